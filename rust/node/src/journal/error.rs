@@ -1,0 +1,74 @@
+//! What can go wrong with a journal, each in one line that says what to do.
+
+use std::io;
+
+/// Why a journal could not be opened, read or appended to.
+///
+/// Only `Full` and `FrameTooLarge` from `ensure_room` leave a writer usable.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// The operating system refused an operation on a file.
+    #[error("cannot {operation} {file}: {source}; mend the disk or its permissions, then start again to recover")]
+    Io { operation: &'static str, file: String, source: io::Error },
+
+    /// There is no space for the next journal file; nothing was written.
+    #[error("journal full: no space for {bytes} bytes at {file}; free some space, the journal then goes on by itself")]
+    Full { file: String, bytes: u64 },
+
+    /// Damage that cannot be the torn tail of an unfinished append.
+    #[error("journal corrupt: {file} at byte {offset}: {why}; restore this file from a copy, do not delete it")]
+    Corrupt { file: String, offset: u64, why: String },
+
+    /// Another process, or another journal of this one, writes here.
+    #[error("journal {directory} is in use by {owner}; stop that process or choose another directory")]
+    Locked { directory: String, owner: String },
+
+    /// An earlier append failed, so nobody knows how the journal ends until it is recovered.
+    #[error("journal poisoned by an earlier failure; open it again to recover")]
+    Poisoned,
+
+    /// The journal was closed.
+    #[error("journal closed; open it again")]
+    Closed,
+
+    /// A newer invengine wrote this.
+    #[error("{file} has journal format {found}, this version reads up to {known}; start the newer version")]
+    NewerFormat { file: String, found: u32, known: u32 },
+
+    /// The directory holds the journal of another ledger.
+    #[error("{file} belongs to ledger {found:?}, not {wanted:?}; name the right ledger or another directory")]
+    OtherLedger { file: String, found: String, wanted: String },
+
+    /// The directory holds something that must not be mixed with a journal.
+    #[error("{file} does not fit a journal: {why}; move it elsewhere or choose another directory")]
+    Foreign { file: String, why: String },
+
+    /// The payload is longer than any frame may be.
+    #[error("a frame of {bytes} payload bytes is over the limit of {bytes_max}; make batches smaller or files larger")]
+    FrameTooLarge { bytes: u64, bytes_max: u64 },
+
+    /// The caller's sequences do not continue the journal.
+    #[error("frame {first_sequence}..={last_sequence} does not continue the journal; append from {expected}")]
+    OutOfOrder { first_sequence: u64, last_sequence: u64, expected: u64 },
+
+    /// The caller's `replay` refused a frame.
+    #[error("cannot replay the frame in {file} at byte {offset}: {why}; start the version that wrote it")]
+    Replay { file: String, offset: u64, why: String },
+
+    /// An option is outside its range.
+    #[error("{option} {why}")]
+    BadOption { option: &'static str, why: String },
+}
+
+impl JournalError {
+    /// Wraps an operating system error with what was being done to which file.
+    pub(super) fn io(operation: &'static str, file: String) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { operation, file, source }
+    }
+}
+
+/// Whether an error says that the disk, or our share of it, is full.
+pub(super) fn is_lack_of_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

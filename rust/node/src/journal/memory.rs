@@ -1,0 +1,157 @@
+//! The memory journal: the same promises without a disk, for tests, simulations and those who can
+//! lose everything.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame};
+use super::{Journal, JournalError, JournalReader};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    Poisoned,
+    Closed,
+}
+
+/// A journal that lives as long as its process and keeps every frame: its memory grows with what is
+/// appended.
+pub struct MemoryJournal {
+    ledger: String,
+    frames: Frames,
+    durable_sequence: u64,
+    state: State,
+}
+
+type Frames = Arc<RwLock<Vec<Arc<Kept>>>>;
+
+struct Kept {
+    first_sequence: u64,
+    last_sequence: u64,
+    time_ms: i64,
+    payload: Box<[u8]>,
+}
+
+/// There is one writer and it never comes back.
+const WRITER_EPOCH: u64 = 1;
+
+impl MemoryJournal {
+    /// An empty journal, its epoch claimed.
+    pub fn new(ledger: impl Into<String>) -> Self {
+        let claim = Kept { first_sequence: 1, last_sequence: 0, time_ms: 0, payload: Box::default() };
+        let frames = Arc::new(RwLock::new(vec![Arc::new(claim)]));
+        Self { ledger: ledger.into(), frames, durable_sequence: 0, state: State::Open }
+    }
+
+    /// Name of its ledger.
+    pub fn ledger(&self) -> &str {
+        &self.ledger
+    }
+
+    fn usable(&self) -> Result<(), JournalError> {
+        match self.state {
+            State::Open => Ok(()),
+            State::Poisoned => Err(JournalError::Poisoned),
+            State::Closed => Err(JournalError::Closed),
+        }
+    }
+
+    fn check(&self, first: u64, last: u64, payload: &[u8]) -> Result<(), JournalError> {
+        let expected = self.durable_sequence + 1;
+        if first != expected || last < first || last == u64::MAX {
+            return Err(JournalError::OutOfOrder { first_sequence: first, last_sequence: last, expected });
+        }
+        self.check_size(payload.len() as u64)
+    }
+
+    fn check_size(&self, bytes: u64) -> Result<(), JournalError> {
+        let bytes_max = self.payload_bytes_max();
+        if bytes > bytes_max { Err(JournalError::FrameTooLarge { bytes, bytes_max }) } else { Ok(()) }
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    fn loss_window(&self) -> String {
+        "everything, when the process ends".into()
+    }
+
+    fn writer_epoch(&self) -> u64 {
+        WRITER_EPOCH
+    }
+
+    fn durable_sequence(&self) -> u64 {
+        self.durable_sequence
+    }
+
+    fn payload_bytes_max(&self) -> u64 {
+        (FRAME_BYTES_MAX - FRAME_HEADER_BYTES) as u64
+    }
+
+    fn append(
+        &mut self,
+        first_sequence: u64,
+        last_sequence: u64,
+        time_ms: i64,
+        payload: &[u8],
+    ) -> Result<(), JournalError> {
+        self.usable()?;
+        if let Err(error) = self.check(first_sequence, last_sequence, payload) {
+            self.state = State::Poisoned;
+            return Err(error);
+        }
+        let kept = Arc::new(Kept { first_sequence, last_sequence, time_ms, payload: payload.into() });
+        self.frames.write().unwrap_or_else(PoisonError::into_inner).push(kept);
+        self.durable_sequence = last_sequence;
+        Ok(())
+    }
+
+    fn ensure_room(&mut self, bytes: u64) -> Result<(), JournalError> {
+        self.usable()?;
+        self.check_size(bytes)
+    }
+
+    fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
+        Ok(Box::new(MemoryReader { frames: self.frames.clone() }))
+    }
+
+    fn close(&mut self) -> Result<(), JournalError> {
+        self.state = State::Closed;
+        Ok(())
+    }
+}
+
+struct MemoryReader {
+    frames: Frames,
+}
+
+impl MemoryReader {
+    fn kept(&self, index: usize) -> Option<Arc<Kept>> {
+        self.frames.read().unwrap_or_else(PoisonError::into_inner).get(index).cloned()
+    }
+}
+
+impl JournalReader for MemoryReader {
+    fn read_from(&mut self, sequence: u64, f: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<(), JournalError> {
+        let frames = self.frames.read().unwrap_or_else(PoisonError::into_inner);
+        let mut index = frames.partition_point(|kept| kept.last_sequence < sequence);
+        drop(frames);
+        // One frame at a time, so that a slow caller never holds up the writer.
+        while let Some(kept) = self.kept(index) {
+            let frame = Frame {
+                first_sequence: kept.first_sequence,
+                last_sequence: kept.last_sequence,
+                time_ms: kept.time_ms,
+                writer_epoch: WRITER_EPOCH,
+                payload: &kept.payload,
+            };
+            if !f(frame) {
+                break;
+            }
+            index += 1;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! Reads a file journal while it grows, without ever disturbing or overtaking its writer.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::frame::{Flaw, Frame};
+use super::header::{FILE_HEADER_BYTES, FileHeader, FileName};
+use super::line::Line;
+use super::storage::Storage;
+use super::walk::{Window, journal_files};
+use super::{JournalError, JournalReader};
+
+/// How far the journal is durable: moved by the writer, read by all readers.
+pub(super) struct DurableEnd {
+    /// File number and offset of the first byte that is not durable.
+    place: Mutex<(u64, u64)>,
+    /// Sequence of the last durable event; lets a reader that is up to date go without the lock.
+    sequence: AtomicU64,
+}
+
+impl DurableEnd {
+    pub fn new(file_number: u64, offset: u64, sequence: u64) -> Self {
+        Self { place: Mutex::new((file_number, offset)), sequence: AtomicU64::new(sequence) }
+    }
+
+    pub fn move_to(&self, file_number: u64, offset: u64, sequence: u64) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = (file_number, offset);
+        self.sequence.store(sequence, Ordering::Release);
+    }
+
+    fn place(&self) -> (u64, u64) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A reader of the durable part of a file journal.
+pub(super) struct FileReader {
+    storage: Arc<dyn Storage>,
+    durable: Arc<DurableEnd>,
+    at: Option<Place>,
+}
+
+/// The start of the next frame to read; all frames before it end before `line.next_sequence`.
+struct Place {
+    file: Window,
+    header: FileHeader,
+    offset: u64,
+    line: Line,
+}
+
+impl FileReader {
+    pub fn new(storage: Arc<dyn Storage>, durable: Arc<DurableEnd>) -> Self {
+        Self { storage, durable, at: None }
+    }
+
+    /// The kept place if it is not beyond `sequence`, else the start of the file that holds it.
+    fn place_for(&mut self, sequence: u64, last_file: u64) -> Result<Place, JournalError> {
+        if let Some(at) = self.at.take().filter(|at| at.line.next_sequence <= sequence) {
+            return Ok(at);
+        }
+        let mut names = journal_files(self.storage.as_ref())?;
+        // The writer may have begun a file in which nothing is durable yet.
+        names.retain(|name| name.number <= last_file);
+        let after = names.partition_point(|name| name.first_sequence <= sequence);
+        let name = names.get(after.saturating_sub(1)).ok_or_else(|| JournalError::Corrupt {
+            file: self.storage.describe(""),
+            offset: 0,
+            why: "the journal files are gone".into(),
+        })?;
+        Place::at_start_of(self.storage.as_ref(), *name)
+    }
+}
+
+impl JournalReader for FileReader {
+    fn read_from(&mut self, sequence: u64, f: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<(), JournalError> {
+        if self.at.is_some() && sequence > self.durable.sequence.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let end = self.durable.place();
+        let mut at = self.place_for(sequence, end.0)?;
+        while at.has_next(end, self.storage.as_ref())? {
+            let (line, offset) = (at.line, at.offset);
+            let frame = at.next(end)?;
+            if frame.last_sequence >= sequence && !f(frame) {
+                // The caller may ask for this very frame again.
+                (at.line, at.offset) = (line, offset);
+                break;
+            }
+        }
+        self.at = Some(at);
+        Ok(())
+    }
+}
+
+impl Place {
+    fn at_start_of(storage: &dyn Storage, name: FileName) -> Result<Self, JournalError> {
+        let mut file = Window::open(storage, name)?;
+        let header = file.header(name)?;
+        let line = Line::at_start_of(&header);
+        Ok(Self { file, header, offset: FILE_HEADER_BYTES as u64, line })
+    }
+
+    /// How far this file may be read.
+    fn limit(&self, end: (u64, u64)) -> u64 {
+        if self.header.name.number == end.0 { end.1 } else { self.header.file_bytes }
+    }
+
+    /// Whether a durable frame comes next, after going on to the next file where this one ends.
+    fn has_next(&mut self, end: (u64, u64), storage: &dyn Storage) -> Result<bool, JournalError> {
+        while self.header.name.number < end.0 {
+            let limit = self.limit(end);
+            if !matches!(self.file.frame(self.offset, limit)?, Err(Flaw::Blank)) {
+                return Ok(true);
+            }
+            let name = FileName { first_sequence: self.line.next_sequence, number: self.header.name.number + 1 };
+            let next = Self::at_start_of(storage, name)?;
+            if next.line != self.line {
+                return Err(next.file.corrupt(0, "the file does not continue the one before it"));
+            }
+            *self = next;
+        }
+        Ok(self.offset < self.limit(end))
+    }
+
+    /// Reads the next frame, which is durable and so must be valid.
+    fn next(&mut self, end: (u64, u64)) -> Result<Frame<'_>, JournalError> {
+        let (offset, limit, name) = (self.offset, self.limit(end), self.file.name.clone());
+        let corrupt = |why: &str| JournalError::Corrupt { file: name.clone(), offset, why: why.into() };
+        let frame = match self.file.frame(offset, limit)? {
+            Ok(frame) => frame,
+            Err(Flaw::Broken(why)) => return Err(corrupt(why)),
+            Err(Flaw::Blank) => return Err(corrupt("a durable frame is gone")),
+            Err(Flaw::Newer(_)) => return Err(corrupt("another process wrote here")),
+        };
+        self.line.accept(&frame).map_err(corrupt)?;
+        self.offset += frame.frame_bytes as u64;
+        Ok(frame.frame())
+    }
+}

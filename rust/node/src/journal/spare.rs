@@ -1,0 +1,108 @@
+//! Prepares the next journal file ahead of need, so that no append waits for megabytes of zeros.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use super::recovery::write_zeros;
+use super::storage::{Storage, StoredFile};
+
+pub(super) const SPARE_FILE: &str = "spare";
+
+/// Zeros are synced in pieces of this size: a longer sync would hold up the appends to the same
+/// disk.
+const PIECE_BYTES: u64 = 4 << 20;
+
+type Prepared = io::Result<Box<dyn StoredFile>>;
+
+/// The next journal file, perhaps still being prepared by a thread.
+pub(super) struct Spare {
+    storage: Arc<dyn Storage>,
+    file_bytes: u64,
+    /// Off: files are prepared when they are needed, on the caller's thread.
+    ahead: bool,
+    stop: Arc<AtomicBool>,
+    running: Option<JoinHandle<Prepared>>,
+}
+
+impl Spare {
+    pub fn new(storage: Arc<dyn Storage>, file_bytes: u64, ahead: bool) -> Self {
+        Self { storage, file_bytes, ahead, stop: Arc::default(), running: None }
+    }
+
+    /// Length of the files it prepares.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Starts preparing, unless that was done already.
+    pub fn start(&mut self) {
+        if !self.ahead || self.running.is_some() {
+            return;
+        }
+        let (storage, file_bytes, stop) = (self.storage.clone(), self.file_bytes, self.stop.clone());
+        let work = move || prepare(storage.as_ref(), file_bytes, &stop);
+        // Without a thread the file is prepared when it is needed.
+        self.running = thread::Builder::new().name("journal-spare".into()).spawn(work).ok();
+    }
+
+    /// The prepared file, still named `spare`; waits for the thread, or prepares it now.
+    pub fn take(&mut self) -> Prepared {
+        if let Some(Ok(Ok(file))) = self.running.take().map(JoinHandle::join) {
+            return Ok(file);
+        }
+        // Whatever the thread met, only trying again tells whether it is still so.
+        prepare(self.storage.as_ref(), self.file_bytes, &self.stop)
+    }
+
+    /// Removes the file; a failure is met again, and told, when the next one is prepared.
+    pub fn discard(&self) {
+        let _ = self.storage.remove(SPARE_FILE);
+    }
+
+    /// Ends the thread and removes what it made.
+    pub fn close(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(running) = self.running.take() {
+            let _ = running.join();
+            self.discard();
+        }
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn prepare(storage: &dyn Storage, file_bytes: u64, stop: &AtomicBool) -> Prepared {
+    match storage.remove(SPARE_FILE) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = storage.create(SPARE_FILE)?;
+    let filled = fill(file.as_ref(), file_bytes, stop);
+    if let Err(error) = filled {
+        // The half-made file must not keep the space that is missing.
+        let _ = storage.remove(SPARE_FILE);
+        return Err(error);
+    }
+    Ok(file)
+}
+
+fn fill(file: &dyn StoredFile, file_bytes: u64, stop: &AtomicBool) -> io::Result<()> {
+    file.reserve(file_bytes)?;
+    let mut from = 0;
+    while from < file_bytes {
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the journal was closed"));
+        }
+        let to = (from + PIECE_BYTES).min(file_bytes);
+        write_zeros(file, from, to)?;
+        file.sync()?;
+        from = to;
+    }
+    Ok(())
+}

@@ -1,0 +1,300 @@
+//! The one walk over a journal that opening and scanning share: every frame in order, every rule
+//! checked.
+//!
+//! It reads and never writes, and tells a torn tail from damage by the rule in the module's
+//! documentation.
+
+use std::sync::Arc;
+
+use super::JournalError;
+use super::frame::{self, Decoded, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC, Flaw, Frame};
+use super::header::{FILE_HEADER_BYTES, FileHeader, FileName, NAME_PREFIX};
+use super::line::Line;
+use super::storage::{Storage, StoredFile, read_full_at};
+
+const READ_AHEAD_BYTES: u64 = 256 << 10;
+const BLOCK_BYTES: u64 = 4096;
+const SNAPSHOT_PREFIX: &str = "snapshot";
+
+/// Where the valid part of a journal ends, and what it says.
+#[derive(Debug)]
+pub(super) struct Walked {
+    pub header: FileHeader,
+    /// Real length of the last file.
+    pub length: u64,
+    /// First byte after the last valid frame.
+    pub offset: u64,
+    /// Offset of the last valid frame in the last file, if that has one.
+    pub last_frame: Option<u64>,
+    /// First byte after the torn tail, if there is one.
+    pub torn_end: Option<u64>,
+    pub line: Line,
+    pub files: u64,
+    pub frames: u64,
+    /// Whether the visitor ended the walk early.
+    pub stopped: bool,
+}
+
+/// Called with each frame, its file's full name and its offset; false ends the walk.
+pub(super) type Visit<'v> = dyn FnMut(Frame<'_>, &str, u64) -> Result<bool, JournalError> + 'v;
+
+/// Walks the whole journal, or `None` if there is none yet. Without a `ledger`, any ledger's
+/// journal will do.
+pub(super) fn walk(
+    storage: &Arc<dyn Storage>,
+    ledger: Option<&str>,
+    visit: &mut Visit<'_>,
+) -> Result<Option<Walked>, JournalError> {
+    let names = journal_files(storage.as_ref())?;
+    let mut walked: Option<Walked> = None;
+    for (index, name) in names.iter().enumerate() {
+        let last = index + 1 == names.len();
+        let mut file = Window::open(storage.as_ref(), *name)?;
+        let header = file.header(*name)?;
+        let (line, frames) = match walked.take() {
+            None => (first_line(&header, ledger, &file.name)?, 0),
+            Some(before) => (before.line, before.frames),
+        };
+        if Line::at_start_of(&header) != line {
+            return Err(file.corrupt(0, "the file does not continue the one before it"));
+        }
+        let length = file.checked_length(&header, last)?;
+        let state = Walked {
+            header,
+            length,
+            offset: FILE_HEADER_BYTES as u64,
+            last_frame: None,
+            torn_end: None,
+            line,
+            files: index as u64 + 1,
+            frames,
+            stopped: false,
+        };
+        let done = walk_file(&mut file, state, last, visit)?;
+        if done.stopped {
+            return Ok(Some(done));
+        }
+        walked = Some(done);
+    }
+    Ok(walked)
+}
+
+fn first_line(header: &FileHeader, ledger: Option<&str>, file: &str) -> Result<Line, JournalError> {
+    match ledger {
+        Some(wanted) if wanted != header.ledger => {
+            Err(JournalError::OtherLedger { file: file.into(), found: header.ledger.clone(), wanted: wanted.into() })
+        }
+        _ => Ok(Line::start(&header.ledger)),
+    }
+}
+
+fn walk_file(file: &mut Window, mut at: Walked, last: bool, visit: &mut Visit<'_>) -> Result<Walked, JournalError> {
+    let full_name = file.name.clone();
+    loop {
+        let why = match file.frame(at.offset, at.length)? {
+            Ok(frame) => match at.line.accept(&frame) {
+                Ok(()) => {
+                    at.stopped = !visit(frame.frame(), &full_name, at.offset)?;
+                    at.last_frame = Some(at.offset);
+                    at.offset += frame.frame_bytes as u64;
+                    at.frames += 1;
+                    if at.stopped {
+                        return Ok(at);
+                    }
+                    continue;
+                }
+                Err(why) => why,
+            },
+            Err(Flaw::Newer(found)) => return Err(file.newer(found)),
+            Err(Flaw::Broken(why)) => why,
+            Err(Flaw::Blank) => "bytes follow the end of the frames",
+        };
+        match torn_end(file, &at, why) {
+            Ok(None) => return Ok(at),
+            Ok(Some(_)) if !last => return Err(file.corrupt(at.offset, why)),
+            Ok(torn_end) => return Ok(Walked { torn_end, ..at }),
+            // A scan may run beside a writer, which has perhaps gone on since this frame was read.
+            Err(_) if file.now_continues(&at)? => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The end of the last written byte after the valid frames; `None` if there are only zeros.
+///
+/// A valid frame among these bytes proves that they are no torn tail.
+fn torn_end(file: &mut Window, at: &Walked, why: &str) -> Result<Option<u64>, JournalError> {
+    let mut end = None;
+    let mut block_start = at.offset;
+    let mut block = Vec::new();
+    while block_start < at.length {
+        let block_end = (block_start + 1).next_multiple_of(BLOCK_BYTES).min(at.length);
+        block.clear();
+        block.extend_from_slice(file.bytes(block_start, (block_end - block_start) as usize, at.length)?);
+        if let Some(last) = last_written(&block) {
+            end = Some(block_start + last as u64 + 1);
+            no_valid_frame(file, at, block_start, &block, why)?;
+        }
+        block_start = block_end;
+    }
+    let shortened = (at.length < at.header.file_bytes).then_some(at.length);
+    Ok(end.or(shortened))
+}
+
+fn last_written(block: &[u8]) -> Option<usize> {
+    // Comparing slices is far faster than looking at bytes, and nearly every block is blank.
+    const BLANK: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
+    if block == &BLANK[..block.len()] { None } else { block.iter().rposition(|byte| *byte != 0) }
+}
+
+fn no_valid_frame(file: &mut Window, at: &Walked, start: u64, block: &[u8], why: &str) -> Result<(), JournalError> {
+    for (index, bytes) in block.chunks(FRAME_ALIGN).enumerate() {
+        if !bytes.starts_with(&FRAME_MAGIC) {
+            continue;
+        }
+        let offset = start + (index * FRAME_ALIGN) as u64;
+        let valid = match file.frame(offset, at.length)? {
+            Ok(frame) => !is_stale(&frame, &at.line),
+            Err(Flaw::Newer(_)) => true,
+            Err(_) => false,
+        };
+        if valid && offset == at.offset {
+            return Err(file.corrupt(at.offset, why));
+        }
+        if valid {
+            return Err(file.corrupt(at.offset, &format!("{why}, but a valid frame follows at byte {offset}")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a valid frame was left by an earlier writer of this ledger.
+fn is_stale(frame: &Decoded<'_>, line: &Line) -> bool {
+    frame.header.ledger_id == line.ledger_id && frame.header.writer_epoch < line.writer_epoch
+}
+
+/// The journal's files in order; refuses a directory whose names show that some are missing or
+/// renamed.
+pub(super) fn journal_files(storage: &dyn Storage) -> Result<Vec<FileName>, JournalError> {
+    let listed = storage.list().map_err(JournalError::io("list", storage.describe("")))?;
+    let mut names = Vec::new();
+    for text in listed.iter().filter(|text| text.starts_with(NAME_PREFIX)) {
+        names.push(FileName::parse(text).ok_or_else(|| JournalError::Foreign {
+            file: storage.describe(text),
+            why: "its name is not that of a journal file".into(),
+        })?);
+    }
+    names.sort_unstable_by_key(|name| name.number);
+    let head = FileName { first_sequence: 1, number: 0 };
+    let headless = match names.first() {
+        Some(first) => *first != head,
+        None => listed.iter().any(|text| text.starts_with(SNAPSHOT_PREFIX)),
+    };
+    if headless {
+        let why = "this first file of the journal is missing, but later parts are here".into();
+        return Err(JournalError::Corrupt { file: storage.describe(&head.text()), offset: 0, why });
+    }
+    if let Some(pair) = names.windows(2).find(|pair| pair[1].number != pair[0].number + 1) {
+        let why = format!("the file before it is missing; the last one here is {}", pair[0].text());
+        return Err(JournalError::Corrupt { file: storage.describe(&pair[1].text()), offset: 0, why });
+    }
+    Ok(names)
+}
+
+/// A journal file read through a buffer that never reaches beyond what the caller allows.
+pub(super) struct Window {
+    pub name: String,
+    file: Box<dyn StoredFile>,
+    buffer: Vec<u8>,
+    start: u64,
+}
+
+impl Window {
+    pub fn open(storage: &dyn Storage, name: FileName) -> Result<Self, JournalError> {
+        let full_name = storage.describe(&name.text());
+        let file = storage.open(&name.text(), false).map_err(JournalError::io("open", full_name.clone()))?;
+        Ok(Self { name: full_name, file, buffer: Vec::new(), start: 0 })
+    }
+
+    /// The file's header, which must agree with its name.
+    pub fn header(&mut self, name: FileName) -> Result<FileHeader, JournalError> {
+        let mut bytes = [0; FILE_HEADER_BYTES];
+        let got =
+            read_full_at(self.file.as_ref(), &mut bytes, 0).map_err(JournalError::io("read", self.name.clone()))?;
+        let header = FileHeader::decode(&bytes[..got], &self.name)?;
+        if header.name != name {
+            return Err(self.corrupt(0, &format!("the header says this is {}", header.name.text())));
+        }
+        Ok(header)
+    }
+
+    /// The file's real length. Only the last file may be shorter than it was made: a copy may have
+    /// been cut.
+    fn checked_length(&self, header: &FileHeader, last: bool) -> Result<u64, JournalError> {
+        let length = self.file.length().map_err(JournalError::io("read the length of", self.name.clone()))?;
+        if length > header.file_bytes || (length < header.file_bytes && !last) {
+            let why = format!("the file has {length} bytes, its header says {}", header.file_bytes);
+            return Err(self.corrupt(length.min(header.file_bytes), &why));
+        }
+        Ok(length)
+    }
+
+    /// The frame at an offset of a file that ends at `end`, or why there is none.
+    pub fn frame(&mut self, offset: u64, end: u64) -> Result<Result<Decoded<'_>, Flaw>, JournalError> {
+        let left = end - offset;
+        if left < FRAME_HEADER_BYTES as u64 {
+            let rest = self.bytes(offset, left as usize, end)?;
+            let blank = rest.iter().all(|byte| *byte == 0);
+            return Ok(Err(if blank { Flaw::Blank } else { Flaw::Broken("the frame is cut short") }));
+        }
+        let head = self.bytes(offset, FRAME_HEADER_BYTES, end)?;
+        let head = head.first_chunk().expect("Invariant: the window returns as many bytes as asked");
+        match frame::length(head) {
+            Err(flaw) => Ok(Err(flaw)),
+            Ok(bytes) if bytes as u64 > left => Ok(Err(Flaw::Broken("the frame is longer than its file"))),
+            Ok(bytes) => Ok(frame::decode(self.bytes(offset, bytes, end)?)),
+        }
+    }
+
+    /// Whether the file, read afresh, continues with a valid frame after all.
+    fn now_continues(&mut self, at: &Walked) -> Result<bool, JournalError> {
+        self.buffer.clear();
+        let mut line = at.line;
+        Ok(self.frame(at.offset, at.length)?.is_ok_and(|frame| line.accept(&frame).is_ok()))
+    }
+
+    /// Exactly `count` bytes from `offset`, none of them read beyond `end`.
+    pub fn bytes(&mut self, offset: u64, count: usize, end: u64) -> Result<&[u8], JournalError> {
+        let held = offset.checked_sub(self.start).filter(|skip| skip + count as u64 <= self.buffer.len() as u64);
+        let skip = match held {
+            Some(skip) => skip as usize,
+            None => {
+                self.fill(offset, count, end)?;
+                0
+            }
+        };
+        Ok(&self.buffer[skip..skip + count])
+    }
+
+    fn fill(&mut self, offset: u64, count: usize, end: u64) -> Result<(), JournalError> {
+        let wanted = READ_AHEAD_BYTES.max(count as u64).min(end - offset) as usize;
+        self.buffer.resize(wanted, 0);
+        self.start = offset;
+        let got = read_full_at(self.file.as_ref(), &mut self.buffer, offset);
+        self.buffer.truncate(*got.as_ref().unwrap_or(&0));
+        let got = got.map_err(JournalError::io("read", self.name.clone()))?;
+        if got < count {
+            return Err(self.corrupt(offset + got as u64, "the file ends too early"));
+        }
+        Ok(())
+    }
+
+    pub fn corrupt(&self, offset: u64, why: &str) -> JournalError {
+        JournalError::Corrupt { file: self.name.clone(), offset, why: why.into() }
+    }
+
+    pub fn newer(&self, found: u16) -> JournalError {
+        let known = u32::from(frame::FORMAT_VERSION);
+        JournalError::NewerFormat { file: self.name.clone(), found: u32::from(found), known }
+    }
+}

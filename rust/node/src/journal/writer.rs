@@ -1,0 +1,323 @@
+//! The file journal: one writer, one write and one sync per frame.
+
+use std::any::Any;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::is_lack_of_space;
+use super::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameHeader, encode, frame_bytes};
+use super::header::{FILE_BYTES_MAX, FILE_BYTES_MIN, FILE_HEADER_BYTES, FileHeader, LEDGER_NAME_BYTES_MAX};
+use super::line::Line;
+use super::reader::{DurableEnd, FileReader};
+use super::recovery::mend;
+use super::spare::{SPARE_FILE, Spare};
+use super::storage::{Directory, Storage, StoredFile, write_all_at};
+use super::walk::{Walked, walk};
+use super::{Journal, JournalError, JournalReader};
+
+const JOURNAL_FILE_BYTES_DEFAULT: u64 = 64 << 20;
+const JOURNAL_FILE_BYTES_MIN: u64 = 1 << 20;
+/// A buffer that one rare huge frame needed is given back.
+const BUFFER_BYTES_KEPT: usize = 4 << 20;
+
+/// How to open a file journal.
+#[derive(Debug, Clone)]
+pub struct FileOptions {
+    /// Where the journal lies; made if missing.
+    pub directory: PathBuf,
+    /// Name of the ledger, 1 to 128 bytes; a journal of another one is refused.
+    pub ledger: String,
+    /// Length of each new journal file, 1 MiB to 16 GiB, rounded up to 4 KiB. Also bounds a frame.
+    pub journal_file_bytes: u64,
+    /// Whether a thread prepares the next file ahead. Off, an append at the end of a file waits for
+    /// it.
+    pub prepare_ahead: bool,
+}
+
+impl FileOptions {
+    /// The usual options: files of 64 MiB, the next one prepared ahead.
+    pub fn new(directory: impl Into<PathBuf>, ledger: impl Into<String>) -> Self {
+        Self {
+            directory: directory.into(),
+            ledger: ledger.into(),
+            journal_file_bytes: JOURNAL_FILE_BYTES_DEFAULT,
+            prepare_ahead: true,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    Poisoned,
+    Closed,
+}
+
+/// A journal in preallocated files of one directory; its format is in the [module
+/// documentation](super).
+///
+/// What `append` has confirmed survives the end of the process and of the machine. It does not
+/// survive the loss of the disk.
+pub struct FileJournal {
+    storage: Arc<dyn Storage>,
+    spare: Spare,
+    file: Box<dyn StoredFile>,
+    header: FileHeader,
+    offset: u64,
+    line: Line,
+    buffer: Vec<u8>,
+    durable: Arc<DurableEnd>,
+    state: State,
+    /// Dropped last, so that no other process starts before this one has ended.
+    lock: Option<Box<dyn Any + Send>>,
+}
+
+impl FileJournal {
+    /// Opens the journal of a directory, new or not, after calling `replay` with every frame it
+    /// holds, claims included.
+    ///
+    /// Claims the next writer epoch only when all frames were replayed. An `Err` of `replay` ends
+    /// in `Replay` and changes nothing.
+    pub fn open(
+        options: &FileOptions,
+        replay: &mut dyn FnMut(Frame<'_>) -> Result<(), String>,
+    ) -> Result<Self, JournalError> {
+        check_range(options.journal_file_bytes, JOURNAL_FILE_BYTES_MIN)?;
+        let full_name = options.directory.display().to_string();
+        let directory = Directory::create(&options.directory).map_err(JournalError::io("make directory", full_name))?;
+        Self::open_on(Arc::new(directory), options, replay)
+    }
+
+    /// The same on any storage, with files as small as 8 KiB; `options.directory` is not used.
+    pub fn open_on(
+        storage: Arc<dyn Storage>,
+        options: &FileOptions,
+        replay: &mut dyn FnMut(Frame<'_>) -> Result<(), String>,
+    ) -> Result<Self, JournalError> {
+        check_range(options.journal_file_bytes, FILE_BYTES_MIN)?;
+        check_ledger(&options.ledger)?;
+        let lock = storage.lock()?;
+        let walked = walk(&storage, Some(&options.ledger), &mut |frame, file, offset| {
+            replay(frame).map_err(|why| JournalError::Replay { file: file.into(), offset, why })?;
+            Ok(true)
+        })?;
+        let journal_file_bytes = options.journal_file_bytes.next_multiple_of(FILE_HEADER_BYTES as u64);
+        let mut spare = Spare::new(storage.clone(), journal_file_bytes, options.prepare_ahead);
+        spare.discard();
+        let (file, end) = last_file(storage.as_ref(), &mut spare, walked, &options.ledger)?;
+        let durable = Arc::new(DurableEnd::new(end.header.name.number, end.offset, end.line.next_sequence - 1));
+        let mut journal = Self {
+            storage,
+            spare,
+            file,
+            header: end.header,
+            offset: end.offset,
+            line: end.line,
+            buffer: Vec::new(),
+            durable,
+            state: State::Open,
+            lock: Some(lock),
+        };
+        journal.claim()?;
+        Ok(journal)
+    }
+
+    fn claim(&mut self) -> Result<(), JournalError> {
+        self.make_room(frame_bytes(0) as u64)?;
+        self.write_frame(self.line.claim_header(), &[])
+    }
+
+    fn usable(&self) -> Result<(), JournalError> {
+        match self.state {
+            State::Open => Ok(()),
+            State::Poisoned => Err(JournalError::Poisoned),
+            State::Closed => Err(JournalError::Closed),
+        }
+    }
+
+    fn poison_unless(
+        &mut self,
+        harmless: fn(&JournalError) -> bool,
+        result: Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        if result.as_ref().is_err_and(|error| !harmless(error)) {
+            self.state = State::Poisoned;
+        }
+        result
+    }
+
+    fn try_append(&mut self, first: u64, last: u64, time_ms: i64, payload: &[u8]) -> Result<(), JournalError> {
+        let expected = self.line.next_sequence;
+        if first != expected || last < first || last == u64::MAX {
+            return Err(JournalError::OutOfOrder { first_sequence: first, last_sequence: last, expected });
+        }
+        self.check_size(payload.len() as u64)?;
+        self.make_room(frame_bytes(payload.len()) as u64)?;
+        self.write_frame(self.line.frame_header(last, time_ms), payload)
+    }
+
+    fn check_size(&self, bytes: u64) -> Result<(), JournalError> {
+        let bytes_max = self.payload_bytes_max();
+        if bytes > bytes_max { Err(JournalError::FrameTooLarge { bytes, bytes_max }) } else { Ok(()) }
+    }
+
+    /// Goes on to the next file if a frame of this length does not fit into this one.
+    fn make_room(&mut self, frame_bytes: u64) -> Result<(), JournalError> {
+        if self.offset + frame_bytes <= self.header.file_bytes {
+            return Ok(());
+        }
+        let header = self.line.file_header(self.header.name.number + 1, &self.header.ledger, self.spare.file_bytes());
+        self.file = begin_file(self.storage.as_ref(), &mut self.spare, &header)?;
+        self.header = header;
+        self.offset = FILE_HEADER_BYTES as u64;
+        Ok(())
+    }
+
+    fn write_frame(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), JournalError> {
+        self.buffer.clear();
+        let crc = encode(&mut self.buffer, &header, payload);
+        let name = self.header.name.text();
+        write_all_at(self.file.as_ref(), &self.buffer, self.offset)
+            .map_err(JournalError::io("write", self.storage.describe(&name)))?;
+        self.file.sync().map_err(JournalError::io("sync", self.storage.describe(&name)))?;
+        self.offset += self.buffer.len() as u64;
+        self.line.advance(&header, crc);
+        self.durable.move_to(self.header.name.number, self.offset, header.last_sequence);
+        if self.buffer.capacity() > BUFFER_BYTES_KEPT {
+            self.buffer = Vec::new();
+        }
+        if self.offset > self.header.file_bytes / 4 {
+            self.spare.start();
+        }
+        Ok(())
+    }
+}
+
+impl Journal for FileJournal {
+    fn kind(&self) -> &'static str {
+        "file"
+    }
+
+    fn loss_window(&self) -> String {
+        "nothing that was acknowledged, as long as the disk keeps what it confirmed; \
+         rot inside the very last frame cannot be told from an unfinished write and is cut"
+            .into()
+    }
+
+    fn writer_epoch(&self) -> u64 {
+        self.line.writer_epoch
+    }
+
+    fn durable_sequence(&self) -> u64 {
+        self.line.next_sequence - 1
+    }
+
+    fn payload_bytes_max(&self) -> u64 {
+        (self.spare.file_bytes() - FILE_HEADER_BYTES as u64).min(FRAME_BYTES_MAX as u64) - FRAME_HEADER_BYTES as u64
+    }
+
+    fn append(
+        &mut self,
+        first_sequence: u64,
+        last_sequence: u64,
+        time_ms: i64,
+        payload: &[u8],
+    ) -> Result<(), JournalError> {
+        self.usable()?;
+        let result = self.try_append(first_sequence, last_sequence, time_ms, payload);
+        self.poison_unless(|error| matches!(error, JournalError::Full { .. }), result)
+    }
+
+    fn ensure_room(&mut self, bytes: u64) -> Result<(), JournalError> {
+        self.usable()?;
+        self.check_size(bytes)?;
+        let result = self.make_room(frame_bytes(bytes as usize) as u64);
+        self.poison_unless(|error| matches!(error, JournalError::Full { .. }), result)
+    }
+
+    fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
+        Ok(Box::new(FileReader::new(self.storage.clone(), self.durable.clone())))
+    }
+
+    fn close(&mut self) -> Result<(), JournalError> {
+        // Every append was synced, so there is nothing left to write.
+        self.state = State::Closed;
+        self.spare.close();
+        self.lock = None;
+        Ok(())
+    }
+}
+
+/// Where a new writer goes on.
+struct End {
+    header: FileHeader,
+    offset: u64,
+    line: Line,
+}
+
+impl End {
+    fn of(walked: Walked) -> Self {
+        Self { header: walked.header, offset: walked.offset, line: walked.line }
+    }
+
+    fn at_start(header: FileHeader, line: Line) -> Self {
+        Self { header, offset: FILE_HEADER_BYTES as u64, line }
+    }
+}
+
+/// The file a new writer goes on in: the mended last one, or the very first.
+fn last_file(
+    storage: &dyn Storage,
+    spare: &mut Spare,
+    walked: Option<Walked>,
+    ledger: &str,
+) -> Result<(Box<dyn StoredFile>, End), JournalError> {
+    if let Some(walked) = walked {
+        return Ok((mend(storage, &walked)?, End::of(walked)));
+    }
+    let line = Line::start(ledger);
+    let header = line.file_header(0, ledger, spare.file_bytes());
+    Ok((begin_file(storage, spare, &header)?, End::at_start(header, line)))
+}
+
+/// Turns the spare file into the journal file of this header. Its name appears only once all its
+/// bytes are durable.
+fn begin_file(
+    storage: &dyn Storage,
+    spare: &mut Spare,
+    header: &FileHeader,
+) -> Result<Box<dyn StoredFile>, JournalError> {
+    let name = header.name.text();
+    let renamed = spare.take().and_then(|file| {
+        write_all_at(file.as_ref(), &header.encode(), 0)?;
+        file.sync()?;
+        storage.rename(SPARE_FILE, &name)?;
+        Ok(file)
+    });
+    let file = renamed.map_err(|error| {
+        spare.discard();
+        let file = storage.describe(&name);
+        if is_lack_of_space(&error) {
+            return JournalError::Full { file, bytes: header.file_bytes };
+        }
+        JournalError::io("prepare", file)(error)
+    })?;
+    storage.sync_directory().map_err(JournalError::io("sync", storage.describe("")))?;
+    Ok(file)
+}
+
+fn check_range(journal_file_bytes: u64, bytes_min: u64) -> Result<(), JournalError> {
+    if (bytes_min..=FILE_BYTES_MAX).contains(&journal_file_bytes) {
+        return Ok(());
+    }
+    let why = format!("must be between {bytes_min} and {FILE_BYTES_MAX}, not {journal_file_bytes}");
+    Err(JournalError::BadOption { option: "journal_file_bytes", why })
+}
+
+fn check_ledger(ledger: &str) -> Result<(), JournalError> {
+    if (1..=LEDGER_NAME_BYTES_MAX).contains(&ledger.len()) {
+        return Ok(());
+    }
+    let why = format!("must have 1 to {LEDGER_NAME_BYTES_MAX} bytes, not {}", ledger.len());
+    Err(JournalError::BadOption { option: "ledger", why })
+}

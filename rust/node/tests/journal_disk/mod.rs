@@ -1,0 +1,12 @@
+//! A disk for tests: it knows what is synced, writes down every call, fails on demand and crashes
+//! in every way the file journal must survive.
+#![allow(dead_code, reason = "each test target uses a part of it")]
+#![allow(unused_imports, reason = "each test target uses a part of it")]
+
+mod disk;
+mod run;
+mod storage;
+
+pub use disk::{Call, Disk, Left, SECTOR_BYTES, sectors_of};
+pub use run::{Kept, append_next, assert_prefix, expected, open, small, written};
+pub use storage::{Fault, TestStorage};

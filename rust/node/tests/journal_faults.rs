@@ -1,0 +1,156 @@
+//! Disks that refuse: a failure poisons and is never tried again, lack of space is told before
+//! anything is decided.
+
+mod journal_disk;
+
+use invengine_node::journal::{FileJournal, FileOptions, Journal, JournalError};
+use journal_disk::{Fault, TestStorage, append_next, assert_prefix, open, small, written};
+
+const FILE_BYTES: u64 = 8 << 10;
+const FRAMES: usize = 120;
+
+/// Runs until the first error; returns the last acknowledged sequence and that error.
+fn run(storage: &TestStorage) -> (u64, Option<JournalError>) {
+    let (mut journal, frames) = match open(storage, FILE_BYTES) {
+        Ok(opened) => opened,
+        Err(error) => return (0, Some(error)),
+    };
+    assert_eq!(frames, []);
+    let mut acknowledged = 0;
+    for _ in 0..FRAMES {
+        match append_next(&mut journal, false) {
+            Ok(sequence) => acknowledged = sequence,
+            Err(error) => {
+                let full = matches!(error, JournalError::Full { .. });
+                let again = append_next(&mut journal, false);
+                assert!(full || matches!(again, Err(JournalError::Poisoned)), "{again:?} after {error}");
+                assert!(!full || again.is_ok(), "{again:?} after {error}");
+                acknowledged = again.unwrap_or(acknowledged);
+                return (acknowledged, Some(error));
+            }
+        }
+    }
+    (acknowledged, None)
+}
+
+#[test]
+fn any_failing_call_poisons_and_loses_nothing_acknowledged() {
+    let calls = written(FRAMES, FILE_BYTES, false).count();
+    let mut failures = 0;
+    for fault in [Fault::Eio, Fault::NoSpace, Fault::ShortThenEio] {
+        for at in 0..calls {
+            let storage = TestStorage::default();
+            storage.fail_at(at, fault);
+            let (acknowledged, error) = run(&storage);
+            failures += u32::from(error.is_some());
+            assert!(!storage.disk().has("spare") || error.is_none(), "{fault:?} at call {at} keeps space");
+            let (_, frames) = open(&storage, FILE_BYTES).unwrap();
+            let last = assert_prefix(&frames, false);
+            let unknown = error.is_some_and(|error| !matches!(error, JournalError::Full { .. }));
+            assert!(last == acknowledged || (unknown && last > acknowledged), "{fault:?} at call {at}");
+        }
+    }
+    assert!(failures > 2 * calls as u32, "{failures} failures in {calls} calls");
+}
+
+#[test]
+fn short_and_interrupted_writes_are_completed() {
+    let calls = written(FRAMES, FILE_BYTES, false);
+    let writes = calls.calls();
+    let whole = writes.iter().filter(|call| matches!(call, journal_disk::Call::Write(..))).count();
+    let mut completed = 0;
+    for fault in [Fault::Short, Fault::Interrupted] {
+        for at in 0..calls.count() {
+            let storage = TestStorage::default();
+            storage.fail_at(at, fault);
+            let (acknowledged, error) = run(&storage);
+            completed += usize::from(error.is_none());
+            let (_, frames) = open(&storage, FILE_BYTES).unwrap();
+            assert!(assert_prefix(&frames, false) >= acknowledged);
+        }
+    }
+    assert!(completed >= 2 * whole, "{completed} of {}", 2 * whole);
+}
+
+#[test]
+fn lack_of_space_is_told_before_and_ends_when_space_is_back() {
+    for prepare_ahead in [false, true] {
+        let storage = TestStorage::default();
+        let mut options = small(FILE_BYTES);
+        options.prepare_ahead = prepare_ahead;
+        let mut journal = FileJournal::open_on(storage.shared(), &options, &mut |_| Ok(())).unwrap();
+        storage.set_full(true);
+        let refused = loop {
+            if let Err(error) = journal.ensure_room(200) {
+                break error;
+            }
+            append_next(&mut journal, false).unwrap();
+        };
+        assert!(matches!(refused, JournalError::Full { bytes: FILE_BYTES, .. }), "{refused}");
+        for _ in 0..3 {
+            assert!(matches!(journal.ensure_room(4_000), Err(JournalError::Full { .. })));
+            assert!(matches!(
+                journal.append(journal.durable_sequence() + 1, 9_999, 0, &[0; 4_000]),
+                Err(JournalError::Full { .. })
+            ));
+        }
+        let before = journal.durable_sequence();
+        storage.set_full(false);
+        journal.ensure_room(4_000).unwrap();
+        assert!(append_next(&mut journal, false).unwrap() > before);
+        drop(journal);
+        let (_, frames) = open(&storage, FILE_BYTES).unwrap();
+        assert!(assert_prefix(&frames, false) > before);
+        assert!(!storage.disk().journals().is_empty());
+    }
+}
+
+#[test]
+fn no_space_for_the_first_file_is_full() {
+    let storage = TestStorage::default();
+    storage.set_full(true);
+    assert!(matches!(open(&storage, FILE_BYTES), Err(JournalError::Full { .. })));
+    storage.set_full(false);
+    assert!(open(&storage, FILE_BYTES).is_ok());
+}
+
+#[test]
+fn a_second_writer_is_refused_and_told_who_is_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = FileOptions::new(directory.path(), "main");
+    options.journal_file_bytes = 1 << 20;
+    let mut first = FileJournal::open(&options, &mut |_| Ok(())).unwrap();
+    let Err(refused) = FileJournal::open(&options, &mut |_| Ok(())) else { panic!("opened twice") };
+    assert!(matches!(refused, JournalError::Locked { .. }));
+    assert!(refused.to_string().contains(&format!("process {}", std::process::id())), "{refused}");
+    first.close().unwrap();
+    let second = FileJournal::open(&options, &mut |_| Ok(())).unwrap();
+    assert_eq!(second.writer_epoch(), 2);
+}
+
+#[test]
+fn options_out_of_range_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = FileOptions::new(directory.path(), "main");
+    options.journal_file_bytes = (1 << 20) - 1;
+    let refused = FileJournal::open(&options, &mut |_| Ok(()));
+    assert!(matches!(refused, Err(JournalError::BadOption { option: "journal_file_bytes", .. })));
+    for ledger in [String::new(), "x".repeat(129)] {
+        let options = FileOptions::new(directory.path(), ledger);
+        let refused = FileJournal::open(&options, &mut |_| Ok(()));
+        assert!(matches!(refused, Err(JournalError::BadOption { option: "ledger", .. })));
+    }
+}
+
+#[test]
+fn a_refusing_replay_stops_the_open_and_changes_nothing() {
+    let storage = written(10, FILE_BYTES, false);
+    let before = storage.count();
+    let refuse = &mut |frame: invengine_node::journal::Frame<'_>| match frame.is_claim() {
+        true => Ok(()),
+        false => Err("unknown event".to_string()),
+    };
+    let Err(refused) = FileJournal::open_on(storage.shared(), &small(FILE_BYTES), refuse) else { panic!("opened") };
+    assert!(matches!(refused, JournalError::Replay { offset: 4160, .. }), "{refused}");
+    assert_eq!(storage.count(), before);
+}
