@@ -1,0 +1,71 @@
+"""Clients of the engine: `Client` for threads, `AsyncClient` for asyncio, and the values they take and give.
+
+Both give every command a key, repeat it with that key until the deadline, and answer with small frozen values or
+raise the errors of `invengine.errors`.
+"""
+
+from invengine.client.asynchronous import AsyncClient
+from invengine.client.blocking import Client
+from invengine.client.columns import ReserveColumns
+from invengine.client.commands import CommandFields, Draft
+from invengine.client.operation import AsyncOperation, Operation
+from invengine.client.results import (
+    Availability,
+    Changes,
+    Channel,
+    Digest,
+    Event,
+    Hold,
+    HoldLine,
+    Item,
+    KnownOutcome,
+    Level,
+    Line,
+    LineState,
+    Location,
+    Outcome,
+    Position,
+    Receipt,
+    Registration,
+    Reservation,
+    ReservationLine,
+    ServerDescription,
+    StockChanges,
+    StockState,
+)
+from invengine.client.source_async import AsyncSource
+from invengine.client.source_blocking import OrderedSource
+
+__all__ = [
+    "AsyncClient",
+    "AsyncOperation",
+    "AsyncSource",
+    "Availability",
+    "Changes",
+    "Channel",
+    "Client",
+    "CommandFields",
+    "Digest",
+    "Draft",
+    "Event",
+    "Hold",
+    "HoldLine",
+    "Item",
+    "KnownOutcome",
+    "Level",
+    "Line",
+    "LineState",
+    "Location",
+    "Operation",
+    "OrderedSource",
+    "Outcome",
+    "Position",
+    "Receipt",
+    "Registration",
+    "Reservation",
+    "ReservationLine",
+    "ReserveColumns",
+    "ServerDescription",
+    "StockChanges",
+    "StockState",
+]

@@ -1,0 +1,404 @@
+"""The client for asyncio, with automatic batching of commands on holds. It belongs to one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from os import PathLike
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from grpc import aio
+
+from invengine.client import batches, columns, commands, connection, decode, events, reads
+from invengine.client.commands import CommandFields, Draft
+from invengine.client.commands_async import AsyncCommands
+from invengine.client.operation import AsyncOperation
+from invengine.client.reads import Pages, Read
+from invengine.client.results import (
+    Availability,
+    Channel,
+    Digest,
+    Event,
+    Hold,
+    Item,
+    KnownOutcome,
+    Level,
+    Location,
+    Outcome,
+    Receipt,
+    Registration,
+    Reservation,
+    ServerDescription,
+)
+from invengine.client.retry import Pause, Turn, turn, worth_repeating
+from invengine.client.source_async import WINDOW, AsyncSource
+from invengine.client.stream import METHOD as STREAM
+from invengine.client.stream import CommandStream, framed
+from invengine.errors import ClientClosed, ConnectionLost, DeadlineExceeded, InvengineError, Rejected
+from invengine.v1.reservation_service_pb2 import Outcome as OutcomeMessage
+
+T = TypeVar("T")
+
+
+class AsyncClient(AsyncCommands):
+    """A connection to one engine for asyncio code.
+
+    `channel` and `actor` are written into every command that does not name its own. `timeout_s` is the time for one
+    call with all its retries. With `batching`, commands on holds that gather while others are in flight travel
+    together over one stream; each still has its own outcome. Nothing is sent before the first call.
+    """
+
+    def __init__(
+        self,
+        target: str = connection.DEFAULT_TARGET,
+        channel: str | None = None,
+        actor: str | None = None,
+        timeout_s: float = connection.DEFAULT_TIMEOUT_S,
+        *,
+        batching: bool = True,
+        ledger: str = "",
+        options: Sequence[tuple[str, Any]] = (),
+    ) -> None:
+        self.channel = channel or ""
+        self.actor = actor or ""
+        self.timeout_s = timeout_s
+        self._target = target
+        self._options = [*connection.OPTIONS, *options]
+        self._batching = batching
+        self._metadata = connection.metadata_for(ledger)
+        self._grpc: Any = None
+        self._stream: CommandStream | None = None
+        self._calls: dict[str, Any] = {}
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection. Calls under way end with an unknown outcome."""
+        self._closed = True
+        if self._stream is not None:
+            await self._stream.close()
+        if self._grpc is not None:
+            await self._grpc.close()
+
+    # Commands
+
+    def send(self, draft: Draft[T], timeout_s: float | None = None) -> Coroutine[Any, Any, T]:
+        """Sends one draft with retries. It gets a key and issue_time if it has none, and keeps them."""
+        if self._batching and draft.kind.submit_field:
+            return self._send_batched(draft, timeout_s)
+        return self._send_alone(draft, timeout_s)
+
+    async def submit(self, drafts: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[Outcome]:
+        """Sends commands on holds in order, one outcome each; a no is a value here, not raised.
+
+        Each command is atomic, the batch is not. More than 1,000 go as several batches, one after the other. After an
+        OutcomeUnknown submit the same drafts again: they keep their keys.
+        """
+        wanted = batches.check(drafts)
+        for draft in wanted:
+            draft.seal(time.time_ns(), "", self.channel, self.actor)
+        found: list[Outcome] = []
+        for payload in batches.requests(wanted):
+            found += batches.outcomes(await self._call(batches.METHOD, payload, "", self._deadline(timeout_s)))
+        return found
+
+    async def submit_reserves(
+        self,
+        skus: Sequence[str],
+        locations: Sequence[str] | str,
+        quantities: Sequence[int] | int = 1,
+        *,
+        keys: Sequence[str] | None = None,
+        ttl_s: float | None = None,
+        timeout_s: float | None = None,
+        **fields: Unpack[CommandFields],
+    ) -> columns.ReserveColumns:
+        """Reserves one line a row, in order, each on its own; columns in, columns out."""
+        fields.setdefault("channel", self.channel or None)
+        fields.setdefault("actor", self.actor or None)
+        found, payloads = columns.encoded(skus, locations, quantities, keys, ttl_s, fields)
+        for payload in payloads:
+            found.add(await self._call(columns.METHOD, payload, "", self._deadline(timeout_s)))
+        return found
+
+    def operation(self, name: str) -> AsyncOperation:
+        """Commands with stable keys derived from `name`: "order-1017/1-reserve", "order-1017/2-allocate", ..."""
+        return AsyncOperation(self, name)
+
+    async def source(
+        self,
+        source_id: str,
+        *,
+        epoch: int | None = None,
+        sequence: int | None = None,
+        state_file: str | PathLike[str] | None = None,
+        window: int = WINDOW,
+    ) -> AsyncSource:
+        """The ordered line of messages of an outside system, `window` of them in flight.
+
+        It continues in the epoch that the caller or the state file remembers, after the last `sequence` that was
+        answered; without either it registers a new epoch.
+        """
+        return await AsyncSource.open(
+            self, source_id, epoch=epoch, sequence=sequence, state_file=state_file, window=window
+        )
+
+    async def register_source(
+        self, source_id: str, *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
+    ) -> Registration:
+        """Starts the next epoch of a source. Older epochs are refused from then on."""
+        return await self.send(commands.register_source(source_id, **fields), timeout_s)
+
+    # Reservations
+
+    async def get_reservation(
+        self,
+        reservation_id: str | Hold | None = None,
+        *,
+        reservation_key: str | None = None,
+        channel: str | None = None,
+        source_id: str = "",
+        timeout_s: float | None = None,
+    ) -> Reservation:
+        """One reservation as it stands, by its id or by the key of its Reserve."""
+        scope = self.channel if channel is None else channel
+        return await self._read(reads.get_reservation(reservation_id, reservation_key, scope, source_id), timeout_s)
+
+    def list_reservations(
+        self, *, order: str = "", holder: str = "", include_ended: bool = False, page_size: int = 1000
+    ) -> AsyncIterator[Reservation]:
+        """Reservations in the order they were made; fetches page after page."""
+        return self._walk(reads.list_reservations(order, holder, include_ended, page_size))
+
+    async def get_outcome(
+        self, key: str, *, channel: str | None = None, source_id: str = "", timeout_s: float | None = None
+    ) -> KnownOutcome:
+        """What the command with this key did."""
+        scope = self.channel if channel is None else channel
+        return await self._read(reads.get_outcome(key, scope, source_id), timeout_s)
+
+    # Stock
+
+    async def get_level(self, sku: str, location: str, *, timeout_s: float | None = None) -> Level:
+        """The quantities of one item at one location."""
+        return await self._read(reads.get_level(sku, location), timeout_s)
+
+    def list_levels(self, *, sku: str = "", location: str = "", page_size: int = 1000) -> AsyncIterator[Level]:
+        """Levels of an item, of a location or all; fetches page after page."""
+        return self._walk(reads.list_levels(sku, location, page_size))
+
+    async def availability(self, sku: str, location: str | None = None, *, timeout_s: float | None = None) -> int:
+        """Units that may be held now, at one location or at all of them together."""
+        found = await self.availabilities([(sku, location)], timeout_s=timeout_s)
+        return sum(each.available for each in found)
+
+    async def availabilities(
+        self,
+        queries: Iterable[tuple[str, str | None] | str],
+        *,
+        channel: str | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Availability]:
+        """Units that may be held now, for many (sku, location); a sku alone is answered for each of its levels."""
+        scope = self.channel if channel is None else channel
+        asked = reads.availabilities(queries, scope)
+        return [each for question in asked for each in await self._read(question, timeout_s)]
+
+    # Catalogue
+
+    async def upsert_items(
+        self, items: Iterable[Item], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
+    ) -> Receipt:
+        """Creates or replaces items, atomically: 1 to 1,000."""
+        return await self.send(commands.upsert_items(items, **fields), timeout_s)
+
+    async def upsert_locations(
+        self, locations: Iterable[Location], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
+    ) -> Receipt:
+        """Creates or replaces locations, atomically: 1 to 1,000."""
+        return await self.send(commands.upsert_locations(locations, **fields), timeout_s)
+
+    async def upsert_channels(
+        self, channels: Iterable[Channel], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
+    ) -> Receipt:
+        """Creates or replaces channels, atomically: 1 to 1,000."""
+        return await self.send(commands.upsert_channels(channels, **fields), timeout_s)
+
+    async def get_item(self, sku: str, *, timeout_s: float | None = None) -> Item:
+        """One item."""
+        return await self._read(reads.get_item(sku), timeout_s)
+
+    def list_items(self, *, page_size: int = 1000) -> AsyncIterator[Item]:
+        """All items, in the order they were created."""
+        return self._walk(reads.list_items(page_size))
+
+    async def get_location(self, location: str, *, timeout_s: float | None = None) -> Location:
+        """One location."""
+        return await self._read(reads.get_location(location), timeout_s)
+
+    def list_locations(self, *, page_size: int = 1000) -> AsyncIterator[Location]:
+        """All locations, in the order they were created."""
+        return self._walk(reads.list_locations(page_size))
+
+    async def get_channel(self, channel: str, *, timeout_s: float | None = None) -> Channel:
+        """One channel."""
+        return await self._read(reads.get_channel(channel), timeout_s)
+
+    def list_channels(self, *, page_size: int = 1000) -> AsyncIterator[Channel]:
+        """All channels, in the order they were created."""
+        return self._walk(reads.list_channels(page_size))
+
+    # Journal and server
+
+    async def read_events(
+        self, from_sequence: int = 1, *, follow: bool = False, limit: int = 0, patience_s: float = events.PATIENCE_S
+    ) -> AsyncIterator[Event]:
+        """Events of the journal from a position on, durable ones only; with `follow` also those to come.
+
+        After a lost connection it goes on with the next event: none is given twice, none is left out. It gives up
+        when the server stays away for `patience_s`.
+        """
+        cursor = events.Cursor(from_sequence, follow, limit)
+        retries = None
+        while True:
+            error: InvengineError = ConnectionLost("the server ended the stream")
+            stream = self._reading(events.METHOD, cursor.request())
+            try:
+                async for answer in stream:
+                    retries = None
+                    for event in cursor.take(answer):
+                        yield event
+                if cursor.ends_with_stream:
+                    return
+            except aio.AioRpcError as failure:
+                error = connection.error_of(failure)
+            finally:
+                stream.cancel()
+            if retries is None:
+                retries = turn(time.monotonic() + patience_s, key=None, failed=error)
+                step = next(retries)
+            else:
+                step = retries.send(error)
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                next(retries)
+
+    async def digest(self, *, timeout_s: float | None = None) -> Digest:
+        """The digest of all ledger state at the newest durable position."""
+        return await self._read(reads.digest(), timeout_s)
+
+    async def server_info(self, *, timeout_s: float | None = None) -> ServerDescription:
+        """What the server is, what it promises and what its limits are."""
+        return await self._read(reads.server_description(), timeout_s)
+
+    # The way to the wire
+
+    def _deadline(self, timeout_s: float | None) -> float:
+        return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+
+    async def _send_alone(self, draft: Draft[T], timeout_s: float | None) -> T:
+        key = draft.seal(time.time_ns(), "", self.channel, self.actor)
+        payload = draft.request.SerializeToString()
+        answer = await self._call(draft.kind.method, payload, key, self._deadline(timeout_s))
+        return draft.kind.decode(draft.kind.answer.FromString(answer))
+
+    async def _send_batched(self, draft: Draft[T], timeout_s: float | None) -> T:
+        deadline = self._deadline(timeout_s)
+        key = draft.seal(time.time_ns(), "", self.channel, self.actor)
+        payload = draft.request.SerializeToString()
+        frame = framed(draft.kind.submit_field, payload)
+        retries: Turn | None = None
+        unknown: InvengineError | None = None
+        while True:
+            outcome = await (self._stream or self._start_stream()).put(frame, deadline)
+            if outcome.__class__ is OutcomeMessage and not outcome.HasField("rejection"):
+                return draft.kind.decode(outcome)
+            error = _error_in(outcome)
+            if isinstance(error, Rejected) and error is not outcome:
+                raise error
+            unknown = error if error.outcome_unknown else unknown
+            if not worth_repeating(error) and not isinstance(error, (DeadlineExceeded, ClientClosed)):
+                # The stream was refused, perhaps for a bad neighbour: ask for this command alone.
+                answer = await self._call(draft.kind.method, payload, key, deadline, unknown)
+                return draft.kind.decode(draft.kind.answer.FromString(answer))
+            if retries is None:
+                retries = turn(deadline, key=key, failed=error)
+                step = next(retries)
+            else:
+                step = retries.send(error)
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                next(retries)
+
+    def _start_stream(self) -> CommandStream:
+        call = self._channel().stream_stream(STREAM)
+        self._stream = CommandStream(lambda: call(metadata=self._metadata))
+        return self._stream
+
+    def _channel(self) -> Any:
+        if self._closed:
+            raise ClientClosed("the client is closed")
+        if self._grpc is None:
+            self._grpc = aio.insecure_channel(self._target, options=self._options)
+        return self._grpc
+
+    async def _read(self, question: Read[T], timeout_s: float | None) -> T:
+        payload = question.request.SerializeToString()
+        answer = await self._call(question.method, payload, None, self._deadline(timeout_s))
+        return question.decode(question.answer.FromString(answer))
+
+    async def _walk(self, pages: Pages[T]) -> AsyncIterator[T]:
+        token = ""
+        while True:
+            found, token = await self._read(pages.at(token), None)
+            for each in found:
+                yield each
+            if not token:
+                return
+
+    async def _call(
+        self, method: str, payload: bytes, key: str | None, deadline: float, unknown: InvengineError | None = None
+    ) -> bytes:
+        """One unary call with its retries; the same bytes each time."""
+        retries = turn(deadline, key=key, unknown=unknown)
+        step = next(retries)
+        while True:
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                step = next(retries)
+                continue
+            try:
+                answer: bytes = await self._unary(method)(payload, timeout=step.timeout_s, metadata=self._metadata)
+                return answer
+            except aio.AioRpcError as failure:
+                step = retries.send(connection.error_of(failure))
+            except (aio.UsageError, asyncio.CancelledError):
+                # grpc ends calls like this when the client is closed; otherwise the caller itself was cancelled.
+                if not self._closed:
+                    raise
+                step = retries.send(ConnectionLost("the client was closed before the answer came"))
+
+    def _unary(self, method: str) -> Any:
+        call = self._calls.get(method)
+        if self._closed:
+            raise ClientClosed("the client is closed")
+        if call is None:
+            call = self._calls[method] = self._channel().unary_unary(method)
+        return call
+
+    def _reading(self, method: str, payload: bytes) -> Any:
+        return self._channel().unary_stream(method)(payload, metadata=self._metadata)
+
+
+def _error_in(result: Any) -> InvengineError:
+    """Why a result of the stream is not an accepted outcome."""
+    return result if isinstance(result, InvengineError) else decode.rejection_of(result.rejection)

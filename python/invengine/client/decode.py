@@ -1,0 +1,181 @@
+"""From protobuf answers to the values of `results`. Pure functions; the two for holds are on the fast path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from invengine.client.results import (
+    Availability,
+    Changes,
+    Digest,
+    Event,
+    Hold,
+    HoldLine,
+    KnownOutcome,
+    Level,
+    LineState,
+    Outcome,
+    Receipt,
+    Registration,
+    Reservation,
+    ReservationLine,
+    ServerDescription,
+    StockChanges,
+)
+from invengine.client.times import duration_s, stamp_time
+from invengine.errors import InvengineError, Violation, error_from_reason
+
+_STATES = {int(state): state for state in LineState}
+
+
+def receipt_of(answer: Any) -> Receipt:
+    """The receipt of any accepted answer."""
+    receipt = answer.receipt
+    return Receipt(receipt.sequence, receipt.durable_sequence, receipt.replayed)
+
+
+def hold_line(line: Any) -> HoldLine:
+    """One LineChange. A state this version does not know is UNSPECIFIED."""
+    state = _STATES.get(line.state, LineState.UNSPECIFIED)
+    return HoldLine(line.sku, line.location, line.quantity, state, line.outstanding)
+
+
+def hold_of(change: Any, receipt: Receipt) -> Hold:
+    """One HoldChange."""
+    stamp = change.expire_time
+    lines = tuple([hold_line(line) for line in change.lines])
+    expire_time_ms = stamp.seconds * 1000 + stamp.nanos // 1_000_000
+    return Hold(change.reservation_id, change.version, expire_time_ms, change.reacquired, lines, receipt)
+
+
+def reserved(answer: Any) -> Hold:
+    """The hold of a ReserveResponse, or of the Outcome of a Reserve."""
+    change = answer.holds[0] if hasattr(answer, "holds") else answer.hold
+    return hold_of(change, receipt_of(answer))
+
+
+def changed(answer: Any) -> Changes:
+    """The holds of any other answer or Outcome about holds."""
+    receipt = receipt_of(answer)
+    holds = tuple([hold_of(change, receipt) for change in answer.holds])
+    return Changes(receipt, holds, bool(getattr(answer, "key_cancelled", False)))
+
+
+def level_of(level: Any) -> Level:
+    """One InventoryLevel."""
+    return Level(
+        level.sku,
+        level.location,
+        level.on_hand,
+        level.reserved,
+        level.allocated,
+        level.damaged,
+        level.returned,
+        level.quality_control,
+        level.in_transit,
+        level.available,
+        level.oversold,
+    )
+
+
+def stock_changed(answer: Any) -> StockChanges:
+    """The levels of any physical answer."""
+    return StockChanges(receipt_of(answer), tuple([level_of(level) for level in answer.levels]))
+
+
+def rejection_of(rejection: Any) -> InvengineError:
+    """The error of a Rejection message."""
+    violations = [Violation(each.field, each.description) for each in rejection.field_violations]
+    return error_from_reason(rejection.code, rejection.reason, rejection.message, rejection.metadata, violations)
+
+
+def outcome_of(outcome: Any) -> Outcome:
+    """One Outcome of a batch or of GetOutcome."""
+    if outcome.HasField("rejection"):
+        return Outcome(None, (), (), False, rejection_of(outcome.rejection))
+    receipt = receipt_of(outcome)
+    holds = tuple([hold_of(change, receipt) for change in outcome.holds])
+    levels = tuple([level_of(level) for level in outcome.levels])
+    return Outcome(receipt, holds, levels, outcome.key_cancelled, None)
+
+
+def known_outcome(answer: Any) -> KnownOutcome:
+    """A GetOutcomeResponse."""
+    outcome = outcome_of(answer.outcome) if answer.known and answer.HasField("outcome") else None
+    return KnownOutcome(answer.known, outcome, answer.key_cancelled, answer.sequence)
+
+
+def reservation_of(reservation: Any) -> Reservation:
+    """One Reservation."""
+    lines = tuple(
+        [
+            ReservationLine(
+                line.sku,
+                line.location,
+                line.quantity,
+                line.reserved,
+                line.allocated,
+                line.released,
+                line.expired,
+                line.fulfilled,
+            )
+            for line in reservation.lines
+        ]
+    )
+    return Reservation(
+        reservation.reservation_id,
+        reservation.version,
+        stamp_time(reservation.expire_time),
+        stamp_time(reservation.create_time),
+        reservation.channel,
+        reservation.order_ref,
+        reservation.holder,
+        reservation.idempotency_key,
+        lines,
+    )
+
+
+def availabilities(answer: Any) -> list[Availability]:
+    """A GetAvailabilityResponse."""
+    return [Availability(each.sku, each.location, each.available) for each in answer.availabilities]
+
+
+def registration(answer: Any) -> Registration:
+    """A RegisterSourceResponse."""
+    return Registration(answer.epoch, answer.previous_epoch, answer.previous_sequence, receipt_of(answer))
+
+
+def digest_of(answer: Any) -> Digest:
+    """A GetDigestResponse."""
+    return Digest(answer.digest, answer.sequence)
+
+
+def event_of(event: Any) -> Event:
+    """One Event."""
+    kind = event.WhichOneof("fact") or ""
+    context = event.context if event.HasField("context") else None
+    fact = getattr(event, kind) if kind else None
+    return Event(event.sequence, stamp_time(event.time), event.writer_epoch, kind, fact, context)
+
+
+def server_description(answer: Any) -> ServerDescription:
+    """A GetServerInfoResponse."""
+    return ServerDescription(
+        version=answer.version,
+        ledger=answer.ledger,
+        writer_epoch=answer.writer_epoch,
+        journal=answer.journal,
+        loss_window=answer.loss_window,
+        sequence=answer.sequence,
+        durable_sequence=answer.durable_sequence,
+        engine_time=stamp_time(answer.engine_time),
+        time_scale=answer.time_scale,
+        effective_dedupe_window_s=duration_s(answer.effective_dedupe_window),
+        command_bytes_max=answer.command_bytes_max,
+        submit_bytes_max=answer.submit_bytes_max,
+        submit_commands_max=answer.submit_commands_max,
+        lines_max=answer.lines_max,
+        recovery_time_s=duration_s(answer.recovery_time),
+        recovered_events=answer.recovered_events,
+        door=answer.door,
+    )

@@ -1,0 +1,284 @@
+"""What the client answers: small frozen values. Times are UTC datetimes; quantities are whole units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from invengine.client.times import from_ms
+from invengine.errors import InvengineError
+
+
+class Line(NamedTuple):
+    """Units of one item at one location. A plain tuple (sku, location, quantity) does as well."""
+
+    sku: str
+    location: str
+    quantity: int = 1
+
+
+class LineState(IntEnum):
+    """Where the units of a reservation line are."""
+
+    UNSPECIFIED = 0
+    RESERVED = 1
+    ALLOCATED = 2
+    RELEASED = 3
+    EXPIRED = 4
+    FULFILLED = 5
+
+
+class StockState(IntEnum):
+    """Which part of the stock a physical command speaks of. on_hand is everything there, the others are parts of it."""
+
+    ON_HAND = 1
+    DAMAGED = 2
+    RETURNED = 3
+    QUALITY_CONTROL = 4
+
+
+class Receipt(NamedTuple):
+    """What an accepted command may rely on: its position, what is durable, and whether it is an answer given again."""
+
+    sequence: int
+    durable_sequence: int
+    replayed: bool
+
+
+class HoldLine(NamedTuple):
+    """What one command did to one line: `quantity` units moved into `state`, `outstanding` are still held."""
+
+    sku: str
+    location: str
+    quantity: int
+    state: LineState
+    outstanding: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What one command did to one reservation."""
+
+    reservation_id: str
+    version: int
+    expire_time_ms: int
+    reacquired: bool
+    lines: tuple[HoldLine, ...]
+    receipt: Receipt
+
+    @property
+    def expire_time(self) -> datetime:
+        """When what is still reserved is over."""
+        return from_ms(self.expire_time_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What an accepted command did to the holds it named."""
+
+    receipt: Receipt
+    holds: tuple[Hold, ...]
+    key_cancelled: bool = False
+    """True if a release found no hold under its key and left a tombstone."""
+
+    @property
+    def hold(self) -> Hold:
+        """The only hold that changed. ValueError if there are none or several."""
+        (only,) = self.holds
+        return only
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The quantities of one item at one location.
+
+    on_hand + oversold = available + reserved + allocated + damaged + returned + quality_control; none is negative.
+    """
+
+    sku: str
+    location: str
+    on_hand: int
+    reserved: int
+    allocated: int
+    damaged: int
+    returned: int
+    quality_control: int
+    in_transit: int
+    available: int
+    oversold: int
+
+
+@dataclass(frozen=True, slots=True)
+class StockChanges:
+    """The levels that an accepted physical command touched, as they are after it."""
+
+    receipt: Receipt
+    levels: tuple[Level, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to one command of a batch, or what a key did: accepted with a receipt, or refused with a rejection."""
+
+    receipt: Receipt | None
+    holds: tuple[Hold, ...]
+    levels: tuple[Level, ...]
+    key_cancelled: bool
+    rejection: InvengineError | None
+
+    @property
+    def accepted(self) -> bool:
+        """True if the command was accepted."""
+        return self.rejection is None
+
+    @property
+    def hold(self) -> Hold:
+        """The only hold that changed. Raises the rejection if there is one, ValueError if holds are none or several."""
+        if self.rejection is not None:
+            raise self.rejection
+        (only,) = self.holds
+        return only
+
+
+@dataclass(frozen=True, slots=True)
+class KnownOutcome:
+    """What the ledger knows of a key.
+
+    Not `known` means that no command with this key has an outcome; it may still be on its way. To make sure that it
+    never happens, release by that key: it leaves a tombstone.
+    """
+
+    known: bool
+    outcome: Outcome | None
+    key_cancelled: bool
+    sequence: int
+
+
+class ReservationLine(NamedTuple):
+    """A line as it stands: quantity = reserved + allocated + released + expired + fulfilled."""
+
+    sku: str
+    location: str
+    quantity: int
+    reserved: int
+    allocated: int
+    released: int
+    expired: int
+    fulfilled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A reservation as it stands. Texts are empty where nothing was given."""
+
+    reservation_id: str
+    version: int
+    expire_time: datetime
+    create_time: datetime
+    channel: str
+    order_ref: str
+    holder: str
+    key: str
+    lines: tuple[ReservationLine, ...]
+
+
+class Availability(NamedTuple):
+    """Units of one item at one location that may be held now."""
+
+    sku: str
+    location: str
+    available: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A thing that is sold. `display_name` and `gtin` (14 digits) are optional."""
+
+    sku: str
+    display_name: str = ""
+    gtin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place that holds stock. `display_name` and `gln` (13 digits) are optional."""
+
+    location: str
+    display_name: str = ""
+    gln: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A way of selling. `display_name` is optional."""
+
+    channel: str
+    display_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """The new epoch of a source, and the last sequence that was applied in the epoch before it."""
+
+    epoch: int
+    previous_epoch: int
+    previous_sequence: int
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the ordered line of messages of a source."""
+
+    source_id: str
+    epoch: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Hash of all ledger state (32 hexadecimal characters) at one durable sequence."""
+
+    digest: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact of the journal.
+
+    `kind` is the name of the fact in the contract, such as "reserved"; `fact` and `context` are the protobuf messages
+    of it (`context` is None for what the engine did by itself).
+    """
+
+    sequence: int
+    time: datetime
+    writer_epoch: int
+    kind: str
+    fact: Any
+    context: Any | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDescription:
+    """What the server is, what it promises and what its limits are."""
+
+    version: str
+    ledger: str
+    writer_epoch: int
+    journal: str
+    loss_window: str
+    sequence: int
+    durable_sequence: int
+    engine_time: datetime
+    time_scale: float
+    effective_dedupe_window_s: float
+    command_bytes_max: int
+    submit_bytes_max: int
+    submit_commands_max: int
+    lines_max: int
+    recovery_time_s: float
+    recovered_events: int
+    door: str

@@ -1,0 +1,138 @@
+"""An ordered source for threads: one message in flight, each numbered and settled before the next."""
+
+from __future__ import annotations
+
+import threading
+import time
+from os import PathLike
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from invengine.client.commands import Draft
+from invengine.client.commands_blocking import Commands
+from invengine.client.numbering import Message, Numbering, StateFile, consumes_number, remembered
+from invengine.client.results import Position, Registration
+from invengine.errors import DeadlineExceeded, Fault, InvengineError, Rejected, SequenceGap, StaleEpoch
+
+if TYPE_CHECKING:
+    from invengine.client.blocking import Client
+
+T = TypeVar("T")
+
+
+class OrderedSource(Commands):
+    """Numbers the messages of one outside system and delivers them in order, each exactly once.
+
+    Use the command methods as on a client. A message whose outcome stayed unknown (OutcomeUnknown) is delivered again
+    before the next one. StaleEpoch means that another incarnation took over: stop. Threads take turns.
+    """
+
+    def __init__(
+        self, client: Client, numbering: Numbering, file: StateFile | None, registration: Registration | None
+    ) -> None:
+        self._client = client
+        self._numbering = numbering
+        self._file = file
+        self._turn = threading.Lock()
+        self.registration = registration
+        """What registering answered, with the last sequence of the epoch before; None if an epoch was continued."""
+
+    @classmethod
+    def open(
+        cls,
+        client: Client,
+        source_id: str,
+        *,
+        epoch: int | None = None,
+        sequence: int | None = None,
+        state_file: str | PathLike[str] | None = None,
+    ) -> OrderedSource:
+        """Continues in a remembered epoch or registers a new one; see `Client.source`."""
+        file = None if state_file is None else StateFile(state_file)
+        known = remembered(source_id, epoch, sequence, file)
+        if known is not None:
+            return cls(client, Numbering(source_id, known.epoch, known.sequence), file, None)
+        registration = client.register_source(source_id)
+        source = cls(client, Numbering(source_id, registration.epoch, 0), file, registration)
+        source._save()
+        return source
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to undo: what was delivered stays delivered."""
+
+    @property
+    def position(self) -> Position:
+        """Epoch and last answered sequence: what to remember across a restart."""
+        return self._numbering.position
+
+    def send(self, draft: Draft[T], timeout_s: float | None = None) -> T:
+        """Delivers one draft as the next message."""
+        deadline = time.monotonic() + (self._client.timeout_s if timeout_s is None else timeout_s)
+        with self._turn:
+            for message in self._numbering.abandoned:
+                self._settle_abandoned(message, deadline)
+            answer: T = self._deliver(self._numbering.add(draft), deadline)
+            return answer
+
+    def _settle_abandoned(self, message: Message, deadline: float) -> None:
+        try:
+            self._deliver(message, deadline)
+        except Fault as error:
+            # Nothing new may overtake it.
+            raise DeadlineExceeded("an earlier message still has no answer, so this one was not sent") from error
+        except (StaleEpoch, SequenceGap):
+            raise
+        except Rejected:
+            pass  # It has its answer now; its own caller was told that the outcome is unknown.
+
+    def _deliver(self, message: Message, deadline: float) -> Any:
+        try:
+            try:
+                answer = self._attempt(message, deadline)
+            except SequenceGap as gap:
+                self._resend(gap, message, deadline)
+                answer = self._attempt(message, deadline)
+        except InvengineError as error:
+            self._refused(message, error)
+            raise
+        except BaseException:
+            self._numbering.abandon(message)
+            raise
+        self._settle(message)
+        return answer
+
+    def _attempt(self, message: Message, deadline: float) -> Any:
+        self._numbering.stamp(message)
+        return self._client.send(message.draft, max(deadline - time.monotonic(), 0.0))
+
+    def _resend(self, gap: SequenceGap, message: Message, deadline: float) -> None:
+        earlier = self._numbering.kept_from(gap.expected, message.number)
+        if earlier is None:
+            raise gap
+        for each in earlier:
+            try:
+                self._attempt(each, deadline)
+            except InvengineError as error:
+                if not consumes_number(error):
+                    raise
+
+    def _refused(self, message: Message, error: InvengineError) -> None:
+        if consumes_number(error):
+            self._settle(message)
+        elif isinstance(error, Fault) and (error.outcome_unknown or message.uncertain):
+            self._numbering.abandon(message)
+        else:
+            self._numbering.withdraw(message)
+
+    def _settle(self, message: Message) -> None:
+        self._numbering.settle(message)
+        self._save()
+
+    def _save(self) -> None:
+        if self._file is not None:
+            self._file.save(self._numbering.position)

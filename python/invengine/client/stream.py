@@ -1,0 +1,248 @@
+"""Many commands over one SubmitStream, without a timer.
+
+What gathers while a batch is in flight goes out as the next one. A second, third and fourth batch follow at once when
+enough has gathered to be worth it, so that neither side waits for the other under load. Messages are raw bytes: a
+command is encoded once, a batch is their concatenation, an answer is parsed once.
+
+Every command gets exactly one result: an Outcome message, or the error that took its answer away. Nothing is sent
+again here; `retry` decides that for each command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import aio
+
+from invengine.client.connection import error_of
+from invengine.errors import (
+    AnswerOverdue,
+    ClientClosed,
+    ConnectionLost,
+    DeadlineExceeded,
+    InternalFault,
+    InvengineError,
+)
+from invengine.v1.reservation_service_pb2 import SubmitStreamResponse
+
+METHOD = "/invengine.v1.ReservationService/SubmitStream"
+BATCH_COMMANDS_MAX = 1_000
+BATCH_BYTES_MAX = 2 * 1024 * 1024
+IN_FLIGHT_MAX = 4
+WORTH_SENDING = 256
+"""Commands that make another batch worth sending while one is in flight."""
+STALLED_S = 5.0
+"""A stream whose oldest batch has no answer for this long when a deadline passes is given up."""
+
+_END: Any = getattr(aio, "EOF")  # noqa: B009 - the published type stubs lack it
+
+Result = Any
+"""An Outcome message or an InvengineError."""
+Entry = tuple[bytes, "asyncio.Future[Result]", float]
+"""Framed command, who waits for it, its deadline."""
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _head(field: int, length: int) -> bytes:
+    inner = bytes([field << 3 | 2]) + _varint(length)
+    return b"\x0a" + _varint(len(inner) + length) + inner
+
+
+_HEADS = [[_head(field, length) for length in range(512)] for field in range(8)]
+
+
+def framed(field: int, payload: bytes) -> bytes:
+    """One element of `SubmitStreamRequest.commands` (also of SubmitRequest): Command{field: payload}."""
+    length = len(payload)
+    return (_HEADS[field][length] if length < 512 else _head(field, length)) + payload
+
+
+class CommandStream:
+    """Batches the commands of one event loop. `open_call` opens a SubmitStream call of raw bytes."""
+
+    def __init__(self, open_call: Callable[[], Any]) -> None:
+        self._open_call = open_call
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Entry] = deque()
+        self._in_flight: deque[tuple[list[Entry], float]] = deque()
+        self._wake = asyncio.Event()
+        self._call: Any = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._sweep_at = float("inf")
+        self._closed = False
+
+    def put(self, frame: bytes, deadline: float) -> asyncio.Future[Result]:
+        """Queues one framed command; the future gets its one result by `deadline` (on the loop's clock)."""
+        future: asyncio.Future[Result] = self._loop.create_future()
+        if self._closed:
+            future.set_result(ClientClosed("the client is closed"))
+            return future
+        self._waiting.append((frame, future, deadline))
+        if deadline < self._sweep_at:
+            self._sweep_by(deadline)
+        if self._call is None:
+            self._start()
+        elif not self._in_flight or len(self._waiting) >= WORTH_SENDING:
+            self._wake.set()
+        return future
+
+    async def close(self) -> None:
+        """Ends the stream. Commands without an answer get ConnectionLost: what became of them is unknown."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+        self._fail_in_flight(ConnectionLost("the client was closed before the answer came"))
+        while self._waiting:
+            _settle(self._waiting.popleft()[1], ClientClosed("the client was closed before the command was sent"))
+        self._wake.set()
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self) -> None:
+        call = self._call = self._open_call()
+        self._wake.set()
+        for loop in (self._write(call), self._read(call)):
+            task = self._loop.create_task(loop)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _write(self, call: Any) -> None:
+        try:
+            while self._call is call:
+                batch = self._next_batch()
+                if not batch:
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                self._in_flight.append((batch, self._loop.time()))
+                await call.write(b"".join([entry[0] for entry in batch]))
+        except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError):
+            # The reader sees the same end together with its status, and tells those who wait.
+            if self._closed:
+                raise
+
+    def _next_batch(self) -> list[Entry]:
+        waiting, in_flight = self._waiting, len(self._in_flight)
+        if in_flight >= IN_FLIGHT_MAX or (in_flight and len(waiting) < WORTH_SENDING):
+            return []
+        batch: list[Entry] = []
+        size = 0
+        while waiting and len(batch) < BATCH_COMMANDS_MAX:
+            entry = waiting[0]
+            size += len(entry[0])
+            if batch and size > BATCH_BYTES_MAX:
+                break
+            waiting.popleft()
+            if entry[1].done():  # The caller gave up before it was sent.
+                size -= len(entry[0])
+                continue
+            batch.append(entry)
+        return batch
+
+    async def _read(self, call: Any) -> None:
+        error: InvengineError = ConnectionLost("the server ended the stream")
+        try:
+            while (answer := await call.read()) is not _END:
+                if not self._answer(answer):
+                    error = InternalFault("the server's answers do not match the commands")
+                    break
+            else:
+                if await call.code() is not grpc.StatusCode.OK:
+                    error = error_of(await _status(call))
+        except aio.AioRpcError as failure:
+            error = error_of(failure)
+        except DecodeError:
+            error = InternalFault("the server's answer is not a SubmitStreamResponse")
+        except (asyncio.CancelledError, asyncio.InvalidStateError):
+            pass  # Cancelled here: by a stall, by close(), or because the event loop ends.
+        finally:
+            self._ended(call, error)
+
+    def _ended(self, call: Any, error: InvengineError) -> None:
+        call.cancel()
+        if self._call is not call:
+            return
+        self._call = None
+        self._wake.set()
+        self._fail_in_flight(error)
+        task = asyncio.current_task()
+        loop_ends = task is not None and task.cancelling() > 0
+        if self._waiting and not self._closed and not loop_ends:
+            self._start()
+
+    def _answer(self, answer: bytes) -> bool:
+        """Hands the outcomes of one batch to those who wait. False if they do not fit."""
+        outcomes = SubmitStreamResponse.FromString(answer).outcomes
+        if not self._in_flight or len(outcomes) != len(self._in_flight[0][0]):
+            return False
+        batch, _ = self._in_flight.popleft()
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            future = entry[1]
+            if not future.done():
+                future.set_result(outcome)
+        if self._waiting:
+            self._wake.set()
+        return True
+
+    def _fail_in_flight(self, error: InvengineError) -> None:
+        while self._in_flight:
+            for _, future, _ in self._in_flight.popleft()[0]:
+                _settle(future, error)
+
+    def _sweep_by(self, deadline: float) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._sweep_at = deadline
+        self._sweep = self._loop.call_at(deadline, self._pass_deadlines)
+
+    def _pass_deadlines(self) -> None:
+        """Tells those whose deadline has passed, and sets the clock for the next."""
+        now = self._loop.time()
+        earliest = float("inf")
+        stalled = False
+        for batch, sent_at in self._in_flight:
+            for _, future, deadline in batch:
+                if future.done():
+                    continue
+                if deadline <= now:
+                    _settle(future, AnswerOverdue("the deadline passed while the answer was awaited"))
+                    stalled = stalled or now - sent_at >= STALLED_S
+                else:
+                    earliest = min(earliest, deadline)
+        for _, future, deadline in self._waiting:
+            if deadline <= now:
+                _settle(future, DeadlineExceeded("the deadline passed before the command was sent"))
+            else:
+                earliest = min(earliest, deadline)
+        self._sweep, self._sweep_at = None, float("inf")
+        if earliest < float("inf"):
+            self._sweep_by(earliest)
+        if stalled and self._call is not None:
+            self._call.cancel()
+
+
+def _settle(future: asyncio.Future[Result], result: Result) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+async def _status(call: Any) -> aio.AioRpcError:
+    code, details = await call.code(), await call.details()
+    return aio.AioRpcError(code, aio.Metadata(), await call.trailing_metadata(), details, None)

@@ -1,0 +1,144 @@
+"""Does every status of the contract become the right class, and does nothing get lost on the way?"""
+
+from __future__ import annotations
+
+import pickle
+import re
+
+import grpc
+import pytest
+from scripted_peer import status_bytes
+
+from invengine import errors
+from invengine.errors import Fault, InvengineError, Rejected, error_from_reason, error_from_status
+
+# code, reason, class, family: the contract's table, a row a reason.
+TABLE: list[tuple[str, str, type[InvengineError], type[InvengineError]]] = [
+    ("INVALID_ARGUMENT", "INVALID_FIELD", errors.InvalidField, Rejected),
+    ("FAILED_PRECONDITION", "IDEMPOTENCY_KEY_REUSED", errors.KeyReused, Rejected),
+    ("FAILED_PRECONDITION", "DEDUPE_WINDOW_EXPIRED", errors.DedupeWindowExpired, Rejected),
+    ("FAILED_PRECONDITION", "KEY_CANCELLED", errors.KeyCancelled, Rejected),
+    ("FAILED_PRECONDITION", "INSUFFICIENT_STOCK", errors.InsufficientStock, Rejected),
+    ("NOT_FOUND", "UNKNOWN_SKU", errors.UnknownSku, errors.UnknownName),
+    ("NOT_FOUND", "UNKNOWN_LOCATION", errors.UnknownLocation, errors.UnknownName),
+    ("NOT_FOUND", "UNKNOWN_GROUP", errors.UnknownGroup, errors.UnknownName),
+    ("NOT_FOUND", "UNKNOWN_CHANNEL", errors.UnknownChannel, errors.UnknownName),
+    ("NOT_FOUND", "UNKNOWN_SOURCE", errors.UnknownSource, errors.UnknownName),
+    ("NOT_FOUND", "RESERVATION_NOT_FOUND", errors.ReservationNotFound, errors.UnknownName),
+    ("FAILED_PRECONDITION", "RESERVATION_EXPIRED", errors.ReservationExpired, errors.WrongState),
+    ("FAILED_PRECONDITION", "ALREADY_RELEASED", errors.AlreadyReleased, errors.WrongState),
+    ("FAILED_PRECONDITION", "ALREADY_ALLOCATED", errors.AlreadyAllocated, errors.WrongState),
+    ("FAILED_PRECONDITION", "ALREADY_FULFILLED", errors.AlreadyFulfilled, errors.WrongState),
+    ("FAILED_PRECONDITION", "EXCEEDS_OUTSTANDING", errors.ExceedsOutstanding, errors.WrongState),
+    ("ABORTED", "QUANTITY_STALE", errors.QuantityStale, errors.StaleRead),
+    ("ABORTED", "STALE_VERSION", errors.StaleVersion, errors.StaleRead),
+    ("FAILED_PRECONDITION", "ORDER_STATE", errors.OrderState, errors.WrongState),
+    ("FAILED_PRECONDITION", "EVENT_FROM_FUTURE", errors.EventFromFuture, errors.WrongState),
+    ("ABORTED", "SEQUENCE_GAP", errors.SequenceGap, errors.SourceRefused),
+    ("ALREADY_EXISTS", "SEQUENCE_CONSUMED", errors.SequenceConsumed, errors.SourceRefused),
+    ("FAILED_PRECONDITION", "SEQUENCE_CONFLICT", errors.SequenceConflict, errors.SourceRefused),
+    ("FAILED_PRECONDITION", "STALE_EPOCH", errors.StaleEpoch, errors.SourceRefused),
+    ("PERMISSION_DENIED", "NOT_AUTHORITATIVE", errors.NotAuthoritative, errors.NotAllowed),
+    ("RESOURCE_EXHAUSTED", "RATE_LIMITED", errors.RateLimited, errors.Exhausted),
+    ("RESOURCE_EXHAUSTED", "HOLD_LIMIT_EXCEEDED", errors.HoldLimitExceeded, Rejected),
+    ("RESOURCE_EXHAUSTED", "OVERLOADED", errors.Overloaded, errors.Exhausted),
+    ("UNAVAILABLE", "DRAINING", errors.Draining, errors.Unavailable),
+    ("UNAVAILABLE", "RECOVERING", errors.Recovering, errors.Unavailable),
+    ("UNAVAILABLE", "FENCED", errors.Fenced, errors.Unavailable),
+    ("UNAVAILABLE", "NOT_OWNER", errors.NotOwner, errors.Unavailable),
+    ("OUT_OF_RANGE", "HISTORY_TRIMMED", errors.HistoryTrimmed, Rejected),
+    ("RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", errors.MessageTooLarge, Rejected),
+    ("DEADLINE_EXCEEDED", "DEADLINE", errors.DeadlineExceeded, Fault),
+    ("UNAVAILABLE", "OUTCOME_UNKNOWN", errors.OutcomeUnknown, Fault),
+    ("DATA_LOSS", "CORRUPT_JOURNAL", errors.CorruptJournal, Fault),
+    ("RESOURCE_EXHAUSTED", "JOURNAL_FULL", errors.JournalFull, errors.Exhausted),
+    ("UNAUTHENTICATED", "AUTH_MISSING", errors.AuthMissing, errors.NotAllowed),
+    ("PERMISSION_DENIED", "CHANNEL_NOT_ALLOWED", errors.ChannelNotAllowed, errors.NotAllowed),
+    ("UNIMPLEMENTED", "UNIMPLEMENTED", errors.Unimplemented, Rejected),
+    ("INTERNAL", "INTERNAL", errors.InternalFault, Fault),
+]
+
+
+def number(code: str) -> int:
+    return int(grpc.StatusCode[code].value[0])
+
+
+@pytest.mark.parametrize(("code", "reason", "kind", "family"), TABLE, ids=[row[1] for row in TABLE])
+def test_every_reason_has_its_class(
+    code: str, reason: str, kind: type[InvengineError], family: type[InvengineError]
+) -> None:
+    error = error_from_status(number(code), status_bytes(number(code), reason, {"sku": "mug"}))
+    assert type(error) is kind
+    assert isinstance(error, family)
+    assert (error.code, error.reason, error.metadata) == (number(code), reason, {"sku": "mug"})
+    assert kind.default_code == number(code)
+
+
+def test_the_table_names_every_class_of_a_reason() -> None:
+    assert {row[1]: row[2] for row in TABLE} == errors.CLASS_OF_REASON
+
+
+def test_the_drawn_tree_shows_every_class() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, InvengineError)]
+    drawn = set(re.findall(r"[A-Z]\w+", errors.__doc__ or ""))
+    assert [kind.__name__ for kind in kinds if kind.__name__ not in drawn] == []
+    assert len(kinds) >= 50
+
+
+@pytest.mark.parametrize("code", range(1, 17))
+def test_an_unknown_reason_degrades_to_the_class_of_its_code(code: int) -> None:
+    error = error_from_reason(code, "INVENTED_LATER", "mend it")
+    assert type(error) is errors.CLASS_OF_CODE[code]
+    assert error.reason == "INVENTED_LATER"
+    assert str(error) == "INVENTED_LATER: mend it"
+
+
+def test_violations_and_the_wait_asked_for_are_kept() -> None:
+    bad = error_from_status(3, status_bytes(3, "INVALID_FIELD", violations={"lines[2].quantity": "at least 1"}))
+    assert bad.violations == (errors.Violation("lines[2].quantity", "at least 1"),)
+    assert error_from_status(8, status_bytes(8, "OVERLOADED", retry_after_s=0.25)).retry_after_s == 0.25
+
+
+def test_what_a_rejection_says_is_easy_to_reach() -> None:
+    short = error_from_reason(
+        9, "INSUFFICIENT_STOCK", metadata={"sku": "mug", "location": "wh-1", "requested": "3", "available": "2"}
+    )
+    assert isinstance(short, errors.InsufficientStock)
+    assert (short.sku, short.location, short.requested, short.available) == ("mug", "wh-1", 3, 2)
+    gap = error_from_reason(10, "SEQUENCE_GAP", metadata={"expected": "4", "got": "6"})
+    assert isinstance(gap, errors.SequenceGap)
+    assert (gap.expected, gap.got) == (4, 6)
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "kind", "unknown"),
+    [
+        ("UNAVAILABLE", "failed to connect to all addresses; last error: refused", errors.Unreachable, False),
+        ("UNAVAILABLE", "Socket closed", errors.ConnectionLost, True),
+        ("UNAVAILABLE", "", errors.ConnectionLost, True),
+        ("INTERNAL", "RST_STREAM", errors.ConnectionLost, True),
+        ("DEADLINE_EXCEEDED", "Deadline Exceeded", errors.AnswerOverdue, True),
+        ("CANCELLED", "", errors.ConnectionLost, True),
+        ("UNKNOWN", "", errors.InternalFault, True),
+        ("RESOURCE_EXHAUSTED", "received message larger than max", errors.Exhausted, False),
+    ],
+)
+def test_a_status_of_the_transport_is_taken_as_unknown_unless_nothing_was_sent(
+    code: str, details: str, kind: type[InvengineError], unknown: bool
+) -> None:
+    error = error_from_status(number(code), None, details)
+    assert type(error) is kind
+    assert error.outcome_unknown is unknown
+
+
+def test_foreign_or_broken_details_are_not_believed() -> None:
+    assert type(error_from_status(14, b"\xff\xff not protobuf", "x")) is errors.ConnectionLost
+    foreign = status_bytes(9, "INSUFFICIENT_STOCK").replace(b"invengine", b"elsewhere")
+    assert type(error_from_status(9, foreign, "x")) is Rejected
+
+
+def test_errors_travel_between_processes() -> None:
+    error = errors.OutcomeUnknown("look", metadata={"incident": "i-1"})
+    error.key = "order-1/1-reserve"
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), copy.key, copy.metadata, str(copy)) == (type(error), error.key, error.metadata, str(error))

@@ -1,0 +1,158 @@
+"""Is the policy right, with a scripted clock and no I/O?"""
+
+from __future__ import annotations
+
+import pytest
+
+from invengine import errors
+from invengine.client import retry
+from invengine.client.retry import Attempt, Pause, turn
+from invengine.errors import InvengineError, OutcomeUnknown
+
+
+class Driver:
+    """Drives one turn: every attempt takes `attempt_s`, every pause its time."""
+
+    def __init__(self, timeout_s: float = 10.0, key: str | None = "k", attempt_s: float = 0.0) -> None:
+        self.now = 100.0
+        self.attempt_s = attempt_s
+        self.pauses: list[float] = []
+        self.attempts: list[float] = []
+        self._turn = turn(self.now + timeout_s, key=key, clock=lambda: self.now, jitter=lambda: 1.0)
+
+    def run(self, *results: InvengineError | None) -> None:
+        """Gives the results one after the other; the last one again and again."""
+        left = list(results)
+        step = next(self._turn)
+        while True:
+            if isinstance(step, Pause):
+                self.pauses.append(step.seconds)
+                self.now += step.seconds
+                step = next(self._turn)
+                continue
+            assert isinstance(step, Attempt)
+            self.attempts.append(step.timeout_s)
+            self.now += self.attempt_s
+            result = left.pop(0) if len(left) > 1 else left[0]
+            if result is None:
+                return
+            step = self._turn.send(result)
+
+
+@pytest.fixture(autouse=True)
+def real_pauses(short_pauses: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "BACKOFF_FIRST_S", 0.5)
+    monkeypatch.setattr(retry, "BACKOFF_MAX_S", 5.0)
+
+
+def test_the_first_attempt_may_take_all_the_time() -> None:
+    driver = Driver(timeout_s=3.0)
+    driver.run(None)
+    assert driver.attempts == [3.0]
+    assert driver.pauses == []
+
+
+def test_pauses_double_up_to_five_seconds() -> None:
+    driver = Driver(timeout_s=60.0)
+    driver.run(*[errors.Draining()] * 6, None)
+    assert driver.pauses == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+
+
+def test_jitter_takes_away_up_to_half() -> None:
+    assert retry.pause_s(errors.Draining(), 1, lambda: 0.0) == 0.25
+    assert 0.25 <= retry.pause_s(errors.Draining(), 1) <= 0.5
+
+
+def test_the_wait_that_the_server_asks_for_is_honoured() -> None:
+    driver = Driver()
+    driver.run(errors.Overloaded(retry_after_s=2.0), None)
+    assert driver.pauses == [2.5]
+    assert retry.pause_s(errors.Overloaded(retry_after_s=2.0), 1, lambda: 0.0) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (errors.Draining(), True),
+        (errors.Recovering(), True),
+        (errors.Unreachable(), True),
+        (errors.ConnectionLost(), True),
+        (OutcomeUnknown(), True),
+        (errors.Overloaded(retry_after_s=0.1), True),
+        (errors.HoldLimitExceeded(retry_after_s=0.1), True),
+        (errors.HoldLimitExceeded(), False),
+        (errors.JournalFull(), False),
+        (errors.SequenceGap(), False),
+        (errors.QuantityStale(), False),
+        (errors.InsufficientStock(), False),
+        (errors.InternalFault(), False),
+        (errors.DeadlineExceeded(), False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, InvengineError) else "",
+)
+def test_only_what_may_fare_better_is_sent_again(error: InvengineError, again: bool) -> None:
+    assert retry.worth_repeating(error) is again
+
+
+def test_a_no_is_raised_at_once() -> None:
+    driver = Driver()
+    with pytest.raises(errors.InsufficientStock):
+        driver.run(errors.InsufficientStock())
+    assert len(driver.attempts) == 1
+
+
+def test_a_refusal_to_the_end_is_raised_as_it_is() -> None:
+    driver = Driver(timeout_s=3.0)
+    with pytest.raises(errors.Draining):
+        driver.run(errors.Draining())
+    assert sum(driver.pauses) < 3.0
+
+
+def test_no_pause_goes_beyond_the_deadline() -> None:
+    driver = Driver(timeout_s=1.0)
+    with pytest.raises(errors.Overloaded):
+        driver.run(errors.Overloaded(retry_after_s=5.0))
+    assert driver.pauses == []
+
+
+def test_one_lost_answer_makes_the_outcome_unknown_whatever_follows() -> None:
+    driver = Driver(timeout_s=3.0, key="order-1/1-reserve")
+    with pytest.raises(OutcomeUnknown) as caught:
+        driver.run(errors.ConnectionLost(), errors.Draining())
+    assert caught.value.key == "order-1/1-reserve"
+    assert "order-1/1-reserve" in str(caught.value)
+    assert isinstance(caught.value.__cause__, errors.ConnectionLost)
+
+
+def test_a_no_after_a_lost_answer_settles_it() -> None:
+    with pytest.raises(errors.InsufficientStock):
+        Driver().run(errors.ConnectionLost(), errors.InsufficientStock())
+
+
+def test_a_fault_after_a_lost_answer_does_not_settle_it() -> None:
+    with pytest.raises(OutcomeUnknown):
+        Driver().run(errors.ConnectionLost(), errors.JournalFull())
+
+
+def test_an_answer_that_is_overdue_has_an_unknown_outcome() -> None:
+    with pytest.raises(OutcomeUnknown):
+        Driver(timeout_s=1.0, attempt_s=1.0).run(errors.AnswerOverdue())
+
+
+def test_a_read_has_no_outcome_to_be_unknown() -> None:
+    with pytest.raises(errors.ConnectionLost):
+        Driver(timeout_s=1.0, key=None).run(errors.ConnectionLost())
+
+
+def test_a_deadline_in_the_past_sends_nothing() -> None:
+    driver = Driver(timeout_s=0.0)
+    with pytest.raises(errors.DeadlineExceeded):
+        driver.run(None)
+    assert driver.attempts == []
+
+
+def test_what_was_left_open_elsewhere_stays_open() -> None:
+    flow = turn(101.0, key="k", clock=lambda: 100.0, unknown=errors.ConnectionLost())
+    next(flow)
+    with pytest.raises(OutcomeUnknown):
+        flow.send(errors.JournalFull())

@@ -1,0 +1,45 @@
+"""Proves the wheel: installs it into an empty environment and runs the conformance suite there, away from the sources.
+
+What a user gets must work without the source tree: the environment has the wheel, its `server` extra, and pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNNERS = ["pytest>=9", "pytest-timeout>=2.4"]
+CONFIG = "[pytest]\ntimeout = 120\naddopts = --strict-markers -ra\n"
+# An import from here would prove the tree, not the wheel.
+ORIGIN = "import invengine, sys; raise SystemExit(not invengine.__file__.startswith(sys.prefix))"
+
+
+def main(wheel_directory: str) -> int:
+    """Runs the suite against the newest wheel in a directory; the suite's own exit code."""
+    wheels = sorted((ROOT / wheel_directory).glob("invengine-*.whl"), key=lambda path: path.stat().st_mtime)
+    if not wheels:
+        print(f"no wheel in {wheel_directory}: run `make wheel`", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory(prefix="invengine-wheel-") as scratch:
+        room = Path(scratch)
+        venv.create(room / "venv", with_pip=True)
+        python = str(room / "venv" / "bin" / "python")
+        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*install, f"{wheels[-1]}[server]", *RUNNERS], check=True, env=environment)
+        suite = room / "suite"
+        shutil.copytree(ROOT / "tests" / "conformance", suite, ignore=shutil.ignore_patterns("__pycache__"))
+        (suite / "pytest.ini").write_text(CONFIG, encoding="utf-8")
+        subprocess.run([python, "-c", ORIGIN], check=True, cwd=suite, env=environment)
+        print(f"{wheels[-1].name} in an empty environment:", flush=True)
+        return subprocess.run([python, "-m", "pytest", "-q", "."], check=False, cwd=suite, env=environment).returncode
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))
