@@ -1,0 +1,133 @@
+"""The engine in this process: Rust behind a few classes. Payloads and answers are serialized messages of invengine.v1.
+
+Calls that wait release the interpreter's lock. Nothing here may be used after a fork.
+"""
+
+from collections.abc import Callable
+from typing import final
+
+__all__ = [
+    "CallError",
+    "Door",
+    "Engine",
+    "EngineClosed",
+    "EngineFault",
+    "decode_outcomes",
+    "encode_reserves",
+    "verify",
+    "version",
+]
+
+class CallError(Exception):
+    """A refusal. Its arguments are the gRPC code and a serialized google.rpc.Status with exactly one ErrorInfo."""
+
+class EngineClosed(Exception):
+    """The engine was closed, or this process is a fork of the one that opened it."""
+
+class EngineFault(Exception):
+    """The journal cannot be opened or written; the message says what to do."""
+
+@final
+class Engine:
+    """A ledger with its journal. One process at a time owns a journal directory."""
+
+    @staticmethod
+    def open(settings: str) -> Engine:
+        """Opens an engine and recovers its journal.
+
+        `settings` is a JSON object: journal ("file" or "memory"), directory, ledger ("main"), time_scale (1.0),
+        auto_create (false), journal_file_bytes, in_flight_max, wall_time_ms (the clock, unless given). Raises
+        EngineFault if the directory belongs to another process or the journal is damaged.
+        """
+
+    def call(
+        self,
+        method: str,
+        payload: bytes,
+        *,
+        idempotency_key: str = "",
+        ledger: str = "",
+        timeout_ms: int = 0,
+    ) -> bytes:
+        """The answer to one unary method, such as "/invengine.v1.ReservationService/Reserve".
+
+        Waits until everything that the answer rests on is durable. `timeout_ms` 0 means no deadline. Raises CallError.
+        """
+
+    def start_call(
+        self,
+        method: str,
+        payload: bytes,
+        on_done: Callable[[int, bytes], None],
+        *,
+        idempotency_key: str = "",
+        ledger: str = "",
+        timeout_ms: int = 0,
+    ) -> None:
+        """The same without waiting: `on_done(code, answer)` is called once, from a thread of the engine.
+
+        `code` is 0 with the answer, else a gRPC code with a serialized google.rpc.Status.
+        """
+
+    def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
+        """A ReadEventsResponse with durable events from a position on, after waiting up to `wait_ms` for the first."""
+
+    def stats(self) -> str:
+        """Counters and gauges of the engine, as a JSON object."""
+
+    def drain(self) -> None:
+        """Refuses new commands (DRAINING) and returns when those that were taken are answered."""
+
+    def close(self) -> None:
+        """Drains, syncs and gives the journal back. Any use afterwards raises EngineClosed; a second close does not."""
+
+@final
+class Door:
+    """The native gRPC listener of an engine."""
+
+    @staticmethod
+    def serve(engine: Engine, address: str, settings: str) -> Door:
+        """Listens on host:port; port 0 takes a free one.
+
+        `settings` is a JSON object: threads (1), forward_socket (the Python service that answers every other method),
+        door_limits.
+        """
+
+    @property
+    def address(self) -> str:
+        """Where it really listens, as host:port."""
+
+    def drain(self, timeout_ms: int) -> None:
+        """Answers what was taken and refuses the rest; returns at the latest after `timeout_ms`."""
+
+    def close(self) -> None:
+        """Closes the listener and every connection."""
+
+def verify(directory: str, at_sequence: int | None) -> str:
+    """Folds the journal in `directory` again, up to a sequence or its end, and reports what it found as a JSON object.
+
+    The report has sequence, digest, the invariants, oversold_units_by_reserve and counts.
+    """
+
+def encode_reserves(
+    skus: list[str],
+    locations: list[str],
+    quantities: list[int],
+    keys: list[str],
+    shared_context: bytes,
+    ttl_ms: int,
+) -> bytes:
+    """A serialized SubmitRequest with one Reserve of one line for each row.
+
+    `shared_context` is a serialized CommandContext without a key; `ttl_ms` 0 leaves the time to live to the server.
+    Raises ValueError if the columns differ in length.
+    """
+
+def decode_outcomes(answer: bytes) -> tuple[list[bool], list[str], list[str], list[int]]:
+    """The columns accepted, reservation_id, reason and sequence of a serialized SubmitResponse.
+
+    A refused row has an empty id and sequence 0, an accepted one an empty reason. Raises ValueError if it is malformed.
+    """
+
+def version() -> str:
+    """Version of the extension."""

@@ -1,0 +1,147 @@
+"""`invengine catalogue`: items, locations and channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from invengine.cli.csvfile import read_rows
+from invengine.cli.options import Json, Key, Target, TimeoutMs, connected
+from invengine.cli.output import print_facts, print_rows
+from invengine.cli.progress import progress
+from invengine.client import Channel, Client, Item, Location, Receipt
+
+# Most entries of one Upsert.
+BATCH = 1000
+
+app = typer.Typer(help="Items, locations and channels: list, add, import.", no_args_is_help=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One part of the catalogue: its value class, its columns and the client's methods for it."""
+
+    noun: str
+    make: Callable[..., Any]
+    columns: tuple[str, ...]
+    upsert: Callable[..., Receipt]
+    read: Callable[[Client], Iterable[Any]]
+
+
+ITEMS = Kind("items", Item, ("sku", "display_name", "gtin"), Client.upsert_items, Client.list_items)
+LOCATIONS = Kind(
+    "locations", Location, ("location", "display_name", "gln"), Client.upsert_locations, Client.list_locations
+)
+CHANNELS = Kind("channels", Channel, ("channel", "display_name"), Client.upsert_channels, Client.list_channels)
+
+DisplayName = Annotated[str, typer.Option("--display-name", help="A name for people.")]
+
+
+def _show(context: typer.Context, kind: Kind, target: str | None, timeout_ms: int | None, as_json: bool) -> None:
+    with connected(context, target, timeout_ms) as client:
+        print_rows(kind.read(client), kind.columns, as_json=as_json)
+
+
+def _store(client: Client, kind: Kind, values: Sequence[Any], key: str | None, as_json: bool) -> None:
+    receipt = kind.upsert(client, values, key=key)
+    print_facts({kind.noun: len(values), "sequence": receipt.sequence, "replayed": receipt.replayed}, as_json=as_json)
+
+
+def _import(
+    context: typer.Context, kind: Kind, file: Path, target: str | None, timeout_ms: int | None, as_json: bool
+) -> None:
+    values = [kind.make(*(row[column] for column in kind.columns)) for row in read_rows(file, kind.columns)]
+    sequence = 0
+    with connected(context, target, timeout_ms) as client, progress(f"importing {kind.noun}", len(values)) as advance:
+        for batch in _batches(values):
+            sequence = kind.upsert(client, batch).sequence
+            advance(len(batch))
+    print_facts({kind.noun: len(values), "sequence": sequence}, as_json=as_json)
+
+
+def _batches(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (values[at : at + BATCH] for at in range(0, len(values), BATCH))
+
+
+def _sub_app(kind: Kind) -> typer.Typer:
+    """The list and import commands of one kind; `add` differs in its flags."""
+    sub = typer.Typer(help=f"{kind.noun.capitalize()} of the catalogue.", no_args_is_help=True)
+
+    @sub.command("list", help=f"List all {kind.noun}, in the order they were created.")
+    def show(
+        context: typer.Context, target: Target = None, timeout_ms: TimeoutMs = None, as_json: Json = False
+    ) -> None:
+        _show(context, kind, target, timeout_ms, as_json)
+
+    @sub.command(
+        "import",
+        help=f"Create or replace {kind.noun} from a CSV file with the columns {', '.join(kind.columns)}. "
+        f"Each batch of {BATCH} is atomic; run it again after a failure, doing it twice changes nothing.",
+    )
+    def bring(
+        context: typer.Context,
+        file: Annotated[Path, typer.Argument(help="CSV file with a header, UTF-8.")],
+        target: Target = None,
+        timeout_ms: TimeoutMs = None,
+        as_json: Json = False,
+    ) -> None:
+        _import(context, kind, file, target, timeout_ms, as_json)
+
+    app.add_typer(sub, name=kind.noun)
+    return sub
+
+
+items = _sub_app(ITEMS)
+locations = _sub_app(LOCATIONS)
+channels = _sub_app(CHANNELS)
+
+
+@items.command("add")
+def add_item(
+    context: typer.Context,
+    sku: str,
+    display_name: DisplayName = "",
+    gtin: Annotated[str, typer.Option("--gtin", help="GTIN-14.")] = "",
+    key: Key = None,
+    target: Target = None,
+    timeout_ms: TimeoutMs = None,
+    as_json: Json = False,
+) -> None:
+    """Create or replace one item."""
+    with connected(context, target, timeout_ms) as client:
+        _store(client, ITEMS, [Item(sku, display_name, gtin)], key, as_json)
+
+
+@locations.command("add")
+def add_location(
+    context: typer.Context,
+    location: str,
+    display_name: DisplayName = "",
+    gln: Annotated[str, typer.Option("--gln", help="GLN, 13 digits.")] = "",
+    key: Key = None,
+    target: Target = None,
+    timeout_ms: TimeoutMs = None,
+    as_json: Json = False,
+) -> None:
+    """Create or replace one location."""
+    with connected(context, target, timeout_ms) as client:
+        _store(client, LOCATIONS, [Location(location, display_name, gln)], key, as_json)
+
+
+@channels.command("add")
+def add_channel(
+    context: typer.Context,
+    channel: str,
+    display_name: DisplayName = "",
+    key: Key = None,
+    target: Target = None,
+    timeout_ms: TimeoutMs = None,
+    as_json: Json = False,
+) -> None:
+    """Create or replace one channel."""
+    with connected(context, target, timeout_ms) as client:
+        _store(client, CHANNELS, [Channel(channel, display_name)], key, as_json)

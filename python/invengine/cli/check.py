@@ -1,0 +1,55 @@
+"""`invengine verify`: folds a journal again, offline, and proves the invariants."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from invengine.cli.exits import CheckFailedError, UsageProblemError
+from invengine.cli.options import Json
+from invengine.cli.output import print_facts
+from invengine.cli.progress import progress
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("verify")(verify)
+
+
+def verify(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a file journal.")],
+    at_sequence: Annotated[
+        int | None, typer.Option("--at", min=0, help="Stop after this sequence; else at the end.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fold a journal again and prove that every invariant held at every sequence; exit code 4 if one did not.
+
+    It only reads, so it may run beside a server: it then sees what was durable when it began.
+    """
+    if not directory.is_dir():
+        raise UsageProblemError(f"{directory} is not a directory: name the --directory of the server")
+    from invengine import _core
+
+    with progress(f"verifying {directory}", None):
+        report: dict[str, Any] = json.loads(_core.verify(str(directory), at_sequence))
+    findings = findings_of(report)
+    print_facts(report, as_json=as_json)
+    if findings:
+        raise CheckFailedError(f"{directory} breaks {len(findings)} of its rules: {'; '.join(findings)[:400]}")
+
+
+def findings_of(report: dict[str, Any]) -> list[str]:
+    """What a report says is wrong; empty if everything held."""
+    found: list[str] = []
+    invariants = report.get("invariants", {})
+    if isinstance(invariants, dict):
+        found += [f"{name}: {value}" for name, value in invariants.items() if value not in (True, 0, "held", "ok", [])]
+    elif invariants not in ("held", "ok", True, []):
+        found.append(f"invariants: {invariants}")
+    if report.get("oversold_units_by_reserve", 0):
+        found.append(f"oversold_units_by_reserve: {report['oversold_units_by_reserve']}")
+    return found

@@ -1,0 +1,38 @@
+"""`invengine config`: the settings in force and where each came from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import typer
+
+from invengine.cli.options import Json, settings_of
+from invengine.cli.output import print_rows
+from invengine.settings import Settings
+
+app = typer.Typer(help="Settings: what is in force and where it came from.", no_args_is_help=True)
+
+
+class Setting(NamedTuple):
+    """One setting in force."""
+
+    name: str
+    value: object
+    origin: str
+    meaning: str
+
+
+@app.callback()
+def root() -> None:
+    """Settings: what is in force and where it came from."""
+
+
+@app.command("show")
+def show(context: typer.Context, as_json: Json = False) -> None:
+    """Every setting, its value and where it came from: flag, environment, file or default."""
+    loaded = settings_of(context)
+    rows = [
+        Setting(name, getattr(loaded.settings, name), loaded.origins[name], field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+    print_rows(rows, Setting._fields, as_json=as_json)

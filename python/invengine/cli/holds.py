@@ -1,0 +1,212 @@
+"""`invengine reserve | allocate | release | fulfill | extend | reservation`: the life of a hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from invengine.cli.exits import UsageProblemError
+from invengine.cli.options import (
+    Actor,
+    Channel,
+    Holder,
+    Json,
+    Key,
+    OrderRef,
+    ReasonCode,
+    Reference,
+    Target,
+    TimeoutMs,
+    connected,
+    parts,
+    quantities,
+)
+from invengine.cli.output import print_json, print_table
+from invengine.client import Changes, Client, Hold, Receipt, Reservation
+from invengine.client.commands import new_key
+
+TtlS = Annotated[float | None, typer.Option("--ttl-s", help="How long it lasts, in seconds; 15 minutes if not given.")]
+What = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RESERVATION_ID] [LINE...]",
+        help="The reservation, unless --reservation-key or --order names it; then lines SKU@LOCATION[=QUANTITY], "
+        "or none for everything.",
+    ),
+]
+ReservationKey = Annotated[
+    str | None, typer.Option("--reservation-key", help="Name the hold by the key of its reserve.")
+]
+Order = Annotated[str | None, typer.Option("--order", help="Every hold of this order, atomically.")]
+ExpectedVersion = Annotated[
+    int, typer.Option("--expected-version", help="Only if the reservation has this version; 0 is any.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("reserve")(reserve)
+    _on_hold(app, "allocate", Client.allocate, "Make a timed hold a hard one of --order-ref, without expiry.")
+    _on_hold(app, "release", Client.release, "Give units back; by a --reservation-key not yet seen, cancel that key.")
+    _on_hold(app, "fulfill", Client.fulfill, "Goods leave the building.")
+    app.command("extend")(extend)
+    app.command("reservation")(reservation)
+
+
+def reserve(
+    context: typer.Context,
+    lines: Annotated[list[str], typer.Argument(metavar="LINE...", help="SKU@LOCATION[=QUANTITY], once or more.")],
+    ttl_s: TtlS = None,
+    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Take what is there.")] = False,
+    replace_own: Annotated[
+        bool, typer.Option("--replace-own", help="Release what --holder has on the same levels, in the same step.")
+    ] = False,
+    order_ref: OrderRef = None,
+    holder: Holder = None,
+    key: Key = None,
+    channel: Channel = None,
+    reason_code: ReasonCode = None,
+    reference: Reference = None,
+    actor: Actor = None,
+    target: Target = None,
+    timeout_ms: TimeoutMs = None,
+    as_json: Json = False,
+) -> None:
+    """Take a timed hold on every line, or on none of them."""
+    wanted = quantities(lines, default=1)
+    key = key or new_key()
+    with connected(context, target, timeout_ms, channel) as client:
+        hold = client.reserve(
+            wanted,
+            ttl_s=ttl_s,
+            allow_partial=allow_partial,
+            replace_own=replace_own,
+            order_ref=order_ref,
+            holder=holder,
+            key=key,
+            reason_code=reason_code,
+            reference=reference,
+            actor=actor,
+        )
+    _tell((hold,), hold.receipt, key, as_json)
+
+
+def extend(
+    context: typer.Context,
+    what: What = None,
+    reservation_key: ReservationKey = None,
+    order: Order = None,
+    ttl_s: TtlS = None,
+    expected_version: ExpectedVersion = 0,
+    key: Key = None,
+    channel: Channel = None,
+    target: Target = None,
+    timeout_ms: TimeoutMs = None,
+    as_json: Json = False,
+) -> None:
+    """Move the end of what is still reserved to --ttl-s from now."""
+    named, rest = _named(what, reservation_key, order)
+    if rest:
+        raise UsageProblemError("a reservation has one end: name no lines")
+    key = key or new_key()
+    with connected(context, target, timeout_ms, channel) as client:
+        changes = client.extend(**named, ttl_s=ttl_s, expected_version=expected_version, key=key)
+    _tell(changes.holds, changes.receipt, key, as_json)
+
+
+def reservation(
+    context: typer.Context,
+    reservation_id: Annotated[str | None, typer.Argument(metavar="[RESERVATION_ID]")] = None,
+    reservation_key: ReservationKey = None,
+    order: Order = None,
+    channel: Channel = None,
+    target: Target = None,
+    timeout_ms: TimeoutMs = None,
+    as_json: Json = False,
+) -> None:
+    """Show one reservation as it stands, or every one of an --order."""
+    with connected(context, target, timeout_ms, channel) as client:
+        if order is not None:
+            found = list(client.list_reservations(order=order, include_ended=True))
+        else:
+            named, _ = _named([reservation_id] if reservation_id else None, reservation_key, None)
+            found = [client.get_reservation(named.get("reservation_id"), reservation_key=reservation_key)]
+    for each in found:
+        _show(each, as_json)
+
+
+def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: str) -> None:
+    """Adds one of the commands that are alike: a hold, whole or some lines."""
+
+    @app.command(name, help=text)
+    def command(
+        context: typer.Context,
+        what: What = None,
+        reservation_key: ReservationKey = None,
+        order: Order = None,
+        expected_version: ExpectedVersion = 0,
+        order_ref: OrderRef = None,
+        key: Key = None,
+        channel: Channel = None,
+        reason_code: ReasonCode = None,
+        reference: Reference = None,
+        actor: Actor = None,
+        target: Target = None,
+        timeout_ms: TimeoutMs = None,
+        as_json: Json = False,
+    ) -> None:
+        named, lines = _named(what, reservation_key, order)
+        key = key or new_key()
+        fields = {
+            "order_ref": order_ref,
+            "key": key,
+            "reason_code": reason_code,
+            "reference": reference,
+            "actor": actor,
+        }
+        with connected(context, target, timeout_ms, channel) as client:
+            changes = send(client, **named, lines=parts(lines), expected_version=expected_version, **fields)
+        _tell(changes.holds, changes.receipt, key, as_json, key_cancelled=changes.key_cancelled)
+
+
+def _named(what: list[str] | None, reservation_key: str | None, order: str | None) -> tuple[dict[str, Any], list[str]]:
+    """How the hold is named, and the lines that follow."""
+    rest = list(what or ())
+    if reservation_key is not None and order is not None:
+        raise UsageProblemError("name the hold by --reservation-key or by --order, not by both")
+    if reservation_key is not None:
+        return {"reservation_key": reservation_key}, rest
+    if order is not None:
+        return {"order": order}, rest
+    if not rest:
+        raise UsageProblemError("name the hold: RESERVATION_ID, --reservation-key KEY or --order REF")
+    return {"reservation_id": rest[0]}, rest[1:]
+
+
+def _tell(holds: tuple[Hold, ...], receipt: Receipt, key: str, as_json: bool, *, key_cancelled: bool = False) -> None:
+    if as_json:
+        found = {"holds": holds, "receipt": receipt, "key": key}
+        print_json(found | ({"key_cancelled": True} if key_cancelled else {}))
+        return
+    for hold in holds:
+        again = ", reacquired" if hold.reacquired else ""
+        print(f"reservation {hold.reservation_id}, version {hold.version}, until {hold.expire_time:%F %T}Z{again}")
+        print_table(
+            ("sku", "location", "quantity", "state", "outstanding"),
+            [(line.sku, line.location, line.quantity, line.state, line.outstanding) for line in hold.lines],
+        )
+    if key_cancelled:
+        print("no hold has this key; its reserve is cancelled and will be refused (KEY_CANCELLED)")
+    print(f"sequence {receipt.sequence}, key {key}{', replayed' if receipt.replayed else ''}")
+
+
+def _show(found: Reservation, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    names = f"channel {found.channel or '-'}, order {found.order_ref or '-'}, holder {found.holder or '-'}"
+    print(f"reservation {found.reservation_id}, version {found.version}, until {found.expire_time:%F %T}Z, {names}")
+    columns = ("sku", "location", "quantity", "reserved", "allocated", "released", "expired", "fulfilled")
+    print_table(columns, [tuple(line) for line in found.lines])

@@ -1,0 +1,95 @@
+"""Flags that several commands share, the notation of lines, and the way from flags to a client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from invengine.cli.exits import UsageProblemError
+from invengine.client import Client
+from invengine.settings import Loaded, load
+
+SERVER = "Server"
+SHARED = "Shared fields"
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Target = Annotated[
+    str | None, typer.Option("--target", help="Server to call, HOST:PORT or unix:PATH.", rich_help_panel=SERVER)
+]
+TimeoutMs = Annotated[
+    int | None, typer.Option("--timeout-ms", help="How long to wait for the answer.", rich_help_panel=SERVER)
+]
+Channel = Annotated[
+    str | None, typer.Option("--channel", help="Sales channel that this is for.", rich_help_panel=SHARED)
+]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", help="Idempotency key; repeat it to repeat the same intention.", rich_help_panel=SHARED),
+]
+Actor = Annotated[str | None, typer.Option("--actor", help="Who asks.", rich_help_panel=SHARED)]
+ReasonCode = Annotated[
+    str | None, typer.Option("--reason-code", help="Why, a code of your own list.", rich_help_panel=SHARED)
+]
+Reference = Annotated[str | None, typer.Option("--reference", help="The document behind it.", rich_help_panel=SHARED)]
+OrderRef = Annotated[str | None, typer.Option("--order-ref", help="The order it belongs to.", rich_help_panel=SHARED)]
+Holder = Annotated[str | None, typer.Option("--holder", help="Whom the hold is for.", rich_help_panel=SHARED)]
+
+Line = tuple[str, str, int | None]
+
+
+def settings_of(context: typer.Context, **flags: Any) -> Loaded:
+    """The settings in force for a command; flags that are None were not given."""
+    config: Path | None = context.obj
+    return load(flags, config)
+
+
+@contextmanager
+def connected(
+    context: typer.Context, target: str | None, timeout_ms: int | None, channel: str | None = None
+) -> Iterator[Client]:
+    """A client of the server that flags and settings name."""
+    settings = settings_of(context, target=target, timeout_ms=timeout_ms, channel=channel).settings
+    client = Client(settings.target, settings.channel or None, timeout_s=settings.timeout_ms / 1000)
+    with client:
+        yield client
+
+
+def parse_line(text: str) -> Line:
+    """Reads SKU@LOCATION or SKU@LOCATION=QUANTITY; the last @ and the last = after it count."""
+    name, at, place = text.rpartition("@")
+    if not at or not name or not place:
+        raise UsageProblemError(f"{text!r} is not a line: write SKU@LOCATION=QUANTITY, such as MUG@berlin=2")
+    location, equals, units = place.rpartition("=")
+    if not equals:
+        return name, place, None
+    try:
+        return name, location, int(units)
+    except ValueError:
+        raise UsageProblemError(f"{units!r} in {text!r} is not a whole number of units") from None
+
+
+def quantities(texts: list[str], *, default: int | None = None) -> list[tuple[str, str, int]]:
+    """Reads lines that need a quantity; `default` stands in where none is written."""
+    lines: list[tuple[str, str, int]] = []
+    for text in texts:
+        sku, location, units = parse_line(text)
+        units = default if units is None else units
+        if units is None:
+            raise UsageProblemError(f"{text!r} needs a quantity: write {sku}@{location}=QUANTITY")
+        lines.append((sku, location, units))
+    if not lines:
+        raise UsageProblemError("name at least one line: SKU@LOCATION=QUANTITY")
+    return lines
+
+
+def parts(texts: list[str]) -> list[tuple[str, str] | tuple[str, str, int]]:
+    """Reads lines of a hold; without a quantity all of the line is meant."""
+    found: list[tuple[str, str] | tuple[str, str, int]] = []
+    for text in texts:
+        sku, location, units = parse_line(text)
+        found.append((sku, location) if units is None else (sku, location, units))
+    return found

@@ -1,0 +1,109 @@
+"""What commands print: tables for people, one JSON object a line for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+
+def print_json(value: Any) -> None:
+    """Prints one object on one line, at once."""
+    print(json.dumps(value, default=plain, ensure_ascii=False), flush=True)
+
+
+def print_line(text: str) -> None:
+    """Prints one line, at once."""
+    print(text, flush=True)
+
+
+def print_rows(rows: Iterable[Any], columns: Sequence[str], *, as_json: bool) -> None:
+    """Prints values with these attributes: a table, or one JSON object a line."""
+    if as_json:
+        for row in rows:
+            print_json(plain(row))
+        return
+    print_table(columns, ([getattr(row, column) for column in columns] for row in rows))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Prints a table, numbers to the right. Nothing wraps, so that other tools can cut it."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    numeric = [
+        bool(cells) and all(row[at].lstrip("-").isdecimal() or row[at] == "-" for row in cells)
+        for at in range(len(columns))
+    ]
+    table = [[column.replace("_", " ") for column in columns], *cells]
+    widths = [max(len(row[at]) for row in table) for at in range(len(columns))]
+    for row in table:
+        padded = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ]
+        print("  ".join(padded).rstrip())
+    sys.stdout.flush()
+
+
+def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """Prints names with their values, below each other or as one JSON object."""
+    if as_json:
+        print_json(facts)
+        return
+    width = max(len(name) for name in facts) if facts else 0
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' ').ljust(width)}  {_cell(value)}")
+    sys.stdout.flush()
+
+
+def plain(value: Any) -> Any:
+    """Turns a result of the client into JSON's own types. Times are RFC 3339 in UTC."""
+    for kind, turn in _PLAIN:
+        if isinstance(value, kind):
+            return turn(value)
+    return str(value)
+
+
+def _from_dataclass(value: Any) -> Any:
+    found = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if "expire_time_ms" in found:
+        found["expire_time"] = plain(value.expire_time)
+        del found["expire_time_ms"]
+    return found
+
+
+def _from_tuple(value: Any) -> Any:
+    if hasattr(value, "_asdict"):
+        return {name: plain(each) for name, each in value._asdict().items()}
+    return [plain(each) for each in value]
+
+
+def _time(value: datetime) -> str:
+    return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _cell(value: Any) -> str:
+    text = str(plain(value)) if not isinstance(value, float) else f"{value:g}"
+    shown = "".join(char if char.isprintable() else "?" for char in text)
+    return shown or "-"
+
+
+_PLAIN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    ((bool, float, str, type(None)), lambda value: value),
+    (enum.Enum, lambda value: value.name.lower()),
+    (int, lambda value: value),
+    (datetime, _time),
+    (Path, str),
+    (Message, lambda value: MessageToDict(value, preserving_proto_field_name=True)),
+    (Mapping, lambda value: {str(name): plain(each) for name, each in value.items()}),
+    (tuple, _from_tuple),
+    ((list, frozenset, set), lambda value: [plain(each) for each in value]),
+    (object, lambda value: _from_dataclass(value) if dataclasses.is_dataclass(value) else str(value)),
+)

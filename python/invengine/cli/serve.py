@@ -1,0 +1,120 @@
+"""`invengine serve`: a server until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from invengine.cli import flags
+from invengine.cli.exits import ExitCode, InUseError
+from invengine.cli.options import Json, settings_of
+from invengine.cli.output import print_json, print_line
+from invengine.settings import LogFormat, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from invengine.service.lifetime import Core, Ready
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("serve")(serve)
+
+
+def serve(
+    context: typer.Context,
+    address: flags.Address = None,
+    journal: flags.Journal = None,
+    directory: flags.Directory = None,
+    ledger: flags.Ledger = None,
+    door: flags.Door = None,
+    threads: flags.Threads = None,
+    time_scale: flags.TimeScale = None,
+    auto_create: flags.AutoCreate = None,
+    metrics_address: flags.MetricsAddress = None,
+    drain_timeout_ms: flags.DrainTimeoutMs = None,
+    insecure: flags.Insecure = None,
+    ready_file: flags.ReadyFile = None,
+    as_json: Json = False,
+) -> int:
+    """Serve a ledger until SIGTERM or Ctrl-C; what was taken is answered before it ends.
+
+    Prints one line when it takes calls. A second signal ends it at once.
+    """
+    loaded = settings_of(
+        context,
+        address=address,
+        journal=journal,
+        directory=directory,
+        ledger=ledger,
+        door=door,
+        threads=threads,
+        time_scale=time_scale,
+        auto_create=auto_create,
+        metrics_address=metrics_address,
+        drain_timeout_ms=drain_timeout_ms,
+        insecure=insecure or None,
+    )
+
+    def announce(ready: Ready) -> None:
+        note(ready)
+        if as_json:
+            print_json({"ready": True, "pid": os.getpid(), **dataclasses.asdict(ready)})
+        else:
+            print_line(ready_line(ready))
+
+    with ready_note(ready_file) as note:
+        return run_server(loaded.settings, announce, as_json=as_json)
+
+
+def ready_line(ready: Ready) -> str:
+    """The line that says where and what."""
+    metrics = f", metrics on {ready.metrics_address}" if ready.metrics_address else ""
+    return (
+        f"invengine ready on {ready.address} (ledger {ready.ledger}, {ready.journal} journal at sequence "
+        f"{ready.sequence}, {ready.door} door{metrics})"
+    )
+
+
+def run_server(
+    settings: Settings, announce: Callable[[Ready], None], *, as_json: bool = False, core: Core | None = None
+) -> int:
+    """Serves until the end and gives the exit code."""
+    from invengine.service import lifetime
+    from invengine.telemetry import configure_logging
+
+    log_format = LogFormat.JSON if as_json else settings.log_format
+    configure_logging(log_format.value, settings.log_level.value, sys.stderr)
+    try:
+        end = asyncio.run(lifetime.run(settings, announce, core))
+    except OSError as error:
+        raise InUseError(str(error)) from None
+    return ExitCode.FAULT if end is lifetime.End.POISONED else ExitCode.OK
+
+
+@contextmanager
+def ready_note(path: Path | None) -> Iterator[Callable[[Ready], None]]:
+    """Gives what writes the ready file; the file goes when the server has ended. Readers never see half of it."""
+
+    def note(ready: Ready) -> None:
+        if path is None:
+            return
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_text(json.dumps({"pid": os.getpid(), **dataclasses.asdict(ready)}) + "\n", encoding="utf-8")
+        draft.replace(path)
+
+    try:
+        yield note
+    finally:
+        if path is not None:
+            path.unlink(missing_ok=True)

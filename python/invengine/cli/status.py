@@ -1,0 +1,117 @@
+"""`invengine status | availability | version`: what a server has and is."""
+
+from __future__ import annotations
+
+import http.client
+import importlib.metadata
+from typing import Annotated, Any
+
+import typer
+
+from invengine.cli.options import Channel, Json, Target, TimeoutMs, connected, parse_line, settings_of
+from invengine.cli.output import plain, print_facts, print_rows
+
+COUNTERS_TIMEOUT_S = 2.0
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("availability")(availability)
+    app.command("status")(status)
+    app.command("version")(version)
+
+
+def availability(
+    context: typer.Context,
+    what: Annotated[list[str], typer.Argument(metavar="SKU[@LOCATION]...", help="Items, at one location or at all.")],
+    channel: Channel = None,
+    target: Target = None,
+    timeout_ms: TimeoutMs = None,
+    as_json: Json = False,
+) -> None:
+    """Units that may be held now."""
+    queries: list[tuple[str, str | None] | str] = [parse_line(text)[:2] if "@" in text else text for text in what]
+    with connected(context, target, timeout_ms, channel) as client:
+        found = client.availabilities(queries)
+    print_rows(found, ("sku", "location", "available"), as_json=as_json)
+
+
+def status(
+    context: typer.Context,
+    target: Target = None,
+    timeout_ms: TimeoutMs = None,
+    metrics_address: Annotated[
+        str | None, typer.Option("--metrics-address", help="Where its /metrics listens, for the counters.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What the server is and promises, the digest of its state, and its counters where /metrics can be read."""
+    settings = settings_of(context, metrics_address=metrics_address).settings
+    with connected(context, target, timeout_ms) as client:
+        described: dict[str, Any] = plain(client.server_info())
+        digest = client.digest()
+    facts = described | {"digest": digest.digest, "digest_sequence": digest.sequence}
+    facts |= counters(settings.metrics_address)
+    print_facts(facts, as_json=as_json)
+
+
+def version(as_json: Json = False) -> None:
+    """The versions of the package and of its core."""
+    print_facts({"invengine": package_version(), "core": core_version()}, as_json=as_json)
+
+
+def package_version() -> str:
+    """Version of the installed package; `unknown` when it runs from its sources."""
+    try:
+        return importlib.metadata.version("invengine")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def core_version() -> str:
+    """Version of the extension; `not built` without it."""
+    try:
+        from invengine import _core
+    except ImportError:
+        return "not built"
+    return _core.version()
+
+
+def counters(address: str) -> dict[str, Any]:
+    """Reads a server's main counters from its /metrics; nothing if they cannot be read."""
+    if not address:
+        return {}
+    connection = http.client.HTTPConnection(address, timeout=COUNTERS_TIMEOUT_S)
+    try:
+        connection.request("GET", "/metrics")
+        return _sums(connection.getresponse().read().decode("utf-8"))
+    except (http.client.HTTPException, OSError, ValueError):
+        return {}
+    finally:
+        connection.close()
+
+
+def _sums(text: str) -> dict[str, Any]:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    found: dict[str, Any] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "invengine_commands_total":
+                name = f"commands_{sample.labels['outcome']}"
+                found[name] = found.get(name, 0) + int(sample.value)
+            elif sample.name in _PLAIN_COUNTERS:
+                found[sample.name.removeprefix("invengine_")] = int(sample.value)
+    return found
+
+
+_PLAIN_COUNTERS = frozenset(
+    {
+        "invengine_commands_in_flight",
+        "invengine_open_reservations",
+        "invengine_journal_bytes",
+        "invengine_keys",
+        "invengine_poisoned",
+        "invengine_draining",
+    }
+)

@@ -1,0 +1,139 @@
+"""`invengine stock`: what came, went and was counted."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from invengine.cli.exits import UsageProblemError
+from invengine.cli.options import Actor, Json, Key, ReasonCode, Reference, Target, TimeoutMs, connected, quantities
+from invengine.cli.output import print_facts, print_json, print_rows, print_table
+from invengine.client import Client, StockChanges, StockState
+
+LEVEL_COLUMNS = (
+    "sku",
+    "location",
+    "available",
+    "on_hand",
+    "reserved",
+    "allocated",
+    "damaged",
+    "returned",
+    "quality_control",
+    "oversold",
+)
+
+app = typer.Typer(help="Stock: receive, return, adjust, set, count, show, list.", no_args_is_help=True)
+
+
+class Part(enum.StrEnum):
+    """Which part of the stock is meant."""
+
+    ON_HAND = "on_hand"
+    DAMAGED = "damaged"
+    RETURNED = "returned"
+    QUALITY_CONTROL = "quality_control"
+
+
+Lines = Annotated[list[str], typer.Argument(metavar="LINE...", help="SKU@LOCATION=QUANTITY, once or more.")]
+State = Annotated[Part | None, typer.Option("--state", help="Part of the stock; on_hand if not given.")]
+
+
+def _physical(name: str, send: Callable[..., StockChanges], text: str) -> None:
+    """Adds one of the commands that are alike: lines in, levels out."""
+
+    @app.command(name, help=text)
+    def command(
+        context: typer.Context,
+        lines: Lines,
+        state: State = None,
+        key: Key = None,
+        reason_code: ReasonCode = None,
+        reference: Reference = None,
+        actor: Actor = None,
+        target: Target = None,
+        timeout_ms: TimeoutMs = None,
+        as_json: Json = False,
+    ) -> None:
+        wanted = quantities(lines)
+        fields = {"key": key, "reason_code": reason_code, "reference": reference, "actor": actor}
+        with connected(context, target, timeout_ms) as client:
+            _tell(send(client, wanted, state=_state(state), **fields), as_json)
+
+
+_physical("receive", Client.receive, "Goods came in.")
+_physical("return", Client.return_, "Sold goods came back; --state says whether they can be sold again.")
+_physical("adjust", Client.adjust, "A difference, up or down: MUG@berlin=-2. Below zero is refused.")
+_physical("count", Client.count, "What somebody counted. Below what is held it is accepted and shows as oversold.")
+
+
+@app.command("set")
+def set_quantity(
+    context: typer.Context,
+    lines: Lines,
+    expected: Annotated[
+        int | None, typer.Option("--expected", help="Only if this is the quantity before; one line only.")
+    ] = None,
+    state: State = None,
+    key: Key = None,
+    reason_code: ReasonCode = None,
+    reference: Reference = None,
+    actor: Actor = None,
+    target: Target = None,
+    timeout_ms: TimeoutMs = None,
+    as_json: Json = False,
+) -> None:
+    """An absolute quantity, with --expected only if nobody changed it in between."""
+    wanted: list[Any] = [*quantities(lines)]
+    if expected is not None:
+        if len(wanted) != 1:
+            raise UsageProblemError("--expected goes with exactly one line: set the others in commands of their own")
+        wanted = [(*wanted[0], expected)]
+    fields: dict[str, Any] = {"key": key, "reason_code": reason_code, "reference": reference, "actor": actor}
+    with connected(context, target, timeout_ms) as client:
+        _tell(client.set_quantity(wanted, state=_state(state), **fields), as_json)
+
+
+@app.command("show")
+def show(
+    context: typer.Context,
+    sku: str,
+    location: str,
+    target: Target = None,
+    timeout_ms: TimeoutMs = None,
+    as_json: Json = False,
+) -> None:
+    """One level: every quantity of one item at one location."""
+    with connected(context, target, timeout_ms) as client:
+        level = client.get_level(sku, location)
+    print_facts({name: getattr(level, name) for name in (*LEVEL_COLUMNS, "in_transit")}, as_json=as_json)
+
+
+@app.command("list")
+def list_levels(
+    context: typer.Context,
+    sku: Annotated[str, typer.Option("--sku", help="Only of this item.")] = "",
+    location: Annotated[str, typer.Option("--location", help="Only at this location.")] = "",
+    target: Target = None,
+    timeout_ms: TimeoutMs = None,
+    as_json: Json = False,
+) -> None:
+    """Levels, in the order they were first recorded."""
+    with connected(context, target, timeout_ms) as client:
+        print_rows(client.list_levels(sku=sku, location=location), LEVEL_COLUMNS, as_json=as_json)
+
+
+def _state(part: Part | None) -> StockState | None:
+    return None if part is None else StockState[part.name]
+
+
+def _tell(changes: StockChanges, as_json: bool) -> None:
+    if as_json:
+        print_json(changes)
+        return
+    print_table(LEVEL_COLUMNS, [[getattr(level, name) for name in LEVEL_COLUMNS] for level in changes.levels])
+    replayed = ", replayed" if changes.receipt.replayed else ""
+    print(f"sequence {changes.receipt.sequence}{replayed}")

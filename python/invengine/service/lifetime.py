@@ -1,0 +1,290 @@
+"""The life of a server: open the engine, listen, watch, drain, end.
+
+Numbered stages, in this order and back: 1 engine, 2 Python service, 3 native door in front of it, 4 metrics. A shutdown
+tells health checks first, then lets the engine answer what it took, and only then closes the listeners.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import structlog
+
+from invengine.service.address import check_address, split_address
+from invengine.service.ports import EnginePort
+from invengine.service.server import PythonService
+from invengine.settings import DoorKind, JournalKind, Settings
+from invengine.telemetry import CallHistogram, MetricsListener, metrics_registry
+
+EXIT_SECOND_SIGNAL = 130
+
+# A unix socket's path may have 107 bytes.
+_SOCKET_PATH_BYTES_MAX = 107
+_WATCH_S = 0.2
+
+_log = structlog.get_logger("invengine.serve")
+
+
+class DoorPort(Protocol):
+    """The native door, as far as its server needs it."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+
+    def drain(self, timeout_ms: int) -> None:
+        """Ends connections after their answers."""
+
+    def close(self) -> None:
+        """Ends the listener."""
+
+
+class Core(Protocol):
+    """What makes engines and doors: `NativeCore`, or a stand-in for tests."""
+
+    def open(self, settings: str) -> EnginePort:
+        """Opens an engine."""
+
+    def door(self, engine: EnginePort, address: str, settings: str) -> DoorPort:
+        """Starts the native door."""
+
+    def version(self) -> str:
+        """Version of the core."""
+
+
+class NativeCore:
+    """The extension module."""
+
+    def open(self, settings: str) -> EnginePort:
+        """Opens an engine, which recovers its journal."""
+        from invengine import _core
+
+        return _core.Engine.open(settings)
+
+    def door(self, engine: EnginePort, address: str, settings: str) -> DoorPort:
+        """Starts the native door."""
+        from invengine import _core
+
+        return _core.Door.serve(cast(_core.Engine, engine), address, settings)
+
+    def version(self) -> str:
+        """Version of the extension."""
+        from invengine import _core
+
+        return _core.version()
+
+
+class End(enum.Enum):
+    """Why a server ended."""
+
+    DRAINED = "drained"
+    POISONED = "poisoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A server that takes calls. `metrics_address` is empty if there are no metrics."""
+
+    address: str
+    metrics_address: str
+    door: str
+    journal: str
+    ledger: str
+    writer_epoch: int
+    sequence: int
+
+
+class Host:
+    """One server: an engine with its listeners. Use it on one event loop."""
+
+    def __init__(self, settings: Settings, core: Core) -> None:
+        self._settings = settings
+        self._core = core
+        self._engine: EnginePort | None = None
+        self._service: PythonService | None = None
+        self._door: DoorPort | None = None
+        self._metrics: MetricsListener | None = None
+        self._socket_directory: Path | None = None
+
+    @property
+    def engine(self) -> EnginePort:
+        """The engine, once the server was started."""
+        if self._engine is None:
+            raise RuntimeError("Invariant: the engine is opened first")
+        return self._engine
+
+    async def start(self) -> Ready:
+        """Opens everything in order. On any failure what was opened is closed again and the error is raised."""
+        settings = self._settings
+        for name, address in (("--address", settings.address), ("--metrics-address", settings.metrics_address)):
+            if address:
+                check_address(name, address, insecure=settings.insecure)
+        try:
+            return await self._open()
+        except BaseException:
+            await self.abandon()
+            raise
+
+    async def wait(self, stop: asyncio.Event) -> End:
+        """Returns when `stop` is set, or when the engine is poisoned."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _WATCH_S)
+            if self._poisoned():
+                return End.POISONED
+            if stop.is_set():
+                return End.DRAINED
+
+    async def drain(self) -> End:
+        """Refuses what is new, answers what was taken, closes everything. Tells whether the journal held to the end."""
+        timeout_ms = self._settings.drain_timeout_ms
+        if self._service is not None:
+            await self._service.not_serving()
+        end = End.DRAINED
+        try:
+            await asyncio.to_thread(self.engine.drain)
+        except Exception as error:
+            end = self._failed("drain failed", error)
+        if self._door is not None:
+            await asyncio.to_thread(self._door.drain, timeout_ms)
+        if self._service is not None:
+            await self._service.stop(timeout_ms)
+            self._service = None
+        try:
+            await asyncio.to_thread(self.engine.close)
+        except Exception as error:
+            end = self._failed("the last sync failed", error)
+        poisoned = end is End.POISONED or self._poisoned()
+        await self.abandon()
+        return End.POISONED if poisoned else End.DRAINED
+
+    async def abandon(self) -> None:
+        """Closes what is open, without waiting for anybody."""
+        if self._service is not None:
+            await self._service.stop(0)
+        if self._door is not None:
+            await asyncio.to_thread(self._door.close)
+        if self._metrics is not None:
+            await asyncio.to_thread(self._metrics.close)
+        if self._engine is not None:
+            with suppress(Exception):
+                await asyncio.to_thread(self._engine.close)
+        if self._socket_directory is not None:
+            shutil.rmtree(self._socket_directory, ignore_errors=True)
+        self._service = self._door = self._metrics = self._socket_directory = None
+
+    async def _open(self) -> Ready:
+        settings = self._settings
+        self._engine = engine = await asyncio.to_thread(self._core.open, engine_settings(settings))
+        registry = metrics_registry(engine.stats, self._core.version())
+        native = settings.door is DoorKind.NATIVE
+        self._service = PythonService(engine, door=settings.door.value, meter=CallHistogram(registry))
+        address = await self._service.listen(self._private_socket() if native else settings.address)
+        if native:
+            door_settings = {"threads": settings.threads, "forward_socket": address.removeprefix("unix:")}
+            serve = self._core.door
+            self._door = await asyncio.to_thread(serve, engine, settings.address, json.dumps(door_settings))
+            address = self._door.address
+        metrics_address = ""
+        if settings.metrics_address:
+            host, port = split_address("--metrics-address", settings.metrics_address)
+            self._metrics = _listen_for_metrics(host, port, registry)
+            metrics_address = self._metrics.address
+        stats = json.loads(engine.stats())
+        return Ready(
+            address=address,
+            metrics_address=metrics_address,
+            door=settings.door.value,
+            journal=settings.journal.value,
+            ledger=settings.ledger,
+            writer_epoch=int(stats.get("writer_epoch", 0)),
+            sequence=int(stats.get("sequence", 0)),
+        )
+
+    def _private_socket(self) -> str:
+        # mkdtemp makes the directory with mode 0700: no other user reaches the service behind the door.
+        directory = tempfile.mkdtemp(prefix="invengine-")
+        if len(os.fsencode(directory)) + len("/service.sock") > _SOCKET_PATH_BYTES_MAX:
+            shutil.rmtree(directory)
+            directory = tempfile.mkdtemp(prefix="invengine-", dir="/tmp")
+        self._socket_directory = Path(directory)
+        return f"unix:{directory}/service.sock"
+
+    def _poisoned(self) -> bool:
+        # An engine that is closed has no counters any more: it is not poisoned, it is gone.
+        with suppress(Exception):
+            return bool(json.loads(self.engine.stats()).get("poisoned", False))
+        return False
+
+    def _failed(self, what: str, error: Exception) -> End:
+        _log.error(what, exc_info=error)
+        return End.POISONED
+
+
+async def run(settings: Settings, announce: Callable[[Ready], None], core: Core | None = None) -> End:
+    """Serves until SIGTERM or SIGINT, or until the engine is poisoned; `announce` is called once calls are taken.
+
+    A second signal ends the process at once: the journal survives that, the callers in flight do not learn their
+    outcome.
+    """
+    host = Host(settings, core or NativeCore())
+    ready = await host.start()
+    stop = asyncio.Event()
+    _listen_for_signals(stop)
+    announce(ready)
+    _log.info("serving", address=ready.address, metrics=ready.metrics_address, sequence=ready.sequence)
+    end = await host.wait(stop)
+    if end is End.POISONED:
+        _log.error("the journal failed: the engine is poisoned and answers nothing more")
+    else:
+        _log.info("draining")
+    drained = await host.drain()
+    return End.POISONED if End.POISONED in (end, drained) else End.DRAINED
+
+
+def engine_settings(settings: Settings) -> str:
+    """The engine's part of the settings, as the JSON that it reads."""
+    values: dict[str, Any] = {
+        "journal": settings.journal.value,
+        "ledger": settings.ledger,
+        "time_scale": settings.time_scale,
+        "auto_create": settings.auto_create,
+    }
+    if settings.journal is JournalKind.FILE:
+        values["directory"] = str(settings.directory.absolute())
+    for name in ("in_flight_max", "journal_file_bytes"):
+        if getattr(settings, name):
+            values[name] = getattr(settings, name)
+    return json.dumps(values)
+
+
+def _listen_for_metrics(host: str, port: int, registry: Any) -> MetricsListener:
+    try:
+        return MetricsListener(host, port, registry)
+    except OSError as error:
+        raise OSError(
+            f"cannot listen for metrics on {host}:{port} ({error.strerror}): "
+            f"choose another --metrics-address, or '' for no metrics"
+        ) from None
+
+
+def _listen_for_signals(stop: asyncio.Event) -> None:
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(EXIT_SECOND_SIGNAL)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)

@@ -1,0 +1,146 @@
+"""The server: one table of raw handlers for invengine.v1, health and reflection, one for all the rest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import grpc
+
+from invengine.service.address import split_address
+from invengine.service.calls import EngineCalls
+from invengine.service.edge import CallMeter, Context, NoMeter, guard
+from invengine.service.events import EventReaders
+from invengine.service.methods import Method, Shape, method_table
+from invengine.service.ports import EnginePort
+from invengine.service.refusals import unimplemented
+from invengine.service.standard import Health, Reflection
+
+# Generic in the type stubs only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+# grpcio refuses a message over its own limit without details, so its limit stands far above those in `methods`.
+_OPTIONS = (
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_metadata_size", 16 << 10),
+    ("grpc.absolute_max_metadata_size", 16 << 10),
+    ("grpc.max_concurrent_streams", 4096),
+    ("grpc.so_reuseport", 0),
+)
+
+
+class PythonService:
+    """The service of one engine on grpc.aio. Use it on the event loop that made it.
+
+    `door` is the name that GetServerInfo answers: `native` if a native door forwards to this service.
+    """
+
+    def __init__(self, engine: EnginePort, *, door: str = "python", meter: CallMeter | None = None) -> None:
+        self._meter = meter or NoMeter()
+        self._calls = EngineCalls(engine, door)
+        self._readers = EventReaders(engine)
+        self._health = Health(self._meter)
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server.add_generic_rpc_handlers((_Table(self._handlers(), self._unknown),))
+        self.address = ""
+
+    async def listen(self, address: str) -> str:
+        """Starts on `host:port` or `unix:PATH` and gives the real address (port 0 is resolved).
+
+        Raises OSError if the address cannot be taken.
+        """
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise OSError(f"cannot listen on {address}: it is in use or not an address of this machine") from None
+        await self._health.start()
+        await self._server.start()
+        self.address = address if address.startswith("unix:") else _with_port(address, port)
+        return self.address
+
+    async def not_serving(self) -> None:
+        """Tells every health check NOT_SERVING, for ever. Calls are still answered."""
+        await self._health.not_serving()
+
+    async def stop(self, grace_ms: int = 5_000) -> None:
+        """Refuses new calls, gives those in flight `grace_ms` to be answered, then ends."""
+        await self._health.not_serving()
+        self._readers.stop()
+        await self._server.stop(grace_ms / 1000)
+
+    async def wait_until_stopped(self) -> None:
+        """Returns when the server has ended."""
+        await self._server.wait_for_termination()
+
+    def _handlers(self) -> dict[str, Handler]:
+        handlers = {path: self._handler(method) for path, method in method_table().items()}
+        return handlers | self._health.handlers() | Reflection(self._meter).handlers()
+
+    def _handler(self, method: Method) -> Handler:
+        if method.shape is Shape.UNARY:
+            return self._unary(method)
+        if method.shape is Shape.SUBMIT_STREAM:
+            return self._submit_stream(method)
+        if method.shape is Shape.READ_EVENTS:
+            return self._read_events(method)
+        return self._unknown(method.path)
+
+    def _unary(self, method: Method) -> Handler:
+        async def handle(payload: bytes, context: Context) -> bytes:
+            return await guard(method.path, context, self._meter, self._calls.unary(method, payload, context))
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def _submit_stream(self, method: Method) -> Handler:
+        async def handle(requests: AsyncIterator[bytes], context: Context) -> None:
+            await guard(method.path, context, self._meter, self._calls.submit_stream(method, requests, context))
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+    def _read_events(self, method: Method) -> Handler:
+        async def handle(payload: bytes, context: Context) -> None:
+            await guard(method.path, context, self._meter, self._readers.read(method, payload, context))
+
+        return grpc.unary_stream_rpc_method_handler(handle)
+
+    def _unknown(self, path: str) -> Handler:
+        # As a stream it answers callers of every shape, before their first message.
+        async def handle(_: AsyncIterator[bytes], context: Context) -> None:
+            await guard("other", context, self._meter, self._refuse(path))
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+    async def _refuse(self, path: str) -> None:
+        raise unimplemented(path)
+
+
+async def serve_python(
+    engine: EnginePort, address: str, *, door: str = "python", meter: CallMeter | None = None
+) -> PythonService:
+    """Starts the complete service on `host:port` or `unix:PATH`; its `address` has the port that was taken."""
+    service = PythonService(engine, door=door, meter=meter)
+    try:
+        await service.listen(address)
+    except OSError:
+        await service.stop(0)
+        raise
+    return service
+
+
+class _Table(grpc.GenericRpcHandler):
+    """Finds a handler by path; there is always one, since grpcio's own UNIMPLEMENTED has no details."""
+
+    def __init__(self, handlers: dict[str, Handler], unknown: Any) -> None:
+        self._handlers = handlers
+        self._unknown = unknown
+
+    def service(self, handler_call_details: Any) -> Handler | None:
+        path: str = handler_call_details.method
+        found: Handler = self._handlers.get(path) or self._unknown(path)
+        return found
+
+
+def _with_port(address: str, port: int) -> str:
+    host, _ = split_address("address", address)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

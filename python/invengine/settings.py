@@ -1,0 +1,155 @@
+"""Settings of invengine: flags win over the environment, that over one TOML file, that over the defaults.
+
+One flat set of names: the flag `--time-scale`, the variable `INVENGINE_TIME_SCALE` and the TOML key `time_scale` are
+the same setting. `load()` also tells where each value came from, which `invengine config show` prints.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+PREFIX = "INVENGINE_"
+CONFIG_VARIABLE = "INVENGINE_CONFIG"
+CONFIG_FILE = "invengine.toml"
+
+
+class JournalKind(StrEnum):
+    """Where the journal lives."""
+
+    FILE = "file"
+    MEMORY = "memory"
+
+
+class DoorKind(StrEnum):
+    """What listens on the address."""
+
+    NATIVE = "native"
+    PYTHON = "python"
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least important line that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the text is one line that says which, where it came from and what to do."""
+
+
+class Settings(BaseSettings):
+    """Every setting with its default. Durations carry their unit in the name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=False)
+
+    address: str = Field("127.0.0.1:7411", description="where `serve` listens: HOST:PORT or unix:PATH")
+    target: str = Field("127.0.0.1:7411", description="the server that the other commands call")
+    timeout_ms: int = Field(10_000, ge=1, le=600_000, description="how long a command waits for its answer")
+    channel: str = Field("", description="the sales channel that commands are for; empty is the operator")
+    journal: JournalKind = Field(JournalKind.FILE, description="file (durable) or memory (lost at exit)")
+    directory: Path = Field(Path("invengine-data"), description="where the file journal lives")
+    ledger: str = Field("main", min_length=1, max_length=128, description="name of the ledger")
+    door: DoorKind = Field(DoorKind.NATIVE, description="native (Rust) or python (grpc.aio) listener")
+    threads: int = Field(1, ge=1, le=256, description="threads of the native door")
+    time_scale: float = Field(1.0, gt=0, le=1_000_000, description="how much faster than the clock engine time runs")
+    auto_create: bool = Field(False, description="create items and locations by mention; development only")
+    in_flight_max: int = Field(0, ge=0, description="commands that may wait at once; 0 is the engine's own limit")
+    journal_file_bytes: int = Field(0, ge=0, description="size of one journal file; 0 is the engine's own size")
+    metrics_address: str = Field("127.0.0.1:9411", description="where /metrics listens; empty for no metrics")
+    drain_timeout_ms: int = Field(10_000, ge=0, le=600_000, description="how long a shutdown waits for answers")
+    insecure: bool = Field(False, description="listen on addresses that other machines reach, without identities")
+    log_format: LogFormat = Field(LogFormat.CONSOLE, description="console or json")
+    log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and for each name the words that say where its value came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def load(flags: Mapping[str, Any] | None = None, config: Path | None = None) -> Loaded:
+    """Gives the settings in force. `flags` whose value is None count as not given.
+
+    `config` names the TOML file; else INVENGINE_CONFIG; else invengine.toml in the working directory, if there is one.
+    Raises SettingsError for a value or a name that cannot be used.
+    """
+    path = _config_path(config)
+    layers = [
+        ("default", {}),
+        *([(f"file {path}", _read_toml(path))] if path else []),
+        ("environment", _environment()),
+        ("flag", {name: value for name, value in (flags or {}).items() if value is not None}),
+    ]
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(Settings.model_fields, "default")
+    for layer, given in layers:
+        values.update(given)
+        origins.update({name: _origin(layer, name) for name in given})
+    try:
+        return Loaded(Settings(**values), origins)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, origins)) from None
+
+
+def _origin(layer: str, name: str) -> str:
+    if layer == "environment":
+        return f"environment {PREFIX}{name.upper()}"
+    return f"flag --{name.replace('_', '-')}" if layer == "flag" else layer
+
+
+def _config_path(config: Path | None) -> Path | None:
+    if config is not None:
+        return config
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    return Path(CONFIG_FILE) if Path(CONFIG_FILE).is_file() else None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+    for name in values:
+        if name not in Settings.model_fields:
+            near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            advice = f"did you mean {near[0]}?" if near else "`invengine config show` lists the names."
+            raise SettingsError(f"{path} has an unknown setting {name!r}: {advice}")
+    return values
+
+
+def _environment() -> dict[str, Any]:
+    return dict(EnvSettingsSource(Settings)())
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{name} ({origins.get(name, 'default')}): {message}, got {first['input']!r}"

@@ -1,0 +1,75 @@
+"""What a client process was told: one line of a local file for every acknowledged answer.
+
+The file is the client's own memory. After a crash of the server each line is held against what the server then knows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+
+class Answer(NamedTuple):
+    """One acknowledged answer. An accepted one has a sequence and no reason, a refused one a reason and sequence 0."""
+
+    kind: str
+    key: str
+    scope: str
+    """The channel; for messages of a source `source:` and its name."""
+    sequence: int
+    reservation_id: str = ""
+    reason: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """True if the answer was a yes."""
+        return not self.reason
+
+
+class AnswerLog:
+    """Appends answers to a file. `flush` puts what was written so far where other processes see it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def write(self, answer: Answer) -> None:
+        """Appends one answer."""
+        self._file.write(json.dumps(answer) + "\n")
+
+    def flush(self) -> None:
+        """Hands everything written to the operating system."""
+        self._file.flush()
+
+
+def read_answers(path: Path) -> Iterator[Answer]:
+    """Every whole line of a log, in order."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield Answer(*json.loads(line))
+
+
+def last_answers(paths: list[Path]) -> dict[tuple[str, str], Answer]:
+    """The last answer of every key, by (scope, key).
+
+    A refusal may be followed by a yes to the same key: refusals are forgotten when the server stops, so a repeat is
+    decided afresh. A yes is final.
+    """
+    found: dict[tuple[str, str], Answer] = {}
+    for path in paths:
+        for answer in read_answers(path):
+            name = (answer.scope, answer.key)
+            if name not in found or not found[name].accepted:
+                found[name] = answer
+    return found

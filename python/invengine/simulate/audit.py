@@ -1,0 +1,329 @@
+"""An auditor that trusts nobody: it recomputes every level from the events of the journal, with plain dicts.
+
+It shares no code with the ledger and reads no counter. After every event it checks what must hold: units that a hold
+took were there, nothing is negative, what left a line is what was in it, a hold ends at its time and not before, and at
+the end the open holds add up to what the levels say is held.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from invengine.client import Event, Level
+from invengine.client.times import stamp_ms
+from invengine.simulate.sales import Place
+
+VIOLATIONS_KEPT = 50
+_PARTS = {2: "damaged", 3: "returned", 4: "quality_control"}
+
+
+@dataclass(slots=True)
+class Shelf:
+    """A level as the events make it. `reserved` leaves out holds whose time is over."""
+
+    on_hand: int = 0
+    damaged: int = 0
+    returned: int = 0
+    quality_control: int = 0
+    reserved: int = 0
+    allocated: int = 0
+
+    @property
+    def room(self) -> int:
+        """Units that nobody has and nothing keeps from being sold; below 0 is a shortage."""
+        unavailable = self.damaged + self.returned + self.quality_control
+        return self.on_hand - unavailable - self.reserved - self.allocated
+
+    @property
+    def broken(self) -> bool:
+        """True if a quantity is negative."""
+        parts = (self.on_hand, self.damaged, self.returned, self.quality_control, self.reserved, self.allocated)
+        return min(parts) < 0
+
+
+@dataclass(slots=True)
+class HeldLine:
+    """Units of one line of a hold by state. `due` units are over, but their Expired event has not come yet."""
+
+    reserved: int = 0
+    allocated: int = 0
+    due: int = 0
+    expired: int = 0
+
+
+@dataclass(slots=True)
+class Held:
+    """A hold as the events make it."""
+
+    expire_ms: int
+    lines: dict[Place, HeldLine] = field(default_factory=dict)
+
+
+class Deed(NamedTuple):
+    """What the last event of a key did."""
+
+    sequence: int
+    kind: str
+    reservation_id: str
+
+
+class Sample(NamedTuple):
+    """The watched level at one moment of engine time."""
+
+    time_ms: int
+    available: int
+    reserved: int
+    allocated: int
+    on_hand: int
+
+
+class Auditor:
+    """Takes events in order. Read its findings at the end, after `close`."""
+
+    def __init__(self, watch: Place | None = None) -> None:
+        self.events = 0
+        self.kinds: Counter[str] = Counter()
+        self.oversold_units = 0
+        self.violation_count = 0
+        self.violations: list[str] = []
+        self.deeds: dict[tuple[str, str], Deed] = {}
+        """By (scope, key); the scope is the channel, else the source, else empty."""
+        self.expired_holds: set[str] = set()
+        self.reacquired_holds: set[str] = set()
+        self.fulfilled_units: Counter[Place] = Counter()
+        self.samples: list[Sample] = []
+        self.watched_reserved_units = 0
+        self.shelves: dict[Place, Shelf] = {}
+        self._holds: dict[str, Held] = {}
+        self._ends: list[tuple[int, str]] = []
+        self._watch = watch
+        self._now_ms = 0
+        self._sequence = 0
+
+    def take_all(self, events: Iterable[Event]) -> None:
+        """Takes many events."""
+        for event in events:
+            self.take(event)
+
+    def take(self, event: Event) -> None:
+        """Applies one event and checks it."""
+        self._sequence += 1
+        if event.sequence != self._sequence:
+            self._violation(event.sequence, f"the event before it was {self._sequence - 1}")
+            self._sequence = event.sequence
+        now_ms = round(event.time.timestamp() * 1000)
+        if now_ms < self._now_ms:
+            self._violation(event.sequence, "time went back")
+        self._now_ms = max(now_ms, self._now_ms)
+        self._pass_time()
+        self.events += 1
+        self.kinds[event.kind] += 1
+        self._remember(event)
+        apply = getattr(self, f"_{event.kind}", None)
+        if apply is not None:
+            apply(event.sequence, event.fact)
+
+    def close(self) -> None:
+        """Adds up the open holds and compares them with the levels."""
+        reserved: Counter[Place] = Counter()
+        allocated: Counter[Place] = Counter()
+        for hold in self._holds.values():
+            for place, line in hold.lines.items():
+                reserved[place] += line.reserved
+                allocated[place] += line.allocated
+        for place, shelf in self.shelves.items():
+            if (shelf.reserved, shelf.allocated) != (reserved[place], allocated[place]):
+                self._violation(self._sequence, f"open holds of {place} do not add up to what is held there")
+
+    def differences(self, levels: Iterable[Level]) -> list[str]:
+        """Where the server's levels are not those of the events."""
+        found = []
+        for level in levels:
+            shelf = self.shelves.get((level.sku, level.location), Shelf())
+            unavailable = (level.damaged, level.returned, level.quality_control)
+            stated = (level.on_hand, level.reserved, level.allocated, *unavailable, level.available, level.oversold)
+            mine = (shelf.on_hand, shelf.reserved, shelf.allocated, shelf.damaged, shelf.returned)
+            mine += (shelf.quality_control, max(0, shelf.room), max(0, -shelf.room))
+            if stated != mine:
+                found.append(f"{level.sku} at {level.location}: the server says {stated}, the events {mine}")
+        return found
+
+    # What each fact does
+
+    def _reserved(self, sequence: int, fact: Any) -> None:
+        hold = Held(stamp_ms(fact.expire_time))
+        if fact.reservation_id in self._holds:
+            self._violation(sequence, "a reservation id was issued twice")
+        self._holds[fact.reservation_id] = hold
+        for place, units in _lines(fact):
+            self._into(sequence, place, units)
+            self.shelves[place].reserved += units
+            hold.lines.setdefault(place, HeldLine()).reserved += units
+            if place == self._watch:
+                self.watched_reserved_units += units
+            self._check(sequence, place)
+        heapq.heappush(self._ends, (hold.expire_ms, fact.reservation_id))
+
+    def _extended(self, sequence: int, fact: Any) -> None:
+        hold = self._hold(sequence, fact.reservation_id)
+        if any(line.due for line in hold.lines.values()):
+            self._violation(sequence, "a hold was extended after its time")
+        hold.expire_ms = stamp_ms(fact.expire_time)
+        heapq.heappush(self._ends, (hold.expire_ms, fact.reservation_id))
+
+    def _amended(self, sequence: int, fact: Any) -> None:
+        hold = self._hold(sequence, fact.reservation_id)
+        for place, units in _lines(fact):
+            line = hold.lines.setdefault(place, HeldLine())
+            more = units - line.reserved
+            if more > 0:
+                self._into(sequence, place, more)
+            self._shelf(place).reserved += more
+            line.reserved = units
+            self._check(sequence, place)
+
+    def _allocated(self, sequence: int, fact: Any) -> None:
+        hold = self._hold(sequence, fact.reservation_id)
+        if fact.reacquired:
+            self.reacquired_holds.add(fact.reservation_id)
+        for place, units in _lines(fact):
+            line, shelf = self._line(sequence, hold, place), self._shelf(place)
+            if fact.reacquired:
+                self._into(sequence, place, units)
+                written = min(units, line.expired)
+                line.expired -= written
+                line.due -= units - written
+            else:
+                line.reserved -= units
+                shelf.reserved -= units
+            line.allocated += units
+            shelf.allocated += units
+            self._check(sequence, place, line)
+
+    def _released(self, sequence: int, fact: Any) -> None:
+        hold = self._hold(sequence, fact.reservation_id)
+        for place, units in _lines(fact):
+            line = self._line(sequence, hold, place)
+            self._out_of(place, line, units, reserved=min(units, line.reserved))
+            self._check(sequence, place, line)
+
+    def _fulfilled(self, sequence: int, fact: Any) -> None:
+        hold = self._hold(sequence, fact.reservation_id)
+        for place, units in _lines(fact):
+            line = self._line(sequence, hold, place)
+            self._out_of(place, line, units, reserved=units - min(units, line.allocated))
+            self.shelves[place].on_hand -= units
+            self.fulfilled_units[place] += units
+            self._check(sequence, place, line)
+
+    def _expired(self, sequence: int, fact: Any) -> None:
+        self.expired_holds.add(fact.reservation_id)
+        hold = self._hold(sequence, fact.reservation_id)
+        for place, units in _lines(fact):
+            line = self._line(sequence, hold, place)
+            if line.due < units:
+                self._violation(sequence, f"{units} units of {place} expired, {line.due} were due")
+            line.due -= min(units, line.due)
+            line.expired += units
+
+    def _transferred(self, sequence: int, fact: Any) -> None:
+        hold = self._hold(sequence, fact.reservation_id)
+        for place, units in _lines(fact):
+            line, target = self._line(sequence, hold, place), (place[0], fact.to_location)
+            reserved = min(units, line.reserved)
+            self._out_of(place, line, units, reserved=reserved)
+            self._into(sequence, target, units)
+            moved, shelf = hold.lines.setdefault(target, HeldLine()), self._shelf(target)
+            moved.reserved += reserved
+            moved.allocated += units - reserved
+            shelf.reserved += reserved
+            shelf.allocated += units - reserved
+            self._check(sequence, place, line)
+            self._check(sequence, target)
+
+    def _stock_changed(self, sequence: int, fact: Any) -> None:
+        place = (fact.sku, fact.location)
+        shelf = self._shelf(place)
+        part = _PARTS.get(fact.state)
+        if part is not None:
+            setattr(shelf, part, getattr(shelf, part) + fact.delta)
+        shelf.on_hand += fact.delta
+        self._check(sequence, place)
+
+    # Checks
+
+    def _pass_time(self) -> None:
+        """What is past its time is no longer held, whether or not its Expired event has come."""
+        while self._ends and self._ends[0][0] <= self._now_ms:
+            expire_ms, name = heapq.heappop(self._ends)
+            hold = self._holds[name]
+            if hold.expire_ms != expire_ms:
+                continue
+            for place, line in hold.lines.items():
+                if line.reserved:
+                    self.shelves[place].reserved -= line.reserved
+                    line.due += line.reserved
+                    line.reserved = 0
+                    self._sample(place)
+
+    def _into(self, sequence: int, place: Place, units: int) -> None:
+        """Units are about to be held: they must be there."""
+        short = units - max(0, self._shelf(place).room)
+        if short > 0:
+            self.oversold_units += short
+            self._violation(sequence, f"{units} units of {place} were taken, {short} of them were not there")
+
+    def _out_of(self, place: Place, line: HeldLine, units: int, reserved: int) -> None:
+        shelf = self._shelf(place)
+        line.reserved -= reserved
+        shelf.reserved -= reserved
+        line.allocated -= units - reserved
+        shelf.allocated -= units - reserved
+
+    def _check(self, sequence: int, place: Place, line: HeldLine | None = None) -> None:
+        if self.shelves[place].broken:
+            self._violation(sequence, f"a quantity of {place} became negative: {self.shelves[place]}")
+        if line is not None and min(line.reserved, line.allocated, line.due, line.expired) < 0:
+            self._violation(sequence, f"more units left a line of {place} than were in it: {line}")
+        self._sample(place)
+
+    def _sample(self, place: Place) -> None:
+        if place == self._watch:
+            shelf = self.shelves[place]
+            room = max(0, shelf.room)
+            self.samples.append(Sample(self._now_ms, room, shelf.reserved, shelf.allocated, shelf.on_hand))
+
+    def _remember(self, event: Event) -> None:
+        context = event.context
+        if context is None or not context.idempotency_key:
+            return
+        scope = context.channel or context.source.source_id
+        name = getattr(event.fact, "reservation_id", "")
+        self.deeds[scope, context.idempotency_key] = Deed(event.sequence, event.kind, name)
+
+    def _hold(self, sequence: int, name: str) -> Held:
+        if name not in self._holds:
+            self._violation(sequence, "the reservation is not known")
+        return self._holds.setdefault(name, Held(0))
+
+    def _line(self, sequence: int, hold: Held, place: Place) -> HeldLine:
+        self._shelf(place)
+        if place not in hold.lines:
+            self._violation(sequence, f"the hold has no line of {place}")
+        return hold.lines.setdefault(place, HeldLine())
+
+    def _shelf(self, place: Place) -> Shelf:
+        return self.shelves.setdefault(place, Shelf())
+
+    def _violation(self, sequence: int, text: str) -> None:
+        self.violation_count += 1
+        if len(self.violations) < VIOLATIONS_KEPT:
+            self.violations.append(f"at {sequence}: {text}")
+
+
+def _lines(fact: Any) -> list[tuple[Place, int]]:
+    return [((line.sku, line.location), line.quantity) for line in fact.lines]

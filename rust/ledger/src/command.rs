@@ -1,0 +1,246 @@
+//! What a caller asks. Commands borrow from the message they came in; nothing here is kept.
+//!
+//! A command is *canonical* when it reaches the ledger: fields are within their limits, absent protocol constants are
+//! filled in, lines are merged to one per level and sorted by (sku, location). [`canonical_lines`] does the last part.
+
+use crate::event::{StockKind, StockState};
+use crate::reservation::ReservationId;
+
+/// Largest quantity, and largest sum of quantities: what a double and a Lua number hold exactly.
+pub const QUANTITY_MAX: i64 = (1 << 53) - 1;
+/// Most lines of a command.
+pub const LINES_MAX: usize = 1_000;
+/// Shortest time to live.
+pub const TTL_MS_MIN: i64 = 1_000;
+/// Longest time to live: 30 days.
+pub const TTL_MS_MAX: i64 = 30 * 24 * 3_600 * 1_000;
+/// Time to live of a hold that names none.
+pub const TTL_MS_DEFAULT: i64 = 15 * 60 * 1_000;
+/// `expire_time` is rounded up to a multiple of this, so that the units due are counted per tick and not per hold.
+pub const TICK_MS: i64 = 100;
+
+/// The shared fields of every command. An empty string and a 0 mean absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context<'a> {
+    /// Names the intention. Empty only for commands with a source and for the engine's own.
+    pub key: &'a str,
+    /// When it was first issued, ms since 1970.
+    pub issue_time_ms: i64,
+    /// Sales channel.
+    pub channel: &'a str,
+    /// Numbered message behind it.
+    pub source: Option<SourcePosition<'a>>,
+    /// Order it belongs to.
+    pub order_ref: &'a str,
+    /// Whom the hold is for.
+    pub holder: &'a str,
+    /// When it happened outside, ms since 1970.
+    pub event_time_ms: i64,
+    /// Who asked.
+    pub actor: &'a str,
+    /// Why.
+    pub reason_code: &'a str,
+    /// Document behind it.
+    pub reference: &'a str,
+    /// What caused it.
+    pub causation: &'a str,
+}
+
+/// A place in a source's line of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourcePosition<'a> {
+    /// Name of the source.
+    pub id: &'a str,
+    /// Its incarnation.
+    pub epoch: u64,
+    /// Number of the message, from 1.
+    pub sequence: u64,
+}
+
+/// A command: shared fields and what is asked.
+#[derive(Clone, Debug)]
+pub struct Command<'a> {
+    /// Shared fields.
+    pub context: Context<'a>,
+    /// What is asked.
+    pub body: Body<'a>,
+}
+
+/// Units of a sku at a location.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Item.
+    pub sku: &'a str,
+    /// Location.
+    pub location: &'a str,
+    /// Units. In a selection 0 means all that is possible.
+    pub quantity: i64,
+}
+
+/// How a command names holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetBy<'a> {
+    /// By token.
+    Id(ReservationId),
+    /// By a token that is not one of ours: it names nothing.
+    UnknownToken(&'a str),
+    /// By the key of its Reserve, in the scope of the writer.
+    Key(&'a str),
+    /// All holds of an order.
+    Order(&'a str),
+}
+
+/// Names holds, and optionally some of their lines.
+#[derive(Clone, Debug)]
+pub struct Target<'a> {
+    /// Which holds.
+    pub by: TargetBy<'a>,
+    /// Which lines; empty means whole.
+    pub lines: Vec<Line<'a>>,
+    /// Version that the reservation must have; 0 means any.
+    pub expected_version: u32,
+}
+
+/// One line of a physical command.
+#[derive(Clone, Copy, Debug)]
+pub struct StockLine<'a> {
+    /// Item.
+    pub sku: &'a str,
+    /// Location.
+    pub location: &'a str,
+    /// Units: the difference for Receive, Return and Adjust, the new value for Set and Count.
+    pub quantity: i64,
+    /// Which part of the stock.
+    pub state: StockState,
+    /// Set and Count: the value that must be there before.
+    pub expected: Option<i64>,
+}
+
+/// A catalogue entry to create or replace.
+#[derive(Clone, Copy, Debug)]
+pub struct Upsert<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// Name for people.
+    pub display_name: &'a str,
+    /// GTIN-14 or GLN.
+    pub gs1: &'a str,
+}
+
+/// Which catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Catalogue {
+    /// Things that are sold.
+    Items = 0,
+    /// Places that hold stock.
+    Locations = 1,
+    /// Ways of selling.
+    Channels = 2,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub enum Body<'a> {
+    /// A timed hold.
+    Reserve {
+        /// Canonical lines.
+        lines: Vec<Line<'a>>,
+        /// Time to live.
+        ttl_ms: i64,
+        /// Take what is there.
+        allow_partial: bool,
+        /// Release the same holder's reserved units on the same levels first.
+        replace_own: bool,
+    },
+    /// A new end.
+    Extend {
+        /// Which.
+        target: Target<'a>,
+        /// From now on.
+        ttl_ms: i64,
+    },
+    /// New reserved quantities.
+    Amend {
+        /// Which.
+        target: Target<'a>,
+        /// Canonical lines; 0 removes.
+        lines: Vec<Line<'a>>,
+    },
+    /// A hard hold.
+    Allocate(Target<'a>),
+    /// Give back.
+    Release(Target<'a>),
+    /// Goods leave.
+    Fulfill(Target<'a>),
+    /// Move a promise.
+    Transfer {
+        /// Which.
+        target: Target<'a>,
+        /// Where to.
+        to_location: &'a str,
+    },
+    /// A physical fact.
+    Stock {
+        /// Which kind.
+        kind: StockKind,
+        /// Lines in the caller's order.
+        lines: Vec<StockLine<'a>>,
+    },
+    /// Catalogue entries.
+    Upsert {
+        /// Which catalogue.
+        catalogue: Catalogue,
+        /// The entries.
+        entries: Vec<Upsert<'a>>,
+    },
+    /// A new source epoch.
+    RegisterSource {
+        /// The source.
+        source: &'a str,
+    },
+}
+
+impl Body<'_> {
+    /// The command's name, as in the contract.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Body::Reserve { .. } => "Reserve",
+            Body::Extend { .. } => "Extend",
+            Body::Amend { .. } => "Amend",
+            Body::Allocate(_) => "Allocate",
+            Body::Release(_) => "Release",
+            Body::Fulfill(_) => "Fulfill",
+            Body::Transfer { .. } => "TransferReservation",
+            Body::Stock { kind, .. } => kind.command(),
+            Body::Upsert { catalogue: Catalogue::Items, .. } => "UpsertItems",
+            Body::Upsert { catalogue: Catalogue::Locations, .. } => "UpsertLocations",
+            Body::Upsert { catalogue: Catalogue::Channels, .. } => "UpsertChannels",
+            Body::RegisterSource { .. } => "RegisterSource",
+        }
+    }
+}
+
+/// Sorts lines by (sku, location) and merges those of the same level, adding their quantities.
+///
+/// # Errors
+/// `Condition failed:` a sum is over [`QUANTITY_MAX`]; the index of the first such line after sorting.
+pub fn canonical_lines(lines: &mut Vec<Line<'_>>) -> Result<(), usize> {
+    if lines.len() < 2 {
+        return Ok(());
+    }
+    lines.sort_by(|a, b| (a.sku, a.location).cmp(&(b.sku, b.location)));
+    let mut kept = 0;
+    for next in 1..lines.len() {
+        let line = lines[next];
+        if lines[kept].sku == line.sku && lines[kept].location == line.location {
+            let sum = lines[kept].quantity.checked_add(line.quantity).filter(|sum| *sum <= QUANTITY_MAX).ok_or(kept)?;
+            lines[kept].quantity = sum;
+        } else {
+            kept += 1;
+            lines[kept] = line;
+        }
+    }
+    lines.truncate(kept + 1);
+    Ok(())
+}

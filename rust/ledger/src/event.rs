@@ -1,0 +1,121 @@
+//! What happened. Events are facts: applying one cannot fail and does not depend on the code that decided it. They hold
+//! handles, not names; the events that create the names come before them in the same journal.
+
+use crate::few::Few;
+use crate::names::Handle;
+use crate::rejection::Rejection;
+
+/// Index of an inventory level, in the order of first mention.
+pub type LevelIndex = u32;
+/// Index of a reservation in the slab.
+pub type Slot = u32;
+
+/// Units on one level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LevelUnits {
+    /// The level.
+    pub level: LevelIndex,
+    /// The units.
+    pub units: i64,
+}
+
+/// Units of one line by the state they were in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineMove {
+    /// The level.
+    pub level: LevelIndex,
+    /// Units that were reserved.
+    pub reserved: i64,
+    /// Units that were allocated.
+    pub allocated: i64,
+}
+
+/// What kind of physical fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum StockKind {
+    /// Goods came in.
+    Received = 1,
+    /// Sold goods came back.
+    Returned = 2,
+    /// A difference.
+    Adjusted = 3,
+    /// An absolute value.
+    Set = 4,
+    /// Somebody counted.
+    Counted = 5,
+}
+
+impl StockKind {
+    /// The command that asks for it.
+    pub fn command(self) -> &'static str {
+        match self {
+            StockKind::Received => "Receive",
+            StockKind::Returned => "Return",
+            StockKind::Adjusted => "Adjust",
+            StockKind::Set => "SetQuantity",
+            StockKind::Counted => "Count",
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        [StockKind::Received, StockKind::Returned, StockKind::Adjusted, StockKind::Set, StockKind::Counted]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
+    }
+}
+
+/// Which part of the stock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum StockState {
+    /// All of on_hand.
+    OnHand = 1,
+    /// Unsellable: damaged.
+    Damaged = 2,
+    /// Unsellable for now: returned.
+    Returned = 3,
+    /// Unsellable for now: being inspected.
+    QualityControl = 4,
+}
+
+impl StockState {
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        [StockState::OnHand, StockState::Damaged, StockState::Returned, StockState::QualityControl]
+            .into_iter()
+            .find(|state| *state as u8 == byte)
+    }
+}
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A hold was taken.
+    Reserved { slot: Slot, expire_ms: i64, lines: Few<LevelUnits> },
+    /// Its end was moved.
+    Extended { slot: Slot, expire_ms: i64 },
+    /// New reserved quantities of the lines that changed.
+    Amended { slot: Slot, lines: Few<LevelUnits> },
+    /// Units were bound to an order; `reacquired` if they came back from expiry.
+    Allocated { slot: Slot, reacquired: bool, lines: Few<LevelUnits> },
+    /// Units were given back.
+    Released { slot: Slot, lines: Few<LineMove> },
+    /// Units left.
+    Fulfilled { slot: Slot, lines: Few<LineMove> },
+    /// Reserved units were given back at their time.
+    Expired { slot: Slot, lines: Few<LevelUnits> },
+    /// A promise moved; each line with the level that has it now. The target level may be new: it is named by its parts.
+    Transferred { slot: Slot, to_location: Handle, lines: Few<LineMove> },
+    /// Stock changed by `delta`.
+    StockChanged { item: Handle, location: Handle, kind: StockKind, state: StockState, delta: i64 },
+    /// A catalogue entry was created or replaced.
+    Upserted { catalogue: u8, name: Box<str>, display_name: Box<str>, gs1: Box<str> },
+    /// A source got a new epoch.
+    SourceRegistered { source: Box<str>, epoch: u64 },
+    /// A key was cancelled before it was used.
+    KeyCancelled { key: Box<str> },
+    /// A numbered message was refused and its number consumed.
+    MessageRejected { rejection: Rejection },
+    /// Keys and ended reservations of the older window were forgotten.
+    KeysForgotten { before_ms: i64 },
+}

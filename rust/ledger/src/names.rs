@@ -1,0 +1,77 @@
+//! Names from outside become dense handles, once. Handles are given in the order of the journal and never reused, so an
+//! event can hold a handle for ever.
+
+use hashbrown::HashMap;
+
+use crate::mix::Mix;
+
+/// A name's handle: its position in the order of creation.
+pub type Handle = u32;
+
+/// One entry of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name that callers use.
+    pub name: Box<str>,
+    /// A name for people; may be empty.
+    pub display_name: Box<str>,
+    /// GTIN-14 of an item, GLN of a location; empty for others.
+    pub gs1: Box<str>,
+}
+
+/// All names of one kind.
+#[derive(Default)]
+pub struct Names {
+    entries: Vec<Entry>,
+    handles: HashMap<Box<str>, Handle>,
+}
+
+impl Names {
+    /// The handle of a name, if it exists.
+    #[inline]
+    pub fn find(&self, name: &str) -> Option<Handle> {
+        self.handles.get(name).copied()
+    }
+
+    /// The entry behind a handle of this ledger.
+    pub fn entry(&self, handle: Handle) -> &Entry {
+        &self.entries[handle as usize]
+    }
+
+    /// The name behind a handle of this ledger.
+    #[inline]
+    pub fn name(&self, handle: Handle) -> &str {
+        &self.entries[handle as usize].name
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Creates or replaces; answers the handle and what was there before.
+    pub(crate) fn upsert(&mut self, entry: Entry) -> (Handle, Option<Entry>) {
+        if let Some(handle) = self.find(&entry.name) {
+            return (handle, Some(std::mem::replace(&mut self.entries[handle as usize], entry)));
+        }
+        let handle = Handle::try_from(self.entries.len()).expect("fewer than 2^32 names");
+        self.handles.insert(entry.name.clone(), handle);
+        self.entries.push(entry);
+        (handle, None)
+    }
+}
+
+/// The digest of one entry.
+pub(crate) fn entry_hash(kind: u64, handle: Handle, entry: &Entry) -> u128 {
+    Mix::new(0x10 + kind)
+        .word(u64::from(handle))
+        .bytes(entry.name.as_bytes())
+        .bytes(entry.display_name.as_bytes())
+        .bytes(entry.gs1.as_bytes())
+        .digest()
+}

@@ -1,0 +1,188 @@
+//! The ledger's no. A rejection is a value with a stable reason; it changed nothing.
+
+/// Why. The names are part of the contract; docs/errors.md lists them with their gRPC codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// A field is out of its limits in a way that only the state shows.
+    InvalidField = 1,
+    /// Same key, other body.
+    IdempotencyKeyReused = 2,
+    /// Issued before the effective dedupe window.
+    DedupeWindowExpired = 3,
+    /// The key was released before it reserved.
+    KeyCancelled = 4,
+    /// Not enough there.
+    InsufficientStock = 5,
+    /// No such item.
+    UnknownSku = 6,
+    /// No such location.
+    UnknownLocation = 7,
+    /// No such channel.
+    UnknownChannel = 8,
+    /// No such source.
+    UnknownSource = 9,
+    /// No such reservation, or no longer known.
+    ReservationNotFound = 10,
+    /// Its time is over.
+    ReservationExpired = 11,
+    /// Nothing left, released last.
+    AlreadyReleased = 12,
+    /// Allocated units cannot do this.
+    AlreadyAllocated = 13,
+    /// Nothing left, fulfilled last.
+    AlreadyFulfilled = 14,
+    /// More than is outstanding on a line.
+    ExceedsOutstanding = 15,
+    /// The quantity before is not the expected one.
+    QuantityStale = 16,
+    /// The version is not the expected one.
+    StaleVersion = 17,
+    /// A number is missing before this one.
+    SequenceGap = 18,
+    /// This number had another body.
+    SequenceConflict = 19,
+    /// This number was consumed; its outcome is no longer kept.
+    SequenceConsumed = 20,
+    /// The source has another epoch now.
+    StaleEpoch = 21,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Reason; 21] = [
+        Reason::InvalidField,
+        Reason::IdempotencyKeyReused,
+        Reason::DedupeWindowExpired,
+        Reason::KeyCancelled,
+        Reason::InsufficientStock,
+        Reason::UnknownSku,
+        Reason::UnknownLocation,
+        Reason::UnknownChannel,
+        Reason::UnknownSource,
+        Reason::ReservationNotFound,
+        Reason::ReservationExpired,
+        Reason::AlreadyReleased,
+        Reason::AlreadyAllocated,
+        Reason::AlreadyFulfilled,
+        Reason::ExceedsOutstanding,
+        Reason::QuantityStale,
+        Reason::StaleVersion,
+        Reason::SequenceGap,
+        Reason::SequenceConflict,
+        Reason::SequenceConsumed,
+        Reason::StaleEpoch,
+    ];
+
+    /// The stable name that callers see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::InvalidField => "INVALID_FIELD",
+            Reason::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
+            Reason::DedupeWindowExpired => "DEDUPE_WINDOW_EXPIRED",
+            Reason::KeyCancelled => "KEY_CANCELLED",
+            Reason::InsufficientStock => "INSUFFICIENT_STOCK",
+            Reason::UnknownSku => "UNKNOWN_SKU",
+            Reason::UnknownLocation => "UNKNOWN_LOCATION",
+            Reason::UnknownChannel => "UNKNOWN_CHANNEL",
+            Reason::UnknownSource => "UNKNOWN_SOURCE",
+            Reason::ReservationNotFound => "RESERVATION_NOT_FOUND",
+            Reason::ReservationExpired => "RESERVATION_EXPIRED",
+            Reason::AlreadyReleased => "ALREADY_RELEASED",
+            Reason::AlreadyAllocated => "ALREADY_ALLOCATED",
+            Reason::AlreadyFulfilled => "ALREADY_FULFILLED",
+            Reason::ExceedsOutstanding => "EXCEEDS_OUTSTANDING",
+            Reason::QuantityStale => "QUANTITY_STALE",
+            Reason::StaleVersion => "STALE_VERSION",
+            Reason::SequenceGap => "SEQUENCE_GAP",
+            Reason::SequenceConflict => "SEQUENCE_CONFLICT",
+            Reason::SequenceConsumed => "SEQUENCE_CONSUMED",
+            Reason::StaleEpoch => "STALE_EPOCH",
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        Reason::ALL.into_iter().find(|reason| *reason as u8 == byte)
+    }
+
+    /// True if a "no" for this reason may leave before what it rests on is durable: losing that can only turn the "no"
+    /// into a fresh decision.
+    pub fn needs_no_wait(self) -> bool {
+        matches!(
+            self,
+            Reason::InvalidField
+                | Reason::InsufficientStock
+                | Reason::UnknownSku
+                | Reason::UnknownLocation
+                | Reason::UnknownChannel
+                | Reason::UnknownSource
+        )
+    }
+}
+
+/// A fact about a rejection, by its name in the contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// A number.
+    Number(&'static str, i64),
+    /// A text of the caller's own command.
+    Text(&'static str, Box<str>),
+}
+
+/// The names a fact can have; a stored fact names one by its index.
+pub(crate) const FACT_NAMES: [&str; 22] = [
+    "sku",
+    "location",
+    "requested",
+    "available",
+    "line",
+    "outstanding",
+    "reservation",
+    "state",
+    "sequence",
+    "expected",
+    "actual",
+    "source",
+    "got",
+    "last",
+    "current",
+    "window_start",
+    "channel",
+    "order",
+    "key",
+    "field",
+    "description",
+    "quantity",
+];
+
+/// The ledger's no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Why.
+    pub reason: Reason,
+    /// Facts that let the caller act without asking again.
+    pub facts: Vec<Fact>,
+}
+
+impl Rejection {
+    /// A no without facts.
+    pub fn new(reason: Reason) -> Self {
+        Rejection { reason, facts: Vec::new() }
+    }
+
+    /// Adds a number.
+    #[must_use]
+    pub fn number(mut self, name: &'static str, value: i64) -> Self {
+        debug_assert!(FACT_NAMES.contains(&name));
+        self.facts.push(Fact::Number(name, value));
+        self
+    }
+
+    /// Adds a text.
+    #[must_use]
+    pub fn text(mut self, name: &'static str, value: &str) -> Self {
+        debug_assert!(FACT_NAMES.contains(&name));
+        self.facts.push(Fact::Text(name, value.into()));
+        self
+    }
+}

@@ -1,0 +1,1 @@
+//! invengine._core

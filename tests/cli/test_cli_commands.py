@@ -1,0 +1,285 @@
+"""Commands send what their flags say and print what came back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from invengine.v1 import (
+    admin_service_pb2,
+    availability_service_pb2,
+    catalog_service_pb2,
+    inventory_service_pb2,
+    journal_service_pb2,
+    reservation_service_pb2,
+    types_pb2,
+)
+
+from .scripted import CommandLine, ScriptedEngine, no
+
+RECEIPT = types_pb2.Receipt(sequence=9, durable_sequence=9)
+HOLD = types_pb2.HoldChange(
+    reservation_id="r-1",
+    version=1,
+    expire_time=Timestamp(seconds=1_800_000_000),
+    lines=[
+        types_pb2.LineChange(
+            sku="MUG", location="berlin", quantity=2, state=types_pb2.LINE_STATE_RESERVED, outstanding=2
+        )
+    ],
+)
+LEVEL = types_pb2.InventoryLevel(sku="MUG", location="berlin", on_hand=10, reserved=2, available=8)
+
+
+def reserving() -> ScriptedEngine:
+    return ScriptedEngine({"Reserve": reservation_service_pb2.ReserveResponse(receipt=RECEIPT, hold=HOLD)})
+
+
+def test_reserve_sends_lines_and_shared_fields(line: CommandLine) -> None:
+    engine = reserving()
+    shared = ["--key", "k1", "--channel", "web", "--holder", "ann", "--order-ref", "o-1", "--ttl-s", "60"]
+    ran = line.ask(engine, "reserve", "MUG@berlin=2", "A@B@lyon", *shared, "--allow-partial", "--json")
+    assert ran.code == 0, ran.err
+    request = engine.request(reservation_service_pb2.ReserveRequest)
+    assert [(each.sku, each.location, each.quantity) for each in request.lines] == [
+        ("MUG", "berlin", 2),
+        ("A@B", "lyon", 1),
+    ]
+    context = request.context
+    assert (context.idempotency_key, context.channel, context.holder, context.order_ref) == ("k1", "web", "ann", "o-1")
+    assert (request.ttl.seconds, request.allow_partial) == (60, True)
+    (found,) = ran.objects
+    assert found["key"] == "k1"
+    assert found["holds"][0]["reservation_id"] == "r-1"
+    assert found["holds"][0]["expire_time"] == "2027-01-15T08:00:00.000Z"
+    assert found["holds"][0]["lines"][0]["state"] == "reserved"
+
+
+def test_reserve_tells_people_the_id_and_the_key(line: CommandLine) -> None:
+    engine = reserving()
+    ran = line.ask(engine, "reserve", "MUG@berlin")
+    assert "reservation r-1, version 1, until 2027-01-15 08:00:00Z" in ran.out
+    key = engine.request(reservation_service_pb2.ReserveRequest).context.idempotency_key
+    assert f"sequence 9, key {key}" in ran.out
+
+
+HOLDS = {
+    "allocate": ("Allocate", reservation_service_pb2.AllocateResponse, reservation_service_pb2.AllocateRequest),
+    "release": ("Release", reservation_service_pb2.ReleaseResponse, reservation_service_pb2.ReleaseRequest),
+    "fulfill": ("Fulfill", reservation_service_pb2.FulfillResponse, reservation_service_pb2.FulfillRequest),
+}
+
+
+@pytest.mark.parametrize("command", HOLDS)
+@pytest.mark.parametrize(
+    ("arguments", "by", "lines"),
+    [
+        (["r-1"], ("reservation_id", "r-1"), []),
+        (["r-1", "MUG@berlin=1", "CUP@lyon"], ("reservation_id", "r-1"), [("MUG", "berlin", 1), ("CUP", "lyon", 0)]),
+        (["--reservation-key", "k"], ("reservation_key", "k"), []),
+        (["--reservation-key", "k", "MUG@berlin"], ("reservation_key", "k"), [("MUG", "berlin", 0)]),
+        (["--order", "o-7"], ("order_ref", "o-7"), []),
+    ],
+)
+def test_a_hold_is_named_by_id_key_or_order(
+    line: CommandLine, command: str, arguments: list[str], by: tuple[str, str], lines: list[Any]
+) -> None:
+    method, answer, request_type = HOLDS[command]
+    engine = ScriptedEngine({method: answer(receipt=RECEIPT, holds=[HOLD])})
+    ran = line.ask(engine, command, *arguments, "--json")
+    assert ran.code == 0, ran.err
+    target = engine.request(request_type).target
+    assert (target.WhichOneof("by"), getattr(target, by[0])) == by
+    assert [(each.sku, each.location, each.quantity) for each in target.lines] == lines
+
+
+def test_a_cancelled_key_is_said_in_words(line: CommandLine) -> None:
+    answer = reservation_service_pb2.ReleaseResponse(receipt=RECEIPT, key_cancelled=True)
+    ran = line.ask(ScriptedEngine({"Release": answer}), "release", "--reservation-key", "k")
+    assert "KEY_CANCELLED" in ran.out
+
+
+def test_extend_takes_no_lines(line: CommandLine) -> None:
+    answer = reservation_service_pb2.ExtendResponse(receipt=RECEIPT, holds=[HOLD])
+    engine = ScriptedEngine({"Extend": answer})
+    assert line.ask(engine, "extend", "r-1", "--ttl-s", "90").code == 0
+    assert engine.request(reservation_service_pb2.ExtendRequest).ttl.seconds == 90
+    assert line.run("extend", "r-1", "MUG@berlin").code == 2
+
+
+STOCK = {
+    "receive": ("Receive", inventory_service_pb2.ReceiveResponse, inventory_service_pb2.ReceiveRequest, "quantity"),
+    "return": ("Return", inventory_service_pb2.ReturnResponse, inventory_service_pb2.ReturnRequest, "quantity"),
+    "adjust": ("Adjust", inventory_service_pb2.AdjustResponse, inventory_service_pb2.AdjustRequest, "delta"),
+    "set": (
+        "SetQuantity",
+        inventory_service_pb2.SetQuantityResponse,
+        inventory_service_pb2.SetQuantityRequest,
+        "quantity",
+    ),
+    "count": ("Count", inventory_service_pb2.CountResponse, inventory_service_pb2.CountRequest, "quantity"),
+}
+
+
+@pytest.mark.parametrize("command", STOCK)
+def test_a_physical_command_sends_its_lines_and_shows_the_levels(line: CommandLine, command: str) -> None:
+    method, answer, request_type, units = STOCK[command]
+    engine = ScriptedEngine({method: answer(receipt=RECEIPT, levels=[LEVEL])})
+    ran = line.ask(engine, "stock", command, "MUG@berlin=7", "--state", "damaged", "--reason-code", "fell")
+    assert ran.code == 0, ran.err
+    request = engine.request(request_type)
+    assert (getattr(request.lines[0], units), request.lines[0].state) == (7, types_pb2.STOCK_STATE_DAMAGED)
+    assert request.context.reason_code == "fell"
+    assert ran.out.splitlines()[1].split()[:4] == ["MUG", "berlin", "8", "10"]
+
+
+def test_adjust_goes_down_too(line: CommandLine) -> None:
+    engine = ScriptedEngine({"Adjust": inventory_service_pb2.AdjustResponse(receipt=RECEIPT)})
+    assert line.ask(engine, "stock", "adjust", "MUG@berlin=-3").code == 0
+    assert engine.request(inventory_service_pb2.AdjustRequest).lines[0].delta == -3
+
+
+def test_set_can_expect_what_was_there(line: CommandLine) -> None:
+    engine = ScriptedEngine({"SetQuantity": inventory_service_pb2.SetQuantityResponse(receipt=RECEIPT)})
+    assert line.ask(engine, "stock", "set", "MUG@berlin=3", "--expected", "0").code == 0
+    request = engine.request(inventory_service_pb2.SetQuantityRequest)
+    assert (request.lines[0].HasField("expected_quantity"), request.lines[0].expected_quantity) == (True, 0)
+    assert line.run("stock", "set", "A@b=3", "C@d=4", "--expected", "1").code == 2
+
+
+def test_show_list_and_availability(line: CommandLine) -> None:
+    script = {
+        "GetInventoryLevel": inventory_service_pb2.GetInventoryLevelResponse(level=LEVEL),
+        "ListInventoryLevels": inventory_service_pb2.ListInventoryLevelsResponse(levels=[LEVEL]),
+        "GetAvailability": availability_service_pb2.GetAvailabilityResponse(
+            availabilities=[availability_service_pb2.Availability(sku="MUG", location="berlin", available=8)]
+        ),
+    }
+    shown = line.ask(ScriptedEngine({**script}), "stock", "show", "MUG", "berlin", "--json").objects
+    assert (shown[0]["available"], shown[0]["in_transit"]) == (8, 0)
+    assert line.ask(ScriptedEngine({**script}), "stock", "list", "--json").objects[0]["on_hand"] == 10
+    engine = ScriptedEngine({**script})
+    assert line.ask(engine, "availability", "MUG", "CUP@lyon", "--json").objects == [
+        {"sku": "MUG", "location": "berlin", "available": 8}
+    ]
+    queries = engine.request(availability_service_pb2.GetAvailabilityRequest).queries
+    assert [(each.sku, each.location) for each in queries] == [("MUG", ""), ("CUP", "lyon")]
+
+
+def test_catalogue_add_list_and_import(line: CommandLine, tmp_path: Path) -> None:
+    upserted = catalog_service_pb2.UpsertItemsResponse(receipt=RECEIPT)
+    engine = ScriptedEngine({"UpsertItems": upserted})
+    assert line.ask(engine, "catalogue", "items", "add", "MUG", "--display-name", "Mug").code == 0
+    assert engine.request(catalog_service_pb2.UpsertItemsRequest).items[0].display_name == "Mug"
+
+    listed = catalog_service_pb2.ListChannelsResponse(channels=[catalog_service_pb2.Channel(channel="web")])
+    ran = line.ask(ScriptedEngine({"ListChannels": listed}), "catalogue", "channels", "list")
+    assert ran.out.splitlines()[1].split() == ["web", "-"]
+
+    file = tmp_path / "items.csv"
+    file.write_text("sku,gtin\n" + "".join(f"S{number},\n" for number in range(2500)))
+    engine = ScriptedEngine({"UpsertItems": upserted})
+    ran = line.ask(engine, "catalogue", "items", "import", str(file), "--json")
+    assert ran.objects == [{"items": 2500, "sequence": 9}]
+    sizes = [len(catalog_service_pb2.UpsertItemsRequest.FromString(payload).items) for _, payload in engine.asked]
+    assert sizes == [1000, 1000, 500]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name\nMUG\n", "column sku"),
+        ("sku,gtim\nMUG,1\n", "did you mean gtin"),
+        ("sku\nMUG\nMUG\n", "line 3: 'MUG' was on line 2"),
+        ("sku,gtin\n,1\n", "line 2: sku is empty"),
+        ("sku\nMUG,1\n", "line 2"),
+    ],
+)
+def test_a_bad_csv_names_its_line_and_sends_nothing(line: CommandLine, tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "bad.csv").write_text(text)
+    ran = line.run("catalogue", "items", "import", "bad.csv", "--target", "127.0.0.1:1")
+    assert ran.code == 2
+    assert words in ran.err
+
+
+def test_events_tail_prints_facts(line: CommandLine) -> None:
+    events = [
+        journal_service_pb2.Event(
+            sequence=number,
+            context=types_pb2.CommandContext(channel="web"),
+            reserved=journal_service_pb2.Reserved(
+                reservation_id="r-1", lines=[types_pb2.LineSelection(sku="MUG", location="berlin", quantity=2)]
+            ),
+        )
+        for number in range(1, 31)
+    ]
+    info = admin_service_pb2.GetServerInfoResponse(durable_sequence=30)
+    engine = ScriptedEngine({"GetServerInfo": info}, events)
+    ran = line.ask(engine, "events", "tail")
+    assert [int(text.split()[0]) for text in ran.out.splitlines()] == list(range(21, 31))
+    assert "reserved" in ran.out
+    assert "MUG@berlin=2" in ran.out
+    assert "channel=web" in ran.out
+    ran = line.ask(ScriptedEngine({}, events), "events", "tail", "--from", "5", "--limit", "2", "--json")
+    assert [each["sequence"] for each in ran.objects] == [5, 6]
+    assert ran.objects[0]["fact"]["lines"][0]["quantity"] == "2"
+
+
+def test_status_has_server_and_digest(line: CommandLine) -> None:
+    script = {
+        "GetServerInfo": admin_service_pb2.GetServerInfoResponse(version="1.0", ledger="main", journal="file"),
+        "GetDigest": journal_service_pb2.GetDigestResponse(digest="ab" * 16, sequence=4),
+    }
+    ran = line.ask(ScriptedEngine(script), "status", "--json", "--metrics-address", "")
+    (found,) = ran.objects
+    assert (found["door"], found["digest"], found["digest_sequence"]) == ("python", "ab" * 16, 4)
+
+
+def test_reservation_shows_where_its_units_are(line: CommandLine) -> None:
+    held = types_pb2.Reservation(
+        reservation_id="r-1",
+        version=2,
+        lines=[types_pb2.ReservationLine(sku="MUG", location="berlin", quantity=3, reserved=2, released=1)],
+    )
+    one = ScriptedEngine({"GetReservation": reservation_service_pb2.GetReservationResponse(reservation=held)})
+    assert line.ask(one, "reservation", "r-1", "--json").objects[0]["lines"][0]["released"] == 1
+    listed = reservation_service_pb2.ListReservationsResponse(reservations=[held, held])
+    several = ScriptedEngine({"ListReservations": listed})
+    assert len(line.ask(several, "reservation", "--order", "o-1", "--json").objects) == 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "code"),
+    [
+        ("INSUFFICIENT_STOCK", grpc.StatusCode.FAILED_PRECONDITION, 1),
+        ("UNKNOWN_SKU", grpc.StatusCode.NOT_FOUND, 1),
+        ("INVALID_FIELD", grpc.StatusCode.INVALID_ARGUMENT, 1),
+        ("JOURNAL_FULL", grpc.StatusCode.RESOURCE_EXHAUSTED, 3),
+        ("CORRUPT_JOURNAL", grpc.StatusCode.DATA_LOSS, 4),
+        ("INTERNAL", grpc.StatusCode.INTERNAL, 3),
+    ],
+)
+def test_the_exit_code_and_line_of_a_refusal(
+    line: CommandLine, reason: str, status: grpc.StatusCode, code: int
+) -> None:
+    ran = line.ask(ScriptedEngine({"Reserve": no(reason, status, sku="MUG")}), "reserve", "MUG@berlin", "--json")
+    assert (ran.code, ran.out) == (code, "")
+    (text,) = ran.err.splitlines()
+    assert reason in text or "OUTCOME_UNKNOWN" in text
+    assert json.loads(text)["error"]["metadata"].get("sku", "MUG") == "MUG"
+    ran = line.ask(ScriptedEngine({"Reserve": no(reason, status, sku="MUG")}), "reserve", "MUG@berlin")
+    (text,) = ran.err.splitlines()
+    assert text.startswith("invengine: ")
+
+
+def test_a_fault_of_a_read_is_the_servers_and_of_a_command_an_unknown_outcome(line: CommandLine) -> None:
+    fault = no("INTERNAL", grpc.StatusCode.INTERNAL, incident="17")
+    assert line.ask(ScriptedEngine({"GetServerInfo": fault}), "status").code == 5
+    ran = line.ask(ScriptedEngine({"Reserve": fault}), "reserve", "MUG@berlin", "--key", "my-key")
+    assert ran.code == 3
+    assert "--key my-key" in ran.err

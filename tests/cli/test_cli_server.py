@@ -1,0 +1,161 @@
+"""The command line against real servers of both doors: a sale from catalogue to verify, and every way to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from invengine.cli.exits import ExitCode
+
+from .scripted import CommandLine
+
+WAIT_S = 30
+DOORS = ("native", "python")
+
+
+@contextmanager
+def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Starts `invengine` as a process of its own and makes sure that it is gone afterwards."""
+    started = subprocess.Popen(
+        [sys.executable, "-m", "invengine.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.communicate(timeout=WAIT_S)
+
+
+def ready(server: subprocess.Popen[str]) -> dict[str, Any]:
+    """The line with which a server says that it takes calls."""
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    if not line:
+        raise AssertionError(server.communicate(timeout=WAIT_S)[1])
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def serve(door: str, directory: Path, *more: str) -> tuple[str, ...]:
+    addresses = ("--address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0")
+    return ("serve", "--door", door, "--directory", str(directory), *addresses, "--json", *more)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_sale_from_catalogue_to_verify(line: CommandLine, tmp_path: Path, door: str) -> None:
+    directory = tmp_path / "journal"
+    with process(*serve(door, directory)) as server:
+        told = ready(server)
+
+        def run(*arguments: str, code: int = 0) -> list[dict[str, Any]]:
+            ran = line.run(*arguments, "--target", told["address"], "--json")
+            assert ran.code == code, ran
+            return ran.objects
+
+        run("catalogue", "items", "add", "MUG")
+        run("catalogue", "locations", "add", "berlin")
+        run("catalogue", "channels", "add", "web")
+        run("stock", "receive", "MUG@berlin=10", "--reference", "note-1")
+        (held,) = run("reserve", "MUG@berlin=3", "--channel", "web", "--key", "k1")
+        (again,) = run("reserve", "MUG@berlin=3", "--channel", "web", "--key", "k1")
+        assert again["receipt"]["replayed"]
+        assert again["holds"][0]["reservation_id"] == held["holds"][0]["reservation_id"]
+        assert run("availability", "MUG@berlin")[0]["available"] == 7
+        run("reserve", "MUG@berlin=8", code=ExitCode.REJECTED)
+        reservation_id = held["holds"][0]["reservation_id"]
+        run("allocate", reservation_id, "--order-ref", "o-1", "--channel", "web")
+        run("fulfill", "--order", "o-1", "--channel", "web")
+        (level,) = run("stock", "show", "MUG", "berlin")
+        assert (level["on_hand"], level["available"], level["allocated"]) == (7, 7, 0)
+        assert [each["kind"] for each in run("events", "tail", "--from", "1")][-1] == "fulfilled"
+        (status,) = run("status", "--metrics-address", told["metrics_address"])
+        assert (status["door"], status["ledger"]) == (door, "main")
+        assert status["commands_accepted"] > 0
+
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(WAIT_S) == ExitCode.OK
+    (report,) = line.run("verify", str(directory), "--at", str(status["digest_sequence"]), "--json").objects
+    assert (report["digest"], report["sequence"]) == (status["digest"], status["digest_sequence"])
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_killed_server_remembers_what_it_acknowledged(line: CommandLine, tmp_path: Path, door: str) -> None:
+    with process(*serve(door, tmp_path / "journal", "--auto-create")) as server:
+        target = ready(server)["address"]
+        assert line.run("stock", "receive", "MUG@berlin=5", "--key", "k1", "--target", target).code == 0
+        server.kill()
+        server.wait(WAIT_S)
+    with process(*serve(door, tmp_path / "journal", "--auto-create")) as server:
+        target = ready(server)["address"]
+        assert line.run("availability", "MUG", "--target", target, "--json").objects[0]["available"] == 5
+        (again,) = line.run("stock", "receive", "MUG@berlin=5", "--key", "k1", "--target", target, "--json").objects
+        assert again["receipt"]["replayed"]
+
+
+def test_a_second_server_on_the_same_directory_is_refused(tmp_path: Path) -> None:
+    with process(*serve("python", tmp_path / "journal")) as first:
+        ready(first)
+        with process(*serve("python", tmp_path / "journal")) as second:
+            _, errors = second.communicate(timeout=WAIT_S)
+            assert second.returncode == ExitCode.IN_USE, errors
+            assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_taken_address_is_refused(tmp_path: Path, door: str) -> None:
+    with process(*serve(door, tmp_path / "one")) as first:
+        address = ready(first)["address"]
+        with process(*serve(door, tmp_path / "two"), "--address", address) as second:
+            _, errors = second.communicate(timeout=WAIT_S)
+            assert second.returncode == ExitCode.IN_USE, errors
+            assert len(errors.splitlines()) == 1
+
+
+def test_the_ready_file_comes_when_calls_are_taken_and_goes_at_the_end(tmp_path: Path) -> None:
+    note = tmp_path / "ready.json"
+    with process(*serve("python", tmp_path / "journal", "--ready-file", str(note))) as server:
+        told = ready(server)
+        assert json.loads(note.read_text())["address"] == told["address"]
+        server.send_signal(signal.SIGINT)
+        assert server.wait(WAIT_S) == ExitCode.OK
+    assert not note.exists()
+
+
+@pytest.mark.parametrize("journal", ["memory", "file"])
+def test_dev_has_something_to_sell(line: CommandLine, journal: str) -> None:
+    with process("dev", "--address", "127.0.0.1:0", "--journal", journal, "--json") as server:
+        target = ready(server)["address"]
+        assert line.run("reserve", "MUG@berlin=2", "--channel", "web", "--target", target).code == 0
+        assert line.run("stock", "show", "LAMP", "berlin", "--target", target, "--json").objects[0]["available"] == 5
+
+
+def test_verify_of_a_damaged_journal_is_code_4(line: CommandLine, tmp_path: Path) -> None:
+    directory = tmp_path / "journal"
+    with process(*serve("python", directory, "--auto-create")) as server:
+        target = ready(server)["address"]
+        for number in range(1, 4):
+            assert line.run("stock", "receive", f"MUG@berlin={number}", "--target", target).code == 0
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(WAIT_S) == ExitCode.OK
+    assert line.run("verify", str(directory)).code == ExitCode.OK
+    file = max((each for each in directory.iterdir() if each.is_file()), key=lambda each: each.stat().st_size)
+    content = bytearray(file.read_bytes())
+    at = content.index(b"MUG")
+    content[at] ^= 1
+    file.write_bytes(content)
+    ran = line.run("verify", str(directory))
+    assert ran.code == ExitCode.CORRUPT
+    assert len(ran.err.splitlines()) == 1

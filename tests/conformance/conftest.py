@@ -1,0 +1,76 @@
+"""One engine of each kind for the whole run; each test brings its own names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from .server import start_server
+from .shop import Shop
+from .targets import EmbeddedTarget, ServerTarget, Target
+
+SERVERS = ("native", "python")
+TARGETS = (*SERVERS, "embedded")
+
+
+class Targets:
+    """Starts each target when it is first asked for."""
+
+    def __init__(self, rooms: pytest.TempPathFactory, stack: ExitStack) -> None:
+        self._rooms = rooms
+        self._stack = stack
+        self._found: dict[str, Target] = {}
+
+    def get(self, name: str) -> Target:
+        """The target of this name."""
+        if name not in self._found:
+            self._found[name] = target = self._start(name)
+            self._stack.callback(target.close)
+        return self._found[name]
+
+    def _start(self, name: str) -> Target:
+        if name == "embedded":
+            return EmbeddedTarget()
+        # One door is tried on each kind of journal: the doors do not know which it is.
+        journal = "file" if name == "native" else "memory"
+        room = self._rooms.mktemp(name)
+        return ServerTarget(name, start_server(room, "--door", name, "--journal", journal, "--time-scale", "1"))
+
+
+@pytest.fixture(scope="session")
+def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Targets]:
+    """Every target, started when it is first used and ended well."""
+    with ExitStack() as stack:
+        yield Targets(tmp_path_factory, stack)
+
+
+@pytest.fixture(scope="session", params=TARGETS)
+def target(request: pytest.FixtureRequest, targets: Targets) -> Target:
+    """Each target in turn."""
+    return targets.get(request.param)
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def server(request: pytest.FixtureRequest, targets: Targets) -> ServerTarget:
+    """Each server in turn, for what only a wire shows."""
+    found = targets.get(request.param)
+    assert isinstance(found, ServerTarget)
+    return found
+
+
+@pytest.fixture
+def shop(target: Target) -> Iterator[Shop]:
+    """Names of the test's own; the levels that it touched add up in the end."""
+    shop = Shop(target)
+    yield shop
+    shop.finish()
+
+
+@pytest.fixture
+def server_shop(server: ServerTarget) -> Iterator[Shop]:
+    """The same on servers only."""
+    shop = Shop(server)
+    yield shop
+    shop.finish()

@@ -1,0 +1,103 @@
+"""The methods of the contract with their types, so that a call's answer has the right one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+
+from invengine.v1 import (
+    admin_service_pb2,
+    availability_service_pb2,
+    catalog_service_pb2,
+    inventory_service_pb2,
+    journal_service_pb2,
+    policy_service_pb2,
+    reservation_service_pb2,
+    source_service_pb2,
+)
+
+Q = TypeVar("Q", bound=Message)
+A = TypeVar("A", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Q, A]):
+    """A unary method: its path and the types of request and answer."""
+
+    path: str
+    request: type[Q]
+    answer: type[A]
+
+
+def _method(service: str, request: type[Q], answer: type[A]) -> Method[Q, A]:
+    name = request.DESCRIPTOR.name.removesuffix("Request")
+    return Method(f"/invengine.v1.{service}/{name}", request, answer)
+
+
+_RESERVATION = "ReservationService"
+_INVENTORY = "InventoryService"
+_CATALOG = "CatalogService"
+
+_r = reservation_service_pb2
+RESERVE = _method(_RESERVATION, _r.ReserveRequest, _r.ReserveResponse)
+EXTEND = _method(_RESERVATION, _r.ExtendRequest, _r.ExtendResponse)
+AMEND = _method(_RESERVATION, _r.AmendRequest, _r.AmendResponse)
+ALLOCATE = _method(_RESERVATION, _r.AllocateRequest, _r.AllocateResponse)
+RELEASE = _method(_RESERVATION, _r.ReleaseRequest, _r.ReleaseResponse)
+FULFILL = _method(_RESERVATION, _r.FulfillRequest, _r.FulfillResponse)
+TRANSFER = _method(_RESERVATION, _r.TransferReservationRequest, _r.TransferReservationResponse)
+GET_RESERVATION = _method(_RESERVATION, _r.GetReservationRequest, _r.GetReservationResponse)
+LIST_RESERVATIONS = _method(_RESERVATION, _r.ListReservationsRequest, _r.ListReservationsResponse)
+GET_OUTCOME = _method(_RESERVATION, _r.GetOutcomeRequest, _r.GetOutcomeResponse)
+SUBMIT = _method(_RESERVATION, _r.SubmitRequest, _r.SubmitResponse)
+SUBMIT_STREAM = "/invengine.v1.ReservationService/SubmitStream"
+
+_i = inventory_service_pb2
+RECEIVE = _method(_INVENTORY, _i.ReceiveRequest, _i.ReceiveResponse)
+RETURN = _method(_INVENTORY, _i.ReturnRequest, _i.ReturnResponse)
+ADJUST = _method(_INVENTORY, _i.AdjustRequest, _i.AdjustResponse)
+SET_QUANTITY = _method(_INVENTORY, _i.SetQuantityRequest, _i.SetQuantityResponse)
+COUNT = _method(_INVENTORY, _i.CountRequest, _i.CountResponse)
+GET_LEVEL = _method(_INVENTORY, _i.GetInventoryLevelRequest, _i.GetInventoryLevelResponse)
+LIST_LEVELS = _method(_INVENTORY, _i.ListInventoryLevelsRequest, _i.ListInventoryLevelsResponse)
+
+_a = availability_service_pb2
+GET_AVAILABILITY = _method("AvailabilityService", _a.GetAvailabilityRequest, _a.GetAvailabilityResponse)
+
+_c = catalog_service_pb2
+UPSERT_ITEMS = _method(_CATALOG, _c.UpsertItemsRequest, _c.UpsertItemsResponse)
+GET_ITEM = _method(_CATALOG, _c.GetItemRequest, _c.GetItemResponse)
+LIST_ITEMS = _method(_CATALOG, _c.ListItemsRequest, _c.ListItemsResponse)
+UPSERT_LOCATIONS = _method(_CATALOG, _c.UpsertLocationsRequest, _c.UpsertLocationsResponse)
+GET_LOCATION = _method(_CATALOG, _c.GetLocationRequest, _c.GetLocationResponse)
+LIST_LOCATIONS = _method(_CATALOG, _c.ListLocationsRequest, _c.ListLocationsResponse)
+UPSERT_CHANNELS = _method(_CATALOG, _c.UpsertChannelsRequest, _c.UpsertChannelsResponse)
+GET_CHANNEL = _method(_CATALOG, _c.GetChannelRequest, _c.GetChannelResponse)
+LIST_CHANNELS = _method(_CATALOG, _c.ListChannelsRequest, _c.ListChannelsResponse)
+
+_s = source_service_pb2
+REGISTER_SOURCE = _method("SourceService", _s.RegisterSourceRequest, _s.RegisterSourceResponse)
+
+_j = journal_service_pb2
+GET_DIGEST = _method("JournalService", _j.GetDigestRequest, _j.GetDigestResponse)
+READ_EVENTS = "/invengine.v1.JournalService/ReadEvents"
+
+_ad = admin_service_pb2
+GET_SERVER_INFO = _method("AdminService", _ad.GetServerInfoRequest, _ad.GetServerInfoResponse)
+
+FILES: tuple[FileDescriptor, ...] = tuple(
+    module.DESCRIPTOR for module in (_ad, _a, _c, _i, _j, policy_service_pb2, _r, _s)
+)
+
+
+def every_method() -> list[MethodDescriptor]:
+    """Each method of each service, as the contract declares it."""
+    return [method for file in FILES for service in file.services_by_name.values() for method in service.methods]
+
+
+def path_of(method: MethodDescriptor) -> str:
+    """The path that a call of the method names."""
+    return f"/{method.containing_service.full_name}/{method.name}"

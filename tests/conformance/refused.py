@@ -1,0 +1,135 @@
+"""A refusal as a caller sees it, and the rules that every refusal keeps whatever its reason is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+
+from invengine.v1.types_pb2 import Rejection
+
+DOMAIN = "invengine"
+DETAILS_KEY = "grpc-status-details-bin"
+CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+CODE_OF_REASON = {
+    "INVALID_FIELD": grpc.StatusCode.INVALID_ARGUMENT,
+    "IDEMPOTENCY_KEY_REUSED": grpc.StatusCode.FAILED_PRECONDITION,
+    "DEDUPE_WINDOW_EXPIRED": grpc.StatusCode.FAILED_PRECONDITION,
+    "KEY_CANCELLED": grpc.StatusCode.FAILED_PRECONDITION,
+    "INSUFFICIENT_STOCK": grpc.StatusCode.FAILED_PRECONDITION,
+    "UNKNOWN_SKU": grpc.StatusCode.NOT_FOUND,
+    "UNKNOWN_LOCATION": grpc.StatusCode.NOT_FOUND,
+    "UNKNOWN_CHANNEL": grpc.StatusCode.NOT_FOUND,
+    "UNKNOWN_SOURCE": grpc.StatusCode.NOT_FOUND,
+    "RESERVATION_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "RESERVATION_EXPIRED": grpc.StatusCode.FAILED_PRECONDITION,
+    "ALREADY_RELEASED": grpc.StatusCode.FAILED_PRECONDITION,
+    "ALREADY_ALLOCATED": grpc.StatusCode.FAILED_PRECONDITION,
+    "ALREADY_FULFILLED": grpc.StatusCode.FAILED_PRECONDITION,
+    "EXCEEDS_OUTSTANDING": grpc.StatusCode.FAILED_PRECONDITION,
+    "QUANTITY_STALE": grpc.StatusCode.ABORTED,
+    "STALE_VERSION": grpc.StatusCode.ABORTED,
+    "SEQUENCE_GAP": grpc.StatusCode.ABORTED,
+    "SEQUENCE_CONSUMED": grpc.StatusCode.ALREADY_EXISTS,
+    "SEQUENCE_CONFLICT": grpc.StatusCode.FAILED_PRECONDITION,
+    "STALE_EPOCH": grpc.StatusCode.FAILED_PRECONDITION,
+    "OVERLOADED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "DRAINING": grpc.StatusCode.UNAVAILABLE,
+    "NOT_OWNER": grpc.StatusCode.UNAVAILABLE,
+    "MESSAGE_TOO_LARGE": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "DEADLINE": grpc.StatusCode.DEADLINE_EXCEEDED,
+    "UNIMPLEMENTED": grpc.StatusCode.UNIMPLEMENTED,
+}
+"""The one code of each reason that this version gives."""
+
+# What only somebody who reads the sources would understand.
+INTERNAL_TEXT = re.compile(
+    r"panicked|Traceback|RUST_BACKTRACE|\bunwrap\b|\.rs\b|\.py\b|/src/|0x[0-9a-f]{6,}|Err\(|Some\(|None\b|Exception\b"
+)
+
+
+@dataclass(slots=True)
+class Refused(Exception):
+    """A well-formed no: canonical code, stable reason, facts, bad fields and how long to wait."""
+
+    code: grpc.StatusCode
+    reason: str
+    message: str
+    metadata: dict[str, str] = field(default_factory=dict)
+    fields: list[str] = field(default_factory=list)
+    retry_delay_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        assert self.code is CODE_OF_REASON.get(self.reason), f"a code that the table does not have: {self}"
+        assert self.message, self
+        for text in (self.message, *self.metadata.values()):
+            assert not INTERNAL_TEXT.search(text), f"a caller is shown internal text: {text}"
+        if self.reason == "INVALID_FIELD":
+            assert self.fields, "INVALID_FIELD names each bad field"
+
+    def __str__(self) -> str:
+        return f"{self.code.name} {self.reason} {self.metadata} {self.fields}: {self.message}"
+
+
+class TransportEnded(Exception):
+    """The call ended without a word from invengine: the connection or the caller's own deadline did it."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(f"{code.name}: {details}")
+        self.code = code
+
+
+def from_status(code: int, serialized: bytes) -> Refused:
+    """Reads the google.rpc.Status of a refusal; it must agree with the code and hold exactly one ErrorInfo."""
+    status = status_pb2.Status.FromString(serialized)
+    assert status.code == code, f"the status says {status.code}, the call {code}"
+    infos = []
+    refused_fields: list[str] = []
+    retry_delay_ms = None
+    for detail in status.details:
+        info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+        if detail.Unpack(info):
+            infos.append(info)
+        elif detail.Unpack(bad):
+            assert all(violation.description for violation in bad.field_violations), bad
+            refused_fields += [violation.field for violation in bad.field_violations]
+        elif detail.Unpack(retry):
+            retry_delay_ms = milliseconds(retry.retry_delay)
+    assert len(infos) == 1, f"exactly one ErrorInfo, not {len(infos)}: {status}"
+    assert infos[0].domain == DOMAIN, infos[0]
+    if infos[0].reason in ("OVERLOADED", "DRAINING"):
+        assert retry_delay_ms, f"{infos[0].reason} says how long to wait"
+    return Refused(
+        CODES[code], infos[0].reason, status.message, dict(infos[0].metadata), refused_fields, retry_delay_ms
+    )
+
+
+def from_rpc_error(error: grpc.RpcError) -> Refused | TransportEnded:
+    """Reads how a call ended. A status of the transport itself is only ever CANCELLED, DEADLINE_EXCEEDED or UNAVAILABLE."""
+    code: grpc.StatusCode = error.code()
+    details: str = error.details() or ""
+    trailers = dict(error.trailing_metadata() or ())
+    serialized = trailers.get(DETAILS_KEY)
+    if serialized is None:
+        allowed = (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+        assert code in allowed, f"a refusal without details: {code.name} {details!r}"
+        return TransportEnded(code, details)
+    refused = from_status(code.value[0], serialized)
+    assert details == refused.message, "the status message and grpc-message say the same"
+    return refused
+
+
+def from_rejection(rejection: Rejection) -> Refused:
+    """Reads the refusal of one command of a batch."""
+    fields = [violation.field for violation in rejection.field_violations]
+    assert all(violation.description for violation in rejection.field_violations), rejection
+    return Refused(CODES[rejection.code], rejection.reason, rejection.message, dict(rejection.metadata), fields)
+
+
+def milliseconds(duration: Duration) -> int:
+    """Whole milliseconds of a duration."""
+    return duration.seconds * 1000 + duration.nanos // 1_000_000

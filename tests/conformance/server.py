@@ -1,0 +1,100 @@
+"""A server of its own: started for the tests, ended by its handle."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import invengine
+
+READY_WITHIN_S = 60.0
+END_WITHIN_S = 30.0
+
+
+@dataclass(slots=True)
+class ServerProcess:
+    """One running server. `address` is where it takes calls."""
+
+    process: subprocess.Popen[str]
+    address: str
+    ready: dict[str, Any]
+    log: Path
+
+    def terminate(self) -> None:
+        """Asks it to drain and end."""
+        self.process.terminate()
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        return self.process.wait(END_WITHIN_S)
+
+    def kill(self) -> None:
+        """Ends it without a word, as a power cut would."""
+        self.process.kill()
+        self.process.wait(END_WITHIN_S)
+
+    def stop(self) -> None:
+        """Ends it and requires that it ended well."""
+        if self.process.poll() is None:
+            self.terminate()
+        try:
+            code = self.wait()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the server did not end within {END_WITHIN_S:.0f} s:\n{self._tail()}") from None
+        assert code == 0, f"the server ended with {code}:\n{self._tail()}"
+
+    def _tail(self) -> str:
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])
+
+
+def start_server(room: Path, *flags: str, environment: Mapping[str, str] | None = None) -> ServerProcess:
+    """Starts `invengine serve` on a free port, in a directory of its own, and waits until it takes calls."""
+    room.mkdir(parents=True, exist_ok=True)
+    log = room / "server.log"
+    command = [sys.executable, "-m", "invengine.cli", "serve", "--address", "127.0.0.1:0", "--metrics-address", ""]
+    with log.open("a", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            [*command, *flags, "--json"],
+            cwd=room,
+            env=_environment(environment or {}),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    line = _first_line(process)
+    if not line:
+        process.kill()
+        code = process.wait(END_WITHIN_S)
+        raise AssertionError(f"the server was not ready (exit code {code}):\n{log.read_text(encoding='utf-8')}")
+    ready = json.loads(line)
+    return ServerProcess(process, ready["address"], ready, log)
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    # Settings of the person who runs the tests are not those of the tests.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("INVENGINE_")}
+    package = str(Path(invengine.__file__).resolve().parents[1])
+    path = os.pathsep.join(entry for entry in (package, own.get("PYTHONPATH", "")) if entry)
+    return {**own, "PYTHONPATH": path, **more}
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    deadline = time.monotonic() + READY_WITHIN_S
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while time.monotonic() < deadline:
+            if selector.select(0.2):
+                return process.stdout.readline()
+            if process.poll() is not None:
+                return process.stdout.readline()
+    return ""

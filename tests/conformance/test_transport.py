@@ -1,0 +1,187 @@
+"""What comes in is not always a message of the contract: bytes, sizes, methods and deadlines."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from invengine.v1 import reservation_service_pb2 as reservations
+
+from . import methods, requests
+from .methods import every_method, path_of
+from .refused import Refused, TransportEnded
+from .shop import Shop, refusal_of
+from .targets import ServerTarget
+
+# What this version does not answer yet, as the README lists it.
+LATER = {
+    "AvailabilityService": {"GetAvailableToPromise", "WatchAvailability"},
+    "InventoryService": {"MoveQuantity", "ShipTransfer", "ReceiveTransfer", "RecordMessages"},
+    "SourceService": {"ListSources", "ListParked", "SkipParked"},
+    "JournalService": {"GetStateAt"},
+    "AdminService": {"CreateSnapshot"},
+}
+METHODS = {path_of(method): method for method in every_method()}
+UNIMPLEMENTED = sorted(
+    path
+    for path, method in METHODS.items()
+    if method.containing_service.name == "PolicyService" or method.name in LATER.get(method.containing_service.name, ())
+)
+STREAMS = {methods.READ_EVENTS, methods.SUBMIT_STREAM}
+UNARY = sorted(set(METHODS) - set(UNIMPLEMENTED) - STREAMS)
+
+MALFORMED = {
+    "a tag without an end": b"\xff",
+    "a length beyond the end": b"\x0a\x7fabc",
+    "a group that never ends": b"\x0b",
+    "a wire type that does not exist": b"\x0f",
+    "field number 0": b"\x00\x00",
+    "a varint of eleven bytes": b"\x08" + b"\xff" * 11,
+    "noise": bytes(range(255, 191, -1)),
+}
+
+
+@pytest.mark.parametrize("path", UNARY)
+@pytest.mark.parametrize("name", list(MALFORMED))
+def test_a_malformed_message(shop: Shop, path: str, name: str) -> None:
+    shop.refused_raw(path, MALFORMED[name], "INVALID_FIELD")
+
+
+def test_text_that_is_not_utf_8(shop: Shop) -> None:
+    # ReserveRequest.context.idempotency_key = a byte that starts nothing.
+    shop.refused_raw(methods.RESERVE.path, b"\x0a\x03\x0a\x01\xff", "INVALID_FIELD")
+
+
+@pytest.mark.parametrize("path", UNIMPLEMENTED)
+def test_a_method_that_comes_later(shop: Shop, path: str) -> None:
+    shop.refused_raw(path, b"", "UNIMPLEMENTED")
+
+
+def test_the_list_of_later_methods_is_whole() -> None:
+    assert len(UNIMPLEMENTED) == sum(map(len, LATER.values())) + 18
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/invengine.v1.ReservationService/Sell",
+        "/invengine.v1.AdminService/Sell",
+        "/invengine.v2.ReservationService/Reserve",
+        "/invengine.v1.ReservationService",
+        "/invengine.v1.ReservationService/Reserve/",
+        "/invengine.v1.reservationservice/reserve",
+        "/com.example.Shop/Sell",
+        "/grpc.health.v1.Health/Sell",
+        "/",
+        "//",
+    ],
+)
+def test_a_method_that_nobody_knows(shop: Shop, path: str) -> None:
+    shop.refused_raw(path, b"", "UNIMPLEMENTED")
+
+
+def padded(payload: bytes, size: int) -> bytes:
+    """The same message with an unknown field at its end, `size` bytes in all."""
+    tag, room = b"\xfa\xff\x07", size - len(payload) - 3
+    for length_bytes in range(1, 6):
+        filling = room - length_bytes
+        length = _varint(filling)
+        if len(length) == length_bytes:
+            return payload + tag + length + bytes(filling)
+    raise AssertionError(f"no padding makes {size} bytes")
+
+
+def _varint(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def _limits(shop: Shop) -> tuple[int, int]:
+    found = shop.call(methods.GET_SERVER_INFO, methods.GET_SERVER_INFO.request())
+    return found.command_bytes_max, found.submit_bytes_max
+
+
+def test_a_command_of_just_the_limit_is_taken(shop: Shop) -> None:
+    limit, _ = _limits(shop)
+    request = requests.reserve(shop.context(), (shop.item(1), shop.here, 1))
+    answer = shop.target.call_raw(methods.RESERVE.path, padded(request.SerializeToString(), limit))
+    assert reservations.ReserveResponse.FromString(answer).hold.version == 1
+
+
+@pytest.mark.parametrize("more", [1, 1 << 20, 16 << 20])
+def test_a_command_over_the_limit(shop: Shop, more: int) -> None:
+    limit, _ = _limits(shop)
+    request = requests.reserve(shop.context(), (shop.item(1), shop.here, 1))
+    payload = padded(request.SerializeToString(), limit + more)
+    shop.refused_raw(methods.RESERVE.path, payload, "MESSAGE_TOO_LARGE", limit=limit)
+    assert not shop.outcome(request.context.idempotency_key).known
+
+
+def test_a_batch_may_be_larger_than_a_command_up_to_its_own_limit(shop: Shop) -> None:
+    _, limit = _limits(shop)
+    batch = requests.submit(requests.reserve(shop.context(), (shop.item(1), shop.here, 1)))
+    answer = shop.target.call_raw(methods.SUBMIT.path, padded(batch.SerializeToString(), limit))
+    assert len(reservations.SubmitResponse.FromString(answer).outcomes) == 1
+    batch = requests.submit(requests.reserve(shop.context(), (shop.item(1), shop.here, 1)))
+    payload = padded(batch.SerializeToString(), limit + 1)
+    shop.refused_raw(methods.SUBMIT.path, payload, "MESSAGE_TOO_LARGE", limit=limit)
+
+
+def test_a_deadline_that_is_over_before_the_command_was_taken(server_shop: Shop) -> None:
+    # No deadline of the caller's own, so that the answer is the server's.
+    request = requests.reserve(server_shop.context(), (server_shop.item(1), server_shop.here, 1))
+    payload, metadata = request.SerializeToString(), {"grpc-timeout": "1n"}
+    before = server_shop.target.digest()
+    try:
+        refused = server_shop.target.call_raw(methods.RESERVE.path, payload, metadata=metadata, timeout_s=0)
+    except TransportEnded as ended:
+        # grpcio's server answers a deadline that is over before any handler sees the call.
+        assert (server_shop.target.name, ended.code.name) == ("python", "DEADLINE_EXCEEDED")
+    except Refused as found:
+        assert found.reason == "DEADLINE"
+    else:
+        raise AssertionError(f"the call was answered: {refused!r}")
+    assert server_shop.target.digest() == before
+    assert server_shop.call(methods.RESERVE, request).receipt.replayed is False
+
+
+@pytest.mark.parametrize("timeout_s", [0.001, 0.002, 0.004])
+def test_a_short_deadline_leaves_one_truth(shop: Shop, timeout_s: float) -> None:
+    sku = shop.item(50)
+    context = shop.context()
+    request = requests.reserve(context, (sku, shop.here, 1))
+    try:
+        shop.target.call(methods.RESERVE, request, timeout_s=timeout_s)
+    except Refused as refused:
+        assert refused.reason == "DEADLINE"
+        assert not shop.outcome(context.idempotency_key).known
+    except TransportEnded as ended:
+        assert ended.code.name == "DEADLINE_EXCEEDED"
+        # It may still arrive; the repeat with the same key settles it.
+        time.sleep(0.05)
+    shop.call(methods.RESERVE, request)
+    assert shop.level(sku).reserved == 1
+
+
+@pytest.mark.parametrize("ledger", ["", "main"])
+def test_the_ledger_of_this_server_may_be_named(shop: Shop, ledger: str) -> None:
+    request = requests.reserve(shop.context(), (shop.item(1), shop.here, 1))
+    assert shop.call(methods.RESERVE, request, metadata={"invengine-ledger": ledger}).hold.version == 1
+
+
+def test_a_command_for_another_ledger_is_not_executed(shop: Shop) -> None:
+    request = requests.reserve(shop.context(), (shop.item(1), shop.here, 1))
+    before = shop.target.digest()
+    refusal_of(shop.target, methods.RESERVE.path, request.SerializeToString(), {"invengine-ledger": "other"})
+    assert shop.target.digest() == before
+
+
+def test_a_stream_that_is_not_one(server: ServerTarget) -> None:
+    for path in sorted(STREAMS):
+        shop = Shop(server)
+        for name in ("a length beyond the end", "noise"):
+            shop.refused_raw(path, MALFORMED[name], "INVALID_FIELD")

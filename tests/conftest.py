@@ -1,0 +1,62 @@
+"""What every test shares: tests whose program is not installed are left out, by name, and counted as not run.
+
+Such a test carries `@pytest.mark.needs_tool("redis-server")`. It is deselected rather than skipped, so that a green run
+says how much of the suite it stands for; `make test` prints the names at its end, and with CI=true refuses them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+NOT_RUN_VARIABLE = "INVENGINE_NOT_RUN"
+
+_not_run = pytest.StashKey[list[str]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Takes out the tests whose tools are all absent."""
+    notes: list[str] = []
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        missing = _missing_tools(item)
+        if missing:
+            notes.append(f"{item.nodeid}: needs {' or '.join(missing)}, not found on PATH")
+            left_out.append(item)
+        else:
+            kept.append(item)
+    config.stash[_not_run] = notes
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+def _missing_tools(item: pytest.Item) -> tuple[str, ...]:
+    for mark in item.iter_markers("needs_tool"):
+        if not any(shutil.which(tool) for tool in mark.args):
+            return mark.args
+    return ()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Names what was not run, for the reader and for `make test`."""
+    notes = config.stash.get(_not_run, [])
+    if not notes:
+        return
+    terminalreporter.section("not run")
+    for note in notes:
+        terminalreporter.write_line(note)
+    path = os.environ.get(NOT_RUN_VARIABLE)
+    if path:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.writelines(f"{note}\n" for note in notes)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """With CI=true a run that left tests out is not green."""
+    if session.config.stash.get(_not_run, []) and exitstatus == pytest.ExitCode.OK and os.environ.get("CI") == "true":
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

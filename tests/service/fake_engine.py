@@ -1,0 +1,81 @@
+"""An engine made of functions, for tests of the service alone."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from invengine.service.refusals import refused
+from invengine.v1 import journal_service_pb2
+
+Answer = Callable[[bytes], bytes]
+
+
+@dataclass
+class Call:
+    """What the service handed over."""
+
+    method: str
+    payload: bytes
+    terms: dict[str, Any]
+
+
+class CallError(Exception):
+    """Raised with (code, status), as the native engine does."""
+
+
+@dataclass
+class FakeEngine:
+    """Answers by table, from another thread, after `delay_s`."""
+
+    answers: dict[str, Answer] = field(default_factory=dict)
+    delay_s: float = 0.0
+    events: int = 0
+    calls: list[Call] = field(default_factory=list)
+    counters: dict[str, Any] = field(default_factory=dict)
+    drained: bool = False
+
+    def start_call(self, method: str, payload: bytes, on_done: Callable[[int, bytes], None], **terms: Any) -> None:
+        self.calls.append(Call(method, payload, terms))
+        answer = self.answers.get(method)
+        if answer is None:
+            on_done(*refusal("UNKNOWN_SKU", grpc.StatusCode.NOT_FOUND))
+            return
+        threading.Thread(target=self._answer, args=(answer, payload, on_done), daemon=True).start()
+
+    def _answer(self, answer: Answer, payload: bytes, on_done: Callable[[int, bytes], None]) -> None:
+        time.sleep(self.delay_s)
+        try:
+            body = answer(payload)
+        except CallError as error:
+            on_done(*error.args)
+        else:
+            on_done(0, body)
+
+    def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
+        if from_sequence > self.events:
+            time.sleep(wait_ms / 1000)
+        answer = journal_service_pb2.ReadEventsResponse(durable_sequence=self.events)
+        for sequence in range(from_sequence, min(self.events, from_sequence + limit - 1) + 1):
+            answer.events.add(sequence=sequence)
+        return answer.SerializeToString()
+
+    def stats(self) -> str:
+        return json.dumps(self.counters)
+
+    def drain(self) -> None:
+        self.drained = True
+
+    def close(self) -> None:
+        self.drained = True
+
+
+def refusal(reason: str, code: grpc.StatusCode) -> tuple[int, bytes]:
+    """What an engine hands over for a no."""
+    return int(code.value[0]), refused(code, reason, "Do something else.").status

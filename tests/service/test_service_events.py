@@ -1,0 +1,119 @@
+"""ReadEvents over the Python service: ends where it should, follows when asked, and is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+
+from invengine.service import events, methods
+from invengine.v1 import journal_service_pb2
+
+from .fake_engine import FakeEngine
+from .service_loopback import Raw, error_info, serving
+
+
+async def read(channel: Raw, **fields: int) -> list[int]:
+    request = journal_service_pb2.ReadEventsRequest(**fields)  # type: ignore[arg-type]
+    call = channel.unary_stream(methods.READ_EVENTS)(request.SerializeToString())
+    sequences: list[int] = []
+    async for payload in call:
+        answer = journal_service_pb2.ReadEventsResponse.FromString(payload)
+        sequences += [event.sequence for event in answer.events]
+    return sequences
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, (1, 1200)),
+        ({"from_sequence": 1}, (1, 1200)),
+        ({"from_sequence": 700}, (700, 1200)),
+        ({"from_sequence": 1201}, None),
+        ({"from_sequence": 3, "limit": 2}, (3, 4)),
+        ({"limit": 900}, (1, 900)),
+        ({"follow": True, "limit": 1200}, (1, 1200)),
+    ],
+)
+def test_what_is_read(fields: dict[str, int], expected: tuple[int, int] | None) -> None:
+    async def body() -> None:
+        async with serving(FakeEngine(events=1200)) as (_, channel):
+            got = await read(channel, **fields)
+            assert got == (list(range(expected[0], expected[1] + 1)) if expected else [])
+
+    asyncio.run(body())
+
+
+def test_follow_streams_what_comes_and_ends_with_draining() -> None:
+    engine = FakeEngine(events=1)
+
+    async def body() -> None:
+        async with serving(engine) as (service, channel):
+            request = journal_service_pb2.ReadEventsRequest(follow=True).SerializeToString()
+            call = channel.unary_stream(methods.READ_EVENTS)(request)
+            assert journal_service_pb2.ReadEventsResponse.FromString(await call.read()).events[0].sequence == 1
+            engine.events = 2
+            assert journal_service_pb2.ReadEventsResponse.FromString(await call.read()).events[0].sequence == 2
+            stopping = asyncio.create_task(service.stop(3_000))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call.read()
+            assert error_info(caught.value).reason == "DRAINING"
+            await stopping
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize(
+    ("payload", "field"),
+    [
+        (journal_service_pb2.ReadEventsRequest(from_sequence=-1).SerializeToString(), "from_sequence"),
+        (journal_service_pb2.ReadEventsRequest(limit=-5).SerializeToString(), "limit"),
+        (b"\xff\xff\xff", ""),
+    ],
+)
+def test_a_bad_request_is_an_invalid_field(payload: bytes, field: str) -> None:
+    async def body() -> None:
+        async with serving(FakeEngine()) as (_, channel):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_stream(methods.READ_EVENTS)(payload).read()
+            info = error_info(caught.value)
+            assert (info.reason, info.metadata["field"]) == ("INVALID_FIELD", field)
+
+    asyncio.run(body())
+
+
+def test_too_many_readers_are_refused_and_leave_room_when_they_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "READERS_MAX", 2)
+    request = journal_service_pb2.ReadEventsRequest(follow=True).SerializeToString()
+
+    async def body() -> None:
+        async with serving(FakeEngine(events=1)) as (_, channel):
+            readers = [channel.unary_stream(methods.READ_EVENTS)(request) for _ in range(2)]
+            for reader in readers:
+                await reader.read()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_stream(methods.READ_EVENTS)(request).read()
+            assert error_info(caught.value).reason == "OVERLOADED"
+            readers[0].cancel()
+            await asyncio.sleep(0.5)
+            await channel.unary_stream(methods.READ_EVENTS)(request).read()
+
+    asyncio.run(body())
+
+
+def test_long_events_are_cut_into_messages_that_every_client_accepts() -> None:
+    class Long(FakeEngine):
+        def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
+            answer = journal_service_pb2.ReadEventsResponse.FromString(
+                super().read_events(from_sequence, limit, wait_ms)
+            )
+            for event in answer.events:
+                event.context.reference = "x" * 40_000
+            return answer.SerializeToString()
+
+    async def body() -> None:
+        async with serving(Long(events=300)) as (_, channel):
+            assert await read(channel) == list(range(1, 301))
+
+    asyncio.run(body())

@@ -1,0 +1,230 @@
+"""A server from start to end: stages, drain, poison, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from invengine.service.address import AddressError
+from invengine.service.lifetime import End, Host, Ready, engine_settings, run
+from invengine.service.ports import EnginePort
+from invengine.settings import Settings
+
+from .fake_engine import FakeEngine
+from .service_loopback import Raw, error_info
+
+RESERVE = "/invengine.v1.ReservationService/Reserve"
+
+
+class FakeDoor:
+    """A door that only remembers."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.ended: list[str] = []
+
+    @property
+    def address(self) -> str:
+        return "127.0.0.1:1234"
+
+    def drain(self, timeout_ms: int) -> None:
+        self.ended.append(f"drain {timeout_ms}")
+
+    def close(self) -> None:
+        self.ended.append("close")
+
+
+class FakeCore:
+    """Opens one fake engine."""
+
+    def __init__(self, engine: FakeEngine, door_error: Exception | None = None) -> None:
+        self.engine = engine
+        self.doors: list[FakeDoor] = []
+        self.door_error = door_error
+
+    def open(self, settings: str) -> EnginePort:
+        return self.engine
+
+    def door(self, engine: EnginePort, address: str, settings: str) -> FakeDoor:
+        if self.door_error:
+            raise self.door_error
+        self.doors.append(FakeDoor(json.loads(settings)))
+        return self.doors[-1]
+
+    def version(self) -> str:
+        return "1.2.3"
+
+
+def settings(**values: Any) -> Settings:
+    return Settings(**{"address": "127.0.0.1:0", "metrics_address": "127.0.0.1:0", "door": "python"} | values)
+
+
+def test_a_server_answers_serves_metrics_and_ends_when_told() -> None:
+    engine = FakeEngine({RESERVE: lambda payload: payload}, counters={"sequence": 7, "writer_epoch": 2})
+
+    async def body() -> None:
+        host = Host(settings(), FakeCore(engine))
+        ready = await host.start()
+        assert (ready.door, ready.sequence, ready.writer_epoch) == ("python", 7, 2)
+        async with grpc.aio.insecure_channel(ready.address) as opened:
+            channel: Raw = opened
+            assert await channel.unary_unary(RESERVE)(b"x") == b"x"
+        page = await asyncio.to_thread(fetch, f"http://{ready.metrics_address}/metrics")
+        assert 'invengine_build{version="1.2.3"} 1.0' in page
+        assert 'code="OK",method="invengine.v1.ReservationService/Reserve"' in page
+        stop = asyncio.Event()
+        stop.set()
+        assert await host.wait(stop) is End.DRAINED
+        assert await host.drain() is End.DRAINED
+        assert engine.drained
+
+    asyncio.run(body())
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+def test_what_was_taken_is_answered_while_health_already_says_not_serving() -> None:
+    engine = FakeEngine({RESERVE: lambda payload: payload}, delay_s=1.0)
+
+    async def body() -> None:
+        host = Host(settings(), FakeCore(engine))
+        ready = await host.start()
+        async with grpc.aio.insecure_channel(ready.address) as opened:
+            channel: Raw = opened
+            taken = asyncio.ensure_future(channel.unary_unary(RESERVE)(b"taken"))
+            await asyncio.sleep(0.2)
+            watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+            await watch.read()
+            draining = asyncio.create_task(host.drain())
+            answer = health_pb2.HealthCheckResponse.FromString(await watch.read())
+            assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+            watch.cancel()
+            assert not taken.done()
+            assert await taken == b"taken"
+            assert await draining is End.DRAINED
+
+    asyncio.run(body())
+
+
+def test_a_poisoned_engine_ends_the_server() -> None:
+    engine = FakeEngine()
+
+    async def body() -> None:
+        host = Host(settings(), FakeCore(engine))
+        await host.start()
+        waiting = asyncio.create_task(host.wait(asyncio.Event()))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        engine.counters["poisoned"] = True
+        assert await asyncio.wait_for(waiting, 5) is End.POISONED
+        assert await host.drain() is End.POISONED
+
+    asyncio.run(body())
+
+
+def test_an_engine_that_cannot_drain_still_closes_the_listeners(capsys: pytest.CaptureFixture[str]) -> None:
+    class Stuck(FakeEngine):
+        def drain(self) -> None:
+            raise RuntimeError("no")
+
+    async def body() -> None:
+        host = Host(settings(), FakeCore(Stuck()))
+        ready = await host.start()
+        assert await host.drain() is End.POISONED
+        async with grpc.aio.insecure_channel(ready.address) as opened:
+            channel: Raw = opened
+            with pytest.raises(grpc.aio.AioRpcError):
+                await channel.unary_unary(RESERVE)(b"x", timeout=0.5)
+
+    asyncio.run(body())
+
+
+def test_behind_the_native_door_the_service_is_on_a_private_socket() -> None:
+    core = FakeCore(FakeEngine())
+
+    async def body() -> None:
+        host = Host(settings(door="native", threads=3, metrics_address=""), core)
+        ready = await host.start()
+        assert (ready.address, ready.door, ready.metrics_address) == ("127.0.0.1:1234", "native", "")
+        (door,) = core.doors
+        socket = Path(door.settings["forward_socket"])
+        assert door.settings["threads"] == 3
+        assert socket_mode(socket) == (True, 0o700)
+        async with grpc.aio.insecure_channel(f"unix:{socket}") as opened:
+            channel: Raw = opened
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary(RESERVE)(b"")
+            assert error_info(caught.value).reason == "UNKNOWN_SKU"
+        await host.drain()
+        assert door.ended[0].startswith("drain")
+        assert socket_mode(socket) == (False, None)
+
+    asyncio.run(body())
+
+
+def socket_mode(socket: Path) -> tuple[bool, int | None]:
+    """Whether it is a socket, and who may reach it: the mode of its directory."""
+    directory = socket.parent
+    return socket.is_socket(), stat.S_IMODE(directory.stat().st_mode) if directory.exists() else None
+
+
+def test_a_failed_start_closes_what_was_opened() -> None:
+    core = FakeCore(FakeEngine(), door_error=OSError("in use"))
+
+    async def body() -> None:
+        with pytest.raises(OSError, match="in use"):
+            await Host(settings(door="native"), core).start()
+
+    asyncio.run(body())
+    assert core.engine.drained
+
+
+@pytest.mark.parametrize("name", ["address", "metrics_address"])
+def test_addresses_that_others_reach_are_refused_before_anything_is_opened(name: str) -> None:
+    core = FakeCore(FakeEngine())
+
+    async def body() -> None:
+        with pytest.raises(AddressError, match="--insecure"):
+            await Host(settings(**{name: "0.0.0.0:0"}), core).start()
+
+    asyncio.run(body())
+    assert not core.engine.drained
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains(number: int) -> None:
+    engine = FakeEngine()
+
+    def announce(_: Ready) -> None:
+        os.kill(os.getpid(), number)
+
+    assert asyncio.run(run(settings(), announce, FakeCore(engine))) is End.DRAINED
+    assert engine.drained
+
+
+@pytest.mark.parametrize(
+    ("values", "check"),
+    [
+        ({"journal": "memory"}, lambda found: "directory" not in found),
+        ({"journal": "file", "directory": "data"}, lambda found: Path(found["directory"]).is_absolute()),
+        ({}, lambda found: "in_flight_max" not in found and "journal_file_bytes" not in found),
+        ({"in_flight_max": 5, "time_scale": 60.0}, lambda f: (f["in_flight_max"], f["time_scale"]) == (5, 60.0)),
+    ],
+)
+def test_what_the_engine_is_told(values: dict[str, Any], check: Callable[[dict[str, Any]], bool]) -> None:
+    assert check(json.loads(engine_settings(Settings(**values))))
