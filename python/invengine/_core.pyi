@@ -12,8 +12,12 @@ __all__ = [
     "Engine",
     "EngineClosed",
     "EngineFault",
+    "bench_ledger",
     "decode_outcomes",
     "encode_reserves",
+    "load_bare",
+    "load_probe_sync",
+    "load_run",
     "verify",
     "version",
 ]
@@ -127,6 +131,37 @@ def decode_outcomes(answer: bytes) -> tuple[list[bool], list[str], list[str], li
     """The columns accepted, reservation_id, reason and sequence of a serialized SubmitResponse.
 
     A refused row has an empty id and sequence 0, an accepted one an empty reason. Raises ValueError if it is malformed.
+    """
+
+def bench_ledger(operations: int, levels: int) -> str:
+    """Runs the ledger alone, without journal or door, on the calling thread, and says how fast it was.
+
+    Half of the `operations` are Reserves of one unit, half the Allocates of those holds, over `levels` levels in random
+    order, with keys and expiry on. The answer is a JSON object: operations, seconds (of the commands alone, not of
+    making the levels) and checks: "passed", or what was found wrong afterwards. Checked is that every command was
+    accepted, that every level adds up, and that each has as many units allocated as were reserved there. Raises
+    ValueError if `operations` or `levels` is below 1.
+    """
+
+def load_run(spec: str) -> str:
+    """Runs the load generator on the calling thread and gives its report; both are JSON objects.
+
+    Fields and defaults are those of `Spec` and `Report` in rust/load. With `core` the thread stays pinned to it: use a
+    process of its own. Raises ValueError for a spec that cannot be run, OSError if the connection fails.
+    """
+
+def load_bare(core: int) -> None:
+    """Serves the bare listener, gRPC without an engine, on a free port of the loopback, pinned to a core.
+
+    Prints its address, host:port, as one line on stdout once it listens, and returns when stdin ends. Use a process of
+    its own. Raises OSError if it cannot listen.
+    """
+
+def load_probe_sync(spec: str) -> str:
+    """Measures how long a small durable write takes on a disk and gives the report; both are JSON objects.
+
+    Fields are those of `SyncSpec` and `SyncReport` in rust/load; the file that it names is overwritten and left behind.
+    Raises ValueError for a malformed spec, OSError if the file cannot be written.
     """
 
 def version() -> str:

@@ -7,12 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from .aged import Aged
 from .server import start_server
 from .shop import Shop
-from .targets import EmbeddedTarget, ServerTarget, Target
-
-SERVERS = ("native", "python")
-TARGETS = (*SERVERS, "embedded")
+from .targets import SERVERS, TARGETS, EmbeddedTarget, ServerTarget, Target
 
 
 class Targets:
@@ -58,6 +56,12 @@ def server(request: pytest.FixtureRequest, targets: Targets) -> ServerTarget:
     found = targets.get(request.param)
     assert isinstance(found, ServerTarget)
     return found
+
+
+@pytest.fixture(scope="session")
+def aged(target: Target) -> Aged:
+    """Expired holds on each target in turn."""
+    return Aged(target)
 
 
 @pytest.fixture

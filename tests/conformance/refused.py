@@ -109,15 +109,15 @@ def from_status(code: int, serialized: bytes) -> Refused:
 
 
 def from_rpc_error(error: grpc.RpcError) -> Refused | TransportEnded:
-    """Reads how a call ended. A status of the transport itself is only ever CANCELLED, DEADLINE_EXCEEDED or UNAVAILABLE."""
+    """Reads how a call ended. What the transport itself says is CANCELLED, DEADLINE_EXCEEDED or UNAVAILABLE."""
     code: grpc.StatusCode = error.code()
     details: str = error.details() or ""
-    trailers = dict(error.trailing_metadata() or ())
-    serialized = trailers.get(DETAILS_KEY)
+    serialized = next((entry.value for entry in error.trailing_metadata() or () if entry.key == DETAILS_KEY), None)
     if serialized is None:
         allowed = (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
         assert code in allowed, f"a refusal without details: {code.name} {details!r}"
         return TransportEnded(code, details)
+    assert isinstance(serialized, bytes)
     refused = from_status(code.value[0], serialized)
     assert details == refused.message, "the status message and grpc-message say the same"
     return refused

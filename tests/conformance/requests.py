@@ -79,9 +79,7 @@ def extend(
     context: types.CommandContext, target: types.HoldTarget, ttl_s: float | None = None
 ) -> reservations.ExtendRequest:
     """Asks for another end."""
-    return reservations.ExtendRequest(
-        context=context, target=target, ttl=None if ttl_s is None else seconds(ttl_s)
-    )
+    return reservations.ExtendRequest(context=context, target=target, ttl=None if ttl_s is None else seconds(ttl_s))
 
 
 def amend(context: types.CommandContext, target: types.HoldTarget, *lines: Line) -> reservations.AmendRequest:
@@ -125,9 +123,9 @@ def submit(*requests: HoldRequest) -> reservations.SubmitRequest:
     return reservations.SubmitRequest(commands=[command(request) for request in requests])
 
 
-def stock_lines(lines: tuple[Line, ...], state: types.StockState = types.STOCK_STATE_UNSPECIFIED) -> list[
-    inventory.StockLine
-]:
+def stock_lines(
+    lines: tuple[Line, ...], state: types.StockState.ValueType = types.STOCK_STATE_UNSPECIFIED
+) -> list[inventory.StockLine]:
     """Units of items at locations."""
     return [
         inventory.StockLine(sku=sku, location=location, quantity=units, state=state) for sku, location, units in lines
@@ -135,21 +133,21 @@ def stock_lines(lines: tuple[Line, ...], state: types.StockState = types.STOCK_S
 
 
 def receive(
-    context: types.CommandContext, *lines: Line, state: types.StockState = types.STOCK_STATE_UNSPECIFIED
+    context: types.CommandContext, *lines: Line, state: types.StockState.ValueType = types.STOCK_STATE_UNSPECIFIED
 ) -> inventory.ReceiveRequest:
     """Says what came in."""
     return inventory.ReceiveRequest(context=context, lines=stock_lines(lines, state))
 
 
 def give_back(
-    context: types.CommandContext, *lines: Line, state: types.StockState = types.STOCK_STATE_UNSPECIFIED
+    context: types.CommandContext, *lines: Line, state: types.StockState.ValueType = types.STOCK_STATE_UNSPECIFIED
 ) -> inventory.ReturnRequest:
     """Says which sold goods came back."""
     return inventory.ReturnRequest(context=context, lines=stock_lines(lines, state))
 
 
 def adjust(
-    context: types.CommandContext, *lines: Line, state: types.StockState = types.STOCK_STATE_UNSPECIFIED
+    context: types.CommandContext, *lines: Line, state: types.StockState.ValueType = types.STOCK_STATE_UNSPECIFIED
 ) -> inventory.AdjustRequest:
     """Says what differs."""
     return inventory.AdjustRequest(
@@ -161,7 +159,7 @@ def adjust(
 
 
 def quantities(
-    lines: tuple[Line, ...], expected: int | None, state: types.StockState
+    lines: tuple[Line, ...], expected: int | None, state: types.StockState.ValueType
 ) -> list[inventory.StockQuantity]:
     """Absolute quantities of items at locations."""
     return [
@@ -174,7 +172,7 @@ def set_quantity(
     context: types.CommandContext,
     *lines: Line,
     expected: int | None = None,
-    state: types.StockState = types.STOCK_STATE_UNSPECIFIED,
+    state: types.StockState.ValueType = types.STOCK_STATE_UNSPECIFIED,
 ) -> inventory.SetQuantityRequest:
     """Says what there is."""
     return inventory.SetQuantityRequest(context=context, lines=quantities(lines, expected, state))
@@ -184,7 +182,7 @@ def count(
     context: types.CommandContext,
     *lines: Line,
     expected: int | None = None,
-    state: types.StockState = types.STOCK_STATE_UNSPECIFIED,
+    state: types.StockState.ValueType = types.STOCK_STATE_UNSPECIFIED,
 ) -> inventory.CountRequest:
     """Says what was counted."""
     return inventory.CountRequest(context=context, lines=quantities(lines, expected, state))

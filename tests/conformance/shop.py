@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from invengine.v1 import catalog_service_pb2 as catalog
 from invengine.v1 import reservation_service_pb2 as reservations
 from invengine.v1 import source_service_pb2 as sources
 from invengine.v1 import types_pb2 as types
+from invengine.v1.journal_service_pb2 import Event
 
 from . import methods, requests
 from .methods import A, Method, Q
@@ -45,7 +47,10 @@ class Shop:
 
     def context(self, key: str | None = None, **fields: str) -> types.CommandContext:
         """Shared fields with a new key, or this one."""
-        return types.CommandContext(idempotency_key=self.name("key") if key is None else key, **fields)
+        found = types.CommandContext(idempotency_key=self.name("key") if key is None else key)
+        for name, value in fields.items():
+            setattr(found, name, value)
+        return found
 
     def item(self, on_hand: int = 0, there: int = 0) -> str:
         """A new item with these units here and there."""
@@ -167,6 +172,22 @@ class Shop:
         while (left_ms := moment.ToMilliseconds() - self.target.engine_time_ms()) > 0:
             assert time.monotonic() < end, f"engine time is {left_ms} ms short"
             time.sleep(max(POLL_S, left_ms / 2000))
+
+    def event_after(self, sequence: int, is_wanted: Callable[[Event], bool]) -> Event:
+        """The first event after a position that is wanted, waiting for it if it has yet to come."""
+        end = time.monotonic() + WAIT_S
+        while time.monotonic() < end:
+            sequence += 1
+            (event,) = self.target.follow_events(sequence, 1)
+            if is_wanted(event):
+                return event
+        raise AssertionError(f"no event up to {sequence} is the one that was waited for")
+
+    def end_of(self, hold: types.HoldChange, sequence: int) -> Event:
+        """The Expired event of a hold, waiting for it; `sequence` is a position before it."""
+        return self.event_after(
+            sequence, lambda event: event.expired.reservation_id == hold.reservation_id and event.HasField("expired")
+        )
 
     # Refusals
 

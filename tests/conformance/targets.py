@@ -20,6 +20,9 @@ from .methods import A, Method, Q
 from .refused import CODES, Refused, from_rpc_error, from_status
 from .server import ServerProcess
 
+SERVERS = ("native", "python")
+TARGETS = (*SERVERS, "embedded")
+
 TIMEOUT_S = 30.0
 CONNECTIONS = 8
 KEY = "idempotency-key"
@@ -109,7 +112,7 @@ class ServerTarget(Target):
     def call_raw(
         self, path: str, payload: bytes, *, metadata: Mapping[str, str] = NO_METADATA, timeout_s: float = TIMEOUT_S
     ) -> bytes:
-        call = self.channel.unary_unary(path)
+        call = self.channel.unary_unary(path, None, None)
         try:
             answer: bytes = call(payload, metadata=tuple(metadata.items()), timeout=timeout_s or None)
         except grpc.RpcError as error:
@@ -118,7 +121,7 @@ class ServerTarget(Target):
 
     def start_raw(self, path: str, payload: bytes, *, timeout_s: float = TIMEOUT_S) -> Future[bytes]:
         future: Future[bytes] = Future()
-        call: Any = next(self._turn).unary_unary(path).future(payload, timeout=timeout_s)
+        call: Any = next(self._turn).unary_unary(path, None, None).future(payload, timeout=timeout_s)
         call.add_done_callback(lambda done: _settle(future, done))
         return future
 
@@ -133,13 +136,15 @@ class ServerTarget(Target):
     def stream_raw(self, path: str, payloads: Iterator[bytes], *, timeout_s: float = TIMEOUT_S) -> Iterator[bytes]:
         """The answers' bytes of a stream of both directions."""
         try:
-            yield from self.channel.stream_stream(path)(payloads, timeout=timeout_s)
+            yield from self.channel.stream_stream(path, None, None)(payloads, timeout=timeout_s)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
 
     def event_stream(self, request: journal_service_pb2.ReadEventsRequest) -> Iterator[Event]:
         """The events of one ReadEvents; closing the iterator ends the call."""
-        call: Any = self.channel.unary_stream(methods.READ_EVENTS)(request.SerializeToString(), timeout=TIMEOUT_S)
+        call: Any = self.channel.unary_stream(methods.READ_EVENTS, None, None)(
+            request.SerializeToString(), timeout=TIMEOUT_S
+        )
         try:
             for answer in call:
                 yield from journal_service_pb2.ReadEventsResponse.FromString(answer).events

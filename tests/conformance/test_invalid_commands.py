@@ -10,45 +10,8 @@ import pytest
 from invengine.v1.types_pb2 import HoldTarget
 
 from . import methods, requests
-from .methods import Method
-from .requests import HoldRequest
+from .commands import BY_LINE, BY_ORDER, COMMANDS
 from .shop import Shop
-
-MakeRequest = Callable[[Shop, HoldTarget, str], HoldRequest]
-
-
-def _extend(shop: Shop, target: HoldTarget, sku: str) -> HoldRequest:
-    return requests.extend(shop.context(), target)
-
-
-def _amend(shop: Shop, target: HoldTarget, sku: str) -> HoldRequest:
-    return requests.amend(shop.context(), target, (sku, shop.here, 2))
-
-
-def _allocate(shop: Shop, target: HoldTarget, sku: str) -> HoldRequest:
-    return requests.allocate(shop.context(), target)
-
-
-def _release(shop: Shop, target: HoldTarget, sku: str) -> HoldRequest:
-    return requests.release(shop.context(), target)
-
-
-def _fulfill(shop: Shop, target: HoldTarget, sku: str) -> HoldRequest:
-    return requests.fulfill(shop.context(), target)
-
-
-def _transfer(shop: Shop, target: HoldTarget, sku: str) -> HoldRequest:
-    return requests.transfer(shop.context(), target, shop.there)
-
-
-COMMANDS: dict[str, tuple[Method, MakeRequest]] = {  # type: ignore[type-arg]
-    "extend": (methods.EXTEND, _extend),
-    "amend": (methods.AMEND, _amend),
-    "allocate": (methods.ALLOCATE, _allocate),
-    "release": (methods.RELEASE, _release),
-    "fulfill": (methods.FULFILL, _fulfill),
-    "transfer": (methods.TRANSFER, _transfer),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +29,6 @@ def _with_line(target: HoldTarget, sku: str, location: str, units: int) -> HoldT
 
 
 def _cases() -> Iterator[Case]:
-    by_line = ("allocate", "release", "fulfill", "transfer")
     yield Case("no target", lambda good, sku, here: HoldTarget(), "target")
     yield Case("an empty id", lambda good, sku, here: HoldTarget(reservation_id=""), "target.reservation_id")
     yield Case("an empty key", lambda good, sku, here: requests.by_key(""), "target.reservation_key")
@@ -75,13 +37,13 @@ def _cases() -> Iterator[Case]:
         "an empty order",
         lambda good, sku, here: requests.by_order(""),
         "target.order_ref",
-        ("extend", "allocate", "release", "fulfill"),
+        BY_ORDER,
     )
     yield Case(
         "an order of 129 characters",
         lambda good, sku, here: requests.by_order("o" * 129),
         "target.order_ref",
-        ("extend", "allocate", "release", "fulfill"),
+        BY_ORDER,
     )
     yield Case(
         "a version below zero",
@@ -92,31 +54,31 @@ def _cases() -> Iterator[Case]:
         "a selection below zero",
         lambda good, sku, here: _with_line(good, sku, here, -1),
         "target.lines[0].quantity",
-        by_line,
+        BY_LINE,
     )
     yield Case(
         "a selection over the limit",
         lambda good, sku, here: _with_line(good, sku, here, 2**53),
         "target.lines[0].quantity",
-        by_line,
+        BY_LINE,
     )
     yield Case(
         "a selection without a sku",
         lambda good, sku, here: _with_line(good, "", here, 1),
         "target.lines[0].sku",
-        by_line,
+        BY_LINE,
     )
     yield Case(
         "a selection without a location",
         lambda good, sku, here: _with_line(good, sku, "", 1),
         "target.lines[0].location",
-        by_line,
+        BY_LINE,
     )
     yield Case(
         "1,001 selections",
         lambda good, sku, here: requests.by_id(good.reservation_id, *[(sku, here, 1)] * 1001),
         "target.lines",
-        by_line,
+        BY_LINE,
     )
     yield Case(
         "lines of an order",
@@ -128,7 +90,7 @@ def _cases() -> Iterator[Case]:
         "a version of an order",
         lambda good, sku, here: HoldTarget(order_ref="o", expected_version=1),
         "target.expected_version",
-        ("extend", "allocate", "release", "fulfill"),
+        BY_ORDER,
     )
     yield Case(
         "lines where the whole is meant",

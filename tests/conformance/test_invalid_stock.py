@@ -62,12 +62,8 @@ def _cases() -> Iterator[Case]:
         yield Case(f"quantity {units}", _line("quantity", units), ("lines[0].quantity",), ABSOLUTE)
     for units in (0, UNITS_MAX + 1, -UNITS_MAX - 1, 2**63 - 1, -(2**63)):
         yield Case(f"delta {units}", _line("delta", units), ("lines[0].delta",), ("adjust",))
-    yield Case(
-        "a level twice", lambda request: request.lines.extend([request.lines[0]]), ("lines[1]",), ABSOLUTE
-    )
-    yield Case(
-        "an expectation below zero", _line("expected_quantity", -1), ("lines[0].expected_quantity",), ABSOLUTE
-    )
+    yield Case("a level twice", lambda request: request.lines.extend([request.lines[0]]), ("lines[1]",), ABSOLUTE)
+    yield Case("an expectation below zero", _line("expected_quantity", -1), ("lines[0].expected_quantity",), ABSOLUTE)
 
 
 ROWS = [(case, command) for case in _cases() for command in case.commands]

@@ -6,7 +6,7 @@ The file is the client's own memory. After a crash of the server each line is he
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -17,6 +17,7 @@ class Answer(NamedTuple):
 
     kind: str
     key: str
+    """The command's key; for a numbered message of a source its epoch and number, such as "1/17"."""
     scope: str
     """The channel; for messages of a source `source:` and its name."""
     sequence: int
@@ -30,7 +31,7 @@ class Answer(NamedTuple):
 
 
 class AnswerLog:
-    """Appends answers to a file. `flush` puts what was written so far where other processes see it."""
+    """Appends answers to a file."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="utf-8")
@@ -47,10 +48,6 @@ class AnswerLog:
         """Appends one answer."""
         self._file.write(json.dumps(answer) + "\n")
 
-    def flush(self) -> None:
-        """Hands everything written to the operating system."""
-        self._file.flush()
-
 
 def read_answers(path: Path) -> Iterator[Answer]:
     """Every whole line of a log, in order."""
@@ -60,7 +57,7 @@ def read_answers(path: Path) -> Iterator[Answer]:
                 yield Answer(*json.loads(line))
 
 
-def last_answers(paths: list[Path]) -> dict[tuple[str, str], Answer]:
+def last_answers(paths: Iterable[Path]) -> dict[tuple[str, str], Answer]:
     """The last answer of every key, by (scope, key).
 
     A refusal may be followed by a yes to the same key: refusals are forgotten when the server stops, so a repeat is

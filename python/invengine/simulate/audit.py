@@ -8,13 +8,14 @@ the end the open holds add up to what the levels say is held.
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from invengine.client import Event, Level
 from invengine.client.times import stamp_ms
+from invengine.simulate.answers import Answer
 from invengine.simulate.sales import Place
 
 VIOLATIONS_KEPT = 50
@@ -71,6 +72,13 @@ class Deed(NamedTuple):
     reservation_id: str
 
 
+class Question(NamedTuple):
+    """How much room was there at that time?"""
+
+    time_ms: float
+    place: Place
+
+
 class Sample(NamedTuple):
     """The watched level at one moment of engine time."""
 
@@ -84,14 +92,15 @@ class Sample(NamedTuple):
 class Auditor:
     """Takes events in order. Read its findings at the end, after `close`."""
 
-    def __init__(self, watch: Place | None = None) -> None:
+    def __init__(self, watch: Place | None = None, questions: Iterable[Question] = ()) -> None:
         self.events = 0
         self.kinds: Counter[str] = Counter()
         self.oversold_units = 0
         self.violation_count = 0
         self.violations: list[str] = []
         self.deeds: dict[tuple[str, str], Deed] = {}
-        """By (scope, key); the scope is the channel, else the source, else empty."""
+        """By (scope, key); the scope is the channel, else `source:` and the source, else empty. A numbered message
+        without a key is known by its epoch and number, such as "1/17"."""
         self.expired_holds: set[str] = set()
         self.reacquired_holds: set[str] = set()
         self.fulfilled_units: Counter[Place] = Counter()
@@ -100,6 +109,9 @@ class Auditor:
         self.shelves: dict[Place, Shelf] = {}
         self._holds: dict[str, Held] = {}
         self._ends: list[tuple[int, str]] = []
+        self.rooms: dict[Question, int] = {}
+        """The answers to the questions."""
+        self._questions = deque(sorted(questions))
         self._watch = watch
         self._now_ms = 0
         self._sequence = 0
@@ -118,6 +130,8 @@ class Auditor:
         now_ms = round(event.time.timestamp() * 1000)
         if now_ms < self._now_ms:
             self._violation(event.sequence, "time went back")
+        while self._questions and self._questions[0].time_ms < now_ms:
+            self._answer(self._questions.popleft())
         self._now_ms = max(now_ms, self._now_ms)
         self._pass_time()
         self.events += 1
@@ -128,7 +142,9 @@ class Auditor:
             apply(event.sequence, event.fact)
 
     def close(self) -> None:
-        """Adds up the open holds and compares them with the levels."""
+        """Answers the last questions, adds up the open holds and compares them with the levels."""
+        while self._questions:
+            self._answer(self._questions.popleft())
         reserved: Counter[Place] = Counter()
         allocated: Counter[Place] = Counter()
         for hold in self._holds.values():
@@ -146,11 +162,20 @@ class Auditor:
             shelf = self.shelves.get((level.sku, level.location), Shelf())
             unavailable = (level.damaged, level.returned, level.quality_control)
             stated = (level.on_hand, level.reserved, level.allocated, *unavailable, level.available, level.oversold)
-            mine = (shelf.on_hand, shelf.reserved, shelf.allocated, shelf.damaged, shelf.returned)
-            mine += (shelf.quality_control, max(0, shelf.room), max(0, -shelf.room))
+            parts = (shelf.damaged, shelf.returned, shelf.quality_control)
+            mine = (shelf.on_hand, shelf.reserved, shelf.allocated, *parts, max(0, shelf.room), max(0, -shelf.room))
             if stated != mine:
                 found.append(f"{level.sku} at {level.location}: the server says {stated}, the events {mine}")
         return found
+
+    def denies(self, answer: Answer) -> str:
+        """How the events contradict an acknowledged yes; empty if they agree with it."""
+        deed = self.deeds.get((answer.scope, answer.key))
+        if deed is None:
+            return f"{answer.scope} {answer.key}: told {answer}, but no event is of that key"
+        if deed.sequence != answer.sequence or answer.reservation_id not in ("", deed.reservation_id):
+            return f"{answer.scope} {answer.key}: told {answer}, but the journal says {deed}"
+        return ""
 
     # What each fact does
 
@@ -270,6 +295,9 @@ class Auditor:
                     line.reserved = 0
                     self._sample(place)
 
+    def _answer(self, question: Question) -> None:
+        self.rooms[question] = max(0, self._shelf(question.place).room)
+
     def _into(self, sequence: int, place: Place, units: int) -> None:
         """Units are about to be held: they must be there."""
         short = units - max(0, self._shelf(place).room)
@@ -299,11 +327,13 @@ class Auditor:
 
     def _remember(self, event: Event) -> None:
         context = event.context
-        if context is None or not context.idempotency_key:
+        if context is None:
             return
-        scope = context.channel or context.source.source_id
+        source = context.source
+        scope = context.channel or (f"source:{source.source_id}" if source.source_id else "")
+        key = context.idempotency_key or f"{source.epoch}/{source.sequence}"
         name = getattr(event.fact, "reservation_id", "")
-        self.deeds[scope, context.idempotency_key] = Deed(event.sequence, event.kind, name)
+        self.deeds[scope, key] = Deed(event.sequence, event.kind, name)
 
     def _hold(self, sequence: int, name: str) -> Held:
         if name not in self._holds:

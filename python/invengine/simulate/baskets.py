@@ -206,7 +206,7 @@ def _sku(number: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None or value != value else str(value).title()  # noqa: PLR0124 - NaN is not itself
+    return "" if value is None or value != value else str(value).title()  # NaN is not itself
 
 
 def _usual_most(units: list[int]) -> int:

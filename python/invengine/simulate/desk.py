@@ -1,17 +1,18 @@
 """The way from a client process to the engine: sends, repeats with the same key, finds out, writes down.
 
-Whatever happens to the server, a desk ends every command with one of two words: it happened, or it was refused.
+Whatever happens to the server, a desk ends every command with one of two words: it happened, or it was refused. After
+an outage it asks the server about every yes that it was ever given.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from invengine.client import AsyncClient, AsyncSource, Draft, Hold, Outcome, Receipt
-from invengine.errors import Fault, InsufficientStock, InvengineError, OutcomeUnknown, Rejected
+from invengine.errors import Fault, InsufficientStock, InvengineError, OutcomeUnknown, Rejected, SequenceConsumed
 from invengine.simulate.answers import Answer, AnswerLog
 from invengine.simulate.pace import Pace
 from invengine.simulate.tally import Tally
@@ -20,6 +21,9 @@ T = TypeVar("T")
 
 ATTEMPT_S = 2.0
 PAUSE_S = 0.2
+OUTAGE_MAX_S = 60.0
+"""A server that stays away for this long does not come back: the client process ends with the error."""
+LOOK_UPS_AT_ONCE = 32
 
 
 class Told:
@@ -27,15 +31,27 @@ class Told:
 
     __slots__ = ("holds", "receipt", "rejection")
 
-    def __init__(self, receipt: Receipt | None, holds: tuple[Hold, ...], rejection: InvengineError | None) -> None:
+    def __init__(
+        self, receipt: Receipt | None, holds: tuple[Hold, ...] = (), rejection: InvengineError | None = None
+    ) -> None:
         self.receipt = receipt
         self.holds = holds
         self.rejection = rejection
 
     @property
+    def accepted(self) -> bool:
+        """True if it happened."""
+        return self.receipt is not None
+
+    @property
     def hold(self) -> Hold | None:
         """The hold that it made or changed; None if it was refused."""
         return self.holds[0] if self.holds else None
+
+    @property
+    def reason(self) -> str:
+        """Why it was refused; empty if it was not."""
+        return "" if self.rejection is None else self.rejection.reason
 
 
 class Desk:
@@ -48,13 +64,12 @@ class Desk:
         self._log = log
         self._scope = scope
         self._seen: dict[str, Answer] = {}
+        self._messages: dict[str, Draft[Any]] = {}
 
-    async def ask(
-        self, draft: Draft[Any], due_s: float | None = None, via: AsyncClient | AsyncSource | None = None
-    ) -> Told:
+    async def ask(self, draft: Draft[Any], due_s: float | None = None) -> Told:
         """Sends one command that has a key until it is answered; `due_s` is when it should have left."""
         sent_at, began_s = time.perf_counter(), self.pace.now_s
-        told = await self._settle(draft, via or self.client)
+        told = await self._settle(draft)
         self._measure(draft.kind.name, sent_at, began_s, due_s)
         self._note(draft.kind.name, draft.key, told)
         return told
@@ -62,57 +77,96 @@ class Desk:
     async def upload(self, drafts: Sequence[Draft[Any]]) -> list[Told]:
         """Sends many commands as one batch until it is answered; one word for each."""
         sent_at = time.perf_counter()
-        while True:
-            self.tally.calls += 1
-            try:
-                outcomes = await self.client.submit(drafts, timeout_s=ATTEMPT_S)
-                break
-            except Fault as fault:
-                await self._wait_out(fault)
+        outcomes = await self._insist(lambda: self.client.submit(drafts, timeout_s=ATTEMPT_S))
         self.tally.uploads_ms.append((time.perf_counter() - sent_at) * 1000)
         found = [_told(outcome) for outcome in outcomes]
         for draft, told in zip(drafts, found, strict=True):
             self._note(draft.kind.name, draft.key, told)
         return found
 
-    async def _settle(self, draft: Draft[Any], via: AsyncClient | AsyncSource) -> Told:
-        while True:
-            self.tally.calls += 1
+    async def deliver(self, source: AsyncSource, draft: Draft[Any]) -> Told:
+        """Sends one numbered message; the source repeats it by itself, in order, until it is answered."""
+        sent_at = time.perf_counter()
+        self.tally.calls += 1
+        try:
+            told = _told_by(await source.send(draft, OUTAGE_MAX_S))
+        except Rejected as no:
+            told = Told(None, rejection=no)
+        self.tally.command_ms.append((time.perf_counter() - sent_at) * 1000)
+        place = draft.request.context.source
+        name = f"{place.epoch}/{place.sequence}"
+        self._messages[name] = draft
+        self._note(draft.kind.name, name, told)
+        return told
+
+    async def look_up(self) -> None:
+        """Asks the server about every yes so far; what it does not know, or knows otherwise, is lost."""
+        room = asyncio.Semaphore(LOOK_UPS_AT_ONCE)
+
+        async def one(answer: Answer) -> None:
+            async with room:
+                known = await self._insist(lambda: self._known(answer))
+            self.tally.looked_up += 1
+            if known != (answer.sequence, answer.reservation_id):
+                self.tally.lost.append(f"{answer.scope} {answer.key}: told {answer}, later {known}")
+
+        async with asyncio.TaskGroup() as group:
+            for answer in list(self._seen.values()):
+                if answer.accepted:
+                    group.create_task(one(answer))
+
+    async def _known(self, answer: Answer) -> tuple[int, str] | None:
+        """Position and hold of an answer as the server knows it now."""
+        if answer.key in self._messages:
             try:
-                answer = await via.send(draft, ATTEMPT_S)
-                return Told(answer.receipt, _holds(answer), None)
+                # A message has no key to ask by: sent again as it was, it is answered as it was.
+                told = _told_by(await self.client.send(self._messages[answer.key], ATTEMPT_S))
+            except SequenceConsumed:
+                return answer.sequence, answer.reservation_id
+        else:
+            known = await self.client.get_outcome(answer.key, timeout_s=ATTEMPT_S)
+            if known.outcome is None:
+                return None
+            told = _told(known.outcome)
+        return None if told.receipt is None else (told.receipt.sequence, _hold_id(told))
+
+    async def _settle(self, draft: Draft[Any]) -> Told:
+        while True:
+            try:
+                return _told_by(await self._insist(lambda: self.client.send(draft, ATTEMPT_S), OutcomeUnknown))
             except Rejected as no:
-                return Told(None, (), no)
+                return Told(None, rejection=no)
             except OutcomeUnknown as fault:
                 self.tally.faults[fault.reason] += 1
                 told = await self._look(draft.key)
                 if told is not None:
                     self.tally.unknown_resolved += 1
                     return told
-            except Fault as fault:
-                await self._wait_out(fault)
 
     async def _look(self, key: str) -> Told | None:
         """What the key did, once somebody answers; None if it did nothing yet, so that it is sent again."""
-        if self._scope.startswith("source:"):
-            return None  # A source sends again by itself.
-        while True:
-            try:
-                known = await self.client.get_outcome(key, timeout_s=ATTEMPT_S)
-                return _told(known.outcome) if known.known and known.outcome is not None else None
-            except Fault as fault:
-                await self._wait_out(fault)
+        known = await self._insist(lambda: self.client.get_outcome(key, timeout_s=ATTEMPT_S))
+        return _told(known.outcome) if known.known and known.outcome is not None else None
 
-    async def _wait_out(self, fault: Fault) -> None:
-        self.tally.faults[fault.reason or type(fault).__name__] += 1
-        await asyncio.sleep(PAUSE_S)
+    async def _insist(self, call: Callable[[], Awaitable[T]], besides: type[Fault] | None = None) -> T:
+        """The call's answer, however often it must be made; a fault of the kind `besides` is the caller's."""
+        gives_up_at = time.monotonic() + OUTAGE_MAX_S
+        while True:
+            self.tally.calls += 1
+            try:
+                return await call()
+            except Fault as fault:
+                if (besides is not None and isinstance(fault, besides)) or time.monotonic() > gives_up_at:
+                    raise
+                self.tally.faults[fault.reason or type(fault).__name__] += 1
+                await asyncio.sleep(PAUSE_S)
 
     def _measure(self, kind: str, sent_at: float, began_s: float, due_s: float | None) -> None:
         took_ms = (time.perf_counter() - sent_at) * 1000
         if kind != "reserve":
             self.tally.command_ms.append(took_ms)
             return
-        waited_ms = 0.0 if due_s is None else max(0.0, began_s - due_s) / self.pace.scale * 1000
+        waited_ms = 0.0 if due_s is None else max(0.0, began_s - due_s) / self.pace.clock.scale * 1000
         self.tally.reserve_ms.append(took_ms)
         self.tally.reserve_late_ms.append(took_ms + waited_ms)
         self.tally.at_s.append(began_s)
@@ -122,10 +176,9 @@ class Desk:
         receipt, no = told.receipt, told.rejection
         if receipt is not None:
             self.tally.replayed += receipt.replayed
-            name = told.holds[0].reservation_id if told.holds else ""
-            answer = Answer(kind, key, self._scope, receipt.sequence, name)
+            answer = Answer(kind, key, self._scope, receipt.sequence, _hold_id(told))
         else:
-            answer = Answer(kind, key, self._scope, 0, "", no.reason if no is not None else "")
+            answer = Answer(kind, key, self._scope, 0, "", told.reason)
             if isinstance(no, InsufficientStock) and 0 < no.requested <= no.available:
                 self.tally.false_refusals += 1
         self._log.write(answer)
@@ -133,7 +186,8 @@ class Desk:
         self._seen[key] = answer
         if before is None or (not before.accepted and answer.accepted):
             self._count(kind, answer, told)
-        elif before != answer and before.accepted:
+        elif before.accepted and before != answer:
+            self._seen[key] = before
             self.tally.contradictions.append(f"{key}: {before} and then {answer}")
 
     def _count(self, kind: str, answer: Answer, told: Told) -> None:
@@ -143,20 +197,17 @@ class Desk:
         self.tally.accepted[kind] += 1
         for hold in told.holds:
             for line in hold.lines:
-                place = (line.sku, line.location)
-                if kind == "reserve":
-                    self.tally.units_reserved += line.quantity
-                elif kind == "allocate":
-                    self.tally.allocated[place] += line.quantity
-                elif kind == "fulfill":
-                    self.tally.fulfilled[place] += line.quantity
-                    self.tally.allocated[place] -= line.quantity
+                self.tally.count_line(kind, (line.sku, line.location), line.quantity)
 
 
-def _holds(answer: Any) -> tuple[Hold, ...]:
-    if isinstance(answer, Hold):
-        return (answer,)
-    return tuple(getattr(answer, "holds", ()))
+def _hold_id(told: Told) -> str:
+    return told.holds[0].reservation_id if told.holds else ""
+
+
+def _told_by(answer: Any) -> Told:
+    """A word from an answer of the client: a Hold, Changes or StockChanges."""
+    holds = (answer,) if isinstance(answer, Hold) else tuple(getattr(answer, "holds", ()))
+    return Told(answer.receipt, holds)
 
 
 def _told(outcome: Outcome) -> Told:

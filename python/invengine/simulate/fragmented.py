@@ -52,7 +52,7 @@ def play(stream: Stream, copies: Copies, pace: float = 1.0) -> Fragmented:
 
 
 class _Play:
-    """One run: events in a queue by time. `free` is the truth, `centre` what the books say, `copy` what channels see."""
+    """One run: events in a queue by time. `free` is the truth, `centre` the books, `copy` what channels see."""
 
     def __init__(self, stream: Stream, copies: Copies) -> None:
         self._stream = stream
@@ -115,8 +115,8 @@ class _Play:
             if not sale.takes_rest:
                 self._found.refused_orders += 1
                 return
-        taken = [line._replace(quantity=min(line.quantity, copy.get((line.sku, line.location), 0))) for line in sale.lines]
-        taken = [line for line in taken if line.quantity > 0]
+        there = ((line, min(line.quantity, copy.get((line.sku, line.location), 0))) for line in sale.lines)
+        taken = [line._replace(quantity=units) for line, units in there if units > 0]
         if not taken:
             self._found.refused_orders += 1
             return

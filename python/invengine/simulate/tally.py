@@ -1,12 +1,22 @@
-"""What one client process believes and measured: its own ledger, counts of answers, latencies. Adds up across processes."""
+"""What one client process believes and measured: its own ledger, counts, latencies. It adds up across processes."""
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 from invengine.simulate.sales import Place
+
+
+class Short(NamedTuple):
+    """Units that a store's till had sold and that the ledger refused when it heard of it."""
+
+    at_s: float
+    place: Place
+    units: int
 
 
 def _floats() -> array[float]:
@@ -27,6 +37,10 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)
     unknown_resolved: int = 0
     """Commands whose outcome was unknown at first, and was then found out by their key."""
+    looked_up: int = 0
+    """Acknowledged answers that the server was asked about after it came back."""
+    lost: list[str] = field(default_factory=list)
+    """Those that it did not know any more, or knew otherwise."""
     contradictions: list[str] = field(default_factory=list)
     """Answers to one key that were not the same."""
     false_refusals: int = 0
@@ -38,6 +52,7 @@ class Tally:
     """Units still allocated: promised and not yet fulfilled."""
     orders: Counter[str] = field(default_factory=Counter)
     """How sales ended."""
+    short: list[Short] = field(default_factory=list)
     reserve_ms: array[float] = field(default_factory=_floats)
     """Time from sending a reserve to its answer."""
     reserve_late_ms: array[float] = field(default_factory=_floats)
@@ -49,11 +64,31 @@ class Tally:
     uploads_ms: array[float] = field(default_factory=_floats)
     """Time of a whole upload of a store."""
 
+    def count_line(self, kind: str, place: Place, units: int) -> None:
+        """Enters one line of an accepted command into the client's own ledger."""
+        if kind == "reserve":
+            self.units_reserved += units
+        elif kind == "allocate":
+            self.allocated[place] += units
+        elif kind == "fulfill":
+            self.fulfilled[place] += units
+            self.allocated[place] -= units
+
     def add(self, other: Tally) -> None:
         """Adds another role's sums."""
-        for name in ("accepted", "refused", "faults", "fulfilled", "stock", "allocated", "orders"):
-            getattr(self, name).update(getattr(other, name))
-        for name in ("replayed", "calls", "units_reserved", "unknown_resolved", "false_refusals"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("contradictions", "reserve_ms", "reserve_late_ms", "command_ms", "at_s", "uploads_ms"):
-            getattr(self, name).extend(getattr(other, name))
+        for each in fields(self):
+            mine, theirs = getattr(self, each.name), getattr(other, each.name)
+            if isinstance(mine, Counter):
+                mine.update(theirs)
+            elif isinstance(mine, int):
+                setattr(self, each.name, mine + theirs)
+            else:
+                mine.extend(theirs)
+
+
+def total(tallies: Iterable[Tally]) -> Tally:
+    """The sums of several roles."""
+    found = Tally()
+    for tally in tallies:
+        found.add(tally)
+    return found

@@ -4,6 +4,7 @@
 use crate::few::Few;
 use crate::names::Handle;
 use crate::rejection::Rejection;
+use crate::reservation::ReservationId;
 
 /// Index of an inventory level, in the order of first mention.
 pub type LevelIndex = u32;
@@ -91,21 +92,21 @@ impl StockState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A hold was taken.
-    Reserved { slot: Slot, expire_ms: i64, lines: Few<LevelUnits> },
+    Reserved { id: ReservationId, expire_ms: i64, lines: Few<LevelUnits> },
     /// Its end was moved.
-    Extended { slot: Slot, expire_ms: i64 },
+    Extended { id: ReservationId, expire_ms: i64 },
     /// New reserved quantities of the lines that changed.
-    Amended { slot: Slot, lines: Few<LevelUnits> },
+    Amended { id: ReservationId, lines: Few<LevelUnits> },
     /// Units were bound to an order; `reacquired` if they came back from expiry.
-    Allocated { slot: Slot, reacquired: bool, lines: Few<LevelUnits> },
+    Allocated { id: ReservationId, reacquired: bool, lines: Few<LevelUnits> },
     /// Units were given back.
-    Released { slot: Slot, lines: Few<LineMove> },
+    Released { id: ReservationId, lines: Few<LineMove> },
     /// Units left.
-    Fulfilled { slot: Slot, lines: Few<LineMove> },
+    Fulfilled { id: ReservationId, lines: Few<LineMove> },
     /// Reserved units were given back at their time.
-    Expired { slot: Slot, lines: Few<LevelUnits> },
+    Expired { id: ReservationId, lines: Few<LevelUnits> },
     /// A promise moved; each line with the level that has it now. The target level may be new: it is named by its parts.
-    Transferred { slot: Slot, to_location: Handle, lines: Few<LineMove> },
+    Transferred { id: ReservationId, to_location: Handle, lines: Few<LineMove> },
     /// Stock changed by `delta`.
     StockChanged { item: Handle, location: Handle, kind: StockKind, state: StockState, delta: i64 },
     /// A catalogue entry was created or replaced.
@@ -116,6 +117,24 @@ pub enum Event {
     KeyCancelled { key: Box<str> },
     /// A numbered message was refused and its number consumed.
     MessageRejected { rejection: Rejection },
+    /// A numbered message asked for what its key had already done; its number was consumed.
+    MessageRepeated { sequence: u64 },
     /// Keys and ended reservations of the older window were forgotten.
     KeysForgotten { before_ms: i64 },
+}
+
+impl Event {
+    /// Lines of holds that it touches.
+    pub(crate) fn lines(&self) -> usize {
+        match self {
+            Event::Reserved { lines, .. }
+            | Event::Amended { lines, .. }
+            | Event::Allocated { lines, .. }
+            | Event::Expired { lines, .. } => lines.len(),
+            Event::Released { lines, .. } | Event::Fulfilled { lines, .. } | Event::Transferred { lines, .. } => {
+                lines.len()
+            }
+            _ => 0,
+        }
+    }
 }

@@ -46,11 +46,13 @@ pub enum Reason {
     SequenceConsumed = 20,
     /// The source has another epoch now.
     StaleEpoch = 21,
+    /// The events of the command do not fit into one frame.
+    TooLarge = 22,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 21] = [
+    pub const ALL: [Reason; 22] = [
         Reason::InvalidField,
         Reason::IdempotencyKeyReused,
         Reason::DedupeWindowExpired,
@@ -72,6 +74,7 @@ impl Reason {
         Reason::SequenceConflict,
         Reason::SequenceConsumed,
         Reason::StaleEpoch,
+        Reason::TooLarge,
     ];
 
     /// The stable name that callers see.
@@ -98,6 +101,7 @@ impl Reason {
             Reason::SequenceConflict => "SEQUENCE_CONFLICT",
             Reason::SequenceConsumed => "SEQUENCE_CONSUMED",
             Reason::StaleEpoch => "STALE_EPOCH",
+            Reason::TooLarge => "MESSAGE_TOO_LARGE",
         }
     }
 
@@ -146,7 +150,7 @@ pub(crate) const FACT_NAMES: [&str; 22] = [
     "got",
     "last",
     "current",
-    "window_start",
+    "window",
     "channel",
     "order",
     "key",

@@ -239,7 +239,8 @@ impl Caller<Call> for Answers {
             Kind::Reserve | Kind::Allocate | Kind::Release => {
                 let answer = Answer::decode(message).unwrap_or_default();
                 // A buyer who tried again may be told that it had been done.
-                let again = call.kind != Kind::Reserve && answer.receipt.as_ref().is_some_and(|receipt| receipt.replayed);
+                let again =
+                    call.kind != Kind::Reserve && answer.receipt.as_ref().is_some_and(|receipt| receipt.replayed);
                 call.sound = again || self.sound(answer.receipt.as_ref());
             }
         }

@@ -253,14 +253,7 @@ impl<C> Connection<C> {
         Ok(at)
     }
 
-    fn take(
-        &mut self,
-        kind: u8,
-        flags: u8,
-        id: u32,
-        payload: &[u8],
-        caller: &mut impl Caller<C>,
-    ) -> io::Result<()> {
+    fn take(&mut self, kind: u8, flags: u8, id: u32, payload: &[u8], caller: &mut impl Caller<C>) -> io::Result<()> {
         match kind {
             DATA => self.take_data(flags, id, payload, caller),
             HEADERS => {

@@ -211,12 +211,8 @@ pub struct Encoder {
 impl Encoder {
     /// An encoder for calls of these methods. `deadline_ms` 0 sends no deadline.
     pub fn new(authority: &str, methods: &[&str], deadline_ms: u64) -> Self {
-        let repeated = |static_name, name, value: &str| Repeated {
-            static_name,
-            name,
-            value: value.to_owned(),
-            inserted_as: None,
-        };
+        let repeated =
+            |static_name, name, value: &str| Repeated { static_name, name, value: value.to_owned(), inserted_as: None };
         let mut shared = vec![
             repeated(1, ":authority", authority),
             repeated(31, "content-type", "application/grpc"),

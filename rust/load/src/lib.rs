@@ -10,6 +10,7 @@ mod chance;
 mod connection;
 mod hpack;
 mod huffman;
+mod ledger;
 mod machine;
 mod report;
 mod run;
@@ -19,6 +20,7 @@ mod tally;
 mod template;
 
 pub use bare::{serve_bare, until_input_ends};
+pub use ledger::{LedgerReport, bench_ledger};
 pub use report::{ItemUnits, Latency, Report};
 pub use run::run;
 pub use spec::{Buyers, CallKind, Pace, Phase, Skus, Spec};
@@ -53,4 +55,9 @@ pub fn run_json(spec: &str) -> Result<String, LoadError> {
 /// Probes what a JSON `SyncSpec` asks for and gives its `SyncReport` as JSON.
 pub fn probe_sync_json(spec: &str) -> Result<String, LoadError> {
     Ok(serde_json::to_string(&probe_sync(&serde_json::from_str(spec)?)?)?)
+}
+
+/// Benchmarks the ledger alone and gives its `LedgerReport` as JSON.
+pub fn bench_ledger_json(operations: u64, levels: u32) -> Result<String, LoadError> {
+    Ok(serde_json::to_string(&bench_ledger(operations, levels)?)?)
 }

@@ -122,13 +122,7 @@ impl From<&Histogram<u64>> for Latency {
 }
 
 impl Report {
-    pub(crate) fn new(
-        spec: &Spec,
-        answers: Answers,
-        usage: Usage,
-        timeline: Vec<Interval>,
-        sent: u64,
-    ) -> Self {
+    pub(crate) fn new(spec: &Spec, answers: Answers, usage: Usage, timeline: Vec<Interval>, sent: u64) -> Self {
         let tally = answers.tally;
         let mut window = tally.window;
         let mut client_cpu_s = 0.0;
@@ -138,13 +132,14 @@ impl Report {
             client_cpu_s = ended.client_s - began.client_s;
             server_cpu_s = machine::used(&began.server_s, &ended.server_s);
         }
-        let units = (0_u32..).zip(&tally.units).filter(|(_, units)| units.accepted > 0).map(|(item, units)| ItemUnits {
-            sku: Templates::sku(spec, item),
-            accepted: units.accepted,
-            allocated: units.allocated,
-            released: units.released,
-            abandoned: units.abandoned,
-        });
+        let units =
+            (0_u32..).zip(&tally.units).filter(|(_, units)| units.accepted > 0).map(|(item, units)| ItemUnits {
+                sku: Templates::sku(spec, item),
+                accepted: units.accepted,
+                allocated: units.allocated,
+                released: units.released,
+                abandoned: units.abandoned,
+            });
         Self {
             sent,
             accepted: tally.accepted,

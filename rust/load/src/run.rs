@@ -113,8 +113,7 @@ impl Run {
                 return Err(LoadError::Spec(format!("streams is above the {allowed} that the server allows")));
             }
             if !unary {
-                let call =
-                    Call { kind: Kind::Stream, connection: at, number: 0, count: 0, due_ns: 0, sound: false };
+                let call = Call { kind: Kind::Stream, connection: at, number: 0, count: 0, due_ns: 0, sound: false };
                 self.streams.push(connection.start(call, 4, &[], false));
                 connection.flush()?;
             }

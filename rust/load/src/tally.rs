@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn the_reason_of_a_refusal_is_read_from_its_details() {
-        let info = rpc::ErrorInfo { reason: "INSUFFICIENT_STOCK".into(), domain: "invengine".into(), ..Default::default() };
+        let info =
+            rpc::ErrorInfo { reason: "INSUFFICIENT_STOCK".into(), domain: "invengine".into(), ..Default::default() };
         let detail = prost_types::Any {
             type_url: "type.googleapis.com/google.rpc.ErrorInfo".into(),
             value: info.encode_to_vec(),

@@ -1,4 +1,13 @@
 //! One node of invengine: what stands between a caller's bytes and the pure ledger.
+//!
+//! From the top down: `door` (gRPC) → `engine` (one writer, group commit) → `translate` (messages and commands) → `journal`
+//! and the ledger.
 #![forbid(unsafe_code)]
 
+pub mod door;
+pub mod engine;
 pub mod journal;
+pub mod methods;
+pub mod refusal;
+pub mod translate;
+pub mod verify;

@@ -1,1 +1,48 @@
-//! invengine._core
+//! `invengine._core`: the engine in a Python process. Bytes in, bytes out; whatever waits releases the interpreter's lock.
+//!
+//! The reference of this surface is `python/invengine/_core.pyi`; stubtest proves that both agree.
+
+mod calls;
+mod columns;
+mod door;
+mod engine;
+mod load;
+
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+
+pyo3::create_exception!(_core, CallError, PyException, "A refusal: (gRPC code, serialized google.rpc.Status).");
+pyo3::create_exception!(_core, EngineClosed, PyException, "The engine was closed, or this process is a fork.");
+pyo3::create_exception!(_core, EngineFault, PyException, "The journal cannot be opened or written.");
+
+/// Version of the extension.
+#[pyfunction]
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// Folds a journal again and reports what it found, as a JSON object.
+#[pyfunction]
+#[pyo3(signature = (directory, at_sequence))]
+fn verify(py: Python<'_>, directory: std::path::PathBuf, at_sequence: Option<u64>) -> PyResult<String> {
+    let report = py
+        .detach(|| invengine_node::verify::verify(&directory, at_sequence))
+        .map_err(|error| EngineFault::new_err(error.to_string()))?;
+    serde_json::to_string(&report).map_err(|error| EngineFault::new_err(error.to_string()))
+}
+
+/// The engine in this process.
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("CallError", py.get_type::<CallError>())?;
+    module.add("EngineClosed", py.get_type::<EngineClosed>())?;
+    module.add("EngineFault", py.get_type::<EngineFault>())?;
+    module.add_class::<engine::Engine>()?;
+    module.add_class::<door::Door>()?;
+    module.add_function(wrap_pyfunction!(version, module)?)?;
+    module.add_function(wrap_pyfunction!(verify, module)?)?;
+    module.add_function(wrap_pyfunction!(columns::encode_reserves, module)?)?;
+    module.add_function(wrap_pyfunction!(columns::decode_outcomes, module)?)?;
+    load::register(module)
+}

@@ -1,0 +1,48 @@
+"""Which benchmarks there are, by id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from invengine.bench import batched, clients, ledger, sale, unary
+from invengine.bench.figures import Figure
+from invengine.bench.rounds import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One benchmark: what it measures, and how. `run` raises CheckFailedError rather than give a figure in doubt."""
+
+    id: str
+    title: str
+    run: Callable[[Plan], list[Figure]]
+
+
+BENCHMARKS: tuple[Benchmark, ...] = (
+    Benchmark("P1", "the ledger alone on one core", ledger.alone),
+    Benchmark("P2", "durable unary Reserve, one hot item, beside the bare listener and Redis", unary.saturated),
+    Benchmark("P3", "durable batches over SubmitStream, one hot item, beside pipelined Redis", batched.saturated),
+    Benchmark("P5", "durable divided by not durable, unary and batched", batched.durability),
+    Benchmark("P6", "one idle caller, beside the disk's own sync", unary.idle),
+    Benchmark("P8", "the Python client beside redis-py", clients.python),
+    Benchmark("P10", "a flash sale at ten times the capacity", sale.flash),
+)
+
+
+def chosen(ids: list[str]) -> list[Benchmark]:
+    """The benchmarks that these ids name, in their own order; P2 and P2.ratio_bare both name P2.
+
+    Raises KeyError with the first id that names none.
+    """
+    known = {benchmark.id for benchmark in BENCHMARKS}
+    for name in ids:
+        if name.partition(".")[0] not in known:
+            raise KeyError(name)
+    wanted = {name.partition(".")[0] for name in ids}
+    return [benchmark for benchmark in BENCHMARKS if benchmark.id in wanted]
+
+
+def wanted(figures: list[Figure], ids: list[str]) -> list[Figure]:
+    """The figures that these ids name; an id without a suffix names all of its benchmark."""
+    return [each for each in figures if each.id in ids or each.id.partition(".")[0] in ids]

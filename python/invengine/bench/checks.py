@@ -1,0 +1,111 @@
+"""What must be true at the end of a run, or it has no figure.
+
+Every level adds up; not more was accepted than there was; the callers' own ledger equals the server's; and the journal,
+folded again after the server has ended, gives the state that the server had.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from invengine.bench.server import Server
+from invengine.cli.check import findings_of
+from invengine.cli.exits import CheckFailedError
+from invengine.client import Client, Digest, Level
+
+KEYS_LOOKED_UP = 200
+
+
+@dataclass(slots=True)
+class Told:
+    """What the callers of one server were told, over all its runs."""
+
+    accepted: Counter[str] = field(default_factory=Counter)
+    """Units of each item that were reserved."""
+    released: Counter[str] = field(default_factory=Counter)
+    allocated: Counter[str] = field(default_factory=Counter)
+    keys: list[str] = field(default_factory=list)
+    """Keys of some accepted reserves."""
+    findings: list[str] = field(default_factory=list)
+    """What was wrong with answers."""
+
+    def blame(self, run: str, *, broken: int = 0, unanswered: int = 0, refused: dict[str, int] | None = None) -> None:
+        """Takes down what no caller of a benchmark may be told: stock is plenty, and nobody calls too fast."""
+        if broken:
+            self.findings.append(f"{run}: {broken} answers break a promise of the contract")
+        if unanswered:
+            self.findings.append(f"{run}: {unanswered} calls were never answered")
+        if refused:
+            self.findings.append(f"{run}: refused: {', '.join(f'{count} {why}' for why, count in refused.items())}")
+
+
+def settle(name: str, server: Server, told: Told) -> None:
+    """Runs every check and ends the server. Raises CheckFailedError with everything that was found."""
+    with server.client() as client:
+        findings = told.findings + state_findings(list(client.list_levels()), told) + key_findings(client, told.keys)
+        digest = client.digest()
+    server.program.end()
+    findings += recovery_findings(server, digest)
+    require(name, findings)
+
+
+def require(name: str, findings: Iterable[str]) -> None:
+    """Raises CheckFailedError unless there are no findings."""
+    found = list(findings)
+    if found:
+        raise CheckFailedError(f"{name} has no figure, since {len(found)} checks failed: {'; '.join(found)}")
+
+
+def state_findings(levels: list[Level], told: Told) -> list[str]:
+    """What is wrong with the levels, by themselves and beside what the callers were told."""
+    by_sku = {level.sku: level for level in levels}
+    found = [line for level in levels for line in level_findings(level)]
+    found += [f"{sku} is sold but has no level" for sku in told.accepted if sku not in by_sku]
+    for sku, level in by_sku.items():
+        allocated = told.allocated[sku]
+        reserved = told.accepted[sku] - told.released[sku] - allocated
+        if (level.reserved, level.allocated) != (reserved, allocated):
+            found.append(
+                f"{sku}: the server holds {level.reserved} reserved and {level.allocated} allocated, "
+                f"its callers {reserved} and {allocated}"
+            )
+    return found
+
+
+def level_findings(level: Level) -> list[str]:
+    """What is wrong with one level."""
+    found = []
+    held = level.reserved + level.allocated
+    unavailable = level.damaged + level.returned + level.quality_control
+    if level.on_hand + level.oversold != level.available + held + unavailable:
+        found.append(f"{level.sku}: does not add up: {level}")
+    if held > level.on_hand:
+        found.append(f"{level.sku}: {held} units are held of {level.on_hand}")
+    return found
+
+
+def key_findings(client: Client, keys: list[str]) -> list[str]:
+    """Accepted reserves of which the server knows nothing."""
+    lost = []
+    for key in keys[-KEYS_LOOKED_UP:]:
+        known = client.get_outcome(key)
+        if known.outcome is None or not known.outcome.accepted:
+            lost.append(key)
+    return [f"{len(lost)} accepted reserves are unknown, such as {lost[0]}"] if lost else []
+
+
+def recovery_findings(server: Server, before: Digest) -> list[str]:
+    """What is wrong with the journal of a server that has ended; `before` is its digest when it was last asked."""
+    if server.directory is None:
+        return []
+    from invengine import _core
+
+    report = json.loads(_core.verify(str(server.directory), None))
+    found = findings_of(report)
+    after = (report["digest"], report["sequence"])
+    if after != (before.digest, before.sequence):
+        found.append(f"the digest was {before.digest} at {before.sequence}, after recovery {after[0]} at {after[1]}")
+    return found

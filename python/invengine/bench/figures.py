@@ -1,0 +1,113 @@
+"""Figures: one number of a run with its spread over the rounds, as JSON and as a table, and what each must be."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PER_S = "reservations/s"
+OPERATIONS_PER_S = "operations/s"
+RATIO = "ratio"
+US = "us"
+UNITS = "units"
+CPU_S_PER_MILLION = "s/million"
+SHARE = "share"
+
+_DIGITS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """The median of the rounds with the smallest and the largest. It exists only if every check passed."""
+
+    id: str
+    figure: float
+    unit: str
+    min: float
+    max: float
+    rounds: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `invengine bench --json` prints."""
+        return {
+            "id": self.id,
+            "figure": self.figure,
+            "unit": self.unit,
+            "min": self.min,
+            "max": self.max,
+            "rounds": self.rounds,
+            "checks": "passed",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a figure must be: at least or at most this."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """True if the value is good enough."""
+        enough = self.at_least is None or value >= self.at_least
+        return enough and (self.at_most is None or value <= self.at_most)
+
+    def __str__(self) -> str:
+        if self.at_least is not None and self.at_least == self.at_most:
+            return f"= {self.at_least:,g}"
+        return f">= {self.at_least:,g}" if self.at_least is not None else f"<= {self.at_most:,g}"
+
+
+GOALS: dict[str, Goal] = {
+    "P1.ledger": Goal(at_least=4_000_000),
+    "P2.ratio_bare": Goal(at_least=0.60),
+    "P2.ratio_redis_50x1": Goal(at_least=2),
+    "P2.ratio_redis": Goal(at_least=3),
+    "P3.batched": Goal(at_least=500_000),
+    "P3.ratio_redis": Goal(at_least=15),
+    "P5.unary": Goal(at_least=0.85),
+    "P5.batched": Goal(at_least=0.85),
+    "P6.over_sync_us": Goal(at_most=250),
+    "P8.ratio_asyncio": Goal(at_least=10),
+    "P8.ratio_columns": Goal(at_least=15),
+    "P10.goodput_ratio": Goal(at_least=0.9),
+    "P10.oversold_units": Goal(at_least=0, at_most=0),
+    "P10.sold_ratio": Goal(at_least=1, at_most=1),
+}
+
+COLUMNS = ("id", "figure", "unit", "min", "max", "rounds", "must")
+
+
+def figure(name: str, unit: str, values: Iterable[float]) -> Figure:
+    """The figure of one value a round. Raises ValueError if there is none."""
+    measured = list(values)
+    if not measured:
+        raise ValueError(f"{name} was not measured")
+    shown = (_short(value) for value in (statistics.median(measured), min(measured), max(measured)))
+    middle, least, most = shown
+    return Figure(name, middle, unit, least, most, len(measured))
+
+
+def ratio(name: str, above: Sequence[float], below: Sequence[float]) -> Figure:
+    """The figure of a comparison: each round is divided by itself, so that a slow hour slows both sides."""
+    return figure(name, RATIO, [over / under for over, under in zip(above, below, strict=True)])
+
+
+def row(found: Figure) -> list[str]:
+    """The cells of a table under COLUMNS."""
+    goal = GOALS.get(found.id)
+    must = "" if goal is None else f"{goal} {'held' if goal.holds(found.figure) else 'MISSED'}"
+    numbers = [_readable(value) for value in (found.figure, found.min, found.max)]
+    return [found.id, numbers[0], found.unit, numbers[1], numbers[2], str(found.rounds), must]
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _readable(value: float) -> str:
+    if value == 0 or abs(value) >= 1_000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

@@ -1,0 +1,111 @@
+"""Runs of the native load generator, each in a process of its own on the callers' core."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from invengine.bench import machine
+from invengine.bench.checks import Told
+from invengine.bench.rounds import TRIAL_S, WARM_UP_S, Plan, Sample, best
+from invengine.bench.server import LOCATION, SKU_PREFIX, TTL_MS
+
+PATIENCE_S = 60.0
+SYNCS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How callers come: connections, calls (or batches) in flight on each, reserves in a batch."""
+
+    connections: int
+    streams: int
+    call: str = "reserve"
+    batch: int = 1
+
+    def __str__(self) -> str:
+        batch = f" of {self.batch}" if self.batch > 1 else ""
+        return f"{self.connections} x {self.streams}{batch}"
+
+
+@dataclass(slots=True)
+class Target:
+    """A listener that is called, and what its callers were told over all runs."""
+
+    plan: Plan
+    name: str
+    address: str
+    pid: int
+    told: Told = field(default_factory=Told)
+    runs: int = 0
+
+    def saturate(self, shape: Shape, seconds: float | None = None) -> Sample:
+        """Accepted reserves a second, when each call leaves as soon as another was answered (closed loop)."""
+        report = self._run(shape, self.plan.seconds if seconds is None else seconds)
+        window = report["window"]
+        accepted = max(1, window["accepted"])
+        return Sample(
+            value=window["accepted"] / window["seconds"],
+            cpu_s_per_million=1e6 * sum(report["server_cpu_s"].values()) / accepted,
+            client_busy=report["client_cpu_s"] / window["seconds"],
+        )
+
+    def wait_alone(self) -> Sample:
+        """The median time in microseconds of one caller's calls, one after the other on an idle server."""
+        return Sample(self._run(Shape(1, 1), self.plan.seconds)["latency_us"]["p50"])
+
+    def best(self, shapes: Iterable[Shape]) -> Shape:
+        """The shape of load with the highest rate, from one short run each."""
+        self.plan.step(f"how to load {self.name}")
+        return best(shapes, lambda shape: self.saturate(shape, TRIAL_S).value)
+
+    def _run(self, shape: Shape, seconds: float) -> dict[str, Any]:
+        self.runs += 1
+        run = f"{self.name}-{self.runs}"
+        spec = spec_of(shape, seconds) | {
+            "target": self.address,
+            "key_prefix": run,
+            "core": self.plan.cores.load,
+            "watch_pid": self.pid,
+        }
+        command = machine.worker("load")
+        answer = machine.answer_of("load", command, self.plan.cores.load, json.dumps(spec), seconds + PATIENCE_S)
+        report: dict[str, Any] = json.loads(answer)
+        tell(self.told, f"{run} ({shape})", report)
+        return report
+
+
+def spec_of(shape: Shape, seconds: float) -> dict[str, Any]:
+    """What the generator is asked for: one hot item, a closed loop, a warm-up that is not measured."""
+    return {
+        "connections": shape.connections,
+        "streams": shape.streams,
+        "call": shape.call,
+        "batch": shape.batch,
+        "skus": {"prefix": SKU_PREFIX, "count": 1},
+        "location": LOCATION,
+        "ttl_ms": TTL_MS,
+        "duration_ms": round(1_000 * (WARM_UP_S + seconds)),
+        "measure_from_ms": round(1_000 * WARM_UP_S),
+    }
+
+
+def tell(told: Told, run: str, report: Mapping[str, Any]) -> None:
+    """Adds what a run was told to the callers' ledger of its server."""
+    for item in report["units"]:
+        told.accepted[item["sku"]] += item["accepted"]
+        told.released[item["sku"]] += item["released"]
+        told.allocated[item["sku"]] += item["allocated"]
+    told.keys += report["accepted_keys"]
+    told.blame(run, broken=report["broken"], unanswered=report["unanswered"], refused=report["by_reason"])
+
+
+def sync_us(plan: Plan) -> Sample:
+    """The median time in microseconds of an overwrite of 4 KiB and its fdatasync, where the journals are."""
+    file = plan.room / "sync-probe"
+    spec = json.dumps({"file": str(file), "writes": SYNCS, "core": plan.cores.server})
+    answer = machine.answer_of("sync", machine.worker("sync"), plan.cores.server, spec, PATIENCE_S)
+    file.unlink(missing_ok=True)
+    return Sample(json.loads(answer)["sync_us"]["p50"])

@@ -1,0 +1,173 @@
+"""The cores that servers and callers are pinned to, and programs that run on one of them until a block ends."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import invengine
+from invengine.cli.exits import UsageProblemError
+
+READY_WITHIN_S = 60.0
+END_WITHIN_S = 120.0
+TAIL_LINES = 20
+BUSY_LOAD = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """One core for what is measured, another for those who call it."""
+
+    server: int
+    load: int
+
+
+class ProgramError(Exception):
+    """A program of a benchmark failed; the text has the end of what it said."""
+
+
+def cores() -> Cores:
+    """The first and the last core that this process may use. Raises UsageProblemError if there is only one."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        raise UsageProblemError("a benchmark needs two cores: one for the server, one for those who call it")
+    return Cores(allowed[0], allowed[-1])
+
+
+def busy() -> float | None:
+    """How many programs ran at once over the last minute, if that is too many for a figure that means something."""
+    load = os.getloadavg()[0]
+    return load if load > BUSY_LOAD else None
+
+
+@dataclass(slots=True)
+class Program:
+    """A running program. What it writes to stderr is in `log`."""
+
+    process: subprocess.Popen[bytes]
+    name: str
+    log: Path
+    unread: bytes = b""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    def line(self, part: str = "") -> str:
+        """The next line of its stdout that contains `part`. Raises ProgramError if it ends or stays silent."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        while True:
+            text, newline, rest = self.unread.partition(b"\n")
+            if newline:
+                self.unread = rest
+                if part in text.decode("utf-8", "replace"):
+                    return text.decode("utf-8", "replace").strip()
+            elif not self._read(deadline):
+                raise ProgramError(f"{self.name} was not ready: {self.tail()}")
+
+    def _read(self, deadline: float) -> bool:
+        """Reads what is there, waiting for it until the deadline. False if nothing comes any more."""
+        out = self.process.stdout
+        if out is None:
+            raise ProgramError(f"{self.name} has no output to read")
+        with selectors.DefaultSelector() as selector:
+            selector.register(out, selectors.EVENT_READ)
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                return False
+        found = os.read(out.fileno(), 65_536)
+        self.unread += found
+        return bool(found)
+
+    def end(self) -> None:
+        """Asks it to end and waits. Raises ProgramError if it does not, or fails."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            code = self.process.wait(END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            raise ProgramError(f"{self.name} did not end within {END_WITHIN_S:.0f} s: {self.tail()}") from None
+        if code != 0:
+            raise ProgramError(f"{self.name} ended with {code}: {self.tail()}")
+
+    def tail(self) -> str:
+        """The end of what it said on stderr."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return " | ".join(lines[-TAIL_LINES:]) or "it said nothing"
+
+
+@contextmanager
+def running(name: str, command: Sequence[str], core: int, room: Path) -> Iterator[Program]:
+    """A program pinned to a core, with stdin open; killed at the end of the block if it still runs."""
+    log = room / f"{name}.log"
+    with log.open("a", encoding="utf-8") as errors, pinned(core):
+        process = subprocess.Popen(
+            command,
+            cwd=room,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+    with process:
+        try:
+            yield Program(process, name, log)
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def answer_of(name: str, command: Sequence[str], core: int, text: str, timeout_s: float) -> str:
+    """What a program answers on stdout to `text` on stdin. Raises ProgramError if it fails."""
+    with pinned(core):
+        process = subprocess.Popen(
+            command,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    with process:
+        try:
+            out, errors = process.communicate(text, timeout_s)
+        except subprocess.TimeoutExpired:
+            raise ProgramError(f"{name} did not end within {timeout_s:.0f} s") from None
+        finally:
+            if process.poll() is None:
+                process.kill()
+    if process.returncode != 0:
+        said = " | ".join(errors.splitlines()[-TAIL_LINES:])
+        raise ProgramError(f"{name} ended with {process.returncode}: {said or 'it said nothing'}")
+    return out
+
+
+def worker(kind: str) -> list[str]:
+    """The command line of one of our own callers, which runs in a process of its own."""
+    return [sys.executable, "-m", "invengine.bench.worker", kind]
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """This thread on one core; programs that it starts meanwhile stay there."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def environment() -> Mapping[str, str]:
+    """The environment of the programs: settings of the person who measures are not those of the measured."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("INVENGINE_")}
+    package = str(Path(invengine.__file__).resolve().parents[1])
+    path = os.pathsep.join(entry for entry in (package, own.get("PYTHONPATH", "")) if entry)
+    return {**own, "PYTHONPATH": path}

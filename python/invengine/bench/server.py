@@ -1,0 +1,64 @@
+"""The server under measurement: `invengine serve` on a core of its own, with a stocked shop, until a block ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from invengine.bench.machine import Program, running
+from invengine.bench.rounds import Plan
+from invengine.client import Client, Item, Location
+
+SKU_PREFIX = "sku"
+LOCATION = "dc-1"
+STOCK_UNITS = 2_000_000_000
+TTL_MS = 24 * 3_600_000
+TIMEOUT_S = 60.0
+
+
+@dataclass(slots=True)
+class Server:
+    """One running server. `directory` is None if its journal is in memory."""
+
+    program: Program
+    address: str
+    directory: Path | None
+
+    @property
+    def pid(self) -> int:
+        """Its process id, whose CPU time is watched."""
+        return self.program.pid
+
+    def client(self) -> Client:
+        """A client for the checks, patient enough for a server that has just been saturated."""
+        return Client(self.address, timeout_s=TIMEOUT_S)
+
+
+def sku(number: int = 0) -> str:
+    """The name that the load generator gives to an item."""
+    return f"{SKU_PREFIX}-{number:07d}"
+
+
+@contextmanager
+def serving(plan: Plan, name: str, *, durable: bool = True) -> Iterator[Server]:
+    """A server on the server's core, with a journal of its own and plenty of stock of one item."""
+    directory = plan.room / f"{name}-journal" if durable else None
+    journal = ["--journal", "file", "--directory", str(directory)] if durable else ["--journal", "memory"]
+    serve = ["serve", "--json", "--address", "127.0.0.1:0", "--metrics-address", ""]
+    command = [sys.executable, "-m", "invengine.cli", *serve, *journal]
+    with running(f"{name}-server", command, plan.cores.server, plan.room) as program:
+        server = Server(program, json.loads(program.line())["address"], directory)
+        fill(server)
+        yield server
+
+
+def fill(server: Server) -> None:
+    """Gives a server the item and the stock of a run."""
+    with server.client() as client:
+        client.upsert_locations([Location(LOCATION)])
+        client.upsert_items([Item(sku())])
+        client.receive([(sku(), LOCATION, STOCK_UNITS)])

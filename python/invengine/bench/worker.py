@@ -1,0 +1,84 @@
+"""What runs in a process of its own: `python -m invengine.bench.worker KIND`, a JSON object in, a JSON object out.
+
+The load generator, the bare listener and the sync probe are native. The others are clients as people write them, in one
+process on one core each, so that Python is compared with Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def load(spec: Mapping[str, Any]) -> str:
+    """One run of the load generator."""
+    from invengine import _core
+
+    return _core.load_run(json.dumps(spec))
+
+
+def sync(spec: Mapping[str, Any]) -> str:
+    """One probe of the disk."""
+    from invengine import _core
+
+    return _core.load_probe_sync(json.dumps(spec))
+
+
+def ledger(spec: Mapping[str, Any]) -> str:
+    """One run of the ledger alone."""
+    from invengine import _core
+
+    return _core.bench_ledger(spec["operations"], spec["levels"])
+
+
+def asyncio_client(spec: Mapping[str, Any]) -> str:
+    """Many tasks on one AsyncClient, whose commands gather into batches by themselves."""
+    from invengine.bench import callers
+
+    return json.dumps(callers.with_asyncio(callers.Spec(**spec)))
+
+
+def columns_client(spec: Mapping[str, Any]) -> str:
+    """Threads that reserve in columns."""
+    from invengine.bench import callers
+
+    return json.dumps(callers.with_columns(callers.Spec(**spec)))
+
+
+def redis_client(spec: Mapping[str, Any]) -> str:
+    """Threads that call the Lua script through redis-py."""
+    from invengine.bench import callers
+
+    return json.dumps(callers.with_redis(callers.Spec(**spec)))
+
+
+KINDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "load": load,
+    "sync": sync,
+    "ledger": ledger,
+    "asyncio": asyncio_client,
+    "columns": columns_client,
+    "redis": redis_client,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one kind and gives the exit code."""
+    kind = arguments[0] if arguments else ""
+    if kind == "bare":
+        from invengine import _core
+
+        _core.load_bare(min(os.sched_getaffinity(0)))
+        return 0
+    if kind not in KINDS:
+        print(f"unknown kind {kind!r}: one of bare, {', '.join(KINDS)}", file=sys.stderr)
+        return 2
+    print(KINDS[kind](json.load(sys.stdin)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,27 @@
+"""What must hold after a run, and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+SHOWN = 5
+"""Examples of what a failed check found."""
+
+
+class Check(NamedTuple):
+    """Something that must hold. `found` says what was seen, in the words of the report."""
+
+    name: str
+    holds: bool
+    found: str
+
+
+def examples(texts: Sequence[str]) -> str:
+    """The first few of many findings, to be put behind their number."""
+    return f": {'; '.join(texts[:SHOWN])}" if texts else ""
+
+
+def all_or(texts: Sequence[str]) -> str:
+    """`all` if nothing was found, else how much and examples of it."""
+    return f"{len(texts)}{examples(texts)}" if texts else "all"

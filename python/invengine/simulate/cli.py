@@ -1,0 +1,122 @@
+"""`invengine simulate`: the engine's main jobs, played for real."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+
+from invengine.cli.exits import CheckFailedError, UsageProblemError
+from invengine.cli.options import Json
+from invengine.cli.output import print_json
+from invengine.cli.progress import progress
+
+app = typer.Typer(
+    name="simulate",
+    help="Play the engine's main jobs on a real server, and check everything afterwards.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+@app.command("promotion")
+def promotion(
+    out: Annotated[Path, typer.Option("--out", help="Where the report, the journal and the logs go.")] = Path(
+        "demo-report"
+    ),
+    full: Annotated[bool, typer.Option("--full", help="The whole year; about half an hour.")] = False,
+    time_scale: Annotated[
+        float | None,
+        typer.Option("--time-scale", min=1.0, max=100_000.0, help="Run engine time this many times faster."),
+    ] = None,
+    flash_callers: Annotated[int, typer.Option("--flash-callers", min=1, help="Callers of the flash sale.")] = 100_000,
+    flash_units: Annotated[int, typer.Option("--flash-units", min=1, help="Units that it has.")] = 2_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same customers.")] = 1,
+    as_json: Json = False,
+) -> int:
+    """A promotion weekend on real baskets: five channels, a flash sale, late payments, and a server that is killed.
+
+    Takes two to three minutes. Code 4 if a check fails; the report says which.
+    """
+    from rich.console import Console
+
+    from invengine.simulate import promotion as job
+    from invengine.simulate.baskets import MissingBasketsError
+    from invengine.simulate.habits import FlashSale
+    from invengine.simulate.screen import show_promotion
+
+    flash = FlashSale(callers=flash_callers, units=flash_units)
+    choices = job.Choices(room=out, full=full, scale=time_scale, seed=seed, flash=flash)
+    try:
+        report = job.run(choices, _speaker(as_json), progress)
+    except MissingBasketsError as error:
+        raise UsageProblemError(str(error)) from None
+    if as_json:
+        print_json(report)
+    else:
+        show_promotion(report, Console())
+        print(f"\n{out / 'report.html'}\n{out / 'report.json'}")
+    return _verdict(report["checks"])
+
+
+@app.command("flash-sale")
+def flash_sale(
+    target: Annotated[
+        str | None, typer.Option("--target", help="Server to call, HOST:PORT; else one is started for it.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = Path("demo-report/flash-sale"),
+    times: Annotated[float, typer.Option("--times", min=1.0, help="Offer this many times the capacity.")] = 10.0,
+    rush_s: Annotated[float, typer.Option("--rush-s", min=1.0, max=600.0, help="How long the rush lasts.")] = 5.0,
+    connections: Annotated[int, typer.Option("--connections", min=1, max=1_000, help="Connections of callers.")] = 16,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same callers.")] = 1,
+    as_json: Json = False,
+) -> int:
+    """Far more callers than a server can answer, nearly all for one item: it must answer as many as ever, and sell all.
+
+    Takes half a minute. Code 4 if a check fails. Items and keys have names of their own, so nothing else is touched.
+    """
+    from rich.console import Console
+
+    from invengine.simulate import flash_sale as job
+    from invengine.simulate import flash_view
+    from invengine.simulate.server import Server
+
+    out.mkdir(parents=True, exist_ok=True)
+    settings = job.FlashSaleSettings(
+        target=target or "", times=times, rush_ms=round(rush_s * 1000), connections=connections, seed=seed
+    )
+    with ExitStack() as stack:
+        if target is None:
+            server = stack.enter_context(Server(Path(stack.enter_context(TemporaryDirectory(prefix="invengine-")))))
+            server.start()
+            settings = replace(settings, target=server.address, journal=server.directory, watch_pid=server.pid)
+        on_step = stack.enter_context(flash_view.live(settings, shown=not as_json))
+        result = job.run(settings, on_step)
+    report = flash_view.report_of(result, settings)
+    flash_view.write(out, result, report)
+    if as_json:
+        print_json(report)
+    else:
+        flash_view.show(result, report, Console())
+        print(f"\n{out / 'flash-sale.html'}\n{out / 'flash-sale.json'}")
+    return _verdict(report["checks"])
+
+
+def _speaker(as_json: bool) -> Callable[[str], None]:
+    """Says a line on stderr; with --json nothing is said."""
+    return (lambda _: None) if as_json else (lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def _verdict(checks: list[dict[str, Any]]) -> int:
+    broken = [f"{check['name']} ({check['found']})" for check in checks if not check["holds"]]
+    if broken:
+        raise CheckFailedError(f"{len(broken)} of {len(checks)} checks failed: {'; '.join(broken)[:800]}")
+    return 0

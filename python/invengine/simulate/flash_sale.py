@@ -1,0 +1,300 @@
+"""`invengine simulate flash-sale`: ten times more callers than a server can answer, nearly all for one item.
+
+It works on any server by its address. Names of items and keys are new in each run, so nothing else is touched.
+First a closed loop measures what the server can do. Then callers come as they like: few, then within a second ten times
+that capacity, 90 % of them for one item that has about a second's worth of units. Most pay; 30 % give back or forget,
+and those units are sold again.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from invengine.client import Client, Item, Level, Location
+from invengine.simulate.checks import Check, all_or
+from invengine.simulate.load import run_load
+from invengine.simulate.refold import Refold, refold
+
+GOODPUT_RATIO_MIN = 0.9
+ITEMS_MAX = 1_000
+STEP_MS = 1_000
+"""How long the rate takes to rise."""
+PLENTY = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class FlashSaleSettings:
+    """How large a flash sale. The defaults are those of the benchmark."""
+
+    target: str
+    """The server, as host:port."""
+    journal: Path | None = None
+    """Its journal, if it is on this machine: it is folded again at the end. The server must still run."""
+    connections: int = 16
+    streams: int = 32
+    """Calls in flight on each connection."""
+    items: int = 1_000
+    hot_share: float = 0.9
+    times: float = 10.0
+    """How many times the capacity is offered."""
+    stock_s: float = 1.0
+    """Seconds of capacity after which the hot item is sold out."""
+    abandon_share: float = 0.3
+    hold_ms: int = 2_000
+    pays_after_ms: tuple[int, int] = (50, 800)
+    capacity_ms: int = 3_000
+    base_ms: int = 2_000
+    base_share: float = 0.05
+    """Of the capacity, before and after the rush."""
+    rush_ms: int = 5_000
+    after_ms: int = 3_000
+    queue_patience_ms: int = 250
+    """A caller who finds no free connection for this long gives up."""
+    patience_ms: int = 1_000
+    """An answer that takes longer is late, and counts for nothing."""
+    interval_ms: int = 100
+    core: int | None = None
+    """The core that the load generator is pinned to."""
+    watch_pid: int | None = None
+    """The server's process, to measure its CPU."""
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FlashSaleResult:
+    """What came of it."""
+
+    capacity_per_s: float
+    offered_per_s: float
+    goodput_per_s: float
+    """Answers in time, yes or no, while `offered_per_s` came."""
+    stock: int
+    sold_units: int
+    """Units of the hot item allocated for good, as the server says."""
+    oversold_units: int
+    report: Mapping[str, Any]
+    """The load generator's own report of the sale."""
+    capacity_report: Mapping[str, Any]
+    phases: tuple[int, int, int, int]
+    """When the base, the step, the rush and the end begin, in milliseconds."""
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def goodput_ratio(self) -> float:
+        """Goodput under the rush, as a part of the capacity."""
+        return self.goodput_per_s / self.capacity_per_s if self.capacity_per_s else 0.0
+
+    @property
+    def sold_ratio(self) -> float:
+        """Units sold for good, as a part of the stock."""
+        return self.sold_units / self.stock if self.stock else 0.0
+
+    @property
+    def passed(self) -> bool:
+        """True if every check holds."""
+        return all(check.holds for check in self.checks)
+
+
+Step = Callable[[str, Mapping[str, Any]], None]
+"""Gets the stage and each step of the load generator's timeline."""
+
+
+def run(settings: FlashSaleSettings, on_step: Step | None = None) -> FlashSaleResult:
+    """Measures the capacity, plays the flash sale and checks what came of it."""
+    sale = _Sale(settings, uuid.uuid4().hex[:8])
+    with Client(settings.target, actor="flash-sale", timeout_s=30.0) as client:
+        sale.open(client)
+        capacity_report = run_load(sale.capacity_spec(), _told(on_step, "capacity"))
+        window = capacity_report["window"]
+        capacity = window["good"] / window["seconds"]
+        stock = sale.stock(client, capacity)
+        # Holds of the capacity run must be over, or their expiry would be measured too.
+        time.sleep(settings.hold_ms / 1000 + 0.2)
+        report = run_load(sale.rush_spec(capacity, stock), _told(on_step, "sale"))
+        seen = _Seen(
+            capacity=capacity,
+            stock=stock,
+            report=report,
+            capacity_report=capacity_report,
+            levels=sale.levels(client),
+            lost=sale.lost(client, report["accepted_keys"]),
+            refolded=None if settings.journal is None else refold(settings.journal, client.digest().sequence),
+        )
+    return _judged(sale, seen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What both runs and the server said."""
+
+    capacity: float
+    stock: int
+    report: Mapping[str, Any]
+    capacity_report: Mapping[str, Any]
+    levels: Mapping[str, Level]
+    lost: list[str]
+    refolded: Refold | None
+
+    @property
+    def units(self) -> dict[str, Mapping[str, int]]:
+        """The callers' own ledger by item."""
+        return {each["sku"]: each for each in self.report["units"]}
+
+
+class _Sale:
+    """One sale: its names, and what the load generator is told."""
+
+    def __init__(self, settings: FlashSaleSettings, tag: str) -> None:
+        self.settings = settings
+        self.prefix = f"flash-{tag}"
+        self.warm = f"warm-{tag}"
+        self.location = f"flash-{tag}"
+
+    @property
+    def hot(self) -> str:
+        """The item that everybody wants."""
+        return f"{self.prefix}-0000000"
+
+    def open(self, client: Client) -> None:
+        """Creates items and location; every item but the hot one has plenty."""
+        others = [f"{self.prefix}-{number:07}" for number in range(1, self.settings.items)]
+        names = [self.hot, f"{self.warm}-0000000", *others]
+        client.upsert_locations([Location(self.location)], key=f"{self.location}/location")
+        for start in range(0, len(names), ITEMS_MAX):
+            part = names[start : start + ITEMS_MAX]
+            client.upsert_items([Item(name) for name in part], key=f"{self.location}/items-{start}")
+            lines = [(name, self.location, PLENTY) for name in part if name != self.hot]
+            client.receive(lines, key=f"{self.location}/plenty-{start}")
+
+    def stock(self, client: Client, capacity: float) -> int:
+        """Gives the hot item its units: as many as a second of the rush can take."""
+        units = max(1, round(capacity * self.settings.stock_s * self.settings.hot_share))
+        client.receive([(self.hot, self.location, units)], key=f"{self.location}/stock")
+        return units
+
+    def capacity_spec(self) -> dict[str, Any]:
+        """A closed loop of reserves of an item that never sells out."""
+        settings = self.settings
+        return {
+            **self._shared("capacity"),
+            "skus": {"prefix": self.warm, "count": 1},
+            "duration_ms": settings.capacity_ms,
+            "measure_from_ms": settings.capacity_ms // 4,
+        }
+
+    def rush_spec(self, capacity: float, stock: int) -> dict[str, Any]:
+        """The open loop of the sale."""
+        settings = self.settings
+        base, most = capacity * settings.base_share, capacity * settings.times
+        rates = [
+            (settings.base_ms, base, base),
+            (STEP_MS, base, most),
+            (settings.rush_ms, most, most),
+            (200, most, base),
+            (settings.after_ms, base, base),
+        ]
+        phases = [{"ms": ms, "from_per_s": start, "to_per_s": end} for ms, start, end in rates]
+        after_ms = {"after_ms_min": settings.pays_after_ms[0], "after_ms_max": settings.pays_after_ms[1]}
+        shares = {"abandon_share": settings.abandon_share, "release_share": 0.5, "abandon_until": stock}
+        return {
+            **self._shared("sale"),
+            "pace": {"phases": phases, "poisson": True, "queue_patience_ms": settings.queue_patience_ms},
+            "buyers": {**after_ms, **shares},
+            "skus": {"prefix": self.prefix, "count": settings.items, "hot_share": settings.hot_share},
+            "measure_from_ms": 0,
+            "patience_ms": settings.patience_ms,
+            "drain_ms": settings.hold_ms + 10_000,
+        }
+
+    def _shared(self, stage: str) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "target": settings.target,
+            "connections": settings.connections,
+            "streams": settings.streams,
+            "location": self.location,
+            "ttl_ms": settings.hold_ms,
+            "key_prefix": f"{self.location}/{stage}",
+            "core": settings.core,
+            "watch_pid": settings.watch_pid,
+            "interval_ms": settings.interval_ms,
+            "seed": settings.seed,
+        }
+
+    def levels(self, client: Client) -> dict[str, Level]:
+        """What the server says of every item of the sale, once nothing is reserved any more."""
+        deadline = time.monotonic() + self.settings.hold_ms / 1000 + 10.0
+        while True:
+            found = {level.sku: level for level in client.list_levels(location=self.location)}
+            if not any(level.reserved for level in found.values()) or time.monotonic() > deadline:
+                return found
+            time.sleep(0.1)
+
+    def lost(self, client: Client, keys: Iterable[str]) -> list[str]:
+        """Keys of accepted reserves that the server does not know."""
+        return [key for key in keys if not client.get_outcome(key).known]
+
+
+def _told(on_step: Step | None, stage: str) -> Callable[[dict[str, Any]], None] | None:
+    return None if on_step is None else lambda step: on_step(stage, step)
+
+
+def _judged(sale: _Sale, seen: _Seen) -> FlashSaleResult:
+    settings, hot = sale.settings, seen.levels[sale.hot]
+    sold = seen.units.get(sale.hot, {}).get("allocated", 0)
+    oversold = max(0, sold - seen.stock) + hot.oversold
+    rush_from = settings.base_ms + STEP_MS
+    rush_to = rush_from + settings.rush_ms
+    result = FlashSaleResult(
+        capacity_per_s=seen.capacity,
+        offered_per_s=seen.capacity * settings.times,
+        goodput_per_s=goodput_per_s(seen.report["timeline"], settings.interval_ms, rush_from, rush_to),
+        stock=seen.stock,
+        sold_units=hot.allocated,
+        oversold_units=oversold + (0 if seen.refolded is None else seen.refolded.oversold_units),
+        report=seen.report,
+        capacity_report=seen.capacity_report,
+        phases=(0, settings.base_ms, rush_from, rush_to),
+    )
+    return replace(result, checks=tuple(_checks(result, seen)))
+
+
+def _checks(result: FlashSaleResult, seen: _Seen) -> list[Check]:
+    ratio, report = result.goodput_ratio, result.report
+    unequal = [sku for sku, mine in seen.units.items() if mine["allocated"] != seen.levels[sku].allocated]
+    broken = [level.sku for level in seen.levels.values() if not adds_up(level)]
+    unsound = report["broken"] + report["unanswered"] + result.capacity_report["broken"]
+    found = [
+        Check(f"goodput ÷ peak ≥ {GOODPUT_RATIO_MIN}", ratio >= GOODPUT_RATIO_MIN, f"{ratio:.2f}"),
+        Check("no unit was oversold", result.oversold_units == 0, f"{result.oversold_units}"),
+        Check("sold ÷ stock = 1.000", result.sold_units == result.stock, f"{result.sold_ratio:.3f}"),
+        Check("the callers' ledger is the server's", not unequal, all_or(unequal)),
+        Check("every level adds up", not broken, all_or(broken)),
+        Check("every answer keeps the contract, none is missing", unsound == 0, f"{unsound} do not"),
+        Check("accepted reserves are known by their keys", not seen.lost, all_or(seen.lost)),
+    ]
+    if seen.refolded is not None:
+        broken = list(seen.refolded.broken)
+        found.append(Check("every invariant held while re-folding", not broken, all_or(broken)))
+    return found
+
+
+def adds_up(level: Level) -> bool:
+    """on_hand = what is available, held and unsellable; nothing is negative and nothing is short."""
+    held = level.reserved + level.allocated
+    unsellable = level.damaged + level.returned + level.quality_control
+    return level.on_hand == level.available + held + unsellable and min(level.available, held, level.on_hand) >= 0
+
+
+def goodput_per_s(timeline: Iterable[Mapping[str, int]], interval_ms: int, from_ms: int, to_ms: int) -> float:
+    """Answers in time a second, yes or no, over the steps that lie between two moments."""
+    inside = [step for step in timeline if from_ms <= step["at_ms"] and step["at_ms"] + interval_ms <= to_ms]
+    good = sum(
+        step["accepted"] + step["refused"] + step["allocated"] + step["released"] - step["late"] for step in inside
+    )
+    return good / (len(inside) * interval_ms / 1000) if inside else 0.0

@@ -1,0 +1,48 @@
+"""Opens the shop: channels, locations, items and the stock that there is before the first customer comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from invengine.client import Channel, Client, Item, Line, Location, Receipt
+from invengine.simulate.answers import Answer, AnswerLog
+from invengine.simulate.habits import CHANNELS
+from invengine.simulate.sales import Stream
+
+T = TypeVar("T")
+
+BATCH = 1_000
+
+
+def open_shop(client: Client, stream: Stream, log: AnswerLog, step: Callable[[int], None]) -> None:
+    """Tells the server everything that the stream needs; `step` is called with the size of each step."""
+
+    def told(kind: str, key: str, receipt: Receipt) -> None:
+        log.write(Answer(kind, key, "", receipt.sequence))
+
+    told("channels", "opening/channels", client.upsert_channels(map(Channel, CHANNELS), key="opening/channels"))
+    places = client.upsert_locations(map(Location, stream.locations), key="opening/locations")
+    told("locations", "opening/locations", places)
+    items = [Item(sku, stream.names.get(sku, "")[:128]) for sku in stream.skus]
+    for key, batch in _batches("opening/items", items):
+        told("items", key, client.upsert_items(batch, key=key))
+        step(len(batch))
+    stock = [Line(*place, units) for place, units in sorted(stream.opening.items())]
+    for key, lines in _batches("opening/stock", stock):
+        told("receive", key, client.receive(lines, key=key, reference="opening").receipt)
+        step(len(lines))
+
+
+def steps_of(stream: Stream) -> int:
+    """The sum of all steps."""
+    return len(stream.skus) + len(stream.opening)
+
+
+def _batches(name: str, things: Sequence[T]) -> list[tuple[str, list[T]]]:
+    rest = iter(things)
+    found: list[tuple[str, list[T]]] = []
+    while batch := list(islice(rest, BATCH)):
+        found.append((f"{name}-{len(found) + 1}", batch))
+    return found

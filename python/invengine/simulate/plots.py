@@ -1,0 +1,145 @@
+"""Plots of a report as SVG texts that stand in the page itself, so that it opens without a network."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from invengine.simulate.director import Evidence
+from invengine.simulate.findings import percentile
+
+ENGINE = "#0b7a75"
+OTHER = "#c2410c"
+CALM = "#94a3b8"
+POINTS_MAX = 600
+BUCKETS = 120
+HOUR_S = 3600.0
+_LOOK: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e2e8f0",
+}
+
+
+def plots_of(evidence: Evidence) -> dict[str, str]:
+    """Every plot by its title."""
+    return {
+        "The flash item: where its units are": drawn(lambda axes: _flash(axes, evidence)),
+        "Oversold units, hour by hour": drawn(lambda axes: _oversold(axes, evidence)),
+        "What synchronising more often would do": drawn(lambda axes: _paces(axes, evidence)),
+        "Reserves sent per second of the wall clock": drawn(lambda axes: _rate(axes, evidence)),
+        "How long a reserve took": drawn(lambda axes: _latency(axes, evidence)),
+    }
+
+
+def drawn(draw: Callable[[Any], None], width: float = 7.2, height: float = 3.2) -> str:
+    """One plot as an SVG element."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_LOOK):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure.add_subplot())
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return re.sub(r"^.*?(?=<svg)", "", text.getvalue(), flags=re.DOTALL)
+
+
+def thinned(values: Sequence[Any], most: int = POINTS_MAX) -> Sequence[Any]:
+    """At most so many of the values, evenly chosen, the last one among them."""
+    if len(values) <= most:
+        return values
+    step = len(values) / most
+    return [*(values[int(at * step)] for at in range(most - 1)), values[-1]]
+
+
+def _flash(axes: Any, evidence: Evidence) -> None:
+    samples = thinned(evidence.auditor.samples)
+    hours = [(sample.time_ms - evidence.epoch_ms) / 1000 / HOUR_S for sample in samples]
+    total = evidence.plan.stream.opening.get(evidence.plan.stream.flash_place, 0)
+    parts = (
+        ("sold and gone", [total - sample.on_hand for sample in samples], "#475569"),
+        ("allocated", [sample.allocated for sample in samples], ENGINE),
+        ("reserved", [sample.reserved for sample in samples], "#f59e0b"),
+        ("available", [sample.available for sample in samples], "#bae6fd"),
+    )
+    axes.stackplot(
+        hours,
+        *[values for _, values, _ in parts],
+        labels=[name for name, _, _ in parts],
+        colors=[c for _, _, c in parts],
+    )
+    _mark_kill(axes, evidence)
+    if len(hours) > 1:
+        axes.set_xlim(hours[0], hours[-1])
+    axes.set_xlabel("hours of the weekend")
+    axes.set_ylabel("units")
+    axes.legend(loc="lower right", fontsize=8)
+
+
+def _oversold(axes: Any, evidence: Evidence) -> None:
+    end = evidence.plan.stream.seconds / HOUR_S
+    series = thinned(evidence.fragmented.series)
+    hours = [0.0, *(at_s / HOUR_S for at_s, _ in series), max(end, series[-1][0] / HOUR_S if series else end)]
+    units = [0, *(units for _, units in series), evidence.fragmented.oversold_units]
+    axes.step(hours, units, where="post", color=OTHER, label="every channel with its own copy")
+    engine = evidence.at_end.oversold_units
+    axes.plot([0, hours[-1]], [0, engine], color=ENGINE, linewidth=2.5, label="invengine")
+    _mark_kill(axes, evidence)
+    axes.set_xlabel("hours of the weekend")
+    axes.set_ylabel("units sold that were not there")
+    axes.legend(loc="upper left", fontsize=8)
+
+
+def _paces(axes: Any, evidence: Evidence) -> None:
+    paces = sorted(evidence.oversold_by_pace)
+    names = ["as assumed" if pace == 1.0 else f"every interval ×{pace:g}" for pace in paces]
+    bars = axes.barh([*names, "invengine"], [*(evidence.oversold_by_pace[p] for p in paces), 0], color=OTHER)
+    axes.bar_label(bars, padding=3, fmt="{:,.0f}")
+    axes.margins(x=0.12)
+    axes.set_xlabel("oversold units")
+    axes.invert_yaxis()
+
+
+def _rate(axes: Any, evidence: Evidence) -> None:
+    scale = evidence.plan.scale
+    counts: dict[int, int] = {}
+    for at_s in evidence.tally.at_s:
+        second = int(at_s / scale)
+        counts[second] = counts.get(second, 0) + 1
+    seconds = range(max(counts, default=0) + 1)
+    axes.bar(seconds, [counts.get(second, 0) for second in seconds], width=1.0, color=ENGINE)
+    axes.axvline(evidence.outage.killed_at_s / scale, color=OTHER, linestyle="--", linewidth=1)
+    axes.set_xlabel("seconds of the wall clock")
+    axes.set_ylabel("reserves")
+
+
+def _latency(axes: Any, evidence: Evidence) -> None:
+    width = evidence.plan.stream.seconds / BUCKETS
+    buckets: dict[int, list[float]] = {}
+    for at_s, took_ms in zip(evidence.tally.at_s, evidence.tally.reserve_ms, strict=True):
+        buckets.setdefault(int(at_s / width), []).append(took_ms)
+    at = sorted(buckets)
+    hours = [(bucket + 0.5) * width / HOUR_S for bucket in at]
+    for share, name, colour in ((0.99, "p99", OTHER), (0.5, "p50", ENGINE)):
+        axes.plot(hours, [percentile(sorted(buckets[bucket]), share) for bucket in at], color=colour, label=name)
+    axes.set_yscale("log")
+    _mark_kill(axes, evidence)
+    axes.set_xlabel("hours of the weekend")
+    axes.set_ylabel("ms on the wall clock")
+    axes.legend(loc="upper left", fontsize=8)
+
+
+def _mark_kill(axes: Any, evidence: Evidence) -> None:
+    at = evidence.outage.killed_at_s / HOUR_S
+    axes.axvline(at, color="#0f172a", linestyle=":", linewidth=1)
+    place = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
+    # Where the axis ends before the kill, its mark must not make room for itself.
+    axes.annotate("SIGKILL", (at, 1.0), fontsize=7, annotation_clip=True, **place).set_in_layout(False)

@@ -1,0 +1,469 @@
+//! Records as bytes: the payload of a journal frame is a version byte, then records one after the other.
+//!
+//! Numbers are variable-length (LEB128, signed ones zigzag), texts have their length before them. A number of a kind, a
+//! field or an event is never used again for something else: old frames decode for ever. Bytes from a journal are not
+//! trusted: every length is checked against what is left before anything is allocated for it.
+
+use crate::command::QUANTITY_MAX;
+use crate::event::{Event, LevelUnits, LineMove, StockKind, StockState};
+use crate::few::Few;
+use crate::record::{Origin, OriginSource, Record};
+use crate::rejection::{FACT_NAMES, Fact, Reason, Rejection};
+use crate::reservation::ReservationId;
+
+/// First byte of every payload.
+pub const PAYLOAD_VERSION: u8 = 1;
+
+/// Why bytes are not records of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+type Decoded<T> = Result<T, Malformed>;
+
+#[inline]
+fn put(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+#[inline]
+fn put_signed(out: &mut Vec<u8>, value: i64) {
+    put(out, ((value << 1) ^ (value >> 63)) as u64);
+}
+
+#[inline]
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_id(out: &mut Vec<u8>, id: ReservationId) {
+    put(out, u64::from(id.slot));
+    put(out, u64::from(id.generation));
+    put(out, u64::from(id.epoch));
+}
+
+fn put_units(out: &mut Vec<u8>, lines: &[LevelUnits]) {
+    put(out, lines.len() as u64);
+    for line in lines {
+        put(out, u64::from(line.level));
+        put(out, line.units as u64);
+    }
+}
+
+fn put_moves(out: &mut Vec<u8>, lines: &[LineMove]) {
+    put(out, lines.len() as u64);
+    for line in lines {
+        put(out, u64::from(line.level));
+        put(out, line.reserved as u64);
+        put(out, line.allocated as u64);
+    }
+}
+
+const KEY: u64 = 1;
+const ISSUE_TIME: u64 = 1 << 1;
+const CHANNEL: u64 = 1 << 2;
+const UNKNOWN_CHANNEL: u64 = 1 << 3;
+const SOURCE: u64 = 1 << 4;
+const ORDER_REF: u64 = 1 << 5;
+const HOLDER: u64 = 1 << 6;
+const EVENT_TIME: u64 = 1 << 7;
+const ACTOR: u64 = 1 << 8;
+const REASON_CODE: u64 = 1 << 9;
+const REFERENCE: u64 = 1 << 10;
+const CAUSATION: u64 = 1 << 11;
+const ORIGIN: u64 = 1 << 12;
+const KNOWN_FIELDS: u64 = (1 << 13) - 1;
+
+fn texts<'a>(origin: &Origin<'a>) -> [(u64, &'a str); 7] {
+    [
+        (UNKNOWN_CHANNEL, origin.unknown_channel),
+        (ORDER_REF, origin.order_ref),
+        (HOLDER, origin.holder),
+        (ACTOR, origin.actor),
+        (REASON_CODE, origin.reason_code),
+        (REFERENCE, origin.reference),
+        (CAUSATION, origin.causation),
+    ]
+}
+
+/// Appends a record; `before_ms` is the time of the record before it in the payload, or of the frame.
+pub(crate) fn encode(out: &mut Vec<u8>, record: &Record<'_>, before_ms: i64) {
+    let origin = record.origin.as_ref();
+    let mut fields = 0;
+    if let Some(origin) = origin {
+        let given = |bit: u64, given: bool| if given { bit } else { 0 };
+        fields = ORIGIN
+            | given(KEY, !origin.key.is_empty())
+            | given(ISSUE_TIME, origin.issue_time_ms != 0)
+            | given(CHANNEL, origin.channel.is_some())
+            | given(SOURCE, origin.source.is_some())
+            | given(EVENT_TIME, origin.event_time_ms != 0)
+            | texts(origin).into_iter().fold(0, |bits, (bit, text)| bits | given(bit, !text.is_empty()));
+    }
+    put(out, fields);
+    put_signed(out, record.time_ms - before_ms);
+    if let Some(origin) = origin {
+        encode_origin(out, origin, fields, record.time_ms);
+    }
+    put(out, record.events.len() as u64);
+    for event in record.events.iter() {
+        encode_event(out, event);
+    }
+}
+
+fn encode_origin(out: &mut Vec<u8>, origin: &Origin<'_>, fields: u64, time_ms: i64) {
+    out.extend_from_slice(&origin.fingerprint.to_le_bytes());
+    if fields & KEY != 0 {
+        put_text(out, origin.key);
+    }
+    if fields & ISSUE_TIME != 0 {
+        put_signed(out, origin.issue_time_ms.wrapping_sub(time_ms));
+    }
+    if let Some(channel) = origin.channel {
+        put(out, u64::from(channel));
+    }
+    if let Some(place) = origin.source {
+        put(out, u64::from(place.source));
+        put(out, place.epoch);
+        put(out, place.number);
+    }
+    if fields & EVENT_TIME != 0 {
+        put_signed(out, origin.event_time_ms.wrapping_sub(time_ms));
+    }
+    for (bit, text) in texts(origin) {
+        if fields & bit != 0 {
+            put_text(out, text);
+        }
+    }
+}
+
+fn encode_event(out: &mut Vec<u8>, event: &Event) {
+    match event {
+        Event::Reserved { id, expire_ms, lines } => {
+            out.push(1);
+            put_id(out, *id);
+            put_signed(out, *expire_ms);
+            put_units(out, lines);
+        }
+        Event::Extended { id, expire_ms } => {
+            out.push(2);
+            put_id(out, *id);
+            put_signed(out, *expire_ms);
+        }
+        Event::Amended { id, lines } => {
+            out.push(3);
+            put_id(out, *id);
+            put_units(out, lines);
+        }
+        Event::Allocated { id, reacquired, lines } => {
+            out.push(if *reacquired { 5 } else { 4 });
+            put_id(out, *id);
+            put_units(out, lines);
+        }
+        Event::Released { id, lines } => {
+            out.push(6);
+            put_id(out, *id);
+            put_moves(out, lines);
+        }
+        Event::Fulfilled { id, lines } => {
+            out.push(7);
+            put_id(out, *id);
+            put_moves(out, lines);
+        }
+        Event::Expired { id, lines } => {
+            out.push(8);
+            put_id(out, *id);
+            put_units(out, lines);
+        }
+        Event::Transferred { id, to_location, lines } => {
+            out.push(9);
+            put_id(out, *id);
+            put(out, u64::from(*to_location));
+            put_moves(out, lines);
+        }
+        Event::StockChanged { item, location, kind, state, delta } => {
+            out.push(10);
+            put(out, u64::from(*item));
+            put(out, u64::from(*location));
+            out.push(*kind as u8);
+            out.push(*state as u8);
+            put_signed(out, *delta);
+        }
+        Event::Upserted { catalogue, name, display_name, gs1 } => {
+            out.push(11);
+            out.push(*catalogue);
+            put_text(out, name);
+            put_text(out, display_name);
+            put_text(out, gs1);
+        }
+        Event::SourceRegistered { source, epoch } => {
+            out.push(12);
+            put_text(out, source);
+            put(out, *epoch);
+        }
+        Event::KeyCancelled { key } => {
+            out.push(13);
+            put_text(out, key);
+        }
+        Event::MessageRejected { rejection } => {
+            out.push(14);
+            encode_rejection(out, rejection);
+        }
+        Event::MessageRepeated { sequence } => {
+            out.push(15);
+            put(out, *sequence);
+        }
+        Event::KeysForgotten { before_ms } => {
+            out.push(16);
+            put_signed(out, *before_ms);
+        }
+    }
+}
+
+fn encode_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
+    let place = |name: &str| FACT_NAMES.iter().position(|known| *known == name).unwrap_or(0) as u8;
+    out.push(rejection.reason as u8);
+    put(out, rejection.facts.len() as u64);
+    for fact in &rejection.facts {
+        match fact {
+            Fact::Number(name, value) => {
+                out.push(place(name) << 1);
+                put_signed(out, *value);
+            }
+            Fact::Text(name, text) => {
+                out.push((place(name) << 1) | 1);
+                put_text(out, text);
+            }
+        }
+    }
+}
+
+/// Reads the records of one payload.
+pub struct RecordReader<'a> {
+    rest: &'a [u8],
+    time_ms: i64,
+}
+
+impl<'a> RecordReader<'a> {
+    /// Starts with a frame's payload and time.
+    ///
+    /// # Errors
+    /// The payload is empty or of a newer version.
+    pub fn new(payload: &'a [u8], frame_time_ms: i64) -> Decoded<Self> {
+        match payload.split_first() {
+            Some((&PAYLOAD_VERSION, rest)) => Ok(RecordReader { rest, time_ms: frame_time_ms }),
+            Some(_) => Err(Malformed("the events are of a version that this build does not know")),
+            None => Err(Malformed("the frame has no events")),
+        }
+    }
+
+    /// The next record, or `None` at the end.
+    ///
+    /// # Errors
+    /// The bytes are not a record.
+    #[allow(clippy::should_implement_trait, reason = "an error ends the reading")]
+    pub fn next(&mut self) -> Decoded<Option<Record<'a>>> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let fields = self.number()?;
+        if fields & !KNOWN_FIELDS != 0 {
+            return Err(Malformed("a record has fields that this build does not know"));
+        }
+        self.time_ms = self.time_ms.checked_add(self.signed()?).ok_or(Malformed("a time is out of range"))?;
+        let origin = if fields & ORIGIN == 0 { None } else { Some(self.origin(fields)?) };
+        let mut events = Few::default();
+        for _ in 0..self.count(2)? {
+            events.push(self.event()?);
+        }
+        if events.is_empty() {
+            return Err(Malformed("a record has no events"));
+        }
+        Ok(Some(Record { time_ms: self.time_ms, origin, events }))
+    }
+
+    fn origin(&mut self, fields: u64) -> Decoded<Origin<'a>> {
+        let given = |bit: u64| fields & bit != 0;
+        let time_ms = self.time_ms;
+        let mut origin = Origin { fingerprint: u64::from_le_bytes(self.array()?), ..Origin::default() };
+        if given(KEY) {
+            origin.key = self.text()?;
+        }
+        if given(ISSUE_TIME) {
+            origin.issue_time_ms = self.signed()?.wrapping_add(time_ms);
+        }
+        if given(CHANNEL) {
+            origin.channel = Some(self.handle()?);
+        }
+        if given(SOURCE) {
+            origin.source = Some(OriginSource { source: self.handle()?, epoch: self.number()?, number: self.number()? });
+        }
+        if given(EVENT_TIME) {
+            origin.event_time_ms = self.signed()?.wrapping_add(time_ms);
+        }
+        for (bit, place) in [
+            (UNKNOWN_CHANNEL, &mut origin.unknown_channel),
+            (ORDER_REF, &mut origin.order_ref),
+            (HOLDER, &mut origin.holder),
+            (ACTOR, &mut origin.actor),
+            (REASON_CODE, &mut origin.reason_code),
+            (REFERENCE, &mut origin.reference),
+            (CAUSATION, &mut origin.causation),
+        ] {
+            if given(bit) {
+                *place = self.text()?;
+            }
+        }
+        Ok(origin)
+    }
+
+    fn event(&mut self) -> Decoded<Event> {
+        Ok(match self.byte()? {
+            1 => Event::Reserved { id: self.id()?, expire_ms: self.signed()?, lines: self.units()? },
+            2 => Event::Extended { id: self.id()?, expire_ms: self.signed()? },
+            3 => Event::Amended { id: self.id()?, lines: self.units()? },
+            kind @ (4 | 5) => Event::Allocated { id: self.id()?, reacquired: kind == 5, lines: self.units()? },
+            6 => Event::Released { id: self.id()?, lines: self.moves()? },
+            7 => Event::Fulfilled { id: self.id()?, lines: self.moves()? },
+            8 => Event::Expired { id: self.id()?, lines: self.units()? },
+            9 => Event::Transferred { id: self.id()?, to_location: self.handle()?, lines: self.moves()? },
+            10 => Event::StockChanged {
+                item: self.handle()?,
+                location: self.handle()?,
+                kind: StockKind::from_byte(self.byte()?).ok_or(Malformed("an unknown kind of stock change"))?,
+                state: StockState::from_byte(self.byte()?).ok_or(Malformed("an unknown part of the stock"))?,
+                delta: self.delta()?,
+            },
+            11 => Event::Upserted {
+                catalogue: self.byte()?,
+                name: self.text()?.into(),
+                display_name: self.text()?.into(),
+                gs1: self.text()?.into(),
+            },
+            12 => Event::SourceRegistered { source: self.text()?.into(), epoch: self.number()? },
+            13 => Event::KeyCancelled { key: self.text()?.into() },
+            14 => Event::MessageRejected { rejection: self.rejection()? },
+            15 => Event::MessageRepeated { sequence: self.number()? },
+            16 => Event::KeysForgotten { before_ms: self.signed()? },
+            _ => return Err(Malformed("an event of a kind that this build does not know")),
+        })
+    }
+
+    fn rejection(&mut self) -> Decoded<Rejection> {
+        let reason = Reason::from_byte(self.byte()?).ok_or(Malformed("an unknown reason"))?;
+        let mut facts = Vec::new();
+        for _ in 0..self.count(2)? {
+            let tag = self.byte()?;
+            let name = *FACT_NAMES.get(usize::from(tag >> 1)).ok_or(Malformed("an unknown fact"))?;
+            facts.push(if tag & 1 == 0 {
+                Fact::Number(name, self.signed()?)
+            } else {
+                Fact::Text(name, self.text()?.into())
+            });
+        }
+        Ok(Rejection { reason, facts })
+    }
+
+    fn id(&mut self) -> Decoded<ReservationId> {
+        Ok(ReservationId { slot: self.handle()?, generation: self.handle()?, epoch: self.handle()? })
+    }
+
+    fn units(&mut self) -> Decoded<Few<LevelUnits>> {
+        let count = self.count(2)?;
+        let mut lines = Few::default();
+        for _ in 0..count {
+            lines.push(LevelUnits { level: self.handle()?, units: self.quantity()? });
+        }
+        Ok(lines)
+    }
+
+    fn moves(&mut self) -> Decoded<Few<LineMove>> {
+        let count = self.count(3)?;
+        let mut lines = Few::default();
+        for _ in 0..count {
+            lines.push(LineMove { level: self.handle()?, reserved: self.quantity()?, allocated: self.quantity()? });
+        }
+        Ok(lines)
+    }
+
+    fn quantity(&mut self) -> Decoded<i64> {
+        let value = self.number()?;
+        if value > QUANTITY_MAX as u64 {
+            return Err(Malformed("a quantity is out of range"));
+        }
+        Ok(value as i64)
+    }
+
+    fn delta(&mut self) -> Decoded<i64> {
+        let value = self.signed()?;
+        if value.unsigned_abs() > QUANTITY_MAX as u64 {
+            return Err(Malformed("a difference is out of range"));
+        }
+        Ok(value)
+    }
+
+    fn handle(&mut self) -> Decoded<u32> {
+        u32::try_from(self.number()?).map_err(|_| Malformed("a handle is out of range"))
+    }
+
+    /// A count of things that take at least so many bytes each.
+    fn count(&mut self, bytes_min: usize) -> Decoded<usize> {
+        let count = usize::try_from(self.number()?).unwrap_or(usize::MAX);
+        if count > self.rest.len() / bytes_min {
+            return Err(Malformed("a count is larger than what is left"));
+        }
+        Ok(count)
+    }
+
+    fn text(&mut self) -> Decoded<&'a str> {
+        let count = self.count(1)?;
+        let (text, rest) = self.rest.split_at(count);
+        self.rest = rest;
+        str::from_utf8(text).map_err(|_| Malformed("a text is not UTF-8"))
+    }
+
+    fn byte(&mut self) -> Decoded<u8> {
+        let (byte, rest) = self.rest.split_first().ok_or(Malformed("a record is cut short"))?;
+        self.rest = rest;
+        Ok(*byte)
+    }
+
+    fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
+        let (array, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed("a record is cut short"))?;
+        self.rest = rest;
+        Ok(*array)
+    }
+
+    #[inline]
+    fn number(&mut self) -> Decoded<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            if shift == 63 && byte > 1 {
+                break;
+            }
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(Malformed("a number is too long"))
+    }
+
+    fn signed(&mut self) -> Decoded<i64> {
+        let value = self.number()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+}

@@ -1,0 +1,344 @@
+//! The life of a hold: what a command can do to a line depends on where its units are. `possible` is the table.
+
+use crate::command::{Line, Target, TargetBy};
+use crate::decide::Wanted;
+use crate::decide::reserve::end_of;
+use crate::event::{Event, LevelIndex, LevelUnits, LineMove};
+use crate::execute::expired;
+use crate::few::Few;
+use crate::keys::Scope;
+use crate::ledger::Ledger;
+use crate::outcome::Effect;
+use crate::rejection::{Reason, Rejection};
+use crate::reservation::{HeldLine, LineState, Reservation};
+
+/// What is done to holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Extend,
+    Allocate,
+    Release,
+    Fulfill,
+    Transfer,
+    Amend,
+}
+
+/// Units of one line that a command can act on, by where they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Possible {
+    pub reserved: i64,
+    pub allocated: i64,
+    pub expired: i64,
+}
+
+impl Possible {
+    pub fn units(self) -> i64 {
+        self.reserved + self.allocated + self.expired
+    }
+}
+
+/// One row and column of the table of holds. What is past its end counts as expired, whether or not its event was written.
+pub(super) fn possible(act: Act, line: &HeldLine, live: bool) -> Result<Possible, Reason> {
+    let reserved = if live { line.reserved } else { 0 };
+    let lapsed = line.reserved - reserved;
+    let last = if lapsed > 0 { LineState::Expired } else { line.last };
+    let (allocated, expired) = (line.allocated, line.expired + lapsed);
+    let nothing = Possible::default();
+    let left = match act {
+        Act::Extend | Act::Amend => Possible { reserved, ..nothing },
+        Act::Allocate if reserved > 0 => Possible { reserved, ..nothing },
+        Act::Allocate if allocated > 0 || last == LineState::Expired => Possible { expired, ..nothing },
+        Act::Allocate => nothing,
+        Act::Release | Act::Fulfill | Act::Transfer => Possible { reserved, allocated, ..nothing },
+    };
+    match (left.units(), last) {
+        (1.., _) => Ok(left),
+        _ if allocated > 0 => Err(Reason::AlreadyAllocated),
+        (_, LineState::Expired) => Err(Reason::ReservationExpired),
+        (_, LineState::Fulfilled) => Err(Reason::AlreadyFulfilled),
+        _ => Err(Reason::AlreadyReleased),
+    }
+}
+
+/// A line of a hold with the units that a command takes of it.
+pub(super) type Share = (LevelIndex, Possible);
+
+impl Ledger {
+    pub(crate) fn decide_extend(
+        &self,
+        target: &Target<'_>,
+        ttl_ms: i64,
+        scope: Scope,
+        now_ms: i64,
+    ) -> Result<Few<Event>, Rejection> {
+        let expire_ms = end_of(now_ms, ttl_ms);
+        let mut events = Few::default();
+        for (reservation, _) in self.shares(Act::Extend, target, scope, now_ms)?.iter() {
+            events.push(Event::Extended { id: reservation.id, expire_ms });
+        }
+        Ok(events)
+    }
+
+    pub(crate) fn decide_allocate(
+        &self,
+        target: &Target<'_>,
+        scope: Scope,
+        now_ms: i64,
+    ) -> Result<Few<Event>, Rejection> {
+        let mut events = Few::default();
+        let mut wanted = Wanted::default();
+        for (reservation, shares) in self.shares(Act::Allocate, target, scope, now_ms)?.iter() {
+            push_lapsed(&mut events, reservation, now_ms);
+            for reacquired in [false, true] {
+                let lines: Few<LevelUnits> = shares
+                    .iter()
+                    .map(|(level, share)| (*level, if reacquired { share.expired } else { share.reserved }))
+                    .filter(|(_, units)| *units > 0)
+                    .map(|(level, units)| LevelUnits { level, units })
+                    .collect();
+                if lines.is_empty() {
+                    continue;
+                }
+                if reacquired {
+                    lines.iter().for_each(|line| wanted.add(line.level, line.units));
+                }
+                events.push(Event::Allocated { id: reservation.id, reacquired, lines });
+            }
+        }
+        self.check_free(wanted, now_ms)?;
+        Ok(events)
+    }
+
+    pub(crate) fn decide_release(
+        &self,
+        target: &Target<'_>,
+        scope: Scope,
+        now_ms: i64,
+    ) -> Result<Few<Event>, Rejection> {
+        if let TargetBy::Key(key) = target.by {
+            let seen = self.keys.find(scope, key);
+            if seen.is_none_or(|entry| entry.effect == Effect::Tombstone) {
+                return Ok(Few::One(Event::KeyCancelled { key: key.into() }));
+            }
+        }
+        let mut events = Few::default();
+        for (reservation, shares) in self.shares(Act::Release, target, scope, now_ms)?.iter() {
+            push_lapsed(&mut events, reservation, now_ms);
+            events.push(Event::Released { id: reservation.id, lines: moves(shares) });
+        }
+        Ok(events)
+    }
+
+    pub(crate) fn decide_fulfill(
+        &self,
+        target: &Target<'_>,
+        scope: Scope,
+        now_ms: i64,
+    ) -> Result<Few<Event>, Rejection> {
+        let mut events = Few::default();
+        let mut leaving = Wanted::default();
+        for (reservation, shares) in self.shares(Act::Fulfill, target, scope, now_ms)?.iter() {
+            push_lapsed(&mut events, reservation, now_ms);
+            shares.iter().for_each(|(level, share)| leaving.add(*level, share.units()));
+            events.push(Event::Fulfilled { id: reservation.id, lines: moves(shares) });
+        }
+        // Goods that the ledger says are not there cannot leave: the count is wrong and must be mended first.
+        leaving.check(|level, units| {
+            let on_hand = self.figures(level, now_ms).on_hand;
+            if on_hand >= units { Ok(()) } else { Err(self.insufficient(level, units, on_hand)) }
+        })?;
+        Ok(events)
+    }
+
+    /// The holds that a target names, each with what the command takes of its lines.
+    ///
+    /// Holds of an order with nothing possible are skipped; if nothing at all is possible, the newest one says why.
+    pub(super) fn shares(
+        &self,
+        act: Act,
+        target: &Target<'_>,
+        scope: Scope,
+        now_ms: i64,
+    ) -> Result<Few<(&Reservation, Few<Share>)>, Rejection> {
+        let TargetBy::Order(order) = target.by else {
+            let reservation = self.find_hold(target, scope)?;
+            return Ok(Few::One((reservation, self.shares_of(act, reservation, &target.lines, now_ms)?)));
+        };
+        let mut holds: Vec<&Reservation> = self.reservations_of_order(order).collect();
+        holds.sort_unstable_by_key(|reservation| reservation.sequence);
+        let mut found = Few::default();
+        let mut refusal = Rejection::new(Reason::ReservationNotFound).text("order", order);
+        for reservation in holds {
+            match self.shares_of(act, reservation, &[], now_ms) {
+                Ok(shares) => found.push((reservation, shares)),
+                Err(rejection) => refusal = rejection,
+            }
+        }
+        if found.is_empty() { Err(refusal) } else { Ok(found) }
+    }
+
+    /// The one hold that a target names by id or key.
+    pub(super) fn find_hold(&self, target: &Target<'_>, scope: Scope) -> Result<&Reservation, Rejection> {
+        let not_found = || Rejection::new(Reason::ReservationNotFound);
+        let reservation = match target.by {
+            TargetBy::Id(id) => {
+                self.slab.find(id).ok_or_else(|| not_found().text("reservation", &self.token(id)))
+            }
+            TargetBy::UnknownToken(token) => Err(not_found().text("reservation", token)),
+            TargetBy::Key(key) => match self.keys.find(scope, key).map(|entry| &entry.effect) {
+                Some(Effect::Reserved(hold)) => self.slab.find(hold.id),
+                _ => None,
+            }
+            .ok_or_else(|| not_found().text("key", key)),
+            TargetBy::Order(order) => Err(not_found().text("order", order)),
+        }?;
+        if target.expected_version != 0 && target.expected_version != reservation.version {
+            return Err(Rejection::new(Reason::StaleVersion)
+                .number("expected", i64::from(target.expected_version))
+                .number("actual", i64::from(reservation.version)));
+        }
+        Ok(reservation)
+    }
+
+    fn shares_of(
+        &self,
+        act: Act,
+        reservation: &Reservation,
+        lines: &[Line<'_>],
+        now_ms: i64,
+    ) -> Result<Few<Share>, Rejection> {
+        let live = reservation.live(now_ms);
+        let mut shares = Few::default();
+        if lines.is_empty() {
+            let mut refusal = None;
+            for line in reservation.lines.iter() {
+                match possible(act, line, live) {
+                    Ok(all) => shares.push((line.level, all)),
+                    Err(reason) => {
+                        refusal.get_or_insert(reason);
+                    }
+                }
+            }
+            return match refusal {
+                Some(reason) if shares.is_empty() => Err(self.refusal(reservation, reason)),
+                // A hold that was amended or moved down to no line at all.
+                None if shares.is_empty() => Err(self.refusal(reservation, Reason::AlreadyReleased)),
+                _ => Ok(shares),
+            };
+        }
+        for line in lines {
+            let level = self.levels.find(self.item(line.sku)?, self.location(line.location)?);
+            let held = level.and_then(|level| reservation.line(level));
+            let Some(held) = held else { return Err(exceeds(line, 0)) };
+            let all = possible(act, held, live).map_err(|reason| self.refusal(reservation, reason))?;
+            if line.quantity > all.units() {
+                return Err(exceeds(line, all.units()));
+            }
+            let units = if line.quantity == 0 { all.units() } else { line.quantity };
+            shares.push((held.level, part(act, all, units)));
+        }
+        Ok(shares)
+    }
+
+    /// The no of a hold that can do nothing of what was asked.
+    pub(super) fn refusal(&self, reservation: &Reservation, reason: Reason) -> Rejection {
+        let state = match reason {
+            Reason::AlreadyAllocated => "ALLOCATED",
+            Reason::ReservationExpired => "EXPIRED",
+            Reason::AlreadyFulfilled => "FULFILLED",
+            _ => "RELEASED",
+        };
+        Rejection::new(reason)
+            .text("reservation", &self.token(reservation.id))
+            .text("state", state)
+            .number("sequence", reservation.sequence as i64)
+    }
+}
+
+fn exceeds(line: &Line<'_>, outstanding: i64) -> Rejection {
+    Rejection::new(Reason::ExceedsOutstanding)
+        .text("sku", line.sku)
+        .text("location", line.location)
+        .number("outstanding", outstanding)
+}
+
+/// Some of the possible units: goods leave from what is allocated first, everything else takes what is reserved first.
+fn part(act: Act, all: Possible, units: i64) -> Possible {
+    if all.expired > 0 {
+        return Possible { expired: units, ..Possible::default() };
+    }
+    if act == Act::Fulfill {
+        let allocated = units.min(all.allocated);
+        return Possible { allocated, reserved: units - allocated, expired: 0 };
+    }
+    let reserved = units.min(all.reserved);
+    Possible { reserved, allocated: units - reserved, expired: 0 }
+}
+
+pub(super) fn moves(shares: &[Share]) -> Few<LineMove> {
+    shares
+        .iter()
+        .map(|(level, share)| LineMove { level: *level, reserved: share.reserved, allocated: share.allocated })
+        .collect()
+}
+
+/// Writes the expiry of a hold that is acted on after its end and before the sweep came by.
+pub(super) fn push_lapsed(events: &mut Few<Event>, reservation: &Reservation, now_ms: i64) {
+    if !reservation.live(now_ms) {
+        if let Some(event) = expired(reservation) {
+            events.push(event);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(last: LineState, reserved: i64, allocated: i64) -> HeldLine {
+        HeldLine { last, reserved, allocated, ..HeldLine::empty(0) }
+    }
+
+    #[test]
+    fn the_table_of_holds() {
+        use Reason::{AlreadyAllocated, AlreadyFulfilled, AlreadyReleased, ReservationExpired};
+        const ACTS: [Act; 5] = [Act::Extend, Act::Allocate, Act::Release, Act::Fulfill, Act::Transfer];
+        let rows: [(&str, HeldLine, bool, [Result<i64, Reason>; 5]); 6] = [
+            ("reserved", line(LineState::Reserved, 3, 0), true, [Ok(3); 5]),
+            ("over, event not written", line(LineState::Reserved, 3, 0), false, [
+                Err(ReservationExpired),
+                Ok(3),
+                Err(ReservationExpired),
+                Err(ReservationExpired),
+                Err(ReservationExpired),
+            ]),
+            ("expired", HeldLine { expired: 3, ..line(LineState::Expired, 0, 0) }, false, [
+                Err(ReservationExpired),
+                Ok(3),
+                Err(ReservationExpired),
+                Err(ReservationExpired),
+                Err(ReservationExpired),
+            ]),
+            ("allocated", line(LineState::Allocated, 0, 3), true, [
+                Err(AlreadyAllocated),
+                Err(AlreadyAllocated),
+                Ok(3),
+                Ok(3),
+                Ok(3),
+            ]),
+            ("released last", line(LineState::Released, 0, 0), true, [Err(AlreadyReleased); 5]),
+            ("fulfilled last", line(LineState::Fulfilled, 0, 0), true, [Err(AlreadyFulfilled); 5]),
+        ];
+        for (name, line, live, row) in rows {
+            let found = ACTS.map(|act| possible(act, &line, live).map(Possible::units));
+            assert_eq!(found, row, "{name}");
+        }
+    }
+
+    #[test]
+    fn parts_are_taken_in_their_order() {
+        let all = Possible { reserved: 2, allocated: 3, expired: 0 };
+        assert_eq!(part(Act::Release, all, 4), Possible { reserved: 2, allocated: 2, expired: 0 });
+        assert_eq!(part(Act::Fulfill, all, 4), Possible { reserved: 1, allocated: 3, expired: 0 });
+    }
+}

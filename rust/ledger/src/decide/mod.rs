@@ -1,0 +1,68 @@
+//! Decisions: each looks at everything and answers events or a rejection. None changes anything.
+
+mod holds;
+mod move_holds;
+mod reserve;
+mod stock;
+
+use crate::event::LevelIndex;
+use crate::few::Few;
+use crate::ledger::Ledger;
+use crate::names::Handle;
+use crate::rejection::{Reason, Rejection};
+
+/// Units wanted of levels, added up a level.
+#[derive(Default)]
+pub(crate) struct Wanted(Few<(LevelIndex, i64)>);
+
+impl Wanted {
+    fn add(&mut self, level: LevelIndex, units: i64) {
+        if units > 0 {
+            self.0.push((level, units));
+        }
+    }
+
+    /// Calls `f` once a level with the sum.
+    fn check(mut self, mut f: impl FnMut(LevelIndex, i64) -> Result<(), Rejection>) -> Result<(), Rejection> {
+        self.0.sort_unstable_by_key(|wanted| wanted.0);
+        let mut rest = &self.0[..];
+        while let Some((level, _)) = rest.first() {
+            let count = rest.iter().take_while(|wanted| wanted.0 == *level).count();
+            f(*level, rest[..count].iter().fold(0i64, |sum, wanted| sum.saturating_add(wanted.1)))?;
+            rest = &rest[count..];
+        }
+        Ok(())
+    }
+}
+
+impl Ledger {
+    fn item(&self, sku: &str) -> Result<Handle, Rejection> {
+        self.items().find(sku).ok_or_else(|| Rejection::new(Reason::UnknownSku).text("sku", sku))
+    }
+
+    fn location(&self, location: &str) -> Result<Handle, Rejection> {
+        let unknown = || Rejection::new(Reason::UnknownLocation).text("location", location);
+        self.locations().find(location).ok_or_else(unknown)
+    }
+
+    fn insufficient(&self, level: LevelIndex, requested: i64, available: i64) -> Rejection {
+        let (sku, location) = self.level_names(level);
+        no_stock(sku, location, requested, available)
+    }
+
+    /// Refuses unless every level has the units free.
+    fn check_free(&self, wanted: Wanted, now_ms: i64) -> Result<(), Rejection> {
+        wanted.check(|level, units| {
+            let free = self.levels.free(level, now_ms);
+            if free >= units { Ok(()) } else { Err(self.insufficient(level, units, free.max(0))) }
+        })
+    }
+}
+
+fn no_stock(sku: &str, location: &str, requested: i64, available: i64) -> Rejection {
+    Rejection::new(Reason::InsufficientStock)
+        .text("sku", sku)
+        .text("location", location)
+        .number("requested", requested)
+        .number("available", available)
+}

@@ -1,0 +1,83 @@
+//! Amend and TransferReservation: the same hold with other quantities, or at another location.
+
+use crate::command::{Line, Target};
+use crate::decide::Wanted;
+use crate::decide::holds::{Act, moves, possible, push_lapsed};
+use crate::event::{Event, LevelUnits};
+use crate::few::Few;
+use crate::keys::Scope;
+use crate::ledger::Ledger;
+use crate::rejection::{Reason, Rejection};
+
+impl Ledger {
+    pub(crate) fn decide_amend(
+        &self,
+        target: &Target<'_>,
+        lines: &[Line<'_>],
+        scope: Scope,
+        now_ms: i64,
+    ) -> Result<Few<Event>, Rejection> {
+        let mut levels = Few::default();
+        for line in lines {
+            levels.push((self.levels.find(self.item(line.sku)?, self.location(line.location)?), line));
+        }
+        // Only a hold that has something reserved can be amended.
+        let holds = self.shares(Act::Amend, target, scope, now_ms)?;
+        let reservation = holds[0].0;
+        let mut changed = Few::default();
+        let mut wanted = Wanted::default();
+        for (level, line) in levels.iter() {
+            let held = level.and_then(|level| reservation.line(level));
+            let before = match held {
+                Some(held) => {
+                    possible(Act::Amend, held, true).map_err(|reason| self.refusal(reservation, reason))?.reserved
+                }
+                None => 0,
+            };
+            let Some(level) = *level else {
+                if line.quantity == 0 {
+                    continue;
+                }
+                return Err(crate::decide::no_stock(line.sku, line.location, line.quantity, 0));
+            };
+            wanted.add(level, line.quantity - before);
+            if line.quantity != before {
+                changed.push(LevelUnits { level, units: line.quantity });
+            }
+        }
+        self.check_free(wanted, now_ms)?;
+        Ok(Few::One(Event::Amended { id: reservation.id, lines: changed }))
+    }
+
+    pub(crate) fn decide_transfer(
+        &self,
+        target: &Target<'_>,
+        to_location: &str,
+        scope: Scope,
+        now_ms: i64,
+    ) -> Result<Few<Event>, Rejection> {
+        let to = self.location(to_location)?;
+        let holds = self.shares(Act::Transfer, target, scope, now_ms)?;
+        let (reservation, shares) = &holds[0];
+        let mut events = Few::default();
+        push_lapsed(&mut events, reservation, now_ms);
+        let mut wanted = Wanted::default();
+        let mut moving = Few::default();
+        for (level, share) in shares.iter() {
+            let found = self.levels.get(*level).ok_or_else(|| Rejection::new(Reason::ReservationNotFound))?;
+            if found.location == to {
+                continue;
+            }
+            match self.levels.find(found.item, to) {
+                Some(room) => wanted.add(room, share.units()),
+                None => {
+                    return Err(crate::decide::no_stock(self.items().name(found.item), to_location, share.units(), 0));
+                }
+            }
+            moving.push((*level, *share));
+        }
+        self.check_free(wanted, now_ms)?;
+        events.push(Event::Transferred { id: reservation.id, to_location: to, lines: moves(&moving) });
+        Ok(events)
+    }
+}

@@ -1,0 +1,101 @@
+//! Reserve: a timed hold on every line or on none.
+
+use crate::command::{Line, TICK_MS};
+use crate::decide::no_stock;
+use crate::event::{Event, LevelIndex, LevelUnits, LineMove};
+use crate::few::Few;
+use crate::ledger::Ledger;
+use crate::rejection::Rejection;
+use crate::reservation::ReservationId;
+
+impl Ledger {
+    /// `own` is the holder whose reserved units on the same levels give way; empty for nobody's.
+    pub(crate) fn decide_reserve(
+        &self,
+        lines: &[Line<'_>],
+        ttl_ms: i64,
+        allow_partial: bool,
+        own: &str,
+        now_ms: i64,
+    ) -> Result<Few<Event>, Rejection> {
+        let levels = self.levels_of(lines)?;
+        let mut events = if own.is_empty() { Few::default() } else { self.give_way(own, &levels, now_ms) };
+        let mut granted = Few::default();
+        let mut short = None;
+        for (line, level) in lines.iter().zip(levels.iter()) {
+            let free = level.map_or(0, |level| self.levels.free(level, now_ms) + given_way(&events, level));
+            let units = line.quantity.min(free.max(0));
+            if units < line.quantity {
+                let rejection = || no_stock(line.sku, line.location, line.quantity, free.max(0));
+                if !allow_partial {
+                    return Err(rejection());
+                }
+                short.get_or_insert_with(rejection);
+            }
+            if let Some(level) = level.filter(|_| units > 0) {
+                granted.push(LevelUnits { level, units });
+            }
+        }
+        if granted.is_empty() {
+            return Err(short.unwrap_or_else(|| no_stock("", "", 0, 0)));
+        }
+        let (slot, generation) = self.slab.next();
+        let id = ReservationId { slot, generation, epoch: self.epoch };
+        events.push(Event::Reserved { id, expire_ms: end_of(now_ms, ttl_ms), lines: granted });
+        Ok(events)
+    }
+
+    /// The level of each line; names must exist, levels need not.
+    fn levels_of(&self, lines: &[Line<'_>]) -> Result<Few<Option<LevelIndex>>, Rejection> {
+        let mut levels = Few::default();
+        for line in lines {
+            let (item, location) = (self.item(line.sku)?, self.location(line.location)?);
+            levels.push(self.levels.find(item, location));
+        }
+        Ok(levels)
+    }
+
+    /// Releases what a holder has reserved on these levels.
+    fn give_way(&self, holder: &str, levels: &[Option<LevelIndex>], now_ms: i64) -> Few<Event> {
+        let mut events = Few::default();
+        for reservation in self.reservations_of_holder(holder).filter(|reservation| reservation.live(now_ms)) {
+            let lines: Few<LineMove> = reservation
+                .lines
+                .iter()
+                .filter(|line| line.reserved > 0 && levels.contains(&Some(line.level)))
+                .map(|line| LineMove { level: line.level, reserved: line.reserved, allocated: 0 })
+                .collect();
+            if !lines.is_empty() {
+                events.push(Event::Released { id: reservation.id, lines });
+            }
+        }
+        events
+    }
+}
+
+/// The first tick at or after the end of a time to live.
+pub(crate) fn end_of(now_ms: i64, ttl_ms: i64) -> i64 {
+    let end = now_ms.saturating_add(ttl_ms);
+    let over = end.rem_euclid(TICK_MS);
+    if over == 0 { end } else { end.saturating_add(TICK_MS - over) }
+}
+
+fn given_way(events: &[Event], level: LevelIndex) -> i64 {
+    let of_event = |event: &Event| match event {
+        Event::Released { lines, .. } => lines.iter().find(|line| line.level == level).map_or(0, |line| line.reserved),
+        _ => 0,
+    };
+    events.iter().map(of_event).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_rounded_up_to_a_tick() {
+        assert_eq!([(0, 1_000), (1, 1_000), (99, 1_000), (100, 1_001)].map(|(now, ttl)| end_of(now, ttl)), [
+            1_000, 1_100, 1_100, 1_200
+        ]);
+    }
+}

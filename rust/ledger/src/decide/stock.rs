@@ -1,0 +1,134 @@
+//! The physical side and the catalogue. A truth is always accepted: holds never block a count.
+
+use hashbrown::HashMap;
+
+use crate::command::{Catalogue, QUANTITY_MAX, StockLine, Upsert};
+use crate::decide::no_stock;
+use crate::event::{Event, StockKind, StockState};
+use crate::few::Few;
+use crate::ledger::Ledger;
+use crate::level::Level;
+use crate::names::Handle;
+use crate::rejection::{Reason, Rejection};
+
+impl Ledger {
+    pub(crate) fn decide_stock(&self, kind: StockKind, lines: &[StockLine<'_>]) -> Result<Few<Event>, Rejection> {
+        let mut places = Few::default();
+        for line in lines {
+            places.push((self.item(line.sku)?, self.location(line.location)?));
+        }
+        let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
+        let mut changes: HashMap<(Handle, Handle), Change> = HashMap::new();
+        let mut deltas: Few<i64> = Few::default();
+        for (line, place) in lines.iter().zip(places.iter()) {
+            let change = changes.entry(*place).or_insert_with(|| Change::of(self.level_at(*place)));
+            let delta = if absolute { absolute_delta(line, &change.before)? } else { line.quantity };
+            change.add(line.state, delta);
+            deltas.push(delta);
+        }
+        let mut events = Few::default();
+        for (number, (line, place)) in lines.iter().zip(places.iter()).enumerate() {
+            let change = &changes[place];
+            let mut delta = deltas[number];
+            if absolute && line.state == StockState::OnHand {
+                // The parts that are set beside it change on_hand too, and what was asked for is the whole.
+                delta -= change.parts;
+            }
+            check_range(kind, number, line, change, delta)?;
+            let (item, location) = *place;
+            events.push(Event::StockChanged { item, location, kind, state: line.state, delta });
+        }
+        Ok(events)
+    }
+
+    fn level_at(&self, (item, location): (Handle, Handle)) -> Level {
+        let found = self.levels.find(item, location).and_then(|level| self.levels.get(level));
+        found.cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn decide_upsert(catalogue: Catalogue, entries: &[Upsert<'_>]) -> Few<Event> {
+        entries
+            .iter()
+            .map(|entry| Event::Upserted {
+                catalogue: catalogue as u8,
+                name: entry.name.into(),
+                display_name: entry.display_name.into(),
+                gs1: entry.gs1.into(),
+            })
+            .collect()
+    }
+
+    pub(crate) fn decide_register(&self, source: &str) -> Few<Event> {
+        let epoch = self.sources.find(source).and_then(|handle| self.sources.get(handle)).map_or(0, |found| found.epoch);
+        Few::One(Event::SourceRegistered { source: source.into(), epoch: epoch + 1 })
+    }
+}
+
+/// What one command does to one level.
+struct Change {
+    before: Level,
+    /// Sum of the differences of on_hand itself.
+    whole: i64,
+    /// Sum of the differences of its unsellable parts.
+    parts: i64,
+    /// The level after the command, as far as its parts go.
+    after: Level,
+    /// The command speaks of on_hand itself.
+    counts_whole: bool,
+}
+
+impl Change {
+    fn of(before: Level) -> Self {
+        Change { after: before.clone(), before, whole: 0, parts: 0, counts_whole: false }
+    }
+
+    fn add(&mut self, state: StockState, delta: i64) {
+        if state == StockState::OnHand {
+            self.whole = self.whole.saturating_add(delta);
+            self.counts_whole = true;
+        } else {
+            self.parts = self.parts.saturating_add(delta);
+            self.after.change(state, delta);
+        }
+    }
+
+    /// on_hand after the command.
+    fn on_hand(&self, kind: StockKind) -> i64 {
+        let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
+        let parts = if absolute && self.counts_whole { 0 } else { self.parts };
+        self.before.on_hand.saturating_add(self.whole).saturating_add(parts)
+    }
+}
+
+fn absolute_delta(line: &StockLine<'_>, before: &Level) -> Result<i64, Rejection> {
+    let before = before.quantity(line.state);
+    match line.expected {
+        Some(expected) if expected != before => Err(Rejection::new(Reason::QuantityStale)
+            .text("sku", line.sku)
+            .text("location", line.location)
+            .number("expected", expected)
+            .number("actual", before)),
+        _ => Ok(line.quantity - before),
+    }
+}
+
+fn check_range(
+    kind: StockKind,
+    number: usize,
+    line: &StockLine<'_>,
+    change: &Change,
+    delta: i64,
+) -> Result<(), Rejection> {
+    let on_hand = change.on_hand(kind);
+    if on_hand < 0 || change.after.quantity(line.state) < 0 && line.state != StockState::OnHand {
+        let there = change.before.on_hand.min(change.before.quantity(line.state));
+        return Err(no_stock(line.sku, line.location, -delta, there));
+    }
+    if on_hand > QUANTITY_MAX {
+        let field = if kind == StockKind::Adjusted { "delta" } else { "quantity" };
+        return Err(Rejection::new(Reason::InvalidField)
+            .text("field", &format!("lines[{number}].{field}"))
+            .text("description", "on_hand of a level must stay at or below 2^53 - 1"));
+    }
+    Ok(())
+}

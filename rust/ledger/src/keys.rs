@@ -1,0 +1,236 @@
+//! What keys did. Keys are kept in two windows that take turns: when the younger one has its age, the older one is
+//! dropped whole, so that forgetting costs nothing a key. Tables are split, so that none ever rehashes all at once.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::event::Slot;
+use crate::mix::Mix;
+use crate::names::Handle;
+use crate::outcome::Effect;
+
+/// Whose keys: two writers may use the same key for different intentions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Commands without channel and source.
+    Operator,
+    /// A channel's.
+    Channel(Handle),
+    /// A source's.
+    Source(Handle),
+}
+
+impl Scope {
+    fn word(self) -> u64 {
+        match self {
+            Scope::Operator => 0,
+            Scope::Channel(handle) => (1 << 32) | u64::from(handle),
+            Scope::Source(handle) => (2 << 32) | u64::from(handle),
+        }
+    }
+}
+
+/// What one key did.
+#[derive(Clone, Debug)]
+pub struct KeyEntry {
+    scope: u64,
+    key: Box<str>,
+    /// Hash of the canonical command.
+    pub fingerprint: u64,
+    /// Position of the command's last event.
+    pub sequence: u64,
+    /// What it did.
+    pub effect: Effect,
+}
+
+impl KeyEntry {
+    fn hash(&self) -> u128 {
+        let mix =
+            Mix::new(5).word(self.scope).bytes(self.key.as_bytes()).word(self.fingerprint).word(self.sequence);
+        self.effect.mix(mix).digest()
+    }
+
+    /// Bytes that it takes, roughly.
+    fn bytes(&self) -> usize {
+        let of_lines = match &self.effect {
+            Effect::Reserved(hold) if hold.lines.len() > 1 => hold.lines.len() * 24,
+            Effect::Holds(holds) => holds.iter().map(|hold| 64 + hold.lines.len() * 24).sum(),
+            Effect::Levels(levels) if levels.len() > 1 => levels.len() * 56,
+            _ => 0,
+        };
+        std::mem::size_of::<KeyEntry>() + self.key.len() + of_lines + 8
+    }
+}
+
+const TABLES: usize = 64;
+
+struct Window {
+    number: u32,
+    start_ms: i64,
+    tables: Vec<HashTable<u32>>,
+    entries: Vec<KeyEntry>,
+    bytes: usize,
+    /// Sum of the hashes of the first `hashed` entries.
+    digest: u128,
+    hashed: usize,
+    /// Reservations that ended while this was the younger window.
+    ended: Vec<Slot>,
+}
+
+impl Window {
+    fn new(number: u32, start_ms: i64) -> Self {
+        Window {
+            number,
+            start_ms,
+            tables: (0..TABLES).map(|_| HashTable::new()).collect(),
+            entries: Vec::new(),
+            bytes: 0,
+            digest: 0,
+            hashed: 0,
+            ended: Vec::new(),
+        }
+    }
+
+    #[inline]
+    fn locate(&self, hash: u64, scope: u64, key: &str) -> Option<KeyPlace> {
+        let entries = &self.entries;
+        self.tables[table(hash)]
+            .find(hash, |at| entries[*at as usize].scope == scope && *entries[*at as usize].key == *key)
+            .map(|at| KeyPlace { window: self.number, index: *at })
+    }
+}
+
+#[inline]
+fn table(hash: u64) -> usize {
+    // hashbrown uses the lowest and the highest seven bits itself.
+    (hash >> 40) as usize % TABLES
+}
+
+/// Where a key's entry is, until its window is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyPlace {
+    window: u32,
+    index: u32,
+}
+
+/// All keys that are remembered.
+pub(crate) struct Keys {
+    hasher: DefaultHashBuilder,
+    younger: Window,
+    older: Window,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Keys { hasher: DefaultHashBuilder::default(), younger: Window::new(1, i64::MIN), older: Window::new(0, i64::MIN) }
+    }
+}
+
+impl Keys {
+    fn hash_of(&self, scope: u64, key: &str) -> u64 {
+        self.hasher.hash_one((scope, key))
+    }
+
+    /// Where the entry of a key is, if it is remembered.
+    #[inline]
+    pub fn locate(&self, scope: Scope, key: &str) -> Option<KeyPlace> {
+        let scope = scope.word();
+        let hash = self.hash_of(scope, key);
+        self.younger.locate(hash, scope, key).or_else(|| self.older.locate(hash, scope, key))
+    }
+
+    /// The entry at a place, if it is still remembered.
+    #[inline]
+    pub fn at(&self, place: KeyPlace) -> Option<&KeyEntry> {
+        let window = [&self.younger, &self.older].into_iter().find(|window| window.number == place.window)?;
+        window.entries.get(place.index as usize)
+    }
+
+    /// What a key did, if it is remembered.
+    #[inline]
+    pub fn find(&self, scope: Scope, key: &str) -> Option<&KeyEntry> {
+        self.at(self.locate(scope, key)?)
+    }
+
+    /// Remembers what a key did.
+    pub fn insert(&mut self, scope: Scope, key: &str, fingerprint: u64, sequence: u64, effect: Effect) {
+        let scope = scope.word();
+        let hash = self.hash_of(scope, key);
+        let at = u32::try_from(self.younger.entries.len()).expect("Invariant: fewer than 2^32 keys in a window");
+        let entry = KeyEntry { scope, key: key.into(), fingerprint, sequence, effect };
+        self.younger.bytes += entry.bytes();
+        self.younger.entries.push(entry);
+        let hasher = &self.hasher;
+        let entries = &self.younger.entries;
+        self.younger.tables[table(hash)].insert_unique(hash, at, |at| {
+            let entry = &entries[*at as usize];
+            hasher.hash_one((entry.scope, &*entry.key))
+        });
+    }
+
+    /// Where the key is that was remembered last.
+    #[inline]
+    pub fn last(&self) -> Option<KeyPlace> {
+        let index = self.younger.entries.len().checked_sub(1)?;
+        Some(KeyPlace { window: self.younger.number, index: index as u32 })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.younger.entries.len() + self.older.entries.len()
+    }
+
+    /// Bytes that they take, roughly.
+    pub fn bytes(&self) -> usize {
+        self.younger.bytes + self.older.bytes
+    }
+
+    /// Bytes of the younger window, roughly.
+    pub fn younger_bytes(&self) -> usize {
+        self.younger.bytes
+    }
+
+    /// When the older window began: keys recorded since then are all remembered.
+    pub fn remembered_since_ms(&self) -> i64 {
+        self.older.start_ms
+    }
+
+    /// When the younger window began.
+    pub fn younger_since_ms(&self) -> i64 {
+        self.younger.start_ms
+    }
+
+    /// Number of the younger window.
+    pub fn window(&self) -> u32 {
+        self.younger.number
+    }
+
+    /// A reservation ended now.
+    pub fn note_ended(&mut self, slot: Slot) {
+        self.younger.ended.push(slot);
+    }
+
+    /// Drops the older window; the younger one becomes it. Gives its number and the reservations that ended in it.
+    pub fn rotate(&mut self, now_ms: i64) -> (u32, Vec<Slot>) {
+        let next = Window::new(self.younger.number + 1, now_ms);
+        let dropped = std::mem::replace(&mut self.older, std::mem::replace(&mut self.younger, next));
+        (dropped.number, dropped.ended)
+    }
+
+    /// Keys whose hash is not in the digest yet.
+    pub fn unhashed(&self) -> usize {
+        self.younger.entries.len() - self.younger.hashed + self.older.entries.len() - self.older.hashed
+    }
+
+    /// Sum of the hashes of all keys.
+    pub fn digest(&mut self) -> u128 {
+        for window in [&mut self.older, &mut self.younger] {
+            for entry in &window.entries[window.hashed..] {
+                window.digest = window.digest.wrapping_add(entry.hash());
+            }
+            window.hashed = window.entries.len();
+        }
+        self.older.digest.wrapping_add(self.younger.digest)
+    }
+}

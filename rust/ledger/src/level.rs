@@ -1,0 +1,244 @@
+//! Inventory levels: the quantities of one item at one location, found by a dense handle.
+//!
+//! What is reserved and past its end is still counted in `reserved` until its Expired event is written. The units due are
+//! counted per tick beside the level, so that a read or a decision subtracts them at once.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use crate::event::{LevelIndex, StockState};
+use crate::few::Few;
+use crate::mix::Mix;
+use crate::names::Handle;
+use crate::outcome::LevelFigures;
+
+/// One level as the journal has it so far.
+#[derive(Clone, Debug, Default)]
+pub struct Level {
+    /// The item.
+    pub item: Handle,
+    /// The location.
+    pub location: Handle,
+    pub(crate) on_hand: i64,
+    pub(crate) reserved: i64,
+    pub(crate) allocated: i64,
+    pub(crate) damaged: i64,
+    pub(crate) returned: i64,
+    pub(crate) quality_control: i64,
+    hash: u128,
+    changed: bool,
+}
+
+impl Level {
+    pub(crate) fn quantity(&self, state: StockState) -> i64 {
+        match state {
+            StockState::OnHand => self.on_hand,
+            StockState::Damaged => self.damaged,
+            StockState::Returned => self.returned,
+            StockState::QualityControl => self.quality_control,
+        }
+    }
+
+    /// Changes a part of the stock; a part of on_hand changes on_hand too.
+    pub(crate) fn change(&mut self, state: StockState, delta: i64) {
+        self.on_hand += delta;
+        match state {
+            StockState::OnHand => {}
+            StockState::Damaged => self.damaged += delta,
+            StockState::Returned => self.returned += delta,
+            StockState::QualityControl => self.quality_control += delta,
+        }
+    }
+
+    fn hash(&self) -> u128 {
+        Mix::new(2)
+            .word((u64::from(self.item) << 32) | u64::from(self.location))
+            .signed(self.on_hand)
+            .signed(self.reserved)
+            .signed(self.allocated)
+            .signed(self.damaged)
+            .signed(self.returned)
+            .signed(self.quality_control)
+            .digest()
+    }
+}
+
+/// Reserved units of one level by the tick at which they are over, in order of time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Due {
+    ticks: VecDeque<(i64, i64)>,
+}
+
+impl Due {
+    /// Adds units (or, below 0, takes them out) that are over at this time.
+    pub fn add(&mut self, expire_ms: i64, units: i64) {
+        if units == 0 {
+            return;
+        }
+        match self.ticks.back_mut() {
+            Some(last) if last.0 == expire_ms => last.1 += units,
+            Some(last) if last.0 > expire_ms => return self.add_before(expire_ms, units),
+            _ => self.ticks.push_back((expire_ms, units)),
+        }
+        self.trim();
+    }
+
+    fn add_before(&mut self, expire_ms: i64, units: i64) {
+        let place = self.ticks.partition_point(|tick| tick.0 < expire_ms);
+        if self.ticks[place].0 == expire_ms {
+            self.ticks[place].1 += units;
+            if self.ticks[place].1 == 0 {
+                self.ticks.remove(place);
+            }
+        } else {
+            self.ticks.insert(place, (expire_ms, units));
+        }
+    }
+
+    fn trim(&mut self) {
+        while self.ticks.back().is_some_and(|tick| tick.1 == 0) {
+            self.ticks.pop_back();
+        }
+    }
+
+    /// Units that are over at this time.
+    #[inline]
+    pub fn over(&self, now_ms: i64) -> i64 {
+        self.ticks.iter().take_while(|tick| tick.0 <= now_ms).map(|tick| tick.1).sum()
+    }
+
+    /// All units, over or not.
+    pub fn total(&self) -> i64 {
+        self.ticks.iter().map(|tick| tick.1).sum()
+    }
+}
+
+/// All levels of a ledger.
+#[derive(Default)]
+pub(crate) struct Levels {
+    levels: Vec<Level>,
+    due: Vec<Due>,
+    index: HashMap<u64, LevelIndex>,
+    by_item: Vec<Few<LevelIndex>>,
+    changed: Vec<LevelIndex>,
+}
+
+#[inline]
+fn place(item: Handle, location: Handle) -> u64 {
+    (u64::from(item) << 32) | u64::from(location)
+}
+
+impl Levels {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// The level of an item at a location, if anything was ever recorded there.
+    #[inline]
+    pub fn find(&self, item: Handle, location: Handle) -> Option<LevelIndex> {
+        self.index.get(&place(item, location)).copied()
+    }
+
+    /// The levels of an item, in the order they were first recorded.
+    pub fn of_item(&self, item: Handle) -> &[LevelIndex] {
+        self.by_item.get(item as usize).map_or(&[], |levels| levels)
+    }
+
+    /// One level of this ledger.
+    #[inline]
+    pub fn get(&self, level: LevelIndex) -> Option<&Level> {
+        self.levels.get(level as usize)
+    }
+
+    /// The same to change it.
+    #[inline]
+    pub fn get_mut(&mut self, level: LevelIndex) -> Option<(&mut Level, &mut Due)> {
+        let found = self.levels.get_mut(level as usize)?;
+        if !found.changed {
+            found.changed = true;
+            self.changed.push(level);
+        }
+        Some((found, &mut self.due[level as usize]))
+    }
+
+    /// The level of an item at a location, made if need be.
+    pub fn find_or_add(&mut self, item: Handle, location: Handle) -> LevelIndex {
+        if let Some(level) = self.find(item, location) {
+            return level;
+        }
+        let level = LevelIndex::try_from(self.levels.len()).expect("Invariant: fewer than 2^32 levels");
+        self.levels.push(Level { item, location, changed: true, ..Level::default() });
+        self.due.push(Due::default());
+        self.index.insert(place(item, location), level);
+        self.changed.push(level);
+        if self.by_item.len() <= item as usize {
+            self.by_item.resize_with(item as usize + 1, Few::default);
+        }
+        self.by_item[item as usize].push(level);
+        level
+    }
+
+    /// Units that nobody holds at this time; below 0 if more is held than is there.
+    #[inline]
+    pub fn free(&self, level: LevelIndex, now_ms: i64) -> i64 {
+        self.figures(level, now_ms).map_or(0, |figures| figures.free())
+    }
+
+    /// The quantities at this time.
+    #[inline]
+    pub fn figures(&self, level: LevelIndex, now_ms: i64) -> Option<LevelFigures> {
+        let found = self.levels.get(level as usize)?;
+        Some(LevelFigures {
+            level,
+            on_hand: found.on_hand,
+            reserved: found.reserved - self.due[level as usize].over(now_ms),
+            allocated: found.allocated,
+            damaged: found.damaged,
+            returned: found.returned,
+            quality_control: found.quality_control,
+        })
+    }
+
+    /// Units in the due queue of a level, for the audit.
+    pub fn due_total(&self, level: LevelIndex) -> i64 {
+        self.due[level as usize].total()
+    }
+
+    /// Levels that changed since the digest was brought up to date.
+    pub fn unhashed(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Calls `f(old, new)` with the hashes of each level that changed since the last time.
+    pub fn bring_up_to_date(&mut self, mut f: impl FnMut(u128, u128)) {
+        for level in self.changed.drain(..) {
+            let found = &mut self.levels[level as usize];
+            found.changed = false;
+            let new = found.hash();
+            f(found.hash, new);
+            found.hash = new;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_due_are_counted_to_the_tick() {
+        let mut due = Due::default();
+        due.add(300, 2);
+        due.add(100, 1);
+        due.add(200, 5);
+        due.add(300, 1);
+        assert_eq!([99, 100, 199, 200, 299, 300].map(|now| due.over(now)), [0, 1, 1, 6, 6, 9]);
+        due.add(200, -5);
+        due.add(300, -3);
+        assert_eq!(due.over(i64::MAX), 1);
+        due.add(100, -1);
+        assert_eq!((due.total(), due.ticks.len()), (0, 0));
+    }
+}

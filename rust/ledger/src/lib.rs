@@ -1,0 +1,46 @@
+//! The ledger: every decision of invengine, in one pure state machine.
+//!
+//! Commands come in, events and outcomes go out. There is no clock, no I/O, no thread and no randomness that shows: time
+//! is an argument, and the same events always give the same state, to the bit ([`Ledger::digest`]). *Decide* looks at
+//! everything and changes nothing; *apply* changes the state and cannot fail. What must not live here: names of protocols,
+//! files, locks, metrics.
+#![forbid(unsafe_code)]
+
+mod apply;
+mod audit;
+mod codec;
+pub mod command;
+mod decide;
+pub mod event;
+mod execute;
+mod few;
+mod fingerprint;
+mod keys;
+mod ledger;
+mod level;
+mod mix;
+mod names;
+pub mod outcome;
+mod record;
+mod refused;
+pub mod rejection;
+pub mod reservation;
+mod schedule;
+mod source;
+
+pub use audit::{Audit, Broken};
+pub use codec::{Malformed, PAYLOAD_VERSION, RecordReader};
+pub use command::{Command, Context};
+pub use event::Event;
+pub use execute::{Payload, SWEEP_LINES_MAX};
+pub use few::Few;
+pub use keys::{KeyEntry, Scope};
+pub use ledger::{DEDUPE_WINDOW_MS, KEY_BYTES_MAX, Ledger, LedgerOptions};
+pub use level::Level;
+pub use mix::Digest;
+pub use names::{Entry, Handle, Names};
+pub use outcome::{Answer, Effect, EffectRef, Executed};
+pub use record::{Origin, OriginSource, Record};
+pub use rejection::{Fact, Reason, Rejection};
+pub use reservation::{Reservation, ReservationId};
+pub use source::{SOURCE_OUTCOMES_MAX, Source};

@@ -1,0 +1,39 @@
+//! Rejections of unsourced commands, remembered in memory only and bounded: outside journal and digest, gone at a restart.
+//! While remembered, a repeat gets the same no, even if the stock has arrived since.
+
+use hashbrown::HashMap;
+
+use crate::keys::Scope;
+use crate::rejection::Rejection;
+
+/// Most rejections in one of the two tables that take turns.
+const KEPT_MAX: usize = 65_536;
+
+type Table = HashMap<(Scope, Box<str>), (u64, Rejection)>;
+
+/// The rejections of the last 65,536 to 131,072 refused keys.
+#[derive(Default)]
+pub(crate) struct Refused {
+    younger: Table,
+    older: Table,
+}
+
+impl Refused {
+    /// The fingerprint and rejection of a key that was refused.
+    pub fn find(&self, scope: Scope, key: &str) -> Option<&(u64, Rejection)> {
+        if self.younger.is_empty() && self.older.is_empty() {
+            return None;
+        }
+        // The tables own their keys, so a look-up needs an owned one too: refusals are not the hot path.
+        let wanted = (scope, Box::from(key));
+        self.younger.get(&wanted).or_else(|| self.older.get(&wanted))
+    }
+
+    /// Remembers a rejection.
+    pub fn insert(&mut self, scope: Scope, key: &str, fingerprint: u64, rejection: Rejection) {
+        if self.younger.len() >= KEPT_MAX {
+            self.older = std::mem::take(&mut self.younger);
+        }
+        self.younger.insert((scope, key.into()), (fingerprint, rejection));
+    }
+}

@@ -1,0 +1,327 @@
+//! Reservations: their ids, their lines, and the slab that holds them. Finding one by its id needs no hash look-up.
+
+use crate::event::{LevelIndex, Slot};
+use crate::few::Few;
+use crate::mix::Mix;
+use crate::names::Handle;
+
+/// Names one reservation for ever: no other one of this ledger gets the same, not even after a restore, because a
+/// restored journal is written on under a higher writer epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReservationId {
+    /// Place in the slab.
+    pub slot: Slot,
+    /// How many reservations had this place before.
+    pub generation: u32,
+    /// Writer epoch that made it.
+    pub epoch: u32,
+}
+
+/// Bytes of a token: epoch, generation, slot and a check value, in hexadecimal digits.
+const TOKEN_BYTES: usize = 32;
+
+impl ReservationId {
+    /// The opaque token that callers see. `tag` is that of the ledger, so that another ledger's token names nothing.
+    pub fn token(self, tag: u64) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let whole = (u128::from(self.check(tag)) << 96)
+            | (u128::from(self.epoch) << 64)
+            | (u128::from(self.generation) << 32)
+            | u128::from(self.slot);
+        let mut token = String::with_capacity(TOKEN_BYTES);
+        for place in (0..TOKEN_BYTES).rev() {
+            token.push(char::from(DIGITS[(whole >> (4 * place)) as usize & 15]));
+        }
+        token
+    }
+
+    /// Reads a token back; `None` if this ledger never issued one like it.
+    pub fn parse(token: &str, tag: u64) -> Option<Self> {
+        let spelled = token.len() == TOKEN_BYTES && token.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let whole = u128::from_str_radix(spelled.then_some(token)?, 16).ok()?;
+        let id = ReservationId { slot: whole as u32, generation: (whole >> 32) as u32, epoch: (whole >> 64) as u32 };
+        (id.check(tag) == (whole >> 96) as u32).then_some(id)
+    }
+
+    fn check(self, tag: u64) -> u32 {
+        let hash = Mix::new(tag)
+            .word(u64::from(self.epoch))
+            .word((u64::from(self.generation) << 32) | u64::from(self.slot))
+            .short();
+        (hash >> 32) as u32
+    }
+}
+
+/// Where the units of a line were moved last, or are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum LineState {
+    /// Held until the reservation's `expire_ms`.
+    Reserved = 1,
+    /// Held for an order.
+    Allocated = 2,
+    /// Given back.
+    Released = 3,
+    /// Given back at `expire_ms`.
+    Expired = 4,
+    /// Left.
+    Fulfilled = 5,
+}
+
+/// One line of a reservation: `quantity = reserved + allocated + released + expired + fulfilled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldLine {
+    /// The level.
+    pub level: LevelIndex,
+    /// Where units of the line went last.
+    pub last: LineState,
+    /// Held until the reservation's end, over or not.
+    pub reserved: i64,
+    /// Held for an order.
+    pub allocated: i64,
+    /// Given back.
+    pub released: i64,
+    /// Given back at the end.
+    pub expired: i64,
+    /// Left.
+    pub fulfilled: i64,
+}
+
+impl HeldLine {
+    /// A line with nothing in it.
+    pub(crate) fn empty(level: LevelIndex) -> Self {
+        HeldLine { level, last: LineState::Reserved, reserved: 0, allocated: 0, released: 0, expired: 0, fulfilled: 0 }
+    }
+
+    /// Units of the line, all states together.
+    pub fn quantity(&self) -> i64 {
+        self.reserved + self.allocated + self.released + self.expired + self.fulfilled
+    }
+}
+
+/// A reservation as the journal has it so far. Units past `expire_ms` are still in `reserved` until their event is written:
+/// [`Reservation::live`] knows better.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// Its id.
+    pub id: ReservationId,
+    /// One more for each change.
+    pub version: u32,
+    /// Channel it was made for.
+    pub channel: Option<Handle>,
+    /// When what is still reserved is over.
+    pub expire_ms: i64,
+    /// When it was made.
+    pub create_ms: i64,
+    /// Position of the event that made it.
+    pub sequence: u64,
+    /// Key of its Reserve; empty if a numbered message made it.
+    pub key: Box<str>,
+    /// Order it belongs to, may be empty.
+    pub order_ref: Box<str>,
+    /// Whom it is for, may be empty.
+    pub holder: Box<str>,
+    /// Lines by (sku, location).
+    pub lines: Few<HeldLine>,
+}
+
+impl Reservation {
+    /// True if what is reserved is still held at this time.
+    #[inline]
+    pub fn live(&self, now_ms: i64) -> bool {
+        self.expire_ms > now_ms
+    }
+
+    /// True if units are reserved or allocated, by the journal.
+    pub fn outstanding(&self) -> bool {
+        self.lines.iter().any(|line| line.reserved + line.allocated > 0)
+    }
+
+    pub(crate) fn line(&self, level: LevelIndex) -> Option<&HeldLine> {
+        self.lines.iter().find(|line| line.level == level)
+    }
+
+    pub(crate) fn line_mut(&mut self, level: LevelIndex) -> Option<&mut HeldLine> {
+        self.lines.iter_mut().find(|line| line.level == level)
+    }
+
+    pub(crate) fn hash(&self) -> u128 {
+        let mut mix = Mix::new(3)
+            .word((u64::from(self.id.slot) << 32) | u64::from(self.id.generation))
+            .word((u64::from(self.id.epoch) << 32) | u64::from(self.version))
+            .word(self.channel.map_or(0, |handle| u64::from(handle) + 1))
+            .signed(self.expire_ms)
+            .signed(self.create_ms)
+            .word(self.sequence)
+            .bytes(self.key.as_bytes())
+            .bytes(self.order_ref.as_bytes())
+            .bytes(self.holder.as_bytes());
+        for line in self.lines.iter() {
+            mix = mix
+                .word((u64::from(line.level) << 8) | line.last as u64)
+                .signed(line.reserved)
+                .signed(line.allocated)
+                .signed(line.released)
+                .signed(line.expired)
+                .signed(line.fulfilled);
+        }
+        mix.digest()
+    }
+}
+
+struct Place {
+    /// Of the reservation that is here, or of the next one.
+    generation: u32,
+    reservation: Option<Reservation>,
+    /// What the digest holds for it; 0 for nothing.
+    hash: u128,
+    /// Listed as changed since the digest was brought up to date.
+    changed: bool,
+    /// Number of the key window in which it ended last.
+    ended_in: u32,
+}
+
+/// All reservations that are still known.
+#[derive(Default)]
+pub(crate) struct Slab {
+    places: Vec<Place>,
+    free: Vec<Slot>,
+    changed: Vec<Slot>,
+    len: usize,
+}
+
+impl Slab {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The slot and generation of the next reservation.
+    pub fn next(&self) -> (Slot, u32) {
+        match self.free.last() {
+            Some(slot) => (*slot, self.places[*slot as usize].generation),
+            None => (Slot::try_from(self.places.len()).expect("Invariant: fewer than 2^32 reservations"), 0),
+        }
+    }
+
+    /// The reservation of this id.
+    #[inline]
+    pub fn find(&self, id: ReservationId) -> Option<&Reservation> {
+        self.at(id.slot).filter(|reservation| reservation.id == id)
+    }
+
+    /// Whatever is in this slot.
+    #[inline]
+    pub fn at(&self, slot: Slot) -> Option<&Reservation> {
+        self.places.get(slot as usize)?.reservation.as_ref()
+    }
+
+    /// The same to change it.
+    #[inline]
+    pub fn at_mut(&mut self, slot: Slot) -> Option<&mut Reservation> {
+        let place = self.places.get_mut(slot as usize)?;
+        if !place.changed {
+            place.changed = true;
+            self.changed.push(slot);
+        }
+        place.reservation.as_mut()
+    }
+
+    /// The reservation of this id, one version on.
+    pub fn next_version(&mut self, id: ReservationId) -> Option<&mut Reservation> {
+        let reservation = self.at_mut(id.slot).filter(|reservation| reservation.id == id)?;
+        reservation.version += 1;
+        Some(reservation)
+    }
+
+    /// Puts a new reservation where `next` said.
+    pub fn insert(&mut self, reservation: Reservation) {
+        let slot = reservation.id.slot;
+        if self.free.last() == Some(&slot) {
+            self.free.pop();
+        } else if slot as usize == self.places.len() {
+            self.places.push(Place { generation: 0, reservation: None, hash: 0, changed: false, ended_in: 0 });
+        }
+        let place = &mut self.places[slot as usize];
+        place.generation = reservation.id.generation;
+        place.reservation = Some(reservation);
+        if !place.changed {
+            place.changed = true;
+            self.changed.push(slot);
+        }
+        self.len += 1;
+    }
+
+    /// Forgets one; its slot may be used again under the next generation.
+    pub fn remove(&mut self, slot: Slot) -> Option<Reservation> {
+        let place = self.places.get_mut(slot as usize)?;
+        let reservation = place.reservation.take()?;
+        place.generation += 1;
+        if !place.changed {
+            place.changed = true;
+            self.changed.push(slot);
+        }
+        self.free.push(slot);
+        self.len -= 1;
+        Some(reservation)
+    }
+
+    /// Number of the key window in which the reservation here ended last.
+    pub fn ended_in(&self, slot: Slot) -> u32 {
+        self.places.get(slot as usize).map_or(0, |place| place.ended_in)
+    }
+
+    /// Remembers the window in which it ended.
+    pub fn set_ended_in(&mut self, slot: Slot, window: u32) {
+        if let Some(place) = self.places.get_mut(slot as usize) {
+            place.ended_in = window;
+        }
+    }
+
+    /// All of them, by slot.
+    pub fn iter(&self) -> impl Iterator<Item = &Reservation> {
+        self.places.iter().filter_map(|place| place.reservation.as_ref())
+    }
+
+    /// Places that changed since the digest was brought up to date.
+    pub fn unhashed(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Calls `f(old, new)` with the hashes of each place that changed since the last time.
+    pub fn bring_up_to_date(&mut self, mut f: impl FnMut(u128, u128)) {
+        for slot in self.changed.drain(..) {
+            let place = &mut self.places[slot as usize];
+            place.changed = false;
+            let new = match &place.reservation {
+                Some(reservation) => reservation.hash(),
+                None => Mix::new(4).word(u64::from(slot)).word(u64::from(place.generation)).digest(),
+            };
+            f(place.hash, new);
+            place.hash = new;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_comes_back_and_nothing_else_does() {
+        let id = ReservationId { slot: 7, generation: 3, epoch: 12 };
+        let token = id.token(99);
+        assert_eq!(ReservationId::parse(&token, 99), Some(id));
+        assert_eq!(ReservationId::parse(&token, 98), None, "another ledger");
+        assert_eq!(ReservationId::parse(&token.to_uppercase(), 99), None);
+        for place in 0..token.len() {
+            let mut bytes = token.clone().into_bytes();
+            bytes[place] = if bytes[place] == b'0' { b'1' } else { b'0' };
+            let other = String::from_utf8(bytes).unwrap();
+            assert_ne!(ReservationId::parse(&other, 99), Some(id), "{other}");
+        }
+        for bad in ["", "nobody", "+0000000000000000000000000000000", "é"] {
+            assert_eq!(ReservationId::parse(bad, 99), None);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Outside systems and their ordered lines of messages: the epoch in force, the last number applied, the last outcomes.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use crate::mix::Mix;
+use crate::names::Handle;
+use crate::outcome::Effect;
+use crate::rejection::{Fact, Rejection};
+
+/// Outcomes kept of each source's epoch.
+pub const SOURCE_OUTCOMES_MAX: usize = 1_024;
+
+/// What became of a numbered message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Accepted(Effect),
+    Rejected(Rejection),
+}
+
+/// One numbered message that was applied.
+#[derive(Clone, Debug)]
+pub(crate) struct Applied {
+    pub number: u64,
+    pub fingerprint: u64,
+    /// Position in the journal.
+    pub sequence: u64,
+    pub kept: Kept,
+}
+
+impl Applied {
+    fn hash(&self, source: Handle) -> u128 {
+        let mix = Mix::new(7).word(u64::from(source)).word(self.number).word(self.fingerprint).word(self.sequence);
+        match &self.kept {
+            Kept::Accepted(effect) => effect.mix(mix.word(1)),
+            Kept::Rejected(rejection) => mix_rejection(mix.word(2), rejection),
+        }
+        .digest()
+    }
+}
+
+fn mix_rejection(mix: Mix, rejection: &Rejection) -> Mix {
+    rejection.facts.iter().fold(mix.word(rejection.reason as u64), |mix, fact| match fact {
+        Fact::Number(name, value) => mix.bytes(name.as_bytes()).signed(*value),
+        Fact::Text(name, text) => mix.bytes(name.as_bytes()).bytes(text.as_bytes()),
+    })
+}
+
+/// One source. Its high-water marks are never forgotten.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name.
+    pub name: Box<str>,
+    /// Epoch in force.
+    pub epoch: u64,
+    /// Number of the last message applied in it.
+    pub last: u64,
+    kept: VecDeque<Applied>,
+}
+
+impl Source {
+    /// The message of this number, if its outcome is still kept.
+    pub(crate) fn applied(&self, number: u64) -> Option<&Applied> {
+        let first = self.kept.front()?.number;
+        self.kept.get(usize::try_from(number.checked_sub(first)?).ok()?)
+    }
+
+    /// What the message of this number did, if it was accepted and is still kept.
+    pub(crate) fn effect(&self, number: u64) -> Option<&Effect> {
+        match &self.applied(number)?.kept {
+            Kept::Accepted(effect) => Some(effect),
+            Kept::Rejected(_) => None,
+        }
+    }
+
+    fn hash(&self, handle: Handle) -> u128 {
+        Mix::new(6).word(u64::from(handle)).bytes(self.name.as_bytes()).word(self.epoch).word(self.last).digest()
+    }
+}
+
+/// All sources of a ledger.
+#[derive(Default)]
+pub(crate) struct Sources {
+    sources: Vec<Source>,
+    handles: HashMap<Box<str>, Handle>,
+    digest: u128,
+}
+
+impl Sources {
+    pub fn find(&self, name: &str) -> Option<Handle> {
+        self.handles.get(name).copied()
+    }
+
+    pub fn get(&self, handle: Handle) -> Option<&Source> {
+        self.sources.get(handle as usize)
+    }
+
+    pub fn all(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// Puts an epoch in force; answers the epoch and number before.
+    pub fn register(&mut self, name: &str, epoch: u64) -> (u64, u64) {
+        let handle = self.find(name).unwrap_or_else(|| self.add(name));
+        let source = &mut self.sources[handle as usize];
+        let before = (source.epoch, source.last);
+        self.digest = self.digest.wrapping_sub(source.hash(handle));
+        for applied in source.kept.drain(..) {
+            self.digest = self.digest.wrapping_sub(applied.hash(handle));
+        }
+        (source.epoch, source.last) = (epoch, 0);
+        self.digest = self.digest.wrapping_add(source.hash(handle));
+        before
+    }
+
+    fn add(&mut self, name: &str) -> Handle {
+        let handle = Handle::try_from(self.sources.len()).expect("Invariant: fewer than 2^32 sources");
+        let source = Source { name: name.into(), epoch: 0, last: 0, kept: VecDeque::new() };
+        self.digest = self.digest.wrapping_add(source.hash(handle));
+        self.sources.push(source);
+        self.handles.insert(name.into(), handle);
+        handle
+    }
+
+    /// Records what became of the next message; false if there is no such source.
+    pub fn record(&mut self, handle: Handle, applied: Applied) -> bool {
+        let Some(source) = self.sources.get_mut(handle as usize) else {
+            return false;
+        };
+        self.digest = self.digest.wrapping_sub(source.hash(handle));
+        source.last = applied.number;
+        self.digest = self.digest.wrapping_add(source.hash(handle)).wrapping_add(applied.hash(handle));
+        source.kept.push_back(applied);
+        if source.kept.len() > SOURCE_OUTCOMES_MAX {
+            let forgotten = source.kept.pop_front().expect("Invariant: it has more than one");
+            self.digest = self.digest.wrapping_sub(forgotten.hash(handle));
+        }
+        true
+    }
+
+    /// Sum of the hashes of all sources and kept messages.
+    pub fn digest(&self) -> u128 {
+        self.digest
+    }
+}

@@ -1,0 +1,153 @@
+//! Unary calls: which part answers, under the lock where the ledger is needed, never with I/O.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::time::Instant;
+
+use invengine_ledger::Command;
+use invengine_wire::v1;
+use prost::Message;
+
+use super::core::Core;
+use super::{Call, Shared, Taken};
+use crate::methods::{self, CommandKind, Kind, Method};
+use crate::refusal::Refusal;
+use crate::translate::answer;
+use crate::translate::read::{View, read};
+use crate::translate::{with_command, with_submit};
+
+impl From<Refusal> for Taken {
+    fn from(refusal: Refusal) -> Self {
+        Taken { reply: Err(refusal), rests_on: 0 }
+    }
+}
+
+impl Shared {
+    /// Decides a call. A panic poisons the engine: nobody knows what it left behind.
+    pub(super) fn call(&self, call: &Call<'_>) -> Taken {
+        catch_unwind(AssertUnwindSafe(|| self.take(call))).unwrap_or_else(|_| {
+            self.poison("a command failed in a way that is a bug");
+            Refusal::internal("poisoned").into()
+        })
+    }
+
+    fn take(&self, call: &Call<'_>) -> Taken {
+        if self.poisoned.load(Acquire) {
+            return Refusal::outcome_unknown().into();
+        }
+        if !call.ledger.is_empty() && call.ledger != self.facts.ledger {
+            return Refusal::not_owner(call.ledger).into();
+        }
+        let Some(method) = methods::find(call.path) else {
+            return Refusal::unimplemented("this method").into();
+        };
+        if call.payload.len() > method.bytes_max {
+            return Refusal::too_large(method.bytes_max).into();
+        }
+        let moment = Instant::now();
+        if call.deadline.is_some_and(|deadline| deadline <= moment) {
+            return Refusal::deadline().into();
+        }
+        self.answer(&method, call, moment)
+    }
+
+    fn answer(&self, method: &Method, call: &Call<'_>, moment: Instant) -> Taken {
+        match method.kind {
+            Kind::Command(kind) => {
+                let run = |command: &Command<'_>| self.command(kind, command, moment);
+                with_command(kind, call.payload, call.key, self.facts.tag, run).unwrap_or_else(Taken::from)
+            }
+            Kind::Submit => self.submit(call.payload, moment),
+            Kind::Read(kind) => {
+                let core = self.core();
+                match read(kind, call.payload, &core.ledger, self.view(moment)) {
+                    Ok(found) => Taken { reply: Ok(found.bytes), rests_on: found.rests_on },
+                    Err(refusal) => refusal.into(),
+                }
+            }
+            Kind::Digest => self.digest(call.payload),
+            Kind::ServerInfo => self.server_info(call.payload, moment),
+            Kind::SubmitStream | Kind::ReadEvents => Refusal::unimplemented("a stream as a unary call").into(),
+            Kind::Later => Refusal::unimplemented("this method").into(),
+        }
+    }
+
+    fn view(&self, moment: Instant) -> View {
+        View { now_ms: self.clock.at(moment), durable_sequence: self.durable_sequence.load(Acquire) }
+    }
+
+    fn command(&self, kind: CommandKind, command: &Command<'_>, moment: Instant) -> Taken {
+        let mut core = self.core();
+        let idle = core.payload.is_empty();
+        let executed = match self.execute(&mut core, command, moment) {
+            Ok(executed) => executed,
+            Err(refusal) => return refusal.into(),
+        };
+        let reply = answer::reply(kind, &core.ledger, &executed);
+        self.wake_commit(idle, &core);
+        Taken { reply, rests_on: executed.rests_on }
+    }
+
+    fn submit(&self, payload: &[u8], moment: Instant) -> Taken {
+        let mut core = self.core();
+        let idle = core.payload.is_empty();
+        let mut outcomes = Vec::new();
+        let mut rests_on = 0;
+        let done = with_submit(payload, self.facts.tag, &mut |command| {
+            let executed = command.and_then(|command| self.execute(&mut core, command, moment));
+            outcomes.push(match executed {
+                Ok(executed) => {
+                    rests_on = rests_on.max(executed.rests_on);
+                    answer::outcome(&core.ledger, &executed)
+                }
+                Err(refusal) => v1::Outcome { rejection: Some(refusal.to_rejection()), ..v1::Outcome::default() },
+            });
+        });
+        self.wake_commit(idle, &core);
+        drop(core);
+        match done {
+            Ok(()) => {
+                let durable = rests_on.max(self.durable_sequence.load(Acquire));
+                Taken { reply: Ok(answer::submit_response(outcomes, durable)), rests_on }
+            }
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    fn execute(
+        &self,
+        core: &mut Core,
+        command: &Command<'_>,
+        moment: Instant,
+    ) -> Result<invengine_ledger::Executed, Refusal> {
+        if let Some(refusal) = core.closed_to_commands() {
+            return Err(refusal);
+        }
+        if self.in_flight.load(Acquire) >= self.in_flight_max {
+            return Err(Refusal::overloaded());
+        }
+        let waiting = core.taken.len();
+        let executed = core.execute(command, self.clock.at(moment), moment)?;
+        self.in_flight.fetch_add((core.taken.len() - waiting) as u32, AcqRel);
+        Ok(executed)
+    }
+
+    /// Wakes the commit thread if the frame has just got its first record; it looks by itself after each commit.
+    fn wake_commit(&self, was_empty: bool, core: &Core) {
+        if was_empty && !core.payload.is_empty() {
+            self.work.notify_one();
+        }
+    }
+
+    fn digest(&self, payload: &[u8]) -> Taken {
+        if v1::GetDigestRequest::decode(payload).is_err() {
+            return Refusal::malformed().into();
+        }
+        let mut core = self.core();
+        let sequence = core.ledger.sequence();
+        let digest = core.ledger.digest().to_string();
+        // The answer leaves only once the position that it speaks of is durable.
+        let reply = v1::GetDigestResponse { digest, sequence: sequence as i64 };
+        Taken { reply: Ok(reply.encode_to_vec()), rests_on: sequence }
+    }
+}

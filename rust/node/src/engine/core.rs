@@ -1,0 +1,89 @@
+//! What the engine's one lock protects: the ledger and the frame that is being filled. Nothing here does I/O.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use invengine_ledger::command::{Body, Catalogue, Upsert};
+use invengine_ledger::{Answer, Command, Context, Executed, Ledger, Payload, Reason};
+
+use super::counters::CommandCounts;
+use crate::refusal::Refusal;
+
+/// The state behind the lock.
+pub(super) struct Core {
+    pub ledger: Ledger,
+    pub payload: Payload,
+    /// When each command of the open frame was taken.
+    pub taken: Vec<Instant>,
+    /// Longest payload of one frame; that much room is always there, unless `full`.
+    pub frame_bytes_max: usize,
+    /// There is no space for the journal.
+    pub full: bool,
+    /// New commands are refused.
+    pub draining: bool,
+    /// The commit thread ends once the open frame is durable.
+    pub closing: bool,
+    pub auto_create: bool,
+    pub counts: BTreeMap<&'static str, CommandCounts>,
+}
+
+impl Core {
+    /// Why no command can be taken now, if so.
+    pub fn closed_to_commands(&self) -> Option<Refusal> {
+        if self.draining {
+            return Some(Refusal::draining());
+        }
+        self.full.then(Refusal::journal_full)
+    }
+
+    /// Executes one command into the open frame.
+    pub fn execute(&mut self, command: &Command<'_>, now_ms: i64, moment: Instant) -> Result<Executed, Refusal> {
+        if self.auto_create {
+            self.create_missing(command, now_ms);
+        }
+        let executed = self.ledger.execute(command, now_ms, &mut self.payload, self.frame_bytes_max);
+        let counts = self.counts.entry(command.body.name()).or_default();
+        match &executed.answer {
+            Answer::Accepted { replayed: true, .. } => counts.replayed += 1,
+            Answer::Accepted { .. } => counts.accepted += 1,
+            Answer::Rejected(rejection) => {
+                *counts.rejected.entry(rejection.reason.name()).or_default() += 1;
+                if rejection.reason == Reason::TooLarge && !self.payload.is_empty() {
+                    // It is the frame that is full, and the next one begins in a moment.
+                    return Err(Refusal::overloaded());
+                }
+            }
+        }
+        if executed.rests_on > 0 {
+            self.taken.push(moment);
+        }
+        Ok(executed)
+    }
+
+    /// Creates what a command mentions and nobody knows, as the engine's own doing.
+    fn create_missing(&mut self, command: &Command<'_>, now_ms: i64) {
+        let mut wanted: Vec<(Catalogue, &str)> = vec![(Catalogue::Channels, command.context.channel)];
+        match &command.body {
+            Body::Reserve { lines, .. } | Body::Amend { lines, .. } => {
+                wanted.extend(lines.iter().flat_map(|line| mention(line.sku, line.location)));
+            }
+            Body::Stock { lines, .. } => {
+                wanted.extend(lines.iter().flat_map(|line| mention(line.sku, line.location)));
+            }
+            Body::Transfer { to_location, .. } => wanted.push((Catalogue::Locations, to_location)),
+            _ => {}
+        }
+        for (catalogue, name) in wanted {
+            if name.is_empty() || self.ledger.catalogue(catalogue).find(name).is_some() {
+                continue;
+            }
+            let entries = vec![Upsert { name, display_name: "", gs1: "" }];
+            let create = Command { context: Context::default(), body: Body::Upsert { catalogue, entries } };
+            self.ledger.execute(&create, now_ms, &mut self.payload, self.frame_bytes_max);
+        }
+    }
+}
+
+fn mention<'a>(sku: &'a str, location: &'a str) -> [(Catalogue, &'a str); 2] {
+    [(Catalogue::Items, sku), (Catalogue::Locations, location)]
+}

@@ -1,0 +1,107 @@
+//! Durable events from the journal, for readers of the stream. Readers keep their place, so going on costs only what is new.
+
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::Acquire;
+
+use invengine_ledger::RecordReader;
+use invengine_wire::v1;
+use prost::Message;
+
+use super::{Shared, lock};
+use crate::journal::{Frame, JournalError, JournalReader};
+use crate::refusal::Refusal;
+use crate::translate::events::events;
+
+/// Readers kept for whoever goes on where they stopped.
+const READERS_MAX: usize = 32;
+/// Most events of one answer.
+const EVENTS_MAX: usize = 1_000;
+
+/// Readers of the journal, each with the sequence it goes on from.
+#[derive(Default)]
+pub(super) struct Readers(Mutex<Vec<(u64, Box<dyn JournalReader>)>>);
+
+impl Readers {
+    fn take(&self, from_sequence: u64) -> Option<Box<dyn JournalReader>> {
+        let mut readers = lock(&self.0);
+        let place = readers.iter().position(|reader| reader.0 == from_sequence)?;
+        Some(readers.swap_remove(place).1)
+    }
+
+    fn give_back(&self, next_sequence: u64, reader: Box<dyn JournalReader>) {
+        let mut readers = lock(&self.0);
+        if readers.len() >= READERS_MAX {
+            readers.remove(0);
+        }
+        readers.push((next_sequence, reader));
+    }
+}
+
+impl Shared {
+    pub(super) fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
+        if self.poisoned.load(Acquire) {
+            return Err(Refusal::outcome_unknown());
+        }
+        let from_sequence = from_sequence.max(1);
+        let durable_sequence = self.durable_sequence.load(Acquire);
+        let mut found = Vec::new();
+        if from_sequence <= durable_sequence {
+            let mut reader = match self.readers.take(from_sequence) {
+                Some(reader) => reader,
+                None => self.journal().reader().map_err(|error| unreadable(&error))?,
+            };
+            let limit = if limit == 0 { EVENTS_MAX } else { limit.min(EVENTS_MAX) };
+            self.collect(reader.as_mut(), from_sequence, limit, &mut found)?;
+            let next = found.last().map_or(from_sequence, |event: &v1::Event| event.sequence as u64 + 1);
+            self.readers.give_back(next, reader);
+        }
+        let answer = v1::ReadEventsResponse { events: found, durable_sequence: durable_sequence as i64 };
+        Ok(answer.encode_to_vec())
+    }
+
+    fn collect(
+        &self,
+        reader: &mut dyn JournalReader,
+        from: u64,
+        limit: usize,
+        found: &mut Vec<v1::Event>,
+    ) -> Result<(), Refusal> {
+        let mut bad = None;
+        let read = reader.read_from(from, &mut |frame| match self.events_of(&frame, from, limit, found) {
+            Ok(()) => found.len() < limit,
+            Err(refusal) => {
+                bad = Some(refusal);
+                false
+            }
+        });
+        read.map_err(|error| unreadable(&error))?;
+        bad.map_or(Ok(()), Err)
+    }
+
+    fn events_of(&self, frame: &Frame<'_>, from: u64, limit: usize, found: &mut Vec<v1::Event>) -> Result<(), Refusal> {
+        if frame.is_claim() {
+            return Ok(());
+        }
+        let malformed = |_| unreadable(&JournalError::Poisoned);
+        let mut records = RecordReader::new(frame.payload, frame.time_ms).map_err(malformed)?;
+        let mut next = frame.first_sequence;
+        let core = self.core();
+        while found.len() < limit {
+            let Some(record) = records.next().map_err(malformed)? else { break };
+            let first = next;
+            next += record.events.len() as u64;
+            if next > from {
+                let of_record = events(&core.ledger, &record, first, frame.writer_epoch);
+                found.extend(of_record.into_iter().filter(|event| event.sequence as u64 >= from));
+            }
+        }
+        found.truncate(limit);
+        Ok(())
+    }
+}
+
+fn unreadable(error: &JournalError) -> Refusal {
+    let incident = format!("{:08x}", std::process::id());
+    eprintln!("invengine: incident {incident}: cannot read the journal: {error}");
+    Refusal::internal(&incident)
+}

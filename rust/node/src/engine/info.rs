@@ -1,0 +1,56 @@
+//! What the server is and what it promises.
+
+use std::sync::atomic::Ordering::Acquire;
+use std::time::{Duration, Instant};
+
+use invengine_ledger::command::LINES_MAX;
+use invengine_wire::v1;
+use prost::Message;
+
+use super::{Shared, Taken};
+use crate::methods::{COMMAND_BYTES_MAX, SUBMIT_BYTES_MAX, SUBMIT_COMMANDS_MAX};
+use crate::refusal::Refusal;
+
+impl Shared {
+    pub(super) fn server_info(&self, payload: &[u8], moment: Instant) -> Taken {
+        if v1::GetServerInfoRequest::decode(payload).is_err() {
+            return Refusal::malformed().into();
+        }
+        let now_ms = self.clock.at(moment);
+        let core = self.core();
+        let (sequence, window_ms) = (core.ledger.sequence(), core.ledger.effective_window_ms(now_ms));
+        drop(core);
+        let facts = &self.facts;
+        let reply = v1::GetServerInfoResponse {
+            version: env!("CARGO_PKG_VERSION").into(),
+            ledger: facts.ledger.clone(),
+            writer_epoch: facts.writer_epoch as i64,
+            journal: facts.journal.into(),
+            loss_window: facts.loss_window.clone(),
+            sequence: sequence as i64,
+            durable_sequence: self.durable_sequence.load(Acquire) as i64,
+            engine_time: Some(timestamp(now_ms)),
+            time_scale: self.clock.scale(),
+            effective_dedupe_window: Some(duration(Duration::from_millis(window_ms.max(0) as u64))),
+            command_bytes_max: COMMAND_BYTES_MAX as i64,
+            submit_bytes_max: SUBMIT_BYTES_MAX as i64,
+            submit_commands_max: SUBMIT_COMMANDS_MAX as i32,
+            lines_max: LINES_MAX as i32,
+            recovery_time: Some(duration(facts.recovery)),
+            recovered_events: facts.recovered_events as i64,
+            door: "embedded".into(),
+        };
+        Taken { reply: Ok(reply.encode_to_vec()), rests_on: 0 }
+    }
+}
+
+fn timestamp(ms: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: ms.div_euclid(1_000), nanos: (ms.rem_euclid(1_000) * 1_000_000) as i32 }
+}
+
+fn duration(time: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        nanos: time.subsec_nanos() as i32,
+    }
+}

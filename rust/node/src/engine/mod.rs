@@ -1,0 +1,359 @@
+//! The engine: one ledger with its journal, decided one command after the other, made durable a frame at a time.
+//!
+//! All decisions are made under one lock whose holder never does I/O; the commit thread takes what gathered and makes it
+//! durable. A caller gets the decided answer at once, together with the sequence that it rests on, and lets it out only when
+//! that is durable.
+
+mod calls;
+mod clock;
+mod commit;
+mod core;
+mod counters;
+mod events;
+mod info;
+mod settings;
+
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use invengine_ledger::{Ledger, LedgerOptions, Payload};
+
+use self::clock::Clock;
+use self::core::Core;
+use self::counters::{CommitCounts, Stats};
+use self::events::Readers;
+pub use self::settings::{EngineSettings, IN_FLIGHT_MAX, JournalKind};
+use crate::journal::{FileJournal, FileOptions, Frame, Journal, JournalError, MemoryJournal};
+use crate::refusal::Refusal;
+
+/// Longest payload of one frame, unless the journal's files are smaller.
+const FRAME_BYTES_MAX: u64 = 4 << 20;
+
+/// One unary call.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Path, such as `/invengine.v1.ReservationService/Reserve`.
+    pub path: &'a str,
+    /// The request message.
+    pub payload: &'a [u8],
+    /// Key of the metadata, used where the message has none; may be empty.
+    pub key: &'a str,
+    /// Ledger of the metadata; empty means this one.
+    pub ledger: &'a str,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+}
+
+/// A call that was decided. Its answer may leave once everything up to `rests_on` is durable (0: at once).
+#[derive(Debug)]
+pub struct Taken {
+    /// The answer message, or the refusal.
+    pub reply: Result<Vec<u8>, Refusal>,
+    /// What it rests on.
+    pub rests_on: u64,
+}
+
+/// How far the journal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Durable {
+    /// Every event up to here is durable.
+    pub sequence: u64,
+    /// The journal failed: nothing beyond `sequence` will be told.
+    pub poisoned: bool,
+}
+
+/// Why an engine cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A setting is wrong.
+    #[error("{0}")]
+    Setting(String),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The commit thread could not be started.
+    #[error("cannot start a thread: {0}; raise the limit of threads")]
+    Thread(#[from] std::io::Error),
+}
+
+type Hook = Arc<dyn Fn() + Send + Sync>;
+
+/// What the callers, the commit thread and the readers share.
+struct Shared {
+    core: Mutex<Core>,
+    work: Condvar,
+    journal: Mutex<Box<dyn Journal>>,
+    durable_sequence: AtomicU64,
+    in_flight: AtomicU32,
+    in_flight_max: u32,
+    poisoned: AtomicBool,
+    /// Blocking callers wait here for a commit.
+    waiting: Mutex<bool>,
+    committed: Condvar,
+    hooks: Mutex<Vec<Hook>>,
+    commits: Mutex<CommitCounts>,
+    readers: Readers,
+    clock: Clock,
+    frame_bytes_max: u64,
+    facts: Facts,
+}
+
+/// What does not change after the start.
+struct Facts {
+    ledger: String,
+    tag: u64,
+    journal: &'static str,
+    loss_window: String,
+    writer_epoch: u64,
+    recovery: Duration,
+    recovered_events: u64,
+}
+
+/// One ledger with its journal. Every method may be called from any thread.
+pub struct Engine {
+    shared: Arc<Shared>,
+    commit: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// Opens an engine: recovers its journal and claims the next writer epoch.
+    ///
+    /// # Errors
+    /// A setting is wrong, the directory belongs to another process, the journal is damaged.
+    pub fn open(settings: &EngineSettings) -> Result<Self, OpenError> {
+        let started = Instant::now();
+        let mut ledger = Ledger::new(ledger_options(settings));
+        let journal = open_journal(settings, &mut ledger)?;
+        Self::start(settings, ledger, journal, started)
+    }
+
+    fn start(
+        settings: &EngineSettings,
+        mut ledger: Ledger,
+        mut journal: Box<dyn Journal>,
+        started: Instant,
+    ) -> Result<Self, OpenError> {
+        let writer_epoch = journal.writer_epoch();
+        if u32::try_from(writer_epoch).is_err() {
+            return Err(OpenError::Setting("the ledger was started more than 2^32 times".into()));
+        }
+        ledger.set_epoch(writer_epoch);
+        let frame_bytes_max = FRAME_BYTES_MAX.min(journal.payload_bytes_max());
+        let full = match journal.ensure_room(frame_bytes_max) {
+            Ok(()) => false,
+            Err(JournalError::Full { .. }) => true,
+            Err(error) => return Err(error.into()),
+        };
+        let wall_ms = settings.wall_time_ms.unwrap_or_else(clock::wall_ms);
+        let facts = Facts {
+            ledger: settings.ledger.clone(),
+            tag: ledger.tag(),
+            journal: journal.kind(),
+            loss_window: journal.loss_window(),
+            writer_epoch,
+            recovery: started.elapsed(),
+            recovered_events: ledger.sequence(),
+        };
+        let shared = Arc::new(Shared {
+            work: Condvar::new(),
+            durable_sequence: AtomicU64::new(ledger.sequence()),
+            in_flight: AtomicU32::new(0),
+            in_flight_max: settings.in_flight_max(),
+            poisoned: AtomicBool::new(false),
+            waiting: Mutex::new(false),
+            committed: Condvar::new(),
+            hooks: Mutex::new(Vec::new()),
+            commits: Mutex::default(),
+            readers: Readers::default(),
+            clock: Clock::start(ledger.time_ms(), wall_ms, settings.time_scale),
+            frame_bytes_max,
+            facts,
+            core: Mutex::new(Core {
+                ledger,
+                payload: Payload::default(),
+                taken: Vec::new(),
+                frame_bytes_max: usize::try_from(frame_bytes_max).unwrap_or(usize::MAX),
+                full,
+                draining: false,
+                closing: false,
+                auto_create: settings.auto_create,
+                counts: std::collections::BTreeMap::new(),
+            }),
+            journal: Mutex::new(journal),
+        });
+        let commit = commit::start(Arc::clone(&shared))?;
+        Ok(Engine { shared, commit: Mutex::new(Some(commit)) })
+    }
+
+    /// Decides a call now. Never waits for the disk.
+    pub fn call(&self, call: &Call<'_>) -> Taken {
+        self.shared.call(call)
+    }
+
+    /// How far the journal is. Reads two atomics.
+    #[inline]
+    pub fn durable(&self) -> Durable {
+        let poisoned = self.shared.poisoned.load(Acquire);
+        Durable { sequence: self.shared.durable_sequence.load(Acquire), poisoned }
+    }
+
+    /// Calls `hook` after every commit and when the engine is poisoned, from the commit thread: it must be quick.
+    pub fn on_commit(&self, hook: Arc<dyn Fn() + Send + Sync>) {
+        lock(&self.shared.hooks).push(hook);
+    }
+
+    /// Waits until everything up to `sequence` is durable, or the engine is poisoned, or the moment has come.
+    pub fn wait(&self, sequence: u64, until: Instant) -> Durable {
+        let mut ended = lock(&self.shared.waiting);
+        loop {
+            let durable = self.durable();
+            let left = until.saturating_duration_since(Instant::now());
+            if durable.sequence >= sequence || durable.poisoned || *ended || left.is_zero() {
+                return durable;
+            }
+            ended = self.shared.committed.wait_timeout(ended, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Durable events from a position on as a `ReadEventsResponse`; an empty one if there is none yet. Reads the disk: not for
+    /// an async thread.
+    ///
+    /// # Errors
+    /// The engine is poisoned or the journal cannot be read.
+    pub fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
+        self.shared.read_events(from_sequence, limit)
+    }
+
+    /// Counters and gauges, as a JSON object.
+    pub fn stats(&self) -> String {
+        let shared = &*self.shared;
+        let core = shared.core();
+        let commits = lock(&shared.commits);
+        let now_ms = shared.clock.at(Instant::now());
+        let durable = self.durable();
+        serde_json::to_string(&Stats {
+            commands: &core.counts,
+            sequence: core.ledger.sequence(),
+            durable_sequence: durable.sequence,
+            writer_epoch: shared.facts.writer_epoch,
+            in_flight: shared.in_flight.load(Acquire),
+            open_reservations: core.ledger.open_reservations(),
+            keys: core.ledger.key_count(),
+            key_bytes: core.ledger.key_bytes(),
+            levels: core.ledger.level_count(),
+            expired: core.ledger.expired_reservations(),
+            engine_time_ms: now_ms,
+            effective_window_ms: core.ledger.effective_window_ms(now_ms),
+            poisoned: durable.poisoned,
+            draining: core.draining,
+            journal_full: core.full,
+            recovery_ms: shared.facts.recovery.as_secs_f64() * 1_000.0,
+            recovered_events: shared.facts.recovered_events,
+            commits: &commits,
+        })
+        .unwrap_or_default()
+    }
+
+    /// Refuses new commands (DRAINING) and returns once everything that was taken is durable, or the engine is poisoned.
+    pub fn drain(&self) {
+        let sequence = {
+            let mut core = self.shared.core();
+            core.draining = true;
+            core.ledger.sequence()
+        };
+        self.shared.work.notify_one();
+        let mut durable = self.durable();
+        while durable.sequence < sequence && !durable.poisoned && !*lock(&self.shared.waiting) {
+            durable = self.wait(sequence, Instant::now() + Duration::from_secs(1));
+        }
+    }
+
+    /// Drains, ends the commit thread and gives the journal back. Closing again does nothing.
+    pub fn close(&self) {
+        self.drain();
+        self.shared.core().closing = true;
+        self.shared.work.notify_one();
+        if let Some(commit) = lock(&self.commit).take() {
+            // A panic of that thread has poisoned the engine already.
+            let _ = commit.join();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn core(&self) -> MutexGuard<'_, Core> {
+        lock(&self.core)
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Box<dyn Journal>> {
+        lock(&self.journal)
+    }
+
+    /// Nothing more is told: what was not durable is unknown until a restart has read the journal.
+    fn poison(&self, why: &str) {
+        if !self.poisoned.swap(true, Release) {
+            eprintln!("invengine: the engine is poisoned: {why}");
+        }
+        self.work.notify_one();
+        self.tell_committed();
+    }
+
+    fn tell_committed(&self) {
+        drop(lock(&self.waiting));
+        self.committed.notify_all();
+        for hook in lock(&self.hooks).iter() {
+            hook();
+        }
+    }
+
+    /// The commit thread has ended: nobody needs to wait any longer.
+    fn ended(&self) {
+        *lock(&self.waiting) = true;
+        self.tell_committed();
+    }
+}
+
+/// Locks whatever happened to an earlier holder: a panic has poisoned the engine as a whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn ledger_options(settings: &EngineSettings) -> LedgerOptions {
+    let mut options = LedgerOptions::new(settings.ledger.clone());
+    // Keys guard against repeats, which come in the time of people and machines, however fast engine time runs.
+    options.dedupe_window_ms = (options.dedupe_window_ms as f64 * settings.time_scale.max(1.0)) as i64;
+    options
+}
+
+fn open_journal(settings: &EngineSettings, ledger: &mut Ledger) -> Result<Box<dyn Journal>, OpenError> {
+    if settings.journal == JournalKind::Memory {
+        return Ok(Box::new(MemoryJournal::new(settings.ledger.clone())));
+    }
+    let mut options = FileOptions::new(&settings.directory, &settings.ledger);
+    if settings.journal_file_bytes != 0 {
+        options.journal_file_bytes = settings.journal_file_bytes;
+    }
+    Ok(Box::new(FileJournal::open(&options, &mut |frame| fold(ledger, &frame))?))
+}
+
+/// Folds one frame of a journal, claims included, and checks that its sequences are those of its events.
+pub(crate) fn fold(ledger: &mut Ledger, frame: &Frame<'_>) -> Result<(), String> {
+    if frame.is_claim() {
+        return Ok(());
+    }
+    ledger.fold(frame.payload, frame.time_ms, frame.writer_epoch).map_err(|malformed| malformed.to_string())?;
+    if ledger.sequence() == frame.last_sequence {
+        return Ok(());
+    }
+    Err("the frame's last sequence is not that of its last event".into())
+}

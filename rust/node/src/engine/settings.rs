@@ -1,0 +1,102 @@
+//! What an engine is opened with, as the JSON that every caller sends.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// Where the journal lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JournalKind {
+    /// Files of one directory.
+    File,
+    /// Lost when the process ends.
+    Memory,
+}
+
+/// Settings of one engine. Every field has a default.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineSettings {
+    /// Where the journal lives.
+    pub journal: JournalKind,
+    /// Directory of the file journal.
+    pub directory: PathBuf,
+    /// Name of the ledger.
+    pub ledger: String,
+    /// How much faster than the clock engine time runs.
+    pub time_scale: f64,
+    /// Create items, locations and channels by mention; for development.
+    pub auto_create: bool,
+    /// Length of one journal file; 0 is the journal's own.
+    pub journal_file_bytes: u64,
+    /// Commands that may wait for the disk at once; 0 is the engine's own.
+    pub in_flight_max: u32,
+    /// The wall clock at the start, ms since 1970, instead of the machine's; for simulations.
+    pub wall_time_ms: Option<i64>,
+}
+
+/// Commands that may wait for the disk unless the settings say otherwise.
+pub const IN_FLIGHT_MAX: u32 = 32_768;
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        EngineSettings {
+            journal: JournalKind::File,
+            directory: PathBuf::from("invengine-data"),
+            ledger: "main".into(),
+            time_scale: 1.0,
+            auto_create: false,
+            journal_file_bytes: 0,
+            in_flight_max: 0,
+            wall_time_ms: None,
+        }
+    }
+}
+
+impl EngineSettings {
+    /// Reads the JSON form.
+    ///
+    /// # Errors
+    /// One line that says which setting is wrong and why.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        let settings: Self = serde_json::from_str(text).map_err(|error| format!("engine settings: {error}"))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !(self.time_scale > 0.0 && self.time_scale <= 1_000_000.0) {
+            return Err(format!("time_scale must be above 0 and at most 1,000,000, not {}", self.time_scale));
+        }
+        if !(1..=128).contains(&self.ledger.len()) || self.ledger.chars().any(char::is_control) {
+            return Err("ledger must be a name of 1 to 128 printable bytes".into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn in_flight_max(&self) -> u32 {
+        if self.in_flight_max == 0 { IN_FLIGHT_MAX } else { self.in_flight_max }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_settings_are_named() {
+        assert_eq!(EngineSettings::from_json("{}").unwrap(), EngineSettings::default());
+        for (text, part) in [
+            ("{\"time_scale\": 0}", "time_scale"),
+            ("{\"time_scale\": 1e9}", "time_scale"),
+            ("{\"ledger\": \"\"}", "ledger"),
+            ("{\"jurnal\": \"file\"}", "jurnal"),
+            ("{\"journal\": \"tape\"}", "tape"),
+            ("nothing", "engine settings"),
+        ] {
+            let error = EngineSettings::from_json(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

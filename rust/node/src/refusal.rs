@@ -1,0 +1,255 @@
+//! A no as a caller sees it: one gRPC code, one stable reason, facts, and one sentence that says what to do.
+//!
+//! The only place where reasons get their code and their sentence. `docs/errors.md` lists them; a test compares both.
+
+use std::collections::BTreeMap;
+
+use invengine_ledger::{Fact, Reason, Rejection};
+use invengine_wire::{rpc, v1};
+use prost::Message;
+
+/// Canonical gRPC status codes that invengine answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+#[allow(missing_docs, reason = "the names are gRPC's own")]
+pub enum Code {
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    AlreadyExists = 6,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    FailedPrecondition = 9,
+    Aborted = 10,
+    OutOfRange = 11,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    DataLoss = 15,
+    Unauthenticated = 16,
+}
+
+/// How long a caller should wait before it repeats what was refused for the moment.
+const RETRY_MS: u64 = 100;
+/// Clients take 8 KiB of metadata at most, and the details travel in base64.
+const VIOLATIONS_MAX: usize = 10;
+const DOMAIN: &str = "invengine";
+
+/// A refusal, whoever gave it. It changed nothing, unless its reason is `OUTCOME_UNKNOWN` or `INTERNAL`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its gRPC code.
+    pub code: Code,
+    /// Its stable reason.
+    pub reason: &'static str,
+    /// One sentence for people.
+    pub message: String,
+    /// Facts by name.
+    pub metadata: BTreeMap<&'static str, String>,
+    /// Bad fields with their rule.
+    pub violations: Vec<(String, String)>,
+    /// When to try again, ms.
+    pub retry_ms: Option<u64>,
+}
+
+impl Refusal {
+    fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
+        let (metadata, violations) = (BTreeMap::new(), Vec::new());
+        Refusal { code, reason, message: message.into(), metadata, violations, retry_ms: None }
+    }
+
+    fn fact(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.metadata.insert(name, value.to_string());
+        self
+    }
+
+    fn retry(mut self) -> Self {
+        self.retry_ms = Some(RETRY_MS);
+        self
+    }
+
+    /// Bad fields, each with the rule it breaks.
+    pub fn invalid(violations: Vec<(String, String)>) -> Self {
+        let first = violations.first().map_or_else(String::new, |(field, rule)| format!("{field}: {rule}"));
+        let more = match violations.len() {
+            0 | 1 => String::new(),
+            count => format!(" (and {} more)", count - 1),
+        };
+        let mut refusal = Refusal::new(Code::InvalidArgument, "INVALID_FIELD", format!("{first}{more}"));
+        refusal.violations = violations;
+        refusal
+    }
+
+    /// A message that is not one of its type.
+    pub fn malformed() -> Self {
+        Self::invalid(vec![("message".into(), "the bytes are not a message of this type".into())])
+    }
+
+    /// What a later version does.
+    pub fn unimplemented(what: &str) -> Self {
+        Refusal::new(Code::Unimplemented, "UNIMPLEMENTED", format!("{what} is not there in this version"))
+    }
+
+    /// A message over its limit, in bytes.
+    pub fn too_large(limit: usize) -> Self {
+        let message = format!("the message is over the limit of {limit} bytes; send fewer lines or commands at once");
+        Refusal::new(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message).fact("limit", limit)
+    }
+
+    /// The deadline passed before the command was taken.
+    pub fn deadline() -> Self {
+        let message = "the deadline passed before the command was taken; repeat it with the same key and more time";
+        Refusal::new(Code::DeadlineExceeded, "DEADLINE", message)
+    }
+
+    /// Too many commands wait.
+    pub fn overloaded() -> Self {
+        let message = "too many commands wait; wait, then repeat with the same key";
+        Refusal::new(Code::ResourceExhausted, "OVERLOADED", message).retry()
+    }
+
+    /// The server is stopping.
+    pub fn draining() -> Self {
+        let message = "the server is stopping and did not take this; repeat with the same key after its restart";
+        Refusal::new(Code::Unavailable, "DRAINING", message).retry()
+    }
+
+    /// Another ledger than the one served here.
+    pub fn not_owner(ledger: &str) -> Self {
+        let message = "this server has another ledger; ask the server of that ledger";
+        Refusal::new(Code::Unavailable, "NOT_OWNER", message).fact("ledger", ledger).retry()
+    }
+
+    /// There is no space for the journal.
+    pub fn journal_full() -> Self {
+        let message = "the journal has no space; nothing was done, reads go on, make room and repeat with the same key";
+        Refusal::new(Code::ResourceExhausted, "JOURNAL_FULL", message).retry()
+    }
+
+    /// The journal failed while the command was under way, or before.
+    pub fn outcome_unknown() -> Self {
+        let message = "the journal failed and the command may have happened; repeat it with the same key after a restart";
+        Refusal::new(Code::Unavailable, "OUTCOME_UNKNOWN", message)
+    }
+
+    /// A bug; the cause stands in the log under the incident.
+    pub fn internal(incident: &str) -> Self {
+        let message = "an internal error; give the incident to whoever runs the server";
+        Refusal::new(Code::Internal, "INTERNAL", message).fact("incident", incident)
+    }
+
+    /// A name that a read asked for and nobody knows.
+    pub fn unknown(reason: Reason, name: &'static str, value: &str) -> Self {
+        Self::from(&Rejection::new(reason).text(name, value))
+    }
+
+    /// The refusal as bytes of a `google.rpc.Status`.
+    pub fn status(&self) -> Vec<u8> {
+        let metadata = self.metadata.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let info = rpc::ErrorInfo { reason: self.reason.into(), domain: DOMAIN.into(), metadata };
+        let mut details = vec![any("google.rpc.ErrorInfo", &info)];
+        if !self.violations.is_empty() {
+            let violation = |(field, rule): &(String, String)| rpc::FieldViolation {
+                field: field.clone(),
+                description: rule.clone(),
+            };
+            let field_violations = self.violations.iter().take(VIOLATIONS_MAX).map(violation).collect();
+            details.push(any("google.rpc.BadRequest", &rpc::BadRequest { field_violations }));
+        }
+        if let Some(ms) = self.retry_ms {
+            let delay = prost_types::Duration { seconds: (ms / 1000) as i64, nanos: (ms % 1000 * 1_000_000) as i32 };
+            details.push(any("google.rpc.RetryInfo", &rpc::RetryInfo { retry_delay: Some(delay) }));
+        }
+        rpc::Status { code: self.code as i32, message: self.message.clone(), details }.encode_to_vec()
+    }
+
+    /// The refusal of one command of a batch.
+    pub fn to_rejection(&self) -> v1::Rejection {
+        v1::Rejection {
+            code: self.code as i32,
+            reason: self.reason.into(),
+            message: self.message.clone(),
+            metadata: self.metadata.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            field_violations: self
+                .violations
+                .iter()
+                .map(|(field, description)| v1::FieldViolation {
+                    field: field.clone(),
+                    description: description.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+fn any(name: &str, message: &impl Message) -> prost_types::Any {
+    prost_types::Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
+}
+
+impl From<&Rejection> for Refusal {
+    fn from(rejection: &Rejection) -> Self {
+        if rejection.reason == Reason::InvalidField {
+            let text = |wanted: &str| {
+                rejection.facts.iter().find_map(|fact| match fact {
+                    Fact::Text(name, text) if *name == wanted => Some(text.to_string()),
+                    _ => None,
+                })
+            };
+            let field = text("field").unwrap_or_default();
+            return Self::invalid(vec![(field, text("description").unwrap_or_default())]);
+        }
+        let (code, message) = of_reason(rejection.reason);
+        let mut refusal = Refusal::new(code, rejection.reason.name(), message);
+        for fact in &rejection.facts {
+            match fact {
+                Fact::Number(name, value) => refusal.metadata.insert(name, value.to_string()),
+                Fact::Text(name, text) => refusal.metadata.insert(name, text.to_string()),
+            };
+        }
+        refusal
+    }
+}
+
+fn of_reason(reason: Reason) -> (Code, &'static str) {
+    use Code::{Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted};
+    match reason {
+        Reason::InvalidField => (InvalidArgument, "a field is out of its limits; mend the command"),
+        Reason::IdempotencyKeyReused => {
+            (FailedPrecondition, "the key already names a command with another body; never repeat this one")
+        }
+        Reason::DedupeWindowExpired => {
+            (FailedPrecondition, "the command is older than keys are remembered; look at the hold, then use a new key")
+        }
+        Reason::KeyCancelled => (FailedPrecondition, "the key was released before it reserved; it was given up"),
+        Reason::InsufficientStock => {
+            (FailedPrecondition, "fewer units are there than asked for; offer what is there, ask again with a new key")
+        }
+        Reason::UnknownSku => (NotFound, "no such item; create it first"),
+        Reason::UnknownLocation => (NotFound, "no such location; create it first"),
+        Reason::UnknownChannel => (NotFound, "no such channel; create it first"),
+        Reason::UnknownSource => (NotFound, "no such source; register it first"),
+        Reason::ReservationNotFound => {
+            (NotFound, "no such reservation, or it ended before what is remembered; the journal still has it")
+        }
+        Reason::ReservationExpired => {
+            (FailedPrecondition, "the time of the hold is over; allocate takes the units again if they are there")
+        }
+        Reason::AlreadyReleased => (FailedPrecondition, "nothing is left, the last of it was released"),
+        Reason::AlreadyAllocated => (FailedPrecondition, "the units are bound to an order already; look at the hold"),
+        Reason::AlreadyFulfilled => (FailedPrecondition, "nothing is left, the last of it was fulfilled"),
+        Reason::ExceedsOutstanding => (FailedPrecondition, "more than the line still holds; ask for what is left"),
+        Reason::QuantityStale => (Aborted, "the quantity is not the expected one; read again and decide again"),
+        Reason::StaleVersion => (Aborted, "the reservation has another version; read again and decide again"),
+        Reason::SequenceGap => (Aborted, "a message before this one is missing; send again from the expected one"),
+        Reason::SequenceConflict => {
+            (FailedPrecondition, "the number was used for another body; two writers share the source, raise an alarm")
+        }
+        Reason::SequenceConsumed => {
+            (AlreadyExists, "the number was used and its outcome is no longer kept; look at the hold or level")
+        }
+        Reason::StaleEpoch => (FailedPrecondition, "the source was registered again; stop, or register again"),
+        Reason::TooLarge => {
+            (ResourceExhausted, "the events of the command do not fit into one frame; act on fewer holds at once")
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The Door class: the native listener of an engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use invengine_node::door::{Door as Inner, DoorSettings};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::engine::Engine;
+
+/// The native gRPC listener of an engine.
+#[pyclass(frozen, module = "invengine._core")]
+pub struct Door {
+    inner: Inner,
+}
+
+#[pymethods]
+impl Door {
+    #[staticmethod]
+    fn serve(py: Python<'_>, engine: &Engine, address: &str, settings: &str) -> PyResult<Self> {
+        let settings: DoorSettings =
+            serde_json::from_str(settings).map_err(|error| PyValueError::new_err(format!("door settings: {error}")))?;
+        let engine = Arc::clone(engine.open_inner()?);
+        let inner = py.detach(|| Inner::serve(engine, address, settings));
+        Ok(Door { inner: inner.map_err(|error| PyOSError::new_err(error.to_string()))? })
+    }
+
+    #[getter]
+    fn address(&self) -> String {
+        self.inner.address()
+    }
+
+    fn drain(&self, py: Python<'_>, timeout_ms: u64) {
+        py.detach(|| self.inner.drain(Duration::from_millis(timeout_ms)));
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.inner.close());
+    }
+}

@@ -1,0 +1,186 @@
+//! The Engine class: calls that wait for durability without the interpreter's lock, and stay open to Ctrl-C.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::time::{Duration, Instant};
+
+use invengine_node::engine::{Call, Engine as Inner, EngineSettings, Taken};
+use invengine_node::refusal::Refusal;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::calls::{Calls, Done};
+use crate::{CallError, EngineClosed, EngineFault};
+
+/// How often a waiting call looks for Ctrl-C.
+const SIGNALS: Duration = Duration::from_millis(100);
+/// Longest wait of a call without a deadline of its own.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A ledger with its journal.
+#[pyclass(frozen, module = "invengine._core")]
+pub struct Engine {
+    inner: Arc<Inner>,
+    calls: Arc<Calls>,
+    process: u32,
+    closed: AtomicBool,
+}
+
+impl Engine {
+    /// The engine, if it may be used here and now.
+    pub fn open_inner(&self) -> PyResult<&Arc<Inner>> {
+        if self.process != std::process::id() {
+            return Err(EngineClosed::new_err(
+                "this process is a fork of the one that opened the engine; open one of its own, or use a server",
+            ));
+        }
+        if self.closed.load(Acquire) {
+            return Err(EngineClosed::new_err("the engine was closed; open it again"));
+        }
+        Ok(&self.inner)
+    }
+}
+
+#[pymethods]
+impl Engine {
+    #[staticmethod]
+    fn open(py: Python<'_>, settings: &str) -> PyResult<Self> {
+        let inner = py.detach(|| {
+            let settings = EngineSettings::from_json(settings)?;
+            Inner::open(&settings).map_err(|error| error.to_string())
+        });
+        let inner = Arc::new(inner.map_err(EngineFault::new_err)?);
+        let calls = Calls::start(Arc::clone(&inner)).map_err(|error| EngineFault::new_err(error.to_string()))?;
+        let process = std::process::id();
+        let closed = AtomicBool::new(false);
+        Ok(Engine { inner, calls: Arc::new(calls), process, closed })
+    }
+
+    #[pyo3(signature = (method, payload, *, idempotency_key = "", ledger = "", timeout_ms = 0))]
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        method: &str,
+        payload: &[u8],
+        idempotency_key: &str,
+        ledger: &str,
+        timeout_ms: u64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let inner = self.open_inner()?;
+        let deadline = deadline(timeout_ms);
+        let call = Call { path: method, payload, key: idempotency_key, ledger, deadline };
+        let taken = py.detach(|| inner.call(&call));
+        let until = deadline.unwrap_or_else(|| Instant::now() + FOR_EVER);
+        loop {
+            let durable = py.detach(|| inner.wait(taken.rests_on, until.min(Instant::now() + SIGNALS)));
+            if durable.sequence >= taken.rests_on {
+                break;
+            }
+            if durable.poisoned || Instant::now() >= until {
+                return Err(refusal_error(py, &Refusal::outcome_unknown()));
+            }
+            py.check_signals()?;
+        }
+        match taken.reply {
+            Ok(answer) => Ok(PyBytes::new(py, &answer)),
+            Err(refusal) => Err(refusal_error(py, &refusal)),
+        }
+    }
+
+    #[pyo3(signature = (method, payload, on_done, *, idempotency_key = "", ledger = "", timeout_ms = 0))]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of a call")]
+    fn start_call(
+        &self,
+        py: Python<'_>,
+        method: &str,
+        payload: &[u8],
+        on_done: Py<PyAny>,
+        idempotency_key: &str,
+        ledger: &str,
+        timeout_ms: u64,
+    ) -> PyResult<()> {
+        let inner = self.open_inner()?;
+        let call = Call { path: method, payload, key: idempotency_key, ledger, deadline: deadline(timeout_ms) };
+        let Taken { reply, rests_on } = py.detach(|| inner.call(&call));
+        self.calls.push(Done { reply, rests_on, on_done });
+        Ok(())
+    }
+
+    fn read_events<'py>(
+        &self,
+        py: Python<'py>,
+        from_sequence: u64,
+        limit: usize,
+        wait_ms: u64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let inner = self.open_inner()?;
+        let until = Instant::now() + Duration::from_millis(wait_ms);
+        let wanted = from_sequence.max(1);
+        while wait_ms > 0 && inner.durable().sequence < wanted && Instant::now() < until {
+            let durable = py.detach(|| inner.wait(wanted, until.min(Instant::now() + SIGNALS)));
+            py.check_signals()?;
+            if durable.poisoned || self.closed.load(Acquire) {
+                break;
+            }
+        }
+        let inner = self.open_inner()?;
+        match py.detach(|| inner.read_events(from_sequence, limit)) {
+            Ok(answer) => Ok(PyBytes::new(py, &answer)),
+            Err(refusal) => Err(refusal_error(py, &refusal)),
+        }
+    }
+
+    fn stats(&self, py: Python<'_>) -> PyResult<String> {
+        let inner = self.open_inner()?;
+        Ok(py.detach(|| inner.stats()))
+    }
+
+    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        let inner = self.open_inner()?;
+        py.detach(|| inner.drain());
+        Ok(())
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if self.process != std::process::id() || self.closed.swap(true, AcqRel) {
+            return Ok(());
+        }
+        py.detach(|| {
+            self.inner.close();
+            self.calls.finish();
+        });
+        if self.inner.durable().poisoned {
+            return Err(EngineFault::new_err(
+                "the journal failed before the engine was closed; open it again to recover what is durable",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // In a fork the threads that closing would wait for do not exist: what is kept here is left to the kernel.
+            std::mem::forget((Arc::clone(&self.inner), Arc::clone(&self.calls)));
+            return;
+        }
+        // Callbacks need the interpreter's lock for their last answers.
+        Python::attach(|py| {
+            py.detach(|| {
+                self.inner.close();
+                self.calls.finish();
+            });
+        });
+    }
+}
+
+fn deadline(timeout_ms: u64) -> Option<Instant> {
+    (timeout_ms > 0).then(|| Instant::now() + Duration::from_millis(timeout_ms).min(FOR_EVER))
+}
+
+/// The exception of a refusal.
+fn refusal_error(py: Python<'_>, refusal: &Refusal) -> PyErr {
+    CallError::new_err((refusal.code as i32, PyBytes::new(py, &refusal.status()).unbind()))
+}

@@ -1,0 +1,126 @@
+"""DRAINING: a server that stops answers what it took and refuses the rest; an engine that is closed says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from invengine import _core
+from invengine.v1.reservation_service_pb2 import ReserveRequest, ReserveResponse
+
+from . import methods, requests
+from .own import ended, open_server, own_target, started
+from .refused import Refused, TransportEnded
+from .shop import Shop
+from .targets import SERVERS, EmbeddedTarget
+
+CALLS = 400
+CALLS_MAX = 20_000
+
+
+def _reserves(shop: Shop, sku: str) -> Iterator[ReserveRequest]:
+    while True:
+        yield requests.reserve(shop.context(), (sku, shop.here, 1), ttl_s=3600)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_what_was_taken_is_answered_and_the_rest_refused(kind: str, tmp_path: Path) -> None:
+    target = open_server(kind, tmp_path)
+    shop = Shop(target)
+    sku = shop.item(CALLS_MAX)
+    reserves = _reserves(shop, sku)
+    asked = [next(reserves) for _ in range(CALLS)]
+    calls = started(target, methods.RESERVE, asked)
+    calls[0].result(60)
+    target.server.terminate()
+    # Callers go on until the connection is gone.
+    while len(asked) < CALLS_MAX and not isinstance(ended(methods.RESERVE, calls[-1]), TransportEnded):
+        asked.append(next(reserves))
+        calls += started(target, methods.RESERVE, asked[-1:])
+    outcomes = [ended(methods.RESERVE, call) for call in calls]
+    target.close()
+
+    accepted = [found for found in outcomes if isinstance(found, ReserveResponse)]
+    refused = [found for found in outcomes if isinstance(found, Refused)]
+    assert accepted
+    assert {found.reason for found in refused} <= {"DRAINING"}
+    with own_target(kind, tmp_path) as again:
+        shop.target = again
+        _check(shop, asked, outcomes, sku)
+
+
+def _check(
+    shop: Shop, asked: list[ReserveRequest], outcomes: list[ReserveResponse | Refused | TransportEnded], sku: str
+) -> None:
+    """After the restart: what was acknowledged is there, what was refused was not done, nothing was done twice."""
+    for request, outcome in zip(asked, outcomes, strict=True):
+        if isinstance(outcome, Refused):
+            assert not shop.outcome(request.context.idempotency_key).known
+    for request, outcome in zip(asked, outcomes, strict=True):
+        answer = shop.call(methods.RESERVE, request)
+        if isinstance(outcome, ReserveResponse):
+            assert answer.receipt.replayed
+            assert answer.hold == outcome.hold
+            assert answer.receipt.sequence == outcome.receipt.sequence
+    assert shop.level(sku).reserved == len(asked)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_stop_does_not_wait_for_who_only_listens(kind: str, tmp_path: Path) -> None:
+    target = open_server(kind, tmp_path)
+    shop = Shop(target)
+    answer = shop.reserve((shop.item(1), shop.here, 1))
+    follower: list[int] = []
+
+    def listen() -> None:
+        try:
+            follower.extend(event.sequence for event in target.follow_events(1, 1_000_000))
+        except (Refused, TransportEnded):
+            follower.append(-1)
+
+    thread = Thread(target=listen)
+    thread.start()
+    assert answer.receipt.durable_sequence
+    target.close()
+    thread.join(30)
+    assert follower == [-1]
+
+
+def test_an_engine_that_drains_answers_what_it_took(tmp_path: Path) -> None:
+    with own_target("embedded", tmp_path) as target:
+        assert isinstance(target, EmbeddedTarget)
+        shop = Shop(target)
+        sku = shop.item(CALLS)
+        reserves = _reserves(shop, sku)
+        asked = [next(reserves) for _ in range(CALLS)]
+        calls = started(target, methods.RESERVE, asked[: CALLS // 2])
+        drain = Thread(target=target.engine.drain)
+        drain.start()
+        calls += started(target, methods.RESERVE, asked[CALLS // 2 :])
+        drain.join(30)
+        outcomes = [ended(methods.RESERVE, call) for call in calls]
+        assert all(isinstance(found, ReserveResponse) for found in outcomes[: CALLS // 2])
+        assert {found.reason for found in outcomes if isinstance(found, Refused)} <= {"DRAINING"}
+        with pytest.raises(Refused) as refused:
+            target.call(methods.RESERVE, next(reserves))
+        assert refused.value.reason == "DRAINING"
+        # Reads go on, and show that nothing was done for those who were refused.
+        assert shop.level(sku).reserved == sum(isinstance(found, ReserveResponse) for found in outcomes)
+
+
+def test_a_closed_engine_says_so(tmp_path: Path) -> None:
+    with own_target("embedded", tmp_path) as target:
+        assert isinstance(target, EmbeddedTarget)
+        shop = Shop(target)
+        request = requests.reserve(shop.context(), (shop.item(1), shop.here, 1))
+        target.close()
+        for use in (
+            lambda: target.call(methods.RESERVE, request),
+            target.engine.stats,
+            lambda: target.engine.read_events(1, 1, 0),
+        ):
+            with pytest.raises(_core.EngineClosed):
+                use()

@@ -1,0 +1,58 @@
+"""OVERLOADED: more commands than may wait are told when to come back, and none is lost or done twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from invengine.v1.reservation_service_pb2 import ReserveRequest
+
+from . import methods, requests
+from .own import own_target
+from .refused import Refused
+from .shop import Shop
+from .targets import TARGETS
+
+CALLERS = 300
+ROUNDS_MAX = 200
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_too_many_at_once_are_told_to_wait(kind: str, tmp_path: Path) -> None:
+    with own_target(kind, tmp_path, in_flight_max=1) as target:
+        shop = Shop(target)
+        sku = shop.item(CALLERS)
+        waiting = [requests.reserve(shop.context(), (sku, shop.here, 1)) for _ in range(CALLERS)]
+        waiting, refused = _once(shop, waiting)
+        assert refused, "300 calls at once, of which one may wait, were all taken"
+        assert len(waiting) < CALLERS, "nobody was served"
+        for _ in range(ROUNDS_MAX):
+            if not waiting:
+                break
+            # Nothing was done for those who were told to wait, so they come back with the same keys.
+            assert shop.level(sku).reserved == CALLERS - len(waiting)
+            waiting, _ = _once(shop, waiting)
+        assert not waiting, f"{len(waiting)} callers were never served"
+        assert shop.level(sku).reserved == CALLERS
+        shop.finish()
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_one_after_the_other_is_never_too_much(kind: str, tmp_path: Path) -> None:
+    with own_target(kind, tmp_path, in_flight_max=1) as target:
+        shop = Shop(target)
+        sku = shop.item(50)
+        for _ in range(50):
+            shop.reserve((sku, shop.here, 1))
+        assert shop.level(sku).reserved == 50
+
+
+def _once(shop: Shop, asked: list[ReserveRequest]) -> tuple[list[ReserveRequest], list[Refused]]:
+    """Everybody asks at once: who must come back, and what they were told."""
+    outcomes = shop.target.outcomes(methods.RESERVE, asked)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
+    assert {outcome.reason for outcome in refused} <= {"OVERLOADED"}
+    assert all(outcome.retry_delay_ms for outcome in refused)
+    again = [request for request, outcome in zip(asked, outcomes, strict=True) if isinstance(outcome, Refused)]
+    return again, refused

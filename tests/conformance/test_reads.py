@@ -1,0 +1,275 @@
+"""Reads: what was acknowledged to anybody is seen by everybody, and pages leave nothing out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from invengine.v1 import catalog_service_pb2 as catalog
+from invengine.v1 import types_pb2 as types
+
+from . import methods, requests
+from .aged import Aged
+from .methods import Method
+from .shop import Shop, figures
+
+
+def reservations(shop: Shop, page_size: int = 0, **wanted: str | bool) -> Iterator[list[types.Reservation]]:
+    """Pages of reservations."""
+    request = methods.LIST_RESERVATIONS.request(page_size=page_size)
+    for name, value in wanted.items():
+        setattr(request, name, value)
+    while True:
+        answer = shop.call(methods.LIST_RESERVATIONS, request)
+        yield list(answer.reservations)
+        if not answer.next_page_token:
+            return
+        request.page_token = answer.next_page_token
+
+
+def levels(shop: Shop, page_size: int = 0, **wanted: str) -> Iterator[list[types.InventoryLevel]]:
+    """Pages of levels."""
+    request = methods.LIST_LEVELS.request(page_size=page_size)
+    for name, value in wanted.items():
+        setattr(request, name, value)
+    while True:
+        answer = shop.call(methods.LIST_LEVELS, request)
+        yield list(answer.levels)
+        if not answer.next_page_token:
+            return
+        request.page_token = answer.next_page_token
+
+
+def tokens(pages: Iterator[list[types.Reservation]]) -> list[str]:
+    """Ids of all pages, in their order."""
+    return [found.reservation_id for page in pages for found in page]
+
+
+def test_many_questions_are_answered_in_their_order(shop: Shop) -> None:
+    one, two, nowhere = shop.item(5, there=3), shop.item(1), shop.item()
+    shop.hold((one, shop.here, 2))
+    query = methods.GET_AVAILABILITY.request(channel=shop.channel())
+    for sku, location in ((two, shop.here), (one, ""), (nowhere, shop.here), (nowhere, ""), (one, shop.here)):
+        query.queries.add(sku=sku, location=location)
+    answer = shop.call(methods.GET_AVAILABILITY, query)
+    everywhere = sorted([(one, shop.here, 3), (one, shop.there, 3)])
+    expected = [(two, shop.here, 1), *everywhere, (nowhere, shop.here, 0), (one, shop.here, 3)]
+    assert [(each.sku, each.location, each.available) for each in answer.availabilities] == expected
+    assert 0 < answer.durable_sequence <= answer.sequence
+
+
+def test_1000_questions_at_once(shop: Shop) -> None:
+    skus = shop.items(1000, on_hand=3)
+    query = methods.GET_AVAILABILITY.request()
+    for sku in skus:
+        query.queries.add(sku=sku, location=shop.here)
+    found = shop.call(methods.GET_AVAILABILITY, query).availabilities
+    assert [(each.sku, each.available) for each in found] == [(sku, 3) for sku in skus]
+
+
+def test_one_unknown_question_refuses_all(shop: Shop) -> None:
+    query = methods.GET_AVAILABILITY.request()
+    query.queries.add(sku=shop.item(1), location=shop.here)
+    query.queries.add(sku="nobody-knows-this")
+    shop.refused(methods.GET_AVAILABILITY, query, "UNKNOWN_SKU", sku="nobody-knows-this")
+
+
+def test_what_was_acknowledged_is_seen_at_once_on_every_connection(shop: Shop) -> None:
+    sku = shop.item(40)
+    query = methods.GET_AVAILABILITY.request()
+    query.queries.add(sku=sku, location=shop.here)
+    level = methods.GET_LEVEL.request(sku=sku, location=shop.here)
+    for held in range(1, 41):
+        receipt = shop.reserve((sku, shop.here, 1)).receipt
+        (answer,) = shop.target.outcomes(methods.GET_AVAILABILITY, [query])
+        assert isinstance(answer, methods.GET_AVAILABILITY.answer)
+        assert answer.availabilities[0].available == 40 - held
+        assert answer.sequence >= receipt.sequence
+        (found,) = shop.target.outcomes(methods.GET_LEVEL, [level])
+        assert isinstance(found, methods.GET_LEVEL.answer)
+        assert found.level.reserved == held
+        assert found.durable_sequence >= receipt.sequence
+
+
+def test_a_reservation_by_id_and_by_key(shop: Shop) -> None:
+    one, two = sorted([shop.item(5), shop.item(5)])
+    channel = shop.channel()
+    context = shop.context(channel=channel, order_ref="order", holder="holder")
+    hold = shop.reserve((two, shop.here, 2), (one, shop.here, 1), context=context).hold
+    request = methods.GET_RESERVATION.request(reservation_id=hold.reservation_id)
+    by_id = shop.call(methods.GET_RESERVATION, request)
+    request = methods.GET_RESERVATION.request(reservation_key=context.idempotency_key, channel=channel)
+    assert shop.call(methods.GET_RESERVATION, request).reservation == by_id.reservation
+    assert 0 < by_id.durable_sequence <= by_id.sequence
+    found = by_id.reservation
+    assert (found.channel, found.order_ref, found.holder) == (channel, "order", "holder")
+    assert found.create_time.ToMilliseconds() < found.expire_time.ToMilliseconds()
+    assert [(line.sku, line.location, line.quantity, line.reserved) for line in found.lines] == [
+        (one, shop.here, 1, 1),
+        (two, shop.here, 2, 2),
+    ]
+
+
+def test_an_expired_reservation_reads_as_expired(aged: Aged) -> None:
+    old = aged.take()
+    (line,) = aged.shop.reservation(old.target).lines
+    assert (line.quantity, line.reserved, line.expired) == (3, 0, 3)
+
+
+@pytest.mark.parametrize("page_size", [0, 1, 2, 7, 1000])
+def test_reservations_of_an_order_in_pages(shop: Shop, page_size: int) -> None:
+    sku, order = shop.item(20), shop.name("order")
+    made = [shop.hold((sku, shop.here, 1), order_ref=order).reservation_id for _ in range(7)]
+    shop.hold((sku, shop.here, 1), order_ref=shop.name("order"))
+    pages = list(reservations(shop, page_size, order_ref=order))
+    assert tokens(iter(pages)) == made
+    assert all(len(page) == (page_size or 100) for page in pages[:-1])
+
+
+def test_reservations_of_a_holder(shop: Shop) -> None:
+    sku, holder = shop.item(20), shop.name("holder")
+    made = [shop.hold((sku, shop.here, 1), holder=holder, order_ref=order).reservation_id for order in "abc"]
+    shop.hold((sku, shop.here, 1), holder=shop.name("holder"), order_ref="a")
+    assert tokens(reservations(shop, holder=holder)) == made
+    assert tokens(reservations(shop, holder=holder, order_ref="b")) == made[1:2]
+    assert tokens(reservations(shop, holder=shop.name("nobody"))) == []
+
+
+def test_ended_reservations_are_listed_on_request(aged: Aged) -> None:
+    old, shop = aged.take(), aged.shop
+    order, sku = old.order_ref, shop.item(9)
+    released, fulfilled, allocated, reserved = (
+        shop.hold((sku, shop.here, 1), order_ref=order).reservation_id for _ in range(4)
+    )
+    shop.release(requests.by_id(released))
+    shop.fulfill(requests.by_id(fulfilled))
+    shop.allocate(requests.by_id(allocated))
+    assert tokens(reservations(shop, order_ref=order)) == [allocated, reserved]
+    everything = [old.target.reservation_id, released, fulfilled, allocated, reserved]
+    assert tokens(reservations(shop, order_ref=order, include_ended=True)) == everything
+    assert tokens(reservations(shop, 2, order_ref=order, include_ended=True)) == everything
+
+
+def test_a_page_is_continued_after_what_happened_in_between(shop: Shop) -> None:
+    sku, order = shop.item(20), shop.name("order")
+    made = [shop.hold((sku, shop.here, 1), order_ref=order).reservation_id for _ in range(6)]
+    pages = reservations(shop, 2, order_ref=order)
+    first = tokens(iter([next(pages)]))
+    shop.release(requests.by_id(made[0]))
+    shop.release(requests.by_id(made[3]))
+    later = shop.hold((sku, shop.here, 1), order_ref=order).reservation_id
+    assert first == made[:2]
+    assert tokens(pages) == [made[2], made[4], made[5], later]
+
+
+def test_all_reservations_in_pages(shop: Shop) -> None:
+    sku = shop.item(20)
+    made = [shop.hold((sku, shop.here, 1)).reservation_id for _ in range(5)]
+    found = tokens(reservations(shop, 1000))
+    assert [token for token in found if token in made] == made
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize("page_size", [0, 1, 3, 1000])
+def test_levels_of_an_item_or_a_place_in_pages(shop: Shop, page_size: int) -> None:
+    skus = [shop.item(2, there=3) for _ in range(4)]
+    at_there = [level for page in levels(shop, page_size, location=shop.there) for level in page]
+    assert [(level.sku, level.on_hand) for level in at_there] == [(sku, 3) for sku in skus]
+    of_item = [level for page in levels(shop, page_size, sku=skus[1]) for level in page]
+    assert [(level.location, level.on_hand) for level in of_item] == [(shop.here, 2), (shop.there, 3)]
+    both = [level for page in levels(shop, page_size, sku=skus[1], location=shop.here) for level in page]
+    assert both == [shop.level(skus[1])]
+
+
+def test_all_levels_in_pages(shop: Shop) -> None:
+    skus = shop.items(30, on_hand=1)
+    found = [(level.sku, level.location) for page in levels(shop, 1000) for level in page]
+    assert [sku for sku, _ in found if sku in skus] == skus
+    assert len(found) == len(set(found))
+
+
+def test_levels_of_unknown_names(shop: Shop) -> None:
+    request = methods.LIST_LEVELS.request(sku="nobody-knows-this")
+    shop.refused(methods.LIST_LEVELS, request, "UNKNOWN_SKU", sku="nobody-knows-this")
+    request = methods.LIST_LEVELS.request(location="nobody-knows-this")
+    shop.refused(methods.LIST_LEVELS, request, "UNKNOWN_LOCATION", location="nobody-knows-this")
+
+
+def test_an_entry_of_the_catalogue_is_created_and_replaced(shop: Shop) -> None:
+    sku = shop.name("sku")
+    for item in (catalog.Item(sku=sku), catalog.Item(sku=sku, display_name="Töpfchen", gtin="04012345678901")):
+        shop.call(methods.UPSERT_ITEMS, catalog.UpsertItemsRequest(context=shop.context(), items=[item]))
+        assert shop.call(methods.GET_ITEM, catalog.GetItemRequest(sku=sku)).item == item
+    place = catalog.Location(location=shop.here, display_name="Here", gln="4012345678901")
+    shop.call(methods.UPSERT_LOCATIONS, catalog.UpsertLocationsRequest(context=shop.context(), locations=[place]))
+    assert shop.call(methods.GET_LOCATION, catalog.GetLocationRequest(location=shop.here)).location == place
+    channel = catalog.Channel(channel=shop.channel(), display_name="Web")
+    shop.call(methods.UPSERT_CHANNELS, catalog.UpsertChannelsRequest(context=shop.context(), channels=[channel]))
+    assert shop.call(methods.GET_CHANNEL, catalog.GetChannelRequest(channel=channel.channel)).channel == channel
+
+
+LISTS: dict[str, tuple[Method[catalog.ListItemsRequest, catalog.ListItemsResponse], str, str]] = {
+    "items": (methods.LIST_ITEMS, "items", "sku"),
+    "locations": (methods.LIST_LOCATIONS, "locations", "location"),  # type: ignore[dict-item]
+    "channels": (methods.LIST_CHANNELS, "channels", "channel"),  # type: ignore[dict-item]
+}
+
+
+@pytest.mark.parametrize("kind", list(LISTS))
+@pytest.mark.parametrize("page_size", [0, 37, 1000])
+def test_the_catalogue_in_pages(shop: Shop, kind: str, page_size: int) -> None:
+    method, field, name = LISTS[kind]
+    made = {"items": lambda: shop.items(45, on_hand=1), "locations": lambda: [shop.here, shop.there]}.get(
+        kind, lambda: [shop.channel() for _ in range(3)]
+    )()
+    request = method.request(page_size=page_size)
+    found: list[str] = []
+    while True:
+        answer = shop.call(method, request)
+        page = getattr(answer, field)
+        assert len(page) <= (page_size or 100)
+        found += [getattr(entry, name) for entry in page]
+        if not answer.next_page_token:
+            break
+        request.page_token = answer.next_page_token
+    assert [entry for entry in found if entry in made] == made
+    assert len(found) == len(set(found))
+
+
+def test_replacing_keeps_the_place_in_the_list(shop: Shop) -> None:
+    skus = shop.items(3, on_hand=1)
+    item = catalog.Item(sku=skus[0], display_name="again")
+    shop.call(methods.UPSERT_ITEMS, catalog.UpsertItemsRequest(context=shop.context(), items=[item]))
+    assert figures(shop.level(skus[0])) == (1, 0, 0, 1)
+    request, found = catalog.ListItemsRequest(page_size=1000), []
+    while True:
+        answer = shop.call(methods.LIST_ITEMS, request)
+        found += [entry.sku for entry in answer.items]
+        if not answer.next_page_token:
+            break
+        request.page_token = answer.next_page_token
+    assert [sku for sku in found if sku in skus] == skus
+
+
+def test_the_server_says_what_it_is(shop: Shop) -> None:
+    shop.item(1)
+    info = shop.call(methods.GET_SERVER_INFO, methods.GET_SERVER_INFO.request())
+    assert info.door == shop.target.name
+    assert info.journal == ("file" if shop.target.name == "native" else "memory")
+    assert (info.ledger, info.time_scale) == ("main", 1.0)
+    assert info.version.count(".") == 2
+    assert info.writer_epoch >= 1
+    assert info.loss_window
+    assert 0 < info.durable_sequence <= info.sequence
+    assert (info.command_bytes_max, info.submit_bytes_max) == (1 << 20, 4 << 20)
+    assert (info.submit_commands_max, info.lines_max) == (1000, 1000)
+    assert info.effective_dedupe_window.ToSeconds() == 24 * 3600
+    assert info.HasField("recovery_time")
+    assert info.recovered_events == 0
+
+
+def test_engine_time_never_goes_back(shop: Shop) -> None:
+    times = [shop.target.engine_time_ms() for _ in range(50)]
+    assert times == sorted(times)
+    assert times[0] > 1_700_000_000_000

@@ -1,0 +1,180 @@
+"""The report: its keys, and that each check fails when it should."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from invengine.client import Digest, ServerDescription
+from invengine.simulate import promotion
+from invengine.simulate.audit import Auditor, Question
+from invengine.simulate.director import Evidence, Outage, Plan
+from invengine.simulate.findings import late_sales, percentile, report_of
+from invengine.simulate.fragmented import Fragmented
+from invengine.simulate.habits import Habits
+from invengine.simulate.refold import broken, read
+from invengine.simulate.sales import Course, Line, Sale, Stream
+from invengine.simulate.tally import Short, Tally
+
+from .facts import PLACE, START, Journal
+
+EPOCH_MS = START.timestamp() * 1000
+REFOLD = {
+    "sequence": 5,
+    "digest": "d5",
+    "oversold_units_by_reserve": 0,
+    "invariants": {"levels add up": True},
+    "counts": {"reserved": 1},
+    "time_ms": 1.5,
+}
+
+
+def evidence(room: Path) -> Evidence:
+    """One customer of one unit, a kill, and nothing wrong."""
+    journal = Journal()
+    journal.stock(3)
+    journal.reserved("a", 1, at_s=10, ends_s=900)
+    journal.allocated("a", 1, at_s=20)
+    journal.fulfilled("a", 1, at_s=30)
+    auditor = Auditor(PLACE)
+    auditor.take_all(journal.events)
+    auditor.close()
+    sale = Sale("a", "web", 10.0, (Line(*PLACE, 1),), 900.0, Course.PAYS, 10.0, 10.0)
+    stream = Stream("one customer", 3600.0, (sale,), (), (), {PLACE: 3}, {PLACE[0]: "Mug"}, PLACE, 1)
+    tally = Tally(accepted=Counter(reserve=1, allocate=1, fulfill=1), looked_up=3, units_reserved=1)
+    tally.refused["reserve INSUFFICIENT_STOCK"] = 2
+    tally.fulfilled[PLACE] = 1
+    tally.orders["fulfilled"] = 1
+    for at_s, took_ms in ((10.0, 2.0), (1800.0, 900.0), (3000.0, 4.0)):
+        tally.at_s.append(at_s)
+        tally.reserve_ms.append(took_ms)
+        tally.reserve_late_ms.append(took_ms)
+    return Evidence(
+        plan=Plan(stream, Habits(), 100.0, room, 1800.0),
+        tallies={"web": tally},
+        tally=tally,
+        answers=3,
+        lost=(),
+        outage=Outage(Digest("d3", 3), 1800.0, 850.0, description()),
+        digest=Digest("d5", 5),
+        at_outage=replace(read(REFOLD), sequence=3, digest="d3"),
+        at_end=read(REFOLD),
+        auditor=auditor,
+        differences=(),
+        fragmented=Fragmented(oversold_units=4, cancelled_orders=3, series=[(5.0, 4)]),
+        oversold_by_pace={0.5: 1, 1.0: 4},
+        epoch_ms=EPOCH_MS,
+        played_s=36.0,
+    )
+
+
+def description() -> ServerDescription:
+    """What the server said of itself after the kill."""
+    return ServerDescription(
+        *("1", "main", 2, "file", "none", 3, 3, START, 100.0, 86400.0, 1, 1, 1000, 1000), 0.012, 3, "native"
+    )
+
+
+def test_the_report_has_what_was_asked_for(tmp_path: Path) -> None:
+    report = report_of(evidence(tmp_path))
+    assert report["passed"], report["checks"]
+    engine = report["engine"]
+    assert (engine["accepted"], engine["refused"]) == (1, {"INSUFFICIENT_STOCK": 2})
+    assert (engine["expired"], engine["reacquired"], engine["replayed"]) == (0, 0, 0)
+    assert (engine["oversold_units"], engine["lost_acknowledged"]) == (0, 0)
+    assert (engine["digest_at"], engine["digest_live"], engine["digest_refolded"]) == (3, "d3", "d3")
+    assert engine["recovery_ms"] == pytest.approx(12.0)
+    assert report["fragmented"]["oversold_units"] == 4
+    assert report["throughput"]["commands"] == 5
+    assert report["latency_ms"]["reserve"]["max"] == 900.0
+    assert report["latency_ms"]["reserve_without_outage"]["max"] == 4.0
+    assert json.loads(json.dumps(report))["engine"] == engine
+
+
+def _oversold(seen: Evidence) -> Evidence:
+    return replace(seen, at_end=replace(seen.at_end, oversold_units=1))
+
+
+def _lost(seen: Evidence) -> Evidence:
+    return replace(seen, lost=("web a/reserve",))
+
+
+def _digest(seen: Evidence) -> Evidence:
+    return replace(seen, at_outage=replace(seen.at_outage, digest="other"))
+
+
+def _invariant(seen: Evidence) -> Evidence:
+    return replace(seen, at_end=replace(seen.at_end, broken=("levels add up",)))
+
+
+def _ledger(seen: Evidence) -> Evidence:
+    seen.tally.fulfilled[PLACE] += 1
+    return seen
+
+
+def _forgotten(seen: Evidence) -> Evidence:
+    seen.tally.lost.append("web a/reserve")
+    return seen
+
+
+def _left(seen: Evidence) -> Evidence:
+    seen.auditor.shelves[PLACE].reserved += 1
+    return seen
+
+
+@pytest.mark.parametrize("spoil", [_oversold, _lost, _digest, _invariant, _ledger, _forgotten, _left])
+def test_what_is_wrong_fails_a_check(tmp_path: Path, spoil: Any) -> None:
+    report = report_of(spoil(evidence(tmp_path)))
+    assert not report["passed"]
+    assert [check["name"] for check in report["checks"] if not check["holds"]] != []
+
+
+def test_the_page_stands_alone(tmp_path: Path) -> None:
+    promotion.write(evidence(tmp_path))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert page.count("<svg") == 5
+    # The only addresses in it are the names of XML's own vocabularies.
+    assert {part.split('"')[0] for part in page.split('"http')[1:]} <= {
+        "://www.w3.org/2000/svg",
+        "://www.w3.org/1999/xlink",
+        "://purl.org/dc/elements/1.1/",
+        "://creativecommons.org/ns#",
+        "://www.w3.org/1999/02/22-rdf-syntax-ns#",
+        "://purl.org/dc/dcmitype/StillImage",
+    }
+    assert "<script" not in page
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["passed"] is True
+
+
+def test_only_goods_that_were_there_when_the_till_sold_them_came_late(tmp_path: Path) -> None:
+    seen = evidence(tmp_path)
+    seen.tally.short += [Short(60.0, PLACE, 2), Short(90.0, PLACE, 1)]
+    seen.auditor.rooms[Question(EPOCH_MS + 60_000.0, PLACE)] = 1
+    seen.auditor.rooms[Question(EPOCH_MS + 90_000.0, PLACE)] = 0
+    assert late_sales(seen) == {60.0: 1}
+    assert report_of(seen)["engine"]["cancelled_orders"] == 1
+
+
+@pytest.mark.parametrize(
+    ("invariants", "found"),
+    [
+        ({"a": True, "b": "held"}, []),
+        ({"a": False}, ["a: False"]),
+        ([{"name": "a", "holds": True}], []),
+        ([{"name": "a", "holds": False}], ["a"]),
+    ],
+)
+def test_invariants_are_read_in_either_form(invariants: Any, found: list[str]) -> None:
+    assert broken(invariants) == found
+
+
+def test_percentiles_of_few_values() -> None:
+    assert percentile([], 0.5) == 0.0
+    assert percentile([1.0], 0.99) == 1.0
+    assert percentile([float(at) for at in range(101)], 0.99) == 99.0

@@ -1,0 +1,124 @@
+"""What shoppers, stores and marketplaces do, at a desk of paper."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from invengine.simulate import marketplaces, shoppers
+from invengine.simulate.habits import Messages
+from invengine.simulate.marketplaces import Marketplace
+from invengine.simulate.sales import Course, Line, Sale
+from invengine.simulate.shoppers import Shoppers
+from invengine.simulate.stores import Stores, uploads
+
+from .desks import PaperDesk
+
+CLOSE_S = 40_000.0
+QUIET = Messages(duplicate_chance=0.0, cancel_overtakes_chance=0.0, confirm_overtakes_chance=0.0)
+
+
+def sale(order: str = "o1", course: Course = Course.PAYS, units: int = 1, at_s: float = 10.0) -> Sale:
+    """A customer of one item."""
+    line = Line("MUG", "store-1", units)
+    return Sale(order, "app", at_s, (line,), 900.0, course, 60.0, 600.0)
+
+
+def shop(desk: PaperDesk, *sales: Sale) -> Counter[str]:
+    """Lets shoppers shop and gives how their orders ended."""
+    asyncio.run(Shoppers(desk.as_desk(), CLOSE_S).serve(sales))
+    return desk.tally.orders
+
+
+def sell(desk: PaperDesk, messages: Messages, *sales: Sale) -> Counter[str]:
+    """Lets a marketplace sell and gives how its orders ended."""
+    asyncio.run(Marketplace(desk.as_desk(), messages, CLOSE_S).serve(sales))
+    return desk.tally.orders
+
+
+@pytest.mark.parametrize(
+    ("course", "end", "kinds"),
+    [
+        (Course.PAYS, shoppers.FULFILLED, ["reserve", "allocate", "fulfill"]),
+        (Course.PAYS_LATE, shoppers.FULFILLED, ["reserve", "allocate", "fulfill"]),
+        (Course.CANCELS, shoppers.RELEASED, ["reserve", "release"]),
+        (Course.ABANDONS, shoppers.EXPIRED, ["reserve"]),
+    ],
+)
+def test_every_course_ends_its_hold(course: Course, end: str, kinds: list[str]) -> None:
+    desk = PaperDesk(stock=1)
+    assert shop(desk, sale(course=course)) == {end: 1}
+    assert [kind for kind, _ in desk.asked] == kinds
+
+
+def test_a_shopper_takes_what_is_there_comes_back_or_goes() -> None:
+    desk = PaperDesk(stock=3)
+    wants_all, takes_rest = sale("o1", units=4), replace(sale("o2", units=4, at_s=20.0), takes_rest=True)
+    comes_back = replace(sale("o3", at_s=5_000.0), comes_back_after_s=60.0, flash=True)
+    orders = shop(desk, wants_all, takes_rest, comes_back)
+    assert orders == {
+        shoppers.REFUSED: 1,
+        shoppers.PARTS: 1,
+        shoppers.FULFILLED: 1,
+        shoppers.REFUSED_FLASH: 1,
+    }
+    assert ("reserve", "o3/reserve-again") in desk.asked
+
+
+def test_a_double_click_is_the_same_command_twice() -> None:
+    desk = PaperDesk(stock=5)
+    assert shop(desk, replace(sale(), double_click=True)) == {shoppers.FULFILLED: 1}
+    assert desk.asked.count(("reserve", "o1/reserve")) == 2
+    assert desk.stock == 4
+
+
+def test_tills_upload_every_fifteen_minutes() -> None:
+    sales = [sale(f"o{at_s}", at_s=float(at_s)) for at_s in (1, 899, 900, 5_000)]
+    found = [(at_s, [each.order for each in batch]) for at_s, batch in uploads(sales, 900.0)]
+    assert found == [(900.0, ["o1", "o899"]), (1800.0, ["o900"]), (5400.0, ["o5000"])]
+
+
+def test_a_store_tells_what_it_sold_in_two_batches_and_keeps_what_was_short() -> None:
+    desk = PaperDesk(stock=3)
+    sales = [sale("o1", units=2), sale("o2", units=2), sale("o3", units=1)]
+    asyncio.run(Stores(desk.as_desk(), 900.0).serve(sales))
+    assert desk.batches == [3, 4]
+    assert desk.tally.orders == {shoppers.FULFILLED: 2, shoppers.PARTS: 1, shoppers.REFUSED: 1}
+    assert [(short.at_s, short.units) for short in desk.tally.short] == [(10.0, 1), (10.0, 1)]
+
+
+def test_a_marketplace_confirms_and_fulfils() -> None:
+    desk = PaperDesk(stock=1)
+    assert sell(desk, QUIET, sale()) == {shoppers.FULFILLED: 1}
+    assert desk.asked == [("reserve", "o1/reserve"), ("allocate", "o1/allocate"), ("fulfill", "o1/fulfill")]
+
+
+def test_duplicates_carry_the_same_key() -> None:
+    desk = PaperDesk(stock=5)
+    assert sell(desk, replace(QUIET, duplicate_chance=1.0), sale()) == {shoppers.FULFILLED: 1}
+    assert set(Counter(desk.asked).values()) == {2}
+    assert desk.stock == 4
+
+
+def test_a_cancellation_that_overtakes_its_order_wins() -> None:
+    desk = PaperDesk(stock=1)
+    orders = sell(desk, replace(QUIET, cancel_overtakes_chance=1.0), sale(course=Course.CANCELS))
+    assert orders == {marketplaces.OVERTAKEN: 1}
+    assert [kind for kind, _ in desk.asked] == ["release", "reserve"]
+    assert desk.stock == 1
+
+
+def test_a_confirmation_that_overtakes_its_order_is_tried_again_under_a_new_key() -> None:
+    desk = PaperDesk(stock=1)
+    assert sell(desk, replace(QUIET, confirm_overtakes_chance=1.0), sale()) == {shoppers.FULFILLED: 1}
+    keys = [key for kind, key in desk.asked if kind == "allocate"]
+    assert len(keys) == len(set(keys)) > 1
+
+
+def test_a_refused_order_is_not_confirmed() -> None:
+    desk = PaperDesk(stock=0)
+    assert sell(desk, QUIET, sale()) == {shoppers.REFUSED: 1}
+    assert [kind for kind, _ in desk.asked] == ["reserve"]
