@@ -177,10 +177,10 @@ class Shop:
         """The first event after a position that is wanted, waiting for it if it has yet to come."""
         end = time.monotonic() + WAIT_S
         while time.monotonic() < end:
-            sequence += 1
-            (event,) = self.target.follow_events(sequence, 1)
-            if is_wanted(event):
-                return event
+            for event in self.target.read_events(sequence + 1) or self.target.follow_events(sequence + 1, 1):
+                sequence = event.sequence
+                if is_wanted(event):
+                    return event
         raise AssertionError(f"no event up to {sequence} is the one that was waited for")
 
     def end_of(self, hold: types.HoldChange, sequence: int) -> Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from invengine.v1 import types_pb2 as types
+from invengine.v1.journal_service_pb2 import Event
 from invengine.v1.reservation_service_pb2 import AllocateResponse
 
 from . import methods, requests
@@ -163,9 +164,15 @@ def test_many_that_fall_due_at_once_are_gone_at_once(shop: Shop) -> None:
     assert figures(shop.level(sku)) == (holds, 0, 0, holds)
     shop.hold((sku, shop.here, holds))
     ours = {outcome.holds[0].reservation_id for outcome in outcomes}
-    shop.end_of(outcomes[-1].holds[0], start)
-    ended = [event.expired.reservation_id for event in shop.target.read_events(start) if event.HasField("expired")]
-    assert sorted(token for token in ended if token in ours) == sorted(ours)
+    ended: list[str] = []
+
+    def is_last(event: Event) -> bool:
+        if event.expired.reservation_id in ours:
+            ended.append(event.expired.reservation_id)
+        return len(ended) == holds
+
+    shop.event_after(start, is_last)
+    assert sorted(ended) == sorted(ours)
 
 
 def test_paid_late_and_the_units_are_there(aged: Aged) -> None:

@@ -48,6 +48,22 @@ def test_one_after_the_other_is_never_too_much(kind: str, tmp_path: Path) -> Non
         assert shop.level(sku).reserved == 50
 
 
+@pytest.mark.parametrize("kind", TARGETS)
+def test_repeats_and_refusals_take_up_no_room(kind: str, tmp_path: Path) -> None:
+    with own_target(kind, tmp_path, in_flight_max=1) as target:
+        shop = Shop(target)
+        sku = shop.item(5)
+        request = requests.reserve(shop.context(), (sku, shop.here, 1))
+        hold = shop.call(methods.RESERVE, request).hold
+        held = requests.by_id(hold.reservation_id)
+        shop.allocate(held)
+        for _ in range(5):
+            assert shop.call(methods.RESERVE, request).receipt.replayed
+            shop.refused(methods.ALLOCATE, requests.allocate(shop.context(), held), "ALREADY_ALLOCATED")
+        shop.reserve((sku, shop.here, 1))
+        assert shop.level(sku).reserved == 1
+
+
 def _once(shop: Shop, asked: list[ReserveRequest]) -> tuple[list[ReserveRequest], list[Refused]]:
     """Everybody asks at once: who must come back, and what they were told."""
     outcomes = shop.target.outcomes(methods.RESERVE, asked)

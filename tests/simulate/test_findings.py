@@ -17,7 +17,7 @@ from invengine.simulate.director import Evidence, Outage, Plan
 from invengine.simulate.findings import late_sales, percentile, report_of
 from invengine.simulate.fragmented import Fragmented
 from invengine.simulate.habits import Habits
-from invengine.simulate.refold import broken, read
+from invengine.simulate.refold import read
 from invengine.simulate.sales import Course, Line, Sale, Stream
 from invengine.simulate.tally import Short, Tally
 
@@ -29,8 +29,9 @@ REFOLD = {
     "digest": "d5",
     "oversold_units_by_reserve": 0,
     "invariants": {"levels add up": True},
-    "counts": {"reserved": 1},
-    "time_ms": 1.5,
+    "broken": [],
+    "counts": {"reservations": 1},
+    "elapsed_ms": 1.5,
 }
 
 
@@ -161,17 +162,10 @@ def test_only_goods_that_were_there_when_the_till_sold_them_came_late(tmp_path: 
     assert report_of(seen)["engine"]["cancelled_orders"] == 1
 
 
-@pytest.mark.parametrize(
-    ("invariants", "found"),
-    [
-        ({"a": True, "b": "held"}, []),
-        ({"a": False}, ["a: False"]),
-        ([{"name": "a", "holds": True}], []),
-        ([{"name": "a", "holds": False}], ["a"]),
-    ],
-)
-def test_invariants_are_read_in_either_form(invariants: Any, found: list[str]) -> None:
-    assert broken(invariants) == found
+def test_what_verify_finds_broken_is_named() -> None:
+    assert read(REFOLD).broken == ()
+    spoiled = {**REFOLD, "invariants": {"levels_add_up": False, "keys": True}, "broken": ["at 3: MUG is short"]}
+    assert read(spoiled).broken == ("levels_add_up", "at 3: MUG is short")
 
 
 def test_percentiles_of_few_values() -> None:

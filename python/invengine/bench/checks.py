@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from invengine.bench.server import Server
 from invengine.cli.check import findings_of
@@ -42,10 +43,16 @@ class Told:
             self.findings.append(f"{run}: refused: {', '.join(f'{count} {why}' for why, count in refused.items())}")
 
 
-def settle(name: str, server: Server, told: Told) -> None:
-    """Runs every check and ends the server. Raises CheckFailedError with everything that was found."""
+def settle(name: str, server: Server, told: Told | None = None) -> None:
+    """Runs every check and ends the server. Raises CheckFailedError with everything that was found.
+
+    Without `told` the callers' own ledger was compared before.
+    """
     with server.client() as client:
-        findings = told.findings + state_findings(list(client.list_levels()), told) + key_findings(client, told.keys)
+        levels = list(client.list_levels())
+        findings = [line for level in levels for line in level_findings(level)]
+        if told is not None:
+            findings += told.findings + told_findings(levels, told) + key_findings(client, told.keys)
         digest = client.digest()
     server.program.end()
     findings += recovery_findings(server, digest)
@@ -59,11 +66,10 @@ def require(name: str, findings: Iterable[str]) -> None:
         raise CheckFailedError(f"{name} has no figure, since {len(found)} checks failed: {'; '.join(found)}")
 
 
-def state_findings(levels: list[Level], told: Told) -> list[str]:
-    """What is wrong with the levels, by themselves and beside what the callers were told."""
+def told_findings(levels: list[Level], told: Told) -> list[str]:
+    """Where the server's levels differ from what the callers were told."""
     by_sku = {level.sku: level for level in levels}
-    found = [line for level in levels for line in level_findings(level)]
-    found += [f"{sku} is sold but has no level" for sku in told.accepted if sku not in by_sku]
+    found = [f"{sku} is sold but has no level" for sku in told.accepted if sku not in by_sku]
     for sku, level in by_sku.items():
         allocated = told.allocated[sku]
         reserved = told.accepted[sku] - told.released[sku] - allocated
@@ -103,7 +109,11 @@ def recovery_findings(server: Server, before: Digest) -> list[str]:
         return []
     from invengine import _core
 
-    report = json.loads(_core.verify(str(server.directory), None))
+    return digest_findings(json.loads(_core.verify(str(server.directory), None)), before)
+
+
+def digest_findings(report: dict[str, Any], before: Digest) -> list[str]:
+    """What a report of `verify` says is wrong, and whether it found the state that was there before."""
     found = findings_of(report)
     after = (report["digest"], report["sequence"])
     if after != (before.digest, before.sequence):

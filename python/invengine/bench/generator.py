@@ -59,7 +59,7 @@ class Target:
     def best(self, shapes: Iterable[Shape]) -> Shape:
         """The shape of load with the highest rate, from one short run each."""
         self.plan.step(f"how to load {self.name}")
-        return best(shapes, lambda shape: self.saturate(shape, TRIAL_S).value)
+        return best(shapes, lambda shape: self.saturate(shape, min(TRIAL_S, self.plan.seconds)).value)
 
     def _run(self, shape: Shape, seconds: float) -> dict[str, Any]:
         self.runs += 1

@@ -65,7 +65,7 @@ class RedisPeer:
     def best(self, shapes: Iterable[RedisShape]) -> RedisShape:
         """The shape of load with the highest rate, from one short run each."""
         self.plan.step("how to load redis")
-        return best(shapes, lambda shape: self.saturate(shape, TRIAL_S).value)
+        return best(shapes, lambda shape: self.saturate(shape, min(TRIAL_S, self.plan.seconds)).value)
 
     def findings(self) -> list[str]:
         """What is wrong with its books after the runs."""

@@ -29,8 +29,8 @@ from invengine.simulate.tally import Tally, total
 
 START_IN_S = 0.5
 LOOK_S = 0.1
-PACES = (0.2, 0.5, 1.0, 2.0)
-"""How the intervals of the fragmented way are stretched, to show what synchronising more often would do."""
+OTHER_PACES = (0.2, 0.5, 2.0)
+"""How the intervals of the fragmented way are stretched besides, to show what synchronising more often would do."""
 CLOSING_S = 1800.0
 """Engine time after the stream's end at which the last orders are fulfilled, whatever their usual time."""
 
@@ -93,22 +93,9 @@ class Evidence:
 def direct(plan: Plan, say: Callable[[str], None], bar: Bar) -> Evidence:
     """Plays the plan. `say` gets a line at every stage."""
     answers = _prepare(plan.room)
-    clock = Clock(plan.scale)
     with Server(plan.room, "--time-scale", f"{plan.scale:g}") as server:
         server.start()
-        script = Script(server.address, answers, plan.habits.messages, plan.stream.seconds + CLOSING_S, outages=1)
-        with Crew(roles_of(plan.stream), script, clock) as crew:
-            say(f"opening the shop: {len(plan.stream.opening):,} levels, {sum(plan.stream.opening.values()):,} units")
-            with Client(server.address, actor="director", timeout_s=30.0) as client:
-                with AnswerLog(answers / "opening.jsonl") as log, bar("opening", steps_of(plan.stream)) as step:
-                    open_shop(client, plan.stream, log, step)
-                crew.wait_ready()
-                say(f"{len(crew.pids)} client processes; engine time runs {plan.scale:g} times faster than the clock")
-                clock.start(client.server_info().engine_time, START_IN_S)
-            began = time.monotonic() + START_IN_S
-            outage = _play(plan, clock, server, crew, say, bar)
-            played_s = time.monotonic() - began
-        return _audit(plan, clock, server, crew.tallies, outage, played_s, say)
+        return _Director(plan, server, answers, say, bar).direct()
 
 
 def _prepare(room: Path) -> Path:
@@ -121,90 +108,116 @@ def _prepare(room: Path) -> Path:
     return answers
 
 
-def _play(plan: Plan, clock: Clock, server: Server, crew: Crew, say: Callable[[str], None], bar: Bar) -> Outage:
-    outage: Outage | None = None
-    with bar("the weekend", int(plan.stream.seconds)) as step:
-        shown = 0
-        while not crew.poll(LOOK_S) or outage is None:
-            if outage is None and clock.now_s >= plan.kill_at_s:
-                outage = _kill(clock, server)
-                say(f"killed with SIGKILL at sequence {outage.digest.sequence:,} and later, back {_took(outage)}")
-            now = min(max(0, int(clock.now_s)), int(plan.stream.seconds))
-            step(now - shown)
-            shown = now
-    return outage
+class _Director:
+    """One performance on a server that runs."""
 
+    def __init__(self, plan: Plan, server: Server, answers: Path, say: Callable[[str], None], bar: Bar) -> None:
+        self._plan = plan
+        self._server = server
+        self._answers = answers
+        self._say = say
+        self._bar = bar
+        self._clock = Clock(plan.scale)
 
-def _took(outage: Outage) -> str:
-    recovery_ms = outage.recovered.recovery_time_s * 1000
-    return (
-        f"{outage.down_ms:,.0f} ms later "
-        f"({outage.recovered.recovered_events:,} events recovered in {recovery_ms:,.1f} ms)"
-    )
+    def direct(self) -> Evidence:
+        """From the opening of the shop to the last finding."""
+        plan = self._plan
+        close_s = plan.stream.seconds + CLOSING_S
+        script = Script(self._server.address, self._answers, plan.habits.messages, close_s, outages=1)
+        with Crew(roles_of(plan.stream), script, self._clock) as crew:
+            with Client(self._server.address, actor="director", timeout_s=30.0) as client:
+                self._open(client)
+                crew.wait_ready()
+                self._say(
+                    f"{len(crew.pids)} client processes; engine time runs {plan.scale:g} times faster than the clock"
+                )
+                self._clock.start(client.server_info().engine_time, START_IN_S)
+            began = time.monotonic() + START_IN_S
+            outage = self._play(crew)
+            played_s = time.monotonic() - began
+        return self._audit(crew.tallies, outage, played_s)
 
+    def _open(self, client: Client) -> None:
+        stream = self._plan.stream
+        self._say(f"opening the shop: {len(stream.opening):,} levels, {sum(stream.opening.values()):,} units")
+        with AnswerLog(self._answers / "opening.jsonl") as log, self._bar("opening", steps_of(stream)) as step:
+            open_shop(client, stream, log, step)
 
-def _kill(clock: Clock, server: Server) -> Outage:
-    """Kills the server in the middle of everything, starts it again and sets the clock by it."""
-    with Client(server.address) as client:
-        digest = client.digest()
-    killed_at = time.monotonic()
-    server.kill()
-    clock.stop()
-    killed_at_s = clock.now_s
-    server.start()
-    with Client(server.address) as client:
-        recovered = client.server_info()
-    clock.go_on(recovered.engine_time)
-    return Outage(digest, killed_at_s, (time.monotonic() - killed_at) * 1000, recovered)
+    def _play(self, crew: Crew) -> Outage:
+        outage: Outage | None = None
+        seconds = int(self._plan.stream.seconds)
+        with self._bar("engine time, s", seconds) as step:
+            shown = 0
+            while not crew.poll(LOOK_S) or outage is None:
+                if outage is None and self._clock.now_s >= self._plan.kill_at_s:
+                    outage = self._kill()
+                now = min(max(0, int(self._clock.now_s)), seconds)
+                step(now - shown)
+                shown = now
+        return outage
 
+    def _kill(self) -> Outage:
+        """Kills the server in the middle of everything, starts it again and sets the clock by it."""
+        with Client(self._server.address) as client:
+            digest = client.digest()
+        killed_at = time.monotonic()
+        self._server.kill()
+        self._clock.stop()
+        killed_at_s = self._clock.now_s
+        self._server.start()
+        with Client(self._server.address) as client:
+            recovered = client.server_info()
+        self._clock.go_on(recovered.engine_time)
+        down_ms = (time.monotonic() - killed_at) * 1000
+        self._say(
+            f"killed with SIGKILL just after sequence {digest.sequence:,}, back {down_ms:,.0f} ms later "
+            f"({recovered.recovered_events:,} events recovered in {recovered.recovery_time_s * 1000:,.1f} ms)"
+        )
+        return Outage(digest, killed_at_s, down_ms, recovered)
 
-def _audit(
-    plan: Plan,
-    clock: Clock,
-    server: Server,
-    tallies: dict[str, Tally],
-    outage: Outage,
-    played_s: float,
-    say: Callable[[str], None],
-) -> Evidence:
-    tally = total(tallies.values())
-    shorts = {Question(clock.engine_ms(short.at_s), short.place) for short in tally.short}
-    auditor = Auditor(plan.stream.flash_place, shorts)
-    with Client(server.address, timeout_s=60.0) as client:
-        _wait_for_last_holds(plan, clock)
-        say("auditing: every level again from the events, every answer against the journal")
-        digest = client.digest()
-        levels = list(client.list_levels())
-        auditor.take_all(client.read_events(1, limit=digest.sequence))
-    auditor.close()
-    server.stop()
-    say("the fragmented way: the same stream, every channel with its own copy of the stock")
-    fragmented = play(plan.stream, plan.habits.copies)
-    by_pace = {pace: play(plan.stream, plan.habits.copies, pace).oversold_units for pace in PACES if pace != 1.0}
-    by_pace[1.0] = fragmented.oversold_units
-    answers = last_answers((plan.room / "answers").glob("*.jsonl"))
-    accepted = [answer for answer in answers.values() if answer.accepted]
-    return Evidence(
-        plan=plan,
-        tallies=tallies,
-        tally=tally,
-        answers=len(accepted),
-        lost=tuple(text for answer in accepted if (text := auditor.denies(answer))),
-        outage=outage,
-        digest=digest,
-        at_outage=refold(server.directory, outage.digest.sequence),
-        at_end=refold(server.directory),
-        auditor=auditor,
-        differences=tuple(auditor.differences(levels)),
-        fragmented=fragmented,
-        oversold_by_pace=by_pace,
-        epoch_ms=clock.engine_ms(0.0),
-        played_s=played_s,
-    )
+    def _audit(self, tallies: dict[str, Tally], outage: Outage, played_s: float) -> Evidence:
+        plan, tally = self._plan, total(tallies.values())
+        auditor, differences, digest = self._refold_by_hand(tally)
+        self._server.stop()
+        answers = last_answers(self._answers.glob("*.jsonl"))
+        accepted = [answer for answer in answers.values() if answer.accepted]
+        self._say("the fragmented way: the same stream, every channel with its own copy of the stock")
+        fragmented = play(plan.stream, plan.habits.copies)
+        others = {pace: play(plan.stream, plan.habits.copies, pace).oversold_units for pace in OTHER_PACES}
+        return Evidence(
+            plan=plan,
+            tallies=tallies,
+            tally=tally,
+            answers=len(accepted),
+            lost=tuple(text for answer in accepted if (text := auditor.denies(answer))),
+            outage=outage,
+            digest=digest,
+            at_outage=refold(self._server.directory, outage.digest.sequence),
+            at_end=refold(self._server.directory),
+            auditor=auditor,
+            differences=tuple(differences),
+            fragmented=fragmented,
+            oversold_by_pace={1.0: fragmented.oversold_units, **others},
+            epoch_ms=self._clock.engine_ms(0.0),
+            played_s=played_s,
+        )
 
+    def _refold_by_hand(self, tally: Tally) -> tuple[Auditor, list[str], Digest]:
+        """The auditor with every event, how the server's levels differ from its own, and the digest at the end."""
+        self._wait_for_last_holds()
+        self._say("auditing: every level again from the events, every answer against the journal")
+        shorts = {Question(self._clock.engine_ms(short.at_s), short.place) for short in tally.short}
+        auditor = Auditor(self._plan.stream.flash_place, shorts)
+        with Client(self._server.address, timeout_s=60.0) as client:
+            digest = client.digest()
+            levels = list(client.list_levels())
+            auditor.take_all(client.read_events(1, limit=digest.sequence))
+        auditor.close()
+        return auditor, auditor.differences(levels), digest
 
-def _wait_for_last_holds(plan: Plan, clock: Clock) -> None:
-    """Returns when whatever was abandoned has expired, so that the ledger is at rest."""
-    over_s = clock.now_s + max((sale.hold_s for sale in plan.stream.sales), default=0.0) + 60.0
-    while (left_s := (over_s - clock.now_s) / clock.scale) > 0:
-        time.sleep(left_s)
+    def _wait_for_last_holds(self) -> None:
+        """Returns when whatever was abandoned has expired, so that the ledger is at rest."""
+        clock = self._clock
+        over_s = clock.now_s + max((sale.hold_s for sale in self._plan.stream.sales), default=0.0) + 60.0
+        while (left_s := (over_s - clock.now_s) / clock.scale) > 0:
+            time.sleep(left_s)

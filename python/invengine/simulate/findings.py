@@ -131,14 +131,21 @@ def _engine(evidence: Evidence) -> dict[str, Any]:
         "cancelled_orders": sum(tally.orders[reason] for reason in _BROKEN_PROMISES) + len(late),
         "late_store_units": sum(late.values()),
         "false_sold_outs": tally.false_refusals,
-        "units_reserved": tally.units_reserved,
-        "units_sold": sum(tally.fulfilled.values()) + sum(tally.allocated.values()),
-        "flash_sold": tally.fulfilled[evidence.plan.stream.flash_place],
-        "flash_reserved_units": auditor.watched_reserved_units,
+        **_units(evidence),
         "orders": dict(sorted(tally.orders.items())),
         "faults": dict(tally.faults),
         "events": auditor.events,
         "events_by_kind": dict(sorted(auditor.kinds.items())),
+    }
+
+
+def _units(evidence: Evidence) -> dict[str, int]:
+    tally = evidence.tally
+    return {
+        "units_reserved": tally.units_reserved,
+        "units_sold": sum(tally.fulfilled.values()) + sum(tally.allocated.values()),
+        "flash_sold": tally.fulfilled[evidence.plan.stream.flash_place],
+        "flash_reserved_units": evidence.auditor.watched_reserved_units,
     }
 
 
@@ -240,5 +247,5 @@ def _server(evidence: Evidence) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "refold_ms": evidence.at_end.time_ms,
+        "refold_ms": evidence.at_end.elapsed_ms,
     }

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_HOLDS: tuple[Any, ...] = (True, 0, "held", "ok", [])
-
 
 @dataclass(frozen=True, slots=True)
 class Refold:
@@ -18,14 +16,15 @@ class Refold:
     sequence: int
     digest: str
     oversold_units: int
+    """Units by which holds took more than was there."""
     broken: tuple[str, ...]
-    """Invariants that did not hold."""
-    counts: Mapping[str, Any]
-    time_ms: float
+    """Invariants that did not hold, and the first places where they did not, in words."""
+    counts: Mapping[str, int]
+    elapsed_ms: float
 
 
 def refold(directory: Path, at_sequence: int | None = None) -> Refold:
-    """Folds the journal in `directory`, up to a sequence or to its end."""
+    """Folds the journal in `directory`, up to a sequence or to its end. It only reads, so a server may run."""
     from invengine import _core
 
     return read(json.loads(_core.verify(str(directory), at_sequence)))
@@ -33,18 +32,12 @@ def refold(directory: Path, at_sequence: int | None = None) -> Refold:
 
 def read(report: Mapping[str, Any]) -> Refold:
     """A report of `verify` as a value."""
+    names = [name for name, holds in report["invariants"].items() if holds is not True]
     return Refold(
         sequence=int(report["sequence"]),
         digest=str(report["digest"]),
         oversold_units=int(report["oversold_units_by_reserve"]),
-        broken=tuple(broken(report.get("invariants", {}))),
-        counts=report.get("counts", {}),
-        time_ms=float(report.get("time_ms", 0.0)),
+        broken=(*names, *report["broken"]),
+        counts=report["counts"],
+        elapsed_ms=float(report["elapsed_ms"]),
     )
-
-
-def broken(invariants: Any) -> list[str]:
-    """Names of the invariants that do not hold, from an object of names or a list of {name, holds}."""
-    if isinstance(invariants, Mapping):
-        return [f"{name}: {value}" for name, value in invariants.items() if value is False or value not in _HOLDS]
-    return [str(each["name"]) for each in invariants if each.get("holds") is not True]

@@ -61,7 +61,7 @@ class GetAvailabilityRequest(_message.Message):
     """The channel that wants to sell. Optional; must exist. Channel buffers come in a later version."""
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___AvailabilityQuery]:
-        """1 to 1,000 questions."""
+        """1 to 1,000 questions, with at most 20,000 answers together."""
 
     def __init__(
         self,

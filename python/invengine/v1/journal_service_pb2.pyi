@@ -242,6 +242,7 @@ class Event(_message.Message):
     KEY_CANCELLED_FIELD_NUMBER: _builtins.int
     MESSAGE_REJECTED_FIELD_NUMBER: _builtins.int
     KEYS_FORGOTTEN_FIELD_NUMBER: _builtins.int
+    MESSAGE_REPEATED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its position: gapless, starting at 1."""
     writer_epoch: _builtins.int
@@ -318,6 +319,10 @@ class Event(_message.Message):
     def keys_forgotten(self) -> Global___KeysForgotten:
         """Keys behind the dedupe window were forgotten."""
 
+    @_builtins.property
+    def message_repeated(self) -> Global___MessageRepeated:
+        """A numbered message asked for what its key had already done; its number is consumed."""
+
     def __init__(
         self,
         *,
@@ -341,12 +346,13 @@ class Event(_message.Message):
         key_cancelled: Global___KeyCancelled | None = ...,
         message_rejected: Global___MessageRejected | None = ...,
         keys_forgotten: Global___KeysForgotten | None = ...,
+        message_repeated: Global___MessageRepeated | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -813,3 +819,25 @@ class KeysForgotten(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KeysForgotten: _TypeAlias = KeysForgotten  # noqa: Y015
+
+@_typing.final
+class MessageRepeated(_message.Message):
+    """A numbered message asked for what its key had already done; its number is consumed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Position of the last event of what the key did."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageRepeated: _TypeAlias = MessageRepeated  # noqa: Y015

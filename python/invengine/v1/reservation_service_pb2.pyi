@@ -182,7 +182,7 @@ class AmendRequest(_message.Message):
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LineSelection]:
         """The new reserved quantity of each named line, 1 or more; a line not named stays as it is; a line not yet part of the
-        reservation is added. 0 takes the line out.
+        reservation is added. 0 takes the line out. Each line at most once.
         """
 
     def __init__(
@@ -564,7 +564,7 @@ class ListReservationsRequest(_message.Message):
     include_ended: _builtins.bool
     """Also those with nothing outstanding."""
     page_size: _builtins.int
-    """1 to 1,000; 100 if 0."""
+    """Most entries of the page: 1 to 1,000; 100 if 0. A page of long entries ends earlier."""
     page_token: _builtins.str
     """next_page_token of the page before."""
     def __init__(

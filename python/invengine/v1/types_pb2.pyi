@@ -276,7 +276,7 @@ class LineSelection(_message.Message):
     location: _builtins.str
     """The location."""
     quantity: _builtins.int
-    """Units. 0 means all that the command can act on."""
+    """Units. 0 means all that the command can act on. Selections of the same line are added up."""
     def __init__(
         self,
         *,

@@ -1,1 +1,195 @@
-fn main() {}
+//! The ledger alone on one core: what each kind of decision costs, with keys and expiry on.
+//!
+//! `cargo bench -p invengine-ledger`. The figure of docs/benchmarks.md (P1) is `reserve_and_allocate` over 100,000 levels.
+
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use invengine_ledger::command::{Body, Catalogue, Line, StockLine, TTL_MS_DEFAULT, Target, TargetBy, Upsert};
+use invengine_ledger::event::{StockKind, StockState};
+use invengine_ledger::{Answer, Command, Context, Effect, Executed, Ledger, LedgerOptions, Payload, ReservationId};
+
+const LOCATION: &str = "dc-1";
+const FIRST_SKU: &str = "0000000000000000";
+const START_MS: i64 = 1_800_000_000_000;
+const FRAME_COMMANDS: u64 = 1_000;
+const KEYS_MAX: u64 = 4_000_000;
+const FRAME_BYTES_MAX: usize = 8 << 20;
+
+/// A ledger with `levels` stocked levels, and the frame that it fills.
+struct Bench {
+    ledger: Ledger,
+    payload: Payload,
+    now_ms: i64,
+    in_frame: u64,
+    next_key: u64,
+}
+
+impl Bench {
+    fn new(levels: usize, units: i64) -> Self {
+        let skus: Vec<String> = (0..levels).map(|number| text(number as u64, &mut [0; 16]).to_owned()).collect();
+        let mut bench = Self {
+            ledger: Ledger::new(LedgerOptions::new("bench")),
+            payload: Payload::default(),
+            now_ms: START_MS,
+            in_frame: 0,
+            next_key: 0,
+        };
+        bench.ledger.set_epoch(1);
+        let upsert = |name| Upsert { name, display_name: "", gs1: "" };
+        bench.accepted(Body::Upsert { catalogue: Catalogue::Locations, entries: vec![upsert(LOCATION)] });
+        for part in skus.chunks(1_000) {
+            let entries = part.iter().map(|sku| upsert(sku)).collect();
+            bench.accepted(Body::Upsert { catalogue: Catalogue::Items, entries });
+            let line =
+                |sku| StockLine { sku, location: LOCATION, quantity: units, state: StockState::OnHand, expected: None };
+            let lines = part.iter().map(|sku| line(sku.as_str())).collect();
+            bench.accepted(Body::Stock { kind: StockKind::Received, lines });
+        }
+        bench
+    }
+
+    /// Executes with a new key, a frame every 1,000 commands.
+    fn execute(&mut self, body: Body<'_>) -> Executed {
+        if self.in_frame == FRAME_COMMANDS {
+            self.payload.clear(FRAME_BYTES_MAX);
+            self.ledger.sweep(self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
+            self.now_ms += 1;
+            self.in_frame = 0;
+        }
+        self.in_frame += 1;
+        self.next_key += 1;
+        let mut digits = [0; 16];
+        let key = text(self.next_key, &mut digits);
+        let context = Context { key, issue_time_ms: self.now_ms, ..Context::default() };
+        self.ledger.execute(&Command { context, body }, self.now_ms, &mut self.payload, FRAME_BYTES_MAX)
+    }
+
+    fn accepted(&mut self, body: Body<'_>) -> Option<ReservationId> {
+        let Answer::Accepted { effect, .. } = self.execute(body).answer else { panic!("a command was refused") };
+        match self.ledger.effect(effect) {
+            Effect::Reserved(hold) => Some(hold.id),
+            _ => None,
+        }
+    }
+
+    fn reserve(&mut self, sku: &str) -> ReservationId {
+        self.accepted(reserve(sku)).expect("a reserve makes a hold")
+    }
+
+    fn allocate(&mut self, id: ReservationId) {
+        self.accepted(Body::Allocate(target(id)));
+    }
+}
+
+/// The number as hexadecimal digits, written where it costs no cache line of its own: names come in with their commands.
+fn text(mut number: u64, digits: &mut [u8; 16]) -> &str {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 15) as usize];
+        number >>= 4;
+    }
+    std::str::from_utf8(digits).expect("digits are text")
+}
+
+fn reserve(sku: &str) -> Body<'_> {
+    let lines = vec![Line { sku, location: LOCATION, quantity: 1 }];
+    Body::Reserve { lines, ttl_ms: TTL_MS_DEFAULT, allow_partial: false, replace_own: false }
+}
+
+fn target(id: ReservationId) -> Target<'static> {
+    Target { by: TargetBy::Id(id), lines: Vec::new(), expected_version: 0 }
+}
+
+/// A well-mixed number for each number (SplitMix64), so that levels come in random order.
+fn mix(number: u64) -> usize {
+    let mut value = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    usize::try_from(value >> 32).unwrap_or(0)
+}
+
+/// Levels in use, and a ledger that is replaced before its keys fill the memory of a small machine.
+struct Shop {
+    levels: usize,
+    bench: Bench,
+}
+
+impl Shop {
+    fn new(levels: usize) -> Self {
+        Self { levels, bench: Bench::new(levels, i64::from(u32::MAX)) }
+    }
+
+    /// The time of `count` calls, each for a level at random.
+    fn timed(&mut self, count: u64, mut call: impl FnMut(&mut Bench, &str)) -> Duration {
+        if self.bench.next_key > KEYS_MAX {
+            *self = Self::new(self.levels);
+        }
+        let mut digits = [0; 16];
+        let began = Instant::now();
+        for number in 0..count {
+            let level = mix(number) % self.levels;
+            call(&mut self.bench, text(level as u64, &mut digits));
+        }
+        began.elapsed()
+    }
+}
+
+fn decisions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("reserve_and_allocate");
+    group.throughput(Throughput::Elements(2));
+    for levels in [1, 1_000, 100_000] {
+        let mut shop = Shop::new(levels);
+        group.bench_function(format!("{levels}_levels"), |bencher| {
+            bencher.iter_custom(|count| {
+                shop.timed(count, |bench, sku| {
+                    let id = bench.reserve(sku);
+                    bench.allocate(id);
+                })
+            });
+        });
+    }
+    group.finish();
+
+    let mut group = criterion.benchmark_group("one_command");
+    group.throughput(Throughput::Elements(1));
+    let mut shop = Shop::new(100_000);
+    group.bench_function("reserve", |bencher| {
+        bencher.iter_custom(|count| {
+            shop.timed(count, |bench, sku| {
+                bench.reserve(sku);
+            })
+        });
+    });
+    group.bench_function("sold_out", |bencher| {
+        let mut bench = Bench::new(1, 0);
+        bencher.iter(|| assert!(matches!(bench.execute(reserve(FIRST_SKU)).answer, Answer::Rejected(_))));
+    });
+    group.bench_function("replayed", |bencher| {
+        let mut bench = Bench::new(1, 1);
+        bench.reserve(FIRST_SKU);
+        bencher.iter(|| {
+            bench.next_key -= 1;
+            assert!(matches!(bench.execute(reserve(FIRST_SKU)).answer, Answer::Accepted { replayed: true, .. }));
+        });
+    });
+    let mut shop = Shop::new(100_000);
+    group.bench_function("reserve_and_digest", |bencher| {
+        bencher.iter_custom(|count| {
+            shop.timed(count, |bench, sku| {
+                bench.reserve(sku);
+                bench.ledger.digest();
+            })
+        });
+    });
+    group.finish();
+}
+
+criterion_group! {
+    name = ledger;
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3));
+    targets = decisions
+}
+criterion_main!(ledger);

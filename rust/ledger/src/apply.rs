@@ -1,10 +1,11 @@
 //! Events become state. Applying cannot fail: what was decided is a fact. An event that does not fit the state (a journal that
-//! this ledger did not write) changes nothing and is counted in `misfits`.
+//! this ledger did not write) is counted in `misfits`, and nothing after it can be trusted.
 
 use crate::event::{Event, LevelIndex, LevelUnits, LineMove, Slot, StockState};
 use crate::few::Few;
 use crate::keys::Scope;
 use crate::ledger::Ledger;
+use crate::level::possible;
 use crate::names::{Entry, Handle, entry_hash};
 use crate::outcome::{Effect, HoldChange, LineChange};
 use crate::record::{Origin, Record};
@@ -27,6 +28,10 @@ impl Ledger {
         self.time_ms = record.time_ms;
         if self.sequence == 0 {
             self.first_time_ms = record.time_ms;
+        }
+        let channel = record.origin.and_then(|origin| origin.channel);
+        if !self.fits(channel.is_none_or(|channel| (channel as usize) < self.channels().len())) {
+            return;
         }
         let reserves = record.events.iter().any(|event| matches!(event, Event::Reserved { .. }));
         let mut sum = Sum::Nothing;
@@ -84,8 +89,10 @@ impl Ledger {
                 sum.set(Some(Effect::Registered { epoch: *epoch, previous_epoch, previous_sequence }));
             }
             Event::KeyCancelled { key } => {
-                let scope = origin.map_or(Scope::Operator, Origin::scope);
-                self.keys.insert(scope, key, 0, self.sequence, Effect::Tombstone);
+                // A command that cancels its own key uses it, which keeps others from it just as well.
+                if origin.is_none_or(|origin| *origin.key != **key) {
+                    self.keys.cancel(origin.map_or(Scope::Operator, Origin::scope), key, self.sequence);
+                }
                 sum.set(Some(Effect::KeyCancelled));
             }
             Event::MessageRejected { rejection } => *sum = Sum::Refused(rejection.clone()),
@@ -118,10 +125,16 @@ impl Ledger {
         };
         if let Some(place) = origin.source {
             let (number, fingerprint, sequence) = (place.number, origin.fingerprint, self.sequence);
-            if !self.sources.record(place.source, Applied { number, fingerprint, sequence, kept }) {
-                self.misfits += 1;
-            }
+            let recorded = self.sources.record(place, Applied { number, fingerprint, sequence, kept });
+            self.fits(recorded);
         }
+    }
+
+    /// Counts an event that does not fit.
+    #[inline]
+    fn fits(&mut self, fits: bool) -> bool {
+        self.misfits += u64::from(!fits);
+        fits
     }
 
     fn apply_reserved(
@@ -131,15 +144,16 @@ impl Ledger {
         lines: &Few<LevelUnits>,
         record: &Record<'_>,
     ) -> Option<HoldChange> {
-        if self.slab.next() != (id.slot, id.generation) || self.levels_missing(lines) {
+        if self.slab.next() != (id.slot, id.generation) || self.levels_missing(lines) || any_twice(lines) {
             self.misfits += 1;
             return None;
         }
         let origin = record.origin.unwrap_or_default();
         for line in lines.iter() {
             let (level, due) = self.levels.get_mut(line.level)?;
-            level.reserved += line.units;
+            let fits = level.hold(line.units, 0);
             due.add(expire_ms, line.units);
+            self.fits(fits);
         }
         let held = lines.iter().map(|line| HeldLine { reserved: line.units, ..HeldLine::empty(line.level) }).collect();
         self.slab.insert(Reservation {
@@ -212,10 +226,13 @@ impl Ledger {
             held.reserved = line.units;
             held.released += (-delta).max(0);
             held.last = if delta < 0 { LineState::Released } else { LineState::Reserved };
-            changes.push(change(line.level, LineState::Reserved, line.units, held.reserved + held.allocated));
+            changes.push(change(line.level, LineState::Reserved, line.units, held.outstanding()));
             let (level, due) = self.levels.get_mut(line.level)?;
-            level.reserved += delta;
+            let fits = possible(held.quantity()) && level.hold(delta, 0);
             due.add(expire_ms, delta);
+            if !self.fits(fits) {
+                return None;
+            }
             if added {
                 self.sort_lines(id.slot);
             }
@@ -241,20 +258,20 @@ impl Ledger {
             .then(|| std::mem::replace(&mut reservation.order_ref, order_ref.into()));
         let mut changes = Few::default();
         for line in lines.iter() {
-            let Some(held) = reservation.line_mut(line.level) else {
+            let (reserved, expired) = if reacquired { (0, line.units) } else { (line.units, 0) };
+            let held = reservation.line_mut(line.level);
+            let Some(held) = held.filter(|held| held.reserved >= reserved && held.expired >= expired) else {
                 self.misfits += 1;
                 return None;
             };
+            held.reserved -= reserved;
+            held.expired -= expired;
             held.allocated += line.units;
-            if reacquired { held.expired -= line.units } else { held.reserved -= line.units };
             held.last = LineState::Allocated;
-            changes.push(change(line.level, LineState::Allocated, line.units, held.reserved + held.allocated));
+            changes.push(change(line.level, LineState::Allocated, line.units, held.outstanding()));
             if let Some((level, due)) = self.levels.get_mut(line.level) {
-                level.allocated += line.units;
-                if !reacquired {
-                    level.reserved -= line.units;
-                    due.add(expire_ms, -line.units);
-                }
+                self.misfits += u64::from(!level.hold(-reserved, line.units));
+                due.add(expire_ms, -reserved);
             }
         }
         if let Some(before) = before {
@@ -275,7 +292,9 @@ impl Ledger {
         let mut changes = Few::default();
         for line in lines.iter() {
             let units = line.reserved + line.allocated;
-            let Some(held) = reservation.line_mut(line.level) else {
+            let held = reservation.line_mut(line.level);
+            let there = |held: &&mut HeldLine| held.reserved >= line.reserved && held.allocated >= line.allocated;
+            let Some(held) = held.filter(there) else {
                 self.misfits += 1;
                 return None;
             };
@@ -284,11 +303,11 @@ impl Ledger {
             let goods_leave = to == LineState::Fulfilled;
             if goods_leave { held.fulfilled += units } else { held.released += units };
             held.last = to;
-            changes.push(change(line.level, to, units, held.reserved + held.allocated));
+            changes.push(change(line.level, to, units, held.outstanding()));
             if let Some((level, due)) = self.levels.get_mut(line.level) {
-                level.reserved -= line.reserved;
-                level.allocated -= line.allocated;
-                level.on_hand -= if goods_leave { units } else { 0 };
+                let fits = level.hold(-line.reserved, -line.allocated) && (!goods_leave || level.on_hand >= units);
+                self.misfits += u64::from(!fits);
+                level.on_hand -= if goods_leave && fits { units } else { 0 };
                 due.add(expire_ms, -line.reserved);
             }
         }
@@ -302,7 +321,8 @@ impl Ledger {
         };
         let expire_ms = reservation.expire_ms;
         for line in lines.iter() {
-            let Some(held) = reservation.line_mut(line.level) else {
+            let held = reservation.line_mut(line.level);
+            let Some(held) = held.filter(|held| held.reserved >= line.units) else {
                 self.misfits += 1;
                 return;
             };
@@ -310,7 +330,7 @@ impl Ledger {
             held.expired += line.units;
             held.last = LineState::Expired;
             if let Some((level, due)) = self.levels.get_mut(line.level) {
-                level.reserved -= line.units;
+                self.misfits += u64::from(!level.hold(-line.units, 0));
                 due.add(expire_ms, -line.units);
             }
         }
@@ -319,6 +339,10 @@ impl Ledger {
     }
 
     fn apply_transferred(&mut self, id: ReservationId, to: Handle, lines: &Few<LineMove>) -> Option<HoldChange> {
+        if to as usize >= self.locations().len() || lines.iter().any(|line| self.levels.get(line.level).is_none()) {
+            self.misfits += 1;
+            return None;
+        }
         let unchanged = lines.is_empty();
         let Some(reservation) = self.slab.next_version(id) else {
             self.misfits += 1;
@@ -326,17 +350,25 @@ impl Ledger {
         };
         reservation.version -= u32::from(unchanged);
         let (version, expire_ms) = (reservation.version, reservation.expire_ms);
-        let mut changes = Few::default();
+        let mut changes: Few<LineChange> = Few::default();
         for line in lines.iter() {
             let item = self.levels.get(line.level)?.item;
             let target = self.levels.find_or_add(item, to);
-            self.move_promise(id.slot, expire_ms, line, target)?;
-            let held = *self.slab.at(id.slot)?.line(target)?;
+            let moved = self.move_promise(id.slot, expire_ms, line, target);
+            if !self.fits(moved.is_some()) {
+                return None;
+            }
             for (state, units) in [(LineState::Reserved, line.reserved), (LineState::Allocated, line.allocated)] {
-                if units > 0 {
-                    changes.push(change(target, state, units, held.reserved + held.allocated));
+                match changes.iter_mut().find(|change| (change.level, change.state) == (target, state)) {
+                    Some(change) => change.quantity += units,
+                    None if units > 0 => changes.push(change(target, state, units, 0)),
+                    None => {}
                 }
             }
+        }
+        let reservation = self.slab.at(id.slot)?;
+        for change in changes.iter_mut() {
+            change.outstanding = reservation.line(change.level).map_or(0, HeldLine::outstanding);
         }
         self.sort_lines(id.slot);
         Some(HoldChange { id, version, reacquired: false, expire_ms, lines: changes })
@@ -344,7 +376,8 @@ impl Ledger {
 
     fn move_promise(&mut self, slot: Slot, expire_ms: i64, line: &LineMove, target: LevelIndex) -> Option<()> {
         let reservation = self.slab.at_mut(slot)?;
-        let held = reservation.line_mut(line.level)?;
+        let there = |held: &&mut HeldLine| held.reserved >= line.reserved && held.allocated >= line.allocated;
+        let held = reservation.line_mut(line.level).filter(there)?;
         held.reserved -= line.reserved;
         held.allocated -= line.allocated;
         if held.quantity() == 0 {
@@ -357,13 +390,13 @@ impl Ledger {
         held.reserved += line.reserved;
         held.allocated += line.allocated;
         held.last = if line.allocated > 0 { LineState::Allocated } else { LineState::Reserved };
+        let mut fits = possible(held.quantity());
         for (level, sign) in [(line.level, -1), (target, 1)] {
             let (level, due) = self.levels.get_mut(level)?;
-            level.reserved += sign * line.reserved;
-            level.allocated += sign * line.allocated;
+            fits &= level.hold(sign * line.reserved, sign * line.allocated);
             due.add(expire_ms, sign * line.reserved);
         }
-        Some(())
+        fits.then_some(())
     }
 
     fn apply_stock(&mut self, item: Handle, location: Handle, state: StockState, delta: i64) -> Option<LevelIndex> {
@@ -372,7 +405,8 @@ impl Ledger {
             return None;
         }
         let level = self.levels.find_or_add(item, location);
-        self.levels.get_mut(level)?.0.change(state, delta);
+        let changed = self.levels.get_mut(level)?.0.change(state, delta);
+        self.fits(changed);
         Some(level)
     }
 
@@ -449,6 +483,16 @@ impl Sum {
 #[inline]
 fn change(level: LevelIndex, state: LineState, quantity: i64, outstanding: i64) -> LineChange {
     LineChange { level, state, quantity, outstanding }
+}
+
+/// True if two lines are of one level. Commands are merged before they are decided.
+fn any_twice(lines: &[LevelUnits]) -> bool {
+    if lines.len() <= 32 {
+        return (1..lines.len()).any(|at| lines[..at].iter().any(|line| line.level == lines[at].level));
+    }
+    let mut levels: Vec<LevelIndex> = lines.iter().map(|line| line.level).collect();
+    levels.sort_unstable();
+    levels.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 type SlotIndex = hashbrown::HashMap<Box<str>, Few<Slot>>;

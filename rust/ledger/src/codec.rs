@@ -467,3 +467,6 @@ impl<'a> RecordReader<'a> {
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 }
+
+#[cfg(test)]
+mod tests;

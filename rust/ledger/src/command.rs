@@ -98,7 +98,7 @@ pub struct Target<'a> {
     /// Which lines; empty means whole.
     pub lines: Vec<Line<'a>>,
     /// Version that the reservation must have; 0 means any.
-    pub expected_version: u32,
+    pub expected_version: u64,
 }
 
 /// One line of a physical command.

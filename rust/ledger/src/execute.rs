@@ -76,6 +76,8 @@ enum Admission<'a> {
     /// This number did this before.
     ReplayNumber(OriginSource),
     Refuse(Rejection, u64),
+    /// A no that consumes the message's number.
+    Reject(Origin<'a>, Rejection),
 }
 
 impl Ledger {
@@ -94,6 +96,7 @@ impl Ledger {
         let fingerprint = fingerprint(command);
         match self.admit(command, fingerprint, now_ms) {
             Admission::Refuse(rejection, rests_on) => Executed { answer: Answer::Rejected(rejection), rests_on },
+            Admission::Reject(origin, rejection) => self.reject(origin, rejection, now_ms, payload, bytes_max),
             Admission::Replay(place) => self.answer_of_key(place),
             Admission::ReplayNumber(place) => self.answer_of_number(place),
             Admission::Repeat(origin, place) => self.repeat(origin, place, now_ms, payload, bytes_max),
@@ -283,18 +286,19 @@ impl Ledger {
         let scope = origin.scope();
         if !origin.key.is_empty() && origin.unknown_channel.is_empty() {
             if let Some((place, entry)) = self.find_key(scope, origin.key) {
+                let next = origin.source.filter(|place| self.sources.is_next(*place));
                 if entry.effect == Effect::Tombstone {
-                    return Some(Admission::Refuse(Rejection::new(Reason::KeyCancelled), entry.sequence));
+                    // A no for ever: the message's number is consumed, or its source could never go on.
+                    let cancelled = Rejection::new(Reason::KeyCancelled);
+                    return Some(match next {
+                        Some(_) => Admission::Reject(*origin, cancelled),
+                        None => Admission::Refuse(cancelled, entry.sequence),
+                    });
                 }
                 if entry.fingerprint != origin.fingerprint {
                     let reused = Rejection::new(Reason::IdempotencyKeyReused).number("sequence", entry.sequence as i64);
                     return Some(Admission::Refuse(reused, entry.sequence));
                 }
-                let next = origin.source.filter(|place| {
-                    self.sources
-                        .get(place.source)
-                        .is_some_and(|source| source.epoch == place.epoch && source.last + 1 == place.number)
-                });
                 return Some(match next {
                     Some(_) => Admission::Repeat(*origin, place),
                     None => Admission::Replay(place),

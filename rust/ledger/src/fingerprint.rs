@@ -58,5 +58,5 @@ fn on_target(mix: Mix, target: &Target<'_>) -> Mix {
         TargetBy::Key(key) => mix.word(3).bytes(key.as_bytes()),
         TargetBy::Order(order) => mix.word(4).bytes(order.as_bytes()),
     };
-    all_lines(mix.word(u64::from(target.expected_version)), &target.lines)
+    all_lines(mix.word(target.expected_version), &target.lines)
 }

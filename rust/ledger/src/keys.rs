@@ -169,6 +169,14 @@ impl Keys {
         });
     }
 
+    /// Cancels a key that was never used. Once in a window is enough, however often its caller makes sure.
+    pub fn cancel(&mut self, scope: Scope, key: &str, sequence: u64) {
+        let hash = self.hash_of(scope.word(), key);
+        if self.younger.locate(hash, scope.word(), key).is_none() {
+            self.insert(scope, key, 0, sequence, Effect::Tombstone);
+        }
+    }
+
     /// Where the key is that was remembered last.
     #[inline]
     pub fn last(&self) -> Option<KeyPlace> {

@@ -40,15 +40,30 @@ impl Level {
         }
     }
 
-    /// Changes a part of the stock; a part of on_hand changes on_hand too.
-    pub(crate) fn change(&mut self, state: StockState, delta: i64) {
-        self.on_hand += delta;
-        match state {
-            StockState::OnHand => {}
-            StockState::Damaged => self.damaged += delta,
-            StockState::Returned => self.returned += delta,
-            StockState::QualityControl => self.quality_control += delta,
+    /// Changes a part of the stock; a part of on_hand changes on_hand too. False if no ledger ever gets there.
+    pub(crate) fn change(&mut self, state: StockState, delta: i64) -> bool {
+        let fits = [self.on_hand, self.quantity(state)].into_iter().all(|units| possible(units + delta));
+        if fits {
+            self.on_hand += delta;
+            match state {
+                StockState::OnHand => {}
+                StockState::Damaged => self.damaged += delta,
+                StockState::Returned => self.returned += delta,
+                StockState::QualityControl => self.quality_control += delta,
+            }
         }
+        fits
+    }
+
+    /// Changes what is held. False if no ledger ever gets there.
+    #[inline]
+    pub(crate) fn hold(&mut self, reserved: i64, allocated: i64) -> bool {
+        let fits = possible(self.reserved + reserved) && possible(self.allocated + allocated);
+        if fits {
+            self.reserved += reserved;
+            self.allocated += allocated;
+        }
+        fits
     }
 
     fn hash(&self) -> u128 {
@@ -62,6 +77,14 @@ impl Level {
             .signed(self.quality_control)
             .digest()
     }
+}
+
+/// True for units that a ledger can come to: commands stop long before. A journal that goes beyond was not written by one, and
+/// must not make a sum overflow.
+#[inline]
+pub(crate) fn possible(units: i64) -> bool {
+    const UNITS_MAX: i64 = 1 << 60;
+    (-UNITS_MAX..=UNITS_MAX).contains(&units)
 }
 
 /// Reserved units of one level by the tick at which they are over, in order of time.

@@ -138,7 +138,8 @@ fn mix_hold(mix: Mix, hold: &HoldChange) -> Mix {
     })
 }
 
-/// Where the ledger keeps what an accepted command did: [`crate::Ledger::effect`] gives it. Good until the ledger changes again.
+/// Where the ledger keeps what an accepted command did: [`crate::Ledger::effect`] gives it. Good until the ledger changes
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EffectRef(pub(crate) EffectPlace);
 

@@ -97,6 +97,11 @@ impl HeldLine {
     pub fn quantity(&self) -> i64 {
         self.reserved + self.allocated + self.released + self.expired + self.fulfilled
     }
+
+    /// Units of the line that are still held.
+    pub fn outstanding(&self) -> i64 {
+        self.reserved + self.allocated
+    }
 }
 
 /// A reservation as the journal has it so far. Units past `expire_ms` are still in `reserved` until their event is written:

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use crate::mix::Mix;
 use crate::names::Handle;
 use crate::outcome::Effect;
+use crate::record::OriginSource;
 use crate::rejection::{Fact, Rejection};
 
 /// Outcomes kept of each source's epoch.
@@ -96,6 +97,11 @@ impl Sources {
         self.sources.get(handle as usize)
     }
 
+    /// True if it is this message's turn.
+    pub fn is_next(&self, place: OriginSource) -> bool {
+        self.get(place.source).is_some_and(|source| source.epoch == place.epoch && source.last + 1 == place.number)
+    }
+
     pub fn all(&self) -> &[Source] {
         &self.sources
     }
@@ -123,9 +129,11 @@ impl Sources {
         handle
     }
 
-    /// Records what became of the next message; false if there is no such source.
-    pub fn record(&mut self, handle: Handle, applied: Applied) -> bool {
-        let Some(source) = self.sources.get_mut(handle as usize) else {
+    /// Records what became of the next message; false if it is not this one's turn.
+    pub fn record(&mut self, place: OriginSource, applied: Applied) -> bool {
+        let handle = place.source;
+        let next = self.is_next(place);
+        let Some(source) = self.sources.get_mut(handle as usize).filter(|_| next) else {
             return false;
         };
         self.digest = self.digest.wrapping_sub(source.hash(handle));

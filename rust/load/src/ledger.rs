@@ -1,5 +1,6 @@
 //! The ledger alone, without journal or door: how many commands one core decides.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use invengine_ledger::command::{Catalogue, Line, StockLine, TTL_MS_DEFAULT, Target, TargetBy, Upsert};
@@ -14,12 +15,14 @@ use crate::chance::mix;
 
 const LOCATION: &str = "dc-1";
 const START_MS: i64 = 1_800_000_000_000;
-/// Commands in one frame, as under load. Engine time goes on with each.
-const FRAME_COMMANDS: usize = 1_000;
+/// Reserves in one frame, and allocates. Engine time goes on with each frame.
+const FRAME_PAIRS: usize = 500;
 const FRAME_MS: i64 = 1;
 const FRAME_BYTES_MAX: usize = 8 << 20;
 const CATALOGUE_BATCH: usize = 1_000;
+const LEVELS_MAX: u32 = 9_999_999;
 const KEY_BYTES: usize = 18;
+const SKU_BYTES: usize = 11;
 
 /// What came of a run.
 #[derive(Debug, Serialize)]
@@ -35,58 +38,87 @@ pub struct LedgerReport {
 /// Reserves and allocates in turn: `operations` commands over `levels` levels in random order, with keys and expiry on.
 ///
 /// # Errors
-/// `operations` or `levels` is 0, or too many to count.
+/// `operations` or `levels` is 0, or more than can be named.
 pub fn bench_ledger(operations: u64, levels: u32) -> Result<LedgerReport, LoadError> {
-    let pairs = usize::try_from(operations.div_ceil(2)).unwrap_or(0);
-    if pairs == 0 || levels == 0 {
-        return Err(LoadError::Spec("operations and levels must be at least 1".to_owned()));
+    let pairs = operations.div_ceil(2);
+    if pairs == 0 || levels == 0 || levels > LEVELS_MAX {
+        return Err(LoadError::Spec(format!("operations must be at least 1, levels 1 to {LEVELS_MAX}")));
     }
-    let skus: Vec<String> = (0..levels).map(|number| format!("sku-{number:07}")).collect();
-    let mut bench = Bench::new(&skus);
+    let mut bench = Bench::new(levels);
     let mut took = Duration::ZERO;
-    for from in (0..pairs).step_by(FRAME_COMMANDS / 2) {
-        let pairs = from..pairs.min(from + FRAME_COMMANDS / 2);
-        let keys = keys(&pairs);
+    for first in (0..pairs).step_by(FRAME_PAIRS) {
+        let asked = Asked::new(first..pairs.min(first + FRAME_PAIRS as u64), levels);
         let began = Instant::now();
-        bench.frame(&keys, pairs.start);
+        bench.frame(&asked);
         took += began.elapsed();
     }
-    let checks = bench.problem().unwrap_or_else(|| "passed".to_owned());
-    Ok(LedgerReport { operations: 2 * pairs as u64, seconds: took.as_secs_f64(), checks })
+    let checks = bench.problem(pairs).unwrap_or_else(|| "passed".to_owned());
+    Ok(LedgerReport { operations: 2 * pairs, seconds: took.as_secs_f64(), checks })
 }
 
-/// The keys of the reserves with these numbers, then of their allocates, one after the other.
-fn keys(pairs: &std::ops::Range<usize>) -> String {
-    let key = |kind: char| pairs.clone().map(move |number| format!("{kind}-{number:016x}"));
-    key('r').chain(key('a')).collect()
+/// Which level each pair of commands is for.
+fn level_of(pair: u64, levels: u32) -> u32 {
+    u32::try_from(mix(pair) % u64::from(levels)).unwrap_or(0)
 }
 
-struct Bench<'s> {
+fn sku(level: u32) -> String {
+    format!("sku-{level:07}")
+}
+
+/// The texts of one frame, side by side as in the messages that commands come in.
+struct Asked {
+    /// Key and sku of each reserve.
+    reserves: String,
+    /// Key of each allocate.
+    allocates: String,
+}
+
+impl Asked {
+    fn new(pairs: Range<u64>, levels: u32) -> Self {
+        let mut asked = Self { reserves: String::new(), allocates: String::new() };
+        for pair in pairs {
+            asked.reserves += &format!("r-{pair:016x}{}", sku(level_of(pair, levels)));
+            asked.allocates += &format!("a-{pair:016x}");
+        }
+        asked
+    }
+
+    fn reserves(&self) -> impl Iterator<Item = (&str, &str)> {
+        const BYTES: usize = KEY_BYTES + SKU_BYTES;
+        let texts = (0..self.reserves.len() / BYTES).map(|at| &self.reserves[at * BYTES..(at + 1) * BYTES]);
+        texts.map(|text| text.split_at(KEY_BYTES))
+    }
+
+    fn allocates(&self) -> impl Iterator<Item = &str> {
+        (0..self.allocates.len() / KEY_BYTES).map(|at| &self.allocates[at * KEY_BYTES..(at + 1) * KEY_BYTES])
+    }
+}
+
+struct Bench {
     ledger: Ledger,
-    skus: &'s [String],
+    levels: u32,
     payload: Payload,
     now_ms: i64,
     holds: Vec<ReservationId>,
-    pairs_by_level: Vec<i64>,
     refused: u64,
 }
 
-impl<'s> Bench<'s> {
-    fn new(skus: &'s [String]) -> Self {
+impl Bench {
+    fn new(levels: u32) -> Self {
         let mut bench = Self {
             ledger: Ledger::new(LedgerOptions::new("bench")),
-            skus,
+            levels,
             payload: Payload::default(),
             now_ms: START_MS,
-            holds: Vec::with_capacity(FRAME_COMMANDS / 2),
-            pairs_by_level: vec![0; skus.len()],
+            holds: Vec::with_capacity(FRAME_PAIRS),
             refused: 0,
         };
         bench.ledger.set_epoch(1);
         bench.upsert(Catalogue::Locations, &[LOCATION.to_owned()]);
-        for part in skus.chunks(CATALOGUE_BATCH) {
-            bench.upsert(Catalogue::Items, part);
-            bench.stock(part);
+        for first in (0..levels).step_by(CATALOGUE_BATCH) {
+            let skus: Vec<String> = (first..levels).take(CATALOGUE_BATCH).map(sku).collect();
+            bench.upsert(Catalogue::Items, &skus);
+            bench.stock(&skus);
         }
         bench
     }
@@ -117,47 +149,40 @@ impl<'s> Bench<'s> {
         self.refused += u64::from(matches!(executed.answer, Answer::Rejected(_)));
     }
 
-    fn level_of(&self, pair: usize) -> usize {
-        usize::try_from(mix(pair as u64) % self.skus.len() as u64).unwrap_or(0)
-    }
-
-    /// One frame: half of it reserves, then the allocates of those holds.
-    fn frame(&mut self, keys: &str, first_pair: usize) {
-        let (reserve_keys, allocate_keys) = keys.split_at(keys.len() / 2);
+    /// One frame: reserves, then the allocates of those holds.
+    fn frame(&mut self, asked: &Asked) {
         self.payload.clear(FRAME_BYTES_MAX);
         self.now_ms += FRAME_MS;
-        self.reserve(reserve_keys, first_pair);
-        self.allocate(allocate_keys);
+        self.reserve(asked);
+        self.allocate(asked);
         self.ledger.sweep(self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
         self.ledger.forget_keys(self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
     }
 
-    fn reserve(&mut self, keys: &str, first_pair: usize) {
+    fn reserve(&mut self, asked: &Asked) {
         self.holds.clear();
         let context = Context { issue_time_ms: self.now_ms, ..Context::default() };
         let lines = vec![Line { sku: "", location: LOCATION, quantity: 1 }];
         let body = Body::Reserve { lines, ttl_ms: TTL_MS_DEFAULT, allow_partial: false, replace_own: false };
         let mut command = Command { context, body };
-        for (at, pair) in (first_pair..first_pair + keys.len() / KEY_BYTES).enumerate() {
-            let level = self.level_of(pair);
-            command.context.key = &keys[at * KEY_BYTES..(at + 1) * KEY_BYTES];
+        for (key, sku) in asked.reserves() {
+            command.context.key = key;
             if let Body::Reserve { lines, .. } = &mut command.body {
-                lines[0].sku = &self.skus[level];
+                lines[0].sku = sku;
             }
             let executed = self.ledger.execute(&command, self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
             let Answer::Accepted { effect, replayed: false, .. } = executed.answer else {
                 self.refused += 1;
                 continue;
             };
-            let Effect::Reserved(hold) = self.ledger.effect(effect) else { continue };
-            self.holds.push(hold.id);
-            self.pairs_by_level[level] += 1;
+            if let Effect::Reserved(hold) = self.ledger.effect(effect) {
+                self.holds.push(hold.id);
+            }
         }
     }
 
-    fn allocate(&mut self, keys: &str) {
-        for (at, id) in self.holds.iter().enumerate() {
-            let key = &keys[at * KEY_BYTES..(at + 1) * KEY_BYTES];
+    fn allocate(&mut self, asked: &Asked) {
+        for (id, key) in self.holds.iter().zip(asked.allocates()) {
             let context = Context { key, issue_time_ms: self.now_ms, ..Context::default() };
             let target = Target { by: TargetBy::Id(*id), lines: Vec::new(), expected_version: 0 };
             let command = Command { context, body: Body::Allocate(target) };
@@ -167,20 +192,22 @@ impl<'s> Bench<'s> {
         }
     }
 
-    /// What is wrong with the ledger, if anything.
-    fn problem(&self) -> Option<String> {
+    /// What is wrong with the ledger after so many pairs, if anything.
+    fn problem(&self, pairs: u64) -> Option<String> {
         if self.refused > 0 {
             return Some(format!("{} commands were refused", self.refused));
         }
         if let Some(broken) = Audit::check(&self.ledger).first() {
             return Some(format!("{} is broken at {}", broken.rule, broken.at));
         }
+        let mut expected = vec![0_i64; self.levels as usize];
+        (0..pairs).for_each(|pair| expected[level_of(pair, self.levels) as usize] += 1);
         let location = self.ledger.locations().find(LOCATION)?;
-        for (sku, pairs) in self.skus.iter().zip(&self.pairs_by_level) {
-            let level = self.ledger.items().find(sku).and_then(|item| self.ledger.find_level(item, location));
+        for (sku, allocated) in (0..self.levels).map(sku).zip(expected) {
+            let level = self.ledger.items().find(&sku).and_then(|item| self.ledger.find_level(item, location));
             let figures = level.map(|level| self.ledger.figures(level, self.now_ms)).unwrap_or_default();
-            if (figures.reserved, figures.allocated) != (0, *pairs) || figures.oversold() != 0 {
-                return Some(format!("{sku} must have {pairs} units allocated, but has {figures:?}"));
+            if (figures.reserved, figures.allocated) != (0, allocated) || figures.oversold() != 0 {
+                return Some(format!("{sku} must have {allocated} units allocated, but has {figures:?}"));
             }
         }
         None
@@ -189,7 +216,7 @@ impl<'s> Bench<'s> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bench, bench_ledger};
+    use super::{Asked, Bench, bench_ledger};
 
     #[test]
     fn every_pair_is_executed_and_checked() {
@@ -199,20 +226,19 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_that_differs_from_what_was_done_has_a_problem() {
-        let skus = ["sku-0".to_owned(), "sku-1".to_owned()];
-        let mut bench = Bench::new(&skus);
-        bench.frame(&super::keys(&(0..10)), 0);
-        assert_eq!(bench.problem(), None);
-        bench.pairs_by_level[1] += 1;
-        assert!(bench.problem().unwrap().starts_with("sku-1 must have"));
-        bench.refused = 3;
-        assert_eq!(bench.problem().unwrap(), "3 commands were refused");
+    fn a_ledger_that_differs_from_what_was_asked_has_a_problem() {
+        let mut bench = Bench::new(2);
+        bench.frame(&Asked::new(0..10, 2));
+        assert_eq!(bench.problem(10), None);
+        assert!(bench.problem(11).unwrap().contains("must have"));
+        bench.frame(&Asked::new(9..10, 2));
+        assert_eq!(bench.problem(10).unwrap(), "1 commands were refused");
     }
 
     #[test]
     fn nothing_to_do_is_refused() {
         assert!(bench_ledger(0, 1).is_err());
         assert!(bench_ledger(1, 0).is_err());
+        assert!(bench_ledger(1, 10_000_000).is_err());
     }
 }

@@ -1,1 +1,250 @@
-//! Being written.
+//! Every method of `invengine.v1`: how it is answered, by whom, and how long its request may be.
+
+/// Most bytes of one command or question.
+pub const COMMAND_BYTES_MAX: usize = 1 << 20;
+/// Most bytes of a message that carries many commands or many names.
+pub const SUBMIT_BYTES_MAX: usize = 4 << 20;
+/// Most commands of one batch.
+pub const SUBMIT_COMMANDS_MAX: usize = 1_000;
+
+const PACKAGE: &str = "/invengine.v1.";
+
+/// A command: it may change the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of the methods")]
+pub enum CommandKind {
+    Reserve,
+    Extend,
+    Amend,
+    Allocate,
+    Release,
+    Fulfill,
+    Transfer,
+    Receive,
+    Return,
+    Adjust,
+    SetQuantity,
+    Count,
+    UpsertItems,
+    UpsertLocations,
+    UpsertChannels,
+    RegisterSource,
+}
+
+/// A question that the ledger answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of the methods")]
+pub enum ReadKind {
+    GetReservation,
+    ListReservations,
+    GetOutcome,
+    GetAvailability,
+    GetInventoryLevel,
+    ListInventoryLevels,
+    GetItem,
+    ListItems,
+    GetLocation,
+    ListLocations,
+    GetChannel,
+    ListChannels,
+}
+
+/// How a method is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// By executing one command.
+    Command(CommandKind),
+    /// By looking at the ledger.
+    Read(ReadKind),
+    /// By executing a batch.
+    Submit,
+    /// By executing batches as they come.
+    SubmitStream,
+    /// By a stream of events.
+    ReadEvents,
+    /// By the ledger's digest.
+    Digest,
+    /// By the server's description.
+    ServerInfo,
+    /// Not in this version.
+    Later,
+}
+
+/// One method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Method {
+    /// Its path, such as `/invengine.v1.ReservationService/Reserve`.
+    pub path: &'static str,
+    /// How it is answered.
+    pub kind: Kind,
+    /// Longest request.
+    pub bytes_max: usize,
+}
+
+impl Method {
+    /// True if the native door answers it itself; all others are forwarded.
+    pub fn native(&self) -> bool {
+        let service = self.path.strip_prefix(PACKAGE).and_then(|path| path.split('/').next());
+        matches!(service, Some("ReservationService" | "AvailabilityService" | "InventoryService" | "JournalService"))
+    }
+}
+
+macro_rules! method {
+    ($service:literal, $name:literal, $kind:expr) => {
+        method!($service, $name, $kind, COMMAND_BYTES_MAX)
+    };
+    ($service:literal, $name:literal, $kind:expr, $bytes_max:expr) => {
+        Method { path: concat!("/invengine.v1.", $service, "/", $name), kind: $kind, bytes_max: $bytes_max }
+    };
+}
+
+/// All methods. Those that are called most come first: that is where `find` looks first.
+pub static METHODS: [Method; 62] = {
+    use CommandKind as C;
+    use Kind::{Command, Digest, Later, Read, ReadEvents, ServerInfo, Submit, SubmitStream};
+    use ReadKind as R;
+    const BATCH: usize = SUBMIT_BYTES_MAX;
+    [
+        method!("ReservationService", "Reserve", Command(C::Reserve)),
+        method!("ReservationService", "Allocate", Command(C::Allocate)),
+        method!("ReservationService", "Submit", Submit, BATCH),
+        method!("ReservationService", "SubmitStream", SubmitStream, BATCH),
+        method!("AvailabilityService", "GetAvailability", Read(R::GetAvailability)),
+        method!("ReservationService", "Release", Command(C::Release)),
+        method!("ReservationService", "Fulfill", Command(C::Fulfill)),
+        method!("ReservationService", "Extend", Command(C::Extend)),
+        method!("ReservationService", "Amend", Command(C::Amend)),
+        method!("ReservationService", "TransferReservation", Command(C::Transfer)),
+        method!("ReservationService", "GetReservation", Read(R::GetReservation)),
+        method!("ReservationService", "ListReservations", Read(R::ListReservations)),
+        method!("ReservationService", "GetOutcome", Read(R::GetOutcome)),
+        method!("InventoryService", "Receive", Command(C::Receive)),
+        method!("InventoryService", "Return", Command(C::Return)),
+        method!("InventoryService", "Adjust", Command(C::Adjust)),
+        method!("InventoryService", "SetQuantity", Command(C::SetQuantity)),
+        method!("InventoryService", "Count", Command(C::Count)),
+        method!("InventoryService", "GetInventoryLevel", Read(R::GetInventoryLevel)),
+        method!("InventoryService", "ListInventoryLevels", Read(R::ListInventoryLevels)),
+        method!("InventoryService", "MoveQuantity", Later),
+        method!("InventoryService", "ShipTransfer", Later),
+        method!("InventoryService", "ReceiveTransfer", Later),
+        method!("InventoryService", "RecordMessages", Later, BATCH),
+        method!("AvailabilityService", "GetAvailableToPromise", Later),
+        method!("AvailabilityService", "WatchAvailability", Later),
+        method!("JournalService", "ReadEvents", ReadEvents),
+        method!("JournalService", "GetDigest", Digest),
+        method!("JournalService", "GetStateAt", Later),
+        method!("CatalogService", "UpsertItems", Command(C::UpsertItems), BATCH),
+        method!("CatalogService", "GetItem", Read(R::GetItem)),
+        method!("CatalogService", "ListItems", Read(R::ListItems)),
+        method!("CatalogService", "UpsertLocations", Command(C::UpsertLocations), BATCH),
+        method!("CatalogService", "GetLocation", Read(R::GetLocation)),
+        method!("CatalogService", "ListLocations", Read(R::ListLocations)),
+        method!("CatalogService", "UpsertChannels", Command(C::UpsertChannels), BATCH),
+        method!("CatalogService", "GetChannel", Read(R::GetChannel)),
+        method!("CatalogService", "ListChannels", Read(R::ListChannels)),
+        method!("SourceService", "RegisterSource", Command(C::RegisterSource)),
+        method!("SourceService", "ListSources", Later),
+        method!("SourceService", "ListParked", Later),
+        method!("SourceService", "SkipParked", Later),
+        method!("AdminService", "GetServerInfo", ServerInfo),
+        method!("AdminService", "CreateSnapshot", Later),
+        method!("PolicyService", "SetLocationGroup", Later),
+        method!("PolicyService", "GetLocationGroup", Later),
+        method!("PolicyService", "ListLocationGroups", Later),
+        method!("PolicyService", "SetSegment", Later),
+        method!("PolicyService", "GetSegment", Later),
+        method!("PolicyService", "ListSegments", Later),
+        method!("PolicyService", "SetSafetyStock", Later),
+        method!("PolicyService", "GetSafetyStock", Later),
+        method!("PolicyService", "ListSafetyStocks", Later),
+        method!("PolicyService", "SetChannelBuffer", Later),
+        method!("PolicyService", "GetChannelBuffer", Later),
+        method!("PolicyService", "ListChannelBuffers", Later),
+        method!("PolicyService", "SetHoldPolicy", Later),
+        method!("PolicyService", "GetHoldPolicy", Later),
+        method!("PolicyService", "ListHoldPolicies", Later),
+        method!("PolicyService", "SetAuthorityRule", Later),
+        method!("PolicyService", "GetAuthorityRule", Later),
+        method!("PolicyService", "ListAuthorityRules", Later),
+    ]
+};
+
+/// The method of a path, if there is one.
+pub fn find(path: &str) -> Option<Method> {
+    METHODS.iter().find(|method| method.path == path).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The paths that the contract declares.
+    fn declared() -> BTreeSet<String> {
+        let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../protos/invengine/v1");
+        let mut paths = BTreeSet::new();
+        for entry in fs::read_dir(protos).unwrap() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+            let mut service = "";
+            for line in text.lines() {
+                if let Some(rest) = line.strip_prefix("service ") {
+                    service = rest.split_whitespace().next().unwrap();
+                }
+                if let Some(rest) = line.strip_prefix("  rpc ") {
+                    paths.insert(format!("{PACKAGE}{service}/{}", rest.split('(').next().unwrap()));
+                }
+            }
+        }
+        paths
+    }
+
+    #[test]
+    fn the_table_has_what_the_contract_declares() {
+        let table: BTreeSet<String> = METHODS.iter().map(|method| method.path.to_owned()).collect();
+        assert_eq!(table.len(), METHODS.len(), "a method stands twice");
+        assert_eq!(table, declared());
+    }
+
+    #[test]
+    fn what_comes_later_is_what_the_contract_says() {
+        let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../protos/invengine/v1");
+        for method in &METHODS {
+            let (service, name) = method.path.strip_prefix(PACKAGE).unwrap().split_once('/').unwrap();
+            let stem = service.strip_suffix("Service").unwrap().to_lowercase();
+            let text = fs::read_to_string(protos.join(format!("{stem}_service.proto"))).unwrap();
+            let before = text.split(&format!("  rpc {name}(")).next().unwrap();
+            let remark: String = before.lines().rev().take_while(|line| line.starts_with("  //")).collect();
+            let later = remark.contains("UNIMPLEMENTED") || service == "PolicyService";
+            assert_eq!(method.kind == Kind::Later, later, "{}", method.path);
+        }
+    }
+
+    #[test]
+    fn a_path_is_found_as_it_is_spelled() {
+        assert!(METHODS.iter().all(|method| find(method.path) == Some(*method)));
+        let others = ["", "/", "/invengine.v1.ReservationService/Sell", "/invengine.v1.ReservationService/Reserve/"];
+        assert!(others.iter().all(|path| find(path).is_none()));
+    }
+
+    #[test]
+    fn the_door_answers_four_services_itself() {
+        let native: BTreeSet<&str> = METHODS
+            .iter()
+            .filter(|method| method.native())
+            .map(|method| method.path.split('/').nth(1).unwrap())
+            .collect();
+        let expected = ["AvailabilityService", "InventoryService", "JournalService", "ReservationService"]
+            .map(|service| format!("invengine.v1.{service}"));
+        assert_eq!(native, expected.iter().map(String::as_str).collect());
+    }
+
+    #[test]
+    fn batches_may_be_longer_than_commands() {
+        assert_eq!(find("/invengine.v1.ReservationService/Submit").unwrap().bytes_max, SUBMIT_BYTES_MAX);
+        assert_eq!(find("/invengine.v1.ReservationService/Reserve").unwrap().bytes_max, COMMAND_BYTES_MAX);
+    }
+}

@@ -31,7 +31,7 @@ pub enum Code {
 
 /// How long a caller should wait before it repeats what was refused for the moment.
 const RETRY_MS: u64 = 100;
-/// Clients take 8 KiB of metadata at most, and the details travel in base64.
+/// Most violations that an answer lists: clients take 8 KiB of metadata at most, and the details travel in base64.
 const VIOLATIONS_MAX: usize = 10;
 const DOMAIN: &str = "invengine";
 
@@ -128,7 +128,8 @@ impl Refusal {
 
     /// The journal failed while the command was under way, or before.
     pub fn outcome_unknown() -> Self {
-        let message = "the journal failed and the command may have happened; repeat it with the same key after a restart";
+        let message =
+            "the journal failed and the command may have happened; repeat it with the same key after a restart";
         Refusal::new(Code::Unavailable, "OUTCOME_UNKNOWN", message)
     }
 
@@ -173,6 +174,7 @@ impl Refusal {
             field_violations: self
                 .violations
                 .iter()
+                .take(VIOLATIONS_MAX)
                 .map(|(field, description)| v1::FieldViolation {
                     field: field.clone(),
                     description: description.clone(),

@@ -28,7 +28,7 @@ impl Door {
 
     #[getter]
     fn address(&self) -> String {
-        self.inner.address()
+        self.inner.address().to_owned()
     }
 
     fn drain(&self, py: Python<'_>, timeout_ms: u64) {

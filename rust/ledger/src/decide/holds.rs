@@ -192,9 +192,9 @@ impl Ledger {
             .ok_or_else(|| not_found().text("key", key)),
             TargetBy::Order(order) => Err(not_found().text("order", order)),
         }?;
-        if target.expected_version != 0 && target.expected_version != reservation.version {
+        if target.expected_version != 0 && target.expected_version != u64::from(reservation.version) {
             return Err(Rejection::new(Reason::StaleVersion)
-                .number("expected", i64::from(target.expected_version))
+                .number("expected", target.expected_version as i64)
                 .number("actual", i64::from(reservation.version)));
         }
         Ok(reservation)

@@ -1,6 +1,6 @@
 //! Amend and TransferReservation: the same hold with other quantities, or at another location.
 
-use crate::command::{Line, Target};
+use crate::command::{Line, QUANTITY_MAX, Target};
 use crate::decide::Wanted;
 use crate::decide::holds::{Act, moves, possible, push_lapsed};
 use crate::event::{Event, LevelUnits};
@@ -8,6 +8,7 @@ use crate::few::Few;
 use crate::keys::Scope;
 use crate::ledger::Ledger;
 use crate::rejection::{Reason, Rejection};
+use crate::reservation::{HeldLine, Reservation};
 
 impl Ledger {
     pub(crate) fn decide_amend(
@@ -28,12 +29,7 @@ impl Ledger {
         let mut wanted = Wanted::default();
         for (level, line) in levels.iter() {
             let held = level.and_then(|level| reservation.line(level));
-            let before = match held {
-                Some(held) => {
-                    possible(Act::Amend, held, true).map_err(|reason| self.refusal(reservation, reason))?.reserved
-                }
-                None => 0,
-            };
+            let before = held.map_or(Ok(0), |held| self.amendable(reservation, held, line.quantity))?;
             let Some(level) = *level else {
                 if line.quantity == 0 {
                     continue;
@@ -47,6 +43,17 @@ impl Ledger {
         }
         self.check_free(wanted, now_ms)?;
         Ok(Few::One(Event::Amended { id: reservation.id, lines: changed }))
+    }
+
+    /// The reserved units of a line that is to have others.
+    fn amendable(&self, reservation: &Reservation, held: &HeldLine, quantity: i64) -> Result<i64, Rejection> {
+        let before = possible(Act::Amend, held, true).map_err(|reason| self.refusal(reservation, reason))?.reserved;
+        if held.quantity() + (quantity - before) > QUANTITY_MAX {
+            return Err(Rejection::new(Reason::InvalidField)
+                .text("field", "lines")
+                .text("description", "a line must stay at or below 2^53 - 1 units, with those that it gave back"));
+        }
+        Ok(before)
     }
 
     pub(crate) fn decide_transfer(

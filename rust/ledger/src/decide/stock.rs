@@ -34,7 +34,7 @@ impl Ledger {
                 // The parts that are set beside it change on_hand too, and what was asked for is the whole.
                 delta -= change.parts;
             }
-            check_range(kind, number, line, change, delta)?;
+            check_range(kind, number, line, change)?;
             let (item, location) = *place;
             events.push(Event::StockChanged { item, location, kind, state: line.state, delta });
         }
@@ -112,17 +112,14 @@ fn absolute_delta(line: &StockLine<'_>, before: &Level) -> Result<i64, Rejection
     }
 }
 
-fn check_range(
-    kind: StockKind,
-    number: usize,
-    line: &StockLine<'_>,
-    change: &Change,
-    delta: i64,
-) -> Result<(), Rejection> {
+fn check_range(kind: StockKind, number: usize, line: &StockLine<'_>, change: &Change) -> Result<(), Rejection> {
     let on_hand = change.on_hand(kind);
-    if on_hand < 0 || change.after.quantity(line.state) < 0 && line.state != StockState::OnHand {
-        let there = change.before.on_hand.min(change.before.quantity(line.state));
-        return Err(no_stock(line.sku, line.location, -delta, there));
+    let mut ends = [(change.before.on_hand, on_hand), (change.before.quantity(line.state), change.after.quantity(line.state))];
+    if line.state == StockState::OnHand {
+        ends[1] = ends[0];
+    }
+    if let Some((before, after)) = ends.into_iter().find(|(_, after)| *after < 0) {
+        return Err(no_stock(line.sku, line.location, before - after, before));
     }
     if on_hand > QUANTITY_MAX {
         let field = if kind == StockKind::Adjusted { "delta" } else { "quantity" };

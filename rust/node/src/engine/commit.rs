@@ -9,7 +9,7 @@ use invengine_ledger::Payload;
 
 use super::Shared;
 use super::core::Core;
-use crate::journal::{Journal, JournalError};
+use crate::journal::JournalError;
 
 /// Memory of a frame's buffer that is kept for the next one.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;

@@ -38,6 +38,7 @@ impl Core {
 
     /// Executes one command into the open frame.
     pub fn execute(&mut self, command: &Command<'_>, now_ms: i64, moment: Instant) -> Result<Executed, Refusal> {
+        let sequence = self.ledger.sequence();
         if self.auto_create {
             self.create_missing(command, now_ms);
         }
@@ -54,7 +55,8 @@ impl Core {
                 }
             }
         }
-        if executed.rests_on > 0 {
+        if self.ledger.sequence() > sequence {
+            // Only what the open frame answers is waited for and counted; repeats rest on frames that were sent before.
             self.taken.push(moment);
         }
         Ok(executed)

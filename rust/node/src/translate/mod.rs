@@ -1,1 +1,25 @@
-//! Being written.
+//! Between the messages of a caller and the ledger: what comes in is checked field by field and made canonical, what goes
+//! out gets its names back. Nothing here decides anything or keeps anything.
+
+pub mod answer;
+mod batch;
+mod catalogue;
+mod check;
+mod command;
+mod context;
+pub mod events;
+mod hold;
+mod lines;
+mod page;
+pub mod read;
+mod read_catalogue;
+mod read_hold;
+mod read_stock;
+pub mod shape;
+mod stock;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use batch::with_submit;
+pub use command::with_command;

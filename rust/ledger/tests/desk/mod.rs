@@ -1,0 +1,149 @@
+//! A ledger with the frames that it filled, as a test uses it: commands go in, answers come out in names.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+pub mod asks;
+pub mod told;
+
+use invengine_ledger::{Audit, Command, Digest, Executed, Ledger, LedgerOptions, Malformed, Payload};
+
+use told::Told;
+
+/// Room that no frame of a test fills.
+pub const ROOMY: usize = 8 << 20;
+/// Engine time at which every test begins: an uneven one, so that rounding shows.
+pub const START_MS: i64 = 1_700_000_000_003;
+
+/// One frame as the journal would have it.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    pub time_ms: i64,
+    pub writer_epoch: u64,
+    pub payload: Vec<u8>,
+    /// Position of its last event.
+    pub sequence: u64,
+}
+
+/// A ledger, its engine time and its journal.
+pub struct Desk {
+    pub ledger: Ledger,
+    pub now_ms: i64,
+    pub frames: Vec<Frame>,
+    /// Longest payload of a frame.
+    pub bytes_max: usize,
+    payload: Payload,
+    options: LedgerOptions,
+    writer_epoch: u64,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Desk::new(LedgerOptions::new("main"))
+    }
+}
+
+impl Desk {
+    /// An empty ledger.
+    pub fn new(options: LedgerOptions) -> Self {
+        let mut ledger = Ledger::new(options.clone());
+        ledger.set_epoch(1);
+        let payload = Payload::default();
+        Desk { ledger, now_ms: START_MS, frames: Vec::new(), bytes_max: ROOMY, payload, options, writer_epoch: 1 }
+    }
+
+    /// An empty ledger that remembers keys for so long.
+    pub fn with_window(dedupe_window_ms: i64) -> Self {
+        Desk::new(LedgerOptions { dedupe_window_ms, ..LedgerOptions::new("main") })
+    }
+
+    /// Executes a command; the answer as the ledger gave it.
+    pub fn execute(&mut self, command: &Command<'_>) -> Executed {
+        self.ledger.execute(command, self.now_ms, &mut self.payload, self.bytes_max)
+    }
+
+    /// Executes a command; the answer in names.
+    pub fn ask(&mut self, command: &Command<'_>) -> Told {
+        let executed = self.execute(command);
+        Told::new(&self.ledger, &executed)
+    }
+
+    /// Writes the Expired events of what is over; tells how many.
+    pub fn sweep(&mut self) -> usize {
+        self.ledger.sweep(self.now_ms, &mut self.payload, self.bytes_max)
+    }
+
+    /// Forgets old keys if it is time; tells whether it was.
+    pub fn forget(&mut self) -> bool {
+        self.ledger.forget_keys(self.now_ms, &mut self.payload, self.bytes_max)
+    }
+
+    /// Lets time pass.
+    pub fn wait(&mut self, ms: i64) {
+        self.now_ms += ms;
+    }
+
+    /// Ends the frame, if there is anything in it.
+    pub fn cut(&mut self) {
+        if self.payload.is_empty() {
+            return;
+        }
+        self.frames.push(Frame {
+            time_ms: self.payload.time_ms(),
+            writer_epoch: self.writer_epoch,
+            payload: self.payload.bytes().to_vec(),
+            sequence: self.ledger.sequence(),
+        });
+        self.payload.clear(0);
+    }
+
+    /// Bytes in the frame that is being filled.
+    pub fn open_bytes(&self) -> usize {
+        self.payload.bytes().len()
+    }
+
+    /// The fold of all frames.
+    pub fn refold(&mut self) -> Ledger {
+        self.cut();
+        fold(&self.options, &self.frames).expect("a ledger's own journal folds")
+    }
+
+    /// What a restart makes of the journal: the same state under the next writer epoch, without what was in memory only.
+    pub fn restart(&mut self) {
+        let digest = self.ledger.digest();
+        let mut ledger = self.refold();
+        assert_eq!(ledger.digest(), digest, "the fold of the journal equals the live ledger");
+        self.writer_epoch += 1;
+        ledger.set_epoch(self.writer_epoch);
+        self.ledger = ledger;
+    }
+
+    /// The digest now.
+    pub fn digest(&mut self) -> Digest {
+        self.ledger.digest()
+    }
+
+    /// Stops the test if a counter does not equal its parts.
+    pub fn check(&self) {
+        let broken = Audit::check(&self.ledger);
+        assert!(broken.is_empty(), "{broken:?}");
+    }
+}
+
+/// Folds frames into a new ledger, and proves on the way that no hold took what was not there.
+pub fn fold(options: &LedgerOptions, frames: &[Frame]) -> Result<Ledger, Malformed> {
+    let mut ledger = Ledger::new(options.clone());
+    let audit = std::cell::RefCell::new(Audit::default());
+    for frame in frames {
+        ledger.fold_with(
+            &frame.payload,
+            frame.time_ms,
+            frame.writer_epoch,
+            &mut |ledger, record| audit.borrow_mut().before(ledger, record),
+            &mut |ledger, record| {
+                audit.borrow_mut().after(ledger, record);
+                true
+            },
+        )?;
+    }
+    assert_eq!(audit.borrow().oversold_by_holds(), 0, "no hold took what was not there");
+    Ok(ledger)
+}

@@ -1,0 +1,232 @@
+//! Answers in names instead of handles: what a caller would read, and what the model can say too.
+
+use invengine_ledger::event::LevelIndex;
+use invengine_ledger::outcome::{HoldChange, LevelFigures};
+use invengine_ledger::reservation::LineState;
+use invengine_ledger::{Answer, Effect, Executed, Fact, Ledger, Reason, Rejection, ReservationId};
+
+/// The answer to one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    Yes { sequence: u64, replayed: bool, did: Did },
+    No(No),
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct No {
+    pub reason: Reason,
+    pub facts: Vec<(&'static str, String)>,
+}
+
+/// What an accepted command did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Did {
+    Reserved(HoldTold),
+    Holds(Vec<HoldTold>),
+    KeyCancelled,
+    Levels(Vec<LevelTold>),
+    Done,
+    Registered { epoch: u64, previous_epoch: u64, previous_sequence: u64 },
+}
+
+/// What happened to one reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldTold {
+    pub id: ReservationId,
+    pub version: u32,
+    pub reacquired: bool,
+    pub expire_ms: i64,
+    pub lines: Vec<LineTold>,
+}
+
+/// What happened to one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineTold {
+    pub sku: String,
+    pub location: String,
+    pub state: LineState,
+    pub quantity: i64,
+    pub outstanding: i64,
+}
+
+/// The quantities of one level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LevelTold {
+    pub sku: String,
+    pub location: String,
+    pub on_hand: i64,
+    pub reserved: i64,
+    pub allocated: i64,
+    pub damaged: i64,
+    pub returned: i64,
+    pub quality_control: i64,
+}
+
+impl No {
+    /// A refusal without facts.
+    pub fn new(reason: Reason) -> Self {
+        No { reason, facts: Vec::new() }
+    }
+
+    /// Adds a fact.
+    pub fn fact(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.facts.push((name, value.to_string()));
+        self
+    }
+
+    /// Puts ids in the place of tokens.
+    fn with_ids(mut self, ledger: &Ledger) -> Self {
+        for (name, text) in &mut self.facts {
+            if let Some(id) = ledger.parse_token(text).filter(|_| *name == "reservation") {
+                *text = format!("{id:?}");
+            }
+        }
+        self
+    }
+}
+
+impl From<&Rejection> for No {
+    fn from(rejection: &Rejection) -> Self {
+        let fact = |fact: &Fact| match fact {
+            Fact::Number(name, value) => (*name, value.to_string()),
+            Fact::Text(name, text) => (*name, text.to_string()),
+        };
+        No { reason: rejection.reason, facts: rejection.facts.iter().map(fact).collect() }
+    }
+}
+
+impl Told {
+    /// Puts an answer into names, and checks what it may leave upon.
+    pub fn new(ledger: &Ledger, executed: &Executed) -> Self {
+        match &executed.answer {
+            Answer::Accepted { sequence, replayed, effect } => {
+                assert!(executed.rests_on >= *sequence && *sequence > 0, "a yes rests on its events: {executed:?}");
+                assert!(executed.rests_on <= ledger.sequence(), "{executed:?}");
+                Told::Yes { sequence: *sequence, replayed: *replayed, did: Did::new(ledger, ledger.effect(*effect)) }
+            }
+            Answer::Rejected(rejection) => {
+                let at_once = executed.rests_on == 0 && ledger.sequence() > 0;
+                assert!(!at_once || may_leave_at_once(rejection.reason), "{executed:?}");
+                Told::No(No::from(rejection).with_ids(ledger))
+            }
+        }
+    }
+
+    /// The reason of a refusal.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Told::No(no) => Some(no.reason),
+            Told::Yes { .. } => None,
+        }
+    }
+
+    /// The value of a fact of a refusal.
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        match self {
+            Told::No(no) => no.facts.iter().find(|fact| fact.0 == name).map(|fact| fact.1.as_str()),
+            Told::Yes { .. } => None,
+        }
+    }
+
+    /// What was done; stops the test if the answer is a refusal.
+    pub fn did(self) -> Did {
+        match self {
+            Told::Yes { did, .. } => did,
+            Told::No(no) => panic!("refused: {no:?}"),
+        }
+    }
+
+    /// The one hold that was changed or made.
+    pub fn hold(self) -> HoldTold {
+        match self.did() {
+            Did::Reserved(hold) => hold,
+            Did::Holds(holds) if holds.len() == 1 => holds[0].clone(),
+            other => panic!("not one hold: {other:?}"),
+        }
+    }
+
+    /// The one line of the one hold: (state, quantity, outstanding).
+    pub fn line(self) -> (LineState, i64, i64) {
+        match self.hold().lines.as_slice() {
+            [line] => (line.state, line.quantity, line.outstanding),
+            lines => panic!("not one line: {lines:?}"),
+        }
+    }
+
+    /// True if the answer was given before.
+    pub fn replayed(&self) -> bool {
+        matches!(self, Told::Yes { replayed: true, .. })
+    }
+}
+
+/// Refusals that rest on nothing that could be lost.
+fn may_leave_at_once(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::InvalidField
+            | Reason::InsufficientStock
+            | Reason::UnknownSku
+            | Reason::UnknownLocation
+            | Reason::UnknownChannel
+            | Reason::UnknownSource
+            | Reason::DedupeWindowExpired
+            | Reason::TooLarge
+    )
+}
+
+impl Did {
+    fn new(ledger: &Ledger, effect: &Effect) -> Self {
+        match effect {
+            Effect::Reserved(hold) => Did::Reserved(HoldTold::new(ledger, hold)),
+            Effect::Holds(holds) => Did::Holds(holds.iter().map(|hold| HoldTold::new(ledger, hold)).collect()),
+            Effect::KeyCancelled => Did::KeyCancelled,
+            Effect::Levels(levels) => Did::Levels(levels.iter().map(|level| LevelTold::new(ledger, level)).collect()),
+            Effect::Done => Did::Done,
+            Effect::Registered { epoch, previous_epoch, previous_sequence } => Did::Registered {
+                epoch: *epoch,
+                previous_epoch: *previous_epoch,
+                previous_sequence: *previous_sequence,
+            },
+            Effect::Tombstone => panic!("a tombstone is nobody's outcome"),
+        }
+    }
+}
+
+impl HoldTold {
+    fn new(ledger: &Ledger, hold: &HoldChange) -> Self {
+        let line = |line: &invengine_ledger::outcome::LineChange| {
+            let (sku, location) = names(ledger, line.level);
+            LineTold { sku, location, state: line.state, quantity: line.quantity, outstanding: line.outstanding }
+        };
+        HoldTold {
+            id: hold.id,
+            version: hold.version,
+            reacquired: hold.reacquired,
+            expire_ms: hold.expire_ms,
+            lines: hold.lines.iter().map(line).collect(),
+        }
+    }
+}
+
+impl LevelTold {
+    /// A level in names.
+    pub fn new(ledger: &Ledger, figures: &LevelFigures) -> Self {
+        let (sku, location) = names(ledger, figures.level);
+        LevelTold {
+            sku,
+            location,
+            on_hand: figures.on_hand,
+            reserved: figures.reserved,
+            allocated: figures.allocated,
+            damaged: figures.damaged,
+            returned: figures.returned,
+            quality_control: figures.quality_control,
+        }
+    }
+}
+
+fn names(ledger: &Ledger, level: LevelIndex) -> (String, String) {
+    let (sku, location) = ledger.level_names(level);
+    (sku.to_owned(), location.to_owned())
+}

@@ -1,0 +1,207 @@
+//! The journal is the truth: its fold is the live ledger, to the bit, wherever frames end and whenever anybody looks.
+
+mod desk;
+mod history;
+
+use invengine_ledger::event::StockKind;
+use invengine_ledger::{Audit, DEDUPE_WINDOW_MS, Digest, Ledger, LedgerOptions, RecordReader, SWEEP_LINES_MAX};
+use proptest::prelude::*;
+
+use desk::asks::{reserve, stock};
+use desk::{Desk, Frame, START_MS};
+use history::{Look, history, play};
+
+/// Folds frames, and gives the digest at the end of each.
+fn digests_of(frames: &[Frame]) -> Vec<(u64, Digest)> {
+    let mut ledger = Ledger::new(LedgerOptions::new("main"));
+    frames
+        .iter()
+        .map(|frame| {
+            ledger.fold(&frame.payload, frame.time_ms, frame.writer_epoch).expect("a frame of its own");
+            assert_eq!(ledger.sequence(), frame.sequence);
+            (ledger.sequence(), ledger.digest())
+        })
+        .collect()
+}
+
+fn window() -> impl Strategy<Value = i64> {
+    prop_oneof![Just(2_000i64), Just(DEDUPE_WINDOW_MS)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_fold_is_the_live_ledger_at_every_frame_boundary(steps in history(100), window_ms in window()) {
+        let played = play(&steps, window_ms, Look::AtEachFrame, false);
+        for (sequence, digest) in digests_of(&played.desk.frames) {
+            if let Some(live) = played.digests.get(&sequence) {
+                prop_assert_eq!(*live, digest, "at {}", sequence);
+            }
+        }
+        let last = digests_of(&played.desk.frames).pop().expect("a history has frames");
+        prop_assert_eq!(last.1, played.last());
+    }
+
+    #[test]
+    fn neither_frames_nor_looking_change_the_state(steps in history(100), window_ms in window()) {
+        let played = play(&steps, window_ms, Look::AtTheEnd, false);
+        let often = play(&steps, window_ms, Look::AtEachStep, true);
+        prop_assert_eq!(played.last(), often.last());
+        prop_assert!(often.desk.frames.len() >= played.desk.frames.len());
+        prop_assert_eq!(digests_of(&often.desk.frames).pop(), digests_of(&played.desk.frames).pop());
+        // The records are the same, however they were put into frames.
+        let records = |frames: &[Frame]| -> Vec<String> {
+            frames.iter().flat_map(|frame| records_of(frame)).collect()
+        };
+        prop_assert_eq!(records(&often.desk.frames), records(&played.desk.frames));
+    }
+
+    #[test]
+    fn a_fold_can_stop_after_any_record(steps in history(60)) {
+        let played = play(&steps, 2_000, Look::AtEachStep, false);
+        for (sequence, digest) in &played.digests {
+            prop_assert_eq!(fold_until(&played.desk.frames, *sequence).digest(), *digest, "at {}", sequence);
+        }
+    }
+
+    #[test]
+    fn no_hold_takes_what_is_not_there(steps in history(100)) {
+        let mut played = play(&steps, 2_000, Look::AtTheEnd, false);
+        // The fold of the desk compares free units before and after each record.
+        let ledger = played.desk.refold();
+        prop_assert!(Audit::check(&ledger).is_empty());
+    }
+}
+
+fn records_of(frame: &Frame) -> Vec<String> {
+    let mut reader = RecordReader::new(&frame.payload, frame.time_ms).expect("a frame of its own");
+    let mut records = Vec::new();
+    while let Some(record) = reader.next().expect("a record of its own") {
+        records.push(format!("{record:?}"));
+    }
+    records
+}
+
+/// The state at a sequence, with every counter proved after every record.
+fn fold_until(frames: &[Frame], sequence: u64) -> Ledger {
+    let mut ledger = Ledger::new(LedgerOptions::new("main"));
+    for frame in frames {
+        let whole = ledger
+            .fold_with(&frame.payload, frame.time_ms, frame.writer_epoch, &mut |_, _| {}, &mut |ledger, _| {
+                assert_eq!(Audit::check(ledger), Vec::new());
+                ledger.sequence() < sequence
+            })
+            .expect("a frame of its own");
+        assert_eq!(ledger.sequence() >= sequence, !whole);
+        if !whole {
+            break;
+        }
+    }
+    ledger
+}
+
+#[test]
+fn the_audit_finds_holds_on_what_is_not_there() {
+    // The frames of one ledger with 8 mugs, but for the frame that received them, which is of one with 5.
+    let journal = |quantity: i64| {
+        let mut desk = Desk::default().opened();
+        desk.cut();
+        desk.ask(&stock("in", StockKind::Received, "mug", "wh-1", quantity)).did();
+        desk.cut();
+        desk.ask(&reserve("r", &[("mug", "wh-1", quantity)])).did();
+        desk.cut();
+        desk.frames
+    };
+    let mut frames = journal(8);
+    frames[1] = journal(5).swap_remove(1);
+    let mut ledger = Ledger::new(LedgerOptions::new("main"));
+    let mut audit = Audit::default();
+    for frame in &frames {
+        let mut reader = RecordReader::new(&frame.payload, frame.time_ms).unwrap();
+        let record = reader.next().unwrap().expect("a record");
+        audit.before(&ledger, &record);
+        ledger.fold(&frame.payload, frame.time_ms, 1).unwrap();
+        if frame.sequence != frames[0].sequence {
+            audit.after(&ledger, &record);
+        }
+    }
+    assert_eq!(audit.oversold_by_holds(), 3);
+    assert_eq!(Audit::check(&ledger), Vec::new(), "the counters still equal their parts");
+}
+
+#[test]
+fn a_sweep_takes_slices_and_counts_at_once() {
+    let mut desk = Desk::with_mugs(10_000);
+    let keys: Vec<String> = (0..5_000).map(|number| format!("r-{number}")).collect();
+    for key in &keys {
+        desk.ask(&reserve(key, &[("mug", "wh-1", 2)])).did();
+    }
+    assert_eq!(desk.level("mug", "wh-1"), (10_000, 10_000, 0, 0, 0));
+    desk.wait(60_100);
+    assert_eq!(desk.level("mug", "wh-1"), (10_000, 0, 0, 10_000, 0), "before any event is written");
+    let mut left = 5_000;
+    while left > 0 {
+        let count = desk.sweep();
+        assert!((1..=SWEEP_LINES_MAX).contains(&count), "{count}");
+        desk.cut();
+        desk.check();
+        left -= count;
+        assert_eq!(desk.level("mug", "wh-1"), (10_000, 0, 0, 10_000, 0));
+        assert_eq!(desk.ledger.open_reservations(), left as u64);
+        let live = desk.digest();
+        assert_eq!(desk.refold().digest(), live);
+    }
+    assert_eq!((desk.sweep(), desk.ledger.expired_reservations()), (0, 5_000));
+    assert_eq!(desk.ledger.next_expiry_ms(), None);
+}
+
+#[test]
+fn a_sweep_that_finds_no_room_loses_nothing() {
+    let mut desk = Desk::with_mugs(10);
+    desk.ask(&reserve("r", &[("mug", "wh-1", 3)])).did();
+    desk.cut();
+    let sequence = desk.ledger.sequence();
+    desk.wait(60_100);
+    desk.bytes_max = 3;
+    let before = desk.digest();
+    assert_eq!((desk.sweep(), desk.ledger.sequence(), desk.digest()), (0, sequence, before));
+    desk.bytes_max = desk::ROOMY;
+    assert_eq!((desk.sweep(), desk.ledger.sequence()), (1, sequence + 1));
+}
+
+#[test]
+fn sweeps_that_are_cut_differently_leave_the_same_levels() {
+    let run = |sweep_each: bool| {
+        let mut desk = Desk::with_mugs(100);
+        let keys: Vec<String> = (0..20).map(|number| format!("r-{number}")).collect();
+        for key in &keys {
+            desk.ask(&reserve(key, &[("mug", "wh-1", 5)])).did();
+            desk.wait(7_000);
+            if sweep_each {
+                desk.sweep();
+            }
+        }
+        let level = desk.level("mug", "wh-1");
+        desk.sweep();
+        let live = desk.digest();
+        assert_eq!(desk.refold().digest(), live);
+        (level, desk.level("mug", "wh-1"), desk.ledger.expired_reservations(), desk.ledger.sequence())
+    };
+    assert_eq!(run(true), run(false));
+}
+
+#[test]
+fn time_that_goes_back_is_refused() {
+    let mut desk = Desk::with_mugs(5);
+    desk.cut();
+    desk.wait(1_000);
+    desk.ask(&stock("in", StockKind::Received, "mug", "wh-1", 1)).did();
+    desk.cut();
+    let frames = &desk.frames;
+    let mut ledger = Ledger::new(LedgerOptions::new("main"));
+    ledger.fold(&frames[1].payload, frames[1].time_ms, 1).expect_err("events on names that do not exist");
+    let mut ledger = Ledger::new(LedgerOptions::new("main"));
+    ledger.fold(&frames[0].payload, frames[0].time_ms, 1).expect("the first frame");
+    ledger.fold(&frames[1].payload, START_MS - 1, 1).expect_err("time does not go back");
+}

@@ -1,0 +1,276 @@
+//! Steps become commands, with what has happened so far in view.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use invengine_ledger::command::{Body, Line, QUANTITY_MAX, SourcePosition, StockLine, Target, TargetBy, Upsert};
+use invengine_ledger::event::{StockKind, StockState};
+use invengine_ledger::{Command, Context, ReservationId};
+
+use crate::desk::told::HoldTold;
+
+use super::{Ask, Key, Number, Some3, Step, TTLS, Twist, What, Who, Whom};
+
+const SKUS: [&str; 4] = ["cup", "jug", "mug", "no-such-item"];
+const LOCATIONS: [&str; 4] = ["store-1", "wh-1", "wh-2", "no-such-place"];
+const CHANNELS: [&str; 4] = ["", "app", "web", "no-such-channel"];
+const SOURCES: [&str; 2] = ["erp", "wms"];
+const ORDERS: [&str; 4] = ["", "order-1", "order-2", "no-such-order"];
+const HOLDERS: [&str; 3] = ["", "ann", "bob"];
+const OPENING: [&str; 6] = ["open-1", "open-2", "open-3", "open-4", "open-5", "open-6"];
+const POOL: [&str; 4] = ["key-a", "key-b", "key-c", "key-d"];
+static FRESH: LazyLock<Vec<String>> = LazyLock::new(|| (0..1_000).map(|number| format!("fresh-{number}")).collect());
+
+/// What a step comes to.
+#[derive(Clone, Debug)]
+pub enum Turn {
+    Command(Command<'static>),
+    Wait(i64),
+    Sweep,
+    Forget,
+    Restart,
+    Cut,
+}
+
+/// One hold as the player remembers it: its id, its key and channel, its lines and version as far as known.
+#[derive(Clone, Debug)]
+struct Made {
+    id: ReservationId,
+    key: &'static str,
+    channel: &'static str,
+    version: u32,
+    places: Vec<(&'static str, &'static str)>,
+}
+
+/// Turns steps into commands.
+#[derive(Default)]
+pub struct Player {
+    asked: Vec<Command<'static>>,
+    made: Vec<Made>,
+    fresh: usize,
+}
+
+impl Player {
+    /// The commands that every history begins with: names, sources, and a little stock everywhere but at one place.
+    pub fn opening() -> Vec<Command<'static>> {
+        use invengine_ledger::command::Catalogue::{Channels, Items, Locations};
+        let upsert = |catalogue, names: &[&'static str]| {
+            let entries = names.iter().map(|name| Upsert { name, display_name: "", gs1: "" }).collect();
+            Body::Upsert { catalogue, entries }
+        };
+        let places = (0..3).flat_map(|sku| (0..3).map(move |location| ((sku, location, 7), StockState::OnHand, None)));
+        let bodies = [
+            upsert(Items, &SKUS[..3]),
+            upsert(Locations, &LOCATIONS[..3]),
+            upsert(Channels, &CHANNELS[1..3]),
+            Body::RegisterSource { source: SOURCES[0] },
+            Body::RegisterSource { source: SOURCES[1] },
+            stock(StockKind::Received, &places.skip(1).collect::<Vec<_>>()),
+        ];
+        let command = |(key, body)| Command { context: Context { key, ..Context::default() }, body };
+        OPENING.into_iter().zip(bodies).map(command).collect()
+    }
+
+    /// What a step means now. `sources` gives (epoch, last number) of a source, `now_ms` the time.
+    pub fn turn(&mut self, step: &Step, now_ms: i64, sources: &dyn Fn(&str) -> (u64, u64)) -> Turn {
+        let command = match step {
+            Step::Wait(ms) => return Turn::Wait(*ms),
+            Step::Sweep => return Turn::Sweep,
+            Step::Forget => return Turn::Forget,
+            Step::Restart => return Turn::Restart,
+            Step::Cut => return Turn::Cut,
+            Step::Ask(ask) => self.command(ask, now_ms, sources),
+            Step::Again { back, twist } => match self.again(*back, *twist, sources) {
+                Some(command) => command,
+                None => return Turn::Cut,
+            },
+        };
+        self.asked.push(command.clone());
+        Turn::Command(command)
+    }
+
+    /// Every key that was used so far, and those of the pool.
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> {
+        POOL.into_iter().chain(FRESH[..=self.fresh].iter().map(String::as_str))
+    }
+
+    /// Remembers a hold that was made or changed.
+    pub fn note(&mut self, hold: &HoldTold) {
+        let places = hold.lines.iter().map(|line| (known(&SKUS, &line.sku), known(&LOCATIONS, &line.location))).collect();
+        if let Some(made) = self.made.iter_mut().find(|made| made.id == hold.id) {
+            (made.version, made.places) = (hold.version, places);
+        } else if let Some(Context { key, channel, .. }) = self.asked.last().map(|command| command.context) {
+            self.made.push(Made { id: hold.id, key, channel, version: hold.version, places });
+        }
+    }
+
+    fn again(&self, back: usize, twist: Twist, sources: &dyn Fn(&str) -> (u64, u64)) -> Option<Command<'static>> {
+        let mut command = self.asked.iter().rev().nth(back % self.asked.len().max(1))?.clone();
+        match twist {
+            Twist::Same => {}
+            Twist::OtherBody => command.context.reference = "another",
+            Twist::NextNumber if matches!(command.body, Body::RegisterSource { .. }) => {}
+            Twist::NextNumber => command.context.source = Some(position(Number::Next(back % 2), sources)),
+            // Without a number a command needs a key.
+            Twist::NoSource if command.context.key.is_empty() => {}
+            Twist::NoSource => command.context.source = None,
+        }
+        Some(command)
+    }
+
+    fn command(&mut self, ask: &Ask, now_ms: i64, sources: &dyn Fn(&str) -> (u64, u64)) -> Command<'static> {
+        let Who { key, channel, source, order, holder, age_ms } = &ask.who;
+        let registers = matches!(ask.what, What::Register(_));
+        let source = source.filter(|_| !registers).map(|number| position(number, sources));
+        let key = match key {
+            Key::Pool(number) => POOL[*number],
+            Key::None if source.is_some() => "",
+            Key::None | Key::Fresh => {
+                self.fresh += 1;
+                FRESH[self.fresh].as_str()
+            }
+        };
+        let mut context = Context {
+            key,
+            issue_time_ms: age_ms.map_or(0, |age| now_ms - age),
+            channel: CHANNELS[*channel],
+            source,
+            order_ref: ORDERS[*order],
+            holder: HOLDERS[*holder],
+            ..Context::default()
+        };
+        if let Some(channel) = self.channel_of_key(&ask.what) {
+            // A hold is named by its key in the scope of its own writer.
+            context.channel = channel;
+        }
+        Command { context, body: self.body(&ask.what) }
+    }
+
+    fn body(&self, what: &What) -> Body<'static> {
+        match what {
+            What::Reserve { lines, ttl, allow_partial, replace_own } => Body::Reserve {
+                lines: merged(lines.iter().map(|line| ((SKUS[line.0], LOCATIONS[line.1]), line.2))),
+                ttl_ms: TTLS[*ttl],
+                allow_partial: *allow_partial,
+                replace_own: *replace_own,
+            },
+            What::Extend { target, ttl } => Body::Extend { target: self.target(*target, &[]), ttl_ms: TTLS[*ttl] },
+            What::Amend { target, lines } => {
+                Body::Amend { target: self.target(one(*target), &[]), lines: self.lines(one(*target), lines) }
+            }
+            What::Allocate(target, lines) => Body::Allocate(self.target(*target, lines)),
+            What::Release(target, lines) => Body::Release(self.target(*target, lines)),
+            What::Fulfill(target, lines) => Body::Fulfill(self.target(*target, lines)),
+            What::Transfer { target, lines, to } => {
+                Body::Transfer { target: self.target(one(*target), lines), to_location: LOCATIONS[*to] }
+            }
+            What::Stock { kind, lines } => stock(*kind, lines),
+            What::Upsert { catalogue, name, display } => {
+                let names = [&SKUS, &LOCATIONS, &CHANNELS][*catalogue as usize];
+                let entry = Upsert { name: names[1 + name % 2], display_name: ORDERS[*display], gs1: "" };
+                Body::Upsert { catalogue: *catalogue, entries: vec![entry] }
+            }
+            What::Register(number) => Body::RegisterSource { source: SOURCES[*number] },
+        }
+    }
+
+    fn channel_of_key(&self, what: &What) -> Option<&'static str> {
+        let (What::Extend { target, .. }
+        | What::Amend { target, .. }
+        | What::Transfer { target, .. }
+        | What::Allocate(target, _)
+        | What::Release(target, _)
+        | What::Fulfill(target, _)) = what
+        else {
+            return None;
+        };
+        let Whom::KeyOf(back) = target else { return None };
+        self.made(*back).map(|made| made.channel)
+    }
+
+    fn made(&self, back: usize) -> Option<&Made> {
+        self.made.iter().rev().nth(back % self.made.len().max(1))
+    }
+
+    fn target(&self, whom: Whom, lines: &[Some3]) -> Target<'static> {
+        let nobody = TargetBy::UnknownToken("nobody");
+        let (by, expected_version) = match whom {
+            Whom::Nobody => (nobody, 0),
+            Whom::Order(number) => (TargetBy::Order(ORDERS[number]), 0),
+            Whom::Pool(number) => (TargetBy::Key(POOL[number]), 0),
+            Whom::KeyOf(back) => (self.made(back).map_or(nobody, |made| TargetBy::Key(made.key)), 0),
+            Whom::Id { back, version } => match self.made(back) {
+                Some(made) => (TargetBy::Id(made.id), [0, made.version, made.version + 1][usize::from(version)].into()),
+                None => (nobody, 0),
+            },
+        };
+        let lines = if matches!(by, TargetBy::Order(_)) { Vec::new() } else { self.lines(whom, lines) };
+        Target { by, lines, expected_version }
+    }
+
+    /// Lines that are mostly those of the hold.
+    fn lines(&self, whom: Whom, lines: &[Some3]) -> Vec<Line<'static>> {
+        let places = match whom {
+            Whom::Id { back, .. } | Whom::KeyOf(back) => self.made(back).map_or(&[][..], |made| &made.places),
+            _ => &[],
+        };
+        merged(lines.iter().map(|(sku, location, quantity)| match places.get(*location % places.len().max(1)) {
+            Some(place) if *sku < 2 => (*place, *quantity),
+            _ => ((SKUS[*sku], LOCATIONS[*location]), *quantity),
+        }))
+    }
+}
+
+fn known(names: &[&'static str], name: &str) -> &'static str {
+    names.iter().find(|known| **known == name).expect("a name of this file")
+}
+
+/// Amend and TransferReservation name one hold.
+fn one(whom: Whom) -> Whom {
+    if let Whom::Order(number) = whom { Whom::Id { back: number, version: 0 } } else { whom }
+}
+
+fn position(number: Number, sources: &dyn Fn(&str) -> (u64, u64)) -> SourcePosition<'static> {
+    let (source, epochs_back, ahead) = match number {
+        Number::Next(source) => (source, 0, 1),
+        Number::Old(source, back) => (source, 0, 1 - back as i64),
+        Number::Gap(source) => (source, 0, 2),
+        Number::OldEpoch(source) => (source, 1, 1),
+        Number::OfNobody => return SourcePosition { id: "nobody", epoch: 1, sequence: 1 },
+    };
+    let (epoch, last) = sources(SOURCES[source]);
+    let sequence = (last as i64 + ahead).max(1) as u64;
+    SourcePosition { id: SOURCES[source], epoch: epoch.saturating_sub(epochs_back), sequence }
+}
+
+/// One line a level, sorted: what the door makes of the caller's lines.
+fn merged(lines: impl Iterator<Item = ((&'static str, &'static str), i64)>) -> Vec<Line<'static>> {
+    let mut sums = BTreeMap::new();
+    for (place, quantity) in lines {
+        *sums.entry(place).or_insert(0) += quantity;
+    }
+    sums.into_iter().map(|((sku, location), quantity)| Line { sku, location, quantity }).collect()
+}
+
+/// Lines in the caller's order, in the form that the door lets through for this kind.
+fn stock(kind: StockKind, lines: &[(Some3, StockState, Option<i64>)]) -> Body<'static> {
+    let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
+    let mut made: Vec<StockLine<'static>> = Vec::new();
+    for ((sku, location, quantity), state, expected) in lines {
+        let (sku, location, state) = (SKUS[*sku], LOCATIONS[*location], *state);
+        let twice = |line: &StockLine<'_>| (line.sku, line.location, line.state) == (sku, location, state);
+        if absolute && made.iter().any(twice) {
+            continue;
+        }
+        let quantity = match kind {
+            StockKind::Received if *quantity == 8 => QUANTITY_MAX - 20,
+            StockKind::Received | StockKind::Returned => quantity.abs().max(1),
+            StockKind::Adjusted if *quantity == 0 => 1,
+            StockKind::Adjusted => *quantity,
+            StockKind::Set | StockKind::Counted => quantity.abs(),
+        };
+        let expected = expected.filter(|_| absolute);
+        made.push(StockLine { sku, location, quantity, state, expected });
+    }
+    Body::Stock { kind, lines: made }
+}

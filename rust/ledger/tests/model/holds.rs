@@ -1,0 +1,300 @@
+//! Reserve, and the life of a hold.
+
+use std::collections::BTreeMap;
+
+use invengine_ledger::command::{Body, Line as Asked, Target, TargetBy};
+use invengine_ledger::reservation::LineState;
+use invengine_ledger::{Command, Context, Reason, ReservationId};
+
+use super::{Hold, Line, Model, Place};
+use crate::desk::told::{Did, HoldTold, LineTold, No};
+
+/// What can be done to a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    Extend,
+    Amend,
+    Allocate,
+    Release,
+    Fulfill,
+    Transfer,
+}
+
+/// Units of a line that a command takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    pub reserved: i64,
+    pub allocated: i64,
+    pub expired: i64,
+}
+
+impl Share {
+    pub fn units(self) -> i64 {
+        self.reserved + self.allocated + self.expired
+    }
+}
+
+/// The position of a hold, and what is taken of its lines.
+pub type Shares = Vec<(usize, Vec<(Place, Share)>)>;
+
+impl Line {
+    pub fn new(reserved: i64) -> Self {
+        Line { reserved, allocated: 0, released: 0, expired: 0, fulfilled: 0, last: LineState::Reserved }
+    }
+
+    pub fn outstanding(&self) -> i64 {
+        self.reserved + self.allocated
+    }
+
+    /// What a command can act on, by where the units are.
+    fn possible(&self, act: Act, over: bool) -> Result<Share, Reason> {
+        let mut line = self.clone();
+        if over && line.reserved > 0 {
+            line.expired += std::mem::take(&mut line.reserved);
+            line.last = LineState::Expired;
+        }
+        let takes_expired = act == Act::Allocate
+            && line.reserved == 0
+            && line.expired > 0
+            && (line.allocated > 0 || line.last == LineState::Expired);
+        let takes_allocated = matches!(act, Act::Release | Act::Fulfill | Act::Transfer);
+        let share = Share {
+            reserved: line.reserved,
+            allocated: if takes_allocated { line.allocated } else { 0 },
+            expired: if takes_expired { line.expired } else { 0 },
+        };
+        if share.units() > 0 {
+            return Ok(share);
+        }
+        Err(match line.last {
+            _ if line.allocated > 0 => Reason::AlreadyAllocated,
+            LineState::Expired => Reason::ReservationExpired,
+            LineState::Fulfilled => Reason::AlreadyFulfilled,
+            _ => Reason::AlreadyReleased,
+        })
+    }
+
+    /// So many of the possible units.
+    fn take(act: Act, all: Share, units: i64) -> Share {
+        match act {
+            _ if all.expired > 0 => Share { expired: units, ..Share::default() },
+            Act::Fulfill => {
+                let allocated = units.min(all.allocated);
+                Share { allocated, reserved: units - allocated, expired: 0 }
+            }
+            _ => {
+                let reserved = units.min(all.reserved);
+                Share { reserved, allocated: units - reserved, expired: 0 }
+            }
+        }
+    }
+}
+
+impl Hold {
+    pub fn over(&self, now_ms: i64) -> bool {
+        self.expire_ms <= now_ms
+    }
+
+    pub fn outstanding(&self) -> bool {
+        self.lines.values().any(|line| line.outstanding() > 0)
+    }
+
+    pub fn told(&self, reacquired: bool, lines: Vec<LineTold>) -> HoldTold {
+        HoldTold { id: self.id, version: self.version, reacquired, expire_ms: self.expire_ms, lines }
+    }
+
+    pub fn line_told(&self, place: &Place, state: LineState, quantity: i64) -> LineTold {
+        let outstanding = self.lines[place].outstanding();
+        LineTold { sku: place.0.clone(), location: place.1.clone(), state, quantity, outstanding }
+    }
+
+    pub fn refuse(&self, reason: Reason) -> No {
+        let state = match reason {
+            Reason::AlreadyAllocated => "ALLOCATED",
+            Reason::ReservationExpired => "EXPIRED",
+            Reason::AlreadyFulfilled => "FULFILLED",
+            _ => "RELEASED",
+        };
+        let token = format!("{:?}", self.id);
+        No::new(reason).fact("reservation", token).fact("state", state).fact("sequence", self.sequence)
+    }
+}
+
+pub fn no_stock(place: &Place, requested: i64, available: i64) -> No {
+    No::new(Reason::InsufficientStock)
+        .fact("sku", &place.0)
+        .fact("location", &place.1)
+        .fact("requested", requested)
+        .fact("available", available)
+}
+
+impl Model {
+    pub fn reserve(&mut self, command: &Command<'_>, now_ms: i64, id: Option<ReservationId>) -> Result<Did, No> {
+        let Body::Reserve { lines, ttl_ms, allow_partial, replace_own } = &command.body else { unreachable!() };
+        let context = &command.context;
+        for line in lines {
+            self.place(line.sku, line.location)?;
+        }
+        if *replace_own && !context.holder.is_empty() {
+            self.give_way(context.holder, lines, now_ms);
+        }
+        let mut granted = BTreeMap::new();
+        let mut short = None;
+        for line in lines {
+            let place = (line.sku.to_owned(), line.location.to_owned());
+            let available = self.free(&place, now_ms).max(0);
+            if available < line.quantity {
+                short.get_or_insert(no_stock(&place, line.quantity, available));
+            }
+            if available > 0 {
+                granted.insert(place, Line::new(line.quantity.min(available)));
+            }
+        }
+        if let Some(no) = short.filter(|_| !allow_partial || granted.is_empty()) {
+            return Err(no);
+        }
+        // The ledger gave none if it refused; the comparison then says so.
+        let id = id.unwrap_or(ReservationId { slot: u32::MAX, generation: u32::MAX, epoch: self.ids.len() as u32 });
+        assert!(self.ids.insert(id), "an id is never given twice: {id:?}");
+        self.sequence += 1;
+        let hold = Hold {
+            id,
+            version: 1,
+            channel: context.channel.to_owned(),
+            expire_ms: (now_ms + ttl_ms + 99) / 100 * 100,
+            create_ms: now_ms,
+            sequence: self.sequence,
+            key: context.key.to_owned(),
+            order_ref: context.order_ref.to_owned(),
+            holder: context.holder.to_owned(),
+            lines: granted,
+            ended_in: 0,
+        };
+        let lines = hold.lines.iter().map(|(place, line)| hold.line_told(place, LineState::Reserved, line.reserved));
+        let told = hold.told(false, lines.collect());
+        self.holds.push(hold);
+        Ok(Did::Reserved(told))
+    }
+
+    /// Releases what a holder has reserved where new units are wanted.
+    fn give_way(&mut self, holder: &str, wanted: &[Asked<'_>], now_ms: i64) {
+        for at in 0..self.holds.len() {
+            let hold = &mut self.holds[at];
+            if hold.holder != holder || hold.over(now_ms) {
+                continue;
+            }
+            let mut gave = false;
+            for line in wanted {
+                let held = hold.lines.get_mut(&(line.sku.to_owned(), line.location.to_owned()));
+                if let Some(held) = held.filter(|held| held.reserved > 0) {
+                    held.released += std::mem::take(&mut held.reserved);
+                    held.last = LineState::Released;
+                    gave = true;
+                }
+            }
+            if gave {
+                self.changed(at);
+            }
+        }
+    }
+
+    /// One more event and version of a hold.
+    pub fn changed(&mut self, at: usize) {
+        self.sequence += 1;
+        self.holds[at].version += 1;
+        if !self.holds[at].outstanding() {
+            self.holds[at].ended_in = self.window;
+        }
+    }
+
+    /// Writes down that a hold is over, if it is and that was not written yet.
+    pub fn lapse(&mut self, at: usize, now_ms: i64) -> bool {
+        let hold = &mut self.holds[at];
+        if !hold.over(now_ms) || hold.lines.values().all(|line| line.reserved == 0) {
+            return false;
+        }
+        for line in hold.lines.values_mut().filter(|line| line.reserved > 0) {
+            line.expired += std::mem::take(&mut line.reserved);
+            line.last = LineState::Expired;
+        }
+        self.expiries += 1;
+        self.changed(at);
+        true
+    }
+
+    pub fn shares(&self, act: Act, ctx: &Context<'_>, target: &Target<'_>, now_ms: i64) -> Result<Shares, No> {
+        let missing = || No::new(Reason::ReservationNotFound);
+        let found = match target.by {
+            TargetBy::Order(order) => return self.shares_of_order(act, order, now_ms),
+            TargetBy::UnknownToken(token) => return Err(missing().fact("reservation", token)),
+            TargetBy::Id(id) => {
+                self.hold(id).ok_or_else(|| missing().fact("reservation", format!("{id:?}")))
+            }
+            TargetBy::Key(key) => {
+                let known = self.keys.get(&(self.writer(ctx), key.to_owned()));
+                match known.and_then(|known| known.did.as_ref()) {
+                    Some(Did::Reserved(hold)) => self.hold(hold.id),
+                    _ => None,
+                }
+                .ok_or_else(|| missing().fact("key", key))
+            }
+        }?;
+        let version = u64::from(self.holds[found].version);
+        if target.expected_version != 0 && target.expected_version != version {
+            let expected = target.expected_version;
+            return Err(No::new(Reason::StaleVersion).fact("expected", expected).fact("actual", version));
+        }
+        Ok(vec![(found, self.shares_of(act, found, &target.lines, now_ms)?)])
+    }
+
+    fn hold(&self, id: ReservationId) -> Option<usize> {
+        self.holds.iter().position(|hold| hold.id == id)
+    }
+
+    fn shares_of_order(&self, act: Act, order: &str, now_ms: i64) -> Result<Shares, No> {
+        let mut no = No::new(Reason::ReservationNotFound).fact("order", order);
+        let mut found = Vec::new();
+        for (at, hold) in self.holds.iter().enumerate() {
+            if hold.order_ref == order {
+                match self.shares_of(act, at, &[], now_ms) {
+                    Ok(shares) => found.push((at, shares)),
+                    Err(newest) => no = newest,
+                }
+            }
+        }
+        if found.is_empty() { Err(no) } else { Ok(found) }
+    }
+
+    fn shares_of(
+        &self,
+        act: Act,
+        at: usize,
+        asked: &[Asked<'_>],
+        now_ms: i64,
+    ) -> Result<Vec<(Place, Share)>, No> {
+        let hold = &self.holds[at];
+        let over = hold.over(now_ms);
+        if asked.is_empty() {
+            let possible = |(place, line): (&Place, &Line)| Some((place.clone(), line.possible(act, over).ok()?));
+            let all: Vec<_> = hold.lines.iter().filter_map(possible).collect();
+            let first = hold.lines.values().find_map(|line| line.possible(act, over).err());
+            return if all.is_empty() { Err(hold.refuse(first.unwrap_or(Reason::AlreadyReleased))) } else { Ok(all) };
+        }
+        let mut shares = Vec::new();
+        for line in asked {
+            let place = self.place(line.sku, line.location)?;
+            let exceeds = |outstanding: i64| {
+                let no = No::new(Reason::ExceedsOutstanding).fact("sku", line.sku).fact("location", line.location);
+                no.fact("outstanding", outstanding)
+            };
+            let held = hold.lines.get(&place).ok_or_else(|| exceeds(0))?;
+            let all = held.possible(act, over).map_err(|reason| hold.refuse(reason))?;
+            if line.quantity > all.units() {
+                return Err(exceeds(all.units()));
+            }
+            let units = if line.quantity == 0 { all.units() } else { line.quantity };
+            shares.push((place, Line::take(act, all, units)));
+        }
+        Ok(shares)
+    }
+}

@@ -1,0 +1,135 @@
+//! The physical side, the catalogue and the sources.
+
+use std::collections::BTreeMap;
+
+use invengine_ledger::Reason;
+use invengine_ledger::command::{Catalogue, QUANTITY_MAX, StockLine, Upsert};
+use invengine_ledger::event::{StockKind, StockState};
+
+use super::holds::no_stock;
+use super::{Model, Place, Stock};
+use crate::desk::told::{Did, LevelTold, No};
+
+impl Stock {
+    fn part(&mut self, state: StockState) -> &mut i64 {
+        match state {
+            StockState::OnHand => &mut self.on_hand,
+            StockState::Damaged => &mut self.damaged,
+            StockState::Returned => &mut self.returned,
+            StockState::QualityControl => &mut self.quality_control,
+        }
+    }
+
+    fn add(&mut self, state: StockState, units: i64) {
+        *self.part(state) += units;
+        if state != StockState::OnHand {
+            self.on_hand += units;
+        }
+    }
+}
+
+impl Model {
+    pub fn place(&self, sku: &str, location: &str) -> Result<Place, No> {
+        if !self.catalogues[0].contains_key(sku) {
+            return Err(No::new(Reason::UnknownSku).fact("sku", sku));
+        }
+        if !self.catalogues[1].contains_key(location) {
+            return Err(No::new(Reason::UnknownLocation).fact("location", location));
+        }
+        Ok((sku.to_owned(), location.to_owned()))
+    }
+
+    pub fn at(&self, place: &Place) -> Stock {
+        self.stock.iter().find(|(other, _)| other == place).map(|found| found.1.clone()).unwrap_or_default()
+    }
+
+    pub fn at_mut(&mut self, place: &Place) -> &mut Stock {
+        if !self.stock.iter().any(|(other, _)| other == place) {
+            self.stock.push((place.clone(), Stock::default()));
+        }
+        &mut self.stock.iter_mut().find(|(other, _)| other == place).expect("just pushed").1
+    }
+
+    /// The quantities of a place, summed up from the holds.
+    pub fn figures(&self, place: &Place, now_ms: i64) -> LevelTold {
+        let stock = self.at(place);
+        let (mut reserved, mut allocated) = (0, 0);
+        for hold in &self.holds {
+            if let Some(line) = hold.lines.get(place) {
+                allocated += line.allocated;
+                reserved += if hold.over(now_ms) { 0 } else { line.reserved };
+            }
+        }
+        LevelTold {
+            sku: place.0.clone(),
+            location: place.1.clone(),
+            on_hand: stock.on_hand,
+            reserved,
+            allocated,
+            damaged: stock.damaged,
+            returned: stock.returned,
+            quality_control: stock.quality_control,
+        }
+    }
+
+    /// Units that nobody holds; below 0 if more is held than is there.
+    pub fn free(&self, place: &Place, now_ms: i64) -> i64 {
+        let found = self.figures(place, now_ms);
+        let unsellable = found.damaged + found.returned + found.quality_control;
+        found.on_hand - unsellable - found.reserved - found.allocated
+    }
+
+    pub fn change_stock(&mut self, kind: StockKind, lines: &[StockLine<'_>], now_ms: i64) -> Result<Did, No> {
+        let places = lines.iter().map(|line| self.place(line.sku, line.location)).collect::<Result<Vec<_>, _>>()?;
+        let before: BTreeMap<Place, Stock> = places.iter().map(|place| (place.clone(), self.at(place))).collect();
+        let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
+        for (line, place) in lines.iter().zip(&places) {
+            let actual = *before[place].clone().part(line.state);
+            if let Some(expected) = line.expected.filter(|expected| absolute && *expected != actual) {
+                let no = No::new(Reason::QuantityStale).fact("sku", line.sku).fact("location", line.location);
+                return Err(no.fact("expected", expected).fact("actual", actual));
+            }
+            let delta = if absolute { line.quantity - actual } else { line.quantity };
+            self.at_mut(place).add(line.state, delta);
+        }
+        // A part that is set changes the whole as well; a whole that is set beside it has the last word.
+        for (line, place) in lines.iter().zip(&places) {
+            if absolute && line.state == StockState::OnHand {
+                self.at_mut(place).on_hand = line.quantity;
+            }
+        }
+        for (number, (line, place)) in lines.iter().zip(&places).enumerate() {
+            for state in [StockState::OnHand, line.state] {
+                let (there, left) = (*before[place].clone().part(state), *self.at_mut(place).part(state));
+                if left < 0 {
+                    return Err(no_stock(place, there - left, there));
+                }
+            }
+            if self.at(place).on_hand > QUANTITY_MAX {
+                let field = if kind == StockKind::Adjusted { "delta" } else { "quantity" };
+                return Err(No::new(Reason::InvalidField)
+                    .fact("field", format!("lines[{number}].{field}"))
+                    .fact("description", "on_hand of a level must stay at or below 2^53 - 1"));
+            }
+        }
+        self.sequence += lines.len() as u64;
+        Ok(Did::Levels(places.iter().map(|place| self.figures(place, now_ms)).collect()))
+    }
+
+    pub fn upsert(&mut self, catalogue: Catalogue, entries: &[Upsert<'_>]) -> Did {
+        for entry in entries {
+            let value = (entry.display_name.to_owned(), entry.gs1.to_owned());
+            self.catalogues[catalogue as usize].insert(entry.name.to_owned(), value);
+            self.sequence += 1;
+        }
+        Did::Done
+    }
+
+    pub fn register(&mut self, name: &str) -> Did {
+        self.sequence += 1;
+        let source = self.sources.entry(name.to_owned()).or_default();
+        let (previous_epoch, previous_sequence) = (source.epoch, source.last);
+        *source = super::Source { epoch: previous_epoch + 1, ..super::Source::default() };
+        Did::Registered { epoch: previous_epoch + 1, previous_epoch, previous_sequence }
+    }
+}

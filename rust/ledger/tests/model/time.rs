@@ -1,0 +1,41 @@
+//! What the engine does by itself: it ends what is over, and forgets.
+
+use super::Model;
+
+impl Model {
+    /// Writes down every hold that is over; tells how many.
+    pub fn sweep(&mut self, now_ms: i64) -> usize {
+        let now_ms = now_ms.max(self.time_ms);
+        let count = (0..self.holds.len()).filter(|at| self.lapse(*at, now_ms)).count();
+        if count > 0 {
+            self.begin(now_ms);
+        }
+        count
+    }
+
+    /// Forgets the older window if the younger one has its age; tells whether it did.
+    pub fn forget(&mut self, now_ms: i64) -> bool {
+        let now_ms = now_ms.max(self.time_ms);
+        let since_ms = self.younger_ms.max(self.first_time_ms);
+        if self.sequence == 0 || now_ms - since_ms < self.window_ms {
+            return false;
+        }
+        self.event(now_ms);
+        let older = self.window - 1;
+        self.keys.retain(|_, known| known.window != older);
+        self.holds.retain(|hold| hold.outstanding() || hold.ended_in != older);
+        (self.older_ms, self.younger_ms) = (self.younger_ms, now_ms);
+        self.window += 1;
+        true
+    }
+
+    /// What was in memory only is gone.
+    pub fn restart(&mut self) {
+        self.refused.clear();
+    }
+
+    /// Holds with units reserved or allocated, as far as it was written down.
+    pub fn open_holds(&self) -> usize {
+        self.holds.iter().filter(|hold| hold.outstanding()).count()
+    }
+}

@@ -1,0 +1,283 @@
+//! The fast ledger and the slow, obvious one give the same answers and hold the same quantities after every step of any history.
+
+mod desk;
+mod history;
+mod model;
+
+use std::collections::BTreeMap;
+
+use invengine_ledger::command::Catalogue;
+use invengine_ledger::{Command, DEDUPE_WINDOW_MS, Effect, Scope};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use desk::Desk;
+use desk::told::{Did, LevelTold, Told};
+use history::{Player, Step, Turn, history};
+use model::{Hold, Model, Writer};
+
+/// Both ledgers side by side.
+struct Pair {
+    desk: Desk,
+    model: Model,
+    player: Player,
+    /// What was seen: command and outcome.
+    seen: BTreeMap<String, u32>,
+}
+
+impl Pair {
+    fn new(window_ms: i64) -> Self {
+        let mut pair = Pair {
+            desk: Desk::with_window(window_ms),
+            model: Model::new(window_ms),
+            player: Player::default(),
+            seen: BTreeMap::new(),
+        };
+        for command in Player::opening() {
+            pair.command(&command);
+        }
+        pair
+    }
+
+    fn step(&mut self, step: &Step) {
+        let sources = |name: &str| self.model.sources.get(name).map_or((0, 0), |source| (source.epoch, source.last));
+        match self.player.turn(step, self.desk.now_ms, &sources) {
+            Turn::Command(command) => self.command(&command),
+            Turn::Wait(ms) => self.desk.wait(ms),
+            Turn::Sweep => assert_eq!(self.desk.sweep(), self.model.sweep(self.desk.now_ms)),
+            Turn::Forget => assert_eq!(self.desk.forget(), self.model.forget(self.desk.now_ms)),
+            Turn::Restart => {
+                self.desk.restart();
+                self.model.restart();
+            }
+            Turn::Cut => self.desk.cut(),
+        }
+        self.compare();
+    }
+
+    fn command(&mut self, command: &Command<'static>) {
+        let told = self.desk.ask(command);
+        let new_id = match &told {
+            Told::Yes { replayed: false, did: Did::Reserved(hold), .. } => Some(hold.id),
+            _ => None,
+        };
+        assert_eq!(told, self.model.execute(command, self.desk.now_ms, new_id), "{command:?}");
+        *self.seen.entry(mark(command, &told)).or_default() += 1;
+        match told {
+            Told::Yes { replayed: false, did: Did::Reserved(hold), .. } => self.player.note(&hold),
+            Told::Yes { replayed: false, did: Did::Holds(holds), .. } => {
+                holds.iter().for_each(|hold| self.player.note(&hold));
+            }
+            _ => {}
+        }
+    }
+
+    fn compare(&self) {
+        self.desk.check();
+        let (ledger, model) = (&self.desk.ledger, &self.model);
+        assert_eq!((ledger.sequence(), ledger.time_ms()), (model.sequence, model.time_ms));
+        assert_eq!(ledger.open_reservations(), model.open_holds() as u64);
+        assert_eq!(ledger.expired_reservations(), model.expiries);
+        self.compare_levels();
+        self.compare_holds();
+        self.compare_memory();
+        for source in ledger.sources() {
+            let modelled = &model.sources[&*source.name];
+            assert_eq!((source.epoch, source.last), (modelled.epoch, modelled.last), "{}", source.name);
+        }
+        for catalogue in [Catalogue::Items, Catalogue::Locations, Catalogue::Channels] {
+            let (names, modelled) = (ledger.catalogue(catalogue), &model.catalogues[catalogue as usize]);
+            assert_eq!(names.len(), modelled.len());
+            for handle in 0..names.len() as u32 {
+                let entry = names.entry(handle);
+                let wanted = &modelled[&*entry.name];
+                assert_eq!((&*entry.display_name, &*entry.gs1), (wanted.0.as_str(), wanted.1.as_str()));
+            }
+        }
+    }
+
+    /// Levels in the order of first mention, now, a moment on, and when everything is over.
+    fn compare_levels(&self) {
+        assert_eq!(self.desk.ledger.level_count(), self.model.stock.len());
+        for now_ms in [self.desk.now_ms, self.desk.now_ms + 1_000, i64::MAX] {
+            for (level, (place, _)) in self.model.stock.iter().enumerate() {
+                let figures = self.desk.ledger.figures(level as u32, now_ms);
+                assert_eq!(LevelTold::new(&self.desk.ledger, &figures), self.model.figures(place, now_ms));
+                let parts = figures.available() + figures.reserved + figures.allocated + figures.damaged;
+                let parts = parts + figures.returned + figures.quality_control;
+                assert_eq!(figures.on_hand + figures.oversold(), parts, "{figures:?}");
+            }
+        }
+    }
+
+    fn compare_holds(&self) {
+        let ledger = &self.desk.ledger;
+        let mut found: Vec<_> = ledger.reservations().collect();
+        found.sort_by_key(|reservation| reservation.sequence);
+        assert_eq!((found.len(), ledger.reservation_count()), (self.model.holds.len(), self.model.holds.len()));
+        for (reservation, hold) in found.into_iter().zip(&self.model.holds) {
+            assert_eq!(described(ledger, reservation), described_model(hold));
+            assert_eq!(ledger.reservation(hold.id), Some(reservation));
+        }
+        for name in ["order-1", "order-2", "ann", "bob"] {
+            let of_order: Vec<_> = ledger.reservations_of_order(name).map(|found| found.id).collect();
+            let of_holder: Vec<_> = ledger.reservations_of_holder(name).map(|found| found.id).collect();
+            let ids = |wanted: &dyn Fn(&Hold) -> bool| -> Vec<_> {
+                self.model.holds.iter().filter(|hold| wanted(hold)).map(|hold| hold.id).collect()
+            };
+            assert_eq!(sorted(of_order), sorted(ids(&|hold| hold.order_ref == name)));
+            assert_eq!(of_holder, ids(&|hold| hold.holder == name));
+        }
+    }
+
+    fn compare_memory(&self) {
+        let ledger = &self.desk.ledger;
+        let mut writers = vec![Writer::Operator];
+        writers.extend(self.model.catalogues[2].keys().cloned().map(Writer::Channel));
+        writers.extend(self.model.sources.keys().cloned().map(Writer::Source));
+        for writer in writers {
+            let scope = match &writer {
+                Writer::Operator => Some(Scope::Operator),
+                Writer::Channel(channel) => ledger.scope(channel, ""),
+                Writer::Source(source) => ledger.scope("", source),
+            };
+            for key in self.player.keys() {
+                let found = ledger.key(scope.expect("a known writer"), key);
+                let found = found.map(|entry| (entry.sequence, entry.effect != Effect::Tombstone));
+                let known = self.model.keys.get(&(writer.clone(), key.to_owned()));
+                assert_eq!(found, known.map(|known| (known.sequence, known.did.is_some())), "{writer:?} {key}");
+            }
+        }
+    }
+}
+
+/// One line that says what kind of command had what kind of outcome.
+fn mark(command: &Command<'_>, told: &Told) -> String {
+    let numbered = if command.context.source.is_some() { " numbered" } else { "" };
+    let outcome = match told {
+        Told::Yes { replayed: true, .. } => "replayed".to_owned(),
+        Told::Yes { did: Did::Holds(holds), .. } if holds.iter().any(|hold| hold.reacquired) => "reacquired".to_owned(),
+        Told::Yes { did: Did::KeyCancelled, .. } => "key cancelled".to_owned(),
+        Told::Yes { .. } => "accepted".to_owned(),
+        Told::No(no) => no.reason.name().to_owned(),
+    };
+    format!("{}{numbered}: {outcome}", command.body.name())
+}
+
+fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
+    list.sort();
+    list
+}
+
+type Described = (u32, String, i64, i64, u64, [String; 3], Vec<(String, String, [i64; 5])>);
+
+fn described(ledger: &invengine_ledger::Ledger, found: &invengine_ledger::Reservation) -> Described {
+    let line = |line: &invengine_ledger::reservation::HeldLine| {
+        let (sku, location) = ledger.level_names(line.level);
+        let units = [line.reserved, line.allocated, line.released, line.expired, line.fulfilled];
+        (sku.to_owned(), location.to_owned(), units)
+    };
+    let channel = found.channel.map_or("", |handle| ledger.channels().name(handle));
+    (
+        found.version,
+        channel.to_owned(),
+        found.expire_ms,
+        found.create_ms,
+        found.sequence,
+        [found.key.to_string(), found.order_ref.to_string(), found.holder.to_string()],
+        found.lines.iter().map(line).collect(),
+    )
+}
+
+fn described_model(hold: &Hold) -> Described {
+    let line = |((sku, location), line): (&model::Place, &model::Line)| {
+        let units = [line.reserved, line.allocated, line.released, line.expired, line.fulfilled];
+        (sku.clone(), location.clone(), units)
+    };
+    (
+        hold.version,
+        hold.channel.clone(),
+        hold.expire_ms,
+        hold.create_ms,
+        hold.sequence,
+        [hold.key.clone(), hold.order_ref.clone(), hold.holder.clone()],
+        hold.lines.iter().map(line).collect(),
+    )
+}
+
+fn play(window_ms: i64, steps: &[Step]) -> BTreeMap<String, u32> {
+    let mut pair = Pair::new(window_ms);
+    steps.iter().for_each(|step| pair.step(step));
+    pair.desk.restart();
+    pair.compare();
+    pair.seen
+}
+
+/// The same histories on every machine reach every command with every kind of answer, so that equality says something.
+#[test]
+fn the_same_thousand_histories_reach_every_answer() {
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    let mut runner = TestRunner::deterministic();
+    for number in 0..1_000 {
+        let steps = history(120).new_tree(&mut runner).expect("a history").current();
+        let window_ms = if number % 2 == 0 { SHORT_WINDOW_MS } else { DEDUPE_WINDOW_MS };
+        for (mark, count) in play(window_ms, &steps) {
+            *seen.entry(mark).or_default() += count;
+        }
+    }
+    let missing: Vec<_> = wanted_marks().into_iter().filter(|mark| !seen.contains_key(mark)).collect();
+    assert!(missing.is_empty(), "{missing:?} of {seen:#?}");
+}
+
+/// What the histories must have reached.
+fn wanted_marks() -> Vec<String> {
+    const HOLDS: [&str; 6] = ["Extend", "Amend", "Allocate", "Release", "Fulfill", "TransferReservation"];
+    const STOCK: [&str; 5] = ["Receive", "Return", "Adjust", "SetQuantity", "Count"];
+    const OTHERS: [&str; 5] = ["Reserve", "RegisterSource", "UpsertItems", "UpsertLocations", "UpsertChannels"];
+    const OF_KEYS: [&str; 4] = ["accepted", "replayed", "IDEMPOTENCY_KEY_REUSED", "DEDUPE_WINDOW_EXPIRED"];
+    const OF_HOLDS: [&str; 5] =
+        ["ALREADY_RELEASED", "ALREADY_FULFILLED", "RESERVATION_NOT_FOUND", "STALE_VERSION", "UNKNOWN_CHANNEL"];
+    const OF_NUMBERS: [&str; 5] =
+        ["replayed", "SEQUENCE_GAP", "SEQUENCE_CONFLICT", "STALE_EPOCH", "ALREADY_RELEASED"];
+    let mut marks = Vec::new();
+    let mut want = |commands: &[&str], outcomes: &[&str]| {
+        for command in commands {
+            marks.extend(outcomes.iter().map(|outcome| format!("{command}: {outcome}")));
+        }
+    };
+    want(&HOLDS, &OF_KEYS);
+    want(&STOCK, &OF_KEYS);
+    want(&OTHERS, &OF_KEYS);
+    want(&HOLDS, &OF_HOLDS);
+    want(&HOLDS.map(|command| format!("{command} numbered")).each_ref().map(String::as_str), &OF_NUMBERS);
+    want(&["Extend", "Amend", "Allocate"], &["ALREADY_ALLOCATED"]);
+    want(&["Extend", "Amend", "Release", "Fulfill", "TransferReservation"], &["RESERVATION_EXPIRED"]);
+    want(&["Allocate", "Release", "Fulfill", "TransferReservation"], &["EXCEEDS_OUTSTANDING"]);
+    want(&["Reserve", "Amend", "Allocate", "Fulfill", "TransferReservation", "Adjust"], &["INSUFFICIENT_STOCK"]);
+    want(&["Reserve", "Receive"], &["UNKNOWN_SKU", "UNKNOWN_LOCATION"]);
+    want(&["SetQuantity", "Count"], &["QUANTITY_STALE"]);
+    want(&["Reserve numbered"], &["accepted", "INSUFFICIENT_STOCK", "UNKNOWN_SOURCE", "UNKNOWN_CHANNEL"]);
+    want(&["Reserve"], &["KEY_CANCELLED"]);
+    want(&["Release", "Release numbered"], &["key cancelled"]);
+    want(&["Allocate", "Allocate numbered"], &["reacquired"]);
+    want(&["Receive"], &["INVALID_FIELD"]);
+    marks
+}
+
+/// Short enough to forget keys and ended holds within a history.
+const SHORT_WINDOW_MS: i64 = 2_000;
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history(steps in history(120)) {
+        play(DEDUPE_WINDOW_MS, &steps);
+    }
+
+    #[test]
+    fn any_history_of_a_ledger_that_soon_forgets(steps in history(120)) {
+        play(SHORT_WINDOW_MS, &steps);
+    }
+}

@@ -1,0 +1,131 @@
+//! SubmitStream: batch after batch over one call. Several are under way at once, answers come in the order of the requests,
+//! and the first refusal ends the stream after the answers before it.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::request::Parts;
+use tokio::time::timeout_at;
+
+use super::answer::{self, Answers};
+use super::census::{Partial, UnderWay};
+use super::gather::Trouble;
+use super::message::Messages;
+use super::route::SUBMIT;
+use super::station::Station;
+use super::terms::Terms;
+use crate::engine::Taken;
+use crate::refusal::Refusal;
+
+/// Batches of one stream under way at once. Further ones stay in the transport.
+const UNDER_WAY_MAX: usize = 16;
+
+/// Answers the stream in a task of its own.
+pub(super) fn spawn(
+    station: Arc<Station>,
+    parts: Parts,
+    body: RecvStream,
+    bytes_max: usize,
+    mut respond: SendResponse<Bytes>,
+    under_way: UnderWay,
+) {
+    let terms = match Terms::new(parts) {
+        Ok(terms) => terms,
+        Err(refusal) => return answer::refuse(&mut respond, &refusal),
+    };
+    let batches = Batches {
+        body,
+        messages: Messages::new(bytes_max),
+        partial: station.census.partial(),
+        patience: Duration::from_millis(station.settings.message_ms_max),
+        until: None,
+    };
+    tokio::spawn(async move {
+        let _under_way = under_way;
+        let mut answers = Answers::new(respond);
+        match run(&station, &terms, batches, &mut answers).await {
+            Ok(()) => answers.end(Ok(())),
+            Err(Trouble::Refused(refusal)) => answers.end(Err(refusal)),
+            Err(Trouble::Gone) => {}
+        }
+    });
+}
+
+async fn run(station: &Station, terms: &Terms, mut batches: Batches, answers: &mut Answers) -> Result<(), Trouble> {
+    let mut under_way: VecDeque<Taken> = VecDeque::with_capacity(UNDER_WAY_MAX);
+    let mut takes = true;
+    while takes || !under_way.is_empty() {
+        let first = under_way.front().map(|taken| taken.rests_on);
+        tokio::select! {
+            biased;
+            known = station.durable(first.unwrap_or(0)), if first.is_some() => {
+                known?;
+                if let Some(taken) = under_way.pop_front() {
+                    answers.message(&taken.reply?).await?;
+                }
+            }
+            batch = batches.next(), if takes && under_way.len() < UNDER_WAY_MAX => {
+                let taken = match batch {
+                    Ok(Some(payload)) => station.decide(terms, SUBMIT, &payload),
+                    Ok(None) => {
+                        takes = false;
+                        continue;
+                    }
+                    Err(Trouble::Refused(refusal)) => Taken { reply: Err(refusal), rests_on: 0 },
+                    Err(Trouble::Gone) => return Err(Trouble::Gone),
+                };
+                takes = taken.reply.is_ok();
+                under_way.push_back(taken);
+            }
+            () = station.draining(), if takes => {
+                takes = false;
+                under_way.push_back(Taken { reply: Err(Refusal::draining()), rests_on: 0 });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The messages of a stream as they come.
+struct Batches {
+    body: RecvStream,
+    messages: Messages,
+    partial: Partial,
+    patience: Duration,
+    /// When the message that has come in part is given up.
+    until: Option<Instant>,
+}
+
+impl Batches {
+    /// The next message; nothing at the end. May be given up while it waits and asked again.
+    async fn next(&mut self) -> Result<Option<Bytes>, Trouble> {
+        loop {
+            if let Some(message) = self.messages.next()? {
+                self.partial.clear();
+                self.until = None;
+                return Ok(Some(message));
+            }
+            let coming = poll_fn(|cx| self.body.poll_data(cx));
+            let data = if self.messages.is_empty() {
+                // Between messages a stream may rest for as long as it likes.
+                coming.await
+            } else {
+                let until = *self.until.get_or_insert_with(|| Instant::now() + self.patience);
+                timeout_at(until.into(), coming).await.map_err(|_| Refusal::deadline())?
+            };
+            let Some(data) = data.transpose()? else {
+                return if self.messages.is_empty() { Ok(None) } else { Err(Refusal::malformed().into()) };
+            };
+            self.body.flow_control().release_capacity(data.len())?;
+            if !self.partial.grow(data.len()) {
+                return Err(Refusal::overloaded().into());
+            }
+            self.messages.push(data);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Batches of commands.
+
+use invengine_ledger::Command;
+use invengine_wire::v1;
+use invengine_wire::v1::command::Command as Asked;
+use prost::Message;
+
+use super::command::command;
+use crate::methods::SUBMIT_COMMANDS_MAX;
+use crate::refusal::Refusal;
+
+/// Calls `f` once for each command of a batch, in order; a bad command comes as its refusal and the batch goes on.
+///
+/// Serves `SubmitRequest` and `SubmitStreamRequest`, which are the same on the wire. The metadata gives no key to the
+/// commands of a batch.
+///
+/// # Errors
+/// The bytes are no batch, or it has no commands or too many: then `f` was not called.
+pub fn with_submit(payload: &[u8], tag: u64, f: &mut dyn FnMut(Result<&Command<'_>, Refusal>)) -> Result<(), Refusal> {
+    let batch = v1::SubmitRequest::decode(payload).map_err(|_| Refusal::malformed())?;
+    if !(1..=SUBMIT_COMMANDS_MAX).contains(&batch.commands.len()) {
+        return Err(Refusal::invalid(vec![("commands".into(), "1 to 1,000 of them".into())]));
+    }
+    for asked in &batch.commands {
+        match asked_command(asked, tag) {
+            Ok(command) => f(Ok(&command)),
+            Err(refusal) => f(Err(refusal)),
+        }
+    }
+    Ok(())
+}
+
+fn asked_command(asked: &v1::Command, tag: u64) -> Result<Command<'_>, Refusal> {
+    match &asked.command {
+        Some(Asked::Reserve(asked)) => command(asked, "", tag),
+        Some(Asked::Extend(asked)) => command(asked, "", tag),
+        Some(Asked::Amend(asked)) => command(asked, "", tag),
+        Some(Asked::Allocate(asked)) => command(asked, "", tag),
+        Some(Asked::Release(asked)) => command(asked, "", tag),
+        Some(Asked::Fulfill(asked)) => command(asked, "", tag),
+        Some(Asked::TransferReservation(asked)) => command(asked, "", tag),
+        None => Err(Refusal::invalid(vec![("command".into(), "one of the commands".into())])),
+    }
+}

@@ -1,0 +1,74 @@
+//! Entries of the catalogue and registrations of sources.
+
+use invengine_ledger::Context;
+use invengine_ledger::command::{Body, Catalogue, Upsert};
+use invengine_wire::v1;
+
+use super::check::Violations;
+use super::command::Request;
+
+const GTIN_DIGITS: usize = 14;
+const GLN_DIGITS: usize = 13;
+
+impl Request for v1::UpsertItemsRequest {
+    fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
+        let entry = |item: &'a v1::Item| Upsert { name: &item.sku, display_name: &item.display_name, gs1: &item.gtin };
+        let entries = self.items.iter().map(entry).collect();
+        upsert(Catalogue::Items, entries, ["items", "sku", "gtin"], GTIN_DIGITS, found)
+    }
+}
+
+impl Request for v1::UpsertLocationsRequest {
+    fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
+        let entry = |place: &'a v1::Location| Upsert {
+            name: &place.location,
+            display_name: &place.display_name,
+            gs1: &place.gln,
+        };
+        let entries = self.locations.iter().map(entry).collect();
+        upsert(Catalogue::Locations, entries, ["locations", "location", "gln"], GLN_DIGITS, found)
+    }
+}
+
+impl Request for v1::UpsertChannelsRequest {
+    fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
+        let entry =
+            |channel: &'a v1::Channel| Upsert { name: &channel.channel, display_name: &channel.display_name, gs1: "" };
+        let entries = self.channels.iter().map(entry).collect();
+        upsert(Catalogue::Channels, entries, ["channels", "channel", ""], 0, found)
+    }
+}
+
+impl Request for v1::RegisterSourceRequest {
+    fn body<'a>(&'a self, context: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
+        let rule = "absent: a source is not registered by one of its messages";
+        found.require(context.source.is_none(), format_args!("context.source"), rule);
+        found.name(&self.source_id, format_args!("source_id"));
+        Body::RegisterSource { source: &self.source_id }
+    }
+}
+
+fn upsert<'a>(
+    catalogue: Catalogue,
+    entries: Vec<Upsert<'a>>,
+    [list, name, gs1]: [&str; 3],
+    digits: usize,
+    found: &mut Violations,
+) -> Body<'a> {
+    if found.count(entries.len(), list) {
+        for (number, entry) in entries.iter().enumerate() {
+            found.name(entry.name, format_args!("{list}[{number}].{name}"));
+            found.text(entry.display_name, format_args!("{list}[{number}].display_name"));
+            let spelled = entry.gs1.len() == digits && entry.gs1.bytes().all(|byte| byte.is_ascii_digit());
+            let rule = if digits == GTIN_DIGITS { "14 digits" } else { "13 digits" };
+            found.require(entry.gs1.is_empty() || spelled, format_args!("{list}[{number}].{gs1}"), rule);
+        }
+        let named = entries.iter().enumerate().map(|(number, entry)| match entry.name {
+            // Absent names are named already.
+            "" => Err(number),
+            name => Ok(name),
+        });
+        found.distinct(named, list, &format!(".{name}"));
+    }
+    Body::Upsert { catalogue, entries }
+}

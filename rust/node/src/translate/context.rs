@@ -1,0 +1,123 @@
+//! The shared fields of a command.
+
+use invengine_ledger::Context;
+use invengine_ledger::command::{QUANTITY_MAX, SourcePosition, TTL_MS_DEFAULT, TTL_MS_MAX, TTL_MS_MIN};
+use invengine_wire::v1;
+use prost_types::{Duration, Timestamp};
+
+use super::check::Violations;
+
+/// First and last second that a timestamp can name: the years 1 to 9999.
+const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+const NANOS_PER_MS: i64 = 1_000_000;
+
+/// Reads the shared fields. `key` is that of the metadata and counts only where the message has none.
+pub(super) fn context<'a>(given: Option<&'a v1::CommandContext>, key: &'a str, found: &mut Violations) -> Context<'a> {
+    let Some(given) = given else {
+        found.key(key, format_args!("context.idempotency_key"));
+        return Context { key, ..Context::default() };
+    };
+    let key = if given.idempotency_key.is_empty() { key } else { &given.idempotency_key };
+    if !key.is_empty() || given.source.is_none() {
+        found.key(key, format_args!("context.idempotency_key"));
+    }
+    let texts = [
+        (&given.channel, "channel"),
+        (&given.order_ref, "order_ref"),
+        (&given.holder, "holder"),
+        (&given.actor, "actor"),
+        (&given.reason_code, "reason_code"),
+        (&given.reference, "reference"),
+        (&given.causation, "causation"),
+    ];
+    for (value, field) in texts {
+        found.text(value, format_args!("context.{field}"));
+    }
+    Context {
+        key,
+        issue_time_ms: moment(given.issue_time.as_ref(), "issue_time", found),
+        channel: &given.channel,
+        source: given.source.as_ref().map(|place| source(place, found)),
+        order_ref: &given.order_ref,
+        holder: &given.holder,
+        event_time_ms: moment(given.event_time.as_ref(), "event_time", found),
+        actor: &given.actor,
+        reason_code: &given.reason_code,
+        reference: &given.reference,
+        causation: &given.causation,
+    }
+}
+
+fn source<'a>(place: &'a v1::SourcePosition, found: &mut Violations) -> SourcePosition<'a> {
+    found.name(&place.source_id, format_args!("context.source.source_id"));
+    found.require(place.epoch >= 1, format_args!("context.source.epoch"), "at least 1; RegisterSource issues it");
+    let counted = (1..=QUANTITY_MAX).contains(&place.sequence);
+    found.require(counted, format_args!("context.source.sequence"), "from 1 to 2^53 - 1");
+    SourcePosition { id: &place.source_id, epoch: place.epoch as u64, sequence: place.sequence as u64 }
+}
+
+fn moment(time: Option<&Timestamp>, field: &str, found: &mut Violations) -> i64 {
+    let Some(time) = time else { return 0 };
+    let good = SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos);
+    if !found.require(good, format_args!("context.{field}"), "a time in the years 1 to 9999") {
+        return 0;
+    }
+    match time.seconds * 1_000 + i64::from(time.nanos) / NANOS_PER_MS {
+        // To the ledger 0 says that there is no time at all.
+        0 => 1,
+        ms => ms,
+    }
+}
+
+/// A time to live in ms, rounded up: a hold never ends before the time that was asked for.
+pub(super) fn ttl(given: Option<&Duration>, found: &mut Violations) -> i64 {
+    let Some(given) = given else { return TTL_MS_DEFAULT };
+    let whole = (0..1_000_000_000).contains(&given.nanos) && (0..=TTL_MS_MAX / 1_000).contains(&given.seconds);
+    let nanos = if whole { given.seconds * 1_000 * NANOS_PER_MS + i64::from(given.nanos) } else { 0 };
+    let allowed = TTL_MS_MIN * NANOS_PER_MS..=TTL_MS_MAX * NANOS_PER_MS;
+    found.require(allowed.contains(&nanos), format_args!("ttl"), "1 second to 30 days");
+    nanos.div_euclid(NANOS_PER_MS) + i64::from(nanos % NANOS_PER_MS > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_live_is_rounded_up_within_its_limits() {
+        let rows: [(i64, i32, Option<i64>); 9] = [
+            (1, 0, Some(1_000)),
+            (1, 1, Some(1_001)),
+            (30 * 86_400, 0, Some(TTL_MS_MAX)),
+            (30 * 86_400, 1, None),
+            (0, 999_999_999, None),
+            (60, -1, None),
+            (60, 1_000_000_000, None),
+            (-1, 0, None),
+            (i64::MAX, i32::MAX, None),
+        ];
+        for (seconds, nanos, expected) in rows {
+            let mut found = Violations::default();
+            let ms = ttl(Some(&Duration { seconds, nanos }), &mut found);
+            assert_eq!(found.finish().is_ok().then_some(ms), expected, "{seconds} s {nanos} ns");
+        }
+        assert_eq!(ttl(None, &mut Violations::default()), TTL_MS_DEFAULT);
+    }
+
+    #[test]
+    fn a_time_has_a_year_and_is_never_mistaken_for_none() {
+        let rows: [(i64, i32, Option<i64>); 6] = [
+            (0, 0, Some(1)),
+            (-1, 999_000_000, Some(-1)),
+            (1_700_000_000, 1_999_999, Some(1_700_000_000_001)),
+            (0, -1, None),
+            (*SECONDS.end() + 1, 0, None),
+            (i64::MIN, 0, None),
+        ];
+        for (seconds, nanos, expected) in rows {
+            let mut found = Violations::default();
+            let ms = moment(Some(&Timestamp { seconds, nanos }), "issue_time", &mut found);
+            assert_eq!(found.finish().is_ok().then_some(ms), expected, "{seconds} s {nanos} ns");
+        }
+    }
+}

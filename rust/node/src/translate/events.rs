@@ -1,0 +1,149 @@
+//! Events of the journal as readers see them. The same record always gives the same events, whatever happened since: names
+//! come from handles, which are never given twice.
+
+use invengine_ledger::command::Catalogue;
+use invengine_ledger::event::{LevelUnits, LineMove, StockKind, StockState};
+use invengine_ledger::{Event, Ledger, Origin, Record, ReservationId};
+use invengine_wire::v1;
+use invengine_wire::v1::event::Fact;
+
+use super::shape::{selection, timestamp};
+use crate::refusal::Refusal;
+
+/// The events of one record, the first of which has this position. The ledger must be the one that has applied it.
+pub fn events(ledger: &Ledger, record: &Record<'_>, first_sequence: u64, writer_epoch: u64) -> Vec<v1::Event> {
+    let context = record.origin.as_ref().map(|origin| context(ledger, origin));
+    let order_ref = record.origin.map_or("", |origin| origin.order_ref);
+    (first_sequence..)
+        .zip(record.events.iter())
+        .map(|(sequence, event)| v1::Event {
+            sequence: sequence as i64,
+            time: Some(timestamp(record.time_ms)),
+            writer_epoch: writer_epoch as i64,
+            context: context.clone(),
+            fact: Some(fact(ledger, event, order_ref)),
+        })
+        .collect()
+}
+
+fn context(ledger: &Ledger, origin: &Origin<'_>) -> v1::CommandContext {
+    let present = |ms: i64| (ms != 0).then(|| timestamp(ms));
+    let channel = origin.channel.map_or(origin.unknown_channel, |channel| ledger.channels().name(channel));
+    v1::CommandContext {
+        idempotency_key: origin.key.to_owned(),
+        issue_time: present(origin.issue_time_ms),
+        channel: channel.to_owned(),
+        source: origin.source.map(|place| v1::SourcePosition {
+            source_id: ledger
+                .sources()
+                .get(place.source as usize)
+                .map_or_else(String::new, |found| found.name.to_string()),
+            epoch: place.epoch as i64,
+            sequence: place.number as i64,
+        }),
+        order_ref: origin.order_ref.to_owned(),
+        holder: origin.holder.to_owned(),
+        event_time: present(origin.event_time_ms),
+        actor: origin.actor.to_owned(),
+        reason_code: origin.reason_code.to_owned(),
+        reference: origin.reference.to_owned(),
+        causation: origin.causation.to_owned(),
+    }
+}
+
+/// A table: one row an event.
+fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
+    let units = |lines: &[LevelUnits]| lines.iter().map(|line| selection(ledger, line.level, line.units)).collect();
+    let moved = |lines: &[LineMove]| {
+        lines.iter().map(|line| selection(ledger, line.level, line.reserved + line.allocated)).collect()
+    };
+    let reservation_id = hold_of(event).map_or_else(String::new, |id| ledger.token(id));
+    match event {
+        Event::Reserved { expire_ms, lines, .. } => {
+            let expire_time = Some(timestamp(*expire_ms));
+            Fact::Reserved(v1::Reserved { reservation_id, expire_time, lines: units(lines) })
+        }
+        Event::Extended { expire_ms, .. } => {
+            Fact::Extended(v1::Extended { reservation_id, expire_time: Some(timestamp(*expire_ms)) })
+        }
+        Event::Amended { lines, .. } => Fact::Amended(v1::Amended { reservation_id, lines: units(lines) }),
+        Event::Allocated { reacquired, lines, .. } => {
+            let (order_ref, reacquired) = (order_ref.to_owned(), *reacquired);
+            Fact::Allocated(v1::Allocated { reservation_id, order_ref, lines: units(lines), reacquired })
+        }
+        Event::Released { lines, .. } => Fact::Released(v1::Released { reservation_id, lines: moved(lines) }),
+        Event::Fulfilled { lines, .. } => Fact::Fulfilled(v1::Fulfilled { reservation_id, lines: moved(lines) }),
+        Event::Expired { lines, .. } => Fact::Expired(v1::Expired { reservation_id, lines: units(lines) }),
+        Event::Transferred { to_location, lines, .. } => {
+            let to_location = ledger.locations().name(*to_location).to_owned();
+            Fact::Transferred(v1::Transferred { reservation_id, lines: moved(lines), to_location })
+        }
+        Event::StockChanged { item, location, kind, state, delta } => Fact::StockChanged(v1::StockChanged {
+            sku: ledger.items().name(*item).to_owned(),
+            location: ledger.locations().name(*location).to_owned(),
+            kind: stock_kind(*kind) as i32,
+            state: stock_state(*state) as i32,
+            delta: *delta,
+        }),
+        Event::Upserted { catalogue, name, display_name, gs1 } => upserted(*catalogue, name, display_name, gs1),
+        Event::SourceRegistered { source, epoch } => {
+            Fact::SourceRegistered(v1::SourceRegistered { source_id: source.to_string(), epoch: *epoch as i64 })
+        }
+        Event::KeyCancelled { key } => Fact::KeyCancelled(v1::KeyCancelled { idempotency_key: key.to_string() }),
+        Event::MessageRejected { rejection } => {
+            let rejection = Some(Refusal::from(rejection).to_rejection());
+            Fact::MessageRejected(v1::MessageRejected { rejection })
+        }
+        Event::MessageRepeated { sequence } => {
+            Fact::MessageRepeated(v1::MessageRepeated { sequence: *sequence as i64 })
+        }
+        Event::KeysForgotten { before_ms } => {
+            Fact::KeysForgotten(v1::KeysForgotten { before_time: Some(timestamp(*before_ms)) })
+        }
+    }
+}
+
+fn upserted(catalogue: u8, name: &str, display_name: &str, gs1: &str) -> Fact {
+    let (name, display_name, gs1) = (name.to_owned(), display_name.to_owned(), gs1.to_owned());
+    if catalogue == Catalogue::Items as u8 {
+        Fact::ItemUpserted(v1::ItemUpserted { sku: name, display_name, gtin: gs1 })
+    } else if catalogue == Catalogue::Locations as u8 {
+        Fact::LocationUpserted(v1::LocationUpserted { location: name, display_name, gln: gs1 })
+    } else {
+        Fact::ChannelUpserted(v1::ChannelUpserted { channel: name, display_name })
+    }
+}
+
+fn stock_kind(kind: StockKind) -> v1::StockChangeKind {
+    match kind {
+        StockKind::Received => v1::StockChangeKind::Received,
+        StockKind::Returned => v1::StockChangeKind::Returned,
+        StockKind::Adjusted => v1::StockChangeKind::Adjusted,
+        StockKind::Set => v1::StockChangeKind::Set,
+        StockKind::Counted => v1::StockChangeKind::Counted,
+    }
+}
+
+fn stock_state(state: StockState) -> v1::StockState {
+    match state {
+        StockState::OnHand => v1::StockState::OnHand,
+        StockState::Damaged => v1::StockState::Damaged,
+        StockState::Returned => v1::StockState::Returned,
+        StockState::QualityControl => v1::StockState::QualityControl,
+    }
+}
+
+/// The reservation that an event speaks of.
+fn hold_of(event: &Event) -> Option<ReservationId> {
+    match event {
+        Event::Reserved { id, .. }
+        | Event::Extended { id, .. }
+        | Event::Amended { id, .. }
+        | Event::Allocated { id, .. }
+        | Event::Released { id, .. }
+        | Event::Fulfilled { id, .. }
+        | Event::Expired { id, .. }
+        | Event::Transferred { id, .. } => Some(*id),
+        _ => None,
+    }
+}

@@ -1,0 +1,81 @@
+//! Questions that the ledger answers.
+
+use invengine_ledger::{Ledger, Reason};
+use prost::Message;
+
+use super::check::Violations;
+use super::{read_catalogue as catalogue, read_hold as hold, read_stock as stock};
+use crate::methods::ReadKind;
+use crate::refusal::Refusal;
+
+/// The moment at which the ledger is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// Engine time.
+    pub now_ms: i64,
+    /// What is durable.
+    pub durable_sequence: u64,
+}
+
+/// The answer to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadAnswer {
+    /// The answer message.
+    pub bytes: Vec<u8>,
+    /// The answer may leave when every event up to here is durable; 0 means at once.
+    pub rests_on: u64,
+}
+
+impl ReadAnswer {
+    /// An answer that waits for nothing.
+    pub(super) fn at_once(message: &impl Message) -> Self {
+        ReadAnswer { bytes: message.encode_to_vec(), rests_on: 0 }
+    }
+}
+
+/// Answers a question.
+///
+/// # Errors
+/// The bytes are no message of this type, a field is bad, a name is unknown, or it asks for what a later version does.
+pub fn read(kind: ReadKind, payload: &[u8], ledger: &Ledger, view: View) -> Result<ReadAnswer, Refusal> {
+    match kind {
+        ReadKind::GetReservation => hold::get_reservation(&decode(payload)?, ledger, view),
+        ReadKind::ListReservations => hold::list_reservations(&decode(payload)?, ledger, view),
+        ReadKind::GetOutcome => hold::get_outcome(&decode(payload)?, ledger, view),
+        ReadKind::GetAvailability => stock::get_availability(&decode(payload)?, ledger, view),
+        ReadKind::GetInventoryLevel => stock::get_level(&decode(payload)?, ledger, view),
+        ReadKind::ListInventoryLevels => stock::list_levels(&decode(payload)?, ledger, view),
+        ReadKind::GetItem => catalogue::get_item(&decode(payload)?, ledger),
+        ReadKind::ListItems => catalogue::list_items(&decode(payload)?, ledger),
+        ReadKind::GetLocation => catalogue::get_location(&decode(payload)?, ledger),
+        ReadKind::ListLocations => catalogue::list_locations(&decode(payload)?, ledger),
+        ReadKind::GetChannel => catalogue::get_channel(&decode(payload)?, ledger),
+        ReadKind::ListChannels => catalogue::list_channels(&decode(payload)?, ledger),
+    }
+}
+
+fn decode<M: Message + Default>(payload: &[u8]) -> Result<M, Refusal> {
+    M::decode(payload).map_err(|_| Refusal::malformed())
+}
+
+/// Checks the fields of a question.
+pub(super) fn checked<T>(check: impl FnOnce(&mut Violations) -> T) -> Result<T, Refusal> {
+    let mut found = Violations::default();
+    let read = check(&mut found);
+    found.finish().map(|()| read)
+}
+
+/// The handle of an item.
+pub(super) fn item(ledger: &Ledger, sku: &str) -> Result<u32, Refusal> {
+    ledger.items().find(sku).ok_or_else(|| Refusal::unknown(Reason::UnknownSku, "sku", sku))
+}
+
+/// The handle of a location.
+pub(super) fn location(ledger: &Ledger, location: &str) -> Result<u32, Refusal> {
+    ledger.locations().find(location).ok_or_else(|| Refusal::unknown(Reason::UnknownLocation, "location", location))
+}
+
+/// The handle of a channel.
+pub(super) fn channel(ledger: &Ledger, channel: &str) -> Result<u32, Refusal> {
+    ledger.channels().find(channel).ok_or_else(|| Refusal::unknown(Reason::UnknownChannel, "channel", channel))
+}

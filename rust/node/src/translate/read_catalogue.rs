@@ -1,0 +1,69 @@
+//! Questions about the catalogue.
+
+use invengine_ledger::{Entry, Ledger, Names};
+use invengine_wire::v1;
+
+use super::page::Page;
+use super::read::{ReadAnswer, channel, checked, item, location};
+use crate::refusal::Refusal;
+
+pub(super) fn get_item(asked: &v1::GetItemRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
+    checked(|found| found.name(&asked.sku, format_args!("sku")))?;
+    let entry = ledger.items().entry(item(ledger, &asked.sku)?);
+    Ok(ReadAnswer::at_once(&v1::GetItemResponse { item: Some(item_of(entry)) }))
+}
+
+pub(super) fn list_items(asked: &v1::ListItemsRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
+    let page = checked(|found| Page::new('i', asked.page_size, &asked.page_token, found))?;
+    let (items, next_page_token) = page.fill(entries(ledger.items(), &page, item_of));
+    Ok(ReadAnswer::at_once(&v1::ListItemsResponse { items, next_page_token }))
+}
+
+pub(super) fn get_location(asked: &v1::GetLocationRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
+    checked(|found| found.name(&asked.location, format_args!("location")))?;
+    let entry = ledger.locations().entry(location(ledger, &asked.location)?);
+    Ok(ReadAnswer::at_once(&v1::GetLocationResponse { location: Some(location_of(entry)) }))
+}
+
+pub(super) fn list_locations(asked: &v1::ListLocationsRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
+    let page = checked(|found| Page::new('p', asked.page_size, &asked.page_token, found))?;
+    let (locations, next_page_token) = page.fill(entries(ledger.locations(), &page, location_of));
+    Ok(ReadAnswer::at_once(&v1::ListLocationsResponse { locations, next_page_token }))
+}
+
+pub(super) fn get_channel(asked: &v1::GetChannelRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
+    checked(|found| found.name(&asked.channel, format_args!("channel")))?;
+    let entry = ledger.channels().entry(channel(ledger, &asked.channel)?);
+    Ok(ReadAnswer::at_once(&v1::GetChannelResponse { channel: Some(channel_of(entry)) }))
+}
+
+pub(super) fn list_channels(asked: &v1::ListChannelsRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
+    let page = checked(|found| Page::new('c', asked.page_size, &asked.page_token, found))?;
+    let (channels, next_page_token) = page.fill(entries(ledger.channels(), &page, channel_of));
+    Ok(ReadAnswer::at_once(&v1::ListChannelsResponse { channels, next_page_token }))
+}
+
+/// Entries in the order they were created, which is that of their handles.
+fn entries<'l, T>(names: &'l Names, page: &Page, shape: fn(&Entry) -> T) -> impl Iterator<Item = (u64, T)> + 'l
+where
+    T: 'l,
+{
+    let first = u32::try_from(page.start).unwrap_or(u32::MAX);
+    (first..names.len() as u32).map(move |handle| (u64::from(handle), shape(names.entry(handle))))
+}
+
+fn item_of(entry: &Entry) -> v1::Item {
+    v1::Item { sku: entry.name.to_string(), display_name: entry.display_name.to_string(), gtin: entry.gs1.to_string() }
+}
+
+fn location_of(entry: &Entry) -> v1::Location {
+    v1::Location {
+        location: entry.name.to_string(),
+        display_name: entry.display_name.to_string(),
+        gln: entry.gs1.to_string(),
+    }
+}
+
+fn channel_of(entry: &Entry) -> v1::Channel {
+    v1::Channel { channel: entry.name.to_string(), display_name: entry.display_name.to_string() }
+}

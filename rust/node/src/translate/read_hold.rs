@@ -1,0 +1,148 @@
+//! Questions about reservations and keys.
+
+use std::collections::BinaryHeap;
+
+use invengine_ledger::{Effect, Ledger, Reason, Rejection, Reservation, ReservationId, Scope};
+use invengine_wire::v1;
+use invengine_wire::v1::get_reservation_request::By;
+use prost::Message;
+
+use super::answer::{done, refused};
+use super::check::Violations;
+use super::page::Page;
+use super::read::{ReadAnswer, View, channel, checked};
+use super::shape;
+use crate::refusal::Refusal;
+
+pub(super) fn get_reservation(
+    asked: &v1::GetReservationRequest,
+    ledger: &Ledger,
+    view: View,
+) -> Result<ReadAnswer, Refusal> {
+    checked(|found| {
+        match &asked.by {
+            Some(By::ReservationId(token)) => found.name(token, format_args!("reservation_id")),
+            Some(By::ReservationKey(key)) => found.key(key, format_args!("reservation_key")),
+            None => {
+                found.require(false, format_args!("reservation_id"), "a reservation_id or a reservation_key");
+            }
+        }
+        check_scope(&asked.channel, &asked.source_id, found);
+    })?;
+    let found = match asked.by.as_ref().unwrap_or(&By::ReservationId(String::new())) {
+        By::ReservationId(token) => ledger
+            .parse_token(token)
+            .and_then(|id| ledger.reservation(id))
+            .ok_or_else(|| Refusal::unknown(Reason::ReservationNotFound, "reservation", token)),
+        By::ReservationKey(key) => made_by(ledger, scope(ledger, &asked.channel, &asked.source_id)?, key)
+            .ok_or_else(|| Refusal::unknown(Reason::ReservationNotFound, "key", key)),
+    }?;
+    Ok(ReadAnswer::at_once(&v1::GetReservationResponse {
+        reservation: Some(shape::reservation(ledger, found, view.now_ms)),
+        sequence: ledger.sequence() as i64,
+        durable_sequence: view.durable_sequence as i64,
+    }))
+}
+
+/// The reservation that a key made.
+fn made_by<'l>(ledger: &'l Ledger, scope: Scope, key: &str) -> Option<&'l Reservation> {
+    match &ledger.key(scope, key)?.effect {
+        Effect::Reserved(hold) => ledger.reservation(hold.id),
+        _ => None,
+    }
+}
+
+fn check_scope(channel: &str, source_id: &str, found: &mut Violations) {
+    found.text(channel, format_args!("channel"));
+    found.text(source_id, format_args!("source_id"));
+}
+
+fn scope(ledger: &Ledger, name: &str, source_id: &str) -> Result<Scope, Refusal> {
+    if !name.is_empty() {
+        return channel(ledger, name).map(Scope::Channel);
+    }
+    ledger.scope("", source_id).ok_or_else(|| Refusal::unknown(Reason::UnknownSource, "source", source_id))
+}
+
+pub(super) fn list_reservations(
+    asked: &v1::ListReservationsRequest,
+    ledger: &Ledger,
+    view: View,
+) -> Result<ReadAnswer, Refusal> {
+    let page = checked(|found| {
+        found.text(&asked.order_ref, format_args!("order_ref"));
+        found.text(&asked.holder, format_args!("holder"));
+        Page::new('r', asked.page_size, &asked.page_token, found)
+    })?;
+    let wanted = |reservation: &&Reservation| {
+        reservation.sequence >= page.start
+            && (asked.holder.is_empty() || *reservation.holder == *asked.holder)
+            && (asked.include_ended || outstanding(reservation, view.now_ms))
+    };
+    // One more than the page has tells that there is a next one.
+    let count = page.size + 1;
+    let oldest = if !asked.order_ref.is_empty() {
+        oldest(ledger.reservations_of_order(&asked.order_ref).filter(wanted), count)
+    } else if !asked.holder.is_empty() {
+        oldest(ledger.reservations_of_holder(&asked.holder).filter(wanted), count)
+    } else {
+        oldest(ledger.reservations().filter(wanted), count)
+    };
+    let found = oldest.into_iter().filter_map(|(sequence, id)| Some((sequence, ledger.reservation(id)?)));
+    let shaped = found.map(|(sequence, found)| (sequence, shape::reservation(ledger, found, view.now_ms)));
+    let (reservations, next_page_token) = page.fill(shaped);
+    Ok(ReadAnswer::at_once(&v1::ListReservationsResponse {
+        reservations,
+        next_page_token,
+        sequence: ledger.sequence() as i64,
+        durable_sequence: view.durable_sequence as i64,
+    }))
+}
+
+/// True if units are reserved or allocated at this time.
+fn outstanding(reservation: &Reservation, now_ms: i64) -> bool {
+    let live = reservation.live(now_ms);
+    reservation.lines.iter().any(|line| line.allocated > 0 || (live && line.reserved > 0))
+}
+
+/// The reservations that were made first, in the order they were made. Takes memory for `count` of them only.
+fn oldest<'l>(all: impl Iterator<Item = &'l Reservation>, count: usize) -> Vec<(u64, ReservationId)> {
+    let mut heap = BinaryHeap::with_capacity(count + 1);
+    for reservation in all {
+        if heap.len() == count && heap.peek().is_some_and(|(newest, _)| *newest < reservation.sequence) {
+            continue;
+        }
+        heap.push((reservation.sequence, reservation.id));
+        if heap.len() > count {
+            heap.pop();
+        }
+    }
+    heap.into_sorted_vec()
+}
+
+pub(super) fn get_outcome(asked: &v1::GetOutcomeRequest, ledger: &Ledger, view: View) -> Result<ReadAnswer, Refusal> {
+    checked(|found| {
+        found.key(&asked.idempotency_key, format_args!("idempotency_key"));
+        check_scope(&asked.channel, &asked.source_id, found);
+    })?;
+    let scope = scope(ledger, &asked.channel, &asked.source_id)?;
+    let mut answer = v1::GetOutcomeResponse::default();
+    let mut rests_on = 0;
+    if let Some(entry) = ledger.key(scope, &asked.idempotency_key) {
+        rests_on = entry.sequence;
+        answer.key_cancelled = entry.effect == Effect::Tombstone;
+        answer.known = !answer.key_cancelled;
+        answer.outcome = answer.known.then(|| done(ledger, entry.sequence, true, &entry.effect));
+    } else if let Some(rejection) = ledger.refused_key(scope, &asked.idempotency_key) {
+        rests_on = rejection_rests_on(ledger, rejection);
+        answer.known = true;
+        answer.outcome = Some(refused(&rejection.into()));
+    }
+    answer.sequence = rests_on.max(view.durable_sequence) as i64;
+    Ok(ReadAnswer { bytes: answer.encode_to_vec(), rests_on })
+}
+
+/// A "no" leaves under the same rule whoever asks for it.
+fn rejection_rests_on(ledger: &Ledger, rejection: &Rejection) -> u64 {
+    if rejection.reason.needs_no_wait() { 0 } else { ledger.sequence() }
+}

@@ -1,0 +1,141 @@
+//! Questions about stock.
+
+use invengine_ledger::event::LevelIndex;
+use invengine_ledger::{Handle, Ledger};
+use invengine_wire::v1;
+
+use super::check::Violations;
+use super::page::Page;
+use super::read::{ReadAnswer, View, channel, checked, item, location};
+use super::shape;
+use crate::refusal::Refusal;
+
+/// Most entries of one answer about availability; a question without a location has as many as the item has levels.
+const AVAILABILITIES_MAX: usize = 20_000;
+
+pub(super) fn get_availability(
+    asked: &v1::GetAvailabilityRequest,
+    ledger: &Ledger,
+    view: View,
+) -> Result<ReadAnswer, Refusal> {
+    checked(|found| check_queries(asked, found))?;
+    if !asked.channel.is_empty() {
+        channel(ledger, &asked.channel)?;
+    }
+    let mut availabilities = Vec::with_capacity(asked.queries.len());
+    for query in &asked.queries {
+        answer_query(query, ledger, view.now_ms, &mut availabilities)?;
+        if availabilities.len() > AVAILABILITIES_MAX {
+            let rule = "the answer would have more than 20,000 entries; name locations, or ask for fewer items at once";
+            return Err(Refusal::invalid(vec![("queries".into(), rule.into())]));
+        }
+    }
+    Ok(ReadAnswer::at_once(&v1::GetAvailabilityResponse {
+        availabilities,
+        sequence: ledger.sequence() as i64,
+        durable_sequence: view.durable_sequence as i64,
+    }))
+}
+
+fn check_queries(asked: &v1::GetAvailabilityRequest, found: &mut Violations) {
+    found.text(&asked.channel, format_args!("channel"));
+    if !found.count(asked.queries.len(), "queries") {
+        return;
+    }
+    for (number, query) in asked.queries.iter().enumerate() {
+        found.name(&query.sku, format_args!("queries[{number}].sku"));
+        found.text(&query.location, format_args!("queries[{number}].location"));
+        if !query.location_group.is_empty() {
+            let one = query.location.is_empty();
+            found.require(one, format_args!("queries[{number}].location"), "a location or a location_group, not both");
+            found.later("availability of a location_group");
+        }
+    }
+}
+
+fn answer_query(
+    query: &v1::AvailabilityQuery,
+    ledger: &Ledger,
+    now_ms: i64,
+    answers: &mut Vec<v1::Availability>,
+) -> Result<(), Refusal> {
+    let sku = item(ledger, &query.sku)?;
+    if !query.location.is_empty() {
+        let level = ledger.find_level(sku, location(ledger, &query.location)?);
+        let available = level.map_or(0, |level| ledger.figures(level, now_ms).available());
+        answers.push(v1::Availability { sku: query.sku.clone(), location: query.location.clone(), available });
+        return Ok(());
+    }
+    let first = answers.len();
+    answers.extend(ledger.levels_of_item(sku).iter().map(|level| v1::Availability {
+        sku: query.sku.clone(),
+        location: ledger.level_names(*level).1.to_owned(),
+        available: ledger.figures(*level, now_ms).available(),
+    }));
+    answers[first..].sort_unstable_by(|a, b| a.location.cmp(&b.location));
+    Ok(())
+}
+
+pub(super) fn get_level(
+    asked: &v1::GetInventoryLevelRequest,
+    ledger: &Ledger,
+    view: View,
+) -> Result<ReadAnswer, Refusal> {
+    checked(|found| {
+        found.name(&asked.sku, format_args!("sku"));
+        found.name(&asked.location, format_args!("location"));
+    })?;
+    let level = ledger.find_level(item(ledger, &asked.sku)?, location(ledger, &asked.location)?);
+    let nothing = || v1::InventoryLevel {
+        sku: asked.sku.clone(),
+        location: asked.location.clone(),
+        ..v1::InventoryLevel::default()
+    };
+    let level = level.map_or_else(nothing, |level| shape::level(ledger, &ledger.figures(level, view.now_ms)));
+    Ok(ReadAnswer::at_once(&v1::GetInventoryLevelResponse {
+        level: Some(level),
+        sequence: ledger.sequence() as i64,
+        durable_sequence: view.durable_sequence as i64,
+    }))
+}
+
+pub(super) fn list_levels(
+    asked: &v1::ListInventoryLevelsRequest,
+    ledger: &Ledger,
+    view: View,
+) -> Result<ReadAnswer, Refusal> {
+    let page = checked(|found| {
+        found.text(&asked.sku, format_args!("sku"));
+        found.text(&asked.location, format_args!("location"));
+        Page::new('l', asked.page_size, &asked.page_token, found)
+    })?;
+    let sku = if asked.sku.is_empty() { None } else { Some(item(ledger, &asked.sku)?) };
+    let place = if asked.location.is_empty() { None } else { Some(location(ledger, &asked.location)?) };
+    let shaped = |level: LevelIndex| (u64::from(level), shape::level(ledger, &ledger.figures(level, view.now_ms)));
+    let (levels, next_page_token) = page.fill(chosen(ledger, sku, place, page.start).map(shaped));
+    Ok(ReadAnswer::at_once(&v1::ListInventoryLevelsResponse {
+        levels,
+        next_page_token,
+        sequence: ledger.sequence() as i64,
+        durable_sequence: view.durable_sequence as i64,
+    }))
+}
+
+/// Levels in the order they were first recorded, which is that of their indices.
+fn chosen(
+    ledger: &Ledger,
+    sku: Option<Handle>,
+    place: Option<Handle>,
+    start: u64,
+) -> Box<dyn Iterator<Item = LevelIndex> + '_> {
+    let here = move |level: &LevelIndex| {
+        place.is_none_or(|place| ledger.level(*level).is_some_and(|found| found.location == place))
+    };
+    let first = LevelIndex::try_from(start).unwrap_or(LevelIndex::MAX);
+    match sku {
+        Some(sku) => {
+            Box::new(ledger.levels_of_item(sku).iter().copied().filter(move |level| *level >= first).filter(here))
+        }
+        None => Box::new((first..ledger.level_count() as LevelIndex).filter(here)),
+    }
+}

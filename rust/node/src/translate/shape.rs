@@ -1,0 +1,123 @@
+//! What the ledger knows, in the shapes of the contract: handles become names, ids tokens, milliseconds timestamps.
+
+use invengine_ledger::event::LevelIndex;
+use invengine_ledger::outcome::{HoldChange, LevelFigures, LineChange};
+use invengine_ledger::reservation::{HeldLine, LineState};
+use invengine_ledger::{Effect, Ledger, Reservation};
+use invengine_wire::v1;
+use prost_types::Timestamp;
+
+/// A moment of engine time.
+pub fn timestamp(ms: i64) -> Timestamp {
+    Timestamp { seconds: ms.div_euclid(1_000), nanos: (ms.rem_euclid(1_000) * 1_000_000) as i32 }
+}
+
+/// The receipt of a command. It leaves only when everything up to `sequence` is durable, and a repeat says the same.
+pub(super) fn receipt(sequence: u64, replayed: bool) -> v1::Receipt {
+    v1::Receipt { sequence: sequence as i64, durable_sequence: sequence as i64, replayed }
+}
+
+/// What a command did to reservations; empty if it was none of that kind.
+pub(super) fn holds(ledger: &Ledger, effect: &Effect) -> Vec<v1::HoldChange> {
+    match effect {
+        Effect::Reserved(hold) => vec![hold_change(ledger, hold)],
+        Effect::Holds(holds) => holds.iter().map(|hold| hold_change(ledger, hold)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What a command did to one reservation.
+pub(super) fn hold_change(ledger: &Ledger, hold: &HoldChange) -> v1::HoldChange {
+    v1::HoldChange {
+        reservation_id: ledger.token(hold.id),
+        version: i64::from(hold.version),
+        expire_time: Some(timestamp(hold.expire_ms)),
+        reacquired: hold.reacquired,
+        lines: hold.lines.iter().map(|line| line_change(ledger, line)).collect(),
+    }
+}
+
+fn line_change(ledger: &Ledger, line: &LineChange) -> v1::LineChange {
+    let (sku, location) = ledger.level_names(line.level);
+    v1::LineChange {
+        sku: sku.to_owned(),
+        location: location.to_owned(),
+        quantity: line.quantity,
+        state: line_state(line.state) as i32,
+        outstanding: line.outstanding,
+    }
+}
+
+fn line_state(state: LineState) -> v1::LineState {
+    match state {
+        LineState::Reserved => v1::LineState::Reserved,
+        LineState::Allocated => v1::LineState::Allocated,
+        LineState::Released => v1::LineState::Released,
+        LineState::Expired => v1::LineState::Expired,
+        LineState::Fulfilled => v1::LineState::Fulfilled,
+    }
+}
+
+/// The levels that a physical command touched; empty if it was none of that kind.
+pub(super) fn levels(ledger: &Ledger, effect: &Effect) -> Vec<v1::InventoryLevel> {
+    match effect {
+        Effect::Levels(levels) => levels.iter().map(|figures| level(ledger, figures)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The quantities of one level.
+pub(super) fn level(ledger: &Ledger, figures: &LevelFigures) -> v1::InventoryLevel {
+    let (sku, location) = ledger.level_names(figures.level);
+    v1::InventoryLevel {
+        sku: sku.to_owned(),
+        location: location.to_owned(),
+        on_hand: figures.on_hand,
+        reserved: figures.reserved,
+        allocated: figures.allocated,
+        damaged: figures.damaged,
+        returned: figures.returned,
+        quality_control: figures.quality_control,
+        in_transit: 0,
+        available: figures.available(),
+        oversold: figures.oversold(),
+    }
+}
+
+/// A reservation as it stands at this time: what is past its end counts as expired, whether or not its event was
+/// written.
+pub(super) fn reservation(ledger: &Ledger, found: &Reservation, now_ms: i64) -> v1::Reservation {
+    let live = found.live(now_ms);
+    v1::Reservation {
+        reservation_id: ledger.token(found.id),
+        version: i64::from(found.version),
+        expire_time: Some(timestamp(found.expire_ms)),
+        create_time: Some(timestamp(found.create_ms)),
+        channel: found.channel.map_or_else(String::new, |channel| ledger.channels().name(channel).to_owned()),
+        order_ref: found.order_ref.to_string(),
+        holder: found.holder.to_string(),
+        idempotency_key: found.key.to_string(),
+        lines: found.lines.iter().map(|line| reservation_line(ledger, line, live)).collect(),
+    }
+}
+
+fn reservation_line(ledger: &Ledger, line: &HeldLine, live: bool) -> v1::ReservationLine {
+    let (sku, location) = ledger.level_names(line.level);
+    let reserved = if live { line.reserved } else { 0 };
+    v1::ReservationLine {
+        sku: sku.to_owned(),
+        location: location.to_owned(),
+        quantity: line.quantity(),
+        reserved,
+        allocated: line.allocated,
+        released: line.released,
+        expired: line.expired + line.reserved - reserved,
+        fulfilled: line.fulfilled,
+    }
+}
+
+/// Units of one line of an event.
+pub(super) fn selection(ledger: &Ledger, level: LevelIndex, units: i64) -> v1::LineSelection {
+    let (sku, location) = ledger.level_names(level);
+    v1::LineSelection { sku: sku.to_owned(), location: location.to_owned(), quantity: units }
+}

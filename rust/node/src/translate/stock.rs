@@ -1,0 +1,106 @@
+//! Physical commands.
+
+use invengine_ledger::Context;
+use invengine_ledger::command::{Body, QUANTITY_MAX, StockLine};
+use invengine_ledger::event::{StockKind, StockState};
+use invengine_wire::v1;
+
+use super::check::Violations;
+use super::command::Request;
+
+impl Request for v1::ReceiveRequest {
+    fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
+        Body::Stock { kind: StockKind::Received, lines: units(&self.lines, found) }
+    }
+}
+
+impl Request for v1::ReturnRequest {
+    fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
+        Body::Stock { kind: StockKind::Returned, lines: units(&self.lines, found) }
+    }
+}
+
+impl Request for v1::AdjustRequest {
+    fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
+        Body::Stock { kind: StockKind::Adjusted, lines: deltas(&self.lines, found) }
+    }
+}
+
+impl Request for v1::SetQuantityRequest {
+    fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
+        Body::Stock { kind: StockKind::Set, lines: quantities(&self.lines, found) }
+    }
+}
+
+impl Request for v1::CountRequest {
+    fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
+        Body::Stock { kind: StockKind::Counted, lines: quantities(&self.lines, found) }
+    }
+}
+
+fn units<'a>(given: &'a [v1::StockLine], found: &mut Violations) -> Vec<StockLine<'a>> {
+    collect(given, found, |number, line, found| {
+        let good = (1..=QUANTITY_MAX).contains(&line.quantity);
+        found.require(good, format_args!("lines[{number}].quantity"), "from 1 to 2^53 - 1");
+        stock_line(number, [&line.sku, &line.location], line.quantity, line.state, found)
+    })
+}
+
+fn deltas<'a>(given: &'a [v1::StockDelta], found: &mut Violations) -> Vec<StockLine<'a>> {
+    collect(given, found, |number, line, found| {
+        let good = line.delta != 0 && (-QUANTITY_MAX..=QUANTITY_MAX).contains(&line.delta);
+        found.require(good, format_args!("lines[{number}].delta"), "not 0, and within 2^53 - 1 of it");
+        stock_line(number, [&line.sku, &line.location], line.delta, line.state, found)
+    })
+}
+
+fn quantities<'a>(given: &'a [v1::StockQuantity], found: &mut Violations) -> Vec<StockLine<'a>> {
+    let before = found.len();
+    let lines = collect(given, found, |number, line, found| {
+        let counted = 0..=QUANTITY_MAX;
+        let rule = "from 0 to 2^53 - 1";
+        found.require(counted.contains(&line.quantity), format_args!("lines[{number}].quantity"), rule);
+        let expected = line.expected_quantity.is_none_or(|expected| counted.contains(&expected));
+        found.require(expected, format_args!("lines[{number}].expected_quantity"), rule);
+        let read = stock_line(number, [&line.sku, &line.location], line.quantity, line.state, found);
+        StockLine { expected: line.expected_quantity, ..read }
+    });
+    if found.len() == before {
+        found.distinct(lines.iter().map(|line| (line.sku, line.location, line.state as u8)), "lines", "");
+    }
+    lines
+}
+
+fn collect<'a, T>(
+    given: &'a [T],
+    found: &mut Violations,
+    read: impl Fn(usize, &'a T, &mut Violations) -> StockLine<'a>,
+) -> Vec<StockLine<'a>> {
+    if !found.count(given.len(), "lines") {
+        return Vec::new();
+    }
+    given.iter().enumerate().map(|(number, line)| read(number, line, found)).collect()
+}
+
+fn stock_line<'a>(
+    number: usize,
+    [sku, location]: [&'a str; 2],
+    quantity: i64,
+    state: i32,
+    found: &mut Violations,
+) -> StockLine<'a> {
+    found.name(sku, format_args!("lines[{number}].sku"));
+    found.name(location, format_args!("lines[{number}].location"));
+    let known = state_of(state);
+    found.require(known.is_some(), format_args!("lines[{number}].state"), "one of the states of StockState");
+    StockLine { sku, location, quantity, state: known.unwrap_or(StockState::OnHand), expected: None }
+}
+
+fn state_of(state: i32) -> Option<StockState> {
+    Some(match v1::StockState::try_from(state).ok()? {
+        v1::StockState::Unspecified | v1::StockState::OnHand => StockState::OnHand,
+        v1::StockState::Damaged => StockState::Damaged,
+        v1::StockState::Returned => StockState::Returned,
+        v1::StockState::QualityControl => StockState::QualityControl,
+    })
+}

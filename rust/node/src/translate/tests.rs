@@ -1,0 +1,333 @@
+//! Round trips: the bytes of a request, a ledger, the bytes of the answer.
+
+use invengine_ledger::{Command, Executed, Ledger, LedgerOptions, Payload, RecordReader};
+use invengine_wire::v1;
+use invengine_wire::v1::event::Fact;
+use invengine_wire::v1::hold_target::By;
+use prost::Message;
+
+use super::read::{View, read};
+use super::{answer, events::events, with_command, with_submit};
+use crate::methods::{CommandKind, ReadKind};
+use crate::refusal::Refusal;
+
+const START_MS: i64 = 1_000;
+
+/// A ledger with one item at two locations, and its journal.
+struct Desk {
+    ledger: Ledger,
+    payload: Payload,
+    now_ms: i64,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let ledger = Ledger::new(LedgerOptions::new("main"));
+        let mut desk = Desk { ledger, payload: Payload::default(), now_ms: START_MS };
+        let item = v1::Item { sku: "tea".into(), ..v1::Item::default() };
+        desk.ask(CommandKind::UpsertItems, &v1::UpsertItemsRequest { context: key("i"), items: vec![item] }).unwrap();
+        let place = |name: &str| v1::Location { location: name.into(), ..v1::Location::default() };
+        let locations = vec![place("here"), place("there")];
+        let request = v1::UpsertLocationsRequest { context: key("l"), locations };
+        desk.ask(CommandKind::UpsertLocations, &request).unwrap();
+        let lines = ["there", "here"].map(|location| v1::StockLine {
+            sku: "tea".into(),
+            location: location.into(),
+            quantity: 9,
+            state: 0,
+        });
+        desk.ask(CommandKind::Receive, &v1::ReceiveRequest { context: key("r"), lines: lines.into() }).unwrap();
+        desk
+    }
+
+    fn run(&mut self, command: &Command<'_>) -> Executed {
+        self.ledger.execute(command, self.now_ms, &mut self.payload, 1 << 20)
+    }
+
+    fn ask(&mut self, kind: CommandKind, request: &impl Message) -> Result<Vec<u8>, Refusal> {
+        let tag = self.ledger.tag();
+        with_command(kind, &request.encode_to_vec(), "", tag, |command| {
+            let executed = self.run(command);
+            answer::reply(kind, &self.ledger, &executed)
+        })?
+    }
+
+    fn reserve(&mut self, name: &str, units: i64) -> v1::ReserveResponse {
+        let answer = self.ask(CommandKind::Reserve, &reserve(name, &[("here", units)])).unwrap();
+        v1::ReserveResponse::decode(&*answer).unwrap()
+    }
+
+    fn look<A: Message + Default>(&self, kind: ReadKind, request: &impl Message) -> Result<A, Refusal> {
+        let view = View { now_ms: self.now_ms, durable_sequence: 1 };
+        let found = read(kind, &request.encode_to_vec(), &self.ledger, view)?;
+        Ok(A::decode(&*found.bytes).unwrap())
+    }
+
+    fn events(&self) -> Vec<v1::Event> {
+        let mut reader = RecordReader::new(self.payload.bytes(), self.payload.time_ms()).unwrap();
+        let mut found = Vec::new();
+        while let Some(record) = reader.next().unwrap() {
+            found.extend(events(&self.ledger, &record, found.len() as u64 + 1, 7));
+        }
+        found
+    }
+}
+
+fn key(name: &str) -> Option<v1::CommandContext> {
+    Some(v1::CommandContext { idempotency_key: name.into(), ..v1::CommandContext::default() })
+}
+
+fn reserve(name: &str, lines: &[(&str, i64)]) -> v1::ReserveRequest {
+    let line = |(location, quantity): &(&str, i64)| v1::LineRequest {
+        sku: "tea".into(),
+        location: (*location).into(),
+        location_group: String::new(),
+        quantity: *quantity,
+    };
+    v1::ReserveRequest { context: key(name), lines: lines.iter().map(line).collect(), ..v1::ReserveRequest::default() }
+}
+
+fn by_id(token: &str) -> Option<v1::HoldTarget> {
+    Some(v1::HoldTarget { by: Some(By::ReservationId(token.into())), ..v1::HoldTarget::default() })
+}
+
+fn fields(refusal: &Refusal) -> Vec<&str> {
+    refusal.violations.iter().map(|(field, _)| field.as_str()).collect()
+}
+
+#[test]
+fn lines_are_merged_and_sorted_and_a_repeat_says_the_same() {
+    let mut desk = Desk::new();
+    let request = reserve("k", &[("there", 1), ("here", 2), ("there", 3)]);
+    let answer = desk.ask(CommandKind::Reserve, &request).unwrap();
+    let mut first = v1::ReserveResponse::decode(&*answer).unwrap();
+    let hold = first.hold.clone().unwrap();
+    let lines: Vec<_> = hold.lines.iter().map(|line| (line.location.as_str(), line.quantity, line.state)).collect();
+    assert_eq!(lines, [("here", 2, v1::LineState::Reserved as i32), ("there", 4, v1::LineState::Reserved as i32)]);
+    assert_eq!(desk.ledger.parse_token(&hold.reservation_id).map(|id| id.slot), Some(0));
+    let receipt = first.receipt.as_mut().unwrap();
+    assert_eq!(receipt.sequence, receipt.durable_sequence);
+    receipt.replayed = true;
+    let again = desk.ask(CommandKind::Reserve, &reserve("k", &[("here", 2), ("there", 4)])).unwrap();
+    assert_eq!(v1::ReserveResponse::decode(&*again).unwrap(), first);
+}
+
+#[test]
+fn a_hold_is_named_by_its_token_and_by_no_other() {
+    let mut desk = Desk::new();
+    let hold = desk.reserve("k", 2).hold.unwrap();
+    let allocate = |name: &str, token: &str| v1::AllocateRequest { context: key(name), target: by_id(token) };
+    let answer = desk.ask(CommandKind::Allocate, &allocate("a", &hold.reservation_id)).unwrap();
+    let holds = v1::AllocateResponse::decode(&*answer).unwrap().holds;
+    assert_eq!(holds[0].lines[0].state, v1::LineState::Allocated as i32);
+    let refusal = desk.ask(CommandKind::Allocate, &allocate("b", "nobody")).unwrap_err();
+    assert_eq!((refusal.reason, refusal.metadata["reservation"].as_str()), ("RESERVATION_NOT_FOUND", "nobody"));
+}
+
+#[test]
+fn each_bad_field_is_named() {
+    let mut desk = Desk::new();
+    let max = (1i64 << 53) - 1;
+    let mut rows = vec![
+        (reserve("", &[("here", 1)]), vec!["context.idempotency_key"]),
+        (reserve("k", &[]), vec!["lines"]),
+        (reserve("k", &[("here", 0), ("", 1)]), vec!["lines[0].quantity", "lines[1].location"]),
+        (reserve("k", &[("here", 1), ("there", max), ("here", max)]), vec!["lines[2].quantity"]),
+    ];
+    let mut both = reserve("k", &[("here", 1)]);
+    both.lines[0].location_group = "eu".into();
+    both.replace_own = true;
+    rows.push((both, vec!["context.holder", "lines[0].location"]));
+    for (request, expected) in rows {
+        let refusal = desk.ask(CommandKind::Reserve, &request).unwrap_err();
+        assert_eq!((refusal.reason, fields(&refusal)), ("INVALID_FIELD", expected));
+    }
+    let mut group = reserve("k", &[("", 1)]);
+    group.lines[0].location_group = "eu".into();
+    assert_eq!(desk.ask(CommandKind::Reserve, &group).unwrap_err().reason, "UNIMPLEMENTED");
+    let malformed = with_command(CommandKind::Reserve, b"\xff", "", 0, |_| ()).unwrap_err();
+    assert_eq!(fields(&malformed), ["message"]);
+}
+
+#[test]
+fn the_key_of_the_metadata_counts_where_the_message_has_none() {
+    for (own, expected) in [("", "outer"), ("inner", "inner")] {
+        let bytes = reserve(own, &[("here", 1)]).encode_to_vec();
+        let seen = with_command(CommandKind::Reserve, &bytes, "outer", 0, |command| command.context.key.to_owned());
+        assert_eq!(seen.unwrap(), expected);
+    }
+}
+
+#[test]
+fn targets_have_their_rules() {
+    let line = |units| v1::LineSelection { sku: "tea".into(), location: "here".into(), quantity: units };
+    let target = |by: By| v1::HoldTarget { by: Some(by), ..v1::HoldTarget::default() };
+    let order = || target(By::OrderRef("o".into()));
+    let whole = || target(By::ReservationId("t".into()));
+    let rows = [
+        (CommandKind::Allocate, v1::HoldTarget::default(), vec!["target"]),
+        (CommandKind::Allocate, target(By::ReservationKey("ö".into())), vec!["target.reservation_key"]),
+        (CommandKind::Allocate, v1::HoldTarget { lines: vec![line(1)], ..order() }, vec!["target.lines"]),
+        (CommandKind::Allocate, v1::HoldTarget { expected_version: 1, ..order() }, vec!["target.expected_version"]),
+        (CommandKind::Allocate, v1::HoldTarget { expected_version: -1, ..whole() }, vec!["target.expected_version"]),
+        (CommandKind::Allocate, v1::HoldTarget { lines: vec![line(-1)], ..whole() }, vec!["target.lines[0].quantity"]),
+        (CommandKind::Extend, v1::HoldTarget { lines: vec![line(1)], ..whole() }, vec!["target.lines"]),
+        (CommandKind::Amend, order(), vec!["target.order_ref"]),
+    ];
+    for (kind, target, expected) in rows {
+        let (context, target) = (key("k"), Some(target));
+        let bytes = match kind {
+            CommandKind::Amend => v1::AmendRequest { context, target, lines: vec![line(1)] }.encode_to_vec(),
+            // Both have the target in the same place.
+            _ => v1::AllocateRequest { context, target }.encode_to_vec(),
+        };
+        let refusal = with_command(kind, &bytes, "", 0, |_| ()).unwrap_err();
+        assert_eq!(fields(&refusal), expected, "{kind:?}");
+    }
+    let twice = v1::AmendRequest { context: key("k"), target: Some(whole()), lines: vec![line(1), line(2)] };
+    let refusal = with_command(CommandKind::Amend, &twice.encode_to_vec(), "", 0, |_| ()).unwrap_err();
+    assert_eq!(fields(&refusal), ["lines[1]"]);
+}
+
+#[test]
+fn all_of_a_line_includes_its_parts() {
+    let line = |units| v1::LineSelection { sku: "tea".into(), location: "here".into(), quantity: units };
+    for (units, expected) in [(vec![1, 2], 3), (vec![1, 0, 2], 0)] {
+        let lines = units.into_iter().map(line).collect();
+        let target = v1::HoldTarget { lines, ..by_id("t").unwrap() };
+        let bytes = v1::ReleaseRequest { context: key("k"), target: Some(target) }.encode_to_vec();
+        let seen = with_command(CommandKind::Release, &bytes, "", 0, |command| match &command.body {
+            invengine_ledger::command::Body::Release(target) => target.lines.iter().map(|line| line.quantity).collect(),
+            _ => Vec::new(),
+        });
+        assert_eq!(seen.unwrap(), [expected]);
+    }
+}
+
+#[test]
+fn a_batch_goes_on_after_a_bad_command() {
+    let mut desk = Desk::new();
+    let command = |request| v1::Command { command: Some(v1::command::Command::Reserve(request)) };
+    let commands = vec![
+        command(reserve("a", &[("here", 2)])),
+        command(reserve("b", &[("here", 0)])),
+        v1::Command::default(),
+        command(reserve("c", &[("here", 99)])),
+        command(reserve("d", &[("here", 1)])),
+    ];
+    let mut outcomes = Vec::new();
+    let tag = desk.ledger.tag();
+    with_submit(&v1::SubmitRequest { commands }.encode_to_vec(), tag, &mut |command| {
+        outcomes.push(match command {
+            Ok(command) => {
+                let executed = desk.run(command);
+                answer::outcome(&desk.ledger, &executed)
+            }
+            Err(refusal) => answer::refused(&refusal),
+        });
+    })
+    .unwrap();
+    let answer = v1::SubmitResponse::decode(&*answer::submit_response(outcomes, 5)).unwrap();
+    let reason = |outcome: &v1::Outcome| outcome.rejection.as_ref().map_or("", |no| no.reason.as_str()).to_owned();
+    let reasons: Vec<String> = answer.outcomes.iter().map(reason).collect();
+    assert_eq!(reasons, ["", "INVALID_FIELD", "INVALID_FIELD", "INSUFFICIENT_STOCK", ""]);
+    assert_eq!((answer.outcomes[4].holds[0].version, answer.durable_sequence), (1, 5));
+}
+
+#[test]
+fn a_batch_has_its_limits() {
+    for count in [0, 1_001] {
+        let batch = v1::SubmitRequest { commands: vec![v1::Command::default(); count] };
+        let refused = with_submit(&batch.encode_to_vec(), 0, &mut |_| panic!("nothing of it is executed"));
+        assert_eq!(fields(&refused.unwrap_err()), ["commands"]);
+    }
+}
+
+#[test]
+fn a_hold_that_is_over_reads_as_expired_and_is_not_listed() {
+    let mut desk = Desk::new();
+    let token = desk.reserve("k", 3).hold.unwrap().reservation_id;
+    let by = Some(v1::get_reservation_request::By::ReservationId(token));
+    let question = v1::GetReservationRequest { by, ..v1::GetReservationRequest::default() };
+    let list = v1::ListReservationsRequest::default();
+    for (now_ms, reserved, expired, listed) in [(START_MS, 3, 0, 1), (START_MS + 15 * 60_000, 0, 3, 0)] {
+        desk.now_ms = now_ms;
+        let found: v1::GetReservationResponse = desk.look(ReadKind::GetReservation, &question).unwrap();
+        let line = &found.reservation.unwrap().lines[0];
+        assert_eq!((line.quantity, line.reserved, line.expired), (3, reserved, expired));
+        let found: v1::ListReservationsResponse = desk.look(ReadKind::ListReservations, &list).unwrap();
+        assert_eq!(found.reservations.len(), listed);
+    }
+}
+
+#[test]
+fn reservations_come_in_pages_in_the_order_they_were_made() {
+    let mut desk = Desk::new();
+    let made: Vec<String> =
+        ["a", "b", "c", "d", "e"].iter().map(|name| desk.reserve(name, 1).hold.unwrap().reservation_id).collect();
+    let mut question = v1::ListReservationsRequest { page_size: 2, ..v1::ListReservationsRequest::default() };
+    let mut seen = Vec::new();
+    for left in [3, 1, 0] {
+        let found: v1::ListReservationsResponse = desk.look(ReadKind::ListReservations, &question).unwrap();
+        seen.extend(found.reservations.into_iter().map(|each| each.reservation_id));
+        assert_eq!((found.next_page_token.is_empty(), made.len() - seen.len()), (left == 0, left));
+        question.page_token = found.next_page_token;
+    }
+    assert_eq!(seen, made);
+}
+
+#[test]
+fn the_outcome_of_a_key_rests_on_what_it_did() {
+    let mut desk = Desk::new();
+    let answer = desk.reserve("k", 2);
+    let bytes = v1::GetOutcomeRequest { idempotency_key: "k".into(), ..v1::GetOutcomeRequest::default() };
+    let view = View { now_ms: START_MS, durable_sequence: 1 };
+    let found = read(ReadKind::GetOutcome, &bytes.encode_to_vec(), &desk.ledger, view).unwrap();
+    assert_eq!(found.rests_on, answer.receipt.unwrap().sequence as u64);
+    let known = v1::GetOutcomeResponse::decode(&*found.bytes).unwrap();
+    assert_eq!((known.known, known.sequence), (true, answer.receipt.unwrap().sequence));
+    let outcome = known.outcome.unwrap();
+    assert_eq!((&outcome.holds[0], outcome.receipt.unwrap().replayed), (answer.hold.as_ref().unwrap(), true));
+    let never = v1::GetOutcomeRequest { idempotency_key: "never".into(), ..v1::GetOutcomeRequest::default() };
+    let unknown: v1::GetOutcomeResponse = desk.look(ReadKind::GetOutcome, &never).unwrap();
+    assert_eq!((unknown.known, unknown.outcome, unknown.key_cancelled), (false, None, false));
+}
+
+#[test]
+fn availability_is_answered_in_the_order_of_the_questions() {
+    let mut desk = Desk::new();
+    desk.reserve("k", 4);
+    let query = |location: &str| v1::AvailabilityQuery {
+        sku: "tea".into(),
+        location: location.into(),
+        location_group: String::new(),
+    };
+    let queries = vec![query("there"), query("")];
+    let asked = v1::GetAvailabilityRequest { queries, channel: String::new() };
+    let found: v1::GetAvailabilityResponse = desk.look(ReadKind::GetAvailability, &asked).unwrap();
+    let seen: Vec<_> = found.availabilities.iter().map(|each| (each.location.as_str(), each.available)).collect();
+    assert_eq!(seen, [("there", 9), ("here", 5), ("there", 9)]);
+    let nobody = v1::GetAvailabilityRequest { channel: "nobody".into(), ..asked };
+    let refused = desk.look::<v1::GetAvailabilityResponse>(ReadKind::GetAvailability, &nobody).unwrap_err();
+    assert_eq!(refused.reason, "UNKNOWN_CHANNEL");
+}
+
+#[test]
+fn events_carry_the_shared_fields_of_their_command() {
+    let mut desk = Desk::new();
+    let hold = desk.reserve("k", 4).hold.unwrap();
+    let mut shared = key("a").unwrap();
+    shared.order_ref = "order".into();
+    shared.issue_time = Some(super::shape::timestamp(START_MS));
+    let allocate = v1::AllocateRequest { context: Some(shared.clone()), target: by_id(&hold.reservation_id) };
+    desk.ask(CommandKind::Allocate, &allocate).unwrap();
+    let events = desk.events();
+    let sequences: Vec<i64> = events.iter().map(|event| event.sequence).collect();
+    assert_eq!(sequences, (1..=desk.ledger.sequence() as i64).collect::<Vec<_>>());
+    assert!(matches!(&events[0].fact, Some(Fact::ItemUpserted(fact)) if fact.sku == "tea"));
+    assert!(matches!(&events[3].fact, Some(Fact::StockChanged(fact)) if (&*fact.location, fact.delta) == ("there", 9)));
+    let last = events.last().unwrap();
+    assert_eq!((last.context.as_ref(), last.writer_epoch), (Some(&shared), 7));
+    assert!(matches!(&last.fact, Some(Fact::Allocated(fact))
+        if fact.order_ref == "order" && fact.reservation_id == hold.reservation_id && fact.lines[0].quantity == 4));
+}

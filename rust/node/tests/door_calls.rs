@@ -1,0 +1,192 @@
+//! Unary calls through the door: what is answered, when, and how a refusal looks.
+
+mod door_desk;
+
+use door_desk::caller::{Caller, framed, request, request_with};
+use door_desk::{RESERVE, open};
+use http::{Method, StatusCode};
+use invengine_node::door::DoorSettings;
+
+#[tokio::test]
+async fn a_call_is_answered_with_its_trailers() {
+    let (desk, door) = open(DoorSettings::default());
+    let mut caller = Caller::new(door.address()).await;
+    let mut request = request_with(RESERVE, "idempotency-key", "k-1");
+    request.headers_mut().insert("invengine-ledger", "main".parse().unwrap());
+    let ended = caller.send(request, framed(b"hello")).await;
+    assert_eq!(ended.answer(), b"hello");
+    assert_eq!(desk.seen(), [format!("{RESERVE} k-1 main hello")]);
+}
+
+#[tokio::test]
+async fn an_empty_message_is_a_message() {
+    let (desk, door) = open(DoorSettings::default());
+    let ended = Caller::new(door.address()).await.call(RESERVE, b"").await;
+    assert_eq!(ended.answer(), b"");
+    assert_eq!(desk.seen(), [format!("{RESERVE}   ")]);
+}
+
+#[tokio::test]
+async fn an_answer_waits_until_what_it_rests_on_is_durable() {
+    let (desk, door) = open(DoorSettings::default());
+    let mut caller = Caller::new(door.address()).await;
+    let mut calls = Vec::new();
+    for message in ["first@1", "third@3", "second@2", "no@2"] {
+        let mut call = caller.start(request(RESERVE));
+        call.send(framed(message.as_bytes()), true);
+        calls.push(call);
+    }
+    desk.until_decided(4).await;
+    // A call that rests on nothing overtakes them: whatever could be answered has been by then.
+    assert_eq!(caller.call(RESERVE, b"now").await.answer(), b"now");
+    for call in &mut calls {
+        assert!(call.is_waiting().await);
+    }
+    desk.commit(2);
+    let mut calls = calls.into_iter();
+    let (first, mut third) = (calls.next().unwrap(), calls.next().unwrap());
+    assert_eq!(first.end().await.answer(), b"first");
+    assert_eq!(calls.next().unwrap().end().await.answer(), b"second");
+    assert_eq!(calls.next().unwrap().end().await.refusal().reason, "NOT_OWNER");
+    assert_eq!(caller.call(RESERVE, b"now").await.answer(), b"now");
+    assert!(third.is_waiting().await);
+    desk.commit(3);
+    assert_eq!(third.end().await.answer(), b"third");
+}
+
+#[tokio::test]
+async fn many_commits_answer_many_callers() {
+    let (desk, door) = open(DoorSettings { threads: 2, ..Default::default() });
+    let mut callers = [Caller::new(door.address()).await, Caller::new(door.address()).await];
+    for round in 0..200_u64 {
+        let mut calls = Vec::new();
+        for (at, caller) in callers.iter_mut().enumerate() {
+            let mut call = caller.start(request(RESERVE));
+            call.send(framed(format!("a@{}", round * 2 + at as u64 + 1).as_bytes()), true);
+            calls.push(call);
+        }
+        let committer = std::thread::spawn({
+            let desk = std::sync::Arc::clone(&desk);
+            move || (1..=2).for_each(|step| desk.commit(round * 2 + step))
+        });
+        for call in calls {
+            assert_eq!(call.end().await.answer(), b"a");
+        }
+        committer.join().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_failed_journal_leaves_the_outcome_unknown() {
+    let (desk, door) = open(DoorSettings::default());
+    desk.commit(1);
+    let mut caller = Caller::new(door.address()).await;
+    let mut lost = caller.start(request(RESERVE));
+    lost.send(framed(b"lost@2"), true);
+    desk.until_decided(1).await;
+    desk.poison();
+    let refusal = lost.end().await.refusal();
+    assert_eq!((refusal.code, refusal.reason.as_str()), (14, "OUTCOME_UNKNOWN"));
+    assert_eq!(caller.call(RESERVE, b"late@2").await.refusal().reason, "OUTCOME_UNKNOWN");
+    assert_eq!(caller.call(RESERVE, b"kept@1").await.answer(), b"kept");
+}
+
+#[tokio::test]
+async fn a_refusal_has_its_code_reason_and_facts() {
+    let (_desk, door) = open(DoorSettings::default());
+    let refusal = Caller::new(door.address()).await.call(RESERVE, b"no").await.refusal();
+    assert_eq!((refusal.code, refusal.reason.as_str(), refusal.retries), (14, "NOT_OWNER", true));
+    assert_eq!(refusal.metadata["ledger"], "other");
+}
+
+#[tokio::test]
+async fn a_panic_becomes_an_incident_and_nothing_else() {
+    let (_desk, door) = open(DoorSettings::default());
+    let mut caller = Caller::new(door.address()).await;
+    let refusal = caller.call(RESERVE, b"panic").await.refusal();
+    assert_eq!((refusal.code, refusal.reason.as_str()), (13, "INTERNAL"));
+    let (name, incident) = refusal.metadata.first_key_value().unwrap();
+    assert_eq!((name.as_str(), incident.len(), refusal.metadata.len()), ("incident", 16, 1));
+    assert!(!refusal.message.contains("secret"));
+    assert_eq!(caller.call(RESERVE, b"on").await.answer(), b"on");
+}
+
+#[tokio::test]
+async fn a_deadline_that_is_over_is_told_and_nothing_is_decided() {
+    let (desk, door) = open(DoorSettings::default());
+    let mut caller = Caller::new(door.address()).await;
+    let refusal = caller.send(request_with(RESERVE, "grpc-timeout", "1n"), framed(b"late")).await.refusal();
+    assert_eq!((refusal.code, refusal.reason.as_str()), (4, "DEADLINE"));
+    assert!(desk.seen().is_empty());
+    assert_eq!(caller.send(request_with(RESERVE, "grpc-timeout", "1M"), framed(b"ok")).await.answer(), b"ok");
+}
+
+#[tokio::test]
+async fn metadata_that_cannot_be_read_is_refused() {
+    let (desk, door) = open(DoorSettings::default());
+    let mut caller = Caller::new(door.address()).await;
+    for (name, value) in [("grpc-timeout", "soon"), ("idempotency-key", "\u{e9}"), ("invengine-ledger", "\u{e9}")] {
+        let refusal = caller.send(request_with(RESERVE, name, value), framed(b"x")).await.refusal();
+        assert_eq!((refusal.code, refusal.reason.as_str()), (3, "INVALID_FIELD"));
+        assert_eq!(refusal.fields, [name]);
+    }
+    assert!(desk.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_method_that_nobody_knows() {
+    let (desk, door) = open(DoorSettings::default());
+    let mut caller = Caller::new(door.address()).await;
+    for path in ["/invengine.v1.ReservationService/Sell", "/grpc.health.v1.Health/Check", "/", "//"] {
+        let refusal = caller.call(path, b"").await.refusal();
+        assert_eq!((refusal.code, refusal.reason.as_str()), (12, "UNIMPLEMENTED"), "{path}");
+    }
+    assert!(desk.seen().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_not_grpc_is_told_so_in_http() {
+    let (desk, door) = open(DoorSettings::default());
+    let mut caller = Caller::new(door.address()).await;
+    let mut get = request(RESERVE);
+    *get.method_mut() = Method::GET;
+    assert_eq!(caller.send(get, Vec::new()).await.http, StatusCode::METHOD_NOT_ALLOWED);
+    for kind in ["application/json", "application/grpcx", "text/plain"] {
+        let ended = caller.send(request_with(RESERVE, "content-type", kind), framed(b"x")).await;
+        assert_eq!(ended.http, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{kind}");
+    }
+    let mut bare = request(RESERVE);
+    bare.headers_mut().remove("content-type");
+    assert_eq!(caller.send(bare, framed(b"x")).await.http, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert!(desk.seen().is_empty());
+    for kind in ["application/grpc+proto", "application/grpc;x=y"] {
+        assert_eq!(caller.send(request_with(RESERVE, "content-type", kind), framed(b"x")).await.answer(), b"x");
+    }
+}
+
+#[tokio::test]
+async fn calls_beyond_the_limit_are_told_at_once() {
+    let (desk, door) = open(DoorSettings { calls_max: 2, ..Default::default() });
+    let mut caller = Caller::new(door.address()).await;
+    let mut calls: Vec<_> = (0..2).map(|_| caller.start(request(RESERVE))).collect();
+    calls.iter_mut().for_each(|call| call.send(framed(b"a@1"), true));
+    desk.until_decided(2).await;
+    let refusal = caller.call(RESERVE, b"b").await.refusal();
+    assert_eq!((refusal.code, refusal.reason.as_str(), refusal.retries), (8, "OVERLOADED", true));
+    desk.commit(1);
+    for call in calls {
+        assert_eq!(call.end().await.answer(), b"a");
+    }
+    assert_eq!(caller.call(RESERVE, b"b").await.answer(), b"b");
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_is_told_so() {
+    let (desk, door) = open(DoorSettings { connections_max: 1, ..Default::default() });
+    let mut first = Caller::new(door.address()).await;
+    assert_eq!(first.call(RESERVE, b"a").await.answer(), b"a");
+    let refusal = Caller::new(door.address()).await.call(RESERVE, b"b").await.refusal();
+    assert_eq!((refusal.code, refusal.reason.as_str(), refusal.retries), (8, "OVERLOADED", true));
+    assert_eq!(first.call(RESERVE, b"c").await.answer(), b"c");
+    assert_eq!(desk.seen().len(), 2);
+}

@@ -1,0 +1,106 @@
+//! A desk that does what the message says, and a caller that speaks raw HTTP/2: what the tests of the door share.
+#![allow(dead_code, reason = "every test file uses a part of it")]
+
+pub mod caller;
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use invengine_node::door::{Desk, Door, DoorSettings};
+use invengine_node::engine::{Call, Durable, Taken};
+use invengine_node::refusal::Refusal;
+use invengine_wire::v1;
+use prost::Message;
+
+pub const RESERVE: &str = "/invengine.v1.ReservationService/Reserve";
+pub const SUBMIT_STREAM: &str = "/invengine.v1.ReservationService/SubmitStream";
+pub const READ_EVENTS: &str = "/invengine.v1.JournalService/ReadEvents";
+/// Nothing in these tests takes longer unless it never ends.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+type Hook = Arc<dyn Fn() + Send + Sync>;
+
+/// Answers a message `text@5` with `text` once 5 is durable, `no` and `no@5` with a refusal, and panics at `panic`.
+#[derive(Default)]
+pub struct FakeDesk {
+    durable: Mutex<(u64, bool)>,
+    hooks: Mutex<Vec<Hook>>,
+    seen: Mutex<Vec<String>>,
+    pub decided: AtomicUsize,
+}
+
+impl FakeDesk {
+    /// Everything up to `sequence` becomes durable.
+    pub fn commit(&self, sequence: u64) {
+        self.durable.lock().unwrap().0 = sequence;
+        self.tell();
+    }
+
+    /// Nothing becomes durable any more.
+    pub fn poison(&self) {
+        self.durable.lock().unwrap().1 = true;
+        self.tell();
+    }
+
+    /// What was asked, each as `path key ledger payload`.
+    pub fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Returns once `count` calls were decided.
+    pub async fn until_decided(&self, count: usize) {
+        let decided = async {
+            while self.decided.load(SeqCst) < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, decided).await.expect("the calls were not decided");
+    }
+
+    fn tell(&self) {
+        let hooks = self.hooks.lock().unwrap().clone();
+        hooks.iter().for_each(|hook| hook());
+    }
+}
+
+impl Desk for FakeDesk {
+    fn call(&self, call: &Call<'_>) -> Taken {
+        let payload = String::from_utf8_lossy(call.payload).into_owned();
+        self.seen.lock().unwrap().push(format!("{} {} {} {payload}", call.path, call.key, call.ledger));
+        self.decided.fetch_add(1, SeqCst);
+        assert!(payload != "panic", "a secret of the code at src/secret.rs");
+        let (text, rests_on) = match payload.split_once('@') {
+            Some((text, sequence)) => (text, sequence.parse().unwrap()),
+            None => (payload.as_str(), 0),
+        };
+        let reply = if text == "no" { Err(Refusal::not_owner("other")) } else { Ok(text.as_bytes().to_vec()) };
+        Taken { reply, rests_on }
+    }
+
+    fn durable(&self) -> Durable {
+        let (sequence, poisoned) = *self.durable.lock().unwrap();
+        Durable { sequence, poisoned }
+    }
+
+    fn on_commit(&self, hook: Hook) {
+        self.hooks.lock().unwrap().push(hook);
+    }
+
+    fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
+        let durable = self.durable().sequence;
+        let event = |sequence: u64| v1::Event { sequence: sequence as i64, ..Default::default() };
+        // A journal may give fewer than asked for.
+        let end = durable.min(from_sequence + limit.min(7) as u64 - 1);
+        let events = (from_sequence..=end).map(event).collect();
+        Ok(v1::ReadEventsResponse { events, durable_sequence: durable as i64 }.encode_to_vec())
+    }
+}
+
+/// A door on a free port with a desk behind it.
+pub fn open(settings: DoorSettings) -> (Arc<FakeDesk>, Door) {
+    let desk = Arc::new(FakeDesk::default());
+    let door = Door::serve(Arc::clone(&desk), "127.0.0.1:0", settings).expect("a free port");
+    (desk, door)
+}

@@ -1,0 +1,240 @@
+//! What the door does not answer goes to the service behind it and comes back unchanged.
+
+mod door_desk;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use door_desk::caller::{Caller, framed, request, request_with};
+use door_desk::{FakeDesk, PATIENCE, RESERVE};
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, server};
+use http::{HeaderMap, Request, Response, StatusCode};
+use invengine_node::door::{Door, DoorSettings};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+
+const INFO: &str = "/invengine.v1.AdminService/GetServerInfo";
+
+/// A service on a unix socket that does what the path's last word says; it tells what it sees.
+struct Service {
+    task: JoinHandle<()>,
+    seen: mpsc::UnboundedReceiver<String>,
+}
+
+impl Service {
+    fn start(socket: &Path) -> Self {
+        let _ = std::fs::remove_file(socket);
+        let listener = UnixListener::bind(socket).unwrap();
+        let (tell, seen) = mpsc::unbounded_channel();
+        let task = tokio::spawn(async move {
+            // Connections end with the service: they are part of its task.
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let tell = tell.clone();
+                connections.spawn(async move {
+                    tell.send("connected".into()).unwrap();
+                    let mut connection = server::handshake(stream).await.unwrap();
+                    let mut calls = tokio::task::JoinSet::new();
+                    while let Some(Ok((request, respond))) = connection.accept().await {
+                        calls.spawn(answer(request, respond, tell.clone()));
+                    }
+                });
+            }
+        });
+        Service { task, seen }
+    }
+
+    async fn next(&mut self) -> String {
+        timeout(PATIENCE, self.seen.recv()).await.expect("the service was to see something").unwrap()
+    }
+
+    async fn stop(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, tell: mpsc::UnboundedSender<String>) {
+    let (parts, mut body) = request.into_parts();
+    let header = |name: &str| parts.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+    let tell = |text: &str| tell.send(text.to_owned()).unwrap();
+    tell(&format!("{} {} {} {}", parts.uri.path(), header("content-type"), header("te"), header("x-own")));
+    let head = Response::builder().header("content-type", "application/grpc").header("x-head", "h").body(()).unwrap();
+    match parts.uri.path().rsplit('/').next().unwrap() {
+        "Refuse" => {
+            let mut response = head;
+            response.headers_mut().insert("grpc-status", "5".parse().unwrap());
+            respond.send_response(response, true).unwrap();
+        }
+        "Break" => respond.send_reset(Reason::INTERNAL_ERROR),
+        "Never" => {
+            let reset = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
+            tell(&format!("left {}", reset.is_ok()));
+        }
+        _ => {
+            let mut stream = respond.send_response(head, false).unwrap();
+            while let Some(data) = body.data().await {
+                let Ok(data) = data else {
+                    tell("left");
+                    return;
+                };
+                body.flow_control().release_capacity(data.len()).unwrap();
+                stream.reserve_capacity(data.len());
+                stream.send_data(data, false).unwrap();
+            }
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", "0".parse().unwrap());
+            trailers.insert("x-tail", "t".parse().unwrap());
+            stream.send_trailers(trailers).unwrap();
+        }
+    }
+}
+
+struct Room {
+    socket: PathBuf,
+    door: Arc<Door>,
+    desk: Arc<FakeDesk>,
+    _directory: tempfile::TempDir,
+}
+
+impl Room {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("service.sock");
+        let settings = DoorSettings { forward_socket: Some(socket.clone()), ..Default::default() };
+        let desk = Arc::new(FakeDesk::default());
+        let door = Door::serve(Arc::clone(&desk), "127.0.0.1:0", settings).unwrap();
+        Room { socket, door: Arc::new(door), desk, _directory: directory }
+    }
+
+    async fn caller(&self) -> Caller {
+        Caller::new(self.door.address()).await
+    }
+}
+
+#[tokio::test]
+async fn a_call_and_its_answer_pass_unchanged() {
+    let room = Room::new();
+    let mut service = Service::start(&room.socket);
+    let mut caller = room.caller().await;
+    let ended = caller.send(request_with(INFO, "x-own", "mine"), framed(b"hello")).await;
+    assert_eq!(ended.answer(), b"hello");
+    assert_eq!(
+        (&ended.headers["x-head"], &ended.trailers.unwrap()["x-tail"]),
+        (&"h".parse().unwrap(), &"t".parse().unwrap())
+    );
+    assert_eq!(service.next().await, "connected");
+    assert_eq!(service.next().await, format!("{INFO} application/grpc trailers mine"));
+    let refused = caller.call("/grpc.health.v1.Health/Refuse", b"").await;
+    assert_eq!((refused.http, &refused.headers["grpc-status"]), (StatusCode::OK, &"5".parse().unwrap()));
+    assert!(refused.trailers.is_none() && refused.messages.is_empty());
+    // The second call went over the same connection, and the desk saw none of them.
+    assert_eq!(service.next().await, "/grpc.health.v1.Health/Refuse application/grpc trailers ");
+    assert!(room.desk.seen().is_empty());
+    assert_eq!(caller.call(RESERVE, b"own").await.answer(), b"own");
+}
+
+#[tokio::test]
+async fn streams_pass_both_ways_as_they_come() {
+    let room = Room::new();
+    let _service = Service::start(&room.socket);
+    let mut call = room.caller().await.start(request("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"));
+    call.send(framed(b"0"), false);
+    let (mut sending, mut answers) = call.begin_stream().await;
+    assert_eq!(answers.next().await.unwrap(), b"0");
+    for turn in 1..50_u8 {
+        sending.send_data(framed(&[turn]).into(), false).unwrap();
+        assert_eq!(answers.next().await.unwrap(), [turn]);
+    }
+    sending.send_data(Bytes::new(), true).unwrap();
+    assert_eq!(answers.next().await, None);
+    assert_eq!(answers.trailers().await.unwrap()["x-tail"], "t");
+}
+
+#[tokio::test]
+async fn long_messages_pass() {
+    let room = Room::new();
+    let _service = Service::start(&room.socket);
+    let message: Vec<u8> = (0..12_000_000_u32).map(|at| at as u8).collect();
+    let ended = room.caller().await.call(INFO, &message).await;
+    assert!(ended.answer() == message);
+}
+
+#[tokio::test]
+async fn a_service_that_is_away_is_like_one_that_drains() {
+    let room = Room::new();
+    let mut caller = room.caller().await;
+    let refusal = caller.call(INFO, b"").await.refusal();
+    assert_eq!((refusal.code, refusal.reason.as_str(), refusal.retries), (14, "DRAINING", true));
+    let service = Service::start(&room.socket);
+    assert_eq!(caller.call(INFO, b"a").await.answer(), b"a");
+    service.stop().await;
+    std::fs::remove_file(&room.socket).unwrap();
+    for _ in 0..3 {
+        assert!(["DRAINING", "OUTCOME_UNKNOWN"].contains(&&*caller.call(INFO, b"b").await.refusal().reason));
+    }
+    let _service = Service::start(&room.socket);
+    assert_eq!(caller.call(INFO, b"c").await.answer(), b"c");
+}
+
+#[tokio::test]
+async fn a_call_that_the_service_broke_off_may_have_happened() {
+    let room = Room::new();
+    let mut service = Service::start(&room.socket);
+    let mut caller = room.caller().await;
+    let refusal = caller.call("/invengine.v1.AdminService/Break", b"x").await.refusal();
+    assert_eq!((refusal.code, refusal.reason.as_str()), (14, "OUTCOME_UNKNOWN"));
+    // The same after a part of the answer.
+    let mut call = caller.start(request(INFO));
+    call.send(framed(b"a"), false);
+    let (_sending, mut answers) = call.begin_stream().await;
+    assert_eq!(answers.next().await.unwrap(), b"a");
+    while !service.next().await.starts_with(INFO) {}
+    service.stop().await;
+    assert_eq!(answers.next().await, None);
+    assert_eq!(answers.refusal().await.reason, "OUTCOME_UNKNOWN");
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_is_seen_to_leave() {
+    let room = Room::new();
+    let mut service = Service::start(&room.socket);
+    let mut caller = room.caller().await;
+    for (path, ends, left) in [("/x.Y/Never", true, "left true"), ("/x.Y/Echo", false, "left")] {
+        let mut call = caller.start(request(path));
+        call.send(framed(b"a"), ends);
+        while !service.next().await.starts_with(path) {}
+        call.sending.send_reset(Reason::CANCEL);
+        assert_eq!(service.next().await, left);
+    }
+}
+
+#[tokio::test]
+async fn metadata_that_the_service_would_not_take_is_refused() {
+    let room = Room::new();
+    let _service = Service::start(&room.socket);
+    let request = request_with(INFO, "x-own", &"x".repeat(17_000));
+    let refusal = room.caller().await.send(request, framed(b"")).await.refusal();
+    assert_eq!((refusal.code, refusal.reason.as_str()), (8, "MESSAGE_TOO_LARGE"));
+}
+
+#[tokio::test]
+async fn a_drained_door_ends_streams_of_the_service() {
+    let room = Room::new();
+    let _service = Service::start(&room.socket);
+    let mut caller = room.caller().await;
+    let mut call = caller.start(request("/grpc.health.v1.Health/Watch"));
+    call.send(framed(b"a"), false);
+    let (_sending, mut answers) = call.begin_stream().await;
+    assert_eq!(answers.next().await.unwrap(), b"a");
+    let door = Arc::clone(&room.door);
+    let drained = spawn_blocking(move || door.drain(Duration::from_secs(15)));
+    assert_eq!(answers.next().await, None);
+    assert_eq!(answers.refusal().await.reason, "DRAINING");
+    assert!(drained.await.unwrap());
+}

@@ -1,0 +1,107 @@
+"""Benchmarks against real servers: short ones, for their form and their checks, never for their speed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from invengine.bench import bare, clients, machine
+from invengine.bench.checks import Told, settle
+from invengine.bench.generator import Shape, Target
+from invengine.bench.machine import Program
+from invengine.bench.rounds import Plan
+from invengine.bench.server import Server, serving, sku
+from invengine.cli.app import run
+from invengine.cli.exits import CheckFailedError, ExitCode
+
+SHORT_S = 0.2
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    """One short round."""
+    return Plan(tmp_path, machine.cores(), rounds=1, seconds=SHORT_S)
+
+
+@pytest.fixture
+def server(plan: Plan) -> Iterator[Server]:
+    """A durable server with stock."""
+    with serving(plan, "t") as found:
+        yield found
+
+
+def target(plan: Plan, server: Server) -> Target:
+    """The server as the load generator sees it."""
+    return Target(plan, "t", server.address, server.pid)
+
+
+@pytest.mark.parametrize("shape", [Shape(2, 8), Shape(1, 2, "submit", 50), Shape(1, 2, "submit_stream", 50)], ids=str)
+def test_what_the_callers_were_told_is_what_the_server_has(plan: Plan, server: Server, shape: Shape) -> None:
+    loaded = target(plan, server)
+    sample = loaded.saturate(shape)
+    assert sample.value > 0
+    assert sample.cpu_s_per_million > 0
+    assert loaded.told.accepted[sku()] > 0
+    settle("T", server, loaded.told)
+    assert server.program.process.returncode == 0
+
+
+def test_a_unit_that_only_the_callers_know_takes_the_figure_away(plan: Plan, server: Server) -> None:
+    loaded = target(plan, server)
+    loaded.saturate(Shape(1, 4))
+    loaded.told.accepted[sku()] += 1
+    with pytest.raises(CheckFailedError, match="its callers"):
+        settle("T", server, loaded.told)
+
+
+def test_a_key_that_the_server_does_not_know_takes_the_figure_away(server: Server) -> None:
+    with pytest.raises(CheckFailedError, match="1 accepted reserves are unknown, such as never-sent"):
+        settle("T", server, Told(keys=["never-sent"]))
+
+
+def test_a_journal_in_memory_has_no_recovery_to_check(plan: Plan) -> None:
+    with serving(plan, "m", durable=False) as found:
+        loaded = target(plan, found)
+        loaded.saturate(Shape(1, 4))
+        settle("T", found, loaded.told)
+
+
+def test_the_bare_listener_answers_like_an_engine(plan: Plan) -> None:
+    with bare.listening(plan) as listener:
+        yardstick = Target(plan, "bare", listener.address, listener.pid)
+        assert yardstick.saturate(Shape(2, 8)).value > 0
+        assert yardstick.told.findings == []
+
+
+def test_python_callers_are_told_what_the_server_has(plan: Plan, server: Server) -> None:
+    told = Told()
+    rates = [
+        clients._call_engine(plan, kind, server, told, 4, batch) for kind, batch in (("asyncio", 1), ("columns", 10))
+    ]
+    assert min(rate.value for rate in rates) > 0
+    settle("T", server, told)
+
+
+def test_a_worker_that_does_not_exist_says_which_do(plan: Plan) -> None:
+    with pytest.raises(machine.ProgramError, match="unknown kind 'abacus': one of bare, load"):
+        machine.answer_of("abacus", machine.worker("abacus"), plan.cores.load, "{}", 60.0)
+
+
+def test_a_benchmark_prints_its_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--json", "--rounds", "2", "--seconds", str(SHORT_S), "--room", str(tmp_path)]
+    assert run(["bench", "P6", *options]) == ExitCode.OK
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["id"] for line in lines] == ["P6.unary_p50_us", "P6.sync_us", "P6.over_sync_us"]
+    assert all(line["rounds"] == 2 and line["checks"] == "passed" for line in lines)
+    assert all(line["min"] <= line["figure"] <= line["max"] for line in lines)
+
+
+def test_a_server_that_dies_takes_the_figure_away(plan: Plan, server: Server) -> None:
+    program: Program = server.program
+    program.process.kill()
+    program.process.wait()
+    with pytest.raises(machine.ProgramError, match="load ended with"):
+        target(plan, server).saturate(Shape(1, 1))

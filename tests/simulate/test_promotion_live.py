@@ -1,0 +1,82 @@
+"""A small promotion for real: a server, its client processes, SIGKILL in the middle, and every check after it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from invengine.simulate import promotion
+from invengine.simulate.director import Plan, direct
+from invengine.simulate.refold import refold
+from invengine.simulate.weekend import stream_of
+
+from .spans import small_habits, span
+
+pytestmark = pytest.mark.timeout(240)
+
+SCALE = 2_400.0
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("promotion")
+
+
+@pytest.fixture(scope="module")
+def report(room: Path) -> dict[str, Any]:
+    habits = small_habits(callers=2_000, units=60)
+    stream = stream_of(span(), habits, 1)
+    plan = Plan(stream, habits, SCALE, room, kill_at_s=stream.seconds * promotion.KILL_AT)
+    return promotion.write(direct(plan, lambda _: None, no_bar))
+
+
+def no_bar(what: str, total: int) -> AbstractContextManager[Any]:
+    """Progress that nobody sees."""
+
+    @contextmanager
+    def bar() -> Iterator[Any]:
+        yield lambda _: None
+
+    return bar()
+
+
+def test_every_check_passes(report: dict[str, Any]) -> None:
+    assert [check for check in report["checks"] if not check["holds"]] == []
+    assert report["passed"] is True
+
+
+def test_the_kill_cost_nobody_anything(report: dict[str, Any]) -> None:
+    engine = report["engine"]
+    assert engine["lost_acknowledged"] == 0
+    assert engine["looked_up_after_kill"] > 100
+    assert engine["digest_live"] == engine["digest_refolded"]
+    assert 0 < engine["digest_at"] < engine["digest_end"]["at"]
+    assert engine["recovery_ms"] >= 0
+    assert report["server"]["writer_epoch_after_kill"] >= 2
+
+
+def test_every_kind_of_customer_was_there(report: dict[str, Any]) -> None:
+    engine = report["engine"]
+    assert engine["accepted"] > 200
+    assert engine["refused"]["INSUFFICIENT_STOCK"] > 500
+    for what in ("expired", "reacquired", "replayed", "units_sold", "flash_sold"):
+        assert engine[what] > 0, what
+    assert engine["accepted_by_command"].keys() >= {"reserve", "allocate", "fulfill", "release", "return", "adjust"}
+
+
+def test_the_fragmented_way_oversells_and_the_engine_does_not(report: dict[str, Any]) -> None:
+    assert report["engine"]["oversold_units"] == 0
+    assert report["fragmented"]["oversold_units"] > 0
+    assert report["fragmented"]["cancelled_orders"] > 0
+
+
+def test_the_journal_left_behind_folds_again(report: dict[str, Any], room: Path) -> None:
+    again = refold(room / "journal", report["engine"]["digest_at"])
+    assert (again.digest, again.broken) == (report["engine"]["digest_live"], ())
+    assert json.loads((room / "report.json").read_text(encoding="utf-8")) == json.loads(json.dumps(report))
+    assert (room / "report.html").stat().st_size > 20_000
