@@ -56,8 +56,9 @@ class Goal:
 
     def __str__(self) -> str:
         if self.at_least is not None and self.at_least == self.at_most:
-            return f"= {self.at_least:,g}"
-        return f">= {self.at_least:,g}" if self.at_least is not None else f"<= {self.at_most:,g}"
+            return f"= {_readable(self.at_least)}"
+        sign, limit = (">=", self.at_least) if self.at_least is not None else ("<=", self.at_most or 0.0)
+        return f"{sign} {_readable(limit)}"
 
 
 GOALS: dict[str, Goal] = {

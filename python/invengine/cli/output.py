@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from google.protobuf.message import Message
 
 def print_json(value: Any) -> None:
     """Prints one object on one line, at once."""
-    print(json.dumps(value, default=plain, ensure_ascii=False), flush=True)
+    # Tuples with names are objects, which json itself would take for lists.
+    print(json.dumps(plain(value), ensure_ascii=False), flush=True)
 
 
 def print_line(text: str) -> None:
@@ -57,10 +58,21 @@ def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    width = max(len(name) for name in facts) if facts else 0
-    for name, value in facts.items():
-        print(f"{name.replace('_', ' ').ljust(width)}  {_cell(value)}")
+    rows = list(_fact_rows(facts))
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        print(f"{name.ljust(width)}  {_cell(value)}".rstrip())
     sys.stdout.flush()
+
+
+def _fact_rows(facts: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in facts.items():
+        label = f"{indent}{name.replace('_', ' ')}"
+        if isinstance(value, Mapping) and value:
+            yield label, " "
+            yield from _fact_rows(value, indent + "  ")
+        else:
+            yield label, ", ".join(str(each) for each in value) if isinstance(value, list) else value
 
 
 def plain(value: Any) -> Any:

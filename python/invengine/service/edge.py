@@ -19,6 +19,9 @@ from invengine.service.refusals import DETAILS_KEY, RefusedError, from_exception
 Context = grpc.aio.ServicerContext[Any, Any]
 Answer = TypeVar("Answer")
 
+# Far longer than the loop needs from one waiting call to the next.
+_QUIET_S = 0.05
+
 _log = structlog.get_logger("invengine.service")
 
 
@@ -34,6 +37,26 @@ class NoMeter:
 
     def observe(self, method: str, code: str, seconds: float) -> None:
         """Does nothing."""
+
+
+class EndedCalls:
+    """Counts calls that ended, and passes them on to another meter."""
+
+    def __init__(self, meter: CallMeter) -> None:
+        self._meter = meter
+        self._count = 0
+
+    def observe(self, method: str, code: str, seconds: float) -> None:
+        """Records one call."""
+        self._count += 1
+        self._meter.observe(method, code, seconds)
+
+    async def settle(self, limit_s: float) -> None:
+        """Returns once no call has ended for a moment, at the latest after `limit_s`."""
+        until, before = time.monotonic() + limit_s, -1
+        while self._count != before and time.monotonic() < until:
+            before = self._count
+            await asyncio.sleep(_QUIET_S)
 
 
 async def guard(method: str, context: Context, meter: CallMeter, work: Awaitable[Answer]) -> Answer:

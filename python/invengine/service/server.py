@@ -9,7 +9,7 @@ import grpc
 
 from invengine.service.address import split_address
 from invengine.service.calls import EngineCalls
-from invengine.service.edge import CallMeter, Context, NoMeter, guard
+from invengine.service.edge import CallMeter, Context, EndedCalls, NoMeter, guard
 from invengine.service.events import EventReaders
 from invengine.service.methods import Method, Shape, method_table
 from invengine.service.ports import EnginePort
@@ -26,8 +26,14 @@ _OPTIONS = (
     ("grpc.max_metadata_size", 16 << 10),
     ("grpc.absolute_max_metadata_size", 16 << 10),
     ("grpc.max_concurrent_streams", 4096),
+    # Above these grpcio would cancel calls by chance and without details; the engine says OVERLOADED instead.
+    ("grpc.server.max_pending_requests", 1 << 20),
+    ("grpc.server.max_pending_requests_hard_limit", 1 << 20),
     ("grpc.so_reuseport", 0),
 )
+
+# Callers who go on and on do not hold up a stop for longer.
+_SETTLE_MS_MAX = 1_000
 
 
 class PythonService:
@@ -37,7 +43,7 @@ class PythonService:
     """
 
     def __init__(self, engine: EnginePort, *, door: str = "python", meter: CallMeter | None = None) -> None:
-        self._meter = meter or NoMeter()
+        self._meter = EndedCalls(meter or NoMeter())
         self._calls = EngineCalls(engine, door)
         self._readers = EventReaders(engine)
         self._health = Health(self._meter)
@@ -67,6 +73,8 @@ class PythonService:
         """Refuses new calls, gives those in flight `grace_ms` to be answered, then ends."""
         await self._health.not_serving()
         self._readers.stop()
+        # Calls that wait in grpcio's own queue would be cancelled by its stop, without details: they get their answer first.
+        await self._meter.settle(min(grace_ms, _SETTLE_MS_MAX) / 1000)
         await self._server.stop(grace_ms / 1000)
 
     async def wait_until_stopped(self) -> None:

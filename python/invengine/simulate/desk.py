@@ -9,12 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from invengine.client import AsyncClient, AsyncSource, Draft, Hold, Outcome, Receipt
-from invengine.errors import Fault, InsufficientStock, InvengineError, OutcomeUnknown, Rejected, SequenceConsumed
+from invengine.errors import (
+    Fault,
+    InsufficientStock,
+    InvengineError,
+    OutcomeUnknown,
+    Rejected,
+    SequenceConsumed,
+    error_from_reason,
+)
 from invengine.simulate.answers import Answer, AnswerLog
 from invengine.simulate.pace import Pace
+from invengine.simulate.sales import Place
 from invengine.simulate.tally import Tally
 
 T = TypeVar("T")
@@ -24,6 +33,8 @@ PAUSE_S = 0.2
 OUTAGE_MAX_S = 60.0
 """A server that stays away for this long does not come back: the client process ends with the error."""
 LOOK_UPS_AT_ONCE = 32
+BATCH_ROWS = 1_000
+"""Most rows of one batch of columns."""
 
 
 class Told:
@@ -52,6 +63,16 @@ class Told:
     def reason(self) -> str:
         """Why it was refused; empty if it was not."""
         return "" if self.rejection is None else self.rejection.reason
+
+
+class Row(NamedTuple):
+    """One line of a batch of columns; `due_s` is when it should have left."""
+
+    sku: str
+    location: str
+    quantity: int
+    key: str
+    due_s: float
 
 
 class Desk:
@@ -83,6 +104,37 @@ class Desk:
         for draft, told in zip(drafts, found, strict=True):
             self._note(draft.kind.name, draft.key, told)
         return found
+
+    async def columns(self, rows: Sequence[Row], ttl_s: float) -> list[Answer]:
+        """Reserves one line a row in one batch until every row is answered; one answer for each."""
+        sent_at, began_s = time.perf_counter(), self.pace.now_s
+        answers: dict[str, Answer] = {}
+        left = list(rows)
+        while left:
+            for row, answer in zip(left, await self._columns(left, ttl_s), strict=True):
+                if isinstance(error_from_reason(0, answer.reason), Fault) and answer.reason:
+                    self.tally.faults[answer.reason] += 1
+                    continue
+                answers[row.key] = answer
+                # Columns do not say whether a yes was given again; who has one already knows.
+                self.tally.replayed += answer.accepted and answer == self._seen.get(row.key)
+                self._enter(answer, ((row.sku, row.location), row.quantity))
+            left = [row for row in left if row.key not in answers]
+            if left:
+                await asyncio.sleep(PAUSE_S)
+        self._measure_rows(rows, (time.perf_counter() - sent_at) * 1000, began_s)
+        return [answers[row.key] for row in rows]
+
+    async def _columns(self, rows: Sequence[Row], ttl_s: float) -> list[Answer]:
+        names, places, units, keys, _ = zip(*rows, strict=True)
+        issued = self.pace.issue_time
+        found = await self._insist(
+            lambda: self.client.submit_reserves(
+                names, places, units, keys=keys, ttl_s=ttl_s, issue_time=issued, timeout_s=ATTEMPT_S
+            )
+        )
+        told = zip(found.keys, found.sequences, found.reservation_ids, found.reasons, strict=True)
+        return [Answer("reserve", key, self._scope, sequence, hold, reason) for key, sequence, hold, reason in told]
 
     async def deliver(self, source: AsyncSource, draft: Draft[Any]) -> Told:
         """Sends one numbered message; the source repeats it by itself, in order, until it is answered."""
@@ -171,33 +223,38 @@ class Desk:
         self.tally.reserve_late_ms.append(took_ms + waited_ms)
         self.tally.at_s.append(began_s)
 
+    def _measure_rows(self, rows: Sequence[Row], took_ms: float, began_s: float) -> None:
+        for row in rows:
+            waited_ms = max(0.0, began_s - row.due_s) / self.pace.clock.scale * 1000
+            self.tally.flash_ms.append(took_ms + waited_ms)
+            self.tally.flash_at_s.append(began_s)
+
     def _note(self, kind: str, key: str, told: Told) -> None:
-        """Writes the answer down, and counts it if it is the first one of its key."""
         receipt, no = told.receipt, told.rejection
         if receipt is not None:
             self.tally.replayed += receipt.replayed
-            answer = Answer(kind, key, self._scope, receipt.sequence, _hold_id(told))
-        else:
-            answer = Answer(kind, key, self._scope, 0, "", told.reason)
-            if isinstance(no, InsufficientStock) and 0 < no.requested <= no.available:
-                self.tally.false_refusals += 1
-        self._log.write(answer)
-        before = self._seen.get(key)
-        self._seen[key] = answer
-        if before is None or (not before.accepted and answer.accepted):
-            self._count(kind, answer, told)
-        elif before.accepted and before != answer:
-            self._seen[key] = before
-            self.tally.contradictions.append(f"{key}: {before} and then {answer}")
-
-    def _count(self, kind: str, answer: Answer, told: Told) -> None:
-        if not answer.accepted:
-            self.tally.refused[f"{kind} {answer.reason}"] += 1
+            lines = [((line.sku, line.location), line.quantity) for hold in told.holds for line in hold.lines]
+            self._enter(Answer(kind, key, self._scope, receipt.sequence, _hold_id(told)), *lines)
             return
-        self.tally.accepted[kind] += 1
-        for hold in told.holds:
-            for line in hold.lines:
-                self.tally.count_line(kind, (line.sku, line.location), line.quantity)
+        if isinstance(no, InsufficientStock) and 0 < no.requested <= no.available:
+            self.tally.false_refusals += 1
+        self._enter(Answer(kind, key, self._scope, 0, "", told.reason))
+
+    def _enter(self, answer: Answer, *lines: tuple[Place, int]) -> None:
+        """Writes an answer down, and counts it with its lines if it is the first one of its key."""
+        self._log.write(answer)
+        before = self._seen.get(answer.key)
+        if before is not None and before.accepted:
+            if before != answer:
+                self.tally.contradictions.append(f"{answer.key}: {before} and then {answer}")
+            return
+        self._seen[answer.key] = answer
+        if answer.accepted:
+            self.tally.accepted[answer.kind] += 1
+            for place, units in lines:
+                self.tally.count_line(answer.kind, place, units)
+        elif before is None:
+            self.tally.refused[f"{answer.kind} {answer.reason}"] += 1
 
 
 def _hold_id(told: Told) -> str:

@@ -178,7 +178,7 @@ def _throughput(evidence: Evidence) -> dict[str, Any]:
     tally = evidence.tally
     commands = sum(tally.accepted.values()) + sum(tally.refused.values()) + tally.replayed
     scale = evidence.plan.scale
-    per_second = Counter(int(at_s / scale) for at_s in tally.at_s)
+    per_second = Counter(int(at_s / scale) for at_s in (*tally.at_s, *tally.flash_at_s))
     return {
         "commands": commands,
         "calls": tally.calls,
@@ -199,6 +199,7 @@ def _latency(evidence: Evidence) -> dict[str, Any]:
         "reserve": _percentiles(tally.reserve_ms),
         "reserve_without_outage": _percentiles(calm),
         "reserve_since_due": _percentiles(tally.reserve_late_ms),
+        "flash_since_due": _percentiles(tally.flash_ms),
         "other_commands": _percentiles(tally.command_ms),
         "store_upload": _percentiles(tally.uploads_ms),
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 from invengine.client import AsyncClient
 from invengine.simulate.answers import AnswerLog
 from invengine.simulate.desk import Desk
+from invengine.simulate.gate import Gate
 from invengine.simulate.habits import Messages
 from invengine.simulate.marketplaces import Marketplace
 from invengine.simulate.pace import Clock, Pace
@@ -65,6 +66,8 @@ async def _perform(role: Role, script: Script, clock: Clock, wire: Connection) -
 async def _play(role: Role, script: Script, desk: Desk) -> None:
     if role.kind is Kind.LIVE:
         await Shoppers(desk, script.close_s).serve(role.sales)
+    elif role.kind is Kind.FLASH:
+        await Gate(desk, Shoppers(desk, script.close_s)).serve(role.sales)
     elif role.kind is Kind.STORES:
         await Stores(desk, script.messages.upload_every_s).serve(role.sales)
     elif role.kind is Kind.MARKETPLACE:

@@ -35,7 +35,7 @@ def plots_of(evidence: Evidence) -> dict[str, str]:
         "Oversold units, hour by hour": drawn(lambda axes: _oversold(axes, evidence)),
         "What synchronising more often would do": drawn(lambda axes: _paces(axes, evidence)),
         "Reserves sent per second of the wall clock": drawn(lambda axes: _rate(axes, evidence)),
-        "How long a reserve took": drawn(lambda axes: _latency(axes, evidence)),
+        "How long the reserve of a basket took": drawn(lambda axes: _latency(axes, evidence)),
     }
 
 
@@ -111,7 +111,7 @@ def _paces(axes: Any, evidence: Evidence) -> None:
 def _rate(axes: Any, evidence: Evidence) -> None:
     scale = evidence.plan.scale
     counts: dict[int, int] = {}
-    for at_s in evidence.tally.at_s:
+    for at_s in (*evidence.tally.at_s, *evidence.tally.flash_at_s):
         second = int(at_s / scale)
         counts[second] = counts.get(second, 0) + 1
     seconds = range(max(counts, default=0) + 1)

@@ -14,6 +14,7 @@ class Kind(StrEnum):
     """How a role behaves."""
 
     LIVE = "live"
+    FLASH = "flash"
     STORES = "stores"
     MARKETPLACE = "marketplace"
     WAREHOUSE = "warehouse"
@@ -40,7 +41,7 @@ def roles_of(stream: Stream) -> list[Role]:
     roles = []
     for channel in (ECOMMERCE, APP):
         roles.append(Role(channel, Kind.LIVE, channel, _of(stream, channel, flash=False)))
-        roles.append(Role(f"{channel}-flash", Kind.LIVE, channel, _of(stream, channel, flash=True)))
+        roles.append(Role(f"{channel}-flash", Kind.FLASH, channel, _of(stream, channel, flash=True)))
     roles.append(Role(STORES, Kind.STORES, STORES, _of(stream, STORES)))
     roles += [Role(channel, Kind.MARKETPLACE, channel, _of(stream, channel)) for channel in MARKETPLACES]
     roles.append(Role("warehouse", Kind.WAREHOUSE, "", facts=(*stream.returns, *stream.adjustments)))

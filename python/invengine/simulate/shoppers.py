@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from invengine.client import Draft, Hold, commands
+from invengine.client import Hold, commands
 from invengine.simulate.desk import Desk, Told
 from invengine.simulate.sales import Course, Sale
 
@@ -40,9 +40,9 @@ class Shoppers:
     async def _shop(self, sale: Sale) -> None:
         hold = await self._hold(sale)
         if hold is None:
-            self._orders[REFUSED_FLASH if sale.flash else REFUSED] += 1
+            self._orders[REFUSED] += 1
             return
-        await self.go_on(sale, hold, self._pace.now_s)
+        await self.go_on(sale, hold.reservation_id, self._pace.now_s)
 
     async def _hold(self, sale: Sale) -> Hold | None:
         """What the shopper gets: everything, or with some shoppers later or less."""
@@ -71,28 +71,26 @@ class Shoppers:
         first, _ = await asyncio.gather(self._desk.ask(draft, due_s), self._desk.ask(draft, due_s))
         return first
 
-    async def go_on(self, sale: Sale, hold: Hold, held_s: float) -> None:
-        """Pays, pays late, gives back or forgets."""
+    async def go_on(self, sale: Sale, reservation_id: str, held_s: float) -> None:
+        """What a shopper does with a hold that they got at second `held_s`: pays, pays late, gives back or forgets."""
         if sale.course is Course.ABANDONS:
             self._orders[EXPIRED] += 1
             return
         await self._pace.until(held_s + sale.ends_after_s)
         if sale.course is Course.CANCELS:
-            told = await self._step(sale, "release", hold)
+            told = await self._step(sale, "release", reservation_id)
             self._orders[RELEASED if told.accepted else told.reason] += 1
             return
-        paid = await self._step(sale, "allocate", hold)
+        paid = await self._step(sale, "allocate", reservation_id)
         if not paid.accepted:
             self._orders[TOO_LATE if paid.reason == "INSUFFICIENT_STOCK" else paid.reason] += 1
             return
         await self._pace.until(min(self._pace.now_s + sale.fulfils_after_s, self._close_s))
-        told = await self._step(sale, "fulfill", hold)
+        told = await self._step(sale, "fulfill", reservation_id)
         self._orders[FULFILLED if told.accepted else told.reason] += 1
 
-    async def _step(self, sale: Sale, step: str, hold: Hold) -> Told:
-        return await self._desk.ask(self.step(sale, step, hold.reservation_id))
-
-    def step(self, sale: Sale, step: str, reservation_id: str) -> Draft[object]:
-        """The command of a later step of a sale."""
+    async def _step(self, sale: Sale, step: str, reservation_id: str) -> Told:
         make = {"allocate": commands.allocate, "release": commands.release, "fulfill": commands.fulfill}[step]
-        return make(reservation_id, key=f"{sale.order}/{step}", issue_time=self._pace.issue_time, order_ref=sale.order)
+        issued = self._pace.issue_time
+        draft = make(reservation_id, key=f"{sale.order}/{step}", issue_time=issued, order_ref=sale.order)
+        return await self._desk.ask(draft)

@@ -61,6 +61,10 @@ class Tally:
     """Time from sending any other command to its answer."""
     at_s: array[float] = field(default_factory=_floats)
     """For each value of reserve_ms: seconds of the stream when it was sent."""
+    flash_ms: array[float] = field(default_factory=_floats)
+    """Callers of the flash sale: time from when each came to the answer."""
+    flash_at_s: array[float] = field(default_factory=_floats)
+    """For each value of flash_ms: seconds of the stream when its batch was sent."""
     uploads_ms: array[float] = field(default_factory=_floats)
     """Time of a whole upload of a store."""
 

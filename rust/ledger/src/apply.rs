@@ -1,15 +1,16 @@
 //! Events become state. Applying cannot fail: what was decided is a fact. An event that does not fit the state (a journal that
 //! this ledger did not write) is counted in `misfits`, and nothing after it can be trusted.
 
-use crate::event::{Event, LevelIndex, LevelUnits, LineMove, Slot, StockState};
+mod holds;
+
+use crate::event::{Event, LevelIndex, Slot, StockState};
 use crate::few::Few;
 use crate::keys::Scope;
 use crate::ledger::Ledger;
-use crate::level::possible;
 use crate::names::{Entry, Handle, entry_hash};
-use crate::outcome::{Effect, HoldChange, LineChange};
+use crate::outcome::{Effect, HoldChange};
 use crate::record::{Origin, Record};
-use crate::reservation::{HeldLine, LineState, Reservation, ReservationId};
+use crate::reservation::LineState;
 use crate::source::{Applied, Kept};
 
 /// What a record amounts to, put together event by event.
@@ -137,268 +138,6 @@ impl Ledger {
         fits
     }
 
-    fn apply_reserved(
-        &mut self,
-        id: ReservationId,
-        expire_ms: i64,
-        lines: &Few<LevelUnits>,
-        record: &Record<'_>,
-    ) -> Option<HoldChange> {
-        if self.slab.next() != (id.slot, id.generation) || self.levels_missing(lines) || any_twice(lines) {
-            self.misfits += 1;
-            return None;
-        }
-        let origin = record.origin.unwrap_or_default();
-        for line in lines.iter() {
-            let (level, due) = self.levels.get_mut(line.level)?;
-            let fits = level.hold(line.units, 0);
-            due.add(expire_ms, line.units);
-            self.fits(fits);
-        }
-        let held = lines.iter().map(|line| HeldLine { reserved: line.units, ..HeldLine::empty(line.level) }).collect();
-        self.slab.insert(Reservation {
-            id,
-            version: 1,
-            channel: origin.channel,
-            expire_ms,
-            create_ms: record.time_ms,
-            sequence: self.sequence,
-            key: origin.key.into(),
-            order_ref: origin.order_ref.into(),
-            holder: origin.holder.into(),
-            lines: held,
-        });
-        self.schedule.add(expire_ms, id.slot);
-        add_to_index(&mut self.orders, origin.order_ref, id.slot);
-        add_to_index(&mut self.holders, origin.holder, id.slot);
-        self.open_reservations += 1;
-        let changes = lines.iter().map(|line| change(line.level, LineState::Reserved, line.units, line.units)).collect();
-        Some(HoldChange { id, version: 1, reacquired: false, expire_ms, lines: changes })
-    }
-
-    fn levels_missing(&self, lines: &[LevelUnits]) -> bool {
-        lines.iter().any(|line| self.levels.get(line.level).is_none())
-    }
-
-    fn apply_extended(&mut self, id: ReservationId, expire_ms: i64) -> Option<HoldChange> {
-        let Some(reservation) = self.slab.next_version(id) else {
-            self.misfits += 1;
-            return None;
-        };
-        let before = std::mem::replace(&mut reservation.expire_ms, expire_ms);
-        let version = reservation.version;
-        let held: Vec<HeldLine> = reservation.lines.iter().filter(|line| line.reserved > 0).copied().collect();
-        for line in &held {
-            if let Some((_, due)) = self.levels.get_mut(line.level) {
-                due.add(before, -line.reserved);
-                due.add(expire_ms, line.reserved);
-            }
-        }
-        self.schedule.add(expire_ms, id.slot);
-        let changes = held
-            .iter()
-            .map(|line| change(line.level, LineState::Reserved, line.reserved, line.reserved + line.allocated))
-            .collect();
-        Some(HoldChange { id, version, reacquired: false, expire_ms, lines: changes })
-    }
-
-    fn apply_amended(&mut self, id: ReservationId, lines: &Few<LevelUnits>) -> Option<HoldChange> {
-        if self.levels_missing(lines) {
-            self.misfits += 1;
-            return None;
-        }
-        let unchanged = lines.is_empty();
-        let Some(reservation) = self.slab.next_version(id) else {
-            self.misfits += 1;
-            return None;
-        };
-        reservation.version -= u32::from(unchanged);
-        let (version, expire_ms) = (reservation.version, reservation.expire_ms);
-        let mut changes = Few::default();
-        for line in lines.iter() {
-            let reservation = self.slab.at_mut(id.slot)?;
-            let added = reservation.line(line.level).is_none();
-            if added {
-                reservation.lines.push(HeldLine::empty(line.level));
-            }
-            let held = reservation.line_mut(line.level)?;
-            let delta = line.units - held.reserved;
-            held.reserved = line.units;
-            held.released += (-delta).max(0);
-            held.last = if delta < 0 { LineState::Released } else { LineState::Reserved };
-            changes.push(change(line.level, LineState::Reserved, line.units, held.outstanding()));
-            let (level, due) = self.levels.get_mut(line.level)?;
-            let fits = possible(held.quantity()) && level.hold(delta, 0);
-            due.add(expire_ms, delta);
-            if !self.fits(fits) {
-                return None;
-            }
-            if added {
-                self.sort_lines(id.slot);
-            }
-        }
-        self.note_if_ended(id.slot);
-        Some(HoldChange { id, version, reacquired: false, expire_ms, lines: changes })
-    }
-
-    fn apply_allocated(
-        &mut self,
-        id: ReservationId,
-        reacquired: bool,
-        lines: &Few<LevelUnits>,
-        order_ref: &str,
-    ) -> Option<HoldChange> {
-        let Some(reservation) = self.slab.next_version(id) else {
-            self.misfits += 1;
-            return None;
-        };
-        let revived = !reservation.outstanding();
-        let (version, expire_ms) = (reservation.version, reservation.expire_ms);
-        let before = (!order_ref.is_empty() && *reservation.order_ref != *order_ref)
-            .then(|| std::mem::replace(&mut reservation.order_ref, order_ref.into()));
-        let mut changes = Few::default();
-        for line in lines.iter() {
-            let (reserved, expired) = if reacquired { (0, line.units) } else { (line.units, 0) };
-            let held = reservation.line_mut(line.level);
-            let Some(held) = held.filter(|held| held.reserved >= reserved && held.expired >= expired) else {
-                self.misfits += 1;
-                return None;
-            };
-            held.reserved -= reserved;
-            held.expired -= expired;
-            held.allocated += line.units;
-            held.last = LineState::Allocated;
-            changes.push(change(line.level, LineState::Allocated, line.units, held.outstanding()));
-            if let Some((level, due)) = self.levels.get_mut(line.level) {
-                self.misfits += u64::from(!level.hold(-reserved, line.units));
-                due.add(expire_ms, -reserved);
-            }
-        }
-        if let Some(before) = before {
-            remove_from_index(&mut self.orders, &before, id.slot);
-            add_to_index(&mut self.orders, order_ref, id.slot);
-        }
-        self.open_reservations += u64::from(revived && reacquired);
-        Some(HoldChange { id, version, reacquired, expire_ms, lines: changes })
-    }
-
-    /// Release and fulfill: units leave a line for good.
-    fn apply_moved(&mut self, id: ReservationId, lines: &Few<LineMove>, to: LineState) -> Option<HoldChange> {
-        let Some(reservation) = self.slab.next_version(id) else {
-            self.misfits += 1;
-            return None;
-        };
-        let (version, expire_ms) = (reservation.version, reservation.expire_ms);
-        let mut changes = Few::default();
-        for line in lines.iter() {
-            let units = line.reserved + line.allocated;
-            let held = reservation.line_mut(line.level);
-            let there = |held: &&mut HeldLine| held.reserved >= line.reserved && held.allocated >= line.allocated;
-            let Some(held) = held.filter(there) else {
-                self.misfits += 1;
-                return None;
-            };
-            held.reserved -= line.reserved;
-            held.allocated -= line.allocated;
-            let goods_leave = to == LineState::Fulfilled;
-            if goods_leave { held.fulfilled += units } else { held.released += units };
-            held.last = to;
-            changes.push(change(line.level, to, units, held.outstanding()));
-            if let Some((level, due)) = self.levels.get_mut(line.level) {
-                let fits = level.hold(-line.reserved, -line.allocated) && (!goods_leave || level.on_hand >= units);
-                self.misfits += u64::from(!fits);
-                level.on_hand -= if goods_leave && fits { units } else { 0 };
-                due.add(expire_ms, -line.reserved);
-            }
-        }
-        self.note_if_ended(id.slot);
-        Some(HoldChange { id, version, reacquired: false, expire_ms, lines: changes })
-    }
-
-    fn apply_expired(&mut self, id: ReservationId, lines: &Few<LevelUnits>) {
-        let Some(reservation) = self.slab.next_version(id) else {
-            return self.misfits += 1;
-        };
-        let expire_ms = reservation.expire_ms;
-        for line in lines.iter() {
-            let held = reservation.line_mut(line.level);
-            let Some(held) = held.filter(|held| held.reserved >= line.units) else {
-                self.misfits += 1;
-                return;
-            };
-            held.reserved -= line.units;
-            held.expired += line.units;
-            held.last = LineState::Expired;
-            if let Some((level, due)) = self.levels.get_mut(line.level) {
-                self.misfits += u64::from(!level.hold(-line.units, 0));
-                due.add(expire_ms, -line.units);
-            }
-        }
-        self.expired_reservations += 1;
-        self.note_if_ended(id.slot);
-    }
-
-    fn apply_transferred(&mut self, id: ReservationId, to: Handle, lines: &Few<LineMove>) -> Option<HoldChange> {
-        if to as usize >= self.locations().len() || lines.iter().any(|line| self.levels.get(line.level).is_none()) {
-            self.misfits += 1;
-            return None;
-        }
-        let unchanged = lines.is_empty();
-        let Some(reservation) = self.slab.next_version(id) else {
-            self.misfits += 1;
-            return None;
-        };
-        reservation.version -= u32::from(unchanged);
-        let (version, expire_ms) = (reservation.version, reservation.expire_ms);
-        let mut changes: Few<LineChange> = Few::default();
-        for line in lines.iter() {
-            let item = self.levels.get(line.level)?.item;
-            let target = self.levels.find_or_add(item, to);
-            let moved = self.move_promise(id.slot, expire_ms, line, target);
-            if !self.fits(moved.is_some()) {
-                return None;
-            }
-            for (state, units) in [(LineState::Reserved, line.reserved), (LineState::Allocated, line.allocated)] {
-                match changes.iter_mut().find(|change| (change.level, change.state) == (target, state)) {
-                    Some(change) => change.quantity += units,
-                    None if units > 0 => changes.push(change(target, state, units, 0)),
-                    None => {}
-                }
-            }
-        }
-        let reservation = self.slab.at(id.slot)?;
-        for change in changes.iter_mut() {
-            change.outstanding = reservation.line(change.level).map_or(0, HeldLine::outstanding);
-        }
-        self.sort_lines(id.slot);
-        Some(HoldChange { id, version, reacquired: false, expire_ms, lines: changes })
-    }
-
-    fn move_promise(&mut self, slot: Slot, expire_ms: i64, line: &LineMove, target: LevelIndex) -> Option<()> {
-        let reservation = self.slab.at_mut(slot)?;
-        let there = |held: &&mut HeldLine| held.reserved >= line.reserved && held.allocated >= line.allocated;
-        let held = reservation.line_mut(line.level).filter(there)?;
-        held.reserved -= line.reserved;
-        held.allocated -= line.allocated;
-        if held.quantity() == 0 {
-            reservation.lines = reservation.lines.iter().filter(|held| held.level != line.level).copied().collect();
-        }
-        if reservation.line(target).is_none() {
-            reservation.lines.push(HeldLine::empty(target));
-        }
-        let held = reservation.line_mut(target)?;
-        held.reserved += line.reserved;
-        held.allocated += line.allocated;
-        held.last = if line.allocated > 0 { LineState::Allocated } else { LineState::Reserved };
-        let mut fits = possible(held.quantity());
-        for (level, sign) in [(line.level, -1), (target, 1)] {
-            let (level, due) = self.levels.get_mut(level)?;
-            fits &= level.hold(sign * line.reserved, sign * line.allocated);
-            due.add(expire_ms, sign * line.reserved);
-        }
-        fits.then_some(())
-    }
-
     fn apply_stock(&mut self, item: Handle, location: Handle, state: StockState, delta: i64) -> Option<LevelIndex> {
         if item as usize >= self.items().len() || location as usize >= self.locations().len() {
             self.misfits += 1;
@@ -426,31 +165,13 @@ impl Ledger {
         let (window, ended) = self.keys.rotate(time_ms);
         for slot in ended {
             let forget = self.slab.at(slot).is_some_and(|reservation| !reservation.outstanding());
-            if forget && self.slab.ended_in(slot) == window {
-                if let Some(gone) = self.slab.remove(slot) {
-                    remove_from_index(&mut self.orders, &gone.order_ref, slot);
-                    remove_from_index(&mut self.holders, &gone.holder, slot);
-                }
+            if forget
+                && self.slab.ended_in(slot) == window
+                && let Some(gone) = self.slab.remove(slot)
+            {
+                remove_from_index(&mut self.orders, &gone.order_ref, slot);
+                remove_from_index(&mut self.holders, &gone.holder, slot);
             }
-        }
-    }
-
-    fn note_if_ended(&mut self, slot: Slot) {
-        if self.slab.at(slot).is_some_and(|reservation| !reservation.outstanding()) {
-            self.open_reservations = self.open_reservations.saturating_sub(1);
-            self.slab.set_ended_in(slot, self.keys.window());
-            self.keys.note_ended(slot);
-        }
-    }
-
-    /// Puts the lines of a reservation back in the order of (sku, location).
-    fn sort_lines(&mut self, slot: Slot) {
-        let (levels, catalogues) = (&self.levels, &self.catalogues);
-        let names = |level: LevelIndex| {
-            levels.get(level).map(|found| (catalogues[0].name(found.item), catalogues[1].name(found.location)))
-        };
-        if let Some(reservation) = self.slab.at_mut(slot) {
-            reservation.lines.sort_by(|a, b| names(a.level).cmp(&names(b.level)));
         }
     }
 }
@@ -478,21 +199,6 @@ impl Sum {
             *self = Sum::Effect(Effect::Levels(Few::One(figures)));
         }
     }
-}
-
-#[inline]
-fn change(level: LevelIndex, state: LineState, quantity: i64, outstanding: i64) -> LineChange {
-    LineChange { level, state, quantity, outstanding }
-}
-
-/// True if two lines are of one level. Commands are merged before they are decided.
-fn any_twice(lines: &[LevelUnits]) -> bool {
-    if lines.len() <= 32 {
-        return (1..lines.len()).any(|at| lines[..at].iter().any(|line| line.level == lines[at].level));
-    }
-    let mut levels: Vec<LevelIndex> = lines.iter().map(|line| line.level).collect();
-    levels.sort_unstable();
-    levels.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 type SlotIndex = hashbrown::HashMap<Box<str>, Few<Slot>>;

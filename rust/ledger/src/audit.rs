@@ -91,9 +91,8 @@ impl Audit {
             if (reserved, allocated) != (found.reserved, found.allocated) {
                 broken.push(Broken { rule: SUMS, at: at() });
             }
-            let quantities = [
-                found.on_hand, found.reserved, found.allocated, found.damaged, found.returned, found.quality_control,
-            ];
+            let quantities =
+                [found.on_hand, found.reserved, found.allocated, found.damaged, found.returned, found.quality_control];
             if quantities.iter().any(|units| *units < 0) {
                 broken.push(Broken { rule: NEGATIVE, at: at() });
             }

@@ -308,7 +308,8 @@ impl<'a> RecordReader<'a> {
             origin.channel = Some(self.handle()?);
         }
         if given(SOURCE) {
-            origin.source = Some(OriginSource { source: self.handle()?, epoch: self.number()?, number: self.number()? });
+            origin.source =
+                Some(OriginSource { source: self.handle()?, epoch: self.number()?, number: self.number()? });
         }
         if given(EVENT_TIME) {
             origin.event_time_ms = self.signed()?.wrapping_add(time_ms);

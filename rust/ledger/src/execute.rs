@@ -36,7 +36,7 @@ impl Payload {
     }
 
     /// Time of its first record: the time of the frame.
-    pub fn time_ms(&self) -> i64 {
+    pub fn frame_time_ms(&self) -> i64 {
         self.first_time_ms
     }
 
@@ -85,13 +85,7 @@ impl Ledger {
     ///
     /// The time never goes back: an earlier `now_ms` counts as the time of the last record. A record that would make the
     /// payload longer than `bytes_max` is not made (`Reason::TooLarge`), and nothing changes.
-    pub fn execute(
-        &mut self,
-        command: &Command<'_>,
-        now_ms: i64,
-        payload: &mut Payload,
-        bytes_max: usize,
-    ) -> Executed {
+    pub fn execute(&mut self, command: &Command<'_>, now_ms: i64, payload: &mut Payload, bytes_max: usize) -> Executed {
         let now_ms = now_ms.max(self.time_ms);
         let fingerprint = fingerprint(command);
         match self.admit(command, fingerprint, now_ms) {
@@ -373,9 +367,7 @@ impl Ledger {
             Body::Allocate(target) => self.decide_allocate(target, origin.scope(), now_ms),
             Body::Release(target) => self.decide_release(target, origin.scope(), now_ms),
             Body::Fulfill(target) => self.decide_fulfill(target, origin.scope(), now_ms),
-            Body::Transfer { target, to_location } => {
-                self.decide_transfer(target, to_location, origin.scope(), now_ms)
-            }
+            Body::Transfer { target, to_location } => self.decide_transfer(target, to_location, origin.scope(), now_ms),
             Body::Stock { kind, lines } => self.decide_stock(*kind, lines),
             Body::Upsert { catalogue, entries } => Ok(Self::decide_upsert(*catalogue, entries)),
             Body::RegisterSource { source } => Ok(self.decide_register(source)),

@@ -8,7 +8,8 @@ use crate::mix::Mix;
 pub(crate) fn fingerprint(command: &Command<'_>) -> u64 {
     let context = &command.context;
     let mut mix = Mix::new(8);
-    for text in [context.channel, context.order_ref, context.holder, context.actor, context.reason_code, context.reference]
+    for text in
+        [context.channel, context.order_ref, context.holder, context.actor, context.reason_code, context.reference]
     {
         mix = if text.is_empty() { mix.word(0) } else { mix.bytes(text.as_bytes()) };
     }

@@ -46,8 +46,7 @@ pub struct KeyEntry {
 
 impl KeyEntry {
     fn hash(&self) -> u128 {
-        let mix =
-            Mix::new(5).word(self.scope).bytes(self.key.as_bytes()).word(self.fingerprint).word(self.sequence);
+        let mix = Mix::new(5).word(self.scope).bytes(self.key.as_bytes()).word(self.fingerprint).word(self.sequence);
         self.effect.mix(mix).digest()
     }
 
@@ -123,7 +122,11 @@ pub(crate) struct Keys {
 
 impl Default for Keys {
     fn default() -> Self {
-        Keys { hasher: DefaultHashBuilder::default(), younger: Window::new(1, i64::MIN), older: Window::new(0, i64::MIN) }
+        Keys {
+            hasher: DefaultHashBuilder::default(),
+            younger: Window::new(1, i64::MIN),
+            older: Window::new(0, i64::MIN),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ static JOURNALS: LazyLock<Vec<Vec<Frame>>> = LazyLock::new(|| {
     let mut runner = TestRunner::deterministic();
     let mut make = |_| {
         let steps = history(60).new_tree(&mut runner).expect("a history").current();
-        play(&steps, 2_000, Look::AtTheEnd, false).desk.frames
+        play(&steps, 2_000, Look::End, false).desk.frames
     };
     (0..16).map(&mut make).collect()
 });

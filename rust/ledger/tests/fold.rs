@@ -33,7 +33,7 @@ proptest! {
 
     #[test]
     fn the_fold_is_the_live_ledger_at_every_frame_boundary(steps in history(100), window_ms in window()) {
-        let played = play(&steps, window_ms, Look::AtEachFrame, false);
+        let played = play(&steps, window_ms, Look::EachFrame, false);
         for (sequence, digest) in digests_of(&played.desk.frames) {
             if let Some(live) = played.digests.get(&sequence) {
                 prop_assert_eq!(*live, digest, "at {}", sequence);
@@ -45,21 +45,21 @@ proptest! {
 
     #[test]
     fn neither_frames_nor_looking_change_the_state(steps in history(100), window_ms in window()) {
-        let played = play(&steps, window_ms, Look::AtTheEnd, false);
-        let often = play(&steps, window_ms, Look::AtEachStep, true);
+        let played = play(&steps, window_ms, Look::End, false);
+        let often = play(&steps, window_ms, Look::EachStep, true);
         prop_assert_eq!(played.last(), often.last());
         prop_assert!(often.desk.frames.len() >= played.desk.frames.len());
         prop_assert_eq!(digests_of(&often.desk.frames).pop(), digests_of(&played.desk.frames).pop());
         // The records are the same, however they were put into frames.
         let records = |frames: &[Frame]| -> Vec<String> {
-            frames.iter().flat_map(|frame| records_of(frame)).collect()
+            frames.iter().flat_map(records_of).collect()
         };
         prop_assert_eq!(records(&often.desk.frames), records(&played.desk.frames));
     }
 
     #[test]
     fn a_fold_can_stop_after_any_record(steps in history(60)) {
-        let played = play(&steps, 2_000, Look::AtEachStep, false);
+        let played = play(&steps, 2_000, Look::EachStep, false);
         for (sequence, digest) in &played.digests {
             prop_assert_eq!(fold_until(&played.desk.frames, *sequence).digest(), *digest, "at {}", sequence);
         }
@@ -67,7 +67,7 @@ proptest! {
 
     #[test]
     fn no_hold_takes_what_is_not_there(steps in history(100)) {
-        let mut played = play(&steps, 2_000, Look::AtTheEnd, false);
+        let mut played = play(&steps, 2_000, Look::End, false);
         // The fold of the desk compares free units before and after each record.
         let ledger = played.desk.refold();
         prop_assert!(Audit::check(&ledger).is_empty());

@@ -39,13 +39,17 @@ fn the_table_of_holds() {
     type Prepare = fn(&mut Desk, ReservationId);
     let rows: [(&str, Prepare, [Option<Reason>; 5]); 6] = [
         ("reserved", |_, _| {}, [None; 5]),
-        ("over, not swept", |desk, _| desk.wait(60_100), [
-            Some(ReservationExpired),
-            None,
-            Some(ReservationExpired),
-            Some(ReservationExpired),
-            Some(ReservationExpired),
-        ]),
+        (
+            "over, not swept",
+            |desk, _| desk.wait(60_100),
+            [
+                Some(ReservationExpired),
+                None,
+                Some(ReservationExpired),
+                Some(ReservationExpired),
+                Some(ReservationExpired),
+            ],
+        ),
         (
             "expired",
             |desk, _| {
@@ -60,26 +64,24 @@ fn the_table_of_holds() {
                 Some(ReservationExpired),
             ],
         ),
-        ("allocated", |desk, id| drop(desk.ask(&allocate("a", whole(id))).hold()), [
-            Some(AlreadyAllocated),
-            Some(AlreadyAllocated),
-            None,
-            None,
-            None,
-        ]),
+        (
+            "allocated",
+            |desk, id| drop(desk.ask(&allocate("a", whole(id))).hold()),
+            [Some(AlreadyAllocated), Some(AlreadyAllocated), None, None, None],
+        ),
         ("released", |desk, id| drop(desk.ask(&release("r", whole(id))).hold()), [Some(AlreadyReleased); 5]),
         ("fulfilled", |desk, id| drop(desk.ask(&fulfill("f", whole(id))).hold()), [Some(AlreadyFulfilled); 5]),
     ];
     for (name, prepare, answers) in rows {
-        for at in 0..5 {
+        for (at, reason) in answers.into_iter().enumerate() {
             let (mut desk, id) = held(5, 3);
             desk.ask(&stock("room", StockKind::Received, "mug", "wh-2", 5)).did();
             prepare(&mut desk, id);
             let command = &commands(id)[at];
             let before = desk.digest();
             let told = desk.ask(command);
-            assert_eq!(told.reason(), answers[at], "{name}: {}", command.body.name());
-            assert_eq!(desk.digest() == before, answers[at].is_some(), "{name}: {}", command.body.name());
+            assert_eq!(told.reason(), reason, "{name}: {}", command.body.name());
+            assert_eq!(desk.digest() == before, reason.is_some(), "{name}: {}", command.body.name());
             desk.check();
         }
     }
@@ -212,7 +214,8 @@ fn extend_moves_the_end_both_ways_and_never_revives() {
 fn amend_sets_what_is_reserved() {
     let (mut desk, id) = held(10, 3);
     desk.ask(&stock("cups", StockKind::Received, "cup", "wh-1", 2)).did();
-    let rows: [(&str, (&str, &str, i64), Result<i64, Reason>); 10] = [
+    type Row = (&'static str, (&'static str, &'static str, i64), Result<i64, Reason>);
+    let rows: [Row; 10] = [
         ("up", ("mug", "wh-1", 10), Ok(10)),
         ("over what is there", ("mug", "wh-1", 11), Err(Reason::InsufficientStock)),
         ("down", ("mug", "wh-1", 4), Ok(4)),
@@ -291,7 +294,8 @@ fn transfer_merges_into_the_line_that_is_there() {
 fn transfer_needs_room_and_keeps_the_end() {
     let (mut desk, id) = held(5, 3);
     desk.ask(&stock("room", StockKind::Received, "mug", "wh-2", 2)).did();
-    let rows = [("mars", Reason::UnknownLocation), ("wh-2", Reason::InsufficientStock), ("wh-3", Reason::InsufficientStock)];
+    let rows =
+        [("mars", Reason::UnknownLocation), ("wh-2", Reason::InsufficientStock), ("wh-3", Reason::InsufficientStock)];
     for (key, (to, reason)) in ["1", "2", "3"].into_iter().zip(rows) {
         assert_eq!(desk.ask(&transfer(key, whole(id), to)).reason(), Some(reason), "{to}");
     }
@@ -359,7 +363,9 @@ fn an_order_is_taken_back_whole_or_not_at_all() {
 #[test]
 fn a_version_that_is_not_the_expected_one_is_refused() {
     let (mut desk, id) = held(5, 3);
-    for (key, version, answer) in [("1", 2, Some(Reason::StaleVersion)), ("2", 1, None), ("3", 1, Some(Reason::StaleVersion))] {
+    for (key, version, answer) in
+        [("1", 2, Some(Reason::StaleVersion)), ("2", 1, None), ("3", 1, Some(Reason::StaleVersion))]
+    {
         let mut target = part(id, &[("mug", "wh-1", 1)]);
         target.expected_version = version;
         assert_eq!(desk.ask(&release(key, target)).reason(), answer, "{key}");

@@ -67,7 +67,7 @@ impl Pair {
         match told {
             Told::Yes { replayed: false, did: Did::Reserved(hold), .. } => self.player.note(&hold),
             Told::Yes { replayed: false, did: Did::Holds(holds), .. } => {
-                holds.iter().for_each(|hold| self.player.note(&hold));
+                holds.iter().for_each(|hold| self.player.note(hold));
             }
             _ => {}
         }
@@ -238,8 +238,7 @@ fn wanted_marks() -> Vec<String> {
     const OF_KEYS: [&str; 4] = ["accepted", "replayed", "IDEMPOTENCY_KEY_REUSED", "DEDUPE_WINDOW_EXPIRED"];
     const OF_HOLDS: [&str; 5] =
         ["ALREADY_RELEASED", "ALREADY_FULFILLED", "RESERVATION_NOT_FOUND", "STALE_VERSION", "UNKNOWN_CHANNEL"];
-    const OF_NUMBERS: [&str; 5] =
-        ["replayed", "SEQUENCE_GAP", "SEQUENCE_CONFLICT", "STALE_EPOCH", "ALREADY_RELEASED"];
+    const OF_NUMBERS: [&str; 5] = ["replayed", "SEQUENCE_GAP", "SEQUENCE_CONFLICT", "STALE_EPOCH", "ALREADY_RELEASED"];
     let mut marks = Vec::new();
     let mut want = |commands: &[&str], outcomes: &[&str]| {
         for command in commands {

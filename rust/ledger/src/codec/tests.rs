@@ -45,8 +45,7 @@ fn rejection() -> impl Strategy<Value = Rejection> {
     let fact = (0..FACT_NAMES.len(), any::<i64>(), name(), any::<bool>()).prop_map(|(place, number, text, is_text)| {
         if is_text { Fact::Text(FACT_NAMES[place], text.into()) } else { Fact::Number(FACT_NAMES[place], number) }
     });
-    (0..Reason::ALL.len(), vec(fact, 0..4))
-        .prop_map(|(reason, facts)| Rejection { reason: Reason::ALL[reason], facts })
+    (0..Reason::ALL.len(), vec(fact, 0..4)).prop_map(|(reason, facts)| Rejection { reason: Reason::ALL[reason], facts })
 }
 
 fn stock_changed() -> impl Strategy<Value = Event> {
@@ -192,7 +191,9 @@ fn upsert(ledger: &mut Ledger, name: &str) {
 /// Stock may be below 0 in a journal that nobody decided; what holds have never is.
 fn no_hold_is_negative(ledger: &Ledger) -> bool {
     let fine = |units: [i64; 5]| units.iter().all(|units| *units >= 0);
-    ledger.slab.iter().flat_map(|reservation| reservation.lines.iter()).all(|line| {
-        fine([line.reserved, line.allocated, line.released, line.expired, line.fulfilled])
-    })
+    ledger
+        .slab
+        .iter()
+        .flat_map(|reservation| reservation.lines.iter())
+        .all(|line| fine([line.reserved, line.allocated, line.released, line.expired, line.fulfilled]))
 }

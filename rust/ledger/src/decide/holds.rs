@@ -181,9 +181,7 @@ impl Ledger {
     pub(super) fn find_hold(&self, target: &Target<'_>, scope: Scope) -> Result<&Reservation, Rejection> {
         let not_found = || Rejection::new(Reason::ReservationNotFound);
         let reservation = match target.by {
-            TargetBy::Id(id) => {
-                self.slab.find(id).ok_or_else(|| not_found().text("reservation", &self.token(id)))
-            }
+            TargetBy::Id(id) => self.slab.find(id).ok_or_else(|| not_found().text("reservation", &self.token(id))),
             TargetBy::UnknownToken(token) => Err(not_found().text("reservation", token)),
             TargetBy::Key(key) => match self.keys.find(scope, key).map(|entry| &entry.effect) {
                 Some(Effect::Reserved(hold)) => self.slab.find(hold.id),
@@ -284,10 +282,10 @@ pub(super) fn moves(shares: &[Share]) -> Few<LineMove> {
 
 /// Writes the expiry of a hold that is acted on after its end and before the sweep came by.
 pub(super) fn push_lapsed(events: &mut Few<Event>, reservation: &Reservation, now_ms: i64) {
-    if !reservation.live(now_ms) {
-        if let Some(event) = expired(reservation) {
-            events.push(event);
-        }
+    if !reservation.live(now_ms)
+        && let Some(event) = expired(reservation)
+    {
+        events.push(event);
     }
 }
 
@@ -303,29 +301,39 @@ mod tests {
     fn the_table_of_holds() {
         use Reason::{AlreadyAllocated, AlreadyFulfilled, AlreadyReleased, ReservationExpired};
         const ACTS: [Act; 5] = [Act::Extend, Act::Allocate, Act::Release, Act::Fulfill, Act::Transfer];
-        let rows: [(&str, HeldLine, bool, [Result<i64, Reason>; 5]); 6] = [
+        type Row = (&'static str, HeldLine, bool, [Result<i64, Reason>; 5]);
+        let rows: [Row; 6] = [
             ("reserved", line(LineState::Reserved, 3, 0), true, [Ok(3); 5]),
-            ("over, event not written", line(LineState::Reserved, 3, 0), false, [
-                Err(ReservationExpired),
-                Ok(3),
-                Err(ReservationExpired),
-                Err(ReservationExpired),
-                Err(ReservationExpired),
-            ]),
-            ("expired", HeldLine { expired: 3, ..line(LineState::Expired, 0, 0) }, false, [
-                Err(ReservationExpired),
-                Ok(3),
-                Err(ReservationExpired),
-                Err(ReservationExpired),
-                Err(ReservationExpired),
-            ]),
-            ("allocated", line(LineState::Allocated, 0, 3), true, [
-                Err(AlreadyAllocated),
-                Err(AlreadyAllocated),
-                Ok(3),
-                Ok(3),
-                Ok(3),
-            ]),
+            (
+                "over, event not written",
+                line(LineState::Reserved, 3, 0),
+                false,
+                [
+                    Err(ReservationExpired),
+                    Ok(3),
+                    Err(ReservationExpired),
+                    Err(ReservationExpired),
+                    Err(ReservationExpired),
+                ],
+            ),
+            (
+                "expired",
+                HeldLine { expired: 3, ..line(LineState::Expired, 0, 0) },
+                false,
+                [
+                    Err(ReservationExpired),
+                    Ok(3),
+                    Err(ReservationExpired),
+                    Err(ReservationExpired),
+                    Err(ReservationExpired),
+                ],
+            ),
+            (
+                "allocated",
+                line(LineState::Allocated, 0, 3),
+                true,
+                [Err(AlreadyAllocated), Err(AlreadyAllocated), Ok(3), Ok(3), Ok(3)],
+            ),
             ("released last", line(LineState::Released, 0, 0), true, [Err(AlreadyReleased); 5]),
             ("fulfilled last", line(LineState::Fulfilled, 0, 0), true, [Err(AlreadyFulfilled); 5]),
         ];

@@ -94,8 +94,9 @@ mod tests {
 
     #[test]
     fn an_end_is_rounded_up_to_a_tick() {
-        assert_eq!([(0, 1_000), (1, 1_000), (99, 1_000), (100, 1_001)].map(|(now, ttl)| end_of(now, ttl)), [
-            1_000, 1_100, 1_100, 1_200
-        ]);
+        assert_eq!(
+            [(0, 1_000), (1, 1_000), (99, 1_000), (100, 1_001)].map(|(now, ttl)| end_of(now, ttl)),
+            [1_000, 1_100, 1_100, 1_200]
+        );
     }
 }

@@ -59,7 +59,8 @@ impl Ledger {
     }
 
     pub(crate) fn decide_register(&self, source: &str) -> Few<Event> {
-        let epoch = self.sources.find(source).and_then(|handle| self.sources.get(handle)).map_or(0, |found| found.epoch);
+        let epoch =
+            self.sources.find(source).and_then(|handle| self.sources.get(handle)).map_or(0, |found| found.epoch);
         Few::One(Event::SourceRegistered { source: source.into(), epoch: epoch + 1 })
     }
 }
@@ -114,7 +115,8 @@ fn absolute_delta(line: &StockLine<'_>, before: &Level) -> Result<i64, Rejection
 
 fn check_range(kind: StockKind, number: usize, line: &StockLine<'_>, change: &Change) -> Result<(), Rejection> {
     let on_hand = change.on_hand(kind);
-    let mut ends = [(change.before.on_hand, on_hand), (change.before.quantity(line.state), change.after.quantity(line.state))];
+    let mut ends =
+        [(change.before.on_hand, on_hand), (change.before.quantity(line.state), change.after.quantity(line.state))];
     if line.state == StockState::OnHand {
         ends[1] = ends[0];
     }

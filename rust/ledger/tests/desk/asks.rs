@@ -79,11 +79,7 @@ pub fn stock<'a>(key: &'a str, kind: StockKind, sku: &'a str, location: &'a str,
 }
 
 /// A physical command with several lines.
-pub fn stock_lines<'a>(
-    key: &'a str,
-    kind: StockKind,
-    lines: &[(&'a str, &'a str, i64, StockState)],
-) -> Command<'a> {
+pub fn stock_lines<'a>(key: &'a str, kind: StockKind, lines: &[(&'a str, &'a str, i64, StockState)]) -> Command<'a> {
     let line = |(sku, location, quantity, state): &(&'a str, &'a str, i64, StockState)| StockLine {
         sku,
         location,
@@ -130,7 +126,8 @@ impl Desk {
         let ledger = &self.ledger;
         let item = ledger.items().find(sku).expect("a known item");
         let place = ledger.locations().find(location).expect("a known location");
-        let figures = ledger.find_level(item, place).map(|level| ledger.figures(level, self.now_ms)).unwrap_or_default();
+        let figures =
+            ledger.find_level(item, place).map(|level| ledger.figures(level, self.now_ms)).unwrap_or_default();
         (figures.on_hand, figures.reserved, figures.allocated, figures.available(), figures.oversold())
     }
 }

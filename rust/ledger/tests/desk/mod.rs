@@ -87,7 +87,7 @@ impl Desk {
             return;
         }
         self.frames.push(Frame {
-            time_ms: self.payload.time_ms(),
+            time_ms: self.payload.frame_time_ms(),
             writer_epoch: self.writer_epoch,
             payload: self.payload.bytes().to_vec(),
             sequence: self.ledger.sequence(),

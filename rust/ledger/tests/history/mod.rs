@@ -191,8 +191,14 @@ fn who() -> impl Strategy<Value = Who> {
     let number = prop_oneof![3 => Just(None), 1 => number.prop_map(Some)];
     let channel = prop_oneof![40 => Just(0usize), 12 => Just(1), 12 => Just(2), 1 => Just(3)];
     let age = prop_oneof![8 => Just(None), 1 => prop::sample::select(vec![0i64, 900, 4_000, 6_000]).prop_map(Some)];
-    (key, channel, number, 0..3usize, 0..3usize, age)
-        .prop_map(|(key, channel, source, order, holder, age_ms)| Who { key, channel, source, order, holder, age_ms })
+    (key, channel, number, 0..3usize, 0..3usize, age).prop_map(|(key, channel, source, order, holder, age_ms)| Who {
+        key,
+        channel,
+        source,
+        order,
+        holder,
+        age_ms,
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {

@@ -11,9 +11,9 @@ use crate::desk::told::{Did, Told};
 /// When the digest of the live ledger is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    AtEachStep,
-    AtEachFrame,
-    AtTheEnd,
+    EachStep,
+    EachFrame,
+    End,
 }
 
 /// A history that was played: the desk, and the digests that were read, by sequence.
@@ -33,7 +33,7 @@ pub fn play(steps: &[Step], window_ms: i64, look: Look, cut_each: bool) -> Playe
     for step in steps {
         played.step(&mut player, step, look);
         played.desk.check();
-        if look == Look::AtEachStep {
+        if look == Look::EachStep {
             played.look();
         }
         if cut_each {
@@ -49,7 +49,8 @@ impl Played {
     fn step(&mut self, player: &mut Player, step: &Step, look: Look) {
         let ledger = &self.desk.ledger;
         let find = |name: &str| ledger.sources().iter().find(|source| *source.name == *name);
-        let turn = player.turn(step, self.desk.now_ms, &|name| find(name).map_or((0, 0), |found| (found.epoch, found.last)));
+        let turn =
+            player.turn(step, self.desk.now_ms, &|name| find(name).map_or((0, 0), |found| (found.epoch, found.last)));
         match turn {
             Turn::Command(command) => match self.desk.ask(&command) {
                 Told::Yes { replayed: false, did: Did::Reserved(hold), .. } => player.note(&hold),
@@ -64,7 +65,7 @@ impl Played {
             // Another test starts ledgers again; this one looks at one life of it.
             Turn::Restart | Turn::Cut => {
                 self.desk.cut();
-                if look == Look::AtEachFrame {
+                if look == Look::EachFrame {
                     self.look();
                 }
             }

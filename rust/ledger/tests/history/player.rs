@@ -24,7 +24,7 @@ static FRESH: LazyLock<Vec<String>> = LazyLock::new(|| (0..1_000).map(|number| f
 /// What a step comes to.
 #[derive(Clone, Debug)]
 pub enum Turn {
-    Command(Command<'static>),
+    Command(Box<Command<'static>>),
     Wait(i64),
     Sweep,
     Forget,
@@ -86,7 +86,7 @@ impl Player {
             },
         };
         self.asked.push(command.clone());
-        Turn::Command(command)
+        Turn::Command(Box::new(command))
     }
 
     /// Every key that was used so far, and those of the pool.
@@ -96,7 +96,8 @@ impl Player {
 
     /// Remembers a hold that was made or changed.
     pub fn note(&mut self, hold: &HoldTold) {
-        let places = hold.lines.iter().map(|line| (known(&SKUS, &line.sku), known(&LOCATIONS, &line.location))).collect();
+        let places =
+            hold.lines.iter().map(|line| (known(&SKUS, &line.sku), known(&LOCATIONS, &line.location))).collect();
         if let Some(made) = self.made.iter_mut().find(|made| made.id == hold.id) {
             (made.version, made.places) = (hold.version, places);
         } else if let Some(Context { key, channel, .. }) = self.asked.last().map(|command| command.context) {

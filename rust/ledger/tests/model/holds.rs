@@ -227,9 +227,7 @@ impl Model {
         let found = match target.by {
             TargetBy::Order(order) => return self.shares_of_order(act, order, now_ms),
             TargetBy::UnknownToken(token) => return Err(missing().fact("reservation", token)),
-            TargetBy::Id(id) => {
-                self.hold(id).ok_or_else(|| missing().fact("reservation", format!("{id:?}")))
-            }
+            TargetBy::Id(id) => self.hold(id).ok_or_else(|| missing().fact("reservation", format!("{id:?}"))),
             TargetBy::Key(key) => {
                 let known = self.keys.get(&(self.writer(ctx), key.to_owned()));
                 match known.and_then(|known| known.did.as_ref()) {
@@ -265,13 +263,7 @@ impl Model {
         if found.is_empty() { Err(no) } else { Ok(found) }
     }
 
-    fn shares_of(
-        &self,
-        act: Act,
-        at: usize,
-        asked: &[Asked<'_>],
-        now_ms: i64,
-    ) -> Result<Vec<(Place, Share)>, No> {
+    fn shares_of(&self, act: Act, at: usize, asked: &[Asked<'_>], now_ms: i64) -> Result<Vec<(Place, Share)>, No> {
         let hold = &self.holds[at];
         let over = hold.over(now_ms);
         if asked.is_empty() {

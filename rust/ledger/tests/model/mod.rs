@@ -134,10 +134,8 @@ impl Model {
     pub fn execute(&mut self, command: &Command<'_>, now_ms: i64, new_id: Option<ReservationId>) -> Told {
         let now_ms = now_ms.max(self.time_ms);
         let context = &command.context;
-        if let Some(position) = context.source {
-            if !self.sources.contains_key(position.id) {
-                return Told::No(No::new(Reason::UnknownSource).fact("source", position.id));
-            }
+        if let Some(position) = context.source.filter(|position| !self.sources.contains_key(position.id)) {
+            return Told::No(No::new(Reason::UnknownSource).fact("source", position.id));
         }
         self.look_up_key(command, now_ms)
             .or_else(|| self.look_up_number(command))

@@ -89,12 +89,18 @@ impl Shared {
     }
 
     fn submit(&self, payload: &[u8], moment: Instant) -> Taken {
-        let mut core = self.core();
-        let idle = core.payload.is_empty();
+        // Locked when the first command is there: the batch is decoded before.
+        let mut held = None;
+        let mut idle = false;
         let mut outcomes = Vec::new();
         let mut rests_on = 0;
         let done = with_submit(payload, self.facts.tag, &mut |command| {
-            let executed = command.and_then(|command| self.execute(&mut core, command, moment));
+            let core = held.get_or_insert_with(|| {
+                let core = self.core();
+                idle = core.payload.is_empty();
+                core
+            });
+            let executed = command.and_then(|command| self.execute(core, command, moment));
             outcomes.push(match executed {
                 Ok(executed) => {
                     rests_on = rests_on.max(executed.rests_on);
@@ -103,8 +109,9 @@ impl Shared {
                 Err(refusal) => v1::Outcome { rejection: Some(refusal.to_rejection()), ..v1::Outcome::default() },
             });
         });
-        self.wake_commit(idle, &core);
-        drop(core);
+        if let Some(core) = held {
+            self.wake_commit(idle, &core);
+        }
         match done {
             Ok(()) => {
                 let durable = rests_on.max(self.durable_sequence.load(Acquire));

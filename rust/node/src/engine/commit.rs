@@ -29,8 +29,7 @@ struct Frame {
 pub(super) fn run(shared: &Shared) {
     let mut payload = Payload::default();
     let mut taken = Vec::new();
-    loop {
-        let Some(frame) = next_frame(shared, &mut payload, std::mem::take(&mut taken)) else { break };
+    while let Some(frame) = next_frame(shared, &mut payload, std::mem::take(&mut taken)) {
         match append(shared, &frame, &payload) {
             Ok(()) => taken = frame.taken,
             Err(error) => return shared.poison(&error.to_string()),
@@ -99,7 +98,7 @@ fn wait_for_room<'a>(shared: &'a Shared, core: MutexGuard<'a, Core>) -> MutexGua
 fn append(shared: &Shared, frame: &Frame, payload: &Payload) -> Result<(), JournalError> {
     let mut journal = shared.journal();
     let started = Instant::now();
-    journal.append(frame.first_sequence, frame.last_sequence, payload.time_ms(), payload.bytes())?;
+    journal.append(frame.first_sequence, frame.last_sequence, payload.frame_time_ms(), payload.bytes())?;
     let ended = Instant::now();
     shared.durable_sequence.store(frame.last_sequence, Release);
     shared.in_flight.fetch_sub(frame.taken.len() as u32, AcqRel);

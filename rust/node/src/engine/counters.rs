@@ -6,9 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 /// Upper bounds of the histograms of time, seconds.
-const SECONDS: [f64; 16] = [
-    0.000_1, 0.000_2, 0.000_3, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0,
-];
+const SECONDS: [f64; 16] =
+    [0.000_1, 0.000_2, 0.000_3, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
 /// Upper bounds of the histogram of commands a frame.
 const COMMANDS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 5_000.0, 20_000.0];
 

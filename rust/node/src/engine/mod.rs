@@ -9,8 +9,8 @@ mod clock;
 mod commit;
 mod core;
 mod counters;
+mod description;
 mod events;
-mod info;
 mod settings;
 
 use std::sync::atomic::AtomicU32;

@@ -64,7 +64,7 @@ impl Desk {
     }
 
     fn events(&self) -> Vec<v1::Event> {
-        let mut reader = RecordReader::new(self.payload.bytes(), self.payload.time_ms()).unwrap();
+        let mut reader = RecordReader::new(self.payload.bytes(), self.payload.frame_time_ms()).unwrap();
         let mut found = Vec::new();
         while let Some(record) = reader.next().unwrap() {
             found.extend(events(&self.ledger, &record, found.len() as u64 + 1, 7));

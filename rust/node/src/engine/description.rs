@@ -10,6 +10,7 @@ use prost::Message;
 use super::{Shared, Taken};
 use crate::methods::{COMMAND_BYTES_MAX, SUBMIT_BYTES_MAX, SUBMIT_COMMANDS_MAX};
 use crate::refusal::Refusal;
+use crate::translate::shape::timestamp;
 
 impl Shared {
     pub(super) fn server_info(&self, payload: &[u8], moment: Instant) -> Taken {
@@ -42,10 +43,6 @@ impl Shared {
         };
         Taken { reply: Ok(reply.encode_to_vec()), rests_on: 0 }
     }
-}
-
-fn timestamp(ms: i64) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: ms.div_euclid(1_000), nanos: (ms.rem_euclid(1_000) * 1_000_000) as i32 }
 }
 
 fn duration(time: Duration) -> prost_types::Duration {

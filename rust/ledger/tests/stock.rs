@@ -1,0 +1,255 @@
+//! What is there and who gets it: reserve, and the physical side. Holds never block the truth.
+
+mod desk;
+
+use invengine_ledger::command::{Body, LINES_MAX, Line, QUANTITY_MAX, canonical_lines};
+use invengine_ledger::event::StockKind::{self, Adjusted, Counted, Received, Returned, Set};
+use invengine_ledger::event::StockState::{self, Damaged, OnHand, QualityControl};
+use invengine_ledger::reservation::LineState::Reserved;
+use invengine_ledger::{Command, Reason};
+
+use desk::Desk;
+use desk::asks::{allocate, fulfill, release, reserve, stock, stock_lines, whole};
+use desk::told::{Did, Told};
+
+fn partial<'a>(key: &'a str, lines: &[(&'a str, &'a str, i64)]) -> Command<'a> {
+    let mut command = reserve(key, lines);
+    if let Body::Reserve { allow_partial, .. } = &mut command.body {
+        *allow_partial = true;
+    }
+    command
+}
+
+/// Reserve for a holder, in whose own way nobody is.
+fn instead<'a>(key: &'a str, holder: &'a str, lines: &[(&'a str, &'a str, i64)]) -> Command<'a> {
+    let mut command = reserve(key, lines);
+    command.context.holder = holder;
+    if let Body::Reserve { replace_own, .. } = &mut command.body {
+        *replace_own = true;
+    }
+    command
+}
+
+fn mugs_and_cups(mugs: i64, cups: i64) -> Desk {
+    let mut desk = Desk::with_mugs(mugs);
+    desk.ask(&stock("cups", Received, "cup", "wh-1", cups)).did();
+    desk
+}
+
+#[test]
+fn all_lines_or_none() {
+    let mut desk = mugs_and_cups(5, 2);
+    let before = desk.digest();
+    let told = desk.ask(&reserve("1", &[("cup", "wh-1", 3), ("mug", "wh-1", 6)]));
+    assert_eq!(told.reason(), Some(Reason::InsufficientStock));
+    let facts = ["sku", "location", "requested", "available"].map(|name| told.fact(name).unwrap().to_owned());
+    assert_eq!(facts, ["cup", "wh-1", "3", "2"], "the first line that is short");
+    assert_eq!(desk.digest(), before, "nothing is held");
+    desk.ask(&reserve("2", &[("cup", "wh-1", 2), ("mug", "wh-1", 5)])).did();
+    assert_eq!((desk.level("cup", "wh-1").1, desk.level("mug", "wh-1").1), (2, 5));
+}
+
+#[test]
+fn partial_takes_what_is_there_and_nothing_is_a_no() {
+    let mut desk = mugs_and_cups(5, 0);
+    let told = desk.ask(&partial("1", &[("cup", "wh-1", 3), ("mug", "wh-1", 6)]));
+    assert_eq!(told.line(), (Reserved, 5, 5), "the line that got nothing is not part of the hold");
+    let told = desk.ask(&partial("2", &[("cup", "wh-1", 3), ("mug", "wh-1", 6)]));
+    assert_eq!((told.reason(), told.fact("sku")), (Some(Reason::InsufficientStock), Some("cup")));
+    assert_eq!(desk.ledger.reservation_count(), 1);
+}
+
+#[test]
+fn a_shopper_is_never_in_their_own_way() {
+    let mut desk = mugs_and_cups(5, 5);
+    let first = desk.ask(&instead("1", "ann", &[("cup", "wh-1", 1), ("mug", "wh-1", 4)])).hold().id;
+    let other = desk.ask(&instead("2", "bob", &[("mug", "wh-1", 1)])).hold().id;
+    // All of ann's mugs give way, her cup stays; bob's do not.
+    let told = desk.ask(&instead("3", "ann", &[("mug", "wh-1", 4)]));
+    let Told::Yes { sequence, did: Did::Reserved(hold), .. } = told else { panic!("{told:?}") };
+    assert_eq!((hold.lines.len(), hold.lines[0].quantity), (1, 4), "the answer is the new hold");
+    assert_eq!(sequence, desk.ledger.sequence());
+    assert_eq!(desk.level("mug", "wh-1"), (5, 5, 0, 0, 0));
+    assert_eq!(desk.ledger.reservation(first).unwrap().lines.iter().map(|line| line.reserved).sum::<i64>(), 1);
+    assert_eq!(desk.ledger.reservation(other).unwrap().lines[0].reserved, 1);
+    // Allocated units are not in the way; and if it is still not enough, the old hold stays.
+    let before = desk.digest();
+    assert_eq!(desk.ask(&instead("4", "ann", &[("mug", "wh-1", 5)])).fact("available"), Some("4"));
+    assert_eq!(desk.digest(), before);
+    desk.ask(&allocate("5", whole(hold.id))).did();
+    assert_eq!(desk.ask(&instead("6", "ann", &[("mug", "wh-1", 1)])).fact("available"), Some("0"));
+    assert_eq!(desk.ask(&instead("7", "", &[("cup", "wh-1", 5)])).fact("available"), Some("4"), "nobody has no own");
+    desk.check();
+}
+
+#[test]
+fn expired_units_of_the_same_holder_are_free_already() {
+    let mut desk = Desk::with_mugs(5);
+    desk.ask(&instead("1", "ann", &[("mug", "wh-1", 5)])).did();
+    desk.wait(60_100);
+    let told = desk.ask(&instead("2", "ann", &[("mug", "wh-1", 5)]));
+    assert_eq!(told.line(), (Reserved, 5, 5));
+    assert_eq!((desk.sweep(), desk.level("mug", "wh-1")), (1, (5, 5, 0, 0, 0)));
+    desk.check();
+}
+
+#[test]
+fn a_count_below_what_is_held_is_accepted() {
+    let mut desk = Desk::with_mugs(10);
+    let held = desk.ask(&reserve("r", &[("mug", "wh-1", 4)])).hold().id;
+    let bound = desk.ask(&reserve("a", &[("mug", "wh-1", 5)])).hold().id;
+    desk.ask(&allocate("b", whole(bound))).did();
+    desk.ask(&stock("c", Counted, "mug", "wh-1", 3)).did();
+    assert_eq!(desk.level("mug", "wh-1"), (3, 4, 5, 0, 6), "the shortage shows");
+    assert_eq!(desk.ask(&reserve("d", &[("mug", "wh-1", 1)])).fact("available"), Some("0"));
+    // Existing holds stand: what is there can leave, what is not cannot.
+    let told = desk.ask(&fulfill("e", whole(bound)));
+    assert_eq!((told.fact("requested"), told.fact("available")), (Some("5"), Some("3")));
+    desk.ask(&fulfill("f", desk::asks::part(bound, &[("mug", "wh-1", 3)]))).did();
+    assert_eq!(desk.level("mug", "wh-1"), (0, 4, 2, 0, 6));
+    desk.ask(&release("g", whole(held))).did();
+    assert_eq!(desk.level("mug", "wh-1"), (0, 0, 2, 0, 2));
+    desk.ask(&stock("h", Received, "mug", "wh-1", 3)).did();
+    assert_eq!(desk.level("mug", "wh-1"), (3, 0, 2, 1, 0));
+    desk.check();
+}
+
+#[test]
+fn a_hold_on_what_is_not_there_is_kept_over_its_end() {
+    let mut desk = Desk::with_mugs(4);
+    let id = desk.ask(&reserve("r", &[("mug", "wh-1", 4)])).hold().id;
+    desk.ask(&stock("c", Set, "mug", "wh-1", 1)).did();
+    let before = desk.digest();
+    assert_eq!(desk.ask(&allocate("a", whole(id))).hold().lines[0].quantity, 4, "a hold stands, short or not");
+    assert_ne!(desk.digest(), before);
+    assert_eq!(desk.level("mug", "wh-1"), (1, 0, 4, 0, 3));
+}
+
+/// on_hand, damaged, quality_control and available of the first level of an answer.
+fn parts(told: &Told) -> (i64, i64, i64) {
+    match told {
+        Told::Yes { did: Did::Levels(levels), .. } => (levels[0].on_hand, levels[0].damaged, levels[0].quality_control),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn parts_of_the_stock_change_the_whole_too() {
+    type Row<'a> = (&'a str, StockKind, &'a [(i64, StockState)], Result<(i64, i64, i64), (&'a str, &'a str)>);
+    // Each begins with 10 on hand, 2 of them damaged.
+    let rows: [Row; 14] = [
+        ("received", Received, &[(3, OnHand)], Ok((13, 2, 0))),
+        ("received damaged", Received, &[(3, Damaged)], Ok((13, 5, 0))),
+        ("returned for inspection", Returned, &[(1, QualityControl)], Ok((11, 2, 1))),
+        ("several lines", Received, &[(1, OnHand), (1, OnHand), (1, Damaged)], Ok((13, 3, 0))),
+        ("adjusted down", Adjusted, &[(-10, OnHand)], Ok((0, 2, 0))),
+        ("below zero", Adjusted, &[(-11, OnHand)], Err(("11", "10"))),
+        ("a part below zero", Adjusted, &[(-3, Damaged)], Err(("3", "2"))),
+        ("below zero and back", Adjusted, &[(-11, OnHand), (2, OnHand)], Ok((1, 2, 0))),
+        ("up and then below zero", Adjusted, &[(2, OnHand), (-13, OnHand)], Err(("11", "10"))),
+        ("set", Set, &[(4, OnHand)], Ok((4, 2, 0))),
+        ("a part set", Set, &[(5, Damaged)], Ok((13, 5, 0))),
+        ("the whole and a part", Counted, &[(7, OnHand), (3, Damaged)], Ok((7, 3, 0))),
+        ("a part and the whole", Counted, &[(3, Damaged), (7, OnHand)], Ok((7, 3, 0))),
+        ("nothing at all", Counted, &[(0, Damaged), (0, OnHand)], Ok((0, 0, 0))),
+    ];
+    for (name, kind, lines, answer) in rows {
+        let mut desk = Desk::default().opened();
+        desk.ask(&stock_lines("1", Received, &[("mug", "wh-1", 8, OnHand), ("mug", "wh-1", 2, Damaged)])).did();
+        let lines: Vec<_> = lines.iter().map(|(units, state)| ("mug", "wh-1", *units, *state)).collect();
+        let told = desk.ask(&stock_lines("2", kind, &lines));
+        match answer {
+            Ok(figures) => assert_eq!(parts(&told), figures, "{name}"),
+            Err((requested, available)) => {
+                assert_eq!(told.reason(), Some(Reason::InsufficientStock), "{name}");
+                assert_eq!(
+                    (told.fact("requested"), told.fact("available")),
+                    (Some(requested), Some(available)),
+                    "{name}"
+                );
+            }
+        }
+        if let Told::Yes { did: Did::Levels(levels), .. } = &told {
+            assert_eq!(levels.len(), lines.len(), "{name}: one entry a line");
+            assert!(levels.iter().all(|level| *level == levels[0]), "{name}: each as it is after the command");
+        }
+        let live = desk.digest();
+        assert_eq!(desk.refold().digest(), live, "{name}");
+    }
+}
+
+#[test]
+fn a_set_can_name_the_quantity_before() {
+    let mut desk = Desk::default().opened();
+    desk.ask(&stock_lines("1", Received, &[("mug", "wh-1", 8, OnHand), ("mug", "wh-1", 2, Damaged)])).did();
+    let rows: [(&[(i64, StockState, i64)], Option<(&str, &str)>); 5] = [
+        (&[(5, OnHand, 9)], Some(("9", "10"))),
+        (&[(5, OnHand, 10), (1, Damaged, 1)], Some(("1", "2"))),
+        // What was there before the command, whatever lines come before it.
+        (&[(3, Damaged, 2), (9, OnHand, 10)], None),
+        (&[(9, OnHand, 9), (0, Damaged, 3)], None),
+        (&[(0, Damaged, 0), (7, OnHand, 8)], Some(("8", "9"))),
+    ];
+    for ((lines, stale), key) in rows.into_iter().zip(["a", "b", "c", "d", "e"]) {
+        let plain: Vec<_> = lines.iter().map(|(units, state, _)| ("mug", "wh-1", *units, *state)).collect();
+        let mut command = stock_lines(key, Set, &plain);
+        if let Body::Stock { lines: asked, .. } = &mut command.body {
+            asked.iter_mut().zip(lines).for_each(|(line, (_, _, expected))| line.expected = Some(*expected));
+        }
+        let told = desk.ask(&command);
+        assert_eq!(told.reason(), stale.map(|_| Reason::QuantityStale), "{key}");
+        assert_eq!(told.fact("expected").zip(told.fact("actual")), stale, "{key}");
+    }
+}
+
+#[test]
+fn a_level_never_grows_beyond_what_can_be_counted() {
+    let mut desk = Desk::with_mugs(QUANTITY_MAX - 1);
+    let rows: [(&str, StockKind, i64, &str); 2] =
+        [("1", Received, 2, "lines[0].quantity"), ("2", Adjusted, 2, "lines[0].delta")];
+    for (key, kind, units, field) in rows {
+        let told = desk.ask(&stock(key, kind, "mug", "wh-1", units));
+        assert_eq!((told.reason(), told.fact("field")), (Some(Reason::InvalidField), Some(field)));
+    }
+    let told = desk.ask(&stock("1", Received, "mug", "wh-1", 1));
+    assert_eq!(told.reason(), None, "a bad field does not use up its key");
+    // A thousand lines of the largest quantity do not overflow what they are added up in.
+    let lines = vec![("mug", "wh-1", QUANTITY_MAX, OnHand); LINES_MAX];
+    assert_eq!(desk.ask(&stock_lines("3", Received, &lines)).reason(), Some(Reason::InvalidField));
+    let lines = vec![("mug", "wh-1", -QUANTITY_MAX, Damaged); LINES_MAX];
+    assert_eq!(desk.ask(&stock_lines("4", Adjusted, &lines)).reason(), Some(Reason::InsufficientStock));
+    assert_eq!(desk.level("mug", "wh-1").0, QUANTITY_MAX);
+}
+
+#[test]
+fn lines_are_merged_and_sorted() {
+    let line = |(sku, location, quantity)| Line { sku, location, quantity };
+    let mut lines: Vec<Line<'_>> =
+        [("mug", "wh-2", 1), ("cup", "wh-1", 2), ("mug", "wh-1", 3), ("mug", "wh-2", 4)].map(line).to_vec();
+    assert_eq!(canonical_lines(&mut lines), Ok(()));
+    assert_eq!(lines, [("cup", "wh-1", 2), ("mug", "wh-1", 3), ("mug", "wh-2", 5)].map(line));
+    let mut lines: Vec<Line<'_>> =
+        [("mug", "wh-1", QUANTITY_MAX), ("cup", "wh-1", 1), ("mug", "wh-1", 1)].map(line).to_vec();
+    assert_eq!(canonical_lines(&mut lines), Err(1), "the sum is over the largest quantity");
+    let mut one = vec![line(("mug", "wh-1", 1))];
+    assert_eq!((canonical_lines(&mut one), one.len()), (Ok(()), 1));
+}
+
+#[test]
+fn a_thousand_lines_are_one_hold() {
+    let names: Vec<String> = (0..LINES_MAX).map(|number| format!("sku-{number:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut desk = Desk::default().opened();
+    desk.ask(&desk::asks::upsert("items", invengine_ledger::command::Catalogue::Items, &names)).did();
+    let lines: Vec<_> = names.iter().map(|name| (*name, "wh-1", 2, OnHand)).collect();
+    desk.ask(&stock_lines("stock", Received, &lines)).did();
+    let lines: Vec<_> = names.iter().map(|name| (*name, "wh-1", 2)).collect();
+    let id = desk.ask(&reserve("all", &lines)).hold().id;
+    desk.check();
+    desk.wait(60_100);
+    assert_eq!(desk.ask(&allocate("late", whole(id))).hold().lines.len(), LINES_MAX);
+    assert_eq!(desk.ask(&fulfill("gone", whole(id))).hold().lines.len(), LINES_MAX);
+    assert_eq!(desk.level(names[999], "wh-1"), (0, 0, 0, 0, 0));
+    let live = desk.digest();
+    assert_eq!(desk.refold().digest(), live);
+}
