@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -60,7 +60,13 @@ class Refusal(Exception):
         self.more = more
 
 
-class Peer(grpc.GenericRpcHandler):
+if TYPE_CHECKING:
+    _Handlers = grpc.GenericRpcHandler[Any, Any]
+else:
+    _Handlers = grpc.GenericRpcHandler
+
+
+class Peer(_Handlers):
     """Answers by `behaviours` (one for each method) and keeps every request in `requests`."""
 
     def __init__(self) -> None:

@@ -6,12 +6,12 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from scripted_peer import SUBMIT, Peer, accept_all, accepted_outcome
 
 from invengine._core import decode_outcomes, encode_reserves
 from invengine.client import AsyncClient, Client, commands
 from invengine.v1 import reservation_service_pb2 as reservation
 from invengine.v1 import types_pb2 as types
-from scripted_peer import SUBMIT, Peer, accept_all, accepted_outcome
 
 INT64_MAX = 2**63 - 1
 

@@ -41,7 +41,9 @@ def test_what_was_taken_is_answered_and_the_rest_refused(kind: str, tmp_path: Pa
         asked.append(next(reserves))
         calls += started(target, methods.RESERVE, asked[-1:])
     outcomes = [ended(methods.RESERVE, call) for call in calls]
-    target.close()
+    target.disconnect()
+    # A second signal would end it at once.
+    assert target.server.wait() == 0
 
     accepted = [found for found in outcomes if isinstance(found, ReserveResponse)]
     refused = [found for found in outcomes if isinstance(found, Refused)]

@@ -30,8 +30,9 @@ async def serving(engine: EnginePort) -> AsyncIterator[tuple[PythonService, Raw]
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
     """The one ErrorInfo of a refusal; fails if there is none or more than one."""
-    metadata = error.trailing_metadata() or ()
-    status = status_pb2.Status.FromString(dict(metadata)["grpc-status-details-bin"])
+    trailers: Any = error.trailing_metadata() or ()
+    metadata: dict[str, Any] = dict(trailers)
+    status = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
     infos = [detail for detail in status.details if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR)]
     assert len(infos) == 1
     assert status.code == error.code().value[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
@@ -73,7 +73,7 @@ class PythonService:
         """Refuses new calls, gives those in flight `grace_ms` to be answered, then ends."""
         await self._health.not_serving()
         self._readers.stop()
-        # Calls that wait in grpcio's own queue would be cancelled by its stop, without details: they get their answer first.
+        # What waits in grpcio's own queue would be cancelled by its stop, without details: it gets its answer first.
         await self._meter.settle(min(grace_ms, _SETTLE_MS_MAX) / 1000)
         await self._server.stop(grace_ms / 1000)
 
@@ -136,7 +136,13 @@ async def serve_python(
     return service
 
 
-class _Table(grpc.GenericRpcHandler):
+if TYPE_CHECKING:
+    _Handlers = grpc.GenericRpcHandler[Any, Any]
+else:
+    _Handlers = grpc.GenericRpcHandler
+
+
+class _Table(_Handlers):
     """Finds a handler by path; there is always one, since grpcio's own UNIMPLEMENTED has no details."""
 
     def __init__(self, handlers: dict[str, Handler], unknown: Any) -> None:

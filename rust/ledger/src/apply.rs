@@ -162,17 +162,18 @@ impl Ledger {
     }
 
     fn apply_forgotten(&mut self, time_ms: i64) {
-        let (window, ended) = self.keys.rotate(time_ms);
-        for slot in ended {
+        let mut window = self.keys.rotate(time_ms);
+        for slot in std::mem::take(&mut window.ended) {
             let forget = self.slab.at(slot).is_some_and(|reservation| !reservation.outstanding());
             if forget
-                && self.slab.ended_in(slot) == window
+                && self.slab.ended_in(slot) == window.number
                 && let Some(gone) = self.slab.remove(slot)
             {
                 remove_from_index(&mut self.orders, &gone.order_ref, slot);
                 remove_from_index(&mut self.holders, &gone.holder, slot);
             }
         }
+        self.keys.carry(window, |id| self.slab.find(id).is_some());
     }
 }
 

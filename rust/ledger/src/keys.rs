@@ -1,5 +1,5 @@
 //! What keys did. Keys are kept in two windows that take turns: when the younger one has its age, the older one is
-//! dropped whole, so that forgetting costs nothing a key. Tables are split, so that none ever rehashes all at once.
+//! dropped whole, but for the keys of holds that are still known. Tables are split, so that none ever rehashes all at once.
 
 use std::hash::BuildHasher;
 
@@ -9,6 +9,7 @@ use crate::event::Slot;
 use crate::mix::Mix;
 use crate::names::Handle;
 use crate::outcome::Effect;
+use crate::reservation::ReservationId;
 
 /// Whose keys: two writers may use the same key for different intentions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,17 +65,20 @@ impl KeyEntry {
 
 const TABLES: usize = 64;
 
-struct Window {
-    number: u32,
+/// Keys that are forgotten together.
+pub(crate) struct Window {
+    pub number: u32,
     start_ms: i64,
     tables: Vec<HashTable<u32>>,
     entries: Vec<KeyEntry>,
     bytes: usize,
+    /// Those of the bytes that came from an older window.
+    carried: usize,
     /// Sum of the hashes of the first `hashed` entries.
     digest: u128,
     hashed: usize,
     /// Reservations that ended while this was the younger window.
-    ended: Vec<Slot>,
+    pub ended: Vec<Slot>,
 }
 
 impl Window {
@@ -85,6 +89,7 @@ impl Window {
             tables: (0..TABLES).map(|_| HashTable::new()).collect(),
             entries: Vec::new(),
             bytes: 0,
+            carried: 0,
             digest: 0,
             hashed: 0,
             ended: Vec::new(),
@@ -158,10 +163,12 @@ impl Keys {
 
     /// Remembers what a key did.
     pub fn insert(&mut self, scope: Scope, key: &str, fingerprint: u64, sequence: u64, effect: Effect) {
-        let scope = scope.word();
-        let hash = self.hash_of(scope, key);
+        self.push(KeyEntry { scope: scope.word(), key: key.into(), fingerprint, sequence, effect });
+    }
+
+    fn push(&mut self, entry: KeyEntry) {
+        let hash = self.hash_of(entry.scope, &entry.key);
         let at = u32::try_from(self.younger.entries.len()).expect("Invariant: fewer than 2^32 keys in a window");
-        let entry = KeyEntry { scope, key: key.into(), fingerprint, sequence, effect };
         self.younger.bytes += entry.bytes();
         self.younger.entries.push(entry);
         let hasher = &self.hasher;
@@ -197,9 +204,9 @@ impl Keys {
         self.younger.bytes + self.older.bytes
     }
 
-    /// Bytes of the younger window, roughly.
+    /// Bytes of the keys that are new in the younger window, roughly.
     pub fn younger_bytes(&self) -> usize {
-        self.younger.bytes
+        self.younger.bytes - self.younger.carried
     }
 
     /// When the older window began: keys recorded since then are all remembered.
@@ -222,11 +229,20 @@ impl Keys {
         self.younger.ended.push(slot);
     }
 
-    /// Drops the older window; the younger one becomes it. Gives its number and the reservations that ended in it.
-    pub fn rotate(&mut self, now_ms: i64) -> (u32, Vec<Slot>) {
+    /// Takes the older window out; the younger one becomes it.
+    pub fn rotate(&mut self, now_ms: i64) -> Window {
         let next = Window::new(self.younger.number + 1, now_ms);
-        let dropped = std::mem::replace(&mut self.older, std::mem::replace(&mut self.younger, next));
-        (dropped.number, dropped.ended)
+        std::mem::replace(&mut self.older, std::mem::replace(&mut self.younger, next))
+    }
+
+    /// Goes on remembering the keys of a window whose holds are still known: a hold can be named by its key as long as by its id.
+    pub fn carry(&mut self, window: Window, known: impl Fn(ReservationId) -> bool) {
+        for entry in window.entries {
+            if matches!(&entry.effect, Effect::Reserved(hold) if known(hold.id)) {
+                self.younger.carried += entry.bytes();
+                self.push(entry);
+            }
+        }
     }
 
     /// Keys whose hash is not in the digest yet.

@@ -5,7 +5,7 @@ mod desk;
 use std::collections::HashSet;
 
 use invengine_ledger::event::StockKind;
-use invengine_ledger::{Effect, LedgerOptions, Reason, Scope};
+use invengine_ledger::{Command, Effect, LedgerOptions, Reason, Scope};
 
 use desk::asks::{allocate, by_key, release, reserve, stock, whole};
 use desk::told::{Did, Told};
@@ -20,6 +20,11 @@ fn forgetful() -> Desk {
     let mut desk = Desk::with_window(WINDOW_MS).opened();
     desk.ask(&stock("stock", StockKind::Received, "mug", "wh-1", 100)).did();
     desk
+}
+
+/// A command that makes no hold: its key is forgotten with its window.
+fn one_more(key: &str) -> Command<'_> {
+    stock(key, StockKind::Received, "mug", "wh-1", 1)
 }
 
 /// Lets the two windows of keys take turns once.
@@ -48,7 +53,7 @@ fn the_same_key_is_the_same_answer_and_one_effect() {
 
 #[test]
 fn what_is_the_same_body() {
-    type Change = fn(&mut invengine_ledger::Command<'_>);
+    type Change = fn(&mut Command<'_>);
     let rows: [(&str, bool, Change); 11] = [
         ("unchanged", true, |_| {}),
         ("issue_time", true, |command| command.context.issue_time_ms = desk::START_MS - 5),
@@ -200,7 +205,7 @@ fn what_is_older_than_the_window_is_refused() {
 #[test]
 fn nothing_is_done_twice_by_being_forgotten() {
     let mut desk = forgetful();
-    let mut command = reserve("k", &MUG);
+    let mut command = one_more("k");
     command.context.issue_time_ms = desk.now_ms;
     desk.ask(&command).did();
     let mut refused = 0;
@@ -212,24 +217,24 @@ fn nothing_is_done_twice_by_being_forgotten() {
         refused += u32::from(!told.replayed());
     }
     assert!((24..=32).contains(&refused), "kept for one to two windows: {refused} of 40 refused");
-    assert_eq!(desk.ledger.key(Scope::Operator, "k").map(|entry| entry.sequence), None);
-    assert_eq!(desk.level("mug", "wh-1").0, 100);
+    assert!(desk.ledger.key(Scope::Operator, "k").is_none());
+    assert_eq!(desk.level("mug", "wh-1").0, 101, "done once");
 }
 
 #[test]
 fn a_key_is_kept_for_the_whole_window() {
     let mut desk = forgetful();
     turn(&mut desk);
-    desk.ask(&reserve("k", &MUG)).did();
+    desk.ask(&one_more("k")).did();
     turn(&mut desk);
     assert_eq!(desk.ledger.effective_window_ms(desk.now_ms), WINDOW_MS);
-    assert!(desk.ask(&reserve("k", &MUG)).replayed());
+    assert!(desk.ask(&one_more("k")).replayed());
     desk.wait(WINDOW_MS - 1);
     assert!(!desk.forget(), "the younger window is not old enough");
-    assert!(desk.ask(&reserve("k", &MUG)).replayed());
+    assert!(desk.ask(&one_more("k")).replayed());
     desk.wait(1);
     assert!(desk.forget());
-    assert_eq!(desk.ledger.key(Scope::Operator, "k").is_none(), true);
+    assert!(desk.ledger.key(Scope::Operator, "k").is_none());
     let live = desk.digest();
     assert_eq!(desk.refold().digest(), live);
 }
@@ -242,11 +247,12 @@ fn keys_give_way_to_a_budget_and_the_window_says_so() {
     let mut first = reserve("first", &MUG);
     first.context.issue_time_ms = desk.now_ms;
     desk.ask(&first).did();
+    desk.ask(&release("give-back", by_key("first"))).did();
     let keys: Vec<String> = (0..20_000).map(|number| format!("k-{number}")).collect();
     let mut turns = 0;
     for key in &keys {
         desk.wait(1);
-        desk.ask(&reserve(key, &MUG)).did();
+        desk.ask(&one_more(key)).did();
         turns += u32::from(desk.forget());
         assert!(desk.ledger.key_bytes() <= 201_000, "{}", desk.ledger.key_bytes());
     }
@@ -256,7 +262,46 @@ fn keys_give_way_to_a_budget_and_the_window_says_so() {
     let told = desk.ask(&first);
     assert_eq!(told.reason(), Some(Reason::DedupeWindowExpired));
     assert_eq!(told.fact("window"), Some(window_ms.to_string().as_str()));
-    assert!(desk.ask(&reserve(&keys[19_999], &MUG)).replayed());
+    assert!(desk.ask(&one_more(&keys[19_999])).replayed());
+}
+
+#[test]
+fn a_hold_can_be_named_by_its_key_as_long_as_it_is_known() {
+    let mut desk = forgetful();
+    let first = desk.ask(&reserve("k", &MUG));
+    desk.ask(&allocate("a", by_key("k"))).did();
+    for turns in 0..10 {
+        turn(&mut desk);
+        assert!(desk.ask(&reserve("k", &MUG)).replayed(), "after {turns} turns");
+        assert!(!desk.ask(&allocate(&format!("a{turns}"), by_key("k"))).replayed());
+    }
+    assert!(desk.ledger.key(Scope::Operator, "a").is_none(), "other keys are forgotten");
+    // Not a tombstone, which would leave the units held for ever.
+    assert_eq!(desk.ask(&release("r", by_key("k"))).hold().id, first.hold().id);
+    assert_eq!(desk.level("mug", "wh-1"), (100, 0, 0, 100, 0));
+    let live = desk.digest();
+    assert_eq!(desk.refold().digest(), live);
+    for _ in 0..3 {
+        turn(&mut desk);
+    }
+    assert!(desk.ledger.key(Scope::Operator, "k").is_none(), "forgotten with its hold");
+    assert_eq!(desk.ask(&release("s", by_key("k"))).did(), Did::KeyCancelled);
+}
+
+#[test]
+fn keys_of_open_holds_do_not_make_the_windows_turn() {
+    let options = LedgerOptions { key_bytes_max: 20_000, ..LedgerOptions::new("main") };
+    let mut desk = Desk::new(options).opened();
+    desk.ask(&stock("stock", StockKind::Received, "mug", "wh-1", 1_000)).did();
+    let keys: Vec<String> = (0..500).map(|number| format!("k-{number}")).collect();
+    for key in &keys {
+        desk.ask(&reserve(key, &MUG)).did();
+        desk.forget();
+    }
+    assert!(desk.ledger.key_bytes() > 40_000, "all of them are still known");
+    let turns = (0..100).filter(|_| desk.forget()).count();
+    assert!(turns <= 1, "{turns}");
+    assert!(keys.iter().all(|key| desk.ask(&reserve(key, &MUG)).replayed()));
 }
 
 #[test]

@@ -182,7 +182,8 @@ fn parts_of_the_stock_change_the_whole_too() {
 fn a_set_can_name_the_quantity_before() {
     let mut desk = Desk::default().opened();
     desk.ask(&stock_lines("1", Received, &[("mug", "wh-1", 8, OnHand), ("mug", "wh-1", 2, Damaged)])).did();
-    let rows: [(&[(i64, StockState, i64)], Option<(&str, &str)>); 5] = [
+    type Row = (&'static [(i64, StockState, i64)], Option<(&'static str, &'static str)>);
+    let rows: [Row; 5] = [
         (&[(5, OnHand, 9)], Some(("9", "10"))),
         (&[(5, OnHand, 10), (1, Damaged, 1)], Some(("1", "2"))),
         // What was there before the command, whatever lines come before it.

@@ -1,6 +1,9 @@
 //! What the engine does by itself: it ends what is over, and forgets.
 
+use std::collections::BTreeSet;
+
 use super::Model;
+use crate::desk::told::Did;
 
 impl Model {
     /// Writes down every hold that is over; tells how many.
@@ -22,10 +25,17 @@ impl Model {
         }
         self.event(now_ms);
         let older = self.window - 1;
-        self.keys.retain(|_, known| known.window != older);
         self.holds.retain(|hold| hold.outstanding() || hold.ended_in != older);
         (self.older_ms, self.younger_ms) = (self.younger_ms, now_ms);
         self.window += 1;
+        let (ids, window): (BTreeSet<_>, _) = (self.holds.iter().map(|hold| hold.id).collect(), self.window);
+        self.keys.retain(|_, known| {
+            let names_a_hold = matches!(&known.did, Some(Did::Reserved(hold)) if ids.contains(&hold.id));
+            if known.window == older && names_a_hold {
+                known.window = window;
+            }
+            known.window != older
+        });
         true
     }
 
