@@ -44,9 +44,9 @@ class Storm:
         if kind == "extend":
             return requests.extend(context, target, chance.choice([1, 600]))
         if kind == "amend":
-            return requests.amend(context, requests.by_key(chance.choice(self._keys)), self._line())
+            return requests.amend(context, requests.by_key(self._key()), self._line())
         if kind == "transfer":
-            key = requests.by_key(chance.choice(self._keys))
+            key = requests.by_key(self._key())
             return requests.transfer(context, key, chance.choice([shop.here, shop.there]))
         if kind == "allocate":
             return requests.allocate(context, target)
@@ -55,7 +55,12 @@ class Storm:
     def _target(self) -> types.HoldTarget:
         if self._chance.random() < 0.1:
             return requests.by_order(self._chance.choice(self._orders))
-        return requests.by_key(self._chance.choice(self._keys))
+        return requests.by_key(self._key())
+
+    def _key(self) -> str:
+        # Most are about what was done a moment ago, some about what is long over.
+        recent = self._keys if self._chance.random() < 0.2 else self._keys[-12:]
+        return self._chance.choice(recent)
 
     def _line(self) -> requests.Line:
         shop, chance = self._shop, self._chance

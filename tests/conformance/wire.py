@@ -13,7 +13,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 1, 1, 4, 8, 32
 STREAM = 1
-TIMEOUT_S = 20.0
+TIMEOUT_S = 5.0
 
 # Names of RFC 7541's static table that servers use in answers; those of other indexes are of no interest here.
 STATIC = {8: (":status", "200"), 31: ("content-type", ""), 33: ("date", ""), 54: ("server", "")}

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 from invengine.client import AsyncClient, Hold, HoldLine, KnownOutcome, LineState, Outcome, Receipt, commands
@@ -31,6 +32,10 @@ class Scripted:
         self._answers = list(answers)
         self._known = known or []
         self.asked: list[str] = []
+        self.window_s = 3600.0
+
+    async def server_info(self, *, timeout_s: float) -> SimpleNamespace:
+        return SimpleNamespace(engine_time=datetime.now(UTC), effective_dedupe_window_s=self.window_s)
 
     async def send(self, draft: Any, timeout_s: float) -> Hold:
         answer = self._answers.pop(0)
@@ -64,7 +69,7 @@ def with_desk(client: Scripted, log: Path, scene: Callable[[Desk], Awaitable[Any
 
 
 def reserve() -> Any:
-    return commands.reserve([LINE], key="k")
+    return commands.reserve([LINE], key="k", issue_time=datetime.now(UTC))
 
 
 def test_a_lost_connection_is_waited_out(tmp_path: Path) -> None:
@@ -128,6 +133,17 @@ def test_after_an_outage_every_yes_is_looked_up(tmp_path: Path) -> None:
     client = Scripted(hold(5), known=[known(5), UNKNOWN, known(6)])
     tally = with_desk(client, tmp_path / "log", scene)
     assert (tally.looked_up, len(tally.lost)) == (3, 2)
+
+
+def test_what_is_older_than_keys_are_remembered_is_not_asked_about(tmp_path: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.ask(reserve())
+        await desk.look_up()
+
+    client = Scripted(hold(5))
+    client.window_s = -1.0
+    tally = with_desk(client, tmp_path / "log", scene)
+    assert (tally.looked_up, tally.lost, client.asked) == (0, [], [])
 
 
 def test_the_ledger_of_the_client_follows_the_course_of_a_hold() -> None:

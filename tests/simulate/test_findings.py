@@ -155,9 +155,9 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
 
 def test_only_goods_that_were_there_when_the_till_sold_them_came_late(tmp_path: Path) -> None:
     seen = evidence(tmp_path)
-    seen.tally.short += [Short(60.0, PLACE, 2), Short(90.0, PLACE, 1)]
-    seen.auditor.rooms[Question(EPOCH_MS + 60_000.0, PLACE)] = 1
-    seen.auditor.rooms[Question(EPOCH_MS + 90_000.0, PLACE)] = 0
+    seen.tally.short += [Short(60.0, PLACE, 2), Short(90.0, PLACE, 1), Short(95.0, PLACE, 1, sold_before=2)]
+    rooms = {60.0: 1, 90.0: 0, 95.0: 2}
+    seen.auditor.rooms.update({Question(EPOCH_MS + at_s * 1000, PLACE): room for at_s, room in rooms.items()})
     assert late_sales(seen) == {60.0: 1}
     assert report_of(seen)["engine"]["cancelled_orders"] == 1
 

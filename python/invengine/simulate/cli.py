@@ -46,8 +46,6 @@ def promotion(
 
     Takes two to three minutes. Code 4 if a check fails; the report says which.
     """
-    from rich.console import Console
-
     from invengine.simulate import promotion as job
     from invengine.simulate.baskets import MissingBasketsError
     from invengine.simulate.habits import FlashSale
@@ -62,7 +60,7 @@ def promotion(
     if as_json:
         print_json(report)
     else:
-        show_promotion(report, Console())
+        show_promotion(report, _console())
         print(f"\n{out / 'report.html'}\n{out / 'report.json'}")
     return _verdict(report["checks"])
 
@@ -83,8 +81,6 @@ def flash_sale(
 
     Takes half a minute. Code 4 if a check fails. Items and keys have names of their own, so nothing else is touched.
     """
-    from rich.console import Console
-
     from invengine.simulate import flash_sale as job
     from invengine.simulate import flash_view
     from invengine.simulate.server import Server
@@ -105,9 +101,16 @@ def flash_sale(
     if as_json:
         print_json(report)
     else:
-        flash_view.show(result, report, Console())
+        flash_view.show(result, report, _console())
         print(f"\n{out / 'flash-sale.html'}\n{out / 'flash-sale.json'}")
     return _verdict(report["checks"])
+
+
+def _console() -> Any:
+    """Where reports are printed: as wide as the terminal, or wide enough to read where there is none."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=120)
 
 
 def _speaker(as_json: bool) -> Callable[[str], None]:

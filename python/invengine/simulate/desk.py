@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from invengine.client import AsyncClient, AsyncSource, Draft, Hold, Outcome, Receipt
+from invengine.client.times import stamp_ms
 from invengine.errors import (
     Fault,
     InsufficientStock,
@@ -85,6 +87,8 @@ class Desk:
         self._log = log
         self._scope = scope
         self._seen: dict[str, Answer] = {}
+        self._accepted: list[tuple[int, Answer]] = []
+        """With the issue_time of each, in milliseconds."""
         self._messages: dict[str, Draft[Any]] = {}
 
     async def ask(self, draft: Draft[Any], due_s: float | None = None) -> Told:
@@ -92,7 +96,7 @@ class Desk:
         sent_at, began_s = time.perf_counter(), self.pace.now_s
         told = await self._settle(draft)
         self._measure(draft.kind.name, sent_at, began_s, due_s)
-        self._note(draft.kind.name, draft.key, told)
+        self._note(draft, draft.key, told)
         return told
 
     async def upload(self, drafts: Sequence[Draft[Any]]) -> list[Told]:
@@ -102,7 +106,7 @@ class Desk:
         self.tally.uploads_ms.append((time.perf_counter() - sent_at) * 1000)
         found = [_told(outcome) for outcome in outcomes]
         for draft, told in zip(drafts, found, strict=True):
-            self._note(draft.kind.name, draft.key, told)
+            self._note(draft, draft.key, told)
         return found
 
     async def columns(self, rows: Sequence[Row], ttl_s: float) -> list[Answer]:
@@ -111,23 +115,23 @@ class Desk:
         answers: dict[str, Answer] = {}
         left = list(rows)
         while left:
-            for row, answer in zip(left, await self._columns(left, ttl_s), strict=True):
+            issued = self.pace.issue_time
+            for row, answer in zip(left, await self._columns(left, ttl_s, issued), strict=True):
                 if isinstance(error_from_reason(0, answer.reason), Fault) and answer.reason:
                     self.tally.faults[answer.reason] += 1
                     continue
                 answers[row.key] = answer
                 # Columns do not say whether a yes was given again; who has one already knows.
                 self.tally.replayed += answer.accepted and answer == self._seen.get(row.key)
-                self._enter(answer, ((row.sku, row.location), row.quantity))
+                self._enter(answer, round(issued.timestamp() * 1000), ((row.sku, row.location), row.quantity))
             left = [row for row in left if row.key not in answers]
             if left:
                 await asyncio.sleep(PAUSE_S)
         self._measure_rows(rows, (time.perf_counter() - sent_at) * 1000, began_s)
         return [answers[row.key] for row in rows]
 
-    async def _columns(self, rows: Sequence[Row], ttl_s: float) -> list[Answer]:
+    async def _columns(self, rows: Sequence[Row], ttl_s: float, issued: datetime) -> list[Answer]:
         names, places, units, keys, _ = zip(*rows, strict=True)
-        issued = self.pace.issue_time
         found = await self._insist(
             lambda: self.client.submit_reserves(
                 names, places, units, keys=keys, ttl_s=ttl_s, issue_time=issued, timeout_s=ATTEMPT_S
@@ -148,12 +152,17 @@ class Desk:
         place = draft.request.context.source
         name = f"{place.epoch}/{place.sequence}"
         self._messages[name] = draft
-        self._note(draft.kind.name, name, told)
+        self._note(draft, name, told)
         return told
 
     async def look_up(self) -> None:
-        """Asks the server about every yes so far; what it does not know, or knows otherwise, is lost."""
+        """Asks the server about every yes so far; what it does not know, or knows otherwise, is lost.
+
+        A yes that is older than keys are remembered is left to the audit of the journal.
+        """
         room = asyncio.Semaphore(LOOK_UPS_AT_ONCE)
+        about = await self._insist(lambda: self.client.server_info(timeout_s=ATTEMPT_S))
+        remembered_ms = (about.engine_time.timestamp() - about.effective_dedupe_window_s) * 1000
 
         async def one(answer: Answer) -> None:
             async with room:
@@ -163,8 +172,8 @@ class Desk:
                 self.tally.lost.append(f"{answer.scope} {answer.key}: told {answer}, later {known}")
 
         async with asyncio.TaskGroup() as group:
-            for answer in list(self._seen.values()):
-                if answer.accepted:
+            for issued_ms, answer in list(self._accepted):
+                if issued_ms > remembered_ms:
                     group.create_task(one(answer))
 
     async def _known(self, answer: Answer) -> tuple[int, str] | None:
@@ -229,18 +238,19 @@ class Desk:
             self.tally.flash_ms.append(took_ms + waited_ms)
             self.tally.flash_at_s.append(began_s)
 
-    def _note(self, kind: str, key: str, told: Told) -> None:
+    def _note(self, draft: Draft[Any], key: str, told: Told) -> None:
+        kind, issued_ms = draft.kind.name, stamp_ms(draft.request.context.issue_time)
         receipt, no = told.receipt, told.rejection
         if receipt is not None:
             self.tally.replayed += receipt.replayed
             lines = [((line.sku, line.location), line.quantity) for hold in told.holds for line in hold.lines]
-            self._enter(Answer(kind, key, self._scope, receipt.sequence, _hold_id(told)), *lines)
+            self._enter(Answer(kind, key, self._scope, receipt.sequence, _hold_id(told)), issued_ms, *lines)
             return
         if isinstance(no, InsufficientStock) and 0 < no.requested <= no.available:
             self.tally.false_refusals += 1
-        self._enter(Answer(kind, key, self._scope, 0, "", told.reason))
+        self._enter(Answer(kind, key, self._scope, 0, "", told.reason), issued_ms)
 
-    def _enter(self, answer: Answer, *lines: tuple[Place, int]) -> None:
+    def _enter(self, answer: Answer, issued_ms: int, *lines: tuple[Place, int]) -> None:
         """Writes an answer down, and counts it with its lines if it is the first one of its key."""
         self._log.write(answer)
         before = self._seen.get(answer.key)
@@ -250,6 +260,7 @@ class Desk:
             return
         self._seen[answer.key] = answer
         if answer.accepted:
+            self._accepted.append((issued_ms, answer))
             self.tally.accepted[answer.kind] += 1
             for place, units in lines:
                 self.tally.count_line(answer.kind, place, units)

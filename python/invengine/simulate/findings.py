@@ -91,7 +91,8 @@ def late_sales(evidence: Evidence) -> dict[float, int]:
     found: Counter[float] = Counter()
     for short in evidence.tally.short:
         at_ms = evidence.epoch_ms + short.at_s * 1000
-        found[short.at_s] += min(short.units, evidence.auditor.rooms.get(Question(at_ms, short.place), 0))
+        room = evidence.auditor.rooms.get(Question(at_ms, short.place), 0) - short.sold_before
+        found[short.at_s] += max(0, min(short.units, room))
     return {at_s: units for at_s, units in found.items() if units}
 
 
@@ -190,16 +191,18 @@ def _throughput(evidence: Evidence) -> dict[str, Any]:
 
 def _latency(evidence: Evidence) -> dict[str, Any]:
     tally, outage = evidence.tally, evidence.outage
-    calm = [
-        took
-        for at_s, took in zip(tally.at_s, tally.reserve_ms, strict=True)
-        if abs(at_s - outage.killed_at_s) > AROUND_KILL_S * evidence.plan.scale
-    ]
+
+    def calm(times: Sequence[float], values: Sequence[float]) -> Iterable[float]:
+        around_s = AROUND_KILL_S * evidence.plan.scale
+        pairs = zip(times, values, strict=True)
+        return (took for at_s, took in pairs if abs(at_s - outage.killed_at_s) > around_s)
+
     return {
         "reserve": _percentiles(tally.reserve_ms),
-        "reserve_without_outage": _percentiles(calm),
+        "reserve_without_outage": _percentiles(calm(tally.at_s, tally.reserve_ms)),
         "reserve_since_due": _percentiles(tally.reserve_late_ms),
         "flash_since_due": _percentiles(tally.flash_ms),
+        "flash_since_due_without_outage": _percentiles(calm(tally.flash_at_s, tally.flash_ms)),
         "other_commands": _percentiles(tally.command_ms),
         "store_upload": _percentiles(tally.uploads_ms),
     }

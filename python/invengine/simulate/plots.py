@@ -77,8 +77,8 @@ def _flash(axes: Any, evidence: Evidence) -> None:
         colors=[c for _, _, c in parts],
     )
     _mark_kill(axes, evidence)
-    if len(hours) > 1:
-        axes.set_xlim(hours[0], hours[-1])
+    flash = evidence.plan.habits.flash
+    axes.set_xlim(max(0.0, flash.starts_s / HOUR_S - 0.5), (flash.starts_s + flash.lasts_s) / HOUR_S + 4)
     axes.set_xlabel("hours of the weekend")
     axes.set_ylabel("units")
     axes.legend(loc="lower right", fontsize=8)
@@ -116,7 +116,8 @@ def _rate(axes: Any, evidence: Evidence) -> None:
         counts[second] = counts.get(second, 0) + 1
     seconds = range(max(counts, default=0) + 1)
     axes.bar(seconds, [counts.get(second, 0) for second in seconds], width=1.0, color=ENGINE)
-    axes.axvline(evidence.outage.killed_at_s / scale, color=OTHER, linestyle="--", linewidth=1)
+    axes.axvline(evidence.outage.killed_at_s / scale, color="#0f172a", linestyle=":", linewidth=1)
+    axes.set_yscale("symlog", linthresh=10)
     axes.set_xlabel("seconds of the wall clock")
     axes.set_ylabel("reserves")
 

@@ -6,12 +6,12 @@ So the ledger hears of a till's sale late, and what it refuses then has left the
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from invengine.client import Draft, commands
 from invengine.simulate.desk import Desk, Told
-from invengine.simulate.sales import Sale
+from invengine.simulate.sales import Place, Sale
 from invengine.simulate.shoppers import FULFILLED, PARTS, REFUSED
 from invengine.simulate.tally import Short
 
@@ -37,8 +37,9 @@ class Stores:
     async def _upload(self, sold: list[Sale]) -> None:
         taken = await self._desk.upload([self._reserve(sale) for sale in sold])
         held = []
+        before: Counter[Place] = Counter()
         for sale, told in zip(sold, taken, strict=True):
-            self._count(sale, told)
+            self._count(sale, told, before)
             if told.accepted:
                 held.append(sale)
         steps = [self._step(sale, step) for sale in held for step in ("allocate", "fulfill")]
@@ -63,13 +64,15 @@ class Stores:
         issued = self._pace.issue_time
         return make(reservation_key=key, key=f"{sale.order}/{step}", issue_time=issued, order_ref=sale.order)
 
-    def _count(self, sale: Sale, told: Told) -> None:
-        taken = {(line.sku, line.location): line.quantity for line in told.hold.lines} if told.hold else {}
-        short = [
-            Short(sale.at_s, (line.sku, line.location), line.quantity - taken.get((line.sku, line.location), 0))
-            for line in sale.lines
-            if line.quantity > taken.get((line.sku, line.location), 0)
-        ]
+    def _count(self, sale: Sale, told: Told, before: Counter[Place]) -> None:
+        """Counts how a sale ended; `before` are the units that earlier sales of the same upload took."""
+        taken = Counter({(line.sku, line.location): line.quantity for line in told.hold.lines} if told.hold else {})
+        short = []
+        for line in sale.lines:
+            place = (line.sku, line.location)
+            if line.quantity > taken[place]:
+                short.append(Short(sale.at_s, place, line.quantity - taken[place], before[place] + taken[place]))
+        before.update(taken)
         self._desk.tally.short += short
         if told.hold is None:
             self._desk.tally.orders[REFUSED] += 1

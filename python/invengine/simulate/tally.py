@@ -17,6 +17,8 @@ class Short(NamedTuple):
     at_s: float
     place: Place
     units: int
+    sold_before: int = 0
+    """Units of the same level that tills sold since the upload before, and that the ledger did not know of either."""
 
 
 def _floats() -> array[float]:

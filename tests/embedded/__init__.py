@@ -1,0 +1,1 @@
+"""The engine inside a Python process, without a server."""

@@ -1,0 +1,211 @@
+"""What an embedded engine promises beside the contract: one owner, durability across processes, forks, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from invengine import _core
+from invengine.v1 import inventory_service_pb2 as inventory
+from invengine.v1 import journal_service_pb2 as journal
+
+RECEIVE = "/invengine.v1.InventoryService/Receive"
+DIGEST = "/invengine.v1.JournalService/GetDigest"
+WAIT_S = 20.0
+
+
+def settings(directory: Path, **more: object) -> str:
+    return json.dumps({"journal": "file", "directory": str(directory), "auto_create": True, **more})
+
+
+def delivery(units: int) -> bytes:
+    line = inventory.StockLine(sku="LAMP", location="vienna", quantity=units)
+    return inventory.ReceiveRequest(lines=[line]).SerializeToString()
+
+
+def receive(engine: _core.Engine, key: str, units: int = 1) -> inventory.ReceiveResponse:
+    return inventory.ReceiveResponse.FromString(engine.call(RECEIVE, delivery(units), idempotency_key=key))
+
+
+def digest(engine: _core.Engine) -> journal.GetDigestResponse:
+    return journal.GetDigestResponse.FromString(engine.call(DIGEST, b""))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[_core.Engine]:
+    """An engine on a file journal."""
+    engine = _core.Engine.open(settings(tmp_path / "stock"))
+    yield engine
+    engine.close()
+
+
+def test_an_answer_survives_the_end_of_the_engine(tmp_path: Path) -> None:
+    first = _core.Engine.open(settings(tmp_path))
+    answer = receive(first, "k1", 5)
+    before = digest(first)
+    first.close()
+    second = _core.Engine.open(settings(tmp_path))
+    assert digest(second) == before
+    again = receive(second, "k1", 5)
+    assert again.receipt.replayed
+    assert again.levels == answer.levels
+    assert json.loads(second.stats())["writer_epoch"] == 2
+    second.close()
+    report = json.loads(_core.verify(str(tmp_path), None))
+    assert (report["digest"], report["sequence"]) == (before.digest, before.sequence)
+
+
+def test_an_engine_that_was_dropped_gives_its_directory_back(tmp_path: Path) -> None:
+    receive(_core.Engine.open(settings(tmp_path)), "k1")
+    second = _core.Engine.open(settings(tmp_path))
+    assert receive(second, "k1").receipt.replayed
+    second.close()
+
+
+def test_a_directory_has_one_owner(engine: _core.Engine, tmp_path: Path) -> None:
+    with pytest.raises(_core.EngineFault, match="in use"):
+        _core.Engine.open(settings(tmp_path / "stock"))
+    program = f"from invengine import _core; _core.Engine.open({settings(tmp_path / 'stock')!r})"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 1
+    assert "in use" in ran.stderr
+    assert receive(engine, "k1").receipt.sequence > 0
+
+
+@pytest.mark.parametrize(
+    ("more", "part"),
+    [
+        ({"time_scale": 0}, "time_scale"),
+        ({"ledger": ""}, "ledger"),
+        ({"tape": True}, "tape"),
+        ({"journal": "redis"}, "redis"),
+        ({"journal_file_bytes": 17}, "journal_file_bytes"),
+    ],
+)
+def test_a_bad_setting_is_named(tmp_path: Path, more: dict[str, object], part: str) -> None:
+    with pytest.raises(_core.EngineFault, match=part):
+        _core.Engine.open(settings(tmp_path / "none", **more))
+
+
+def test_a_journal_of_another_ledger_is_refused(tmp_path: Path) -> None:
+    _core.Engine.open(settings(tmp_path)).close()
+    with pytest.raises(_core.EngineFault, match='belongs to ledger "main", not "other"'):
+        _core.Engine.open(settings(tmp_path, ledger="other"))
+
+
+def test_a_closed_engine_says_so(engine: _core.Engine) -> None:
+    engine.close()
+    engine.close()
+    with pytest.raises(_core.EngineClosed, match="closed"):
+        receive(engine, "k1")
+    for use in (engine.stats, engine.drain, lambda: engine.read_events(1, 1, 0)):
+        with pytest.raises(_core.EngineClosed):
+            use()
+
+
+def test_a_draining_engine_refuses_commands_and_answers_reads(engine: _core.Engine) -> None:
+    receive(engine, "k1")
+    engine.drain()
+    with pytest.raises(_core.CallError) as refused:
+        receive(engine, "k2")
+    assert b"DRAINING" in refused.value.args[1]
+    assert digest(engine).sequence > 0
+
+
+def test_a_fork_may_not_use_the_engine_of_its_parent(engine: _core.Engine) -> None:
+    receive(engine, "k1")
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            engine.close()
+            receive(engine, "k2")
+            told = "it answered"
+        except _core.EngineClosed as error:
+            told = str(error)
+        except BaseException as error:
+            told = repr(error)
+        os.write(write_end, told.encode())
+        os._exit(0)
+    os.close(write_end)
+    told = os.read(read_end, 1000).decode()
+    os.close(read_end)
+    assert os.waitpid(child, 0)[1] == 0
+    assert "fork" in told
+    # The parent goes on as if nothing had happened.
+    assert receive(engine, "k2").receipt.sequence > 0
+
+
+WAITING = """
+import signal, sys
+from invengine import _core
+signal.signal(signal.SIGINT, signal.default_int_handler)
+engine = _core.Engine.open(sys.argv[1])
+try:
+    print("waiting", flush=True)
+    engine.read_events(1_000_000, 1, 60_000)
+except KeyboardInterrupt:
+    engine.close()
+    print("interrupted", flush=True)
+"""
+
+
+def test_ctrl_c_ends_a_wait(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WAITING, settings(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == "interrupted\n"
+        assert process.wait(WAIT_S) == 0
+
+
+def test_other_threads_run_while_one_waits(engine: _core.Engine) -> None:
+    started = threading.Event()
+    answers: list[bytes] = []
+
+    def wait() -> None:
+        started.set()
+        answers.append(engine.read_events(1, 10, int(WAIT_S * 1000)))
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    assert started.wait(WAIT_S)
+    receive(engine, "k1")
+    waiter.join(WAIT_S)
+    events = journal.ReadEventsResponse.FromString(answers[0]).events
+    assert events[0].sequence == 1
+
+
+def test_started_calls_are_told_once_each_and_a_bad_callback_harms_nobody(engine: _core.Engine) -> None:
+    told: list[int] = []
+    done = threading.Event()
+
+    def on_done(code: int, answer: bytes) -> None:
+        told.append(code)
+        assert inventory.ReceiveResponse.FromString(answer).receipt.durable_sequence > 0
+        if len(told) == 100:
+            done.set()
+
+    def on_done_badly(code: int, answer: bytes) -> None:
+        raise RuntimeError("a caller's mistake")
+
+    raised: list[object] = []
+    before, sys.unraisablehook = sys.unraisablehook, raised.append
+    try:
+        engine.start_call(RECEIVE, delivery(1), on_done_badly, idempotency_key="bad")
+        for number in range(100):
+            engine.start_call(RECEIVE, delivery(1), on_done, idempotency_key=f"k{number}")
+        assert done.wait(WAIT_S)
+    finally:
+        sys.unraisablehook = before
+    assert told == [0] * 100
+    assert len(raised) == 1
