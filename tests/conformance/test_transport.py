@@ -119,6 +119,13 @@ def test_a_command_over_the_limit(shop: Shop, more: int) -> None:
     assert not shop.outcome(request.context.idempotency_key).known
 
 
+@pytest.mark.parametrize("path", UNARY)
+def test_a_message_over_every_limit(shop: Shop, path: str) -> None:
+    command, batch = _limits(shop)
+    refused = shop.refused_raw(path, padded(b"", batch + 1), "MESSAGE_TOO_LARGE")
+    assert refused.metadata["limit"] in (str(command), str(batch))
+
+
 def test_a_batch_may_be_larger_than_a_command_up_to_its_own_limit(shop: Shop) -> None:
     _, limit = _limits(shop)
     batch = requests.submit(requests.reserve(shop.context(), (shop.item(1), shop.here, 1)))

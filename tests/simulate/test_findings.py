@@ -139,7 +139,7 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
     promotion.write(evidence(tmp_path))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
     # The only addresses in it are the names of XML's own vocabularies.
     assert {part.split('"')[0] for part in page.split('"http')[1:]} <= {
         "://www.w3.org/2000/svg",

@@ -49,7 +49,7 @@ def test_the_hot_item_is_sold_out_to_the_last_unit_and_not_beyond(server: Server
     assert len(kept) == len(result.checks) - 1
     assert (result.oversold_units, result.sold_units) == (0, result.stock)
     assert result.report["by_reason"]["INSUFFICIENT_STOCK"] > 0
-    assert set(stages) == {"capacity", "sale"}
+    assert set(stages) == {"capacity", "sold out", "sale"}
     report = flash_view.report_of(result, settings)
     flash_view.write(tmp_path, result, report)
     assert (tmp_path / "flash-sale.html").read_text(encoding="utf-8").count("<svg") == 2

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from invengine.simulate import marketplaces, shoppers
+from invengine.simulate.gate import Gate
 from invengine.simulate.habits import Messages
 from invengine.simulate.marketplaces import Marketplace
 from invengine.simulate.sales import Course, Line, Sale
@@ -29,14 +29,12 @@ def sale(order: str = "o1", course: Course = Course.PAYS, units: int = 1, at_s: 
 
 def shop(desk: PaperDesk, *sales: Sale) -> Counter[str]:
     """Lets shoppers shop and gives how their orders ended."""
-    asyncio.run(Shoppers(desk.as_desk(), CLOSE_S).serve(sales))
-    return desk.tally.orders
+    return desk.play(lambda: Shoppers(desk.as_desk(), CLOSE_S).serve(sales))
 
 
 def sell(desk: PaperDesk, messages: Messages, *sales: Sale) -> Counter[str]:
     """Lets a marketplace sell and gives how its orders ended."""
-    asyncio.run(Marketplace(desk.as_desk(), messages, CLOSE_S).serve(sales))
-    return desk.tally.orders
+    return desk.play(lambda: Marketplace(desk.as_desk(), messages, CLOSE_S).serve(sales))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +68,32 @@ def test_a_double_click_is_the_same_command_twice() -> None:
     assert desk.stock == 4
 
 
+def flash_callers(desk: PaperDesk, *sales: Sale) -> Counter[str]:
+    """Lets callers of a flash sale through the gate and gives how their orders ended."""
+    return desk.play(lambda: Gate(desk.as_desk(), Shoppers(desk.as_desk(), CLOSE_S)).serve(sales))
+
+
+def test_callers_who_come_together_are_let_in_together() -> None:
+    desk = PaperDesk(stock=3)
+    orders = flash_callers(desk, *(sale(f"o{number}", at_s=10.0) for number in range(1_500)))
+    assert orders == {shoppers.FULFILLED: 3, shoppers.REFUSED_FLASH: 1_497}
+    assert desk.batches == [1_000, 500]
+    assert len([kind for kind, _ in desk.asked if kind == "reserve"]) == 1_500
+
+
+def test_a_second_click_at_the_gate_is_the_same_command() -> None:
+    desk = PaperDesk(stock=5)
+    assert flash_callers(desk, replace(sale(), double_click=True)) == {shoppers.FULFILLED: 1}
+    assert desk.asked.count(("reserve", "o1/reserve")) == 2
+    assert desk.stock == 4
+
+
+def test_who_was_refused_at_the_gate_may_come_back_once() -> None:
+    desk = PaperDesk(stock=0)
+    assert flash_callers(desk, replace(sale(), comes_back_after_s=60.0)) == {shoppers.REFUSED_FLASH: 1}
+    assert [key for _, key in desk.asked] == ["o1/reserve", "o1/reserve-again"]
+
+
 def test_tills_upload_every_fifteen_minutes() -> None:
     sales = [sale(f"o{at_s}", at_s=float(at_s)) for at_s in (1, 899, 900, 5_000)]
     found = [(at_s, [each.order for each in batch]) for at_s, batch in uploads(sales, 900.0)]
@@ -79,7 +103,7 @@ def test_tills_upload_every_fifteen_minutes() -> None:
 def test_a_store_tells_what_it_sold_in_two_batches_and_keeps_what_was_short() -> None:
     desk = PaperDesk(stock=3)
     sales = [sale("o1", units=2), sale("o2", units=2), sale("o3", units=1)]
-    asyncio.run(Stores(desk.as_desk(), 900.0).serve(sales))
+    desk.play(lambda: Stores(desk.as_desk(), 900.0).serve(sales))
     assert desk.batches == [3, 4]
     assert desk.tally.orders == {shoppers.FULFILLED: 2, shoppers.PARTS: 1, shoppers.REFUSED: 1}
     assert [(short.units, short.sold_before) for short in desk.tally.short] == [(1, 3), (1, 3)]

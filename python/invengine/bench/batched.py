@@ -64,10 +64,5 @@ def durability(plan: Plan) -> list[Figure]:
     rates = {name: values(samples) for name, samples in found.items()}
     compared = [ratio(f"P5.{kind}", rates[f"{kind}_durable"], rates[f"{kind}_memory"]) for kind in ("unary", "batched")]
     measured = [figure(f"P5.{name}", figures.PER_S, rates[name]) for name in contenders if name != "sync"]
-    cpu = [
-        each
-        for kind in ("unary_durable", "unary_memory")
-        for each in unary.cpu_figures(f"P5.{kind}", found[kind])
-        if "cpu" in each.id
-    ]
+    cpu = [each for name in contenders if name != "sync" for each in unary.cpu_figures(f"P5.{name}", found[name])]
     return [*compared, *measured, figure("P5.sync_us", figures.US, rates["sync"]), *cpu]

@@ -57,6 +57,8 @@ def _own_figures(found: dict[str, list[Sample]]) -> list[Figure]:
         figure("P2.connections_50x1", figures.PER_S, fifty),
         figure("P2.sync_us", figures.US, values(found["sync"])),
         *cpu_figures("P2", found["engine"]),
+        *cpu_figures("P2.bare_listener", found["bare"]),
+        *cpu_figures("P2.connections_50x1", found["engine_50x1"]),
     ]
 
 

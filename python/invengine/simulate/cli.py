@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,12 +20,18 @@ from invengine.cli.progress import progress
 
 app = typer.Typer(
     name="simulate",
-    help="Play the engine's main jobs on a real server, and check everything afterwards.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+@app.callback()
+def root() -> None:
+    """Play the engine's main jobs on a real server, and check everything afterwards."""
+    # Asked to end in either way, it first ends the processes that it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @app.command("promotion")

@@ -1,9 +1,10 @@
 """`invengine simulate flash-sale`: ten times more callers than a server can answer, nearly all for one item.
 
 It works on any server by its address. Names of items and keys are new in each run, so nothing else is touched.
-First a closed loop measures what the server can do. Then callers come as they like: few, then within a second ten times
-that capacity, 90 % of them for one item that has about a second's worth of units. Most pay; 30 % give back or forget,
-and those units are sold again.
+First two closed loops measure what the server can do: reserves that it accepts, and the mix of a rush whose item is
+sold out, since a refusal costs less. Then callers come as they like: few, then within a second ten times the higher of
+the two, 90 % of them for one item that has about a second's worth of units. Most pay; 30 % give back or forget, and
+those units are sold again.
 """
 
 from __future__ import annotations
@@ -70,6 +71,9 @@ class FlashSaleResult:
     """What came of it."""
 
     capacity_per_s: float
+    """Reserves that were accepted in a closed loop."""
+    peak_per_s: float
+    """The most answers, yes or no, of a closed loop: of reserves alone, or of the mix of a rush after the sell-out."""
     offered_per_s: float
     goodput_per_s: float
     """Answers in time, yes or no, while `offered_per_s` came."""
@@ -86,8 +90,8 @@ class FlashSaleResult:
 
     @property
     def goodput_ratio(self) -> float:
-        """Goodput under the rush, as a part of the capacity."""
-        return self.goodput_per_s / self.capacity_per_s if self.capacity_per_s else 0.0
+        """Goodput under the rush, as a part of the peak."""
+        return self.goodput_per_s / self.peak_per_s if self.peak_per_s else 0.0
 
     @property
     def sold_ratio(self) -> float:
@@ -110,14 +114,15 @@ def run(settings: FlashSaleSettings, on_step: Step | None = None) -> FlashSaleRe
     with Client(settings.target, actor="flash-sale", timeout_s=30.0) as client:
         sale.open(client)
         capacity_report = run_load(sale.capacity_spec(), _told(on_step, "capacity"))
-        window = capacity_report["window"]
-        capacity = window["good"] / window["seconds"]
-        stock = sale.stock(client, capacity)
-        # Holds of the capacity run must be over, or their expiry would be measured too.
+        # Holds of this run must be over before the next, or their expiry would be measured too.
         time.sleep(settings.hold_ms / 1000 + 0.2)
-        report = run_load(sale.rush_spec(capacity, stock), _told(on_step, "sale"))
+        sold_out_report = run_load(sale.sold_out_spec(), _told(on_step, "sold out"))
+        capacity, sold_out = _good_per_s(capacity_report), _good_per_s(sold_out_report)
+        stock = sale.stock(client, capacity)
+        report = run_load(sale.rush_spec(max(capacity, sold_out), stock), _told(on_step, "sale"))
         seen = _Seen(
             capacity=capacity,
+            peak=max(capacity, sold_out),
             stock=stock,
             report=report,
             capacity_report=capacity_report,
@@ -133,6 +138,7 @@ class _Seen:
     """What both runs and the server said."""
 
     capacity: float
+    peak: float
     stock: int
     report: Mapping[str, Any]
     capacity_report: Mapping[str, Any]
@@ -153,6 +159,7 @@ class _Sale:
         self.settings = settings
         self.prefix = f"flash-{tag}"
         self.warm = f"warm-{tag}"
+        self.gone = f"gone-{tag}"
         self.location = f"flash-{tag}"
 
     @property
@@ -161,14 +168,16 @@ class _Sale:
         return f"{self.prefix}-0000000"
 
     def open(self, client: Client) -> None:
-        """Creates items and location; every item but the hot one has plenty."""
-        others = [f"{self.prefix}-{number:07}" for number in range(1, self.settings.items)]
-        names = [self.hot, f"{self.warm}-0000000", *others]
+        """Creates items and location; every item has plenty, but for the one that all want."""
+        empty = {f"{name}-{0:07}" for name in (self.prefix, self.gone)}
+        numbers = range(self.settings.items)
+        names = [f"{name}-{number:07}" for name in (self.prefix, self.gone) for number in numbers]
+        names.append(f"{self.warm}-{0:07}")
         client.upsert_locations([Location(self.location)], key=f"{self.location}/location")
         for start in range(0, len(names), ITEMS_MAX):
             part = names[start : start + ITEMS_MAX]
             client.upsert_items([Item(name) for name in part], key=f"{self.location}/items-{start}")
-            lines = [(name, self.location, PLENTY) for name in part if name != self.hot]
+            lines = [(name, self.location, PLENTY) for name in part if name not in empty]
             client.receive(lines, key=f"{self.location}/plenty-{start}")
 
     def stock(self, client: Client, capacity: float) -> int:
@@ -187,10 +196,19 @@ class _Sale:
             "measure_from_ms": settings.capacity_ms // 4,
         }
 
-    def rush_spec(self, capacity: float, stock: int) -> dict[str, Any]:
+    def sold_out_spec(self) -> dict[str, Any]:
+        """A closed loop of what callers do once the item that they want is sold out: most are refused, others pay."""
+        return {
+            **self.capacity_spec(),
+            "key_prefix": f"{self.location}/sold-out",
+            "buyers": self._buyers(abandon_until=0),
+            "skus": self._skus(self.gone),
+        }
+
+    def rush_spec(self, peak: float, stock: int) -> dict[str, Any]:
         """The open loop of the sale."""
         settings = self.settings
-        base, most = capacity * settings.base_share, capacity * settings.times
+        base, most = peak * settings.base_share, peak * settings.times
         rates = [
             (settings.base_ms, base, base),
             (STEP_MS, base, most),
@@ -199,16 +217,27 @@ class _Sale:
             (settings.after_ms, base, base),
         ]
         phases = [{"ms": ms, "from_per_s": start, "to_per_s": end} for ms, start, end in rates]
-        after_ms = {"after_ms_min": settings.pays_after_ms[0], "after_ms_max": settings.pays_after_ms[1]}
-        shares = {"abandon_share": settings.abandon_share, "release_share": 0.5, "abandon_until": stock}
         return {
             **self._shared("sale"),
             "pace": {"phases": phases, "poisson": True, "queue_patience_ms": settings.queue_patience_ms},
-            "buyers": {**after_ms, **shares},
-            "skus": {"prefix": self.prefix, "count": settings.items, "hot_share": settings.hot_share},
+            "buyers": self._buyers(abandon_until=stock),
+            "skus": self._skus(self.prefix),
             "measure_from_ms": 0,
             "patience_ms": settings.patience_ms,
             "drain_ms": settings.hold_ms + 10_000,
+        }
+
+    def _skus(self, prefix: str) -> dict[str, Any]:
+        return {"prefix": prefix, "count": self.settings.items, "hot_share": self.settings.hot_share}
+
+    def _buyers(self, abandon_until: int) -> dict[str, Any]:
+        first_ms, last_ms = self.settings.pays_after_ms
+        return {
+            "after_ms_min": first_ms,
+            "after_ms_max": last_ms,
+            "abandon_share": self.settings.abandon_share,
+            "release_share": 0.5,
+            "abandon_until": abandon_until,
         }
 
     def _shared(self, stage: str) -> dict[str, Any]:
@@ -240,6 +269,10 @@ class _Sale:
         return [key for key in keys if not client.get_outcome(key).known]
 
 
+def _good_per_s(report: Mapping[str, Any]) -> float:
+    return float(report["window"]["good"] / report["window"]["seconds"])
+
+
 def _told(on_step: Step | None, stage: str) -> Callable[[dict[str, Any]], None] | None:
     return None if on_step is None else lambda step: on_step(stage, step)
 
@@ -252,7 +285,8 @@ def _judged(sale: _Sale, seen: _Seen) -> FlashSaleResult:
     rush_to = rush_from + settings.rush_ms
     result = FlashSaleResult(
         capacity_per_s=seen.capacity,
-        offered_per_s=seen.capacity * settings.times,
+        peak_per_s=seen.peak,
+        offered_per_s=seen.peak * settings.times,
         goodput_per_s=goodput_per_s(seen.report["timeline"], settings.interval_ms, rush_from, rush_to),
         stock=seen.stock,
         sold_units=hot.allocated,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import multiprocessing
+import os
 import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -50,6 +52,10 @@ def perform(role: Role, script: Script, clock: Clock, wire: Connection) -> None:
 
 
 async def _perform(role: Role, script: Script, clock: Clock, wire: Connection) -> None:
+    director = multiprocessing.parent_process()
+    if director is not None:
+        # Whatever ends the director, its client processes do not outlive it.
+        asyncio.get_running_loop().add_reader(director.sentinel, os._exit, 1)
     tally = Tally()
     with AnswerLog(answers_of(script, role)) as log:
         async with AsyncClient(script.target, channel=role.channel or None, actor=role.name) as client:

@@ -36,6 +36,7 @@ def plots_of(evidence: Evidence) -> dict[str, str]:
         "What synchronising more often would do": drawn(lambda axes: _paces(axes, evidence)),
         "Reserves sent per second of the wall clock": drawn(lambda axes: _rate(axes, evidence)),
         "How long the reserve of a basket took": drawn(lambda axes: _latency(axes, evidence)),
+        "How long callers of the flash sale waited": drawn(lambda axes: _waits(axes, evidence)),
     }
 
 
@@ -77,8 +78,8 @@ def _flash(axes: Any, evidence: Evidence) -> None:
         colors=[c for _, _, c in parts],
     )
     _mark_kill(axes, evidence)
-    flash = evidence.plan.habits.flash
-    axes.set_xlim(max(0.0, flash.starts_s / HOUR_S - 0.5), (flash.starts_s + flash.lasts_s) / HOUR_S + 4)
+    opens = evidence.plan.habits.flash.starts_s / HOUR_S - 0.5
+    axes.set_xlim(max(0.0, opens), max(hours[-1], opens + 1.0))
     axes.set_xlabel("hours of the weekend")
     axes.set_ylabel("units")
     axes.legend(loc="lower right", fontsize=8)
@@ -101,7 +102,8 @@ def _oversold(axes: Any, evidence: Evidence) -> None:
 def _paces(axes: Any, evidence: Evidence) -> None:
     paces = sorted(evidence.oversold_by_pace)
     names = ["as assumed" if pace == 1.0 else f"every interval ×{pace:g}" for pace in paces]
-    bars = axes.barh([*names, "invengine"], [*(evidence.oversold_by_pace[p] for p in paces), 0], color=OTHER)
+    units = [*(evidence.oversold_by_pace[pace] for pace in paces), evidence.at_end.oversold_units]
+    bars = axes.barh([*names, "invengine"], units, color=[OTHER] * len(paces) + [ENGINE])
     axes.bar_label(bars, padding=3, fmt="{:,.0f}")
     axes.margins(x=0.12)
     axes.set_xlabel("oversold units")
@@ -138,9 +140,17 @@ def _latency(axes: Any, evidence: Evidence) -> None:
     axes.legend(loc="upper left", fontsize=8)
 
 
+def _waits(axes: Any, evidence: Evidence) -> None:
+    waits = thinned(sorted(evidence.tally.flash_ms))
+    shares = [100 * (at + 1) / len(waits) for at in range(len(waits))]
+    axes.plot(waits, shares, color=ENGINE)
+    axes.set_xscale("log")
+    axes.set_xlabel("ms on the wall clock, from when each came")
+    axes.set_ylabel("% of the callers")
+
+
 def _mark_kill(axes: Any, evidence: Evidence) -> None:
     at = evidence.outage.killed_at_s / HOUR_S
     axes.axvline(at, color="#0f172a", linestyle=":", linewidth=1)
-    place = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
-    # Where the axis ends before the kill, its mark must not make room for itself.
-    axes.annotate("SIGKILL", (at, 1.0), fontsize=7, annotation_clip=True, **place).set_in_layout(False)
+    place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "xytext": (3, -2)}
+    axes.annotate("SIGKILL", (at, 1.0), fontsize=7, va="top", annotation_clip=True, **place)

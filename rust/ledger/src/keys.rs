@@ -5,6 +5,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use crate::chunks::{Chunks, Span, Texts, spread, tag_of};
 use crate::event::Slot;
 use crate::mix::Mix;
 use crate::names::Handle;
@@ -36,7 +37,7 @@ impl Scope {
 #[derive(Clone, Debug)]
 pub struct KeyEntry {
     scope: u64,
-    key: Box<str>,
+    key: Span,
     /// Hash of the canonical command.
     pub fingerprint: u64,
     /// Position of the command's last event.
@@ -46,31 +47,39 @@ pub struct KeyEntry {
 }
 
 impl KeyEntry {
-    fn hash(&self) -> u128 {
-        let mix = Mix::new(5).word(self.scope).bytes(self.key.as_bytes()).word(self.fingerprint).word(self.sequence);
+    fn hash(&self, key: &str) -> u128 {
+        let mix = Mix::new(5).word(self.scope).bytes(key.as_bytes()).word(self.fingerprint).word(self.sequence);
         self.effect.mix(mix).digest()
     }
 
     /// Bytes that it takes, roughly.
-    fn bytes(&self) -> usize {
+    fn bytes(&self, key: &str) -> usize {
         let of_lines = match &self.effect {
             Effect::Reserved(hold) if hold.lines.len() > 1 => hold.lines.len() * 24,
             Effect::Holds(holds) => holds.iter().map(|hold| 64 + hold.lines.len() * 24).sum(),
             Effect::Levels(levels) if levels.len() > 1 => levels.len() * 56,
             _ => 0,
         };
-        std::mem::size_of::<KeyEntry>() + self.key.len() + of_lines + 8
+        std::mem::size_of::<KeyEntry>() + key.len() + of_lines + 12
     }
 }
 
 const TABLES: usize = 64;
 
+/// An entry of a table: part of the hash, so that most misses and every growth leave the entries alone.
+#[derive(Clone, Copy)]
+struct Pointer {
+    tag: u32,
+    index: u32,
+}
+
 /// Keys that are forgotten together.
 pub(crate) struct Window {
     pub number: u32,
     start_ms: i64,
-    tables: Vec<HashTable<u32>>,
-    entries: Vec<KeyEntry>,
+    tables: Vec<HashTable<Pointer>>,
+    entries: Chunks<KeyEntry>,
+    texts: Texts,
     bytes: usize,
     /// Those of the bytes that came from an older window.
     carried: usize,
@@ -87,7 +96,8 @@ impl Window {
             number,
             start_ms,
             tables: (0..TABLES).map(|_| HashTable::new()).collect(),
-            entries: Vec::new(),
+            entries: Chunks::default(),
+            texts: Texts::default(),
             bytes: 0,
             carried: 0,
             digest: 0,
@@ -98,16 +108,30 @@ impl Window {
 
     #[inline]
     fn locate(&self, hash: u64, scope: u64, key: &str) -> Option<KeyPlace> {
-        let entries = &self.entries;
-        self.tables[table(hash)]
-            .find(hash, |at| entries[*at as usize].scope == scope && *entries[*at as usize].key == *key)
-            .map(|at| KeyPlace { window: self.number, index: *at })
+        let tag = tag_of(hash);
+        let is_it = |pointer: &Pointer| {
+            pointer.tag == tag
+                && self
+                    .entries
+                    .get(pointer.index as usize)
+                    .is_some_and(|entry| entry.scope == scope && self.texts.get(entry.key) == key)
+        };
+        let found = self.tables[table(hash)].find(spread(tag), is_it)?;
+        Some(KeyPlace { window: self.number, index: found.index })
+    }
+
+    fn push(&mut self, hash: u64, key: &str, entry: KeyEntry) {
+        let index = u32::try_from(self.entries.len()).expect("Invariant: fewer than 2^32 keys in a window");
+        self.bytes += entry.bytes(key);
+        self.entries.push(entry);
+        let pointer = Pointer { tag: tag_of(hash), index };
+        self.tables[table(hash)].insert_unique(spread(pointer.tag), pointer, |pointer| spread(pointer.tag));
     }
 }
 
 #[inline]
 fn table(hash: u64) -> usize {
-    // hashbrown uses the lowest and the highest seven bits itself.
+    // The lower half is the tag, which says where in its table an entry is.
     (hash >> 40) as usize % TABLES
 }
 
@@ -163,20 +187,10 @@ impl Keys {
 
     /// Remembers what a key did.
     pub fn insert(&mut self, scope: Scope, key: &str, fingerprint: u64, sequence: u64, effect: Effect) {
-        self.push(KeyEntry { scope: scope.word(), key: key.into(), fingerprint, sequence, effect });
-    }
-
-    fn push(&mut self, entry: KeyEntry) {
-        let hash = self.hash_of(entry.scope, &entry.key);
-        let at = u32::try_from(self.younger.entries.len()).expect("Invariant: fewer than 2^32 keys in a window");
-        self.younger.bytes += entry.bytes();
-        self.younger.entries.push(entry);
-        let hasher = &self.hasher;
-        let entries = &self.younger.entries;
-        self.younger.tables[table(hash)].insert_unique(hash, at, |at| {
-            let entry = &entries[*at as usize];
-            hasher.hash_one((entry.scope, &*entry.key))
-        });
+        let scope = scope.word();
+        let hash = self.hash_of(scope, key);
+        let span = self.younger.texts.push(key);
+        self.younger.push(hash, key, KeyEntry { scope, key: span, fingerprint, sequence, effect });
     }
 
     /// Cancels a key that was never used. Once in a window is enough, however often its caller makes sure.
@@ -237,10 +251,14 @@ impl Keys {
 
     /// Goes on remembering the keys of a window whose holds are still known: a hold can be named by its key as long as by its id.
     pub fn carry(&mut self, window: Window, known: impl Fn(ReservationId) -> bool) {
+        let texts = window.texts;
         for entry in window.entries {
             if matches!(&entry.effect, Effect::Reserved(hold) if known(hold.id)) {
-                self.younger.carried += entry.bytes();
-                self.push(entry);
+                let key = texts.get(entry.key);
+                self.younger.carried += entry.bytes(key);
+                let hash = self.hash_of(entry.scope, key);
+                let entry = KeyEntry { key: self.younger.texts.push(key), ..entry };
+                self.younger.push(hash, key, entry);
             }
         }
     }
@@ -253,8 +271,8 @@ impl Keys {
     /// Sum of the hashes of all keys.
     pub fn digest(&mut self) -> u128 {
         for window in [&mut self.older, &mut self.younger] {
-            for entry in &window.entries[window.hashed..] {
-                window.digest = window.digest.wrapping_add(entry.hash());
+            for entry in window.entries.from(window.hashed) {
+                window.digest = window.digest.wrapping_add(entry.hash(window.texts.get(entry.key)));
             }
             window.hashed = window.entries.len();
         }

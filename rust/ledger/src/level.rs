@@ -87,61 +87,69 @@ pub(crate) fn possible(units: i64) -> bool {
     (-UNITS_MAX..=UNITS_MAX).contains(&units)
 }
 
-/// Reserved units of one level by the tick at which they are over, in order of time.
+/// Reserved units of one level by the tick at which they are over, in order of time. The earliest tick lies with the level
+/// itself: most levels have no other.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Due {
-    ticks: VecDeque<(i64, i64)>,
+    first: (i64, i64),
+    rest: VecDeque<(i64, i64)>,
 }
 
 impl Due {
     /// Adds units (or, below 0, takes them out) that are over at this time.
+    #[inline]
     pub fn add(&mut self, expire_ms: i64, units: i64) {
         if units == 0 {
             return;
         }
-        match self.ticks.back_mut() {
-            Some(last) if last.0 == expire_ms => last.1 += units,
-            Some(last) if last.0 > expire_ms => return self.add_before(expire_ms, units),
-            _ => self.ticks.push_back((expire_ms, units)),
-        }
-        self.trim();
-    }
-
-    fn add_before(&mut self, expire_ms: i64, units: i64) {
-        let place = self.ticks.partition_point(|tick| tick.0 < expire_ms);
-        if self.ticks[place].0 == expire_ms {
-            self.ticks[place].1 += units;
-            if self.ticks[place].1 == 0 {
-                self.ticks.remove(place);
+        if self.first.1 == 0 {
+            self.first = (expire_ms, units);
+        } else if self.first.0 == expire_ms {
+            self.first.1 += units;
+            if self.first.1 == 0 {
+                self.first = self.rest.pop_front().unwrap_or_default();
             }
+        } else if expire_ms < self.first.0 {
+            self.rest.push_front(std::mem::replace(&mut self.first, (expire_ms, units)));
         } else {
-            self.ticks.insert(place, (expire_ms, units));
+            self.add_later(expire_ms, units);
         }
     }
 
-    fn trim(&mut self) {
-        while self.ticks.back().is_some_and(|tick| tick.1 == 0) {
-            self.ticks.pop_back();
+    fn add_later(&mut self, expire_ms: i64, units: i64) {
+        let place = match self.rest.back() {
+            Some(last) if last.0 == expire_ms => self.rest.len() - 1,
+            Some(last) if last.0 > expire_ms => self.rest.partition_point(|tick| tick.0 < expire_ms),
+            _ => return self.rest.push_back((expire_ms, units)),
+        };
+        if self.rest[place].0 != expire_ms {
+            return self.rest.insert(place, (expire_ms, units));
+        }
+        self.rest[place].1 += units;
+        if self.rest[place].1 == 0 {
+            self.rest.remove(place);
         }
     }
 
     /// Units that are over at this time.
     #[inline]
     pub fn over(&self, now_ms: i64) -> i64 {
-        self.ticks.iter().take_while(|tick| tick.0 <= now_ms).map(|tick| tick.1).sum()
+        if self.first.0 > now_ms || self.first.1 == 0 {
+            return 0;
+        }
+        self.first.1 + self.rest.iter().take_while(|tick| tick.0 <= now_ms).map(|tick| tick.1).sum::<i64>()
     }
 
     /// All units, over or not.
     pub fn total(&self) -> i64 {
-        self.ticks.iter().map(|tick| tick.1).sum()
+        self.first.1 + self.rest.iter().map(|tick| tick.1).sum::<i64>()
     }
 }
 
 /// All levels of a ledger.
 #[derive(Default)]
 pub(crate) struct Levels {
-    levels: Vec<Level>,
-    due: Vec<Due>,
+    levels: Vec<(Level, Due)>,
     index: HashMap<u64, LevelIndex>,
     by_item: Vec<Few<LevelIndex>>,
     changed: Vec<LevelIndex>,
@@ -172,18 +180,18 @@ impl Levels {
     /// One level of this ledger.
     #[inline]
     pub fn get(&self, level: LevelIndex) -> Option<&Level> {
-        self.levels.get(level as usize)
+        self.levels.get(level as usize).map(|found| &found.0)
     }
 
     /// The same to change it.
     #[inline]
     pub fn get_mut(&mut self, level: LevelIndex) -> Option<(&mut Level, &mut Due)> {
-        let found = self.levels.get_mut(level as usize)?;
+        let (found, due) = self.levels.get_mut(level as usize)?;
         if !found.changed {
             found.changed = true;
             self.changed.push(level);
         }
-        Some((found, &mut self.due[level as usize]))
+        Some((found, due))
     }
 
     /// The level of an item at a location, made if need be.
@@ -192,8 +200,7 @@ impl Levels {
             return level;
         }
         let level = LevelIndex::try_from(self.levels.len()).expect("Invariant: fewer than 2^32 levels");
-        self.levels.push(Level { item, location, changed: true, ..Level::default() });
-        self.due.push(Due::default());
+        self.levels.push((Level { item, location, changed: true, ..Level::default() }, Due::default()));
         self.index.insert(place(item, location), level);
         self.changed.push(level);
         if self.by_item.len() <= item as usize {
@@ -212,11 +219,11 @@ impl Levels {
     /// The quantities at this time.
     #[inline]
     pub fn figures(&self, level: LevelIndex, now_ms: i64) -> Option<LevelFigures> {
-        let found = self.levels.get(level as usize)?;
+        let (found, due) = self.levels.get(level as usize)?;
         Some(LevelFigures {
             level,
             on_hand: found.on_hand,
-            reserved: found.reserved - self.due[level as usize].over(now_ms),
+            reserved: found.reserved - due.over(now_ms),
             allocated: found.allocated,
             damaged: found.damaged,
             returned: found.returned,
@@ -226,7 +233,7 @@ impl Levels {
 
     /// Units in the due queue of a level, for the audit.
     pub fn due_total(&self, level: LevelIndex) -> i64 {
-        self.due[level as usize].total()
+        self.levels[level as usize].1.total()
     }
 
     /// Levels that changed since the digest was brought up to date.
@@ -237,7 +244,7 @@ impl Levels {
     /// Calls `f(old, new)` with the hashes of each level that changed since the last time.
     pub fn bring_up_to_date(&mut self, mut f: impl FnMut(u128, u128)) {
         for level in self.changed.drain(..) {
-            let found = &mut self.levels[level as usize];
+            let found = &mut self.levels[level as usize].0;
             found.changed = false;
             let new = found.hash();
             f(found.hash, new);
@@ -262,6 +269,6 @@ mod tests {
         due.add(300, -3);
         assert_eq!(due.over(i64::MAX), 1);
         due.add(100, -1);
-        assert_eq!((due.total(), due.ticks.len()), (0, 0));
+        assert_eq!((due.total(), due.first.1, due.rest.len()), (0, 0, 0));
     }
 }

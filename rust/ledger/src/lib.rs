@@ -8,6 +8,7 @@
 
 mod apply;
 mod audit;
+mod chunks;
 mod codec;
 pub mod command;
 mod decide;

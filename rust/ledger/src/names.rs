@@ -1,8 +1,11 @@
 //! Names from outside become dense handles, once. Handles are given in the order of the journal and never reused, so an
 //! event can hold a handle for ever.
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
 
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::chunks::{Span, Texts, spread, tag_of};
 use crate::mix::Mix;
 
 /// A name's handle: its position in the order of creation.
@@ -23,14 +26,23 @@ pub struct Entry {
 #[derive(Default)]
 pub struct Names {
     entries: Vec<Entry>,
-    handles: HashMap<Box<str>, Handle>,
+    /// The names once more, close together: a look-up reads nothing else.
+    spans: Vec<Span>,
+    texts: Texts,
+    hasher: DefaultHashBuilder,
+    /// Part of each name's hash, and its handle.
+    handles: HashTable<(u32, Handle)>,
 }
 
 impl Names {
     /// The handle of a name, if it exists.
     #[inline]
     pub fn find(&self, name: &str) -> Option<Handle> {
-        self.handles.get(name).copied()
+        if self.spans.is_empty() || name.is_empty() {
+            return None;
+        }
+        let tag = tag_of(self.hasher.hash_one(name));
+        self.handles.find(spread(tag), |found| found.0 == tag && self.name(found.1) == name).map(|found| found.1)
     }
 
     /// The entry behind a handle of this ledger.
@@ -41,7 +53,7 @@ impl Names {
     /// The name behind a handle of this ledger.
     #[inline]
     pub fn name(&self, handle: Handle) -> &str {
-        &self.entries[handle as usize].name
+        self.texts.get(self.spans[handle as usize])
     }
 
     /// How many there are.
@@ -60,7 +72,9 @@ impl Names {
             return (handle, Some(std::mem::replace(&mut self.entries[handle as usize], entry)));
         }
         let handle = Handle::try_from(self.entries.len()).expect("fewer than 2^32 names");
-        self.handles.insert(entry.name.clone(), handle);
+        let tag = tag_of(self.hasher.hash_one(&*entry.name));
+        self.handles.insert_unique(spread(tag), (tag, handle), |found| spread(found.0));
+        self.spans.push(self.texts.push(&entry.name));
         self.entries.push(entry);
         (handle, None)
     }

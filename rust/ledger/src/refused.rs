@@ -1,7 +1,7 @@
 //! Rejections of unsourced commands, remembered in memory only and bounded: outside journal and digest, gone at a restart.
 //! While remembered, a repeat gets the same no, even if the stock has arrived since.
 
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 
 use crate::keys::Scope;
 use crate::rejection::Rejection;
@@ -10,6 +10,16 @@ use crate::rejection::Rejection;
 const KEPT_MAX: usize = 65_536;
 
 type Table = HashMap<(Scope, Box<str>), (u64, Rejection)>;
+
+/// A key to look for, without owning it. Hashes like the tables' own.
+#[derive(Hash)]
+struct Wanted<'a>(Scope, &'a str);
+
+impl Equivalent<(Scope, Box<str>)> for Wanted<'_> {
+    fn equivalent(&self, kept: &(Scope, Box<str>)) -> bool {
+        self.0 == kept.0 && *self.1 == *kept.1
+    }
+}
 
 /// The rejections of the last 65,536 to 131,072 refused keys.
 #[derive(Default)]
@@ -24,8 +34,7 @@ impl Refused {
         if self.younger.is_empty() && self.older.is_empty() {
             return None;
         }
-        // The tables own their keys, so a look-up needs an owned one too: refusals are not the hot path.
-        let wanted = (scope, Box::from(key));
+        let wanted = Wanted(scope, key);
         self.younger.get(&wanted).or_else(|| self.older.get(&wanted))
     }
 

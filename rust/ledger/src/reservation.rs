@@ -1,5 +1,6 @@
 //! Reservations: their ids, their lines, and the slab that holds them. Finding one by its id needs no hash look-up.
 
+use crate::chunks::Chunks;
 use crate::event::{LevelIndex, Slot};
 use crate::few::Few;
 use crate::mix::Mix;
@@ -189,7 +190,7 @@ struct Place {
 /// All reservations that are still known.
 #[derive(Default)]
 pub(crate) struct Slab {
-    places: Vec<Place>,
+    places: Chunks<Place>,
     free: Vec<Slot>,
     changed: Vec<Slot>,
     len: usize,
@@ -204,7 +205,7 @@ impl Slab {
     /// The slot and generation of the next reservation.
     pub fn next(&self) -> (Slot, u32) {
         match self.free.last() {
-            Some(slot) => (*slot, self.places[*slot as usize].generation),
+            Some(slot) => (*slot, self.places.get(*slot as usize).map_or(0, |place| place.generation)),
             None => (Slot::try_from(self.places.len()).expect("Invariant: fewer than 2^32 reservations"), 0),
         }
     }
@@ -247,7 +248,7 @@ impl Slab {
         } else if slot as usize == self.places.len() {
             self.places.push(Place { generation: 0, reservation: None, hash: 0, changed: false, ended_in: 0 });
         }
-        let place = &mut self.places[slot as usize];
+        let Some(place) = self.places.get_mut(slot as usize) else { return };
         place.generation = reservation.id.generation;
         place.reservation = Some(reservation);
         if !place.changed {
@@ -296,7 +297,7 @@ impl Slab {
     /// Calls `f(old, new)` with the hashes of each place that changed since the last time.
     pub fn bring_up_to_date(&mut self, mut f: impl FnMut(u128, u128)) {
         for slot in self.changed.drain(..) {
-            let place = &mut self.places[slot as usize];
+            let Some(place) = self.places.get_mut(slot as usize) else { continue };
             place.changed = false;
             let new = match &place.reservation {
                 Some(reservation) => reservation.hash(),

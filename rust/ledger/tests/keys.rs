@@ -4,8 +4,9 @@ mod desk;
 
 use std::collections::HashSet;
 
+use invengine_ledger::command::{Line, Target, TargetBy};
 use invengine_ledger::event::StockKind;
-use invengine_ledger::{Command, Effect, LedgerOptions, Reason, Scope};
+use invengine_ledger::{Command, Effect, LedgerOptions, Reason, ReservationId, Scope};
 
 use desk::asks::{allocate, by_key, release, reserve, stock, whole};
 use desk::told::{Did, Told};
@@ -82,6 +83,30 @@ fn what_is_the_same_body() {
             assert_eq!(told.fact("sequence"), Some(sequence.to_string().as_str()), "{name}");
         }
         assert_eq!(desk.digest(), before, "{name}");
+    }
+}
+
+#[test]
+fn what_is_the_same_target() {
+    type Change = fn(&mut Target<'_>, ReservationId);
+    let rows: [(&str, bool, Change); 7] = [
+        ("unchanged", true, |_, _| {}),
+        ("expected_version", false, |target, _| target.expected_version = 1),
+        ("a line", false, |target, _| target.lines.push(Line { sku: "mug", location: "wh-1", quantity: 1 })),
+        ("by key", false, |target, _| target.by = TargetBy::Key("hold")),
+        ("by order", false, |target, _| target.by = TargetBy::Order("hold")),
+        ("by a token that is none", false, |target, _| target.by = TargetBy::UnknownToken("hold")),
+        ("by another id", false, |target, id| target.by = TargetBy::Id(ReservationId { epoch: id.epoch + 1, ..id })),
+    ];
+    for (name, same, change) in rows {
+        let mut desk = Desk::with_mugs(5);
+        let id = desk.ask(&reserve("hold", &MUG)).hold().id;
+        desk.ask(&release("k", whole(id))).did();
+        let mut target = whole(id);
+        change(&mut target, id);
+        let told = desk.ask(&release("k", target));
+        assert_eq!(told.replayed(), same, "{name}");
+        assert_eq!(told.reason().is_none(), same, "{name}");
     }
 }
 

@@ -20,6 +20,8 @@ use tokio::time::timeout;
 
 const INFO: &str = "/invengine.v1.AdminService/GetServerInfo";
 
+const UPSERT: &str = "/invengine.v1.CatalogService/UpsertItems";
+
 /// A service on a unix socket that does what the path's last word says; it tells what it sees.
 struct Service {
     task: JoinHandle<()>,
@@ -79,13 +81,15 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
         _ => {
             let mut stream = respond.send_response(head, false).unwrap();
             while let Some(data) = body.data().await {
-                let Ok(data) = data else {
+                let echoed = data.and_then(|data| {
+                    body.flow_control().release_capacity(data.len())?;
+                    stream.reserve_capacity(data.len());
+                    stream.send_data(data, false)
+                });
+                if echoed.is_err() {
                     tell("left");
                     return;
-                };
-                body.flow_control().release_capacity(data.len()).unwrap();
-                stream.reserve_capacity(data.len());
-                stream.send_data(data, false).unwrap();
+                }
             }
             let mut trailers = HeaderMap::new();
             trailers.insert("grpc-status", "0".parse().unwrap());
@@ -160,9 +164,40 @@ async fn streams_pass_both_ways_as_they_come() {
 async fn long_messages_pass() {
     let room = Room::new();
     let _service = Service::start(&room.socket);
-    let message: Vec<u8> = (0..12_000_000_u32).map(|at| at as u8).collect();
-    let ended = room.caller().await.call(INFO, &message).await;
-    assert!(ended.answer() == message);
+    let mut caller = room.caller().await;
+    for (path, bytes) in [("/x.Y/Echo", 12_000_000_u32), (UPSERT, 4 << 20), (INFO, 1 << 20)] {
+        let message: Vec<u8> = (0..bytes).map(|at| at as u8).collect();
+        let ended = caller.call(path, &message).await;
+        assert!(ended.answer() == message, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_of_one_message_is_checked_by_the_door() {
+    let room = Room::new();
+    let mut service = Service::start(&room.socket);
+    let mut caller = room.caller().await;
+    let too_long = [&[0][..], &((4 << 20) + 1_u32).to_be_bytes()].concat();
+    let bodies = [
+        (Vec::new(), "INVALID_FIELD"),
+        (vec![0, 0], "INVALID_FIELD"),
+        (vec![0, 0, 0, 0, 3, b'a'], "INVALID_FIELD"),
+        ([framed(b"a"), framed(b"b")].concat(), "INVALID_FIELD"),
+        (vec![1, 0, 0, 0, 1, b'a'], "UNIMPLEMENTED"),
+        (too_long, "MESSAGE_TOO_LARGE"),
+    ];
+    for (body, reason) in bodies {
+        for path in [UPSERT, "/grpc.health.v1.Health/Check"] {
+            assert_eq!(caller.send(request(path), body.clone()).await.refusal().reason, reason, "{path} {body:?}");
+        }
+    }
+    let late = caller.send(request_with(UPSERT, "grpc-timeout", "1n"), framed(b"a")).await.refusal();
+    assert_eq!(late.reason, "DEADLINE");
+    // The service saw none of them.
+    assert_eq!(caller.call(UPSERT, b"a").await.answer(), b"a");
+    assert_eq!(service.next().await, "connected");
+    assert!(service.next().await.starts_with(UPSERT));
+    assert!(service.seen.try_recv().is_err());
 }
 
 #[tokio::test]
@@ -187,14 +222,14 @@ async fn a_call_that_the_service_broke_off_may_have_happened() {
     let room = Room::new();
     let mut service = Service::start(&room.socket);
     let mut caller = room.caller().await;
-    let refusal = caller.call("/invengine.v1.AdminService/Break", b"x").await.refusal();
+    let refusal = caller.call("/x.Y/Break", b"x").await.refusal();
     assert_eq!((refusal.code, refusal.reason.as_str()), (14, "OUTCOME_UNKNOWN"));
     // The same after a part of the answer.
-    let mut call = caller.start(request(INFO));
+    let mut call = caller.start(request("/x.Y/Echo"));
     call.send(framed(b"a"), false);
     let (_sending, mut answers) = call.begin_stream().await;
     assert_eq!(answers.next().await.unwrap(), b"a");
-    while !service.next().await.starts_with(INFO) {}
+    while !service.next().await.starts_with("/x.Y/Echo") {}
     service.stop().await;
     assert_eq!(answers.next().await, None);
     assert_eq!(answers.refusal().await.reason, "OUTCOME_UNKNOWN");
@@ -228,7 +263,7 @@ async fn a_drained_door_ends_streams_of_the_service() {
     let room = Room::new();
     let _service = Service::start(&room.socket);
     let mut caller = room.caller().await;
-    let mut call = caller.start(request("/grpc.health.v1.Health/Watch"));
+    let mut call = caller.start(request("/x.Y/Watch"));
     call.send(framed(b"a"), false);
     let (_sending, mut answers) = call.begin_stream().await;
     assert_eq!(answers.next().await.unwrap(), b"a");

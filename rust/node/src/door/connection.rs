@@ -157,7 +157,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             Route::SubmitStream { bytes_max } => {
                 return submit::spawn(station, parts, body, bytes_max, respond, under_way);
             }
-            Route::Forward => return forward::spawn(station, parts, body, respond, under_way),
+            Route::Forward { bytes_max } => {
+                return forward::spawn(station, parts, body, bytes_max, respond, under_way);
+            }
         };
         let terms = match Terms::new(parts) {
             Ok(terms) => terms,

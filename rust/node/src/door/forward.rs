@@ -20,7 +20,10 @@ use tokio::time::{sleep, timeout};
 
 use super::answer::{self, Gone, send_all};
 use super::census::UnderWay;
+use super::gather::{Gathering, Trouble};
+use super::message::framed;
 use super::station::Station;
+use super::terms::Terms;
 use crate::refusal::Refusal;
 
 /// How long the service may take to accept a connection.
@@ -78,35 +81,79 @@ async fn still_ready(connection: Option<SendRequest<Bytes>>) -> Option<SendReque
     timeout(CONNECT, connection?.ready()).await.ok()?.ok()
 }
 
-/// Has the service answer the call, in a task of its own.
+/// What a caller asks.
+enum Question {
+    /// One message.
+    Message(Bytes),
+    /// Whatever comes.
+    Stream(RecvStream),
+}
+
+/// Has the service answer the call, in a task of its own. A method that asks with one message of up to `bytes_max` bytes gets
+/// the checks of the door, since the service would answer what is no message without an ErrorInfo, or not at all.
 pub(super) fn spawn(
     station: Arc<Station>,
     parts: Parts,
     body: RecvStream,
-    respond: SendResponse<Bytes>,
+    bytes_max: Option<usize>,
+    mut respond: SendResponse<Bytes>,
     under_way: UnderWay,
 ) {
     tokio::spawn(async move {
         let _under_way = under_way;
-        run(&station, parts, body, respond).await;
+        let asked = match bytes_max {
+            Some(bytes_max) => one_message(&station, parts, body, bytes_max).await,
+            None => Ok((parts, Question::Stream(body))),
+        };
+        match asked {
+            Ok((parts, question)) => run(&station, parts, question, respond).await,
+            Err(Trouble::Refused(refusal)) => answer::refuse(&mut respond, &refusal),
+            Err(Trouble::Gone) => {}
+        }
     });
 }
 
-async fn run(station: &Station, parts: Parts, body: RecvStream, mut respond: SendResponse<Bytes>) {
+async fn one_message(
+    station: &Station,
+    parts: Parts,
+    body: RecvStream,
+    bytes_max: usize,
+) -> Result<(Parts, Question), Trouble> {
+    let terms = Terms::new(parts)?;
+    let message = Gathering::new(body, bytes_max).whole(station, &terms).await?;
+    terms.call(terms.path(), &message)?;
+    Ok((terms.into_parts(), Question::Message(framed(&message))))
+}
+
+async fn run(station: &Station, parts: Parts, question: Question, mut respond: SendResponse<Bytes>) {
     let Some(forward) = &station.forward else {
         return answer::refuse(&mut respond, &Refusal::unimplemented("the method"));
     };
     if headers_bytes(&parts) > HEADERS_BYTES_MAX {
         return answer::refuse(&mut respond, &Refusal::too_large(HEADERS_BYTES_MAX));
     }
-    let ends = body.is_end_stream();
     let asked = match forward.ready().await {
-        Some(mut service) => outgoing(parts).and_then(|request| service.send_request(request, ends).ok()),
+        Some(mut service) => outgoing(parts).and_then(|request| service.send_request(request, false).ok()),
         None => None,
     };
-    match asked {
-        Some((response, to)) => exchange(station, body, to, response, respond).await,
-        None => answer::refuse(&mut respond, &Refusal::draining()),
+    let Some((response, to)) = asked else { return answer::refuse(&mut respond, &Refusal::draining()) };
+    let answering = answering(station, response, respond);
+    tokio::select! {
+        biased;
+        () = answering => {}
+        // Without its sender the call is over: leaving both ends tells the service. However else the question ends, the
+        // answer is waited for.
+        Err(Broken::From) = ask(question, to) => {}
+    }
+}
+
+async fn ask(question: Question, mut to: SendStream<Bytes>) -> Result<(), Broken> {
+    match question {
+        Question::Message(message) => {
+            send_all(&mut to, message).await?;
+            to.send_data(Bytes::new(), true).map_err(|_| Broken::To)
+        }
+        Question::Stream(mut body) => carry(&mut body, &mut to).await,
     }
 }
 
@@ -124,29 +171,6 @@ fn outgoing(parts: Parts) -> Option<Request<()>> {
     *request.uri_mut() = Uri::from_parts(uri).ok()?;
     *request.headers_mut() = parts.headers;
     Some(request)
-}
-
-/// Carries the messages both ways until the answer has ended.
-async fn exchange(
-    station: &Station,
-    mut body: RecvStream,
-    mut to: SendStream<Bytes>,
-    response: ResponseFuture,
-    respond: SendResponse<Bytes>,
-) {
-    let ends = body.is_end_stream();
-    let answering = answering(station, response, respond);
-    tokio::pin!(answering);
-    if !ends {
-        tokio::select! {
-            biased;
-            () = &mut answering => return,
-            // Without its sender the call is over: leaving both ends tells the service.
-            Err(Broken::From) = carry(&mut body, &mut to) => return,
-            else => {}
-        }
-    }
-    answering.await;
 }
 
 async fn answering(station: &Station, response: ResponseFuture, mut respond: SendResponse<Bytes>) {

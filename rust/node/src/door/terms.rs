@@ -46,6 +46,11 @@ impl Terms {
         Ok(Terms { parts, deadline })
     }
 
+    /// The head as it came.
+    pub(super) fn into_parts(self) -> Parts {
+        self.parts
+    }
+
     /// Path of the method.
     pub(super) fn path(&self) -> &str {
         self.parts.uri.path()

@@ -1,0 +1,152 @@
+//! Storage that grows without moving what is in it: no copy of millions of entries at once, and no page touched twice.
+
+const CHUNK: usize = 4_096;
+
+/// A list whose elements never move.
+pub(crate) struct Chunks<T> {
+    chunks: Vec<Vec<T>>,
+}
+
+impl<T> Default for Chunks<T> {
+    fn default() -> Self {
+        Chunks { chunks: Vec::new() }
+    }
+}
+
+impl<T> Chunks<T> {
+    /// How many there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+    }
+
+    /// Appends.
+    #[inline]
+    pub fn push(&mut self, value: T) {
+        match self.chunks.last_mut() {
+            Some(last) if last.len() < CHUNK => last.push(value),
+            _ => {
+                // The first chunk grows as it is needed: most ledgers of tests are small.
+                let mut chunk = Vec::with_capacity(if self.chunks.is_empty() { 4 } else { CHUNK });
+                chunk.push(value);
+                self.chunks.push(chunk);
+            }
+        }
+    }
+
+    /// One of them.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&T> {
+        self.chunks.get(index / CHUNK)?.get(index % CHUNK)
+    }
+
+    /// One of them, to change it.
+    #[inline]
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
+    }
+
+    /// All from an index on.
+    pub fn from(&self, index: usize) -> impl Iterator<Item = &T> {
+        let (chunk, within) = (index / CHUNK, index % CHUNK);
+        let first = self.chunks.get(chunk).map_or(&[][..], |first| first.get(within..).unwrap_or_default());
+        first.iter().chain(self.chunks.iter().skip(chunk + 1).flatten())
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.chunks.iter().flatten()
+    }
+}
+
+impl<T> IntoIterator for Chunks<T> {
+    type Item = T;
+    type IntoIter = std::iter::Flatten<std::vec::IntoIter<Vec<T>>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.chunks.into_iter().flatten()
+    }
+}
+
+/// Bytes of one chunk of texts; a longer text gets one of its own.
+const TEXT_BYTES: usize = 64 << 10;
+
+/// Where a text is in its `Texts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    chunk: u32,
+    start: u32,
+    bytes: u32,
+}
+
+/// Many short texts one after the other, without an allocation for each. None is ever removed.
+#[derive(Default)]
+pub(crate) struct Texts {
+    chunks: Vec<String>,
+}
+
+impl Texts {
+    /// Keeps a text.
+    pub fn push(&mut self, text: &str) -> Span {
+        let fits = self.chunks.last().is_some_and(|last| last.len() + text.len() <= last.capacity());
+        if !fits {
+            let bytes = if self.chunks.is_empty() { 256 } else { TEXT_BYTES };
+            self.chunks.push(String::with_capacity(bytes.max(text.len())));
+        }
+        let place = self.chunks.len() - 1;
+        let start = self.chunks[place].len();
+        self.chunks[place].push_str(text);
+        Span { chunk: place as u32, start: start as u32, bytes: text.len() as u32 }
+    }
+
+    /// A text that was kept here.
+    #[inline]
+    pub fn get(&self, span: Span) -> &str {
+        let chunk = &self.chunks[span.chunk as usize];
+        &chunk[span.start as usize..(span.start + span.bytes) as usize]
+    }
+}
+
+/// The part of a hash that a table keeps beside each entry, so that it grows without reading what it points to.
+#[inline]
+pub(crate) fn tag_of(hash: u64) -> u32 {
+    hash as u32
+}
+
+/// The hash that a table uses for a tag: hashbrown looks at the lowest bits and at the highest seven.
+#[inline]
+pub(crate) fn spread(tag: u32) -> u64 {
+    u64::from(tag) | (u64::from(tag) << 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_lost_over_the_edge_of_a_chunk() {
+        let mut list = Chunks::default();
+        for number in 0..CHUNK * 2 + 3 {
+            assert_eq!(list.len(), number);
+            list.push(number);
+        }
+        *list.get_mut(CHUNK).unwrap() += 0;
+        assert!((0..list.len()).all(|number| list.get(number) == Some(&number)));
+        assert_eq!(list.get(list.len()), None);
+        for from in [0, 1, CHUNK - 1, CHUNK, CHUNK * 2 + 2, CHUNK * 2 + 3, CHUNK * 9] {
+            assert!(list.from(from).copied().eq(from.min(list.len())..list.len()), "{from}");
+        }
+        assert!(list.into_iter().eq(0..CHUNK * 2 + 3));
+    }
+
+    #[test]
+    fn texts_come_back() {
+        let mut texts = Texts::default();
+        let long = "x".repeat(TEXT_BYTES + 1);
+        let kept: Vec<_> = (0..9_000).map(|number| texts.push(&format!("text-{number}"))).collect();
+        let span = texts.push(&long);
+        let empty = texts.push("");
+        assert_eq!((texts.get(span), texts.get(empty)), (&long[..], ""));
+        assert!(kept.iter().enumerate().all(|(number, span)| texts.get(*span) == format!("text-{number}")));
+    }
+}
