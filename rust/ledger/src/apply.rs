@@ -144,7 +144,7 @@ impl Ledger {
             return None;
         }
         let level = self.levels.find_or_add(item, location);
-        let changed = self.levels.get_mut(level)?.0.change(state, delta);
+        let changed = self.levels.change(level, state, delta);
         self.fits(changed);
         Some(level)
     }

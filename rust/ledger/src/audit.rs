@@ -91,8 +91,9 @@ impl Audit {
             if (reserved, allocated) != (found.reserved, found.allocated) {
                 broken.push(Broken { rule: SUMS, at: at() });
             }
+            let there = ledger.levels.quantities(level);
             let quantities =
-                [found.on_hand, found.reserved, found.allocated, found.damaged, found.returned, found.quality_control];
+                [there.on_hand, found.reserved, found.allocated, there.damaged, there.returned, there.quality_control];
             if quantities.iter().any(|units| *units < 0) {
                 broken.push(Broken { rule: NEGATIVE, at: at() });
             }

@@ -1,11 +1,12 @@
 //! Inventory levels: the quantities of one item at one location, found by a dense handle.
 //!
 //! What is reserved and past its end is still counted in `reserved` until its Expired event is written. The units due are
-//! counted per tick beside the level, so that a read or a decision subtracts them at once.
+//! counted per tick with the level, so that a read or a decision subtracts them at once. What a decision reads of a level is
+//! one cache line; what only the physical side and the digest need lies elsewhere.
 
 use std::collections::VecDeque;
 
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
 use crate::event::{LevelIndex, StockState};
 use crate::few::Few;
@@ -14,24 +15,61 @@ use crate::names::Handle;
 use crate::outcome::LevelFigures;
 
 /// One level as the journal has it so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
+#[repr(align(64))]
 pub struct Level {
     /// The item.
     pub item: Handle,
     /// The location.
     pub location: Handle,
     pub(crate) on_hand: i64,
+    /// All that of on_hand cannot be sold.
+    unsellable: i64,
     pub(crate) reserved: i64,
     pub(crate) allocated: i64,
-    pub(crate) damaged: i64,
-    pub(crate) returned: i64,
-    pub(crate) quality_control: i64,
-    hash: u128,
-    changed: bool,
+    due: Due,
 }
 
+const _: () = assert!(size_of::<Level>() == 64, "a level is one cache line");
+
 impl Level {
-    pub(crate) fn quantity(&self, state: StockState) -> i64 {
+    /// Changes what is held; reserved units come or go with the tick at which they are over. False if no ledger gets there.
+    #[inline]
+    pub(crate) fn hold(&mut self, reserved: i64, allocated: i64, expire_ms: i64) -> bool {
+        let fits = possible(self.reserved + reserved) && possible(self.allocated + allocated);
+        if fits {
+            self.reserved += reserved;
+            self.allocated += allocated;
+            self.due.add(expire_ms, reserved);
+        }
+        fits
+    }
+
+    /// Moves reserved units to another end.
+    #[inline]
+    pub(crate) fn extend(&mut self, units: i64, before_ms: i64, expire_ms: i64) {
+        self.due.add(before_ms, -units);
+        self.due.add(expire_ms, units);
+    }
+
+    #[inline]
+    fn free(&self, now_ms: i64) -> i64 {
+        self.on_hand - self.unsellable - self.allocated - self.reserved + self.due.over(now_ms)
+    }
+}
+
+/// What is physically at a level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Quantities {
+    pub on_hand: i64,
+    pub damaged: i64,
+    pub returned: i64,
+    pub quality_control: i64,
+}
+
+impl Quantities {
+    /// One part, or the whole.
+    pub fn of(&self, state: StockState) -> i64 {
         match state {
             StockState::OnHand => self.on_hand,
             StockState::Damaged => self.damaged,
@@ -40,42 +78,15 @@ impl Level {
         }
     }
 
-    /// Changes a part of the stock; a part of on_hand changes on_hand too. False if no ledger ever gets there.
-    pub(crate) fn change(&mut self, state: StockState, delta: i64) -> bool {
-        let fits = [self.on_hand, self.quantity(state)].into_iter().all(|units| possible(units + delta));
-        if fits {
-            self.on_hand += delta;
-            match state {
-                StockState::OnHand => {}
-                StockState::Damaged => self.damaged += delta,
-                StockState::Returned => self.returned += delta,
-                StockState::QualityControl => self.quality_control += delta,
-            }
+    /// Changes a part of the stock; a part of on_hand changes on_hand too.
+    pub fn change(&mut self, state: StockState, delta: i64) {
+        self.on_hand += delta;
+        match state {
+            StockState::OnHand => {}
+            StockState::Damaged => self.damaged += delta,
+            StockState::Returned => self.returned += delta,
+            StockState::QualityControl => self.quality_control += delta,
         }
-        fits
-    }
-
-    /// Changes what is held. False if no ledger ever gets there.
-    #[inline]
-    pub(crate) fn hold(&mut self, reserved: i64, allocated: i64) -> bool {
-        let fits = possible(self.reserved + reserved) && possible(self.allocated + allocated);
-        if fits {
-            self.reserved += reserved;
-            self.allocated += allocated;
-        }
-        fits
-    }
-
-    fn hash(&self) -> u128 {
-        Mix::new(2)
-            .word((u64::from(self.item) << 32) | u64::from(self.location))
-            .signed(self.on_hand)
-            .signed(self.reserved)
-            .signed(self.allocated)
-            .signed(self.damaged)
-            .signed(self.returned)
-            .signed(self.quality_control)
-            .digest()
     }
 }
 
@@ -90,15 +101,16 @@ pub(crate) fn possible(units: i64) -> bool {
 /// Reserved units of one level by the tick at which they are over, in order of time. The earliest tick lies with the level
 /// itself: most levels have no other.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Due {
+struct Due {
     first: (i64, i64),
-    rest: VecDeque<(i64, i64)>,
+    /// Never there and empty.
+    rest: Option<Box<VecDeque<(i64, i64)>>>,
 }
 
 impl Due {
     /// Adds units (or, below 0, takes them out) that are over at this time.
     #[inline]
-    pub fn add(&mut self, expire_ms: i64, units: i64) {
+    fn add(&mut self, expire_ms: i64, units: i64) {
         if units == 0 {
             return;
         }
@@ -106,58 +118,81 @@ impl Due {
             self.first = (expire_ms, units);
         } else if self.first.0 == expire_ms {
             self.first.1 += units;
-            if self.first.1 == 0 {
-                self.first = self.rest.pop_front().unwrap_or_default();
+            if self.first.1 == 0 && self.rest.is_some() {
+                self.first = self.rest.as_mut().and_then(|rest| rest.pop_front()).unwrap_or_default();
+                self.drop_if_empty();
             }
-        } else if expire_ms < self.first.0 {
-            self.rest.push_front(std::mem::replace(&mut self.first, (expire_ms, units)));
         } else {
-            self.add_later(expire_ms, units);
+            self.add_another(expire_ms, units);
         }
     }
 
-    fn add_later(&mut self, expire_ms: i64, units: i64) {
-        let place = match self.rest.back() {
-            Some(last) if last.0 == expire_ms => self.rest.len() - 1,
-            Some(last) if last.0 > expire_ms => self.rest.partition_point(|tick| tick.0 < expire_ms),
-            _ => return self.rest.push_back((expire_ms, units)),
-        };
-        if self.rest[place].0 != expire_ms {
-            return self.rest.insert(place, (expire_ms, units));
+    #[cold]
+    fn add_another(&mut self, expire_ms: i64, units: i64) {
+        let rest = self.rest.get_or_insert_default();
+        if expire_ms < self.first.0 {
+            return rest.push_front(std::mem::replace(&mut self.first, (expire_ms, units)));
         }
-        self.rest[place].1 += units;
-        if self.rest[place].1 == 0 {
-            self.rest.remove(place);
+        let place = match rest.back() {
+            Some(last) if last.0 == expire_ms => rest.len() - 1,
+            Some(last) if last.0 > expire_ms => rest.partition_point(|tick| tick.0 < expire_ms),
+            _ => return rest.push_back((expire_ms, units)),
+        };
+        if rest[place].0 != expire_ms {
+            return rest.insert(place, (expire_ms, units));
+        }
+        rest[place].1 += units;
+        if rest[place].1 == 0 {
+            rest.remove(place);
+        }
+        self.drop_if_empty();
+    }
+
+    fn drop_if_empty(&mut self) {
+        if self.rest.as_ref().is_some_and(|rest| rest.is_empty()) {
+            self.rest = None;
         }
     }
 
     /// Units that are over at this time.
     #[inline]
-    pub fn over(&self, now_ms: i64) -> i64 {
+    fn over(&self, now_ms: i64) -> i64 {
         if self.first.0 > now_ms || self.first.1 == 0 {
             return 0;
         }
-        self.first.1 + self.rest.iter().take_while(|tick| tick.0 <= now_ms).map(|tick| tick.1).sum::<i64>()
+        self.first.1 + self.later().take_while(|tick| tick.0 <= now_ms).map(|tick| tick.1).sum::<i64>()
     }
 
     /// All units, over or not.
-    pub fn total(&self) -> i64 {
-        self.first.1 + self.rest.iter().map(|tick| tick.1).sum::<i64>()
+    fn total(&self) -> i64 {
+        self.first.1 + self.later().map(|tick| tick.1).sum::<i64>()
+    }
+
+    fn later(&self) -> impl Iterator<Item = &(i64, i64)> {
+        self.rest.iter().flat_map(|rest| rest.iter())
     }
 }
 
 /// All levels of a ledger.
 #[derive(Default)]
 pub(crate) struct Levels {
-    levels: Vec<(Level, Due)>,
-    index: HashMap<u64, LevelIndex>,
-    by_item: Vec<Few<LevelIndex>>,
+    levels: Vec<Level>,
+    quantities: Vec<Quantities>,
+    /// What the digest holds for each.
+    hashes: Vec<u128>,
+    /// Whether each is listed as changed since the digest was brought up to date.
+    is_changed: Vec<bool>,
     changed: Vec<LevelIndex>,
+    index: HashTable<LevelIndex>,
+    by_item: Vec<Few<LevelIndex>>,
 }
 
+/// Handles come from the journal's own order, not from outside: a fixed hash will do.
 #[inline]
-fn place(item: Handle, location: Handle) -> u64 {
-    (u64::from(item) << 32) | u64::from(location)
+fn hash_of(item: Handle, location: Handle) -> u64 {
+    let place = (u64::from(item) << 32) | u64::from(location);
+    let product = place.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    product ^ (product >> 32)
 }
 
 impl Levels {
@@ -169,7 +204,11 @@ impl Levels {
     /// The level of an item at a location, if anything was ever recorded there.
     #[inline]
     pub fn find(&self, item: Handle, location: Handle) -> Option<LevelIndex> {
-        self.index.get(&place(item, location)).copied()
+        let levels = &self.levels;
+        let is_it = |level: &LevelIndex| {
+            levels.get(*level as usize).is_some_and(|found| (found.item, found.location) == (item, location))
+        };
+        self.index.find(hash_of(item, location), is_it).copied()
     }
 
     /// The levels of an item, in the order they were first recorded.
@@ -180,18 +219,36 @@ impl Levels {
     /// One level of this ledger.
     #[inline]
     pub fn get(&self, level: LevelIndex) -> Option<&Level> {
-        self.levels.get(level as usize).map(|found| &found.0)
+        self.levels.get(level as usize)
     }
 
     /// The same to change it.
     #[inline]
-    pub fn get_mut(&mut self, level: LevelIndex) -> Option<(&mut Level, &mut Due)> {
-        let (found, due) = self.levels.get_mut(level as usize)?;
-        if !found.changed {
-            found.changed = true;
+    pub fn get_mut(&mut self, level: LevelIndex) -> Option<&mut Level> {
+        let found = self.levels.get_mut(level as usize)?;
+        if !std::mem::replace(&mut self.is_changed[level as usize], true) {
             self.changed.push(level);
         }
-        Some((found, due))
+        Some(found)
+    }
+
+    /// What is physically there.
+    pub fn quantities(&self, level: LevelIndex) -> Quantities {
+        let on_hand = self.get(level).map_or(0, |found| found.on_hand);
+        Quantities { on_hand, ..self.quantities.get(level as usize).copied().unwrap_or_default() }
+    }
+
+    /// Changes what is physically there. False if no ledger gets there.
+    pub fn change(&mut self, level: LevelIndex, state: StockState, delta: i64) -> bool {
+        let mut after = self.quantities(level);
+        after.change(state, delta);
+        let fits = possible(after.on_hand) && possible(after.of(state));
+        if fits && let Some(found) = self.get_mut(level) {
+            found.on_hand = after.on_hand;
+            found.unsellable = after.damaged + after.returned + after.quality_control;
+            self.quantities[level as usize] = after;
+        }
+        fits
     }
 
     /// The level of an item at a location, made if need be.
@@ -200,9 +257,16 @@ impl Levels {
             return level;
         }
         let level = LevelIndex::try_from(self.levels.len()).expect("Invariant: fewer than 2^32 levels");
-        self.levels.push((Level { item, location, changed: true, ..Level::default() }, Due::default()));
-        self.index.insert(place(item, location), level);
+        self.levels.push(Level { item, location, ..Level::default() });
+        self.quantities.push(Quantities::default());
+        self.hashes.push(0);
+        self.is_changed.push(true);
         self.changed.push(level);
+        let levels = &self.levels;
+        self.index.insert_unique(hash_of(item, location), level, |level| {
+            let found = &levels[*level as usize];
+            hash_of(found.item, found.location)
+        });
         if self.by_item.len() <= item as usize {
             self.by_item.resize_with(item as usize + 1, Few::default);
         }
@@ -213,27 +277,28 @@ impl Levels {
     /// Units that nobody holds at this time; below 0 if more is held than is there.
     #[inline]
     pub fn free(&self, level: LevelIndex, now_ms: i64) -> i64 {
-        self.figures(level, now_ms).map_or(0, |figures| figures.free())
+        self.get(level).map_or(0, |found| found.free(now_ms))
     }
 
     /// The quantities at this time.
     #[inline]
     pub fn figures(&self, level: LevelIndex, now_ms: i64) -> Option<LevelFigures> {
-        let (found, due) = self.levels.get(level as usize)?;
+        let found = self.get(level)?;
+        let parts = self.quantities(level);
         Some(LevelFigures {
             level,
             on_hand: found.on_hand,
-            reserved: found.reserved - due.over(now_ms),
+            reserved: found.reserved - found.due.over(now_ms),
             allocated: found.allocated,
-            damaged: found.damaged,
-            returned: found.returned,
-            quality_control: found.quality_control,
+            damaged: parts.damaged,
+            returned: parts.returned,
+            quality_control: parts.quality_control,
         })
     }
 
     /// Units in the due queue of a level, for the audit.
     pub fn due_total(&self, level: LevelIndex) -> i64 {
-        self.levels[level as usize].1.total()
+        self.get(level).map_or(0, |found| found.due.total())
     }
 
     /// Levels that changed since the digest was brought up to date.
@@ -241,15 +306,28 @@ impl Levels {
         self.changed.len()
     }
 
+    fn hash(&self, level: LevelIndex) -> u128 {
+        let (found, parts) = (&self.levels[level as usize], &self.quantities[level as usize]);
+        Mix::new(2)
+            .word((u64::from(found.item) << 32) | u64::from(found.location))
+            .signed(found.on_hand)
+            .signed(found.reserved)
+            .signed(found.allocated)
+            .signed(parts.damaged)
+            .signed(parts.returned)
+            .signed(parts.quality_control)
+            .digest()
+    }
+
     /// Calls `f(old, new)` with the hashes of each level that changed since the last time.
     pub fn bring_up_to_date(&mut self, mut f: impl FnMut(u128, u128)) {
-        for level in self.changed.drain(..) {
-            let found = &mut self.levels[level as usize].0;
-            found.changed = false;
-            let new = found.hash();
-            f(found.hash, new);
-            found.hash = new;
+        let mut changed = std::mem::take(&mut self.changed);
+        for level in changed.drain(..) {
+            let new = self.hash(level);
+            self.is_changed[level as usize] = false;
+            f(std::mem::replace(&mut self.hashes[level as usize], new), new);
         }
+        self.changed = changed;
     }
 }
 
@@ -269,6 +347,6 @@ mod tests {
         due.add(300, -3);
         assert_eq!(due.over(i64::MAX), 1);
         due.add(100, -1);
-        assert_eq!((due.total(), due.first.1, due.rest.len()), (0, 0, 0));
+        assert_eq!((due.total(), due.first.1, due.rest.is_none()), (0, 0, true));
     }
 }

@@ -24,9 +24,7 @@ impl Ledger {
         }
         let origin = record.origin.unwrap_or_default();
         for line in lines.iter() {
-            let (level, due) = self.levels.get_mut(line.level)?;
-            let fits = level.hold(line.units, 0);
-            due.add(expire_ms, line.units);
+            let fits = self.levels.get_mut(line.level)?.hold(line.units, 0, expire_ms);
             self.fits(fits);
         }
         let held = lines.iter().map(|line| HeldLine { reserved: line.units, ..HeldLine::empty(line.level) }).collect();
@@ -64,9 +62,8 @@ impl Ledger {
         let version = reservation.version;
         let held: Vec<HeldLine> = reservation.lines.iter().filter(|line| line.reserved > 0).copied().collect();
         for line in &held {
-            if let Some((_, due)) = self.levels.get_mut(line.level) {
-                due.add(before, -line.reserved);
-                due.add(expire_ms, line.reserved);
+            if let Some(level) = self.levels.get_mut(line.level) {
+                level.extend(line.reserved, before, expire_ms);
             }
         }
         self.schedule.add(expire_ms, id.slot);
@@ -102,9 +99,7 @@ impl Ledger {
             held.released += (-delta).max(0);
             held.last = if delta < 0 { LineState::Released } else { LineState::Reserved };
             changes.push(change(line.level, LineState::Reserved, line.units, held.outstanding()));
-            let (level, due) = self.levels.get_mut(line.level)?;
-            let fits = possible(held.quantity()) && level.hold(delta, 0);
-            due.add(expire_ms, delta);
+            let fits = possible(held.quantity()) && self.levels.get_mut(line.level)?.hold(delta, 0, expire_ms);
             if !self.fits(fits) {
                 return None;
             }
@@ -144,9 +139,8 @@ impl Ledger {
             held.allocated += line.units;
             held.last = LineState::Allocated;
             changes.push(change(line.level, LineState::Allocated, line.units, held.outstanding()));
-            if let Some((level, due)) = self.levels.get_mut(line.level) {
-                self.misfits += u64::from(!level.hold(-reserved, line.units));
-                due.add(expire_ms, -reserved);
+            if let Some(level) = self.levels.get_mut(line.level) {
+                self.misfits += u64::from(!level.hold(-reserved, line.units, expire_ms));
             }
         }
         if let Some(before) = before {
@@ -188,11 +182,11 @@ impl Ledger {
             };
             held.last = to;
             changes.push(change(line.level, to, units, held.outstanding()));
-            if let Some((level, due)) = self.levels.get_mut(line.level) {
-                let fits = level.hold(-line.reserved, -line.allocated) && (!goods_leave || level.on_hand >= units);
+            if let Some(level) = self.levels.get_mut(line.level) {
+                let there = !goods_leave || level.on_hand >= units;
+                let fits = level.hold(-line.reserved, -line.allocated, expire_ms) && there;
                 self.misfits += u64::from(!fits);
                 level.on_hand -= if goods_leave && fits { units } else { 0 };
-                due.add(expire_ms, -line.reserved);
             }
         }
         self.note_if_ended(id.slot);
@@ -213,9 +207,8 @@ impl Ledger {
             held.reserved -= line.units;
             held.expired += line.units;
             held.last = LineState::Expired;
-            if let Some((level, due)) = self.levels.get_mut(line.level) {
-                self.misfits += u64::from(!level.hold(-line.units, 0));
-                due.add(expire_ms, -line.units);
+            if let Some(level) = self.levels.get_mut(line.level) {
+                self.misfits += u64::from(!level.hold(-line.units, 0, expire_ms));
             }
         }
         self.expired_reservations += 1;
@@ -281,9 +274,7 @@ impl Ledger {
         held.last = if line.allocated > 0 { LineState::Allocated } else { LineState::Reserved };
         let mut fits = possible(held.quantity());
         for (level, sign) in [(line.level, -1), (target, 1)] {
-            let (level, due) = self.levels.get_mut(level)?;
-            fits &= level.hold(sign * line.reserved, sign * line.allocated);
-            due.add(expire_ms, sign * line.reserved);
+            fits &= self.levels.get_mut(level)?.hold(sign * line.reserved, sign * line.allocated, expire_ms);
         }
         fits.then_some(())
     }

@@ -7,7 +7,7 @@ use crate::decide::no_stock;
 use crate::event::{Event, StockKind, StockState};
 use crate::few::Few;
 use crate::ledger::Ledger;
-use crate::level::Level;
+use crate::level::Quantities;
 use crate::names::Handle;
 use crate::rejection::{Reason, Rejection};
 
@@ -21,7 +21,7 @@ impl Ledger {
         let mut changes: HashMap<(Handle, Handle), Change> = HashMap::new();
         let mut deltas: Few<i64> = Few::default();
         for (line, place) in lines.iter().zip(places.iter()) {
-            let change = changes.entry(*place).or_insert_with(|| Change::of(self.level_at(*place)));
+            let change = changes.entry(*place).or_insert_with(|| Change::of(self.quantities_at(*place)));
             let delta = if absolute { absolute_delta(line, &change.before)? } else { line.quantity };
             change.add(line.state, delta);
             deltas.push(delta);
@@ -41,9 +41,8 @@ impl Ledger {
         Ok(events)
     }
 
-    fn level_at(&self, (item, location): (Handle, Handle)) -> Level {
-        let found = self.levels.find(item, location).and_then(|level| self.levels.get(level));
-        found.cloned().unwrap_or_default()
+    fn quantities_at(&self, (item, location): (Handle, Handle)) -> Quantities {
+        self.levels.find(item, location).map_or_else(Quantities::default, |level| self.levels.quantities(level))
     }
 
     pub(crate) fn decide_upsert(catalogue: Catalogue, entries: &[Upsert<'_>]) -> Few<Event> {
@@ -67,20 +66,20 @@ impl Ledger {
 
 /// What one command does to one level.
 struct Change {
-    before: Level,
+    before: Quantities,
     /// Sum of the differences of on_hand itself.
     whole: i64,
     /// Sum of the differences of its unsellable parts.
     parts: i64,
     /// The level after the command, as far as its parts go.
-    after: Level,
+    after: Quantities,
     /// The command speaks of on_hand itself.
     counts_whole: bool,
 }
 
 impl Change {
-    fn of(before: Level) -> Self {
-        Change { after: before.clone(), before, whole: 0, parts: 0, counts_whole: false }
+    fn of(before: Quantities) -> Self {
+        Change { after: before, before, whole: 0, parts: 0, counts_whole: false }
     }
 
     fn add(&mut self, state: StockState, delta: i64) {
@@ -101,8 +100,8 @@ impl Change {
     }
 }
 
-fn absolute_delta(line: &StockLine<'_>, before: &Level) -> Result<i64, Rejection> {
-    let before = before.quantity(line.state);
+fn absolute_delta(line: &StockLine<'_>, before: &Quantities) -> Result<i64, Rejection> {
+    let before = before.of(line.state);
     match line.expected {
         Some(expected) if expected != before => Err(Rejection::new(Reason::QuantityStale)
             .text("sku", line.sku)
@@ -115,8 +114,7 @@ fn absolute_delta(line: &StockLine<'_>, before: &Level) -> Result<i64, Rejection
 
 fn check_range(kind: StockKind, number: usize, line: &StockLine<'_>, change: &Change) -> Result<(), Rejection> {
     let on_hand = change.on_hand(kind);
-    let mut ends =
-        [(change.before.on_hand, on_hand), (change.before.quantity(line.state), change.after.quantity(line.state))];
+    let mut ends = [(change.before.on_hand, on_hand), (change.before.of(line.state), change.after.of(line.state))];
     if line.state == StockState::OnHand {
         ends[1] = ends[0];
     }

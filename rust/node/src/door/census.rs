@@ -1,5 +1,5 @@
-//! How many are inside: connections, calls under way, readers of the journal, bytes of messages that came in part. Who finds
-//! no room is told so at once.
+//! How many are inside: connections, calls under way, readers of the journal, bytes of messages that came in part. Who
+//! finds no room is told so at once.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,6 +1,6 @@
 //! One connection. A unary call whose message has come whole, as nearly all do, is decided right here, in the order of
-//! arrival, and its answer waits in a list for the next commit: no task, no lock and no wake of its own. All the rest gets
-//! a task.
+//! arrival, and its answer waits in a list for the next commit: no task, no lock and no wake of its own. All the rest
+//! gets a task.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -104,8 +104,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         if self.poll(cx).is_ready() || !self.h2.has_streams() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Writes what is to be written, then collects every call that has come, so that the writes of a round go out together.
-    /// Ready with true when the connection has ended.
+    /// Writes what is to be written, then collects every call that has come, so that the writes of a round go out
+    /// together. Ready with true when the connection has ended.
     fn poll_come(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
             match self.h2.poll_accept(cx) {

@@ -1,5 +1,5 @@
-//! Every method that the door does not answer goes to the service behind it, over one connection on a unix socket, unchanged:
-//! metadata, messages and trailers, both ways, no faster than the slower side takes them.
+//! Every method that the door does not answer goes to the service behind it, over one connection on a unix socket,
+//! unchanged: metadata, messages and trailers, both ways, no faster than the slower side takes them.
 
 use std::future::poll_fn;
 use std::path::PathBuf;
@@ -89,8 +89,9 @@ enum Question {
     Stream(RecvStream),
 }
 
-/// Has the service answer the call, in a task of its own. A method that asks with one message of up to `bytes_max` bytes gets
-/// the checks of the door, since the service would answer what is no message without an ErrorInfo, or not at all.
+/// Has the service answer the call, in a task of its own. A method that asks with one message of up to `bytes_max`
+/// bytes gets the checks of the door, since the service would answer what is no message without an ErrorInfo, or not at
+/// all.
 pub(super) fn spawn(
     station: Arc<Station>,
     parts: Parts,

@@ -72,8 +72,8 @@ impl Gathering {
         Poll::Ready(self.messages.only().map_err(Trouble::Refused))
     }
 
-    /// The message once it has come. Refuses one that takes longer than its deadline or the door's limit, or than the door
-    /// stays open.
+    /// The message once it has come. Refuses one that takes longer than its deadline or the door's limit, or than the
+    /// door stays open.
     pub(super) async fn whole(mut self, station: &Station, terms: &Terms) -> Result<Bytes, Trouble> {
         let limit = Instant::now() + Duration::from_millis(station.settings.message_ms_max);
         let until = terms.deadline().map_or(limit, |deadline| deadline.min(limit));

@@ -1,5 +1,5 @@
-//! Where a door listens: host:port or unix:PATH. The socket is ready when this returns, so that a full or foreign port is told
-//! to whoever starts the door.
+//! Where a door listens: host:port or unix:PATH. The socket is ready when this returns, so that a full or foreign port
+//! is told to whoever starts the door.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};

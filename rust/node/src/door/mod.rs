@@ -1,5 +1,6 @@
 //! The native door: gRPC over HTTP/2 with framing of our own, so that every refusal, even of a malformed or oversized
-//! message, carries its ErrorInfo, and so that a message goes from the socket to the ledger without a copy for a codec's sake.
+//! message, carries its ErrorInfo, and so that a message goes from the socket to the ledger without a copy for a
+//! codec's sake.
 //!
 //! Each thread has a runtime of its own and serves its connections alone. On the way of a unary call:
 //!
@@ -7,8 +8,8 @@
 //! 2. `gather` and `message` find the message, `terms` the rest, `station` has the desk decide;
 //! 3. the `bell` rings once a commit, and `connection` answers everything that has become durable in one write.
 //!
-//! `submit` and `events` are the two streams, `forward` carries every other method to the service behind the door. `census`
-//! counts who is inside and keeps the limits of `settings`.
+//! `submit` and `events` are the two streams, `forward` carries every other method to the service behind the door.
+//! `census` counts who is inside and keeps the limits of `settings`.
 
 mod accept;
 mod answer;
@@ -92,8 +93,8 @@ impl Door {
         &self.address
     }
 
-    /// Takes no further connection, refuses new calls (DRAINING) and returns once those under way are answered and everybody
-    /// has left, or after `timeout`. True if everybody has left.
+    /// Takes no further connection, refuses new calls (DRAINING) and returns once those under way are answered and
+    /// everybody has left, or after `timeout`. True if everybody has left.
     pub fn drain(&self, timeout: Duration) -> bool {
         self.phase.send_if_modified(|phase| {
             let serves = *phase == Phase::Serving;

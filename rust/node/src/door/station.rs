@@ -1,5 +1,5 @@
-//! What all connections of one door thread share, and the two things that they do with it: decide, and wait until what was
-//! decided is durable.
+//! What all connections of one door thread share, and the two things that they do with it: decide, and wait until what
+//! was decided is durable.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,5 +1,5 @@
-//! SubmitStream: batch after batch over one call. Several are under way at once, answers come in the order of the requests,
-//! and the first refusal ends the stream after the answers before it.
+//! SubmitStream: batch after batch over one call. Several are under way at once, answers come in the order of the
+//! requests, and the first refusal ends the stream after the answers before it.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;

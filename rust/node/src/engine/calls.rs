@@ -8,6 +8,7 @@ use invengine_ledger::Command;
 use invengine_wire::v1;
 use prost::Message;
 
+use super::clock::wall_ms;
 use super::core::Core;
 use super::{Call, Shared, Taken};
 use crate::methods::{self, CommandKind, Kind, Method};
@@ -26,8 +27,10 @@ impl Shared {
     /// Decides a call. A panic poisons the engine: nobody knows what it left behind.
     pub(super) fn call(&self, call: &Call<'_>) -> Taken {
         catch_unwind(AssertUnwindSafe(|| self.take(call))).unwrap_or_else(|_| {
-            self.poison("a command failed in a way that is a bug");
-            Refusal::internal("poisoned").into()
+            // The panic itself stands in the log just above this line.
+            let incident = format!("{:016x}", wall_ms());
+            self.poison(&format!("incident {incident}: a command failed in a way that is a bug"));
+            Refusal::internal(&incident).into()
         })
     }
 
@@ -60,7 +63,7 @@ impl Shared {
             Kind::Submit => self.submit(call.payload, moment),
             Kind::Read(kind) => {
                 let core = self.core();
-                match read(kind, call.payload, &core.ledger, self.view(moment)) {
+                match read(kind, call.payload, &core.ledger, self.view(&core, moment)) {
                     Ok(found) => Taken { reply: Ok(found.bytes), rests_on: found.rests_on },
                     Err(refusal) => refusal.into(),
                 }
@@ -72,8 +75,10 @@ impl Shared {
         }
     }
 
-    fn view(&self, moment: Instant) -> View {
-        View { now_ms: self.clock.at(moment), durable_sequence: self.durable_sequence.load(Acquire) }
+    /// Whoever had the lock before may have looked at the clock later: time never goes back for a reader either.
+    fn view(&self, core: &Core, moment: Instant) -> View {
+        let now_ms = self.clock.at(moment).max(core.ledger.time_ms());
+        View { now_ms, durable_sequence: self.durable_sequence.load(Acquire) }
     }
 
     fn command(&self, kind: CommandKind, command: &Command<'_>, moment: Instant) -> Taken {
