@@ -43,13 +43,8 @@ def verify(
 
 
 def findings_of(report: dict[str, Any]) -> list[str]:
-    """What a report says is wrong; empty if everything held."""
-    found: list[str] = []
-    invariants = report.get("invariants", {})
-    if isinstance(invariants, dict):
-        found += [f"{name}: {value}" for name, value in invariants.items() if value not in (True, 0, "held", "ok", [])]
-    elif invariants not in ("held", "ok", True, []):
-        found.append(f"invariants: {invariants}")
-    if report.get("oversold_units_by_reserve", 0):
+    """What a report says is wrong: the invariants that do not hold, and where; empty if everything held."""
+    found = [name for name, holds in report["invariants"].items() if holds is not True]
+    if report["oversold_units_by_reserve"]:
         found.append(f"oversold_units_by_reserve: {report['oversold_units_by_reserve']}")
-    return found
+    return [*found, *report["broken"]]

@@ -5,7 +5,7 @@ mod holds;
 
 use crate::event::{Event, LevelIndex, Slot, StockState};
 use crate::few::Few;
-use crate::keys::Scope;
+use crate::keys::{KeyHash, Scope};
 use crate::ledger::Ledger;
 use crate::names::{Entry, Handle, entry_hash};
 use crate::outcome::{Effect, HoldChange};
@@ -25,20 +25,21 @@ enum Sum {
 
 impl Ledger {
     /// Applies one record: the events take the next sequences, the key and the source remember what they did.
-    pub(crate) fn apply(&mut self, record: &Record<'_>) {
+    ///
+    /// `key` is the hash of the command's key, if somebody knows it already.
+    pub(crate) fn apply(&mut self, record: &Record<'_>, key: Option<KeyHash>) {
         self.time_ms = record.time_ms;
         if self.sequence == 0 {
             self.first_time_ms = record.time_ms;
         }
-        let channel = record.origin.and_then(|origin| origin.channel);
+        let channel = record.origin.as_ref().and_then(|origin| origin.channel);
         if !self.fits(channel.is_none_or(|channel| (channel as usize) < self.channels().len())) {
             return;
         }
-        let reserves = record.events.iter().any(|event| matches!(event, Event::Reserved { .. }));
         let mut sum = Sum::Nothing;
         for event in record.events.iter() {
             self.sequence += 1;
-            self.apply_event(event, record, reserves, &mut sum);
+            self.apply_event(event, record, &mut sum);
         }
         if let Sum::Effect(Effect::Levels(levels)) = &mut sum {
             // Several lines may touch one level: each shows it as it is after all of them.
@@ -47,11 +48,11 @@ impl Ledger {
             }
         }
         if let Some(origin) = &record.origin {
-            self.remember(origin, sum);
+            self.remember(origin, key, sum);
         }
     }
 
-    fn apply_event(&mut self, event: &Event, record: &Record<'_>, reserves: bool, sum: &mut Sum) {
+    fn apply_event(&mut self, event: &Event, record: &Record<'_>, sum: &mut Sum) {
         let origin = record.origin.as_ref();
         match event {
             Event::Reserved { id, expire_ms, lines } => {
@@ -64,13 +65,8 @@ impl Ledger {
                 let order_ref = origin.map_or("", |origin| origin.order_ref);
                 sum.hold(self.apply_allocated(*id, *reacquired, lines, order_ref));
             }
-            Event::Released { id, lines } => {
-                let hold = self.apply_moved(*id, lines, LineState::Released);
-                // Beside a Reserved it gave way to the new hold, which is what the command was about.
-                if !reserves {
-                    sum.hold(hold);
-                }
-            }
+            // Before a Reserved it gave way to the new hold, which is then what the command was about.
+            Event::Released { id, lines } => sum.hold(self.apply_moved(*id, lines, LineState::Released)),
             Event::Fulfilled { id, lines } => sum.hold(self.apply_moved(*id, lines, LineState::Fulfilled)),
             Event::Expired { id, lines } => self.apply_expired(*id, lines),
             Event::Transferred { id, to_location, lines } => sum.hold(self.apply_transferred(*id, *to_location, lines)),
@@ -102,7 +98,7 @@ impl Ledger {
         }
     }
 
-    fn remember(&mut self, origin: &Origin<'_>, sum: Sum) {
+    fn remember(&mut self, origin: &Origin<'_>, key: Option<KeyHash>, sum: Sum) {
         let scope = origin.scope();
         let kept = match sum {
             Sum::Nothing => return self.misfits += 1,
@@ -114,7 +110,8 @@ impl Ledger {
             Sum::Effect(effect) => {
                 if !origin.key.is_empty() {
                     let copy = origin.source.map(|_| effect.clone());
-                    self.keys.insert(scope, origin.key, origin.fingerprint, self.sequence, effect);
+                    let hash = key.unwrap_or_else(|| self.keys.hash_of(scope, origin.key));
+                    self.keys.insert(hash, scope, origin.key, origin.fingerprint, self.sequence, effect);
                     match copy {
                         Some(effect) => Kept::Accepted(effect),
                         None => return,

@@ -107,18 +107,6 @@ impl Texts {
     }
 }
 
-/// The part of a hash that a table keeps beside each entry, so that it grows without reading what it points to.
-#[inline]
-pub(crate) fn tag_of(hash: u64) -> u32 {
-    hash as u32
-}
-
-/// The hash that a table uses for a tag: hashbrown looks at the lowest bits and at the highest seven.
-#[inline]
-pub(crate) fn spread(tag: u32) -> u64 {
-    u64::from(tag) | (u64::from(tag) << 32)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

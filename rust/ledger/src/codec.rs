@@ -232,7 +232,7 @@ fn encode_event(out: &mut Vec<u8>, event: &Event) {
     }
 }
 
-fn encode_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
+pub(crate) fn encode_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
     let place = |name: &str| FACT_NAMES.iter().position(|known| *known == name).unwrap_or(0) as u8;
     out.push(rejection.reason as u8);
     put(out, rejection.facts.len() as u64);
@@ -248,6 +248,11 @@ fn encode_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
             }
         }
     }
+}
+
+/// Reads a rejection that was encoded by itself.
+pub(crate) fn decode_rejection(bytes: &[u8]) -> Decoded<Rejection> {
+    RecordReader { rest: bytes, time_ms: 0 }.rejection()
 }
 
 /// Reads the records of one payload.

@@ -1,12 +1,14 @@
 //! One command from its arrival to its answer. The order of checks is fixed, so that retries agree: (form and limits, before the
 //! ledger) · key · source epoch · source sequence · names · state · stock.
 
+mod admit;
+
+use self::admit::Admission;
 use crate::codec::{self, PAYLOAD_VERSION};
 use crate::command::{Body, Command};
 use crate::event::{Event, LevelUnits};
 use crate::few::Few;
-use crate::fingerprint::fingerprint;
-use crate::keys::{KeyEntry, KeyPlace, Scope};
+use crate::keys::{KeyHash, KeyPlace};
 use crate::ledger::Ledger;
 use crate::outcome::{Answer, Effect, EffectPlace, EffectRef, Executed};
 use crate::record::{Origin, OriginSource, Record};
@@ -66,18 +68,13 @@ impl Payload {
     }
 }
 
-/// What the checks of key and source came to.
-enum Admission<'a> {
-    Execute(Origin<'a>),
-    /// The key did this before; its number, if it has one, was consumed then.
-    Replay(KeyPlace),
-    /// The key did this before, under another number: this one is consumed too.
-    Repeat(Origin<'a>, KeyPlace),
-    /// This number did this before.
-    ReplayNumber(OriginSource),
-    Refuse(Rejection, u64),
-    /// A no that consumes the message's number.
-    Reject(Origin<'a>, Rejection),
+/// Where the record of a command goes.
+struct Frame<'p> {
+    payload: &'p mut Payload,
+    bytes_max: usize,
+    now_ms: i64,
+    /// The hash of the command's key, if it has one.
+    key: Option<KeyHash>,
 }
 
 impl Ledger {
@@ -87,17 +84,22 @@ impl Ledger {
     /// payload longer than `bytes_max` is not made (`Reason::TooLarge`), and nothing changes.
     pub fn execute(&mut self, command: &Command<'_>, now_ms: i64, payload: &mut Payload, bytes_max: usize) -> Executed {
         let now_ms = now_ms.max(self.time_ms);
-        let fingerprint = fingerprint(command);
-        match self.admit(command, fingerprint, now_ms) {
+        let origin = match self.origin_of(command) {
+            Ok(origin) => origin,
+            Err(rejection) => return Executed { answer: Answer::Rejected(rejection), rests_on: 0 },
+        };
+        let key = self.key_of(&origin);
+        let mut frame = Frame { payload, bytes_max, now_ms, key };
+        match self.admit(&origin, key, now_ms) {
+            Admission::Execute => match self.decide(command, &origin, now_ms) {
+                Ok(events) => self.accept(&mut frame, origin, events),
+                Err(rejection) => self.reject(&mut frame, origin, rejection),
+            },
             Admission::Refuse(rejection, rests_on) => Executed { answer: Answer::Rejected(rejection), rests_on },
-            Admission::Reject(origin, rejection) => self.reject(origin, rejection, now_ms, payload, bytes_max),
+            Admission::Reject(rejection) => self.reject(&mut frame, origin, rejection),
             Admission::Replay(place) => self.answer_of_key(place),
             Admission::ReplayNumber(place) => self.answer_of_number(place),
-            Admission::Repeat(origin, place) => self.repeat(origin, place, now_ms, payload, bytes_max),
-            Admission::Execute(origin) => match self.decide(command, &origin, now_ms) {
-                Ok(events) => self.accept(Record { time_ms: now_ms, origin: Some(origin), events }, payload, bytes_max),
-                Err(rejection) => self.reject(origin, rejection, now_ms, payload, bytes_max),
-            },
+            Admission::Repeat(place) => self.repeat(&mut frame, origin, place),
         }
     }
 
@@ -130,7 +132,7 @@ impl Ledger {
             self.schedule.give_back(tick, slots);
         }
         let count = events.len();
-        if count == 0 || self.write(&Record { time_ms: now_ms, origin: None, events }, payload, bytes_max) {
+        if count == 0 || self.write_own(now_ms, events, payload, bytes_max) {
             return count;
         }
         // No room in this frame: the next one has.
@@ -154,68 +156,55 @@ impl Ledger {
             return false;
         }
         let before_ms = since;
-        let events = Few::One(Event::KeysForgotten { before_ms });
-        self.write(&Record { time_ms: now_ms, origin: None, events }, payload, bytes_max)
+        self.write_own(now_ms, Few::One(Event::KeysForgotten { before_ms }), payload, bytes_max)
     }
 
-    fn write(&mut self, record: &Record<'_>, payload: &mut Payload, bytes_max: usize) -> bool {
-        let written = payload.push(record, bytes_max);
+    /// Appends and applies a record of the engine's own; false if there is no room for it.
+    fn write_own(&mut self, now_ms: i64, events: Few<Event>, payload: &mut Payload, bytes_max: usize) -> bool {
+        self.write(&mut Frame { payload, bytes_max, now_ms, key: None }, None, events)
+    }
+
+    fn write(&mut self, frame: &mut Frame<'_>, origin: Option<Origin<'_>>, events: Few<Event>) -> bool {
+        let record = Record { time_ms: frame.now_ms, origin, events };
+        let written = frame.payload.push(&record, frame.bytes_max);
         if written {
-            self.apply(record);
+            self.apply(&record, frame.key);
             debug_assert_eq!(self.misfits, 0, "Invariant: what was decided fits the state: {record:?}");
         }
         written
     }
 
-    fn accept(&mut self, record: Record<'_>, payload: &mut Payload, bytes_max: usize) -> Executed {
-        if !self.write(&record, payload, bytes_max) {
-            return Executed { answer: Answer::Rejected(Rejection::new(Reason::TooLarge)), rests_on: 0 };
+    fn accept(&mut self, frame: &mut Frame<'_>, origin: Origin<'_>, events: Few<Event>) -> Executed {
+        let (has_key, source) = (!origin.key.is_empty(), origin.source);
+        if !self.write(frame, Some(origin), events) {
+            return Executed::too_large();
         }
-        let sequence = self.sequence;
-        let place = match record.origin {
-            Some(Origin { key, .. }) if !key.is_empty() => self.keys.last().map(EffectPlace::Key),
-            Some(Origin { source, .. }) => source.map(EffectPlace::Message),
-            None => None,
-        };
+        let place = if has_key { self.keys.last().map(EffectPlace::Key) } else { source.map(EffectPlace::Message) };
         let effect = EffectRef(place.unwrap_or(EffectPlace::Nowhere));
-        let answer = Answer::Accepted { sequence, replayed: false, effect };
-        Executed { answer, rests_on: sequence }
+        let answer = Answer::Accepted { sequence: self.sequence, replayed: false, effect };
+        Executed { answer, rests_on: self.sequence }
     }
 
-    fn reject(
-        &mut self,
-        origin: Origin<'_>,
-        rejection: Rejection,
-        now_ms: i64,
-        payload: &mut Payload,
-        bytes_max: usize,
-    ) -> Executed {
+    fn reject(&mut self, frame: &mut Frame<'_>, origin: Origin<'_>, rejection: Rejection) -> Executed {
         let remembered = rejection.reason != Reason::InvalidField;
         let mut rests_on = if rejection.reason.needs_no_wait() { 0 } else { self.sequence };
         if remembered && origin.source.is_some() {
             let events = Few::One(Event::MessageRejected { rejection: rejection.clone() });
-            if !self.write(&Record { time_ms: now_ms, origin: Some(origin), events }, payload, bytes_max) {
-                return Executed { answer: Answer::Rejected(Rejection::new(Reason::TooLarge)), rests_on: 0 };
+            if !self.write(frame, Some(origin), events) {
+                return Executed::too_large();
             }
             rests_on = self.sequence;
-        } else if remembered && !origin.key.is_empty() && origin.unknown_channel.is_empty() {
-            self.refused.insert(origin.scope(), origin.key, origin.fingerprint, rejection.clone());
+        } else if remembered && let Some(key) = frame.key {
+            self.refused.insert(key, origin.scope(), origin.key, origin.fingerprint, &rejection);
         }
         Executed { answer: Answer::Rejected(rejection), rests_on }
     }
 
-    fn repeat(
-        &mut self,
-        origin: Origin<'_>,
-        place: KeyPlace,
-        now_ms: i64,
-        payload: &mut Payload,
-        bytes_max: usize,
-    ) -> Executed {
+    fn repeat(&mut self, frame: &mut Frame<'_>, origin: Origin<'_>, place: KeyPlace) -> Executed {
         let answered = self.answer_of_key(place);
         let events = Few::One(Event::MessageRepeated { sequence: answered.rests_on });
-        if !self.write(&Record { time_ms: now_ms, origin: Some(origin), events }, payload, bytes_max) {
-            return Executed { answer: Answer::Rejected(Rejection::new(Reason::TooLarge)), rests_on: 0 };
+        if !self.write(frame, Some(origin), events) {
+            return Executed::too_large();
         }
         Executed { rests_on: self.sequence, ..answered }
     }
@@ -239,119 +228,6 @@ impl Ledger {
         Executed { answer, rests_on: applied.sequence }
     }
 
-    /// Key, source epoch, source sequence.
-    fn admit<'a>(&self, command: &Command<'a>, fingerprint: u64, now_ms: i64) -> Admission<'a> {
-        let context = &command.context;
-        let channel = self.channels().find(context.channel);
-        let source = match context.source {
-            Some(place) => match self.sources.find(place.id) {
-                Some(source) => Some(OriginSource { source, epoch: place.epoch, number: place.sequence }),
-                None => {
-                    return Admission::Refuse(Rejection::new(Reason::UnknownSource).text("source", place.id), 0);
-                }
-            },
-            None => None,
-        };
-        let origin = Origin {
-            fingerprint,
-            key: context.key,
-            issue_time_ms: context.issue_time_ms,
-            channel,
-            unknown_channel: if channel.is_none() { context.channel } else { "" },
-            source,
-            order_ref: context.order_ref,
-            holder: context.holder,
-            event_time_ms: context.event_time_ms,
-            actor: context.actor,
-            reason_code: context.reason_code,
-            reference: context.reference,
-            causation: context.causation,
-        };
-        if let Some(found) = self.admit_key(&origin, now_ms) {
-            return found;
-        }
-        match source {
-            Some(place) => self.admit_number(origin, place),
-            None => Admission::Execute(origin),
-        }
-    }
-
-    fn admit_key<'a>(&self, origin: &Origin<'a>, now_ms: i64) -> Option<Admission<'a>> {
-        let scope = origin.scope();
-        if !origin.key.is_empty() && origin.unknown_channel.is_empty() {
-            if let Some((place, entry)) = self.find_key(scope, origin.key) {
-                let next = origin.source.filter(|place| self.sources.is_next(*place));
-                if entry.effect == Effect::Tombstone {
-                    // A no for ever: the message's number is consumed, or its source could never go on.
-                    let cancelled = Rejection::new(Reason::KeyCancelled);
-                    return Some(match next {
-                        Some(_) => Admission::Reject(*origin, cancelled),
-                        None => Admission::Refuse(cancelled, entry.sequence),
-                    });
-                }
-                if entry.fingerprint != origin.fingerprint {
-                    let reused = Rejection::new(Reason::IdempotencyKeyReused).number("sequence", entry.sequence as i64);
-                    return Some(Admission::Refuse(reused, entry.sequence));
-                }
-                return Some(match next {
-                    Some(_) => Admission::Repeat(*origin, place),
-                    None => Admission::Replay(place),
-                });
-            }
-            // A numbered message is decided afresh: its rejection uses up its number.
-            let refused = if origin.source.is_none() { self.refused.find(scope, origin.key) } else { None };
-            if let Some((fingerprint, rejection)) = refused {
-                let again = if *fingerprint == origin.fingerprint {
-                    rejection.clone()
-                } else {
-                    Rejection::new(Reason::IdempotencyKeyReused)
-                };
-                return Some(Admission::Refuse(again, self.sequence));
-            }
-        }
-        // A numbered message is never executed twice by being forgotten: its number is remembered for ever.
-        let start = self.window_start_ms(now_ms);
-        if origin.issue_time_ms != 0 && origin.issue_time_ms < start && origin.source.is_none() {
-            let window = now_ms.saturating_sub(start);
-            return Some(Admission::Refuse(Rejection::new(Reason::DedupeWindowExpired).number("window", window), 0));
-        }
-        None
-    }
-
-    fn find_key(&self, scope: Scope, key: &str) -> Option<(KeyPlace, &KeyEntry)> {
-        let place = self.keys.locate(scope, key)?;
-        Some((place, self.keys.at(place)?))
-    }
-
-    fn admit_number<'a>(&self, origin: Origin<'a>, place: OriginSource) -> Admission<'a> {
-        let source = self.sources.get(place.source).expect("Invariant: the source was found just now");
-        let refuse = |reason| Rejection::new(reason).text("source", &source.name);
-        if place.epoch != source.epoch {
-            let stale = refuse(Reason::StaleEpoch).number("current", source.epoch as i64);
-            return Admission::Refuse(stale, self.sequence);
-        }
-        if place.number == source.last + 1 {
-            return Admission::Execute(origin);
-        }
-        if place.number > source.last {
-            let gap = refuse(Reason::SequenceGap)
-                .number("expected", source.last as i64 + 1)
-                .number("got", place.number as i64);
-            return Admission::Refuse(gap, self.sequence);
-        }
-        match source.applied(place.number) {
-            Some(applied) if applied.fingerprint == origin.fingerprint => Admission::ReplayNumber(place),
-            Some(_) => {
-                let conflict = refuse(Reason::SequenceConflict).number("sequence", place.number as i64);
-                Admission::Refuse(conflict, self.sequence)
-            }
-            None => {
-                let consumed = refuse(Reason::SequenceConsumed).number("last", source.last as i64);
-                Admission::Refuse(consumed, self.sequence)
-            }
-        }
-    }
-
     /// Names, state, stock.
     fn decide(&self, command: &Command<'_>, origin: &Origin<'_>, now_ms: i64) -> Result<Few<Event>, Rejection> {
         if !origin.unknown_channel.is_empty() {
@@ -372,6 +248,13 @@ impl Ledger {
             Body::Upsert { catalogue, entries } => Ok(Self::decide_upsert(*catalogue, entries)),
             Body::RegisterSource { source } => Ok(self.decide_register(source)),
         }
+    }
+}
+
+impl Executed {
+    /// There is no room for the events; nothing happened.
+    fn too_large() -> Self {
+        Executed { answer: Answer::Rejected(Rejection::new(Reason::TooLarge)), rests_on: 0 }
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 
-use crate::chunks::{Chunks, Span, Texts, spread, tag_of};
+use crate::chunks::{Chunks, Span, Texts};
 use crate::event::Slot;
+use crate::index::{Index, Tag};
 use crate::mix::Mix;
 use crate::names::Handle;
 use crate::outcome::Effect;
@@ -66,18 +67,11 @@ impl KeyEntry {
 
 const TABLES: usize = 64;
 
-/// An entry of a table: part of the hash, so that most misses and every growth leave the entries alone.
-#[derive(Clone, Copy)]
-struct Pointer {
-    tag: u32,
-    index: u32,
-}
-
 /// Keys that are forgotten together.
 pub(crate) struct Window {
     pub number: u32,
     start_ms: i64,
-    tables: Vec<HashTable<Pointer>>,
+    tables: Vec<Index>,
     entries: Chunks<KeyEntry>,
     texts: Texts,
     bytes: usize,
@@ -95,7 +89,7 @@ impl Window {
         Window {
             number,
             start_ms,
-            tables: (0..TABLES).map(|_| HashTable::new()).collect(),
+            tables: (0..TABLES).map(|_| Index::default()).collect(),
             entries: Chunks::default(),
             texts: Texts::default(),
             bytes: 0,
@@ -107,32 +101,39 @@ impl Window {
     }
 
     #[inline]
-    fn locate(&self, hash: u64, scope: u64, key: &str) -> Option<KeyPlace> {
-        let tag = tag_of(hash);
-        let is_it = |pointer: &Pointer| {
-            pointer.tag == tag
-                && self
-                    .entries
-                    .get(pointer.index as usize)
-                    .is_some_and(|entry| entry.scope == scope && self.texts.get(entry.key) == key)
+    fn locate(&self, hash: KeyHash, scope: u64, key: &str) -> Option<KeyPlace> {
+        let is_it = |index: u32| {
+            let entry = self.entries.get(index as usize);
+            entry.is_some_and(|entry| entry.scope == scope && self.texts.get(entry.key) == key)
         };
-        let found = self.tables[table(hash)].find(spread(tag), is_it)?;
-        Some(KeyPlace { window: self.number, index: found.index })
+        let index = self.tables[hash.table()].find(hash.tag(), is_it)?;
+        Some(KeyPlace { window: self.number, index })
     }
 
-    fn push(&mut self, hash: u64, key: &str, entry: KeyEntry) {
+    fn push(&mut self, hash: KeyHash, key: &str, entry: KeyEntry) {
         let index = u32::try_from(self.entries.len()).expect("Invariant: fewer than 2^32 keys in a window");
         self.bytes += entry.bytes(key);
         self.entries.push(entry);
-        let pointer = Pointer { tag: tag_of(hash), index };
-        self.tables[table(hash)].insert_unique(spread(pointer.tag), pointer, |pointer| spread(pointer.tag));
+        self.tables[hash.table()].insert(hash.tag(), index);
     }
 }
 
-#[inline]
-fn table(hash: u64) -> usize {
-    // The lower half is the tag, which says where in its table an entry is.
-    (hash >> 40) as usize % TABLES
+/// The hash of a key and its scope.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyHash(u64);
+
+impl KeyHash {
+    /// What a table keeps of it.
+    #[inline]
+    pub fn tag(self) -> Tag {
+        Tag::of(self.0)
+    }
+
+    #[inline]
+    fn table(self) -> usize {
+        // The upper half says where in its table an entry is.
+        self.0 as usize % TABLES
+    }
 }
 
 /// Where a key's entry is, until its window is dropped.
@@ -160,15 +161,21 @@ impl Default for Keys {
 }
 
 impl Keys {
-    fn hash_of(&self, scope: u64, key: &str) -> u64 {
-        self.hasher.hash_one((scope, key))
+    /// The hash by which a key is found and remembered.
+    #[inline]
+    pub fn hash_of(&self, scope: Scope, key: &str) -> KeyHash {
+        self.hash_of_word(scope.word(), key)
+    }
+
+    #[inline]
+    fn hash_of_word(&self, scope: u64, key: &str) -> KeyHash {
+        KeyHash(self.hasher.hash_one((scope, key)))
     }
 
     /// Where the entry of a key is, if it is remembered.
     #[inline]
-    pub fn locate(&self, scope: Scope, key: &str) -> Option<KeyPlace> {
+    pub fn locate(&self, hash: KeyHash, scope: Scope, key: &str) -> Option<KeyPlace> {
         let scope = scope.word();
-        let hash = self.hash_of(scope, key);
         self.younger.locate(hash, scope, key).or_else(|| self.older.locate(hash, scope, key))
     }
 
@@ -182,22 +189,20 @@ impl Keys {
     /// What a key did, if it is remembered.
     #[inline]
     pub fn find(&self, scope: Scope, key: &str) -> Option<&KeyEntry> {
-        self.at(self.locate(scope, key)?)
+        self.at(self.locate(self.hash_of(scope, key), scope, key)?)
     }
 
     /// Remembers what a key did.
-    pub fn insert(&mut self, scope: Scope, key: &str, fingerprint: u64, sequence: u64, effect: Effect) {
-        let scope = scope.word();
-        let hash = self.hash_of(scope, key);
+    pub fn insert(&mut self, hash: KeyHash, scope: Scope, key: &str, fingerprint: u64, sequence: u64, effect: Effect) {
         let span = self.younger.texts.push(key);
-        self.younger.push(hash, key, KeyEntry { scope, key: span, fingerprint, sequence, effect });
+        self.younger.push(hash, key, KeyEntry { scope: scope.word(), key: span, fingerprint, sequence, effect });
     }
 
     /// Cancels a key that was never used. Once in a window is enough, however often its caller makes sure.
     pub fn cancel(&mut self, scope: Scope, key: &str, sequence: u64) {
-        let hash = self.hash_of(scope.word(), key);
+        let hash = self.hash_of(scope, key);
         if self.younger.locate(hash, scope.word(), key).is_none() {
-            self.insert(scope, key, 0, sequence, Effect::Tombstone);
+            self.insert(hash, scope, key, 0, sequence, Effect::Tombstone);
         }
     }
 
@@ -256,7 +261,7 @@ impl Keys {
             if matches!(&entry.effect, Effect::Reserved(hold) if known(hold.id)) {
                 let key = texts.get(entry.key);
                 self.younger.carried += entry.bytes(key);
-                let hash = self.hash_of(entry.scope, key);
+                let hash = self.hash_of_word(entry.scope, key);
                 let entry = KeyEntry { key: self.younger.texts.push(key), ..entry };
                 self.younger.push(hash, key, entry);
             }

@@ -144,7 +144,7 @@ impl Ledger {
                 return Err(Malformed("the time of a record goes back"));
             }
             before(self, &record);
-            self.apply(&record);
+            self.apply(&record, None);
             if self.misfits > 0 {
                 return Err(Malformed("an event does not fit the state before it"));
             }
@@ -315,8 +315,8 @@ impl Ledger {
     }
 
     /// The rejection of a key, if it is remembered (in memory only).
-    pub fn refused_key(&self, scope: Scope, key: &str) -> Option<&Rejection> {
-        self.refused.find(scope, key).map(|refused| &refused.1)
+    pub fn refused_key(&self, scope: Scope, key: &str) -> Option<Rejection> {
+        self.refused.find(self.keys.hash_of(scope, key), scope, key).map(|refused| refused.1)
     }
 
     /// How far back keys are remembered at this time, ms.

@@ -6,10 +6,9 @@
 
 use std::collections::VecDeque;
 
-use hashbrown::HashTable;
-
 use crate::event::{LevelIndex, StockState};
 use crate::few::Few;
+use crate::index::{Index, Tag};
 use crate::mix::Mix;
 use crate::names::Handle;
 use crate::outcome::LevelFigures;
@@ -180,19 +179,18 @@ pub(crate) struct Levels {
     quantities: Vec<Quantities>,
     /// What the digest holds for each.
     hashes: Vec<u128>,
-    /// Whether each is listed as changed since the digest was brought up to date.
-    is_changed: Vec<bool>,
+    /// A bit for each that is listed as changed since the digest was brought up to date.
+    is_changed: Vec<u64>,
     changed: Vec<LevelIndex>,
-    index: HashTable<LevelIndex>,
+    index: Index,
     by_item: Vec<Few<LevelIndex>>,
 }
 
 /// Handles come from the journal's own order, not from outside: a fixed hash will do.
 #[inline]
-fn hash_of(item: Handle, location: Handle) -> u64 {
-    let place = (u64::from(item) << 32) | u64::from(location);
-    let product = place.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    product ^ (product >> 32)
+fn tag_of(item: Handle, location: Handle) -> Tag {
+    let place = u64::from(item) | (u64::from(location) << 32);
+    Tag::of((place ^ (place >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 impl Levels {
@@ -205,10 +203,10 @@ impl Levels {
     #[inline]
     pub fn find(&self, item: Handle, location: Handle) -> Option<LevelIndex> {
         let levels = &self.levels;
-        let is_it = |level: &LevelIndex| {
-            levels.get(*level as usize).is_some_and(|found| (found.item, found.location) == (item, location))
-        };
-        self.index.find(hash_of(item, location), is_it).copied()
+        self.index.find(tag_of(item, location), |level| {
+            let found = &levels[level as usize];
+            found.item == item && found.location == location
+        })
     }
 
     /// The levels of an item, in the order they were first recorded.
@@ -226,7 +224,9 @@ impl Levels {
     #[inline]
     pub fn get_mut(&mut self, level: LevelIndex) -> Option<&mut Level> {
         let found = self.levels.get_mut(level as usize)?;
-        if !std::mem::replace(&mut self.is_changed[level as usize], true) {
+        let (bits, bit) = (&mut self.is_changed[level as usize / 64], 1 << (level % 64));
+        if *bits & bit == 0 {
+            *bits |= bit;
             self.changed.push(level);
         }
         Some(found)
@@ -260,13 +260,10 @@ impl Levels {
         self.levels.push(Level { item, location, ..Level::default() });
         self.quantities.push(Quantities::default());
         self.hashes.push(0);
-        self.is_changed.push(true);
+        self.is_changed.resize(self.levels.len().div_ceil(64), 0);
+        self.is_changed[level as usize / 64] |= 1 << (level % 64);
         self.changed.push(level);
-        let levels = &self.levels;
-        self.index.insert_unique(hash_of(item, location), level, |level| {
-            let found = &levels[*level as usize];
-            hash_of(found.item, found.location)
-        });
+        self.index.insert(tag_of(item, location), level);
         if self.by_item.len() <= item as usize {
             self.by_item.resize_with(item as usize + 1, Few::default);
         }
@@ -324,7 +321,7 @@ impl Levels {
         let mut changed = std::mem::take(&mut self.changed);
         for level in changed.drain(..) {
             let new = self.hash(level);
-            self.is_changed[level as usize] = false;
+            self.is_changed[level as usize / 64] &= !(1 << (level % 64));
             f(std::mem::replace(&mut self.hashes[level as usize], new), new);
         }
         self.changed = changed;

@@ -16,6 +16,7 @@ pub mod event;
 mod execute;
 mod few;
 mod fingerprint;
+mod index;
 mod keys;
 mod ledger;
 mod level;

@@ -3,9 +3,10 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 
-use crate::chunks::{Span, Texts, spread, tag_of};
+use crate::chunks::{Span, Texts};
+use crate::index::{Index, Tag};
 use crate::mix::Mix;
 
 /// A name's handle: its position in the order of creation.
@@ -22,27 +23,54 @@ pub struct Entry {
     pub gs1: Box<str>,
 }
 
+/// The first bytes of a name, where a look-up finds them without another step.
+#[derive(Clone, Copy)]
+struct Start {
+    bytes: [u8; Start::BYTES],
+    /// Length of the whole name, or 255 if it is longer than that.
+    length: u8,
+}
+
+impl Start {
+    const BYTES: usize = 23;
+
+    fn of(name: &str) -> Self {
+        let mut bytes = [0; Start::BYTES];
+        let kept = name.len().min(Start::BYTES);
+        bytes[..kept].copy_from_slice(&name.as_bytes()[..kept]);
+        Start { bytes, length: u8::try_from(name.len()).unwrap_or(u8::MAX) }
+    }
+}
+
 /// All names of one kind.
 #[derive(Default)]
 pub struct Names {
     entries: Vec<Entry>,
-    /// The names once more, close together: a look-up reads nothing else.
+    starts: Vec<Start>,
+    /// The names once more, close together.
     spans: Vec<Span>,
     texts: Texts,
     hasher: DefaultHashBuilder,
-    /// Part of each name's hash, and its handle.
-    handles: HashTable<(u32, Handle)>,
+    index: Index,
 }
 
 impl Names {
     /// The handle of a name, if it exists.
     #[inline]
     pub fn find(&self, name: &str) -> Option<Handle> {
-        if self.spans.is_empty() || name.is_empty() {
+        if name.is_empty() {
             return None;
         }
-        let tag = tag_of(self.hasher.hash_one(name));
-        self.handles.find(spread(tag), |found| found.0 == tag && self.name(found.1) == name).map(|found| found.1)
+        self.index.find(Tag::of(self.hasher.hash_one(name)), |handle| self.is(handle, name))
+    }
+
+    #[inline]
+    fn is(&self, handle: Handle, name: &str) -> bool {
+        let start = &self.starts[handle as usize];
+        match start.bytes.get(..name.len()) {
+            Some(bytes) => usize::from(start.length) == name.len() && bytes == name.as_bytes(),
+            None => self.name(handle) == name,
+        }
     }
 
     /// The entry behind a handle of this ledger.
@@ -72,8 +100,8 @@ impl Names {
             return (handle, Some(std::mem::replace(&mut self.entries[handle as usize], entry)));
         }
         let handle = Handle::try_from(self.entries.len()).expect("fewer than 2^32 names");
-        let tag = tag_of(self.hasher.hash_one(&*entry.name));
-        self.handles.insert_unique(spread(tag), (tag, handle), |found| spread(found.0));
+        self.index.insert(Tag::of(self.hasher.hash_one(&*entry.name)), handle);
+        self.starts.push(Start::of(&entry.name));
         self.spans.push(self.texts.push(&entry.name));
         self.entries.push(entry);
         (handle, None)

@@ -7,7 +7,7 @@ use crate::ledger::Ledger;
 use crate::level::possible;
 use crate::names::Handle;
 use crate::outcome::{HoldChange, LineChange};
-use crate::record::Record;
+use crate::record::{Origin, Record};
 use crate::reservation::{HeldLine, LineState, Reservation, ReservationId};
 
 impl Ledger {
@@ -22,7 +22,8 @@ impl Ledger {
             self.misfits += 1;
             return None;
         }
-        let origin = record.origin.unwrap_or_default();
+        let nobody = Origin::default();
+        let origin = record.origin.as_ref().unwrap_or(&nobody);
         for line in lines.iter() {
             let fits = self.levels.get_mut(line.level)?.hold(line.units, 0, expire_ms);
             self.fits(fits);

@@ -1,0 +1,134 @@
+//! What comes before a decision: has this been asked before, and is it its turn? Key · source epoch · source sequence.
+
+use crate::command::Command;
+use crate::fingerprint::fingerprint;
+use crate::keys::{KeyHash, KeyPlace};
+use crate::ledger::Ledger;
+use crate::outcome::Effect;
+use crate::record::{Origin, OriginSource};
+use crate::rejection::{Reason, Rejection};
+
+/// What the checks of key and source came to.
+pub(super) enum Admission {
+    Execute,
+    /// The key did this before; its number, if it has one, was consumed then.
+    Replay(KeyPlace),
+    /// The key did this before, under another number: this one is consumed too.
+    Repeat(KeyPlace),
+    /// This number did this before.
+    ReplayNumber(OriginSource),
+    /// A no, and the position that it rests on.
+    Refuse(Rejection, u64),
+    /// A no that consumes the message's number.
+    Reject(Rejection),
+}
+
+impl Ledger {
+    /// The shared fields of a command with what the ledger knows of them.
+    pub(super) fn origin_of<'a>(&self, command: &Command<'a>) -> Result<Origin<'a>, Rejection> {
+        let context = &command.context;
+        let channel = self.channels().find(context.channel);
+        let source = match context.source {
+            Some(place) => {
+                let unknown = || Rejection::new(Reason::UnknownSource).text("source", place.id);
+                let source = self.sources.find(place.id).ok_or_else(unknown)?;
+                Some(OriginSource { source, epoch: place.epoch, number: place.sequence })
+            }
+            None => None,
+        };
+        Ok(Origin {
+            fingerprint: fingerprint(command),
+            key: context.key,
+            issue_time_ms: context.issue_time_ms,
+            channel,
+            unknown_channel: if channel.is_none() { context.channel } else { "" },
+            source,
+            order_ref: context.order_ref,
+            holder: context.holder,
+            event_time_ms: context.event_time_ms,
+            actor: context.actor,
+            reason_code: context.reason_code,
+            reference: context.reference,
+            causation: context.causation,
+        })
+    }
+
+    /// The hash of a command's key; none if it has no key, or its writer does not exist.
+    pub(super) fn key_of(&self, origin: &Origin<'_>) -> Option<KeyHash> {
+        let has_key = !origin.key.is_empty() && origin.unknown_channel.is_empty();
+        has_key.then(|| self.keys.hash_of(origin.scope(), origin.key))
+    }
+
+    /// Key, source epoch, source sequence.
+    pub(super) fn admit(&self, origin: &Origin<'_>, key: Option<KeyHash>, now_ms: i64) -> Admission {
+        if let Some(found) = key.and_then(|key| self.admit_key(origin, key)) {
+            return found;
+        }
+        if let Some(place) = origin.source {
+            // It is never executed twice by being forgotten: its number is remembered for ever.
+            return self.admit_number(origin.fingerprint, place);
+        }
+        let start = self.window_start_ms(now_ms);
+        if origin.issue_time_ms != 0 && origin.issue_time_ms < start {
+            let window = now_ms.saturating_sub(start);
+            return Admission::Refuse(Rejection::new(Reason::DedupeWindowExpired).number("window", window), 0);
+        }
+        Admission::Execute
+    }
+
+    fn admit_key(&self, origin: &Origin<'_>, key: KeyHash) -> Option<Admission> {
+        let scope = origin.scope();
+        let Some(place) = self.keys.locate(key, scope, origin.key) else {
+            // A numbered message is decided afresh: its rejection uses up its number.
+            let refused = self.refused.find(key, scope, origin.key).filter(|_| origin.source.is_none());
+            return refused.map(|(fingerprint, rejection)| {
+                let same = fingerprint == origin.fingerprint;
+                let other = || Rejection::new(Reason::IdempotencyKeyReused);
+                Admission::Refuse(if same { rejection } else { other() }, self.sequence)
+            });
+        };
+        let entry = self.keys.at(place)?;
+        let next = origin.source.is_some_and(|place| self.sources.is_next(place));
+        Some(if entry.effect == Effect::Tombstone {
+            // A no for ever: the message's number is consumed, or its source could never go on.
+            let cancelled = Rejection::new(Reason::KeyCancelled);
+            if next { Admission::Reject(cancelled) } else { Admission::Refuse(cancelled, entry.sequence) }
+        } else if entry.fingerprint != origin.fingerprint {
+            let reused = Rejection::new(Reason::IdempotencyKeyReused).number("sequence", entry.sequence as i64);
+            Admission::Refuse(reused, entry.sequence)
+        } else if next {
+            Admission::Repeat(place)
+        } else {
+            Admission::Replay(place)
+        })
+    }
+
+    fn admit_number(&self, fingerprint: u64, place: OriginSource) -> Admission {
+        let source = self.sources.get(place.source).expect("Invariant: the source was found just now");
+        let refuse = |reason| Rejection::new(reason).text("source", &source.name);
+        if place.epoch != source.epoch {
+            let stale = refuse(Reason::StaleEpoch).number("current", source.epoch as i64);
+            return Admission::Refuse(stale, self.sequence);
+        }
+        if place.number == source.last + 1 {
+            return Admission::Execute;
+        }
+        if place.number > source.last {
+            let gap = refuse(Reason::SequenceGap)
+                .number("expected", source.last as i64 + 1)
+                .number("got", place.number as i64);
+            return Admission::Refuse(gap, self.sequence);
+        }
+        match source.applied(place.number) {
+            Some(applied) if applied.fingerprint == fingerprint => Admission::ReplayNumber(place),
+            Some(_) => {
+                let conflict = refuse(Reason::SequenceConflict).number("sequence", place.number as i64);
+                Admission::Refuse(conflict, self.sequence)
+            }
+            None => {
+                let consumed = refuse(Reason::SequenceConsumed).number("last", source.last as i64);
+                Admission::Refuse(consumed, self.sequence)
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A look-up table from a hash to a number, one cache line a look-up. It keeps part of each hash, so that it grows without
+//! reading what its numbers stand for; whoever looks decides by a closure whether a number is the wanted one. Nothing is ever
+//! taken out.
+
+/// Where something is, beside part of its hash. A tag of 0 means that nothing is here.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    tag: u32,
+    value: u32,
+}
+
+/// The part of a hash that a table keeps.
+#[derive(Clone, Copy)]
+pub(crate) struct Tag(u32);
+
+impl Tag {
+    /// The tag of a hash; its upper half counts.
+    #[inline]
+    pub fn of(hash: u64) -> Self {
+        Tag((hash >> 32) as u32 | 1)
+    }
+}
+
+/// Numbers by hash.
+#[derive(Default)]
+pub(crate) struct Index {
+    /// A power of two, at most five in eight in use.
+    slots: Vec<Slot>,
+    len: usize,
+}
+
+impl Index {
+    const SLOTS_MIN: usize = 8;
+
+    /// The first number with this tag that is the wanted one.
+    #[inline]
+    pub fn find(&self, tag: Tag, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let mut at = self.home(tag);
+        loop {
+            let slot = self.slots[at];
+            if slot.tag == 0 {
+                return None;
+            }
+            if slot.tag == tag.0 && is_it(slot.value) {
+                return Some(slot.value);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    /// Adds a number.
+    #[inline]
+    pub fn insert(&mut self, tag: Tag, value: u32) {
+        if (self.len + 1) * 8 > self.slots.len() * 5 {
+            self.grow();
+        }
+        self.len += 1;
+        self.place(Slot { tag: tag.0, value });
+    }
+
+    #[inline]
+    fn place(&mut self, slot: Slot) {
+        let mut at = self.home(Tag(slot.tag));
+        while self.slots[at].tag != 0 {
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        self.slots[at] = slot;
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let count = (self.slots.len() * 2).max(Self::SLOTS_MIN);
+        for slot in std::mem::replace(&mut self.slots, vec![Slot::default(); count]) {
+            if slot.tag != 0 {
+                self.place(slot);
+            }
+        }
+    }
+
+    /// Where a tag is looked for first: its highest bits, so that growing keeps neighbours together.
+    #[inline]
+    fn home(&self, tag: Tag) -> usize {
+        let bits = self.slots.len().trailing_zeros();
+        (u64::from(tag.0) >> (32 - bits)) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_found_and_nothing_else() {
+        let hash = |number: u32| u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut index = Index::default();
+        assert_eq!(index.find(Tag::of(hash(1)), |_| true), None);
+        for number in 0..10_000 {
+            index.insert(Tag::of(hash(number)), number);
+            assert!(index.len * 8 <= index.slots.len() * 5);
+        }
+        for number in 0..20_000 {
+            let found = index.find(Tag::of(hash(number)), |value| value == number);
+            assert_eq!(found, (number < 10_000).then_some(number));
+        }
+    }
+
+    #[test]
+    fn equal_tags_are_told_apart_by_whoever_looks() {
+        let mut index = Index::default();
+        for number in 0..100 {
+            index.insert(Tag::of(u64::MAX), number);
+            index.insert(Tag::of(0), 1_000 + number);
+        }
+        let mut seen = Vec::new();
+        assert_eq!(index.find(Tag::of(0), |value| value == 1_099), Some(1_099));
+        assert_eq!(
+            index.find(Tag::of(u64::MAX), |value| {
+                seen.push(value);
+                false
+            }),
+            None
+        );
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
+    }
+}
