@@ -237,6 +237,17 @@ def test_asyncio_continues_an_epoch_too(peer: Peer, ledger: SourceLedger, tmp_pa
     assert ledger.epoch == 1
 
 
+def test_a_number_is_given_once_whatever_order_answers_come_in() -> None:
+    numbering = Numbering("erp", 1, 0)
+    first, second, third = (numbering.add(object()) for _ in range(3))  # type: ignore[arg-type]
+    numbering.settle(third)
+    numbering.settle(second)
+    assert numbering.position.sequence == 0
+    assert numbering.add(object()).number == 4  # type: ignore[arg-type]
+    numbering.settle(first)
+    assert numbering.position.sequence == 3
+
+
 def test_only_a_new_epoch_makes_an_uncertain_follower_safe() -> None:
     numbering = Numbering("erp", 1, 0)
     first, second, third = (numbering.add(object()) for _ in range(3))  # type: ignore[arg-type]

@@ -67,6 +67,8 @@ class Numbering:
         self.source_id = source_id
         self.epoch = epoch
         self.answered = answered
+        self._last = answered
+        """The last number given. Answers come in any order, so it may be above every message that is still open."""
         self._open: list[Message] = []
         self._kept: deque[Message] = deque(maxlen=KEPT_MAX)
 
@@ -82,8 +84,8 @@ class Numbering:
 
     def add(self, draft: Draft[Any]) -> Message:
         """Gives the next number."""
-        last = self._open[-1].number if self._open else self.answered
-        message = Message(draft, last + 1)
+        self._last += 1
+        message = Message(draft, self._last)
         self._open.append(message)
         return message
 
@@ -123,11 +125,13 @@ class Numbering:
             return False
         for each in later:
             each.number -= 1
+        self._last -= 1
         return True
 
     def restart(self, epoch: int) -> None:
         """A new epoch: what is open is numbered from 1, nothing is answered in it yet."""
         self.epoch, self.answered = epoch, 0
+        self._last = len(self._open)
         self._kept.clear()
         for number, message in enumerate(self._open, 1):
             message.number, message.uncertain = number, False

@@ -117,7 +117,7 @@ class Desk:
         while left:
             issued = self.pace.issue_time
             for row, answer in zip(left, await self._columns(left, ttl_s, issued), strict=True):
-                if isinstance(error_from_reason(0, answer.reason), Fault) and answer.reason:
+                if answer.reason and isinstance(error_from_reason(0, answer.reason), Fault):
                     self.tally.faults[answer.reason] += 1
                     continue
                 answers[row.key] = answer

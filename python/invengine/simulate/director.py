@@ -24,11 +24,13 @@ from invengine.simulate.performer import Script
 from invengine.simulate.refold import Refold, refold
 from invengine.simulate.roles import roles_of
 from invengine.simulate.sales import Stream
-from invengine.simulate.server import Server
+from invengine.simulate.server import Server, ServerFailedError
 from invengine.simulate.tally import Tally, total
 
 START_IN_S = 0.5
 LOOK_S = 0.1
+REST_S = 0.5
+LOOKS_MAX = 60
 OTHER_PACES = (0.2, 0.5, 2.0)
 """How the intervals of the fragmented way are stretched besides, to show what synchronising more often would do."""
 CLOSING_S = 1800.0
@@ -209,7 +211,7 @@ class _Director:
         shorts = {Question(self._clock.engine_ms(short.at_s), short.place) for short in tally.short}
         auditor = Auditor(self._plan.stream.flash_place, shorts)
         with Client(self._server.address, timeout_s=60.0) as client:
-            digest = client.digest()
+            digest = _at_rest(client)
             levels = list(client.list_levels())
             auditor.take_all(client.read_events(1, limit=digest.sequence))
         auditor.close()
@@ -218,6 +220,17 @@ class _Director:
     def _wait_for_last_holds(self) -> None:
         """Returns when whatever was abandoned has expired, so that the ledger is at rest."""
         clock = self._clock
-        over_s = clock.now_s + max((sale.hold_s for sale in self._plan.stream.sales), default=0.0) + 60.0
+        over_s = clock.now_s + max((sale.hold_s for sale in self._plan.stream.sales), default=0.0)
         while (left_s := (over_s - clock.now_s) / clock.scale) > 0:
             time.sleep(left_s)
+
+
+def _at_rest(client: Client) -> Digest:
+    """The digest once the last expiry is written: the same twice, some time apart."""
+    digest = client.digest()
+    for _ in range(LOOKS_MAX):
+        time.sleep(REST_S)
+        before, digest = digest, client.digest()
+        if before == digest:
+            return digest
+    raise ServerFailedError(f"the ledger does not come to rest: it is at sequence {digest.sequence} and goes on")

@@ -23,7 +23,7 @@ def report_of(evidence: Evidence) -> dict[str, Any]:
     """The whole report. `passed` is True if every check holds."""
     found = checks(evidence)
     return {
-        "title": f"Promotion weekend: {evidence.plan.stream.title}",
+        "title": f"Promotion: {evidence.plan.stream.title}",
         "passed": all(check.holds for check in found),
         "checks": [check._asdict() for check in found],
         "engine": _engine(evidence),

@@ -80,7 +80,7 @@ def _flash(axes: Any, evidence: Evidence) -> None:
     _mark_kill(axes, evidence)
     opens = evidence.plan.habits.flash.starts_s / HOUR_S - 0.5
     axes.set_xlim(max(0.0, opens), max(hours[-1], opens + 1.0))
-    axes.set_xlabel("hours of the weekend")
+    axes.set_xlabel("hours of engine time")
     axes.set_ylabel("units")
     axes.legend(loc="lower right", fontsize=8)
 
@@ -94,7 +94,7 @@ def _oversold(axes: Any, evidence: Evidence) -> None:
     engine = evidence.at_end.oversold_units
     axes.plot([0, hours[-1]], [0, engine], color=ENGINE, linewidth=2.5, label="invengine")
     _mark_kill(axes, evidence)
-    axes.set_xlabel("hours of the weekend")
+    axes.set_xlabel("hours of engine time")
     axes.set_ylabel("units sold that were not there")
     axes.legend(loc="upper left", fontsize=8)
 
@@ -135,7 +135,7 @@ def _latency(axes: Any, evidence: Evidence) -> None:
         axes.plot(hours, [percentile(sorted(buckets[bucket]), share) for bucket in at], color=colour, label=name)
     axes.set_yscale("log")
     _mark_kill(axes, evidence)
-    axes.set_xlabel("hours of the weekend")
+    axes.set_xlabel("hours of engine time")
     axes.set_ylabel("ms on the wall clock")
     axes.legend(loc="upper left", fontsize=8)
 

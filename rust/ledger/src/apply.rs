@@ -140,10 +140,16 @@ impl Ledger {
             self.misfits += 1;
             return None;
         }
-        let level = self.levels.find_or_add(item, location);
+        let level = self.level_at(item, location);
         let changed = self.levels.change(level, state, delta);
         self.fits(changed);
         Some(level)
+    }
+
+    /// The level of a known item at a known location, made if need be.
+    fn level_at(&mut self, item: Handle, location: Handle) -> LevelIndex {
+        let [items, locations, _] = &self.catalogues;
+        self.levels.find_or_add((item, items.name(item)), (location, locations.name(location)))
     }
 
     fn apply_upserted(&mut self, catalogue: u8, entry: Entry) {

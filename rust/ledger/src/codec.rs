@@ -28,13 +28,26 @@ impl std::error::Error for Malformed {}
 
 type Decoded<T> = Result<T, Malformed>;
 
-#[inline]
-fn put(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
+#[inline(always)]
+fn put(out: &mut Vec<u8>, value: u64) {
+    if value < 0x80 {
+        out.push(value as u8);
+    } else {
+        put_long(out, value);
     }
-    out.push(value as u8);
+}
+
+#[inline(never)]
+fn put_long(out: &mut Vec<u8>, mut value: u64) {
+    let mut bytes = [0; 10];
+    let mut count = 0;
+    while value >= 0x80 {
+        bytes[count] = value as u8 | 0x80;
+        value >>= 7;
+        count += 1;
+    }
+    bytes[count] = value as u8;
+    out.extend_from_slice(&bytes[..=count]);
 }
 
 #[inline]
@@ -85,6 +98,9 @@ const REFERENCE: u64 = 1 << 10;
 const CAUSATION: u64 = 1 << 11;
 const ORIGIN: u64 = 1 << 12;
 const KNOWN_FIELDS: u64 = (1 << 13) - 1;
+
+/// The fields of `texts`: most commands have none of them.
+const TEXTS: u64 = UNKNOWN_CHANNEL | ORDER_REF | HOLDER | ACTOR | REASON_CODE | REFERENCE | CAUSATION;
 
 fn texts<'a>(origin: &Origin<'a>) -> [(u64, &'a str); 7] {
     [
@@ -142,9 +158,11 @@ fn encode_origin(out: &mut Vec<u8>, origin: &Origin<'_>, fields: u64, time_ms: i
     if fields & EVENT_TIME != 0 {
         put_signed(out, origin.event_time_ms.wrapping_sub(time_ms));
     }
-    for (bit, text) in texts(origin) {
-        if fields & bit != 0 {
-            put_text(out, text);
+    if fields & TEXTS != 0 {
+        for (bit, text) in texts(origin) {
+            if fields & bit != 0 {
+                put_text(out, text);
+            }
         }
     }
 }

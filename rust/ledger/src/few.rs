@@ -17,23 +17,40 @@ impl<T> Default for Few<T> {
 
 impl<T> Few<T> {
     /// Appends.
+    #[inline]
     pub fn push(&mut self, value: T) {
-        *self = match std::mem::take(self) {
-            Few::Many(list) if list.is_empty() => Few::One(value),
-            Few::One(first) => Few::Many(vec![first, value]),
-            Few::Many(mut list) => {
-                list.push(value);
-                Few::Many(list)
+        match self {
+            Few::Many(list) if !list.is_empty() => list.push(value),
+            Few::Many(_) => *self = Few::One(value),
+            Few::One(_) => {
+                let first = std::mem::take(self);
+                *self = Few::Many(first.into_iter().chain([value]).collect());
             }
-        };
+        }
     }
 }
 
 impl<T> FromIterator<T> for Few<T> {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
-        let mut few = Few::default();
-        values.into_iter().for_each(|value| few.push(value));
-        few
+        let mut values = values.into_iter();
+        let Some(first) = values.next() else { return Few::default() };
+        match values.next() {
+            None => Few::One(first),
+            Some(second) => Few::Many([first, second].into_iter().chain(values).collect()),
+        }
+    }
+}
+
+impl<T> IntoIterator for Few<T> {
+    type Item = T;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<T>, std::vec::IntoIter<T>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let (one, many) = match self {
+            Few::One(value) => (Some(value), Vec::new()),
+            Few::Many(list) => (None, list),
+        };
+        one.into_iter().chain(many)
     }
 }
 

@@ -7,13 +7,14 @@ use crate::mix::Mix;
 /// The hash of what a command means.
 pub(crate) fn fingerprint(command: &Command<'_>) -> u64 {
     let context = &command.context;
-    let mut mix = Mix::new(8);
-    for text in
-        [context.channel, context.order_ref, context.holder, context.actor, context.reason_code, context.reference]
-    {
-        mix = if text.is_empty() { mix.word(0) } else { mix.bytes(text.as_bytes()) };
+    let texts =
+        [context.channel, context.order_ref, context.holder, context.actor, context.reason_code, context.reference];
+    let given = texts.iter().rev().fold(0, |bits, text| (bits << 1) | u64::from(!text.is_empty()));
+    let mut mix = Mix::new(8).word(given).signed(context.event_time_ms);
+    if given != 0 {
+        mix = texts.iter().filter(|text| !text.is_empty()).fold(mix, |mix, text| mix.bytes(text.as_bytes()));
     }
-    body(mix.signed(context.event_time_ms), &command.body).short()
+    body(mix, &command.body).short()
 }
 
 fn body(mix: Mix, body: &Body<'_>) -> Mix {

@@ -32,7 +32,7 @@ pub(crate) struct Index {
 impl Index {
     const SLOTS_MIN: usize = 8;
 
-    /// The first number with this tag that is the wanted one.
+    /// A number with this tag that is the wanted one.
     #[inline]
     pub fn find(&self, tag: Tag, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         if self.slots.is_empty() {
@@ -123,6 +123,7 @@ mod tests {
             }),
             None
         );
+        seen.sort_unstable();
         assert_eq!(seen, (0..100).collect::<Vec<_>>());
     }
 }

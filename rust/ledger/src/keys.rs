@@ -3,11 +3,11 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::DefaultHashBuilder;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::chunks::{Chunks, Span, Texts};
 use crate::event::Slot;
-use crate::index::{Index, Tag};
+use crate::index::Tag;
 use crate::mix::Mix;
 use crate::names::Handle;
 use crate::outcome::Effect;
@@ -67,11 +67,25 @@ impl KeyEntry {
 
 const TABLES: usize = 64;
 
+/// An entry of a table: part of the hash, so that most misses and every growth leave the keys themselves alone. Most keys are
+/// new, and the table tells so by its control bytes, without a look at the entries.
+#[derive(Clone, Copy)]
+struct Pointer {
+    hash: u32,
+    index: u32,
+}
+
+/// The hash that a table uses: hashbrown looks at the lowest bits and at the highest seven.
+#[inline]
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) | (u64::from(hash) << 32)
+}
+
 /// Keys that are forgotten together.
 pub(crate) struct Window {
     pub number: u32,
     start_ms: i64,
-    tables: Vec<Index>,
+    tables: Vec<HashTable<Pointer>>,
     entries: Chunks<KeyEntry>,
     texts: Texts,
     bytes: usize,
@@ -89,7 +103,7 @@ impl Window {
         Window {
             number,
             start_ms,
-            tables: (0..TABLES).map(|_| Index::default()).collect(),
+            tables: (0..TABLES).map(|_| HashTable::new()).collect(),
             entries: Chunks::default(),
             texts: Texts::default(),
             bytes: 0,
@@ -102,19 +116,20 @@ impl Window {
 
     #[inline]
     fn locate(&self, hash: KeyHash, scope: u64, key: &str) -> Option<KeyPlace> {
-        let is_it = |index: u32| {
-            let entry = self.entries.get(index as usize);
+        let is_it = |found: &Pointer| {
+            let entry = self.entries.get(found.index as usize).filter(|_| found.hash == hash.kept());
             entry.is_some_and(|entry| entry.scope == scope && self.texts.get(entry.key) == key)
         };
-        let index = self.tables[hash.table()].find(hash.tag(), is_it)?;
-        Some(KeyPlace { window: self.number, index })
+        let found = self.tables[hash.table()].find(spread(hash.kept()), is_it)?;
+        Some(KeyPlace { window: self.number, index: found.index })
     }
 
     fn push(&mut self, hash: KeyHash, key: &str, entry: KeyEntry) {
         let index = u32::try_from(self.entries.len()).expect("Invariant: fewer than 2^32 keys in a window");
         self.bytes += entry.bytes(key);
         self.entries.push(entry);
-        self.tables[hash.table()].insert(hash.tag(), index);
+        let pointer = Pointer { hash: hash.kept(), index };
+        self.tables[hash.table()].insert_unique(spread(pointer.hash), pointer, |pointer| spread(pointer.hash));
     }
 }
 
@@ -123,7 +138,7 @@ impl Window {
 pub(crate) struct KeyHash(u64);
 
 impl KeyHash {
-    /// What a table keeps of it.
+    /// Its tag for an index.
     #[inline]
     pub fn tag(self) -> Tag {
         Tag::of(self.0)
@@ -131,8 +146,13 @@ impl KeyHash {
 
     #[inline]
     fn table(self) -> usize {
-        // The upper half says where in its table an entry is.
         self.0 as usize % TABLES
+    }
+
+    /// What a table keeps of it: the half that does not say which table.
+    #[inline]
+    fn kept(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 }
 

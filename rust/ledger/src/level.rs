@@ -5,6 +5,9 @@
 //! one cache line; what only the physical side and the digest need lies elsewhere.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
+
+use hashbrown::DefaultHashBuilder;
 
 use crate::event::{LevelIndex, StockState};
 use crate::few::Few;
@@ -183,6 +186,9 @@ pub(crate) struct Levels {
     is_changed: Vec<u64>,
     changed: Vec<LevelIndex>,
     index: Index,
+    /// By the names of item and location, which is how commands speak of levels.
+    by_name: Index,
+    hasher: DefaultHashBuilder,
     by_item: Vec<Few<LevelIndex>>,
 }
 
@@ -207,6 +213,17 @@ impl Levels {
             let found = &levels[level as usize];
             found.item == item && found.location == location
         })
+    }
+
+    /// The same by name; `is_it` compares the names behind the handles.
+    #[inline]
+    pub fn find_named(&self, sku: &str, location: &str, is_it: impl Fn(&Level) -> bool) -> Option<LevelIndex> {
+        self.by_name.find(self.tag_of_names(sku, location), |level| is_it(&self.levels[level as usize]))
+    }
+
+    #[inline]
+    fn tag_of_names(&self, sku: &str, location: &str) -> Tag {
+        Tag::of(self.hasher.hash_one((sku, location)))
     }
 
     /// The levels of an item, in the order they were first recorded.
@@ -251,8 +268,8 @@ impl Levels {
         fits
     }
 
-    /// The level of an item at a location, made if need be.
-    pub fn find_or_add(&mut self, item: Handle, location: Handle) -> LevelIndex {
+    /// The level of an item at a location, made if need be. The handles come with their names.
+    pub fn find_or_add(&mut self, (item, sku): (Handle, &str), (location, place): (Handle, &str)) -> LevelIndex {
         if let Some(level) = self.find(item, location) {
             return level;
         }
@@ -264,6 +281,7 @@ impl Levels {
         self.is_changed[level as usize / 64] |= 1 << (level % 64);
         self.changed.push(level);
         self.index.insert(tag_of(item, location), level);
+        self.by_name.insert(self.tag_of_names(sku, place), level);
         if self.by_item.len() <= item as usize {
             self.by_item.resize_with(item as usize + 1, Few::default);
         }

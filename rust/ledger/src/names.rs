@@ -64,8 +64,9 @@ impl Names {
         self.index.find(Tag::of(self.hasher.hash_one(name)), |handle| self.is(handle, name))
     }
 
+    /// True if the handle is that of this name.
     #[inline]
-    fn is(&self, handle: Handle, name: &str) -> bool {
+    pub(crate) fn is(&self, handle: Handle, name: &str) -> bool {
         let start = &self.starts[handle as usize];
         match start.bytes.get(..name.len()) {
             Some(bytes) => usize::from(start.length) == name.len() && bytes == name.as_bytes(),

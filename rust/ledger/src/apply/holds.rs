@@ -236,7 +236,7 @@ impl Ledger {
         let mut changes: Few<LineChange> = Few::default();
         for line in lines.iter() {
             let item = self.levels.get(line.level)?.item;
-            let target = self.levels.find_or_add(item, to);
+            let target = self.level_at(item, to);
             let moved = self.move_promise(id.slot, expire_ms, line, target);
             if !self.fits(moved.is_some()) {
                 return None;

@@ -225,7 +225,7 @@ impl Ledger {
             };
         }
         for line in lines {
-            let level = self.levels.find(self.item(line.sku)?, self.location(line.location)?);
+            let level = self.level_named(line)?;
             let held = level.and_then(|level| reservation.line(level));
             let Some(held) = held else { return Err(exceeds(line, 0)) };
             let all = possible(act, held, live).map_err(|reason| self.refusal(reservation, reason))?;

@@ -5,9 +5,11 @@ mod move_holds;
 mod reserve;
 mod stock;
 
+use crate::command::Line;
 use crate::event::LevelIndex;
 use crate::few::Few;
 use crate::ledger::Ledger;
+use crate::level::Level;
 use crate::names::Handle;
 use crate::rejection::{Reason, Rejection};
 
@@ -43,6 +45,18 @@ impl Ledger {
     fn location(&self, location: &str) -> Result<Handle, Rejection> {
         let unknown = || Rejection::new(Reason::UnknownLocation).text("location", location);
         self.locations().find(location).ok_or_else(unknown)
+    }
+
+    /// The level that a line names, if anything was ever recorded there; its item and location must exist.
+    #[inline]
+    fn level_named(&self, line: &Line<'_>) -> Result<Option<LevelIndex>, Rejection> {
+        let is_it =
+            |level: &Level| self.items().is(level.item, line.sku) && self.locations().is(level.location, line.location);
+        let found = self.levels.find_named(line.sku, line.location, is_it);
+        if found.is_none() {
+            (self.item(line.sku)?, self.location(line.location)?);
+        }
+        Ok(found)
     }
 
     fn insufficient(&self, level: LevelIndex, requested: i64, available: i64) -> Rejection {

@@ -20,7 +20,7 @@ impl Ledger {
     ) -> Result<Few<Event>, Rejection> {
         let mut levels = Few::default();
         for line in lines {
-            levels.push((self.levels.find(self.item(line.sku)?, self.location(line.location)?), line));
+            levels.push((self.level_named(line)?, line));
         }
         // Only a hold that has something reserved can be amended.
         let holds = self.shares(Act::Amend, target, scope, now_ms)?;

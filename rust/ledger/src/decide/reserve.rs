@@ -49,8 +49,7 @@ impl Ledger {
     fn levels_of(&self, lines: &[Line<'_>]) -> Result<Few<Option<LevelIndex>>, Rejection> {
         let mut levels = Few::default();
         for line in lines {
-            let (item, location) = (self.item(line.sku)?, self.location(line.location)?);
-            levels.push(self.levels.find(item, location));
+            levels.push(self.level_named(line)?);
         }
         Ok(levels)
     }

@@ -134,9 +134,9 @@ pub(super) fn get_outcome(asked: &v1::GetOutcomeRequest, ledger: &Ledger, view: 
         answer.known = !answer.key_cancelled;
         answer.outcome = answer.known.then(|| done(ledger, entry.sequence, true, &entry.effect));
     } else if let Some(rejection) = ledger.refused_key(scope, &asked.idempotency_key) {
-        rests_on = rejection_rests_on(ledger, rejection);
+        rests_on = rejection_rests_on(ledger, &rejection);
         answer.known = true;
-        answer.outcome = Some(refused(&rejection.into()));
+        answer.outcome = Some(refused(&(&rejection).into()));
     }
     answer.sequence = rests_on.max(view.durable_sequence) as i64;
     Ok(ReadAnswer { bytes: answer.encode_to_vec(), rests_on })
