@@ -103,6 +103,7 @@ pub(crate) fn possible(units: i64) -> bool {
 /// Reserved units of one level by the tick at which they are over, in order of time. The earliest tick lies with the level
 /// itself: most levels have no other.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::box_collection, reason = "a level is one cache line, and few have more than one tick")]
 struct Due {
     first: (i64, i64),
     /// Never there and empty.

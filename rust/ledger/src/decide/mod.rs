@@ -54,7 +54,8 @@ impl Ledger {
             |level: &Level| self.items().is(level.item, line.sku) && self.locations().is(level.location, line.location);
         let found = self.levels.find_named(line.sku, line.location, is_it);
         if found.is_none() {
-            (self.item(line.sku)?, self.location(line.location)?);
+            self.item(line.sku)?;
+            self.location(line.location)?;
         }
         Ok(found)
     }
