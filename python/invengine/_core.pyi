@@ -95,7 +95,8 @@ class Door:
 
         `settings` is a JSON object: threads (1), forward_socket (the Python service that answers every other method),
         connections_max (4,096), calls_max (65,536), streams_max (1,024 a connection), headers_bytes_max,
-        readers_max (32), partial_bytes_max, message_ms_max (30,000). Raises ValueError for a bad setting, OSError if it cannot listen.
+        readers_max (32), partial_bytes_max, message_ms_max (30,000). Raises ValueError for a bad setting, OSError if it
+        cannot listen.
         """
 
     @property
