@@ -29,7 +29,7 @@ def flash(plan: Plan) -> list[Figure]:
         figure("P10.goodput_ratio", figures.RATIO, [sale.goodput_ratio for sale in sales]),
         figure("P10.oversold_units", figures.UNITS, [sale.oversold_units for sale in sales]),
         figure("P10.sold_ratio", figures.RATIO, [sale.sold_ratio for sale in sales]),
-        figure("P10.peak", figures.PER_S, [sale.capacity_per_s for sale in sales]),
+        figure("P10.peak", figures.PER_S, [sale.peak_per_s for sale in sales]),
         figure("P10.offered", figures.PER_S, [sale.offered_per_s for sale in sales]),
         figure("P10.sync_us", figures.US, values(synced["sync"])),
         figure("P10.cpu_s_per_million", figures.CPU_S_PER_MILLION, [_cpu_s_per_million(sale) for sale in sales]),
