@@ -47,4 +47,4 @@ def findings_of(report: dict[str, Any]) -> list[str]:
     found = [name for name, holds in report["invariants"].items() if holds is not True]
     if report["oversold_units_by_reserve"]:
         found.append(f"oversold_units_by_reserve: {report['oversold_units_by_reserve']}")
-    return [*found, *report["broken"]]
+    return [*found, *report.get("broken", [])]
