@@ -1,6 +1,7 @@
 //! Unary calls: which part answers, under the lock where the ledger is needed, never with I/O.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::MutexGuard;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::Instant;
 
@@ -89,7 +90,7 @@ impl Shared {
             Err(refusal) => return refusal.into(),
         };
         let reply = answer::reply(kind, &core.ledger, &executed);
-        self.wake_commit(idle, &core);
+        self.unlock(core, idle);
         Taken { reply, rests_on: executed.rests_on }
     }
 
@@ -115,7 +116,7 @@ impl Shared {
             });
         });
         if let Some(core) = held {
-            self.wake_commit(idle, &core);
+            self.unlock(core, idle);
         }
         match done {
             Ok(()) => {
@@ -144,9 +145,12 @@ impl Shared {
         Ok(executed)
     }
 
-    /// Wakes the commit thread if the frame has just got its first record; it looks by itself after each commit.
-    fn wake_commit(&self, was_empty: bool, core: &Core) {
-        if was_empty && !core.payload.is_empty() {
+    /// Unlocks, then wakes the commit thread if the frame has just got its first record; after a commit it looks by itself.
+    /// In this order: a thread that wakes before the ledger is unlocked only goes back to sleep.
+    fn unlock(&self, core: MutexGuard<'_, Core>, was_empty: bool) {
+        let wakes = was_empty && !core.payload.is_empty();
+        drop(core);
+        if wakes {
             self.work.notify_one();
         }
     }

@@ -46,6 +46,7 @@ pub(super) fn run(shared: &Shared) {
 /// Waits for the next frame and takes it; nothing once the engine closes.
 fn next_frame(shared: &Shared, payload: &mut Payload, taken: Vec<Instant>) -> Option<Frame> {
     let mut core = shared.core();
+    let mut gathered = false;
     loop {
         if shared.poisoned.load(Acquire) {
             return None;
@@ -53,7 +54,12 @@ fn next_frame(shared: &Shared, payload: &mut Payload, taken: Vec<Instant>) -> Op
         if !core.full {
             house_keeping(shared, &mut core);
             if !core.payload.is_empty() {
-                break;
+                if gathered {
+                    break;
+                }
+                core = gather(shared, core);
+                gathered = true;
+                continue;
             }
         }
         if core.closing {
@@ -66,6 +72,14 @@ fn next_frame(shared: &Shared, payload: &mut Payload, taken: Vec<Instant>) -> Op
     let first_sequence = shared.durable_sequence.load(Acquire) + 1;
     let taken = std::mem::replace(&mut core.taken, taken);
     Some(Frame { first_sequence, last_sequence, taken })
+}
+
+/// Lets a door on this core end its turn, so that what has already come shares the sync. Never waits: with nobody else to
+/// run on the core it returns at once.
+fn gather<'a>(shared: &'a Shared, core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+    drop(core);
+    std::thread::yield_now();
+    shared.core()
 }
 
 fn house_keeping(shared: &Shared, core: &mut Core) {
