@@ -81,7 +81,9 @@ lint-rust: $(VENV)/requirements.txt
 test: $(EXTENSION) ## Run every check and every test, with a summary
 	@$(BIN)/python tools/run_checks.py lint test-rust test-python wheel-test
 
-test-rust: $(VENV)/requirements.txt ## Run the Rust tests
+test-rust: $(VENV)/requirements.txt ## Run the Rust tests; those of the Redis journal on redis-server and on the Valkey of .venv
+	INVENGINE_REDIS_SERVER=$${INVENGINE_REDIS_SERVER:-$$(command -v redis-server)} \
+	INVENGINE_VALKEY_SERVER=$${INVENGINE_VALKEY_SERVER:-$$($(BIN)/python tools/valkey_server.py)} \
 	cargo test --workspace --quiet $(LOCKED)
 
 test-python: $(EXTENSION) ## Run the Python tests: conformance, complaints, examples of the documents, shape

@@ -39,8 +39,9 @@ class Engine:
     def open(settings: str) -> Engine:
         """Opens an engine and recovers its journal.
 
-        `settings` is a JSON object: journal ("file" or "memory"), directory, ledger ("main"), time_scale (1.0),
-        auto_create (false), journal_file_bytes, in_flight_max, wall_time_ms (the clock, unless given). Raises
+        `settings` is a JSON object: journal ("file", "redis" or "memory"), directory, redis_url, redis_username,
+        redis_password, redis_ca_file, redis_ack, ledger ("main"), time_scale (1.0), auto_create (false),
+        journal_file_bytes, in_flight_max, wall_time_ms (the clock, unless given). Raises
         EngineFault if the directory belongs to another process or the journal is damaged.
         """
 

@@ -15,18 +15,29 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 PREFIX = "INVENGINE_"
 CONFIG_VARIABLE = "INVENGINE_CONFIG"
 CONFIG_FILE = "invengine.toml"
+HIDDEN = "***"
 
 
 class JournalKind(StrEnum):
     """Where the journal lives."""
 
     FILE = "file"
+    REDIS = "redis"
+    MEMORY = "memory"
+
+
+class RedisAck(StrEnum):
+    """When the Redis journal counts as durable."""
+
+    FSYNC = "fsync"
+    EVERYSEC = "everysec"
+    REPLICATED = "replicated"
     MEMORY = "memory"
 
 
@@ -66,8 +77,13 @@ class Settings(BaseSettings):
     target: str = Field("127.0.0.1:7411", description="the server that the other commands call")
     timeout_ms: int = Field(10_000, ge=1, le=600_000, description="how long a command waits for its answer")
     channel: str = Field("", description="the sales channel that commands are for; empty is the operator")
-    journal: JournalKind = Field(JournalKind.FILE, description="file (durable) or memory (lost at exit)")
+    journal: JournalKind = Field(JournalKind.FILE, description="file or redis (durable), or memory (lost at exit)")
     directory: Path = Field(Path("invengine-data"), description="where the file journal lives")
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379"), description="where the Redis journal lives")
+    redis_username: str = Field("", description="user of that Redis, if the URL names none")
+    redis_password: SecretStr = Field(SecretStr(""), description="its password, if the URL has none")
+    redis_ca_file: Path | None = Field(None, description="certificates (PEM) to trust instead of the system's")
+    redis_ack: RedisAck = Field(RedisAck.FSYNC, description="durable means: fsync, everysec, replicated or memory")
     ledger: str = Field("main", min_length=1, max_length=128, description="name of the ledger")
     door: DoorKind = Field(DoorKind.NATIVE, description="native (Rust) or python (grpc.aio) listener")
     threads: int = Field(1, ge=1, le=256, description="threads of the native door")
@@ -80,6 +96,9 @@ class Settings(BaseSettings):
     insecure: bool = Field(False, description="listen on addresses that other machines reach, without identities")
     log_format: LogFormat = Field(LogFormat.CONSOLE, description="console or json")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
+
+
+_SECRETS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +131,22 @@ def load(flags: Mapping[str, Any] | None = None, config: Path | None = None) -> 
         return Loaded(Settings(**values), origins)
     except ValidationError as error:
         raise SettingsError(_explain(error, origins)) from None
+
+
+def shown(settings: Settings, name: str) -> object:
+    """The value of a setting as people may see it: without passwords."""
+    value = getattr(settings, name)
+    if not isinstance(value, SecretStr):
+        return value
+    text = value.get_secret_value()
+    if name != "redis_url":
+        return HIDDEN if text else ""
+    # The last @ ends the password: one that holds an @ by mistake must not show its end.
+    scheme, separator, rest = text.partition("://")
+    user, at, place = rest.rpartition("@")
+    if not separator:
+        return HIDDEN
+    return f"{scheme}://{user.partition(':')[0]}:{HIDDEN}@{place}" if at and ":" in user else text
 
 
 def _origin(layer: str, name: str) -> str:
@@ -152,4 +187,5 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
     message = first["msg"][0].lower() + first["msg"][1:]
-    return f"{name} ({origins.get(name, 'default')}): {message}, got {first['input']!r}"
+    given = "" if name in _SECRETS else f", got {first['input']!r}"
+    return f"{name} ({origins.get(name, 'default')}): {message}{given}"

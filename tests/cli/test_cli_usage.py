@@ -61,6 +61,30 @@ def test_config_show_tells_value_and_origin(line: CommandLine, tmp_path: Path, m
     assert (found["door"]["value"], found["door"]["origin"]) == ("native", "default")
 
 
+def test_config_show_hides_passwords(line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "invengine.toml").write_text('redis_url = "rediss://app:s3cr@et@cache.example:6380/1"\n')
+    monkeypatch.setenv("INVENGINE_REDIS_PASSWORD", "s3cr@et")
+    for arguments in (["config", "show"], ["config", "show", "--json"]):
+        ran = line.run(*arguments)
+        assert "s3cr" not in ran.out + ran.err
+        assert "et@" not in ran.out
+    found = {each["name"]: each for each in line.run("config", "show", "--json").objects}
+    assert found["redis_url"]["value"] == "rediss://app:***@cache.example:6380/1"
+    assert (found["redis_password"]["value"], found["redis_username"]["value"]) == ("***", "")
+    (tmp_path / "invengine.toml").write_text("redis_password = 12345678\n")
+    monkeypatch.delenv("INVENGINE_REDIS_PASSWORD")
+    ran = line.run("config", "show")
+    assert ran.code == ExitCode.USAGE
+    assert "redis_password" in ran.err
+    assert "12345678" not in ran.err
+
+
+def test_dev_does_not_touch_a_redis(line: CommandLine) -> None:
+    ran = line.run("dev", "--journal", "redis")
+    assert ran.code == ExitCode.USAGE
+    assert "invengine serve --journal redis" in ran.err
+
+
 def test_version_needs_nothing(line: CommandLine) -> None:
     (found,) = line.run("version", "--json").objects
     assert set(found) == {"invengine", "core"}

@@ -220,7 +220,14 @@ def test_a_signal_drains(number: int) -> None:
 @pytest.mark.parametrize(
     ("values", "check"),
     [
-        ({"journal": "memory"}, lambda found: "directory" not in found),
+        ({"journal": "memory"}, lambda found: "directory" not in found and "redis_url" not in found),
+        (
+            {"journal": "redis", "redis_url": "redis://:x@h", "redis_password": "p", "redis_ack": "everysec"},
+            lambda found: (
+                [found["redis_url"], found["redis_password"], found["redis_ack"], found["redis_ca_file"]]
+                == ["redis://:x@h", "p", "everysec", ""]
+            ),
+        ),
         ({"journal": "file", "directory": "data"}, lambda found: Path(found["directory"]).is_absolute()),
         ({}, lambda found: "in_flight_max" not in found and "journal_file_bytes" not in found),
         ({"in_flight_max": 5, "time_scale": 60.0}, lambda f: (f["in_flight_max"], f["time_scale"]) == (5, 60.0)),

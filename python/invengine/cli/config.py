@@ -8,7 +8,7 @@ import typer
 
 from invengine.cli.options import Json, settings_of
 from invengine.cli.output import print_rows
-from invengine.settings import Settings
+from invengine.settings import Settings, shown
 
 app = typer.Typer(help="Settings: what is in force and where it came from.", no_args_is_help=True)
 
@@ -32,7 +32,7 @@ def show(context: typer.Context, as_json: Json = False) -> None:
     """Every setting, its value and where it came from: flag, environment, file or default."""
     loaded = settings_of(context)
     rows = [
-        Setting(name, getattr(loaded.settings, name), loaded.origins[name], field.description or "")
+        Setting(name, shown(loaded.settings, name), loaded.origins[name], field.description or "")
         for name, field in Settings.model_fields.items()
     ]
     print_rows(rows, Setting._fields, as_json=as_json)

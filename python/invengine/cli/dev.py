@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from invengine.cli import flags
-from invengine.cli.exits import line_of
+from invengine.cli.exits import UsageProblemError, line_of
 from invengine.cli.options import Json, settings_of
 from invengine.cli.output import print_json, print_line
 from invengine.cli.serve import ready_line, run_server
@@ -46,6 +46,8 @@ def dev(
 
     With --journal file the journal lives in a temporary directory that goes at the end.
     """
+    if journal is JournalKind.REDIS:
+        raise UsageProblemError("dev keeps nothing: to keep a ledger in Redis, run `invengine serve --journal redis`")
     directory = Path(tempfile.mkdtemp(prefix="invengine-dev-")) if journal is JournalKind.FILE else None
     settings = settings_of(
         context,

@@ -64,6 +64,11 @@ _FAULTS: tuple[tuple[str, type[Exception]], ...] = (
     ("corrupt", CheckFailedError),
     ("belongs to ledger", UsageProblemError),
     ("does not fit a journal", UsageProblemError),
+    ("has journal format", UsageProblemError),
+    ("library invengine_journal", UsageProblemError),
+    ("redis_url", UsageProblemError),
+    ("redis_ack", UsageProblemError),
+    ("redis_ca_file", UsageProblemError),
 )
 
 NOBODY_THERE = "no server answers there: start one with `invengine serve`, or name it with --target"

@@ -7,10 +7,18 @@ from typing import Annotated
 
 import typer
 
-from invengine.settings import DoorKind, JournalKind
+from invengine.settings import DoorKind, JournalKind, RedisAck
 
 Address = Annotated[str | None, typer.Option("--address", help="Where to listen, HOST:PORT or unix:PATH.")]
-Journal = Annotated[JournalKind | None, typer.Option("--journal", help="file (durable) or memory (lost at exit).")]
+Journal = Annotated[
+    JournalKind | None, typer.Option("--journal", help="file or redis (durable), or memory (lost at exit).")
+]
+RedisUrl = Annotated[
+    str | None, typer.Option("--redis-url", help="Where the Redis journal lives; keep its password in the environment.")
+]
+RedisAckFlag = Annotated[
+    RedisAck | None, typer.Option("--redis-ack", help="Durable means: fsync, everysec, replicated or memory.")
+]
 Directory = Annotated[Path | None, typer.Option("--directory", help="Where the file journal lives.")]
 Ledger = Annotated[str | None, typer.Option("--ledger", help="Name of the ledger.")]
 Door = Annotated[DoorKind | None, typer.Option("--door", help="native (Rust) or python (grpc.aio).")]

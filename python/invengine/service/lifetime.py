@@ -263,6 +263,12 @@ def engine_settings(settings: Settings) -> str:
     }
     if settings.journal is JournalKind.FILE:
         values["directory"] = str(settings.directory.absolute())
+    if settings.journal is JournalKind.REDIS:
+        values["redis_url"] = settings.redis_url.get_secret_value()
+        values["redis_ack"] = settings.redis_ack.value
+        values["redis_username"] = settings.redis_username
+        values["redis_password"] = settings.redis_password.get_secret_value()
+        values["redis_ca_file"] = str(settings.redis_ca_file.absolute()) if settings.redis_ca_file else ""
     for name in ("in_flight_max", "journal_file_bytes"):
         if getattr(settings, name):
             values[name] = getattr(settings, name)

@@ -1,12 +1,16 @@
 //! Every journal keeps the same promises: one suite, run against each of them.
 
 mod journal_disk;
+mod journal_redis;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use invengine_node::journal::{FileJournal, FileOptions, Journal, JournalError, JournalReader, MemoryJournal, scan_on};
+use invengine_node::journal::{
+    FileJournal, FileOptions, Journal, JournalError, JournalReader, MemoryJournal, RedisJournal, scan_on,
+};
 use journal_disk::{Kept, TestStorage, append_next, assert_prefix, small};
+use journal_redis::{Kind, Redis};
 
 type Factory<'f> = &'f dyn Fn() -> Box<dyn Journal>;
 
@@ -36,7 +40,7 @@ fn read(reader: &mut dyn JournalReader, sequence: u64) -> Vec<Kept> {
 fn starts_empty(factory: Factory<'_>) {
     let journal = factory();
     assert_eq!((journal.durable_sequence(), journal.writer_epoch()), (0, 1));
-    assert!(["file", "memory"].contains(&journal.kind()));
+    assert!(["file", "memory", "redis"].contains(&journal.kind()));
     assert!(!journal.loss_window().is_empty());
     let mut claims = Vec::new();
     let mut reader = journal.reader().unwrap();
@@ -203,6 +207,18 @@ fn tiny_files_keep_the_contract_across_many_of_them() {
         });
     }
 }
+
+fn redis_keeps_the_contract(kind: Kind) {
+    let server = Redis::start(&kind);
+    let ledgers = std::cell::Cell::new(0);
+    contract(&|| {
+        ledgers.set(ledgers.get() + 1);
+        let options = server.options(&format!("ledger {}", ledgers.get()));
+        Box::new(RedisJournal::open(&options, &mut |_| Ok(())).unwrap())
+    });
+}
+
+both!(redis_keeps_the_contract);
 
 #[test]
 fn a_scan_beside_a_writer_sees_a_prefix() {

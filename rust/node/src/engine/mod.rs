@@ -27,7 +27,9 @@ use self::core::Core;
 use self::counters::{CommitCounts, Stats};
 use self::events::Readers;
 pub use self::settings::{EngineSettings, IN_FLIGHT_MAX, JournalKind};
-use crate::journal::{FileJournal, FileOptions, Frame, Journal, JournalError, MemoryJournal};
+use crate::journal::{
+    FileJournal, FileOptions, Frame, Journal, JournalError, MemoryJournal, RedisJournal, RedisOptions,
+};
 use crate::refusal::Refusal;
 
 /// Longest payload of one frame, unless the journal's files are smaller.
@@ -336,14 +338,27 @@ fn ledger_options(settings: &EngineSettings) -> LedgerOptions {
 }
 
 fn open_journal(settings: &EngineSettings, ledger: &mut Ledger) -> Result<Box<dyn Journal>, OpenError> {
-    if settings.journal == JournalKind::Memory {
-        return Ok(Box::new(MemoryJournal::new(settings.ledger.clone())));
-    }
-    let mut options = FileOptions::new(&settings.directory, &settings.ledger);
-    if settings.journal_file_bytes != 0 {
-        options.journal_file_bytes = settings.journal_file_bytes;
-    }
-    Ok(Box::new(FileJournal::open(&options, &mut |frame| fold(ledger, &frame))?))
+    let mut replay = |frame: Frame<'_>| fold(ledger, &frame);
+    Ok(match settings.journal {
+        JournalKind::Memory => Box::new(MemoryJournal::new(settings.ledger.clone())),
+        JournalKind::Redis => Box::new(RedisJournal::open(&redis_options(settings), &mut replay)?),
+        JournalKind::File => {
+            let mut options = FileOptions::new(&settings.directory, &settings.ledger);
+            if settings.journal_file_bytes != 0 {
+                options.journal_file_bytes = settings.journal_file_bytes;
+            }
+            Box::new(FileJournal::open(&options, &mut replay)?)
+        }
+    })
+}
+
+fn redis_options(settings: &EngineSettings) -> RedisOptions {
+    let mut options = RedisOptions::new(settings.redis_url.clone(), &settings.ledger);
+    options.username.clone_from(&settings.redis_username);
+    options.password = settings.redis_password.clone();
+    options.ca_file = Some(settings.redis_ca_file.clone()).filter(|file| !file.as_os_str().is_empty());
+    options.ack = settings.redis_ack;
+    options
 }
 
 /// Folds one frame of a journal, claims included, and checks that its sequences are those of its events.

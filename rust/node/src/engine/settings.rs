@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::journal::{Ack, Secret};
+
 /// Where the journal lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JournalKind {
     /// Files of one directory.
     File,
+    /// A stream in Redis or Valkey.
+    Redis,
     /// Lost when the process ends.
     Memory,
 }
@@ -22,6 +26,16 @@ pub struct EngineSettings {
     pub journal: JournalKind,
     /// Directory of the file journal.
     pub directory: PathBuf,
+    /// Where the Redis journal lives; may hold a password.
+    pub redis_url: Secret,
+    /// User of that Redis, if the URL names none.
+    pub redis_username: String,
+    /// Its password, if the URL has none.
+    pub redis_password: Secret,
+    /// Certificates to trust instead of the system's; empty is the system's.
+    pub redis_ca_file: PathBuf,
+    /// When the Redis journal counts as durable.
+    pub redis_ack: Ack,
     /// Name of the ledger.
     pub ledger: String,
     /// How much faster than the clock engine time runs.
@@ -44,6 +58,11 @@ impl Default for EngineSettings {
         EngineSettings {
             journal: JournalKind::File,
             directory: PathBuf::from("invengine-data"),
+            redis_url: "redis://127.0.0.1:6379".into(),
+            redis_username: String::new(),
+            redis_password: Secret::default(),
+            redis_ca_file: PathBuf::new(),
+            redis_ack: Ack::default(),
             ledger: "main".into(),
             time_scale: 1.0,
             auto_create: false,
@@ -93,10 +112,19 @@ mod tests {
             ("{\"ledger\": \"\"}", "ledger"),
             ("{\"jurnal\": \"file\"}", "jurnal"),
             ("{\"journal\": \"tape\"}", "tape"),
+            ("{\"redis_ack\": \"maybe\"}", "maybe"),
             ("nothing", "engine settings"),
         ] {
             let error = EngineSettings::from_json(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_password_is_read_and_not_shown() {
+        let text = "{\"journal\": \"redis\", \"redis_url\": \"redis://:s3cret@h\", \"redis_password\": \"s3cret\"}";
+        let settings = EngineSettings::from_json(text).unwrap();
+        assert_eq!(settings.redis_password.reveal(), "s3cret");
+        assert!(!format!("{settings:?}").contains("s3cret"));
     }
 }

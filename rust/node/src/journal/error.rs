@@ -37,11 +37,11 @@ pub enum JournalError {
     NewerFormat { file: String, found: u32, known: u32 },
 
     /// The directory holds the journal of another ledger.
-    #[error("{file} belongs to ledger {found:?}, not {wanted:?}; name the right ledger or another directory")]
+    #[error("{file} belongs to ledger {found:?}, not {wanted:?}; name the right ledger or another place")]
     OtherLedger { file: String, found: String, wanted: String },
 
     /// The directory holds something that must not be mixed with a journal.
-    #[error("{file} does not fit a journal: {why}; move it elsewhere or choose another directory")]
+    #[error("{file} does not fit a journal: {why}; move it elsewhere or choose another place")]
     Foreign { file: String, why: String },
 
     /// The payload is longer than any frame may be.
@@ -55,6 +55,30 @@ pub enum JournalError {
     /// The caller's `replay` refused a frame.
     #[error("cannot replay the frame in {file} at byte {offset}: {why}; start the version that wrote it")]
     Replay { file: String, offset: u64, why: String },
+
+    /// A Redis server does not answer.
+    #[error("cannot reach Redis at {server}: {why}; start it, or correct its address")]
+    Unreachable { server: String, why: String },
+
+    /// A Redis server answered with an error.
+    #[error("Redis at {server} refused: {code} {text}; {remedy}")]
+    Refused { server: String, code: String, text: String, remedy: &'static str },
+
+    /// Another writer claimed this journal: it is the one that goes on.
+    #[error("fenced: {ledger:?} in Redis at {server} belongs to writer epoch {found}, not to {ours}; stop this server")]
+    Fenced { server: String, ledger: String, ours: u64, found: String },
+
+    /// A Redis server no longer has what it acknowledged, and more than this process can append again.
+    #[error("Redis at {server} lost acknowledged frames of {ledger:?}: {why}; restore it, do not start an empty one")]
+    Lost { server: String, ledger: String, why: String },
+
+    /// An entry of a stream that no journal could have written.
+    #[error("journal corrupt: entry {id} of {stream}: {why}; restore this Redis from a copy, do not delete the entry")]
+    CorruptEntry { stream: String, id: String, why: String },
+
+    /// The functions in a Redis server are of another version.
+    #[error("Redis at {server} has version {found} of library invengine_journal, this build needs {wanted}; {remedy}")]
+    FunctionVersion { server: String, found: String, wanted: String, remedy: &'static str },
 
     /// An option is outside its range.
     #[error("{option} {why}")]

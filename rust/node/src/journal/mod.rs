@@ -78,6 +78,7 @@ mod line;
 mod memory;
 mod reader;
 mod recovery;
+pub mod redis;
 mod scan;
 mod spare;
 pub mod storage;
@@ -87,12 +88,13 @@ mod writer;
 pub use error::JournalError;
 pub use frame::Frame;
 pub use memory::MemoryJournal;
+pub use redis::{Ack, RedisJournal, RedisOptions, Secret};
 pub use scan::{ScanSummary, TornTail, scan, scan_on};
 pub use writer::{FileJournal, FileOptions};
 
 /// An append-only line of frames with one writer.
 pub trait Journal: Send {
-    /// The kind of journal in one word: `file` or `memory`.
+    /// The kind of journal in one word: `file`, `memory` or `redis`.
     fn kind(&self) -> &'static str;
 
     /// What can be lost, in words for people.

@@ -1,0 +1,72 @@
+//! The two keys of a ledger in Redis, and the ids of its entries.
+
+use std::fmt;
+
+use crate::journal::frame::FrameHeader;
+
+/// Names of the keys. All keys of a ledger share one hash tag, so that a cluster keeps them together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// The hash with owner, epoch and end of the journal.
+    pub state: String,
+    /// The stream of frames.
+    pub frames: String,
+}
+
+impl Keys {
+    /// The keys of a ledger. Braces in its name would end the hash tag early, so they are escaped.
+    pub fn of(ledger: &str) -> Self {
+        let tag = ledger.replace('%', "%25").replace('{', "%7B").replace('}', "%7D");
+        Self { state: format!("invengine:{{{tag}}}:state"), frames: format!("invengine:{{{tag}}}:frames") }
+    }
+}
+
+/// Id of an entry: `<last sequence>-0` for a frame of events, `<last sequence>-<epoch>` for a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Id {
+    /// Sequence of the last event up to here.
+    pub sequence: u64,
+    /// 0, or the epoch that is claimed.
+    pub claim: u64,
+}
+
+impl Id {
+    /// The only id that the entry with this frame may have.
+    pub fn of(header: &FrameHeader) -> Self {
+        Self { sequence: header.last_sequence, claim: if header.claim { header.writer_epoch } else { 0 } }
+    }
+
+    /// Reads `5-0`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (sequence, claim) = text.split_once('-')?;
+        Some(Self { sequence: sequence.parse().ok()?, claim: claim.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.sequence, self.claim)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ledger_has_keys_of_its_own_under_one_tag() {
+        assert_eq!(Keys::of("main").frames, "invengine:{main}:frames");
+        let names = ["main", "a}b", "a", "{a", "}", "%7D", "a%"];
+        let tags: Vec<String> = names.iter().map(|name| tag(&Keys::of(name).state)).collect();
+        for (index, name) in names.iter().enumerate() {
+            assert_eq!(tag(&Keys::of(name).frames), tags[index]);
+            assert!(!tags[index].is_empty() && !tags[..index].contains(&tags[index]), "{name}");
+        }
+    }
+
+    /// What a cluster takes as the hash tag.
+    fn tag(key: &str) -> String {
+        let rest = key.split_once('{').unwrap().1;
+        rest.split_once('}').unwrap().0.into()
+    }
+}

@@ -1,0 +1,146 @@
+//! Reads a Redis journal while it grows, on a connection of its own and never beyond what its writer knows to be durable.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::connection::Link;
+use super::entries::{Entry, From, Pace, Page, accept, corrupt, decoded, page};
+use super::keys::Id;
+use super::session::Session;
+use super::trouble::Fault;
+use crate::journal::frame::{FrameHeader, ledger_id};
+use crate::journal::line::Line;
+use crate::journal::{Frame, JournalError, JournalReader};
+
+/// Once in vain is a connection that broke meanwhile; twice is a server that is not there.
+const ATTEMPTS: usize = 2;
+
+/// A reader of the durable part of a Redis journal.
+pub struct RedisReader {
+    session: Arc<Session>,
+    durable: Arc<AtomicU64>,
+    writer_epoch: u64,
+    link: Option<Link>,
+    pace: Pace,
+    at: Option<At>,
+}
+
+/// Behind the last entry that was taken.
+#[derive(Clone, Copy)]
+struct At {
+    line: Line,
+    id: Id,
+}
+
+/// Whether reading goes on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    More,
+    End,
+}
+
+impl RedisReader {
+    /// A reader for as long as the journal belongs to this epoch.
+    pub fn new(session: Arc<Session>, durable: Arc<AtomicU64>, writer_epoch: u64) -> Self {
+        Self { session, durable, writer_epoch, link: None, pace: Pace::start(), at: None }
+    }
+
+    fn page(&mut self, from: From) -> Result<Page, JournalError> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match self.try_page(from) {
+                Err(Fault::Passing(_)) if attempts < ATTEMPTS => self.link = None,
+                Err(fault) => {
+                    self.link = None;
+                    return Err(fault.error());
+                }
+                Ok(page) => return Ok(page),
+            }
+        }
+    }
+
+    fn try_page(&mut self, from: From) -> Result<Page, Fault> {
+        let link = match &mut self.link {
+            Some(link) => link,
+            none => none.insert(self.session.place.connect()?),
+        };
+        page(link, &self.session.keys, from, &mut self.pace)
+    }
+
+    /// Hands out the entries of one page, as far as they are durable and wanted.
+    fn hand_out(
+        &mut self,
+        entries: &[Entry],
+        sequence: u64,
+        durable: u64,
+        f: &mut dyn FnMut(Frame<'_>) -> bool,
+    ) -> Result<Next, JournalError> {
+        for entry in entries {
+            let keys = &self.session.keys;
+            let header = decoded(entry, keys)?.header;
+            // What another writer appended after this one was fenced was never durable for this one.
+            if header.last_sequence > durable || header.writer_epoch > self.writer_epoch {
+                return Ok(Next::End);
+            }
+            let mut line = match &self.at {
+                Some(at) => at.line,
+                None => self.line_before(&header, entry)?,
+            };
+            let frame = accept(&mut line, entry, keys)?;
+            if header.last_sequence >= sequence && !f(frame.frame()) {
+                // The caller may ask for this very frame again.
+                return Ok(Next::End);
+            }
+            self.at = Some(At { line, id: entry.id });
+        }
+        Ok(Next::More)
+    }
+
+    /// The line that a frame says it continues, where the frame before it was not read.
+    fn line_before(&self, header: &FrameHeader, entry: &Entry) -> Result<Line, JournalError> {
+        let ledger = ledger_id(&self.session.ledger);
+        if header.ledger_id != ledger {
+            let id = entry.id.to_string();
+            return Err(corrupt(&self.session.keys, &id, "the frame belongs to another ledger"));
+        }
+        Ok(Line {
+            ledger_id: ledger,
+            next_sequence: header.first_sequence,
+            chain: header.chain,
+            writer_epoch: header.writer_epoch.saturating_sub(u64::from(header.claim)),
+            time_ms: header.time_ms,
+        })
+    }
+
+    /// A durable event was not found.
+    fn gone(&self, last_seen: u64, durable: u64) -> JournalError {
+        let server = self.session.place.address.to_string();
+        let why = format!("events {} to {durable} are not there", last_seen + 1);
+        JournalError::Lost { server, ledger: self.session.ledger.clone(), why }
+    }
+}
+
+impl JournalReader for RedisReader {
+    fn read_from(&mut self, sequence: u64, f: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<(), JournalError> {
+        let durable = self.durable.load(Ordering::Acquire);
+        if self.at.is_some() && sequence > durable {
+            return Ok(());
+        }
+        // Seeking costs one round trip, reading on from further back could cost thousands.
+        self.at = self.at.filter(|at| at.line.next_sequence == sequence);
+        // Ids start with the last sequence: the first id from here on is the frame that holds the sequence.
+        let start = Id { sequence, claim: 0 };
+        loop {
+            let from = self.at.map_or(From::At(start), |at| From::After(at.id));
+            let page = self.page(from)?;
+            if self.hand_out(&page.entries, sequence, durable, f)? == Next::End {
+                return Ok(());
+            }
+            if page.is_last {
+                let seen = self.at.map_or(sequence.saturating_sub(1), |at| at.line.next_sequence - 1);
+                return if seen < durable { Err(self.gone(seen, durable)) } else { Ok(()) };
+            }
+        }
+    }
+}

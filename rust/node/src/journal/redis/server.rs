@@ -1,0 +1,180 @@
+//! What a Redis server promises, as it says itself, and whether that is what was asked for.
+
+use redis::cmd;
+
+use super::Ack;
+use super::connection::{Link, text, texts};
+use super::trouble::Trouble;
+use crate::journal::JournalError;
+
+const VERSION_MIN: (u32, u32) = (7, 0);
+const WAITAOF_SINCE: (u32, u32) = (7, 2);
+
+/// The facts of a server that durability rests on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Server {
+    name: String,
+    product: String,
+    version: (u32, u32),
+    replica: bool,
+    replicas: u32,
+    eviction: String,
+    aof: bool,
+    /// `appendfsync`; nothing if the server does not tell.
+    sync: Option<String>,
+    /// Whether syncs stop while the file is rewritten.
+    sync_pauses: bool,
+}
+
+impl Server {
+    /// Asks a server about itself.
+    pub fn ask(link: &mut Link) -> Result<Self, Trouble> {
+        let answer = link.call(&cmd("INFO"))?;
+        let info = text(answer).ok_or_else(|| Trouble::nonsense(link.server(), "INFO"))?;
+        if let Some(loading) = loading(link.server(), &info) {
+            return Err(loading);
+        }
+        let mut server = Self::read(link.server(), &info);
+        server.sync = config(link, "appendfsync")?;
+        server.sync_pauses = config(link, "no-appendfsync-on-rewrite")?.is_some_and(|value| value != "no");
+        Ok(server)
+    }
+
+    fn read(name: &str, info: &str) -> Self {
+        let field = |wanted: &str| field(info, wanted);
+        let (valkey, redis) = (field("valkey_version"), field("redis_version"));
+        let mut numbers = redis.split('.').map_while(|number| number.parse().ok());
+        Self {
+            name: name.into(),
+            product: if valkey.is_empty() { format!("Redis {redis}") } else { format!("Valkey {valkey}") },
+            version: (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
+            replica: field("role") == "slave",
+            replicas: field("connected_slaves").parse().unwrap_or(0),
+            eviction: field("maxmemory_policy").into(),
+            aof: field("aof_enabled") == "1",
+            sync: None,
+            sync_pauses: false,
+        }
+    }
+
+    /// Whether it can wait for a replica's disk and not only for its memory.
+    pub fn has_waitaof(&self) -> bool {
+        self.version >= WAITAOF_SINCE
+    }
+
+    /// Whether it keeps an append-only file itself.
+    pub fn has_aof(&self) -> bool {
+        self.aof
+    }
+
+    /// Refuses a server that cannot keep what `ack` promises.
+    pub fn check(&self, ack: Ack) -> Result<(), JournalError> {
+        if self.version < VERSION_MIN {
+            let why =
+                format!("leads to {} at {}, which is too old: Redis 7.0 or Valkey is needed", self.product, self.name);
+            return Err(JournalError::BadOption { option: "redis_url", why });
+        }
+        if self.replica {
+            let (server, code) = (self.name.clone(), "READONLY".into());
+            return Err(Trouble::Refused { server, code, text: "it is a replica".into() }.into());
+        }
+        if self.eviction != "noeviction" {
+            let why = format!(
+                "leads to a Redis that drops keys when memory is short ({}): CONFIG SET maxmemory-policy noeviction",
+                self.eviction
+            );
+            return Err(JournalError::BadOption { option: "redis_url", why });
+        }
+        self.weakness(ack).map_or(Ok(()), |why| {
+            let why = format!("{} is not what {} at {} does: {why}", ack.name(), self.product, self.name);
+            Err(JournalError::BadOption { option: "redis_ack", why })
+        })
+    }
+
+    /// Why this server does not keep what `ack` promises, with what to do.
+    fn weakness(&self, ack: Ack) -> Option<String> {
+        let sync = self.sync.as_deref();
+        match ack {
+            Ack::Fsync | Ack::Everysec if !self.aof => {
+                Some("CONFIG SET appendonly yes (and in its configuration file), or choose memory".into())
+            }
+            Ack::Fsync | Ack::Everysec if sync.is_none() => {
+                Some("it does not tell appendfsync: grant +config|get, or choose replicated or memory".into())
+            }
+            Ack::Fsync if sync != Some("always") => {
+                let sync = sync.unwrap_or_default();
+                Some(format!("it has appendfsync {sync}: CONFIG SET appendfsync always, or choose everysec"))
+            }
+            Ack::Fsync if self.sync_pauses => {
+                Some("it does not sync during rewrites: CONFIG SET no-appendfsync-on-rewrite no".into())
+            }
+            Ack::Everysec if sync == Some("no") => {
+                Some("it has appendfsync no: CONFIG SET appendfsync everysec, or choose memory".into())
+            }
+            Ack::Replicated if self.replicas == 0 => Some("it has no replica: connect one, or choose fsync".into()),
+            _ => None,
+        }
+    }
+
+    /// What can be lost, in words.
+    pub fn loss_window(&self, ack: Ack) -> String {
+        let told = match (self.aof, self.sync.as_deref()) {
+            (false, _) => "appendonly no".into(),
+            (true, Some(sync)) => format!("appendonly yes, appendfsync {sync}"),
+            (true, None) => "appendonly yes, appendfsync unknown".into(),
+        };
+        let failover = match self.replicas {
+            0 => String::new(),
+            count => format!("; a failover to one of its {count} replicas loses what that had not received"),
+        };
+        let window = match ack {
+            Ack::Fsync => {
+                format!("nothing that was acknowledged, as long as this server and its disk come back{failover}")
+            }
+            Ack::Everysec => format!("up to 2 s of acknowledged commands when the server's machine stops{failover}"),
+            Ack::Replicated => format!(
+                "nothing that was acknowledged, unless the master and the replica that confirmed into {} are both lost, \
+                 or a replica that had not confirmed is promoted",
+                if self.has_waitaof() { "its append-only file" } else { "its memory" }
+            ),
+            Ack::Memory if self.aof => {
+                format!(
+                    "what the server had not written to disk when it stops; invengine does not wait for it{failover}"
+                )
+            }
+            Ack::Memory => format!("everything since the server's last save, when it stops{failover}"),
+        };
+        format!("{window} ({} with {told})", self.product)
+    }
+}
+
+/// How many bytes a server may still use; nothing if it has no limit.
+pub fn memory_left(link: &mut Link) -> Result<Option<u64>, Trouble> {
+    let answer = link.call(cmd("INFO").arg("memory"))?;
+    let info = text(answer).ok_or_else(|| Trouble::nonsense(link.server(), "INFO"))?;
+    let number = |name: &str| field(&info, name).parse::<u64>().unwrap_or(0);
+    let limit = number("maxmemory");
+    Ok((limit != 0).then(|| limit.saturating_sub(number("used_memory"))))
+}
+
+/// While a server loads its files it answers INFO, but with facts that do not hold yet.
+fn loading(server: &str, info: &str) -> Option<Trouble> {
+    let is_loading = field(info, "loading") == "1" || field(info, "async_loading") == "1";
+    let text = "it is loading the dataset in memory".to_owned();
+    is_loading.then(|| Trouble::Refused { server: server.into(), code: "LOADING".into(), text })
+}
+
+/// The value of one line of INFO; empty if there is none.
+fn field<'i>(info: &'i str, wanted: &str) -> &'i str {
+    let mut lines = info.lines().filter_map(|line| line.trim_end().split_once(':'));
+    lines.find(|(name, _)| *name == wanted).map_or("", |(_, value)| value)
+}
+
+/// A setting of the server; nothing if it does not tell.
+fn config(link: &mut Link, name: &str) -> Result<Option<String>, Trouble> {
+    match link.call(cmd("CONFIG").arg("GET").arg(name)) {
+        Ok(answer) => Ok(texts(answer).and_then(|pair| pair.into_iter().nth(1))),
+        Err(trouble) if trouble.is_unavailable_command() => Ok(None),
+        Err(trouble) => Err(trouble),
+    }
+}

@@ -1,0 +1,105 @@
+//! What Redis says about a journal besides its frames: who owns it and where it ends.
+
+use std::collections::HashMap;
+
+use redis::{Value, cmd};
+
+use super::connection::{Link, text, texts};
+use super::keys::Keys;
+use super::trouble::{Fault, Trouble};
+use crate::journal::JournalError;
+use crate::journal::frame::FORMAT_VERSION;
+use crate::journal::line::Line;
+
+/// A place between two frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Sequence of the last event before it.
+    pub last: u64,
+    /// Chain value of all frames before it.
+    pub chain: u64,
+    /// Entries before it, claims included.
+    pub entries: u64,
+}
+
+impl Position {
+    /// The place that a line has reached after so many entries.
+    pub fn of(line: &Line, entries: u64) -> Self {
+        Self { last: line.next_sequence - 1, chain: line.chain, entries }
+    }
+
+    /// The chain as it is stored; nothing for the empty journal, whose chain nobody stored.
+    pub fn chain_text(&self) -> String {
+        if self.entries == 0 { String::new() } else { format!("{:016x}", self.chain) }
+    }
+
+    /// Reads the three texts that a function answers with.
+    pub fn read(last: &str, chain: &str, entries: &str) -> Option<Self> {
+        let chain = if chain.is_empty() { 0 } else { u64::from_str_radix(chain, 16).ok()? };
+        Some(Self { last: last.parse().ok()?, chain, entries: entries.parse().ok()? })
+    }
+}
+
+/// The state of a journal that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Epoch of its owner.
+    pub epoch: u64,
+    /// Where it ends.
+    pub end: Position,
+}
+
+/// Reads the state, or nothing if both keys are free. Anything else under these names is refused.
+pub fn read(link: &mut Link, keys: &Keys, ledger: &str) -> Result<Option<Stored>, Fault> {
+    let types = [key_type(link, &keys.state)?, key_type(link, &keys.frames)?];
+    let foreign = |key: &str, why: String| {
+        let file = format!("key {key} of Redis at {}", link.server());
+        Fault::Lasting(JournalError::Foreign { file, why })
+    };
+    match [types[0].as_str(), types[1].as_str()] {
+        ["none", "none"] => return Ok(None),
+        ["hash", "stream"] => {}
+        ["none", "stream"] => return Err(foreign(&keys.frames, format!("{} is missing", keys.state))),
+        ["hash", "none"] => return Err(foreign(&keys.state, format!("{} is missing", keys.frames))),
+        ["hash" | "none", other] => return Err(foreign(&keys.frames, format!("it is a {other}, not a stream"))),
+        [other, _] => return Err(foreign(&keys.state, format!("it is a {other}, not a hash"))),
+    }
+    let answer = link.call(cmd("HGETALL").arg(&keys.state))?;
+    let fields = fields(answer).ok_or_else(|| Trouble::nonsense(link.server(), "HGETALL"))?;
+    let foreign = |unfit: Option<JournalError>| match unfit {
+        Some(error) => Fault::Lasting(error),
+        None => {
+            let file = format!("key {} of Redis at {}", keys.state, link.server());
+            Fault::Lasting(JournalError::Foreign { file, why: "no journal wrote it".into() })
+        }
+    };
+    judge(&fields, keys, ledger).map(Some).map_err(foreign)
+}
+
+/// The state in these fields; `Err(None)` if no journal wrote them.
+fn judge(fields: &HashMap<String, String>, keys: &Keys, ledger: &str) -> Result<Stored, Option<JournalError>> {
+    let field = |name: &str| fields.get(name).map(String::as_str).ok_or(None);
+    let number = |name: &str| field(name)?.parse::<u64>().map_err(|_| None);
+    let (found, known) = (number("format")?, u32::from(FORMAT_VERSION));
+    if found > u64::from(known) {
+        let found = u32::try_from(found).unwrap_or(u32::MAX);
+        return Err(Some(JournalError::NewerFormat { file: keys.state.clone(), found, known }));
+    }
+    if field("ledger")? != ledger {
+        let (file, found) = (keys.state.clone(), field("ledger")?.chars().take(128).collect());
+        return Err(Some(JournalError::OtherLedger { file, found, wanted: ledger.into() }));
+    }
+    let end = Position::read(field("last")?, field("chain")?, field("entries")?).ok_or(None)?;
+    field("owner")?;
+    Ok(Stored { epoch: number("epoch")?, end })
+}
+
+fn key_type(link: &mut Link, key: &str) -> Result<String, Fault> {
+    let answer = link.call(cmd("TYPE").arg(key))?;
+    text(answer).ok_or_else(|| Trouble::nonsense(link.server(), "TYPE").into())
+}
+
+fn fields(answer: Value) -> Option<HashMap<String, String>> {
+    let items = texts(answer)?;
+    Some(items.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
+}

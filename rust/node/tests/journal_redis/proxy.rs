@@ -1,0 +1,102 @@
+//! Stands between a journal and its server: leads to another server, or cuts the connection when the answer to an append
+//! comes back.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use tempfile::TempDir;
+
+/// A proxy on a unix socket of its own.
+pub struct Proxy {
+    directory: TempDir,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    target: Mutex<PathBuf>,
+    /// Answers to withhold, each by cutting the connection.
+    cuts: AtomicU64,
+    open: Mutex<Vec<UnixStream>>,
+}
+
+impl Proxy {
+    /// A proxy that leads to a server's socket.
+    pub fn to(target: &Path) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("p")).unwrap();
+        let shared = Arc::new(Shared {
+            target: Mutex::new(target.into()),
+            cuts: AtomicU64::new(0),
+            open: Mutex::new(Vec::new()),
+        });
+        let serving = shared.clone();
+        thread::spawn(move || {
+            while let Ok((client, _)) = listener.accept() {
+                serving.lead(client);
+            }
+        });
+        Self { directory, shared }
+    }
+
+    pub fn url(&self) -> String {
+        format!("unix://{}", self.directory.path().join("p").display())
+    }
+
+    /// Withholds the answers to the next appends.
+    pub fn cut_answers(&self, count: u64) {
+        self.shared.cuts.store(count, Ordering::SeqCst);
+    }
+
+    /// Whether all of them were withheld.
+    pub fn has_cut(&self) -> bool {
+        self.shared.cuts.load(Ordering::SeqCst) == 0
+    }
+
+    /// Leads to another server from now on, and ends what is open.
+    pub fn lead_to(&self, target: &Path) {
+        *self.shared.target.lock().unwrap() = target.into();
+        for stream in self.shared.open.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Shared {
+    fn lead(self: &Arc<Self>, client: UnixStream) {
+        let target = self.target.lock().unwrap().clone();
+        // A client whose server is not there sees a connection that ends.
+        let Ok(server) = UnixStream::connect(target) else { return };
+        self.open.lock().unwrap().push(client.try_clone().unwrap());
+        let cutting = Arc::new(AtomicBool::new(false));
+        let (up, down) = (self.clone(), self.clone());
+        let (from, to, marked) = (client.try_clone().unwrap(), server.try_clone().unwrap(), cutting.clone());
+        thread::spawn(move || up.copy(from, to, |bytes| up.mark(bytes, &marked)));
+        thread::spawn(move || down.copy(server, client, |_| !cutting.load(Ordering::SeqCst)));
+    }
+
+    /// Marks the connection if this is an append whose answer is to be withheld. The server gets it in any case.
+    fn mark(&self, bytes: &[u8], cutting: &AtomicBool) -> bool {
+        let is_append = bytes.windows(16).any(|window| window == b"invengine_append");
+        let take_one = |cuts: u64| cuts.checked_sub(1);
+        if is_append && self.cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one).is_ok() {
+            cutting.store(true, Ordering::SeqCst);
+        }
+        true
+    }
+
+    fn copy(&self, mut from: UnixStream, mut to: UnixStream, mut passes: impl FnMut(&[u8]) -> bool) {
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            if !passes(&buffer[..count]) || to.write_all(&buffer[..count]).is_err() {
+                break;
+            }
+        }
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
+    }
+}
