@@ -13,7 +13,7 @@ from invengine.bench.rounds import Plan, interleaved, values
 from invengine.bench.server import serving
 
 STREAM = "submit_stream"
-SHAPES = (Shape(1, 4, STREAM, 1_000), Shape(2, 4, STREAM, 1_000), Shape(4, 4, STREAM, 500))
+SHAPES = (Shape(1, 4, STREAM, 1_000), Shape(2, 4, STREAM, 1_000), Shape(2, 8, STREAM, 1_000))
 REDIS_SHAPES = (RedisShape(50, 32), RedisShape(50, 128), RedisShape(8, 256))
 OF_REDIS = ("P3.redis_pipelined", "P3.ratio_redis")
 

@@ -12,7 +12,7 @@ from invengine.bench.redis_peer import RedisShape
 from invengine.bench.rounds import Plan, Sample, interleaved, values
 from invengine.bench.server import serving
 
-SHAPES = (Shape(4, 256), Shape(8, 64), Shape(16, 64))
+SHAPES = (Shape(8, 64), Shape(4, 256), Shape(8, 256))
 FIFTY = Shape(50, 1)
 REDIS_SHAPES = (RedisShape(200), RedisShape(500), RedisShape(1_000))
 REDIS_FIFTY = RedisShape(50)
