@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
 from invengine import _core
+from invengine.v1.journal_service_pb2 import ReadEventsRequest
 from invengine.v1.reservation_service_pb2 import ReserveRequest, ReserveResponse
 
 from . import methods, requests
@@ -75,20 +76,25 @@ def test_a_stop_does_not_wait_for_who_only_listens(kind: str, tmp_path: Path) ->
     target = open_server(kind, tmp_path)
     shop = Shop(target)
     answer = shop.reserve((shop.item(1), shop.here, 1))
-    follower: list[int] = []
+    listening = Event()
+    ends: list[str] = []
 
     def listen() -> None:
         try:
-            follower.extend(event.sequence for event in target.follow_events(1, 1_000_000))
+            for event in target.event_stream(ReadEventsRequest(from_sequence=answer.receipt.sequence, follow=True)):
+                assert event.sequence == answer.receipt.sequence
+                listening.set()
+            ends.append("it ended")
         except (Refused, TransportEnded):
-            follower.append(-1)
+            ends.append("it was ended")
 
     thread = Thread(target=listen)
     thread.start()
-    assert answer.receipt.durable_sequence
-    target.close()
+    assert listening.wait(30)
+    target.server.stop()
     thread.join(30)
-    assert follower == [-1]
+    target.disconnect()
+    assert len(ends) == 1
 
 
 def test_an_engine_that_drains_answers_what_it_took(tmp_path: Path) -> None:

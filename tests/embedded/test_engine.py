@@ -86,7 +86,7 @@ def test_a_directory_has_one_owner(engine: _core.Engine, tmp_path: Path) -> None
         ({"time_scale": 0}, "time_scale"),
         ({"ledger": ""}, "ledger"),
         ({"tape": True}, "tape"),
-        ({"journal": "redis"}, "redis"),
+        ({"journal": "tape"}, "tape"),
         ({"journal_file_bytes": 17}, "journal_file_bytes"),
     ],
 )
