@@ -8,7 +8,7 @@ use crate::few::Few;
 use crate::keys::{KeyHash, Scope};
 use crate::ledger::Ledger;
 use crate::names::{Entry, Handle, entry_hash};
-use crate::outcome::{Effect, HoldChange};
+use crate::outcome::{Effect, HoldChange, LevelFigures};
 use crate::record::{Origin, Record};
 use crate::reservation::LineState;
 use crate::source::{Applied, Kept};
@@ -54,48 +54,54 @@ impl Ledger {
 
     fn apply_event(&mut self, event: &Event, record: &Record<'_>, sum: &mut Sum) {
         let origin = record.origin.as_ref();
-        match event {
+        let fits = match event {
             Event::Reserved { id, expire_ms, lines } => {
-                let hold = self.apply_reserved(*id, *expire_ms, lines, record);
-                sum.set(hold.map(Effect::Reserved));
+                sum.set(self.apply_reserved(*id, *expire_ms, lines, record).map(Effect::Reserved))
             }
             Event::Extended { id, expire_ms } => sum.hold(self.apply_extended(*id, *expire_ms)),
             Event::Amended { id, lines } => sum.hold(self.apply_amended(*id, lines)),
             Event::Allocated { id, reacquired, lines } => {
                 let order_ref = origin.map_or("", |origin| origin.order_ref);
-                sum.hold(self.apply_allocated(*id, *reacquired, lines, order_ref));
+                sum.hold(self.apply_allocated(*id, *reacquired, lines, order_ref))
             }
             // Before a Reserved it gave way to the new hold, which is then what the command was about.
             Event::Released { id, lines } => sum.hold(self.apply_moved(*id, lines, LineState::Released)),
             Event::Fulfilled { id, lines } => sum.hold(self.apply_moved(*id, lines, LineState::Fulfilled)),
-            Event::Expired { id, lines } => self.apply_expired(*id, lines),
+            Event::Expired { id, lines } => self.apply_expired(*id, lines).is_some(),
             Event::Transferred { id, to_location, lines } => sum.hold(self.apply_transferred(*id, *to_location, lines)),
             Event::StockChanged { item, location, state, delta, .. } => {
                 let level = self.apply_stock(*item, *location, *state, *delta);
-                if let Some(figures) = level.and_then(|level| self.levels.figures(level, record.time_ms)) {
-                    sum.level(figures);
-                }
+                sum.level(level.and_then(|level| self.levels.figures(level, record.time_ms)))
             }
             Event::Upserted { catalogue, name, display_name, gs1 } => {
                 let entry = Entry { name: name.clone(), display_name: display_name.clone(), gs1: gs1.clone() };
-                self.apply_upserted(*catalogue, entry);
-                sum.set(Some(Effect::Done));
+                sum.set(self.apply_upserted(*catalogue, entry).map(|()| Effect::Done))
             }
             Event::SourceRegistered { source, epoch } => {
                 let (previous_epoch, previous_sequence) = self.sources.register(source, *epoch);
-                sum.set(Some(Effect::Registered { epoch: *epoch, previous_epoch, previous_sequence }));
+                sum.set(Some(Effect::Registered { epoch: *epoch, previous_epoch, previous_sequence }))
             }
             Event::KeyCancelled { key } => {
                 // A command that cancels its own key uses it, which keeps others from it just as well.
                 if origin.is_none_or(|origin| *origin.key != **key) {
                     self.keys.cancel(origin.map_or(Scope::Operator, Origin::scope), key, self.sequence);
                 }
-                sum.set(Some(Effect::KeyCancelled));
+                sum.set(Some(Effect::KeyCancelled))
             }
-            Event::MessageRejected { rejection } => *sum = Sum::Refused(rejection.clone()),
-            Event::MessageRepeated { .. } => *sum = Sum::Repeated,
-            Event::KeysForgotten { .. } => self.apply_forgotten(record.time_ms),
-        }
+            Event::MessageRejected { rejection } => {
+                *sum = Sum::Refused(rejection.clone());
+                true
+            }
+            Event::MessageRepeated { .. } => {
+                *sum = Sum::Repeated;
+                true
+            }
+            Event::KeysForgotten { .. } => {
+                self.apply_forgotten(record.time_ms);
+                true
+            }
+        };
+        self.fits(fits);
     }
 
     fn remember(&mut self, origin: &Origin<'_>, key: Option<KeyHash>, sum: Sum) {
@@ -137,13 +143,10 @@ impl Ledger {
 
     fn apply_stock(&mut self, item: Handle, location: Handle, state: StockState, delta: i64) -> Option<LevelIndex> {
         if item as usize >= self.items().len() || location as usize >= self.locations().len() {
-            self.misfits += 1;
             return None;
         }
         let level = self.level_at(item, location);
-        let changed = self.levels.change(level, state, delta);
-        self.fits(changed);
-        Some(level)
+        self.levels.change(level, state, delta).then_some(level)
     }
 
     /// The level of a known item at a known location, made if need be.
@@ -152,16 +155,15 @@ impl Ledger {
         self.levels.find_or_add((item, items.name(item)), (location, locations.name(location)))
     }
 
-    fn apply_upserted(&mut self, catalogue: u8, entry: Entry) {
-        let Some(names) = self.catalogues.get_mut(usize::from(catalogue)) else {
-            return self.misfits += 1;
-        };
+    fn apply_upserted(&mut self, catalogue: u8, entry: Entry) -> Option<()> {
+        let names = self.catalogues.get_mut(usize::from(catalogue))?;
         let kind = u64::from(catalogue);
         let (handle, before) = names.upsert(entry);
         if let Some(before) = before {
             self.digest.remove(entry_hash(kind, handle, &before));
         }
         self.digest.add(entry_hash(kind, handle, names.entry(handle)));
+        Some(())
     }
 
     fn apply_forgotten(&mut self, time_ms: i64) {
@@ -180,28 +182,32 @@ impl Ledger {
     }
 }
 
+/// Each takes what an event did, and tells whether there was anything: an event that did nothing does not fit.
 impl Sum {
-    fn set(&mut self, effect: Option<Effect>) {
-        if let Some(effect) = effect {
-            *self = Sum::Effect(effect);
-        }
+    fn set(&mut self, effect: Option<Effect>) -> bool {
+        let Some(effect) = effect else { return false };
+        *self = Sum::Effect(effect);
+        true
     }
 
-    fn hold(&mut self, hold: Option<HoldChange>) {
-        let Some(hold) = hold else { return };
+    fn hold(&mut self, hold: Option<HoldChange>) -> bool {
+        let Some(hold) = hold else { return false };
         if let Sum::Effect(Effect::Holds(holds)) = self {
             holds.push(hold);
         } else {
             *self = Sum::Effect(Effect::Holds(Few::One(hold)));
         }
+        true
     }
 
-    fn level(&mut self, figures: crate::outcome::LevelFigures) {
+    fn level(&mut self, figures: Option<LevelFigures>) -> bool {
+        let Some(figures) = figures else { return false };
         if let Sum::Effect(Effect::Levels(levels)) = self {
             levels.push(figures);
         } else {
             *self = Sum::Effect(Effect::Levels(Few::One(figures)));
         }
+        true
     }
 }
 

@@ -1,4 +1,4 @@
-//! What events do to holds and to the levels that they hold.
+//! What events do to holds and to the levels that they hold. Nothing where the event does not fit the state, which `apply` counts.
 
 use crate::apply::{add_to_index, remove_from_index};
 use crate::event::{LevelIndex, LevelUnits, LineMove, Slot};
@@ -19,7 +19,6 @@ impl Ledger {
         record: &Record<'_>,
     ) -> Option<HoldChange> {
         if self.slab.next() != (id.slot, id.generation) || self.levels_missing(lines) || any_twice(lines) {
-            self.misfits += 1;
             return None;
         }
         let nobody = Origin::default();
@@ -55,10 +54,7 @@ impl Ledger {
     }
 
     pub(super) fn apply_extended(&mut self, id: ReservationId, expire_ms: i64) -> Option<HoldChange> {
-        let Some(reservation) = self.slab.next_version(id) else {
-            self.misfits += 1;
-            return None;
-        };
+        let reservation = self.slab.next_version(id)?;
         let before = std::mem::replace(&mut reservation.expire_ms, expire_ms);
         let version = reservation.version;
         let held: Vec<HeldLine> = reservation.lines.iter().filter(|line| line.reserved > 0).copied().collect();
@@ -77,14 +73,10 @@ impl Ledger {
 
     pub(super) fn apply_amended(&mut self, id: ReservationId, lines: &Few<LevelUnits>) -> Option<HoldChange> {
         if self.levels_missing(lines) {
-            self.misfits += 1;
             return None;
         }
         let unchanged = lines.is_empty();
-        let Some(reservation) = self.slab.next_version(id) else {
-            self.misfits += 1;
-            return None;
-        };
+        let reservation = self.slab.next_version(id)?;
         reservation.version -= u32::from(unchanged);
         let (version, expire_ms) = (reservation.version, reservation.expire_ms);
         let mut changes = Few::default();
@@ -101,7 +93,7 @@ impl Ledger {
             held.last = if delta < 0 { LineState::Released } else { LineState::Reserved };
             changes.push(change(line.level, LineState::Reserved, line.units, held.outstanding()));
             let fits = possible(held.quantity()) && self.levels.get_mut(line.level)?.hold(delta, 0, expire_ms);
-            if !self.fits(fits) {
+            if !fits {
                 return None;
             }
             if added {
@@ -119,10 +111,7 @@ impl Ledger {
         lines: &Few<LevelUnits>,
         order_ref: &str,
     ) -> Option<HoldChange> {
-        let Some(reservation) = self.slab.next_version(id) else {
-            self.misfits += 1;
-            return None;
-        };
+        let reservation = self.slab.next_version(id)?;
         let revived = !reservation.outstanding();
         let (version, expire_ms) = (reservation.version, reservation.expire_ms);
         let before = (!order_ref.is_empty() && *reservation.order_ref != *order_ref)
@@ -131,10 +120,7 @@ impl Ledger {
         for line in lines.iter() {
             let (reserved, expired) = if reacquired { (0, line.units) } else { (line.units, 0) };
             let held = reservation.line_mut(line.level);
-            let Some(held) = held.filter(|held| held.reserved >= reserved && held.expired >= expired) else {
-                self.misfits += 1;
-                return None;
-            };
+            let held = held.filter(|held| held.reserved >= reserved && held.expired >= expired)?;
             held.reserved -= reserved;
             held.expired -= expired;
             held.allocated += line.units;
@@ -159,20 +145,14 @@ impl Ledger {
         lines: &Few<LineMove>,
         to: LineState,
     ) -> Option<HoldChange> {
-        let Some(reservation) = self.slab.next_version(id) else {
-            self.misfits += 1;
-            return None;
-        };
+        let reservation = self.slab.next_version(id)?;
         let (version, expire_ms) = (reservation.version, reservation.expire_ms);
         let mut changes = Few::default();
         for line in lines.iter() {
             let units = line.reserved + line.allocated;
             let held = reservation.line_mut(line.level);
             let there = |held: &&mut HeldLine| held.reserved >= line.reserved && held.allocated >= line.allocated;
-            let Some(held) = held.filter(there) else {
-                self.misfits += 1;
-                return None;
-            };
+            let held = held.filter(there)?;
             held.reserved -= line.reserved;
             held.allocated -= line.allocated;
             let goods_leave = to == LineState::Fulfilled;
@@ -194,17 +174,12 @@ impl Ledger {
         Some(HoldChange { id, version, reacquired: false, expire_ms, lines: changes })
     }
 
-    pub(super) fn apply_expired(&mut self, id: ReservationId, lines: &Few<LevelUnits>) {
-        let Some(reservation) = self.slab.next_version(id) else {
-            return self.misfits += 1;
-        };
+    pub(super) fn apply_expired(&mut self, id: ReservationId, lines: &Few<LevelUnits>) -> Option<()> {
+        let reservation = self.slab.next_version(id)?;
         let expire_ms = reservation.expire_ms;
         for line in lines.iter() {
             let held = reservation.line_mut(line.level);
-            let Some(held) = held.filter(|held| held.reserved >= line.units) else {
-                self.misfits += 1;
-                return;
-            };
+            let held = held.filter(|held| held.reserved >= line.units)?;
             held.reserved -= line.units;
             held.expired += line.units;
             held.last = LineState::Expired;
@@ -214,6 +189,7 @@ impl Ledger {
         }
         self.expired_reservations += 1;
         self.note_if_ended(id.slot);
+        Some(())
     }
 
     pub(super) fn apply_transferred(
@@ -223,24 +199,17 @@ impl Ledger {
         lines: &Few<LineMove>,
     ) -> Option<HoldChange> {
         if to as usize >= self.locations().len() || lines.iter().any(|line| self.levels.get(line.level).is_none()) {
-            self.misfits += 1;
             return None;
         }
         let unchanged = lines.is_empty();
-        let Some(reservation) = self.slab.next_version(id) else {
-            self.misfits += 1;
-            return None;
-        };
+        let reservation = self.slab.next_version(id)?;
         reservation.version -= u32::from(unchanged);
         let (version, expire_ms) = (reservation.version, reservation.expire_ms);
         let mut changes: Few<LineChange> = Few::default();
         for line in lines.iter() {
             let item = self.levels.get(line.level)?.item;
             let target = self.level_at(item, to);
-            let moved = self.move_promise(id.slot, expire_ms, line, target);
-            if !self.fits(moved.is_some()) {
-                return None;
-            }
+            self.move_promise(id.slot, expire_ms, line, target)?;
             for (state, units) in [(LineState::Reserved, line.reserved), (LineState::Allocated, line.allocated)] {
                 match changes.iter_mut().find(|change| (change.level, change.state) == (target, state)) {
                     Some(change) => change.quantity += units,

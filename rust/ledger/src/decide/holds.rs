@@ -217,12 +217,11 @@ impl Ledger {
                     }
                 }
             }
-            return match refusal {
-                Some(reason) if shares.is_empty() => Err(self.refusal(reservation, reason)),
-                // A hold that was amended or moved down to no line at all.
-                None if shares.is_empty() => Err(self.refusal(reservation, Reason::AlreadyReleased)),
-                _ => Ok(shares),
-            };
+            if shares.is_empty() {
+                // A hold that was amended or moved down to no line at all has none that could say why.
+                return Err(self.refusal(reservation, refusal.unwrap_or(Reason::AlreadyReleased)));
+            }
+            return Ok(shares);
         }
         for line in lines {
             let level = self.level_named(line)?;
