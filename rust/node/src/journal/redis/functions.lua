@@ -53,9 +53,6 @@ end
 
 -- ARGV: version, owner, epoch, then last, chain, entries before and after, then id and frame.
 local function append(keys, args)
-  if args[1] ~= VERSION then
-    return { 'VERSION', VERSION }
-  end
   local state = stored(keys)
   local no = refused(keys, state, args[2], args[3])
   if no then
@@ -73,9 +70,6 @@ end
 -- ARGV: version, new owner, new epoch, then epoch, last, chain, entries as the caller read them (chain empty: nothing is
 -- stored), then chain and entries after the claim, its id and frame, then ledger and format.
 local function claim(keys, args)
-  if args[1] ~= VERSION then
-    return { 'VERSION', VERSION }
-  end
   local state = stored(keys)
   if not is_whole(keys, state) then
     return answer('DAMAGED', state)
@@ -89,9 +83,6 @@ end
 
 -- ARGV: version, new owner. From now on the writer before is refused, so that the end stands still for a claim.
 local function seal(keys, args)
-  if args[1] ~= VERSION then
-    return { 'VERSION', VERSION }
-  end
   local state = stored(keys)
   if state == NOTHING then
     return answer('GONE', state)
@@ -103,9 +94,6 @@ end
 -- ARGV: version, owner, epoch. Writes although nothing changes: whoever waits for disks and replicas after it has waited
 -- for everything before it.
 local function resume(keys, args)
-  if args[1] ~= VERSION then
-    return { 'VERSION', VERSION }
-  end
   local state = stored(keys)
   local no = refused(keys, state, args[2], args[3])
   if no then
@@ -117,14 +105,21 @@ end
 
 -- Writes nothing, but the server admits it only if it would admit a write now.
 local function room(keys, args)
-  if args[1] ~= VERSION then
-    return { 'VERSION', VERSION }
-  end
   return { 'OK' }
 end
 
-redis.register_function('invengine_append', append)
-redis.register_function('invengine_claim', claim)
-redis.register_function('invengine_seal', seal)
-redis.register_function('invengine_resume', resume)
-redis.register_function('invengine_room', room)
+-- Each function first makes sure that its caller was made for this version.
+local function register(name, act)
+  redis.register_function(name, function(keys, args)
+    if args[1] ~= VERSION then
+      return { 'VERSION', VERSION }
+    end
+    return act(keys, args)
+  end)
+end
+
+register('invengine_append', append)
+register('invengine_claim', claim)
+register('invengine_seal', seal)
+register('invengine_resume', resume)
+register('invengine_room', room)
