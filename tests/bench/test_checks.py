@@ -88,7 +88,7 @@ def test_answers_that_nobody_should_get_are_found(changes: dict[str, Any], findi
 
 
 def test_recovery_must_give_the_same_digest_at_the_same_sequence() -> None:
-    report = {"digest": "ab", "sequence": 7, "invariants": {"sums": True}, "oversold_units_by_reserve": 0}
+    report = {"digest": "ab", "sequence": 7, "invariants": {"sums": True}, "oversold_units_by_reserve": 0, "broken": []}
     assert digest_findings(report, Digest("ab", 7)) == []
     assert len(digest_findings(report, Digest("ab", 8))) == 1
     assert len(digest_findings(report, Digest("cd", 7))) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,9 +43,13 @@ def verify(
         raise CheckFailedError(f"{directory} breaks {len(findings)} of its rules: {'; '.join(findings)[:400]}")
 
 
-def findings_of(report: dict[str, Any]) -> list[str]:
+def findings_of(report: Mapping[str, Any]) -> list[str]:
     """What a report says is wrong: the invariants that do not hold, and where; empty if everything held."""
-    found = [name for name, holds in report["invariants"].items() if holds is not True]
-    if report["oversold_units_by_reserve"]:
-        found.append(f"oversold_units_by_reserve: {report['oversold_units_by_reserve']}")
-    return [*found, *report.get("broken", [])]
+    oversold = report["oversold_units_by_reserve"]
+    return [*broken_of(report), *([f"oversold_units_by_reserve: {oversold}"] if oversold else [])]
+
+
+def broken_of(report: Mapping[str, Any]) -> list[str]:
+    """Invariants that do not hold, and the first places where they do not, in words."""
+    names = [name for name, holds in report["invariants"].items() if holds is not True]
+    return [*names, *report["broken"]]

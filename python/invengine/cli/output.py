@@ -30,7 +30,7 @@ def print_rows(rows: Iterable[Any], columns: Sequence[str], *, as_json: bool) ->
     """Prints values with these attributes: a table, or one JSON object a line."""
     if as_json:
         for row in rows:
-            print_json(plain(row))
+            print_json(row)
         return
     print_table(columns, ([getattr(row, column) for column in columns] for row in rows))
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from invengine.cli.check import broken_of
+
 
 @dataclass(frozen=True, slots=True)
 class Refold:
@@ -32,12 +34,11 @@ def refold(directory: Path, at_sequence: int | None = None) -> Refold:
 
 def read(report: Mapping[str, Any]) -> Refold:
     """A report of `verify` as a value."""
-    names = [name for name, holds in report["invariants"].items() if holds is not True]
     return Refold(
         sequence=int(report["sequence"]),
         digest=str(report["digest"]),
         oversold_units=int(report["oversold_units_by_reserve"]),
-        broken=(*names, *report["broken"]),
+        broken=tuple(broken_of(report)),
         counts=report["counts"],
         elapsed_ms=float(report["elapsed_ms"]),
     )

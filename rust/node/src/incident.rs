@@ -1,4 +1,5 @@
-//! What a panic becomes: an incident number for the caller, the cause under the same number in the log.
+//! What a bug or a journal that cannot be read becomes: an incident number for the caller, the cause under the same number in
+//! the log.
 
 use std::any::Any;
 use std::collections::hash_map::RandomState;
@@ -7,7 +8,7 @@ use std::hash::{BuildHasher, Hasher};
 use crate::refusal::Refusal;
 
 /// Writes the cause to standard error and gives the caller's part: the number and nothing else.
-pub(super) fn report(method: &str, cause: &str) -> Refusal {
+pub(crate) fn report(method: &str, cause: &str) -> Refusal {
     // The standard library seeds every RandomState differently: enough to tell incidents apart.
     let incident = format!("{:016x}", RandomState::new().build_hasher().finish());
     eprintln!("invengine: incident {incident} in {method}: {cause}");
@@ -15,7 +16,7 @@ pub(super) fn report(method: &str, cause: &str) -> Refusal {
 }
 
 /// What a panic said.
-pub(super) fn cause(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn cause(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
 }

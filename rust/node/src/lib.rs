@@ -6,6 +6,7 @@
 
 pub mod door;
 pub mod engine;
+mod incident;
 pub mod journal;
 pub mod methods;
 pub mod refusal;

@@ -11,9 +11,9 @@ use tokio::task::spawn_blocking;
 use super::answer::{Answers, Gone};
 use super::census::UnderWay;
 use super::gather::{Gathering, Trouble};
-use super::incident;
 use super::station::Station;
 use super::terms::Terms;
+use crate::incident;
 use crate::refusal::Refusal;
 
 const EVENTS_A_MESSAGE: u64 = 500;

@@ -20,7 +20,6 @@ mod desk;
 mod events;
 mod forward;
 mod gather;
-mod incident;
 mod listen;
 mod message;
 mod route;

@@ -12,10 +12,10 @@ use super::bell::{Bell, Seat};
 use super::census::Census;
 use super::desk::Desk;
 use super::forward::Forward;
-use super::incident;
 use super::settings::DoorSettings;
 use super::terms::Terms;
 use crate::engine::{Durable, Taken};
+use crate::incident;
 use crate::refusal::Refusal;
 
 /// What a door is about to do.

@@ -9,9 +9,9 @@ use invengine_ledger::Command;
 use invengine_wire::v1;
 use prost::Message;
 
-use super::clock::wall_ms;
 use super::core::Core;
 use super::{Call, Shared, Taken};
+use crate::incident;
 use crate::methods::{self, CommandKind, Kind, Method};
 use crate::refusal::Refusal;
 use crate::translate::answer;
@@ -27,11 +27,10 @@ impl From<Refusal> for Taken {
 impl Shared {
     /// Decides a call. A panic poisons the engine: nobody knows what it left behind.
     pub(super) fn call(&self, call: &Call<'_>) -> Taken {
-        catch_unwind(AssertUnwindSafe(|| self.take(call))).unwrap_or_else(|_| {
-            // The panic itself stands in the log just above this line.
-            let incident = format!("{:016x}", wall_ms());
-            self.poison(&format!("incident {incident}: a command failed in a way that is a bug"));
-            Refusal::internal(&incident).into()
+        catch_unwind(AssertUnwindSafe(|| self.take(call))).unwrap_or_else(|panic| {
+            let refusal = incident::report(call.path, incident::cause(&*panic));
+            self.poison("a command failed in a way that is a bug");
+            refusal.into()
         })
     }
 
@@ -85,13 +84,12 @@ impl Shared {
     fn command(&self, kind: CommandKind, command: &Command<'_>, moment: Instant) -> Taken {
         let mut core = self.core();
         let idle = core.payload.is_empty();
-        let executed = match self.execute(&mut core, command, moment) {
-            Ok(executed) => executed,
-            Err(refusal) => return refusal.into(),
+        let taken = match self.execute(&mut core, command, moment) {
+            Ok(executed) => Taken { reply: answer::reply(kind, &core.ledger, &executed), rests_on: executed.rests_on },
+            Err(refusal) => refusal.into(),
         };
-        let reply = answer::reply(kind, &core.ledger, &executed);
         self.unlock(core, idle);
-        Taken { reply, rests_on: executed.rests_on }
+        taken
     }
 
     fn submit(&self, payload: &[u8], moment: Instant) -> Taken {
@@ -112,7 +110,7 @@ impl Shared {
                     rests_on = rests_on.max(executed.rests_on);
                     answer::outcome(&core.ledger, &executed)
                 }
-                Err(refusal) => v1::Outcome { rejection: Some(refusal.to_rejection()), ..v1::Outcome::default() },
+                Err(refusal) => answer::refused(&refusal),
             });
         });
         if let Some(core) = held {

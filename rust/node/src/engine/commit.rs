@@ -46,7 +46,6 @@ pub(super) fn run(shared: &Shared) {
 /// Waits for the next frame and takes it; nothing once the engine closes.
 fn next_frame(shared: &Shared, payload: &mut Payload, taken: Vec<Instant>) -> Option<Frame> {
     let mut core = shared.core();
-    let mut gathered = false;
     loop {
         if shared.poisoned.load(Acquire) {
             return None;
@@ -54,18 +53,17 @@ fn next_frame(shared: &Shared, payload: &mut Payload, taken: Vec<Instant>) -> Op
         if !core.full {
             house_keeping(shared, &mut core);
             if !core.payload.is_empty() {
-                if gathered {
-                    break;
-                }
-                core = gather(shared, core);
-                gathered = true;
-                continue;
+                break;
             }
         }
         if core.closing {
             return None;
         }
         core = if core.full { wait_for_room(shared, core) } else { wait_for_work(shared, core) };
+    }
+    let mut core = gather(shared, core);
+    if shared.poisoned.load(Acquire) {
+        return None;
     }
     std::mem::swap(&mut core.payload, payload);
     let last_sequence = core.ledger.sequence();

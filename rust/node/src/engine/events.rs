@@ -8,7 +8,8 @@ use invengine_wire::v1;
 use prost::Message;
 
 use super::{Shared, lock};
-use crate::journal::{Frame, JournalError, JournalReader};
+use crate::incident;
+use crate::journal::{Frame, JournalReader};
 use crate::refusal::Refusal;
 use crate::translate::events::events;
 
@@ -48,7 +49,7 @@ impl Shared {
         if from_sequence <= durable_sequence {
             let mut reader = match self.readers.take(from_sequence) {
                 Some(reader) => reader,
-                None => self.journal().reader().map_err(|error| unreadable(&error))?,
+                None => self.journal().reader().map_err(unreadable)?,
             };
             let limit = if limit == 0 { EVENTS_MAX } else { limit.min(EVENTS_MAX) };
             self.collect(reader.as_mut(), from_sequence, limit, &mut found)?;
@@ -74,7 +75,7 @@ impl Shared {
                 false
             }
         });
-        read.map_err(|error| unreadable(&error))?;
+        read.map_err(unreadable)?;
         bad.map_or(Ok(()), Err)
     }
 
@@ -82,12 +83,11 @@ impl Shared {
         if frame.is_claim() {
             return Ok(());
         }
-        let malformed = |_| unreadable(&JournalError::Poisoned);
-        let mut records = RecordReader::new(frame.payload, frame.time_ms).map_err(malformed)?;
+        let mut records = RecordReader::new(frame.payload, frame.time_ms).map_err(unreadable)?;
         let mut next = frame.first_sequence;
         let core = self.core();
         while found.len() < limit {
-            let Some(record) = records.next().map_err(malformed)? else { break };
+            let Some(record) = records.next().map_err(unreadable)? else { break };
             let first = next;
             next += record.events.len() as u64;
             if next > from {
@@ -100,8 +100,6 @@ impl Shared {
     }
 }
 
-fn unreadable(error: &JournalError) -> Refusal {
-    let incident = format!("{:08x}", std::process::id());
-    eprintln!("invengine: incident {incident}: cannot read the journal: {error}");
-    Refusal::internal(&incident)
+fn unreadable(cause: impl std::fmt::Display) -> Refusal {
+    incident::report("ReadEvents", &format!("cannot read the journal: {cause}"))
 }
