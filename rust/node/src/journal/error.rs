@@ -52,6 +52,10 @@ pub enum JournalError {
     #[error("frame {first_sequence}..={last_sequence} does not continue the journal; append from {expected}")]
     OutOfOrder { first_sequence: u64, last_sequence: u64, expected: u64 },
 
+    /// History before the archive's retention was asked for.
+    #[error("sequence {sequence} is no longer kept; the first one that is kept is {first_sequence}")]
+    Trimmed { sequence: u64, first_sequence: u64 },
+
     /// The caller's `replay` refused a frame.
     #[error("cannot replay the frame in {file} at byte {offset}: {why}; start the version that wrote it")]
     Replay { file: String, offset: u64, why: String },

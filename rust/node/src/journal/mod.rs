@@ -74,6 +74,7 @@
 mod error;
 pub mod frame;
 mod header;
+mod history;
 mod line;
 mod memory;
 mod reader;
@@ -87,6 +88,7 @@ mod writer;
 
 pub use error::JournalError;
 pub use frame::Frame;
+pub use history::{EveryFrame, History, Manifest, Mark, PIECE_BYTES_MAX, Replay, SNAPSHOTS_KEPT, Trimmed};
 pub use memory::MemoryJournal;
 pub use redis::{Ack, RedisJournal, RedisOptions, Secret};
 pub use scan::{ScanSummary, TornTail, scan, scan_on};
@@ -134,6 +136,11 @@ pub trait Journal: Send {
     /// A reader that never disturbs the writer and sees durable frames only; it may outlive the
     /// writer.
     fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError>;
+
+    /// Snapshots and archive, for one thread beside the writer; `None` if this journal keeps neither.
+    fn history(&self) -> Result<Option<Box<dyn History>>, JournalError> {
+        Ok(None)
+    }
 
     /// Ends the journal: later appends answer `Closed`, and another process may open it.
     fn close(&mut self) -> Result<(), JournalError>;
