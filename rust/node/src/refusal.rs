@@ -120,6 +120,12 @@ impl Refusal {
         Refusal::new(Code::Unavailable, "NOT_OWNER", message).fact("ledger", ledger).retry()
     }
 
+    /// Nobody has confirmed lately that the journal still belongs to this server.
+    pub fn ownership_uncertain() -> Self {
+        let message = "this server may have lost its journal to another one and answers nothing until it knows; repeat with the same key";
+        Refusal::new(Code::Unavailable, "FENCED", message).retry()
+    }
+
     /// There is no space for the journal.
     pub fn journal_full() -> Self {
         let message = "the journal has no space; nothing was done, reads go on, make room and repeat with the same key";

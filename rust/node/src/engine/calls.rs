@@ -26,17 +26,20 @@ impl From<Refusal> for Taken {
 
 impl Shared {
     /// Decides a call. A panic poisons the engine: nobody knows what it left behind.
-    pub(super) fn call(&self, call: &Call<'_>) -> Taken {
-        catch_unwind(AssertUnwindSafe(|| self.take(call))).unwrap_or_else(|panic| {
+    pub(super) fn call(&self, call: &Call<'_>, moment: Instant) -> Taken {
+        catch_unwind(AssertUnwindSafe(|| self.take(call, moment))).unwrap_or_else(|panic| {
             let refusal = incident::report(call.path, incident::cause(&*panic));
             self.poison("a command failed in a way that is a bug");
             refusal.into()
         })
     }
 
-    fn take(&self, call: &Call<'_>) -> Taken {
-        if self.poisoned.load(Acquire) {
+    fn take(&self, call: &Call<'_>, moment: Instant) -> Taken {
+        if self.ring.durable().poisoned {
             return Refusal::outcome_unknown().into();
+        }
+        if self.lease.as_ref().is_some_and(|lease| lease.is_uncertain(moment)) {
+            return Refusal::ownership_uncertain().into();
         }
         if !call.ledger.is_empty() && call.ledger != self.facts.ledger {
             return Refusal::not_owner(call.ledger).into();
@@ -47,7 +50,6 @@ impl Shared {
         if call.payload.len() > method.bytes_max {
             return Refusal::too_large(method.bytes_max).into();
         }
-        let moment = Instant::now();
         if call.deadline.is_some_and(|deadline| deadline <= moment) {
             return Refusal::deadline().into();
         }
@@ -78,7 +80,7 @@ impl Shared {
     /// Whoever had the lock before may have looked at the clock later: time never goes back for a reader either.
     fn view(&self, core: &Core, moment: Instant) -> View {
         let now_ms = self.clock.at(moment).max(core.ledger.time_ms());
-        View { now_ms, durable_sequence: self.durable_sequence.load(Acquire) }
+        View { now_ms, durable_sequence: self.ring.durable().sequence }
     }
 
     fn command(&self, kind: CommandKind, command: &Command<'_>, moment: Instant) -> Taken {
@@ -118,7 +120,7 @@ impl Shared {
         }
         match done {
             Ok(()) => {
-                let durable = rests_on.max(self.durable_sequence.load(Acquire));
+                let durable = rests_on.max(self.ring.durable().sequence);
                 Taken { reply: Ok(answer::submit_response(outcomes, durable)), rests_on }
             }
             Err(refusal) => refusal.into(),
@@ -149,7 +151,7 @@ impl Shared {
         let wakes = was_empty && !core.payload.is_empty();
         drop(core);
         if wakes {
-            self.work.notify_one();
+            self.ring.wake();
         }
     }
 

@@ -12,9 +12,9 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Starts at the later of the journal's last time and the wall clock.
-    pub fn start(journal_ms: i64, wall_ms: i64, scale: f64) -> Self {
-        Clock { started: Instant::now(), start_ms: journal_ms.max(wall_ms), scale }
+    /// Starts now, at the later of the journal's last time and the wall clock.
+    pub fn start(now: Instant, journal_ms: i64, wall_ms: i64, scale: f64) -> Self {
+        Clock { started: now, start_ms: journal_ms.max(wall_ms), scale }
     }
 
     /// Engine time at this moment, ms since 1970.
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn it_starts_at_the_later_time_and_runs_as_told() {
-        let clock = Clock::start(5_000, 3_000, 10.0);
+        let clock = Clock::start(Instant::now(), 5_000, 3_000, 10.0);
         assert_eq!(clock.at(clock.started), 5_000);
         assert_eq!(clock.at(clock.started + Duration::from_millis(7)), 5_070);
         assert_eq!(clock.until(5_100, clock.started), Duration::from_millis(10));

@@ -1,14 +1,15 @@
 //! The commit thread: group commit without a timer. The next frame is whatever came while the last sync ran; an idle engine
-//! commits at once. The same thread ends holds whose time is over and forgets old keys.
+//! commits at once. The same thread ends holds whose time is over, forgets old keys, and makes sure that the journal is still
+//! its own.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::AcqRel;
 use std::time::{Duration, Instant};
 
 use invengine_ledger::Payload;
 
-use super::Shared;
 use super::core::Core;
+use super::{Shared, lock};
 use crate::journal::JournalError;
 
 /// Memory of a frame's buffer that is kept for the next one.
@@ -18,6 +19,19 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How often a full journal looks whether there is room again.
 const FULL_RETRY: Duration = Duration::from_millis(100);
 
+/// What one step of the commit thread came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A frame is durable.
+    Committed,
+    /// There is nothing to do for so long, unless a call comes.
+    Idle(Duration),
+    /// The journal is full; try again after so long.
+    Full(Duration),
+    /// The engine was closed, or its journal failed: there is no next step.
+    Ended,
+}
+
 /// One frame on its way to the journal.
 struct Frame {
     first_sequence: u64,
@@ -25,63 +39,108 @@ struct Frame {
     taken: Vec<Instant>,
 }
 
+/// Makes one frame after the other durable; its buffers take turns with those of the open frame.
+#[derive(Default)]
+pub(super) struct Committer {
+    payload: Payload,
+    taken: Vec<Instant>,
+}
+
+impl Committer {
+    /// Keeps house, then takes the open frame and makes it durable. Never sleeps.
+    pub fn step(&mut self, shared: &Shared, now: Instant) -> Step {
+        self.try_step(shared, now).unwrap_or_else(|error| {
+            shared.poison(&error.to_string());
+            Step::Ended
+        })
+    }
+
+    fn try_step(&mut self, shared: &Shared, now: Instant) -> Result<Step, JournalError> {
+        if shared.ring.durable().poisoned {
+            return Ok(Step::Ended);
+        }
+        shared.watch.look(now, shared.clock.at(now));
+        if shared.core().full && !has_room_again(shared)? {
+            return Ok(Step::Full(FULL_RETRY));
+        }
+        let Some(frame) = self.take_frame(shared, now) else {
+            return self.idle(shared, now);
+        };
+        append(shared, &frame, &self.payload, now)?;
+        self.taken = frame.taken;
+        self.payload.clear(BUFFER_BYTES_KEPT);
+        self.taken.clear();
+        Ok(Step::Committed)
+    }
+
+    /// The open frame, once house-keeping has had its say; `None` if it is empty.
+    fn take_frame(&mut self, shared: &Shared, now: Instant) -> Option<Frame> {
+        let mut core = shared.core();
+        house_keeping(&mut core, shared.clock.at(now));
+        if core.payload.is_empty() {
+            return None;
+        }
+        // A door on this core ends its turn, so that what has already come shares the sync. Never waits: with nobody else to
+        // run on the core it returns at once.
+        drop(core);
+        std::thread::yield_now();
+        let mut core = shared.core();
+        std::mem::swap(&mut core.payload, &mut self.payload);
+        let last_sequence = core.ledger.sequence();
+        let first_sequence = shared.ring.durable().sequence + 1;
+        let taken = std::mem::replace(&mut core.taken, std::mem::take(&mut self.taken));
+        Some(Frame { first_sequence, last_sequence, taken })
+    }
+
+    fn idle(&mut self, shared: &Shared, now: Instant) -> Result<Step, JournalError> {
+        if shared.core().closing {
+            return Ok(Step::Ended);
+        }
+        if let Some(lease) = &shared.lease
+            && lease.is_due(now)
+        {
+            shared.journal().verify_ownership()?;
+            lease.confirm(now);
+        }
+        Ok(Step::Idle(idle_time(shared, now)))
+    }
+}
+
 /// Runs until the engine is closed or its journal fails.
 pub(super) fn run(shared: &Shared) {
-    let mut payload = Payload::default();
-    let mut taken = Vec::new();
-    while let Some(frame) = next_frame(shared, &mut payload, std::mem::take(&mut taken)) {
-        match append(shared, &frame, &payload) {
-            Ok(()) => taken = frame.taken,
-            Err(error) => return shared.poison(&error.to_string()),
-        }
-        payload.clear(BUFFER_BYTES_KEPT);
-        taken.clear();
-    }
-    let closed = shared.journal().close();
-    if let Err(error) = closed {
-        shared.poison(&error.to_string());
-    }
-}
-
-/// Waits for the next frame and takes it; nothing once the engine closes.
-fn next_frame(shared: &Shared, payload: &mut Payload, taken: Vec<Instant>) -> Option<Frame> {
-    let mut core = shared.core();
+    let mut committer = Committer::default();
     loop {
-        if shared.poisoned.load(Acquire) {
-            return None;
+        match committer.step(shared, Instant::now()) {
+            Step::Committed => {}
+            Step::Idle(at_most) => wait_for_work(shared, at_most),
+            Step::Full(at_most) => drop(shared.ring.sleep(shared.core(), at_most)),
+            Step::Ended => break,
         }
-        if !core.full {
-            house_keeping(shared, &mut core);
-            if !core.payload.is_empty() {
-                break;
-            }
-        }
-        if core.closing {
-            return None;
-        }
-        core = if core.full { wait_for_room(shared, core) } else { wait_for_work(shared, core) };
     }
-    let mut core = gather(shared, core);
-    if shared.poisoned.load(Acquire) {
-        return None;
+    if !shared.ring.durable().poisoned {
+        let closed = shared.journal().close();
+        if let Err(error) = closed {
+            shared.poison(&error.to_string());
+        }
     }
-    std::mem::swap(&mut core.payload, payload);
-    let last_sequence = core.ledger.sequence();
-    let first_sequence = shared.durable_sequence.load(Acquire) + 1;
-    let taken = std::mem::replace(&mut core.taken, taken);
-    Some(Frame { first_sequence, last_sequence, taken })
 }
 
-/// Lets a door on this core end its turn, so that what has already come shares the sync. Never waits: with nobody else to
-/// run on the core it returns at once.
-fn gather<'a>(shared: &'a Shared, core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
-    drop(core);
-    std::thread::yield_now();
-    shared.core()
+/// Sleeps, unless something came since the step ended.
+fn wait_for_work(shared: &Shared, at_most: Duration) {
+    let core = shared.core();
+    if core.payload.is_empty() && !core.closing && !shared.ring.durable().poisoned {
+        drop(shared.ring.sleep(core, at_most));
+    }
 }
 
-fn house_keeping(shared: &Shared, core: &mut Core) {
-    let now_ms = shared.clock.at(Instant::now());
+fn idle_time(shared: &Shared, now: Instant) -> Duration {
+    let until_expiry = shared.core().ledger.next_expiry_ms().map(|expiry| shared.clock.until(expiry, now));
+    let until_heartbeat = shared.lease.as_ref().map(|lease| lease.until_due(now));
+    let until = [until_expiry, until_heartbeat].into_iter().flatten().min().unwrap_or(IDLE);
+    until.clamp(Duration::from_micros(100), IDLE)
+}
+
+fn house_keeping(core: &mut Core, now_ms: i64) {
     if core.ledger.next_expiry_ms().is_some_and(|expiry| expiry <= now_ms) {
         core.ledger.sweep(now_ms, &mut core.payload, core.frame_bytes_max);
     }
@@ -89,32 +148,27 @@ fn house_keeping(shared: &Shared, core: &mut Core) {
     core.ledger.bound_unhashed();
 }
 
-fn wait_for_work<'a>(shared: &'a Shared, core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
-    let until_expiry = core.ledger.next_expiry_ms().map(|expiry| shared.clock.until(expiry, Instant::now()));
-    let wait = until_expiry.map_or(IDLE, |until| until.clamp(Duration::from_micros(100), IDLE));
-    shared.work.wait_timeout(core, wait).unwrap_or_else(PoisonError::into_inner).0
-}
-
-fn wait_for_room<'a>(shared: &'a Shared, core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
-    let frame_bytes_max = core.frame_bytes_max as u64;
-    drop(shared.work.wait_timeout(core, FULL_RETRY).unwrap_or_else(PoisonError::into_inner));
-    let room = shared.journal().ensure_room(frame_bytes_max);
+fn has_room_again(shared: &Shared) -> Result<bool, JournalError> {
+    let room = shared.journal().ensure_room(shared.frame_bytes_max);
     match room {
         Ok(()) => shared.core().full = false,
-        Err(JournalError::Full { .. }) => {}
-        Err(error) => shared.poison(&error.to_string()),
+        Err(JournalError::Full { .. }) => return Ok(false),
+        Err(error) => return Err(error),
     }
-    shared.core()
+    Ok(true)
 }
 
-fn append(shared: &Shared, frame: &Frame, payload: &Payload) -> Result<(), JournalError> {
+fn append(shared: &Shared, frame: &Frame, payload: &Payload, now: Instant) -> Result<(), JournalError> {
     let mut journal = shared.journal();
     let started = Instant::now();
     journal.append(frame.first_sequence, frame.last_sequence, payload.frame_time_ms(), payload.bytes())?;
     let ended = Instant::now();
-    shared.durable_sequence.store(frame.last_sequence, Release);
+    if let Some(lease) = &shared.lease {
+        // From before the append: what happened while it was under way is not known.
+        lease.confirm(now);
+    }
     shared.in_flight.fetch_sub(frame.taken.len() as u32, AcqRel);
-    shared.tell_committed();
+    shared.commit(frame.last_sequence);
     let room = journal.ensure_room(shared.frame_bytes_max);
     drop(journal);
     count(shared, frame, payload, started, ended);
@@ -128,7 +182,7 @@ fn append(shared: &Shared, frame: &Frame, payload: &Payload) -> Result<(), Journ
 }
 
 fn count(shared: &Shared, frame: &Frame, payload: &Payload, started: Instant, ended: Instant) {
-    let mut counts = shared.commits.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut counts = lock(&shared.commits);
     counts.frames += 1;
     counts.journal_bytes += payload.bytes().len() as u64;
     counts.sync_seconds.add_time(ended.saturating_duration_since(started), 1);

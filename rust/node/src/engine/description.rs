@@ -1,6 +1,5 @@
 //! What the server is and what it promises.
 
-use std::sync::atomic::Ordering::Acquire;
 use std::time::{Duration, Instant};
 
 use invengine_ledger::command::LINES_MAX;
@@ -29,7 +28,7 @@ impl Shared {
             journal: facts.journal.into(),
             loss_window: facts.loss_window.clone(),
             sequence: sequence as i64,
-            durable_sequence: self.durable_sequence.load(Acquire) as i64,
+            durable_sequence: self.ring.durable().sequence as i64,
             engine_time: Some(timestamp(now_ms)),
             time_scale: self.clock.scale(),
             effective_dedupe_window: Some(duration(Duration::from_millis(window_ms.max(0) as u64))),

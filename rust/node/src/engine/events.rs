@@ -1,7 +1,7 @@
 //! Durable events from the journal, for readers of the stream. Readers keep their place, so going on costs only what is new.
 
 use std::sync::Mutex;
-use std::sync::atomic::Ordering::Acquire;
+use std::time::Instant;
 
 use invengine_ledger::RecordReader;
 use invengine_wire::v1;
@@ -40,11 +40,14 @@ impl Readers {
 
 impl Shared {
     pub(super) fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
-        if self.poisoned.load(Acquire) {
+        if self.ring.durable().poisoned {
             return Err(Refusal::outcome_unknown());
         }
+        if self.lease.as_ref().is_some_and(|lease| lease.is_uncertain(Instant::now())) {
+            return Err(Refusal::ownership_uncertain());
+        }
         let from_sequence = from_sequence.max(1);
-        let durable_sequence = self.durable_sequence.load(Acquire);
+        let durable_sequence = self.ring.durable().sequence;
         let mut found = Vec::new();
         if from_sequence <= durable_sequence {
             let mut reader = match self.readers.take(from_sequence) {

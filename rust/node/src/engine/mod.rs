@@ -11,24 +11,35 @@ mod core;
 mod counters;
 mod description;
 mod events;
+mod lease;
+mod recovery;
+mod ring;
 mod settings;
+mod watch;
 
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering::Acquire;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use invengine_ledger::{Ledger, LedgerOptions, Payload};
 
 use self::clock::Clock;
+use self::commit::Committer;
+pub use self::commit::Step;
 use self::core::Core;
 use self::counters::{CommitCounts, Stats};
 use self::events::Readers;
+use self::lease::Lease;
+pub use self::recovery::Progress;
+use self::recovery::Rebuild;
+pub use self::ring::Durable;
+use self::ring::Ring;
 pub use self::settings::{EngineSettings, IN_FLIGHT_MAX, JournalKind};
+use self::watch::Watch;
 use crate::journal::{
-    FileJournal, FileOptions, Frame, Journal, JournalError, MemoryJournal, RedisJournal, RedisOptions,
+    FileJournal, FileOptions, Frame, Journal, JournalError, MemoryJournal, RedisJournal, RedisOptions, Replay,
 };
 use crate::refusal::Refusal;
 
@@ -59,15 +70,6 @@ pub struct Taken {
     pub rests_on: u64,
 }
 
-/// How far the journal is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Durable {
-    /// Every event up to here is durable.
-    pub sequence: u64,
-    /// The journal failed: nothing beyond `sequence` will be told.
-    pub poisoned: bool,
-}
-
 /// Why an engine cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -82,20 +84,20 @@ pub enum OpenError {
     Thread(#[from] std::io::Error),
 }
 
+/// Opens a journal and has its frames replayed.
+pub type OpenJournal<'o> = &'o mut dyn FnMut(&mut dyn Replay) -> Result<Box<dyn Journal>, JournalError>;
+
 type Hook = Arc<dyn Fn() + Send + Sync>;
 
 /// What the callers, the commit thread and the readers share.
 struct Shared {
-    core: Mutex<Core>,
-    work: Condvar,
+    ring: Ring<Core>,
     journal: Mutex<Box<dyn Journal>>,
-    durable_sequence: AtomicU64,
     in_flight: AtomicU32,
     in_flight_max: u32,
-    poisoned: AtomicBool,
-    /// Blocking callers wait here for a commit.
-    waiting: Mutex<bool>,
-    committed: Condvar,
+    /// Only for a journal that another process could claim.
+    lease: Option<Lease>,
+    watch: Watch,
     hooks: Mutex<Vec<Hook>>,
     commits: Mutex<CommitCounts>,
     readers: Readers,
@@ -118,7 +120,15 @@ struct Facts {
 /// One ledger with its journal. Every method may be called from any thread.
 pub struct Engine {
     shared: Arc<Shared>,
-    commit: Mutex<Option<JoinHandle<()>>>,
+    commit: Mutex<Commits>,
+}
+
+/// Who makes frames durable.
+enum Commits {
+    /// A thread of the engine's own; gone once the engine was closed.
+    Thread(Option<JoinHandle<()>>),
+    /// Whoever calls `step`.
+    Steps(Committer),
 }
 
 impl Engine {
@@ -128,79 +138,48 @@ impl Engine {
     /// A setting is wrong, the directory belongs to another process, the journal is damaged.
     pub fn open(settings: &EngineSettings) -> Result<Self, OpenError> {
         let started = Instant::now();
-        let mut ledger = Ledger::new(ledger_options(settings));
-        let journal = open_journal(settings, &mut ledger)?;
-        Self::start(settings, ledger, journal, started)
+        let mut rebuild = Rebuild::new(ledger_options(settings), Arc::default());
+        let journal = open_journal(settings, &mut rebuild)?;
+        let shared = Arc::new(share(settings, rebuild.ledger, journal, started, Instant::now())?);
+        let commit = commit::start(Arc::clone(&shared))?;
+        Ok(Engine { shared, commit: Mutex::new(Commits::Thread(Some(commit))) })
     }
 
-    fn start(
-        settings: &EngineSettings,
-        mut ledger: Ledger,
-        mut journal: Box<dyn Journal>,
-        started: Instant,
-    ) -> Result<Self, OpenError> {
-        let writer_epoch = journal.writer_epoch();
-        if u32::try_from(writer_epoch).is_err() {
-            return Err(OpenError::Setting("the ledger was started more than 2^32 times".into()));
+    /// Opens an engine without a thread and without a clock of its own, for simulations: it moves only in `step`, and time is
+    /// what its caller says it is. `open` opens the journal.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_driven(settings: &EngineSettings, now: Instant, open: OpenJournal<'_>) -> Result<Self, OpenError> {
+        settings.check().map_err(OpenError::Setting)?;
+        let mut rebuild = Rebuild::new(ledger_options(settings), Arc::default());
+        let journal = open(&mut rebuild)?;
+        let shared = Arc::new(share(settings, rebuild.ledger, journal, now, now)?);
+        Ok(Engine { shared, commit: Mutex::new(Commits::Steps(Committer::default())) })
+    }
+
+    /// Does what the commit thread would do at this moment; `Ended` for an engine that has a thread of its own.
+    pub fn step(&self, now: Instant) -> Step {
+        match &mut *lock(&self.commit) {
+            Commits::Thread(_) => Step::Ended,
+            Commits::Steps(committer) => committer.step(&self.shared, now),
         }
-        ledger.set_epoch(writer_epoch);
-        let frame_bytes_max = FRAME_BYTES_MAX.min(journal.payload_bytes_max());
-        let full = match journal.ensure_room(frame_bytes_max) {
-            Ok(()) => false,
-            Err(JournalError::Full { .. }) => true,
-            Err(error) => return Err(error.into()),
-        };
-        let wall_ms = settings.wall_time_ms.unwrap_or_else(clock::wall_ms);
-        let facts = Facts {
-            ledger: settings.ledger.clone(),
-            tag: ledger.tag(),
-            journal: journal.kind(),
-            loss_window: journal.loss_window(),
-            writer_epoch,
-            recovery: started.elapsed(),
-            recovered_events: ledger.sequence(),
-        };
-        let shared = Arc::new(Shared {
-            work: Condvar::new(),
-            durable_sequence: AtomicU64::new(ledger.sequence()),
-            in_flight: AtomicU32::new(0),
-            in_flight_max: settings.in_flight_max(),
-            poisoned: AtomicBool::new(false),
-            waiting: Mutex::new(false),
-            committed: Condvar::new(),
-            hooks: Mutex::new(Vec::new()),
-            commits: Mutex::default(),
-            readers: Readers::default(),
-            clock: Clock::start(ledger.time_ms(), wall_ms, settings.time_scale),
-            frame_bytes_max,
-            facts,
-            core: Mutex::new(Core {
-                ledger,
-                payload: Payload::default(),
-                taken: Vec::new(),
-                frame_bytes_max: usize::try_from(frame_bytes_max).unwrap_or(usize::MAX),
-                full,
-                draining: false,
-                closing: false,
-                auto_create: settings.auto_create,
-                counts: std::collections::BTreeMap::new(),
-            }),
-            journal: Mutex::new(journal),
-        });
-        let commit = commit::start(Arc::clone(&shared))?;
-        Ok(Engine { shared, commit: Mutex::new(Some(commit)) })
     }
 
     /// Decides a call now. Never waits for the disk.
     pub fn call(&self, call: &Call<'_>) -> Taken {
-        self.shared.call(call)
+        self.call_at(call, Instant::now())
+    }
+
+    /// The same at a moment that the caller names.
+    pub fn call_at(&self, call: &Call<'_>, now: Instant) -> Taken {
+        self.shared.call(call, now)
     }
 
     /// How far the journal is. Reads two atomics.
     #[inline]
     pub fn durable(&self) -> Durable {
-        let poisoned = self.shared.poisoned.load(Acquire);
-        Durable { sequence: self.shared.durable_sequence.load(Acquire), poisoned }
+        self.shared.ring.durable()
     }
 
     /// Calls `hook` after every commit and when the engine is poisoned, from the commit thread: it must be quick.
@@ -210,15 +189,7 @@ impl Engine {
 
     /// Waits until everything up to `sequence` is durable, or the engine is poisoned, or the moment has come.
     pub fn wait(&self, sequence: u64, until: Instant) -> Durable {
-        let mut ended = lock(&self.shared.waiting);
-        loop {
-            let durable = self.durable();
-            let left = until.saturating_duration_since(Instant::now());
-            if durable.sequence >= sequence || durable.poisoned || *ended || left.is_zero() {
-                return durable;
-            }
-            ended = self.shared.committed.wait_timeout(ended, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        self.shared.ring.wait(sequence, until)
     }
 
     /// Durable events from a position on as a `ReadEventsResponse`; an empty one if there is none yet. Reads the disk: not for
@@ -255,6 +226,8 @@ impl Engine {
             journal_full: core.full,
             recovery_ms: shared.facts.recovery.as_secs_f64() * 1_000.0,
             recovered_events: shared.facts.recovered_events,
+            wall_clock_drift_ms: shared.watch.drift_ms(),
+            wall_clock_jumps: shared.watch.jumps(),
             commits: &commits,
         })
         .unwrap_or_default()
@@ -267,19 +240,24 @@ impl Engine {
             core.draining = true;
             core.ledger.sequence()
         };
-        self.shared.work.notify_one();
+        self.shared.ring.wake();
         let mut durable = self.durable();
-        while durable.sequence < sequence && !durable.poisoned && !*lock(&self.shared.waiting) {
+        while durable.sequence < sequence && !durable.poisoned && !self.shared.ring.has_ended() {
             durable = self.wait(sequence, Instant::now() + Duration::from_secs(1));
         }
     }
 
-    /// Drains, ends the commit thread and gives the journal back. Closing again does nothing.
+    /// Drains, ends the commit thread and gives the journal back. Closing again does nothing, nor does closing a driven engine:
+    /// dropping that one is what a crash does.
     pub fn close(&self) {
+        let mut commit = lock(&self.commit);
+        let Commits::Thread(commit) = &mut *commit else {
+            return;
+        };
         self.drain();
         self.shared.core().closing = true;
-        self.shared.work.notify_one();
-        if let Some(commit) = lock(&self.commit).take() {
+        self.shared.ring.wake();
+        if let Some(commit) = commit.take() {
             // A panic of that thread has poisoned the engine already.
             let _ = commit.join();
         }
@@ -294,40 +272,101 @@ impl Drop for Engine {
 
 impl Shared {
     fn core(&self) -> MutexGuard<'_, Core> {
-        lock(&self.core)
+        self.ring.open()
     }
 
     fn journal(&self) -> MutexGuard<'_, Box<dyn Journal>> {
         lock(&self.journal)
     }
 
-    /// Nothing more is told: what was not durable is unknown until a restart has read the journal.
-    fn poison(&self, why: &str) {
-        if !self.poisoned.swap(true, Release) {
-            eprintln!("invengine: the engine is poisoned: {why}");
-        }
-        self.work.notify_one();
-        self.tell_committed();
+    fn commit(&self, sequence: u64) {
+        self.ring.commit(sequence);
+        self.run_hooks();
     }
 
-    fn tell_committed(&self) {
-        drop(lock(&self.waiting));
-        self.committed.notify_all();
-        for hook in lock(&self.hooks).iter() {
-            hook();
+    /// Nothing more is told: what was not durable is unknown until a restart has read the journal. Not to be called by a holder
+    /// of the core.
+    fn poison(&self, why: &str) {
+        if self.ring.poison() {
+            eprintln!("invengine: the engine is poisoned: {why}");
         }
+        self.run_hooks();
     }
 
     /// The commit thread has ended: nobody needs to wait any longer.
     fn ended(&self) {
-        *lock(&self.waiting) = true;
-        self.tell_committed();
+        self.ring.end();
+        self.run_hooks();
+    }
+
+    fn run_hooks(&self) {
+        for hook in lock(&self.hooks).iter() {
+            hook();
+        }
     }
 }
 
 /// Locks whatever happened to an earlier holder: a panic has poisoned the engine as a whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Everything but who makes frames durable.
+fn share(
+    settings: &EngineSettings,
+    mut ledger: Ledger,
+    mut journal: Box<dyn Journal>,
+    started: Instant,
+    now: Instant,
+) -> Result<Shared, OpenError> {
+    let writer_epoch = journal.writer_epoch();
+    if u32::try_from(writer_epoch).is_err() {
+        return Err(OpenError::Setting("the ledger was started more than 2^32 times".into()));
+    }
+    ledger.set_epoch(writer_epoch);
+    let frame_bytes_max = FRAME_BYTES_MAX.min(journal.payload_bytes_max());
+    let full = match journal.ensure_room(frame_bytes_max) {
+        Ok(()) => false,
+        Err(JournalError::Full { .. }) => true,
+        Err(error) => return Err(error.into()),
+    };
+    let wall_ms = settings.wall_time_ms.unwrap_or_else(clock::wall_ms);
+    let facts = Facts {
+        ledger: settings.ledger.clone(),
+        tag: ledger.tag(),
+        journal: journal.kind(),
+        loss_window: journal.loss_window(),
+        writer_epoch,
+        recovery: now.saturating_duration_since(started),
+        recovered_events: ledger.sequence(),
+    };
+    let durable_sequence = ledger.sequence();
+    let clock = Clock::start(now, ledger.time_ms(), wall_ms, settings.time_scale);
+    let core = Core {
+        ledger,
+        payload: Payload::default(),
+        taken: Vec::new(),
+        frame_bytes_max: usize::try_from(frame_bytes_max).unwrap_or(usize::MAX),
+        full,
+        draining: false,
+        closing: false,
+        auto_create: settings.auto_create,
+        counts: std::collections::BTreeMap::new(),
+    };
+    Ok(Shared {
+        in_flight: AtomicU32::new(0),
+        in_flight_max: settings.in_flight_max(),
+        lease: journal.is_leased().then(|| Lease::start(now)),
+        watch: Watch::start(now, clock::wall_ms),
+        hooks: Mutex::new(Vec::new()),
+        commits: Mutex::default(),
+        readers: Readers::default(),
+        clock,
+        frame_bytes_max,
+        facts,
+        ring: Ring::new(core, durable_sequence),
+        journal: Mutex::new(journal),
+    })
 }
 
 fn ledger_options(settings: &EngineSettings) -> LedgerOptions {
@@ -337,8 +376,8 @@ fn ledger_options(settings: &EngineSettings) -> LedgerOptions {
     options
 }
 
-fn open_journal(settings: &EngineSettings, ledger: &mut Ledger) -> Result<Box<dyn Journal>, OpenError> {
-    let mut replay = |frame: Frame<'_>| fold(ledger, &frame);
+fn open_journal(settings: &EngineSettings, rebuild: &mut dyn Replay) -> Result<Box<dyn Journal>, OpenError> {
+    let mut replay = |frame: Frame<'_>| rebuild.frame(frame);
     Ok(match settings.journal {
         JournalKind::Memory => Box::new(MemoryJournal::new(settings.ledger.clone())),
         JournalKind::Redis => Box::new(RedisJournal::open(&redis_options(settings), &mut replay)?),
@@ -359,16 +398,4 @@ fn redis_options(settings: &EngineSettings) -> RedisOptions {
     options.ca_file = Some(settings.redis_ca_file.clone()).filter(|file| !file.as_os_str().is_empty());
     options.ack = settings.redis_ack;
     options
-}
-
-/// Folds one frame of a journal, claims included, and checks that its sequences are those of its events.
-pub(crate) fn fold(ledger: &mut Ledger, frame: &Frame<'_>) -> Result<(), String> {
-    if frame.is_claim() {
-        return Ok(());
-    }
-    ledger.fold(frame.payload, frame.time_ms, frame.writer_epoch).map_err(|malformed| malformed.to_string())?;
-    if ledger.sequence() == frame.last_sequence {
-        return Ok(());
-    }
-    Err("the frame's last sequence is not that of its last event".into())
 }

@@ -84,7 +84,7 @@ impl EngineSettings {
         Ok(settings)
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         if !(self.time_scale > 0.0 && self.time_scale <= 1_000_000.0) {
             return Err(format!("time_scale must be above 0 and at most 1,000,000, not {}", self.time_scale));
         }

@@ -142,6 +142,16 @@ pub trait Journal: Send {
         Ok(None)
     }
 
+    /// Whether another process could claim this journal while its writer is away.
+    fn is_leased(&self) -> bool {
+        false
+    }
+
+    /// Proves that this writer still owns the journal, without writing a frame. An error poisons.
+    fn verify_ownership(&mut self) -> Result<(), JournalError> {
+        Ok(())
+    }
+
     /// Ends the journal: later appends answer `Closed`, and another process may open it.
     fn close(&mut self) -> Result<(), JournalError>;
 }
