@@ -43,8 +43,8 @@ class Told:
             self.findings.append(f"{run}: refused: {', '.join(f'{count} {why}' for why, count in refused.items())}")
 
 
-def settle(name: str, server: Server, told: Told | None = None) -> None:
-    """Runs every check and ends the server. Raises CheckFailedError with everything that was found.
+def settle(name: str, server: Server, told: Told | None = None) -> Digest:
+    """Runs every check, ends the server and gives its last digest. Raises CheckFailedError with everything it found.
 
     Without `told` the callers' own ledger was compared before.
     """
@@ -57,6 +57,7 @@ def settle(name: str, server: Server, told: Told | None = None) -> None:
     server.program.end()
     findings += recovery_findings(server, digest)
     require(name, findings)
+    return digest
 
 
 def require(name: str, findings: Iterable[str]) -> None:
@@ -114,8 +115,11 @@ def recovery_findings(server: Server, before: Digest) -> list[str]:
 
 def digest_findings(report: dict[str, Any], before: Digest) -> list[str]:
     """What a report of `verify` says is wrong, and whether it found the state that was there before."""
-    found = findings_of(report)
-    after = (report["digest"], report["sequence"])
-    if after != (before.digest, before.sequence):
-        found.append(f"the digest was {before.digest} at {before.sequence}, after recovery {after[0]} at {after[1]}")
-    return found
+    return findings_of(report) + same_state(before, report["digest"], report["sequence"])
+
+
+def same_state(before: Digest, digest: str, sequence: int) -> list[str]:
+    """What is wrong with the state after a recovery, if it is not the one before."""
+    if (digest, sequence) == (before.digest, before.sequence):
+        return []
+    return [f"the digest was {before.digest} at {before.sequence}, after recovery {digest} at {sequence}"]

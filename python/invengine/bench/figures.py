@@ -70,6 +70,7 @@ GOALS: dict[str, Goal] = {
     "P3.ratio_redis": Goal(at_least=15),
     "P5.unary": Goal(at_least=0.85),
     "P5.batched": Goal(at_least=0.85),
+    "J1.ratio_file": Goal(at_least=0.3),
     "P6.over_sync_us": Goal(at_most=250),
     "P8.ratio_asyncio": Goal(at_least=10),
     "P8.ratio_columns": Goal(at_least=15),

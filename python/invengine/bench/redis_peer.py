@@ -116,17 +116,27 @@ def serving(plan: Plan) -> Iterator[RedisPeer]:
     """A Redis that syncs every write, on the server's core and on the disk of the journals, until the block ends."""
     import redis
 
+    script = SCRIPT.read_text(encoding="utf-8")
+    with (
+        running_redis(plan, plan.cores.server) as (program, port),
+        redis.Redis(port=port, decode_responses=True, socket_timeout=PATIENCE_S) as client,
+    ):
+        client.set(STOCK, STOCK_UNITS)
+        yield RedisPeer(plan, program, port, client, str(client.script_load(script)))
+
+
+@contextmanager
+def running_redis(plan: Plan, core: int) -> Iterator[tuple[machine.Program, int]]:
+    """A Redis that syncs every write, and its port, on this core and on the disk of the journals."""
     port = _free_port()
     place = plan.room / "redis"
     place.mkdir()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(place), "--save", ""]
     # A rewrite of its file in the middle of a run would only slow it.
     durable = ["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"]
-    with machine.running("redis", [*command, *durable], plan.cores.server, plan.room) as program:
+    with machine.running("redis", [*command, *durable], core, plan.room) as program:
         program.line("Ready to accept connections")
-        with redis.Redis(port=port, decode_responses=True, socket_timeout=PATIENCE_S) as client:
-            client.set(STOCK, STOCK_UNITS)
-            yield RedisPeer(plan, program, port, client, str(client.script_load(SCRIPT.read_text(encoding="utf-8"))))
+        yield program, port
 
 
 def _free_port() -> int:

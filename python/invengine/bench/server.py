@@ -48,12 +48,18 @@ def serving(plan: Plan, name: str, *, durable: bool = True) -> Iterator[Server]:
     """A server on the server's core, with a journal of its own and plenty of stock of one item."""
     directory = plan.room / f"{name}-journal" if durable else None
     journal = ["--journal", "file", "--directory", str(directory)] if durable else ["--journal", "memory"]
+    with started(plan, name, journal, directory) as server:
+        fill(server)
+        yield server
+
+
+@contextmanager
+def started(plan: Plan, name: str, journal: list[str], directory: Path | None = None) -> Iterator[Server]:
+    """A server on the server's core, with the journal that these flags name and whatever is in it."""
     serve = ["serve", "--json", "--address", "127.0.0.1:0", "--metrics-address", ""]
     command = [sys.executable, "-m", "invengine.cli", *serve, *journal]
     with running(f"{name}-server", command, plan.cores.server, plan.room) as program:
-        server = Server(program, json.loads(program.line())["address"], directory)
-        fill(server)
-        yield server
+        yield Server(program, json.loads(program.line())["address"], directory)
 
 
 def fill(server: Server) -> None:
