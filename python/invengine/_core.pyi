@@ -45,6 +45,19 @@ class Engine:
         EngineFault if the directory belongs to another process or the journal is damaged.
         """
 
+    @staticmethod
+    def begin(settings: str) -> Engine:
+        """The same without waiting: until the journal is recovered every call is refused RECOVERING.
+
+        Raises EngineFault for a bad setting; what else is wrong comes out of `wait_open`.
+        """
+
+    def wait_open(self, timeout_ms: int) -> bool:
+        """Whether the engine has recovered, after waiting for at most `timeout_ms`.
+
+        Raises EngineFault if it cannot be opened.
+        """
+
     def call(
         self,
         method: str,

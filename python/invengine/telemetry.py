@@ -110,6 +110,7 @@ class EngineCollector(Collector):
             yield GaugeMetricFamily(name, text, value=stats.get(key, 0) / 1000)
         for name, key, text in _COUNTERS:
             yield CounterMetricFamily(name, text, value=float(stats.get(key, 0)))
+        yield from _snapshots(stats.get("snapshots", {}))
         gap = stats.get("sequence", 0) - stats.get("durable_sequence", 0)
         yield GaugeMetricFamily("invengine_durable_gap_events", "Events decided but not yet durable.", value=gap)
         for name, key, text in _HISTOGRAMS:
@@ -151,13 +152,18 @@ _GAUGES = (
     ("invengine_keys", "keys", "Idempotency keys remembered."),
     ("invengine_poisoned", "poisoned", "1 after the journal failed: the engine answers nothing more."),
     ("invengine_draining", "draining", "1 while the engine refuses new commands."),
+    ("invengine_recovering", "recovering", "1 while the engine reads its journal."),
+    ("invengine_recovery_done_bytes", "recovery_done_bytes", "Bytes of snapshot and journal read while recovering."),
+    ("invengine_recovery_of_bytes", "recovery_of_bytes", "Bytes that the recovery has to read, about."),
 )
 _GAUGES_MS = (
     ("invengine_engine_time_seconds", "engine_time_ms", "Engine time, as seconds since 1970."),
     ("invengine_dedupe_window_seconds", "effective_window_ms", "How far back keys are remembered now."),
+    ("invengine_wall_clock_drift_seconds", "wall_clock_drift_ms", "How far the wall clock jumped since the start."),
 )
 _COUNTERS = (
     ("invengine_frames", "frames", "Frames appended to the journal since the start."),
+    ("invengine_wall_clock_jumps", "wall_clock_jumps", "Jumps of the wall clock since the start."),
     ("invengine_expired_reservations", "expired", "Reservations that expired since the start."),
 )
 _HISTOGRAMS = (
@@ -185,6 +191,17 @@ def _commands(commands: Stats) -> Iterator[CounterMetricFamily]:
             reasons.add_metric([command, reason], count)
     yield outcomes
     yield reasons
+
+
+def _snapshots(stats: Stats) -> Iterator[Any]:
+    yield GaugeMetricFamily(
+        "invengine_snapshot_sequence", "Position of the newest snapshot.", value=stats.get("sequence", 0)
+    )
+    yield GaugeMetricFamily("invengine_snapshot_bytes", "Bytes of the newest snapshot.", value=stats.get("bytes", 0))
+    written = CounterMetricFamily("invengine_snapshots", "Snapshots since the start.", labels=["outcome"])
+    written.add_metric(["written"], stats.get("written", 0))
+    written.add_metric(["failed"], stats.get("failed", 0))
+    yield written
 
 
 def _histogram(name: str, text: str, stats: Stats) -> HistogramMetricFamily:

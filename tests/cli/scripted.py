@@ -29,6 +29,10 @@ class ScriptedEngine:
     events: list[journal_service_pb2.Event] = field(default_factory=list)
     asked: list[tuple[str, bytes]] = field(default_factory=list)
 
+    def wait_open(self, timeout_ms: int) -> bool:
+        """It has nothing to recover."""
+        return True
+
     def start_call(self, method: str, payload: bytes, on_done: Callable[[int, bytes], None], **_: Any) -> None:
         name = method.rpartition("/")[2]
         self.asked.append((name, payload))

@@ -41,6 +41,9 @@ class FakeEngine:
     counters: dict[str, Any] = field(default_factory=dict)
     drained: bool = False
 
+    def wait_open(self, timeout_ms: int) -> bool:
+        return True
+
     def start_call(self, method: str, payload: bytes, on_done: Callable[[int, bytes], None], **terms: Any) -> None:
         self.calls.append(Call(method, payload, terms))
         answer = self.answers.get(method)

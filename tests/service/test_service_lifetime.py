@@ -53,7 +53,7 @@ class FakeCore:
         self.doors: list[FakeDoor] = []
         self.door_error = door_error
 
-    def open(self, settings: str) -> EnginePort:
+    def begin(self, settings: str) -> EnginePort:
         return self.engine
 
     def door(self, engine: EnginePort, address: str, settings: str) -> FakeDoor:

@@ -32,6 +32,9 @@ EXIT_SECOND_SIGNAL = 130
 # A unix socket's path may have 107 bytes.
 _SOCKET_PATH_BYTES_MAX = 107
 _WATCH_S = 0.2
+# A recovery that takes longer is listened through, with RECOVERING for every call.
+_RECOVERY_QUICK_MS = 300
+_RECOVERY_NEWS_MS = 2_000
 
 _log = structlog.get_logger("invengine.serve")
 
@@ -53,8 +56,8 @@ class DoorPort(Protocol):
 class Core(Protocol):
     """What makes engines and doors: `NativeCore`, or a stand-in for tests."""
 
-    def open(self, settings: str) -> EnginePort:
-        """Opens an engine."""
+    def begin(self, settings: str) -> EnginePort:
+        """Begins to open an engine."""
 
     def door(self, engine: EnginePort, address: str, settings: str) -> DoorPort:
         """Starts the native door."""
@@ -66,11 +69,11 @@ class Core(Protocol):
 class NativeCore:
     """The extension module."""
 
-    def open(self, settings: str) -> EnginePort:
-        """Opens an engine, which recovers its journal."""
+    def begin(self, settings: str) -> EnginePort:
+        """Begins to open an engine, which recovers its journal."""
         from invengine import _core
 
-        return _core.Engine.open(settings)
+        return _core.Engine.begin(settings)
 
     def door(self, engine: EnginePort, address: str, settings: str) -> DoorPort:
         """Starts the native door."""
@@ -186,11 +189,13 @@ class Host:
 
     async def _open(self) -> Ready:
         settings = self._settings
-        self._engine = engine = await asyncio.to_thread(self._core.open, engine_settings(settings))
+        self._engine = engine = await asyncio.to_thread(self._core.begin, engine_settings(settings))
+        # What is wrong at once is told before anybody is listened to.
+        recovering = not await asyncio.to_thread(engine.wait_open, _RECOVERY_QUICK_MS)
         registry = metrics_registry(engine.stats, self._core.version())
         native = settings.door is DoorKind.NATIVE
-        self._service = PythonService(engine, door=settings.door.value, meter=CallHistogram(registry))
-        address = await self._service.listen(self._private_socket() if native else settings.address)
+        self._service = service = PythonService(engine, door=settings.door.value, meter=CallHistogram(registry))
+        address = await service.listen(self._private_socket() if native else settings.address, recovering=recovering)
         if native:
             door_settings = {"threads": settings.threads, "forward_socket": address.removeprefix("unix:")}
             serve = self._core.door
@@ -201,6 +206,9 @@ class Host:
             host, port = split_address("--metrics-address", settings.metrics_address)
             self._metrics = _listen_for_metrics(host, port, registry)
             metrics_address = self._metrics.address
+        if recovering:
+            await self._recover(engine)
+            await service.serving()
         stats = json.loads(engine.stats())
         return Ready(
             address=address,
@@ -211,6 +219,15 @@ class Host:
             writer_epoch=int(stats.get("writer_epoch", 0)),
             sequence=int(stats.get("sequence", 0)),
         )
+
+    async def _recover(self, engine: EnginePort) -> None:
+        while not await asyncio.to_thread(engine.wait_open, _RECOVERY_NEWS_MS):
+            stats = json.loads(engine.stats())
+            _log.info(
+                "recovering the journal",
+                done_bytes=stats.get("recovery_done_bytes", 0),
+                of_bytes=stats.get("recovery_of_bytes", 0),
+            )
 
     def _private_socket(self) -> str:
         # mkdtemp makes the directory with mode 0700: no other user reaches the service behind the door.

@@ -11,6 +11,9 @@ OnDone = Callable[[int, bytes], None]
 class EnginePort(Protocol):
     """An engine as the service sees it. Payloads, answers and statuses are serialized protobuf messages."""
 
+    def wait_open(self, timeout_ms: int) -> bool:
+        """Whether the engine has recovered, after waiting up to `timeout_ms`. Blocks. Raises if it cannot be opened."""
+
     def start_call(
         self,
         method: str,

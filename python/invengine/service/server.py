@@ -51,9 +51,10 @@ class PythonService:
         self._server.add_generic_rpc_handlers((_Table(self._handlers(), self._unknown),))
         self.address = ""
 
-    async def listen(self, address: str) -> str:
+    async def listen(self, address: str, *, recovering: bool = False) -> str:
         """Starts on `host:port` or `unix:PATH` and gives the real address (port 0 is resolved).
 
+        An engine that is still `recovering` is NOT_SERVING to health checks until `serving` is called.
         Raises OSError if the address cannot be taken.
         """
         try:
@@ -61,9 +62,15 @@ class PythonService:
         except RuntimeError:
             raise OSError(f"cannot listen on {address}: it is in use or not an address of this machine") from None
         await self._health.start()
+        if not recovering:
+            await self._health.serving()
         await self._server.start()
         self.address = address if address.startswith("unix:") else _with_port(address, port)
         return self.address
+
+    async def serving(self) -> None:
+        """Tells every health check SERVING."""
+        await self._health.serving()
 
     async def not_serving(self) -> None:
         """Tells every health check NOT_SERVING, for ever. Calls are still answered."""

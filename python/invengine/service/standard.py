@@ -25,7 +25,7 @@ Parsed = TypeVar("Parsed", bound=Message)
 
 
 class Health:
-    """Standard health checking of every service: SERVING until `not_serving`."""
+    """Standard health checking of every service: NOT_SERVING until `serving`, SERVING until `not_serving`."""
 
     def __init__(self, meter: CallMeter) -> None:
         self._meter = meter
@@ -33,6 +33,11 @@ class Health:
         self._names = frozenset(("", HEALTH, *service_names()))
 
     async def start(self) -> None:
+        """Marks every service as known and not yet serving."""
+        for name in self._names:
+            await self._servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    async def serving(self) -> None:
         """Marks every service as serving."""
         for name in self._names:
             await self._servicer.set(name, health_pb2.HealthCheckResponse.SERVING)

@@ -58,6 +58,9 @@ class GetServerInfoResponse(_message.Message):
     RECOVERY_TIME_FIELD_NUMBER: _builtins.int
     RECOVERED_EVENTS_FIELD_NUMBER: _builtins.int
     DOOR_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_TIME_FIELD_NUMBER: _builtins.int
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of invengine."""
     ledger: _builtins.str
@@ -65,7 +68,7 @@ class GetServerInfoResponse(_message.Message):
     writer_epoch: _builtins.int
     """Which writer of the journal this is; rises with every start."""
     journal: _builtins.str
-    """Kind of the journal: file or memory."""
+    """Kind of the journal: file, redis or memory."""
     loss_window: _builtins.str
     """What can be lost when something fails, in words."""
     sequence: _builtins.int
@@ -86,6 +89,10 @@ class GetServerInfoResponse(_message.Message):
     """Events that recovery applied."""
     door: _builtins.str
     """Which door answered: native, python or embedded."""
+    snapshot_sequence: _builtins.int
+    """Position of the newest snapshot; 0 if there is none."""
+    first_sequence: _builtins.int
+    """The first event that ReadEvents can still give."""
     @_builtins.property
     def engine_time(self) -> _timestamp_pb2.Timestamp:
         """Engine time."""
@@ -97,6 +104,10 @@ class GetServerInfoResponse(_message.Message):
     @_builtins.property
     def recovery_time(self) -> _duration_pb2.Duration:
         """How long recovery took at the last start."""
+
+    @_builtins.property
+    def snapshot_time(self) -> _timestamp_pb2.Timestamp:
+        """Engine time of that position."""
 
     def __init__(
         self,
@@ -118,10 +129,13 @@ class GetServerInfoResponse(_message.Message):
         recovery_time: _duration_pb2.Duration | None = ...,
         recovered_events: _builtins.int = ...,
         door: _builtins.str = ...,
+        snapshot_sequence: _builtins.int = ...,
+        snapshot_time: _timestamp_pb2.Timestamp | None = ...,
+        first_sequence: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "recovery_time", b"recovery_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "recovery_time", b"recovery_time", "snapshot_time", b"snapshot_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_bytes_max", b"command_bytes_max", "door", b"door", "durable_sequence", b"durable_sequence", "effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "journal", b"journal", "ledger", b"ledger", "lines_max", b"lines_max", "loss_window", b"loss_window", "recovered_events", b"recovered_events", "recovery_time", b"recovery_time", "sequence", b"sequence", "submit_bytes_max", b"submit_bytes_max", "submit_commands_max", b"submit_commands_max", "time_scale", b"time_scale", "version", b"version", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_bytes_max", b"command_bytes_max", "door", b"door", "durable_sequence", b"durable_sequence", "effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "first_sequence", b"first_sequence", "journal", b"journal", "ledger", b"ledger", "lines_max", b"lines_max", "loss_window", b"loss_window", "recovered_events", b"recovered_events", "recovery_time", b"recovery_time", "sequence", b"sequence", "snapshot_sequence", b"snapshot_sequence", "snapshot_time", b"snapshot_time", "submit_bytes_max", b"submit_bytes_max", "submit_commands_max", b"submit_commands_max", "time_scale", b"time_scale", "version", b"version", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

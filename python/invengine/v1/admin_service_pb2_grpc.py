@@ -59,7 +59,8 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateSnapshot(self, request, context):
-        """Writes a snapshot now. Answers UNIMPLEMENTED in this version.
+        """Writes a snapshot of what is durable now, and answers when it counts. Its position may be an earlier one if nothing
+        happened since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

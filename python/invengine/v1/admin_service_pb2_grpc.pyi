@@ -36,7 +36,9 @@ class AdminServiceStub:
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInfoRequest, _admin_service_pb2.GetServerInfoResponse]
     """What this server is and what it promises."""
     CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateSnapshotRequest, _admin_service_pb2.CreateSnapshotResponse]
-    """Writes a snapshot now. Answers UNIMPLEMENTED in this version."""
+    """Writes a snapshot of what is durable now, and answers when it counts. Its position may be an earlier one if nothing
+    happened since.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -46,7 +48,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInfoRequest, _admin_service_pb2.GetServerInfoResponse]  # type: ignore[assignment]
     """What this server is and what it promises."""
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateSnapshotRequest, _admin_service_pb2.CreateSnapshotResponse]  # type: ignore[assignment]
-    """Writes a snapshot now. Answers UNIMPLEMENTED in this version."""
+    """Writes a snapshot of what is durable now, and answers when it counts. Its position may be an earlier one if nothing
+    happened since.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """About the server itself."""
@@ -65,6 +69,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.CreateSnapshotRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.CreateSnapshotResponse, _abc.Awaitable[_admin_service_pb2.CreateSnapshotResponse]]:
-        """Writes a snapshot now. Answers UNIMPLEMENTED in this version."""
+        """Writes a snapshot of what is durable now, and answers when it counts. Its position may be an earlier one if nothing
+        happened since.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

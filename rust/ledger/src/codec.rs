@@ -26,10 +26,10 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-type Decoded<T> = Result<T, Malformed>;
+pub(crate) type Decoded<T> = Result<T, Malformed>;
 
 #[inline(always)]
-fn put(out: &mut Vec<u8>, value: u64) {
+pub(crate) fn put(out: &mut Vec<u8>, value: u64) {
     if value < 0x80 {
         out.push(value as u8);
     } else {
@@ -51,17 +51,17 @@ fn put_long(out: &mut Vec<u8>, mut value: u64) {
 }
 
 #[inline]
-fn put_signed(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
     put(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
 #[inline]
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     put(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
 
-fn put_id(out: &mut Vec<u8>, id: ReservationId) {
+pub(crate) fn put_id(out: &mut Vec<u8>, id: ReservationId) {
     put(out, u64::from(id.slot));
     put(out, u64::from(id.generation));
     put(out, u64::from(id.epoch));
@@ -270,7 +270,7 @@ pub(crate) fn encode_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
 
 /// Reads a rejection that was encoded by itself.
 pub(crate) fn decode_rejection(bytes: &[u8]) -> Decoded<Rejection> {
-    RecordReader { rest: bytes, time_ms: 0 }.rejection()
+    RecordReader::bare(bytes).rejection()
 }
 
 /// Reads the records of one payload.
@@ -280,6 +280,16 @@ pub struct RecordReader<'a> {
 }
 
 impl<'a> RecordReader<'a> {
+    /// Reads what is not a payload.
+    pub(crate) fn bare(bytes: &'a [u8]) -> Self {
+        RecordReader { rest: bytes, time_ms: 0 }
+    }
+
+    /// True if everything was read.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// Starts with a frame's payload and time.
     ///
     /// # Errors
@@ -385,7 +395,7 @@ impl<'a> RecordReader<'a> {
         })
     }
 
-    fn rejection(&mut self) -> Decoded<Rejection> {
+    pub(crate) fn rejection(&mut self) -> Decoded<Rejection> {
         let reason = Reason::from_byte(self.byte()?).ok_or(Malformed("an unknown reason"))?;
         let mut facts = Vec::new();
         for _ in 0..self.count(2)? {
@@ -400,7 +410,7 @@ impl<'a> RecordReader<'a> {
         Ok(Rejection { reason, facts })
     }
 
-    fn id(&mut self) -> Decoded<ReservationId> {
+    pub(crate) fn id(&mut self) -> Decoded<ReservationId> {
         Ok(ReservationId { slot: self.handle()?, generation: self.handle()?, epoch: self.handle()? })
     }
 
@@ -438,12 +448,12 @@ impl<'a> RecordReader<'a> {
         Ok(value)
     }
 
-    fn handle(&mut self) -> Decoded<u32> {
+    pub(crate) fn handle(&mut self) -> Decoded<u32> {
         u32::try_from(self.number()?).map_err(|_| Malformed("a handle is out of range"))
     }
 
     /// A count of things that take at least so many bytes each.
-    fn count(&mut self, bytes_min: usize) -> Decoded<usize> {
+    pub(crate) fn count(&mut self, bytes_min: usize) -> Decoded<usize> {
         let count = usize::try_from(self.number()?).unwrap_or(usize::MAX);
         if count > self.rest.len() / bytes_min {
             return Err(Malformed("a count is larger than what is left"));
@@ -451,27 +461,27 @@ impl<'a> RecordReader<'a> {
         Ok(count)
     }
 
-    fn text(&mut self) -> Decoded<&'a str> {
+    pub(crate) fn text(&mut self) -> Decoded<&'a str> {
         let count = self.count(1)?;
         let (text, rest) = self.rest.split_at(count);
         self.rest = rest;
         str::from_utf8(text).map_err(|_| Malformed("a text is not UTF-8"))
     }
 
-    fn byte(&mut self) -> Decoded<u8> {
+    pub(crate) fn byte(&mut self) -> Decoded<u8> {
         let (byte, rest) = self.rest.split_first().ok_or(Malformed("a record is cut short"))?;
         self.rest = rest;
         Ok(*byte)
     }
 
-    fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
         let (array, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed("a record is cut short"))?;
         self.rest = rest;
         Ok(*array)
     }
 
     #[inline]
-    fn number(&mut self) -> Decoded<u64> {
+    pub(crate) fn number(&mut self) -> Decoded<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -486,7 +496,7 @@ impl<'a> RecordReader<'a> {
         Err(Malformed("a number is too long"))
     }
 
-    fn signed(&mut self) -> Decoded<i64> {
+    pub(crate) fn signed(&mut self) -> Decoded<i64> {
         let value = self.number()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }

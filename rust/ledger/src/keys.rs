@@ -6,7 +6,9 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::chunks::{Chunks, Span, Texts};
+use crate::codec::{Malformed, RecordReader, put, put_signed, put_text};
 use crate::event::Slot;
+use crate::image::{effect, put_effect};
 use crate::index::Tag;
 use crate::mix::Mix;
 use crate::names::Handle;
@@ -130,6 +132,32 @@ impl Window {
         self.entries.push(entry);
         let pointer = Pointer { hash: hash.kept(), index };
         self.tables[hash.table()].insert_unique(spread(pointer.hash), pointer, |pointer| spread(pointer.hash));
+    }
+}
+
+impl Window {
+    /// How many keys it has.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Writes everything but the keys down.
+    pub fn put_head(&self, out: &mut Vec<u8>) {
+        put(out, u64::from(self.number));
+        put_signed(out, self.start_ms);
+        put(out, self.carried as u64);
+        put(out, self.ended.len() as u64);
+        self.ended.iter().for_each(|slot| put(out, u64::from(*slot)));
+    }
+
+    /// Writes one key down.
+    pub fn put_key(&self, out: &mut Vec<u8>, index: usize) {
+        let Some(entry) = self.entries.get(index) else { return };
+        put(out, entry.scope);
+        put_text(out, self.texts.get(entry.key));
+        out.extend_from_slice(&entry.fingerprint.to_le_bytes());
+        put(out, entry.sequence);
+        put_effect(out, &entry.effect);
     }
 }
 
@@ -286,6 +314,35 @@ impl Keys {
                 self.younger.push(hash, key, entry);
             }
         }
+    }
+
+    /// Both windows, the older one first.
+    pub fn windows(&self) -> [&Window; 2] {
+        [&self.older, &self.younger]
+    }
+
+    /// Takes the next window of an image, the older one first, without its keys.
+    pub fn restore_window(&mut self, from: &mut RecordReader<'_>) -> Result<(), Malformed> {
+        let number = u32::try_from(from.number()?).map_err(|_| Malformed("a window's number is out of range"))?;
+        let mut window = Window::new(number, from.signed()?);
+        window.carried = usize::try_from(from.number()?).map_err(|_| Malformed("a window is too large"))?;
+        for _ in 0..from.count(1)? {
+            window.ended.push(from.handle()?);
+        }
+        self.older = std::mem::replace(&mut self.younger, window);
+        Ok(())
+    }
+
+    /// Takes the next key of an image into one of the windows.
+    pub fn restore_key(&mut self, older: bool, from: &mut RecordReader<'_>) -> Result<(), Malformed> {
+        let (scope, key) = (from.number()?, from.text()?);
+        let fingerprint = u64::from_le_bytes(from.array()?);
+        let (sequence, effect) = (from.number()?, effect(from)?);
+        let hash = self.hash_of_word(scope, key);
+        let window = if older { &mut self.older } else { &mut self.younger };
+        let entry = KeyEntry { scope, key: window.texts.push(key), fingerprint, sequence, effect };
+        window.push(hash, key, entry);
+        Ok(())
     }
 
     /// Keys whose hash is not in the digest yet.

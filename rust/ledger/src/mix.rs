@@ -79,6 +79,11 @@ impl Digest {
         self.0 = self.0.wrapping_add(hash);
     }
 
+    /// As a number.
+    pub(crate) fn value(self) -> u128 {
+        self.0
+    }
+
     /// An entity with this hash is gone.
     #[inline]
     pub fn remove(&mut self, hash: u128) {

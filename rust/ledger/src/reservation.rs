@@ -272,6 +272,43 @@ impl Slab {
         Some(reservation)
     }
 
+    /// How many places there are, free ones included.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Free places; the last one is taken next.
+    pub fn free(&self) -> &[Slot] {
+        &self.free
+    }
+
+    /// Generation of the reservation in this slot, or of the next one.
+    pub fn generation(&self, slot: Slot) -> u32 {
+        self.places.get(slot as usize).map_or(0, |place| place.generation)
+    }
+
+    /// Adds the next place as an image has it.
+    pub fn restore(&mut self, generation: u32, ended_in: u32, reservation: Option<Reservation>) {
+        self.changed.push(self.places.len() as Slot);
+        self.len += usize::from(reservation.is_some());
+        self.places.push(Place { generation, reservation, hash: 0, changed: true, ended_in });
+    }
+
+    /// Adds a free place as an image has it; false if there is no such place.
+    pub fn add_free(&mut self, slot: Slot) -> bool {
+        let is_free = self.places.get(slot as usize).is_some_and(|place| place.reservation.is_none());
+        self.free.push(slot);
+        is_free
+    }
+
+    /// True if every place is taken or free, and none is free twice.
+    pub fn is_whole(&self) -> bool {
+        let mut free = self.free.clone();
+        free.sort_unstable();
+        free.dedup();
+        free.len() == self.free.len() && self.len + free.len() == self.places.len()
+    }
+
     /// Number of the key window in which the reservation here ended last.
     pub fn ended_in(&self, slot: Slot) -> u32 {
         self.places.get(slot as usize).map_or(0, |place| place.ended_in)

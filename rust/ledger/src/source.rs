@@ -67,6 +67,11 @@ impl Source {
         self.kept.get(usize::try_from(number.checked_sub(first)?).ok()?)
     }
 
+    /// The last messages and what became of them, in their order.
+    pub(crate) fn kept(&self) -> &VecDeque<Applied> {
+        &self.kept
+    }
+
     /// What the message of this number did, if it was accepted and is still kept.
     pub(crate) fn effect(&self, number: u64) -> Option<&Effect> {
         match &self.applied(number)?.kept {
@@ -118,6 +123,22 @@ impl Sources {
         (source.epoch, source.last) = (epoch, 0);
         self.digest = self.digest.wrapping_add(source.hash(handle));
         before
+    }
+
+    /// Adds the next source as an image has it; false if it is there already.
+    pub fn restore(&mut self, name: &str, epoch: u64, last: u64, kept: Vec<Applied>) -> bool {
+        if self.find(name).is_some() || kept.len() > SOURCE_OUTCOMES_MAX {
+            return false;
+        }
+        self.register(name, epoch);
+        let handle = self.sources.len() - 1;
+        let source = &mut self.sources[handle];
+        self.digest = self.digest.wrapping_sub(source.hash(handle as Handle));
+        source.last = last;
+        source.kept = kept.into();
+        let hashes = source.kept.iter().map(|applied| applied.hash(handle as Handle));
+        self.digest = hashes.fold(self.digest.wrapping_add(source.hash(handle as Handle)), u128::wrapping_add);
+        true
     }
 
     fn add(&mut self, name: &str) -> Handle {

@@ -7,6 +7,9 @@ pub const SUBMIT_BYTES_MAX: usize = 4 << 20;
 /// Most commands of one batch.
 pub const SUBMIT_COMMANDS_MAX: usize = 1_000;
 
+/// Path of the one unary method whose caller waits for the disk.
+pub const CREATE_SNAPSHOT: &str = "/invengine.v1.AdminService/CreateSnapshot";
+
 const PACKAGE: &str = "/invengine.v1.";
 
 /// A command: it may change the ledger.
@@ -66,6 +69,8 @@ pub enum Kind {
     Digest,
     /// By the server's description.
     ServerInfo,
+    /// By writing a snapshot, which takes longer than a call may.
+    CreateSnapshot,
     /// Not in this version.
     Later,
 }
@@ -148,7 +153,7 @@ pub static METHODS: [Method; 62] = {
         method!("SourceService", "ListParked", Later),
         method!("SourceService", "SkipParked", Later),
         method!("AdminService", "GetServerInfo", ServerInfo),
-        method!("AdminService", "CreateSnapshot", Later),
+        method!("AdminService", "CreateSnapshot", Kind::CreateSnapshot),
         method!("PolicyService", "SetLocationGroup", Later),
         method!("PolicyService", "GetLocationGroup", Later),
         method!("PolicyService", "ListLocationGroups", Later),

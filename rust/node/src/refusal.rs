@@ -114,10 +114,23 @@ impl Refusal {
         Refusal::new(Code::Unavailable, "DRAINING", message).retry()
     }
 
+    /// The journal is being read; how far that is.
+    pub fn recovering(done_bytes: u64, of_bytes: u64) -> Self {
+        let message = "the server reads its journal; repeat with the same key in a moment";
+        let refusal = Refusal::new(Code::Unavailable, "RECOVERING", message);
+        refusal.fact("done_bytes", done_bytes.to_string()).fact("of_bytes", of_bytes.to_string()).retry()
+    }
+
     /// Another ledger than the one served here.
     pub fn not_owner(ledger: &str) -> Self {
         let message = "this server has another ledger; ask the server of that ledger";
         Refusal::new(Code::Unavailable, "NOT_OWNER", message).fact("ledger", ledger).retry()
+    }
+
+    /// Another server has claimed the journal.
+    pub fn fenced() -> Self {
+        let message = "another server has taken the journal over; repeat with the same key there";
+        Refusal::new(Code::Unavailable, "FENCED", message).retry()
     }
 
     /// Nobody has confirmed lately that the journal still belongs to this server.
@@ -130,6 +143,12 @@ impl Refusal {
     pub fn journal_full() -> Self {
         let message = "the journal has no space; nothing was done, reads go on, make room and repeat with the same key";
         Refusal::new(Code::ResourceExhausted, "JOURNAL_FULL", message).retry()
+    }
+
+    /// A snapshot is being written, and the caller does not want to wait longer.
+    pub fn snapshot_takes_longer() -> Self {
+        let message = "the snapshot is still being written; it goes on by itself, ask again later";
+        Refusal::new(Code::DeadlineExceeded, "DEADLINE", message)
     }
 
     /// The journal failed while the command was under way, or before.

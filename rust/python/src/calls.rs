@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use invengine_node::engine::Engine;
+use invengine_node::engine::Opening;
 use invengine_node::refusal::Refusal;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -28,7 +28,7 @@ pub struct Calls {
 
 impl Calls {
     /// Starts the thread.
-    pub fn start(engine: Arc<Engine>) -> std::io::Result<Self> {
+    pub fn start(engine: Arc<Opening>) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
         let thread = std::thread::Builder::new()
             .name("invengine-answers".into())
@@ -53,7 +53,7 @@ impl Calls {
     }
 }
 
-fn answer_all(engine: &Engine, queue: &Receiver<Done>) {
+fn answer_all(engine: &Opening, queue: &Receiver<Done>) {
     while let Ok(first) = queue.recv() {
         let mut together = vec![first];
         together.extend(queue.try_iter().take(TOGETHER_MAX - 1));

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::{Duration, Instant};
 
-use invengine_node::engine::{Call, Engine as Inner, EngineSettings, Taken};
+use invengine_node::engine::{Call, EngineSettings, Opening, Taken, create_snapshot_response};
+use invengine_node::methods::CREATE_SNAPSHOT;
 use invengine_node::refusal::Refusal;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -21,7 +22,7 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A ledger with its journal.
 #[pyclass(frozen, module = "invengine._core")]
 pub struct Engine {
-    inner: Arc<Inner>,
+    inner: Arc<Opening>,
     calls: Arc<Calls>,
     process: u32,
     closed: AtomicBool,
@@ -29,7 +30,7 @@ pub struct Engine {
 
 impl Engine {
     /// The engine, if it may be used here and now.
-    pub fn open_inner(&self) -> PyResult<&Arc<Inner>> {
+    pub fn open_inner(&self) -> PyResult<&Arc<Opening>> {
         if self.process != std::process::id() {
             return Err(EngineClosed::new_err(
                 "this process is a fork of the one that opened the engine; open one of its own, or use a server",
@@ -48,13 +49,30 @@ impl Engine {
     fn open(py: Python<'_>, settings: &str) -> PyResult<Self> {
         let inner = py.detach(|| {
             let settings = EngineSettings::from_json(settings)?;
-            Inner::open(&settings).map_err(|error| error.to_string())
+            Opening::open(&settings).map_err(|error| error.to_string())
         });
-        let inner = Arc::new(inner.map_err(EngineFault::new_err)?);
-        let calls = Calls::start(Arc::clone(&inner)).map_err(|error| EngineFault::new_err(error.to_string()))?;
-        let process = std::process::id();
-        let closed = AtomicBool::new(false);
-        Ok(Engine { inner, calls: Arc::new(calls), process, closed })
+        Self::of(inner)
+    }
+
+    #[staticmethod]
+    fn begin(settings: &str) -> PyResult<Self> {
+        let settings = EngineSettings::from_json(settings).map_err(EngineFault::new_err)?;
+        Self::of(Opening::begin(settings).map_err(|error| error.to_string()))
+    }
+
+    fn wait_open(&self, py: Python<'_>, timeout_ms: u64) -> PyResult<bool> {
+        let inner = self.open_inner()?;
+        let until = Instant::now() + Duration::from_millis(timeout_ms).min(FOR_EVER);
+        loop {
+            let slice = until.min(Instant::now() + SIGNALS);
+            if py.detach(|| inner.wait_open(slice)).map_err(EngineFault::new_err)? {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            py.check_signals()?;
+        }
     }
 
     #[pyo3(signature = (method, payload, *, idempotency_key = "", ledger = "", timeout_ms = 0))]
@@ -69,6 +87,11 @@ impl Engine {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let inner = self.open_inner()?;
         let deadline = deadline(timeout_ms);
+        if method == CREATE_SNAPSHOT {
+            let until = deadline.unwrap_or_else(|| Instant::now() + FOR_EVER);
+            let reply = py.detach(|| create_snapshot(inner, until));
+            return reply.map(|answer| PyBytes::new(py, &answer)).map_err(|refusal| refusal_error(py, &refusal));
+        }
         let call = Call { path: method, payload, key: idempotency_key, ledger, deadline };
         let taken = py.detach(|| inner.call(&call));
         let until = deadline.unwrap_or_else(|| Instant::now() + FOR_EVER);
@@ -101,6 +124,10 @@ impl Engine {
         timeout_ms: u64,
     ) -> PyResult<()> {
         let inner = self.open_inner()?;
+        if method == CREATE_SNAPSHOT {
+            let until = deadline(timeout_ms).unwrap_or_else(|| Instant::now() + FOR_EVER);
+            return snapshot_later(Arc::clone(inner), Arc::clone(&self.calls), until, on_done);
+        }
         let call = Call { path: method, payload, key: idempotency_key, ledger, deadline: deadline(timeout_ms) };
         let Taken { reply, rests_on } = py.detach(|| inner.call(&call));
         self.calls.push(Done { reply, rests_on, on_done });
@@ -157,6 +184,30 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+impl Engine {
+    fn of(inner: Result<Arc<Opening>, String>) -> PyResult<Self> {
+        let inner = inner.map_err(EngineFault::new_err)?;
+        let calls = Calls::start(Arc::clone(&inner)).map_err(|error| EngineFault::new_err(error.to_string()))?;
+        let process = std::process::id();
+        let closed = AtomicBool::new(false);
+        Ok(Engine { inner, calls: Arc::new(calls), process, closed })
+    }
+}
+
+fn create_snapshot(engine: &Opening, until: Instant) -> Result<Vec<u8>, Refusal> {
+    engine.create_snapshot(until).map(create_snapshot_response)
+}
+
+/// Waits for a snapshot on a thread of its own: these are few, and each takes long.
+fn snapshot_later(engine: Arc<Opening>, calls: Arc<Calls>, until: Instant, on_done: Py<PyAny>) -> PyResult<()> {
+    let work = move || {
+        let reply = create_snapshot(&engine, until);
+        calls.push(Done { reply, rests_on: 0, on_done });
+    };
+    std::thread::Builder::new().name("invengine-waits".into()).spawn(work)?;
+    Ok(())
 }
 
 impl Drop for Engine {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Call, Durable, Engine, Taken};
+use crate::engine::{Call, Durable, Engine, Opening, Taken};
 use crate::refusal::Refusal;
 
 /// Decides calls and says how far the journal is. Every method may be called from any thread.
@@ -38,5 +38,23 @@ impl Desk for Engine {
 
     fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
         Engine::read_events(self, from_sequence, limit)
+    }
+}
+
+impl Desk for Opening {
+    fn call(&self, call: &Call<'_>) -> Taken {
+        Opening::call(self, call)
+    }
+
+    fn durable(&self) -> Durable {
+        Opening::durable(self)
+    }
+
+    fn on_commit(&self, hook: Arc<dyn Fn() + Send + Sync>) {
+        Opening::on_commit(self, hook);
+    }
+
+    fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
+        Opening::read_events(self, from_sequence, limit)
     }
 }

@@ -36,7 +36,7 @@ impl Shared {
 
     fn take(&self, call: &Call<'_>, moment: Instant) -> Taken {
         if self.ring.durable().poisoned {
-            return Refusal::outcome_unknown().into();
+            return self.refusal_of_the_poisoned().into();
         }
         if self.lease.as_ref().is_some_and(|lease| lease.is_uncertain(moment)) {
             return Refusal::ownership_uncertain().into();
@@ -72,6 +72,7 @@ impl Shared {
             }
             Kind::Digest => self.digest(call.payload),
             Kind::ServerInfo => self.server_info(call.payload, moment),
+            Kind::CreateSnapshot => Refusal::unimplemented("a snapshot as a call that does not wait").into(),
             Kind::SubmitStream | Kind::ReadEvents => Refusal::unimplemented("a stream as a unary call").into(),
             Kind::Later => Refusal::unimplemented("this method").into(),
         }

@@ -3,7 +3,7 @@
 //! its own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::AcqRel;
+use std::sync::atomic::Ordering::{AcqRel, Release};
 use std::time::{Duration, Instant};
 
 use invengine_ledger::Payload;
@@ -50,6 +50,7 @@ impl Committer {
     /// Keeps house, then takes the open frame and makes it durable. Never sleeps.
     pub fn step(&mut self, shared: &Shared, now: Instant) -> Step {
         self.try_step(shared, now).unwrap_or_else(|error| {
+            shared.fenced.store(matches!(error, JournalError::Fenced { .. }), Release);
             shared.poison(&error.to_string());
             Step::Ended
         })

@@ -89,6 +89,7 @@ pub(super) struct Stats<'a> {
     pub recovered_events: u64,
     pub wall_clock_drift_ms: i64,
     pub wall_clock_jumps: u64,
+    pub snapshots: super::snapshots::Last,
     #[serde(flatten)]
     pub commits: &'a CommitCounts,
 }

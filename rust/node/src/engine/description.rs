@@ -21,6 +21,7 @@ impl Shared {
         let (sequence, window_ms) = (core.ledger.sequence(), core.ledger.effective_window_ms(now_ms));
         drop(core);
         let facts = &self.facts;
+        let snapshots = self.snapshots.last();
         let reply = v1::GetServerInfoResponse {
             version: env!("CARGO_PKG_VERSION").into(),
             ledger: facts.ledger.clone(),
@@ -39,9 +40,17 @@ impl Shared {
             recovery_time: Some(duration(facts.recovery)),
             recovered_events: facts.recovered_events as i64,
             door: "embedded".into(),
+            snapshot_sequence: snapshots.sequence as i64,
+            snapshot_time: (snapshots.sequence > 0).then(|| timestamp(snapshots.time_ms)),
+            first_sequence: snapshots.first_sequence.max(1) as i64,
         };
         Taken { reply: Ok(reply.encode_to_vec()), rests_on: 0 }
     }
+}
+
+/// The answer to CreateSnapshot.
+pub fn create_snapshot_response(sequence: u64) -> Vec<u8> {
+    v1::CreateSnapshotResponse { sequence: sequence as i64 }.encode_to_vec()
 }
 
 fn duration(time: Duration) -> prost_types::Duration {

@@ -41,7 +41,7 @@ impl Readers {
 impl Shared {
     pub(super) fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
         if self.ring.durable().poisoned {
-            return Err(Refusal::outcome_unknown());
+            return Err(self.refusal_of_the_poisoned());
         }
         if self.lease.as_ref().is_some_and(|lease| lease.is_uncertain(Instant::now())) {
             return Err(Refusal::ownership_uncertain());

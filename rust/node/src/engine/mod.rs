@@ -12,32 +12,38 @@ mod counters;
 mod description;
 mod events;
 mod lease;
+mod opening;
 mod recovery;
 mod ring;
 mod settings;
+mod snapshots;
 mod watch;
 
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use invengine_ledger::{Ledger, LedgerOptions, Payload};
+use invengine_ledger::{LedgerOptions, Payload};
 
 use self::clock::Clock;
 use self::commit::Committer;
 pub use self::commit::Step;
 use self::core::Core;
 use self::counters::{CommitCounts, Stats};
+pub use self::description::create_snapshot_response;
 use self::events::Readers;
 use self::lease::Lease;
+pub use self::opening::Opening;
 pub use self::recovery::Progress;
 use self::recovery::Rebuild;
 pub use self::ring::Durable;
 use self::ring::Ring;
 pub use self::settings::{EngineSettings, IN_FLIGHT_MAX, JournalKind};
+use self::snapshots::{Pace, Schedule, Snapshots};
 use self::watch::Watch;
+use crate::incident;
 use crate::journal::{
     FileJournal, FileOptions, Frame, Journal, JournalError, MemoryJournal, RedisJournal, RedisOptions, Replay,
 };
@@ -97,7 +103,12 @@ struct Shared {
     in_flight_max: u32,
     /// Only for a journal that another process could claim.
     lease: Option<Lease>,
+    /// Another writer has claimed the journal; only then is the engine poisoned for good reason.
+    fenced: AtomicBool,
     watch: Watch,
+    snapshots: Snapshots,
+    /// Bytes of journal behind the newest snapshot at the start.
+    tail_bytes: u64,
     hooks: Mutex<Vec<Hook>>,
     commits: Mutex<CommitCounts>,
     readers: Readers,
@@ -121,6 +132,7 @@ struct Facts {
 pub struct Engine {
     shared: Arc<Shared>,
     commit: Mutex<Commits>,
+    snapshots: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Who makes frames durable.
@@ -137,12 +149,20 @@ impl Engine {
     /// # Errors
     /// A setting is wrong, the directory belongs to another process, the journal is damaged.
     pub fn open(settings: &EngineSettings) -> Result<Self, OpenError> {
+        Self::open_telling(settings, Arc::default())
+    }
+
+    fn open_telling(settings: &EngineSettings, progress: Arc<Progress>) -> Result<Self, OpenError> {
         let started = Instant::now();
-        let mut rebuild = Rebuild::new(ledger_options(settings), Arc::default());
+        let mut rebuild = Rebuild::new(ledger_options(settings), progress);
         let journal = open_journal(settings, &mut rebuild)?;
-        let shared = Arc::new(share(settings, rebuild.ledger, journal, started, Instant::now())?);
+        let shared = Arc::new(share(settings, rebuild, journal, started, Instant::now())?);
         let commit = commit::start(Arc::clone(&shared))?;
-        Ok(Engine { shared, commit: Mutex::new(Commits::Thread(Some(commit))) })
+        let engine = Engine { shared, commit: Mutex::new(Commits::Thread(Some(commit))), snapshots: Mutex::default() };
+        if engine.shared.snapshots.has_history() {
+            *lock(&engine.snapshots) = Some(snapshots::start(Arc::clone(&engine.shared))?);
+        }
+        Ok(engine)
     }
 
     /// Opens an engine without a thread and without a clock of its own, for simulations: it moves only in `step`, and time is
@@ -154,8 +174,8 @@ impl Engine {
         settings.check().map_err(OpenError::Setting)?;
         let mut rebuild = Rebuild::new(ledger_options(settings), Arc::default());
         let journal = open(&mut rebuild)?;
-        let shared = Arc::new(share(settings, rebuild.ledger, journal, now, now)?);
-        Ok(Engine { shared, commit: Mutex::new(Commits::Steps(Committer::default())) })
+        let shared = Arc::new(share(settings, rebuild, journal, now, now)?);
+        Ok(Engine { shared, commit: Mutex::new(Commits::Steps(Committer::default())), snapshots: Mutex::default() })
     }
 
     /// Does what the commit thread would do at this moment; `Ended` for an engine that has a thread of its own.
@@ -164,6 +184,25 @@ impl Engine {
             Commits::Thread(_) => Step::Ended,
             Commits::Steps(committer) => committer.step(&self.shared, now),
         }
+    }
+
+    /// Writes a snapshot of what is durable, or finds that there is one, and answers its position. Waits for the disk: not for
+    /// an async thread.
+    ///
+    /// # Errors
+    /// The journal keeps no snapshots, the snapshot failed, or the moment has come: it is then still being written.
+    pub fn create_snapshot(&self, until: Instant) -> Result<u64, Refusal> {
+        if !self.shared.snapshots.has_history() {
+            return Err(Refusal::unimplemented("a snapshot of a journal in memory"));
+        }
+        let threaded = matches!(&*lock(&self.commit), Commits::Thread(_));
+        if threaded {
+            return self.shared.snapshots.create(until);
+        }
+        let written = snapshots::write(&self.shared, Pace::none());
+        written
+            .map(|(manifest, _)| manifest.mark.sequence())
+            .map_err(|error| incident::report("CreateSnapshot", &error.to_string()))
     }
 
     /// Decides a call now. Never waits for the disk.
@@ -228,6 +267,7 @@ impl Engine {
             recovered_events: shared.facts.recovered_events,
             wall_clock_drift_ms: shared.watch.drift_ms(),
             wall_clock_jumps: shared.watch.jumps(),
+            snapshots: shared.snapshots.last(),
             commits: &commits,
         })
         .unwrap_or_default()
@@ -254,6 +294,10 @@ impl Engine {
         let Commits::Thread(commit) = &mut *commit else {
             return;
         };
+        self.shared.snapshots.stop();
+        if let Some(thread) = lock(&self.snapshots).take() {
+            let _ = thread.join();
+        }
         self.drain();
         self.shared.core().closing = true;
         self.shared.ring.wake();
@@ -293,6 +337,11 @@ impl Shared {
         self.run_hooks();
     }
 
+    /// What a poisoned engine answers.
+    fn refusal_of_the_poisoned(&self) -> Refusal {
+        if self.fenced.load(Acquire) { Refusal::fenced() } else { Refusal::outcome_unknown() }
+    }
+
     /// The commit thread has ended: nobody needs to wait any longer.
     fn ended(&self) {
         self.ring.end();
@@ -314,11 +363,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Everything but who makes frames durable.
 fn share(
     settings: &EngineSettings,
-    mut ledger: Ledger,
+    rebuild: Rebuild,
     mut journal: Box<dyn Journal>,
     started: Instant,
     now: Instant,
 ) -> Result<Shared, OpenError> {
+    let (mut ledger, tail_bytes) = (rebuild.ledger, rebuild.tail_bytes);
     let writer_epoch = journal.writer_epoch();
     if u32::try_from(writer_epoch).is_err() {
         return Err(OpenError::Setting("the ledger was started more than 2^32 times".into()));
@@ -353,11 +403,19 @@ fn share(
         auto_create: settings.auto_create,
         counts: std::collections::BTreeMap::new(),
     };
+    let schedule = Schedule {
+        journal_bytes: settings.snapshot_journal_bytes,
+        interval: Duration::from_millis(settings.snapshot_interval_ms),
+    };
+    let snapshots = Snapshots::new(journal.history()?, schedule, ledger_options(settings))?;
     Ok(Shared {
         in_flight: AtomicU32::new(0),
         in_flight_max: settings.in_flight_max(),
         lease: journal.is_leased().then(|| Lease::start(now)),
         watch: Watch::start(now, clock::wall_ms),
+        fenced: AtomicBool::new(false),
+        snapshots,
+        tail_bytes,
         hooks: Mutex::new(Vec::new()),
         commits: Mutex::default(),
         readers: Readers::default(),

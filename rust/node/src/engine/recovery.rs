@@ -1,10 +1,10 @@
 //! Rebuilds the ledger when a journal is opened: from a snapshot and the frames behind it, or from every frame.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use invengine_ledger::{Ledger, LedgerOptions};
+use invengine_ledger::{ImageLoader, Ledger, LedgerOptions};
 
 use crate::journal::{Frame, Manifest, Replay};
 
@@ -13,6 +13,7 @@ use crate::journal::{Frame, Manifest, Replay};
 pub struct Progress {
     done_bytes: AtomicU64,
     of_bytes: AtomicU64,
+    cancelled: AtomicBool,
 }
 
 impl Progress {
@@ -20,11 +21,19 @@ impl Progress {
     pub fn bytes(&self) -> (u64, u64) {
         (self.done_bytes.load(Relaxed), self.of_bytes.load(Relaxed))
     }
+
+    /// Gives the recovery up: nobody needs the engine any more. Nothing was changed.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Relaxed);
+    }
 }
 
 /// A ledger that is being rebuilt.
 pub(super) struct Rebuild {
     pub ledger: Ledger,
+    /// Bytes of frames behind the snapshot it began with.
+    pub tail_bytes: u64,
+    loader: Option<ImageLoader>,
     options: LedgerOptions,
     progress: Arc<Progress>,
 }
@@ -32,28 +41,43 @@ pub(super) struct Rebuild {
 impl Rebuild {
     /// Starts with an empty ledger.
     pub fn new(options: LedgerOptions, progress: Arc<Progress>) -> Self {
-        Rebuild { ledger: Ledger::new(options.clone()), options, progress }
+        Rebuild { ledger: Ledger::new(options.clone()), tail_bytes: 0, loader: None, options, progress }
     }
 }
 
 impl Replay for Rebuild {
     fn begin(&mut self, _snapshot: &Manifest) -> bool {
-        false
+        self.begin_empty();
+        self.loader = Some(ImageLoader::new(self.options.clone()));
+        true
     }
 
-    fn piece(&mut self, _bytes: &[u8]) -> Result<(), String> {
-        Ok(())
+    fn piece(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let loader = self.loader.as_mut().ok_or("a piece came before its snapshot")?;
+        loader.piece(bytes).map_err(|malformed| malformed.to_string())
     }
 
-    fn end(&mut self, _snapshot: &Manifest) -> Result<(), String> {
+    fn end(&mut self, snapshot: &Manifest) -> Result<(), String> {
+        let loader = self.loader.take().ok_or("the snapshot had no pieces")?;
+        let mut ledger = loader.finish().map_err(|malformed| malformed.to_string())?;
+        if ledger.sequence() != snapshot.mark.sequence() || ledger.digest().to_string() != snapshot.digest {
+            return Err("its state is not the one that its manifest speaks of".into());
+        }
+        self.ledger = ledger;
         Ok(())
     }
 
     fn begin_empty(&mut self) {
         self.ledger = Ledger::new(self.options.clone());
+        self.loader = None;
+        self.tail_bytes = 0;
     }
 
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), String> {
+        if self.progress.cancelled.load(Relaxed) {
+            return Err("the recovery was given up".into());
+        }
+        self.tail_bytes += frame.payload.len() as u64;
         fold(&mut self.ledger, &frame)
     }
 

@@ -44,6 +44,18 @@ pub struct EngineSettings {
     pub auto_create: bool,
     /// Length of one journal file; 0 is the journal's own.
     pub journal_file_bytes: u64,
+    /// A snapshot is written after so many bytes of journal; 0 is never.
+    pub snapshot_journal_bytes: u64,
+    /// And after so long, if anything happened, ms; 0 is never.
+    pub snapshot_interval_ms: u64,
+    /// How long the archive keeps journal that no recovery needs, ms; 0 is for ever.
+    pub archive_ms: u64,
+    /// Most bytes that the archive keeps; 0 is any number.
+    pub archive_bytes_max: u64,
+    /// Where the archive of a Redis journal lies; empty keeps none. That of a file journal lies in its directory.
+    pub archive_directory: PathBuf,
+    /// Set a journal that cannot be recovered aside, and begin an empty one.
+    pub force_empty: bool,
     /// Commands that may wait for the disk at once; 0 is the engine's own.
     pub in_flight_max: u32,
     /// The wall clock at the start, ms since 1970, instead of the machine's; for simulations.
@@ -67,6 +79,12 @@ impl Default for EngineSettings {
             time_scale: 1.0,
             auto_create: false,
             journal_file_bytes: 0,
+            snapshot_journal_bytes: 256 << 20,
+            snapshot_interval_ms: 3_600_000,
+            archive_ms: 30 * 24 * 3_600_000,
+            archive_bytes_max: 0,
+            archive_directory: PathBuf::new(),
+            force_empty: false,
             in_flight_max: 0,
             wall_time_ms: None,
         }

@@ -56,6 +56,10 @@ pub enum JournalError {
     #[error("sequence {sequence} is no longer kept; the first one that is kept is {first_sequence}")]
     Trimmed { sequence: u64, first_sequence: u64 },
 
+    /// A snapshot was not written; the journal is as it was.
+    #[error("no snapshot was written: {why}")]
+    NoSnapshot { why: String },
+
     /// The caller's `replay` refused a frame.
     #[error("cannot replay the frame in {file} at byte {offset}: {why}; start the version that wrote it")]
     Replay { file: String, offset: u64, why: String },

@@ -1,0 +1,327 @@
+//! The entries of an image: how each part of the state is written, and read back.
+
+use hashbrown::HashMap;
+
+use super::IMAGE_VERSION;
+use crate::codec::{Decoded, Malformed, RecordReader, encode_rejection, put, put_id, put_signed, put_text};
+use crate::event::Slot;
+use crate::few::Few;
+use crate::ledger::Ledger;
+use crate::names::{Entry, Handle};
+use crate::outcome::{Effect, HoldChange, LevelFigures, LineChange};
+use crate::reservation::{HeldLine, LineState, Reservation, Slab};
+use crate::source::{Applied, Kept, Source};
+
+/// What stands first in an image.
+pub(super) struct Head {
+    pub name: Box<str>,
+    pub sequence: u64,
+    pub time_ms: i64,
+    pub first_time_ms: i64,
+    pub epoch: u32,
+    pub open_reservations: u64,
+    pub expired_reservations: u64,
+}
+
+pub(super) fn put_head(out: &mut Vec<u8>, ledger: &Ledger) {
+    put(out, IMAGE_VERSION);
+    put_text(out, &ledger.options.name);
+    put(out, ledger.sequence);
+    put_signed(out, ledger.time_ms);
+    put_signed(out, ledger.first_time_ms);
+    put(out, u64::from(ledger.epoch));
+    put(out, ledger.open_reservations);
+    put(out, ledger.expired_reservations);
+}
+
+pub(super) fn head(from: &mut RecordReader<'_>) -> Decoded<Head> {
+    if from.number()? != IMAGE_VERSION {
+        return Err(Malformed("the image is of a version that this build does not know"));
+    }
+    Ok(Head {
+        name: from.text()?.into(),
+        sequence: from.number()?,
+        time_ms: from.signed()?,
+        first_time_ms: from.signed()?,
+        epoch: from.handle()?,
+        open_reservations: from.number()?,
+        expired_reservations: from.number()?,
+    })
+}
+
+pub(super) fn put_name(out: &mut Vec<u8>, entry: &Entry) {
+    put_text(out, &entry.name);
+    put_text(out, &entry.display_name);
+    put_text(out, &entry.gs1);
+}
+
+pub(super) fn name(from: &mut RecordReader<'_>) -> Decoded<Entry> {
+    Ok(Entry { name: from.text()?.into(), display_name: from.text()?.into(), gs1: from.text()?.into() })
+}
+
+/// A level without what is held of it, which its reservations say.
+pub(super) struct Physical {
+    pub item: Handle,
+    pub location: Handle,
+    /// On hand less the three others, then damaged, returned, quality control.
+    pub parts: [i64; 4],
+}
+
+pub(super) fn put_level(out: &mut Vec<u8>, ledger: &Ledger, level: u32) {
+    let Some(found) = ledger.levels.get(level) else { return };
+    let there = ledger.levels.quantities(level);
+    put(out, u64::from(found.item));
+    put(out, u64::from(found.location));
+    put_signed(out, there.on_hand - there.damaged - there.returned - there.quality_control);
+    for part in [there.damaged, there.returned, there.quality_control] {
+        put_signed(out, part);
+    }
+}
+
+pub(super) fn level(from: &mut RecordReader<'_>) -> Decoded<Physical> {
+    let (item, location) = (from.handle()?, from.handle()?);
+    Ok(Physical { item, location, parts: [from.signed()?, from.signed()?, from.signed()?, from.signed()?] })
+}
+
+/// One place of the slab.
+pub(super) struct Place {
+    pub generation: u32,
+    pub ended_in: u32,
+    pub reservation: Option<Reservation>,
+}
+
+pub(super) fn put_place(out: &mut Vec<u8>, slab: &Slab, slot: Slot) {
+    put(out, u64::from(slab.generation(slot)));
+    put(out, u64::from(slab.ended_in(slot)));
+    let Some(reservation) = slab.at(slot) else { return out.push(0) };
+    out.push(1);
+    put(out, u64::from(reservation.id.epoch));
+    put(out, u64::from(reservation.version));
+    put(out, reservation.channel.map_or(0, |channel| u64::from(channel) + 1));
+    put_signed(out, reservation.expire_ms);
+    put_signed(out, reservation.create_ms);
+    put(out, reservation.sequence);
+    for text in [&reservation.key, &reservation.order_ref, &reservation.holder] {
+        put_text(out, text);
+    }
+    put(out, reservation.lines.len() as u64);
+    for line in reservation.lines.iter() {
+        put(out, u64::from(line.level));
+        out.push(line.last as u8);
+        for units in [line.reserved, line.allocated, line.released, line.expired, line.fulfilled] {
+            put_signed(out, units);
+        }
+    }
+}
+
+pub(super) fn place(from: &mut RecordReader<'_>, slot: Slot) -> Decoded<Place> {
+    let (generation, ended_in) = (from.handle()?, from.handle()?);
+    let reservation = match from.byte()? {
+        0 => None,
+        1 => Some(reservation(from, slot, generation)?),
+        _ => return Err(Malformed("a place is neither free nor taken")),
+    };
+    Ok(Place { generation, ended_in, reservation })
+}
+
+fn reservation(from: &mut RecordReader<'_>, slot: Slot, generation: u32) -> Decoded<Reservation> {
+    let id = crate::reservation::ReservationId { slot, generation, epoch: from.handle()? };
+    let version = from.handle()?;
+    let channel = match from.number()? {
+        0 => None,
+        channel => Some(Handle::try_from(channel - 1).map_err(|_| Malformed("a handle is out of range"))?),
+    };
+    let (expire_ms, create_ms, sequence) = (from.signed()?, from.signed()?, from.number()?);
+    let (key, order_ref, holder) = (from.text()?.into(), from.text()?.into(), from.text()?.into());
+    let mut lines = Few::default();
+    for _ in 0..from.count(7)? {
+        lines.push(HeldLine {
+            level: from.handle()?,
+            last: line_state(from.byte()?)?,
+            reserved: from.signed()?,
+            allocated: from.signed()?,
+            released: from.signed()?,
+            expired: from.signed()?,
+            fulfilled: from.signed()?,
+        });
+    }
+    Ok(Reservation { id, version, channel, expire_ms, create_ms, sequence, key, order_ref, holder, lines })
+}
+
+fn line_state(byte: u8) -> Decoded<LineState> {
+    Ok(match byte {
+        1 => LineState::Reserved,
+        2 => LineState::Allocated,
+        3 => LineState::Released,
+        4 => LineState::Expired,
+        5 => LineState::Fulfilled,
+        _ => return Err(Malformed("an unknown state of a line")),
+    })
+}
+
+type SlotIndex = HashMap<Box<str>, Few<Slot>>;
+
+/// Names with more than one reservation, sorted: the order of one alone needs no writing down.
+pub(super) fn shared_names(index: &SlotIndex) -> Vec<&str> {
+    let mut names: Vec<&str> = index.iter().filter(|(_, slots)| slots.len() > 1).map(|(name, _)| &**name).collect();
+    names.sort_unstable();
+    names
+}
+
+pub(super) fn put_shared(out: &mut Vec<u8>, name: &str, index: &SlotIndex) {
+    let slots = index.get(name).map_or(&[][..], |slots| slots);
+    put_text(out, name);
+    put(out, slots.len() as u64);
+    slots.iter().for_each(|slot| put(out, u64::from(*slot)));
+}
+
+pub(super) fn shared(from: &mut RecordReader<'_>) -> Decoded<(Box<str>, Vec<Slot>)> {
+    let name = from.text()?.into();
+    let mut slots = Vec::new();
+    for _ in 0..from.count(1)? {
+        slots.push(from.handle()?);
+    }
+    Ok((name, slots))
+}
+
+pub(super) fn put_source(out: &mut Vec<u8>, source: &Source) {
+    put_text(out, &source.name);
+    put(out, source.epoch);
+    put(out, source.last);
+    put(out, source.kept().len() as u64);
+    for applied in source.kept() {
+        put(out, applied.fingerprint);
+        put(out, applied.sequence);
+        match &applied.kept {
+            Kept::Accepted(effect) => {
+                out.push(1);
+                put_effect(out, effect);
+            }
+            Kept::Rejected(rejection) => {
+                out.push(2);
+                encode_rejection(out, rejection);
+            }
+        }
+    }
+}
+
+/// A source with its kept outcomes, which are those of its last numbers.
+pub(super) struct SourceParts {
+    pub name: Box<str>,
+    pub epoch: u64,
+    pub last: u64,
+    pub kept: Vec<Applied>,
+}
+
+pub(super) fn source(from: &mut RecordReader<'_>) -> Decoded<SourceParts> {
+    let (name, epoch, last) = (from.text()?.into(), from.number()?, from.number()?);
+    let count = from.count(4)?;
+    let first = last.checked_sub(count as u64).ok_or(Malformed("a source keeps more outcomes than it had messages"))?;
+    let mut kept = Vec::new();
+    for number in first + 1..=last {
+        let (fingerprint, sequence) = (from.number()?, from.number()?);
+        let outcome = match from.byte()? {
+            1 => Kept::Accepted(effect(from)?),
+            2 => Kept::Rejected(from.rejection()?),
+            _ => return Err(Malformed("an outcome is neither a yes nor a no")),
+        };
+        kept.push(Applied { number, fingerprint, sequence, kept: outcome });
+    }
+    Ok(SourceParts { name, epoch, last, kept })
+}
+
+pub(crate) fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
+    match effect {
+        Effect::Reserved(hold) => {
+            out.push(1);
+            put_hold(out, hold);
+        }
+        Effect::Holds(holds) => {
+            out.push(2);
+            put(out, holds.len() as u64);
+            holds.iter().for_each(|hold| put_hold(out, hold));
+        }
+        Effect::KeyCancelled => out.push(3),
+        Effect::Levels(levels) => {
+            out.push(4);
+            put(out, levels.len() as u64);
+            for level in levels.iter() {
+                put(out, u64::from(level.level));
+                let parts = [level.on_hand, level.reserved, level.allocated, level.damaged, level.returned];
+                parts.into_iter().chain([level.quality_control]).for_each(|units| put_signed(out, units));
+            }
+        }
+        Effect::Done => out.push(5),
+        Effect::Registered { epoch, previous_epoch, previous_sequence } => {
+            out.push(6);
+            [epoch, previous_epoch, previous_sequence].into_iter().for_each(|number| put(out, *number));
+        }
+        Effect::Tombstone => out.push(7),
+    }
+}
+
+pub(crate) fn effect(from: &mut RecordReader<'_>) -> Decoded<Effect> {
+    Ok(match from.byte()? {
+        1 => Effect::Reserved(hold(from)?),
+        2 => {
+            let mut holds = Few::default();
+            for _ in 0..from.count(7)? {
+                holds.push(hold(from)?);
+            }
+            Effect::Holds(holds)
+        }
+        3 => Effect::KeyCancelled,
+        4 => {
+            let mut levels = Few::default();
+            for _ in 0..from.count(7)? {
+                levels.push(LevelFigures {
+                    level: from.handle()?,
+                    on_hand: from.signed()?,
+                    reserved: from.signed()?,
+                    allocated: from.signed()?,
+                    damaged: from.signed()?,
+                    returned: from.signed()?,
+                    quality_control: from.signed()?,
+                });
+            }
+            Effect::Levels(levels)
+        }
+        5 => Effect::Done,
+        6 => Effect::Registered {
+            epoch: from.number()?,
+            previous_epoch: from.number()?,
+            previous_sequence: from.number()?,
+        },
+        7 => Effect::Tombstone,
+        _ => return Err(Malformed("an unknown effect")),
+    })
+}
+
+fn put_hold(out: &mut Vec<u8>, hold: &HoldChange) {
+    put_id(out, hold.id);
+    put(out, u64::from(hold.version));
+    out.push(u8::from(hold.reacquired));
+    put_signed(out, hold.expire_ms);
+    put(out, hold.lines.len() as u64);
+    for line in hold.lines.iter() {
+        put(out, u64::from(line.level));
+        out.push(line.state as u8);
+        put_signed(out, line.quantity);
+        put_signed(out, line.outstanding);
+    }
+}
+
+fn hold(from: &mut RecordReader<'_>) -> Decoded<HoldChange> {
+    let (id, version) = (from.id()?, from.handle()?);
+    let (reacquired, expire_ms) = (from.byte()? == 1, from.signed()?);
+    let mut lines = Few::default();
+    for _ in 0..from.count(4)? {
+        lines.push(LineChange {
+            level: from.handle()?,
+            state: line_state(from.byte()?)?,
+            quantity: from.signed()?,
+            outstanding: from.signed()?,
+        });
+    }
+    Ok(HoldChange { id, version, reacquired, expire_ms, lines })
+}

@@ -1,0 +1,202 @@
+//! Reads an image back, block by block as its pieces come.
+
+use super::entries::{self, Head, Physical, Place};
+use super::{BLOCK_HEADER_BYTES, Kind, catalogue, check};
+use crate::codec::{Decoded, Malformed, RecordReader};
+use crate::event::{Slot, StockState};
+use crate::few::Few;
+use crate::ledger::{Ledger, LedgerOptions};
+use crate::names::entry_hash;
+
+/// A ledger that is being read from an image.
+pub struct ImageLoader {
+    ledger: Ledger,
+    /// Bytes that came and are not a whole block yet.
+    bytes: Vec<u8>,
+    last: Option<Kind>,
+    check: u64,
+    digest: Option<u128>,
+}
+
+impl ImageLoader {
+    /// Starts with nothing. The options are those of the ledger that is to come.
+    pub fn new(options: LedgerOptions) -> Self {
+        ImageLoader { ledger: Ledger::new(options), bytes: Vec::new(), last: None, check: 0, digest: None }
+    }
+
+    /// Takes the next piece, however the image was cut.
+    ///
+    /// # Errors
+    /// The bytes are not an image of this ledger, in a version of this build. Nothing more can be read then.
+    pub fn piece(&mut self, piece: &[u8]) -> Result<(), Malformed> {
+        self.bytes.extend_from_slice(piece);
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut rest = &bytes[..];
+        while let Some(block) = whole_block(rest) {
+            self.block(block)?;
+            rest = &rest[block.len()..];
+        }
+        self.bytes = rest.to_vec();
+        Ok(())
+    }
+
+    /// The ledger, if everything has come and is the state that was written.
+    ///
+    /// # Errors
+    /// The image is cut short, or what it says does not fit together.
+    pub fn finish(mut self) -> Result<Ledger, Malformed> {
+        let digest = self.digest.filter(|_| self.bytes.is_empty()).ok_or(Malformed("the image is cut short"))?;
+        if !self.ledger.slab.is_whole() {
+            return Err(Malformed("free places are missing or named twice"));
+        }
+        if self.ledger.misfits > 0 || self.ledger.digest().value() != digest {
+            return Err(Malformed("the state of the image is not the one that was written"));
+        }
+        Ok(self.ledger)
+    }
+
+    fn block(&mut self, block: &[u8]) -> Decoded<()> {
+        let kind = Kind::from_byte(block[0]).ok_or(Malformed("a block of a kind that this build does not know"))?;
+        let in_order = match self.last {
+            None => kind == Kind::Head,
+            Some(last) => kind > Kind::Head && kind >= last && last != Kind::End,
+        };
+        if !in_order {
+            return Err(Malformed("the blocks of the image are not in order"));
+        }
+        self.last = Some(kind);
+        let entries = u32::from_le_bytes([block[1], block[2], block[3], block[4]]);
+        let mut from = RecordReader::bare(&block[BLOCK_HEADER_BYTES..]);
+        for _ in 0..entries {
+            self.entry(kind, &mut from)?;
+        }
+        if !from.is_at_end() {
+            return Err(Malformed("a block of the image is longer than its entries"));
+        }
+        self.check = check(self.check, block);
+        Ok(())
+    }
+
+    fn entry(&mut self, kind: Kind, from: &mut RecordReader<'_>) -> Decoded<()> {
+        let ledger = &mut self.ledger;
+        match kind {
+            Kind::Head => begin(ledger, entries::head(from)?),
+            Kind::Items | Kind::Locations | Kind::Channels => add_name(ledger, kind, entries::name(from)?),
+            Kind::Levels => add_level(ledger, &entries::level(from)?),
+            Kind::Places => {
+                let slot = Slot::try_from(ledger.slab.places()).map_err(|_| Malformed("too many reservations"))?;
+                add_place(ledger, slot, entries::place(from, slot)?)
+            }
+            Kind::Free => {
+                let slot = from.handle()?;
+                ledger.slab.add_free(slot).then_some(()).ok_or(Malformed("a free place is taken"))
+            }
+            Kind::Orders | Kind::Holders => {
+                let (name, slots) = entries::shared(from)?;
+                let index = if kind == Kind::Orders { &mut ledger.orders } else { &mut ledger.holders };
+                let there = index.get_mut(&*name).ok_or(Malformed("an order or holder without reservations"))?;
+                let mut sorted = [slots.clone(), there.to_vec()];
+                sorted.iter_mut().for_each(|slots| slots.sort_unstable());
+                if sorted[0] != sorted[1] {
+                    return Err(Malformed("the reservations of an order or holder are not those that name it"));
+                }
+                *there = slots.into_iter().collect();
+                Ok(())
+            }
+            Kind::Sources => {
+                let parts = entries::source(from)?;
+                let added = ledger.sources.restore(&parts.name, parts.epoch, parts.last, parts.kept);
+                added.then_some(()).ok_or(Malformed("a source comes twice"))
+            }
+            Kind::Windows => ledger.keys.restore_window(from),
+            Kind::OlderKeys => ledger.keys.restore_key(true, from),
+            Kind::YoungerKeys => ledger.keys.restore_key(false, from),
+            Kind::End => {
+                let (digest, check) = (u128::from_le_bytes(from.array()?), u64::from_le_bytes(from.array()?));
+                if check != self.check {
+                    return Err(Malformed("the image is damaged"));
+                }
+                self.digest = Some(digest);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The first block, if all of it has come.
+fn whole_block(bytes: &[u8]) -> Option<&[u8]> {
+    let header = bytes.get(..BLOCK_HEADER_BYTES)?;
+    let length = u32::from_le_bytes([header[5], header[6], header[7], header[8]]) as usize;
+    bytes.get(..BLOCK_HEADER_BYTES + length)
+}
+
+fn begin(ledger: &mut Ledger, head: Head) -> Decoded<()> {
+    if *head.name != *ledger.options.name {
+        return Err(Malformed("the image is of another ledger"));
+    }
+    ledger.sequence = head.sequence;
+    ledger.time_ms = head.time_ms;
+    ledger.first_time_ms = head.first_time_ms;
+    ledger.epoch = head.epoch;
+    ledger.open_reservations = head.open_reservations;
+    ledger.expired_reservations = head.expired_reservations;
+    Ok(())
+}
+
+fn add_name(ledger: &mut Ledger, kind: Kind, entry: crate::names::Entry) -> Decoded<()> {
+    let place = catalogue(kind);
+    let names = &mut ledger.catalogues[place];
+    let (handle, before) = names.upsert(entry);
+    if before.is_some() {
+        return Err(Malformed("a name comes twice"));
+    }
+    ledger.digest.add(entry_hash(place as u64, handle, names.entry(handle)));
+    Ok(())
+}
+
+fn add_level(ledger: &mut Ledger, level: &Physical) -> Decoded<()> {
+    if level.item as usize >= ledger.items().len() || level.location as usize >= ledger.locations().len() {
+        return Err(Malformed("a level of an unknown item or location"));
+    }
+    let [items, locations, _] = &ledger.catalogues;
+    let before = ledger.levels.len();
+    let names = ((level.item, items.name(level.item)), (level.location, locations.name(level.location)));
+    let place = ledger.levels.find_or_add(names.0, names.1);
+    let states = [StockState::OnHand, StockState::Damaged, StockState::Returned, StockState::QualityControl];
+    let fits = states.into_iter().zip(level.parts).all(|(state, units)| ledger.levels.change(place, state, units));
+    if ledger.levels.len() == before || !fits {
+        return Err(Malformed("a level comes twice or has impossible quantities"));
+    }
+    Ok(())
+}
+
+fn add_place(ledger: &mut Ledger, slot: Slot, place: Place) -> Decoded<()> {
+    const BAD: Malformed = Malformed("a reservation does not fit the levels and channels of the image");
+    if let Some(reservation) = &place.reservation {
+        if reservation.channel.is_some_and(|channel| channel as usize >= ledger.channels().len()) {
+            return Err(BAD);
+        }
+        for line in reservation.lines.iter() {
+            let units = [line.reserved, line.allocated, line.released, line.expired, line.fulfilled];
+            let level = ledger.levels.get_mut(line.level).ok_or(BAD)?;
+            if !units.into_iter().all(crate::level::possible)
+                || !level.hold(line.reserved, line.allocated, reservation.expire_ms)
+            {
+                return Err(BAD);
+            }
+        }
+        if reservation.lines.iter().any(|line| line.reserved > 0) {
+            ledger.schedule.add(reservation.expire_ms, slot);
+        }
+        index(&mut ledger.orders, &reservation.order_ref, slot);
+        index(&mut ledger.holders, &reservation.holder, slot);
+    }
+    ledger.slab.restore(place.generation, place.ended_in, place.reservation);
+    Ok(())
+}
+
+fn index(index: &mut hashbrown::HashMap<Box<str>, Few<Slot>>, name: &str, slot: Slot) {
+    if !name.is_empty() {
+        index.entry(name.into()).or_default().push(slot);
+    }
+}

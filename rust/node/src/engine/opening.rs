@@ -1,0 +1,200 @@
+//! An engine from the moment its opening begins: until it has recovered, every call is answered RECOVERING with how far that
+//! is, so that a door can listen from the first moment on.
+
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use super::{Call, Durable, Engine, EngineSettings, Hook, OpenError, Progress, Taken, lock};
+use crate::refusal::Refusal;
+
+/// An engine that recovers, has recovered, or could not.
+pub struct Opening {
+    engine: OnceLock<Engine>,
+    progress: Arc<Progress>,
+    /// Hooks of those who came before the engine, and why it could not be opened.
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    hooks: Vec<Hook>,
+    failed: Option<String>,
+}
+
+impl Opening {
+    fn new() -> Self {
+        Opening { engine: OnceLock::new(), progress: Arc::default(), state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Opens the engine on this thread.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open(settings: &EngineSettings) -> Result<Arc<Self>, OpenError> {
+        let opening = Self::new();
+        let engine = Engine::open_telling(settings, Arc::clone(&opening.progress))?;
+        opening.arrive(engine);
+        Ok(Arc::new(opening))
+    }
+
+    /// Begins to open the engine on a thread of its own; [`Opening::wait_open`] tells what came of it.
+    ///
+    /// # Errors
+    /// The thread could not be started.
+    pub fn begin(settings: EngineSettings) -> std::io::Result<Arc<Self>> {
+        let opening = Arc::new(Self::new());
+        let its = Arc::clone(&opening);
+        std::thread::Builder::new().name("invengine-recovery".into()).spawn(move || {
+            let progress = Arc::clone(&its.progress);
+            let opened = std::panic::catch_unwind(move || Engine::open_telling(&settings, progress));
+            match opened {
+                Ok(Ok(engine)) => its.arrive(engine),
+                Ok(Err(error)) => its.fail(error.to_string()),
+                Err(_) => its.fail("the recovery failed in a way that is a bug; the log says more".into()),
+            }
+        })?;
+        Ok(opening)
+    }
+
+    fn arrive(&self, engine: Engine) {
+        let hooks = std::mem::take(&mut lock(&self.state).hooks);
+        for hook in &hooks {
+            engine.on_commit(Arc::clone(hook));
+        }
+        // Set only once; a second engine cannot come.
+        let _ = self.engine.set(engine);
+        // Who added a hook meanwhile found no engine and left it here.
+        let late = std::mem::take(&mut lock(&self.state).hooks);
+        if let Some(engine) = self.engine.get() {
+            late.into_iter().for_each(|hook| engine.on_commit(hook));
+        }
+        hooks.iter().for_each(|hook| hook());
+        self.changed.notify_all();
+    }
+
+    fn fail(&self, why: String) {
+        lock(&self.state).failed = Some(why);
+        self.changed.notify_all();
+    }
+
+    /// The engine, once it has recovered.
+    pub fn engine(&self) -> Option<&Engine> {
+        self.engine.get()
+    }
+
+    /// How far the recovery is.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Waits for the engine: true once it is there, false when the moment has come before.
+    ///
+    /// # Errors
+    /// Why it could not be opened, in one line.
+    pub fn wait_open(&self, until: Instant) -> Result<bool, String> {
+        let mut state = lock(&self.state);
+        loop {
+            if self.engine.get().is_some() {
+                return Ok(true);
+            }
+            if let Some(why) = &state.failed {
+                return Err(why.clone());
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            // Short naps: the engine is set outside of this lock.
+            let nap = left.min(std::time::Duration::from_millis(20));
+            state = self.changed.wait_timeout(state, nap).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Decides a call, or answers RECOVERING.
+    pub fn call(&self, call: &Call<'_>) -> Taken {
+        match self.engine.get() {
+            Some(engine) => engine.call(call),
+            None => self.recovering().into(),
+        }
+    }
+
+    /// As [`Engine::durable`]; nothing before the engine is there.
+    #[inline]
+    pub fn durable(&self) -> Durable {
+        self.engine.get().map_or(Durable { sequence: 0, poisoned: false }, Engine::durable)
+    }
+
+    /// As [`Engine::wait`]; an engine that cannot be opened will never be further.
+    pub fn wait(&self, sequence: u64, until: Instant) -> Durable {
+        match self.engine.get() {
+            Some(engine) => engine.wait(sequence, until),
+            None if self.wait_open(until) == Ok(true) => self.wait(sequence, until),
+            None => self.durable(),
+        }
+    }
+
+    /// As [`Engine::on_commit`]; also called when the engine is there.
+    pub fn on_commit(&self, hook: Hook) {
+        match self.engine.get() {
+            Some(engine) => engine.on_commit(hook),
+            None => {
+                let mut state = lock(&self.state);
+                match self.engine.get() {
+                    Some(engine) => engine.on_commit(hook),
+                    None => state.hooks.push(hook),
+                }
+            }
+        }
+    }
+
+    /// As [`Engine::read_events`].
+    ///
+    /// # Errors
+    /// As there, or RECOVERING.
+    pub fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
+        self.engine.get().ok_or_else(|| self.recovering())?.read_events(from_sequence, limit)
+    }
+
+    /// As [`Engine::create_snapshot`].
+    ///
+    /// # Errors
+    /// As there, or RECOVERING.
+    pub fn create_snapshot(&self, until: Instant) -> Result<u64, Refusal> {
+        self.engine.get().ok_or_else(|| self.recovering())?.create_snapshot(until)
+    }
+
+    /// As [`Engine::stats`]; while recovering only how far that is.
+    pub fn stats(&self) -> String {
+        self.engine.get().map_or_else(
+            || {
+                let (done_bytes, of_bytes) = self.progress.bytes();
+                format!(
+                    "{{\"recovering\": true, \"recovery_done_bytes\": {done_bytes}, \"recovery_of_bytes\": {of_bytes}}}"
+                )
+            },
+            Engine::stats,
+        )
+    }
+
+    /// As [`Engine::drain`]; a recovery is given up.
+    pub fn drain(&self) {
+        self.progress.cancel();
+        if let Some(engine) = self.engine.get() {
+            engine.drain();
+        }
+    }
+
+    /// As [`Engine::close`]; a recovery is given up.
+    pub fn close(&self) {
+        self.progress.cancel();
+        if let Some(engine) = self.engine.get() {
+            engine.close();
+        }
+    }
+
+    fn recovering(&self) -> Refusal {
+        let (done_bytes, of_bytes) = self.progress.bytes();
+        Refusal::recovering(done_bytes, of_bytes)
+    }
+}
