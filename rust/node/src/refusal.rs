@@ -133,6 +133,12 @@ impl Refusal {
         Refusal::new(Code::Unavailable, "FENCED", message).retry()
     }
 
+    /// That part of the history is no longer kept.
+    pub fn history_trimmed(first_sequence: u64) -> Self {
+        let message = "that part of the history is no longer kept; start at the sequence in `limit`, or later";
+        Refusal::new(Code::OutOfRange, "HISTORY_TRIMMED", message).fact("limit", first_sequence.to_string())
+    }
+
     /// Nobody has confirmed lately that the journal still belongs to this server.
     pub fn ownership_uncertain() -> Self {
         let message = "this server may have lost its journal to another one and answers nothing until it knows; repeat with the same key";

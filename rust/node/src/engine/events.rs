@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::{Shared, lock};
 use crate::incident;
-use crate::journal::{Frame, JournalReader};
+use crate::journal::{Frame, JournalError, JournalReader};
 use crate::refusal::Refusal;
 use crate::translate::events::events;
 
@@ -52,7 +52,7 @@ impl Shared {
         if from_sequence <= durable_sequence {
             let mut reader = match self.readers.take(from_sequence) {
                 Some(reader) => reader,
-                None => self.journal().reader().map_err(unreadable)?,
+                None => self.journal().reader().map_err(unreadable_journal)?,
             };
             let limit = if limit == 0 { EVENTS_MAX } else { limit.min(EVENTS_MAX) };
             self.collect(reader.as_mut(), from_sequence, limit, &mut found)?;
@@ -78,7 +78,7 @@ impl Shared {
                 false
             }
         });
-        read.map_err(unreadable)?;
+        read.map_err(unreadable_journal)?;
         bad.map_or(Ok(()), Err)
     }
 
@@ -100,6 +100,13 @@ impl Shared {
         }
         found.truncate(limit);
         Ok(())
+    }
+}
+
+fn unreadable_journal(error: JournalError) -> Refusal {
+    match error {
+        JournalError::Trimmed { first_sequence, .. } => Refusal::history_trimmed(first_sequence),
+        other => unreadable(other),
     }
 }
 

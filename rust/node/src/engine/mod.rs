@@ -435,16 +435,21 @@ fn ledger_options(settings: &EngineSettings) -> LedgerOptions {
 }
 
 fn open_journal(settings: &EngineSettings, rebuild: &mut dyn Replay) -> Result<Box<dyn Journal>, OpenError> {
-    let mut replay = |frame: Frame<'_>| rebuild.frame(frame);
     Ok(match settings.journal {
         JournalKind::Memory => Box::new(MemoryJournal::new(settings.ledger.clone())),
-        JournalKind::Redis => Box::new(RedisJournal::open(&redis_options(settings), &mut replay)?),
+        JournalKind::Redis => {
+            let mut replay = |frame: Frame<'_>| rebuild.frame(frame);
+            Box::new(RedisJournal::open(&redis_options(settings), &mut replay)?)
+        }
         JournalKind::File => {
             let mut options = FileOptions::new(&settings.directory, &settings.ledger);
             if settings.journal_file_bytes != 0 {
                 options.journal_file_bytes = settings.journal_file_bytes;
             }
-            Box::new(FileJournal::open(&options, &mut replay)?)
+            options.archive_ms = settings.archive_ms;
+            options.archive_bytes_max = settings.archive_bytes_max;
+            options.force_empty = settings.force_empty;
+            Box::new(FileJournal::recover(&options, rebuild)?)
         }
     })
 }

@@ -81,6 +81,10 @@ impl Replay for Rebuild {
         fold(&mut self.ledger, &frame)
     }
 
+    fn note(&mut self, note: &str) {
+        eprintln!("invengine: {note}");
+    }
+
     fn progress(&mut self, done_bytes: u64, of_bytes: u64) {
         self.progress.done_bytes.store(done_bytes, Relaxed);
         self.progress.of_bytes.store(of_bytes, Relaxed);

@@ -56,6 +56,10 @@ pub enum JournalError {
     #[error("sequence {sequence} is no longer kept; the first one that is kept is {first_sequence}")]
     Trimmed { sequence: u64, first_sequence: u64 },
 
+    /// A snapshot cannot be used; the older one can, or the whole journal.
+    #[error("snapshot {file} cannot be used: {why}; keep it for whoever looks into it")]
+    BadSnapshot { file: String, why: String },
+
     /// A snapshot was not written; the journal is as it was.
     #[error("no snapshot was written: {why}")]
     NoSnapshot { why: String },

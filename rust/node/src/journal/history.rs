@@ -121,6 +121,9 @@ pub trait Replay {
     /// The frame cannot be replayed; opening ends with `Replay`.
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), String>;
 
+    /// Something that people should hear of, though the recovery goes on: a snapshot that cannot be used.
+    fn note(&mut self, note: &str);
+
     /// How far the recovery is: bytes done, of about so many.
     fn progress(&mut self, done_bytes: u64, of_bytes: u64);
 }
@@ -146,6 +149,8 @@ impl Replay for EveryFrame<'_> {
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), String> {
         (self.0)(frame)
     }
+
+    fn note(&mut self, _note: &str) {}
 
     fn progress(&mut self, _done_bytes: u64, _of_bytes: u64) {}
 }

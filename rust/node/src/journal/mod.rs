@@ -72,6 +72,7 @@
 //! what it confirmed.
 
 mod error;
+mod files;
 pub mod frame;
 mod header;
 mod history;
@@ -81,6 +82,8 @@ mod reader;
 mod recovery;
 pub mod redis;
 mod scan;
+mod shelf;
+mod snapshot;
 mod spare;
 pub mod storage;
 mod walk;

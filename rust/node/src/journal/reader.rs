@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::files::{journal_files, start_of};
 use super::frame::{Flaw, Frame};
 use super::header::{FILE_HEADER_BYTES, FileHeader, FileName};
+use super::history::Mark;
 use super::line::Line;
 use super::storage::Storage;
-use super::walk::{Window, journal_files};
+use super::walk::{Window, not_there};
 use super::{JournalError, JournalReader};
 
 /// How far the journal is durable: moved by the writer, read by all readers.
@@ -61,13 +63,41 @@ impl FileReader {
         let mut names = journal_files(self.storage.as_ref())?;
         // The writer may have begun a file in which nothing is durable yet.
         names.retain(|name| name.number <= last_file);
+        let first_sequence = names.first().map_or(1, |name| name.first_sequence);
+        // Sequence 0 is where the very first claim stands.
+        if sequence.max(1) < first_sequence {
+            return Err(JournalError::Trimmed { sequence, first_sequence });
+        }
         let after = names.partition_point(|name| name.first_sequence <= sequence);
-        let name = names.get(after.saturating_sub(1)).ok_or_else(|| JournalError::Corrupt {
-            file: self.storage.describe(""),
-            offset: 0,
-            why: "the journal files are gone".into(),
-        })?;
+        let name = names.get(after.saturating_sub(1)).ok_or_else(|| self.gone())?;
         Place::at_start_of(self.storage.as_ref(), *name)
+    }
+
+    fn gone(&self) -> JournalError {
+        let why = "the journal files are gone".into();
+        JournalError::Corrupt { file: self.storage.describe(""), offset: 0, why }
+    }
+
+    /// Calls `f` with every durable frame behind a mark until it returns false, and answers the mark behind the last one that
+    /// `f` saw.
+    pub fn read_after(&mut self, mark: &Mark, f: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<Mark, JournalError> {
+        let end = self.durable.place();
+        let names = journal_files(self.storage.as_ref())?;
+        let start = start_of(&names, mark).ok_or_else(|| not_there(self.storage.as_ref(), mark))?;
+        let mut at = Place::at_start_of(self.storage.as_ref(), names[start])?;
+        let mut reached = (at.line == mark.line).then_some(*mark);
+        while at.has_next(end, self.storage.as_ref())? {
+            let frame = at.next(end)?;
+            let goes_on = reached.is_none() || f(frame);
+            match &mut reached {
+                Some(reached) => *reached = Mark { line: at.line, frames: reached.frames + 1 },
+                None => reached = (at.line == mark.line).then_some(*mark),
+            }
+            if !goes_on {
+                break;
+            }
+        }
+        reached.ok_or_else(|| not_there(self.storage.as_ref(), mark))
     }
 }
 

@@ -1,9 +1,94 @@
-//! Makes the end of a recovered journal fit to append to; the only code that writes to bytes
-//! written before.
+//! Rebuilds the state from snapshot and journal, then makes the end of the journal fit to append to; the only code that writes
+//! to bytes written before.
 
-use super::JournalError;
+use std::sync::Arc;
+
+use super::files::journal_files;
+use super::history::{Manifest, Replay};
 use super::storage::{Storage, StoredFile, write_all_at};
-use super::walk::{Walked, Window};
+use super::walk::{Walked, Window, walk, walk_from};
+use super::{JournalError, shelf};
+
+/// Has the state rebuilt: from the newest good snapshot and the frames behind it, else from every frame.
+pub(super) fn rebuild(
+    storage: &Arc<dyn Storage>,
+    ledger: &str,
+    replay: &mut dyn Replay,
+) -> Result<Option<Walked>, JournalError> {
+    let mut notes = Vec::new();
+    let snapshots = shelf::stored(storage.as_ref(), ledger, &mut |error| notes.push(error.to_string()))?;
+    notes.iter().for_each(|note| replay.note(note));
+    for snapshot in &snapshots {
+        if !replay.begin(snapshot) {
+            break;
+        }
+        match load(storage.as_ref(), ledger, snapshot, replay) {
+            Ok(()) => return behind(storage, ledger, snapshot, replay).map(Some),
+            Err(error) => replay.note(&format!("{error}; an older one is tried")),
+        }
+    }
+    replay.begin_empty();
+    let mut progress = Progress::start(storage.as_ref(), 0)?;
+    walk(storage, Some(ledger), &mut |frame, file, offset| {
+        progress.tell(replay, frame.payload.len());
+        replay.frame(frame).map_err(|why| JournalError::Replay { file: file.into(), offset, why })?;
+        Ok(true)
+    })
+}
+
+fn load(storage: &dyn Storage, ledger: &str, snapshot: &Manifest, replay: &mut dyn Replay) -> Result<(), JournalError> {
+    let mut progress = Progress::start(storage, snapshot.bytes)?;
+    shelf::read(storage, ledger, snapshot, &mut |piece| {
+        progress.tell(replay, piece.len());
+        replay.piece(piece)
+    })?;
+    let file = storage.describe(&super::snapshot::file_name(&snapshot.mark));
+    replay.end(snapshot).map_err(|why| JournalError::BadSnapshot { file, why })
+}
+
+fn behind(
+    storage: &Arc<dyn Storage>,
+    ledger: &str,
+    snapshot: &Manifest,
+    replay: &mut dyn Replay,
+) -> Result<Walked, JournalError> {
+    let mut progress = Progress::start(storage.as_ref(), snapshot.bytes)?;
+    progress.done = snapshot.bytes;
+    walk_from(storage, ledger, &snapshot.mark, &mut |frame, file, offset| {
+        progress.tell(replay, frame.payload.len());
+        replay.frame(frame).map_err(|why| JournalError::Replay { file: file.into(), offset, why })?;
+        Ok(true)
+    })
+}
+
+/// Counts bytes, and tells from time to time.
+struct Progress {
+    done: u64,
+    of: u64,
+    told: u64,
+}
+
+impl Progress {
+    /// Starts with a snapshot of so many bytes and all journal files that are not archived.
+    fn start(storage: &dyn Storage, snapshot_bytes: u64) -> Result<Self, JournalError> {
+        let mut of = snapshot_bytes;
+        for name in journal_files(storage)? {
+            if let Ok(file) = storage.open(&name.text(), false) {
+                of += file.length().unwrap_or(0);
+            }
+        }
+        Ok(Self { done: 0, of, told: 0 })
+    }
+
+    fn tell(&mut self, replay: &mut dyn Replay, bytes: usize) {
+        const STEP_BYTES: u64 = 1 << 20;
+        self.done += bytes as u64;
+        if self.done >= self.told + STEP_BYTES {
+            self.told = self.done;
+            replay.progress(self.done.min(self.of), self.of);
+        }
+    }
+}
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 

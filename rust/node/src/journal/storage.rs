@@ -8,12 +8,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
+use super::files::ARCHIVE;
 
 const LOCK_FILE: &str = "LOCK";
 
-/// One flat directory of files.
+/// One directory of files, with one more in it for the archive.
 pub trait Storage: Send + Sync {
-    /// The names of all files, in any order.
+    /// The names of all files, in any order; those of the archive start with `archive/`.
     fn list(&self) -> io::Result<Vec<String>>;
     /// Makes a new, empty file; fails if the name exists.
     fn create(&self, name: &str) -> io::Result<Box<dyn StoredFile>>;
@@ -102,8 +103,16 @@ impl Directory {
 
 impl Storage for Directory {
     fn list(&self) -> io::Result<Vec<String>> {
-        let names = fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        names.collect()
+        let names = |path: &Path| -> io::Result<Vec<String>> {
+            fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        };
+        let mut all = names(&self.path)?;
+        match names(&self.path.join(ARCHIVE)) {
+            Ok(archived) => all.extend(archived.iter().map(|name| format!("{ARCHIVE}{name}"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(all)
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn StoredFile>> {
@@ -117,6 +126,9 @@ impl Storage for Directory {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        if let Some((directory, _)) = to.rsplit_once('/') {
+            fs::create_dir_all(self.path.join(directory))?;
+        }
         fs::rename(self.path.join(from), self.path.join(to))
     }
 
@@ -125,6 +137,12 @@ impl Storage for Directory {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
+        // The archive first: a file that moved is then durable there before it is gone here.
+        match File::open(self.path.join(ARCHIVE)) {
+            Ok(archive) => rustix::fs::fsync(archive)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         Ok(rustix::fs::fsync(File::open(&self.path)?)?)
     }
 

@@ -4,17 +4,19 @@
 //! It reads and never writes, and tells a torn tail from damage by the rule in the module's
 //! documentation.
 
+use std::io;
 use std::sync::Arc;
 
 use super::JournalError;
+use super::files::{archived, check_head, journal_files, start_of};
 use super::frame::{self, Decoded, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC, Flaw, Frame};
-use super::header::{FILE_HEADER_BYTES, FileHeader, FileName, NAME_PREFIX};
+use super::header::{FILE_HEADER_BYTES, FileHeader, FileName};
+use super::history::Mark;
 use super::line::Line;
 use super::storage::{Storage, StoredFile, read_full_at};
 
 const READ_AHEAD_BYTES: u64 = 256 << 10;
 const BLOCK_BYTES: u64 = 4096;
-const SNAPSHOT_PREFIX: &str = "snapshot";
 
 /// Where the valid part of a journal ends, and what it says.
 #[derive(Debug)]
@@ -30,9 +32,25 @@ pub(super) struct Walked {
     pub torn_end: Option<u64>,
     pub line: Line,
     pub files: u64,
+    /// Frames before the end, those before the mark that the walk began at included.
     pub frames: u64,
+    /// Whether the mark was reached: everything after it is visited.
+    reached: bool,
     /// Whether the visitor ended the walk early.
     pub stopped: bool,
+}
+
+impl Walked {
+    /// Notes when the walk stands at the mark.
+    fn note_mark(&mut self, mark: Option<&Mark>) {
+        if let Some(mark) = mark
+            && !self.reached
+            && mark.line == self.line
+        {
+            self.reached = true;
+            self.frames = mark.frames;
+        }
+    }
 }
 
 /// Called with each frame, its file's full name and its offset; false ends the walk.
@@ -46,14 +64,44 @@ pub(super) fn walk(
     visit: &mut Visit<'_>,
 ) -> Result<Option<Walked>, JournalError> {
     let names = journal_files(storage.as_ref())?;
+    check_head(storage.as_ref(), &names)?;
+    walk_files(storage, &names, ledger, None, visit)
+}
+
+/// Walks what lies behind a mark, which must be a place of this journal.
+pub(super) fn walk_from(
+    storage: &Arc<dyn Storage>,
+    ledger: &str,
+    mark: &Mark,
+    visit: &mut Visit<'_>,
+) -> Result<Walked, JournalError> {
+    let names = journal_files(storage.as_ref())?;
+    let start = start_of(&names, mark).ok_or_else(|| not_there(storage.as_ref(), mark))?;
+    let walked = walk_files(storage, &names[start..], Some(ledger), Some(mark), visit)?;
+    walked.filter(|walked| walked.reached).ok_or_else(|| not_there(storage.as_ref(), mark))
+}
+
+/// The error for a snapshot that stands nowhere in its journal.
+pub(super) fn not_there(storage: &dyn Storage, mark: &Mark) -> JournalError {
+    let why = format!("the snapshot at sequence {} stands nowhere in the journal beside it", mark.sequence());
+    JournalError::Corrupt { file: storage.describe(""), offset: 0, why }
+}
+
+fn walk_files(
+    storage: &Arc<dyn Storage>,
+    names: &[FileName],
+    ledger: Option<&str>,
+    mark: Option<&Mark>,
+    visit: &mut Visit<'_>,
+) -> Result<Option<Walked>, JournalError> {
     let mut walked: Option<Walked> = None;
     for (index, name) in names.iter().enumerate() {
         let last = index + 1 == names.len();
         let mut file = Window::open(storage.as_ref(), *name)?;
         let header = file.header(*name)?;
-        let (line, frames) = match walked.take() {
-            None => (first_line(&header, ledger, &file.name)?, 0),
-            Some(before) => (before.line, before.frames),
+        let (line, frames, reached) = match walked.take() {
+            None => (first_line(&header, ledger, mark.is_some(), &file.name)?, 0, mark.is_none()),
+            Some(before) => (before.line, before.frames, before.reached),
         };
         if Line::at_start_of(&header) != line {
             return Err(file.corrupt(0, "the file does not continue the one before it"));
@@ -68,9 +116,10 @@ pub(super) fn walk(
             line,
             files: index as u64 + 1,
             frames,
+            reached,
             stopped: false,
         };
-        let done = walk_file(&mut file, state, last, visit)?;
+        let done = walk_file(&mut file, state, last, mark, visit)?;
         if done.stopped {
             return Ok(Some(done));
         }
@@ -79,22 +128,31 @@ pub(super) fn walk(
     Ok(walked)
 }
 
-fn first_line(header: &FileHeader, ledger: Option<&str>, file: &str) -> Result<Line, JournalError> {
+/// The line that the first file must continue: the empty one, or behind a mark whatever it says, since the mark will tell.
+fn first_line(header: &FileHeader, ledger: Option<&str>, marked: bool, file: &str) -> Result<Line, JournalError> {
     match ledger {
         Some(wanted) if wanted != header.ledger => {
             Err(JournalError::OtherLedger { file: file.into(), found: header.ledger.clone(), wanted: wanted.into() })
         }
+        _ if marked => Ok(Line::at_start_of(header)),
         _ => Ok(Line::start(&header.ledger)),
     }
 }
 
-fn walk_file(file: &mut Window, mut at: Walked, last: bool, visit: &mut Visit<'_>) -> Result<Walked, JournalError> {
+fn walk_file(
+    file: &mut Window,
+    mut at: Walked,
+    last: bool,
+    mark: Option<&Mark>,
+    visit: &mut Visit<'_>,
+) -> Result<Walked, JournalError> {
     let full_name = file.name.clone();
     loop {
+        at.note_mark(mark);
         let why = match file.frame(at.offset, at.length)? {
             Ok(frame) => match at.line.accept(&frame) {
                 Ok(()) => {
-                    at.stopped = !visit(frame.frame(), &full_name, at.offset)?;
+                    at.stopped = at.reached && !visit(frame.frame(), &full_name, at.offset)?;
                     at.last_frame = Some(at.offset);
                     at.offset += frame.frame_bytes as u64;
                     at.frames += 1;
@@ -173,34 +231,6 @@ fn is_stale(frame: &Decoded<'_>, line: &Line) -> bool {
     frame.header.ledger_id == line.ledger_id && frame.header.writer_epoch < line.writer_epoch
 }
 
-/// The journal's files in order; refuses a directory whose names show that some are missing or
-/// renamed.
-pub(super) fn journal_files(storage: &dyn Storage) -> Result<Vec<FileName>, JournalError> {
-    let listed = storage.list().map_err(JournalError::io("list", storage.describe("")))?;
-    let mut names = Vec::new();
-    for text in listed.iter().filter(|text| text.starts_with(NAME_PREFIX)) {
-        names.push(FileName::parse(text).ok_or_else(|| JournalError::Foreign {
-            file: storage.describe(text),
-            why: "its name is not that of a journal file".into(),
-        })?);
-    }
-    names.sort_unstable_by_key(|name| name.number);
-    let head = FileName { first_sequence: 1, number: 0 };
-    let headless = match names.first() {
-        Some(first) => *first != head,
-        None => listed.iter().any(|text| text.starts_with(SNAPSHOT_PREFIX)),
-    };
-    if headless {
-        let why = "this first file of the journal is missing, but later parts are here".into();
-        return Err(JournalError::Corrupt { file: storage.describe(&head.text()), offset: 0, why });
-    }
-    if let Some(pair) = names.windows(2).find(|pair| pair[1].number != pair[0].number + 1) {
-        let why = format!("the file before it is missing; the last one here is {}", pair[0].text());
-        return Err(JournalError::Corrupt { file: storage.describe(&pair[1].text()), offset: 0, why });
-    }
-    Ok(names)
-}
-
 /// A journal file read through a buffer that never reaches beyond what the caller allows.
 pub(super) struct Window {
     pub name: String,
@@ -212,7 +242,12 @@ pub(super) struct Window {
 impl Window {
     pub fn open(storage: &dyn Storage, name: FileName) -> Result<Self, JournalError> {
         let full_name = storage.describe(&name.text());
-        let file = storage.open(&name.text(), false).map_err(JournalError::io("open", full_name.clone()))?;
+        // Files move to the archive and never back, so that one that moves just now is found there.
+        let found = match storage.open(&name.text(), false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => storage.open(&archived(name), false),
+            other => other,
+        };
+        let file = found.map_err(JournalError::io("open", full_name.clone()))?;
         Ok(Self { name: full_name, file, buffer: Vec::new(), start: 0 })
     }
 

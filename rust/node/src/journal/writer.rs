@@ -5,17 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::is_lack_of_space;
+use super::files::remove;
 use super::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameHeader, encode, frame_bytes};
 use super::header::{FILE_BYTES_MAX, FILE_BYTES_MIN, FILE_HEADER_BYTES, FileHeader, LEDGER_NAME_BYTES_MAX};
 use super::line::Line;
 use super::reader::{DurableEnd, FileReader};
-use super::recovery::mend;
+use super::recovery::{mend, rebuild};
+use super::shelf::{DRAFT, Retention, Shelf};
 use super::spare::{SPARE_FILE, Spare};
 use super::storage::{Directory, Storage, StoredFile, write_all_at};
-use super::walk::{Walked, walk};
-use super::{Journal, JournalError, JournalReader};
+use super::walk::Walked;
+use super::{EveryFrame, History, Journal, JournalError, JournalReader, Replay};
 
 const JOURNAL_FILE_BYTES_DEFAULT: u64 = 64 << 20;
+const ARCHIVE_MS_DEFAULT: u64 = 30 * 24 * 3_600_000;
 const JOURNAL_FILE_BYTES_MIN: u64 = 1 << 20;
 /// A buffer that one rare huge frame needed is given back.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
@@ -32,6 +35,12 @@ pub struct FileOptions {
     /// Whether a thread prepares the next file ahead. Off, an append at the end of a file waits for
     /// it.
     pub prepare_ahead: bool,
+    /// How long the archive keeps journal that no recovery needs, ms; 0 is for ever.
+    pub archive_ms: u64,
+    /// Most bytes of journal that the archive keeps; 0 is any number.
+    pub archive_bytes_max: u64,
+    /// Set everything aside that is there, and begin an empty journal under a higher writer epoch.
+    pub force_empty: bool,
 }
 
 impl FileOptions {
@@ -42,6 +51,9 @@ impl FileOptions {
             ledger: ledger.into(),
             journal_file_bytes: JOURNAL_FILE_BYTES_DEFAULT,
             prepare_ahead: true,
+            archive_ms: ARCHIVE_MS_DEFAULT,
+            archive_bytes_max: 0,
+            force_empty: false,
         }
     }
 }
@@ -67,6 +79,7 @@ pub struct FileJournal {
     line: Line,
     buffer: Vec<u8>,
     durable: Arc<DurableEnd>,
+    retention: Retention,
     state: State,
     /// Dropped last, so that no other process starts before this one has ended.
     lock: Option<Box<dyn Any + Send>>,
@@ -82,10 +95,17 @@ impl FileJournal {
         options: &FileOptions,
         replay: &mut dyn FnMut(Frame<'_>) -> Result<(), String>,
     ) -> Result<Self, JournalError> {
+        Self::recover(options, &mut EveryFrame(replay))
+    }
+
+    /// The same, beginning with the newest snapshot that is good, for whoever can.
+    ///
+    /// Snapshots that cannot be used are noted and left where they are: the older one and a longer tail give the same state.
+    pub fn recover(options: &FileOptions, replay: &mut dyn Replay) -> Result<Self, JournalError> {
         check_range(options.journal_file_bytes, JOURNAL_FILE_BYTES_MIN)?;
         let full_name = options.directory.display().to_string();
         let directory = Directory::create(&options.directory).map_err(JournalError::io("make directory", full_name))?;
-        Self::open_on(Arc::new(directory), options, replay)
+        Self::recover_on(Arc::new(directory), options, replay)
     }
 
     /// The same on any storage, with files as small as 8 KiB; `options.directory` is not used.
@@ -94,13 +114,20 @@ impl FileJournal {
         options: &FileOptions,
         replay: &mut dyn FnMut(Frame<'_>) -> Result<(), String>,
     ) -> Result<Self, JournalError> {
+        Self::recover_on(storage, options, &mut EveryFrame(replay))
+    }
+
+    /// As `recover`, on any storage.
+    pub fn recover_on(
+        storage: Arc<dyn Storage>,
+        options: &FileOptions,
+        replay: &mut dyn Replay,
+    ) -> Result<Self, JournalError> {
         check_range(options.journal_file_bytes, FILE_BYTES_MIN)?;
         check_ledger(&options.ledger)?;
         let lock = storage.lock()?;
-        let walked = walk(&storage, Some(&options.ledger), &mut |frame, file, offset| {
-            replay(frame).map_err(|why| JournalError::Replay { file: file.into(), offset, why })?;
-            Ok(true)
-        })?;
+        remove(storage.as_ref(), DRAFT)?;
+        let walked = rebuild(&storage, &options.ledger, replay)?;
         let journal_file_bytes = options.journal_file_bytes.next_multiple_of(FILE_HEADER_BYTES as u64);
         let mut spare = Spare::new(storage.clone(), journal_file_bytes, options.prepare_ahead);
         spare.discard();
@@ -115,6 +142,7 @@ impl FileJournal {
             line: end.line,
             buffer: Vec::new(),
             durable,
+            retention: Retention { archive_ms: options.archive_ms, archive_bytes_max: options.archive_bytes_max },
             state: State::Open,
             lock: Some(lock),
         };
@@ -237,6 +265,11 @@ impl Journal for FileJournal {
 
     fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
         Ok(Box::new(FileReader::new(self.storage.clone(), self.durable.clone())))
+    }
+
+    fn history(&self) -> Result<Option<Box<dyn History>>, JournalError> {
+        let (storage, durable) = (self.storage.clone(), self.durable.clone());
+        Ok(Some(Box::new(Shelf::new(storage, durable, self.header.ledger.clone(), self.retention))))
     }
 
     fn close(&mut self) -> Result<(), JournalError> {

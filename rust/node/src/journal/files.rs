@@ -1,0 +1,76 @@
+//! Which journal files and snapshots a directory holds, its archive included.
+
+use std::io;
+
+use super::JournalError;
+use super::header::{FileName, NAME_PREFIX};
+use super::history::Mark;
+use super::storage::Storage;
+
+/// Where files lie that no recovery needs any more.
+pub(super) const ARCHIVE: &str = "archive/";
+/// How names of snapshots start.
+pub(super) const SNAPSHOT_PREFIX: &str = "snapshot-";
+
+/// The name of a journal file in the archive.
+pub(super) fn archived(name: FileName) -> String {
+    format!("{ARCHIVE}{}", name.text())
+}
+
+/// The journal's files in order, archived ones first; refuses a directory whose names show that some between are missing, or
+/// renamed.
+pub(super) fn journal_files(storage: &dyn Storage) -> Result<Vec<FileName>, JournalError> {
+    let mut names = Vec::new();
+    for text in list(storage)? {
+        let name = text.strip_prefix(ARCHIVE).unwrap_or(&text);
+        if name.starts_with(NAME_PREFIX) {
+            names.push(FileName::parse(name).ok_or_else(|| JournalError::Foreign {
+                file: storage.describe(&text),
+                why: "its name is not that of a journal file".into(),
+            })?);
+        }
+    }
+    names.sort_unstable_by_key(|name| name.number);
+    names.dedup();
+    if let Some(pair) = names.windows(2).find(|pair| pair[1].number != pair[0].number + 1) {
+        let why = format!("the file before it is missing; the last one here is {}", pair[0].text());
+        return Err(JournalError::Corrupt { file: storage.describe(&pair[1].text()), offset: 0, why });
+    }
+    Ok(names)
+}
+
+/// Refuses a journal that does not begin with its first frame.
+pub(super) fn check_head(storage: &dyn Storage, names: &[FileName]) -> Result<(), JournalError> {
+    let head = FileName { first_sequence: 1, number: 0 };
+    let headless = match names.first() {
+        Some(first) => *first != head,
+        None => list(storage)?.iter().any(|text| text.starts_with(SNAPSHOT_PREFIX)),
+    };
+    if headless {
+        let why = "this first file of the journal is missing, but later parts are here".into();
+        return Err(JournalError::Corrupt { file: storage.describe(&head.text()), offset: 0, why });
+    }
+    Ok(())
+}
+
+/// The file in which to begin looking for a mark: the place may be anywhere in it, or at its end.
+pub(super) fn start_of(names: &[FileName], mark: &Mark) -> Option<usize> {
+    let next = mark.sequence() + 1;
+    let before = names.partition_point(|name| name.first_sequence < next);
+    before.checked_sub(1).or_else(|| names.first().filter(|name| name.first_sequence == next).map(|_| 0))
+}
+
+/// All names, in any order.
+pub(super) fn list(storage: &dyn Storage) -> Result<Vec<String>, JournalError> {
+    storage.list().map_err(JournalError::io("list", storage.describe("")))
+}
+
+/// Removes a file that may be gone already.
+pub(super) fn remove(storage: &dyn Storage, name: &str) -> Result<(), JournalError> {
+    match storage.remove(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(JournalError::io("remove", storage.describe(name))(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,157 @@
+//! Snapshots of a real engine on a real directory: written beside it, recovered from, archived behind.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use invengine_node::engine::{Call, Engine, EngineSettings};
+use invengine_wire::v1;
+use prost::Message;
+
+const RESERVE: &str = "/invengine.v1.ReservationService/Reserve";
+const RECEIVE: &str = "/invengine.v1.InventoryService/Receive";
+const DIGEST: &str = "/invengine.v1.JournalService/GetDigest";
+
+fn settings(directory: &Path) -> EngineSettings {
+    EngineSettings {
+        directory: directory.into(),
+        auto_create: true,
+        journal_file_bytes: 1 << 20,
+        snapshot_journal_bytes: 0,
+        snapshot_interval_ms: 0,
+        ..EngineSettings::default()
+    }
+}
+
+fn ask(engine: &Engine, path: &str, key: &str, payload: &[u8]) -> Vec<u8> {
+    let taken = engine.call(&Call { path, payload, key, ledger: "", deadline: None });
+    let answer = taken.reply.unwrap_or_else(|refusal| panic!("{path} {key}: {refusal:?}"));
+    assert!(engine.wait(taken.rests_on, in_time()).sequence >= taken.rests_on);
+    answer
+}
+
+fn in_time() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+fn receive(engine: &Engine, key: &str, quantity: i64) {
+    let line = v1::StockLine { sku: "A".into(), location: "L".into(), quantity, ..Default::default() };
+    ask(engine, RECEIVE, key, &v1::ReceiveRequest { lines: vec![line], ..Default::default() }.encode_to_vec());
+}
+
+fn reserve(engine: &Engine, key: &str) {
+    let line = v1::LineRequest { sku: "A".into(), location: "L".into(), quantity: 1, ..Default::default() };
+    ask(engine, RESERVE, key, &v1::ReserveRequest { lines: vec![line], ..Default::default() }.encode_to_vec());
+}
+
+fn digest(engine: &Engine) -> (String, i64) {
+    let answer = v1::GetDigestResponse::decode(&ask(engine, DIGEST, "", &[])[..]).unwrap();
+    (answer.digest, answer.sequence)
+}
+
+fn names(directory: &Path, start: &str) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(directory)
+        .map(|entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
+        .unwrap_or_default();
+    names.retain(|name| name.starts_with(start));
+    names.sort();
+    names
+}
+
+/// Fills more than one journal file.
+fn fill(engine: &Engine, round: usize) {
+    receive(engine, &format!("r{round}"), 100_000);
+    let line = |n: usize| v1::LineRequest {
+        sku: "A".into(),
+        location: "L".into(),
+        quantity: 1 + n as i64 % 2,
+        ..Default::default()
+    };
+    for batch in 0..12 {
+        let command = |n: usize| v1::Command {
+            command: Some(v1::command::Command::Reserve(v1::ReserveRequest {
+                context: Some(v1::CommandContext {
+                    idempotency_key: format!("{round}-{batch}-{n}-{}", "x".repeat(60)),
+                    ..Default::default()
+                }),
+                lines: vec![line(n)],
+                ..Default::default()
+            })),
+        };
+        let commands = (0..1_000).map(command).collect();
+        let submit = v1::SubmitRequest { commands }.encode_to_vec();
+        ask(engine, "/invengine.v1.ReservationService/Submit", "", &submit);
+    }
+}
+
+// case: B13, E11
+#[test]
+fn a_restart_begins_with_the_newest_good_snapshot_and_comes_to_the_same_state() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let mut before = None;
+    for round in 0..4 {
+        let engine = Engine::open(&settings(path)).unwrap();
+        if let Some(before) = before {
+            assert_eq!(digest(&engine), before, "round {round}");
+        }
+        fill(&engine, round);
+        let written = engine.create_snapshot(in_time()).unwrap();
+        assert!(written as i64 == digest(&engine).1, "everything was durable");
+        reserve(&engine, &format!("tail{round}"));
+        before = Some(digest(&engine));
+    }
+    assert_eq!(names(path, "snapshot-").len(), 2, "two are kept");
+    assert!(!names(&path.join("archive"), "journal-").is_empty(), "what lies behind them is archived");
+    let engine = Engine::open(&settings(path)).unwrap();
+    assert_eq!(Some(digest(&engine)), before);
+    assert!(engine.read_events(1, 10).is_ok(), "the archive is still read");
+    drop(engine);
+
+    // The newest is damaged: the older one and a longer tail; then both are: every frame.
+    for name in names(path, "snapshot-").iter().rev() {
+        let mut bytes = std::fs::read(path.join(name)).unwrap();
+        bytes[5_000] ^= 1;
+        std::fs::write(path.join(name), bytes).unwrap();
+        let engine = Engine::open(&settings(path)).unwrap();
+        assert_eq!(Some(digest(&engine)), before, "{name} damaged");
+    }
+
+    // Without its archive there is nothing left to begin with.
+    std::fs::remove_dir_all(path.join("archive")).unwrap();
+    let refused = Engine::open(&settings(path)).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("missing"), "{refused}");
+}
+
+// case: E11
+#[test]
+fn an_archive_may_be_deleted_by_hand() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let mut before = None;
+    for round in 0..3 {
+        let engine = Engine::open(&settings(path)).unwrap();
+        fill(&engine, round);
+        engine.create_snapshot(in_time()).unwrap();
+        before = Some(digest(&engine));
+    }
+    std::fs::remove_dir_all(path.join("archive")).unwrap();
+    let engine = Engine::open(&settings(path)).unwrap();
+    assert_eq!(Some(digest(&engine)), before);
+    let refused = engine.read_events(1, 10).unwrap_err();
+    assert_eq!(refused.reason, "HISTORY_TRIMMED");
+    let first: u64 = refused.metadata["limit"].parse().unwrap();
+    assert!(first > 1 && engine.read_events(first, 10).is_ok());
+}
+
+#[test]
+fn snapshots_come_by_themselves_when_the_journal_grows() {
+    let directory = tempfile::tempdir().unwrap();
+    let grown = EngineSettings { snapshot_journal_bytes: 100_000, ..settings(directory.path()) };
+    let engine = Engine::open(&grown).unwrap();
+    fill(&engine, 0);
+    let until = in_time();
+    while names(directory.path(), "snapshot-").is_empty() {
+        assert!(Instant::now() < until, "no snapshot came");
+        std::thread::yield_now();
+    }
+}
