@@ -59,7 +59,9 @@ impl Committer {
         if shared.ring.durable().poisoned {
             return Ok(Step::Ended);
         }
-        shared.watch.look(now, shared.clock.at(now));
+        if let Some(watch) = &shared.watch {
+            watch.look(now, shared.clock.at(now));
+        }
         if shared.core().full && !has_room_again(shared)? {
             return Ok(Step::Full(FULL_RETRY));
         }

@@ -97,7 +97,8 @@ struct Shared {
     in_flight_max: u32,
     /// Only for a journal that another process could claim.
     lease: Option<Lease>,
-    watch: Watch,
+    /// None in a simulation: its wall clock is not that of this machine.
+    watch: Option<Watch>,
     hooks: Mutex<Vec<Hook>>,
     commits: Mutex<CommitCounts>,
     readers: Readers,
@@ -226,8 +227,8 @@ impl Engine {
             journal_full: core.full,
             recovery_ms: shared.facts.recovery.as_secs_f64() * 1_000.0,
             recovered_events: shared.facts.recovered_events,
-            wall_clock_drift_ms: shared.watch.drift_ms(),
-            wall_clock_jumps: shared.watch.jumps(),
+            wall_clock_drift_ms: shared.watch.as_ref().map_or(0, Watch::drift_ms),
+            wall_clock_jumps: shared.watch.as_ref().map_or(0, Watch::jumps),
             commits: &commits,
         })
         .unwrap_or_default()
@@ -287,7 +288,8 @@ impl Shared {
     /// Nothing more is told: what was not durable is unknown until a restart has read the journal. Not to be called by a holder
     /// of the core.
     fn poison(&self, why: &str) {
-        if self.ring.poison() {
+        // A simulated engine fails all the time, and is asked.
+        if self.ring.poison() && self.watch.is_some() {
             eprintln!("invengine: the engine is poisoned: {why}");
         }
         self.run_hooks();
@@ -357,7 +359,7 @@ fn share(
         in_flight: AtomicU32::new(0),
         in_flight_max: settings.in_flight_max(),
         lease: journal.is_leased().then(|| Lease::start(now)),
-        watch: Watch::start(now, clock::wall_ms),
+        watch: settings.wall_time_ms.is_none().then(|| Watch::start(now, clock::wall_ms)),
         hooks: Mutex::new(Vec::new()),
         commits: Mutex::default(),
         readers: Readers::default(),

@@ -39,7 +39,7 @@ pub struct Claimed {
 
 /// Opens the journal of a session.
 pub fn open(session: &Session, patience: Duration, replay: Replay<'_>) -> Result<Claimed, JournalError> {
-    let mut patience = Patience::of(patience);
+    let mut patience = Patience::of(patience, &session.place.ground);
     let mut link = Some(first_link(&session.place, &mut patience)?);
     let token = token()?;
     let mut walk = Walk::start(&session.ledger);

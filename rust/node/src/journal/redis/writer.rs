@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Link;
 use super::functions::{self, Owner, Said};
+use super::ground::{Ground, Machine};
 use super::keys::Id;
 use super::open::{Replay, open};
 use super::reader::RedisReader;
@@ -61,7 +62,12 @@ impl RedisJournal {
     /// Claims the next writer epoch only when all frames were replayed: from then on an earlier writer is refused by Redis
     /// itself. An `Err` of `replay` ends in `Replay` and changes nothing.
     pub fn open(options: &RedisOptions, replay: Replay<'_>) -> Result<Self, JournalError> {
-        let session = options.session()?;
+        Self::open_on(options, Arc::new(Machine), replay)
+    }
+
+    /// The same on another clock and another network.
+    pub fn open_on(options: &RedisOptions, ground: Arc<dyn Ground>, replay: Replay<'_>) -> Result<Self, JournalError> {
+        let session = options.session(ground)?;
         let claimed = open(&session, options.patience, replay)?;
         Ok(Self {
             session: Arc::new(session),
@@ -125,7 +131,7 @@ impl RedisJournal {
 
     /// Makes everything that is kept durable in Redis, however often the connection breaks meanwhile.
     fn deliver(&mut self) -> Result<(), JournalError> {
-        let mut patience = Patience::of(self.patience);
+        let mut patience = Patience::of(self.patience, &self.session.place.ground);
         loop {
             match self.try_deliver() {
                 Ok(()) => return Ok(()),
@@ -179,7 +185,8 @@ impl RedisJournal {
 
     /// Whether the server is known to have room.
     fn has_room(&self, bytes: u64) -> bool {
-        let fresh = self.budget.filter(|(_, asked)| asked.elapsed() < BUDGET_AGE_MAX);
+        let now = self.session.place.ground.now();
+        let fresh = self.budget.filter(|(_, asked)| now.saturating_duration_since(*asked) < BUDGET_AGE_MAX);
         self.room.is_ok() && fresh.is_some_and(|(left, _)| left >= bytes)
     }
 
@@ -189,7 +196,7 @@ impl RedisJournal {
         let Some((link, _)) = self.link.as_mut() else { return Ok(()) };
         link.call(&functions::room(&self.session.keys))?;
         let left = memory_left(link)?.unwrap_or(u64::MAX);
-        self.budget = Some((left, Instant::now()));
+        self.budget = Some((left, self.session.place.ground.now()));
         self.room = Ok(());
         if left >= bytes {
             return Ok(());
@@ -238,7 +245,7 @@ impl Journal for RedisJournal {
         if self.has_room(room_bytes) {
             return Ok(());
         }
-        let mut patience = Patience::of(self.patience);
+        let mut patience = Patience::of(self.patience, &self.session.place.ground);
         loop {
             match self.ask_for_room(room_bytes) {
                 Ok(()) => return Ok(()),
