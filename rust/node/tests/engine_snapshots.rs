@@ -143,6 +143,46 @@ fn an_archive_may_be_deleted_by_hand() {
     assert!(first > 1 && engine.read_events(first, 10).is_ok());
 }
 
+// case: E12
+#[test]
+fn what_cannot_be_recovered_is_refused_until_it_is_set_aside_and_never_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let epoch = |engine: &Engine| {
+        let stats: serde_json::Value = serde_json::from_str(&engine.stats()).unwrap();
+        stats["writer_epoch"].as_u64().unwrap()
+    };
+    for round in 0..3 {
+        let engine = Engine::open(&settings(path)).unwrap();
+        fill(&engine, round);
+        engine.create_snapshot(in_time()).unwrap();
+    }
+    // Both snapshots and the head of the journal are gone.
+    for name in names(path, "snapshot-") {
+        std::fs::remove_file(path.join(name)).unwrap();
+    }
+    std::fs::remove_dir_all(path.join("archive")).unwrap();
+    let left = names(path, "journal-");
+    let refused = Engine::open(&settings(path)).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("--force-empty"), "{refused}");
+    assert_eq!(names(path, "journal-"), left, "nothing was written");
+
+    let forced = EngineSettings { force_empty: true, ..settings(path) };
+    let engine = Engine::open(&forced).unwrap();
+    assert_eq!(digest(&engine).1, 0);
+    assert!(epoch(&engine) > 3, "no reservation of before is named again");
+    assert_eq!(names(&path.join("set-aside-1"), "journal-"), left);
+    reserve_after(&engine);
+    let before = digest(&engine);
+    drop(engine);
+    assert_eq!(digest(&Engine::open(&settings(path)).unwrap()), before);
+}
+
+fn reserve_after(engine: &Engine) {
+    receive(engine, "again", 5);
+    reserve(engine, "again-2");
+}
+
 #[test]
 fn snapshots_come_by_themselves_when_the_journal_grows() {
     let directory = tempfile::tempdir().unwrap();

@@ -60,7 +60,9 @@ impl Committer {
         if shared.ring.durable().poisoned {
             return Ok(Step::Ended);
         }
-        shared.watch.look(now, shared.clock.at(now));
+        if let Some(watch) = &shared.watch {
+            watch.look(now, shared.clock.at(now));
+        }
         if shared.core().full && !has_room_again(shared)? {
             return Ok(Step::Full(FULL_RETRY));
         }
@@ -100,8 +102,12 @@ impl Committer {
         if let Some(lease) = &shared.lease
             && lease.is_due(now)
         {
-            shared.journal().verify_ownership()?;
-            lease.confirm(now);
+            let is_ours = shared.journal().verify_ownership()?;
+            if is_ours {
+                lease.confirm(now);
+            }
+            // Whether or not anybody answered: the next question waits its turn.
+            lease.note_asked(now);
         }
         Ok(Step::Idle(idle_time(shared, now)))
     }

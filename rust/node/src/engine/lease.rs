@@ -17,12 +17,14 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 pub(super) struct Lease {
     start: Instant,
     proved_ms: AtomicU64,
+    /// When somebody last asked in vain.
+    asked_ms: AtomicU64,
 }
 
 impl Lease {
     /// A lease on a journal that was claimed at this moment.
     pub fn start(now: Instant) -> Self {
-        Lease { start: now, proved_ms: AtomicU64::new(0) }
+        Lease { start: now, proved_ms: AtomicU64::new(0), asked_ms: AtomicU64::new(0) }
     }
 
     /// The journal was still ours at this moment.
@@ -31,9 +33,21 @@ impl Lease {
         self.proved_ms.fetch_max(proved_ms, Release);
     }
 
+    /// Somebody asked at this moment, whatever came of it.
+    pub fn note_asked(&self, now: Instant) {
+        self.asked_ms.store(now.saturating_duration_since(self.start).as_millis() as u64, Release);
+    }
+
+    fn since(&self, ms: &AtomicU64, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start).saturating_sub(Duration::from_millis(ms.load(Acquire)))
+    }
+
     fn age(&self, now: Instant) -> Duration {
-        let proved = Duration::from_millis(self.proved_ms.load(Acquire));
-        now.saturating_duration_since(self.start).saturating_sub(proved)
+        self.since(&self.proved_ms, now)
+    }
+
+    fn since_asked(&self, now: Instant) -> Duration {
+        self.age(now).min(self.since(&self.asked_ms, now))
     }
 
     /// Whether nobody knows any more whose the journal is.
@@ -43,12 +57,12 @@ impl Lease {
 
     /// Whether it is time to ask.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.age(now) >= HEARTBEAT
+        self.since_asked(now) >= HEARTBEAT
     }
 
     /// How long until it is.
     pub fn until_due(&self, now: Instant) -> Duration {
-        HEARTBEAT.saturating_sub(self.age(now))
+        HEARTBEAT.saturating_sub(self.since_asked(now))
     }
 }
 

@@ -105,10 +105,11 @@ struct Shared {
     lease: Option<Lease>,
     /// Another writer has claimed the journal; only then is the engine poisoned for good reason.
     fenced: AtomicBool,
-    watch: Watch,
     snapshots: Snapshots,
     /// Bytes of journal behind the newest snapshot at the start.
     tail_bytes: u64,
+    /// None in a simulation: its wall clock is not that of this machine.
+    watch: Option<Watch>,
     hooks: Mutex<Vec<Hook>>,
     commits: Mutex<CommitCounts>,
     readers: Readers,
@@ -265,9 +266,9 @@ impl Engine {
             journal_full: core.full,
             recovery_ms: shared.facts.recovery.as_secs_f64() * 1_000.0,
             recovered_events: shared.facts.recovered_events,
-            wall_clock_drift_ms: shared.watch.drift_ms(),
-            wall_clock_jumps: shared.watch.jumps(),
             snapshots: shared.snapshots.last(),
+            wall_clock_drift_ms: shared.watch.as_ref().map_or(0, Watch::drift_ms),
+            wall_clock_jumps: shared.watch.as_ref().map_or(0, Watch::jumps),
             commits: &commits,
         })
         .unwrap_or_default()
@@ -331,7 +332,8 @@ impl Shared {
     /// Nothing more is told: what was not durable is unknown until a restart has read the journal. Not to be called by a holder
     /// of the core.
     fn poison(&self, why: &str) {
-        if self.ring.poison() {
+        // A simulated engine fails all the time, and is asked.
+        if self.ring.poison() && self.watch.is_some() {
             eprintln!("invengine: the engine is poisoned: {why}");
         }
         self.run_hooks();
@@ -392,11 +394,15 @@ fn share(
     };
     let durable_sequence = ledger.sequence();
     let clock = Clock::start(now, ledger.time_ms(), wall_ms, settings.time_scale);
+    let mut payload = Payload::default();
+    let bytes_max = usize::try_from(frame_bytes_max).unwrap_or(usize::MAX);
+    // What fell due while nobody was there ends before anything else is decided, as far as one frame holds it.
+    while !full && ledger.sweep(clock.at(now), &mut payload, bytes_max) > 0 {}
     let core = Core {
         ledger,
-        payload: Payload::default(),
+        payload,
         taken: Vec::new(),
-        frame_bytes_max: usize::try_from(frame_bytes_max).unwrap_or(usize::MAX),
+        frame_bytes_max: bytes_max,
         full,
         draining: false,
         closing: false,
@@ -412,10 +418,10 @@ fn share(
         in_flight: AtomicU32::new(0),
         in_flight_max: settings.in_flight_max(),
         lease: journal.is_leased().then(|| Lease::start(now)),
-        watch: Watch::start(now, clock::wall_ms),
         fenced: AtomicBool::new(false),
         snapshots,
         tail_bytes,
+        watch: settings.wall_time_ms.is_none().then(|| Watch::start(now, clock::wall_ms)),
         hooks: Mutex::new(Vec::new()),
         commits: Mutex::default(),
         readers: Readers::default(),

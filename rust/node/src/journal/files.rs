@@ -47,7 +47,9 @@ pub(super) fn check_head(storage: &dyn Storage, names: &[FileName]) -> Result<()
         None => list(storage)?.iter().any(|text| text.starts_with(SNAPSHOT_PREFIX)),
     };
     if headless {
-        let why = "this first file of the journal is missing, but later parts are here".into();
+        let why = "this first file of the journal is missing, but later parts are here and no good snapshot; as a last resort \
+                   --force-empty sets them aside and begins an empty journal"
+            .into();
         return Err(JournalError::Corrupt { file: storage.describe(&head.text()), offset: 0, why });
     }
     Ok(())

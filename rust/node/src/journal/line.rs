@@ -56,12 +56,12 @@ impl Line {
         }
     }
 
-    /// The header of the claim of the next epoch.
-    pub fn claim_header(&self) -> FrameHeader {
+    /// The header of the claim of the next epoch, which is at least this one.
+    pub fn claim_header(&self, epoch_min: u64) -> FrameHeader {
         let last_sequence = self.next_sequence - 1;
         FrameHeader {
             claim: true,
-            writer_epoch: self.writer_epoch + 1,
+            writer_epoch: (self.writer_epoch + 1).max(epoch_min),
             ..self.frame_header(last_sequence, self.time_ms)
         }
     }
@@ -104,8 +104,8 @@ impl Line {
     }
 
     fn check_claim(&self, header: &FrameHeader, payload: &[u8]) -> Result<(), &'static str> {
-        if Some(header.writer_epoch) != self.writer_epoch.checked_add(1) {
-            return Err("the claimed writer epoch does not follow the one before it");
+        if header.writer_epoch <= self.writer_epoch {
+            return Err("the claimed writer epoch is not above the one before it");
         }
         if header.last_sequence != self.next_sequence - 1 || !payload.is_empty() {
             return Err("the claim carries events");

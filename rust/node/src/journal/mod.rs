@@ -54,7 +54,7 @@
 //! | 64 | n | payload, then zeros up to a multiple of 8 |
 //!
 //! A whole frame is at most 64 MiB. The chain starts as the ledger id. Sequences have no gap,
-//! epochs rise by one and only in a claim. Magic, version, lengths and CRC keep their places in
+//! epochs rise, and only in a claim. Magic, version, lengths and CRC keep their places in
 //! every later version, so that a newer journal is told from a damaged one.
 //!
 //! # Recovery
@@ -71,6 +71,7 @@
 //! cut like one. A disk is trusted to write a sector of 512 bytes whole or not at all, and to keep
 //! what it confirmed.
 
+mod aside;
 mod error;
 mod files;
 pub mod frame;
@@ -150,9 +151,9 @@ pub trait Journal: Send {
         false
     }
 
-    /// Proves that this writer still owns the journal, without writing a frame. An error poisons.
-    fn verify_ownership(&mut self) -> Result<(), JournalError> {
-        Ok(())
+    /// Proves that this writer still owns the journal, without writing a frame; false if nobody could say. An error poisons.
+    fn verify_ownership(&mut self) -> Result<bool, JournalError> {
+        Ok(true)
     }
 
     /// Ends the journal: later appends answer `Closed`, and another process may open it.

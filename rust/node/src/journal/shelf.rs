@@ -28,6 +28,9 @@ pub(super) struct Retention {
     pub archive_bytes_max: u64,
 }
 
+/// The name of a snapshot, with its sequence and frames.
+type Named = (String, (u64, u64));
+
 /// Snapshots and archive of one directory.
 pub(super) struct Shelf {
     storage: Arc<dyn Storage>,
@@ -76,7 +79,7 @@ impl Shelf {
     }
 
     /// Snapshots in the archive, oldest first, by name and place.
-    fn archived_snapshots(&self) -> Result<Vec<(String, (u64, u64))>, JournalError> {
+    fn archived_snapshots(&self) -> Result<Vec<Named>, JournalError> {
         let mut found = Vec::new();
         for text in list(self.storage.as_ref())? {
             if let Some(place) = text.strip_prefix(ARCHIVE).and_then(snapshot::parse_name) {

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::aside::set_aside;
 use super::error::is_lack_of_space;
 use super::files::remove;
 use super::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameHeader, encode, frame_bytes};
@@ -41,6 +42,8 @@ pub struct FileOptions {
     pub archive_bytes_max: u64,
     /// Set everything aside that is there, and begin an empty journal under a higher writer epoch.
     pub force_empty: bool,
+    /// The writer epoch to claim is at least this one: a copy goes on above all epochs that its original can reach.
+    pub writer_epoch_min: u64,
 }
 
 impl FileOptions {
@@ -54,6 +57,7 @@ impl FileOptions {
             archive_ms: ARCHIVE_MS_DEFAULT,
             archive_bytes_max: 0,
             force_empty: false,
+            writer_epoch_min: 0,
         }
     }
 }
@@ -127,6 +131,7 @@ impl FileJournal {
         check_ledger(&options.ledger)?;
         let lock = storage.lock()?;
         remove(storage.as_ref(), DRAFT)?;
+        let aside_epoch = if options.force_empty { set_aside(storage.as_ref())? } else { 0 };
         let walked = rebuild(&storage, &options.ledger, replay)?;
         let journal_file_bytes = options.journal_file_bytes.next_multiple_of(FILE_HEADER_BYTES as u64);
         let mut spare = Spare::new(storage.clone(), journal_file_bytes, options.prepare_ahead);
@@ -146,13 +151,13 @@ impl FileJournal {
             state: State::Open,
             lock: Some(lock),
         };
-        journal.claim()?;
+        journal.claim(options.writer_epoch_min.max(aside_epoch + 1))?;
         Ok(journal)
     }
 
-    fn claim(&mut self) -> Result<(), JournalError> {
+    fn claim(&mut self, epoch_min: u64) -> Result<(), JournalError> {
         self.make_room(frame_bytes(0) as u64)?;
-        self.write_frame(self.line.claim_header(), &[])
+        self.write_frame(self.line.claim_header(epoch_min), &[])
     }
 
     fn usable(&self) -> Result<(), JournalError> {

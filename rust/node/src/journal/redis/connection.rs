@@ -1,11 +1,13 @@
 //! One connection to the server that holds a journal, found by Sentinels or by a cluster if need be.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Client, Cmd, Connection, ConnectionAddr, IntoConnectionInfo, TlsCertificates, Value, cmd};
+use redis::{Client, Cmd, ConnectionAddr, IntoConnectionInfo, TlsCertificates, Value, cmd};
 
 use super::address::{Address, Node, Topology, node};
+use super::ground::{Ground, Wire};
 use super::trouble::Trouble;
 use crate::journal::JournalError;
 
@@ -23,11 +25,13 @@ pub struct Place {
     pub patience: Duration,
     /// A key of the journal: a cluster tells where it is.
     pub key: String,
+    /// Clock and network.
+    pub ground: Arc<dyn Ground>,
 }
 
 /// A connection that was let in.
 pub struct Link {
-    connection: Connection,
+    connection: Box<dyn Wire>,
     server: String,
     /// Whether it was named as a server of its own, so that being sent elsewhere means a wrong address.
     alone: bool,
@@ -40,6 +44,7 @@ impl Place {
         ca_file: Option<&PathBuf>,
         patience: Duration,
         key: String,
+        ground: Arc<dyn Ground>,
     ) -> Result<Self, JournalError> {
         if address.tls {
             // The first one wins, so that a program that embeds us keeps its own.
@@ -51,11 +56,16 @@ impl Place {
                 JournalError::BadOption { option: "redis_ca_file", why }
             })
         };
-        Ok(Self { address, ca: ca_file.map(read).transpose()?, patience, key })
+        Ok(Self { address, ca: ca_file.map(read).transpose()?, patience, key, ground })
     }
 
     /// Connects to the server that holds the journal.
     pub fn connect(&self) -> Result<Link, Trouble> {
+        if let Some(connected) = self.ground.connect() {
+            let server = self.address.to_string();
+            let connection = connected.map_err(|error| Trouble::of(&error, &server))?;
+            return Ok(Link { connection, server, alone: true });
+        }
         match &self.address.topology {
             Topology::Single => self.enter(&self.address.nodes[0]),
             Topology::Sentinel(name) => self.first_of(|node| self.enter(&self.ask_sentinel(node, name)?)),
@@ -156,7 +166,7 @@ impl Place {
         let connection = client.get_connection_with_timeout(self.patience).map_err(failed)?;
         connection.set_read_timeout(Some(self.patience)).map_err(failed)?;
         connection.set_write_timeout(Some(self.patience)).map_err(failed)?;
-        Ok(Link { connection, server, alone: self.address.topology != Topology::Cluster })
+        Ok(Link { connection: Box::new(connection), server, alone: self.address.topology != Topology::Cluster })
     }
 }
 
@@ -175,10 +185,10 @@ impl Link {
     /// Sends packed commands in one go, then waits for all answers. After `Err` this connection is of no use any more.
     pub fn calls(&mut self, packed: &[u8], count: usize) -> Result<Vec<Result<Value, Trouble>>, Trouble> {
         let server = self.server.clone();
-        self.connection.send_packed_command(packed).map_err(|error| Trouble::of(&error, &server))?;
+        self.connection.send(packed).map_err(|error| Trouble::of(&error, &server))?;
         let mut answers = Vec::with_capacity(count);
         for _ in 0..count {
-            let answer = self.connection.recv_response().and_then(Value::extract_error);
+            let answer = self.connection.receive().and_then(Value::extract_error);
             answers.push(match answer.map_err(|error| Trouble::of(&error, &server)) {
                 Err(lost @ Trouble::NoAnswer { .. }) => return Err(lost),
                 Err(Trouble::Refused { server, code, text }) if self.alone && code == "MOVED" => {

@@ -30,6 +30,7 @@ mod address;
 mod connection;
 mod entries;
 mod functions;
+pub mod ground;
 mod keys;
 mod open;
 mod reader;
@@ -42,12 +43,14 @@ mod trouble;
 mod writer;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use self::address::Address;
 use self::connection::Place;
+use self::ground::Ground;
 use self::keys::Keys;
 pub use self::secret::Secret;
 use self::session::Session;
@@ -123,7 +126,7 @@ impl RedisOptions {
         }
     }
 
-    fn session(&self) -> Result<Session, JournalError> {
+    fn session(&self, ground: Arc<dyn Ground>) -> Result<Session, JournalError> {
         if !(1..=LEDGER_NAME_BYTES_MAX).contains(&self.ledger.len()) {
             let why = format!("must have 1 to {LEDGER_NAME_BYTES_MAX} bytes, not {}", self.ledger.len());
             return Err(JournalError::BadOption { option: "ledger", why });
@@ -136,7 +139,7 @@ impl RedisOptions {
             address.password.clone_from(&self.password);
         }
         let keys = Keys::of(&self.ledger);
-        let place = Place::new(address, self.ca_file.as_ref(), self.answer_patience, keys.state.clone())?;
+        let place = Place::new(address, self.ca_file.as_ref(), self.answer_patience, keys.state.clone(), ground)?;
         Ok(Session { place, keys, ledger: self.ledger.clone(), ack: self.ack })
     }
 }

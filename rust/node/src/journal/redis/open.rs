@@ -39,7 +39,7 @@ pub struct Claimed {
 
 /// Opens the journal of a session.
 pub fn open(session: &Session, patience: Duration, replay: Replay<'_>) -> Result<Claimed, JournalError> {
-    let mut patience = Patience::of(patience);
+    let mut patience = Patience::of(patience, &session.place.ground);
     let mut link = Some(first_link(&session.place, &mut patience)?);
     let token = token()?;
     let mut walk = Walk::start(&session.ledger);
@@ -122,7 +122,7 @@ fn try_claim(
     walk: &Walk,
     token: &str,
 ) -> Result<Option<Claim>, Fault> {
-    let header = walk.line.claim_header();
+    let header = walk.line.claim_header(0);
     let owner = Owner { token: token.to_owned(), epoch: header.writer_epoch };
     let mut frame = Vec::new();
     let crc = encode(&mut frame, &header, &[]);

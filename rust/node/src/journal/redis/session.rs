@@ -1,7 +1,7 @@
 //! A writer's dealings with Redis: every call carries the wait for its durability, and after any trouble the connection is
 //! thrown away and the journal compared before anything is appended again.
 
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, Value, cmd};
@@ -9,6 +9,7 @@ use redis::{Cmd, Value, cmd};
 use super::Ack;
 use super::connection::{Link, Place};
 use super::functions::{self, Owner, Said};
+use super::ground::Ground;
 use super::keys::Keys;
 use super::server::Server;
 use super::state::Position;
@@ -24,21 +25,22 @@ const REPLICAS: u32 = 1;
 pub struct Patience {
     until: Instant,
     pause: Duration,
+    ground: Arc<dyn Ground>,
 }
 
 impl Patience {
     /// Starts now.
-    pub fn of(whole: Duration) -> Self {
-        Self { until: Instant::now() + whole, pause: PAUSE_FIRST }
+    pub fn of(whole: Duration, ground: &Arc<dyn Ground>) -> Self {
+        Self { until: ground.now() + whole, pause: PAUSE_FIRST, ground: Arc::clone(ground) }
     }
 
     /// Waits a little, longer each time; false once it has run out.
     pub fn wait(&mut self) -> bool {
-        let left = self.until.saturating_duration_since(Instant::now());
+        let left = self.until.saturating_duration_since(self.ground.now());
         if left.is_zero() {
             return false;
         }
-        thread::sleep(self.pause.min(left));
+        self.ground.pause(self.pause.min(left));
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         true
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Link;
 use super::functions::{self, Owner, Said};
+use super::ground::{Ground, Machine};
 use super::keys::Id;
 use super::open::{Replay, open};
 use super::reader::RedisReader;
@@ -61,7 +62,12 @@ impl RedisJournal {
     /// Claims the next writer epoch only when all frames were replayed: from then on an earlier writer is refused by Redis
     /// itself. An `Err` of `replay` ends in `Replay` and changes nothing.
     pub fn open(options: &RedisOptions, replay: Replay<'_>) -> Result<Self, JournalError> {
-        let session = options.session()?;
+        Self::open_on(options, Arc::new(Machine), replay)
+    }
+
+    /// The same on another clock and another network.
+    pub fn open_on(options: &RedisOptions, ground: Arc<dyn Ground>, replay: Replay<'_>) -> Result<Self, JournalError> {
+        let session = options.session(ground)?;
         let claimed = open(&session, options.patience, replay)?;
         Ok(Self {
             session: Arc::new(session),
@@ -125,7 +131,7 @@ impl RedisJournal {
 
     /// Makes everything that is kept durable in Redis, however often the connection breaks meanwhile.
     fn deliver(&mut self) -> Result<(), JournalError> {
-        let mut patience = Patience::of(self.patience);
+        let mut patience = Patience::of(self.patience, &self.session.place.ground);
         loop {
             match self.try_deliver() {
                 Ok(()) => return Ok(()),
@@ -177,9 +183,21 @@ impl RedisJournal {
         Ok(())
     }
 
+    /// Proves that the journal still belongs to this writer: a new connection does so by itself.
+    fn try_verify(&mut self) -> Result<(), Fault> {
+        let Some((link, server)) = self.link.as_mut() else { return self.try_deliver() };
+        let (said, room) = self.session.exchange(link, &functions::resume(&self.session.keys, &self.owner), server)?;
+        self.room = room;
+        match said {
+            Said::Done(_) => Ok(()),
+            other => Err(Fault::Lasting(self.session.stopped(link.server(), &self.owner, other))),
+        }
+    }
+
     /// Whether the server is known to have room.
     fn has_room(&self, bytes: u64) -> bool {
-        let fresh = self.budget.filter(|(_, asked)| asked.elapsed() < BUDGET_AGE_MAX);
+        let now = self.session.place.ground.now();
+        let fresh = self.budget.filter(|(_, asked)| now.saturating_duration_since(*asked) < BUDGET_AGE_MAX);
         self.room.is_ok() && fresh.is_some_and(|(left, _)| left >= bytes)
     }
 
@@ -189,7 +207,7 @@ impl RedisJournal {
         let Some((link, _)) = self.link.as_mut() else { return Ok(()) };
         link.call(&functions::room(&self.session.keys))?;
         let left = memory_left(link)?.unwrap_or(u64::MAX);
-        self.budget = Some((left, Instant::now()));
+        self.budget = Some((left, self.session.place.ground.now()));
         self.room = Ok(());
         if left >= bytes {
             return Ok(());
@@ -238,7 +256,7 @@ impl Journal for RedisJournal {
         if self.has_room(room_bytes) {
             return Ok(());
         }
-        let mut patience = Patience::of(self.patience);
+        let mut patience = Patience::of(self.patience, &self.session.place.ground);
         loop {
             match self.ask_for_room(room_bytes) {
                 Ok(()) => return Ok(()),
@@ -251,6 +269,23 @@ impl Journal for RedisJournal {
 
     fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
         Ok(Box::new(RedisReader::new(self.session.clone(), self.durable.clone(), self.owner.epoch)))
+    }
+
+    fn is_leased(&self) -> bool {
+        true
+    }
+
+    /// Asks once and goes on later if Redis does not answer: only time makes ownership uncertain, only another owner ends it.
+    fn verify_ownership(&mut self) -> Result<bool, JournalError> {
+        self.usable()?;
+        match self.try_verify() {
+            Ok(()) => Ok(true),
+            Err(Fault::Passing(_) | Fault::NoRoom(_)) => {
+                self.link = None;
+                Ok(false)
+            }
+            Err(fault) => Err(self.poison(fault.error())),
+        }
     }
 
     fn close(&mut self) -> Result<(), JournalError> {
