@@ -50,13 +50,17 @@ class House:
 
     def start(self) -> ServerProcess:
         """Starts the server and waits until it takes calls."""
-        self.address = self.address or f"127.0.0.1:{free_port()}"
+        self.settle_down()
         begin_ns = time.monotonic_ns()
         flags = ("--address", self.address, *self.flags)
         self.server = start_server(self.room, *flags, environment=self.environment)
         epoch = self.call(methods.GET_SERVER_INFO, methods.GET_SERVER_INFO.request()).writer_epoch
         self.reigns.append(Reign(self.address, epoch, begin_ns))
         return self.server
+
+    def settle_down(self) -> None:
+        """Chooses where the server will listen, so that callers may know it before it starts."""
+        self.address = self.address or f"127.0.0.1:{free_port()}"
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Starts a server without waiting for it, as a supervisor would; for those that are not to live long."""
