@@ -131,10 +131,19 @@ class House:
         answer = self.call(methods.GET_DIGEST, journal.GetDigestRequest())
         return answer.digest, answer.sequence
 
+    def digest_over(self, channel: grpc.Channel) -> tuple[str, int]:
+        """The same over a connection that is open already."""
+        call = channel.unary_unary(methods.GET_DIGEST.path, None, None)
+        request = journal.GetDigestRequest().SerializeToString()
+        answer = journal.GetDigestResponse.FromString(call(request, timeout=CALL_S))
+        return answer.digest, answer.sequence
+
     def orders(self, seed: int, threads: int, *, channel: str = "", pause_s: float = 0.0) -> Orders:
         """What a process of shoppers here is told."""
         file = str(self.room / f"calls-{seed}.jsonl")
-        return Orders([self.address], file, seed, threads, list(SKUS), list(SCARCE), list(PLACES), channel, pause_s)
+        return Orders(
+            [self.address], file, seed, threads, list(SKUS), list(SCARCE), list(PLACES), channel, pause_s=pause_s
+        )
 
 
 @contextmanager
