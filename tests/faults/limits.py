@@ -7,11 +7,13 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 SPINNERS = 8
+# A frame may have 4 MiB, so that a file of little more is full after a few hundred events.
+SMALL_FILES = {"INVENGINE_JOURNAL_FILE_BYTES": str((4 << 20) + (1 << 16))}
 
 
 def rss_bytes(pid: int) -> int:
@@ -32,7 +34,9 @@ def few_files(pid: int, more: int) -> Iterator[None]:
     try:
         yield
     finally:
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        # It may have ended for want of them.
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
 @contextmanager

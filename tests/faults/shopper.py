@@ -249,19 +249,23 @@ class Caller:
 def _note(call: Call, error: grpc.RpcError) -> bool:
     """Writes down how a try ended; true if that is the answer."""
     code = error.code()
-    details = next((entry.value for entry in error.trailing_metadata() or () if entry.key == DETAILS), b"")
+    reason, details = reason_of(error)
+    call.batched = False
+    if code in OPEN_CODES:
+        call.tries.append(f"{code.name} {reason}")
+        return False
+    call.outcome, call.reason, call.answer, call.end_ns = REFUSED, reason, details, time.monotonic_ns()
+    return True
+
+
+def reason_of(error: grpc.RpcError) -> tuple[str, bytes]:
+    """The stable reason of a refusal and its Status; TRANSPORT if invengine said nothing."""
+    details: bytes = next((entry.value for entry in error.trailing_metadata() or () if entry.key == DETAILS), b"")
     info = error_details_pb2.ErrorInfo()
     for detail in status_pb2.Status.FromString(details).details:
         if detail.Unpack(info):
             break
-    call.batched = False
-    if code in OPEN_CODES:
-        call.tries.append(f"{code.name} {info.reason or 'TRANSPORT'}")
-        return False
-    call.outcome, call.reason, call.answer, call.end_ns = REFUSED, info.reason, details, time.monotonic_ns()
-    if not info.reason:
-        call.reason = code.name
-    return True
+    return info.reason or "TRANSPORT", details
 
 
 def main() -> None:

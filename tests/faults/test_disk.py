@@ -12,22 +12,21 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from invengine.v1 import reservation_service_pb2 as reservations
+from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import types_pb2 as types
 
 from ..conformance import methods
 from .crew import audit, crew, tries
 from .house import PLACES, SKUS, House, house, wait_until
 from .kills import await_events
-from .limits import rss_bytes, small_disk
+from .limits import SMALL_FILES, rss_bytes, small_disk
 from .record import Call
-from .shopper import OPTIONS
+from .shopper import OPTIONS, reason_of
 from .tracing import injected
 
 WATCH = "/grpc.health.v1.Health/Watch"
 EXIT_FAULT = 5
 POISON_S = 30.0
-SMALL_FILES = {"INVENGINE_JOURNAL_FILE_BYTES": str(1 << 20)}
 GROWTH_BYTES_MAX = 64 << 20
 
 
@@ -101,7 +100,7 @@ def test_a_slow_disk_sheds_and_recovers(tmp_path: Path) -> None:
 @pytest.mark.needs_root
 def test_a_full_disk_refuses_and_heals(tmp_path: Path) -> None:
     with (
-        small_disk(tmp_path / "journal", "7m") as grow,
+        small_disk(tmp_path / "journal", "22m") as grow,
         house(tmp_path, "--journal", "file", environment=SMALL_FILES) as place,
     ):
         place.start()
@@ -119,10 +118,10 @@ def test_a_full_disk_refuses_and_heals(tmp_path: Path) -> None:
 
 
 def _is_full(place: House) -> bool:
-    line = types.LineRequest(sku=SKUS[0], location=PLACES[0], quantity=1)
+    line = inventory.StockLine(sku=SKUS[0], location=PLACES[0], quantity=1)
     context = types.CommandContext(idempotency_key=f"full-{time.monotonic_ns()}")
     try:
-        place.call(methods.RESERVE, reservations.ReserveRequest(context=context, lines=[line]))
+        place.call(methods.RECEIVE, inventory.ReceiveRequest(context=context, lines=[line]))
     except grpc.RpcError as error:
-        return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        return reason_of(error)[0] == "JOURNAL_FULL"
     return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -10,41 +12,66 @@ import pytest
 from .crew import audit, crew
 from .house import house, wait_until
 from .kills import await_events
-from .limits import few_files, starved
+from .limits import SMALL_FILES, few_files, starved
 from .shopper import OPTIONS
 
 CONNECT_S = 1.0
 FILES_LEFT = 4
+STRANGERS_MAX = 50
+EXIT_FAULT = 5
+END_S = 30.0
 
 
 @pytest.mark.case("I06")
 def test_a_server_without_file_descriptors_serves_whom_it_knows(tmp_path: Path) -> None:
-    small = {"INVENGINE_JOURNAL_FILE_BYTES": str(1 << 20)}
-    with house(tmp_path, "--journal", "file", environment=small) as place:
+    with house(tmp_path, "--journal", "file") as place, strangers() as others:
         place.start()
         place.furnish()
         with crew([place.orders(1, 12), place.orders(2, 12, channel="web")]) as callers:
             await_events(place, 300)
-            pid = place.running.process.pid
-            strangers: list[grpc.Channel] = []
-            try:
-                with grpc.insecure_channel(place.address, options=OPTIONS) as known:
-                    first = place.digest_over(known)[1]
-                    with few_files(pid, FILES_LEFT):
-                        while _connects(place.address, strangers):
-                            assert len(strangers) < 50
-                        # Journal files come to their end meanwhile, and no new one can be opened.
-                        wait_until("commands of old callers", lambda: place.digest_over(known)[1] > first + 300)
-            finally:
-                for channel in strangers:
-                    channel.close()
-            wait_until("room for new callers", lambda: _connects(place.address, []))
-            await_events(place, 3_000)
+            with (
+                grpc.insecure_channel(place.address, options=OPTIONS) as known,
+                few_files(place.running.process.pid, FILES_LEFT),
+            ):
+                first = place.digest_over(known)[1]
+                while connects(place.address, others):
+                    assert len(others) <= STRANGERS_MAX
+                wait_until("commands of old callers", lambda: place.digest_over(known)[1] > first + 300)
+            wait_until("room for new callers", lambda: connects(place.address, others))
+            calls = callers.stop()
+        audit(place, calls)
+        assert len(place.reigns) == 1
+
+
+@pytest.mark.case("I06")
+def test_a_journal_without_file_descriptors_ends_the_server_and_loses_nothing(tmp_path: Path) -> None:
+    with house(tmp_path, "--journal", "file", environment=SMALL_FILES) as place:
+        place.start()
+        place.furnish()
+        with crew([place.orders(1, 12), place.orders(2, 12, channel="web")]) as callers:
+            await_events(place, 300)
+            with few_files(place.running.process.pid, 0):
+                # The next journal file cannot be opened.
+                assert place.running.process.wait(END_S) == EXIT_FAULT
+            place.start()
+            await_events(place, 300)
             calls = callers.stop()
         audit(place, calls)
 
 
-def _connects(address: str, kept: list[grpc.Channel]) -> bool:
+@contextmanager
+def strangers() -> Iterator[list[grpc.Channel]]:
+    """Connections that nobody closes before the end."""
+    channels: list[grpc.Channel] = []
+    try:
+        yield channels
+    finally:
+        for channel in channels:
+            channel.close()
+
+
+def connects(address: str, kept: list[grpc.Channel]) -> bool:
+    """Whether one more caller is let in."""
     channel = grpc.insecure_channel(address, options=OPTIONS)
     kept.append(channel)
     try:

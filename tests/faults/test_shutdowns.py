@@ -13,6 +13,8 @@ from .kills import Ledger
 
 STOPS = 6
 ALLOWED = {"UNAVAILABLE DRAINING", "UNAVAILABLE TRANSPORT", "UNAVAILABLE RECOVERING", "14 DRAINING", "14 RECOVERING"}
+# What grpcio says by itself to calls that reach it in the moment of its end.
+BY_GRPCIO = {"native": set[str](), "python": {"CANCELLED TRANSPORT"}}
 
 
 @pytest.mark.case("I01", "G05")
@@ -28,6 +30,6 @@ def test_a_drain_under_load_loses_nothing(door: str, tmp_path: Path) -> None:
             place.start()
 
         calls = ledger.play(STOPS, stop)
-        assert set(tries(calls)) <= ALLOWED
+        assert set(tries(calls)) <= ALLOWED | BY_GRPCIO[door]
         assert tries(calls)
         assert len(place.reigns) == STOPS + 1
