@@ -1,4 +1,4 @@
-"""Messages that nobody meant: real requests with bits flipped, cut off, doubled, mixed, and plain noise, by the thousand."""
+"""Messages that nobody meant: real requests with bits flipped, cut off, doubled or mixed, and plain noise."""
 
 from __future__ import annotations
 
