@@ -1,8 +1,8 @@
 """Runs the long-run column of docs/RELIABILITY.md: `make soak MINUTES=60`, over as many runs as it takes.
 
-Each stage has a goal and a share of the time. What was done is added up in target/soak.json, so that a run goes on where
-the last one ended; at the end the table of docs/RELIABILITY.md says what was tried, how often, and what is missing. A stage
-that finds something wrong is written down as failed, and the exit code is 1.
+Each stage has a goal and a share of the time. What was done is added up in target/soak.json, so that a run goes on
+where the last one ended; then the table of docs/RELIABILITY.md says what was tried and how often, and the output what is
+missing. A stage that finds something wrong is written down as failed, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import grpc
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -86,8 +88,8 @@ def sleepers(seconds: float) -> int:
             with house(Path(room) / "first", *flags) as first, house(Path(room) / "second", *flags) as second:
                 first.start()
                 first.furnish()
-                if any(ending.value[0] == 0 for ending in take_over(first, second, ZOMBIE_SLEEP_S)):
-                    raise FoundError("a server answered after its ledger was claimed")
+                if grpc.StatusCode.OK in take_over(first, second, ZOMBIE_SLEEP_S).writes:
+                    raise FoundError("a server took a command after its ledger was claimed")
         done += 1
     return done
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from typing import NamedTuple
 
 import grpc
 from google.protobuf.message import Message
@@ -21,7 +22,14 @@ WAITING = 40
 END_S = 30.0
 
 
-def take_over(first: House, second: House, seconds: float) -> list[grpc.StatusCode]:
+class Asleep(NamedTuple):
+    """How calls ended that reached a server while it slept."""
+
+    reads: list[grpc.StatusCode]
+    writes: list[grpc.StatusCode]
+
+
+def take_over(first: House, second: House, seconds: float) -> Asleep:
     """Stops the first server under load, starts the second, wakes the first, and requires that it ends.
 
     Gives how the calls ended that reached the first while it slept: it finds them when it wakes.
@@ -43,7 +51,8 @@ def take_over(first: House, second: House, seconds: float) -> list[grpc.StatusCo
         first.signal(signal.SIGCONT)
         code = first.running.process.wait(END_S)
         assert code == EXIT_POISONED, f"the server that lost its ledger ended with {code}"
-        return [call.code() for call in calls]
+        endings = [call.code() for call in calls]
+        return Asleep(reads=endings[::2], writes=endings[1::2])
 
 
 def _questions(number: int) -> list[tuple[str, Message]]:

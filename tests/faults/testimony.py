@@ -109,7 +109,7 @@ class Judge:
             elif one.effects[-1].sequence != receipt.sequence:
                 complain(f"{one.name} was acknowledged at {receipt.sequence} and stands at {one.effects[-1].sequence}")
             elif _told(one) != _done(one.effects):
-                complain(f"{one.name} was told {_told(one)} and did {_done(one.effects)}")
+                complain(f"{one.name} was told {_told(one)} and did {one.effects}")
             elif call.path == "Reserve" and _asked(one) != Counter(dict(one.effects[0].moved)):
                 complain(f"{one.name} asked for {_asked(one)} and got {one.effects}")
             if receipt.durable_sequence < receipt.sequence:
@@ -261,6 +261,9 @@ def _done(effects: Sequence[Effect]) -> Deeds:
     """The same of what the events did."""
     done: Deeds = Counter()
     for effect in effects:
+        # What was over is written down before it is taken again, in the same step.
+        if effect.kind == "expired":
+            continue
         if effect.subject:
             done[effect.subject, NOWHERE] += 1
         for place, units in effect.moved:
