@@ -1,8 +1,8 @@
 """Runs the long-run column of docs/RELIABILITY.md: `make soak MINUTES=60`, over as many runs as it takes.
 
 Each stage has a goal and a share of the time. What was done is added up in target/soak.json, so that a run goes on
-where the last one ended; then the table of docs/RELIABILITY.md says what was tried and how often, and the output what is
-missing. A stage that finds something wrong is written down as failed, and the exit code is 1.
+where the last one ended; then docs/RELIABILITY.md says what was tried and how often, and the output what is missing. A
+stage that finds something wrong is written down as failed, and the exit code is 1.
 """
 
 from __future__ import annotations
