@@ -23,7 +23,7 @@ export MAKE
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup build protos protos-baseline fmt lint lint-rust lint-python lint-protos test test-rust test-python \
-	wheel wheel-test demo bench clean
+	cases soak wheel wheel-test demo bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -88,6 +88,12 @@ test-rust: $(VENV)/requirements.txt ## Run the Rust tests; those of the Redis jo
 
 test-python: $(EXTENSION) ## Run the Python tests: conformance, complaints, examples of the documents, shape
 	$(BIN)/python -m pytest
+
+cases: $(VENV)/requirements.txt ## Write the table of cases and their tests into docs/RELIABILITY.md
+	$(BIN)/python tools/cases.py
+
+soak: $(EXTENSION) ## Run the long faults for MINUTES=60 and add them up in docs/RELIABILITY.md; more runs go on
+	$(BIN)/python tools/soak.py --minutes $(or $(MINUTES),60) $(ARGS)
 
 wheel: $(VENV)/requirements.txt ## Build the wheel into target/wheels
 	$(BIN)/maturin build --release $(LOCKED) --interpreter $(BIN)/python --out $(WHEELS)

@@ -1,7 +1,8 @@
 """What every test shares: tests whose program is not installed are left out, by name, and counted as not run.
 
-Such a test carries `@pytest.mark.needs_tool("redis-server")`. It is deselected rather than skipped, so that a green run
-says how much of the suite it stands for; `make test` prints the names at its end, and with CI=true refuses them.
+Such a test carries `@pytest.mark.needs_tool("redis-server")`, or `@pytest.mark.needs_root` if it mounts a disk. It is
+deselected rather than skipped, so that a green run says how much of the suite it stands for; `make test` prints the
+names at its end, and with CI=true refuses them.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
-        missing = _missing_tools(item)
+        missing = _missing(item)
         if missing:
-            notes.append(f"{item.nodeid}: needs {' or '.join(missing)}, not found on PATH")
+            notes.append(f"{item.nodeid}: needs {missing}")
             left_out.append(item)
         else:
             kept.append(item)
@@ -35,11 +36,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = kept
 
 
-def _missing_tools(item: pytest.Item) -> tuple[str, ...]:
+def _missing(item: pytest.Item) -> str:
+    """What a test needs and does not have, in words."""
     for mark in item.iter_markers("needs_tool"):
         if not any(shutil.which(tool) for tool in mark.args):
-            return mark.args
-    return ()
+            return f"{' or '.join(mark.args)}, not found on PATH"
+    if item.get_closest_marker("needs_root") and os.geteuid() != 0:
+        return "root"
+    return ""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -1,0 +1,96 @@
+"""A server without file descriptors or without its turn on the processor: it sheds, it recovers, it loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from .crew import audit, crew
+from .house import house, wait_until
+from .kills import await_events
+from .limits import SMALL_FILES, few_files, starved
+from .shopper import OPTIONS
+
+CONNECT_S = 1.0
+FILES_LEFT = 4
+STRANGERS_MAX = 50
+EXIT_FAULT = 5
+END_S = 30.0
+
+
+@pytest.mark.case("I06")
+def test_a_server_without_file_descriptors_serves_whom_it_knows(tmp_path: Path) -> None:
+    with house(tmp_path, "--journal", "file") as place, strangers() as others:
+        place.start()
+        place.furnish()
+        with crew([place.orders(1, 12), place.orders(2, 12, channel="web")]) as callers:
+            await_events(place, 300)
+            with (
+                grpc.insecure_channel(place.address, options=OPTIONS) as known,
+                few_files(place.running.process.pid, FILES_LEFT),
+            ):
+                first = place.digest_over(known)[1]
+                while connects(place.address, others):
+                    assert len(others) <= STRANGERS_MAX
+                wait_until("commands of old callers", lambda: place.digest_over(known)[1] > first + 300)
+            wait_until("room for new callers", lambda: connects(place.address, others))
+            calls = callers.stop()
+        audit(place, calls)
+        assert len(place.reigns) == 1
+
+
+@pytest.mark.case("I06")
+def test_a_journal_without_file_descriptors_ends_the_server_and_loses_nothing(tmp_path: Path) -> None:
+    with house(tmp_path, "--journal", "file", environment=SMALL_FILES) as place:
+        place.start()
+        place.furnish()
+        with crew([place.orders(1, 12), place.orders(2, 12, channel="web")]) as callers:
+            await_events(place, 300)
+            with few_files(place.running.process.pid, 0):
+                # The next journal file cannot be opened.
+                assert place.running.process.wait(END_S) == EXIT_FAULT
+            place.start()
+            await_events(place, 300)
+            calls = callers.stop()
+        audit(place, calls)
+
+
+@contextmanager
+def strangers() -> Iterator[list[grpc.Channel]]:
+    """Connections that nobody closes before the end."""
+    channels: list[grpc.Channel] = []
+    try:
+        yield channels
+    finally:
+        for channel in channels:
+            channel.close()
+
+
+def connects(address: str, kept: list[grpc.Channel]) -> bool:
+    """Whether one more caller is let in."""
+    channel = grpc.insecure_channel(address, options=OPTIONS)
+    kept.append(channel)
+    try:
+        grpc.channel_ready_future(channel).result(timeout=CONNECT_S)
+    except grpc.FutureTimeoutError:
+        return False
+    return True
+
+
+@pytest.mark.case("I06")
+def test_a_starved_server_is_slow_and_right(tmp_path: Path) -> None:
+    with house(tmp_path, "--journal", "file") as place:
+        place.start()
+        place.furnish()
+        with crew([place.orders(1, 12), place.orders(2, 12, channel="web")]) as callers:
+            await_events(place, 300)
+            with starved():
+                await_events(place, 300)
+            await_events(place, 300)
+            calls = callers.stop()
+        audit(place, calls)
+        assert len(place.reigns) == 1

@@ -1,0 +1,96 @@
+"""Time while nobody is there: holds that end while the server is down, and a journal read under another clock."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from invengine.v1 import reservation_service_pb2 as reservations
+
+from ..conformance import methods
+from ..conformance.server import server_environment
+from .crew import audit, crew
+from .house import PLACES, SKUS, House, house
+from .kills import await_events
+
+HOLDS = 40
+OPEN = """
+import json, sys
+from invengine import _core
+from invengine.v1.journal_service_pb2 import GetDigestResponse
+report = json.loads(_core.verify(sys.argv[1], None))
+# The clock of the new owner stands in 1970: engine time goes on from the journal.
+engine = _core.Engine.open(json.dumps({"journal": "file", "directory": sys.argv[1], "wall_time_ms": 1}))
+answer = GetDigestResponse.FromString(engine.call("/invengine.v1.JournalService/GetDigest", b""))
+engine.close()
+print(json.dumps([[report["digest"], report["sequence"]], [answer.digest, answer.sequence]]))
+"""
+
+
+@pytest.mark.case("D06")
+def test_holds_that_end_while_the_server_is_down_are_over_before_it_serves(tmp_path: Path) -> None:
+    with house(tmp_path, "--journal", "file") as place:
+        place.start()
+        place.furnish()
+        asked = [_hold(place, number) for number in range(HOLDS)]
+        last = place.digest()[1]
+        place.kill()
+        ends = [answer.hold.expire_time.ToMilliseconds() for answer in asked]
+        time.sleep(max(0.0, max(ends) / 1000 - time.time()))
+        place.start()
+        # The first answer of the new server knows it already, and a late payment takes the units again.
+        level = next(found for found in place.levels() if (found.sku, found.location) == (SKUS[0], PLACES[0]))
+        assert level.reserved == 0
+        target = methods.ALLOCATE.request()
+        target.context.idempotency_key = "late"
+        target.target.reservation_id = asked[0].hold.reservation_id
+        assert place.call(methods.ALLOCATE, target).holds[0].reacquired
+        events = list(place.events(last))
+        expired = [event.expired.reservation_id for event in events if event.WhichOneof("fact") == "expired"]
+        assert sorted(expired) == sorted(answer.hold.reservation_id for answer in asked)
+        due = {answer.hold.reservation_id: answer.hold.expire_time.ToMilliseconds() for answer in asked}
+        assert [due[name] for name in expired] == sorted(due.values())
+        assert [event.WhichOneof("fact") for event in events][-1] == "allocated"
+
+
+def _hold(place: House, number: int) -> reservations.ReserveResponse:
+    request = reservations.ReserveRequest()
+    request.context.idempotency_key = f"hold-{number}"
+    request.lines.add(sku=SKUS[0], location=PLACES[0], quantity=1)
+    # They end at different moments, later ones first.
+    request.ttl.FromMilliseconds(1_000 + 100 * (number * 7 % 10))
+    return place.call(methods.RESERVE, request)
+
+
+@pytest.mark.case("D09")
+def test_a_journal_read_under_another_clock_gives_the_same_digest(tmp_path: Path) -> None:
+    with house(tmp_path, "--journal", "file") as place:
+        place.start()
+        place.furnish()
+        with crew([place.orders(1, 8)]) as callers:
+            await_events(place, 1_500)
+            calls = callers.stop()
+        audit(place, calls)
+        place.running.stop()
+        place.start()
+        told = list(place.digest())
+        place.kill()
+    for zone in ("UTC", "Pacific/Auckland", "America/St_Johns"):
+        copy = tmp_path / zone.replace("/", "-")
+        shutil.copytree(tmp_path / "journal", copy)
+        assert _folded(copy, zone) == [told, told]
+
+
+def _folded(journal: Path, zone: str) -> list[list[object]]:
+    """Digest and position as verify and a new owner find them."""
+    command = [sys.executable, "-c", OPEN, str(journal)]
+    environment = server_environment({"TZ": zone})
+    found = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    positions: list[list[object]] = json.loads(found.stdout)
+    return positions
