@@ -23,7 +23,7 @@ export MAKE
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup build protos protos-baseline fmt lint lint-rust lint-python lint-protos test test-rust test-python \
-	cases soak wheel wheel-test demo bench clean
+	cases soak mutants wheel wheel-test demo bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -100,6 +100,11 @@ wheel: $(VENV)/requirements.txt ## Build the wheel into target/wheels
 
 wheel-test: wheel ## Run the conformance suite from the wheel, in an empty environment
 	$(BIN)/python tools/wheel_test.py $(WHEELS)
+
+mutants: $(VENV)/requirements.txt ## Test the tests: plant each known bug and expect it to be found; three of them: ARGS=--three
+	INVENGINE_REDIS_SERVER=$${INVENGINE_REDIS_SERVER:-$$(command -v redis-server)} \
+	INVENGINE_VALKEY_SERVER=$${INVENGINE_VALKEY_SERVER:-$$($(BIN)/python tools/valkey_server.py)} \
+	$(BIN)/python tools/mutants.py $(ARGS)
 
 demo: $(EXTENSION) ## Run a promotion weekend on real baskets; the report goes to demo-report/
 	$(BIN)/invengine simulate promotion $(ARGS)

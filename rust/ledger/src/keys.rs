@@ -13,6 +13,7 @@ use crate::index::Tag;
 use crate::mix::Mix;
 use crate::names::Handle;
 use crate::outcome::Effect;
+use crate::planted;
 use crate::reservation::ReservationId;
 
 /// Whose keys: two writers may use the same key for different intentions.
@@ -224,7 +225,8 @@ impl Keys {
     #[inline]
     pub fn locate(&self, hash: KeyHash, scope: Scope, key: &str) -> Option<KeyPlace> {
         let scope = scope.word();
-        self.younger.locate(hash, scope, key).or_else(|| self.older.locate(hash, scope, key))
+        let older = || self.older.locate(hash, scope, key).filter(|_| !planted::is("key_forgotten_early"));
+        self.younger.locate(hash, scope, key).or_else(older)
     }
 
     /// The entry at a place, if it is still remembered.
@@ -249,7 +251,7 @@ impl Keys {
     /// Cancels a key that was never used. Once in a window is enough, however often its caller makes sure.
     pub fn cancel(&mut self, scope: Scope, key: &str, sequence: u64) {
         let hash = self.hash_of(scope, key);
-        if self.younger.locate(hash, scope.word(), key).is_none() {
+        if self.younger.locate(hash, scope.word(), key).is_none() && !planted::is("cancelled_key_forgotten") {
             self.insert(hash, scope, key, 0, sequence, Effect::Tombstone);
         }
     }

@@ -24,6 +24,8 @@ mod level;
 mod mix;
 mod names;
 pub mod outcome;
+#[doc(hidden)]
+pub mod planted;
 mod record;
 mod refused;
 pub mod rejection;

@@ -7,6 +7,7 @@ use crate::ledger::Ledger;
 use crate::level::possible;
 use crate::names::Handle;
 use crate::outcome::{HoldChange, LineChange};
+use crate::planted;
 use crate::record::{Origin, Record};
 use crate::reservation::{HeldLine, LineState, Reservation, ReservationId};
 
@@ -122,7 +123,7 @@ impl Ledger {
             let held = reservation.line_mut(line.level);
             let held = held.filter(|held| held.reserved >= reserved && held.expired >= expired)?;
             held.reserved -= reserved;
-            held.expired -= expired;
+            held.expired -= if planted::is("reacquire_keeps_expired") { 0 } else { expired };
             held.allocated += line.units;
             held.last = LineState::Allocated;
             changes.push(change(line.level, LineState::Allocated, line.units, held.outstanding()));
@@ -153,7 +154,8 @@ impl Ledger {
             let held = reservation.line_mut(line.level);
             let there = |held: &&mut HeldLine| held.reserved >= line.reserved && held.allocated >= line.allocated;
             let held = held.filter(there)?;
-            held.reserved -= line.reserved;
+            let forgotten = planted::is("double_release") && to == LineState::Released;
+            held.reserved -= if forgotten { 0 } else { line.reserved };
             held.allocated -= line.allocated;
             let goods_leave = to == LineState::Fulfilled;
             if goods_leave {

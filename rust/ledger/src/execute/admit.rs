@@ -5,6 +5,7 @@ use crate::fingerprint::fingerprint;
 use crate::keys::{KeyHash, KeyPlace};
 use crate::ledger::Ledger;
 use crate::outcome::Effect;
+use crate::planted;
 use crate::record::{Origin, OriginSource};
 use crate::rejection::{Reason, Rejection};
 
@@ -69,7 +70,7 @@ impl Ledger {
             return self.admit_number(origin.fingerprint, place);
         }
         let start = self.window_start_ms(now_ms);
-        if origin.issue_time_ms != 0 && origin.issue_time_ms < start {
+        if origin.issue_time_ms != 0 && origin.issue_time_ms < start && !planted::is("window_not_checked") {
             let window = now_ms.saturating_sub(start);
             return Admission::Refuse(Rejection::new(Reason::DedupeWindowExpired).number("window", window), 0);
         }
@@ -77,6 +78,9 @@ impl Ledger {
     }
 
     fn admit_key(&self, origin: &Origin<'_>, key: KeyHash) -> Option<Admission> {
+        if planted::is("key_ignored") {
+            return None;
+        }
         let scope = origin.scope();
         let Some(place) = self.keys.locate(key, scope, origin.key) else {
             // A numbered message is decided afresh: its rejection uses up its number.
@@ -106,11 +110,11 @@ impl Ledger {
     fn admit_number(&self, fingerprint: u64, place: OriginSource) -> Admission {
         let source = self.sources.get(place.source).expect("Invariant: the source was found just now");
         let refuse = |reason| Rejection::new(reason).text("source", &source.name);
-        if place.epoch != source.epoch {
+        if place.epoch != source.epoch && !planted::is("stale_epoch_accepted") {
             let stale = refuse(Reason::StaleEpoch).number("current", source.epoch as i64);
             return Admission::Refuse(stale, self.sequence);
         }
-        if place.number == source.last + 1 {
+        if place.number == source.last + 1 || (planted::is("gap_accepted") && place.number > source.last) {
             return Admission::Execute;
         }
         if place.number > source.last {
@@ -125,6 +129,7 @@ impl Ledger {
                 let conflict = refuse(Reason::SequenceConflict).number("sequence", place.number as i64);
                 Admission::Refuse(conflict, self.sequence)
             }
+            None if planted::is("consumed_number_executed") => Admission::Execute,
             None => {
                 let consumed = refuse(Reason::SequenceConsumed).number("last", source.last as i64);
                 Admission::Refuse(consumed, self.sequence)

@@ -1,5 +1,7 @@
 //! The line a journal draws: what the next frame must carry to continue all before it.
 
+use invengine_ledger::planted;
+
 use super::frame::{Decoded, FrameHeader, ledger_id, next_chain};
 use super::header::{FileHeader, FileName};
 
@@ -61,7 +63,7 @@ impl Line {
         let last_sequence = self.next_sequence - 1;
         FrameHeader {
             claim: true,
-            writer_epoch: (self.writer_epoch + 1).max(epoch_min),
+            writer_epoch: (self.writer_epoch + u64::from(!planted::is("epoch_not_raised"))).max(epoch_min),
             ..self.frame_header(last_sequence, self.time_ms)
         }
     }
@@ -88,7 +90,7 @@ impl Line {
         if header.first_sequence != self.next_sequence {
             return Err("the frame's sequence does not follow the frame before it");
         }
-        if header.chain != self.chain {
+        if header.chain != self.chain && !planted::is("chain_not_compared") {
             return Err("the frame's chain does not match the frame before it");
         }
         if header.claim {

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use invengine_ledger::planted;
+
 use super::files::journal_files;
 use super::history::{Manifest, Replay};
 use super::storage::{Storage, StoredFile, write_all_at};
@@ -113,7 +115,7 @@ pub(super) fn mend(storage: &dyn Storage, walked: &Walked) -> Result<Box<dyn Sto
 }
 
 fn zero_tail(file: &dyn StoredFile, walked: &Walked) -> std::io::Result<()> {
-    let Some(torn_end) = walked.torn_end else {
+    let Some(torn_end) = walked.torn_end.filter(|_| !planted::is("torn_tail_kept")) else {
         return Ok(());
     };
     let shortened = walked.length < walked.header.file_bytes;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use invengine_ledger::planted;
+
 use super::connection::Link;
 use super::functions::{self, Owner, Said};
 use super::ground::{Ground, Machine};
@@ -167,7 +169,8 @@ impl RedisJournal {
             return Ok(());
         }
         let resumed = self.session.resume(&self.owner)?;
-        let Some(stored) = self.tail.find(&resumed.end) else {
+        let unlooked = planted::is("tail_not_compared").then_some(self.stored);
+        let Some(stored) = unlooked.or_else(|| self.tail.find(&resumed.end)) else {
             let why = format!(
                 "it ends at sequence {}, this writer is at {} and can append again from {}",
                 resumed.end.last,

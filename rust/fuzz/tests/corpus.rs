@@ -1,0 +1,65 @@
+//! Replays the committed corpus and a short search of each target: no panic, no unknown answer, bounded memory.
+
+use std::sync::{Mutex, PoisonError};
+
+use invengine_fuzz::search::{Meter, search};
+use invengine_fuzz::{TARGETS, corpus, find};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+const METER: Meter =
+    Meter { current: || MEMORY.current_usage(), peak: || MEMORY.peak_usage(), reset: || MEMORY.reset_peak_usage() };
+/// One target at a time: memory is counted for the whole process.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn replay(name: &str, executions: u64) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let target = find(name).unwrap();
+    let known: Vec<Vec<u8>> = corpus::read(name).unwrap().into_iter().chain((target.seeds)()).collect();
+    assert!(known.len() > 2, "{name} has no corpus");
+    let seeds = known.len() as u64;
+    let report = search(target, known, seeds + executions, 1, METER)
+        .unwrap_or_else(|failure| panic!("{name}: {}\n{}", failure.why, corpus::hex(&failure.input)));
+    assert_eq!(report.executions, seeds + executions);
+    assert!(report.pool.len() > 3, "{name}: every input takes the same way");
+}
+
+// case: H17
+#[test]
+fn frames() {
+    replay("frames", 20_000);
+}
+
+// case: H17
+#[test]
+fn records() {
+    replay("records", 2_000);
+}
+
+// case: H04
+#[test]
+fn calls() {
+    replay("calls", 2_000);
+}
+
+// case: H17
+#[test]
+fn files() {
+    replay("files", 2_000);
+}
+
+#[test]
+fn every_target_is_replayed() {
+    let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+    let source = include_str!("corpus.rs");
+    assert!(names.iter().all(|name| source.contains(&format!("replay(\"{name}\""))), "{names:?}");
+}
+
+#[test]
+fn a_corpus_line_comes_back() {
+    let bytes: Vec<u8> = (0..=255).collect();
+    assert_eq!(corpus::bytes(&corpus::hex(&bytes)), Some(bytes));
+    assert_eq!((corpus::bytes("0"), corpus::bytes("0g")), (None, None));
+}

@@ -1,0 +1,158 @@
+"""Tests the tests: plants one bug after the other and expects the suite to find each (`make mutants`).
+
+The bugs are built in with the cargo feature `planted` and chosen by INVENGINE_PLANTED, so all of them share one build.
+Each is tried with the tests that should find it, cheapest first. A bug that survives is an error, and so is a test that
+fails without a bug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT_SECONDS = 60
+DRAWN = 3
+
+# Each bug with the tests that find it: package, test target (`lib`: the tests beside the code), part of a test's name.
+BUGS: dict[str, tuple[str, ...]] = {
+    # Stock and holds.
+    "free_ignores_allocated": ("ledger:holds", "ledger:model_equals_ledger"),
+    "oversell_by_one": ("ledger:stock", "ledger:holds", "ledger:fold"),
+    "multi_line_not_atomic": ("ledger:holds", "ledger:model_equals_ledger"),
+    "double_release": ("ledger:holds", "ledger:model_equals_ledger"),
+    "reacquire_keeps_expired": ("ledger:holds", "ledger:model_equals_ledger"),
+    "exceeds_outstanding_off_by_one": ("ledger:holds", "ledger:model_equals_ledger"),
+    "version_not_checked": ("ledger:holds", "ledger:model_equals_ledger"),
+    # Time.
+    "expiry_off_by_one": ("ledger:holds", "ledger:model_equals_ledger"),
+    "sweep_forgets_a_unit": ("ledger:holds", "ledger:model_equals_ledger"),
+    "time_goes_back": ("node:lib:clock",),
+    # Keys and sources.
+    "key_ignored": ("ledger:keys",),
+    "key_forgotten_early": ("ledger:windows", "ledger:keys", "ledger:model_equals_ledger"),
+    "window_not_checked": ("ledger:windows", "ledger:keys"),
+    "cancelled_key_forgotten": ("ledger:keys", "ledger:holds"),
+    "fingerprint_ignores_quantity": ("ledger:keys", "ledger:model_equals_ledger"),
+    "gap_accepted": ("ledger:sources",),
+    "consumed_number_executed": ("ledger:sources",),
+    "stale_epoch_accepted": ("ledger:sources",),
+    # The state as a whole.
+    "digest_misses_a_field": ("ledger:fixture",),
+    "snapshot_not_compared": ("node:engine_promises",),
+    # The engine.
+    "answer_before_sync": ("node:engine_promises",),
+    "in_flight_ignored": ("node:engine_promises",),
+    "lease_ignored": ("node:engine_promises",),
+    # The file journal.
+    "no_crc": ("node:journal_damage",),
+    "chain_not_compared": ("node:journal_damage",),
+    "epoch_not_raised": ("node:journal_contract:files", "node:journal_crash"),
+    "torn_tail_kept": ("node:journal_crash",),
+    "damage_taken_for_a_torn_tail": ("node:journal_damage",),
+    "frame_not_synced": ("node:journal_crash",),
+    "failed_sync_retried": ("node:journal_faults",),
+    "room_ignored": ("node:journal_faults", "node:journal_contract:files"),
+    # The Redis journal.
+    "no_fence": ("node:journal_redis_faults",),
+    "tail_not_compared": ("node:journal_redis_faults",),
+}
+
+
+def build(tests: list[str]) -> dict[str, Path]:
+    """The test programs that these tests need, built once for all bugs."""
+    # In the usual place: cargo keeps both builds of the two packages, and everything they rest on is there already.
+    command = ["cargo", "test", "--no-run", "--message-format=json"]
+    command += ["--locked"] if os.environ.get("CI") else []
+    for package in sorted({test.split(":")[0] for test in tests}):
+        command += ["--package", f"invengine-{package}", "--features", f"invengine-{package}/planted"]
+    for name in sorted({test.split(":")[1] for test in tests}):
+        command += ["--lib"] if name == "lib" else ["--test", name]
+    output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    programs = {}
+    for line in output.splitlines():
+        message = json.loads(line)
+        if message.get("executable") and message["profile"]["test"]:
+            package = Path(message["manifest_path"]).parent.name
+            name = "lib" if "lib" in message["target"]["kind"] else message["target"]["name"]
+            programs[f"{package}:{name}"] = Path(message["executable"])
+    return programs
+
+
+def run(programs: dict[str, Path], test: str, bug: str) -> str:
+    """How a test ended: `passed`, `failed` or `out of time`."""
+    package, name, *part = test.split(":")
+    environment = os.environ | {"INVENGINE_PLANTED": bug}
+    with subprocess.Popen(
+        [programs[f"{package}:{name}"], *part],
+        cwd=ROOT / "rust" / package,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        try:
+            return "passed" if process.wait(LIMIT_SECONDS) == 0 else "failed"
+        except subprocess.TimeoutExpired:
+            # Servers that the test started are in its group.
+            os.killpg(process.pid, signal.SIGKILL)
+            return "out of time"
+
+
+def sound(programs: dict[str, Path], tests: list[str]) -> bool:
+    """Whether every test passes while no bug is planted: only then does a failure mean anything."""
+    broken = [test for test in tests if run(programs, test, "") != "passed"]
+    for test in broken:
+        print(f"{test} fails without a bug")
+    return not broken
+
+
+def find(programs: dict[str, Path], bug: str) -> bool:
+    """Whether one of the bug's tests fails within the limit."""
+    for test in BUGS[bug]:
+        started = time.monotonic()
+        if run(programs, test, bug) == "failed":
+            print(f"{bug}: found by {test} in {time.monotonic() - started:.1f} s", flush=True)
+            return True
+    print(f"{bug}: NOT FOUND by {', '.join(BUGS[bug])}", flush=True)
+    return False
+
+
+def chosen(arguments: argparse.Namespace) -> list[str]:
+    """The bugs to plant: the named ones, three drawn by date, or all."""
+    if arguments.bugs:
+        return list(arguments.bugs)
+    if arguments.three:
+        return sorted(random.Random(arguments.date.isoformat()).sample(sorted(BUGS), DRAWN))
+    return list(BUGS)
+
+
+def main() -> int:
+    """Plants, runs, tells; 1 if a bug survived."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bugs", nargs="*", metavar="BUG", choices=[*BUGS, []], help="only these")
+    parser.add_argument("--three", action="store_true", help="only three, drawn by date")
+    today = datetime.datetime.now(datetime.UTC).date()
+    parser.add_argument("--date", type=datetime.date.fromisoformat, default=today, help="the date to draw by")
+    bugs = chosen(parser.parse_args())
+    started = time.monotonic()
+    tests = sorted({test for bug in bugs for test in BUGS[bug]})
+    programs = build(tests)
+    print(f"built in {time.monotonic() - started:.0f} s", flush=True)
+    if not sound(programs, tests):
+        return 1
+    found = sum([find(programs, bug) for bug in bugs])
+    print(f"planted bugs found: {found} of {len(bugs)}")
+    return 0 if found == len(bugs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
