@@ -6,6 +6,7 @@ mod holds;
 use crate::event::{Event, LevelIndex, Slot, StockState};
 use crate::few::Few;
 use crate::keys::{KeyHash, Scope};
+use crate::lead::ISSUE_LEAD_MAX_MS;
 use crate::ledger::Ledger;
 use crate::names::{Entry, Handle, entry_hash};
 use crate::outcome::{Effect, HoldChange, LevelFigures};
@@ -115,6 +116,10 @@ impl Ledger {
             },
             Sum::Effect(effect) => {
                 if !origin.key.is_empty() {
+                    if origin.issue_time_ms > self.time_ms {
+                        let latest = self.time_ms.saturating_add(ISSUE_LEAD_MAX_MS);
+                        self.keys.note_lead(scope, origin.issue_time_ms.min(latest));
+                    }
                     let copy = origin.source.map(|_| effect.clone());
                     let hash = key.unwrap_or_else(|| self.keys.hash_of(scope, origin.key));
                     self.keys.insert(hash, scope, origin.key, origin.fingerprint, self.sequence, effect);

@@ -6,7 +6,7 @@ mod admit;
 use self::admit::Admission;
 use crate::codec::{self, PAYLOAD_VERSION};
 use crate::command::{Body, Command};
-use crate::event::{Event, LevelUnits};
+use crate::event::{Event, LevelUnits, Slot};
 use crate::few::Few;
 use crate::keys::{KeyHash, KeyPlace};
 use crate::ledger::Ledger;
@@ -132,18 +132,24 @@ impl Ledger {
             }
             self.schedule.give_back(tick, slots);
         }
-        let count = events.len();
-        if count == 0 || self.write_own(now_ms, events, payload, bytes_max) {
-            return count;
-        }
-        // No room in this frame: the next one has.
-        for (tick, slot) in taken {
-            self.schedule.give_back(tick, vec![slot]);
-        }
-        0
+        let record = Record { time_ms: now_ms, origin: None, events };
+        self.write_expired(record, &taken, &mut Frame { payload, bytes_max, now_ms, key: None })
     }
 
-    fn expiry_of(&self, slot: crate::event::Slot, tick: i64) -> Option<Event> {
+    /// Writes as many of the Expired events as the frame has room for, halving them until they fit; tells how many.
+    fn write_expired(&mut self, mut record: Record<'_>, taken: &[(i64, Slot)], frame: &mut Frame<'_>) -> usize {
+        while !record.events.is_empty() && !self.write_record(frame, &record) {
+            let half = record.events.len() / 2;
+            record.events = record.events.into_iter().take(half).collect();
+        }
+        let written = record.events.len();
+        for (tick, slot) in &taken[written..] {
+            self.schedule.give_back(*tick, vec![*slot]);
+        }
+        written
+    }
+
+    fn expiry_of(&self, slot: Slot, tick: i64) -> Option<Event> {
         let reservation = self.slab.at(slot).filter(|reservation| reservation.expire_ms == tick)?;
         expired(reservation)
     }
@@ -166,10 +172,13 @@ impl Ledger {
     }
 
     fn write(&mut self, frame: &mut Frame<'_>, origin: Option<Origin<'_>>, events: Few<Event>) -> bool {
-        let record = Record { time_ms: frame.now_ms, origin, events };
-        let written = frame.payload.push(&record, frame.bytes_max);
+        self.write_record(frame, &Record { time_ms: frame.now_ms, origin, events })
+    }
+
+    fn write_record(&mut self, frame: &mut Frame<'_>, record: &Record<'_>) -> bool {
+        let written = frame.payload.push(record, frame.bytes_max);
         if written {
-            self.apply(&record, frame.key);
+            self.apply(record, frame.key);
             debug_assert_eq!(self.misfits, 0, "Invariant: what was decided fits the state: {record:?}");
         }
         written

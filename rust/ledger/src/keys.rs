@@ -8,8 +8,9 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::chunks::{Chunks, Span, Texts};
 use crate::codec::{Malformed, RecordReader, put, put_signed, put_text};
 use crate::event::Slot;
-use crate::image::{effect, put_effect};
+use crate::image::{HIGHEST, effect, put_effect};
 use crate::index::Tag;
+use crate::lead::Leads;
 use crate::mix::Mix;
 use crate::names::Handle;
 use crate::outcome::Effect;
@@ -99,6 +100,8 @@ pub(crate) struct Window {
     hashed: usize,
     /// Reservations that ended while this was the younger window.
     pub ended: Vec<Slot>,
+    /// Writers of its keys whose clock was ahead.
+    leads: Leads,
 }
 
 impl Window {
@@ -114,6 +117,7 @@ impl Window {
             digest: 0,
             hashed: 0,
             ended: Vec::new(),
+            leads: Leads::default(),
         }
     }
 
@@ -149,6 +153,7 @@ impl Window {
         put(out, self.carried as u64);
         put(out, self.ended.len() as u64);
         self.ended.iter().for_each(|slot| put(out, u64::from(*slot)));
+        self.leads.put(out);
     }
 
     /// Writes one key down.
@@ -197,6 +202,8 @@ pub(crate) struct Keys {
     hasher: DefaultHashBuilder,
     younger: Window,
     older: Window,
+    /// Writers of forgotten keys whose clock was ahead.
+    forgotten: Leads,
 }
 
 impl Default for Keys {
@@ -205,6 +212,7 @@ impl Default for Keys {
             hasher: DefaultHashBuilder::default(),
             younger: Window::new(1, i64::MIN),
             older: Window::new(0, i64::MIN),
+            forgotten: Leads::default(),
         }
     }
 }
@@ -275,7 +283,19 @@ impl Keys {
 
     /// Bytes of the keys that are new in the younger window, roughly.
     pub fn younger_bytes(&self) -> usize {
-        self.younger.bytes - self.younger.carried
+        self.younger.bytes.saturating_sub(self.younger.carried)
+    }
+
+    /// A command of this writer was issued ahead of engine time.
+    pub fn note_lead(&mut self, scope: Scope, issue_time_ms: i64) {
+        self.younger.leads.note(scope.word(), issue_time_ms);
+    }
+
+    /// True if a command of this writer that was issued then may have been executed under a key that is forgotten.
+    pub fn may_be_forgotten(&self, scope: Scope, issue_time_ms: i64) -> bool {
+        // A key that came in the same millisecond before the windows turned is forgotten with those before it.
+        issue_time_ms <= self.older.start_ms
+            || self.forgotten.latest(scope.word()).is_some_and(|latest| issue_time_ms <= latest)
     }
 
     /// When the older window began: keys recorded since then are all remembered.
@@ -301,7 +321,9 @@ impl Keys {
     /// Takes the older window out; the younger one becomes it.
     pub fn rotate(&mut self, now_ms: i64) -> Window {
         let next = Window::new(self.younger.number + 1, now_ms);
-        std::mem::replace(&mut self.older, std::mem::replace(&mut self.younger, next))
+        let mut dropped = std::mem::replace(&mut self.older, std::mem::replace(&mut self.younger, next));
+        self.forgotten.take_in(std::mem::take(&mut dropped.leads), self.older.start_ms);
+        dropped
     }
 
     /// Goes on remembering the keys of a window whose holds are still known: a hold can be named by its key as long as by its id.
@@ -331,15 +353,28 @@ impl Keys {
         for _ in 0..from.count(1)? {
             window.ended.push(from.handle()?);
         }
+        window.leads = Leads::read(from)?;
         self.older = std::mem::replace(&mut self.younger, window);
         Ok(())
     }
 
-    /// Takes the next key of an image into one of the windows.
-    pub fn restore_key(&mut self, older: bool, from: &mut RecordReader<'_>) -> Result<(), Malformed> {
+    /// Writes down what outlives the windows.
+    pub fn put_forgotten(&self, out: &mut Vec<u8>) {
+        self.forgotten.put(out);
+    }
+
+    /// Takes what outlives the windows from an image; the windows are there by then.
+    pub fn restore_forgotten(&mut self, from: &mut RecordReader<'_>) -> Result<(), Malformed> {
+        self.forgotten = Leads::read(from)?;
+        let fits = self.older.number.checked_add(1) == Some(self.younger.number) && self.younger.number < HIGHEST;
+        fits.then_some(()).ok_or(Malformed("the windows of keys do not follow each other"))
+    }
+
+    /// Takes the next key of an image into one of the windows; what it did must fit so many levels.
+    pub fn restore_key(&mut self, older: bool, from: &mut RecordReader<'_>, levels: usize) -> Result<(), Malformed> {
         let (scope, key) = (from.number()?, from.text()?);
         let fingerprint = u64::from_le_bytes(from.array()?);
-        let (sequence, effect) = (from.number()?, effect(from)?);
+        let (sequence, effect) = (from.number()?, effect(from, levels)?);
         let hash = self.hash_of_word(scope, key);
         let window = if older { &mut self.older } else { &mut self.younger };
         let entry = KeyEntry { scope, key: window.texts.push(key), fingerprint, sequence, effect };

@@ -3,6 +3,7 @@
 use crate::command::Command;
 use crate::fingerprint::fingerprint;
 use crate::keys::{KeyHash, KeyPlace};
+use crate::lead::ISSUE_LEAD_MAX_MS;
 use crate::ledger::Ledger;
 use crate::outcome::Effect;
 use crate::planted;
@@ -69,12 +70,29 @@ impl Ledger {
             // It is never executed twice by being forgotten: its number is remembered for ever.
             return self.admit_number(origin.fingerprint, place);
         }
-        let start = self.window_start_ms(now_ms);
-        if origin.issue_time_ms != 0 && origin.issue_time_ms < start && !planted::is("window_not_checked") {
-            let window = now_ms.saturating_sub(start);
-            return Admission::Refuse(Rejection::new(Reason::DedupeWindowExpired).number("window", window), 0);
+        match self.refusal_of_issue_time(origin, now_ms) {
+            Some(rejection) => Admission::Refuse(rejection, 0),
+            None => Admission::Execute,
         }
-        Admission::Execute
+    }
+
+    /// Nothing is executed twice by being forgotten: what may have been done under a forgotten key is refused, and so is an
+    /// issue time so far ahead that nobody could ever tell.
+    fn refusal_of_issue_time(&self, origin: &Origin<'_>, now_ms: i64) -> Option<Rejection> {
+        let issued = origin.issue_time_ms;
+        if issued == 0 || planted::is("window_not_checked") {
+            return None;
+        }
+        let start = self.window_start_ms(now_ms);
+        if issued < start || self.keys.may_be_forgotten(origin.scope(), issued) {
+            let window = now_ms.saturating_sub(start);
+            return Some(Rejection::new(Reason::DedupeWindowExpired).number("window", window));
+        }
+        (issued > now_ms.saturating_add(ISSUE_LEAD_MAX_MS)).then(|| {
+            Rejection::new(Reason::InvalidField)
+                .text("field", "context.issue_time")
+                .text("description", "issue_time is more than 7 days ahead of engine time: set the caller's clock")
+        })
     }
 
     fn admit_key(&self, origin: &Origin<'_>, key: KeyHash) -> Option<Admission> {

@@ -7,10 +7,39 @@ use crate::codec::{Decoded, Malformed, RecordReader, encode_rejection, put, put_
 use crate::event::Slot;
 use crate::few::Few;
 use crate::ledger::Ledger;
+use crate::level::possible;
 use crate::names::{Entry, Handle};
 use crate::outcome::{Effect, HoldChange, LevelFigures, LineChange};
 use crate::reservation::{HeldLine, LineState, Reservation, Slab};
 use crate::source::{Applied, Kept, Source};
+
+/// Beyond what any ledger comes to, and far from what a field can hold: the next steps of a loaded ledger overflow nothing.
+pub(crate) const HIGHEST: u32 = 1 << 31;
+
+/// A number that a ledger counts up.
+fn count(from: &mut RecordReader<'_>) -> Decoded<u64> {
+    const COUNT_MAX: u64 = 1 << 62;
+    Some(from.number()?).filter(|number| *number < COUNT_MAX).ok_or(Malformed("a count is beyond all that can be"))
+}
+
+fn small_count(from: &mut RecordReader<'_>) -> Decoded<u32> {
+    Some(from.handle()?).filter(|number| *number < HIGHEST).ok_or(Malformed("a count is beyond all that can be"))
+}
+
+/// Units of which no sum overflows.
+fn units(from: &mut RecordReader<'_>) -> Decoded<i64> {
+    Some(from.signed()?).filter(|units| possible(*units)).ok_or(Malformed("a quantity is beyond all that can be"))
+}
+
+/// Units that a reservation has, which are never below 0.
+fn held(from: &mut RecordReader<'_>) -> Decoded<i64> {
+    Some(units(from)?).filter(|units| *units >= 0).ok_or(Malformed("a reservation has less than nothing"))
+}
+
+/// A level that is there.
+fn level_of(from: &mut RecordReader<'_>, levels: usize) -> Decoded<u32> {
+    Some(from.handle()?).filter(|level| (*level as usize) < levels).ok_or(Malformed("a level that is not there"))
+}
 
 /// What stands first in an image.
 pub(super) struct Head {
@@ -19,7 +48,6 @@ pub(super) struct Head {
     pub time_ms: i64,
     pub first_time_ms: i64,
     pub epoch: u32,
-    pub open_reservations: u64,
     pub expired_reservations: u64,
 }
 
@@ -30,7 +58,6 @@ pub(super) fn put_head(out: &mut Vec<u8>, ledger: &Ledger) {
     put_signed(out, ledger.time_ms);
     put_signed(out, ledger.first_time_ms);
     put(out, u64::from(ledger.epoch));
-    put(out, ledger.open_reservations);
     put(out, ledger.expired_reservations);
 }
 
@@ -40,12 +67,11 @@ pub(super) fn head(from: &mut RecordReader<'_>) -> Decoded<Head> {
     }
     Ok(Head {
         name: from.text()?.into(),
-        sequence: from.number()?,
+        sequence: count(from)?,
         time_ms: from.signed()?,
         first_time_ms: from.signed()?,
         epoch: from.handle()?,
-        open_reservations: from.number()?,
-        expired_reservations: from.number()?,
+        expired_reservations: count(from)?,
     })
 }
 
@@ -80,7 +106,7 @@ pub(super) fn put_level(out: &mut Vec<u8>, ledger: &Ledger, level: u32) {
 
 pub(super) fn level(from: &mut RecordReader<'_>) -> Decoded<Physical> {
     let (item, location) = (from.handle()?, from.handle()?);
-    Ok(Physical { item, location, parts: [from.signed()?, from.signed()?, from.signed()?, from.signed()?] })
+    Ok(Physical { item, location, parts: [units(from)?, units(from)?, units(from)?, units(from)?] })
 }
 
 /// One place of the slab.
@@ -115,7 +141,7 @@ pub(super) fn put_place(out: &mut Vec<u8>, slab: &Slab, slot: Slot) {
 }
 
 pub(super) fn place(from: &mut RecordReader<'_>, slot: Slot) -> Decoded<Place> {
-    let (generation, ended_in) = (from.handle()?, from.handle()?);
+    let (generation, ended_in) = (small_count(from)?, from.handle()?);
     let reservation = match from.byte()? {
         0 => None,
         1 => Some(reservation(from, slot, generation)?),
@@ -126,7 +152,7 @@ pub(super) fn place(from: &mut RecordReader<'_>, slot: Slot) -> Decoded<Place> {
 
 fn reservation(from: &mut RecordReader<'_>, slot: Slot, generation: u32) -> Decoded<Reservation> {
     let id = crate::reservation::ReservationId { slot, generation, epoch: from.handle()? };
-    let version = from.handle()?;
+    let version = small_count(from)?;
     let channel = match from.number()? {
         0 => None,
         channel => Some(Handle::try_from(channel - 1).map_err(|_| Malformed("a handle is out of range"))?),
@@ -138,11 +164,11 @@ fn reservation(from: &mut RecordReader<'_>, slot: Slot, generation: u32) -> Deco
         lines.push(HeldLine {
             level: from.handle()?,
             last: line_state(from.byte()?)?,
-            reserved: from.signed()?,
-            allocated: from.signed()?,
-            released: from.signed()?,
-            expired: from.signed()?,
-            fulfilled: from.signed()?,
+            reserved: held(from)?,
+            allocated: held(from)?,
+            released: held(from)?,
+            expired: held(from)?,
+            fulfilled: held(from)?,
         });
     }
     Ok(Reservation { id, version, channel, expire_ms, create_ms, sequence, key, order_ref, holder, lines })
@@ -213,15 +239,16 @@ pub(super) struct SourceParts {
     pub kept: Vec<Applied>,
 }
 
-pub(super) fn source(from: &mut RecordReader<'_>) -> Decoded<SourceParts> {
-    let (name, epoch, last) = (from.text()?.into(), from.number()?, from.number()?);
-    let count = from.count(4)?;
-    let first = last.checked_sub(count as u64).ok_or(Malformed("a source keeps more outcomes than it had messages"))?;
+pub(super) fn source(from: &mut RecordReader<'_>, levels: usize) -> Decoded<SourceParts> {
+    let (name, epoch, last) = (from.text()?.into(), count(from)?, count(from)?);
+    let outcomes = from.count(4)?;
+    let first =
+        last.checked_sub(outcomes as u64).ok_or(Malformed("a source keeps more outcomes than it had messages"))?;
     let mut kept = Vec::new();
     for number in first + 1..=last {
         let (fingerprint, sequence) = (from.number()?, from.number()?);
         let outcome = match from.byte()? {
-            1 => Kept::Accepted(effect(from)?),
+            1 => Kept::Accepted(effect(from, levels)?),
             2 => Kept::Rejected(from.rejection()?),
             _ => return Err(Malformed("an outcome is neither a yes nor a no")),
         };
@@ -260,32 +287,18 @@ pub(crate) fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
     }
 }
 
-pub(crate) fn effect(from: &mut RecordReader<'_>) -> Decoded<Effect> {
+pub(crate) fn effect(from: &mut RecordReader<'_>, levels: usize) -> Decoded<Effect> {
     Ok(match from.byte()? {
-        1 => Effect::Reserved(hold(from)?),
+        1 => Effect::Reserved(hold(from, levels)?),
         2 => {
             let mut holds = Few::default();
             for _ in 0..from.count(7)? {
-                holds.push(hold(from)?);
+                holds.push(hold(from, levels)?);
             }
             Effect::Holds(holds)
         }
         3 => Effect::KeyCancelled,
-        4 => {
-            let mut levels = Few::default();
-            for _ in 0..from.count(7)? {
-                levels.push(LevelFigures {
-                    level: from.handle()?,
-                    on_hand: from.signed()?,
-                    reserved: from.signed()?,
-                    allocated: from.signed()?,
-                    damaged: from.signed()?,
-                    returned: from.signed()?,
-                    quality_control: from.signed()?,
-                });
-            }
-            Effect::Levels(levels)
-        }
+        4 => Effect::Levels(figures(from, levels)?),
         5 => Effect::Done,
         6 => Effect::Registered {
             epoch: from.number()?,
@@ -311,16 +324,32 @@ fn put_hold(out: &mut Vec<u8>, hold: &HoldChange) {
     }
 }
 
-fn hold(from: &mut RecordReader<'_>) -> Decoded<HoldChange> {
-    let (id, version) = (from.id()?, from.handle()?);
+fn figures(from: &mut RecordReader<'_>, levels: usize) -> Decoded<Few<LevelFigures>> {
+    let mut all = Few::default();
+    for _ in 0..from.count(7)? {
+        all.push(LevelFigures {
+            level: level_of(from, levels)?,
+            on_hand: units(from)?,
+            reserved: units(from)?,
+            allocated: units(from)?,
+            damaged: units(from)?,
+            returned: units(from)?,
+            quality_control: units(from)?,
+        });
+    }
+    Ok(all)
+}
+
+fn hold(from: &mut RecordReader<'_>, levels: usize) -> Decoded<HoldChange> {
+    let (id, version) = (from.id()?, small_count(from)?);
     let (reacquired, expire_ms) = (from.byte()? == 1, from.signed()?);
     let mut lines = Few::default();
     for _ in 0..from.count(4)? {
         lines.push(LineChange {
-            level: from.handle()?,
+            level: level_of(from, levels)?,
             state: line_state(from.byte()?)?,
-            quantity: from.signed()?,
-            outstanding: from.signed()?,
+            quantity: units(from)?,
+            outstanding: units(from)?,
         });
     }
     Ok(HoldChange { id, version, reacquired, expire_ms, lines })

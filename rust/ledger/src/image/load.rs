@@ -1,12 +1,15 @@
 //! Reads an image back, block by block as its pieces come.
 
 use super::entries::{self, Head, Physical, Place};
-use super::{BLOCK_HEADER_BYTES, Kind, catalogue, check};
+use super::{BLOCK_HEADER_BYTES, Kind, WINDOWS, catalogue, check};
 use crate::codec::{Decoded, Malformed, RecordReader};
 use crate::event::{Slot, StockState};
 use crate::few::Few;
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::names::entry_hash;
+
+/// Which entry of the key windows is the last.
+const LAST_OF_WINDOWS: usize = WINDOWS + 1;
 
 /// A ledger that is being read from an image.
 pub struct ImageLoader {
@@ -14,6 +17,8 @@ pub struct ImageLoader {
     /// Bytes that came and are not a whole block yet.
     bytes: Vec<u8>,
     last: Option<Kind>,
+    /// Entries of the key windows so far.
+    windows: usize,
     check: u64,
     digest: Option<u128>,
 }
@@ -21,7 +26,7 @@ pub struct ImageLoader {
 impl ImageLoader {
     /// Starts with nothing. The options are those of the ledger that is to come.
     pub fn new(options: LedgerOptions) -> Self {
-        ImageLoader { ledger: Ledger::new(options), bytes: Vec::new(), last: None, check: 0, digest: None }
+        ImageLoader { ledger: Ledger::new(options), bytes: Vec::new(), last: None, windows: 0, check: 0, digest: None }
     }
 
     /// Takes the next piece, however the image was cut.
@@ -29,14 +34,15 @@ impl ImageLoader {
     /// # Errors
     /// The bytes are not an image of this ledger, in a version of this build. Nothing more can be read then.
     pub fn piece(&mut self, piece: &[u8]) -> Result<(), Malformed> {
-        self.bytes.extend_from_slice(piece);
-        let bytes = std::mem::take(&mut self.bytes);
-        let mut rest = &bytes[..];
-        while let Some(block) = whole_block(rest) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.extend_from_slice(piece);
+        let mut read = 0;
+        while let Some(block) = whole_block(&bytes[read..]) {
             self.block(block)?;
-            rest = &rest[block.len()..];
+            read += block.len();
         }
-        self.bytes = rest.to_vec();
+        bytes.drain(..read);
+        self.bytes = bytes;
         Ok(())
     }
 
@@ -46,6 +52,9 @@ impl ImageLoader {
     /// The image is cut short, or what it says does not fit together.
     pub fn finish(mut self) -> Result<Ledger, Malformed> {
         let digest = self.digest.filter(|_| self.bytes.is_empty()).ok_or(Malformed("the image is cut short"))?;
+        if self.windows != LAST_OF_WINDOWS {
+            return Err(Malformed("windows of keys are missing"));
+        }
         if !self.ledger.slab.is_whole() {
             return Err(Malformed("free places are missing or named twice"));
         }
@@ -53,6 +62,12 @@ impl ImageLoader {
             return Err(Malformed("the state of the image is not the one that was written"));
         }
         Ok(self.ledger)
+    }
+
+    /// The digest of what came so far.
+    #[cfg(test)]
+    pub(super) fn digest_so_far(&mut self) -> crate::Digest {
+        self.ledger.digest()
     }
 
     fn block(&mut self, block: &[u8]) -> Decoded<()> {
@@ -104,13 +119,21 @@ impl ImageLoader {
                 Ok(())
             }
             Kind::Sources => {
-                let parts = entries::source(from)?;
+                let parts = entries::source(from, ledger.levels.len())?;
                 let added = ledger.sources.restore(&parts.name, parts.epoch, parts.last, parts.kept);
                 added.then_some(()).ok_or(Malformed("a source comes twice"))
             }
-            Kind::Windows => ledger.keys.restore_window(from),
-            Kind::OlderKeys => ledger.keys.restore_key(true, from),
-            Kind::YoungerKeys => ledger.keys.restore_key(false, from),
+            Kind::Windows => {
+                self.windows += 1;
+                match self.windows {
+                    ..=WINDOWS => ledger.keys.restore_window(from),
+                    LAST_OF_WINDOWS => ledger.keys.restore_forgotten(from),
+                    _ => Err(Malformed("there are too many windows of keys")),
+                }
+            }
+            Kind::OlderKeys | Kind::YoungerKeys => {
+                ledger.keys.restore_key(kind == Kind::OlderKeys, from, ledger.levels.len())
+            }
             Kind::End => {
                 let (digest, check) = (u128::from_le_bytes(from.array()?), u64::from_le_bytes(from.array()?));
                 if check != self.check {
@@ -138,7 +161,6 @@ fn begin(ledger: &mut Ledger, head: Head) -> Decoded<()> {
     ledger.time_ms = head.time_ms;
     ledger.first_time_ms = head.first_time_ms;
     ledger.epoch = head.epoch;
-    ledger.open_reservations = head.open_reservations;
     ledger.expired_reservations = head.expired_reservations;
     Ok(())
 }
@@ -177,14 +199,12 @@ fn add_place(ledger: &mut Ledger, slot: Slot, place: Place) -> Decoded<()> {
             return Err(BAD);
         }
         for line in reservation.lines.iter() {
-            let units = [line.reserved, line.allocated, line.released, line.expired, line.fulfilled];
             let level = ledger.levels.get_mut(line.level).ok_or(BAD)?;
-            if !units.into_iter().all(crate::level::possible)
-                || !level.hold(line.reserved, line.allocated, reservation.expire_ms)
-            {
+            if !level.hold(line.reserved, line.allocated, reservation.expire_ms) {
                 return Err(BAD);
             }
         }
+        ledger.open_reservations += u64::from(reservation.outstanding());
         if reservation.lines.iter().any(|line| line.reserved > 0) {
             ledger.schedule.add(reservation.expire_ms, slot);
         }

@@ -11,14 +11,14 @@
 //!
 //! | kind | entries |
 //! |---|---|
-//! | 1 | one: version, ledger, sequence, time, first time, epoch, open and expired reservations |
+//! | 1 | one: version, ledger, sequence, time, first time, epoch, expired reservations |
 //! | 2, 3, 4 | items, locations, channels: name, display name, GS1 key |
 //! | 5 | levels: item, location, on hand less its parts, damaged, returned, quality control |
 //! | 6 | places of reservations: generation, window in which it ended, and the reservation if there is one |
 //! | 7 | free places, in the order in which they were freed |
 //! | 8, 9 | orders, holders with more than one reservation, by name: their places in order |
 //! | 10 | sources: name, epoch, last number, kept outcomes |
-//! | 11 | key windows, the older first: number, start, carried bytes, places that ended in it |
+//! | 11 | key windows, the older first: number, start, carried bytes, places that ended in it, writers ahead of time; then writers ahead of time of forgotten keys |
 //! | 12, 13 | keys of the older, of the younger window in the order they came |
 //! | 14 | one, the last: the digest of the state (16 bytes), a check value of all bytes before (8) |
 //!
@@ -26,8 +26,10 @@
 
 mod entries;
 mod load;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use entries::{effect, put_effect};
+pub(crate) use entries::{HIGHEST, effect, put_effect};
 pub use load::ImageLoader;
 
 use crate::codec::put;
@@ -42,6 +44,8 @@ pub const IMAGE_VERSION: u64 = 1;
 /// A block is closed when it has so many bytes; one entry may be longer.
 const BLOCK_BYTES: usize = 256 << 10;
 const BLOCK_HEADER_BYTES: usize = 9;
+/// Windows of keys.
+const WINDOWS: usize = 2;
 
 /// Kinds of blocks, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,7 +173,7 @@ impl Image<'_> {
             Kind::Orders => self.orders.len(),
             Kind::Holders => self.holders.len(),
             Kind::Sources => ledger.sources.all().len(),
-            Kind::Windows => 2,
+            Kind::Windows => WINDOWS + 1,
             Kind::OlderKeys => ledger.keys.windows()[0].len(),
             Kind::YoungerKeys => ledger.keys.windows()[1].len(),
         }
@@ -189,6 +193,7 @@ impl Image<'_> {
             Kind::Orders => entries::put_shared(out, self.orders[at], &ledger.orders),
             Kind::Holders => entries::put_shared(out, self.holders[at], &ledger.holders),
             Kind::Sources => entries::put_source(out, &ledger.sources.all()[at]),
+            Kind::Windows if at == WINDOWS => ledger.keys.put_forgotten(out),
             Kind::Windows => ledger.keys.windows()[at].put_head(out),
             Kind::OlderKeys => ledger.keys.windows()[0].put_key(out, at),
             Kind::YoungerKeys => ledger.keys.windows()[1].put_key(out, at),

@@ -169,7 +169,9 @@ impl Model {
             }
         }
         let start_ms = self.older_ms.max(now_ms - self.window_ms);
-        let forgotten = context.issue_time_ms != 0 && context.issue_time_ms < start_ms && context.source.is_none();
+        let forgotten = context.issue_time_ms != 0
+            && (context.issue_time_ms < start_ms || context.issue_time_ms <= self.older_ms)
+            && context.source.is_none();
         forgotten.then(|| Told::No(No::new(Reason::DedupeWindowExpired).fact("window", now_ms - start_ms)))
     }
 

@@ -1,0 +1,164 @@
+//! Images whose check value and digest are right and whose contents are not: what a forger could hand in.
+
+use super::load::ImageLoader;
+use super::{BLOCK_HEADER_BYTES, Kind, check};
+use crate::command::{Body, Catalogue, Line, SourcePosition, StockLine, Target, TargetBy, Upsert};
+use crate::event::{StockKind, StockState};
+use crate::{Audit, Command, Context, Ledger, LedgerOptions, Payload};
+
+const START_MS: i64 = 1_700_000_000_000;
+const ROOMY: usize = 1 << 20;
+
+fn options() -> LedgerOptions {
+    LedgerOptions { dedupe_window_ms: 1_000, ..LedgerOptions::new("main") }
+}
+
+/// A ledger with something of everything.
+fn ledger() -> Ledger {
+    let mut ledger = Ledger::new(options());
+    ledger.set_epoch(1);
+    let upsert = |name| vec![Upsert { name, display_name: "", gs1: "" }];
+    let line = StockLine { sku: "mug", location: "wh", quantity: 9, state: StockState::OnHand, expected: None };
+    let lines = || vec![Line { sku: "mug", location: "wh", quantity: 1 }];
+    let hold = || Body::Reserve { lines: lines(), ttl_ms: 1_000, allow_partial: false, replace_own: false };
+    let by_key = |key| Target { by: TargetBy::Key(key), lines: Vec::new(), expected_version: 0 };
+    let bodies = [
+        ("items", Body::Upsert { catalogue: Catalogue::Items, entries: upsert("mug") }),
+        ("locations", Body::Upsert { catalogue: Catalogue::Locations, entries: upsert("wh") }),
+        ("stock", Body::Stock { kind: StockKind::Received, lines: vec![line] }),
+        ("source", Body::RegisterSource { source: "erp" }),
+        ("a", hold()),
+        ("b", hold()),
+        ("bind", Body::Allocate(by_key("a"))),
+        ("end", Body::Release(by_key("b"))),
+        ("never", Body::Release(by_key("c"))),
+        ("d", hold()),
+    ];
+    let mut payload = Payload::default();
+    for (number, (key, body)) in (0..).zip(bodies) {
+        let issue_time_ms = START_MS + 5_000;
+        let context = Context { key, issue_time_ms, order_ref: "order", holder: "ann", ..Context::default() };
+        ledger.execute(&Command { context, body }, START_MS + number, &mut payload, ROOMY);
+    }
+    for sequence in 1..=2 {
+        let source = Some(SourcePosition { id: "erp", epoch: 1, sequence });
+        let context = Context { source, ..Context::default() };
+        ledger.execute(&Command { context, body: hold() }, START_MS + 20, &mut payload, ROOMY);
+    }
+    for turn in 1..=2 {
+        assert!(ledger.forget_keys(START_MS + 1_100 * turn, &mut payload, ROOMY));
+        let context = Context { key: "later", ..Context::default() };
+        ledger.execute(&Command { context, body: hold() }, START_MS + 1_100 * turn, &mut payload, ROOMY);
+    }
+    ledger
+}
+
+fn blocks(mut ledger: Ledger) -> Vec<Vec<u8>> {
+    let mut bytes = Vec::new();
+    assert!(ledger.image().next(&mut bytes));
+    let mut rest = &bytes[..];
+    let mut blocks = Vec::new();
+    while !rest.is_empty() {
+        let length = u32::from_le_bytes([rest[5], rest[6], rest[7], rest[8]]) as usize;
+        let (block, after) = rest.split_at(BLOCK_HEADER_BYTES + length);
+        blocks.push(block.to_vec());
+        rest = after;
+    }
+    blocks
+}
+
+/// Loads blocks as if their lengths, check value and digest were right.
+fn load(mut blocks: Vec<Vec<u8>>) -> Option<Ledger> {
+    blocks.pop();
+    let mut loader = ImageLoader::new(options());
+    let mut checked = 0;
+    for mut block in blocks {
+        let length = (block.len() - BLOCK_HEADER_BYTES) as u32;
+        block[5..9].copy_from_slice(&length.to_le_bytes());
+        checked = check(checked, &block);
+        loader.piece(&block).ok()?;
+    }
+    let digest = loader.digest_so_far().value();
+    let mut end = vec![Kind::End as u8, 1, 0, 0, 0, 24, 0, 0, 0];
+    end.extend_from_slice(&digest.to_le_bytes());
+    end.extend_from_slice(&checked.to_le_bytes());
+    loader.piece(&end).ok()?;
+    loader.finish().ok()
+}
+
+/// Reads all of a ledger, and lets it go on.
+fn live(mut ledger: Ledger) {
+    let mut payload = Payload::default();
+    let _ = Audit::check(&ledger);
+    for level in 0..ledger.level_count() as u32 {
+        let _ = (ledger.level_names(level), ledger.figures(level, i64::MAX));
+    }
+    let lines = vec![Line { sku: "mug", location: "wh", quantity: 1 }];
+    let hold = Body::Reserve { lines, ttl_ms: 1_000, allow_partial: false, replace_own: false };
+    let source = |sequence| Some(SourcePosition { id: "erp", epoch: 1, sequence });
+    for turn in 1..=3 {
+        let now_ms = ledger.time_ms().max(START_MS).saturating_add(2_000 * turn);
+        for context in [
+            Context { key: "a", ..Context::default() },
+            Context { key: "new", issue_time_ms: now_ms, ..Context::default() },
+            Context { source: source(3), ..Context::default() },
+            Context { source: source(2), ..Context::default() },
+        ] {
+            ledger.execute(&Command { context, body: hold.clone() }, now_ms, &mut payload, ROOMY);
+        }
+        ledger.sweep(now_ms, &mut payload, ROOMY);
+        ledger.forget_keys(now_ms, &mut payload, ROOMY);
+        ledger.digest();
+    }
+    let mut bytes = Vec::new();
+    assert!(ledger.image().next(&mut bytes));
+}
+
+const BYTES: [u8; 8] = [0, 1, 2, 7, 0x7f, 0x80, 0xfe, 0xff];
+const HUGE: [&[u8]; 3] =
+    [&[0xff, 0xff, 0xff, 0xff, 0x0f], &[0xff; 9], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]];
+
+// case: E11, H17
+#[test]
+fn a_forged_image_is_refused_or_can_be_lived_with() {
+    let whole = blocks(ledger());
+    let (mut tried, mut loaded) = (0, 0);
+    let mut look = |blocks: Vec<Vec<u8>>| {
+        tried += 1;
+        if let Some(ledger) = load(blocks) {
+            loaded += 1;
+            live(ledger);
+        }
+    };
+    look(whole.clone());
+    for (number, block) in whole.iter().enumerate() {
+        for at in (1..5).chain(BLOCK_HEADER_BYTES..block.len()) {
+            for byte in BYTES {
+                let mut forged = whole.clone();
+                forged[number][at] = byte;
+                look(forged);
+            }
+            for number_bytes in HUGE.iter().filter(|_| at >= BLOCK_HEADER_BYTES) {
+                let mut forged = whole.clone();
+                forged[number].splice(at..=at, number_bytes.iter().copied());
+                look(forged);
+            }
+        }
+        let mut without = whole.clone();
+        without.remove(number);
+        look(without);
+        let mut twice = whole.clone();
+        twice.insert(number, block.clone());
+        look(twice);
+    }
+    assert!(loaded > 500 && loaded < tried, "{loaded} of {tried}");
+}
+
+// case: E11
+#[test]
+fn a_newer_version_is_refused_by_its_name() {
+    let mut newer = blocks(ledger());
+    newer[0][BLOCK_HEADER_BYTES] = 2;
+    let refused = ImageLoader::new(options()).piece(&newer[0]).map_err(|refused| refused.0);
+    assert_eq!(refused, Err("the image is of a version that this build does not know"));
+}
