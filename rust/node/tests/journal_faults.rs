@@ -33,6 +33,7 @@ fn run(storage: &TestStorage) -> (u64, Option<JournalError>) {
     (acknowledged, None)
 }
 
+// case: E06, E07, E08
 #[test]
 fn any_failing_call_poisons_and_loses_nothing_acknowledged() {
     let calls = written(FRAMES, FILE_BYTES, false).count();
