@@ -252,3 +252,109 @@ fn the_archive_may_be_deleted_by_hand() {
     let refused = journal.reader().unwrap().read_from(1, &mut |_| true);
     assert!(matches!(refused, Err(JournalError::Trimmed { sequence: 1, .. })), "{refused:?}");
 }
+
+/// Recovers from a crashed disk, crashing again at every call of that, so many times deep.
+fn crash_in_recovery(disk: &Disk, wanted: Sum, deep: u32, states: &mut u32) {
+    *states += 1;
+    let storage = TestStorage::on(disk.clone());
+    let (journal, rebuilt) = recover(&storage).unwrap();
+    assert_eq!((rebuilt.sum, rebuilt.from_snapshot), (wanted, true));
+    drop(journal);
+    if deep == 0 {
+        return;
+    }
+    let mut half_way = disk.clone();
+    for call in storage.calls() {
+        for state in crashes(&half_way, &call) {
+            crash_in_recovery(&state, wanted, deep - 1, states);
+        }
+        half_way.apply(&call);
+    }
+}
+
+// case: E05
+#[test]
+fn crashes_during_recovery_from_a_snapshot_three_deep_change_nothing() {
+    let storage = TestStorage::default();
+    let (last, _) = run(&storage, 50);
+    let mut disk = storage.disk().after_crash(&Left::Everything);
+    disk.put("draft", vec![1; 900]);
+    let mut states = 0;
+    crash_in_recovery(&disk, Sum::at(last), 3, &mut states);
+    assert!(states > 300, "{states} states");
+}
+
+// case: E10, E11
+#[test]
+fn a_piece_of_another_snapshot_or_a_snapshot_of_another_ledger_is_no_part_of_this_one() {
+    let storage = TestStorage::default();
+    let (last, _) = run(&storage, 120);
+    let mut disk = storage.disk();
+    let snapshots = disk.names_with("snapshot-");
+    let (older, newest) = (disk.bytes(&snapshots[0]).to_vec(), disk.bytes(&snapshots[1]).to_vec());
+    let mut mixed = newest.clone();
+    mixed[4096..].copy_from_slice(&older[4096..]);
+    disk.put(&snapshots[1], mixed);
+    let (_, rebuilt) = recover(&TestStorage::on(disk.clone())).unwrap();
+    assert_eq!((rebuilt.sum, rebuilt.notes.len()), (Sum::at(last), 1));
+
+    let foreign = TestStorage::default();
+    let mut options = small(FILE_BYTES);
+    options.ledger = "other".into();
+    let journal = FileJournal::open_on(foreign.shared(), &options, &mut |_| Ok(())).unwrap();
+    snapshot(&journal, &mut Mark::start("other"), &mut Sum::default()).unwrap();
+    let name = foreign.disk().names_with("snapshot-").remove(0);
+    disk.put(&snapshots[1], newest);
+    disk.put(&name, foreign.disk().bytes(&name).to_vec());
+    let (_, rebuilt) = recover(&TestStorage::on(disk)).unwrap();
+    assert_eq!((rebuilt.sum, rebuilt.from_snapshot), (Sum::at(last), true));
+    assert!(rebuilt.notes[0].contains("other"), "{:?}", rebuilt.notes);
+}
+
+// case: E11
+#[test]
+fn a_gap_behind_the_snapshot_is_refused() {
+    let storage = TestStorage::default();
+    run(&storage, 300);
+    let mut disk = storage.disk();
+    let files = disk.journals();
+    assert!(files.len() > 2);
+    disk.remove(&files[files.len() - 2]);
+    assert!(matches!(recover(&TestStorage::on(disk)), Err(JournalError::Corrupt { .. })));
+}
+
+#[test]
+fn a_reader_goes_through_archive_and_journal_while_files_move() {
+    let storage = TestStorage::default();
+    let (mut journal, _) = recover(&storage).unwrap();
+    let mut reader = journal.reader().unwrap();
+    let (mut mark, mut sum, mut seen) = (Mark::start("main"), Sum::default(), Sum::default());
+    for round in 0..8 {
+        for _ in 0..50 {
+            append_next(&mut journal, false).unwrap();
+        }
+        snapshot(&journal, &mut mark, &mut sum).unwrap();
+        // Some frames of each round only, so that the reader's place falls behind into the archive.
+        let mut left = 30;
+        reader
+            .read_from(seen.last + 1, &mut |frame| {
+                if left > 0 && !frame.is_claim() {
+                    seen.fold(frame.last_sequence, frame.payload);
+                    left -= 1;
+                }
+                left > 0
+            })
+            .unwrap();
+        assert_eq!(seen, Sum::at(seen.last), "round {round}");
+    }
+    let mut from_the_start = Sum::default();
+    let all = &mut |frame: Frame<'_>| {
+        if !frame.is_claim() {
+            from_the_start.fold(frame.last_sequence, frame.payload);
+        }
+        true
+    };
+    journal.reader().unwrap().read_from(1, all).unwrap();
+    assert_eq!(from_the_start, sum);
+    assert!(!storage.disk().names_with("archive/journal-").is_empty());
+}
