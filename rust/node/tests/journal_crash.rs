@@ -48,6 +48,7 @@ fn next_acknowledged(calls: &[Call], from: usize) -> u64 {
     acknowledged.next().unwrap_or(u64::MAX)
 }
 
+// case: E02
 #[test]
 fn a_crash_at_any_call_of_a_run_loses_nothing_acknowledged() {
     let calls = written(500, FILE_BYTES, true).calls();
@@ -89,6 +90,7 @@ fn crash_in_recovery(disk: &Disk, acknowledged: u64, attempted: u64, deep: u32, 
     }
 }
 
+// case: E05
 #[test]
 fn crashes_during_recovery_three_deep_change_nothing() {
     let calls = written(50, FILE_BYTES, true).calls();
@@ -109,6 +111,7 @@ fn crashes_during_recovery_three_deep_change_nothing() {
     assert!(states > 1_000, "{states} states");
 }
 
+// case: E06
 #[test]
 fn what_recovery_showed_after_a_failed_sync_survives_the_next_power_cut() {
     let clean = written(20, FILE_BYTES, true);

@@ -60,6 +60,7 @@ fn log_of_64_kib() -> (Disk, String, Vec<u8>) {
     (disk, name, file)
 }
 
+// case: E03
 #[test]
 fn a_log_cut_at_any_byte_recovers_to_the_last_whole_frame() {
     let (mut disk, name, file) = log_of_64_kib();
@@ -80,6 +81,7 @@ fn a_log_cut_at_any_byte_recovers_to_the_last_whole_frame() {
     }
 }
 
+// case: E03, E09
 #[test]
 fn a_log_zeroed_from_any_byte_recovers_to_the_last_whole_frame() {
     let (mut disk, name, file) = log_of_64_kib();
@@ -101,6 +103,7 @@ fn a_log_zeroed_from_any_byte_recovers_to_the_last_whole_frame() {
     }
 }
 
+// case: E04
 #[test]
 fn a_flipped_bit_is_seen_wherever_it_is() {
     const FRAMES: usize = 30;
@@ -134,6 +137,7 @@ fn a_flipped_bit_is_seen_wherever_it_is() {
     }
 }
 
+// case: E04
 #[test]
 fn a_flipped_bit_in_any_file_but_the_last_is_corrupt() {
     let disk = written(120, 8 << 10, false).disk();
@@ -155,6 +159,7 @@ fn a_flipped_bit_in_any_file_but_the_last_is_corrupt() {
     }
 }
 
+// case: E10
 #[test]
 fn a_frame_in_the_wrong_place_is_corrupt() {
     let disk = written(120, 8 << 10, false).disk();
@@ -170,6 +175,7 @@ fn a_frame_in_the_wrong_place_is_corrupt() {
     }
 }
 
+// case: E12
 #[test]
 fn a_missing_file_is_corrupt() {
     let disk = written(120, 8 << 10, false).disk();
@@ -210,6 +216,7 @@ fn seal(frame: &mut [u8]) {
     frame[12..16].copy_from_slice(&crc.to_le_bytes());
 }
 
+// case: E16
 #[test]
 fn a_newer_format_is_refused_as_such() {
     let disk = written(5, 8 << 10, false).disk();
@@ -266,6 +273,7 @@ fn with_forged_tail(change: fn(&mut FrameHeader)) -> Disk {
     disk
 }
 
+// case: E09, E10
 #[test]
 fn a_valid_frame_that_breaks_the_line_is_corrupt_and_a_stale_one_is_cut() {
     assert_eq!(scan(with_forged_tail(|_| {})).unwrap().1.len(), 6);
@@ -286,6 +294,7 @@ fn a_valid_frame_that_breaks_the_line_is_corrupt_and_a_stale_one_is_cut() {
     assert_eq!((frames.len(), summary.torn_tail.is_some()), (5, true));
 }
 
+// case: E09
 #[test]
 fn a_torn_tail_is_zeroed_before_anything_is_appended() {
     let mut disk = written(5, 8 << 10, false).disk();

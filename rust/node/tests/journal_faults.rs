@@ -33,6 +33,7 @@ fn run(storage: &TestStorage) -> (u64, Option<JournalError>) {
     (acknowledged, None)
 }
 
+// case: E06, E07, E08
 #[test]
 fn any_failing_call_poisons_and_loses_nothing_acknowledged() {
     let calls = written(FRAMES, FILE_BYTES, false).count();
@@ -53,6 +54,7 @@ fn any_failing_call_poisons_and_loses_nothing_acknowledged() {
     assert!(failures > 2 * calls as u32, "{failures} failures in {calls} calls");
 }
 
+// case: E08
 #[test]
 fn short_and_interrupted_writes_are_completed() {
     let calls = written(FRAMES, FILE_BYTES, false);
@@ -72,6 +74,7 @@ fn short_and_interrupted_writes_are_completed() {
     assert!(completed >= 2 * whole, "{completed} of {}", 2 * whole);
 }
 
+// case: E07
 #[test]
 fn lack_of_space_is_told_before_and_ends_when_space_is_back() {
     for prepare_ahead in [false, true] {
@@ -114,6 +117,7 @@ fn no_space_for_the_first_file_is_full() {
     assert!(open(&storage, FILE_BYTES).is_ok());
 }
 
+// case: E13
 #[test]
 fn a_second_writer_is_refused_and_told_who_is_first() {
     let directory = tempfile::tempdir().unwrap();

@@ -44,6 +44,7 @@ fn write_fixture() -> Disk {
     disk
 }
 
+// case: E16
 #[test]
 fn version_1_is_written_byte_for_byte_as_it_was() {
     let disk = write_fixture();
@@ -53,6 +54,7 @@ fn version_1_is_written_byte_for_byte_as_it_was() {
     }
 }
 
+// case: E16
 #[test]
 fn version_1_is_read_for_ever() {
     let (mut frames, mut claims) = (Vec::new(), Vec::new());
@@ -84,6 +86,7 @@ fn version_1_is_read_for_ever() {
     assert_eq!(summary, known);
 }
 
+// case: E16
 #[test]
 fn a_version_1_journal_is_continued() {
     let directory = tempfile::tempdir().unwrap();

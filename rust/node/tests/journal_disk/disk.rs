@@ -141,7 +141,12 @@ impl Disk {
 
     /// The names of the journal files, in order.
     pub fn journals(&self) -> Vec<String> {
-        self.names.keys().filter(|name| name.starts_with("journal-")).cloned().collect()
+        self.names_with("journal-")
+    }
+
+    /// The names that start so, in order.
+    pub fn names_with(&self, start: &str) -> Vec<String> {
+        self.names.keys().filter(|name| name.starts_with(start)).cloned().collect()
     }
 }
 

@@ -1,0 +1,360 @@
+//! Snapshots and archive of the file journal: crashes, failing calls and damage at every place give the same state or a reason.
+
+mod journal_disk;
+
+use invengine_node::journal::{FileJournal, Frame, Journal, JournalError, Manifest, Mark, Replay};
+use journal_disk::{Call, Disk, Fault, Left, TestStorage, append_next, expected, sectors_of, small};
+
+const FILE_BYTES: u64 = 8 << 10;
+
+/// A state that depends on every frame: the last sequence and a hash of all payloads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Sum {
+    last: u64,
+    hash: u64,
+}
+
+impl Sum {
+    fn fold(&mut self, last: u64, payload: &[u8]) {
+        self.last = last;
+        self.hash = self.hash.wrapping_mul(31).wrapping_add(u64::from(crc32c::crc32c(payload)) + last);
+    }
+
+    /// What the test run has folded to at a sequence, computed from nothing but the run's rule.
+    fn at(sequence: u64) -> Self {
+        let mut sum = Self::default();
+        while sum.last < sequence {
+            let frame = expected(sum.last + 1, false);
+            sum.fold(frame.last_sequence, &frame.payload);
+        }
+        sum
+    }
+
+    fn digest(self) -> String {
+        format!("{:032x}", self.hash)
+    }
+}
+
+/// Rebuilds the sum, from a snapshot where there is one.
+#[derive(Default)]
+struct Rebuilt {
+    sum: Sum,
+    bytes: Vec<u8>,
+    from_snapshot: bool,
+    notes: Vec<String>,
+}
+
+impl Replay for Rebuilt {
+    fn begin(&mut self, _snapshot: &Manifest) -> bool {
+        self.begin_empty();
+        true
+    }
+
+    fn piece(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn end(&mut self, snapshot: &Manifest) -> Result<(), String> {
+        let number = |at: usize| self.bytes[at..at + 8].try_into().map(u64::from_le_bytes).unwrap();
+        self.sum = Sum { last: number(0), hash: number(8) };
+        self.from_snapshot = true;
+        let same = self.sum.last == snapshot.mark.sequence() && self.sum.digest() == snapshot.digest;
+        if same { Ok(()) } else { Err("not the state of its manifest".into()) }
+    }
+
+    fn begin_empty(&mut self) {
+        let notes = std::mem::take(&mut self.notes);
+        *self = Self { notes, ..Self::default() };
+    }
+
+    fn frame(&mut self, frame: Frame<'_>) -> Result<(), String> {
+        if !frame.is_claim() {
+            self.sum.fold(frame.last_sequence, frame.payload);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, note: &str) {
+        self.notes.push(note.into());
+    }
+
+    fn progress(&mut self, _done_bytes: u64, _of_bytes: u64) {}
+}
+
+fn recover(storage: &TestStorage) -> Result<(FileJournal, Rebuilt), JournalError> {
+    let mut rebuilt = Rebuilt::default();
+    let journal = FileJournal::recover_on(storage.shared(), &small(FILE_BYTES), &mut rebuilt)?;
+    assert_eq!(journal.durable_sequence(), rebuilt.sum.last);
+    Ok((journal, rebuilt))
+}
+
+/// Writes a snapshot of all that is durable, then trims.
+fn snapshot(journal: &dyn Journal, mark: &mut Mark, sum: &mut Sum) -> Result<(), JournalError> {
+    let mut history = journal.history()?.expect("the file journal has a history");
+    *mark = history.frames_after(mark, &mut |frame| {
+        if !frame.is_claim() {
+            sum.fold(frame.last_sequence, frame.payload);
+        }
+        true
+    })?;
+    history.begin(mark)?;
+    history.piece(&[sum.last.to_le_bytes(), sum.hash.to_le_bytes()].concat())?;
+    history.piece(&[7; 300])?;
+    history.commit(&sum.digest())?;
+    history.trim(mark.time_ms()).map(drop)
+}
+
+/// Appends so many frames, with a snapshot and a trim after each 50; answers the last acknowledged sequence and how many
+/// snapshots failed.
+fn run(storage: &TestStorage, frames: usize) -> (u64, usize) {
+    let Ok((mut journal, _)) = recover(storage) else { return (0, 0) };
+    let (mut mark, mut sum, mut acknowledged, mut failed) = (Mark::start("main"), Sum::default(), 0, 0);
+    for index in 1..=frames {
+        match append_next(&mut journal, false) {
+            Ok(sequence) => acknowledged = sequence,
+            Err(JournalError::Full { .. }) => {}
+            Err(_) => break,
+        }
+        storage.mark(acknowledged);
+        if index % 50 == 0 && snapshot(&journal, &mut mark, &mut sum).is_err() {
+            failed += 1;
+        }
+    }
+    (acknowledged, failed)
+}
+
+fn crashes(disk: &Disk, call: &Call) -> Vec<Disk> {
+    let mut states = vec![disk.after_crash(&Left::Nothing), disk.after_crash(&Left::Everything)];
+    if let Call::Write(_, offset, data) = call {
+        let mut half_way = disk.clone();
+        half_way.apply(call);
+        let sectors = sectors_of(*offset, data);
+        // A write of many sectors (zeros of a new file) is torn at each of its first ones.
+        for cut in 1..sectors.min(8) {
+            states.push(half_way.after_crash(&Left::Sectors(0..cut)));
+            states.push(half_way.after_crash(&Left::Sectors(cut..sectors)));
+        }
+    }
+    states
+}
+
+// case: E01, E02
+#[test]
+fn a_crash_at_any_call_of_a_run_with_snapshots_loses_nothing_acknowledged() {
+    let storage = TestStorage::default();
+    let (last, failed) = run(&storage, 500);
+    assert_eq!(failed, 0);
+    assert_eq!(storage.disk().names_with("snapshot-").len(), 2);
+    assert!(!storage.disk().names_with("archive/journal-").is_empty());
+    let (mut disk, mut acknowledged, mut states, mut with_snapshot) = (Disk::default(), 0, 0, 0);
+    for call in storage.calls() {
+        if let Call::Acknowledged(sequence) = call {
+            acknowledged = sequence;
+            continue;
+        }
+        for state in crashes(&disk, &call) {
+            let (_, rebuilt) = recover(&TestStorage::on(state)).unwrap();
+            let attempted = expected(acknowledged + 1, false).last_sequence;
+            assert!((acknowledged..=attempted).contains(&rebuilt.sum.last));
+            assert_eq!(rebuilt.sum, Sum::at(rebuilt.sum.last));
+            assert_eq!(rebuilt.notes, Vec::<String>::new());
+            (states, with_snapshot) = (states + 1, with_snapshot + usize::from(rebuilt.from_snapshot));
+        }
+        disk.apply(&call);
+    }
+    assert_eq!(acknowledged, last);
+    assert!(states > 2_500 && with_snapshot > 1_000, "{states} states, {with_snapshot} with a snapshot");
+}
+
+// case: E06, E07, E08
+#[test]
+fn a_failing_snapshot_never_stops_the_writer() {
+    let whole = TestStorage::default();
+    let (last, _) = run(&whole, 150);
+    let (mut given_up, mut went_on) = (0, 0);
+    for fault in [Fault::Eio, Fault::NoSpace, Fault::Short, Fault::ShortThenEio, Fault::Interrupted] {
+        for at in 0..whole.count() {
+            let storage = TestStorage::default();
+            storage.fail_at(at, fault);
+            let (acknowledged, failed) = run(&storage, 150);
+            if failed > 0 {
+                given_up += 1;
+                assert_eq!(acknowledged, last, "call {at}: a snapshot failed and the writer stopped");
+                went_on += usize::from(storage.disk().names_with("snapshot-").len() >= 2);
+            }
+            let after = TestStorage::on(storage.disk().after_crash(&Left::Nothing));
+            let (_, rebuilt) = recover(&after).unwrap();
+            assert!(rebuilt.sum.last >= acknowledged);
+            assert_eq!(rebuilt.sum, Sum::at(rebuilt.sum.last));
+        }
+    }
+    assert!(given_up > 20 && went_on > 10, "{given_up} given up, {went_on} of them with two later ones");
+}
+
+// case: E11
+#[test]
+fn a_newest_snapshot_cut_or_flipped_anywhere_gives_the_same_state() {
+    let storage = TestStorage::default();
+    let (last, _) = run(&storage, 120);
+    let disk = storage.disk();
+    let newest = disk.names_with("snapshot-").pop().unwrap();
+    let bytes = disk.bytes(&newest).to_vec();
+    let same = |changed: Vec<u8>, what: String| {
+        let mut damaged = disk.clone();
+        damaged.put(&newest, changed);
+        let (_, rebuilt) = recover(&TestStorage::on(damaged)).unwrap();
+        assert_eq!(rebuilt.sum, Sum::at(last), "{what}");
+        assert!(rebuilt.from_snapshot && !rebuilt.notes.is_empty(), "{what}");
+    };
+    for cut in 0..bytes.len() {
+        same(bytes[..cut].to_vec(), format!("cut at {cut}"));
+    }
+    for bit in 0..8 * bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        same(flipped, format!("bit {bit}"));
+    }
+}
+
+// case: E11, E12
+#[test]
+fn without_a_good_snapshot_the_whole_journal_is_replayed_or_refused_and_never_empty() {
+    let storage = TestStorage::default();
+    let (last, _) = run(&storage, 300);
+    let mut disk = storage.disk();
+    for name in disk.names_with("snapshot-") {
+        disk.bytes_mut(&name)[0] ^= 1;
+    }
+    let (_, rebuilt) = recover(&TestStorage::on(disk.clone())).unwrap();
+    assert_eq!((rebuilt.sum, rebuilt.from_snapshot, rebuilt.notes.len()), (Sum::at(last), false, 2));
+    for name in disk.names_with("archive/") {
+        disk.remove(&name);
+    }
+    assert!(matches!(recover(&TestStorage::on(disk.clone())), Err(JournalError::Corrupt { .. })));
+    for name in disk.journals() {
+        disk.remove(&name);
+    }
+    assert!(matches!(recover(&TestStorage::on(disk)), Err(JournalError::Corrupt { .. })));
+}
+
+// case: E11
+#[test]
+fn the_archive_may_be_deleted_by_hand() {
+    let storage = TestStorage::default();
+    let (last, _) = run(&storage, 300);
+    let mut disk = storage.disk();
+    let archived = disk.names_with("archive/");
+    assert!(!archived.is_empty());
+    archived.iter().for_each(|name| disk.remove(name));
+    let (journal, rebuilt) = recover(&TestStorage::on(disk)).unwrap();
+    assert_eq!((rebuilt.sum, rebuilt.notes.len()), (Sum::at(last), 0));
+    let refused = journal.reader().unwrap().read_from(1, &mut |_| true);
+    assert!(matches!(refused, Err(JournalError::Trimmed { sequence: 1, .. })), "{refused:?}");
+}
+
+/// Recovers from a crashed disk, crashing again at every call of that, so many times deep.
+fn crash_in_recovery(disk: &Disk, wanted: Sum, deep: u32, states: &mut u32) {
+    *states += 1;
+    let storage = TestStorage::on(disk.clone());
+    let (journal, rebuilt) = recover(&storage).unwrap();
+    assert_eq!((rebuilt.sum, rebuilt.from_snapshot), (wanted, true));
+    drop(journal);
+    if deep == 0 {
+        return;
+    }
+    let mut half_way = disk.clone();
+    for call in storage.calls() {
+        for state in crashes(&half_way, &call) {
+            crash_in_recovery(&state, wanted, deep - 1, states);
+        }
+        half_way.apply(&call);
+    }
+}
+
+// case: E05
+#[test]
+fn crashes_during_recovery_from_a_snapshot_three_deep_change_nothing() {
+    let storage = TestStorage::default();
+    let (last, _) = run(&storage, 50);
+    let mut disk = storage.disk().after_crash(&Left::Everything);
+    disk.put("draft", vec![1; 900]);
+    let mut states = 0;
+    crash_in_recovery(&disk, Sum::at(last), 3, &mut states);
+    assert!(states > 300, "{states} states");
+}
+
+// case: E10, E11
+#[test]
+fn a_piece_of_another_snapshot_or_a_snapshot_of_another_ledger_is_no_part_of_this_one() {
+    let storage = TestStorage::default();
+    let (last, _) = run(&storage, 120);
+    let mut disk = storage.disk();
+    let snapshots = disk.names_with("snapshot-");
+    let (older, newest) = (disk.bytes(&snapshots[0]).to_vec(), disk.bytes(&snapshots[1]).to_vec());
+    let mut mixed = newest.clone();
+    mixed[4096..].copy_from_slice(&older[4096..]);
+    disk.put(&snapshots[1], mixed);
+    let (_, rebuilt) = recover(&TestStorage::on(disk.clone())).unwrap();
+    assert_eq!((rebuilt.sum, rebuilt.notes.len()), (Sum::at(last), 1));
+
+    let foreign = TestStorage::default();
+    let mut options = small(FILE_BYTES);
+    options.ledger = "other".into();
+    let journal = FileJournal::open_on(foreign.shared(), &options, &mut |_| Ok(())).unwrap();
+    snapshot(&journal, &mut Mark::start("other"), &mut Sum::default()).unwrap();
+    let name = foreign.disk().names_with("snapshot-").remove(0);
+    disk.put(&snapshots[1], newest);
+    disk.put(&name, foreign.disk().bytes(&name).to_vec());
+    let (_, rebuilt) = recover(&TestStorage::on(disk)).unwrap();
+    assert_eq!((rebuilt.sum, rebuilt.from_snapshot), (Sum::at(last), true));
+    assert!(rebuilt.notes[0].contains("other"), "{:?}", rebuilt.notes);
+}
+
+// case: E11
+#[test]
+fn a_gap_behind_the_snapshot_is_refused() {
+    let storage = TestStorage::default();
+    run(&storage, 300);
+    let mut disk = storage.disk();
+    let files = disk.journals();
+    assert!(files.len() > 2);
+    disk.remove(&files[files.len() - 2]);
+    assert!(matches!(recover(&TestStorage::on(disk)), Err(JournalError::Corrupt { .. })));
+}
+
+#[test]
+fn a_reader_goes_through_archive_and_journal_while_files_move() {
+    let storage = TestStorage::default();
+    let (mut journal, _) = recover(&storage).unwrap();
+    let mut reader = journal.reader().unwrap();
+    let (mut mark, mut sum, mut seen) = (Mark::start("main"), Sum::default(), Sum::default());
+    for round in 0..8 {
+        for _ in 0..50 {
+            append_next(&mut journal, false).unwrap();
+        }
+        snapshot(&journal, &mut mark, &mut sum).unwrap();
+        // Some frames of each round only, so that the reader's place falls behind into the archive.
+        let mut left = 30;
+        reader
+            .read_from(seen.last + 1, &mut |frame| {
+                if left > 0 && !frame.is_claim() {
+                    seen.fold(frame.last_sequence, frame.payload);
+                    left -= 1;
+                }
+                left > 0
+            })
+            .unwrap();
+        assert_eq!(seen, Sum::at(seen.last), "round {round}");
+    }
+    let mut from_the_start = Sum::default();
+    let all = &mut |frame: Frame<'_>| {
+        if !frame.is_claim() {
+            from_the_start.fold(frame.last_sequence, frame.payload);
+        }
+        true
+    };
+    journal.reader().unwrap().read_from(1, all).unwrap();
+    assert_eq!(from_the_start, sum);
+    assert!(!storage.disk().names_with("archive/journal-").is_empty());
+}
