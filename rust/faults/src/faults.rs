@@ -1,0 +1,178 @@
+//! Faults: their classes, which of them a seed has, and the one place where each is decided, counted and, for shrinking, left
+//! out.
+
+use crate::random::Random;
+
+macro_rules! classes {
+    ($($class:ident $name:literal)*) => {
+        /// What can go wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(missing_docs, reason = "each has its name below")]
+        pub enum Class { $($class),* }
+
+        impl Class {
+            /// All of them.
+            pub const ALL: &[Class] = &[$(Class::$class),*];
+
+            /// Its name in reports.
+            pub fn name(self) -> &'static str {
+                match self { $(Class::$class => $name),* }
+            }
+        }
+    };
+}
+
+classes! {
+    Loss "message_lost"
+    Duplicate "message_duplicated"
+    Delay "message_delayed"
+    Clog "network_clogged"
+    CutOneWay "network_cut_one_way"
+    CutBothWays "network_cut_both_ways"
+    ReadError "disk_read_error"
+    WriteError "disk_write_error"
+    ShortWrite "disk_short_write"
+    Interrupted "disk_call_interrupted"
+    NoSpace "disk_full"
+    SlowDisk "disk_slow"
+    SyncError "disk_sync_error"
+    LostSector "power_loss_lost_sector"
+    TornWrite "power_loss_torn_write"
+    LostName "power_loss_lost_name"
+    FlippedUnsynced "power_loss_flipped_bit"
+    FlippedOld "disk_rotten_bit"
+    PowerLoss "power_loss"
+    Killed "process_killed"
+    CrashInCall "crash_inside_an_io_call"
+    CrashInRecovery "crash_during_recovery"
+    Pause "process_paused"
+    ClockJump "wall_clock_jump"
+    ClientCrash "client_crashed"
+    LateDuplicate "duplicate_after_the_window"
+    KeyReuse "key_reused_for_another_body"
+}
+
+/// How many classes there are.
+pub const CLASSES: usize = Class::ALL.len();
+
+/// One fault of a run: the how-manieth of its class.
+pub type Fault = (Class, u64);
+
+/// What is left out of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Mask {
+    /// Whole classes.
+    pub classes: Vec<Class>,
+    /// Single faults.
+    pub faults: Vec<Fault>,
+}
+
+/// Decides every fault of a run.
+#[derive(Debug)]
+pub struct Injector {
+    streams: Vec<Random>,
+    enabled: [bool; CLASSES],
+    drawn: [u64; CLASSES],
+    happened: [u64; CLASSES],
+    mask: Mask,
+    log: Vec<Fault>,
+    healed: bool,
+}
+
+impl Injector {
+    /// The faults of a seed: each class is off in half of the seeds.
+    pub fn new(seed: u64, mask: Mask) -> Self {
+        let mut coins = Random::new(seed, 0xFA01);
+        let enabled = std::array::from_fn(|class| coins.chance(500_000) && !mask.classes.contains(&Class::ALL[class]));
+        let streams = (0..CLASSES as u64).map(|class| Random::new(seed, 0xC1A5_0000 + class)).collect();
+        let (drawn, happened) = ([0; CLASSES], [0; CLASSES]);
+        Injector { streams, enabled, drawn, happened, mask, log: Vec::new(), healed: false }
+    }
+
+    /// Turns a class on, unless it is left out of this run.
+    pub fn force(&mut self, class: Class) {
+        self.enabled[class as usize] = !self.mask.classes.contains(&class);
+    }
+
+    /// Turns a class off.
+    pub fn forbid(&mut self, class: Class) {
+        self.enabled[class as usize] = false;
+    }
+
+    /// Whether this seed has faults of the class.
+    pub fn has(&self, class: Class) -> bool {
+        self.enabled[class as usize] && !self.healed
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn heal(&mut self) {
+        self.healed = true;
+    }
+
+    /// Whether a fault of this class, which comes in so many of a million cases, happens now.
+    pub fn hits(&mut self, class: Class, ppm: u64) -> bool {
+        ppm > 0 && self.has(class) && self.streams[class as usize].chance(ppm) && self.happens(class)
+    }
+
+    /// Counts a fault that is due now; false if it is left out.
+    pub fn happens(&mut self, class: Class) -> bool {
+        if !self.has(class) {
+            return false;
+        }
+        let fault = (class, self.drawn[class as usize]);
+        self.drawn[class as usize] += 1;
+        if self.mask.faults.contains(&fault) {
+            return false;
+        }
+        self.happened[class as usize] += 1;
+        self.log.push(fault);
+        true
+    }
+
+    /// The stream of a class, for how bad a fault is.
+    pub fn stream(&mut self, class: Class) -> &mut Random {
+        &mut self.streams[class as usize]
+    }
+
+    /// How often each class happened.
+    pub fn counts(&self) -> [u64; CLASSES] {
+        self.happened
+    }
+
+    /// Every fault that happened, in order.
+    pub fn log(&self) -> &[Fault] {
+        &self.log
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first_with(class: Class) -> u64 {
+        (0..100).find(|seed| Injector::new(*seed, Mask::default()).has(class)).unwrap()
+    }
+
+    #[test]
+    fn a_fault_that_is_left_out_leaves_the_others_where_they_were() {
+        let seed = first_with(Class::Loss);
+        let run = |mask: Mask| {
+            let mut injector = Injector::new(seed, mask);
+            (0..1_000).map(|_| injector.hits(Class::Loss, 100_000)).collect::<Vec<bool>>()
+        };
+        let whole = run(Mask::default());
+        let third = whole.iter().enumerate().filter(|(_, hit)| **hit).nth(2).unwrap().0;
+        let mut expected = whole.clone();
+        expected[third] = false;
+        assert_eq!(run(Mask { faults: vec![(Class::Loss, 2)], ..Mask::default() }), expected);
+        assert!(run(Mask { classes: vec![Class::Loss], ..Mask::default() }).iter().all(|hit| !hit));
+    }
+
+    #[test]
+    fn each_class_is_off_in_about_half_of_the_seeds() {
+        for class in Class::ALL {
+            let with = (0..1_000).filter(|seed| Injector::new(*seed, Mask::default()).has(*class)).count();
+            assert!((430..570).contains(&with), "{}: {with}", class.name());
+        }
+    }
+}

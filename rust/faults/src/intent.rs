@@ -1,0 +1,60 @@
+//! What a client wants: one intention, with one key or number, however often it is sent.
+
+use std::rc::Rc;
+
+/// What kind of answer it gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// One command.
+    Command,
+    /// A reserve of so many units.
+    Reserve(i64),
+    /// A batch of reserves with these keys.
+    Batch(Vec<String>),
+    /// A new epoch of the client's source.
+    Register,
+    /// The same key for another body: must be refused if the first was accepted.
+    Reuse(usize),
+    /// What another intention's key did.
+    Outcome(usize),
+    /// What is available of an item at a location.
+    Availability(String, String),
+}
+
+/// One intention.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// Whose.
+    pub client: usize,
+    pub asks: Asks,
+    pub path: &'static str,
+    pub payload: Rc<[u8]>,
+    pub channel: String,
+    /// Empty if its number is its identity.
+    pub key: String,
+    /// Epoch and number of a source's message.
+    pub number: Option<(u64, u64)>,
+    /// Sent so often.
+    pub attempts: u64,
+    /// It has a final answer.
+    pub settled: bool,
+    /// Positions of its accepted answers; of a batch one for each command.
+    pub accepted: Vec<Option<u64>>,
+    /// What was acknowledged to anybody when it was sent first.
+    pub after_sequence: u64,
+}
+
+impl Intent {
+    /// Whether it changes nothing.
+    pub fn is_read(&self) -> bool {
+        matches!(self.asks, Asks::Outcome(_) | Asks::Availability(..))
+    }
+}
+
+/// Refusals after which the same message is sent again.
+pub fn is_passing(reason: &str) -> bool {
+    matches!(
+        reason,
+        "OUTCOME_UNKNOWN" | "OVERLOADED" | "DRAINING" | "FENCED" | "NOT_OWNER" | "JOURNAL_FULL" | "SEQUENCE_GAP"
+    )
+}

@@ -1,0 +1,25 @@
+//! The fault simulator: the real ledger, engine and file journal in one thread, on a simulated disk, network and clock, with
+//! clients that retry. One seed gives one run, to the bit; every answer and every recovery is checked against a slow
+//! bookkeeping of the journal. It is never shipped.
+#![forbid(unsafe_code)]
+
+pub mod checker;
+pub mod client;
+pub mod disk;
+pub mod faults;
+pub mod follower;
+pub mod holds;
+pub mod intent;
+pub mod journal;
+pub mod messages;
+#[allow(missing_docs, reason = "fields are named after the quantities")]
+pub mod model;
+pub mod network;
+pub mod planted;
+pub mod random;
+pub mod report;
+pub mod server;
+pub mod shrink;
+pub mod storage;
+pub mod swarm;
+pub mod world;

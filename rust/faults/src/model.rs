@@ -1,0 +1,404 @@
+//! A slow, obvious bookkeeping of what a journal says, which shares nothing with the ledger but the form of its records.
+//! Every rule that a journal alone can break is looked at here, record by record.
+
+use std::collections::{BTreeMap, HashMap};
+
+use invengine_ledger::event::{LevelUnits, LineMove};
+use invengine_ledger::{Event, Origin, Record, ReservationId, Scope};
+
+use crate::holds::{Hold, LevelState};
+
+/// A rule that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breach {
+    /// Which rule.
+    pub rule: &'static str,
+    /// What was found.
+    pub found: String,
+}
+
+impl Breach {
+    /// A breach with what was found.
+    pub fn new(rule: &'static str, found: impl Into<String>) -> Self {
+        Breach { rule, found: found.into() }
+    }
+
+    /// The same as an error.
+    pub fn err<T>(rule: &'static str, found: impl Into<String>) -> Result<T, Self> {
+        Err(Self::new(rule, found))
+    }
+}
+
+/// What a key or a number did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Position of its last event.
+    pub sequence: u64,
+    /// Units that its events name, all together.
+    pub units: i64,
+    /// It only cancelled the key.
+    pub cancelled: bool,
+    /// It was refused, which consumed its number.
+    pub refused: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Source {
+    name: String,
+    epoch: u64,
+    number: u64,
+}
+
+/// The state after some prefix of a journal.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    pub sequence: u64,
+    pub time_ms: i64,
+    names: [Vec<String>; 3],
+    pub levels: Vec<LevelState>,
+    level_of: HashMap<(u32, u32), u32>,
+    pub holds: HashMap<ReservationId, Hold>,
+    keys: HashMap<(u64, String), Done>,
+    numbers: HashMap<(u32, u64, u64), Done>,
+    sources: Vec<Source>,
+    pub accepted: u64,
+}
+
+/// Scope of a key as one number.
+fn scope_word(scope: Scope) -> u64 {
+    match scope {
+        Scope::Operator => 0,
+        Scope::Channel(handle) => 1 << 32 | u64::from(handle),
+        Scope::Source(handle) => 2 << 32 | u64::from(handle),
+    }
+}
+
+impl Model {
+    /// Takes the next record of the journal.
+    ///
+    /// # Errors
+    /// It breaks a rule.
+    pub fn apply(&mut self, record: &Record<'_>) -> Result<(), Breach> {
+        if record.time_ms < self.time_ms && self.sequence > 0 {
+            return Breach::err("time never goes back", format!("{} after {}", record.time_ms, self.time_ms));
+        }
+        self.time_ms = record.time_ms;
+        let mut units = 0;
+        for event in record.events.iter() {
+            self.sequence += 1;
+            units += self.event(event, record)?;
+        }
+        record.origin.as_ref().map_or(Ok(()), |origin| self.remember(origin, record, units))
+    }
+
+    /// What a key did. The writer is named as in a command.
+    pub fn key(&self, channel: &str, source: &str, key: &str) -> Option<Done> {
+        let scope = if !channel.is_empty() {
+            Scope::Channel(self.handle(2, channel)?)
+        } else if !source.is_empty() {
+            Scope::Source(self.source(source)?)
+        } else {
+            Scope::Operator
+        };
+        self.keys.get(&(scope_word(scope), key.to_owned())).copied()
+    }
+
+    /// What a numbered message did.
+    pub fn number(&self, source: &str, epoch: u64, number: u64) -> Option<Done> {
+        self.numbers.get(&(self.source(source)?, epoch, number)).copied()
+    }
+
+    /// The level of an item at a location.
+    pub fn level(&self, sku: &str, location: &str) -> Option<&LevelState> {
+        let place = (self.handle(0, sku)?, self.handle(1, location)?);
+        self.level_of.get(&place).map(|level| &self.levels[*level as usize])
+    }
+
+    fn handle(&self, catalogue: usize, name: &str) -> Option<u32> {
+        self.names[catalogue].iter().position(|known| known == name).map(|handle| handle as u32)
+    }
+
+    fn source(&self, name: &str) -> Option<u32> {
+        self.sources.iter().position(|source| source.name == name).map(|handle| handle as u32)
+    }
+
+    /// Every counter again from its parts.
+    ///
+    /// # Errors
+    /// One is not the sum of its parts.
+    pub fn recompute(&self) -> Result<(), Breach> {
+        let mut sums: BTreeMap<u32, (i64, i64)> = BTreeMap::new();
+        for hold in self.holds.values() {
+            for line in &hold.lines {
+                let sum = sums.entry(line.level).or_default();
+                sum.0 += line.reserved;
+                sum.1 += line.allocated;
+            }
+        }
+        for (index, level) in self.levels.iter().enumerate() {
+            let sum = sums.get(&(index as u32)).copied().unwrap_or_default();
+            let due: i64 = level.due.values().sum();
+            if sum != (level.reserved, level.allocated) || due != level.reserved {
+                return Breach::err("counters equal their parts", format!("level {index}: {level:?} against {sum:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event, record: &Record<'_>) -> Result<i64, Breach> {
+        match event {
+            Event::Reserved { id, expire_ms, lines } => self.reserved(*id, *expire_ms, lines, record),
+            Event::Extended { id, expire_ms } => self.extended(*id, *expire_ms),
+            Event::Amended { id, lines } => self.amended(*id, lines),
+            Event::Allocated { id, reacquired, lines } => self.allocated(*id, *reacquired, lines),
+            Event::Released { id, lines } => self.gone(*id, lines, false),
+            Event::Fulfilled { id, lines } => self.gone(*id, lines, true),
+            Event::Expired { id, lines } => self.expired(*id, lines),
+            Event::Transferred { id, to_location, lines } => self.transferred(*id, *to_location, lines),
+            Event::StockChanged { item, location, state, delta, .. } => {
+                let level = self.level_at(*item, *location);
+                self.levels[level as usize].change(*state, *delta).map(|()| *delta)
+            }
+            Event::Upserted { catalogue, name, .. } => {
+                let names = &mut self.names[usize::from(*catalogue)];
+                if !names.iter().any(|known| **known == **name) {
+                    names.push(name.to_string());
+                }
+                Ok(0)
+            }
+            Event::SourceRegistered { source, epoch } => self.registered(source, *epoch),
+            Event::KeyCancelled { key } => self.cancelled(key, record),
+            Event::MessageRejected { .. } | Event::MessageRepeated { .. } | Event::KeysForgotten { .. } => Ok(0),
+        }
+    }
+
+    fn registered(&mut self, name: &str, epoch: u64) -> Result<i64, Breach> {
+        let place = self.source(name).unwrap_or_else(|| {
+            self.sources.push(Source { name: name.into(), ..Source::default() });
+            self.sources.len() as u32 - 1
+        });
+        let source = &mut self.sources[place as usize];
+        if epoch <= source.epoch {
+            return Breach::err("epochs of a source rise", format!("{name}: {epoch} after {}", source.epoch));
+        }
+        (source.epoch, source.number) = (epoch, 0);
+        Ok(0)
+    }
+
+    fn cancelled(&mut self, key: &str, record: &Record<'_>) -> Result<i64, Breach> {
+        let scope = record.origin.as_ref().map_or(Scope::Operator, Origin::scope);
+        let done = Done { sequence: self.sequence, units: 0, cancelled: true, refused: false };
+        let before = self.keys.insert((scope_word(scope), key.to_owned()), done);
+        if before.is_some_and(|before| !before.cancelled) {
+            return Breach::err("one effect for each key", format!("{key} was cancelled after it was used"));
+        }
+        Ok(0)
+    }
+
+    fn remember(&mut self, origin: &Origin<'_>, record: &Record<'_>, units: i64) -> Result<(), Breach> {
+        let is = |wanted: fn(&Event) -> bool| record.events.iter().any(wanted);
+        let refused = is(|event| matches!(event, Event::MessageRejected { .. }));
+        let repeated = is(|event| matches!(event, Event::MessageRepeated { .. }));
+        let mut done = Done { sequence: self.sequence, units, cancelled: false, refused };
+        let key = (scope_word(origin.scope()), origin.key.to_owned());
+        if !origin.key.is_empty() && !refused {
+            let cancels = is(|event| matches!(event, Event::KeyCancelled { .. }));
+            let own = cancels
+                && record
+                    .events
+                    .iter()
+                    .any(|event| matches!(event, Event::KeyCancelled { key } if **key == *origin.key));
+            match self.keys.get(&key) {
+                Some(before) if repeated => done = *before,
+                Some(before) if !own => {
+                    let found = format!("{} at {} and again at {}", origin.key, before.sequence, self.sequence);
+                    return Breach::err("one effect for each key", found);
+                }
+                None if repeated => return Breach::err("a repeat has something to repeat", origin.key),
+                _ => {
+                    self.accepted += 1;
+                    self.keys.insert(key, done);
+                }
+            }
+        }
+        origin.source.map_or(Ok(()), |place| self.consumed(place, done))
+    }
+
+    fn consumed(&mut self, place: invengine_ledger::OriginSource, done: Done) -> Result<(), Breach> {
+        let Some(source) = self.sources.get_mut(place.source as usize) else {
+            return Breach::err("source order", "a message of a source that was never registered");
+        };
+        if (place.epoch, place.number) != (source.epoch, source.number + 1) {
+            let found =
+                format!("{}: {}/{} after {}/{}", source.name, place.epoch, place.number, source.epoch, source.number);
+            return Breach::err("source order", found);
+        }
+        source.number = place.number;
+        self.numbers.insert((place.source, place.epoch, place.number), done);
+        Ok(())
+    }
+
+    fn level_at(&mut self, item: u32, location: u32) -> u32 {
+        let next = self.levels.len() as u32;
+        let level = *self.level_of.entry((item, location)).or_insert(next);
+        if level == next {
+            self.levels.push(LevelState { item, location, ..LevelState::default() });
+        }
+        level
+    }
+
+    fn take(&mut self, level: u32, reserved: i64, allocated: i64, expire_ms: i64) -> Result<(), Breach> {
+        let now_ms = self.time_ms;
+        let sequence = self.sequence;
+        let found = self.levels.get_mut(level as usize).ok_or_else(|| Breach::new("names exist", "a level"))?;
+        found.hold(reserved, allocated, expire_ms)?;
+        if found.free(now_ms) < 0 {
+            return Breach::err("no oversell", format!("at {sequence}: {found:?}"));
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, level: u32, reserved: i64, allocated: i64, expire_ms: i64) -> Result<(), Breach> {
+        let found = self.levels.get_mut(level as usize).ok_or_else(|| Breach::new("names exist", "a level"))?;
+        found.hold(-reserved, -allocated, expire_ms)
+    }
+
+    fn hold(&mut self, id: ReservationId) -> Result<&mut Hold, Breach> {
+        self.holds.get_mut(&id).ok_or_else(|| Breach::new("names exist", format!("{id:?}")))
+    }
+
+    fn reserved(
+        &mut self,
+        id: ReservationId,
+        expire_ms: i64,
+        lines: &[LevelUnits],
+        record: &Record<'_>,
+    ) -> Result<i64, Breach> {
+        let mut hold = Hold { expire_ms, ..Hold::default() };
+        hold.key = record.origin.as_ref().map_or_else(String::new, |origin| origin.key.to_owned());
+        for line in lines {
+            self.take(line.level, line.units, 0, expire_ms)?;
+            hold.line(line.level).reserved += line.units;
+        }
+        if self.holds.insert(id, hold).is_some() {
+            return Breach::err("no reservation id twice", format!("{id:?}"));
+        }
+        Ok(lines.iter().map(|line| line.units).sum())
+    }
+
+    fn extended(&mut self, id: ReservationId, expire_ms: i64) -> Result<i64, Breach> {
+        let now_ms = self.time_ms;
+        let hold = self.hold(id)?;
+        let before = std::mem::replace(&mut hold.expire_ms, expire_ms);
+        let held: Vec<(u32, i64)> = hold.lines.iter().map(|line| (line.level, line.reserved)).collect();
+        if before <= now_ms {
+            return Breach::err("the life of a hold", format!("{id:?} was extended after its time"));
+        }
+        for (level, units) in held {
+            self.give(level, units, 0, before)?;
+            self.levels[level as usize].hold(units, 0, expire_ms)?;
+        }
+        Ok(0)
+    }
+
+    fn amended(&mut self, id: ReservationId, lines: &[LevelUnits]) -> Result<i64, Breach> {
+        for line in lines {
+            let hold = self.hold(id)?;
+            let expire_ms = hold.expire_ms;
+            let held = hold.line(line.level);
+            let delta = line.units - held.reserved;
+            held.reserved = line.units;
+            held.released += (-delta).max(0);
+            if delta > 0 {
+                self.take(line.level, delta, 0, expire_ms)?
+            } else {
+                self.give(line.level, -delta, 0, expire_ms)?
+            }
+        }
+        Ok(lines.iter().map(|line| line.units).sum())
+    }
+
+    fn allocated(&mut self, id: ReservationId, reacquired: bool, lines: &[LevelUnits]) -> Result<i64, Breach> {
+        for line in lines {
+            let now_ms = self.time_ms;
+            let hold = self.hold(id)?;
+            let expire_ms = hold.expire_ms;
+            let live = expire_ms > now_ms;
+            let held = hold.line(line.level);
+            let from = if reacquired { &mut held.expired } else { &mut held.reserved };
+            *from -= line.units;
+            held.allocated += line.units;
+            if held.is_negative() || (!reacquired && !live) {
+                return Breach::err("the life of a hold", format!("{id:?} was allocated from what it did not have"));
+            }
+            if reacquired {
+                self.take(line.level, 0, line.units, expire_ms)?;
+            } else {
+                self.levels[line.level as usize].hold(-line.units, line.units, expire_ms)?;
+            }
+        }
+        Ok(lines.iter().map(|line| line.units).sum())
+    }
+
+    fn gone(&mut self, id: ReservationId, lines: &[LineMove], fulfilled: bool) -> Result<i64, Breach> {
+        for line in lines {
+            let now_ms = self.time_ms;
+            let hold = self.hold(id)?;
+            let expire_ms = hold.expire_ms;
+            let held = hold.line(line.level);
+            held.reserved -= line.reserved;
+            held.allocated -= line.allocated;
+            let units = line.reserved + line.allocated;
+            if fulfilled {
+                held.fulfilled += units
+            } else {
+                held.released += units
+            }
+            if held.is_negative() || (line.reserved > 0 && expire_ms <= now_ms) {
+                return Breach::err("the life of a hold", format!("{id:?} gave what it did not have"));
+            }
+            self.give(line.level, line.reserved, line.allocated, expire_ms)?;
+            if fulfilled {
+                self.levels[line.level as usize].on_hand -= units;
+            }
+        }
+        Ok(lines.iter().map(|line| line.reserved + line.allocated).sum())
+    }
+
+    fn expired(&mut self, id: ReservationId, lines: &[LevelUnits]) -> Result<i64, Breach> {
+        for line in lines {
+            let now_ms = self.time_ms;
+            let hold = self.hold(id)?;
+            let expire_ms = hold.expire_ms;
+            let held = hold.line(line.level);
+            held.reserved -= line.units;
+            held.expired += line.units;
+            if held.is_negative() || expire_ms > now_ms {
+                return Breach::err("the life of a hold", format!("{id:?} expired at {now_ms}, due at {expire_ms}"));
+            }
+            self.give(line.level, line.units, 0, expire_ms)?;
+        }
+        Ok(0)
+    }
+
+    fn transferred(&mut self, id: ReservationId, to: u32, lines: &[LineMove]) -> Result<i64, Breach> {
+        for line in lines {
+            let item = self.levels.get(line.level as usize).map(|level| level.item);
+            let target = self.level_at(item.ok_or_else(|| Breach::new("names exist", "a level"))?, to);
+            let hold = self.hold(id)?;
+            let expire_ms = hold.expire_ms;
+            let held = hold.line(line.level);
+            held.reserved -= line.reserved;
+            held.allocated -= line.allocated;
+            if held.is_negative() {
+                return Breach::err("the life of a hold", format!("{id:?} moved what it did not have"));
+            }
+            let held = hold.line(target);
+            held.reserved += line.reserved;
+            held.allocated += line.allocated;
+            self.give(line.level, line.reserved, line.allocated, expire_ms)?;
+            self.take(target, line.reserved, line.allocated, expire_ms)?;
+        }
+        Ok(lines.iter().map(|line| line.reserved + line.allocated).sum())
+    }
+}

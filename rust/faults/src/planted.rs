@@ -1,0 +1,32 @@
+//! Bugs that are put in on purpose, around the engine, to prove that the simulator finds such.
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// The disk says that it has synced, and has not.
+    SyncWithoutSync,
+    /// Answers leave before what they rest on is durable.
+    EarlyAnswer,
+    /// A retry gets a fresh key, as from a client without keys.
+    FreshKey,
+    /// Reads come from the state of some time ago.
+    StaleRead,
+    /// The journal says that it has appended, and every hundredth time has not.
+    SkippedFrame,
+}
+
+impl Planted {
+    /// All of them with the names of the command line.
+    pub const ALL: [(&'static str, Planted); 5] = [
+        ("sync-without-sync", Planted::SyncWithoutSync),
+        ("early-answer", Planted::EarlyAnswer),
+        ("fresh-key", Planted::FreshKey),
+        ("stale-read", Planted::StaleRead),
+        ("skipped-frame", Planted::SkippedFrame),
+    ];
+
+    /// The bug of a name.
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|planted| planted.0 == name).map(|planted| planted.1)
+    }
+}
