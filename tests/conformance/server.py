@@ -65,7 +65,7 @@ def start_server(room: Path, *flags: str, environment: Mapping[str, str] | None 
         process = subprocess.Popen(
             [*command, *flags, "--json"],
             cwd=room,
-            env=_environment(environment or {}),
+            env=server_environment(environment or {}),
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -79,7 +79,8 @@ def start_server(room: Path, *flags: str, environment: Mapping[str, str] | None 
     return ServerProcess(process, ready["address"], ready, log)
 
 
-def _environment(more: Mapping[str, str]) -> dict[str, str]:
+def server_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """What a server of the tests sees."""
     # Settings of the person who runs the tests are not those of the tests.
     own = {name: value for name, value in os.environ.items() if not name.startswith("INVENGINE_")}
     package = str(Path(invengine.__file__).resolve().parents[1])
