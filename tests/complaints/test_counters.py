@@ -15,6 +15,7 @@ ROUNDS = 25
 COMMANDS = 20
 
 
+@pytest.mark.case("C11")
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_sum_of_open_holds_is_what_is_reserved_at_every_sequence(shop: Shop, seed: int) -> None:
     """medusajs/medusa#12401, odoo/odoo#62139: counters drift from the rows they summarise, and go negative."""

@@ -22,6 +22,7 @@ from ..conformance.targets import ServerTarget
 CALLERS = 10_000
 
 
+@pytest.mark.case("C01")
 @pytest.mark.parametrize(("callers", "units"), [(CALLERS, 1), (1000, 100)])
 def test_two_shoppers_buy_the_last_unit(shop: Shop, callers: int, units: int) -> None:
     """magento/magento2#25653, saleor/saleor#543, vendurehq/vendure#3508, Sylius/Sylius#3138: the last unit, twice.
@@ -67,6 +68,7 @@ async def _crowd(address: str, sku: str, place: str, callers: int) -> list[str]:
     return [token for token in found if token]
 
 
+@pytest.mark.case("C02")
 def test_who_reads_first_and_reserves_then_needs_no_lock(shop: Shop) -> None:
     """medusajs/medusa#16569: the lock lives in the caller, and whoever forgets it sells what is not there."""
     sku, units = shop.item(40), 40
@@ -116,6 +118,7 @@ def test_no_command_goes_round_the_check(aged: Aged) -> None:
     assert figures(shop.level(sku)) == (5, 5, 0, 0)
 
 
+@pytest.mark.case("C06")
 @pytest.mark.parametrize("allow_partial", [False, True])
 def test_two_lines_on_the_same_stock_are_checked_together(shop: Shop, allow_partial: bool) -> None:
     """medusajs/medusa#16502: two lines of one request on the same stock are checked apart, each against all of it."""

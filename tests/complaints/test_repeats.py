@@ -48,6 +48,7 @@ def test_a_duplicate_call_does_not_compensate_twice(shop: Shop, call: str) -> No
     assert figures(shop.level(sku)) == expected
 
 
+@pytest.mark.case("C04")
 @pytest.mark.parametrize("command", ["release", "fulfill"])
 def test_a_compensation_under_another_key_finds_nothing_left(shop: Shop, command: str) -> None:
     """magento/inventory PR#2420: cancelled by the shopper and by the payment provider, each with a key of its own."""
@@ -61,6 +62,7 @@ def test_a_compensation_under_another_key_finds_nothing_left(shop: Shop, command
     assert shop.level(sku).reserved == 0
 
 
+@pytest.mark.case("C09")
 def test_a_compensation_that_overtakes_its_reserve(shop: Shop) -> None:
     """magento/inventory PR#2420: the release arrives before the retry of the reserve, and the hold would leak."""
     sku, context = shop.item(9), shop.context()

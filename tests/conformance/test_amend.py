@@ -151,6 +151,7 @@ def test_allocated_units_stay_out_of_it(shop: Shop, units: int) -> None:
     assert figures(shop.level(sku)) == (9, units, 2, 7 - units)
 
 
+@pytest.mark.case("C08")
 def test_a_new_quantity_that_is_the_old_one(shop: Shop) -> None:
     sku = shop.item(9)
     hold = shop.hold((sku, shop.here, 5))

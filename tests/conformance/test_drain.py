@@ -27,6 +27,7 @@ def _reserves(shop: Shop, sku: str) -> Iterator[ReserveRequest]:
         yield requests.reserve(shop.context(), (sku, shop.here, 1), ttl_s=3600)
 
 
+@pytest.mark.case("I01", "G05")
 @pytest.mark.parametrize("kind", SERVERS)
 def test_what_was_taken_is_answered_and_the_rest_refused(kind: str, tmp_path: Path) -> None:
     target = open_server(kind, tmp_path)
@@ -97,6 +98,7 @@ def test_a_stop_does_not_wait_for_who_only_listens(kind: str, tmp_path: Path) ->
     assert len(ends) == 1
 
 
+@pytest.mark.case("G05")
 def test_an_engine_that_drains_answers_what_it_took(tmp_path: Path) -> None:
     with own_target("embedded", tmp_path) as target:
         assert isinstance(target, EmbeddedTarget)

@@ -98,6 +98,7 @@ def test_the_table_is_whole() -> None:
     assert len(POSSIBLE) + len(REFUSED) == len(STATES) * len(COMMANDS) == 30
 
 
+@pytest.mark.case("C05")
 @pytest.mark.parametrize(("state", "command", "way"), ACCEPTED_ROWS)
 def test_what_is_possible(shop: Shop, aged: Aged, state: str, command: str, way: str) -> None:
     held = _held(shop, aged, state)
@@ -114,6 +115,7 @@ def test_what_is_possible(shop: Shop, aged: Aged, state: str, command: str, way:
     assert held.shop.reservation(requests.by_id(held.token)).version == hold.version
 
 
+@pytest.mark.case("C05")
 @pytest.mark.parametrize(("state", "command", "way"), REFUSED_ROWS)
 def test_what_is_not(shop: Shop, aged: Aged, state: str, command: str, way: str) -> None:
     held = _held(shop, aged, state)

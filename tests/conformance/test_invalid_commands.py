@@ -119,6 +119,7 @@ def test_one_hold_is_not_named_by_an_order(shop: Shop, command: str) -> None:
     assert all(field.startswith("target") for field in refused.fields)
 
 
+@pytest.mark.case("A12")
 @pytest.mark.parametrize("command", list(COMMANDS))
 @pytest.mark.parametrize("key", ["", "k" * 129, "a\nb"], ids=["none", "129 bytes", "newline"])
 def test_every_command_needs_a_key(shop: Shop, command: str, key: str) -> None:
@@ -130,6 +131,7 @@ def test_every_command_needs_a_key(shop: Shop, command: str, key: str) -> None:
     assert refused.fields == ["context.idempotency_key"]
 
 
+@pytest.mark.case("D08")
 @pytest.mark.parametrize("ttl_s", [0, -1, 0.5, 30 * 86_400 + 1, 3_155_760_000])
 def test_extend_has_the_limits_of_reserve(shop: Shop, ttl_s: float) -> None:
     request = requests.extend(shop.context(), shop.hold((shop.item(1), shop.here, 1)), ttl_s)
@@ -141,6 +143,7 @@ def test_amend_needs_lines(shop: Shop) -> None:
     assert shop.refused(methods.AMEND, request, "INVALID_FIELD").fields == ["lines"]
 
 
+@pytest.mark.case("C15")
 @pytest.mark.parametrize("units", [-1, 2**53, 2**63 - 1])
 def test_amend_needs_a_quantity_in_range(shop: Shop, units: int) -> None:
     sku = shop.item(1)

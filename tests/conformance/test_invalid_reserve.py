@@ -75,7 +75,8 @@ def _repeat(times: int) -> Callable[[ReserveRequest], object]:
 def _cases() -> Iterator[Case]:
     key = ("context.idempotency_key",)
     yield Case("no key and no source", _key(""), key)
-    yield Case("key of 129 bytes", _key("k" * 129), key)
+    for size in (129, 255, 256):
+        yield Case(f"key of {size} bytes", _key("k" * size), key)
     yield Case("key with NUL", _key("a\0b"), key)
     yield Case("key with CRLF", _key("a\r\nb"), key)
     yield Case("key with a newline at its end", _key("abc\n"), key)
@@ -125,6 +126,7 @@ def _good(shop: Shop) -> ReserveRequest:
     return requests.reserve(shop.context(), (shop.item(5), shop.here, 1))
 
 
+@pytest.mark.case("A12", "B09", "C15", "D08")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_bad_field_is_named_and_nothing_changes(shop: Shop, case: Case) -> None:
     request = _good(shop)
@@ -153,6 +155,7 @@ def test_every_bad_field_is_named_at_once(shop: Shop) -> None:
     assert set(refused.fields) == {"lines[1].sku", "lines[1].quantity", "ttl", "context.actor"}
 
 
+@pytest.mark.case("A08")
 def test_a_bad_field_does_not_use_up_its_key(shop: Shop) -> None:
     request = _good(shop)
     request.lines[0].quantity = 0
@@ -164,6 +167,7 @@ def test_a_bad_field_does_not_use_up_its_key(shop: Shop) -> None:
     assert answer.hold.lines[0].quantity == 2
 
 
+@pytest.mark.case("A12")
 @pytest.mark.parametrize("key", ["k", "k" * 128, "{a}{b}", "a b", "~!@#$%^&*()_+|\\\"'<>?;:"])
 def test_every_printable_key_is_a_key(shop: Shop, key: str) -> None:
     # Keys are not the test's own here, so the operator's other keys are kept away by a channel.
@@ -173,6 +177,7 @@ def test_every_printable_key_is_a_key(shop: Shop, key: str) -> None:
     assert shop.outcome(key, channel=context.channel).known
 
 
+@pytest.mark.case("D08")
 @pytest.mark.parametrize("ttl_s", [1, 30 * 86_400])
 def test_the_shortest_and_the_longest_ttl_are_taken(shop: Shop, ttl_s: int) -> None:
     answer = shop.reserve((shop.item(1), shop.here, 1), ttl_s=ttl_s)

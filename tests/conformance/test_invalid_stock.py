@@ -79,6 +79,7 @@ def test_a_bad_field_is_named_and_nothing_changes(shop: Shop, case: Case, comman
     assert all(found.startswith(wanted) for found, wanted in zip(refused.fields, case.fields, strict=True))
 
 
+@pytest.mark.case("C15")
 @pytest.mark.parametrize("command", ["receive", "return", "adjust"])
 def test_stock_never_grows_over_its_limit(shop: Shop, command: str) -> None:
     sku = shop.item(5)
@@ -94,6 +95,7 @@ def test_stock_fills_to_its_limit(shop: Shop) -> None:
     shop.call(methods.SET_QUANTITY, requests.set_quantity(shop.context(), (sku, shop.here, 0)))
 
 
+@pytest.mark.case("C15")
 def test_lines_that_together_are_over_the_limit(shop: Shop) -> None:
     sku = shop.item()
     request = requests.receive(shop.context(), (sku, shop.here, UNITS_MAX), (sku, shop.here, UNITS_MAX))

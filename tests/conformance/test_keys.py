@@ -21,6 +21,7 @@ def replay_of(answer: reservations.ReserveResponse) -> reservations.ReserveRespo
     return again
 
 
+@pytest.mark.case("A01")
 def test_a_thousand_repeats_have_one_effect_and_one_answer(shop: Shop) -> None:
     sku = shop.item(5)
     request = requests.reserve(shop.context(), (sku, shop.here, 2))
@@ -44,6 +45,7 @@ def test_a_repeat_is_answered_as_it_was_whatever_happened_since(shop: Shop) -> N
     assert shop.call(methods.RESERVE, request) == replay_of(first)
 
 
+@pytest.mark.case("A02")
 def test_64_at_once_have_one_effect_and_one_answer(shop: Shop) -> None:
     sku = shop.item(100)
     request = requests.reserve(shop.context(), (sku, shop.here, 1))
@@ -86,6 +88,7 @@ def _other_holder(request: reservations.ReserveRequest, shop: Shop) -> None:
 OTHER_BODIES = [_other_units, _other_location, _one_line_more, _other_ttl, _partial, _other_order, _other_holder]
 
 
+@pytest.mark.case("A03")
 @pytest.mark.parametrize("change", OTHER_BODIES, ids=lambda change: change.__name__.strip("_"))
 def test_a_key_with_another_body_is_refused(shop: Shop, change: object) -> None:
     sku = shop.item(9, there=9)
@@ -96,6 +99,7 @@ def test_a_key_with_another_body_is_refused(shop: Shop, change: object) -> None:
     shop.refused(methods.RESERVE, request, "IDEMPOTENCY_KEY_REUSED", sequence=first.receipt.sequence)
 
 
+@pytest.mark.case("A03")
 def test_a_key_with_another_command_is_refused(shop: Shop) -> None:
     sku = shop.item(9)
     context = shop.context()
@@ -113,6 +117,7 @@ def test_a_key_of_a_refused_command_with_another_body(shop: Shop) -> None:
     shop.refused(methods.RESERVE, request, "IDEMPOTENCY_KEY_REUSED")
 
 
+@pytest.mark.case("A04")
 def test_the_same_intention_in_other_bytes(shop: Shop) -> None:
     one, two = shop.item(9), shop.item(9)
     context = shop.context()
@@ -128,6 +133,9 @@ def test_the_same_intention_in_other_bytes(shop: Shop) -> None:
     # Fields in another order on the wire: the lines first, then the shared fields.
     shared, whole = reservations.ReserveRequest(context=context), reservations.ReserveRequest(lines=request.lines)
     answer = shop.target.call_raw(methods.RESERVE.path, whole.SerializeToString() + shared.SerializeToString())
+    assert reservations.ReserveResponse.FromString(answer) == replay_of(first)
+    # A field that has its default value, written out: allow_partial = false.
+    answer = shop.target.call_raw(methods.RESERVE.path, request.SerializeToString() + b"\x20\x00")
     assert reservations.ReserveResponse.FromString(answer) == replay_of(first)
 
 
@@ -184,6 +192,7 @@ def test_a_bad_key_in_the_metadata(shop: Shop) -> None:
     shop.refused(methods.RESERVE, request, "INVALID_FIELD", metadata={KEY: "k" * 129})
 
 
+@pytest.mark.case("A07")
 def test_a_refusal_is_remembered_after_stock_arrived(shop: Shop) -> None:
     sku = shop.item(1)
     request = requests.reserve(shop.context(), (sku, shop.here, 2))
@@ -193,6 +202,7 @@ def test_a_refusal_is_remembered_after_stock_arrived(shop: Shop) -> None:
     assert shop.reserve((sku, shop.here, 2)).hold.version == 1
 
 
+@pytest.mark.case("C16")
 def test_an_unknown_name_is_remembered_after_it_was_created(shop: Shop) -> None:
     sku = shop.name("sku-later")
     request = requests.receive(shop.context(), (sku, shop.here, 2))
@@ -204,6 +214,7 @@ def test_an_unknown_name_is_remembered_after_it_was_created(shop: Shop) -> None:
     shop.call(methods.RECEIVE, requests.receive(shop.context(), (sku, shop.here, 2)))
 
 
+@pytest.mark.case("C09")
 def test_a_released_key_that_was_never_seen_is_cancelled(shop: Shop) -> None:
     sku = shop.item(5)
     context = shop.context()
@@ -239,6 +250,7 @@ def test_only_release_cancels_a_key(shop: Shop) -> None:
     assert shop.reserve((shop.item(1), shop.here, 1), context=context).hold.version == 1
 
 
+@pytest.mark.case("A10")
 def test_a_late_duplicate_of_a_release_leaves_the_next_hold_alone(shop: Shop) -> None:
     sku = shop.item(1)
     first = shop.hold((sku, shop.here, 1))
@@ -274,6 +286,7 @@ def test_the_outcome_of_a_key_can_be_looked_up(shop: Shop) -> None:
     assert not found.HasField("outcome")
 
 
+@pytest.mark.case("A06")
 def test_a_command_older_than_what_is_remembered_is_refused(shop: Shop) -> None:
     info = shop.call(methods.GET_SERVER_INFO, methods.GET_SERVER_INFO.request())
     window_ms = info.effective_dedupe_window.ToMilliseconds()
@@ -288,6 +301,7 @@ def test_a_command_older_than_what_is_remembered_is_refused(shop: Shop) -> None:
     assert shop.call(methods.RESERVE, request).hold.version == 1
 
 
+@pytest.mark.case("A02")
 def test_repeats_race_their_original(shop: Shop) -> None:
     sku = shop.item(1000)
     same = [requests.reserve(shop.context(), (sku, shop.here, 1)) for _ in range(20)]

@@ -75,6 +75,7 @@ def test_one_unknown_question_refuses_all(shop: Shop) -> None:
     shop.refused(methods.GET_AVAILABILITY, query, "UNKNOWN_SKU", sku="nobody-knows-this")
 
 
+@pytest.mark.case("C02")
 def test_what_was_acknowledged_is_seen_at_once_on_every_connection(shop: Shop) -> None:
     sku = shop.item(40)
     query = methods.GET_AVAILABILITY.request()

@@ -34,6 +34,7 @@ def test_a_hold_says_what_it_took(shop: Shop) -> None:
     assert figures(shop.level(sku)) == (5, 2, 0, 3)
 
 
+@pytest.mark.case("C06")
 def test_lines_of_one_level_are_merged_and_all_are_sorted(shop: Shop) -> None:
     one, two = sorted([shop.item(9, there=9), shop.item(9)])
     lines = [(two, shop.here, 1), (one, shop.there, 2), (two, shop.here, 3), (one, shop.here, 1), (one, shop.there, 1)]
@@ -44,6 +45,7 @@ def test_lines_of_one_level_are_merged_and_all_are_sorted(shop: Shop) -> None:
     assert [(line.sku, line.location, line.quantity) for line in found.lines] == places
 
 
+@pytest.mark.case("C06")
 def test_lines_of_one_level_are_summed_before_the_check(shop: Shop) -> None:
     sku = shop.item(5)
     request = requests.reserve(shop.context(), (sku, shop.here, 3), (sku, shop.here, 3))
@@ -67,6 +69,7 @@ def test_exactly_what_is_there_can_be_held(shop: Shop) -> None:
     assert shop.available(sku) == 0
 
 
+@pytest.mark.case("C07")
 def test_one_short_line_of_many_refuses_all_and_is_named(shop: Shop) -> None:
     skus = shop.items(50, on_hand=5)
     short = skus[30]

@@ -21,6 +21,7 @@ WIDTH = 64
 KILLS = 3
 
 
+@pytest.mark.case("A14", "A15")
 def test_acknowledged_answers_survive_a_kill(tmp_path: Path) -> None:
     """Reserves, kills the server among calls under way, and asks every key again; several times over."""
     told: dict[str, tuple[ReserveRequest, ReserveResponse]] = {}
@@ -57,6 +58,8 @@ def test_acknowledged_answers_survive_a_kill(tmp_path: Path) -> None:
         for request in asked:
             shop.call(methods.RESERVE, request)
         assert figures(shop.level(sku)) == (100 * WIDTH, len(asked), 0, 100 * WIDTH - len(asked))
+        made = [event.context.idempotency_key for event in recovered.read_events() if event.HasField("reserved")]
+        assert sorted(made) == sorted(request.context.idempotency_key for request in asked)
 
 
 def _repeat(shop: Shop, told: dict[str, tuple[ReserveRequest, ReserveResponse]]) -> None:
@@ -95,6 +98,7 @@ def test_a_clean_stop_and_a_start_change_nothing(kind: str, tmp_path: Path) -> N
     assert report["digest"] == before[3][0]
 
 
+@pytest.mark.case("D06")
 def test_a_hold_that_falls_due_while_the_server_is_away(tmp_path: Path) -> None:
     with own_target("embedded", tmp_path) as target:
         shop = Shop(target)
@@ -110,6 +114,7 @@ def test_a_hold_that_falls_due_while_the_server_is_away(tmp_path: Path) -> None:
         assert shop.allocate(requests.by_id(answer.hold.reservation_id)).holds[0].reacquired
 
 
+@pytest.mark.case("D02")
 def test_engine_time_does_not_go_back_with_the_clock(tmp_path: Path) -> None:
     with own_target("embedded", tmp_path) as target:
         shop = Shop(target)
@@ -124,6 +129,7 @@ def test_engine_time_does_not_go_back_with_the_clock(tmp_path: Path) -> None:
         assert target.engine_time_ms() >= times[-1]
 
 
+@pytest.mark.case("A07")
 def test_what_is_remembered_and_what_is_not(tmp_path: Path) -> None:
     with own_target("embedded", tmp_path) as target:
         shop = Shop(target)

@@ -53,6 +53,7 @@ def test_a_registration_that_is_sent_again_is_one(shop: Shop) -> None:
     assert (again.epoch, again.receipt.sequence) == (first.epoch, first.receipt.sequence)
 
 
+@pytest.mark.case("B01")
 def test_messages_are_numbered_from_one_without_a_gap(shop: Shop) -> None:
     sku, place = shop.item(9), shop.source()
     for number in (2, 3, 2**53 - 1):
@@ -68,6 +69,7 @@ def test_messages_are_numbered_from_one_without_a_gap(shop: Shop) -> None:
     assert shop.level(sku).reserved == 4
 
 
+@pytest.mark.case("B02")
 def test_a_repeat_gets_the_outcome_again(shop: Shop) -> None:
     sku, place = shop.item(9), shop.source()
     request = requests.reserve(message(place, 1), (sku, shop.here, 2))
@@ -79,6 +81,7 @@ def test_a_repeat_gets_the_outcome_again(shop: Shop) -> None:
     assert figures(shop.level(sku)) == (10, 2, 0, 8)
 
 
+@pytest.mark.case("B02")
 def test_every_kind_of_message_is_given_again(shop: Shop) -> None:
     sku, place = shop.item(9), shop.source()
     receive = requests.receive(message(place, 1), (sku, shop.here, 2))
@@ -92,6 +95,7 @@ def test_every_kind_of_message_is_given_again(shop: Shop) -> None:
     assert again.holds == released
 
 
+@pytest.mark.case("B03")
 def test_a_number_with_another_body_is_a_conflict(shop: Shop) -> None:
     sku, place = shop.item(9), shop.source()
     shop.reserve((sku, shop.here, 1), context=message(place, 1))
@@ -104,6 +108,7 @@ def test_a_number_with_another_body_is_a_conflict(shop: Shop) -> None:
     shop.refused(methods.RECEIVE, receive, "SEQUENCE_CONFLICT", source=place.source_id, sequence=1)
 
 
+@pytest.mark.case("B06", "B07")
 def test_an_old_epoch_is_refused_whatever_its_number(shop: Shop) -> None:
     sku, old = shop.item(9), shop.source()
     shop.reserve((sku, shop.here, 1), context=message(old, 1))
@@ -218,6 +223,7 @@ def test_a_batch_carries_messages_in_order(shop: Shop) -> None:
     check_rejected(gap, "SEQUENCE_GAP", source=place.source_id, expected=3, got=4)
 
 
+@pytest.mark.case("A06", "B04")
 def test_the_last_1024_outcomes_of_an_epoch_are_kept(shop: Shop) -> None:
     count = KEPT + 76
     sku, place = shop.item(count), shop.source()

@@ -190,6 +190,7 @@ def test_the_whole_and_its_parts_can_be_counted_together(shop: Shop, command: st
     assert (level.on_hand, level.damaged, level.available) == (10, 2, 8)
 
 
+@pytest.mark.case("C14")
 @pytest.mark.parametrize("command", ["adjust", "set", "count"])
 def test_a_shortage_is_shown_and_never_refused(shop: Shop, command: str) -> None:
     sku = shop.item(9)
@@ -208,6 +209,7 @@ def test_a_shortage_is_shown_and_never_refused(shop: Shop, command: str) -> None
     assert (level.available, level.oversold) == (2, 0)
 
 
+@pytest.mark.case("C14")
 def test_holds_stand_through_a_shortage(shop: Shop) -> None:
     sku = shop.item(5)
     hold = shop.hold((sku, shop.here, 4))

@@ -94,6 +94,7 @@ def test_a_command_that_says_nothing_is_refused_alone(shop: Shop) -> None:
     check_rejected(second, "INVALID_FIELD")
 
 
+@pytest.mark.case("A13")
 def test_a_key_twice_in_a_batch(shop: Shop) -> None:
     sku, context = shop.item(9), shop.context()
     same = requests.reserve(context, (sku, shop.here, 1))

@@ -46,6 +46,7 @@ def test_a_malformed_message(shop: Shop, path: str, name: str) -> None:
     shop.refused_raw(path, MALFORMED[name], "INVALID_FIELD")
 
 
+@pytest.mark.case("A12")
 def test_text_that_is_not_utf_8(shop: Shop) -> None:
     # ReserveRequest.context.idempotency_key = a byte that starts nothing.
     shop.refused_raw(methods.RESERVE.path, b"\x0a\x03\x0a\x01\xff", "INVALID_FIELD")
@@ -136,6 +137,7 @@ def test_a_batch_may_be_larger_than_a_command_up_to_its_own_limit(shop: Shop) ->
     shop.refused_raw(methods.SUBMIT.path, payload, "MESSAGE_TOO_LARGE", limit=limit)
 
 
+@pytest.mark.case("D10")
 @pytest.mark.parametrize("timeout_s", [0.001, 0.002, 0.004])
 def test_a_short_deadline_leaves_one_truth(shop: Shop, timeout_s: float) -> None:
     sku = shop.item(50)

@@ -46,6 +46,7 @@ def test_a_change_of_stock_is_no_change_of_the_hold(shop: Shop) -> None:
     assert shop.reservation(hold).version == 1
 
 
+@pytest.mark.case("C13")
 @pytest.mark.parametrize("command", list(COMMANDS))
 @pytest.mark.parametrize("way", ["id", "key"])
 def test_a_stale_version_is_refused(shop: Shop, command: str, way: str) -> None:

@@ -43,6 +43,7 @@ def test_a_good_call_is_answered(server_shop: Shop) -> None:
     assert server_shop.outcome(request.context.idempotency_key).known
 
 
+@pytest.mark.case("D10")
 def test_a_deadline_that_is_over_before_the_command_was_taken(server_shop: Shop) -> None:
     shop = server_shop
     request = requests.reserve(shop.context(), (shop.item(1), shop.here, 1))

@@ -84,7 +84,7 @@ impl Journal for Watched {
         self.inner.is_leased()
     }
 
-    fn verify_ownership(&mut self) -> Result<(), JournalError> {
+    fn verify_ownership(&mut self) -> Result<bool, JournalError> {
         self.inner.verify_ownership()
     }
 
@@ -119,6 +119,10 @@ impl Replay for WatchedReplay<'_> {
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), String> {
         lock(&self.follower).replayed(&frame);
         self.inner.frame(frame)
+    }
+
+    fn note(&mut self, note: &str) {
+        self.inner.note(note);
     }
 
     fn progress(&mut self, done_bytes: u64, of_bytes: u64) {
