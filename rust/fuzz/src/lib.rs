@@ -10,6 +10,7 @@ pub mod corpus;
 mod feed;
 mod files;
 mod frames;
+mod images;
 mod memory_disk;
 mod mutate;
 mod records;
@@ -42,9 +43,10 @@ pub struct Target {
 }
 
 /// All targets, the fastest first.
-pub static TARGETS: [Target; 4] = [
+pub static TARGETS: [Target; 5] = [
     Target { name: "frames", run: frames::run, seeds: frames::seeds },
     Target { name: "records", run: records::run, seeds: records::seeds },
+    Target { name: "images", run: images::run, seeds: images::seeds },
     Target { name: "calls", run: calls::run, seeds: calls::seeds },
     Target { name: "files", run: files::run, seeds: files::seeds },
 ];

@@ -58,8 +58,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // A panic is told once, with its input.
-    panic::set_hook(Box::new(|_| {}));
+    panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let ok = asked.targets.iter().all(|target| run(target, &asked));
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -38,6 +38,12 @@ fn records() {
     replay("records", 2_000);
 }
 
+// case: H17, E11
+#[test]
+fn images() {
+    replay("images", 5_000);
+}
+
 // case: H04
 #[test]
 fn calls() {
