@@ -101,6 +101,7 @@ fn a_payload_cut_anywhere_is_refused_or_shorter_by_whole_records() {
     assert_eq!(frames[0].payload.len() - refused, records);
 }
 
+// case: H17
 #[test]
 fn every_flipped_bit_of_a_journal_is_survived() {
     for frames in &*JOURNALS {
@@ -114,6 +115,7 @@ fn every_flipped_bit_of_a_journal_is_survived() {
     }
 }
 
+// case: E16
 #[test]
 fn another_version_and_an_empty_payload_are_refused() {
     let mut ledger = Ledger::new(LedgerOptions::new("main"));
@@ -158,6 +160,7 @@ fn damages() -> impl Strategy<Value = Vec<Damage>> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2_000, ..ProptestConfig::default() })]
 
+    // case: H17
     #[test]
     fn damaged_journals_are_survived(number in 0..16usize, damages in damages()) {
         let mut frames = JOURNALS[number].clone();
@@ -165,6 +168,7 @@ proptest! {
         fold_anything(&frames);
     }
 
+    // case: H17
     #[test]
     fn arbitrary_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200), time_ms in any::<i64>()) {
         let mut payload = vec![1];

@@ -95,6 +95,7 @@ fn folded() -> Ledger {
     ledger
 }
 
+// case: E16
 #[test]
 fn the_first_format_folds_to_the_same_state_for_ever() {
     let mut ledger = folded();

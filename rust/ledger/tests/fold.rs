@@ -31,6 +31,7 @@ fn window() -> impl Strategy<Value = i64> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 128, ..ProptestConfig::default() })]
 
+    // case: E17
     #[test]
     fn the_fold_is_the_live_ledger_at_every_frame_boundary(steps in history(100), window_ms in window()) {
         let played = play(&steps, window_ms, Look::EachFrame, false);
@@ -57,6 +58,7 @@ proptest! {
         prop_assert_eq!(records(&often.desk.frames), records(&played.desk.frames));
     }
 
+    // case: C11
     #[test]
     fn a_fold_can_stop_after_any_record(steps in history(60)) {
         let played = play(&steps, 2_000, Look::EachStep, false);
@@ -65,6 +67,7 @@ proptest! {
         }
     }
 
+    // case: C11
     #[test]
     fn no_hold_takes_what_is_not_there(steps in history(100)) {
         let mut played = play(&steps, 2_000, Look::End, false);
@@ -130,6 +133,7 @@ fn the_audit_finds_holds_on_what_is_not_there() {
     assert_eq!(Audit::check(&ledger), Vec::new(), "the counters still equal their parts");
 }
 
+// case: D07
 #[test]
 fn a_sweep_takes_slices_and_counts_at_once() {
     let mut desk = Desk::with_mugs(10_000);
@@ -171,6 +175,28 @@ fn a_sweep_that_finds_no_room_loses_nothing() {
 }
 
 #[test]
+fn a_sweep_takes_what_the_frame_has_room_for() {
+    let mut desk = Desk::with_mugs(1_000);
+    let keys: Vec<String> = (0..500).map(|number| format!("r-{number}")).collect();
+    for key in &keys {
+        desk.ask(&reserve(key, &[("mug", "wh-1", 2)])).did();
+    }
+    desk.cut();
+    desk.wait(60_100);
+    desk.bytes_max = 300;
+    let mut frames = 0;
+    while desk.ledger.open_reservations() > 0 {
+        assert!(desk.sweep() > 0, "an empty frame has room for some");
+        assert!(desk.open_bytes() <= 300);
+        desk.cut();
+        frames += 1;
+    }
+    assert!(frames > 5, "all of them did not fit into one: {frames}");
+    let live = desk.digest();
+    assert_eq!((desk.refold().digest(), desk.ledger.expired_reservations()), (live, 500));
+}
+
+#[test]
 fn sweeps_that_are_cut_differently_leave_the_same_levels() {
     let run = |sweep_each: bool| {
         let mut desk = Desk::with_mugs(100);
@@ -191,6 +217,7 @@ fn sweeps_that_are_cut_differently_leave_the_same_levels() {
     assert_eq!(run(true), run(false));
 }
 
+// case: D02
 #[test]
 fn time_that_goes_back_is_refused() {
     let mut desk = Desk::with_mugs(5);

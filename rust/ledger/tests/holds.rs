@@ -33,6 +33,7 @@ fn commands(id: ReservationId) -> [Command<'static>; 5] {
     ]
 }
 
+// case: C04, C05
 #[test]
 fn the_table_of_holds() {
     use Reason::{AlreadyAllocated, AlreadyFulfilled, AlreadyReleased, ReservationExpired};
@@ -87,6 +88,7 @@ fn the_table_of_holds() {
     }
 }
 
+// case: D01
 #[test]
 fn a_hold_is_over_at_its_expire_time_to_the_millisecond() {
     for (after_ms, reacquired) in [(-1, false), (0, true), (1, true)] {
@@ -108,6 +110,7 @@ fn a_hold_is_over_at_its_expire_time_to_the_millisecond() {
     }
 }
 
+// case: D01
 #[test]
 fn late_payment_takes_only_what_is_still_there() {
     // (units that others took meanwhile, what the late allocate asks, what it gets)
@@ -146,6 +149,7 @@ fn the_rest_of_an_expired_hold_can_be_taken_later() {
     assert_eq!(desk.level("mug", "wh-1"), (2, 0, 0, 2, 0));
 }
 
+// case: C10, C12
 #[test]
 fn parts_leave_the_rest_as_it_was() {
     let (mut desk, id) = held(10, 9);
@@ -254,6 +258,7 @@ fn amend_to_nothing_ends_the_hold() {
     assert_eq!(desk.ask(&amend("1", whole(id), &[("mug", "wh-1", 1)])).reason(), Some(Reason::AlreadyReleased));
 }
 
+// case: C15
 #[test]
 fn a_line_never_grows_beyond_what_can_be_counted() {
     let mut desk = Desk::with_mugs(QUANTITY_MAX);
@@ -360,6 +365,7 @@ fn an_order_is_taken_back_whole_or_not_at_all() {
     assert_eq!(desk.digest(), before);
 }
 
+// case: C13
 #[test]
 fn a_version_that_is_not_the_expected_one_is_refused() {
     let (mut desk, id) = held(5, 3);
@@ -375,6 +381,7 @@ fn a_version_that_is_not_the_expected_one_is_refused() {
     assert_eq!(desk.ask(&release("4", by_its_key)).line(), (Released, 2, 0));
 }
 
+// case: C16
 #[test]
 fn names_are_created_before_they_are_used() {
     let mut desk = Desk::with_mugs(5);

@@ -12,6 +12,7 @@ use desk::{Desk, ROOMY};
 
 const MUG: [(&str, &str, i64); 1] = [("mug", "wh-1", 1)];
 
+// case: A01, A15
 #[test]
 fn the_same_key_is_the_same_answer_and_one_effect() {
     let mut desk = Desk::with_mugs(100);
@@ -30,6 +31,7 @@ fn the_same_key_is_the_same_answer_and_one_effect() {
     assert_eq!(desk.ask(&reserve("k", &MUG)), Told::Yes { sequence, replayed: true, did });
 }
 
+// case: A03, A04
 #[test]
 fn what_is_the_same_body() {
     type Change = fn(&mut Command<'_>);
@@ -88,6 +90,7 @@ fn what_is_the_same_target() {
     }
 }
 
+// case: A05
 #[test]
 fn keys_are_scoped_by_writer() {
     let mut desk = Desk::with_mugs(5);
@@ -110,6 +113,7 @@ fn keys_are_scoped_by_writer() {
     assert_eq!((desk.ledger.scope("nowhere", ""), desk.ledger.scope("", "nobody")), (None, None));
 }
 
+// case: C09
 #[test]
 fn a_cancelled_key_is_refused_for_ever() {
     let mut desk = Desk::with_mugs(5);
@@ -143,6 +147,7 @@ fn a_key_that_is_not_that_of_a_reserve_names_no_hold() {
     assert_eq!(desk.ask(&allocate("a", by_key("never"))).fact("key"), Some("never"));
 }
 
+// case: A10
 #[test]
 fn a_late_duplicate_of_a_release_leaves_the_next_hold_alone() {
     let mut desk = Desk::with_mugs(1);
@@ -156,6 +161,7 @@ fn a_late_duplicate_of_a_release_leaves_the_next_hold_alone() {
     assert_eq!(desk.level("mug", "wh-1"), (1, 1, 0, 0, 0));
 }
 
+// case: A07
 #[test]
 fn a_no_is_remembered_in_memory_only() {
     let mut desk = Desk::with_mugs(1);
@@ -173,6 +179,7 @@ fn a_no_is_remembered_in_memory_only() {
     assert!(desk.ask(&too_many).reason().is_none(), "a restart forgets a no");
 }
 
+// case: A08
 #[test]
 fn every_kind_of_no_is_remembered_but_bad_fields() {
     let mut desk = Desk::with_mugs(5);

@@ -31,6 +31,7 @@ fn on_hand(desk: &Desk) -> i64 {
     desk.level("mug", "wh-1").0
 }
 
+// case: B01, B02, B03, B07
 #[test]
 fn each_number_once_and_in_order() {
     use Reason::{SequenceConflict, SequenceGap, StaleEpoch};
@@ -65,6 +66,7 @@ fn each_number_once_and_in_order() {
     assert_eq!((desk.ledger.sources()[0].epoch, desk.ledger.sources()[0].last), (1, 4));
 }
 
+// case: B06, B07, B08
 #[test]
 fn a_new_epoch_fences_the_one_before() {
     let mut desk = registered();
@@ -87,6 +89,7 @@ fn a_source_that_nobody_registered_is_unknown() {
     assert_eq!((told.reason(), told.fact("source")), (Some(Reason::UnknownSource), Some("erp")));
 }
 
+// case: B14
 #[test]
 fn a_no_uses_up_its_number() {
     let mut desk = registered();
@@ -134,6 +137,7 @@ fn what_does_not_fit_uses_up_nothing() {
     desk.ask(&message(1, 1, 1)).did();
 }
 
+// case: A06, B04, B10
 #[test]
 fn the_last_outcomes_are_kept_and_older_numbers_are_consumed() {
     let mut desk = registered();
@@ -221,6 +225,7 @@ fn a_message_is_decided_afresh_whatever_its_key_was_told_without_a_number() {
     assert_eq!(desk.ledger.sources()[0].last, 1, "its no uses up its number");
 }
 
+// case: B05, B12
 #[test]
 fn a_shuffled_line_of_messages_ends_where_an_ordered_one_does() {
     let digest_of = |order: &[u64]| {

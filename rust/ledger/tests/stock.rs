@@ -36,6 +36,7 @@ fn mugs_and_cups(mugs: i64, cups: i64) -> Desk {
     desk
 }
 
+// case: C06, C07
 #[test]
 fn all_lines_or_none() {
     let mut desk = mugs_and_cups(5, 2);
@@ -93,6 +94,7 @@ fn expired_units_of_the_same_holder_are_free_already() {
     desk.check();
 }
 
+// case: C14
 #[test]
 fn a_count_below_what_is_held_is_accepted() {
     let mut desk = Desk::with_mugs(10);
@@ -203,6 +205,7 @@ fn a_set_can_name_the_quantity_before() {
     }
 }
 
+// case: C15
 #[test]
 fn a_level_never_grows_beyond_what_can_be_counted() {
     let mut desk = Desk::with_mugs(QUANTITY_MAX - 1);

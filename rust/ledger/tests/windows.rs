@@ -33,6 +33,7 @@ fn turn(desk: &mut Desk) {
     assert!(desk.forget());
 }
 
+// case: A06
 #[test]
 fn what_is_older_than_the_window_is_refused() {
     // (ms since the command was issued, whether it is taken)
@@ -51,6 +52,7 @@ fn what_is_older_than_the_window_is_refused() {
     }
 }
 
+// case: A06
 #[test]
 fn nothing_is_done_twice_by_being_forgotten() {
     let mut desk = forgetful();
@@ -88,6 +90,7 @@ fn a_key_is_kept_for_the_whole_window() {
     assert_eq!(desk.refold().digest(), live);
 }
 
+// case: A11
 #[test]
 fn keys_give_way_to_a_budget_and_the_window_says_so() {
     let options = LedgerOptions { key_bytes_max: 200_000, ..LedgerOptions::new("main") };
