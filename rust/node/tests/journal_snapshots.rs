@@ -358,3 +358,27 @@ fn a_reader_goes_through_archive_and_journal_while_files_move() {
     assert_eq!(from_the_start, sum);
     assert!(!storage.disk().names_with("archive/journal-").is_empty());
 }
+
+// case: E12
+#[test]
+fn force_empty_sets_everything_aside_and_no_epoch_comes_twice() {
+    let storage = TestStorage::default();
+    run(&storage, 300);
+    let mut disk = storage.disk();
+    let mut lost = disk.names_with("snapshot-");
+    lost.push(disk.journals().remove(0));
+    lost.extend(disk.names_with("archive/"));
+    lost.iter().for_each(|name| disk.remove(name));
+    let Err(refused) = recover(&TestStorage::on(disk.clone())) else { panic!("opened without its head") };
+    assert!(refused.to_string().contains("--force-empty"), "{refused}");
+    let (before, storage) = (disk.journals(), TestStorage::on(disk));
+    let mut options = small(FILE_BYTES);
+    options.force_empty = true;
+    let journal = FileJournal::open_on(storage.shared(), &options, &mut |_| Ok(())).unwrap();
+    assert!(journal.durable_sequence() == 0 && journal.writer_epoch() > 1);
+    let aside = storage.disk().names_with("set-aside-1/");
+    assert_eq!(aside, before.iter().map(|name| format!("set-aside-1/{name}")).collect::<Vec<_>>());
+    let epoch = journal.writer_epoch();
+    drop(journal);
+    assert_eq!(recover(&storage).unwrap().0.writer_epoch(), epoch + 1);
+}
