@@ -139,7 +139,7 @@ fn crashes(disk: &Disk, call: &Call) -> Vec<Disk> {
     states
 }
 
-// case: E01, E02
+// case: E02
 #[test]
 fn a_crash_at_any_call_of_a_run_with_snapshots_loses_nothing_acknowledged() {
     let storage = TestStorage::default();
@@ -238,7 +238,6 @@ fn without_a_good_snapshot_the_whole_journal_is_replayed_or_refused_and_never_em
     assert!(matches!(recover(&TestStorage::on(disk)), Err(JournalError::Corrupt { .. })));
 }
 
-// case: E11
 #[test]
 fn the_archive_may_be_deleted_by_hand() {
     let storage = TestStorage::default();
@@ -311,7 +310,6 @@ fn a_piece_of_another_snapshot_or_a_snapshot_of_another_ledger_is_no_part_of_thi
     assert!(rebuilt.notes[0].contains("other"), "{:?}", rebuilt.notes);
 }
 
-// case: E11
 #[test]
 fn a_gap_behind_the_snapshot_is_refused() {
     let storage = TestStorage::default();
