@@ -139,7 +139,7 @@ fn crashes(disk: &Disk, call: &Call) -> Vec<Disk> {
     states
 }
 
-// case: E01, E02
+// case: E02
 #[test]
 fn a_crash_at_any_call_of_a_run_with_snapshots_loses_nothing_acknowledged() {
     let storage = TestStorage::default();
@@ -238,7 +238,6 @@ fn without_a_good_snapshot_the_whole_journal_is_replayed_or_refused_and_never_em
     assert!(matches!(recover(&TestStorage::on(disk)), Err(JournalError::Corrupt { .. })));
 }
 
-// case: E11
 #[test]
 fn the_archive_may_be_deleted_by_hand() {
     let storage = TestStorage::default();
@@ -311,7 +310,6 @@ fn a_piece_of_another_snapshot_or_a_snapshot_of_another_ledger_is_no_part_of_thi
     assert!(rebuilt.notes[0].contains("other"), "{:?}", rebuilt.notes);
 }
 
-// case: E11
 #[test]
 fn a_gap_behind_the_snapshot_is_refused() {
     let storage = TestStorage::default();
@@ -357,4 +355,28 @@ fn a_reader_goes_through_archive_and_journal_while_files_move() {
     journal.reader().unwrap().read_from(1, all).unwrap();
     assert_eq!(from_the_start, sum);
     assert!(!storage.disk().names_with("archive/journal-").is_empty());
+}
+
+// case: E12
+#[test]
+fn force_empty_sets_everything_aside_and_no_epoch_comes_twice() {
+    let storage = TestStorage::default();
+    run(&storage, 300);
+    let mut disk = storage.disk();
+    let mut lost = disk.names_with("snapshot-");
+    lost.push(disk.journals().remove(0));
+    lost.extend(disk.names_with("archive/"));
+    lost.iter().for_each(|name| disk.remove(name));
+    let Err(refused) = recover(&TestStorage::on(disk.clone())) else { panic!("opened without its head") };
+    assert!(refused.to_string().contains("--force-empty"), "{refused}");
+    let (before, storage) = (disk.journals(), TestStorage::on(disk));
+    let mut options = small(FILE_BYTES);
+    options.force_empty = true;
+    let journal = FileJournal::open_on(storage.shared(), &options, &mut |_| Ok(())).unwrap();
+    assert!(journal.durable_sequence() == 0 && journal.writer_epoch() > 1);
+    let aside = storage.disk().names_with("set-aside-1/");
+    assert_eq!(aside, before.iter().map(|name| format!("set-aside-1/{name}")).collect::<Vec<_>>());
+    let epoch = journal.writer_epoch();
+    drop(journal);
+    assert_eq!(recover(&storage).unwrap().0.writer_epoch(), epoch + 1);
 }
