@@ -42,7 +42,6 @@ enum Event {
     Release(u64),
     Crash,
     Start,
-    Resume,
     Tick,
 }
 
@@ -203,7 +202,7 @@ impl World {
             Event::Retry(intent, attempt) => self.retry(intent, attempt),
             Event::Step(incarnation) if incarnation == self.server.incarnation => self.step(),
             Event::Release(incarnation) if incarnation == self.server.incarnation => self.release(),
-            Event::Step(_) | Event::Release(_) | Event::Resume => {}
+            Event::Step(_) | Event::Release(_) => {}
             Event::Crash => self.crash(),
             Event::Start => self.start(),
             Event::Tick => self.tick(),
@@ -358,7 +357,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        if self.server.step_at_us != Some(self.now_us) {
+        if self.server.step_at_us.is_none_or(|planned| planned > self.now_us) {
             return;
         }
         self.server.step_at_us = None;
