@@ -66,6 +66,7 @@ pub struct World {
     planted: Option<Planted>,
     down: bool,
     steps: u64,
+    check_after_step: bool,
     recent: std::collections::VecDeque<String>,
     keep_events: bool,
     report: Report,
@@ -104,6 +105,7 @@ impl World {
             planted,
             down: true,
             steps: 0,
+            check_after_step: false,
             recent: std::collections::VecDeque::new(),
             keep_events,
             report: Report { seed, ..Report::default() },
@@ -376,11 +378,16 @@ impl World {
                 let incarnation = self.server.incarnation;
                 self.push(latency_us, Event::Release(incarnation));
                 self.plan_step(0);
-                if self.steps.is_multiple_of(STEPS_BETWEEN_CHECKS) {
+                if self.steps.is_multiple_of(STEPS_BETWEEN_CHECKS) || self.check_after_step {
                     self.check();
                 }
             }
-            Step::Idle(time) | Step::Full(time) => self.plan_step(time.as_micros() as u64),
+            Step::Idle(time) | Step::Full(time) => {
+                if self.check_after_step && matches!(step, Step::Idle(_)) {
+                    self.check();
+                }
+                self.plan_step(time.as_micros() as u64);
+            }
             Step::Ended => self.fail(),
         }
     }
@@ -395,6 +402,7 @@ impl World {
     }
 
     fn check(&mut self) {
+        self.check_after_step = false;
         let mut follower = lock(&self.follower);
         let result = checker::compare(&self.server, &mut follower, self.now_us);
         follower.note(result);
@@ -500,7 +508,8 @@ impl World {
             checker::all_acknowledged(sources, &follower)
         };
         lock(&self.follower).note(result);
-        self.check();
+        // What was over while it was down is swept at the start: its first step makes that durable.
+        self.check_after_step = true;
         self.plan_step(0);
     }
 
