@@ -285,10 +285,10 @@ mod tests {
             faults.forbid(Class::FlippedUnsynced);
             let mut disk = Disk::default();
             let file = disk.create("a");
-            disk.write(file, &[1; 2_000], 0);
+            disk.write(file, &[1; 4_096], 0);
             disk.sync(file);
             disk.sync_names();
-            disk.write(file, &[2; 2_000], 700);
+            disk.write(file, &[2; 1_860], 700);
             disk.lose_power(80, faults);
             let bytes = disk.visible(file);
             assert!(bytes[..700].iter().all(|byte| *byte == 1));
