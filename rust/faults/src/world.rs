@@ -270,9 +270,6 @@ impl World {
             self.push(down_until_us - self.now_us, Event::Retry(index, attempt));
             return;
         }
-        if intent.is_read() {
-            self.intents[index].after_sequence = self.intents[index].after_sequence.max(0);
-        }
         self.send(index);
     }
 
@@ -516,7 +513,8 @@ impl World {
     fn not_started(&mut self, error: &OpenError, rot: Option<crate::disk::Rot>) {
         let corrupt = matches!(error, OpenError::Journal(JournalError::Corrupt { .. }));
         let passing = matches!(error, OpenError::Journal(JournalError::Io { .. } | JournalError::Full { .. }));
-        if !passing && !(corrupt && rot.is_some()) {
+        let expected = passing || (corrupt && rot.is_some());
+        if !expected {
             let found = format!("{error} (healthy disk: {})", rot.is_none());
             lock(&self.follower).note(Breach::err("a healthy journal opens", found));
         }
