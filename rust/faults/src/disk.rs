@@ -87,6 +87,10 @@ impl Content {
     fn lose(&mut self, lost_percent: u64, faults: &mut Injector) {
         let pending = std::mem::take(&mut self.pending);
         let dirty = sectors(&pending);
+        // A disk keeps what it confirmed: a bit may flip only where nothing was before, not in the last frame of a journal,
+        // which recovery writes again as it is.
+        let last = pending.last().copied().unwrap_or_default();
+        let was_blank = self.durable.iter().skip(last.0).take(last.1).all(|byte| *byte == 0);
         let kept: Vec<usize> = dirty
             .iter()
             .copied()
@@ -99,11 +103,9 @@ impl Content {
             faults.happens(Class::TornWrite);
         }
         kept.iter().for_each(|sector| self.copy_sector(*sector));
-        if let Some((offset, length)) = pending.last()
-            && *length > 0
-            && faults.hits(Class::FlippedUnsynced, 200_000)
-        {
-            let at = offset + faults.stream(Class::FlippedUnsynced).below(*length as u64) as usize;
+        let (offset, length) = last;
+        if length > 0 && was_blank && faults.hits(Class::FlippedUnsynced, 200_000) {
+            let at = offset + faults.stream(Class::FlippedUnsynced).below(length as u64) as usize;
             let bit = faults.stream(Class::FlippedUnsynced).below(8);
             if let Some(byte) = self.durable.get_mut(at) {
                 *byte ^= 1 << bit;
