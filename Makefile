@@ -22,6 +22,16 @@ export MAKE
 # Two builds at once only get in each other's way.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
+SEED ?=
+HOURS ?= 100
+RECOVERIES ?= 20000
+
+.PHONY: simulate-faults
+simulate-faults: ## Run the fault simulator; SEED=n repeats one run
+	cargo build --profile simulate -p invengine-faults $(LOCKED)
+	$(if $(SEED),target/simulate/invengine-faults --seed $(SEED),\
+	target/simulate/invengine-faults --hours $(HOURS) && target/simulate/invengine-faults --short --recoveries $(RECOVERIES))
+
 .PHONY: help setup build protos protos-baseline fmt lint lint-rust lint-python lint-protos test test-rust test-python \
 	cases soak mutants wheel wheel-test demo bench clean
 

@@ -82,16 +82,16 @@ fn accepted(
     }
     if intent.accepted.len() <= place {
         intent.accepted.resize(place + 1, None);
+        intent.executed.resize(place + 1, false);
     }
-    match intent.accepted[place] {
-        Some(before) if before != sequence || !receipt.replayed => {
-            Breach::err(ONCE, format!("{key}: {before}, then {receipt:?}"))
-        }
-        _ => {
-            intent.accepted[place] = Some(sequence);
-            Ok(sequence)
-        }
+    // A repeat may overtake the first answer, but only one of them was the execution.
+    let again = intent.executed[place] && !receipt.replayed;
+    if again || intent.accepted[place].is_some_and(|before| before != sequence) {
+        return Breach::err(ONCE, format!("{key}: {:?}, then {receipt:?}", intent.accepted[place]));
     }
+    intent.executed[place] |= !receipt.replayed;
+    intent.accepted[place] = Some(sequence);
+    Ok(sequence)
 }
 
 fn refused(intent: &Intent, refusal: &Refusal) -> Result<(), Breach> {

@@ -93,6 +93,7 @@ impl Client {
             attempts: 0,
             settled: false,
             accepted: Vec::new(),
+            executed: Vec::new(),
             after_sequence: 0,
         }
     }

@@ -48,7 +48,6 @@ classes! {
     Pause "process_paused"
     ClockJump "wall_clock_jump"
     ClientCrash "client_crashed"
-    LateDuplicate "duplicate_after_the_window"
     KeyReuse "key_reused_for_another_body"
 }
 

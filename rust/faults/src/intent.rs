@@ -40,6 +40,8 @@ pub struct Intent {
     pub settled: bool,
     /// Positions of its accepted answers; of a batch one for each command.
     pub accepted: Vec<Option<u64>>,
+    /// Which of them said that it was executed then, and not repeated.
+    pub executed: Vec<bool>,
     /// What was acknowledged to anybody when it was sent first.
     pub after_sequence: u64,
 }

@@ -115,6 +115,7 @@ fn is_enough(options: &Options, sum: &Mutex<(Report, Option<Report>)>) -> bool {
 
 fn explain(options: &Options, failed: &Report) {
     let Some(breach) = &failed.breach else { return };
+    println!("seed {}: {}: {}; looking for fewer faults", failed.seed, breach.rule, breach.found);
     let (mask, last) = shrink(failed.seed, options.pace, options.planted, breach.rule);
     let shown = if last.breach.is_some() { &last } else { failed };
     println!("{}", shown.recent.join("\n"));

@@ -7,21 +7,15 @@ pub enum Planted {
     SyncWithoutSync,
     /// Answers leave before what they rest on is durable.
     EarlyAnswer,
-    /// A retry gets a fresh key, as from a client without keys.
-    FreshKey,
-    /// Reads come from the state of some time ago.
-    StaleRead,
     /// The journal says that it has appended, and every hundredth time has not.
     SkippedFrame,
 }
 
 impl Planted {
     /// All of them with the names of the command line.
-    pub const ALL: [(&'static str, Planted); 5] = [
+    pub const ALL: [(&'static str, Planted); 3] = [
         ("sync-without-sync", Planted::SyncWithoutSync),
         ("early-answer", Planted::EarlyAnswer),
-        ("fresh-key", Planted::FreshKey),
-        ("stale-read", Planted::StaleRead),
         ("skipped-frame", Planted::SkippedFrame),
     ];
 

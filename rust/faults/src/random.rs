@@ -22,14 +22,14 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN);
         mix(self.0)
     }
 
     /// A number below this one; 0 if that is 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        if end == 0 { 0 } else { ((u128::from(self.next()) * u128::from(end)) >> 64) as u64 }
+        if end == 0 { 0 } else { ((u128::from(self.draw()) * u128::from(end)) >> 64) as u64 }
     }
 
     /// A number of this range, both ends included.
@@ -50,7 +50,7 @@ impl Random {
 
     /// From 0 up to, not including, 1.
     pub fn fraction(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A waiting time with this mean.
@@ -74,7 +74,7 @@ mod tests {
         let numbers: Vec<u64> = (0..1_000).map(|_| one.between(10, 12)).collect();
         assert!(numbers.iter().all(|number| (10..=12).contains(number) && *number == two.between(10, 12)));
         assert!((10..=12).all(|wanted| numbers.contains(&wanted)));
-        assert!((0..1_000).any(|_| one.next() != other.next()));
+        assert!((0..1_000).any(|_| one.draw() != other.draw()));
         assert!((0..1_000).all(|_| (100..=10_000).contains(&one.scale(100, 10_000))));
         let mean = (0..10_000).map(|_| one.exponential(1_000)).sum::<u64>() / 10_000;
         assert!((900..1_100).contains(&mean), "{mean}");

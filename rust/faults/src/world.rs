@@ -42,7 +42,6 @@ enum Event {
     Release(u64),
     Crash,
     Start,
-    Resume,
     Tick,
 }
 
@@ -67,6 +66,7 @@ pub struct World {
     planted: Option<Planted>,
     down: bool,
     steps: u64,
+    check_after_step: bool,
     recent: std::collections::VecDeque<String>,
     keep_events: bool,
     report: Report,
@@ -105,6 +105,7 @@ impl World {
             planted,
             down: true,
             steps: 0,
+            check_after_step: false,
             recent: std::collections::VecDeque::new(),
             keep_events,
             report: Report { seed, ..Report::default() },
@@ -203,7 +204,7 @@ impl World {
             Event::Retry(intent, attempt) => self.retry(intent, attempt),
             Event::Step(incarnation) if incarnation == self.server.incarnation => self.step(),
             Event::Release(incarnation) if incarnation == self.server.incarnation => self.release(),
-            Event::Step(_) | Event::Release(_) | Event::Resume => {}
+            Event::Step(_) | Event::Release(_) => {}
             Event::Crash => self.crash(),
             Event::Start => self.start(),
             Event::Tick => self.tick(),
@@ -268,9 +269,6 @@ impl World {
         if down_until_us > self.now_us {
             self.push(down_until_us - self.now_us, Event::Retry(index, attempt));
             return;
-        }
-        if intent.is_read() {
-            self.intents[index].after_sequence = self.intents[index].after_sequence.max(0);
         }
         self.send(index);
     }
@@ -358,7 +356,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        if self.server.step_at_us != Some(self.now_us) {
+        if self.server.step_at_us.is_none_or(|planned| planned > self.now_us) {
             return;
         }
         self.server.step_at_us = None;
@@ -377,11 +375,16 @@ impl World {
                 let incarnation = self.server.incarnation;
                 self.push(latency_us, Event::Release(incarnation));
                 self.plan_step(0);
-                if self.steps.is_multiple_of(STEPS_BETWEEN_CHECKS) {
+                if self.steps.is_multiple_of(STEPS_BETWEEN_CHECKS) || self.check_after_step {
                     self.check();
                 }
             }
-            Step::Idle(time) | Step::Full(time) => self.plan_step(time.as_micros() as u64),
+            Step::Idle(time) | Step::Full(time) => {
+                if self.check_after_step && matches!(step, Step::Idle(_)) {
+                    self.check();
+                }
+                self.plan_step(time.as_micros() as u64);
+            }
             Step::Ended => self.fail(),
         }
     }
@@ -396,6 +399,7 @@ impl World {
     }
 
     fn check(&mut self) {
+        self.check_after_step = false;
         let mut follower = lock(&self.follower);
         let result = checker::compare(&self.server, &mut follower, self.now_us);
         follower.note(result);
@@ -501,14 +505,16 @@ impl World {
             checker::all_acknowledged(sources, &follower)
         };
         lock(&self.follower).note(result);
-        self.check();
+        // What was over while it was down is swept at the start: its first step makes that durable.
+        self.check_after_step = true;
         self.plan_step(0);
     }
 
     fn not_started(&mut self, error: &OpenError, rot: Option<crate::disk::Rot>) {
         let corrupt = matches!(error, OpenError::Journal(JournalError::Corrupt { .. }));
         let passing = matches!(error, OpenError::Journal(JournalError::Io { .. } | JournalError::Full { .. }));
-        if !passing && !(corrupt && rot.is_some()) {
+        let expected = passing || (corrupt && rot.is_some());
+        if !expected {
             let found = format!("{error} (healthy disk: {})", rot.is_none());
             lock(&self.follower).note(Breach::err("a healthy journal opens", found));
         }
