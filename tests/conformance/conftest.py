@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from ..faults.redis_server import redis_server
+from ..faults.redis_server import RedisServer, redis_server
 from .aged import Aged
 from .server import start_server
 from .shop import Shop
@@ -35,6 +35,9 @@ def _is_on_redis(item: pytest.Item) -> bool:
 class Targets:
     """Starts each target when it is first asked for."""
 
+    redis: RedisServer
+    """What the target of that name has its journal in."""
+
     def __init__(self, rooms: pytest.TempPathFactory, stack: ExitStack) -> None:
         self._rooms = rooms
         self._stack = stack
@@ -52,8 +55,9 @@ class Targets:
             return EmbeddedTarget()
         if name == REDIS:
             room = self._rooms.mktemp(name)
-            redis = self._stack.enter_context(redis_server(str(shutil.which("redis-server")), room / "redis"))
-            return ServerTarget("native", start_server(room, "--journal", "redis", "--redis-url", redis.url))
+            program = str(shutil.which("redis-server"))
+            self.redis = self._stack.enter_context(redis_server(program, room / "redis"))
+            return ServerTarget("native", start_server(room, "--journal", "redis", "--redis-url", self.redis.url))
         # One door is tried on each kind of journal: the doors do not know which it is.
         journal = "file" if name == "native" else "memory"
         room = self._rooms.mktemp(name)

@@ -15,6 +15,7 @@ from invengine.v1.reservation_service_pb2 import ReserveRequest
 
 from . import methods, requests, wire
 from .clock import COMPILERS, standing_at
+from .conftest import REDIS, Targets
 from .own import journal_of, open_server, own_target
 from .server import server_environment
 from .shop import Shop, figures
@@ -97,3 +98,22 @@ def test_a_process_that_died_with_its_engine_before_it_told_anyone(tmp_path: Pat
     ran = subprocess.run(command, env=server_environment(os.environ), check=False, timeout=60)
     assert ran.returncode == -signal.SIGKILL
     _check_retry(tmp_path, "embedded", shop, request)
+
+
+@pytest.mark.case("A12")
+@pytest.mark.needs_tool("redis-server")
+def test_no_key_reaches_a_name_in_redis(targets: Targets) -> None:
+    shop = Shop(targets.get(REDIS))
+    sku = shop.item(9)
+    tag = shop.name("key")
+    for key in (f"{{{tag}}}", f"{tag}{{}}", f"{{{{{tag}}}}} *", f"{tag} DEL '*'"):
+        request = requests.reserve(shop.context(key), (sku, shop.here, 1))
+        shop.call(methods.RESERVE, request)
+        assert shop.call(methods.RESERVE, request).receipt.replayed
+    for key in (f"{tag}\r\nDEL x", f"{tag}\0"):
+        bad = requests.reserve(shop.context(key), (sku, shop.here, 1))
+        shop.refused(methods.RESERVE, bad, "INVALID_FIELD")
+    names = targets.redis.ask("KEYS", "*")
+    assert names.startswith(b"*")
+    assert b"invengine" in names
+    assert tag.encode() not in names
