@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
+from ..faults.redis_server import RedisServer, redis_server
 from .aged import Aged
 from .server import start_server
 from .shop import Shop
 from .targets import SERVERS, TARGETS, EmbeddedTarget, ServerTarget, Target
 
+REDIS = "redis"
+# What a journal promises; the rest does not know which journal it is on.
+ON_REDIS = ("test_keys", "test_sources", "test_submit", "test_holds", "test_expiry", "test_journal", "test_contention")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keeps the Redis journal to the files that are about it."""
+    left_out = [item for item in items if _is_on_redis(item) and item.path.stem not in ON_REDIS]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _is_on_redis(item: pytest.Item) -> bool:
+    spec = getattr(item, "callspec", None)
+    return spec is not None and spec.params.get("target") == REDIS
+
 
 class Targets:
     """Starts each target when it is first asked for."""
+
+    redis: RedisServer
+    """What the target of that name has its journal in."""
 
     def __init__(self, rooms: pytest.TempPathFactory, stack: ExitStack) -> None:
         self._rooms = rooms
@@ -31,6 +53,11 @@ class Targets:
     def _start(self, name: str) -> Target:
         if name == "embedded":
             return EmbeddedTarget()
+        if name == REDIS:
+            room = self._rooms.mktemp(name)
+            program = str(shutil.which("redis-server"))
+            self.redis = self._stack.enter_context(redis_server(program, room / "redis"))
+            return ServerTarget("native", start_server(room, "--journal", "redis", "--redis-url", self.redis.url))
         # One door is tried on each kind of journal: the doors do not know which it is.
         journal = "file" if name == "native" else "memory"
         room = self._rooms.mktemp(name)
@@ -44,7 +71,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Targets]:
         yield Targets(tmp_path_factory, stack)
 
 
-@pytest.fixture(scope="session", params=TARGETS)
+@pytest.fixture(scope="session", params=(*TARGETS, pytest.param(REDIS, marks=pytest.mark.needs_tool("redis-server"))))
 def target(request: pytest.FixtureRequest, targets: Targets) -> Target:
     """Each target in turn."""
     return targets.get(request.param)

@@ -162,3 +162,25 @@ def test_a_part_of_an_expired_line_is_taken_again(aged: Aged) -> None:
     assert moved(shop.fulfill(old.target).holds[0]) == [(old.sku, shop.here, 3, types.LINE_STATE_FULFILLED, 0)]
     assert parts(shop, old.target, old.sku) == (0, 0, 0, 0, 3)
     assert figures(shop.level(old.sku)) == (2, 0, 0, 2)
+
+
+@pytest.mark.case("C10")
+def test_a_part_is_bought_and_the_rest_given_back(shop: Shop) -> None:
+    sku = shop.item(5)
+    hold = shop.hold((sku, shop.here, 5))
+    shop.allocate(requests.by_id(hold.reservation_id, (sku, shop.here, 3)))
+    assert figures(shop.level(sku)) == (5, 2, 3, 0)
+    shop.release(requests.by_id(hold.reservation_id, (sku, shop.here, 2)))
+    assert figures(shop.level(sku)) == (5, 0, 3, 2)
+    line = shop.reservation(hold).lines[0]
+    assert (line.quantity, line.allocated, line.released) == (5, 3, 2)
+
+
+@pytest.mark.case("C12")
+def test_two_of_ten_are_given_back(shop: Shop) -> None:
+    sku = shop.item(10)
+    hold = shop.hold((sku, shop.here, 10))
+    shop.release(requests.by_id(hold.reservation_id, (sku, shop.here, 2)))
+    line = shop.reservation(hold).lines[0]
+    assert (line.quantity, line.reserved, line.released) == (10, 8, 2)
+    assert figures(shop.level(sku)) == (10, 8, 0, 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
@@ -38,6 +39,13 @@ class Ended(Exception):
 
 def call(address: str, path: str, body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
     """The headers and trailers that answer one call. `body` is all of the request's data, its prefix included."""
+    with asked(address, path, body, headers) as connection:
+        return _answer(connection)
+
+
+@contextmanager
+def asked(address: str, path: str, body: bytes, headers: Mapping[str, str]) -> Iterator[socket.socket]:
+    """A connection on which a call was sent and nothing was read; the caller is gone afterwards."""
     host, _, port = address.rpartition(":")
     shared = {":method": "POST", ":scheme": "http", ":path": path, ":authority": address}
     fields = {**shared, "content-type": "application/grpc", "te": "trailers", **headers}
@@ -46,7 +54,7 @@ def call(address: str, path: str, body: bytes, headers: Mapping[str, str]) -> di
         connection.sendall(PREFACE + _frame(SETTINGS, 0, 0, struct.pack(">HI", 1, 0)))
         connection.sendall(_frame(HEADERS, END_HEADERS, STREAM, b"".join(map(_literal, fields, fields.values()))))
         connection.sendall(_frame(DATA, END_STREAM, STREAM, body))
-        return _answer(connection)
+        yield connection
 
 
 def message(payload: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -209,3 +210,29 @@ def test_started_calls_are_told_once_each_and_a_bad_callback_harms_nobody(engine
         sys.unraisablehook = before
     assert told == [0] * 100
     assert len(raised) == 1
+
+
+@pytest.mark.case("G06")
+def test_who_stops_waiting_leaves_nothing_behind(engine: _core.Engine) -> None:
+    count = 50
+    keys = [f"k{number}" for number in range(count)]
+
+    async def ask(key: str) -> None:
+        done = asyncio.get_running_loop().create_future()
+        engine.start_call(RECEIVE, delivery(1), lambda code, answer: None, idempotency_key=key)
+        await done
+
+    async def abandon() -> None:
+        tasks = [asyncio.create_task(ask(key)) for key in keys]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ended)
+
+    asyncio.run(abandon())
+    # What was taken happens all the same, once; the call behind them is answered after them.
+    receive(engine, "last")
+    assert all(receive(engine, key).receipt.replayed for key in keys)
+    assert json.loads(engine.stats())["in_flight"] == 0
+    assert digest(engine).sequence > count
