@@ -88,8 +88,9 @@ def sleepers(seconds: float) -> int:
             with house(Path(room) / "first", *flags) as first, house(Path(room) / "second", *flags) as second:
                 first.start()
                 first.furnish()
-                if grpc.StatusCode.OK in take_over(first, second, ZOMBIE_SLEEP_S).writes:
-                    raise FoundError("a server took a command after its ledger was claimed")
+                asleep = take_over(first, second, ZOMBIE_SLEEP_S)
+                if grpc.StatusCode.OK in asleep.reads + asleep.writes:
+                    raise FoundError("a server answered after its ledger was claimed")
         done += 1
     return done
 

@@ -75,18 +75,22 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Case:
             place.start()
             _wait_for_events(place, 2 * CALLS_MIN)
             calls = callers.stop()
-        wait_until("the end of all short holds", lambda: _is_quiet(place))
-        return Case(list(place.events()), calls, place.reigns, place.levels())
+        found: list[Case] = []
+        # Holds may fall due between the two reads; what is kept are two that were not.
+        wait_until("events and levels of one moment", lambda: _read_both(place, calls, found))
+        return found[-1]
 
 
 def _wait_for_events(place: House, count: int) -> None:
     wait_until(f"{count} events", lambda: place.digest()[1] >= count)
 
 
-def _is_quiet(place: House) -> bool:
+def _read_both(place: House, calls: list[Call], found: list[Case]) -> bool:
+    found.append(Case(list(place.events()), calls, place.reigns, place.levels()))
     auditor = Auditor()
-    auditor.take_all(place.events())
-    return auditor.differences(place.levels()) == []
+    auditor.take_all(found[-1].events)
+    has_ended = any(event.WhichOneof("fact") == "expired" for event in found[-1].events)
+    return has_ended and auditor.differences(found[-1].levels) == []
 
 
 @pytest.fixture
