@@ -2,7 +2,7 @@
 
 A Python test names its cases in a marker, `@pytest.mark.case("E03", "E04")`, a Rust test in a comment above its
 attributes, `// case: E03, E04`. Both are read from the text: nothing is imported or built. `--check` writes nothing and
-fails if the table is stale, if a test names a case that there is not, or if a case has no test and is not `later`.
+fails if the table is stale, if a test names a case that there is not, or if a case has no test and is neither `later` nor `owed`.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ CASE_ID = re.compile(r"[A-I]\d\d")
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Every case with its title, and those that need no test yet."""
+    """Every case with its title, those that need no test yet, and those that need one and have none."""
 
     titles: dict[str, str]
     later: frozenset[str]
+    owed: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -67,7 +68,7 @@ class Found:
 def catalogue(path: Path = CATALOGUE) -> Catalogue:
     """The catalogue as its file has it."""
     table = tomllib.loads(path.read_text(encoding="utf-8"))
-    return Catalogue(dict(table["cases"]), frozenset(table["later"]))
+    return Catalogue(dict(table["cases"]), frozenset(table["later"]), frozenset(table["owed"]))
 
 
 def collect(titles: dict[str, str], root: Path = ROOT) -> Found:
@@ -123,8 +124,9 @@ def rust_cases(text: str) -> Iterator[tuple[str, str]]:
 
 
 def missing(known: Catalogue, found: Found) -> list[str]:
-    """Cases that need a test and have none."""
-    return [case for case in known.titles if case not in known.later and not found.tests.get(case)]
+    """Cases that should have a test and have none."""
+    excused = known.later | known.owed
+    return [case for case in known.titles if case not in excused and not found.tests.get(case)]
 
 
 def table(known: Catalogue, found: Found) -> str:
@@ -135,10 +137,16 @@ def table(known: Catalogue, found: Found) -> str:
         for case, title in known.titles.items():
             if case.startswith(letter):
                 tests = found.tests.get(case, [])
-                played = "<br>".join(f"`{test}`" for test in tests) or ("later" if case in known.later else "none")
+                played = "<br>".join(f"`{test}`" for test in tests) or _without(case, known)
                 rows.append(f"| {case} | {title} | {played} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts)
+
+
+def _without(case: str, known: Catalogue) -> str:
+    if case in known.later:
+        return "later"
+    return "owed: no test yet" if case in known.owed else "none"
 
 
 def placed(document: str, text: str) -> str:
@@ -167,6 +175,8 @@ def main() -> int:
     document = DOCUMENT.read_text(encoding="utf-8")
     fresh = placed(document, table(known, found))
     if check:
+        paid = sorted(case for case in known.owed if found.tests.get(case))
+        complaints += [f"{case} has a test: take it out of `owed` in {CATALOGUE.name}" for case in paid]
         complaints += [f"{case} has no test: {known.titles[case]}" for case in missing(known, found)]
         if fresh != document:
             complaints.append(f"the table of {DOCUMENT.name} is stale: run `make cases`")

@@ -27,6 +27,7 @@ def test_the_catalogue_is_whole() -> None:
 def test_what_needs_no_test_yet_is_what_was_agreed() -> None:
     # A case moves out of this list when it gets a test; none may move in.
     agreed = {"A05", "A16", "B11", "B14", "C03", "C08", "C17", "C18", "F04", "F17", "G04", "I02", "I04", "I05"}
+    assert cases.catalogue().owed <= {"F02", "F07", "F15", "G08", "I03"}
     assert cases.catalogue().later <= agreed | {f"H{number:02}" for number in range(1, 19)}
 
 

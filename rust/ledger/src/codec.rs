@@ -4,6 +4,11 @@
 //! field or an event is never used again for something else: old frames decode for ever. Bytes from a journal are not
 //! trusted: every length is checked against what is left before anything is allocated for it.
 
+mod put;
+
+pub(crate) use put::{put, put_id, put_signed, put_text};
+use put::{put_moves, put_units};
+
 use crate::command::QUANTITY_MAX;
 use crate::event::{Event, LevelUnits, LineMove, StockKind, StockState};
 use crate::few::Few;
@@ -27,62 +32,6 @@ impl std::fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 pub(crate) type Decoded<T> = Result<T, Malformed>;
-
-#[inline(always)]
-pub(crate) fn put(out: &mut Vec<u8>, value: u64) {
-    if value < 0x80 {
-        out.push(value as u8);
-    } else {
-        put_long(out, value);
-    }
-}
-
-#[inline(never)]
-fn put_long(out: &mut Vec<u8>, mut value: u64) {
-    let mut bytes = [0; 10];
-    let mut count = 0;
-    while value >= 0x80 {
-        bytes[count] = value as u8 | 0x80;
-        value >>= 7;
-        count += 1;
-    }
-    bytes[count] = value as u8;
-    out.extend_from_slice(&bytes[..=count]);
-}
-
-#[inline]
-pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
-    put(out, ((value << 1) ^ (value >> 63)) as u64);
-}
-
-#[inline]
-pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
-    put(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
-}
-
-pub(crate) fn put_id(out: &mut Vec<u8>, id: ReservationId) {
-    put(out, u64::from(id.slot));
-    put(out, u64::from(id.generation));
-    put(out, u64::from(id.epoch));
-}
-
-fn put_units(out: &mut Vec<u8>, lines: &[LevelUnits]) {
-    put(out, lines.len() as u64);
-    for line in lines {
-        put(out, u64::from(line.level));
-        put(out, line.units as u64);
-    }
-}
-
-fn put_moves(out: &mut Vec<u8>, lines: &[LineMove]) {
-    put(out, lines.len() as u64);
-    for line in lines {
-        put(out, u64::from(line.level));
-        put(out, line.reserved as u64);
-        put(out, line.allocated as u64);
-    }
-}
 
 const KEY: u64 = 1;
 const ISSUE_TIME: u64 = 1 << 1;

@@ -102,6 +102,7 @@ fn foreign_keys_are_refused(kind: Kind) {
     assert_eq!(all_of(&server), before);
 }
 
+// case: F12
 fn other_functions_are_refused(kind: Kind) {
     let code = include_str!("../src/journal/redis/functions.lua");
     let version = |number: &str| code.replace("local VERSION = '1'", &format!("local VERSION = '{number}'"));
@@ -209,6 +210,7 @@ fn a_loss_window_says_what_the_server_does(kind: Kind) {
 /// The commands of docs/operations.md.
 const COMMANDS: &str = "+fcall +function|load +hgetall +type +xrange +info +config|get +hmget +hset +xadd +xlen";
 
+// case: F11
 fn few_commands_are_enough_and_all_are_needed(kind: Kind) {
     let server = Redis::start(&kind);
     let rules = include_str!("../../../docs/operations.md");

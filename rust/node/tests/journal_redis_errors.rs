@@ -79,6 +79,7 @@ fn assert_one_line_that_helps(error: &JournalError, words: &str, answer: &str) {
     assert!(text.contains(words) && !text.contains('\n'), "{answer}: {text}");
 }
 
+// case: F14
 #[test]
 fn an_append_waits_for_what_passes_and_ends_at_the_rest() {
     for (answer, then, words) in ANSWERS {

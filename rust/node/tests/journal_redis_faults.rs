@@ -102,6 +102,7 @@ fn killed_under_load(kind: Kind) {
     assert_holds(&options, acknowledged);
 }
 
+// case: F08
 fn a_torn_file_at_the_end_is_appended_again(kind: Kind) {
     let mut server = Redis::start(&kind);
     let options = server.options(LEDGER);
@@ -164,6 +165,7 @@ fn a_server_that_stays_away_poisons(kind: Kind) {
     assert_holds(&options, 3);
 }
 
+// case: F06
 fn a_lost_answer_is_appended_once(kind: Kind) {
     let server = Redis::start(&kind);
     let proxy = Proxy::to(&server.socket());
@@ -226,6 +228,7 @@ fn a_writer_beside_another_claims_and_goes_on(kind: Kind) {
     });
 }
 
+// case: F11
 fn keys_deleted_by_hand_poison(kind: Kind) {
     let server = Redis::start(&kind);
     for (number, damage) in [
@@ -262,6 +265,7 @@ fn keys_deleted_by_hand_poison(kind: Kind) {
     }
 }
 
+// case: F09, F10
 fn damaged_entries_are_refused(kind: Kind) {
     let server = Redis::start(&kind);
     let options = server.options(LEDGER);
@@ -323,6 +327,7 @@ fn promote(replica: &Redis, last: &str) {
     assert_eq!(replica.run("REPLICAOF NO ONE"), "OK");
 }
 
+// case: F01
 fn a_stale_replica_gets_the_missing_frames(kind: Kind) {
     let (mut master, replica) = with_replica(&kind, &[]);
     let proxy = Proxy::to(&master.socket());
@@ -358,6 +363,7 @@ fn a_stale_replica_that_forgot_the_claim_is_not_written_to(kind: Kind) {
     assert_eq!(entries(&replica), 11);
 }
 
+// case: F03
 fn replicated_waits_for_the_replica(kind: Kind) {
     let (master, replica) = with_replica(&kind, &[]);
     let mut options = master.options(LEDGER);
@@ -385,6 +391,7 @@ fn replicated_waits_for_the_replica(kind: Kind) {
     replica.signal("-CONT");
 }
 
+// case: F13
 fn a_full_server_is_told_before_anything_is_decided(kind: Kind) {
     let server = Redis::start(&kind);
     let mut options = server.options(LEDGER);

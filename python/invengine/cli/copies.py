@@ -1,0 +1,25 @@
+"""`invengine snapshot`: what makes a restart short and a loss bearable."""
+
+from __future__ import annotations
+
+import typer
+
+from invengine.cli.options import Json, Target, TimeoutMs, connected
+from invengine.cli.output import print_facts
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("snapshot")(snapshot)
+
+
+def snapshot(
+    context: typer.Context, target: Target = None, timeout_ms: TimeoutMs = None, as_json: Json = False
+) -> None:
+    """Have the server write a snapshot of what is durable now, and wait until it counts.
+
+    The next start begins with it instead of the whole journal. Prints the position that it holds.
+    """
+    with connected(context, target, timeout_ms) as client:
+        sequence = client.create_snapshot()
+    print_facts({"snapshot_sequence": sequence}, as_json=as_json)
