@@ -22,18 +22,14 @@ export MAKE
 # Two builds at once only get in each other's way.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
+
+# What the fault simulator plays; SEED=n repeats one run.
 SEED ?=
 HOURS ?= 100
 RECOVERIES ?= 20000
 
-.PHONY: simulate-faults
-simulate-faults: ## Run the fault simulator; SEED=n repeats one run
-	cargo build --profile simulate -p invengine-faults $(LOCKED)
-	$(if $(SEED),target/simulate/invengine-faults --seed $(SEED),\
-	target/simulate/invengine-faults --hours $(HOURS) && target/simulate/invengine-faults --short --recoveries $(RECOVERIES))
-
-.PHONY: help setup build protos protos-baseline fmt lint lint-rust lint-python lint-protos test test-rust test-python \
-	cases soak mutants wheel wheel-test demo bench clean
+.PHONY: help setup build protos protos-baseline fmt lint lint-rust lint-python lint-protos test test-rust test-faults test-python \
+	cases soak simulate-faults mutants wheel wheel-test demo bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -89,12 +85,18 @@ lint-rust: $(VENV)/requirements.txt
 	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
 
 test: $(EXTENSION) ## Run every check and every test, with a summary
-	@$(BIN)/python tools/run_checks.py lint test-rust test-python wheel-test
+	@$(BIN)/python tools/run_checks.py lint test-rust test-faults test-python wheel-test
 
 test-rust: $(VENV)/requirements.txt ## Run the Rust tests; those of the Redis journal on redis-server and on the Valkey of .venv
 	INVENGINE_REDIS_SERVER=$${INVENGINE_REDIS_SERVER:-$$(command -v redis-server)} \
 	INVENGINE_VALKEY_SERVER=$${INVENGINE_VALKEY_SERVER:-$$($(BIN)/python tools/valkey_server.py)} \
 	cargo test --workspace --quiet $(LOCKED)
+
+test-faults: $(VENV)/requirements.txt ## Simulate 100 hours and 20,000 crashes; plant three known bugs, drawn by the date
+	cargo build --quiet -p invengine-faults $(LOCKED)
+	target/debug/invengine-faults --hours $(HOURS)
+	target/debug/invengine-faults --short --recoveries $(RECOVERIES)
+	$(MAKE) --no-print-directory mutants ARGS=--three
 
 test-python: $(EXTENSION) ## Run the Python tests: conformance, complaints, examples of the documents, shape
 	$(BIN)/python -m pytest
@@ -110,6 +112,11 @@ wheel: $(VENV)/requirements.txt ## Build the wheel into target/wheels
 
 wheel-test: wheel ## Run the conformance suite from the wheel, in an empty environment
 	$(BIN)/python tools/wheel_test.py $(WHEELS)
+
+simulate-faults: ## Run the fault simulator; SEED=n repeats one run
+	cargo build --profile simulate -p invengine-faults $(LOCKED)
+	$(if $(SEED),target/simulate/invengine-faults --seed $(SEED),\
+	target/simulate/invengine-faults --hours $(HOURS) && target/simulate/invengine-faults --short --recoveries $(RECOVERIES))
 
 mutants: $(VENV)/requirements.txt ## Test the tests: plant each known bug and expect it to be found; three of them: ARGS=--three
 	INVENGINE_REDIS_SERVER=$${INVENGINE_REDIS_SERVER:-$$(command -v redis-server)} \

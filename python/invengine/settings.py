@@ -91,6 +91,16 @@ class Settings(BaseSettings):
     auto_create: bool = Field(False, description="create items and locations by mention; development only")
     in_flight_max: int = Field(0, ge=0, description="commands that may wait at once; 0 is the engine's own limit")
     journal_file_bytes: int = Field(0, ge=0, description="size of one journal file; 0 is the engine's own size")
+    snapshot_journal_bytes: int = Field(
+        256 << 20, ge=0, description="bytes of journal from snapshot to snapshot; 0: any"
+    )
+    snapshot_interval_ms: int = Field(3_600_000, ge=0, description="longest time from snapshot to snapshot; 0: any")
+    archive_ms: int = Field(
+        30 * 24 * 3_600_000, ge=0, description="how long old journal stays in the archive; 0 is for ever"
+    )
+    archive_bytes_max: int = Field(0, ge=0, description="most bytes that the archive keeps; 0: any")
+    archive_directory: Path | None = Field(None, description="where a Redis journal's archive lies; none: no archive")
+    force_empty: bool = Field(False, description="set aside a journal that cannot be recovered; only as a flag")
     metrics_address: str = Field("127.0.0.1:9411", description="where /metrics listens; empty for no metrics")
     drain_timeout_ms: int = Field(10_000, ge=0, le=600_000, description="how long a shutdown waits for answers")
     insecure: bool = Field(False, description="listen on addresses that other machines reach, without identities")
@@ -98,6 +108,8 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
 
 
+# What may be asked for one start only, by the person who is there.
+_FLAGS_ONLY = ("force_empty",)
 _SECRETS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
 
 
@@ -127,6 +139,11 @@ def load(flags: Mapping[str, Any] | None = None, config: Path | None = None) -> 
     for layer, given in layers:
         values.update(given)
         origins.update({name: _origin(layer, name) for name in given})
+    for name in _FLAGS_ONLY:
+        if not origins[name].startswith(("default", "flag")):
+            raise SettingsError(
+                f"{name} ({origins[name]}): remove it there; give --{name.replace('_', '-')} for one start"
+            )
     try:
         return Loaded(Settings(**values), origins)
     except ValidationError as error:

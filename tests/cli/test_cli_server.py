@@ -134,6 +134,38 @@ def test_the_ready_file_comes_when_calls_are_taken_and_goes_at_the_end(tmp_path:
     assert not note.exists()
 
 
+@pytest.mark.parametrize("door", DOORS)
+def test_a_snapshot_shows_in_status_and_after_a_restart(line: CommandLine, tmp_path: Path, door: str) -> None:
+    told: dict[str, Any] = {}
+
+    def run(*arguments: str) -> dict[str, Any]:
+        ran = line.run(*arguments, "--target", told["address"], "--json")
+        assert ran.code == 0, ran
+        return ran.objects[0]
+
+    for start in range(2):
+        with process(*serve(door, tmp_path / "journal", "--auto-create")) as server:
+            told = ready(server)
+            if start == 0:
+                before = run("status")
+                assert (before["snapshot_sequence"], before["snapshot_time"]) == (0, None)
+                run("stock", "receive", "MUG@berlin=5")
+                taken = run("snapshot")["snapshot_sequence"]
+            status = run("status")
+            assert status["snapshot_sequence"] == taken == status["durable_sequence"]
+            assert status["snapshot_time"] is not None
+            assert run("availability", "MUG@berlin")["available"] == 5
+            server.kill()
+            server.wait(WAIT_S)
+
+
+def test_a_journal_in_memory_has_no_snapshots(line: CommandLine) -> None:
+    with process("dev", "--address", "127.0.0.1:0", "--journal", "memory", "--json") as server:
+        ran = line.run("snapshot", "--target", ready(server)["address"])
+        assert ran.code == ExitCode.REJECTED
+        assert len(ran.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize("journal", ["memory", "file"])
 def test_dev_has_something_to_sell(line: CommandLine, journal: str) -> None:
     with process("dev", "--address", "127.0.0.1:0", "--journal", journal, "--json") as server:

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2
 from invengine.service.address import AddressError
 from invengine.service.lifetime import End, Host, Ready, engine_settings, run
 from invengine.service.ports import EnginePort
-from invengine.settings import Settings
+from invengine.settings import Settings, SettingsError
 
 from .fake_engine import FakeEngine
 from .service_loopback import Raw, error_info
@@ -229,9 +229,28 @@ def test_a_signal_drains(number: int) -> None:
             ),
         ),
         ({"journal": "file", "directory": "data"}, lambda found: Path(found["directory"]).is_absolute()),
+        (
+            {"snapshot_journal_bytes": 0, "snapshot_interval_ms": 5, "archive_ms": 6, "archive_bytes_max": 7},
+            lambda found: (
+                [found["snapshot_journal_bytes"], found["snapshot_interval_ms"]] == [0, 5]
+                and [found["archive_ms"], found["archive_bytes_max"], found["force_empty"]] == [6, 7, False]
+            ),
+        ),
+        (
+            {"journal": "redis", "archive_directory": "old"},
+            lambda found: Path(found["archive_directory"]).is_absolute(),
+        ),
+        ({"journal": "redis"}, lambda found: found["archive_directory"] == ""),
+        ({"force_empty": True}, lambda found: found["force_empty"] is True),
         ({}, lambda found: "in_flight_max" not in found and "journal_file_bytes" not in found),
         ({"in_flight_max": 5, "time_scale": 60.0}, lambda f: (f["in_flight_max"], f["time_scale"]) == (5, 60.0)),
     ],
 )
 def test_what_the_engine_is_told(values: dict[str, Any], check: Callable[[dict[str, Any]], bool]) -> None:
     assert check(json.loads(engine_settings(Settings(**values))))
+
+
+@pytest.mark.parametrize("journal", ["redis", "memory"])
+def test_only_files_can_be_set_aside(journal: str) -> None:
+    with pytest.raises(SettingsError, match="force_empty"):
+        engine_settings(Settings(**{"journal": journal, "force_empty": True}))

@@ -78,6 +78,22 @@ def test_a_bad_value_names_its_origin(
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("given", ["file", "environment"])
+def test_emptying_a_journal_is_asked_for_by_a_flag_only(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if given == "file":
+        Path("invengine.toml").write_text("force_empty = true\n")
+    else:
+        monkeypatch.setenv("INVENGINE_FORCE_EMPTY", "1")
+    with pytest.raises(SettingsError, match="give --force-empty for one start") as caught:
+        load()
+    assert given in str(caught.value)
+
+
+def test_emptying_a_journal_for_one_start() -> None:
+    assert load({"force_empty": True}).settings.force_empty
+    assert not load().settings.force_empty
+
+
 def test_a_missing_file_that_was_named_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot read the settings file"):
         load(config=tmp_path / "absent.toml")

@@ -77,7 +77,11 @@ def evidence(room: Path) -> Evidence:
 def description() -> ServerDescription:
     """What the server said of itself after the kill."""
     return ServerDescription(
-        *("1", "main", 2, "file", "none", 3, 3, START, 100.0, 86400.0, 1, 1, 1000, 1000), 0.012, 3, "native"
+        *("1", "main", 2, "file", "none", 3, 3, START, 100.0, 86400.0, 1, 1, 1000, 1000),
+        0.012,
+        3,
+        "native",
+        *(0, None, 1),
     )
 
 

@@ -34,6 +34,12 @@ DrainTimeoutMs = Annotated[int | None, typer.Option("--drain-timeout-ms", help="
 Insecure = Annotated[
     bool | None, typer.Option("--insecure", help="Allow addresses that other machines reach; nobody is identified.")
 ]
+ForceEmpty = Annotated[
+    bool,
+    typer.Option(
+        "--force-empty", help="Last resort: set aside a journal that cannot be recovered, begin an empty one."
+    ),
+]
 ReadyFile = Annotated[
     Path | None, typer.Option("--ready-file", help="Write the ready line there as JSON; removed at the end.")
 ]

@@ -46,6 +46,7 @@ def serve(
     metrics_address: flags.MetricsAddress = None,
     drain_timeout_ms: flags.DrainTimeoutMs = None,
     insecure: flags.Insecure = None,
+    force_empty: flags.ForceEmpty = False,
     ready_file: flags.ReadyFile = None,
     as_json: Json = False,
 ) -> int:
@@ -68,6 +69,7 @@ def serve(
         metrics_address=metrics_address,
         drain_timeout_ms=drain_timeout_ms,
         insecure=insecure or None,
+        force_empty=force_empty or None,
     )
 
     def announce(ready: Ready) -> None:

@@ -300,6 +300,13 @@ class AsyncClient(AsyncCommands):
         """What the server is, what it promises and what its limits are."""
         return await self._read(reads.server_description(), timeout_s)
 
+    async def create_snapshot(self, *, timeout_s: float | None = None) -> int:
+        """Has the server write a snapshot of what is durable now; the position that it holds, once it counts.
+
+        A server without a durable journal refuses. An earlier position is given if nothing happened since.
+        """
+        return await self._read(reads.create_snapshot(), timeout_s)
+
     # The way to the wire
 
     def _deadline(self, timeout_s: float | None) -> float:

@@ -282,6 +282,13 @@ class Client(Commands):
         """What the server is, what it promises and what its limits are."""
         return self._read(reads.server_description(), timeout_s)
 
+    def create_snapshot(self, *, timeout_s: float | None = None) -> int:
+        """Has the server write a snapshot of what is durable now; the position that it holds, once it counts.
+
+        A server without a durable journal refuses. An earlier position is given if nothing happened since.
+        """
+        return self._read(reads.create_snapshot(), timeout_s)
+
     # The way to the wire
 
     def _read(self, question: Read[T], timeout_s: float | None) -> T:

@@ -178,4 +178,7 @@ def server_description(answer: Any) -> ServerDescription:
         recovery_time_s=duration_s(answer.recovery_time),
         recovered_events=answer.recovered_events,
         door=answer.door,
+        snapshot_sequence=answer.snapshot_sequence,
+        snapshot_time=stamp_time(answer.snapshot_time) if answer.HasField("snapshot_time") else None,
+        first_sequence=answer.first_sequence,
     )

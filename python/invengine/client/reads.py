@@ -196,3 +196,11 @@ def server_description() -> Read[ServerDescription]:
     request = admin.GetServerInfoRequest()
     method = "/invengine.v1.AdminService/GetServerInfo"
     return Read(method, request, admin.GetServerInfoResponse, decode.server_description)
+
+
+def create_snapshot() -> Read[int]:
+    """The position of a snapshot of what is durable now. Asking again does no harm, as with a question."""
+    method = "/invengine.v1.AdminService/CreateSnapshot"
+    return Read(
+        method, admin.CreateSnapshotRequest(), admin.CreateSnapshotResponse, lambda answer: int(answer.sequence)
+    )

@@ -282,3 +282,6 @@ class ServerDescription:
     recovery_time_s: float
     recovered_events: int
     door: str
+    snapshot_sequence: int
+    snapshot_time: datetime | None
+    first_sequence: int

@@ -24,7 +24,7 @@ import structlog
 from invengine.service.address import check_address, split_address
 from invengine.service.ports import EnginePort
 from invengine.service.server import PythonService
-from invengine.settings import DoorKind, JournalKind, Settings
+from invengine.settings import DoorKind, JournalKind, Settings, SettingsError
 from invengine.telemetry import CallHistogram, MetricsListener, metrics_registry
 
 EXIT_SECOND_SIGNAL = 130
@@ -272,12 +272,17 @@ async def run(settings: Settings, announce: Callable[[Ready], None], core: Core 
 
 def engine_settings(settings: Settings) -> str:
     """The engine's part of the settings, as the JSON that it reads."""
+    if settings.force_empty and settings.journal is not JournalKind.FILE:
+        raise SettingsError("force_empty: only a file journal can be set aside; name another --ledger instead")
     values: dict[str, Any] = {
         "journal": settings.journal.value,
         "ledger": settings.ledger,
         "time_scale": settings.time_scale,
         "auto_create": settings.auto_create,
+        "force_empty": settings.force_empty,
     }
+    for name in ("snapshot_journal_bytes", "snapshot_interval_ms", "archive_ms", "archive_bytes_max"):
+        values[name] = getattr(settings, name)
     if settings.journal is JournalKind.FILE:
         values["directory"] = str(settings.directory.absolute())
     if settings.journal is JournalKind.REDIS:
@@ -286,6 +291,7 @@ def engine_settings(settings: Settings) -> str:
         values["redis_username"] = settings.redis_username
         values["redis_password"] = settings.redis_password.get_secret_value()
         values["redis_ca_file"] = str(settings.redis_ca_file.absolute()) if settings.redis_ca_file else ""
+        values["archive_directory"] = str(settings.archive_directory.absolute()) if settings.archive_directory else ""
     for name in ("in_flight_max", "journal_file_bytes"):
         if getattr(settings, name):
             values[name] = getattr(settings, name)

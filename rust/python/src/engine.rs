@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::{Duration, Instant};
 
-use invengine_node::engine::{Call, EngineSettings, Opening, Taken, create_snapshot_response};
+use invengine_node::engine::{Call, EngineSettings, Opening, Taken};
 use invengine_node::methods::CREATE_SNAPSHOT;
 use invengine_node::refusal::Refusal;
 use pyo3::prelude::*;
@@ -89,7 +89,8 @@ impl Engine {
         let deadline = deadline(timeout_ms);
         if method == CREATE_SNAPSHOT {
             let until = deadline.unwrap_or_else(|| Instant::now() + FOR_EVER);
-            let reply = py.detach(|| create_snapshot(inner, until));
+            let call = Call { path: method, payload, key: idempotency_key, ledger, deadline };
+            let reply = py.detach(|| inner.create_snapshot_call(&call, until));
             return reply.map(|answer| PyBytes::new(py, &answer)).map_err(|refusal| refusal_error(py, &refusal));
         }
         let call = Call { path: method, payload, key: idempotency_key, ledger, deadline };
@@ -126,7 +127,8 @@ impl Engine {
         let inner = self.open_inner()?;
         if method == CREATE_SNAPSHOT {
             let until = deadline(timeout_ms).unwrap_or_else(|| Instant::now() + FOR_EVER);
-            return snapshot_later(Arc::clone(inner), Arc::clone(&self.calls), until, on_done);
+            let request = (payload.to_vec(), ledger.to_owned());
+            return snapshot_later(Arc::clone(inner), Arc::clone(&self.calls), request, until, on_done);
         }
         let call = Call { path: method, payload, key: idempotency_key, ledger, deadline: deadline(timeout_ms) };
         let Taken { reply, rests_on } = py.detach(|| inner.call(&call));
@@ -196,14 +198,17 @@ impl Engine {
     }
 }
 
-fn create_snapshot(engine: &Opening, until: Instant) -> Result<Vec<u8>, Refusal> {
-    engine.create_snapshot(until).map(create_snapshot_response)
-}
-
 /// Waits for a snapshot on a thread of its own: these are few, and each takes long.
-fn snapshot_later(engine: Arc<Opening>, calls: Arc<Calls>, until: Instant, on_done: Py<PyAny>) -> PyResult<()> {
+fn snapshot_later(
+    engine: Arc<Opening>,
+    calls: Arc<Calls>,
+    (payload, ledger): (Vec<u8>, String),
+    until: Instant,
+    on_done: Py<PyAny>,
+) -> PyResult<()> {
     let work = move || {
-        let reply = create_snapshot(&engine, until);
+        let call = Call { path: CREATE_SNAPSHOT, payload: &payload, key: "", ledger: &ledger, deadline: None };
+        let reply = engine.create_snapshot_call(&call, until);
         calls.push(Done { reply, rests_on: 0, on_done });
     };
     std::thread::Builder::new().name("invengine-waits".into()).spawn(work)?;

@@ -157,6 +157,18 @@ impl Shared {
         }
     }
 
+    /// Refuses a CreateSnapshot that is for another ledger, too large or no such message.
+    pub(super) fn check_snapshot_call(&self, call: &Call<'_>) -> Result<(), Refusal> {
+        if !call.ledger.is_empty() && call.ledger != self.facts.ledger {
+            return Err(Refusal::not_owner(call.ledger));
+        }
+        let bytes_max = methods::find(call.path).map_or(0, |method| method.bytes_max);
+        if call.payload.len() > bytes_max {
+            return Err(Refusal::too_large(bytes_max));
+        }
+        v1::CreateSnapshotRequest::decode(call.payload).map(drop).map_err(|_| Refusal::malformed())
+    }
+
     fn digest(&self, payload: &[u8]) -> Taken {
         if v1::GetDigestRequest::decode(payload).is_err() {
             return Refusal::malformed().into();

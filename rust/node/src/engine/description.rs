@@ -49,7 +49,7 @@ impl Shared {
 }
 
 /// The answer to CreateSnapshot.
-pub fn create_snapshot_response(sequence: u64) -> Vec<u8> {
+pub(super) fn create_snapshot_response(sequence: u64) -> Vec<u8> {
     v1::CreateSnapshotResponse { sequence: sequence as i64 }.encode_to_vec()
 }
 

@@ -32,7 +32,7 @@ use self::commit::Committer;
 pub use self::commit::Step;
 use self::core::Core;
 use self::counters::{CommitCounts, Stats};
-pub use self::description::create_snapshot_response;
+use self::description::create_snapshot_response;
 use self::events::Readers;
 use self::lease::Lease;
 pub use self::opening::Opening;

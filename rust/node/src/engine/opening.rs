@@ -4,7 +4,7 @@
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use super::{Call, Durable, Engine, EngineSettings, Hook, OpenError, Progress, Taken, lock};
+use super::{Call, Durable, Engine, EngineSettings, Hook, OpenError, Progress, Taken, create_snapshot_response, lock};
 use crate::refusal::Refusal;
 
 /// An engine that recovers, has recovered, or could not.
@@ -156,12 +156,14 @@ impl Opening {
         self.engine.get().ok_or_else(|| self.recovering())?.read_events(from_sequence, limit)
     }
 
-    /// As [`Engine::create_snapshot`].
+    /// Answers CreateSnapshot, the one call that waits for the disk itself.
     ///
     /// # Errors
-    /// As there, or RECOVERING.
-    pub fn create_snapshot(&self, until: Instant) -> Result<u64, Refusal> {
-        self.engine.get().ok_or_else(|| self.recovering())?.create_snapshot(until)
+    /// As [`Engine::create_snapshot`], or why the call cannot be taken.
+    pub fn create_snapshot_call(&self, call: &Call<'_>, until: Instant) -> Result<Vec<u8>, Refusal> {
+        let engine = self.engine.get().ok_or_else(|| self.recovering())?;
+        engine.shared.check_snapshot_call(call)?;
+        engine.create_snapshot(until).map(create_snapshot_response)
     }
 
     /// As [`Engine::stats`]; while recovering only how far that is.
