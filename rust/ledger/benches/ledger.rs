@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use invengine_ledger::command::{Body, Catalogue, Line, StockLine, TTL_MS_DEFAULT, Target, TargetBy, Upsert};
 use invengine_ledger::event::{StockKind, StockState};
-use invengine_ledger::{Answer, Command, Context, Effect, Executed, Ledger, LedgerOptions, Payload, ReservationId};
+use invengine_ledger::{
+    Answer, Command, Context, DEDUPE_WINDOW_MS, Effect, Executed, ImageLoader, Ledger, LedgerOptions, Payload,
+    ReservationId,
+};
 
 const LOCATION: &str = "dc-1";
 const FIRST_SKU: &str = "0000000000000000";
@@ -23,36 +26,45 @@ struct Bench {
     now_ms: i64,
     in_frame: u64,
     next_key: u64,
+    /// Time and payload of each frame, if they are kept.
+    frames: Option<Vec<(i64, Vec<u8>)>>,
 }
 
 impl Bench {
     fn new(levels: usize, units: i64) -> Self {
-        let skus: Vec<String> = (0..levels).map(|number| text(number as u64, &mut [0; 16]).to_owned()).collect();
         let mut bench = Self {
             ledger: Ledger::new(LedgerOptions::new("bench")),
             payload: Payload::default(),
             now_ms: START_MS,
             in_frame: 0,
             next_key: 0,
+            frames: None,
         };
         bench.ledger.set_epoch(1);
         let upsert = |name| Upsert { name, display_name: "", gs1: "" };
         bench.accepted(Body::Upsert { catalogue: Catalogue::Locations, entries: vec![upsert(LOCATION)] });
+        bench.stock(levels, units);
+        bench
+    }
+
+    /// So many new items, each with so many units on hand.
+    fn stock(&mut self, levels: usize, units: i64) {
+        let skus: Vec<String> = (0..levels).map(|number| text(number as u64, &mut [0; 16]).to_owned()).collect();
         for part in skus.chunks(1_000) {
-            let entries = part.iter().map(|sku| upsert(sku)).collect();
-            bench.accepted(Body::Upsert { catalogue: Catalogue::Items, entries });
+            let upsert = |sku| Upsert { name: sku, display_name: "", gs1: "" };
+            let entries = part.iter().map(|sku| upsert(sku.as_str())).collect();
+            self.accepted(Body::Upsert { catalogue: Catalogue::Items, entries });
             let line =
                 |sku| StockLine { sku, location: LOCATION, quantity: units, state: StockState::OnHand, expected: None };
             let lines = part.iter().map(|sku| line(sku.as_str())).collect();
-            bench.accepted(Body::Stock { kind: StockKind::Received, lines });
+            self.accepted(Body::Stock { kind: StockKind::Received, lines });
         }
-        bench
     }
 
     /// Executes with a new key, a frame every 1,000 commands.
     fn execute(&mut self, body: Body<'_>) -> Executed {
-        if self.in_frame == FRAME_COMMANDS {
-            self.payload.clear(FRAME_BYTES_MAX);
+        if self.in_frame == FRAME_COMMANDS || self.payload.bytes().len() > FRAME_BYTES_MAX / 2 {
+            self.cut();
             self.ledger.sweep(self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
             self.now_ms += 1;
             self.in_frame = 0;
@@ -63,6 +75,13 @@ impl Bench {
         let key = text(self.next_key, &mut digits);
         let context = Context { key, issue_time_ms: self.now_ms, ..Context::default() };
         self.ledger.execute(&Command { context, body }, self.now_ms, &mut self.payload, FRAME_BYTES_MAX)
+    }
+
+    fn cut(&mut self) {
+        if let Some(frames) = &mut self.frames {
+            frames.push((self.payload.frame_time_ms(), self.payload.bytes().to_vec()));
+        }
+        self.payload.clear(FRAME_BYTES_MAX);
     }
 
     fn accepted(&mut self, body: Body<'_>) -> Option<ReservationId> {
@@ -184,12 +203,68 @@ fn decisions(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What a start costs (P14): levels of an image, events of a journal.
+fn recovery(criterion: &mut Criterion) {
+    const LEVELS: usize = 1_000_000;
+    let mut group = criterion.benchmark_group("recovery");
+    let mut bench = Bench::new(LEVELS, 5);
+    bench.cut();
+    for turn in 1..=2 {
+        bench.ledger.forget_keys(START_MS + turn * 2 * DEDUPE_WINDOW_MS, &mut bench.payload, FRAME_BYTES_MAX);
+    }
+    let pieces = pieces(&mut bench.ledger);
+    drop(bench);
+    group.throughput(Throughput::Elements(LEVELS as u64));
+    group.bench_function("load_levels", |bencher| {
+        bencher.iter_with_large_drop(|| {
+            let mut loader = ImageLoader::new(LedgerOptions::new("bench"));
+            pieces.iter().for_each(|piece| loader.piece(piece).expect("a piece of its own"));
+            loader.finish().expect("an image of its own")
+        });
+    });
+    let (frames, events) = journal();
+    group.throughput(Throughput::Elements(events));
+    group.bench_function("fold_events", |bencher| {
+        bencher.iter_with_large_drop(|| {
+            let mut ledger = Ledger::new(LedgerOptions::new("bench"));
+            for (time_ms, payload) in &frames {
+                ledger.fold(payload, *time_ms, 1).expect("a frame of its own");
+            }
+            ledger
+        });
+    });
+    group.finish();
+}
+
+fn pieces(ledger: &mut Ledger) -> Vec<Vec<u8>> {
+    let (mut image, mut pieces, mut piece) = (ledger.image(), Vec::new(), Vec::new());
+    while image.next(&mut piece) {
+        pieces.push(piece.clone());
+    }
+    pieces
+}
+
+/// The frames of a million reserves and allocates over 100,000 levels, and how many events they hold.
+fn journal() -> (Vec<(i64, Vec<u8>)>, u64) {
+    const LEVELS: usize = 100_000;
+    let mut bench = Bench::new(0, 0);
+    bench.frames = Some(Vec::new());
+    bench.stock(LEVELS, i64::from(u32::MAX));
+    let mut digits = [0; 16];
+    for number in 0..500_000 {
+        let id = bench.reserve(text((mix(number) % LEVELS) as u64, &mut digits));
+        bench.allocate(id);
+    }
+    bench.cut();
+    (bench.frames.unwrap_or_default(), bench.ledger.sequence())
+}
+
 criterion_group! {
     name = ledger;
     config = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = decisions
+    targets = decisions, recovery
 }
 criterion_main!(ledger);

@@ -4,12 +4,19 @@
 mod desk;
 mod history;
 
-use invengine_ledger::{DEDUPE_WINDOW_MS, IMAGE_PIECE_BYTES, ImageLoader, Ledger, LedgerOptions, Malformed, Payload};
+use std::path::Path;
+use std::sync::LazyLock;
+
+use invengine_ledger::{
+    Audit, DEDUPE_WINDOW_MS, IMAGE_PIECE_BYTES, ImageLoader, Ledger, LedgerOptions, Malformed, Payload,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
-use desk::Frame;
-use history::{Look, history, play};
+use desk::asks::reserve;
+use desk::told::{Did, Told};
+use desk::{Desk, Frame, ROOMY, START_MS};
+use history::{Look, Player, Step, Turn, history, play};
 
 fn options(window_ms: i64) -> LedgerOptions {
     LedgerOptions { dedupe_window_ms: window_ms, ..LedgerOptions::new("main") }
@@ -79,6 +86,136 @@ proptest! {
             prop_assert!(*rest.get_or_insert_with(|| its_rest.clone()) == its_rest, "cut at {}", cut);
         }
         prop_assert_eq!(rest.unwrap_or_default(), rest_of_its_life(&mut whole));
+    }
+}
+
+/// Two ledgers of one past, one folded from its journal and one loaded from its image.
+struct Twins([Desk; 2]);
+
+impl Twins {
+    fn new(window_ms: i64) -> Self {
+        Twins([Desk::with_window(window_ms), Desk::with_window(window_ms)])
+    }
+
+    /// Starts both again: the one from the journal, the other from the image.
+    fn part(&mut self, window_ms: i64) {
+        let [folded, loaded] = &mut self.0;
+        folded.restart();
+        loaded.restart();
+        let bytes = image(&mut folded.ledger);
+        loaded.ledger = load(options(window_ms), &bytes, 777).expect("an image of its own");
+        assert_eq!(loaded.ledger.open_reservations(), folded.ledger.open_reservations());
+        assert_eq!(loaded.ledger.key_bytes(), folded.ledger.key_bytes());
+    }
+
+    /// Takes one turn with both, which must do the same.
+    fn take(&mut self, player: &mut Player, step: &Step) {
+        let sources: Vec<_> = self.0[0].ledger.sources().to_vec();
+        let place = |name: &str| {
+            let found = sources.iter().find(|source| *source.name == *name);
+            found.map_or((0, 0), |source| (source.epoch, source.last))
+        };
+        let turn = player.turn(step, self.0[0].now_ms, &place);
+        let done = self.0.each_mut().map(|desk| take(desk, &turn));
+        assert_eq!(done[0], done[1]);
+        assert_eq!(self.0[0].digest(), self.0[1].digest());
+        match &done[0] {
+            Done::Told(Told::Yes { replayed: false, did: Did::Reserved(hold), .. }) => player.note(hold),
+            Done::Told(Told::Yes { replayed: false, did: Did::Holds(holds), .. }) => {
+                holds.iter().for_each(|hold| player.note(hold));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What came of a turn.
+#[derive(Debug, PartialEq)]
+enum Done {
+    Told(Told),
+    Count(usize),
+}
+
+fn take(desk: &mut Desk, turn: &Turn) -> Done {
+    match turn {
+        Turn::Command(command) => return Done::Told(desk.ask(command)),
+        Turn::Wait(ms) => desk.wait(*ms),
+        Turn::Sweep => return Done::Count(desk.sweep()),
+        Turn::Forget => return Done::Count(usize::from(desk.forget())),
+        Turn::Restart | Turn::Cut => desk.cut(),
+    }
+    Done::Count(0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 96, ..ProptestConfig::default() })]
+
+    // case: E11
+    #[test]
+    fn a_loaded_ledger_answers_and_writes_as_the_folded_one(steps in history(150), each in 1usize..40) {
+        const WINDOW_MS: i64 = 2_000;
+        let mut twins = Twins::new(WINDOW_MS);
+        let mut player = Player::default();
+        for command in Player::opening() {
+            twins.0.iter_mut().for_each(|desk| drop(desk.ask(&command).did()));
+        }
+        for (number, step) in steps.iter().enumerate() {
+            if number % each == 0 {
+                twins.part(WINDOW_MS);
+            }
+            twins.take(&mut player, step);
+        }
+        twins.0.iter_mut().for_each(Desk::cut);
+        let payloads = twins.0.each_ref().map(|desk| desk.frames.iter().map(|frame| frame.payload.clone()).collect::<Vec<_>>());
+        prop_assert!(payloads[0] == payloads[1]);
+        prop_assert!(image(&mut twins.0[0].ledger) == image(&mut twins.0[1].ledger));
+    }
+
+    // case: E11, H17
+    #[test]
+    fn arbitrary_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..400), after in any::<prop::sample::Index>()) {
+        prop_assert!(load(options(2_000), &bytes, 64).is_err());
+        let mut spliced = SMALL[..after.index(SMALL.len())].to_vec();
+        spliced.extend_from_slice(&bytes);
+        prop_assert!(load(options(2_000), &spliced, 64).is_err());
+    }
+}
+
+static SMALL: LazyLock<Vec<u8>> = LazyLock::new(small);
+
+/// The first image format, of the ledger that the first payload format folds to and one command of a writer ahead of time.
+const FIRST: &[u8] = include_bytes!("fixtures/image-v1.bin");
+const FIRST_DIGEST: &str = "e028a2fdfd058299809a484e51ee7830";
+
+fn first() -> Ledger {
+    let mut ledger = Ledger::new(LedgerOptions::new("main"));
+    ledger.fold(include_bytes!("fixtures/payload-v1.bin"), START_MS, 1).expect("the first format is read for ever");
+    let mut ahead = reserve("ahead", &[("mug", "wh-2", 1), ("cup", "wh-2", 1)]);
+    ahead.context.issue_time_ms = ledger.time_ms() + 777_777;
+    let now_ms = ledger.time_ms();
+    ledger.execute(&ahead, now_ms, &mut Payload::default(), ROOMY);
+    ledger
+}
+
+// case: E11, E16
+#[test]
+fn the_first_image_format_loads_for_ever() {
+    let mut loaded = load(LedgerOptions::new("main"), FIRST, 100).expect("the first format is read for ever");
+    assert_eq!(loaded.digest().to_string(), FIRST_DIGEST);
+    assert_eq!(Audit::check(&loaded), Vec::new());
+    assert_eq!((loaded.sequence(), loaded.level_count()), (38, 5));
+    assert_eq!(rest_of_its_life(&mut loaded), rest_of_its_life(&mut first()));
+}
+
+#[test]
+fn this_build_still_writes_it_so() {
+    // A difference is no fault while old images still load; it must be meant, and is then a new version with a fixture of its own.
+    let mut ledger = first();
+    let bytes = image(&mut ledger);
+    if bytes != FIRST {
+        let found = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image.bin");
+        std::fs::write(&found, &bytes).expect("a writable target directory");
+        panic!("the image format changed (now {}, in {}): raise the version", ledger.digest(), found.display());
     }
 }
 
