@@ -2,7 +2,8 @@
 
 A Python test names its cases in a marker, `@pytest.mark.case("E03", "E04")`, a Rust test in a comment above its
 attributes, `// case: E03, E04`. Both are read from the text: nothing is imported or built. `--check` writes nothing and
-fails if the table is stale, if a test names a case that there is not, or if a case has no test and is neither `later` nor `owed`.
+fails if the table is stale, if a test names a case that there is not, or if a case has no test and is neither `later`
+nor `owed`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2
 from invengine.service.address import AddressError
 from invengine.service.lifetime import End, Host, Ready, engine_settings, run
 from invengine.service.ports import EnginePort
-from invengine.settings import Settings, SettingsError
+from invengine.settings import JournalKind, Settings, SettingsError
 
 from .fake_engine import FakeEngine
 from .service_loopback import Raw, error_info
@@ -250,7 +250,7 @@ def test_what_the_engine_is_told(values: dict[str, Any], check: Callable[[dict[s
     assert check(json.loads(engine_settings(Settings(**values))))
 
 
-@pytest.mark.parametrize("journal", ["redis", "memory"])
-def test_only_files_can_be_set_aside(journal: str) -> None:
+@pytest.mark.parametrize("journal", [JournalKind.REDIS, JournalKind.MEMORY])
+def test_only_files_can_be_set_aside(journal: JournalKind) -> None:
     with pytest.raises(SettingsError, match="force_empty"):
-        engine_settings(Settings(**{"journal": journal, "force_empty": True}))
+        engine_settings(settings(journal=journal, force_empty=True))
