@@ -95,6 +95,7 @@ fn an_append_waits_for_what_passes_and_ends_at_the_rest() {
     }
 }
 
+// case: F14
 #[test]
 fn what_passes_is_appended_in_the_end() {
     for (answer, _, _) in ANSWERS.iter().filter(|row| row.1 != Then::Ends) {
@@ -108,6 +109,7 @@ fn what_passes_is_appended_in_the_end() {
     }
 }
 
+// case: F13, F14
 #[test]
 fn lack_of_room_is_told_before_anything_is_decided_and_passes() {
     for (answer, _, words) in ANSWERS.iter().filter(|row| row.1 == Then::IsFull) {
@@ -131,6 +133,7 @@ fn lack_of_room_is_told_before_anything_is_decided_and_passes() {
     }
 }
 
+// case: F14
 #[test]
 fn an_open_claims_nothing_when_refused() {
     for (answer, _, words) in ANSWERS {

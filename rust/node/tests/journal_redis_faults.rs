@@ -28,6 +28,9 @@ both!(
     a_stale_replica_gets_the_missing_frames,
     a_stale_replica_that_forgot_the_claim_is_not_written_to,
     replicated_waits_for_the_replica,
+    replicated_loses_nothing_when_the_replica_takes_over,
+    a_place_that_another_epoch_wrote_meanwhile_is_never_acknowledged,
+    ids_are_sequences_and_no_clock,
     a_full_server_is_told_before_anything_is_decided,
 );
 
@@ -184,6 +187,7 @@ fn a_lost_answer_is_appended_once(kind: Kind) {
     assert_holds(&options, 101);
 }
 
+// case: F05
 fn a_zombie_is_refused_every_time(kind: Kind) {
     let server = Redis::start(&kind);
     let options = server.options(LEDGER);
@@ -389,6 +393,66 @@ fn replicated_waits_for_the_replica(kind: Kind) {
     let refused = RedisJournal::open(&options, &mut |_| Ok(())).map(|_| ()).unwrap_err();
     assert!(refused.to_string().contains("no replica confirmed"), "{refused}");
     replica.signal("-CONT");
+}
+
+// case: F03
+fn replicated_loses_nothing_when_the_replica_takes_over(kind: Kind) {
+    let (mut master, replica) = with_replica(&kind, &[]);
+    let mut options = master.options(LEDGER);
+    options.ack = Ack::Replicated;
+    let (mut journal, _) = open(&options).unwrap();
+    append_up_to(&mut journal, 30);
+    // The replica is cut off: what it does not confirm is not acknowledged.
+    replica.signal("-STOP");
+    options.patience = Duration::from_millis(500);
+    drop(journal);
+    assert!(RedisJournal::open(&options, &mut |_| Ok(())).is_err());
+    master.end();
+    replica.signal("-CONT");
+    assert_eq!(replica.run("REPLICAOF NO ONE"), "OK");
+    let (journal, frames) = open(&replica.options(LEDGER)).unwrap();
+    assert_eq!((frames, journal.durable_sequence()), (frames_up_to(30), 30));
+}
+
+// case: F07
+fn a_place_that_another_epoch_wrote_meanwhile_is_never_acknowledged(kind: Kind) {
+    let server = Redis::start(&kind);
+    let proxy = Proxy::to(&server.socket());
+    let direct = server.options(LEDGER);
+    let mut options = direct.clone();
+    options.url = proxy.url().into();
+    let (mut first, _) = open(&options).unwrap();
+    append_up_to(&mut first, 5);
+    // The network is cut: the next append gets no answer.
+    proxy.lead_to(&server.directory().join("nowhere"));
+    thread::scope(|scope| {
+        let writing = scope.spawn(|| append(&mut first));
+        let (mut second, frames) = open(&direct).unwrap();
+        assert_eq!(frames, frames_up_to(5));
+        second.append(6, 6, 1_000, b"another").unwrap();
+        assert!(!writing.is_finished());
+        proxy.lead_to(&server.socket());
+        let refused = writing.join().unwrap();
+        assert!(matches!(refused, Err(JournalError::Fenced { ours: 1, .. })), "{refused:?}");
+    });
+    assert_eq!(first.durable_sequence(), 5);
+    assert!(matches!(append(&mut first), Err(JournalError::Poisoned)));
+    let (_, frames) = open(&direct).unwrap();
+    assert_eq!(frames[5..], [(6, 6, b"another".to_vec())]);
+}
+
+// case: F15
+fn ids_are_sequences_and_no_clock(kind: Kind) {
+    let server = Redis::start(&kind);
+    let options = server.options(LEDGER);
+    for epoch in 1..=2 {
+        let (mut journal, _) = open(&options).unwrap();
+        append_up_to(&mut journal, epoch * 3);
+    }
+    let mut raw = server.connection();
+    let all: Vec<(String, Vec<Vec<u8>>)> = redis::cmd("XRANGE").arg(FRAMES).arg("-").arg("+").query(&mut raw).unwrap();
+    let ids: Vec<&str> = all.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["0-1", "1-0", "2-0", "3-0", "3-2", "4-0", "5-0", "6-0"]);
 }
 
 // case: F13
