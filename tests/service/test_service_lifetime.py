@@ -236,11 +236,6 @@ def test_a_signal_drains(number: int) -> None:
                 and [found["archive_ms"], found["archive_bytes_max"], found["force_empty"]] == [6, 7, False]
             ),
         ),
-        (
-            {"journal": "redis", "archive_directory": "old"},
-            lambda found: Path(found["archive_directory"]).is_absolute(),
-        ),
-        ({"journal": "redis"}, lambda found: found["archive_directory"] == ""),
         ({"force_empty": True}, lambda found: found["force_empty"] is True),
         ({}, lambda found: "in_flight_max" not in found and "journal_file_bytes" not in found),
         ({"in_flight_max": 5, "time_scale": 60.0}, lambda f: (f["in_flight_max"], f["time_scale"]) == (5, 60.0)),

@@ -50,7 +50,13 @@ CRATES: dict[str, set[str]] = {
     "node": {"ledger", "wire"},
     "load": {"ledger", "wire", "node"},
     "python": {"ledger", "wire", "node", "load"},
+    "faults": {"ledger", "wire", "node"},
+    "fuzz": {"ledger", "wire", "node"},
+    # It takes the one file that it is about, and no crate.
+    "ring-loom": set(),
 }
+# Which bug is planted comes from the environment, in builds that are never shipped.
+PLANTED = "rust/ledger/src/planted.rs"
 # What would let the ledger see the world.
 OUTSIDE = {"tokio", "pyo3", "prost", "prost-types", "hyper", "h2", "tonic", "redis", "rustix", "libc", "rand"}
 CLOCK_OR_WORLD = re.compile(r"\b(SystemTime|Instant)\b|\bstd::(fs|net|env|process|thread|io)\b")
@@ -152,7 +158,7 @@ def test_the_ledger_has_no_clock_and_no_world() -> None:
     wrong = [
         f"{name}:{number}: {line.strip()}"
         for name in written(".rs")
-        if name.startswith("rust/ledger/src/")
+        if name.startswith("rust/ledger/src/") and name != PLANTED
         for number, line in enumerate(text_of(name).splitlines(), 1)
         if CLOCK_OR_WORLD.search(line.split("//")[0])
     ]

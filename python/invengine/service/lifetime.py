@@ -291,7 +291,6 @@ def engine_settings(settings: Settings) -> str:
         values["redis_username"] = settings.redis_username
         values["redis_password"] = settings.redis_password.get_secret_value()
         values["redis_ca_file"] = str(settings.redis_ca_file.absolute()) if settings.redis_ca_file else ""
-        values["archive_directory"] = str(settings.archive_directory.absolute()) if settings.archive_directory else ""
     for name in ("in_flight_max", "journal_file_bytes"):
         if getattr(settings, name):
             values[name] = getattr(settings, name)

@@ -52,8 +52,6 @@ pub struct EngineSettings {
     pub archive_ms: u64,
     /// Most bytes that the archive keeps; 0 is any number.
     pub archive_bytes_max: u64,
-    /// Where the archive of a Redis journal lies; empty keeps none. That of a file journal lies in its directory.
-    pub archive_directory: PathBuf,
     /// Set a journal that cannot be recovered aside, and begin an empty one.
     pub force_empty: bool,
     /// Commands that may wait for the disk at once; 0 is the engine's own.
@@ -83,7 +81,6 @@ impl Default for EngineSettings {
             snapshot_interval_ms: 3_600_000,
             archive_ms: 30 * 24 * 3_600_000,
             archive_bytes_max: 0,
-            archive_directory: PathBuf::new(),
             force_empty: false,
             in_flight_max: 0,
             wall_time_ms: None,
