@@ -194,7 +194,7 @@ impl Engine {
     /// The journal keeps no snapshots, the snapshot failed, or the moment has come: it is then still being written.
     pub fn create_snapshot(&self, until: Instant) -> Result<u64, Refusal> {
         if !self.shared.snapshots.has_history() {
-            return Err(Refusal::unimplemented("a snapshot of a journal in memory"));
+            return Err(Refusal::unimplemented("a snapshot of this kind of journal"));
         }
         let threaded = matches!(&*lock(&self.commit), Commits::Thread(_));
         if threaded {
