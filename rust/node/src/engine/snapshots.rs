@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(60);
 /// Work between two looks at the clock of the pace.
 const WORK: Duration = Duration::from_millis(2);
+/// Why a snapshot is given up that nobody is to blame for.
+const CLOSING: &str = "the engine is closing";
 /// Rest for each unit of work while the engine is busy.
 const REST_FACTOR: u32 = 4;
 
@@ -238,6 +240,7 @@ fn newest_state(
         });
         match read.map_err(|error| error.to_string()).and_then(|()| loader.finish().map_err(|bad| bad.to_string())) {
             Ok(ledger) => return Ok((ledger, manifest.mark, Some(manifest))),
+            Err(_) if pace.is_stopped() => return Err(given_up(CLOSING)),
             Err(why) => eprintln!("invengine: the snapshot at sequence {} is bad: {why}", manifest.mark.sequence()),
         }
     }
@@ -297,6 +300,11 @@ impl<'p> Pace<'p> {
         Pace { shared: None, started: Instant::now(), sequence: 0 }
     }
 
+    /// Whether the engine is closing.
+    fn is_stopped(&self) -> bool {
+        self.shared.is_some_and(|shared| shared.snapshots.stopped())
+    }
+
     /// Rests if it is time to; an error once the engine is closing.
     fn step(&mut self) -> Result<(), JournalError> {
         let Some(shared) = self.shared else { return Ok(()) };
@@ -304,8 +312,8 @@ impl<'p> Pace<'p> {
         if worked < WORK {
             return Ok(());
         }
-        if shared.snapshots.stopped() {
-            return Err(given_up("the engine is closing"));
+        if self.is_stopped() {
+            return Err(given_up(CLOSING));
         }
         let sequence = shared.ring.durable().sequence;
         if sequence != self.sequence {
