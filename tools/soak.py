@@ -25,12 +25,13 @@ import grpc
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests.conformance.redis_server import redis_server  # noqa: E402
 from tests.faults.house import house  # noqa: E402
 from tests.faults.kills import Ledger  # noqa: E402
 from tests.faults.limits import rss_bytes  # noqa: E402
 from tests.faults.malformed import Sender, unwanted  # noqa: E402
 from tests.faults.owners import take_over  # noqa: E402
-from tests.faults.redis_server import programs, redis_server  # noqa: E402
+from tests.faults.redis_server import programs  # noqa: E402
 from tests.faults.tracing import injected  # noqa: E402
 
 STATE = ROOT / "target" / "soak.json"

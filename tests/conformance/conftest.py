@@ -8,8 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from ..faults.redis_server import RedisServer, redis_server
 from .aged import Aged
+from .redis_server import RedisServer, redis_server
 from .server import start_server
 from .shop import Shop
 from .targets import SERVERS, TARGETS, EmbeddedTarget, ServerTarget, Target

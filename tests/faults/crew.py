@@ -14,9 +14,10 @@ from pathlib import Path
 
 import invengine
 
+from ..conformance.redis_server import wait_until
 from . import record
 from .auditor import Auditor
-from .house import House, wait_until
+from .house import House
 from .record import Call
 from .shopper import Orders
 from .testimony import Judge

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from invengine.v1 import types_pb2 as types
 
 from ..conformance import methods
 from ..conformance.methods import A, Method, Q
+from ..conformance.redis_server import free_port
 from ..conformance.server import ServerProcess, server_environment, start_server
 from .shopper import OPTIONS, Orders
 from .testimony import Reign
@@ -127,9 +127,16 @@ class House:
         return list(answer.levels)
 
     def digest(self) -> tuple[str, int]:
-        """Digest of the durable state and its position."""
-        answer = self.call(methods.GET_DIGEST, journal.GetDigestRequest())
-        return answer.digest, answer.sequence
+        """Digest of the durable state and its position, once the server knows that its ledger is its own."""
+        end = time.monotonic() + CALL_S
+        while True:
+            try:
+                answer = self.call(methods.GET_DIGEST, journal.GetDigestRequest())
+                return answer.digest, answer.sequence
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
+                    raise
+                time.sleep(LOOK_S)
 
     def digest_over(self, channel: grpc.Channel) -> tuple[str, int]:
         """The same over a connection that is open already."""
@@ -156,19 +163,3 @@ def house(room: Path, *flags: str, environment: Mapping[str, str] | None = None)
     finally:
         with suppress(ProcessLookupError):
             found.end()
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
-def wait_until(what: str, holds: Callable[[], bool], within_s: float = 30.0) -> None:
-    """Waits for a condition."""
-    end = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end, f"{what} did not come within {within_s:.0f} s"
-        time.sleep(LOOK_S)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from ..conformance.redis_server import wait_until
 from .auditor import Auditor
 from .crew import audit, crew, tries
-from .house import CALL_S, House, wait_until
+from .house import CALL_S, House
 from .record import ACCEPTED, Call
 from .shopper import OPTIONS
 from .testimony import KINDS

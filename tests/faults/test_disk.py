@@ -16,8 +16,9 @@ from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import types_pb2 as types
 
 from ..conformance import methods
+from ..conformance.redis_server import wait_until
 from .crew import audit, crew, tries
-from .house import PLACES, SKUS, House, house, wait_until
+from .house import PLACES, SKUS, House, house
 from .kills import await_events
 from .limits import SMALL_FILES, rss_bytes, small_disk
 from .record import Call

@@ -11,9 +11,10 @@ import pytest
 
 from invengine import _core
 
+from ..conformance.redis_server import redis_server
 from .house import house
 from .kills import Ledger, cut_off
-from .redis_server import programs, redis_server
+from .redis_server import programs
 
 SEED = 20_261
 FILE_KILLS = 36

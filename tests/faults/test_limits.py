@@ -9,8 +9,9 @@ from pathlib import Path
 import grpc
 import pytest
 
+from ..conformance.redis_server import wait_until
 from .crew import audit, crew
-from .house import house, wait_until
+from .house import house
 from .kills import await_events
 from .limits import SMALL_FILES, few_files, starved
 from .shopper import OPTIONS

@@ -14,12 +14,13 @@ import pytest
 from invengine.v1 import availability_service_pb2 as availability
 
 from ..conformance import methods
+from ..conformance.redis_server import RedisServer, redis_server, wait_until
 from .crew import audit, crew, tries
-from .house import PLACES, SCARCE, House, house, wait_until
+from .house import PLACES, SCARCE, House, house
 from .kills import await_events
 from .owners import take_over
 from .record import ACCEPTED
-from .redis_server import RedisServer, programs, redis_server
+from .redis_server import programs
 from .shopper import OPTIONS, Orders
 
 PAUSE_S = 3.0

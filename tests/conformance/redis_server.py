@@ -1,0 +1,94 @@
+"""A Redis or Valkey of a test's own: every write synced, killed, paused and started again on its port."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+END_S = 20.0
+LOOK_S = 0.02
+
+
+@dataclass(slots=True)
+class RedisServer:
+    """One server and its directory."""
+
+    program: str
+    room: Path
+    port: int
+    settings: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Starts it and waits until it has read its file and answers."""
+        place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.room), "--save", ""]
+        durable = ["--appendonly", "yes", "--appendfsync", "always"]
+        with (self.room / "redis.log").open("ab") as log:
+            command = [self.program, *place, *durable, *self.settings]
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_until("an answer of Redis", self._answers)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(END_S)
+
+    def ask(self, *words: str) -> bytes:
+        """The first bytes of its answer to a command."""
+        request = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+        with socket.create_connection(("127.0.0.1", self.port), timeout=END_S) as connection:
+            connection.sendall(request.encode())
+            return connection.recv(1 << 16)
+
+    def _answers(self) -> bool:
+        with suppress(OSError):
+            return self.ask("PING").startswith(b"+PONG")
+        return False
+
+
+@contextmanager
+def redis_server(program: str, room: Path, *settings: str) -> Iterator[RedisServer]:
+    """A running server; it is gone afterwards."""
+    room.mkdir(parents=True, exist_ok=True)
+    server = RedisServer(program, room, free_port(), settings)
+    try:
+        server.start()
+        yield server
+    finally:
+        if server.process is not None and server.process.poll() is None:
+            server.signal(signal.SIGCONT)
+            server.kill()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def wait_until(what: str, holds: Callable[[], bool], within_s: float = 30.0) -> None:
+    """Waits for a condition."""
+    end = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < end, f"{what} did not come within {within_s:.0f} s"
+        time.sleep(LOOK_S)
