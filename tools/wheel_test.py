@@ -10,14 +10,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNNERS = ["pytest>=9", "pytest-timeout>=2.4"]
-CONFIG = "[pytest]\ntimeout = 120\naddopts = --strict-markers -ra\n"
+CONFIG = "[pytest]\ntimeout = 120\naddopts = --strict-markers -ra\nmarkers =\n"
 # An import from here would prove the tree, not the wheel.
 ORIGIN = "import invengine, sys; raise SystemExit(not invengine.__file__.startswith(sys.prefix))"
+
+
+def markers() -> str:
+    """The markers of the whole project, as lines of the suite's own settings."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return "".join(f"    {marker}\n" for marker in settings["tool"]["pytest"]["ini_options"]["markers"])
 
 
 def main(wheel_directory: str) -> int:
@@ -35,7 +42,7 @@ def main(wheel_directory: str) -> int:
         subprocess.run([*install, f"{wheels[-1]}[server]", *RUNNERS], check=True, env=environment)
         suite = room / "suite"
         shutil.copytree(ROOT / "tests" / "conformance", suite, ignore=shutil.ignore_patterns("__pycache__"))
-        (suite / "pytest.ini").write_text(CONFIG, encoding="utf-8")
+        (suite / "pytest.ini").write_text(CONFIG + markers(), encoding="utf-8")
         subprocess.run([python, "-c", ORIGIN], check=True, cwd=suite, env=environment)
         print(f"{wheels[-1].name} in an empty environment:", flush=True)
         return subprocess.run([python, "-m", "pytest", "-q", "."], check=False, cwd=suite, env=environment).returncode
