@@ -83,7 +83,7 @@ class Judge:
             self._effect(one)
         self._strangers(writes)
         self._order(heard)
-        ceiling = _Ceiling(writes, reigns, self._auditor.sequence)
+        ceiling = _Ceiling(writes, reigns, self._auditor)
         for one in heard:
             self.judged[one.call.outcome] += 1
             if one.call.outcome == READ:
@@ -192,15 +192,17 @@ class _Ceiling:
     A no rests on what may not be durable yet. It can be judged only if something later of the same life is.
     """
 
-    def __init__(self, writes: list[Heard], reigns: Sequence[Reign], last: int) -> None:
-        self._last = last
+    def __init__(self, writes: list[Heard], reigns: Sequence[Reign], auditor: Auditor) -> None:
         self._reigns: dict[str, list[Reign]] = {}
         for life in sorted(reigns, key=lambda life: life.begin_ns):
             self._reigns.setdefault(life.server, []).append(life)
         self._asked: dict[Reign, list[tuple[int, int]]] = {}
         for one in writes:
             reign = self.reign_of(one.call)
-            if one.call.outcome == ACCEPTED and one.effects and reign is not None:
+            if one.call.outcome != ACCEPTED or not one.effects or reign is None:
+                continue
+            # A server may answer before anybody has noted its beginning: only what that very life wrote counts.
+            if auditor.epoch_at(one.effects[0].sequence) == reign.epoch:
                 self._asked.setdefault(reign, []).append((one.call.begin_ns, one.effects[0].sequence))
         for asked in self._asked.values():
             asked.sort()
