@@ -35,26 +35,32 @@ impl Shared {
     }
 
     fn take(&self, call: &Call<'_>, moment: Instant) -> Taken {
+        match self.admit(call, moment) {
+            Ok(method) => self.answer(&method, call, moment),
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    /// The method of a call that this engine may answer now; what the call says is not looked at yet.
+    fn admit(&self, call: &Call<'_>, moment: Instant) -> Result<Method, Refusal> {
         if self.ring.durable().poisoned {
-            return self.refusal_of_the_poisoned().into();
+            return Err(self.refusal_of_the_poisoned());
         }
         let uncertain = self.lease.as_ref().is_some_and(|lease| lease.is_uncertain(moment));
         if uncertain && !planted::is("lease_ignored") {
-            return Refusal::ownership_uncertain().into();
+            return Err(Refusal::ownership_uncertain());
         }
         if !call.ledger.is_empty() && call.ledger != self.facts.ledger {
-            return Refusal::not_owner(call.ledger).into();
+            return Err(Refusal::not_owner(call.ledger));
         }
-        let Some(method) = methods::find(call.path) else {
-            return Refusal::unimplemented("this method").into();
-        };
+        let method = methods::find(call.path).ok_or_else(|| Refusal::unimplemented("this method"))?;
         if call.payload.len() > method.bytes_max {
-            return Refusal::too_large(method.bytes_max).into();
+            return Err(Refusal::too_large(method.bytes_max));
         }
         if call.deadline.is_some_and(|deadline| deadline <= moment) {
-            return Refusal::deadline().into();
+            return Err(Refusal::deadline());
         }
-        self.answer(&method, call, moment)
+        Ok(method)
     }
 
     fn answer(&self, method: &Method, call: &Call<'_>, moment: Instant) -> Taken {
@@ -135,8 +141,11 @@ impl Shared {
         command: &Command<'_>,
         moment: Instant,
     ) -> Result<invengine_ledger::Executed, Refusal> {
-        if let Some(refusal) = core.closed_to_commands() {
-            return Err(refusal);
+        if core.draining {
+            return Err(Refusal::draining());
+        }
+        if self.full.load(Acquire) {
+            return Err(Refusal::journal_full());
         }
         if self.in_flight.load(Acquire) >= self.in_flight_max && !planted::is("in_flight_ignored") {
             return Err(Refusal::overloaded());
@@ -157,15 +166,9 @@ impl Shared {
         }
     }
 
-    /// Refuses a CreateSnapshot that is for another ledger, too large or no such message.
-    pub(super) fn check_snapshot_call(&self, call: &Call<'_>) -> Result<(), Refusal> {
-        if !call.ledger.is_empty() && call.ledger != self.facts.ledger {
-            return Err(Refusal::not_owner(call.ledger));
-        }
-        let bytes_max = methods::find(call.path).map_or(0, |method| method.bytes_max);
-        if call.payload.len() > bytes_max {
-            return Err(Refusal::too_large(bytes_max));
-        }
+    /// Refuses a CreateSnapshot that cannot be taken now or is no such message.
+    pub(super) fn check_snapshot_call(&self, call: &Call<'_>, moment: Instant) -> Result<(), Refusal> {
+        self.admit(call, moment)?;
         v1::CreateSnapshotRequest::decode(call.payload).map(drop).map_err(|_| Refusal::malformed())
     }
 

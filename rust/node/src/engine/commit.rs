@@ -3,7 +3,7 @@
 //! its own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::time::{Duration, Instant};
 
 use invengine_ledger::{Payload, planted};
@@ -63,7 +63,7 @@ impl Committer {
         if let Some(watch) = &shared.watch {
             watch.look(now, shared.clock.at(now));
         }
-        if shared.core().full && !has_room_again(shared)? {
+        if shared.full.load(Acquire) && !has_room_again(shared)? {
             return Ok(Step::Full(FULL_RETRY));
         }
         let Some(frame) = self.take_frame(shared, now) else {
@@ -158,7 +158,7 @@ fn house_keeping(core: &mut Core, now_ms: i64) {
 fn has_room_again(shared: &Shared) -> Result<bool, JournalError> {
     let room = shared.journal().ensure_room(shared.frame_bytes_max);
     match room {
-        Ok(()) => shared.core().full = false,
+        Ok(()) => shared.full.store(false, Release),
         Err(JournalError::Full { .. }) => return Ok(false),
         Err(error) => return Err(error),
     }
@@ -184,7 +184,7 @@ fn append(shared: &Shared, frame: &Frame, payload: &Payload, now: Instant) -> Re
     count(shared, frame, payload, started, ended);
     match room {
         Err(JournalError::Full { .. }) => {
-            shared.core().full = true;
+            shared.full.store(true, Release);
             Ok(())
         }
         other => other,

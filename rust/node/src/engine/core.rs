@@ -15,10 +15,8 @@ pub(super) struct Core {
     pub payload: Payload,
     /// When each command of the open frame was taken.
     pub taken: Vec<Instant>,
-    /// Longest payload of one frame; that much room is always there, unless `full`.
+    /// Longest payload of one frame; that much room is always there, unless the journal is full.
     pub frame_bytes_max: usize,
-    /// There is no space for the journal.
-    pub full: bool,
     /// New commands are refused.
     pub draining: bool,
     /// The commit thread ends once the open frame is durable.
@@ -28,14 +26,6 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Why no command can be taken now, if so.
-    pub fn closed_to_commands(&self) -> Option<Refusal> {
-        if self.draining {
-            return Some(Refusal::draining());
-        }
-        self.full.then(Refusal::journal_full)
-    }
-
     /// Executes one command into the open frame.
     pub fn execute(&mut self, command: &Command<'_>, now_ms: i64, moment: Instant) -> Result<Executed, Refusal> {
         let sequence = self.ledger.sequence();

@@ -49,8 +49,13 @@ use crate::journal::{
 };
 use crate::refusal::Refusal;
 
-/// Longest payload of one frame, unless the journal's files are smaller.
+/// Longest payload of one frame.
 const FRAME_BYTES_MAX: u64 = 4 << 20;
+/// A frame takes no more than this part of a journal file: room for the longest one is kept ready, and a file that has less
+/// left is left behind.
+const FRAMES_PER_FILE_MIN: u64 = 4;
+/// But a command of the largest size always fits.
+const FRAME_BYTES_MIN: u64 = 1 << 20;
 
 /// One unary call.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +106,8 @@ struct Shared {
     journal: Mutex<Box<dyn Journal>>,
     in_flight: AtomicU32,
     in_flight_max: u32,
+    /// There is no space for the journal.
+    full: AtomicBool,
     /// Only for a journal that another process could claim.
     lease: Option<Lease>,
     /// Another writer has claimed the journal; only then is the engine poisoned for good reason.
@@ -263,7 +270,7 @@ impl Engine {
             effective_window_ms: core.ledger.effective_window_ms(now_ms),
             poisoned: durable.poisoned,
             draining: core.draining,
-            journal_full: core.full,
+            journal_full: shared.full.load(Acquire),
             recovery_ms: shared.facts.recovery.as_secs_f64() * 1_000.0,
             recovered_events: shared.facts.recovered_events,
             snapshots: shared.snapshots.last(),
@@ -376,7 +383,7 @@ fn share(
         return Err(OpenError::Setting("the ledger was started more than 2^32 times".into()));
     }
     ledger.set_epoch(writer_epoch);
-    let frame_bytes_max = FRAME_BYTES_MAX.min(journal.payload_bytes_max());
+    let frame_bytes_max = frame_bytes_max(journal.payload_bytes_max());
     let full = match journal.ensure_room(frame_bytes_max) {
         Ok(()) => false,
         Err(JournalError::Full { .. }) => true,
@@ -403,7 +410,6 @@ fn share(
         payload,
         taken: Vec::new(),
         frame_bytes_max: bytes_max,
-        full,
         draining: false,
         closing: false,
         auto_create: settings.auto_create,
@@ -417,6 +423,7 @@ fn share(
     Ok(Shared {
         in_flight: AtomicU32::new(0),
         in_flight_max: settings.in_flight_max(),
+        full: AtomicBool::new(full),
         lease: journal.is_leased().then(|| Lease::start(now)),
         fenced: AtomicBool::new(false),
         snapshots,
@@ -431,6 +438,10 @@ fn share(
         ring: Ring::new(core, durable_sequence),
         journal: Mutex::new(journal),
     })
+}
+
+fn frame_bytes_max(payload_bytes_max: u64) -> u64 {
+    (payload_bytes_max / FRAMES_PER_FILE_MIN).clamp(FRAME_BYTES_MIN, FRAME_BYTES_MAX).min(payload_bytes_max)
 }
 
 fn ledger_options(settings: &EngineSettings) -> LedgerOptions {

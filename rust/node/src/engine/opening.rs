@@ -58,17 +58,15 @@ impl Opening {
     }
 
     fn arrive(&self, engine: Engine) {
-        let hooks = std::mem::take(&mut lock(&self.state).hooks);
-        for hook in &hooks {
-            engine.on_commit(Arc::clone(hook));
-        }
-        // Set only once; a second engine cannot come.
-        let _ = self.engine.set(engine);
-        // Who added a hook meanwhile found no engine and left it here.
-        let late = std::mem::take(&mut lock(&self.state).hooks);
-        if let Some(engine) = self.engine.get() {
-            late.into_iter().for_each(|hook| engine.on_commit(hook));
-        }
+        let hooks = {
+            // Under the lock, so that whoever adds a hook or waits sees either no engine or all of it.
+            let mut state = lock(&self.state);
+            let hooks = std::mem::take(&mut state.hooks);
+            hooks.iter().for_each(|hook| engine.on_commit(Arc::clone(hook)));
+            // Set only once; a second engine cannot come.
+            let _ = self.engine.set(engine);
+            hooks
+        };
         hooks.iter().for_each(|hook| hook());
         self.changed.notify_all();
     }
@@ -105,9 +103,7 @@ impl Opening {
             if left.is_zero() {
                 return Ok(false);
             }
-            // Short naps: the engine is set outside of this lock.
-            let nap = left.min(std::time::Duration::from_millis(20));
-            state = self.changed.wait_timeout(state, nap).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -136,15 +132,10 @@ impl Opening {
 
     /// As [`Engine::on_commit`]; also called when the engine is there.
     pub fn on_commit(&self, hook: Hook) {
+        let mut state = lock(&self.state);
         match self.engine.get() {
             Some(engine) => engine.on_commit(hook),
-            None => {
-                let mut state = lock(&self.state);
-                match self.engine.get() {
-                    Some(engine) => engine.on_commit(hook),
-                    None => state.hooks.push(hook),
-                }
-            }
+            None => state.hooks.push(hook),
         }
     }
 
@@ -162,7 +153,7 @@ impl Opening {
     /// As [`Engine::create_snapshot`], or why the call cannot be taken.
     pub fn create_snapshot_call(&self, call: &Call<'_>, until: Instant) -> Result<Vec<u8>, Refusal> {
         let engine = self.engine.get().ok_or_else(|| self.recovering())?;
-        engine.shared.check_snapshot_call(call)?;
+        engine.shared.check_snapshot_call(call, Instant::now())?;
         engine.create_snapshot(until).map(create_snapshot_response)
     }
 

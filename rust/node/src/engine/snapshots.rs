@@ -5,15 +5,15 @@
 //! time on the disk and on a core, and only a fifth of those while the engine is busy; it also proves that the journal can
 //! be read. The price is the memory of a second ledger while it runs.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use invengine_ledger::{ImageLoader, Ledger, LedgerOptions};
+use invengine_ledger::{Ledger, LedgerOptions};
 
-use super::recovery::fold;
+use super::recovery::{Rebuild, fold};
 use super::{Shared, lock};
 use crate::incident;
-use crate::journal::{History, JournalError, Manifest, Mark};
+use crate::journal::{History, JournalError, Manifest, Mark, Replay};
 use crate::refusal::Refusal;
 
 /// How often to look whether it is time for one.
@@ -233,13 +233,14 @@ fn newest_state(
     pace: &mut Pace<'_>,
 ) -> Result<(Ledger, Mark, Option<Manifest>), JournalError> {
     for manifest in history.snapshots()? {
-        let mut loader = ImageLoader::new(options.clone());
+        let mut rebuild = Rebuild::new(options.clone(), Arc::default());
+        rebuild.begin(&manifest);
         let read = history.read(&manifest, &mut |piece| {
             pace.step().map_err(|error| error.to_string())?;
-            loader.piece(piece).map_err(|malformed| malformed.to_string())
+            rebuild.piece(piece)
         });
-        match read.map_err(|error| error.to_string()).and_then(|()| loader.finish().map_err(|bad| bad.to_string())) {
-            Ok(ledger) => return Ok((ledger, manifest.mark, Some(manifest))),
+        match read.map_err(|error| error.to_string()).and_then(|()| rebuild.end(&manifest)) {
+            Ok(()) => return Ok((rebuild.ledger, manifest.mark, Some(manifest))),
             Err(_) if pace.is_stopped() => return Err(given_up(CLOSING)),
             Err(why) => eprintln!("invengine: the snapshot at sequence {} is bad: {why}", manifest.mark.sequence()),
         }
@@ -326,7 +327,7 @@ impl<'p> Pace<'p> {
 }
 
 /// Starts the snapshot thread.
-pub(super) fn start(shared: std::sync::Arc<Shared>) -> std::io::Result<std::thread::JoinHandle<()>> {
+pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("invengine-snapshot".into()).spawn(move || {
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&shared)));
         if ended.is_err() {
