@@ -78,7 +78,10 @@ class Settings(BaseSettings):
     timeout_ms: int = Field(10_000, ge=1, le=600_000, description="how long a command waits for its answer")
     channel: str = Field("", description="the sales channel that commands are for; empty is the operator")
     journal: JournalKind = Field(JournalKind.FILE, description="file or redis (durable), or memory (lost at exit)")
-    directory: Path = Field(Path("invengine-data"), description="where the file journal lives")
+    directory: Path = Field(
+        Path("invengine-data"),
+        description="where the file journal lives; beside a Redis journal, what was acknowledged",
+    )
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379"), description="where the Redis journal lives")
     redis_username: str = Field("", description="user of that Redis, if the URL names none")
     redis_password: SecretStr = Field(SecretStr(""), description="its password, if the URL has none")

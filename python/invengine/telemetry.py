@@ -152,6 +152,7 @@ _GAUGES = (
     ("invengine_keys", "keys", "Idempotency keys remembered."),
     ("invengine_poisoned", "poisoned", "1 after the journal failed: the engine answers nothing more."),
     ("invengine_draining", "draining", "1 while the engine refuses new commands."),
+    ("invengine_lost_events", "lost_events", "Acknowledged events that Redis no longer had at the last start."),
     ("invengine_recovering", "recovering", "1 while the engine reads its journal."),
     ("invengine_recovery_done_bytes", "recovery_done_bytes", "Bytes of snapshot and journal read while recovering."),
     ("invengine_recovery_of_bytes", "recovery_of_bytes", "Bytes that the recovery has to read, about."),

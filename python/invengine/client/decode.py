@@ -181,4 +181,5 @@ def server_description(answer: Any) -> ServerDescription:
         snapshot_sequence=answer.snapshot_sequence,
         snapshot_time=stamp_time(answer.snapshot_time) if answer.HasField("snapshot_time") else None,
         first_sequence=answer.first_sequence,
+        lost_events=answer.lost_events,
     )

@@ -285,3 +285,4 @@ class ServerDescription:
     snapshot_sequence: int
     snapshot_time: datetime | None
     first_sequence: int
+    lost_events: int

@@ -61,6 +61,7 @@ class GetServerInfoResponse(_message.Message):
     SNAPSHOT_SEQUENCE_FIELD_NUMBER: _builtins.int
     SNAPSHOT_TIME_FIELD_NUMBER: _builtins.int
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LOST_EVENTS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of invengine."""
     ledger: _builtins.str
@@ -93,6 +94,8 @@ class GetServerInfoResponse(_message.Message):
     """Position of the newest snapshot; 0 if there is none."""
     first_sequence: _builtins.int
     """The first event that ReadEvents can still give."""
+    lost_events: _builtins.int
+    """Acknowledged events that a journal in Redis no longer had at the last start; 0 is how it should be."""
     @_builtins.property
     def engine_time(self) -> _timestamp_pb2.Timestamp:
         """Engine time."""
@@ -132,10 +135,11 @@ class GetServerInfoResponse(_message.Message):
         snapshot_sequence: _builtins.int = ...,
         snapshot_time: _timestamp_pb2.Timestamp | None = ...,
         first_sequence: _builtins.int = ...,
+        lost_events: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "recovery_time", b"recovery_time", "snapshot_time", b"snapshot_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_bytes_max", b"command_bytes_max", "door", b"door", "durable_sequence", b"durable_sequence", "effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "first_sequence", b"first_sequence", "journal", b"journal", "ledger", b"ledger", "lines_max", b"lines_max", "loss_window", b"loss_window", "recovered_events", b"recovered_events", "recovery_time", b"recovery_time", "sequence", b"sequence", "snapshot_sequence", b"snapshot_sequence", "snapshot_time", b"snapshot_time", "submit_bytes_max", b"submit_bytes_max", "submit_commands_max", b"submit_commands_max", "time_scale", b"time_scale", "version", b"version", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_bytes_max", b"command_bytes_max", "door", b"door", "durable_sequence", b"durable_sequence", "effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "first_sequence", b"first_sequence", "journal", b"journal", "ledger", b"ledger", "lines_max", b"lines_max", "loss_window", b"loss_window", "lost_events", b"lost_events", "recovered_events", b"recovered_events", "recovery_time", b"recovery_time", "sequence", b"sequence", "snapshot_sequence", b"snapshot_sequence", "snapshot_time", b"snapshot_time", "submit_bytes_max", b"submit_bytes_max", "submit_commands_max", b"submit_commands_max", "time_scale", b"time_scale", "version", b"version", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

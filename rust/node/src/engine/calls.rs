@@ -35,10 +35,15 @@ impl Shared {
     }
 
     fn take(&self, call: &Call<'_>, moment: Instant) -> Taken {
-        match self.admit(call, moment) {
+        let taken = match self.admit(call, moment) {
             Ok(method) => self.answer(&method, call, moment),
-            Err(refusal) => refusal.into(),
+            Err(refusal) => return refusal.into(),
+        };
+        if self.ring.durable().poisoned {
+            // Perhaps before this call saw the ledger: what it was answered may be half of something.
+            return self.refusal_of_the_poisoned().into();
         }
+        taken
     }
 
     /// The method of a call that this engine may answer now; what the call says is not looked at yet.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use invengine_ledger::{Payload, planted};
 
 use super::core::Core;
+use super::marker::Acknowledged;
 use super::{Shared, lock};
 use crate::journal::JournalError;
 
@@ -88,6 +89,10 @@ impl Committer {
         drop(core);
         std::thread::yield_now();
         let mut core = shared.core();
+        if shared.ring.durable().poisoned {
+            // What is in this frame may be half of what a decision that failed wanted to write.
+            return None;
+        }
         std::mem::swap(&mut core.payload, &mut self.payload);
         let last_sequence = core.ledger.sequence();
         let first_sequence = shared.ring.durable().sequence + 1;
@@ -176,6 +181,10 @@ fn append(shared: &Shared, frame: &Frame, payload: &Payload, now: Instant) -> Re
     if let Some(lease) = &shared.lease {
         // From before the append: what happened while it was under way is not known.
         lease.confirm(now);
+    }
+    if let Some(marker) = &shared.kept.marker {
+        // Before anybody is told: what the next start misses was acknowledged at most.
+        marker.note(Acknowledged { writer_epoch: shared.facts.writer_epoch, sequence: frame.last_sequence });
     }
     shared.in_flight.fetch_sub(frame.taken.len() as u32, AcqRel);
     shared.commit(frame.last_sequence);

@@ -33,6 +33,8 @@ impl Core {
             self.create_missing(command, now_ms);
         }
         let executed = self.ledger.execute(command, now_ms, &mut self.payload, self.frame_bytes_max);
+        #[cfg(test)]
+        assert_ne!(command.context.key, super::panics::KEY, "a panic between a change and its answer");
         let counts = self.counts.entry(command.body.name()).or_default();
         match &executed.answer {
             Answer::Accepted { replayed: true, .. } => counts.replayed += 1,

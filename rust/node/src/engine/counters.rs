@@ -87,6 +87,8 @@ pub(super) struct Stats<'a> {
     pub journal_full: bool,
     pub recovery_ms: f64,
     pub recovered_events: u64,
+    /// Acknowledged events that the journal no longer had.
+    pub lost_events: u64,
     pub wall_clock_drift_ms: i64,
     pub wall_clock_jumps: u64,
     pub snapshots: super::snapshots::Last,

@@ -43,6 +43,7 @@ impl Shared {
             snapshot_sequence: snapshots.sequence as i64,
             snapshot_time: (snapshots.sequence > 0).then(|| timestamp(snapshots.time_ms)),
             first_sequence: snapshots.first_sequence.max(1) as i64,
+            lost_events: self.kept.lost_events as i64,
         };
         Taken { reply: Ok(reply.encode_to_vec()), rests_on: 0 }
     }

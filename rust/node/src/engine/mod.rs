@@ -12,7 +12,10 @@ mod counters;
 mod description;
 mod events;
 mod lease;
+mod marker;
 mod opening;
+#[cfg(test)]
+mod panics;
 mod recovery;
 mod ring;
 mod settings;
@@ -35,6 +38,7 @@ use self::counters::{CommitCounts, Stats};
 use self::description::create_snapshot_response;
 use self::events::Readers;
 use self::lease::Lease;
+use self::marker::Kept;
 pub use self::opening::Opening;
 pub use self::recovery::Progress;
 use self::recovery::Rebuild;
@@ -113,6 +117,8 @@ struct Shared {
     /// Another writer has claimed the journal; only then is the engine poisoned for good reason.
     fenced: AtomicBool,
     snapshots: Snapshots,
+    /// Only for a journal in Redis, which may forget.
+    kept: Kept,
     /// Bytes of journal behind the newest snapshot at the start.
     tail_bytes: u64,
     /// None in a simulation: its wall clock is not that of this machine.
@@ -164,7 +170,11 @@ impl Engine {
         let started = Instant::now();
         let mut rebuild = Rebuild::new(ledger_options(settings), progress);
         let journal = open_journal(settings, &mut rebuild)?;
-        let shared = Arc::new(share(settings, rebuild, journal, started, Instant::now())?);
+        let kept = match settings.journal {
+            JournalKind::Redis => Kept::compare(&settings.directory, &rebuild.ledger),
+            JournalKind::File | JournalKind::Memory => Kept::default(),
+        };
+        let shared = Arc::new(Shared { kept, ..share(settings, rebuild, journal, started, Instant::now())? });
         let commit = commit::start(Arc::clone(&shared))?;
         let engine = Engine { shared, commit: Mutex::new(Commits::Thread(Some(commit))), snapshots: Mutex::default() };
         if engine.shared.snapshots.has_history() {
@@ -273,6 +283,7 @@ impl Engine {
             journal_full: shared.full.load(Acquire),
             recovery_ms: shared.facts.recovery.as_secs_f64() * 1_000.0,
             recovered_events: shared.facts.recovered_events,
+            lost_events: shared.kept.lost_events,
             snapshots: shared.snapshots.last(),
             wall_clock_drift_ms: shared.watch.as_ref().map_or(0, Watch::drift_ms),
             wall_clock_jumps: shared.watch.as_ref().map_or(0, Watch::jumps),
@@ -427,6 +438,7 @@ fn share(
         lease: journal.is_leased().then(|| Lease::start(now)),
         fenced: AtomicBool::new(false),
         snapshots,
+        kept: Kept::default(),
         tail_bytes,
         watch: settings.wall_time_ms.is_none().then(|| Watch::start(now, clock::wall_ms)),
         hooks: Mutex::new(Vec::new()),

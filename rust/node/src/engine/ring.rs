@@ -54,9 +54,13 @@ impl<T> Ring<T> {
         }
     }
 
-    /// The open frame and what belongs to it. Whoever held it before may have panicked: that poisoned the ring as a whole.
+    /// The open frame and what belongs to it. If whoever held it before panicked, the ring is poisoned before anybody sees what
+    /// that left behind.
     pub fn open(&self) -> MutexGuard<'_, T> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(|left| {
+            self.poisoned.store(true, Release);
+            PoisonError::into_inner(left)
+        })
     }
 
     /// Wakes the commit thread. After the lock was given back: a thread that wakes before only goes back to sleep.

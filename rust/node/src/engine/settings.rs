@@ -24,7 +24,7 @@ pub enum JournalKind {
 pub struct EngineSettings {
     /// Where the journal lives.
     pub journal: JournalKind,
-    /// Directory of the file journal.
+    /// Directory of the file journal; with a Redis journal, of the file that remembers what was acknowledged.
     pub directory: PathBuf,
     /// Where the Redis journal lives; may hold a password.
     pub redis_url: Secret,
