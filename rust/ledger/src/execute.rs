@@ -2,6 +2,7 @@
 //! ledger) · key · source epoch · source sequence · names · state · stock.
 
 mod admit;
+mod differs;
 
 use self::admit::Admission;
 use crate::codec::{self, PAYLOAD_VERSION};
@@ -91,7 +92,7 @@ impl Ledger {
         };
         let key = self.key_of(&origin);
         let mut frame = Frame { payload, bytes_max, now_ms, key };
-        match self.admit(&origin, key, now_ms) {
+        match self.admit(&origin, key, &command.body, now_ms) {
             Admission::Execute => match self.decide(command, &origin, now_ms) {
                 Ok(events) => self.accept(&mut frame, origin, events),
                 Err(rejection) => self.reject(&mut frame, origin, rejection),

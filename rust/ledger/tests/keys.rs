@@ -2,7 +2,7 @@
 
 mod desk;
 
-use invengine_ledger::command::{Line, Target, TargetBy};
+use invengine_ledger::command::{Body, Line, Target, TargetBy};
 use invengine_ledger::event::StockKind;
 use invengine_ledger::{Command, Effect, Reason, ReservationId, Scope};
 
@@ -35,7 +35,16 @@ fn the_same_key_is_the_same_answer_and_one_effect() {
 #[test]
 fn what_is_the_same_body() {
     type Change = fn(&mut Command<'_>);
-    let rows: [(&str, bool, Change); 11] = [
+    // What differs is named where the ledger still knows it.
+    let named = [
+        ("order_ref", "context.order_ref"),
+        ("holder", "context.holder"),
+        ("quantity", "lines.quantity"),
+        ("a line more", "lines"),
+        ("ttl", "ttl"),
+        ("command", "command"),
+    ];
+    let rows: [(&str, bool, Change); 13] = [
         ("unchanged", true, |_| {}),
         ("issue_time", true, |command| command.context.issue_time_ms = desk::START_MS - 5),
         ("causation", true, |command| command.context.causation = "message-9"),
@@ -46,6 +55,14 @@ fn what_is_the_same_body() {
         ("reason_code", false, |command| command.context.reason_code = "gift"),
         ("reference", false, |command| command.context.reference = "note-1"),
         ("quantity", false, |command| command.body = reserve("", &[("mug", "wh-1", 2)]).body),
+        ("a line more", false, |command| {
+            command.body = reserve("", &[("mug", "wh-1", 1), ("mug", "wh-2", 1)]).body;
+        }),
+        ("ttl", false, |command| {
+            if let Body::Reserve { ttl_ms, .. } = &mut command.body {
+                *ttl_ms += 1_000;
+            }
+        }),
         ("command", false, |command| command.body = release("", by_key("k")).body),
     ];
     for (name, same, change) in rows {
@@ -61,6 +78,8 @@ fn what_is_the_same_body() {
             let Told::Yes { sequence, .. } = first else { panic!("{first:?}") };
             assert_eq!(told.reason(), Some(Reason::IdempotencyKeyReused), "{name}");
             assert_eq!(told.fact("sequence"), Some(sequence.to_string().as_str()), "{name}");
+            let field = named.iter().find(|row| row.0 == name).map(|row| row.1);
+            assert_eq!(told.fact("field"), field, "{name}");
         }
         assert_eq!(desk.digest(), before, "{name}");
     }

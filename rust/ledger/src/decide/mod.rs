@@ -2,7 +2,7 @@
 
 mod holds;
 mod move_holds;
-mod reserve;
+pub(crate) mod reserve;
 mod stock;
 
 use crate::command::Line;

@@ -1,6 +1,6 @@
 //! What comes before a decision: has this been asked before, and is it its turn? Key · source epoch · source sequence.
 
-use crate::command::Command;
+use crate::command::{Body, Command};
 use crate::fingerprint::fingerprint;
 use crate::keys::{KeyHash, KeyPlace};
 use crate::lead::ISSUE_LEAD_MAX_MS;
@@ -62,8 +62,8 @@ impl Ledger {
     }
 
     /// Key, source epoch, source sequence.
-    pub(super) fn admit(&self, origin: &Origin<'_>, key: Option<KeyHash>, now_ms: i64) -> Admission {
-        if let Some(found) = key.and_then(|key| self.admit_key(origin, key)) {
+    pub(super) fn admit(&self, origin: &Origin<'_>, key: Option<KeyHash>, body: &Body<'_>, now_ms: i64) -> Admission {
+        if let Some(found) = key.and_then(|key| self.admit_key(origin, key, body)) {
             return found;
         }
         if let Some(place) = origin.source {
@@ -95,7 +95,7 @@ impl Ledger {
         })
     }
 
-    fn admit_key(&self, origin: &Origin<'_>, key: KeyHash) -> Option<Admission> {
+    fn admit_key(&self, origin: &Origin<'_>, key: KeyHash, body: &Body<'_>) -> Option<Admission> {
         if planted::is("key_ignored") {
             return None;
         }
@@ -117,6 +117,7 @@ impl Ledger {
             if next { Admission::Reject(cancelled) } else { Admission::Refuse(cancelled, entry.sequence) }
         } else if entry.fingerprint != origin.fingerprint {
             let reused = Rejection::new(Reason::IdempotencyKeyReused).number("sequence", entry.sequence as i64);
+            let reused = self.name_difference(reused, &entry.effect, body, [origin.order_ref, origin.holder]);
             Admission::Refuse(reused, entry.sequence)
         } else if next {
             Admission::Repeat(place)
