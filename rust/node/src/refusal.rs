@@ -239,6 +239,9 @@ impl From<&Rejection> for Refusal {
                 Fact::Text(name, text) => refusal.metadata.insert(name, text.to_string()),
             };
         }
+        if let Some(field) = refusal.metadata.get("field") {
+            refusal.message = format!("{message} ({field} differs)");
+        }
         refusal
     }
 }
