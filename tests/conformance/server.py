@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import invengine
 
@@ -19,11 +19,31 @@ READY_WITHIN_S = 60.0
 END_WITHIN_S = 30.0
 
 
+class Running(Protocol):
+    """A process, as `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+
+    def wait(self, timeout: float | None = None, /) -> int:
+        """Its exit code, once it has ended; raises `subprocess.TimeoutExpired`."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+
+
 @dataclass(slots=True)
 class ServerProcess:
     """One running server. `address` is where it takes calls."""
 
-    process: subprocess.Popen[str]
+    process: Running
     address: str
     ready: dict[str, Any]
     log: Path
