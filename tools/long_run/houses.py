@@ -37,6 +37,7 @@ WARM_UP = 5_000
 RSS_GROWTH_MAX = 16 << 20
 ZOMBIE_SLEEP_S = 60.0
 TRY_S = 1.0
+PAUSE_S = 0.05
 EXIT_POISONED = 5
 # Small files and frequent snapshots: a kill meets them too.
 BUSY = {
@@ -143,7 +144,7 @@ def _sleeper(room: Path, program: str, seed: int) -> None:
             first.start()
             first.furnish()
             second.settle_down()
-            orders = replace(first.orders(seed, 8), addresses=[first.address, second.address], try_s=TRY_S)
+            orders = replace(first.orders(seed, 8, pause_s=PAUSE_S), addresses=[first.address, second.address], try_s=TRY_S)
             with crew([orders]) as callers:
                 await_events(first, 200)
                 asleep = take_over(first, second, ZOMBIE_SLEEP_S)
