@@ -110,7 +110,7 @@ pub fn search(
     }
     let mut input = Vec::new();
     while report.executions < limits.executions {
-        if report.executions % LOOK_EVERY == 0 && started.elapsed() >= limits.time {
+        if report.executions.is_multiple_of(LOOK_EVERY) && started.elapsed() >= limits.time {
             break;
         }
         input.clear();
