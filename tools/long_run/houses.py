@@ -144,7 +144,8 @@ def _sleeper(room: Path, program: str, seed: int) -> None:
             first.start()
             first.furnish()
             second.settle_down()
-            orders = replace(first.orders(seed, 8, pause_s=PAUSE_S), addresses=[first.address, second.address], try_s=TRY_S)
+            both = [first.address, second.address]
+            orders = replace(first.orders(seed, 8, pause_s=PAUSE_S), addresses=both, try_s=TRY_S)
             with crew([orders]) as callers:
                 await_events(first, 200)
                 asleep = take_over(first, second, ZOMBIE_SLEEP_S)
