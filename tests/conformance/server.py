@@ -8,7 +8,7 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -76,11 +76,17 @@ class ServerProcess:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])
 
 
-def start_server(room: Path, *flags: str, environment: Mapping[str, str] | None = None) -> ServerProcess:
-    """Starts `invengine serve` on a free port, in a directory of its own, and waits until it takes calls."""
+def start_server(
+    room: Path, *flags: str, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+) -> ServerProcess:
+    """Starts `invengine serve` on a free port, in a directory of its own, and waits until it takes calls.
+
+    `prefix` is a program that starts it, with its arguments.
+    """
     room.mkdir(parents=True, exist_ok=True)
     log = room / "server.log"
-    command = [sys.executable, "-m", "invengine.cli", "serve", "--address", "127.0.0.1:0", "--metrics-address", ""]
+    program = [*prefix, sys.executable, "-m", "invengine.cli"]
+    command = [*program, "serve", "--address", "127.0.0.1:0", "--metrics-address", ""]
     with log.open("a", encoding="utf-8") as errors:
         process = subprocess.Popen(
             [*command, *flags, "--json"],

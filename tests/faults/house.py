@@ -50,14 +50,18 @@ class House:
     server: ServerProcess | None = None
     nursery: Nursery | None = None
     """What starts its servers, where many are started."""
+    prefix: tuple[str, ...] = ()
+    """A program, with its arguments, that starts them."""
 
     def start(self) -> ServerProcess:
         """Starts the server and waits until it takes calls."""
         self.settle_down()
         begin_ns = time.monotonic_ns()
         flags = ("--address", self.address, *self.flags)
-        start = start_server if self.nursery is None else self.nursery.start
-        self.server = start(self.room, *flags, environment=self.environment)
+        if self.nursery is not None:
+            self.server = self.nursery.start(self.room, *flags, environment=self.environment)
+        else:
+            self.server = start_server(self.room, *flags, environment=self.environment, prefix=self.prefix)
         epoch = self.call(methods.GET_SERVER_INFO, methods.GET_SERVER_INFO.request()).writer_epoch
         self.reigns.append(Reign(self.address, epoch, begin_ns))
         return self.server
