@@ -58,6 +58,12 @@ fn files() {
     replay("files", 2_000);
 }
 
+// case: H17, E11
+#[test]
+fn snapshots() {
+    replay("snapshots", 2_000);
+}
+
 #[test]
 fn every_target_is_replayed() {
     let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
