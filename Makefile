@@ -104,8 +104,8 @@ test-python: $(EXTENSION) ## Run the Python tests: conformance, complaints, exam
 cases: $(VENV)/requirements.txt ## Write the table of cases and their tests into docs/RELIABILITY.md
 	$(BIN)/python tools/cases.py
 
-soak: $(EXTENSION) ## Run the long faults for MINUTES=60 and add them up in docs/RELIABILITY.md; more runs go on
-	$(BIN)/python tools/soak.py --minutes $(or $(MINUTES),60) $(ARGS)
+soak: $(EXTENSION) ## Run the long faults for MINUTES=60 (one stage: STAGE=kills) and add them up in docs/RELIABILITY.md
+	$(BIN)/python tools/soak.py --minutes $(or $(MINUTES),60) $(addprefix --stage ,$(STAGE)) $(ARGS)
 
 wheel: $(VENV)/requirements.txt ## Build the wheel into target/wheels
 	$(BIN)/maturin build --release $(LOCKED) --interpreter $(BIN)/python --out $(WHEELS)

@@ -8,10 +8,10 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import invengine
 
@@ -19,11 +19,31 @@ READY_WITHIN_S = 60.0
 END_WITHIN_S = 30.0
 
 
+class Running(Protocol):
+    """A process, as `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+
+    def wait(self, timeout: float | None = None, /) -> int:
+        """Its exit code, once it has ended; raises `subprocess.TimeoutExpired`."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+
+
 @dataclass(slots=True)
 class ServerProcess:
     """One running server. `address` is where it takes calls."""
 
-    process: subprocess.Popen[str]
+    process: Running
     address: str
     ready: dict[str, Any]
     log: Path
@@ -56,11 +76,17 @@ class ServerProcess:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])
 
 
-def start_server(room: Path, *flags: str, environment: Mapping[str, str] | None = None) -> ServerProcess:
-    """Starts `invengine serve` on a free port, in a directory of its own, and waits until it takes calls."""
+def start_server(
+    room: Path, *flags: str, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+) -> ServerProcess:
+    """Starts `invengine serve` on a free port, in a directory of its own, and waits until it takes calls.
+
+    `prefix` is a program that starts it, with its arguments.
+    """
     room.mkdir(parents=True, exist_ok=True)
     log = room / "server.log"
-    command = [sys.executable, "-m", "invengine.cli", "serve", "--address", "127.0.0.1:0", "--metrics-address", ""]
+    program = [*prefix, sys.executable, "-m", "invengine.cli"]
+    command = [*program, "serve", "--address", "127.0.0.1:0", "--metrics-address", ""]
     with log.open("a", encoding="utf-8") as errors:
         process = subprocess.Popen(
             [*command, *flags, "--json"],

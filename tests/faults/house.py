@@ -23,7 +23,8 @@ from invengine.v1 import types_pb2 as types
 from ..conformance import methods
 from ..conformance.methods import A, Method, Q
 from ..conformance.redis_server import free_port
-from ..conformance.server import ServerProcess, server_environment, start_server
+from ..conformance.server import Running, ServerProcess, server_environment, start_server
+from .nursery import Nursery
 from .shopper import OPTIONS, Orders
 from .testimony import Reign
 
@@ -47,13 +48,20 @@ class House:
     environment: Mapping[str, str] = field(default_factory=dict)
     reigns: list[Reign] = field(default_factory=list)
     server: ServerProcess | None = None
+    nursery: Nursery | None = None
+    """What starts its servers, where many are started."""
+    prefix: tuple[str, ...] = ()
+    """A program, with its arguments, that starts them."""
 
     def start(self) -> ServerProcess:
         """Starts the server and waits until it takes calls."""
         self.settle_down()
         begin_ns = time.monotonic_ns()
         flags = ("--address", self.address, *self.flags)
-        self.server = start_server(self.room, *flags, environment=self.environment)
+        if self.nursery is not None:
+            self.server = self.nursery.start(self.room, *flags, environment=self.environment)
+        else:
+            self.server = start_server(self.room, *flags, environment=self.environment, prefix=self.prefix)
         epoch = self.call(methods.GET_SERVER_INFO, methods.GET_SERVER_INFO.request()).writer_epoch
         self.reigns.append(Reign(self.address, epoch, begin_ns))
         return self.server
@@ -62,8 +70,10 @@ class House:
         """Chooses where the server will listen, so that callers may know it before it starts."""
         self.address = self.address or f"127.0.0.1:{free_port()}"
 
-    def spawn(self) -> subprocess.Popen[bytes]:
+    def spawn(self) -> Running:
         """Starts a server without waiting for it, as a supervisor would; for those that are not to live long."""
+        if self.nursery is not None:
+            return self.nursery.spawn(self.room, "--address", self.address, *self.flags, environment=self.environment)
         command = [sys.executable, "-m", "invengine.cli", "serve", "--address", self.address, "--metrics-address", ""]
         with (self.room / "server.log").open("ab") as log:
             environment = server_environment(self.environment)
@@ -154,10 +164,13 @@ class House:
 
 
 @contextmanager
-def house(room: Path, *flags: str, environment: Mapping[str, str] | None = None) -> Iterator[House]:
+def house(
+    room: Path, *flags: str, environment: Mapping[str, str] | None = None, nursery: Nursery | None = None
+) -> Iterator[House]:
     """A ledger on a file journal in `room`, or as the flags say; nothing of it runs afterwards."""
     room.mkdir(parents=True, exist_ok=True)
-    found = House(room, ("--directory", str(room / "journal"), *flags), environment=environment or {})
+    where = ("--directory", str(room / "journal"), *flags)
+    found = House(room, where, environment=environment or {}, nursery=nursery)
     try:
         yield found
     finally:

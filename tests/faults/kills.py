@@ -31,19 +31,27 @@ class Ledger:
     house: House
     chance: random.Random
     auditor: Auditor = field(default_factory=Auditor)
+    first_seed: int = 0
     turn: int = 0
     calls: int = 0
-    killed: int = 0
+    faults: int = 0
+    killed_early: int = 0
+    """SIGKILLs of servers that had not come up yet."""
+    events_max: int = EVENTS_MAX
+    """Most events between two faults."""
+    start_s_max: float = START_S_MAX
+    """When a starting server is killed at the latest."""
 
     def play(self, rounds: int, fault: Callable[[], None]) -> list[Call]:
         """Sends callers out, does a fault in the middle of each round, lets them end, and judges everything."""
         self.turn += 1
-        orders = [self.house.orders(2 * self.turn + one, THREADS, channel=("", "web")[one]) for one in range(2)]
+        seed = self.first_seed + 2 * self.turn
+        orders = [self.house.orders(seed + one, THREADS, channel=("", "web")[one]) for one in range(2)]
         with crew(orders) as callers:
             for _ in range(rounds):
-                await_events(self.house, self.chance.randint(20, EVENTS_MAX))
+                await_events(self.house, self.chance.randint(20, self.events_max))
                 fault()
-                self.killed += 1
+                self.faults += 1
             await_events(self.house, 20)
             calls = callers.stop()
         audit(self.house, calls, self.auditor)
@@ -55,7 +63,8 @@ class Ledger:
         """SIGKILL, sometimes again while it recovers, then a start."""
         self.house.kill()
         for _ in range(self.chance.choice((0, 0, 0, 1, 2, 3))):
-            kill_while_it_starts(self.house, self.chance.uniform(0.0, START_S_MAX))
+            kill_while_it_starts(self.house, self.chance.uniform(0.0, self.start_s_max))
+            self.killed_early += 1
         self.house.start()
 
 

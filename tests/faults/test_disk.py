@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -29,6 +30,8 @@ WATCH = "/grpc.health.v1.Health/Watch"
 EXIT_FAULT = 5
 POISON_S = 30.0
 GROWTH_BYTES_MAX = 64 << 20
+# Root without the right to ignore permissions.
+PLAIN_USER = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")
 
 
 @pytest.mark.needs_tool("strace")
@@ -54,6 +57,41 @@ def test_a_failed_journal_ends_the_server_and_loses_nothing(calls: str, fault: s
             recorded = callers.stop()
         audit(place, recorded)
         _only_unavailable(recorded)
+
+
+@pytest.mark.case("E14")
+@pytest.mark.needs_tool("setpriv")
+def test_a_directory_that_may_no_longer_be_written_ends_the_server_and_loses_nothing(tmp_path: Path) -> None:
+    with house(tmp_path, "--journal", "file", environment=SMALL_FILES) as place:
+        place.prefix = PLAIN_USER if os.geteuid() == 0 else ()
+        place.start()
+        place.furnish()
+        directory = tmp_path / "journal"
+        with crew([place.orders(1, 12), place.orders(2, 12, channel="web")]) as callers:
+            await_events(place, 300)
+            with watched(place) as seen:
+                # Files that are open go on; the next one cannot be made.
+                directory.chmod(0o500)
+                code = place.running.process.wait(POISON_S)
+            assert code == EXIT_FAULT
+            assert seen[-1] == health_pb2.HealthCheckResponse.NOT_SERVING
+            before = _journals(directory)
+            with pytest.raises(AssertionError, match="mend the disk or its permissions"):
+                place.start()
+            # The claim of the one that was refused may stand behind it; nothing else is touched.
+            after = _journals(directory)
+            assert after.keys() == before.keys()
+            assert all(after[name].startswith(before[name]) for name in before)
+            directory.chmod(0o700)
+            place.start()
+            await_events(place, 300)
+            recorded = callers.stop()
+        audit(place, recorded)
+        _only_unavailable(recorded)
+
+
+def _journals(directory: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes().rstrip(b"\0") for file in directory.glob("journal-*")}
 
 
 @contextmanager

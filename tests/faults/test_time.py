@@ -7,13 +7,19 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from invengine import _core
+from invengine.v1 import inventory_service_pb2 as inventory
+from invengine.v1 import journal_service_pb2 as journal
 from invengine.v1 import reservation_service_pb2 as reservations
 
 from ..conformance import methods
+from ..conformance.methods import A, Method, Q
 from ..conformance.server import server_environment
 from .crew import audit, crew
 from .house import PLACES, SKUS, House, house
@@ -66,6 +72,73 @@ def _hold(place: House, number: int) -> reservations.ReserveResponse:
     # They end at different moments, later ones first.
     request.ttl.FromMilliseconds(1_000 + 100 * (number * 7 % 10))
     return place.call(methods.RESERVE, request)
+
+
+MANY = 20_000
+BATCH = 1_000
+START_MS = 1_800_000_000_000
+TTL_S = 60
+
+
+@pytest.mark.case("D06")
+def test_everything_that_ended_meanwhile_is_journalled_before_the_first_command(tmp_path: Path) -> None:
+    with _engine(tmp_path, START_MS) as engine:
+        _stock(engine, MANY)
+        for first in range(0, MANY, BATCH):
+            commands = [reservations.Command(reserve=_reserve(f"h{n}")) for n in range(first, first + BATCH)]
+            answer = _asked(engine, methods.SUBMIT, reservations.SubmitRequest(commands=commands))
+            assert all(outcome.holds for outcome in answer.outcomes)
+        before = _asked(engine, methods.GET_DIGEST, methods.GET_DIGEST.request()).sequence
+    with _engine(tmp_path, START_MS + 2_000 * TTL_S) as engine:
+        # What is asked first of all sees a journal in which it stands.
+        assert _asked(engine, methods.GET_DIGEST, methods.GET_DIGEST.request()).sequence == before + MANY
+        first_answer = _asked(engine, methods.RESERVE, _reserve("first", MANY))
+        kinds = [event.WhichOneof("fact") for event in _events(engine, before)]
+    assert kinds == ["expired"] * MANY + ["reserved"]
+    assert first_answer.receipt.sequence == before + MANY + 1
+
+
+@contextmanager
+def _engine(room: Path, wall_time_ms: int) -> Iterator[_core.Engine]:
+    settings = {
+        "journal": "file",
+        "directory": str(room / "journal"),
+        "wall_time_ms": wall_time_ms,
+        "auto_create": True,
+    }
+    engine = _core.Engine.open(json.dumps(settings))
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def _asked(engine: _core.Engine, method: Method[Q, A], request: Q) -> A:
+    return method.answer.FromString(engine.call(method.path, request.SerializeToString()))
+
+
+def _stock(engine: _core.Engine, units: int) -> None:
+    request = inventory.ReceiveRequest()
+    request.context.idempotency_key = "stock"
+    request.lines.add(sku=SKUS[0], location=PLACES[0], quantity=units)
+    _asked(engine, methods.RECEIVE, request)
+
+
+def _reserve(key: str, units: int = 1) -> reservations.ReserveRequest:
+    request = reservations.ReserveRequest()
+    request.context.idempotency_key = key
+    request.lines.add(sku=SKUS[0], location=PLACES[0], quantity=units)
+    request.ttl.FromSeconds(TTL_S)
+    return request
+
+
+def _events(engine: _core.Engine, after: int) -> Iterator[journal.Event]:
+    while True:
+        page = journal.ReadEventsResponse.FromString(engine.read_events(after + 1, 1_000, 0)).events
+        if not page:
+            return
+        yield from page
+        after = page[-1].sequence
 
 
 @pytest.mark.case("D09")

@@ -11,6 +11,7 @@ PER_S = "reservations/s"
 OPERATIONS_PER_S = "operations/s"
 RATIO = "ratio"
 US = "us"
+SNAPSHOTS_PER_S = "snapshots/s"
 UNITS = "units"
 CPU_S_PER_MILLION = "s/million"
 SHARE = "share"
@@ -74,6 +75,8 @@ GOALS: dict[str, Goal] = {
     "P6.over_sync_us": Goal(at_most=250),
     "P8.ratio_asyncio": Goal(at_least=10),
     "P8.ratio_columns": Goal(at_least=15),
+    "P13.ratio_file": Goal(at_most=2),
+    "P13.ratio_redis": Goal(at_most=2),
     "P10.goodput_ratio": Goal(at_least=0.9),
     "P10.oversold_units": Goal(at_least=0, at_most=0),
     "P10.sold_ratio": Goal(at_least=1, at_most=1),

@@ -56,20 +56,30 @@ class Target:
         """The median time in microseconds of one caller's calls, one after the other on an idle server."""
         return Sample(self._run(Shape(1, 1), self.plan.seconds)["latency_us"]["p50"])
 
+    def wait_open(self, shape: Shape, per_s: float) -> Sample:
+        """The time in microseconds that 999 of 1,000 callers did not exceed, who come at this rate whatever happens."""
+        seconds = self.plan.seconds
+        report = self._run(shape, seconds, pace=_even(per_s, WARM_UP_S + seconds))
+        return Sample(report["latency_us"]["p999"])
+
     def best(self, shapes: Iterable[Shape]) -> Shape:
         """The shape of load with the highest rate, from one short run each."""
         self.plan.step(f"how to load {self.name}")
         return best(shapes, lambda shape: self.saturate(shape, min(TRIAL_S, self.plan.seconds)).value)
 
-    def _run(self, shape: Shape, seconds: float) -> dict[str, Any]:
+    def _run(self, shape: Shape, seconds: float, **more: Any) -> dict[str, Any]:
         self.runs += 1
         run = f"{self.name}-{self.runs}"
-        spec = spec_of(shape, seconds) | {
-            "target": self.address,
-            "key_prefix": run,
-            "core": self.plan.cores.load,
-            "watch_pid": self.pid,
-        }
+        spec = (
+            spec_of(shape, seconds)
+            | more
+            | {
+                "target": self.address,
+                "key_prefix": run,
+                "core": self.plan.cores.load,
+                "watch_pid": self.pid,
+            }
+        )
         command = machine.worker("load")
         answer = machine.answer_of("load", command, self.plan.cores.load, json.dumps(spec), seconds + PATIENCE_S)
         report: dict[str, Any] = json.loads(answer)
@@ -90,6 +100,11 @@ def spec_of(shape: Shape, seconds: float) -> dict[str, Any]:
         "duration_ms": round(1_000 * (WARM_UP_S + seconds)),
         "measure_from_ms": round(1_000 * WARM_UP_S),
     }
+
+
+def _even(per_s: float, seconds: float) -> dict[str, Any]:
+    """An open loop at one rate, as of independent callers."""
+    return {"phases": [{"ms": round(1_000 * seconds), "from_per_s": per_s, "to_per_s": per_s}], "poisson": True}
 
 
 def tell(told: Told, run: str, report: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ mod mutate;
 mod records;
 mod script;
 pub mod search;
+mod snapshots;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -43,12 +44,13 @@ pub struct Target {
 }
 
 /// All targets, the fastest first.
-pub static TARGETS: [Target; 5] = [
+pub static TARGETS: [Target; 6] = [
     Target { name: "frames", run: frames::run, seeds: frames::seeds },
     Target { name: "records", run: records::run, seeds: records::seeds },
     Target { name: "images", run: images::run, seeds: images::seeds },
     Target { name: "calls", run: calls::run, seeds: calls::seeds },
     Target { name: "files", run: files::run, seeds: files::seeds },
+    Target { name: "snapshots", run: snapshots::run, seeds: snapshots::seeds },
 ];
 
 /// The target of a name.

@@ -1,12 +1,13 @@
-//! The long search: `invengine-fuzz [TARGET…] [--executions N] [--seed N] [--grow]`.
+//! The long search: `invengine-fuzz [TARGET…] [--executions N] [--seconds N] [--seed N] [--grow]`, limits a target.
 //!
 //! Prints a line a target. An input that breaks a promise is printed as a line for the corpus, and the exit code is 1.
 #![forbid(unsafe_code)]
 
 use std::panic;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use invengine_fuzz::search::{Meter, Report, search};
+use invengine_fuzz::search::{Limits, Meter, Report, search};
 use invengine_fuzz::{TARGETS, Target, corpus, find};
 use peak_alloc::PeakAlloc;
 
@@ -18,16 +19,19 @@ const METER: Meter =
 /// Inputs longer than this are not kept in the corpus: it is read by people and lives in the repository.
 const CORPUS_INPUT_BYTES_MAX: usize = 400;
 const CORPUS_INPUTS_MAX: usize = 48;
+/// What a target does unless it is told otherwise.
+const LIMITS: Limits = Limits { executions: 100_000, time: Duration::MAX };
 
 struct Asked {
     targets: Vec<&'static Target>,
-    executions: u64,
+    limits: Limits,
     seed: u64,
     grow: bool,
 }
 
 fn asked() -> Result<Asked, String> {
-    let mut asked = Asked { targets: Vec::new(), executions: 100_000, seed: 1, grow: false };
+    let (mut executions, mut seconds) = (None, None);
+    let mut asked = Asked { targets: Vec::new(), limits: LIMITS, seed: 1, grow: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || {
@@ -35,7 +39,8 @@ fn asked() -> Result<Asked, String> {
             value.replace('_', "").parse::<u64>().map_err(|_| format!("{word} needs a number, not '{value}'"))
         };
         match word.as_str() {
-            "--executions" => asked.executions = number()?,
+            "--executions" => executions = Some(number()?),
+            "--seconds" => seconds = Some(number()?),
             "--seed" => asked.seed = number()?,
             "--grow" => asked.grow = true,
             name => asked.targets.push(find(name).ok_or_else(|| {
@@ -44,6 +49,10 @@ fn asked() -> Result<Asked, String> {
             })?),
         }
     }
+    if let Some(seconds) = seconds {
+        asked.limits = Limits { executions: u64::MAX, time: Duration::from_secs(seconds) };
+    }
+    asked.limits.executions = executions.unwrap_or(asked.limits.executions);
     if asked.targets.is_empty() {
         asked.targets = TARGETS.iter().collect();
     }
@@ -66,7 +75,7 @@ fn main() -> ExitCode {
 fn run(target: &Target, asked: &Asked) -> bool {
     let mut known = (target.seeds)();
     known.extend(corpus::read(target.name).unwrap_or_default());
-    match search(target, known, asked.executions, asked.seed, METER) {
+    match search(target, known, asked.limits, asked.seed, METER) {
         Ok(report) => {
             tell(target, &report);
             !asked.grow || grow(target, &report)

@@ -67,14 +67,26 @@ pub fn check(target: &Target, input: &[u8], meter: Meter) -> Result<(Seen, usize
     Ok((seen, taken))
 }
 
-/// Runs known inputs, then so many mutations of them.
+/// How long a search goes on after the inputs that are known: to whichever of both comes first.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Inputs, the known ones included.
+    pub executions: u64,
+    /// Time.
+    pub time: Duration,
+}
+
+/// Inputs between two looks at the clock.
+const LOOK_EVERY: u64 = 64;
+
+/// Runs known inputs, then mutations of them.
 ///
 /// # Errors
 /// The first input that broke a promise.
 pub fn search(
     target: &Target,
     known: Vec<Vec<u8>>,
-    executions: u64,
+    limits: Limits,
     seed: u64,
     meter: Meter,
 ) -> Result<Report, Failure> {
@@ -97,7 +109,10 @@ pub fn search(
         run(&mut report, &input)?;
     }
     let mut input = Vec::new();
-    while report.executions < executions {
+    while report.executions < limits.executions {
+        if report.executions.is_multiple_of(LOOK_EVERY) && started.elapsed() >= limits.time {
+            break;
+        }
         input.clear();
         if let Some(from) = pick(&report.pool, &mut chance) {
             input.extend_from_slice(from);

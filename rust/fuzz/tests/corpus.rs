@@ -1,8 +1,9 @@
 //! Replays the committed corpus and a short search of each target: no panic, no unknown answer, bounded memory.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use invengine_fuzz::search::{Meter, search};
+use invengine_fuzz::search::{Limits, Meter, search};
 use invengine_fuzz::{TARGETS, corpus, find};
 use peak_alloc::PeakAlloc;
 
@@ -20,7 +21,8 @@ fn replay(name: &str, executions: u64) {
     let known: Vec<Vec<u8>> = corpus::read(name).unwrap().into_iter().chain((target.seeds)()).collect();
     assert!(known.len() > 2, "{name} has no corpus");
     let seeds = known.len() as u64;
-    let report = search(target, known, seeds + executions, 1, METER)
+    let limits = Limits { executions: seeds + executions, time: Duration::MAX };
+    let report = search(target, known, limits, 1, METER)
         .unwrap_or_else(|failure| panic!("{name}: {}\n{}", failure.why, corpus::hex(&failure.input)));
     assert_eq!(report.executions, seeds + executions);
     assert!(report.pool.len() > 3, "{name}: every input takes the same way");
@@ -56,6 +58,12 @@ fn files() {
     replay("files", 2_000);
 }
 
+// case: H17, E11
+#[test]
+fn snapshots() {
+    replay("snapshots", 2_000);
+}
+
 #[test]
 fn every_target_is_replayed() {
     let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
@@ -68,4 +76,12 @@ fn a_corpus_line_comes_back() {
     let bytes: Vec<u8> = (0..=255).collect();
     assert_eq!(corpus::bytes(&corpus::hex(&bytes)), Some(bytes));
     assert_eq!((corpus::bytes("0"), corpus::bytes("0g")), (None, None));
+}
+
+#[test]
+fn a_search_ends_when_its_time_is_over() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let limits = Limits { executions: u64::MAX, time: Duration::from_millis(1) };
+    let report = search(find("frames").unwrap(), Vec::new(), limits, 1, METER).unwrap();
+    assert!(report.took >= limits.time);
 }

@@ -9,20 +9,45 @@ use journal_disk::{Fault, TestStorage, append_next, assert_prefix, open, small, 
 const FILE_BYTES: u64 = 8 << 10;
 const FRAMES: usize = 120;
 
+/// What a run is like: frames, the size of its files, whether some frames are long.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    frames: usize,
+    file_bytes: u64,
+    long: bool,
+}
+
+const USUAL: Shape = Shape { frames: FRAMES, file_bytes: FILE_BYTES, long: false };
+
+impl Shape {
+    /// Of the seed in INVENGINE_SEED, for the long run; the usual one if there is none.
+    fn asked_for() -> Self {
+        let Some(seed) = std::env::var("INVENGINE_SEED").ok().and_then(|seed| seed.parse::<u64>().ok()) else {
+            return USUAL;
+        };
+        let frames = 40 + (seed % 120) as usize;
+        Shape { frames, file_bytes: (8 + 4 * (seed / 120 % 7)) << 10, long: seed / 840 % 2 == 1 }
+    }
+
+    fn written(self) -> TestStorage {
+        written(self.frames, self.file_bytes, self.long)
+    }
+}
+
 /// Runs until the first error; returns the last acknowledged sequence and that error.
-fn run(storage: &TestStorage) -> (u64, Option<JournalError>) {
-    let (mut journal, frames) = match open(storage, FILE_BYTES) {
+fn run(storage: &TestStorage, shape: Shape) -> (u64, Option<JournalError>) {
+    let (mut journal, frames) = match open(storage, shape.file_bytes) {
         Ok(opened) => opened,
         Err(error) => return (0, Some(error)),
     };
     assert_eq!(frames, []);
     let mut acknowledged = 0;
-    for _ in 0..FRAMES {
-        match append_next(&mut journal, false) {
+    for _ in 0..shape.frames {
+        match append_next(&mut journal, shape.long) {
             Ok(sequence) => acknowledged = sequence,
             Err(error) => {
                 let full = matches!(error, JournalError::Full { .. });
-                let again = append_next(&mut journal, false);
+                let again = append_next(&mut journal, shape.long);
                 assert!(full || matches!(again, Err(JournalError::Poisoned)), "{again:?} after {error}");
                 assert!(!full || again.is_ok(), "{again:?} after {error}");
                 acknowledged = again.unwrap_or(acknowledged);
@@ -36,28 +61,31 @@ fn run(storage: &TestStorage) -> (u64, Option<JournalError>) {
 // case: E06, E07, E08
 #[test]
 fn any_failing_call_poisons_and_loses_nothing_acknowledged() {
-    let calls = written(FRAMES, FILE_BYTES, false).count();
-    let mut failures = 0;
+    let shape = Shape::asked_for();
+    let calls = shape.written().count();
+    let (mut failures, mut runs) = (0, 0);
     for fault in [Fault::Eio, Fault::NoSpace, Fault::ShortThenEio] {
         for at in 0..calls {
             let storage = TestStorage::default();
             storage.fail_at(at, fault);
-            let (acknowledged, error) = run(&storage);
+            let (acknowledged, error) = run(&storage, shape);
+            runs += 1;
             failures += u32::from(error.is_some());
             assert!(!storage.disk().has("spare") || error.is_none(), "{fault:?} at call {at} keeps space");
-            let (_, frames) = open(&storage, FILE_BYTES).unwrap();
-            let last = assert_prefix(&frames, false);
+            let (_, frames) = open(&storage, shape.file_bytes).unwrap();
+            let last = assert_prefix(&frames, shape.long);
             let unknown = error.is_some_and(|error| !matches!(error, JournalError::Full { .. }));
             assert!(last == acknowledged || (unknown && last > acknowledged), "{fault:?} at call {at}");
         }
     }
+    println!("runs with a failing call: {runs}");
     assert!(failures > 2 * calls as u32, "{failures} failures in {calls} calls");
 }
 
 // case: E08
 #[test]
 fn short_and_interrupted_writes_are_completed() {
-    let calls = written(FRAMES, FILE_BYTES, false);
+    let calls = USUAL.written();
     let writes = calls.calls();
     let whole = writes.iter().filter(|call| matches!(call, journal_disk::Call::Write(..))).count();
     let mut completed = 0;
@@ -65,7 +93,7 @@ fn short_and_interrupted_writes_are_completed() {
         for at in 0..calls.count() {
             let storage = TestStorage::default();
             storage.fail_at(at, fault);
-            let (acknowledged, error) = run(&storage);
+            let (acknowledged, error) = run(&storage, USUAL);
             completed += usize::from(error.is_none());
             let (_, frames) = open(&storage, FILE_BYTES).unwrap();
             assert!(assert_prefix(&frames, false) >= acknowledged);

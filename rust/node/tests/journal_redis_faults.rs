@@ -207,6 +207,7 @@ fn a_zombie_is_refused_every_time(kind: Kind) {
         append(&mut writer).unwrap();
         zombie = writer;
     }
+    println!("appends of old writers refused: {refused}");
     assert_eq!((refused, zombie.durable_sequence(), zombie.writer_epoch()), (1_000, 1_000, 1_001));
     assert_holds(&options, 1_000);
 }

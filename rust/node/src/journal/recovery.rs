@@ -17,9 +17,13 @@ pub(super) fn rebuild(
     ledger: &str,
     replay: &mut dyn Replay,
 ) -> Result<Option<Walked>, JournalError> {
-    let mut notes = Vec::new();
-    let snapshots = shelf::stored(storage.as_ref(), ledger, &mut |error| notes.push(error.to_string()))?;
-    notes.iter().for_each(|note| replay.note(note));
+    let mut bad = Vec::new();
+    let snapshots = shelf::stored(storage.as_ref(), ledger, &mut |error| bad.push(error))?;
+    // A newer build was here. What else it wrote, nobody can know who reads only the older parts.
+    if let Some(newer) = bad.iter().position(|error| matches!(error, JournalError::NewerFormat { .. })) {
+        return Err(bad.swap_remove(newer));
+    }
+    bad.iter().for_each(|error| replay.note(&error.to_string()));
     for snapshot in &snapshots {
         if !replay.begin(snapshot) {
             break;

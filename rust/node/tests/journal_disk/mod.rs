@@ -4,9 +4,11 @@
 #![allow(unused_imports, reason = "each test target uses a part of it")]
 
 mod disk;
+mod history;
 mod run;
 mod storage;
 
 pub use disk::{Call, Disk, Left, SECTOR_BYTES, sectors_of};
+pub use history::{FILE_BYTES, Rebuilt, Sum, recover, recover_with, snapshot};
 pub use run::{Kept, append_next, assert_prefix, expected, open, small, written};
 pub use storage::{Fault, TestStorage};

@@ -19,6 +19,10 @@ pub enum Fault {
     /// A write takes only its first half, and the next call fails.
     ShortThenEio,
     Interrupted,
+    /// The file system became read-only.
+    ReadOnly,
+    /// Who runs this may no longer write here.
+    Denied,
 }
 
 #[derive(Default)]
@@ -27,6 +31,7 @@ struct Inner {
     calls: Vec<Call>,
     count: usize,
     fault: Option<(usize, Fault)>,
+    frozen: Option<(usize, Fault)>,
     full: bool,
     locked: bool,
 }
@@ -70,6 +75,15 @@ impl TestStorage {
 
     pub fn fail_at(&self, call: usize, fault: Fault) {
         self.inner().fault = Some((call, fault));
+    }
+
+    /// From this call on every change fails, until it is thawed.
+    pub fn freeze_at(&self, call: usize, fault: Fault) {
+        self.inner().frozen = Some((call, fault));
+    }
+
+    pub fn thaw(&self) {
+        self.inner().frozen = None;
     }
 
     /// Whether new space is refused.
@@ -116,7 +130,8 @@ impl Inner {
     fn fault_now(&mut self) -> Option<Fault> {
         let now = self.count;
         self.count += 1;
-        self.fault.filter(|(at, _)| *at == now).map(|(_, fault)| fault)
+        let frozen = self.frozen.filter(|(from, _)| *from <= now);
+        self.fault.filter(|(at, _)| *at == now).or(frozen).map(|(_, fault)| fault)
     }
 
     fn make(&mut self, call: Call) {
@@ -129,6 +144,8 @@ fn error_of(fault: Fault) -> io::Error {
     match fault {
         Fault::NoSpace => io::ErrorKind::StorageFull.into(),
         Fault::Interrupted => io::ErrorKind::Interrupted.into(),
+        Fault::ReadOnly => io::Error::from_raw_os_error(30),
+        Fault::Denied => io::Error::from_raw_os_error(13),
         _ => io::Error::from_raw_os_error(5),
     }
 }

@@ -1,0 +1,138 @@
+"""What the long run did so far: added up in one file, so that a run goes on where the last one ended.
+
+The file is replaced as a whole after every unit of work: a run that is interrupted loses the unit that it was at and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+FAILURES_KEPT = 50
+# Of the file. It rises when stages count something else than before.
+VERSION = 2
+
+
+class FoundError(Exception):
+    """Something is wrong with what is tested. `reproduce` is a shorter command that shows it again, if there is one."""
+
+    def __init__(self, why: str, reproduce: str = "") -> None:
+        super().__init__(why)
+        self.reproduce = reproduce
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One unit that found something."""
+
+    commit: str
+    seed: int
+    why: str
+    reproduce: str
+    """A command."""
+    kept: str
+    """Where everything lies that it left."""
+
+
+@dataclass(slots=True)
+class Line:
+    """The totals of one stage."""
+
+    done: float = 0.0
+    seconds: float = 0.0
+    units: int = 0
+    facts: Counter[str] = field(default_factory=Counter)
+    """Counts of what happened in it, by name."""
+    failures: list[Failure] = field(default_factory=list)
+    failed: int = 0
+
+    @property
+    def rate(self) -> float:
+        """How much of it is done in a second; 0 if none was."""
+        return self.done / self.seconds if self.done and self.seconds else 0.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """The totals of all stages, and the file that keeps them."""
+
+    path: Path
+    lines: dict[str, Line] = field(default_factory=dict)
+    commits: Counter[str] = field(default_factory=Counter)
+    """Units by the commit that they tried."""
+
+    def line(self, stage: str) -> Line:
+        """The totals of a stage."""
+        return self.lines.setdefault(stage, Line())
+
+    def add(self, stage: str, seconds: float, done: Mapping[str, float], facts: Mapping[str, int]) -> None:
+        """Adds a unit of a stage; it may have done something for other stages too."""
+        line = self.line(stage)
+        line.units += 1
+        line.seconds += seconds
+        line.facts.update(facts)
+        for name, count in done.items():
+            self.line(name).done = round(self.line(name).done + count, 3)
+        self.commits[commit()] += 1
+
+    def fail(self, stage: str, seconds: float, failure: Failure) -> None:
+        """Writes down a unit that found something."""
+        line = self.line(stage)
+        line.units += 1
+        line.seconds += seconds
+        line.failed += 1
+        line.failures = [*line.failures, failure][-FAILURES_KEPT:]
+        self.commits[failure.commit] += 1
+
+    def save(self) -> None:
+        """Puts the file in the place of the old one; a reader sees the one or the other."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_suffix(".new")
+        stages = {name: _kept(line) for name, line in self.lines.items()}
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump({"version": VERSION, "stages": stages, "commits": self.commits}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.path)
+
+
+def load(path: Path) -> Tally:
+    """The totals so far; none if there is no file, or one that counted something else."""
+    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if kept.get("version") != VERSION:
+        return Tally(path)
+    lines = {name: _line(line) for name, line in kept["stages"].items()}
+    return Tally(path, lines, Counter(kept["commits"]))
+
+
+def _kept(line: Line) -> dict[str, Any]:
+    return {
+        "done": line.done,
+        "seconds": round(line.seconds, 1),
+        "units": line.units,
+        "facts": dict(line.facts),
+        "failures": [asdict(failure) for failure in line.failures],
+        "failed": line.failed,
+    }
+
+
+def _line(kept: dict[str, Any]) -> Line:
+    failures = [Failure(**failure) for failure in kept.pop("failures")]
+    return Line(**{**kept, "facts": Counter(kept["facts"]), "failures": failures})
+
+
+def commit() -> str:
+    """The commit of the tree, with a plus if the tree is not quite that."""
+    named = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+        cwd=ROOT, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    return named.stdout.strip() or "unknown"
