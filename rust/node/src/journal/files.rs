@@ -5,7 +5,7 @@ use std::io;
 use super::JournalError;
 use super::header::{FileName, NAME_PREFIX};
 use super::history::Mark;
-use super::storage::Storage;
+use super::storage::{Storage, StoredFile};
 
 /// Where files lie that no recovery needs any more.
 pub(super) const ARCHIVE: &str = "archive/";
@@ -60,6 +60,15 @@ pub(super) fn start_of(names: &[FileName], mark: &Mark) -> Option<usize> {
     let next = mark.sequence() + 1;
     let before = names.partition_point(|name| name.first_sequence < next);
     before.checked_sub(1).or_else(|| names.first().filter(|name| name.first_sequence == next).map(|_| 0))
+}
+
+/// A journal file to read, wherever it is now: files move to the archive and never back, so that one that moves just now is
+/// found there.
+pub(super) fn open_journal_file(storage: &dyn Storage, name: FileName) -> io::Result<Box<dyn StoredFile>> {
+    match storage.open(&name.text(), false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => storage.open(&archived(name), false),
+        other => other,
+    }
 }
 
 /// All names, in any order.

@@ -72,6 +72,7 @@
 //! what it confirmed.
 
 mod aside;
+pub mod backup;
 mod error;
 mod files;
 pub mod frame;

@@ -5,6 +5,7 @@
 
 mod disk;
 mod run;
+pub mod state;
 mod storage;
 
 pub use disk::{Call, Disk, Left, SECTOR_BYTES, sectors_of};
