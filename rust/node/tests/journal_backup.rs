@@ -169,7 +169,7 @@ fn a_crash_at_any_call_of_a_restore_leaves_what_is_refused_or_whole() {
     assert!(refused > 50 && whole > 1, "{refused} refused, {whole} whole");
 }
 
-// case: I03, E06, E07, E08
+// case: I03, E07, E08
 #[test]
 fn a_failing_call_of_backup_or_restore_is_told_and_the_next_try_is_whole() {
     let (source, backup, manifest) = backed_up(60, false);

@@ -9,6 +9,9 @@ const CHUNK_BYTES: u64 = 1 << 20;
 /// Synced in steps of this size: a longer sync would hold up the appends of a server on the same disk.
 const STEP_BYTES: u64 = 4 << 20;
 
+/// Takes a piece of a file and where it stands.
+type Take<'t> = dyn FnMut(&[u8], u64) -> Result<(), JournalError> + 't;
+
 /// A file to copy: opened, with its full name for messages and the bytes that count.
 pub(super) struct Original {
     pub file: Box<dyn StoredFile>,
@@ -45,7 +48,7 @@ fn for_each_chunk(
     file: &dyn StoredFile,
     full_name: &str,
     bytes: u64,
-    f: &mut dyn FnMut(&[u8], u64) -> Result<(), JournalError>,
+    take: &mut Take<'_>,
 ) -> Result<u32, JournalError> {
     let mut chunk = vec![0; CHUNK_BYTES.min(bytes) as usize];
     let (mut offset, mut crc) = (0, 0);
@@ -57,7 +60,7 @@ fn for_each_chunk(
             return Err(JournalError::Corrupt { file: full_name.into(), offset: offset + got as u64, why });
         }
         crc = crc32c::crc32c_append(crc, chunk);
-        f(chunk, offset)?;
+        take(chunk, offset)?;
         offset += got as u64;
     }
     Ok(crc)
