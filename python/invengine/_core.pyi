@@ -128,7 +128,9 @@ class Door:
 def verify(directory: str, at_sequence: int | None) -> str:
     """Folds the journal in `directory` again, up to a sequence or its end, and reports what it found as a JSON object.
 
-    The report has sequence, digest, the invariants, oversold_units_by_reserve and counts.
+    The report has sequence, digest, the invariants, oversold_units_by_reserve, counts, every snapshot with what is
+    wrong with it, and `damage`: null, or where the journal stops being whole and what lies behind. Raises EngineFault
+    if it cannot be read.
     """
 
 def create_backup(directory: str, backup: str, archive: bool) -> str:

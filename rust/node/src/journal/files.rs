@@ -20,6 +20,16 @@ pub(super) fn archived(name: FileName) -> String {
 /// The journal's files in order, archived ones first; refuses a directory whose names show that some between are missing, or
 /// renamed.
 pub(super) fn journal_files(storage: &dyn Storage) -> Result<Vec<FileName>, JournalError> {
+    let names = file_names(storage)?;
+    if let Some(pair) = names.windows(2).find(|pair| pair[1].number != pair[0].number + 1) {
+        let why = format!("the file before it is missing; the last one here is {}", pair[0].text());
+        return Err(JournalError::Corrupt { file: storage.describe(&pair[1].text()), offset: 0, why });
+    }
+    Ok(names)
+}
+
+/// The same, whether or not some are missing.
+pub(super) fn file_names(storage: &dyn Storage) -> Result<Vec<FileName>, JournalError> {
     let mut names = Vec::new();
     for text in list(storage)? {
         let name = text.strip_prefix(ARCHIVE).unwrap_or(&text);
@@ -32,10 +42,6 @@ pub(super) fn journal_files(storage: &dyn Storage) -> Result<Vec<FileName>, Jour
     }
     names.sort_unstable_by_key(|name| name.number);
     names.dedup();
-    if let Some(pair) = names.windows(2).find(|pair| pair[1].number != pair[0].number + 1) {
-        let why = format!("the file before it is missing; the last one here is {}", pair[0].text());
-        return Err(JournalError::Corrupt { file: storage.describe(&pair[1].text()), offset: 0, why });
-    }
     Ok(names)
 }
 

@@ -88,6 +88,7 @@ mod shelf;
 mod snapshot;
 mod spare;
 pub mod storage;
+pub mod survey;
 mod walk;
 mod writer;
 

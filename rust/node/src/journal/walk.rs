@@ -36,7 +36,7 @@ pub(super) struct Walked {
     /// Frames before the end, those before the mark that the walk began at included.
     pub frames: u64,
     /// Whether the mark was reached: everything after it is visited.
-    reached: bool,
+    pub reached: bool,
     /// Whether the visitor ended the walk early.
     pub stopped: bool,
 }
@@ -99,7 +99,7 @@ pub(super) fn not_there(storage: &dyn Storage, mark: &Mark) -> JournalError {
     JournalError::Corrupt { file: storage.describe(""), offset: 0, why }
 }
 
-fn walk_files(
+pub(super) fn walk_files(
     storage: &Arc<dyn Storage>,
     names: &[FileName],
     ledger: Option<&str>,
@@ -273,10 +273,15 @@ impl Window {
         Ok(header)
     }
 
-    /// The file's real length. Only the last file may be shorter than it was made: a copy may have
+    /// The file's real length.
+    pub fn length(&self) -> Result<u64, JournalError> {
+        self.file.length().map_err(JournalError::io("read the length of", self.name.clone()))
+    }
+
+    /// The same, if it is what the header says. Only the last file may be shorter than it was made: a copy may have
     /// been cut.
     fn checked_length(&self, header: &FileHeader, last: bool) -> Result<u64, JournalError> {
-        let length = self.file.length().map_err(JournalError::io("read the length of", self.name.clone()))?;
+        let length = self.length()?;
         if length > header.file_bytes || (length < header.file_bytes && !last) {
             let why = format!("the file has {length} bytes, its header says {}", header.file_bytes);
             return Err(self.corrupt(length.min(header.file_bytes), &why));

@@ -34,18 +34,27 @@ const UNFINISHED_RESTORE: &str = "restore.unfinished";
 
 /// Refuses to take a backup, or a half-made copy, for a journal.
 pub(super) fn refuse_copies(storage: &dyn Storage) -> Result<(), JournalError> {
-    let names = list(storage)?;
-    let why = [
-        (MANIFEST, "a backup, which only `invengine backup restore` may read"),
-        (UNFINISHED_BACKUP, "a backup that was not finished: make it again"),
-        (UNFINISHED_RESTORE, "a restore that was not finished: run `invengine backup restore` on it again"),
-    ];
-    match why.into_iter().find(|(name, _)| names.iter().any(|found| found == name)) {
-        Some((name, why)) => {
-            Err(JournalError::NoJournal { directory: storage.describe(""), why: format!("{name}: {why}") })
-        }
-        None => Ok(()),
+    refuse(storage, MANIFEST, "a backup, which only `invengine backup restore` may read")?;
+    refuse_unfinished(storage)
+}
+
+/// Refuses a half-made copy.
+pub(super) fn refuse_unfinished(storage: &dyn Storage) -> Result<(), JournalError> {
+    refuse(storage, UNFINISHED_BACKUP, "a backup that was not finished: make it again")?;
+    let why = "a restore that was not finished: run `invengine backup restore` on it again";
+    refuse(storage, UNFINISHED_RESTORE, why)
+}
+
+fn refuse(storage: &dyn Storage, name: &str, why: &str) -> Result<(), JournalError> {
+    if list(storage)?.iter().any(|found| found == name) {
+        return Err(JournalError::NoJournal { directory: storage.describe(""), why: format!("{name}: {why}") });
     }
+    Ok(())
+}
+
+/// Whether a finished backup lies there.
+pub fn is_backup(storage: &dyn Storage) -> bool {
+    storage.open(MANIFEST, false).is_ok()
 }
 
 /// The name of the ledger whose journal this is, by its newest file.
