@@ -144,6 +144,6 @@ def _remedy(damage: Mapping[str, Any]) -> str:
         )
     return (
         "keep this directory; put back the damaged file if there is a copy of it, else restore the newest backup "
-        "elsewhere (`invengine backup restore`); what the backup lacks can be read here up to the damage; with no backup at all, "
+        "elsewhere (`invengine backup restore`); what that lacks can be read here up to the damage; without a backup "
         "`serve --force-empty` sets everything aside and begins an empty ledger"
     )

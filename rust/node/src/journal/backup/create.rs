@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::copy::{Original, copy, sum_of};
 use super::manifest::{bad, write_manifest};
-use super::{BackupFile, BackupManifest, UNFINISHED_BACKUP, begin, ledger_of, refuse_copies, sync_names};
+use super::{BackupFile, BackupManifest, UNFINISHED_BACKUP, begin, ledger_of, no_journal, refuse_copies, sync_names};
 use crate::journal::files::{journal_files, open_journal_file, start_of};
 use crate::journal::header::FileName;
 use crate::journal::history::{Manifest, Replay};
@@ -38,7 +38,7 @@ impl Taken {
         refuse_copies(source.as_ref())?;
         let ledger = ledger_of(source.as_ref())?;
         let (snapshot, walked) = rebuild_from(source, &ledger, replay)?;
-        let walked = walked.expect("Invariant: a journal with a file has an end");
+        let walked = walked.ok_or_else(|| no_journal(source.as_ref()))?;
         let mut names = journal_files(source.as_ref())?;
         names.retain(|name| name.number <= walked.header.name.number);
         let first = match &snapshot {

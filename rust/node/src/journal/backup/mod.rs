@@ -63,10 +63,14 @@ pub fn is_backup(storage: &dyn Storage) -> bool {
 /// There is no journal, or it is a backup, or its newest file is damaged.
 pub fn ledger_of(storage: &dyn Storage) -> Result<String, JournalError> {
     let Some(last) = journal_files(storage)?.pop() else {
-        let why = "no journal is there: name the --directory of a server".into();
-        return Err(JournalError::NoJournal { directory: storage.describe(""), why });
+        return Err(no_journal(storage));
     };
     Ok(Window::open(storage, last)?.header(last)?.ledger)
+}
+
+fn no_journal(storage: &dyn Storage) -> JournalError {
+    let why = "no journal is there: name the --directory of a server".into();
+    JournalError::NoJournal { directory: storage.describe(""), why }
 }
 
 /// Refuses a directory that a backup must not be written into: anything is there but an unfinished backup.
