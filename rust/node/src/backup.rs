@@ -1,7 +1,6 @@
 //! Backups of a file journal on real directories: made beside a running server, restored above every epoch that the lost
 //! original may have reached, with a report for those who must send again what it had seen since.
 
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,10 +12,9 @@ use crate::journal::backup::{
     BackupManifest, Restoring, Taken, check, check_backup_target, check_restore_target, ledger_of, read_manifest,
 };
 use crate::journal::storage::{Directory, Storage};
+use crate::journal::survey::look_again;
 use crate::journal::{FileOptions, JournalError};
 
-/// A server that trims its journal at the wrong moment makes a backup begin again; so often.
-const TRIES: u32 = 3;
 /// Starts and set-asides that the lost original may have had beyond the epoch of the backup.
 const EPOCHS_UNSEEN: u64 = 1 << 17;
 /// Epochs are part of reservation ids, as 32 bits; some are left for restarts.
@@ -114,13 +112,7 @@ pub fn create(directory: &Path, backup: &Path, archive: bool) -> Result<BackupRe
     if backup.is_dir() {
         check_backup_target(&Directory::existing(backup))?;
     }
-    let mut tries = 1;
-    loop {
-        match create_once(&source, backup, archive) {
-            Err(JournalError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < TRIES => tries += 1,
-            other => return other,
-        }
-    }
+    look_again(directory, Result::is_err, || create_once(&source, backup, archive))
 }
 
 fn create_once(source: &Arc<dyn Storage>, backup: &Path, archive: bool) -> Result<BackupReport, JournalError> {

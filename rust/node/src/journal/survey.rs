@@ -2,6 +2,7 @@
 //!
 //! It never decides that something may be skipped; it only tells a person what is there.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,6 +20,29 @@ use super::storage::{Directory, Storage, StoredFile};
 use super::walk::{Visit, Window, walk_files};
 
 const BLOCK_BYTES: u64 = 4096;
+/// So often a look is begun again because files came or went meanwhile.
+const LOOKS_MAX: u32 = 8;
+
+/// Looks at a directory, and again if that failed while files came or went: a server beside it may trim its journal.
+///
+/// # Errors
+/// Those of the last look.
+pub fn look_again<T>(
+    directory: &Path,
+    has_failed: impl Fn(&Result<T, JournalError>) -> bool,
+    mut look: impl FnMut() -> Result<T, JournalError>,
+) -> Result<T, JournalError> {
+    let storage = Directory::existing(directory);
+    let names = || storage.list().map(BTreeSet::from_iter).ok();
+    for _ in 1..LOOKS_MAX {
+        let before: Option<BTreeSet<String>> = names();
+        let seen = look();
+        if !has_failed(&seen) || names() == before {
+            return seen;
+        }
+    }
+    look()
+}
 
 /// Where a journal stops being whole.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use serde::Serialize;
 use self::fold::Fold;
 use crate::journal::backup::{check, is_backup, read_manifest};
 use crate::journal::storage::Directory;
-use crate::journal::survey::Survey;
+use crate::journal::survey::{Survey, look_again};
 use crate::journal::{JournalError, TornTail};
 
 /// What a fold of a journal found.
@@ -108,6 +108,13 @@ pub struct DamageReport {
 /// # Errors
 /// The journal cannot be read, is of a newer build, or no longer holds the position.
 pub fn verify(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
+    let is_wrong =
+        |report: &VerifyReport| report.damage.is_some() || report.snapshots.iter().any(|each| each.bad.is_some());
+    let has_failed = |seen: &Result<VerifyReport, JournalError>| seen.as_ref().map_or(true, is_wrong);
+    look_again(directory, has_failed, || verify_once(directory, at_sequence))
+}
+
+fn verify_once(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
     let started = Instant::now();
     let Some(survey) = Survey::of(directory)? else {
         let nothing = Ledger::new(LedgerOptions::new(""));
