@@ -13,11 +13,13 @@ __all__ = [
     "EngineClosed",
     "EngineFault",
     "bench_ledger",
+    "create_backup",
     "decode_outcomes",
     "encode_reserves",
     "load_bare",
     "load_probe_sync",
     "load_run",
+    "restore_backup",
     "verify",
     "version",
 ]
@@ -126,7 +128,24 @@ class Door:
 def verify(directory: str, at_sequence: int | None) -> str:
     """Folds the journal in `directory` again, up to a sequence or its end, and reports what it found as a JSON object.
 
-    The report has sequence, digest, the invariants, oversold_units_by_reserve and counts.
+    The report has sequence, digest, the invariants, oversold_units_by_reserve, counts, every snapshot with what is
+    wrong with it, and `damage`: null, or where the journal stops being whole and what lies behind. Raises EngineFault
+    if it cannot be read.
+    """
+
+def create_backup(directory: str, backup: str, archive: bool) -> str:
+    """Copies what is durable in a journal directory into `backup`, a new or empty one, and reports it as a JSON object.
+
+    A server may run. `archive` takes all older journal too. The report has ledger, sequence, writer_epoch, time_ms,
+    digest, snapshot_sequence, created_ms, files, bytes and notes. Raises EngineFault.
+    """
+
+def restore_backup(backup: str, directory: str, writer_epoch_min: int) -> str:
+    """Restores a backup into `directory`, a new or empty one, and reports it as a JSON object.
+
+    Its next server goes on above `writer_epoch_min`, or with 0 above every epoch that there can have been. The report
+    has the backup's facts, restored_epoch and sources: source, epoch, last_sequence, expected_sequence. Raises
+    EngineFault.
     """
 
 def encode_reserves(

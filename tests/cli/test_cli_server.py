@@ -174,6 +174,7 @@ def test_dev_has_something_to_sell(line: CommandLine, journal: str) -> None:
         assert line.run("stock", "show", "LAMP", "berlin", "--target", target, "--json").objects[0]["available"] == 5
 
 
+@pytest.mark.case("E04")
 def test_verify_of_a_damaged_journal_is_code_4(line: CommandLine, tmp_path: Path) -> None:
     directory = tmp_path / "journal"
     with process(*serve("python", directory, "--auto-create")) as server:
@@ -191,3 +192,10 @@ def test_verify_of_a_damaged_journal_is_code_4(line: CommandLine, tmp_path: Path
     ran = line.run("verify", str(directory))
     assert ran.code == ExitCode.CORRUPT
     assert len(ran.err.splitlines()) == 1
+    for word in ("damage:", "whole: every frame to sequence", "behind:", "start: a server refuses", "remedy:"):
+        assert word in ran.out
+    (report,) = line.run("verify", str(directory), "--json").objects
+    assert report["damage"]["file"] == str(file)
+    assert report["damage"]["whole_sequence"] < report["damage"]["last_sequence_behind"]
+    whole = line.run("verify", str(directory), "--at", str(report["damage"]["whole_sequence"]))
+    assert whole.code == ExitCode.OK

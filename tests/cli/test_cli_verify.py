@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from invengine.cli.check import findings_of
+import pytest
+
+from invengine.cli.check import damage_lines, findings_of, snapshot_lines
 
 REPORT: dict[str, Any] = {"invariants": {"levels_add_up": True}, "oversold_units_by_reserve": 0, "broken": []}
 
@@ -20,3 +22,68 @@ def test_an_invariant_that_does_not_hold_is_a_finding() -> None:
 
 def test_oversold_units_are_a_finding() -> None:
     assert findings_of({**REPORT, "oversold_units_by_reserve": 2}) == ["oversold_units_by_reserve: 2"]
+
+
+DAMAGE: dict[str, Any] = {
+    "file": "journal-1",
+    "offset": 4736,
+    "why": "the frame's checksum does not match",
+    "whole_sequence": 12,
+    "whole_time_ms": 1_800_000_000_000,
+    "unreadable_bytes": 144,
+    "frames_behind": 3,
+    "first_sequence_behind": 15,
+    "last_sequence_behind": 20,
+    "start_sequence": None,
+    "start_snapshot": None,
+    "start_refused": "journal corrupt",
+}
+SNAPSHOTS: list[dict[str, Any]] = [
+    {"name": "snapshot-1", "sequence": 5, "bytes": 10, "compared": True, "bad": None},
+    {"name": "snapshot-2", "sequence": 9, "bytes": 10, "compared": False, "bad": None},
+    {"name": "snapshot-3", "sequence": 11, "bytes": 10, "compared": False, "bad": "piece 0 is damaged"},
+]
+
+
+def damaged(**changed: Any) -> dict[str, Any]:
+    """A report of a damaged journal."""
+    return {**REPORT, "damage": {**DAMAGE, **changed}, "snapshots": SNAPSHOTS, "backup": None}
+
+
+def test_damage_and_bad_snapshots_are_findings() -> None:
+    assert findings_of(damaged()) == [
+        "corrupt: journal-1 at byte 4736: the frame's checksum does not match",
+        "snapshot-3: piece 0 is damaged",
+    ]
+    assert findings_of({**REPORT, "damage": None, "snapshots": [], "backup": "whole"}) == []
+    assert findings_of({**REPORT, "backup": "it is cut short"}) == ["it is cut short"]
+
+
+def test_each_snapshot_is_told_what_it_is_worth() -> None:
+    lines = list(snapshot_lines(damaged()))
+    for line, word in zip(lines, ("is that of the journal", "not compared", "piece 0 is damaged"), strict=True):
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, ["to sequence 12 (engine time 2027-01-15 08:00:00Z)", "144 bytes", "sequence 13 to 14 is lost"]),
+        ({}, ["refuses this directory: journal corrupt", "holds sequence 9", "invengine backup restore"]),
+        ({"first_sequence_behind": 13}, ["(3) hold sequence 13 to 20", "what they continue is not"]),
+        ({"first_sequence_behind": 14}, ["sequence 13 is lost"]),
+        ({"frames_behind": 0}, ["no whole frame", "nobody can tell"]),
+        ({"first_sequence_behind": 0, "last_sequence_behind": 0}, ["without events"]),
+        (
+            {"start_refused": None, "start_sequence": 20, "start_snapshot": 9},
+            ["the snapshot at sequence 9 and comes to sequence 20: no state is lost", "take a backup now"],
+        ),
+    ],
+)
+def test_damage_is_explained(changed: dict[str, Any], words: list[str]) -> None:
+    text = "\n".join(damage_lines(damaged(**changed)))
+    assert [word for word in words if word not in text] == []
+
+
+def test_a_whole_journal_needs_no_words() -> None:
+    assert list(damage_lines({**REPORT, "damage": None})) == []

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from invengine.cli import catalogue, check, config, copies, dev, events, holds, serve, status, stock
+from invengine.cli import backup, catalogue, check, config, copies, dev, events, holds, serve, status, stock
 from invengine.cli.exits import MEANINGS, ExitCode, UsageProblemError, code_of, core_error, line_of
 
 EPILOG = "Exit codes: " + "; ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items()) + "."
@@ -49,6 +49,7 @@ app.add_typer(events.app, name="events")
 status.register(app)
 check.register(app)
 copies.register(app)
+app.add_typer(backup.app, name="backup")
 app.add_typer(config.app, name="config")
 
 

@@ -1,9 +1,10 @@
-"""`invengine verify`: folds a journal again, offline, and proves the invariants."""
+"""`invengine verify`: folds a journal again, offline, and proves the invariants; explains a damage."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,8 +12,11 @@ import typer
 
 from invengine.cli.exits import CheckFailedError, UsageProblemError
 from invengine.cli.options import Json
-from invengine.cli.output import print_facts
+from invengine.cli.output import print_facts, print_line
 from invengine.cli.progress import progress
+
+# What is told in sentences, below the facts.
+_IN_WORDS = ("snapshots", "damage")
 
 
 def register(app: typer.Typer) -> None:
@@ -21,15 +25,16 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a file journal.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a file journal, or a backup.")],
     at_sequence: Annotated[
         int | None, typer.Option("--at", min=0, help="Stop after this sequence; else at the end.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fold a journal again and prove that every invariant held at every sequence; exit code 4 if one did not.
+    """Fold a journal again, prove that every invariant held at every sequence, and compare its snapshots with it.
 
-    It only reads, so it may run beside a server: it then sees what was durable when it began.
+    Exit code 4 if something is wrong; of a damage it says what is lost and what is not. It only reads, so it may run
+    beside a server: it then sees what was durable when it began.
     """
     if not directory.is_dir():
         raise UsageProblemError(f"{directory} is not a directory: name the --directory of the server")
@@ -38,18 +43,107 @@ def verify(
     with progress(f"verifying {directory}", None):
         report: dict[str, Any] = json.loads(_core.verify(str(directory), at_sequence))
     findings = findings_of(report)
-    print_facts(report, as_json=as_json)
+    if as_json:
+        print_facts(report, as_json=True)
+    else:
+        facts = {name: value for name, value in report.items() if name not in _IN_WORDS}
+        print_facts({name: value for name, value in facts.items() if value is not None}, as_json=False)
+        for line in (*snapshot_lines(report), *damage_lines(report)):
+            print_line(line)
     if findings:
         raise CheckFailedError(f"{directory} breaks {len(findings)} of its rules: {'; '.join(findings)[:400]}")
 
 
 def findings_of(report: Mapping[str, Any]) -> list[str]:
-    """What a report says is wrong: the invariants that do not hold, and where; empty if everything held."""
+    """What a report says is wrong: damage, snapshots, invariants that do not hold, and where; empty if all is well."""
     oversold = report["oversold_units_by_reserve"]
     return [*broken_of(report), *([f"oversold_units_by_reserve: {oversold}"] if oversold else [])]
 
 
 def broken_of(report: Mapping[str, Any]) -> list[str]:
-    """Invariants that do not hold, and the first places where they do not, in words."""
+    """Damage, bad snapshots, invariants that do not hold, and the first places where they do not, in words."""
     names = [name for name, holds in report["invariants"].items() if holds is not True]
-    return [*names, *report["broken"]]
+    snapshots = [f"{each['name']}: {each['bad']}" for each in report.get("snapshots", ()) if each["bad"]]
+    backup = report.get("backup")
+    spoiled = [backup] if backup not in (None, "whole") else []
+    return [*_place_of(report.get("damage")), *snapshots, *spoiled, *names, *report["broken"]]
+
+
+def _place_of(damage: Mapping[str, Any] | None) -> list[str]:
+    return [f"corrupt: {damage['file']} at byte {damage['offset']}: {damage['why']}"] if damage else []
+
+
+def snapshot_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each snapshot: what it is worth."""
+    for each in report.get("snapshots", ()):
+        if each["bad"]:
+            worth = f"cannot be used: {each['bad']}"
+        elif each["compared"]:
+            worth = "good, its digest is that of the journal there"
+        else:
+            worth = "good, not compared with the journal, which was not folded there"
+        yield f"snapshot at sequence {each['sequence']} ({each['name']}, {each['bytes']} bytes): {worth}"
+
+
+def damage_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """A damage in sentences: what is whole, what is lost, what a start does, and what to do."""
+    damage = report.get("damage")
+    if not damage:
+        return
+    whole = damage["whole_sequence"]
+    yield f"damage: {damage['file']} at byte {damage['offset']}: {damage['why']}"
+    yield f"whole: every frame to sequence {whole}{_time_of(damage)}; `verify --at {whole}` proves that part alone"
+    yield f"unreadable: {damage['unreadable_bytes']} bytes from there on"
+    yield f"behind: {_behind(damage)}"
+    yield f"snapshots: {_newest(report)}"
+    yield f"start: {_start(damage)}"
+    yield f"remedy: {_remedy(damage)}"
+
+
+def _time_of(damage: Mapping[str, Any]) -> str:
+    if not damage["whole_time_ms"]:
+        return ""
+    return f" (engine time {datetime.fromtimestamp(damage['whole_time_ms'] / 1000, UTC):%Y-%m-%d %H:%M:%SZ})"
+
+
+def _behind(damage: Mapping[str, Any]) -> str:
+    frames, whole = damage["frames_behind"], damage["whole_sequence"]
+    first, last = damage["first_sequence_behind"], damage["last_sequence_behind"]
+    if not frames:
+        return f"no whole frame; how many events came after sequence {whole}, nobody can tell"
+    if not first:
+        return f"whole frames without events ({frames}), of later starts; events between may be lost"
+    if first > whole + 1:
+        gap = f"{_span(whole + 1, first - 1)} is lost, and each later event may rest on it"
+    else:
+        gap = "what they continue is not what is there"
+    return f"whole frames ({frames}) hold {_span(first, last)} and cannot be trusted, because {gap}"
+
+
+def _span(first: int, last: int) -> str:
+    return f"sequence {first}" if first == last else f"sequence {first} to {last}"
+
+
+def _newest(report: Mapping[str, Any]) -> str:
+    good = [each["sequence"] for each in report["snapshots"] if not each["bad"]]
+    return f"the newest good one holds sequence {max(good)}" if good else "none is good"
+
+
+def _start(damage: Mapping[str, Any]) -> str:
+    if damage["start_refused"] is not None:
+        return f"a server refuses this directory: {damage['start_refused']}"
+    begin = damage["start_snapshot"]
+    origin = "the first frame" if begin is None else f"the snapshot at sequence {begin}"
+    return f"a server begins with {origin} and comes to sequence {damage['start_sequence']}: no state is lost"
+
+
+def _remedy(damage: Mapping[str, Any]) -> str:
+    if damage["start_refused"] is None:
+        return (
+            "take a backup now; readers of the history meet the damage, so keep an earlier backup made with --archive"
+        )
+    return (
+        "keep this directory; put back the damaged file if there is a copy of it, else restore the newest backup "
+        "elsewhere (`invengine backup restore`); what that lacks can be read here up to the damage; without a backup "
+        "`serve --force-empty` sets everything aside and begins an empty ledger"
+    )

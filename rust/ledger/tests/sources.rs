@@ -82,6 +82,20 @@ fn a_new_epoch_fences_the_one_before() {
     assert_eq!(on_hand(&desk), 4);
 }
 
+// case: I03
+#[test]
+fn a_restored_ledger_issues_no_epoch_again_that_it_forgot() {
+    let mut desk = registered();
+    let mut restored = registered();
+    let Did::Registered { epoch: forgotten, .. } = desk.ask(&register("epoch-2", "erp")).did() else { panic!() };
+    restored.ledger.set_epoch(1_800_000_000);
+    let told = restored.ask(&register("epoch-3", "erp")).did();
+    assert_eq!(told, Did::Registered { epoch: 1_800_000_000, previous_epoch: 1, previous_sequence: 0 });
+    assert_eq!(restored.ask(&message(forgotten, 1, 1)).reason(), Some(Reason::StaleEpoch));
+    let told = restored.ask(&register("epoch-4", "erp")).did();
+    assert_eq!(told, Did::Registered { epoch: 1_800_000_001, previous_epoch: 1_800_000_000, previous_sequence: 0 });
+}
+
 #[test]
 fn a_source_that_nobody_registered_is_unknown() {
     let mut desk = Desk::with_mugs(1);

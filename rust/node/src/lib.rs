@@ -4,6 +4,7 @@
 //! and the ledger.
 #![forbid(unsafe_code)]
 
+pub mod backup;
 pub mod door;
 pub mod engine;
 mod incident;

@@ -1,87 +1,11 @@
 //! Snapshots of a real engine on a real directory: written beside it, recovered from, archived behind.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+mod engine_desk;
 
-use invengine_node::engine::{Call, Engine, EngineSettings};
-use invengine_wire::v1;
-use prost::Message;
+use std::time::Instant;
 
-const RESERVE: &str = "/invengine.v1.ReservationService/Reserve";
-const RECEIVE: &str = "/invengine.v1.InventoryService/Receive";
-const DIGEST: &str = "/invengine.v1.JournalService/GetDigest";
-
-fn settings(directory: &Path) -> EngineSettings {
-    EngineSettings {
-        directory: directory.into(),
-        auto_create: true,
-        journal_file_bytes: 1 << 20,
-        snapshot_journal_bytes: 0,
-        snapshot_interval_ms: 0,
-        ..EngineSettings::default()
-    }
-}
-
-fn ask(engine: &Engine, path: &str, key: &str, payload: &[u8]) -> Vec<u8> {
-    let taken = engine.call(&Call { path, payload, key, ledger: "", deadline: None });
-    let answer = taken.reply.unwrap_or_else(|refusal| panic!("{path} {key}: {refusal:?}"));
-    assert!(engine.wait(taken.rests_on, in_time()).sequence >= taken.rests_on);
-    answer
-}
-
-fn in_time() -> Instant {
-    Instant::now() + Duration::from_secs(20)
-}
-
-fn receive(engine: &Engine, key: &str, quantity: i64) {
-    let line = v1::StockLine { sku: "A".into(), location: "L".into(), quantity, ..Default::default() };
-    ask(engine, RECEIVE, key, &v1::ReceiveRequest { lines: vec![line], ..Default::default() }.encode_to_vec());
-}
-
-fn reserve(engine: &Engine, key: &str) {
-    let line = v1::LineRequest { sku: "A".into(), location: "L".into(), quantity: 1, ..Default::default() };
-    ask(engine, RESERVE, key, &v1::ReserveRequest { lines: vec![line], ..Default::default() }.encode_to_vec());
-}
-
-fn digest(engine: &Engine) -> (String, i64) {
-    let answer = v1::GetDigestResponse::decode(&ask(engine, DIGEST, "", &[])[..]).unwrap();
-    (answer.digest, answer.sequence)
-}
-
-fn names(directory: &Path, start: &str) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(directory)
-        .map(|entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
-        .unwrap_or_default();
-    names.retain(|name| name.starts_with(start));
-    names.sort();
-    names
-}
-
-/// Fills more than one journal file.
-fn fill(engine: &Engine, round: usize) {
-    receive(engine, &format!("r{round}"), 100_000);
-    let line = |n: usize| v1::LineRequest {
-        sku: "A".into(),
-        location: "L".into(),
-        quantity: 1 + n as i64 % 2,
-        ..Default::default()
-    };
-    for batch in 0..12 {
-        let command = |n: usize| v1::Command {
-            command: Some(v1::command::Command::Reserve(v1::ReserveRequest {
-                context: Some(v1::CommandContext {
-                    idempotency_key: format!("{round}-{batch}-{n}-{}", "x".repeat(60)),
-                    ..Default::default()
-                }),
-                lines: vec![line(n)],
-                ..Default::default()
-            })),
-        };
-        let commands = (0..1_000).map(command).collect();
-        let submit = v1::SubmitRequest { commands }.encode_to_vec();
-        ask(engine, "/invengine.v1.ReservationService/Submit", "", &submit);
-    }
-}
+use engine_desk::{digest, fill, in_time, names, receive, reserve, settings};
+use invengine_node::engine::{Engine, EngineSettings};
 
 // case: B13, E11
 #[test]

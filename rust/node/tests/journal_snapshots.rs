@@ -3,43 +3,10 @@
 mod journal_disk;
 
 use invengine_node::journal::{FileJournal, Frame, Journal, JournalError, Mark};
+use journal_disk::state::{crashes, run};
 use journal_disk::{
-    Call, Disk, FILE_BYTES, Fault, Left, Sum, TestStorage, append_next, expected, recover, sectors_of, small, snapshot,
+    Call, Disk, FILE_BYTES, Fault, Left, Sum, TestStorage, append_next, expected, recover, small, snapshot,
 };
-
-/// Appends so many frames, with a snapshot and a trim after each 50; answers the last acknowledged sequence and how many
-/// snapshots failed.
-fn run(storage: &TestStorage, frames: usize) -> (u64, usize) {
-    let Ok((mut journal, _)) = recover(storage) else { return (0, 0) };
-    let (mut mark, mut sum, mut acknowledged, mut failed) = (Mark::start("main"), Sum::default(), 0, 0);
-    for index in 1..=frames {
-        match append_next(&mut journal, false) {
-            Ok(sequence) => acknowledged = sequence,
-            Err(JournalError::Full { .. }) => {}
-            Err(_) => break,
-        }
-        storage.mark(acknowledged);
-        if index % 50 == 0 && snapshot(&journal, &mut mark, &mut sum).is_err() {
-            failed += 1;
-        }
-    }
-    (acknowledged, failed)
-}
-
-fn crashes(disk: &Disk, call: &Call) -> Vec<Disk> {
-    let mut states = vec![disk.after_crash(&Left::Nothing), disk.after_crash(&Left::Everything)];
-    if let Call::Write(_, offset, data) = call {
-        let mut half_way = disk.clone();
-        half_way.apply(call);
-        let sectors = sectors_of(*offset, data);
-        // A write of many sectors (zeros of a new file) is torn at each of its first ones.
-        for cut in 1..sectors.min(8) {
-            states.push(half_way.after_crash(&Left::Sectors(0..cut)));
-            states.push(half_way.after_crash(&Left::Sectors(cut..sectors)));
-        }
-    }
-    states
-}
 
 // case: E02
 #[test]

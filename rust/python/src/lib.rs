@@ -8,8 +8,12 @@ mod door;
 mod engine;
 mod load;
 
+use std::path::PathBuf;
+
+use invengine_node::journal::JournalError;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
+use serde_json::to_string;
 
 pyo3::create_exception!(_core, CallError, PyException, "A refusal: (gRPC code, serialized google.rpc.Status).");
 pyo3::create_exception!(_core, EngineClosed, PyException, "The engine was closed, or this process is a fork.");
@@ -24,11 +28,30 @@ fn version() -> &'static str {
 /// Folds a journal again and reports what it found, as a JSON object.
 #[pyfunction]
 #[pyo3(signature = (directory, at_sequence))]
-fn verify(py: Python<'_>, directory: std::path::PathBuf, at_sequence: Option<u64>) -> PyResult<String> {
-    let report = py
-        .detach(|| invengine_node::verify::verify(&directory, at_sequence))
-        .map_err(|error| EngineFault::new_err(error.to_string()))?;
-    serde_json::to_string(&report).map_err(|error| EngineFault::new_err(error.to_string()))
+fn verify(py: Python<'_>, directory: PathBuf, at_sequence: Option<u64>) -> PyResult<String> {
+    report(py.detach(|| invengine_node::verify::verify(&directory, at_sequence).map(|found| to_string(&found))))
+}
+
+/// Copies what is durable in a journal directory into a backup, and reports it as a JSON object.
+#[pyfunction]
+#[pyo3(signature = (directory, backup, archive))]
+fn create_backup(py: Python<'_>, directory: PathBuf, backup: PathBuf, archive: bool) -> PyResult<String> {
+    report(py.detach(|| invengine_node::backup::create(&directory, &backup, archive).map(|found| to_string(&found))))
+}
+
+/// Restores a backup into an empty directory, and reports it as a JSON object.
+#[pyfunction]
+#[pyo3(signature = (backup, directory, writer_epoch_min))]
+fn restore_backup(py: Python<'_>, backup: PathBuf, directory: PathBuf, writer_epoch_min: u64) -> PyResult<String> {
+    report(py.detach(|| {
+        invengine_node::backup::restore(&backup, &directory, writer_epoch_min).map(|found| to_string(&found))
+    }))
+}
+
+/// A report as JSON, or the fault.
+fn report(found: Result<serde_json::Result<String>, JournalError>) -> PyResult<String> {
+    let json = found.map_err(|error| EngineFault::new_err(error.to_string()))?;
+    json.map_err(|error| EngineFault::new_err(error.to_string()))
 }
 
 /// The engine in this process.
@@ -42,6 +65,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<door::Door>()?;
     module.add_function(wrap_pyfunction!(version, module)?)?;
     module.add_function(wrap_pyfunction!(verify, module)?)?;
+    module.add_function(wrap_pyfunction!(create_backup, module)?)?;
+    module.add_function(wrap_pyfunction!(restore_backup, module)?)?;
     module.add_function(wrap_pyfunction!(columns::encode_reserves, module)?)?;
     module.add_function(wrap_pyfunction!(columns::decode_outcomes, module)?)?;
     load::register(module)

@@ -58,9 +58,10 @@ impl Ledger {
     }
 
     pub(crate) fn decide_register(&self, source: &str) -> Few<Event> {
-        let epoch =
-            self.sources.find(source).and_then(|handle| self.sources.get(handle)).map_or(0, |found| found.epoch);
-        Few::One(Event::SourceRegistered { source: source.into(), epoch: epoch + 1 })
+        let last = self.sources.find(source).and_then(|handle| self.sources.get(handle)).map_or(0, |found| found.epoch);
+        // Not below the writer epoch: a restored ledger forgot registrations, and must issue none of their epochs again.
+        let epoch = (last + 1).max(u64::from(self.epoch));
+        Few::One(Event::SourceRegistered { source: source.into(), epoch })
     }
 }
 

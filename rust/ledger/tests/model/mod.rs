@@ -106,6 +106,8 @@ pub struct Model {
     younger_ms: i64,
     older_ms: i64,
     pub expiries: u64,
+    /// How often it was started: the writer epoch.
+    starts: u64,
 }
 
 impl Model {
@@ -127,6 +129,7 @@ impl Model {
             younger_ms: i64::MIN,
             older_ms: i64::MIN,
             expiries: 0,
+            starts: 1,
         }
     }
 

@@ -129,7 +129,8 @@ impl Model {
         self.sequence += 1;
         let source = self.sources.entry(name.to_owned()).or_default();
         let (previous_epoch, previous_sequence) = (source.epoch, source.last);
-        *source = super::Source { epoch: previous_epoch + 1, ..super::Source::default() };
-        Did::Registered { epoch: previous_epoch + 1, previous_epoch, previous_sequence }
+        let epoch = self.starts.max(previous_epoch + 1);
+        *source = super::Source { epoch, ..super::Source::default() };
+        Did::Registered { epoch, previous_epoch, previous_sequence }
     }
 }

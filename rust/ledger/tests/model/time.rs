@@ -42,6 +42,7 @@ impl Model {
     /// What was in memory only is gone.
     pub fn restart(&mut self) {
         self.refused.clear();
+        self.starts += 1;
     }
 
     /// Holds with units reserved or allocated, as far as it was written down.

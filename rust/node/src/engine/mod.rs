@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 use invengine_ledger::{LedgerOptions, Payload};
 
 use self::clock::Clock;
+pub(crate) use self::clock::wall_ms;
 use self::commit::Committer;
 pub use self::commit::Step;
 use self::core::Core;
@@ -41,7 +42,7 @@ use self::lease::Lease;
 use self::marker::Kept;
 pub use self::opening::Opening;
 pub use self::recovery::Progress;
-use self::recovery::Rebuild;
+pub(crate) use self::recovery::Rebuild;
 pub use self::ring::Durable;
 use self::ring::Ring;
 pub use self::settings::{EngineSettings, IN_FLIGHT_MAX, JournalKind};

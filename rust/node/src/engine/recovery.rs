@@ -29,8 +29,12 @@ impl Progress {
 }
 
 /// A ledger that is being rebuilt.
-pub(super) struct Rebuild {
+pub(crate) struct Rebuild {
     pub ledger: Ledger,
+    /// What people should hear of.
+    pub notes: Vec<String>,
+    /// Whether they hear of it at once, on stderr.
+    quiet: bool,
     /// Bytes of frames behind the snapshot it began with.
     pub tail_bytes: u64,
     loader: Option<ImageLoader>,
@@ -41,7 +45,13 @@ pub(super) struct Rebuild {
 impl Rebuild {
     /// Starts with an empty ledger.
     pub fn new(options: LedgerOptions, progress: Arc<Progress>) -> Self {
-        Rebuild { ledger: Ledger::new(options.clone()), tail_bytes: 0, loader: None, options, progress }
+        let ledger = Ledger::new(options.clone());
+        Rebuild { ledger, notes: Vec::new(), quiet: false, tail_bytes: 0, loader: None, options, progress }
+    }
+
+    /// The same for whoever tells the notes by themselves.
+    pub fn quiet(options: LedgerOptions) -> Self {
+        Rebuild { quiet: true, ..Self::new(options, Arc::default()) }
     }
 }
 
@@ -83,7 +93,10 @@ impl Replay for Rebuild {
     }
 
     fn note(&mut self, note: &str) {
-        eprintln!("invengine: {note}");
+        if !self.quiet {
+            eprintln!("invengine: {note}");
+        }
+        self.notes.push(note.into());
     }
 
     fn progress(&mut self, done_bytes: u64, of_bytes: u64) {

@@ -64,6 +64,18 @@ pub enum JournalError {
     #[error("no snapshot was written: {why}")]
     NoSnapshot { why: String },
 
+    /// A directory that is not there to be served or copied from.
+    #[error("{directory} is no journal to use: {why}")]
+    NoJournal { directory: String, why: String },
+
+    /// A copy may only be written where nothing is.
+    #[error("{directory} is not empty: it holds {found}; name a new or an empty directory")]
+    NotEmpty { directory: String, found: String },
+
+    /// A backup is not whole, or not what its manifest says.
+    #[error("backup cannot be restored: {file}: {why}; take another backup, nothing was restored from this one")]
+    BadBackup { file: String, why: String },
+
     /// The caller's `replay` refused a frame.
     #[error("cannot replay the frame in {file} at byte {offset}: {why}; start the version that wrote it")]
     Replay { file: String, offset: u64, why: String },

@@ -5,7 +5,7 @@ use std::io;
 use super::JournalError;
 use super::header::{FileName, NAME_PREFIX};
 use super::history::Mark;
-use super::storage::Storage;
+use super::storage::{Storage, StoredFile};
 
 /// Where files lie that no recovery needs any more.
 pub(super) const ARCHIVE: &str = "archive/";
@@ -20,6 +20,16 @@ pub(super) fn archived(name: FileName) -> String {
 /// The journal's files in order, archived ones first; refuses a directory whose names show that some between are missing, or
 /// renamed.
 pub(super) fn journal_files(storage: &dyn Storage) -> Result<Vec<FileName>, JournalError> {
+    let names = file_names(storage)?;
+    if let Some(pair) = names.windows(2).find(|pair| pair[1].number != pair[0].number + 1) {
+        let why = format!("the file before it is missing; the last one here is {}", pair[0].text());
+        return Err(JournalError::Corrupt { file: storage.describe(&pair[1].text()), offset: 0, why });
+    }
+    Ok(names)
+}
+
+/// The same, whether or not some are missing.
+pub(super) fn file_names(storage: &dyn Storage) -> Result<Vec<FileName>, JournalError> {
     let mut names = Vec::new();
     for text in list(storage)? {
         let name = text.strip_prefix(ARCHIVE).unwrap_or(&text);
@@ -32,10 +42,6 @@ pub(super) fn journal_files(storage: &dyn Storage) -> Result<Vec<FileName>, Jour
     }
     names.sort_unstable_by_key(|name| name.number);
     names.dedup();
-    if let Some(pair) = names.windows(2).find(|pair| pair[1].number != pair[0].number + 1) {
-        let why = format!("the file before it is missing; the last one here is {}", pair[0].text());
-        return Err(JournalError::Corrupt { file: storage.describe(&pair[1].text()), offset: 0, why });
-    }
     Ok(names)
 }
 
@@ -60,6 +66,15 @@ pub(super) fn start_of(names: &[FileName], mark: &Mark) -> Option<usize> {
     let next = mark.sequence() + 1;
     let before = names.partition_point(|name| name.first_sequence < next);
     before.checked_sub(1).or_else(|| names.first().filter(|name| name.first_sequence == next).map(|_| 0))
+}
+
+/// A journal file to read, wherever it is now: files move to the archive and never back, so that one that moves just now is
+/// found there.
+pub(super) fn open_journal_file(storage: &dyn Storage, name: FileName) -> io::Result<Box<dyn StoredFile>> {
+    match storage.open(&name.text(), false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => storage.open(&archived(name), false),
+        other => other,
+    }
 }
 
 /// All names, in any order.

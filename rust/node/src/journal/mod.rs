@@ -72,6 +72,7 @@
 //! what it confirmed.
 
 mod aside;
+pub mod backup;
 mod error;
 mod files;
 pub mod frame;
@@ -87,6 +88,7 @@ mod shelf;
 mod snapshot;
 mod spare;
 pub mod storage;
+pub mod survey;
 mod walk;
 mod writer;
 

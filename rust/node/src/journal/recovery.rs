@@ -17,6 +17,15 @@ pub(super) fn rebuild(
     ledger: &str,
     replay: &mut dyn Replay,
 ) -> Result<Option<Walked>, JournalError> {
+    rebuild_from(storage, ledger, replay).map(|(_, walked)| walked)
+}
+
+/// The same, telling the snapshot that it began with.
+pub(super) fn rebuild_from(
+    storage: &Arc<dyn Storage>,
+    ledger: &str,
+    replay: &mut dyn Replay,
+) -> Result<(Option<Manifest>, Option<Walked>), JournalError> {
     let mut bad = Vec::new();
     let snapshots = shelf::stored(storage.as_ref(), ledger, &mut |error| bad.push(error))?;
     // A newer build was here. What else it wrote, nobody can know who reads only the older parts.
@@ -29,17 +38,21 @@ pub(super) fn rebuild(
             break;
         }
         match load(storage.as_ref(), ledger, snapshot, replay) {
-            Ok(()) => return behind(storage, ledger, snapshot, replay).map(Some),
+            Ok(()) => {
+                let walked = behind(storage, ledger, snapshot, replay)?;
+                return Ok((Some(snapshot.clone()), Some(walked)));
+            }
             Err(error) => replay.note(&format!("{error}; an older one is tried")),
         }
     }
     replay.begin_empty();
     let mut progress = Progress::start(storage.as_ref(), 0)?;
-    walk(storage, Some(ledger), &mut |frame, file, offset| {
+    let walked = walk(storage, Some(ledger), &mut |frame, file, offset| {
         progress.tell(replay, frame.payload.len());
         replay.frame(frame).map_err(|why| JournalError::Replay { file: file.into(), offset, why })?;
         Ok(true)
-    })
+    })?;
+    Ok((None, walked))
 }
 
 fn load(storage: &dyn Storage, ledger: &str, snapshot: &Manifest, replay: &mut dyn Replay) -> Result<(), JournalError> {

@@ -66,7 +66,7 @@ impl ScanSummary {
         }
     }
 
-    fn of(walked: Walked, storage: &dyn Storage) -> Self {
+    pub(super) fn of(walked: Walked, storage: &dyn Storage) -> Self {
         let torn_tail = walked.torn_end.map(|end| TornTail {
             file: storage.describe(&walked.header.name.text()),
             offset: walked.offset,

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use super::JournalError;
 use super::files::ARCHIVE;
 
-const LOCK_FILE: &str = "LOCK";
+/// Locked by the one writer.
+pub(super) const LOCK_FILE: &str = "LOCK";
 
 /// One directory of files, with one more in it for the archive.
 pub trait Storage: Send + Sync {

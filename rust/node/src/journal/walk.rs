@@ -4,13 +4,12 @@
 //! It reads and never writes, and tells a torn tail from damage by the rule in the module's
 //! documentation.
 
-use std::io;
 use std::sync::Arc;
 
 use invengine_ledger::planted;
 
 use super::JournalError;
-use super::files::{archived, check_head, journal_files, start_of};
+use super::files::{check_head, journal_files, open_journal_file, start_of};
 use super::frame::{self, Decoded, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC, Flaw, Frame};
 use super::header::{FILE_HEADER_BYTES, FileHeader, FileName};
 use super::history::Mark;
@@ -37,7 +36,7 @@ pub(super) struct Walked {
     /// Frames before the end, those before the mark that the walk began at included.
     pub frames: u64,
     /// Whether the mark was reached: everything after it is visited.
-    reached: bool,
+    pub reached: bool,
     /// Whether the visitor ended the walk early.
     pub stopped: bool,
 }
@@ -83,13 +82,24 @@ pub(super) fn walk_from(
     walked.filter(|walked| walked.reached).ok_or_else(|| not_there(storage.as_ref(), mark))
 }
 
+/// Walks these files from the first frame of the first one, wherever that stands, and checks every frame.
+pub(super) fn walk_all(storage: &Arc<dyn Storage>, names: &[FileName], ledger: &str) -> Result<Walked, JournalError> {
+    let head = match names.first() {
+        Some(first) => Line::at_start_of(&Window::open(storage.as_ref(), *first)?.header(*first)?),
+        None => Line::start(ledger),
+    };
+    let mark = Mark { line: head, frames: 0 };
+    let walked = walk_files(storage, names, Some(ledger), Some(&mark), &mut |_, _, _| Ok(true))?;
+    walked.ok_or_else(|| not_there(storage.as_ref(), &mark))
+}
+
 /// The error for a snapshot that stands nowhere in its journal.
 pub(super) fn not_there(storage: &dyn Storage, mark: &Mark) -> JournalError {
     let why = format!("the snapshot at sequence {} stands nowhere in the journal beside it", mark.sequence());
     JournalError::Corrupt { file: storage.describe(""), offset: 0, why }
 }
 
-fn walk_files(
+pub(super) fn walk_files(
     storage: &Arc<dyn Storage>,
     names: &[FileName],
     ledger: Option<&str>,
@@ -247,12 +257,7 @@ pub(super) struct Window {
 impl Window {
     pub fn open(storage: &dyn Storage, name: FileName) -> Result<Self, JournalError> {
         let full_name = storage.describe(&name.text());
-        // Files move to the archive and never back, so that one that moves just now is found there.
-        let found = match storage.open(&name.text(), false) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => storage.open(&archived(name), false),
-            other => other,
-        };
-        let file = found.map_err(JournalError::io("open", full_name.clone()))?;
+        let file = open_journal_file(storage, name).map_err(JournalError::io("open", full_name.clone()))?;
         Ok(Self { name: full_name, file, buffer: Vec::new(), start: 0 })
     }
 
@@ -268,10 +273,15 @@ impl Window {
         Ok(header)
     }
 
-    /// The file's real length. Only the last file may be shorter than it was made: a copy may have
+    /// The file's real length.
+    pub fn length(&self) -> Result<u64, JournalError> {
+        self.file.length().map_err(JournalError::io("read the length of", self.name.clone()))
+    }
+
+    /// The same, if it is what the header says. Only the last file may be shorter than it was made: a copy may have
     /// been cut.
     fn checked_length(&self, header: &FileHeader, last: bool) -> Result<u64, JournalError> {
-        let length = self.file.length().map_err(JournalError::io("read the length of", self.name.clone()))?;
+        let length = self.length()?;
         if length > header.file_bytes || (length < header.file_bytes && !last) {
             let why = format!("the file has {length} bytes, its header says {}", header.file_bytes);
             return Err(self.corrupt(length.min(header.file_bytes), &why));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use invengine_ledger::planted;
 
 use super::aside::set_aside;
+use super::backup::refuse_copies;
 use super::error::is_lack_of_space;
 use super::files::remove;
 use super::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameHeader, encode, frame_bytes};
@@ -132,6 +133,17 @@ impl FileJournal {
         check_range(options.journal_file_bytes, FILE_BYTES_MIN)?;
         check_ledger(&options.ledger)?;
         let lock = storage.lock()?;
+        refuse_copies(storage.as_ref())?;
+        Self::recover_locked(storage, lock, options, replay)
+    }
+
+    /// The same for whoever has checked the options and holds the lock.
+    pub(super) fn recover_locked(
+        storage: Arc<dyn Storage>,
+        lock: Box<dyn Any + Send>,
+        options: &FileOptions,
+        replay: &mut dyn Replay,
+    ) -> Result<Self, JournalError> {
         remove(storage.as_ref(), DRAFT)?;
         let aside_epoch = if options.force_empty { set_aside(storage.as_ref())? } else { 0 };
         let walked = rebuild(&storage, &options.ledger, replay)?;

@@ -6,6 +6,7 @@
 mod disk;
 mod history;
 mod run;
+pub mod state;
 mod storage;
 
 pub use disk::{Call, Disk, Left, SECTOR_BYTES, sectors_of};

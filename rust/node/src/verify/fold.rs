@@ -1,51 +1,21 @@
-//! Folds a journal again without opening it, and proves what the state must keep. It writes nothing and takes no lock, so it
-//! may run beside a server and then sees what is durable.
+//! The fold of a journal for its proof: every record is looked at before and after it, all counters from time to time.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::Instant;
 
-use invengine_ledger::{Audit, Broken, Event, Ledger, LedgerOptions, Record};
-use serde::Serialize;
+use invengine_ledger::{Audit, Broken, Event, Ledger, Record};
 
-use crate::journal::{Frame, JournalError, scan};
+use super::VerifyReport;
+use crate::journal::Frame;
 
 /// Broken rules that a report lists one by one.
 const BROKEN_MAX: usize = 20;
 
-/// What a fold of a journal found.
-#[derive(Debug, Serialize)]
-pub struct VerifyReport {
-    /// The ledger.
-    pub ledger: String,
-    /// Position that the report speaks of: the end of the last record folded.
-    pub sequence: u64,
-    /// Position of the last event in the journal, as far as it was read.
-    pub last_sequence: u64,
-    /// Engine time of the last record folded.
-    pub time_ms: i64,
-    /// Epoch of the last writer seen.
-    pub writer_epoch: u64,
-    /// Digest of the state at `sequence`.
-    pub digest: String,
-    /// Whether each invariant holds, by name.
-    pub invariants: BTreeMap<&'static str, bool>,
-    /// The first places where one does not, in words.
-    pub broken: Vec<String>,
-    /// Units by which reserves, amendments, re-acquisitions and transfers took more than was there.
-    pub oversold_units_by_reserve: i64,
-    /// Events by kind.
-    pub events: BTreeMap<&'static str, u64>,
-    /// Frames, files, reservations, levels, keys.
-    pub counts: BTreeMap<&'static str, u64>,
-    /// An unfinished append at the end that the next start will cut, in words; none if the journal ends well.
-    pub torn_tail: Option<String>,
-    /// How long the fold took.
-    pub elapsed_ms: f64,
-}
+const NO_OVERSELL: &str = "no_hold_takes_more_than_is_there";
+const SEQUENCES: &str = "sequences_have_no_gap";
+const TIME: &str = "time_never_goes_back";
 
 /// The fold under way.
-struct Fold {
+pub(super) struct Fold {
     ledger: Option<Ledger>,
     audit: Audit,
     events: BTreeMap<&'static str, u64>,
@@ -55,47 +25,16 @@ struct Fold {
     /// How many records until all counters are recomputed; doubles, since each look at them takes as long as the state is large.
     next_check: u64,
     records: u64,
-}
-
-const NO_OVERSELL: &str = "no_hold_takes_more_than_is_there";
-const SEQUENCES: &str = "sequences_have_no_gap";
-const TIME: &str = "time_never_goes_back";
-
-/// Folds the journal in `directory` up to a position (the end of the record that holds it) or to its end.
-///
-/// # Errors
-/// The journal cannot be read or is damaged.
-pub fn verify(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
-    let started = Instant::now();
-    // The name of the ledger is in the files: a first look that reads one frame at most.
-    let name = scan(directory, &mut |_| false)?.ledger;
-    let mut fold = Fold::new(&name, at_sequence.unwrap_or(u64::MAX));
-    let mut refused: Option<String> = None;
-    let summary = scan(directory, &mut |frame| match fold.frame(&frame) {
-        Ok(more) => more,
-        Err(why) => {
-            refused = Some(why);
-            false
-        }
-    })?;
-    if let Some(why) = refused {
-        let file = directory.display().to_string();
-        return Err(JournalError::Replay { file, offset: 0, why });
-    }
-    let torn_tail =
-        summary.torn_tail.map(|tail| format!("{} bytes at byte {} of {}", tail.bytes, tail.offset, tail.file));
-    let mut report = fold.report(summary.last_sequence, torn_tail);
-    report.ledger = name;
-    report.counts.insert("files", summary.files);
-    report.counts.insert("frames", summary.frames);
-    report.elapsed_ms = started.elapsed().as_secs_f64() * 1_000.0;
-    Ok(report)
+    frames: u64,
+    /// Digests at the positions of snapshots: wanted, and once they are reached, found.
+    digests: BTreeMap<u64, Option<String>>,
 }
 
 impl Fold {
-    fn new(name: &str, at: u64) -> Self {
-        Fold {
-            ledger: Some(Ledger::new(LedgerOptions::new(name))),
+    /// Goes on from a state, up to a position; takes the digest at some on the way.
+    pub fn new(ledger: Ledger, at: u64, wanted: impl Iterator<Item = u64>) -> Self {
+        let mut fold = Fold {
+            ledger: Some(ledger),
             audit: Audit::default(),
             events: BTreeMap::new(),
             at,
@@ -103,12 +42,35 @@ impl Fold {
             broken: Vec::new(),
             next_check: 1,
             records: 0,
+            frames: 0,
+            digests: wanted.map(|sequence| (sequence, None)).collect(),
+        };
+        fold.note_digest();
+        fold
+    }
+
+    fn note_digest(&mut self) {
+        let Some(ledger) = &mut self.ledger else { return };
+        if let Some(found) = self.digests.get_mut(&ledger.sequence()) {
+            *found = Some(ledger.digest().to_string());
         }
     }
 
+    /// The digest at a position that was wanted, if the fold was there.
+    pub fn digest_at(&self, sequence: u64) -> Option<&str> {
+        self.digests.get(&sequence)?.as_deref()
+    }
+
+    /// Where the fold stands: sequence and time of the last record.
+    pub fn place(&self) -> (u64, i64) {
+        let at = |ledger: &Ledger| (ledger.sequence(), if ledger.sequence() == 0 { 0 } else { ledger.time_ms() });
+        self.ledger.as_ref().map_or((0, 0), at)
+    }
+
     /// Folds one frame; false once the wanted position is reached.
-    fn frame(&mut self, frame: &Frame<'_>) -> Result<bool, String> {
+    pub fn frame(&mut self, frame: &Frame<'_>) -> Result<bool, String> {
         self.writer_epoch = frame.writer_epoch;
+        self.frames += 1;
         if self.at == 0 {
             return Ok(false);
         }
@@ -129,9 +91,10 @@ impl Fold {
             },
         );
         self.audit = audit.into_inner();
-        let whole = folded.map_err(|malformed| malformed.to_string())?;
         let sequence = ledger.sequence();
         self.ledger = Some(ledger);
+        self.note_digest();
+        let whole = folded.map_err(|malformed| malformed.to_string())?;
         if whole && sequence != frame.last_sequence {
             return Err(format!("{SEQUENCES}: the frame ends at {}, its events at {sequence}", frame.last_sequence));
         }
@@ -149,7 +112,8 @@ impl Fold {
         }
     }
 
-    fn report(mut self, last_sequence: u64, torn_tail: Option<String>) -> VerifyReport {
+    /// The report, as far as a fold can make it.
+    pub fn report(mut self) -> VerifyReport {
         let mut ledger = self.ledger.take().expect("Invariant: every frame gives the ledger back");
         self.broken.extend(Audit::check(&ledger));
         let mut invariants: BTreeMap<_, _> = Audit::RULES.into_iter().map(|rule| (rule, true)).collect();
@@ -162,6 +126,7 @@ impl Fold {
         }
         let broken = self.broken.iter().take(BROKEN_MAX).map(|broken| format!("{} at {}", broken.rule, broken.at));
         let counts = BTreeMap::from([
+            ("frames", self.frames),
             ("records", self.records),
             ("reservations", ledger.reservation_count() as u64),
             ("open_reservations", ledger.open_reservations()),
@@ -169,9 +134,10 @@ impl Fold {
             ("keys", ledger.key_count() as u64),
         ]);
         VerifyReport {
-            ledger: String::new(),
+            ledger: ledger.name().to_owned(),
             sequence: ledger.sequence(),
-            last_sequence,
+            first_sequence: 1,
+            last_sequence: ledger.sequence(),
             time_ms: if ledger.sequence() == 0 { 0 } else { ledger.time_ms() },
             writer_epoch: self.writer_epoch,
             digest: ledger.digest().to_string(),
@@ -180,7 +146,10 @@ impl Fold {
             oversold_units_by_reserve: self.audit.oversold_by_holds(),
             events: self.events,
             counts,
-            torn_tail,
+            torn_tail: None,
+            snapshots: Vec::new(),
+            damage: None,
+            backup: None,
             elapsed_ms: 0.0,
         }
     }

@@ -1,0 +1,118 @@
+"""`invengine backup create | restore`: what is left when a disk is not."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from invengine.cli import flags
+from invengine.cli.exits import UsageProblemError
+from invengine.cli.options import Json, settings_of
+from invengine.cli.output import print_facts, print_line, print_table
+from invengine.cli.progress import progress
+from invengine.settings import JournalKind
+
+app = typer.Typer(help="Backups of a file journal, and their way back.", no_args_is_help=True)
+
+
+@app.callback()
+def root() -> None:
+    """Backups of a file journal, and their way back."""
+
+
+@app.command("create")
+def create(
+    context: typer.Context,
+    backup: Annotated[Path, typer.Argument(metavar="BACKUP", help="A new or empty directory.")],
+    directory: flags.Directory = None,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Older journal too, for readers of the history; else what a start needs.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy what is durable in --directory into BACKUP, beside a running server or without one, and check the copy.
+
+    It holds the newest good snapshot and the journal behind it. Until this command has ended well, BACKUP counts for
+    nothing. Prints the position that it holds.
+    """
+    source = journal_directory(context, directory)
+    if not source.is_dir():
+        raise UsageProblemError(f"{source} is not a directory: name the --directory of the server")
+    from invengine import _core
+
+    with progress(f"backing up {source}", None):
+        report = json.loads(_core.create_backup(str(source), str(backup), archive))
+    print_facts({"backup": backup, **facts_of(report)}, as_json=as_json)
+
+
+@app.command("restore")
+def restore(
+    context: typer.Context,
+    backup: Annotated[Path, typer.Argument(metavar="BACKUP", help="What `invengine backup create` has made.")],
+    directory: flags.Directory = None,
+    writer_epoch_min: Annotated[
+        int | None,
+        typer.Option(
+            "--writer-epoch-min",
+            min=1,
+            help="Go on above this writer epoch; else above all that there can have been (the seconds since 1970).",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Restore BACKUP into --directory, a new or empty one, and say where every source goes on.
+
+    Everything is checked before it counts: what a crash leaves is refused by every server, and this command begins
+    again. The old directory must not be served any more. The next server has a higher writer epoch, so that no
+    reservation id is issued twice.
+    """
+    target = journal_directory(context, directory)
+    from invengine import _core
+
+    with progress(f"restoring {backup}", None):
+        report = json.loads(_core.restore_backup(str(backup), str(target), writer_epoch_min or 0))
+    sources = report.pop("sources")
+    facts = {"directory": target, "restored_epoch": report.pop("restored_epoch"), **facts_of(report)}
+    if as_json:
+        print_facts({**facts, "sources": sources}, as_json=True)
+        return
+    print_facts(facts, as_json=False)
+    print_line(advice(len(sources)))
+    if sources:
+        columns = ("source", "epoch", "last_sequence", "expected_sequence")
+        print_table(columns, ([place[column] for column in columns] for place in sources))
+
+
+def journal_directory(context: typer.Context, directory: Path | None) -> Path:
+    """The directory of the file journal that flags and settings name."""
+    settings = settings_of(context, directory=directory).settings
+    if settings.journal is not JournalKind.FILE:
+        raise UsageProblemError(
+            f"the journal is {settings.journal.value}, and only a file journal has backups: copy Redis by its own means"
+        )
+    return settings.directory
+
+
+def facts_of(report: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a backup as they are printed: times as times, notes only if there are any."""
+    facts = dict(report)
+    facts["engine_time"] = time_of(facts.pop("time_ms"))
+    facts["created"] = time_of(facts.pop("created_ms"))
+    if not facts["notes"]:
+        del facts["notes"]
+    return facts
+
+
+def time_of(time_ms: int) -> datetime:
+    """A moment in UTC."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC)
+
+
+def advice(sources: int) -> str:
+    """What an operator does next, in one line."""
+    told = "have every source send again from its expected sequence" if sources else "no source is known"
+    return f"start a server on this directory and never on the old one again; {told}"

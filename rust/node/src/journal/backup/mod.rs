@@ -1,0 +1,122 @@
+//! A backup of the file journal: a directory with the newest good snapshot and the journal behind it, checked while it was copied.
+//!
+//! | name | what it is |
+//! |---|---|
+//! | `snapshot-…`, `journal-…` | as in a journal's directory; the last journal file ends behind its last whole frame |
+//! | `backup.json` | the manifest, written last: position, digest, length and CRC32C of every file, then a checksum of its own |
+//! | `backup.unfinished` | there from the first moment until the manifest takes its place |
+//!
+//! A directory with one of the last two is never opened as a journal, and one without a manifest never restored. A restore
+//! works the same way: `restore.unfinished` is there before anything else and goes when all is durable and checked, and when the
+//! last frame is a claim that raises the writer epoch above all that the lost original can have reached. So whatever moment a
+//! crash picks, what it leaves is refused, or whole.
+
+mod copy;
+mod create;
+mod manifest;
+mod restore;
+
+use super::JournalError;
+use super::files::{ARCHIVE, SNAPSHOT_PREFIX, journal_files, list, remove};
+use super::header::NAME_PREFIX;
+use super::shelf::DRAFT;
+use super::spare::SPARE_FILE;
+use super::storage::{LOCK_FILE, Storage};
+use super::walk::Window;
+
+pub use create::Taken;
+pub use manifest::{BackupFile, BackupManifest, read_manifest};
+pub use restore::{Restoring, check};
+
+const MANIFEST: &str = "backup.json";
+const UNFINISHED_BACKUP: &str = "backup.unfinished";
+const UNFINISHED_RESTORE: &str = "restore.unfinished";
+
+/// Refuses to take a backup, or a half-made copy, for a journal.
+pub(super) fn refuse_copies(storage: &dyn Storage) -> Result<(), JournalError> {
+    refuse(storage, MANIFEST, "a backup, which only `invengine backup restore` may read")?;
+    refuse_unfinished(storage)
+}
+
+/// Refuses a half-made copy.
+pub(super) fn refuse_unfinished(storage: &dyn Storage) -> Result<(), JournalError> {
+    refuse(storage, UNFINISHED_BACKUP, "a backup that was not finished: make it again")?;
+    let why = "a restore that was not finished: run `invengine backup restore` on it again";
+    refuse(storage, UNFINISHED_RESTORE, why)
+}
+
+fn refuse(storage: &dyn Storage, name: &str, why: &str) -> Result<(), JournalError> {
+    if list(storage)?.iter().any(|found| found == name) {
+        return Err(JournalError::NoJournal { directory: storage.describe(""), why: format!("{name}: {why}") });
+    }
+    Ok(())
+}
+
+/// Whether a finished backup lies there.
+pub fn is_backup(storage: &dyn Storage) -> bool {
+    storage.open(MANIFEST, false).is_ok()
+}
+
+/// The name of the ledger whose journal this is, by its newest file.
+///
+/// # Errors
+/// There is no journal, or it is a backup, or its newest file is damaged.
+pub fn ledger_of(storage: &dyn Storage) -> Result<String, JournalError> {
+    let Some(last) = journal_files(storage)?.pop() else {
+        return Err(no_journal(storage));
+    };
+    Ok(Window::open(storage, last)?.header(last)?.ledger)
+}
+
+fn no_journal(storage: &dyn Storage) -> JournalError {
+    let why = "no journal is there: name the --directory of a server".into();
+    JournalError::NoJournal { directory: storage.describe(""), why }
+}
+
+/// Refuses a directory that a backup must not be written into: anything is there but an unfinished backup.
+///
+/// # Errors
+/// As said.
+pub fn check_backup_target(storage: &dyn Storage) -> Result<(), JournalError> {
+    leftovers(storage, UNFINISHED_BACKUP).map(drop)
+}
+
+/// Refuses a directory that nothing must be restored into: anything is there but an unfinished restore.
+///
+/// # Errors
+/// As said.
+pub fn check_restore_target(storage: &dyn Storage) -> Result<(), JournalError> {
+    leftovers(storage, UNFINISHED_RESTORE).map(drop)
+}
+
+/// What an earlier try has left in a directory; anything else in it is an error.
+fn leftovers(storage: &dyn Storage, marker: &str) -> Result<Vec<String>, JournalError> {
+    let mut names = list(storage)?;
+    names.retain(|name| name != LOCK_FILE && name != "lost+found");
+    let half_made = names.iter().any(|name| name == marker);
+    let ours = |name: &str| {
+        let made = name.starts_with(NAME_PREFIX) || name.starts_with(SNAPSHOT_PREFIX);
+        half_made && (made || [marker, SPARE_FILE, DRAFT].contains(&name))
+    };
+    match names.iter().find(|name| !ours(name)) {
+        Some(found) => {
+            let found = found.strip_prefix(ARCHIVE).unwrap_or(found).to_owned();
+            Err(JournalError::NotEmpty { directory: storage.describe(""), found })
+        }
+        None => Ok(names),
+    }
+}
+
+/// Makes a directory ready: empty but for the marker that says that what follows does not count yet.
+fn begin(storage: &dyn Storage, marker: &str) -> Result<(), JournalError> {
+    let names = leftovers(storage, marker)?;
+    if names.is_empty() {
+        storage.create(marker).map_err(JournalError::io("make", storage.describe(marker)))?;
+    }
+    names.iter().filter(|name| *name != marker).try_for_each(|name| remove(storage, name))?;
+    sync_names(storage)
+}
+
+fn sync_names(storage: &dyn Storage) -> Result<(), JournalError> {
+    storage.sync_directory().map_err(JournalError::io("sync", storage.describe("")))
+}

@@ -1,0 +1,171 @@
+//! Folds a journal again without opening it, and proves what the state must keep. It writes nothing and takes no lock, so it
+//! may run beside a server and then sees what is durable.
+
+mod damage;
+mod fold;
+mod snapshots;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use invengine_ledger::{Ledger, LedgerOptions};
+use serde::Serialize;
+
+use self::fold::Fold;
+use crate::journal::backup::{check, is_backup, read_manifest};
+use crate::journal::storage::Directory;
+use crate::journal::survey::{Survey, look_again};
+use crate::journal::{JournalError, TornTail};
+
+/// What a fold of a journal found.
+#[derive(Debug, Serialize)]
+pub struct VerifyReport {
+    /// The ledger.
+    pub ledger: String,
+    /// Position that the report speaks of: the end of the last record folded.
+    pub sequence: u64,
+    /// The first sequence that is kept.
+    pub first_sequence: u64,
+    /// Position of the last event in the journal, as far as it was read.
+    pub last_sequence: u64,
+    /// Engine time of the last record folded.
+    pub time_ms: i64,
+    /// Epoch of the last writer seen.
+    pub writer_epoch: u64,
+    /// Digest of the state at `sequence`.
+    pub digest: String,
+    /// Whether each invariant holds, by name.
+    pub invariants: BTreeMap<&'static str, bool>,
+    /// The first places where one does not, in words.
+    pub broken: Vec<String>,
+    /// Units by which reserves, amendments, re-acquisitions and transfers took more than was there.
+    pub oversold_units_by_reserve: i64,
+    /// Events by kind.
+    pub events: BTreeMap<&'static str, u64>,
+    /// Frames, files, reservations, levels, keys.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// An unfinished append at the end that the next start will cut, in words; none if the journal ends well.
+    pub torn_tail: Option<String>,
+    /// Every snapshot, oldest first.
+    pub snapshots: Vec<SnapshotReport>,
+    /// Where the journal stops being whole; none if it is whole.
+    pub damage: Option<DamageReport>,
+    /// Of a backup: `whole`, or why it cannot be restored; none for a journal.
+    pub backup: Option<String>,
+    /// How long the fold took.
+    pub elapsed_ms: f64,
+}
+
+/// What one snapshot is worth.
+#[derive(Debug, Serialize)]
+pub struct SnapshotReport {
+    /// Its file.
+    pub name: String,
+    /// Where it stands; 0 if it does not say.
+    pub sequence: u64,
+    /// Bytes of its pieces.
+    pub bytes: u64,
+    /// Whether the fold of the journal was at its position, so that both digests could be compared.
+    pub compared: bool,
+    /// Why it cannot be used; none if it is good.
+    pub bad: Option<String>,
+}
+
+/// Where a journal stops being whole, what lies behind, and what a start would make of it.
+#[derive(Debug, Serialize)]
+pub struct DamageReport {
+    /// Full name of the file.
+    pub file: String,
+    /// First byte that is not good.
+    pub offset: u64,
+    /// Which rule it breaks.
+    pub why: String,
+    /// Every frame up to here is whole.
+    pub whole_sequence: u64,
+    /// Engine time of that position.
+    pub whole_time_ms: i64,
+    /// Bytes up to the next whole frame, or else up to the last one that was written.
+    pub unreadable_bytes: u64,
+    /// Whole frames behind.
+    pub frames_behind: u64,
+    /// First sequence of their events, 0 if they have none.
+    pub first_sequence_behind: u64,
+    /// Last sequence of their events.
+    pub last_sequence_behind: u64,
+    /// Position that a start comes to, if it is not refused.
+    pub start_sequence: Option<u64>,
+    /// Snapshot that a start begins with, if it is not refused and there is one.
+    pub start_snapshot: Option<u64>,
+    /// Why a start is refused.
+    pub start_refused: Option<String>,
+}
+
+/// Folds the journal in `directory` up to a position (the end of the record that holds it) or to its end, and compares its
+/// snapshots with it. A journal whose beginning is no longer kept is folded from its oldest snapshot on. Damage is reported,
+/// not an error.
+///
+/// # Errors
+/// The journal cannot be read, is of a newer build, or no longer holds the position.
+pub fn verify(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
+    let is_wrong =
+        |report: &VerifyReport| report.damage.is_some() || report.snapshots.iter().any(|each| each.bad.is_some());
+    let has_failed = |seen: &Result<VerifyReport, JournalError>| seen.as_ref().map_or(true, is_wrong);
+    look_again(directory, has_failed, || verify_once(directory, at_sequence))
+}
+
+fn verify_once(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
+    let started = Instant::now();
+    let Some(survey) = Survey::of(directory)? else {
+        let nothing = Ledger::new(LedgerOptions::new(""));
+        return Ok(Fold::new(nothing, u64::MAX, std::iter::empty()).report());
+    };
+    let mut report = look(&survey, at_sequence.unwrap_or(u64::MAX))?;
+    report.backup = backup_state(directory);
+    report.elapsed_ms = started.elapsed().as_secs_f64() * 1_000.0;
+    Ok(report)
+}
+
+fn look(survey: &Survey, at: u64) -> Result<VerifyReport, JournalError> {
+    let (mut snapshots, base) = snapshots::load_all(survey)?;
+    let mark = base.as_ref().map(|base| base.mark);
+    let headless = !survey.has_head() && base.is_none();
+    let ledger = base.map_or_else(|| Ledger::new(LedgerOptions::new(survey.ledger())), |base| base.ledger);
+    if at < ledger.sequence() {
+        return Err(JournalError::Trimmed { sequence: at, first_sequence: ledger.sequence() });
+    }
+    let mut fold = Fold::new(ledger, at, snapshots.iter().map(|snapshot| snapshot.report.sequence));
+    let (summary, damage) = survey.walk(mark.as_ref(), &mut |frame, file, offset| {
+        if headless {
+            return Ok(true);
+        }
+        fold.frame(&frame).map_err(|why| JournalError::Replay { file: file.into(), offset, why })
+    })?;
+    let damage = if headless { Some(survey.no_head()) } else { damage };
+    snapshots.iter_mut().for_each(|snapshot| snapshot.compare(&fold));
+    let damage = damage.map(|damage| damage::explain(survey, damage, fold.place())).transpose()?;
+    let mut report = fold.report();
+    report.first_sequence = survey.first_sequence();
+    report.counts.insert("files", survey.files());
+    if let Some(summary) = summary {
+        report.last_sequence = summary.last_sequence;
+        report.torn_tail = summary.torn_tail.filter(|tail| tail.bytes > 0).map(words);
+    }
+    report.snapshots = snapshots.into_iter().map(|snapshot| snapshot.report).collect();
+    report.damage = damage;
+    Ok(report)
+}
+
+fn words(tail: TornTail) -> String {
+    format!("{} bytes at byte {} of {}", tail.bytes, tail.offset, tail.file)
+}
+
+/// What is to be said of a directory that is a backup: `whole`, or why it cannot be restored.
+fn backup_state(directory: &Path) -> Option<String> {
+    let storage = Directory::existing(directory);
+    if !is_backup(&storage) {
+        return None;
+    }
+    let checked = read_manifest(&storage).and_then(|manifest| check(&storage, &manifest));
+    Some(checked.err().map_or_else(|| "whole".into(), |error| error.to_string()))
+}

@@ -1,0 +1,79 @@
+//! Loads every snapshot of a journal, and compares it with the fold of the journal where that passes its position.
+
+use invengine_ledger::{ImageLoader, Ledger, LedgerOptions};
+
+use super::SnapshotReport;
+use super::fold::Fold;
+use crate::journal::survey::{StoredSnapshot, Survey};
+use crate::journal::{JournalError, Manifest, Mark};
+
+/// A snapshot that was loaded and let go again.
+pub(super) struct Loaded {
+    pub report: SnapshotReport,
+    digest: String,
+}
+
+/// The state that a journal without its beginning is folded from.
+pub(super) struct Base {
+    pub mark: Mark,
+    pub ledger: Ledger,
+}
+
+/// Loads all snapshots, one after the other; keeps the state of the oldest good one if the journal needs it.
+pub(super) fn load_all(survey: &Survey) -> Result<(Vec<Loaded>, Option<Base>), JournalError> {
+    let (mut all, mut base) = (Vec::new(), None);
+    for stored in survey.snapshots()? {
+        let loaded = stored.manifest.clone().and_then(|manifest| {
+            let ledger = load(survey, &stored, &manifest)?;
+            Ok((manifest, ledger))
+        });
+        if loaded.is_err() && survey.is_gone(&stored.name) {
+            continue;
+        }
+        all.push(Loaded::of(&stored, loaded.as_ref().map(|(manifest, _)| manifest).map_err(Clone::clone)));
+        if let Ok((manifest, ledger)) = loaded
+            && base.is_none()
+            && !survey.has_head()
+            && manifest.mark.sequence() + 1 >= survey.first_sequence()
+        {
+            base = Some(Base { mark: manifest.mark, ledger });
+        }
+    }
+    Ok((all, base))
+}
+
+/// The state of a snapshot, if it is the one that its manifest speaks of.
+fn load(survey: &Survey, stored: &StoredSnapshot, manifest: &Manifest) -> Result<Ledger, String> {
+    let mut loader = ImageLoader::new(LedgerOptions::new(survey.ledger()));
+    let mut take = |piece: &[u8]| loader.piece(piece).map_err(|malformed| malformed.to_string());
+    survey.read(&stored.name, manifest, &mut take).map_err(|error| error.to_string())?;
+    let mut ledger = loader.finish().map_err(|malformed| malformed.to_string())?;
+    if ledger.sequence() == manifest.mark.sequence() && ledger.digest().to_string() == manifest.digest {
+        return Ok(ledger);
+    }
+    Err("its state is not the one that its manifest speaks of".into())
+}
+
+impl Loaded {
+    fn of(stored: &StoredSnapshot, loaded: Result<&Manifest, String>) -> Self {
+        let known = stored.manifest.as_ref().ok();
+        let report = SnapshotReport {
+            name: stored.name.clone(),
+            sequence: known.map_or(0, |manifest| manifest.mark.sequence()),
+            bytes: known.map_or(0, |manifest| manifest.bytes),
+            compared: false,
+            bad: loaded.err(),
+        };
+        Loaded { report, digest: known.map_or_else(String::new, |manifest| manifest.digest.clone()) }
+    }
+
+    /// Compares the digest with that of the fold at the same position.
+    pub fn compare(&mut self, fold: &Fold) {
+        let Some(folded) = fold.digest_at(self.report.sequence).filter(|_| self.report.bad.is_none()) else { return };
+        self.report.compared = true;
+        if folded != self.digest {
+            let why = format!("its digest is {}, that of the journal at its position {folded}", self.digest);
+            self.report.bad = Some(why);
+        }
+    }
+}

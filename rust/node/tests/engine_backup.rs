@@ -1,0 +1,155 @@
+//! Backups beside a real engine that writes snapshots and trims as fast as it can; restored, and gone on with.
+
+mod engine_desk;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use engine_desk::{ask, digest, fill, in_time, names, open, receive, reserve, settings};
+use invengine_node::backup::{RestoreReport, create, restore};
+use invengine_node::engine::{Call, Engine, EngineSettings};
+use invengine_node::verify::verify;
+use invengine_wire::v1;
+use prost::Message;
+
+const REGISTER: &str = "/invengine.v1.SourceService/RegisterSource";
+const RESERVE: &str = "/invengine.v1.ReservationService/Reserve";
+
+fn register(engine: &Engine, key: &str) -> i64 {
+    let request = v1::RegisterSourceRequest { source_id: "erp".into(), ..Default::default() };
+    v1::RegisterSourceResponse::decode(&ask(engine, REGISTER, key, &request.encode_to_vec())[..]).unwrap().epoch
+}
+
+fn by_source(epoch: i64, sequence: i64) -> Vec<u8> {
+    let source = Some(v1::SourcePosition { source_id: "erp".into(), epoch, sequence });
+    let context = Some(v1::CommandContext { source, ..Default::default() });
+    let lines = vec![v1::LineRequest { sku: "A".into(), location: "L".into(), quantity: 1, ..Default::default() }];
+    v1::ReserveRequest { context, lines, ..Default::default() }.encode_to_vec()
+}
+
+fn receipt_of(engine: &Engine, key: &str) -> (String, bool) {
+    let lines = vec![v1::LineRequest { sku: "A".into(), location: "L".into(), quantity: 1, ..Default::default() }];
+    let request = v1::ReserveRequest { lines, ..Default::default() }.encode_to_vec();
+    let answer = v1::ReserveResponse::decode(&ask(engine, RESERVE, key, &request)[..]).unwrap();
+    (answer.hold.unwrap().reservation_id, answer.receipt.unwrap().replayed)
+}
+
+fn restored(backup: &Path, at: &Path, epoch: u64) -> (Engine, RestoreReport) {
+    let report = restore(backup, at, epoch).unwrap();
+    (open(at), report)
+}
+
+// case: I03
+#[test]
+fn backups_beside_an_engine_that_trims_are_all_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let backups = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    // Nothing is kept that no recovery needs: what a backup just looks at may go.
+    let engine = Engine::open(&EngineSettings { archive_ms: 1, ..settings(path) }).unwrap();
+    let done = AtomicBool::new(false);
+    let (mut made, mut begun_with) = (Vec::new(), BTreeSet::new());
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| {
+            let mut round = 0;
+            while !done.load(Ordering::Relaxed) {
+                fill(&engine, round);
+                engine.create_snapshot(in_time()).unwrap();
+                round += 1;
+            }
+            round
+        });
+        // On, until the journal was trimmed a few times beneath them.
+        while begun_with.len() < 4 && made.len() < 500 {
+            let acknowledged = engine.durable().sequence;
+            let to = backups.path().join(made.len().to_string());
+            let report = create(path, &to, false).unwrap();
+            assert!(report.manifest.sequence >= acknowledged, "all that was acknowledged before is in it");
+            assert_eq!(report.notes, Vec::<String>::new());
+            let verified = verify(path, None).unwrap();
+            assert!(verified.damage.is_none() && verified.sequence >= report.manifest.sequence, "{verified:?}");
+            begun_with.insert(report.manifest.snapshot_sequence);
+            made.push((to, report.manifest));
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(server.join().unwrap() > 2);
+    });
+    drop(engine);
+    assert_eq!(begun_with.len(), 4, "the snapshots came and went");
+    for (backup, facts) in made.into_iter().rev().take(8) {
+        let at = backup.with_extension("restored");
+        restore(&backup, &at, 0).unwrap();
+        let report = verify(&at, None).unwrap();
+        assert_eq!((report.digest, report.sequence), (facts.digest, facts.sequence));
+        assert!(report.damage.is_none() && report.snapshots.iter().all(|each| each.bad.is_none()));
+    }
+}
+
+// case: I03
+#[test]
+fn a_restored_engine_repeats_no_id_and_no_command_that_it_knows() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    let engine = open(&place("old"));
+    receive(&engine, "r", 100);
+    let epoch = register(&engine, "e1");
+    ask(&engine, RESERVE, "", &by_source(epoch, 1));
+    let known = receipt_of(&engine, "known");
+    engine.create_snapshot(in_time()).unwrap();
+    let behind = receipt_of(&engine, "behind the snapshot");
+    let report = create(&place("old"), &place("backup"), false).unwrap();
+    assert_eq!((report.manifest.digest.clone(), report.manifest.sequence as i64), digest(&engine));
+    let lost: Vec<String> = (0..5).map(|number| receipt_of(&engine, &format!("lost {number}")).0).collect();
+    let lost_epoch = register(&engine, "e2");
+    drop(engine);
+
+    let mut told: Vec<String> = lost;
+    let mut last_epoch = report.manifest.writer_epoch;
+    // By itself, and for somebody who cannot wait for the next second.
+    for (name, epoch_min) in [("once", 0), ("twice", u64::from(u32::MAX) - (1 << 20))] {
+        let (engine, report) = restored(&place("backup"), &place(name), epoch_min);
+        let place = &report.sources[0];
+        assert_eq!((place.source.as_str(), place.epoch as i64, place.expected_sequence), ("erp", epoch, 2));
+        assert!(report.restored_epoch > last_epoch, "{} after {last_epoch}", report.restored_epoch);
+        last_epoch = report.restored_epoch + 1;
+        assert_eq!(receipt_of(&engine, "known"), (known.0.clone(), true));
+        assert_eq!(receipt_of(&engine, "behind the snapshot"), (behind.0.clone(), true));
+        for number in 0..5 {
+            let (id, replayed) = receipt_of(&engine, &format!("lost {number}"));
+            assert!(!replayed && !told.contains(&id), "{id} was issued before");
+            told.push(id);
+        }
+        let gap =
+            engine.call(&Call { path: RESERVE, payload: &by_source(epoch, 3), key: "", ledger: "", deadline: None });
+        let gap = gap.reply.unwrap_err();
+        assert_eq!((gap.reason, gap.metadata["expected"].as_str()), ("SEQUENCE_GAP", "2"));
+        ask(&engine, RESERVE, "", &by_source(epoch, 2));
+        assert!(register(&engine, "e3") > lost_epoch);
+    }
+}
+
+#[test]
+fn older_journal_comes_along_if_it_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    let engine = open(&place("old"));
+    for round in 0..3 {
+        fill(&engine, round);
+        engine.create_snapshot(in_time()).unwrap();
+    }
+    reserve(&engine, "tail");
+    assert!(!names(&place("old").join("archive"), "journal-").is_empty());
+    create(&place("old"), &place("short"), false).unwrap();
+    create(&place("old"), &place("long"), true).unwrap();
+    let (short, _) = restored(&place("short"), &place("from short"), 0);
+    let (long, _) = restored(&place("long"), &place("from long"), 0);
+    assert_eq!(short.read_events(1, 1).unwrap_err().reason, "HISTORY_TRIMMED");
+    assert!(long.read_events(1, 1).is_ok());
+    assert_eq!(digest(&short), digest(&long));
+    // It is archived at the next snapshot, like any other.
+    long.create_snapshot(in_time()).unwrap();
+    fill(&long, 9);
+    long.create_snapshot(in_time()).unwrap();
+    assert!(!names(&place("from long").join("archive"), "journal-").is_empty());
+}
