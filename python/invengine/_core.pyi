@@ -15,6 +15,7 @@ __all__ = [
     "bench_ledger",
     "decode_outcomes",
     "encode_reserves",
+    "examine",
     "load_bare",
     "load_probe_sync",
     "load_run",
@@ -127,6 +128,13 @@ def verify(directory: str, at_sequence: int | None) -> str:
     """Folds the journal in `directory` again, up to a sequence or its end, and reports what it found as a JSON object.
 
     The report has sequence, digest, the invariants, oversold_units_by_reserve and counts.
+    """
+
+def examine(settings: str) -> str:
+    """Looks at what an engine with these settings (as for `Engine.open`) would stand on, without opening it.
+
+    The answer is a JSON object; its fields are those of `Examination` in rust/node. Of a file journal's directory it
+    writes and removes one scratch file; in Redis it writes nothing. Raises EngineFault for a bad setting.
     """
 
 def encode_reserves(

@@ -6,6 +6,7 @@
 
 pub mod door;
 pub mod engine;
+pub mod examine;
 mod incident;
 pub mod journal;
 pub mod methods;

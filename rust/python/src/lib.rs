@@ -8,6 +8,7 @@ mod door;
 mod engine;
 mod load;
 
+use invengine_node::engine::EngineSettings;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
@@ -31,6 +32,14 @@ fn verify(py: Python<'_>, directory: std::path::PathBuf, at_sequence: Option<u64
     serde_json::to_string(&report).map_err(|error| EngineFault::new_err(error.to_string()))
 }
 
+/// Looks at what an engine with these settings would stand on, as a JSON object.
+#[pyfunction]
+fn examine(py: Python<'_>, settings: &str) -> PyResult<String> {
+    let settings = EngineSettings::from_json(settings).map_err(EngineFault::new_err)?;
+    let found = py.detach(|| invengine_node::examine::examine(&settings));
+    serde_json::to_string(&found).map_err(|error| EngineFault::new_err(error.to_string()))
+}
+
 /// The engine in this process.
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -42,6 +51,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<door::Door>()?;
     module.add_function(wrap_pyfunction!(version, module)?)?;
     module.add_function(wrap_pyfunction!(verify, module)?)?;
+    module.add_function(wrap_pyfunction!(examine, module)?)?;
     module.add_function(wrap_pyfunction!(columns::encode_reserves, module)?)?;
     module.add_function(wrap_pyfunction!(columns::decode_outcomes, module)?)?;
     load::register(module)

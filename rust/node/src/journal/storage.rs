@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::JournalError;
 use super::files::ARCHIVE;
 
-const LOCK_FILE: &str = "LOCK";
+pub(super) const LOCK_FILE: &str = "LOCK";
 
 /// One directory of files, with one more in it for the archive.
 pub trait Storage: Send + Sync {
@@ -168,7 +168,8 @@ impl Storage for Directory {
     }
 }
 
-fn lock_owner(file: &mut File) -> String {
+/// Whose process id a lock file holds, in words.
+pub(super) fn lock_owner(file: &mut File) -> String {
     let mut text = String::new();
     let read = file.take(32).read_to_string(&mut text);
     match text.trim().parse::<u32>() {
