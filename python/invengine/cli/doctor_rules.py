@@ -204,10 +204,10 @@ def _rights(facts: Facts) -> str:
     return "its user may do what a journal needs, and cannot end one"
 
 
-def _persistence(facts: Facts) -> str:
+def _acknowledgement(facts: Facts) -> str:
     if not facts["aof"]:
-        return "appendonly no"
-    return f"appendonly yes, appendfsync {facts['appendfsync'] or 'not told'}"
+        return f"{facts['ack']}, with appendonly no"
+    return f"{facts['ack']}, with appendonly yes, appendfsync {facts['appendfsync'] or 'not told'}"
 
 
 def _memory_left(facts: Facts) -> int:
@@ -274,8 +274,8 @@ REDIS = (
         needs="let_in",
     ),
     Check(
-        "persistence",
-        _persistence,
+        "acknowledgement",
+        _acknowledgement,
         (
             Rule(
                 Level.WARNING,
