@@ -16,6 +16,7 @@ __all__ = [
     "create_backup",
     "decode_outcomes",
     "encode_reserves",
+    "examine",
     "load_bare",
     "load_probe_sync",
     "load_run",
@@ -146,6 +147,13 @@ def restore_backup(backup: str, directory: str, writer_epoch_min: int) -> str:
     Its next server goes on above `writer_epoch_min`, or with 0 above every epoch that there can have been. The report
     has the backup's facts, restored_epoch and sources: source, epoch, last_sequence, expected_sequence. Raises
     EngineFault.
+    """
+
+def examine(settings: str) -> str:
+    """Looks at what an engine with these settings (as for `Engine.open`) would stand on, without opening it.
+
+    The answer is a JSON object; its fields are those of `Examination` in rust/node. Of a file journal's directory it
+    writes and removes one scratch file; in Redis it writes nothing. Raises EngineFault for a bad setting.
     """
 
 def encode_reserves(

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from invengine.cli import backup, catalogue, check, config, copies, dev, events, holds, serve, status, stock
+from invengine.cli import backup, catalogue, check, config, copies, dev, doctor, events, holds, serve, status, stock
 from invengine.cli.exits import MEANINGS, ExitCode, UsageProblemError, code_of, core_error, line_of
 
 EPILOG = "Exit codes: " + "; ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items()) + "."
@@ -42,6 +42,7 @@ def root(
 
 serve.register(app)
 dev.register(app)
+doctor.register(app)
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(stock.app, name="stock")
 holds.register(app)

@@ -31,6 +31,7 @@ class ExitCode(enum.IntEnum):
     CORRUPT = 4
     FAULT = 5
     IN_USE = 6
+    UNFIT = 7
     INTERRUPTED = 130
 
 
@@ -42,6 +43,7 @@ MEANINGS = {
     ExitCode.CORRUPT: "the journal or the backup is damaged, or verify found a broken invariant",
     ExitCode.FAULT: "the engine or the server failed",
     ExitCode.IN_USE: "the address or the journal's directory belongs to another process",
+    ExitCode.UNFIT: "doctor found an error",
     ExitCode.INTERRUPTED: "interrupted",
 }
 
@@ -52,6 +54,10 @@ class UsageProblemError(Exception):
 
 class InUseError(Exception):
     """Another process has what this one needs, as one line that says what to do."""
+
+
+class UnfitError(Exception):
+    """What a server would stand on does not hold, as one line that says which checks failed."""
 
 
 class CheckFailedError(Exception):
@@ -88,6 +94,8 @@ def code_of(error: Exception) -> ExitCode:
         return ExitCode.REJECTED
     if isinstance(error, Fault):
         return ExitCode.FAULT if isinstance(error, InternalFault) else ExitCode.UNAVAILABLE
+    if isinstance(error, UnfitError):
+        return ExitCode.UNFIT
     return ExitCode.IN_USE if isinstance(error, InUseError) else ExitCode.FAULT
 
 

@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod door;
 pub mod engine;
+pub mod examine;
 mod incident;
 pub mod journal;
 pub mod methods;

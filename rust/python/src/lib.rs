@@ -10,6 +10,7 @@ mod load;
 
 use std::path::PathBuf;
 
+use invengine_node::engine::EngineSettings;
 use invengine_node::journal::JournalError;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -54,6 +55,14 @@ fn report(found: Result<serde_json::Result<String>, JournalError>) -> PyResult<S
     json.map_err(|error| EngineFault::new_err(error.to_string()))
 }
 
+/// Looks at what an engine with these settings would stand on, as a JSON object.
+#[pyfunction]
+fn examine(py: Python<'_>, settings: &str) -> PyResult<String> {
+    let settings = EngineSettings::from_json(settings).map_err(EngineFault::new_err)?;
+    let found = py.detach(|| invengine_node::examine::examine(&settings));
+    serde_json::to_string(&found).map_err(|error| EngineFault::new_err(error.to_string()))
+}
+
 /// The engine in this process.
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -67,6 +76,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(verify, module)?)?;
     module.add_function(wrap_pyfunction!(create_backup, module)?)?;
     module.add_function(wrap_pyfunction!(restore_backup, module)?)?;
+    module.add_function(wrap_pyfunction!(examine, module)?)?;
     module.add_function(wrap_pyfunction!(columns::encode_reserves, module)?)?;
     module.add_function(wrap_pyfunction!(columns::decode_outcomes, module)?)?;
     load::register(module)

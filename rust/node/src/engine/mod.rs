@@ -471,20 +471,24 @@ fn open_journal(settings: &EngineSettings, rebuild: &mut dyn Replay) -> Result<B
             let mut replay = |frame: Frame<'_>| rebuild.frame(frame);
             Box::new(RedisJournal::open(&redis_options(settings), &mut replay)?)
         }
-        JournalKind::File => {
-            let mut options = FileOptions::new(&settings.directory, &settings.ledger);
-            if settings.journal_file_bytes != 0 {
-                options.journal_file_bytes = settings.journal_file_bytes;
-            }
-            options.archive_ms = settings.archive_ms;
-            options.archive_bytes_max = settings.archive_bytes_max;
-            options.force_empty = settings.force_empty;
-            Box::new(FileJournal::recover(&options, rebuild)?)
-        }
+        JournalKind::File => Box::new(FileJournal::recover(&file_options(settings), rebuild)?),
     })
 }
 
-fn redis_options(settings: &EngineSettings) -> RedisOptions {
+/// The part of the settings that a file journal is opened with.
+pub(crate) fn file_options(settings: &EngineSettings) -> FileOptions {
+    let mut options = FileOptions::new(&settings.directory, &settings.ledger);
+    if settings.journal_file_bytes != 0 {
+        options.journal_file_bytes = settings.journal_file_bytes;
+    }
+    options.archive_ms = settings.archive_ms;
+    options.archive_bytes_max = settings.archive_bytes_max;
+    options.force_empty = settings.force_empty;
+    options
+}
+
+/// The part of the settings that a Redis journal is opened with.
+pub(crate) fn redis_options(settings: &EngineSettings) -> RedisOptions {
     let mut options = RedisOptions::new(settings.redis_url.clone(), &settings.ledger);
     options.username.clone_from(&settings.redis_username);
     options.password = settings.redis_password.clone();

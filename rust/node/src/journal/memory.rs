@@ -75,7 +75,7 @@ impl Journal for MemoryJournal {
     }
 
     fn loss_window(&self) -> String {
-        "everything, when the process ends".into()
+        super::loss::MEMORY.into()
     }
 
     fn writer_epoch(&self) -> u64 {

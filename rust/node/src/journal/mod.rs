@@ -74,11 +74,13 @@
 mod aside;
 pub mod backup;
 mod error;
+pub(crate) mod examine;
 mod files;
 pub mod frame;
 mod header;
 mod history;
 mod line;
+pub(crate) mod loss;
 mod memory;
 mod reader;
 mod recovery;

@@ -169,7 +169,8 @@ impl Storage for Directory {
     }
 }
 
-fn lock_owner(file: &mut File) -> String {
+/// Whose process id a lock file holds, in words.
+pub(super) fn lock_owner(file: &mut File) -> String {
     let mut text = String::new();
     let read = file.take(32).read_to_string(&mut text);
     match text.trim().parse::<u32>() {

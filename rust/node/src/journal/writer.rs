@@ -19,7 +19,7 @@ use super::shelf::{DRAFT, Retention, Shelf};
 use super::spare::{SPARE_FILE, Spare};
 use super::storage::{Directory, Storage, StoredFile, write_all_at};
 use super::walk::Walked;
-use super::{EveryFrame, History, Journal, JournalError, JournalReader, Replay};
+use super::{EveryFrame, History, Journal, JournalError, JournalReader, Replay, loss};
 
 const JOURNAL_FILE_BYTES_DEFAULT: u64 = 64 << 20;
 const ARCHIVE_MS_DEFAULT: u64 = 30 * 24 * 3_600_000;
@@ -248,9 +248,7 @@ impl Journal for FileJournal {
     }
 
     fn loss_window(&self) -> String {
-        "nothing that was acknowledged, as long as the disk keeps what it confirmed; \
-         rot inside the very last frame cannot be told from an unfinished write and is cut"
-            .into()
+        loss::FILE.into()
     }
 
     fn writer_epoch(&self) -> u64 {

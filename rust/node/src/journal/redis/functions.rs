@@ -145,7 +145,7 @@ pub fn ensure(link: &mut Link, keys: &Keys) -> Result<(), Fault> {
 }
 
 /// Whether a call meets this version; another one is an error.
-fn is_there(link: &mut Link, keys: &Keys) -> Result<bool, Fault> {
+pub fn is_there(link: &mut Link, keys: &Keys) -> Result<bool, Fault> {
     let answer = match link.call(&room(keys)) {
         Err(trouble) if trouble.is_unknown_function() => return Ok(false),
         other => other?,

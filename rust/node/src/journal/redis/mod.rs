@@ -29,6 +29,7 @@
 mod address;
 mod connection;
 mod entries;
+pub(crate) mod examine;
 mod functions;
 pub mod ground;
 mod keys;

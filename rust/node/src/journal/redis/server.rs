@@ -5,7 +5,7 @@ use redis::cmd;
 use super::Ack;
 use super::connection::{Link, text, texts};
 use super::trouble::Trouble;
-use crate::journal::JournalError;
+use crate::journal::{JournalError, loss};
 
 const VERSION_MIN: (u32, u32) = (7, 0);
 const WAITAOF_SINCE: (u32, u32) = (7, 2);
@@ -14,14 +14,17 @@ const WAITAOF_SINCE: (u32, u32) = (7, 2);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Server {
     name: String,
-    product: String,
+    /// Kind and version, in words.
+    pub product: String,
     version: (u32, u32),
     replica: bool,
-    replicas: u32,
-    eviction: String,
+    /// Replicas that are connected.
+    pub replicas: u32,
+    /// `maxmemory-policy`.
+    pub eviction: String,
     aof: bool,
     /// `appendfsync`; nothing if the server does not tell.
-    sync: Option<String>,
+    pub sync: Option<String>,
     /// Whether syncs stop while the file is rewritten.
     sync_pauses: bool,
 }
@@ -69,22 +72,46 @@ impl Server {
 
     /// Refuses a server that cannot keep what `ack` promises.
     pub fn check(&self, ack: Ack) -> Result<(), JournalError> {
-        if self.version < VERSION_MIN {
-            let why =
-                format!("leads to {} at {}, which is too old: Redis 7.0 or Valkey is needed", self.product, self.name);
-            return Err(JournalError::BadOption { option: "redis_url", why });
+        self.check_version()?;
+        self.check_role()?;
+        self.check_eviction()?;
+        self.check_ack(ack)
+    }
+
+    /// Refuses a server without functions.
+    pub fn check_version(&self) -> Result<(), JournalError> {
+        if self.version >= VERSION_MIN {
+            return Ok(());
         }
-        if self.replica {
-            let (server, code) = (self.name.clone(), "READONLY".into());
-            return Err(Trouble::Refused { server, code, text: "it is a replica".into() }.into());
+        let (product, name) = (&self.product, &self.name);
+        let why =
+            format!("leads to {product} at {name}, which is too old; upgrade it to Redis 7.0 or later, or to Valkey");
+        Err(JournalError::BadOption { option: "redis_url", why })
+    }
+
+    /// Refuses a server that takes no writes.
+    pub fn check_role(&self) -> Result<(), JournalError> {
+        if !self.replica {
+            return Ok(());
         }
-        if self.eviction != "noeviction" {
-            let why = format!(
-                "leads to a Redis that drops keys when memory is short ({}): CONFIG SET maxmemory-policy noeviction",
-                self.eviction
-            );
-            return Err(JournalError::BadOption { option: "redis_url", why });
+        let (server, code) = (self.name.clone(), "READONLY".into());
+        Err(Trouble::Refused { server, code, text: "it is a replica".into() }.into())
+    }
+
+    /// Refuses a server that forgets keys.
+    pub fn check_eviction(&self) -> Result<(), JournalError> {
+        if self.eviction == "noeviction" {
+            return Ok(());
         }
+        let why = format!(
+            "leads to a Redis that drops keys when memory is short ({}); CONFIG SET maxmemory-policy noeviction",
+            self.eviction
+        );
+        Err(JournalError::BadOption { option: "redis_url", why })
+    }
+
+    /// Refuses a server that does not do what `ack` says.
+    pub fn check_ack(&self, ack: Ack) -> Result<(), JournalError> {
         self.weakness(ack).map_or(Ok(()), |why| {
             let why = format!("{} is not what {} at {} does: {why}", ack.name(), self.product, self.name);
             Err(JournalError::BadOption { option: "redis_ack", why })
@@ -96,22 +123,23 @@ impl Server {
         let sync = self.sync.as_deref();
         match ack {
             Ack::Fsync | Ack::Everysec if !self.aof => {
-                Some("CONFIG SET appendonly yes (and in its configuration file), or choose memory".into())
+                let remedy = "CONFIG SET appendonly yes (and in its configuration file), or choose memory";
+                Some(format!("it keeps no append-only file; {remedy}"))
             }
             Ack::Fsync | Ack::Everysec if sync.is_none() => {
-                Some("it does not tell appendfsync: grant +config|get, or choose replicated or memory".into())
+                Some("it does not tell appendfsync; grant +config|get, or choose replicated or memory".into())
             }
             Ack::Fsync if sync != Some("always") => {
                 let sync = sync.unwrap_or_default();
-                Some(format!("it has appendfsync {sync}: CONFIG SET appendfsync always, or choose everysec"))
+                Some(format!("it has appendfsync {sync}; CONFIG SET appendfsync always, or choose everysec"))
             }
             Ack::Fsync if self.sync_pauses => {
-                Some("it does not sync during rewrites: CONFIG SET no-appendfsync-on-rewrite no".into())
+                Some("it does not sync during rewrites; CONFIG SET no-appendfsync-on-rewrite no".into())
             }
             Ack::Everysec if sync == Some("no") => {
-                Some("it has appendfsync no: CONFIG SET appendfsync everysec, or choose memory".into())
+                Some("it has appendfsync no; CONFIG SET appendfsync everysec, or choose memory".into())
             }
-            Ack::Replicated if self.replicas == 0 => Some("it has no replica: connect one, or choose fsync".into()),
+            Ack::Replicated if self.replicas == 0 => Some("it has no replica; connect one, or choose fsync".into()),
             _ => None,
         }
     }
@@ -125,25 +153,12 @@ impl Server {
         };
         let failover = match self.replicas {
             0 => String::new(),
-            count => format!("; a failover to one of its {count} replicas loses what that had not received"),
+            count => format!("; a failover to one of its {count} replicas {}", loss::FAILOVER),
         };
-        let window = match ack {
-            Ack::Fsync => {
-                format!("nothing that was acknowledged, as long as this server and its disk come back{failover}")
-            }
-            Ack::Everysec => format!("up to 2 s of acknowledged commands when the server's machine stops{failover}"),
-            Ack::Replicated => format!(
-                "nothing that was acknowledged, unless the master and the replica that confirmed into {} are both lost, \
-                 or a replica that had not confirmed is promoted",
-                if self.has_waitaof() { "its append-only file" } else { "its memory" }
-            ),
-            Ack::Memory if self.aof => {
-                format!(
-                    "what the server had not written to disk when it stops; invengine does not wait for it{failover}"
-                )
-            }
-            Ack::Memory => format!("everything since the server's last save, when it stops{failover}"),
-        };
+        // WAITAOF counts replicas that have it in their file, whatever this server does itself.
+        let in_files = if ack == Ack::Replicated { self.has_waitaof() } else { self.aof };
+        let failover = if ack == Ack::Replicated { String::new() } else { failover };
+        let window = format!("{}{failover}", loss::redis(ack, in_files));
         format!("{window} ({} with {told})", self.product)
     }
 }
@@ -165,13 +180,13 @@ fn loading(server: &str, info: &str) -> Option<Trouble> {
 }
 
 /// The value of one line of INFO; empty if there is none.
-fn field<'i>(info: &'i str, wanted: &str) -> &'i str {
+pub fn field<'i>(info: &'i str, wanted: &str) -> &'i str {
     let mut lines = info.lines().filter_map(|line| line.trim_end().split_once(':'));
     lines.find(|(name, _)| *name == wanted).map_or("", |(_, value)| value)
 }
 
 /// A setting of the server; nothing if it does not tell.
-fn config(link: &mut Link, name: &str) -> Result<Option<String>, Trouble> {
+pub fn config(link: &mut Link, name: &str) -> Result<Option<String>, Trouble> {
     match link.call(cmd("CONFIG").arg("GET").arg(name)) {
         Ok(answer) => Ok(texts(answer).and_then(|pair| pair.into_iter().nth(1))),
         Err(trouble) if trouble.is_unavailable_command() => Ok(None),

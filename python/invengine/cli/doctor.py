@@ -1,0 +1,98 @@
+"""`invengine doctor`: what a server would stand on, a line for each check, before it stands there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+
+from invengine.cli import flags
+from invengine.cli.doctor_rules import Finding, Level, judge
+from invengine.cli.exits import UnfitError
+from invengine.cli.machine import machine_facts
+from invengine.cli.options import Json, settings_of
+from invengine.cli.output import print_json, print_line
+from invengine.service.address import AddressError, check_address
+from invengine.service.lifetime import engine_settings
+from invengine.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    context: typer.Context,
+    address: flags.Address = None,
+    journal: flags.Journal = None,
+    directory: flags.Directory = None,
+    redis_url: flags.RedisUrl = None,
+    redis_ack: flags.RedisAckFlag = None,
+    ledger: flags.Ledger = None,
+    door: flags.Door = None,
+    threads: flags.Threads = None,
+    time_scale: flags.TimeScale = None,
+    auto_create: flags.AutoCreate = None,
+    metrics_address: flags.MetricsAddress = None,
+    drain_timeout_ms: flags.DrainTimeoutMs = None,
+    insecure: flags.Insecure = None,
+    ready_file: flags.ReadyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Look at what `invengine serve` with the same flags would stand on: ok, warning or error, and what to do.
+
+    Starts nothing. It writes one scratch file in the directory of a file journal and removes it, and nothing in Redis.
+    """
+    loaded = settings_of(
+        context,
+        address=address,
+        journal=journal,
+        directory=directory,
+        redis_url=redis_url,
+        redis_ack=redis_ack,
+        ledger=ledger,
+        door=door,
+        threads=threads,
+        time_scale=time_scale,
+        auto_create=auto_create,
+        metrics_address=metrics_address,
+        drain_timeout_ms=drain_timeout_ms,
+        insecure=insecure or None,
+    )
+    findings = list(judge(facts_of(loaded.settings)))
+    for finding in findings:
+        print_json(finding) if as_json else print_line(line_of(finding))
+    errors = [finding.check for finding in findings if finding.level is Level.ERROR]
+    if errors:
+        raise UnfitError(f"a server would not stand on this: mend {', '.join(errors)}")
+
+
+def facts_of(settings: Settings) -> dict[str, Any]:
+    """Everything that the rules judge."""
+    from invengine import _core
+
+    facts: dict[str, Any] = json.loads(_core.examine(engine_settings(settings)))
+    facts |= machine_facts()
+    for name in ("address", "metrics_address"):
+        facts[name] = getattr(settings, name)
+        facts[f"{name}_refused"] = _address_refused(name, facts[name], settings)
+    return facts
+
+
+def line_of(finding: Finding) -> str:
+    """A finding as a line for people."""
+    text = f"{finding.found}. {finding.remedy}" if finding.remedy else finding.found
+    # What a server says must not move the cursor of the terminal that shows it.
+    shown = "".join(char if char.isprintable() else "?" for char in text)
+    return f"{finding.level:<8} {finding.check:<16}  {shown}"
+
+
+def _address_refused(name: str, address: str, settings: Settings) -> str | None:
+    try:
+        if address:
+            check_address(f"--{name.replace('_', '-')}", address, insecure=settings.insecure)
+    except AddressError as error:
+        return str(error)
+    return None
