@@ -71,6 +71,9 @@ fn accepted(
     follower: &Follower,
 ) -> Result<u64, Breach> {
     let Some(receipt) = receipt else { return Breach::err("answers can be read", "no receipt") };
+    if intent.excused {
+        return Ok(0);
+    }
     let sequence = receipt.sequence as u64;
     if receipt.durable_sequence < receipt.sequence || sequence > follower.model.sequence {
         let found = format!("{receipt:?} while the journal has {}", follower.model.sequence);
@@ -100,7 +103,12 @@ fn refused(intent: &Intent, refusal: &Refusal) -> Result<(), Breach> {
         return Breach::err("no command of ours meets a bug", format!("{} {}", intent.path, refusal.message));
     }
     let forgets = matches!(reason, "DEDUPE_WINDOW_EXPIRED" | "SEQUENCE_CONSUMED" | "STALE_EPOCH");
-    if !intent.is_read() && intent.accepted.iter().any(Option::is_some) && !forgets && !is_passing(reason) {
+    if !intent.is_read()
+        && !intent.excused
+        && intent.accepted.iter().any(Option::is_some)
+        && !forgets
+        && !is_passing(reason)
+    {
         return Breach::err(ONCE, format!("{}: accepted at {:?}, then {reason}", intent.key, intent.accepted));
     }
     Ok(())

@@ -22,6 +22,8 @@ pub struct Client {
     /// The intention that its registration is.
     pub registering: Option<usize>,
     pub in_flight: usize,
+    /// The server that it asks now.
+    pub server: usize,
     /// Down until then.
     pub down_until_us: u64,
     /// Its reserves: intention, key, sku, location.
@@ -46,6 +48,7 @@ impl Client {
             next_number: 1,
             registering: None,
             in_flight: 0,
+            server: 0,
             down_until_us: 0,
             holds: Vec::new(),
             made: 0,
@@ -95,6 +98,7 @@ impl Client {
             accepted: Vec::new(),
             executed: Vec::new(),
             after_sequence: 0,
+            excused: false,
         }
     }
 

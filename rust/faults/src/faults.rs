@@ -49,6 +49,22 @@ classes! {
     ClockJump "wall_clock_jump"
     ClientCrash "client_crashed"
     KeyReuse "key_reused_for_another_body"
+    RedisUnheard "redis_connection_lost_before_the_call"
+    RedisUntold "redis_answer_lost"
+    RedisLate "redis_answer_delayed"
+    RedisCut "redis_cut_off"
+    RedisBusy "redis_busy"
+    RedisOom "redis_oom"
+    RedisMisconf "redis_misconf"
+    RedisNoReplicas "redis_noreplicas"
+    RedisReadOnly "redis_readonly"
+    RedisLoading "redis_loading"
+    RedisRestart "redis_restarted"
+    RedisHostLost "redis_host_crashed"
+    RedisFailover "redis_failover"
+    StaleFailover "redis_failover_to_a_stale_replica"
+    ReplicaCut "redis_replica_black_holed"
+    SecondOwner "second_owner"
 }
 
 /// How many classes there are.
@@ -56,6 +72,28 @@ pub const CLASSES: usize = Class::ALL.len();
 
 /// One fault of a run: the how-manieth of its class.
 pub type Fault = (Class, u64);
+
+/// How often each class happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts([u64; CLASSES]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Counts([0; CLASSES])
+    }
+}
+
+impl Counts {
+    /// How often this one did.
+    pub fn of(&self, class: Class) -> u64 {
+        self.0[class as usize]
+    }
+
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Counts) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
+    }
+}
 
 /// What is left out of a run.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +110,7 @@ pub struct Injector {
     streams: Vec<Random>,
     enabled: [bool; CLASSES],
     drawn: [u64; CLASSES],
-    happened: [u64; CLASSES],
+    happened: Counts,
     mask: Mask,
     log: Vec<Fault>,
     healed: bool,
@@ -84,7 +122,7 @@ impl Injector {
         let mut coins = Random::new(seed, 0xFA01);
         let enabled = std::array::from_fn(|class| coins.chance(500_000) && !mask.classes.contains(&Class::ALL[class]));
         let streams = (0..CLASSES as u64).map(|class| Random::new(seed, 0xC1A5_0000 + class)).collect();
-        let (drawn, happened) = ([0; CLASSES], [0; CLASSES]);
+        let (drawn, happened) = ([0; CLASSES], Counts::default());
         Injector { streams, enabled, drawn, happened, mask, log: Vec::new(), healed: false }
     }
 
@@ -123,7 +161,7 @@ impl Injector {
         if self.mask.faults.contains(&fault) {
             return false;
         }
-        self.happened[class as usize] += 1;
+        self.happened.0[class as usize] += 1;
         self.log.push(fault);
         true
     }
@@ -134,7 +172,7 @@ impl Injector {
     }
 
     /// How often each class happened.
-    pub fn counts(&self) -> [u64; CLASSES] {
+    pub fn counts(&self) -> Counts {
         self.happened
     }
 

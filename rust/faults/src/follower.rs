@@ -1,11 +1,19 @@
 //! Follows the journal frame by frame, as it becomes durable and as each recovery finds it again: what was durable once is
 //! found again, nothing else is, and every rule that a journal alone can break holds at every prefix.
+//!
+//! A Redis may lose what it acknowledged where its mode says so. It tells what is in danger when that happens; frames in
+//! danger may be gone, or others may be in their place, and nothing else may.
 
 use invengine_ledger::{Audit, Ledger, LedgerOptions, RecordReader};
 use invengine_node::journal::Frame;
+use invengine_node::journal::frame::decode;
 
+use crate::marks::{Mark, Marks};
 use crate::model::{Breach, Model};
 use crate::random::mix;
+use crate::reads::Reads;
+
+const FOUND_AGAIN: &str = "durable frames are found again";
 
 /// A durable frame of events.
 #[derive(Clone, Debug)]
@@ -43,41 +51,40 @@ impl Kept {
     }
 }
 
-/// A read whose position is not durable yet.
-#[derive(Clone, Debug)]
-struct Pending {
-    sequence: u64,
-    now_ms: i64,
-    sku: String,
-    location: String,
-    available: i64,
-}
-
 /// How a recovery is going.
 #[derive(Clone, Copy, Debug, Default)]
 struct Replaying {
-    /// Frames of events seen.
-    seen: usize,
+    /// Sequence of the last event seen.
+    sequence: u64,
     epoch: u64,
-    /// Found although nobody was told about it.
-    unconfirmed: u64,
+}
+
+/// What one process does with the journal.
+#[derive(Clone, Debug, Default)]
+struct Writer {
+    attempted: Option<Kept>,
+    replaying: Option<Replaying>,
 }
 
 /// What is known of the journal.
 pub struct Follower {
     pub model: Model,
+    pub reads: Reads,
+    pub marks: Marks,
     shadow: Ledger,
     audit: Audit,
     frames: Vec<Kept>,
-    attempted: Option<Kept>,
-    replaying: Option<Replaying>,
+    writers: Vec<Writer>,
     /// Highest epoch of a writer that opened.
     epoch: u64,
-    pending: Vec<Pending>,
-    /// Journals that may lose what they acknowledged do so only when this was set, and are rebuilt.
-    may_lose: bool,
-    /// Frames that were lost so, all together.
-    pub lost: u64,
+    /// Sequence up to which somebody was told that it is durable.
+    told: u64,
+    /// First sequence that a fault may have taken, as the acknowledgement mode allows.
+    endangered: Option<u64>,
+    /// A claim may be gone too.
+    claims_endangered: bool,
+    /// First sequence that it did take, until somebody asks.
+    lost: Option<u64>,
     pub breach: Option<Breach>,
     pub digest: u64,
 }
@@ -86,138 +93,186 @@ fn empty_ledger() -> Ledger {
     Ledger::new(LedgerOptions::new("main"))
 }
 
-impl Default for Follower {
-    fn default() -> Self {
+impl Follower {
+    /// Knows nothing yet of a journal that so many processes may open.
+    pub fn new(processes: usize) -> Self {
         Follower {
             model: Model::default(),
+            reads: Reads::default(),
+            marks: Marks::default(),
             shadow: empty_ledger(),
             audit: Audit::default(),
             frames: Vec::new(),
-            attempted: None,
-            replaying: None,
+            writers: vec![Writer::default(); processes],
             epoch: 0,
-            pending: Vec::new(),
-            may_lose: false,
-            lost: 0,
+            told: 0,
+            endangered: None,
+            claims_endangered: false,
+            lost: None,
             breach: None,
             digest: 0,
         }
     }
-}
 
-impl Follower {
     /// A frame is on its way.
-    pub fn attempts(&mut self, frame: &Frame<'_>) {
-        self.attempted = Some(Kept::of(frame));
+    pub fn attempts(&mut self, writer: usize, frame: &Frame<'_>) {
+        self.writers[writer].attempted = Some(Kept::of(frame));
     }
 
     /// It is durable.
-    pub fn confirmed(&mut self) {
-        if let Some(kept) = self.attempted.take() {
-            self.next(kept);
+    pub fn confirmed(&mut self, writer: usize) {
+        if let Some(kept) = self.writers[writer].attempted.take() {
+            let (last, result) = (kept.last_sequence, self.try_confirmed(kept));
+            self.told = self.told.max(last);
+            self.note(result);
         }
     }
 
-    /// A recovery begins, again perhaps.
-    pub fn replay(&mut self) {
-        self.replaying = Some(Replaying::default());
-    }
-
-    /// The redis journal may have lost frames by design.
-    pub fn may_lose(&mut self) {
-        self.may_lose = true;
-    }
-
-    /// A recovery found this frame.
-    pub fn replayed(&mut self, frame: &Frame<'_>) {
-        let result = self.try_replayed(frame);
-        self.note(result);
-    }
-
-    fn try_replayed(&mut self, frame: &Frame<'_>) -> Result<(), Breach> {
-        let mut replaying = self.replaying.take().unwrap_or_default();
-        if frame.is_claim() {
-            if frame.writer_epoch != replaying.epoch + 1 {
-                let found = format!("{} after {}", frame.writer_epoch, replaying.epoch);
-                return Breach::err("writer epochs rise by one", found);
-            }
-            replaying.epoch = frame.writer_epoch;
-        } else {
-            if frame.writer_epoch != replaying.epoch {
-                let found = format!("a frame of {} after the claim of {}", frame.writer_epoch, replaying.epoch);
-                return Breach::err("one writer", found);
-            }
-            self.match_frame(frame, &mut replaying)?;
-            replaying.seen += 1;
+    fn try_confirmed(&mut self, kept: Kept) -> Result<(), Breach> {
+        let place = self.place(kept.first_sequence);
+        match self.frames.get(place) {
+            None => {}
+            // Another process has found it already.
+            Some(known) if known.is(&kept.frame()) => return Ok(()),
+            Some(_) => self.forgive(place, "one history", kept.first_sequence)?,
         }
-        self.replaying = Some(replaying);
+        self.next(kept);
         Ok(())
     }
 
-    fn match_frame(&mut self, frame: &Frame<'_>, replaying: &mut Replaying) -> Result<(), Breach> {
-        match self.frames.get(replaying.seen) {
-            Some(kept) if kept.is(frame) => Ok(()),
-            Some(kept) if !self.may_lose => {
-                let found = format!(
-                    "{}..={} instead of {}..={}",
-                    frame.first_sequence, frame.last_sequence, kept.first_sequence, kept.last_sequence
-                );
-                Breach::err("durable frames are found again", found)
-            }
-            Some(_) => {
-                self.forget_from(replaying.seen);
-                self.next(Kept::of(frame));
-                Ok(())
-            }
-            None => self.unconfirmed(frame, replaying),
+    /// A fault took what comes from this sequence on, unless a replica has confirmed it.
+    pub fn endanger(&mut self, from_sequence: u64, spares_told: bool) {
+        let from = if spares_told { from_sequence.max(self.told + 1) } else { from_sequence };
+        let from = self.endangered.map_or(from, |before| before.min(from));
+        self.endangered = (from <= self.model.sequence).then_some(from);
+        self.claims_endangered |= !spares_told;
+    }
+
+    /// Whether anything is in danger.
+    pub fn is_endangered(&self) -> bool {
+        self.endangered.is_some()
+    }
+
+    /// A server has stored a frame: what was in danger may be there again.
+    pub fn stored(&mut self, frame: &[u8]) {
+        let (Some(from), Ok(decoded)) = (self.endangered, decode(frame)) else { return };
+        let kept = self.frames.get(self.place(from));
+        if kept.is_some_and(|kept| kept.is(&decoded.frame())) {
+            let next = decoded.header.last_sequence + 1;
+            self.endangered = (next <= self.model.sequence).then_some(next);
+            self.marks.meet(Mark::TailAgain);
         }
     }
 
-    /// A frame that nobody was told about may be there, but only the one that was on its way.
-    fn unconfirmed(&mut self, frame: &Frame<'_>, replaying: &mut Replaying) -> Result<(), Breach> {
-        replaying.unconfirmed += 1;
-        let expected = self.attempted.take().is_some_and(|attempted| attempted.is(frame));
-        if !expected && !self.may_lose {
-            let found = format!("{}..={} was never appended", frame.first_sequence, frame.last_sequence);
-            return Breach::err("a recovery finds a prefix of what was appended", found);
+    /// The first sequence that was lost since this was asked.
+    pub fn take_lost(&mut self) -> Option<u64> {
+        self.lost.take()
+    }
+
+    /// Forgets frames that were in danger.
+    ///
+    /// # Errors
+    /// They were not.
+    fn forgive(&mut self, place: usize, rule: &'static str, sequence: u64) -> Result<(), Breach> {
+        if self.endangered.is_none_or(|from| sequence < from) {
+            let found = format!("sequence {sequence} is not what it was; in danger: {:?}", self.endangered);
+            return Breach::err(rule, found);
+        }
+        self.forget_from(place);
+        Ok(())
+    }
+
+    /// A recovery begins, again perhaps, at a sequence and an epoch.
+    pub fn replay(&mut self, writer: usize, sequence: u64, epoch: u64) {
+        self.writers[writer].replaying = Some(Replaying { sequence, epoch });
+    }
+
+    /// A recovery found this frame.
+    pub fn replayed(&mut self, writer: usize, frame: &Frame<'_>) {
+        let mut replaying = self.writers[writer].replaying.take().unwrap_or_default();
+        let result = self.try_replayed(frame, &mut replaying);
+        self.writers[writer].replaying = Some(replaying);
+        self.note(result);
+    }
+
+    fn try_replayed(&mut self, frame: &Frame<'_>, replaying: &mut Replaying) -> Result<(), Breach> {
+        if frame.is_claim() {
+            if frame.writer_epoch <= replaying.epoch {
+                let found = format!("{} after {}", frame.writer_epoch, replaying.epoch);
+                return Breach::err("writer epochs rise", found);
+            }
+            replaying.epoch = frame.writer_epoch;
+            return Ok(());
+        }
+        if frame.writer_epoch != replaying.epoch {
+            let found = format!("a frame of {} after the claim of {}", frame.writer_epoch, replaying.epoch);
+            return Breach::err("one writer", found);
+        }
+        if frame.first_sequence != replaying.sequence + 1 {
+            let found = format!("{} after {}", frame.first_sequence, replaying.sequence);
+            return Breach::err("sequences have no gap", found);
+        }
+        replaying.sequence = frame.last_sequence;
+        let place = self.place(frame.first_sequence);
+        match self.frames.get(place) {
+            Some(kept) if kept.is(frame) => return Ok(()),
+            Some(_) => self.forgive(place, FOUND_AGAIN, frame.first_sequence)?,
+            None => self.unconfirmed(frame)?,
         }
         self.next(Kept::of(frame));
         Ok(())
     }
 
-    /// The recovery is done and this writer may go on.
-    pub fn opened(&mut self, epoch: u64) {
-        let result = self.try_opened(epoch);
+    /// A frame that nobody was told about may be there, but only one that was on its way.
+    fn unconfirmed(&mut self, frame: &Frame<'_>) -> Result<(), Breach> {
+        let attempted = self.writers.iter().filter_map(|writer| writer.attempted.as_ref());
+        if !attempted.into_iter().any(|attempted| attempted.is(frame)) {
+            let found = format!("{}..={} was never appended", frame.first_sequence, frame.last_sequence);
+            return Breach::err("a recovery finds a prefix of what was appended", found);
+        }
+        self.marks.meet(Mark::FoundUntold);
+        Ok(())
+    }
+
+    /// The recovery is done and this writer may go on; unless another one has claimed since, what it found is all there is.
+    pub fn opened(&mut self, writer: usize, epoch: u64, owns: bool) {
+        let result = if owns { self.try_opened(writer, epoch) } else { Ok(()) };
+        self.writers[writer] = Writer::default();
         self.note(result);
     }
 
-    fn try_opened(&mut self, epoch: u64) -> Result<(), Breach> {
-        let replaying = self.replaying.take().unwrap_or_default();
-        if replaying.seen < self.frames.len() {
-            if !self.may_lose {
-                let kept = &self.frames[replaying.seen];
-                let found = format!("from {} on nothing is there", kept.first_sequence);
-                return Breach::err("durable frames are found again", found);
-            }
-            self.forget_from(replaying.seen);
+    fn try_opened(&mut self, writer: usize, epoch: u64) -> Result<(), Breach> {
+        let replaying = self.writers[writer].replaying.take().unwrap_or_default();
+        if replaying.sequence < self.model.sequence {
+            self.forgive(self.place(replaying.sequence + 1), FOUND_AGAIN, replaying.sequence + 1)?;
         }
-        if epoch <= self.epoch && !self.may_lose {
-            return Breach::err("writer epochs rise by one", format!("{epoch} after {}", self.epoch));
+        if epoch <= self.epoch && !self.claims_endangered {
+            return Breach::err("writer epochs rise", format!("{epoch} after {}", self.epoch));
         }
-        (self.epoch, self.attempted, self.may_lose) = (epoch, None, false);
-        self.pending.clear();
+        (self.epoch, self.endangered, self.told) = (epoch, None, self.model.sequence);
+        self.claims_endangered = false;
+        self.reads.forget();
         self.recompute()
+    }
+
+    /// Where the frame is that begins with a sequence.
+    fn place(&self, first_sequence: u64) -> usize {
+        self.frames.partition_point(|kept| kept.first_sequence < first_sequence)
     }
 
     /// The state as of the first frames, from nothing.
     fn forget_from(&mut self, count: usize) {
-        self.lost += (self.frames.len() - count) as u64;
         let frames = std::mem::take(&mut self.frames);
+        let first = frames.get(count).map(|kept| kept.first_sequence);
+        self.lost = self.lost.into_iter().chain(first).min();
+        self.marks.meet(Mark::LostByDesign);
         (self.model, self.shadow, self.audit) = (Model::default(), empty_ledger(), Audit::default());
-        self.pending.clear();
+        self.reads.forget();
         for kept in frames.into_iter().take(count) {
             self.next(kept);
         }
+        self.told = self.told.min(self.model.sequence);
+        self.endangered = None;
     }
 
     fn next(&mut self, kept: Kept) {
@@ -238,7 +293,7 @@ impl Follower {
         let mut records = RecordReader::new(&kept.payload, kept.time_ms).map_err(|error| bad(error.to_string()))?;
         while let Some(record) = records.next().map_err(|error| bad(error.to_string()))? {
             self.model.apply(&record)?;
-            self.check_pending()?;
+            self.reads.reached(kept.writer_epoch, &self.model)?;
         }
         let audit = std::cell::RefCell::new(&mut self.audit);
         let folded = self.shadow.fold_with(
@@ -281,45 +336,6 @@ impl Follower {
     /// The token of a reservation.
     pub fn token(&self, id: invengine_ledger::ReservationId) -> String {
         self.shadow.token(id)
-    }
-
-    /// Compares a read with the state at its position, now or once that is durable.
-    pub fn read(&mut self, sequence: u64, now_ms: i64, sku: &str, location: &str, available: i64) {
-        let (sku, location) = (sku.to_owned(), location.to_owned());
-        let read = Pending { sequence, now_ms, sku, location, available };
-        if sequence > self.model.sequence {
-            self.pending.push(read);
-        } else if sequence == self.model.sequence {
-            let result = self.compare(&read);
-            self.note(result);
-        } else {
-            let found = format!("at {sequence}, while {} is durable", self.model.sequence);
-            self.note(Breach::err("reads see what is durable", found));
-        }
-    }
-
-    fn check_pending(&mut self) -> Result<(), Breach> {
-        let reached = self.model.sequence;
-        if self.pending.first().is_none_or(|read| read.sequence > reached) {
-            return Ok(());
-        }
-        let place = self.pending.partition_point(|read| read.sequence <= reached);
-        let due: Vec<Pending> = self.pending.drain(..place).collect();
-        for read in due {
-            if read.sequence != reached {
-                return Breach::err("reads stand between commands", format!("{read:?}"));
-            }
-            self.compare(&read)?;
-        }
-        Ok(())
-    }
-
-    fn compare(&self, read: &Pending) -> Result<(), Breach> {
-        let free = self.model.level(&read.sku, &read.location).map_or(0, |level| level.free(read.now_ms));
-        if read.available == free.max(0) {
-            return Ok(());
-        }
-        Breach::err("reads show the state at their position", format!("{read:?}, it is {free}"))
     }
 
     /// Keeps the first breach.

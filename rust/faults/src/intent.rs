@@ -44,9 +44,22 @@ pub struct Intent {
     pub executed: Vec<bool>,
     /// What was acknowledged to anybody when it was sent first.
     pub after_sequence: u64,
+    /// It was sent before Redis lost something that its mode may lose: what it did may be done again, or differently.
+    pub excused: bool,
 }
 
 impl Intent {
+    /// What was acknowledged from this sequence on is not there any more.
+    pub fn forget_from(&mut self, sequence: u64) {
+        self.excused = true;
+        self.after_sequence = self.after_sequence.min(sequence - 1);
+        for (accepted, executed) in self.accepted.iter_mut().zip(&mut self.executed) {
+            if accepted.is_some_and(|at| at >= sequence) {
+                (*accepted, *executed) = (None, false);
+            }
+        }
+    }
+
     /// Whether it changes nothing.
     pub fn is_read(&self) -> bool {
         matches!(self.asks, Asks::Outcome(_) | Asks::Availability(..))

@@ -16,15 +16,22 @@ pub type Shared = Arc<Mutex<Follower>>;
 pub struct Watched {
     inner: Box<dyn Journal>,
     follower: Shared,
+    writer: usize,
     payload_bytes_max: u64,
     planted: Option<Planted>,
     appends: u64,
 }
 
 impl Watched {
-    /// A journal whose appends this follower hears of.
-    pub fn new(inner: Box<dyn Journal>, follower: Shared, payload_bytes_max: u64, planted: Option<Planted>) -> Self {
-        Watched { inner, follower, payload_bytes_max, planted, appends: 0 }
+    /// A journal of a process, whose appends this follower hears of.
+    pub fn new(
+        inner: Box<dyn Journal>,
+        follower: Shared,
+        writer: usize,
+        payload_bytes_max: u64,
+        planted: Option<Planted>,
+    ) -> Self {
+        Watched { inner, follower, writer, payload_bytes_max, planted, appends: 0 }
     }
 }
 
@@ -58,13 +65,13 @@ impl Journal for Watched {
     ) -> Result<(), JournalError> {
         let writer_epoch = self.inner.writer_epoch();
         let frame = Frame { first_sequence, last_sequence, time_ms, writer_epoch, payload };
-        lock(&self.follower).attempts(&frame);
+        lock(&self.follower).attempts(self.writer, &frame);
         self.appends += 1;
-        let skip = self.planted == Some(Planted::SkippedFrame) && self.appends.is_multiple_of(100);
+        let skip = self.planted == Some(Planted::SkippedFrame) && self.appends.is_multiple_of(20);
         if !skip {
             self.inner.append(first_sequence, last_sequence, time_ms, payload)?;
         }
-        lock(&self.follower).confirmed();
+        lock(&self.follower).confirmed(self.writer);
         Ok(())
     }
 
@@ -97,10 +104,12 @@ impl Journal for Watched {
 pub struct WatchedReplay<'r> {
     pub inner: &'r mut dyn Replay,
     pub follower: Shared,
+    pub writer: usize,
 }
 
 impl Replay for WatchedReplay<'_> {
     fn begin(&mut self, snapshot: &Manifest) -> bool {
+        lock(&self.follower).replay(self.writer, snapshot.mark.sequence(), snapshot.mark.writer_epoch());
         self.inner.begin(snapshot)
     }
 
@@ -113,11 +122,12 @@ impl Replay for WatchedReplay<'_> {
     }
 
     fn begin_empty(&mut self) {
+        lock(&self.follower).replay(self.writer, 0, 0);
         self.inner.begin_empty();
     }
 
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), String> {
-        lock(&self.follower).replayed(&frame);
+        lock(&self.follower).replayed(self.writer, &frame);
         self.inner.frame(frame)
     }
 

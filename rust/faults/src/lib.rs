@@ -1,6 +1,6 @@
-//! The fault simulator: the real ledger, engine and file journal in one thread, on a simulated disk, network and clock, with
-//! clients that retry. One seed gives one run, to the bit; every answer and every recovery is checked against a slow
-//! bookkeeping of the journal. It is never shipped.
+//! The fault simulator: the real ledger, engine and journals, one thread at a time, on a simulated disk, Redis, network and
+//! clock, with clients that retry. One seed gives one run, to the bit; every answer and every recovery is checked against a
+//! slow bookkeeping of the journal. It is never shipped.
 #![forbid(unsafe_code)]
 
 pub mod checker;
@@ -11,15 +11,19 @@ pub mod follower;
 pub mod holds;
 pub mod intent;
 pub mod journal;
+pub mod marks;
 pub mod messages;
 #[allow(missing_docs, reason = "fields are named after the quantities")]
 pub mod model;
 pub mod network;
 pub mod planted;
 pub mod random;
+pub mod reads;
+pub mod redis;
 pub mod report;
 pub mod server;
 pub mod shrink;
 pub mod storage;
+pub mod strand;
 pub mod swarm;
 pub mod world;

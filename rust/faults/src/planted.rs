@@ -7,7 +7,7 @@ pub enum Planted {
     SyncWithoutSync,
     /// Answers leave before what they rest on is durable.
     EarlyAnswer,
-    /// The journal says that it has appended, and every hundredth time has not.
+    /// The journal says that it has appended, and every twentieth time has not.
     SkippedFrame,
 }
 

@@ -1,6 +1,7 @@
 //! What a run came to.
 
-use crate::faults::{CLASSES, Class, Fault};
+use crate::faults::{Class, Counts, Fault};
+use crate::marks::{Mark, Marks};
 use crate::model::Breach;
 
 /// One run, or many added up.
@@ -16,8 +17,8 @@ pub struct Report {
     pub crashes: u64,
     pub failures: u64,
     pub checks: u64,
-    pub detected: u64,
-    pub faults: [u64; CLASSES],
+    pub faults: Counts,
+    pub marks: Marks,
     pub digest: u64,
     pub log: Vec<Fault>,
     pub breach: Option<Breach>,
@@ -36,26 +37,30 @@ impl Report {
         self.crashes += other.crashes;
         self.failures += other.failures;
         self.checks += other.checks;
-        self.detected += other.detected;
-        self.faults.iter_mut().zip(other.faults).for_each(|(sum, count)| *sum += count);
+        self.faults.add(&other.faults);
+        self.marks.add(&other.marks);
         self.digest = self.digest.wrapping_add(other.digest);
     }
 
-    /// Classes that never happened.
+    /// Classes that never happened, and marks that were never met.
     pub fn missing(&self) -> Vec<&'static str> {
-        Class::ALL.iter().filter(|class| self.faults[**class as usize] == 0).map(|class| class.name()).collect()
+        let classes = Class::ALL.iter().filter(|class| self.faults.of(**class) == 0).map(|class| class.name());
+        let marks = Mark::ALL.iter().filter(|mark| self.marks.count(**mark) == 0).map(|mark| mark.name());
+        classes.chain(marks).collect()
     }
 
     /// One line each.
     pub fn text(&self) -> String {
         let faults: Vec<String> = Class::ALL
             .iter()
-            .filter(|class| self.faults[**class as usize] > 0)
-            .map(|class| format!("{} {}", class.name(), self.faults[*class as usize]))
+            .filter(|class| self.faults.of(**class) > 0)
+            .map(|class| format!("{} {}", class.name(), self.faults.of(*class)))
             .collect();
+        let marks = Mark::ALL.iter().map(|mark| format!("{} {}", mark.name(), self.marks.count(*mark)));
+        let marks: Vec<String> = marks.collect();
         format!(
             "simulated hours: {:.2}\ncommands: {} ({} calls decided)\ncrash-recoveries: {} ({} crashes, {} failed journals)\n\
-             full checks: {}, rot detected: {}\nfaults: {}\ndigest: {:016x}",
+             full checks: {}\nfaults: {}\nmarks: {}\ndigest: {:016x}",
             self.hours,
             self.commands,
             self.calls,
@@ -63,8 +68,8 @@ impl Report {
             self.crashes,
             self.failures,
             self.checks,
-            self.detected,
             faults.join(", "),
+            marks.join(", "),
             self.digest
         )
     }

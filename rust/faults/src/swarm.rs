@@ -1,5 +1,7 @@
 //! The settings of one seed, drawn from it: how bad each class of faults is, and what the clients do.
 
+use invengine_node::journal::Ack;
+
 use crate::random::Random;
 
 /// What a run is for.
@@ -39,7 +41,18 @@ pub struct Swarm {
     pub ttl_s_max: u64,
     pub file_bytes: u64,
     pub payload_bytes_max: u64,
+    /// The journal is in Redis, else in files.
+    pub on_redis: bool,
+    pub ack: Ack,
+    pub redis_draw: u64,
+    pub redis_ppm: u64,
+    pub redis_late_ms_max: u64,
+    pub failover_ppm: u64,
+    pub rival_every_ms: u64,
 }
+
+/// Ways to acknowledge: the one that most use is drawn most often.
+const ACKS: [Ack; 6] = [Ack::Fsync, Ack::Fsync, Ack::Fsync, Ack::Replicated, Ack::Everysec, Ack::Memory];
 
 impl Swarm {
     /// The settings of a seed.
@@ -72,6 +85,13 @@ impl Swarm {
             ttl_s_max: draw.scale(1, 300),
             file_bytes: draw.scale(64 << 10, 1 << 20),
             payload_bytes_max: draw.scale(4 << 10, 32 << 10),
+            on_redis: seed % 2 == 1,
+            ack: *draw.pick(&ACKS).unwrap_or(&Ack::Fsync),
+            redis_draw: draw.draw(),
+            redis_ppm: draw.scale(10, 20_000),
+            redis_late_ms_max: draw.between(1, 5_000),
+            failover_ppm: draw.below(16_667),
+            rival_every_ms: if short { draw.scale(1_000, 10_000) } else { draw.scale(10_000, 300_000) },
         }
     }
 }

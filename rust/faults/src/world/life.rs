@@ -1,43 +1,57 @@
-//! The life of the server under test: how it fails, goes down, and comes back from its disk.
+//! The lives of the servers: how they fail, go down, come back, and take the journal from each other.
 
 use super::*;
 
 impl World {
     /// The journal failed: the process says so to everybody and ends.
-    pub(super) fn fail(&mut self) {
+    pub(super) fn fail(&mut self, number: usize) {
         self.report.failures += 1;
-        for waiting in std::mem::take(&mut self.server.waiting) {
-            self.leave(waiting.intent, Err(invengine_node::refusal::Refusal::outcome_unknown()));
+        for waiting in std::mem::take(&mut self.servers[number].waiting) {
+            self.report.marks.meet(Mark::AnsweredUnknown);
+            self.leave(waiting.intent, number, Err(invengine_node::refusal::Refusal::outcome_unknown()));
         }
-        self.go_down();
+        let deposed = self.deposed_since(number).is_some();
+        self.go_down(number, !deposed);
+        if deposed {
+            self.report.marks.meet(Mark::OwnerDeposed);
+        }
     }
 
-    pub(super) fn go_down(&mut self) {
-        self.server.end();
-        if !self.down {
-            self.down = true;
+    /// The process is gone; somebody starts it again soon, unless another one has taken its place.
+    pub(super) fn go_down(&mut self, number: usize, restarts: bool) {
+        self.servers[number].end();
+        if restarts {
             let after_us = self.chance.between(50_000, 500_000);
-            self.push(after_us, Event::Start);
+            self.plan_start(number, after_us);
         }
     }
 
-    pub(super) fn power_off(&mut self) {
+    pub(super) fn plan_start(&mut self, number: usize, after_us: u64) {
+        if !self.servers[number].restarts {
+            self.servers[number].restarts = true;
+            self.push(after_us, Event::Start(number));
+        }
+    }
+
+    pub(super) fn power_off(&mut self, number: usize) {
         self.report.crashes += 1;
-        self.go_down();
-        self.server.machine.lose_power(self.swarm.sectors_lost_percent);
+        self.go_down(number, true);
+        if let Some(machine) = self.servers[number].machine() {
+            machine.lose_power(self.swarm.sectors_lost_percent);
+        }
     }
 
-    pub(super) fn plan_crash(&mut self) {
+    pub(super) fn plan_crash(&mut self, number: usize) {
         let after_us = self.chance.exponential(self.swarm.crash_every_ms * 1_000);
-        self.push(after_us.max(1), Event::Crash);
+        self.push(after_us.max(1), Event::Crash(number));
     }
 
-    pub(super) fn crash(&mut self) {
+    pub(super) fn crash(&mut self, number: usize) {
         if self.healed {
             return;
         }
-        self.plan_crash();
-        if self.server.engine.is_none() {
+        self.plan_crash(number);
+        if !self.servers[number].is_up() {
             return;
         }
         let mut faults = lock(&self.faults);
@@ -45,49 +59,80 @@ impl World {
         let power = !killed && faults.happens(Class::PowerLoss);
         drop(faults);
         if power {
-            self.power_off();
+            self.power_off(number);
         } else if killed {
-            self.report.crashes += 1;
-            self.go_down();
+            self.kill(number);
         }
     }
 
-    pub(super) fn start(&mut self) {
-        self.down = false;
-        let rot = {
-            let rotten = self.server.incarnation > 0 && lock(&self.faults).hits(Class::FlippedOld, 20_000);
-            rotten.then(|| self.server.machine.rot()).flatten()
-        };
+    pub(super) fn kill(&mut self, number: usize) {
+        self.report.crashes += 1;
+        self.go_down(number, true);
+    }
+
+    pub(super) fn start(&mut self, number: usize) {
+        self.servers[number].restarts = false;
+        if self.servers[number].is_up() {
+            return;
+        }
         let mut faults = lock(&self.faults);
         let ends_early = faults.hits(Class::CrashInRecovery, 100_000);
         let calls = ends_early.then(|| faults.stream(Class::CrashInRecovery).below(20));
         drop(faults);
-        let wall_ms = self.wall_ms();
-        let started = self.server.start_ending_in(calls, self.now_us, wall_ms);
-        if self.server.machine.has_ended() {
-            self.undo(rot, false);
-            return self.power_off();
+        self.losses_at_start[number] = self.losses();
+        self.rot = self.rot_before_start(number);
+        let (now_us, wall_ms) = (self.now_us, self.wall_ms());
+        let came = self.servers[number].start_ending_in(calls, now_us, wall_ms);
+        if let (Some(calls), Some(_)) = (calls, &self.redis) {
+            let life = self.servers[number].incarnation;
+            self.push(calls * 300, Event::Kill(number, life));
         }
-        self.server.machine.end_in(None);
-        match started {
+        self.came(number, came);
+    }
+
+    fn rot_before_start(&mut self, number: usize) -> Option<Rot> {
+        let server = &self.servers[number];
+        let machine = server.machine().filter(|_| server.incarnation > 0)?;
+        let rotten = lock(&self.faults).hits(Class::FlippedOld, 20_000);
+        rotten.then(|| machine.rot()).flatten()
+    }
+
+    /// How often Redis has lost something, or could have.
+    fn losses(&self) -> u64 {
+        self.redis.as_ref().map_or(0, |redis| lock(redis).losses)
+    }
+
+    pub(super) fn opened(&mut self, number: usize, opened: Result<(), OpenError>) {
+        let rot = self.rot.take();
+        if let Some(machine) = self.servers[number].machine() {
+            let ended = machine.has_ended();
+            machine.end_in(None);
+            if ended {
+                self.undo(number, rot, false);
+                return self.power_off(number);
+            }
+        }
+        match opened {
             Ok(()) => {
                 if rot.is_some() {
-                    lock(&self.follower).note(Breach::err("damage is detected", "a flipped bit was not"));
+                    self.note(Breach::err("damage is detected", "a flipped bit was not"));
                 }
-                self.recovered();
+                self.recovered(number);
             }
-            Err(error) => self.not_started(&error, rot),
+            Err(error) => self.not_opened(number, &error, rot),
         }
     }
 
-    pub(super) fn undo(&mut self, rot: Option<crate::disk::Rot>, detected: bool) {
-        if let Some(rot) = rot {
-            self.server.machine.restore(rot);
-            self.report.detected += u64::from(detected);
+    fn undo(&mut self, number: usize, rot: Option<Rot>, detected: bool) {
+        if let (Some(rot), Some(machine)) = (rot, self.servers[number].machine()) {
+            machine.restore(rot);
+            if detected {
+                self.report.marks.meet(Mark::DamageDetected);
+            }
         }
     }
 
-    pub(super) fn recovered(&mut self) {
+    fn recovered(&mut self, number: usize) {
         self.report.recoveries += u64::from(self.report.started);
         self.report.started = true;
         let result = {
@@ -95,21 +140,83 @@ impl World {
             let sources = self.intents.iter().map(|intent| (intent, &*self.clients[intent.client].source));
             checker::all_acknowledged(sources, &follower)
         };
-        lock(&self.follower).note(result);
+        self.note(result);
         // What was over while it was down is swept at the start: its first step makes that durable.
-        self.check_after_step = true;
-        self.plan_step(0);
+        self.servers[number].check_after_step = true;
+        self.plan_step(number, 0);
     }
 
-    pub(super) fn not_started(&mut self, error: &OpenError, rot: Option<crate::disk::Rot>) {
+    fn not_opened(&mut self, number: usize, error: &OpenError, rot: Option<Rot>) {
+        self.report.marks.meet(Mark::OpenedInVain);
         let corrupt = matches!(error, OpenError::Journal(JournalError::Corrupt { .. }));
-        let passing = matches!(error, OpenError::Journal(JournalError::Io { .. } | JournalError::Full { .. }));
-        let expected = passing || (corrupt && rot.is_some());
+        let expected = match self.redis {
+            None => self.may_refuse_on_files(error) || (corrupt && rot.is_some()),
+            Some(_) => self.may_refuse_on_redis(number, error),
+        };
         if !expected {
             let found = format!("{error} (healthy disk: {})", rot.is_none());
-            lock(&self.follower).note(Breach::err("a healthy journal opens", found));
+            self.note(Breach::err("a healthy journal opens", found));
         }
-        self.undo(rot, corrupt);
-        self.go_down();
+        self.undo(number, rot, corrupt);
+        self.go_down(number, true);
+    }
+
+    fn may_refuse_on_files(&self, error: &OpenError) -> bool {
+        matches!(error, OpenError::Journal(JournalError::Io { .. } | JournalError::Full { .. }))
+    }
+
+    /// A Redis that is not there, that says no, or that changed under our hands.
+    fn may_refuse_on_redis(&self, number: usize, error: &OpenError) -> bool {
+        let OpenError::Journal(error) = error else { return false };
+        let changed = self.losses() != self.losses_at_start[number];
+        match error {
+            JournalError::Unreachable { .. } | JournalError::Refused { .. } | JournalError::Full { .. } => true,
+            // Another process claims at the same time.
+            JournalError::Locked { .. } | JournalError::Fenced { .. } => true,
+            JournalError::BadOption { option: "redis_ack", .. } => changed || !self.has_replica(),
+            JournalError::CorruptEntry { .. }
+            | JournalError::Lost { .. }
+            | JournalError::Foreign { .. }
+            | JournalError::FunctionVersion { .. } => changed,
+            _ => false,
+        }
+    }
+
+    fn has_replica(&self) -> bool {
+        self.redis.as_ref().is_some_and(|redis| lock(redis).has_replica())
+    }
+
+    pub(super) fn plan_rival(&mut self) {
+        let after_us = self.chance.exponential(self.swarm.rival_every_ms * 1_000);
+        self.push(after_us.max(1), Event::Rival);
+    }
+
+    /// Somebody starts another server of the same ledger, although one is up perhaps.
+    pub(super) fn rival(&mut self) {
+        if self.healed {
+            return;
+        }
+        self.plan_rival();
+        if !lock(&self.faults).happens(Class::SecondOwner) {
+            return;
+        }
+        if self.redis.is_none() {
+            if self.servers[0].engine.is_some() {
+                self.report.marks.meet(Mark::LockedOut);
+                self.note(self.servers[0].is_locked_for_others());
+            }
+            return;
+        }
+        if let Some(number) = (0..self.servers.len()).find(|number| !self.servers[*number].is_up()) {
+            self.plan_start(number, 0);
+        }
+    }
+
+    /// Somebody has to be there.
+    pub(super) fn wake_somebody(&mut self) {
+        if self.servers.iter().all(|server| !server.is_up() && !server.restarts) {
+            let number = self.chance.below(self.servers.len() as u64) as usize;
+            self.plan_start(number, 0);
+        }
     }
 }

@@ -51,7 +51,11 @@ pub struct Stored {
 
 /// Reads the state, or nothing if both keys are free. Anything else under these names is refused.
 pub fn read(link: &mut Link, keys: &Keys, ledger: &str) -> Result<Option<Stored>, Fault> {
-    let types = [key_type(link, &keys.state)?, key_type(link, &keys.frames)?];
+    let mut types = [key_type(link, &keys.state)?, key_type(link, &keys.frames)?];
+    if types.iter().filter(|found| *found == "none").count() == 1 {
+        // Another process may have made both between the two questions.
+        types = [key_type(link, &keys.state)?, key_type(link, &keys.frames)?];
+    }
     let foreign = |key: &str, why: String| {
         let file = format!("key {key} of Redis at {}", link.server());
         Fault::Lasting(JournalError::Foreign { file, why })

@@ -1,0 +1,179 @@
+//! What clients ask, and what comes back.
+
+use super::*;
+
+impl World {
+    pub(super) fn wake(&mut self, number: usize) {
+        if self.healed {
+            return;
+        }
+        let think_us = self.clients[number].think_us(&self.swarm);
+        self.push(think_us, Event::Wake(number));
+        if self.clients[number].down_until_us > self.now_us {
+            return;
+        }
+        if lock(&self.faults).hits(Class::ClientCrash, self.swarm.client_crash_ppm / 20) {
+            self.clients[number].down_until_us = self.now_us + self.chance.between(1, 10) * SECOND_US;
+            self.clients[number].forget_epoch();
+            return;
+        }
+        if self.clients[number].in_flight >= IN_FLIGHT_MAX {
+            return;
+        }
+        let reuse = lock(&self.faults).hits(Class::KeyReuse, 5_000);
+        let (index, wall_ms) = (self.intents.len(), self.client_ms());
+        if let Some(mut intent) = self.clients[number].next(&self.swarm, index, wall_ms, reuse) {
+            intent.after_sequence = self.acknowledged;
+            self.report.commands += if let Asks::Batch(keys) = &intent.asks { keys.len() as u64 } else { 1 };
+            self.clients[number].in_flight += 1;
+            self.intents.push(intent);
+            self.send(index);
+        }
+    }
+
+    pub(super) fn send(&mut self, index: usize) {
+        let intent = &mut self.intents[index];
+        intent.attempts += 1;
+        let (client, attempts) = (intent.client, intent.attempts);
+        let server = self.clients[client].server;
+        let now_us = self.now_us;
+        let arrivals = self.network.arrivals(client, Way::Ask, now_us, &self.swarm, &mut lock(&self.faults));
+        for at_us in arrivals {
+            self.push(at_us - now_us, Event::Ask(index, server));
+        }
+        let patience_us = self.chance.between(200_000, 1_000_000);
+        self.push(patience_us, Event::Retry(index, attempts));
+    }
+
+    pub(super) fn retry(&mut self, index: usize, attempt: u64) {
+        let intent = &self.intents[index];
+        if intent.settled || intent.attempts != attempt {
+            return;
+        }
+        let client = intent.client;
+        let down_until_us = self.clients[client].down_until_us;
+        if down_until_us > self.now_us {
+            self.push(down_until_us - self.now_us, Event::Retry(index, attempt));
+            return;
+        }
+        self.clients[client].server = self.chance.below(self.servers.len() as u64) as usize;
+        self.send(index);
+    }
+
+    pub(super) fn ask(&mut self, index: usize, number: usize) {
+        let (path, payload) = (self.intents[index].path, self.intents[index].payload.clone());
+        let Some(taken) = self.servers[number].call(path, &payload, self.now_us) else { return };
+        self.report.calls += 1;
+        let reason = taken.reply.as_ref().err().map(|refusal| refusal.reason);
+        if let Some(mark) = reason.and_then(Mark::of_reason) {
+            self.report.marks.meet(mark);
+        }
+        if !reason.is_some_and(is_passing) {
+            self.note(self.is_silent(number, path));
+        }
+        if let (Ok(bytes), Asks::Availability(sku, location)) = (&taken.reply, &self.intents[index].asks) {
+            self.note(self.read(number, bytes, sku, location));
+        }
+        let early = self.planted == Some(Planted::EarlyAnswer);
+        if early || taken.rests_on <= self.servers[number].durable() {
+            self.leave(index, number, taken.reply);
+        } else {
+            self.servers[number].waiting.push(Waiting { intent: index, taken });
+        }
+        self.plan_step(number, 0);
+    }
+
+    /// Since when a process does not own its journal any more; nothing if it does.
+    pub(super) fn deposed_since(&self, number: usize) -> Option<u64> {
+        let who = self.servers[number].who();
+        self.redis.as_ref().and_then(|redis| lock(redis).deposed_since(who))
+    }
+
+    /// An engine whose journal belongs to another one answers nothing once the grace is over.
+    fn is_silent(&self, number: usize, path: &str) -> Result<(), Breach> {
+        match self.deposed_since(number) {
+            Some(since_us) if self.now_us > since_us + GRACE_US => {
+                let found = format!("{path} was answered {} us after another process claimed", self.now_us - since_us);
+                Breach::err("fenced owners are silent", found)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares what an owner says is available with its journal.
+    fn read(&self, number: usize, bytes: &[u8], sku: &str, location: &str) -> Result<(), Breach> {
+        let answer = v1::GetAvailabilityResponse::decode(bytes).unwrap_or_default();
+        let Some(found) = answer.availabilities.first() else { return Ok(()) };
+        let deposed = self.deposed_since(number).is_some();
+        let mut follower = lock(&self.follower);
+        if deposed || follower.is_endangered() {
+            return Ok(());
+        }
+        let server = &self.servers[number];
+        let read = Read {
+            writer_epoch: server.epoch,
+            sequence: answer.sequence as u64,
+            now_ms: server.engine_ms(self.now_us).max(follower.model.time_ms),
+            sku: sku.into(),
+            location: location.into(),
+            available: found.available,
+        };
+        let follower = &mut *follower;
+        follower.reads.take(read, &follower.model)
+    }
+
+    /// An answer leaves the server.
+    pub(super) fn leave(&mut self, index: usize, number: usize, reply: Reply) {
+        let deposed = self.deposed_since(number).is_some();
+        let of = if let Asks::Outcome(of) = self.intents[index].asks { Some(of) } else { None };
+        let others: Vec<Vec<Option<u64>>> = of.map(|of| self.intents[of].accepted.clone()).into_iter().collect();
+        let intent = &mut self.intents[index];
+        let client = intent.client;
+        let source = &self.clients[client].source;
+        let mut follower = lock(&self.follower);
+        // Who was deposed a moment ago may not know yet what others have acknowledged.
+        if !(deposed && intent.is_read()) {
+            match checker::answered(intent, &others, source, &reply, &mut follower) {
+                Ok(sequence) => self.acknowledged = self.acknowledged.max(sequence),
+                Err(breach) => follower.note(Err(breach)),
+            }
+        }
+        drop(follower);
+        let now_us = self.now_us;
+        let arrivals = self.network.arrivals(client, Way::Answer, now_us, &self.swarm, &mut lock(&self.faults));
+        for at_us in arrivals {
+            let told = match &reply {
+                Ok(bytes) => Ok(bytes.clone()),
+                Err(refusal) => Err(refusal.reason),
+            };
+            self.push(at_us - now_us, Event::Answer(index, told));
+        }
+    }
+
+    pub(super) fn answer(&mut self, index: usize, reply: Result<Vec<u8>, &'static str>) {
+        let intent = &mut self.intents[index];
+        let number = intent.client;
+        if intent.settled || self.clients[number].down_until_us > self.now_us {
+            return;
+        }
+        let is_final = match &reply {
+            Ok(bytes) => !matches!(intent.asks, Asks::Batch(_)) || checker::is_final(bytes),
+            Err(reason) => !is_passing(reason),
+        };
+        if !is_final {
+            return;
+        }
+        intent.settled = true;
+        let client = &mut self.clients[number];
+        client.in_flight -= 1;
+        if client.registering == Some(index) {
+            client.registering = None;
+            if let Ok(bytes) = &reply {
+                client.epoch = v1::RegisterSourceResponse::decode(&bytes[..]).unwrap_or_default().epoch as u64;
+            }
+        }
+        if reply == Err("STALE_EPOCH") && intent.number.is_some_and(|(epoch, _)| epoch == client.epoch) {
+            client.forget_epoch();
+        }
+    }
+}
