@@ -4,7 +4,7 @@ mod journal_redis;
 
 use std::time::{Duration, Instant};
 
-use invengine_node::journal::{Ack, Journal, JournalError, RedisJournal, RedisOptions};
+use invengine_node::journal::{Ack, Journal, JournalError, Mark, RedisJournal, RedisOptions};
 use journal_redis::{Kind, Redis, frames_up_to, free_port, open, payload};
 
 both!(
@@ -83,13 +83,16 @@ fn foreign_keys_are_refused(kind: Kind) {
         ("HSET $frames a b", "it is a hash, not a stream"),
         ("XADD $frames 1-0 a b", "state is missing"),
         ("HSET $state a b", "frames is missing"),
+        ("SET $snapshot:1 x", "it is a string, not a hash"),
+        ("HSET $snapshot:2 header x", "frames are missing"),
     ]
     .iter()
     .enumerate()
     {
         let ledger = format!("ledger{number}");
         let key = |name: &str| format!("invengine:{{{ledger}}}:{name}");
-        server.run(&command.replace("$state", &key("state")).replace("$frames", &key("frames")));
+        let named = command.replace("$state", &key("state")).replace("$frames", &key("frames"));
+        server.run(&named.replace("$snapshot", &key("snapshot")));
         let before = all_of(&server);
         let text = refusal(&server.options(&ledger));
         assert!(text.contains(words) && text.contains("does not fit a journal"), "{command}: {text}");
@@ -105,10 +108,10 @@ fn foreign_keys_are_refused(kind: Kind) {
 // case: F12
 fn other_functions_are_refused(kind: Kind) {
     let code = include_str!("../src/journal/redis/functions.lua");
-    let version = |number: &str| code.replace("local VERSION = '1'", &format!("local VERSION = '{number}'"));
+    let version = |number: &str| code.replace("local VERSION = '2'", &format!("local VERSION = '{number}'"));
     let foreign = "#!lua name=invengine_journal\nredis.register_function('other', function() return 1 end)".to_owned();
     for (code, words) in
-        [(version("2"), "has version 2 of library"), (version("0"), "FUNCTION DELETE"), (foreign, "not ours")]
+        [(version("3"), "has version 3 of library"), (version("1"), "FUNCTION DELETE"), (foreign, "not ours")]
     {
         let server = Redis::start(&kind);
         let loaded = server.run_words(&["FUNCTION", "LOAD", &code]);
@@ -121,7 +124,7 @@ fn other_functions_are_refused(kind: Kind) {
     let server = Redis::start(&kind);
     let (mut journal, _) = open(&server.options("main")).unwrap();
     append(&mut journal, 3);
-    server.run_words(&["FUNCTION", "LOAD", "REPLACE", &version("2")]);
+    server.run_words(&["FUNCTION", "LOAD", "REPLACE", &version("3")]);
     let before = all_of(&server);
     let refused = journal.append(4, 4, 0, b"x").unwrap_err();
     assert!(matches!(refused, JournalError::FunctionVersion { .. }), "{refused}");
@@ -225,6 +228,10 @@ fn few_commands_are_enough_and_all_are_needed(kind: Kind) {
     let (mut journal, _) = open(&options).unwrap();
     append(&mut journal, 3);
     journal.ensure_room(1).unwrap();
+    for _ in 0..3 {
+        write_snapshot(&journal);
+        append(&mut journal, 1);
+    }
     drop(journal);
     for command in ["DEL x", "XTRIM invengine:{main}:frames MAXLEN 0", "XSETID invengine:{main}:frames 9-0", "FLUSHALL"]
     {
@@ -241,7 +248,19 @@ fn few_commands_are_enough_and_all_are_needed(kind: Kind) {
         assert!(text.contains("docs/operations.md") || text.contains("+config|get"), "{missing}: {text}");
     }
     user(COMMANDS);
-    assert_eq!(open(&options).unwrap().1, frames_up_to(3));
+    assert_eq!(open(&options).unwrap().1, frames_up_to(6));
+}
+
+/// A snapshot of all that is there, as its user may write it.
+fn write_snapshot(journal: &RedisJournal) {
+    let mut history = journal.history().unwrap().unwrap();
+    let mark = history.frames_after(&Mark::start("main"), &mut |_| true).unwrap();
+    history.begin(&mark).unwrap();
+    history.piece(b"state").unwrap();
+    let manifest = history.commit(&"0".repeat(32)).unwrap();
+    history.trim(1_000).unwrap();
+    assert_eq!(history.snapshots().unwrap()[0], manifest);
+    history.read(&manifest, &mut |piece| (piece == b"state").then_some(()).ok_or("another".into())).unwrap();
 }
 
 fn a_cluster_leads_to_the_node_with_the_keys(kind: Kind) {

@@ -1,4 +1,5 @@
-//! The engine on a Redis journal, opened by its JSON settings like any other.
+//! The engine on a Redis journal, opened by its JSON settings like any other: recovered from snapshots, which come when they
+//! are asked for and by themselves.
 
 mod journal_redis;
 
@@ -10,12 +11,67 @@ use invengine_wire::v1;
 use journal_redis::{Kind, Redis, free_port};
 use prost::Message;
 
-both!(an_engine_recovers_from_redis, a_start_tells_what_a_failover_lost_of_the_acknowledged);
+both!(
+    an_engine_recovers_from_redis,
+    a_start_tells_what_a_failover_lost_of_the_acknowledged,
+    snapshots_make_a_restart_begin_there_and_history_end,
+    snapshots_come_by_themselves_by_size_and_by_time,
+);
+
+const RECEIVE: &str = "/invengine.v1.InventoryService/Receive";
+const SUBMIT: &str = "/invengine.v1.ReservationService/Submit";
+const DIGEST: &str = "/invengine.v1.JournalService/GetDigest";
 
 fn settings(server: &Redis, more: &str) -> EngineSettings {
     let text = format!("{{\"journal\": \"redis\", \"redis_url\": \"{}\", \"auto_create\": true{more}}}", server.url());
     let directory = server.directory().join("engine");
     EngineSettings { directory, ..EngineSettings::from_json(&text).unwrap() }
+}
+
+fn in_time() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+fn ask(engine: &Engine, path: &str, key: &str, payload: &[u8]) -> Vec<u8> {
+    let taken = engine.call(&Call { path, payload, key, ledger: "", deadline: None });
+    let answer = taken.reply.unwrap_or_else(|refusal| panic!("{path}: {refusal:?}"));
+    assert!(engine.wait(taken.rests_on, in_time()).sequence >= taken.rests_on);
+    answer
+}
+
+/// So many frames, each of a few commands.
+fn work(engine: &Engine, round: usize, frames: usize) {
+    let line = v1::StockLine { sku: "A".into(), location: "L".into(), quantity: 1_000, ..Default::default() };
+    let receive = v1::ReceiveRequest { lines: vec![line], ..Default::default() }.encode_to_vec();
+    ask(engine, RECEIVE, &format!("receive {round}"), &receive);
+    for frame in 0..frames {
+        let command = |number: usize| v1::Command {
+            command: Some(v1::command::Command::Reserve(v1::ReserveRequest {
+                context: Some(v1::CommandContext {
+                    idempotency_key: format!("{round}-{frame}-{number}"),
+                    ..Default::default()
+                }),
+                lines: vec![v1::LineRequest {
+                    sku: "A".into(),
+                    location: "L".into(),
+                    quantity: 1,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            })),
+        };
+        ask(engine, SUBMIT, "", &v1::SubmitRequest { commands: (0..5).map(command).collect() }.encode_to_vec());
+    }
+}
+
+fn digest(engine: &Engine) -> (String, i64) {
+    let answer = v1::GetDigestResponse::decode(&ask(engine, DIGEST, "", &[])[..]).unwrap();
+    (answer.digest, answer.sequence)
+}
+
+fn stat(engine: &Engine, name: &str) -> u64 {
+    let stats: serde_json::Value = serde_json::from_str(&engine.stats()).unwrap();
+    stats["snapshots"][name].as_u64().unwrap_or_else(|| panic!("{name} in {stats}"))
 }
 
 fn an_engine_recovers_from_redis(kind: Kind) {
@@ -85,4 +141,62 @@ fn lost_events(engine: &Engine) -> u64 {
     let call =
         Call { path: "/invengine.v1.AdminService/GetServerInfo", payload: &[], key: "", ledger: "", deadline: None };
     v1::GetServerInfoResponse::decode(engine.call(&call).reply.unwrap().as_slice()).unwrap().lost_events as u64
+}
+
+// case: B13, E11
+fn snapshots_make_a_restart_begin_there_and_history_end(kind: Kind) {
+    let server = Redis::start(&kind);
+    let settings = settings(&server, ", \"archive_bytes_max\": 1");
+    let mut before = None;
+    for round in 0..4 {
+        let engine = Engine::open(&settings).unwrap();
+        if let Some(before) = &before {
+            assert_eq!(digest(&engine), *before, "round {round}");
+        }
+        work(&engine, round, 60);
+        let written = engine.create_snapshot(in_time()).unwrap();
+        assert_eq!(written as i64, digest(&engine).1, "everything was durable");
+        work(&engine, 100 + round, 20);
+        before = Some(digest(&engine));
+    }
+    // What a fold of every frame gave, the snapshots give too; the frames themselves are gone.
+    let engine = Engine::open(&settings).unwrap();
+    assert_eq!(Some(digest(&engine)), before);
+    let refused = engine.read_events(1, 10).unwrap_err();
+    assert_eq!(refused.reason, "HISTORY_TRIMMED");
+    let first: u64 = refused.metadata["limit"].parse().unwrap();
+    assert!(first > 1 && engine.read_events(first, 10).is_ok());
+    let left: u64 = server.run("XLEN invengine:{main}:frames").parse().unwrap();
+    let written: u64 = server.run("HGET invengine:{main}:state entries").parse().unwrap();
+    assert!(left < written - 80, "{left} of {written} frames are there");
+    drop(engine);
+    // The newest is damaged: the older one and a longer tail.
+    let begun: u64 = server.run("HGET invengine:{main}:state begun").parse().unwrap();
+    server.run(&format!("HSET invengine:{{main}}:snapshot:{} 0 damaged", (begun - 1) % 3));
+    let engine = Engine::open(&settings).unwrap();
+    assert_eq!(Some(digest(&engine)), before);
+    // The next one does not count on it.
+    work(&engine, 200, 1);
+    engine.create_snapshot(in_time()).unwrap();
+    let before = digest(&engine);
+    drop(engine);
+    server.run(&format!("HSET invengine:{{main}}:snapshot:{} 0 damaged", begun % 3));
+    assert_eq!(digest(&Engine::open(&settings).unwrap()), before);
+}
+
+fn snapshots_come_by_themselves_by_size_and_by_time(kind: Kind) {
+    for (more, frames) in [
+        (", \"snapshot_journal_bytes\": 20000, \"snapshot_interval_ms\": 0", 200),
+        (", \"snapshot_journal_bytes\": 0, \"snapshot_interval_ms\": 50", 1),
+    ] {
+        let server = Redis::start(&kind);
+        let engine = Engine::open(&settings(&server, more)).unwrap();
+        work(&engine, 0, frames);
+        let until = in_time();
+        while stat(&engine, "written") == 0 {
+            assert!(Instant::now() < until, "no snapshot came: {more}");
+            std::thread::yield_now();
+        }
+        assert!(stat(&engine, "sequence") > 0 && stat(&engine, "failed") == 0);
+    }
 }

@@ -46,8 +46,8 @@ const ANSWERS: &[(&str, Then, &str)] = &[
     ),
     ("*1\r\n$6\r\nFENCED", Then::Ends, "FCALL"),
     ("*6\r\n$6\r\nFENCED\r\n$1\r\nx\r\n$1\r\n7\r\n$1\r\n0\r\n$1\r\n0\r\n$1\r\n1", Then::Ends, "writer epoch 7"),
-    ("*2\r\n$7\r\nVERSION\r\n$1\r\n2", Then::Ends, "start the newer invengine"),
-    ("*2\r\n$7\r\nVERSION\r\n$1\r\n0", Then::Ends, "FUNCTION DELETE"),
+    ("*2\r\n$7\r\nVERSION\r\n$1\r\n3", Then::Ends, "start the newer invengine"),
+    ("*2\r\n$7\r\nVERSION\r\n$1\r\n1", Then::Ends, "FUNCTION DELETE"),
     (":5", Then::Ends, "PROTOCOL"),
 ];
 

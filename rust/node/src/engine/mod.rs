@@ -50,7 +50,7 @@ use self::snapshots::{Pace, Schedule, Snapshots};
 use self::watch::Watch;
 use crate::incident;
 use crate::journal::{
-    FileJournal, FileOptions, Frame, Journal, JournalError, MemoryJournal, RedisJournal, RedisOptions, Replay,
+    FileJournal, FileOptions, Journal, JournalError, MemoryJournal, RedisJournal, RedisOptions, Replay,
 };
 use crate::refusal::Refusal;
 
@@ -467,10 +467,7 @@ fn ledger_options(settings: &EngineSettings) -> LedgerOptions {
 fn open_journal(settings: &EngineSettings, rebuild: &mut dyn Replay) -> Result<Box<dyn Journal>, OpenError> {
     Ok(match settings.journal {
         JournalKind::Memory => Box::new(MemoryJournal::new(settings.ledger.clone())),
-        JournalKind::Redis => {
-            let mut replay = |frame: Frame<'_>| rebuild.frame(frame);
-            Box::new(RedisJournal::open(&redis_options(settings), &mut replay)?)
-        }
+        JournalKind::Redis => Box::new(RedisJournal::recover(&redis_options(settings), rebuild)?),
         JournalKind::File => Box::new(FileJournal::recover(&file_options(settings), rebuild)?),
     })
 }
@@ -494,5 +491,7 @@ pub(crate) fn redis_options(settings: &EngineSettings) -> RedisOptions {
     options.password = settings.redis_password.clone();
     options.ca_file = Some(settings.redis_ca_file.clone()).filter(|file| !file.as_os_str().is_empty());
     options.ack = settings.redis_ack;
+    options.archive_ms = settings.archive_ms;
+    options.archive_bytes_max = settings.archive_bytes_max;
     options
 }

@@ -50,7 +50,7 @@ pub struct EngineSettings {
     pub snapshot_interval_ms: u64,
     /// How long the archive keeps journal that no recovery needs, ms; 0 is for ever.
     pub archive_ms: u64,
-    /// Most bytes that the archive keeps; 0 is any number.
+    /// Most bytes that the archive keeps; 0 is any number, in Redis 256 MiB.
     pub archive_bytes_max: u64,
     /// Set a journal that cannot be recovered aside, and begin an empty one.
     pub force_empty: bool,

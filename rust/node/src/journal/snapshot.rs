@@ -148,7 +148,8 @@ pub(super) fn read_manifest(
     Ok(Manifest { mark, digest, pieces, bytes })
 }
 
-fn parse_manifest(tail: &[u8; MANIFEST_BYTES], header_crc: u32) -> Option<(u64, u64, String)> {
+/// Pieces, bytes and digest of a manifest that belongs to this header.
+pub(super) fn parse_manifest(tail: &[u8; MANIFEST_BYTES], header_crc: u32) -> Option<(u64, u64, String)> {
     let crc_at = MANIFEST_BYTES - 4;
     let whole = tail[..8] == MANIFEST_MAGIC
         && u32::from_le_bytes(at(tail, crc_at)) == crc32c::crc32c(&tail[..crc_at])
@@ -157,7 +158,12 @@ fn parse_manifest(tail: &[u8; MANIFEST_BYTES], header_crc: u32) -> Option<(u64, 
     whole.then(|| (u64::from_le_bytes(at(tail, 8)), u64::from_le_bytes(at(tail, 16)), digest.to_owned()))
 }
 
-fn read_header(head: &[u8; HEADER_BYTES], full_name: &str, ledger: Option<&str>) -> Result<Mark, JournalError> {
+/// Where a snapshot with this header stands.
+pub(super) fn read_header(
+    head: &[u8; HEADER_BYTES],
+    full_name: &str,
+    ledger: Option<&str>,
+) -> Result<Mark, JournalError> {
     let bad = |why: &str| JournalError::BadSnapshot { file: full_name.into(), why: why.into() };
     if head[..8] != MAGIC || crc32c::crc32c(&head[..CRC_AT]) != crc_of(head) {
         return Err(bad("its header is damaged"));

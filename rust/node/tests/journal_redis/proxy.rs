@@ -1,4 +1,4 @@
-//! Stands between a journal and its server: leads to another server, or cuts the connection when the answer to an append
+//! Stands between a journal and its server: leads to another server, or cuts the connection when the answer to a function
 //! comes back.
 
 use std::io::{Read, Write};
@@ -21,6 +21,8 @@ struct Shared {
     target: Mutex<PathBuf>,
     /// Answers to withhold, each by cutting the connection.
     cuts: AtomicU64,
+    /// To calls of this function.
+    function: Mutex<String>,
     open: Mutex<Vec<UnixStream>>,
 }
 
@@ -32,6 +34,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             target: Mutex::new(target.into()),
             cuts: AtomicU64::new(0),
+            function: Mutex::default(),
             open: Mutex::new(Vec::new()),
         });
         let serving = shared.clone();
@@ -49,6 +52,12 @@ impl Proxy {
 
     /// Withholds the answers to the next appends.
     pub fn cut_answers(&self, count: u64) {
+        self.cut_answers_to("invengine_append", count);
+    }
+
+    /// Withholds the answers to the next calls of a function.
+    pub fn cut_answers_to(&self, function: &str, count: u64) {
+        function.clone_into(&mut self.shared.function.lock().unwrap());
         self.shared.cuts.store(count, Ordering::SeqCst);
     }
 
@@ -79,11 +88,12 @@ impl Shared {
         thread::spawn(move || down.copy(server, client, |_| !cutting.load(Ordering::SeqCst)));
     }
 
-    /// Marks the connection if this is an append whose answer is to be withheld. The server gets it in any case.
+    /// Marks the connection if this is a call whose answer is to be withheld. The server gets it in any case.
     fn mark(&self, bytes: &[u8], cutting: &AtomicBool) -> bool {
-        let is_append = bytes.windows(16).any(|window| window == b"invengine_append");
+        let function = self.function.lock().unwrap().clone().into_bytes();
+        let is_it = !function.is_empty() && bytes.windows(function.len()).any(|window| window == function);
         let take_one = |cuts: u64| cuts.checked_sub(1);
-        if is_append && self.cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one).is_ok() {
+        if is_it && self.cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one).is_ok() {
             cutting.store(true, Ordering::SeqCst);
         }
         true

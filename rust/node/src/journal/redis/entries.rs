@@ -34,6 +34,11 @@ impl Pace {
         Self(PAGE_ENTRIES_FIRST)
     }
 
+    /// One frame and no more.
+    pub fn one() -> Self {
+        Self(1)
+    }
+
     /// Doubles while pages stay short, and counts on frames as long as the longest of the last page.
     fn after(&mut self, page: &[Entry]) {
         let longest = page.iter().map(|entry| entry.frame.len()).max().unwrap_or(0).max(1);

@@ -1,20 +1,27 @@
 #!lua name=invengine_journal
 -- The only code that writes a journal in Redis. Each function checks everything first and writes last, and compares
--- texts only: a number of Lua loses digits beyond 2^53.
+-- texts where a number could have more digits than Lua keeps, which is beyond 2^53. Nothing is ever deleted: what is void is
+-- overwritten with nothing and old frames go as new ones come, so that the user needs no right to delete or to trim.
 --
--- KEYS: the state (a hash), the frames (a stream). ARGV[1]: the version the caller was made for.
--- Answers: a status, then what is stored: owner, epoch, last sequence, chain, entries.
+-- KEYS: the state (a hash), the frames (a stream), then places of snapshots (hashes). ARGV[1]: the version the caller was
+-- made for. Answers: a status, then what is stored: owner, epoch, last sequence, chain, entries.
 
-local VERSION = '1'
-local NOTHING = { '', '0', '0', '', '0' }
+local VERSION = '2'
+local NOTHING = { '', '0', '0', '', '0', '0', '' }
+-- At least one node of a stream in any usual configuration, and few enough to free beside an append.
+local TRIMMED_AT_ONCE_MAX = 400
+-- Pieces of a snapshot that are freed at once.
+local CLEARED_AT_ONCE_MAX = 16
 
 local function stored(keys)
-  local state = redis.call('HMGET', keys[1], 'owner', 'epoch', 'last', 'chain', 'entries')
+  local state = redis.call('HMGET', keys[1], 'owner', 'epoch', 'last', 'chain', 'entries', 'trimmed', 'trim')
   for field = 1, 5 do
     if not state[field] then
       return NOTHING
     end
   end
+  state[6] = state[6] or '0'
+  state[7] = state[7] or ''
   return state
 end
 
@@ -22,17 +29,39 @@ local function answer(status, state)
   return { status, state[1], state[2], state[3], state[4], state[5] }
 end
 
-local function is_whole(keys, state)
-  return string.format('%d', redis.call('XLEN', keys[2])) == state[5]
+-- How many entries there must have been: those that are there, and those that were trimmed here.
+local function found(keys, state)
+  return string.format('%d', redis.call('XLEN', keys[2]) + (tonumber(state[6]) or 0))
+end
+
+local function damaged(keys, state)
+  local entries = found(keys, state)
+  if entries == state[5] then
+    return nil
+  end
+  return answer('DAMAGED', { state[1], state[2], state[3], state[4], entries })
+end
+
+-- Adds an entry, and trims a little of what may go: whole nodes only, which costs next to nothing.
+local function add(keys, state, id, frame)
+  if state[7] == '' then
+    redis.call('XADD', keys[2], id, 'frame', frame)
+    return
+  end
+  redis.call('XADD', keys[2], 'MINID', '~', state[7], 'LIMIT', TRIMMED_AT_ONCE_MAX, id, 'frame', frame)
+  local trimmed = string.format('%d', tonumber(state[5]) + 1 - redis.call('XLEN', keys[2]))
+  if trimmed ~= state[6] then
+    redis.call('HSET', keys[1], 'trimmed', trimmed)
+  end
 end
 
 -- Adds an entry and moves the state, or does neither. Both rights are checked first: a script that fails half way is not
 -- undone. An id that does not fit fails in XADD, before the state.
-local function write(keys, id, frame, ...)
+local function write(keys, state, id, frame, ...)
   if not redis.acl_check_cmd('XADD', keys[2], id, 'frame', '') or not redis.acl_check_cmd('HSET', keys[1], 'last', '') then
     return redis.error_reply('NOPERM this user may not run XADD and HSET on the keys of this journal')
   end
-  redis.call('XADD', keys[2], id, 'frame', frame)
+  add(keys, state, id, frame)
   redis.call('HSET', keys[1], ...)
   return { 'OK' }
 end
@@ -45,10 +74,7 @@ local function refused(keys, state, owner, epoch)
   if state[1] ~= owner or state[2] ~= epoch then
     return answer('FENCED', state)
   end
-  if not is_whole(keys, state) then
-    return answer('DAMAGED', { state[1], state[2], state[3], state[4], string.format('%d', redis.call('XLEN', keys[2])) })
-  end
-  return nil
+  return damaged(keys, state)
 end
 
 -- ARGV: version, owner, epoch, then last, chain, entries before and after, then id and frame.
@@ -64,20 +90,21 @@ local function append(keys, args)
   if state[3] ~= args[4] or state[4] ~= args[5] or state[5] ~= args[6] then
     return answer('ELSEWHERE', state)
   end
-  return write(keys, args[10], args[11], 'last', args[7], 'chain', args[8], 'entries', args[9])
+  return write(keys, state, args[10], args[11], 'last', args[7], 'chain', args[8], 'entries', args[9])
 end
 
 -- ARGV: version, new owner, new epoch, then epoch, last, chain, entries as the caller read them (chain empty: nothing is
 -- stored), then chain and entries after the claim, its id and frame, then ledger and format.
 local function claim(keys, args)
   local state = stored(keys)
-  if not is_whole(keys, state) then
-    return answer('DAMAGED', state)
+  local no = damaged(keys, state)
+  if no then
+    return no
   end
   if state[2] ~= args[4] or state[3] ~= args[5] or state[4] ~= args[6] or state[5] ~= args[7] then
     return answer('ELSEWHERE', state)
   end
-  return write(keys, args[10], args[11], 'owner', args[2], 'epoch', args[3], 'last', args[5], 'chain', args[8],
+  return write(keys, state, args[10], args[11], 'owner', args[2], 'epoch', args[3], 'last', args[5], 'chain', args[8],
     'entries', args[9], 'ledger', args[12], 'format', args[13])
 end
 
@@ -103,6 +130,120 @@ local function resume(keys, args)
   return answer('OK', state)
 end
 
+-- What one place of snapshots holds, and the number of the last snapshot that was begun in any of them. Every change of a
+-- place names that number, so that a call which comes late changes nothing once another was begun.
+local function place(keys)
+  local fields = redis.call('HMGET', keys[3], 'header', 'extent', 'manifest')
+  return {
+    header = fields[1] or '',
+    extent = tonumber(fields[2] or '0') or 0,
+    manifest = fields[3] or '',
+    begun = redis.call('HMGET', keys[1], 'begun')[1] or '0',
+  }
+end
+
+-- Why this caller may not change a place, if it may not.
+local function barred(keys, args)
+  local no = refused(keys, stored(keys), args[2], args[3])
+  if no then
+    return no
+  end
+  if not redis.acl_check_cmd('HSET', keys[1], 'begun', '') or not redis.acl_check_cmd('HSET', keys[3], 'header', '') then
+    return redis.error_reply('NOPERM this user may not run HSET on the keys of this journal')
+  end
+  return nil
+end
+
+-- ARGV: version, owner, epoch, number of the last snapshot that was begun. Makes a place void and frees some of its pieces,
+-- the last ones first.
+local function clear(keys, args)
+  local no = barred(keys, args)
+  if no then
+    return no
+  end
+  local at = place(keys)
+  if at.begun ~= args[4] then
+    return { 'UNFIT' }
+  end
+  local left = math.max(at.extent - CLEARED_AT_ONCE_MAX, 0)
+  redis.call('HSET', keys[3], 'manifest', '', 'header', '', 'extent', string.format('%d', left))
+  for piece = left, at.extent - 1 do
+    redis.call('HSET', keys[3], string.format('%d', piece), '')
+  end
+  return { 'OK' }
+end
+
+-- ARGV: version, owner, epoch, number of the snapshot before, number of this one, its header, bytes of frames before it.
+-- Begins it in a place that was cleared.
+local function begin(keys, args)
+  local no = barred(keys, args)
+  if no then
+    return no
+  end
+  local at = place(keys)
+  if at.begun == args[5] and at.header == args[6] and at.manifest == '' then
+    return { 'OK' }
+  end
+  if at.begun ~= args[4] or at.extent ~= 0 then
+    return { 'UNFIT' }
+  end
+  redis.call('HSET', keys[1], 'begun', args[5])
+  redis.call('HSET', keys[3], 'header', args[6], 'before', args[7], 'manifest', '')
+  return { 'OK' }
+end
+
+-- ARGV: version, owner, epoch, number of the snapshot, number of the piece, the piece.
+local function piece(keys, args)
+  local no = barred(keys, args)
+  if no then
+    return no
+  end
+  local at = place(keys)
+  if at.begun ~= args[4] or at.manifest ~= '' then
+    return { 'UNFIT' }
+  end
+  local extent = math.max(at.extent, tonumber(args[5]) + 1)
+  redis.call('HSET', keys[3], args[5], args[6], 'extent', string.format('%d', extent))
+  return { 'OK' }
+end
+
+-- ARGV: version, owner, epoch, number of the snapshot, how many pieces and how many entries of the journal it covers, its
+-- manifest. From now on it counts. A server that does not have those entries may not have such a snapshot either.
+local function commit(keys, args)
+  local no = barred(keys, args)
+  if no then
+    return no
+  end
+  local at = place(keys)
+  if at.begun == args[4] and at.manifest == args[7] then
+    return { 'OK' }
+  end
+  if at.begun ~= args[4] or at.manifest ~= '' or at.extent ~= tonumber(args[5]) then
+    return { 'UNFIT' }
+  end
+  if tonumber(stored(keys)[5]) < tonumber(args[6]) then
+    return { 'UNFIT' }
+  end
+  redis.call('HSET', keys[3], 'manifest', args[7])
+  return { 'OK' }
+end
+
+-- ARGV: version, owner, epoch, number of the last snapshot that was begun, id of the first entry to keep (empty: all),
+-- milestones. KEYS[3] and KEYS[4] hold two snapshots that cover what goes; the appends to come do the work.
+local function trim(keys, args)
+  local no = barred(keys, args)
+  if no then
+    return no
+  end
+  local older = redis.call('HMGET', keys[4], 'manifest')[1] or ''
+  local at = place(keys)
+  if at.begun ~= args[4] or at.manifest == '' or older == '' or keys[3] == keys[4] then
+    return { 'UNFIT' }
+  end
+  redis.call('HSET', keys[1], 'trim', args[5], 'milestones', args[6])
+  return { 'OK' }
+end
+
 -- Writes nothing, but the server admits it only if it would admit a write now.
 local function room(keys, args)
   return { 'OK' }
@@ -123,3 +264,8 @@ register('invengine_claim', claim)
 register('invengine_seal', seal)
 register('invengine_resume', resume)
 register('invengine_room', room)
+register('invengine_clear', clear)
+register('invengine_begin', begin)
+register('invengine_piece', piece)
+register('invengine_commit', commit)
+register('invengine_trim', trim)

@@ -19,7 +19,7 @@ fn code() -> std::borrow::Cow<'static, str> {
 }
 
 /// As in `functions.lua`. A change of any function's arguments or answers needs a new one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What a server without the functions has.
 pub const NO_VERSION: &str = "none";
@@ -41,8 +41,12 @@ pub enum Said {
     Done(Option<Position>),
     /// Another writer owns the journal: its epoch.
     Fenced(String),
-    /// The journal ends elsewhere, or holds another number of entries than was written; in words.
+    /// The journal ends elsewhere; in words.
     Elsewhere(String),
+    /// It holds another number of entries than was written; in words.
+    Damaged(String),
+    /// Snapshots are not as the call takes them to be: another one was begun, or there are pieces too many or too few.
+    Unfit,
     /// The state is gone.
     Gone,
     /// The functions are of this other version.
@@ -51,8 +55,13 @@ pub enum Said {
 
 /// A call of a function on the keys of a journal, made for this version.
 fn call(name: &str, keys: &Keys) -> Cmd {
+    call_with(name, keys, &[])
+}
+
+/// The same with places of snapshots.
+pub(super) fn call_with(name: &str, keys: &Keys, places: &[&str]) -> Cmd {
     let mut call = cmd("FCALL");
-    call.arg(name).arg(2).arg(&keys.state).arg(&keys.frames).arg(VERSION);
+    call.arg(name).arg(2 + places.len()).arg(&keys.state).arg(&keys.frames).arg(places).arg(VERSION);
     call
 }
 
@@ -124,8 +133,9 @@ pub fn said(answer: Value) -> Option<Said> {
         ["FENCED", _, epoch, ..] => Some(Said::Fenced((*epoch).to_owned())),
         ["ELSEWHERE", _, _, last, ..] => Some(Said::Elsewhere(format!("it ends at sequence {last}"))),
         ["DAMAGED", _, _, _, _, entries] => {
-            Some(Said::Elsewhere(format!("{entries} entries are there, which is not what was written")))
+            Some(Said::Damaged(format!("{entries} entries are there, which is not what was written")))
         }
+        ["UNFIT"] => Some(Said::Unfit),
         ["GONE", ..] => Some(Said::Gone),
         ["VERSION", version] => Some(Said::Version((*version).to_owned())),
         _ => None,

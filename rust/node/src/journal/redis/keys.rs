@@ -1,8 +1,12 @@
-//! The two keys of a ledger in Redis, and the ids of its entries.
+//! The keys of a ledger in Redis, and the ids of its entries.
 
 use std::fmt;
 
 use crate::journal::frame::FrameHeader;
+use crate::journal::{Mark, SNAPSHOTS_KEPT};
+
+/// Places for snapshots: those that are kept, and one to write the next in.
+pub const PLACES: usize = SNAPSHOTS_KEPT + 1;
 
 /// Names of the keys. All keys of a ledger share one hash tag, so that a cluster keeps them together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,13 +15,17 @@ pub struct Keys {
     pub state: String,
     /// The stream of frames.
     pub frames: String,
+    /// The places of snapshots, each a hash.
+    pub places: [String; PLACES],
 }
 
 impl Keys {
     /// The keys of a ledger. Braces in its name would end the hash tag early, so they are escaped.
     pub fn of(ledger: &str) -> Self {
         let tag = ledger.replace('%', "%25").replace('{', "%7B").replace('}', "%7D");
-        Self { state: format!("invengine:{{{tag}}}:state"), frames: format!("invengine:{{{tag}}}:frames") }
+        let key = |name: &str| format!("invengine:{{{tag}}}:{name}");
+        let places = std::array::from_fn(|place| key(&format!("snapshot:{place}")));
+        Self { state: key("state"), frames: key("frames"), places }
     }
 }
 
@@ -34,6 +42,16 @@ impl Id {
     /// The only id that the entry with this frame may have.
     pub fn of(header: &FrameHeader) -> Self {
         Self { sequence: header.last_sequence, claim: if header.claim { header.writer_epoch } else { 0 } }
+    }
+
+    /// The latest id that an entry before a mark may have.
+    pub fn before(mark: &Mark) -> Self {
+        Self { sequence: mark.sequence(), claim: mark.writer_epoch() }
+    }
+
+    /// The id that comes next.
+    pub fn next(self) -> Self {
+        Self { claim: self.claim + 1, ..self }
     }
 
     /// Reads `5-0`.
@@ -60,6 +78,7 @@ mod tests {
         let tags: Vec<String> = names.iter().map(|name| tag(&Keys::of(name).state)).collect();
         for (index, name) in names.iter().enumerate() {
             assert_eq!(tag(&Keys::of(name).frames), tags[index]);
+            assert!(Keys::of(name).places.iter().all(|key| tag(key) == tags[index]), "{name}");
             assert!(!tags[index].is_empty() && !tags[..index].contains(&tags[index]), "{name}");
         }
     }

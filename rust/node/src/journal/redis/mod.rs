@@ -6,8 +6,9 @@
 //!
 //! | key | type | holds |
 //! |---|---|---|
-//! | `invengine:{<ledger>}:state` | hash | `format`, `ledger`, `owner` (a random token), `epoch`, `last` (sequence), `chain` (16 hex digits), `entries` (how many the stream has) |
+//! | `invengine:{<ledger>}:state` | hash | `format`, `ledger`, `owner` (a random token), `epoch`, `last` (sequence), `chain` (16 hex digits), `entries` (how many were ever written), `trimmed` (how many of them were trimmed), `trim` (id up to which that goes on), `begun` (snapshots begun), `milestones` (see `retention.rs`) |
 //! | `invengine:{<ledger>}:frames` | stream | one entry for each frame, with one field `frame`: the bytes of `frame.rs` |
+//! | `invengine:{<ledger>}:snapshot:0` to `2` | hash | a snapshot, as `places.rs` says: two are kept, one is being written |
 //!
 //! The id of an entry is `<last sequence>-0`, that of a claim `<last sequence>-<epoch>`. Sequences stay below 2^53.
 //!
@@ -18,9 +19,16 @@
 //! before it goes on: it is fenced if another one owns the journal; it appends the frames again that a server has lost, if
 //! it still keeps all of them; else it is poisoned. Its epoch stays the same.
 //!
+//! # Snapshots
+//!
+//! A snapshot is written into the third place, piece by piece, the manifest last; each call proves the owner and names the
+//! number of the snapshot. Once two cover it, the beginning of the stream may go: `trim` names the id, and every append takes
+//! away a little before it. `entries` stays a total, so the number that is there and the number that was trimmed must add up
+//! to it: what anybody else removes is noticed.
+//!
 //! # Recovery
 //!
-//! Every frame is checked as in a file: CRC, ledger, sequence, epoch, chain, and here also its id. An append is whole or not
+//! The newest good snapshot comes first, the frames behind it follow; without one, all of them from the first. Every frame is checked as in a file: CRC, ledger, sequence, epoch, chain, and here also its id. An append is whole or not
 //! there, so there is no torn tail: the first invalid entry is `CorruptEntry`. Frames and state must agree.
 //!
 //! The edge of this journal: it trusts the server's word. A replica that is promoted without having received everything
@@ -28,16 +36,21 @@
 
 mod address;
 mod connection;
+mod drafts;
 mod entries;
 pub(crate) mod examine;
 mod functions;
 pub mod ground;
 mod keys;
 mod open;
+mod places;
+mod progress;
 mod reader;
+mod retention;
 mod secret;
 mod server;
 mod session;
+mod shelf;
 mod state;
 mod tail;
 mod trouble;
@@ -63,6 +76,7 @@ use super::header::LEDGER_NAME_BYTES_MAX;
 const SEQUENCE_MAX: u64 = (1 << 53) - 1;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(30);
+const ARCHIVE_MS: u64 = 30 * 24 * 3_600_000;
 
 /// When an append counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -110,10 +124,14 @@ pub struct RedisOptions {
     pub patience: Duration,
     /// How long to wait for one connection, and for one answer.
     pub answer_patience: Duration,
+    /// Frames that no recovery needs are kept for so long, ms; 0 is any time.
+    pub archive_ms: u64,
+    /// And only so many bytes of them, since they take memory of the server; 0 is 256 MiB.
+    pub archive_bytes_max: u64,
 }
 
 impl RedisOptions {
-    /// The usual options: `fsync`, 30 s of patience, 2 s for an answer.
+    /// The usual options: `fsync`, 30 s of patience, 2 s for an answer, 30 days or 256 MiB of old frames.
     pub fn new(url: impl Into<Secret>, ledger: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -124,6 +142,8 @@ impl RedisOptions {
             ack: Ack::default(),
             patience: PATIENCE,
             answer_patience: ANSWER_PATIENCE,
+            archive_ms: ARCHIVE_MS,
+            archive_bytes_max: 0,
         }
     }
 

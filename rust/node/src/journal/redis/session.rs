@@ -125,7 +125,8 @@ impl Session {
             Said::Fenced(found) => JournalError::Fenced { server, ledger, ours: owner.epoch, found },
             Said::Version(found) => functions::other_version(&server, &found),
             Said::Gone => JournalError::Lost { server, ledger, why: "its state is gone".into() },
-            Said::Elsewhere(why) => JournalError::Lost { server, ledger, why },
+            Said::Elsewhere(why) | Said::Damaged(why) => JournalError::Lost { server, ledger, why },
+            Said::Unfit => JournalError::NoSnapshot { why: "what was begun is not there any more".into() },
             Said::Done(_) => Trouble::nonsense(&server, "FCALL").into(),
         }
     }

@@ -47,21 +47,38 @@ pub struct Stored {
     pub epoch: u64,
     /// Where it ends.
     pub end: Position,
+    /// Entries that were trimmed from its beginning.
+    pub trimmed: u64,
 }
 
-/// Reads the state, or nothing if both keys are free. Anything else under these names is refused.
+/// Reads the state, or nothing if all keys are free. Anything else under these names is refused.
 pub fn read(link: &mut Link, keys: &Keys, ledger: &str) -> Result<Option<Stored>, Fault> {
     let mut types = [key_type(link, &keys.state)?, key_type(link, &keys.frames)?];
     if types.iter().filter(|found| *found == "none").count() == 1 {
         // Another process may have made both between the two questions.
         types = [key_type(link, &keys.state)?, key_type(link, &keys.frames)?];
     }
+    let mut snapshot = None;
+    for key in &keys.places {
+        match key_type(link, key)?.as_str() {
+            "none" => {}
+            "hash" => snapshot = Some(key),
+            other => {
+                let file = format!("key {key} of Redis at {}", link.server());
+                let why = format!("it is a {other}, not a hash");
+                return Err(Fault::Lasting(JournalError::Foreign { file, why }));
+            }
+        }
+    }
     let foreign = |key: &str, why: String| {
         let file = format!("key {key} of Redis at {}", link.server());
         Fault::Lasting(JournalError::Foreign { file, why })
     };
     match [types[0].as_str(), types[1].as_str()] {
-        ["none", "none"] => return Ok(None),
+        ["none", "none"] => {
+            let why = || format!("{} and {} are missing", keys.state, keys.frames);
+            return snapshot.map_or(Ok(None), |key| Err(foreign(key, why())));
+        }
         ["hash", "stream"] => {}
         ["none", "stream"] => return Err(foreign(&keys.frames, format!("{} is missing", keys.state))),
         ["hash", "none"] => return Err(foreign(&keys.state, format!("{} is missing", keys.frames))),
@@ -95,7 +112,33 @@ fn judge(fields: &HashMap<String, String>, keys: &Keys, ledger: &str) -> Result<
     }
     let end = Position::read(field("last")?, field("chain")?, field("entries")?).ok_or(None)?;
     field("owner")?;
-    Ok(Stored { epoch: number("epoch")?, end })
+    let trimmed = if fields.contains_key("trimmed") { number("trimmed")? } else { 0 };
+    if trimmed > end.entries {
+        return Err(None);
+    }
+    Ok(Stored { epoch: number("epoch")?, end, trimmed })
+}
+
+/// Some fields of a hash, each as it is or nothing.
+pub fn hash_fields(link: &mut Link, key: &str, names: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Fault> {
+    let answer = link.call(cmd("HMGET").arg(key).arg(names))?;
+    let nonsense = || Trouble::nonsense(link.server(), "HMGET");
+    let Value::Array(items) = answer else { return Err(nonsense().into()) };
+    if items.len() != names.len() {
+        return Err(nonsense().into());
+    }
+    let field = |item| match item {
+        Value::BulkString(bytes) => Ok(Some(bytes)),
+        Value::Nil => Ok(None),
+        _ => Err(nonsense().into()),
+    };
+    items.into_iter().map(field).collect()
+}
+
+/// A field of the state as text; empty if it is not there.
+pub fn field(link: &mut Link, keys: &Keys, name: &str) -> Result<String, Fault> {
+    let value = hash_fields(link, &keys.state, &[name])?.pop().flatten().unwrap_or_default();
+    String::from_utf8(value).map_err(|_| Trouble::nonsense(link.server(), "HMGET").into())
 }
 
 fn key_type(link: &mut Link, key: &str) -> Result<String, Fault> {

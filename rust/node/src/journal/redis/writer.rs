@@ -10,17 +10,19 @@ use super::connection::Link;
 use super::functions::{self, Owner, Said};
 use super::ground::{Ground, Machine};
 use super::keys::Id;
-use super::open::{Replay, open};
+use super::open::open;
 use super::reader::RedisReader;
+use super::retention::Retention;
 use super::server::{Server, memory_left};
 use super::session::{Patience, Room, Session};
+use super::shelf::Shelf;
 use super::state::Position;
 use super::tail::{Kept, Tail};
 use super::trouble::{Fault, Trouble};
 use super::{RedisOptions, SEQUENCE_MAX};
 use crate::journal::frame::{FRAME_HEADER_BYTES, FrameHeader, encode};
 use crate::journal::line::Line;
-use crate::journal::{Journal, JournalError, JournalReader};
+use crate::journal::{EveryFrame, Frame, History, Journal, JournalError, JournalReader, Replay};
 
 /// Length of the longest frame: a page of them must fit into memory, and one of them into the time for an answer.
 const FRAME_BYTES_MAX: u64 = 8 << 20;
@@ -55,6 +57,7 @@ pub struct RedisJournal {
     durable: Arc<AtomicU64>,
     loss_window: String,
     patience: Duration,
+    retention: Retention,
     state: State,
 }
 
@@ -63,12 +66,35 @@ impl RedisJournal {
     ///
     /// Claims the next writer epoch only when all frames were replayed: from then on an earlier writer is refused by Redis
     /// itself. An `Err` of `replay` ends in `Replay` and changes nothing.
-    pub fn open(options: &RedisOptions, replay: Replay<'_>) -> Result<Self, JournalError> {
-        Self::open_on(options, Arc::new(Machine), replay)
+    pub fn open(
+        options: &RedisOptions,
+        replay: &mut dyn FnMut(Frame<'_>) -> Result<(), String>,
+    ) -> Result<Self, JournalError> {
+        Self::recover(options, &mut EveryFrame(replay))
     }
 
-    /// The same on another clock and another network.
-    pub fn open_on(options: &RedisOptions, ground: Arc<dyn Ground>, replay: Replay<'_>) -> Result<Self, JournalError> {
+    /// The same, beginning with the newest snapshot that is good, for whoever can.
+    ///
+    /// Snapshots that cannot be used are noted and left where they are: the older one and a longer tail give the same state.
+    pub fn recover(options: &RedisOptions, replay: &mut dyn Replay) -> Result<Self, JournalError> {
+        Self::recover_on(options, Arc::new(Machine), replay)
+    }
+
+    /// As `open`, on another clock and another network.
+    pub fn open_on(
+        options: &RedisOptions,
+        ground: Arc<dyn Ground>,
+        replay: &mut dyn FnMut(Frame<'_>) -> Result<(), String>,
+    ) -> Result<Self, JournalError> {
+        Self::recover_on(options, ground, &mut EveryFrame(replay))
+    }
+
+    /// As `recover`, on another clock and another network.
+    pub fn recover_on(
+        options: &RedisOptions,
+        ground: Arc<dyn Ground>,
+        replay: &mut dyn Replay,
+    ) -> Result<Self, JournalError> {
         let session = options.session(ground)?;
         let claimed = open(&session, options.patience, replay)?;
         Ok(Self {
@@ -83,6 +109,7 @@ impl RedisJournal {
             owner: claimed.owner,
             link: Some((claimed.link, claimed.server)),
             patience: options.patience,
+            retention: Retention { archive_ms: options.archive_ms, archive_bytes_max: options.archive_bytes_max },
             state: State::Open,
         })
     }
@@ -272,6 +299,11 @@ impl Journal for RedisJournal {
 
     fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
         Ok(Box::new(RedisReader::new(self.session.clone(), self.durable.clone(), self.owner.epoch)))
+    }
+
+    fn history(&self) -> Result<Option<Box<dyn History>>, JournalError> {
+        let (session, owner, durable) = (self.session.clone(), self.owner.clone(), self.durable.clone());
+        Ok(Some(Box::new(Shelf::new(session, owner, durable, self.retention))))
     }
 
     fn is_leased(&self) -> bool {
