@@ -44,7 +44,7 @@ impl Writer {
 
     fn call(&mut self, name: &str) -> Cmd {
         let mut call = cmd("FCALL");
-        let version = if self.chance.chance(30_000) { 2 } else { 1 };
+        let version = if self.chance.chance(30_000) { 1 } else { 2 };
         call.arg(name).arg(2).arg(STATE).arg(FRAMES).arg(version);
         call
     }
@@ -108,7 +108,8 @@ impl Writer {
             }
             68..72 => (self.call("invengine_room"), None),
             72..74 => (self.call("invengine_none"), None),
-            74..80 => plain(&["HGETALL", STATE]),
+            74..77 => plain(&["HGETALL", STATE]),
+            77..80 => plain(&["HMGET", STATE, "last", "none", "epoch"]),
             80..84 => plain(&["TYPE", *self.chance.pick(&[STATE, FRAMES, "other"]).unwrap()]),
             84..95 => {
                 let from = self.chance.below(SEQUENCES);

@@ -59,7 +59,7 @@ pub struct Node {
     pub mood: Mood,
 }
 
-const READS: [&[u8]; 6] = [b"XRANGE", b"TYPE", b"HGETALL", b"INFO", b"CONFIG", b"PING"];
+const READS: [&[u8]; 7] = [b"XRANGE", b"TYPE", b"HGETALL", b"HMGET", b"INFO", b"CONFIG", b"PING"];
 
 impl Node {
     /// A server that holds this.
@@ -116,6 +116,14 @@ impl Node {
                 let text = |word: &Bytes| Value::BulkString(word.to_vec());
                 let words = self.data.hash(key)?.iter().flat_map(|(field, value)| [text(field), text(value)]);
                 Ok(read(Value::Array(words.collect())))
+            }
+            [b"HMGET", key, names @ ..] if !names.is_empty() => {
+                let fields = self.data.hash(key)?;
+                let value = |name: &&[u8]| {
+                    let found = fields.iter().find(|(field, _)| **field == **name);
+                    found.map_or(Value::Nil, |(_, value)| Value::BulkString(value.to_vec()))
+                };
+                Ok(read(Value::Array(names.iter().map(value).collect())))
             }
             [b"INFO", ..] => Ok(read(Value::BulkString(self.describe(now_us).into_bytes()))),
             [b"CONFIG", b"GET", name] => Ok(read(self.config(name))),
