@@ -223,6 +223,20 @@ impl Disk {
         }
     }
 
+    /// Flips one bit of a file whose name starts so. Answers what undoes it; nothing if there is none.
+    pub fn rot_one_of(&mut self, class: Class, start: &str, faults: &mut Injector) -> Option<Rot> {
+        let stream = faults.stream(class);
+        let files: Vec<usize> =
+            self.names.iter().filter(|(name, _)| name.starts_with(start)).map(|(_, file)| *file).collect();
+        let file = *stream.pick(&files)?;
+        let at = stream.below(self.files[file].durable.len() as u64) as usize;
+        let rot = Rot { file, at, bit: 1 << stream.below(8) };
+        (at < self.files[file].durable.len() && at < self.files[file].visible.len()).then(|| {
+            rot.flip(self);
+            rot
+        })
+    }
+
     /// Flips one old bit: of a file's header or of a frame that at least two others follow in the same file, so that it cannot
     /// be taken for the end of the journal. Answers what undoes it; nothing if no file is that long.
     pub fn rot(&mut self, faults: &mut Injector) -> Option<Rot> {

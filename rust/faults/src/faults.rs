@@ -65,6 +65,7 @@ classes! {
     StaleFailover "redis_failover_to_a_stale_replica"
     ReplicaCut "redis_replica_black_holed"
     SecondOwner "second_owner"
+    SnapshotRot "snapshot_rotten_bit"
 }
 
 /// How many classes there are.

@@ -182,8 +182,19 @@ impl Follower {
         Ok(())
     }
 
+    /// A process starts, and has read nothing yet.
+    pub fn starts(&mut self, writer: usize) {
+        self.writers[writer].replaying = None;
+    }
+
     /// A recovery begins, again perhaps, at a sequence and an epoch.
     pub fn replay(&mut self, writer: usize, sequence: u64, epoch: u64) {
+        let again = self.writers[writer].replaying.is_some_and(|replaying| replaying.sequence > 0);
+        if again {
+            self.marks.meet(Mark::OlderSnapshot);
+        } else if sequence > 0 {
+            self.marks.meet(Mark::SnapshotLoaded);
+        }
         self.writers[writer].replaying = Some(Replaying { sequence, epoch });
     }
 

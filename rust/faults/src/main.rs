@@ -13,7 +13,7 @@ use invengine_faults::swarm::Pace;
 use invengine_faults::world::World;
 
 const USAGE: &str = "simulate-faults [--seed N | --seeds A..B] [--hours H] [--recoveries N] [--minutes-max M] [--threads T] \
-                     [--short] [--planted NAME] [--coverage]";
+                     [--short] [--planted NAME] [--long] [--json]";
 
 struct Options {
     first: u64,
@@ -24,7 +24,9 @@ struct Options {
     threads: u64,
     pace: Pace,
     planted: Option<Planted>,
-    coverage: bool,
+    /// Every class of faults and every mark must have been met.
+    long: bool,
+    json: bool,
 }
 
 fn options() -> Result<Options, String> {
@@ -37,13 +39,15 @@ fn options() -> Result<Options, String> {
         threads: 1,
         pace: Pace::Hours,
         planted: None,
-        coverage: false,
+        long: false,
+        json: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--short" => options.pace = Pace::Recoveries,
-            "--coverage" => options.coverage = true,
+            "--long" | "--coverage" => options.long = true,
+            "--json" => options.json = true,
             _ => option(&mut options, &word, &words.next().ok_or(USAGE)?)?,
         }
     }
@@ -74,8 +78,8 @@ fn option(options: &mut Options, name: &str, value: &str) -> Result<(), String> 
     Ok(())
 }
 
-/// Runs seeds on several threads; the first failure, and everything added up.
-fn simulate(options: &Options) -> (Report, Option<Report>) {
+/// Runs seeds on several threads: everything added up, the first failure, and the seed after the last one.
+fn simulate(options: &Options) -> (Report, Option<Report>, u64) {
     let next = AtomicU64::new(options.first);
     let until = Instant::now() + Duration::from_secs(60 * options.minutes_max);
     let sum = Mutex::new((Report::default(), None::<Report>));
@@ -98,7 +102,9 @@ fn simulate(options: &Options) -> (Report, Option<Report>) {
             });
         }
     });
-    sum.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    let (sum, failed) = sum.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let begun = next.into_inner().saturating_sub(options.threads.max(1));
+    (sum, failed, begun.min(options.last))
 }
 
 fn panicked(seed: u64) -> Report {
@@ -122,7 +128,15 @@ fn explain(options: &Options, failed: &Report) {
     println!("{}\nsettings: {}", shown.state, shown.swarm);
     let left: Vec<String> = shown.log.iter().map(|(class, number)| format!("{} #{number}", class.name())).collect();
     println!("faults that it takes ({} left out): {}", mask.faults.len(), left.join(", "));
+    println!("commit: {}", commit());
     println!("FAILED seed {}: {}: {}", failed.seed, breach.rule, breach.found);
+}
+
+/// The commit that is checked out, if there is one.
+fn commit() -> String {
+    let asked = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
+    let told = asked.ok().filter(|told| told.status.success()).map(|told| String::from_utf8_lossy(&told.stdout).into());
+    told.map_or_else(|| "unknown".into(), |told: String| told.trim().into())
 }
 
 fn main() -> ExitCode {
@@ -133,14 +147,18 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (sum, failed) = simulate(&options);
+    let (sum, failed, last) = simulate(&options);
     if let Some(failed) = &failed {
         explain(&options, failed);
     }
     println!("{}", sum.text());
-    let missing = sum.missing();
-    if options.coverage && !missing.is_empty() {
+    let missing = if options.long { sum.missing() } else { Vec::new() };
+    if !missing.is_empty() {
         println!("FAILED: these never happened: {}", missing.join(", "));
     }
-    if failed.is_some() || (options.coverage && !missing.is_empty()) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if options.json {
+        let breach = failed.as_ref().and_then(|failed| failed.breach.clone());
+        println!("{}", Report { breach, ..sum }.json((options.first, last)));
+    }
+    if failed.is_some() || !missing.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

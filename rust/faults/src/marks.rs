@@ -35,6 +35,10 @@ marks! {
     LostByDesign "loss_that_the_mode_allows"
     OpenedInVain "open_failed"
     DamageDetected "damage_detected"
+    SnapshotWritten "snapshot_written"
+    SnapshotFailed "snapshot_failed"
+    SnapshotLoaded "recovered_from_a_snapshot"
+    OlderSnapshot "recovered_past_a_bad_snapshot"
 }
 
 /// How many there are.

@@ -42,6 +42,26 @@ impl Report {
         self.digest = self.digest.wrapping_add(other.digest);
     }
 
+    /// One JSON document, in one line; every class and every mark is in it.
+    pub fn json(&self, seeds: (u64, u64)) -> String {
+        let faults = Class::ALL.iter().map(|class| format!("\"{}\": {}", class.name(), self.faults.of(*class)));
+        let marks = Mark::ALL.iter().map(|mark| format!("\"{}\": {}", mark.name(), self.marks.count(*mark)));
+        let failed = self.breach.as_ref().map_or_else(|| "null".into(), |breach| format!("\"{}\"", breach.rule));
+        format!(
+            "{{\"seeds\": [{}, {}], \"hours\": {:.4}, \"recoveries\": {}, \"crashes\": {}, \"commands\": {}, \
+             \"faults\": {{{}}}, \"marks\": {{{}}}, \"digest\": \"{:016x}\", \"failed\": {failed}}}",
+            seeds.0,
+            seeds.1,
+            self.hours,
+            self.recoveries,
+            self.crashes,
+            self.commands,
+            faults.collect::<Vec<_>>().join(", "),
+            marks.collect::<Vec<_>>().join(", "),
+            self.digest
+        )
+    }
+
     /// Classes that never happened, and marks that were never met.
     pub fn missing(&self) -> Vec<&'static str> {
         let classes = Class::ALL.iter().filter(|class| self.faults.of(**class) == 0).map(|class| class.name());

@@ -331,6 +331,7 @@ type OpenPlace<'o> = &'o mut dyn FnMut(&mut dyn Replay) -> Result<Box<dyn Journa
 impl Opening {
     fn open(&self, place: OpenPlace<'_>) -> Result<Opened, OpenError> {
         let (mut epoch, mut journal_ms) = (0, 0);
+        lock(&self.follower).starts(self.writer);
         lock(&self.follower).replay(self.writer, 0, 0);
         let mut open = |replay: &mut dyn Replay| -> Result<Box<dyn Journal>, JournalError> {
             let follower = self.follower.clone();

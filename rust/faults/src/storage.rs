@@ -96,6 +96,11 @@ impl Machine {
         lock(&self.inner).disk.rot(&mut lock(&self.faults))
     }
 
+    /// A bit of a snapshot flips; answers what undoes it.
+    pub fn rot_snapshot(&self) -> Option<Rot> {
+        lock(&self.inner).disk.rot_one_of(Class::SnapshotRot, "snapshot-", &mut lock(&self.faults))
+    }
+
     /// The copy that somebody kept comes back.
     pub fn restore(&self, rot: Rot) {
         rot.flip(&mut lock(&self.inner).disk);

@@ -49,6 +49,8 @@ pub struct Swarm {
     pub redis_late_ms_max: u64,
     pub failover_ppm: u64,
     pub rival_every_ms: u64,
+    /// Chance of a snapshot in each second; half of the seeds have none.
+    pub snapshot_ppm: u64,
 }
 
 /// Ways to acknowledge: the one that most use is drawn most often.
@@ -91,6 +93,11 @@ impl Swarm {
             redis_ppm: draw.scale(10, 20_000),
             redis_late_ms_max: draw.between(1, 5_000),
             failover_ppm: draw.below(16_667),
+            snapshot_ppm: if draw.chance(500_000) {
+                0
+            } else {
+                draw.scale(5_000, if short { 500_000 } else { 50_000 })
+            },
             rival_every_ms: if short { draw.scale(1_000, 10_000) } else { draw.scale(10_000, 300_000) },
         }
     }

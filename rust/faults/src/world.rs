@@ -97,6 +97,7 @@ pub struct World {
     full_until_us: u64,
     /// What was flipped before the start that is under way.
     rot: Option<Rot>,
+    snapshot_rot: Option<Rot>,
     /// What Redis had lost when each server was started.
     losses_at_start: Vec<u64>,
     healed: bool,
@@ -147,6 +148,7 @@ impl World {
             skew_ms: 0,
             full_until_us: 0,
             rot: None,
+            snapshot_rot: None,
             losses_at_start: vec![0; owners],
             healed: false,
             planted,

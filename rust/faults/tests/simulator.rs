@@ -1,7 +1,8 @@
 //! The simulator itself: the same seed is the same run, healthy seeds pass, and planted bugs are found. Even seeds have their
 //! journal in files, odd ones in Redis.
 
-use invengine_faults::faults::Mask;
+use invengine_faults::faults::{Class, Mask};
+use invengine_faults::marks::Mark;
 use invengine_faults::planted::Planted;
 use invengine_faults::report::Report;
 use invengine_faults::swarm::Pace;
@@ -29,6 +30,17 @@ fn the_same_seed_is_the_same_run_and_breaks_nothing() {
         let first = is_the_same_twice(seed, Pace::Hours);
         assert!(first.commands > 1_000 && first.hours > 0.08, "seed {seed}: {first:?}");
     }
+}
+
+#[test]
+fn a_report_names_every_class_and_mark_and_what_never_happened() {
+    let report = run(1, Pace::Recoveries, None);
+    let json = report.json((1, 2));
+    for name in Class::ALL.iter().map(|class| class.name()).chain(Mark::ALL.iter().map(|mark| mark.name())) {
+        assert_eq!(json.matches(&format!("\"{name}\": ")).count(), 1, "{name} in {json}");
+        assert_eq!(report.missing().contains(&name), json.contains(&format!("\"{name}\": 0")), "{name} in {json}");
+    }
+    assert!(json.contains(&format!("\"digest\": \"{:016x}\", \"failed\": null", report.digest)), "{json}");
 }
 
 #[test]

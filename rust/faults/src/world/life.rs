@@ -80,7 +80,7 @@ impl World {
         let calls = ends_early.then(|| faults.stream(Class::CrashInRecovery).below(20));
         drop(faults);
         self.losses_at_start[number] = self.losses();
-        self.rot = self.rot_before_start(number);
+        (self.rot, self.snapshot_rot) = (self.rot_before_start(number), self.snapshot_rot_before_start(number));
         let (now_us, wall_ms) = (self.now_us, self.wall_ms());
         let came = self.servers[number].start_ending_in(calls, now_us, wall_ms);
         if let (Some(calls), Some(_)) = (calls, &self.redis) {
@@ -97,6 +97,27 @@ impl World {
         rotten.then(|| machine.rot()).flatten()
     }
 
+    fn snapshot_rot_before_start(&self, number: usize) -> Option<Rot> {
+        let machine = self.servers[number].machine().filter(|_| self.rot.is_none())?;
+        let rotten = lock(&self.faults).hits(Class::SnapshotRot, 100_000);
+        rotten.then(|| machine.rot_snapshot()).flatten()
+    }
+
+    /// Somebody asks for a snapshot, or its time has come. The process may end inside.
+    pub(super) fn snapshot(&mut self, number: usize) {
+        let Some(engine) = self.servers[number].engine.clone() else { return };
+        self.arm(number, 50_000);
+        let written = engine.create_snapshot(self.servers[number].moment(self.now_us)).is_ok();
+        drop(engine);
+        self.report.marks.meet(if written { Mark::SnapshotWritten } else { Mark::SnapshotFailed });
+        if let Some(machine) = self.servers[number].machine() {
+            if machine.has_ended() {
+                return self.power_off(number);
+            }
+            machine.end_in(None);
+        }
+    }
+
     /// How often Redis has lost something, or could have.
     fn losses(&self) -> u64 {
         self.redis.as_ref().map_or(0, |redis| lock(redis).losses)
@@ -104,6 +125,8 @@ impl World {
 
     pub(super) fn opened(&mut self, number: usize, opened: Result<(), OpenError>) {
         let rot = self.rot.take();
+        let snapshot_rot = self.snapshot_rot.take();
+        self.undo(number, snapshot_rot, false);
         if let Some(machine) = self.servers[number].machine() {
             let ended = machine.has_ended();
             machine.end_in(None);
@@ -114,9 +137,11 @@ impl World {
         }
         match opened {
             Ok(()) => {
-                if rot.is_some() {
+                // What a snapshot covers need not be read.
+                if rot.is_some() && self.swarm.snapshot_ppm == 0 {
                     self.note(Breach::err("damage is detected", "a flipped bit was not"));
                 }
+                self.undo(number, rot, false);
                 self.recovered(number);
             }
             Err(error) => self.not_opened(number, &error, rot),

@@ -56,7 +56,9 @@ impl World {
         match step {
             Step::Committed => self.committed(number, took_us),
             Step::Idle(time) | Step::Full(time) => {
-                if self.servers[number].check_after_step && matches!(step, Step::Idle(_)) {
+                // While a step took its time, calls have come that it knew nothing of.
+                let quiet = took_us != Some(0) && matches!(step, Step::Idle(_));
+                if quiet && self.servers[number].check_after_step {
                     self.check(number);
                 }
                 self.plan_step(number, time.as_micros() as u64);
@@ -77,14 +79,13 @@ impl World {
         let life = server.incarnation;
         self.push(latency_us, Event::Release(number, life));
         self.plan_step(number, 0);
-        // While a step took its time, calls have come that it knew nothing of.
         if due && took_us != Some(0) {
             self.check(number);
         }
     }
 
     /// The process may end inside one of its next calls on the disk, or while it waits for Redis: then this is true.
-    fn arm(&mut self, number: usize, ppm: u64) -> bool {
+    pub(super) fn arm(&mut self, number: usize, ppm: u64) -> bool {
         let mut faults = lock(&self.faults);
         if !faults.hits(Class::CrashInCall, ppm) {
             return false;
