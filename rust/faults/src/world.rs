@@ -100,6 +100,7 @@ pub struct World {
     snapshot_rot: Option<Rot>,
     /// What Redis had lost when each server was started.
     losses_at_start: Vec<u64>,
+    replica_at_start: Vec<bool>,
     healed: bool,
     planted: Option<Planted>,
     recent: VecDeque<String>,
@@ -150,6 +151,7 @@ impl World {
             rot: None,
             snapshot_rot: None,
             losses_at_start: vec![0; owners],
+            replica_at_start: vec![false; owners],
             healed: false,
             planted,
             recent: VecDeque::new(),

@@ -80,6 +80,7 @@ impl World {
         let calls = ends_early.then(|| faults.stream(Class::CrashInRecovery).below(20));
         drop(faults);
         self.losses_at_start[number] = self.losses();
+        self.replica_at_start[number] = self.has_replica();
         (self.rot, self.snapshot_rot) = (self.rot_before_start(number), self.snapshot_rot_before_start(number));
         let (now_us, wall_ms) = (self.now_us, self.wall_ms());
         let came = self.servers[number].start_ending_in(calls, now_us, wall_ms);
@@ -198,7 +199,8 @@ impl World {
             JournalError::Unreachable { .. } | JournalError::Refused { .. } | JournalError::Full { .. } => true,
             // Another process claims at the same time.
             JournalError::Locked { .. } | JournalError::Fenced { .. } => true,
-            JournalError::BadOption { option: "redis_ack", .. } => changed || !self.has_replica(),
+            // It goes only with a loss, but may have come back since the server was asked.
+            JournalError::BadOption { option: "redis_ack", .. } => changed || !self.replica_at_start[number],
             JournalError::CorruptEntry { .. }
             | JournalError::Lost { .. }
             | JournalError::Foreign { .. }
