@@ -39,7 +39,7 @@ use self::counters::{CommitCounts, Stats};
 use self::description::create_snapshot_response;
 use self::events::Readers;
 use self::lease::Lease;
-use self::marker::Kept;
+use self::marker::{Acknowledged, Kept};
 pub use self::opening::Opening;
 pub use self::recovery::Progress;
 pub(crate) use self::recovery::Rebuild;
@@ -170,9 +170,13 @@ impl Engine {
     fn open_telling(settings: &EngineSettings, progress: Arc<Progress>) -> Result<Self, OpenError> {
         let started = Instant::now();
         let mut rebuild = Rebuild::new(ledger_options(settings), progress);
-        let journal = open_journal(settings, &mut rebuild)?;
+        let acknowledged = match settings.journal {
+            JournalKind::Redis => marker::read(&settings.directory, rebuild.ledger.tag()),
+            JournalKind::File | JournalKind::Memory => None,
+        };
+        let journal = open_journal(settings, acknowledged, &mut rebuild)?;
         let kept = match settings.journal {
-            JournalKind::Redis => Kept::compare(&settings.directory, &rebuild.ledger),
+            JournalKind::Redis => Kept::compare(&settings.directory, acknowledged, &rebuild.ledger),
             JournalKind::File | JournalKind::Memory => Kept::default(),
         };
         let shared = Arc::new(Shared { kept, ..share(settings, rebuild, journal, started, Instant::now())? });
@@ -464,10 +468,19 @@ fn ledger_options(settings: &EngineSettings) -> LedgerOptions {
     options
 }
 
-fn open_journal(settings: &EngineSettings, rebuild: &mut dyn Replay) -> Result<Box<dyn Journal>, OpenError> {
+fn open_journal(
+    settings: &EngineSettings,
+    acknowledged: Option<Acknowledged>,
+    rebuild: &mut dyn Replay,
+) -> Result<Box<dyn Journal>, OpenError> {
     Ok(match settings.journal {
         JournalKind::Memory => Box::new(MemoryJournal::new(settings.ledger.clone())),
-        JournalKind::Redis => Box::new(RedisJournal::recover(&redis_options(settings), rebuild)?),
+        JournalKind::Redis => {
+            let mut options = redis_options(settings);
+            // A failover may have forgotten that epoch, and its reservation ids are with callers.
+            options.writer_epoch_min = acknowledged.map_or(0, |at| at.writer_epoch + 1);
+            Box::new(RedisJournal::recover(&options, rebuild)?)
+        }
         JournalKind::File => Box::new(FileJournal::recover(&file_options(settings), rebuild)?),
     })
 }
