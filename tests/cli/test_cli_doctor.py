@@ -43,7 +43,7 @@ def test_a_healthy_directory(line: CommandLine, tmp_path: Path) -> None:
     begin_journal(tmp_path / "journal")
     found = examined(line, tmp_path / "journal")
     assert {found[name]["level"] for name in ("directory", "free space", "lock", "journal", "address")} == {"ok"}
-    assert found["journal"]["found"].startswith("of ledger main: 1 files")
+    assert found["journal"]["found"].startswith("of ledger main: 1 file,")
     assert "of 50" in found["sync time"]["found"]
     assert found["loss window"]["found"].startswith("nothing that was acknowledged")
     assert {"file system", "clock", "memory"} <= set(found)

@@ -98,10 +98,13 @@ def _files(facts: Facts) -> str:
     journal = facts["journal"]
     if journal is None:
         return f"none yet; a server begins that of ledger {facts['ledger']}"
-    return (
-        f"of ledger {facts['ledger']}: {journal['files']} files, the last one from sequence "
-        f"{journal['last_file_sequence']}; {journal['snapshots']} snapshots"
-    )
+    files, snapshots = _count(journal["files"], "file"), _count(journal["snapshots"], "snapshot")
+    last = f"the last one from sequence {journal['last_file_sequence']}"
+    return f"of ledger {facts['ledger']}: {files}, {last}; {snapshots}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _on(*kinds: str) -> Callable[[Facts], bool]:

@@ -14,6 +14,7 @@ use prost::Message;
 both!(
     an_engine_recovers_from_redis,
     a_start_tells_what_a_failover_lost_of_the_acknowledged,
+    an_epoch_that_a_failover_forgot_is_not_claimed_again,
     snapshots_make_a_restart_begin_there_and_history_end,
     snapshots_come_by_themselves_by_size_and_by_time,
 );
@@ -118,6 +119,27 @@ fn a_start_tells_what_a_failover_lost_of_the_acknowledged(kind: Kind) {
     drop(engine);
     assert_eq!(lost_events(&Engine::open(&on(&replica)).unwrap()), 0);
     assert!(another_ledger_is_not_compared(directory.path(), &replica));
+}
+
+// case: F02
+fn an_epoch_that_a_failover_forgot_is_not_claimed_again(kind: Kind) {
+    let port = free_port();
+    let mut master = Redis::start_on_port(&kind, port, &[]);
+    let replica = Redis::start(&kind);
+    let directory = tempfile::tempdir().unwrap();
+    let on = |server: &Redis| EngineSettings { directory: directory.path().into(), ..settings(server, "") };
+    let known = receive(&Engine::open(&on(&master)).unwrap(), "k1");
+    replica.run(&format!("REPLICAOF 127.0.0.1 {port}"));
+    replica.wait_for("HGET invengine:{main}:state last", &known.to_string());
+    assert_eq!(replica.run("REPLICAOF NO ONE"), "OK");
+    for epoch in 2..=3 {
+        let engine = Engine::open(&on(&master)).unwrap();
+        assert!(engine.stats().contains(&format!("\"writer_epoch\":{epoch},")));
+        receive(&engine, &format!("k{epoch}"));
+    }
+    master.end();
+    let engine = Engine::open(&on(&replica)).unwrap();
+    assert!(engine.stats().contains("\"writer_epoch\":4,"), "{}", engine.stats());
 }
 
 fn another_ledger_is_not_compared(directory: &Path, server: &Redis) -> bool {

@@ -3,7 +3,8 @@
 //! A Redis that fails over to a replica may forget what it confirmed. While the engine lives it appends the missing tail again
 //! from memory; if the engine died too, nobody would know. So the last acknowledged position also goes to a small file of the
 //! engine's own directory, before its answers leave: at the next start a journal that ends before it is told apart from one
-//! that is whole. The file is not synced: it must outlive this process, not this machine.
+//! that is whole, and no epoch is claimed that a forgotten claim had. The file is not synced: it must outlive this process,
+//! not this machine.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -36,10 +37,10 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Compares the file of a directory with a journal that ends at `sequence`, and tells the operator of a loss.
-    pub fn compare(directory: &Path, ledger: &Ledger) -> Self {
-        let (marker, found) = match Marker::open(directory, ledger.tag()) {
-            Ok(opened) => opened,
+    /// Compares what was found in the file with what the journal had, and tells the operator of a loss.
+    pub fn compare(directory: &Path, found: Option<Acknowledged>, ledger: &Ledger) -> Self {
+        let marker = match Marker::open(directory, ledger.tag()) {
+            Ok(marker) => marker,
             Err(error) => {
                 let name = directory.join(FILE);
                 eprintln!("invengine: cannot keep {}: {error}; {UNREPORTED}", name.display());
@@ -60,6 +61,13 @@ impl Kept {
     }
 }
 
+/// What the file of a directory holds; `None` if there is none, or it is torn or of another ledger.
+pub(super) fn read(directory: &Path, tag: u64) -> Option<Acknowledged> {
+    let mut bytes = [0; BYTES];
+    File::open(directory.join(FILE)).ok()?.read_exact_at(&mut bytes, 0).ok()?;
+    decode(&bytes, tag)
+}
+
 /// What follows from a file that cannot be written.
 const UNREPORTED: &str = "a loss of acknowledged events in Redis would go unreported at the next start";
 
@@ -72,15 +80,12 @@ pub(super) struct Marker {
 }
 
 impl Marker {
-    /// Opens the file of a directory, makes both if need be, and reads what it holds; `None` for a file that is new, torn or of
-    /// another ledger.
-    pub fn open(directory: &Path, tag: u64) -> std::io::Result<(Self, Option<Acknowledged>)> {
+    /// Opens the file of a directory, and makes both if need be.
+    fn open(directory: &Path, tag: u64) -> std::io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let name = directory.join(FILE);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&name)?;
-        let mut bytes = [0; BYTES];
-        let found = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| decode(&bytes, tag));
-        Ok((Self { file, name: name.display().to_string(), tag, failed: AtomicBool::new(false) }, found))
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&name)?;
+        Ok(Self { file, name: name.display().to_string(), tag, failed: AtomicBool::new(false) })
     }
 
     /// Notes that answers up to this position may leave. A file that cannot be written costs the report, never the answers.
@@ -118,12 +123,13 @@ mod tests {
     fn a_marker_remembers_the_last_position_of_its_ledger_and_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
         let at = |sequence| Acknowledged { writer_epoch: 3, sequence };
-        let (marker, found) = Marker::open(directory.path(), 7).unwrap();
-        assert_eq!(found, None);
+        assert_eq!(read(directory.path(), 7), None);
+        let marker = Marker::open(directory.path(), 7).unwrap();
+        assert_eq!(read(directory.path(), 7), None);
         marker.note(at(10));
         marker.note(at(12));
-        assert_eq!(Marker::open(directory.path(), 7).unwrap().1, Some(at(12)));
-        assert_eq!(Marker::open(directory.path(), 8).unwrap().1, None, "another ledger's");
+        assert_eq!(read(directory.path(), 7), Some(at(12)));
+        assert_eq!(read(directory.path(), 8), None, "another ledger's");
         for index in 0..BYTES {
             let mut bytes = encode(at(12), 7);
             bytes[index] ^= 1;

@@ -20,6 +20,7 @@ mod recovery;
 mod ring;
 mod settings;
 mod snapshots;
+mod start;
 mod watch;
 
 use std::sync::atomic::Ordering::Acquire;
@@ -27,8 +28,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use invengine_ledger::{LedgerOptions, Payload};
 
 use self::clock::Clock;
 pub(crate) use self::clock::wall_ms;
@@ -46,21 +45,13 @@ pub(crate) use self::recovery::Rebuild;
 pub use self::ring::Durable;
 use self::ring::Ring;
 pub use self::settings::{EngineSettings, IN_FLIGHT_MAX, JournalKind};
-use self::snapshots::{Pace, Schedule, Snapshots};
+use self::snapshots::{Pace, Snapshots};
+pub(crate) use self::start::{file_options, redis_options};
+use self::start::{ledger_options, open_journal, share};
 use self::watch::Watch;
 use crate::incident;
-use crate::journal::{
-    FileJournal, FileOptions, Journal, JournalError, MemoryJournal, RedisJournal, RedisOptions, Replay,
-};
+use crate::journal::{Journal, JournalError, Replay};
 use crate::refusal::Refusal;
-
-/// Longest payload of one frame.
-const FRAME_BYTES_MAX: u64 = 4 << 20;
-/// A frame takes no more than this part of a journal file: room for the longest one is kept ready, and a file that has less
-/// left is left behind.
-const FRAMES_PER_FILE_MIN: u64 = 4;
-/// But a command of the largest size always fits.
-const FRAME_BYTES_MIN: u64 = 1 << 20;
 
 /// One unary call.
 #[derive(Clone, Copy, Debug)]
@@ -170,9 +161,13 @@ impl Engine {
     fn open_telling(settings: &EngineSettings, progress: Arc<Progress>) -> Result<Self, OpenError> {
         let started = Instant::now();
         let mut rebuild = Rebuild::new(ledger_options(settings), progress);
-        let journal = open_journal(settings, &mut rebuild)?;
+        let acknowledged = match settings.journal {
+            JournalKind::Redis => marker::read(&settings.directory, rebuild.ledger.tag()),
+            JournalKind::File | JournalKind::Memory => None,
+        };
+        let journal = open_journal(settings, acknowledged, &mut rebuild)?;
         let kept = match settings.journal {
-            JournalKind::Redis => Kept::compare(&settings.directory, &rebuild.ledger),
+            JournalKind::Redis => Kept::compare(&settings.directory, acknowledged, &rebuild.ledger),
             JournalKind::File | JournalKind::Memory => Kept::default(),
         };
         let shared = Arc::new(Shared { kept, ..share(settings, rebuild, journal, started, Instant::now())? });
@@ -379,119 +374,4 @@ impl Shared {
 /// Locks whatever happened to an earlier holder: a panic has poisoned the engine as a whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Everything but who makes frames durable.
-fn share(
-    settings: &EngineSettings,
-    rebuild: Rebuild,
-    mut journal: Box<dyn Journal>,
-    started: Instant,
-    now: Instant,
-) -> Result<Shared, OpenError> {
-    let (mut ledger, tail_bytes) = (rebuild.ledger, rebuild.tail_bytes);
-    let writer_epoch = journal.writer_epoch();
-    if u32::try_from(writer_epoch).is_err() {
-        return Err(OpenError::Setting("the ledger was started more than 2^32 times".into()));
-    }
-    ledger.set_epoch(writer_epoch);
-    let frame_bytes_max = frame_bytes_max(journal.payload_bytes_max());
-    let full = match journal.ensure_room(frame_bytes_max) {
-        Ok(()) => false,
-        Err(JournalError::Full { .. }) => true,
-        Err(error) => return Err(error.into()),
-    };
-    let wall_ms = settings.wall_time_ms.unwrap_or_else(clock::wall_ms);
-    let facts = Facts {
-        ledger: settings.ledger.clone(),
-        tag: ledger.tag(),
-        journal: journal.kind(),
-        loss_window: journal.loss_window(),
-        writer_epoch,
-        recovery: now.saturating_duration_since(started),
-        recovered_events: ledger.sequence(),
-    };
-    let durable_sequence = ledger.sequence();
-    let clock = Clock::start(now, ledger.time_ms(), wall_ms, settings.time_scale);
-    let mut payload = Payload::default();
-    let bytes_max = usize::try_from(frame_bytes_max).unwrap_or(usize::MAX);
-    // What fell due while nobody was there ends before anything else is decided, as far as one frame holds it.
-    while !full && ledger.sweep(clock.at(now), &mut payload, bytes_max) > 0 {}
-    let core = Core {
-        ledger,
-        payload,
-        taken: Vec::new(),
-        frame_bytes_max: bytes_max,
-        draining: false,
-        closing: false,
-        auto_create: settings.auto_create,
-        counts: std::collections::BTreeMap::new(),
-    };
-    let schedule = Schedule {
-        journal_bytes: settings.snapshot_journal_bytes,
-        interval: Duration::from_millis(settings.snapshot_interval_ms),
-    };
-    let snapshots = Snapshots::new(journal.history()?, schedule, ledger_options(settings))?;
-    Ok(Shared {
-        in_flight: AtomicU32::new(0),
-        in_flight_max: settings.in_flight_max(),
-        full: AtomicBool::new(full),
-        lease: journal.is_leased().then(|| Lease::start(now)),
-        fenced: AtomicBool::new(false),
-        snapshots,
-        kept: Kept::default(),
-        tail_bytes,
-        watch: settings.wall_time_ms.is_none().then(|| Watch::start(now, clock::wall_ms)),
-        hooks: Mutex::new(Vec::new()),
-        commits: Mutex::default(),
-        readers: Readers::default(),
-        clock,
-        frame_bytes_max,
-        facts,
-        ring: Ring::new(core, durable_sequence),
-        journal: Mutex::new(journal),
-    })
-}
-
-fn frame_bytes_max(payload_bytes_max: u64) -> u64 {
-    (payload_bytes_max / FRAMES_PER_FILE_MIN).clamp(FRAME_BYTES_MIN, FRAME_BYTES_MAX).min(payload_bytes_max)
-}
-
-fn ledger_options(settings: &EngineSettings) -> LedgerOptions {
-    let mut options = LedgerOptions::new(settings.ledger.clone());
-    // Keys guard against repeats, which come in the time of people and machines, however fast engine time runs.
-    options.dedupe_window_ms = (options.dedupe_window_ms as f64 * settings.time_scale.max(1.0)) as i64;
-    options
-}
-
-fn open_journal(settings: &EngineSettings, rebuild: &mut dyn Replay) -> Result<Box<dyn Journal>, OpenError> {
-    Ok(match settings.journal {
-        JournalKind::Memory => Box::new(MemoryJournal::new(settings.ledger.clone())),
-        JournalKind::Redis => Box::new(RedisJournal::recover(&redis_options(settings), rebuild)?),
-        JournalKind::File => Box::new(FileJournal::recover(&file_options(settings), rebuild)?),
-    })
-}
-
-/// The part of the settings that a file journal is opened with.
-pub(crate) fn file_options(settings: &EngineSettings) -> FileOptions {
-    let mut options = FileOptions::new(&settings.directory, &settings.ledger);
-    if settings.journal_file_bytes != 0 {
-        options.journal_file_bytes = settings.journal_file_bytes;
-    }
-    options.archive_ms = settings.archive_ms;
-    options.archive_bytes_max = settings.archive_bytes_max;
-    options.force_empty = settings.force_empty;
-    options
-}
-
-/// The part of the settings that a Redis journal is opened with.
-pub(crate) fn redis_options(settings: &EngineSettings) -> RedisOptions {
-    let mut options = RedisOptions::new(settings.redis_url.clone(), &settings.ledger);
-    options.username.clone_from(&settings.redis_username);
-    options.password = settings.redis_password.clone();
-    options.ca_file = Some(settings.redis_ca_file.clone()).filter(|file| !file.as_os_str().is_empty());
-    options.ack = settings.redis_ack;
-    options.archive_ms = settings.archive_ms;
-    options.archive_bytes_max = settings.archive_bytes_max;
-    options
 }

@@ -128,6 +128,8 @@ pub struct RedisOptions {
     pub archive_ms: u64,
     /// And only so many bytes of them, since they take memory of the server; 0 is 256 MiB.
     pub archive_bytes_max: u64,
+    /// The epoch that is claimed is at least this one: a server that forgot claims must not have their epochs claimed again.
+    pub writer_epoch_min: u64,
 }
 
 impl RedisOptions {
@@ -144,6 +146,7 @@ impl RedisOptions {
             answer_patience: ANSWER_PATIENCE,
             archive_ms: ARCHIVE_MS,
             archive_bytes_max: 0,
+            writer_epoch_min: 0,
         }
     }
 
@@ -161,6 +164,7 @@ impl RedisOptions {
         }
         let keys = Keys::of(&self.ledger);
         let place = Place::new(address, self.ca_file.as_ref(), self.answer_patience, keys.state.clone(), ground)?;
-        Ok(Session { place, keys, ledger: self.ledger.clone(), ack: self.ack })
+        let (ledger, writer_epoch_min) = (self.ledger.clone(), self.writer_epoch_min);
+        Ok(Session { place, keys, ledger, ack: self.ack, writer_epoch_min })
     }
 }

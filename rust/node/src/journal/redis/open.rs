@@ -209,7 +209,7 @@ fn try_claim(
     walk: &Walk,
     token: &str,
 ) -> Result<Option<Claim>, Fault> {
-    let header = walk.line.claim_header(0);
+    let header = walk.line.claim_header(session.writer_epoch_min);
     let owner = Owner { token: token.to_owned(), epoch: header.writer_epoch };
     let mut frame = Vec::new();
     let crc = encode(&mut frame, &header, &[]);

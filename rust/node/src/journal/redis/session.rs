@@ -59,6 +59,8 @@ pub struct Session {
     pub ledger: String,
     /// What an acknowledgement means.
     pub ack: Ack,
+    /// No claim is of an earlier epoch.
+    pub writer_epoch_min: u64,
 }
 
 impl Session {
