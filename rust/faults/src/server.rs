@@ -185,6 +185,7 @@ impl Server {
             journal: JournalKind::File,
             auto_create: true,
             wall_time_ms: Some(wall_ms),
+            dedupe_window_ms: Some(self.swarm.window_ms),
             ..EngineSettings::default()
         };
         let opening = Opening {

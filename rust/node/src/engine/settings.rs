@@ -58,6 +58,8 @@ pub struct EngineSettings {
     pub in_flight_max: u32,
     /// The wall clock at the start, ms since 1970, instead of the machine's; for simulations.
     pub wall_time_ms: Option<i64>,
+    /// How long keys are remembered, ms, instead of the ledger's own time; for simulations.
+    pub dedupe_window_ms: Option<i64>,
 }
 
 /// Commands that may wait for the disk unless the settings say otherwise.
@@ -84,6 +86,7 @@ impl Default for EngineSettings {
             force_empty: false,
             in_flight_max: 0,
             wall_time_ms: None,
+            dedupe_window_ms: None,
         }
     }
 }
