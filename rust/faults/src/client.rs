@@ -93,6 +93,7 @@ impl Client {
             channel: self.channel.clone(),
             key,
             number,
+            issued_ms: 0,
             attempts: 0,
             settled: false,
             accepted: Vec::new(),

@@ -48,6 +48,7 @@ classes! {
     Pause "process_paused"
     ClockJump "wall_clock_jump"
     ClientCrash "client_crashed"
+    LateDuplicate "message_duplicated_past_the_window"
     KeyReuse "key_reused_for_another_body"
     RedisUnheard "redis_connection_lost_before_the_call"
     RedisUntold "redis_answer_lost"

@@ -71,6 +71,7 @@ pub struct Follower {
     pub model: Model,
     pub reads: Reads,
     pub marks: Marks,
+    window_ms: i64,
     shadow: Ledger,
     audit: Audit,
     frames: Vec<Kept>,
@@ -89,18 +90,19 @@ pub struct Follower {
     pub digest: u64,
 }
 
-fn empty_ledger() -> Ledger {
-    Ledger::new(LedgerOptions::new("main"))
+fn empty_ledger(dedupe_window_ms: i64) -> Ledger {
+    Ledger::new(LedgerOptions { dedupe_window_ms, ..LedgerOptions::new("main") })
 }
 
 impl Follower {
     /// Knows nothing yet of a journal that so many processes may open.
-    pub fn new(processes: usize) -> Self {
+    pub fn new(processes: usize, window_ms: i64) -> Self {
         Follower {
             model: Model::default(),
             reads: Reads::default(),
             marks: Marks::default(),
-            shadow: empty_ledger(),
+            window_ms,
+            shadow: empty_ledger(window_ms),
             audit: Audit::default(),
             frames: Vec::new(),
             writers: vec![Writer::default(); processes],
@@ -277,7 +279,7 @@ impl Follower {
         let first = frames.get(count).map(|kept| kept.first_sequence);
         self.lost = self.lost.into_iter().chain(first).min();
         self.marks.meet(Mark::LostByDesign);
-        (self.model, self.shadow, self.audit) = (Model::default(), empty_ledger(), Audit::default());
+        (self.model, self.shadow, self.audit) = (Model::default(), empty_ledger(self.window_ms), Audit::default());
         self.reads.forget();
         for kept in frames.into_iter().take(count) {
             self.next(kept);

@@ -34,6 +34,8 @@ pub struct Intent {
     pub key: String,
     /// Epoch and number of a source's message.
     pub number: Option<(u64, u64)>,
+    /// When its client made it, as its message says.
+    pub issued_ms: i64,
     /// Sent so often.
     pub attempts: u64,
     /// It has a final answer.

@@ -24,6 +24,7 @@ marks! {
     AnsweredJournalFull "answered_journal_full"
     AnsweredUnknown "answered_outcome_unknown"
     AnsweredGap "answered_sequence_gap"
+    AnsweredExpired "answered_dedupe_window_expired"
     AnsweredConsumed "answered_sequence_consumed"
     AnsweredStaleEpoch "answered_stale_epoch"
     AnsweredKeyReused "answered_key_reused"
@@ -52,6 +53,7 @@ impl Mark {
             "JOURNAL_FULL" => Mark::AnsweredJournalFull,
             "OUTCOME_UNKNOWN" => Mark::AnsweredUnknown,
             "SEQUENCE_GAP" => Mark::AnsweredGap,
+            "DEDUPE_WINDOW_EXPIRED" => Mark::AnsweredExpired,
             "SEQUENCE_CONSUMED" => Mark::AnsweredConsumed,
             "STALE_EPOCH" => Mark::AnsweredStaleEpoch,
             "IDEMPOTENCY_KEY_REUSED" => Mark::AnsweredKeyReused,

@@ -69,6 +69,8 @@ pub struct Server {
     pub epoch: u64,
     /// The disk is busy until then.
     pub busy_until_us: u64,
+    /// When its last step began.
+    pub step_began_us: u64,
     /// When its next step is planned.
     pub step_at_us: Option<u64>,
     pub paused_until_us: u64,
@@ -111,6 +113,7 @@ impl Server {
             incarnation: 0,
             epoch: 0,
             busy_until_us: 0,
+            step_began_us: 0,
             step_at_us: None,
             paused_until_us: 0,
             waiting: Vec::new(),
@@ -185,6 +188,7 @@ impl Server {
             journal: JournalKind::File,
             auto_create: true,
             wall_time_ms: Some(wall_ms),
+            dedupe_window_ms: Some(self.swarm.window_ms),
             ..EngineSettings::default()
         };
         let opening = Opening {
@@ -235,6 +239,7 @@ impl Server {
     /// One step of the commit thread; `slowly` if something is to happen meanwhile.
     pub fn step(&mut self, now_us: u64, slowly: bool) -> Came {
         let moment = self.moment(now_us);
+        self.step_began_us = now_us;
         let Some(engine) = &self.engine else { return Came::Nothing };
         let Some(shore) = &self.shore else { return Came::Stepped(engine.step(moment), None) };
         shore.set(now_us);

@@ -49,6 +49,8 @@ pub struct Swarm {
     pub redis_late_ms_max: u64,
     pub failover_ppm: u64,
     pub rival_every_ms: u64,
+    /// How long keys are remembered.
+    pub window_ms: i64,
     /// Chance of a snapshot in each second; half of the seeds have none.
     pub snapshot_ppm: u64,
 }
@@ -93,6 +95,7 @@ impl Swarm {
             redis_ppm: draw.scale(10, 20_000),
             redis_late_ms_max: draw.between(1, 5_000),
             failover_ppm: draw.below(16_667),
+            window_ms: draw.between(200_000, 400_000) as i64,
             snapshot_ppm: if draw.chance(500_000) {
                 0
             } else {

@@ -23,6 +23,7 @@ use crate::follower::Follower;
 use crate::intent::{Asks, Intent, is_passing};
 use crate::journal::Shared;
 use crate::marks::Mark;
+use crate::messages::Receipted;
 use crate::model::Breach;
 use crate::network::{Network, Way};
 use crate::planted::Planted;
@@ -118,7 +119,7 @@ impl World {
         }
         let faults: Faults = Arc::new(Mutex::new(injector));
         let owners = if swarm.on_redis { OWNERS } else { 1 };
-        let follower: Shared = Arc::new(Mutex::new(Follower::new(owners)));
+        let follower: Shared = Arc::new(Mutex::new(Follower::new(owners, swarm.window_ms)));
         let redis = swarm
             .on_redis
             .then(|| Redis::new(Mutex::new(House::new(&swarm, owners, faults.clone(), follower.clone()))));

@@ -17,7 +17,7 @@ fn empty_redis() -> Redis {
     let mut swarm = Swarm::of(1, Pace::Hours);
     (swarm.ack, swarm.redis_ppm) = (Ack::Fsync, 0);
     let faults = Arc::new(Mutex::new(Injector::new(1, Mask::default())));
-    Arc::new(Mutex::new(House::new(&swarm, 2, faults, Arc::new(Mutex::new(Follower::new(2))))))
+    Arc::new(Mutex::new(House::new(&swarm, 2, faults, Arc::new(Mutex::new(Follower::new(2, swarm.window_ms))))))
 }
 
 fn opening(redis: &Redis, number: usize) -> Strand<Opened> {

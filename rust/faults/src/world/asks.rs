@@ -24,6 +24,7 @@ impl World {
         let (index, wall_ms) = (self.intents.len(), self.client_ms());
         if let Some(mut intent) = self.clients[number].next(&self.swarm, index, wall_ms, reuse) {
             intent.after_sequence = self.acknowledged;
+            intent.issued_ms = wall_ms;
             self.report.commands += if let Asks::Batch(keys) = &intent.asks { keys.len() as u64 } else { 1 };
             self.clients[number].in_flight += 1;
             self.intents.push(intent);
@@ -40,6 +41,11 @@ impl World {
         let arrivals = self.network.arrivals(client, Way::Ask, now_us, &self.swarm, &mut lock(&self.faults));
         for at_us in arrivals {
             self.push(at_us - now_us, Event::Ask(index, server));
+        }
+        if lock(&self.faults).hits(Class::LateDuplicate, self.swarm.late_ppm) {
+            let window_us = self.swarm.window_ms as u64 * 1_000;
+            let late_us = window_us + lock(&self.faults).stream(Class::LateDuplicate).below(window_us);
+            self.push(late_us, Event::Ask(index, server));
         }
         let patience_us = self.chance.between(200_000, 1_000_000);
         self.push(patience_us, Event::Retry(index, attempts));
@@ -74,6 +80,7 @@ impl World {
         if let (Ok(bytes), Asks::Availability(sku, location)) = (&taken.reply, &self.intents[index].asks) {
             self.note(self.read(number, bytes, sku, location));
         }
+        self.note(self.is_not_executed_late(index, number, &taken.reply));
         let early = self.planted == Some(Planted::EarlyAnswer);
         if early || taken.rests_on <= self.servers[number].durable() {
             self.leave(index, number, taken.reply);
@@ -95,6 +102,22 @@ impl World {
             Some(since_us) if self.now_us > since_us + GRACE_US => {
                 let found = format!("{path} was answered {} us after another process claimed", self.now_us - since_us);
                 Breach::err("fenced owners are silent", found)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is older than the window is told what it did, or that nobody remembers, but it is never executed.
+    fn is_not_executed_late(&self, index: usize, number: usize, reply: &Reply) -> Result<(), Breach> {
+        let intent = &self.intents[index];
+        let age_ms = self.servers[number].engine_ms(self.now_us) - intent.issued_ms;
+        let numbered = intent.number.is_some() || matches!(intent.asks, Asks::Batch(_));
+        let (Ok(bytes), false) = (reply, intent.is_read() || numbered || age_ms <= self.swarm.window_ms) else {
+            return Ok(());
+        };
+        match Receipted::decode(&bytes[..]).unwrap_or_default().receipt {
+            Some(receipt) if !receipt.replayed => {
+                Breach::err("what is forgotten is not executed again", format!("{} after {age_ms} ms", intent.key))
             }
             _ => Ok(()),
         }

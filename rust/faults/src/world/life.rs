@@ -1,11 +1,17 @@
 //! The lives of the servers: how they fail, go down, come back, and take the journal from each other.
 
+use invengine_node::journal::Ack;
+
 use super::*;
+
+/// A journal goes on trying for longer than this.
+const PATIENCE_US: u64 = 25 * SECOND_US;
 
 impl World {
     /// The journal failed: the process says so to everybody and ends.
     pub(super) fn fail(&mut self, number: usize) {
         self.report.failures += 1;
+        self.note(self.has_given_up_in_vain(number));
         for waiting in std::mem::take(&mut self.servers[number].waiting) {
             self.report.marks.meet(Mark::AnsweredUnknown);
             self.leave(waiting.intent, number, Err(invengine_node::refusal::Refusal::outcome_unknown()));
@@ -15,6 +21,18 @@ impl World {
         if deposed {
             self.report.marks.meet(Mark::OwnerDeposed);
         }
+    }
+
+    /// An owner that lives through a failover writes again what the new primary lacks: while it has patience, it must not end.
+    fn has_given_up_in_vain(&self, number: usize) -> Result<(), Breach> {
+        let server = &self.servers[number];
+        let Some(redis) = &self.redis else { return Ok(()) };
+        let owns = lock(redis).owner() == Some(server.who());
+        let patient = self.now_us < server.step_began_us + PATIENCE_US && self.swarm.ack != Ack::Memory;
+        if owns && patient && lock(&self.follower).is_endangered() {
+            return Breach::err("an engine that lives loses nothing", format!("server {number} gave its journal up"));
+        }
+        Ok(())
     }
 
     /// The process is gone; somebody starts it again soon, unless another one has taken its place.

@@ -58,6 +58,8 @@ pub struct EngineSettings {
     pub in_flight_max: u32,
     /// The wall clock at the start, ms since 1970, instead of the machine's; for simulations.
     pub wall_time_ms: Option<i64>,
+    /// How long keys are remembered, ms, instead of the ledger's own time; for simulations.
+    pub dedupe_window_ms: Option<i64>,
 }
 
 /// Commands that may wait for the disk unless the settings say otherwise.
@@ -84,6 +86,7 @@ impl Default for EngineSettings {
             force_empty: false,
             in_flight_max: 0,
             wall_time_ms: None,
+            dedupe_window_ms: None,
         }
     }
 }
@@ -102,6 +105,9 @@ impl EngineSettings {
     pub(super) fn check(&self) -> Result<(), String> {
         if !(self.time_scale > 0.0 && self.time_scale <= 1_000_000.0) {
             return Err(format!("time_scale must be above 0 and at most 1,000,000, not {}", self.time_scale));
+        }
+        if self.dedupe_window_ms.is_some_and(|window_ms| window_ms < 1) {
+            return Err("dedupe_window_ms must be at least 1".into());
         }
         if !(1..=128).contains(&self.ledger.len()) || self.ledger.chars().any(char::is_control) {
             return Err("ledger must be a name of 1 to 128 printable bytes".into());
@@ -125,6 +131,7 @@ mod tests {
             ("{\"time_scale\": 0}", "time_scale"),
             ("{\"time_scale\": 1e9}", "time_scale"),
             ("{\"ledger\": \"\"}", "ledger"),
+            ("{\"dedupe_window_ms\": 0}", "dedupe_window_ms"),
             ("{\"jurnal\": \"file\"}", "jurnal"),
             ("{\"journal\": \"tape\"}", "tape"),
             ("{\"redis_ack\": \"maybe\"}", "maybe"),

@@ -106,6 +106,7 @@ fn frame_bytes_max(payload_bytes_max: u64) -> u64 {
 
 pub(super) fn ledger_options(settings: &EngineSettings) -> LedgerOptions {
     let mut options = LedgerOptions::new(settings.ledger.clone());
+    options.dedupe_window_ms = settings.dedupe_window_ms.unwrap_or(options.dedupe_window_ms);
     // Keys guard against repeats, which come in the time of people and machines, however fast engine time runs.
     options.dedupe_window_ms = (options.dedupe_window_ms as f64 * settings.time_scale.max(1.0)) as i64;
     options
