@@ -76,6 +76,14 @@ def test_a_file_is_no_directory(line: CommandLine, tmp_path: Path) -> None:
         assert "--directory" in found["remedy"]
 
 
+def test_a_backup_is_no_journal(line: CommandLine, tmp_path: Path) -> None:
+    begin_journal(tmp_path / "journal")
+    assert line.run("backup", "create", str(tmp_path / "copy"), "--directory", str(tmp_path / "journal")).code == 0
+    found = examined(line, tmp_path / "copy")["journal"]
+    assert found["level"] == "error"
+    assert "backup.json" in found["found"]
+
+
 @pytest.mark.needs_root
 def test_a_read_only_directory(line: CommandLine, tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "ro"):

@@ -22,7 +22,7 @@ digest: 094d12effad32d81
 FAILED: these never happened: clock_jump, process_paused
 """
 FAILED = CLOSING + "FAILED seed 77: durable: sequence 5 is lost\n"
-JSON = '{"hours": 2.5, "recoveries": 12, "faults": {"disk_full": 3, "clock_jump": 0}}\n'
+JSON = '{"hours": 2.5, "recoveries": 12, "faults": {"disk_full": 3, "clock_jump": 0}, "marks": {"late": 1}}\n'
 
 
 def test_the_closing_lines_of_the_simulator_are_read() -> None:
@@ -34,7 +34,7 @@ def test_the_closing_lines_of_the_simulator_are_read() -> None:
 
 def test_the_json_of_the_simulator_is_read() -> None:
     found = simulated(f"something before\n{JSON}")
-    assert (found.hours, found.recoveries, dict(found.faults)) == (2.5, 12, {"disk_full": 3, "clock_jump": 0})
+    assert (found.hours, found.recoveries, dict(found.faults)) == (2.5, 12, {"disk_full": 3, "clock_jump": 0, "late": 1})
 
 
 def test_a_simulator_that_did_not_end_is_no_success() -> None:

@@ -114,10 +114,10 @@ def simulated(output: str) -> Simulated:
 
 
 def _from_json(told: dict[str, object], output: str) -> Simulated:
-    faults = told.get("faults")
-    counts = (
-        Counter({str(name): int(count) for name, count in faults.items()}) if isinstance(faults, dict) else Counter()
-    )
+    # Marks are rare moments of the engine: like a class of faults, each must have been met.
+    counts: Counter[str] = Counter()
+    for part in (told.get("faults"), told.get("marks")):
+        counts.update({str(name): int(count) for name, count in part.items()} if isinstance(part, dict) else {})
     hours, recoveries = (float(str(told.get(name, 0))) for name in ("hours", "recoveries"))
     return Simulated(hours, int(recoveries), counts, *_failed(output))
 

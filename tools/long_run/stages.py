@@ -63,7 +63,7 @@ def _simulate(turn: Turn, *asked: str) -> Done:
     program = built("invengine-faults")
     first = turn.chance.randrange(SEEDS)
     seeds = ("--seeds", f"{first}..{first + SEEDS}")
-    limits = ("--minutes-max", str(MINUTES_MAX), "--threads", str(THREADS), "--coverage")
+    limits = ("--minutes-max", str(MINUTES_MAX), "--threads", str(THREADS), "--json")
     (ended,) = run([program, *asked, *seeds, *limits])
     found = simulated(ended.output)
     if found.failed_seed is not None or ended.code > 1:

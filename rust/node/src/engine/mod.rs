@@ -47,7 +47,7 @@ use self::ring::Ring;
 pub use self::settings::{EngineSettings, IN_FLIGHT_MAX, JournalKind};
 use self::snapshots::{Pace, Snapshots};
 pub(crate) use self::start::{file_options, redis_options};
-use self::start::{ledger_options, open_journal, share};
+use self::start::{lease_on, ledger_options, open_journal, share};
 use self::watch::Watch;
 use crate::incident;
 use crate::journal::{Journal, JournalError, Replay};
@@ -165,12 +165,13 @@ impl Engine {
             JournalKind::Redis => marker::read(&settings.directory, rebuild.ledger.tag()),
             JournalKind::File | JournalKind::Memory => None,
         };
-        let journal = open_journal(settings, acknowledged, &mut rebuild)?;
+        let mut journal = open_journal(settings, acknowledged, &mut rebuild)?;
+        let lease = lease_on(&mut *journal, started)?;
         let kept = match settings.journal {
             JournalKind::Redis => Kept::compare(&settings.directory, acknowledged, &rebuild.ledger),
             JournalKind::File | JournalKind::Memory => Kept::default(),
         };
-        let shared = Arc::new(Shared { kept, ..share(settings, rebuild, journal, started, Instant::now())? });
+        let shared = Arc::new(Shared { kept, lease, ..share(settings, rebuild, journal, started, Instant::now())? });
         let commit = commit::start(Arc::clone(&shared))?;
         let engine = Engine { shared, commit: Mutex::new(Commits::Thread(Some(commit))), snapshots: Mutex::default() };
         if engine.shared.snapshots.has_history() {

@@ -129,6 +129,16 @@ pub(super) fn open_journal(
     })
 }
 
+/// A lease that begins with a proof of its own: the answer to the claim may have come late, and another claim meanwhile.
+pub(super) fn lease_on(journal: &mut dyn Journal, started: Instant) -> Result<Option<Lease>, JournalError> {
+    if !journal.is_leased() {
+        return Ok(None);
+    }
+    let asked = Instant::now();
+    let is_ours = journal.verify_ownership()?;
+    Ok(Some(Lease::start(if is_ours { asked } else { started })))
+}
+
 /// The part of the settings that a file journal is opened with.
 pub(crate) fn file_options(settings: &EngineSettings) -> FileOptions {
     let mut options = FileOptions::new(&settings.directory, &settings.ledger);

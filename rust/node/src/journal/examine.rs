@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 use serde::Serialize;
 
+use super::backup;
 use super::error::is_lack_of_space;
 use super::files::{SNAPSHOT_PREFIX, check_head, journal_files, list};
 use super::storage::{Directory, LOCK_FILE, Storage, StoredFile, lock_owner, write_all_at};
@@ -182,6 +183,7 @@ fn owner(directory: &Path) -> io::Result<Option<String>> {
 
 /// The journal that lies there, as far as names and the last header tell.
 fn journal(storage: &dyn Storage, ledger: &str) -> Result<Option<FileJournalFacts>, JournalError> {
+    backup::refuse_copies(storage)?;
     let names = journal_files(storage)?;
     let snapshots = list(storage)?.iter().filter(|name| name.starts_with(SNAPSHOT_PREFIX)).count();
     if snapshots == 0 || names.is_empty() {
