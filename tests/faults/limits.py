@@ -12,8 +12,8 @@ from pathlib import Path
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 SPINNERS = 8
-# A frame may have 4 MiB, so that a file of little more is full after a few hundred events.
-SMALL_FILES = {"INVENGINE_JOURNAL_FILE_BYTES": str((4 << 20) + (1 << 16))}
+# A frame may have 1 MiB, so that a file of little more is full after some hundred events.
+SMALL_FILES = {"INVENGINE_JOURNAL_FILE_BYTES": str((1 << 20) + (1 << 16))}
 
 
 def rss_bytes(pid: int) -> int:
