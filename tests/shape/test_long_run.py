@@ -34,7 +34,11 @@ def test_the_closing_lines_of_the_simulator_are_read() -> None:
 
 def test_the_json_of_the_simulator_is_read() -> None:
     found = simulated(f"something before\n{JSON}")
-    assert (found.hours, found.recoveries, dict(found.faults)) == (2.5, 12, {"disk_full": 3, "clock_jump": 0, "late": 1})
+    assert (found.hours, found.recoveries, dict(found.faults)) == (
+        2.5,
+        12,
+        {"disk_full": 3, "clock_jump": 0, "late": 1},
+    )
 
 
 def test_a_simulator_that_did_not_end_is_no_success() -> None:
