@@ -29,7 +29,7 @@ fn done(intent: &Intent, key: &str, source: &str, follower: &Follower) -> Option
     }
 }
 
-/// Takes an answer; the highest position that it acknowledges.
+/// Takes an answer; the highest position that it acknowledges. Who was `deposed` a moment ago says no from what it knew.
 ///
 /// # Errors
 /// It breaks a rule.
@@ -39,13 +39,14 @@ pub fn answered(
     source: &str,
     reply: &Reply,
     follower: &mut Follower,
+    deposed: bool,
 ) -> Result<u64, Breach> {
     match reply {
-        Err(refusal) => refused(intent, refusal).map(|()| 0),
+        Err(refusal) => refused(intent, refusal, deposed).map(|()| 0),
         Ok(bytes) => match intent.asks.clone() {
             Asks::Availability(..) => availability(intent, bytes).map(|()| 0),
             Asks::Outcome(of) => outcome(others.first().map_or(&[][..], |found| found), of, bytes).map(|()| 0),
-            Asks::Batch(keys) => batch(intent, &keys, bytes, follower),
+            Asks::Batch(keys) => batch(intent, &keys, bytes, follower, deposed),
             Asks::Reserve(units) => {
                 let answer: v1::ReserveResponse = decoded(bytes)?;
                 let held: i64 = answer.hold.iter().flat_map(|hold| &hold.lines).map(|line| line.quantity).sum();
@@ -97,7 +98,7 @@ fn accepted(
     Ok(sequence)
 }
 
-fn refused(intent: &Intent, refusal: &Refusal) -> Result<(), Breach> {
+fn refused(intent: &Intent, refusal: &Refusal, deposed: bool) -> Result<(), Breach> {
     let reason = refusal.reason;
     if reason == "INTERNAL" || reason == "INVALID_FIELD" || reason == "UNIMPLEMENTED" {
         return Breach::err("no command of ours meets a bug", format!("{} {}", intent.path, refusal.message));
@@ -105,6 +106,7 @@ fn refused(intent: &Intent, refusal: &Refusal) -> Result<(), Breach> {
     let forgets = matches!(reason, "DEDUPE_WINDOW_EXPIRED" | "SEQUENCE_CONSUMED" | "STALE_EPOCH");
     if !intent.is_read()
         && !intent.excused
+        && !deposed
         && intent.accepted.iter().any(Option::is_some)
         && !forgets
         && !is_passing(reason)
@@ -114,13 +116,23 @@ fn refused(intent: &Intent, refusal: &Refusal) -> Result<(), Breach> {
     Ok(())
 }
 
-fn batch(intent: &mut Intent, keys: &[String], bytes: &[u8], follower: &Follower) -> Result<u64, Breach> {
+fn batch(
+    intent: &mut Intent,
+    keys: &[String],
+    bytes: &[u8],
+    follower: &Follower,
+    deposed: bool,
+) -> Result<u64, Breach> {
     let answer: v1::SubmitResponse = decoded(bytes)?;
     let mut highest = 0;
     for (place, (key, outcome)) in keys.iter().zip(&answer.outcomes).enumerate() {
         if let Some(rejection) = &outcome.rejection {
             let before = intent.accepted.get(place).copied().flatten();
-            if before.is_some() && !is_passing(&rejection.reason) && rejection.reason != "DEDUPE_WINDOW_EXPIRED" {
+            if before.is_some()
+                && !deposed
+                && !is_passing(&rejection.reason)
+                && rejection.reason != "DEDUPE_WINDOW_EXPIRED"
+            {
                 return Breach::err(ONCE, format!("{key}: accepted at {before:?}, then {}", rejection.reason));
             }
             continue;

@@ -156,7 +156,7 @@ impl World {
         let mut follower = lock(&self.follower);
         // Who was deposed a moment ago may not know yet what others have acknowledged.
         if !(deposed && intent.is_read()) {
-            match checker::answered(intent, &others, source, &reply, &mut follower) {
+            match checker::answered(intent, &others, source, &reply, &mut follower, deposed) {
                 Ok(sequence) => self.acknowledged = self.acknowledged.max(sequence),
                 Err(breach) => follower.note(Err(breach)),
             }
