@@ -171,7 +171,7 @@ impl Engine {
             JournalKind::Redis => Kept::compare(&settings.directory, acknowledged, &rebuild.ledger),
             JournalKind::File | JournalKind::Memory => Kept::default(),
         };
-        let shared = Arc::new(Shared { kept, lease, ..share(settings, rebuild, journal, started, Instant::now())? });
+        let shared = Arc::new(Shared { kept, ..share(settings, rebuild, journal, lease, started, Instant::now())? });
         let commit = commit::start(Arc::clone(&shared))?;
         let engine = Engine { shared, commit: Mutex::new(Commits::Thread(Some(commit))), snapshots: Mutex::default() };
         if engine.shared.snapshots.has_history() {
@@ -189,7 +189,8 @@ impl Engine {
         settings.check().map_err(OpenError::Setting)?;
         let mut rebuild = Rebuild::new(ledger_options(settings), Arc::default());
         let journal = open(&mut rebuild)?;
-        let shared = Arc::new(share(settings, rebuild, journal, now, now)?);
+        let lease = journal.is_leased().then(|| Lease::start(now));
+        let shared = Arc::new(share(settings, rebuild, journal, lease, now, now)?);
         Ok(Engine { shared, commit: Mutex::new(Commits::Steps(Committer::default())), snapshots: Mutex::default() })
     }
 

@@ -33,6 +33,7 @@ pub(super) fn share(
     settings: &EngineSettings,
     rebuild: Rebuild,
     mut journal: Box<dyn Journal>,
+    lease: Option<Lease>,
     started: Instant,
     now: Instant,
 ) -> Result<Shared, OpenError> {
@@ -83,7 +84,7 @@ pub(super) fn share(
         in_flight: AtomicU32::new(0),
         in_flight_max: settings.in_flight_max(),
         full: AtomicBool::new(full),
-        lease: journal.is_leased().then(|| Lease::start(now)),
+        lease,
         fenced: AtomicBool::new(false),
         snapshots,
         kept: Kept::default(),
