@@ -7,6 +7,9 @@ use crate::ledger::Ledger;
 use crate::outcome::{Effect, HoldChange};
 use crate::rejection::Rejection;
 
+/// A field, and the item and location of its line if it is one of a line.
+type Field<'c> = (&'static str, Option<(&'c str, &'c str)>);
+
 impl Ledger {
     /// Adds the field to the no, and for a quantity the line.
     pub(super) fn name_difference(
@@ -16,23 +19,25 @@ impl Ledger {
         body: &Body<'_>,
         texts: [&str; 2],
     ) -> Rejection {
+        match self.difference(before, body, texts) {
+            Some((field, Some((sku, location)))) => no.text("field", field).text("sku", sku).text("location", location),
+            Some((field, None)) => no.text("field", field),
+            None => no,
+        }
+    }
+
+    fn difference<'c>(&self, before: &Effect, body: &Body<'c>, texts: [&str; 2]) -> Option<Field<'c>> {
         match (before, body) {
-            (Effect::Reserved(hold), Body::Reserve { lines, ttl_ms, allow_partial, .. }) => {
-                if let Some(no) = self.difference_of_lines(&no, hold, lines, *allow_partial) {
-                    return no;
-                }
-                match self.difference_of_hold(hold, *ttl_ms, texts) {
-                    Some(field) => no.text("field", field),
-                    None => no,
-                }
-            }
+            (Effect::Reserved(hold), Body::Reserve { lines, ttl_ms, allow_partial, .. }) => self
+                .difference_of_lines(hold, lines, *allow_partial)
+                .or_else(|| self.difference_of_hold(hold, *ttl_ms, texts).map(|field| (field, None))),
             (Effect::Levels(levels), Body::Stock { lines, .. }) => {
                 let same = levels.len() == lines.len()
                     && levels
                         .iter()
                         .zip(lines)
                         .all(|(level, line)| self.level_names(level.level) == (line.sku, line.location));
-                if same { no } else { no.text("field", "lines") }
+                (!same).then_some(("lines", None))
             }
             (
                 Effect::Holds(_),
@@ -45,31 +50,24 @@ impl Ledger {
             )
             | (Effect::KeyCancelled, Body::Release(_))
             | (Effect::Done, Body::Upsert { .. })
-            | (Effect::Registered { .. }, Body::RegisterSource { .. }) => no,
-            _ => no.text("field", "command"),
+            | (Effect::Registered { .. }, Body::RegisterSource { .. }) => None,
+            _ => Some(("command", None)),
         }
     }
 
-    fn difference_of_lines(
-        &self,
-        no: &Rejection,
-        hold: &HoldChange,
-        lines: &[Line<'_>],
-        allow_partial: bool,
-    ) -> Option<Rejection> {
+    fn difference_of_lines<'c>(&self, hold: &HoldChange, lines: &[Line<'c>], allow_partial: bool) -> Option<Field<'c>> {
         let is_there =
             |line: &Line<'_>| hold.lines.iter().find(|held| self.level_names(held.level) == (line.sku, line.location));
         let fewer = lines.len() < hold.lines.len() || (lines.len() > hold.lines.len() && !allow_partial);
         if fewer || (!allow_partial && lines.iter().any(|line| is_there(line).is_none())) {
-            return Some(no.clone().text("field", "lines"));
+            return Some(("lines", None));
         }
         // Of a partial hold less may have been granted than was asked.
         let differs = |line: &&Line<'_>| {
             is_there(line)
                 .is_some_and(|held| held.quantity > line.quantity || (!allow_partial && held.quantity != line.quantity))
         };
-        let line = lines.iter().find(differs)?;
-        Some(no.clone().text("field", "lines.quantity").text("sku", line.sku).text("location", line.location))
+        lines.iter().find(differs).map(|line| ("lines.quantity", Some((line.sku, line.location))))
     }
 
     /// As long as the hold is known.
