@@ -188,6 +188,7 @@ fn snapshots_make_a_restart_begin_there_and_history_end(kind: Kind) {
     assert_eq!(refused.reason, "HISTORY_TRIMMED");
     let first: u64 = refused.metadata["limit"].parse().unwrap();
     assert!(first > 1 && engine.read_events(first, 10).is_ok());
+    assert_eq!(stat(&engine, "first_sequence"), first, "a start tells where the history begins");
     let left: u64 = server.run("XLEN invengine:{main}:frames").parse().unwrap();
     let written: u64 = server.run("HGET invengine:{main}:state entries").parse().unwrap();
     assert!(left < written - 80, "{left} of {written} frames are there");

@@ -39,14 +39,6 @@ pub(super) struct Kept {
 impl Kept {
     /// Compares what was found in the file with what the journal had, and tells the operator of a loss.
     pub fn compare(directory: &Path, found: Option<Acknowledged>, ledger: &Ledger) -> Self {
-        let marker = match Marker::open(directory, ledger.tag()) {
-            Ok(marker) => marker,
-            Err(error) => {
-                let name = directory.join(FILE);
-                eprintln!("invengine: cannot keep {}: {error}; {UNREPORTED}", name.display());
-                return Self::default();
-            }
-        };
         let lost_events = found.map_or(0, |at| at.sequence.saturating_sub(ledger.sequence()));
         if let Some(at) = found.filter(|_| lost_events > 0) {
             eprintln!(
@@ -57,7 +49,11 @@ impl Kept {
                 at.sequence
             );
         }
-        Self { marker: Some(marker), lost_events }
+        let marker = Marker::open(directory, ledger.tag()).inspect_err(|error| {
+            let name = directory.join(FILE);
+            eprintln!("invengine: cannot keep {}: {error}; {UNREPORTED}", name.display());
+        });
+        Self { marker: marker.ok(), lost_events }
     }
 }
 
@@ -117,7 +113,19 @@ fn decode(bytes: &[u8; BYTES], tag: u64) -> Option<Acknowledged> {
 
 #[cfg(test)]
 mod tests {
+    use invengine_ledger::LedgerOptions;
+
     use super::*;
+
+    // case: F02
+    #[test]
+    fn a_loss_is_told_where_nothing_can_be_written() {
+        let found = Acknowledged { writer_epoch: 3, sequence: 12 };
+        let ledger = Ledger::new(LedgerOptions::new("main"));
+        let kept = Kept::compare(Path::new("/dev/null/no directory"), Some(found), &ledger);
+        assert!(kept.marker.is_none());
+        assert_eq!(kept.lost_events, 12);
+    }
 
     #[test]
     fn a_marker_remembers_the_last_position_of_its_ledger_and_nothing_else() {

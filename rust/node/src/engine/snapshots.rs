@@ -79,11 +79,11 @@ impl Snapshots {
         schedule: Schedule,
         options: LedgerOptions,
     ) -> Result<Self, JournalError> {
-        let newest = match &mut history {
-            Some(history) => history.snapshots()?.into_iter().next(),
-            None => None,
-        };
-        let last = newest.map_or_else(Last::default, |manifest| Last::default().at(&manifest));
+        let mut last = Last::default();
+        if let Some(history) = &mut history {
+            last.first_sequence = history.first_sequence()?;
+            last = history.snapshots()?.first().map_or(last, |manifest| last.at(manifest));
+        }
         let state = Mutex::new(State { last, ..State::default() });
         Ok(Snapshots { state, changed: Condvar::new(), history: Mutex::new(history), schedule, options })
     }

@@ -92,6 +92,9 @@ pub trait History: Send {
     /// Removes all but the two newest snapshots, archives the frames before the older one, and lets the archive forget what
     /// its retention no longer covers at this time. May be called again after any failure.
     fn trim(&mut self, now_ms: i64) -> Result<Trimmed, JournalError>;
+
+    /// The first sequence that can still be read, the archive included.
+    fn first_sequence(&mut self) -> Result<u64, JournalError>;
 }
 
 /// Who rebuilds the state when a journal is opened.

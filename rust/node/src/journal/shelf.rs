@@ -241,8 +241,12 @@ impl History for Shelf {
             self.storage.sync_directory().map_err(JournalError::io("sync", self.full_name("")))?;
             trimmed.removed_bytes = self.forget(&older.mark, now_ms)?;
         }
-        trimmed.first_sequence = journal_files(self.storage.as_ref())?.first().map_or(1, |name| name.first_sequence);
+        trimmed.first_sequence = self.first_sequence()?;
         Ok(trimmed)
+    }
+
+    fn first_sequence(&mut self) -> Result<u64, JournalError> {
+        Ok(journal_files(self.storage.as_ref())?.first().map_or(1, |name| name.first_sequence))
     }
 }
 

@@ -256,8 +256,12 @@ impl History for Shelf {
             let (first_kept, covering) = (milestones.first_kept(), [newest.place, older.place]);
             self.change(begun, |caller| caller.trim(covering, first_kept, &milestones.text()))?;
         }
-        trimmed.first_sequence = self.reader.first_sequence()?;
+        trimmed.first_sequence = self.first_sequence()?;
         Ok(trimmed)
+    }
+
+    fn first_sequence(&mut self) -> Result<u64, JournalError> {
+        self.reader.first_sequence()
     }
 }
 
