@@ -128,9 +128,30 @@ def test_the_document_says_what_was_done(tmp_path: Path) -> None:
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    closing = report.closing(totals, [_stage()])
-    assert "4 of 10, 1.5 min more" in closing
-    assert "never happened: never" in closing
+    assert "4 of 10, 1.5 min more" in report.closing(totals, [_stage()])
+
+
+def test_what_never_happened_fails_a_run_that_reached_its_goals(tmp_path: Path) -> None:
+    totals = tally.load(tmp_path / "soak.json")
+    stages = [_stage(), _stage(name="other", goal=1)]
+    totals.add("work", 60.0, {"work": 9}, {"odd": 1, "never": 0})
+    assert not report.never(totals, stages), "there is time left for it to happen"
+    totals.add("work", 60.0, {"work": 1}, {"odd": 0, "never": 0})
+    assert report.never(totals, stages) == ["never"]
+    assert "FAILED: these never happened: never" in report.closing(totals, stages)
+    totals.add("other", 60.0, {"other": 1}, {"never": 1})
+    assert not report.never(totals, stages), "another stage met it"
+
+
+def test_totals_name_no_place_of_this_machine(tmp_path: Path) -> None:
+    totals = tally.load(tmp_path / "soak.json")
+
+    def breaks(_: Turn) -> Done:
+        raise FoundError(f"{soak.ROOT}/target/x is bad", f"KEY={soak.ROOT}/bin/y make it")
+
+    assert not soak.play(_stage(unit=breaks), totals, 7)
+    (failure,) = totals.line("work").failures
+    assert (failure.why, failure.reproduce) == ("target/x is bad", "KEY=bin/y make it")
 
 
 def test_every_figure_of_the_long_run_has_its_stage() -> None:

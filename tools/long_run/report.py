@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,9 +70,18 @@ def closing(totals: Tally, stages: Sequence[Stage]) -> str:
         f"the whole column: {sum(whole) / 60:.0f} min at these rates"
         + (f", without {', '.join(unknown)}" if unknown else "")
     )
-    never = [name for stage in stages for name, count in totals.line(stage.name).facts.items() if not count]
-    told += [f"never happened: {', '.join(never)}"] if never else []
+    missed = never(totals, stages)
+    told += [f"FAILED: these never happened: {', '.join(missed)}"] if missed else []
     return "\n".join(line for line in told if line)
+
+
+def never(totals: Tally, stages: Sequence[Stage]) -> list[str]:
+    """What stages that reached their goals were to meet, and none of them did."""
+    done = [line for stage in stages if (line := totals.line(stage.name)).done >= stage.goal]
+    counts: Counter[str] = Counter()
+    for line in done:
+        counts.update(line.facts)
+    return [name for name, count in counts.items() if not count]
 
 
 def _missing(stage: Stage, line: Line) -> str:

@@ -98,7 +98,8 @@ class Tally:
         draft = self.path.with_suffix(".new")
         stages = {name: _kept(line) for name, line in self.lines.items()}
         with draft.open("w", encoding="utf-8") as file:
-            json.dump({"version": VERSION, "stages": stages, "commits": self.commits}, file)
+            json.dump({"version": VERSION, "stages": stages, "commits": self.commits}, file, indent=1)
+            file.write("\n")
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self.path)
