@@ -52,3 +52,19 @@ fn a_directory_that_becomes_unwritable_stops_the_journal_and_loses_nothing() {
         }
     }
 }
+
+// case: E14
+#[test]
+fn a_directory_that_takes_no_files_is_refused_before_anything_is_claimed_in_it() {
+    let storage = TestStorage::default();
+    let (mut journal, _) = open(&storage, FILE_BYTES).unwrap();
+    append_next(&mut journal, false).unwrap();
+    drop(journal);
+    let before = storage.calls().len();
+    storage.deny_names(true);
+    let refused = open(&storage, FILE_BYTES).map(drop).expect_err("its next file could not be made");
+    assert!(refused.to_string().contains("permissions, then start again"), "{refused}");
+    assert_eq!(storage.calls().len(), before, "something was written");
+    storage.deny_names(false);
+    open(&storage, FILE_BYTES).unwrap();
+}

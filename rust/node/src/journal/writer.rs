@@ -150,6 +150,7 @@ impl FileJournal {
         let journal_file_bytes = options.journal_file_bytes.next_multiple_of(FILE_HEADER_BYTES as u64);
         let mut spare = Spare::new(storage.clone(), journal_file_bytes, options.prepare_ahead);
         spare.discard();
+        check_takes_files(storage.as_ref())?;
         let (file, end) = last_file(storage.as_ref(), &mut spare, walked, &options.ledger)?;
         let durable = Arc::new(DurableEnd::new(end.header.name.number, end.offset, end.line.next_sequence - 1));
         let mut journal = Self {
@@ -359,6 +360,16 @@ fn begin_file(
     })?;
     storage.sync_directory().map_err(JournalError::io("sync", storage.describe("")))?;
     Ok(file)
+}
+
+/// A directory that will not take the next file is refused before anything is claimed in it. Lack of space is another matter:
+/// what is there can be read.
+fn check_takes_files(storage: &dyn Storage) -> Result<(), JournalError> {
+    match storage.create(DRAFT) {
+        Err(error) if is_lack_of_space(&error) => Ok(()),
+        Err(error) => Err(JournalError::io("make", storage.describe(DRAFT))(error)),
+        Ok(_) => remove(storage, DRAFT),
+    }
 }
 
 fn check_range(journal_file_bytes: u64, bytes_min: u64) -> Result<(), JournalError> {

@@ -33,6 +33,7 @@ struct Inner {
     fault: Option<(usize, Fault)>,
     frozen: Option<(usize, Fault)>,
     full: bool,
+    names_denied: bool,
     locked: bool,
 }
 
@@ -91,6 +92,11 @@ impl TestStorage {
         self.inner().full = full;
     }
 
+    /// Whether the directory refuses to change, though its files may be written.
+    pub fn deny_names(&self, denied: bool) {
+        self.inner().names_denied = denied;
+    }
+
     fn call(&self, call: Call) -> io::Result<()> {
         let mut inner = self.inner();
         match inner.fault_now() {
@@ -105,6 +111,9 @@ impl TestStorage {
         }
         if inner.full && matches!(call, Call::Reserve(..) | Call::Create(_)) {
             return Err(error_of(Fault::NoSpace));
+        }
+        if inner.names_denied && matches!(call, Call::Create(_) | Call::Rename(..) | Call::Remove(_)) {
+            return Err(error_of(Fault::Denied));
         }
         inner.make(call);
         Ok(())
