@@ -84,7 +84,10 @@ fn assert_one_line_that_helps(error: &JournalError, words: &str, answer: &str) {
 fn an_append_waits_for_what_passes_and_ends_at_the_rest() {
     for (answer, then, words) in ANSWERS {
         let (server, _) = server("invengine_append", answer, usize::MAX);
-        let mut journal = open(&options(&server)).unwrap();
+        let mut options = options(&server);
+        // Long enough for a second try on a machine that does much else.
+        options.patience = Duration::from_millis(300);
+        let mut journal = open(&options).unwrap();
         let error = journal.append(1, 1, 0, b"x").unwrap_err();
         assert_one_line_that_helps(&error, words, answer);
         let tries = server.heard("FCALL invengine_append");
