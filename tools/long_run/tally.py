@@ -131,9 +131,12 @@ def _line(kept: dict[str, Any]) -> Line:
 
 
 def commit() -> str:
-    """The commit of the tree, with a plus if the tree is not quite that."""
-    named = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
-        cwd=ROOT, check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    return named.stdout.strip() or "unknown"
+    """The commit of the tree, with a plus if the tree is not quite that; what the long run itself writes does not count."""
+    named = _git("describe", "--always", "--exclude=*")
+    written = (":!docs/soak.json", ":!docs/RELIABILITY.md")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *written)
+    return (named or "unknown") + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=False, capture_output=True, text=True).stdout.strip()

@@ -29,7 +29,8 @@ fn done(intent: &Intent, key: &str, source: &str, follower: &Follower) -> Option
     }
 }
 
-/// Takes an answer; the highest position that it acknowledges. Who was `deposed` a moment ago says no from what it knew.
+/// Takes an answer; the highest position that it acknowledges. An owner that another one has
+/// `overtaken` says no from what it knows itself.
 ///
 /// # Errors
 /// It breaks a rule.
@@ -39,14 +40,14 @@ pub fn answered(
     source: &str,
     reply: &Reply,
     follower: &mut Follower,
-    deposed: bool,
+    overtaken: bool,
 ) -> Result<u64, Breach> {
     match reply {
-        Err(refusal) => refused(intent, refusal, deposed).map(|()| 0),
+        Err(refusal) => refused(intent, refusal, overtaken).map(|()| 0),
         Ok(bytes) => match intent.asks.clone() {
             Asks::Availability(..) => availability(intent, bytes).map(|()| 0),
             Asks::Outcome(of) => outcome(others.first().map_or(&[][..], |found| found), of, bytes).map(|()| 0),
-            Asks::Batch(keys) => batch(intent, &keys, bytes, follower, deposed),
+            Asks::Batch(keys) => batch(intent, &keys, bytes, follower, overtaken),
             Asks::Reserve(units) => {
                 let answer: v1::ReserveResponse = decoded(bytes)?;
                 let held: i64 = answer.hold.iter().flat_map(|hold| &hold.lines).map(|line| line.quantity).sum();
@@ -98,7 +99,7 @@ fn accepted(
     Ok(sequence)
 }
 
-fn refused(intent: &Intent, refusal: &Refusal, deposed: bool) -> Result<(), Breach> {
+fn refused(intent: &Intent, refusal: &Refusal, overtaken: bool) -> Result<(), Breach> {
     let reason = refusal.reason;
     if reason == "INTERNAL" || reason == "INVALID_FIELD" || reason == "UNIMPLEMENTED" {
         return Breach::err("no command of ours meets a bug", format!("{} {}", intent.path, refusal.message));
@@ -106,7 +107,7 @@ fn refused(intent: &Intent, refusal: &Refusal, deposed: bool) -> Result<(), Brea
     let forgets = matches!(reason, "DEDUPE_WINDOW_EXPIRED" | "SEQUENCE_CONSUMED" | "STALE_EPOCH");
     if !intent.is_read()
         && !intent.excused
-        && !deposed
+        && !overtaken
         && intent.accepted.iter().any(Option::is_some)
         && !forgets
         && !is_passing(reason)
@@ -121,7 +122,7 @@ fn batch(
     keys: &[String],
     bytes: &[u8],
     follower: &Follower,
-    deposed: bool,
+    overtaken: bool,
 ) -> Result<u64, Breach> {
     let answer: v1::SubmitResponse = decoded(bytes)?;
     let mut highest = 0;
@@ -129,7 +130,7 @@ fn batch(
         if let Some(rejection) = &outcome.rejection {
             let before = intent.accepted.get(place).copied().flatten();
             if before.is_some()
-                && !deposed
+                && !overtaken
                 && !is_passing(&rejection.reason)
                 && rejection.reason != "DEDUPE_WINDOW_EXPIRED"
             {

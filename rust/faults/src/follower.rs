@@ -155,6 +155,11 @@ impl Follower {
         self.endangered.is_some()
     }
 
+    /// Whether a fault took what later owners did, and perhaps their claim: to whoever owned the journal before, they never were.
+    pub fn may_have_forgotten_owners_after(&self, epoch: u64) -> bool {
+        self.is_endangered() && epoch < self.epoch
+    }
+
     /// A server has stored a frame: what was in danger may be there again.
     pub fn stored(&mut self, frame: &[u8]) {
         let (Some(from), Ok(decoded)) = (self.endangered, decode(frame)) else { return };

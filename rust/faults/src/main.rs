@@ -5,13 +5,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use invengine_faults::faults::Mask;
+use invengine_faults::faults::{Class, Fault, Mask};
 use invengine_faults::planted::Planted;
 use invengine_faults::report::Report;
 use invengine_faults::shrink::shrink;
 use invengine_faults::swarm::Pace;
 use invengine_faults::world::World;
 
+/// So many faults are named one by one.
+const FAULTS_TOLD: usize = 60;
 const USAGE: &str = "simulate-faults [--seed N | --seeds A..B] [--hours H] [--recoveries N] [--minutes-max M] [--threads T] \
                      [--short] [--planted NAME] [--long] [--json]";
 
@@ -126,10 +128,20 @@ fn explain(options: &Options, failed: &Report) {
     let shown = if last.breach.is_some() { &last } else { failed };
     println!("{}", shown.recent.join("\n"));
     println!("{}\nsettings: {}", shown.state, shown.swarm);
-    let left: Vec<String> = shown.log.iter().map(|(class, number)| format!("{} #{number}", class.name())).collect();
-    println!("faults that it takes ({} left out): {}", mask.faults.len(), left.join(", "));
+    println!("faults that it takes ({} left out): {}", mask.faults.len(), told(&shown.log));
     println!("commit: {}", commit());
     println!("FAILED seed {}: {}: {}", failed.seed, breach.rule, breach.found);
+}
+
+/// Faults one by one, or counted where nobody would read so many.
+fn told(log: &[Fault]) -> String {
+    if log.len() <= FAULTS_TOLD {
+        let each: Vec<String> = log.iter().map(|(class, number)| format!("{} #{number}", class.name())).collect();
+        return each.join(", ");
+    }
+    let count = |class: &Class| log.iter().filter(|(of, _)| of == class).count();
+    let counts = Class::ALL.iter().map(|class| (class.name(), count(class))).filter(|(_, count)| *count > 0);
+    counts.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
 }
 
 /// The commit that is checked out, if there is one.

@@ -147,16 +147,17 @@ impl World {
 
     /// An answer leaves the server.
     pub(super) fn leave(&mut self, index: usize, number: usize, reply: Reply) {
-        let deposed = self.deposed_since(number).is_some();
+        let (deposed, epoch) = (self.deposed_since(number).is_some(), self.servers[number].epoch);
         let of = if let Asks::Outcome(of) = self.intents[index].asks { Some(of) } else { None };
         let others: Vec<Vec<Option<u64>>> = of.map(|of| self.intents[of].accepted.clone()).into_iter().collect();
         let intent = &mut self.intents[index];
         let client = intent.client;
         let source = &self.clients[client].source;
         let mut follower = lock(&self.follower);
-        // Who was deposed a moment ago may not know yet what others have acknowledged.
-        if !(deposed && intent.is_read()) {
-            match checker::answered(intent, &others, source, &reply, &mut follower, deposed) {
+        // Who was deposed a moment ago may not know yet what others have acknowledged, nor whom a failover made owner again.
+        let overtaken = deposed || follower.may_have_forgotten_owners_after(epoch);
+        if !(overtaken && intent.is_read()) {
+            match checker::answered(intent, &others, source, &reply, &mut follower, overtaken) {
                 Ok(sequence) => self.acknowledged = self.acknowledged.max(sequence),
                 Err(breach) => follower.note(Err(breach)),
             }
