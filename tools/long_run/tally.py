@@ -131,7 +131,7 @@ def _line(kept: dict[str, Any]) -> Line:
 
 
 def commit() -> str:
-    """The commit of the tree, with a plus if the tree is not quite that; what the long run itself writes does not count."""
+    """The commit of the tree, with a plus if it is not quite that; what the long run writes does not count."""
     named = _git("describe", "--always", "--exclude=*")
     written = (":!docs/soak.json", ":!docs/RELIABILITY.md")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *written)
