@@ -1,5 +1,5 @@
-//! Backups of a file journal on real directories: made beside a running server, restored above every epoch that the lost
-//! original may have reached, with a report for those who must send again what it had seen since.
+//! Backups on real directories, of a journal in files or in Redis: made beside a running server, restored above every epoch
+//! that the lost original may have reached, with a report for those who must send again what it had seen since.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,11 +9,13 @@ use serde::Serialize;
 
 use crate::engine::{Rebuild, wall_ms};
 use crate::journal::backup::{
-    BackupManifest, Restoring, Taken, check, check_backup_target, check_restore_target, ledger_of, read_manifest,
+    BackupManifest, Restoring, Taken, check, check_backup_target, check_restore_target, copy_redis, ledger_of,
+    read_manifest,
 };
+use crate::journal::redis::RedisSource;
 use crate::journal::storage::{Directory, Storage};
 use crate::journal::survey::look_again;
-use crate::journal::{FileOptions, JournalError};
+use crate::journal::{FileOptions, JournalError, RedisOptions};
 
 /// Starts and set-asides that the lost original may have had beyond the epoch of the backup.
 const EPOCHS_UNSEEN: u64 = 1 << 17;
@@ -122,6 +124,28 @@ fn create_once(source: &Arc<dyn Storage>, backup: &Path, archive: bool) -> Resul
     let target = made(backup)?;
     let manifest = taken.write(&target, &digest, wall_ms())?;
     Ok(BackupReport { manifest: (&manifest).into(), notes: rebuild.notes })
+}
+
+/// Writes what the journal of these options holds into `backup`, a new or empty directory, as a file journal; with `archive`
+/// all older frames that Redis still has too.
+///
+/// # Errors
+/// There is no journal or it is damaged, Redis is not there or lets us not in, or the copy cannot be written.
+pub fn create_from_redis(options: &RedisOptions, backup: &Path, archive: bool) -> Result<BackupReport, JournalError> {
+    let mut source = RedisSource::connect(options)?;
+    // Before a directory is made for nothing.
+    source.stored()?;
+    if backup.is_dir() {
+        check_backup_target(&Directory::existing(backup))?;
+    }
+    source.look_again(Result::is_err, |source| {
+        let mut rebuild = rebuild_of(options.ledger.clone());
+        let target = made(backup)?;
+        let copied = copy_redis(source, archive, &target, &mut rebuild)?;
+        let digest = rebuild.ledger.digest().to_string();
+        let manifest = copied.finish(&target, &digest, wall_ms())?;
+        Ok(BackupReport { manifest: (&manifest).into(), notes: rebuild.notes })
+    })
 }
 
 /// Restores `backup` into `directory`, a new or empty one, under a writer epoch of at least `writer_epoch_min`; 0 is one that

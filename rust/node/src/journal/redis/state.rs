@@ -24,7 +24,7 @@ pub struct Position {
 
 impl Position {
     /// The place that a line has reached after so many entries.
-    pub fn of(line: &Line, entries: u64) -> Self {
+    pub(in crate::journal) fn of(line: &Line, entries: u64) -> Self {
         Self { last: line.next_sequence - 1, chain: line.chain, entries }
     }
 
