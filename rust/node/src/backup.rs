@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use crate::engine::{Rebuild, wall_ms};
 use crate::journal::backup::{
-    BackupManifest, Restoring, Taken, check, check_backup_target, check_restore_target, copy_redis, ledger_of,
-    read_manifest,
+    BackupManifest, Restoring, Taken, check, check_backup_target, check_restore_target, copy_redis, install_in_redis,
+    ledger_of, other_state, read_manifest, rebuild_backup,
 };
-use crate::journal::redis::RedisSource;
+use crate::journal::redis::ground::{Ground, Machine};
+use crate::journal::redis::{RedisSource, RedisTarget};
 use crate::journal::storage::{Directory, Storage};
 use crate::journal::survey::look_again;
 use crate::journal::{FileOptions, JournalError, RedisOptions};
@@ -169,6 +170,52 @@ pub fn restore(backup: &Path, directory: &Path, writer_epoch_min: u64) -> Result
     let restoring = Restoring::install(&source, &manifest, &target, &options, &mut rebuild)?;
     let digest = rebuild.ledger.digest().to_string();
     let restored_epoch = restoring.finish(&digest)?;
+    let sources = places(&rebuild.ledger);
+    Ok(RestoreReport { backup: (&manifest).into(), restored_epoch, sources, notes: rebuild.notes })
+}
+
+/// Restores `backup` into the ledger of these options, which must have no journal in Redis, under a writer epoch of at least
+/// `writer_epoch_min`; 0 is one that is safe by itself.
+///
+/// # Errors
+/// The backup is not whole or of another ledger, the epoch not above that of the backup, the ledger not empty, or Redis does
+/// not take it. What a crash leaves is refused by every server, and the next restore begins again.
+pub fn restore_into_redis(
+    backup: &Path,
+    options: &RedisOptions,
+    writer_epoch_min: u64,
+) -> Result<RestoreReport, JournalError> {
+    restore_into_redis_on(backup, options, writer_epoch_min, Arc::new(Machine))
+}
+
+/// The same on another network.
+///
+/// # Errors
+/// As there.
+pub fn restore_into_redis_on(
+    backup: &Path,
+    options: &RedisOptions,
+    writer_epoch_min: u64,
+    ground: Arc<dyn Ground>,
+) -> Result<RestoreReport, JournalError> {
+    let source: Arc<dyn Storage> = Arc::new(Directory::existing(backup));
+    let manifest = read_manifest(source.as_ref())?;
+    if manifest.ledger != options.ledger {
+        let (file, found) = (backup.display().to_string(), manifest.ledger);
+        return Err(JournalError::OtherLedger { file, found, wanted: options.ledger.clone() });
+    }
+    let epoch = epoch_for(manifest.writer_epoch, writer_epoch_min, wall_ms())?;
+    let mut target = RedisTarget::connect(options, ground.clone())?;
+    target.check_empty()?;
+    check(source.as_ref(), &manifest)?;
+    let mut rebuild = rebuild_of(manifest.ledger.clone());
+    rebuild_backup(&source, &manifest, &mut rebuild)?;
+    if rebuild.ledger.digest().to_string() != manifest.digest {
+        return Err(other_state(source.as_ref()));
+    }
+    // A connection of its own: reading a large backup may have taken longer than a server keeps an idle one.
+    let target = RedisTarget::connect(options, ground)?;
+    let restored_epoch = install_in_redis(&source, &manifest, target)?.finish(epoch)?;
     let sources = places(&rebuild.ledger);
     Ok(RestoreReport { backup: (&manifest).into(), restored_epoch, sources, notes: rebuild.notes })
 }

@@ -28,7 +28,7 @@ use super::walk::Window;
 
 pub use create::{Copied, Taken, copy_redis};
 pub use manifest::{BackupFile, BackupManifest, read_manifest};
-pub use restore::{Restoring, check};
+pub use restore::{Restoring, check, install_in_redis, other_state, rebuild_backup};
 
 const MANIFEST: &str = "backup.json";
 const UNFINISHED_BACKUP: &str = "backup.unfinished";

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::RedisOptions;
 use super::connection::Link;
-use super::ground::Machine;
+use super::ground::{Ground, Machine};
 use super::keys::PLACES;
 use super::places::{self, Held, Placed};
 use super::recovery::Recovery;
@@ -33,7 +33,12 @@ impl RedisSource {
     /// # Errors
     /// No server is there, it lets us not in, is too old, or a replica, which may lack what was acknowledged.
     pub fn connect(options: &RedisOptions) -> Result<Self, JournalError> {
-        let session = options.session(Arc::new(Machine))?;
+        Self::connect_on(options, Arc::new(Machine))
+    }
+
+    /// The same on another network.
+    pub(super) fn connect_on(options: &RedisOptions, ground: Arc<dyn Ground>) -> Result<Self, JournalError> {
+        let session = options.session(ground)?;
         let mut link = session.place.connect()?;
         let server = Server::ask(&mut link)?;
         server.check_version()?;

@@ -59,6 +59,9 @@ impl<'s> RedisSurvey<'s> {
     fn walk_through(&mut self, mark: Option<&Mark>, visit: &mut Visit<'_>) -> Result<Option<Walk>, (JournalError, Id)> {
         let begun = if self.has_head() { Ok(Walk::start(&self.ledger)) } else { self.source.from_first(mark) };
         let mut walk = begun.map_err(|error| (error, self.first))?;
+        if mark.is_none() {
+            walk.entries = self.stored.trimmed;
+        }
         let mut stopped = false;
         let server = self.source.describe();
         let read = self.source.read_on(&mut walk, &mut |entry, frame, reached| {
@@ -66,7 +69,6 @@ impl<'s> RedisSurvey<'s> {
             stopped = reached && !visit(frame.frame(), &file, 0)?;
             Ok(!stopped)
         });
-        // A trimmed entry is no gap in what follows; one that is not there is told by the one behind it.
         read.map_err(|error| (error, walk.last()))?;
         Ok((!stopped).then_some(walk))
     }
@@ -181,8 +183,9 @@ impl Survey for RedisSurvey<'_> {
     }
 
     /// A look at every entry by itself: one that is no frame does not hide the next one.
-    fn behind(&mut self, _damage: &Damage) -> Result<Behind, JournalError> {
-        let (mut behind, mut from, mut pace) = (Behind::default(), self.behind, Pace::start());
+    fn behind(&mut self, damage: &Damage) -> Result<Behind, JournalError> {
+        let mut from = if *damage == self.no_head() { From::At(Id::default()) } else { self.behind };
+        let (mut behind, mut pace) = (Behind::default(), Pace::start());
         let RedisSource { session, link } = &mut *self.source;
         let id = ledger_id(&self.ledger);
         loop {

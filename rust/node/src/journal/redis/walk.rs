@@ -29,12 +29,17 @@ pub struct Walk {
 impl Walk {
     /// Before the first frame of all.
     pub fn start(ledger: &str) -> Self {
-        Self { line: Line::start(ledger), entries: 0, last: None, pace: Pace::start(), mark: None }
+        Self::before_first(Line::start(ledger))
     }
 
     /// Behind a mark.
     pub fn behind(mark: &Mark) -> Self {
         Self { line: mark.line, entries: mark.frames, last: Some(Id::before(mark)), pace: Pace::start(), mark: None }
+    }
+
+    /// Before the first entry that is there, which continues this line.
+    pub(in crate::journal) fn before_first(line: Line) -> Self {
+        Self { line, entries: 0, last: None, pace: Pace::start(), mark: None }
     }
 
     /// Before the first entry that is still there, wherever that stands, on the way to a mark.
@@ -44,7 +49,7 @@ impl Walk {
         let line = line.map_err(Fault::Lasting)?;
         // Without any entry it is at the mark already.
         let line = line.or(mark.map(|mark| mark.line)).unwrap_or_else(|| Line::start(&session.ledger));
-        let mut walk = Self { line, entries: 0, last: None, pace: Pace::start(), mark: mark.copied() };
+        let mut walk = Self { mark: mark.copied(), ..Self::before_first(line) };
         walk.note_mark();
         Ok(walk)
     }
