@@ -7,7 +7,7 @@ use std::sync::Arc;
 use invengine_ledger::{Ledger, LedgerOptions, Source};
 use serde::Serialize;
 
-use crate::engine::{Rebuild, wall_ms};
+use crate::engine::{EngineSettings, JournalKind, Rebuild, redis_options, wall_ms};
 use crate::journal::backup::{
     BackupManifest, Restoring, Taken, check, check_backup_target, check_restore_target, copy_redis, install_in_redis,
     ledger_of, other_state, read_manifest, rebuild_backup,
@@ -104,6 +104,39 @@ impl From<&BackupManifest> for BackupFacts {
             bytes: manifest.bytes,
         }
     }
+}
+
+/// Backs up the journal of these settings.
+///
+/// # Errors
+/// As `create` and `create_from_redis`; there is none in memory.
+pub fn create_for(settings: &EngineSettings, backup: &Path, archive: bool) -> Result<BackupReport, JournalError> {
+    match settings.journal {
+        JournalKind::File => create(&settings.directory, backup, archive),
+        JournalKind::Redis => create_from_redis(&redis_options(settings), backup, archive),
+        JournalKind::Memory => Err(not_kept()),
+    }
+}
+
+/// Restores a backup where an engine with these settings will find it.
+///
+/// # Errors
+/// As `restore` and `restore_into_redis`; not into memory.
+pub fn restore_for(
+    backup: &Path,
+    settings: &EngineSettings,
+    writer_epoch_min: u64,
+) -> Result<RestoreReport, JournalError> {
+    match settings.journal {
+        JournalKind::File => restore(backup, &settings.directory, writer_epoch_min),
+        JournalKind::Redis => restore_into_redis(backup, &redis_options(settings), writer_epoch_min),
+        JournalKind::Memory => Err(not_kept()),
+    }
+}
+
+/// The error for a journal that ends with its process.
+pub(crate) fn not_kept() -> JournalError {
+    JournalError::BadOption { option: "journal", why: "must be file or redis: nothing else is kept".into() }
 }
 
 /// Copies what is durable in `directory` into `backup`, a new or empty directory; with `archive` all older journal too.

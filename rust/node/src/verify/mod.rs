@@ -13,6 +13,8 @@ use invengine_ledger::{Ledger, LedgerOptions};
 use serde::Serialize;
 
 use self::fold::Fold;
+use crate::backup::not_kept;
+use crate::engine::{EngineSettings, JournalKind, redis_options};
 use crate::journal::backup::{check, is_backup, read_manifest};
 use crate::journal::redis::{RedisSource, RedisSurvey};
 use crate::journal::storage::Directory;
@@ -112,6 +114,18 @@ pub struct DamageReport {
 /// The journal cannot be read, is of a newer build, or no longer holds the position.
 pub fn verify(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
     look_again(directory, is_wrong, || verify_once(directory, at_sequence))
+}
+
+/// Verifies the journal of these settings.
+///
+/// # Errors
+/// As `verify` and `verify_redis`; there is none in memory.
+pub fn verify_for(settings: &EngineSettings, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
+    match settings.journal {
+        JournalKind::File => verify(&settings.directory, at_sequence),
+        JournalKind::Redis => verify_redis(&redis_options(settings), at_sequence),
+        JournalKind::Memory => Err(not_kept()),
+    }
 }
 
 /// The same for a journal in Redis, on the server that takes its writes.
