@@ -328,4 +328,10 @@ fn a_mode_that_nobody_confirms_is_told(kind: Kind) {
     options.ack = invengine_node::journal::Ack::Replicated;
     restore_into_redis(&backup, &options, EPOCH).unwrap();
     server.wait_for("HGET invengine:{main}:state epoch", &EPOCH.to_string());
+    master.run("FLUSHALL");
+    server.signal("-STOP");
+    let unconfirmed = restore_into_redis(&backup, &options, EPOCH).unwrap_err().to_string();
+    assert!(unconfirmed.contains("no replica confirmed in time"), "{unconfirmed}");
+    let counts = master.run("HEXISTS invengine:{main}:state owner");
+    assert_eq!(counts, "0", "it does not count before what it rests on is confirmed");
 }
