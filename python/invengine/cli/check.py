@@ -32,7 +32,7 @@ def verify(
     directory: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]", show_default=False, help="Directory of a file journal, or a backup; else as the settings."
+            metavar="DIR", show_default=False, help="Directory of a file journal, or a backup; else as the settings."
         ),
     ] = None,
     journal: flags.Journal = None,
