@@ -22,6 +22,7 @@ __all__ = [
     "load_run",
     "restore_backup",
     "verify",
+    "verify_journal",
     "version",
 ]
 
@@ -134,19 +135,26 @@ def verify(directory: str, at_sequence: int | None) -> str:
     if it cannot be read.
     """
 
-def create_backup(directory: str, backup: str, archive: bool) -> str:
-    """Copies what is durable in a journal directory into `backup`, a new or empty one, and reports it as a JSON object.
+def verify_journal(settings: str, at_sequence: int | None) -> str:
+    """The same for the journal that an engine with these settings has, in files or in Redis.
 
-    A server may run. `archive` takes all older journal too. The report has ledger, sequence, writer_epoch, time_ms,
-    digest, snapshot_sequence, created_ms, files, bytes and notes. Raises EngineFault.
+    `settings` is as for `Engine.open`. In Redis a damage has the id of its `entry`.
     """
 
-def restore_backup(backup: str, directory: str, writer_epoch_min: int) -> str:
-    """Restores a backup into `directory`, a new or empty one, and reports it as a JSON object.
+def create_backup(settings: str, backup: str, archive: bool) -> str:
+    """Copies what is durable in the journal of these settings into `backup`, a new or empty directory, and reports it
+    as a JSON object.
 
-    Its next server goes on above `writer_epoch_min`, or with 0 above every epoch that there can have been. The report
-    has the backup's facts, restored_epoch and sources: source, epoch, last_sequence, expected_sequence. Raises
-    EngineFault.
+    `settings` is as for `Engine.open`. A server may run. `archive` takes all older journal too. The report has ledger,
+    sequence, writer_epoch, time_ms, digest, snapshot_sequence, created_ms, files, bytes and notes. Raises EngineFault.
+    """
+
+def restore_backup(backup: str, settings: str, writer_epoch_min: int) -> str:
+    """Restores a backup where an engine with these settings will find it, and reports it as a JSON object.
+
+    The directory must be new or empty, the ledger without a journal in Redis. Its next server goes on above
+    `writer_epoch_min`, or with 0 above every epoch that there can have been. The report has the backup's facts,
+    restored_epoch and sources: source, epoch, last_sequence, expected_sequence. Raises EngineFault.
     """
 
 def examine(settings: str) -> str:

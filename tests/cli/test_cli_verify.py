@@ -69,11 +69,15 @@ def test_each_snapshot_is_told_what_it_is_worth() -> None:
     ("changed", "words"),
     [
         ({}, ["to sequence 12 (engine time 2027-01-15 08:00:00Z)", "144 bytes", "sequence 13 to 14 is lost"]),
-        ({}, ["refuses this directory: journal corrupt", "holds sequence 9", "invengine backup restore"]),
+        ({}, ["refuses this journal: journal corrupt", "holds sequence 9", "invengine backup restore"]),
         ({"first_sequence_behind": 13}, ["(3) hold sequence 13 to 20", "what they continue is not"]),
         ({"first_sequence_behind": 14}, ["sequence 13 is lost"]),
         ({"frames_behind": 0}, ["no whole frame", "nobody can tell"]),
         ({"first_sequence_behind": 0, "last_sequence_behind": 0}, ["without events"]),
+        (
+            {"file": "frames", "entry": "13-0", "offset": 0},
+            ["damage: entry 13-0 of frames: the frame", "refuses this journal", "put Redis back", "another Redis"],
+        ),
         (
             {"start_refused": None, "start_sequence": 20, "start_snapshot": 9},
             ["the snapshot at sequence 9 and comes to sequence 20: no state is lost", "take a backup now"],

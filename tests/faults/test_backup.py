@@ -8,6 +8,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,14 @@ from invengine.v1 import source_service_pb2 as sources
 from invengine.v1 import types_pb2 as types
 
 from ..conformance import methods
+from ..conformance.redis_server import redis_server
 from ..conformance.server import server_environment
 from .auditor import Auditor, name_of
 from .crew import audit, crew
 from .house import PLACES, SKUS, House, house
 from .kills import ask_again, await_events
 from .record import ACCEPTED, REFUSED, Call
+from .redis_server import programs
 from .shopper import reason_of
 from .testimony import KINDS
 
@@ -79,7 +84,7 @@ def ids_of(calls: list[Call]) -> set[str]:
     return {answer_of(call).hold.reservation_id for call in made}
 
 
-def kept(calls: list[Call], sequence: int, began_ns: int, auditor: Auditor) -> list[Call]:
+def known_of(calls: list[Call], sequence: int, began_ns: int, auditor: Auditor) -> list[Call]:
     """The calls that a backup at this position must know: all that were answered before it began, and those of which it
     holds the effect."""
 
@@ -96,10 +101,46 @@ def kept(calls: list[Call], sequence: int, began_ns: int, auditor: Auditor) -> l
     return [call for call in calls if is_kept(call)]
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Where a journal lies, in the words of the commands that serve, copy and verify it."""
+
+    serve: tuple[str, ...]
+    copy: tuple[str, ...]
+    verify: tuple[str, ...]
+
+
+@contextmanager
+def kept(kind: str, room: Path) -> Iterator[Kept]:
+    """A place for a journal: files, or a Redis of its own."""
+    if kind == "file":
+        yield Kept(("--journal", "file"), ("--directory", str(room / "journal")), (str(room / "journal"),))
+        return
+    with redis_server(programs()[kind], room / "redis") as redis:
+        flags = ("--journal", "redis", "--redis-url", redis.url)
+        yield Kept(flags, flags, flags)
+
+
+JOURNALS = (
+    ("file", "file"),
+    *(
+        pytest.param(*pair, marks=pytest.mark.needs_tool("redis-server"))
+        for pair in (("redis", "redis"), ("valkey", "file"), ("file", "valkey"))
+        if set(pair) <= {"file", *programs()}
+    ),
+)
+
+
 @pytest.mark.case("I03")
-def test_a_backup_taken_under_load_is_restored_elsewhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("old", "new"), JOURNALS)
+def test_a_backup_taken_under_load_is_restored_elsewhere(tmp_path: Path, old: str, new: str) -> None:
     backup = tmp_path / "backup"
-    with house(tmp_path / "old", "--journal", "file") as lost, house(tmp_path / "new", "--journal", "file") as found:
+    with (
+        kept(old, tmp_path / "old") as source,
+        kept(new, tmp_path / "new") as target,
+        house(tmp_path / "old", *source.serve) as lost,
+        house(tmp_path / "new", *target.serve) as found,
+    ):
         lost.start()
         lost.furnish()
         epoch = register(lost, "register-1")
@@ -108,20 +149,20 @@ def test_a_backup_taken_under_load_is_restored_elsewhere(tmp_path: Path) -> None
         with crew([lost.orders(seed, THREADS) for seed in (1, 2)]) as callers:
             await_events(lost, 300)
             began_ns = time.monotonic_ns()
-            made = cli("backup", "create", str(backup), "--directory", str(lost.room / "journal"))
+            made = cli("backup", "create", str(backup), *source.copy)
             await_events(lost, 300)
             # Beside a server, verify sees what is durable when it begins.
-            assert cli("verify", str(lost.room / "journal"))["sequence"] > made["sequence"]
+            assert cli("verify", *source.verify)["sequence"] > made["sequence"]
             for number in (4, 5, 6):
                 message(lost, epoch, number)
             later_epoch = register(lost, "register-2")
             calls = callers.stop()
         lost.kill()
         position = made["sequence"]
-        verified = cli("verify", str(lost.room / "journal"), "--at", str(position))
+        verified = cli("verify", *source.verify, "--at", str(position))
         assert (verified["digest"], verified["sequence"]) == (made["digest"], position)
 
-        restored = cli("backup", "restore", str(backup), "--directory", str(found.room / "journal"))
+        restored = cli("backup", "restore", str(backup), *target.copy)
         assert (restored["sequence"], restored["digest"]) == (position, made["digest"])
         place = next(each for each in restored["sources"] if each["source"] == SOURCE)
         assert place == {"source": SOURCE, "epoch": epoch, "last_sequence": 3, "expected_sequence": 4}
@@ -130,7 +171,7 @@ def test_a_backup_taken_under_load_is_restored_elsewhere(tmp_path: Path) -> None
         assert found.running.ready["writer_epoch"] > restored["restored_epoch"] > made["writer_epoch"]
         books = Auditor()
         books.take_all(found.events())
-        known = kept(calls, position, began_ns, books)
+        known = known_of(calls, position, began_ns, books)
         assert 0 < len(known) < len(calls)
         # What this test asked by itself is not among the calls.
         for name in [name for name in books.effects if name[0] == f"source:{SOURCE}"]:

@@ -1,4 +1,4 @@
-"""`invengine backup create | restore`: what is left when a disk is not."""
+"""`invengine backup create | restore`: what is left when a disk or a Redis is not."""
 
 from __future__ import annotations
 
@@ -11,41 +11,44 @@ import typer
 
 from invengine.cli import flags
 from invengine.cli.exits import UsageProblemError
-from invengine.cli.options import Json, settings_of
+from invengine.cli.kept import KeptJournal, kept_journal
+from invengine.cli.options import Json
 from invengine.cli.output import print_facts, print_line, print_table
 from invengine.cli.progress import progress
-from invengine.settings import JournalKind
 
-app = typer.Typer(help="Backups of a file journal, and their way back.", no_args_is_help=True)
+app = typer.Typer(help="Backups of a journal in files or in Redis, and their way back.", no_args_is_help=True)
 
 
 @app.callback()
 def root() -> None:
-    """Backups of a file journal, and their way back."""
+    """Backups of a journal in files or in Redis, and their way back."""
 
 
 @app.command("create")
 def create(
     context: typer.Context,
     backup: Annotated[Path, typer.Argument(metavar="BACKUP", help="A new or empty directory.")],
+    journal: flags.Journal = None,
     directory: flags.Directory = None,
+    redis_url: flags.RedisUrl = None,
+    ledger: flags.Ledger = None,
     archive: Annotated[
         bool, typer.Option("--archive", help="Older journal too, for readers of the history; else what a start needs.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Copy what is durable in --directory into BACKUP, beside a running server or without one, and check the copy.
+    """Copy what is durable in a journal into BACKUP, beside a running server or without one, and check the copy.
 
-    It holds the newest good snapshot and the journal behind it. Until this command has ended well, BACKUP counts for
-    nothing. Prints the position that it holds.
+    It holds the newest good snapshot and the journal behind it, as files whatever the journal is. Until this command
+    has ended well, BACKUP counts for nothing. Prints the position that it holds.
     """
-    source = journal_directory(context, directory)
-    if not source.is_dir():
-        raise UsageProblemError(f"{source} is not a directory: name the --directory of the server")
+    source = kept_journal(context, journal=journal, directory=directory, redis_url=redis_url, ledger=ledger)
+    if source.directory is not None and not source.directory.is_dir():
+        raise UsageProblemError(f"{source.directory} is not a directory: name the --directory of the server")
     from invengine import _core
 
-    with progress(f"backing up {source}", None):
-        report = json.loads(_core.create_backup(str(source), str(backup), archive))
+    with progress(f"backing up {source.name}", None):
+        report = json.loads(_core.create_backup(source.settings, str(backup), archive))
     print_facts({"backup": backup, **facts_of(report)}, as_json=as_json)
 
 
@@ -53,7 +56,11 @@ def create(
 def restore(
     context: typer.Context,
     backup: Annotated[Path, typer.Argument(metavar="BACKUP", help="What `invengine backup create` has made.")],
+    journal: flags.Journal = None,
     directory: flags.Directory = None,
+    redis_url: flags.RedisUrl = None,
+    redis_ack: flags.RedisAckFlag = None,
+    ledger: flags.Ledger = None,
     writer_epoch_min: Annotated[
         int | None,
         typer.Option(
@@ -64,37 +71,30 @@ def restore(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Restore BACKUP into --directory, a new or empty one, and say where every source goes on.
+    """Restore BACKUP into a new or empty --directory, or into a ledger that Redis has no journal of.
 
-    Everything is checked before it counts: what a crash leaves is refused by every server, and this command begins
-    again. The old directory must not be served any more. The next server has a higher writer epoch, so that no
-    reservation id is issued twice.
+    Says where every source goes on. A backup of either journal can be restored into either. Everything is checked
+    before it counts: what a crash leaves is refused by every server, and this command begins again. The lost ledger
+    must not be served any more. The next server has a higher writer epoch, so that no reservation id is issued twice.
     """
-    target = journal_directory(context, directory)
+    target = kept_journal(
+        context, journal=journal, directory=directory, redis_url=redis_url, redis_ack=redis_ack, ledger=ledger
+    )
     from invengine import _core
 
-    with progress(f"restoring {backup}", None):
-        report = json.loads(_core.restore_backup(str(backup), str(target), writer_epoch_min or 0))
+    with progress(f"restoring {backup} into {target.name}", None):
+        report = json.loads(_core.restore_backup(str(backup), target.settings, writer_epoch_min or 0))
     sources = report.pop("sources")
-    facts = {"directory": target, "restored_epoch": report.pop("restored_epoch"), **facts_of(report)}
+    place = {"directory": target.directory} if target.directory is not None else {"journal": "redis"}
+    facts = {**place, "restored_epoch": report.pop("restored_epoch"), **facts_of(report)}
     if as_json:
         print_facts({**facts, "sources": sources}, as_json=True)
         return
     print_facts(facts, as_json=False)
-    print_line(advice(len(sources)))
+    print_line(advice(len(sources), target))
     if sources:
         columns = ("source", "epoch", "last_sequence", "expected_sequence")
         print_table(columns, ([place[column] for column in columns] for place in sources))
-
-
-def journal_directory(context: typer.Context, directory: Path | None) -> Path:
-    """The directory of the file journal that flags and settings name."""
-    settings = settings_of(context, directory=directory).settings
-    if settings.journal is not JournalKind.FILE:
-        raise UsageProblemError(
-            f"the journal is {settings.journal.value}, and only a file journal has backups: copy Redis by its own means"
-        )
-    return settings.directory
 
 
 def facts_of(report: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +112,8 @@ def time_of(time_ms: int) -> datetime:
     return datetime.fromtimestamp(time_ms / 1000, UTC)
 
 
-def advice(sources: int) -> str:
+def advice(sources: int, target: KeptJournal) -> str:
     """What an operator does next, in one line."""
     told = "have every source send again from its expected sequence" if sources else "no source is known"
-    return f"start a server on this directory and never on the old one again; {told}"
+    place = "directory" if target.directory is not None else "Redis"
+    return f"start a server on this {place} and never on the lost one again; {told}"

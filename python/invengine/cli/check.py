@@ -10,10 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from invengine.cli import flags
 from invengine.cli.exits import CheckFailedError, UsageProblemError
+from invengine.cli.kept import KeptJournal, kept_journal
 from invengine.cli.options import Json
 from invengine.cli.output import print_facts, print_line
 from invengine.cli.progress import progress
+from invengine.settings import JournalKind
 
 # What is told in sentences, below the facts.
 _IN_WORDS = ("snapshots", "damage")
@@ -25,7 +28,16 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a file journal, or a backup.")],
+    context: typer.Context,
+    directory: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR", show_default=False, help="Directory of a file journal, or a backup; else as the settings."
+        ),
+    ] = None,
+    journal: flags.Journal = None,
+    redis_url: flags.RedisUrl = None,
+    ledger: flags.Ledger = None,
     at_sequence: Annotated[
         int | None, typer.Option("--at", min=0, help="Stop after this sequence; else at the end.")
     ] = None,
@@ -36,12 +48,13 @@ def verify(
     Exit code 4 if something is wrong; of a damage it says what is lost and what is not. It only reads, so it may run
     beside a server: it then sees what was durable when it began.
     """
-    if not directory.is_dir():
-        raise UsageProblemError(f"{directory} is not a directory: name the --directory of the server")
+    meant = journal_of(context, directory, journal=journal, redis_url=redis_url, ledger=ledger)
+    if meant.directory is not None and not meant.directory.is_dir():
+        raise UsageProblemError(f"{meant.directory} is not a directory: name the --directory of the server")
     from invengine import _core
 
-    with progress(f"verifying {directory}", None):
-        report: dict[str, Any] = json.loads(_core.verify(str(directory), at_sequence))
+    with progress(f"verifying {meant.name}", None):
+        report: dict[str, Any] = json.loads(_core.verify_journal(meant.settings, at_sequence))
     findings = findings_of(report)
     if as_json:
         print_facts(report, as_json=True)
@@ -51,7 +64,16 @@ def verify(
         for line in (*snapshot_lines(report), *damage_lines(report)):
             print_line(line)
     if findings:
-        raise CheckFailedError(f"{directory} breaks {len(findings)} of its rules: {'; '.join(findings)[:400]}")
+        raise CheckFailedError(f"{meant.name} breaks {len(findings)} of its rules: {'; '.join(findings)[:400]}")
+
+
+def journal_of(context: typer.Context, directory: Path | None, **given: Any) -> KeptJournal:
+    """The journal that is meant: a directory that is named is one of files, whatever the settings say."""
+    if directory is None:
+        return kept_journal(context, **given)
+    if given["journal"] not in (None, JournalKind.FILE) or given["redis_url"] is not None:
+        raise UsageProblemError(f"name either the directory {directory} or a journal in Redis")
+    return kept_journal(context, **{**given, "journal": JournalKind.FILE}, directory=directory)
 
 
 def findings_of(report: Mapping[str, Any]) -> list[str]:
@@ -70,7 +92,13 @@ def broken_of(report: Mapping[str, Any]) -> list[str]:
 
 
 def _place_of(damage: Mapping[str, Any] | None) -> list[str]:
-    return [f"corrupt: {damage['file']} at byte {damage['offset']}: {damage['why']}"] if damage else []
+    return [f"corrupt: {_where(damage)}: {damage['why']}"] if damage else []
+
+
+def _where(damage: Mapping[str, Any]) -> str:
+    if damage.get("entry") is not None:
+        return f"entry {damage['entry']} of {damage['file']}"
+    return f"{damage['file']} at byte {damage['offset']}"
 
 
 def snapshot_lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -91,7 +119,7 @@ def damage_lines(report: Mapping[str, Any]) -> Iterator[str]:
     if not damage:
         return
     whole = damage["whole_sequence"]
-    yield f"damage: {damage['file']} at byte {damage['offset']}: {damage['why']}"
+    yield f"damage: {_where(damage)}: {damage['why']}"
     yield f"whole: every frame to sequence {whole}{_time_of(damage)}; `verify --at {whole}` proves that part alone"
     yield f"unreadable: {damage['unreadable_bytes']} bytes from there on"
     yield f"behind: {_behind(damage)}"
@@ -131,7 +159,7 @@ def _newest(report: Mapping[str, Any]) -> str:
 
 def _start(damage: Mapping[str, Any]) -> str:
     if damage["start_refused"] is not None:
-        return f"a server refuses this directory: {damage['start_refused']}"
+        return f"a server refuses this journal: {damage['start_refused']}"
     begin = damage["start_snapshot"]
     origin = "the first frame" if begin is None else f"the snapshot at sequence {begin}"
     return f"a server begins with {origin} and comes to sequence {damage['start_sequence']}: no state is lost"
@@ -141,6 +169,12 @@ def _remedy(damage: Mapping[str, Any]) -> str:
     if damage["start_refused"] is None:
         return (
             "take a backup now; readers of the history meet the damage, so keep an earlier backup made with --archive"
+        )
+    if damage.get("entry") is not None:
+        return (
+            "keep these keys; put Redis back from a copy of it if there is one, else restore the newest backup into a "
+            "directory or into another Redis (`invengine backup restore`); what that lacks can be read here up to the "
+            "damage; without a backup begin an empty ledger of another name"
         )
     return (
         "keep this directory; put back the damaged file if there is a copy of it, else restore the newest backup "

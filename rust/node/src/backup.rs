@@ -1,5 +1,5 @@
-//! Backups of a file journal on real directories: made beside a running server, restored above every epoch that the lost
-//! original may have reached, with a report for those who must send again what it had seen since.
+//! Backups on real directories, of a journal in files or in Redis: made beside a running server, restored above every epoch
+//! that the lost original may have reached, with a report for those who must send again what it had seen since.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,13 +7,16 @@ use std::sync::Arc;
 use invengine_ledger::{Ledger, LedgerOptions, Source};
 use serde::Serialize;
 
-use crate::engine::{Rebuild, wall_ms};
+use crate::engine::{EngineSettings, JournalKind, Rebuild, redis_options, wall_ms};
 use crate::journal::backup::{
-    BackupManifest, Restoring, Taken, check, check_backup_target, check_restore_target, ledger_of, read_manifest,
+    BackupManifest, Restoring, Taken, check, check_backup_target, check_restore_target, copy_redis, install_in_redis,
+    ledger_of, other_state, read_manifest, rebuild_backup,
 };
+use crate::journal::redis::ground::{Ground, Machine};
+use crate::journal::redis::{RedisSource, RedisTarget};
 use crate::journal::storage::{Directory, Storage};
 use crate::journal::survey::look_again;
-use crate::journal::{FileOptions, JournalError};
+use crate::journal::{FileOptions, JournalError, RedisOptions};
 
 /// Starts and set-asides that the lost original may have had beyond the epoch of the backup.
 const EPOCHS_UNSEEN: u64 = 1 << 17;
@@ -103,6 +106,39 @@ impl From<&BackupManifest> for BackupFacts {
     }
 }
 
+/// Backs up the journal of these settings.
+///
+/// # Errors
+/// As `create` and `create_from_redis`; there is none in memory.
+pub fn create_for(settings: &EngineSettings, backup: &Path, archive: bool) -> Result<BackupReport, JournalError> {
+    match settings.journal {
+        JournalKind::File => create(&settings.directory, backup, archive),
+        JournalKind::Redis => create_from_redis(&redis_options(settings), backup, archive),
+        JournalKind::Memory => Err(not_kept()),
+    }
+}
+
+/// Restores a backup where an engine with these settings will find it.
+///
+/// # Errors
+/// As `restore` and `restore_into_redis`; not into memory.
+pub fn restore_for(
+    backup: &Path,
+    settings: &EngineSettings,
+    writer_epoch_min: u64,
+) -> Result<RestoreReport, JournalError> {
+    match settings.journal {
+        JournalKind::File => restore(backup, &settings.directory, writer_epoch_min),
+        JournalKind::Redis => restore_into_redis(backup, &redis_options(settings), writer_epoch_min),
+        JournalKind::Memory => Err(not_kept()),
+    }
+}
+
+/// The error for a journal that ends with its process.
+pub(crate) fn not_kept() -> JournalError {
+    JournalError::BadOption { option: "journal", why: "must be file or redis: nothing else is kept".into() }
+}
+
 /// Copies what is durable in `directory` into `backup`, a new or empty directory; with `archive` all older journal too.
 ///
 /// # Errors
@@ -122,6 +158,28 @@ fn create_once(source: &Arc<dyn Storage>, backup: &Path, archive: bool) -> Resul
     let target = made(backup)?;
     let manifest = taken.write(&target, &digest, wall_ms())?;
     Ok(BackupReport { manifest: (&manifest).into(), notes: rebuild.notes })
+}
+
+/// Writes what the journal of these options holds into `backup`, a new or empty directory, as a file journal; with `archive`
+/// all older frames that Redis still has too.
+///
+/// # Errors
+/// There is no journal or it is damaged, Redis is not there or lets us not in, or the copy cannot be written.
+pub fn create_from_redis(options: &RedisOptions, backup: &Path, archive: bool) -> Result<BackupReport, JournalError> {
+    let mut source = RedisSource::connect(options)?;
+    // Before a directory is made for nothing.
+    source.stored()?;
+    if backup.is_dir() {
+        check_backup_target(&Directory::existing(backup))?;
+    }
+    source.look_again(Result::is_err, |source| {
+        let mut rebuild = rebuild_of(options.ledger.clone());
+        let target = made(backup)?;
+        let copied = copy_redis(source, archive, &target, &mut rebuild)?;
+        let digest = rebuild.ledger.digest().to_string();
+        let manifest = copied.finish(&target, &digest, wall_ms())?;
+        Ok(BackupReport { manifest: (&manifest).into(), notes: rebuild.notes })
+    })
 }
 
 /// Restores `backup` into `directory`, a new or empty one, under a writer epoch of at least `writer_epoch_min`; 0 is one that
@@ -145,6 +203,52 @@ pub fn restore(backup: &Path, directory: &Path, writer_epoch_min: u64) -> Result
     let restoring = Restoring::install(&source, &manifest, &target, &options, &mut rebuild)?;
     let digest = rebuild.ledger.digest().to_string();
     let restored_epoch = restoring.finish(&digest)?;
+    let sources = places(&rebuild.ledger);
+    Ok(RestoreReport { backup: (&manifest).into(), restored_epoch, sources, notes: rebuild.notes })
+}
+
+/// Restores `backup` into the ledger of these options, which must have no journal in Redis, under a writer epoch of at least
+/// `writer_epoch_min`; 0 is one that is safe by itself.
+///
+/// # Errors
+/// The backup is not whole or of another ledger, the epoch not above that of the backup, the ledger not empty, or Redis does
+/// not take it. What a crash leaves is refused by every server, and the next restore begins again.
+pub fn restore_into_redis(
+    backup: &Path,
+    options: &RedisOptions,
+    writer_epoch_min: u64,
+) -> Result<RestoreReport, JournalError> {
+    restore_into_redis_on(backup, options, writer_epoch_min, Arc::new(Machine))
+}
+
+/// The same on another network.
+///
+/// # Errors
+/// As there.
+pub fn restore_into_redis_on(
+    backup: &Path,
+    options: &RedisOptions,
+    writer_epoch_min: u64,
+    ground: Arc<dyn Ground>,
+) -> Result<RestoreReport, JournalError> {
+    let source: Arc<dyn Storage> = Arc::new(Directory::existing(backup));
+    let manifest = read_manifest(source.as_ref())?;
+    if manifest.ledger != options.ledger {
+        let (file, found) = (backup.display().to_string(), manifest.ledger);
+        return Err(JournalError::OtherLedger { file, found, wanted: options.ledger.clone() });
+    }
+    let epoch = epoch_for(manifest.writer_epoch, writer_epoch_min, wall_ms())?;
+    let mut target = RedisTarget::connect(options, ground.clone())?;
+    target.check_empty()?;
+    check(source.as_ref(), &manifest)?;
+    let mut rebuild = rebuild_of(manifest.ledger.clone());
+    rebuild_backup(&source, &manifest, &mut rebuild)?;
+    if rebuild.ledger.digest().to_string() != manifest.digest {
+        return Err(other_state(source.as_ref()));
+    }
+    // A connection of its own: reading a large backup may have taken longer than a server keeps an idle one.
+    let target = RedisTarget::connect(options, ground)?;
+    let restored_epoch = install_in_redis(&source, &manifest, target)?.finish(epoch)?;
     let sources = places(&rebuild.ledger);
     Ok(RestoreReport { backup: (&manifest).into(), restored_epoch, sources, notes: rebuild.notes })
 }

@@ -2,7 +2,7 @@
 
 mod journal_disk;
 
-use invengine_node::journal::survey::{Behind, Damage, Survey};
+use invengine_node::journal::survey::{Behind, Damage, FileSurvey, Survey};
 use invengine_node::journal::{JournalError, scan_on};
 use journal_disk::state::run;
 use journal_disk::{Disk, TestStorage, expected, written};
@@ -13,7 +13,7 @@ const FRAMES: usize = 150;
 /// The last whole sequence, the damage and what is behind it.
 fn look(disk: &Disk) -> Result<(u64, Option<Damage>, Behind), JournalError> {
     let storage = TestStorage::on(disk.clone());
-    let survey = Survey::on(storage.shared())?.expect("there is a journal");
+    let mut survey = FileSurvey::on(storage.shared())?.expect("there is a journal");
     let mut whole = 0;
     let (_, damage) = survey.walk(None, &mut |frame, _, _| {
         whole = frame.last_sequence;
@@ -115,7 +115,7 @@ fn a_missing_file_is_damage_and_a_missing_beginning_is_known() {
 
     let mut disk = whole;
     disk.names_with("archive/").iter().for_each(|name| disk.remove(name));
-    let survey = Survey::on(TestStorage::on(disk).shared()).unwrap().unwrap();
+    let mut survey = FileSurvey::on(TestStorage::on(disk).shared()).unwrap().unwrap();
     assert!(!survey.has_head() && survey.first_sequence() > 1);
     let snapshots = survey.snapshots().unwrap();
     assert_eq!(snapshots.len(), 2);

@@ -33,20 +33,34 @@ fn verify(py: Python<'_>, directory: PathBuf, at_sequence: Option<u64>) -> PyRes
     report(py.detach(|| invengine_node::verify::verify(&directory, at_sequence).map(|found| to_string(&found))))
 }
 
-/// Copies what is durable in a journal directory into a backup, and reports it as a JSON object.
+/// Folds the journal that an engine with these settings has, as `verify` does.
 #[pyfunction]
-#[pyo3(signature = (directory, backup, archive))]
-fn create_backup(py: Python<'_>, directory: PathBuf, backup: PathBuf, archive: bool) -> PyResult<String> {
-    report(py.detach(|| invengine_node::backup::create(&directory, &backup, archive).map(|found| to_string(&found))))
+#[pyo3(signature = (settings, at_sequence))]
+fn verify_journal(py: Python<'_>, settings: &str, at_sequence: Option<u64>) -> PyResult<String> {
+    let settings = engine_settings(settings)?;
+    report(py.detach(|| invengine_node::verify::verify_for(&settings, at_sequence).map(|found| to_string(&found))))
 }
 
-/// Restores a backup into an empty directory, and reports it as a JSON object.
+/// Copies what is durable in the journal of these settings into a backup, and reports it as a JSON object.
 #[pyfunction]
-#[pyo3(signature = (backup, directory, writer_epoch_min))]
-fn restore_backup(py: Python<'_>, backup: PathBuf, directory: PathBuf, writer_epoch_min: u64) -> PyResult<String> {
+#[pyo3(signature = (settings, backup, archive))]
+fn create_backup(py: Python<'_>, settings: &str, backup: PathBuf, archive: bool) -> PyResult<String> {
+    let settings = engine_settings(settings)?;
+    report(py.detach(|| invengine_node::backup::create_for(&settings, &backup, archive).map(|found| to_string(&found))))
+}
+
+/// Restores a backup where an engine with these settings will find it, and reports it as a JSON object.
+#[pyfunction]
+#[pyo3(signature = (backup, settings, writer_epoch_min))]
+fn restore_backup(py: Python<'_>, backup: PathBuf, settings: &str, writer_epoch_min: u64) -> PyResult<String> {
+    let settings = engine_settings(settings)?;
     report(py.detach(|| {
-        invengine_node::backup::restore(&backup, &directory, writer_epoch_min).map(|found| to_string(&found))
+        invengine_node::backup::restore_for(&backup, &settings, writer_epoch_min).map(|found| to_string(&found))
     }))
+}
+
+fn engine_settings(json: &str) -> PyResult<EngineSettings> {
+    EngineSettings::from_json(json).map_err(EngineFault::new_err)
 }
 
 /// A report as JSON, or the fault.
@@ -58,7 +72,7 @@ fn report(found: Result<serde_json::Result<String>, JournalError>) -> PyResult<S
 /// Looks at what an engine with these settings would stand on, as a JSON object.
 #[pyfunction]
 fn examine(py: Python<'_>, settings: &str) -> PyResult<String> {
-    let settings = EngineSettings::from_json(settings).map_err(EngineFault::new_err)?;
+    let settings = engine_settings(settings)?;
     let found = py.detach(|| invengine_node::examine::examine(&settings));
     serde_json::to_string(&found).map_err(|error| EngineFault::new_err(error.to_string()))
 }
@@ -74,6 +88,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<door::Door>()?;
     module.add_function(wrap_pyfunction!(version, module)?)?;
     module.add_function(wrap_pyfunction!(verify, module)?)?;
+    module.add_function(wrap_pyfunction!(verify_journal, module)?)?;
     module.add_function(wrap_pyfunction!(create_backup, module)?)?;
     module.add_function(wrap_pyfunction!(restore_backup, module)?)?;
     module.add_function(wrap_pyfunction!(examine, module)?)?;

@@ -64,12 +64,12 @@ pub enum JournalError {
     #[error("no snapshot was written: {why}")]
     NoSnapshot { why: String },
 
-    /// A directory that is not there to be served or copied from.
+    /// A directory, or a ledger in Redis, that is not there to be served or copied from.
     #[error("{directory} is no journal to use: {why}")]
     NoJournal { directory: String, why: String },
 
     /// A copy may only be written where nothing is.
-    #[error("{directory} is not empty: it holds {found}; name a new or an empty directory")]
+    #[error("{directory} is not empty: it holds {found}; name a new or an empty one")]
     NotEmpty { directory: String, found: String },
 
     /// A backup is not whole, or not what its manifest says.

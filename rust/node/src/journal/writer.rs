@@ -21,7 +21,7 @@ use super::storage::{Directory, Storage, StoredFile, write_all_at};
 use super::walk::Walked;
 use super::{EveryFrame, History, Journal, JournalError, JournalReader, Replay, loss};
 
-const JOURNAL_FILE_BYTES_DEFAULT: u64 = 64 << 20;
+pub(super) const JOURNAL_FILE_BYTES_DEFAULT: u64 = 64 << 20;
 const ARCHIVE_MS_DEFAULT: u64 = 30 * 24 * 3_600_000;
 const JOURNAL_FILE_BYTES_MIN: u64 = 1 << 20;
 /// A buffer that one rare huge frame needed is given back.

@@ -9,7 +9,7 @@ use crate::journal::survey::{Damage, Survey};
 
 /// The report of a damage behind a place up to which everything is whole.
 pub(super) fn explain(
-    survey: &Survey,
+    survey: &mut dyn Survey,
     damage: Damage,
     (whole_sequence, whole_time_ms): (u64, i64),
 ) -> Result<DamageReport, JournalError> {
@@ -19,6 +19,7 @@ pub(super) fn explain(
     Ok(DamageReport {
         file: damage.file,
         offset: damage.offset,
+        entry: damage.entry,
         why: damage.why,
         whole_sequence,
         whole_time_ms,

@@ -71,7 +71,8 @@ impl Fold {
     pub fn frame(&mut self, frame: &Frame<'_>) -> Result<bool, String> {
         self.writer_epoch = frame.writer_epoch;
         self.frames += 1;
-        if self.at == 0 {
+        // Where it begins may be the position itself.
+        if self.place().0 >= self.at {
             return Ok(false);
         }
         if frame.is_claim() {

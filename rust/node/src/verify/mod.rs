@@ -13,10 +13,13 @@ use invengine_ledger::{Ledger, LedgerOptions};
 use serde::Serialize;
 
 use self::fold::Fold;
+use crate::backup::not_kept;
+use crate::engine::{EngineSettings, JournalKind, redis_options};
 use crate::journal::backup::{check, is_backup, read_manifest};
+use crate::journal::redis::{RedisSource, RedisSurvey};
 use crate::journal::storage::Directory;
-use crate::journal::survey::{Survey, look_again};
-use crate::journal::{JournalError, TornTail};
+use crate::journal::survey::{FileSurvey, Survey, look_again};
+use crate::journal::{JournalError, RedisOptions, TornTail};
 
 /// What a fold of a journal found.
 #[derive(Debug, Serialize)]
@@ -43,7 +46,7 @@ pub struct VerifyReport {
     pub oversold_units_by_reserve: i64,
     /// Events by kind.
     pub events: BTreeMap<&'static str, u64>,
-    /// Frames, files, reservations, levels, keys.
+    /// Frames, files or entries, reservations, levels, keys.
     pub counts: BTreeMap<&'static str, u64>,
     /// An unfinished append at the end that the next start will cut, in words; none if the journal ends well.
     pub torn_tail: Option<String>,
@@ -75,10 +78,12 @@ pub struct SnapshotReport {
 /// Where a journal stops being whole, what lies behind, and what a start would make of it.
 #[derive(Debug, Serialize)]
 pub struct DamageReport {
-    /// Full name of the file.
+    /// Full name of the file, or of the stream in Redis.
     pub file: String,
-    /// First byte that is not good.
+    /// First byte of the file that is not good.
     pub offset: u64,
+    /// In a stream the id of the entry that is not good, or behind which others are gone.
+    pub entry: Option<String>,
     /// Which rule it breaks.
     pub why: String,
     /// Every frame up to here is whole.
@@ -108,25 +113,58 @@ pub struct DamageReport {
 /// # Errors
 /// The journal cannot be read, is of a newer build, or no longer holds the position.
 pub fn verify(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
-    let is_wrong =
+    look_again(directory, is_wrong, || verify_once(directory, at_sequence))
+}
+
+/// Verifies the journal of these settings.
+///
+/// # Errors
+/// As `verify` and `verify_redis`; there is none in memory.
+pub fn verify_for(settings: &EngineSettings, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
+    match settings.journal {
+        JournalKind::File => verify(&settings.directory, at_sequence),
+        JournalKind::Redis => verify_redis(&redis_options(settings), at_sequence),
+        JournalKind::Memory => Err(not_kept()),
+    }
+}
+
+/// The same for a journal in Redis, on the server that takes its writes.
+///
+/// # Errors
+/// As `verify`; also if Redis is not there, lets us not in, or holds no journal of this ledger.
+pub fn verify_redis(options: &RedisOptions, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
+    let started = Instant::now();
+    let mut source = RedisSource::connect(options)?;
+    // What is no journal is told as such, whatever lies under its keys.
+    source.stored()?;
+    let mut report = source.look_again(is_wrong, |source| {
+        let mut survey = RedisSurvey::of(source)?;
+        look(&mut survey, at_sequence.unwrap_or(u64::MAX))
+    })?;
+    report.elapsed_ms = started.elapsed().as_secs_f64() * 1_000.0;
+    Ok(report)
+}
+
+/// Whether something is wrong, which may only seem so beside a server.
+fn is_wrong(seen: &Result<VerifyReport, JournalError>) -> bool {
+    let has_findings =
         |report: &VerifyReport| report.damage.is_some() || report.snapshots.iter().any(|each| each.bad.is_some());
-    let has_failed = |seen: &Result<VerifyReport, JournalError>| seen.as_ref().map_or(true, is_wrong);
-    look_again(directory, has_failed, || verify_once(directory, at_sequence))
+    seen.as_ref().map_or(true, has_findings)
 }
 
 fn verify_once(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
     let started = Instant::now();
-    let Some(survey) = Survey::of(directory)? else {
+    let Some(mut survey) = FileSurvey::of(directory)? else {
         let nothing = Ledger::new(LedgerOptions::new(""));
         return Ok(Fold::new(nothing, u64::MAX, std::iter::empty()).report());
     };
-    let mut report = look(&survey, at_sequence.unwrap_or(u64::MAX))?;
+    let mut report = look(&mut survey, at_sequence.unwrap_or(u64::MAX))?;
     report.backup = backup_state(directory);
     report.elapsed_ms = started.elapsed().as_secs_f64() * 1_000.0;
     Ok(report)
 }
 
-fn look(survey: &Survey, at: u64) -> Result<VerifyReport, JournalError> {
+fn look(survey: &mut dyn Survey, at: u64) -> Result<VerifyReport, JournalError> {
     let (mut snapshots, base) = snapshots::load_all(survey)?;
     let mark = base.as_ref().map(|base| base.mark);
     let headless = !survey.has_head() && base.is_none();
@@ -146,7 +184,8 @@ fn look(survey: &Survey, at: u64) -> Result<VerifyReport, JournalError> {
     let damage = damage.map(|damage| damage::explain(survey, damage, fold.place())).transpose()?;
     let mut report = fold.report();
     report.first_sequence = survey.first_sequence();
-    report.counts.insert("files", survey.files());
+    let (kind, parts) = survey.parts();
+    report.counts.insert(kind, parts);
     if let Some(summary) = summary {
         report.last_sequence = summary.last_sequence;
         report.torn_tail = summary.torn_tail.filter(|tail| tail.bytes > 0).map(words);

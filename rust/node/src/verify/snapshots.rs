@@ -20,7 +20,7 @@ pub(super) struct Base {
 }
 
 /// Loads all snapshots, one after the other; keeps the state of the oldest good one if the journal needs it.
-pub(super) fn load_all(survey: &Survey) -> Result<(Vec<Loaded>, Option<Base>), JournalError> {
+pub(super) fn load_all(survey: &mut dyn Survey) -> Result<(Vec<Loaded>, Option<Base>), JournalError> {
     let (mut all, mut base) = (Vec::new(), None);
     for stored in survey.snapshots()? {
         let loaded = stored.manifest.clone().and_then(|manifest| {
@@ -43,7 +43,7 @@ pub(super) fn load_all(survey: &Survey) -> Result<(Vec<Loaded>, Option<Base>), J
 }
 
 /// The state of a snapshot, if it is the one that its manifest speaks of.
-fn load(survey: &Survey, stored: &StoredSnapshot, manifest: &Manifest) -> Result<Ledger, String> {
+fn load(survey: &mut dyn Survey, stored: &StoredSnapshot, manifest: &Manifest) -> Result<Ledger, String> {
     let mut loader = ImageLoader::new(LedgerOptions::new(survey.ledger()));
     let mut take = |piece: &[u8]| loader.piece(piece).map_err(|malformed| malformed.to_string());
     survey.read(&stored.name, manifest, &mut take).map_err(|error| error.to_string())?;

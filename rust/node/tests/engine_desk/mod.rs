@@ -1,10 +1,10 @@
-//! An engine on a real directory, small files, no snapshots but those that are asked for; and its commands.
+//! An engine on a real directory or in Redis, small files, no snapshots but those that are asked for; and its commands.
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use invengine_node::engine::{Call, Engine, EngineSettings};
+use invengine_node::engine::{Call, Engine, EngineSettings, JournalKind};
 use invengine_wire::v1;
 use prost::Message;
 
@@ -21,6 +21,12 @@ pub fn settings(directory: &Path) -> EngineSettings {
         snapshot_interval_ms: 0,
         ..EngineSettings::default()
     }
+}
+
+/// The same with a journal in Redis, which keeps so many bytes of frames that no recovery needs.
+pub fn redis_settings(url: String, directory: &Path, archive_bytes_max: u64) -> EngineSettings {
+    let redis_url = url.into();
+    EngineSettings { journal: JournalKind::Redis, redis_url, archive_bytes_max, ..settings(directory) }
 }
 
 pub fn ask(engine: &Engine, path: &str, key: &str, payload: &[u8]) -> Vec<u8> {

@@ -5,10 +5,12 @@
 mod fake;
 mod proxy;
 mod server;
+mod stream;
 
 pub use fake::{FakeServer, Script};
 pub use proxy::Proxy;
 pub use server::{Kind, Redis, free_port, text_of};
+pub use stream::{Entries, entries_of, put};
 
 use invengine_node::journal::{Frame, JournalError, RedisJournal, RedisOptions};
 

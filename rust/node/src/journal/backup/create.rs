@@ -1,28 +1,38 @@
 //! Makes a backup beside a running server, or without one: finds what is durable, copies it, checks the copy.
 
+use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
 use super::copy::{Original, copy, sum_of};
 use super::manifest::{bad, write_manifest};
+use super::scribe::{Scribe, Written};
 use super::{BackupFile, BackupManifest, UNFINISHED_BACKUP, begin, ledger_of, no_journal, refuse_copies, sync_names};
 use crate::journal::files::{journal_files, open_journal_file, start_of};
 use crate::journal::header::FileName;
 use crate::journal::history::{Manifest, Replay};
 use crate::journal::line::Line;
 use crate::journal::recovery::rebuild_from;
+use crate::journal::redis::{RedisSource, Stored};
 use crate::journal::storage::{Storage, StoredFile};
 use crate::journal::walk::walk_all;
+use crate::journal::writer::JOURNAL_FILE_BYTES_DEFAULT;
 use crate::journal::{JournalError, shelf, snapshot};
 
 /// What a backup is going to hold: found and checked in its source, not yet copied.
 pub struct Taken {
     source: Arc<dyn Storage>,
+    content: Content,
+    /// Where the last of its journal files ends.
+    offset: u64,
+}
+
+/// What a backup holds, whatever journal it comes from.
+struct Content {
     ledger: String,
     snapshot: Option<Manifest>,
     names: Vec<FileName>,
-    /// Where the last of these files ends.
-    offset: u64,
+    /// Where the journal ends.
     line: Line,
 }
 
@@ -51,12 +61,13 @@ impl Taken {
         last.map_err(JournalError::io("sync", full_name))?;
         // What lies before the snapshot was not read yet.
         walk_all(source, &names, &ledger)?;
-        Ok(Self { source: source.clone(), ledger, snapshot, names, offset: walked.offset, line: walked.line })
+        let content = Content { ledger, snapshot, names, line: walked.line };
+        Ok(Self { source: source.clone(), content, offset: walked.offset })
     }
 
     /// Sequence of the last event in it.
     pub fn sequence(&self) -> u64 {
-        self.line.next_sequence - 1
+        self.content.sequence()
     }
 
     /// Copies it into an empty directory, checks the copy, and makes it count.
@@ -73,32 +84,18 @@ impl Taken {
         let _lock = target.lock()?;
         begin(target.as_ref(), UNFINISHED_BACKUP)?;
         let files = self.copy_files(target.as_ref())?;
-        sync_names(target.as_ref())?;
-        self.check_copy(target, &files)?;
-        let manifest = BackupManifest {
-            format: BackupManifest::FORMAT,
-            ledger: self.ledger.clone(),
-            sequence: self.sequence(),
-            writer_epoch: self.line.writer_epoch,
-            time_ms: self.line.time_ms,
-            digest: digest.into(),
-            snapshot_sequence: self.snapshot.as_ref().map(|snapshot| snapshot.mark.sequence()),
-            created_ms,
-            bytes: files.iter().map(|file| file.bytes).sum(),
-            files,
-        };
-        write_manifest(target.as_ref(), &manifest)?;
-        Ok(manifest)
+        self.content.finish(target, files, digest, created_ms)
     }
 
     fn copy_files(&self, target: &dyn Storage) -> Result<Vec<BackupFile>, JournalError> {
         let mut files = Vec::new();
-        if let Some(snapshot) = &self.snapshot {
+        if let Some(snapshot) = &self.content.snapshot {
             let name = snapshot::file_name(&snapshot.mark);
             files.push(copy(&self.original(&name, self.source.open(&name, false), None)?, target, &name)?);
         }
-        for (index, name) in self.names.iter().enumerate() {
-            let bytes = (index + 1 == self.names.len()).then_some(self.offset);
+        let names = &self.content.names;
+        for (index, name) in names.iter().enumerate() {
+            let bytes = (index + 1 == names.len()).then_some(self.offset);
             let opened = open_journal_file(self.source.as_ref(), *name);
             files.push(copy(&self.original(&name.text(), opened, bytes)?, target, &name.text())?);
         }
@@ -116,6 +113,109 @@ impl Taken {
         let file = opened.map_err(JournalError::io("open", full_name.clone()))?;
         let length = file.length().map_err(JournalError::io("read the length of", full_name.clone()))?;
         Ok(Original { file, full_name, bytes: bytes.unwrap_or(length) })
+    }
+}
+
+/// Reads a journal in Redis once, from the newest good snapshot to its end or with `archive` from the first frame that is
+/// there, and writes it into an empty directory while `replay` rebuilds the state.
+///
+/// # Errors
+/// There is no journal, a start would refuse it too, or the directory is not empty or cannot be written. What was written so
+/// far then counts for nothing.
+pub fn copy_redis(
+    source: &mut RedisSource,
+    archive: bool,
+    target: &Arc<dyn Storage>,
+    replay: &mut dyn Replay,
+) -> Result<Copied, JournalError> {
+    super::check_backup_target(target.as_ref())?;
+    let stored = source.stored()?;
+    let lock = target.lock()?;
+    begin(target.as_ref(), UNFINISHED_BACKUP)?;
+    let ledger = source.ledger().to_owned();
+    let mut scribe = Scribe::new(target.as_ref(), &ledger, JOURNAL_FILE_BYTES_DEFAULT, replay);
+    let read = read_redis(source, &stored, archive, &mut scribe);
+    read.map_err(|error| scribe.explain(error))?;
+    let Written { snapshot, names, line, files } = scribe.finish()?;
+    let content = Content { ledger, snapshot, names, line };
+    Ok(Copied { content, files, _lock: lock })
+}
+
+fn read_redis(
+    source: &mut RedisSource,
+    stored: &Stored,
+    archive: bool,
+    scribe: &mut Scribe<'_>,
+) -> Result<(), JournalError> {
+    let begun = source.begin(stored, scribe)?;
+    let mut walk = match &begun.snapshot {
+        Some(snapshot) if archive => source.from_first(Some(&snapshot.mark))?,
+        _ => begun.walk,
+    };
+    scribe.begin_frames(walk.line)?;
+    let place = source.describe();
+    source.read_on(&mut walk, &mut |entry, frame, reached| {
+        if reached {
+            let refused = |why| JournalError::Replay { file: format!("entry {} of {place}", entry.id), offset: 0, why };
+            scribe.frame(frame.frame()).map_err(refused)?;
+        }
+        scribe.write_frame(&entry.frame, frame)?;
+        Ok(true)
+    })?;
+    source.compare(&walk, stored)
+}
+
+/// A journal that was written into a directory and does not count yet.
+pub struct Copied {
+    content: Content,
+    files: Vec<BackupFile>,
+    _lock: Box<dyn Any + Send>,
+}
+
+impl Copied {
+    /// Checks the copy, and makes it count.
+    ///
+    /// # Errors
+    /// It is not what was read, or the disk failed.
+    pub fn finish(
+        self,
+        target: &Arc<dyn Storage>,
+        digest: &str,
+        created_ms: i64,
+    ) -> Result<BackupManifest, JournalError> {
+        self.content.finish(target, self.files, digest, created_ms)
+    }
+}
+
+impl Content {
+    fn sequence(&self) -> u64 {
+        self.line.next_sequence - 1
+    }
+
+    /// Checks the copy, and writes the manifest.
+    fn finish(
+        &self,
+        target: &Arc<dyn Storage>,
+        files: Vec<BackupFile>,
+        digest: &str,
+        created_ms: i64,
+    ) -> Result<BackupManifest, JournalError> {
+        sync_names(target.as_ref())?;
+        self.check_copy(target, &files)?;
+        let manifest = BackupManifest {
+            format: BackupManifest::FORMAT,
+            ledger: self.ledger.clone(),
+            sequence: self.sequence(),
+            writer_epoch: self.line.writer_epoch,
+            time_ms: self.line.time_ms,
+            digest: digest.into(),
+            snapshot_sequence: self.snapshot.as_ref().map(|snapshot| snapshot.mark.sequence()),
+            created_ms,
+            bytes: files.iter().map(|file| file.bytes).sum(),
+            files,
+        };
+        write_manifest(target.as_ref(), &manifest)?;
+        Ok(manifest)
     }
 
     /// Reads the copy: every frame and every piece of the snapshot must be good, and the end that of the source.

@@ -1,4 +1,5 @@
-//! A backup of the file journal: a directory with the newest good snapshot and the journal behind it, checked while it was copied.
+//! A backup: a directory with the newest good snapshot and the journal behind it, checked while it was copied. It has the form
+//! of the file journal, whatever journal it was taken from.
 //!
 //! | name | what it is |
 //! |---|---|
@@ -15,6 +16,7 @@ mod copy;
 mod create;
 mod manifest;
 mod restore;
+mod scribe;
 
 use super::JournalError;
 use super::files::{ARCHIVE, SNAPSHOT_PREFIX, journal_files, list, remove};
@@ -24,9 +26,9 @@ use super::spare::SPARE_FILE;
 use super::storage::{LOCK_FILE, Storage};
 use super::walk::Window;
 
-pub use create::Taken;
+pub use create::{Copied, Taken, copy_redis};
 pub use manifest::{BackupFile, BackupManifest, read_manifest};
-pub use restore::{Restoring, check};
+pub use restore::{Restoring, check, install_in_redis, other_state, rebuild_backup};
 
 const MANIFEST: &str = "backup.json";
 const UNFINISHED_BACKUP: &str = "backup.unfinished";

@@ -6,11 +6,15 @@ use super::copy::{Original, copy};
 use super::create::check_files;
 use super::manifest::bad;
 use super::{BackupManifest, UNFINISHED_RESTORE, begin, check_restore_target, sync_names};
-use crate::journal::files::{SNAPSHOT_PREFIX, list, remove};
+use crate::journal::files::{SNAPSHOT_PREFIX, journal_files, list, remove};
 use crate::journal::header::NAME_PREFIX;
-use crate::journal::history::Replay;
+use crate::journal::history::{Mark, Replay};
+use crate::journal::line::Line;
+use crate::journal::recovery::rebuild_from;
+use crate::journal::redis::{RedisRestoring, RedisTarget};
 use crate::journal::storage::Storage;
-use crate::journal::{FileJournal, FileOptions, Journal, JournalError};
+use crate::journal::walk::{Window, walk_files};
+use crate::journal::{FileJournal, FileOptions, Journal, JournalError, shelf};
 
 /// Reads every byte of a backup: each file must be the one that its manifest speaks of, and no other may be there.
 ///
@@ -26,6 +30,63 @@ pub fn check(backup: &dyn Storage, manifest: &BackupManifest) -> Result<(), Jour
         return Err(bad(&backup.describe(&file.name), "it is no part of a backup"));
     }
     check_files(backup, &manifest.files)
+}
+
+/// Writes a backup that was checked and rebuilt into an empty ledger in Redis; nothing counts yet.
+///
+/// # Errors
+/// The ledger is not empty, the state is another one, or Redis does not take it. The next try begins again.
+pub fn install_in_redis(
+    backup: &Arc<dyn Storage>,
+    manifest: &BackupManifest,
+    mut target: RedisTarget,
+) -> Result<RedisRestoring, JournalError> {
+    target.check_empty()?;
+    let names = journal_files(backup.as_ref())?;
+    let first = names.first().ok_or_else(|| bad(&backup.describe(""), "it holds no journal"))?;
+    let start = Line::at_start_of(&Window::open(backup.as_ref(), *first)?.header(*first)?);
+    let snapshot = shelf::stored(backup.as_ref(), &manifest.ledger, &mut |_| ())?.into_iter().next();
+    let mut restoring = target.begin(start, snapshot.as_ref())?;
+    // Frames first: from then on no server that came before the restore can begin the ledger.
+    let mark = Mark { line: start, frames: 0 };
+    walk_files(backup, &names, Some(&manifest.ledger), Some(&mark), &mut |frame, _, _| {
+        restoring.frame(&frame).map(|()| true)
+    })?;
+    if let Some(snapshot) = &snapshot {
+        let mut failed = None;
+        let read = shelf::read(backup.as_ref(), &manifest.ledger, snapshot, &mut |piece| {
+            restoring.piece(piece).map_err(|error| {
+                let why = error.to_string();
+                failed = Some(error);
+                why
+            })
+        });
+        read.map_err(|error| failed.unwrap_or(error))?;
+    }
+    Ok(restoring)
+}
+
+/// Has the state of a backup rebuilt, as a start would from its copy.
+///
+/// # Errors
+/// It does not end where its manifest says.
+pub fn rebuild_backup(
+    backup: &Arc<dyn Storage>,
+    manifest: &BackupManifest,
+    replay: &mut dyn Replay,
+) -> Result<(), JournalError> {
+    let (_, walked) = rebuild_from(backup, &manifest.ledger, replay)?;
+    match walked.filter(|walked| walked.line.next_sequence == manifest.sequence + 1) {
+        Some(_) => Ok(()),
+        None => Err(bad(&backup.describe(""), OTHER_STATE)),
+    }
+}
+
+const OTHER_STATE: &str = "the state is not the one that its manifest speaks of";
+
+/// The error for a backup whose state is not the one that its manifest speaks of.
+pub fn other_state(backup: &dyn Storage) -> JournalError {
+    bad(&backup.describe(""), OTHER_STATE)
 }
 
 /// A restored journal that does not count yet.
@@ -70,7 +131,7 @@ impl Restoring {
     /// It is another state, or the disk failed.
     pub fn finish(mut self, digest: &str) -> Result<u64, JournalError> {
         if digest != self.manifest.digest || self.journal.durable_sequence() != self.manifest.sequence {
-            return Err(bad(&self.target.describe(""), "the state is not the one that its manifest speaks of"));
+            return Err(other_state(self.target.as_ref()));
         }
         remove(self.target.as_ref(), UNFINISHED_RESTORE)?;
         sync_names(self.target.as_ref())?;

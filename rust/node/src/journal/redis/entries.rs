@@ -7,7 +7,7 @@ use super::connection::Link;
 use super::keys::{Id, Keys};
 use super::trouble::{Fault, Trouble};
 use crate::journal::JournalError;
-use crate::journal::frame::{Decoded, FORMAT_VERSION, Flaw, decode};
+use crate::journal::frame::{Decoded, FORMAT_VERSION, Flaw, decode, ledger_id};
 use crate::journal::line::Line;
 
 /// Frames in the first page and at most in any.
@@ -74,9 +74,17 @@ pub fn page(link: &mut Link, keys: &Keys, from: From, pace: &mut Pace) -> Result
     let Value::Array(items) = link.call(&range)? else {
         return Err(Trouble::nonsense(link.server(), "XRANGE").into());
     };
-    let entries: Result<Vec<Entry>, JournalError> = items.into_iter().map(|item| entry(item, keys)).collect();
-    let entries = entries.map_err(Fault::Lasting)?;
-    let is_last = entries.len() < pace.0;
+    let there = items.len();
+    let mut entries = Vec::with_capacity(there);
+    for item in items {
+        match entry(item, keys) {
+            Ok(entry) => entries.push(entry),
+            Err(error) if entries.is_empty() => return Err(Fault::Lasting(error)),
+            // What is before it is good, and the next page begins with it.
+            Err(_) => break,
+        }
+    }
+    let is_last = there < pace.0 && entries.len() == there;
     pace.after(&entries);
     Ok(Page { entries, is_last })
 }
@@ -119,6 +127,21 @@ pub fn decoded<'e>(entry: &'e Entry, keys: &Keys) -> Result<Decoded<'e>, Journal
         return Err(corrupt(keys, &id, "the frame belongs to another id"));
     }
     Ok(frame)
+}
+
+/// The line that an entry says it continues, where the frame before it was not read.
+pub fn line_before(entry: &Entry, keys: &Keys, ledger: &str) -> Result<Line, JournalError> {
+    let (header, ledger_id) = (decoded(entry, keys)?.header, ledger_id(ledger));
+    if header.ledger_id != ledger_id {
+        return Err(corrupt(keys, &entry.id.to_string(), "the frame belongs to another ledger"));
+    }
+    Ok(Line {
+        ledger_id,
+        next_sequence: header.first_sequence,
+        chain: header.chain,
+        writer_epoch: header.writer_epoch.saturating_sub(u64::from(header.claim)),
+        time_ms: header.time_ms,
+    })
 }
 
 /// The error for a damaged entry.

@@ -6,7 +6,7 @@
 //!
 //! | key | type | holds |
 //! |---|---|---|
-//! | `invengine:{<ledger>}:state` | hash | `format`, `ledger`, `owner` (a random token), `epoch`, `last` (sequence), `chain` (16 hex digits), `entries` (how many were ever written), `trimmed` (how many of them were trimmed), `trim` (id up to which that goes on), `begun` (snapshots begun), `milestones` (see `retention.rs`) |
+//! | `invengine:{<ledger>}:state` | hash | `format`, `ledger`, `owner` (a random token), `epoch`, `last` (sequence), `chain` (16 hex digits), `entries` (how many were ever written), `trimmed` (how many of them were trimmed), `trim` (id up to which that goes on), `begun` (snapshots begun), `milestones` (see `retention.rs`); only `restoring` while a restore is under way |
 //! | `invengine:{<ledger>}:frames` | stream | one entry for each frame, with one field `frame`: the bytes of `frame.rs` |
 //! | `invengine:{<ledger>}:snapshot:0` to `2` | hash | a snapshot, as `places.rs` says: two are kept, one is being written |
 //!
@@ -14,7 +14,7 @@
 //!
 //! # Writing
 //!
-//! Only the functions of `functions.lua` write. Each checks owner, epoch, end of the journal and number of entries, then
+//! Only the functions of `functions.lua` write, and the steps of a restore into an empty ledger (`restore.rs`). Each checks owner, epoch, end of the journal and number of entries, then
 //! writes frame and state in one step; the same frame again is answered as done. A writer that lost its connection compares
 //! before it goes on: it is fenced if another one owns the journal; it appends the frames again that a server has lost, if
 //! it still keeps all of them; else it is poisoned. Its epoch stays the same.
@@ -46,14 +46,19 @@ mod open;
 mod places;
 mod progress;
 mod reader;
+mod recovery;
+mod restore;
 mod retention;
 mod secret;
 mod server;
 mod session;
 mod shelf;
+mod source;
 mod state;
+mod survey;
 mod tail;
 mod trouble;
+mod walk;
 mod writer;
 
 use std::path::PathBuf;
@@ -66,8 +71,12 @@ use self::address::Address;
 use self::connection::Place;
 use self::ground::Ground;
 use self::keys::Keys;
+pub use self::restore::{RedisRestoring, RedisTarget};
 pub use self::secret::Secret;
 use self::session::Session;
+pub use self::source::RedisSource;
+pub(super) use self::state::Stored;
+pub use self::survey::RedisSurvey;
 pub use self::writer::RedisJournal;
 use super::JournalError;
 use super::header::LEDGER_NAME_BYTES_MAX;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::connection::Link;
-use super::entries::{Entry, From, Pace, Page, accept, corrupt, decoded, page};
+use super::entries::{Entry, From, Pace, Page, accept, corrupt, decoded, line_before, page};
 use super::keys::Id;
 use super::session::Session;
 use super::state;
 use super::trouble::Fault;
-use crate::journal::frame::{FrameHeader, ledger_id};
+use crate::journal::frame::FrameHeader;
 use crate::journal::line::Line;
 use crate::journal::{Frame, JournalError, JournalReader, Mark};
 
@@ -128,7 +128,7 @@ impl RedisReader {
                 }
                 Some(at) => at.line,
                 None if sequence.max(1) < header.first_sequence => return Err(self.missing(sequence, entry.id)),
-                None => self.line_before(&header, entry)?,
+                None => line_before(entry, keys, &self.session.ledger)?,
             };
             let keys = &self.session.keys;
             let frame = accept(&mut line, entry, keys)?;
@@ -174,22 +174,6 @@ impl RedisReader {
                 return Ok((reached, bytes));
             }
         }
-    }
-
-    /// The line that a frame says it continues, where the frame before it was not read.
-    fn line_before(&self, header: &FrameHeader, entry: &Entry) -> Result<Line, JournalError> {
-        let ledger = ledger_id(&self.session.ledger);
-        if header.ledger_id != ledger {
-            let id = entry.id.to_string();
-            return Err(corrupt(&self.session.keys, &id, "the frame belongs to another ledger"));
-        }
-        Ok(Line {
-            ledger_id: ledger,
-            next_sequence: header.first_sequence,
-            chain: header.chain,
-            writer_epoch: header.writer_epoch.saturating_sub(u64::from(header.claim)),
-            time_ms: header.time_ms,
-        })
     }
 
     /// A durable event was not found.

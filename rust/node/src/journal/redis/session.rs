@@ -88,6 +88,14 @@ impl Session {
         Ok((said, room_of(room)))
     }
 
+    /// Waits until everything that was written on a connection is as durable as this mode promises.
+    pub fn settle(&self, link: &mut Link, server: &Server) -> Result<(), Fault> {
+        match self.wait(server) {
+            Some(wait) => is_confirmed(&link.call(&wait)?, server.has_aof(), link.server()),
+            None => Ok(()),
+        }
+    }
+
     /// The command that waits for what this mode promises beyond the server's own answer.
     fn wait(&self, server: &Server) -> Option<Cmd> {
         if self.ack != Ack::Replicated {

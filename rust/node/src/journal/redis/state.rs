@@ -24,7 +24,7 @@ pub struct Position {
 
 impl Position {
     /// The place that a line has reached after so many entries.
-    pub fn of(line: &Line, entries: u64) -> Self {
+    pub(in crate::journal) fn of(line: &Line, entries: u64) -> Self {
         Self { last: line.next_sequence - 1, chain: line.chain, entries }
     }
 
@@ -51,50 +51,67 @@ pub struct Stored {
     pub trimmed: u64,
 }
 
-/// Reads the state, or nothing if all keys are free. Anything else under these names is refused.
+/// Reads the state, or nothing if all keys are free. Anything else under these names is refused, and so is what a restore has
+/// left that did not end.
 pub fn read(link: &mut Link, keys: &Keys, ledger: &str) -> Result<Option<Stored>, Fault> {
     let mut types = [key_type(link, &keys.state)?, key_type(link, &keys.frames)?];
     if types.iter().filter(|found| *found == "none").count() == 1 {
         // Another process may have made both between the two questions.
         types = [key_type(link, &keys.state)?, key_type(link, &keys.frames)?];
     }
-    let mut snapshot = None;
+    let mut places = Vec::new();
     for key in &keys.places {
-        match key_type(link, key)?.as_str() {
-            "none" => {}
-            "hash" => snapshot = Some(key),
-            other => {
-                let file = format!("key {key} of Redis at {}", link.server());
-                let why = format!("it is a {other}, not a hash");
-                return Err(Fault::Lasting(JournalError::Foreign { file, why }));
-            }
-        }
+        places.push((key, key_type(link, key)?));
     }
-    let foreign = |key: &str, why: String| {
+    let fields = match types[0].as_str() {
+        "hash" => fields(link.call(cmd("HGETALL").arg(&keys.state))?),
+        _ => None,
+    };
+    if fields.as_ref().is_some_and(is_half_made) {
+        let directory = format!("ledger {ledger:?} in Redis at {}", link.server());
+        let why = "a restore that was not finished: run `invengine backup restore` into it again".into();
+        return Err(Fault::Lasting(JournalError::NoJournal { directory, why }));
+    }
+    let foreign = |(key, why): (&str, String)| {
         let file = format!("key {key} of Redis at {}", link.server());
         Fault::Lasting(JournalError::Foreign { file, why })
     };
-    match [types[0].as_str(), types[1].as_str()] {
-        ["none", "none"] => {
-            let why = || format!("{} and {} are missing", keys.state, keys.frames);
-            return snapshot.map_or(Ok(None), |key| Err(foreign(key, why())));
-        }
-        ["hash", "stream"] => {}
-        ["none", "stream"] => return Err(foreign(&keys.frames, format!("{} is missing", keys.state))),
-        ["hash", "none"] => return Err(foreign(&keys.state, format!("{} is missing", keys.frames))),
-        ["hash" | "none", other] => return Err(foreign(&keys.frames, format!("it is a {other}, not a stream"))),
-        [other, _] => return Err(foreign(&keys.state, format!("it is a {other}, not a hash"))),
+    if !is_there(keys, [&types[0], &types[1]], &places).map_err(foreign)? {
+        return Ok(None);
     }
-    let answer = link.call(cmd("HGETALL").arg(&keys.state))?;
-    let fields = fields(answer).ok_or_else(|| Trouble::nonsense(link.server(), "HGETALL"))?;
-    let foreign = |unfit: Option<JournalError>| match unfit {
+    let fields = fields.ok_or_else(|| Trouble::nonsense(link.server(), "HGETALL"))?;
+    judge(&fields, keys, ledger).map(Some).map_err(|unfit| match unfit {
         Some(error) => Fault::Lasting(error),
-        None => {
-            let file = format!("key {} of Redis at {}", keys.state, link.server());
-            Fault::Lasting(JournalError::Foreign { file, why: "no journal wrote it".into() })
-        }
-    };
-    judge(&fields, keys, ledger).map(Some).map_err(foreign)
+        None => foreign((&keys.state, "no journal wrote it".into())),
+    })
+}
+
+/// Whether a restore was begun here and did not end.
+fn is_half_made(fields: &HashMap<String, String>) -> bool {
+    fields.get("restoring").is_some_and(|token| !token.is_empty()) && !fields.contains_key("owner")
+}
+
+/// Whether a journal can lie under keys of these types; else which key speaks against it, and why.
+fn is_there<'k>(
+    keys: &'k Keys,
+    [state, frames]: [&str; 2],
+    places: &[(&'k String, String)],
+) -> Result<bool, (&'k str, String)> {
+    let is_strange = |(_, kind): &&(&String, String)| !["none", "hash"].contains(&kind.as_str());
+    if let Some((key, kind)) = places.iter().find(is_strange) {
+        return Err((key, format!("it is a {kind}, not a hash")));
+    }
+    match [state, frames] {
+        ["none", "none"] => match places.iter().rfind(|(_, kind)| kind == "hash") {
+            Some((key, _)) => Err((key, format!("{} and {} are missing", keys.state, keys.frames))),
+            None => Ok(false),
+        },
+        ["hash", "stream"] => Ok(true),
+        ["none", "stream"] => Err((&keys.frames, format!("{} is missing", keys.state))),
+        ["hash", "none"] => Err((&keys.state, format!("{} is missing", keys.frames))),
+        ["hash" | "none", other] => Err((&keys.frames, format!("it is a {other}, not a stream"))),
+        [other, _] => Err((&keys.state, format!("it is a {other}, not a hash"))),
+    }
 }
 
 /// The state in these fields; `Err(None)` if no journal wrote them.

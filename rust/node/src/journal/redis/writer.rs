@@ -25,7 +25,7 @@ use crate::journal::line::Line;
 use crate::journal::{EveryFrame, Frame, History, Journal, JournalError, JournalReader, Replay};
 
 /// Length of the longest frame: a page of them must fit into memory, and one of them into the time for an answer.
-const FRAME_BYTES_MAX: u64 = 8 << 20;
+pub const FRAME_BYTES_MAX: u64 = 8 << 20;
 
 /// What a frame of so many bytes takes of the server's memory: its way in and its entry, and something for others.
 const ROOM_FACTOR: u64 = 2;

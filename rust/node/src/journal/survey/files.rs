@@ -1,23 +1,22 @@
-//! Looks into a journal that may be damaged: what is whole, where that ends, and what lies behind. Writes nothing, takes no lock.
-//!
-//! It never decides that something may be skipped; it only tells a person what is there.
+//! A look into journal files.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::JournalError;
-use super::backup::refuse_unfinished;
-use super::files::{ARCHIVE, file_names, list};
-use super::frame::{FRAME_ALIGN, FRAME_MAGIC, ledger_id};
-use super::header::{FILE_HEADER_BYTES, FileHeader, FileName};
-use super::history::{Manifest, Mark, Replay};
-use super::line::Line;
-use super::recovery::rebuild_from;
-use super::scan::ScanSummary;
-use super::snapshot::{parse_name, read_manifest, read_pieces};
-use super::storage::{Directory, Storage, StoredFile};
-use super::walk::{Visit, Window, walk_files};
+use super::{Behind, Damage, StoredSnapshot, Survey, Walked};
+use crate::journal::JournalError;
+use crate::journal::backup::refuse_unfinished;
+use crate::journal::files::{ARCHIVE, file_names, list};
+use crate::journal::frame::{FRAME_ALIGN, FRAME_MAGIC, ledger_id};
+use crate::journal::header::{FILE_HEADER_BYTES, FileHeader, FileName};
+use crate::journal::history::{Manifest, Mark, Replay};
+use crate::journal::line::Line;
+use crate::journal::recovery::rebuild_from;
+use crate::journal::scan::ScanSummary;
+use crate::journal::snapshot::{parse_name, read_manifest, read_pieces};
+use crate::journal::storage::{Directory, Storage, StoredFile};
+use crate::journal::walk::{Visit, Window, walk_files};
 
 const BLOCK_BYTES: u64 = 4096;
 /// So often a look is begun again because files came or went meanwhile.
@@ -44,41 +43,8 @@ pub fn look_again<T>(
     look()
 }
 
-/// Where a journal stops being whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
-    /// Full name of the file.
-    pub file: String,
-    /// First byte that is not good.
-    pub offset: u64,
-    /// Which rule it breaks.
-    pub why: String,
-}
-
-/// What lies behind a damage.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Behind {
-    /// Bytes up to the next whole frame, or else up to the last one that was written.
-    pub unreadable_bytes: u64,
-    /// Whole frames, claims included.
-    pub frames: u64,
-    /// First sequence of their events, 0 if they have none.
-    pub first_sequence: u64,
-    /// Last sequence of their events.
-    pub last_sequence: u64,
-}
-
-/// A snapshot as it lies there.
-#[derive(Debug)]
-pub struct StoredSnapshot {
-    /// Its name; those of the archive start with `archive/`.
-    pub name: String,
-    /// What it says of itself, or why it is none.
-    pub manifest: Result<Manifest, String>,
-}
-
 /// One journal, perhaps damaged.
-pub struct Survey {
+pub struct FileSurvey {
     storage: Arc<dyn Storage>,
     ledger: String,
     /// Files in order up to the first one that is missing, and those behind.
@@ -86,7 +52,7 @@ pub struct Survey {
     behind_gap: Vec<FileName>,
 }
 
-impl Survey {
+impl FileSurvey {
     /// Looks at the journal in a directory; `None` if there is none yet.
     ///
     /// # Errors
@@ -114,84 +80,12 @@ impl Survey {
         }
     }
 
-    /// Name of the ledger.
-    pub fn ledger(&self) -> &str {
-        &self.ledger
-    }
-
-    /// Whether the journal begins with its first frame.
-    pub fn has_head(&self) -> bool {
-        self.names.first().is_some_and(|first| first.number == 0 && first.first_sequence == 1)
-    }
-
-    /// The first sequence that may be in it.
-    pub fn first_sequence(&self) -> u64 {
-        self.names.first().map_or(1, |first| first.first_sequence)
-    }
-
-    /// Every snapshot, oldest first, those of the archive included.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
-    pub fn snapshots(&self) -> Result<Vec<StoredSnapshot>, JournalError> {
-        let mut found = Vec::new();
-        for name in list(self.storage.as_ref())? {
-            let bare = name.strip_prefix(ARCHIVE).unwrap_or(&name);
-            if let Some(place) = parse_name(bare) {
-                let manifest = self.manifest(&name, bare).map_err(|error| error.to_string());
-                found.push((place, StoredSnapshot { name, manifest }));
-            }
-        }
-        found.sort_by_key(|(place, _)| *place);
-        Ok(found.into_iter().map(|(_, snapshot)| snapshot).collect())
-    }
-
     fn manifest(&self, name: &str, bare: &str) -> Result<Manifest, JournalError> {
         read_manifest(self.open(name)?.as_ref(), bare, &self.storage.describe(name), Some(&self.ledger))
     }
 
     fn open(&self, name: &str) -> Result<Box<dyn StoredFile>, JournalError> {
         self.storage.open(name, false).map_err(JournalError::io("open", self.storage.describe(name)))
-    }
-
-    /// Calls `f` with every piece of a snapshot.
-    ///
-    /// # Errors
-    /// It cannot be read or is damaged, or `f` says so.
-    pub fn read(
-        &self,
-        name: &str,
-        manifest: &Manifest,
-        f: &mut dyn FnMut(&[u8]) -> Result<(), String>,
-    ) -> Result<(), JournalError> {
-        read_pieces(self.open(name)?.as_ref(), &self.storage.describe(name), manifest, &self.ledger, f)
-    }
-
-    /// Checks every frame up to the end, a damage, or until `visit` says that it is enough; it is called with those behind a
-    /// mark, or with all.
-    ///
-    /// # Errors
-    /// A file cannot be read, or is of a newer build.
-    pub fn walk(
-        &self,
-        mark: Option<&Mark>,
-        visit: &mut Visit<'_>,
-    ) -> Result<(Option<ScanSummary>, Option<Damage>), JournalError> {
-        let walked = self
-            .head(mark)
-            .and_then(|head| walk_files(&self.storage, &self.names, Some(&self.ledger), head.as_ref(), visit));
-        match walked {
-            Ok(walked) => {
-                let lost = walked.as_ref().filter(|walked| !walked.reached).map(|_| self.nowhere());
-                let stopped = walked.as_ref().is_some_and(|walked| walked.stopped);
-                let summary = walked.map(|walked| ScanSummary::of(walked, self.storage.as_ref()));
-                Ok((summary, lost.or_else(|| self.gap().filter(|_| !stopped))))
-            }
-            Err(JournalError::Corrupt { file, offset, why } | JournalError::Replay { file, offset, why }) => {
-                Ok((None, Some(Damage { file, offset, why })))
-            }
-            Err(other) => Err(other),
-        }
     }
 
     /// Where the visits of a walk begin: at the mark, or before the first frame that is there.
@@ -206,7 +100,7 @@ impl Survey {
     /// The damage of a snapshot that does not belong to its journal.
     fn nowhere(&self) -> Damage {
         let why = "the snapshot to begin with stands nowhere in the journal beside it".into();
-        Damage { file: self.storage.describe(""), offset: 0, why }
+        Damage { file: self.storage.describe(""), offset: 0, entry: None, why }
     }
 
     /// The damage that a missing file is.
@@ -215,40 +109,89 @@ impl Survey {
         let why = format!("the file behind it is missing; the next one here is {}", next.text());
         let file = self.storage.describe(&last.text());
         let offset = header_of(self.storage.as_ref(), *last).map_or(0, |header| header.file_bytes);
-        Some(Damage { file, offset, why })
+        Some(Damage { file, offset, entry: None, why })
+    }
+}
+
+impl Survey for FileSurvey {
+    fn ledger(&self) -> &str {
+        &self.ledger
     }
 
-    /// Whether a file is no longer there: a server beside may have removed it.
-    pub fn is_gone(&self, name: &str) -> bool {
+    fn has_head(&self) -> bool {
+        self.names.first().is_some_and(|first| first.number == 0 && first.first_sequence == 1)
+    }
+
+    fn first_sequence(&self) -> u64 {
+        self.names.first().map_or(1, |first| first.first_sequence)
+    }
+
+    fn parts(&self) -> (&'static str, u64) {
+        ("files", (self.names.len() + self.behind_gap.len()) as u64)
+    }
+
+    fn snapshots(&mut self) -> Result<Vec<StoredSnapshot>, JournalError> {
+        let mut found = Vec::new();
+        for name in list(self.storage.as_ref())? {
+            let bare = name.strip_prefix(ARCHIVE).unwrap_or(&name);
+            if let Some(place) = parse_name(bare) {
+                let manifest = self.manifest(&name, bare).map_err(|error| error.to_string());
+                found.push((place, StoredSnapshot { name, manifest }));
+            }
+        }
+        found.sort_by_key(|(place, _)| *place);
+        Ok(found.into_iter().map(|(_, snapshot)| snapshot).collect())
+    }
+
+    fn read(
+        &mut self,
+        name: &str,
+        manifest: &Manifest,
+        f: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<(), JournalError> {
+        read_pieces(self.open(name)?.as_ref(), &self.storage.describe(name), manifest, &self.ledger, f)
+    }
+
+    fn is_gone(&mut self, name: &str) -> bool {
         self.storage.open(name, false).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     }
 
-    /// How many journal files there are.
-    pub fn files(&self) -> u64 {
-        (self.names.len() + self.behind_gap.len()) as u64
+    fn walk(
+        &mut self,
+        mark: Option<&Mark>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(Option<Walked>, Option<Damage>), JournalError> {
+        let walked = self
+            .head(mark)
+            .and_then(|head| walk_files(&self.storage, &self.names, Some(&self.ledger), head.as_ref(), visit));
+        match walked {
+            Ok(walked) => {
+                let lost = walked.as_ref().filter(|walked| !walked.reached).map(|_| self.nowhere());
+                let stopped = walked.as_ref().is_some_and(|walked| walked.stopped);
+                let summary = walked.map(|walked| ScanSummary::of(walked, self.storage.as_ref()));
+                let summary =
+                    summary.map(|ScanSummary { last_sequence, torn_tail, .. }| Walked { last_sequence, torn_tail });
+                Ok((summary, lost.or_else(|| self.gap().filter(|_| !stopped))))
+            }
+            Err(JournalError::Corrupt { file, offset, why } | JournalError::Replay { file, offset, why }) => {
+                Ok((None, Some(Damage { file, offset, entry: None, why })))
+            }
+            Err(other) => Err(other),
+        }
     }
 
-    /// The damage of a journal without its beginning and without a snapshot to begin with.
-    pub fn no_head(&self) -> Damage {
+    fn no_head(&self) -> Damage {
         let head = FileName { first_sequence: 1, number: 0 };
         let why = "this first file is missing, and no good snapshot stands where the journal begins".into();
-        Damage { file: self.storage.describe(&head.text()), offset: 0, why }
+        Damage { file: self.storage.describe(&head.text()), offset: 0, entry: None, why }
     }
 
-    /// Has the state rebuilt as a start would; answers the position of the snapshot that it begins with.
-    ///
-    /// # Errors
-    /// Those of a start.
-    pub fn start(&self, replay: &mut dyn Replay) -> Result<Option<u64>, JournalError> {
+    fn start(&mut self, replay: &mut dyn Replay) -> Result<Option<u64>, JournalError> {
         let (snapshot, _) = rebuild_from(&self.storage, &self.ledger, replay)?;
         Ok(snapshot.map(|snapshot| snapshot.mark.sequence()))
     }
 
-    /// What lies behind a damage.
-    ///
-    /// # Errors
-    /// A file cannot be read.
-    pub fn behind(&self, damage: &Damage) -> Result<Behind, JournalError> {
+    fn behind(&mut self, damage: &Damage) -> Result<Behind, JournalError> {
         let all: Vec<FileName> = self.names.iter().chain(&self.behind_gap).copied().collect();
         let here = all.iter().position(|name| self.storage.describe(&name.text()) == damage.file);
         let mut behind = Behind::default();
@@ -310,12 +253,7 @@ impl Behind {
             if frame.header.ledger_id != id {
                 continue;
             }
-            self.frames += 1;
-            if !frame.header.claim {
-                let first = frame.header.first_sequence;
-                self.first_sequence = if self.first_sequence == 0 { first } else { self.first_sequence.min(first) };
-                self.last_sequence = self.last_sequence.max(frame.header.last_sequence);
-            }
+            self.count(&frame.header);
             return Ok(Some((offset, offset + frame.frame_bytes as u64)));
         }
         Ok(None)

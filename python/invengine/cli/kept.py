@@ -1,0 +1,38 @@
+"""Which journal a command means that reads or restores one without a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from invengine.cli.exits import UsageProblemError
+from invengine.cli.options import settings_of
+from invengine.service.lifetime import engine_settings
+from invengine.settings import JournalKind
+
+
+@dataclass(frozen=True)
+class KeptJournal:
+    """A journal that outlives its server."""
+
+    settings: str
+    """The engine's part of the settings, as JSON; it may hold a password."""
+    name: str
+    """What it is called in messages."""
+    directory: Path | None
+    """Where its files are; none in Redis."""
+
+
+def kept_journal(context: typer.Context, **flags: Any) -> KeptJournal:
+    """The journal that flags and settings name; flags that are None were not given."""
+    settings = settings_of(context, **flags).settings
+    if settings.journal is JournalKind.MEMORY:
+        raise UsageProblemError("the journal is memory, of which nothing is kept: name --journal file or redis")
+    if settings.journal is JournalKind.REDIS:
+        return KeptJournal(engine_settings(settings), f"ledger {settings.ledger!r} in Redis", None)
+    if flags.get("ledger") is not None:
+        raise UsageProblemError("--ledger names a ledger in Redis: a directory holds only one")
+    return KeptJournal(engine_settings(settings), str(settings.directory), settings.directory)
