@@ -11,6 +11,7 @@ use journal_redis::{Kind, Proxy, Redis, free_port};
 
 both!(
     what_is_damaged_means_the_older_one,
+    a_newer_one_is_refused_and_the_older_one_is_not_taken_in_its_place,
     without_a_good_one_every_frame_or_a_refusal,
     a_death_between_any_two_steps_changes_nothing,
     lost_answers_change_nothing,
@@ -84,6 +85,33 @@ fn what_is_damaged_means_the_older_one(kind: Kind) {
         let (_, rebuilt) = recover(&options).unwrap();
         assert_eq!((rebuilt.sum.last, rebuilt.notes.len()), (last, 0), "{how}, mended");
     }
+}
+
+// case: E11, E16
+fn a_newer_one_is_refused_and_the_older_one_is_not_taken_in_its_place(kind: Kind) {
+    let server = Redis::start(&kind);
+    let options = short_memory(&server);
+    let mut house = House::open(&options);
+    house.rounds(3, 60);
+    drop(house);
+    for name in <[String; 2]>::from(newest_and_older(&server)) {
+        let saved = save(&server, &name);
+        let mut newer = saved.clone();
+        let header = &mut newer.iter_mut().find(|(field, _)| field == b"header").unwrap().1;
+        header[8..12].copy_from_slice(&2_u32.to_le_bytes());
+        let end = header.len() - 4;
+        let crc = crc32c::crc32c(&header[..end]);
+        header[end..].copy_from_slice(&crc.to_le_bytes());
+        restore(&server, &name, &newer);
+        let before = all_of(&server);
+        match recover(&options).map(drop) {
+            Err(JournalError::NewerFormat { file, found: 2, known: 1 }) => assert!(file.contains(&name), "{file}"),
+            other => panic!("{name} of version 2: {other:?}"),
+        }
+        assert_eq!(all_of(&server), before, "something was written");
+        restore(&server, &name, &saved);
+    }
+    recover(&options).unwrap();
 }
 
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;

@@ -45,6 +45,9 @@ pub struct Place {
 }
 
 /// Looks into all places.
+///
+/// # Errors
+/// One holds a snapshot of a newer build: what else that wrote, nobody can know who reads only the older parts.
 pub fn look(link: &mut Link, keys: &Keys, ledger: &str) -> Result<Vec<Place>, Fault> {
     (0..PLACES).map(|place| look_into(link, keys, place, ledger)).collect()
 }
@@ -70,9 +73,11 @@ fn look_into(link: &mut Link, keys: &Keys, place: usize, ledger: &str) -> Result
     let held = match (head.is_empty(), end.is_empty()) {
         (true, true) => Held::Nothing,
         (_, true) => Held::Unfinished,
-        _ => judge(&head, &end, extent.unwrap_or(0), &name, ledger).map_or_else(Held::Bad, |manifest| {
-            Held::Snapshot(Placed { place, manifest, bytes_before: before.unwrap_or(0) })
-        }),
+        _ => match judge(&head, &end, extent.unwrap_or(0), &name, ledger) {
+            Ok(manifest) => Held::Snapshot(Placed { place, manifest, bytes_before: before.unwrap_or(0) }),
+            Err(newer @ JournalError::NewerFormat { .. }) => return Err(Fault::Lasting(newer)),
+            Err(error) => Held::Bad(error),
+        },
     };
     Ok(Place { held, extent: extent.unwrap_or(0) })
 }

@@ -6,7 +6,7 @@ use super::RedisOptions;
 use super::connection::Link;
 use super::ground::{Ground, Machine};
 use super::keys::PLACES;
-use super::places::{self, Held, Placed};
+use super::places::{self, Placed};
 use super::recovery::Recovery;
 use super::server::Server;
 use super::session::Session;
@@ -76,13 +76,8 @@ impl RedisSource {
     /// Has the newest good snapshot loaded, as a start would; answers where the frames to replay begin.
     ///
     /// # Errors
-    /// Those of a start, and a snapshot of a newer build: what else that wrote, nobody can know who reads only the older parts.
+    /// Those of a start.
     pub fn begin(&mut self, stored: &Stored, replay: &mut dyn Replay) -> Result<Recovery, JournalError> {
-        for place in self.places()? {
-            if let Held::Bad(newer @ JournalError::NewerFormat { .. }) = place.held {
-                return Err(newer);
-            }
-        }
         Recovery::begin(&self.session, &mut self.link, Some(stored), replay).map_err(Fault::error)
     }
 

@@ -97,7 +97,6 @@ impl Survey for RedisSurvey<'_> {
         for (place, name) in self.source.places()?.into_iter().zip(keys.places) {
             let manifest = match place.held {
                 Held::Snapshot(placed) => Ok(placed.manifest),
-                Held::Bad(newer @ JournalError::NewerFormat { .. }) => return Err(newer),
                 Held::Bad(error) => Err(error.to_string()),
                 Held::Nothing | Held::Unfinished => continue,
             };
