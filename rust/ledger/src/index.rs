@@ -51,6 +51,27 @@ impl Index {
         }
     }
 
+    /// The numbers from 0 on with these tags, or nothing if two that have one tag are the same.
+    ///
+    /// Each part of the table is filled by itself: numbers one by one, in random order, would each wait for the memory.
+    pub fn of(tags: impl Iterator<Item = Tag>, same: impl Fn(u32, u32) -> bool) -> Option<Self> {
+        const PART_BITS: u32 = 10;
+        let mut parts = vec![Vec::new(); 1 << PART_BITS];
+        for (value, tag) in (0..).zip(tags) {
+            parts[(tag.0 >> (32 - PART_BITS)) as usize].push(Slot { tag: tag.0, value });
+        }
+        let len: usize = parts.iter().map(Vec::len).sum();
+        let slots = (len * 8).div_ceil(5).next_power_of_two().max(Self::SLOTS_MIN);
+        let mut index = Index { slots: vec![Slot::default(); slots], len };
+        for slot in parts.into_iter().flatten() {
+            if index.find(Tag(slot.tag), |value| same(value, slot.value)).is_some() {
+                return None;
+            }
+            index.place(slot);
+        }
+        Some(index)
+    }
+
     /// Adds a number.
     #[inline]
     pub fn insert(&mut self, tag: Tag, value: u32) {

@@ -13,7 +13,7 @@ use crate::event::{LevelIndex, StockState};
 use crate::few::Few;
 use crate::index::{Index, Tag};
 use crate::mix::Mix;
-use crate::names::Handle;
+use crate::names::{Handle, Names};
 use crate::outcome::LevelFigures;
 use crate::planted;
 
@@ -80,6 +80,11 @@ impl Quantities {
             StockState::Returned => self.returned,
             StockState::QualityControl => self.quality_control,
         }
+    }
+
+    /// All that of on_hand cannot be sold.
+    fn unsellable(&self) -> i64 {
+        self.damaged + self.returned + self.quality_control
     }
 
     /// Changes a part of the stock; a part of on_hand changes on_hand too.
@@ -265,7 +270,7 @@ impl Levels {
         let fits = possible(after.on_hand) && possible(after.of(state));
         if fits && let Some(found) = self.get_mut(level) {
             found.on_hand = after.on_hand;
-            found.unsellable = after.damaged + after.returned + after.quality_control;
+            found.unsellable = after.unsellable();
             self.quantities[level as usize] = after;
         }
         fits
@@ -276,20 +281,41 @@ impl Levels {
         if let Some(level) = self.find(item, location) {
             return level;
         }
+        let level = self.append(item, location, Quantities::default());
+        self.index.insert(tag_of(item, location), level);
+        self.by_name.insert(self.tag_of_names(sku, place), level);
+        level
+    }
+
+    /// Adds the next level as an image has it; `index_all` comes before anybody looks for it, and finds out whether it is new.
+    pub fn append(&mut self, item: Handle, location: Handle, there: Quantities) -> LevelIndex {
         let level = LevelIndex::try_from(self.levels.len()).expect("Invariant: fewer than 2^32 levels");
-        self.levels.push(Level { item, location, ..Level::default() });
-        self.quantities.push(Quantities::default());
+        let (on_hand, unsellable) = (there.on_hand, there.unsellable());
+        self.levels.push(Level { item, location, on_hand, unsellable, ..Level::default() });
+        self.quantities.push(there);
         self.hashes.push(0);
         self.is_changed.resize(self.levels.len().div_ceil(64), 0);
         self.is_changed[level as usize / 64] |= 1 << (level % 64);
         self.changed.push(level);
-        self.index.insert(tag_of(item, location), level);
-        self.by_name.insert(self.tag_of_names(sku, place), level);
         if self.by_item.len() <= item as usize {
             self.by_item.resize_with(item as usize + 1, Few::default);
         }
         self.by_item[item as usize].push(level);
         level
+    }
+
+    /// Makes all levels findable at once; false if one comes twice. The names are those of the handles.
+    pub fn index_all(&mut self, items: &Names, locations: &Names) -> bool {
+        let place = |level: &Level| (level.item, level.location);
+        let same = |one, other| place(&self.levels[one as usize]) == place(&self.levels[other as usize]);
+        let Some(index) = Index::of(self.levels.iter().map(|level| tag_of(level.item, level.location)), same) else {
+            return false;
+        };
+        let by_name = |level: &Level| self.tag_of_names(items.name(level.item), locations.name(level.location));
+        // Levels that are not the same have not the same names.
+        let by_name = Index::of(self.levels.iter().map(by_name), |_, _| false);
+        (self.index, self.by_name) = (index, by_name.unwrap_or_default());
+        true
     }
 
     /// Units that nobody holds at this time; below 0 if more is held than is there.
