@@ -9,6 +9,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::DefaultHashBuilder;
 
+use crate::chunks::Chunks;
 use crate::event::{LevelIndex, StockState};
 use crate::few::Few;
 use crate::index::{Index, Tag};
@@ -186,7 +187,7 @@ impl Due {
 /// All levels of a ledger.
 #[derive(Default)]
 pub(crate) struct Levels {
-    levels: Vec<Level>,
+    levels: Chunks<Level>,
     quantities: Vec<Quantities>,
     /// What the digest holds for each.
     hashes: Vec<u128>,
@@ -216,17 +217,15 @@ impl Levels {
     /// The level of an item at a location, if anything was ever recorded there.
     #[inline]
     pub fn find(&self, item: Handle, location: Handle) -> Option<LevelIndex> {
-        let levels = &self.levels;
         self.index.find(tag_of(item, location), |level| {
-            let found = &levels[level as usize];
-            found.item == item && found.location == location
+            self.get(level).is_some_and(|found| found.item == item && found.location == location)
         })
     }
 
     /// The same by name; `is_it` compares the names behind the handles.
     #[inline]
     pub fn find_named(&self, sku: &str, location: &str, is_it: impl Fn(&Level) -> bool) -> Option<LevelIndex> {
-        self.by_name.find(self.tag_of_names(sku, location), |level| is_it(&self.levels[level as usize]))
+        self.by_name.find(self.tag_of_names(sku, location), |level| self.get(level).is_some_and(&is_it))
     }
 
     #[inline]
@@ -306,8 +305,8 @@ impl Levels {
 
     /// Makes all levels findable at once; false if one comes twice. The names are those of the handles.
     pub fn index_all(&mut self, items: &Names, locations: &Names) -> bool {
-        let place = |level: &Level| (level.item, level.location);
-        let same = |one, other| place(&self.levels[one as usize]) == place(&self.levels[other as usize]);
+        let place = |level| self.get(level).map(|found| (found.item, found.location));
+        let same = |one, other| place(one) == place(other);
         let Some(index) = Index::of(self.levels.iter().map(|level| tag_of(level.item, level.location)), same) else {
             return false;
         };
@@ -350,8 +349,7 @@ impl Levels {
         self.changed.len()
     }
 
-    fn hash(&self, level: LevelIndex) -> u128 {
-        let (found, parts) = (&self.levels[level as usize], &self.quantities[level as usize]);
+    fn hash(found: &Level, parts: &Quantities) -> u128 {
         Mix::new(2)
             .word((u64::from(found.item) << 32) | u64::from(found.location))
             .signed(found.on_hand)
@@ -367,7 +365,8 @@ impl Levels {
     pub fn bring_up_to_date(&mut self, mut f: impl FnMut(u128, u128)) {
         let mut changed = std::mem::take(&mut self.changed);
         for level in changed.drain(..) {
-            let new = self.hash(level);
+            let Some(found) = self.levels.get(level as usize) else { continue };
+            let new = Self::hash(found, &self.quantities[level as usize]);
             self.is_changed[level as usize / 64] &= !(1 << (level % 64));
             f(std::mem::replace(&mut self.hashes[level as usize], new), new);
         }
