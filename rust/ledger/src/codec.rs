@@ -359,6 +359,7 @@ impl<'a> RecordReader<'a> {
         Ok(Rejection { reason, facts })
     }
 
+    #[inline]
     pub(crate) fn id(&mut self) -> Decoded<ReservationId> {
         Ok(ReservationId { slot: self.handle()?, generation: self.handle()?, epoch: self.handle()? })
     }
@@ -381,6 +382,7 @@ impl<'a> RecordReader<'a> {
         Ok(lines)
     }
 
+    #[inline]
     fn quantity(&mut self) -> Decoded<i64> {
         let value = self.number()?;
         if value > QUANTITY_MAX as u64 {
@@ -397,11 +399,13 @@ impl<'a> RecordReader<'a> {
         Ok(value)
     }
 
+    #[inline]
     pub(crate) fn handle(&mut self) -> Decoded<u32> {
         u32::try_from(self.number()?).map_err(|_| Malformed("a handle is out of range"))
     }
 
     /// A count of things that take at least so many bytes each.
+    #[inline]
     pub(crate) fn count(&mut self, bytes_min: usize) -> Decoded<usize> {
         let count = usize::try_from(self.number()?).unwrap_or(usize::MAX);
         if count > self.rest.len() / bytes_min {
@@ -410,6 +414,7 @@ impl<'a> RecordReader<'a> {
         Ok(count)
     }
 
+    #[inline]
     pub(crate) fn text(&mut self) -> Decoded<&'a str> {
         let count = self.count(1)?;
         let (text, rest) = self.rest.split_at(count);
@@ -417,12 +422,14 @@ impl<'a> RecordReader<'a> {
         str::from_utf8(text).map_err(|_| Malformed("a text is not UTF-8"))
     }
 
+    #[inline]
     pub(crate) fn byte(&mut self) -> Decoded<u8> {
         let (byte, rest) = self.rest.split_first().ok_or(Malformed("a record is cut short"))?;
         self.rest = rest;
         Ok(*byte)
     }
 
+    #[inline]
     pub(crate) fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
         let (array, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed("a record is cut short"))?;
         self.rest = rest;
@@ -431,6 +438,26 @@ impl<'a> RecordReader<'a> {
 
     #[inline]
     pub(crate) fn number(&mut self) -> Decoded<u64> {
+        match self.rest {
+            [byte @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    /// A number of some bytes: up to eight are taken at once, because their count is beyond all prediction.
+    #[inline(never)]
+    fn long_number(&mut self) -> Decoded<u64> {
+        if let Some(bytes) = self.rest.first_chunk::<8>() {
+            let word = u64::from_le_bytes(*bytes);
+            let ends = !word & 0x8080_8080_8080_8080;
+            if ends != 0 {
+                self.rest = &self.rest[ends.trailing_zeros() as usize / 8 + 1..];
+                return Ok(sevens(word & (ends ^ (ends - 1))));
+            }
+        }
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -445,10 +472,19 @@ impl<'a> RecordReader<'a> {
         Err(Malformed("a number is too long"))
     }
 
+    #[inline]
     pub(crate) fn signed(&mut self) -> Decoded<i64> {
         let value = self.number()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
+}
+
+/// The lower seven bits of each byte, side by side.
+#[inline]
+fn sevens(bytes: u64) -> u64 {
+    let pairs = (bytes & 0x007f_007f_007f_007f) | ((bytes & 0x7f00_7f00_7f00_7f00) >> 1);
+    let fours = (pairs & 0x0000_3fff_0000_3fff) | ((pairs & 0x3fff_0000_3fff_0000) >> 2);
+    (fours & 0x0fff_ffff) | ((fours & 0x0fff_ffff_0000_0000) >> 4)
 }
 
 #[cfg(test)]
