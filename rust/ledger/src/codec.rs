@@ -257,34 +257,54 @@ impl<'a> RecordReader<'a> {
     /// The bytes are not a record.
     #[allow(clippy::should_implement_trait, reason = "an error ends the reading")]
     pub fn next(&mut self) -> Decoded<Option<Record<'a>>> {
+        let mut record = Record::default();
+        Ok(self.read(&mut record)?.then_some(record))
+    }
+
+    /// Reads the next record into this one, which costs no copy of it; false at the end.
+    pub(crate) fn read(&mut self, record: &mut Record<'a>) -> Decoded<bool> {
         if self.rest.is_empty() {
-            return Ok(None);
+            return Ok(false);
         }
         let fields = self.number()?;
         if fields & !KNOWN_FIELDS != 0 {
             return Err(Malformed("a record has fields that this build does not know"));
         }
         self.time_ms = self.time_ms.checked_add(self.signed()?).ok_or(Malformed("a time is out of range"))?;
-        let origin = if fields & ORIGIN == 0 { None } else { Some(self.origin(fields)?) };
-        let mut events = Few::default();
-        for _ in 0..self.count(2)? {
-            events.push(self.event()?);
+        record.time_ms = self.time_ms;
+        record.origin = None;
+        if fields & ORIGIN != 0 {
+            self.origin(fields, record.origin.insert(Origin::default()))?;
         }
-        if events.is_empty() {
+        record.events = self.few(2, Self::event)?;
+        if record.events.is_empty() {
             return Err(Malformed("a record has no events"));
         }
-        Ok(Some(Record { time_ms: self.time_ms, origin, events }))
+        Ok(true)
     }
 
-    fn origin(&mut self, fields: u64) -> Decoded<Origin<'a>> {
+    /// Reads the next records over those that are there, at most so many: how many, and whether there may be more.
+    pub(crate) fn read_some(&mut self, records: &mut Vec<Record<'a>>, max: usize) -> (usize, Decoded<bool>) {
+        for count in 0..max {
+            if records.len() == count {
+                records.push(Record::default());
+            }
+            match self.read(&mut records[count]) {
+                Ok(true) => {}
+                end => return (count, end),
+            }
+        }
+        (max, Ok(true))
+    }
+
+    fn origin(&mut self, fields: u64, origin: &mut Origin<'a>) -> Decoded<()> {
         let given = |bit: u64| fields & bit != 0;
-        let time_ms = self.time_ms;
-        let mut origin = Origin { fingerprint: u64::from_le_bytes(self.array()?), ..Origin::default() };
+        origin.fingerprint = u64::from_le_bytes(self.array()?);
         if given(KEY) {
             origin.key = self.text()?;
         }
         if given(ISSUE_TIME) {
-            origin.issue_time_ms = self.signed()?.wrapping_add(time_ms);
+            origin.issue_time_ms = self.signed()?.wrapping_add(self.time_ms);
         }
         if given(CHANNEL) {
             origin.channel = Some(self.handle()?);
@@ -294,7 +314,10 @@ impl<'a> RecordReader<'a> {
                 Some(OriginSource { source: self.handle()?, epoch: self.number()?, number: self.number()? });
         }
         if given(EVENT_TIME) {
-            origin.event_time_ms = self.signed()?.wrapping_add(time_ms);
+            origin.event_time_ms = self.signed()?.wrapping_add(self.time_ms);
+        }
+        if !given(TEXTS) {
+            return Ok(());
         }
         for (bit, place) in [
             (UNKNOWN_CHANNEL, &mut origin.unknown_channel),
@@ -309,7 +332,7 @@ impl<'a> RecordReader<'a> {
                 *place = self.text()?;
             }
         }
-        Ok(origin)
+        Ok(())
     }
 
     fn event(&mut self) -> Decoded<Event> {
@@ -365,21 +388,22 @@ impl<'a> RecordReader<'a> {
     }
 
     fn units(&mut self) -> Decoded<Few<LevelUnits>> {
-        let count = self.count(2)?;
-        let mut lines = Few::default();
-        for _ in 0..count {
-            lines.push(LevelUnits { level: self.handle()?, units: self.quantity()? });
-        }
-        Ok(lines)
+        self.few(2, |from| Ok(LevelUnits { level: from.handle()?, units: from.quantity()? }))
     }
 
     fn moves(&mut self) -> Decoded<Few<LineMove>> {
-        let count = self.count(3)?;
-        let mut lines = Few::default();
-        for _ in 0..count {
-            lines.push(LineMove { level: self.handle()?, reserved: self.quantity()?, allocated: self.quantity()? });
+        self.few(3, |from| {
+            Ok(LineMove { level: from.handle()?, reserved: from.quantity()?, allocated: from.quantity()? })
+        })
+    }
+
+    /// A list of what takes at least so many bytes each.
+    #[inline]
+    pub(crate) fn few<T>(&mut self, bytes_min: usize, one: impl Fn(&mut Self) -> Decoded<T>) -> Decoded<Few<T>> {
+        match self.count(bytes_min)? {
+            1 => Ok(Few::One(one(self)?)),
+            count => Ok(Few::Many((0..count).map(|_| one(self)).collect::<Decoded<_>>()?)),
         }
-        Ok(lines)
     }
 
     #[inline]

@@ -250,6 +250,12 @@ impl Keys {
         self.at(self.locate(self.hash_of(scope, key), scope, key)?)
     }
 
+    /// True if the younger window may have this key: reads where it will be remembered.
+    #[inline]
+    pub fn is_near(&self, hash: KeyHash) -> bool {
+        self.younger.tables[hash.table()].find(spread(hash.kept()), |_| true).is_some()
+    }
+
     /// Remembers what a key did.
     pub fn insert(&mut self, hash: KeyHash, scope: Scope, key: &str, fingerprint: u64, sequence: u64, effect: Effect) {
         let span = self.younger.texts.push(key);
