@@ -250,10 +250,12 @@ impl Keys {
         self.at(self.locate(self.hash_of(scope, key), scope, key)?)
     }
 
-    /// True if the younger window may have this key: reads where it will be remembered.
+    /// Takes the place of a key and gives it back: the memory has it near when the key comes.
     #[inline]
-    pub fn is_near(&self, hash: KeyHash) -> bool {
-        self.younger.tables[hash.table()].find(spread(hash.kept()), |_| true).is_some()
+    pub fn bring_near(&mut self, hash: KeyHash) {
+        let pointer = Pointer { hash: hash.kept(), index: u32::MAX };
+        let hasher = |pointer: &Pointer| spread(pointer.hash);
+        self.younger.tables[hash.table()].insert_unique(spread(pointer.hash), pointer, hasher).remove();
     }
 
     /// Remembers what a key did.

@@ -2,11 +2,12 @@
 
 use hashbrown::HashMap;
 
+use crate::ahead::RECORDS_AHEAD;
 use crate::codec::{Malformed, RecordReader};
 use crate::command::Catalogue;
-use crate::event::{Event, LevelIndex, Slot};
+use crate::event::{LevelIndex, Slot};
 use crate::few::Few;
-use crate::keys::{KeyEntry, KeyHash, Keys, Scope};
+use crate::keys::{KeyEntry, Keys, Scope};
 use crate::level::{Level, Levels};
 use crate::mix::{Digest, Mix};
 use crate::names::{Handle, Names};
@@ -22,9 +23,6 @@ use crate::source::{Source, Sources};
 pub const DEDUPE_WINDOW_MS: i64 = 24 * 3_600 * 1_000;
 /// Memory for keys unless said otherwise: 2 GiB.
 pub const KEY_BYTES_MAX: usize = 2 << 30;
-
-/// Records that are read before the first of them is applied.
-const RECORDS_AHEAD: usize = 64;
 
 /// What a ledger is opened with. Policies decide commands; they never change what an event means.
 #[derive(Clone, Debug)]
@@ -143,10 +141,9 @@ impl Ledger {
         self.epoch = u32::try_from(writer_epoch).map_err(|_| Malformed("a writer epoch is out of range"))?;
         let mut reader = RecordReader::new(payload, frame_time_ms)?;
         let mut records = Vec::new();
-        let mut keys = [None; RECORDS_AHEAD];
         loop {
             let (count, more) = reader.read_some(&mut records, RECORDS_AHEAD);
-            self.read_ahead(&records[..count], &mut keys);
+            let keys = self.read_ahead(&records[..count]);
             for (record, key) in records[..count].iter().zip(keys) {
                 if record.time_ms < self.time_ms {
                     return Err(Malformed("the time of a record goes back"));
@@ -164,29 +161,6 @@ impl Ledger {
                 return Ok(true);
             }
         }
-    }
-
-    /// Reads what records will need before the first of them is applied, so that the memory answers for all of them at once:
-    /// one by one, each would wait for a level and a place among the keys.
-    fn read_ahead(&self, records: &[Record<'_>], keys: &mut [Option<KeyHash>]) {
-        let mut seen = 0;
-        for (record, key) in records.iter().zip(keys) {
-            *key = record.origin.as_ref().filter(|origin| !origin.key.is_empty()).map(|origin| {
-                let hash = self.keys.hash_of(origin.scope(), origin.key);
-                seen += i64::from(self.keys.is_near(hash));
-                hash
-            });
-            for event in record.events.iter() {
-                if let Event::Reserved { lines, .. } | Event::Allocated { lines, .. } = event {
-                    seen += lines
-                        .iter()
-                        .filter_map(|line| self.levels.get(line.level))
-                        .map(|level| level.reserved)
-                        .sum::<i64>();
-                }
-            }
-        }
-        std::hint::black_box(seen);
     }
 
     /// The digest of all state. Costs what changed since it was read last.

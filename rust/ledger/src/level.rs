@@ -56,6 +56,12 @@ impl Level {
         self.due.add(expire_ms, units);
     }
 
+    /// Something of all that a change of what is held needs.
+    #[inline]
+    pub(crate) fn near(&self) -> i64 {
+        self.reserved ^ self.due.rest.as_ref().and_then(|rest| rest.back()).map_or(0, |tick| tick.0)
+    }
+
     #[inline]
     fn free(&self, now_ms: i64) -> i64 {
         let allocated = if planted::is("free_ignores_allocated") { 0 } else { self.allocated };

@@ -6,6 +6,7 @@
 //! files, locks, metrics.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod apply;
 mod audit;
 mod chunks;
