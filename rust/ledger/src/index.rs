@@ -129,6 +129,22 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_is_made_at_once_finds_the_same() {
+        let hash = |number: u32| u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for len in [0, 1, 5, 6, 1_000, 10_000] {
+            let mut index = Index::of((0..len).map(|number| Tag::of(hash(number))), |_, _| true).expect("no tag twice");
+            index.insert(Tag::of(hash(len)), len);
+            for number in 0..2 * len + 2 {
+                let found = index.find(Tag::of(hash(number)), |value| value == number);
+                assert_eq!(found, (number <= len).then_some(number), "{number} of {len}");
+            }
+        }
+        let tags = || [1, 2, 1, 3].map(|number| Tag::of(hash(number))).into_iter();
+        assert!(Index::of(tags(), |one, other| (one, other) == (0, 2)).is_none());
+        assert!(Index::of(tags(), |_, _| false).is_some());
+    }
+
+    #[test]
     fn equal_tags_are_told_apart_by_whoever_looks() {
         let mut index = Index::default();
         for number in 0..100 {

@@ -309,18 +309,16 @@ impl Levels {
         level
     }
 
-    /// Makes all levels findable at once; false if one comes twice. The names are those of the handles.
-    pub fn index_all(&mut self, items: &Names, locations: &Names) -> bool {
-        let place = |level| self.get(level).map(|found| (found.item, found.location));
-        let same = |one, other| place(one) == place(other);
-        let Some(index) = Index::of(self.levels.iter().map(|level| tag_of(level.item, level.location)), same) else {
-            return false;
-        };
+    /// Makes all levels findable at once; nothing if one comes twice. The names are those of the handles.
+    pub fn index_all(&mut self, items: &Names, locations: &Names) -> Option<()> {
+        let place = |level: &Level| (level.item, level.location);
+        let tags = self.levels.iter().map(|level| tag_of(level.item, level.location));
+        let index = Index::of(tags, |one, other| self.get(one).map(place) == self.get(other).map(place))?;
         let by_name = |level: &Level| self.tag_of_names(items.name(level.item), locations.name(level.location));
         // Levels that are not the same have not the same names.
-        let by_name = Index::of(self.levels.iter().map(by_name), |_, _| false);
-        (self.index, self.by_name) = (index, by_name.unwrap_or_default());
-        true
+        self.by_name = Index::of(self.levels.iter().map(by_name), |_, _| false)?;
+        self.index = index;
+        Some(())
     }
 
     /// Units that nobody holds at this time; below 0 if more is held than is there.

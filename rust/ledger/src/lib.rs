@@ -33,6 +33,7 @@ mod refused;
 pub mod rejection;
 pub mod reservation;
 mod schedule;
+mod scope;
 mod source;
 
 pub use audit::{Audit, Broken};

@@ -123,12 +123,13 @@ impl Names {
         handle
     }
 
-    /// Makes all names findable at once; false if one comes twice.
-    pub(crate) fn index_all(&mut self) -> bool {
+    /// Makes all names findable at once; nothing if one comes twice.
+    pub(crate) fn index_all(&mut self) -> Option<()> {
         let tags = (0..self.len() as Handle).map(|handle| self.tag(self.name(handle)));
-        let Some(index) = Index::of(tags, |one, other| self.is(one, self.name(other))) else { return false };
-        self.index = index;
-        true
+        // Nobody finds a name that is empty.
+        let same = |one, other| !self.name(other).is_empty() && self.is(one, self.name(other));
+        self.index = Index::of(tags, same)?;
+        Some(())
     }
 
     /// Replaces all but the name.

@@ -56,13 +56,9 @@ impl ImageLoader {
         if self.windows != LAST_OF_WINDOWS {
             return Err(Malformed("windows of keys are missing"));
         }
-        if !self.ledger.catalogues.iter_mut().all(Names::index_all) {
-            return Err(Malformed("a name comes twice"));
-        }
+        self.ledger.catalogues.iter_mut().try_for_each(Names::index_all).ok_or(Malformed("a name comes twice"))?;
         let [items, locations, _] = &self.ledger.catalogues;
-        if !self.ledger.levels.index_all(items, locations) {
-            return Err(Malformed("a level comes twice"));
-        }
+        self.ledger.levels.index_all(items, locations).ok_or(Malformed("a level comes twice"))?;
         if !self.ledger.slab.is_whole() {
             return Err(Malformed("free places are missing or named twice"));
         }
