@@ -212,28 +212,32 @@ fn recovery(criterion: &mut Criterion) {
     for turn in 1..=2 {
         bench.ledger.forget_keys(START_MS + turn * 2 * DEDUPE_WINDOW_MS, &mut bench.payload, FRAME_BYTES_MAX);
     }
-    let pieces = pieces(&mut bench.ledger);
+    let image = pieces(&mut bench.ledger);
     drop(bench);
     group.throughput(Throughput::Elements(LEVELS as u64));
-    group.bench_function("load_levels", |bencher| {
-        bencher.iter_with_large_drop(|| {
-            let mut loader = ImageLoader::new(LedgerOptions::new("bench"));
-            pieces.iter().for_each(|piece| loader.piece(piece).expect("a piece of its own"));
-            loader.finish().expect("an image of its own")
-        });
-    });
+    group.bench_function("load_levels", |bencher| bencher.iter_with_large_drop(|| load(&image)));
     let (frames, events) = journal();
     group.throughput(Throughput::Elements(events));
-    group.bench_function("fold_events", |bencher| {
-        bencher.iter_with_large_drop(|| {
-            let mut ledger = Ledger::new(LedgerOptions::new("bench"));
-            for (time_ms, payload) in &frames {
-                ledger.fold(payload, *time_ms, 1).expect("a frame of its own");
-            }
-            ledger
-        });
+    group.bench_function("fold_events", |bencher| bencher.iter_with_large_drop(|| fold(&frames)));
+    let image = pieces(&mut fold(&frames));
+    group.bench_function("load_holds_and_keys_of_as_many_events", |bencher| {
+        bencher.iter_with_large_drop(|| load(&image));
     });
     group.finish();
+}
+
+fn load(pieces: &[Vec<u8>]) -> Ledger {
+    let mut loader = ImageLoader::new(LedgerOptions::new("bench"));
+    pieces.iter().for_each(|piece| loader.piece(piece).expect("a piece of its own"));
+    loader.finish().expect("an image of its own")
+}
+
+fn fold(frames: &[(i64, Vec<u8>)]) -> Ledger {
+    let mut ledger = Ledger::new(LedgerOptions::new("bench"));
+    for (time_ms, payload) in frames {
+        ledger.fold(payload, *time_ms, 1).expect("a frame of its own");
+    }
+    ledger
 }
 
 fn pieces(ledger: &mut Ledger) -> Vec<Vec<u8>> {

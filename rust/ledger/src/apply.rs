@@ -75,7 +75,7 @@ impl Ledger {
                 sum.level(level.and_then(|level| self.levels.figures(level, record.time_ms)))
             }
             Event::Upserted { catalogue, name, display_name, gs1 } => {
-                let entry = Entry { name: name.clone(), display_name: display_name.clone(), gs1: gs1.clone() };
+                let entry = Entry { name, display_name, gs1 };
                 sum.set(self.apply_upserted(*catalogue, entry).map(|()| Effect::Done))
             }
             Event::SourceRegistered { source, epoch } => {
@@ -160,14 +160,18 @@ impl Ledger {
         self.levels.find_or_add((item, items.name(item)), (location, locations.name(location)))
     }
 
-    fn apply_upserted(&mut self, catalogue: u8, entry: Entry) -> Option<()> {
+    fn apply_upserted(&mut self, catalogue: u8, entry: Entry<'_>) -> Option<()> {
         let names = self.catalogues.get_mut(usize::from(catalogue))?;
         let kind = u64::from(catalogue);
-        let (handle, before) = names.upsert(entry);
-        if let Some(before) = before {
-            self.digest.remove(entry_hash(kind, handle, &before));
-        }
-        self.digest.add(entry_hash(kind, handle, names.entry(handle)));
+        let handle = match names.find(entry.name) {
+            Some(handle) => {
+                self.digest.remove(entry_hash(kind, handle, names.entry(handle)));
+                names.replace(handle, entry);
+                handle
+            }
+            None => names.add(entry),
+        };
+        self.digest.add(entry_hash(kind, handle, entry));
         Some(())
     }
 

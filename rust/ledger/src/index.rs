@@ -51,6 +51,27 @@ impl Index {
         }
     }
 
+    /// The numbers from 0 on with these tags, or nothing if two that have one tag are the same.
+    ///
+    /// Each part of the table is filled by itself: numbers one by one, in random order, would each wait for the memory.
+    pub fn of(tags: impl Iterator<Item = Tag>, same: impl Fn(u32, u32) -> bool) -> Option<Self> {
+        const PART_BITS: u32 = 10;
+        let mut parts = vec![Vec::new(); 1 << PART_BITS];
+        for (value, tag) in (0..).zip(tags) {
+            parts[(tag.0 >> (32 - PART_BITS)) as usize].push(Slot { tag: tag.0, value });
+        }
+        let len: usize = parts.iter().map(Vec::len).sum();
+        let slots = (len * 8).div_ceil(5).next_power_of_two().max(Self::SLOTS_MIN);
+        let mut index = Index { slots: vec![Slot::default(); slots], len };
+        for slot in parts.into_iter().flatten() {
+            if index.find(Tag(slot.tag), |value| same(value, slot.value)).is_some() {
+                return None;
+            }
+            index.place(slot);
+        }
+        Some(index)
+    }
+
     /// Adds a number.
     #[inline]
     pub fn insert(&mut self, tag: Tag, value: u32) {
@@ -105,6 +126,22 @@ mod tests {
             let found = index.find(Tag::of(hash(number)), |value| value == number);
             assert_eq!(found, (number < 10_000).then_some(number));
         }
+    }
+
+    #[test]
+    fn a_table_that_is_made_at_once_finds_the_same() {
+        let hash = |number: u32| u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for len in [0, 1, 5, 6, 1_000, 10_000] {
+            let mut index = Index::of((0..len).map(|number| Tag::of(hash(number))), |_, _| true).expect("no tag twice");
+            index.insert(Tag::of(hash(len)), len);
+            for number in 0..2 * len + 2 {
+                let found = index.find(Tag::of(hash(number)), |value| value == number);
+                assert_eq!(found, (number <= len).then_some(number), "{number} of {len}");
+            }
+        }
+        let tags = || [1, 2, 1, 3].map(|number| Tag::of(hash(number))).into_iter();
+        assert!(Index::of(tags(), |one, other| (one, other) == (0, 2)).is_none());
+        assert!(Index::of(tags(), |_, _| false).is_some());
     }
 
     #[test]

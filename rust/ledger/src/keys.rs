@@ -3,6 +3,7 @@
 
 use std::hash::BuildHasher;
 
+use hashbrown::hash_table::OccupiedEntry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::chunks::{Chunks, Span, Texts};
@@ -12,31 +13,10 @@ use crate::image::{HIGHEST, effect, put_effect};
 use crate::index::Tag;
 use crate::lead::Leads;
 use crate::mix::Mix;
-use crate::names::Handle;
 use crate::outcome::Effect;
 use crate::planted;
 use crate::reservation::ReservationId;
-
-/// Whose keys: two writers may use the same key for different intentions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// Commands without channel and source.
-    Operator,
-    /// A channel's.
-    Channel(Handle),
-    /// A source's.
-    Source(Handle),
-}
-
-impl Scope {
-    fn word(self) -> u64 {
-        match self {
-            Scope::Operator => 0,
-            Scope::Channel(handle) => (1 << 32) | u64::from(handle),
-            Scope::Source(handle) => (2 << 32) | u64::from(handle),
-        }
-    }
-}
+pub use crate::scope::Scope;
 
 /// What one key did.
 #[derive(Clone, Debug)]
@@ -135,12 +115,15 @@ impl Window {
         let index = u32::try_from(self.entries.len()).expect("Invariant: fewer than 2^32 keys in a window");
         self.bytes += entry.bytes(key);
         self.entries.push(entry);
-        let pointer = Pointer { hash: hash.kept(), index };
-        self.tables[hash.table()].insert_unique(spread(pointer.hash), pointer, |pointer| spread(pointer.hash));
+        self.take_place(hash, index);
     }
-}
 
-impl Window {
+    #[inline]
+    fn take_place(&mut self, hash: KeyHash, index: u32) -> OccupiedEntry<'_, Pointer> {
+        let pointer = Pointer { hash: hash.kept(), index };
+        self.tables[hash.table()].insert_unique(spread(pointer.hash), pointer, |pointer| spread(pointer.hash))
+    }
+
     /// How many keys it has.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -248,6 +231,12 @@ impl Keys {
     #[inline]
     pub fn find(&self, scope: Scope, key: &str) -> Option<&KeyEntry> {
         self.at(self.locate(self.hash_of(scope, key), scope, key)?)
+    }
+
+    /// Takes the place of a key and gives it back: the memory has it near when the key comes.
+    #[inline]
+    pub fn bring_near(&mut self, hash: KeyHash) {
+        self.younger.take_place(hash, u32::MAX).remove();
     }
 
     /// Remembers what a key did.

@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 
+use crate::ahead::RECORDS_AHEAD;
 use crate::codec::{Malformed, RecordReader};
 use crate::command::Catalogue;
 use crate::event::{LevelIndex, Slot};
@@ -139,20 +140,27 @@ impl Ledger {
     ) -> Result<bool, Malformed> {
         self.epoch = u32::try_from(writer_epoch).map_err(|_| Malformed("a writer epoch is out of range"))?;
         let mut reader = RecordReader::new(payload, frame_time_ms)?;
-        while let Some(record) = reader.next()? {
-            if record.time_ms < self.time_ms {
-                return Err(Malformed("the time of a record goes back"));
+        let mut records = Vec::new();
+        loop {
+            let (count, more) = reader.read_some(&mut records, RECORDS_AHEAD);
+            let keys = self.read_ahead(&records[..count]);
+            for (record, key) in records[..count].iter().zip(keys) {
+                if record.time_ms < self.time_ms {
+                    return Err(Malformed("the time of a record goes back"));
+                }
+                before(self, record);
+                self.apply(record, key);
+                if self.misfits > 0 {
+                    return Err(Malformed("an event does not fit the state before it"));
+                }
+                if !after(self, record) {
+                    return Ok(false);
+                }
             }
-            before(self, &record);
-            self.apply(&record, None);
-            if self.misfits > 0 {
-                return Err(Malformed("an event does not fit the state before it"));
-            }
-            if !after(self, &record) {
-                return Ok(false);
+            if !more? {
+                return Ok(true);
             }
         }
-        Ok(true)
     }
 
     /// The digest of all state. Costs what changed since it was read last.

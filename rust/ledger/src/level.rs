@@ -9,11 +9,12 @@ use std::hash::BuildHasher;
 
 use hashbrown::DefaultHashBuilder;
 
+use crate::chunks::Chunks;
 use crate::event::{LevelIndex, StockState};
 use crate::few::Few;
 use crate::index::{Index, Tag};
 use crate::mix::Mix;
-use crate::names::Handle;
+use crate::names::{Handle, Names};
 use crate::outcome::LevelFigures;
 use crate::planted;
 
@@ -55,6 +56,12 @@ impl Level {
         self.due.add(expire_ms, units);
     }
 
+    /// Something of all that a change of what is held needs.
+    #[inline]
+    pub(crate) fn near(&self) -> i64 {
+        self.reserved ^ self.due.rest.as_ref().and_then(|rest| rest.back()).map_or(0, |tick| tick.0)
+    }
+
     #[inline]
     fn free(&self, now_ms: i64) -> i64 {
         let allocated = if planted::is("free_ignores_allocated") { 0 } else { self.allocated };
@@ -80,6 +87,11 @@ impl Quantities {
             StockState::Returned => self.returned,
             StockState::QualityControl => self.quality_control,
         }
+    }
+
+    /// All that of on_hand cannot be sold.
+    fn unsellable(&self) -> i64 {
+        self.damaged + self.returned + self.quality_control
     }
 
     /// Changes a part of the stock; a part of on_hand changes on_hand too.
@@ -181,7 +193,7 @@ impl Due {
 /// All levels of a ledger.
 #[derive(Default)]
 pub(crate) struct Levels {
-    levels: Vec<Level>,
+    levels: Chunks<Level>,
     quantities: Vec<Quantities>,
     /// What the digest holds for each.
     hashes: Vec<u128>,
@@ -211,17 +223,15 @@ impl Levels {
     /// The level of an item at a location, if anything was ever recorded there.
     #[inline]
     pub fn find(&self, item: Handle, location: Handle) -> Option<LevelIndex> {
-        let levels = &self.levels;
         self.index.find(tag_of(item, location), |level| {
-            let found = &levels[level as usize];
-            found.item == item && found.location == location
+            self.get(level).is_some_and(|found| found.item == item && found.location == location)
         })
     }
 
     /// The same by name; `is_it` compares the names behind the handles.
     #[inline]
     pub fn find_named(&self, sku: &str, location: &str, is_it: impl Fn(&Level) -> bool) -> Option<LevelIndex> {
-        self.by_name.find(self.tag_of_names(sku, location), |level| is_it(&self.levels[level as usize]))
+        self.by_name.find(self.tag_of_names(sku, location), |level| self.get(level).is_some_and(&is_it))
     }
 
     #[inline]
@@ -265,7 +275,7 @@ impl Levels {
         let fits = possible(after.on_hand) && possible(after.of(state));
         if fits && let Some(found) = self.get_mut(level) {
             found.on_hand = after.on_hand;
-            found.unsellable = after.damaged + after.returned + after.quality_control;
+            found.unsellable = after.unsellable();
             self.quantities[level as usize] = after;
         }
         fits
@@ -276,20 +286,39 @@ impl Levels {
         if let Some(level) = self.find(item, location) {
             return level;
         }
+        let level = self.append(item, location, Quantities::default());
+        self.index.insert(tag_of(item, location), level);
+        self.by_name.insert(self.tag_of_names(sku, place), level);
+        level
+    }
+
+    /// Adds the next level as an image has it; `index_all` comes before anybody looks for it, and finds out whether it is new.
+    pub fn append(&mut self, item: Handle, location: Handle, there: Quantities) -> LevelIndex {
         let level = LevelIndex::try_from(self.levels.len()).expect("Invariant: fewer than 2^32 levels");
-        self.levels.push(Level { item, location, ..Level::default() });
-        self.quantities.push(Quantities::default());
+        let (on_hand, unsellable) = (there.on_hand, there.unsellable());
+        self.levels.push(Level { item, location, on_hand, unsellable, ..Level::default() });
+        self.quantities.push(there);
         self.hashes.push(0);
         self.is_changed.resize(self.levels.len().div_ceil(64), 0);
         self.is_changed[level as usize / 64] |= 1 << (level % 64);
         self.changed.push(level);
-        self.index.insert(tag_of(item, location), level);
-        self.by_name.insert(self.tag_of_names(sku, place), level);
         if self.by_item.len() <= item as usize {
             self.by_item.resize_with(item as usize + 1, Few::default);
         }
         self.by_item[item as usize].push(level);
         level
+    }
+
+    /// Makes all levels findable at once; nothing if one comes twice. The names are those of the handles.
+    pub fn index_all(&mut self, items: &Names, locations: &Names) -> Option<()> {
+        let place = |level: &Level| (level.item, level.location);
+        let tags = self.levels.iter().map(|level| tag_of(level.item, level.location));
+        let index = Index::of(tags, |one, other| self.get(one).map(place) == self.get(other).map(place))?;
+        let by_name = |level: &Level| self.tag_of_names(items.name(level.item), locations.name(level.location));
+        // Levels that are not the same have not the same names.
+        self.by_name = Index::of(self.levels.iter().map(by_name), |_, _| false)?;
+        self.index = index;
+        Some(())
     }
 
     /// Units that nobody holds at this time; below 0 if more is held than is there.
@@ -324,8 +353,7 @@ impl Levels {
         self.changed.len()
     }
 
-    fn hash(&self, level: LevelIndex) -> u128 {
-        let (found, parts) = (&self.levels[level as usize], &self.quantities[level as usize]);
+    fn hash(found: &Level, parts: &Quantities) -> u128 {
         Mix::new(2)
             .word((u64::from(found.item) << 32) | u64::from(found.location))
             .signed(found.on_hand)
@@ -341,7 +369,8 @@ impl Levels {
     pub fn bring_up_to_date(&mut self, mut f: impl FnMut(u128, u128)) {
         let mut changed = std::mem::take(&mut self.changed);
         for level in changed.drain(..) {
-            let new = self.hash(level);
+            let Some(found) = self.levels.get(level as usize) else { continue };
+            let new = Self::hash(found, &self.quantities[level as usize]);
             self.is_changed[level as usize / 64] &= !(1 << (level % 64));
             f(std::mem::replace(&mut self.hashes[level as usize], new), new);
         }

@@ -6,6 +6,7 @@
 //! files, locks, metrics.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod apply;
 mod audit;
 mod chunks;
@@ -32,6 +33,7 @@ mod refused;
 pub mod rejection;
 pub mod reservation;
 mod schedule;
+mod scope;
 mod source;
 
 pub use audit::{Audit, Broken};

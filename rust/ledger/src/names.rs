@@ -13,14 +13,26 @@ use crate::mix::Mix;
 pub type Handle = u32;
 
 /// One entry of the catalogue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
     /// The name that callers use.
-    pub name: Box<str>,
+    pub name: &'a str,
     /// A name for people; may be empty.
-    pub display_name: Box<str>,
+    pub display_name: &'a str,
     /// GTIN-14 of an item, GLN of a location; empty for others.
-    pub gs1: Box<str>,
+    pub gs1: &'a str,
+}
+
+/// What of an entry may be replaced.
+struct Labels {
+    display_name: Box<str>,
+    gs1: Box<str>,
+}
+
+impl Labels {
+    fn of(entry: Entry<'_>) -> Self {
+        Labels { display_name: entry.display_name.into(), gs1: entry.gs1.into() }
+    }
 }
 
 /// The first bytes of a name, where a look-up finds them without another step.
@@ -45,11 +57,11 @@ impl Start {
 /// All names of one kind.
 #[derive(Default)]
 pub struct Names {
-    entries: Vec<Entry>,
     starts: Vec<Start>,
-    /// The names once more, close together.
+    /// The whole names.
     spans: Vec<Span>,
     texts: Texts,
+    labels: Vec<Labels>,
     hasher: DefaultHashBuilder,
     index: Index,
 }
@@ -61,7 +73,7 @@ impl Names {
         if name.is_empty() {
             return None;
         }
-        self.index.find(Tag::of(self.hasher.hash_one(name)), |handle| self.is(handle, name))
+        self.index.find(self.tag(name), |handle| self.is(handle, name))
     }
 
     /// True if the handle is that of this name.
@@ -75,8 +87,9 @@ impl Names {
     }
 
     /// The entry behind a handle of this ledger.
-    pub fn entry(&self, handle: Handle) -> &Entry {
-        &self.entries[handle as usize]
+    pub fn entry(&self, handle: Handle) -> Entry<'_> {
+        let labels = &self.labels[handle as usize];
+        Entry { name: self.name(handle), display_name: &labels.display_name, gs1: &labels.gs1 }
     }
 
     /// The name behind a handle of this ledger.
@@ -87,30 +100,51 @@ impl Names {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.spans.len()
     }
 
     /// True if there is none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.spans.is_empty()
     }
 
-    /// Creates or replaces; answers the handle and what was there before.
-    pub(crate) fn upsert(&mut self, entry: Entry) -> (Handle, Option<Entry>) {
-        if let Some(handle) = self.find(&entry.name) {
-            return (handle, Some(std::mem::replace(&mut self.entries[handle as usize], entry)));
-        }
-        let handle = Handle::try_from(self.entries.len()).expect("fewer than 2^32 names");
-        self.index.insert(Tag::of(self.hasher.hash_one(&*entry.name)), handle);
-        self.starts.push(Start::of(&entry.name));
-        self.spans.push(self.texts.push(&entry.name));
-        self.entries.push(entry);
-        (handle, None)
+    /// Adds an entry whose name is new.
+    pub(crate) fn add(&mut self, entry: Entry<'_>) -> Handle {
+        self.index.insert(self.tag(entry.name), self.len() as Handle);
+        self.append(entry)
+    }
+
+    /// The same where `index_all` comes before anybody looks for the name, and finds out whether it is new.
+    pub(crate) fn append(&mut self, entry: Entry<'_>) -> Handle {
+        let handle = Handle::try_from(self.len()).expect("fewer than 2^32 names");
+        self.starts.push(Start::of(entry.name));
+        self.spans.push(self.texts.push(entry.name));
+        self.labels.push(Labels::of(entry));
+        handle
+    }
+
+    /// Makes all names findable at once; nothing if one comes twice.
+    pub(crate) fn index_all(&mut self) -> Option<()> {
+        let tags = (0..self.len() as Handle).map(|handle| self.tag(self.name(handle)));
+        // Nobody finds a name that is empty.
+        let same = |one, other| !self.name(other).is_empty() && self.is(one, self.name(other));
+        self.index = Index::of(tags, same)?;
+        Some(())
+    }
+
+    /// Replaces all but the name.
+    pub(crate) fn replace(&mut self, handle: Handle, entry: Entry<'_>) {
+        self.labels[handle as usize] = Labels::of(entry);
+    }
+
+    #[inline]
+    fn tag(&self, name: &str) -> Tag {
+        Tag::of(self.hasher.hash_one(name))
     }
 }
 
 /// The digest of one entry.
-pub(crate) fn entry_hash(kind: u64, handle: Handle, entry: &Entry) -> u128 {
+pub(crate) fn entry_hash(kind: u64, handle: Handle, entry: Entry<'_>) -> u128 {
     Mix::new(0x10 + kind)
         .word(u64::from(handle))
         .bytes(entry.name.as_bytes())

@@ -59,7 +59,7 @@ impl Origin<'_> {
 }
 
 /// Events that happened together. Each takes one sequence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Engine time.
     pub time_ms: i64,

@@ -131,8 +131,8 @@ impl Pair {
             assert_eq!(names.len(), modelled.len());
             for handle in 0..names.len() as u32 {
                 let entry = names.entry(handle);
-                let wanted = &modelled[&*entry.name];
-                assert_eq!((&*entry.display_name, &*entry.gs1), (wanted.0.as_str(), wanted.1.as_str()));
+                let wanted = &modelled[entry.name];
+                assert_eq!((entry.display_name, entry.gs1), (wanted.0.as_str(), wanted.1.as_str()));
             }
         }
     }

@@ -4,8 +4,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::command::QUANTITY_MAX;
+use crate::event::{LevelUnits, LineMove, StockKind, StockState};
+use crate::few::Few;
 use crate::keys::Scope;
 use crate::ledger::{Ledger, LedgerOptions};
+use crate::record::OriginSource;
+use crate::rejection::Reason;
+use crate::reservation::ReservationId;
 
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![8 => "[a-c]{1,2}", 1 => Just(String::new()), 1 => any::<String>()]
@@ -151,6 +157,16 @@ proptest! {
     }
 
     #[test]
+    fn a_number_is_read_byte_by_byte_however_many_are_taken_at_once(
+        bytes in vec(prop_oneof![4 => 0x80..=0xffu8, 1 => any::<u8>()], 0..14),
+    ) {
+        let mut reader = RecordReader::bare(&bytes);
+        prop_assert_eq!(reader.number().ok(), slow_number(&bytes));
+        let taken = bytes.iter().position(|byte| *byte < 0x80).map_or(0, |end| end + 1);
+        prop_assert!(slow_number(&bytes).is_none() || bytes[taken..].len() == reader.left());
+    }
+
+    #[test]
     fn any_records_are_folded_or_refused(all in vec(parts(), 1..40), keep_time in any::<bool>()) {
         let mut records: Vec<Record<'_>> = all.iter().map(record).collect();
         if keep_time {
@@ -180,6 +196,13 @@ proptest! {
             }
         }
     }
+}
+
+fn slow_number(bytes: &[u8]) -> Option<u64> {
+    let end = bytes.iter().position(|byte| *byte < 0x80)?;
+    let places = bytes[..=end].iter().enumerate();
+    let value = (end < 10).then(|| places.fold(0, |sum, (at, byte)| sum | (u128::from(byte & 0x7f) << (7 * at))))?;
+    u64::try_from(value).ok()
 }
 
 fn upsert(ledger: &mut Ledger, name: &str) {

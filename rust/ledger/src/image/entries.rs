@@ -7,7 +7,7 @@ use crate::codec::{Decoded, Malformed, RecordReader, encode_rejection, put, put_
 use crate::event::Slot;
 use crate::few::Few;
 use crate::ledger::Ledger;
-use crate::level::possible;
+use crate::level::{Quantities, possible};
 use crate::names::{Entry, Handle};
 use crate::outcome::{Effect, HoldChange, LevelFigures, LineChange};
 use crate::reservation::{HeldLine, LineState, Reservation, Slab};
@@ -75,22 +75,21 @@ pub(super) fn head(from: &mut RecordReader<'_>) -> Decoded<Head> {
     })
 }
 
-pub(super) fn put_name(out: &mut Vec<u8>, entry: &Entry) {
-    put_text(out, &entry.name);
-    put_text(out, &entry.display_name);
-    put_text(out, &entry.gs1);
+pub(super) fn put_name(out: &mut Vec<u8>, entry: Entry<'_>) {
+    put_text(out, entry.name);
+    put_text(out, entry.display_name);
+    put_text(out, entry.gs1);
 }
 
-pub(super) fn name(from: &mut RecordReader<'_>) -> Decoded<Entry> {
-    Ok(Entry { name: from.text()?.into(), display_name: from.text()?.into(), gs1: from.text()?.into() })
+pub(super) fn name<'a>(from: &mut RecordReader<'a>) -> Decoded<Entry<'a>> {
+    Ok(Entry { name: from.text()?, display_name: from.text()?, gs1: from.text()? })
 }
 
 /// A level without what is held of it, which its reservations say.
 pub(super) struct Physical {
     pub item: Handle,
     pub location: Handle,
-    /// On hand less the three others, then damaged, returned, quality control.
-    pub parts: [i64; 4],
+    pub quantities: Quantities,
 }
 
 pub(super) fn put_level(out: &mut Vec<u8>, ledger: &Ledger, level: u32) {
@@ -106,7 +105,10 @@ pub(super) fn put_level(out: &mut Vec<u8>, ledger: &Ledger, level: u32) {
 
 pub(super) fn level(from: &mut RecordReader<'_>) -> Decoded<Physical> {
     let (item, location) = (from.handle()?, from.handle()?);
-    Ok(Physical { item, location, parts: [units(from)?, units(from)?, units(from)?, units(from)?] })
+    let rest = units(from)?;
+    let (damaged, returned, quality_control) = (units(from)?, units(from)?, units(from)?);
+    let on_hand = rest + damaged + returned + quality_control;
+    Ok(Physical { item, location, quantities: Quantities { on_hand, damaged, returned, quality_control } })
 }
 
 /// One place of the slab.

@@ -3,10 +3,11 @@
 use super::entries::{self, Head, Physical, Place};
 use super::{BLOCK_HEADER_BYTES, Kind, WINDOWS, catalogue, check};
 use crate::codec::{Decoded, Malformed, RecordReader};
-use crate::event::{Slot, StockState};
+use crate::event::Slot;
 use crate::few::Few;
 use crate::ledger::{Ledger, LedgerOptions};
-use crate::names::entry_hash;
+use crate::level::possible;
+use crate::names::{Entry, Names, entry_hash};
 
 /// Which entry of the key windows is the last.
 const LAST_OF_WINDOWS: usize = WINDOWS + 1;
@@ -55,6 +56,9 @@ impl ImageLoader {
         if self.windows != LAST_OF_WINDOWS {
             return Err(Malformed("windows of keys are missing"));
         }
+        self.ledger.catalogues.iter_mut().try_for_each(Names::index_all).ok_or(Malformed("a name comes twice"))?;
+        let [items, locations, _] = &self.ledger.catalogues;
+        self.ledger.levels.index_all(items, locations).ok_or(Malformed("a level comes twice"))?;
         if !self.ledger.slab.is_whole() {
             return Err(Malformed("free places are missing or named twice"));
         }
@@ -96,8 +100,11 @@ impl ImageLoader {
         let ledger = &mut self.ledger;
         match kind {
             Kind::Head => begin(ledger, entries::head(from)?),
-            Kind::Items | Kind::Locations | Kind::Channels => add_name(ledger, kind, entries::name(from)?),
-            Kind::Levels => add_level(ledger, &entries::level(from)?),
+            Kind::Items | Kind::Locations | Kind::Channels => {
+                add_name(ledger, kind, entries::name(from)?);
+                Ok(())
+            }
+            Kind::Levels => add_level(ledger, entries::level(from)?),
             Kind::Places => {
                 let slot = Slot::try_from(ledger.slab.places()).map_err(|_| Malformed("too many reservations"))?;
                 add_place(ledger, slot, entries::place(from, slot)?)
@@ -165,30 +172,20 @@ fn begin(ledger: &mut Ledger, head: Head) -> Decoded<()> {
     Ok(())
 }
 
-fn add_name(ledger: &mut Ledger, kind: Kind, entry: crate::names::Entry) -> Decoded<()> {
+fn add_name(ledger: &mut Ledger, kind: Kind, entry: Entry<'_>) {
     let place = catalogue(kind);
-    let names = &mut ledger.catalogues[place];
-    let (handle, before) = names.upsert(entry);
-    if before.is_some() {
-        return Err(Malformed("a name comes twice"));
-    }
-    ledger.digest.add(entry_hash(place as u64, handle, names.entry(handle)));
-    Ok(())
+    let handle = ledger.catalogues[place].append(entry);
+    ledger.digest.add(entry_hash(place as u64, handle, entry));
 }
 
-fn add_level(ledger: &mut Ledger, level: &Physical) -> Decoded<()> {
+fn add_level(ledger: &mut Ledger, level: Physical) -> Decoded<()> {
     if level.item as usize >= ledger.items().len() || level.location as usize >= ledger.locations().len() {
         return Err(Malformed("a level of an unknown item or location"));
     }
-    let [items, locations, _] = &ledger.catalogues;
-    let before = ledger.levels.len();
-    let names = ((level.item, items.name(level.item)), (level.location, locations.name(level.location)));
-    let place = ledger.levels.find_or_add(names.0, names.1);
-    let states = [StockState::OnHand, StockState::Damaged, StockState::Returned, StockState::QualityControl];
-    let fits = states.into_iter().zip(level.parts).all(|(state, units)| ledger.levels.change(place, state, units));
-    if ledger.levels.len() == before || !fits {
-        return Err(Malformed("a level comes twice or has impossible quantities"));
+    if !possible(level.quantities.on_hand) {
+        return Err(Malformed("a level has impossible quantities"));
     }
+    ledger.levels.append(level.item, level.location, level.quantities);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::load::ImageLoader;
 use super::{BLOCK_HEADER_BYTES, Kind, check};
+use crate::codec::Malformed;
 use crate::command::{Body, Catalogue, Line, SourcePosition, StockLine, Target, TargetBy, Upsert};
 use crate::event::{StockKind, StockState};
 use crate::{Audit, Command, Context, Ledger, LedgerOptions, Payload};
@@ -68,7 +69,7 @@ fn blocks(mut ledger: Ledger) -> Vec<Vec<u8>> {
 }
 
 /// Loads blocks as if their lengths, check value and digest were right.
-fn load(mut blocks: Vec<Vec<u8>>) -> Option<Ledger> {
+fn load(mut blocks: Vec<Vec<u8>>) -> Result<Ledger, Malformed> {
     blocks.pop();
     let mut loader = ImageLoader::new(options());
     let mut checked = 0;
@@ -76,14 +77,14 @@ fn load(mut blocks: Vec<Vec<u8>>) -> Option<Ledger> {
         let length = (block.len() - BLOCK_HEADER_BYTES) as u32;
         block[5..9].copy_from_slice(&length.to_le_bytes());
         checked = check(checked, &block);
-        loader.piece(&block).ok()?;
+        loader.piece(&block)?;
     }
     let digest = loader.digest_so_far().value();
     let mut end = vec![Kind::End as u8, 1, 0, 0, 0, 24, 0, 0, 0];
     end.extend_from_slice(&digest.to_le_bytes());
     end.extend_from_slice(&checked.to_le_bytes());
-    loader.piece(&end).ok()?;
-    loader.finish().ok()
+    loader.piece(&end)?;
+    loader.finish()
 }
 
 /// Reads all of a ledger, and lets it go on.
@@ -125,7 +126,7 @@ fn a_forged_image_is_refused_or_can_be_lived_with() {
     let (mut tried, mut loaded) = (0, 0);
     let mut look = |blocks: Vec<Vec<u8>>| {
         tried += 1;
-        if let Some(ledger) = load(blocks) {
+        if let Ok(ledger) = load(blocks) {
             loaded += 1;
             live(ledger);
         }
@@ -152,6 +153,22 @@ fn a_forged_image_is_refused_or_can_be_lived_with() {
         look(twice);
     }
     assert!(loaded > 500 && loaded < tried, "{loaded} of {tried}");
+}
+
+// case: E11
+#[test]
+fn a_name_or_a_level_that_comes_twice_is_refused() {
+    let whole = blocks(ledger());
+    for (kind, why) in [
+        (Kind::Items, "a name comes twice"),
+        (Kind::Locations, "a name comes twice"),
+        (Kind::Levels, "a level comes twice"),
+    ] {
+        let mut twice = whole.clone();
+        let at = whole.iter().position(|block| block[0] == kind as u8).expect("a block of each kind");
+        twice.insert(at, whole[at].clone());
+        assert_eq!(load(twice).map(|_| ()), Err(Malformed(why)));
+    }
 }
 
 // case: E11

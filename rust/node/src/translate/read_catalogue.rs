@@ -44,7 +44,7 @@ pub(super) fn list_channels(asked: &v1::ListChannelsRequest, ledger: &Ledger) ->
 }
 
 /// Entries in the order they were created, which is that of their handles.
-fn entries<'l, T>(names: &'l Names, page: &Page, shape: fn(&Entry) -> T) -> impl Iterator<Item = (u64, T)> + 'l
+fn entries<'l, T>(names: &'l Names, page: &Page, shape: fn(Entry<'_>) -> T) -> impl Iterator<Item = (u64, T)> + 'l
 where
     T: 'l,
 {
@@ -52,11 +52,11 @@ where
     (first..names.len() as u32).map(move |handle| (u64::from(handle), shape(names.entry(handle))))
 }
 
-fn item_of(entry: &Entry) -> v1::Item {
+fn item_of(entry: Entry<'_>) -> v1::Item {
     v1::Item { sku: entry.name.to_string(), display_name: entry.display_name.to_string(), gtin: entry.gs1.to_string() }
 }
 
-fn location_of(entry: &Entry) -> v1::Location {
+fn location_of(entry: Entry<'_>) -> v1::Location {
     v1::Location {
         location: entry.name.to_string(),
         display_name: entry.display_name.to_string(),
@@ -64,6 +64,6 @@ fn location_of(entry: &Entry) -> v1::Location {
     }
 }
 
-fn channel_of(entry: &Entry) -> v1::Channel {
+fn channel_of(entry: Entry<'_>) -> v1::Channel {
     v1::Channel { channel: entry.name.to_string(), display_name: entry.display_name.to_string() }
 }
