@@ -65,6 +65,8 @@ pub(super) fn share(
     let bytes_max = usize::try_from(frame_bytes_max).unwrap_or(usize::MAX);
     // What fell due while nobody was there ends before anything else is decided, as far as one frame holds it.
     while !full && ledger.sweep(clock.at(now), &mut payload, bytes_max) > 0 {}
+    // All that was replayed is hashed now, or the first command would wait for it.
+    ledger.digest();
     let core = Core {
         ledger,
         payload,
