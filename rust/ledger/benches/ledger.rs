@@ -49,13 +49,17 @@ impl Bench {
 
     /// So many new items, each with so many units on hand.
     fn stock(&mut self, levels: usize, units: i64) {
+        self.stock_at(LOCATION, levels, units);
+    }
+
+    /// The first items, new or known, at one location.
+    fn stock_at(&mut self, location: &str, levels: usize, units: i64) {
         let skus: Vec<String> = (0..levels).map(|number| text(number as u64, &mut [0; 16]).to_owned()).collect();
         for part in skus.chunks(1_000) {
             let upsert = |sku| Upsert { name: sku, display_name: "", gs1: "" };
             let entries = part.iter().map(|sku| upsert(sku.as_str())).collect();
             self.accepted(Body::Upsert { catalogue: Catalogue::Items, entries });
-            let line =
-                |sku| StockLine { sku, location: LOCATION, quantity: units, state: StockState::OnHand, expected: None };
+            let line = |sku| StockLine { sku, location, quantity: units, state: StockState::OnHand, expected: None };
             let lines = part.iter().map(|sku| line(sku.as_str())).collect();
             self.accepted(Body::Stock { kind: StockKind::Received, lines });
         }
@@ -75,6 +79,15 @@ impl Bench {
         let key = text(self.next_key, &mut digits);
         let context = Context { key, issue_time_ms: self.now_ms, ..Context::default() };
         self.ledger.execute(&Command { context, body }, self.now_ms, &mut self.payload, FRAME_BYTES_MAX)
+    }
+
+    /// The pieces of an image, all keys forgotten.
+    fn image_of_levels(mut self) -> Vec<Vec<u8>> {
+        self.cut();
+        for turn in 1..=2 {
+            self.ledger.forget_keys(self.now_ms + turn * 2 * DEDUPE_WINDOW_MS, &mut self.payload, FRAME_BYTES_MAX);
+        }
+        pieces(&mut self.ledger)
     }
 
     fn cut(&mut self) {
@@ -206,16 +219,18 @@ fn decisions(criterion: &mut Criterion) {
 /// What a start costs (P14): levels of an image, events of a journal.
 fn recovery(criterion: &mut Criterion) {
     const LEVELS: usize = 1_000_000;
+    const STORES: usize = 50;
     let mut group = criterion.benchmark_group("recovery");
-    let mut bench = Bench::new(LEVELS, 5);
-    bench.cut();
-    for turn in 1..=2 {
-        bench.ledger.forget_keys(START_MS + turn * 2 * DEDUPE_WINDOW_MS, &mut bench.payload, FRAME_BYTES_MAX);
-    }
-    let image = pieces(&mut bench.ledger);
-    drop(bench);
+    let image = Bench::new(LEVELS, 5).image_of_levels();
     group.throughput(Throughput::Elements(LEVELS as u64));
-    group.bench_function("load_levels", |bencher| bencher.iter_with_large_drop(|| load(&image)));
+    group.bench_function("load_levels_of_an_item_each", |bencher| bencher.iter_with_large_drop(|| load(&image)));
+    let mut bench = Bench::new(0, 0);
+    let stores: Vec<String> = (0..STORES).map(|number| format!("store-{number}")).collect();
+    let entries = stores.iter().map(|name| Upsert { name, display_name: "", gs1: "" }).collect();
+    bench.accepted(Body::Upsert { catalogue: Catalogue::Locations, entries });
+    stores.iter().for_each(|store| bench.stock_at(store, LEVELS / STORES, 5));
+    let image = bench.image_of_levels();
+    group.bench_function("load_levels_in_50_stores", |bencher| bencher.iter_with_large_drop(|| load(&image)));
     let (frames, events) = journal();
     group.throughput(Throughput::Elements(events));
     group.bench_function("fold_events", |bencher| bencher.iter_with_large_drop(|| fold(&frames)));
