@@ -94,7 +94,7 @@ fn a_newer_one_is_refused_and_the_older_one_is_not_taken_in_its_place(kind: Kind
     let mut house = House::open(&options);
     house.rounds(3, 60);
     drop(house);
-    for name in <[String; 2]>::from(newest_and_older(&server)) {
+    for name in newest_and_older(&server) {
         let saved = save(&server, &name);
         let mut newer = saved.clone();
         let header = &mut newer.iter_mut().find(|(field, _)| field == b"header").unwrap().1;
