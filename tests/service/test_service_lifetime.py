@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
+from structlog.testing import capture_logs
 
 from invengine.service.address import AddressError
 from invengine.service.lifetime import End, Host, Ready, engine_settings, run
@@ -121,8 +122,16 @@ def test_what_was_taken_is_answered_while_health_already_says_not_serving() -> N
     asyncio.run(body())
 
 
+class FailsToClose(FakeEngine):
+    """A journal that failed cannot be closed well."""
+
+    def close(self) -> None:
+        super().close()
+        raise RuntimeError("the journal failed")
+
+
 def test_a_poisoned_engine_ends_the_server() -> None:
-    engine = FakeEngine()
+    engine = FailsToClose()
 
     async def body() -> None:
         host = Host(settings(), FakeCore(engine))
@@ -132,7 +141,20 @@ def test_a_poisoned_engine_ends_the_server() -> None:
         assert not waiting.done()
         engine.counters["poisoned"] = True
         assert await asyncio.wait_for(waiting, 5) is End.POISONED
-        assert await host.drain() is End.POISONED
+        with capture_logs() as logs:
+            assert await host.drain() is End.POISONED
+        assert not [log for log in logs if log["log_level"] == "error"], "it has said why before"
+
+    asyncio.run(body())
+
+
+def test_a_journal_that_fails_at_the_very_end_is_told() -> None:
+    async def body() -> None:
+        host = Host(settings(), FakeCore(FailsToClose()))
+        await host.start()
+        with capture_logs() as logs:
+            assert await host.drain() is End.POISONED
+        assert {"event": "the last sync failed", "error": "the journal failed", "log_level": "error"} in logs
 
     asyncio.run(body())
 

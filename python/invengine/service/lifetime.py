@@ -164,11 +164,13 @@ class Host:
         if self._service is not None:
             await self._service.stop(timeout_ms)
             self._service = None
+        # A journal that failed before has said why, and cannot be closed well.
+        poisoned = end is End.POISONED or self._poisoned()
         try:
             await asyncio.to_thread(self.engine.close)
         except Exception as error:
-            end = self._failed("the last sync failed", error)
-        poisoned = end is End.POISONED or self._poisoned()
+            end = End.POISONED if poisoned else self._failed("the last sync failed", error)
+        poisoned = poisoned or end is End.POISONED or self._poisoned()
         await self.abandon()
         return End.POISONED if poisoned else End.DRAINED
 
@@ -245,7 +247,7 @@ class Host:
         return False
 
     def _failed(self, what: str, error: Exception) -> End:
-        _log.error(what, exc_info=error)
+        _log.error(what, error=str(error))
         return End.POISONED
 
 
