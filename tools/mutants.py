@@ -62,8 +62,8 @@ BUGS: dict[str, tuple[str, ...]] = {
     "failed_sync_retried": ("node:journal_faults",),
     "room_ignored": ("node:journal_faults", "node:journal_contract:files"),
     # The Redis journal.
-    "no_fence": ("node:journal_redis_faults",),
-    "tail_not_compared": ("node:journal_redis_faults",),
+    "no_fence": ("node:journal_redis_faults:a_zombie_is_refused",),
+    "tail_not_compared": ("node:journal_redis_faults:a_stale_replica",),
 }
 
 
