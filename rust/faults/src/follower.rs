@@ -86,6 +86,10 @@ pub struct Follower {
     claims_endangered: bool,
     /// First sequence that it did take, until somebody asks.
     lost: Option<u64>,
+    /// Frames that were given up: whoever wrote them may have them still.
+    forgotten: Vec<Kept>,
+    /// An owner of before, made owner again by a fault, appends those of its own history again.
+    another_history: bool,
     pub breach: Option<Breach>,
     pub digest: u64,
 }
@@ -111,6 +115,8 @@ impl Follower {
             endangered: None,
             claims_endangered: false,
             lost: None,
+            forgotten: Vec::new(),
+            another_history: false,
             breach: None,
             digest: 0,
         }
@@ -125,6 +131,7 @@ impl Follower {
     pub fn confirmed(&mut self, writer: usize) {
         if let Some(kept) = self.writers[writer].attempted.take() {
             let (last, result) = (kept.last_sequence, self.try_confirmed(kept));
+            self.another_history = false;
             self.told = self.told.max(last);
             self.note(result);
         }
@@ -148,6 +155,7 @@ impl Follower {
         let from = self.endangered.map_or(from, |before| before.min(from));
         self.endangered = (from <= self.model.sequence).then_some(from);
         self.claims_endangered |= !spares_told;
+        self.another_history = false;
     }
 
     /// Whether anything is in danger.
@@ -160,14 +168,32 @@ impl Follower {
         self.is_endangered() && epoch < self.epoch
     }
 
-    /// A server has stored a frame: what was in danger may be there again.
+    /// A server has stored a frame: what was in danger may be there again, or what was given up for it before.
     pub fn stored(&mut self, frame: &[u8]) {
-        let (Some(from), Ok(decoded)) = (self.endangered, decode(frame)) else { return };
-        let kept = self.frames.get(self.place(from));
-        if kept.is_some_and(|kept| kept.is(&decoded.frame())) {
-            let next = decoded.header.last_sequence + 1;
+        let Ok(decoded) = decode(frame) else { return };
+        let frame = decoded.frame();
+        if self.another_history {
+            return self.take_again(&frame);
+        }
+        let Some(from) = self.endangered else { return };
+        let place = self.place(from);
+        if self.frames.get(place).is_some_and(|kept| kept.is(&frame)) {
+            let next = frame.last_sequence + 1;
             self.endangered = (next <= self.model.sequence).then_some(next);
             self.marks.meet(Mark::TailAgain);
+        } else if frame.first_sequence == from && self.forgotten.iter().any(|kept| kept.is(&frame)) {
+            self.forget_from(place);
+            self.another_history = true;
+            self.take_again(&frame);
+        }
+    }
+
+    /// Takes the next frame of a history that was given up before; what is not from there is met when it is confirmed.
+    fn take_again(&mut self, frame: &Frame<'_>) {
+        let known = self.forgotten.iter().any(|kept| kept.is(frame));
+        if known && frame.first_sequence == self.model.sequence + 1 {
+            self.marks.meet(Mark::TailAgain);
+            self.next(Kept::of(frame));
         }
     }
 
@@ -269,6 +295,7 @@ impl Follower {
         }
         (self.epoch, self.endangered, self.told) = (epoch, None, self.model.sequence);
         self.claims_endangered = false;
+        self.another_history = false;
         self.reads.forget();
         self.recompute()
     }
@@ -280,13 +307,15 @@ impl Follower {
 
     /// The state as of the first frames, from nothing.
     fn forget_from(&mut self, count: usize) {
-        let frames = std::mem::take(&mut self.frames);
-        let first = frames.get(count).map(|kept| kept.first_sequence);
+        let mut frames = std::mem::take(&mut self.frames);
+        let forgotten = frames.split_off(count.min(frames.len()));
+        let first = forgotten.first().map(|kept| kept.first_sequence);
+        self.forgotten.extend(forgotten);
         self.lost = self.lost.into_iter().chain(first).min();
         self.marks.meet(Mark::LostByDesign);
         (self.model, self.shadow, self.audit) = (Model::default(), empty_ledger(self.window_ms), Audit::default());
         self.reads.forget();
-        for kept in frames.into_iter().take(count) {
+        for kept in frames {
             self.next(kept);
         }
         self.told = self.told.min(self.model.sequence);

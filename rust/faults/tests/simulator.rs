@@ -43,6 +43,14 @@ fn a_report_names_every_class_and_mark_and_what_never_happened() {
     assert!(json.contains(&format!("\"digest\": \"{:016x}\", \"failed\": null", report.digest)), "{json}");
 }
 
+/// Each was called a breach, and was none: a failover made an owner of before owner again, with what it had written.
+#[test]
+fn an_owner_that_a_failover_brings_back_goes_on_with_its_own_history() {
+    for seed in [542_209_987_173, 786_616_625_231] {
+        assert_eq!(run(seed, Pace::Hours, None).breach, None, "seed {seed}");
+    }
+}
+
 #[test]
 fn planted_bugs_are_found() {
     for planted in [Planted::SyncWithoutSync, Planted::EarlyAnswer, Planted::SkippedFrame] {
