@@ -154,23 +154,25 @@ class Host:
         timeout_ms = self._settings.drain_timeout_ms
         if self._service is not None:
             await self._service.not_serving()
-        end = End.DRAINED
+        poisoned = False
         try:
             await asyncio.to_thread(self.engine.drain)
         except Exception as error:
-            end = self._failed("drain failed", error)
+            _log.error("drain failed", error=str(error))
+            poisoned = True
         if self._door is not None:
             await asyncio.to_thread(self._door.drain, timeout_ms)
         if self._service is not None:
             await self._service.stop(timeout_ms)
             self._service = None
-        # A journal that failed before has said why, and cannot be closed well.
-        poisoned = end is End.POISONED or self._poisoned()
+        poisoned = poisoned or self._poisoned()
         try:
             await asyncio.to_thread(self.engine.close)
         except Exception as error:
-            end = End.POISONED if poisoned else self._failed("the last sync failed", error)
-        poisoned = poisoned or end is End.POISONED or self._poisoned()
+            # A journal that failed before has said why, and cannot be closed well.
+            if not poisoned:
+                _log.error("the last sync failed", error=str(error))
+            poisoned = True
         await self.abandon()
         return End.POISONED if poisoned else End.DRAINED
 
@@ -245,10 +247,6 @@ class Host:
         with suppress(Exception):
             return bool(json.loads(self.engine.stats()).get("poisoned", False))
         return False
-
-    def _failed(self, what: str, error: Exception) -> End:
-        _log.error(what, error=str(error))
-        return End.POISONED
 
 
 async def run(settings: Settings, announce: Callable[[Ready], None], core: Core | None = None) -> End:
