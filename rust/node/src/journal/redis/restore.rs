@@ -67,8 +67,7 @@ impl RedisTarget {
     /// # Errors
     /// Those of a start: it is not there, lets us not in, or cannot keep what `options.ack` promises.
     pub fn connect(options: &RedisOptions, ground: Arc<dyn Ground>) -> Result<Self, JournalError> {
-        let mut source = RedisSource::connect_on(options, ground)?;
-        let server = Server::ask(&mut source.link)?;
+        let (source, server) = RedisSource::connect_on(options, ground)?;
         server.check(options.ack)?;
         Ok(Self { source, server })
     }

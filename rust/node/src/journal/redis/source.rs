@@ -33,17 +33,17 @@ impl RedisSource {
     /// # Errors
     /// No server is there, it lets us not in, is too old, or a replica, which may lack what was acknowledged.
     pub fn connect(options: &RedisOptions) -> Result<Self, JournalError> {
-        Self::connect_on(options, Arc::new(Machine))
+        Ok(Self::connect_on(options, Arc::new(Machine))?.0)
     }
 
-    /// The same on another network.
-    pub(super) fn connect_on(options: &RedisOptions, ground: Arc<dyn Ground>) -> Result<Self, JournalError> {
+    /// The same on another network; also what the server says of itself.
+    pub(super) fn connect_on(options: &RedisOptions, ground: Arc<dyn Ground>) -> Result<(Self, Server), JournalError> {
         let session = options.session(ground)?;
         let mut link = session.place.connect()?;
         let server = Server::ask(&mut link)?;
         server.check_version()?;
         server.check_role()?;
-        Ok(Self { session, link })
+        Ok((Self { session, link }, server))
     }
 
     /// Name of the ledger.
