@@ -29,8 +29,8 @@ fn done(intent: &Intent, key: &str, source: &str, follower: &Follower) -> Option
     }
 }
 
-/// Takes an answer; the highest position that it acknowledges. An owner that another one has
-/// `overtaken` says no from what it knows itself.
+/// Takes an answer; the highest position that it acknowledges. An owner that was `overtaken` by another says no from what it
+/// knows itself.
 ///
 /// # Errors
 /// It breaks a rule.

@@ -2,11 +2,9 @@
 
 mod engine_desk;
 
-use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use engine_desk::{ask, digest, fill, in_time, names, open, receive, reserve, settings};
+use engine_desk::{ask, assert_whole, backups_beside, digest, fill, in_time, names, open, receive, reserve, settings};
 use invengine_node::backup::{RestoreReport, create, restore};
 use invengine_node::engine::{Call, Engine, EngineSettings};
 use invengine_node::verify::verify;
@@ -48,42 +46,10 @@ fn backups_beside_an_engine_that_trims_are_all_whole() {
     let path = directory.path();
     // Nothing is kept that no recovery needs: what a backup just looks at may go.
     let engine = Engine::open(&EngineSettings { archive_ms: 1, ..settings(path) }).unwrap();
-    let done = AtomicBool::new(false);
-    let (mut made, mut begun_with) = (Vec::new(), BTreeSet::new());
-    std::thread::scope(|scope| {
-        let server = scope.spawn(|| {
-            let mut round = 0;
-            while !done.load(Ordering::Relaxed) {
-                fill(&engine, round);
-                engine.create_snapshot(in_time()).unwrap();
-                round += 1;
-            }
-            round
-        });
-        // On, until the journal was trimmed a few times beneath them.
-        while begun_with.len() < 4 && made.len() < 500 {
-            let acknowledged = engine.durable().sequence;
-            let to = backups.path().join(made.len().to_string());
-            let report = create(path, &to, false).unwrap();
-            assert!(report.manifest.sequence >= acknowledged, "all that was acknowledged before is in it");
-            assert_eq!(report.notes, Vec::<String>::new());
-            let verified = verify(path, None).unwrap();
-            assert!(verified.damage.is_none() && verified.sequence >= report.manifest.sequence, "{verified:?}");
-            begun_with.insert(report.manifest.snapshot_sequence);
-            made.push((to, report.manifest));
-        }
-        done.store(true, Ordering::Relaxed);
-        assert!(server.join().unwrap() > 2);
-    });
+    let create = |_: usize, to: &Path| create(path, to, false).unwrap();
+    let made = backups_beside(&engine, backups.path(), create, || verify(path, None).unwrap());
     drop(engine);
-    assert_eq!(begun_with.len(), 4, "the snapshots came and went");
-    for (backup, facts) in made.into_iter().rev().take(8) {
-        let at = backup.with_extension("restored");
-        restore(&backup, &at, 0).unwrap();
-        let report = verify(&at, None).unwrap();
-        assert_eq!((report.digest, report.sequence), (facts.digest, facts.sequence));
-        assert!(report.damage.is_none() && report.snapshots.iter().all(|each| each.bad.is_none()));
-    }
+    assert_whole(made, 8);
 }
 
 // case: I03

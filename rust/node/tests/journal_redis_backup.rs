@@ -4,11 +4,9 @@
 mod engine_desk;
 mod journal_redis;
 
-use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use engine_desk::{digest, fill, in_time, names, open, receive, redis_settings, reserve};
+use engine_desk::{assert_whole, backups_beside, digest, fill, in_time, names, open, receive, redis_settings, reserve};
 use invengine_node::backup::{create_from_redis, restore};
 use invengine_node::engine::Engine;
 use invengine_node::journal::JournalError;
@@ -57,42 +55,11 @@ fn a_backup_beside_an_engine_holds_all_that_was_acknowledged(kind: Kind) {
     let options = server.options("main");
     // Nothing is kept that no recovery needs: what a backup just reads may go.
     let engine = engine_on(&server, 1);
-    let done = AtomicBool::new(false);
-    let (mut made, mut begun_with) = (Vec::new(), BTreeSet::new());
-    std::thread::scope(|scope| {
-        let busy = scope.spawn(|| {
-            let mut round = 0;
-            while !done.load(Ordering::Relaxed) {
-                fill(&engine, round);
-                engine.create_snapshot(in_time()).unwrap();
-                round += 1;
-            }
-            round
-        });
-        while begun_with.len() < 4 && made.len() < 500 {
-            let acknowledged = engine.durable().sequence;
-            let to = backups.path().join(made.len().to_string());
-            let report = create_from_redis(&options, &to, made.len() % 2 == 1).unwrap();
-            assert!(report.manifest.sequence >= acknowledged, "all that was acknowledged before is in it");
-            assert_eq!(report.notes, Vec::<String>::new());
-            let verified = verify_redis(&options, None).unwrap();
-            assert!(verified.damage.is_none() && verified.sequence >= report.manifest.sequence, "{verified:?}");
-            begun_with.insert(report.manifest.snapshot_sequence);
-            made.push((to, report.manifest));
-        }
-        done.store(true, Ordering::Relaxed);
-        assert!(busy.join().unwrap() > 2);
-    });
+    let create = |number: usize, to: &Path| create_from_redis(&options, to, number % 2 == 1).unwrap();
+    let made = backups_beside(&engine, backups.path(), create, || verify_redis(&options, None).unwrap());
     let at_end = create_from_redis(&options, &backups.path().join("end"), false).unwrap().manifest;
     assert_eq!((at_end.digest, at_end.sequence as i64), digest(&engine));
-    assert_eq!(begun_with.len(), 4, "the snapshots came and went");
-    for (backup, facts) in made.into_iter().rev().take(6) {
-        let at = backup.with_extension("restored");
-        restore(&backup, &at, 0).unwrap();
-        let report = verify(&at, None).unwrap();
-        assert_eq!((&report.digest, report.sequence), (&facts.digest, facts.sequence));
-        assert!(report.damage.is_none() && report.snapshots.iter().all(|each| each.bad.is_none()), "{report:?}");
-    }
+    assert_whole(made, 6);
 }
 
 /// The frames of a directory as bytes, one after the other.

@@ -1,11 +1,13 @@
 //! The engine on a Redis journal, opened by its JSON settings like any other: recovered from snapshots, which come when they
 //! are asked for and by themselves.
 
+mod engine_desk;
 mod journal_redis;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use engine_desk::{ask, digest, in_time};
 use invengine_node::engine::{Call, Engine, EngineSettings, OpenError};
 use invengine_wire::v1;
 use journal_redis::{Kind, Redis, free_port};
@@ -21,23 +23,11 @@ both!(
 
 const RECEIVE: &str = "/invengine.v1.InventoryService/Receive";
 const SUBMIT: &str = "/invengine.v1.ReservationService/Submit";
-const DIGEST: &str = "/invengine.v1.JournalService/GetDigest";
 
 fn settings(server: &Redis, more: &str) -> EngineSettings {
     let text = format!("{{\"journal\": \"redis\", \"redis_url\": \"{}\", \"auto_create\": true{more}}}", server.url());
     let directory = server.directory().join("engine");
     EngineSettings { directory, ..EngineSettings::from_json(&text).unwrap() }
-}
-
-fn in_time() -> Instant {
-    Instant::now() + Duration::from_secs(20)
-}
-
-fn ask(engine: &Engine, path: &str, key: &str, payload: &[u8]) -> Vec<u8> {
-    let taken = engine.call(&Call { path, payload, key, ledger: "", deadline: None });
-    let answer = taken.reply.unwrap_or_else(|refusal| panic!("{path}: {refusal:?}"));
-    assert!(engine.wait(taken.rests_on, in_time()).sequence >= taken.rests_on);
-    answer
 }
 
 /// So many frames, each of a few commands.
@@ -63,11 +53,6 @@ fn work(engine: &Engine, round: usize, frames: usize) {
         };
         ask(engine, SUBMIT, "", &v1::SubmitRequest { commands: (0..5).map(command).collect() }.encode_to_vec());
     }
-}
-
-fn digest(engine: &Engine) -> (String, i64) {
-    let answer = v1::GetDigestResponse::decode(&ask(engine, DIGEST, "", &[])[..]).unwrap();
-    (answer.digest, answer.sequence)
 }
 
 fn stat(engine: &Engine, name: &str) -> u64 {

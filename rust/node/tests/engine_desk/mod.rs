@@ -1,10 +1,14 @@
 //! An engine on a real directory or in Redis, small files, no snapshots but those that are asked for; and its commands.
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use invengine_node::backup::{BackupFacts, BackupReport, restore};
 use invengine_node::engine::{Call, Engine, EngineSettings, JournalKind};
+use invengine_node::verify::{VerifyReport, verify};
 use invengine_wire::v1;
 use prost::Message;
 
@@ -93,4 +97,53 @@ pub fn fill(engine: &Engine, round: usize) {
 /// Opens the engine of a directory.
 pub fn open(directory: &Path) -> Engine {
     Engine::open(&settings(directory)).unwrap()
+}
+
+/// Backs up and verifies beside an engine that writes snapshots as fast as it can, on, until its journal was trimmed a few times
+/// beneath them.
+pub fn backups_beside(
+    engine: &Engine,
+    backups: &Path,
+    mut create: impl FnMut(usize, &Path) -> BackupReport,
+    mut verify: impl FnMut() -> VerifyReport,
+) -> Vec<(PathBuf, BackupFacts)> {
+    let done = AtomicBool::new(false);
+    let (mut made, mut begun_with) = (Vec::new(), BTreeSet::new());
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            let mut round = 0;
+            while !done.load(Ordering::Relaxed) {
+                fill(engine, round);
+                engine.create_snapshot(in_time()).unwrap();
+                round += 1;
+            }
+            round
+        });
+        while begun_with.len() < 4 && made.len() < 500 {
+            let acknowledged = engine.durable().sequence;
+            let to = backups.join(made.len().to_string());
+            let report = create(made.len(), &to);
+            assert!(report.manifest.sequence >= acknowledged, "all that was acknowledged before is in it");
+            assert_eq!(report.notes, Vec::<String>::new());
+            let verified = verify();
+            assert!(verified.damage.is_none() && verified.sequence >= report.manifest.sequence, "{verified:?}");
+            begun_with.insert(report.manifest.snapshot_sequence);
+            made.push((to, report.manifest));
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(busy.join().unwrap() > 2);
+    });
+    assert_eq!(begun_with.len(), 4, "the snapshots came and went");
+    made
+}
+
+/// Restores the last of these backups, each beside itself: all of it is there.
+pub fn assert_whole(made: Vec<(PathBuf, BackupFacts)>, last: usize) {
+    for (backup, facts) in made.into_iter().rev().take(last) {
+        let at = backup.with_extension("restored");
+        restore(&backup, &at, 0).unwrap();
+        let report = verify(&at, None).unwrap();
+        assert_eq!((&report.digest, report.sequence), (&facts.digest, facts.sequence));
+        assert!(report.damage.is_none() && report.snapshots.iter().all(|each| each.bad.is_none()), "{report:?}");
+    }
 }
