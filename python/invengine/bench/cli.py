@@ -20,6 +20,7 @@ from invengine.bench.figures import Figure
 from invengine.cli.exits import ExitCode, UsageProblemError, code_of, core_error, line_of
 from invengine.cli.options import Json
 from invengine.cli.output import print_json, print_line, print_table
+from invengine.cli.streams import unread
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -92,6 +93,8 @@ def run(chosen: list[Benchmark], names: list[str], settings: Settings) -> ExitCo
         _show(benchmark, benchmarks.wanted(found, names), as_json=settings.as_json)
         for name, needs in plan.not_run:
             _leave_out(name, needs, as_json=settings.as_json)
+        if unread():
+            break
     return code
 
 

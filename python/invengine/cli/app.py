@@ -10,16 +10,46 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from invengine.cli import backup, catalogue, check, config, copies, dev, doctor, events, holds, serve, status, stock
-from invengine.cli.exits import MEANINGS, ExitCode, UsageProblemError, code_of, core_error, line_of
+from invengine.cli.exits import (
+    MEANINGS,
+    ExitCode,
+    InterruptedCommandError,
+    UnprintedError,
+    UsageProblemError,
+    code_of,
+    core_error,
+    line_of,
+)
+from invengine.cli.keys import forget_key, key_of_run
+from invengine.cli.streams import guarded
 
 EPILOG = "Exit codes: " + "; ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items()) + "."
 
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
+
+class _RaisedError(Exception):
+    """Carries an error past typer, which would end with code 1 for some of them: that is the ledger's no."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Root(TyperGroup):
+    def invoke(self, context: Any) -> Any:
+        try:
+            return super().invoke(context)
+        except (OSError, EOFError, KeyboardInterrupt) as error:
+            raise _RaisedError(error) from error
+
+
 app = typer.Typer(
     name="invengine",
+    cls=_Root,
     help="An inventory reservation engine: serve it, call it, look into it.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -67,22 +97,43 @@ def bench(context: typer.Context) -> Any:
 
 
 def run(arguments: list[str]) -> int:
-    """Runs one command line and gives its exit code. Never raises."""
+    """Runs one command line and gives its exit code, which tells what was done even if nothing can be printed."""
     as_json = "--json" in arguments
+    forget_key()
+    with guarded() as out:
+        code = _run(arguments, as_json)
+        out.flush()
+        if code == ExitCode.OK and out.failure:
+            code = ExitCode.UNPRINTED
+            # A reader that has seen enough is no news, unless what was done must be told.
+            if key_of_run() or not out.reader_left:
+                _report(UnprintedError(out.failure, key_of_run()), as_json)
+    return code
+
+
+def _run(arguments: list[str], as_json: bool) -> int:
     try:
         result = typer.main.get_command(app)(arguments, prog_name="invengine", standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.OK
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-    except typer.Abort:
-        return ExitCode.INTERRUPTED
+    except _RaisedError as carried:
+        return _report(carried.error, as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted(as_json)
     except Exception as raised:
-        return _report(core_error(raised), as_json)
+        return _report(raised, as_json)
 
 
-def _report(error: Exception, as_json: bool) -> int:
+def _interrupted(as_json: bool) -> int:
+    key = key_of_run()
+    return _report(InterruptedCommandError(key), as_json) if key else ExitCode.INTERRUPTED
+
+
+def _report(error: BaseException, as_json: bool) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return _interrupted(as_json)
     if isinstance(error, typer.TyperException):
         error = UsageProblemError(f"{error.format_message()} (try --help)")
+    error = core_error(error)
     code = code_of(error)
     if os.environ.get("INVENGINE_LOG_LEVEL") == "debug":
         traceback.print_exception(error)

@@ -8,6 +8,7 @@ import typer
 
 from invengine.cli.options import Json, Target, TimeoutMs, connected
 from invengine.cli.output import plain, print_json, print_line
+from invengine.cli.streams import unread
 from invengine.client import Event
 
 app = typer.Typer(help="Events of the journal.", no_args_is_help=True)
@@ -38,6 +39,8 @@ def tail(
                 print_json(event)
             else:
                 print_line(line_of(event))
+            if unread():
+                return
 
 
 def line_of(event: Event) -> str:

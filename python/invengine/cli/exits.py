@@ -32,6 +32,8 @@ class ExitCode(enum.IntEnum):
     FAULT = 5
     IN_USE = 6
     UNFIT = 7
+    UNPRINTED = 8
+    PARTLY = 9
     INTERRUPTED = 130
 
 
@@ -44,7 +46,9 @@ MEANINGS = {
     ExitCode.FAULT: "the engine or the server failed",
     ExitCode.IN_USE: "the address or the journal's directory belongs to another process",
     ExitCode.UNFIT: "doctor found an error",
-    ExitCode.INTERRUPTED: "interrupted",
+    ExitCode.UNPRINTED: "done, but its output could not be written",
+    ExitCode.PARTLY: "done in part: the line says how much",
+    ExitCode.INTERRUPTED: "interrupted: what was sent may have happened, so repeat it with the same --key",
 }
 
 
@@ -64,6 +68,29 @@ class CheckFailedError(Exception):
     """A journal is not as it must be, as one line that says where."""
 
 
+class PartlyDoneError(Exception):
+    """Some of a command's steps were accepted and a later one failed, as one line that says how many and why."""
+
+
+class UnprintedError(Exception):
+    """The command is done and its output is lost. `key` is that of what it sent; empty if it changed nothing."""
+
+    def __init__(self, why: str, key: str) -> None:
+        again = f"; run it again with --key {key} to read the answer" if key else ""
+        super().__init__(f"the command is done, but its output could not be written ({why}){again}")
+        self.key = key
+
+
+class InterruptedCommandError(Exception):
+    """Somebody interrupted a command that may have been sent under `key`."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"interrupted; what was sent may have happened: run it again with --key {key}, and it happens once"
+        )
+        self.key = key
+
+
 # EngineFault carries only its message; these are the words of those that a person can mend without a restart.
 _FAULTS: tuple[tuple[str, type[Exception]], ...] = (
     ("in use", InUseError),
@@ -81,6 +108,14 @@ _FAULTS: tuple[tuple[str, type[Exception]], ...] = (
     ("redis_ca_file", UsageProblemError),
 )
 
+_CODES: dict[type[Exception], ExitCode] = {
+    UnfitError: ExitCode.UNFIT,
+    InUseError: ExitCode.IN_USE,
+    PartlyDoneError: ExitCode.PARTLY,
+    UnprintedError: ExitCode.UNPRINTED,
+    InterruptedCommandError: ExitCode.INTERRUPTED,
+}
+
 NOBODY_THERE = "no server answers there: start one with `invengine serve`, or name it with --target"
 
 
@@ -94,9 +129,7 @@ def code_of(error: Exception) -> ExitCode:
         return ExitCode.REJECTED
     if isinstance(error, Fault):
         return ExitCode.FAULT if isinstance(error, InternalFault) else ExitCode.UNAVAILABLE
-    if isinstance(error, UnfitError):
-        return ExitCode.UNFIT
-    return ExitCode.IN_USE if isinstance(error, InUseError) else ExitCode.FAULT
+    return next((code for kind, code in _CODES.items() if isinstance(error, kind)), ExitCode.FAULT)
 
 
 def line_of(error: Exception, *, as_json: bool) -> str:
@@ -132,6 +165,8 @@ def _facts(error: Exception) -> dict[str, Any]:
         facts["violations"] = [{"field": each.field, "description": each.description} for each in error.violations]
         if error.outcome_unknown:
             facts |= {"outcome_unknown": True, "key": getattr(error, "key", "")}
+    if isinstance(error, UnprintedError | InterruptedCommandError) and error.key:
+        facts["key"] = error.key
     return facts
 
 

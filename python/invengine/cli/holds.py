@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from invengine.cli.exits import UsageProblemError
+from invengine.cli.keys import command_key
 from invengine.cli.options import (
     Actor,
     Channel,
@@ -23,9 +24,8 @@ from invengine.cli.options import (
     parts,
     quantities,
 )
-from invengine.cli.output import print_json, print_table
+from invengine.cli.output import print_json, print_line, print_table
 from invengine.client import Changes, Client, Hold, Receipt, Reservation
-from invengine.client.commands import new_key
 
 TtlS = Annotated[float | None, typer.Option("--ttl-s", help="How long it lasts, in seconds; 15 minutes if not given.")]
 What = Annotated[
@@ -76,7 +76,7 @@ def reserve(
 ) -> None:
     """Take a timed hold on every line, or on none of them."""
     wanted = quantities(lines, default=1)
-    key = key or new_key()
+    key = command_key(key)
     with connected(context, target, timeout_ms, channel) as client:
         hold = client.reserve(
             wanted,
@@ -110,7 +110,7 @@ def extend(
     named, rest = _named(what, reservation_key, order)
     if rest:
         raise UsageProblemError("a reservation has one end: name no lines")
-    key = key or new_key()
+    key = command_key(key)
     with connected(context, target, timeout_ms, channel) as client:
         changes = client.extend(**named, ttl_s=ttl_s, expected_version=expected_version, key=key)
     _tell(changes.holds, changes.receipt, key, as_json)
@@ -158,7 +158,7 @@ def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: st
         as_json: Json = False,
     ) -> None:
         named, lines = _named(what, reservation_key, order)
-        key = key or new_key()
+        key = command_key(key)
         fields = {
             "order_ref": order_ref,
             "key": key,
@@ -192,14 +192,14 @@ def _tell(holds: tuple[Hold, ...], receipt: Receipt, key: str, as_json: bool, *,
         return
     for hold in holds:
         again = ", reacquired" if hold.reacquired else ""
-        print(f"reservation {hold.reservation_id}, version {hold.version}, until {hold.expire_time:%F %T}Z{again}")
+        print_line(f"reservation {hold.reservation_id}, version {hold.version}, until {hold.expire_time:%F %T}Z{again}")
         print_table(
             ("sku", "location", "quantity", "state", "outstanding"),
             [(line.sku, line.location, line.quantity, line.state, line.outstanding) for line in hold.lines],
         )
     if key_cancelled:
-        print("no hold has this key; its reserve is cancelled and will be refused (KEY_CANCELLED)")
-    print(f"sequence {receipt.sequence}, key {key}{', replayed' if receipt.replayed else ''}")
+        print_line("no hold has this key; its reserve is cancelled and will be refused (KEY_CANCELLED)")
+    print_line(f"sequence {receipt.sequence}, key {key}{', replayed' if receipt.replayed else ''}")
 
 
 def _show(found: Reservation, as_json: bool) -> None:
@@ -207,6 +207,8 @@ def _show(found: Reservation, as_json: bool) -> None:
         print_json(found)
         return
     names = f"channel {found.channel or '-'}, order {found.order_ref or '-'}, holder {found.holder or '-'}"
-    print(f"reservation {found.reservation_id}, version {found.version}, until {found.expire_time:%F %T}Z, {names}")
+    print_line(
+        f"reservation {found.reservation_id}, version {found.version}, until {found.expire_time:%F %T}Z, {names}"
+    )
     columns = ("sku", "location", "quantity", "reserved", "allocated", "released", "expired", "fulfilled")
     print_table(columns, [tuple(line) for line in found.lines])

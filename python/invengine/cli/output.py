@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +13,18 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from invengine.cli.streams import standard_output, unread
+
 
 def print_json(value: Any) -> None:
     """Prints one object on one line, at once."""
     # Tuples with names are objects, which json itself would take for lists.
-    print(json.dumps(plain(value), ensure_ascii=False), flush=True)
+    found = plain(value)
+    text = json.dumps(found, ensure_ascii=False)
+    out = standard_output()
+    if out is not None and not out.can_encode(text):
+        text = json.dumps(found)
+    print_line(text)
 
 
 def print_line(text: str) -> None:
@@ -31,6 +37,8 @@ def print_rows(rows: Iterable[Any], columns: Sequence[str], *, as_json: bool) ->
     if as_json:
         for row in rows:
             print_json(row)
+            if unread():
+                return
         return
     print_table(columns, ([getattr(row, column) for column in columns] for row in rows))
 
@@ -44,13 +52,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     ]
     table = [[column.replace("_", " ") for column in columns], *cells]
     widths = [max(len(row[at]) for row in table) for at in range(len(columns))]
+    lines = []
     for row in table:
         padded = [
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(row, widths, numeric, strict=True)
         ]
-        print("  ".join(padded).rstrip())
-    sys.stdout.flush()
+        lines.append("  ".join(padded).rstrip())
+    print_line("\n".join(lines))
 
 
 def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
@@ -60,9 +69,7 @@ def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
         return
     rows = list(_fact_rows(facts))
     width = max((len(name) for name, _ in rows), default=0)
-    for name, value in rows:
-        print(f"{name.ljust(width)}  {_cell(value)}".rstrip())
-    sys.stdout.flush()
+    print_line("\n".join(f"{name.ljust(width)}  {_cell(value)}".rstrip() for name, value in rows))
 
 
 def _fact_rows(facts: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str, Any]]:

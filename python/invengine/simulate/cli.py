@@ -15,7 +15,7 @@ import typer
 
 from invengine.cli.exits import CheckFailedError, UsageProblemError
 from invengine.cli.options import Json
-from invengine.cli.output import print_json
+from invengine.cli.output import print_json, print_line
 from invengine.cli.progress import progress
 
 app = typer.Typer(
@@ -68,7 +68,7 @@ def promotion(
         print_json(report)
     else:
         show_promotion(report, _console())
-        print(f"\n{out / 'report.html'}\n{out / 'report.json'}")
+        print_line(f"\n{out / 'report.html'}\n{out / 'report.json'}")
     return _verdict(report["checks"])
 
 
@@ -109,7 +109,7 @@ def flash_sale(
         print_json(report)
     else:
         flash_view.show(result, report, _console())
-        print(f"\n{out / 'flash-sale.html'}\n{out / 'flash-sale.json'}")
+        print_line(f"\n{out / 'flash-sale.html'}\n{out / 'flash-sale.json'}")
     return _verdict(report["checks"])
 
 
