@@ -82,6 +82,9 @@ GOALS: dict[str, Goal] = {
     "P10.sold_ratio": Goal(at_least=1, at_most=1),
 }
 
+ON_ANY_MACHINE = frozenset({"P10.oversold_units", "P10.sold_ratio"})
+"""Goals that are right or wrong however busy the machine is: they say what was done, not how fast."""
+
 COLUMNS = ("id", "figure", "unit", "min", "max", "rounds", "must")
 
 
@@ -100,12 +103,18 @@ def ratio(name: str, above: Sequence[float], below: Sequence[float]) -> Figure:
     return figure(name, RATIO, [over / under for over, under in zip(above, below, strict=True)])
 
 
-def row(found: Figure) -> list[str]:
-    """The cells of a table under COLUMNS."""
+def row(found: Figure, *, judged: bool = True) -> list[str]:
+    """The cells of a table under COLUMNS. On a busy machine a goal is neither held nor missed, but for units sold."""
     goal = GOALS.get(found.id)
-    must = "" if goal is None else f"{goal} {'held' if goal.holds(found.figure) else 'MISSED'}"
+    must = "" if goal is None else f"{goal} {_word(goal, found, judged=judged)}"
     numbers = [_readable(value) for value in (found.figure, found.min, found.max)]
     return [found.id, numbers[0], found.unit, numbers[1], numbers[2], str(found.rounds), must]
+
+
+def _word(goal: Goal, found: Figure, *, judged: bool) -> str:
+    if not judged and found.id not in ON_ANY_MACHINE:
+        return "not judged"
+    return "held" if goal.holds(found.figure) else "MISSED"
 
 
 def _short(value: float) -> float:
