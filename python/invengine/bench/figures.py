@@ -11,6 +11,7 @@ PER_S = "reservations/s"
 OPERATIONS_PER_S = "operations/s"
 RATIO = "ratio"
 US = "us"
+MS = "ms"
 SNAPSHOTS_PER_S = "snapshots/s"
 UNITS = "units"
 CPU_S_PER_MILLION = "s/million"
@@ -77,6 +78,9 @@ GOALS: dict[str, Goal] = {
     "P8.ratio_columns": Goal(at_least=15),
     "P13.ratio_file": Goal(at_most=2),
     "P13.ratio_redis": Goal(at_most=2),
+    "C1.version_ms": Goal(at_most=200),
+    "C1.help_ms": Goal(at_most=200),
+    "C1.availability_ms": Goal(at_most=200),
     "P10.goodput_ratio": Goal(at_least=0.9),
     "P10.oversold_units": Goal(at_least=0, at_most=0),
     "P10.sold_ratio": Goal(at_least=1, at_most=1),

@@ -16,7 +16,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         occupy_standard_descriptors()
     try:
-        import rich  # noqa: F401
         import typer  # noqa: F401
     except ModuleNotFoundError:
         # A client-only install has none of this on purpose.

@@ -21,7 +21,7 @@ from invengine.errors import InvengineError
 # Most entries of one Upsert.
 BATCH = 1000
 
-app = typer.Typer(help="Items, locations and channels: list, add, import.", no_args_is_help=True)
+app = typer.Typer(help="Items, locations and channels: list, add, import.", no_args_is_help=True, add_completion=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,16 @@ def _add(
 
 
 def _import(
-    context: typer.Context, kind: Kind, file: Path, target: str | None, timeout_ms: int | None, as_json: bool
+    context: typer.Context,
+    kind: Kind,
+    file: Path,
+    delimiter: str,
+    target: str | None,
+    timeout_ms: int | None,
+    as_json: bool,
 ) -> None:
-    values = [kind.make(*(row[column] for column in kind.columns)) for row in read_rows(file, kind.columns)]
+    rows = read_rows(file, kind.columns, delimiter)
+    values = [kind.make(*(row[column] for column in kind.columns)) for row in rows]
     sequence = stored = 0
     with connected(context, target, timeout_ms) as client, progress(f"importing {kind.noun}", len(values)) as advance:
         for batch in _batches(values):
@@ -92,7 +99,7 @@ def _batches(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 def _sub_app(kind: Kind) -> typer.Typer:
     """The list and import commands of one kind; `add` differs in its flags."""
-    sub = typer.Typer(help=f"{kind.noun.capitalize()} of the catalogue.", no_args_is_help=True)
+    sub = typer.Typer(help=f"{kind.noun.capitalize()} of the catalogue.", no_args_is_help=True, add_completion=False)
 
     @sub.command("list", help=f"List all {kind.noun}, in the order they were created.")
     def show(
@@ -108,11 +115,14 @@ def _sub_app(kind: Kind) -> typer.Typer:
     def bring(
         context: typer.Context,
         file: Annotated[Path, typer.Argument(help="CSV file with a header, UTF-8.")],
+        delimiter: Annotated[
+            str, typer.Option("--delimiter", help="What separates the columns, such as ';'; tab for a tab.")
+        ] = ",",
         target: Target = None,
         timeout_ms: TimeoutMs = None,
         as_json: Json = False,
     ) -> None:
-        _import(context, kind, file, target, timeout_ms, as_json)
+        _import(context, kind, file, delimiter, target, timeout_ms, as_json)
 
     app.add_typer(sub, name=kind.noun)
     return sub

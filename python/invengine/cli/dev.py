@@ -37,10 +37,10 @@ def register(app: typer.Typer) -> None:
 def dev(
     context: typer.Context,
     address: flags.Address = None,
-    journal: flags.Journal = JournalKind.MEMORY,
+    journal: flags.DevJournal = JournalKind.MEMORY,
     door: flags.Door = None,
     time_scale: flags.TimeScale = None,
-    metrics_address: flags.MetricsAddress = "",
+    metrics_address: flags.DevMetricsAddress = "",
     as_json: Json = False,
 ) -> int:
     """Serve a throw-away ledger with a sample catalogue; names are created by mention.

@@ -27,7 +27,9 @@ LEVEL_COLUMNS = (
     "oversold",
 )
 
-app = typer.Typer(help="Stock: receive, return, adjust, set, count, show, list.", no_args_is_help=True)
+app = typer.Typer(
+    help="Stock: receive, return, adjust, set, count, show, list.", no_args_is_help=True, add_completion=False
+)
 
 
 class Part(enum.StrEnum):

@@ -12,8 +12,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import Any, TextIO
 
+BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"
 _STANDARD = (0, 1, 2)
 
 
@@ -115,6 +116,14 @@ def unread() -> bool:
     """True if what is printed from now on is lost, so that whoever prints without an end may stop."""
     out = standard_output()
     return out is not None and bool(out.failure)
+
+
+def styled(text: str, style: str, stream: Any = None) -> str:
+    """The text in a style where a person looks: on a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
+    seen = (sys.stdout if stream is None else stream).isatty()
+    if not seen or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\033[{style}m{text}\033[0m"
 
 
 def occupy_standard_descriptors() -> None:
