@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -193,8 +194,9 @@ def test_a_time_is_told_with_and_without_the_calls_around_the_kill_and_of_how_ma
         "flash_since_due_around_outage": 1,
     }
     shown = {(figure.name, figure.value, figure.of) for figure in promotion.figures(report_of(seen))}
-    assert ("a basket's reserve took, p50 / p99", "4.0 / 900.0 ms", "of all 3 calls") in shown
-    assert ("… away from the kill", "2.0 / 4.0 ms", "of 2 calls, without the 1 around the kill") in shown
+    assert ("p50 / p99 of a basket's reserve", "4.0 / 900.0 ms", "of all 3 calls") in shown
+    away = "p50 / p99 of a basket's reserve, away from the kill"
+    assert (away, "2.0 / 4.0 ms", "of 2 calls, without the 1 around the kill") in shown
     assert all(figure.of for figure in promotion.figures(report_of(seen)))
 
 
@@ -222,6 +224,20 @@ def test_the_page_explains_its_words_and_begins_with_the_comparison(tmp_path: Pa
     assert ("own copies", "sync, marketplace-b", "30 min") in rows
     assert ("flash sale", "abandon", "20%") in rows
     assert "hold_s" not in page
+
+
+PHONE_POINTS = 320
+"""What is left for a chart on a phone of 390 pixels; drawn no wider than this, its text is as large as it was drawn."""
+
+
+def test_charts_are_drawn_for_a_phone(tmp_path: Path) -> None:
+    promotion.write(evidence(tmp_path))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    widths = [float(width) for width in re.findall(r'<svg[^>]* width="([0-9.]+)pt"', page)]
+    assert len(widths) == 6
+    assert max(widths) <= PHONE_POINTS
+    sizes = [float(size) for size in re.findall(r"font: (?:[a-z]+ )?([0-9.]+)px", page)]
+    assert min(sizes) >= 7
 
 
 def test_a_busy_machine_is_told_and_by_how_much(tmp_path: Path) -> None:

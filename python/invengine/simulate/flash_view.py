@@ -195,7 +195,7 @@ def _rates(axes: Any, result: FlashSaleResult) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("seconds")
     axes.set_ylabel("a second")
-    axes.legend(loc="lower center", ncols=3, fontsize=7)
+    axes.legend(**plots.ABOVE)
 
 
 def _latency(axes: Any, result: FlashSaleResult) -> None:
@@ -205,4 +205,4 @@ def _latency(axes: Any, result: FlashSaleResult) -> None:
         axes.plot(seconds, [step[field] / 1000 for step in steps], color=colour, label=name)
     axes.set_xlabel("seconds")
     axes.set_ylabel("ms since it should have left")
-    axes.legend(loc="upper right", fontsize=8)
+    axes.legend(**plots.ABOVE)

@@ -19,7 +19,7 @@ p { max-width: 76ch; }
 .verdict { display: inline-block; margin: 12px 0; padding: 4px 12px; border-radius: 999px; }
 .verdict { color: #fff; font-weight: 600; }
 .good { background: var(--good); } .bad { background: var(--bad); }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 12px; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(158px, 1fr)); gap: 12px; }
 .figure, .plot, .scroll { background: #fff; border: 1px solid var(--line); border-radius: 10px; }
 .figure { padding: 14px 16px; } .of { display: block; font-size: 13px; }
 .figure b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; }
@@ -31,10 +31,11 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; padding: 7px 14px; border-bottom: 1px solid var(--line); vertical-align: top; }
 tr:last-child > * { border-bottom: 0; } thead th { color: var(--soft); font-weight: 600; }
 td.number, th.number { text-align: right; white-space: nowrap; }
-td.found { overflow-wrap: anywhere; }
+td.found { overflow-wrap: anywhere; min-width: 5em; } td.found:first-child { min-width: 8.5em; }
 .yes { color: var(--good); font-weight: 600; } .no { color: var(--bad); font-weight: 700; }
 details { margin-top: 12px; } summary { cursor: pointer; color: var(--soft); }
-@media (max-width: 600px) { main { padding: 20px 14px 48px; } th, td { padding: 6px 8px; } }
+@media (max-width: 600px) { main { padding: 20px 14px 48px; } th, td { padding: 6px 8px; }
+.figure b { font-size: 19px; } }
 pre { overflow-x: auto; background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 14px; }
 """
 

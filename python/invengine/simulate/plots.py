@@ -16,6 +16,14 @@ CALM = "#94a3b8"
 POINTS_MAX = 600
 BUCKETS = 120
 HOUR_S = 3600.0
+ABOVE: dict[str, Any] = {
+    "loc": "lower left",
+    "bbox_to_anchor": (0.0, 1.0),
+    "ncols": 2,
+    "fontsize": 8.5,
+    "frameon": False,
+}
+"""Where a legend hides nothing, however small the plot is drawn."""
 _LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -82,7 +90,7 @@ def _flash(axes: Any, evidence: Evidence) -> None:
     axes.set_xlim(max(0.0, opens), max(hours[-1], opens + 1.0))
     axes.set_xlabel("hours of engine time")
     axes.set_ylabel("units")
-    axes.legend(loc="lower right", fontsize=8.5)
+    axes.legend(**ABOVE)
 
 
 def _oversold(axes: Any, evidence: Evidence) -> None:
@@ -96,7 +104,7 @@ def _oversold(axes: Any, evidence: Evidence) -> None:
     _mark_kill(axes, evidence)
     axes.set_xlabel("hours of engine time")
     axes.set_ylabel("units sold that were not there")
-    axes.legend(loc="upper left", fontsize=8.5)
+    axes.legend(**ABOVE)
 
 
 def _paces(axes: Any, evidence: Evidence) -> None:
@@ -137,7 +145,7 @@ def _latency(axes: Any, evidence: Evidence) -> None:
     _mark_kill(axes, evidence)
     axes.set_xlabel("hours of engine time")
     axes.set_ylabel("ms on the wall clock")
-    axes.legend(loc="upper left", fontsize=8.5)
+    axes.legend(**ABOVE)
 
 
 def _waits(axes: Any, evidence: Evidence) -> None:

@@ -106,8 +106,8 @@ def figures(report: dict[str, Any]) -> list[Figure]:
         ),
         Figure("from SIGKILL to the next answer", f"{engine['down_ms']:,.0f} ms", "of one kill"),
         Figure("reserves in the busiest second", page.number(throughput["reserves_per_s_peak"]), "flash sale included"),
-        *_spread("a basket's reserve took, p50 / p99", latency, "reserve"),
-        *_spread("a flash caller waited, p50 / p99", latency, "flash_since_due"),
+        *_spread("p50 / p99 of a basket's reserve", latency, "reserve"),
+        *_spread("p50 / p99 of a flash caller's wait", latency, "flash_since_due"),
     ]
 
 
@@ -121,7 +121,7 @@ def _spread(name: str, latency: dict[str, Any], kind: str) -> list[Figure]:
     left_out = f"of {calm['count']:,} calls, without the {around['count']:,} around the kill"
     return [
         Figure(name, f"{every['p50']:,.1f} / {every['p99']:,.1f} ms", f"of all {every['count']:,} calls"),
-        Figure("… away from the kill", f"{calm['p50']:,.1f} / {calm['p99']:,.1f} ms", left_out),
+        Figure(f"{name}, away from the kill", f"{calm['p50']:,.1f} / {calm['p99']:,.1f} ms", left_out),
     ]
 
 
