@@ -3,6 +3,7 @@
 InvengineError                      code, reason, metadata, violations, retry_after_s
 ├── Rejected                        the ledger's no: nothing changed, and asking again changes nothing
 │   ├── InvalidField                violations says which field and which rule
+│   │   └── InvalidArgument         the client refused an argument: nothing was sent
 │   ├── KeyReused                   IDEMPOTENCY_KEY_REUSED: the key was used for another body
 │   ├── DedupeWindowExpired         issue_time is older than what the server remembers
 │   ├── KeyCancelled                the key was released before it reserved
@@ -73,7 +74,7 @@ class InvengineError(Exception):
     """
 
     retryable: ClassVar[bool] = False
-    outcome_unknown: ClassVar[bool] = False
+    outcome_unknown: bool = False
     default_code: ClassVar[int] = _INTERNAL
     default_reason: ClassVar[str] = ""
 
@@ -124,6 +125,16 @@ class InvalidField(Rejected):
 
     default_code = _INVALID_ARGUMENT
     default_reason = "INVALID_FIELD"
+
+
+class InvalidArgument(InvalidField, TypeError, ValueError):
+    """The client refused an argument: nothing was sent. `violations` names it, with its line. Also a TypeError and a
+    ValueError, so that it is caught as what a wrong argument is in Python.
+    """
+
+    def __init__(self, field: str = "", rule: str = "", **more: Any) -> None:
+        violations = more.pop("violations", None) or [Violation(field, rule)]
+        super().__init__(f"{field}: {rule}" if rule else field, violations=violations, **more)
 
 
 class KeyReused(Rejected):
@@ -486,7 +497,7 @@ class InternalFault(Fault):
 
 
 class ClientClosed(Fault):
-    """The client was closed; make a new one."""
+    """The client was closed, or is used in a fork or an event loop that is not its own: nothing was sent."""
 
 
 def _all_below(kind: type[InvengineError]) -> list[type[InvengineError]]:
@@ -494,7 +505,7 @@ def _all_below(kind: type[InvengineError]) -> list[type[InvengineError]]:
 
 
 CLASS_OF_REASON: dict[str, type[InvengineError]] = {
-    kind.default_reason: kind for kind in _all_below(InvengineError) if kind.default_reason
+    kind.default_reason: kind for kind in _all_below(InvengineError) if vars(kind).get("default_reason")
 }
 """The class of each stable reason."""
 
@@ -571,13 +582,11 @@ def _unpack(status: status_pb2.Status, kind: Any) -> Any:
     return None
 
 
-# What grpc-core says when no byte of the call left this machine. Anything else may have been executed.
-_NOTHING_SENT = ("failed to connect to all addresses", "DNS resolution failed", "connections to all backends failing")
-
-
 def _transport_error(code: int, details: str) -> InvengineError:
-    if code == _UNAVAILABLE and details.startswith(_NOTHING_SENT):
-        return Unreachable(details, code=code)
+    """The error of a status that the server did not make, by its code alone: `details` are for people.
+
+    The call had begun, so it may have been executed. The clients make `Unreachable` themselves, before they begin one.
+    """
     if code in (_UNAVAILABLE, _INTERNAL):
         return ConnectionLost(details, code=code)
     if code == _DEADLINE_EXCEEDED:

@@ -113,7 +113,7 @@ def test_what_a_rejection_says_is_easy_to_reach() -> None:
 @pytest.mark.parametrize(
     ("code", "details", "kind", "unknown"),
     [
-        ("UNAVAILABLE", "failed to connect to all addresses; last error: refused", errors.Unreachable, False),
+        ("UNAVAILABLE", "failed to connect to all addresses; last error: refused", errors.ConnectionLost, True),
         ("UNAVAILABLE", "Socket closed", errors.ConnectionLost, True),
         ("UNAVAILABLE", "", errors.ConnectionLost, True),
         ("INTERNAL", "RST_STREAM", errors.ConnectionLost, True),
@@ -123,7 +123,7 @@ def test_what_a_rejection_says_is_easy_to_reach() -> None:
         ("RESOURCE_EXHAUSTED", "received message larger than max", errors.Exhausted, False),
     ],
 )
-def test_a_status_of_the_transport_is_taken_as_unknown_unless_nothing_was_sent(
+def test_a_status_of_the_transport_is_taken_by_its_code_alone(
     code: str, details: str, kind: type[InvengineError], unknown: bool
 ) -> None:
     error = error_from_status(number(code), None, details)

@@ -11,6 +11,7 @@ from invengine.errors import (
     CorruptJournal,
     Fault,
     InternalFault,
+    InvalidArgument,
     InvengineError,
     OutcomeUnknown,
     Rejected,
@@ -86,7 +87,7 @@ NOBODY_THERE = "no server answers there: start one with `invengine serve`, or na
 
 def code_of(error: Exception) -> ExitCode:
     """The exit code of an error."""
-    if isinstance(error, SettingsError | AddressError | UsageProblemError):
+    if isinstance(error, SettingsError | AddressError | UsageProblemError | InvalidArgument):
         return ExitCode.USAGE
     if isinstance(error, CorruptJournal | CheckFailedError):
         return ExitCode.CORRUPT

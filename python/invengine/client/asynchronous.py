@@ -36,7 +36,7 @@ from invengine.client.retry import Pause, Turn, turn, worth_repeating
 from invengine.client.source_async import WINDOW, AsyncSource
 from invengine.client.stream import METHOD as STREAM
 from invengine.client.stream import CommandStream, framed
-from invengine.errors import ClientClosed, ConnectionLost, DeadlineExceeded, InvengineError, Rejected
+from invengine.errors import ClientClosed, ConnectionLost, DeadlineExceeded, InvengineError, Rejected, Unreachable
 from invengine.v1.reservation_service_pb2 import Outcome as OutcomeMessage
 
 T = TypeVar("T")
@@ -58,13 +58,14 @@ class AsyncClient(AsyncCommands):
         timeout_s: float = connection.DEFAULT_TIMEOUT_S,
         *,
         batching: bool = True,
-        ledger: str = "",
+        ledger: str | None = None,
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
         self.channel = channel or ""
         self.actor = actor or ""
         self.timeout_s = timeout_s
-        self._target = target
+        self._target = connection.checked_target(target)
+        self._home = connection.Home()
         self._options = [*connection.OPTIONS, *options]
         self._batching = batching
         self._metadata = connection.metadata_for(ledger)
@@ -84,6 +85,9 @@ class AsyncClient(AsyncCommands):
     async def close(self) -> None:
         """Closes the connection. Calls under way end with an unknown outcome."""
         self._closed = True
+        if self._home.forked:
+            return
+        self._home.check_loop()
         if self._stream is not None:
             await self._stream.close()
         if self._grpc is not None:
@@ -271,8 +275,9 @@ class AsyncClient(AsyncCommands):
         retries = None
         while True:
             error: InvengineError = ConnectionLost("the server ended the stream")
-            stream = self._reading(events.METHOD, cursor.request())
+            stream: Any = None
             try:
+                stream = await self._reading(events.METHOD, cursor.request(), patience_s)
                 async for answer in stream:
                     retries = None
                     for event in cursor.take(answer):
@@ -281,8 +286,11 @@ class AsyncClient(AsyncCommands):
                     return
             except aio.AioRpcError as failure:
                 error = connection.error_of(failure)
+            except Unreachable as failure:
+                error = failure
             finally:
-                stream.cancel()
+                if stream is not None:
+                    stream.cancel()
             if retries is None:
                 retries = turn(time.monotonic() + patience_s, key=None, failed=error)
                 step = next(retries)
@@ -319,6 +327,7 @@ class AsyncClient(AsyncCommands):
         return draft.kind.decode(draft.kind.answer.FromString(answer))
 
     async def _send_batched(self, draft: Draft[T], timeout_s: float | None) -> T:
+        self._home.check_loop()
         deadline = self._deadline(timeout_s)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         payload = draft.request.SerializeToString()
@@ -347,13 +356,28 @@ class AsyncClient(AsyncCommands):
                 next(retries)
 
     def _start_stream(self) -> CommandStream:
-        call = self._channel().stream_stream(STREAM)
-        self._stream = CommandStream(lambda: call(metadata=self._metadata))
+        self._stream = CommandStream(self._open_stream)
         return self._stream
+
+    async def _open_stream(self) -> Any:
+        await self._connect(self.timeout_s)
+        return self._channel().stream_stream(STREAM)(metadata=self._metadata)
+
+    async def _connect(self, timeout_s: float) -> float:
+        """Waits for the connection and answers what is left of the time; see `connection.connecting`."""
+        deadline = time.monotonic() + timeout_s
+        for wait_s in connection.connecting(self._state, self._target, deadline):
+            await asyncio.sleep(wait_s)
+        return connection.time_left_s(deadline)
+
+    def _state(self) -> int:
+        state: int = self._channel().get_state(try_to_connect=True).value[0]
+        return state
 
     def _channel(self) -> Any:
         if self._closed:
             raise ClientClosed("the client is closed")
+        self._home.check_loop()
         if self._grpc is None:
             self._grpc = aio.insecure_channel(self._target, options=self._options)
         return self._grpc
@@ -384,10 +408,13 @@ class AsyncClient(AsyncCommands):
                 step = next(retries)
                 continue
             try:
-                answer: bytes = await self._unary(method)(payload, timeout=step.timeout_s, metadata=self._metadata)
+                left_s = await self._connect(step.timeout_s)
+                answer: bytes = await self._unary(method)(payload, timeout=left_s, metadata=self._metadata)
                 return answer
             except aio.AioRpcError as failure:
                 step = retries.send(connection.error_of(failure))
+            except InvengineError as error:  # Nothing was sent.
+                step = retries.send(error)
             except (aio.UsageError, asyncio.CancelledError):
                 # grpc ends calls like this when the client is closed; otherwise the caller itself was cancelled.
                 if not self._closed:
@@ -402,7 +429,8 @@ class AsyncClient(AsyncCommands):
             call = self._calls[method] = self._channel().unary_unary(method)
         return call
 
-    def _reading(self, method: str, payload: bytes) -> Any:
+    async def _reading(self, method: str, payload: bytes, timeout_s: float) -> Any:
+        await self._connect(timeout_s)
         return self._channel().unary_stream(method)(payload, metadata=self._metadata)
 
 

@@ -33,7 +33,7 @@ from invengine.client.results import (
 )
 from invengine.client.retry import Pause, turn
 from invengine.client.source_blocking import OrderedSource
-from invengine.errors import ClientClosed, ConnectionLost, InvengineError
+from invengine.errors import ClientClosed, ConnectionLost, InvengineError, Unreachable
 
 T = TypeVar("T")
 
@@ -52,12 +52,14 @@ class Client(Commands):
         actor: str | None = None,
         timeout_s: float = connection.DEFAULT_TIMEOUT_S,
         *,
-        ledger: str = "",
+        ledger: str | None = None,
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
         self.channel = channel or ""
         self.actor = actor or ""
         self.timeout_s = timeout_s
+        self._target = connection.checked_target(target)
+        self._home = connection.Home()
         self._metadata = connection.metadata_for(ledger)
         self._grpc: Any = grpc.insecure_channel(target, options=[*connection.OPTIONS, *options])
         self._calls: dict[str, Any] = {}
@@ -74,7 +76,8 @@ class Client(Commands):
     def close(self) -> None:
         """Closes the connection. Calls under way end with an unknown outcome."""
         self._closed = True
-        self._grpc.close()
+        if not self._home.forked:
+            self._grpc.close()
 
     # Commands
 
@@ -254,8 +257,9 @@ class Client(Commands):
         retries = None
         while True:
             error: InvengineError = ConnectionLost("the server ended the stream")
-            stream = self._stream(events.METHOD, cursor.request())
+            stream: Any = None
             try:
+                stream = self._stream(events.METHOD, cursor.request(), patience_s)
                 for answer in stream:
                     retries = None
                     yield from cursor.take(answer)
@@ -263,8 +267,11 @@ class Client(Commands):
                     return
             except grpc.RpcError as failure:
                 error = connection.error_of(failure)
+            except Unreachable as failure:
+                error = failure
             finally:
-                stream.cancel()
+                if stream is not None:
+                    stream.cancel()
             if retries is None:
                 retries = turn(time.monotonic() + patience_s, key=None, failed=error)
                 step = next(retries)
@@ -314,15 +321,32 @@ class Client(Commands):
                 step = next(retries)
                 continue
             try:
-                answer: bytes = self._unary(method)(payload, timeout=step.timeout_s, metadata=self._metadata)
+                left_s = self._connect(step.timeout_s)
+                answer: bytes = self._unary(method)(payload, timeout=left_s, metadata=self._metadata)
                 return answer
             except grpc.RpcError as failure:
                 step = retries.send(connection.error_of(failure))
+            except InvengineError as error:  # Nothing was sent.
+                step = retries.send(error)
             except ValueError:
                 # grpc says so when the channel is closed, here or by another thread while the call begins.
                 if not self._closed:
                     raise
                 step = retries.send(ClientClosed("the client is closed"))
+
+    def _connect(self, timeout_s: float) -> float:
+        """Waits for the connection and answers what is left of the time; see `connection.connecting`."""
+        self._home.check()
+        deadline = time.monotonic() + timeout_s
+        for wait_s in connection.connecting(self._state, self._target, deadline):
+            time.sleep(wait_s)
+        return connection.time_left_s(deadline)
+
+    def _state(self) -> int:
+        # What grpcio's asyncio channels offer as get_state(). The public way here, subscribe(), costs a thread a client
+        # and learns of a change, or begins to connect, up to 0.2 s late.
+        state: int = self._grpc._channel.check_connectivity_state(True)
+        return state
 
     def _unary(self, method: str) -> Any:
         call = self._calls.get(method)
@@ -330,7 +354,8 @@ class Client(Commands):
             call = self._calls[method] = self._grpc.unary_unary(method)
         return call
 
-    def _stream(self, method: str, payload: bytes) -> Any:
+    def _stream(self, method: str, payload: bytes, timeout_s: float) -> Any:
         if self._closed:
             raise ClientClosed("the client is closed")
+        self._connect(timeout_s)
         return self._grpc.unary_stream(method)(payload, metadata=self._metadata)
