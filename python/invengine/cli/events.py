@@ -33,7 +33,7 @@ def tail(
     """Print durable events: with --from from there on, else the last ten."""
     with connected(context, target, timeout_ms) as client:
         start = from_sequence or max(1, client.server_info().durable_sequence - 9)
-        for event in client.read_events(start, follow=follow, limit=limit):
+        for event in client.read_events(start, follow=follow, limit=limit or None):
             if as_json:
                 print_json(event)
             else:

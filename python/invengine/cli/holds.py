@@ -41,7 +41,7 @@ ReservationKey = Annotated[
 ]
 Order = Annotated[str | None, typer.Option("--order", help="Every hold of this order, atomically.")]
 ExpectedVersion = Annotated[
-    int, typer.Option("--expected-version", help="Only if the reservation has this version; 0 is any.")
+    int | None, typer.Option("--expected-version", help="Only if the reservation has this version; any if not given.")
 ]
 
 
@@ -76,7 +76,7 @@ def reserve(
 ) -> None:
     """Take a timed hold on every line, or on none of them."""
     wanted = quantities(lines, default=1)
-    key = key or new_key()
+    key = new_key() if key is None else key
     with connected(context, target, timeout_ms, channel) as client:
         hold = client.reserve(
             wanted,
@@ -99,7 +99,7 @@ def extend(
     reservation_key: ReservationKey = None,
     order: Order = None,
     ttl_s: TtlS = None,
-    expected_version: ExpectedVersion = 0,
+    expected_version: ExpectedVersion = None,
     key: Key = None,
     channel: Channel = None,
     target: Target = None,
@@ -110,7 +110,7 @@ def extend(
     named, rest = _named(what, reservation_key, order)
     if rest:
         raise UsageProblemError("a reservation has one end: name no lines")
-    key = key or new_key()
+    key = new_key() if key is None else key
     with connected(context, target, timeout_ms, channel) as client:
         changes = client.extend(**named, ttl_s=ttl_s, expected_version=expected_version, key=key)
     _tell(changes.holds, changes.receipt, key, as_json)
@@ -131,7 +131,7 @@ def reservation(
         if order is not None:
             found = list(client.list_reservations(order=order, include_ended=True))
         else:
-            named, _ = _named([reservation_id] if reservation_id else None, reservation_key, None)
+            named, _ = _named(None if reservation_id is None else [reservation_id], reservation_key, None)
             found = [client.get_reservation(named.get("reservation_id"), reservation_key=reservation_key)]
     for each in found:
         _show(each, as_json)
@@ -146,7 +146,7 @@ def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: st
         what: What = None,
         reservation_key: ReservationKey = None,
         order: Order = None,
-        expected_version: ExpectedVersion = 0,
+        expected_version: ExpectedVersion = None,
         order_ref: OrderRef = None,
         key: Key = None,
         channel: Channel = None,
@@ -158,7 +158,7 @@ def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: st
         as_json: Json = False,
     ) -> None:
         named, lines = _named(what, reservation_key, order)
-        key = key or new_key()
+        key = new_key() if key is None else key
         fields = {
             "order_ref": order_ref,
             "key": key,
@@ -167,7 +167,7 @@ def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: st
             "actor": actor,
         }
         with connected(context, target, timeout_ms, channel) as client:
-            changes = send(client, **named, lines=parts(lines), expected_version=expected_version, **fields)
+            changes = send(client, **named, lines=parts(lines) or None, expected_version=expected_version, **fields)
         _tell(changes.holds, changes.receipt, key, as_json, key_cancelled=changes.key_cancelled)
 
 
