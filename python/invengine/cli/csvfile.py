@@ -52,7 +52,11 @@ def _rows(file: Iterator[str], path: Path, columns: Sequence[str], separator: st
             raise UsageProblemError(f"{path}: unknown column {name!r}; did you mean {near[0]}?")
     lines: dict[str, int] = {}
     for row in reader:
-        name = (row[columns[0]] or "").strip()
+        short = [column for column in header if row[column] is None]
+        if short:
+            # A cell that is not there is not an empty one: the row may have been cut off.
+            raise UsageProblemError(f"{path}, line {reader.line_num}: no cell for {short[0]}; write an empty one")
+        name = row[columns[0]].strip()
         if not name or None in row:
             raise UsageProblemError(
                 f"{path}, line {reader.line_num}: {columns[0]} is empty or there are too many fields"

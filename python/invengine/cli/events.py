@@ -49,7 +49,7 @@ def tail(
             events = wanted.chosen(client.read_events(start, follow=follow), limit)
         else:
             start = from_sequence or max(1, client.server_info().durable_sequence - 9)
-            events = client.read_events(start, follow=follow, limit=limit)
+            events = client.read_events(start, follow=follow, limit=limit or None)
         for event in events:
             if as_json:
                 print_json(event)

@@ -96,7 +96,11 @@ _FAULTS: tuple[tuple[str, type[Exception]], ...] = (
 )
 
 _ERRORS = "invengine.errors"
-_MISTAKES = (("invengine.settings", "SettingsError"), ("invengine.service.address", "AddressError"))
+_MISTAKES = (
+    ("invengine.settings", "SettingsError"),
+    ("invengine.service.address", "AddressError"),
+    ("invengine.errors", "InvalidArgument"),
+)
 _CODES: dict[type[Exception], ExitCode] = {
     UsageProblemError: ExitCode.USAGE,
     CheckFailedError: ExitCode.CORRUPT,

@@ -41,7 +41,7 @@ ReservationKey = Annotated[
 ]
 Order = Annotated[str | None, typer.Option("--order", help="Every hold of this order, atomically.")]
 ExpectedVersion = Annotated[
-    int, typer.Option("--expected-version", help="Only if the reservation has this version; 0 is any.")
+    int | None, typer.Option("--expected-version", help="Only if the reservation has this version; any if not given.")
 ]
 
 
@@ -100,7 +100,7 @@ def extend(
     reservation_key: ReservationKey = None,
     order: Order = None,
     ttl_s: TtlS = None,
-    expected_version: ExpectedVersion = 0,
+    expected_version: ExpectedVersion = None,
     key: Key = None,
     channel: Channel = None,
     target: Target = None,
@@ -128,7 +128,7 @@ def amend(
         ),
     ],
     reservation_key: ReservationKey = None,
-    expected_version: ExpectedVersion = 0,
+    expected_version: ExpectedVersion = None,
     key: Key = None,
     channel: Channel = None,
     reason_code: ReasonCode = None,
@@ -156,7 +156,7 @@ def transfer(
     to_location: Annotated[str, typer.Option("--to", help="The location that takes over the promise.")],
     what: What = None,
     reservation_key: ReservationKey = None,
-    expected_version: ExpectedVersion = 0,
+    expected_version: ExpectedVersion = None,
     key: Key = None,
     channel: Channel = None,
     reason_code: ReasonCode = None,
@@ -171,7 +171,7 @@ def transfer(
     key = command_key(key)
     fields: dict[str, Any] = {"key": key, "reason_code": reason_code, "reference": reference, "actor": actor}
     with connected(context, target, timeout_ms, channel) as client:
-        changes = client.transfer(to_location, **named, lines=parts(lines), expected_version=expected_version, **fields)
+        changes = client.transfer(to_location, **named, lines=parts(lines) or None, expected_version=expected_version, **fields)
     tell_holds(changes.holds, changes.receipt, key, as_json)
 
 
@@ -184,7 +184,7 @@ def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: st
         what: What = None,
         reservation_key: ReservationKey = None,
         order: Order = None,
-        expected_version: ExpectedVersion = 0,
+        expected_version: ExpectedVersion = None,
         order_ref: OrderRef = None,
         key: Key = None,
         channel: Channel = None,
@@ -205,7 +205,7 @@ def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: st
             "actor": actor,
         }
         with connected(context, target, timeout_ms, channel) as client:
-            changes = send(client, **named, lines=parts(lines), expected_version=expected_version, **fields)
+            changes = send(client, **named, lines=parts(lines) or None, expected_version=expected_version, **fields)
         tell_holds(changes.holds, changes.receipt, key, as_json, key_cancelled=changes.key_cancelled)
 
 

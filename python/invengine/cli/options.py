@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,10 +82,10 @@ def parse_line(text: str) -> Line:
     location, equals, units = place.rpartition("=")
     if not equals:
         return name, place, None
-    try:
-        return name, location, int(units)
-    except ValueError:
-        raise UsageProblemError(f"{units!r} in {text!r} is not a whole number of units") from None
+    # int() would also take "1_0", " 1" and digits of other scripts.
+    if not re.fullmatch(r"[+-]?[0-9]+", units):
+        raise UsageProblemError(f"{units!r} in {text!r} is not a whole number of units")
+    return name, location, int(units)
 
 
 def quantities(texts: list[str], *, default: int | None = None) -> list[tuple[str, str, int]]:
@@ -102,9 +103,11 @@ def quantities(texts: list[str], *, default: int | None = None) -> list[tuple[st
 
 
 def parts(texts: list[str]) -> list[tuple[str, str] | tuple[str, str, int]]:
-    """Reads lines of a hold; without a quantity all of the line is meant."""
+    """Reads lines of a hold; without a quantity all of the line is meant, and 0 is a mistake."""
     found: list[tuple[str, str] | tuple[str, str, int]] = []
     for text in texts:
         sku, location, units = parse_line(text)
+        if units is not None and units < 1:
+            raise UsageProblemError(f"{text!r} names no units: for all of the line write {sku}@{location}")
         found.append((sku, location) if units is None else (sku, location, units))
     return found

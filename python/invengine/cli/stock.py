@@ -122,8 +122,8 @@ def show(
 @app.command("list")
 def list_levels(
     context: typer.Context,
-    sku: Annotated[str, typer.Option("--sku", help="Only of this item.")] = "",
-    location: Annotated[str, typer.Option("--location", help="Only at this location.")] = "",
+    sku: Annotated[str | None, typer.Option("--sku", help="Only of this item.")] = None,
+    location: Annotated[str | None, typer.Option("--location", help="Only at this location.")] = None,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from invengine.client import decode
+from invengine.client import arguments, decode
 from invengine.client.results import Event
+from invengine.errors import InvalidArgument
 from invengine.v1 import journal_service_pb2 as journal
 
 METHOD = "/invengine.v1.JournalService/ReadEvents"
@@ -17,12 +18,13 @@ PATIENCE_S = 60.0
 class Cursor:
     """The next event wanted and how many are left to read. Events that were seen are never given twice."""
 
-    def __init__(self, from_sequence: int, follow: bool, limit: int) -> None:
-        if from_sequence < 0 or limit < 0:
-            raise ValueError("from_sequence and limit are 0 or more")
-        self.next_sequence = max(from_sequence, 1)
-        self._follow = follow
-        self._limit = limit
+    def __init__(self, from_sequence: int, follow: bool, limit: int | None) -> None:
+        first = arguments.whole(from_sequence, "from_sequence")
+        if first < 0:
+            raise InvalidArgument("from_sequence", f"0 or more; got {first}")
+        self.next_sequence = max(first, 1)
+        self._follow = arguments.flag(follow, "follow")
+        self._limit = 0 if limit is None else arguments.positive(limit, "limit", "every event")
         self._taken = 0
 
     @property
