@@ -171,7 +171,9 @@ def transfer(
     key = command_key(key)
     fields: dict[str, Any] = {"key": key, "reason_code": reason_code, "reference": reference, "actor": actor}
     with connected(context, target, timeout_ms, channel) as client:
-        changes = client.transfer(to_location, **named, lines=parts(lines) or None, expected_version=expected_version, **fields)
+        changes = client.transfer(
+            to_location, **named, lines=parts(lines) or None, expected_version=expected_version, **fields
+        )
     tell_holds(changes.holds, changes.receipt, key, as_json)
 
 
