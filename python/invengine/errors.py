@@ -23,7 +23,7 @@ InvengineError                      code, reason, metadata, violations, retry_af
 │   ├── NotAllowed
 │   │   └── NotAuthoritative · AuthMissing · ChannelNotAllowed
 │   ├── HoldLimitExceeded           too many holds: wait or release some
-│   ├── HistoryTrimmed · MessageTooLarge
+│   ├── HistoryTrimmed · MessageTooLarge · AnswerTooLarge
 │   └── Unimplemented               not in this version
 └── Fault                           the machinery failed; `retryable` and `outcome_unknown` say what to do
     ├── Unavailable                 retryable
@@ -38,6 +38,7 @@ InvengineError                      code, reason, metadata, violations, retry_af
     │   └── JournalFull             a person must make room
     ├── CorruptJournal              a person must look
     ├── InternalFault               outcome unknown; `metadata["incident"]` names the report
+    ├── AnswerLost                  outcome unknown; what came back was not said by invengine
     └── ClientClosed                the client was closed by its owner
 """
 
@@ -51,6 +52,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "invengine"
 
+_CANCELLED = 1
 _INVALID_ARGUMENT = 3
 _DEADLINE_EXCEEDED = 4
 _RESOURCE_EXHAUSTED = 8
@@ -367,6 +369,16 @@ class MessageTooLarge(Rejected):
     default_reason = "MESSAGE_TOO_LARGE"
 
 
+class AnswerTooLarge(Rejected):
+    """Naming all that it would change takes more than an answer may have, and the short form was not accepted.
+
+    The commands of this client accept it.
+    """
+
+    default_code = _RESOURCE_EXHAUSTED
+    default_reason = "ANSWER_TOO_LARGE"
+
+
 class Unimplemented(Rejected):
     """Part of the contract, but not of this version of the server."""
 
@@ -485,6 +497,15 @@ class InternalFault(Fault):
     default_reason = "INTERNAL"
 
 
+class AnswerLost(Fault):
+    """What came back was not said by invengine: gRPC's own code, or a proxy, gave the call its status.
+
+    It may have been executed all the same, for example if its answer was longer than the client was told to take.
+    """
+
+    outcome_unknown = True
+
+
 class ClientClosed(Fault):
     """The client was closed; make a new one."""
 
@@ -578,8 +599,8 @@ _NOTHING_SENT = ("failed to connect to all addresses", "DNS resolution failed", 
 def _transport_error(code: int, details: str) -> InvengineError:
     if code == _UNAVAILABLE and details.startswith(_NOTHING_SENT):
         return Unreachable(details, code=code)
-    if code in (_UNAVAILABLE, _INTERNAL):
+    if code in (_CANCELLED, _UNAVAILABLE, _INTERNAL):
         return ConnectionLost(details, code=code)
     if code == _DEADLINE_EXCEEDED:
         return AnswerOverdue(details, code=code)
-    return CLASS_OF_CODE.get(code, InternalFault)(details, code=code)
+    return AnswerLost(details, code=code)
