@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from invengine.cli.options import (
     quantities,
 )
 from invengine.cli.output import print_json, print_table
-from invengine.client import Changes, Client, Hold, Receipt, Reservation
+from invengine.client import Changes, Client, Hold, HoldSummary, Receipt, Reservation
 from invengine.client.commands import new_key
 
 TtlS = Annotated[float | None, typer.Option("--ttl-s", help="How long it lasts, in seconds; 15 minutes if not given.")]
@@ -113,7 +114,7 @@ def extend(
     key = key or new_key()
     with connected(context, target, timeout_ms, channel) as client:
         changes = client.extend(**named, ttl_s=ttl_s, expected_version=expected_version, key=key)
-    _tell(changes.holds, changes.receipt, key, as_json)
+    _tell_changes(changes, key, as_json)
 
 
 def reservation(
@@ -168,7 +169,7 @@ def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: st
         }
         with connected(context, target, timeout_ms, channel) as client:
             changes = send(client, **named, lines=parts(lines), expected_version=expected_version, **fields)
-        _tell(changes.holds, changes.receipt, key, as_json, key_cancelled=changes.key_cancelled)
+        _tell_changes(changes, key, as_json)
 
 
 def _named(what: list[str] | None, reservation_key: str | None, order: str | None) -> tuple[dict[str, Any], list[str]]:
@@ -183,6 +184,25 @@ def _named(what: list[str] | None, reservation_key: str | None, order: str | Non
     if not rest:
         raise UsageProblemError("name the hold: RESERVATION_ID, --reservation-key KEY or --order REF")
     return {"reservation_id": rest[0]}, rest[1:]
+
+
+def _tell_changes(changes: Changes, key: str, as_json: bool) -> None:
+    if changes.summary is not None:
+        _tell_summary(changes.summary, changes.receipt, key, as_json)
+    else:
+        _tell(changes.holds, changes.receipt, key, as_json, key_cancelled=changes.key_cancelled)
+
+
+def _tell_summary(summary: HoldSummary, receipt: Receipt, key: str, as_json: bool) -> None:
+    if as_json:
+        units = {state.name.lower(): count for state, count in summary.units.items()}
+        print_json({"summary": dataclasses.asdict(summary) | {"units": units}, "receipt": receipt, "key": key})
+        return
+    print(f"{summary.reservations} reservations with {summary.lines} lines, too many to name each")
+    print_table(("state", "units"), list(summary.units.items()))
+    count = summary.last_sequence - summary.first_sequence + 1
+    print(f"their events: invengine events tail --from {summary.first_sequence} --limit {count}")
+    print(f"sequence {receipt.sequence}, key {key}{', replayed' if receipt.replayed else ''}")
 
 
 def _tell(holds: tuple[Hold, ...], receipt: Receipt, key: str, as_json: bool, *, key_cancelled: bool = False) -> None:

@@ -183,7 +183,7 @@ def shared_context(now_ns: int, fields: CommandFields) -> bytes:
 
 
 def _target(
-    target: Any,
+    request: Any,
     reservation_id: str | Hold | None,
     reservation_key: str | None,
     order: str | None,
@@ -192,6 +192,9 @@ def _target(
 ) -> None:
     if (reservation_id is not None) + (reservation_key is not None) + (order is not None) != 1:
         raise TypeError("name the hold by exactly one of reservation_id, reservation_key and order")
+    # However many holds it changes: what is too long to be told in full is told in short (`Changes.summary`).
+    request.context.accept_summary = True
+    target = request.target
     if reservation_id is not None:
         target.reservation_id = reservation_id.reservation_id if isinstance(reservation_id, Hold) else reservation_id
     elif reservation_key is not None:
@@ -246,7 +249,7 @@ def extend(
     """A new end for what is still reserved: `ttl_s` from now, 15 minutes if None."""
     request = reservation.ExtendRequest()
     _fill(request.context, fields)
-    _target(request.target, reservation_id, reservation_key, order, (), expected_version)
+    _target(request, reservation_id, reservation_key, order, (), expected_version)
     if ttl_s is not None:
         put_seconds(request.ttl, ttl_s)
     return Draft(_EXTEND, request)
@@ -263,7 +266,7 @@ def amend(
     """New reserved quantities of the named lines, in one step. 0 takes a line out; a new line is added."""
     request = reservation.AmendRequest()
     _fill(request.context, fields)
-    _target(request.target, reservation_id, reservation_key, None, (), expected_version)
+    _target(request, reservation_id, reservation_key, None, (), expected_version)
     for sku, location, quantity in lines:
         request.lines.add(sku=sku, location=location, quantity=quantity)
     return Draft(_AMEND, request)
@@ -280,7 +283,7 @@ def _on_hold(
     fields: Mapping[str, Any],
 ) -> Draft[Changes]:
     _fill(request.context, fields)
-    _target(request.target, reservation_id, reservation_key, order, lines, expected_version)
+    _target(request, reservation_id, reservation_key, order, lines, expected_version)
     return Draft(kind, request)
 
 

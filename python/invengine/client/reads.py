@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from invengine.client import decode
 from invengine.client.results import (
-    Availability,
+    Availabilities,
     Channel,
     Digest,
     Hold,
@@ -114,8 +114,23 @@ def list_levels(sku: str, location: str, page_size: int) -> Pages[Level]:
     return _pages(method, request, inventory.ListInventoryLevelsResponse, "levels", decode.level_of)
 
 
-def availabilities(queries: Iterable[tuple[str, str | None] | str], channel: str) -> list[Read[list[Availability]]]:
-    """Available units of many items; more questions than one request takes become several reads."""
+def availability(sku: str, location: str | None, channel: str) -> Read[int]:
+    """Available units of one item, which must exist: at one location, or at all of them together."""
+    (read,) = availabilities([(sku, location)], channel, allow_unknown=False)
+
+    def total(answer: Any) -> int:
+        return sum(int(each.available) for each in answer.availabilities)
+
+    return Read(read.method, read.request, read.answer, total)
+
+
+def availabilities(
+    queries: Iterable[tuple[str, str | None] | str], channel: str, *, allow_unknown: bool = True
+) -> list[Read[Availabilities]]:
+    """Available units of many items; more questions than one request takes become several reads.
+
+    With `allow_unknown` a name that nobody knows is answered as unknown, else it fails all questions.
+    """
     wanted = [
         availability_v1.AvailabilityQuery(sku=each)
         if isinstance(each, str)
@@ -125,12 +140,24 @@ def availabilities(queries: Iterable[tuple[str, str | None] | str], channel: str
     return [
         Read(
             "/invengine.v1.AvailabilityService/GetAvailability",
-            availability_v1.GetAvailabilityRequest(queries=wanted[start : start + QUERIES_MAX], channel=channel),
+            availability_v1.GetAvailabilityRequest(
+                queries=wanted[start : start + QUERIES_MAX], channel=channel, allow_unknown=allow_unknown
+            ),
             availability_v1.GetAvailabilityResponse,
             decode.availabilities,
         )
         for start in range(0, len(wanted), QUERIES_MAX)
     ]
+
+
+def joined(parts: Iterable[Availabilities]) -> Availabilities:
+    """The answers of several reads as one, at the position of the earliest."""
+    found = list(parts)
+    return Availabilities(
+        [each for part in found for each in part],
+        min((part.sequence for part in found), default=0),
+        min((part.durable_sequence for part in found), default=0),
+    )
 
 
 def _item(item: Any) -> Item:
