@@ -24,7 +24,7 @@ InvengineError                      code, reason, metadata, violations, retry_af
 │   ├── NotAllowed
 │   │   └── NotAuthoritative · AuthMissing · ChannelNotAllowed
 │   ├── HoldLimitExceeded           too many holds: wait or release some
-│   ├── HistoryTrimmed · MessageTooLarge
+│   ├── HistoryTrimmed · MessageTooLarge · AnswerTooLarge
 │   └── Unimplemented               not in this version
 └── Fault                           the machinery failed; `retryable` and `outcome_unknown` say what to do
     ├── Unavailable                 retryable
@@ -39,6 +39,7 @@ InvengineError                      code, reason, metadata, violations, retry_af
     │   └── JournalFull             a person must make room
     ├── CorruptJournal              a person must look
     ├── InternalFault               outcome unknown; `metadata["incident"]` names the report
+    ├── AnswerLost                  outcome unknown; what came back was not said by invengine
     └── ClientClosed                the client was closed by its owner
 """
 
@@ -53,6 +54,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "invengine"
 
+_CANCELLED = 1
 _INVALID_ARGUMENT = 3
 _DEADLINE_EXCEEDED = 4
 _RESOURCE_EXHAUSTED = 8
@@ -416,6 +418,16 @@ class MessageTooLarge(Rejected):
     told = ("limit",)
 
 
+class AnswerTooLarge(Rejected):
+    """Naming all that it would change takes more than an answer may have, and the short form was not accepted.
+
+    The commands of this client accept it.
+    """
+
+    default_code = _RESOURCE_EXHAUSTED
+    default_reason = "ANSWER_TOO_LARGE"
+
+
 class Unimplemented(Rejected):
     """Part of the contract, but not of this version of the server."""
 
@@ -537,6 +549,15 @@ class InternalFault(Fault):
     told = ("incident",)
 
 
+class AnswerLost(Fault):
+    """What came back was not said by invengine: gRPC's own code, or a proxy, gave the call its status.
+
+    It may have been executed all the same, for example if its answer was longer than the client was told to take.
+    """
+
+    outcome_unknown = True
+
+
 class ClientClosed(Fault):
     """The client was closed, or is used in a fork or an event loop that is not its own: nothing was sent."""
 
@@ -628,8 +649,8 @@ def _transport_error(code: int, details: str) -> InvengineError:
 
     The call had begun, so it may have been executed. The clients make `Unreachable` themselves, before they begin one.
     """
-    if code in (_UNAVAILABLE, _INTERNAL):
+    if code in (_CANCELLED, _UNAVAILABLE, _INTERNAL):
         return ConnectionLost(details, code=code)
     if code == _DEADLINE_EXCEEDED:
         return AnswerOverdue(details, code=code)
-    return CLASS_OF_CODE.get(code, InternalFault)(details, code=code)
+    return AnswerLost(details, code=code)

@@ -10,6 +10,7 @@ from invengine.client.columns import ReserveColumns
 from invengine.client.commands import CommandFields, Draft
 from invengine.client.operation import AsyncOperation, Operation
 from invengine.client.results import (
+    Availabilities,
     Availability,
     Changes,
     Channel,
@@ -17,6 +18,7 @@ from invengine.client.results import (
     Event,
     Hold,
     HoldLine,
+    HoldSummary,
     Item,
     KnownOutcome,
     Level,
@@ -40,6 +42,7 @@ __all__ = [
     "AsyncClient",
     "AsyncOperation",
     "AsyncSource",
+    "Availabilities",
     "Availability",
     "Changes",
     "Channel",
@@ -50,6 +53,7 @@ __all__ = [
     "Event",
     "Hold",
     "HoldLine",
+    "HoldSummary",
     "Item",
     "KnownOutcome",
     "Level",

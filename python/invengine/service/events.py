@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from google.protobuf.message import DecodeError
@@ -18,8 +17,6 @@ from invengine.v1 import journal_service_pb2
 # Every reader occupies one thread while it waits for events.
 READERS_MAX = 32
 EVENTS_A_MESSAGE = 500
-# Clients accept 4 MiB by default.
-MESSAGE_BYTES_MAX = 2 << 20
 WAIT_MS = 250
 
 
@@ -55,37 +52,22 @@ class EventReaders:
         end: int | None = None
         while left is None or left > 0:
             batch = EVENTS_A_MESSAGE if left is None else min(left, EVENTS_A_MESSAGE)
-            answer = await self._batch(sequence, batch, WAIT_MS if request.follow else 0)
+            payload = await self._batch(sequence, batch, WAIT_MS if request.follow else 0)
+            answer = journal_service_pb2.ReadEventsResponse.FromString(payload)
             # Without `follow` the stream ends at what was durable when it began, however fast the journal grows.
             end = answer.durable_sequence if end is None else end
-            for message in _pieces(answer):
-                await context.write(message)
             if answer.events:
+                await context.write(payload)
                 sequence = answer.events[-1].sequence + 1
                 left = None if left is None else left - len(answer.events)
             if not request.follow and (not answer.events or sequence > end):
                 return
 
-    async def _batch(self, sequence: int, limit: int, wait_ms: int) -> journal_service_pb2.ReadEventsResponse:
+    async def _batch(self, sequence: int, limit: int, wait_ms: int) -> bytes:
         if self._stopping:
             raise draining()
         loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._threads, self._engine.read_events, sequence, limit, wait_ms)
-        return journal_service_pb2.ReadEventsResponse.FromString(answer)
-
-
-def _pieces(answer: journal_service_pb2.ReadEventsResponse) -> Iterator[bytes]:
-    """Cuts an answer into messages that every client accepts; nothing for an answer without events."""
-    if not answer.events:
-        return
-    if len(answer.events) == 1 or answer.ByteSize() <= MESSAGE_BYTES_MAX:
-        yield answer.SerializeToString()
-        return
-    middle = len(answer.events) // 2
-    for part in (answer.events[:middle], answer.events[middle:]):
-        yield from _pieces(
-            journal_service_pb2.ReadEventsResponse(events=part, durable_sequence=answer.durable_sequence)
-        )
+        return await loop.run_in_executor(self._threads, self._engine.read_events, sequence, limit, wait_ms)
 
 
 def _parse(payload: bytes) -> journal_service_pb2.ReadEventsRequest:

@@ -57,7 +57,10 @@ class JournalServiceServicer(object):
     """
 
     def ReadEvents(self, request, context):
-        """Events from a position on; with `follow` also those to come.
+        """Events from a position on; with `follow` also those to come. A message has as many events as fit 1 MiB, and one at least:
+        an event can be longer, but only one of a reservation that grew beyond 2,000 lines under an earlier version is longer than
+        4 MiB.
+        Each message of the answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +75,7 @@ class JournalServiceServicer(object):
 
     def GetDigest(self, request, context):
         """The digest of the state at the newest durable position.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

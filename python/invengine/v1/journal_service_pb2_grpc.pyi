@@ -34,11 +34,17 @@ class JournalServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> JournalServiceAsyncStub: ...
     ReadEvents: _grpc.UnaryStreamMultiCallable[_journal_service_pb2.ReadEventsRequest, _journal_service_pb2.ReadEventsResponse]
-    """Events from a position on; with `follow` also those to come."""
+    """Events from a position on; with `follow` also those to come. A message has as many events as fit 1 MiB, and one at least:
+    an event can be longer, but only one of a reservation that grew beyond 2,000 lines under an earlier version is longer than
+    4 MiB.
+    Each message of the answer has at most 4 MiB.
+    """
     GetStateAt: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.GetStateAtRequest, _journal_service_pb2.GetStateAtResponse]
     """A level as it was. Answers UNIMPLEMENTED in this version."""
     GetDigest: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.GetDigestRequest, _journal_service_pb2.GetDigestResponse]
-    """The digest of the state at the newest durable position."""
+    """The digest of the state at the newest durable position.
+    The answer has at most 4 KiB.
+    """
 
 @_typing.type_check_only
 class JournalServiceAsyncStub(JournalServiceStub):
@@ -46,11 +52,17 @@ class JournalServiceAsyncStub(JournalServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReadEvents: _aio.UnaryStreamMultiCallable[_journal_service_pb2.ReadEventsRequest, _journal_service_pb2.ReadEventsResponse]  # type: ignore[assignment]
-    """Events from a position on; with `follow` also those to come."""
+    """Events from a position on; with `follow` also those to come. A message has as many events as fit 1 MiB, and one at least:
+    an event can be longer, but only one of a reservation that grew beyond 2,000 lines under an earlier version is longer than
+    4 MiB.
+    Each message of the answer has at most 4 MiB.
+    """
     GetStateAt: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.GetStateAtRequest, _journal_service_pb2.GetStateAtResponse]  # type: ignore[assignment]
     """A level as it was. Answers UNIMPLEMENTED in this version."""
     GetDigest: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.GetDigestRequest, _journal_service_pb2.GetDigestResponse]  # type: ignore[assignment]
-    """The digest of the state at the newest durable position."""
+    """The digest of the state at the newest durable position.
+    The answer has at most 4 KiB.
+    """
 
 class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
     """The append-only truth. It shows durable state only."""
@@ -61,7 +73,11 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _journal_service_pb2.ReadEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_journal_service_pb2.ReadEventsResponse], _abc.AsyncIterator[_journal_service_pb2.ReadEventsResponse]]:
-        """Events from a position on; with `follow` also those to come."""
+        """Events from a position on; with `follow` also those to come. A message has as many events as fit 1 MiB, and one at least:
+        an event can be longer, but only one of a reservation that grew beyond 2,000 lines under an earlier version is longer than
+        4 MiB.
+        Each message of the answer has at most 4 MiB.
+        """
 
     @_abc_1.abstractmethod
     def GetStateAt(
@@ -77,6 +93,8 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _journal_service_pb2.GetDigestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_journal_service_pb2.GetDigestResponse, _abc.Awaitable[_journal_service_pb2.GetDigestResponse]]:
-        """The digest of the state at the newest durable position."""
+        """The digest of the state at the newest durable position.
+        The answer has at most 4 KiB.
+        """
 
 def add_JournalServiceServicer_to_server(servicer: JournalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
