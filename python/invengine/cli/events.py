@@ -6,9 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from invengine.cli.exits import UsageProblemError
 from invengine.cli.options import Json, Target, TimeoutMs, connected
 from invengine.cli.output import plain, print_json, print_line
-from invengine.client import Event
+from invengine.client import Event, JournalPosition
+
+SHOWN = 10
+"""Events that are printed if nobody says how many."""
 
 app = typer.Typer(help="Events of the journal.", no_args_is_help=True)
 
@@ -21,23 +25,47 @@ def root() -> None:
 @app.command("tail")
 def tail(
     context: typer.Context,
+    after: Annotated[
+        str | None, typer.Option("--after", help="Position of the last event that was handled, as --json prints it.")
+    ] = None,
     from_sequence: Annotated[
         int | None, typer.Option("--from", min=1, help="First sequence; else the last ten events.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay and print what comes, until Ctrl-C.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="End after this many events; 0 is no limit.")] = 0,
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit",
+            min=0,
+            help="The newest N events; with --follow the next N to come; with --after or --from the first N.",
+        ),
+    ] = 0,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
-    """Print durable events: with --from from there on, else the last ten."""
+    """Print durable events: with --after or --from from there on, else the newest."""
+    if after is not None and from_sequence is not None:
+        raise UsageProblemError("give --after or --from, not both")
+    position = None if after is None else _position(after)
     with connected(context, target, timeout_ms) as client:
-        start = from_sequence or max(1, client.server_info().durable_sequence - 9)
-        for event in client.read_events(start, follow=follow, limit=limit):
+        start = from_sequence
+        if position is None and start is None:
+            end = client.server_info().durable_sequence
+            newest = 0 if follow and limit else limit or SHOWN
+            start = max(1, end - newest + 1)
+        for event in client.read_events(start, after=position, follow=follow, limit=limit):
             if as_json:
-                print_json(event)
+                print_json({**plain(event), "position": str(event.position)})
             else:
                 print_line(line_of(event))
+
+
+def _position(text: str) -> JournalPosition:
+    try:
+        return JournalPosition.parse(text)
+    except ValueError as error:
+        raise UsageProblemError(f"--after: {error}") from None
 
 
 def line_of(event: Event) -> str:

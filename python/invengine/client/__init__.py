@@ -8,6 +8,8 @@ from invengine.client.asynchronous import AsyncClient
 from invengine.client.blocking import Client
 from invengine.client.columns import ReserveColumns
 from invengine.client.commands import CommandFields, Draft
+from invengine.client.fold import StockFold
+from invengine.client.numbering import StateFileError
 from invengine.client.operation import AsyncOperation, Operation
 from invengine.client.results import (
     Availability,
@@ -35,6 +37,7 @@ from invengine.client.results import (
 )
 from invengine.client.source_async import AsyncSource
 from invengine.client.source_blocking import OrderedSource
+from invengine.positions import JournalPosition
 
 __all__ = [
     "AsyncClient",
@@ -51,6 +54,7 @@ __all__ = [
     "Hold",
     "HoldLine",
     "Item",
+    "JournalPosition",
     "KnownOutcome",
     "Level",
     "Line",
@@ -66,6 +70,8 @@ __all__ = [
     "ReservationLine",
     "ReserveColumns",
     "ServerDescription",
+    "StateFileError",
     "StockChanges",
+    "StockFold",
     "StockState",
 ]
