@@ -3,6 +3,7 @@
 InvengineError                      code, reason, metadata, violations, retry_after_s
 ├── Rejected                        the ledger's no: nothing changed, and asking again changes nothing
 │   ├── InvalidField                violations says which field and which rule
+│   │   └── InvalidArgument         the client refused an argument: nothing was sent
 │   ├── KeyReused                   IDEMPOTENCY_KEY_REUSED: the key was used for another body
 │   ├── DedupeWindowExpired         issue_time is older than what the server remembers
 │   ├── KeyCancelled                the key was released before it reserved
@@ -44,6 +45,7 @@ InvengineError                      code, reason, metadata, violations, retry_af
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -76,9 +78,11 @@ class InvengineError(Exception):
     """
 
     retryable: ClassVar[bool] = False
-    outcome_unknown: ClassVar[bool] = False
+    outcome_unknown: bool = False
     default_code: ClassVar[int] = _INTERNAL
     default_reason: ClassVar[str] = ""
+    told: ClassVar[tuple[str, ...]] = ()
+    """Facts that the text names, whatever the server's sentence says."""
 
     def __init__(
         self,
@@ -100,6 +104,11 @@ class InvengineError(Exception):
 
     def __str__(self) -> str:
         text = self.message or type(self).__name__
+        facts = [(name, self.metadata[name]) for name in self.told if name in self.metadata]
+        missing = [f"{name} {value}" for name, value in facts if not _says(text, value)]
+        if "line" in self.metadata:
+            missing.append(f"line {self.metadata['line']} of {self.metadata.get('lines', '?')}")
+        text += f" ({', '.join(missing)})" if missing else ""
         return f"{self.reason}: {text}" if self.reason and not text.startswith(self.reason) else text
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -108,6 +117,11 @@ class InvengineError(Exception):
     def _number(self, name: str) -> int:
         text = self.metadata.get(name, "")
         return int(text) if text.lstrip("-").isdigit() else 0
+
+
+def _says(text: str, value: str) -> bool:
+    """True if a text has the value as a word of its own."""
+    return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
 
 
 def _rebuild(kind: type[InvengineError], message: str, state: dict[str, Any]) -> InvengineError:
@@ -129,10 +143,21 @@ class InvalidField(Rejected):
     default_reason = "INVALID_FIELD"
 
 
+class InvalidArgument(InvalidField, TypeError, ValueError):
+    """The client refused an argument: nothing was sent. `violations` names it, with its line. Also a TypeError and a
+    ValueError, so that it is caught as what a wrong argument is in Python.
+    """
+
+    def __init__(self, field: str = "", rule: str = "", **more: Any) -> None:
+        violations = more.pop("violations", None) or [Violation(field, rule)]
+        super().__init__(f"{field}: {rule}" if rule else field, violations=violations, **more)
+
+
 class KeyReused(Rejected):
     """The key already names another intention. Never retry: the caller mixed up two keys."""
 
     default_reason = "IDEMPOTENCY_KEY_REUSED"
+    told = ("field",)
 
 
 class DedupeWindowExpired(Rejected):
@@ -151,6 +176,7 @@ class InsufficientStock(Rejected):
     """Not enough units. Asking later for the same needs a new key."""
 
     default_reason = "INSUFFICIENT_STOCK"
+    told = ("sku", "location", "requested", "available")
 
     @property
     def sku(self) -> str:
@@ -183,36 +209,42 @@ class UnknownSku(UnknownName):
     """No such item in the catalogue."""
 
     default_reason = "UNKNOWN_SKU"
+    told = ("sku",)
 
 
 class UnknownLocation(UnknownName):
     """No such location in the catalogue."""
 
     default_reason = "UNKNOWN_LOCATION"
+    told = ("location",)
 
 
 class UnknownGroup(UnknownName):
     """No such location group."""
 
     default_reason = "UNKNOWN_GROUP"
+    told = ("group",)
 
 
 class UnknownChannel(UnknownName):
     """No such channel in the catalogue."""
 
     default_reason = "UNKNOWN_CHANNEL"
+    told = ("channel",)
 
 
 class UnknownSource(UnknownName):
     """No such source: register it first."""
 
     default_reason = "UNKNOWN_SOURCE"
+    told = ("source",)
 
 
 class ReservationNotFound(UnknownName):
     """No such reservation, or it ended longer ago than the ledger remembers (the journal still has it)."""
 
     default_reason = "RESERVATION_NOT_FOUND"
+    told = ("reservation", "key", "order")
 
 
 class WrongState(Rejected):
@@ -223,42 +255,49 @@ class ReservationExpired(WrongState):
     """The hold is over. Allocate takes the units again if they are still there."""
 
     default_reason = "RESERVATION_EXPIRED"
+    told = ("reservation",)
 
 
 class AlreadyReleased(WrongState):
     """Everything was given back before."""
 
     default_reason = "ALREADY_RELEASED"
+    told = ("reservation",)
 
 
 class AlreadyAllocated(WrongState):
     """The units are bound to an order already."""
 
     default_reason = "ALREADY_ALLOCATED"
+    told = ("reservation",)
 
 
 class AlreadyFulfilled(WrongState):
     """The goods have left already."""
 
     default_reason = "ALREADY_FULFILLED"
+    told = ("reservation",)
 
 
 class ExceedsOutstanding(WrongState):
     """More than the line still holds; `metadata["outstanding"]` says how much that is."""
 
     default_reason = "EXCEEDS_OUTSTANDING"
+    told = ("sku", "location", "requested", "outstanding")
 
 
 class OrderState(WrongState):
     """The message does not fit the state of its order."""
 
     default_reason = "ORDER_STATE"
+    told = ("order", "state")
 
 
 class EventFromFuture(WrongState):
     """A time lies beyond the allowed skew."""
 
     default_reason = "EVENT_FROM_FUTURE"
+    told = ("limit",)
 
 
 class StaleRead(Rejected):
@@ -271,12 +310,14 @@ class QuantityStale(StaleRead):
     """The quantity before was not `expected_quantity`."""
 
     default_reason = "QUANTITY_STALE"
+    told = ("sku", "location", "expected", "actual")
 
 
 class StaleVersion(StaleRead):
     """The reservation no longer has `expected_version`."""
 
     default_reason = "STALE_VERSION"
+    told = ("expected", "actual")
 
 
 class SourceRefused(Rejected):
@@ -288,6 +329,7 @@ class SequenceGap(SourceRefused):
 
     default_code = 10
     default_reason = "SEQUENCE_GAP"
+    told = ("source", "expected", "got")
 
     @property
     def expected(self) -> int:
@@ -305,18 +347,21 @@ class SequenceConsumed(SourceRefused):
 
     default_code = 6
     default_reason = "SEQUENCE_CONSUMED"
+    told = ("source", "last")
 
 
 class SequenceConflict(SourceRefused):
     """The number was used for another message. Two writers share the source, or its state was lost: raise an alarm."""
 
     default_reason = "SEQUENCE_CONFLICT"
+    told = ("source", "sequence")
 
 
 class StaleEpoch(SourceRefused):
     """Somebody registered the source again; this incarnation must stop. `current` is the epoch that counts."""
 
     default_reason = "STALE_EPOCH"
+    told = ("source", "current")
 
     @property
     def current(self) -> int:
@@ -334,6 +379,7 @@ class NotAuthoritative(NotAllowed):
     """The source may not assert this state there."""
 
     default_reason = "NOT_AUTHORITATIVE"
+    told = ("source", "state", "location")
 
 
 class AuthMissing(NotAllowed):
@@ -354,6 +400,7 @@ class HoldLimitExceeded(Rejected):
 
     default_code = _RESOURCE_EXHAUSTED
     default_reason = "HOLD_LIMIT_EXCEEDED"
+    told = ("limit",)
 
 
 class HistoryTrimmed(Rejected):
@@ -361,6 +408,7 @@ class HistoryTrimmed(Rejected):
 
     default_code = 11
     default_reason = "HISTORY_TRIMMED"
+    told = ("limit",)
 
 
 class PositionNotInHistory(Rejected):
@@ -397,6 +445,7 @@ class MessageTooLarge(Rejected):
 
     default_code = _RESOURCE_EXHAUSTED
     default_reason = "MESSAGE_TOO_LARGE"
+    told = ("limit",)
 
 
 class Unimplemented(Rejected):
@@ -439,6 +488,7 @@ class NotOwner(Unavailable):
     """Another node owns the ledger; `metadata["ownerHint"]` may say which."""
 
     default_reason = "NOT_OWNER"
+    told = ("ledger", "ownerHint")
 
 
 class Unreachable(Unavailable):
@@ -508,6 +558,7 @@ class CorruptJournal(Fault):
 
     default_code = 15
     default_reason = "CORRUPT_JOURNAL"
+    told = ("incident",)
 
 
 class InternalFault(Fault):
@@ -515,10 +566,11 @@ class InternalFault(Fault):
 
     outcome_unknown = True
     default_reason = "INTERNAL"
+    told = ("incident",)
 
 
 class ClientClosed(Fault):
-    """The client was closed; make a new one."""
+    """The client was closed, or is used in a fork or an event loop that is not its own: nothing was sent."""
 
 
 def _all_below(kind: type[InvengineError]) -> list[type[InvengineError]]:
@@ -526,7 +578,7 @@ def _all_below(kind: type[InvengineError]) -> list[type[InvengineError]]:
 
 
 CLASS_OF_REASON: dict[str, type[InvengineError]] = {
-    kind.default_reason: kind for kind in _all_below(InvengineError) if kind.default_reason
+    kind.default_reason: kind for kind in _all_below(InvengineError) if vars(kind).get("default_reason")
 }
 """The class of each stable reason."""
 
@@ -603,13 +655,11 @@ def _unpack(status: status_pb2.Status, kind: Any) -> Any:
     return None
 
 
-# What grpc-core says when no byte of the call left this machine. Anything else may have been executed.
-_NOTHING_SENT = ("failed to connect to all addresses", "DNS resolution failed", "connections to all backends failing")
-
-
 def _transport_error(code: int, details: str) -> InvengineError:
-    if code == _UNAVAILABLE and details.startswith(_NOTHING_SENT):
-        return Unreachable(details, code=code)
+    """The error of a status that the server did not make, by its code alone: `details` are for people.
+
+    The call had begun, so it may have been executed. The clients make `Unreachable` themselves, before they begin one.
+    """
     if code in (_UNAVAILABLE, _INTERNAL):
         return ConnectionLost(details, code=code)
     if code == _DEADLINE_EXCEEDED:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from invengine.client import decode
+from invengine.client import arguments, decode
 from invengine.client.commands import Draft
 from invengine.client.results import Outcome
 from invengine.client.stream import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, framed
+from invengine.errors import InvalidArgument
 from invengine.v1.reservation_service_pb2 import SubmitResponse
 
 METHOD = "/invengine.v1.ReservationService/Submit"
@@ -31,13 +32,23 @@ def requests(drafts: Iterable[Draft[Any]]) -> Iterator[bytes]:
 
 def check(drafts: Iterable[Draft[Any]]) -> list[Draft[Any]]:
     """The drafts as a list, all of them commands on holds."""
-    wanted = list(drafts)
-    for draft in wanted:
+    wanted = list(arguments.each(drafts, "drafts"))
+    for number, draft in enumerate(wanted):
+        if not isinstance(draft, Draft):
+            raise InvalidArgument(f"drafts[{number}]", f"a draft, such as commands.reserve(...); got {draft!r}")
         if not draft.kind.submit_field:
-            raise TypeError(f"a batch takes commands on holds, not {draft.kind.name!r}")
+            raise InvalidArgument(f"drafts[{number}]", f"a command on holds; got {draft.kind.name!r}")
     return wanted
 
 
 def outcomes(answer: bytes) -> list[Outcome]:
     """The outcomes of one SubmitResponse."""
     return [decode.outcome_of(each) for each in SubmitResponse.FromString(answer).outcomes]
+
+
+def located(drafts: Iterable[Draft[Any]], outcomes: list[Outcome]) -> list[Outcome]:
+    """The outcomes, with rejections that say which line of their command they are about."""
+    for draft, outcome in zip(drafts, outcomes, strict=False):
+        if outcome.rejection is not None:
+            draft.locate(outcome.rejection)
+    return outcomes

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from invengine.client import decode
+from invengine.client import arguments, decode
 from invengine.client.results import Event
+from invengine.errors import InvalidArgument
 from invengine.positions import JournalPosition
 from invengine.v1 import journal_service_pb2 as journal
 
@@ -22,17 +23,20 @@ class Cursor:
     noticed, however the reading began.
     """
 
-    def __init__(self, from_sequence: int | None, after: JournalPosition | None, follow: bool, limit: int) -> None:
+    def __init__(
+        self, from_sequence: int | None, after: JournalPosition | None, follow: bool, limit: int | None
+    ) -> None:
         if from_sequence is not None and after is not None:
-            raise TypeError("give from_sequence or after, not both")
+            raise InvalidArgument("after", "give from_sequence or after, not both")
         if after is not None and not isinstance(after, JournalPosition):
-            raise TypeError("after is a JournalPosition; JournalPosition.parse reads the text of one")
-        if (from_sequence or 0) < 0 or limit < 0:
-            raise ValueError("from_sequence and limit are 0 or more")
-        self._next = max(from_sequence or 0, 1) if after is None else after.sequence + 1
+            raise InvalidArgument("after", "a JournalPosition; JournalPosition.parse reads the text of one")
+        first = 1 if from_sequence is None else arguments.whole(from_sequence, "from_sequence")
+        if first < 0:
+            raise InvalidArgument("from_sequence", f"0 or more; got {first}")
+        self._next = max(first, 1) if after is None else after.sequence + 1
         self._after = after
-        self._follow = follow
-        self._limit = limit
+        self._follow = arguments.flag(follow, "follow")
+        self._limit = 0 if limit is None else arguments.positive(limit, "limit", "every event")
         self._taken = 0
 
     @property

@@ -8,12 +8,14 @@ from collections import deque
 from os import PathLike
 from typing import Any
 
+from invengine.client import arguments
 from invengine.client.commands import Draft
 from invengine.client.results import Position
 from invengine.errors import (
     AuthMissing,
     ChannelNotAllowed,
     DedupeWindowExpired,
+    InvalidArgument,
     InvalidField,
     InvengineError,
     KeyReused,
@@ -157,6 +159,8 @@ class StateFile:
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
+        if not isinstance(path, str | PathLike) or not os.fspath(path):
+            raise InvalidArgument("state_file", f"the path of a file; got {path!r}")
         self._path = os.fspath(path)
 
     def load(self, source_id: str) -> Position | None:
@@ -207,8 +211,12 @@ def _place(epoch: Any, sequence: Any) -> tuple[int, int]:
 
 def remembered(source_id: str, epoch: int | None, sequence: int | None, file: StateFile | None) -> Position | None:
     """Where to go on: what the caller says, else what the file says, else nothing."""
+    arguments.named(source_id, "source_id")
     if (epoch is None) != (sequence is None):
-        raise TypeError("give both epoch and sequence, or neither")
+        raise InvalidArgument("epoch", "give both epoch and sequence, or neither")
     if epoch is not None and sequence is not None:
-        return Position(source_id, *_place(epoch, sequence))
+        place = arguments.positive(epoch, "epoch", "a new one")
+        if arguments.whole(sequence, "sequence") < 0:
+            raise InvalidArgument("sequence", f"0 or more; got {sequence}")
+        return Position(source_id, place, sequence)
     return None if file is None else file.load(source_id)

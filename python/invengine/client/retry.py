@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import NamedTuple
 
-from invengine.errors import DeadlineExceeded, InvengineError, OutcomeUnknown, Rejected
+from invengine.errors import DeadlineExceeded, InvengineError, OutcomeUnknown, Rejected, Unavailable
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 5.0
@@ -87,7 +87,9 @@ def turn(
 
 
 def _final(error: InvengineError, unknown: InvengineError | None, key: str | None) -> InvengineError:
-    if unknown is None or key is None:
+    if key is None:
+        return _of_read(error)
+    if unknown is None:
         return error
     final = OutcomeUnknown(
         f"the command may have been executed; repeat it with the key {key!r} or ask get_outcome({key!r})"
@@ -98,3 +100,13 @@ def _final(error: InvengineError, unknown: InvengineError | None, key: str | Non
     final.key = key
     final.__cause__ = unknown
     return final
+
+
+def _of_read(error: InvengineError) -> InvengineError:
+    """What a read raises: it changes nothing, so nothing about it is unknown but its answer."""
+    if isinstance(error, OutcomeUnknown):
+        failure = Unavailable("the server failed before it answered: ask again", metadata=error.metadata)
+        failure.__cause__ = error
+        return failure
+    error.outcome_unknown = False
+    return error

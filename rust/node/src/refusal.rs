@@ -284,8 +284,74 @@ impl From<&Rejection> for Refusal {
         if let Some(field) = refusal.metadata.get("field") {
             refusal.message = format!("{message} ({field} differs)");
         }
+        let facts = &refusal.metadata;
+        if let Some(named) = sentences_with_facts(rejection.reason).iter().find_map(|text| filled(text, facts)) {
+            refusal.message = named;
+        }
         refusal
     }
+}
+
+/// Sentences that name what was asked and what is there, by the names of the facts; the first one that has all counts.
+fn sentences_with_facts(reason: Reason) -> &'static [&'static str] {
+    match reason {
+        Reason::InsufficientStock => &[
+            "{sku} at {location}: wanted {requested}, there are {available}; offer what is there, or ask again later with a new key",
+        ],
+        Reason::UnknownSku => &["no such item: {sku}; create it first"],
+        Reason::UnknownLocation => &["no such location: {location}; create it first"],
+        Reason::UnknownChannel => &["no such channel: {channel}; create it first"],
+        Reason::UnknownSource => &["no such source: {source}; register it first"],
+        Reason::ReservationNotFound => &[
+            "no reservation {reservation}, or it ended before what is remembered; the journal still has it",
+            "no reservation by key {key} in this scope, or it ended before what is remembered; the journal still has it",
+            "no reservation of order {order}, or all ended before what is remembered; the journal still has them",
+        ],
+        Reason::ReservationExpired => &[
+            "reservation {reservation}: the time of the hold is over; allocate takes the units again if they are there",
+        ],
+        Reason::AlreadyReleased => &["reservation {reservation}: nothing is left, the last of it was released"],
+        Reason::AlreadyAllocated => {
+            &["reservation {reservation}: the units are bound to an order already; look at the hold"]
+        }
+        Reason::AlreadyFulfilled => &["reservation {reservation}: nothing is left, the last of it was fulfilled"],
+        Reason::ExceedsOutstanding => {
+            &["{sku} at {location}: the hold has {outstanding} outstanding, fewer than wanted; ask for what is left"]
+        }
+        Reason::QuantityStale => {
+            &["{sku} at {location}: expected {expected}, there are {actual}; read again and decide again"]
+        }
+        Reason::StaleVersion => {
+            &["the reservation has version {actual}, not the expected {expected}; read again and decide again"]
+        }
+        Reason::SequenceGap => {
+            &["source {source}: message {expected} is missing before message {got}; send again from {expected}"]
+        }
+        Reason::SequenceConflict => &[
+            "source {source}: number {sequence} was used for another body; two writers share the source, raise an alarm",
+        ],
+        Reason::SequenceConsumed => &[
+            "source {source}: the number was used (the last one is {last}), its outcome is no longer kept; look at the hold or level",
+        ],
+        Reason::StaleEpoch => {
+            &["source {source} was registered again, its epoch is {current}; stop, or register again"]
+        }
+        _ => &[],
+    }
+}
+
+/// The sentence with its facts; none if one of them is not there.
+fn filled(sentence: &str, facts: &BTreeMap<&'static str, String>) -> Option<String> {
+    let mut out = String::with_capacity(sentence.len() + 32);
+    let mut rest = sentence;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, behind) = after.split_once('}')?;
+        out.push_str(before);
+        out.push_str(facts.get(name)?);
+        rest = behind;
+    }
+    out.push_str(rest);
+    Some(out)
 }
 
 fn of_reason(reason: Reason) -> (Code, &'static str) {
@@ -328,6 +394,30 @@ fn of_reason(reason: Reason) -> (Code, &'static str) {
         Reason::StaleEpoch => (FailedPrecondition, "the source was registered again; stop, or register again"),
         Reason::TooLarge => {
             (ResourceExhausted, "the events of the command do not fit into one frame; act on fewer holds at once")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(rejection: &Rejection) -> String {
+        Refusal::from(rejection).message
+    }
+
+    #[test]
+    fn a_refusal_names_item_place_wanted_and_there() {
+        let short = Rejection::new(Reason::InsufficientStock).text("sku", "MUG").text("location", "{sku}");
+        let short = short.number("requested", 5).number("available", 3);
+        let text = "MUG at {sku}: wanted 5, there are 3; offer what is there, or ask again later with a new key";
+        assert_eq!(message(&short), text);
+    }
+
+    #[test]
+    fn a_sentence_without_its_facts_is_the_plain_one() {
+        for reason in Reason::ALL.into_iter().filter(|reason| *reason != Reason::InvalidField) {
+            assert_eq!(message(&Rejection::new(reason)), of_reason(reason).1, "{reason:?}");
         }
     }
 }

@@ -1,0 +1,117 @@
+"""What the client refuses before it sends: nothing, zero and empty are never taken for one another, nor for "all".
+
+- A required value that is None or of the wrong type is refused, with the name of the argument and of its line.
+- Leaving something out has a meaning (any key, the whole hold, every item); an empty text, an empty list or a 0 that is
+  given in its place has none, and is refused. None for an optional argument is "left out".
+- What is only out of its range, or unknown, is the server's to judge.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from invengine.errors import InvalidArgument
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+
+HELD_LINE = "(sku, location, quantity)"
+PART = "(sku, location) for all of a line, or (sku, location, quantity)"
+QUANTITY_LINE = "(sku, location, quantity), or with a fourth element (…, expected_quantity)"
+_NAMES = ("sku", "location", "quantity", "expected_quantity")
+
+
+def text(value: Any, field: str) -> str:
+    """A text, which may be empty."""
+    if not isinstance(value, str):
+        raise InvalidArgument(field, f"a text; got {_shown(value)}")
+    return value
+
+
+def named(value: Any, field: str) -> str:
+    """A text that is not empty."""
+    if not text(value, field):
+        raise InvalidArgument(field, "must not be empty: leave it out, or give None, if it is not meant")
+    return str(value)
+
+
+def whole(value: Any, field: str) -> int:
+    """A whole number that the wire can carry. Integers of other libraries are taken; a bool and a float are not."""
+    if not isinstance(value, bool):
+        try:
+            number = operator.index(value)
+        except TypeError:
+            pass
+        else:
+            if not INT64_MIN <= number <= INT64_MAX:
+                raise InvalidArgument(field, f"within 64 bits; got {number}")
+            return number
+    raise InvalidArgument(field, f"a whole number (int); got {_shown(value)}")
+
+
+def positive(value: Any, field: str, left_out: str) -> int:
+    """A whole number from 1 on, for what may be left out instead; `left_out` says what that means."""
+    number = whole(value, field)
+    if number < 1:
+        raise InvalidArgument(field, f"at least 1; got {number}: leave it out for {left_out}")
+    return number
+
+
+def flag(value: Any, field: str) -> bool:
+    """True or False, and nothing that only counts as one of them."""
+    if not isinstance(value, bool):
+        raise InvalidArgument(field, f"True or False; got {_shown(value)}")
+    return value
+
+
+def seconds(value: Any, field: str) -> float:
+    """A finite number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e18 < value < 1e18:
+        raise InvalidArgument(field, f"a number of seconds; got {_shown(value)}")
+    return value
+
+
+def each(values: Any, field: str) -> Iterable[Any]:
+    """Something to go through that is not a text or a mapping, which would be taken apart."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise InvalidArgument(field, f"a list; got {_shown(values)}")
+    return values
+
+
+def rows(lines: Any, sizes: tuple[int, ...], form: str, unit: str = "quantity") -> Iterator[tuple[Any, ...]]:
+    """The lines of a command, at least one: two texts, then whole numbers.
+
+    `form` says what a line looks like, `unit` what is third.
+    """
+    number = -1
+    for number, line in enumerate(each(lines, "lines")):
+        if not isinstance(line, tuple | list) or len(line) not in sizes:
+            raise InvalidArgument(f"lines[{number}]", f"{form}; got {_shown(line)}")
+        plain = line[0].__class__ is str and line[1].__class__ is str
+        if plain and len(line) == 3 and line[2].__class__ is int and INT64_MIN <= line[2] <= INT64_MAX:
+            yield line if line.__class__ is tuple else tuple(line)
+            continue
+        names = (*_NAMES[:2], unit, *_NAMES[3:])
+        yield tuple(
+            (text if place < 2 else whole)(value, f"lines[{number}].{names[place]}") for place, value in enumerate(line)
+        )
+    if number < 0:
+        raise InvalidArgument("lines", "at least one")
+
+
+def parts(lines: Any) -> Iterator[tuple[Any, ...]]:
+    """Parts of a hold: at least one, each of at least one unit."""
+    given = list(each(lines, "lines"))
+    if not given:
+        raise InvalidArgument("lines", "at least one: leave `lines` out for the whole hold")
+    for number, part in enumerate(rows(given, (2, 3), PART)):
+        if len(part) == 3 and part[2] < 1:
+            rule = f"at least 1; got {part[2]}: for all of the line leave the quantity out, {part[:2]!r}"
+            raise InvalidArgument(f"lines[{number}].quantity", rule)
+        yield part
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return f"{shown if len(shown) <= 80 else shown[:77] + '...'} ({type(value).__name__})"
