@@ -22,6 +22,9 @@ class JournalPosition:
     A sequence alone names another event once a backup was restored; with the writer epoch a position names one event
     for ever, and one that is not in the ledger's history any more is refused instead of read on from. `str()` is its
     text, to be stored anywhere, and `parse` reads it again. ValueError if it cannot be a position.
+
+    ledger: the name of the ledger.
+    text: what `str()` of a position gave.
     """
 
     ledger: str

@@ -71,7 +71,8 @@ class Client(Commands):
     location: the location; of a list only its levels, of availability all locations together if left out.
     queries: (sku, location) each, or a sku alone for each of its levels.
     items, locations, channels: 1 to 1,000 entries; what an entry leaves empty is empty afterwards.
-    from_sequence: the position of the first event wanted; events are numbered from 1.
+    from_sequence: the sequence of the first event wanted, for a first look; events are numbered from 1.
+    after: the position of the last event that was handled; not together with `from_sequence`.
     follow: True stays at the end and gives what comes.
     limit: end after this many events, from 1 on; no limit if left out.
     patience_s: seconds that a reader tries to reach a server that is away.

@@ -64,6 +64,11 @@ class StockFold:
     It needs memory for every level and every hold that has units. After each event the levels are those of the ledger
     at that event; none is ever negative. Events of which one was left out are refused (ValueError, nothing is changed).
     So are those that no history could have; the fold is then of no use any more. It is for one thread at a time.
+
+    event: the next event, as `read_events` gives it.
+    sku: the item.
+    location: the location.
+    at: a moment from the last event on, with a time zone; that of the last event if left out.
     """
 
     def __init__(self) -> None:
