@@ -29,8 +29,9 @@ HEAD = """# Reference
 
 Written by `make docs` from the docstrings and the protos; change it there. [The client](client.md) explains, this page
 lists:
-[clients](#clients) · [arguments](#arguments) · [drafts](#drafts) · [values](#values) · [errors](#errors) ·
-[events](#events) · [the engine in process](#the-engine-in-process) · [the contract](#the-contract)
+[clients](#clients) · [arguments](#arguments) · [drafts](#drafts) · [values](#values) ·
+[following events](#following-events) · [errors](#errors) · [events](#events) ·
+[the engine in process](#the-engine-in-process) · [the contract](#the-contract)
 """
 # A line of a docstring that explains arguments: `name: text` or `name, name: text`, up to the next one.
 ENTRY = re.compile(r"^(?P<names>[a-z_]+(?:, [a-z_]+)*): (?P<text>.*(?:\n {2,}\S.*)*)", re.MULTILINE)
@@ -169,6 +170,16 @@ def glossary(words: dict[str, str]) -> str:
     return "\n" + table(("argument", "meaning"), rows) + "\n"
 
 
+def followers() -> str:
+    """What a follower of events keeps."""
+    text = section("Following events", "What a reader of events keeps: where it is, and a copy of the stock.")
+    for kind in (client.JournalPosition, client.StockFold):
+        text += section(kind.__name__, doc_of(kind, kind.__name__), 3)
+        for name, thing in public(kind):
+            text += method(name, thing, entries(kind))
+    return text
+
+
 def drafts() -> str:
     """The functions that make drafts."""
     names = [name for name in CALLS if hasattr(commands, name)]
@@ -243,6 +254,7 @@ def page() -> str:
         clients(),
         drafts(),
         values(),
+        followers(),
         section("Errors", "Of `invengine.errors`. " + doc_of(errors.InvengineError, "InvengineError")),
         "\n" + table(head, list(failures())) + "\n",
         section("Events", doc_of(results.Event, "Event")) + events(section, table),

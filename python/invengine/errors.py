@@ -25,6 +25,7 @@ InvengineError                      code, reason, metadata, violations, retry_af
 │   │   └── NotAuthoritative · AuthMissing · ChannelNotAllowed
 │   ├── HoldLimitExceeded           too many holds: wait or release some
 │   ├── HistoryTrimmed · MessageTooLarge · AnswerTooLarge
+│   ├── PositionNotInHistory        last_common: go on after it
 │   └── Unimplemented               not in this version
 └── Fault                           the machinery failed; `retryable` and `outcome_unknown` say what to do
     ├── Unavailable                 retryable
@@ -51,6 +52,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
+
+from invengine.positions import JournalPosition
 
 DOMAIN = "invengine"
 
@@ -408,6 +411,35 @@ class HistoryTrimmed(Rejected):
     default_code = 11
     default_reason = "HISTORY_TRIMMED"
     told = ("limit",)
+
+
+class PositionNotInHistory(Rejected):
+    """The position is no event of this ledger's history: a backup was restored, or events were lost, since it was read.
+
+    What a reader handled after `last_common` never happened in this history. Undo it, then go on with
+    `read_events(after=error.last_common)`: that gives everything that happened instead.
+    """
+
+    default_code = 11
+    default_reason = "POSITION_NOT_IN_HISTORY"
+
+    @property
+    def head(self) -> JournalPosition | None:
+        """The newest durable event of the ledger that refused."""
+        return self._position("head_epoch", "head_sequence")
+
+    @property
+    def last_common(self) -> JournalPosition | None:
+        """The newest event that is certainly in both histories; before the first event if none is.
+
+        None if it cannot be known: the position is another ledger's, or only a sequence was given.
+        """
+        return self._position("last_common_epoch", "last_common_sequence")
+
+    def _position(self, epoch: str, sequence: str) -> JournalPosition | None:
+        if not {"ledger", epoch, sequence} <= self.metadata.keys():
+            return None
+        return JournalPosition(self.metadata["ledger"], self._number(epoch), self._number(sequence))
 
 
 class MessageTooLarge(Rejected):

@@ -8,6 +8,8 @@ from invengine.client.asynchronous import AsyncClient
 from invengine.client.blocking import Client
 from invengine.client.columns import ReserveColumns
 from invengine.client.commands import CommandFields, Draft
+from invengine.client.fold import StockFold
+from invengine.client.numbering import StateFileError
 from invengine.client.operation import AsyncOperation, Operation
 from invengine.client.results import (
     Availabilities,
@@ -37,6 +39,7 @@ from invengine.client.results import (
 )
 from invengine.client.source_async import AsyncSource
 from invengine.client.source_blocking import OrderedSource
+from invengine.positions import JournalPosition
 
 __all__ = [
     "AsyncClient",
@@ -55,6 +58,7 @@ __all__ = [
     "HoldLine",
     "HoldSummary",
     "Item",
+    "JournalPosition",
     "KnownOutcome",
     "Level",
     "Line",
@@ -70,6 +74,8 @@ __all__ = [
     "ReservationLine",
     "ReserveColumns",
     "ServerDescription",
+    "StateFileError",
     "StockChanges",
+    "StockFold",
     "StockState",
 ]

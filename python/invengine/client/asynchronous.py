@@ -37,6 +37,7 @@ from invengine.client.source_async import WINDOW, AsyncSource
 from invengine.client.stream import METHOD as STREAM
 from invengine.client.stream import CommandStream, framed
 from invengine.errors import ClientClosed, ConnectionLost, DeadlineExceeded, InvengineError, Rejected, Unreachable
+from invengine.positions import JournalPosition
 from invengine.v1.reservation_service_pb2 import Outcome as OutcomeMessage
 
 T = TypeVar("T")
@@ -279,18 +280,25 @@ class AsyncClient(AsyncCommands):
 
     async def read_events(
         self,
-        from_sequence: int = 1,
+        from_sequence: int | None = None,
         *,
+        after: JournalPosition | None = None,
         follow: bool = False,
         limit: int | None = None,
         patience_s: float = events.PATIENCE_S,
     ) -> AsyncIterator[Event]:
-        """Events of the journal from a position on, durable ones only; with `follow` also those to come.
+        """Events of the journal after a position, durable ones only; with `follow` also those to come.
+
+        `after` is the position of the last event that was handled: keep `str(event.position)` with what was made of the
+        event, and read it with `JournalPosition.parse`. A position that a restore, or a Redis that lost events, has
+        replaced raises PositionNotInHistory, whose `last_common` says where to go on. `from_sequence` is for a first
+        look: a number alone is refused only if it is beyond the next event; a history that was replaced and has grown
+        past it goes unnoticed. Without either, all events from the first one on.
 
         After a lost connection it goes on with the next event: none is given twice, none is left out. It gives up
         when the server stays away for `patience_s`.
         """
-        cursor = events.Cursor(from_sequence, follow, limit)
+        cursor = events.Cursor(from_sequence, after, follow, limit)
         arguments.seconds(patience_s, "patience_s")
         retries = None
         while True:

@@ -34,6 +34,7 @@ from invengine.client.results import (
 from invengine.client.retry import Pause, turn
 from invengine.client.source_blocking import OrderedSource
 from invengine.errors import ClientClosed, ConnectionLost, InvengineError, Rejected, Unreachable
+from invengine.positions import JournalPosition
 
 T = TypeVar("T")
 
@@ -70,7 +71,8 @@ class Client(Commands):
     location: the location; of a list only its levels, of availability all locations together if left out.
     queries: (sku, location) each, or a sku alone for each of its levels.
     items, locations, channels: 1 to 1,000 entries; what an entry leaves empty is empty afterwards.
-    from_sequence: the position of the first event wanted; events are numbered from 1.
+    from_sequence: the sequence of the first event wanted, for a first look; events are numbered from 1.
+    after: the position of the last event that was handled; not together with `from_sequence`.
     follow: True stays at the end and gives what comes.
     limit: end after this many events, from 1 on; no limit if left out.
     patience_s: seconds that a reader tries to reach a server that is away.
@@ -289,18 +291,25 @@ class Client(Commands):
 
     def read_events(
         self,
-        from_sequence: int = 1,
+        from_sequence: int | None = None,
         *,
+        after: JournalPosition | None = None,
         follow: bool = False,
         limit: int | None = None,
         patience_s: float = events.PATIENCE_S,
     ) -> Iterator[Event]:
-        """Events of the journal from a position on, durable ones only; with `follow` also those to come.
+        """Events of the journal after a position, durable ones only; with `follow` also those to come.
+
+        `after` is the position of the last event that was handled: keep `str(event.position)` with what was made of the
+        event, and read it with `JournalPosition.parse`. A position that a restore, or a Redis that lost events, has
+        replaced raises PositionNotInHistory, whose `last_common` says where to go on. `from_sequence` is for a first
+        look: a number alone is refused only if it is beyond the next event; a history that was replaced and has grown
+        past it goes unnoticed. Without either, all events from the first one on.
 
         After a lost connection it goes on with the next event: none is given twice, none is left out. It gives up
         when the server stays away for `patience_s`.
         """
-        cursor = events.Cursor(from_sequence, follow, limit)
+        cursor = events.Cursor(from_sequence, after, follow, limit)
         arguments.seconds(patience_s, "patience_s")
         retries = None
         while True:

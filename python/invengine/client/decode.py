@@ -168,12 +168,12 @@ def digest_of(answer: Any) -> Digest:
     return Digest(answer.digest, answer.sequence)
 
 
-def event_of(event: Any) -> Event:
-    """One Event."""
+def event_of(event: Any, ledger: str) -> Event:
+    """One Event of a ledger."""
     kind = event.WhichOneof("fact") or ""
     context = event.context if event.HasField("context") else None
     fact = getattr(event, kind) if kind else None
-    return Event(event.sequence, stamp_time(event.time), event.writer_epoch, kind, fact, context)
+    return Event(event.sequence, stamp_time(event.time), event.writer_epoch, kind, fact, context, ledger)
 
 
 def server_description(answer: Any) -> ServerDescription:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from invengine.client.times import from_ms
 from invengine.errors import InvengineError
+from invengine.positions import JournalPosition
 
 
 class Line(NamedTuple):
@@ -298,7 +299,7 @@ class Event:
     """One fact of the journal.
 
     `kind` is the name of the fact in the contract, such as "reserved"; `fact` and `context` are the protobuf messages
-    of it (`context` is None for what the engine did by itself).
+    of it (`context` is None for what the engine did by itself). `time` is that of the command, or of the engine's act.
     """
 
     sequence: int
@@ -307,6 +308,12 @@ class Event:
     kind: str
     fact: Any
     context: Any | None
+    ledger: str = ""
+
+    @property
+    def position(self) -> JournalPosition:
+        """Its place in the history: what to keep once it is handled, and to go on `after`."""
+        return JournalPosition(self.ledger, self.writer_epoch, self.sequence)
 
 
 @dataclass(frozen=True, slots=True)

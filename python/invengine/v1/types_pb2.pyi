@@ -755,3 +755,35 @@ class FieldViolation(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FieldViolation: _TypeAlias = FieldViolation  # noqa: Y015
+
+@_typing.final
+class JournalPosition(_message.Message):
+    """The place of one event in the history of one ledger. A sequence alone names an event only as long as nothing is restored: what
+    is written after a restore carries a higher writer epoch, so that the three together never name two events.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEDGER_FIELD_NUMBER: _builtins.int
+    WRITER_EPOCH_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    ledger: _builtins.str
+    """The ledger."""
+    writer_epoch: _builtins.int
+    """The writer_epoch of the event; 0 before the first one."""
+    sequence: _builtins.int
+    """The sequence of the event; 0 before the first one."""
+    def __init__(
+        self,
+        *,
+        ledger: _builtins.str = ...,
+        writer_epoch: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger", b"ledger", "sequence", b"sequence", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JournalPosition: _TypeAlias = JournalPosition  # noqa: Y015

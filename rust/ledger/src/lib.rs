@@ -49,7 +49,7 @@ pub use keys::{KeyEntry, Scope};
 pub use lead::ISSUE_LEAD_MAX_MS;
 pub use ledger::{DEDUPE_WINDOW_MS, KEY_BYTES_MAX, Ledger, LedgerOptions};
 pub use level::Level;
-pub use mix::Digest;
+pub use mix::{Digest, Mix};
 pub use names::{Entry, Handle, Names};
 pub use outcome::{Answer, Effect, EffectRef, Executed};
 pub use record::{Origin, OriginSource, Record};

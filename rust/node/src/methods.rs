@@ -21,6 +21,8 @@ pub const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Path of the one unary method whose caller waits for the disk.
 pub const CREATE_SNAPSHOT: &str = "/invengine.v1.AdminService/CreateSnapshot";
+/// Path of the stream of events.
+pub const READ_EVENTS: &str = "/invengine.v1.JournalService/ReadEvents";
 
 const PACKAGE: &str = "/invengine.v1.";
 

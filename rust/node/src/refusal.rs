@@ -9,6 +9,7 @@ use invengine_wire::{rpc, v1};
 use prost::Message;
 
 use crate::methods::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX};
+use crate::positions::EventPosition;
 
 /// Canonical gRPC status codes that invengine answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +147,46 @@ impl Refusal {
     pub fn history_trimmed(first_sequence: u64) -> Self {
         let message = "that part of the history is no longer kept; start at the sequence in `limit`, or later";
         Refusal::new(Code::OutOfRange, "HISTORY_TRIMMED", message).fact("limit", first_sequence.to_string())
+    }
+
+    /// A position of another ledger.
+    pub fn position_of_another_ledger(ledger: &str, head: EventPosition) -> Self {
+        let message =
+            format!("the position belongs to another ledger; this is {ledger}: ask the server of that ledger");
+        Self::not_in_history(message, ledger, head)
+    }
+
+    /// A sequence beyond the next event to come.
+    pub fn sequence_ahead(sequence: u64, ledger: &str, head: EventPosition) -> Self {
+        let message = format!(
+            "sequence {sequence} is beyond ledger {ledger}, whose next event is {}: a backup was restored or events were lost;              read again from an earlier sequence, or after a position, which tells where both histories agree",
+            head.sequence + 1
+        );
+        Self::not_in_history(message, ledger, head)
+    }
+
+    /// A position of another history of this ledger, and the last event that is certainly in both.
+    pub fn position_not_in_history(ledger: &str, head: EventPosition, common: EventPosition) -> Self {
+        let go_on = match common.sequence {
+            0 => "read again from the first event".into(),
+            sequence => {
+                format!("go on after sequence {sequence} of writer epoch {}, which both have", common.writer_epoch)
+            }
+        };
+        let message = format!(
+            "the position is not in the history of ledger {ledger}, which ends at sequence {}: a backup was restored or events              were lost since; {go_on}",
+            head.sequence
+        );
+        Self::not_in_history(message, ledger, head)
+            .fact("last_common_sequence", common.sequence)
+            .fact("last_common_epoch", common.writer_epoch)
+    }
+
+    fn not_in_history(message: String, ledger: &str, head: EventPosition) -> Self {
+        Refusal::new(Code::OutOfRange, "POSITION_NOT_IN_HISTORY", message)
+            .fact("ledger", ledger)
+            .fact("head_sequence", head.sequence)
+            .fact("head_epoch", head.writer_epoch)
     }
 
     /// Nobody has confirmed lately that the journal still belongs to this server.

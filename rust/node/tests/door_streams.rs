@@ -169,7 +169,7 @@ async fn a_drained_door_ends_streams_after_what_was_taken() {
 }
 
 fn wanted(from_sequence: i64, follow: bool, limit: i64) -> Vec<u8> {
-    v1::ReadEventsRequest { from_sequence, follow, limit }.encode_to_vec()
+    v1::ReadEventsRequest { from_sequence, follow, limit, ..Default::default() }.encode_to_vec()
 }
 
 fn sequences(messages: &[Vec<u8>]) -> Vec<i64> {

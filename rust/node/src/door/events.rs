@@ -10,9 +10,11 @@ use tokio::task::spawn_blocking;
 
 use super::answer::Answers;
 use super::census::UnderWay;
+use super::desk::Desk;
 use super::gather::{Gathering, Trouble};
 use super::station::Station;
 use super::terms::Terms;
+use crate::engine::{Call, Wanted};
 use crate::incident;
 use crate::refusal::Refusal;
 
@@ -37,65 +39,61 @@ pub(super) fn spawn(
     });
 }
 
-/// What is left to read.
-struct Wanted {
-    next: u64,
-    left: u64,
-    follow: bool,
-}
-
-impl Wanted {
-    fn of(payload: &[u8]) -> Result<Self, Refusal> {
-        let request = v1::ReadEventsRequest::decode(payload).map_err(|_| Refusal::malformed())?;
-        let bad = |field: &str, rule: &str| Refusal::invalid(vec![(field.to_owned(), rule.to_owned())]);
-        let next = u64::try_from(request.from_sequence)
-            .map_err(|_| bad("from_sequence", "must be 0 or more; 0 means from the first event"))?;
-        let left = match u64::try_from(request.limit) {
-            Ok(0) => u64::MAX,
-            Ok(limit) => limit,
-            Err(_) => return Err(bad("limit", "must be 0 or more; 0 means no limit")),
-        };
-        Ok(Wanted { next: next.max(1), left, follow: request.follow })
-    }
-}
-
 async fn run(station: &Station, terms: &Terms, gathering: Gathering, answers: &mut Answers) -> Result<(), Trouble> {
-    let mut wanted = Wanted::of(&gathering.whole(station, terms).await?)?;
-    terms.call(terms.path(), &[])?;
+    let payload = gathering.whole(station, terms).await?;
     let _reading = station.census.reader().ok_or_else(Refusal::overloaded)?;
+    let mut wanted = begin(station, terms, payload).await?;
     // Without `follow` the stream ends at what was durable when it began, however fast the journal grows.
     let end = if wanted.follow { u64::MAX } else { station.desk.durable().sequence };
-    while wanted.left > 0 && wanted.next <= end {
+    while wanted.limit > 0 && wanted.next <= end {
         tokio::select! {
             biased;
             () = station.draining() => return Err(Refusal::draining().into()),
             known = station.durable(wanted.next) => known?,
             () = answers.gone() => return Err(Trouble::Gone),
         }
-        let most = wanted.left.min(EVENTS_A_MESSAGE).min(end - wanted.next + 1);
+        let most = wanted.limit.min(EVENTS_A_MESSAGE).min(end - wanted.next + 1);
         let (message, count) = read(station, wanted.next, most, terms.path()).await?;
         if count == 0 {
             // Cannot happen with a journal that has what it says; a loop without progress would be worse than an end.
             return Err(incident::report(terms.path(), "the journal has no event that is durable").into());
         }
         answers.message(&message).await?;
-        (wanted.next, wanted.left) = (wanted.next + count, wanted.left - count);
+        (wanted.next, wanted.limit) = (wanted.next + count, wanted.limit - count);
     }
     Ok(())
 }
 
-/// A message of up to `most` events, and how many they are.
-async fn read(station: &Station, from: u64, most: u64, path: &str) -> Result<(Vec<u8>, u64), Refusal> {
+/// Where the reading begins; may wait for a disk.
+async fn begin(station: &Station, terms: &Terms, payload: Bytes) -> Result<Wanted, Refusal> {
+    let Call { key, ledger, deadline, .. } = terms.call(terms.path(), &payload)?;
+    let (path, key, ledger) = (terms.path().to_owned(), key.to_owned(), ledger.to_owned());
+    aside(station, terms.path(), move |desk| {
+        desk.begin_events(&Call { path: &path, payload: &payload, key: &key, ledger: &ledger, deadline })
+    })
+    .await
+}
+
+/// Has something done that may wait for a disk.
+async fn aside<T: Send + 'static>(
+    station: &Station,
+    path: &str,
+    work: impl FnOnce(&dyn Desk) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
     let desk = Arc::clone(&station.desk);
-    let reading = spawn_blocking(move || desk.read_events(from, most as usize));
-    let answer = match reading.await {
-        Ok(answer) => answer?,
+    match spawn_blocking(move || work(&*desk)).await {
+        Ok(done) => done,
         Err(ended) => {
             let panic = ended.try_into_panic();
             let cause = panic.as_ref().map_or("the reader was ended", |panic| incident::cause(&**panic));
-            return Err(incident::report(path, cause));
+            Err(incident::report(path, cause))
         }
-    };
+    }
+}
+
+/// A message of up to `most` events, and how many they are.
+async fn read(station: &Station, from: u64, most: u64, path: &str) -> Result<(Vec<u8>, u64), Refusal> {
+    let answer = aside(station, path, move |desk| desk.read_events(from, most as usize)).await?;
     let read =
         v1::ReadEventsResponse::decode(&answer[..]).map_err(|error| incident::report(path, &error.to_string()))?;
     Ok((answer, read.events.len() as u64))

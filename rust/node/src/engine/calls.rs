@@ -47,7 +47,7 @@ impl Shared {
     }
 
     /// The method of a call that this engine may answer now; what the call says is not looked at yet.
-    fn admit(&self, call: &Call<'_>, moment: Instant) -> Result<Method, Refusal> {
+    pub(super) fn admit(&self, call: &Call<'_>, moment: Instant) -> Result<Method, Refusal> {
         if self.ring.durable().poisoned {
             return Err(self.refusal_of_the_poisoned());
         }
@@ -91,9 +91,11 @@ impl Shared {
     }
 
     /// Whoever had the lock before may have looked at the clock later: time never goes back for a reader either.
-    fn view(&self, core: &Core, moment: Instant) -> View {
+    fn view(&self, core: &Core, moment: Instant) -> View<'_> {
         let now_ms = self.clock.at(moment).max(core.ledger.time_ms());
-        View { now_ms, durable_sequence: self.ring.durable().sequence }
+        let newest = self.epochs.newest(core.ledger.sequence());
+        let durable_sequence = self.ring.durable().sequence;
+        View { now_ms, durable_sequence, tag: self.facts.tag, epochs: &self.epochs, newest }
     }
 
     fn command(&self, kind: CommandKind, command: &Command<'_>, moment: Instant) -> Taken {

@@ -32,7 +32,7 @@ impl Readers {
         Some(readers.swap_remove(place).1)
     }
 
-    fn give_back(&self, next_sequence: u64, reader: Box<dyn JournalReader>) {
+    pub(super) fn give_back(&self, next_sequence: u64, reader: Box<dyn JournalReader>) {
         let mut readers = lock(&self.0);
         if readers.len() >= READERS_MAX {
             readers.remove(0);
@@ -49,6 +49,7 @@ impl Shared {
         if self.lease.as_ref().is_some_and(|lease| lease.is_uncertain(Instant::now())) {
             return Err(Refusal::ownership_uncertain());
         }
+        self.check_not_ahead(from_sequence)?;
         let from_sequence = from_sequence.max(1);
         let durable_sequence = self.ring.durable().sequence;
         let mut found = Found::default();
@@ -61,7 +62,8 @@ impl Shared {
             self.collect(reader.as_mut(), from_sequence, &mut found)?;
             self.readers.give_back(from_sequence + found.events.len() as u64, reader);
         }
-        let answer = v1::ReadEventsResponse { events: found.events, durable_sequence: durable_sequence as i64 };
+        let (durable_sequence, ledger) = (durable_sequence as i64, self.facts.ledger.clone());
+        let answer = v1::ReadEventsResponse { events: found.events, durable_sequence, ledger };
         Ok(answer.encode_to_vec())
     }
 
@@ -125,13 +127,13 @@ impl Found {
     }
 }
 
-fn unreadable_journal(error: JournalError) -> Refusal {
+pub(super) fn unreadable_journal(error: JournalError) -> Refusal {
     match error {
         JournalError::Trimmed { first_sequence, .. } => Refusal::history_trimmed(first_sequence),
         other => unreadable(other),
     }
 }
 
-fn unreadable(cause: impl std::fmt::Display) -> Refusal {
+pub(super) fn unreadable(cause: impl std::fmt::Display) -> Refusal {
     incident::report("ReadEvents", &format!("cannot read the journal: {cause}"))
 }

@@ -6,7 +6,7 @@ use invengine_wire::v1;
 use prost::Message;
 
 use super::check::Violations;
-use super::page::Page;
+use super::page::{List, Page, Question};
 use super::read::{ReadAnswer, View, channel, checked, item, location};
 use super::shape;
 use crate::methods::ANSWER_BYTES_MAX;
@@ -22,7 +22,7 @@ const POSITION_BYTES: usize = 64;
 pub(super) fn get_availability(
     asked: &v1::GetAvailabilityRequest,
     ledger: &Ledger,
-    view: View,
+    view: View<'_>,
 ) -> Result<ReadAnswer, Refusal> {
     checked(|found| check_queries(asked, found))?;
     if !asked.channel.is_empty() {
@@ -120,7 +120,7 @@ impl Availabilities {
 pub(super) fn get_level(
     asked: &v1::GetInventoryLevelRequest,
     ledger: &Ledger,
-    view: View,
+    view: View<'_>,
 ) -> Result<ReadAnswer, Refusal> {
     checked(|found| {
         found.name(&asked.sku, format_args!("sku"));
@@ -143,23 +143,28 @@ pub(super) fn get_level(
 pub(super) fn list_levels(
     asked: &v1::ListInventoryLevelsRequest,
     ledger: &Ledger,
-    view: View,
+    view: View<'_>,
 ) -> Result<ReadAnswer, Refusal> {
     let page = checked(|found| {
         found.text(&asked.sku, format_args!("sku"));
         found.text(&asked.location, format_args!("location"));
-        Page::new('l', asked.page_size, &asked.page_token, found)
+        let question = Question::new(List::Levels).text(&asked.sku).text(&asked.location);
+        Page::new(question, asked.page_size, &asked.page_token, view, found)
     })?;
     let sku = if asked.sku.is_empty() { None } else { Some(item(ledger, &asked.sku)?) };
     let place = if asked.location.is_empty() { None } else { Some(location(ledger, &asked.location)?) };
     let shaped = |level: LevelIndex| (u64::from(level), shape::level(ledger, &ledger.figures(level, view.now_ms)));
     let (levels, next_page_token) = page.fill(chosen(ledger, sku, place, page.start).map(shaped));
-    Ok(ReadAnswer::at_once(&v1::ListInventoryLevelsResponse {
-        levels,
-        next_page_token,
-        sequence: ledger.sequence() as i64,
-        durable_sequence: view.durable_sequence as i64,
-    }))
+    let rests_on = page.rests_on(&next_page_token);
+    Ok(ReadAnswer::resting_on(
+        rests_on,
+        &v1::ListInventoryLevelsResponse {
+            levels,
+            next_page_token,
+            sequence: ledger.sequence() as i64,
+            durable_sequence: view.durable_sequence as i64,
+        },
+    ))
 }
 
 /// Levels in the order they were first recorded, which is that of their indices.

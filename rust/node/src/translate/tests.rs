@@ -11,6 +11,7 @@ use prost::Message;
 use super::read::{View, read};
 use super::{answer, events::events, with_command, with_submit};
 use crate::methods::{COMMAND_ANSWER_BYTES_MAX, CommandKind, ReadKind};
+use crate::positions::EventEpochs;
 use crate::refusal::Refusal;
 
 const START_MS: i64 = 1_000;
@@ -60,9 +61,14 @@ impl Desk {
     }
 
     fn look<A: Message + Default>(&self, kind: ReadKind, request: &impl Message) -> Result<A, Refusal> {
-        let view = View { now_ms: self.now_ms, durable_sequence: 1 };
-        let found = read(kind, &request.encode_to_vec(), &self.ledger, view)?;
+        let epochs = EventEpochs::default().claimed(7);
+        let found = read(kind, &request.encode_to_vec(), &self.ledger, self.view(&epochs))?;
         Ok(A::decode(&*found.bytes).unwrap())
+    }
+
+    fn view<'a>(&self, epochs: &'a EventEpochs) -> View<'a> {
+        let newest = epochs.newest(self.ledger.sequence());
+        View { now_ms: self.now_ms, durable_sequence: 1, tag: self.ledger.tag(), epochs, newest }
     }
 
     fn events(&self) -> Vec<v1::Event> {
@@ -284,8 +290,8 @@ fn the_outcome_of_a_key_rests_on_what_it_did() {
     let mut desk = Desk::new();
     let answer = desk.reserve("k", 2);
     let bytes = v1::GetOutcomeRequest { idempotency_key: "k".into(), ..v1::GetOutcomeRequest::default() };
-    let view = View { now_ms: START_MS, durable_sequence: 1 };
-    let found = read(ReadKind::GetOutcome, &bytes.encode_to_vec(), &desk.ledger, view).unwrap();
+    let epochs = EventEpochs::default().claimed(7);
+    let found = read(ReadKind::GetOutcome, &bytes.encode_to_vec(), &desk.ledger, desk.view(&epochs)).unwrap();
     assert_eq!(found.rests_on, answer.receipt.unwrap().sequence as u64);
     let known = v1::GetOutcomeResponse::decode(&*found.bytes).unwrap();
     assert_eq!((known.known, known.sequence), (true, answer.receipt.unwrap().sequence));
