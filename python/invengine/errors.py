@@ -546,10 +546,15 @@ class Exhausted(Fault):
 
 
 class Overloaded(Exhausted):
-    """The server's queue is full; the command was not taken."""
+    """The server's queue, or the answer to a batch, is full; the command was not taken."""
 
     retryable = True
     default_reason = "OVERLOADED"
+
+    @property
+    def answer_full(self) -> bool:
+        """True if only the answer to its batch had no room: the command may be sent again at once."""
+        return "answer_bytes_max" in self.metadata
 
 
 class RateLimited(Exhausted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import grpc
@@ -115,6 +116,19 @@ def test_what_a_full_answer_left_out_goes_into_another_batch(peer: Peer) -> None
         assert [each.hold.reservation_id for each in outcomes] == [f"id-of-k-{n}" for n in range(5)]
     sizes = [len(reservation.SubmitRequest.FromString(body).commands) for body in peer.bodies(SUBMIT)]
     assert sizes == [5, 3, 1] * 2
+
+
+async def _together(peer: Peer, count: int) -> list[str]:
+    async with AsyncClient(peer.target, timeout_s=5) as client:
+        holds = await asyncio.gather(*[client.reserve(LINES, key=f"k-{n}") for n in range(count)])
+    return [hold.reservation_id for hold in holds]
+
+
+def test_commands_that_gathered_and_were_left_out_follow_without_a_pause(peer: Peer) -> None:
+    peer.behaviours[STREAM] = _full_after_two
+    started = time.monotonic()
+    assert asyncio.run(_together(peer, 41)) == [f"id-of-k-{n}" for n in range(41)]
+    assert time.monotonic() - started < 4  # With pauses between them twenty batches would take a minute.
 
 
 def test_an_overloaded_command_that_was_not_left_out_stays_a_value(peer: Peer) -> None:

@@ -13,8 +13,6 @@ from invengine.errors import InvalidArgument, Overloaded
 from invengine.v1.reservation_service_pb2 import SubmitResponse
 
 METHOD = "/invengine.v1.ReservationService/Submit"
-_ANSWER_FULL = "answer_bytes_max"
-"""Metadata of a command that was left out because the answer to its batch was full."""
 
 
 def request(drafts: Sequence[Draft[Any]], start: int) -> bytes:
@@ -61,5 +59,4 @@ def located(drafts: Iterable[Draft[Any]], outcomes: list[Outcome]) -> list[Outco
 
 
 def _is_left_out(outcome: Outcome) -> bool:
-    rejection = outcome.rejection
-    return isinstance(rejection, Overloaded) and _ANSWER_FULL in rejection.metadata
+    return isinstance(outcome.rejection, Overloaded) and outcome.rejection.answer_full

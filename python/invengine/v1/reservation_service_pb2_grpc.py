@@ -193,7 +193,7 @@ class ReservationServiceServicer(object):
     def Submit(self, request, context):
         """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key. Once the answer
         is full, all further commands are refused unexecuted, repeats too (OVERLOADED with `answer_bytes_max`; their keys are not
-        used): send them again in a batch of their own. The first command is always taken.
+        used): send them again in a batch of their own. The first command is never left out.
         The answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -83,7 +83,7 @@ class ReservationServiceStub:
     Submit: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.SubmitRequest, _reservation_service_pb2.SubmitResponse]
     """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key. Once the answer
     is full, all further commands are refused unexecuted, repeats too (OVERLOADED with `answer_bytes_max`; their keys are not
-    used): send them again in a batch of their own. The first command is always taken.
+    used): send them again in a batch of their own. The first command is never left out.
     The answer has at most 4 MiB.
     """
     SubmitStream: _grpc.StreamStreamMultiCallable[_reservation_service_pb2.SubmitStreamRequest, _reservation_service_pb2.SubmitStreamResponse]
@@ -146,7 +146,7 @@ class ReservationServiceAsyncStub(ReservationServiceStub):
     Submit: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.SubmitRequest, _reservation_service_pb2.SubmitResponse]  # type: ignore[assignment]
     """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key. Once the answer
     is full, all further commands are refused unexecuted, repeats too (OVERLOADED with `answer_bytes_max`; their keys are not
-    used): send them again in a batch of their own. The first command is always taken.
+    used): send them again in a batch of their own. The first command is never left out.
     The answer has at most 4 MiB.
     """
     SubmitStream: _aio.StreamStreamMultiCallable[_reservation_service_pb2.SubmitStreamRequest, _reservation_service_pb2.SubmitStreamResponse]  # type: ignore[assignment]
@@ -272,7 +272,7 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_reservation_service_pb2.SubmitResponse, _abc.Awaitable[_reservation_service_pb2.SubmitResponse]]:
         """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key. Once the answer
         is full, all further commands are refused unexecuted, repeats too (OVERLOADED with `answer_bytes_max`; their keys are not
-        used): send them again in a batch of their own. The first command is always taken.
+        used): send them again in a batch of their own. The first command is never left out.
         The answer has at most 4 MiB.
         """
 

@@ -133,3 +133,27 @@ impl Outcomes {
         v1::SubmitResponse { outcomes: self.outcomes, durable_sequence: durable_sequence as i64 }.encode_to_vec()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_answer_has_room_to_say_so_of_every_command_that_is_left() {
+        let left_out = refused(&Refusal::answer_full());
+        assert!(left_out.encoded_len() <= FULL_OUTCOME_BYTES, "{}", left_out.encoded_len());
+        // One answer at its longest just before the batch is full, and then nothing but refusals.
+        let most = BATCH_FULL_BYTES
+            + COMMAND_ANSWER_BYTES_MAX
+            + SUBMIT_COMMANDS_MAX * (left_out.encoded_len() + OUTCOME_PREFIX_BYTES);
+        assert!(most <= ANSWER_BYTES_MAX, "{most}");
+        let mut outcomes = Outcomes::default();
+        for _ in 0..SUBMIT_COMMANDS_MAX {
+            outcomes.push(left_out.clone());
+        }
+        assert!(!outcomes.are_full(), "refusals alone leave room for an answer");
+        let bytes = outcomes.bytes;
+        let response = outcomes.into_response(i64::MAX as u64);
+        assert!(response.len() <= bytes, "{} {bytes}", response.len());
+    }
+}
