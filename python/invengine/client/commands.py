@@ -110,7 +110,7 @@ class Draft(Generic[T_co]):
         `requested` on it, where the server names only what is there.
         """
         request = self.request
-        lines = getattr(request, "lines", None) or getattr(getattr(request, "target", None), "lines", ())
+        lines: Any = getattr(request, "lines", None) or getattr(getattr(request, "target", None), "lines", ())
         sku, location = error.metadata.get("sku"), error.metadata.get("location")
         at = [n for n, line in enumerate(lines, 1) if line.sku == sku and location in (None, line.location)]
         if at and len(lines) > 1:
