@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from invengine.cli.event_filters import EventFilter
 from invengine.cli.options import Json, Target, TimeoutMs, connected
 from invengine.cli.output import plain, print_json, print_line
+from invengine.cli.streams import unread
 from invengine.client import Event
 
-app = typer.Typer(help="Events of the journal.", no_args_is_help=True)
+app = typer.Typer(help="Events of the journal.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()
@@ -26,18 +28,35 @@ def tail(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay and print what comes, until Ctrl-C.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=0, help="End after this many events; 0 is no limit.")] = 0,
+    sku: Annotated[str | None, typer.Option("--sku", help="Only events of this item.")] = None,
+    location: Annotated[str | None, typer.Option("--location", help="Only events at this location.")] = None,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="Only of this kind; may be repeated.")] = None,
+    order: Annotated[str | None, typer.Option("--order", help="Only events that name this order.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="Only events of the command with this key.")] = None,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
-    """Print durable events: with --from from there on, else the last ten."""
+    """Print durable events: with --from from there on, else the last ten.
+
+    With --sku, --location, --kind, --order or --key only events that fit all of them. The server knows no such
+    choice: every event from --from on is read and chosen here, without --from the whole history that is kept.
+    """
+    wanted = EventFilter(sku, location, tuple(kind or ()), order, key)
     with connected(context, target, timeout_ms) as client:
-        start = from_sequence or max(1, client.server_info().durable_sequence - 9)
-        for event in client.read_events(start, follow=follow, limit=limit or None):
+        if wanted.given:
+            start = from_sequence or max(1, client.server_info().first_sequence)
+            events = wanted.chosen(client.read_events(start, follow=follow), limit)
+        else:
+            start = from_sequence or max(1, client.server_info().durable_sequence - 9)
+            events = client.read_events(start, follow=follow, limit=limit or None)
+        for event in events:
             if as_json:
                 print_json(event)
             else:
                 print_line(line_of(event))
+            if unread():
+                return
 
 
 def line_of(event: Event) -> str:

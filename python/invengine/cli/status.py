@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import importlib.metadata
 from typing import Annotated, Any
 
 import typer
@@ -62,6 +60,8 @@ def version(as_json: Json = False) -> None:
 
 def package_version() -> str:
     """Version of the installed package; `unknown` when it runs from its sources."""
+    import importlib.metadata
+
     try:
         return importlib.metadata.version("invengine")
     except importlib.metadata.PackageNotFoundError:
@@ -81,6 +81,8 @@ def counters(address: str) -> dict[str, Any]:
     """Reads a server's main counters from its /metrics; nothing if they cannot be read."""
     if not address:
         return {}
+    import http.client
+
     connection = http.client.HTTPConnection(address, timeout=COUNTERS_TIMEOUT_S)
     try:
         connection.request("GET", "/metrics")
