@@ -263,9 +263,9 @@ def reserve(
         line.quantity = quantity
     if ttl_s is not None:
         put_seconds(request.ttl, arguments.seconds(ttl_s, "ttl_s"))
-    if arguments.flag(allow_partial, "allow_partial"):
+    if allow_partial is not False and arguments.flag(allow_partial, "allow_partial"):
         request.allow_partial = True
-    if arguments.flag(replace_own, "replace_own"):
+    if replace_own is not False and arguments.flag(replace_own, "replace_own"):
         request.replace_own = True
     return Draft(_RESERVE, request)
 
