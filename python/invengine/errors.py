@@ -159,7 +159,7 @@ class KeyReused(Rejected):
     """The key already names another intention. Never retry: the caller mixed up two keys."""
 
     default_reason = "IDEMPOTENCY_KEY_REUSED"
-    told = ("field",)
+    told = ("field", "sku", "location")
 
 
 class DedupeWindowExpired(Rejected):

@@ -27,7 +27,7 @@ def reservation(
     reservation_key: ReservationKey = None,
     order: Order = None,
     channel: Channel = None,
-    source: Source = "",
+    source: Source = None,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
@@ -37,7 +37,7 @@ def reservation(
         if order is not None:
             found = list(client.list_reservations(order=order, include_ended=True))
         else:
-            named, _ = named_hold([reservation_id] if reservation_id else None, reservation_key, None)
+            named, _ = named_hold(None if reservation_id is None else [reservation_id], reservation_key, None)
             found = [client.get_reservation(**named, **_scope(channel, source))]
     for each in found:
         _show(each, as_json)
@@ -45,8 +45,8 @@ def reservation(
 
 def holds(
     context: typer.Context,
-    holder: Annotated[str, typer.Option("--holder", help="Only of this holder.")] = "",
-    order: Annotated[str, typer.Option("--order", help="Only of this order.")] = "",
+    holder: Annotated[str | None, typer.Option("--holder", help="Only of this holder.")] = None,
+    order: Annotated[str | None, typer.Option("--order", help="Only of this order.")] = None,
     ended: Annotated[bool, typer.Option("--ended", help="Also those that hold nothing any more.")] = False,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
@@ -69,7 +69,7 @@ def outcome(
     context: typer.Context,
     key: Annotated[str, typer.Argument(metavar="KEY", help="The key of the command.")],
     channel: Channel = None,
-    source: Source = "",
+    source: Source = None,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
@@ -96,10 +96,12 @@ def outcome(
         )
 
 
-def _scope(channel: str | None, source: str) -> dict[str, str]:
+def _scope(channel: str | None, source: str | None) -> dict[str, str]:
     """Where a key is looked for: a source has no channel."""
-    if not source:
+    if source is None:
         return {}
+    if not source:
+        raise UsageProblemError("--source is empty: name the source, or leave --source out")
     if channel:
         raise UsageProblemError("a key belongs to a channel or to a source: name one of --channel and --source")
     return {"channel": "", "source_id": source}

@@ -36,7 +36,7 @@ TimeoutMs = Annotated[
     ),
 ]
 Source = Annotated[
-    str,
+    str | None,
     typer.Option("--source", help="Source whose message had that key, instead of a channel."),
 ]
 Channel = Annotated[str | None, typer.Option("--channel", help="Sales channel that this is for.")]

@@ -110,7 +110,7 @@ class Draft(Generic[T_co]):
         `requested` on it, where the server names only what is there.
         """
         request = self.request
-        lines = getattr(request, "lines", None) or getattr(getattr(request, "target", None), "lines", ())
+        lines: Any = getattr(request, "lines", None) or getattr(getattr(request, "target", None), "lines", ())
         sku, location = error.metadata.get("sku"), error.metadata.get("location")
         at = [n for n, line in enumerate(lines, 1) if line.sku == sku and location in (None, line.location)]
         if at and len(lines) > 1:
@@ -266,9 +266,9 @@ def reserve(
         line.quantity = quantity
     if ttl_s is not None:
         put_seconds(request.ttl, arguments.seconds(ttl_s, "ttl_s"))
-    if arguments.flag(allow_partial, "allow_partial"):
+    if allow_partial is not False and arguments.flag(allow_partial, "allow_partial"):
         request.allow_partial = True
-    if arguments.flag(replace_own, "replace_own"):
+    if replace_own is not False and arguments.flag(replace_own, "replace_own"):
         request.replace_own = True
     return Draft(_RESERVE, request)
 

@@ -293,7 +293,8 @@ impl From<&Rejection> for Refusal {
             refusal = refusal.fact("limit", COMMAND_ANSWER_BYTES_MAX);
         }
         if let Some(field) = refusal.metadata.get("field") {
-            refusal.message = format!("{message} ({field} differs)");
+            let place = filled(" of {sku} at {location}", &refusal.metadata).unwrap_or_default();
+            refusal.message = format!("{message} ({field}{place} differs)");
         }
         let facts = &refusal.metadata;
         if let Some(named) = sentences_with_facts(rejection.reason).iter().find_map(|text| filled(text, facts)) {
