@@ -241,7 +241,7 @@ def test_a_refusal_and_a_failure_keep_their_codes(room: Path, target: str, outpu
         damaged.mkdir()
         (file,) = (room / "journal").glob("journal-*")
         content = bytearray(file.read_bytes())
-        content[8192 + 40] ^= 0xFF
+        content[4096 + 40] ^= 0xFF
         (damaged / file.name).write_bytes(content)
     assert ended(["verify", str(damaged)], output, errors=errors).code == ExitCode.CORRUPT
 
