@@ -233,9 +233,9 @@ EVENTS = [
         (["--order", "o-1"], [5, 7]),
         (["--key", "k3"], [3]),
         (["--sku", "MUG", "--kind", "reserved", "--kind", "fulfilled"], [3, 7]),
-        (["--sku", "MUG", "--limit", "2"], [1, 2]),
+        (["--sku", "MUG", "--limit", "2"], [5, 7]),
+        (["--sku", "MUG", "--limit", "2", "--from", "1"], [1, 2]),
         (["--sku", "MUG", "--from", "3"], [3, 5, 7]),
-        (["--key", ""], [1, 5, 6, 7]),
     ],
 )
 def test_events_are_chosen(line: CommandLine, flags: list[str], found: list[int]) -> None:
