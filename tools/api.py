@@ -154,9 +154,10 @@ def clients() -> str:
         draft = getattr(commands, name, None)
         also = doc_of(draft, name) if inspect.isfunction(draft) else ""
         text += method(name, thing, of_commands | of_clients, also=also)
-    for kind in (client.Operation, source_blocking.OrderedSource, source_async.AsyncSource):
-        text += section(kind.__name__, doc_of(kind, kind.__name__), 3)
-        for name, thing in vars(kind).items():
+    others: tuple[type, ...] = (client.Operation, source_blocking.OrderedSource, source_async.AsyncSource)
+    for other in others:
+        text += section(other.__name__, doc_of(other, other.__name__), 3)
+        for name, thing in vars(other).items():
             if isinstance(thing, property):
                 text += method(name, thing, {})
     text += section("Arguments", f"{doc_of(commands.CommandFields, 'CommandFields')} Of commands:")
@@ -166,7 +167,7 @@ def clients() -> str:
 
 def glossary(words: dict[str, str]) -> str:
     """What arguments mean, by name."""
-    rows = [(f"`{name}`", text) for name, text in sorted(words.items())]
+    rows: list[tuple[str, ...]] = [(f"`{name}`", text) for name, text in sorted(words.items())]
     return "\n" + table(("argument", "meaning"), rows) + "\n"
 
 
@@ -184,7 +185,9 @@ def drafts() -> str:
     """The functions that make drafts."""
     names = [name for name in CALLS if hasattr(commands, name)]
     text = section("Drafts", doc_of(commands, "commands"))
-    rows = [(f"`commands.{name}`", " ".join(doc_of(getattr(commands, name), name).split())) for name in names]
+    rows: list[tuple[str, ...]] = [
+        (f"`commands.{name}`", " ".join(doc_of(getattr(commands, name), name).split())) for name in names
+    ]
     return text + "\n" + table(("draft", "what it asks for"), rows) + "\n"
 
 

@@ -69,7 +69,7 @@ def type_of(message: descriptor_pb2.DescriptorProto, field: descriptor_pb2.Field
 def fields(proto: Proto, number: int) -> list[tuple[str, ...]]:
     """A row for each field of a message: name, number, type, comment."""
     message = proto.file.message_type[number]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for place, field in enumerate(message.field):
         choice = field.HasField("oneof_index") and not field.proto3_optional
         words = proto.comment(4, number, 2, place)
@@ -97,8 +97,8 @@ def events(section: Section, table: Table) -> str:
         if field.HasField("oneof_index"):
             words = proto.comment(4, number, 2, place)
             fact = fields(*find(field.type_name.removeprefix(PACKAGE)))
-            rows = [(name, kind, comment) for name, _, kind, comment in fact]
-            text += section(field.name, words, 3) + "\n" + table(("field of `fact`", "type", "meaning"), rows) + "\n"
+            kinds: list[tuple[str, ...]] = [(name, kind, comment) for name, _, kind, comment in fact]
+            text += section(field.name, words, 3) + "\n" + table(("field of `fact`", "type", "meaning"), kinds) + "\n"
     return text
 
 

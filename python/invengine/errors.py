@@ -24,7 +24,7 @@ InvengineError                      code, reason, metadata, violations, retry_af
 │   ├── NotAllowed
 │   │   └── NotAuthoritative · AuthMissing · ChannelNotAllowed
 │   ├── HoldLimitExceeded           too many holds: wait or release some
-│   ├── HistoryTrimmed · MessageTooLarge
+│   ├── HistoryTrimmed · MessageTooLarge · AnswerTooLarge
 │   ├── PositionNotInHistory        last_common: go on after it
 │   └── Unimplemented               not in this version
 └── Fault                           the machinery failed; `retryable` and `outcome_unknown` say what to do
@@ -40,6 +40,7 @@ InvengineError                      code, reason, metadata, violations, retry_af
     │   └── JournalFull             a person must make room
     ├── CorruptJournal              a person must look
     ├── InternalFault               outcome unknown; `metadata["incident"]` names the report
+    ├── AnswerLost                  outcome unknown; what came back was not said by invengine
     └── ClientClosed                the client was closed by its owner
 """
 
@@ -56,6 +57,7 @@ from invengine.positions import JournalPosition
 
 DOMAIN = "invengine"
 
+_CANCELLED = 1
 _INVALID_ARGUMENT = 3
 _DEADLINE_EXCEEDED = 4
 _RESOURCE_EXHAUSTED = 8
@@ -157,7 +159,7 @@ class KeyReused(Rejected):
     """The key already names another intention. Never retry: the caller mixed up two keys."""
 
     default_reason = "IDEMPOTENCY_KEY_REUSED"
-    told = ("field",)
+    told = ("field", "sku", "location")
 
 
 class DedupeWindowExpired(Rejected):
@@ -448,6 +450,16 @@ class MessageTooLarge(Rejected):
     told = ("limit",)
 
 
+class AnswerTooLarge(Rejected):
+    """Naming all that it would change takes more than an answer may have, and the short form was not accepted.
+
+    The commands of this client accept it.
+    """
+
+    default_code = _RESOURCE_EXHAUSTED
+    default_reason = "ANSWER_TOO_LARGE"
+
+
 class Unimplemented(Rejected):
     """Part of the contract, but not of this version of the server."""
 
@@ -534,10 +546,15 @@ class Exhausted(Fault):
 
 
 class Overloaded(Exhausted):
-    """The server's queue is full; the command was not taken."""
+    """The server's queue, or the answer to a batch, is full; the command was not taken."""
 
     retryable = True
     default_reason = "OVERLOADED"
+
+    @property
+    def answer_full(self) -> bool:
+        """True if only the answer to its batch had no room: the command may be sent again at once."""
+        return "answer_bytes_max" in self.metadata
 
 
 class RateLimited(Exhausted):
@@ -567,6 +584,15 @@ class InternalFault(Fault):
     outcome_unknown = True
     default_reason = "INTERNAL"
     told = ("incident",)
+
+
+class AnswerLost(Fault):
+    """What came back was not said by invengine: gRPC's own code, or a proxy, gave the call its status.
+
+    It may have been executed all the same, for example if its answer was longer than the client was told to take.
+    """
+
+    outcome_unknown = True
 
 
 class ClientClosed(Fault):
@@ -660,8 +686,8 @@ def _transport_error(code: int, details: str) -> InvengineError:
 
     The call had begun, so it may have been executed. The clients make `Unreachable` themselves, before they begin one.
     """
-    if code in (_UNAVAILABLE, _INTERNAL):
+    if code in (_CANCELLED, _UNAVAILABLE, _INTERNAL):
         return ConnectionLost(details, code=code)
     if code == _DEADLINE_EXCEEDED:
         return AnswerOverdue(details, code=code)
-    return CLASS_OF_CODE.get(code, InternalFault)(details, code=code)
+    return AnswerLost(details, code=code)

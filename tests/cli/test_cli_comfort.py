@@ -24,7 +24,7 @@ from invengine.v1 import (
 from .scripted import CommandLine, ScriptedEngine, no
 from .test_cli_commands import HOLD, RECEIPT
 
-CHANGED = {"receipt": RECEIPT, "holds": [HOLD]}
+CHANGED: dict[str, Any] = {"receipt": RECEIPT, "holds": [HOLD]}
 
 
 class Terminal(io.StringIO):
@@ -164,18 +164,18 @@ def outcome(**fields: Any) -> ScriptedEngine:
 
 
 def test_an_outcome_is_accepted_refused_or_not_known(line: CommandLine) -> None:
-    accepted = types_pb2.Outcome(sequence=9, durable_sequence=9, holds=[HOLD])
+    accepted = reservation_service_pb2.Outcome(receipt=RECEIPT, holds=[HOLD])
     ran = line.ask(outcome(known=True, outcome=accepted, sequence=9), "outcome", "k", "--channel", "web")
     assert "accepted: reservation r-1" in ran.out
     rejection = types_pb2.Rejection(reason="INSUFFICIENT_STOCK", message="Only 1 is there.", metadata={"sku": "MUG"})
-    engine = outcome(known=True, outcome=types_pb2.Outcome(rejection=rejection))
+    engine = outcome(known=True, outcome=reservation_service_pb2.Outcome(rejection=rejection))
     ran = line.ask(engine, "outcome", "k", "--channel", "web")
     assert "refused: " in ran.out
     assert "Only 1 is there." in ran.out
     request = engine.request(reservation_service_pb2.GetOutcomeRequest)
     assert (request.idempotency_key, request.channel, request.source_id) == ("k", "web", "")
     (found,) = line.ask(
-        outcome(known=True, outcome=types_pb2.Outcome(rejection=rejection)), "outcome", "k", "--json"
+        outcome(known=True, outcome=reservation_service_pb2.Outcome(rejection=rejection)), "outcome", "k", "--json"
     ).objects
     assert (found["known"], found["accepted"], found["rejection"]["reason"]) == (True, False, "INSUFFICIENT_STOCK")
     ran = line.ask(outcome(), "outcome", "k", "--source", "erp")

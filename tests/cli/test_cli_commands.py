@@ -158,16 +158,25 @@ def test_show_list_and_availability(line: CommandLine) -> None:
         "GetInventoryLevel": inventory_service_pb2.GetInventoryLevelResponse(level=LEVEL),
         "ListInventoryLevels": inventory_service_pb2.ListInventoryLevelsResponse(levels=[LEVEL]),
         "GetAvailability": availability_service_pb2.GetAvailabilityResponse(
-            availabilities=[availability_service_pb2.Availability(sku="MUG", location="berlin", available=8)]
+            availabilities=[
+                availability_service_pb2.Availability(sku="MUG", location="berlin", available=8),
+                availability_service_pb2.Availability(sku="CUP", location="lyon", unknown_sku=True),
+            ],
+            sequence=7,
+            durable_sequence=6,
         ),
     }
     shown = line.ask(ScriptedEngine({**script}), "stock", "show", "MUG", "berlin", "--json").objects
     assert (shown[0]["available"], shown[0]["in_transit"]) == (8, 0)
     assert line.ask(ScriptedEngine({**script}), "stock", "list", "--json").objects[0]["on_hand"] == 10
     engine = ScriptedEngine({**script})
-    assert line.ask(engine, "availability", "MUG", "CUP@lyon", "--json").objects == [
-        {"sku": "MUG", "location": "berlin", "available": 8}
+    told = line.ask(engine, "availability", "MUG", "CUP@lyon", "--json")
+    place = {"sequence": 7, "durable_sequence": 6}
+    assert told.objects == [
+        {"sku": "MUG", "location": "berlin", "available": 8, "unknown_sku": False, "unknown_location": False} | place,
+        {"sku": "CUP", "location": "lyon", "available": None, "unknown_sku": True, "unknown_location": False} | place,
     ]
+    assert told.code == 1
     queries = engine.request(availability_service_pb2.GetAvailabilityRequest).queries
     assert [(each.sku, each.location) for each in queries] == [("MUG", ""), ("CUP", "lyon")]
 

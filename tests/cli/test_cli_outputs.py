@@ -19,6 +19,7 @@ import pytest
 from invengine.cli.exits import ExitCode
 from invengine.client import Channel, Client, Item, Location
 
+from ..conformance.redis_server import free_port
 from .test_cli_server import WAIT_S, process, ready, serve
 from .test_cli_usage import commands
 
@@ -241,7 +242,7 @@ def test_a_refusal_and_a_failure_keep_their_codes(room: Path, target: str, outpu
         damaged.mkdir()
         (file,) = (room / "journal").glob("journal-*")
         content = bytearray(file.read_bytes())
-        content[8192 + 40] ^= 0xFF
+        content[4096 + 40] ^= 0xFF
         (damaged / file.name).write_bytes(content)
     assert ended(["verify", str(damaged)], output, errors=errors).code == ExitCode.CORRUPT
 
@@ -250,7 +251,7 @@ def test_a_refusal_and_a_failure_keep_their_codes(room: Path, target: str, outpu
 @pytest.mark.parametrize("output", UNPRINTABLE)
 @pytest.mark.parametrize("kind", ["serve", "dev"])
 def test_a_server_that_nobody_hears_serves(tmp_path: Path, output: str, errors: str, kind: str) -> None:
-    address = f"unix:{tmp_path}/socket"
+    address = f"127.0.0.1:{free_port()}"
     arguments = [kind, "--address", address, "--metrics-address", ""]
     arguments += ["--directory", str(tmp_path / "journal")] if kind == "serve" else []
     close = ">&-" if output == "closed" else ""

@@ -129,8 +129,10 @@ def test_a_command_is_documented_and_has_help(line: CommandLine, path: str, flag
 def test_the_documents_name_no_command_that_is_not_there() -> None:
     words = {path for path, _ in every_command()}
     groups = {word.rpartition(" ")[0] for word in words} | set(COMMANDS)
-    named = re.findall(r"`invengine ([a-z][a-z -]*[a-z])", (DOCS / "cli.md").read_text())
-    assert [name for name in named if name not in words | groups] == []
+    word = r"[a-z]+(?:-[a-z]+)*"
+    named = re.findall(rf"`invengine ({word}(?: {word})*)", (DOCS / "cli.md").read_text())
+    # The line with which a server says that it takes calls begins like a command.
+    assert [name for name in named if name not in words | groups and name != "ready on"] == []
 
 
 def test_the_version_is_told_by_a_flag(line: CommandLine) -> None:

@@ -292,7 +292,7 @@ def test_whole_numbers_of_other_libraries_are_taken(peer: Peer) -> None:
     ],
 )
 def test_a_column_names_its_row(peer: Peer, more: dict[str, Any], field: str) -> None:
-    good = {"skus": ["mug", "cup"], "locations": "wh-1", "quantities": 1}
+    good: dict[str, Any] = {"skus": ["mug", "cup"], "locations": "wh-1", "quantities": 1}
     with Client(peer.target) as client, pytest.raises(InvalidArgument) as caught:
         client.submit_reserves(**(good | more))
     assert caught.value.violations[0].field == field

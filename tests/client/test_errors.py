@@ -49,6 +49,7 @@ TABLE: list[tuple[str, str, type[InvengineError], type[InvengineError]]] = [
     ("UNAVAILABLE", "NOT_OWNER", errors.NotOwner, errors.Unavailable),
     ("OUT_OF_RANGE", "HISTORY_TRIMMED", errors.HistoryTrimmed, Rejected),
     ("RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", errors.MessageTooLarge, Rejected),
+    ("RESOURCE_EXHAUSTED", "ANSWER_TOO_LARGE", errors.AnswerTooLarge, Rejected),
     ("DEADLINE_EXCEEDED", "DEADLINE", errors.DeadlineExceeded, Fault),
     ("UNAVAILABLE", "OUTCOME_UNKNOWN", errors.OutcomeUnknown, Fault),
     ("DATA_LOSS", "CORRUPT_JOURNAL", errors.CorruptJournal, Fault),
@@ -120,8 +121,10 @@ def test_what_a_rejection_says_is_easy_to_reach() -> None:
         ("INTERNAL", "RST_STREAM", errors.ConnectionLost, True),
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", errors.AnswerOverdue, True),
         ("CANCELLED", "", errors.ConnectionLost, True),
-        ("UNKNOWN", "", errors.InternalFault, True),
-        ("RESOURCE_EXHAUSTED", "received message larger than max", errors.Exhausted, False),
+        ("UNKNOWN", "", errors.AnswerLost, True),
+        ("RESOURCE_EXHAUSTED", "received message larger than max", errors.AnswerLost, True),
+        ("UNIMPLEMENTED", "a proxy does not know it", errors.AnswerLost, True),
+        ("FAILED_PRECONDITION", "", errors.AnswerLost, True),
     ],
 )
 def test_a_status_of_the_transport_is_taken_by_its_code_alone(
@@ -178,7 +181,7 @@ def test_the_text_says_which_line_of_how_many() -> None:
 def test_foreign_or_broken_details_are_not_believed() -> None:
     assert type(error_from_status(14, b"\xff\xff not protobuf", "x")) is errors.ConnectionLost
     foreign = status_bytes(9, "INSUFFICIENT_STOCK").replace(b"invengine", b"elsewhere")
-    assert type(error_from_status(9, foreign, "x")) is Rejected
+    assert type(error_from_status(9, foreign, "x")) is errors.AnswerLost
 
 
 def test_errors_travel_between_processes() -> None:

@@ -197,7 +197,7 @@ def test_a_no_that_used_the_number_moves_on(peer: Peer, ledger: SourceLedger) ->
     with Client(peer.target) as client:
         source = client.source("erp")
         with pytest.raises(errors.UnknownSku):
-            source.receive([], reference="a")
+            source.receive([("unheard-of", "wh-1", 1)], reference="a")
         send(source, "b")
     assert ledger.references == ["a", "b"]
 

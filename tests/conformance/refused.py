@@ -42,6 +42,7 @@ CODE_OF_REASON = {
     "DRAINING": grpc.StatusCode.UNAVAILABLE,
     "NOT_OWNER": grpc.StatusCode.UNAVAILABLE,
     "MESSAGE_TOO_LARGE": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "ANSWER_TOO_LARGE": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "DEADLINE": grpc.StatusCode.DEADLINE_EXCEEDED,
     "UNIMPLEMENTED": grpc.StatusCode.UNIMPLEMENTED,
 }
@@ -88,6 +89,13 @@ INTERNAL_TEXT = re.compile(
 )
 
 
+# What a person must read to know what a refusal is about.
+NAMED = (
+    "sku", "location", "requested", "available", "outstanding", "channel", "source", "reservation", "order", "key",
+    "expected", "actual", "got", "current", "field",
+)  # fmt: skip
+
+
 @dataclass(slots=True)
 class Refused(Exception):
     """A well-formed no: canonical code, stable reason, facts, bad fields and how long to wait."""
@@ -106,6 +114,8 @@ class Refused(Exception):
             assert not INTERNAL_TEXT.search(text), f"a caller is shown internal text: {text}"
         unknown = self.metadata.keys() - FACTS_OF_REASON.get(self.reason, set())
         assert not unknown, f"facts that the table does not have: {unknown} of {self}"
+        for name in NAMED:
+            assert self.metadata.get(name, "") in self.message, f"the sentence does not name the {name}: {self}"
         if self.reason == "INVALID_FIELD":
             assert self.fields, "INVALID_FIELD names each bad field"
 

@@ -319,6 +319,19 @@ def test_the_size_of_a_page_may_change_from_page_to_page(shop: Shop, name: str) 
     assert name == "reservations" or joined == list(getattr(whole, field))
 
 
+def test_one_unknown_name_does_not_fail_the_questions_beside_it(shop: Shop) -> None:
+    sku, typo = shop.item(5), shop.name("typo")
+    query = methods.GET_AVAILABILITY.request(allow_unknown=True)
+    for item, location in ((sku, shop.here), (typo, shop.here), (sku, typo), (typo, "")):
+        query.queries.add(sku=item, location=location)
+    answer = shop.call(methods.GET_AVAILABILITY, query)
+    found = [(each.available, each.unknown_sku, each.unknown_location) for each in answer.availabilities]
+    assert found == [(5, False, False), (0, True, False), (0, False, True), (0, True, False)]
+    assert 0 < answer.durable_sequence <= answer.sequence
+    query.allow_unknown = False
+    shop.refused(methods.GET_AVAILABILITY, query, "UNKNOWN_SKU", sku=typo)
+
+
 def test_the_server_says_what_it_is(shop: Shop) -> None:
     shop.item(1)
     info = shop.call(methods.GET_SERVER_INFO, methods.GET_SERVER_INFO.request())
@@ -331,6 +344,8 @@ def test_the_server_says_what_it_is(shop: Shop) -> None:
     assert 0 < info.durable_sequence <= info.sequence
     assert (info.command_bytes_max, info.submit_bytes_max) == (1 << 20, 4 << 20)
     assert (info.submit_commands_max, info.lines_max) == (1000, 1000)
+    assert (info.answer_bytes_max, info.command_answer_bytes_max) == (4 << 20, 2 << 20)
+    assert info.reservation_lines_max == 2000
     assert info.effective_dedupe_window.ToSeconds() == 24 * 3600
     assert info.HasField("recovery_time")
     assert info.recovered_events == 0

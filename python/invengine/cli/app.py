@@ -74,7 +74,7 @@ COMMANDS: dict[str, Entry] = {
 class _RaisedError(Exception):
     """Carries an error past typer, which would end with code 1 for some of them: that is the ledger's no."""
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
 
@@ -83,8 +83,10 @@ class _Root(TyperGroup):
     def invoke(self, context: Any) -> Any:
         try:
             return super().invoke(context)
-        except (OSError, EOFError, KeyboardInterrupt) as error:
+        except (OSError, EOFError) as error:
             raise _RaisedError(error) from error
+        except KeyboardInterrupt as error:
+            raise typer.Abort from error
 
 
 class _Later(TyperCommand):
@@ -202,9 +204,7 @@ def _interrupted(as_json: bool) -> int:
     return _report(InterruptedCommandError(key), as_json) if key else ExitCode.INTERRUPTED
 
 
-def _report(error: BaseException, as_json: bool) -> int:
-    if isinstance(error, KeyboardInterrupt):
-        return _interrupted(as_json)
+def _report(error: Exception, as_json: bool) -> int:
     if isinstance(error, typer.TyperException):
         if error.format_message().startswith("Usage:"):
             # A group that was called without a command: its help is what the caller needs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -25,7 +26,7 @@ from invengine.cli.options import (
     quantities,
 )
 from invengine.cli.output import print_json, print_line, print_table
-from invengine.client import Changes, Client, Hold, Receipt
+from invengine.client import Changes, Client, Hold, HoldSummary, Receipt
 
 TtlS = Annotated[float | None, typer.Option("--ttl-s", help="How long it lasts, in seconds; 15 minutes if not given.")]
 What = Annotated[
@@ -114,7 +115,7 @@ def extend(
     key = command_key(key)
     with connected(context, target, timeout_ms, channel) as client:
         changes = client.extend(**named, ttl_s=ttl_s, expected_version=expected_version, key=key)
-    tell_holds(changes.holds, changes.receipt, key, as_json)
+    tell_changes(changes, key, as_json)
 
 
 def amend(
@@ -148,7 +149,7 @@ def amend(
     fields: dict[str, Any] = {"key": key, "reason_code": reason_code, "reference": reference, "actor": actor}
     with connected(context, target, timeout_ms, channel) as client:
         changes = client.amend(wanted, **named, expected_version=expected_version, **fields)
-    tell_holds(changes.holds, changes.receipt, key, as_json)
+    tell_changes(changes, key, as_json)
 
 
 def transfer(
@@ -174,7 +175,7 @@ def transfer(
         changes = client.transfer(
             to_location, **named, lines=parts(lines) or None, expected_version=expected_version, **fields
         )
-    tell_holds(changes.holds, changes.receipt, key, as_json)
+    tell_changes(changes, key, as_json)
 
 
 def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: str) -> None:
@@ -208,7 +209,7 @@ def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: st
         }
         with connected(context, target, timeout_ms, channel) as client:
             changes = send(client, **named, lines=parts(lines) or None, expected_version=expected_version, **fields)
-        tell_holds(changes.holds, changes.receipt, key, as_json, key_cancelled=changes.key_cancelled)
+        tell_changes(changes, key, as_json)
 
 
 def named_hold(
@@ -225,6 +226,26 @@ def named_hold(
     if not rest:
         raise UsageProblemError("name the hold: RESERVATION_ID, --reservation-key KEY or --order REF")
     return {"reservation_id": rest[0]}, rest[1:]
+
+
+def tell_changes(changes: Changes, key: str, as_json: bool) -> None:
+    """Prints what a command did to its holds, in short where there are too many."""
+    if changes.summary is not None:
+        _tell_summary(changes.summary, changes.receipt, key, as_json)
+    else:
+        tell_holds(changes.holds, changes.receipt, key, as_json, key_cancelled=changes.key_cancelled)
+
+
+def _tell_summary(summary: HoldSummary, receipt: Receipt, key: str, as_json: bool) -> None:
+    if as_json:
+        units = {state.name.lower(): count for state, count in summary.units.items()}
+        print_json({"summary": dataclasses.asdict(summary) | {"units": units}, "receipt": receipt, "key": key})
+        return
+    print_line(f"{summary.reservations} reservations with {summary.lines} lines, too many to name each")
+    print_table(("state", "units"), list(summary.units.items()))
+    count = summary.last_sequence - summary.first_sequence + 1
+    print_line(f"their events: invengine events tail --from {summary.first_sequence} --limit {count}")
+    print_line(f"sequence {receipt.sequence}, key {key}{', replayed' if receipt.replayed else ''}")
 
 
 def tell_holds(

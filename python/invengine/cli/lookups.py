@@ -27,7 +27,7 @@ def reservation(
     reservation_key: ReservationKey = None,
     order: Order = None,
     channel: Channel = None,
-    source: Source = "",
+    source: Source = None,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
@@ -37,16 +37,17 @@ def reservation(
         if order is not None:
             found = list(client.list_reservations(order=order, include_ended=True))
         else:
-            named, _ = named_hold([reservation_id] if reservation_id else None, reservation_key, None)
-            found = [client.get_reservation(**named, **_scope(channel, source))]
+            named, _ = named_hold(None if reservation_id is None else [reservation_id], reservation_key, None)
+            at_channel, source_id = _scope(channel, source)
+            found = [client.get_reservation(**named, channel=at_channel, source_id=source_id)]
     for each in found:
         _show(each, as_json)
 
 
 def holds(
     context: typer.Context,
-    holder: Annotated[str, typer.Option("--holder", help="Only of this holder.")] = "",
-    order: Annotated[str, typer.Option("--order", help="Only of this order.")] = "",
+    holder: Annotated[str | None, typer.Option("--holder", help="Only of this holder.")] = None,
+    order: Annotated[str | None, typer.Option("--order", help="Only of this order.")] = None,
     ended: Annotated[bool, typer.Option("--ended", help="Also those that hold nothing any more.")] = False,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
@@ -69,7 +70,7 @@ def outcome(
     context: typer.Context,
     key: Annotated[str, typer.Argument(metavar="KEY", help="The key of the command.")],
     channel: Channel = None,
-    source: Source = "",
+    source: Source = None,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
@@ -80,7 +81,8 @@ def outcome(
     an answer, also if it is that the key is not known.
     """
     with connected(context, target, timeout_ms, channel) as client:
-        known = client.get_outcome(key, **_scope(channel, source))
+        at_channel, source_id = _scope(channel, source)
+        known = client.get_outcome(key, channel=at_channel, source_id=source_id)
         scope = source or client.channel
     if as_json:
         print_json({"key": key, **_facts(known)})
@@ -96,13 +98,15 @@ def outcome(
         )
 
 
-def _scope(channel: str | None, source: str) -> dict[str, str]:
-    """Where a key is looked for: a source has no channel."""
+def _scope(channel: str | None, source: str | None) -> tuple[str | None, str]:
+    """Where a key is looked for, as channel and source: None is the client's channel, and a source has none."""
+    if source is None:
+        return None, ""
     if not source:
-        return {}
+        raise UsageProblemError("--source is empty: name the source, or leave --source out")
     if channel:
         raise UsageProblemError("a key belongs to a channel or to a source: name one of --channel and --source")
-    return {"channel": "", "source_id": source}
+    return "", source
 
 
 def _facts(known: KnownOutcome) -> dict[str, Any]:
@@ -126,8 +130,7 @@ def _tell(found: Outcome) -> None:
         columns = ("sku", "location", "quantity", "state", "outstanding")
         print_table(columns, [tuple(line) for line in hold.lines])
     if found.levels:
-        columns = ("sku", "location", "available", "on_hand", "reserved", "allocated")
-        print_table(columns, [[getattr(level, name) for name in columns] for level in found.levels])
+        print_rows(found.levels, ("sku", "location", "available", "on_hand", "reserved", "allocated"), as_json=False)
     if found.key_cancelled:
         print_line("accepted: no hold had this key; its reserve is cancelled and will be refused (KEY_CANCELLED)")
     elif not found.holds and not found.levels:

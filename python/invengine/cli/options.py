@@ -36,7 +36,7 @@ TimeoutMs = Annotated[
     ),
 ]
 Source = Annotated[
-    str,
+    str | None,
     typer.Option("--source", help="Source whose message had that key, instead of a channel."),
 ]
 Channel = Annotated[str | None, typer.Option("--channel", help="Sales channel that this is for.")]
@@ -69,7 +69,9 @@ def connected(
     settings = call_settings(context.obj, target=target, timeout_ms=timeout_ms, channel=channel)
     from invengine.client import Client
 
-    client = Client(settings.target, settings.channel or None, timeout_s=settings.timeout_ms / 1000)
+    # Without it grpcio names the percent-encoded path as authority, which the native door's HTTP/2 refuses.
+    options = [("grpc.default_authority", "localhost")] if settings.target.startswith("unix:") else []
+    client = Client(settings.target, settings.channel or None, timeout_s=settings.timeout_ms / 1000, options=options)
     with client:
         yield client
 

@@ -12,6 +12,7 @@ OTHERS_MAX = 0.15
 """Share of the cores that others may take before a figure of speed means nothing."""
 BEFORE_S = 0.5
 _PROC_STAT = Path("/proc/stat")
+_clock = time.monotonic
 # Fields of the line `cpu` of /proc/stat, in ticks.
 _USER, _NICE, _SYSTEM, _STEAL = 0, 1, 2, 7
 
@@ -99,4 +100,4 @@ def _ticks() -> _Ticks | None:
         steal = fields[_STEAL]
     except (OSError, ValueError, IndexError):
         return None
-    return _Ticks(busy, steal, sum(os.times()[:4]), time.monotonic())
+    return _Ticks(busy, steal, sum(os.times()[:4]), _clock())

@@ -12,6 +12,7 @@ from invengine.client.fold import StockFold
 from invengine.client.numbering import StateFileError
 from invengine.client.operation import AsyncOperation, Operation
 from invengine.client.results import (
+    Availabilities,
     Availability,
     Changes,
     Channel,
@@ -19,6 +20,7 @@ from invengine.client.results import (
     Event,
     Hold,
     HoldLine,
+    HoldSummary,
     Item,
     KnownOutcome,
     Level,
@@ -43,6 +45,7 @@ __all__ = [
     "AsyncClient",
     "AsyncOperation",
     "AsyncSource",
+    "Availabilities",
     "Availability",
     "Changes",
     "Channel",
@@ -53,6 +56,7 @@ __all__ = [
     "Event",
     "Hold",
     "HoldLine",
+    "HoldSummary",
     "Item",
     "JournalPosition",
     "KnownOutcome",

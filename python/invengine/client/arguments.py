@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from invengine.errors import InvalidArgument
@@ -79,25 +79,31 @@ def each(values: Any, field: str) -> Iterable[Any]:
     return values
 
 
-def rows(lines: Any, sizes: tuple[int, ...], form: str, unit: str = "quantity") -> Iterator[tuple[Any, ...]]:
+def rows(lines: Any, sizes: tuple[int, ...], form: str, unit: str = "quantity") -> Sequence[tuple[Any, ...]]:
     """The lines of a command, at least one: two texts, then whole numbers.
 
-    `form` says what a line looks like, `unit` what is third.
+    `form` says what a line looks like, `unit` what is third. Lines of three as they should be are only looked at: this
+    is on the fast path.
     """
-    number = -1
-    for number, line in enumerate(each(lines, "lines")):
-        if not isinstance(line, tuple | list) or len(line) not in sizes:
-            raise InvalidArgument(f"lines[{number}]", f"{form}; got {_shown(line)}")
-        plain = line[0].__class__ is str and line[1].__class__ is str
-        if plain and len(line) == 3 and line[2].__class__ is int and INT64_MIN <= line[2] <= INT64_MAX:
-            yield line if line.__class__ is tuple else tuple(line)
-            continue
-        names = (*_NAMES[:2], unit, *_NAMES[3:])
-        yield tuple(
-            (text if place < 2 else whole)(value, f"lines[{number}].{names[place]}") for place, value in enumerate(line)
-        )
-    if number < 0:
+    given = lines if lines.__class__ is list or lines.__class__ is tuple else list(each(lines, "lines"))
+    if not given:
         raise InvalidArgument("lines", "at least one")
+    for line in given:
+        if line.__class__ is tuple and len(line) == 3:
+            sku, location, units = line
+            texts = sku.__class__ is str and location.__class__ is str
+            if texts and units.__class__ is int and INT64_MIN <= units <= INT64_MAX:
+                continue
+        names = (*_NAMES[:2], unit, *_NAMES[3:])
+        return [_row(f"lines[{number}]", line, sizes, form, names) for number, line in enumerate(given)]
+    found: Sequence[tuple[Any, ...]] = given
+    return found
+
+
+def _row(field: str, line: Any, sizes: tuple[int, ...], form: str, names: tuple[str, ...]) -> tuple[Any, ...]:
+    if not isinstance(line, tuple | list) or len(line) not in sizes:
+        raise InvalidArgument(field, f"{form}; got {_shown(line)}")
+    return tuple((text if place < 2 else whole)(value, f"{field}.{names[place]}") for place, value in enumerate(line))
 
 
 def parts(lines: Any) -> Iterator[tuple[Any, ...]]:

@@ -17,7 +17,7 @@ from invengine.client.commands_async import AsyncCommands
 from invengine.client.operation import AsyncOperation
 from invengine.client.reads import Pages, Read
 from invengine.client.results import (
-    Availability,
+    Availabilities,
     Channel,
     Digest,
     Event,
@@ -113,14 +113,15 @@ class AsyncClient(AsyncCommands):
     async def submit(self, drafts: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[Outcome]:
         """Sends commands on holds in order, one outcome each; a no is a value here, not raised.
 
-        Each command is atomic, the batch is not. More than 1,000 go as several batches, one after the other. After an
-        OutcomeUnknown submit the same drafts again: they keep their keys.
+        Each command is atomic, the batch is not. More than 1,000, and what an answer has no room for, go as several
+        batches, one after the other. After an OutcomeUnknown submit the same drafts again: they keep their keys.
         """
         wanted = batches.check(drafts)
         for draft in wanted:
             draft.seal(time.time_ns(), "", self.channel, self.actor)
         found: list[Outcome] = []
-        for payload in batches.requests(wanted):
+        while len(found) < len(wanted):
+            payload = batches.request(wanted, len(found))
             found += batches.outcomes(await self._call(batches.METHOD, payload, "", self._deadline(timeout_s)))
         return batches.located(wanted, found)
 
@@ -212,9 +213,8 @@ class AsyncClient(AsyncCommands):
         return self._walk(reads.list_levels(sku, location, page_size))
 
     async def availability(self, sku: str, location: str | None = None, *, timeout_s: float | None = None) -> int:
-        """Units that may be held now, at one location or at all of them together."""
-        found = await self.availabilities([reads.place(sku, location)], timeout_s=timeout_s)
-        return sum(each.available for each in found)
+        """Units that may be held now, at one location or at all of them together. Both must exist (UnknownName)."""
+        return await self._read(reads.availability(sku, location, self.channel), timeout_s)
 
     async def availabilities(
         self,
@@ -222,11 +222,15 @@ class AsyncClient(AsyncCommands):
         *,
         channel: str | None = None,
         timeout_s: float | None = None,
-    ) -> list[Availability]:
-        """Units that may be held now, for many (sku, location); a sku alone is answered for each of its levels."""
+    ) -> Availabilities:
+        """Units that may be held now, for many (sku, location); a sku alone is answered for each of its levels.
+
+        A question about a name that the catalogue does not know is answered as unknown, with `available` None. The
+        answers say at which position of the ledger they were read.
+        """
         scope = self.channel if channel is None else channel
         asked = reads.availabilities(queries, scope)
-        return [each for question in asked for each in await self._read(question, timeout_s)]
+        return reads.joined([await self._read(question, timeout_s) for question in asked])
 
     # Catalogue
 

@@ -16,7 +16,7 @@ from invengine.client.commands_blocking import Commands
 from invengine.client.operation import Operation
 from invengine.client.reads import Pages, Read
 from invengine.client.results import (
-    Availability,
+    Availabilities,
     Channel,
     Digest,
     Event,
@@ -127,14 +127,15 @@ class Client(Commands):
     def submit(self, drafts: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[Outcome]:
         """Sends commands on holds in order, one outcome each; a no is a value here, not raised.
 
-        Each command is atomic, the batch is not. More than 1,000 go as several batches, one after the other. After an
-        OutcomeUnknown submit the same drafts again: they keep their keys.
+        Each command is atomic, the batch is not. More than 1,000, and what an answer has no room for, go as several
+        batches, one after the other. After an OutcomeUnknown submit the same drafts again: they keep their keys.
         """
         wanted = batches.check(drafts)
         for draft in wanted:
             draft.seal(time.time_ns(), "", self.channel, self.actor)
         found: list[Outcome] = []
-        for payload in batches.requests(wanted):
+        while len(found) < len(wanted):
+            payload = batches.request(wanted, len(found))
             found += batches.outcomes(self._call(batches.METHOD, payload, "", timeout_s))
         return batches.located(wanted, found)
 
@@ -223,8 +224,8 @@ class Client(Commands):
         return self._walk(reads.list_levels(sku, location, page_size))
 
     def availability(self, sku: str, location: str | None = None, *, timeout_s: float | None = None) -> int:
-        """Units that may be held now, at one location or at all of them together."""
-        return sum(each.available for each in self.availabilities([reads.place(sku, location)], timeout_s=timeout_s))
+        """Units that may be held now, at one location or at all of them together. Both must exist (UnknownName)."""
+        return self._read(reads.availability(sku, location, self.channel), timeout_s)
 
     def availabilities(
         self,
@@ -232,11 +233,15 @@ class Client(Commands):
         *,
         channel: str | None = None,
         timeout_s: float | None = None,
-    ) -> list[Availability]:
-        """Units that may be held now, for many (sku, location); a sku alone is answered for each of its levels."""
+    ) -> Availabilities:
+        """Units that may be held now, for many (sku, location); a sku alone is answered for each of its levels.
+
+        A question about a name that the catalogue does not know is answered as unknown, with `available` None. The
+        answers say at which position of the ledger they were read.
+        """
         scope = self.channel if channel is None else channel
         asked = reads.availabilities(queries, scope)
-        return [each for question in asked for each in self._read(question, timeout_s)]
+        return reads.joined([self._read(question, timeout_s) for question in asked])
 
     # Catalogue
 

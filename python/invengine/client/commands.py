@@ -110,7 +110,7 @@ class Draft(Generic[T_co]):
         `requested` on it, where the server names only what is there.
         """
         request = self.request
-        lines = getattr(request, "lines", None) or getattr(getattr(request, "target", None), "lines", ())
+        lines: Any = getattr(request, "lines", None) or getattr(getattr(request, "target", None), "lines", ())
         sku, location = error.metadata.get("sku"), error.metadata.get("location")
         at = [n for n, line in enumerate(lines, 1) if line.sku == sku and location in (None, line.location)]
         if at and len(lines) > 1:
@@ -212,7 +212,7 @@ def shared_context(now_ns: int, fields: CommandFields) -> bytes:
 
 
 def _target(
-    target: Any,
+    request: Any,
     reservation_id: str | Hold | None,
     reservation_key: str | None,
     order: str | None,
@@ -223,6 +223,9 @@ def _target(
         raise InvalidArgument(
             "reservation_id", "name the hold by exactly one of reservation_id, reservation_key, order"
         )
+    # However many holds it changes: what is too long to be told in full is told in short (`Changes.summary`).
+    request.context.accept_summary = True
+    target = request.target
     if reservation_id is not None:
         token = reservation_id.reservation_id if isinstance(reservation_id, Hold) else reservation_id
         target.reservation_id = arguments.named(token, "reservation_id")
@@ -263,9 +266,9 @@ def reserve(
         line.quantity = quantity
     if ttl_s is not None:
         put_seconds(request.ttl, arguments.seconds(ttl_s, "ttl_s"))
-    if arguments.flag(allow_partial, "allow_partial"):
+    if allow_partial is not False and arguments.flag(allow_partial, "allow_partial"):
         request.allow_partial = True
-    if arguments.flag(replace_own, "replace_own"):
+    if replace_own is not False and arguments.flag(replace_own, "replace_own"):
         request.replace_own = True
     return Draft(_RESERVE, request)
 
@@ -282,7 +285,7 @@ def extend(
     """A new end for what is still reserved: `ttl_s` from now, 15 minutes if None."""
     request = reservation.ExtendRequest()
     _fill(request.context, fields)
-    _target(request.target, reservation_id, reservation_key, order, None, expected_version)
+    _target(request, reservation_id, reservation_key, order, None, expected_version)
     if ttl_s is not None:
         put_seconds(request.ttl, arguments.seconds(ttl_s, "ttl_s"))
     return Draft(_EXTEND, request)
@@ -299,7 +302,7 @@ def amend(
     """New reserved quantities of the named lines, in one step. 0 takes a line out; a new line is added."""
     request = reservation.AmendRequest()
     _fill(request.context, fields)
-    _target(request.target, reservation_id, reservation_key, None, None, expected_version)
+    _target(request, reservation_id, reservation_key, None, None, expected_version)
     for sku, location, quantity in arguments.rows(lines, (3,), arguments.HELD_LINE):
         request.lines.add(sku=sku, location=location, quantity=quantity)
     return Draft(_AMEND, request)
@@ -316,7 +319,7 @@ def _on_hold(
     fields: Mapping[str, Any],
 ) -> Draft[Changes]:
     _fill(request.context, fields)
-    _target(request.target, reservation_id, reservation_key, order, lines, expected_version)
+    _target(request, reservation_id, reservation_key, order, lines, expected_version)
     return Draft(kind, request)
 
 

@@ -25,11 +25,13 @@ from invengine.errors import (
 
 DEFAULT_TARGET = "127.0.0.1:7411"
 DEFAULT_TIMEOUT_S = 10.0
-MESSAGE_BYTES_MAX = 8 * 1024 * 1024
+ANSWER_BYTES_MAX = 4 * 1024 * 1024
+"""Most bytes of any answer, as the contract states for every method."""
 
 OPTIONS: list[tuple[str, Any]] = [
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    # What is too long to send the server refuses, with the reason and the limit.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
     # Every client has a connection of its own: two clients in one process share neither window nor fate.
     ("grpc.use_local_subchannel_pool", 1),
     # Retries are decided in `retry`, where the key and the deadline are known.

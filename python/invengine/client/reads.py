@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from invengine.client import arguments, decode
 from invengine.client.results import (
-    Availability,
+    Availabilities,
     Channel,
     Digest,
     Hold,
@@ -140,19 +140,32 @@ def list_levels(sku: str | None, location: str | None, page_size: int) -> Pages[
     return _pages(method, request, inventory.ListInventoryLevelsResponse, "levels", decode.level_of)
 
 
-def place(sku: str, location: str | None) -> tuple[str, str | None]:
-    """One question for `availabilities`."""
-    return arguments.named(sku, "sku"), _only(location, "location") or None
+def availability(sku: str, location: str | None, channel: str) -> Read[int]:
+    """Available units of one item, which must exist: at one location, or at all of them together."""
+    place = (arguments.named(sku, "sku"), _only(location, "location") or None)
+    (read,) = availabilities([place], channel, allow_unknown=False)
+
+    def total(answer: Any) -> int:
+        return sum(int(each.available) for each in answer.availabilities)
+
+    return Read(read.method, read.request, read.answer, total)
 
 
-def availabilities(queries: Iterable[tuple[str, str | None] | str], channel: str) -> list[Read[list[Availability]]]:
-    """Available units of many items; more questions than one request takes become several reads."""
+def availabilities(
+    queries: Iterable[tuple[str, str | None] | str], channel: str, *, allow_unknown: bool = True
+) -> list[Read[Availabilities]]:
+    """Available units of many items; more questions than one request takes become several reads.
+
+    With `allow_unknown` a name that nobody knows is answered as unknown, else it fails all questions.
+    """
     wanted = [_query(number, query) for number, query in enumerate(arguments.each(queries, "queries"))]
     return [
         Read(
             "/invengine.v1.AvailabilityService/GetAvailability",
             availability_v1.GetAvailabilityRequest(
-                queries=wanted[start : start + QUERIES_MAX], channel=arguments.text(channel, "channel")
+                queries=wanted[start : start + QUERIES_MAX],
+                channel=arguments.text(channel, "channel"),
+                allow_unknown=allow_unknown,
             ),
             availability_v1.GetAvailabilityResponse,
             decode.availabilities,
@@ -169,6 +182,16 @@ def _query(number: int, query: Any) -> Any:
     sku, location = place
     return availability_v1.AvailabilityQuery(
         sku=arguments.named(sku, f"{field}.sku"), location=_only(location, f"{field}.location")
+    )
+
+
+def joined(parts: Iterable[Availabilities]) -> Availabilities:
+    """The answers of several reads as one, at the position of the earliest."""
+    found = list(parts)
+    return Availabilities(
+        [each for part in found for each in part],
+        min((part.sequence for part in found), default=0),
+        min((part.durable_sequence for part in found), default=0),
     )
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import NamedTuple
 
-from invengine.errors import DeadlineExceeded, InvengineError, OutcomeUnknown, Rejected, Unavailable
+from invengine.errors import DeadlineExceeded, InvengineError, OutcomeUnknown, Overloaded, Rejected, Unavailable
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 5.0
@@ -41,7 +41,12 @@ def worth_repeating(error: InvengineError) -> bool:
 
 
 def pause_s(error: InvengineError, failures: int, jitter: Callable[[], float] = random.random) -> float:
-    """How long to wait after the n-th failure: what the server asked for, else 0.5 s x 2^n up to 5 s, jittered."""
+    """How long to wait after the n-th failure: what the server asked for, else 0.5 s x 2^n up to 5 s, jittered.
+
+    What an answer had no room for need not wait: each batch has room for one at least.
+    """
+    if isinstance(error, Overloaded) and error.answer_full:
+        return 0.0
     if error.retry_after_s is not None:
         return error.retry_after_s * (1 + 0.25 * jitter())
     ceiling: float = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (failures - 1))

@@ -136,10 +136,11 @@ class CommandStream:
     async def _open(self) -> None:
         try:
             call = await self._open_call()
-        except InvengineError as error:
+        except (InvengineError, aio.UsageError) as failure:
+            closed = ClientClosed("the client is closed")
             self._call = None
             while self._waiting:
-                _settle(self._waiting.popleft()[1], error)
+                _settle(self._waiting.popleft()[1], failure if isinstance(failure, InvengineError) else closed)
             return
         self._call = call
         self._wake.set()

@@ -25,7 +25,7 @@ def stamp_time(stamp: Any) -> datetime:
     return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
 
 
-def put_time(stamp: Any, moment: datetime, field: str) -> None:
+def put_time(stamp: Any, moment: datetime, field: str = "time") -> None:
     """Writes a datetime into a google.protobuf.Timestamp. A datetime without a time zone is refused."""
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         raise InvalidArgument(field, f"a datetime with a time zone, such as datetime.now(UTC); got {moment!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
@@ -20,8 +20,6 @@ Arguments = TypeVarTuple("Arguments")
 # Every reader occupies one thread while it waits for events.
 READERS_MAX = 32
 EVENTS_A_MESSAGE = 500
-# Clients accept 4 MiB by default.
-MESSAGE_BYTES_MAX = 2 << 20
 WAIT_MS = 250
 
 
@@ -55,39 +53,19 @@ class EventReaders:
         end: int | None = None
         while left is None or left > 0:
             batch = EVENTS_A_MESSAGE if left is None else min(left, EVENTS_A_MESSAGE)
-            answer = await self._batch(sequence, batch, WAIT_MS if follow else 0)
+            message = await self._aside(self._engine.read_events, sequence, batch, WAIT_MS if follow else 0)
+            answer = journal_service_pb2.ReadEventsResponse.FromString(message)
             # Without `follow` the stream ends at what was durable when it began, however fast the journal grows.
             end = answer.durable_sequence if end is None else end
-            for message in _pieces(answer):
-                await context.write(message)
             if answer.events:
+                await context.write(message)
                 sequence = answer.events[-1].sequence + 1
                 left = None if left is None else left - len(answer.events)
             if not follow and (not answer.events or sequence > end):
                 return
-
-    async def _batch(self, sequence: int, limit: int, wait_ms: int) -> journal_service_pb2.ReadEventsResponse:
-        answer = await self._aside(self._engine.read_events, sequence, limit, wait_ms)
-        return journal_service_pb2.ReadEventsResponse.FromString(answer)
 
     async def _aside(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         """What the engine answers, which may wait for a disk."""
         if self._stopping:
             raise draining()
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-
-
-def _pieces(answer: journal_service_pb2.ReadEventsResponse) -> Iterator[bytes]:
-    """Cuts an answer into messages that every client accepts; nothing for an answer without events."""
-    if not answer.events:
-        return
-    if len(answer.events) == 1 or answer.ByteSize() <= MESSAGE_BYTES_MAX:
-        yield answer.SerializeToString()
-        return
-    middle = len(answer.events) // 2
-    for part in (answer.events[:middle], answer.events[middle:]):
-        yield from _pieces(
-            journal_service_pb2.ReadEventsResponse(
-                events=part, durable_sequence=answer.durable_sequence, ledger=answer.ledger
-            )
-        )

@@ -33,7 +33,10 @@ class EnginePort(Protocol):
         """
 
     def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
-        """Gives durable events as a ReadEventsResponse, after waiting up to `wait_ms` for the first. Blocks."""
+        """Gives durable events as a ReadEventsResponse, after waiting up to `wait_ms` for the first. Blocks.
+
+        They are as many as fit a message that every client takes, `limit` at most; asking on gives the next ones.
+        """
 
     def stats(self) -> str:
         """Gives the engine's counters as JSON."""

@@ -23,6 +23,7 @@ from invengine.simulate.page import Figure
 from invengine.simulate.screen import facts, say, verdicts
 
 STEPS_SHOWN = 60
+_ANSWERS = ("accepted", "refused", "failed", "allocated", "released")
 _TITLES = {
     "capacity": "measuring what it accepts",
     "sold out": "measuring what it answers after a sell-out",
@@ -146,7 +147,7 @@ def figures(result: FlashSaleResult) -> list[Figure]:
         Figure(
             "since due, p50 / p99",
             f"{latency['p50'] / 1000:,.1f} / {latency['p99'] / 1000:,.1f} ms",
-            "of every answer of the sale",
+            f"of {sum(int(window[kind]) for kind in _ANSWERS):,} answers, yes or no",
         ),
     ]
 
@@ -170,7 +171,8 @@ def write(room: Path, result: FlashSaleResult, report: dict[str, Any], notice: s
         ("Settings", page.folded("every number", settings)),
     ]
     lead = f"{result.offered_per_s:,.0f} callers a second at a server that can answer {result.peak_per_s:,.0f}."
-    text = page.page("Flash sale", lead, sections, passed=result.passed, notice=notice)
+    judged = all(check.judged for check in result.checks)
+    text = page.page("Flash sale", lead, sections, passed=result.passed, all_judged=judged, notice=notice)
     (room / "flash-sale.html").write_text(text, encoding="utf-8")
 
 

@@ -48,9 +48,18 @@ class Figure(NamedTuple):
     of: str = ""
 
 
-def page(title: str, lead: str, sections: Sequence[tuple[str, str]], *, passed: bool, notice: str = "") -> str:
+def page(
+    title: str,
+    lead: str,
+    sections: Sequence[tuple[str, str]],
+    *,
+    passed: bool,
+    all_judged: bool = True,
+    notice: str = "",
+) -> str:
     """The whole page. `sections` are titles with their HTML; a notice stands above them all."""
-    verdict = ("good", "Every check passed") if passed else ("bad", "A check failed")
+    held = "Every check passed" if all_judged else "Every check passed that was judged"
+    verdict = ("good", held) if passed else ("bad", "A check failed")
     told = f'<p class="notice">{escape(notice)}</p>' if notice else ""
     parts = "".join(f"<section><h2>{escape(name)}</h2>{body}</section>" for name, body in sections)
     return (

@@ -82,6 +82,10 @@ class JournalServiceServicer(object):
         A position that is no event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which says where to go on: a
         backup was restored, or a journal in Redis lost what it had acknowledged, after the reader got that position. One that cannot
         be compared any more, because its event is no longer kept, is refused with HISTORY_TRIMMED.
+
+        A message has as many events as fit 1 MiB, and one at least: an event can be longer, but only one of a reservation that grew
+        beyond 2,000 lines under an earlier version is longer than 4 MiB.
+        Each message of the answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +100,7 @@ class JournalServiceServicer(object):
 
     def GetDigest(self, request, context):
         """The digest of the state at the newest durable position.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,11 +50,17 @@ class JournalServiceStub:
     A position that is no event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which says where to go on: a
     backup was restored, or a journal in Redis lost what it had acknowledged, after the reader got that position. One that cannot
     be compared any more, because its event is no longer kept, is refused with HISTORY_TRIMMED.
+
+    A message has as many events as fit 1 MiB, and one at least: an event can be longer, but only one of a reservation that grew
+    beyond 2,000 lines under an earlier version is longer than 4 MiB.
+    Each message of the answer has at most 4 MiB.
     """
     GetStateAt: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.GetStateAtRequest, _journal_service_pb2.GetStateAtResponse]
     """A level as it was. Answers UNIMPLEMENTED in this version."""
     GetDigest: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.GetDigestRequest, _journal_service_pb2.GetDigestResponse]
-    """The digest of the state at the newest durable position."""
+    """The digest of the state at the newest durable position.
+    The answer has at most 4 KiB.
+    """
 
 @_typing.type_check_only
 class JournalServiceAsyncStub(JournalServiceStub):
@@ -78,11 +84,17 @@ class JournalServiceAsyncStub(JournalServiceStub):
     A position that is no event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which says where to go on: a
     backup was restored, or a journal in Redis lost what it had acknowledged, after the reader got that position. One that cannot
     be compared any more, because its event is no longer kept, is refused with HISTORY_TRIMMED.
+
+    A message has as many events as fit 1 MiB, and one at least: an event can be longer, but only one of a reservation that grew
+    beyond 2,000 lines under an earlier version is longer than 4 MiB.
+    Each message of the answer has at most 4 MiB.
     """
     GetStateAt: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.GetStateAtRequest, _journal_service_pb2.GetStateAtResponse]  # type: ignore[assignment]
     """A level as it was. Answers UNIMPLEMENTED in this version."""
     GetDigest: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.GetDigestRequest, _journal_service_pb2.GetDigestResponse]  # type: ignore[assignment]
-    """The digest of the state at the newest durable position."""
+    """The digest of the state at the newest durable position.
+    The answer has at most 4 KiB.
+    """
 
 class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
     """The append-only truth. It shows durable state only.
@@ -109,6 +121,10 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         A position that is no event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which says where to go on: a
         backup was restored, or a journal in Redis lost what it had acknowledged, after the reader got that position. One that cannot
         be compared any more, because its event is no longer kept, is refused with HISTORY_TRIMMED.
+
+        A message has as many events as fit 1 MiB, and one at least: an event can be longer, but only one of a reservation that grew
+        beyond 2,000 lines under an earlier version is longer than 4 MiB.
+        Each message of the answer has at most 4 MiB.
         """
 
     @_abc_1.abstractmethod
@@ -125,6 +141,8 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _journal_service_pb2.GetDigestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_journal_service_pb2.GetDigestResponse, _abc.Awaitable[_journal_service_pb2.GetDigestResponse]]:
-        """The digest of the state at the newest durable position."""
+        """The digest of the state at the newest durable position.
+        The answer has at most 4 KiB.
+        """
 
 def add_JournalServiceServicer_to_server(servicer: JournalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

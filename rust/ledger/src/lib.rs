@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod ahead;
+mod answer_size;
 mod apply;
 mod audit;
 mod chunks;
@@ -36,6 +37,7 @@ mod schedule;
 mod scope;
 mod source;
 
+pub use answer_size::ANSWER_BYTES_MAX;
 pub use audit::{Audit, Broken};
 pub use codec::{Malformed, PAYLOAD_VERSION, RecordReader};
 pub use command::{Command, Context};

@@ -8,6 +8,7 @@ use invengine_ledger::{Fact, Reason, Rejection};
 use invengine_wire::{rpc, v1};
 use prost::Message;
 
+use crate::methods::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX};
 use crate::positions::EventPosition;
 
 /// Canonical gRPC status codes that invengine answers with.
@@ -108,6 +109,13 @@ impl Refusal {
     pub fn overloaded() -> Self {
         let message = "too many commands wait; wait, then repeat with the same key";
         Refusal::new(Code::ResourceExhausted, "OVERLOADED", message).retry()
+    }
+
+    /// The answer to a batch has no room for the outcome of one more command.
+    pub fn answer_full() -> Self {
+        let message = "the answer to this batch is full and this was not executed; send it again in a batch of its own";
+        let refusal = Refusal::new(Code::ResourceExhausted, "OVERLOADED", message).retry();
+        refusal.fact("answer_bytes_max", ANSWER_BYTES_MAX)
     }
 
     /// The server is stopping.
@@ -281,8 +289,12 @@ impl From<&Rejection> for Refusal {
                 Fact::Text(name, text) => refusal.metadata.insert(name, text.to_string()),
             };
         }
+        if rejection.reason == Reason::AnswerTooLarge {
+            refusal = refusal.fact("limit", COMMAND_ANSWER_BYTES_MAX);
+        }
         if let Some(field) = refusal.metadata.get("field") {
-            refusal.message = format!("{message} ({field} differs)");
+            let place = filled(" of {sku} at {location}", &refusal.metadata).unwrap_or_default();
+            refusal.message = format!("{message} ({field}{place} differs)");
         }
         let facts = &refusal.metadata;
         if let Some(named) = sentences_with_facts(rejection.reason).iter().find_map(|text| filled(text, facts)) {
@@ -395,6 +407,10 @@ fn of_reason(reason: Reason) -> (Code, &'static str) {
         Reason::TooLarge => {
             (ResourceExhausted, "the events of the command do not fit into one frame; act on fewer holds at once")
         }
+        Reason::AnswerTooLarge => (
+            ResourceExhausted,
+            "naming every hold that this would change takes more than an answer may have; nothing was done, send it again with accept_summary",
+        ),
     }
 }
 

@@ -8,7 +8,7 @@ use invengine_wire::v1;
 use prost::Message;
 use tokio::task::spawn_blocking;
 
-use super::answer::{Answers, Gone};
+use super::answer::Answers;
 use super::census::UnderWay;
 use super::desk::Desk;
 use super::gather::{Gathering, Trouble};
@@ -19,8 +19,6 @@ use crate::incident;
 use crate::refusal::Refusal;
 
 const EVENTS_A_MESSAGE: u64 = 500;
-/// Clients accept 4 MiB by default.
-const MESSAGE_BYTES_MAX: usize = 2 << 20;
 
 /// Answers the call in a task of its own.
 pub(super) fn spawn(
@@ -55,15 +53,12 @@ async fn run(station: &Station, terms: &Terms, gathering: Gathering, answers: &m
             () = answers.gone() => return Err(Trouble::Gone),
         }
         let most = wanted.limit.min(EVENTS_A_MESSAGE).min(end - wanted.next + 1);
-        let read = read(station, wanted.next, most, terms.path()).await?;
-        let count = read.iter().map(|message| message.events.len() as u64).sum::<u64>();
+        let (message, count) = read(station, wanted.next, most, terms.path()).await?;
         if count == 0 {
             // Cannot happen with a journal that has what it says; a loop without progress would be worse than an end.
             return Err(incident::report(terms.path(), "the journal has no event that is durable").into());
         }
-        for message in read {
-            send(answers, &message).await?;
-        }
+        answers.message(&message).await?;
         (wanted.next, wanted.limit) = (wanted.next + count, wanted.limit - count);
     }
     Ok(())
@@ -96,58 +91,10 @@ async fn aside<T: Send + 'static>(
     }
 }
 
-async fn send(answers: &mut Answers, message: &v1::ReadEventsResponse) -> Result<(), Gone> {
-    answers.message(&message.encode_to_vec()).await
-}
-
-/// Up to `most` events, in messages that every client accepts.
-async fn read(station: &Station, from: u64, most: u64, path: &str) -> Result<Vec<v1::ReadEventsResponse>, Refusal> {
+/// A message of up to `most` events, and how many they are.
+async fn read(station: &Station, from: u64, most: u64, path: &str) -> Result<(Vec<u8>, u64), Refusal> {
     let answer = aside(station, path, move |desk| desk.read_events(from, most as usize)).await?;
-    let answer =
+    let read =
         v1::ReadEventsResponse::decode(&answer[..]).map_err(|error| incident::report(path, &error.to_string()))?;
-    let mut messages = Vec::new();
-    cut(answer, &mut messages);
-    Ok(messages)
-}
-
-/// Halves an answer until every part is short enough.
-fn cut(mut answer: v1::ReadEventsResponse, messages: &mut Vec<v1::ReadEventsResponse>) {
-    if answer.events.len() < 2 || answer.encoded_len() <= MESSAGE_BYTES_MAX {
-        messages.push(answer);
-        return;
-    }
-    let rest = answer.events.split_off(answer.events.len() / 2);
-    let rest = v1::ReadEventsResponse { events: rest, ledger: answer.ledger.clone(), ..answer };
-    cut(answer, messages);
-    cut(rest, messages);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_answer_is_cut_and_keeps_its_order() {
-        let event = |sequence| v1::Event {
-            sequence,
-            fact: Some(v1::event::Fact::ItemUpserted(v1::ItemUpserted {
-                sku: "x".repeat(300_000),
-                ..Default::default()
-            })),
-            ..Default::default()
-        };
-        let answer = v1::ReadEventsResponse {
-            events: (1..=20).map(event).collect(),
-            durable_sequence: 20,
-            ledger: "main".into(),
-        };
-        let mut messages = Vec::new();
-        cut(answer, &mut messages);
-        assert!(messages.len() > 1);
-        assert!(messages.iter().all(|message| message.encoded_len() <= MESSAGE_BYTES_MAX));
-        assert!(messages.iter().all(|message| (message.durable_sequence, &*message.ledger) == (20, "main")));
-        let sequences: Vec<i64> =
-            messages.iter().flat_map(|message| &message.events).map(|event| event.sequence).collect();
-        assert_eq!(sequences, (1..=20).collect::<Vec<_>>());
-    }
+    Ok((answer, read.events.len() as u64))
 }

@@ -79,6 +79,13 @@ pub struct Taken {
     pub rests_on: u64,
 }
 
+impl Taken {
+    /// Bytes of the answer message.
+    pub fn bytes(&self) -> usize {
+        self.reply.as_ref().map_or(0, Vec::len)
+    }
+}
+
 /// Why an engine cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

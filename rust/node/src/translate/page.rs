@@ -10,12 +10,13 @@ use prost::Message;
 
 use super::check::Violations;
 use super::read::View;
+use crate::methods::PAGE_BYTES_MAX;
 use crate::positions::{EventPosition, Known};
 
 const SIZE_DEFAULT: usize = 100;
 const SIZE_MAX: usize = 1_000;
-/// A page ends early when it has become this long: callers take messages of 4 MiB at most.
-const PAGE_BYTES_MAX: usize = 1 << 20;
+/// More than an entry takes beside its own bytes.
+const ENTRY_PREFIX_BYTES: usize = 8;
 const WRONG_TOKEN: &str =
     "the whole next_page_token of the page before, with the same filters, or empty to begin again";
 const OTHER_HISTORY: &str =
@@ -87,14 +88,15 @@ impl Page {
     /// The entries of the page and the token of the next one, empty if this is the last.
     ///
     /// `entries` come in the order of their places, from `start` on; one more than the page has tells that there is a next
-    /// one.
+    /// one. A page is never longer than [`PAGE_BYTES_MAX`], unless its only entry is.
     pub fn fill<T: Message>(&self, entries: impl Iterator<Item = (u64, T)>) -> (Vec<T>, String) {
         let (mut taken, mut bytes, mut last) = (Vec::new(), 0, 0);
         for (place, entry) in entries {
-            if taken.len() == self.size || bytes >= PAGE_BYTES_MAX {
+            let length = entry.encoded_len() + ENTRY_PREFIX_BYTES;
+            if taken.len() == self.size || (bytes + length > PAGE_BYTES_MAX && !taken.is_empty()) {
                 return (taken, Token { last, newest: self.newest }.text(self.asked));
             }
-            bytes += entry.encoded_len();
+            bytes += length;
             taken.push(entry);
             last = place;
         }
@@ -257,8 +259,10 @@ mod tests {
 
     #[test]
     fn a_page_of_long_entries_ends_early() {
-        let long = "x".repeat(PAGE_BYTES_MAX / 2);
-        let (found, next) = page(1_000, "").unwrap().fill((0..9).map(|place| (place, long.clone())));
-        assert_eq!((found.len(), next), (2, token(1, 5, 12)));
+        for (length, fit) in [(PAGE_BYTES_MAX / 2 - 100, 2), (PAGE_BYTES_MAX / 2, 1), (2 * PAGE_BYTES_MAX, 1)] {
+            let long = "x".repeat(length);
+            let (found, next) = page(1_000, "").unwrap().fill((0..9).map(|place| (place, long.clone())));
+            assert_eq!((found.len(), next), (fit, token(fit as u64 - 1, 5, 12)), "{length}");
+        }
     }
 }
