@@ -201,7 +201,7 @@ def test_the_scope_of_a_key_is_a_channel_or_a_source(line: CommandLine, monkeypa
 
 def event(sequence: int, order: str = "", key: str = "", **fact: Any) -> journal_service_pb2.Event:
     context = types_pb2.CommandContext(channel="web", order_ref=order, idempotency_key=key)
-    return journal_service_pb2.Event(sequence=sequence, context=context, **fact)
+    return journal_service_pb2.Event(sequence=sequence, writer_epoch=1, context=context, **fact)
 
 
 def lines(*places: tuple[str, str]) -> list[types_pb2.LineSelection]:
