@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 use super::answer::{Answers, Gone};
 use super::census::UnderWay;
 use super::gather::{Gathering, Trouble};
+use super::message::framed;
 use super::station::Station;
 use super::terms::Terms;
 use crate::incident;
@@ -30,7 +31,7 @@ pub(super) fn spawn(
 ) {
     tokio::spawn(async move {
         let _under_way = under_way;
-        let mut answers = Answers::new(respond);
+        let mut answers = Answers::new(respond, station.patience(&terms));
         match run(&station, &terms, gathering, &mut answers).await {
             Ok(()) => answers.end(Ok(())),
             Err(Trouble::Refused(refusal)) => answers.end(Err(refusal)),
@@ -64,7 +65,7 @@ impl Wanted {
 async fn run(station: &Station, terms: &Terms, gathering: Gathering, answers: &mut Answers) -> Result<(), Trouble> {
     let mut wanted = Wanted::of(&gathering.whole(station, terms).await?)?;
     terms.call(terms.path(), &[])?;
-    let _reading = station.census.reader().ok_or_else(Refusal::overloaded)?;
+    let _reading = station.census.reader()?;
     // Without `follow` the stream ends at what was durable when it began, however fast the journal grows.
     let end = if wanted.follow { u64::MAX } else { station.desk.durable().sequence };
     while wanted.left > 0 && wanted.next <= end {
@@ -90,7 +91,7 @@ async fn run(station: &Station, terms: &Terms, gathering: Gathering, answers: &m
 }
 
 async fn send(answers: &mut Answers, message: &v1::ReadEventsResponse) -> Result<(), Gone> {
-    answers.message(&message.encode_to_vec()).await
+    answers.message(framed(&message.encode_to_vec())).await
 }
 
 /// Up to `most` events, in messages that every client accepts.
