@@ -42,6 +42,13 @@ pub(super) struct Decision {
     pub(super) rests_on: u64,
 }
 
+impl Decision {
+    /// Bytes of the answer.
+    pub(super) fn bytes(&self) -> usize {
+        self.reply.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// One thread of a door.
 pub(super) struct Station {
     pub(super) desk: Arc<dyn Desk>,

@@ -19,10 +19,13 @@ use super::places::Place;
 use super::route::SUBMIT;
 use super::station::{Decision, Station};
 use super::terms::Terms;
+use crate::methods::ANSWER_BYTES_MAX;
 use crate::refusal::Refusal;
 
 /// Batches of one stream under way at once. Further ones stay in the transport.
 const UNDER_WAY_MAX: usize = 16;
+/// Bytes of answers that wait for their commit or their reader beyond which no further batch is taken.
+const WAITING_BYTES_MAX: usize = ANSWER_BYTES_MAX;
 
 /// Answers the stream in a task of its own.
 pub(super) fn spawn(
@@ -52,16 +55,19 @@ async fn run(
     answers: &mut Answers,
 ) -> Result<(), Trouble> {
     let mut under_way: VecDeque<Decision> = VecDeque::with_capacity(UNDER_WAY_MAX);
+    let mut waiting_bytes = 0;
     let mut takes = true;
     while takes || !under_way.is_empty() {
         let first = under_way.front().map(|decision| decision.rests_on);
         // While earlier answers are not taken, further batches stay in the transport.
-        let has_room = under_way.len() < UNDER_WAY_MAX && (under_way.is_empty() || station.census.has_room(place));
+        let has_room = under_way.is_empty()
+            || under_way.len() < UNDER_WAY_MAX && waiting_bytes < WAITING_BYTES_MAX && station.census.has_room(place);
         tokio::select! {
             biased;
             known = station.durable(first.unwrap_or(0)), if first.is_some() => {
                 known?;
                 if let Some(decision) = under_way.pop_front() {
+                    waiting_bytes -= decision.bytes();
                     answers.message(decision.reply?).await?;
                 }
             }
@@ -76,6 +82,7 @@ async fn run(
                     Err(Trouble::Gone) => return Err(Trouble::Gone),
                 };
                 takes = decision.reply.is_ok();
+                waiting_bytes += decision.bytes();
                 under_way.push_back(decision);
             }
             () = station.draining(), if takes => {
