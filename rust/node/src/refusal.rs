@@ -191,7 +191,8 @@ impl Refusal {
     /// A sequence beyond the next event to come.
     pub fn sequence_ahead(sequence: u64, ledger: &str, head: EventPosition) -> Self {
         let message = format!(
-            "sequence {sequence} is beyond ledger {ledger}, whose next event is {}: a backup was restored or events were lost;              read again from an earlier sequence, or after a position, which tells where both histories agree",
+            "sequence {sequence} is beyond ledger {ledger}, whose next event is {}: a backup was restored or events were lost; \
+             read again from an earlier sequence, or after a position, which tells where both histories agree",
             head.sequence + 1
         );
         Self::not_in_history(message, ledger, head)
@@ -206,7 +207,8 @@ impl Refusal {
             }
         };
         let message = format!(
-            "the position is not in the history of ledger {ledger}, which ends at sequence {}: a backup was restored or events              were lost since; {go_on}",
+            "the position is not in the history of ledger {ledger}, which ends at sequence {}: a backup was restored or events \
+             were lost since; {go_on}",
             head.sequence
         );
         Self::not_in_history(message, ledger, head)
