@@ -19,7 +19,10 @@ RedisUrl = Annotated[
 RedisAckFlag = Annotated[
     RedisAck | None, typer.Option("--redis-ack", help="Durable means: fsync, everysec, replicated or memory.")
 ]
-Directory = Annotated[Path | None, typer.Option("--directory", help="Where the file journal lives.")]
+Directory = Annotated[
+    Path | None,
+    typer.Option("--directory", help="Where the file journal lives; beside a Redis journal, what was acknowledged."),
+]
 Ledger = Annotated[str | None, typer.Option("--ledger", help="Name of the ledger.")]
 Door = Annotated[DoorKind | None, typer.Option("--door", help="native (Rust) or python (grpc.aio).")]
 Threads = Annotated[int | None, typer.Option("--threads", help="Threads of the native door.")]
@@ -38,6 +41,13 @@ ForceEmpty = Annotated[
     bool,
     typer.Option(
         "--force-empty", help="Last resort: set aside a journal that cannot be recovered, begin an empty one."
+    ),
+]
+AcceptClock = Annotated[
+    bool,
+    typer.Option(
+        "--accept-clock",
+        help="This machine's clock is right, however far from where the journal ends: after a start with a wrong one.",
     ),
 ]
 ReadyFile = Annotated[

@@ -11,7 +11,7 @@ import typer
 
 from invengine.cli.exits import UsageProblemError
 from invengine.client import Client
-from invengine.settings import Loaded, load
+from invengine.settings import Loaded, check_used, load
 
 SERVER = "Server"
 SHARED = "Shared fields"
@@ -45,6 +45,11 @@ def settings_of(context: typer.Context, **flags: Any) -> Loaded:
     """The settings in force for a command; flags that are None were not given."""
     config: Path | None = context.obj
     return load(flags, config)
+
+
+def journal_settings_of(context: typer.Context, **flags: Any) -> Loaded:
+    """The same for a command that opens or reads a journal: what that journal does not use is refused."""
+    return check_used(settings_of(context, **flags))
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from invengine.client.results import (
     Reservation,
     ServerDescription,
 )
-from invengine.client.retry import Pause, Turn, turn, worth_repeating
+from invengine.client.retry import Pause, Turn, may_be_issued_anew, turn, worth_repeating
 from invengine.client.source_async import WINDOW, AsyncSource
 from invengine.client.stream import METHOD as STREAM
 from invengine.client.stream import CommandStream, framed
@@ -313,13 +313,19 @@ class AsyncClient(AsyncCommands):
         return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
 
     async def _send_alone(self, draft: Draft[T], timeout_s: float | None) -> T:
+        deadline, unmarked = self._deadline(timeout_s), draft.is_unmarked
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
-        payload = draft.request.SerializeToString()
-        answer = await self._call(draft.kind.method, payload, key, self._deadline(timeout_s))
+        try:
+            answer = await self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline)
+        except Rejected as error:
+            if not unmarked or not may_be_issued_anew(error):
+                raise
+            draft.stamp(time.time_ns())
+            answer = await self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline)
         return draft.kind.decode(draft.kind.answer.FromString(answer))
 
     async def _send_batched(self, draft: Draft[T], timeout_s: float | None) -> T:
-        deadline = self._deadline(timeout_s)
+        deadline, unmarked = self._deadline(timeout_s), draft.is_unmarked
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         payload = draft.request.SerializeToString()
         frame = framed(draft.kind.submit_field, payload)
@@ -331,7 +337,14 @@ class AsyncClient(AsyncCommands):
                 return draft.kind.decode(outcome)
             error = _error_in(outcome)
             if isinstance(error, Rejected) and error is not outcome:
-                raise error
+                error.__cause__ = unknown
+                if not unmarked or not may_be_issued_anew(error):
+                    raise error
+                unmarked = False
+                draft.stamp(time.time_ns())
+                payload = draft.request.SerializeToString()
+                frame = framed(draft.kind.submit_field, payload)
+                continue
             unknown = error if error.outcome_unknown else unknown
             if not worth_repeating(error) and not isinstance(error, (DeadlineExceeded, ClientClosed)):
                 # The stream was refused, perhaps for a bad neighbour: ask for this command alone.

@@ -31,9 +31,9 @@ from invengine.client.results import (
     Reservation,
     ServerDescription,
 )
-from invengine.client.retry import Pause, turn
+from invengine.client.retry import Pause, may_be_issued_anew, turn
 from invengine.client.source_blocking import OrderedSource
-from invengine.errors import ClientClosed, ConnectionLost, InvengineError
+from invengine.errors import ClientClosed, ConnectionLost, InvengineError, Rejected
 
 T = TypeVar("T")
 
@@ -80,8 +80,17 @@ class Client(Commands):
 
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> T:
         """Sends one draft with retries. It gets a key and issue_time if it has none, and keeps them."""
+        ends = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        unmarked = draft.is_unmarked
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
-        answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, timeout_s)
+        try:
+            answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, timeout_s)
+        except Rejected as error:
+            if not unmarked or not may_be_issued_anew(error):
+                raise
+            draft.stamp(time.time_ns())
+            left_s = ends - time.monotonic()
+            answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, left_s)
         return draft.kind.decode(draft.kind.answer.FromString(answer))
 
     def submit(self, drafts: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[Outcome]:

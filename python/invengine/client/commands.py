@@ -95,6 +95,17 @@ class Draft(Generic[T_co]):
         """Its idempotency key; empty until one is given."""
         return str(self.request.context.idempotency_key)
 
+    @property
+    def is_unmarked(self) -> bool:
+        """Whether no caller has named a key, a number or an issue_time: nobody else can ask for it again."""
+        context = self.request.context
+        return not (context.idempotency_key or context.HasField("source") or context.HasField("issue_time"))
+
+    def stamp(self, now_ns: int) -> None:
+        """Issues it now."""
+        stamp = self.request.context.issue_time
+        stamp.seconds, stamp.nanos = divmod(now_ns, 1_000_000_000)
+
     def seal(self, now_ns: int, key: str = "", channel: str = "", actor: str = "") -> str:
         """Fills in what was left open (key, issue_time, channel, actor) and returns the key.
 
@@ -104,9 +115,8 @@ class Draft(Generic[T_co]):
         own: str = context.idempotency_key
         if not own and not context.HasField("source"):
             own = context.idempotency_key = key or new_key()
-        stamp = context.issue_time
-        if not stamp.seconds:
-            stamp.seconds, stamp.nanos = divmod(now_ns, 1_000_000_000)
+        if not context.HasField("issue_time"):
+            self.stamp(now_ns)
         if channel and not context.channel:
             context.channel = channel
         if actor and not context.actor:

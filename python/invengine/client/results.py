@@ -286,3 +286,4 @@ class ServerDescription:
     snapshot_time: datetime | None
     first_sequence: int
     lost_events: int
+    clock_offset_s: float

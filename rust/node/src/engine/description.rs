@@ -19,6 +19,7 @@ impl Shared {
         let now_ms = self.clock.at(moment);
         let core = self.core();
         let (sequence, window_ms) = (core.ledger.sequence(), core.ledger.effective_window_ms(now_ms));
+        let offset_ms = core.ledger.clock_offset_ms();
         drop(core);
         let facts = &self.facts;
         let snapshots = self.snapshots.last();
@@ -44,6 +45,7 @@ impl Shared {
             snapshot_time: (snapshots.sequence > 0).then(|| timestamp(snapshots.time_ms)),
             first_sequence: snapshots.first_sequence.max(1) as i64,
             lost_events: self.kept.lost_events as i64,
+            clock_offset: Some(duration(Duration::from_millis(offset_ms as u64))),
         };
         Taken { reply: Ok(reply.encode_to_vec()), rests_on: 0 }
     }
