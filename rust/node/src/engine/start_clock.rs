@@ -111,7 +111,7 @@ fn date(days: i64) -> (i64, i64, i64) {
 
 fn distance(ms: i64) -> String {
     let hours = ms.unsigned_abs() as f64 / HOUR_MS as f64;
-    if hours < 48.0 { format!("{hours:.1} hours") } else { format!("{:.1} days", hours / 24.0) }
+    if hours < 36.0 { format!("{hours:.1} hours") } else { format!("{:.1} days", hours / 24.0) }
 }
 
 #[cfg(test)]
