@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from . import methods, requests
+from .commands import AnyMethod
 from .own import own_target
 from .shop import Shop
 
@@ -21,7 +23,7 @@ def test_a_typo_in_a_refused_command_creates_nothing(kind: str, tmp_path: Path) 
         shop.call(methods.RECEIVE, requests.receive(shop.context(), (sku, shop.here, 1)))
         before = target.digest()
         typo = "mgu"
-        refused = [
+        refused: list[tuple[AnyMethod, Any, str]] = [
             (methods.RESERVE, requests.reserve(shop.context(), (typo, shop.here, 1)), "UNKNOWN_SKU"),
             (methods.RESERVE, requests.reserve(shop.context(), (sku, typo, 1)), "UNKNOWN_LOCATION"),
             (methods.RESERVE, requests.reserve(shop.context(channel=typo), (sku, shop.here, 99)), "UNKNOWN_CHANNEL"),

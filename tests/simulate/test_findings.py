@@ -81,7 +81,7 @@ def description() -> ServerDescription:
         0.012,
         3,
         "native",
-        *(0, None, 1, 0),
+        *(0, None, 1, 0, 0.0),
     )
 
 
