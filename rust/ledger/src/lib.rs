@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod ahead;
+mod answer_size;
 mod apply;
 mod audit;
 mod chunks;
@@ -38,6 +39,7 @@ mod scope;
 mod source;
 mod trial;
 
+pub use answer_size::ANSWER_BYTES_MAX;
 pub use audit::{Audit, Broken};
 pub use codec::{Malformed, PAYLOAD_VERSION, RecordReader};
 pub use command::{Command, Context};
@@ -50,7 +52,7 @@ pub use keys::{KeyEntry, Scope};
 pub use lead::ISSUE_LEAD_MAX_MS;
 pub use ledger::{DEDUPE_WINDOW_MS, KEY_BYTES_MAX, Ledger, LedgerOptions};
 pub use level::Level;
-pub use mix::Digest;
+pub use mix::{Digest, Mix};
 pub use names::{Entry, Handle, Names};
 pub use outcome::{Answer, Effect, EffectRef, Executed};
 pub use record::{Origin, OriginSource, Record};
