@@ -32,7 +32,7 @@ from invengine.client.results import (
     Reservation,
     ServerDescription,
 )
-from invengine.client.retry import Pause, Turn, may_be_issued_anew, turn, worth_repeating
+from invengine.client.retry import Pause, Turn, is_unmarked, may_be_issued_anew, turn, worth_repeating
 from invengine.client.source_async import WINDOW, AsyncSource
 from invengine.client.stream import METHOD as STREAM
 from invengine.client.stream import CommandStream, framed
@@ -349,7 +349,7 @@ class AsyncClient(AsyncCommands):
         return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
 
     async def _send_alone(self, draft: Draft[T], timeout_s: float | None, unknown: InvengineError | None = None) -> T:
-        deadline, unmarked = self._deadline(timeout_s), draft.is_unmarked
+        deadline, unmarked = self._deadline(timeout_s), is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         try:
             answer = await self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline, unknown)
@@ -363,7 +363,7 @@ class AsyncClient(AsyncCommands):
 
     async def _send_batched(self, draft: Draft[T], timeout_s: float | None) -> T:
         self._home.check_loop()
-        deadline, unmarked = self._deadline(timeout_s), draft.is_unmarked
+        deadline, unmarked = self._deadline(timeout_s), is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         frame = framed(draft.kind.submit_field, draft.request.SerializeToString())
         retries: Turn | None = None

@@ -31,7 +31,7 @@ from invengine.client.results import (
     Reservation,
     ServerDescription,
 )
-from invengine.client.retry import Pause, may_be_issued_anew, turn
+from invengine.client.retry import Pause, is_unmarked, may_be_issued_anew, turn
 from invengine.client.source_blocking import OrderedSource
 from invengine.errors import ClientClosed, ConnectionLost, InvengineError, Rejected, Unreachable
 from invengine.positions import JournalPosition
@@ -117,7 +117,7 @@ class Client(Commands):
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> T:
         """Sends one draft with retries. It gets a key and issue_time if it has none, and keeps them."""
         ends = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
-        unmarked = draft.is_unmarked
+        unmarked = is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         try:
             answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, timeout_s)

@@ -103,12 +103,6 @@ class Draft(Generic[T_co]):
         """Its idempotency key; empty until one is given."""
         return str(self.request.context.idempotency_key)
 
-    @property
-    def is_unmarked(self) -> bool:
-        """Whether no caller has named a key, a number or an issue_time: nobody else can ask for it again."""
-        context = self.request.context
-        return not (context.idempotency_key or context.HasField("source") or context.HasField("issue_time"))
-
     def stamp(self, now_ns: int) -> None:
         """Issues it now."""
         stamp = self.request.context.issue_time

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Generator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from invengine.errors import (
     DeadlineExceeded,
@@ -59,6 +59,11 @@ def pause_s(error: InvengineError, failures: int, jitter: Callable[[], float] = 
         return error.retry_after_s * (1 + 0.25 * jitter())
     ceiling: float = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (failures - 1))
     return ceiling * (0.5 + 0.5 * jitter())
+
+
+def is_unmarked(context: Any) -> bool:
+    """True for a command with no key, number or issue_time of its caller: nobody else can ask for it again."""
+    return not (context.idempotency_key or context.HasField("source") or context.HasField("issue_time"))
 
 
 def may_be_issued_anew(error: Rejected) -> bool:
