@@ -346,6 +346,7 @@ class ServerDescription:
     snapshot_time: datetime | None
     first_sequence: int
     lost_events: int
+    clock_offset_s: float
     answer_bytes_max: int
     command_answer_bytes_max: int
     reservation_lines_max: int

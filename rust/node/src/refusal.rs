@@ -235,6 +235,13 @@ impl Refusal {
         Refusal::new(Code::ResourceExhausted, "JOURNAL_FULL", message).retry()
     }
 
+    /// There is no space for a snapshot.
+    pub fn snapshot_full() -> Self {
+        let message =
+            "no snapshot was written, there is no space for it; commands go on, free some space and ask again";
+        Refusal::new(Code::ResourceExhausted, "JOURNAL_FULL", message)
+    }
+
     /// A snapshot is being written, and the caller does not want to wait longer.
     pub fn snapshot_takes_longer() -> Self {
         let message = "the snapshot is still being written; it goes on by itself, ask again later";
