@@ -104,7 +104,7 @@ _OTHER: dict[str, Any] = {
 # What other parts of a server, or of a client, do something with, whatever the journal.
 _ELSEWHERE = {
     *("address", "target", "timeout_ms", "channel", "door", "threads", "metrics_address", "drain_timeout_ms"),
-    *("insecure", "log_format", "log_level"),
+    *("insecure", "log_format", "log_level", "connection_idle_ms"),
 }
 
 
