@@ -25,7 +25,7 @@ from invengine.settings import JournalKind, Settings, SettingsError
 from invengine.v1 import journal_service_pb2
 
 from .fake_engine import FakeEngine
-from .service_loopback import Raw, error_info
+from .service_loopback import EOF, Raw, error_info
 
 RESERVE = "/invengine.v1.ReservationService/Reserve"
 SUBMIT = "/invengine.v1.ReservationService/Submit"
@@ -71,6 +71,12 @@ class FakeCore:
 
     def version(self) -> str:
         return "1.2.3"
+
+
+async def to_its_end(call: Any) -> None:
+    """Reads what a stream still says."""
+    while await call.read() != EOF:
+        pass
 
 
 def settings(**values: Any) -> Settings:
@@ -155,8 +161,7 @@ def test_open_streams_do_not_delay_a_drain_and_end_with_draining() -> None:
             draining = asyncio.create_task(host.drain())
             for call in calls:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    while await call.read() != grpc.aio.EOF:
-                        pass
+                    await to_its_end(call)
                 assert error_info(caught.value).reason == "DRAINING"
             assert await draining is End.DRAINED
             return time.monotonic() - started

@@ -317,7 +317,7 @@ class Event:
         ValueError if the server is so old that it does not name its ledger.
         """
         if not self.ledger:
-            raise ValueError("the server does not name its ledger with its events: it knows no positions yet, update it")
+            raise ValueError("the server is too old to know positions, it does not name its ledger: update it")
         return JournalPosition(self.ledger, self.writer_epoch, self.sequence)
 
 
