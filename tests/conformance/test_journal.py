@@ -311,3 +311,18 @@ def test_every_accepted_command_leaves_a_trace(shop: Shop) -> None:
         sequence = method.answer.FromString(answer).receipt.sequence
         assert sequence > before
         assert last_event(shop, sequence).context.idempotency_key == request.context.idempotency_key
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "kept_nanos"),
+    [(0, 0, 0), (0, 1_000_000, 1_000_000), (-1, 999_000_000, 999_000_000), (1_700_000_000, 123_456_789, 123_000_000)],
+)
+def test_a_time_reads_back_as_it_was_sent_in_whole_milliseconds(
+    shop: Shop, seconds: int, nanos: int, kept_nanos: int
+) -> None:
+    request = requests.receive(shop.context(), (shop.item(1), shop.here, 1))
+    request.context.event_time.seconds, request.context.event_time.nanos = seconds, nanos
+    (event,) = shop.target.read_events(shop.call(methods.RECEIVE, request).receipt.sequence, 1)
+    found = event.context.event_time
+    assert (found.seconds, found.nanos) == (seconds, kept_nanos)
+    assert not event.context.HasField("issue_time"), "what was not said is not there"

@@ -61,6 +61,13 @@ def settings_of(context: typer.Context, **flags: Any) -> Loaded:
     return load(flags, config)
 
 
+def journal_settings_of(context: typer.Context, **flags: Any) -> Loaded:
+    """The same for a command that opens or reads a journal: what that journal does not use is refused."""
+    from invengine.settings import check_used
+
+    return check_used(settings_of(context, **flags))
+
+
 @contextmanager
 def connected(
     context: typer.Context, target: str | None, timeout_ms: int | None, channel: str | None = None
@@ -69,9 +76,7 @@ def connected(
     settings = call_settings(context.obj, target=target, timeout_ms=timeout_ms, channel=channel)
     from invengine.client import Client
 
-    # Without it grpcio names the percent-encoded path as authority, which the native door's HTTP/2 refuses.
-    options = [("grpc.default_authority", "localhost")] if settings.target.startswith("unix:") else []
-    client = Client(settings.target, settings.channel or None, timeout_s=settings.timeout_ms / 1000, options=options)
+    client = Client(settings.target, settings.channel or None, timeout_s=settings.timeout_ms / 1000)
     with client:
         yield client
 
