@@ -8,7 +8,7 @@ InvengineError                      code, reason, metadata, violations, retry_af
 │   ├── KeyCancelled                the key was released before it reserved
 │   ├── InsufficientStock           sku, location, requested, available
 │   ├── UnknownName
-│   │   ├── UnknownSku · UnknownLocation · UnknownGroup · UnknownChannel · UnknownSource
+│   │   ├── UnknownSku · UnknownLocation · UnknownGroup · UnknownChannel · UnknownSource · UnknownService
 │   │   └── ReservationNotFound
 │   ├── WrongState
 │   │   ├── ReservationExpired · AlreadyReleased · AlreadyAllocated · AlreadyFulfilled
@@ -204,6 +204,12 @@ class UnknownSource(UnknownName):
     """No such source: register it first."""
 
     default_reason = "UNKNOWN_SOURCE"
+
+
+class UnknownService(UnknownName):
+    """The server has no such service to tell the health of."""
+
+    default_reason = "UNKNOWN_SERVICE"
 
 
 class ReservationNotFound(UnknownName):

@@ -24,6 +24,7 @@ TABLE: list[tuple[str, str, type[InvengineError], type[InvengineError]]] = [
     ("NOT_FOUND", "UNKNOWN_GROUP", errors.UnknownGroup, errors.UnknownName),
     ("NOT_FOUND", "UNKNOWN_CHANNEL", errors.UnknownChannel, errors.UnknownName),
     ("NOT_FOUND", "UNKNOWN_SOURCE", errors.UnknownSource, errors.UnknownName),
+    ("NOT_FOUND", "UNKNOWN_SERVICE", errors.UnknownService, errors.UnknownName),
     ("NOT_FOUND", "RESERVATION_NOT_FOUND", errors.ReservationNotFound, errors.UnknownName),
     ("FAILED_PRECONDITION", "RESERVATION_EXPIRED", errors.ReservationExpired, errors.WrongState),
     ("FAILED_PRECONDITION", "ALREADY_RELEASED", errors.AlreadyReleased, errors.WrongState),

@@ -11,6 +11,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from invengine.v1.types_pb2 import Rejection
 
+from ..shape.reasons import documented
+
 DOMAIN = "invengine"
 DETAILS_KEY = "grpc-status-details-bin"
 CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -66,6 +68,8 @@ class Refused(Exception):
     def __post_init__(self) -> None:
         assert self.code is CODE_OF_REASON.get(self.reason), f"a code that the table does not have: {self}"
         assert self.message, self
+        facts = documented()[0][self.reason].metadata
+        assert self.metadata.keys() <= facts, f"a fact that docs/errors.md does not have: {self}"
         for text in (self.message, *self.metadata.values()):
             assert not INTERNAL_TEXT.search(text), f"a caller is shown internal text: {text}"
         if self.reason == "INVALID_FIELD":
