@@ -6,12 +6,23 @@ import csv
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from invengine.cli.exits import UsageProblemError
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Gives the rows of a CSV file by column. The first of `columns` must be there and filled, and is unique."""
+class Row(NamedTuple):
+    """The fields of a row in the order of the columns, as they stand in the file, and the line that the row ends on."""
+
+    line: int
+    fields: tuple[str, ...]
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Gives the rows of a CSV file. The first of `columns` must be there and filled, and is unique.
+
+    Spaces belong to a field: `mug ` is another name than `mug`, and whoever is asked for it says what is wrong with it.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return list(_rows(file, path, columns))
@@ -21,7 +32,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         raise UsageProblemError(f"{path} is not CSV in UTF-8: {error}") from None
 
 
-def _rows(file: Iterator[str], path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+def _rows(file: Iterator[str], path: Path, columns: Sequence[str]) -> Iterator[Row]:
     reader = csv.DictReader(file, strict=True)
     header = list(reader.fieldnames or ())
     if columns[0] not in header:
@@ -32,7 +43,7 @@ def _rows(file: Iterator[str], path: Path, columns: Sequence[str]) -> Iterator[d
             raise UsageProblemError(f"{path}: unknown column {name!r}; did you mean {near[0]}?")
     lines: dict[str, int] = {}
     for row in reader:
-        name = (row[columns[0]] or "").strip()
+        name = row[columns[0]]
         if not name or None in row:
             raise UsageProblemError(
                 f"{path}, line {reader.line_num}: {columns[0]} is empty or there are too many fields"
@@ -40,4 +51,4 @@ def _rows(file: Iterator[str], path: Path, columns: Sequence[str]) -> Iterator[d
         if name in lines:
             raise UsageProblemError(f"{path}, line {reader.line_num}: {name!r} was on line {lines[name]} already")
         lines[name] = reader.line_num
-        yield {column: (row.get(column) or "").strip() for column in columns}
+        yield Row(reader.line_num, tuple(row.get(column) or "" for column in columns))

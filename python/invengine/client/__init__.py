@@ -23,6 +23,7 @@ from invengine.client.results import (
     Line,
     LineState,
     Location,
+    LookAlike,
     Outcome,
     Position,
     Receipt,
@@ -32,6 +33,7 @@ from invengine.client.results import (
     ServerDescription,
     StockChanges,
     StockState,
+    Upserted,
 )
 from invengine.client.source_async import AsyncSource
 from invengine.client.source_blocking import OrderedSource
@@ -56,6 +58,7 @@ __all__ = [
     "Line",
     "LineState",
     "Location",
+    "LookAlike",
     "Operation",
     "OrderedSource",
     "Outcome",
@@ -68,4 +71,5 @@ __all__ = [
     "ServerDescription",
     "StockChanges",
     "StockState",
+    "Upserted",
 ]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use invengine_ledger::{Fact, Reason, Rejection};
+use invengine_ledger::{Fact, Reason, Rejection, name_fault, visible};
 use invengine_wire::{rpc, v1};
 use prost::Message;
 
@@ -222,14 +222,13 @@ fn any(name: &str, message: &impl Message) -> prost_types::Any {
 impl From<&Rejection> for Refusal {
     fn from(rejection: &Rejection) -> Self {
         if rejection.reason == Reason::InvalidField {
-            let text = |wanted: &str| {
-                rejection.facts.iter().find_map(|fact| match fact {
+            let texts = |wanted: &'static str| {
+                rejection.facts.iter().filter_map(move |fact| match fact {
                     Fact::Text(name, text) if *name == wanted => Some(text.to_string()),
                     _ => None,
                 })
             };
-            let field = text("field").unwrap_or_default();
-            return Self::invalid(vec![(field, text("description").unwrap_or_default())]);
+            return Self::invalid(texts("field").zip(texts("description")).collect());
         }
         let (code, message) = of_reason(rejection.reason);
         let mut refusal = Refusal::new(code, rejection.reason.name(), message);
@@ -242,8 +241,28 @@ impl From<&Rejection> for Refusal {
         if let Some(field) = refusal.metadata.get("field") {
             refusal.message = format!("{message} ({field} differs)");
         }
+        if let Some(message) = of_unknown_name(rejection, message) {
+            refusal.message = message;
+        }
         refusal
     }
+}
+
+/// The sentence with the name that nobody knows, so that all of the name is seen.
+fn of_unknown_name(rejection: &Rejection, message: &str) -> Option<String> {
+    use Reason::{ReservationNotFound, UnknownChannel, UnknownLocation, UnknownSku, UnknownSource};
+    let name = rejection.facts.iter().find_map(|fact| match fact {
+        Fact::Text(_, text) => Some(&**text),
+        Fact::Number(..) => None,
+    })?;
+    let (what, to_do) = message.split_once(';')?;
+    let fault = match rejection.reason {
+        ReservationNotFound => None,
+        // Whoever followed the advice to create it would only then be told.
+        UnknownSku | UnknownLocation | UnknownChannel | UnknownSource => name_fault(name),
+        _ => return None,
+    };
+    Some(fault.map_or_else(|| format!("{what}: {};{to_do}", visible(name)), |fault| format!("{what}: {fault}")))
 }
 
 fn of_reason(reason: Reason) -> (Code, &'static str) {
