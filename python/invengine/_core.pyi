@@ -91,8 +91,17 @@ class Engine:
         `code` is 0 with the answer, else a gRPC code with a serialized google.rpc.Status.
         """
 
+    def begin_events(self, payload: bytes, ledger: str = "") -> tuple[int, int | None, bool]:
+        """What a ReadEventsRequest wants: first sequence, most events (None: no limit), whether to follow.
+
+        Raises CallError: a position that is no event of this history is POSITION_NOT_IN_HISTORY. Reads the journal.
+        """
+
     def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
-        """A ReadEventsResponse with durable events from a position on, after waiting up to `wait_ms` for the first."""
+        """A ReadEventsResponse with durable events from a sequence on, after waiting up to `wait_ms` for the next one.
+
+        A sequence beyond the next event to come is refused (POSITION_NOT_IN_HISTORY): there is nothing to wait for.
+        """
 
     def stats(self) -> str:
         """Counters and gauges of the engine, as a JSON object."""

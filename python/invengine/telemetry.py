@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
@@ -31,7 +32,9 @@ def configure_logging(log_format: str = "console", level: str = "info", stream: 
     out = stream or sys.stderr
     renderer: Any = structlog.processors.JSONRenderer()
     if log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=out.isatty(), sort_keys=False)
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=out.isatty() and not os.environ.get("NO_COLOR"), sort_keys=False
+        )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -107,7 +107,7 @@ def test_a_command_with_a_space_too_many_finds_nothing_and_shows_it(shop: Shop) 
     refused = shop.refused(methods.RESERVE, request, "UNKNOWN_SKU", sku=sku + " ")
     assert f'"{sku} " has U+0020 at character {len(sku) + 1}, a space at its end' in refused.message
     refused = shop.refused(methods.RESERVE, requests.reserve(shop.context(), (sku + "x", shop.here, 1)), "UNKNOWN_SKU")
-    assert f'no such item: "{sku}x"; create it first' in refused.message
+    assert f"no such item: {sku}x; create it first" in refused.message
 
 
 def test_an_order_with_a_space_too_many_is_shown(shop: Shop) -> None:

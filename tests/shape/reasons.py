@@ -105,10 +105,14 @@ def of_ledger(sources: Mapping[str, str]) -> Iterator[tuple[str, set[str]]]:
 def of_node(sources: Mapping[str, str]) -> Iterator[tuple[str, set[str]]]:
     """Reasons of those constructors of a Refusal that something calls."""
     makers = {match["name"]: match[0] for match in _CONSTRUCTOR.finditer(sources[OF_THE_NODE])}
-    called = _reached(makers, (text for name, text in sources.items() if name != OF_THE_NODE))
-    for name in called:
-        for reason in _MADE.findall(makers[name]):
-            yield reason, set(_FACT.findall(makers[name])) | ({RETRY} if ".retry()" in makers[name] else set())
+    # It takes the ledger's reasons over, each with facts of its own.
+    makers.pop("from", None)
+    for name in _reached(makers, (text for name, text in sources.items() if name != OF_THE_NODE)):
+        facts = set(_FACT.findall(makers[name])) | ({RETRY} if ".retry()" in makers[name] else set())
+        # What one adds comes with the reason of the other that it calls.
+        for made_by in _reached(makers, [makers[name], f"Self::{name}"]):
+            for reason in _MADE.findall(makers[made_by]):
+                yield reason, facts
 
 
 def _reached(makers: Mapping[str, str], callers: Iterable[str]) -> set[str]:

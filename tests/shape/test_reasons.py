@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from invengine import errors
 
+from ..conformance.refused import FACTS_OF_REASON
 from .reasons import (
     NAMES_IN_THE_LEDGER,
     OF_THE_NODE,
@@ -17,6 +19,7 @@ from .reasons import (
     of_node,
     of_service,
 )
+from .tree import text_of, written
 
 
 def _classes(root: type[errors.InvengineError]) -> Iterator[type[errors.InvengineError]]:
@@ -59,6 +62,23 @@ def test_every_documented_fact_of_a_reason_that_is_not_the_ledgers_is_given() ->
     assert {reason: facts for reason, facts in found.items() if facts} == {}
 
 
+def test_every_fact_that_a_refusal_may_carry_is_documented() -> None:
+    """Conformance holds every refusal it sees to the table of facts; this holds the table to the document."""
+    now, later = documented()
+    rows = {**now, **later}
+    missing = {reason: facts - rows[reason].metadata for reason, facts in FACTS_OF_REASON.items()}
+    assert {reason: facts for reason, facts in missing.items() if facts} == {}
+
+
+def test_every_fact_that_the_engine_puts_into_a_refusal_is_in_the_document() -> None:
+    sources = [name for name in written(".rs") if re.match(r"rust/(ledger/src/|node/src/refusal\.rs)", name)]
+    put = {fact for name in sources for fact in re.findall(r'\.(?:fact|text|number)\("(\w+)"', text_of(name))}
+    now, later = documented()
+    facts = {fact for row in (*now.values(), *later.values()) for fact in row.metadata}
+    # What it says of a bad field goes into BadRequest.
+    assert put - facts == {"description"}
+
+
 def test_only_what_is_constructed_counts_as_given() -> None:
     listed = 'Reason::Gone => "GONE", Reason::Here => "HERE", Reason::Seen => "SEEN",'
     code = "if reason == Reason::Gone { Reason::Gone => 1 } Err(Rejection::new(Reason::Here).text()) x(\n Reason::Seen)"
@@ -76,7 +96,9 @@ def test_only_what_is_constructed_counts_as_given() -> None:
         Refusal::new(Code::A, "USED", "").fact("what", what).fact( "more", 1)
     }
 """
-    assert list(of_node({OF_THE_NODE: makers, "a.rs": "Err(Refusal::used)"})) == [("USED", {"what", "more"})]
+    found = list(of_node({OF_THE_NODE: makers, "a.rs": "Err(Refusal::used)"}))
+    assert {reason for reason, _ in found} == {"USED"}
+    assert set().union(*(facts for _, facts in found)) == {"what", "more", RETRY}
 
     service = """
 def unused():

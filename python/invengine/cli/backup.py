@@ -16,7 +16,9 @@ from invengine.cli.options import Json
 from invengine.cli.output import print_facts, print_line, print_table
 from invengine.cli.progress import progress
 
-app = typer.Typer(help="Backups of a journal in files or in Redis, and their way back.", no_args_is_help=True)
+app = typer.Typer(
+    help="Backups of a journal in files or in Redis, and their way back.", no_args_is_help=True, add_completion=False
+)
 
 
 @app.callback()

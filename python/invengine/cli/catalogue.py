@@ -11,18 +11,20 @@ from typing import Annotated, Any
 import typer
 
 from invengine.cli.csvfile import Row, read_rows
+from invengine.cli.exits import PartlyDoneError
+from invengine.cli.keys import command_key
 from invengine.cli.options import Json, Key, Target, TimeoutMs, connected
 from invengine.cli.output import print_facts, print_line, print_rows, visible
 from invengine.cli.progress import progress
 from invengine.client import Channel, Client, Item, Location, LookAlike, Upserted
-from invengine.errors import InvalidField, Violation
+from invengine.errors import InvalidField, InvengineError, Violation
 
 # Most entries of one Upsert.
 BATCH = 1000
 # Look-alikes that are shown to people one by one.
 LOOK_ALIKES_SHOWN = 20
 
-app = typer.Typer(help="Items, locations and channels: list, add, import.", no_args_is_help=True)
+app = typer.Typer(help="Items, locations and channels: list, add, import.", no_args_is_help=True, add_completion=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,19 @@ def _show(context: typer.Context, kind: Kind, target: str | None, timeout_ms: in
         print_rows(kind.read(client), kind.columns, as_json=as_json)
 
 
-def _store(client: Client, kind: Kind, values: Sequence[Any], key: str | None, as_json: bool) -> None:
-    stored = kind.upsert(client, values, key=key)
-    facts = {kind.noun: len(values), "sequence": stored.sequence, "replayed": stored.replayed}
+def _add(
+    context: typer.Context,
+    kind: Kind,
+    value: Any,
+    key: str | None,
+    target: str | None,
+    timeout_ms: int | None,
+    as_json: bool,
+) -> None:
+    key = command_key(key)
+    with connected(context, target, timeout_ms) as client:
+        stored = kind.upsert(client, [value], key=key)
+    facts = {kind.noun: 1, "sequence": stored.sequence, "replayed": stored.replayed, "key": key}
     _tell(facts, stored.look_alikes, as_json=as_json)
 
 
@@ -69,18 +81,32 @@ def _tell(facts: dict[str, Any], look_alikes: Sequence[LookAlike], *, as_json: b
 
 
 def _import(
-    context: typer.Context, kind: Kind, file: Path, target: str | None, timeout_ms: int | None, as_json: bool
+    context: typer.Context,
+    kind: Kind,
+    file: Path,
+    delimiter: str,
+    target: str | None,
+    timeout_ms: int | None,
+    as_json: bool,
 ) -> None:
-    rows = read_rows(file, kind.columns)
-    sequence, look_alikes = 0, list[LookAlike]()
+    rows = read_rows(file, kind.columns, delimiter)
+    look_alikes: list[LookAlike] = []
+    sequence = stored = 0
     with connected(context, target, timeout_ms) as client, progress(f"importing {kind.noun}", len(rows)) as advance:
         for batch in _batches(rows):
             try:
-                stored = kind.upsert(client, [kind.make(*row.fields) for row in batch])
-            except InvalidField as no:
-                raise _of_line(no, file, batch) from no
-            sequence = stored.sequence
-            look_alikes += stored.look_alikes
+                answer = kind.upsert(client, [kind.make(*row.cells) for row in batch])
+            except InvengineError as failure:
+                error = _of_line(failure, file, batch) if isinstance(failure, InvalidField) else failure
+                if not stored:
+                    raise error from failure
+                raise PartlyDoneError(
+                    f"{stored:,} of {len(rows):,} {kind.noun} of {file} are stored, those after them are not or may "
+                    f"not be: correct the cause and run it again ({error})"
+                ) from error
+            sequence = answer.sequence
+            look_alikes += answer.look_alikes
+            stored += len(batch)
             advance(len(batch))
     _tell({kind.noun: len(rows), "sequence": sequence}, look_alikes, as_json=as_json)
 
@@ -106,7 +132,7 @@ def _of_line(no: InvalidField, file: Path, batch: Sequence[Row]) -> InvalidField
 
 def _sub_app(kind: Kind) -> typer.Typer:
     """The list and import commands of one kind; `add` differs in its flags."""
-    sub = typer.Typer(help=f"{kind.noun.capitalize()} of the catalogue.", no_args_is_help=True)
+    sub = typer.Typer(help=f"{kind.noun.capitalize()} of the catalogue.", no_args_is_help=True, add_completion=False)
 
     @sub.command("list", help=f"List all {kind.noun}, in the order they were created.")
     def show(
@@ -122,11 +148,14 @@ def _sub_app(kind: Kind) -> typer.Typer:
     def bring(
         context: typer.Context,
         file: Annotated[Path, typer.Argument(help="CSV file with a header, UTF-8.")],
+        delimiter: Annotated[
+            str, typer.Option("--delimiter", help="What separates the columns, such as ';'; tab for a tab.")
+        ] = ",",
         target: Target = None,
         timeout_ms: TimeoutMs = None,
         as_json: Json = False,
     ) -> None:
-        _import(context, kind, file, target, timeout_ms, as_json)
+        _import(context, kind, file, delimiter, target, timeout_ms, as_json)
 
     app.add_typer(sub, name=kind.noun)
     return sub
@@ -149,8 +178,7 @@ def add_item(
     as_json: Json = False,
 ) -> None:
     """Create or replace one item."""
-    with connected(context, target, timeout_ms) as client:
-        _store(client, ITEMS, [Item(sku, display_name, gtin)], key, as_json)
+    _add(context, ITEMS, Item(sku, display_name, gtin), key, target, timeout_ms, as_json)
 
 
 @locations.command("add")
@@ -165,8 +193,7 @@ def add_location(
     as_json: Json = False,
 ) -> None:
     """Create or replace one location."""
-    with connected(context, target, timeout_ms) as client:
-        _store(client, LOCATIONS, [Location(location, display_name, gln)], key, as_json)
+    _add(context, LOCATIONS, Location(location, display_name, gln), key, target, timeout_ms, as_json)
 
 
 @channels.command("add")
@@ -180,5 +207,4 @@ def add_channel(
     as_json: Json = False,
 ) -> None:
     """Create or replace one channel."""
-    with connected(context, target, timeout_ms) as client:
-        _store(client, CHANNELS, [Channel(channel, display_name)], key, as_json)
+    _add(context, CHANNELS, Channel(channel, display_name), key, target, timeout_ms, as_json)

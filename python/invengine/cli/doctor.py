@@ -13,9 +13,12 @@ from invengine.cli.exits import UnfitError
 from invengine.cli.machine import machine_facts
 from invengine.cli.options import Json, settings_of
 from invengine.cli.output import print_json, print_line
+from invengine.cli.streams import GREEN, RED, YELLOW, styled
 from invengine.service.address import AddressError, check_address
 from invengine.service.lifetime import engine_settings
 from invengine.settings import Settings
+
+_STYLES = {Level.OK: GREEN, Level.WARNING: YELLOW, Level.ERROR: RED}
 
 
 def register(app: typer.Typer) -> None:
@@ -86,7 +89,7 @@ def line_of(finding: Finding) -> str:
     text = f"{finding.found}. {finding.remedy}" if finding.remedy else finding.found
     # What a server says must not move the cursor of the terminal that shows it.
     shown = "".join(char if char.isprintable() else "?" for char in text)
-    return f"{finding.level:<8} {finding.check:<16}  {shown}"
+    return f"{styled(f'{finding.level:<8}', _STYLES[finding.level])} {finding.check:<16}  {shown}"
 
 
 def _address_refused(name: str, address: str, settings: Settings) -> str | None:

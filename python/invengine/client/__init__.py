@@ -8,8 +8,11 @@ from invengine.client.asynchronous import AsyncClient
 from invengine.client.blocking import Client
 from invengine.client.columns import ReserveColumns
 from invengine.client.commands import CommandFields, Draft
+from invengine.client.fold import StockFold
+from invengine.client.numbering import StateFileError
 from invengine.client.operation import AsyncOperation, Operation
 from invengine.client.results import (
+    Availabilities,
     Availability,
     Changes,
     Channel,
@@ -17,6 +20,7 @@ from invengine.client.results import (
     Event,
     Hold,
     HoldLine,
+    HoldSummary,
     Item,
     KnownOutcome,
     Level,
@@ -37,11 +41,13 @@ from invengine.client.results import (
 )
 from invengine.client.source_async import AsyncSource
 from invengine.client.source_blocking import OrderedSource
+from invengine.positions import JournalPosition
 
 __all__ = [
     "AsyncClient",
     "AsyncOperation",
     "AsyncSource",
+    "Availabilities",
     "Availability",
     "Changes",
     "Channel",
@@ -52,7 +58,9 @@ __all__ = [
     "Event",
     "Hold",
     "HoldLine",
+    "HoldSummary",
     "Item",
+    "JournalPosition",
     "KnownOutcome",
     "Level",
     "Line",
@@ -69,7 +77,9 @@ __all__ = [
     "ReservationLine",
     "ReserveColumns",
     "ServerDescription",
+    "StateFileError",
     "StockChanges",
+    "StockFold",
     "StockState",
     "Upserted",
 ]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import NamedTuple
 
-from invengine.errors import DeadlineExceeded, InvengineError, OutcomeUnknown, Rejected
+from invengine.errors import DeadlineExceeded, InvengineError, OutcomeUnknown, Overloaded, Rejected, Unavailable
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 5.0
@@ -41,7 +41,12 @@ def worth_repeating(error: InvengineError) -> bool:
 
 
 def pause_s(error: InvengineError, failures: int, jitter: Callable[[], float] = random.random) -> float:
-    """How long to wait after the n-th failure: what the server asked for, else 0.5 s x 2^n up to 5 s, jittered."""
+    """How long to wait after the n-th failure: what the server asked for, else 0.5 s x 2^n up to 5 s, jittered.
+
+    What an answer had no room for need not wait: each batch has room for one at least.
+    """
+    if isinstance(error, Overloaded) and error.answer_full:
+        return 0.0
     if error.retry_after_s is not None:
         return error.retry_after_s * (1 + 0.25 * jitter())
     ceiling: float = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (failures - 1))
@@ -87,7 +92,9 @@ def turn(
 
 
 def _final(error: InvengineError, unknown: InvengineError | None, key: str | None) -> InvengineError:
-    if unknown is None or key is None:
+    if key is None:
+        return _of_read(error)
+    if unknown is None:
         return error
     final = OutcomeUnknown(
         f"the command may have been executed; repeat it with the key {key!r} or ask get_outcome({key!r})"
@@ -98,3 +105,13 @@ def _final(error: InvengineError, unknown: InvengineError | None, key: str | Non
     final.key = key
     final.__cause__ = unknown
     return final
+
+
+def _of_read(error: InvengineError) -> InvengineError:
+    """What a read raises: it changes nothing, so nothing about it is unknown but its answer."""
+    if isinstance(error, OutcomeUnknown):
+        failure = Unavailable("the server failed before it answered: ask again", metadata=error.metadata)
+        failure.__cause__ = error
+        return failure
+    error.outcome_unknown = False
+    return error

@@ -62,6 +62,9 @@ class GetServerInfoResponse(_message.Message):
     SNAPSHOT_TIME_FIELD_NUMBER: _builtins.int
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     LOST_EVENTS_FIELD_NUMBER: _builtins.int
+    ANSWER_BYTES_MAX_FIELD_NUMBER: _builtins.int
+    COMMAND_ANSWER_BYTES_MAX_FIELD_NUMBER: _builtins.int
+    RESERVATION_LINES_MAX_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of invengine."""
     ledger: _builtins.str
@@ -96,6 +99,12 @@ class GetServerInfoResponse(_message.Message):
     """The first event that ReadEvents can still give."""
     lost_events: _builtins.int
     """Acknowledged events that a journal in Redis no longer had at the last start; 0 is how it should be."""
+    answer_bytes_max: _builtins.int
+    """Most bytes of any answer, and of one message of a stream: what a client must be ready to receive."""
+    command_answer_bytes_max: _builtins.int
+    """Most bytes of the full answer to one command; beyond it there is a short form (CommandContext.accept_summary)."""
+    reservation_lines_max: _builtins.int
+    """Most lines of one reservation."""
     @_builtins.property
     def engine_time(self) -> _timestamp_pb2.Timestamp:
         """Engine time."""
@@ -136,10 +145,13 @@ class GetServerInfoResponse(_message.Message):
         snapshot_time: _timestamp_pb2.Timestamp | None = ...,
         first_sequence: _builtins.int = ...,
         lost_events: _builtins.int = ...,
+        answer_bytes_max: _builtins.int = ...,
+        command_answer_bytes_max: _builtins.int = ...,
+        reservation_lines_max: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "recovery_time", b"recovery_time", "snapshot_time", b"snapshot_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_bytes_max", b"command_bytes_max", "door", b"door", "durable_sequence", b"durable_sequence", "effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "first_sequence", b"first_sequence", "journal", b"journal", "ledger", b"ledger", "lines_max", b"lines_max", "loss_window", b"loss_window", "lost_events", b"lost_events", "recovered_events", b"recovered_events", "recovery_time", b"recovery_time", "sequence", b"sequence", "snapshot_sequence", b"snapshot_sequence", "snapshot_time", b"snapshot_time", "submit_bytes_max", b"submit_bytes_max", "submit_commands_max", b"submit_commands_max", "time_scale", b"time_scale", "version", b"version", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_bytes_max", b"answer_bytes_max", "command_answer_bytes_max", b"command_answer_bytes_max", "command_bytes_max", b"command_bytes_max", "door", b"door", "durable_sequence", b"durable_sequence", "effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "first_sequence", b"first_sequence", "journal", b"journal", "ledger", b"ledger", "lines_max", b"lines_max", "loss_window", b"loss_window", "lost_events", b"lost_events", "recovered_events", b"recovered_events", "recovery_time", b"recovery_time", "reservation_lines_max", b"reservation_lines_max", "sequence", b"sequence", "snapshot_sequence", b"snapshot_sequence", "snapshot_time", b"snapshot_time", "submit_bytes_max", b"submit_bytes_max", "submit_commands_max", b"submit_commands_max", "time_scale", b"time_scale", "version", b"version", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

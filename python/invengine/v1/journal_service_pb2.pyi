@@ -59,29 +59,38 @@ Global___StockChangeKind: _TypeAlias = StockChangeKind  # noqa: Y015
 
 @_typing.final
 class ReadEventsRequest(_message.Message):
-    """Where to read."""
+    """Where to read: after a position or, for who has none, from a sequence on; not both."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FROM_SEQUENCE_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
     from_sequence: _builtins.int
-    """The first position wanted; 1 is the first event ever. 0 means 1."""
+    """The first sequence wanted; 1 is the first event ever. 0 means 1. One more than the last durable event is the next to come;
+    beyond that it is refused like a position of another history. That is all that can be noticed: if the ledger was restored
+    and has grown past this sequence since, what the reader missed stays undetected. Use `after` to go on.
+    """
     follow: _builtins.bool
     """Stay and stream what comes."""
     limit: _builtins.int
     """End after this many events; 0 means no limit."""
+    @_builtins.property
+    def after(self) -> _types_pb2.JournalPosition:
+        """The last event that the reader has handled: what it wants follows. Sequence 0 is before the first event."""
+
     def __init__(
         self,
         *,
         from_sequence: _builtins.int = ...,
         follow: _builtins.bool = ...,
         limit: _builtins.int = ...,
+        after: _types_pb2.JournalPosition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "from_sequence", b"from_sequence", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "follow", b"follow", "from_sequence", b"from_sequence", "limit", b"limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -95,8 +104,11 @@ class ReadEventsResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
     durable_sequence: _builtins.int
     """What was durable when these were read."""
+    ledger: _builtins.str
+    """The ledger: with writer_epoch and sequence of an event its whole position."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """In order, without a gap."""
@@ -106,10 +118,11 @@ class ReadEventsResponse(_message.Message):
         *,
         events: _abc.Iterable[Global___Event] | None = ...,
         durable_sequence: _builtins.int = ...,
+        ledger: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable_sequence", b"durable_sequence", "events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable_sequence", b"durable_sequence", "events", b"events", "ledger", b"ledger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -246,10 +259,10 @@ class Event(_message.Message):
     sequence: _builtins.int
     """Its position: gapless, starting at 1."""
     writer_epoch: _builtins.int
-    """Which writer wrote it."""
+    """Which writer wrote it: the second part of its position."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """Engine time of its frame."""
+        """Engine time at which it was decided; never before that of the event before it."""
 
     @_builtins.property
     def context(self) -> _types_pb2.CommandContext:
@@ -542,7 +555,7 @@ Global___Fulfilled: _TypeAlias = Fulfilled  # noqa: Y015
 
 @_typing.final
 class Expired(_message.Message):
-    """Units were given back at their time."""
+    """Units were given back at their time. They have counted as free since expire_time, which may be well before this event."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -140,6 +140,7 @@ class ExtendResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
@@ -148,15 +149,20 @@ class ExtendResponse(_message.Message):
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
         """One entry a reservation."""
 
+    @_builtins.property
+    def summary(self) -> _types_pb2.HoldSummary:
+        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
         holds: _abc.Iterable[_types_pb2.HoldChange] | None = ...,
+        summary: _types_pb2.HoldSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -208,6 +214,7 @@ class AmendResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
@@ -216,15 +223,20 @@ class AmendResponse(_message.Message):
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
         """The reservation; `quantity` of a line is its new reserved quantity."""
 
+    @_builtins.property
+    def summary(self) -> _types_pb2.HoldSummary:
+        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
         holds: _abc.Iterable[_types_pb2.HoldChange] | None = ...,
+        summary: _types_pb2.HoldSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -268,6 +280,7 @@ class AllocateResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
@@ -276,15 +289,20 @@ class AllocateResponse(_message.Message):
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
         """One entry a reservation."""
 
+    @_builtins.property
+    def summary(self) -> _types_pb2.HoldSummary:
+        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
         holds: _abc.Iterable[_types_pb2.HoldChange] | None = ...,
+        summary: _types_pb2.HoldSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -329,6 +347,7 @@ class ReleaseResponse(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
     KEY_CANCELLED_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     key_cancelled: _builtins.bool
     """True if the key had not been seen: its late Reserve will be refused KEY_CANCELLED."""
     @_builtins.property
@@ -339,16 +358,21 @@ class ReleaseResponse(_message.Message):
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
         """One entry a reservation; empty if only a tombstone was left."""
 
+    @_builtins.property
+    def summary(self) -> _types_pb2.HoldSummary:
+        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
         holds: _abc.Iterable[_types_pb2.HoldChange] | None = ...,
         key_cancelled: _builtins.bool = ...,
+        summary: _types_pb2.HoldSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -392,6 +416,7 @@ class FulfillResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
@@ -400,15 +425,20 @@ class FulfillResponse(_message.Message):
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
         """One entry a reservation."""
 
+    @_builtins.property
+    def summary(self) -> _types_pb2.HoldSummary:
+        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
         holds: _abc.Iterable[_types_pb2.HoldChange] | None = ...,
+        summary: _types_pb2.HoldSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -456,6 +486,7 @@ class TransferReservationResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
@@ -464,15 +495,20 @@ class TransferReservationResponse(_message.Message):
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
         """The reservation; the lines are those at the new location."""
 
+    @_builtins.property
+    def summary(self) -> _types_pb2.HoldSummary:
+        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
         holds: _abc.Iterable[_types_pb2.HoldChange] | None = ...,
+        summary: _types_pb2.HoldSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -566,7 +602,9 @@ class ListReservationsRequest(_message.Message):
     page_size: _builtins.int
     """Most entries of the page: 1 to 1,000; 100 if 0. A page of long entries ends earlier."""
     page_token: _builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the page before, asked with the same filters; page_size may differ. It survives restarts of the server. One
+    that was altered, belongs to another question, or to a history that a restore has replaced, is INVALID_FIELD: begin again.
+    """
     def __init__(
         self,
         *,
@@ -759,6 +797,7 @@ class Outcome(_message.Message):
     LEVELS_FIELD_NUMBER: _builtins.int
     REJECTION_FIELD_NUMBER: _builtins.int
     KEY_CANCELLED_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     key_cancelled: _builtins.bool
     """True if a release only left a tombstone."""
     @_builtins.property
@@ -777,6 +816,10 @@ class Outcome(_message.Message):
     def rejection(self) -> _types_pb2.Rejection:
         """Set if refused."""
 
+    @_builtins.property
+    def summary(self) -> _types_pb2.HoldSummary:
+        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+
     def __init__(
         self,
         *,
@@ -785,10 +828,11 @@ class Outcome(_message.Message):
         levels: _abc.Iterable[_types_pb2.InventoryLevel] | None = ...,
         rejection: _types_pb2.Rejection | None = ...,
         key_cancelled: _builtins.bool = ...,
+        summary: _types_pb2.HoldSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "rejection", b"rejection"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "rejection", b"rejection", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "levels", b"levels", "receipt", b"receipt", "rejection", b"rejection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "levels", b"levels", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,8 @@ use crate::reservation::ReservationId;
 pub const QUANTITY_MAX: i64 = (1 << 53) - 1;
 /// Most lines of a command.
 pub const LINES_MAX: usize = 1_000;
+/// Most lines of a reservation, those that were added by amendments and transfers included.
+pub const RESERVATION_LINES_MAX: usize = 2_000;
 /// Shortest time to live.
 pub const TTL_MS_MIN: i64 = 1_000;
 /// Longest time to live: 30 days.
@@ -44,6 +46,9 @@ pub struct Context<'a> {
     pub reference: &'a str,
     /// What caused it.
     pub causation: &'a str,
+    /// The caller takes the short form of an answer that would be too long. Says nothing about what is meant: a repeat may
+    /// have it otherwise.
+    pub accept_summary: bool,
 }
 
 /// A place in a source's line of messages.

@@ -83,7 +83,8 @@ impl Ledger {
     /// Executes one command: decides, appends its record to the payload, applies it, and answers.
     ///
     /// The time never goes back: an earlier `now_ms` counts as the time of the last record. A record that would make the
-    /// payload longer than `bytes_max` is not made (`Reason::TooLarge`), and nothing changes.
+    /// payload longer than `bytes_max` is not made (`Reason::TooLarge`), and nothing changes. Nor is one whose answer could
+    /// not be told (`Reason::AnswerTooLarge`).
     pub fn execute(&mut self, command: &Command<'_>, now_ms: i64, payload: &mut Payload, bytes_max: usize) -> Executed {
         let now_ms = now_ms.max(self.time_ms);
         let origin = match self.origin_of(command) {
@@ -94,6 +95,9 @@ impl Ledger {
         let mut frame = Frame { payload, bytes_max, now_ms, key };
         match self.admit(&origin, key, &command.body, now_ms) {
             Admission::Execute => match self.decide(command, &origin, now_ms) {
+                Ok(events) if !command.context.accept_summary && !self.can_be_told_in_full(&events) => {
+                    Executed::answer_too_large()
+                }
                 Ok(events) => self.accept(&mut frame, origin, events),
                 Err(rejection) => self.reject(&mut frame, origin, rejection),
             },
@@ -266,6 +270,11 @@ impl Executed {
     /// There is no room for the events; nothing happened.
     fn too_large() -> Self {
         Executed { answer: Answer::Rejected(Rejection::new(Reason::TooLarge)), rests_on: 0 }
+    }
+
+    /// There is no room for the answer; nothing happened, and neither key nor number is used.
+    fn answer_too_large() -> Self {
+        Executed { answer: Answer::Rejected(Rejection::new(Reason::AnswerTooLarge)), rests_on: 0 }
     }
 }
 

@@ -113,6 +113,11 @@ impl Ledger {
         self.time_ms
     }
 
+    /// Writer epoch of the last frame that was folded, unless another one was set since.
+    pub fn epoch(&self) -> u64 {
+        u64::from(self.epoch)
+    }
+
     /// The writer epoch that new reservations carry.
     pub fn set_epoch(&mut self, epoch: u64) {
         self.epoch = u32::try_from(epoch).expect("Invariant: fewer than 2^32 starts of one ledger");

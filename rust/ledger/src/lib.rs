@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod ahead;
+mod answer_size;
 mod apply;
 mod audit;
 mod chunks;
@@ -37,6 +38,7 @@ mod schedule;
 mod scope;
 mod source;
 
+pub use answer_size::ANSWER_BYTES_MAX;
 pub use audit::{Audit, Broken};
 pub use codec::{Malformed, PAYLOAD_VERSION, RecordReader};
 pub use command::{Command, Context};
@@ -48,9 +50,9 @@ pub use keys::{KeyEntry, Scope};
 pub use lead::ISSUE_LEAD_MAX_MS;
 pub use ledger::{DEDUPE_WINDOW_MS, KEY_BYTES_MAX, Ledger, LedgerOptions};
 pub use level::Level;
-pub use mix::Digest;
+pub use mix::{Digest, Mix};
 pub use names::{Entry, Handle, Names};
-pub use naming::{NAME_CHARS_MAX, name_fault, visible};
+pub use naming::{NAME_CHARS_MAX, name_fault, shown, visible};
 pub use outcome::{Answer, Effect, EffectRef, Executed};
 pub use record::{Origin, OriginSource, Record};
 pub use rejection::{Fact, Reason, Rejection};

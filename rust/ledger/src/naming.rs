@@ -3,6 +3,7 @@
 //! The rule is asked where a name is created, and nowhere else: commands match names byte by byte, so a name that is there
 //! already goes on working however it is written, and a journal folds whatever its names look like.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
 
@@ -88,6 +89,12 @@ pub fn visible(text: &str) -> String {
         }
     }
     shown + "\""
+}
+
+/// A text as it is where all of it is seen, else as [`visible`] shows it.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    let is_seen = !text.starts_with(' ') && !text.ends_with(' ') && text.chars().all(|each| unfit(each).is_none());
+    if is_seen { Cow::Borrowed(text) } else { Cow::Owned(visible(text)) }
 }
 
 /// The same for all names that people may take for one another: upper or lower case, with accents or without, spaces or none,
@@ -187,6 +194,7 @@ mod tests {
     #[test]
     fn what_cannot_be_seen_is_shown() {
         assert_eq!(visible("mug "), "\"mug \"");
+        assert_eq!(["mug", "a b", "mug ", "mug\u{200b}"].map(shown), ["mug", "a b", "\"mug \"", "\"mug<U+200B>\""]);
         assert_eq!(visible("m\u{200b}u\u{202e}g\n"), "\"m<U+200B>u<U+202E>g<U+000A>\"");
         let longest = visible(&"\u{10ffff}".repeat(NAME_CHARS_MAX));
         assert!(longest.ends_with("<U+10FFFF>\"...") && longest.len() < 80, "{longest}");

@@ -4,9 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use invengine_ledger::{Fact, Reason, Rejection, name_fault, visible};
+use invengine_ledger::{Fact, Reason, Rejection, name_fault, shown};
 use invengine_wire::{rpc, v1};
 use prost::Message;
+
+use crate::methods::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX};
+use crate::positions::EventPosition;
 
 /// Canonical gRPC status codes that invengine answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +111,13 @@ impl Refusal {
         Refusal::new(Code::ResourceExhausted, "OVERLOADED", message).retry()
     }
 
+    /// The answer to a batch has no room for the outcome of one more command.
+    pub fn answer_full() -> Self {
+        let message = "the answer to this batch is full and this was not executed; send it again in a batch of its own";
+        let refusal = Refusal::new(Code::ResourceExhausted, "OVERLOADED", message).retry();
+        refusal.fact("answer_bytes_max", ANSWER_BYTES_MAX)
+    }
+
     /// The server is stopping.
     pub fn draining() -> Self {
         let message = "the server is stopping and did not take this; repeat with the same key after its restart";
@@ -137,6 +147,46 @@ impl Refusal {
     pub fn history_trimmed(first_sequence: u64) -> Self {
         let message = "that part of the history is no longer kept; start at the sequence in `limit`, or later";
         Refusal::new(Code::OutOfRange, "HISTORY_TRIMMED", message).fact("limit", first_sequence.to_string())
+    }
+
+    /// A position of another ledger.
+    pub fn position_of_another_ledger(ledger: &str, head: EventPosition) -> Self {
+        let message =
+            format!("the position belongs to another ledger; this is {ledger}: ask the server of that ledger");
+        Self::not_in_history(message, ledger, head)
+    }
+
+    /// A sequence beyond the next event to come.
+    pub fn sequence_ahead(sequence: u64, ledger: &str, head: EventPosition) -> Self {
+        let message = format!(
+            "sequence {sequence} is beyond ledger {ledger}, whose next event is {}: a backup was restored or events were lost;              read again from an earlier sequence, or after a position, which tells where both histories agree",
+            head.sequence + 1
+        );
+        Self::not_in_history(message, ledger, head)
+    }
+
+    /// A position of another history of this ledger, and the last event that is certainly in both.
+    pub fn position_not_in_history(ledger: &str, head: EventPosition, common: EventPosition) -> Self {
+        let go_on = match common.sequence {
+            0 => "read again from the first event".into(),
+            sequence => {
+                format!("go on after sequence {sequence} of writer epoch {}, which both have", common.writer_epoch)
+            }
+        };
+        let message = format!(
+            "the position is not in the history of ledger {ledger}, which ends at sequence {}: a backup was restored or events              were lost since; {go_on}",
+            head.sequence
+        );
+        Self::not_in_history(message, ledger, head)
+            .fact("last_common_sequence", common.sequence)
+            .fact("last_common_epoch", common.writer_epoch)
+    }
+
+    fn not_in_history(message: String, ledger: &str, head: EventPosition) -> Self {
+        Refusal::new(Code::OutOfRange, "POSITION_NOT_IN_HISTORY", message)
+            .fact("ledger", ledger)
+            .fact("head_sequence", head.sequence)
+            .fact("head_epoch", head.writer_epoch)
     }
 
     /// Nobody has confirmed lately that the journal still belongs to this server.
@@ -238,31 +288,97 @@ impl From<&Rejection> for Refusal {
                 Fact::Text(name, text) => refusal.metadata.insert(name, text.to_string()),
             };
         }
-        if let Some(field) = refusal.metadata.get("field") {
-            refusal.message = format!("{message} ({field} differs)");
+        if rejection.reason == Reason::AnswerTooLarge {
+            refusal = refusal.fact("limit", COMMAND_ANSWER_BYTES_MAX);
         }
-        if let Some(message) = of_unknown_name(rejection, message) {
+        if let Some(field) = refusal.metadata.get("field") {
+            let place = filled(" of {sku} at {location}", &refusal.metadata).unwrap_or_default();
+            refusal.message = format!("{message} ({field}{place} differs)");
+        }
+        let facts = &refusal.metadata;
+        if let Some(named) = sentences_with_facts(rejection.reason).iter().find_map(|text| filled(text, facts)) {
+            refusal.message = named;
+        }
+        if let Some(message) = of_bad_name(rejection, message) {
             refusal.message = message;
         }
         refusal
     }
 }
 
-/// The sentence with the name that nobody knows, so that all of the name is seen.
-fn of_unknown_name(rejection: &Rejection, message: &str) -> Option<String> {
-    use Reason::{ReservationNotFound, UnknownChannel, UnknownLocation, UnknownSku, UnknownSource};
-    let name = rejection.facts.iter().find_map(|fact| match fact {
-        Fact::Text(_, text) => Some(&**text),
+/// The sentence about a name that nobody could create: whoever followed the advice to create it would only then be told.
+fn of_bad_name(rejection: &Rejection, message: &str) -> Option<String> {
+    use Reason::{UnknownChannel, UnknownLocation, UnknownSku, UnknownSource};
+    if !matches!(rejection.reason, UnknownChannel | UnknownLocation | UnknownSku | UnknownSource) {
+        return None;
+    }
+    let fault = rejection.facts.iter().find_map(|fact| match fact {
+        Fact::Text(_, text) => name_fault(text),
         Fact::Number(..) => None,
     })?;
-    let (what, to_do) = message.split_once(';')?;
-    let fault = match rejection.reason {
-        ReservationNotFound => None,
-        // Whoever followed the advice to create it would only then be told.
-        UnknownSku | UnknownLocation | UnknownChannel | UnknownSource => name_fault(name),
-        _ => return None,
-    };
-    Some(fault.map_or_else(|| format!("{what}: {};{to_do}", visible(name)), |fault| format!("{what}: {fault}")))
+    Some(format!("{}: {fault}", message.split_once(';')?.0))
+}
+
+/// Sentences that name what was asked and what is there, by the names of the facts; the first one that has all counts.
+fn sentences_with_facts(reason: Reason) -> &'static [&'static str] {
+    match reason {
+        Reason::InsufficientStock => &[
+            "{sku} at {location}: wanted {requested}, there are {available}; offer what is there, or ask again later with a new key",
+        ],
+        Reason::UnknownSku => &["no such item: {sku}; create it first"],
+        Reason::UnknownLocation => &["no such location: {location}; create it first"],
+        Reason::UnknownChannel => &["no such channel: {channel}; create it first"],
+        Reason::UnknownSource => &["no such source: {source}; register it first"],
+        Reason::ReservationNotFound => &[
+            "no reservation {reservation}, or it ended before what is remembered; the journal still has it",
+            "no reservation by key {key} in this scope, or it ended before what is remembered; the journal still has it",
+            "no reservation of order {order}, or all ended before what is remembered; the journal still has them",
+        ],
+        Reason::ReservationExpired => &[
+            "reservation {reservation}: the time of the hold is over; allocate takes the units again if they are there",
+        ],
+        Reason::AlreadyReleased => &["reservation {reservation}: nothing is left, the last of it was released"],
+        Reason::AlreadyAllocated => {
+            &["reservation {reservation}: the units are bound to an order already; look at the hold"]
+        }
+        Reason::AlreadyFulfilled => &["reservation {reservation}: nothing is left, the last of it was fulfilled"],
+        Reason::ExceedsOutstanding => {
+            &["{sku} at {location}: the hold has {outstanding} outstanding, fewer than wanted; ask for what is left"]
+        }
+        Reason::QuantityStale => {
+            &["{sku} at {location}: expected {expected}, there are {actual}; read again and decide again"]
+        }
+        Reason::StaleVersion => {
+            &["the reservation has version {actual}, not the expected {expected}; read again and decide again"]
+        }
+        Reason::SequenceGap => {
+            &["source {source}: message {expected} is missing before message {got}; send again from {expected}"]
+        }
+        Reason::SequenceConflict => &[
+            "source {source}: number {sequence} was used for another body; two writers share the source, raise an alarm",
+        ],
+        Reason::SequenceConsumed => &[
+            "source {source}: the number was used (the last one is {last}), its outcome is no longer kept; look at the hold or level",
+        ],
+        Reason::StaleEpoch => {
+            &["source {source} was registered again, its epoch is {current}; stop, or register again"]
+        }
+        _ => &[],
+    }
+}
+
+/// The sentence with its facts; none if one of them is not there.
+fn filled(sentence: &str, facts: &BTreeMap<&'static str, String>) -> Option<String> {
+    let mut out = String::with_capacity(sentence.len() + 32);
+    let mut rest = sentence;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, behind) = after.split_once('}')?;
+        out.push_str(before);
+        out.push_str(&shown(facts.get(name)?));
+        rest = behind;
+    }
+    out.push_str(rest);
+    Some(out)
 }
 
 fn of_reason(reason: Reason) -> (Code, &'static str) {
@@ -305,6 +421,34 @@ fn of_reason(reason: Reason) -> (Code, &'static str) {
         Reason::StaleEpoch => (FailedPrecondition, "the source was registered again; stop, or register again"),
         Reason::TooLarge => {
             (ResourceExhausted, "the events of the command do not fit into one frame; act on fewer holds at once")
+        }
+        Reason::AnswerTooLarge => (
+            ResourceExhausted,
+            "naming every hold that this would change takes more than an answer may have; nothing was done, send it again with accept_summary",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(rejection: &Rejection) -> String {
+        Refusal::from(rejection).message
+    }
+
+    #[test]
+    fn a_refusal_names_item_place_wanted_and_there() {
+        let short = Rejection::new(Reason::InsufficientStock).text("sku", "MUG").text("location", "{sku}");
+        let short = short.number("requested", 5).number("available", 3);
+        let text = "MUG at {sku}: wanted 5, there are 3; offer what is there, or ask again later with a new key";
+        assert_eq!(message(&short), text);
+    }
+
+    #[test]
+    fn a_sentence_without_its_facts_is_the_plain_one() {
+        for reason in Reason::ALL.into_iter().filter(|reason| *reason != Reason::InvalidField) {
+            assert_eq!(message(&Rejection::new(reason)), of_reason(reason).1, "{reason:?}");
         }
     }
 }

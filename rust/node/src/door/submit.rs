@@ -20,10 +20,13 @@ use super::route::SUBMIT;
 use super::station::Station;
 use super::terms::Terms;
 use crate::engine::Taken;
+use crate::methods::ANSWER_BYTES_MAX;
 use crate::refusal::Refusal;
 
 /// Batches of one stream under way at once. Further ones stay in the transport.
 const UNDER_WAY_MAX: usize = 16;
+/// Bytes of answers that wait for their commit or their reader beyond which no further batch is taken.
+const WAITING_BYTES_MAX: usize = ANSWER_BYTES_MAX;
 
 /// Answers the stream in a task of its own.
 pub(super) fn spawn(
@@ -58,6 +61,7 @@ pub(super) fn spawn(
 
 async fn run(station: &Station, terms: &Terms, mut batches: Batches, answers: &mut Answers) -> Result<(), Trouble> {
     let mut under_way: VecDeque<Taken> = VecDeque::with_capacity(UNDER_WAY_MAX);
+    let mut waiting_bytes = 0;
     let mut takes = true;
     while takes || !under_way.is_empty() {
         let first = under_way.front().map(|taken| taken.rests_on);
@@ -66,10 +70,11 @@ async fn run(station: &Station, terms: &Terms, mut batches: Batches, answers: &m
             known = station.durable(first.unwrap_or(0)), if first.is_some() => {
                 known?;
                 if let Some(taken) = under_way.pop_front() {
+                    waiting_bytes -= taken.bytes();
                     answers.message(&taken.reply?).await?;
                 }
             }
-            batch = batches.next(), if takes && under_way.len() < UNDER_WAY_MAX => {
+            batch = batches.next(), if takes && under_way.len() < UNDER_WAY_MAX && waiting_bytes < WAITING_BYTES_MAX => {
                 let taken = match batch {
                     Ok(Some(payload)) => station.decide(terms, SUBMIT, &payload),
                     Ok(None) => {
@@ -80,6 +85,7 @@ async fn run(station: &Station, terms: &Terms, mut batches: Batches, answers: &m
                     Err(Trouble::Gone) => return Err(Trouble::Gone),
                 };
                 takes = taken.reply.is_ok();
+                waiting_bytes += taken.bytes();
                 under_way.push_back(taken);
             }
             () = station.draining(), if takes => {

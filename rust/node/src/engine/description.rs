@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use invengine_ledger::command::LINES_MAX;
+use invengine_ledger::command::{LINES_MAX, RESERVATION_LINES_MAX};
 use invengine_wire::v1;
 use prost::Message;
 
 use super::{Shared, Taken};
-use crate::methods::{COMMAND_BYTES_MAX, SUBMIT_BYTES_MAX, SUBMIT_COMMANDS_MAX};
+use crate::methods::{
+    ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX, COMMAND_BYTES_MAX, SUBMIT_BYTES_MAX, SUBMIT_COMMANDS_MAX,
+};
 use crate::refusal::Refusal;
 use crate::translate::shape::timestamp;
 
@@ -44,6 +46,9 @@ impl Shared {
             snapshot_time: (snapshots.sequence > 0).then(|| timestamp(snapshots.time_ms)),
             first_sequence: snapshots.first_sequence.max(1) as i64,
             lost_events: self.kept.lost_events as i64,
+            answer_bytes_max: ANSWER_BYTES_MAX as i64,
+            command_answer_bytes_max: COMMAND_ANSWER_BYTES_MAX as i64,
+            reservation_lines_max: RESERVATION_LINES_MAX as i32,
         };
         Taken { reply: Ok(reply.encode_to_vec()), rests_on: 0 }
     }

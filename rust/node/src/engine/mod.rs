@@ -16,6 +16,7 @@ mod marker;
 mod opening;
 #[cfg(test)]
 mod panics;
+mod positions;
 mod recovery;
 mod ring;
 mod settings;
@@ -40,6 +41,7 @@ use self::events::Readers;
 use self::lease::Lease;
 use self::marker::Kept;
 pub use self::opening::Opening;
+pub use self::positions::Wanted;
 pub use self::recovery::Progress;
 pub(crate) use self::recovery::Rebuild;
 pub use self::ring::Durable;
@@ -50,6 +52,7 @@ pub(crate) use self::start::{file_options, redis_options};
 use self::start::{lease_on, ledger_options, open_journal, share};
 use self::watch::Watch;
 use crate::journal::{Journal, JournalError, Replay};
+use crate::positions::EventEpochs;
 use crate::refusal::Refusal;
 
 /// One unary call.
@@ -74,6 +77,13 @@ pub struct Taken {
     pub reply: Result<Vec<u8>, Refusal>,
     /// What it rests on.
     pub rests_on: u64,
+}
+
+impl Taken {
+    /// Bytes of the answer message.
+    pub fn bytes(&self) -> usize {
+        self.reply.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// Why an engine cannot be opened.
@@ -117,6 +127,8 @@ struct Shared {
     hooks: Mutex<Vec<Hook>>,
     commits: Mutex<CommitCounts>,
     readers: Readers,
+    /// Who wrote the events before this start.
+    epochs: EventEpochs,
     clock: Clock,
     frame_bytes_max: u64,
     facts: Facts,
@@ -245,11 +257,20 @@ impl Engine {
         self.shared.ring.wait(sequence, until)
     }
 
-    /// Durable events from a position on as a `ReadEventsResponse`; an empty one if there is none yet. Reads the disk: not for
+    /// What a `ReadEvents` asks for, if the position that it names is one of this history. May read the disk: not for an async
+    /// thread.
+    ///
+    /// # Errors
+    /// The call is refused as any other would be, a field is bad, or the position is not of this history or no longer kept.
+    pub fn begin_events(&self, call: &Call<'_>) -> Result<Wanted, Refusal> {
+        self.shared.begin_events(call, Instant::now())
+    }
+
+    /// Durable events from a sequence on as a `ReadEventsResponse`; an empty one if there is none yet. Reads the disk: not for
     /// an async thread.
     ///
     /// # Errors
-    /// The engine is poisoned or the journal cannot be read.
+    /// The engine is poisoned, the sequence is beyond the next event to come, or the journal cannot be read.
     pub fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
         self.shared.read_events(from_sequence, limit)
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use invengine_ledger::{ImageLoader, Ledger, LedgerOptions, planted};
 
 use crate::journal::{Frame, Manifest, Replay};
+use crate::positions::{EventEpochs, EventPosition};
 
 /// How far a recovery is; read by others while it runs.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ impl Progress {
 /// A ledger that is being rebuilt.
 pub(crate) struct Rebuild {
     pub ledger: Ledger,
+    /// Who wrote what is in it.
+    pub epochs: EventEpochs,
     /// What people should hear of.
     pub notes: Vec<String>,
     /// Whether they hear of it at once, on stderr.
@@ -46,7 +49,8 @@ impl Rebuild {
     /// Starts with an empty ledger.
     pub fn new(options: LedgerOptions, progress: Arc<Progress>) -> Self {
         let ledger = Ledger::new(options.clone());
-        Rebuild { ledger, notes: Vec::new(), quiet: false, tail_bytes: 0, loader: None, options, progress }
+        let (epochs, notes) = (EventEpochs::default(), Vec::new());
+        Rebuild { ledger, epochs, notes, quiet: false, tail_bytes: 0, loader: None, options, progress }
     }
 
     /// The same for whoever tells the notes by themselves.
@@ -74,12 +78,14 @@ impl Replay for Rebuild {
         if !same && !planted::is("snapshot_not_compared") {
             return Err("its state is not the one that its manifest speaks of".into());
         }
+        self.epochs = EventEpochs::behind(EventPosition { writer_epoch: ledger.epoch(), sequence: ledger.sequence() });
         self.ledger = ledger;
         Ok(())
     }
 
     fn begin_empty(&mut self) {
         self.ledger = Ledger::new(self.options.clone());
+        self.epochs = EventEpochs::default();
         self.loader = None;
         self.tail_bytes = 0;
     }
@@ -89,6 +95,9 @@ impl Replay for Rebuild {
             return Err("the recovery was given up".into());
         }
         self.tail_bytes += frame.payload.len() as u64;
+        if !frame.is_claim() {
+            self.epochs.push(EventPosition { writer_epoch: frame.writer_epoch, sequence: frame.last_sequence });
+        }
         fold(&mut self.ledger, &frame)
     }
 

@@ -1,7 +1,8 @@
 //! From settings to the parts that an engine is made of.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use invengine_ledger::{LedgerOptions, Payload};
@@ -39,6 +40,7 @@ pub(super) fn share(
 ) -> Result<Shared, OpenError> {
     let (mut ledger, tail_bytes) = (rebuild.ledger, rebuild.tail_bytes);
     let writer_epoch = journal.writer_epoch();
+    let epochs = rebuild.epochs.claimed(writer_epoch);
     if u32::try_from(writer_epoch).is_err() {
         return Err(OpenError::Setting("the ledger was started more than 2^32 times".into()));
     }
@@ -95,6 +97,7 @@ pub(super) fn share(
         hooks: Mutex::new(Vec::new()),
         commits: Mutex::default(),
         readers: Readers::default(),
+        epochs,
         clock,
         frame_bytes_max,
         facts,
@@ -121,7 +124,7 @@ pub(super) fn open_journal(
     rebuild: &mut dyn Replay,
 ) -> Result<Box<dyn Journal>, OpenError> {
     Ok(match settings.journal {
-        JournalKind::Memory => Box::new(MemoryJournal::new(settings.ledger.clone())),
+        JournalKind::Memory => Box::new(MemoryJournal::claimed(settings.ledger.clone(), memory_epoch(settings))),
         JournalKind::Redis => {
             let mut options = redis_options(settings);
             // A failover may have forgotten that epoch, and its reservation ids are with callers.
@@ -130,6 +133,20 @@ pub(super) fn open_journal(
         }
         JournalKind::File => Box::new(FileJournal::recover(&file_options(settings), rebuild)?),
     })
+}
+
+/// The writer epoch of a ledger in memory, above those of all starts before it: the seconds since 1970, and more than the last one
+/// of this process. What an earlier start gave out, a position or a reservation id, must not name anything in the new history.
+fn memory_epoch(settings: &EngineSettings) -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    // A time that is given makes all else repeat itself, and so this.
+    if settings.wall_time_ms.is_some() {
+        return 1;
+    }
+    let seconds = u64::try_from(clock::wall_ms() / 1_000).unwrap_or(0);
+    let next = |last: u64| Some(seconds.max(last + 1));
+    let last = LAST.fetch_update(AcqRel, Acquire, next).unwrap_or(0);
+    seconds.max(last + 1)
 }
 
 /// A lease that begins with a proof of its own: the answer to the claim may have come late, and another claim meanwhile.

@@ -10,20 +10,25 @@ use invengine_wire::v1::event::Fact;
 use super::shape::{selection, timestamp};
 use crate::refusal::Refusal;
 
-/// The events of one record, the first of which has this position. The ledger must be the one that has applied it.
-pub fn events(ledger: &Ledger, record: &Record<'_>, first_sequence: u64, writer_epoch: u64) -> Vec<v1::Event> {
+/// The events of one record from one of them on, each made when it is asked for: a record may have more than anybody wants at
+/// once. The first of all has this position. The ledger must be the one that has applied it.
+pub fn events<'l>(
+    ledger: &'l Ledger,
+    record: &'l Record<'_>,
+    first_sequence: u64,
+    from_sequence: u64,
+    writer_epoch: u64,
+) -> impl Iterator<Item = v1::Event> + 'l {
     let context = record.origin.as_ref().map(|origin| context(ledger, origin));
     let order_ref = record.origin.map_or("", |origin| origin.order_ref);
-    (first_sequence..)
-        .zip(record.events.iter())
-        .map(|(sequence, event)| v1::Event {
-            sequence: sequence as i64,
-            time: Some(timestamp(record.time_ms)),
-            writer_epoch: writer_epoch as i64,
-            context: context.clone(),
-            fact: Some(fact(ledger, event, order_ref)),
-        })
-        .collect()
+    let skipped = from_sequence.saturating_sub(first_sequence) as usize;
+    (first_sequence..).zip(record.events.iter()).skip(skipped).map(move |(sequence, event)| v1::Event {
+        sequence: sequence as i64,
+        time: Some(timestamp(record.time_ms)),
+        writer_epoch: writer_epoch as i64,
+        context: context.clone(),
+        fact: Some(fact(ledger, event, order_ref)),
+    })
 }
 
 fn context(ledger: &Ledger, origin: &Origin<'_>) -> v1::CommandContext {
@@ -48,6 +53,7 @@ fn context(ledger: &Ledger, origin: &Origin<'_>) -> v1::CommandContext {
         reason_code: origin.reason_code.to_owned(),
         reference: origin.reference.to_owned(),
         causation: origin.causation.to_owned(),
+        ..v1::CommandContext::default()
     }
 }
 
