@@ -121,14 +121,22 @@ class Door:
         """Listens on host:port; port 0 takes a free one.
 
         `settings` is a JSON object: threads (1), forward_socket (the Python service that answers every other method),
-        connections_max (4,096), calls_max (65,536), streams_max (1,024 a connection), headers_bytes_max,
-        readers_max (32), partial_bytes_max, message_ms_max (30,000). Raises ValueError for a bad setting, OSError if it
-        cannot listen.
+        connections_max (4,096), connection_idle_ms (300,000), calls_max (65,536), streams_max (1,024 a connection),
+        headers_bytes_max (64 KiB), readers_max (32), partial_bytes_max (256 MiB), message_ms_max (30,000),
+        answer_bytes_max (256 MiB), connection_answer_bytes_max (16 MiB), stall_ms_max (30,000), forwards_max (1,024),
+        service_streams_max (256), reflection_ms_max (60,000). Raises ValueError for a bad setting, OSError if it cannot
+        listen.
         """
 
     @property
     def address(self) -> str:
         """Where it really listens, as host:port."""
+
+    def stats(self) -> str:
+        """What is inside now (connections, calls, answer_bytes, partial_bytes), and `bounds`: how often each acted.
+
+        A JSON object; docs/operations.md says what each bound is.
+        """
 
     def drain(self, timeout_ms: int) -> None:
         """Answers what was taken and refuses the rest; returns at the latest after `timeout_ms`."""

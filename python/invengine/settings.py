@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     archive_bytes_max: int = Field(0, ge=0, description="most bytes that the archive keeps; 0: any, in Redis 256 MiB")
     force_empty: bool = Field(False, description="set aside a journal that cannot be recovered; only as a flag")
     metrics_address: str = Field("127.0.0.1:9411", description="where /metrics listens; empty for no metrics")
+    connection_idle_ms: int = Field(
+        300_000, ge=0, description="a connection without a call for so long is closed; 0 is never"
+    )
     drain_timeout_ms: int = Field(10_000, ge=0, le=600_000, description="how long a shutdown waits for answers")
     insecure: bool = Field(False, description="listen on addresses that other machines reach, without identities")
     log_format: LogFormat = Field(LogFormat.CONSOLE, description="console or json")

@@ -221,6 +221,7 @@ def test_events_tail_prints_facts(line: CommandLine) -> None:
     events = [
         journal_service_pb2.Event(
             sequence=number,
+            writer_epoch=1,
             context=types_pb2.CommandContext(channel="web"),
             reserved=journal_service_pb2.Reserved(
                 reservation_id="r-1", lines=[types_pb2.LineSelection(sku="MUG", location="berlin", quantity=2)]

@@ -49,6 +49,7 @@ TABLE: list[tuple[str, str, type[InvengineError], type[InvengineError]]] = [
     ("UNAVAILABLE", "FENCED", errors.Fenced, errors.Unavailable),
     ("UNAVAILABLE", "NOT_OWNER", errors.NotOwner, errors.Unavailable),
     ("OUT_OF_RANGE", "HISTORY_TRIMMED", errors.HistoryTrimmed, Rejected),
+    ("OUT_OF_RANGE", "POSITION_NOT_IN_HISTORY", errors.PositionNotInHistory, Rejected),
     ("RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", errors.MessageTooLarge, Rejected),
     ("RESOURCE_EXHAUSTED", "ANSWER_TOO_LARGE", errors.AnswerTooLarge, Rejected),
     ("DEADLINE_EXCEEDED", "DEADLINE", errors.DeadlineExceeded, Fault),

@@ -77,7 +77,9 @@ FACTS_OF_REASON: dict[str, set[str]] = {
     "SEQUENCE_CONSUMED": {"source", "last"},
     "SEQUENCE_CONFLICT": {"source", "sequence"},
     "STALE_EPOCH": {"source", "current"},
+    "OVERLOADED": {"answer_bytes_max"},
     "NOT_OWNER": {"ledger"},
+    "ANSWER_TOO_LARGE": {"limit"},
     "MESSAGE_TOO_LARGE": {"limit", "size"},
     "UNIMPLEMENTED": {"method"},
 }

@@ -255,7 +255,7 @@ def test_replacing_keeps_the_place_in_the_list(shop: Shop) -> None:
     assert [sku for sku in found if sku in skus] == skus
 
 
-LISTS: dict[str, tuple[Method[Any, Any], str]] = {
+EVERY_LIST: dict[str, tuple[Method[Any, Any], str]] = {
     "reservations": (methods.LIST_RESERVATIONS, "reservations"),
     "levels": (methods.LIST_LEVELS, "levels"),
     "items": (methods.LIST_ITEMS, "items"),
@@ -270,7 +270,7 @@ def first_page(shop: Shop, name: str) -> Any:
     shop.hold((shop.item(5), shop.here, 1))
     shop.channel()
     shop.channel()
-    method, _ = LISTS[name]
+    method, _ = EVERY_LIST[name]
     answer = shop.call(method, method.request(page_size=1))
     assert answer.next_page_token
     return answer
@@ -282,10 +282,10 @@ def refused_token(shop: Shop, method: Method[Any, Any], **fields: Any) -> None:
     assert (refused.value.reason, refused.value.fields) == ("INVALID_FIELD", ["page_token"])
 
 
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("name", EVERY_LIST)
 def test_a_page_token_that_was_cut_or_altered_answers_no_page(shop: Shop, name: str) -> None:
     token = first_page(shop, name).next_page_token
-    method, _ = LISTS[name]
+    method, _ = EVERY_LIST[name]
     cuts = [token[:1], token[: len(token) // 2], token[:-2], token[:-1], token[1:], token + "0", token[:-1] + "g"]
     swapped = [token[:at] + ("1" if token[at] == "0" else "0") + token[at + 1 :] for at in range(0, len(token), 5)]
     for bad in (*cuts, *swapped, token.upper()):
@@ -294,10 +294,10 @@ def test_a_page_token_that_was_cut_or_altered_answers_no_page(shop: Shop, name: 
     assert shop.call(method, method.request(page_size=1, page_token=token))
 
 
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("name", EVERY_LIST)
 def test_a_page_token_answers_its_own_question_only(shop: Shop, name: str) -> None:
     token = first_page(shop, name).next_page_token
-    for other, (method, _) in LISTS.items():
+    for other, (method, _) in EVERY_LIST.items():
         if other != name:
             refused_token(shop, method, page_token=token)
     if name == "reservations":
@@ -308,10 +308,10 @@ def test_a_page_token_answers_its_own_question_only(shop: Shop, name: str) -> No
             refused_token(shop, methods.LIST_LEVELS, page_token=token, **place)
 
 
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("name", EVERY_LIST)
 def test_the_size_of_a_page_may_change_from_page_to_page(shop: Shop, name: str) -> None:
     answer = first_page(shop, name)
-    method, field = LISTS[name]
+    method, field = EVERY_LIST[name]
     more = shop.call(method, method.request(page_size=1000, page_token=answer.next_page_token))
     whole = shop.call(method, method.request(page_size=1000))
     # A hold may end between two questions, and then only one of them shows it.

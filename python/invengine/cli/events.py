@@ -69,7 +69,7 @@ def tail(
             events = wanted.chosen(client.read_events(from_sequence, after=position, follow=follow), limit)
         for event in events:
             if as_json:
-                print_json({**plain(event), "position": str(event.position)})
+                print_json(plain(event) | ({"position": str(event.position)} if event.ledger else {}))
             else:
                 print_line(line_of(event))
             if unread():

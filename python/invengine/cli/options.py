@@ -69,9 +69,7 @@ def connected(
     settings = call_settings(context.obj, target=target, timeout_ms=timeout_ms, channel=channel)
     from invengine.client import Client
 
-    # Without it grpcio names the percent-encoded path as authority, which the native door's HTTP/2 refuses.
-    options = [("grpc.default_authority", "localhost")] if settings.target.startswith("unix:") else []
-    client = Client(settings.target, settings.channel or None, timeout_s=settings.timeout_ms / 1000, options=options)
+    client = Client(settings.target, settings.channel or None, timeout_s=settings.timeout_ms / 1000)
     with client:
         yield client
 

@@ -75,7 +75,7 @@ class AsyncClient(AsyncCommands):
         self.timeout_s = arguments.seconds(timeout_s, "timeout_s")
         self._target = connection.checked_target(target)
         self._home = connection.Home()
-        self._options = [*connection.OPTIONS, *options]
+        self._options = [*connection.options_for(target), *options]
         self._batching = batching
         self._metadata = connection.metadata_for(None if ledger is None else arguments.named(ledger, "ledger"))
         self._grpc: Any = None

@@ -94,7 +94,7 @@ class Client(Commands):
         self._target = connection.checked_target(target)
         self._home = connection.Home()
         self._metadata = connection.metadata_for(None if ledger is None else arguments.named(ledger, "ledger"))
-        self._grpc: Any = grpc.insecure_channel(target, options=[*connection.OPTIONS, *options])
+        self._grpc: Any = grpc.insecure_channel(target, options=[*connection.options_for(target), *options])
         self._calls: dict[str, Any] = {}
         self._closed = False
 

@@ -57,6 +57,14 @@ _PATHS = ("unix:", "unix-abstract:")
 _RESOLVERS = ("dns:", "ipv4:", "ipv6:")
 
 
+def options_for(target: str) -> list[tuple[str, Any]]:
+    """gRPC's options of a channel to this target."""
+    if target.startswith(_PATHS):
+        # grpcio would name the percent-encoded path as authority, which the native door refuses as malformed HTTP/2.
+        return [*OPTIONS, ("grpc.default_authority", "localhost")]
+    return OPTIONS
+
+
 def checked_target(target: str) -> str:
     """The target if it names a server, else InvalidArgument. gRPC would dial something else, or find out late."""
     if not isinstance(target, str):

@@ -335,7 +335,12 @@ class Event:
 
     @property
     def position(self) -> JournalPosition:
-        """Its place in the history: what to keep once it is handled, and to go on `after`."""
+        """Its place in the history: what to keep once it is handled, and to go on `after`.
+
+        ValueError if the server is so old that it does not name its ledger.
+        """
+        if not self.ledger:
+            raise ValueError("the server does not name its ledger with its events: it knows no positions yet, update it")
         return JournalPosition(self.ledger, self.writer_epoch, self.sequence)
 
 

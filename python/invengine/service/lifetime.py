@@ -25,7 +25,7 @@ from invengine.service.address import check_address, split_address
 from invengine.service.ports import EnginePort
 from invengine.service.server import PythonService
 from invengine.settings import DoorKind, JournalKind, Settings, SettingsError
-from invengine.telemetry import CallHistogram, MetricsListener, metrics_registry
+from invengine.telemetry import CallHistogram, DoorCollector, MetricsListener, metrics_registry
 
 EXIT_SECOND_SIGNAL = 130
 
@@ -45,6 +45,9 @@ class DoorPort(Protocol):
     @property
     def address(self) -> str:
         """Where it listens."""
+
+    def stats(self) -> str:
+        """What is inside and what the bounds did, as a JSON object."""
 
     def drain(self, timeout_ms: int) -> None:
         """Ends connections after their answers."""
@@ -198,13 +201,22 @@ class Host:
         recovering = not await asyncio.to_thread(engine.wait_open, _RECOVERY_QUICK_MS)
         registry = metrics_registry(engine.stats, self._core.version())
         native = settings.door is DoorKind.NATIVE
-        self._service = service = PythonService(engine, door=settings.door.value, meter=CallHistogram(registry))
+        # Behind the native door there is one connection, and it stays.
+        idle_ms = 0 if native else settings.connection_idle_ms
+        self._service = service = PythonService(
+            engine, door=settings.door.value, meter=CallHistogram(registry), connection_idle_ms=idle_ms
+        )
         address = await service.listen(self._private_socket() if native else settings.address, recovering=recovering)
         if native:
-            door_settings = {"threads": settings.threads, "forward_socket": address.removeprefix("unix:")}
+            door_settings = {
+                "threads": settings.threads,
+                "forward_socket": address.removeprefix("unix:"),
+                "connection_idle_ms": settings.connection_idle_ms,
+            }
             serve = self._core.door
             self._door = await asyncio.to_thread(serve, engine, settings.address, json.dumps(door_settings))
             address = self._door.address
+            registry.register(DoorCollector(self._door.stats))
         metrics_address = ""
         if settings.metrics_address:
             host, port = split_address("--metrics-address", settings.metrics_address)

@@ -36,6 +36,8 @@ pub enum Code {
 const RETRY_MS: u64 = 100;
 /// Most violations that an answer lists: clients take 8 KiB of metadata at most, and the details travel in base64.
 const VIOLATIONS_MAX: usize = 10;
+/// Most characters of a caller's text that a refusal repeats. No name and no key is longer.
+pub(crate) const ECHO_CHARS_MAX: usize = 128;
 const DOMAIN: &str = "invengine";
 
 /// A refusal, whoever gave it. It changed nothing, unless its reason is `OUTCOME_UNKNOWN` or `INTERNAL`.
@@ -62,7 +64,7 @@ impl Refusal {
     }
 
     fn fact(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.metadata.insert(name, value.to_string());
+        self.metadata.insert(name, echo(value.to_string()));
         self
     }
 
@@ -93,6 +95,30 @@ impl Refusal {
         Refusal::new(Code::Unimplemented, "UNIMPLEMENTED", format!("{what} is not there in this version"))
     }
 
+    /// A method that nobody knows.
+    pub fn unknown_method(path: &str) -> Self {
+        let message = "this server does not implement the method; server reflection lists the services that it knows";
+        Refusal::new(Code::Unimplemented, "UNIMPLEMENTED", message).fact("method", path)
+    }
+
+    /// More metadata than a call may bring; the limit is bytes as HTTP/2 counts them.
+    pub fn metadata_too_large(limit: usize) -> Self {
+        Self::invalid(vec![("metadata".into(), format!("at most {limit} bytes for all of it; send less"))])
+    }
+
+    /// What the caller has not taken of earlier answers leaves no room for this one; of a read nothing is lost.
+    pub fn answer_dropped(is_read: bool) -> Self {
+        let cause = "earlier answers were not taken and leave no room for this one";
+        if is_read {
+            let mut refusal = Self::overloaded();
+            refusal.message = format!("{cause}; take them, then ask again");
+            return refusal;
+        }
+        let mut refusal = Self::outcome_unknown();
+        refusal.message = format!("{cause}, but the command may have happened; repeat it with the same key");
+        refusal
+    }
+
     /// A message over its limit, in bytes.
     pub fn too_large(limit: usize) -> Self {
         let message = format!("the message is over the limit of {limit} bytes; send fewer lines or commands at once");
@@ -102,6 +128,12 @@ impl Refusal {
     /// The deadline passed before the command was taken.
     pub fn deadline() -> Self {
         let message = "the deadline passed before the command was taken; repeat it with the same key and more time";
+        Refusal::new(Code::DeadlineExceeded, "DEADLINE", message)
+    }
+
+    /// A stream that may not last longer.
+    pub fn stream_over() -> Self {
+        let message = "the stream lasted as long as one may, or until its deadline; open another one";
         Refusal::new(Code::DeadlineExceeded, "DEADLINE", message)
     }
 
@@ -265,6 +297,14 @@ impl Refusal {
     }
 }
 
+/// A caller's text as far as a refusal repeats it.
+fn echo(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(ECHO_CHARS_MAX) {
+        text.truncate(end);
+    }
+    text
+}
+
 fn any(name: &str, message: &impl Message) -> prost_types::Any {
     prost_types::Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
 }
@@ -285,7 +325,7 @@ impl From<&Rejection> for Refusal {
         for fact in &rejection.facts {
             match fact {
                 Fact::Number(name, value) => refusal.metadata.insert(name, value.to_string()),
-                Fact::Text(name, text) => refusal.metadata.insert(name, text.to_string()),
+                Fact::Text(name, text) => refusal.metadata.insert(name, echo(text.to_string())),
             };
         }
         if rejection.reason == Reason::AnswerTooLarge {
@@ -450,5 +490,24 @@ mod tests {
         for reason in Reason::ALL.into_iter().filter(|reason| *reason != Reason::InvalidField) {
             assert_eq!(message(&Rejection::new(reason)), of_reason(reason).1, "{reason:?}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_the_caller_is_repeated_as_far_as_a_name_may_be_long() {
+        let longest = "\u{fc}".repeat(ECHO_CHARS_MAX);
+        let given = |text: &str| {
+            [
+                Refusal::not_owner(text).metadata["ledger"].clone(),
+                Refusal::unknown_method(text).metadata["method"].clone(),
+                Refusal::unknown(Reason::UnknownSku, "sku", text).metadata["sku"].clone(),
+            ]
+        };
+        assert!(given(&longest).iter().all(|text| *text == longest));
+        assert!(given(&format!("{longest}xx")).iter().all(|text| *text == longest));
     }
 }

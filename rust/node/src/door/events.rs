@@ -12,6 +12,7 @@ use super::answer::Answers;
 use super::census::UnderWay;
 use super::desk::Desk;
 use super::gather::{Gathering, Trouble};
+use super::message::framed;
 use super::station::Station;
 use super::terms::Terms;
 use crate::engine::{Call, Wanted};
@@ -30,7 +31,7 @@ pub(super) fn spawn(
 ) {
     tokio::spawn(async move {
         let _under_way = under_way;
-        let mut answers = Answers::new(respond);
+        let mut answers = Answers::new(respond, station.patience(&terms));
         match run(&station, &terms, gathering, &mut answers).await {
             Ok(()) => answers.end(Ok(())),
             Err(Trouble::Refused(refusal)) => answers.end(Err(refusal)),
@@ -41,7 +42,7 @@ pub(super) fn spawn(
 
 async fn run(station: &Station, terms: &Terms, gathering: Gathering, answers: &mut Answers) -> Result<(), Trouble> {
     let payload = gathering.whole(station, terms).await?;
-    let _reading = station.census.reader().ok_or_else(Refusal::overloaded)?;
+    let _reading = station.census.reader()?;
     let mut wanted = begin(station, terms, payload).await?;
     // Without `follow` the stream ends at what was durable when it began, however fast the journal grows.
     let end = if wanted.follow { u64::MAX } else { station.desk.durable().sequence };
@@ -58,7 +59,7 @@ async fn run(station: &Station, terms: &Terms, gathering: Gathering, answers: &m
             // Cannot happen with a journal that has what it says; a loop without progress would be worse than an end.
             return Err(incident::report(terms.path(), "the journal has no event that is durable").into());
         }
-        answers.message(&message).await?;
+        answers.message(framed(&message)).await?;
         (wanted.next, wanted.limit) = (wanted.next + count, wanted.limit - count);
     }
     Ok(())

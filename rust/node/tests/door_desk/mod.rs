@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub mod caller;
+pub mod raw;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
@@ -22,7 +23,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
 
-/// Answers a message `text@5` with `text` once 5 is durable, `no` and `no@5` with a refusal, and panics at `panic`.
+/// Answers a message `text@5` with `text` once 5 is durable, `no` and `no@5` with a refusal, `bytes 9` with nine bytes, and
+/// panics at `panic`.
 #[derive(Default)]
 pub struct FakeDesk {
     durable: Mutex<(u64, bool)>,
@@ -75,7 +77,11 @@ impl Desk for FakeDesk {
             Some((text, sequence)) => (text, sequence.parse().unwrap()),
             None => (payload.as_str(), 0),
         };
-        let reply = if text == "no" { Err(Refusal::not_owner("other")) } else { Ok(text.as_bytes().to_vec()) };
+        let reply = match text.strip_prefix("bytes ") {
+            Some(bytes) => Ok(vec![b'x'; bytes.parse().unwrap()]),
+            None if text == "no" => Err(Refusal::not_owner("other")),
+            None => Ok(text.as_bytes().to_vec()),
+        };
         Taken { reply, rests_on }
     }
 
