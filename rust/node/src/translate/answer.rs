@@ -1,6 +1,7 @@
 //! From what a command did to the message that its caller gets.
 
-use invengine_ledger::{Answer, Effect, Executed, Ledger};
+use invengine_ledger::command::Body;
+use invengine_ledger::{Answer, Command, Effect, Executed, Ledger};
 use invengine_wire::v1;
 use prost::Message;
 
@@ -20,16 +21,28 @@ const BATCH_FULL_BYTES: usize =
 ///
 /// # Errors
 /// The ledger said no.
-pub fn reply(kind: CommandKind, ledger: &Ledger, executed: &Executed) -> Result<Vec<u8>, Refusal> {
+pub fn reply(
+    kind: CommandKind,
+    ledger: &Ledger,
+    command: &Command<'_>,
+    executed: &Executed,
+) -> Result<Vec<u8>, Refusal> {
     match &executed.answer {
         Answer::Rejected(rejection) => Err(rejection.into()),
         Answer::Accepted { sequence, replayed, effect } => {
-            Ok(accepted(kind, ledger, ledger.effect(*effect), *sequence, *replayed))
+            let effect = ledger.effect(*effect);
+            Ok(accepted(kind, ledger, &command.body, effect, (*sequence, *replayed)))
         }
     }
 }
 
-fn accepted(kind: CommandKind, ledger: &Ledger, effect: &Effect, sequence: u64, replayed: bool) -> Vec<u8> {
+fn accepted(
+    kind: CommandKind,
+    ledger: &Ledger,
+    asked: &Body<'_>,
+    effect: &Effect,
+    (sequence, replayed): (u64, bool),
+) -> Vec<u8> {
     let receipt = Some(receipt(sequence, replayed));
     macro_rules! with_holds {
         ($answer:ident) => {{
@@ -40,6 +53,11 @@ fn accepted(kind: CommandKind, ledger: &Ledger, effect: &Effect, sequence: u64, 
     macro_rules! with_levels {
         ($answer:ident) => {
             v1::$answer { receipt, levels: levels(ledger, effect) }.encode_to_vec()
+        };
+    }
+    macro_rules! with_look_alikes {
+        ($answer:ident) => {
+            v1::$answer { receipt, look_alikes: look_alikes(ledger, asked) }.encode_to_vec()
         };
     }
     match kind {
@@ -61,10 +79,28 @@ fn accepted(kind: CommandKind, ledger: &Ledger, effect: &Effect, sequence: u64, 
         CommandKind::Adjust => with_levels!(AdjustResponse),
         CommandKind::SetQuantity => with_levels!(SetQuantityResponse),
         CommandKind::Count => with_levels!(CountResponse),
-        CommandKind::UpsertItems => v1::UpsertItemsResponse { receipt }.encode_to_vec(),
-        CommandKind::UpsertLocations => v1::UpsertLocationsResponse { receipt }.encode_to_vec(),
-        CommandKind::UpsertChannels => v1::UpsertChannelsResponse { receipt }.encode_to_vec(),
-        CommandKind::RegisterSource => registered(effect, receipt).encode_to_vec(),
+        CommandKind::UpsertItems => with_look_alikes!(UpsertItemsResponse),
+        CommandKind::UpsertLocations => with_look_alikes!(UpsertLocationsResponse),
+        CommandKind::UpsertChannels => with_look_alikes!(UpsertChannelsResponse),
+        CommandKind::RegisterSource => {
+            v1::RegisterSourceResponse { look_alikes: look_alikes(ledger, asked), ..registered(effect, receipt) }
+                .encode_to_vec()
+        }
+    }
+}
+
+/// The names of a command that people may take for older ones. A repeat is told the same: names never go.
+fn look_alikes(ledger: &Ledger, asked: &Body<'_>) -> Vec<v1::LookAlike> {
+    let told = |name: &str, older: Option<&str>| {
+        older.map(|older| v1::LookAlike { name: name.to_owned(), older_name: older.to_owned() })
+    };
+    match asked {
+        Body::Upsert { catalogue, entries } => {
+            let names = ledger.catalogue(*catalogue);
+            entries.iter().filter_map(|entry| told(entry.name, names.look_alike(entry.name))).collect()
+        }
+        Body::RegisterSource { source } => told(source, ledger.source_look_alike(source)).into_iter().collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -80,6 +116,7 @@ fn registered(effect: &Effect, receipt: Option<v1::Receipt>) -> v1::RegisterSour
         epoch: epoch as i64,
         previous_epoch: previous_epoch as i64,
         previous_sequence: previous_sequence as i64,
+        look_alikes: Vec::new(),
     }
 }
 
