@@ -2,13 +2,13 @@
 
 use crate::command::{Line, QUANTITY_MAX, Target};
 use crate::decide::Wanted;
-use crate::decide::holds::{Act, moves, possible, push_lapsed};
+use crate::decide::holds::{Act, moves, possible, push_lapsed, rank};
 use crate::event::{Event, LevelUnits};
 use crate::few::Few;
 use crate::keys::Scope;
 use crate::ledger::Ledger;
 use crate::rejection::{Reason, Rejection};
-use crate::reservation::{HeldLine, Reservation};
+use crate::reservation::HeldLine;
 
 impl Ledger {
     pub(crate) fn decide_amend(
@@ -18,18 +18,20 @@ impl Ledger {
         scope: Scope,
         now_ms: i64,
     ) -> Result<Few<Event>, Rejection> {
-        let mut levels = Few::default();
-        for line in lines {
-            levels.push((self.level_named(line)?, line));
-        }
+        let levels = self.levels_of(lines)?;
         // Only a hold that has something reserved can be amended.
         let holds = self.shares(Act::Amend, target, scope, now_ms)?;
         let reservation = holds[0].0;
+        let helds: Few<Option<&HeldLine>> =
+            levels.iter().map(|level| level.and_then(|level| reservation.line(level))).collect();
+        let refused = helds.iter().flatten().filter_map(|held| possible(Act::Amend, held, true).err());
+        if let Some(reason) = refused.min_by_key(|reason| rank(*reason)) {
+            return Err(self.refusal(reservation, reason));
+        }
         let mut changed = Few::default();
         let mut wanted = Wanted::default();
-        for (level, line) in levels.iter() {
-            let held = level.and_then(|level| reservation.line(level));
-            let before = held.map_or(Ok(0), |held| self.amendable(reservation, held, line.quantity))?;
+        for ((line, level), held) in lines.iter().zip(levels.iter()).zip(helds.iter()) {
+            let before = held.map_or(Ok(0), |held| reserved_before(held, line.quantity))?;
             let Some(level) = *level else {
                 if line.quantity == 0 {
                     continue;
@@ -43,17 +45,6 @@ impl Ledger {
         }
         self.check_free(wanted, now_ms)?;
         Ok(Few::One(Event::Amended { id: reservation.id, lines: changed }))
-    }
-
-    /// The reserved units of a line that is to have others.
-    fn amendable(&self, reservation: &Reservation, held: &HeldLine, quantity: i64) -> Result<i64, Rejection> {
-        let before = possible(Act::Amend, held, true).map_err(|reason| self.refusal(reservation, reason))?.reserved;
-        if held.quantity() + (quantity - before) > QUANTITY_MAX {
-            return Err(Rejection::new(Reason::InvalidField)
-                .text("field", "lines")
-                .text("description", "a line must stay at or below 2^53 - 1 units, with those that it gave back"));
-        }
-        Ok(before)
     }
 
     pub(crate) fn decide_transfer(
@@ -87,4 +78,14 @@ impl Ledger {
         events.push(Event::Transferred { id: reservation.id, to_location: to, lines: moves(&moving) });
         Ok(events)
     }
+}
+
+/// The reserved units of a line that is to have others.
+fn reserved_before(held: &HeldLine, quantity: i64) -> Result<i64, Rejection> {
+    if held.quantity() + (quantity - held.reserved) > QUANTITY_MAX {
+        return Err(Rejection::new(Reason::InvalidField)
+            .text("field", "lines")
+            .text("description", "a line must stay at or below 2^53 - 1 units, with those that it gave back"));
+    }
+    Ok(held.reserved)
 }
