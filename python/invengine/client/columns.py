@@ -51,12 +51,13 @@ def encoded(
     rows = len(skus)
     at = [locations] * rows if isinstance(locations, str) else list(locations)
     units = [quantities] * rows if isinstance(quantities, int) else list(quantities)
+    keys_named = keys is not None
     if keys is None:
         prefix = os.urandom(12).hex()
         keys = [f"{prefix}-{row}" for row in range(rows)]
     if not len(at) == len(units) == len(keys) == rows:
         raise ValueError("every column needs as many rows as there are skus")
-    shared = commands.shared_context(time.time_ns(), fields)
+    shared = commands.shared_context(time.time_ns(), fields, keys_named=keys_named)
     return ReserveColumns(list(keys)), _requests(list(skus), at, units, list(keys), ttl_s, shared)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from invengine.client.results import (
@@ -24,6 +25,8 @@ from invengine.client.results import (
 )
 from invengine.client.times import duration_s, stamp_time
 from invengine.errors import InvengineError, Violation, error_from_reason
+
+_log = logging.getLogger("invengine.client")
 
 _STATES = {int(state): state for state in LineState}
 
@@ -59,6 +62,24 @@ def changed(answer: Any) -> Changes:
     receipt = receipt_of(answer)
     holds = tuple([hold_of(change, receipt) for change in answer.holds])
     return Changes(receipt, holds, bool(getattr(answer, "key_cancelled", False)))
+
+
+def released(answer: Any) -> Changes:
+    """The same of a release, with a warning in the log if it gave nothing back."""
+    changes = changed(answer)
+    if changes.key_cancelled:
+        _log.warning(
+            "nothing was released: the key has no hold among those of %s, and is cancelled there; "
+            "a hold that was made under another channel still stands: release it with that channel",
+            _writer(answer.key_scope),
+        )
+    return changes
+
+
+def _writer(scope: Any) -> str:
+    if scope.channel:
+        return f"channel {scope.channel!r}"
+    return f"source {scope.source_id!r}" if scope.source_id else "the operator (no channel)"
 
 
 def level_of(level: Any) -> Level:
@@ -182,4 +203,7 @@ def server_description(answer: Any) -> ServerDescription:
         snapshot_time=stamp_time(answer.snapshot_time) if answer.HasField("snapshot_time") else None,
         first_sequence=answer.first_sequence,
         lost_events=answer.lost_events,
+        effective_refusal_window_s=duration_s(answer.effective_refusal_window),
+        refusal_bytes=answer.refusal_bytes,
+        refusal_bytes_max=answer.refusal_bytes_max,
     )

@@ -286,3 +286,6 @@ class ServerDescription:
     snapshot_time: datetime | None
     first_sequence: int
     lost_events: int
+    effective_refusal_window_s: float = 0.0
+    refusal_bytes: int = 0
+    refusal_bytes_max: int = 0

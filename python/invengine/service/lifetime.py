@@ -291,7 +291,7 @@ def engine_settings(settings: Settings) -> str:
         values["redis_username"] = settings.redis_username
         values["redis_password"] = settings.redis_password.get_secret_value()
         values["redis_ca_file"] = str(settings.redis_ca_file.absolute()) if settings.redis_ca_file else ""
-    for name in ("in_flight_max", "journal_file_bytes"):
+    for name in ("in_flight_max", "journal_file_bytes", "refusal_bytes_max"):
         if getattr(settings, name):
             values[name] = getattr(settings, name)
     return json.dumps(values)

@@ -62,6 +62,9 @@ class GetServerInfoResponse(_message.Message):
     SNAPSHOT_TIME_FIELD_NUMBER: _builtins.int
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     LOST_EVENTS_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_REFUSAL_WINDOW_FIELD_NUMBER: _builtins.int
+    REFUSAL_BYTES_FIELD_NUMBER: _builtins.int
+    REFUSAL_BYTES_MAX_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of invengine."""
     ledger: _builtins.str
@@ -96,6 +99,10 @@ class GetServerInfoResponse(_message.Message):
     """The first event that ReadEvents can still give."""
     lost_events: _builtins.int
     """Acknowledged events that a journal in Redis no longer had at the last start; 0 is how it should be."""
+    refusal_bytes: _builtins.int
+    """Memory that they take, roughly."""
+    refusal_bytes_max: _builtins.int
+    """Memory that they may take; then the older half is forgotten."""
     @_builtins.property
     def engine_time(self) -> _timestamp_pb2.Timestamp:
         """Engine time."""
@@ -111,6 +118,10 @@ class GetServerInfoResponse(_message.Message):
     @_builtins.property
     def snapshot_time(self) -> _timestamp_pb2.Timestamp:
         """Engine time of that position."""
+
+    @_builtins.property
+    def effective_refusal_window(self) -> _duration_pb2.Duration:
+        """How far back refusals are remembered now whose commands ask for it. As far as keys, unless their memory was full."""
 
     def __init__(
         self,
@@ -136,10 +147,13 @@ class GetServerInfoResponse(_message.Message):
         snapshot_time: _timestamp_pb2.Timestamp | None = ...,
         first_sequence: _builtins.int = ...,
         lost_events: _builtins.int = ...,
+        effective_refusal_window: _duration_pb2.Duration | None = ...,
+        refusal_bytes: _builtins.int = ...,
+        refusal_bytes_max: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "recovery_time", b"recovery_time", "snapshot_time", b"snapshot_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_dedupe_window", b"effective_dedupe_window", "effective_refusal_window", b"effective_refusal_window", "engine_time", b"engine_time", "recovery_time", b"recovery_time", "snapshot_time", b"snapshot_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_bytes_max", b"command_bytes_max", "door", b"door", "durable_sequence", b"durable_sequence", "effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "first_sequence", b"first_sequence", "journal", b"journal", "ledger", b"ledger", "lines_max", b"lines_max", "loss_window", b"loss_window", "lost_events", b"lost_events", "recovered_events", b"recovered_events", "recovery_time", b"recovery_time", "sequence", b"sequence", "snapshot_sequence", b"snapshot_sequence", "snapshot_time", b"snapshot_time", "submit_bytes_max", b"submit_bytes_max", "submit_commands_max", b"submit_commands_max", "time_scale", b"time_scale", "version", b"version", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_bytes_max", b"command_bytes_max", "door", b"door", "durable_sequence", b"durable_sequence", "effective_dedupe_window", b"effective_dedupe_window", "effective_refusal_window", b"effective_refusal_window", "engine_time", b"engine_time", "first_sequence", b"first_sequence", "journal", b"journal", "ledger", b"ledger", "lines_max", b"lines_max", "loss_window", b"loss_window", "lost_events", b"lost_events", "recovered_events", b"recovered_events", "recovery_time", b"recovery_time", "refusal_bytes", b"refusal_bytes", "refusal_bytes_max", b"refusal_bytes_max", "sequence", b"sequence", "snapshot_sequence", b"snapshot_sequence", "snapshot_time", b"snapshot_time", "submit_bytes_max", b"submit_bytes_max", "submit_commands_max", b"submit_commands_max", "time_scale", b"time_scale", "version", b"version", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

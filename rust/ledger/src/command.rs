@@ -44,6 +44,8 @@ pub struct Context<'a> {
     pub reference: &'a str,
     /// What caused it.
     pub causation: &'a str,
+    /// Whether a rejection is to be remembered like a yes: durable, and given again for as long as keys are remembered.
+    pub remember_refusal: bool,
 }
 
 /// A place in a source's line of messages.

@@ -121,6 +121,9 @@ pub enum Event {
     MessageRepeated { sequence: u64 },
     /// Keys and ended reservations of the older window were forgotten.
     KeysForgotten { before_ms: i64 },
+    /// A command was refused whose caller wants its key to remember that; before it the older half of what is remembered so
+    /// was forgotten, if `forgets`.
+    CommandRefused { rejection: Rejection, forgets: bool },
 }
 
 impl Event {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use invengine_ledger::{
-    Audit, DEDUPE_WINDOW_MS, IMAGE_PIECE_BYTES, ImageLoader, Ledger, LedgerOptions, Malformed, Payload,
+    Answer, Audit, Command, DEDUPE_WINDOW_MS, IMAGE_PIECE_BYTES, ImageLoader, Ledger, LedgerOptions, Malformed, Payload,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -186,33 +186,52 @@ static SMALL: LazyLock<Vec<u8>> = LazyLock::new(small);
 /// The first image format, of the ledger that the first payload format folds to and one command of a writer ahead of time.
 const FIRST: &[u8] = include_bytes!("fixtures/image-v1.bin");
 const FIRST_DIGEST: &str = "e028a2fdfd058299809a484e51ee7830";
+/// The same since fingerprints have parts and refusals can be remembered.
+const SECOND: &[u8] = include_bytes!("fixtures/image-v1-parts.bin");
+const SECOND_DIGEST: &str = "@IMAGE@";
 
-fn first() -> Ledger {
-    let mut ledger = Ledger::new(LedgerOptions::new("main"));
-    ledger.fold(include_bytes!("fixtures/payload-v1.bin"), START_MS, 1).expect("the first format is read for ever");
+fn ahead(time_ms: i64) -> Command<'static> {
     let mut ahead = reserve("ahead", &[("mug", "wh-2", 1), ("cup", "wh-2", 1)]);
-    ahead.context.issue_time_ms = ledger.time_ms() + 777_777;
+    ahead.context.issue_time_ms = time_ms + 777_777;
+    ahead
+}
+
+fn second() -> Ledger {
+    let mut ledger = Ledger::new(LedgerOptions::new("main"));
+    ledger.fold(include_bytes!("fixtures/payload-v1-parts.bin"), START_MS, 1).expect("read for ever");
     let now_ms = ledger.time_ms();
-    ledger.execute(&ahead, now_ms, &mut Payload::default(), ROOMY);
+    let mut refused = ahead(now_ms);
+    (refused.context.key, refused.context.remember_refusal) = ("refused-ahead", true);
+    refused.body = reserve("", &[("mug", "wh-2", 999)]).body;
+    for command in [ahead(now_ms), refused] {
+        ledger.execute(&command, now_ms, &mut Payload::default(), ROOMY);
+    }
     ledger
 }
 
 // case: E11, E16
 #[test]
-fn the_first_image_format_loads_for_ever() {
-    let mut loaded = load(LedgerOptions::new("main"), FIRST, 100).expect("the first format is read for ever");
-    assert_eq!(loaded.digest().to_string(), FIRST_DIGEST);
-    assert_eq!(Audit::check(&loaded), Vec::new());
-    assert_eq!((loaded.sequence(), loaded.level_count()), (38, 5));
-    assert_eq!(rest_of_its_life(&mut loaded), rest_of_its_life(&mut first()));
+fn every_image_format_loads_for_ever() {
+    for (bytes, digest, sequence) in [(FIRST, FIRST_DIGEST, 38), (SECOND, SECOND_DIGEST, 41)] {
+        let mut loaded = load(LedgerOptions::new("main"), bytes, 100).expect("every format is read for ever");
+        assert_eq!(loaded.digest().to_string(), digest);
+        assert_eq!(Audit::check(&loaded), Vec::new());
+        assert_eq!((loaded.sequence(), loaded.level_count()), (sequence, 5));
+        let now_ms = loaded.time_ms();
+        let again = loaded.execute(&ahead(now_ms), now_ms, &mut Payload::default(), ROOMY);
+        assert!(matches!(again.answer, Answer::Accepted { replayed: true, .. }), "{again:?}");
+        rest_of_its_life(&mut loaded);
+    }
+    let mut loaded = load(LedgerOptions::new("main"), SECOND, 100).expect("every format is read for ever");
+    assert_eq!(rest_of_its_life(&mut loaded), rest_of_its_life(&mut second()));
 }
 
 #[test]
 fn this_build_still_writes_it_so() {
     // A difference is no fault while old images still load; it must be meant, and is then a new version with a fixture of its own.
-    let mut ledger = first();
+    let mut ledger = second();
     let bytes = image(&mut ledger);
-    if bytes != FIRST {
+    if bytes != SECOND {
         let found = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image.bin");
         std::fs::write(&found, &bytes).expect("a writable target directory");
         panic!("the image format changed (now {}, in {}): raise the version", ledger.digest(), found.display());

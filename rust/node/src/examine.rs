@@ -15,7 +15,7 @@ use crate::journal::{examine as files, loss};
 pub struct Examination {
     /// Name of the ledger.
     pub ledger: String,
-    /// Memory that keys may take.
+    /// Memory that keys may take, remembered refusals included.
     pub key_bytes_max: u64,
     /// Connections that the native door takes.
     pub connections_max: u64,
@@ -47,9 +47,10 @@ pub fn examine(settings: &EngineSettings) -> Examination {
         JournalKind::Redis => JournalFacts::Redis(redis::examine(&redis_options(settings))),
         JournalKind::Memory => JournalFacts::Memory { loss_window: loss::MEMORY },
     };
+    let options = LedgerOptions::new("");
     Examination {
         ledger: settings.ledger.clone(),
-        key_bytes_max: LedgerOptions::new("").key_bytes_max as u64,
+        key_bytes_max: (options.key_bytes_max + options.refusal_bytes_max) as u64,
         connections_max: DoorSettings::default().connections_max as u64,
         journal,
     }

@@ -189,6 +189,7 @@ impl Did {
                 previous_sequence: *previous_sequence,
             },
             Effect::Tombstone => panic!("a tombstone is nobody's outcome"),
+            Effect::Refused(_) => panic!("a refusal is nothing that was done"),
         }
     }
 }

@@ -100,7 +100,10 @@ impl Shared {
         let mut core = self.core();
         let idle = core.payload.is_empty();
         let taken = match self.execute(&mut core, command, moment) {
-            Ok(executed) => Taken { reply: answer::reply(kind, &core.ledger, &executed), rests_on: executed.rests_on },
+            Ok(executed) => Taken {
+                reply: answer::reply(kind, &core.ledger, &executed, &command.context),
+                rests_on: executed.rests_on,
+            },
             Err(refusal) => refusal.into(),
         };
         self.unlock(core, idle);
@@ -119,11 +122,11 @@ impl Shared {
                 idle = core.payload.is_empty();
                 core
             });
-            let executed = command.and_then(|command| self.execute(core, command, moment));
+            let executed = command.and_then(|command| Ok((self.execute(core, command, moment)?, &command.context)));
             outcomes.push(match executed {
-                Ok(executed) => {
+                Ok((executed, context)) => {
                     rests_on = rests_on.max(executed.rests_on);
-                    answer::outcome(&core.ledger, &executed)
+                    answer::outcome(&core.ledger, &executed, context)
                 }
                 Err(refusal) => answer::refused(&refusal),
             });

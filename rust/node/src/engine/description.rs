@@ -19,6 +19,8 @@ impl Shared {
         let now_ms = self.clock.at(moment);
         let core = self.core();
         let (sequence, window_ms) = (core.ledger.sequence(), core.ledger.effective_window_ms(now_ms));
+        let refusal_window_ms = core.ledger.effective_refusal_window_ms(now_ms);
+        let (refusal_bytes, refusal_bytes_max) = (core.ledger.refusal_bytes(), core.ledger.refusal_bytes_max());
         drop(core);
         let facts = &self.facts;
         let snapshots = self.snapshots.last();
@@ -44,6 +46,9 @@ impl Shared {
             snapshot_time: (snapshots.sequence > 0).then(|| timestamp(snapshots.time_ms)),
             first_sequence: snapshots.first_sequence.max(1) as i64,
             lost_events: self.kept.lost_events as i64,
+            effective_refusal_window: Some(duration(Duration::from_millis(refusal_window_ms.max(0) as u64))),
+            refusal_bytes: refusal_bytes as i64,
+            refusal_bytes_max: refusal_bytes_max as i64,
         };
         Taken { reply: Ok(reply.encode_to_vec()), rests_on: 0 }
     }

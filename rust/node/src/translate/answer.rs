@@ -1,6 +1,6 @@
 //! From what a command did to the message that its caller gets.
 
-use invengine_ledger::{Answer, Effect, Executed, Ledger};
+use invengine_ledger::{Answer, Context, Effect, Executed, Ledger};
 use invengine_wire::v1;
 use prost::Message;
 
@@ -12,17 +12,28 @@ use crate::refusal::Refusal;
 ///
 /// # Errors
 /// The ledger said no.
-pub fn reply(kind: CommandKind, ledger: &Ledger, executed: &Executed) -> Result<Vec<u8>, Refusal> {
+pub fn reply(
+    kind: CommandKind,
+    ledger: &Ledger,
+    executed: &Executed,
+    context: &Context<'_>,
+) -> Result<Vec<u8>, Refusal> {
     match &executed.answer {
         Answer::Rejected(rejection) => Err(rejection.into()),
         Answer::Accepted { sequence, replayed, effect } => {
             let effect = ledger.effect(*effect);
-            Ok(accepted(kind, ledger, effect, Some(receipt(*sequence, *replayed))))
+            Ok(accepted(kind, ledger, effect, Some(receipt(*sequence, *replayed)), writer(context)))
         }
     }
 }
 
-fn accepted(kind: CommandKind, ledger: &Ledger, effect: &Effect, receipt: Option<v1::Receipt>) -> Vec<u8> {
+fn accepted(
+    kind: CommandKind,
+    ledger: &Ledger,
+    effect: &Effect,
+    receipt: Option<v1::Receipt>,
+    writer: Writer<'_>,
+) -> Vec<u8> {
     macro_rules! with_holds {
         ($answer:ident) => {
             v1::$answer { receipt, holds: holds(ledger, effect) }.encode_to_vec()
@@ -41,8 +52,8 @@ fn accepted(kind: CommandKind, ledger: &Ledger, effect: &Effect, receipt: Option
         CommandKind::Fulfill => with_holds!(FulfillResponse),
         CommandKind::Transfer => with_holds!(TransferReservationResponse),
         CommandKind::Release => {
-            let key_cancelled = *effect == Effect::KeyCancelled;
-            v1::ReleaseResponse { receipt, holds: holds(ledger, effect), key_cancelled }.encode_to_vec()
+            let (key_cancelled, key_scope) = cancelled(effect, writer);
+            v1::ReleaseResponse { receipt, holds: holds(ledger, effect), key_cancelled, key_scope }.encode_to_vec()
         }
         CommandKind::Receive => with_levels!(ReceiveResponse),
         CommandKind::Return => with_levels!(ReturnResponse),
@@ -71,22 +82,41 @@ fn registered(effect: &Effect, receipt: Option<v1::Receipt>) -> v1::RegisterSour
     }
 }
 
+/// Channel and source of a command: whose keys it speaks of.
+pub(super) type Writer<'a> = (&'a str, &'a str);
+
+fn writer<'a>(context: &Context<'a>) -> Writer<'a> {
+    (context.channel, context.source.map_or("", |place| place.id))
+}
+
+/// Whether only a tombstone was left, and where the key was looked for.
+fn cancelled(effect: &Effect, (channel, source): Writer<'_>) -> (bool, Option<v1::KeyScope>) {
+    let source_id = if channel.is_empty() { source } else { "" };
+    let scope = || v1::KeyScope { channel: channel.into(), source_id: source_id.into() };
+    let cancelled = *effect == Effect::KeyCancelled;
+    (cancelled, cancelled.then(scope))
+}
+
 /// The answer to one command of a batch. To be asked for before the ledger changes again.
-pub fn outcome(ledger: &Ledger, executed: &Executed) -> v1::Outcome {
+pub fn outcome(ledger: &Ledger, executed: &Executed, context: &Context<'_>) -> v1::Outcome {
     match &executed.answer {
         Answer::Rejected(rejection) => refused(&rejection.into()),
-        Answer::Accepted { sequence, replayed, effect } => done(ledger, *sequence, *replayed, ledger.effect(*effect)),
+        Answer::Accepted { sequence, replayed, effect } => {
+            done(ledger, receipt(*sequence, *replayed), ledger.effect(*effect), writer(context))
+        }
     }
 }
 
 /// The outcome of a command that did this.
-pub(super) fn done(ledger: &Ledger, sequence: u64, replayed: bool, effect: &Effect) -> v1::Outcome {
+pub(super) fn done(ledger: &Ledger, receipt: v1::Receipt, effect: &Effect, writer: Writer<'_>) -> v1::Outcome {
+    let (key_cancelled, key_scope) = cancelled(effect, writer);
     v1::Outcome {
-        receipt: Some(receipt(sequence, replayed)),
+        receipt: Some(receipt),
         holds: holds(ledger, effect),
         levels: levels(ledger, effect),
         rejection: None,
-        key_cancelled: *effect == Effect::KeyCancelled,
+        key_cancelled,
+        key_scope,
     }
 }
 

@@ -12,7 +12,11 @@ use crate::refusal::Refusal;
 
 /// The events of one record, the first of which has this position. The ledger must be the one that has applied it.
 pub fn events(ledger: &Ledger, record: &Record<'_>, first_sequence: u64, writer_epoch: u64) -> Vec<v1::Event> {
-    let context = record.origin.as_ref().map(|origin| context(ledger, origin));
+    let remembers = record.events.iter().any(|event| matches!(event, Event::CommandRefused { .. }));
+    let context = record
+        .origin
+        .as_ref()
+        .map(|origin| v1::CommandContext { remember_refusal: remembers, ..context(ledger, origin) });
     let order_ref = record.origin.map_or("", |origin| origin.order_ref);
     (first_sequence..)
         .zip(record.events.iter())
@@ -48,6 +52,7 @@ fn context(ledger: &Ledger, origin: &Origin<'_>) -> v1::CommandContext {
         reason_code: origin.reason_code.to_owned(),
         reference: origin.reference.to_owned(),
         causation: origin.causation.to_owned(),
+        remember_refusal: false,
     }
 }
 
@@ -93,6 +98,10 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
         Event::MessageRejected { rejection } => {
             let rejection = Some(Refusal::from(rejection).to_rejection());
             Fact::MessageRejected(v1::MessageRejected { rejection })
+        }
+        Event::CommandRefused { rejection, forgets } => {
+            let rejection = Some(Refusal::from(rejection).to_rejection());
+            Fact::CommandRefused(v1::CommandRefused { rejection, older_forgotten: *forgets })
         }
         Event::MessageRepeated { sequence } => {
             Fact::MessageRepeated(v1::MessageRepeated { sequence: *sequence as i64 })

@@ -48,7 +48,7 @@ impl Desk {
         let tag = self.ledger.tag();
         with_command(kind, &request.encode_to_vec(), "", tag, |command| {
             let executed = self.run(command);
-            answer::reply(kind, &self.ledger, &executed)
+            answer::reply(kind, &self.ledger, &executed, &command.context)
         })?
     }
 
@@ -221,7 +221,7 @@ fn a_batch_goes_on_after_a_bad_command() {
         outcomes.push(match command {
             Ok(command) => {
                 let executed = desk.run(command);
-                answer::outcome(&desk.ledger, &executed)
+                answer::outcome(&desk.ledger, &executed, &command.context)
             }
             Err(refusal) => answer::refused(&refusal),
         });

@@ -174,5 +174,6 @@ fn kind(event: &Event) -> &'static str {
         Event::MessageRejected { .. } => "message_rejected",
         Event::MessageRepeated { .. } => "message_repeated",
         Event::KeysForgotten { .. } => "keys_forgotten",
+        Event::CommandRefused { .. } => "command_refused",
     }
 }
