@@ -35,7 +35,7 @@ fn the_same_key_is_the_same_answer_and_one_effect() {
 #[test]
 fn what_is_the_same_body() {
     type Change = fn(&mut Command<'_>);
-    let rows: [(&str, Option<&str>, Change); 16] = [
+    let rows: [(&str, Option<&str>, Change); 15] = [
         ("unchanged", None, |_| {}),
         ("issue_time", None, |command| command.context.issue_time_ms = desk::START_MS - 5),
         ("causation", None, |command| command.context.causation = "message-9"),
