@@ -1,4 +1,4 @@
-"""One intention is executed once, also where it was refused on the way: a refusal that its caller wants remembered stands."""
+"""One intention is executed once, also where it was refused on the way: a refusal that is to be remembered stands."""
 
 from __future__ import annotations
 

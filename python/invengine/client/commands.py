@@ -119,7 +119,7 @@ class Draft(Generic[T_co]):
 
 
 def name_key(context: Any, key: str) -> None:
-    """Gives a command a key that its caller knows and may come back with: a refusal is then as good as an acceptance."""
+    """Gives a command a key that its caller knows and may come back with: a refusal is then worth as much as a yes."""
     context.idempotency_key = key
     context.remember_refusal = True
 
