@@ -28,7 +28,7 @@ SEED ?=
 HOURS ?= 100
 RECOVERIES ?= 20000
 
-.PHONY: help setup build protos protos-baseline fmt lint lint-rust lint-python lint-protos test test-rust test-faults test-python \
+.PHONY: help setup build protos docs protos-baseline fmt lint lint-rust lint-python lint-protos test test-rust test-faults test-python \
 	cases soak simulate-faults mutants wheel wheel-test demo bench clean
 
 help: ## Show this list
@@ -57,6 +57,9 @@ $(EXTENSION): $(VENV)/requirements.txt $(RUST_SOURCES)
 protos: $(VENV)/requirements.txt ## Write the generated Python code of protos/
 	$(BIN)/python tools/generate_protos.py
 
+docs: $(VENV)/requirements.txt ## Write the reference docs/api.md from the docstrings and the protos
+	$(BIN)/python tools/api.py
+
 protos-baseline: $(VENV)/requirements.txt ## Make today's protos the ones that must not break (at a release)
 	$(BIN)/buf build --exclude-source-info -o tools/protos-baseline.binpb
 
@@ -73,6 +76,7 @@ lint-protos: $(VENV)/requirements.txt
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/buf breaking --against tools/protos-baseline.binpb
 	$(BIN)/python tools/generate_protos.py --check
+	$(BIN)/python tools/api.py --check
 
 lint-python: $(EXTENSION)
 	$(BIN)/ruff format --check .

@@ -1,11 +1,13 @@
 """Proves the wheel: installs it into an empty environment and runs the conformance suite there, away from the sources.
 
-What a user gets must work without the source tree: the environment has the wheel, its `server` extra, and pytest.
+What a user gets must work without the source tree. First the wheel alone, as for a client: it imports, and its command
+says what is missing. Then what that hint tells people to type, which is the `server` extra, and pytest.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import tempfile
 import tomllib
 import venv
 from pathlib import Path
+from subprocess import DEVNULL
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNNERS = ["pytest>=9", "pytest-timeout>=2.4"]
@@ -27,6 +30,18 @@ def markers() -> str:
     return "".join(f"    {marker}\n" for marker in settings["tool"]["pytest"]["ini_options"]["markers"])
 
 
+def missing_extra(bin_directory: Path, environment: dict[str, str]) -> str:
+    """What the command of a client-only installation says to install; the clients work without it."""
+    client = "from invengine import AsyncClient, Client; Client('127.0.0.1:7411').close()"
+    subprocess.run([str(bin_directory / "python"), "-c", client], check=True, env=environment)
+    command = [str(bin_directory / "invengine"), "status"]
+    said = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    hint = re.search(r"`pip install '([^']+)'`", said.stderr)
+    if said.returncode != 2 or hint is None:
+        raise SystemExit(f"a client-only installation does not say what is missing: {said.returncode} {said.stderr!r}")
+    return hint[1]
+
+
 def main(wheel_directory: str) -> int:
     """Runs the suite against the newest wheel in a directory; the suite's own exit code."""
     wheels = sorted((ROOT / wheel_directory).glob("invengine-*.whl"), key=lambda path: path.stat().st_mtime)
@@ -39,7 +54,13 @@ def main(wheel_directory: str) -> int:
         python = str(room / "venv" / "bin" / "python")
         environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*install, f"{wheels[-1]}[server]", *RUNNERS], check=True, env=environment)
+        subprocess.run([*install, str(wheels[-1])], check=True, env=environment)
+        subprocess.run(
+            [*install, missing_extra(room / "venv" / "bin", environment), *RUNNERS], check=True, env=environment
+        )
+        subprocess.run(
+            [str(room / "venv" / "bin" / "invengine"), "--help"], check=True, env=environment, stdout=DEVNULL
+        )
         suite = room / "suite"
         shutil.copytree(ROOT / "tests" / "conformance", suite, ignore=shutil.ignore_patterns("__pycache__"))
         (suite / "pytest.ini").write_text(CONFIG + markers(), encoding="utf-8")

@@ -91,8 +91,17 @@ class Engine:
         `code` is 0 with the answer, else a gRPC code with a serialized google.rpc.Status.
         """
 
+    def begin_events(self, payload: bytes, ledger: str = "") -> tuple[int, int | None, bool]:
+        """What a ReadEventsRequest wants: first sequence, most events (None: no limit), whether to follow.
+
+        Raises CallError: a position that is no event of this history is POSITION_NOT_IN_HISTORY. Reads the journal.
+        """
+
     def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
-        """A ReadEventsResponse with durable events from a position on, after waiting up to `wait_ms` for the first."""
+        """A ReadEventsResponse with durable events from a sequence on, after waiting up to `wait_ms` for the next one.
+
+        A sequence beyond the next event to come is refused (POSITION_NOT_IN_HISTORY): there is nothing to wait for.
+        """
 
     def stats(self) -> str:
         """Counters and gauges of the engine, as a JSON object."""
@@ -112,14 +121,22 @@ class Door:
         """Listens on host:port; port 0 takes a free one.
 
         `settings` is a JSON object: threads (1), forward_socket (the Python service that answers every other method),
-        connections_max (4,096), calls_max (65,536), streams_max (1,024 a connection), headers_bytes_max,
-        readers_max (32), partial_bytes_max, message_ms_max (30,000). Raises ValueError for a bad setting, OSError if it
-        cannot listen.
+        connections_max (4,096), connection_idle_ms (300,000), calls_max (65,536), streams_max (1,024 a connection),
+        headers_bytes_max (64 KiB), readers_max (32), partial_bytes_max (256 MiB), message_ms_max (30,000),
+        answer_bytes_max (256 MiB), connection_answer_bytes_max (16 MiB), stall_ms_max (30,000), forwards_max (1,024),
+        service_streams_max (256), reflection_ms_max (60,000). Raises ValueError for a bad setting, OSError if it cannot
+        listen.
         """
 
     @property
     def address(self) -> str:
         """Where it really listens, as host:port."""
+
+    def stats(self) -> str:
+        """What is inside now (connections, calls, answer_bytes, partial_bytes), and `bounds`: how often each acted.
+
+        A JSON object; docs/operations.md says what each bound is.
+        """
 
     def drain(self, timeout_ms: int) -> None:
         """Answers what was taken and refuses the rest; returns at the latest after `timeout_ms`."""

@@ -3,6 +3,7 @@
 InvengineError                      code, reason, metadata, violations, retry_after_s
 ├── Rejected                        the ledger's no: nothing changed, and asking again changes nothing
 │   ├── InvalidField                violations says which field and which rule
+│   │   └── InvalidArgument         the client refused an argument: nothing was sent
 │   ├── KeyReused                   IDEMPOTENCY_KEY_REUSED: the key was used for another body
 │   ├── DedupeWindowExpired         issue_time is older than what the server remembers
 │   ├── KeyCancelled                the key was released before it reserved
@@ -23,7 +24,8 @@ InvengineError                      code, reason, metadata, violations, retry_af
 │   ├── NotAllowed
 │   │   └── NotAuthoritative · AuthMissing · ChannelNotAllowed
 │   ├── HoldLimitExceeded           too many holds: wait or release some
-│   ├── HistoryTrimmed · MessageTooLarge
+│   ├── HistoryTrimmed · MessageTooLarge · AnswerTooLarge
+│   ├── PositionNotInHistory        last_common: go on after it
 │   └── Unimplemented               not in this version
 └── Fault                           the machinery failed; `retryable` and `outcome_unknown` say what to do
     ├── Unavailable                 retryable
@@ -38,19 +40,24 @@ InvengineError                      code, reason, metadata, violations, retry_af
     │   └── JournalFull             a person must make room
     ├── CorruptJournal              a person must look
     ├── InternalFault               outcome unknown; `metadata["incident"]` names the report
+    ├── AnswerLost                  outcome unknown; what came back was not said by invengine
     └── ClientClosed                the client was closed by its owner
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from invengine.positions import JournalPosition
+
 DOMAIN = "invengine"
 
+_CANCELLED = 1
 _INVALID_ARGUMENT = 3
 _DEADLINE_EXCEEDED = 4
 _RESOURCE_EXHAUSTED = 8
@@ -73,9 +80,11 @@ class InvengineError(Exception):
     """
 
     retryable: ClassVar[bool] = False
-    outcome_unknown: ClassVar[bool] = False
+    outcome_unknown: bool = False
     default_code: ClassVar[int] = _INTERNAL
     default_reason: ClassVar[str] = ""
+    told: ClassVar[tuple[str, ...]] = ()
+    """Facts that the text names, whatever the server's sentence says."""
 
     def __init__(
         self,
@@ -97,6 +106,11 @@ class InvengineError(Exception):
 
     def __str__(self) -> str:
         text = self.message or type(self).__name__
+        facts = [(name, self.metadata[name]) for name in self.told if name in self.metadata]
+        missing = [f"{name} {value}" for name, value in facts if not _says(text, value)]
+        if "line" in self.metadata:
+            missing.append(f"line {self.metadata['line']} of {self.metadata.get('lines', '?')}")
+        text += f" ({', '.join(missing)})" if missing else ""
         return f"{self.reason}: {text}" if self.reason and not text.startswith(self.reason) else text
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -105,6 +119,11 @@ class InvengineError(Exception):
     def _number(self, name: str) -> int:
         text = self.metadata.get(name, "")
         return int(text) if text.lstrip("-").isdigit() else 0
+
+
+def _says(text: str, value: str) -> bool:
+    """True if a text has the value as a word of its own."""
+    return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
 
 
 def _rebuild(kind: type[InvengineError], message: str, state: dict[str, Any]) -> InvengineError:
@@ -126,10 +145,21 @@ class InvalidField(Rejected):
     default_reason = "INVALID_FIELD"
 
 
+class InvalidArgument(InvalidField, TypeError, ValueError):
+    """The client refused an argument: nothing was sent. `violations` names it, with its line. Also a TypeError and a
+    ValueError, so that it is caught as what a wrong argument is in Python.
+    """
+
+    def __init__(self, field: str = "", rule: str = "", **more: Any) -> None:
+        violations = more.pop("violations", None) or [Violation(field, rule)]
+        super().__init__(f"{field}: {rule}" if rule else field, violations=violations, **more)
+
+
 class KeyReused(Rejected):
     """The key already names another intention. Never retry: the caller mixed up two keys."""
 
     default_reason = "IDEMPOTENCY_KEY_REUSED"
+    told = ("field", "sku", "location")
 
 
 class DedupeWindowExpired(Rejected):
@@ -148,6 +178,7 @@ class InsufficientStock(Rejected):
     """Not enough units. Asking later for the same needs a new key."""
 
     default_reason = "INSUFFICIENT_STOCK"
+    told = ("sku", "location", "requested", "available")
 
     @property
     def sku(self) -> str:
@@ -180,36 +211,42 @@ class UnknownSku(UnknownName):
     """No such item in the catalogue."""
 
     default_reason = "UNKNOWN_SKU"
+    told = ("sku",)
 
 
 class UnknownLocation(UnknownName):
     """No such location in the catalogue."""
 
     default_reason = "UNKNOWN_LOCATION"
+    told = ("location",)
 
 
 class UnknownGroup(UnknownName):
     """No such location group."""
 
     default_reason = "UNKNOWN_GROUP"
+    told = ("group",)
 
 
 class UnknownChannel(UnknownName):
     """No such channel in the catalogue."""
 
     default_reason = "UNKNOWN_CHANNEL"
+    told = ("channel",)
 
 
 class UnknownSource(UnknownName):
     """No such source: register it first."""
 
     default_reason = "UNKNOWN_SOURCE"
+    told = ("source",)
 
 
 class ReservationNotFound(UnknownName):
     """No such reservation, or it ended longer ago than the ledger remembers (the journal still has it)."""
 
     default_reason = "RESERVATION_NOT_FOUND"
+    told = ("reservation", "key", "order")
 
 
 class WrongState(Rejected):
@@ -220,42 +257,49 @@ class ReservationExpired(WrongState):
     """The hold is over. Allocate takes the units again if they are still there."""
 
     default_reason = "RESERVATION_EXPIRED"
+    told = ("reservation",)
 
 
 class AlreadyReleased(WrongState):
     """Everything was given back before."""
 
     default_reason = "ALREADY_RELEASED"
+    told = ("reservation",)
 
 
 class AlreadyAllocated(WrongState):
     """The units are bound to an order already."""
 
     default_reason = "ALREADY_ALLOCATED"
+    told = ("reservation",)
 
 
 class AlreadyFulfilled(WrongState):
     """The goods have left already."""
 
     default_reason = "ALREADY_FULFILLED"
+    told = ("reservation",)
 
 
 class ExceedsOutstanding(WrongState):
     """More than the line still holds; `metadata["outstanding"]` says how much that is."""
 
     default_reason = "EXCEEDS_OUTSTANDING"
+    told = ("sku", "location", "requested", "outstanding")
 
 
 class OrderState(WrongState):
     """The message does not fit the state of its order."""
 
     default_reason = "ORDER_STATE"
+    told = ("order", "state")
 
 
 class EventFromFuture(WrongState):
     """A time lies beyond the allowed skew."""
 
     default_reason = "EVENT_FROM_FUTURE"
+    told = ("limit",)
 
 
 class StaleRead(Rejected):
@@ -268,12 +312,14 @@ class QuantityStale(StaleRead):
     """The quantity before was not `expected_quantity`."""
 
     default_reason = "QUANTITY_STALE"
+    told = ("sku", "location", "expected", "actual")
 
 
 class StaleVersion(StaleRead):
     """The reservation no longer has `expected_version`."""
 
     default_reason = "STALE_VERSION"
+    told = ("expected", "actual")
 
 
 class SourceRefused(Rejected):
@@ -285,6 +331,7 @@ class SequenceGap(SourceRefused):
 
     default_code = 10
     default_reason = "SEQUENCE_GAP"
+    told = ("source", "expected", "got")
 
     @property
     def expected(self) -> int:
@@ -302,18 +349,21 @@ class SequenceConsumed(SourceRefused):
 
     default_code = 6
     default_reason = "SEQUENCE_CONSUMED"
+    told = ("source", "last")
 
 
 class SequenceConflict(SourceRefused):
     """The number was used for another message. Two writers share the source, or its state was lost: raise an alarm."""
 
     default_reason = "SEQUENCE_CONFLICT"
+    told = ("source", "sequence")
 
 
 class StaleEpoch(SourceRefused):
     """Somebody registered the source again; this incarnation must stop. `current` is the epoch that counts."""
 
     default_reason = "STALE_EPOCH"
+    told = ("source", "current")
 
     @property
     def current(self) -> int:
@@ -331,6 +381,7 @@ class NotAuthoritative(NotAllowed):
     """The source may not assert this state there."""
 
     default_reason = "NOT_AUTHORITATIVE"
+    told = ("source", "state", "location")
 
 
 class AuthMissing(NotAllowed):
@@ -351,6 +402,7 @@ class HoldLimitExceeded(Rejected):
 
     default_code = _RESOURCE_EXHAUSTED
     default_reason = "HOLD_LIMIT_EXCEEDED"
+    told = ("limit",)
 
 
 class HistoryTrimmed(Rejected):
@@ -358,6 +410,36 @@ class HistoryTrimmed(Rejected):
 
     default_code = 11
     default_reason = "HISTORY_TRIMMED"
+    told = ("limit",)
+
+
+class PositionNotInHistory(Rejected):
+    """The position is no event of this ledger's history: a backup was restored, or events were lost, since it was read.
+
+    What a reader handled after `last_common` never happened in this history. Undo it, then go on with
+    `read_events(after=error.last_common)`: that gives everything that happened instead.
+    """
+
+    default_code = 11
+    default_reason = "POSITION_NOT_IN_HISTORY"
+
+    @property
+    def head(self) -> JournalPosition | None:
+        """The newest durable event of the ledger that refused."""
+        return self._position("head_epoch", "head_sequence")
+
+    @property
+    def last_common(self) -> JournalPosition | None:
+        """The newest event that is certainly in both histories; before the first event if none is.
+
+        None if it cannot be known: the position is another ledger's, or only a sequence was given.
+        """
+        return self._position("last_common_epoch", "last_common_sequence")
+
+    def _position(self, epoch: str, sequence: str) -> JournalPosition | None:
+        if not {"ledger", epoch, sequence} <= self.metadata.keys():
+            return None
+        return JournalPosition(self.metadata["ledger"], self._number(epoch), self._number(sequence))
 
 
 class MessageTooLarge(Rejected):
@@ -365,6 +447,17 @@ class MessageTooLarge(Rejected):
 
     default_code = _RESOURCE_EXHAUSTED
     default_reason = "MESSAGE_TOO_LARGE"
+    told = ("limit",)
+
+
+class AnswerTooLarge(Rejected):
+    """Naming all that it would change takes more than an answer may have, and the short form was not accepted.
+
+    The commands of this client accept it.
+    """
+
+    default_code = _RESOURCE_EXHAUSTED
+    default_reason = "ANSWER_TOO_LARGE"
 
 
 class Unimplemented(Rejected):
@@ -407,6 +500,7 @@ class NotOwner(Unavailable):
     """Another node owns the ledger; `metadata["ownerHint"]` may say which."""
 
     default_reason = "NOT_OWNER"
+    told = ("ledger", "ownerHint")
 
 
 class Unreachable(Unavailable):
@@ -452,10 +546,15 @@ class Exhausted(Fault):
 
 
 class Overloaded(Exhausted):
-    """The server's queue is full; the command was not taken."""
+    """The server's queue, or the answer to a batch, is full; the command was not taken."""
 
     retryable = True
     default_reason = "OVERLOADED"
+
+    @property
+    def answer_full(self) -> bool:
+        """True if only the answer to its batch had no room: the command may be sent again at once."""
+        return "answer_bytes_max" in self.metadata
 
 
 class RateLimited(Exhausted):
@@ -476,6 +575,7 @@ class CorruptJournal(Fault):
 
     default_code = 15
     default_reason = "CORRUPT_JOURNAL"
+    told = ("incident",)
 
 
 class InternalFault(Fault):
@@ -483,10 +583,20 @@ class InternalFault(Fault):
 
     outcome_unknown = True
     default_reason = "INTERNAL"
+    told = ("incident",)
+
+
+class AnswerLost(Fault):
+    """What came back was not said by invengine: gRPC's own code, or a proxy, gave the call its status.
+
+    It may have been executed all the same, for example if its answer was longer than the client was told to take.
+    """
+
+    outcome_unknown = True
 
 
 class ClientClosed(Fault):
-    """The client was closed; make a new one."""
+    """The client was closed, or is used in a fork or an event loop that is not its own: nothing was sent."""
 
 
 def _all_below(kind: type[InvengineError]) -> list[type[InvengineError]]:
@@ -494,7 +604,7 @@ def _all_below(kind: type[InvengineError]) -> list[type[InvengineError]]:
 
 
 CLASS_OF_REASON: dict[str, type[InvengineError]] = {
-    kind.default_reason: kind for kind in _all_below(InvengineError) if kind.default_reason
+    kind.default_reason: kind for kind in _all_below(InvengineError) if vars(kind).get("default_reason")
 }
 """The class of each stable reason."""
 
@@ -571,15 +681,13 @@ def _unpack(status: status_pb2.Status, kind: Any) -> Any:
     return None
 
 
-# What grpc-core says when no byte of the call left this machine. Anything else may have been executed.
-_NOTHING_SENT = ("failed to connect to all addresses", "DNS resolution failed", "connections to all backends failing")
-
-
 def _transport_error(code: int, details: str) -> InvengineError:
-    if code == _UNAVAILABLE and details.startswith(_NOTHING_SENT):
-        return Unreachable(details, code=code)
-    if code in (_UNAVAILABLE, _INTERNAL):
+    """The error of a status that the server did not make, by its code alone: `details` are for people.
+
+    The call had begun, so it may have been executed. The clients make `Unreachable` themselves, before they begin one.
+    """
+    if code in (_CANCELLED, _UNAVAILABLE, _INTERNAL):
         return ConnectionLost(details, code=code)
     if code == _DEADLINE_EXCEEDED:
         return AnswerOverdue(details, code=code)
-    return CLASS_OF_CODE.get(code, InternalFault)(details, code=code)
+    return AnswerLost(details, code=code)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
@@ -31,7 +32,9 @@ def configure_logging(log_format: str = "console", level: str = "info", stream: 
     out = stream or sys.stderr
     renderer: Any = structlog.processors.JSONRenderer()
     if log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=out.isatty(), sort_keys=False)
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=out.isatty() and not os.environ.get("NO_COLOR"), sort_keys=False
+        )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -121,6 +124,27 @@ class EngineCollector(Collector):
         return ()
 
 
+class DoorCollector(Collector):
+    """Turns what the native door counts into metrics, at each scrape. `read_stats` gives it as JSON."""
+
+    def __init__(self, read_stats: Callable[[], str]) -> None:
+        self._read_stats = read_stats
+
+    def collect(self) -> Iterable[Any]:
+        """Gives every metric family of the door."""
+        stats: Stats = json.loads(self._read_stats())
+        for name, key, text in _DOOR_GAUGES:
+            yield GaugeMetricFamily(name, text, value=float(stats.get(key, 0)))
+        bounds = CounterMetricFamily("invengine_door_bounds", "How often a bound of the door acted.", labels=["bound"])
+        for bound, count in stats.get("bounds", {}).items():
+            bounds.add_metric([bound], count)
+        yield bounds
+
+    def describe(self) -> Iterable[Any]:
+        """Gives nothing: names do not depend on the door, and registering must not read it."""
+        return ()
+
+
 def metrics_registry(read_stats: Callable[[], str], version: str) -> CollectorRegistry:
     """Makes the registry of one server: the metrics of its engine."""
     registry = CollectorRegistry(auto_describe=False)
@@ -158,6 +182,12 @@ _GAUGES = (
     ("invengine_recovering", "recovering", "1 while the engine reads its journal."),
     ("invengine_recovery_done_bytes", "recovery_done_bytes", "Bytes of snapshot and journal read while recovering."),
     ("invengine_recovery_of_bytes", "recovery_of_bytes", "Bytes that the recovery has to read, about."),
+)
+_DOOR_GAUGES = (
+    ("invengine_door_connections", "connections", "Connections of the native door."),
+    ("invengine_door_calls", "calls", "Calls under way at the native door."),
+    ("invengine_door_answer_bytes", "answer_bytes", "Bytes of answers that their callers have not taken."),
+    ("invengine_door_partial_bytes", "partial_bytes", "Bytes of messages that have come in part."),
 )
 _GAUGES_MS = (
     ("invengine_engine_time_seconds", "engine_time_ms", "Engine time, as seconds since 1970."),

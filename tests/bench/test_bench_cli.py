@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from invengine.bench import benchmarks, machine
+from invengine.bench import benchmarks, figures
 from invengine.bench.benchmarks import Benchmark
 from invengine.bench.checks import require
-from invengine.bench.figures import Figure, figure
+from invengine.bench.figures import Figure, Goal, figure
 from invengine.bench.rounds import Plan
 from invengine.cli.app import run
 from invengine.cli.exits import ExitCode
+from invengine.cli.quiet import Load, Watch
 
 
 def good(plan: Plan) -> list[Figure]:
@@ -30,12 +31,18 @@ def bad(_: Plan) -> list[Figure]:
     return found
 
 
+def of_machine(monkeypatch: pytest.MonkeyPatch, load: Load | None) -> None:
+    """A machine of which others take so much, before and meanwhile."""
+    monkeypatch.setattr("invengine.bench.cli.load_before", lambda: load)
+    monkeypatch.setattr(Watch, "load", lambda _: load)
+
+
 @pytest.fixture(autouse=True)
 def _two_benchmarks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     both = (Benchmark("T1", "goes wrong", bad), Benchmark("T2", "goes well", good))
     monkeypatch.setattr(benchmarks, "BENCHMARKS", both)
     monkeypatch.setattr("invengine.bench.cli.BENCHMARKS", both)
-    monkeypatch.setattr(machine, "busy", lambda: None)
+    of_machine(monkeypatch, Load(2, 0.0, 0.0))
     monkeypatch.chdir(tmp_path)
 
 
@@ -52,6 +59,7 @@ def test_a_figure_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> No
         "max": 3.0,
         "rounds": 2,
         "checks": "passed",
+        "machine": {"quiet": True, "others_share": 0.0, "steal_share": 0.0, "cores": 2},
     }
     assert json.loads(err) == {"not_run": "T2.ratio_redis", "needs": "redis-server"}
 
@@ -91,10 +99,29 @@ def test_journals_go_at_the_end(tmp_path: Path) -> None:
     assert list((tmp_path / "here").iterdir()) == []
 
 
-def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(machine, "busy", lambda: 3.25)
+def test_a_busy_machine_is_told_and_its_figures_are_not_judged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A goal that is missed beside other programs says nothing about the engine."""
+    monkeypatch.setitem(figures.GOALS, "T2.sync_us", Goal(at_most=0.5))
     assert run(["bench", "T2"]) == ExitCode.OK
-    assert "this machine is busy (load 3.2)" in capsys.readouterr().err
+    assert "MISSED" in capsys.readouterr().out
+    of_machine(monkeypatch, Load(2, 0.4, 0.1))
+    assert run(["bench", "T2"]) == ExitCode.OK
+    out, err = capsys.readouterr()
+    assert "MISSED" not in out
+    assert "not judged" in out
+    assert "too busy to judge speed: other programs took 40% of its 2 cores, its host 10%" in out
+    assert "too busy to judge speed" in err
+    assert run(["bench", "T2", "--json"]) == ExitCode.OK
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["machine"]["quiet"] for line in lines} == {False}
+
+
+def test_what_was_sold_is_judged_on_any_machine() -> None:
+    oversold = figures.row(figure("P10.oversold_units", "units", [1.0]), judged=False)
+    assert oversold[-1].endswith("MISSED")
+    assert figures.row(figure("P10.goodput_ratio", "ratio", [0.1]), judged=False)[-1].endswith("not judged")
 
 
 @pytest.mark.parametrize("arguments", [[], ["T3"], ["T1.rate", "nothing"]])

@@ -42,9 +42,14 @@ class ScriptedEngine:
         else:
             on_done(0, answer.SerializeToString())
 
+    def begin_events(self, payload: bytes, ledger: str = "") -> tuple[int, int | None, bool]:
+        request = journal_service_pb2.ReadEventsRequest.FromString(payload)
+        self.asked.append(("ReadEvents", payload))
+        return max(1, request.from_sequence, request.after.sequence + 1), request.limit or None, request.follow
+
     def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
         found = [event for event in self.events if event.sequence >= from_sequence][:limit]
-        answer = journal_service_pb2.ReadEventsResponse(events=found, durable_sequence=len(self.events))
+        answer = journal_service_pb2.ReadEventsResponse(events=found, durable_sequence=len(self.events), ledger="main")
         return answer.SerializeToString()
 
     def stats(self) -> str:

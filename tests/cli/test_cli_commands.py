@@ -10,6 +10,7 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from invengine.client import JournalPosition
 from invengine.v1 import (
     admin_service_pb2,
     availability_service_pb2,
@@ -157,16 +158,25 @@ def test_show_list_and_availability(line: CommandLine) -> None:
         "GetInventoryLevel": inventory_service_pb2.GetInventoryLevelResponse(level=LEVEL),
         "ListInventoryLevels": inventory_service_pb2.ListInventoryLevelsResponse(levels=[LEVEL]),
         "GetAvailability": availability_service_pb2.GetAvailabilityResponse(
-            availabilities=[availability_service_pb2.Availability(sku="MUG", location="berlin", available=8)]
+            availabilities=[
+                availability_service_pb2.Availability(sku="MUG", location="berlin", available=8),
+                availability_service_pb2.Availability(sku="CUP", location="lyon", unknown_sku=True),
+            ],
+            sequence=7,
+            durable_sequence=6,
         ),
     }
     shown = line.ask(ScriptedEngine({**script}), "stock", "show", "MUG", "berlin", "--json").objects
     assert (shown[0]["available"], shown[0]["in_transit"]) == (8, 0)
     assert line.ask(ScriptedEngine({**script}), "stock", "list", "--json").objects[0]["on_hand"] == 10
     engine = ScriptedEngine({**script})
-    assert line.ask(engine, "availability", "MUG", "CUP@lyon", "--json").objects == [
-        {"sku": "MUG", "location": "berlin", "available": 8}
+    told = line.ask(engine, "availability", "MUG", "CUP@lyon", "--json")
+    place = {"sequence": 7, "durable_sequence": 6}
+    assert told.objects == [
+        {"sku": "MUG", "location": "berlin", "available": 8, "unknown_sku": False, "unknown_location": False} | place,
+        {"sku": "CUP", "location": "lyon", "available": None, "unknown_sku": True, "unknown_location": False} | place,
     ]
+    assert told.code == 1
     queries = engine.request(availability_service_pb2.GetAvailabilityRequest).queries
     assert [(each.sku, each.location) for each in queries] == [("MUG", ""), ("CUP", "lyon")]
 
@@ -211,6 +221,7 @@ def test_events_tail_prints_facts(line: CommandLine) -> None:
     events = [
         journal_service_pb2.Event(
             sequence=number,
+            writer_epoch=1,
             context=types_pb2.CommandContext(channel="web"),
             reserved=journal_service_pb2.Reserved(
                 reservation_id="r-1", lines=[types_pb2.LineSelection(sku="MUG", location="berlin", quantity=2)]
@@ -228,6 +239,46 @@ def test_events_tail_prints_facts(line: CommandLine) -> None:
     ran = line.ask(ScriptedEngine({}, events), "events", "tail", "--from", "5", "--limit", "2", "--json")
     assert [each["sequence"] for each in ran.objects] == [5, 6]
     assert ran.objects[0]["fact"]["lines"][0]["quantity"] == "2"
+
+
+def _numbered(count: int) -> list[journal_service_pb2.Event]:
+    return [
+        journal_service_pb2.Event(
+            sequence=number, writer_epoch=3, item_upserted=journal_service_pb2.ItemUpserted(sku=f"sku-{number}")
+        )
+        for number in range(1, count + 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("1", [30]), ("3", [28, 29, 30]), ("12", list(range(19, 31))), ("99", list(range(1, 31)))]
+)
+def test_events_tail_with_a_limit_prints_the_newest(line: CommandLine, limit: str, expected: list[int]) -> None:
+    info = admin_service_pb2.GetServerInfoResponse(durable_sequence=30)
+    engine = ScriptedEngine({"GetServerInfo": info}, _numbered(30))
+    ran = line.ask(engine, "events", "tail", "--limit", limit)
+    assert [int(text.split()[0]) for text in ran.out.splitlines()] == expected
+
+
+def test_events_tail_goes_on_after_a_position_that_it_printed(line: CommandLine) -> None:
+    ran = line.ask(ScriptedEngine({}, _numbered(9)), "events", "tail", "--from", "4", "--limit", "1", "--json")
+    position = ran.objects[0]["position"]
+    assert JournalPosition.parse(position) == JournalPosition("main", 3, 4)
+    engine = ScriptedEngine({}, _numbered(9))
+    ran = line.ask(engine, "events", "tail", "--after", position, "--json")
+    assert [each["sequence"] for each in ran.objects] == [5, 6, 7, 8, 9]
+    after = engine.request(journal_service_pb2.ReadEventsRequest).after
+    assert (after.ledger, after.writer_epoch, after.sequence) == ("main", 3, 4)
+
+
+def test_events_tail_refuses_half_a_position_before_it_asks(line: CommandLine) -> None:
+    whole = str(JournalPosition("main", 3, 4))
+    for bad in (whole[:-1], "main@3:4", "4", ""):
+        ran = line.run("events", "tail", "--after", bad, "--target", "127.0.0.1:1")
+        assert (ran.code, ran.out) == (2, "")
+        assert "--after" in ran.err
+    ran = line.run("events", "tail", "--after", whole, "--from", "4", "--target", "127.0.0.1:1")
+    assert ran.code == 2
 
 
 def test_status_has_server_and_digest(line: CommandLine) -> None:

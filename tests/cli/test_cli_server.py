@@ -199,3 +199,13 @@ def test_verify_of_a_damaged_journal_is_code_4(line: CommandLine, tmp_path: Path
     assert report["damage"]["whole_sequence"] < report["damage"]["last_sequence_behind"]
     whole = line.run("verify", str(directory), "--at", str(report["damage"]["whole_sequence"]))
     assert whole.code == ExitCode.OK
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_server_on_a_unix_socket_is_called_by_its_path(line: CommandLine, tmp_path: Path, door: str) -> None:
+    address = f"unix:{tmp_path}/socket"
+    flags = ("--address", address, "--metrics-address", "", "--directory", str(tmp_path / "journal"))
+    with process("serve", "--door", door, *flags, "--json") as server:
+        assert ready(server)["address"] == address
+        assert line.run("catalogue", "items", "add", "MUG", "--target", address).code == ExitCode.OK
+        assert line.run("catalogue", "items", "list", "--target", address, "--json").objects[0]["sku"] == "MUG"

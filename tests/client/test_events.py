@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
 from scripted_peer import Peer, Refusal
 
 from invengine import errors
-from invengine.client import AsyncClient, Client, Event
+from invengine.client import AsyncClient, Client, Event, JournalPosition
 from invengine.v1 import journal_service_pb2 as journal
 
 
-def answer(*sequences: int) -> bytes:
+def answer(*sequences: int, ledger: str = "") -> bytes:
     events = [
         journal.Event(sequence=each, writer_epoch=1, item_upserted=journal.ItemUpserted(sku=f"sku-{each}"))
         for each in sequences
     ]
-    return journal.ReadEventsResponse(events=events, durable_sequence=max(sequences)).SerializeToString()
+    return journal.ReadEventsResponse(events=events, durable_sequence=max(sequences), ledger=ledger).SerializeToString()
 
 
 def breaking_after(*sizes: int, last: int = 10) -> Iterator[int]:
@@ -95,6 +96,144 @@ def test_a_refusal_is_raised(peer: Peer) -> None:
         assert len(list(client.read_events(100))) == 1
         with pytest.raises(errors.HistoryTrimmed):
             list(client.read_events(99))
+
+
+@pytest.fixture
+def named(peer: Peer) -> Peer:
+    """Ten events of ledger `main`, three a connection, each of which breaks."""
+
+    def read(body: bytes) -> Iterator[bytes]:
+        request = journal.ReadEventsRequest.FromString(body)
+        start = max(request.from_sequence, request.after.sequence + 1)
+        end = min(start + 3, 11)
+        for sequence in range(start, end):
+            yield answer(sequence, ledger="main")
+        if end < 11:
+            raise Refusal(grpc.StatusCode.UNAVAILABLE)
+
+    peer.reading = read
+    return peer
+
+
+def went_on(peer: Peer) -> list[tuple[int, tuple[str, int, int]]]:
+    requests = [journal.ReadEventsRequest.FromString(body) for _, body in peer.requests]
+    return [
+        (each.from_sequence, (each.after.ledger, each.after.writer_epoch, each.after.sequence)) for each in requests
+    ]
+
+
+NONE = ("", 0, 0)
+
+
+def test_a_reader_goes_on_by_whole_positions_however_it_began(named: Peer) -> None:
+    with Client(named.target) as client:
+        found = list(client.read_events())
+        assert [event.position for event in found] == [JournalPosition("main", 1, each) for each in range(1, 11)]
+        assert [event.sequence for event in client.read_events(after=found[4].position)] == [6, 7, 8, 9, 10]
+        start = JournalPosition.start("main")
+        assert len(list(client.read_events(after=start))) == 10
+    assert went_on(named) == [
+        (1, NONE),
+        *((0, ("main", 1, sequence)) for sequence in (3, 6, 9)),
+        *((0, ("main", 1, sequence)) for sequence in (5, 8)),
+        *((0, ("main", min(sequence, 1), sequence)) for sequence in (0, 3, 6, 9)),
+    ]
+
+
+def test_asyncio_goes_on_by_whole_positions(named: Peer) -> None:
+    async def main() -> list[Event]:
+        async with AsyncClient(named.target) as client:
+            return [event async for event in client.read_events(after=JournalPosition("main", 1, 4))]
+
+    assert [event.sequence for event in asyncio.run(main())] == [5, 6, 7, 8, 9, 10]
+    assert went_on(named) == [(0, ("main", 1, sequence)) for sequence in (4, 7)]
+
+
+def test_a_history_that_was_replaced_while_the_connection_was_away_is_told(peer: Peer) -> None:
+    facts = {
+        "ledger": "main",
+        "head_sequence": "2",
+        "head_epoch": "1",
+        "last_common_sequence": "2",
+        "last_common_epoch": "1",
+    }
+
+    def read(body: bytes) -> Iterator[bytes]:
+        if journal.ReadEventsRequest.FromString(body).HasField("after"):
+            raise Refusal(grpc.StatusCode.OUT_OF_RANGE, "POSITION_NOT_IN_HISTORY", metadata=facts)
+        yield answer(1, 2, 3, ledger="main")
+        raise Refusal(grpc.StatusCode.UNAVAILABLE)
+
+    peer.reading = read
+    with Client(peer.target) as client, pytest.raises(errors.PositionNotInHistory) as refused:
+        list(client.read_events(follow=True))
+    assert refused.value.last_common == refused.value.head == JournalPosition("main", 1, 2)
+
+
+def test_where_to_go_on_is_not_made_up() -> None:
+    facts = {"ledger": "main", "head_sequence": "2", "head_epoch": "1"}
+    refused = errors.PositionNotInHistory("no", metadata=facts)
+    assert (refused.head, refused.last_common) == (JournalPosition("main", 1, 2), None)
+    nothing = errors.PositionNotInHistory(
+        "no", metadata=facts | {"last_common_sequence": "0", "last_common_epoch": "0"}
+    )
+    assert nothing.last_common == JournalPosition.start("main")
+
+
+def test_a_reader_begins_in_one_way(peer: Peer) -> None:
+    position: Any = JournalPosition("main", 1, 4)
+    with Client(peer.target) as client:
+        with pytest.raises(TypeError, match="not both"):
+            next(client.read_events(4, after=position))
+        with pytest.raises(TypeError, match="parse"):
+            next(client.read_events(after=str(position)))  # type: ignore[arg-type]
+    assert peer.requests == []
+
+
+@pytest.mark.parametrize("ledger", ["main", "a@1:2~0", "Lager Köln", "~", "x" * 128])
+def test_the_text_of_a_position_is_read_again(ledger: str) -> None:
+    for position in (
+        JournalPosition.start(ledger),
+        JournalPosition(ledger, 1, 31),
+        JournalPosition(ledger, 7, 2**63 - 1),
+    ):
+        assert JournalPosition.parse(str(position)) == position
+
+
+def test_the_text_of_a_position_is_for_ever() -> None:
+    assert str(JournalPosition("main", 1, 31)) == "main@1:31~e79977a5"
+
+
+def test_a_position_that_was_cut_or_altered_is_refused() -> None:
+    whole = str(JournalPosition("main", 12, 345))
+    bad = [whole[:end] for end in range(len(whole))] + [whole[start:] for start in range(1, len(whole))]
+    bad += [
+        whole[:at] + other + whole[at + 1 :] for at in range(len(whole)) for other in "0a@:~ \n" if whole[at] != other
+    ]
+    bad += [whole + " ", whole + "\n", whole.upper(), "main@12:345"]
+    for text in bad:
+        with pytest.raises(ValueError, match=r"cut or altered|ledger is|both 0"):
+            JournalPosition.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        (("", 1, 1), ValueError),
+        (("x" * 129, 1, 1), ValueError),
+        (("a\nb", 1, 1), ValueError),
+        (("main", 0, 1), ValueError),
+        (("main", 1, 0), ValueError),
+        (("main", -1, 1), ValueError),
+        (("main", 1, 2**63), ValueError),
+        (("main", True, 1), TypeError),
+        (("main", "1", 1), TypeError),
+        ((None, 1, 1), TypeError),
+    ],
+)
+def test_a_position_is_whole(fields: tuple[Any, Any, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        JournalPosition(*fields)
 
 
 def test_patience_ends() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -17,7 +18,7 @@ from source_ledger import SourceLedger
 
 from invengine import errors
 from invengine.client import AsyncClient, AsyncSource, Client, OrderedSource
-from invengine.client.numbering import Numbering, StateFile, consumes_number
+from invengine.client.numbering import Numbering, StateFile, StateFileError, consumes_number
 from invengine.v1 import inventory_service_pb2 as inventory
 
 LINES = [("mug", "wh-1", 1)]
@@ -106,6 +107,62 @@ def test_a_damaged_or_foreign_state_file_is_refused(tmp_path: Path) -> None:
         StateFile(file).load("erp")
 
 
+WHOLE = b'{"source_id": "erp", "epoch": 1, "sequence": 3}'
+
+
+@pytest.mark.parametrize("end", range(len(WHOLE)))
+def test_a_state_file_that_was_cut_is_refused_by_name_with_what_to_do(tmp_path: Path, end: int) -> None:
+    file = tmp_path / "erp.json"
+    file.write_bytes(WHOLE[:end])
+    with pytest.raises(StateFileError) as refused:
+        StateFile(file).load("erp")
+    assert str(file) in str(refused.value)
+    assert "remove it" in str(refused.value)
+    assert file.read_bytes() == WHOLE[:end]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"sequence": -1},
+        {"sequence": 1.0},
+        {"sequence": "1"},
+        {"sequence": None},
+        {"sequence": True},
+        {"sequence": 2**63},
+        {"epoch": 0},
+        {"epoch": -1},
+        {"epoch": "1"},
+        {"epoch": 1.5},
+        {"source_id": ""},
+        {"source_id": 7},
+        {"source_id": None},
+        {"more": 1},
+    ],
+)
+def test_every_field_of_a_state_file_is_checked(peer: Peer, tmp_path: Path, state: dict[str, Any]) -> None:
+    file = tmp_path / "erp.json"
+    file.write_text(json.dumps(json.loads(WHOLE) | state))
+    with Client(peer.target) as client, pytest.raises(StateFileError, match=re.escape(str(file))):
+        client.source("erp", state_file=file)
+    assert peer.requests == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 60_000, b"\0" * 48, b"7", WHOLE + b" " * 70_000 + b"{"])
+def test_a_state_file_of_anything_else_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "erp.json"
+    file.write_bytes(content)
+    with pytest.raises(StateFileError, match="cut or altered"):
+        StateFile(file).load("erp")
+
+
+@pytest.mark.parametrize(("epoch", "sequence"), [(0, 1), (1, -1), (1, True), (1.0, 1), (1, 2**63)])
+def test_a_position_of_the_caller_is_checked_like_that_of_a_file(peer: Peer, epoch: Any, sequence: Any) -> None:
+    with Client(peer.target) as client, pytest.raises(errors.InvalidArgument):
+        client.source("erp", epoch=epoch, sequence=sequence)
+    assert peer.requests == []
+
+
 def test_an_older_incarnation_learns_that_it_is_over(peer: Peer, ledger: SourceLedger) -> None:
     with Client(peer.target) as client:
         old = client.source("erp")
@@ -140,7 +197,7 @@ def test_a_no_that_used_the_number_moves_on(peer: Peer, ledger: SourceLedger) ->
     with Client(peer.target) as client:
         source = client.source("erp")
         with pytest.raises(errors.UnknownSku):
-            source.receive([], reference="a")
+            source.receive([("unheard-of", "wh-1", 1)], reference="a")
         send(source, "b")
     assert ledger.references == ["a", "b"]
 

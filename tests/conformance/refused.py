@@ -33,6 +33,7 @@ CODE_OF_REASON = {
     "EXCEEDS_OUTSTANDING": grpc.StatusCode.FAILED_PRECONDITION,
     "QUANTITY_STALE": grpc.StatusCode.ABORTED,
     "STALE_VERSION": grpc.StatusCode.ABORTED,
+    "POSITION_NOT_IN_HISTORY": grpc.StatusCode.OUT_OF_RANGE,
     "SEQUENCE_GAP": grpc.StatusCode.ABORTED,
     "SEQUENCE_CONSUMED": grpc.StatusCode.ALREADY_EXISTS,
     "SEQUENCE_CONFLICT": grpc.StatusCode.FAILED_PRECONDITION,
@@ -41,15 +42,60 @@ CODE_OF_REASON = {
     "DRAINING": grpc.StatusCode.UNAVAILABLE,
     "NOT_OWNER": grpc.StatusCode.UNAVAILABLE,
     "MESSAGE_TOO_LARGE": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "ANSWER_TOO_LARGE": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "DEADLINE": grpc.StatusCode.DEADLINE_EXCEEDED,
     "UNIMPLEMENTED": grpc.StatusCode.UNIMPLEMENTED,
 }
 """The one code of each reason that this version gives."""
 
+HOLD_FACTS = {"reservation", "state", "sequence"}
+FACTS_OF_REASON: dict[str, set[str]] = {
+    "INVALID_FIELD": {"field"},
+    "IDEMPOTENCY_KEY_REUSED": {"sequence", "field", "sku", "location"},
+    "DEDUPE_WINDOW_EXPIRED": {"window"},
+    "INSUFFICIENT_STOCK": {"sku", "location", "requested", "available"},
+    "UNKNOWN_SKU": {"sku"},
+    "UNKNOWN_LOCATION": {"location"},
+    "UNKNOWN_CHANNEL": {"channel"},
+    "UNKNOWN_SOURCE": {"source"},
+    "RESERVATION_NOT_FOUND": {"reservation", "key", "order"},
+    "RESERVATION_EXPIRED": HOLD_FACTS,
+    "ALREADY_RELEASED": HOLD_FACTS,
+    "ALREADY_ALLOCATED": HOLD_FACTS,
+    "ALREADY_FULFILLED": HOLD_FACTS,
+    "EXCEEDS_OUTSTANDING": {"sku", "location", "outstanding"},
+    "QUANTITY_STALE": {"sku", "location", "expected", "actual"},
+    "STALE_VERSION": {"expected", "actual"},
+    "POSITION_NOT_IN_HISTORY": {
+        "ledger",
+        "head_sequence",
+        "head_epoch",
+        "last_common_sequence",
+        "last_common_epoch",
+    },
+    "SEQUENCE_GAP": {"source", "expected", "got"},
+    "SEQUENCE_CONSUMED": {"source", "last"},
+    "SEQUENCE_CONFLICT": {"source", "sequence"},
+    "STALE_EPOCH": {"source", "current"},
+    "OVERLOADED": {"answer_bytes_max"},
+    "NOT_OWNER": {"ledger"},
+    "ANSWER_TOO_LARGE": {"limit"},
+    "MESSAGE_TOO_LARGE": {"limit", "size"},
+    "UNIMPLEMENTED": {"method"},
+}
+"""The metadata that each reason may have; tests/shape compares it with docs/errors.md."""
+
 # What only somebody who reads the sources would understand.
 INTERNAL_TEXT = re.compile(
     r"panicked|Traceback|RUST_BACKTRACE|\bunwrap\b|\.rs\b|\.py\b|/src/|0x[0-9a-f]{6,}|Err\(|Some\(|None\b|Exception\b"
 )
+
+
+# What a person must read to know what a refusal is about.
+NAMED = (
+    "sku", "location", "requested", "available", "outstanding", "channel", "source", "reservation", "order", "key",
+    "expected", "actual", "got", "current", "field",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -66,8 +112,13 @@ class Refused(Exception):
     def __post_init__(self) -> None:
         assert self.code is CODE_OF_REASON.get(self.reason), f"a code that the table does not have: {self}"
         assert self.message, self
+        assert "  " not in self.message, f"one sentence on one line: {self}"
         for text in (self.message, *self.metadata.values()):
             assert not INTERNAL_TEXT.search(text), f"a caller is shown internal text: {text}"
+        unknown = self.metadata.keys() - FACTS_OF_REASON.get(self.reason, set())
+        assert not unknown, f"facts that the table does not have: {unknown} of {self}"
+        for name in NAMED:
+            assert self.metadata.get(name, "") in self.message, f"the sentence does not name the {name}: {self}"
         if self.reason == "INVALID_FIELD":
             assert self.fields, "INVALID_FIELD names each bad field"
 

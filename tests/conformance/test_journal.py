@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 
 from invengine.v1.journal_service_pb2 import Event, ReadEventsRequest
+from invengine.v1.types_pb2 import JournalPosition
 
 from . import methods, requests
-from .refused import Refused
+from .refused import Refused, from_rpc_error
 from .shop import Shop
-from .targets import ServerTarget
+from .targets import LEDGER, TIMEOUT_S, ServerTarget
+
+
+def event_stream(shop: Shop, request: ReadEventsRequest) -> Iterator[Event]:
+    """The events of a server's stream, as they come."""
+    assert isinstance(shop.target, ServerTarget)
+    return shop.target.event_stream(request)
 
 
 def test_every_event_from_the_first_is_there_without_a_gap(shop: Shop) -> None:
@@ -63,19 +72,88 @@ def test_who_follows_sees_what_comes(shop: Shop) -> None:
     assert len(seen) + sum(event.HasField("expired") for event in events) == count
 
 
-def test_beyond_the_end_there_is_nothing_yet(server_shop: Shop) -> None:
-    start = server_shop.target.digest()[1] + 1_000_000
-    assert server_shop.target.read_events(start) == []
+def test_beyond_the_end_there_is_nothing_yet_and_further_on_no_history(server_shop: Shop) -> None:
+    """A reader that is ahead knows events that this ledger lost: an empty answer would let it wait for ever."""
+    end = server_shop.target.digest()[1]
+    # Unless a hold of an earlier test has just expired.
+    assert len(server_shop.target.read_events(end + 1)) <= server_shop.target.digest()[1] - end
+    for follow in (False, True):
+        request = ReadEventsRequest(from_sequence=end + 1_000_000, follow=follow)
+        with pytest.raises(Refused) as refused:
+            list(event_stream(server_shop, request))
+        assert refused.value.reason == "POSITION_NOT_IN_HISTORY"
+        assert set(refused.value.metadata) == {"ledger", "head_sequence", "head_epoch"}
+        assert int(refused.value.metadata["head_sequence"]) >= end
 
 
 def test_a_bad_position_is_refused(server: ServerTarget) -> None:
+    position = JournalPosition(ledger="main", writer_epoch=1, sequence=1)
     for request, field in (
         (ReadEventsRequest(from_sequence=-1), "from_sequence"),
         (ReadEventsRequest(limit=-1), "limit"),
+        (ReadEventsRequest(from_sequence=1, after=position), "from_sequence"),
+        (ReadEventsRequest(after=JournalPosition(writer_epoch=1, sequence=1)), "after.ledger"),
+        (ReadEventsRequest(after=JournalPosition(ledger="main", sequence=1)), "after.writer_epoch"),
+        (ReadEventsRequest(after=JournalPosition(ledger="main", writer_epoch=1)), "after.writer_epoch"),
+        (ReadEventsRequest(after=JournalPosition(ledger="main", writer_epoch=-1, sequence=1)), "after.writer_epoch"),
+        (ReadEventsRequest(after=JournalPosition(ledger="main", writer_epoch=1, sequence=-1)), "after.sequence"),
     ):
         with pytest.raises(Refused) as refused:
             list(server.event_stream(request))
         assert (refused.value.reason, refused.value.fields) == ("INVALID_FIELD", [field])
+
+
+def test_a_reader_goes_on_after_a_whole_position(server_shop: Shop) -> None:
+    receipt = server_shop.call(
+        methods.RECEIVE, requests.receive(server_shop.context(), *((server_shop.item(), server_shop.here, 1),) * 5)
+    ).receipt
+    events = server_shop.target.read_events(receipt.sequence - 4, 5)
+    for index, event in enumerate(events):
+        after = JournalPosition(ledger="main", writer_epoch=event.writer_epoch, sequence=event.sequence)
+        found = list(event_stream(server_shop, ReadEventsRequest(after=after, limit=4 - index or 1)))
+        assert found[: 4 - index] == events[index + 1 :]
+    start = JournalPosition(ledger="main")
+    (first,) = event_stream(server_shop, ReadEventsRequest(after=start, limit=1))
+    assert first.sequence == 1
+
+
+@pytest.mark.parametrize("change", ["epoch", "ahead", "ledger"])
+def test_a_position_of_another_history_is_refused_with_where_to_go_on(server_shop: Shop, change: str) -> None:
+    server_shop.hold((server_shop.item(1), server_shop.here, 1))
+    target = server_shop.target
+    (event,) = target.read_events(target.digest()[1], 1)
+    position = JournalPosition(ledger="main", writer_epoch=event.writer_epoch, sequence=event.sequence)
+    if change == "epoch":
+        position.writer_epoch += 1
+    elif change == "ahead":
+        position.sequence += 1_000_000
+    else:
+        position.ledger = "other"
+    with pytest.raises(Refused) as refused:
+        list(event_stream(server_shop, ReadEventsRequest(after=position, follow=True)))
+    assert refused.value.reason == "POSITION_NOT_IN_HISTORY"
+    facts = refused.value.metadata
+    assert (facts["ledger"], int(facts["head_epoch"])) == ("main", event.writer_epoch)
+    if change == "ahead":
+        assert int(facts["last_common_sequence"]) >= event.sequence
+        assert int(facts["last_common_epoch"]) == event.writer_epoch
+    elif change == "epoch":
+        # A newer writer than any that was here: nothing but the beginning is certain.
+        assert (facts["last_common_sequence"], facts["last_common_epoch"]) == ("0", "0")
+    else:
+        assert "last_common_sequence" not in facts
+
+
+def test_events_of_another_ledger_are_asked_for_elsewhere(server: ServerTarget) -> None:
+    """The metadata `invengine-ledger` counts for a stream as for any call."""
+    call = server.channel.unary_stream(methods.READ_EVENTS, None, None)
+    payload = ReadEventsRequest(limit=1).SerializeToString()
+    assert list(call(payload, metadata=((LEDGER, "main"),), timeout=TIMEOUT_S))
+    with pytest.raises(grpc.RpcError) as ended:
+        list(call(payload, metadata=((LEDGER, "other"),), timeout=TIMEOUT_S))
+    refused = from_rpc_error(ended.value)
+    assert isinstance(refused, Refused)
+    assert refused.reason == "NOT_OWNER"
 
 
 def test_many_followers_see_the_same(server_shop: Shop) -> None:
@@ -242,3 +320,18 @@ def test_every_accepted_command_leaves_a_trace(shop: Shop) -> None:
         sequence = method.answer.FromString(answer).receipt.sequence
         assert sequence > before
         assert last_event(shop, sequence).context.idempotency_key == request.context.idempotency_key
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "kept_nanos"),
+    [(0, 0, 0), (0, 1_000_000, 1_000_000), (-1, 999_000_000, 999_000_000), (1_700_000_000, 123_456_789, 123_000_000)],
+)
+def test_a_time_reads_back_as_it_was_sent_in_whole_milliseconds(
+    shop: Shop, seconds: int, nanos: int, kept_nanos: int
+) -> None:
+    request = requests.receive(shop.context(), (shop.item(1), shop.here, 1))
+    request.context.event_time.seconds, request.context.event_time.nanos = seconds, nanos
+    (event,) = shop.target.read_events(shop.call(methods.RECEIVE, request).receipt.sequence, 1)
+    found = event.context.event_time
+    assert (found.seconds, found.nanos) == (seconds, kept_nanos)
+    assert not event.context.HasField("issue_time"), "what was not said is not there"

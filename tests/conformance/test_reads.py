@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from invengine.v1 import types_pb2 as types
 from . import methods, requests
 from .aged import Aged
 from .methods import Method
+from .refused import Refused
 from .shop import Shop, figures
 
 
@@ -253,6 +255,83 @@ def test_replacing_keeps_the_place_in_the_list(shop: Shop) -> None:
     assert [sku for sku in found if sku in skus] == skus
 
 
+EVERY_LIST: dict[str, tuple[Method[Any, Any], str]] = {
+    "reservations": (methods.LIST_RESERVATIONS, "reservations"),
+    "levels": (methods.LIST_LEVELS, "levels"),
+    "items": (methods.LIST_ITEMS, "items"),
+    "locations": (methods.LIST_LOCATIONS, "locations"),
+    "channels": (methods.LIST_CHANNELS, "channels"),
+}
+
+
+def first_page(shop: Shop, name: str) -> Any:
+    """The first page of a list, of which there is another one."""
+    shop.hold((shop.item(5, there=3), shop.here, 1))
+    shop.hold((shop.item(5), shop.here, 1))
+    shop.channel()
+    shop.channel()
+    method, _ = EVERY_LIST[name]
+    answer = shop.call(method, method.request(page_size=1))
+    assert answer.next_page_token
+    return answer
+
+
+def refused_token(shop: Shop, method: Method[Any, Any], **fields: Any) -> None:
+    with pytest.raises(Refused) as refused:
+        shop.target.call(method, method.request(page_size=1, **fields))
+    assert (refused.value.reason, refused.value.fields) == ("INVALID_FIELD", ["page_token"])
+
+
+@pytest.mark.parametrize("name", EVERY_LIST)
+def test_a_page_token_that_was_cut_or_altered_answers_no_page(shop: Shop, name: str) -> None:
+    token = first_page(shop, name).next_page_token
+    method, _ = EVERY_LIST[name]
+    cuts = [token[:1], token[: len(token) // 2], token[:-2], token[:-1], token[1:], token + "0", token[:-1] + "g"]
+    swapped = [token[:at] + ("1" if token[at] == "0" else "0") + token[at + 1 :] for at in range(0, len(token), 5)]
+    for bad in (*cuts, *swapped, token.upper()):
+        if bad != token:
+            refused_token(shop, method, page_token=bad)
+    assert shop.call(method, method.request(page_size=1, page_token=token))
+
+
+@pytest.mark.parametrize("name", EVERY_LIST)
+def test_a_page_token_answers_its_own_question_only(shop: Shop, name: str) -> None:
+    token = first_page(shop, name).next_page_token
+    for other, (method, _) in EVERY_LIST.items():
+        if other != name:
+            refused_token(shop, method, page_token=token)
+    if name == "reservations":
+        for fields in ({"include_ended": True}, {"holder": "somebody"}, {"order_ref": "order-1"}):
+            refused_token(shop, methods.LIST_RESERVATIONS, page_token=token, **fields)
+    if name == "levels":
+        for place in ({"location": shop.here}, {"sku": shop.item()}):
+            refused_token(shop, methods.LIST_LEVELS, page_token=token, **place)
+
+
+@pytest.mark.parametrize("name", EVERY_LIST)
+def test_the_size_of_a_page_may_change_from_page_to_page(shop: Shop, name: str) -> None:
+    answer = first_page(shop, name)
+    method, field = EVERY_LIST[name]
+    more = shop.call(method, method.request(page_size=1000, page_token=answer.next_page_token))
+    whole = shop.call(method, method.request(page_size=1000))
+    # A hold may end between two questions, and then only one of them shows it.
+    joined = [*getattr(answer, field), *getattr(more, field)][: len(getattr(whole, field))]
+    assert name == "reservations" or joined == list(getattr(whole, field))
+
+
+def test_one_unknown_name_does_not_fail_the_questions_beside_it(shop: Shop) -> None:
+    sku, typo = shop.item(5), shop.name("typo")
+    query = methods.GET_AVAILABILITY.request(allow_unknown=True)
+    for item, location in ((sku, shop.here), (typo, shop.here), (sku, typo), (typo, "")):
+        query.queries.add(sku=item, location=location)
+    answer = shop.call(methods.GET_AVAILABILITY, query)
+    found = [(each.available, each.unknown_sku, each.unknown_location) for each in answer.availabilities]
+    assert found == [(5, False, False), (0, True, False), (0, False, True), (0, True, False)]
+    assert 0 < answer.durable_sequence <= answer.sequence
+    query.allow_unknown = False
+    shop.refused(methods.GET_AVAILABILITY, query, "UNKNOWN_SKU", sku=typo)
+
+
 def test_the_server_says_what_it_is(shop: Shop) -> None:
     shop.item(1)
     info = shop.call(methods.GET_SERVER_INFO, methods.GET_SERVER_INFO.request())
@@ -265,6 +344,8 @@ def test_the_server_says_what_it_is(shop: Shop) -> None:
     assert 0 < info.durable_sequence <= info.sequence
     assert (info.command_bytes_max, info.submit_bytes_max) == (1 << 20, 4 << 20)
     assert (info.submit_commands_max, info.lines_max) == (1000, 1000)
+    assert (info.answer_bytes_max, info.command_answer_bytes_max) == (4 << 20, 2 << 20)
+    assert info.reservation_lines_max == 2000
     assert info.effective_dedupe_window.ToSeconds() == 24 * 3600
     assert info.HasField("recovery_time")
     assert info.recovered_events == 0

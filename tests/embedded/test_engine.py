@@ -152,7 +152,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 engine = _core.Engine.open(sys.argv[1])
 try:
     print("waiting", flush=True)
-    engine.read_events(1_000_000, 1, 60_000)
+    engine.read_events(1, 1, 60_000)
 except KeyboardInterrupt:
     engine.close()
     print("interrupted", flush=True)

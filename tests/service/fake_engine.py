@@ -61,6 +61,11 @@ class FakeEngine:
         else:
             on_done(0, body)
 
+    def begin_events(self, payload: bytes, ledger: str = "") -> tuple[int, int | None, bool]:
+        request = journal_service_pb2.ReadEventsRequest.FromString(payload)
+        self.calls.append(Call("begin_events", payload, {"ledger": ledger}))
+        return max(1, request.from_sequence), request.limit or None, request.follow
+
     def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
         if from_sequence > self.events:
             time.sleep(wait_ms / 1000)

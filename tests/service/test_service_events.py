@@ -8,9 +8,9 @@ import grpc
 import pytest
 
 from invengine.service import events, methods
-from invengine.v1 import journal_service_pb2
+from invengine.v1 import journal_service_pb2, types_pb2
 
-from .fake_engine import FakeEngine
+from .fake_engine import CallError, FakeEngine, refusal
 from .service_loopback import Raw, error_info, serving
 
 
@@ -64,23 +64,28 @@ def test_follow_streams_what_comes_and_ends_with_draining() -> None:
     asyncio.run(body())
 
 
-@pytest.mark.parametrize(
-    ("payload", "field"),
-    [
-        (journal_service_pb2.ReadEventsRequest(from_sequence=-1).SerializeToString(), "from_sequence"),
-        (journal_service_pb2.ReadEventsRequest(limit=-5).SerializeToString(), "limit"),
-        (b"\xff\xff\xff", ""),
-    ],
-)
-def test_a_bad_request_is_an_invalid_field(payload: bytes, field: str) -> None:
+def test_where_it_begins_is_for_the_engine_to_say() -> None:
+    """Both doors have the same rules about positions, because neither has any of its own."""
+
+    class Refusing(FakeEngine):
+        def begin_events(self, payload: bytes, ledger: str = "") -> tuple[int, int | None, bool]:
+            super().begin_events(payload, ledger)
+            raise CallError(*refusal("POSITION_NOT_IN_HISTORY", grpc.StatusCode.OUT_OF_RANGE))
+
+    engine = Refusing(events=3)
+    after = types_pb2.JournalPosition(ledger="main", writer_epoch=1, sequence=31)
+    request = journal_service_pb2.ReadEventsRequest(after=after).SerializeToString()
+
     async def body() -> None:
-        async with serving(FakeEngine()) as (_, channel):
+        async with serving(engine) as (_, channel):
+            call = channel.unary_stream(methods.READ_EVENTS)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await channel.unary_stream(methods.READ_EVENTS)(payload).read()
-            info = error_info(caught.value)
-            assert (info.reason, info.metadata["field"]) == ("INVALID_FIELD", field)
+                await call(request, metadata=(("invengine-ledger", "other"),)).read()
+            assert error_info(caught.value).reason == "POSITION_NOT_IN_HISTORY"
 
     asyncio.run(body())
+    (begun,) = engine.calls
+    assert (begun.payload, begun.terms) == (request, {"ledger": "other"})
 
 
 def test_too_many_readers_are_refused_and_leave_room_when_they_go(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,18 +107,14 @@ def test_too_many_readers_are_refused_and_leave_room_when_they_go(monkeypatch: p
     asyncio.run(body())
 
 
-def test_long_events_are_cut_into_messages_that_every_client_accepts() -> None:
-    class Long(FakeEngine):
+def test_an_engine_that_gives_fewer_events_than_asked_for_is_asked_on() -> None:
+    class Brief(FakeEngine):
         def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
-            answer = journal_service_pb2.ReadEventsResponse.FromString(
-                super().read_events(from_sequence, limit, wait_ms)
-            )
-            for event in answer.events:
-                event.context.reference = "x" * 40_000
-            return answer.SerializeToString()
+            return super().read_events(from_sequence, min(limit, 7), wait_ms)
 
     async def body() -> None:
-        async with serving(Long(events=300)) as (_, channel):
+        async with serving(Brief(events=300)) as (_, channel):
             assert await read(channel) == list(range(1, 301))
+            assert await read(channel, limit=20) == list(range(1, 21))
 
     asyncio.run(body())

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import stat
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +22,13 @@ from invengine.service.address import AddressError
 from invengine.service.lifetime import End, Host, Ready, engine_settings, run
 from invengine.service.ports import EnginePort
 from invengine.settings import JournalKind, Settings, SettingsError
+from invengine.v1 import journal_service_pb2
 
 from .fake_engine import FakeEngine
-from .service_loopback import Raw, error_info
+from .service_loopback import EOF, Raw, error_info
 
 RESERVE = "/invengine.v1.ReservationService/Reserve"
+SUBMIT = "/invengine.v1.ReservationService/Submit"
 
 
 class FakeDoor:
@@ -38,6 +41,9 @@ class FakeDoor:
     @property
     def address(self) -> str:
         return "127.0.0.1:1234"
+
+    def stats(self) -> str:
+        return json.dumps({"connections": 3, "bounds": {"control_frames": 2}})
 
     def drain(self, timeout_ms: int) -> None:
         self.ended.append(f"drain {timeout_ms}")
@@ -65,6 +71,12 @@ class FakeCore:
 
     def version(self) -> str:
         return "1.2.3"
+
+
+async def to_its_end(call: Any) -> None:
+    """Reads what a stream still says."""
+    while await call.read() != EOF:
+        pass
 
 
 def settings(**values: Any) -> Settings:
@@ -118,6 +130,74 @@ def test_what_was_taken_is_answered_while_health_already_says_not_serving() -> N
             assert not taken.done()
             assert await taken == b"taken"
             assert await draining is End.DRAINED
+
+    asyncio.run(body())
+
+
+OPEN_STREAMS = (
+    ("/invengine.v1.ReservationService/SubmitStream", None),
+    ("/invengine.v1.JournalService/ReadEvents", journal_service_pb2.ReadEventsRequest(follow=True)),
+    ("/grpc.health.v1.Health/Watch", health_pb2.HealthCheckRequest()),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", None),
+)
+
+
+def test_open_streams_do_not_delay_a_drain_and_end_with_draining() -> None:
+    async def body() -> float:
+        host = Host(settings(), FakeCore(FakeEngine({SUBMIT: lambda payload: payload})))
+        ready = await host.start()
+        async with grpc.aio.insecure_channel(ready.address) as opened:
+            channel: Raw = opened
+            calls = []
+            for path, asked in OPEN_STREAMS:
+                call = channel.stream_stream(path)()
+                if asked is not None:
+                    await call.write(asked.SerializeToString())
+                calls.append(call)
+            # What was taken is answered before.
+            await calls[0].write(b"taken")
+            assert await calls[0].read() == b"taken"
+            started = time.monotonic()
+            draining = asyncio.create_task(host.drain())
+            for call in calls:
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await to_its_end(call)
+                assert error_info(caught.value).reason == "DRAINING"
+            assert await draining is End.DRAINED
+            return time.monotonic() - started
+
+    assert asyncio.run(body()) < 2.0
+
+
+def test_the_bounds_of_the_native_door_are_metrics() -> None:
+    async def body() -> None:
+        host = Host(settings(door="native", connection_idle_ms=7), core := FakeCore(FakeEngine()))
+        ready = await host.start()
+        page = await asyncio.to_thread(fetch, f"http://{ready.metrics_address}/metrics")
+        assert "invengine_door_connections 3.0" in page
+        assert 'invengine_door_bounds_total{bound="control_frames"} 2.0' in page
+        assert core.doors[0].settings["connection_idle_ms"] == 7
+        await host.drain()
+
+    asyncio.run(body())
+
+
+def test_a_connection_without_a_call_is_closed_and_one_with_a_stream_is_not() -> None:
+    async def body() -> None:
+        host = Host(settings(connection_idle_ms=1_000), FakeCore(FakeEngine()))
+        ready = await host.start()
+        name, port = ready.address.rsplit(":", 1)
+        reader, writer = await asyncio.open_connection(name, int(port))
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        async with grpc.aio.insecure_channel(ready.address) as opened:
+            channel: Raw = opened
+            watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+            await watch.read()
+            await asyncio.wait_for(reader.read(-1), 20)
+            assert not watch.done()
+            watch.cancel()
+        writer.close()
+        await host.drain()
 
     asyncio.run(body())
 
@@ -243,6 +323,7 @@ def test_a_signal_drains(number: int) -> None:
     ("values", "check"),
     [
         ({"journal": "memory"}, lambda found: "directory" not in found and "redis_url" not in found),
+        ({"journal": "redis", "directory": "data"}, lambda found: Path(found["directory"]).is_absolute()),
         (
             {"journal": "redis", "redis_url": "redis://:x@h", "redis_password": "p", "redis_ack": "everysec"},
             lambda found: (
@@ -255,7 +336,7 @@ def test_a_signal_drains(number: int) -> None:
             {"snapshot_journal_bytes": 0, "snapshot_interval_ms": 5, "archive_ms": 6, "archive_bytes_max": 7},
             lambda found: (
                 [found["snapshot_journal_bytes"], found["snapshot_interval_ms"]] == [0, 5]
-                and [found["archive_ms"], found["archive_bytes_max"], found["force_empty"]] == [6, 7, False]
+                and [found["archive_ms"], found["archive_bytes_max"], "force_empty" in found] == [6, 7, False]
             ),
         ),
         ({"force_empty": True}, lambda found: found["force_empty"] is True),

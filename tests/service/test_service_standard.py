@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from invengine.service import standard
 from invengine.service.methods import service_names
 
 from .fake_engine import FakeEngine
-from .service_loopback import Raw, error_info, serving
+from .service_loopback import EOF, Raw, error_info, serving
 
 CHECK = "/grpc.health.v1.Health/Check"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -85,6 +89,110 @@ def test_reflection_lists_every_service_and_finds_symbols(version: str) -> None:
             assert answer.file_descriptor_response.file_descriptor_proto
             await call.done_writing()
             assert await call.code() is grpc.StatusCode.OK
+
+    asyncio.run(body())
+
+
+def reflect(channel: Raw) -> Any:
+    """Opens a stream of reflection."""
+    return channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")()
+
+
+def symbols() -> Iterator[tuple[str, str]]:
+    """Everything that invengine.v1 declares, with the file that does."""
+    pool = descriptor_pool.Default()
+    files = {pool.FindFileContainingSymbol(name) for name in service_names()}
+    for file in files:
+        for service in file.services_by_name.values():
+            yield service.full_name, file.name
+            yield from ((method.full_name, file.name) for method in service.methods)
+        yield from ((symbol, file.name) for symbol in _of_messages(file.message_types_by_name.values()))
+        for enum in file.enum_types_by_name.values():
+            yield enum.full_name, file.name
+
+
+def _of_messages(messages: Iterable[Any]) -> Iterator[str]:
+    for message in messages:
+        yield message.full_name
+        yield from (f"{message.full_name}.{name}" for name in (*message.fields_by_name, *message.oneofs_by_name))
+        yield from (enum.full_name for enum in message.enum_types)
+        yield from _of_messages(message.nested_types)
+
+
+def test_reflection_finds_every_symbol_methods_and_fields_too() -> None:
+    async def body() -> None:
+        async with serving(FakeEngine()) as (_, channel):
+            call = reflect(channel)
+            found = dict(symbols())
+            assert "invengine.v1.ReservationService.Reserve" in found
+            for symbol, file in found.items():
+                asked = reflection_pb2.ServerReflectionRequest(host="shop", file_containing_symbol=symbol)
+                await call.write(asked.SerializeToString())
+                answer = reflection_pb2.ServerReflectionResponse.FromString(await call.read())
+                assert answer.original_request == asked
+                files = answer.file_descriptor_response.file_descriptor_proto
+                assert files, symbol
+                assert descriptor_pb2.FileDescriptorProto.FromString(files[0]).name == file, symbol
+            for nothing in ("invengine.v1.ReservationService.Sell", "invengine.v1.ReserveRequest.sold", "x", ""):
+                asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol=nothing)
+                await call.write(asked.SerializeToString())
+                answer = reflection_pb2.ServerReflectionResponse.FromString(await call.read())
+                assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0], nothing
+
+    asyncio.run(body())
+
+
+def test_reflection_takes_short_questions_only() -> None:
+    async def body() -> None:
+        async with serving(FakeEngine()) as (_, channel):
+            for bytes_max, reason in (
+                (4 << 10, ""),
+                ((4 << 10) + 1, "MESSAGE_TOO_LARGE"),
+                (16 << 20, "MESSAGE_TOO_LARGE"),
+            ):
+                call = reflect(channel)
+                asked = reflection_pb2.ServerReflectionRequest(list_services="x" * bytes_max)
+                size = asked.ByteSize() - bytes_max
+                asked.list_services = asked.list_services[size:]
+                await call.write(asked.SerializeToString())
+                if not reason:
+                    assert await call.read() != EOF
+                    continue
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call.read()
+                assert error_info(caught.value).reason == reason
+
+    asyncio.run(body())
+
+
+def test_streams_of_reflection_are_few_and_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standard, "REFLECTIONS_MAX", 1)
+    monkeypatch.setattr(standard, "REFLECTION_S", 0.3)
+
+    async def body() -> None:
+        async with serving(FakeEngine()) as (_, channel):
+            first, second = reflect(channel), reflect(channel)
+            reasons = set()
+            for call in (first, second):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call.read()
+                reasons.add(error_info(caught.value).reason)
+            assert reasons == {"DEADLINE", "OVERLOADED"}
+
+    asyncio.run(body())
+
+
+def test_too_much_metadata_is_refused_with_details() -> None:
+    async def body() -> None:
+        async with serving(FakeEngine()) as (_, channel):
+            for path in (CHECK, "/invengine.v1.ReservationService/Reserve", "/x.Y/Z", f"/{'x' * 30_000}"):
+                # In parts, since some clients do not send more than 16 KiB in one.
+                metadata = [(f"x-own-{number}", "x" * 4_000) for number in range(17 if len(path) < 1_000 else 1)]
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await channel.unary_unary(path)(b"", metadata=metadata)
+                info = error_info(caught.value)
+                assert info.reason == ("INVALID_FIELD" if len(path) < 1_000 else "UNIMPLEMENTED")
+                assert all(len(value) <= 128 for value in info.metadata.values())
 
     asyncio.run(body())
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import typer
 
-from invengine.cli.app import app
+from invengine.cli.app import loaded, tree
 from invengine.cli.exits import MEANINGS
 
 from .tree import ROOT, Block, blocks, text_of, written
 
 LINK = re.compile(r"\]\((?!https?://|#)(?P<path>[^)#]+)(?:#[^)]*)?\)")
 TARGET = re.compile(r"^([a-z][a-z-]*):", re.MULTILINE)
-# Commands whose own arguments are read by another module.
-PASSED_ON = {"simulate": "invengine.simulate.cli", "bench": "invengine.bench.cli"}
 
 
 def _typed(program: str) -> list[tuple[Block, list[str]]]:
@@ -40,18 +36,17 @@ def test_make_targets_of_the_documents_exist(block: Block, words: list[str]) -> 
 
 def _walk(words: list[str]) -> Iterator[str]:
     """What is wrong with one command line of invengine; nothing if every command and flag of it exists."""
-    command: Any = typer.main.get_command(app)
+    command: Any = tree()
     words = list(words)
     while words and not words[0].startswith("-") and hasattr(command, "commands"):
         name = words.pop(0)
         if name not in command.commands:
             yield f"no command {name}"
             return
-        module = PASSED_ON.get(name)
-        command = typer.main.get_command(importlib.import_module(module).app) if module else command.commands[name]
+        command = loaded(name) if command.name == "invengine" else command.commands[name]
     options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     for word in words:
-        if word.startswith("-") and word.partition("=")[0] not in options | {"--help"}:
+        if word.startswith("-") and word.partition("=")[0] not in options | {"--help", "-h"}:
             yield f"no option {word}"
 
 

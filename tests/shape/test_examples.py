@@ -1,4 +1,5 @@
-"""Every Python example of the documents runs as it stands: those of one document in order, against a server of its own.
+"""Every Python example of the documents runs as it stands, and a second time: those of one document in order, against a
+server of its own.
 
 The server is the one that the documents tell people to start: `invengine dev`.
 """
@@ -53,15 +54,17 @@ def _program(document: str) -> str:
 
 
 def test_the_documents_have_examples() -> None:
-    assert set(DOCUMENTS) >= {"README.md", "docs/client.md"}
+    recipes = {f"docs/recipes/{name}.md" for name in ("checkout", "marketplace", "redis")}
+    assert set(DOCUMENTS) >= {"README.md", "docs/client.md"} | recipes
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_examples_run(document: str, server: str, tmp_path: Path) -> None:
     room = tmp_path / "room"
     room.mkdir()
-    program = tmp_path / Path(document).with_suffix(".py").name
+    program = tmp_path / f"{Path(document).stem}_example.py"  # named like a module that it imports, it would hide it
     program.write_text(_program(document).replace(DEFAULT, server), encoding="utf-8")
     command = [sys.executable, "-W", "error::DeprecationWarning", str(program)]
-    outcome = subprocess.run(command, check=False, capture_output=True, text=True, cwd=room, timeout=RUN_S)
-    assert outcome.returncode == 0, outcome.stderr
+    for attempt in ("first", "second"):  # Whoever reads tries again, on what the first run left behind.
+        outcome = subprocess.run(command, check=False, capture_output=True, text=True, cwd=room, timeout=RUN_S)
+        assert outcome.returncode == 0, f"the {attempt} run: {outcome.stderr}"

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 from invengine import errors
 
+from ..conformance.refused import FACTS_OF_REASON
 from .tree import ROOT, text_of, written
 
 REASON = re.compile(r'"([A-Z][A-Z_]{3,})"')
 ROW = re.compile(r"^\| `(?P<reason>[A-Z_]+)` \| (?P<code>[A-Z_]+) \|", re.MULTILINE)
+FACTS = re.compile(r"^\| `(?P<reason>[A-Z_]+)` \| [A-Z_]+ \| (?:.*?) \| (?P<metadata>.*?) \| [^|]*\|$", re.MULTILINE)
 LATER = "## For later versions"
 ENGINE = "rust/ledger/src/rejection.rs"
 CODES = {
@@ -63,3 +65,21 @@ def test_every_documented_reason_is_given_by_the_engine() -> None:
     sources = [name for name in written(".rs") if re.match(r"rust/(ledger|node)/src/", name)]
     given = {reason for name in sources for reason in REASON.findall(text_of(name))}
     assert now.keys() - given == set()
+
+
+def test_every_fact_that_a_refusal_may_carry_is_documented() -> None:
+    """Conformance holds every refusal it sees to the table of facts; this holds the table to the document."""
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    documented = {row["reason"]: set(re.findall(r"`([^`]+)`", row["metadata"])) for row in FACTS.finditer(text)}
+    assert documented.keys() == {row["reason"] for row in ROW.finditer(text)}
+    missing = {reason: facts - documented.get(reason, set()) for reason, facts in FACTS_OF_REASON.items()}
+    assert {reason: facts for reason, facts in missing.items() if facts} == {}
+
+
+def test_every_fact_that_the_engine_puts_into_a_refusal_is_in_the_document() -> None:
+    sources = [name for name in written(".rs") if re.match(r"rust/(ledger/src/|node/src/refusal\.rs)", name)]
+    put = {fact for name in sources for fact in re.findall(r'\.(?:fact|text|number)\("(\w+)"', text_of(name))}
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    documented = {fact for row in FACTS.finditer(text) for fact in re.findall(r"`([^`]+)`", row["metadata"])}
+    # What it says of a bad field goes into BadRequest.
+    assert put - documented == {"description"}

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-GENERATED = re.compile(r"^python/invengine/v1/|^Cargo\.lock$|\.binpb$")
+GENERATED = re.compile(r"^python/invengine/v1/|^docs/api\.md$|^Cargo\.lock$|\.binpb$")
 FENCE = re.compile(r"^```(?P<language>[a-z]*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

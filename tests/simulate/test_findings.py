@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from invengine.cli.quiet import Load
 from invengine.client import Digest, ServerDescription
-from invengine.simulate import promotion
+from invengine.simulate import promotion, wording
 from invengine.simulate.audit import Auditor, Question
 from invengine.simulate.director import Evidence, Outage, Plan
 from invengine.simulate.findings import late_sales, percentile, report_of
@@ -81,7 +83,7 @@ def description() -> ServerDescription:
         0.012,
         3,
         "native",
-        *(0, None, 1, 0),
+        *(0, None, 1, 0, 0.0, 4 << 20, 2 << 20, 2000),
     )
 
 
@@ -164,6 +166,89 @@ def test_only_goods_that_were_there_when_the_till_sold_them_came_late(tmp_path: 
     seen.auditor.rooms.update({Question(EPOCH_MS + at_s * 1000, PLACE): room for at_s, room in rooms.items()})
     assert late_sales(seen) == {60.0: 1}
     assert report_of(seen)["engine"]["cancelled_orders"] == 1
+
+
+def _twice(seen: Evidence) -> Evidence:
+    seen.tally.orders["refused"] += 1
+    return seen
+
+
+def test_an_order_that_is_counted_twice_fails_a_check(tmp_path: Path) -> None:
+    failed = [check["name"] for check in report_of(_twice(evidence(tmp_path)))["checks"] if not check["holds"]]
+    assert failed == ["every order is counted once, by how it ended"]
+
+
+def test_a_time_is_told_with_and_without_the_calls_around_the_kill_and_of_how_many(tmp_path: Path) -> None:
+    """The kill makes callers wait: leaving them out is fair only beside the figure that has them."""
+    seen = evidence(tmp_path)
+    seen.tally.flash_at_s.append(1800.0)
+    seen.tally.flash_ms.append(700.0)
+    latency = report_of(seen)["latency_ms"]
+    assert {name: found["count"] for name, found in latency.items() if "reserve" in name or "flash" in name} == {
+        "reserve": 3,
+        "reserve_without_outage": 2,
+        "reserve_around_outage": 1,
+        "reserve_since_due": 3,
+        "flash_since_due": 1,
+        "flash_since_due_without_outage": 0,
+        "flash_since_due_around_outage": 1,
+    }
+    shown = {(figure.name, figure.value, figure.of) for figure in promotion.figures(report_of(seen))}
+    assert ("p50 / p99 of a basket's reserve", "4.0 / 900.0 ms", "of all 3 calls") in shown
+    away = "p50 / p99 of a basket's reserve, away from the kill"
+    assert (away, "2.0 / 4.0 ms", "of 2 calls, without the 1 around the kill") in shown
+    assert all(figure.of for figure in promotion.figures(report_of(seen)))
+
+
+def test_refusals_are_told_apart_by_flash_sale_and_baskets(tmp_path: Path) -> None:
+    seen = evidence(tmp_path)
+    flash = Tally(accepted=Counter(reserve=5), refused=Counter({"reserve INSUFFICIENT_STOCK": 90}))
+    report = report_of(replace(seen, tallies={**seen.tallies, "app-flash": flash}))
+    assert report["engine"]["reserves"] == {
+        "flash_sale": {"accepted": 5, "refused": 90},
+        "baskets": {"accepted": 1, "refused": 2},
+    }
+    shown = {figure.name: (figure.value, figure.of) for figure in promotion.figures(report)}
+    assert shown["reserves refused in the flash sale"] == ("90", "of 95 there")
+    assert shown["reserves of baskets refused"] == ("2", "of 3 there")
+
+
+def test_the_page_explains_its_words_and_begins_with_the_comparison(tmp_path: Path) -> None:
+    promotion.write(evidence(tmp_path))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.index("One ledger, and the fragmented way") < page.index("In numbers") < page.index("<svg")
+    for word in ("Digest: ", "Re-folding: ", "Auditor: ", "Own copies: "):
+        assert f"<p>{word}" in page
+    rows = list(wording.assumptions(Habits().listed()))
+    assert ("baskets", "hold", "15 min") in rows
+    assert ("own copies", "sync, marketplace-b", "30 min") in rows
+    assert ("flash sale", "abandon", "20%") in rows
+    assert "hold_s" not in page
+
+
+PHONE_POINTS = 320
+"""What is left for a chart on a phone of 390 pixels; drawn no wider than this, its text is as large as it was drawn."""
+
+
+def test_charts_are_drawn_for_a_phone(tmp_path: Path) -> None:
+    promotion.write(evidence(tmp_path))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    widths = [float(width) for width in re.findall(r'<svg[^>]* width="([0-9.]+)pt"', page)]
+    assert len(widths) == 6
+    assert max(widths) <= PHONE_POINTS
+    sizes = [float(size) for size in re.findall(r"font: (?:[a-z]+ )?([0-9.]+)px", page)]
+    assert min(sizes) >= 7
+
+
+def test_a_busy_machine_is_told_and_by_how_much(tmp_path: Path) -> None:
+    seen = evidence(tmp_path)
+    assert "cannot be measured" in report_of(seen)["notice"]
+    assert report_of(replace(seen, load=Load(2, 0.04, 0.01)))["notice"] == ""
+    busy = report_of(replace(seen, load=Load(2, 0.35, 0.05)))
+    assert busy["notice"].startswith("The machine was too busy to judge speed: other programs took 35% of its 2 cores")
+    assert busy["machine"] == {"quiet": False, "others_share": 0.35, "steal_share": 0.05, "cores": 2}
+    promotion.write(replace(seen, load=Load(2, 0.35, 0.05)))
+    assert "too busy to judge speed" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_what_verify_finds_broken_is_named() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from invengine.cli.quiet import Load
 from invengine.client import Level
 from invengine.simulate import flash_sale
-from invengine.simulate.flash_sale import FlashSaleSettings, adds_up, goodput_per_s
+from invengine.simulate.checks import Check
+from invengine.simulate.flash_sale import FlashSaleResult, FlashSaleSettings, adds_up, goodput_per_s, judged_on
 from invengine.simulate.flash_view import Scene, bars
 
 SETTINGS = FlashSaleSettings(target="127.0.0.1:1")
@@ -54,6 +56,21 @@ def test_a_level_adds_up_or_not() -> None:
     assert adds_up(RIGHT)
     assert not adds_up(replace(RIGHT, available=8))
     assert not adds_up(replace(RIGHT, allocated=10, available=0, on_hand=10, oversold=1))
+
+
+@pytest.mark.parametrize(
+    ("load", "judged", "passed"),
+    [(Load(2, 0.1, 0.02), True, False), (Load(2, 0.1, 0.06), False, True), (None, False, True)],
+)
+def test_speed_is_judged_on_a_quiet_machine_only(load: Load | None, judged: bool, passed: bool) -> None:
+    """What was sold is right or wrong on any machine; how fast it went says nothing if others took the cores."""
+    slow, sold = Check("goodput ÷ peak ≥ 0.9", False, "0.50"), Check("sold ÷ stock = 1.000", True, "1.000")
+    result = FlashSaleResult(1.0, 1.0, 10.0, 0.5, 9, 9, 0, {}, {}, (0, 1, 2, 3), (slow, sold))
+    found = judged_on(result, load)
+    assert [check.judged for check in found.checks] == [judged, True]
+    assert found.passed is passed
+    oversold = replace(result, checks=(sold._replace(holds=False),))
+    assert judged_on(oversold, load).passed is False
 
 
 def test_bars_show_the_highest_full() -> None:

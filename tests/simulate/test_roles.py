@@ -55,7 +55,8 @@ def test_every_course_ends_its_hold(course: Course, end: str, kinds: list[str]) 
 def test_a_shopper_takes_what_is_there_comes_back_or_goes() -> None:
     desk = PaperDesk(stock=3)
     wants_all, takes_rest = sale("o1", units=4), replace(sale("o2", units=4, at_s=20.0), takes_rest=True)
-    assert shop(desk, wants_all, takes_rest) == {shoppers.REFUSED: 1, shoppers.PARTS: 1, shoppers.FULFILLED: 1}
+    assert shop(desk, wants_all, takes_rest) == {shoppers.REFUSED: 1, shoppers.FULFILLED: 1}
+    assert desk.tally.parts == 1
     shop(desk, replace(sale("o3"), comes_back_after_s=60.0))
     assert desk.tally.orders[shoppers.REFUSED] == 2
     assert ("reserve", "o3/reserve-again") in desk.asked
@@ -105,7 +106,8 @@ def test_a_store_tells_what_it_sold_in_two_batches_and_keeps_what_was_short() ->
     sales = [sale("o1", units=2), sale("o2", units=2), sale("o3", units=1)]
     desk.play(lambda: Stores(desk.as_desk(), 900.0).serve(sales))
     assert desk.batches == [3, 4]
-    assert desk.tally.orders == {shoppers.FULFILLED: 2, shoppers.PARTS: 1, shoppers.REFUSED: 1}
+    assert desk.tally.orders == {shoppers.FULFILLED: 2, shoppers.REFUSED: 1}
+    assert desk.tally.parts == 1
     assert [(short.units, short.sold_before) for short in desk.tally.short] == [(1, 3), (1, 3)]
 
 
@@ -141,3 +143,22 @@ def test_a_refused_order_is_not_confirmed() -> None:
     desk = PaperDesk(stock=0)
     assert sell(desk, QUIET, sale()) == {shoppers.REFUSED: 1}
     assert [kind for kind, _ in desk.asked] == ["reserve"]
+
+
+@pytest.mark.parametrize("stock", [0, 3, 7, 100])
+def test_every_order_ends_once_whatever_it_took(stock: int) -> None:
+    """An order that took what was there ends like any other: it is not counted a second time."""
+    courses = list(Course)
+    wishes = [sale(f"w{n}", courses[n % 4], 1 + n % 4, 10.0 + n) for n in range(24)]
+    live = [replace(wish, takes_rest=n % 2 == 0, comes_back_after_s=n % 3 * 60.0) for n, wish in enumerate(wishes)]
+    desk = PaperDesk(stock)
+    assert sum(shop(desk, *live).values()) == len(live)
+    tills = PaperDesk(stock)
+    sold = [sale(f"s{n}", Course.PAYS, 1 + n % 4, 10.0 + n) for n in range(24)]
+    assert sum(tills.play(lambda: Stores(tills.as_desk(), 900.0).serve(sold)).values()) == len(sold)
+    market = PaperDesk(stock)
+    orders = [sale(f"m{n}", courses[n % 4], 1, 10.0 + n) for n in range(24)]
+    assert sum(sell(market, Messages(), *orders).values()) == len(orders)
+    gate = PaperDesk(stock)
+    callers = [replace(sale(f"f{n}", courses[n % 4]), double_click=n % 2 == 0) for n in range(24)]
+    assert sum(flash_callers(gate, *callers).values()) == len(callers)

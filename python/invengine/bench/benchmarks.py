@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from invengine.bench import batched, clients, journals, ledger, sale, snapshots, unary
+from invengine.bench import batched, clients, journals, ledger, sale, snapshots, startup, unary
 from invengine.bench.figures import Figure
 from invengine.bench.rounds import Plan
 
@@ -28,6 +28,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("P8", "the Python client beside redis-py", clients.python),
     Benchmark("J1", "durable batches on the Redis journal, beside the file journal", journals.redis_beside_file),
     Benchmark("P13", "commits while a snapshot is written, beside commits without", snapshots.beside_commits),
+    Benchmark("C1", "starting the command line, beside an interpreter that does nothing", startup.commands),
     Benchmark("P10", "a flash sale at ten times the capacity", sale.flash),
 )
 

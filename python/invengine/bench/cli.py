@@ -20,6 +20,8 @@ from invengine.bench.figures import Figure
 from invengine.cli.exits import ExitCode, UsageProblemError, code_of, core_error, line_of
 from invengine.cli.options import Json
 from invengine.cli.output import print_json, print_line, print_table
+from invengine.cli.quiet import Load, Watch, load_before, verdict
+from invengine.cli.streams import unread
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -75,11 +77,10 @@ def bench(
 def run(chosen: list[Benchmark], names: list[str], settings: Settings) -> ExitCode:
     """Runs benchmarks one after the other and gives the exit code of the first that failed."""
     cores = machine.cores()
-    load = machine.busy()
-    if load is not None:
-        _say(f"this machine is busy (load {load:.1f}): figures of a quiet one are better and steadier")
+    _notice(load_before(), as_json=settings.as_json)
     code = ExitCode.OK
     for benchmark in chosen:
+        watch = Watch()
         try:
             with _room(settings.room) as room, _steps(benchmark) as step:
                 plan = rounds.Plan(room, cores, settings.rounds, settings.seconds, step)
@@ -89,9 +90,12 @@ def run(chosen: list[Benchmark], names: list[str], settings: Settings) -> ExitCo
             code = code or code_of(error)
             _blame(benchmark, error, as_json=settings.as_json)
             continue
-        _show(benchmark, benchmarks.wanted(found, names), as_json=settings.as_json)
+        load = watch.load()
+        _show(benchmark, benchmarks.wanted(found, names), load, as_json=settings.as_json)
         for name, needs in plan.not_run:
             _leave_out(name, needs, as_json=settings.as_json)
+        if unread():
+            break
     return code
 
 
@@ -118,14 +122,24 @@ def _steps(benchmark: Benchmark) -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(f"{benchmark.id}: {text}")
 
 
-def _show(benchmark: Benchmark, found: list[Figure], *, as_json: bool) -> None:
+def _show(benchmark: Benchmark, found: list[Figure], load: Load | None, *, as_json: bool) -> None:
     if as_json:
         for each in found:
-            print_json(each.as_json())
+            print_json({**each.as_json(), "machine": None if load is None else load.as_json()})
         return
     print_line(f"{benchmark.id}: {benchmark.title}")
-    print_table(figures.COLUMNS, [figures.row(each) for each in found])
+    quiet = load is not None and load.quiet
+    print_table(figures.COLUMNS, [figures.row(each, judged=quiet) for each in found])
+    if not quiet:
+        print_line(verdict(load))
     print_line("")
+
+
+def _notice(load: Load | None, *, as_json: bool) -> None:
+    """Says before anything is measured that the machine is busy, so that a person may wait."""
+    text = verdict(load)
+    if text:
+        _say(json.dumps({"notice": text}) if as_json else text)
 
 
 def _blame(benchmark: Benchmark, error: Exception, *, as_json: bool) -> None:

@@ -18,7 +18,6 @@ from invengine.cli.exits import UsageProblemError
 READY_WITHIN_S = 60.0
 END_WITHIN_S = 120.0
 TAIL_LINES = 20
-BUSY_LOAD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +38,6 @@ def cores() -> Cores:
     if len(allowed) < 2:
         raise UsageProblemError("a benchmark needs two cores: one for the server, one for those who call it")
     return Cores(allowed[0], allowed[-1])
-
-
-def busy() -> float | None:
-    """How many programs ran at once over the last minute, if that is too many for a figure that means something."""
-    load = os.getloadavg()[0]
-    return load if load > BUSY_LOAD else None
 
 
 @dataclass(slots=True)

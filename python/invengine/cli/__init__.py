@@ -6,20 +6,31 @@ import os
 import sys
 from collections.abc import Sequence
 
+from invengine.cli.streams import guarded, occupy_standard_descriptors
+
 MISSING = "invengine: the command line is not installed: run `pip install 'invengine[server]'`"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and gives its exit code, as documented in docs/cli.md."""
+    """Runs one command and gives its exit code, as documented in docs/cli.md. Never raises."""
+    if arguments is None:
+        occupy_standard_descriptors()
     try:
-        import rich  # noqa: F401
         import typer  # noqa: F401
     except ModuleNotFoundError:
         # A client-only install has none of this on purpose.
-        print(MISSING, file=sys.stderr)
-        return 2
+        return _ended(MISSING, 2)
     # grpcio writes lines of its own to stderr, where a command owes its caller exactly one.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from invengine.cli.app import run
-
+    try:
+        from invengine.cli.app import run
+    except Exception as error:
+        # Python's own exit code 1 would say that the ledger refused.
+        return _ended(f"invengine: the command line cannot be loaded: {error!r}", 5)
     return run(sys.argv[1:] if arguments is None else list(arguments))
+
+
+def _ended(line: str, code: int) -> int:
+    with guarded():
+        print(line, file=sys.stderr)
+    return code

@@ -1,4 +1,8 @@
-"""The tree of commands and the one place where errors become a line and an exit code."""
+"""The tree of commands and the one place where errors become a line and an exit code.
+
+A command is known here by its name and its first sentence; its module is loaded when it is called. So `--help` loads no
+client and no server, and a command loads only what it needs itself.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,109 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from invengine.cli import backup, catalogue, check, config, copies, dev, doctor, events, holds, serve, status, stock
-from invengine.cli.exits import MEANINGS, ExitCode, UsageProblemError, code_of, core_error, line_of
+from invengine.cli.exits import (
+    MEANINGS,
+    ExitCode,
+    InterruptedCommandError,
+    UnprintedError,
+    UsageProblemError,
+    code_of,
+    core_error,
+    line_of,
+)
+from invengine.cli.keys import forget_key, key_of_run
+from invengine.cli.lean import lean
+from invengine.cli.streams import RED, guarded, styled
 
 EPILOG = "Exit codes: " + "; ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items()) + "."
+_HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
-_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+class Entry(NamedTuple):
+    """Where a command is, and the first sentence of its help."""
+
+    module: str
+    help: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "serve": Entry("cli.serve", "Serve a ledger until SIGTERM or Ctrl-C."),
+    "dev": Entry("cli.dev", "Serve a throw-away ledger with something to sell."),
+    "doctor": Entry("cli.doctor", "Look at what a server with the same flags would stand on."),
+    "catalogue": Entry("cli.catalogue", "Items, locations and channels: list, add, import."),
+    "stock": Entry("cli.stock", "Stock: receive, return, adjust, set, count, show, list."),
+    "reserve": Entry("cli.holds", "Take a timed hold on every line, or on none of them."),
+    "allocate": Entry("cli.holds", "Make a timed hold a hard one of an order, without expiry."),
+    "release": Entry("cli.holds", "Give units back, or cancel a key not yet seen."),
+    "fulfill": Entry("cli.holds", "Goods leave the building."),
+    "extend": Entry("cli.holds", "Move the end of what is still reserved."),
+    "amend": Entry("cli.holds", "Set new reserved quantities of a hold, in one step."),
+    "transfer": Entry("cli.holds", "Move a promise to another location that has room."),
+    "reservation": Entry("cli.lookups", "Show one reservation, or every one of an order."),
+    "holds": Entry("cli.lookups", "List holds, of a --holder, of an --order or all."),
+    "outcome": Entry("cli.lookups", "Say what the command with this KEY did."),
+    "availability": Entry("cli.status", "Units that may be held now."),
+    "events": Entry("cli.events", "Events of the journal."),
+    "status": Entry("cli.status", "What the server is and promises, its digest, its counters."),
+    "version": Entry("cli.status", "The versions of the package and of its core."),
+    "verify": Entry("cli.check", "Fold a journal again and prove its invariants."),
+    "snapshot": Entry("cli.copies", "Have the server write a snapshot and wait for it."),
+    "backup": Entry("cli.backup", "Backups of a journal, in files or in Redis: create, restore."),
+    "config": Entry("cli.config", "Settings in force and where each came from."),
+    "simulate": Entry("simulate.cli", "Play a promotion weekend or a flash sale, with a report."),
+    "bench": Entry("bench.cli", "Run benchmarks by id."),
+}
+
+
+class _RaisedError(Exception):
+    """Carries an error past typer, which would end with code 1 for some of them: that is the ledger's no."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Root(TyperGroup):
+    def invoke(self, context: Any) -> Any:
+        try:
+            return super().invoke(context)
+        except (OSError, EOFError) as error:
+            raise _RaisedError(error) from error
+        except KeyboardInterrupt as error:
+            raise typer.Abort from error
+
+
+class _Later(TyperCommand):
+    """A command whose module is loaded when it is called."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        return loaded(str(self.name)).make_context(info_name, args, parent=parent, **extra)
+
+
+def _version_and_end(wanted: bool) -> None:
+    if wanted:
+        from invengine.cli.status import package_version
+
+        print(f"invengine {package_version()}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="invengine",
+    cls=_Root,
     help="An inventory reservation engine: serve it, call it, look into it.",
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
+    context_settings=_HELP_NAMES,
 )
 
 
@@ -35,67 +123,98 @@ def root(
         Path | None,
         typer.Option("--config", help="TOML file with settings; else INVENGINE_CONFIG, else ./invengine.toml."),
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_version_and_end, is_eager=True)
+    ] = False,
 ) -> None:
     """Settings of every command: flags win over INVENGINE_* variables, those over one TOML file."""
     context.obj = config_file
 
 
-serve.register(app)
-dev.register(app)
-doctor.register(app)
-app.add_typer(catalogue.app, name="catalogue")
-app.add_typer(stock.app, name="stock")
-holds.register(app)
-app.add_typer(events.app, name="events")
-status.register(app)
-check.register(app)
-copies.register(app)
-app.add_typer(backup.app, name="backup")
-app.add_typer(config.app, name="config")
+def tree() -> Any:
+    """The root with every command, none of them loaded."""
+    group: Any = lean(typer.main.get_command(app))
+    for name, entry in COMMANDS.items():
+        group.add_command(lean(_Later(name, help=entry.help, rich_markup_mode=None)))
+    return group
 
 
-@app.command("simulate", context_settings=_PASS_ON, add_help_option=False)
-def simulate(context: typer.Context) -> Any:
-    """Promotion weekend and flash sale, with a report: `invengine simulate --help`."""
-    return _pass_on(context, "simulate")
+def loaded(name: str) -> Any:
+    """A command with its module."""
+    entry = COMMANDS[name]
+    try:
+        module = importlib.import_module(f"invengine.{entry.module}")
+    except ModuleNotFoundError as error:
+        extra = entry.module.partition(".")[0]
+        raise UsageProblemError(
+            f"`invengine {name}` needs the module {error.name}: run `pip install 'invengine[{extra}]'`"
+        ) from None
+    register: Callable[[typer.Typer], None] | None = getattr(module, "register", None)
+    if register is None:
+        return lean(typer.main.get_command(module.app))
+    holder = typer.Typer(rich_markup_mode=None)
+    register(holder)
+    return lean(typer.main.get_group(holder).commands[name])
 
 
-@app.command("bench", context_settings=_PASS_ON, add_help_option=False)
-def bench(context: typer.Context) -> Any:
-    """Benchmarks by id, one JSON object a line: `invengine bench --help`."""
-    return _pass_on(context, "bench")
+def every_command() -> Iterator[tuple[str, Any]]:
+    """Every command that can be called, by its words, loaded."""
+
+    def walk(command: Any, words: str) -> Iterator[tuple[str, Any]]:
+        children = getattr(command, "commands", None)
+        if children is None:
+            yield words, command
+            return
+        for name, child in children.items():
+            yield from walk(child, f"{words} {name}")
+
+    for name in COMMANDS:
+        yield from walk(loaded(name), name)
 
 
 def run(arguments: list[str]) -> int:
-    """Runs one command line and gives its exit code. Never raises."""
+    """Runs one command line and gives its exit code, which tells what was done even if nothing can be printed."""
     as_json = "--json" in arguments
+    forget_key()
+    with guarded() as out:
+        code = _run(arguments, as_json)
+        out.flush()
+        if code == ExitCode.OK and out.failure:
+            code = ExitCode.UNPRINTED
+            # A reader that has seen enough is no news, unless what was done must be told.
+            if key_of_run() or not out.reader_left:
+                _report(UnprintedError(out.failure, key_of_run()), as_json)
+    return code
+
+
+def _run(arguments: list[str], as_json: bool) -> int:
     try:
-        result = typer.main.get_command(app)(arguments, prog_name="invengine", standalone_mode=False)
+        result = tree().main(arguments, prog_name="invengine", standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.OK
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-    except typer.Abort:
-        return ExitCode.INTERRUPTED
+    except _RaisedError as carried:
+        return _report(carried.error, as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted(as_json)
     except Exception as raised:
-        return _report(core_error(raised), as_json)
+        return _report(raised, as_json)
+
+
+def _interrupted(as_json: bool) -> int:
+    key = key_of_run()
+    return _report(InterruptedCommandError(key), as_json) if key else ExitCode.INTERRUPTED
 
 
 def _report(error: Exception, as_json: bool) -> int:
     if isinstance(error, typer.TyperException):
+        if error.format_message().startswith("Usage:"):
+            # A group that was called without a command: its help is what the caller needs.
+            print(error.format_message())
+            return ExitCode.USAGE
         error = UsageProblemError(f"{error.format_message()} (try --help)")
+    error = core_error(error)
     code = code_of(error)
     if os.environ.get("INVENGINE_LOG_LEVEL") == "debug":
         traceback.print_exception(error)
-    print(line_of(error, as_json=as_json), file=sys.stderr)
+    line = line_of(error, as_json=as_json)
+    print(line if as_json else styled(line, RED, sys.stderr), file=sys.stderr)
     return code
-
-
-def _pass_on(context: typer.Context, name: str) -> Any:
-    try:
-        module = importlib.import_module(f"invengine.{name}.cli")
-    except ModuleNotFoundError as error:
-        raise UsageProblemError(
-            f"`invengine {name}` needs the module {error.name}: run `pip install 'invengine[{name}]'`"
-        ) from None
-    command = typer.main.get_command(module.app)
-    return command(context.args, prog_name=f"invengine {name}", standalone_mode=False)

@@ -10,15 +10,18 @@ from typing import Annotated, Any
 import typer
 
 from invengine.cli.csvfile import read_rows
+from invengine.cli.exits import PartlyDoneError
+from invengine.cli.keys import command_key
 from invengine.cli.options import Json, Key, Target, TimeoutMs, connected
 from invengine.cli.output import print_facts, print_rows
 from invengine.cli.progress import progress
 from invengine.client import Channel, Client, Item, Location, Receipt
+from invengine.errors import InvengineError
 
 # Most entries of one Upsert.
 BATCH = 1000
 
-app = typer.Typer(help="Items, locations and channels: list, add, import.", no_args_is_help=True)
+app = typer.Typer(help="Items, locations and channels: list, add, import.", no_args_is_help=True, add_completion=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +49,46 @@ def _show(context: typer.Context, kind: Kind, target: str | None, timeout_ms: in
         print_rows(kind.read(client), kind.columns, as_json=as_json)
 
 
-def _store(client: Client, kind: Kind, values: Sequence[Any], key: str | None, as_json: bool) -> None:
-    receipt = kind.upsert(client, values, key=key)
-    print_facts({kind.noun: len(values), "sequence": receipt.sequence, "replayed": receipt.replayed}, as_json=as_json)
+def _add(
+    context: typer.Context,
+    kind: Kind,
+    value: Any,
+    key: str | None,
+    target: str | None,
+    timeout_ms: int | None,
+    as_json: bool,
+) -> None:
+    key = command_key(key)
+    with connected(context, target, timeout_ms) as client:
+        receipt = kind.upsert(client, [value], key=key)
+    facts = {kind.noun: 1, "sequence": receipt.sequence, "replayed": receipt.replayed, "key": key}
+    print_facts(facts, as_json=as_json)
 
 
 def _import(
-    context: typer.Context, kind: Kind, file: Path, target: str | None, timeout_ms: int | None, as_json: bool
+    context: typer.Context,
+    kind: Kind,
+    file: Path,
+    delimiter: str,
+    target: str | None,
+    timeout_ms: int | None,
+    as_json: bool,
 ) -> None:
-    values = [kind.make(*(row[column] for column in kind.columns)) for row in read_rows(file, kind.columns)]
-    sequence = 0
+    rows = read_rows(file, kind.columns, delimiter)
+    values = [kind.make(*(row[column] for column in kind.columns)) for row in rows]
+    sequence = stored = 0
     with connected(context, target, timeout_ms) as client, progress(f"importing {kind.noun}", len(values)) as advance:
         for batch in _batches(values):
-            sequence = kind.upsert(client, batch).sequence
+            try:
+                sequence = kind.upsert(client, batch).sequence
+            except InvengineError as error:
+                if not stored:
+                    raise
+                raise PartlyDoneError(
+                    f"{stored:,} of {len(values):,} {kind.noun} of {file} are stored, those after them are not or may "
+                    f"not be: correct the cause and run it again ({error})"
+                ) from error
+            stored += len(batch)
             advance(len(batch))
     print_facts({kind.noun: len(values), "sequence": sequence}, as_json=as_json)
 
@@ -69,7 +99,7 @@ def _batches(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 def _sub_app(kind: Kind) -> typer.Typer:
     """The list and import commands of one kind; `add` differs in its flags."""
-    sub = typer.Typer(help=f"{kind.noun.capitalize()} of the catalogue.", no_args_is_help=True)
+    sub = typer.Typer(help=f"{kind.noun.capitalize()} of the catalogue.", no_args_is_help=True, add_completion=False)
 
     @sub.command("list", help=f"List all {kind.noun}, in the order they were created.")
     def show(
@@ -85,11 +115,14 @@ def _sub_app(kind: Kind) -> typer.Typer:
     def bring(
         context: typer.Context,
         file: Annotated[Path, typer.Argument(help="CSV file with a header, UTF-8.")],
+        delimiter: Annotated[
+            str, typer.Option("--delimiter", help="What separates the columns, such as ';'; tab for a tab.")
+        ] = ",",
         target: Target = None,
         timeout_ms: TimeoutMs = None,
         as_json: Json = False,
     ) -> None:
-        _import(context, kind, file, target, timeout_ms, as_json)
+        _import(context, kind, file, delimiter, target, timeout_ms, as_json)
 
     app.add_typer(sub, name=kind.noun)
     return sub
@@ -112,8 +145,7 @@ def add_item(
     as_json: Json = False,
 ) -> None:
     """Create or replace one item."""
-    with connected(context, target, timeout_ms) as client:
-        _store(client, ITEMS, [Item(sku, display_name, gtin)], key, as_json)
+    _add(context, ITEMS, Item(sku, display_name, gtin), key, target, timeout_ms, as_json)
 
 
 @locations.command("add")
@@ -128,8 +160,7 @@ def add_location(
     as_json: Json = False,
 ) -> None:
     """Create or replace one location."""
-    with connected(context, target, timeout_ms) as client:
-        _store(client, LOCATIONS, [Location(location, display_name, gln)], key, as_json)
+    _add(context, LOCATIONS, Location(location, display_name, gln), key, target, timeout_ms, as_json)
 
 
 @channels.command("add")
@@ -143,5 +174,4 @@ def add_channel(
     as_json: Json = False,
 ) -> None:
     """Create or replace one channel."""
-    with connected(context, target, timeout_ms) as client:
-        _store(client, CHANNELS, [Channel(channel, display_name)], key, as_json)
+    _add(context, CHANNELS, Channel(channel, display_name), key, target, timeout_ms, as_json)

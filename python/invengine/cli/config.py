@@ -10,7 +10,7 @@ from invengine.cli.options import Json, settings_of
 from invengine.cli.output import print_rows
 from invengine.settings import Settings, shown
 
-app = typer.Typer(help="Settings: what is in force and where it came from.", no_args_is_help=True)
+app = typer.Typer(help="Settings: what is in force and where it came from.", no_args_is_help=True, add_completion=False)
 
 
 class Setting(NamedTuple):

@@ -9,21 +9,41 @@ from pathlib import Path
 
 from invengine.cli.exits import UsageProblemError
 
+_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 
-def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+
+def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
     """Gives the rows of a CSV file by column. The first of `columns` must be there and filled, and is unique."""
+    separator = "\t" if delimiter in ("tab", "\\t") else delimiter
+    if len(separator) != 1 or separator in '\r\n"':
+        raise UsageProblemError(f"--delimiter is one character, such as ';', or the word tab; got {delimiter!r}")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(_rows(file, path, columns))
+            return list(_rows(file, path, columns, separator))
     except OSError as error:
         raise UsageProblemError(f"cannot read {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageProblemError(f"{path} is not CSV in UTF-8: {error}") from None
 
 
-def _rows(file: Iterator[str], path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
-    reader = csv.DictReader(file, strict=True)
+def _check_separator(header: Sequence[str], path: Path, columns: Sequence[str], separator: str) -> None:
+    """A header that another separator would divide into known columns was written with that one."""
+    if len(header) != 1 or header[0] in columns:
+        return
+    for other, name in _SEPARATORS.items():
+        names = [part.strip().strip('"') for part in header[0].split(other)]
+        if other != separator and len(names) > 1 and names[0] in columns:
+            expected = _SEPARATORS.get(separator, repr(separator))
+            raise UsageProblemError(
+                f"{path}: the columns are separated by {name} and {expected} is expected: give --delimiter "
+                f"{'tab' if other == chr(9) else repr(other)}, or save it as {','.join(columns)} with commas"
+            )
+
+
+def _rows(file: Iterator[str], path: Path, columns: Sequence[str], separator: str) -> Iterator[dict[str, str]]:
+    reader = csv.DictReader(file, strict=True, delimiter=separator)
     header = list(reader.fieldnames or ())
+    _check_separator(header, path, columns, separator)
     if columns[0] not in header:
         raise UsageProblemError(f"{path}: the first line must be a header with the column {columns[0]}")
     for name in header:
@@ -32,7 +52,11 @@ def _rows(file: Iterator[str], path: Path, columns: Sequence[str]) -> Iterator[d
             raise UsageProblemError(f"{path}: unknown column {name!r}; did you mean {near[0]}?")
     lines: dict[str, int] = {}
     for row in reader:
-        name = (row[columns[0]] or "").strip()
+        short = [column for column in header if row[column] is None]
+        if short:
+            # A cell that is not there is not an empty one: the row may have been cut off.
+            raise UsageProblemError(f"{path}, line {reader.line_num}: no cell for {short[0]}; write an empty one")
+        name = row[columns[0]].strip()
         if not name or None in row:
             raise UsageProblemError(
                 f"{path}, line {reader.line_num}: {columns[0]} is empty or there are too many fields"

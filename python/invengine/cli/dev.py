@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -12,9 +13,9 @@ import typer
 
 from invengine.cli import flags
 from invengine.cli.exits import UsageProblemError, line_of
-from invengine.cli.options import Json, settings_of
+from invengine.cli.options import Json, journal_settings_of
 from invengine.cli.output import print_json, print_line
-from invengine.cli.serve import ready_line, run_server
+from invengine.cli.serve import go_on_unread, ready_line, run_server
 from invengine.client import Channel, Client, Item, Location
 from invengine.errors import InvengineError
 from invengine.settings import JournalKind
@@ -36,10 +37,10 @@ def register(app: typer.Typer) -> None:
 def dev(
     context: typer.Context,
     address: flags.Address = None,
-    journal: flags.Journal = JournalKind.MEMORY,
+    journal: flags.DevJournal = JournalKind.MEMORY,
     door: flags.Door = None,
     time_scale: flags.TimeScale = None,
-    metrics_address: flags.MetricsAddress = "",
+    metrics_address: flags.DevMetricsAddress = "",
     as_json: Json = False,
 ) -> int:
     """Serve a throw-away ledger with a sample catalogue; names are created by mention.
@@ -49,7 +50,7 @@ def dev(
     if journal is JournalKind.REDIS:
         raise UsageProblemError("dev keeps nothing: to keep a ledger in Redis, run `invengine serve --journal redis`")
     directory = Path(tempfile.mkdtemp(prefix="invengine-dev-")) if journal is JournalKind.FILE else None
-    settings = settings_of(
+    settings = journal_settings_of(
         context,
         address=address,
         journal=journal,
@@ -84,13 +85,14 @@ def _fill_and_tell(ready: Ready, as_json: bool) -> None:
     try:
         fill(ready.address)
     except InvengineError as error:
-        print_line(line_of(error, as_json=as_json))
+        print(line_of(error, as_json=as_json), file=sys.stderr)
         return
     if as_json:
         print_json({"ready": True, "address": ready.address, "sample": [item.sku for item in ITEMS]})
-        return
-    print_line(ready_line(ready))
-    print_line(how_to_call(ready.address))
+    else:
+        print_line(ready_line(ready))
+        print_line(how_to_call(ready.address))
+    go_on_unread()
 
 
 def how_to_call(address: str) -> str:

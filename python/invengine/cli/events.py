@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
+from invengine.cli.event_filters import EventFilter
+from invengine.cli.exits import UsageProblemError
 from invengine.cli.options import Json, Target, TimeoutMs, connected
 from invengine.cli.output import plain, print_json, print_line
-from invengine.client import Event
+from invengine.cli.streams import unread
+from invengine.client import Client, Event, JournalPosition
 
-app = typer.Typer(help="Events of the journal.", no_args_is_help=True)
+SHOWN = 10
+"""Events that are printed if nobody says how many."""
+
+app = typer.Typer(help="Events of the journal.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()
@@ -21,23 +29,69 @@ def root() -> None:
 @app.command("tail")
 def tail(
     context: typer.Context,
+    after: Annotated[
+        str | None, typer.Option("--after", help="Position of the last event that was handled, as --json prints it.")
+    ] = None,
     from_sequence: Annotated[
         int | None, typer.Option("--from", min=1, help="First sequence; else the last ten events.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay and print what comes, until Ctrl-C.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="End after this many events; 0 is no limit.")] = 0,
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit",
+            min=0,
+            help="The newest N events; with --follow the next N to come; with --after or --from the first N.",
+        ),
+    ] = 0,
+    sku: Annotated[str | None, typer.Option("--sku", help="Only events of this item.")] = None,
+    location: Annotated[str | None, typer.Option("--location", help="Only events at this location.")] = None,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="Only of this kind; may be repeated.")] = None,
+    order: Annotated[str | None, typer.Option("--order", help="Only events that name this order.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="Only events of the command with this key.")] = None,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
-    """Print durable events: with --from from there on, else the last ten."""
+    """Print durable events: with --after or --from from there on, else the newest.
+
+    With --sku, --location, --kind, --order or --key only events that fit all of them. The server knows no such
+    choice: every event from the start on is read and chosen here, without one the whole history that is kept.
+    """
+    wanted = EventFilter(sku, location, tuple(kind or ()), order, key)
+    if after is not None and from_sequence is not None:
+        raise UsageProblemError("give --after or --from, not both")
+    position = None if after is None else _position(after)
     with connected(context, target, timeout_ms) as client:
-        start = from_sequence or max(1, client.server_info().durable_sequence - 9)
-        for event in client.read_events(start, follow=follow, limit=limit):
+        if position is None and from_sequence is None:
+            events = _newest(client, wanted, follow, limit)
+        else:
+            events = wanted.chosen(client.read_events(from_sequence, after=position, follow=follow), limit)
+        for event in events:
             if as_json:
-                print_json(event)
+                print_json(plain(event) | ({"position": str(event.position)} if event.ledger else {}))
             else:
                 print_line(line_of(event))
+            if unread():
+                return
+
+
+def _newest(client: Client, wanted: EventFilter, follow: bool, limit: int) -> Iterable[Event]:
+    """The newest events that were asked for, and with `follow` those to come; with a limit only so many of these."""
+    server = client.server_info()
+    if follow and limit:
+        return wanted.chosen(client.read_events(server.durable_sequence + 1, follow=True), limit)
+    if not wanted.given:
+        return client.read_events(max(1, server.durable_sequence - (limit or SHOWN) + 1), follow=follow)
+    found = wanted.chosen(client.read_events(max(1, server.first_sequence), follow=follow), 0)
+    return deque(found, limit) if limit else found
+
+
+def _position(text: str) -> JournalPosition:
+    try:
+        return JournalPosition.parse(text)
+    except ValueError as error:
+        raise UsageProblemError(f"--after: {error}") from None
 
 
 def line_of(event: Event) -> str:

@@ -7,19 +7,6 @@ import json
 import sys
 from typing import Any
 
-from invengine.errors import (
-    CorruptJournal,
-    Fault,
-    InternalFault,
-    InvengineError,
-    OutcomeUnknown,
-    Rejected,
-    Unreachable,
-    error_from_status,
-)
-from invengine.service.address import AddressError
-from invengine.settings import SettingsError
-
 
 class ExitCode(enum.IntEnum):
     """What a finished command tells its caller. Documented in docs/cli.md and in `invengine --help`."""
@@ -32,6 +19,8 @@ class ExitCode(enum.IntEnum):
     FAULT = 5
     IN_USE = 6
     UNFIT = 7
+    UNPRINTED = 8
+    PARTLY = 9
     INTERRUPTED = 130
 
 
@@ -43,8 +32,10 @@ MEANINGS = {
     ExitCode.CORRUPT: "the journal or the backup is damaged, or verify found a broken invariant",
     ExitCode.FAULT: "the engine or the server failed",
     ExitCode.IN_USE: "the address or the journal's directory belongs to another process",
-    ExitCode.UNFIT: "doctor found an error",
-    ExitCode.INTERRUPTED: "interrupted",
+    ExitCode.UNFIT: "doctor found an error, or serve would not start with this machine's clock",
+    ExitCode.UNPRINTED: "done, but its output could not be written",
+    ExitCode.PARTLY: "done in part: the line says how much",
+    ExitCode.INTERRUPTED: "interrupted: what was sent may have happened, so repeat it with the same --key",
 }
 
 
@@ -57,11 +48,34 @@ class InUseError(Exception):
 
 
 class UnfitError(Exception):
-    """What a server would stand on does not hold, as one line that says which checks failed."""
+    """What a server would stand on does not hold, as one line that says what."""
 
 
 class CheckFailedError(Exception):
     """A journal is not as it must be, as one line that says where."""
+
+
+class PartlyDoneError(Exception):
+    """Some of a command's steps were accepted and a later one failed, as one line that says how many and why."""
+
+
+class UnprintedError(Exception):
+    """The command is done and its output is lost. `key` is that of what it sent; empty if it changed nothing."""
+
+    def __init__(self, why: str, key: str) -> None:
+        again = f"; run it again with --key {key} to read the answer" if key else ""
+        super().__init__(f"the command is done, but its output could not be written ({why}){again}")
+        self.key = key
+
+
+class InterruptedCommandError(Exception):
+    """Somebody interrupted a command that may have been sent under `key`."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"interrupted; what was sent may have happened: run it again with --key {key}, and it happens once"
+        )
+        self.key = key
 
 
 # EngineFault carries only its message; these are the words of those that a person can mend without a restart.
@@ -76,27 +90,52 @@ _FAULTS: tuple[tuple[str, type[Exception]], ...] = (
     ("does not fit a journal", UsageProblemError),
     ("has journal format", UsageProblemError),
     ("library invengine_journal", UsageProblemError),
+    ("the clock of this machine", UnfitError),
+    ("does not use it", UsageProblemError),
     ("redis_url", UsageProblemError),
     ("redis_ack", UsageProblemError),
     ("redis_ca_file", UsageProblemError),
 )
+
+_ERRORS = "invengine.errors"
+_MISTAKES = (
+    ("invengine.settings", "SettingsError"),
+    ("invengine.service.address", "AddressError"),
+    ("invengine.errors", "InvalidArgument"),
+)
+_CODES: dict[type[Exception], ExitCode] = {
+    UsageProblemError: ExitCode.USAGE,
+    CheckFailedError: ExitCode.CORRUPT,
+    UnfitError: ExitCode.UNFIT,
+    InUseError: ExitCode.IN_USE,
+    PartlyDoneError: ExitCode.PARTLY,
+    UnprintedError: ExitCode.UNPRINTED,
+    InterruptedCommandError: ExitCode.INTERRUPTED,
+}
 
 NOBODY_THERE = "no server answers there: start one with `invengine serve`, or name it with --target"
 
 
 def code_of(error: Exception) -> ExitCode:
     """The exit code of an error."""
-    if isinstance(error, SettingsError | AddressError | UsageProblemError):
+    own = next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
+    if own is not None:
+        return own
+    if any(_is(error, module, name) for module, name in _MISTAKES):
         return ExitCode.USAGE
-    if isinstance(error, CorruptJournal | CheckFailedError):
+    if _is(error, _ERRORS, "CorruptJournal"):
         return ExitCode.CORRUPT
-    if isinstance(error, Rejected):
+    if _is(error, _ERRORS, "Rejected"):
         return ExitCode.REJECTED
-    if isinstance(error, Fault):
-        return ExitCode.FAULT if isinstance(error, InternalFault) else ExitCode.UNAVAILABLE
-    if isinstance(error, UnfitError):
-        return ExitCode.UNFIT
-    return ExitCode.IN_USE if isinstance(error, InUseError) else ExitCode.FAULT
+    if _is(error, _ERRORS, "Fault") and not _is(error, _ERRORS, "InternalFault"):
+        return ExitCode.UNAVAILABLE
+    return ExitCode.FAULT
+
+
+def _is(error: Exception, module: str, name: str) -> bool:
+    """True if the error is of a class whose module must not be loaded for this: what was raised is loaded already."""
+    found = sys.modules.get(module)
+    return found is not None and isinstance(error, getattr(found, name))
 
 
 def line_of(error: Exception, *, as_json: bool) -> str:
@@ -104,10 +143,11 @@ def line_of(error: Exception, *, as_json: bool) -> str:
     if as_json:
         return json.dumps({"error": _facts(error)}, ensure_ascii=True)
     text = str(error)
-    if isinstance(error, Unreachable):
-        text = f"{NOBODY_THERE} ({error.message})"
-    elif isinstance(error, OutcomeUnknown) and error.key:
-        text = f"{text} (repeat it with --key {error.key})"
+    key = getattr(error, "key", "")
+    if _is(error, _ERRORS, "Unreachable"):
+        text = f"{NOBODY_THERE} ({getattr(error, 'message', '')})"
+    elif _is(error, _ERRORS, "OutcomeUnknown") and key:
+        text = f"{text} (repeat it with --key {key})"
     return f"invengine: {_one_line(text or type(error).__name__)}"
 
 
@@ -118,6 +158,8 @@ def core_error(error: Exception) -> Exception:
         text = str(error)
         return next((kind(text) for phrase, kind in _FAULTS if phrase in text), error)
     if len(error.args) == 2 and isinstance(error.args[0], int) and isinstance(error.args[1], bytes):
+        from invengine.errors import error_from_status
+
         return error_from_status(error.args[0], error.args[1])
     return error
 
@@ -127,11 +169,14 @@ def _facts(error: Exception) -> dict[str, Any]:
         "kind": code_of(error).name,
         "message": _one_line(getattr(error, "message", "") or str(error)),
     }
-    if isinstance(error, InvengineError):
-        facts |= {"reason": error.reason, "code": error.code, "metadata": error.metadata}
-        facts["violations"] = [{"field": each.field, "description": each.description} for each in error.violations]
-        if error.outcome_unknown:
-            facts |= {"outcome_unknown": True, "key": getattr(error, "key", "")}
+    if _is(error, _ERRORS, "InvengineError"):
+        refusal: Any = error
+        facts |= {"reason": refusal.reason, "code": refusal.code, "metadata": refusal.metadata}
+        facts["violations"] = [{"field": each.field, "description": each.description} for each in refusal.violations]
+        if refusal.outcome_unknown:
+            facts |= {"outcome_unknown": True, "key": getattr(refusal, "key", "")}
+    if isinstance(error, UnprintedError | InterruptedCommandError) and error.key:
+        facts["key"] = error.key
     return facts
 
 

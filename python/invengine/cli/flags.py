@@ -3,43 +3,63 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from invengine.settings import DoorKind, JournalKind, RedisAck
+from invengine.settings import DoorKind, JournalKind, RedisAck, Settings
 
-Address = Annotated[str | None, typer.Option("--address", help="Where to listen, HOST:PORT or unix:PATH.")]
-Journal = Annotated[
-    JournalKind | None, typer.Option("--journal", help="file or redis (durable), or memory (lost at exit).")
-]
+
+def _flag(name: str, text: str, *forms: str) -> Any:
+    """The flag of a setting. Its help names the default in force, so that a new default cannot leave it behind."""
+    default = Settings.model_fields[name].default
+    shown = getattr(default, "get_secret_value", lambda: default)()
+    words = {"True": "yes", "False": "no", "": "empty"}.get(str(shown), str(shown))
+    return typer.Option(*(forms or (f"--{name.replace('_', '-')}",)), help=f"{text} [default: {words}]")
+
+
+Address = Annotated[str | None, _flag("address", "Where to listen, HOST:PORT or unix:PATH.")]
+Journal = Annotated[JournalKind | None, _flag("journal", "file or redis (durable), or memory (lost at exit).")]
 RedisUrl = Annotated[
-    str | None, typer.Option("--redis-url", help="Where the Redis journal lives; keep its password in the environment.")
+    str | None, _flag("redis_url", "Where the Redis journal lives; keep its password in the environment.")
 ]
-RedisAckFlag = Annotated[
-    RedisAck | None, typer.Option("--redis-ack", help="Durable means: fsync, everysec, replicated or memory.")
+RedisAckFlag = Annotated[RedisAck | None, _flag("redis_ack", "Durable means: fsync, everysec, replicated or memory.")]
+Directory = Annotated[
+    Path | None, _flag("directory", "Where the file journal lives; beside a Redis journal, what was acknowledged.")
 ]
-Directory = Annotated[Path | None, typer.Option("--directory", help="Where the file journal lives.")]
-Ledger = Annotated[str | None, typer.Option("--ledger", help="Name of the ledger.")]
-Door = Annotated[DoorKind | None, typer.Option("--door", help="native (Rust) or python (grpc.aio).")]
-Threads = Annotated[int | None, typer.Option("--threads", help="Threads of the native door.")]
-TimeScale = Annotated[float | None, typer.Option("--time-scale", help="Run engine time this many times faster.")]
+Ledger = Annotated[str | None, _flag("ledger", "Name of the ledger.")]
+Door = Annotated[DoorKind | None, _flag("door", "native (Rust) or python (grpc.aio).")]
+Threads = Annotated[int | None, _flag("threads", "Threads of the native door.")]
+TimeScale = Annotated[float | None, _flag("time_scale", "Run engine time this many times faster.")]
 AutoCreate = Annotated[
-    bool | None, typer.Option("--auto-create/--no-auto-create", help="Create names by mention; development only.")
+    bool | None,
+    _flag("auto_create", "Create names by mention; development only.", "--auto-create/--no-auto-create"),
 ]
-MetricsAddress = Annotated[
-    str | None, typer.Option("--metrics-address", help="Where /metrics listens; '' for no metrics.")
-]
-DrainTimeoutMs = Annotated[int | None, typer.Option("--drain-timeout-ms", help="How long a shutdown waits.")]
+MetricsAddress = Annotated[str | None, _flag("metrics_address", "Where /metrics listens; '' for no metrics.")]
+DrainTimeoutMs = Annotated[int | None, _flag("drain_timeout_ms", "How long a shutdown waits.")]
 Insecure = Annotated[
-    bool | None, typer.Option("--insecure", help="Allow addresses that other machines reach; nobody is identified.")
+    bool | None,
+    _flag("insecure", "Allow addresses that other machines reach; nobody is identified.", "--insecure"),
 ]
 ForceEmpty = Annotated[
     bool,
+    _flag("force_empty", "Last resort: set aside a journal that cannot be recovered, begin an empty one."),
+]
+AcceptClock = Annotated[
+    bool,
     typer.Option(
-        "--force-empty", help="Last resort: set aside a journal that cannot be recovered, begin an empty one."
+        "--accept-clock",
+        help="This machine's clock is right, however far from where the journal ends: after a start with a wrong one.",
     ),
 ]
 ReadyFile = Annotated[
     Path | None, typer.Option("--ready-file", help="Write the ready line there as JSON; removed at the end.")
+]
+
+# Of `dev`, which keeps nothing and has no metrics unless it is told otherwise: typer shows these defaults itself.
+DevJournal = Annotated[
+    JournalKind, typer.Option("--journal", help="memory, or file: a directory that goes at the end.")
+]
+DevMetricsAddress = Annotated[
+    str, typer.Option("--metrics-address", help="Where /metrics listens; '' for no metrics. [default: empty]")
 ]

@@ -1,13 +1,15 @@
-"""`invengine reserve | allocate | release | fulfill | extend | reservation`: the life of a hold."""
+"""`invengine reserve | allocate | release | fulfill | extend | amend | transfer`: the life of a hold."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from invengine.cli.exits import UsageProblemError
+from invengine.cli.keys import command_key
 from invengine.cli.options import (
     Actor,
     Channel,
@@ -23,9 +25,8 @@ from invengine.cli.options import (
     parts,
     quantities,
 )
-from invengine.cli.output import print_json, print_table
-from invengine.client import Changes, Client, Hold, Receipt, Reservation
-from invengine.client.commands import new_key
+from invengine.cli.output import print_json, print_line, print_table
+from invengine.client import Changes, Client, Hold, HoldSummary, Receipt
 
 TtlS = Annotated[float | None, typer.Option("--ttl-s", help="How long it lasts, in seconds; 15 minutes if not given.")]
 What = Annotated[
@@ -41,7 +42,7 @@ ReservationKey = Annotated[
 ]
 Order = Annotated[str | None, typer.Option("--order", help="Every hold of this order, atomically.")]
 ExpectedVersion = Annotated[
-    int, typer.Option("--expected-version", help="Only if the reservation has this version; 0 is any.")
+    int | None, typer.Option("--expected-version", help="Only if the reservation has this version; any if not given.")
 ]
 
 
@@ -52,7 +53,8 @@ def register(app: typer.Typer) -> None:
     _on_hold(app, "release", Client.release, "Give units back; by a --reservation-key not yet seen, cancel that key.")
     _on_hold(app, "fulfill", Client.fulfill, "Goods leave the building.")
     app.command("extend")(extend)
-    app.command("reservation")(reservation)
+    app.command("amend")(amend)
+    app.command("transfer")(transfer)
 
 
 def reserve(
@@ -76,7 +78,7 @@ def reserve(
 ) -> None:
     """Take a timed hold on every line, or on none of them."""
     wanted = quantities(lines, default=1)
-    key = key or new_key()
+    key = command_key(key)
     with connected(context, target, timeout_ms, channel) as client:
         hold = client.reserve(
             wanted,
@@ -90,7 +92,7 @@ def reserve(
             reference=reference,
             actor=actor,
         )
-    _tell((hold,), hold.receipt, key, as_json)
+    tell_holds((hold,), hold.receipt, key, as_json)
 
 
 def extend(
@@ -99,7 +101,7 @@ def extend(
     reservation_key: ReservationKey = None,
     order: Order = None,
     ttl_s: TtlS = None,
-    expected_version: ExpectedVersion = 0,
+    expected_version: ExpectedVersion = None,
     key: Key = None,
     channel: Channel = None,
     target: Target = None,
@@ -107,34 +109,73 @@ def extend(
     as_json: Json = False,
 ) -> None:
     """Move the end of what is still reserved to --ttl-s from now."""
-    named, rest = _named(what, reservation_key, order)
+    named, rest = named_hold(what, reservation_key, order)
     if rest:
         raise UsageProblemError("a reservation has one end: name no lines")
-    key = key or new_key()
+    key = command_key(key)
     with connected(context, target, timeout_ms, channel) as client:
         changes = client.extend(**named, ttl_s=ttl_s, expected_version=expected_version, key=key)
-    _tell(changes.holds, changes.receipt, key, as_json)
+    tell_changes(changes, key, as_json)
 
 
-def reservation(
+def amend(
     context: typer.Context,
-    reservation_id: Annotated[str | None, typer.Argument(metavar="[RESERVATION_ID]")] = None,
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[RESERVATION_ID] LINE...",
+            help="The reservation, unless --reservation-key names it; then SKU@LOCATION=QUANTITY, what each line shall "
+            "have reserved. 0 takes a line out.",
+        ),
+    ],
     reservation_key: ReservationKey = None,
-    order: Order = None,
+    expected_version: ExpectedVersion = None,
+    key: Key = None,
     channel: Channel = None,
+    reason_code: ReasonCode = None,
+    reference: Reference = None,
+    actor: Actor = None,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
-    """Show one reservation as it stands, or every one of an --order."""
+    """Set new reserved quantities of a hold's lines, in one step.
+
+    Lines that are not named stay as they are; a line that the hold does not have is added.
+    """
+    named, lines = named_hold(what, reservation_key, None)
+    wanted = quantities(lines)
+    key = command_key(key)
+    fields: dict[str, Any] = {"key": key, "reason_code": reason_code, "reference": reference, "actor": actor}
     with connected(context, target, timeout_ms, channel) as client:
-        if order is not None:
-            found = list(client.list_reservations(order=order, include_ended=True))
-        else:
-            named, _ = _named([reservation_id] if reservation_id else None, reservation_key, None)
-            found = [client.get_reservation(named.get("reservation_id"), reservation_key=reservation_key)]
-    for each in found:
-        _show(each, as_json)
+        changes = client.amend(wanted, **named, expected_version=expected_version, **fields)
+    tell_changes(changes, key, as_json)
+
+
+def transfer(
+    context: typer.Context,
+    to_location: Annotated[str, typer.Option("--to", help="The location that takes over the promise.")],
+    what: What = None,
+    reservation_key: ReservationKey = None,
+    expected_version: ExpectedVersion = None,
+    key: Key = None,
+    channel: Channel = None,
+    reason_code: ReasonCode = None,
+    reference: Reference = None,
+    actor: Actor = None,
+    target: Target = None,
+    timeout_ms: TimeoutMs = None,
+    as_json: Json = False,
+) -> None:
+    """Move a promise to another location that has room. It moves no goods."""
+    named, lines = named_hold(what, reservation_key, None)
+    key = command_key(key)
+    fields: dict[str, Any] = {"key": key, "reason_code": reason_code, "reference": reference, "actor": actor}
+    with connected(context, target, timeout_ms, channel) as client:
+        changes = client.transfer(
+            to_location, **named, lines=parts(lines) or None, expected_version=expected_version, **fields
+        )
+    tell_changes(changes, key, as_json)
 
 
 def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: str) -> None:
@@ -146,7 +187,7 @@ def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: st
         what: What = None,
         reservation_key: ReservationKey = None,
         order: Order = None,
-        expected_version: ExpectedVersion = 0,
+        expected_version: ExpectedVersion = None,
         order_ref: OrderRef = None,
         key: Key = None,
         channel: Channel = None,
@@ -157,8 +198,8 @@ def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: st
         timeout_ms: TimeoutMs = None,
         as_json: Json = False,
     ) -> None:
-        named, lines = _named(what, reservation_key, order)
-        key = key or new_key()
+        named, lines = named_hold(what, reservation_key, order)
+        key = command_key(key)
         fields = {
             "order_ref": order_ref,
             "key": key,
@@ -167,12 +208,14 @@ def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: st
             "actor": actor,
         }
         with connected(context, target, timeout_ms, channel) as client:
-            changes = send(client, **named, lines=parts(lines), expected_version=expected_version, **fields)
-        _tell(changes.holds, changes.receipt, key, as_json, key_cancelled=changes.key_cancelled)
+            changes = send(client, **named, lines=parts(lines) or None, expected_version=expected_version, **fields)
+        tell_changes(changes, key, as_json)
 
 
-def _named(what: list[str] | None, reservation_key: str | None, order: str | None) -> tuple[dict[str, Any], list[str]]:
-    """How the hold is named, and the lines that follow."""
+def named_hold(
+    what: list[str] | None, reservation_key: str | None, order: str | None
+) -> tuple[dict[str, Any], list[str]]:
+    """How the hold is named, as arguments of the client, and the lines that follow."""
     rest = list(what or ())
     if reservation_key is not None and order is not None:
         raise UsageProblemError("name the hold by --reservation-key or by --order, not by both")
@@ -185,28 +228,41 @@ def _named(what: list[str] | None, reservation_key: str | None, order: str | Non
     return {"reservation_id": rest[0]}, rest[1:]
 
 
-def _tell(holds: tuple[Hold, ...], receipt: Receipt, key: str, as_json: bool, *, key_cancelled: bool = False) -> None:
+def tell_changes(changes: Changes, key: str, as_json: bool) -> None:
+    """Prints what a command did to its holds, in short where there are too many."""
+    if changes.summary is not None:
+        _tell_summary(changes.summary, changes.receipt, key, as_json)
+    else:
+        tell_holds(changes.holds, changes.receipt, key, as_json, key_cancelled=changes.key_cancelled)
+
+
+def _tell_summary(summary: HoldSummary, receipt: Receipt, key: str, as_json: bool) -> None:
+    if as_json:
+        units = {state.name.lower(): count for state, count in summary.units.items()}
+        print_json({"summary": dataclasses.asdict(summary) | {"units": units}, "receipt": receipt, "key": key})
+        return
+    print_line(f"{summary.reservations} reservations with {summary.lines} lines, too many to name each")
+    print_table(("state", "units"), list(summary.units.items()))
+    count = summary.last_sequence - summary.first_sequence + 1
+    print_line(f"their events: invengine events tail --from {summary.first_sequence} --limit {count}")
+    print_line(f"sequence {receipt.sequence}, key {key}{', replayed' if receipt.replayed else ''}")
+
+
+def tell_holds(
+    holds: tuple[Hold, ...], receipt: Receipt, key: str, as_json: bool, *, key_cancelled: bool = False
+) -> None:
+    """Prints what a command did to its holds."""
     if as_json:
         found = {"holds": holds, "receipt": receipt, "key": key}
         print_json(found | ({"key_cancelled": True} if key_cancelled else {}))
         return
     for hold in holds:
         again = ", reacquired" if hold.reacquired else ""
-        print(f"reservation {hold.reservation_id}, version {hold.version}, until {hold.expire_time:%F %T}Z{again}")
+        print_line(f"reservation {hold.reservation_id}, version {hold.version}, until {hold.expire_time:%F %T}Z{again}")
         print_table(
             ("sku", "location", "quantity", "state", "outstanding"),
             [(line.sku, line.location, line.quantity, line.state, line.outstanding) for line in hold.lines],
         )
     if key_cancelled:
-        print("no hold has this key; its reserve is cancelled and will be refused (KEY_CANCELLED)")
-    print(f"sequence {receipt.sequence}, key {key}{', replayed' if receipt.replayed else ''}")
-
-
-def _show(found: Reservation, as_json: bool) -> None:
-    if as_json:
-        print_json(found)
-        return
-    names = f"channel {found.channel or '-'}, order {found.order_ref or '-'}, holder {found.holder or '-'}"
-    print(f"reservation {found.reservation_id}, version {found.version}, until {found.expire_time:%F %T}Z, {names}")
-    columns = ("sku", "location", "quantity", "reserved", "allocated", "released", "expired", "fulfilled")
-    print_table(columns, [tuple(line) for line in found.lines])
+        print_line("no hold has this key; its reserve is cancelled and will be refused (KEY_CANCELLED)")
+    print_line(f"sequence {receipt.sequence}, key {key}{', replayed' if receipt.replayed else ''}")

@@ -2,49 +2,70 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from invengine.cli.calls import CallSettings, call_settings
 from invengine.cli.exits import UsageProblemError
-from invengine.client import Client
-from invengine.settings import Loaded, load
 
-SERVER = "Server"
-SHARED = "Shared fields"
+if TYPE_CHECKING:
+    from invengine.client import Client
+    from invengine.settings import Loaded
+
+_DEFAULT_TARGET = f"[default: {CallSettings().target}]"
+_DEFAULT_TIMEOUT = f"[default: {CallSettings().timeout_ms}]"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 Target = Annotated[
-    str | None, typer.Option("--target", help="Server to call, HOST:PORT or unix:PATH.", rich_help_panel=SERVER)
+    str | None,
+    typer.Option(
+        "--target",
+        help=f"Server to call, HOST:PORT or unix:PATH. {_DEFAULT_TARGET}",
+    ),
 ]
 TimeoutMs = Annotated[
-    int | None, typer.Option("--timeout-ms", help="How long to wait for the answer.", rich_help_panel=SERVER)
+    int | None,
+    typer.Option(
+        "--timeout-ms",
+        help=f"How long to wait for the answer. {_DEFAULT_TIMEOUT}",
+    ),
 ]
-Channel = Annotated[
-    str | None, typer.Option("--channel", help="Sales channel that this is for.", rich_help_panel=SHARED)
+Source = Annotated[
+    str | None,
+    typer.Option("--source", help="Source whose message had that key, instead of a channel."),
 ]
+Channel = Annotated[str | None, typer.Option("--channel", help="Sales channel that this is for.")]
 Key = Annotated[
     str | None,
-    typer.Option("--key", help="Idempotency key; repeat it to repeat the same intention.", rich_help_panel=SHARED),
+    typer.Option("--key", help="Idempotency key; repeat it to repeat the same intention."),
 ]
-Actor = Annotated[str | None, typer.Option("--actor", help="Who asks.", rich_help_panel=SHARED)]
-ReasonCode = Annotated[
-    str | None, typer.Option("--reason-code", help="Why, a code of your own list.", rich_help_panel=SHARED)
-]
-Reference = Annotated[str | None, typer.Option("--reference", help="The document behind it.", rich_help_panel=SHARED)]
-OrderRef = Annotated[str | None, typer.Option("--order-ref", help="The order it belongs to.", rich_help_panel=SHARED)]
-Holder = Annotated[str | None, typer.Option("--holder", help="Whom the hold is for.", rich_help_panel=SHARED)]
+Actor = Annotated[str | None, typer.Option("--actor", help="Who asks.")]
+ReasonCode = Annotated[str | None, typer.Option("--reason-code", help="Why, a code of your own list.")]
+Reference = Annotated[str | None, typer.Option("--reference", help="The document behind it.")]
+OrderRef = Annotated[str | None, typer.Option("--order-ref", help="The order it belongs to.")]
+Holder = Annotated[str | None, typer.Option("--holder", help="Whom the hold is for.")]
 
 Line = tuple[str, str, int | None]
 
 
 def settings_of(context: typer.Context, **flags: Any) -> Loaded:
     """The settings in force for a command; flags that are None were not given."""
+    from invengine.settings import load
+
     config: Path | None = context.obj
     return load(flags, config)
+
+
+def journal_settings_of(context: typer.Context, **flags: Any) -> Loaded:
+    """The same for a command that opens or reads a journal: what that journal does not use is refused."""
+    from invengine.settings import check_used
+
+    return check_used(settings_of(context, **flags))
 
 
 @contextmanager
@@ -52,7 +73,9 @@ def connected(
     context: typer.Context, target: str | None, timeout_ms: int | None, channel: str | None = None
 ) -> Iterator[Client]:
     """A client of the server that flags and settings name."""
-    settings = settings_of(context, target=target, timeout_ms=timeout_ms, channel=channel).settings
+    settings = call_settings(context.obj, target=target, timeout_ms=timeout_ms, channel=channel)
+    from invengine.client import Client
+
     client = Client(settings.target, settings.channel or None, timeout_s=settings.timeout_ms / 1000)
     with client:
         yield client
@@ -66,10 +89,10 @@ def parse_line(text: str) -> Line:
     location, equals, units = place.rpartition("=")
     if not equals:
         return name, place, None
-    try:
-        return name, location, int(units)
-    except ValueError:
-        raise UsageProblemError(f"{units!r} in {text!r} is not a whole number of units") from None
+    # int() would also take "1_0", " 1" and digits of other scripts.
+    if not re.fullmatch(r"[+-]?[0-9]+", units):
+        raise UsageProblemError(f"{units!r} in {text!r} is not a whole number of units")
+    return name, location, int(units)
 
 
 def quantities(texts: list[str], *, default: int | None = None) -> list[tuple[str, str, int]]:
@@ -87,9 +110,11 @@ def quantities(texts: list[str], *, default: int | None = None) -> list[tuple[st
 
 
 def parts(texts: list[str]) -> list[tuple[str, str] | tuple[str, str, int]]:
-    """Reads lines of a hold; without a quantity all of the line is meant."""
+    """Reads lines of a hold; without a quantity all of the line is meant, and 0 is a mistake."""
     found: list[tuple[str, str] | tuple[str, str, int]] = []
     for text in texts:
         sku, location, units = parse_line(text)
+        if units is not None and units < 1:
+            raise UsageProblemError(f"{text!r} names no units: for all of the line write {sku}@{location}")
         found.append((sku, location) if units is None else (sku, location, units))
     return found

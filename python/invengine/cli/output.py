@@ -5,20 +5,25 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
+from invengine.cli.streams import BOLD, standard_output, styled, unread
 
 
 def print_json(value: Any) -> None:
     """Prints one object on one line, at once."""
     # Tuples with names are objects, which json itself would take for lists.
-    print(json.dumps(plain(value), ensure_ascii=False), flush=True)
+    found = plain(value)
+    text = json.dumps(found, ensure_ascii=False)
+    out = standard_output()
+    if out is not None and not out.can_encode(text):
+        text = json.dumps(found)
+    print_line(text)
 
 
 def print_line(text: str) -> None:
@@ -31,26 +36,62 @@ def print_rows(rows: Iterable[Any], columns: Sequence[str], *, as_json: bool) ->
     if as_json:
         for row in rows:
             print_json(row)
+            if unread():
+                return
         return
     print_table(columns, ([getattr(row, column) for column in columns] for row in rows))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints a table, numbers to the right. Nothing wraps, so that other tools can cut it."""
+    """Prints a table, numbers to the right. Nothing is cut and nothing wraps, so that other tools can cut it.
+
+    On a terminal that is too narrow columns that are 0 everywhere are named below instead; if that is not enough, each
+    row becomes lines of a name and a value.
+    """
+    names = [column.replace("_", " ") for column in columns]
     cells = [[_cell(value) for value in row] for row in rows]
+    out = standard_output()
+    width_max = shutil.get_terminal_size().columns if out is not None and out.isatty() else None
+    if width_max is None or _width(names, cells) <= width_max:
+        _print_cells(names, cells)
+        return
+    zero = [at for at in range(len(names)) if cells and all(row[at] == "0" for row in cells)]
+    kept = [at for at in range(len(names)) if at not in zero]
+    fewer = [[row[at] for at in kept] for row in cells]
+    if _width([names[at] for at in kept], fewer) <= width_max:
+        _print_cells([names[at] for at in kept], fewer)
+        print_line(f"0 everywhere: {', '.join(names[at] for at in zero)}")
+        return
+    name_width = max(len(name) for name in names)
+    records = [
+        "\n".join(f"{name:<{name_width}}  {cell}" for name, cell in zip(names, row, strict=True)) for row in cells
+    ]
+    print_line("\n\n".join(records))
+
+
+def _widths(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(len(row[at]) for row in (names, *cells)) for at in range(len(names))]
+
+
+def _width(names: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    return sum(_widths(names, cells)) + 2 * (len(names) - 1)
+
+
+def _print_cells(names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     numeric = [
         bool(cells) and all(row[at].lstrip("-").isdecimal() or row[at] == "-" for row in cells)
-        for at in range(len(columns))
+        for at in range(len(names))
     ]
-    table = [[column.replace("_", " ") for column in columns], *cells]
-    widths = [max(len(row[at]) for row in table) for at in range(len(columns))]
-    for row in table:
+    widths = _widths(names, cells)
+    lines = []
+    for row in (names, *cells):
         padded = [
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(row, widths, numeric, strict=True)
         ]
-        print("  ".join(padded).rstrip())
-    sys.stdout.flush()
+        lines.append("  ".join(padded).rstrip())
+    lines[0] = styled(lines[0], BOLD)
+    print_line("\n".join(lines))
 
 
 def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
@@ -60,9 +101,7 @@ def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
         return
     rows = list(_fact_rows(facts))
     width = max((len(name) for name, _ in rows), default=0)
-    for name, value in rows:
-        print(f"{name.ljust(width)}  {_cell(value)}".rstrip())
-    sys.stdout.flush()
+    print_line("\n".join(f"{name.ljust(width)}  {_cell(value)}".rstrip() for name, value in rows))
 
 
 def _fact_rows(facts: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str, Any]]:
@@ -77,6 +116,11 @@ def _fact_rows(facts: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str
 
 def plain(value: Any) -> Any:
     """Turns a result of the client into JSON's own types. Times are RFC 3339 in UTC."""
+    messages = sys.modules.get("google.protobuf.message")
+    if messages is not None and isinstance(value, messages.Message):
+        from google.protobuf.json_format import MessageToDict
+
+        return MessageToDict(value, preserving_proto_field_name=True)
     for kind, turn in _PLAIN:
         if isinstance(value, kind):
             return turn(value)
@@ -113,7 +157,6 @@ _PLAIN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (int, lambda value: value),
     (datetime, _time),
     (Path, str),
-    (Message, lambda value: MessageToDict(value, preserving_proto_field_name=True)),
     (Mapping, lambda value: {str(name): plain(each) for name, each in value.items()}),
     (tuple, _from_tuple),
     ((list, frozenset, set), lambda value: [plain(each) for each in value]),

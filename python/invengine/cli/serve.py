@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import json
 import os
 import sys
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from invengine.cli import flags
-from invengine.cli.exits import ExitCode, InUseError
-from invengine.cli.options import Json, settings_of
+from invengine.cli.exits import ExitCode, InUseError, UsageProblemError
+from invengine.cli.options import Json, journal_settings_of
 from invengine.cli.output import print_json, print_line
+from invengine.cli.streams import standard_output
 from invengine.settings import LogFormat, Settings
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def serve(
     drain_timeout_ms: flags.DrainTimeoutMs = None,
     insecure: flags.Insecure = None,
     force_empty: flags.ForceEmpty = False,
+    accept_clock: flags.AcceptClock = False,
     ready_file: flags.ReadyFile = None,
     as_json: Json = False,
 ) -> int:
@@ -54,7 +57,7 @@ def serve(
 
     Prints one line when it takes calls. A second signal ends it at once.
     """
-    loaded = settings_of(
+    loaded = journal_settings_of(
         context,
         address=address,
         journal=journal,
@@ -70,6 +73,7 @@ def serve(
         drain_timeout_ms=drain_timeout_ms,
         insecure=insecure or None,
         force_empty=force_empty or None,
+        accept_clock=accept_clock or None,
     )
 
     def announce(ready: Ready) -> None:
@@ -78,6 +82,7 @@ def serve(
             print_json({"ready": True, "pid": os.getpid(), **dataclasses.asdict(ready)})
         else:
             print_line(ready_line(ready))
+        go_on_unread()
 
     with ready_note(ready_file) as note:
         return run_server(loaded.settings, announce, as_json=as_json)
@@ -104,8 +109,19 @@ def run_server(
     try:
         end = asyncio.run(lifetime.run(settings, announce, core))
     except OSError as error:
+        # A listener that is refused its address has no number; anything else is not about other processes.
+        if error.errno not in (None, errno.EADDRINUSE):
+            raise
         raise InUseError(str(error)) from None
     return ExitCode.FAULT if end is lifetime.End.POISONED else ExitCode.OK
+
+
+def go_on_unread() -> None:
+    """A server that nobody hears serves all the same; its exit code tells how it ended, not who listened."""
+    out = standard_output()
+    failure = "" if out is None else out.forgive()
+    if failure:
+        print(f"invengine: serving, but the ready line could not be written ({failure})", file=sys.stderr)
 
 
 @contextmanager
@@ -116,8 +132,11 @@ def ready_note(path: Path | None) -> Iterator[Callable[[Ready], None]]:
         if path is None:
             return
         draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(json.dumps({"pid": os.getpid(), **dataclasses.asdict(ready)}) + "\n", encoding="utf-8")
-        draft.replace(path)
+        try:
+            draft.write_text(json.dumps({"pid": os.getpid(), **dataclasses.asdict(ready)}) + "\n", encoding="utf-8")
+            draft.replace(path)
+        except OSError as error:
+            raise UsageProblemError(f"cannot write --ready-file {path}: {error.strerror}") from None
 
     try:
         yield note

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
-import importlib.metadata
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from invengine.cli.options import Channel, Json, Target, TimeoutMs, connected, parse_line, settings_of
-from invengine.cli.output import plain, print_facts, print_rows
+from invengine.cli.output import plain, print_facts, print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from invengine.client import Availability
 
 COUNTERS_TIMEOUT_S = 2.0
 
@@ -33,7 +35,25 @@ def availability(
     queries: list[tuple[str, str | None] | str] = [parse_line(text)[:2] if "@" in text else text for text in what]
     with connected(context, target, timeout_ms, channel) as client:
         found = client.availabilities(queries)
-    print_rows(found, ("sku", "location", "available"), as_json=as_json)
+    if as_json:
+        for each in found:
+            print_json(plain(each) | {"sequence": found.sequence, "durable_sequence": found.durable_sequence})
+    else:
+        shown = [(each.sku, each.location, "unknown" if each.available is None else each.available) for each in found]
+        print_table(("sku", "location", "available"), shown)
+        print_line(f"sequence {found.sequence}")
+    _refuse_unknown(found)
+
+
+def _refuse_unknown(found: Iterable[Availability]) -> None:
+    """Ends like a refusal if a name is unknown, once everything else was told."""
+    from invengine.errors import UnknownLocation, UnknownSku
+
+    for each in found:
+        if each.unknown_sku:
+            raise UnknownSku("no such item; create it first", metadata={"sku": each.sku})
+        if each.unknown_location:
+            raise UnknownLocation("no such location; create it first", metadata={"location": each.location})
 
 
 def status(
@@ -62,6 +82,8 @@ def version(as_json: Json = False) -> None:
 
 def package_version() -> str:
     """Version of the installed package; `unknown` when it runs from its sources."""
+    import importlib.metadata
+
     try:
         return importlib.metadata.version("invengine")
     except importlib.metadata.PackageNotFoundError:
@@ -81,6 +103,8 @@ def counters(address: str) -> dict[str, Any]:
     """Reads a server's main counters from its /metrics; nothing if they cannot be read."""
     if not address:
         return {}
+    import http.client
+
     connection = http.client.HTTPConnection(address, timeout=COUNTERS_TIMEOUT_S)
     try:
         connection.request("GET", "/metrics")

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from invengine.cli.exits import UsageProblemError
+from invengine.cli.keys import command_key
 from invengine.cli.options import Actor, Json, Key, ReasonCode, Reference, Target, TimeoutMs, connected, quantities
-from invengine.cli.output import print_facts, print_json, print_rows, print_table
+from invengine.cli.output import print_facts, print_json, print_line, print_rows, print_table
 from invengine.client import Client, StockChanges, StockState
 
 LEVEL_COLUMNS = (
@@ -26,7 +27,9 @@ LEVEL_COLUMNS = (
     "oversold",
 )
 
-app = typer.Typer(help="Stock: receive, return, adjust, set, count, show, list.", no_args_is_help=True)
+app = typer.Typer(
+    help="Stock: receive, return, adjust, set, count, show, list.", no_args_is_help=True, add_completion=False
+)
 
 
 class Part(enum.StrEnum):
@@ -59,9 +62,11 @@ def _physical(name: str, send: Callable[..., StockChanges], text: str) -> None:
         as_json: Json = False,
     ) -> None:
         wanted = quantities(lines)
+        key = command_key(key)
         fields = {"key": key, "reason_code": reason_code, "reference": reference, "actor": actor}
         with connected(context, target, timeout_ms) as client:
-            _tell(send(client, wanted, state=_state(state), **fields), as_json)
+            changes = send(client, wanted, state=_state(state), **fields)
+        _tell(changes, key, as_json)
 
 
 _physical("receive", Client.receive, "Goods came in.")
@@ -92,9 +97,11 @@ def set_quantity(
         if len(wanted) != 1:
             raise UsageProblemError("--expected goes with exactly one line: set the others in commands of their own")
         wanted = [(*wanted[0], expected)]
+    key = command_key(key)
     fields: dict[str, Any] = {"key": key, "reason_code": reason_code, "reference": reference, "actor": actor}
     with connected(context, target, timeout_ms) as client:
-        _tell(client.set_quantity(wanted, state=_state(state), **fields), as_json)
+        changes = client.set_quantity(wanted, state=_state(state), **fields)
+    _tell(changes, key, as_json)
 
 
 @app.command("show")
@@ -115,8 +122,8 @@ def show(
 @app.command("list")
 def list_levels(
     context: typer.Context,
-    sku: Annotated[str, typer.Option("--sku", help="Only of this item.")] = "",
-    location: Annotated[str, typer.Option("--location", help="Only at this location.")] = "",
+    sku: Annotated[str | None, typer.Option("--sku", help="Only of this item.")] = None,
+    location: Annotated[str | None, typer.Option("--location", help="Only at this location.")] = None,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
@@ -130,10 +137,10 @@ def _state(part: Part | None) -> StockState | None:
     return None if part is None else StockState[part.name]
 
 
-def _tell(changes: StockChanges, as_json: bool) -> None:
+def _tell(changes: StockChanges, key: str, as_json: bool) -> None:
     if as_json:
-        print_json(changes)
+        print_json({"receipt": changes.receipt, "levels": changes.levels, "key": key})
         return
     print_table(LEVEL_COLUMNS, [[getattr(level, name) for name in LEVEL_COLUMNS] for level in changes.levels])
     replayed = ", replayed" if changes.receipt.replayed else ""
-    print(f"sequence {changes.receipt.sequence}{replayed}")
+    print_line(f"sequence {changes.receipt.sequence}, key {key}{replayed}")

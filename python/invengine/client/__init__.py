@@ -8,8 +8,11 @@ from invengine.client.asynchronous import AsyncClient
 from invengine.client.blocking import Client
 from invengine.client.columns import ReserveColumns
 from invengine.client.commands import CommandFields, Draft
+from invengine.client.fold import StockFold
+from invengine.client.numbering import StateFileError
 from invengine.client.operation import AsyncOperation, Operation
 from invengine.client.results import (
+    Availabilities,
     Availability,
     Changes,
     Channel,
@@ -17,6 +20,7 @@ from invengine.client.results import (
     Event,
     Hold,
     HoldLine,
+    HoldSummary,
     Item,
     KnownOutcome,
     Level,
@@ -35,11 +39,13 @@ from invengine.client.results import (
 )
 from invengine.client.source_async import AsyncSource
 from invengine.client.source_blocking import OrderedSource
+from invengine.positions import JournalPosition
 
 __all__ = [
     "AsyncClient",
     "AsyncOperation",
     "AsyncSource",
+    "Availabilities",
     "Availability",
     "Changes",
     "Channel",
@@ -50,7 +56,9 @@ __all__ = [
     "Event",
     "Hold",
     "HoldLine",
+    "HoldSummary",
     "Item",
+    "JournalPosition",
     "KnownOutcome",
     "Level",
     "Line",
@@ -66,6 +74,8 @@ __all__ = [
     "ReservationLine",
     "ReserveColumns",
     "ServerDescription",
+    "StateFileError",
     "StockChanges",
+    "StockFold",
     "StockState",
 ]

@@ -11,13 +11,13 @@ from typing import Any, Self, TypeVar, Unpack
 
 from grpc import aio
 
-from invengine.client import batches, columns, commands, connection, decode, events, reads
+from invengine.client import arguments, batches, columns, commands, connection, decode, events, reads
 from invengine.client.commands import CommandFields, Draft
 from invengine.client.commands_async import AsyncCommands
 from invengine.client.operation import AsyncOperation
 from invengine.client.reads import Pages, Read
 from invengine.client.results import (
-    Availability,
+    Availabilities,
     Channel,
     Digest,
     Event,
@@ -32,22 +32,31 @@ from invengine.client.results import (
     Reservation,
     ServerDescription,
 )
-from invengine.client.retry import Pause, Turn, turn, worth_repeating
+from invengine.client.retry import Pause, Turn, is_unmarked, may_be_issued_anew, turn, worth_repeating
 from invengine.client.source_async import WINDOW, AsyncSource
 from invengine.client.stream import METHOD as STREAM
 from invengine.client.stream import CommandStream, framed
-from invengine.errors import ClientClosed, ConnectionLost, DeadlineExceeded, InvengineError, Rejected
+from invengine.errors import ClientClosed, ConnectionLost, DeadlineExceeded, InvengineError, Rejected, Unreachable
+from invengine.positions import JournalPosition
 from invengine.v1.reservation_service_pb2 import Outcome as OutcomeMessage
 
 T = TypeVar("T")
 
 
 class AsyncClient(AsyncCommands):
-    """A connection to one engine for asyncio code.
+    """A connection to one engine for asyncio code. It belongs to the event loop that first uses it, and to no fork.
 
-    `channel` and `actor` are written into every command that does not name its own. `timeout_s` is the time for one
-    call with all its retries. With `batching`, commands on holds that gather while others are in flight travel
-    together over one stream; each still has its own outcome. Nothing is sent before the first call.
+    Nothing is sent before the first call. `async with` closes it.
+
+    A task that is cancelled while it waits for a command does not take the command back. What was not sent yet is not
+    sent; what was sent may be executed, and nobody is told. So give a command that may be cancelled a `key` of its own
+    (or use `operation`): repeat it with the key to get its answer, look with `get_outcome(key)`, or make sure that it
+    does not stand with `release(reservation_key=key)`. A cancelled message of a source stays open and is settled before
+    the next one. A cancelled read leaves nothing behind.
+
+    batching: True sends commands on holds that gather while others are in flight together over one stream; each still
+        has its own outcome. False makes a call of each.
+    window: messages of a source that are in flight at once, from 1 on.
     """
 
     def __init__(
@@ -58,16 +67,17 @@ class AsyncClient(AsyncCommands):
         timeout_s: float = connection.DEFAULT_TIMEOUT_S,
         *,
         batching: bool = True,
-        ledger: str = "",
+        ledger: str | None = None,
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
-        self.channel = channel or ""
-        self.actor = actor or ""
-        self.timeout_s = timeout_s
-        self._target = target
-        self._options = [*connection.OPTIONS, *options]
+        self.channel = "" if channel is None else arguments.named(channel, "channel")
+        self.actor = "" if actor is None else arguments.named(actor, "actor")
+        self.timeout_s = arguments.seconds(timeout_s, "timeout_s")
+        self._target = connection.checked_target(target)
+        self._home = connection.Home()
+        self._options = [*connection.options_for(target), *options]
         self._batching = batching
-        self._metadata = connection.metadata_for(ledger)
+        self._metadata = connection.metadata_for(None if ledger is None else arguments.named(ledger, "ledger"))
         self._grpc: Any = None
         self._stream: CommandStream | None = None
         self._calls: dict[str, Any] = {}
@@ -84,6 +94,9 @@ class AsyncClient(AsyncCommands):
     async def close(self) -> None:
         """Closes the connection. Calls under way end with an unknown outcome."""
         self._closed = True
+        if self._home.forked:
+            return
+        self._home.check_loop()
         if self._stream is not None:
             await self._stream.close()
         if self._grpc is not None:
@@ -100,16 +113,17 @@ class AsyncClient(AsyncCommands):
     async def submit(self, drafts: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[Outcome]:
         """Sends commands on holds in order, one outcome each; a no is a value here, not raised.
 
-        Each command is atomic, the batch is not. More than 1,000 go as several batches, one after the other. After an
-        OutcomeUnknown submit the same drafts again: they keep their keys.
+        Each command is atomic, the batch is not. More than 1,000, and what an answer has no room for, go as several
+        batches, one after the other. After an OutcomeUnknown submit the same drafts again: they keep their keys.
         """
         wanted = batches.check(drafts)
         for draft in wanted:
             draft.seal(time.time_ns(), "", self.channel, self.actor)
         found: list[Outcome] = []
-        for payload in batches.requests(wanted):
+        while len(found) < len(wanted):
+            payload = batches.request(wanted, len(found))
             found += batches.outcomes(await self._call(batches.METHOD, payload, "", self._deadline(timeout_s)))
-        return found
+        return batches.located(wanted, found)
 
     async def submit_reserves(
         self,
@@ -123,8 +137,8 @@ class AsyncClient(AsyncCommands):
         **fields: Unpack[CommandFields],
     ) -> columns.ReserveColumns:
         """Reserves one line a row, in order, each on its own; columns in, columns out."""
-        fields.setdefault("channel", self.channel or None)
-        fields.setdefault("actor", self.actor or None)
+        fields["channel"] = self.channel or None if fields.get("channel") is None else fields["channel"]
+        fields["actor"] = self.actor or None if fields.get("actor") is None else fields["actor"]
         found, payloads = columns.encoded(skus, locations, quantities, keys, ttl_s, fields)
         for payload in payloads:
             found.add(await self._call(columns.METHOD, payload, "", self._deadline(timeout_s)))
@@ -174,7 +188,7 @@ class AsyncClient(AsyncCommands):
         return await self._read(reads.get_reservation(reservation_id, reservation_key, scope, source_id), timeout_s)
 
     def list_reservations(
-        self, *, order: str = "", holder: str = "", include_ended: bool = False, page_size: int = 1000
+        self, *, order: str | None = None, holder: str | None = None, include_ended: bool = False, page_size: int = 1000
     ) -> AsyncIterator[Reservation]:
         """Reservations in the order they were made; fetches page after page."""
         return self._walk(reads.list_reservations(order, holder, include_ended, page_size))
@@ -192,14 +206,15 @@ class AsyncClient(AsyncCommands):
         """The quantities of one item at one location."""
         return await self._read(reads.get_level(sku, location), timeout_s)
 
-    def list_levels(self, *, sku: str = "", location: str = "", page_size: int = 1000) -> AsyncIterator[Level]:
+    def list_levels(
+        self, *, sku: str | None = None, location: str | None = None, page_size: int = 1000
+    ) -> AsyncIterator[Level]:
         """Levels of an item, of a location or all; fetches page after page."""
         return self._walk(reads.list_levels(sku, location, page_size))
 
     async def availability(self, sku: str, location: str | None = None, *, timeout_s: float | None = None) -> int:
-        """Units that may be held now, at one location or at all of them together."""
-        found = await self.availabilities([(sku, location)], timeout_s=timeout_s)
-        return sum(each.available for each in found)
+        """Units that may be held now, at one location or at all of them together. Both must exist (UnknownName)."""
+        return await self._read(reads.availability(sku, location, self.channel), timeout_s)
 
     async def availabilities(
         self,
@@ -207,11 +222,15 @@ class AsyncClient(AsyncCommands):
         *,
         channel: str | None = None,
         timeout_s: float | None = None,
-    ) -> list[Availability]:
-        """Units that may be held now, for many (sku, location); a sku alone is answered for each of its levels."""
+    ) -> Availabilities:
+        """Units that may be held now, for many (sku, location); a sku alone is answered for each of its levels.
+
+        A question about a name that the catalogue does not know is answered as unknown, with `available` None. The
+        answers say at which position of the ledger they were read.
+        """
         scope = self.channel if channel is None else channel
         asked = reads.availabilities(queries, scope)
-        return [each for question in asked for each in await self._read(question, timeout_s)]
+        return reads.joined([await self._read(question, timeout_s) for question in asked])
 
     # Catalogue
 
@@ -260,19 +279,33 @@ class AsyncClient(AsyncCommands):
     # Journal and server
 
     async def read_events(
-        self, from_sequence: int = 1, *, follow: bool = False, limit: int = 0, patience_s: float = events.PATIENCE_S
+        self,
+        from_sequence: int | None = None,
+        *,
+        after: JournalPosition | None = None,
+        follow: bool = False,
+        limit: int | None = None,
+        patience_s: float = events.PATIENCE_S,
     ) -> AsyncIterator[Event]:
-        """Events of the journal from a position on, durable ones only; with `follow` also those to come.
+        """Events of the journal after a position, durable ones only; with `follow` also those to come.
+
+        `after` is the position of the last event that was handled: keep `str(event.position)` with what was made of the
+        event, and read it with `JournalPosition.parse`. A position that a restore, or a Redis that lost events, has
+        replaced raises PositionNotInHistory, whose `last_common` says where to go on. `from_sequence` is for a first
+        look: a number alone is refused only if it is beyond the next event; a history that was replaced and has grown
+        past it goes unnoticed. Without either, all events from the first one on.
 
         After a lost connection it goes on with the next event: none is given twice, none is left out. It gives up
         when the server stays away for `patience_s`.
         """
-        cursor = events.Cursor(from_sequence, follow, limit)
+        cursor = events.Cursor(from_sequence, after, follow, limit)
+        arguments.seconds(patience_s, "patience_s")
         retries = None
         while True:
             error: InvengineError = ConnectionLost("the server ended the stream")
-            stream = self._reading(events.METHOD, cursor.request())
+            stream: Any = None
             try:
+                stream = await self._reading(events.METHOD, cursor.request())
                 async for answer in stream:
                     retries = None
                     for event in cursor.take(answer):
@@ -281,8 +314,11 @@ class AsyncClient(AsyncCommands):
                     return
             except aio.AioRpcError as failure:
                 error = connection.error_of(failure)
+            except Unreachable as failure:
+                error = failure
             finally:
-                stream.cancel()
+                if stream is not None:
+                    stream.cancel()
             if retries is None:
                 retries = turn(time.monotonic() + patience_s, key=None, failed=error)
                 step = next(retries)
@@ -312,17 +348,24 @@ class AsyncClient(AsyncCommands):
     def _deadline(self, timeout_s: float | None) -> float:
         return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
 
-    async def _send_alone(self, draft: Draft[T], timeout_s: float | None) -> T:
+    async def _send_alone(self, draft: Draft[T], timeout_s: float | None, unknown: InvengineError | None = None) -> T:
+        deadline, unmarked = self._deadline(timeout_s), is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
-        payload = draft.request.SerializeToString()
-        answer = await self._call(draft.kind.method, payload, key, self._deadline(timeout_s))
+        try:
+            answer = await self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline, unknown)
+        except Rejected as error:
+            if not unmarked or not may_be_issued_anew(error):
+                draft.locate(error)
+                raise
+            draft.stamp(time.time_ns())
+            answer = await self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline)
         return draft.kind.decode(draft.kind.answer.FromString(answer))
 
     async def _send_batched(self, draft: Draft[T], timeout_s: float | None) -> T:
-        deadline = self._deadline(timeout_s)
+        self._home.check_loop()
+        deadline, unmarked = self._deadline(timeout_s), is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
-        payload = draft.request.SerializeToString()
-        frame = framed(draft.kind.submit_field, payload)
+        frame = framed(draft.kind.submit_field, draft.request.SerializeToString())
         retries: Turn | None = None
         unknown: InvengineError | None = None
         while True:
@@ -331,12 +374,17 @@ class AsyncClient(AsyncCommands):
                 return draft.kind.decode(outcome)
             error = _error_in(outcome)
             if isinstance(error, Rejected) and error is not outcome:
-                raise error
+                error.__cause__ = unknown
+                if not unmarked or not may_be_issued_anew(error):
+                    raise draft.locate(error)
+                unmarked = False
+                draft.stamp(time.time_ns())
+                frame = framed(draft.kind.submit_field, draft.request.SerializeToString())
+                continue
             unknown = error if error.outcome_unknown else unknown
             if not worth_repeating(error) and not isinstance(error, (DeadlineExceeded, ClientClosed)):
                 # The stream was refused, perhaps for a bad neighbour: ask for this command alone.
-                answer = await self._call(draft.kind.method, payload, key, deadline, unknown)
-                return draft.kind.decode(draft.kind.answer.FromString(answer))
+                return await self._send_alone(draft, deadline - time.monotonic(), unknown)
             if retries is None:
                 retries = turn(deadline, key=key, failed=error)
                 step = next(retries)
@@ -347,13 +395,28 @@ class AsyncClient(AsyncCommands):
                 next(retries)
 
     def _start_stream(self) -> CommandStream:
-        call = self._channel().stream_stream(STREAM)
-        self._stream = CommandStream(lambda: call(metadata=self._metadata))
+        self._stream = CommandStream(self._open_stream)
         return self._stream
+
+    async def _open_stream(self) -> Any:
+        await self._connect(self.timeout_s)
+        return self._channel().stream_stream(STREAM)(metadata=self._metadata)
+
+    async def _connect(self, timeout_s: float) -> float:
+        """Waits for the connection and answers what is left of the time; see `connection.connecting`."""
+        deadline = time.monotonic() + timeout_s
+        for wait_s in connection.connecting(self._state, self._target, deadline):
+            await asyncio.sleep(wait_s)
+        return connection.time_left_s(deadline)
+
+    def _state(self) -> int:
+        state: int = self._channel().get_state(try_to_connect=True).value[0]
+        return state
 
     def _channel(self) -> Any:
         if self._closed:
             raise ClientClosed("the client is closed")
+        self._home.check_loop()
         if self._grpc is None:
             self._grpc = aio.insecure_channel(self._target, options=self._options)
         return self._grpc
@@ -384,10 +447,13 @@ class AsyncClient(AsyncCommands):
                 step = next(retries)
                 continue
             try:
-                answer: bytes = await self._unary(method)(payload, timeout=step.timeout_s, metadata=self._metadata)
+                left_s = await self._connect(step.timeout_s)
+                answer: bytes = await self._unary(method)(payload, timeout=left_s, metadata=self._metadata)
                 return answer
             except aio.AioRpcError as failure:
                 step = retries.send(connection.error_of(failure))
+            except InvengineError as error:  # Nothing was sent.
+                step = retries.send(error)
             except (aio.UsageError, asyncio.CancelledError):
                 # grpc ends calls like this when the client is closed; otherwise the caller itself was cancelled.
                 if not self._closed:
@@ -402,7 +468,8 @@ class AsyncClient(AsyncCommands):
             call = self._calls[method] = self._channel().unary_unary(method)
         return call
 
-    def _reading(self, method: str, payload: bytes) -> Any:
+    async def _reading(self, method: str, payload: bytes) -> Any:
+        await self._connect(self.timeout_s)
         return self._channel().unary_stream(method)(payload, metadata=self._metadata)
 
 

@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from invengine.client import decode
+from invengine.client import arguments, decode
 from invengine.client.commands import Draft
 from invengine.client.results import Outcome
 from invengine.client.stream import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, framed
+from invengine.errors import InvalidArgument, Overloaded
 from invengine.v1.reservation_service_pb2 import SubmitResponse
 
 METHOD = "/invengine.v1.ReservationService/Submit"
 
 
-def requests(drafts: Iterable[Draft[Any]]) -> Iterator[bytes]:
-    """Serialized SubmitRequests with all the drafts (sealed before), in order."""
+def request(drafts: Sequence[Draft[Any]], start: int) -> bytes:
+    """A serialized SubmitRequest with as many of the drafts (sealed before) from `start` on as one may have."""
     frames: list[bytes] = []
     size = 0
-    for draft in drafts:
+    for draft in drafts[start : start + BATCH_COMMANDS_MAX]:
         frame = framed(draft.kind.submit_field, draft.request.SerializeToString())
-        if frames and (len(frames) >= BATCH_COMMANDS_MAX or size + len(frame) > BATCH_BYTES_MAX):
-            yield b"".join(frames)
-            frames, size = [], 0
-        frames.append(frame)
         size += len(frame)
-    if frames:
-        yield b"".join(frames)
+        if frames and size > BATCH_BYTES_MAX:
+            break
+        frames.append(frame)
+    return b"".join(frames)
 
 
 def check(drafts: Iterable[Draft[Any]]) -> list[Draft[Any]]:
     """The drafts as a list, all of them commands on holds."""
-    wanted = list(drafts)
-    for draft in wanted:
+    wanted = list(arguments.each(drafts, "drafts"))
+    for number, draft in enumerate(wanted):
+        if not isinstance(draft, Draft):
+            raise InvalidArgument(f"drafts[{number}]", f"a draft, such as commands.reserve(...); got {draft!r}")
         if not draft.kind.submit_field:
-            raise TypeError(f"a batch takes commands on holds, not {draft.kind.name!r}")
+            raise InvalidArgument(f"drafts[{number}]", f"a command on holds; got {draft.kind.name!r}")
     return wanted
 
 
 def outcomes(answer: bytes) -> list[Outcome]:
-    """The outcomes of one SubmitResponse."""
-    return [decode.outcome_of(each) for each in SubmitResponse.FromString(answer).outcomes]
+    """The outcomes of one SubmitResponse, without those at its end that were left out because it was full.
+
+    There is always one at least: the server takes the first command of a batch whatever its answer.
+    """
+    found = [decode.outcome_of(each) for each in SubmitResponse.FromString(answer).outcomes]
+    while len(found) > 1 and _is_left_out(found[-1]):
+        found.pop()
+    return found
+
+
+def located(drafts: Iterable[Draft[Any]], outcomes: list[Outcome]) -> list[Outcome]:
+    """The outcomes, with rejections that say which line of their command they are about."""
+    for draft, outcome in zip(drafts, outcomes, strict=False):
+        if outcome.rejection is not None:
+            draft.locate(outcome.rejection)
+    return outcomes
+
+
+def _is_left_out(outcome: Outcome) -> bool:
+    return isinstance(outcome.rejection, Overloaded) and outcome.rejection.answer_full

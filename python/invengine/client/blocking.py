@@ -10,13 +10,13 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from invengine.client import batches, columns, commands, connection, events, reads
+from invengine.client import arguments, batches, columns, commands, connection, events, reads
 from invengine.client.commands import CommandFields, Draft
 from invengine.client.commands_blocking import Commands
 from invengine.client.operation import Operation
 from invengine.client.reads import Pages, Read
 from invengine.client.results import (
-    Availability,
+    Availabilities,
     Channel,
     Digest,
     Event,
@@ -31,18 +31,51 @@ from invengine.client.results import (
     Reservation,
     ServerDescription,
 )
-from invengine.client.retry import Pause, turn
+from invengine.client.retry import Pause, is_unmarked, may_be_issued_anew, turn
 from invengine.client.source_blocking import OrderedSource
-from invengine.errors import ClientClosed, ConnectionLost, InvengineError
+from invengine.errors import ClientClosed, ConnectionLost, InvengineError, Rejected, Unreachable
+from invengine.positions import JournalPosition
 
 T = TypeVar("T")
 
 
 class Client(Commands):
-    """A connection to one engine for synchronous code.
+    """A connection to one engine for synchronous code. Any number of threads may share it; a fork may not.
 
-    `channel` and `actor` are written into every command that does not name its own. `timeout_s` is the time for one
-    call with all its retries. Nothing is sent before the first call.
+    Nothing is sent before the first call. `with` closes it. What every call may raise stands in `invengine.errors`.
+
+    target: where the server listens: HOST:PORT, [IPV6]:PORT or unix:PATH.
+    channel: the sales channel; of a client that of every command that names none. Of a read the scope of a key, or
+        whose availability is asked for: the client's own if left out, and "" for none.
+    actor: who asks, recorded with the events; of a client for every command that names none.
+    timeout_s: seconds for one call with all its retries and pauses; 10 for a client, the client's own for a call.
+    ledger: the ledger that is meant, where a server could have several; its only one if left out.
+    options: gRPC channel arguments beside those that the client sets.
+    draft: a command made by a function of `invengine.client.commands`. Sent again it is the same intention.
+    drafts: commands on holds, in the order in which they are executed.
+    skus: the item of each row.
+    locations: the location of each row, or one for all.
+    quantities: whole units of each row, or one number for all.
+    keys: an idempotency key for each row; random ones if left out.
+    name: what the keys of an operation start with, such as an order number; it must outlive the process.
+    source_id: the outside system; of a read: the scope of the key, "" for that of the channel.
+    epoch: the registration of a source to go on in, together with `sequence`; else the state file's or a new one.
+    sequence: the last number of the source that has its answer, from 0 on.
+    state_file: a small file that remembers epoch and sequence of a source; made if it is not there.
+    key: the idempotency key that is asked about.
+    order: only the reservations of this order; all if left out.
+    holder: only the reservations of this holder; all if left out.
+    include_ended: True also gives reservations with nothing outstanding.
+    page_size: entries that are fetched at once, 1 to 1,000.
+    sku: the item; of a list only its levels, all if left out.
+    location: the location; of a list only its levels, of availability all locations together if left out.
+    queries: (sku, location) each, or a sku alone for each of its levels.
+    items, locations, channels: 1 to 1,000 entries; what an entry leaves empty is empty afterwards.
+    from_sequence: the sequence of the first event wanted, for a first look; events are numbered from 1.
+    after: the position of the last event that was handled; not together with `from_sequence`.
+    follow: True stays at the end and gives what comes.
+    limit: end after this many events, from 1 on; no limit if left out.
+    patience_s: seconds that a reader tries to reach a server that is away.
     """
 
     def __init__(
@@ -52,14 +85,16 @@ class Client(Commands):
         actor: str | None = None,
         timeout_s: float = connection.DEFAULT_TIMEOUT_S,
         *,
-        ledger: str = "",
+        ledger: str | None = None,
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
-        self.channel = channel or ""
-        self.actor = actor or ""
-        self.timeout_s = timeout_s
-        self._metadata = connection.metadata_for(ledger)
-        self._grpc: Any = grpc.insecure_channel(target, options=[*connection.OPTIONS, *options])
+        self.channel = "" if channel is None else arguments.named(channel, "channel")
+        self.actor = "" if actor is None else arguments.named(actor, "actor")
+        self.timeout_s = arguments.seconds(timeout_s, "timeout_s")
+        self._target = connection.checked_target(target)
+        self._home = connection.Home()
+        self._metadata = connection.metadata_for(None if ledger is None else arguments.named(ledger, "ledger"))
+        self._grpc: Any = grpc.insecure_channel(target, options=[*connection.options_for(target), *options])
         self._calls: dict[str, Any] = {}
         self._closed = False
 
@@ -74,29 +109,41 @@ class Client(Commands):
     def close(self) -> None:
         """Closes the connection. Calls under way end with an unknown outcome."""
         self._closed = True
-        self._grpc.close()
+        if not self._home.forked:
+            self._grpc.close()
 
     # Commands
 
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> T:
         """Sends one draft with retries. It gets a key and issue_time if it has none, and keeps them."""
+        ends = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        unmarked = is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
-        answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, timeout_s)
+        try:
+            answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, timeout_s)
+        except Rejected as error:
+            if not unmarked or not may_be_issued_anew(error):
+                draft.locate(error)
+                raise
+            draft.stamp(time.time_ns())
+            left_s = ends - time.monotonic()
+            answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, left_s)
         return draft.kind.decode(draft.kind.answer.FromString(answer))
 
     def submit(self, drafts: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[Outcome]:
         """Sends commands on holds in order, one outcome each; a no is a value here, not raised.
 
-        Each command is atomic, the batch is not. More than 1,000 go as several batches, one after the other. After an
-        OutcomeUnknown submit the same drafts again: they keep their keys.
+        Each command is atomic, the batch is not. More than 1,000, and what an answer has no room for, go as several
+        batches, one after the other. After an OutcomeUnknown submit the same drafts again: they keep their keys.
         """
         wanted = batches.check(drafts)
         for draft in wanted:
             draft.seal(time.time_ns(), "", self.channel, self.actor)
         found: list[Outcome] = []
-        for payload in batches.requests(wanted):
+        while len(found) < len(wanted):
+            payload = batches.request(wanted, len(found))
             found += batches.outcomes(self._call(batches.METHOD, payload, "", timeout_s))
-        return found
+        return batches.located(wanted, found)
 
     def submit_reserves(
         self,
@@ -110,8 +157,8 @@ class Client(Commands):
         **fields: Unpack[CommandFields],
     ) -> columns.ReserveColumns:
         """Reserves one line a row, in order, each on its own; columns in, columns out."""
-        fields.setdefault("channel", self.channel or None)
-        fields.setdefault("actor", self.actor or None)
+        fields["channel"] = self.channel or None if fields.get("channel") is None else fields["channel"]
+        fields["actor"] = self.actor or None if fields.get("actor") is None else fields["actor"]
         found, payloads = columns.encoded(skus, locations, quantities, keys, ttl_s, fields)
         for payload in payloads:
             found.add(self._call(columns.METHOD, payload, "", timeout_s))
@@ -158,7 +205,7 @@ class Client(Commands):
         return self._read(reads.get_reservation(reservation_id, reservation_key, scope, source_id), timeout_s)
 
     def list_reservations(
-        self, *, order: str = "", holder: str = "", include_ended: bool = False, page_size: int = 1000
+        self, *, order: str | None = None, holder: str | None = None, include_ended: bool = False, page_size: int = 1000
     ) -> Iterator[Reservation]:
         """Reservations in the order they were made; fetches page after page."""
         return self._walk(reads.list_reservations(order, holder, include_ended, page_size))
@@ -176,13 +223,15 @@ class Client(Commands):
         """The quantities of one item at one location."""
         return self._read(reads.get_level(sku, location), timeout_s)
 
-    def list_levels(self, *, sku: str = "", location: str = "", page_size: int = 1000) -> Iterator[Level]:
+    def list_levels(
+        self, *, sku: str | None = None, location: str | None = None, page_size: int = 1000
+    ) -> Iterator[Level]:
         """Levels of an item, of a location or all; fetches page after page."""
         return self._walk(reads.list_levels(sku, location, page_size))
 
     def availability(self, sku: str, location: str | None = None, *, timeout_s: float | None = None) -> int:
-        """Units that may be held now, at one location or at all of them together."""
-        return sum(each.available for each in self.availabilities([(sku, location)], timeout_s=timeout_s))
+        """Units that may be held now, at one location or at all of them together. Both must exist (UnknownName)."""
+        return self._read(reads.availability(sku, location, self.channel), timeout_s)
 
     def availabilities(
         self,
@@ -190,11 +239,15 @@ class Client(Commands):
         *,
         channel: str | None = None,
         timeout_s: float | None = None,
-    ) -> list[Availability]:
-        """Units that may be held now, for many (sku, location); a sku alone is answered for each of its levels."""
+    ) -> Availabilities:
+        """Units that may be held now, for many (sku, location); a sku alone is answered for each of its levels.
+
+        A question about a name that the catalogue does not know is answered as unknown, with `available` None. The
+        answers say at which position of the ledger they were read.
+        """
         scope = self.channel if channel is None else channel
         asked = reads.availabilities(queries, scope)
-        return [each for question in asked for each in self._read(question, timeout_s)]
+        return reads.joined([self._read(question, timeout_s) for question in asked])
 
     # Catalogue
 
@@ -243,19 +296,33 @@ class Client(Commands):
     # Journal and server
 
     def read_events(
-        self, from_sequence: int = 1, *, follow: bool = False, limit: int = 0, patience_s: float = events.PATIENCE_S
+        self,
+        from_sequence: int | None = None,
+        *,
+        after: JournalPosition | None = None,
+        follow: bool = False,
+        limit: int | None = None,
+        patience_s: float = events.PATIENCE_S,
     ) -> Iterator[Event]:
-        """Events of the journal from a position on, durable ones only; with `follow` also those to come.
+        """Events of the journal after a position, durable ones only; with `follow` also those to come.
+
+        `after` is the position of the last event that was handled: keep `str(event.position)` with what was made of the
+        event, and read it with `JournalPosition.parse`. A position that a restore, or a Redis that lost events, has
+        replaced raises PositionNotInHistory, whose `last_common` says where to go on. `from_sequence` is for a first
+        look: a number alone is refused only if it is beyond the next event; a history that was replaced and has grown
+        past it goes unnoticed. Without either, all events from the first one on.
 
         After a lost connection it goes on with the next event: none is given twice, none is left out. It gives up
         when the server stays away for `patience_s`.
         """
-        cursor = events.Cursor(from_sequence, follow, limit)
+        cursor = events.Cursor(from_sequence, after, follow, limit)
+        arguments.seconds(patience_s, "patience_s")
         retries = None
         while True:
             error: InvengineError = ConnectionLost("the server ended the stream")
-            stream = self._stream(events.METHOD, cursor.request())
+            stream: Any = None
             try:
+                stream = self._stream(events.METHOD, cursor.request())
                 for answer in stream:
                     retries = None
                     yield from cursor.take(answer)
@@ -263,8 +330,11 @@ class Client(Commands):
                     return
             except grpc.RpcError as failure:
                 error = connection.error_of(failure)
+            except Unreachable as failure:
+                error = failure
             finally:
-                stream.cancel()
+                if stream is not None:
+                    stream.cancel()
             if retries is None:
                 retries = turn(time.monotonic() + patience_s, key=None, failed=error)
                 step = next(retries)
@@ -314,15 +384,32 @@ class Client(Commands):
                 step = next(retries)
                 continue
             try:
-                answer: bytes = self._unary(method)(payload, timeout=step.timeout_s, metadata=self._metadata)
+                left_s = self._connect(step.timeout_s)
+                answer: bytes = self._unary(method)(payload, timeout=left_s, metadata=self._metadata)
                 return answer
             except grpc.RpcError as failure:
                 step = retries.send(connection.error_of(failure))
+            except InvengineError as error:  # Nothing was sent.
+                step = retries.send(error)
             except ValueError:
                 # grpc says so when the channel is closed, here or by another thread while the call begins.
                 if not self._closed:
                     raise
                 step = retries.send(ClientClosed("the client is closed"))
+
+    def _connect(self, timeout_s: float) -> float:
+        """Waits for the connection and answers what is left of the time; see `connection.connecting`."""
+        self._home.check()
+        deadline = time.monotonic() + timeout_s
+        for wait_s in connection.connecting(self._state, self._target, deadline):
+            time.sleep(wait_s)
+        return connection.time_left_s(deadline)
+
+    def _state(self) -> int:
+        # What grpcio's asyncio channels offer as get_state(). The public way here, subscribe(), costs a thread a client
+        # and learns of a change, or begins to connect, up to 0.2 s late.
+        state: int = self._grpc._channel.check_connectivity_state(True)
+        return state
 
     def _unary(self, method: str) -> Any:
         call = self._calls.get(method)
@@ -333,4 +420,5 @@ class Client(Commands):
     def _stream(self, method: str, payload: bytes) -> Any:
         if self._closed:
             raise ClientClosed("the client is closed")
+        self._connect(self.timeout_s)
         return self._grpc.unary_stream(method)(payload, metadata=self._metadata)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from invengine.client import commands
+from invengine.client import arguments, commands
 from invengine.client.commands import CommandFields
 from invengine.client.stream import BATCH_COMMANDS_MAX
+from invengine.errors import InvalidArgument
 
 METHOD = "/invengine.v1.ReservationService/Submit"
 
@@ -48,25 +49,44 @@ def encoded(
     fields: CommandFields,
 ) -> tuple[ReserveColumns, Iterator[bytes]]:
     """The empty answer with its keys, and the SubmitRequests to send, 1,000 rows each."""
-    rows = len(skus)
-    at = [locations] * rows if isinstance(locations, str) else list(locations)
-    units = [quantities] * rows if isinstance(quantities, int) else list(quantities)
-    keys_named = keys is not None
-    if keys is None:
-        prefix = os.urandom(12).hex()
-        keys = [f"{prefix}-{row}" for row in range(rows)]
-    if not len(at) == len(units) == len(keys) == rows:
-        raise ValueError("every column needs as many rows as there are skus")
-    shared = commands.shared_context(time.time_ns(), fields, keys_named=keys_named)
-    return ReserveColumns(list(keys)), _requests(list(skus), at, units, list(keys), ttl_s, shared)
+    items = _texts(skus, "skus")
+    rows = len(items)
+    one = isinstance(locations, str)
+    at = [arguments.named(locations, "locations")] * rows if one else _texts(locations, "locations")
+    units = (
+        _units(quantities) if isinstance(quantities, Iterable) else [arguments.whole(quantities, "quantities")] * rows
+    )
+    prefix = os.urandom(12).hex()
+    names = [f"{prefix}-{row}" for row in range(rows)] if keys is None else _texts(keys, "keys")
+    for name, column in (("locations", at), ("quantities", units), ("keys", names)):
+        if len(column) != rows:
+            raise InvalidArgument(name, f"as many rows as there are skus, {rows}; got {len(column)}")
+    if not all(names):
+        arguments.named("", f"keys[{names.index('')}]")
+    ttl_ms = 0 if ttl_s is None else max(1, math.ceil(arguments.seconds(ttl_s, "ttl_s") * 1000))
+    shared = commands.shared_context(time.time_ns(), fields, keys_named=keys is not None)
+    return ReserveColumns(names), _requests(items, at, units, names, ttl_ms, shared)
+
+
+def _texts(column: Iterable[str], name: str) -> list[str]:
+    found = list(arguments.each(column, name))
+    if set(map(type, found)) - {str}:
+        return [arguments.text(value, f"{name}[{row}]") for row, value in enumerate(found)]
+    return found
+
+
+def _units(column: Iterable[int]) -> list[int]:
+    found = list(arguments.each(column, "quantities"))
+    if set(map(type, found)) - {int}:
+        return [arguments.whole(value, f"quantities[{row}]") for row, value in enumerate(found)]
+    return found
 
 
 def _requests(
-    skus: list[str], locations: list[str], quantities: list[int], keys: list[str], ttl_s: float | None, shared: bytes
+    skus: list[str], locations: list[str], quantities: list[int], keys: list[str], ttl_ms: int, shared: bytes
 ) -> Iterator[bytes]:
     from invengine._core import encode_reserves
 
-    ttl_ms = 0 if ttl_s is None else max(1, math.ceil(ttl_s * 1000))
     for start in range(0, len(skus), BATCH_COMMANDS_MAX):
         part = slice(start, start + BATCH_COMMANDS_MAX)
         yield encode_reserves(skus[part], locations[part], quantities[part], keys[part], shared, ttl_ms)

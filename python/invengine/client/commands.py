@@ -7,12 +7,13 @@ same intention. The shared keyword arguments of all commands are `CommandFields`
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import fields as fields_of
 from datetime import datetime
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
-from invengine.client import decode
+from invengine.client import arguments, decode
 from invengine.client.results import (
     Changes,
     Channel,
@@ -26,6 +27,7 @@ from invengine.client.results import (
     StockState,
 )
 from invengine.client.times import put_seconds, put_time
+from invengine.errors import InvalidArgument, InvengineError
 from invengine.v1 import catalog_service_pb2 as catalog
 from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import reservation_service_pb2 as reservation
@@ -44,15 +46,21 @@ QuantityTuple = tuple[str, str, int] | tuple[str, str, int, int]
 
 
 class CommandFields(TypedDict, total=False):
-    """Keyword arguments that every command takes. None means not given.
+    """Keyword arguments that every command takes. None means left out; an empty text is refused (InvalidArgument).
 
-    key: idempotency key, 1 to 128 printable ASCII bytes; a random one is made if none is given. Refusals of a key that
-        is given are remembered like acceptances, over a restart of the server.
-    issue_time: when the intention was first issued; now, if not given. Keep it together with a key of your own.
-    channel, actor: override those of the client.
-    source: the numbered message of an outside system that this is.
-    order_ref, holder, reason_code, reference, causation: texts of at most 128 characters, recorded with the event.
-    event_time: when it happened outside.
+    key: idempotency key, 1 to 128 printable ASCII bytes; a random one is made if none is given.
+        Refusals of a key that is given are remembered like acceptances, over a restart of the server.
+    issue_time: when the intention was first issued, a datetime with a time zone; now, if left out. Keep it together
+        with a key of your own.
+    channel: the sales channel that the command is for; the client's own if left out.
+    source: the numbered message of an outside system that this is, a `Position`; a source's methods set it.
+    order_ref: the order that a hold belongs to, at most 128 characters.
+    holder: whom a hold is for, at most 128 characters.
+    event_time: when it happened outside, a datetime with a time zone; recorded, never used for a decision.
+    actor: who asks, at most 128 characters, recorded; the client's own if left out.
+    reason_code: why, a code of your own list, at most 128 characters, recorded.
+    reference: the document behind it, at most 128 characters, recorded.
+    causation: the message that caused it, at most 128 characters, recorded.
     """
 
     key: str | None
@@ -96,6 +104,28 @@ class Draft(Generic[T_co]):
         """Its idempotency key; empty until one is given."""
         return str(self.request.context.idempotency_key)
 
+    def stamp(self, now_ns: int) -> None:
+        """Issues it now."""
+        stamp = self.request.context.issue_time
+        stamp.seconds, stamp.nanos = divmod(now_ns, 1_000_000_000)
+
+    def locate(self, error: InvengineError) -> InvengineError:
+        """Adds to a rejection what the caller's own lines tell about it.
+
+        That is in its metadata the `line` that it is about, counted from 1, of how many `lines`; and the units
+        `requested` on it, where the server names only what is there.
+        """
+        request = self.request
+        lines: Any = getattr(request, "lines", None) or getattr(getattr(request, "target", None), "lines", ())
+        sku, location = error.metadata.get("sku"), error.metadata.get("location")
+        at = [n for n, line in enumerate(lines, 1) if line.sku == sku and location in (None, line.location)]
+        if at and len(lines) > 1:
+            error.metadata |= {"line": str(at[0]), "lines": str(len(lines))}
+        units = lines[at[0] - 1].quantity if at and "requested" in error.told else 0
+        if units and len(at) == 1:
+            error.metadata.setdefault("requested", str(units))
+        return error
+
     def seal(self, now_ns: int, key: str = "", channel: str = "", actor: str = "") -> str:
         """Fills in what was left open (key, issue_time, channel, actor) and returns the key.
 
@@ -108,9 +138,8 @@ class Draft(Generic[T_co]):
             if key:
                 name_key(context, key)
             own = context.idempotency_key = key or new_key()
-        stamp = context.issue_time
-        if not stamp.seconds:
-            stamp.seconds, stamp.nanos = divmod(now_ns, 1_000_000_000)
+        if not context.HasField("issue_time"):
+            self.stamp(now_ns)
         if channel and not context.channel:
             context.channel = channel
         if actor and not context.actor:
@@ -169,22 +198,26 @@ def _fill(context: Any, fields: Mapping[str, Any]) -> None:
         if value is None:
             continue
         if name == "key":
-            name_key(context, value)
+            name_key(context, arguments.named(value, name))
         elif name in ("issue_time", "event_time"):
-            put_time(getattr(context, name), value)
+            put_time(getattr(context, name), value, name)
         elif name == "source":
+            if not isinstance(value, Position):
+                raise InvalidArgument(name, f"a Position; got {value!r}")
             place = context.source
             place.source_id, place.epoch, place.sequence = value.source_id, value.epoch, value.sequence
         elif name in CommandFields.__annotations__:
-            setattr(context, name, value)
+            setattr(context, name, arguments.named(value, name))
         else:
-            raise TypeError(f"unknown argument {name!r}; a command takes {', '.join(CommandFields.__annotations__)}")
+            known = ", ".join(CommandFields.__annotations__)
+            raise InvalidArgument(name, f"unknown argument {name!r}; a command takes {known}")
 
 
 def shared_context(now_ns: int, fields: CommandFields, *, keys_named: bool = False) -> bytes:
-    """A serialized CommandContext for many commands at once. What names a single command is refused (TypeError)."""
-    if fields.get("key") is not None or fields.get("source") is not None:
-        raise TypeError("columns share their fields: give `keys`, one a row, and use submit() for numbered messages")
+    """A serialized CommandContext for many commands at once. What names a single command is refused."""
+    for name in ("key", "source"):
+        if fields.get(name) is not None:
+            raise InvalidArgument(name, "columns share their fields: give `keys`, one a row; submit() takes sources")
     context = types.CommandContext()
     _fill(context, fields)
     if not context.HasField("issue_time"):
@@ -194,24 +227,32 @@ def shared_context(now_ns: int, fields: CommandFields, *, keys_named: bool = Fal
 
 
 def _target(
-    target: Any,
+    request: Any,
     reservation_id: str | Hold | None,
     reservation_key: str | None,
     order: str | None,
-    lines: Iterable[PartTuple],
-    expected_version: int,
+    lines: Iterable[PartTuple] | None,
+    expected_version: int | None,
 ) -> None:
     if (reservation_id is not None) + (reservation_key is not None) + (order is not None) != 1:
-        raise TypeError("name the hold by exactly one of reservation_id, reservation_key and order")
+        raise InvalidArgument(
+            "reservation_id", "name the hold by exactly one of reservation_id, reservation_key, order"
+        )
+    # However many holds it changes: what is too long to be told in full is told in short (`Changes.summary`).
+    request.context.accept_summary = True
+    target = request.target
     if reservation_id is not None:
-        target.reservation_id = reservation_id.reservation_id if isinstance(reservation_id, Hold) else reservation_id
+        token = reservation_id.reservation_id if isinstance(reservation_id, Hold) else reservation_id
+        target.reservation_id = arguments.named(token, "reservation_id")
     elif reservation_key is not None:
-        target.reservation_key = reservation_key
+        target.reservation_key = arguments.named(reservation_key, "reservation_key")
     else:
-        target.order_ref = order
-    for part in lines:
-        target.lines.add(sku=part[0], location=part[1], quantity=part[2] if len(part) > 2 else 0)
-    target.expected_version = expected_version
+        target.order_ref = arguments.named(order, "order")
+    if lines is not None:
+        for sku, location, *quantity in arguments.parts(lines):
+            target.lines.add(sku=sku, location=location, quantity=quantity[0] if quantity else 0)
+    if expected_version is not None:
+        target.expected_version = arguments.positive(expected_version, "expected_version", "any version")
 
 
 def reserve(
@@ -231,16 +272,18 @@ def reserve(
     if fields:
         _fill(request.context, fields)
     add = request.lines.add
-    for sku, location, quantity in lines:  # Attribute by attribute costs a third less than keyword arguments.
+    for sku, location, quantity in arguments.rows(
+        lines, (3,), arguments.HELD_LINE
+    ):  # Attribute by attribute costs a third less than keyword arguments.
         line = add()
         line.sku = sku
         line.location = location
         line.quantity = quantity
     if ttl_s is not None:
-        put_seconds(request.ttl, ttl_s)
-    if allow_partial:
+        put_seconds(request.ttl, arguments.seconds(ttl_s, "ttl_s"))
+    if allow_partial is not False and arguments.flag(allow_partial, "allow_partial"):
         request.allow_partial = True
-    if replace_own:
+    if replace_own is not False and arguments.flag(replace_own, "replace_own"):
         request.replace_own = True
     return Draft(_RESERVE, request)
 
@@ -251,15 +294,15 @@ def extend(
     reservation_key: str | None = None,
     order: str | None = None,
     ttl_s: float | None = None,
-    expected_version: int = 0,
+    expected_version: int | None = None,
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
     """A new end for what is still reserved: `ttl_s` from now, 15 minutes if None."""
     request = reservation.ExtendRequest()
     _fill(request.context, fields)
-    _target(request.target, reservation_id, reservation_key, order, (), expected_version)
+    _target(request, reservation_id, reservation_key, order, None, expected_version)
     if ttl_s is not None:
-        put_seconds(request.ttl, ttl_s)
+        put_seconds(request.ttl, arguments.seconds(ttl_s, "ttl_s"))
     return Draft(_EXTEND, request)
 
 
@@ -268,14 +311,14 @@ def amend(
     reservation_id: str | Hold | None = None,
     *,
     reservation_key: str | None = None,
-    expected_version: int = 0,
+    expected_version: int | None = None,
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
     """New reserved quantities of the named lines, in one step. 0 takes a line out; a new line is added."""
     request = reservation.AmendRequest()
     _fill(request.context, fields)
-    _target(request.target, reservation_id, reservation_key, None, (), expected_version)
-    for sku, location, quantity in lines:
+    _target(request, reservation_id, reservation_key, None, None, expected_version)
+    for sku, location, quantity in arguments.rows(lines, (3,), arguments.HELD_LINE):
         request.lines.add(sku=sku, location=location, quantity=quantity)
     return Draft(_AMEND, request)
 
@@ -286,12 +329,12 @@ def _on_hold(
     reservation_id: str | Hold | None,
     reservation_key: str | None,
     order: str | None,
-    lines: Iterable[PartTuple],
-    expected_version: int,
+    lines: Iterable[PartTuple] | None,
+    expected_version: int | None,
     fields: Mapping[str, Any],
 ) -> Draft[Changes]:
     _fill(request.context, fields)
-    _target(request.target, reservation_id, reservation_key, order, lines, expected_version)
+    _target(request, reservation_id, reservation_key, order, lines, expected_version)
     return Draft(kind, request)
 
 
@@ -300,8 +343,8 @@ def allocate(
     *,
     reservation_key: str | None = None,
     order: str | None = None,
-    lines: Iterable[PartTuple] = (),
-    expected_version: int = 0,
+    lines: Iterable[PartTuple] | None = None,
+    expected_version: int | None = None,
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
     """A hard hold without expiry, bound to `order_ref`. After expiry it takes the units again if they are there.
@@ -319,8 +362,8 @@ def release(
     *,
     reservation_key: str | None = None,
     order: str | None = None,
-    lines: Iterable[PartTuple] = (),
-    expected_version: int = 0,
+    lines: Iterable[PartTuple] | None = None,
+    expected_version: int | None = None,
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
     """Units given back, all or the named lines. By a key not seen yet it cancels that key."""
@@ -333,8 +376,8 @@ def fulfill(
     *,
     reservation_key: str | None = None,
     order: str | None = None,
-    lines: Iterable[PartTuple] = (),
-    expected_version: int = 0,
+    lines: Iterable[PartTuple] | None = None,
+    expected_version: int | None = None,
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
     """Goods leave: lowers on_hand. What is only reserved is allocated and fulfilled in one step."""
@@ -347,12 +390,12 @@ def transfer(
     reservation_id: str | Hold | None = None,
     *,
     reservation_key: str | None = None,
-    lines: Iterable[PartTuple] = (),
-    expected_version: int = 0,
+    lines: Iterable[PartTuple] | None = None,
+    expected_version: int | None = None,
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
     """The promise moved to another location that has room; no goods move."""
-    request = reservation.TransferReservationRequest(to_location=to_location)
+    request = reservation.TransferReservationRequest(to_location=arguments.named(to_location, "to_location"))
     return _on_hold(_TRANSFER, request, reservation_id, reservation_key, None, lines, expected_version, fields)
 
 
@@ -361,32 +404,38 @@ def _on_stock(
 ) -> Draft[StockChanges]:
     _fill(request.context, fields)
     if state is not None:
+        if not isinstance(state, StockState):
+            raise InvalidArgument("state", f"a StockState; got {state!r}: leave it out for on_hand")
         for line in request.lines:
             line.state = int(state)
     return Draft(kind, request)
+
+
+def _units(lines: Iterable[LineTuple]) -> list[inventory.StockLine]:
+    given = arguments.rows(lines, (3,), arguments.HELD_LINE)
+    return [inventory.StockLine(sku=sku, location=at, quantity=units) for sku, at, units in given]
 
 
 def receive(
     lines: Iterable[LineTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
     """Goods came in; `state` says into which part of the stock, on_hand if None."""
-    stock = [inventory.StockLine(sku=sku, location=at, quantity=units) for sku, at, units in lines]
-    return _on_stock(_RECEIVE, inventory.ReceiveRequest(lines=stock), state, fields)
+    return _on_stock(_RECEIVE, inventory.ReceiveRequest(lines=_units(lines)), state, fields)
 
 
 def return_(
     lines: Iterable[LineTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
     """Sold goods came back; `state` says whether they can be sold again."""
-    stock = [inventory.StockLine(sku=sku, location=at, quantity=units) for sku, at, units in lines]
-    return _on_stock(_RETURN, inventory.ReturnRequest(lines=stock), state, fields)
+    return _on_stock(_RETURN, inventory.ReturnRequest(lines=_units(lines)), state, fields)
 
 
 def adjust(
     lines: Iterable[LineTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
     """Differences, up or down; below zero is refused (InsufficientStock)."""
-    stock = [inventory.StockDelta(sku=sku, location=at, delta=units) for sku, at, units in lines]
+    given = arguments.rows(lines, (3,), "(sku, location, delta)", "delta")
+    stock = [inventory.StockDelta(sku=sku, location=at, delta=delta) for sku, at, delta in given]
     return _on_stock(_ADJUST, inventory.AdjustRequest(lines=stock), state, fields)
 
 
@@ -395,7 +444,7 @@ def _quantities(lines: Iterable[QuantityTuple]) -> list[inventory.StockQuantity]
         inventory.StockQuantity(
             sku=line[0], location=line[1], quantity=line[2], expected_quantity=line[3] if len(line) > 3 else None
         )
-        for line in lines
+        for line in arguments.rows(lines, (3, 4), arguments.QUANTITY_LINE)
     ]
 
 
@@ -413,9 +462,24 @@ def count(
     return _on_stock(_COUNT, inventory.CountRequest(lines=_quantities(lines)), state, fields)
 
 
+def _entries(entries: Iterable[T], kind: type[T], name: str) -> Iterator[T]:
+    number = -1
+    for number, entry in enumerate(arguments.each(entries, name)):
+        if not isinstance(entry, kind):
+            raise InvalidArgument(f"{name}[{number}]", f"{kind.__name__}(...); got {entry!r}")
+        for field in fields_of(kind):  # type: ignore[arg-type]
+            arguments.text(getattr(entry, field.name), f"{name}[{number}].{field.name}")
+        yield entry
+    if number < 0:
+        raise InvalidArgument(name, "at least one")
+
+
 def upsert_items(items: Iterable[Item], **fields: Unpack[CommandFields]) -> Draft[Receipt]:
     """Items created or replaced, atomically: 1 to 1,000."""
-    wanted = [catalog.Item(sku=each.sku, display_name=each.display_name, gtin=each.gtin) for each in items]
+    wanted = [
+        catalog.Item(sku=each.sku, display_name=each.display_name, gtin=each.gtin)
+        for each in _entries(items, Item, "items")
+    ]
     request = catalog.UpsertItemsRequest(items=wanted)
     _fill(request.context, fields)
     return Draft(_ITEMS, request)
@@ -424,7 +488,8 @@ def upsert_items(items: Iterable[Item], **fields: Unpack[CommandFields]) -> Draf
 def upsert_locations(locations: Iterable[Location], **fields: Unpack[CommandFields]) -> Draft[Receipt]:
     """Locations created or replaced, atomically: 1 to 1,000."""
     wanted = [
-        catalog.Location(location=each.location, display_name=each.display_name, gln=each.gln) for each in locations
+        catalog.Location(location=each.location, display_name=each.display_name, gln=each.gln)
+        for each in _entries(locations, Location, "locations")
     ]
     request = catalog.UpsertLocationsRequest(locations=wanted)
     _fill(request.context, fields)
@@ -433,7 +498,10 @@ def upsert_locations(locations: Iterable[Location], **fields: Unpack[CommandFiel
 
 def upsert_channels(channels: Iterable[Channel], **fields: Unpack[CommandFields]) -> Draft[Receipt]:
     """Channels created or replaced, atomically: 1 to 1,000."""
-    wanted = [catalog.Channel(channel=each.channel, display_name=each.display_name) for each in channels]
+    wanted = [
+        catalog.Channel(channel=each.channel, display_name=each.display_name)
+        for each in _entries(channels, Channel, "channels")
+    ]
     request = catalog.UpsertChannelsRequest(channels=wanted)
     _fill(request.context, fields)
     return Draft(_CHANNELS, request)
@@ -441,6 +509,6 @@ def upsert_channels(channels: Iterable[Channel], **fields: Unpack[CommandFields]
 
 def register_source(source_id: str, **fields: Unpack[CommandFields]) -> Draft[Registration]:
     """The next epoch of a source. Older epochs are refused from then on."""
-    request = sources.RegisterSourceRequest(source_id=source_id)
+    request = sources.RegisterSourceRequest(source_id=arguments.named(source_id, "source_id"))
     _fill(request.context, fields)
     return Draft(_REGISTER, request)

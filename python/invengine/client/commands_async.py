@@ -16,8 +16,7 @@ T = TypeVar("T")
 class AsyncCommands(ABC):
     """Every command on holds and on stock. Await each: the answer comes when it is durable.
 
-    `timeout_s` is the time for the whole call with all its retries; None is the client's own. Other keyword arguments
-    are those of `commands.CommandFields`. A no is raised as a `Rejected`, a failure as a `Fault`.
+    A no is raised as a `Rejected`, a failure as a `Fault`. The arguments are those of `commands_blocking.Commands`.
     """
 
     @abstractmethod
@@ -45,7 +44,7 @@ class AsyncCommands(ABC):
         reservation_key: str | None = None,
         order: str | None = None,
         ttl_s: float | None = None,
-        expected_version: int = 0,
+        expected_version: int | None = None,
         timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> Coroutine[Any, Any, Changes]:
@@ -66,7 +65,7 @@ class AsyncCommands(ABC):
         reservation_id: str | Hold | None = None,
         *,
         reservation_key: str | None = None,
-        expected_version: int = 0,
+        expected_version: int | None = None,
         timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> Coroutine[Any, Any, Changes]:
@@ -82,8 +81,8 @@ class AsyncCommands(ABC):
         *,
         reservation_key: str | None = None,
         order: str | None = None,
-        lines: Iterable[PartTuple] = (),
-        expected_version: int = 0,
+        lines: Iterable[PartTuple] | None = None,
+        expected_version: int | None = None,
         timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> Coroutine[Any, Any, Changes]:
@@ -104,8 +103,8 @@ class AsyncCommands(ABC):
         *,
         reservation_key: str | None = None,
         order: str | None = None,
-        lines: Iterable[PartTuple] = (),
-        expected_version: int = 0,
+        lines: Iterable[PartTuple] | None = None,
+        expected_version: int | None = None,
         timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> Coroutine[Any, Any, Changes]:
@@ -129,8 +128,8 @@ class AsyncCommands(ABC):
         *,
         reservation_key: str | None = None,
         order: str | None = None,
-        lines: Iterable[PartTuple] = (),
-        expected_version: int = 0,
+        lines: Iterable[PartTuple] | None = None,
+        expected_version: int | None = None,
         timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> Coroutine[Any, Any, Changes]:
@@ -151,8 +150,8 @@ class AsyncCommands(ABC):
         reservation_id: str | Hold | None = None,
         *,
         reservation_key: str | None = None,
-        lines: Iterable[PartTuple] = (),
-        expected_version: int = 0,
+        lines: Iterable[PartTuple] | None = None,
+        expected_version: int | None = None,
         timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> Coroutine[Any, Any, Changes]:

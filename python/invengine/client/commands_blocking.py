@@ -16,8 +16,20 @@ T = TypeVar("T")
 class Commands(ABC):
     """Every command on holds and on stock. Each method blocks until the answer is durable.
 
-    `timeout_s` is the time for the whole call with all its retries; None is the client's own. Other keyword arguments
-    are those of `commands.CommandFields`. A no is raised as a `Rejected`, a failure as a `Fault`.
+    A no is raised as a `Rejected`, a failure as a `Fault`. The other arguments are those of `commands.CommandFields`.
+
+    lines: (sku, location, quantity) each, in whole units. Where a command acts on a hold that is there: (sku, location)
+        for all of a line, or with a quantity of at least 1; left out for the whole hold.
+    reservation_id: the hold, by the token that reserve answered or by the `Hold` itself.
+    reservation_key: the hold, by the key of the reserve that made it, in the scope of the command's channel.
+    order: every hold of this order, atomically; then without lines and version.
+    ttl_s: seconds that a hold lasts, 1 to 2,592,000 (30 days); 900 if left out.
+    allow_partial: True takes what is there of each line; nothing at all is InsufficientStock.
+    replace_own: True first releases what the same `holder` has reserved on the same levels, in the same step.
+    expected_version: refuse (StaleVersion) unless the hold has this version, from 1 on; any if left out.
+    to_location: where the promise moves to.
+    state: the part of the stock that is meant, a `StockState`; on_hand if left out.
+    timeout_s: seconds for the whole call with all its retries and pauses; the client's own if left out.
     """
 
     @abstractmethod
@@ -45,7 +57,7 @@ class Commands(ABC):
         reservation_key: str | None = None,
         order: str | None = None,
         ttl_s: float | None = None,
-        expected_version: int = 0,
+        expected_version: int | None = None,
         timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> Changes:
@@ -66,7 +78,7 @@ class Commands(ABC):
         reservation_id: str | Hold | None = None,
         *,
         reservation_key: str | None = None,
-        expected_version: int = 0,
+        expected_version: int | None = None,
         timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> Changes:
@@ -82,8 +94,8 @@ class Commands(ABC):
         *,
         reservation_key: str | None = None,
         order: str | None = None,
-        lines: Iterable[PartTuple] = (),
-        expected_version: int = 0,
+        lines: Iterable[PartTuple] | None = None,
+        expected_version: int | None = None,
         timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> Changes:
@@ -104,8 +116,8 @@ class Commands(ABC):
         *,
         reservation_key: str | None = None,
         order: str | None = None,
-        lines: Iterable[PartTuple] = (),
-        expected_version: int = 0,
+        lines: Iterable[PartTuple] | None = None,
+        expected_version: int | None = None,
         timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> Changes:
@@ -129,8 +141,8 @@ class Commands(ABC):
         *,
         reservation_key: str | None = None,
         order: str | None = None,
-        lines: Iterable[PartTuple] = (),
-        expected_version: int = 0,
+        lines: Iterable[PartTuple] | None = None,
+        expected_version: int | None = None,
         timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> Changes:
@@ -151,8 +163,8 @@ class Commands(ABC):
         reservation_id: str | Hold | None = None,
         *,
         reservation_key: str | None = None,
-        lines: Iterable[PartTuple] = (),
-        expected_version: int = 0,
+        lines: Iterable[PartTuple] | None = None,
+        expected_version: int | None = None,
         timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> Changes:

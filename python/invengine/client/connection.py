@@ -1,20 +1,37 @@
-"""How a channel is opened and how the status of a failed call becomes an error."""
+"""How a target is checked, how a channel connects, and how the status of a failed call becomes an error.
+
+No call begins before the channel is connected. So a connection that cannot be made is `Unreachable`, nothing was sent;
+and whatever fails afterwards may have been executed, unless the server itself says that it was not.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 
-from invengine.errors import InvengineError, error_from_status
+from invengine.errors import (
+    ClientClosed,
+    DeadlineExceeded,
+    InvalidArgument,
+    InvengineError,
+    Unreachable,
+    error_from_status,
+)
 
 DEFAULT_TARGET = "127.0.0.1:7411"
 DEFAULT_TIMEOUT_S = 10.0
-MESSAGE_BYTES_MAX = 8 * 1024 * 1024
+ANSWER_BYTES_MAX = 4 * 1024 * 1024
+"""Most bytes of any answer, as the contract states for every method."""
 
 OPTIONS: list[tuple[str, Any]] = [
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    # What is too long to send the server refuses, with the reason and the limit.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
     # Every client has a connection of its own: two clients in one process share neither window nor fate.
     ("grpc.use_local_subchannel_pool", 1),
     # Retries are decided in `retry`, where the key and the deadline are known.
@@ -30,6 +47,108 @@ OPTIONS: list[tuple[str, Any]] = [
 ]
 
 _DETAILS = "grpc-status-details-bin"
+_READY: int = grpc.ChannelConnectivity.READY.value[0]
+_FAILED: int = grpc.ChannelConnectivity.TRANSIENT_FAILURE.value[0]
+_LOOK_FIRST_S = 0.001
+_LOOK_MAX_S = 0.02
+
+_TARGET_RULE = "HOST:PORT, [IPV6]:PORT or unix:PATH, such as 127.0.0.1:7411"
+_PATHS = ("unix:", "unix-abstract:")
+_RESOLVERS = ("dns:", "ipv4:", "ipv6:")
+
+
+def options_for(target: str) -> list[tuple[str, Any]]:
+    """gRPC's options of a channel to this target."""
+    if target.startswith(_PATHS):
+        # grpcio would name the percent-encoded path as authority, which the native door refuses as malformed HTTP/2.
+        return [*OPTIONS, ("grpc.default_authority", "localhost")]
+    return OPTIONS
+
+
+def checked_target(target: str) -> str:
+    """The target if it names a server, else InvalidArgument. gRPC would dial something else, or find out late."""
+    if not isinstance(target, str):
+        raise InvalidArgument("target", f"{_TARGET_RULE}; got {type(target).__name__}")
+    if not target or not target.isprintable() or " " in target:
+        raise InvalidArgument("target", f"{_TARGET_RULE}; got {target!r}")
+    path = next((target.removeprefix(scheme) for scheme in _PATHS if target.startswith(scheme)), None)
+    if path is not None:
+        if not path.strip("/"):
+            raise InvalidArgument("target", f"a path behind {target!r}, such as unix:/run/invengine.sock")
+        return target
+    scheme = next((scheme for scheme in _RESOLVERS if target.startswith(scheme)), "")
+    for place in target.removeprefix(scheme).rpartition("/")[2].split(",") if scheme else [target]:
+        _check_place(target, place)
+    return target
+
+
+def _check_place(target: str, place: str) -> None:
+    if "/" in place or "@" in place:
+        raise InvalidArgument("target", f"{_TARGET_RULE}, without a scheme such as http:// or a path; got {target!r}")
+    host, colon, port = place.rpartition(":")
+    if not colon or not host:
+        raise InvalidArgument("target", f"{_TARGET_RULE}: host and port, both; got {target!r}")
+    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
+        raise InvalidArgument("target", f"a port from 1 to 65535; got {port!r} in {target!r}")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if (":" in host or "[" in host or "]" in host) and not bracketed:
+        raise InvalidArgument("target", f"an IPv6 address in brackets, such as [::1]:7411; got {target!r}")
+
+
+class Home:
+    """Where a client may be used: in the process that made it, an asyncio client in its event loop. ClientClosed else.
+
+    A connection does not survive a fork, and what waits on an event loop is never told anything in another one.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def forked(self) -> bool:
+        """True in a fork of the process that made the client: the connection is not this process's to close."""
+        return os.getpid() != self._process
+
+    def check(self) -> None:
+        """Refuses a fork."""
+        if self.forked:
+            raise ClientClosed(
+                "this process is a fork of the one that made the client; nothing was sent: make a new one"
+            )
+
+    def check_loop(self) -> None:
+        """Refuses a fork and any event loop but the first one that it was called in."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._loop is not None:
+                raise ClientClosed("this client belongs to another event loop; nothing was sent: make one in each loop")
+            self._loop = loop
+        self.check()
+
+
+def connecting(state: Callable[[], int], target: str, deadline_s: float) -> Iterator[float]:
+    """Yields how long to wait before it looks again, and ends when the channel is connected. Nothing is sent meanwhile.
+
+    `state` asks the channel for its connectivity, and to connect. Raises Unreachable if the connection failed or is not
+    there at `deadline_s` (monotonic).
+    """
+    wait_s = _LOOK_FIRST_S
+    while (now := state()) != _READY:
+        late = time.monotonic() >= deadline_s
+        if now == _FAILED or late:
+            why = "in time" if late else "check the address, and that a server runs there"
+            raise Unreachable(f"no connection to {target}, nothing was sent: {why}")
+        yield wait_s
+        wait_s = min(wait_s * 2, _LOOK_MAX_S)
+
+
+def time_left_s(deadline_s: float) -> float:
+    """What is left for a call that is connected. DeadlineExceeded if nothing is: it is not sent."""
+    left_s = deadline_s - time.monotonic()
+    if left_s <= 0:
+        raise DeadlineExceeded("the deadline passed before the call was sent")
+    return left_s
 
 
 def error_of(failure: Any) -> InvengineError:
@@ -42,6 +161,6 @@ def error_of(failure: Any) -> InvengineError:
     return error_from_status(code.value[0], status, failure.details() or "")
 
 
-def metadata_for(ledger: str) -> tuple[tuple[str, str], ...]:
+def metadata_for(ledger: str | None) -> tuple[tuple[str, str], ...]:
     """What every call carries: the ledger it is for, if it is not the default one."""
-    return (("invengine-ledger", ledger),) if ledger else ()
+    return () if ledger is None else (("invengine-ledger", ledger),)

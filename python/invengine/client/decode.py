@@ -6,12 +6,14 @@ import logging
 from typing import Any
 
 from invengine.client.results import (
+    Availabilities,
     Availability,
     Changes,
     Digest,
     Event,
     Hold,
     HoldLine,
+    HoldSummary,
     KnownOutcome,
     Level,
     LineState,
@@ -61,7 +63,15 @@ def changed(answer: Any) -> Changes:
     """The holds of any other answer or Outcome about holds."""
     receipt = receipt_of(answer)
     holds = tuple([hold_of(change, receipt) for change in answer.holds])
-    return Changes(receipt, holds, bool(getattr(answer, "key_cancelled", False)))
+    return Changes(receipt, holds, bool(getattr(answer, "key_cancelled", False)), _summary(answer, receipt))
+
+
+def _summary(answer: Any, receipt: Receipt) -> HoldSummary | None:
+    if not answer.HasField("summary"):
+        return None
+    found = answer.summary
+    units = {_STATES.get(each.state, LineState.UNSPECIFIED): each.units for each in found.units}
+    return HoldSummary(found.reservations, found.lines, units, found.first_sequence, receipt.sequence)
 
 
 def released(answer: Any) -> Changes:
@@ -117,7 +127,7 @@ def outcome_of(outcome: Any) -> Outcome:
     receipt = receipt_of(outcome)
     holds = tuple([hold_of(change, receipt) for change in outcome.holds])
     levels = tuple([level_of(level) for level in outcome.levels])
-    return Outcome(receipt, holds, levels, outcome.key_cancelled, None)
+    return Outcome(receipt, holds, levels, outcome.key_cancelled, None, _summary(outcome, receipt))
 
 
 def known_outcome(answer: Any) -> KnownOutcome:
@@ -153,12 +163,20 @@ def reservation_of(reservation: Any) -> Reservation:
         reservation.holder,
         reservation.idempotency_key,
         lines,
+        reservation.lines_omitted,
     )
 
 
-def availabilities(answer: Any) -> list[Availability]:
+def availabilities(answer: Any) -> Availabilities:
     """A GetAvailabilityResponse."""
-    return [Availability(each.sku, each.location, each.available) for each in answer.availabilities]
+    entries = [_availability(each) for each in answer.availabilities]
+    return Availabilities(entries, answer.sequence, answer.durable_sequence)
+
+
+def _availability(entry: Any) -> Availability:
+    unknown = entry.unknown_sku or entry.unknown_location
+    available = None if unknown else entry.available
+    return Availability(entry.sku, entry.location, available, entry.unknown_sku, entry.unknown_location)
 
 
 def registration(answer: Any) -> Registration:
@@ -171,12 +189,12 @@ def digest_of(answer: Any) -> Digest:
     return Digest(answer.digest, answer.sequence)
 
 
-def event_of(event: Any) -> Event:
-    """One Event."""
+def event_of(event: Any, ledger: str) -> Event:
+    """One Event of a ledger."""
     kind = event.WhichOneof("fact") or ""
     context = event.context if event.HasField("context") else None
     fact = getattr(event, kind) if kind else None
-    return Event(event.sequence, stamp_time(event.time), event.writer_epoch, kind, fact, context)
+    return Event(event.sequence, stamp_time(event.time), event.writer_epoch, kind, fact, context, ledger)
 
 
 def server_description(answer: Any) -> ServerDescription:
@@ -203,6 +221,10 @@ def server_description(answer: Any) -> ServerDescription:
         snapshot_time=stamp_time(answer.snapshot_time) if answer.HasField("snapshot_time") else None,
         first_sequence=answer.first_sequence,
         lost_events=answer.lost_events,
+        clock_offset_s=duration_s(answer.clock_offset),
+        answer_bytes_max=answer.answer_bytes_max,
+        command_answer_bytes_max=answer.command_answer_bytes_max,
+        reservation_lines_max=answer.reservation_lines_max,
         effective_refusal_window_s=duration_s(answer.effective_refusal_window),
         refusal_bytes=answer.refusal_bytes,
         refusal_bytes_max=answer.refusal_bytes_max,

@@ -8,12 +8,14 @@ from collections import deque
 from os import PathLike
 from typing import Any
 
+from invengine.client import arguments
 from invengine.client.commands import Draft
 from invengine.client.results import Position
 from invengine.errors import (
     AuthMissing,
     ChannelNotAllowed,
     DedupeWindowExpired,
+    InvalidArgument,
     InvalidField,
     InvengineError,
     KeyReused,
@@ -26,6 +28,10 @@ from invengine.errors import (
 
 KEPT_MAX = 1024
 """Answered messages kept for sending again, as many as the ledger keeps outcomes for."""
+
+STATE_BYTES_MAX = 64 * 1024
+"""More than any state file has."""
+NUMBER_MAX = 2**63 - 1
 
 _RESOURCE_EXHAUSTED = 8
 _BEFORE_THE_NUMBER = (
@@ -142,6 +148,10 @@ class Numbering:
         return found if len(found) == before - expected else None
 
 
+class StateFileError(ValueError):
+    """The state file of a source is damaged, or another source's. Nothing was sent, and the file is as it was."""
+
+
 class StateFile:
     """Remembers {source, epoch, sequence} in a small JSON file, replaced whole each time.
 
@@ -149,21 +159,26 @@ class StateFile:
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
+        if not isinstance(path, str | PathLike) or not os.fspath(path):
+            raise InvalidArgument("state_file", f"the path of a file; got {path!r}")
         self._path = os.fspath(path)
 
     def load(self, source_id: str) -> Position | None:
-        """What was remembered; None if the file does not exist. ValueError if it is of another source or damaged."""
+        """What was remembered; None if the file does not exist. StateFileError if it is damaged or another source's."""
         try:
-            with open(self._path, encoding="utf-8") as file:
-                state = json.load(file)
+            with open(self._path, "rb") as file:
+                found = _position(file.read(STATE_BYTES_MAX + 1))
         except FileNotFoundError:
             return None
-        try:
-            found = Position(str(state["source_id"]), int(state["epoch"]), int(state["sequence"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self._path} is not the state of a source; remove it to register a new epoch") from error
+        except (ValueError, RecursionError) as error:
+            raise StateFileError(
+                f"{self._path} is not the state of a source, or was cut or altered ({error}): put a whole copy back, or"
+                " remove it; then the source registers a new epoch, whose registration tells the last message applied"
+            ) from error
         if found.source_id != source_id:
-            raise ValueError(f"{self._path} is the state of source {found.source_id!r}, not of {source_id!r}")
+            raise StateFileError(
+                f"{self._path} is the state of source {found.source_id!r}, not of {source_id!r}: name its own file"
+            )
         return found
 
     def save(self, position: Position) -> None:
@@ -174,10 +189,34 @@ class StateFile:
         os.replace(new, self._path)
 
 
+def _position(content: bytes) -> Position:
+    """The position that a state file holds. ValueError says what is wrong."""
+    if len(content) > STATE_BYTES_MAX:
+        raise ValueError("it is too long")
+    state = json.loads(content)
+    if not isinstance(state, dict) or state.keys() != {"source_id", "epoch", "sequence"}:
+        raise ValueError("it is an object of source_id, epoch and sequence")
+    if not isinstance(state["source_id"], str) or not state["source_id"]:
+        raise ValueError("source_id is a name")
+    return Position(state["source_id"], *_place(state["epoch"], state["sequence"]))
+
+
+def _place(epoch: Any, sequence: Any) -> tuple[int, int]:
+    """Epoch and sequence, each a whole number in its range."""
+    for name, number, least in (("epoch", epoch, 1), ("sequence", sequence, 0)):
+        if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= NUMBER_MAX:
+            raise ValueError(f"{name} is a whole number of {least} or more, not {number!r}")
+    return epoch, sequence
+
+
 def remembered(source_id: str, epoch: int | None, sequence: int | None, file: StateFile | None) -> Position | None:
     """Where to go on: what the caller says, else what the file says, else nothing."""
+    arguments.named(source_id, "source_id")
     if (epoch is None) != (sequence is None):
-        raise TypeError("give both epoch and sequence, or neither")
+        raise InvalidArgument("epoch", "give both epoch and sequence, or neither")
     if epoch is not None and sequence is not None:
-        return Position(source_id, epoch, sequence)
+        place = arguments.positive(epoch, "epoch", "a new one")
+        if arguments.whole(sequence, "sequence") < 0:
+            raise InvalidArgument("sequence", f"0 or more; got {sequence}")
+        return Position(source_id, place, sequence)
     return None if file is None else file.load(source_id)

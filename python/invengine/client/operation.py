@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 from invengine.client.commands import Draft, name_key
 from invengine.client.commands_async import AsyncCommands
 from invengine.client.commands_blocking import Commands
+from invengine.errors import InvalidArgument
 
 T = TypeVar("T")
 
@@ -17,8 +18,8 @@ class Steps:
     """Derives the key of each step of one operation: its name, the step's number and what it does."""
 
     def __init__(self, name: str) -> None:
-        if not name:
-            raise ValueError("an operation needs a name that outlives the process, such as an order number")
+        if not isinstance(name, str) or not name:
+            raise InvalidArgument("name", f"a text that outlives the process, such as an order number; got {name!r}")
         self.name = name
         self._step = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 from invengine.client.times import from_ms
 from invengine.errors import InvengineError
+from invengine.positions import JournalPosition
 
 
 class Line(NamedTuple):
@@ -75,19 +77,45 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldSummary:
+    """How much one command did to holds, where naming every one of them would take more than an answer may have.
+
+    `client.list_reservations(order=...)` shows, page after page, how they stand now. What the command did to each of
+    them, `client.read_events(first_sequence, limit=last_sequence - first_sequence + 1)` tells: its events are those
+    with its key (or its source) in their context. Some of other commands may stand before the first of them.
+    """
+
+    reservations: int
+    lines: int
+    units: dict[LineState, int]
+    """Units that it moved, by where they are now; for extend and amend the reserved units of the lines."""
+    first_sequence: int
+    last_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """What an accepted command did to the holds it named."""
 
     receipt: Receipt
     holds: tuple[Hold, ...]
+    """One a reservation; empty if there is a `summary`, or if a release only left a tombstone."""
     key_cancelled: bool = False
     """True if a release found no hold under its key and left a tombstone."""
+    summary: HoldSummary | None = None
+    """How much it was, where there were too many holds to name each; None where `holds` has them all."""
 
     @property
     def hold(self) -> Hold:
         """The only hold that changed. ValueError if there are none or several."""
-        (only,) = self.holds
-        return only
+        return _only(self.holds, self.summary)
+
+
+def _only(holds: tuple[Hold, ...], summary: HoldSummary | None) -> Hold:
+    if summary is not None:
+        raise ValueError(f"{summary.reservations} holds changed, too many to name each: look at the `summary`")
+    (only,) = holds
+    return only
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +155,8 @@ class Outcome:
     levels: tuple[Level, ...]
     key_cancelled: bool
     rejection: InvengineError | None
+    summary: HoldSummary | None = None
+    """How much it was, where there were too many holds to name each; None where `holds` has them all."""
 
     @property
     def accepted(self) -> bool:
@@ -138,8 +168,7 @@ class Outcome:
         """The only hold that changed. Raises the rejection if there is one, ValueError if holds are none or several."""
         if self.rejection is not None:
             raise self.rejection
-        (only,) = self.holds
-        return only
+        return _only(self.holds, self.summary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +211,34 @@ class Reservation:
     holder: str
     key: str
     lines: tuple[ReservationLine, ...]
+    lines_omitted: int = 0
+    """Lines after the first 2,000, which only a reservation has that grew under an earlier version."""
 
 
 class Availability(NamedTuple):
-    """Units of one item at one location that may be held now."""
+    """Units of one item at one location that may be held now: 0 if nothing is there, None if a name is unknown."""
 
     sku: str
     location: str
-    available: int
+    available: int | None
+    unknown_sku: bool = False
+    """The catalogue has no such item."""
+    unknown_location: bool = False
+    """The catalogue has no such location."""
+
+
+class Availabilities(list[Availability]):
+    """Answers in the order of the questions, and the position of the ledger at which they were read.
+
+    What is durable lies at `durable_sequence`, perhaps a little behind `sequence`. Of more than 1,000 questions, which
+    are asked one thousand after the other, both are those of the earliest read: a later one may know more. Both are 0
+    if nothing was asked.
+    """
+
+    def __init__(self, entries: Iterable[Availability] = (), sequence: int = 0, durable_sequence: int = 0) -> None:
+        super().__init__(entries)
+        self.sequence = sequence
+        self.durable_sequence = durable_sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +299,7 @@ class Event:
     """One fact of the journal.
 
     `kind` is the name of the fact in the contract, such as "reserved"; `fact` and `context` are the protobuf messages
-    of it (`context` is None for what the engine did by itself).
+    of it (`context` is None for what the engine did by itself). `time` is that of the command, or of the engine's act.
     """
 
     sequence: int
@@ -259,6 +308,17 @@ class Event:
     kind: str
     fact: Any
     context: Any | None
+    ledger: str = ""
+
+    @property
+    def position(self) -> JournalPosition:
+        """Its place in the history: what to keep once it is handled, and to go on `after`.
+
+        ValueError if the server is so old that it does not name its ledger.
+        """
+        if not self.ledger:
+            raise ValueError("the server is too old to know positions, it does not name its ledger: update it")
+        return JournalPosition(self.ledger, self.writer_epoch, self.sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +346,10 @@ class ServerDescription:
     snapshot_time: datetime | None
     first_sequence: int
     lost_events: int
+    clock_offset_s: float
+    answer_bytes_max: int
+    command_answer_bytes_max: int
+    reservation_lines_max: int
     effective_refusal_window_s: float = 0.0
     refusal_bytes: int = 0
     refusal_bytes_max: int = 0

@@ -10,9 +10,17 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Generator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from invengine.errors import DeadlineExceeded, InvengineError, OutcomeUnknown, Rejected
+from invengine.errors import (
+    DeadlineExceeded,
+    DedupeWindowExpired,
+    InvengineError,
+    OutcomeUnknown,
+    Overloaded,
+    Rejected,
+    Unavailable,
+)
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 5.0
@@ -41,11 +49,30 @@ def worth_repeating(error: InvengineError) -> bool:
 
 
 def pause_s(error: InvengineError, failures: int, jitter: Callable[[], float] = random.random) -> float:
-    """How long to wait after the n-th failure: what the server asked for, else 0.5 s x 2^n up to 5 s, jittered."""
+    """How long to wait after the n-th failure: what the server asked for, else 0.5 s x 2^n up to 5 s, jittered.
+
+    What an answer had no room for need not wait: each batch has room for one at least.
+    """
+    if isinstance(error, Overloaded) and error.answer_full:
+        return 0.0
     if error.retry_after_s is not None:
         return error.retry_after_s * (1 + 0.25 * jitter())
     ceiling: float = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (failures - 1))
     return ceiling * (0.5 + 0.5 * jitter())
+
+
+def is_unmarked(context: Any) -> bool:
+    """True for a command with no key, number or issue_time of its caller: nobody else can ask for it again."""
+    return not (context.idempotency_key or context.HasField("source") or context.HasField("issue_time"))
+
+
+def may_be_issued_anew(error: Rejected) -> bool:
+    """True if a command whose key its own call made may be sent again with the key and a later issue_time.
+
+    The key was not remembered and nothing was done; what an earlier attempt left open could be forgotten, and is not
+    tried again.
+    """
+    return isinstance(error, DedupeWindowExpired) and error.__cause__ is None
 
 
 def turn(
@@ -78,7 +105,9 @@ def turn(
             unknown = error
         if not worth_repeating(error):
             # The ledger's no settles what earlier attempts left open, because a key has one outcome; a fault does not.
-            raise error if isinstance(error, Rejected) else _final(error, unknown, key)
+            if isinstance(error, Rejected):
+                raise error from unknown
+            raise _final(error, unknown, key)
         wait_s = pause_s(error, failures, jitter)
         if clock() + wait_s >= deadline_s:
             raise _final(error, unknown, key)
@@ -87,7 +116,9 @@ def turn(
 
 
 def _final(error: InvengineError, unknown: InvengineError | None, key: str | None) -> InvengineError:
-    if unknown is None or key is None:
+    if key is None:
+        return _of_read(error)
+    if unknown is None:
         return error
     final = OutcomeUnknown(
         f"the command may have been executed; repeat it with the key {key!r} or ask get_outcome({key!r})"
@@ -98,3 +129,13 @@ def _final(error: InvengineError, unknown: InvengineError | None, key: str | Non
     final.key = key
     final.__cause__ = unknown
     return final
+
+
+def _of_read(error: InvengineError) -> InvengineError:
+    """What a read raises: it changes nothing, so nothing about it is unknown but its answer."""
+    if isinstance(error, OutcomeUnknown):
+        failure = Unavailable("the server failed before it answered: ask again", metadata=error.metadata)
+        failure.__cause__ = error
+        return failure
+    error.outcome_unknown = False
+    return error

@@ -9,7 +9,7 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from invengine.client import commands
+from invengine.client import arguments, commands
 from invengine.client.commands import Draft
 from invengine.client.commands_async import AsyncCommands
 from invengine.client.numbering import Message, Numbering, StateFile, consumes_number, remembered
@@ -61,6 +61,7 @@ class AsyncSource(AsyncCommands):
         window: int = WINDOW,
     ) -> AsyncSource:
         """Continues in a remembered epoch or registers a new one; see `AsyncClient.source`."""
+        arguments.positive(window, "window", str(WINDOW))
         file = None if state_file is None else StateFile(state_file)
         known = remembered(source_id, epoch, sequence, file)
         if known is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -39,6 +39,8 @@ WORTH_SENDING = 256
 STALLED_S = 5.0
 """A stream whose oldest batch has no answer for this long when a deadline passes is given up."""
 
+_OPENING: Any = object()
+"""Stands for the call while it is being opened."""
 _END: Any = getattr(aio, "EOF")  # noqa: B009 - the published type stubs lack it
 
 Result = Any
@@ -71,9 +73,13 @@ def framed(field: int, payload: bytes) -> bytes:
 
 
 class CommandStream:
-    """Batches the commands of one event loop. `open_call` opens a SubmitStream call of raw bytes."""
+    """Batches the commands of one event loop.
 
-    def __init__(self, open_call: Callable[[], Any]) -> None:
+    `open_call` connects and opens a SubmitStream call of raw bytes. What it raises is what those who wait are told:
+    nothing was sent.
+    """
+
+    def __init__(self, open_call: Callable[[], Awaitable[Any]]) -> None:
         self._open_call = open_call
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Entry] = deque()
@@ -106,7 +112,10 @@ class CommandStream:
         if self._sweep is not None:
             self._sweep.cancel()
         call, self._call = self._call, None
-        if call is not None:
+        if call is _OPENING:
+            for task in self._tasks:
+                task.cancel()
+        elif call is not None:
             call.cancel()
         self._fail_in_flight(ConnectionLost("the client was closed before the answer came"))
         while self._waiting:
@@ -116,12 +125,27 @@ class CommandStream:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(self) -> None:
-        call = self._call = self._open_call()
+        self._call = _OPENING
+        self._spawn(self._open())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _open(self) -> None:
+        try:
+            call = await self._open_call()
+        except (InvengineError, aio.UsageError) as failure:
+            closed = ClientClosed("the client is closed")
+            self._call = None
+            while self._waiting:
+                _settle(self._waiting.popleft()[1], failure if isinstance(failure, InvengineError) else closed)
+            return
+        self._call = call
         self._wake.set()
-        for loop in (self._write(call), self._read(call)):
-            task = self._loop.create_task(loop)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._spawn(self._write(call))
+        self._spawn(self._read(call))
 
     async def _write(self, call: Any) -> None:
         try:
@@ -234,7 +258,7 @@ class CommandStream:
         self._sweep, self._sweep_at = None, float("inf")
         if earliest < float("inf"):
             self._sweep_by(earliest)
-        if stalled and self._call is not None:
+        if stalled and self._call not in (None, _OPENING):
             self._call.cancel()
 
 

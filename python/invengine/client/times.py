@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from invengine.errors import InvalidArgument
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -23,10 +25,10 @@ def stamp_time(stamp: Any) -> datetime:
     return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
 
 
-def put_time(stamp: Any, moment: datetime) -> None:
+def put_time(stamp: Any, moment: datetime, field: str = "time") -> None:
     """Writes a datetime into a google.protobuf.Timestamp. A datetime without a time zone is refused."""
-    if moment.tzinfo is None:
-        raise ValueError("a time needs a time zone, such as datetime.now(UTC)")
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise InvalidArgument(field, f"a datetime with a time zone, such as datetime.now(UTC); got {moment!r}")
     since = moment - _EPOCH
     stamp.seconds = since.days * 86_400 + since.seconds
     stamp.nanos = since.microseconds * 1000

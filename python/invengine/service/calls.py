@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from invengine.service.edge import Context
+from invengine.service.edge import Context, while_serving
 from invengine.service.methods import SERVER_INFO, SUBMIT, Method
 from invengine.service.ports import EnginePort
 from invengine.service.refusals import RefusedError, from_status, too_large
@@ -39,11 +39,15 @@ def terms_of(context: Context) -> CallTerms:
 
 
 class EngineCalls:
-    """The unary methods and SubmitStream of one engine. `door` is the name that GetServerInfo answers."""
+    """The unary methods and SubmitStream of one engine. `door` is the name that GetServerInfo answers.
 
-    def __init__(self, engine: EnginePort, door: str) -> None:
+    Once `stopping` is set, open streams end with DRAINING after the answers to what was taken.
+    """
+
+    def __init__(self, engine: EnginePort, door: str, stopping: asyncio.Event) -> None:
         self._engine = engine
         self._door = door
+        self._stopping = stopping
 
     async def unary(self, method: Method, payload: bytes, context: Context) -> bytes:
         """Answers one call. Refusals are raised as RefusedError."""
@@ -74,7 +78,7 @@ class EngineCalls:
     ) -> None:
         # What goes wrong here ends the stream in its turn: after the answers to the messages before it.
         try:
-            async for payload in requests:
+            async for payload in while_serving(self._stopping, requests):
                 check_size(payload, method.bytes_max)
                 await waiting.put(self._start(SUBMIT, payload, terms))
         finally:

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import grpc
 import structlog
 
-from invengine.service.refusals import DETAILS_KEY, RefusedError, from_exception, incident
+from invengine.service.refusals import DETAILS_KEY, RefusedError, bad_field, draining, from_exception, incident
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answer = TypeVar("Answer")
+Message = TypeVar("Message")
+
+# Counted as HTTP/2 does, as the native door counts them.
+METADATA_BYTES_MAX = 64 << 10
+_ENTRY_BYTES = 32
 
 # Far longer than the loop needs from one waiting call to the next.
 _QUIET_S = 0.05
@@ -59,11 +64,14 @@ class EndedCalls:
             await asyncio.sleep(_QUIET_S)
 
 
-async def guard(method: str, context: Context, meter: CallMeter, work: Awaitable[Answer]) -> Answer:
+async def guard(method: str, context: Context, meter: CallMeter, work: Coroutine[Any, Any, Answer]) -> Answer:
     """Awaits a handler's work and gives its answer, or ends the call with a refusal."""
     started = time.perf_counter()
     code = "CANCELLED"
     try:
+        if _metadata_bytes(context) > METADATA_BYTES_MAX:
+            work.close()
+            raise bad_field("metadata", f"at most {METADATA_BYTES_MAX} bytes for all of it; send less")
         answer = await work
         code = "OK"
         return answer
@@ -75,6 +83,48 @@ async def guard(method: str, context: Context, meter: CallMeter, work: Awaitable
         await abort(context, refusal)
     finally:
         meter.observe(method, code, time.perf_counter() - started)
+
+
+async def unless(stopping: asyncio.Event, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Awaits the work of a stream that may never end; DRAINING once `stopping` is set."""
+    working, stop = asyncio.create_task(work), asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait((working, stop), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise draining()
+        return working.result()
+    finally:
+        await _ended(working, stop)
+
+
+async def while_serving(stopping: asyncio.Event, messages: AsyncIterator[Message]) -> AsyncIterator[Message]:
+    """Gives the messages of a stream as they come; DRAINING instead of the next one once `stopping` is set."""
+    stop = asyncio.create_task(stopping.wait())
+    try:
+        while True:
+            read = asyncio.ensure_future(anext(messages, None))
+            try:
+                await asyncio.wait((read, stop), return_when=asyncio.FIRST_COMPLETED)
+                if not read.done():
+                    raise draining()
+                message = read.result()
+            finally:
+                await _ended(read)
+            if message is None:
+                return
+            yield message
+    finally:
+        stop.cancel()
+
+
+async def _ended(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _metadata_bytes(context: Context) -> int:
+    return sum(len(key) + len(value) + _ENTRY_BYTES for key, value in context.invocation_metadata() or ())
 
 
 async def abort(context: Context, refusal: RefusedError) -> NoReturn:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, TypeVarTuple
 
-from google.protobuf.message import DecodeError
-
-from invengine.service.calls import check_size
+from invengine.service.calls import check_size, terms_of
 from invengine.service.edge import Context
 from invengine.service.methods import Method
 from invengine.service.ports import EnginePort
-from invengine.service.refusals import bad_field, draining, malformed, overloaded
+from invengine.service.refusals import draining, overloaded
 from invengine.v1 import journal_service_pb2
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 # Every reader occupies one thread while it waits for events.
 READERS_MAX = 32
 EVENTS_A_MESSAGE = 500
-# Clients accept 4 MiB by default.
-MESSAGE_BYTES_MAX = 2 << 20
 WAIT_MS = 250
 
 
@@ -40,61 +40,32 @@ class EventReaders:
     async def read(self, method: Method, payload: bytes, context: Context) -> None:
         """Writes events until the end of what was asked for. Refusals are raised as RefusedError."""
         check_size(payload, method.bytes_max)
-        request = _parse(payload)
         if self._readers >= READERS_MAX:
             raise overloaded(f"{READERS_MAX} callers already read events.")
         self._readers += 1
         try:
-            await self._stream(request, context)
+            await self._stream(payload, context)
         finally:
             self._readers -= 1
 
-    async def _stream(self, request: journal_service_pb2.ReadEventsRequest, context: Context) -> None:
-        sequence = max(1, request.from_sequence)
-        left = request.limit or None
+    async def _stream(self, payload: bytes, context: Context) -> None:
+        sequence, left, follow = await self._aside(self._engine.begin_events, payload, terms_of(context).ledger)
         end: int | None = None
         while left is None or left > 0:
             batch = EVENTS_A_MESSAGE if left is None else min(left, EVENTS_A_MESSAGE)
-            answer = await self._batch(sequence, batch, WAIT_MS if request.follow else 0)
+            message = await self._aside(self._engine.read_events, sequence, batch, WAIT_MS if follow else 0)
+            answer = journal_service_pb2.ReadEventsResponse.FromString(message)
             # Without `follow` the stream ends at what was durable when it began, however fast the journal grows.
             end = answer.durable_sequence if end is None else end
-            for message in _pieces(answer):
-                await context.write(message)
             if answer.events:
+                await context.write(message)
                 sequence = answer.events[-1].sequence + 1
                 left = None if left is None else left - len(answer.events)
-            if not request.follow and (not answer.events or sequence > end):
+            if not follow and (not answer.events or sequence > end):
                 return
 
-    async def _batch(self, sequence: int, limit: int, wait_ms: int) -> journal_service_pb2.ReadEventsResponse:
+    async def _aside(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        """What the engine answers, which may wait for a disk."""
         if self._stopping:
             raise draining()
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._threads, self._engine.read_events, sequence, limit, wait_ms)
-        return journal_service_pb2.ReadEventsResponse.FromString(answer)
-
-
-def _pieces(answer: journal_service_pb2.ReadEventsResponse) -> Iterator[bytes]:
-    """Cuts an answer into messages that every client accepts; nothing for an answer without events."""
-    if not answer.events:
-        return
-    if len(answer.events) == 1 or answer.ByteSize() <= MESSAGE_BYTES_MAX:
-        yield answer.SerializeToString()
-        return
-    middle = len(answer.events) // 2
-    for part in (answer.events[:middle], answer.events[middle:]):
-        yield from _pieces(
-            journal_service_pb2.ReadEventsResponse(events=part, durable_sequence=answer.durable_sequence)
-        )
-
-
-def _parse(payload: bytes) -> journal_service_pb2.ReadEventsRequest:
-    try:
-        request = journal_service_pb2.ReadEventsRequest.FromString(payload)
-    except DecodeError:
-        raise malformed("ReadEventsRequest") from None
-    if request.from_sequence < 0:
-        raise bad_field("from_sequence", "must be 0 or more; 0 means from the first event.")
-    if request.limit < 0:
-        raise bad_field("limit", "must be 0 or more; 0 means no limit.")
-    return request
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import structlog
+from pydantic import SecretStr
 
 from invengine.service.address import check_address, split_address
 from invengine.service.ports import EnginePort
 from invengine.service.server import PythonService
-from invengine.settings import DoorKind, JournalKind, Settings, SettingsError
-from invengine.telemetry import CallHistogram, MetricsListener, metrics_registry
+from invengine.settings import USED_BY, DoorKind, JournalKind, Settings, SettingsError
+from invengine.telemetry import CallHistogram, DoorCollector, MetricsListener, metrics_registry
 
 EXIT_SECOND_SIGNAL = 130
 
@@ -45,6 +46,9 @@ class DoorPort(Protocol):
     @property
     def address(self) -> str:
         """Where it listens."""
+
+    def stats(self) -> str:
+        """What is inside and what the bounds did, as a JSON object."""
 
     def drain(self, timeout_ms: int) -> None:
         """Ends connections after their answers."""
@@ -198,13 +202,22 @@ class Host:
         recovering = not await asyncio.to_thread(engine.wait_open, _RECOVERY_QUICK_MS)
         registry = metrics_registry(engine.stats, self._core.version())
         native = settings.door is DoorKind.NATIVE
-        self._service = service = PythonService(engine, door=settings.door.value, meter=CallHistogram(registry))
+        # Behind the native door there is one connection, and it stays.
+        idle_ms = 0 if native else settings.connection_idle_ms
+        self._service = service = PythonService(
+            engine, door=settings.door.value, meter=CallHistogram(registry), connection_idle_ms=idle_ms
+        )
         address = await service.listen(self._private_socket() if native else settings.address, recovering=recovering)
         if native:
-            door_settings = {"threads": settings.threads, "forward_socket": address.removeprefix("unix:")}
+            door_settings = {
+                "threads": settings.threads,
+                "forward_socket": address.removeprefix("unix:"),
+                "connection_idle_ms": settings.connection_idle_ms,
+            }
             serve = self._core.door
             self._door = await asyncio.to_thread(serve, engine, settings.address, json.dumps(door_settings))
             address = self._door.address
+            registry.register(DoorCollector(self._door.stats))
         metrics_address = ""
         if settings.metrics_address:
             host, port = split_address("--metrics-address", settings.metrics_address)
@@ -272,29 +285,37 @@ async def run(settings: Settings, announce: Callable[[Ready], None], core: Core 
 
 def engine_settings(settings: Settings) -> str:
     """The engine's part of the settings, as the JSON that it reads."""
-    if settings.force_empty and settings.journal is not JournalKind.FILE:
+    kind = settings.journal
+    if settings.force_empty and kind is not JournalKind.FILE:
         raise SettingsError("force_empty: only a file journal can be set aside; name another --ledger instead")
+    if settings.accept_clock and kind is JournalKind.MEMORY:
+        raise SettingsError("accept_clock: a journal in memory begins with the clock as it is; leave it out")
     values: dict[str, Any] = {
-        "journal": settings.journal.value,
+        "journal": kind.value,
         "ledger": settings.ledger,
         "time_scale": settings.time_scale,
         "auto_create": settings.auto_create,
-        "force_empty": settings.force_empty,
     }
-    for name in ("snapshot_journal_bytes", "snapshot_interval_ms", "archive_ms", "archive_bytes_max"):
-        values[name] = getattr(settings, name)
-    if settings.journal is JournalKind.FILE:
-        values["directory"] = str(settings.directory.absolute())
-    if settings.journal is JournalKind.REDIS:
-        values["redis_url"] = settings.redis_url.get_secret_value()
-        values["redis_ack"] = settings.redis_ack.value
-        values["redis_username"] = settings.redis_username
-        values["redis_password"] = settings.redis_password.get_secret_value()
-        values["redis_ca_file"] = str(settings.redis_ca_file.absolute()) if settings.redis_ca_file else ""
-    for name in ("in_flight_max", "journal_file_bytes", "refusal_bytes_max"):
-        if getattr(settings, name):
-            values[name] = getattr(settings, name)
+    values |= {
+        name: _plain(getattr(settings, name))
+        for name, kinds in USED_BY.items()
+        if kind in kinds and name not in _ONLY_IF_GIVEN
+    }
+    values |= {name: given for name in _ONLY_IF_GIVEN if (given := getattr(settings, name))}
     return json.dumps(values)
+
+
+# 0 and false are the engine's own.
+_ONLY_IF_GIVEN = ("in_flight_max", "journal_file_bytes", "refusal_bytes_max", "force_empty", "accept_clock")
+
+
+def _plain(value: object) -> object:
+    """A setting as JSON has it: paths absolute, because the engine may run elsewhere."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Path):
+        return str(value.absolute())
+    return "" if value is None else value
 
 
 def _listen_for_metrics(host: str, port: int, registry: Any) -> MetricsListener:

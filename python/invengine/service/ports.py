@@ -26,8 +26,17 @@ class EnginePort(Protocol):
     ) -> None:
         """Takes a unary call without blocking; `on_done(code, answer_or_status)` comes later from an engine thread."""
 
+    def begin_events(self, payload: bytes, ledger: str = "") -> tuple[int, int | None, bool]:
+        """Gives what a ReadEventsRequest wants: first sequence, most events (None: no limit), whether to follow.
+
+        Blocks. Raises the refusal of a bad field, or of a position that is not in this history.
+        """
+
     def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
-        """Gives durable events as a ReadEventsResponse, after waiting up to `wait_ms` for the first. Blocks."""
+        """Gives durable events as a ReadEventsResponse, after waiting up to `wait_ms` for the first. Blocks.
+
+        They are as many as fit a message that every client takes, `limit` at most; asking on gives the next ones.
+        """
 
     def stats(self) -> str:
         """Gives the engine's counters as JSON."""

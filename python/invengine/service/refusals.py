@@ -22,6 +22,8 @@ DETAILS_KEY = "grpc-status-details-bin"
 STATUS_BYTES_MAX = 4096
 MESSAGE_CHARS_MAX = 512
 VIOLATIONS_MAX = 10
+# Most characters of a caller's text that a refusal repeats. No name and no key is longer.
+ECHO_CHARS_MAX = 128
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -47,7 +49,8 @@ def refused(
 ) -> RefusedError:
     """Makes a refusal with its ErrorInfo, and BadRequest or RetryInfo where given."""
     status = status_pb2.Status(code=code.value[0], message=message)
-    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=dict(metadata or {})))
+    facts = {name: value[:ECHO_CHARS_MAX] for name, value in (metadata or {}).items()}
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=facts))
     if violations:
         bad = error_details_pb2.BadRequest()
         for field, description in violations.items():
@@ -89,7 +92,16 @@ def unimplemented(path: str) -> RefusedError:
         grpc.StatusCode.UNIMPLEMENTED,
         "UNIMPLEMENTED",
         "This server does not implement the method; server reflection lists the services that it knows.",
-        {"method": path[:200]},
+        {"method": path},
+    )
+
+
+def stream_over() -> RefusedError:
+    """Makes the end of a stream that may not last longer."""
+    return refused(
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "DEADLINE",
+        "The stream lasted as long as one may. Open another one.",
     )
 
 

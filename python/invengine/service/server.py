@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -9,9 +10,9 @@ import grpc
 
 from invengine.service.address import split_address
 from invengine.service.calls import EngineCalls
-from invengine.service.edge import CallMeter, Context, EndedCalls, NoMeter, guard
+from invengine.service.edge import METADATA_BYTES_MAX, CallMeter, Context, EndedCalls, NoMeter, guard, unless
 from invengine.service.events import EventReaders
-from invengine.service.methods import Method, Shape, method_table
+from invengine.service.methods import SUBMIT_BYTES_MAX, Method, Shape, method_table
 from invengine.service.ports import EnginePort
 from invengine.service.refusals import unimplemented
 from invengine.service.standard import Health, Reflection
@@ -19,12 +20,12 @@ from invengine.service.standard import Health, Reflection
 # Generic in the type stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
-# grpcio refuses a message over its own limit without details, so its limit stands far above those in `methods`.
+# grpcio refuses what is over its own limits without details, so these stand far above those in `methods` and `edge`.
 _OPTIONS = (
-    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_receive_message_length", 5 * SUBMIT_BYTES_MAX),
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_metadata_size", 16 << 10),
-    ("grpc.absolute_max_metadata_size", 16 << 10),
+    ("grpc.max_metadata_size", 4 * METADATA_BYTES_MAX),
+    ("grpc.absolute_max_metadata_size", 4 * METADATA_BYTES_MAX),
     ("grpc.max_concurrent_streams", 4096),
     # Above these grpcio would cancel calls by chance and without details; the engine says OVERLOADED instead.
     ("grpc.server.max_pending_requests", 1 << 20),
@@ -34,20 +35,33 @@ _OPTIONS = (
 
 # Callers who go on and on do not hold up a stop for longer.
 _SETTLE_MS_MAX = 1_000
+# Those who watch health hear of the stop before their stream ends.
+_LAST_WORDS_MS = 100
 
 
 class PythonService:
     """The service of one engine on grpc.aio. Use it on the event loop that made it.
 
-    `door` is the name that GetServerInfo answers: `native` if a native door forwards to this service.
+    `door` is the name that GetServerInfo answers: `native` if a native door forwards to this service. A connection
+    without a call under way is closed after `connection_idle_ms`; 0 is never.
     """
 
-    def __init__(self, engine: EnginePort, *, door: str = "python", meter: CallMeter | None = None) -> None:
+    def __init__(
+        self,
+        engine: EnginePort,
+        *,
+        door: str = "python",
+        meter: CallMeter | None = None,
+        connection_idle_ms: int = 0,
+    ) -> None:
         self._meter = EndedCalls(meter or NoMeter())
-        self._calls = EngineCalls(engine, door)
+        self._stopping = asyncio.Event()
+        self._calls = EngineCalls(engine, door, self._stopping)
         self._readers = EventReaders(engine)
-        self._health = Health(self._meter)
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._health = Health(self._meter, self._stopping)
+        self._reflection = Reflection(self._meter, self._stopping)
+        idle = (("grpc.max_connection_idle_ms", connection_idle_ms),) if connection_idle_ms else ()
+        self._server = grpc.aio.server(options=(*_OPTIONS, *idle))
         self._server.add_generic_rpc_handlers((_Table(self._handlers(), self._unknown),))
         self.address = ""
 
@@ -77,9 +91,11 @@ class PythonService:
         await self._health.not_serving()
 
     async def stop(self, grace_ms: int = 5_000) -> None:
-        """Refuses new calls, gives those in flight `grace_ms` to be answered, then ends."""
+        """Refuses new calls, gives those in flight `grace_ms` to be answered, then ends. Open streams end at once."""
         await self._health.not_serving()
+        await asyncio.sleep(min(grace_ms, _LAST_WORDS_MS) / 1000)
         self._readers.stop()
+        self._stopping.set()
         # What waits in grpcio's own queue would be cancelled by its stop, without details: it gets its answer first.
         await self._meter.settle(min(grace_ms, _SETTLE_MS_MAX) / 1000)
         await self._server.stop(grace_ms / 1000)
@@ -90,7 +106,7 @@ class PythonService:
 
     def _handlers(self) -> dict[str, Handler]:
         handlers = {path: self._handler(method) for path, method in method_table().items()}
-        return handlers | self._health.handlers() | Reflection(self._meter).handlers()
+        return handlers | self._health.handlers() | self._reflection.handlers()
 
     def _handler(self, method: Method) -> Handler:
         if method.shape is Shape.UNARY:
@@ -115,7 +131,8 @@ class PythonService:
 
     def _read_events(self, method: Method) -> Handler:
         async def handle(payload: bytes, context: Context) -> None:
-            await guard(method.path, context, self._meter, self._readers.read(method, payload, context))
+            reading = unless(self._stopping, self._readers.read(method, payload, context))
+            await guard(method.path, context, self._meter, reading)
 
         return grpc.unary_stream_rpc_method_handler(handle)
 

@@ -6,20 +6,29 @@ parse the request and answer UNKNOWN to bytes that it cannot parse, so the handl
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf import descriptor_pool
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from invengine.service.edge import CallMeter, Context, guard
+from invengine.service.calls import check_size
+from invengine.service.edge import CallMeter, Context, guard, unless
 from invengine.service.methods import service_names
-from invengine.service.refusals import malformed, refused
+from invengine.service.refusals import malformed, overloaded, refused, stream_over
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTIONS = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+
+# As at the native door: a question holds one name.
+REFLECTION_BYTES_MAX = 4 << 10
+REFLECTION_S = 60.0
+REFLECTIONS_MAX = 256
 
 Parsed = TypeVar("Parsed", bound=Message)
 
@@ -27,8 +36,9 @@ Parsed = TypeVar("Parsed", bound=Message)
 class Health:
     """Standard health checking of every service: NOT_SERVING until `serving`, SERVING until `not_serving`."""
 
-    def __init__(self, meter: CallMeter) -> None:
+    def __init__(self, meter: CallMeter, stopping: asyncio.Event) -> None:
         self._meter = meter
+        self._stopping = stopping
         self._servicer: Any = _aio(health).HealthServicer()
         self._names = frozenset(("", HEALTH, *service_names()))
 
@@ -62,7 +72,7 @@ class Health:
                     grpc.StatusCode.NOT_FOUND,
                     "UNKNOWN_SERVICE",
                     "Ask for a service that server reflection lists, or for none to ask about the server.",
-                    {"service": request.service[:200]},
+                    {"service": request.service},
                 )
             answer: health_pb2.HealthCheckResponse = await self._servicer.Check(request, context)
             return answer
@@ -73,14 +83,19 @@ class Health:
         async def work() -> None:
             await self._servicer.Watch(_parse(health_pb2.HealthCheckRequest, payload), context)
 
-        await guard(f"/{HEALTH}/Watch", context, self._meter, work())
+        await guard(f"/{HEALTH}/Watch", context, self._meter, unless(self._stopping, work()))
 
 
 class Reflection:
-    """Server reflection over invengine.v1, health and itself, as v1 and v1alpha (same messages)."""
+    """Server reflection over invengine.v1, health and itself, as v1 and v1alpha (same messages).
 
-    def __init__(self, meter: CallMeter) -> None:
+    Questions are short, streams few and at an end after `REFLECTION_S`: anybody may ask, and nobody needs more.
+    """
+
+    def __init__(self, meter: CallMeter, stopping: asyncio.Event) -> None:
         self._meter = meter
+        self._stopping = stopping
+        self._streams = 0
         self._servicer: Any = _aio(reflection).ReflectionServicer((*service_names(), HEALTH, *REFLECTIONS))
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -92,15 +107,51 @@ class Reflection:
         return {f"/{name}/ServerReflectionInfo": handler for name in REFLECTIONS}
 
     async def _reflect(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        async def parsed() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
-            async for payload in requests:
-                yield _parse(reflection_pb2.ServerReflectionRequest, payload)
+        work = unless(self._stopping, self._answer(requests, context))
+        await guard(f"/{REFLECTIONS[0]}/ServerReflectionInfo", context, self._meter, work)
 
-        async def work() -> None:
-            async for answer in self._servicer.ServerReflectionInfo(parsed(), context):
-                await context.write(answer)
+    async def _answer(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        if self._streams >= REFLECTIONS_MAX:
+            raise overloaded(f"{REFLECTIONS_MAX} callers already use reflection.")
+        self._streams += 1
+        try:
+            async with asyncio.timeout(REFLECTION_S):
+                async for payload in requests:
+                    check_size(payload, REFLECTION_BYTES_MAX)
+                    await self._answer_one(_parse(reflection_pb2.ServerReflectionRequest, payload), context)
+        except TimeoutError:
+            raise stream_over() from None
+        finally:
+            self._streams -= 1
 
-        await guard(f"/{REFLECTIONS[0]}/ServerReflectionInfo", context, self._meter, work())
+    async def _answer_one(self, asked: reflection_pb2.ServerReflectionRequest, context: Context) -> None:
+        async def question() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+            known = reflection_pb2.ServerReflectionRequest()
+            known.CopyFrom(asked)
+            if known.HasField("file_containing_symbol"):
+                known.file_containing_symbol = _declared(known.file_containing_symbol)
+            yield known
+
+        async for answer in self._servicer.ServerReflectionInfo(question(), context):
+            answer.original_request.CopyFrom(asked)
+            await context.write(answer)
+
+
+def _declared(symbol: str) -> str:
+    """The symbol, or for a method, a field or the like what it is part of: the pool finds files by those only."""
+    parent, _, name = symbol.rpartition(".")
+    pool = descriptor_pool.Default()
+    members = (
+        (pool.FindServiceByName, ("methods_by_name",)),
+        (pool.FindMessageTypeByName, ("fields_by_name", "oneofs_by_name")),
+        (pool.FindEnumTypeByName, ("values_by_name",)),
+    )
+    for find, tables in members:
+        with suppress(KeyError):
+            found = find(parent)
+            if any(name in getattr(found, table) for table in tables):
+                return parent
+    return symbol
 
 
 def _aio(module: Any) -> Any:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from invengine.cli.quiet import Load
 from invengine.client import Client, Digest, ServerDescription
 from invengine.simulate.answers import AnswerLog, last_answers
 from invengine.simulate.audit import Auditor, Question
@@ -90,6 +91,8 @@ class Evidence:
     """Engine time of second 0 of the stream."""
     played_s: float
     """On the wall clock, from second 0 of the stream to the last answer."""
+    load: Load | None = None
+    """What other programs took of the machine meanwhile; None where that cannot be learnt."""
 
 
 def direct(plan: Plan, say: Callable[[str], None], bar: Bar) -> Evidence:

@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from invengine.cli.quiet import verdict
 from invengine.simulate.audit import Question
 from invengine.simulate.checks import Check, all_or, examples
 from invengine.simulate.director import Evidence
+from invengine.simulate.roles import Kind, roles_of
 
 AROUND_KILL_S = 1.5
 """What was sent this close to the kill, in seconds of the wall clock, may have waited for the server to come back."""
@@ -24,12 +26,14 @@ def report_of(evidence: Evidence) -> dict[str, Any]:
     found = checks(evidence)
     return {
         "title": f"Promotion: {evidence.plan.stream.title}",
-        "passed": all(check.holds for check in found),
+        "passed": not any(check.failed for check in found),
         "checks": [check._asdict() for check in found],
         "engine": _engine(evidence),
         "fragmented": _fragmented(evidence),
         "throughput": _throughput(evidence),
         "latency_ms": _latency(evidence),
+        "machine": None if evidence.load is None else evidence.load.as_json(),
+        "notice": verdict(evidence.load),
         "stream": _stream(evidence),
         "server": _server(evidence),
         "assumptions": evidence.plan.habits.listed(),
@@ -67,7 +71,13 @@ def checks(evidence: Evidence) -> list[Check]:
         Check("one key never had two answers", not tally.contradictions, all_or(tally.contradictions)),
         Check("nothing was refused that was there", tally.false_refusals == 0, f"{tally.false_refusals}"),
         Check("nothing stays reserved beyond its time", left == 0, f"{left} units"),
+        _each_order_once(evidence),
     ]
+
+
+def _each_order_once(evidence: Evidence) -> Check:
+    ends, sales = sum(evidence.tally.orders.values()), len(evidence.plan.stream.sales)
+    return Check("every order is counted once, by how it ended", ends == sales, f"{ends:,} ends of {sales:,} orders")
 
 
 def disagreements(evidence: Evidence) -> list[str]:
@@ -110,6 +120,7 @@ def _engine(evidence: Evidence) -> dict[str, Any]:
         "accepted_by_command": dict(tally.accepted),
         "refused": by_command.get("reserve", {}),
         "refused_by_command": by_command,
+        "reserves": _reserves(evidence),
         "expired": len(auditor.expired_holds),
         "reacquired": len(auditor.reacquired_holds),
         "replayed": tally.replayed,
@@ -134,10 +145,22 @@ def _engine(evidence: Evidence) -> dict[str, Any]:
         "false_sold_outs": tally.false_refusals,
         **_units(evidence),
         "orders": dict(sorted(tally.orders.items())),
+        "orders_in_part": tally.parts,
         "faults": dict(tally.faults),
         "events": auditor.events,
         "events_by_kind": dict(sorted(auditor.kinds.items())),
     }
+
+
+def _reserves(evidence: Evidence) -> dict[str, dict[str, int]]:
+    """Accepted and refused reserves of the flash sale, and of the baskets beside it."""
+    flash = {role.name for role in roles_of(evidence.plan.stream) if role.kind is Kind.FLASH}
+    found = {part: {"accepted": 0, "refused": 0} for part in ("flash_sale", "baskets")}
+    for name, tally in evidence.tallies.items():
+        part = found["flash_sale" if name in flash else "baskets"]
+        part["accepted"] += tally.accepted["reserve"]
+        part["refused"] += sum(count for what, count in tally.refused.items() if what.startswith("reserve "))
+    return found
 
 
 def _units(evidence: Evidence) -> dict[str, int]:
@@ -192,17 +215,21 @@ def _throughput(evidence: Evidence) -> dict[str, Any]:
 def _latency(evidence: Evidence) -> dict[str, Any]:
     tally, outage = evidence.tally, evidence.outage
 
-    def calm(times: Sequence[float], values: Sequence[float]) -> Iterable[float]:
+    def parted(name: str, times: Sequence[float], values: Sequence[float]) -> dict[str, Any]:
         around_s = AROUND_KILL_S * evidence.plan.scale
-        pairs = zip(times, values, strict=True)
-        return (took for at_s, took in pairs if abs(at_s - outage.killed_at_s) > around_s)
+        parts: dict[bool, list[float]] = {True: [], False: []}
+        for at_s, took in zip(times, values, strict=True):
+            parts[abs(at_s - outage.killed_at_s) > around_s].append(took)
+        return {
+            name: _percentiles(values),
+            f"{name}_without_outage": _percentiles(parts[True]),
+            f"{name}_around_outage": _percentiles(parts[False]),
+        }
 
     return {
-        "reserve": _percentiles(tally.reserve_ms),
-        "reserve_without_outage": _percentiles(calm(tally.at_s, tally.reserve_ms)),
+        **parted("reserve", tally.at_s, tally.reserve_ms),
         "reserve_since_due": _percentiles(tally.reserve_late_ms),
-        "flash_since_due": _percentiles(tally.flash_ms),
-        "flash_since_due_without_outage": _percentiles(calm(tally.flash_at_s, tally.flash_ms)),
+        **parted("flash_since_due", tally.flash_at_s, tally.flash_ms),
         "other_commands": _percentiles(tally.command_ms),
         "store_upload": _percentiles(tally.uploads_ms),
     }

@@ -16,11 +16,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from invengine.cli.quiet import Load
 from invengine.simulate import page, plots
-from invengine.simulate.flash_sale import FlashSaleResult, FlashSaleSettings, Step
-from invengine.simulate.screen import facts, verdicts
+from invengine.simulate.flash_sale import GOODPUT_RATIO_MIN, FlashSaleResult, FlashSaleSettings, Step
+from invengine.simulate.page import Figure
+from invengine.simulate.screen import facts, say, verdicts
 
 STEPS_SHOWN = 60
+_ANSWERS = ("accepted", "refused", "failed", "allocated", "released")
 _TITLES = {
     "capacity": "measuring what it accepts",
     "sold out": "measuring what it answers after a sell-out",
@@ -92,12 +95,13 @@ def bars(values: list[float]) -> str:
     return "".join(_BARS[0 if most <= 0 else round(value / most * (len(_BARS) - 1))] for value in values)
 
 
-def report_of(result: FlashSaleResult, settings: FlashSaleSettings) -> dict[str, Any]:
-    """The report as JSON."""
+def report_of(result: FlashSaleResult, settings: FlashSaleSettings, load: Load | None = None) -> dict[str, Any]:
+    """The report as JSON; `load` is what others took of the machine."""
     return {
         "title": "Flash sale",
         "passed": result.passed,
         "checks": [check._asdict() for check in result.checks],
+        "machine": None if load is None else load.as_json(),
         "capacity_per_s": result.capacity_per_s,
         "peak_per_s": result.peak_per_s,
         "offered_per_s": result.offered_per_s,
@@ -116,34 +120,39 @@ def report_of(result: FlashSaleResult, settings: FlashSaleSettings) -> dict[str,
     }
 
 
-def show(result: FlashSaleResult, report: dict[str, Any], console: Console) -> None:
+def show(result: FlashSaleResult, report: dict[str, Any], console: Console, notice: str = "") -> None:
     """Prints the result."""
     console.print()
+    say(notice, console)
     console.print(facts(figures(result)))
     console.print()
     console.print(verdicts(report["checks"]))
 
 
-def figures(result: FlashSaleResult) -> list[tuple[str, str]]:
-    """The numbers that a reader looks for first."""
+def figures(result: FlashSaleResult) -> list[Figure]:
+    """The numbers that a reader looks for first, each with what it is of."""
     window, latency = result.report["window"], result.report["latency_us"]
+    callers = f"of {page.number(int(window['arrived']))} callers"
+    units = f"of {page.number(result.stock)} units of the hot item"
     return [
-        ("accepts in a closed loop", f"{result.capacity_per_s:,.0f}/s"),
-        ("answers in a closed loop, most", f"{result.peak_per_s:,.0f}/s"),
-        ("offered in the rush", f"{result.offered_per_s:,.0f}/s"),
-        ("answered in time in the rush", f"{result.goodput_per_s:,.0f}/s"),
-        ("goodput ÷ peak", f"{result.goodput_ratio:.2f}"),
-        ("units of the hot item", page.number(result.stock)),
-        ("sold for good", page.number(result.sold_units)),
-        ("oversold", page.number(result.oversold_units)),
-        ("callers", page.number(int(window["arrived"]))),
-        ("gave up in the queue", page.number(int(window["gave_up"]))),
-        ("refused, sold out", page.number(int(window["refused"]))),
-        ("since due, p50 / p99", f"{latency['p50'] / 1000:,.1f} / {latency['p99'] / 1000:,.1f} ms"),
+        Figure("accepts in a closed loop", f"{result.capacity_per_s:,.0f}/s", "reserves alone"),
+        Figure("answers in a closed loop, most", f"{result.peak_per_s:,.0f}/s", "the peak: yes or no"),
+        Figure("offered in the rush", f"{result.offered_per_s:,.0f}/s", "callers, whatever the server does"),
+        Figure("answered in time in the rush", f"{result.goodput_per_s:,.0f}/s", "the goodput: yes or no"),
+        Figure("goodput ÷ peak", f"{result.goodput_ratio:.2f}", f"at least {GOODPUT_RATIO_MIN}"),
+        Figure("sold for good", page.number(result.sold_units), units),
+        Figure("oversold", page.number(result.oversold_units), units),
+        Figure("gave up in the queue", page.number(int(window["gave_up"])), callers),
+        Figure("refused, sold out", page.number(int(window["refused"])), callers),
+        Figure(
+            "since due, p50 / p99",
+            f"{latency['p50'] / 1000:,.1f} / {latency['p99'] / 1000:,.1f} ms",
+            f"of {sum(int(window[kind]) for kind in _ANSWERS):,} answers, yes or no",
+        ),
     ]
 
 
-def write(room: Path, result: FlashSaleResult, report: dict[str, Any]) -> None:
+def write(room: Path, result: FlashSaleResult, report: dict[str, Any], notice: str = "") -> None:
     """Writes flash-sale.json and flash-sale.html into a directory."""
     room.mkdir(parents=True, exist_ok=True)
     (room / "flash-sale.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -151,16 +160,19 @@ def write(room: Path, result: FlashSaleResult, report: dict[str, Any]) -> None:
         "Callers and answers a second": plots.drawn(lambda axes: _rates(axes, result)),
         "How long an answer took": plots.drawn(lambda axes: _latency(axes, result)),
     }
-    checks = [(check.name, check.holds, check.found) for check in result.checks]
+    checks = [(check["name"], page.Verdict.of(check), check["found"]) for check in report["checks"]]
     reasons = sorted(result.report["by_reason"].items())
+    settings = page.preformatted(json.dumps(report["settings"], indent=2))
     sections = [
+        ("In numbers", page.cards(figures(result))),
         ("Second by second", page.plots(drawings)),
         ("Checks", page.table(["what must hold", "", "found"], checks)),
         ("Answers that were no, by reason", page.table(["reason", "answers"], reasons)),
-        ("Settings", page.folded("every number", json.dumps(report["settings"], indent=2))),
+        ("Settings", page.folded("every number", settings)),
     ]
     lead = f"{result.offered_per_s:,.0f} callers a second at a server that can answer {result.peak_per_s:,.0f}."
-    text = page.page("Flash sale", lead, figures(result), sections, passed=result.passed)
+    judged = all(check.judged for check in result.checks)
+    text = page.page("Flash sale", lead, sections, passed=result.passed, all_judged=judged, notice=notice)
     (room / "flash-sale.html").write_text(text, encoding="utf-8")
 
 
@@ -185,7 +197,7 @@ def _rates(axes: Any, result: FlashSaleResult) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("seconds")
     axes.set_ylabel("a second")
-    axes.legend(loc="lower center", ncols=3, fontsize=7)
+    axes.legend(**plots.ABOVE)
 
 
 def _latency(axes: Any, result: FlashSaleResult) -> None:
@@ -195,4 +207,4 @@ def _latency(axes: Any, result: FlashSaleResult) -> None:
         axes.plot(seconds, [step[field] / 1000 for step in steps], color=colour, label=name)
     axes.set_xlabel("seconds")
     axes.set_ylabel("ms since it should have left")
-    axes.legend(loc="upper right", fontsize=8)
+    axes.legend(**plots.ABOVE)

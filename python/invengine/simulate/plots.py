@@ -16,10 +16,18 @@ CALM = "#94a3b8"
 POINTS_MAX = 600
 BUCKETS = 120
 HOUR_S = 3600.0
+ABOVE: dict[str, Any] = {
+    "loc": "lower left",
+    "bbox_to_anchor": (0.0, 1.0),
+    "ncols": 2,
+    "fontsize": 8.5,
+    "frameon": False,
+}
+"""Where a legend hides nothing, however small the plot is drawn."""
 _LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
-    "font.size": 9,
+    "font.size": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -40,7 +48,7 @@ def plots_of(evidence: Evidence) -> dict[str, str]:
     }
 
 
-def drawn(draw: Callable[[Any], None], width: float = 7.2, height: float = 3.2) -> str:
+def drawn(draw: Callable[[Any], None], width: float = 4.3, height: float = 3.0) -> str:
     """One plot as an SVG element."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -82,7 +90,7 @@ def _flash(axes: Any, evidence: Evidence) -> None:
     axes.set_xlim(max(0.0, opens), max(hours[-1], opens + 1.0))
     axes.set_xlabel("hours of engine time")
     axes.set_ylabel("units")
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(**ABOVE)
 
 
 def _oversold(axes: Any, evidence: Evidence) -> None:
@@ -96,7 +104,7 @@ def _oversold(axes: Any, evidence: Evidence) -> None:
     _mark_kill(axes, evidence)
     axes.set_xlabel("hours of engine time")
     axes.set_ylabel("units sold that were not there")
-    axes.legend(loc="upper left", fontsize=8)
+    axes.legend(**ABOVE)
 
 
 def _paces(axes: Any, evidence: Evidence) -> None:
@@ -137,7 +145,7 @@ def _latency(axes: Any, evidence: Evidence) -> None:
     _mark_kill(axes, evidence)
     axes.set_xlabel("hours of engine time")
     axes.set_ylabel("ms on the wall clock")
-    axes.legend(loc="upper left", fontsize=8)
+    axes.legend(**ABOVE)
 
 
 def _waits(axes: Any, evidence: Evidence) -> None:
@@ -153,4 +161,4 @@ def _mark_kill(axes: Any, evidence: Evidence) -> None:
     at = evidence.outage.killed_at_s / HOUR_S
     axes.axvline(at, color="#0f172a", linestyle=":", linewidth=1)
     place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "xytext": (3, -2)}
-    axes.annotate("SIGKILL", (at, 1.0), fontsize=7, va="top", annotation_clip=True, **place)
+    axes.annotate("SIGKILL", (at, 1.0), fontsize=8, va="top", annotation_clip=True, **place)

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from invengine.simulate import page, plots
+from invengine.cli.quiet import Watch
+from invengine.simulate import page, plots, wording
 from invengine.simulate.baskets import strong_weekend, whole_year
 from invengine.simulate.director import Bar, Evidence, Plan, direct
-from invengine.simulate.findings import report_of
+from invengine.simulate.findings import AROUND_KILL_S, report_of
 from invengine.simulate.habits import FlashSale, Habits
+from invengine.simulate.page import Figure
 from invengine.simulate.sales import Stream
 from invengine.simulate.weekend import stream_of
 
@@ -46,8 +48,9 @@ def run(choices: Choices, say: Callable[[str], None], bar: Bar) -> dict[str, Any
     say(f"{stream.title}: {baskets:,} baskets, {len(stream.sales) - baskets:,} callers of the flash sale")
     scale = choices.scale or (YEAR_SCALE if choices.full else WEEKEND_SCALE)
     plan = Plan(stream, habits, scale, choices.room, kill_at_s=stream.seconds * KILL_AT)
+    watch = Watch()
     evidence = direct(plan, say, bar)
-    return write(evidence)
+    return write(replace(evidence, load=watch.load()))
 
 
 def _stream(choices: Choices) -> tuple[Stream, Habits]:
@@ -63,7 +66,8 @@ def write(evidence: Evidence) -> dict[str, Any]:
     room = evidence.plan.room
     report = report_of(evidence)
     (room / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    (room / "report.html").write_text(_page(report, plots.plots_of(evidence)), encoding="utf-8")
+    drawings = plots.plots_of(evidence)
+    (room / "report.html").write_text(_page(report, drawings), encoding="utf-8")
     return report
 
 
@@ -80,28 +84,45 @@ def headline(report: dict[str, Any]) -> list[tuple[str, float, float]]:
     ]
 
 
-def figures(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """The numbers that a reader looks for first: name and value."""
+def figures(report: dict[str, Any]) -> list[Figure]:
+    """The numbers that a reader looks for first, each with what it is of."""
     engine, latency, throughput = report["engine"], report["latency_ms"], report["throughput"]
     same = "equal" if engine["digest_live"] == engine["digest_refolded"] else "DIFFERENT"
+    flash, baskets = engine["reserves"]["flash_sale"], engine["reserves"]["baskets"]
+    decided = engine["accepted"] + sum(engine["refused"].values())
     return [
-        ("reserves accepted", page.number(engine["accepted"])),
-        ("reserves refused", page.number(sum(engine["refused"].values()))),
-        ("holds expired", page.number(engine["expired"])),
-        ("holds reacquired by late payments", page.number(engine["reacquired"])),
-        ("answers given again (replayed)", page.number(engine["replayed"])),
-        ("acknowledged answers lost", f"{engine['lost_acknowledged']} of {engine['acknowledged']:,}"),
-        (f"digest at {engine['digest_at']:,}, live and re-folded", same),
-        ("recovery of the journal", f"{engine['recovery_ms']:,.1f} ms"),
-        ("from SIGKILL to the next answer", f"{engine['down_ms']:,.0f} ms"),
-        ("reserves in the busiest second", page.number(throughput["reserves_per_s_peak"])),
-        ("a basket's reserve took, p50 / p99", _spread(latency["reserve_without_outage"])),
-        ("a flash caller waited, p50 / p99", _spread(latency["flash_since_due_without_outage"])),
+        Figure("reserves accepted", page.number(engine["accepted"]), f"of {decided:,} that were decided"),
+        Figure("reserves refused in the flash sale", page.number(flash["refused"]), _decided(flash)),
+        Figure("reserves of baskets refused", page.number(baskets["refused"]), _decided(baskets)),
+        Figure("holds expired", page.number(engine["expired"]), f"of {engine['accepted']:,} holds"),
+        Figure(
+            "holds taken again by late payments", page.number(engine["reacquired"]), f"of {engine['expired']:,} expired"
+        ),
+        Figure("answers given again (replayed)", page.number(engine["replayed"]), f"of {throughput['calls']:,} calls"),
+        Figure("acknowledged answers lost", str(engine["lost_acknowledged"]), f"of {engine['acknowledged']:,}"),
+        Figure("digest, live and re-folded", same, f"of {engine['digest_at']:,} events, just before the kill"),
+        Figure(
+            "recovery of the journal", f"{engine['recovery_ms']:,.1f} ms", f"of {engine['recovered_events']:,} events"
+        ),
+        Figure("from SIGKILL to the next answer", f"{engine['down_ms']:,.0f} ms", "of one kill"),
+        Figure("reserves in the busiest second", page.number(throughput["reserves_per_s_peak"]), "flash sale included"),
+        *_spread("p50 / p99 of a basket's reserve", latency, "reserve"),
+        *_spread("p50 / p99 of a flash caller's wait", latency, "flash_since_due"),
     ]
 
 
-def _spread(percentiles: dict[str, float]) -> str:
-    return f"{percentiles['p50']:,.1f} / {percentiles['p99']:,.1f} ms"
+def _decided(part: dict[str, int]) -> str:
+    return f"of {part['accepted'] + part['refused']:,} there"
+
+
+def _spread(name: str, latency: dict[str, Any], kind: str) -> list[Figure]:
+    """A time over all calls, and over those that the kill left alone; each with how many calls that is."""
+    every, calm, around = latency[kind], latency[f"{kind}_without_outage"], latency[f"{kind}_around_outage"]
+    left_out = f"of {calm['count']:,} calls, without the {around['count']:,} around the kill"
+    return [
+        Figure(name, f"{every['p50']:,.1f} / {every['p99']:,.1f} ms", f"of all {every['count']:,} calls"),
+        Figure(f"{name}, away from the kill", f"{calm['p50']:,.1f} / {calm['p99']:,.1f} ms", left_out),
+    ]
 
 
 def _page(report: dict[str, Any], drawings: dict[str, str]) -> str:
@@ -109,30 +130,36 @@ def _page(report: dict[str, Any], drawings: dict[str, str]) -> str:
     refused = [
         (kind, reason, count) for kind, found in engine["refused_by_command"].items() for reason, count in found.items()
     ]
-    latency = [(name.replace("_", " "), *found.values()) for name, found in report["latency_ms"].items()]
-    checks = [(check["name"], check["holds"], check["found"]) for check in report["checks"]]
+    parts = [(part.replace("_", " "), each["accepted"], each["refused"]) for part, each in engine["reserves"].items()]
+    latency = [(wording.LATENCY_NAMES[name], *found.values()) for name, found in report["latency_ms"].items()]
+    checks = [(check["name"], page.Verdict.of(check), check["found"]) for check in report["checks"]]
+    told = "".join(page.paragraph(text) for text in wording.CHECKING)
+    orders = wording.ORDERS.format(parts=engine["orders_in_part"])
     sections = [
         (
             "One ledger, and the fragmented way",
-            page.table(["", "invengine", "own copies"], headline(report)) + _notes(),
+            page.table(["", "invengine", "own copies"], headline(report))
+            + page.paragraph(wording.OWN_COPIES)
+            + page.paragraph(wording.CANCELLED),
         ),
+        ("In numbers", page.cards(figures(report))),
         ("Seen over time", page.plots(drawings)),
-        ("Checks", page.table(["what must hold", "", "found"], checks)),
-        ("How orders ended", page.table(["end", "orders"], engine["orders"].items())),
-        ("Refused, by reason", page.table(["command", "reason", "commands"], refused)),
-        ("Latency, ms on the wall clock", page.table(["", "p50", "p90", "p99", "p99.9", "max", "calls"], latency)),
+        ("Checks", told + page.table(["what must hold", "", "found"], checks)),
+        ("How orders ended", page.paragraph(orders) + page.table(["end", "orders"], engine["orders"].items())),
+        (
+            "Reserves accepted and refused",
+            page.table(["", "accepted", "refused"], parts)
+            + page.table(["command", "refused because", "commands"], refused),
+        ),
+        (
+            "How long calls took, ms",
+            page.paragraph(wording.LATENCY.format(around_s=AROUND_KILL_S))
+            + page.table(["", "p50", "p90", "p99", "p99.9", "max", "calls"], latency),
+        ),
         ("What was played", page.table(["", ""], _flat(stream))),
-        ("Assumptions", page.folded("every number that is assumed", json.dumps(report["assumptions"], indent=2))),
+        ("Assumptions", page.table(["of", "assumed", ""], wording.assumptions(report["assumptions"]))),
     ]
-    return page.page(report["title"], LEAD, figures(report), sections, passed=report["passed"])
-
-
-def _notes() -> str:
-    return page.paragraph(
-        "A cancelled order was promised and could not be kept. In invengine's column these are goods that a till had "
-        "sold up to fifteen minutes before it said so, and that a pick-up order had by then. A false sold-out is a "
-        "refusal of units that were there."
-    )
+    return page.page(report["title"], LEAD, sections, passed=report["passed"], notice=report["notice"])
 
 
 def _flat(values: dict[str, Any]) -> list[tuple[str, str]]:

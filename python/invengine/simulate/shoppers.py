@@ -18,7 +18,6 @@ EXPIRED = "abandoned, expired"
 TOO_LATE = "paid too late, units gone"
 REFUSED = "refused"
 REFUSED_FLASH = "flash sale, refused"
-PARTS = "took what was there"
 
 
 class Shoppers:
@@ -52,7 +51,7 @@ class Shoppers:
             told = await self._reserve(sale, "reserve-again")
         if told.hold is None and sale.takes_rest:
             told = await self._reserve(sale, "reserve-rest", allow_partial=True)
-            self._orders[PARTS] += told.accepted
+            self._desk.tally.parts += told.accepted
         return told.hold
 
     async def _reserve(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from invengine.client import Draft, commands
 from invengine.simulate.desk import Desk, Told
 from invengine.simulate.sales import Place, Sale
-from invengine.simulate.shoppers import FULFILLED, PARTS, REFUSED
+from invengine.simulate.shoppers import FULFILLED, REFUSED
 from invengine.simulate.tally import Short
 
 BATCH_SALES = 300
@@ -77,7 +77,7 @@ class Stores:
         if told.hold is None:
             self._desk.tally.orders[REFUSED] += 1
         elif short:
-            self._desk.tally.orders[PARTS] += 1
+            self._desk.tally.parts += 1
 
 
 def uploads(sales: Iterable[Sale], every_s: float) -> Iterator[tuple[float, list[Sale]]]:

@@ -53,7 +53,9 @@ class Tally:
     allocated: Counter[Place] = field(default_factory=Counter)
     """Units still allocated: promised and not yet fulfilled."""
     orders: Counter[str] = field(default_factory=Counter)
-    """How sales ended."""
+    """How sales ended: each sale is counted once."""
+    parts: int = 0
+    """Sales that took only what was there, however they ended."""
     short: list[Short] = field(default_factory=list)
     reserve_ms: array[float] = field(default_factory=_floats)
     """Time from sending a reserve to its answer."""

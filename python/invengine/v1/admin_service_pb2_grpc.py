@@ -53,6 +53,7 @@ class AdminServiceServicer(object):
 
     def GetServerInfo(self, request, context):
         """What this server is and what it promises.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +62,7 @@ class AdminServiceServicer(object):
     def CreateSnapshot(self, request, context):
         """Writes a snapshot of what is durable now, and answers when it counts. Its position may be an earlier one if nothing
         happened since.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

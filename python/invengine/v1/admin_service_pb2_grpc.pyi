@@ -34,10 +34,13 @@ class AdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInfoRequest, _admin_service_pb2.GetServerInfoResponse]
-    """What this server is and what it promises."""
+    """What this server is and what it promises.
+    The answer has at most 4 KiB.
+    """
     CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateSnapshotRequest, _admin_service_pb2.CreateSnapshotResponse]
     """Writes a snapshot of what is durable now, and answers when it counts. Its position may be an earlier one if nothing
     happened since.
+    The answer has at most 4 KiB.
     """
 
 @_typing.type_check_only
@@ -46,10 +49,13 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInfoRequest, _admin_service_pb2.GetServerInfoResponse]  # type: ignore[assignment]
-    """What this server is and what it promises."""
+    """What this server is and what it promises.
+    The answer has at most 4 KiB.
+    """
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateSnapshotRequest, _admin_service_pb2.CreateSnapshotResponse]  # type: ignore[assignment]
     """Writes a snapshot of what is durable now, and answers when it counts. Its position may be an earlier one if nothing
     happened since.
+    The answer has at most 4 KiB.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -61,7 +67,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.GetServerInfoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.GetServerInfoResponse, _abc.Awaitable[_admin_service_pb2.GetServerInfoResponse]]:
-        """What this server is and what it promises."""
+        """What this server is and what it promises.
+        The answer has at most 4 KiB.
+        """
 
     @_abc_1.abstractmethod
     def CreateSnapshot(
@@ -71,6 +79,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.CreateSnapshotResponse, _abc.Awaitable[_admin_service_pb2.CreateSnapshotResponse]]:
         """Writes a snapshot of what is durable now, and answers when it counts. Its position may be an earlier one if nothing
         happened since.
+        The answer has at most 4 KiB.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'invengine/v1/availability_service.proto\x12\x0cinvengine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"J\n\x11\x41vailabilityQuery\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x16\n\x0elocation_group\x18\x03 \x01(\t\"[\n\x16GetAvailabilityRequest\x12\x30\n\x07queries\x18\x01 \x03(\x0b\x32\x1f.invengine.v1.AvailabilityQuery\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\"@\n\x0c\x41vailability\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x11\n\tavailable\x18\x03 \x01(\x03\"y\n\x17GetAvailabilityResponse\x12\x32\n\x0e\x61vailabilities\x18\x01 \x03(\x0b\x32\x1a.invengine.v1.Availability\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x03 \x01(\x03\"\x8f\x01\n\x1cGetAvailableToPromiseRequest\x12\x30\n\x07queries\x18\x01 \x03(\x0b\x32\x1f.invengine.v1.AvailabilityQuery\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"u\n\x12\x41vailableToPromise\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08quantity\x18\x04 \x01(\x03\"\x7f\n\x1dGetAvailableToPromiseResponse\x12\x32\n\x08promises\x18\x01 \x03(\x0b\x32 .invengine.v1.AvailableToPromise\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x03 \x01(\x03\"]\n\x18WatchAvailabilityRequest\x12\x30\n\x07queries\x18\x01 \x03(\x0b\x32\x1f.invengine.v1.AvailabilityQuery\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\"{\n\x19WatchAvailabilityResponse\x12\x32\n\x0e\x61vailabilities\x18\x01 \x03(\x0b\x32\x1a.invengine.v1.Availability\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x03 \x01(\x03\x32\xcf\x02\n\x13\x41vailabilityService\x12^\n\x0fGetAvailability\x12$.invengine.v1.GetAvailabilityRequest\x1a%.invengine.v1.GetAvailabilityResponse\x12p\n\x15GetAvailableToPromise\x12*.invengine.v1.GetAvailableToPromiseRequest\x1a+.invengine.v1.GetAvailableToPromiseResponse\x12\x66\n\x11WatchAvailability\x12&.invengine.v1.WatchAvailabilityRequest\x1a\'.invengine.v1.WatchAvailabilityResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'invengine/v1/availability_service.proto\x12\x0cinvengine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"J\n\x11\x41vailabilityQuery\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x16\n\x0elocation_group\x18\x03 \x01(\t\"r\n\x16GetAvailabilityRequest\x12\x30\n\x07queries\x18\x01 \x03(\x0b\x32\x1f.invengine.v1.AvailabilityQuery\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x15\n\rallow_unknown\x18\x03 \x01(\x08\"o\n\x0c\x41vailability\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x11\n\tavailable\x18\x03 \x01(\x03\x12\x13\n\x0bunknown_sku\x18\x04 \x01(\x08\x12\x18\n\x10unknown_location\x18\x05 \x01(\x08\"y\n\x17GetAvailabilityResponse\x12\x32\n\x0e\x61vailabilities\x18\x01 \x03(\x0b\x32\x1a.invengine.v1.Availability\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x03 \x01(\x03\"\x8f\x01\n\x1cGetAvailableToPromiseRequest\x12\x30\n\x07queries\x18\x01 \x03(\x0b\x32\x1f.invengine.v1.AvailabilityQuery\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"u\n\x12\x41vailableToPromise\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08quantity\x18\x04 \x01(\x03\"\x7f\n\x1dGetAvailableToPromiseResponse\x12\x32\n\x08promises\x18\x01 \x03(\x0b\x32 .invengine.v1.AvailableToPromise\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x03 \x01(\x03\"]\n\x18WatchAvailabilityRequest\x12\x30\n\x07queries\x18\x01 \x03(\x0b\x32\x1f.invengine.v1.AvailabilityQuery\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\"{\n\x19WatchAvailabilityResponse\x12\x32\n\x0e\x61vailabilities\x18\x01 \x03(\x0b\x32\x1a.invengine.v1.Availability\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x03 \x01(\x03\x32\xcf\x02\n\x13\x41vailabilityService\x12^\n\x0fGetAvailability\x12$.invengine.v1.GetAvailabilityRequest\x1a%.invengine.v1.GetAvailabilityResponse\x12p\n\x15GetAvailableToPromise\x12*.invengine.v1.GetAvailableToPromiseRequest\x1a+.invengine.v1.GetAvailableToPromiseResponse\x12\x66\n\x11WatchAvailability\x12&.invengine.v1.WatchAvailabilityRequest\x1a\'.invengine.v1.WatchAvailabilityResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,21 +35,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AVAILABILITYQUERY']._serialized_start=90
   _globals['_AVAILABILITYQUERY']._serialized_end=164
   _globals['_GETAVAILABILITYREQUEST']._serialized_start=166
-  _globals['_GETAVAILABILITYREQUEST']._serialized_end=257
-  _globals['_AVAILABILITY']._serialized_start=259
-  _globals['_AVAILABILITY']._serialized_end=323
-  _globals['_GETAVAILABILITYRESPONSE']._serialized_start=325
-  _globals['_GETAVAILABILITYRESPONSE']._serialized_end=446
-  _globals['_GETAVAILABLETOPROMISEREQUEST']._serialized_start=449
-  _globals['_GETAVAILABLETOPROMISEREQUEST']._serialized_end=592
-  _globals['_AVAILABLETOPROMISE']._serialized_start=594
-  _globals['_AVAILABLETOPROMISE']._serialized_end=711
-  _globals['_GETAVAILABLETOPROMISERESPONSE']._serialized_start=713
-  _globals['_GETAVAILABLETOPROMISERESPONSE']._serialized_end=840
-  _globals['_WATCHAVAILABILITYREQUEST']._serialized_start=842
-  _globals['_WATCHAVAILABILITYREQUEST']._serialized_end=935
-  _globals['_WATCHAVAILABILITYRESPONSE']._serialized_start=937
-  _globals['_WATCHAVAILABILITYRESPONSE']._serialized_end=1060
-  _globals['_AVAILABILITYSERVICE']._serialized_start=1063
-  _globals['_AVAILABILITYSERVICE']._serialized_end=1398
+  _globals['_GETAVAILABILITYREQUEST']._serialized_end=280
+  _globals['_AVAILABILITY']._serialized_start=282
+  _globals['_AVAILABILITY']._serialized_end=393
+  _globals['_GETAVAILABILITYRESPONSE']._serialized_start=395
+  _globals['_GETAVAILABILITYRESPONSE']._serialized_end=516
+  _globals['_GETAVAILABLETOPROMISEREQUEST']._serialized_start=519
+  _globals['_GETAVAILABLETOPROMISEREQUEST']._serialized_end=662
+  _globals['_AVAILABLETOPROMISE']._serialized_start=664
+  _globals['_AVAILABLETOPROMISE']._serialized_end=781
+  _globals['_GETAVAILABLETOPROMISERESPONSE']._serialized_start=783
+  _globals['_GETAVAILABLETOPROMISERESPONSE']._serialized_end=910
+  _globals['_WATCHAVAILABILITYREQUEST']._serialized_start=912
+  _globals['_WATCHAVAILABILITYREQUEST']._serialized_end=1005
+  _globals['_WATCHAVAILABILITYRESPONSE']._serialized_start=1007
+  _globals['_WATCHAVAILABILITYRESPONSE']._serialized_end=1130
+  _globals['_AVAILABILITYSERVICE']._serialized_start=1133
+  _globals['_AVAILABILITYSERVICE']._serialized_end=1468
 # @@protoc_insertion_point(module_scope)

@@ -57,21 +57,27 @@ class GetAvailabilityRequest(_message.Message):
 
     QUERIES_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
+    ALLOW_UNKNOWN_FIELD_NUMBER: _builtins.int
     channel: _builtins.str
     """The channel that wants to sell. Optional; must exist. Channel buffers come in a later version."""
+    allow_unknown: _builtins.bool
+    """Answer a question about an item or a location that does not exist with `unknown_sku` or `unknown_location`. Without it one
+    such question fails all of them (UNKNOWN_SKU, UNKNOWN_LOCATION).
+    """
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___AvailabilityQuery]:
-        """1 to 1,000 questions, with at most 20,000 answers together."""
+        """1 to 1,000 questions, with at most 20,000 answers and 4 MiB together (INVALID_FIELD)."""
 
     def __init__(
         self,
         *,
         queries: _abc.Iterable[Global___AvailabilityQuery] | None = ...,
         channel: _builtins.str = ...,
+        allow_unknown: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "queries", b"queries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_unknown", b"allow_unknown", "channel", b"channel", "queries", b"queries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -86,22 +92,30 @@ class Availability(_message.Message):
     SKU_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
+    UNKNOWN_SKU_FIELD_NUMBER: _builtins.int
+    UNKNOWN_LOCATION_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """The item."""
     location: _builtins.str
     """The location."""
     available: _builtins.int
-    """Units that may be held now, 0 or more. 0 where the item has no level."""
+    """Units that may be held now, 0 or more. 0 where the item has no level. Says nothing where a name is unknown."""
+    unknown_sku: _builtins.bool
+    """There is no such item in the catalogue. Only with `allow_unknown`."""
+    unknown_location: _builtins.bool
+    """There is no such location in the catalogue. Only with `allow_unknown`."""
     def __init__(
         self,
         *,
         sku: _builtins.str = ...,
         location: _builtins.str = ...,
         available: _builtins.int = ...,
+        unknown_sku: _builtins.bool = ...,
+        unknown_location: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "location", b"location", "sku", b"sku"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "location", b"location", "sku", b"sku", "unknown_location", b"unknown_location", "unknown_sku", b"unknown_sku"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -122,7 +136,9 @@ class GetAvailabilityResponse(_message.Message):
     """What is durable at that moment."""
     @_builtins.property
     def availabilities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Availability]:
-        """In the order of the questions; a question without a location is answered by one entry for each level, by location."""
+        """In the order of the questions; a question without a location is answered by one entry for each level, by location, and
+        if the item is unknown by one entry without a location.
+        """
 
     def __init__(
         self,

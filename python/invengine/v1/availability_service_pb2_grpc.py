@@ -60,6 +60,7 @@ class AvailabilityServiceServicer(object):
 
     def GetAvailability(self, request, context):
         """Available units of many items. In this version: plain `available` of each level.
+        The answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,9 @@ class AvailabilityServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AvailabilityServiceAsyncStub: ...
     GetAvailability: _grpc.UnaryUnaryMultiCallable[_availability_service_pb2.GetAvailabilityRequest, _availability_service_pb2.GetAvailabilityResponse]
-    """Available units of many items. In this version: plain `available` of each level."""
+    """Available units of many items. In this version: plain `available` of each level.
+    The answer has at most 4 MiB.
+    """
     GetAvailableToPromise: _grpc.UnaryUnaryMultiCallable[_availability_service_pb2.GetAvailableToPromiseRequest, _availability_service_pb2.GetAvailableToPromiseResponse]
     """Available to promise by date. Answers UNIMPLEMENTED in this version."""
     WatchAvailability: _grpc.UnaryStreamMultiCallable[_availability_service_pb2.WatchAvailabilityRequest, _availability_service_pb2.WatchAvailabilityResponse]
@@ -50,7 +52,9 @@ class AvailabilityServiceAsyncStub(AvailabilityServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetAvailability: _aio.UnaryUnaryMultiCallable[_availability_service_pb2.GetAvailabilityRequest, _availability_service_pb2.GetAvailabilityResponse]  # type: ignore[assignment]
-    """Available units of many items. In this version: plain `available` of each level."""
+    """Available units of many items. In this version: plain `available` of each level.
+    The answer has at most 4 MiB.
+    """
     GetAvailableToPromise: _aio.UnaryUnaryMultiCallable[_availability_service_pb2.GetAvailableToPromiseRequest, _availability_service_pb2.GetAvailableToPromiseResponse]  # type: ignore[assignment]
     """Available to promise by date. Answers UNIMPLEMENTED in this version."""
     WatchAvailability: _aio.UnaryStreamMultiCallable[_availability_service_pb2.WatchAvailabilityRequest, _availability_service_pb2.WatchAvailabilityResponse]  # type: ignore[assignment]
@@ -67,7 +71,9 @@ class AvailabilityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _availability_service_pb2.GetAvailabilityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_availability_service_pb2.GetAvailabilityResponse, _abc.Awaitable[_availability_service_pb2.GetAvailabilityResponse]]:
-        """Available units of many items. In this version: plain `available` of each level."""
+        """Available units of many items. In this version: plain `available` of each level.
+        The answer has at most 4 MiB.
+        """
 
     @_abc_1.abstractmethod
     def GetAvailableToPromise(

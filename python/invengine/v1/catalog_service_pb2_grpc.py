@@ -88,6 +88,7 @@ class CatalogServiceServicer(object):
 
     def UpsertItems(self, request, context):
         """Creates or replaces items, atomically.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,6 +96,7 @@ class CatalogServiceServicer(object):
 
     def GetItem(self, request, context):
         """One item, by name.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,6 +104,7 @@ class CatalogServiceServicer(object):
 
     def ListItems(self, request, context):
         """All items, in pages, in the order they were created.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +112,7 @@ class CatalogServiceServicer(object):
 
     def UpsertLocations(self, request, context):
         """Creates or replaces locations, atomically.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,6 +120,7 @@ class CatalogServiceServicer(object):
 
     def GetLocation(self, request, context):
         """One location, by name.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,6 +128,7 @@ class CatalogServiceServicer(object):
 
     def ListLocations(self, request, context):
         """All locations, in pages, in the order they were created.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,6 +136,7 @@ class CatalogServiceServicer(object):
 
     def UpsertChannels(self, request, context):
         """Creates or replaces channels, atomically.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,6 +144,7 @@ class CatalogServiceServicer(object):
 
     def GetChannel(self, request, context):
         """One channel, by name.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,6 +152,7 @@ class CatalogServiceServicer(object):
 
     def ListChannels(self, request, context):
         """All channels, in pages, in the order they were created.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,23 +34,41 @@ class CatalogServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CatalogServiceAsyncStub: ...
     UpsertItems: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertItemsRequest, _catalog_service_pb2.UpsertItemsResponse]
-    """Creates or replaces items, atomically."""
+    """Creates or replaces items, atomically.
+    The answer has at most 4 KiB.
+    """
     GetItem: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetItemRequest, _catalog_service_pb2.GetItemResponse]
-    """One item, by name."""
+    """One item, by name.
+    The answer has at most 4 KiB.
+    """
     ListItems: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListItemsRequest, _catalog_service_pb2.ListItemsResponse]
-    """All items, in pages, in the order they were created."""
+    """All items, in pages, in the order they were created.
+    The answer has at most 2 MiB.
+    """
     UpsertLocations: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertLocationsRequest, _catalog_service_pb2.UpsertLocationsResponse]
-    """Creates or replaces locations, atomically."""
+    """Creates or replaces locations, atomically.
+    The answer has at most 4 KiB.
+    """
     GetLocation: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetLocationRequest, _catalog_service_pb2.GetLocationResponse]
-    """One location, by name."""
+    """One location, by name.
+    The answer has at most 4 KiB.
+    """
     ListLocations: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListLocationsRequest, _catalog_service_pb2.ListLocationsResponse]
-    """All locations, in pages, in the order they were created."""
+    """All locations, in pages, in the order they were created.
+    The answer has at most 2 MiB.
+    """
     UpsertChannels: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertChannelsRequest, _catalog_service_pb2.UpsertChannelsResponse]
-    """Creates or replaces channels, atomically."""
+    """Creates or replaces channels, atomically.
+    The answer has at most 4 KiB.
+    """
     GetChannel: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetChannelRequest, _catalog_service_pb2.GetChannelResponse]
-    """One channel, by name."""
+    """One channel, by name.
+    The answer has at most 4 KiB.
+    """
     ListChannels: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListChannelsRequest, _catalog_service_pb2.ListChannelsResponse]
-    """All channels, in pages, in the order they were created."""
+    """All channels, in pages, in the order they were created.
+    The answer has at most 2 MiB.
+    """
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
@@ -58,23 +76,41 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UpsertItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertItemsRequest, _catalog_service_pb2.UpsertItemsResponse]  # type: ignore[assignment]
-    """Creates or replaces items, atomically."""
+    """Creates or replaces items, atomically.
+    The answer has at most 4 KiB.
+    """
     GetItem: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetItemRequest, _catalog_service_pb2.GetItemResponse]  # type: ignore[assignment]
-    """One item, by name."""
+    """One item, by name.
+    The answer has at most 4 KiB.
+    """
     ListItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListItemsRequest, _catalog_service_pb2.ListItemsResponse]  # type: ignore[assignment]
-    """All items, in pages, in the order they were created."""
+    """All items, in pages, in the order they were created.
+    The answer has at most 2 MiB.
+    """
     UpsertLocations: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertLocationsRequest, _catalog_service_pb2.UpsertLocationsResponse]  # type: ignore[assignment]
-    """Creates or replaces locations, atomically."""
+    """Creates or replaces locations, atomically.
+    The answer has at most 4 KiB.
+    """
     GetLocation: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetLocationRequest, _catalog_service_pb2.GetLocationResponse]  # type: ignore[assignment]
-    """One location, by name."""
+    """One location, by name.
+    The answer has at most 4 KiB.
+    """
     ListLocations: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListLocationsRequest, _catalog_service_pb2.ListLocationsResponse]  # type: ignore[assignment]
-    """All locations, in pages, in the order they were created."""
+    """All locations, in pages, in the order they were created.
+    The answer has at most 2 MiB.
+    """
     UpsertChannels: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertChannelsRequest, _catalog_service_pb2.UpsertChannelsResponse]  # type: ignore[assignment]
-    """Creates or replaces channels, atomically."""
+    """Creates or replaces channels, atomically.
+    The answer has at most 4 KiB.
+    """
     GetChannel: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetChannelRequest, _catalog_service_pb2.GetChannelResponse]  # type: ignore[assignment]
-    """One channel, by name."""
+    """One channel, by name.
+    The answer has at most 4 KiB.
+    """
     ListChannels: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListChannelsRequest, _catalog_service_pb2.ListChannelsResponse]  # type: ignore[assignment]
-    """All channels, in pages, in the order they were created."""
+    """All channels, in pages, in the order they were created.
+    The answer has at most 2 MiB.
+    """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """Items, locations and channels. Nothing is created by being mentioned elsewhere, except with `--auto-create`."""
@@ -85,7 +121,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.UpsertItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.UpsertItemsResponse, _abc.Awaitable[_catalog_service_pb2.UpsertItemsResponse]]:
-        """Creates or replaces items, atomically."""
+        """Creates or replaces items, atomically.
+        The answer has at most 4 KiB.
+        """
 
     @_abc_1.abstractmethod
     def GetItem(
@@ -93,7 +131,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.GetItemRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.GetItemResponse, _abc.Awaitable[_catalog_service_pb2.GetItemResponse]]:
-        """One item, by name."""
+        """One item, by name.
+        The answer has at most 4 KiB.
+        """
 
     @_abc_1.abstractmethod
     def ListItems(
@@ -101,7 +141,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ListItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.ListItemsResponse, _abc.Awaitable[_catalog_service_pb2.ListItemsResponse]]:
-        """All items, in pages, in the order they were created."""
+        """All items, in pages, in the order they were created.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def UpsertLocations(
@@ -109,7 +151,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.UpsertLocationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.UpsertLocationsResponse, _abc.Awaitable[_catalog_service_pb2.UpsertLocationsResponse]]:
-        """Creates or replaces locations, atomically."""
+        """Creates or replaces locations, atomically.
+        The answer has at most 4 KiB.
+        """
 
     @_abc_1.abstractmethod
     def GetLocation(
@@ -117,7 +161,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.GetLocationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.GetLocationResponse, _abc.Awaitable[_catalog_service_pb2.GetLocationResponse]]:
-        """One location, by name."""
+        """One location, by name.
+        The answer has at most 4 KiB.
+        """
 
     @_abc_1.abstractmethod
     def ListLocations(
@@ -125,7 +171,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ListLocationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.ListLocationsResponse, _abc.Awaitable[_catalog_service_pb2.ListLocationsResponse]]:
-        """All locations, in pages, in the order they were created."""
+        """All locations, in pages, in the order they were created.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def UpsertChannels(
@@ -133,7 +181,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.UpsertChannelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.UpsertChannelsResponse, _abc.Awaitable[_catalog_service_pb2.UpsertChannelsResponse]]:
-        """Creates or replaces channels, atomically."""
+        """Creates or replaces channels, atomically.
+        The answer has at most 4 KiB.
+        """
 
     @_abc_1.abstractmethod
     def GetChannel(
@@ -141,7 +191,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.GetChannelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.GetChannelResponse, _abc.Awaitable[_catalog_service_pb2.GetChannelResponse]]:
-        """One channel, by name."""
+        """One channel, by name.
+        The answer has at most 4 KiB.
+        """
 
     @_abc_1.abstractmethod
     def ListChannels(
@@ -149,6 +201,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ListChannelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.ListChannelsResponse, _abc.Awaitable[_catalog_service_pb2.ListChannelsResponse]]:
-        """All channels, in pages, in the order they were created."""
+        """All channels, in pages, in the order they were created.
+        The answer has at most 2 MiB.
+        """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

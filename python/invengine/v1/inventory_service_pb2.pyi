@@ -824,7 +824,9 @@ class ListInventoryLevelsRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the page before, asked with the same filters; page_size may differ. It survives restarts of the server. One
+    that was altered, belongs to another question, or to a history that a restore has replaced, is INVALID_FIELD: begin again.
+    """
     def __init__(
         self,
         *,

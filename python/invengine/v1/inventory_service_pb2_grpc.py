@@ -100,6 +100,7 @@ class InventoryServiceServicer(object):
 
     def Receive(self, request, context):
         """Goods came in.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +108,7 @@ class InventoryServiceServicer(object):
 
     def Return(self, request, context):
         """Sold goods came back. It never revives a hold.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,6 +116,7 @@ class InventoryServiceServicer(object):
 
     def Adjust(self, request, context):
         """A difference, up or down. Below zero is refused (INSUFFICIENT_STOCK).
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,6 +124,7 @@ class InventoryServiceServicer(object):
 
     def SetQuantity(self, request, context):
         """An absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE).
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +132,7 @@ class InventoryServiceServicer(object):
 
     def Count(self, request, context):
         """What somebody counted.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,6 +168,7 @@ class InventoryServiceServicer(object):
 
     def GetInventoryLevel(self, request, context):
         """One level.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,6 +176,7 @@ class InventoryServiceServicer(object):
 
     def ListInventoryLevels(self, request, context):
         """Levels, in pages.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

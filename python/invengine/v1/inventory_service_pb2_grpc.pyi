@@ -36,15 +36,25 @@ class InventoryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> InventoryServiceAsyncStub: ...
     Receive: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReceiveRequest, _inventory_service_pb2.ReceiveResponse]
-    """Goods came in."""
+    """Goods came in.
+    The answer has at most 2 MiB.
+    """
     Return: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReturnRequest, _inventory_service_pb2.ReturnResponse]
-    """Sold goods came back. It never revives a hold."""
+    """Sold goods came back. It never revives a hold.
+    The answer has at most 2 MiB.
+    """
     Adjust: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.AdjustRequest, _inventory_service_pb2.AdjustResponse]
-    """A difference, up or down. Below zero is refused (INSUFFICIENT_STOCK)."""
+    """A difference, up or down. Below zero is refused (INSUFFICIENT_STOCK).
+    The answer has at most 2 MiB.
+    """
     SetQuantity: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.SetQuantityRequest, _inventory_service_pb2.SetQuantityResponse]
-    """An absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE)."""
+    """An absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE).
+    The answer has at most 2 MiB.
+    """
     Count: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.CountRequest, _inventory_service_pb2.CountResponse]
-    """What somebody counted."""
+    """What somebody counted.
+    The answer has at most 2 MiB.
+    """
     MoveQuantity: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.MoveQuantityRequest, _inventory_service_pb2.MoveQuantityResponse]
     """Between states of one level. Answers UNIMPLEMENTED in this version."""
     ShipTransfer: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ShipTransferRequest, _inventory_service_pb2.ShipTransferResponse]
@@ -54,9 +64,13 @@ class InventoryServiceStub:
     RecordMessages: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.RecordMessagesRequest, _inventory_service_pb2.RecordMessagesResponse]
     """Canonical messages of a source, sequenced. Answers UNIMPLEMENTED in this version."""
     GetInventoryLevel: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.GetInventoryLevelRequest, _inventory_service_pb2.GetInventoryLevelResponse]
-    """One level."""
+    """One level.
+    The answer has at most 4 KiB.
+    """
     ListInventoryLevels: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListInventoryLevelsRequest, _inventory_service_pb2.ListInventoryLevelsResponse]
-    """Levels, in pages."""
+    """Levels, in pages.
+    The answer has at most 2 MiB.
+    """
 
 @_typing.type_check_only
 class InventoryServiceAsyncStub(InventoryServiceStub):
@@ -66,15 +80,25 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Receive: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReceiveRequest, _inventory_service_pb2.ReceiveResponse]  # type: ignore[assignment]
-    """Goods came in."""
+    """Goods came in.
+    The answer has at most 2 MiB.
+    """
     Return: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReturnRequest, _inventory_service_pb2.ReturnResponse]  # type: ignore[assignment]
-    """Sold goods came back. It never revives a hold."""
+    """Sold goods came back. It never revives a hold.
+    The answer has at most 2 MiB.
+    """
     Adjust: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.AdjustRequest, _inventory_service_pb2.AdjustResponse]  # type: ignore[assignment]
-    """A difference, up or down. Below zero is refused (INSUFFICIENT_STOCK)."""
+    """A difference, up or down. Below zero is refused (INSUFFICIENT_STOCK).
+    The answer has at most 2 MiB.
+    """
     SetQuantity: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.SetQuantityRequest, _inventory_service_pb2.SetQuantityResponse]  # type: ignore[assignment]
-    """An absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE)."""
+    """An absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE).
+    The answer has at most 2 MiB.
+    """
     Count: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.CountRequest, _inventory_service_pb2.CountResponse]  # type: ignore[assignment]
-    """What somebody counted."""
+    """What somebody counted.
+    The answer has at most 2 MiB.
+    """
     MoveQuantity: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.MoveQuantityRequest, _inventory_service_pb2.MoveQuantityResponse]  # type: ignore[assignment]
     """Between states of one level. Answers UNIMPLEMENTED in this version."""
     ShipTransfer: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ShipTransferRequest, _inventory_service_pb2.ShipTransferResponse]  # type: ignore[assignment]
@@ -84,9 +108,13 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     RecordMessages: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.RecordMessagesRequest, _inventory_service_pb2.RecordMessagesResponse]  # type: ignore[assignment]
     """Canonical messages of a source, sequenced. Answers UNIMPLEMENTED in this version."""
     GetInventoryLevel: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.GetInventoryLevelRequest, _inventory_service_pb2.GetInventoryLevelResponse]  # type: ignore[assignment]
-    """One level."""
+    """One level.
+    The answer has at most 4 KiB.
+    """
     ListInventoryLevels: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ListInventoryLevelsRequest, _inventory_service_pb2.ListInventoryLevelsResponse]  # type: ignore[assignment]
-    """Levels, in pages."""
+    """Levels, in pages.
+    The answer has at most 2 MiB.
+    """
 
 class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """The physical side: what came, went, was counted. A truth is always accepted: a count below what is held makes
@@ -99,7 +127,9 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.ReceiveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.ReceiveResponse, _abc.Awaitable[_inventory_service_pb2.ReceiveResponse]]:
-        """Goods came in."""
+        """Goods came in.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def Return(
@@ -107,7 +137,9 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.ReturnRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.ReturnResponse, _abc.Awaitable[_inventory_service_pb2.ReturnResponse]]:
-        """Sold goods came back. It never revives a hold."""
+        """Sold goods came back. It never revives a hold.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def Adjust(
@@ -115,7 +147,9 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.AdjustRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.AdjustResponse, _abc.Awaitable[_inventory_service_pb2.AdjustResponse]]:
-        """A difference, up or down. Below zero is refused (INSUFFICIENT_STOCK)."""
+        """A difference, up or down. Below zero is refused (INSUFFICIENT_STOCK).
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def SetQuantity(
@@ -123,7 +157,9 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.SetQuantityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.SetQuantityResponse, _abc.Awaitable[_inventory_service_pb2.SetQuantityResponse]]:
-        """An absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE)."""
+        """An absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE).
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def Count(
@@ -131,7 +167,9 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.CountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.CountResponse, _abc.Awaitable[_inventory_service_pb2.CountResponse]]:
-        """What somebody counted."""
+        """What somebody counted.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def MoveQuantity(
@@ -171,7 +209,9 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.GetInventoryLevelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.GetInventoryLevelResponse, _abc.Awaitable[_inventory_service_pb2.GetInventoryLevelResponse]]:
-        """One level."""
+        """One level.
+        The answer has at most 4 KiB.
+        """
 
     @_abc_1.abstractmethod
     def ListInventoryLevels(
@@ -179,6 +219,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.ListInventoryLevelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.ListInventoryLevelsResponse, _abc.Awaitable[_inventory_service_pb2.ListInventoryLevelsResponse]]:
-        """Levels, in pages."""
+        """Levels, in pages.
+        The answer has at most 2 MiB.
+        """
 
 def add_InventoryServiceServicer_to_server(servicer: InventoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -59,29 +59,38 @@ Global___StockChangeKind: _TypeAlias = StockChangeKind  # noqa: Y015
 
 @_typing.final
 class ReadEventsRequest(_message.Message):
-    """Where to read."""
+    """Where to read: after a position or, for who has none, from a sequence on; not both."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FROM_SEQUENCE_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
     from_sequence: _builtins.int
-    """The first position wanted; 1 is the first event ever. 0 means 1."""
+    """The first sequence wanted; 1 is the first event ever. 0 means 1. One more than the last durable event is the next to come;
+    beyond that it is refused like a position of another history. That is all that can be noticed: if the ledger was restored
+    and has grown past this sequence since, what the reader missed stays undetected. Use `after` to go on.
+    """
     follow: _builtins.bool
     """Stay and stream what comes."""
     limit: _builtins.int
     """End after this many events; 0 means no limit."""
+    @_builtins.property
+    def after(self) -> _types_pb2.JournalPosition:
+        """The last event that the reader has handled: what it wants follows. Sequence 0 is before the first event."""
+
     def __init__(
         self,
         *,
         from_sequence: _builtins.int = ...,
         follow: _builtins.bool = ...,
         limit: _builtins.int = ...,
+        after: _types_pb2.JournalPosition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "from_sequence", b"from_sequence", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "follow", b"follow", "from_sequence", b"from_sequence", "limit", b"limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -95,8 +104,11 @@ class ReadEventsResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
     durable_sequence: _builtins.int
     """What was durable when these were read."""
+    ledger: _builtins.str
+    """The ledger: with writer_epoch and sequence of an event its whole position."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """In order, without a gap."""
@@ -106,10 +118,11 @@ class ReadEventsResponse(_message.Message):
         *,
         events: _abc.Iterable[Global___Event] | None = ...,
         durable_sequence: _builtins.int = ...,
+        ledger: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable_sequence", b"durable_sequence", "events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable_sequence", b"durable_sequence", "events", b"events", "ledger", b"ledger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,14 +256,14 @@ class Event(_message.Message):
     MESSAGE_REJECTED_FIELD_NUMBER: _builtins.int
     KEYS_FORGOTTEN_FIELD_NUMBER: _builtins.int
     MESSAGE_REPEATED_FIELD_NUMBER: _builtins.int
-    COMMAND_REFUSED_FIELD_NUMBER: _builtins.int
+    CLOCK_CORRECTED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its position: gapless, starting at 1."""
     writer_epoch: _builtins.int
-    """Which writer wrote it."""
+    """Which writer wrote it: the second part of its position."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """Engine time of its frame."""
+        """Engine time at which it was decided; never before that of the event before it."""
 
     @_builtins.property
     def context(self) -> _types_pb2.CommandContext:
@@ -325,8 +338,8 @@ class Event(_message.Message):
         """A numbered message asked for what its key had already done; its number is consumed."""
 
     @_builtins.property
-    def command_refused(self) -> Global___CommandRefused:
-        """A command was refused, and its key remembers that."""
+    def clock_corrected(self) -> Global___ClockCorrected:
+        """From here on issue times are read with the distance of engine time from the wall clock."""
 
     def __init__(
         self,
@@ -352,13 +365,13 @@ class Event(_message.Message):
         message_rejected: Global___MessageRejected | None = ...,
         keys_forgotten: Global___KeysForgotten | None = ...,
         message_repeated: Global___MessageRepeated | None = ...,
-        command_refused: Global___CommandRefused | None = ...,
+        clock_corrected: Global___ClockCorrected | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "command_refused", b"command_refused", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "command_refused", b"command_refused", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated", "command_refused"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated", "clock_corrected"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -548,7 +561,7 @@ Global___Fulfilled: _TypeAlias = Fulfilled  # noqa: Y015
 
 @_typing.final
 class Expired(_message.Message):
-    """Units were given back at their time."""
+    """Units were given back at their time. They have counted as free since expire_time, which may be well before this event."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -827,6 +840,39 @@ class KeysForgotten(_message.Message):
 Global___KeysForgotten: _TypeAlias = KeysForgotten  # noqa: Y015
 
 @_typing.final
+class ClockCorrected(_message.Message):
+    """An operator found engine time ahead of a right wall clock, after a start with a wrong one, and said so. An `issue_time`
+    from then on is read as that much later, unless its writer had named it before; what was issued before is read as it
+    was, and mostly refused (DEDUPE_WINDOW_EXPIRED). Times that the ledger tells stay engine time.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALL_TIME_FIELD_NUMBER: _builtins.int
+    ENGINE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def wall_time(self) -> _timestamp_pb2.Timestamp:
+        """What the wall clock showed."""
+
+    @_builtins.property
+    def engine_time(self) -> _timestamp_pb2.Timestamp:
+        """Engine time at that moment."""
+
+    def __init__(
+        self,
+        *,
+        wall_time: _timestamp_pb2.Timestamp | None = ...,
+        engine_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["engine_time", b"engine_time", "wall_time", b"wall_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine_time", b"engine_time", "wall_time", b"wall_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClockCorrected: _TypeAlias = ClockCorrected  # noqa: Y015
+
+@_typing.final
 class MessageRepeated(_message.Message):
     """A numbered message asked for what its key had already done; its number is consumed."""
 
@@ -847,31 +893,3 @@ class MessageRepeated(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageRepeated: _TypeAlias = MessageRepeated  # noqa: Y015
-
-@_typing.final
-class CommandRefused(_message.Message):
-    """A command was refused whose context asks that its refusal be remembered. If it is a numbered message, its number is consumed."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REJECTION_FIELD_NUMBER: _builtins.int
-    OLDER_FORGOTTEN_FIELD_NUMBER: _builtins.int
-    older_forgotten: _builtins.bool
-    """True if remembered refusals had their share of memory: the older half of them was forgotten before this one."""
-    @_builtins.property
-    def rejection(self) -> _types_pb2.Rejection:
-        """The answer."""
-
-    def __init__(
-        self,
-        *,
-        rejection: _types_pb2.Rejection | None = ...,
-        older_forgotten: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["rejection", b"rejection"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["older_forgotten", b"older_forgotten", "rejection", b"rejection"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CommandRefused: _TypeAlias = CommandRefused  # noqa: Y015

@@ -27,6 +27,16 @@ if _version_not_supported:
 
 class JournalServiceStub(object):
     """The append-only truth. It shows durable state only.
+
+    How to fold it:
+
+    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is at
+    or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time, and its
+    event follows when the engine comes to it. So a Reserved event can stand before the Expired one whose units it took, and a
+    fold that waits for that event sees too little available, even below zero.
+    - All events of one command carry its context and follow each other without a gap. What the command did, and the sequence
+    that its Receipt names, is the last of them. The ones before may be facts that the command found due: an Allocate after
+    expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
     """
 
     def __init__(self, channel):
@@ -54,10 +64,28 @@ class JournalServiceStub(object):
 
 class JournalServiceServicer(object):
     """The append-only truth. It shows durable state only.
+
+    How to fold it:
+
+    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is at
+    or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time, and its
+    event follows when the engine comes to it. So a Reserved event can stand before the Expired one whose units it took, and a
+    fold that waits for that event sees too little available, even below zero.
+    - All events of one command carry its context and follow each other without a gap. What the command did, and the sequence
+    that its Receipt names, is the last of them. The ones before may be facts that the command found due: an Allocate after
+    expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
     """
 
     def ReadEvents(self, request, context):
-        """Events from a position on; with `follow` also those to come.
+        """Events from a position on; with `follow` also those to come. Without `follow` it ends at what was durable when it began.
+
+        A position that is no event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which says where to go on: a
+        backup was restored, or a journal in Redis lost what it had acknowledged, after the reader got that position. One that cannot
+        be compared any more, because its event is no longer kept, is refused with HISTORY_TRIMMED.
+
+        A message has as many events as fit 1 MiB, and one at least: an event can be longer, but only one of a reservation that grew
+        beyond 2,000 lines under an earlier version is longer than 4 MiB.
+        Each message of the answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +100,7 @@ class JournalServiceServicer(object):
 
     def GetDigest(self, request, context):
         """The digest of the state at the newest durable position.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,6 +134,16 @@ def add_JournalServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class JournalService(object):
     """The append-only truth. It shows durable state only.
+
+    How to fold it:
+
+    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is at
+    or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time, and its
+    event follows when the engine comes to it. So a Reserved event can stand before the Expired one whose units it took, and a
+    fold that waits for that event sees too little available, even below zero.
+    - All events of one command carry its context and follow each other without a gap. What the command did, and the sequence
+    that its Receipt names, is the last of them. The ones before may be facts that the command found due: an Allocate after
+    expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
     """
 
     @staticmethod

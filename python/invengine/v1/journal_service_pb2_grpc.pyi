@@ -27,33 +27,88 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class JournalServiceStub:
-    """The append-only truth. It shows durable state only."""
+    """The append-only truth. It shows durable state only.
+
+    How to fold it:
+
+    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is at
+      or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time, and its
+      event follows when the engine comes to it. So a Reserved event can stand before the Expired one whose units it took, and a
+      fold that waits for that event sees too little available, even below zero.
+    - All events of one command carry its context and follow each other without a gap. What the command did, and the sequence
+      that its Receipt names, is the last of them. The ones before may be facts that the command found due: an Allocate after
+      expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> JournalServiceAsyncStub: ...
     ReadEvents: _grpc.UnaryStreamMultiCallable[_journal_service_pb2.ReadEventsRequest, _journal_service_pb2.ReadEventsResponse]
-    """Events from a position on; with `follow` also those to come."""
+    """Events from a position on; with `follow` also those to come. Without `follow` it ends at what was durable when it began.
+
+    A position that is no event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which says where to go on: a
+    backup was restored, or a journal in Redis lost what it had acknowledged, after the reader got that position. One that cannot
+    be compared any more, because its event is no longer kept, is refused with HISTORY_TRIMMED.
+
+    A message has as many events as fit 1 MiB, and one at least: an event can be longer, but only one of a reservation that grew
+    beyond 2,000 lines under an earlier version is longer than 4 MiB.
+    Each message of the answer has at most 4 MiB.
+    """
     GetStateAt: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.GetStateAtRequest, _journal_service_pb2.GetStateAtResponse]
     """A level as it was. Answers UNIMPLEMENTED in this version."""
     GetDigest: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.GetDigestRequest, _journal_service_pb2.GetDigestResponse]
-    """The digest of the state at the newest durable position."""
+    """The digest of the state at the newest durable position.
+    The answer has at most 4 KiB.
+    """
 
 @_typing.type_check_only
 class JournalServiceAsyncStub(JournalServiceStub):
-    """The append-only truth. It shows durable state only."""
+    """The append-only truth. It shows durable state only.
+
+    How to fold it:
+
+    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is at
+      or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time, and its
+      event follows when the engine comes to it. So a Reserved event can stand before the Expired one whose units it took, and a
+      fold that waits for that event sees too little available, even below zero.
+    - All events of one command carry its context and follow each other without a gap. What the command did, and the sequence
+      that its Receipt names, is the last of them. The ones before may be facts that the command found due: an Allocate after
+      expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReadEvents: _aio.UnaryStreamMultiCallable[_journal_service_pb2.ReadEventsRequest, _journal_service_pb2.ReadEventsResponse]  # type: ignore[assignment]
-    """Events from a position on; with `follow` also those to come."""
+    """Events from a position on; with `follow` also those to come. Without `follow` it ends at what was durable when it began.
+
+    A position that is no event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which says where to go on: a
+    backup was restored, or a journal in Redis lost what it had acknowledged, after the reader got that position. One that cannot
+    be compared any more, because its event is no longer kept, is refused with HISTORY_TRIMMED.
+
+    A message has as many events as fit 1 MiB, and one at least: an event can be longer, but only one of a reservation that grew
+    beyond 2,000 lines under an earlier version is longer than 4 MiB.
+    Each message of the answer has at most 4 MiB.
+    """
     GetStateAt: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.GetStateAtRequest, _journal_service_pb2.GetStateAtResponse]  # type: ignore[assignment]
     """A level as it was. Answers UNIMPLEMENTED in this version."""
     GetDigest: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.GetDigestRequest, _journal_service_pb2.GetDigestResponse]  # type: ignore[assignment]
-    """The digest of the state at the newest durable position."""
+    """The digest of the state at the newest durable position.
+    The answer has at most 4 KiB.
+    """
 
 class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The append-only truth. It shows durable state only."""
+    """The append-only truth. It shows durable state only.
+
+    How to fold it:
+
+    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is at
+      or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time, and its
+      event follows when the engine comes to it. So a Reserved event can stand before the Expired one whose units it took, and a
+      fold that waits for that event sees too little available, even below zero.
+    - All events of one command carry its context and follow each other without a gap. What the command did, and the sequence
+      that its Receipt names, is the last of them. The ones before may be facts that the command found due: an Allocate after
+      expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
+    """
 
     @_abc_1.abstractmethod
     def ReadEvents(
@@ -61,7 +116,16 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _journal_service_pb2.ReadEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_journal_service_pb2.ReadEventsResponse], _abc.AsyncIterator[_journal_service_pb2.ReadEventsResponse]]:
-        """Events from a position on; with `follow` also those to come."""
+        """Events from a position on; with `follow` also those to come. Without `follow` it ends at what was durable when it began.
+
+        A position that is no event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which says where to go on: a
+        backup was restored, or a journal in Redis lost what it had acknowledged, after the reader got that position. One that cannot
+        be compared any more, because its event is no longer kept, is refused with HISTORY_TRIMMED.
+
+        A message has as many events as fit 1 MiB, and one at least: an event can be longer, but only one of a reservation that grew
+        beyond 2,000 lines under an earlier version is longer than 4 MiB.
+        Each message of the answer has at most 4 MiB.
+        """
 
     @_abc_1.abstractmethod
     def GetStateAt(
@@ -77,6 +141,8 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _journal_service_pb2.GetDigestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_journal_service_pb2.GetDigestResponse, _abc.Awaitable[_journal_service_pb2.GetDigestResponse]]:
-        """The digest of the state at the newest durable position."""
+        """The digest of the state at the newest durable position.
+        The answer has at most 4 KiB.
+        """
 
 def add_JournalServiceServicer_to_server(servicer: JournalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

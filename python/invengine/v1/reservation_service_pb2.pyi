@@ -140,6 +140,7 @@ class ExtendResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
@@ -148,15 +149,20 @@ class ExtendResponse(_message.Message):
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
         """One entry a reservation."""
 
+    @_builtins.property
+    def summary(self) -> _types_pb2.HoldSummary:
+        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
         holds: _abc.Iterable[_types_pb2.HoldChange] | None = ...,
+        summary: _types_pb2.HoldSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -208,6 +214,7 @@ class AmendResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
@@ -216,15 +223,20 @@ class AmendResponse(_message.Message):
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
         """The reservation; `quantity` of a line is its new reserved quantity."""
 
+    @_builtins.property
+    def summary(self) -> _types_pb2.HoldSummary:
+        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
         holds: _abc.Iterable[_types_pb2.HoldChange] | None = ...,
+        summary: _types_pb2.HoldSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -268,6 +280,7 @@ class AllocateResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
@@ -276,15 +289,20 @@ class AllocateResponse(_message.Message):
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
         """One entry a reservation."""
 
+    @_builtins.property
+    def summary(self) -> _types_pb2.HoldSummary:
+        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
         holds: _abc.Iterable[_types_pb2.HoldChange] | None = ...,
+        summary: _types_pb2.HoldSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -329,11 +347,9 @@ class ReleaseResponse(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
     KEY_CANCELLED_FIELD_NUMBER: _builtins.int
-    KEY_SCOPE_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     key_cancelled: _builtins.bool
-    """True if the key had made no hold in its scope: its late Reserve will be refused KEY_CANCELLED. If it was refused and that is
-    remembered (`context.remember_refusal`), it gets that refusal instead, as before.
-    """
+    """True if the key had not been seen: its late Reserve will be refused KEY_CANCELLED."""
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
@@ -343,8 +359,8 @@ class ReleaseResponse(_message.Message):
         """One entry a reservation; empty if only a tombstone was left."""
 
     @_builtins.property
-    def key_scope(self) -> Global___KeyScope:
-        """Where the key was looked for, if key_cancelled is set. A hold that was made under another channel is untouched."""
+    def summary(self) -> _types_pb2.HoldSummary:
+        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
 
     def __init__(
         self,
@@ -352,41 +368,15 @@ class ReleaseResponse(_message.Message):
         receipt: _types_pb2.Receipt | None = ...,
         holds: _abc.Iterable[_types_pb2.HoldChange] | None = ...,
         key_cancelled: _builtins.bool = ...,
-        key_scope: Global___KeyScope | None = ...,
+        summary: _types_pb2.HoldSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key_scope", b"key_scope", "receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "key_scope", b"key_scope", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReleaseResponse: _TypeAlias = ReleaseResponse  # noqa: Y015
-
-@_typing.final
-class KeyScope(_message.Message):
-    """Whose keys. Without either they are those of the operator."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CHANNEL_FIELD_NUMBER: _builtins.int
-    SOURCE_ID_FIELD_NUMBER: _builtins.int
-    channel: _builtins.str
-    """Those of a channel."""
-    source_id: _builtins.str
-    """Those of a source, if there is no channel."""
-    def __init__(
-        self,
-        *,
-        channel: _builtins.str = ...,
-        source_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "source_id", b"source_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___KeyScope: _TypeAlias = KeyScope  # noqa: Y015
 
 @_typing.final
 class FulfillRequest(_message.Message):
@@ -426,6 +416,7 @@ class FulfillResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
@@ -434,15 +425,20 @@ class FulfillResponse(_message.Message):
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
         """One entry a reservation."""
 
+    @_builtins.property
+    def summary(self) -> _types_pb2.HoldSummary:
+        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
         holds: _abc.Iterable[_types_pb2.HoldChange] | None = ...,
+        summary: _types_pb2.HoldSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -490,6 +486,7 @@ class TransferReservationResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
@@ -498,15 +495,20 @@ class TransferReservationResponse(_message.Message):
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
         """The reservation; the lines are those at the new location."""
 
+    @_builtins.property
+    def summary(self) -> _types_pb2.HoldSummary:
+        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
         holds: _abc.Iterable[_types_pb2.HoldChange] | None = ...,
+        summary: _types_pb2.HoldSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -600,7 +602,9 @@ class ListReservationsRequest(_message.Message):
     page_size: _builtins.int
     """Most entries of the page: 1 to 1,000; 100 if 0. A page of long entries ends earlier."""
     page_token: _builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the page before, asked with the same filters; page_size may differ. It survives restarts of the server. One
+    that was altered, belongs to another question, or to a history that a restore has replaced, is INVALID_FIELD: begin again.
+    """
     def __init__(
         self,
         *,
@@ -702,9 +706,7 @@ class GetOutcomeResponse(_message.Message):
     """Position of the ledger that it was read at, durable."""
     @_builtins.property
     def outcome(self) -> Global___Outcome:
-        """The outcome, with `replayed` set. A rejection is remembered in memory only, unless its command asked for more
-        (`context.remember_refusal`): then it is as durable as an acceptance.
-        """
+        """The outcome, with `replayed` set. Rejections are remembered in memory only."""
 
     def __init__(
         self,
@@ -795,7 +797,7 @@ class Outcome(_message.Message):
     LEVELS_FIELD_NUMBER: _builtins.int
     REJECTION_FIELD_NUMBER: _builtins.int
     KEY_CANCELLED_FIELD_NUMBER: _builtins.int
-    KEY_SCOPE_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     key_cancelled: _builtins.bool
     """True if a release only left a tombstone."""
     @_builtins.property
@@ -815,8 +817,8 @@ class Outcome(_message.Message):
         """Set if refused."""
 
     @_builtins.property
-    def key_scope(self) -> Global___KeyScope:
-        """Where the key was looked for, if key_cancelled is set."""
+    def summary(self) -> _types_pb2.HoldSummary:
+        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
 
     def __init__(
         self,
@@ -826,11 +828,11 @@ class Outcome(_message.Message):
         levels: _abc.Iterable[_types_pb2.InventoryLevel] | None = ...,
         rejection: _types_pb2.Rejection | None = ...,
         key_cancelled: _builtins.bool = ...,
-        key_scope: Global___KeyScope | None = ...,
+        summary: _types_pb2.HoldSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key_scope", b"key_scope", "receipt", b"receipt", "rejection", b"rejection"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "rejection", b"rejection", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "key_scope", b"key_scope", "levels", b"levels", "receipt", b"receipt", "rejection", b"rejection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "levels", b"levels", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -109,6 +109,7 @@ class ReservationServiceServicer(object):
 
     def Reserve(self, request, context):
         """Takes a timed hold on every line or on none (INSUFFICIENT_STOCK), unless allow_partial is set.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,13 +117,16 @@ class ReservationServiceServicer(object):
 
     def Extend(self, request, context):
         """Moves expire_time of what is still reserved.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Amend(self, request, context):
-        """Sets new quantities of lines that are reserved, in one step.
+        """Sets new quantities of lines that are reserved, in one step. A reservation has at most 2,000 lines, those with nothing
+        left included (INVALID_FIELD).
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,6 +135,7 @@ class ReservationServiceServicer(object):
     def Allocate(self, request, context):
         """Promotes a timed hold to a hard hold of an order. After expiry it re-acquires the units if they are still there,
         else INSUFFICIENT_STOCK says what is left.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,6 +144,7 @@ class ReservationServiceServicer(object):
     def Release(self, request, context):
         """Gives units back, whole or in part. By a key that has not been seen yet, it leaves a tombstone: that key's late
         Reserve is refused KEY_CANCELLED.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,6 +152,7 @@ class ReservationServiceServicer(object):
 
     def Fulfill(self, request, context):
         """Goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,6 +160,7 @@ class ReservationServiceServicer(object):
 
     def TransferReservation(self, request, context):
         """Moves a promise to another location, with room at the target. It moves no goods.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,6 +168,7 @@ class ReservationServiceServicer(object):
 
     def GetReservation(self, request, context):
         """One reservation as it stands.
+        The answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,6 +176,7 @@ class ReservationServiceServicer(object):
 
     def ListReservations(self, request, context):
         """Reservations by order, holder or all, in pages.
+        The answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,13 +184,17 @@ class ReservationServiceServicer(object):
 
     def GetOutcome(self, request, context):
         """What a key did.
+        The answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Submit(self, request, context):
-        """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key.
+        """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key. Once the answer
+        is full, all further commands are refused unexecuted, repeats too (OVERLOADED with `answer_bytes_max`; their keys are not
+        used): send them again in a batch of their own. The first command is never left out.
+        The answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -188,6 +202,7 @@ class ReservationServiceServicer(object):
 
     def SubmitStream(self, request_iterator, context):
         """The same as Submit, many times over one stream; answers come in the order of the requests.
+        Each message of the answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

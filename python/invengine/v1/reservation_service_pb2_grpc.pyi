@@ -38,33 +38,58 @@ class ReservationServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ReservationServiceAsyncStub: ...
     Reserve: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.ReserveRequest, _reservation_service_pb2.ReserveResponse]
-    """Takes a timed hold on every line or on none (INSUFFICIENT_STOCK), unless allow_partial is set."""
+    """Takes a timed hold on every line or on none (INSUFFICIENT_STOCK), unless allow_partial is set.
+    The answer has at most 2 MiB.
+    """
     Extend: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.ExtendRequest, _reservation_service_pb2.ExtendResponse]
-    """Moves expire_time of what is still reserved."""
+    """Moves expire_time of what is still reserved.
+    The answer has at most 2 MiB.
+    """
     Amend: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.AmendRequest, _reservation_service_pb2.AmendResponse]
-    """Sets new quantities of lines that are reserved, in one step."""
+    """Sets new quantities of lines that are reserved, in one step. A reservation has at most 2,000 lines, those with nothing
+    left included (INVALID_FIELD).
+    The answer has at most 2 MiB.
+    """
     Allocate: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.AllocateRequest, _reservation_service_pb2.AllocateResponse]
     """Promotes a timed hold to a hard hold of an order. After expiry it re-acquires the units if they are still there,
     else INSUFFICIENT_STOCK says what is left.
+    The answer has at most 2 MiB.
     """
     Release: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.ReleaseRequest, _reservation_service_pb2.ReleaseResponse]
     """Gives units back, whole or in part. By a key that has not been seen yet, it leaves a tombstone: that key's late
     Reserve is refused KEY_CANCELLED.
+    The answer has at most 2 MiB.
     """
     Fulfill: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.FulfillRequest, _reservation_service_pb2.FulfillResponse]
-    """Goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step."""
+    """Goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step.
+    The answer has at most 2 MiB.
+    """
     TransferReservation: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.TransferReservationRequest, _reservation_service_pb2.TransferReservationResponse]
-    """Moves a promise to another location, with room at the target. It moves no goods."""
+    """Moves a promise to another location, with room at the target. It moves no goods.
+    The answer has at most 2 MiB.
+    """
     GetReservation: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.GetReservationRequest, _reservation_service_pb2.GetReservationResponse]
-    """One reservation as it stands."""
+    """One reservation as it stands.
+    The answer has at most 4 MiB.
+    """
     ListReservations: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.ListReservationsRequest, _reservation_service_pb2.ListReservationsResponse]
-    """Reservations by order, holder or all, in pages."""
+    """Reservations by order, holder or all, in pages.
+    The answer has at most 4 MiB.
+    """
     GetOutcome: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.GetOutcomeRequest, _reservation_service_pb2.GetOutcomeResponse]
-    """What a key did."""
+    """What a key did.
+    The answer has at most 4 MiB.
+    """
     Submit: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.SubmitRequest, _reservation_service_pb2.SubmitResponse]
-    """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key."""
+    """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key. Once the answer
+    is full, all further commands are refused unexecuted, repeats too (OVERLOADED with `answer_bytes_max`; their keys are not
+    used): send them again in a batch of their own. The first command is never left out.
+    The answer has at most 4 MiB.
+    """
     SubmitStream: _grpc.StreamStreamMultiCallable[_reservation_service_pb2.SubmitStreamRequest, _reservation_service_pb2.SubmitStreamResponse]
-    """The same as Submit, many times over one stream; answers come in the order of the requests."""
+    """The same as Submit, many times over one stream; answers come in the order of the requests.
+    Each message of the answer has at most 4 MiB.
+    """
 
 @_typing.type_check_only
 class ReservationServiceAsyncStub(ReservationServiceStub):
@@ -76,33 +101,58 @@ class ReservationServiceAsyncStub(ReservationServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Reserve: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.ReserveRequest, _reservation_service_pb2.ReserveResponse]  # type: ignore[assignment]
-    """Takes a timed hold on every line or on none (INSUFFICIENT_STOCK), unless allow_partial is set."""
+    """Takes a timed hold on every line or on none (INSUFFICIENT_STOCK), unless allow_partial is set.
+    The answer has at most 2 MiB.
+    """
     Extend: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.ExtendRequest, _reservation_service_pb2.ExtendResponse]  # type: ignore[assignment]
-    """Moves expire_time of what is still reserved."""
+    """Moves expire_time of what is still reserved.
+    The answer has at most 2 MiB.
+    """
     Amend: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.AmendRequest, _reservation_service_pb2.AmendResponse]  # type: ignore[assignment]
-    """Sets new quantities of lines that are reserved, in one step."""
+    """Sets new quantities of lines that are reserved, in one step. A reservation has at most 2,000 lines, those with nothing
+    left included (INVALID_FIELD).
+    The answer has at most 2 MiB.
+    """
     Allocate: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.AllocateRequest, _reservation_service_pb2.AllocateResponse]  # type: ignore[assignment]
     """Promotes a timed hold to a hard hold of an order. After expiry it re-acquires the units if they are still there,
     else INSUFFICIENT_STOCK says what is left.
+    The answer has at most 2 MiB.
     """
     Release: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.ReleaseRequest, _reservation_service_pb2.ReleaseResponse]  # type: ignore[assignment]
     """Gives units back, whole or in part. By a key that has not been seen yet, it leaves a tombstone: that key's late
     Reserve is refused KEY_CANCELLED.
+    The answer has at most 2 MiB.
     """
     Fulfill: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.FulfillRequest, _reservation_service_pb2.FulfillResponse]  # type: ignore[assignment]
-    """Goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step."""
+    """Goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step.
+    The answer has at most 2 MiB.
+    """
     TransferReservation: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.TransferReservationRequest, _reservation_service_pb2.TransferReservationResponse]  # type: ignore[assignment]
-    """Moves a promise to another location, with room at the target. It moves no goods."""
+    """Moves a promise to another location, with room at the target. It moves no goods.
+    The answer has at most 2 MiB.
+    """
     GetReservation: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.GetReservationRequest, _reservation_service_pb2.GetReservationResponse]  # type: ignore[assignment]
-    """One reservation as it stands."""
+    """One reservation as it stands.
+    The answer has at most 4 MiB.
+    """
     ListReservations: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.ListReservationsRequest, _reservation_service_pb2.ListReservationsResponse]  # type: ignore[assignment]
-    """Reservations by order, holder or all, in pages."""
+    """Reservations by order, holder or all, in pages.
+    The answer has at most 4 MiB.
+    """
     GetOutcome: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.GetOutcomeRequest, _reservation_service_pb2.GetOutcomeResponse]  # type: ignore[assignment]
-    """What a key did."""
+    """What a key did.
+    The answer has at most 4 MiB.
+    """
     Submit: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.SubmitRequest, _reservation_service_pb2.SubmitResponse]  # type: ignore[assignment]
-    """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key."""
+    """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key. Once the answer
+    is full, all further commands are refused unexecuted, repeats too (OVERLOADED with `answer_bytes_max`; their keys are not
+    used): send them again in a batch of their own. The first command is never left out.
+    The answer has at most 4 MiB.
+    """
     SubmitStream: _aio.StreamStreamMultiCallable[_reservation_service_pb2.SubmitStreamRequest, _reservation_service_pb2.SubmitStreamResponse]  # type: ignore[assignment]
-    """The same as Submit, many times over one stream; answers come in the order of the requests."""
+    """The same as Submit, many times over one stream; answers come in the order of the requests.
+    Each message of the answer has at most 4 MiB.
+    """
 
 class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Holds on stock: taken, prolonged, bound to an order, given back, fulfilled.
@@ -117,7 +167,9 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.ReserveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.ReserveResponse, _abc.Awaitable[_reservation_service_pb2.ReserveResponse]]:
-        """Takes a timed hold on every line or on none (INSUFFICIENT_STOCK), unless allow_partial is set."""
+        """Takes a timed hold on every line or on none (INSUFFICIENT_STOCK), unless allow_partial is set.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def Extend(
@@ -125,7 +177,9 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.ExtendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.ExtendResponse, _abc.Awaitable[_reservation_service_pb2.ExtendResponse]]:
-        """Moves expire_time of what is still reserved."""
+        """Moves expire_time of what is still reserved.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def Amend(
@@ -133,7 +187,10 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.AmendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.AmendResponse, _abc.Awaitable[_reservation_service_pb2.AmendResponse]]:
-        """Sets new quantities of lines that are reserved, in one step."""
+        """Sets new quantities of lines that are reserved, in one step. A reservation has at most 2,000 lines, those with nothing
+        left included (INVALID_FIELD).
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def Allocate(
@@ -143,6 +200,7 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_reservation_service_pb2.AllocateResponse, _abc.Awaitable[_reservation_service_pb2.AllocateResponse]]:
         """Promotes a timed hold to a hard hold of an order. After expiry it re-acquires the units if they are still there,
         else INSUFFICIENT_STOCK says what is left.
+        The answer has at most 2 MiB.
         """
 
     @_abc_1.abstractmethod
@@ -153,6 +211,7 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_reservation_service_pb2.ReleaseResponse, _abc.Awaitable[_reservation_service_pb2.ReleaseResponse]]:
         """Gives units back, whole or in part. By a key that has not been seen yet, it leaves a tombstone: that key's late
         Reserve is refused KEY_CANCELLED.
+        The answer has at most 2 MiB.
         """
 
     @_abc_1.abstractmethod
@@ -161,7 +220,9 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.FulfillRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.FulfillResponse, _abc.Awaitable[_reservation_service_pb2.FulfillResponse]]:
-        """Goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step."""
+        """Goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def TransferReservation(
@@ -169,7 +230,9 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.TransferReservationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.TransferReservationResponse, _abc.Awaitable[_reservation_service_pb2.TransferReservationResponse]]:
-        """Moves a promise to another location, with room at the target. It moves no goods."""
+        """Moves a promise to another location, with room at the target. It moves no goods.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def GetReservation(
@@ -177,7 +240,9 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.GetReservationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.GetReservationResponse, _abc.Awaitable[_reservation_service_pb2.GetReservationResponse]]:
-        """One reservation as it stands."""
+        """One reservation as it stands.
+        The answer has at most 4 MiB.
+        """
 
     @_abc_1.abstractmethod
     def ListReservations(
@@ -185,7 +250,9 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.ListReservationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.ListReservationsResponse, _abc.Awaitable[_reservation_service_pb2.ListReservationsResponse]]:
-        """Reservations by order, holder or all, in pages."""
+        """Reservations by order, holder or all, in pages.
+        The answer has at most 4 MiB.
+        """
 
     @_abc_1.abstractmethod
     def GetOutcome(
@@ -193,7 +260,9 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.GetOutcomeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.GetOutcomeResponse, _abc.Awaitable[_reservation_service_pb2.GetOutcomeResponse]]:
-        """What a key did."""
+        """What a key did.
+        The answer has at most 4 MiB.
+        """
 
     @_abc_1.abstractmethod
     def Submit(
@@ -201,7 +270,11 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.SubmitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.SubmitResponse, _abc.Awaitable[_reservation_service_pb2.SubmitResponse]]:
-        """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key."""
+        """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key. Once the answer
+        is full, all further commands are refused unexecuted, repeats too (OVERLOADED with `answer_bytes_max`; their keys are not
+        used): send them again in a batch of their own. The first command is never left out.
+        The answer has at most 4 MiB.
+        """
 
     @_abc_1.abstractmethod
     def SubmitStream(
@@ -209,6 +282,8 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_reservation_service_pb2.SubmitStreamRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_reservation_service_pb2.SubmitStreamResponse], _abc.AsyncIterator[_reservation_service_pb2.SubmitStreamResponse]]:
-        """The same as Submit, many times over one stream; answers come in the order of the requests."""
+        """The same as Submit, many times over one stream; answers come in the order of the requests.
+        Each message of the answer has at most 4 MiB.
+        """
 
 def add_ReservationServiceServicer_to_server(servicer: ReservationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

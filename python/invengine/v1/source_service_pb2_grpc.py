@@ -63,6 +63,7 @@ class SourceServiceServicer(object):
 
     def RegisterSource(self, request, context):
         """Issues the next epoch of a source and tells what was last applied. Older epochs are refused from then on.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

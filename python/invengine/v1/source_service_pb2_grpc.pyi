@@ -34,7 +34,9 @@ class SourceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SourceServiceAsyncStub: ...
     RegisterSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.RegisterSourceRequest, _source_service_pb2.RegisterSourceResponse]
-    """Issues the next epoch of a source and tells what was last applied. Older epochs are refused from then on."""
+    """Issues the next epoch of a source and tells what was last applied. Older epochs are refused from then on.
+    The answer has at most 4 KiB.
+    """
     ListSources: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]
     """All sources. Answers UNIMPLEMENTED in this version."""
     ListParked: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListParkedRequest, _source_service_pb2.ListParkedResponse]
@@ -48,7 +50,9 @@ class SourceServiceAsyncStub(SourceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.RegisterSourceRequest, _source_service_pb2.RegisterSourceResponse]  # type: ignore[assignment]
-    """Issues the next epoch of a source and tells what was last applied. Older epochs are refused from then on."""
+    """Issues the next epoch of a source and tells what was last applied. Older epochs are refused from then on.
+    The answer has at most 4 KiB.
+    """
     ListSources: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
     """All sources. Answers UNIMPLEMENTED in this version."""
     ListParked: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListParkedRequest, _source_service_pb2.ListParkedResponse]  # type: ignore[assignment]
@@ -65,7 +69,9 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.RegisterSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.RegisterSourceResponse, _abc.Awaitable[_source_service_pb2.RegisterSourceResponse]]:
-        """Issues the next epoch of a source and tells what was last applied. Older epochs are refused from then on."""
+        """Issues the next epoch of a source and tells what was last applied. Older epochs are refused from then on.
+        The answer has at most 4 KiB.
+        """
 
     @_abc_1.abstractmethod
     def ListSources(

@@ -109,14 +109,12 @@ class CommandContext(_message.Message):
     REASON_CODE_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     CAUSATION_FIELD_NUMBER: _builtins.int
-    REMEMBER_REFUSAL_FIELD_NUMBER: _builtins.int
+    ACCEPT_SUMMARY_FIELD_NUMBER: _builtins.int
     idempotency_key: _builtins.str
     """Names one intention: the same key with the same body gets the same outcome, with another body it is refused
     (IDEMPOTENCY_KEY_REUSED). 1 to 128 printable ASCII bytes. Required unless `source` is given. The metadata entry
     `idempotency-key` is used when this is empty. Keys are scoped by writer: the channel, else the source, else the
-    operator. Of the body these do not count, for they say who asked and when: source, issue_time, event_time, actor,
-    causation, remember_refusal, and for all but commands on stock (Receive, Return, Adjust, SetQuantity, Count)
-    reason_code and reference.
+    operator.
     """
     channel: _builtins.str
     """The sales channel that the command is for. Optional; must exist in the catalogue (UNKNOWN_CHANNEL)."""
@@ -132,19 +130,16 @@ class CommandContext(_message.Message):
     """The document behind it: a delivery note, a count sheet. Optional, at most 128 characters."""
     causation: _builtins.str
     """The id of the event or message that caused this command. Optional, at most 128 characters."""
-    remember_refusal: _builtins.bool
-    """Remember a refusal of this key like an acceptance: it becomes an event, its answer leaves when that is durable, and the same
-    key gets it again for as long as keys are remembered, whatever happens to the server in between. Without it a refusal is
-    remembered in memory only: after a restart, or after some 100,000 later refusals, the same key is decided afresh. For the
-    ledger's own refusals (names, state, stock), not for INVALID_FIELD, and not for UNKNOWN_CHANNEL and UNKNOWN_SOURCE, whose
-    writer does not exist. Remembered refusals have memory of their own; a key that may have been forgotten for lack of it is
-    refused DEDUPE_WINDOW_EXPIRED if this is set and its issue_time says that it is old enough (GetServerInfo:
-    effective_refusal_window). Without a key it does nothing.
+    accept_summary: _builtins.bool
+    """Take the short form of an answer (HoldSummary) where naming every hold would take more than 2 MiB. Without it a command
+    whose full answer could be longer is refused, unexecuted (ANSWER_TOO_LARGE). It is not recorded and says nothing about
+    what is meant: a repeat may have it otherwise, and gets the same answer.
     """
     @_builtins.property
     def issue_time(self) -> _timestamp_pb2.Timestamp:
         """When the caller first issued this intention; set once per key and sent again unchanged. A command older than the
         effective dedupe window is refused (DEDUPE_WINDOW_EXPIRED). Without it the guarantee of a key ends with the window.
+        Kept in whole milliseconds: what is finer is cut off, here and in `event_time`. The years 1 to 9999.
         """
 
     @_builtins.property
@@ -153,7 +148,7 @@ class CommandContext(_message.Message):
 
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
-        """When the fact happened in the outside world. Optional; recorded, never used for a decision."""
+        """When the fact happened in the outside world. Optional; recorded in whole milliseconds, never used for a decision."""
 
     def __init__(
         self,
@@ -169,11 +164,11 @@ class CommandContext(_message.Message):
         reason_code: _builtins.str = ...,
         reference: _builtins.str = ...,
         causation: _builtins.str = ...,
-        remember_refusal: _builtins.bool = ...,
+        accept_summary: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "issue_time", b"issue_time", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "causation", b"causation", "channel", b"channel", "event_time", b"event_time", "holder", b"holder", "idempotency_key", b"idempotency_key", "issue_time", b"issue_time", "order_ref", b"order_ref", "reason_code", b"reason_code", "reference", b"reference", "remember_refusal", b"remember_refusal", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_summary", b"accept_summary", "actor", b"actor", "causation", b"causation", "channel", b"channel", "event_time", b"event_time", "holder", b"holder", "idempotency_key", b"idempotency_key", "issue_time", b"issue_time", "order_ref", b"order_ref", "reason_code", b"reason_code", "reference", b"reference", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -390,6 +385,73 @@ class HoldChange(_message.Message):
 Global___HoldChange: _TypeAlias = HoldChange  # noqa: Y015
 
 @_typing.final
+class HoldSummary(_message.Message):
+    """What one command did to holds, where naming every one of them would take more than 2 MiB: how much it was, and where each
+    can be read. `holds` of the answer is empty then. A repeat gets it again, and so does one of a command that an earlier
+    version answered in full, whether or not it set `accept_summary`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESERVATIONS_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    reservations: _builtins.int
+    """Reservations that the command changed. ListReservations of their order shows, in pages, how they stand now."""
+    lines: _builtins.int
+    """Lines that it changed."""
+    first_sequence: _builtins.int
+    """The command's events stand from here to `receipt.sequence`, where ReadEvents has them in pages: they are those with the
+    command's key (or source) in their context. Some of other commands may stand before the first of them.
+    """
+    @_builtins.property
+    def units(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitsInState]:
+        """Units that it moved, by where they are now; for Amend and Extend the reserved units of the lines."""
+
+    def __init__(
+        self,
+        *,
+        reservations: _builtins.int = ...,
+        lines: _builtins.int = ...,
+        units: _abc.Iterable[Global___UnitsInState] | None = ...,
+        first_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_sequence", b"first_sequence", "lines", b"lines", "reservations", b"reservations", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldSummary: _TypeAlias = HoldSummary  # noqa: Y015
+
+@_typing.final
+class UnitsInState(_message.Message):
+    """Units, added up, by where they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    state: Global___LineState.ValueType
+    """Where they are."""
+    units: _builtins.int
+    """How many; 2^63 - 1 stands for more."""
+    def __init__(
+        self,
+        *,
+        state: Global___LineState.ValueType = ...,
+        units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitsInState: _TypeAlias = UnitsInState  # noqa: Y015
+
+@_typing.final
 class LineChange(_message.Message):
     """What one command did to one line."""
 
@@ -442,6 +504,7 @@ class Reservation(_message.Message):
     HOLDER_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    LINES_OMITTED_FIELD_NUMBER: _builtins.int
     reservation_id: _builtins.str
     """Opaque token, never issued twice."""
     version: _builtins.int
@@ -454,6 +517,10 @@ class Reservation(_message.Message):
     """Whom it is for, if anybody."""
     idempotency_key: _builtins.str
     """The key of the Reserve that made it."""
+    lines_omitted: _builtins.int
+    """Lines after those 2,000, which are not told: only a reservation that grew under an earlier version has more. Its events
+    have them all.
+    """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When what is still reserved is over."""
@@ -464,7 +531,7 @@ class Reservation(_message.Message):
 
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReservationLine]:
-        """Its lines, sorted by sku and location."""
+        """Its lines, sorted by sku and location: at most 2,000."""
 
     def __init__(
         self,
@@ -478,10 +545,11 @@ class Reservation(_message.Message):
         holder: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
         lines: _abc.Iterable[Global___ReservationLine] | None = ...,
+        lines_omitted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "create_time", b"create_time", "expire_time", b"expire_time", "holder", b"holder", "idempotency_key", b"idempotency_key", "lines", b"lines", "order_ref", b"order_ref", "reservation_id", b"reservation_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "create_time", b"create_time", "expire_time", b"expire_time", "holder", b"holder", "idempotency_key", b"idempotency_key", "lines", b"lines", "lines_omitted", b"lines_omitted", "order_ref", b"order_ref", "reservation_id", b"reservation_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -688,3 +756,35 @@ class FieldViolation(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FieldViolation: _TypeAlias = FieldViolation  # noqa: Y015
+
+@_typing.final
+class JournalPosition(_message.Message):
+    """The place of one event in the history of one ledger. A sequence alone names an event only as long as nothing is restored: what
+    is written after a restore carries a higher writer epoch, so that the three together never name two events.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEDGER_FIELD_NUMBER: _builtins.int
+    WRITER_EPOCH_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    ledger: _builtins.str
+    """The ledger."""
+    writer_epoch: _builtins.int
+    """The writer_epoch of the event; 0 before the first one."""
+    sequence: _builtins.int
+    """The sequence of the event; 0 before the first one."""
+    def __init__(
+        self,
+        *,
+        ledger: _builtins.str = ...,
+        writer_epoch: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger", b"ledger", "sequence", b"sequence", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JournalPosition: _TypeAlias = JournalPosition  # noqa: Y015

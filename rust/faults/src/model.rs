@@ -181,7 +181,8 @@ impl Model {
             Event::MessageRejected { .. }
             | Event::MessageRepeated { .. }
             | Event::KeysForgotten { .. }
-            | Event::CommandRefused { .. } => Ok(0),
+            | Event::CommandRefused { .. }
+            | Event::ClockCorrected(_) => Ok(0),
         }
     }
 

@@ -111,6 +111,7 @@ impl Ledger {
                 self.apply_forgotten(record.time_ms);
                 true
             }
+            Event::ClockCorrected(correction) => self.issued.correct(*correction),
         };
         self.fits(fits);
     }
@@ -133,7 +134,7 @@ impl Ledger {
             },
             Sum::Effect(effect) => {
                 if !origin.key.is_empty() {
-                    if let Some(issued_ms) = self.lead_of(origin) {
+                    if let Some(issued_ms) = self.note_issue_time(scope, origin.issue_time_ms) {
                         self.keys.note_lead(scope, issued_ms);
                     }
                     let copy = origin.source.map(|_| effect.clone());
@@ -163,17 +164,21 @@ impl Ledger {
             self.refusals.forget_older(self.time_ms);
         }
         let scope = origin.scope();
-        if let Some(issued_ms) = self.lead_of(origin) {
+        if let Some(issued_ms) = self.note_issue_time(scope, origin.issue_time_ms) {
             self.refusals.note_lead(scope, issued_ms);
         }
         let hash = key.unwrap_or_else(|| self.keys.hash_of(scope, origin.key));
         self.refusals.insert(hash, scope, origin.key, (origin.fingerprint, self.sequence), rejection);
     }
 
-    /// The issue time of a command whose writer's clock is ahead.
-    fn lead_of(&self, origin: &Origin<'_>) -> Option<i64> {
+    /// Remembers when a writer said that it issued what was done or refused under one of its keys. Gives that in engine time, if
+    /// it is ahead.
+    fn note_issue_time(&mut self, scope: Scope, issue_time_ms: Option<i64>) -> Option<i64> {
+        let issue_time_ms = issue_time_ms?;
         let latest = self.time_ms.saturating_add(ISSUE_LEAD_MAX_MS);
-        (origin.issue_time_ms > self.time_ms).then(|| origin.issue_time_ms.min(latest))
+        let issued = self.issued.in_engine_time(scope, issue_time_ms);
+        self.issued.note(scope, issue_time_ms.min(latest));
+        (issued > self.time_ms).then(|| issued.min(latest))
     }
 
     /// Counts an event that does not fit.

@@ -1,6 +1,7 @@
 //! What happened. Events are facts: applying one cannot fail and does not depend on the code that decided it. They hold
 //! handles, not names; the events that create the names come before them in the same journal.
 
+use crate::correction::ClockCorrection;
 use crate::few::Few;
 use crate::names::Handle;
 use crate::rejection::Rejection;
@@ -124,6 +125,8 @@ pub enum Event {
     /// A command was refused whose caller wants its key to remember that; before it the older half of what is remembered so
     /// was forgotten, if `forgets`.
     CommandRefused { rejection: Rejection, forgets: bool },
+    /// From here on issue times are read with the distance of engine time from the wall clock.
+    ClockCorrected(ClockCorrection),
 }
 
 impl Event {

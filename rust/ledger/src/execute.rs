@@ -7,6 +7,7 @@ mod differs;
 use self::admit::Admission;
 use crate::codec::{self, PAYLOAD_VERSION};
 use crate::command::{Body, Command};
+use crate::correction::ClockCorrection;
 use crate::event::{Event, LevelUnits, Slot};
 use crate::few::Few;
 use crate::keys::{KeyHash, KeyPlace};
@@ -92,7 +93,8 @@ impl Ledger {
     /// Executes one command: decides, appends its record to the payload, applies it, and answers.
     ///
     /// The time never goes back: an earlier `now_ms` counts as the time of the last record. A record that would make the
-    /// payload longer than `bytes_max` is not made (`Reason::TooLarge`), and nothing changes.
+    /// payload longer than `bytes_max` is not made (`Reason::TooLarge`), and nothing changes. Nor is one whose answer could
+    /// not be told (`Reason::AnswerTooLarge`).
     pub fn execute(&mut self, command: &Command<'_>, now_ms: i64, payload: &mut Payload, bytes_max: usize) -> Executed {
         let now_ms = now_ms.max(self.time_ms);
         let origin = match self.origin_of(command) {
@@ -104,6 +106,9 @@ impl Ledger {
         let mut frame = Frame { payload, bytes_max, now_ms, key, remember_refusal };
         match self.admit(command, &origin, key, now_ms) {
             Admission::Execute => match self.decide(command, &origin, now_ms) {
+                Ok(events) if !command.context.accept_summary && !self.can_be_told_in_full(&events) => {
+                    Executed::answer_too_large()
+                }
                 Ok(events) => self.accept(&mut frame, origin, events),
                 Err(rejection) => self.reject(&mut frame, origin, rejection),
             },
@@ -176,6 +181,15 @@ impl Ledger {
         }
         let before_ms = since;
         self.write_own(now_ms, Few::One(Event::KeysForgotten { before_ms }), payload, bytes_max)
+    }
+
+    /// Begins to read issue times with the distance of engine time from the wall clock, which shows `wall_ms` now. Tells
+    /// whether it did: engine time must be ahead, and the payload needs room.
+    pub fn correct_clock(&mut self, wall_ms: i64, now_ms: i64, payload: &mut Payload, bytes_max: usize) -> bool {
+        let engine_ms = now_ms.max(self.time_ms);
+        let correction = ClockCorrection { wall_ms, engine_ms };
+        correction.is_possible()
+            && self.write_own(engine_ms, Few::One(Event::ClockCorrected(correction)), payload, bytes_max)
     }
 
     /// Appends and applies a record of the engine's own; false if there is no room for it.
@@ -266,6 +280,13 @@ impl Ledger {
         Executed { answer, rests_on: applied.sequence }
     }
 
+    /// Whether a command would be executed now, and accepted.
+    pub(crate) fn is_acceptable(&self, command: &Command<'_>, now_ms: i64) -> bool {
+        let Ok(origin) = self.origin_of(command) else { return false };
+        let admission = self.admit(&origin, self.key_of(&origin), &command.body, now_ms);
+        matches!(admission, Admission::Execute) && self.decide(command, &origin, now_ms).is_ok()
+    }
+
     /// Names, state, stock.
     fn decide(&self, command: &Command<'_>, origin: &Origin<'_>, now_ms: i64) -> Result<Few<Event>, Rejection> {
         if !origin.unknown_channel.is_empty() {
@@ -293,6 +314,11 @@ impl Executed {
     /// There is no room for the events; nothing happened.
     fn too_large() -> Self {
         Executed { answer: Answer::Rejected(Rejection::new(Reason::TooLarge)), rests_on: 0 }
+    }
+
+    /// There is no room for the answer; nothing happened, and neither key nor number is used.
+    fn answer_too_large() -> Self {
+        Executed { answer: Answer::Rejected(Rejection::new(Reason::AnswerTooLarge)), rests_on: 0 }
     }
 }
 

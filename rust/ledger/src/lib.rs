@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod ahead;
+mod answer_size;
 mod apply;
 mod audit;
 mod chunks;
 mod codec;
 pub mod command;
+mod correction;
 mod decide;
 pub mod event;
 mod execute;
@@ -36,10 +38,13 @@ pub mod reservation;
 mod schedule;
 mod scope;
 mod source;
+mod trial;
 
+pub use answer_size::ANSWER_BYTES_MAX;
 pub use audit::{Audit, Broken};
 pub use codec::{Malformed, PAYLOAD_VERSION, RecordReader};
 pub use command::{Command, Context};
+pub use correction::ClockCorrection;
 pub use event::Event;
 pub use execute::{Payload, SWEEP_LINES_MAX};
 pub use few::Few;
@@ -49,7 +54,7 @@ pub use keys::{KeyEntry, Scope};
 pub use lead::ISSUE_LEAD_MAX_MS;
 pub use ledger::{DEDUPE_WINDOW_MS, KEY_BYTES_MAX, Ledger, LedgerOptions, REFUSAL_BYTES_MAX};
 pub use level::Level;
-pub use mix::Digest;
+pub use mix::{Digest, Mix};
 pub use names::{Entry, Handle, Names};
 pub use outcome::{Answer, Effect, EffectRef, Executed};
 pub use record::{Origin, OriginSource, Record};

@@ -48,11 +48,13 @@ pub enum Reason {
     StaleEpoch = 21,
     /// The events of the command do not fit into one frame.
     TooLarge = 22,
+    /// The full answer could be too long, and the caller did not say that a short one will do.
+    AnswerTooLarge = 25,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 22] = [
+    pub const ALL: [Reason; 23] = [
         Reason::InvalidField,
         Reason::IdempotencyKeyReused,
         Reason::DedupeWindowExpired,
@@ -75,6 +77,7 @@ impl Reason {
         Reason::SequenceConsumed,
         Reason::StaleEpoch,
         Reason::TooLarge,
+        Reason::AnswerTooLarge,
     ];
 
     /// The stable name that callers see.
@@ -102,6 +105,7 @@ impl Reason {
             Reason::SequenceConsumed => "SEQUENCE_CONSUMED",
             Reason::StaleEpoch => "STALE_EPOCH",
             Reason::TooLarge => "MESSAGE_TOO_LARGE",
+            Reason::AnswerTooLarge => "ANSWER_TOO_LARGE",
         }
     }
 
@@ -120,6 +124,7 @@ impl Reason {
                 | Reason::UnknownLocation
                 | Reason::UnknownChannel
                 | Reason::UnknownSource
+                | Reason::AnswerTooLarge
         )
     }
 }

@@ -25,7 +25,7 @@ type Fixture = (&'static [u8], &'static str, u64, usize);
 /// Written by the first build.
 const FIRST: Fixture = (include_bytes!("fixtures/payload-v1.bin"), "c792809c4a9ca49d826298680af17d1f", 37, 16);
 /// Since fingerprints have parts and refusals can be remembered.
-const SECOND: Fixture = (include_bytes!("fixtures/payload-v1-parts.bin"), "@PAYLOAD@", 39, 17);
+const SECOND: Fixture = (include_bytes!("fixtures/payload-v1-parts.bin"), "d43ee84e2e8988ada4152d6a19c4d5be", 39, 17);
 const WINDOW_MS: i64 = 200_000;
 
 fn numbered(mut command: Command<'_>, sequence: u64) -> Command<'_> {
@@ -37,7 +37,7 @@ fn numbered(mut command: Command<'_>, sequence: u64) -> Command<'_> {
 fn with_all_fields() -> Command<'static> {
     let mut command = reserve("all-fields", &[("cup", "wh-1", 1), ("mug", "wh-1", 2)]);
     let context = &mut command.context;
-    (context.issue_time_ms, context.event_time_ms) = (START_MS - 1_234, START_MS - 86_400_000);
+    (context.issue_time_ms, context.event_time_ms) = (Some(START_MS - 1_234), Some(START_MS - 86_400_000));
     (context.channel, context.order_ref, context.holder) = ("app", "order-1", "ann");
     (context.actor, context.reason_code) = ("clerk-é", "gift");
     (context.reference, context.causation) = ("note-1", "message-1");

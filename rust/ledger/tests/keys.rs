@@ -37,9 +37,9 @@ fn what_is_the_same_body() {
     type Change = fn(&mut Command<'_>);
     let rows: [(&str, Option<&str>, Change); 15] = [
         ("unchanged", None, |_| {}),
-        ("issue_time", None, |command| command.context.issue_time_ms = desk::START_MS - 5),
+        ("issue_time", None, |command| command.context.issue_time_ms = Some(desk::START_MS - 5)),
         ("causation", None, |command| command.context.causation = "message-9"),
-        ("event_time", None, |command| command.context.event_time_ms = 5),
+        ("event_time", None, |command| command.context.event_time_ms = Some(5)),
         ("actor", None, |command| command.context.actor = "ann"),
         ("reason_code", None, |command| command.context.reason_code = "gift"),
         ("reference", None, |command| command.context.reference = "note-1"),

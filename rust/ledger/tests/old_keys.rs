@@ -29,7 +29,7 @@ fn ask(ledger: &mut Ledger, command: &Command<'_>) -> Told {
 /// As the first build was asked.
 fn with_all_fields(mut command: Command<'static>) -> Command<'static> {
     let context = &mut command.context;
-    (context.issue_time_ms, context.event_time_ms) = (START_MS - 1_234, START_MS - 86_400_000);
+    (context.issue_time_ms, context.event_time_ms) = (Some(START_MS - 1_234), Some(START_MS - 86_400_000));
     (context.order_ref, context.holder) = ("order-1", "ann");
     (context.actor, context.reason_code) = ("clerk-a", "gift");
     (context.reference, context.causation) = ("note-1", "message-1");

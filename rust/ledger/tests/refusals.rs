@@ -18,7 +18,7 @@ fn remembered(mut command: Command<'_>) -> Command<'_> {
 }
 
 fn issued(mut command: Command<'_>, issue_time_ms: i64) -> Command<'_> {
-    command.context.issue_time_ms = issue_time_ms;
+    command.context.issue_time_ms = Some(issue_time_ms);
     command
 }
 

@@ -11,6 +11,7 @@ pub mod examine;
 mod incident;
 pub mod journal;
 pub mod methods;
+pub mod positions;
 pub mod refusal;
 pub mod translate;
 pub mod verify;

@@ -1,4 +1,9 @@
-//! Every method of `invengine.v1`: how it is answered, by whom, and how long its request may be.
+//! Every method of `invengine.v1`: how it is answered, by whom, and how long its request and its answer may be.
+//!
+//! No answer is longer than [`ANSWER_BYTES_MAX`], which every gRPC client takes unless told otherwise: what could be is refused
+//! before it is executed, comes in pages, or has a short form.
+
+pub use invengine_ledger::ANSWER_BYTES_MAX as COMMAND_ANSWER_BYTES_MAX;
 
 /// Most bytes of one command or question.
 pub const COMMAND_BYTES_MAX: usize = 1 << 20;
@@ -7,8 +12,17 @@ pub const SUBMIT_BYTES_MAX: usize = 4 << 20;
 /// Most commands of one batch.
 pub const SUBMIT_COMMANDS_MAX: usize = 1_000;
 
+/// Most bytes of any answer, and of each message of a stream of answers.
+pub const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Most bytes of an answer that says a few names and numbers.
+const SMALL_ANSWER_BYTES_MAX: usize = 4 << 10;
+/// Most bytes of a page, and of a message of events, with more than one entry.
+pub const PAGE_BYTES_MAX: usize = 1 << 20;
+
 /// Path of the one unary method whose caller waits for the disk.
 pub const CREATE_SNAPSHOT: &str = "/invengine.v1.AdminService/CreateSnapshot";
+/// Path of the stream of events.
+pub const READ_EVENTS: &str = "/invengine.v1.JournalService/ReadEvents";
 
 const PACKAGE: &str = "/invengine.v1.";
 
@@ -84,6 +98,8 @@ pub struct Method {
     pub kind: Kind,
     /// Longest request.
     pub bytes_max: usize,
+    /// Longest answer, or message of a stream of answers; 0 for a method that has none in this version.
+    pub answer_bytes_max: usize,
 }
 
 impl Method {
@@ -94,12 +110,37 @@ impl Method {
     }
 }
 
+const fn answer_bytes_max(kind: Kind) -> usize {
+    use CommandKind::{RegisterSource, UpsertChannels, UpsertItems, UpsertLocations};
+    use ReadKind::{GetAvailability, GetOutcome, GetReservation, ListReservations};
+    use ReadKind::{GetChannel, GetInventoryLevel, GetItem, GetLocation};
+    use ReadKind::{ListChannels, ListInventoryLevels, ListItems, ListLocations};
+    match kind {
+        Kind::Command(UpsertItems | UpsertLocations | UpsertChannels | RegisterSource)
+        | Kind::Read(GetInventoryLevel | GetItem | GetLocation | GetChannel)
+        | Kind::Digest
+        | Kind::ServerInfo
+        | Kind::CreateSnapshot => SMALL_ANSWER_BYTES_MAX,
+        Kind::Command(_) | Kind::Read(ListInventoryLevels | ListItems | ListLocations | ListChannels) => {
+            COMMAND_ANSWER_BYTES_MAX
+        }
+        Kind::Submit | Kind::SubmitStream | Kind::ReadEvents => ANSWER_BYTES_MAX,
+        Kind::Read(GetAvailability | GetOutcome | GetReservation | ListReservations) => ANSWER_BYTES_MAX,
+        Kind::Later => 0,
+    }
+}
+
 macro_rules! method {
     ($service:literal, $name:literal, $kind:expr) => {
         method!($service, $name, $kind, COMMAND_BYTES_MAX)
     };
     ($service:literal, $name:literal, $kind:expr, $bytes_max:expr) => {
-        Method { path: concat!("/invengine.v1.", $service, "/", $name), kind: $kind, bytes_max: $bytes_max }
+        Method {
+            path: concat!("/invengine.v1.", $service, "/", $name),
+            kind: $kind,
+            bytes_max: $bytes_max,
+            answer_bytes_max: answer_bytes_max($kind),
+        }
     };
 }
 
@@ -225,6 +266,24 @@ mod tests {
             let remark: String = before.lines().rev().take_while(|line| line.starts_with("  //")).collect();
             let later = remark.contains("UNIMPLEMENTED") || service == "PolicyService";
             assert_eq!(method.kind == Kind::Later, later, "{}", method.path);
+        }
+    }
+
+    #[test]
+    fn the_contract_states_the_longest_answer_of_every_method() {
+        let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../protos/invengine/v1");
+        for method in METHODS.iter().filter(|method| method.kind != Kind::Later) {
+            let (service, name) = method.path.strip_prefix(PACKAGE).unwrap().split_once('/').unwrap();
+            let stem = service.strip_suffix("Service").unwrap().to_lowercase();
+            let text = fs::read_to_string(protos.join(format!("{stem}_service.proto"))).unwrap();
+            let before = text.split(&format!("  rpc {name}(")).next().unwrap();
+            let last = before.lines().next_back().unwrap();
+            let limit = match method.answer_bytes_max {
+                bytes if bytes < 1 << 20 => format!("{} KiB", bytes >> 10),
+                bytes => format!("{} MiB", bytes >> 20),
+            };
+            assert!(last.ends_with(&format!("at most {limit}.")), "{}: {last}", method.path);
+            assert!((1..=ANSWER_BYTES_MAX).contains(&method.answer_bytes_max), "{}", method.path);
         }
     }
 

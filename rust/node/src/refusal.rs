@@ -8,6 +8,9 @@ use invengine_ledger::{Fact, Reason, Rejection};
 use invengine_wire::{rpc, v1};
 use prost::Message;
 
+use crate::methods::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX};
+use crate::positions::EventPosition;
+
 /// Canonical gRPC status codes that invengine answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
@@ -33,6 +36,8 @@ pub enum Code {
 const RETRY_MS: u64 = 100;
 /// Most violations that an answer lists: clients take 8 KiB of metadata at most, and the details travel in base64.
 const VIOLATIONS_MAX: usize = 10;
+/// Most characters of a caller's text that a refusal repeats. No name and no key is longer.
+pub(crate) const ECHO_CHARS_MAX: usize = 128;
 const DOMAIN: &str = "invengine";
 
 /// A refusal, whoever gave it. It changed nothing, unless its reason is `OUTCOME_UNKNOWN` or `INTERNAL`.
@@ -59,7 +64,7 @@ impl Refusal {
     }
 
     fn fact(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.metadata.insert(name, value.to_string());
+        self.metadata.insert(name, echo(value.to_string()));
         self
     }
 
@@ -90,6 +95,30 @@ impl Refusal {
         Refusal::new(Code::Unimplemented, "UNIMPLEMENTED", format!("{what} is not there in this version"))
     }
 
+    /// A method that nobody knows.
+    pub fn unknown_method(path: &str) -> Self {
+        let message = "this server does not implement the method; server reflection lists the services that it knows";
+        Refusal::new(Code::Unimplemented, "UNIMPLEMENTED", message).fact("method", path)
+    }
+
+    /// More metadata than a call may bring; the limit is bytes as HTTP/2 counts them.
+    pub fn metadata_too_large(limit: usize) -> Self {
+        Self::invalid(vec![("metadata".into(), format!("at most {limit} bytes for all of it; send less"))])
+    }
+
+    /// What the caller has not taken of earlier answers leaves no room for this one; of a read nothing is lost.
+    pub fn answer_dropped(is_read: bool) -> Self {
+        let cause = "earlier answers were not taken and leave no room for this one";
+        if is_read {
+            let mut refusal = Self::overloaded();
+            refusal.message = format!("{cause}; take them, then ask again");
+            return refusal;
+        }
+        let mut refusal = Self::outcome_unknown();
+        refusal.message = format!("{cause}, but the command may have happened; repeat it with the same key");
+        refusal
+    }
+
     /// A message over its limit, in bytes.
     pub fn too_large(limit: usize) -> Self {
         let message = format!("the message is over the limit of {limit} bytes; send fewer lines or commands at once");
@@ -102,10 +131,23 @@ impl Refusal {
         Refusal::new(Code::DeadlineExceeded, "DEADLINE", message)
     }
 
+    /// A stream that may not last longer.
+    pub fn stream_over() -> Self {
+        let message = "the stream lasted as long as one may, or until its deadline; open another one";
+        Refusal::new(Code::DeadlineExceeded, "DEADLINE", message)
+    }
+
     /// Too many commands wait.
     pub fn overloaded() -> Self {
         let message = "too many commands wait; wait, then repeat with the same key";
         Refusal::new(Code::ResourceExhausted, "OVERLOADED", message).retry()
+    }
+
+    /// The answer to a batch has no room for the outcome of one more command.
+    pub fn answer_full() -> Self {
+        let message = "the answer to this batch is full and this was not executed; send it again in a batch of its own";
+        let refusal = Refusal::new(Code::ResourceExhausted, "OVERLOADED", message).retry();
+        refusal.fact("answer_bytes_max", ANSWER_BYTES_MAX)
     }
 
     /// The server is stopping.
@@ -139,6 +181,48 @@ impl Refusal {
         Refusal::new(Code::OutOfRange, "HISTORY_TRIMMED", message).fact("limit", first_sequence.to_string())
     }
 
+    /// A position of another ledger.
+    pub fn position_of_another_ledger(ledger: &str, head: EventPosition) -> Self {
+        let message =
+            format!("the position belongs to another ledger; this is {ledger}: ask the server of that ledger");
+        Self::not_in_history(message, ledger, head)
+    }
+
+    /// A sequence beyond the next event to come.
+    pub fn sequence_ahead(sequence: u64, ledger: &str, head: EventPosition) -> Self {
+        let message = format!(
+            "sequence {sequence} is beyond ledger {ledger}, whose next event is {}: a backup was restored or events were lost; \
+             read again from an earlier sequence, or after a position, which tells where both histories agree",
+            head.sequence + 1
+        );
+        Self::not_in_history(message, ledger, head)
+    }
+
+    /// A position of another history of this ledger, and the last event that is certainly in both.
+    pub fn position_not_in_history(ledger: &str, head: EventPosition, common: EventPosition) -> Self {
+        let go_on = match common.sequence {
+            0 => "read again from the first event".into(),
+            sequence => {
+                format!("go on after sequence {sequence} of writer epoch {}, which both have", common.writer_epoch)
+            }
+        };
+        let message = format!(
+            "the position is not in the history of ledger {ledger}, which ends at sequence {}: a backup was restored or events \
+             were lost since; {go_on}",
+            head.sequence
+        );
+        Self::not_in_history(message, ledger, head)
+            .fact("last_common_sequence", common.sequence)
+            .fact("last_common_epoch", common.writer_epoch)
+    }
+
+    fn not_in_history(message: String, ledger: &str, head: EventPosition) -> Self {
+        Refusal::new(Code::OutOfRange, "POSITION_NOT_IN_HISTORY", message)
+            .fact("ledger", ledger)
+            .fact("head_sequence", head.sequence)
+            .fact("head_epoch", head.writer_epoch)
+    }
+
     /// Nobody has confirmed lately that the journal still belongs to this server.
     pub fn ownership_uncertain() -> Self {
         let message = "this server may have lost its journal to another one and answers nothing until it knows; repeat with the same key";
@@ -149,6 +233,13 @@ impl Refusal {
     pub fn journal_full() -> Self {
         let message = "the journal has no space; nothing was done, reads go on, make room and repeat with the same key";
         Refusal::new(Code::ResourceExhausted, "JOURNAL_FULL", message).retry()
+    }
+
+    /// There is no space for a snapshot.
+    pub fn snapshot_full() -> Self {
+        let message =
+            "no snapshot was written, there is no space for it; commands go on, free some space and ask again";
+        Refusal::new(Code::ResourceExhausted, "JOURNAL_FULL", message)
     }
 
     /// A snapshot is being written, and the caller does not want to wait longer.
@@ -215,6 +306,14 @@ impl Refusal {
     }
 }
 
+/// A caller's text as far as a refusal repeats it.
+fn echo(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(ECHO_CHARS_MAX) {
+        text.truncate(end);
+    }
+    text
+}
+
 fn any(name: &str, message: &impl Message) -> prost_types::Any {
     prost_types::Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
 }
@@ -236,14 +335,84 @@ impl From<&Rejection> for Refusal {
         for fact in &rejection.facts {
             match fact {
                 Fact::Number(name, value) => refusal.metadata.insert(name, value.to_string()),
-                Fact::Text(name, text) => refusal.metadata.insert(name, text.to_string()),
+                Fact::Text(name, text) => refusal.metadata.insert(name, echo(text.to_string())),
             };
         }
+        if rejection.reason == Reason::AnswerTooLarge {
+            refusal = refusal.fact("limit", COMMAND_ANSWER_BYTES_MAX);
+        }
         if let Some(field) = refusal.metadata.get("field") {
-            refusal.message = format!("{message} ({field} differs)");
+            let place = filled(" of {sku} at {location}", &refusal.metadata).unwrap_or_default();
+            refusal.message = format!("{message} ({field}{place} differs)");
+        }
+        let facts = &refusal.metadata;
+        if let Some(named) = sentences_with_facts(rejection.reason).iter().find_map(|text| filled(text, facts)) {
+            refusal.message = named;
         }
         refusal
     }
+}
+
+/// Sentences that name what was asked and what is there, by the names of the facts; the first one that has all counts.
+fn sentences_with_facts(reason: Reason) -> &'static [&'static str] {
+    match reason {
+        Reason::InsufficientStock => &[
+            "{sku} at {location}: wanted {requested}, there are {available}; offer what is there, or ask again later with a new key",
+        ],
+        Reason::UnknownSku => &["no such item: {sku}; create it first"],
+        Reason::UnknownLocation => &["no such location: {location}; create it first"],
+        Reason::UnknownChannel => &["no such channel: {channel}; create it first"],
+        Reason::UnknownSource => &["no such source: {source}; register it first"],
+        Reason::ReservationNotFound => &[
+            "no reservation {reservation}, or it ended before what is remembered; the journal still has it",
+            "no reservation by key {key} in this scope, or it ended before what is remembered; the journal still has it",
+            "no reservation of order {order}, or all ended before what is remembered; the journal still has them",
+        ],
+        Reason::ReservationExpired => &[
+            "reservation {reservation}: the time of the hold is over; allocate takes the units again if they are there",
+        ],
+        Reason::AlreadyReleased => &["reservation {reservation}: nothing is left, the last of it was released"],
+        Reason::AlreadyAllocated => {
+            &["reservation {reservation}: the units are bound to an order already; look at the hold"]
+        }
+        Reason::AlreadyFulfilled => &["reservation {reservation}: nothing is left, the last of it was fulfilled"],
+        Reason::ExceedsOutstanding => {
+            &["{sku} at {location}: the hold has {outstanding} outstanding, fewer than wanted; ask for what is left"]
+        }
+        Reason::QuantityStale => {
+            &["{sku} at {location}: expected {expected}, there are {actual}; read again and decide again"]
+        }
+        Reason::StaleVersion => {
+            &["the reservation has version {actual}, not the expected {expected}; read again and decide again"]
+        }
+        Reason::SequenceGap => {
+            &["source {source}: message {expected} is missing before message {got}; send again from {expected}"]
+        }
+        Reason::SequenceConflict => &[
+            "source {source}: number {sequence} was used for another body; two writers share the source, raise an alarm",
+        ],
+        Reason::SequenceConsumed => &[
+            "source {source}: the number was used (the last one is {last}), its outcome is no longer kept; look at the hold or level",
+        ],
+        Reason::StaleEpoch => {
+            &["source {source} was registered again, its epoch is {current}; stop, or register again"]
+        }
+        _ => &[],
+    }
+}
+
+/// The sentence with its facts; none if one of them is not there.
+fn filled(sentence: &str, facts: &BTreeMap<&'static str, String>) -> Option<String> {
+    let mut out = String::with_capacity(sentence.len() + 32);
+    let mut rest = sentence;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, behind) = after.split_once('}')?;
+        out.push_str(before);
+        out.push_str(facts.get(name)?);
+        rest = behind;
+    }
+    out.push_str(rest);
+    Some(out)
 }
 
 fn of_reason(reason: Reason) -> (Code, &'static str) {
@@ -287,5 +456,52 @@ fn of_reason(reason: Reason) -> (Code, &'static str) {
         Reason::TooLarge => {
             (ResourceExhausted, "the events of the command do not fit into one frame; act on fewer holds at once")
         }
+        Reason::AnswerTooLarge => (
+            ResourceExhausted,
+            "naming every hold that this would change takes more than an answer may have; nothing was done, send it again with accept_summary",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(rejection: &Rejection) -> String {
+        Refusal::from(rejection).message
+    }
+
+    #[test]
+    fn a_refusal_names_item_place_wanted_and_there() {
+        let short = Rejection::new(Reason::InsufficientStock).text("sku", "MUG").text("location", "{sku}");
+        let short = short.number("requested", 5).number("available", 3);
+        let text = "MUG at {sku}: wanted 5, there are 3; offer what is there, or ask again later with a new key";
+        assert_eq!(message(&short), text);
+    }
+
+    #[test]
+    fn a_sentence_without_its_facts_is_the_plain_one() {
+        for reason in Reason::ALL.into_iter().filter(|reason| *reason != Reason::InvalidField) {
+            assert_eq!(message(&Rejection::new(reason)), of_reason(reason).1, "{reason:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_the_caller_is_repeated_as_far_as_a_name_may_be_long() {
+        let longest = "\u{fc}".repeat(ECHO_CHARS_MAX);
+        let given = |text: &str| {
+            [
+                Refusal::not_owner(text).metadata["ledger"].clone(),
+                Refusal::unknown_method(text).metadata["method"].clone(),
+                Refusal::unknown(Reason::UnknownSku, "sku", text).metadata["sku"].clone(),
+            ]
+        };
+        assert!(given(&longest).iter().all(|text| *text == longest));
+        assert!(given(&format!("{longest}xx")).iter().all(|text| *text == longest));
     }
 }

@@ -166,11 +166,12 @@ async fn what_is_not_grpc_is_told_so_in_http() {
 
 #[tokio::test]
 async fn calls_beyond_the_limit_are_told_at_once() {
+    // Fewer than any connection may have.
     let (desk, door) = open(DoorSettings { calls_max: 2, ..Default::default() });
     let mut caller = Caller::new(door.address()).await;
-    let mut calls: Vec<_> = (0..2).map(|_| caller.start(request(RESERVE))).collect();
+    let mut calls: Vec<_> = (0..16).map(|_| caller.start(request(RESERVE))).collect();
     calls.iter_mut().for_each(|call| call.send(framed(b"a@1"), true));
-    desk.until_decided(2).await;
+    desk.until_decided(16).await;
     let refusal = caller.call(RESERVE, b"b").await.refusal();
     assert_eq!((refusal.code, refusal.reason.as_str(), refusal.retries), (8, "OVERLOADED", true));
     desk.commit(1);
@@ -184,9 +185,13 @@ async fn calls_beyond_the_limit_are_told_at_once() {
 async fn a_connection_beyond_the_limit_is_told_so() {
     let (desk, door) = open(DoorSettings { connections_max: 1, ..Default::default() });
     let mut first = Caller::new(door.address()).await;
-    assert_eq!(first.call(RESERVE, b"a").await.answer(), b"a");
+    let mut busy = first.start(request(RESERVE));
+    busy.send(framed(b"a@1"), true);
+    desk.until_decided(1).await;
     let refusal = Caller::new(door.address()).await.call(RESERVE, b"b").await.refusal();
     assert_eq!((refusal.code, refusal.reason.as_str(), refusal.retries), (8, "OVERLOADED", true));
     assert_eq!(first.call(RESERVE, b"c").await.answer(), b"c");
     assert_eq!(desk.seen().len(), 2);
+    desk.commit(1);
+    assert_eq!(busy.end().await.answer(), b"a");
 }

@@ -1,4 +1,4 @@
-//! What the door does not answer goes to the service behind it and comes back unchanged.
+//! What the door does not answer goes to the service behind it, and its answer comes back unchanged.
 
 mod door_desk;
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use door_desk::caller::{Caller, framed, request, request_with};
+use door_desk::raw::{HEADERS, INITIAL_WINDOW, RST_STREAM, RawPeer};
 use door_desk::{FakeDesk, PATIENCE, RESERVE};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, server};
@@ -21,8 +22,11 @@ use tokio::time::timeout;
 const INFO: &str = "/invengine.v1.AdminService/GetServerInfo";
 
 const UPSERT: &str = "/invengine.v1.CatalogService/UpsertItems";
+const CHECK: &str = "/grpc.health.v1.Health/Check";
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 
-/// A service on a unix socket that does what the path's last word says; it tells what it sees.
+/// A service on a unix socket that does what the key of the call says; it tells what it sees.
 struct Service {
     task: JoinHandle<()>,
     seen: mpsc::UnboundedReceiver<String>,
@@ -65,9 +69,13 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
     let (parts, mut body) = request.into_parts();
     let header = |name: &str| parts.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
     let tell = |text: &str| tell.send(text.to_owned()).unwrap();
-    tell(&format!("{} {} {} {}", parts.uri.path(), header("content-type"), header("te"), header("x-own")));
+    let key = header("idempotency-key");
+    tell(&format!("{} {} {} {key}{}", parts.uri.path(), header("content-type"), header("te"), header("x-own")));
+    if parts.headers.contains_key("grpc-timeout") {
+        tell(&format!("timeout {}", header("grpc-timeout")));
+    }
     let head = Response::builder().header("content-type", "application/grpc").header("x-head", "h").body(()).unwrap();
-    match parts.uri.path().rsplit('/').next().unwrap() {
+    match key.as_str() {
         "Refuse" => {
             let mut response = head;
             response.headers_mut().insert("grpc-status", "5".parse().unwrap());
@@ -108,9 +116,13 @@ struct Room {
 
 impl Room {
     fn new() -> Self {
+        Self::with(DoorSettings::default())
+    }
+
+    fn with(settings: DoorSettings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("service.sock");
-        let settings = DoorSettings { forward_socket: Some(socket.clone()), ..Default::default() };
+        let settings = DoorSettings { forward_socket: Some(socket.clone()), ..settings };
         let desk = Arc::new(FakeDesk::default());
         let door = Door::serve(Arc::clone(&desk), "127.0.0.1:0", settings).unwrap();
         Room { socket, door: Arc::new(door), desk, _directory: directory }
@@ -126,19 +138,21 @@ async fn a_call_and_its_answer_pass_unchanged() {
     let room = Room::new();
     let mut service = Service::start(&room.socket);
     let mut caller = room.caller().await;
-    let ended = caller.send(request_with(INFO, "x-own", "mine"), framed(b"hello")).await;
+    let mut question = request_with(INFO, "x-own", "is read by nobody");
+    question.headers_mut().insert("idempotency-key", "k-1".parse().unwrap());
+    let ended = caller.send(question, framed(b"hello")).await;
     assert_eq!(ended.answer(), b"hello");
     assert_eq!(
         (&ended.headers["x-head"], &ended.trailers.unwrap()["x-tail"]),
         (&"h".parse().unwrap(), &"t".parse().unwrap())
     );
     assert_eq!(service.next().await, "connected");
-    assert_eq!(service.next().await, format!("{INFO} application/grpc trailers mine"));
-    let refused = caller.call("/grpc.health.v1.Health/Refuse", b"").await;
+    assert_eq!(service.next().await, format!("{INFO} application/grpc trailers k-1"));
+    let refused = caller.send(request_with(CHECK, "idempotency-key", "Refuse"), framed(b"")).await;
     assert_eq!((refused.http, &refused.headers["grpc-status"]), (StatusCode::OK, &"5".parse().unwrap()));
     assert!(refused.trailers.is_none() && refused.messages.is_empty());
     // The second call went over the same connection, and the desk saw none of them.
-    assert_eq!(service.next().await, "/grpc.health.v1.Health/Refuse application/grpc trailers ");
+    assert_eq!(service.next().await, format!("{CHECK} application/grpc trailers Refuse"));
     assert!(room.desk.seen().is_empty());
     assert_eq!(caller.call(RESERVE, b"own").await.answer(), b"own");
 }
@@ -147,7 +161,7 @@ async fn a_call_and_its_answer_pass_unchanged() {
 async fn streams_pass_both_ways_as_they_come() {
     let room = Room::new();
     let _service = Service::start(&room.socket);
-    let mut call = room.caller().await.start(request("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"));
+    let mut call = room.caller().await.start(request(REFLECTION));
     call.send(framed(b"0"), false);
     let (mut sending, mut answers) = call.begin_stream().await;
     assert_eq!(answers.next().await.unwrap(), b"0");
@@ -165,7 +179,7 @@ async fn long_messages_pass() {
     let room = Room::new();
     let _service = Service::start(&room.socket);
     let mut caller = room.caller().await;
-    for (path, bytes) in [("/x.Y/Echo", 12_000_000_u32), (UPSERT, 4 << 20), (INFO, 1 << 20)] {
+    for (path, bytes) in [(UPSERT, 4_u32 << 20), (INFO, 1 << 20)] {
         let message: Vec<u8> = (0..bytes).map(|at| at as u8).collect();
         let ended = caller.call(path, &message).await;
         assert!(ended.answer() == message, "{path}");
@@ -187,7 +201,7 @@ async fn a_question_of_one_message_is_checked_by_the_door() {
         (too_long, "MESSAGE_TOO_LARGE"),
     ];
     for (body, reason) in bodies {
-        for path in [UPSERT, "/grpc.health.v1.Health/Check"] {
+        for path in [UPSERT, CHECK] {
             assert_eq!(caller.send(request(path), body.clone()).await.refusal().reason, reason, "{path} {body:?}");
         }
     }
@@ -222,14 +236,14 @@ async fn a_call_that_the_service_broke_off_may_have_happened() {
     let room = Room::new();
     let mut service = Service::start(&room.socket);
     let mut caller = room.caller().await;
-    let refusal = caller.call("/x.Y/Break", b"x").await.refusal();
+    let refusal = caller.send(request_with(INFO, "idempotency-key", "Break"), framed(b"x")).await.refusal();
     assert_eq!((refusal.code, refusal.reason.as_str()), (14, "OUTCOME_UNKNOWN"));
     // The same after a part of the answer.
-    let mut call = caller.start(request("/x.Y/Echo"));
+    let mut call = caller.start(request(REFLECTION));
     call.send(framed(b"a"), false);
     let (_sending, mut answers) = call.begin_stream().await;
     assert_eq!(answers.next().await.unwrap(), b"a");
-    while !service.next().await.starts_with("/x.Y/Echo") {}
+    while !service.next().await.starts_with(REFLECTION) {}
     service.stop().await;
     assert_eq!(answers.next().await, None);
     assert_eq!(answers.refusal().await.reason, "OUTCOME_UNKNOWN");
@@ -240,8 +254,8 @@ async fn a_caller_who_leaves_is_seen_to_leave() {
     let room = Room::new();
     let mut service = Service::start(&room.socket);
     let mut caller = room.caller().await;
-    for (path, ends, left) in [("/x.Y/Never", true, "left true"), ("/x.Y/Echo", false, "left")] {
-        let mut call = caller.start(request(path));
+    for (path, key, ends, left) in [(INFO, "Never", true, "left true"), (REFLECTION, "", false, "left")] {
+        let mut call = caller.start(request_with(path, "idempotency-key", key));
         call.send(framed(b"a"), ends);
         while !service.next().await.starts_with(path) {}
         call.sending.send_reset(Reason::CANCEL);
@@ -250,12 +264,111 @@ async fn a_caller_who_leaves_is_seen_to_leave() {
 }
 
 #[tokio::test]
-async fn metadata_that_the_service_would_not_take_is_refused() {
+async fn metadata_that_the_service_would_not_take_is_kept_from_it() {
     let room = Room::new();
+    let mut service = Service::start(&room.socket);
+    let mut caller = room.caller().await;
+    let long = "x".repeat(17_000);
+    for (name, value) in [("x-own", long.as_str()), ("x-own-bin", "no base64 !"), ("grpc-encoding", "gzip")] {
+        assert_eq!(caller.send(request_with(INFO, name, value), framed(b"a")).await.answer(), b"a", "{name}");
+    }
+    // A key that is too long is refused by the service, which need not have all of it to see that.
+    assert_eq!(caller.send(request_with(INFO, "idempotency-key", &long), framed(b"a")).await.answer(), b"a");
+    assert_eq!(service.next().await, "connected");
+    for key in ["", "", "", &"x".repeat(129)] {
+        assert_eq!(service.next().await, format!("{INFO} application/grpc trailers {key}"));
+    }
+}
+
+#[tokio::test]
+async fn the_time_that_a_call_has_is_told_to_the_service() {
+    let room = Room::new();
+    let mut service = Service::start(&room.socket);
+    let ended = room.caller().await.send(request_with(INFO, "grpc-timeout", "1H"), framed(b"a")).await;
+    assert_eq!(ended.answer(), b"a");
+    assert_eq!(service.next().await, "connected");
+    service.next().await;
+    let told = service.next().await;
+    let left: u64 = told.strip_prefix("timeout ").unwrap().strip_suffix('m').unwrap().parse().unwrap();
+    assert!((3_590_000..=3_600_000).contains(&left), "{told}");
+}
+
+#[tokio::test]
+async fn a_method_that_nobody_knows_is_not_taken_to_the_service() {
+    let room = Room::new();
+    let mut service = Service::start(&room.socket);
+    let mut caller = room.caller().await;
+    let long = format!("/grpc.health.v1.Health/{}", "x".repeat(30_000));
+    for path in ["/x.Y/Echo", "/", "/grpc.health.v1.Health/Sell", "/grpc.reflection.v1.ServerReflection/x", &long] {
+        let refusal = caller.call(path, b"a").await.refusal();
+        assert_eq!((refusal.code, refusal.reason.as_str()), (12, "UNIMPLEMENTED"));
+        assert_eq!(refusal.metadata["method"], path[..path.len().min(128)]);
+    }
+    assert!(service.seen.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn reflection_is_short_and_has_an_end() {
+    let room = Room::with(DoorSettings { reflection_ms_max: 1_000, ..Default::default() });
     let _service = Service::start(&room.socket);
-    let request = request_with(INFO, "x-own", &"x".repeat(17_000));
-    let refusal = room.caller().await.send(request, framed(b"")).await.refusal();
-    assert_eq!((refusal.code, refusal.reason.as_str()), (8, "MESSAGE_TOO_LARGE"));
+    let mut call = room.caller().await.start(request(REFLECTION));
+    call.send(framed(b"a"), false);
+    let (mut sending, mut answers) = call.begin_stream().await;
+    assert_eq!(answers.next().await.unwrap(), b"a");
+    // Refused by the prefix of the message, before the rest has come.
+    sending.send_data(Bytes::from_static(&[0, 3, 0x93, 0x87, 0]), false).unwrap();
+    assert_eq!(answers.next().await, None);
+    let refusal = answers.refusal().await;
+    assert_eq!((refusal.reason.as_str(), refusal.metadata["limit"].as_str()), ("MESSAGE_TOO_LARGE", "4096"));
+    let mut caller = room.caller().await;
+    for (body, reason) in [(vec![1, 0, 0, 0, 1, b'z'], "UNIMPLEMENTED"), (vec![0, 0, 0, 0, 3, b'a'], "INVALID_FIELD")] {
+        let mut call = caller.start(request(REFLECTION));
+        call.send(body, true);
+        let (_sending, mut answers) = call.begin_stream().await;
+        assert_eq!(answers.next().await, None);
+        assert_eq!(answers.refusal().await.reason, reason);
+    }
+    let (_sending, mut silent) = caller.start(request(REFLECTION)).begin_stream().await;
+    assert_eq!(silent.next().await, None);
+    assert_eq!(silent.refusal().await.reason, "DEADLINE");
+    assert!(room.door.stats().contains(r#""reflection_ended":1"#), "{}", room.door.stats());
+}
+
+#[tokio::test]
+async fn streams_of_the_service_are_few_and_single_calls_go_on_beside_them() {
+    let room = Room::with(DoorSettings { service_streams_max: 2, ..Default::default() });
+    let _service = Service::start(&room.socket);
+    let mut caller = room.caller().await;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut call = caller.start(request(REFLECTION));
+        call.send(framed(b"a"), false);
+        open.push(call.begin_stream().await);
+    }
+    for path in [WATCH, REFLECTION] {
+        assert_eq!(caller.call(path, b"a").await.refusal().reason, "OVERLOADED");
+    }
+    assert_eq!(caller.call(CHECK, b"a").await.answer(), b"a");
+    assert!(room.door.stats().contains(r#""forward_refused":2"#));
+}
+
+#[tokio::test]
+async fn answers_of_the_service_that_are_not_taken_do_not_keep_those_of_others() {
+    let room = Room::with(DoorSettings { stall_ms_max: 4_000, ..Default::default() });
+    let _service = Service::start(&room.socket);
+    let mut raw = RawPeer::new(room.door.address(), &[(INITIAL_WINDOW, 0)]).await;
+    for _ in 0..20 {
+        let stream = raw.call(UPSERT, &[]).await;
+        raw.data(stream, &framed(&vec![b'x'; 900_000]), true).await;
+        raw.until(|frame| frame.kind == HEADERS, 1).await;
+    }
+    let mut caller = room.caller().await;
+    for _ in 0..20 {
+        assert_eq!(caller.call(UPSERT, &[b'y'; 900_000]).await.answer().len(), 900_000);
+    }
+    // They are given up, and so is the memory that they have.
+    raw.until(|frame| frame.kind == RST_STREAM, 20).await;
+    assert!(room.door.stats().contains(r#""answer_stalled":20"#), "{}", room.door.stats());
 }
 
 #[tokio::test]
@@ -263,7 +376,8 @@ async fn a_drained_door_ends_streams_of_the_service() {
     let room = Room::new();
     let _service = Service::start(&room.socket);
     let mut caller = room.caller().await;
-    let mut call = caller.start(request("/x.Y/Watch"));
+    let (_silence, mut silent) = caller.start(request(REFLECTION)).begin_stream().await;
+    let mut call = caller.start(request(REFLECTION));
     call.send(framed(b"a"), false);
     let (_sending, mut answers) = call.begin_stream().await;
     assert_eq!(answers.next().await.unwrap(), b"a");
@@ -271,5 +385,7 @@ async fn a_drained_door_ends_streams_of_the_service() {
     let drained = spawn_blocking(move || door.drain(Duration::from_secs(15)));
     assert_eq!(answers.next().await, None);
     assert_eq!(answers.refusal().await.reason, "DRAINING");
+    assert_eq!(silent.next().await, None);
+    assert_eq!(silent.refusal().await.reason, "DRAINING");
     assert!(drained.await.unwrap());
 }

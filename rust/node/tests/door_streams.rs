@@ -9,6 +9,7 @@ use door_desk::caller::{Caller, Incoming, framed, request, request_with};
 use door_desk::{READ_EVENTS, RESERVE, SUBMIT_STREAM, open};
 use h2::Reason;
 use invengine_node::door::DoorSettings;
+use invengine_node::methods::ANSWER_BYTES_MAX;
 use invengine_wire::v1;
 use prost::Message;
 
@@ -65,6 +66,26 @@ async fn a_stream_has_few_batches_under_way() {
     let ended = call.end().await;
     assert_eq!(ended.messages.len(), 3 * UNDER_WAY_MAX);
     assert_eq!(ended.trailers.unwrap()["grpc-status"], "0");
+}
+
+#[tokio::test]
+async fn a_stream_has_few_bytes_of_answers_waiting() {
+    let (desk, door) = open(DoorSettings::default());
+    let mut caller = Caller::new(door.address()).await;
+    let mut call = caller.start(request(SUBMIT_STREAM));
+    let batch = format!("{}@1", "a".repeat(1 << 20));
+    let fit = ANSWER_BYTES_MAX >> 20;
+    for _ in 0..2 * fit {
+        call.send(framed(batch.as_bytes()), false);
+    }
+    call.send(Vec::new(), true);
+    desk.until_decided(fit).await;
+    for _ in 0..3 {
+        assert_eq!(caller.call(RESERVE, b"now").await.answer(), b"now");
+    }
+    assert_eq!(desk.decided.load(SeqCst), fit + 3);
+    desk.commit(1);
+    assert_eq!(call.end().await.messages.len(), 2 * fit);
 }
 
 #[tokio::test]
@@ -148,7 +169,7 @@ async fn a_drained_door_ends_streams_after_what_was_taken() {
 }
 
 fn wanted(from_sequence: i64, follow: bool, limit: i64) -> Vec<u8> {
-    v1::ReadEventsRequest { from_sequence, follow, limit }.encode_to_vec()
+    v1::ReadEventsRequest { from_sequence, follow, limit, ..Default::default() }.encode_to_vec()
 }
 
 fn sequences(messages: &[Vec<u8>]) -> Vec<i64> {

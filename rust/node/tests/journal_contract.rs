@@ -9,6 +9,7 @@ use std::thread;
 use invengine_node::journal::{
     FileJournal, FileOptions, Journal, JournalError, JournalReader, MemoryJournal, RedisJournal, scan_on,
 };
+use invengine_node::positions::EventPosition;
 use journal_disk::{Kept, TestStorage, append_next, assert_prefix, small};
 use journal_redis::{Kind, Redis};
 
@@ -22,6 +23,7 @@ fn contract(factory: Factory<'_>) {
     reader_keeps_its_place(factory);
     reader_waits_at_the_end_whatever_room_was_made(factory);
     reader_follows_a_writer_in_another_thread(factory);
+    reader_tells_who_wrote_an_event(factory);
     close_ends_appends_but_not_reading(factory);
 }
 
@@ -167,6 +169,22 @@ fn reader_follows_a_writer_in_another_thread(factory: Factory<'_>) {
         let seen = following.join().unwrap();
         assert_eq!((seen.len(), assert_prefix(&seen, true)), (800, journal.durable_sequence()));
     });
+}
+
+fn reader_tells_who_wrote_an_event(factory: Factory<'_>) {
+    let mut journal = factory();
+    for _ in 0..40 {
+        append_next(journal.as_mut(), true).unwrap();
+    }
+    let (end, mut reader) = (journal.durable_sequence(), journal.reader().unwrap());
+    for sequence in [1, end / 2, end, 2, end - 1] {
+        assert_eq!(reader.epoch_of(sequence).unwrap(), Some(1), "{sequence}");
+        let newest = EventPosition { writer_epoch: 1, sequence };
+        assert_eq!(reader.newest_up_to(1, sequence).unwrap(), Some(newest));
+        assert_eq!(reader.newest_up_to(9, sequence).unwrap(), Some(newest));
+        assert_eq!(reader.newest_up_to(0, sequence).unwrap(), None);
+    }
+    assert_eq!(reader.epoch_of(end + 1).unwrap(), None);
 }
 
 fn close_ends_appends_but_not_reading(factory: Factory<'_>) {

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use invengine_node::journal::{
     FileJournal, Frame, History, Journal, JournalError, Manifest, Mark, PIECE_BYTES_MAX, RedisJournal, Replay,
 };
+use invengine_node::positions::EventPosition;
 use journal_disk::{Rebuilt, Sum, TestStorage, append_next, small, snapshot};
 use journal_redis::{Kind, Redis};
 
@@ -26,6 +27,7 @@ fn contract(factory: Factory<'_>) {
     marks_stand_between_frames(factory);
     tells_apart_what_stands_at_one_sequence(factory);
     serves_those_who_want_every_frame(factory);
+    finds_the_last_event_of_every_writer(factory);
 }
 
 fn recover(open: &Recover) -> (Box<dyn Journal>, Rebuilt) {
@@ -242,6 +244,36 @@ fn serves_those_who_want_every_frame(factory: Factory<'_>) {
     let mut every = Every(Rebuilt::default());
     let journal = open(&mut every);
     assert_eq!((every.0.sum, journal.durable_sequence()), (Sum::at(last), last));
+}
+
+fn finds_the_last_event_of_every_writer(factory: Factory<'_>) {
+    let open = factory();
+    // Some writers write nothing, some fill many files.
+    let mut ends = Vec::new();
+    for frames in [3, 0, 40, 1, 0, 0, 25, 2] {
+        let (mut journal, _) = recover(&open);
+        append(journal.as_mut(), frames);
+        ends.push(EventPosition { writer_epoch: journal.writer_epoch(), sequence: journal.durable_sequence() });
+    }
+    let (journal, _) = recover(&open);
+    let mut reader = journal.reader().unwrap();
+    let end = journal.durable_sequence();
+    let written: Vec<EventPosition> = ends
+        .iter()
+        .enumerate()
+        .filter(|(place, last)| place.checked_sub(1).map_or(0, |before| ends[before].sequence) < last.sequence)
+        .map(|(_, last)| *last)
+        .collect();
+    for epoch in 0..=ends.len() as u64 + 2 {
+        let expected = written.iter().rfind(|last| last.writer_epoch <= epoch).copied();
+        assert_eq!(reader.newest_up_to(epoch, end).unwrap(), expected, "epoch {epoch}");
+    }
+    for sequence in 1..=end {
+        let writer = written.iter().find(|last| sequence <= last.sequence).unwrap().writer_epoch;
+        assert_eq!(reader.epoch_of(sequence).unwrap(), Some(writer), "{sequence}");
+        let newest = Some(EventPosition { writer_epoch: writer, sequence });
+        assert_eq!(reader.newest_up_to(writer, sequence).unwrap(), newest);
+    }
 }
 
 #[test]

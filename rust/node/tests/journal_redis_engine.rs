@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use engine_desk::{ask, digest, in_time};
 use invengine_node::engine::{Call, Engine, EngineSettings, OpenError};
+use invengine_node::refusal::Refusal;
 use invengine_wire::v1;
 use journal_redis::{Kind, Redis, free_port};
 use prost::Message;
@@ -17,6 +18,7 @@ both!(
     an_engine_recovers_from_redis,
     a_start_tells_what_a_failover_lost_of_the_acknowledged,
     an_epoch_that_a_failover_forgot_is_not_claimed_again,
+    a_follower_of_events_that_a_failover_lost_is_told_where_to_go_on,
     snapshots_make_a_restart_begin_there_and_history_end,
     snapshots_come_by_themselves_by_size_and_by_time,
 );
@@ -125,6 +127,46 @@ fn an_epoch_that_a_failover_forgot_is_not_claimed_again(kind: Kind) {
     master.end();
     let engine = Engine::open(&on(&replica)).unwrap();
     assert!(engine.stats().contains("\"writer_epoch\":4,"), "{}", engine.stats());
+}
+
+fn a_follower_of_events_that_a_failover_lost_is_told_where_to_go_on(kind: Kind) {
+    let port = free_port();
+    let mut master = Redis::start_on_port(&kind, port, &[]);
+    let replica = Redis::start(&kind);
+    replica.run(&format!("REPLICAOF 127.0.0.1 {port}"));
+    replica.wait_for("INFO replication", "master_link_status:up");
+    let directory = tempfile::tempdir().unwrap();
+    let on = |server: &Redis| EngineSettings { directory: directory.path().into(), ..settings(server, "") };
+    let engine = Engine::open(&on(&master)).unwrap();
+    let known = receive(&engine, "k1");
+    replica.wait_for("HGET invengine:{main}:state last", &known.to_string());
+    assert_eq!(replica.run("REPLICAOF NO ONE"), "OK");
+    let followed = (2..9).map(|number| receive(&engine, &format!("k{number}"))).last().unwrap();
+    assert_eq!(after(&engine, 1, followed), Ok(followed + 1));
+    drop(engine);
+    master.end();
+
+    let engine = Engine::open(&on(&replica)).unwrap();
+    // Before and after the new history has grown past what was lost.
+    for sequence in [known, followed + 5] {
+        while engine.durable().sequence < sequence {
+            receive(&engine, &format!("n{}", engine.durable().sequence));
+        }
+        let refused = after(&engine, 1, followed).unwrap_err();
+        assert_eq!(refused.reason, "POSITION_NOT_IN_HISTORY");
+        assert_eq!(refused.metadata["last_common_sequence"], known.to_string());
+        assert_eq!(refused.metadata["last_common_epoch"], "1");
+        assert_eq!(after(&engine, 1, known), Ok(known + 1));
+    }
+}
+
+/// Where a reader begins that has handled this event.
+fn after(engine: &Engine, writer_epoch: i64, sequence: u64) -> Result<u64, Refusal> {
+    let position = v1::JournalPosition { ledger: "main".into(), writer_epoch, sequence: sequence as i64 };
+    let payload = v1::ReadEventsRequest { after: Some(position), ..Default::default() }.encode_to_vec();
+    let path = "/invengine.v1.JournalService/ReadEvents";
+    let call = Call { path, payload: &payload, key: "", ledger: "", deadline: None };
+    engine.begin_events(&call).map(|wanted| wanted.next)
 }
 
 fn another_ledger_is_not_compared(directory: &Path, server: &Redis) -> bool {

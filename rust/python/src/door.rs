@@ -31,6 +31,10 @@ impl Door {
         self.inner.address().to_owned()
     }
 
+    fn stats(&self) -> String {
+        self.inner.stats()
+    }
+
     fn drain(&self, py: Python<'_>, timeout_ms: u64) {
         py.detach(|| self.inner.drain(Duration::from_millis(timeout_ms)));
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::{Duration, Instant};
 
 use invengine_node::engine::{Call, EngineSettings, Opening, Taken};
-use invengine_node::methods::CREATE_SNAPSHOT;
+use invengine_node::methods::{CREATE_SNAPSHOT, READ_EVENTS};
 use invengine_node::refusal::Refusal;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -136,6 +136,16 @@ impl Engine {
         Ok(())
     }
 
+    #[pyo3(signature = (payload, ledger = ""))]
+    fn begin_events(&self, py: Python<'_>, payload: &[u8], ledger: &str) -> PyResult<(u64, Option<u64>, bool)> {
+        let inner = self.open_inner()?;
+        let call = Call { path: READ_EVENTS, payload, key: "", ledger, deadline: None };
+        match py.detach(|| inner.begin_events(&call)) {
+            Ok(wanted) => Ok((wanted.next, (wanted.limit < u64::MAX).then_some(wanted.limit), wanted.follow)),
+            Err(refusal) => Err(refusal_error(py, &refusal)),
+        }
+    }
+
     fn read_events<'py>(
         &self,
         py: Python<'py>,
@@ -146,7 +156,9 @@ impl Engine {
         let inner = self.open_inner()?;
         let until = Instant::now() + Duration::from_millis(wait_ms);
         let wanted = from_sequence.max(1);
-        while wait_ms > 0 && inner.durable().sequence < wanted && Instant::now() < until {
+        // Further ahead there is nothing to wait for: it is refused.
+        let is_next = |durable: u64| durable < wanted && wanted - durable == 1;
+        while wait_ms > 0 && is_next(inner.durable().sequence) && Instant::now() < until {
             let durable = py.detach(|| inner.wait(wanted, until.min(Instant::now() + SIGNALS)));
             py.check_signals()?;
             if durable.poisoned || self.closed.load(Acquire) {

@@ -5,6 +5,7 @@ use super::{
     ORIGIN, PARTED, PAYLOAD_VERSION, REASON_CODE, REFERENCE, SOURCE, TEXTS, UNKNOWN_CHANNEL,
 };
 use crate::command::QUANTITY_MAX;
+use crate::correction::ClockCorrection;
 use crate::event::{Event, LevelUnits, LineMove, StockKind, StockState};
 use crate::few::Few;
 use crate::fingerprint::Fingerprint;
@@ -100,7 +101,7 @@ impl<'a> RecordReader<'a> {
             origin.key = self.text()?;
         }
         if given(ISSUE_TIME) {
-            origin.issue_time_ms = self.signed()?.wrapping_add(self.time_ms);
+            origin.issue_time_ms = Some(self.signed()?.wrapping_add(self.time_ms));
         }
         if given(CHANNEL) {
             origin.channel = Some(self.handle()?);
@@ -110,7 +111,7 @@ impl<'a> RecordReader<'a> {
                 Some(OriginSource { source: self.handle()?, epoch: self.number()?, number: self.number()? });
         }
         if given(EVENT_TIME) {
-            origin.event_time_ms = self.signed()?.wrapping_add(self.time_ms);
+            origin.event_time_ms = Some(self.signed()?.wrapping_add(self.time_ms));
         }
         if !given(TEXTS) {
             return Ok(());
@@ -160,6 +161,7 @@ impl<'a> RecordReader<'a> {
             15 => Event::MessageRepeated { sequence: self.number()? },
             16 => Event::KeysForgotten { before_ms: self.signed()? },
             17 => Event::CommandRefused { forgets: self.flag()?, rejection: self.rejection()? },
+            18 => Event::ClockCorrected(ClockCorrection::read(self)?),
             _ => return Err(Malformed("an event of a kind that this build does not know")),
         })
     }

@@ -1,6 +1,6 @@
 //! Amend and TransferReservation: the same hold with other quantities, or at another location.
 
-use crate::command::{Line, QUANTITY_MAX, Target};
+use crate::command::{Line, QUANTITY_MAX, RESERVATION_LINES_MAX, Target};
 use crate::decide::Wanted;
 use crate::decide::holds::{Act, moves, possible, push_lapsed, rank};
 use crate::event::{Event, LevelUnits};
@@ -8,7 +8,7 @@ use crate::few::Few;
 use crate::keys::Scope;
 use crate::ledger::Ledger;
 use crate::rejection::{Reason, Rejection};
-use crate::reservation::HeldLine;
+use crate::reservation::{HeldLine, Reservation};
 
 impl Ledger {
     pub(crate) fn decide_amend(
@@ -30,6 +30,7 @@ impl Ledger {
         }
         let mut changed = Few::default();
         let mut wanted = Wanted::default();
+        let mut added = 0;
         for ((line, level), held) in lines.iter().zip(levels.iter()).zip(helds.iter()) {
             let before = held.map_or(Ok(0), |held| reserved_before(held, line.quantity))?;
             let Some(level) = *level else {
@@ -40,9 +41,11 @@ impl Ledger {
             };
             wanted.add(level, line.quantity - before);
             if line.quantity != before {
+                added += usize::from(held.is_none());
                 changed.push(LevelUnits { level, units: line.quantity });
             }
         }
+        check_line_count(reservation, added, 0)?;
         self.check_free(wanted, now_ms)?;
         Ok(Few::One(Event::Amended { id: reservation.id, lines: changed }))
     }
@@ -61,19 +64,28 @@ impl Ledger {
         push_lapsed(&mut events, reservation, now_ms);
         let mut wanted = Wanted::default();
         let mut moving = Few::default();
+        let (mut added, mut emptied) = (Vec::new(), 0);
         for (level, share) in shares.iter() {
             let found = self.levels.get(*level).ok_or_else(|| Rejection::new(Reason::ReservationNotFound))?;
             if found.location == to {
                 continue;
             }
             match self.levels.find(found.item, to) {
-                Some(room) => wanted.add(room, share.units()),
+                Some(room) => {
+                    wanted.add(room, share.units());
+                    added.extend(reservation.line(room).is_none().then_some(room));
+                }
                 None => {
                     return Err(crate::decide::no_stock(self.items().name(found.item), to_location, share.units(), 0));
                 }
             }
+            emptied += usize::from(reservation.line(*level).is_some_and(|held| held.quantity() == share.units()));
             moving.push((*level, *share));
         }
+        // Each line is of one item, but its parts may come from several locations.
+        added.sort_unstable();
+        added.dedup();
+        check_line_count(reservation, added.len(), emptied)?;
         self.check_free(wanted, now_ms)?;
         events.push(Event::Transferred { id: reservation.id, to_location: to, lines: moves(&moving) });
         Ok(events)
@@ -88,4 +100,15 @@ fn reserved_before(held: &HeldLine, quantity: i64) -> Result<i64, Rejection> {
             .text("description", "a line must stay at or below 2^53 - 1 units, with those that it gave back"));
     }
     Ok(held.reserved)
+}
+
+/// Refuses what would make a reservation too long to be told in one answer.
+fn check_line_count(reservation: &Reservation, added: usize, emptied: usize) -> Result<(), Rejection> {
+    if added <= emptied || reservation.lines.len() + added - emptied <= RESERVATION_LINES_MAX {
+        return Ok(());
+    }
+    Err(Rejection::new(Reason::InvalidField).text("field", "lines").text(
+        "description",
+        "a reservation has at most 2,000 lines, those with nothing left included: make another one",
+    ))
 }

@@ -88,11 +88,9 @@ impl Ledger {
     /// issue time so far ahead that nobody could ever tell. For a caller who wants refusals remembered, that holds for what may
     /// have been refused as well.
     fn refusal_of_issue_time(&self, command: &Command<'_>, origin: &Origin<'_>, now_ms: i64) -> Option<Rejection> {
-        let issued = origin.issue_time_ms;
-        if issued == 0 || planted::is("window_not_checked") {
-            return None;
-        }
+        let issue_time_ms = origin.issue_time_ms.filter(|_| !planted::is("window_not_checked"))?;
         let (scope, mut start) = (origin.scope(), self.window_start_ms(now_ms));
+        let issued = self.issued.in_engine_time(scope, issue_time_ms);
         let mut forgotten = issued < start || self.keys.may_be_forgotten(scope, issued);
         if command.context.remember_refusal && self.refusals.may_be_forgotten(scope, issued) {
             forgotten |= !planted::is("forgotten_refusal_executed");

@@ -172,6 +172,7 @@ fn may_leave_at_once(reason: Reason) -> bool {
             | Reason::UnknownSource
             | Reason::DedupeWindowExpired
             | Reason::TooLarge
+            | Reason::AnswerTooLarge
     )
 }
 

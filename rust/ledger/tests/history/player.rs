@@ -113,7 +113,7 @@ impl Player {
             Twist::OtherBody => command.context.holder = "another",
             Twist::OtherSender => {
                 let context = &mut command.context;
-                (context.actor, context.causation, context.event_time_ms) = ("another", "another", 1);
+                (context.actor, context.causation, context.event_time_ms) = ("another", "another", Some(1));
             }
             Twist::NextNumber if matches!(command.body, Body::RegisterSource { .. }) => {}
             Twist::NextNumber => command.context.source = Some(position(Number::Next(back % 2), sources)),
@@ -139,7 +139,7 @@ impl Player {
         };
         let mut context = Context {
             key,
-            issue_time_ms: age_ms.map_or(0, |age| now_ms - age),
+            issue_time_ms: age_ms.map(|age| now_ms - age),
             channel: CHANNELS[*channel],
             source,
             order_ref: ORDERS[*order],

@@ -197,9 +197,8 @@ impl Model {
             }
         }
         let start_ms = self.older_ms.max(now_ms - self.window_ms);
-        let forgotten = context.issue_time_ms != 0
-            && (context.issue_time_ms < start_ms || context.issue_time_ms <= self.older_ms)
-            && context.source.is_none();
+        let too_old = |issued: i64| issued < start_ms || issued <= self.older_ms;
+        let forgotten = context.issue_time_ms.is_some_and(too_old) && context.source.is_none();
         forgotten.then(|| Told::No(No::new(Reason::DedupeWindowExpired).fact("window", now_ms - start_ms)))
     }
 
@@ -360,14 +359,15 @@ fn meaning(command: &Command<'_>) -> String {
     let of_stock = |text| if matches!(command.body, Body::Stock { .. }) { text } else { "" };
     let context = Context {
         key: "",
-        issue_time_ms: 0,
+        issue_time_ms: None,
         source: None,
-        event_time_ms: 0,
+        event_time_ms: None,
         actor: "",
         reason_code: of_stock(command.context.reason_code),
         reference: of_stock(command.context.reference),
         causation: "",
         remember_refusal: false,
+        accept_summary: false,
         ..command.context
     };
     format!("{context:?} {:?}", command.body)

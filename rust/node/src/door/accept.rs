@@ -11,13 +11,18 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-use super::census::Present;
+use super::bounds::Bound;
+use super::census::Census;
 use super::connection;
 use super::listen::{Listener, prepare};
+use super::places::{Entry, Present};
 use super::station::Station;
 
 /// Accepting fails when the process has no file descriptor left; somebody must leave first.
 const OUT_OF_FILES: Duration = Duration::from_millis(20);
+
+/// A newcomer waits until one of those who make room has left.
+const OTHERS_LEAVE: Duration = Duration::from_millis(1);
 
 /// A thread of the door, as the one that accepts sees it.
 #[derive(Clone)]
@@ -40,11 +45,34 @@ pub(super) async fn accept(listener: Listener, threads: Vec<Thread>) -> io::Resu
             sleep(OUT_OF_FILES).await;
             continue;
         };
-        if let Some(present) = thread.station.census.connection() {
+        if let Some(present) = enter(&thread.station).await {
             thread.runtime.spawn(serve(stream, Arc::clone(&thread.station), present));
         }
     }
     Ok(())
+}
+
+/// A place inside; nothing if there is not even room to tell a newcomer that there is none.
+async fn enter(station: &Station) -> Option<Present> {
+    let Census { places, bounds, .. } = &*station.census;
+    loop {
+        match places.enter() {
+            Entry::Inside { present, evicts } => {
+                if evicts {
+                    bounds.acted(Bound::ConnectionEvicted);
+                }
+                if present.crowded {
+                    bounds.acted(Bound::ConnectionRefused);
+                }
+                return Some(present);
+            }
+            Entry::Later => sleep(OTHERS_LEAVE).await,
+            Entry::Full => {
+                bounds.acted(Bound::ConnectionRefused);
+                return None;
+            }
+        }
+    }
 }
 
 enum Incoming {
@@ -97,6 +125,6 @@ async fn serve(stream: Stream, station: Arc<Station>, present: Present) {
 
 async fn speak(io: io::Result<impl AsyncRead + AsyncWrite + Unpin>, station: Arc<Station>, present: Present) {
     if let Ok(io) = io {
-        connection::serve(io, station, present.crowded).await;
+        connection::serve(io, station, present).await;
     }
 }

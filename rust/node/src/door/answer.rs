@@ -2,23 +2,27 @@
 
 use std::fmt::Write;
 use std::future::poll_fn;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
-use h2::SendStream;
 use h2::server::SendResponse;
+use h2::{Reason, SendStream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use tokio::time::sleep_until;
 
-use super::message::framed;
-use crate::refusal::Refusal;
+use super::bounds::Bound;
+use super::census::{Census, UnderWay};
+use crate::refusal::{Code, Refusal};
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// The caller has left: nobody takes the rest of the answer.
@@ -30,21 +34,56 @@ impl From<h2::Error> for Gone {
     }
 }
 
-/// Answers a unary call. Whether the caller is still there does not matter.
-pub(super) fn reply(respond: &mut SendResponse<Bytes>, reply: &Result<Vec<u8>, Refusal>) {
-    match reply {
-        Ok(message) => {
-            let _ = answer(respond, message);
-        }
-        Err(refusal) => refuse(respond, refusal),
+/// How long an answer may wait until its caller takes it.
+pub(super) struct Patience {
+    /// While nothing of it is taken.
+    pub(super) stall: Duration,
+    /// In all.
+    pub(super) until: Option<Instant>,
+    pub(super) census: Arc<Census>,
+}
+
+impl Patience {
+    /// Done when the caller has taken nothing for too long, beginning now.
+    async fn end(&self) {
+        let stalled = Instant::now() + self.stall;
+        let until = self.until.map_or(stalled, |until| until.min(stalled));
+        sleep_until(until.into()).await;
+    }
+
+    /// Gives up what the caller does not take, and the memory that it has.
+    fn give_up(&self, stream: &mut SendStream<Bytes>) {
+        self.census.bounds.acted(Bound::AnswerStalled);
+        stream.send_reset(Reason::CANCEL);
     }
 }
 
-fn answer(respond: &mut SendResponse<Bytes>, message: &[u8]) -> Result<(), Gone> {
-    let mut stream = respond.send_response(head(), false)?;
-    stream.send_data(framed(message), false)?;
-    stream.send_trailers(ok_trailers())?;
-    Ok(())
+/// Answers a unary call. Whether the caller is still there does not matter. What the caller has no room for waits in a
+/// task, which keeps the call `under_way`.
+pub(super) fn reply(
+    mut respond: SendResponse<Bytes>,
+    reply: Result<Bytes, Refusal>,
+    under_way: UnderWay,
+    patience: impl FnOnce() -> Patience,
+) {
+    let message = match reply {
+        Ok(message) => message,
+        Err(refusal) => return refuse(&mut respond, &refusal),
+    };
+    let Ok(mut stream) = respond.send_response(head(), false) else { return };
+    stream.reserve_capacity(message.len());
+    if stream.capacity() >= message.len() {
+        // Whoever has left by now does not hear it.
+        let _ = stream.send_data(message, false).and_then(|()| stream.send_trailers(ok_trailers()));
+        return;
+    }
+    let patience = patience();
+    tokio::spawn(async move {
+        let _under_way = under_way;
+        if send_all(&mut stream, message, &patience).await.is_ok() {
+            let _ = stream.send_trailers(ok_trailers());
+        }
+    });
 }
 
 /// Refuses a call that got no answer yet.
@@ -74,7 +113,7 @@ fn ok_trailers() -> HeaderMap {
 }
 
 /// The trailers of a refusal.
-pub(super) fn refusal_trailers(refusal: &Refusal) -> HeaderMap {
+fn refusal_trailers(refusal: &Refusal) -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(3);
     put_refusal(&mut trailers, refusal);
     trailers
@@ -82,6 +121,10 @@ pub(super) fn refusal_trailers(refusal: &Refusal) -> HeaderMap {
 
 fn put_refusal(headers: &mut HeaderMap, refusal: &Refusal) {
     headers.insert(STATUS, HeaderValue::from(refusal.code as i32));
+    if refusal.code == Code::Unimplemented {
+        // It may have been the compression of the message that is not there.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
     let texts = [(MESSAGE, percent_encoded(&refusal.message)), (DETAILS, STANDARD_NO_PAD.encode(refusal.status()))];
     for (name, text) in texts {
         if let Ok(value) = HeaderValue::try_from(text) {
@@ -105,20 +148,41 @@ fn percent_encoded(text: &str) -> String {
 pub(super) struct Answers {
     respond: SendResponse<Bytes>,
     begun: Option<SendStream<Bytes>>,
+    patience: Patience,
 }
 
 impl Answers {
-    pub(super) fn new(respond: SendResponse<Bytes>) -> Self {
-        Answers { respond, begun: None }
+    pub(super) fn new(respond: SendResponse<Bytes>, patience: Patience) -> Self {
+        Answers { respond, begun: None, patience }
     }
 
-    /// Sends one message once the caller has room for it.
-    pub(super) async fn message(&mut self, message: &[u8]) -> Result<(), Gone> {
+    /// Sends one message, framed, once the caller has room for it.
+    pub(super) async fn message(&mut self, message: Bytes) -> Result<(), Gone> {
         if self.begun.is_none() {
-            self.begun = Some(self.respond.send_response(head(), false)?);
+            self.begin(head(), false)?;
         }
-        let Some(stream) = &mut self.begun else { return Err(Gone) };
-        send_all(stream, framed(message)).await
+        self.data(message).await
+    }
+
+    /// Sends the head of an answer that somebody else gives.
+    pub(super) fn begin(&mut self, head: Response<()>, ends: bool) -> Result<(), Gone> {
+        self.begun = Some(self.respond.send_response(head, ends)?);
+        Ok(())
+    }
+
+    /// Sends what belongs to an answer that has begun, once the caller has room for it.
+    pub(super) async fn data(&mut self, data: Bytes) -> Result<(), Gone> {
+        send_all(self.begun.as_mut().ok_or(Gone)?, data, &self.patience).await
+    }
+
+    /// Ends an answer that has begun as somebody else ends it.
+    pub(super) fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
+        let stream = self.begun.as_mut().ok_or(Gone)?;
+        match trailers {
+            Some(trailers) => stream.send_trailers(trailers)?,
+            None => stream.send_data(Bytes::new(), true)?,
+        }
+        Ok(())
     }
 
     /// Ends the answers.
@@ -143,7 +207,7 @@ impl Answers {
         poll_fn(|cx| self.poll_gone(cx)).await;
     }
 
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let reset = match &mut self.begun {
             Some(stream) => stream.poll_reset(cx),
             None => self.respond.poll_reset(cx),
@@ -152,8 +216,28 @@ impl Answers {
     }
 }
 
-/// Sends data as the other side makes room for it.
-pub(super) async fn send_all(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), Gone> {
+/// Sends data as the other side makes room for it, as long as it does.
+async fn send_all(stream: &mut SendStream<Bytes>, data: Bytes, patience: &Patience) -> Result<(), Gone> {
+    let mut data = data;
+    while !data.is_empty() {
+        stream.reserve_capacity(data.len());
+        tokio::select! {
+            biased;
+            room = poll_fn(|cx| poll_room(stream, cx)) => {
+                let room = room?.min(data.len());
+                stream.send_data(data.split_to(room), false)?;
+            }
+            () = patience.end() => {
+                patience.give_up(stream);
+                return Err(Gone);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends data to somebody who is trusted to take it.
+pub(super) async fn send_on(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), Gone> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         let room = poll_fn(|cx| poll_room(stream, cx)).await?;

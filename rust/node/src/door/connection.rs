@@ -5,55 +5,93 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::{self, SendResponse};
+use h2::{Reason, RecvStream};
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::answer::Patience;
 use super::bell::Seat;
+use super::bounds::Bound;
 use super::census::UnderWay;
 use super::gather::{Gathering, Trouble};
-use super::route::{Route, route};
+use super::metered::{Meter, Metered};
+use super::places::{Place, Present};
+use super::route::{To, route};
 use super::settings::DoorSettings;
-use super::station::{Station, outcome};
-use super::terms::{Terms, foreign};
+use super::station::{Decision, Station, outcome};
+use super::terms::{Terms, foreign, metadata_bytes};
 use super::{answer, events, forward, submit};
-use crate::engine::{Durable, Taken};
+use crate::engine::Durable;
 use crate::refusal::Refusal;
 
 /// A connection that does not begin to speak HTTP/2 is given up.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A connection beyond the limit is told so for this long.
 const CROWDED: Duration = Duration::from_secs(10);
-/// When draining, a connection without calls has this long to say goodbye.
+/// A connection that is to end has this long to hear it.
 const GOODBYE: Duration = Duration::from_secs(1);
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
-const FRAME_BYTES_MAX: u32 = 64 << 10;
+/// h2 answers what is beyond its limit with an HTTP status, so the door's own limit lies far below.
+const HEADERS_READ: u32 = 4;
+/// Calls given up before they were looked at. No turn brings as many, so giving up never ends a connection.
+const GIVEN_UP_MAX: usize = 8_192;
+
+/// Why a connection is ended.
+enum End {
+    /// By itself.
+    Ended,
+    /// The door drains.
+    Drains,
+    /// It made room for another.
+    Evicted,
+    /// It took nothing, or did not say goodbye.
+    Dropped,
+}
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, station: Arc<Station>, crowded: bool) {
-    let handshake = builder(&station.settings).handshake(io);
-    let Ok(Ok(h2)) = timeout(HANDSHAKE, handshake).await else { return };
-    let mut connection =
-        Connection { h2, station, crowded, came: Vec::new(), decided: Vec::new(), seat: Seat::default() };
-    if crowded {
+pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, station: Arc<Station>, present: Present) {
+    let (meter, place) = (Arc::new(Meter::default()), &present.place);
+    let idle = Duration::from_millis(station.settings.connection_idle_ms);
+    let silence = if idle.is_zero() { HANDSHAKE } else { HANDSHAKE.min(idle) };
+    let handshake = builder(&station.settings).handshake(Metered::new(io, Arc::clone(&meter)));
+    let h2 = tokio::select! {
+        biased;
+        () = place.must_leave() => return,
+        made = timeout(silence, handshake) => match made {
+            Ok(Ok(h2)) => h2,
+            Ok(Err(_)) => return,
+            Err(_) => return station.census.bounds.acted(Bound::ConnectionSilent),
+        },
+    };
+    let mut connection = Connection {
+        h2,
+        meter,
+        station,
+        place: Arc::clone(place),
+        crowded: present.crowded,
+        came: Vec::new(),
+        decided: Vec::new(),
+        seat: Seat::default(),
+    };
+    if present.crowded {
         let _ = timeout(CROWDED, poll_fn(|cx| connection.poll(cx))).await;
         return;
     }
-    let station = Arc::clone(&connection.station);
-    tokio::select! {
-        biased;
-        () = poll_fn(|cx| connection.poll(cx)) => return,
-        () = station.draining() => {}
+    match connection.run(&present).await {
+        End::Ended if connection.meter.is_flooded() => {
+            connection.station.census.bounds.acted(Bound::ControlFrames);
+            connection.end_now(Reason::ENHANCE_YOUR_CALM).await;
+        }
+        End::Evicted => connection.end_now(Reason::NO_ERROR).await,
+        End::Drains => connection.drain().await,
+        End::Ended | End::Dropped => {}
     }
-    connection.h2.graceful_shutdown();
-    poll_fn(|cx| connection.poll_idle(cx)).await;
-    let _ = timeout(GOODBYE, poll_fn(|cx| connection.poll(cx))).await;
 }
 
 fn builder(settings: &DoorSettings) -> server::Builder {
@@ -61,15 +99,19 @@ fn builder(settings: &DoorSettings) -> server::Builder {
     builder
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(FRAME_BYTES_MAX)
         .max_concurrent_streams(settings.streams_max)
-        .max_header_list_size(settings.headers_bytes_max);
+        .max_header_list_size(settings.headers_bytes_max.saturating_mul(HEADERS_READ))
+        .max_pending_accept_reset_streams(GIVEN_UP_MAX)
+        // What still comes for a call that was refused must not end the others.
+        .max_concurrent_reset_streams(settings.streams_max as usize);
     builder
 }
 
 struct Connection<T> {
-    h2: server::Connection<T, Bytes>,
+    h2: server::Connection<Metered<T>, Bytes>,
+    meter: Arc<Meter>,
     station: Arc<Station>,
+    place: Arc<Place>,
     crowded: bool,
     came: Vec<(Request<RecvStream>, SendResponse<Bytes>)>,
     decided: Vec<Decided>,
@@ -78,14 +120,79 @@ struct Connection<T> {
 
 /// A call whose answer waits until what it rests on is durable.
 struct Decided {
-    taken: Taken,
+    decision: Decision,
     respond: SendResponse<Bytes>,
-    _under_way: UnderWay,
+    under_way: UnderWay,
+    patience: Patience,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
-    /// Ready when the connection has ended.
+    /// Serves until there is a reason to end.
+    async fn run(&mut self, present: &Present) -> End {
+        let (station, place) = (Arc::clone(&self.station), Arc::clone(&self.place));
+        let idle = Duration::from_millis(station.settings.connection_idle_ms);
+        let stall = Duration::from_millis(station.settings.stall_ms_max);
+        let mut looks = interval(looks_every(idle, stall));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut asked_to_leave: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = poll_fn(|cx| self.poll(cx)) => return End::Ended,
+                () = station.draining() => return End::Drains,
+                () = place.must_leave() => {
+                    // A call may have come since it was chosen.
+                    if !self.h2.has_streams() {
+                        return End::Evicted;
+                    }
+                    present.stays();
+                }
+                _ = looks.tick() => {
+                    if self.meter.is_blocked_for(stall) {
+                        station.census.bounds.acted(Bound::ConnectionStalled);
+                        return End::Dropped;
+                    }
+                    if idle.is_zero() || place.rested().is_none_or(|rested| rested < idle) {
+                        continue;
+                    }
+                    match asked_to_leave {
+                        Some(asked) if asked.elapsed() >= GOODBYE => return End::Dropped,
+                        Some(_) => {}
+                        None => {
+                            asked_to_leave = Some(Instant::now());
+                            station.census.bounds.acted(Bound::ConnectionIdle);
+                            self.h2.graceful_shutdown();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends with what the caller must know. No call is under way, or none that counts.
+    async fn end_now(&mut self, reason: Reason) {
+        self.h2.abrupt_shutdown(reason);
+        let _ = timeout(GOODBYE, poll_fn(|cx| self.h2.poll_closed(cx))).await;
+    }
+
+    /// Ends after what is under way.
+    async fn drain(&mut self) {
+        self.h2.graceful_shutdown();
+        poll_fn(|cx| self.poll_idle(cx)).await;
+        let _ = timeout(GOODBYE, poll_fn(|cx| self.poll(cx))).await;
+    }
+
+    /// Ready when the connection has ended, or must.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.meter.begin_turn();
+        let polled = self.poll_turn(cx);
+        if !self.crowded {
+            self.place.note(self.h2.has_streams());
+        }
+        if self.meter.is_flooded() { Poll::Ready(()) } else { polled }
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             self.answer_durable(cx);
             if ready!(self.poll_come(cx)) {
@@ -130,12 +237,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     fn answer_up_to(&mut self, durable: Durable) {
-        let is_known = |decided: &mut Decided| durable.poisoned || decided.taken.rests_on <= durable.sequence;
-        for mut decided in self.decided.extract_if(.., is_known) {
-            match outcome(durable, decided.taken.rests_on) {
-                Some(Err(unknown)) => answer::refuse(&mut decided.respond, &unknown),
-                _ => answer::reply(&mut decided.respond, &decided.taken.reply),
-            }
+        let is_known = |decided: &mut Decided| durable.poisoned || decided.decision.rests_on <= durable.sequence;
+        for decided in self.decided.extract_if(.., is_known) {
+            let Decided { decision, respond, under_way, patience } = decided;
+            let reply = match outcome(durable, decision.rests_on) {
+                Some(Err(unknown)) => Err(unknown),
+                _ => decision.reply,
+            };
+            answer::reply(respond, reply, under_way, || patience);
         }
     }
 
@@ -144,33 +253,42 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         if let Some(status) = foreign(&parts) {
             return answer::refuse_http(&mut respond, status);
         }
-        if self.station.is_draining() {
-            return answer::refuse(&mut respond, &Refusal::draining());
-        }
-        let Some(under_way) = self.station.census.call().filter(|_| !self.crowded) else {
-            return answer::refuse(&mut respond, &Refusal::overloaded());
-        };
         let station = Arc::clone(&self.station);
-        let (bytes_max, is_unary) = match route(parts.uri.path()) {
-            Route::Unary { bytes_max } => (bytes_max, true),
-            Route::ReadEvents { bytes_max } => (bytes_max, false),
-            Route::SubmitStream { bytes_max } => {
-                return submit::spawn(station, parts, body, bytes_max, respond, under_way);
-            }
-            Route::Forward { bytes_max } => {
-                return forward::spawn(station, parts, body, bytes_max, respond, under_way);
-            }
-        };
-        let terms = match Terms::new(parts) {
-            Ok(terms) => terms,
+        let allowed = self.allow(metadata_bytes(&parts)).and_then(|under_way| {
+            let path = parts.uri.path();
+            let route = route(path).ok_or_else(|| Refusal::unknown_method(path))?;
+            Ok((under_way, route, Terms::new(parts, route.path)?))
+        });
+        let (under_way, route, terms) = match allowed {
+            Ok(allowed) => allowed,
             Err(refusal) => return answer::refuse(&mut respond, &refusal),
         };
-        let gathering = Gathering::new(body, bytes_max);
-        if is_unary {
-            self.unary(terms, gathering, respond, under_way, cx);
-        } else {
-            events::spawn(station, terms, gathering, respond, under_way);
+        match route.to {
+            To::Engine => self.unary(terms, Gathering::new(body, route.bytes_max), respond, under_way, cx),
+            To::ReadEvents => {
+                events::spawn(station, terms.lean(), Gathering::new(body, route.bytes_max), respond, under_way);
+            }
+            To::SubmitStream => submit::spawn(station, terms.lean(), body, route.bytes_max, respond, under_way),
+            To::Service(shape) => {
+                forward::spawn(station, terms.lean(), (body, route.bytes_max, shape), respond, under_way);
+            }
         }
+    }
+
+    /// Whether a call may begin.
+    fn allow(&self, metadata_bytes: usize) -> Result<UnderWay, Refusal> {
+        let limit = self.station.settings.headers_bytes_max as usize;
+        if self.station.is_draining() {
+            return Err(Refusal::draining());
+        }
+        if self.crowded {
+            return Err(Refusal::overloaded());
+        }
+        if metadata_bytes > limit {
+            self.station.census.bounds.acted(Bound::MetadataRefused);
+            return Err(Refusal::metadata_too_large(limit));
+        }
+        self.station.census.call(&self.place)
     }
 
     fn unary(
@@ -183,20 +301,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     ) {
         match gathering.poll(&self.station.census, cx) {
             Poll::Ready(Ok(payload)) => {
-                let taken = self.station.decide(&terms, terms.path(), &payload);
-                if taken.rests_on == 0 {
-                    answer::reply(&mut respond, &taken.reply);
+                let decision = self.station.decide(&terms, terms.path(), &payload, &self.place);
+                if decision.rests_on == 0 {
+                    answer::reply(respond, decision.reply, under_way, || self.station.patience(&terms));
                 } else {
-                    self.decided.push(Decided { taken, respond, _under_way: under_way });
+                    let patience = self.station.patience(&terms);
+                    self.decided.push(Decided { decision, respond, under_way, patience });
                 }
             }
             Poll::Ready(Err(Trouble::Refused(refusal))) => answer::refuse(&mut respond, &refusal),
             Poll::Ready(Err(Trouble::Gone)) => {}
             Poll::Pending => {
-                tokio::spawn(slow_unary(Arc::clone(&self.station), terms, gathering, respond, under_way));
+                tokio::spawn(slow_unary(Arc::clone(&self.station), terms.lean(), gathering, respond, under_way));
             }
         }
     }
+}
+
+/// How often a connection is looked at.
+fn looks_every(idle: Duration, stall: Duration) -> Duration {
+    let shortest = if idle.is_zero() { stall } else { stall.min(idle) };
+    (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(15))
 }
 
 /// A unary call whose message comes in parts.
@@ -205,16 +330,14 @@ async fn slow_unary(
     terms: Terms,
     gathering: Gathering,
     mut respond: SendResponse<Bytes>,
-    _under_way: UnderWay,
+    under_way: UnderWay,
 ) {
     let payload = match gathering.whole(&station, &terms).await {
         Ok(payload) => payload,
         Err(Trouble::Refused(refusal)) => return answer::refuse(&mut respond, &refusal),
         Err(Trouble::Gone) => return,
     };
-    let taken = station.decide(&terms, terms.path(), &payload);
-    match station.durable(taken.rests_on).await {
-        Ok(()) => answer::reply(&mut respond, &taken.reply),
-        Err(unknown) => answer::refuse(&mut respond, &unknown),
-    }
+    let decision = station.decide(&terms, terms.path(), &payload, &under_way.place);
+    let reply = station.durable(decision.rests_on).await.and(decision.reply);
+    answer::reply(respond, reply, under_way, || station.patience(&terms));
 }

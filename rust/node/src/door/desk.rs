@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Call, Durable, Engine, Opening, Taken};
+use crate::engine::{Call, Durable, Engine, Opening, Taken, Wanted};
 use crate::refusal::Refusal;
 
 /// Decides calls and says how far the journal is. Every method may be called from any thread.
@@ -16,7 +16,13 @@ pub trait Desk: Send + Sync + 'static {
     /// Calls `hook` after every commit and when nothing more will become durable. The hook is quick.
     fn on_commit(&self, hook: Arc<dyn Fn() + Send + Sync>);
 
-    /// Durable events from a position on as bytes of a `ReadEventsResponse`. May read a disk.
+    /// What a `ReadEvents` asks for, and where it begins. May read a disk.
+    ///
+    /// # Errors
+    /// It cannot begin there, or the call is refused for another reason.
+    fn begin_events(&self, call: &Call<'_>) -> Result<Wanted, Refusal>;
+
+    /// Durable events from a sequence on as bytes of a `ReadEventsResponse`. May read a disk.
     ///
     /// # Errors
     /// Nothing more will become durable, or the journal cannot be read.
@@ -36,6 +42,10 @@ impl Desk for Engine {
         Engine::on_commit(self, hook);
     }
 
+    fn begin_events(&self, call: &Call<'_>) -> Result<Wanted, Refusal> {
+        Engine::begin_events(self, call)
+    }
+
     fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
         Engine::read_events(self, from_sequence, limit)
     }
@@ -52,6 +62,10 @@ impl Desk for Opening {
 
     fn on_commit(&self, hook: Arc<dyn Fn() + Send + Sync>) {
         Opening::on_commit(self, hook);
+    }
+
+    fn begin_events(&self, call: &Call<'_>) -> Result<Wanted, Refusal> {
+        Opening::begin_events(self, call)
     }
 
     fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {

@@ -1,28 +1,32 @@
-//! Every method that the door does not answer goes to the service behind it, over one connection on a unix socket,
-//! unchanged: metadata, messages and trailers, both ways, no faster than the slower side takes them.
+//! Methods that the door does not answer itself go to the service behind it, over one connection on a unix socket.
+//!
+//! Messages, answers and trailers pass unchanged, both ways, no faster than the slower side takes them. Of the metadata
+//! goes on what the service reads; whatever else a caller may send ends here, since the service would refuse some of it
+//! in words of its own.
 
-use std::future::poll_fn;
+use std::future::{Future, pending, poll_fn};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::{self, ResponseFuture, SendRequest};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::request::Parts;
-use http::uri::{Authority, Scheme};
-use http::{Request, Response, Uri};
+use http::Response;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
-use super::answer::{self, Gone, send_all};
+use super::answer::{Answers, send_on};
+use super::bounds::Bound;
 use super::census::UnderWay;
 use super::gather::{Gathering, Trouble};
 use super::message::framed;
+use super::route::Shape;
 use super::station::Station;
+use super::submit::Batches;
 use super::terms::Terms;
 use crate::refusal::Refusal;
 
@@ -30,10 +34,10 @@ use crate::refusal::Refusal;
 const CONNECT: Duration = Duration::from_secs(5);
 /// When draining, an answer that has begun has this long to end: it may be a stream that never does.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// What the service accepts.
-const HEADERS_BYTES_MAX: usize = 16 << 10;
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
+/// What the service may send before its caller has taken it. The connection as a whole has no window: one who takes
+/// nothing must not keep the answers of the others.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// The way to the service: one connection, made anew when it breaks.
 pub(super) struct Forward {
@@ -85,119 +89,118 @@ async fn still_ready(connection: Option<SendRequest<Bytes>>) -> Option<SendReque
 enum Question {
     /// One message.
     Message(Bytes),
-    /// Whatever comes.
-    Stream(RecvStream),
+    /// Short messages as they come.
+    Stream(Batches),
 }
 
-/// Has the service answer the call, in a task of its own. A method that asks with one message of up to `bytes_max`
-/// bytes gets the checks of the door, since the service would answer what is no message without an ErrorInfo, or not at
-/// all.
+/// Has the service answer the call, in a task of its own. Every message gets the checks of the door, since the service
+/// would answer what is no message without an ErrorInfo, or not at all.
 pub(super) fn spawn(
     station: Arc<Station>,
-    parts: Parts,
-    body: RecvStream,
-    bytes_max: Option<usize>,
-    mut respond: SendResponse<Bytes>,
+    terms: Terms,
+    (body, bytes_max, shape): (RecvStream, usize, Shape),
+    respond: SendResponse<Bytes>,
     under_way: UnderWay,
 ) {
     tokio::spawn(async move {
         let _under_way = under_way;
-        let asked = match bytes_max {
-            Some(bytes_max) => one_message(&station, parts, body, bytes_max).await,
-            None => Ok((parts, Question::Stream(body))),
+        let mut answers = Answers::new(respond, station.patience(&terms));
+        let question = match shape {
+            Shape::Reflection => Ok(Question::Stream(Batches::new(&station, body, bytes_max))),
+            _ => one_message(&station, &terms, body, bytes_max).await,
         };
-        match asked {
-            Ok((parts, question)) => run(&station, parts, question, respond).await,
-            Err(Trouble::Refused(refusal)) => answer::refuse(&mut respond, &refusal),
-            Err(Trouble::Gone) => {}
+        let answered = match question {
+            Ok(question) => run(&station, &terms, question, shape, &mut answers).await,
+            Err(trouble) => Err(trouble),
+        };
+        if let Err(Trouble::Refused(refusal)) = answered {
+            answers.end(Err(refusal));
         }
     });
 }
 
 async fn one_message(
     station: &Station,
-    parts: Parts,
+    terms: &Terms,
     body: RecvStream,
     bytes_max: usize,
-) -> Result<(Parts, Question), Trouble> {
-    let terms = Terms::new(parts)?;
-    let message = Gathering::new(body, bytes_max).whole(station, &terms).await?;
-    terms.call(terms.path(), &message)?;
-    Ok((terms.into_parts(), Question::Message(framed(&message))))
+) -> Result<Question, Trouble> {
+    let message = Gathering::new(body, bytes_max).whole(station, terms).await?;
+    Ok(Question::Message(framed(&message)))
 }
 
-async fn run(station: &Station, parts: Parts, question: Question, mut respond: SendResponse<Bytes>) {
-    let Some(forward) = &station.forward else {
-        return answer::refuse(&mut respond, &Refusal::unimplemented("the method"));
-    };
-    if headers_bytes(&parts) > HEADERS_BYTES_MAX {
-        return answer::refuse(&mut respond, &Refusal::too_large(HEADERS_BYTES_MAX));
+async fn run(
+    station: &Station,
+    terms: &Terms,
+    question: Question,
+    shape: Shape,
+    answers: &mut Answers,
+) -> Result<(), Trouble> {
+    terms.call(terms.path(), &[])?;
+    let forward = station.forward.as_ref().ok_or_else(|| Refusal::unimplemented("the method"))?;
+    let _forwarded = station.census.forward(shape != Shape::Unary)?;
+    // A call that was given up meanwhile is not worth the way.
+    if poll_fn(|cx| Poll::Ready(answers.poll_gone(cx).is_ready())).await {
+        return Err(Trouble::Gone);
     }
     let asked = match forward.ready().await {
-        Some(mut service) => outgoing(parts).and_then(|request| service.send_request(request, false).ok()),
+        Some(mut service) => terms.forwarded().and_then(|request| service.send_request(request, false).ok()),
         None => None,
     };
-    let Some((response, to)) = asked else { return answer::refuse(&mut respond, &Refusal::draining()) };
-    let answering = answering(station, response, respond);
+    let (response, to) = asked.ok_or_else(Refusal::draining)?;
     tokio::select! {
         biased;
-        () = answering => {}
-        // Without its sender the call is over: leaving both ends tells the service. However else the question ends, the
-        // answer is waited for.
-        Err(Broken::From) = ask(question, to) => {}
+        answered = answering(response, answers) => answered,
+        trouble = failed(ask(question, to)) => Err(trouble),
+        refusal = end_of_stream(station, terms, shape) => Err(refusal.into()),
     }
 }
 
-async fn ask(question: Question, mut to: SendStream<Bytes>) -> Result<(), Broken> {
+async fn ask(question: Question, mut to: SendStream<Bytes>) -> Result<(), Trouble> {
     match question {
-        Question::Message(message) => {
-            send_all(&mut to, message).await?;
-            to.send_data(Bytes::new(), true).map_err(|_| Broken::To)
+        Question::Message(message) => send_on(&mut to, message).await?,
+        Question::Stream(mut messages) => {
+            while let Some(message) = messages.next().await? {
+                send_on(&mut to, framed(&message)).await?;
+            }
         }
-        Question::Stream(mut body) => carry(&mut body, &mut to).await,
+    }
+    Ok(to.send_data(Bytes::new(), true)?)
+}
+
+/// Done if a question cannot be asked because of its caller. However else it ends, the answer is waited for.
+async fn failed(asking: impl Future<Output = Result<(), Trouble>>) -> Trouble {
+    match asking.await {
+        Err(Trouble::Refused(refusal)) => Trouble::Refused(refusal),
+        Err(Trouble::Gone) | Ok(()) => pending().await,
     }
 }
 
-fn headers_bytes(parts: &Parts) -> usize {
-    // Counted as HTTP/2 does.
-    parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
-}
-
-fn outgoing(parts: Parts) -> Option<Request<()>> {
-    let mut uri = parts.uri.into_parts();
-    uri.scheme = Some(Scheme::HTTP);
-    uri.authority.get_or_insert(Authority::from_static("localhost"));
-    let mut request = Request::new(());
-    *request.method_mut() = parts.method;
-    *request.uri_mut() = Uri::from_parts(uri).ok()?;
-    *request.headers_mut() = parts.headers;
-    Some(request)
-}
-
-async fn answering(station: &Station, response: ResponseFuture, mut respond: SendResponse<Bytes>) {
-    let response = tokio::select! {
-        biased;
-        response = response => response,
-        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+/// Done when a stream must end whatever it does: it may never by itself. A single answer is waited for, since the
+/// command may happen.
+async fn end_of_stream(station: &Station, terms: &Terms, shape: Shape) -> Refusal {
+    let lasts = match shape {
+        Shape::Unary => return pending().await,
+        Shape::Watch => terms.deadline(),
+        Shape::Reflection => {
+            let most = Instant::now() + Duration::from_millis(station.settings.reflection_ms_max);
+            Some(terms.deadline().map_or(most, |deadline| deadline.min(most)))
+        }
     };
-    let (parts, mut from) = match response {
-        Ok(response) => response.into_parts(),
-        Err(error) => return answer::refuse(&mut respond, &broken(&error)),
-    };
-    let ends = from.is_end_stream();
-    let Ok(mut to) = respond.send_response(Response::from_parts(parts, ()), ends) else { return };
-    if ends {
-        return;
-    }
-    let refusal = tokio::select! {
-        biased;
-        carried = carry(&mut from, &mut to) => match carried {
-            Err(Broken::From) => unknown(),
-            Ok(()) | Err(Broken::To) => return,
-        },
+    tokio::select! {
         () = last_words(station) => Refusal::draining(),
-    };
-    let _ = to.send_trailers(answer::refusal_trailers(&refusal));
+        () = until(lasts) => {
+            station.census.bounds.acted(Bound::ReflectionEnded);
+            Refusal::stream_over()
+        }
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment.into()).await,
+        None => pending().await,
+    }
 }
 
 async fn last_words(station: &Station) {
@@ -205,42 +208,37 @@ async fn last_words(station: &Station) {
     sleep(LAST_WORDS).await;
 }
 
-/// Which side ended a call too early.
-enum Broken {
-    From,
-    To,
-}
-
-impl From<Gone> for Broken {
-    fn from(_: Gone) -> Self {
-        Broken::To
-    }
-}
-
-/// Carries data and trailers until the sender has ended.
-async fn carry(from: &mut RecvStream, to: &mut SendStream<Bytes>) -> Result<(), Broken> {
-    while let Some(data) = poll_fn(|cx| poll_data(from, to, cx)).await? {
-        let bytes = data.len();
-        send_all(to, data).await?;
-        from.flow_control().release_capacity(bytes).map_err(|_| Broken::From)?;
-    }
-    let trailers = poll_fn(|cx| from.poll_trailers(cx)).await.map_err(|_| Broken::From)?;
-    let ended = match trailers {
-        Some(trailers) => to.send_trailers(trailers),
-        None => to.send_data(Bytes::new(), true),
+async fn answering(response: ResponseFuture, answers: &mut Answers) -> Result<(), Trouble> {
+    let response = tokio::select! {
+        biased;
+        response = response => response,
+        () = answers.gone() => return Err(Trouble::Gone),
     };
-    ended.map_err(|_| Broken::To)
+    let (parts, mut from) = response.map_err(|error| broken(&error))?.into_parts();
+    let ends = from.is_end_stream();
+    answers.begin(Response::from_parts(parts, ()), ends)?;
+    if ends {
+        return Ok(());
+    }
+    while let Some(data) = poll_fn(|cx| poll_data(&mut from, answers, cx)).await? {
+        let bytes = data.len();
+        answers.data(data).await?;
+        from.flow_control().release_capacity(bytes).map_err(|_| unknown())?;
+    }
+    let trailers = poll_fn(|cx| from.poll_trailers(cx)).await.map_err(|_| unknown())?;
+    Ok(answers.finish(trailers)?)
 }
 
+/// The next data of the service, unless the caller has left.
 fn poll_data(
     from: &mut RecvStream,
-    to: &mut SendStream<Bytes>,
+    answers: &mut Answers,
     cx: &mut Context<'_>,
-) -> Poll<Result<Option<Bytes>, Broken>> {
-    if to.poll_reset(cx).is_ready() {
-        return Poll::Ready(Err(Broken::To));
+) -> Poll<Result<Option<Bytes>, Trouble>> {
+    if answers.poll_gone(cx).is_ready() {
+        return Poll::Ready(Err(Trouble::Gone));
     }
-    from.poll_data(cx).map(|data| data.transpose().map_err(|_| Broken::From))
+    from.poll_data(cx).map(|data| data.transpose().map_err(|_| unknown().into()))
 }
 
 /// What a call becomes whose answer did not come.

@@ -10,6 +10,7 @@ use h2::RecvStream;
 use tokio::time::sleep_until;
 
 use super::answer::Gone;
+use super::bounds::Bound;
 use super::census::{Census, Partial};
 use super::message::Messages;
 use super::station::Station;
@@ -64,9 +65,7 @@ impl Gathering {
                 break;
             }
             self.messages.check_only()?;
-            if !self.partial.get_or_insert_with(|| census.partial()).grow(bytes) {
-                return Poll::Ready(Err(Refusal::overloaded().into()));
-            }
+            self.partial.get_or_insert_with(|| census.partial()).grow(bytes)?;
             self.body.flow_control().release_capacity(bytes)?;
         }
         Poll::Ready(self.messages.only().map_err(Trouble::Refused))
@@ -81,7 +80,10 @@ impl Gathering {
             biased;
             () = station.draining() => Err(Refusal::draining().into()),
             message = poll_fn(|cx| self.poll(&station.census, cx)) => message,
-            () = sleep_until(until.into()) => Err(Refusal::deadline().into()),
+            () = sleep_until(until.into()) => {
+                station.census.bounds.acted(Bound::MessageLate);
+                Err(Refusal::deadline().into())
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::census::Untaken;
 use crate::refusal::Refusal;
 
 const PREFIX_BYTES: usize = 5;
@@ -13,6 +14,17 @@ pub(super) fn framed(message: &[u8]) -> Bytes {
     framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
     framed.put_slice(message);
     framed.freeze()
+}
+
+/// The same, counted until the last byte of it is taken or given up.
+pub(super) fn counted(message: &[u8], untaken: Untaken) -> Bytes {
+    struct Counted(Bytes, #[expect(dead_code, reason = "counts until it is dropped")] Untaken);
+    impl AsRef<[u8]> for Counted {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    Bytes::from_owner(Counted(framed(message), untaken))
 }
 
 /// Bytes of a body as they come, cut into messages. A message that came in one piece is not copied.

@@ -9,19 +9,24 @@
 //! 3. the `bell` rings once a commit, and `connection` answers everything that has become durable in one write.
 //!
 //! `submit` and `events` are the two streams, `forward` carries every other method to the service behind the door.
-//! `census` counts who is inside and keeps the limits of `settings`.
+//! `census` counts who is inside and keeps the limits of `settings`; `places` knows who rests and leaves for others,
+//! `metered` and `frames` watch the socket below h2, and `bounds` counts what was bounded.
 
 mod accept;
 mod answer;
 mod bell;
+mod bounds;
 mod census;
 mod connection;
 mod desk;
 mod events;
 mod forward;
+mod frames;
 mod gather;
 mod listen;
 mod message;
+mod metered;
+mod places;
 mod route;
 mod settings;
 mod station;
@@ -100,7 +105,12 @@ impl Door {
             *phase = if serves { Phase::Draining } else { *phase };
             serves
         });
-        self.census.wait_until_empty(timeout)
+        self.census.places.wait_until_empty(timeout)
+    }
+
+    /// What is inside now, and how often each bound acted, as a JSON object.
+    pub fn stats(&self) -> String {
+        self.census.stats()
     }
 
     /// Closes the listener and every connection. Closing again does nothing.

@@ -12,13 +12,16 @@ pub struct DoorSettings {
     pub threads: usize,
     /// The unix socket of the service that answers every method that the door does not.
     pub forward_socket: Option<PathBuf>,
-    /// Most connections at once. A few beyond are told OVERLOADED, the rest is closed.
+    /// Most connections at once. For one more, the one that has rested longest leaves; if none rests, a few beyond are
+    /// told OVERLOADED, and what comes then is closed.
     pub connections_max: usize,
+    /// How long a connection may have no call under way, ms; 0 is for ever.
+    pub connection_idle_ms: u64,
     /// Most calls under way at once; beyond them OVERLOADED.
     pub calls_max: usize,
     /// Most calls under way of one connection. HTTP/2 itself tells callers, who wait by themselves.
     pub streams_max: u32,
-    /// Most bytes of the metadata of a call.
+    /// Most bytes of the metadata of a call, counted as HTTP/2 does.
     pub headers_bytes_max: u32,
     /// Most callers who read the journal at once; beyond them OVERLOADED.
     pub readers_max: usize,
@@ -26,6 +29,18 @@ pub struct DoorSettings {
     pub partial_bytes_max: usize,
     /// How long a message may take to come, ms.
     pub message_ms_max: u64,
+    /// Most bytes of all answers that their callers have not taken; beyond them OVERLOADED for whoever has some.
+    pub answer_bytes_max: usize,
+    /// The same for one connection: further calls of it get OVERLOADED.
+    pub connection_answer_bytes_max: usize,
+    /// How long a caller may take nothing of its answer, ms; the answer is dropped then, and at its deadline.
+    pub stall_ms_max: u64,
+    /// Most calls at once that the service behind the door answers; beyond them OVERLOADED.
+    pub forwards_max: usize,
+    /// Most streams of that service at once: those who watch health, and reflection.
+    pub service_streams_max: usize,
+    /// How long a stream of reflection may take, ms.
+    pub reflection_ms_max: u64,
 }
 
 impl Default for DoorSettings {
@@ -34,12 +49,19 @@ impl Default for DoorSettings {
             threads: 1,
             forward_socket: None,
             connections_max: 4_096,
+            connection_idle_ms: 300_000,
             calls_max: 65_536,
             streams_max: 1_024,
             headers_bytes_max: 64 << 10,
             readers_max: 32,
             partial_bytes_max: 256 << 20,
             message_ms_max: 30_000,
+            answer_bytes_max: 256 << 20,
+            connection_answer_bytes_max: 16 << 20,
+            stall_ms_max: 30_000,
+            forwards_max: 1_024,
+            service_streams_max: 256,
+            reflection_ms_max: 60_000,
         }
     }
 }
@@ -54,6 +76,10 @@ impl DoorSettings {
             ("streams_max", self.streams_max as usize, 1 << 16),
             ("headers_bytes_max", self.headers_bytes_max as usize, 1 << 20),
             ("readers_max", self.readers_max, 512),
+            ("answer_bytes_max", self.answer_bytes_max, 1 << 40),
+            ("connection_answer_bytes_max", self.connection_answer_bytes_max, 1 << 40),
+            ("forwards_max", self.forwards_max, 4_096),
+            ("service_streams_max", self.service_streams_max, 4_096),
         ];
         let wrong = limits.into_iter().find(|(_, value, most)| !(1..=*most).contains(value));
         wrong.map(|(name, value, most)| format!("{name} is {value}; it must be 1 to {most}"))

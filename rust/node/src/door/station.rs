@@ -5,17 +5,23 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::answer::Patience;
 use super::bell::{Bell, Seat};
 use super::census::Census;
 use super::desk::Desk;
 use super::forward::Forward;
+use super::message::counted;
+use super::places::Place;
 use super::settings::DoorSettings;
 use super::terms::Terms;
 use crate::engine::{Durable, Taken};
 use crate::incident;
+use crate::methods::{self, Kind};
 use crate::refusal::Refusal;
 
 /// What a door is about to do.
@@ -27,6 +33,20 @@ pub(super) enum Phase {
     Draining,
     /// End.
     Closed,
+}
+
+/// What a call gets, and what that rests on.
+pub(super) struct Decision {
+    /// The message as it goes out.
+    pub(super) reply: Result<Bytes, Refusal>,
+    pub(super) rests_on: u64,
+}
+
+impl Decision {
+    /// Bytes of the answer.
+    pub(super) fn bytes(&self) -> usize {
+        self.reply.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 /// One thread of a door.
@@ -51,14 +71,28 @@ impl Station {
         let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
     }
 
-    /// Decides a call now. Whatever happens in there, the caller gets an answer of its own.
-    pub(super) fn decide(&self, terms: &Terms, path: &str, payload: &[u8]) -> Taken {
+    /// Decides a call now. Whatever happens in there, the caller gets an answer of its own. Its bytes are counted from
+    /// now on until the caller has taken them.
+    pub(super) fn decide(&self, terms: &Terms, path: &str, payload: &[u8], place: &Arc<Place>) -> Decision {
         let refused = |refusal| Taken { reply: Err(refusal), rests_on: 0 };
-        match terms.call(path, payload) {
+        let taken = match terms.call(path, payload) {
             Ok(call) => catch_unwind(AssertUnwindSafe(|| self.desk.call(&call)))
                 .unwrap_or_else(|panic| refused(incident::report(path, incident::cause(&*panic)))),
             Err(refusal) => refused(refusal),
-        }
+        };
+        let reply = taken.reply.and_then(|message| {
+            let untaken = self.census.untaken(place, message.len()).ok_or_else(|| {
+                Refusal::answer_dropped(methods::find(path).is_some_and(|method| matches!(method.kind, Kind::Read(_))))
+            })?;
+            Ok(counted(&message, untaken))
+        });
+        Decision { reply, rests_on: taken.rests_on }
+    }
+
+    /// How long an answer to a call may wait for its caller.
+    pub(super) fn patience(&self, terms: &Terms) -> Patience {
+        let stall = Duration::from_millis(self.settings.stall_ms_max);
+        Patience { stall, until: terms.deadline(), census: Arc::clone(&self.census) }
     }
 
     /// Done once everything up to `sequence` is durable.

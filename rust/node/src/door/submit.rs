@@ -9,46 +9,37 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::request::Parts;
 use tokio::time::timeout_at;
 
-use super::answer::{self, Answers};
+use super::answer::Answers;
 use super::census::{Partial, UnderWay};
 use super::gather::Trouble;
 use super::message::Messages;
+use super::places::Place;
 use super::route::SUBMIT;
-use super::station::Station;
+use super::station::{Decision, Station};
 use super::terms::Terms;
-use crate::engine::Taken;
+use crate::methods::ANSWER_BYTES_MAX;
 use crate::refusal::Refusal;
 
 /// Batches of one stream under way at once. Further ones stay in the transport.
 const UNDER_WAY_MAX: usize = 16;
+/// Bytes of answers that wait for their commit or their reader beyond which no further batch is taken.
+const WAITING_BYTES_MAX: usize = ANSWER_BYTES_MAX;
 
 /// Answers the stream in a task of its own.
 pub(super) fn spawn(
     station: Arc<Station>,
-    parts: Parts,
+    terms: Terms,
     body: RecvStream,
     bytes_max: usize,
-    mut respond: SendResponse<Bytes>,
+    respond: SendResponse<Bytes>,
     under_way: UnderWay,
 ) {
-    let terms = match Terms::new(parts) {
-        Ok(terms) => terms,
-        Err(refusal) => return answer::refuse(&mut respond, &refusal),
-    };
-    let batches = Batches {
-        body,
-        messages: Messages::new(bytes_max),
-        partial: station.census.partial(),
-        patience: Duration::from_millis(station.settings.message_ms_max),
-        until: None,
-    };
+    let batches = Batches::new(&station, body, bytes_max);
     tokio::spawn(async move {
-        let _under_way = under_way;
-        let mut answers = Answers::new(respond);
-        match run(&station, &terms, batches, &mut answers).await {
+        let mut answers = Answers::new(respond, station.patience(&terms));
+        match run(&station, &terms, batches, &under_way.place, &mut answers).await {
             Ok(()) => answers.end(Ok(())),
             Err(Trouble::Refused(refusal)) => answers.end(Err(refusal)),
             Err(Trouble::Gone) => {}
@@ -56,35 +47,47 @@ pub(super) fn spawn(
     });
 }
 
-async fn run(station: &Station, terms: &Terms, mut batches: Batches, answers: &mut Answers) -> Result<(), Trouble> {
-    let mut under_way: VecDeque<Taken> = VecDeque::with_capacity(UNDER_WAY_MAX);
+async fn run(
+    station: &Station,
+    terms: &Terms,
+    mut batches: Batches,
+    place: &Arc<Place>,
+    answers: &mut Answers,
+) -> Result<(), Trouble> {
+    let mut under_way: VecDeque<Decision> = VecDeque::with_capacity(UNDER_WAY_MAX);
+    let mut waiting_bytes = 0;
     let mut takes = true;
     while takes || !under_way.is_empty() {
-        let first = under_way.front().map(|taken| taken.rests_on);
+        let first = under_way.front().map(|decision| decision.rests_on);
+        // While earlier answers are not taken, further batches stay in the transport.
+        let has_room = under_way.is_empty()
+            || under_way.len() < UNDER_WAY_MAX && waiting_bytes < WAITING_BYTES_MAX && station.census.has_room(place);
         tokio::select! {
             biased;
             known = station.durable(first.unwrap_or(0)), if first.is_some() => {
                 known?;
-                if let Some(taken) = under_way.pop_front() {
-                    answers.message(&taken.reply?).await?;
+                if let Some(decision) = under_way.pop_front() {
+                    waiting_bytes -= decision.bytes();
+                    answers.message(decision.reply?).await?;
                 }
             }
-            batch = batches.next(), if takes && under_way.len() < UNDER_WAY_MAX => {
-                let taken = match batch {
-                    Ok(Some(payload)) => station.decide(terms, SUBMIT, &payload),
+            batch = batches.next(), if takes && has_room => {
+                let decision = match batch {
+                    Ok(Some(payload)) => station.decide(terms, SUBMIT, &payload, place),
                     Ok(None) => {
                         takes = false;
                         continue;
                     }
-                    Err(Trouble::Refused(refusal)) => Taken { reply: Err(refusal), rests_on: 0 },
+                    Err(Trouble::Refused(refusal)) => Decision { reply: Err(refusal), rests_on: 0 },
                     Err(Trouble::Gone) => return Err(Trouble::Gone),
                 };
-                takes = taken.reply.is_ok();
-                under_way.push_back(taken);
+                takes = decision.reply.is_ok();
+                waiting_bytes += decision.bytes();
+                under_way.push_back(decision);
             }
             () = station.draining(), if takes => {
                 takes = false;
-                under_way.push_back(Taken { reply: Err(Refusal::draining()), rests_on: 0 });
+                under_way.push_back(Decision { reply: Err(Refusal::draining()), rests_on: 0 });
             }
         }
     }
@@ -92,7 +95,7 @@ async fn run(station: &Station, terms: &Terms, mut batches: Batches, answers: &m
 }
 
 /// The messages of a stream as they come.
-struct Batches {
+pub(super) struct Batches {
     body: RecvStream,
     messages: Messages,
     partial: Partial,
@@ -102,8 +105,18 @@ struct Batches {
 }
 
 impl Batches {
+    pub(super) fn new(station: &Station, body: RecvStream, bytes_max: usize) -> Self {
+        Batches {
+            body,
+            messages: Messages::new(bytes_max),
+            partial: station.census.partial(),
+            patience: Duration::from_millis(station.settings.message_ms_max),
+            until: None,
+        }
+    }
+
     /// The next message; nothing at the end. May be given up while it waits and asked again.
-    async fn next(&mut self) -> Result<Option<Bytes>, Trouble> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Trouble> {
         loop {
             if let Some(message) = self.messages.next()? {
                 self.partial.clear();
@@ -122,9 +135,7 @@ impl Batches {
                 return if self.messages.is_empty() { Ok(None) } else { Err(Refusal::malformed().into()) };
             };
             self.body.flow_control().release_capacity(data.len())?;
-            if !self.partial.grow(data.len()) {
-                return Err(Refusal::overloaded().into());
-            }
+            self.partial.grow(data.len())?;
             self.messages.push(data);
         }
     }

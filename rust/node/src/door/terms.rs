@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 
 use crate::engine::Call;
-use crate::refusal::Refusal;
+use crate::refusal::{ECHO_CHARS_MAX, Refusal};
 
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -26,15 +26,25 @@ pub(super) fn foreign(parts: &Parts) -> Option<StatusCode> {
     (!is_grpc).then_some(StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }
 
-/// The head of a call with its deadline.
+/// Bytes of what a call brings beside its message, counted as HTTP/2 does.
+pub(super) fn metadata_bytes(parts: &Parts) -> usize {
+    const ENTRY_BYTES: usize = 32;
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ENTRY_BYTES);
+    let place = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+    let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    fields.sum::<usize>() + place + path
+}
+
+/// What a call brings beside its message, as far as anybody reads it.
 pub(super) struct Terms {
-    parts: Parts,
+    path: &'static str,
+    headers: HeaderMap,
     deadline: Option<Instant>,
 }
 
 impl Terms {
     /// Reads them. A time to wait counts from now.
-    pub(super) fn new(parts: Parts) -> Result<Self, Refusal> {
+    pub(super) fn new(parts: Parts, path: &'static str) -> Result<Self, Refusal> {
         let deadline = match parts.headers.get(TIMEOUT) {
             None => None,
             Some(timeout) => match timeout_of(timeout.as_bytes()) {
@@ -43,17 +53,40 @@ impl Terms {
                 None => return Err(bad("grpc-timeout", "must be 1 to 8 digits and one of H, M, S, m, u, n")),
             },
         };
-        Ok(Terms { parts, deadline })
+        Ok(Terms { path, headers: parts.headers, deadline })
     }
 
-    /// The head as it came.
-    pub(super) fn into_parts(self) -> Parts {
-        self.parts
+    /// The same without what nobody reads, so that a call that waits does not hold it.
+    pub(super) fn lean(self) -> Self {
+        let copied = |name: HeaderName| {
+            let value = HeaderValue::from_bytes(self.headers.get(&name)?.as_bytes()).ok()?;
+            Some((name, value))
+        };
+        Terms { headers: [KEY, LEDGER].into_iter().filter_map(copied).collect(), ..self }
+    }
+
+    /// The request that the service behind the door gets: what it reads, and nothing else that a caller may send.
+    pub(super) fn forwarded(&self) -> Option<Request<()>> {
+        let request = Request::post(format!("http://localhost{}", self.path));
+        let mut request = request.header(CONTENT_TYPE, "application/grpc").header("te", "trailers").body(()).ok()?;
+        for name in [KEY, LEDGER] {
+            if let Some(value) = self.headers.get(&name) {
+                let value = value.as_bytes();
+                // It sees that the text is too long, and need not have all of it.
+                let value = HeaderValue::from_bytes(&value[..value.len().min(ECHO_CHARS_MAX + 1)]).ok()?;
+                request.headers_mut().insert(name, value);
+            }
+        }
+        if let Some(deadline) = self.deadline {
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis().clamp(1, 99_999_999);
+            request.headers_mut().insert(TIMEOUT, HeaderValue::try_from(format!("{left}m")).ok()?);
+        }
+        Some(request)
     }
 
     /// Path of the method.
-    pub(super) fn path(&self) -> &str {
-        self.parts.uri.path()
+    pub(super) fn path(&self) -> &'static str {
+        self.path
     }
 
     /// When the caller stops waiting.
@@ -71,7 +104,7 @@ impl Terms {
     }
 
     fn text(&self, name: &HeaderName) -> Result<&str, Refusal> {
-        let Some(value) = self.parts.headers.get(name) else { return Ok("") };
+        let Some(value) = self.headers.get(name) else { return Ok("") };
         value.to_str().map_err(|_| bad(name.as_str(), "must be printable ASCII"))
     }
 }

@@ -14,7 +14,7 @@ use super::{Call, Shared, Taken};
 use crate::incident;
 use crate::methods::{self, CommandKind, Kind, Method};
 use crate::refusal::Refusal;
-use crate::translate::answer;
+use crate::translate::answer::{self, Outcomes};
 use crate::translate::read::{View, read};
 use crate::translate::{with_command, with_submit};
 
@@ -47,7 +47,7 @@ impl Shared {
     }
 
     /// The method of a call that this engine may answer now; what the call says is not looked at yet.
-    fn admit(&self, call: &Call<'_>, moment: Instant) -> Result<Method, Refusal> {
+    pub(super) fn admit(&self, call: &Call<'_>, moment: Instant) -> Result<Method, Refusal> {
         if self.ring.durable().poisoned {
             return Err(self.refusal_of_the_poisoned());
         }
@@ -91,9 +91,11 @@ impl Shared {
     }
 
     /// Whoever had the lock before may have looked at the clock later: time never goes back for a reader either.
-    fn view(&self, core: &Core, moment: Instant) -> View {
+    fn view(&self, core: &Core, moment: Instant) -> View<'_> {
         let now_ms = self.clock.at(moment).max(core.ledger.time_ms());
-        View { now_ms, durable_sequence: self.ring.durable().sequence }
+        let newest = self.epochs.newest(core.ledger.sequence());
+        let durable_sequence = self.ring.durable().sequence;
+        View { now_ms, durable_sequence, tag: self.facts.tag, epochs: &self.epochs, newest }
     }
 
     fn command(&self, kind: CommandKind, command: &Command<'_>, moment: Instant) -> Taken {
@@ -114,7 +116,7 @@ impl Shared {
         // Locked when the first command is there: the batch is decoded before.
         let mut held = None;
         let mut idle = false;
-        let mut outcomes = Vec::new();
+        let mut outcomes = Outcomes::default();
         let mut rests_on = 0;
         let done = with_submit(payload, self.facts.tag, &mut |command| {
             let core = held.get_or_insert_with(|| {
@@ -122,6 +124,10 @@ impl Shared {
                 idle = core.payload.is_empty();
                 core
             });
+            if outcomes.are_full() {
+                // What was done must be told: nothing more is, not even again.
+                return outcomes.push(answer::refused(&Refusal::answer_full()));
+            }
             let executed = command.and_then(|command| Ok((self.execute(core, command, moment)?, &command.context)));
             outcomes.push(match executed {
                 Ok((executed, context)) => {
@@ -137,7 +143,7 @@ impl Shared {
         match done {
             Ok(()) => {
                 let durable = rests_on.max(self.ring.durable().sequence);
-                Taken { reply: Ok(answer::submit_response(outcomes, durable)), rests_on }
+                Taken { reply: Ok(outcomes.into_response(durable)), rests_on }
             }
             Err(refusal) => refusal.into(),
         }

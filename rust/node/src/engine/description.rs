@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use invengine_ledger::command::LINES_MAX;
+use invengine_ledger::command::{LINES_MAX, RESERVATION_LINES_MAX};
 use invengine_wire::v1;
 use prost::Message;
 
 use super::{Shared, Taken};
-use crate::methods::{COMMAND_BYTES_MAX, SUBMIT_BYTES_MAX, SUBMIT_COMMANDS_MAX};
+use crate::methods::{
+    ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX, COMMAND_BYTES_MAX, SUBMIT_BYTES_MAX, SUBMIT_COMMANDS_MAX,
+};
 use crate::refusal::Refusal;
 use crate::translate::shape::timestamp;
 
@@ -21,6 +23,7 @@ impl Shared {
         let (sequence, window_ms) = (core.ledger.sequence(), core.ledger.effective_window_ms(now_ms));
         let refusal_window_ms = core.ledger.effective_refusal_window_ms(now_ms);
         let (refusal_bytes, refusal_bytes_max) = (core.ledger.refusal_bytes(), core.ledger.refusal_bytes_max());
+        let offset_ms = core.ledger.clock_offset_ms();
         drop(core);
         let facts = &self.facts;
         let snapshots = self.snapshots.last();
@@ -49,6 +52,10 @@ impl Shared {
             effective_refusal_window: Some(duration(Duration::from_millis(refusal_window_ms.max(0) as u64))),
             refusal_bytes: refusal_bytes as i64,
             refusal_bytes_max: refusal_bytes_max as i64,
+            clock_offset: Some(duration(Duration::from_millis(offset_ms as u64))),
+            answer_bytes_max: ANSWER_BYTES_MAX as i64,
+            command_answer_bytes_max: COMMAND_ANSWER_BYTES_MAX as i64,
+            reservation_lines_max: RESERVATION_LINES_MAX as i32,
         };
         Taken { reply: Ok(reply.encode_to_vec()), rests_on: 0 }
     }

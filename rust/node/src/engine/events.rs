@@ -10,6 +10,7 @@ use prost::Message;
 use super::{Shared, lock};
 use crate::incident;
 use crate::journal::{Frame, JournalError, JournalReader};
+use crate::methods::PAGE_BYTES_MAX;
 use crate::refusal::Refusal;
 use crate::translate::events::events;
 
@@ -17,6 +18,8 @@ use crate::translate::events::events;
 const READERS_MAX: usize = 32;
 /// Most events of one answer.
 const EVENTS_MAX: usize = 1_000;
+/// More than an event takes beside its own bytes.
+const ENTRY_PREFIX_BYTES: usize = 8;
 
 /// Readers of the journal, each with the sequence it goes on from.
 #[derive(Default)]
@@ -29,7 +32,7 @@ impl Readers {
         Some(readers.swap_remove(place).1)
     }
 
-    fn give_back(&self, next_sequence: u64, reader: Box<dyn JournalReader>) {
+    pub(super) fn give_back(&self, next_sequence: u64, reader: Box<dyn JournalReader>) {
         let mut readers = lock(&self.0);
         if readers.len() >= READERS_MAX {
             readers.remove(0);
@@ -46,33 +49,28 @@ impl Shared {
         if self.lease.as_ref().is_some_and(|lease| lease.is_uncertain(Instant::now())) {
             return Err(Refusal::ownership_uncertain());
         }
+        self.check_not_ahead(from_sequence)?;
         let from_sequence = from_sequence.max(1);
         let durable_sequence = self.ring.durable().sequence;
-        let mut found = Vec::new();
+        let mut found = Found::default();
         if from_sequence <= durable_sequence {
             let mut reader = match self.readers.take(from_sequence) {
                 Some(reader) => reader,
                 None => self.journal().reader().map_err(unreadable_journal)?,
             };
-            let limit = if limit == 0 { EVENTS_MAX } else { limit.min(EVENTS_MAX) };
-            self.collect(reader.as_mut(), from_sequence, limit, &mut found)?;
-            let next = found.last().map_or(from_sequence, |event: &v1::Event| event.sequence as u64 + 1);
-            self.readers.give_back(next, reader);
+            found.left = if limit == 0 { EVENTS_MAX } else { limit.min(EVENTS_MAX) };
+            self.collect(reader.as_mut(), from_sequence, &mut found)?;
+            self.readers.give_back(from_sequence + found.events.len() as u64, reader);
         }
-        let answer = v1::ReadEventsResponse { events: found, durable_sequence: durable_sequence as i64 };
+        let (durable_sequence, ledger) = (durable_sequence as i64, self.facts.ledger.clone());
+        let answer = v1::ReadEventsResponse { events: found.events, durable_sequence, ledger };
         Ok(answer.encode_to_vec())
     }
 
-    fn collect(
-        &self,
-        reader: &mut dyn JournalReader,
-        from: u64,
-        limit: usize,
-        found: &mut Vec<v1::Event>,
-    ) -> Result<(), Refusal> {
+    fn collect(&self, reader: &mut dyn JournalReader, from: u64, found: &mut Found) -> Result<(), Refusal> {
         let mut bad = None;
-        let read = reader.read_from(from, &mut |frame| match self.events_of(&frame, from, limit, found) {
-            Ok(()) => found.len() < limit,
+        let read = reader.read_from(from, &mut |frame| match self.events_of(&frame, from, found) {
+            Ok(()) => !found.is_full(),
             Err(refusal) => {
                 bad = Some(refusal);
                 false
@@ -82,34 +80,60 @@ impl Shared {
         bad.map_or(Ok(()), Err)
     }
 
-    fn events_of(&self, frame: &Frame<'_>, from: u64, limit: usize, found: &mut Vec<v1::Event>) -> Result<(), Refusal> {
+    fn events_of(&self, frame: &Frame<'_>, from: u64, found: &mut Found) -> Result<(), Refusal> {
         if frame.is_claim() {
             return Ok(());
         }
         let mut records = RecordReader::new(frame.payload, frame.time_ms).map_err(unreadable)?;
         let mut next = frame.first_sequence;
         let core = self.core();
-        while found.len() < limit {
+        while !found.is_full() {
             let Some(record) = records.next().map_err(unreadable)? else { break };
             let first = next;
             next += record.events.len() as u64;
             if next > from {
-                let of_record = events(&core.ledger, &record, first, frame.writer_epoch);
-                found.extend(of_record.into_iter().filter(|event| event.sequence as u64 >= from));
+                // Takes as many as there is room for.
+                let _ = events(&core.ledger, &record, first, from, frame.writer_epoch).all(|event| found.take(event));
             }
         }
-        found.truncate(limit);
         Ok(())
     }
 }
 
-fn unreadable_journal(error: JournalError) -> Refusal {
+/// The events of one answer.
+#[derive(Default)]
+struct Found {
+    events: Vec<v1::Event>,
+    bytes: usize,
+    /// How many more it may have.
+    left: usize,
+}
+
+impl Found {
+    fn is_full(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Takes an event if it fits; the first one always does. Nothing fits behind one that did not.
+    fn take(&mut self, event: v1::Event) -> bool {
+        self.bytes += event.encoded_len() + ENTRY_PREFIX_BYTES;
+        if self.is_full() || (self.bytes > PAGE_BYTES_MAX && !self.events.is_empty()) {
+            self.left = 0;
+            return false;
+        }
+        self.left -= 1;
+        self.events.push(event);
+        true
+    }
+}
+
+pub(super) fn unreadable_journal(error: JournalError) -> Refusal {
     match error {
         JournalError::Trimmed { first_sequence, .. } => Refusal::history_trimmed(first_sequence),
         other => unreadable(other),
     }
 }
 
-fn unreadable(cause: impl std::fmt::Display) -> Refusal {
+pub(super) fn unreadable(cause: impl std::fmt::Display) -> Refusal {
     incident::report("ReadEvents", &format!("cannot read the journal: {cause}"))
 }

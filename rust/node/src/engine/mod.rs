@@ -16,11 +16,13 @@ mod marker;
 mod opening;
 #[cfg(test)]
 mod panics;
+mod positions;
 mod recovery;
 mod ring;
 mod settings;
 mod snapshots;
 mod start;
+mod start_clock;
 mod watch;
 
 use std::sync::atomic::Ordering::Acquire;
@@ -40,16 +42,19 @@ use self::events::Readers;
 use self::lease::Lease;
 use self::marker::Kept;
 pub use self::opening::Opening;
+pub use self::positions::Wanted;
 pub use self::recovery::Progress;
 pub(crate) use self::recovery::Rebuild;
 pub use self::ring::Durable;
 use self::ring::Ring;
 pub use self::settings::{EngineSettings, IN_FLIGHT_MAX, JournalKind};
 use self::snapshots::{Pace, Snapshots};
-pub(crate) use self::start::{file_options, redis_options};
-use self::start::{lease_on, ledger_options, open_journal, share};
+pub(crate) use self::start::{file_options, ledger_options, redis_options};
+use self::start::{lease_on, note_of, open_journal, share};
+pub(crate) use self::start_clock::StartClock;
 use self::watch::Watch;
 use crate::journal::{Journal, JournalError, Replay};
+use crate::positions::EventEpochs;
 use crate::refusal::Refusal;
 
 /// One unary call.
@@ -74,6 +79,13 @@ pub struct Taken {
     pub reply: Result<Vec<u8>, Refusal>,
     /// What it rests on.
     pub rests_on: u64,
+}
+
+impl Taken {
+    /// Bytes of the answer message.
+    pub fn bytes(&self) -> usize {
+        self.reply.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// Why an engine cannot be opened.
@@ -117,6 +129,8 @@ struct Shared {
     hooks: Mutex<Vec<Hook>>,
     commits: Mutex<CommitCounts>,
     readers: Readers,
+    /// Who wrote the events before this start.
+    epochs: EventEpochs,
     clock: Clock,
     frame_bytes_max: u64,
     facts: Facts,
@@ -159,18 +173,18 @@ impl Engine {
 
     fn open_telling(settings: &EngineSettings, progress: Arc<Progress>) -> Result<Self, OpenError> {
         let started = Instant::now();
-        let mut rebuild = Rebuild::new(ledger_options(settings), progress);
-        let acknowledged = match settings.journal {
-            JournalKind::Redis => marker::read(&settings.directory, rebuild.ledger.tag()),
+        let clock = StartClock::of(settings);
+        let mut rebuild = Rebuild::new(ledger_options(settings), progress).for_start(clock);
+        let whose = match settings.journal {
+            JournalKind::Redis => Some(note_of(settings)?),
             JournalKind::File | JournalKind::Memory => None,
         };
+        let acknowledged = whose.as_ref().map_or(Ok(None), marker::read).map_err(OpenError::Setting)?;
         let mut journal = open_journal(settings, acknowledged, &mut rebuild)?;
         let lease = lease_on(&mut *journal, started)?;
-        let kept = match settings.journal {
-            JournalKind::Redis => Kept::compare(&settings.directory, acknowledged, &rebuild.ledger),
-            JournalKind::File | JournalKind::Memory => Kept::default(),
-        };
-        let shared = Arc::new(Shared { kept, ..share(settings, rebuild, journal, lease, started, Instant::now())? });
+        let kept = whose.map_or_else(Kept::default, |whose| Kept::compare(&whose, acknowledged, &rebuild.ledger));
+        let shared =
+            Arc::new(Shared { kept, ..share(settings, rebuild, journal, lease, (started, Instant::now()), clock)? });
         let commit = commit::start(Arc::clone(&shared))?;
         let engine = Engine { shared, commit: Mutex::new(Commits::Thread(Some(commit))), snapshots: Mutex::default() };
         if engine.shared.snapshots.has_history() {
@@ -186,10 +200,11 @@ impl Engine {
     /// As `open`.
     pub fn open_driven(settings: &EngineSettings, now: Instant, open: OpenJournal<'_>) -> Result<Self, OpenError> {
         settings.check().map_err(OpenError::Setting)?;
-        let mut rebuild = Rebuild::new(ledger_options(settings), Arc::default());
+        let clock = StartClock::of(settings);
+        let mut rebuild = Rebuild::new(ledger_options(settings), Arc::default()).for_start(clock);
         let journal = open(&mut rebuild)?;
         let lease = journal.is_leased().then(|| Lease::start(now));
-        let shared = Arc::new(share(settings, rebuild, journal, lease, now, now)?);
+        let shared = Arc::new(share(settings, rebuild, journal, lease, (now, now), clock)?);
         Ok(Engine { shared, commit: Mutex::new(Commits::Steps(Committer::default())), snapshots: Mutex::default() })
     }
 
@@ -245,11 +260,20 @@ impl Engine {
         self.shared.ring.wait(sequence, until)
     }
 
-    /// Durable events from a position on as a `ReadEventsResponse`; an empty one if there is none yet. Reads the disk: not for
+    /// What a `ReadEvents` asks for, if the position that it names is one of this history. May read the disk: not for an async
+    /// thread.
+    ///
+    /// # Errors
+    /// The call is refused as any other would be, a field is bad, or the position is not of this history or no longer kept.
+    pub fn begin_events(&self, call: &Call<'_>) -> Result<Wanted, Refusal> {
+        self.shared.begin_events(call, Instant::now())
+    }
+
+    /// Durable events from a sequence on as a `ReadEventsResponse`; an empty one if there is none yet. Reads the disk: not for
     /// an async thread.
     ///
     /// # Errors
-    /// The engine is poisoned or the journal cannot be read.
+    /// The engine is poisoned, the sequence is beyond the next event to come, or the journal cannot be read.
     pub fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
         self.shared.read_events(from_sequence, limit)
     }
@@ -352,7 +376,7 @@ impl Shared {
     fn poison(&self, why: &str) {
         // A simulated engine fails all the time, and is asked.
         if self.ring.poison() && self.watch.is_some() {
-            eprintln!("invengine: the engine is poisoned: {why}");
+            eprintln!("invengine: the engine is poisoned: {why}; start again to recover");
         }
         self.run_hooks();
     }

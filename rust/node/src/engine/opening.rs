@@ -4,7 +4,9 @@
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use super::{Call, Durable, Engine, EngineSettings, Hook, OpenError, Progress, Taken, create_snapshot_response, lock};
+use super::{
+    Call, Durable, Engine, EngineSettings, Hook, OpenError, Progress, Taken, Wanted, create_snapshot_response, lock,
+};
 use crate::refusal::Refusal;
 
 /// An engine that recovers, has recovered, or could not.
@@ -137,6 +139,14 @@ impl Opening {
             Some(engine) => engine.on_commit(hook),
             None => state.hooks.push(hook),
         }
+    }
+
+    /// As [`Engine::begin_events`].
+    ///
+    /// # Errors
+    /// As there, or RECOVERING.
+    pub fn begin_events(&self, call: &Call<'_>) -> Result<Wanted, Refusal> {
+        self.engine.get().ok_or_else(|| self.recovering())?.begin_events(call)
     }
 
     /// As [`Engine::read_events`].

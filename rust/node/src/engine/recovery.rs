@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use invengine_ledger::{ImageLoader, Ledger, LedgerOptions, planted};
 
-use crate::journal::{Frame, Manifest, Replay};
+use super::start_clock::StartClock;
+use crate::journal::{Frame, JournalError, Manifest, Replay};
+use crate::positions::{EventEpochs, EventPosition};
 
 /// How far a recovery is; read by others while it runs.
 #[derive(Debug, Default)]
@@ -31,6 +33,8 @@ impl Progress {
 /// A ledger that is being rebuilt.
 pub(crate) struct Rebuild {
     pub ledger: Ledger,
+    /// Who wrote what is in it.
+    pub epochs: EventEpochs,
     /// What people should hear of.
     pub notes: Vec<String>,
     /// Whether they hear of it at once, on stderr.
@@ -40,13 +44,21 @@ pub(crate) struct Rebuild {
     loader: Option<ImageLoader>,
     options: LedgerOptions,
     progress: Arc<Progress>,
+    /// The clock that the ledger is to go on with, if it is to go on.
+    clock: Option<StartClock>,
 }
 
 impl Rebuild {
     /// Starts with an empty ledger.
     pub fn new(options: LedgerOptions, progress: Arc<Progress>) -> Self {
         let ledger = Ledger::new(options.clone());
-        Rebuild { ledger, notes: Vec::new(), quiet: false, tail_bytes: 0, loader: None, options, progress }
+        let (epochs, notes) = (EventEpochs::default(), Vec::new());
+        Rebuild { ledger, epochs, notes, quiet: false, tail_bytes: 0, loader: None, options, progress, clock: None }
+    }
+
+    /// The same for a ledger that is to go on with this clock.
+    pub fn for_start(self, clock: StartClock) -> Self {
+        Rebuild { clock: Some(clock), ..self }
     }
 
     /// The same for whoever tells the notes by themselves.
@@ -74,12 +86,14 @@ impl Replay for Rebuild {
         if !same && !planted::is("snapshot_not_compared") {
             return Err("its state is not the one that its manifest speaks of".into());
         }
+        self.epochs = EventEpochs::behind(EventPosition { writer_epoch: ledger.epoch(), sequence: ledger.sequence() });
         self.ledger = ledger;
         Ok(())
     }
 
     fn begin_empty(&mut self) {
         self.ledger = Ledger::new(self.options.clone());
+        self.epochs = EventEpochs::default();
         self.loader = None;
         self.tail_bytes = 0;
     }
@@ -89,7 +103,14 @@ impl Replay for Rebuild {
             return Err("the recovery was given up".into());
         }
         self.tail_bytes += frame.payload.len() as u64;
+        if !frame.is_claim() {
+            self.epochs.push(EventPosition { writer_epoch: frame.writer_epoch, sequence: frame.last_sequence });
+        }
         fold(&mut self.ledger, &frame)
+    }
+
+    fn admit(&mut self) -> Result<(), JournalError> {
+        self.clock.map_or(Ok(()), |clock| clock.check(&self.ledger))
     }
 
     fn note(&mut self, note: &str) {

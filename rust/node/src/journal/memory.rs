@@ -18,6 +18,7 @@ enum State {
 pub struct MemoryJournal {
     ledger: String,
     frames: Frames,
+    writer_epoch: u64,
     durable_sequence: u64,
     state: State,
 }
@@ -31,15 +32,18 @@ struct Kept {
     payload: Box<[u8]>,
 }
 
-/// There is one writer and it never comes back.
-const WRITER_EPOCH: u64 = 1;
-
 impl MemoryJournal {
-    /// An empty journal, its epoch claimed.
+    /// An empty journal, its first epoch claimed.
     pub fn new(ledger: impl Into<String>) -> Self {
+        Self::claimed(ledger, 1)
+    }
+
+    /// An empty journal with this epoch claimed. Each start begins a new history; an epoch that no earlier one had tells its
+    /// positions and reservation ids from theirs.
+    pub fn claimed(ledger: impl Into<String>, writer_epoch: u64) -> Self {
         let claim = Kept { first_sequence: 1, last_sequence: 0, time_ms: 0, payload: Box::default() };
         let frames = Arc::new(RwLock::new(vec![Arc::new(claim)]));
-        Self { ledger: ledger.into(), frames, durable_sequence: 0, state: State::Open }
+        Self { ledger: ledger.into(), frames, writer_epoch, durable_sequence: 0, state: State::Open }
     }
 
     /// Name of its ledger.
@@ -79,7 +83,7 @@ impl Journal for MemoryJournal {
     }
 
     fn writer_epoch(&self) -> u64 {
-        WRITER_EPOCH
+        self.writer_epoch
     }
 
     fn durable_sequence(&self) -> u64 {
@@ -114,7 +118,7 @@ impl Journal for MemoryJournal {
     }
 
     fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
-        Ok(Box::new(MemoryReader { frames: self.frames.clone() }))
+        Ok(Box::new(MemoryReader { frames: self.frames.clone(), writer_epoch: self.writer_epoch }))
     }
 
     fn close(&mut self) -> Result<(), JournalError> {
@@ -125,6 +129,7 @@ impl Journal for MemoryJournal {
 
 struct MemoryReader {
     frames: Frames,
+    writer_epoch: u64,
 }
 
 impl MemoryReader {
@@ -144,7 +149,7 @@ impl JournalReader for MemoryReader {
                 first_sequence: kept.first_sequence,
                 last_sequence: kept.last_sequence,
                 time_ms: kept.time_ms,
-                writer_epoch: WRITER_EPOCH,
+                writer_epoch: self.writer_epoch,
                 payload: &kept.payload,
             };
             if !f(frame) {

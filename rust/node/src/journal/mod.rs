@@ -102,6 +102,8 @@ pub use redis::{Ack, RedisJournal, RedisOptions, Secret};
 pub use scan::{ScanSummary, TornTail, scan, scan_on};
 pub use writer::{FileJournal, FileOptions};
 
+use crate::positions::EventPosition;
+
 /// An append-only line of frames with one writer.
 pub trait Journal: Send {
     /// The kind of journal in one word: `file`, `memory` or `redis`.
@@ -172,4 +174,41 @@ pub trait JournalReader: Send {
     /// Claims are frames too: their last sequence is the one before them. The reader keeps its
     /// place, so asking again for the sequence after the last one seen costs only what is new.
     fn read_from(&mut self, sequence: u64, f: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<(), JournalError>;
+
+    /// Epoch of the writer of a durable event; `None` if there is no such event. One look, as at the start of a reading.
+    fn epoch_of(&mut self, sequence: u64) -> Result<Option<u64>, JournalError> {
+        let mut epoch = None;
+        self.read_from(sequence, &mut |frame| {
+            // A claim may stand before the frame that has the event.
+            epoch = (frame.first_sequence..=frame.last_sequence).contains(&sequence).then_some(frame.writer_epoch);
+            frame.is_claim()
+        })?;
+        Ok(epoch)
+    }
+
+    /// The newest event up to `sequence`, which is durable, that a writer of at most this epoch wrote; `None` if no event is.
+    /// Epochs rise, so a few looks find it.
+    fn newest_up_to(&mut self, epoch: u64, sequence: u64) -> Result<Option<EventPosition>, JournalError> {
+        let (mut found, mut high, mut trimmed) = (EventPosition::START, sequence, None);
+        let mut low = 0;
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            match self.epoch_of(middle) {
+                Ok(Some(writer_epoch)) if writer_epoch <= epoch => {
+                    low = middle;
+                    found = EventPosition { writer_epoch, sequence: middle };
+                }
+                Ok(_) => high = middle - 1,
+                Err(JournalError::Trimmed { first_sequence, .. }) if trimmed.is_none() && first_sequence > middle => {
+                    low = first_sequence - 1;
+                    trimmed = Some(first_sequence);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match trimmed.filter(|_| found == EventPosition::START) {
+            Some(first_sequence) => Err(JournalError::Trimmed { sequence: first_sequence - 1, first_sequence }),
+            None => Ok((found != EventPosition::START).then_some(found)),
+        }
+    }
 }

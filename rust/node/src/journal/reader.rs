@@ -11,6 +11,7 @@ use super::line::Line;
 use super::storage::Storage;
 use super::walk::{Window, not_there};
 use super::{JournalError, JournalReader};
+use crate::positions::EventPosition;
 
 /// How far the journal is durable: moved by the writer, read by all readers.
 pub(super) struct DurableEnd {
@@ -55,14 +56,20 @@ impl FileReader {
         Self { storage, durable, at: None }
     }
 
+    /// The files that hold something durable, in order.
+    fn names(&self, last_file: u64) -> Result<Vec<FileName>, JournalError> {
+        let mut names = journal_files(self.storage.as_ref())?;
+        // The writer may have begun a file in which nothing is durable yet.
+        names.retain(|name| name.number <= last_file);
+        Ok(names)
+    }
+
     /// The kept place if it is not beyond `sequence`, else the start of the file that holds it.
     fn place_for(&mut self, sequence: u64, last_file: u64) -> Result<Place, JournalError> {
         if let Some(at) = self.at.take().filter(|at| at.line.next_sequence <= sequence) {
             return Ok(at);
         }
-        let mut names = journal_files(self.storage.as_ref())?;
-        // The writer may have begun a file in which nothing is durable yet.
-        names.retain(|name| name.number <= last_file);
+        let names = self.names(last_file)?;
         let first_sequence = names.first().map_or(1, |name| name.first_sequence);
         // Sequence 0 is where the very first claim stands.
         if sequence.max(1) < first_sequence {
@@ -119,6 +126,36 @@ impl JournalReader for FileReader {
         }
         self.at = Some(at);
         Ok(())
+    }
+
+    /// The headers tell in which file the epoch ends, and only that one is read.
+    fn newest_up_to(&mut self, epoch: u64, sequence: u64) -> Result<Option<EventPosition>, JournalError> {
+        let names = self.names(self.durable.place().0)?;
+        let (mut low, mut high) = (0, names.partition_point(|name| name.first_sequence <= sequence));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let at = Place::at_start_of(self.storage.as_ref(), names[middle])?;
+            if at.line.writer_epoch <= epoch { low = middle + 1 } else { high = middle }
+        }
+        let first_kept = names.first().map_or(1, |name| name.first_sequence);
+        let first = low.checked_sub(1).map_or(first_kept, |last| names[last].first_sequence);
+        let mut found = None;
+        self.read_from(first, &mut |frame| {
+            let wanted = frame.writer_epoch <= epoch && frame.first_sequence <= sequence;
+            if wanted && !frame.is_claim() {
+                found = Some(EventPosition {
+                    writer_epoch: frame.writer_epoch,
+                    sequence: frame.last_sequence.min(sequence),
+                });
+            }
+            wanted
+        })?;
+        if found.is_some() || first == 1 {
+            return Ok(found);
+        }
+        // The epoch ends before this file.
+        let before = first - 1;
+        Ok(self.epoch_of(before)?.map(|writer_epoch| EventPosition { writer_epoch, sequence: before }))
     }
 }
 

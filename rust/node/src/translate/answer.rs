@@ -5,8 +5,16 @@ use invengine_wire::v1;
 use prost::Message;
 
 use super::shape::{holds, levels, receipt};
-use crate::methods::CommandKind;
+use crate::methods::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX, CommandKind, SUBMIT_COMMANDS_MAX};
 use crate::refusal::Refusal;
+
+/// More than an outcome takes that says only that the batch's answer is full.
+const FULL_OUTCOME_BYTES: usize = 256;
+/// More than an outcome takes beside its own bytes.
+const OUTCOME_PREFIX_BYTES: usize = 8;
+/// Outcomes of more than so many bytes leave no room for one more full answer and for refusing the rest.
+const BATCH_FULL_BYTES: usize =
+    ANSWER_BYTES_MAX - COMMAND_ANSWER_BYTES_MAX - SUBMIT_COMMANDS_MAX * (FULL_OUTCOME_BYTES + OUTCOME_PREFIX_BYTES);
 
 /// The answer to a unary command. To be asked for before the ledger changes again.
 ///
@@ -21,8 +29,7 @@ pub fn reply(
     match &executed.answer {
         Answer::Rejected(rejection) => Err(rejection.into()),
         Answer::Accepted { sequence, replayed, effect } => {
-            let effect = ledger.effect(*effect);
-            Ok(accepted(kind, ledger, effect, Some(receipt(*sequence, *replayed)), writer(context)))
+            Ok(accepted(kind, ledger, ledger.effect(*effect), (*sequence, *replayed), writer(context)))
         }
     }
 }
@@ -31,13 +38,15 @@ fn accepted(
     kind: CommandKind,
     ledger: &Ledger,
     effect: &Effect,
-    receipt: Option<v1::Receipt>,
+    (sequence, replayed): (u64, bool),
     writer: Writer<'_>,
 ) -> Vec<u8> {
+    let receipt = Some(receipt(sequence, replayed));
     macro_rules! with_holds {
-        ($answer:ident) => {
-            v1::$answer { receipt, holds: holds(ledger, effect) }.encode_to_vec()
-        };
+        ($answer:ident) => {{
+            let (holds, summary) = holds(ledger, effect, sequence);
+            v1::$answer { receipt, holds, summary }.encode_to_vec()
+        }};
     }
     macro_rules! with_levels {
         ($answer:ident) => {
@@ -45,7 +54,9 @@ fn accepted(
         };
     }
     match kind {
-        CommandKind::Reserve => v1::ReserveResponse { receipt, hold: holds(ledger, effect).pop() }.encode_to_vec(),
+        CommandKind::Reserve => {
+            v1::ReserveResponse { receipt, hold: holds(ledger, effect, sequence).0.pop() }.encode_to_vec()
+        }
         CommandKind::Extend => with_holds!(ExtendResponse),
         CommandKind::Amend => with_holds!(AmendResponse),
         CommandKind::Allocate => with_holds!(AllocateResponse),
@@ -53,7 +64,8 @@ fn accepted(
         CommandKind::Transfer => with_holds!(TransferReservationResponse),
         CommandKind::Release => {
             let (key_cancelled, key_scope) = cancelled(effect, writer);
-            v1::ReleaseResponse { receipt, holds: holds(ledger, effect), key_cancelled, key_scope }.encode_to_vec()
+            let (holds, summary) = holds(ledger, effect, sequence);
+            v1::ReleaseResponse { receipt, holds, key_cancelled, key_scope, summary }.encode_to_vec()
         }
         CommandKind::Receive => with_levels!(ReceiveResponse),
         CommandKind::Return => with_levels!(ReturnResponse),
@@ -102,21 +114,28 @@ pub fn outcome(ledger: &Ledger, executed: &Executed, context: &Context<'_>) -> v
     match &executed.answer {
         Answer::Rejected(rejection) => refused(&rejection.into()),
         Answer::Accepted { sequence, replayed, effect } => {
-            done(ledger, receipt(*sequence, *replayed), ledger.effect(*effect), writer(context))
+            done(ledger, (*sequence, *replayed), ledger.effect(*effect), writer(context))
         }
     }
 }
 
 /// The outcome of a command that did this.
-pub(super) fn done(ledger: &Ledger, receipt: v1::Receipt, effect: &Effect, writer: Writer<'_>) -> v1::Outcome {
+pub(super) fn done(
+    ledger: &Ledger,
+    (sequence, replayed): (u64, bool),
+    effect: &Effect,
+    writer: Writer<'_>,
+) -> v1::Outcome {
     let (key_cancelled, key_scope) = cancelled(effect, writer);
+    let (holds, summary) = holds(ledger, effect, sequence);
     v1::Outcome {
-        receipt: Some(receipt),
-        holds: holds(ledger, effect),
+        receipt: Some(receipt(sequence, replayed)),
+        holds,
         levels: levels(ledger, effect),
         rejection: None,
         key_cancelled,
         key_scope,
+        summary,
     }
 }
 
@@ -125,7 +144,51 @@ pub fn refused(refusal: &Refusal) -> v1::Outcome {
     v1::Outcome { rejection: Some(refusal.to_rejection()), ..v1::Outcome::default() }
 }
 
-/// The answer to a batch.
-pub fn submit_response(outcomes: Vec<v1::Outcome>, durable_sequence: u64) -> Vec<u8> {
-    v1::SubmitResponse { outcomes, durable_sequence: durable_sequence as i64 }.encode_to_vec()
+/// The answer to a batch while it grows. It takes outcomes as long as whatever comes next is certain to fit.
+#[derive(Default)]
+pub struct Outcomes {
+    outcomes: Vec<v1::Outcome>,
+    bytes: usize,
+}
+
+impl Outcomes {
+    /// True if there may be no room for one more answer beside the refusals of all that is left.
+    pub fn are_full(&self) -> bool {
+        self.bytes > BATCH_FULL_BYTES
+    }
+
+    /// Appends the outcome of the next command.
+    pub fn push(&mut self, outcome: v1::Outcome) {
+        self.bytes += outcome.encoded_len() + OUTCOME_PREFIX_BYTES;
+        self.outcomes.push(outcome);
+    }
+
+    /// The answer. Everything up to `durable_sequence` is durable when it leaves.
+    pub fn into_response(self, durable_sequence: u64) -> Vec<u8> {
+        v1::SubmitResponse { outcomes: self.outcomes, durable_sequence: durable_sequence as i64 }.encode_to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_answer_has_room_to_say_so_of_every_command_that_is_left() {
+        let left_out = refused(&Refusal::answer_full());
+        assert!(left_out.encoded_len() <= FULL_OUTCOME_BYTES, "{}", left_out.encoded_len());
+        // One answer at its longest just before the batch is full, and then nothing but refusals.
+        let most = BATCH_FULL_BYTES
+            + COMMAND_ANSWER_BYTES_MAX
+            + SUBMIT_COMMANDS_MAX * (left_out.encoded_len() + OUTCOME_PREFIX_BYTES);
+        assert!(most <= ANSWER_BYTES_MAX, "{most}");
+        let mut outcomes = Outcomes::default();
+        for _ in 0..SUBMIT_COMMANDS_MAX {
+            outcomes.push(left_out.clone());
+        }
+        assert!(!outcomes.are_full(), "refusals alone leave room for an answer");
+        let bytes = outcomes.bytes;
+        let response = outcomes.into_response(i64::MAX as u64);
+        assert!(response.len() <= bytes, "{} {bytes}", response.len());
+    }
 }

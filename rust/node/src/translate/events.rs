@@ -3,39 +3,43 @@
 
 use invengine_ledger::command::Catalogue;
 use invengine_ledger::event::{LevelUnits, LineMove, StockKind, StockState};
-use invengine_ledger::{Event, Ledger, Origin, Record, ReservationId};
+use invengine_ledger::{ClockCorrection, Event, Ledger, Origin, Record, ReservationId};
 use invengine_wire::v1;
 use invengine_wire::v1::event::Fact;
 
 use super::shape::{selection, timestamp};
 use crate::refusal::Refusal;
 
-/// The events of one record, the first of which has this position. The ledger must be the one that has applied it.
-pub fn events(ledger: &Ledger, record: &Record<'_>, first_sequence: u64, writer_epoch: u64) -> Vec<v1::Event> {
+/// The events of one record from one of them on, each made when it is asked for: a record may have more than anybody wants at
+/// once. The first of all has this position. The ledger must be the one that has applied it.
+pub fn events<'l>(
+    ledger: &'l Ledger,
+    record: &'l Record<'_>,
+    first_sequence: u64,
+    from_sequence: u64,
+    writer_epoch: u64,
+) -> impl Iterator<Item = v1::Event> + 'l {
     let remembers = record.events.iter().any(|event| matches!(event, Event::CommandRefused { .. }));
     let context = record
         .origin
         .as_ref()
         .map(|origin| v1::CommandContext { remember_refusal: remembers, ..context(ledger, origin) });
     let order_ref = record.origin.map_or("", |origin| origin.order_ref);
-    (first_sequence..)
-        .zip(record.events.iter())
-        .map(|(sequence, event)| v1::Event {
-            sequence: sequence as i64,
-            time: Some(timestamp(record.time_ms)),
-            writer_epoch: writer_epoch as i64,
-            context: context.clone(),
-            fact: Some(fact(ledger, event, order_ref)),
-        })
-        .collect()
+    let skipped = from_sequence.saturating_sub(first_sequence) as usize;
+    (first_sequence..).zip(record.events.iter()).skip(skipped).map(move |(sequence, event)| v1::Event {
+        sequence: sequence as i64,
+        time: Some(timestamp(record.time_ms)),
+        writer_epoch: writer_epoch as i64,
+        context: context.clone(),
+        fact: Some(fact(ledger, event, order_ref)),
+    })
 }
 
 fn context(ledger: &Ledger, origin: &Origin<'_>) -> v1::CommandContext {
-    let present = |ms: i64| (ms != 0).then(|| timestamp(ms));
     let channel = origin.channel.map_or(origin.unknown_channel, |channel| ledger.channels().name(channel));
     v1::CommandContext {
         idempotency_key: origin.key.to_owned(),
-        issue_time: present(origin.issue_time_ms),
+        issue_time: origin.issue_time_ms.map(timestamp),
         channel: channel.to_owned(),
         source: origin.source.map(|place| v1::SourcePosition {
             source_id: ledger
@@ -47,12 +51,12 @@ fn context(ledger: &Ledger, origin: &Origin<'_>) -> v1::CommandContext {
         }),
         order_ref: origin.order_ref.to_owned(),
         holder: origin.holder.to_owned(),
-        event_time: present(origin.event_time_ms),
+        event_time: origin.event_time_ms.map(timestamp),
         actor: origin.actor.to_owned(),
         reason_code: origin.reason_code.to_owned(),
         reference: origin.reference.to_owned(),
         causation: origin.causation.to_owned(),
-        remember_refusal: false,
+        ..v1::CommandContext::default()
     }
 }
 
@@ -108,6 +112,10 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
         }
         Event::KeysForgotten { before_ms } => {
             Fact::KeysForgotten(v1::KeysForgotten { before_time: Some(timestamp(*before_ms)) })
+        }
+        Event::ClockCorrected(ClockCorrection { wall_ms, engine_ms }) => {
+            let (wall_time, engine_time) = (Some(timestamp(*wall_ms)), Some(timestamp(*engine_ms)));
+            Fact::ClockCorrected(v1::ClockCorrected { wall_time, engine_time })
         }
     }
 }

@@ -1,20 +1,65 @@
 //! Pages of lists. A token names the last entry of its page, so that going on neither repeats nor leaves out what stayed,
 //! whatever happened in between.
+//!
+//! Places are those of one history: after a restore the same place may be another entry's. So a token also carries the position
+//! of the newest event that its page was read at, and is refused where that is no event of this history; its page leaves once
+//! that event is durable, so that no crash makes it one. A check value binds all of it to the ledger and to the question.
 
+use invengine_ledger::Mix;
 use prost::Message;
 
 use super::check::Violations;
+use super::read::View;
+use crate::methods::PAGE_BYTES_MAX;
+use crate::positions::{EventPosition, Known};
 
 const SIZE_DEFAULT: usize = 100;
 const SIZE_MAX: usize = 1_000;
-/// A page ends early when it has become this long: callers take messages of 4 MiB at most.
-const PAGE_BYTES_MAX: usize = 1 << 20;
+/// More than an entry takes beside its own bytes.
+const ENTRY_PREFIX_BYTES: usize = 8;
+const WRONG_TOKEN: &str =
+    "the whole next_page_token of the page before, with the same filters, or empty to begin again";
+const OTHER_HISTORY: &str =
+    "belongs to a page read before a restore, a loss of events or several restarts: begin again without one";
+
+/// The list that a caller asks for: its method and filters.
+pub(super) struct Question(Mix);
+
+impl Question {
+    /// The list of a method; numbers and filters are never given another meaning.
+    pub fn new(list: List) -> Self {
+        Question(Mix::new(list as u64))
+    }
+
+    /// With a filter.
+    pub fn text(self, filter: &str) -> Self {
+        Question(self.0.bytes(filter.as_bytes()))
+    }
+
+    /// With a filter.
+    pub fn flag(self, filter: bool) -> Self {
+        Question(self.0.word(u64::from(filter)))
+    }
+}
+
+/// Which list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of what is listed")]
+pub(super) enum List {
+    Reservations = 1,
+    Levels = 2,
+    Items = 3,
+    Locations = 4,
+    Channels = 5,
+}
 
 /// The page of a list that a caller asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Page {
-    /// Which list; its tokens are of no use for another one.
-    list: char,
+    /// Hash of ledger and question.
+    asked: u64,
+    /// The newest event of the state that it is read from.
+    newest: EventPosition,
     /// Most entries.
     pub size: usize,
     /// The place of the first entry that it may have.
@@ -23,70 +68,176 @@ pub(super) struct Page {
 
 impl Page {
     /// Reads `page_size` and `page_token`.
-    pub fn new(list: char, size: i32, token: &str, found: &mut Violations) -> Self {
+    pub fn new(question: Question, size: i32, token: &str, view: View<'_>, found: &mut Violations) -> Self {
+        let asked = question.0.word(view.tag).short();
         let wanted = usize::try_from(size).ok().filter(|size| *size <= SIZE_MAX);
         found.require(wanted.is_some(), format_args!("page_size"), "from 0 (which means 100) to 1,000");
-        let start = if token.is_empty() { Some(0) } else { place_after(list, token) };
-        found.require(start.is_some(), format_args!("page_token"), "the next_page_token of the page before, or empty");
-        let size = wanted.filter(|size| *size > 0).unwrap_or(SIZE_DEFAULT);
-        Page { list, size, start: start.unwrap_or(0) }
+        let mut start = 0;
+        if !token.is_empty() {
+            let read = Token::read(token, asked);
+            found.require(read.is_some(), format_args!("page_token"), WRONG_TOKEN);
+            if let Some(token) = read {
+                let is_here = view.epochs.judge(token.newest, view.newest) == Known::Here;
+                found.require(is_here, format_args!("page_token"), OTHER_HISTORY);
+                start = token.last.saturating_add(1);
+            }
+        }
+        Page { asked, newest: view.newest, size: wanted.filter(|size| *size > 0).unwrap_or(SIZE_DEFAULT), start }
     }
 
     /// The entries of the page and the token of the next one, empty if this is the last.
     ///
     /// `entries` come in the order of their places, from `start` on; one more than the page has tells that there is a next
-    /// one.
+    /// one. A page is never longer than [`PAGE_BYTES_MAX`], unless its only entry is.
     pub fn fill<T: Message>(&self, entries: impl Iterator<Item = (u64, T)>) -> (Vec<T>, String) {
         let (mut taken, mut bytes, mut last) = (Vec::new(), 0, 0);
         for (place, entry) in entries {
-            if taken.len() == self.size || bytes >= PAGE_BYTES_MAX {
-                return (taken, token(self.list, last));
+            let length = entry.encoded_len() + ENTRY_PREFIX_BYTES;
+            if taken.len() == self.size || (bytes + length > PAGE_BYTES_MAX && !taken.is_empty()) {
+                return (taken, Token { last, newest: self.newest }.text(self.asked));
             }
-            bytes += entry.encoded_len();
+            bytes += length;
             taken.push(entry);
             last = place;
         }
         (taken, String::new())
     }
+
+    /// What an answer with this token rests on: nothing if it is the last page.
+    pub fn rests_on(&self, next_page_token: &str) -> u64 {
+        if next_page_token.is_empty() { 0 } else { self.newest.sequence }
+    }
 }
 
-fn token(list: char, last: u64) -> String {
-    format!("{list}{last:x}")
+/// What a token says: place of the last entry, and the newest event when it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Token {
+    last: u64,
+    newest: EventPosition,
 }
 
-fn place_after(list: char, given: &str) -> Option<u64> {
-    let last = u64::from_str_radix(given.strip_prefix(list)?, 16).ok()?;
-    // Every token has one spelling.
-    if token(list, last) == given { last.checked_add(1) } else { None }
+const DIGITS: usize = 16;
+
+impl Token {
+    /// Four numbers of 16 hexadecimal digits; the last one is the check value.
+    fn text(&self, asked: u64) -> String {
+        let EventPosition { writer_epoch, sequence } = self.newest;
+        let check = Mix::new(0).word(asked).word(self.last).word(writer_epoch).word(sequence).short();
+        format!("{:016x}{writer_epoch:016x}{sequence:016x}{check:016x}", self.last)
+    }
+
+    fn read(given: &str, asked: u64) -> Option<Self> {
+        let number = |place: usize| {
+            let digits = given.get(place * DIGITS..(place + 1) * DIGITS)?;
+            u64::from_str_radix(digits, 16).ok()
+        };
+        let newest = EventPosition { writer_epoch: number(1)?, sequence: number(2)? };
+        let token = Token { last: number(0)?, newest };
+        // Every token has one spelling.
+        (token.text(asked) == given).then_some(token)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::positions::EventEpochs;
 
-    fn page(size: i32, token: &str) -> Result<Page, Vec<String>> {
+    fn question() -> Question {
+        Question::new(List::Reservations).text("order-1").flag(false)
+    }
+
+    /// The page of a ledger of which writers 1 and 5 wrote up to 10 and `sequence`.
+    fn page_of(
+        question: Question,
+        tag: u64,
+        sequence: u64,
+        size: i32,
+        token: &str,
+    ) -> Result<Page, Vec<(String, String)>> {
+        let mut epochs = EventEpochs::default();
+        epochs.push(EventPosition { writer_epoch: 1, sequence: 10 });
+        let epochs = epochs.claimed(5);
+        let newest = epochs.newest(sequence);
+        let view = View { now_ms: 0, durable_sequence: sequence, tag, epochs: &epochs, newest };
         let mut found = Violations::default();
-        let page = Page::new('r', size, token, &mut found);
-        let fields = |bad: Vec<(String, String)>| bad.into_iter().map(|(field, _)| field).collect();
-        found.finish().map(|()| page).map_err(|refusal| fields(refusal.violations))
+        let page = Page::new(question, size, token, view, &mut found);
+        found.finish().map(|()| page).map_err(|refusal| refusal.violations)
+    }
+
+    fn page(size: i32, token: &str) -> Result<Page, Vec<(String, String)>> {
+        page_of(question(), 7, 12, size, token)
+    }
+
+    fn token(last: u64, writer_epoch: u64, sequence: u64) -> String {
+        let asked = question().0.word(7).short();
+        Token { last, newest: EventPosition { writer_epoch, sequence } }.text(asked)
     }
 
     #[test]
-    fn sizes_and_tokens_have_their_limits() {
+    fn sizes_have_their_limits() {
         assert_eq!(page(0, "").map(|page| (page.size, page.start)), Ok((100, 0)));
-        assert_eq!(page(1_000, "r1f").map(|page| (page.size, page.start)), Ok((1_000, 32)));
-        for (size, token, field) in [
-            (1_001, "", "page_size"),
-            (-1, "", "page_size"),
-            (1, "?", "page_token"),
-            (1, "l1f", "page_token"),
-            (1, "r", "page_token"),
-            (1, "r+1", "page_token"),
-            (1, "r01", "page_token"),
-            (1, "rffffffffffffffff", "page_token"),
-        ] {
-            assert_eq!(page(size, token), Err(vec![field.to_owned()]), "{size} {token}");
+        assert_eq!(page(1_000, &token(31, 5, 12)).map(|page| (page.size, page.start)), Ok((1_000, 32)));
+        for size in [1_001, -1] {
+            assert_eq!(page(size, "").unwrap_err()[0].0, "page_size", "{size}");
         }
+    }
+
+    #[test]
+    fn a_token_that_was_cut_or_altered_is_refused_wherever_it_was() {
+        let whole = token(31, 5, 12);
+        assert!(page(1, &whole).is_ok());
+        let refused = |given: &str| {
+            assert_eq!(page(1, given).unwrap_err(), [("page_token".into(), WRONG_TOKEN.into())], "{given}")
+        };
+        for end in 1..whole.len() {
+            refused(&whole[..end]);
+            refused(&whole[end..]);
+        }
+        for place in 0..whole.len() {
+            for other in ["0", "1", "f", "F", "+", " ", "\u{e9}"] {
+                let altered = format!("{}{other}{}", &whole[..place], &whole[place + 1..]);
+                if altered != whole {
+                    refused(&altered);
+                }
+            }
+        }
+        refused(&format!("{whole}0"));
+        refused("?");
+    }
+
+    #[test]
+    fn a_token_is_of_use_for_its_own_question_only() {
+        let given = token(31, 5, 12);
+        let others = [
+            Question::new(List::Levels).text("order-1").flag(false),
+            Question::new(List::Reservations).text("order-2").flag(false),
+            Question::new(List::Reservations).text("order-1").flag(true),
+            Question::new(List::Reservations).text("order-").text("1").flag(false),
+        ];
+        for other in others {
+            assert_eq!(page_of(other, 7, 12, 1, &given).unwrap_err()[0].1, WRONG_TOKEN);
+        }
+        assert_eq!(page_of(question(), 8, 12, 1, &given).unwrap_err()[0].1, WRONG_TOKEN, "another ledger");
+    }
+
+    #[test]
+    fn a_token_survives_a_restart_and_no_other_history() {
+        for (writer_epoch, sequence, is_good) in
+            [(5, 12, true), (1, 10, true), (1, 3, true), (1, 11, false), (5, 13, false), (4, 20, false), (9, 9, false)]
+        {
+            let found =
+                page(1, &token(31, writer_epoch, sequence)).map(|page| page.start).map_err(|bad| bad[0].1.clone());
+            let expected = if is_good { Ok(32) } else { Err(OTHER_HISTORY.to_owned()) };
+            assert_eq!(found, expected, "{writer_epoch} {sequence}");
+        }
+    }
+
+    #[test]
+    fn a_page_with_a_next_one_waits_for_what_its_token_rests_on() {
+        let page = page(1, "").unwrap();
+        let (_, next) = page.fill([(1, String::new()), (2, String::new())].into_iter());
+        assert_eq!((page.rests_on(&next), page.rests_on("")), (12, 0));
     }
 
     #[test]
@@ -108,8 +259,10 @@ mod tests {
 
     #[test]
     fn a_page_of_long_entries_ends_early() {
-        let long = "x".repeat(PAGE_BYTES_MAX / 2);
-        let (found, next) = page(1_000, "").unwrap().fill((0..9).map(|place| (place, long.clone())));
-        assert_eq!((found.len(), next.as_str()), (2, "r1"));
+        for (length, fit) in [(PAGE_BYTES_MAX / 2 - 100, 2), (PAGE_BYTES_MAX / 2, 1), (2 * PAGE_BYTES_MAX, 1)] {
+            let long = "x".repeat(length);
+            let (found, next) = page(1_000, "").unwrap().fill((0..9).map(|place| (place, long.clone())));
+            assert_eq!((found.len(), next), (fit, token(fit as u64 - 1, 5, 12)), "{length}");
+        }
     }
 }

@@ -6,15 +6,22 @@ use prost::Message;
 use super::check::Violations;
 use super::{read_catalogue as catalogue, read_hold as hold, read_stock as stock};
 use crate::methods::ReadKind;
+use crate::positions::{EventEpochs, EventPosition};
 use crate::refusal::Refusal;
 
-/// The moment at which the ledger is looked at.
+/// The moment at which the ledger is looked at, and the history that it has.
 #[derive(Clone, Copy, Debug)]
-pub struct View {
+pub struct View<'a> {
     /// Engine time.
     pub now_ms: i64,
     /// What is durable.
     pub durable_sequence: u64,
+    /// The ledger's tag.
+    pub tag: u64,
+    /// Who wrote the events before this start.
+    pub epochs: &'a EventEpochs,
+    /// The newest event, durable or not.
+    pub newest: EventPosition,
 }
 
 /// The answer to a question.
@@ -29,7 +36,12 @@ pub struct ReadAnswer {
 impl ReadAnswer {
     /// An answer that waits for nothing.
     pub(super) fn at_once(message: &impl Message) -> Self {
-        ReadAnswer { bytes: message.encode_to_vec(), rests_on: 0 }
+        Self::resting_on(0, message)
+    }
+
+    /// An answer that waits until everything up to this sequence is durable.
+    pub(super) fn resting_on(rests_on: u64, message: &impl Message) -> Self {
+        ReadAnswer { bytes: message.encode_to_vec(), rests_on }
     }
 }
 
@@ -37,7 +49,7 @@ impl ReadAnswer {
 ///
 /// # Errors
 /// The bytes are no message of this type, a field is bad, a name is unknown, or it asks for what a later version does.
-pub fn read(kind: ReadKind, payload: &[u8], ledger: &Ledger, view: View) -> Result<ReadAnswer, Refusal> {
+pub fn read(kind: ReadKind, payload: &[u8], ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
     match kind {
         ReadKind::GetReservation => hold::get_reservation(&decode(payload)?, ledger, view),
         ReadKind::ListReservations => hold::list_reservations(&decode(payload)?, ledger, view),
@@ -46,11 +58,11 @@ pub fn read(kind: ReadKind, payload: &[u8], ledger: &Ledger, view: View) -> Resu
         ReadKind::GetInventoryLevel => stock::get_level(&decode(payload)?, ledger, view),
         ReadKind::ListInventoryLevels => stock::list_levels(&decode(payload)?, ledger, view),
         ReadKind::GetItem => catalogue::get_item(&decode(payload)?, ledger),
-        ReadKind::ListItems => catalogue::list_items(&decode(payload)?, ledger),
+        ReadKind::ListItems => catalogue::list_items(&decode(payload)?, ledger, view),
         ReadKind::GetLocation => catalogue::get_location(&decode(payload)?, ledger),
-        ReadKind::ListLocations => catalogue::list_locations(&decode(payload)?, ledger),
+        ReadKind::ListLocations => catalogue::list_locations(&decode(payload)?, ledger, view),
         ReadKind::GetChannel => catalogue::get_channel(&decode(payload)?, ledger),
-        ReadKind::ListChannels => catalogue::list_channels(&decode(payload)?, ledger),
+        ReadKind::ListChannels => catalogue::list_channels(&decode(payload)?, ledger, view),
     }
 }
 

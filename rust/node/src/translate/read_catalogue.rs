@@ -3,8 +3,8 @@
 use invengine_ledger::{Entry, Ledger, Names};
 use invengine_wire::v1;
 
-use super::page::Page;
-use super::read::{ReadAnswer, channel, checked, item, location};
+use super::page::{List, Page, Question};
+use super::read::{ReadAnswer, View, channel, checked, item, location};
 use crate::refusal::Refusal;
 
 pub(super) fn get_item(asked: &v1::GetItemRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
@@ -13,10 +13,12 @@ pub(super) fn get_item(asked: &v1::GetItemRequest, ledger: &Ledger) -> Result<Re
     Ok(ReadAnswer::at_once(&v1::GetItemResponse { item: Some(item_of(entry)) }))
 }
 
-pub(super) fn list_items(asked: &v1::ListItemsRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
-    let page = checked(|found| Page::new('i', asked.page_size, &asked.page_token, found))?;
+pub(super) fn list_items(asked: &v1::ListItemsRequest, ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
+    let question = Question::new(List::Items);
+    let page = checked(|found| Page::new(question, asked.page_size, &asked.page_token, view, found))?;
     let (items, next_page_token) = page.fill(entries(ledger.items(), &page, item_of));
-    Ok(ReadAnswer::at_once(&v1::ListItemsResponse { items, next_page_token }))
+    let rests_on = page.rests_on(&next_page_token);
+    Ok(ReadAnswer::resting_on(rests_on, &v1::ListItemsResponse { items, next_page_token }))
 }
 
 pub(super) fn get_location(asked: &v1::GetLocationRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
@@ -25,10 +27,16 @@ pub(super) fn get_location(asked: &v1::GetLocationRequest, ledger: &Ledger) -> R
     Ok(ReadAnswer::at_once(&v1::GetLocationResponse { location: Some(location_of(entry)) }))
 }
 
-pub(super) fn list_locations(asked: &v1::ListLocationsRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
-    let page = checked(|found| Page::new('p', asked.page_size, &asked.page_token, found))?;
+pub(super) fn list_locations(
+    asked: &v1::ListLocationsRequest,
+    ledger: &Ledger,
+    view: View<'_>,
+) -> Result<ReadAnswer, Refusal> {
+    let question = Question::new(List::Locations);
+    let page = checked(|found| Page::new(question, asked.page_size, &asked.page_token, view, found))?;
     let (locations, next_page_token) = page.fill(entries(ledger.locations(), &page, location_of));
-    Ok(ReadAnswer::at_once(&v1::ListLocationsResponse { locations, next_page_token }))
+    let rests_on = page.rests_on(&next_page_token);
+    Ok(ReadAnswer::resting_on(rests_on, &v1::ListLocationsResponse { locations, next_page_token }))
 }
 
 pub(super) fn get_channel(asked: &v1::GetChannelRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
@@ -37,10 +45,16 @@ pub(super) fn get_channel(asked: &v1::GetChannelRequest, ledger: &Ledger) -> Res
     Ok(ReadAnswer::at_once(&v1::GetChannelResponse { channel: Some(channel_of(entry)) }))
 }
 
-pub(super) fn list_channels(asked: &v1::ListChannelsRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
-    let page = checked(|found| Page::new('c', asked.page_size, &asked.page_token, found))?;
+pub(super) fn list_channels(
+    asked: &v1::ListChannelsRequest,
+    ledger: &Ledger,
+    view: View<'_>,
+) -> Result<ReadAnswer, Refusal> {
+    let question = Question::new(List::Channels);
+    let page = checked(|found| Page::new(question, asked.page_size, &asked.page_token, view, found))?;
     let (channels, next_page_token) = page.fill(entries(ledger.channels(), &page, channel_of));
-    Ok(ReadAnswer::at_once(&v1::ListChannelsResponse { channels, next_page_token }))
+    let rests_on = page.rests_on(&next_page_token);
+    Ok(ReadAnswer::resting_on(rests_on, &v1::ListChannelsResponse { channels, next_page_token }))
 }
 
 /// Entries in the order they were created, which is that of their handles.

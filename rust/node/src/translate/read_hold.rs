@@ -9,15 +9,15 @@ use prost::Message;
 
 use super::answer::{done, refused};
 use super::check::Violations;
-use super::page::Page;
+use super::page::{List, Page, Question};
 use super::read::{ReadAnswer, View, channel, checked};
-use super::shape::{self, receipt};
+use super::shape;
 use crate::refusal::Refusal;
 
 pub(super) fn get_reservation(
     asked: &v1::GetReservationRequest,
     ledger: &Ledger,
-    view: View,
+    view: View<'_>,
 ) -> Result<ReadAnswer, Refusal> {
     checked(|found| {
         match &asked.by {
@@ -67,12 +67,13 @@ fn scope(ledger: &Ledger, name: &str, source_id: &str) -> Result<Scope, Refusal>
 pub(super) fn list_reservations(
     asked: &v1::ListReservationsRequest,
     ledger: &Ledger,
-    view: View,
+    view: View<'_>,
 ) -> Result<ReadAnswer, Refusal> {
     let page = checked(|found| {
         found.text(&asked.order_ref, format_args!("order_ref"));
         found.text(&asked.holder, format_args!("holder"));
-        Page::new('r', asked.page_size, &asked.page_token, found)
+        let question = Question::new(List::Reservations).text(&asked.order_ref).text(&asked.holder);
+        Page::new(question.flag(asked.include_ended), asked.page_size, &asked.page_token, view, found)
     })?;
     let wanted = |reservation: &&Reservation| {
         reservation.sequence >= page.start
@@ -91,12 +92,16 @@ pub(super) fn list_reservations(
     let found = oldest.into_iter().filter_map(|(sequence, id)| Some((sequence, ledger.reservation(id)?)));
     let shaped = found.map(|(sequence, found)| (sequence, shape::reservation(ledger, found, view.now_ms)));
     let (reservations, next_page_token) = page.fill(shaped);
-    Ok(ReadAnswer::at_once(&v1::ListReservationsResponse {
-        reservations,
-        next_page_token,
-        sequence: ledger.sequence() as i64,
-        durable_sequence: view.durable_sequence as i64,
-    }))
+    let rests_on = page.rests_on(&next_page_token);
+    Ok(ReadAnswer::resting_on(
+        rests_on,
+        &v1::ListReservationsResponse {
+            reservations,
+            next_page_token,
+            sequence: ledger.sequence() as i64,
+            durable_sequence: view.durable_sequence as i64,
+        },
+    ))
 }
 
 /// True if units are reserved or allocated at this time.
@@ -120,7 +125,11 @@ fn oldest<'l>(all: impl Iterator<Item = &'l Reservation>, count: usize) -> Vec<(
     heap.into_sorted_vec()
 }
 
-pub(super) fn get_outcome(asked: &v1::GetOutcomeRequest, ledger: &Ledger, view: View) -> Result<ReadAnswer, Refusal> {
+pub(super) fn get_outcome(
+    asked: &v1::GetOutcomeRequest,
+    ledger: &Ledger,
+    view: View<'_>,
+) -> Result<ReadAnswer, Refusal> {
     checked(|found| {
         found.key(&asked.idempotency_key, format_args!("idempotency_key"));
         check_scope(&asked.channel, &asked.source_id, found);
@@ -137,7 +146,7 @@ pub(super) fn get_outcome(asked: &v1::GetOutcomeRequest, ledger: &Ledger, view: 
         rests_on = entry.sequence;
         answer.known = true;
         let writer = (asked.channel.as_str(), asked.source_id.as_str());
-        answer.outcome = Some(done(ledger, receipt(entry.sequence, true), &entry.effect, writer));
+        answer.outcome = Some(done(ledger, (entry.sequence, true), &entry.effect, writer));
     } else if let Some((sequence, rejection)) = remembered() {
         // It stands, even if somebody made sure since that the key is never used.
         rests_on = sequence;

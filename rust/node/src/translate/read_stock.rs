@@ -3,35 +3,37 @@
 use invengine_ledger::event::LevelIndex;
 use invengine_ledger::{Handle, Ledger};
 use invengine_wire::v1;
+use prost::Message;
 
 use super::check::Violations;
-use super::page::Page;
+use super::page::{List, Page, Question};
 use super::read::{ReadAnswer, View, channel, checked, item, location};
 use super::shape;
+use crate::methods::ANSWER_BYTES_MAX;
 use crate::refusal::Refusal;
 
 /// Most entries of one answer about availability; a question without a location has as many as the item has levels.
 const AVAILABILITIES_MAX: usize = 20_000;
+/// More than an entry takes beside its own bytes.
+const ENTRY_PREFIX_BYTES: usize = 8;
+/// More than the position takes at which an answer was read.
+const POSITION_BYTES: usize = 64;
 
 pub(super) fn get_availability(
     asked: &v1::GetAvailabilityRequest,
     ledger: &Ledger,
-    view: View,
+    view: View<'_>,
 ) -> Result<ReadAnswer, Refusal> {
     checked(|found| check_queries(asked, found))?;
     if !asked.channel.is_empty() {
         channel(ledger, &asked.channel)?;
     }
-    let mut availabilities = Vec::with_capacity(asked.queries.len());
+    let mut found = Availabilities { entries: Vec::with_capacity(asked.queries.len()), bytes: POSITION_BYTES };
     for query in &asked.queries {
-        answer_query(query, ledger, view.now_ms, &mut availabilities)?;
-        if availabilities.len() > AVAILABILITIES_MAX {
-            let rule = "the answer would have more than 20,000 entries; name locations, or ask for fewer items at once";
-            return Err(Refusal::invalid(vec![("queries".into(), rule.into())]));
-        }
+        found.answer(query, asked.allow_unknown, ledger, view.now_ms)?;
     }
     Ok(ReadAnswer::at_once(&v1::GetAvailabilityResponse {
-        availabilities,
+        availabilities: found.entries,
         sequence: ledger.sequence() as i64,
         durable_sequence: view.durable_sequence as i64,
     }))
@@ -53,33 +55,72 @@ fn check_queries(asked: &v1::GetAvailabilityRequest, found: &mut Violations) {
     }
 }
 
-fn answer_query(
-    query: &v1::AvailabilityQuery,
-    ledger: &Ledger,
-    now_ms: i64,
-    answers: &mut Vec<v1::Availability>,
-) -> Result<(), Refusal> {
-    let sku = item(ledger, &query.sku)?;
-    if !query.location.is_empty() {
-        let level = ledger.find_level(sku, location(ledger, &query.location)?);
-        let available = level.map_or(0, |level| ledger.figures(level, now_ms).available());
-        answers.push(v1::Availability { sku: query.sku.clone(), location: query.location.clone(), available });
-        return Ok(());
+/// The entries of an answer about availability.
+struct Availabilities {
+    entries: Vec<v1::Availability>,
+    bytes: usize,
+}
+
+impl Availabilities {
+    fn answer(
+        &mut self,
+        query: &v1::AvailabilityQuery,
+        allow_unknown: bool,
+        ledger: &Ledger,
+        now_ms: i64,
+    ) -> Result<(), Refusal> {
+        let sku = match item(ledger, &query.sku) {
+            Err(_) if allow_unknown => None,
+            found => Some(found?),
+        };
+        if !query.location.is_empty() {
+            let place = match location(ledger, &query.location) {
+                Err(_) if allow_unknown => None,
+                found => Some(found?),
+            };
+            let level = sku.zip(place).and_then(|(sku, place)| ledger.find_level(sku, place));
+            return self.push(v1::Availability {
+                sku: query.sku.clone(),
+                location: query.location.clone(),
+                available: level.map_or(0, |level| ledger.figures(level, now_ms).available()),
+                unknown_sku: sku.is_none(),
+                unknown_location: place.is_none(),
+            });
+        }
+        let Some(sku) = sku else {
+            let sku = query.sku.clone();
+            return self.push(v1::Availability { sku, unknown_sku: true, ..v1::Availability::default() });
+        };
+        let first = self.entries.len();
+        for level in ledger.levels_of_item(sku) {
+            self.push(v1::Availability {
+                sku: query.sku.clone(),
+                location: ledger.level_names(*level).1.to_owned(),
+                available: ledger.figures(*level, now_ms).available(),
+                ..v1::Availability::default()
+            })?;
+        }
+        self.entries[first..].sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        Ok(())
     }
-    let first = answers.len();
-    answers.extend(ledger.levels_of_item(sku).iter().map(|level| v1::Availability {
-        sku: query.sku.clone(),
-        location: ledger.level_names(*level).1.to_owned(),
-        available: ledger.figures(*level, now_ms).available(),
-    }));
-    answers[first..].sort_unstable_by(|a, b| a.location.cmp(&b.location));
-    Ok(())
+
+    /// Refuses as soon as the answer would be too long.
+    fn push(&mut self, entry: v1::Availability) -> Result<(), Refusal> {
+        self.bytes += entry.encoded_len() + ENTRY_PREFIX_BYTES;
+        self.entries.push(entry);
+        if self.entries.len() <= AVAILABILITIES_MAX && self.bytes <= ANSWER_BYTES_MAX {
+            return Ok(());
+        }
+        let rule =
+            "the answer would have more than 20,000 entries or 4 MiB; name locations, or ask for fewer items at once";
+        Err(Refusal::invalid(vec![("queries".into(), rule.into())]))
+    }
 }
 
 pub(super) fn get_level(
     asked: &v1::GetInventoryLevelRequest,
     ledger: &Ledger,
-    view: View,
+    view: View<'_>,
 ) -> Result<ReadAnswer, Refusal> {
     checked(|found| {
         found.name(&asked.sku, format_args!("sku"));
@@ -102,23 +143,28 @@ pub(super) fn get_level(
 pub(super) fn list_levels(
     asked: &v1::ListInventoryLevelsRequest,
     ledger: &Ledger,
-    view: View,
+    view: View<'_>,
 ) -> Result<ReadAnswer, Refusal> {
     let page = checked(|found| {
         found.text(&asked.sku, format_args!("sku"));
         found.text(&asked.location, format_args!("location"));
-        Page::new('l', asked.page_size, &asked.page_token, found)
+        let question = Question::new(List::Levels).text(&asked.sku).text(&asked.location);
+        Page::new(question, asked.page_size, &asked.page_token, view, found)
     })?;
     let sku = if asked.sku.is_empty() { None } else { Some(item(ledger, &asked.sku)?) };
     let place = if asked.location.is_empty() { None } else { Some(location(ledger, &asked.location)?) };
     let shaped = |level: LevelIndex| (u64::from(level), shape::level(ledger, &ledger.figures(level, view.now_ms)));
     let (levels, next_page_token) = page.fill(chosen(ledger, sku, place, page.start).map(shaped));
-    Ok(ReadAnswer::at_once(&v1::ListInventoryLevelsResponse {
-        levels,
-        next_page_token,
-        sequence: ledger.sequence() as i64,
-        durable_sequence: view.durable_sequence as i64,
-    }))
+    let rests_on = page.rests_on(&next_page_token);
+    Ok(ReadAnswer::resting_on(
+        rests_on,
+        &v1::ListInventoryLevelsResponse {
+            levels,
+            next_page_token,
+            sequence: ledger.sequence() as i64,
+            durable_sequence: view.durable_sequence as i64,
+        },
+    ))
 }
 
 /// Levels in the order they were first recorded, which is that of their indices.

@@ -1,5 +1,6 @@
 //! What the ledger knows, in the shapes of the contract: handles become names, ids tokens, milliseconds timestamps.
 
+use invengine_ledger::command::RESERVATION_LINES_MAX;
 use invengine_ledger::event::LevelIndex;
 use invengine_ledger::outcome::{HoldChange, LevelFigures, LineChange};
 use invengine_ledger::reservation::{HeldLine, LineState};
@@ -17,12 +18,33 @@ pub(super) fn receipt(sequence: u64, replayed: bool) -> v1::Receipt {
     v1::Receipt { sequence: sequence as i64, durable_sequence: sequence as i64, replayed }
 }
 
-/// What a command did to reservations; empty if it was none of that kind.
-pub(super) fn holds(ledger: &Ledger, effect: &Effect) -> Vec<v1::HoldChange> {
+/// What a command did to reservations: each of them, or, where that would be too long, how much it was. Neither if it was no
+/// command of that kind.
+pub(super) fn holds(ledger: &Ledger, effect: &Effect, sequence: u64) -> (Vec<v1::HoldChange>, Option<v1::HoldSummary>) {
     match effect {
-        Effect::Reserved(hold) => vec![hold_change(ledger, hold)],
-        Effect::Holds(holds) => holds.iter().map(|hold| hold_change(ledger, hold)).collect(),
-        _ => Vec::new(),
+        Effect::Reserved(hold) => (vec![hold_change(ledger, hold)], None),
+        Effect::Holds(holds) if !ledger.is_told_in_full(effect) => (Vec::new(), Some(hold_summary(holds, sequence))),
+        Effect::Holds(holds) => (holds.iter().map(|hold| hold_change(ledger, hold)).collect(), None),
+        _ => (Vec::new(), None),
+    }
+}
+
+/// How much a command did whose last event has this position.
+fn hold_summary(holds: &[HoldChange], sequence: u64) -> v1::HoldSummary {
+    const STATES: [LineState; 5] =
+        [LineState::Reserved, LineState::Allocated, LineState::Released, LineState::Expired, LineState::Fulfilled];
+    let lines = || holds.iter().flat_map(|hold| hold.lines.iter());
+    let units = |state| {
+        let units =
+            lines().filter(|line| line.state == state).fold(0i64, |sum, line| sum.saturating_add(line.quantity));
+        v1::UnitsInState { state: line_state(state) as i32, units }
+    };
+    v1::HoldSummary {
+        reservations: holds.len() as i64,
+        lines: lines().count() as i64,
+        units: STATES.into_iter().map(units).filter(|found| found.units > 0).collect(),
+        // One event a hold, and one more of each that had expired before anybody wrote it down.
+        first_sequence: (sequence + 1).saturating_sub(2 * holds.len() as u64).max(1) as i64,
     }
 }
 
@@ -85,7 +107,7 @@ pub(super) fn level(ledger: &Ledger, figures: &LevelFigures) -> v1::InventoryLev
 }
 
 /// A reservation as it stands at this time: what is past its end counts as expired, whether or not its event was
-/// written.
+/// written. Of one that is longer than reservations may be, the first lines and how many are left out.
 pub(super) fn reservation(ledger: &Ledger, found: &Reservation, now_ms: i64) -> v1::Reservation {
     let live = found.live(now_ms);
     v1::Reservation {
@@ -97,7 +119,13 @@ pub(super) fn reservation(ledger: &Ledger, found: &Reservation, now_ms: i64) -> 
         order_ref: found.order_ref.to_string(),
         holder: found.holder.to_string(),
         idempotency_key: found.key.to_string(),
-        lines: found.lines.iter().map(|line| reservation_line(ledger, line, live)).collect(),
+        lines: found
+            .lines
+            .iter()
+            .take(RESERVATION_LINES_MAX)
+            .map(|line| reservation_line(ledger, line, live))
+            .collect(),
+        lines_omitted: found.lines.len().saturating_sub(RESERVATION_LINES_MAX) as i64,
     }
 }
 

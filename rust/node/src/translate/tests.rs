@@ -1,6 +1,8 @@
 //! Round trips: the bytes of a request, a ledger, the bytes of the answer.
 
-use invengine_ledger::{Command, Executed, Ledger, LedgerOptions, Payload, RecordReader};
+use invengine_ledger::outcome::{HoldChange, LineChange};
+use invengine_ledger::reservation::LineState;
+use invengine_ledger::{Command, Effect, Executed, Ledger, LedgerOptions, Payload, RecordReader};
 use invengine_wire::v1;
 use invengine_wire::v1::event::Fact;
 use invengine_wire::v1::hold_target::By;
@@ -8,7 +10,8 @@ use prost::Message;
 
 use super::read::{View, read};
 use super::{answer, events::events, with_command, with_submit};
-use crate::methods::{CommandKind, ReadKind};
+use crate::methods::{COMMAND_ANSWER_BYTES_MAX, CommandKind, ReadKind};
+use crate::positions::EventEpochs;
 use crate::refusal::Refusal;
 
 const START_MS: i64 = 1_000;
@@ -58,16 +61,22 @@ impl Desk {
     }
 
     fn look<A: Message + Default>(&self, kind: ReadKind, request: &impl Message) -> Result<A, Refusal> {
-        let view = View { now_ms: self.now_ms, durable_sequence: 1 };
-        let found = read(kind, &request.encode_to_vec(), &self.ledger, view)?;
+        let epochs = EventEpochs::default().claimed(7);
+        let found = read(kind, &request.encode_to_vec(), &self.ledger, self.view(&epochs))?;
         Ok(A::decode(&*found.bytes).unwrap())
+    }
+
+    fn view<'a>(&self, epochs: &'a EventEpochs) -> View<'a> {
+        let newest = epochs.newest(self.ledger.sequence());
+        View { now_ms: self.now_ms, durable_sequence: 1, tag: self.ledger.tag(), epochs, newest }
     }
 
     fn events(&self) -> Vec<v1::Event> {
         let mut reader = RecordReader::new(self.payload.bytes(), self.payload.frame_time_ms()).unwrap();
         let mut found = Vec::new();
         while let Some(record) = reader.next().unwrap() {
-            found.extend(events(&self.ledger, &record, found.len() as u64 + 1, 7));
+            let first = found.len() as u64 + 1;
+            found.extend(events(&self.ledger, &record, first, first, 7));
         }
         found
     }
@@ -215,7 +224,7 @@ fn a_batch_goes_on_after_a_bad_command() {
         command(reserve("c", &[("here", 99)])),
         command(reserve("d", &[("here", 1)])),
     ];
-    let mut outcomes = Vec::new();
+    let mut outcomes = answer::Outcomes::default();
     let tag = desk.ledger.tag();
     with_submit(&v1::SubmitRequest { commands }.encode_to_vec(), tag, &mut |command| {
         outcomes.push(match command {
@@ -227,7 +236,7 @@ fn a_batch_goes_on_after_a_bad_command() {
         });
     })
     .unwrap();
-    let answer = v1::SubmitResponse::decode(&*answer::submit_response(outcomes, 5)).unwrap();
+    let answer = v1::SubmitResponse::decode(&*outcomes.into_response(5)).unwrap();
     let reason = |outcome: &v1::Outcome| outcome.rejection.as_ref().map_or("", |no| no.reason.as_str()).to_owned();
     let reasons: Vec<String> = answer.outcomes.iter().map(reason).collect();
     assert_eq!(reasons, ["", "INVALID_FIELD", "INVALID_FIELD", "INSUFFICIENT_STOCK", ""]);
@@ -281,8 +290,8 @@ fn the_outcome_of_a_key_rests_on_what_it_did() {
     let mut desk = Desk::new();
     let answer = desk.reserve("k", 2);
     let bytes = v1::GetOutcomeRequest { idempotency_key: "k".into(), ..v1::GetOutcomeRequest::default() };
-    let view = View { now_ms: START_MS, durable_sequence: 1 };
-    let found = read(ReadKind::GetOutcome, &bytes.encode_to_vec(), &desk.ledger, view).unwrap();
+    let epochs = EventEpochs::default().claimed(7);
+    let found = read(ReadKind::GetOutcome, &bytes.encode_to_vec(), &desk.ledger, desk.view(&epochs)).unwrap();
     assert_eq!(found.rests_on, answer.receipt.unwrap().sequence as u64);
     let known = v1::GetOutcomeResponse::decode(&*found.bytes).unwrap();
     assert_eq!((known.known, known.sequence), (true, answer.receipt.unwrap().sequence));
@@ -303,13 +312,100 @@ fn availability_is_answered_in_the_order_of_the_questions() {
         location_group: String::new(),
     };
     let queries = vec![query("there"), query("")];
-    let asked = v1::GetAvailabilityRequest { queries, channel: String::new() };
+    let asked = v1::GetAvailabilityRequest { queries, ..v1::GetAvailabilityRequest::default() };
     let found: v1::GetAvailabilityResponse = desk.look(ReadKind::GetAvailability, &asked).unwrap();
     let seen: Vec<_> = found.availabilities.iter().map(|each| (each.location.as_str(), each.available)).collect();
     assert_eq!(seen, [("there", 9), ("here", 5), ("there", 9)]);
     let nobody = v1::GetAvailabilityRequest { channel: "nobody".into(), ..asked };
     let refused = desk.look::<v1::GetAvailabilityResponse>(ReadKind::GetAvailability, &nobody).unwrap_err();
     assert_eq!(refused.reason, "UNKNOWN_CHANNEL");
+}
+
+#[test]
+fn one_unknown_name_does_not_fail_the_questions_beside_it() {
+    let desk = Desk::new();
+    let query = |(sku, location): (&str, &str)| v1::AvailabilityQuery {
+        sku: sku.into(),
+        location: location.into(),
+        location_group: String::new(),
+    };
+    let queries = [("tea", "here"), ("typo", "here"), ("tea", "typo"), ("typo", "typo"), ("typo", "")].map(query);
+    let asked = v1::GetAvailabilityRequest { queries: queries.into(), ..v1::GetAvailabilityRequest::default() };
+    let refused = desk.look::<v1::GetAvailabilityResponse>(ReadKind::GetAvailability, &asked).unwrap_err();
+    assert_eq!((refused.reason, refused.metadata["sku"].as_str()), ("UNKNOWN_SKU", "typo"));
+    let asked = v1::GetAvailabilityRequest { allow_unknown: true, ..asked };
+    let found: v1::GetAvailabilityResponse = desk.look(ReadKind::GetAvailability, &asked).unwrap();
+    let seen: Vec<_> = found
+        .availabilities
+        .iter()
+        .map(|each| (&*each.sku, &*each.location, each.available, each.unknown_sku, each.unknown_location))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("tea", "here", 9, false, false),
+            ("typo", "here", 0, true, false),
+            ("tea", "typo", 0, false, true),
+            ("typo", "typo", 0, true, true),
+            ("typo", "", 0, true, false),
+        ]
+    );
+    assert_eq!(found.sequence as u64, desk.ledger.sequence());
+}
+
+#[test]
+fn what_is_told_in_full_fits_and_what_is_not_is_told_in_short() {
+    let mut desk = Desk::new();
+    let long = "\u{1f9e1}".repeat(128);
+    let item = v1::Item { sku: long.clone(), ..v1::Item::default() };
+    desk.ask(CommandKind::UpsertItems, &v1::UpsertItemsRequest { context: key("long"), items: vec![item] }).unwrap();
+    let place = v1::Location { location: long.clone(), ..v1::Location::default() };
+    let request = v1::UpsertLocationsRequest { context: key("place"), locations: vec![place] };
+    desk.ask(CommandKind::UpsertLocations, &request).unwrap();
+    let lines = vec![v1::StockLine { sku: long.clone(), location: long, quantity: 9, state: 0 }];
+    desk.ask(CommandKind::Receive, &v1::ReceiveRequest { context: key("goods"), lines }).unwrap();
+    let token = desk.reserve("k", 1).hold.unwrap().reservation_id;
+    let id = desk.ledger.parse_token(&token).unwrap();
+    let level = desk.ledger.level_count() as u32 - 1;
+    let (quantity, state) = (i64::MAX, LineState::Fulfilled);
+    let effect = |holds: usize, lines: usize| {
+        let line = LineChange { level, state, quantity, outstanding: quantity };
+        let lines = vec![line; lines].into_iter().collect();
+        let hold = HoldChange { id, version: u32::MAX, reacquired: true, expire_ms: 253_402_300_799_999, lines };
+        Effect::Holds(vec![hold; holds].into_iter().collect())
+    };
+    for lines in [1, 3, 1_000] {
+        let (mut most, mut too_many) = (1, 4 + 4_000 / lines);
+        while most + 1 < too_many {
+            let middle = usize::midpoint(most, too_many);
+            let fits = desk.ledger.is_told_in_full(&effect(middle, lines));
+            (most, too_many) = if fits { (middle, too_many) } else { (most, middle) };
+        }
+        let full = answer::done(&desk.ledger, u64::MAX >> 1, true, &effect(most, lines));
+        assert_eq!((full.holds.len(), full.summary.as_ref()), (most, None));
+        assert!(full.encoded_len() <= COMMAND_ANSWER_BYTES_MAX, "{}", full.encoded_len());
+        assert!(most == 1 || full.encoded_len() > COMMAND_ANSWER_BYTES_MAX * 9 / 10, "{}", full.encoded_len());
+        let short = answer::done(&desk.ledger, 9_999, true, &effect(too_many, lines));
+        assert!(short.holds.is_empty() && short.encoded_len() < 200, "{}", short.encoded_len());
+        let summary = short.summary.unwrap();
+        assert_eq!((summary.reservations, summary.lines), (too_many as i64, (too_many * lines) as i64));
+        let units = v1::UnitsInState { state: v1::LineState::Fulfilled as i32, units: i64::MAX };
+        assert_eq!(summary.units, [units], "a sum ends at the largest number");
+        assert_eq!(summary.first_sequence, 10_000 - 2 * too_many as i64);
+    }
+}
+
+#[test]
+fn a_reservation_longer_than_any_may_be_says_how_much_it_leaves_out() {
+    let mut desk = Desk::new();
+    let token = desk.reserve("k", 1).hold.unwrap().reservation_id;
+    let id = desk.ledger.parse_token(&token).unwrap();
+    let mut found = desk.ledger.reservation(id).unwrap().clone();
+    for (lines, told, left_out) in [(1, 1, 0), (2_000, 2_000, 0), (2_003, 2_000, 3)] {
+        found.lines = vec![found.lines[0]; lines].into_iter().collect();
+        let shaped = super::shape::reservation(&desk.ledger, &found, START_MS);
+        assert_eq!((shaped.lines.len(), shaped.lines_omitted), (told, left_out));
+    }
 }
 
 #[test]

@@ -175,5 +175,6 @@ fn kind(event: &Event) -> &'static str {
         Event::MessageRepeated { .. } => "message_repeated",
         Event::KeysForgotten { .. } => "keys_forgotten",
         Event::CommandRefused { .. } => "command_refused",
+        Event::ClockCorrected(_) => "clock_corrected",
     }
 }

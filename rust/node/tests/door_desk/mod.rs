@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub mod caller;
+pub mod raw;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use invengine_node::door::{Desk, Door, DoorSettings};
-use invengine_node::engine::{Call, Durable, Taken};
+use invengine_node::engine::{Call, Durable, Taken, Wanted};
 use invengine_node::refusal::Refusal;
 use invengine_wire::v1;
 use prost::Message;
@@ -22,7 +23,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
 
-/// Answers a message `text@5` with `text` once 5 is durable, `no` and `no@5` with a refusal, and panics at `panic`.
+/// Answers a message `text@5` with `text` once 5 is durable, `no` and `no@5` with a refusal, `bytes 9` with nine bytes, and
+/// panics at `panic`.
 #[derive(Default)]
 pub struct FakeDesk {
     durable: Mutex<(u64, bool)>,
@@ -75,7 +77,11 @@ impl Desk for FakeDesk {
             Some((text, sequence)) => (text, sequence.parse().unwrap()),
             None => (payload.as_str(), 0),
         };
-        let reply = if text == "no" { Err(Refusal::not_owner("other")) } else { Ok(text.as_bytes().to_vec()) };
+        let reply = match text.strip_prefix("bytes ") {
+            Some(bytes) => Ok(vec![b'x'; bytes.parse().unwrap()]),
+            None if text == "no" => Err(Refusal::not_owner("other")),
+            None => Ok(text.as_bytes().to_vec()),
+        };
         Taken { reply, rests_on }
     }
 
@@ -88,13 +94,26 @@ impl Desk for FakeDesk {
         self.hooks.lock().unwrap().push(hook);
     }
 
+    fn begin_events(&self, call: &Call<'_>) -> Result<Wanted, Refusal> {
+        let request = v1::ReadEventsRequest::decode(call.payload).map_err(|_| Refusal::malformed())?;
+        self.seen.lock().unwrap().push(format!("{} {} {}", call.path, call.key, call.ledger));
+        for (field, number) in [("from_sequence", request.from_sequence), ("limit", request.limit)] {
+            if number < 0 {
+                return Err(Refusal::invalid(vec![(field.into(), "0 or more".into())]));
+            }
+        }
+        let limit = if request.limit == 0 { u64::MAX } else { request.limit as u64 };
+        Ok(Wanted { next: (request.from_sequence as u64).max(1), limit, follow: request.follow })
+    }
+
     fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
         let durable = self.durable().sequence;
         let event = |sequence: u64| v1::Event { sequence: sequence as i64, ..Default::default() };
         // A journal may give fewer than asked for.
         let end = durable.min(from_sequence + limit.min(7) as u64 - 1);
         let events = (from_sequence..=end).map(event).collect();
-        Ok(v1::ReadEventsResponse { events, durable_sequence: durable as i64 }.encode_to_vec())
+        let ledger = "main".into();
+        Ok(v1::ReadEventsResponse { events, durable_sequence: durable as i64, ledger }.encode_to_vec())
     }
 }
 

@@ -1,0 +1,70 @@
+"""Commands of typer that load neither rich for their help nor pydantic for a text that is a text already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperArgument, TyperOption
+
+_PLAIN = (str, int, float, bool)
+
+
+class _LeanOption(TyperOption):
+    def process_value(self, context: Any, value: Any) -> Any:
+        return (
+            _called_back(self, context, value) if _needs_nothing(self, value) else super().process_value(context, value)
+        )
+
+
+class _LeanArgument(TyperArgument):
+    def process_value(self, context: Any, value: Any) -> Any:
+        if _is_texts(self, value):
+            return _called_back(self, context, list(value))
+        return (
+            _called_back(self, context, value) if _needs_nothing(self, value) else super().process_value(context, value)
+        )
+
+
+def lean(command: Any) -> Any:
+    """The command, and all below it, with help of plain text, and without conversions that change nothing.
+
+    Plain help wraps and cuts no name however narrow the terminal is.
+    """
+    command.rich_markup_mode = None
+    for param in command.params:
+        _lean_param(param)
+    help_option = command.get_help_option
+    command.get_help_option = lambda context: _lean_param(help_option(context))
+    for child in getattr(command, "commands", {}).values():
+        lean(child)
+    # What a group lists wraps instead of being cut.
+    command.get_short_help_str = lambda limit=0: " ".join((command.help or "").partition("\n\n")[0].split())
+    return command
+
+
+def _lean_param(param: Any) -> Any:
+    if type(param) is TyperOption:
+        param.__class__ = _LeanOption
+    elif type(param) is TyperArgument:
+        param.__class__ = _LeanArgument
+    return param
+
+
+def _called_back(param: Any, context: Any, value: Any) -> Any:
+    return value if param.callback is None else param.callback(context, param, value)
+
+
+def _needs_nothing(param: Any, value: Any) -> bool:
+    """True for what was not given and may be left out, and for a value that has its type already."""
+    if param.multiple or param.nargs != 1:
+        return False
+    return (value is None and not param.required) or (type(value) in _PLAIN and type(value) is _type_of(param))
+
+
+def _is_texts(param: Any, value: Any) -> bool:
+    many = param.nargs == -1 and _type_of(param) == list[str]
+    return many and bool(value) and all(type(each) is str for each in value)
+
+
+def _type_of(param: Any) -> Any:
+    return getattr(getattr(param, "type_descriptor", None), "annotation", None)

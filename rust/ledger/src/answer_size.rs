@@ -1,0 +1,108 @@
+//! How long the answer to a command may be. A command on holds whose full answer could be longer is refused before it is
+//! executed, unless its caller takes the short form: whatever was done can be told, now and to every repeat.
+
+use crate::event::{Event, LevelIndex};
+use crate::ledger::Ledger;
+use crate::outcome::Effect;
+use crate::reservation::ReservationId;
+
+/// Most bytes of the full answer to one command; a longer one is given in its short form only.
+pub const ANSWER_BYTES_MAX: usize = 2 << 20;
+/// More than a line takes beside its names, a hold beside its lines, an answer beside its holds.
+const LINE_BYTES: usize = 40;
+const HOLD_BYTES: usize = 96;
+const RECEIPT_BYTES: usize = 128;
+/// So few holds and lines always fit: names have at most 512 bytes.
+const FEW: usize = 1_000;
+
+/// Holds and lines as they are added up.
+struct Size<'l> {
+    ledger: &'l Ledger,
+    bytes: usize,
+}
+
+impl Size<'_> {
+    fn hold(&mut self, levels: impl Iterator<Item = LevelIndex>) {
+        self.bytes += HOLD_BYTES;
+        for level in levels {
+            let (sku, location) = self.ledger.level_names(level);
+            self.bytes += LINE_BYTES + sku.len() + location.len();
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Extended { id, .. } => self.reserved_lines(*id),
+            Event::Amended { lines, .. } | Event::Allocated { lines, .. } => {
+                self.hold(lines.iter().map(|line| line.level));
+            }
+            Event::Released { lines, .. } | Event::Fulfilled { lines, .. } => {
+                self.hold(lines.iter().map(|line| line.level));
+            }
+            Event::Transferred { to_location, lines, .. } => {
+                let target = self.ledger.locations().name(*to_location).len();
+                self.hold(std::iter::empty());
+                for line in lines.iter() {
+                    // What was reserved and what was allocated are lines of their own.
+                    let states = usize::from(line.reserved > 0) + usize::from(line.allocated > 0);
+                    self.bytes += states * (LINE_BYTES + self.ledger.level_names(line.level).0.len() + target);
+                }
+            }
+            // The answer says nothing of what expired, and no other event is one of many.
+            _ => {}
+        }
+    }
+
+    fn reserved_lines(&mut self, id: ReservationId) {
+        let lines = self.ledger.reservation(id).map_or(&[][..], |reservation| &reservation.lines);
+        self.hold(lines.iter().filter(|line| line.reserved > 0).map(|line| line.level));
+    }
+
+    fn fits(&self) -> bool {
+        self.bytes <= ANSWER_BYTES_MAX
+    }
+}
+
+impl Ledger {
+    /// True if naming every hold and line that a command changed takes at most [`ANSWER_BYTES_MAX`]. The same effect always
+    /// gets the same answer, whoever asks for it: names never change.
+    pub fn is_told_in_full(&self, effect: &Effect) -> bool {
+        let Effect::Holds(holds) = effect else { return true };
+        if is_few(holds.len(), holds.iter().map(|hold| hold.lines.len())) {
+            return true;
+        }
+        let mut size = self.size_of_receipt();
+        for hold in holds.iter() {
+            size.hold(hold.lines.iter().map(|line| line.level));
+        }
+        size.fits()
+    }
+
+    /// True if what these events, decided but not applied, are going to do can certainly be told in full.
+    pub(crate) fn can_be_told_in_full(&self, events: &[Event]) -> bool {
+        if matches!(events.last(), Some(Event::Reserved { .. })) {
+            // What gave way to a new hold is not part of its answer, and the lines of a command are limited.
+            return true;
+        }
+        let lines = |event: &Event| match event {
+            Event::Extended { id, .. } => self.reservation(*id).map_or(0, |reservation| reservation.lines.len()),
+            Event::Transferred { lines, .. } => 2 * lines.len(),
+            event => event.lines(),
+        };
+        if is_few(events.len(), events.iter().map(lines)) {
+            return true;
+        }
+        let mut size = self.size_of_receipt();
+        events.iter().for_each(|event| size.event(event));
+        size.fits()
+    }
+
+    fn size_of_receipt(&self) -> Size<'_> {
+        Size { ledger: self, bytes: RECEIPT_BYTES }
+    }
+}
+
+#[inline]
+fn is_few(holds: usize, lines: impl Iterator<Item = usize>) -> bool {
+    holds <= FEW && holds + lines.sum::<usize>() <= FEW
+}

@@ -1,0 +1,132 @@
+//! The socket of a connection as h2 sees it: nobody reads more than their turn, a flood of control frames is noticed, and
+//! so is a peer that takes nothing.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::frames::{Allowance, Frames};
+
+/// Bytes that are read from one connection before others have their turn.
+pub(super) const TURN_BYTES: usize = 64 << 10;
+
+/// What a socket and its connection tell each other.
+#[derive(Default)]
+pub(super) struct Meter {
+    turn_left: AtomicUsize,
+    flooded: AtomicBool,
+    /// Since when the peer takes nothing.
+    blocked: Mutex<Option<Instant>>,
+}
+
+impl Meter {
+    /// The connection may read again.
+    pub(super) fn begin_turn(&self) {
+        self.turn_left.store(TURN_BYTES, Relaxed);
+    }
+
+    /// True once more frames of control have come than a connection may send. Nothing more is read then.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.flooded.load(Relaxed)
+    }
+
+    /// True if bytes have waited for `patience` and the peer took none.
+    pub(super) fn is_blocked_for(&self, patience: Duration) -> bool {
+        self.blocked().is_some_and(|since| since.elapsed() >= patience)
+    }
+
+    fn blocked(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A socket that is watched.
+pub(super) struct Metered<T> {
+    io: T,
+    meter: Arc<Meter>,
+    frames: Frames,
+    allowance: Allowance,
+    is_blocked: bool,
+}
+
+impl<T> Metered<T> {
+    pub(super) fn new(io: T, meter: Arc<Meter>) -> Self {
+        meter.begin_turn();
+        Metered { io, meter, frames: Frames::default(), allowance: Allowance::new(Instant::now()), is_blocked: false }
+    }
+
+    fn came(&mut self, bytes: &[u8]) {
+        let left = self.meter.turn_left.load(Relaxed);
+        self.meter.turn_left.store(left.saturating_sub(bytes.len()), Relaxed);
+        self.allowance.earn(0, Instant::now());
+        let (mut allowed, allowance) = (true, &mut self.allowance);
+        self.frames.read(bytes, |kind| allowed &= allowance.takes(kind));
+        if !allowed {
+            self.meter.flooded.store(true, Relaxed);
+        }
+    }
+
+    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let is_blocked = written.is_pending();
+        // A little progress is progress.
+        if is_blocked != self.is_blocked {
+            self.is_blocked = is_blocked;
+            *self.meter.blocked() = is_blocked.then(Instant::now);
+        }
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.allowance.earn(*bytes, Instant::now());
+        }
+        written
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.meter.is_flooded() || this.meter.turn_left.load(Relaxed) == 0 {
+            // The connection looks at once why, or in its next turn.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        this.came(&buf.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.wrote(written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        this.wrote(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}

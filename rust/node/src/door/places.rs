@@ -1,0 +1,240 @@
+//! The connections of a door: who is inside, who rests, and who leaves when somebody new comes to a full door.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// Connections beyond the limit that are told OVERLOADED rather than closed without a word.
+const CROWD_MAX: usize = 64;
+/// Connections that may be on their way out for others at once.
+const LEAVING_MAX: usize = 64;
+/// The moment at which a connection began to rest that does not.
+const BUSY: u64 = u64::MAX;
+
+/// Every connection of a door.
+pub(super) struct Places {
+    inside: Mutex<Inside>,
+    left: Condvar,
+    most: usize,
+}
+
+#[derive(Default)]
+struct Inside {
+    by_number: HashMap<u64, Arc<Place>>,
+    next: u64,
+    /// Those that were told to leave and are no longer among the others.
+    leaving: usize,
+}
+
+/// What is known of one connection.
+pub(super) struct Place {
+    made: Instant,
+    /// Since when no call is under way, ms after it was made; or BUSY.
+    resting: AtomicU64,
+    leave: Notify,
+    /// Calls under way.
+    pub(super) calls: AtomicUsize,
+    /// Bytes of answers that were not taken yet.
+    pub(super) answer_bytes: AtomicUsize,
+}
+
+/// One connection inside; dropping it makes room for another.
+pub(super) struct Present {
+    places: Arc<Places>,
+    number: u64,
+    pub(super) place: Arc<Place>,
+    /// It is beyond the limit and only told so.
+    pub(super) crowded: bool,
+}
+
+/// What becomes of somebody who comes.
+pub(super) enum Entry {
+    /// In, perhaps in the place of another that rested.
+    Inside {
+        present: Present,
+        evicts: bool,
+    },
+    /// Once one of those who leave has left.
+    Later,
+    Full,
+}
+
+impl Places {
+    pub(super) fn new(most: usize) -> Self {
+        Places { inside: Mutex::default(), left: Condvar::new(), most }
+    }
+
+    /// Lets a connection in. If there is no room, the one that has rested longest leaves for it: one with a call under
+    /// way never does.
+    pub(super) fn enter(self: &Arc<Self>) -> Entry {
+        let mut inside = self.inside();
+        let count = inside.by_number.len();
+        let mut evicts = false;
+        if count >= self.most {
+            match inside.longest_resting() {
+                Some(_) if inside.leaving >= LEAVING_MAX => return Entry::Later,
+                Some(number) => evicts = inside.evict(number),
+                None if count >= self.most + CROWD_MAX => return Entry::Full,
+                None => {}
+            }
+        }
+        let crowded = count >= self.most && !evicts;
+        Entry::Inside { present: self.present(&mut inside, crowded), evicts }
+    }
+
+    fn present(self: &Arc<Self>, inside: &mut Inside, crowded: bool) -> Present {
+        let number = inside.next;
+        inside.next += 1;
+        let place = Arc::new(Place::new(crowded));
+        inside.by_number.insert(number, Arc::clone(&place));
+        Present { places: Arc::clone(self), number, place, crowded }
+    }
+
+    /// Connections inside.
+    pub(super) fn count(&self) -> usize {
+        self.inside().by_number.len()
+    }
+
+    /// Returns true once the last connection has left, false if some are still there after `timeout`.
+    pub(super) fn wait_until_empty(&self, timeout: Duration) -> bool {
+        let started = Instant::now();
+        let mut inside = self.inside();
+        while inside.by_number.len() + inside.leaving > 0 {
+            let Some(left) = timeout.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) else {
+                return false;
+            };
+            inside = self.left.wait_timeout(inside, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    fn longest_resting(&self) -> Option<u64> {
+        let resting = self.by_number.iter().filter_map(|(number, place)| Some((place.rested()?, *number)));
+        resting.max_by_key(|(rested, number)| (*rested, u64::MAX - number)).map(|(_, number)| number)
+    }
+
+    fn evict(&mut self, number: u64) -> bool {
+        let Some(place) = self.by_number.remove(&number) else { return false };
+        self.leaving += 1;
+        place.leave.notify_one();
+        true
+    }
+}
+
+impl Place {
+    fn new(crowded: bool) -> Self {
+        // Whoever is only told that there is no room leaves by itself.
+        let resting = AtomicU64::new(if crowded { BUSY } else { 0 });
+        let (calls, answer_bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Place { made: Instant::now(), resting, leave: Notify::new(), calls, answer_bytes }
+    }
+
+    /// Notes whether a call is under way.
+    pub(super) fn note(&self, busy: bool) {
+        let was_busy = self.resting.load(Relaxed) == BUSY;
+        if busy != was_busy {
+            let now = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(BUSY - 1);
+            self.resting.store(if busy { BUSY } else { now }, Relaxed);
+        }
+    }
+
+    /// For how long no call has been under way; nothing while one is.
+    pub(super) fn rested(&self) -> Option<Duration> {
+        let since = Some(self.resting.load(Relaxed)).filter(|since| *since != BUSY)?;
+        Some(self.made.elapsed().saturating_sub(Duration::from_millis(since)))
+    }
+
+    /// Done once it must leave for another.
+    pub(super) async fn must_leave(&self) {
+        self.leave.notified().await;
+    }
+}
+
+impl Present {
+    /// It was told to leave and does not, since a call has come.
+    pub(super) fn stays(&self) {
+        let mut inside = self.places.inside();
+        if inside.by_number.insert(self.number, Arc::clone(&self.place)).is_none() {
+            inside.leaving -= 1;
+        }
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        let mut inside = self.places.inside();
+        if inside.by_number.remove(&self.number).is_none() {
+            inside.leaving -= 1;
+        }
+        drop(inside);
+        self.places.left.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inside(places: &Arc<Places>) -> (Present, bool) {
+        match places.enter() {
+            Entry::Inside { present, evicts } => (present, evicts),
+            _ => panic!("there was to be room"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_rested_longest_leaves_for_a_newcomer_and_who_is_busy_never_does() {
+        let places = Arc::new(Places::new(3));
+        let [(busy, _), (longest, _), (shorter, _)] = [inside(&places), inside(&places), inside(&places)];
+        busy.place.note(true);
+        std::thread::sleep(Duration::from_millis(3));
+        shorter.place.note(true);
+        shorter.place.note(false);
+        let (newcomer, evicts) = inside(&places);
+        assert!(evicts && !newcomer.crowded);
+        longest.place.must_leave().await;
+        newcomer.place.note(true);
+        let (_another, evicts) = inside(&places);
+        assert!(evicts, "the other one that rests");
+        shorter.place.must_leave().await;
+        assert_eq!(places.count(), 3);
+    }
+
+    #[test]
+    fn where_nobody_rests_a_crowd_is_told_and_the_rest_is_not() {
+        let places = Arc::new(Places::new(1));
+        let first = inside(&places).0;
+        first.place.note(true);
+        let crowd: Vec<Present> = (0..CROWD_MAX).map(|_| inside(&places).0).collect();
+        assert!(crowd.iter().all(|present| present.crowded));
+        assert!(matches!(places.enter(), Entry::Full));
+        drop(crowd);
+        drop(first);
+        assert!(places.wait_until_empty(Duration::ZERO));
+    }
+
+    #[test]
+    fn those_who_leave_are_few_at_once_and_are_waited_for() {
+        let places = Arc::new(Places::new(1));
+        let mut present: Vec<Present> = (0..=LEAVING_MAX).map(|_| inside(&places).0).collect();
+        assert!(matches!(places.enter(), Entry::Later));
+        let stays = present.remove(0);
+        stays.place.note(true);
+        stays.stays();
+        assert!(inside(&places).1, "whoever stays is not waited for");
+        drop(stays);
+        assert!(!places.wait_until_empty(Duration::ZERO));
+        drop(present);
+        assert!(places.wait_until_empty(Duration::ZERO));
+    }
+}

@@ -1,0 +1,393 @@
+//! What a peer may do to a door: it costs a bounded amount of memory, others are answered meanwhile, and the door says
+//! which bound acted.
+
+mod door_desk;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use door_desk::caller::{Caller, framed, request, request_with};
+use door_desk::raw::{
+    GOAWAY, HEADERS, INITIAL_WINDOW, PING, RST_STREAM, RawPeer, SETTINGS, WINDOW_UPDATE, cancel, frame, only_data,
+};
+use door_desk::{FakeDesk, PATIENCE, READ_EVENTS, RESERVE, SUBMIT_STREAM, open};
+use invengine_node::door::{Door, DoorSettings};
+use invengine_wire::v1;
+use prost::Message;
+use tokio::task::JoinHandle;
+
+const NO_ERROR: u32 = 0;
+const CANCEL: u32 = 8;
+const ENHANCE_YOUR_CALM: u32 = 11;
+/// Longest that another caller waits during an attack, on a machine that has much else to do.
+const OTHERS_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Memory that an attack may cost beside what the door's own settings allow.
+const SLACK_BYTES: usize = 48 << 20;
+
+/// Another caller, who calls all the time.
+struct Bystander {
+    ended: Arc<AtomicBool>,
+    task: JoinHandle<Duration>,
+}
+
+impl Bystander {
+    async fn new(door: &Door) -> Self {
+        let mut caller = Caller::new(door.address()).await;
+        let ended = Arc::new(AtomicBool::new(false));
+        let done = Arc::clone(&ended);
+        let task = tokio::spawn(async move {
+            let mut worst = Duration::ZERO;
+            while !done.load(Relaxed) {
+                let asked = Instant::now();
+                assert_eq!(caller.call(RESERVE, b"mine").await.answer(), b"mine");
+                worst = worst.max(asked.elapsed());
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            worst
+        });
+        Bystander { ended, task }
+    }
+
+    /// Whether every call was answered, and in time.
+    async fn was_served(self) {
+        self.ended.store(true, Relaxed);
+        let worst = self.task.await.expect("every call was to be answered");
+        assert!(worst < OTHERS_WAIT_MAX, "another caller waited for {worst:?}");
+    }
+}
+
+fn count(door: &Door, name: &str) -> u64 {
+    let stats: serde_json::Value = serde_json::from_str(&door.stats()).unwrap();
+    let found = stats.get(name).or_else(|| stats["bounds"].get(name));
+    found.and_then(serde_json::Value::as_u64).unwrap_or_else(|| panic!("no count {name}"))
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let asked = Instant::now();
+    while !holds() {
+        assert!(asked.elapsed() < PATIENCE, "{what} in time");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn memory_bytes() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_cost_what_a_connection_may_and_end_at_their_deadline() {
+    let (_desk, door) = open(DoorSettings { connection_answer_bytes_max: 8 << 20, ..Default::default() });
+    let bystander = Bystander::new(&door).await;
+    let before = memory_bytes();
+    let mut peer = RawPeer::new(door.address(), &[(INITIAL_WINDOW, 0)]).await;
+    for _ in 0..200 {
+        let stream = peer.call(RESERVE, &[("grpc-timeout", "1500m")]).await;
+        peer.data(stream, &framed(b"bytes 4000000"), true).await;
+    }
+    // Three are more than the connection may leave untaken; the others were refused before they were decided.
+    peer.until(|frame| frame.kind == HEADERS, 200).await;
+    assert_eq!(count(&door, "answers_refused"), 197);
+    assert!(memory_bytes() < before + (12 << 20) + SLACK_BYTES);
+    // Nobody waits for them any more.
+    assert_eq!(peer.until(|frame| frame.kind == RST_STREAM, 3).await.code(), CANCEL);
+    until("the memory was to be free", || count(&door, "answer_bytes") == 0).await;
+    assert_eq!(count(&door, "answer_stalled"), 3);
+    bystander.was_served().await;
+}
+
+#[tokio::test]
+async fn an_answer_without_a_deadline_is_given_up_when_nothing_of_it_is_taken() {
+    let (_desk, door) = open(DoorSettings { stall_ms_max: 300, ..Default::default() });
+    let mut peer = RawPeer::new(door.address(), &[(INITIAL_WINDOW, 0)]).await;
+    let stream = peer.call(RESERVE, &[]).await;
+    peer.data(stream, &framed(b"bytes 100000"), true).await;
+    let until = Instant::now() + Duration::from_millis(900);
+    while Instant::now() < until {
+        // A little is taken, again and again.
+        peer.write(&frame(WINDOW_UPDATE, 0, stream, &100_u32.to_be_bytes())).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(count(&door, "answer_stalled"), 0);
+    assert_eq!(peer.until(|frame| frame.kind == RST_STREAM, 1).await.code(), CANCEL);
+    assert_eq!(count(&door, "answer_stalled"), 1);
+}
+
+#[tokio::test]
+async fn all_answers_together_are_bounded_and_small_ones_of_others_go_on() {
+    let (_desk, door) = open(DoorSettings { answer_bytes_max: 8 << 20, ..Default::default() });
+    let before = memory_bytes();
+    let mut peers = Vec::new();
+    for _ in 0..20 {
+        let mut peer = RawPeer::new(door.address(), &[(INITIAL_WINDOW, 0)]).await;
+        let stream = peer.call(RESERVE, &[]).await;
+        peer.data(stream, &framed(b"bytes 3000000"), true).await;
+        peer.until(|frame| frame.kind == HEADERS, 1).await;
+        peers.push(peer);
+    }
+    assert_eq!((count(&door, "answer_dropped"), count(&door, "answer_bytes")), (18, 6_000_000));
+    assert!(memory_bytes() < before + (8 << 20) + SLACK_BYTES);
+    let mut caller = Caller::new(door.address()).await;
+    // The command was executed; whoever asks for more than there is room for does not learn its outcome.
+    let refusal = caller.call(RESERVE, b"bytes 3000000").await.refusal();
+    assert_eq!((refusal.code, refusal.reason.as_str()), (14, "OUTCOME_UNKNOWN"));
+    let read = "/invengine.v1.ReservationService/ListReservations";
+    assert_eq!(caller.call(read, b"bytes 3000000").await.refusal().reason, "OVERLOADED");
+    assert_eq!(caller.call(RESERVE, b"bytes 60000").await.answer().len(), 60_000);
+}
+
+#[tokio::test]
+async fn a_peer_that_reads_nothing_is_left_with_what_it_has() {
+    let (_desk, door) =
+        open(DoorSettings { stall_ms_max: 400, connection_answer_bytes_max: 64 << 20, ..Default::default() });
+    let mut peer = RawPeer::new(door.address(), &[(INITIAL_WINDOW, 1 << 30)]).await;
+    peer.write(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes())).await;
+    for _ in 0..100 {
+        let stream = peer.call(RESERVE, &[]).await;
+        peer.data(stream, &framed(b"bytes 1000000"), true).await;
+    }
+    until("the connection was to be dropped", || count(&door, "connections") == 0).await;
+    assert_eq!(count(&door, "connection_stalled"), 1);
+    until("the memory was to be free", || count(&door, "answer_bytes") == 0).await;
+}
+
+#[tokio::test]
+async fn readers_of_the_journal_that_take_nothing_make_room_for_others() {
+    let (desk, door) = open(DoorSettings { readers_max: 4, stall_ms_max: 300, ..Default::default() });
+    desk.commit(20);
+    let mut peer = RawPeer::new(door.address(), &[(INITIAL_WINDOW, 0)]).await;
+    let wanted = v1::ReadEventsRequest { from_sequence: 1, follow: true, limit: 0, after: None }.encode_to_vec();
+    for _ in 0..4 {
+        let stream = peer.call(READ_EVENTS, &[]).await;
+        peer.data(stream, &framed(&wanted), true).await;
+    }
+    peer.until(|frame| frame.kind == RST_STREAM, 4).await;
+    let wanted = v1::ReadEventsRequest { from_sequence: 1, follow: false, limit: 0, after: None }.encode_to_vec();
+    let ended = Caller::new(door.address()).await.call(READ_EVENTS, &wanted).await;
+    assert!(!ended.messages.is_empty());
+}
+
+#[tokio::test]
+async fn a_full_door_lets_newcomers_in_for_those_who_rest_longest() {
+    let (desk, door) = open(DoorSettings { connections_max: 8, ..Default::default() });
+    let mut busy = Caller::new(door.address()).await.start(request(RESERVE));
+    busy.send(framed(b"busy@1"), true);
+    desk.until_decided(1).await;
+    let mut resting = RawPeer::new(door.address(), &[]).await;
+    resting.until(|frame| frame.kind == SETTINGS, 2).await;
+    // One says half of its preface, the others nothing.
+    let mut silent = Vec::new();
+    for _ in 0..6 {
+        silent.push(RawPeer::silent(door.address()).await);
+    }
+    silent[0].write(b"PRI * HTTP/2.0\r\n").await;
+    until("all were to be inside", || count(&door, "connections") == 8).await;
+    let mut newcomers = Vec::new();
+    for _ in 0..40 {
+        let mut caller = Caller::new(door.address()).await;
+        assert_eq!(caller.call(RESERVE, b"new").await.answer(), b"new");
+        newcomers.push(caller);
+    }
+    let goodbye = resting.until_closed().await.expect("a goodbye");
+    assert_eq!(goodbye.code(), NO_ERROR);
+    assert!(count(&door, "connection_evicted") > 6 && count(&door, "connection_refused") == 0);
+    desk.commit(1);
+    assert_eq!(busy.end().await.answer(), b"busy");
+}
+
+#[tokio::test]
+async fn more_idle_connections_than_fit_lock_nobody_out() {
+    let (_desk, door) = open(DoorSettings { connections_max: 100, ..Default::default() });
+    let bystander = Bystander::new(&door).await;
+    let mut idle = Vec::new();
+    for at in 0..200 {
+        idle.push(RawPeer::new(door.address(), &[]).await);
+        if at % 50 == 49 {
+            let mut caller = Caller::new(door.address()).await;
+            assert_eq!(caller.call(RESERVE, b"new").await.answer(), b"new");
+        }
+    }
+    bystander.was_served().await;
+    assert!(count(&door, "connections") <= 100);
+}
+
+#[tokio::test]
+async fn a_connection_that_rests_too_long_is_asked_to_leave_and_one_with_a_call_is_not() {
+    let (desk, door) = open(DoorSettings { connection_idle_ms: 200, ..Default::default() });
+    let mut busy = Caller::new(door.address()).await;
+    let mut waits = busy.start(request(RESERVE));
+    waits.send(framed(b"busy@1"), true);
+    let mut half = RawPeer::new(door.address(), &[]).await;
+    // The first part of a head that never ends.
+    half.write(&frame(HEADERS, 0, 1, b"\x82")).await;
+    let mut resting = RawPeer::new(door.address(), &[]).await;
+    let mut silent = RawPeer::silent(door.address()).await;
+    assert_eq!(resting.until_closed().await.expect("a goodbye").code(), NO_ERROR);
+    half.until_closed().await;
+    silent.until_closed().await;
+    assert_eq!((count(&door, "connection_idle"), count(&door, "connection_silent")), (2, 1));
+    desk.until_decided(1).await;
+    desk.commit(1);
+    assert_eq!(waits.end().await.answer(), b"busy");
+    busy.until_refused().await;
+}
+
+#[tokio::test]
+async fn a_call_that_comes_while_a_connection_is_asked_to_leave_is_answered() {
+    let (_desk, door) = open(DoorSettings { connection_idle_ms: 100, ..Default::default() });
+    let mut peer = RawPeer::new(door.address(), &[]).await;
+    let goodbye = peer.until(|frame| frame.kind == GOAWAY, 1).await;
+    assert_eq!(goodbye.code(), NO_ERROR);
+    let stream = peer.call(RESERVE, &[]).await;
+    peer.data(stream, &framed(b"late"), true).await;
+    assert_eq!(peer.until(|frame| frame.kind == HEADERS, 2).await.stream, stream);
+}
+
+/// Calls that are given up as soon as they were begun, in one write.
+fn storm(peer: &mut RawPeer, path: &str, calls: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..calls {
+        let (stream, head) = peer.head(path, &[]);
+        bytes.extend(head);
+        bytes.extend(only_data(stream, &framed(b"given up")));
+        bytes.extend(cancel(stream));
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn calls_that_are_given_up_together_end_no_connection() {
+    let (_desk, door) = open(DoorSettings::default());
+    let bystander = Bystander::new(&door).await;
+    let mut peer = RawPeer::new(door.address(), &[]).await;
+    for calls in [50, 1_000, 20_000] {
+        let storm = storm(&mut peer, RESERVE, calls);
+        assert!(peer.write(&storm).await);
+        let stream = peer.call(RESERVE, &[]).await;
+        peer.data(stream, &framed(b"kept"), true).await;
+        // Of those that were given up some are answered before that is seen.
+        peer.until(|frame| frame.stream == stream, 3).await;
+    }
+    assert_eq!(count(&door, "control_frames"), 0);
+    bystander.was_served().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_control_frames_ends_its_connection_and_delays_nobody() {
+    let (_desk, door) = open(DoorSettings::default());
+    let bystander = Bystander::new(&door).await;
+    let floods = [
+        frame(PING, 0, 0, b"12345678"),
+        frame(SETTINGS, 0, 0, &[]),
+        frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()),
+        frame(2, 0, 1, &[0, 0, 0, 0, 1]),
+        frame(0xbe, 0, 0, b"of no kind"),
+    ];
+    for (at, flood) in floods.iter().enumerate() {
+        let mut peer = RawPeer::new(door.address(), &[]).await;
+        for _ in 0..100 {
+            if !peer.write(&flood.repeat(1_000)).await {
+                break;
+            }
+        }
+        until("the flood was to end", || count(&door, "control_frames") == at as u64 + 1).await;
+    }
+    bystander.was_served().await;
+}
+
+#[tokio::test]
+async fn a_flood_is_told_why_it_ends() {
+    let (_desk, door) = open(DoorSettings::default());
+    let mut peer = RawPeer::new(door.address(), &[]).await;
+    peer.write(&frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()).repeat(4_500)).await;
+    assert_eq!(peer.until_closed().await.expect("a goodbye").code(), ENHANCE_YOUR_CALM);
+}
+
+#[tokio::test]
+async fn the_frames_that_calls_need_are_no_flood() {
+    let (_desk, door) = open(DoorSettings::default());
+    let mut peer = RawPeer::new(door.address(), &[]).await;
+    for _ in 0..20 {
+        let mut bytes = Vec::new();
+        for _ in 0..500 {
+            let (stream, head) = peer.head(RESERVE, &[]);
+            bytes.extend(head);
+            bytes.extend(only_data(stream, &framed(b"a")));
+            // As clients do that measure the way: a ping and two updates of windows for each answer.
+            bytes.extend(frame(PING, 0, 0, b"12345678"));
+            bytes.extend(frame(WINDOW_UPDATE, 0, 0, &6_u32.to_be_bytes()).repeat(2));
+        }
+        peer.write(&bytes).await;
+        peer.until(|frame| frame.kind == HEADERS && frame.flags & 1 == 1, 500).await;
+    }
+    assert_eq!(count(&door, "control_frames"), 0);
+}
+
+#[tokio::test]
+async fn too_much_metadata_is_refused_with_its_limit_on_every_method() {
+    let (desk, door) = open(DoorSettings::default());
+    let mut caller = Caller::new(door.address()).await;
+    for bytes in [66_000, 100_000, 250_000] {
+        for path in [RESERVE, SUBMIT_STREAM, READ_EVENTS, "/invengine.v1.CatalogService/UpsertItems", "/x.Y/Z"] {
+            let refusal = caller.send(request_with(path, "x-own", &"x".repeat(bytes)), framed(b"a")).await.refusal();
+            assert_eq!((refusal.code, refusal.reason.as_str()), (3, "INVALID_FIELD"), "{path}");
+            assert_eq!(refusal.fields, ["metadata"]);
+            assert!(refusal.message.contains("65536"), "{}", refusal.message);
+        }
+    }
+    assert_eq!(count(&door, "metadata_refused"), 15);
+    // The same in frames of 16 KiB, as some clients send it whatever they may.
+    let mut peer = RawPeer::new(door.address(), &[]).await;
+    let (stream, head) = peer.head(RESERVE, &[("x-own", &"x".repeat(200_000))]);
+    let pieces: Vec<&[u8]> = head[9..].chunks(16 << 10).collect();
+    for (at, piece) in pieces.iter().enumerate() {
+        let (kind, last) = (if at == 0 { HEADERS } else { 9 }, at + 1 == pieces.len());
+        peer.write(&frame(kind, if last { 4 } else { 0 }, stream, piece)).await;
+    }
+    peer.until(|frame| frame.kind == HEADERS && frame.stream == stream, 1).await;
+    assert_eq!(count(&door, "metadata_refused"), 16);
+    // Nearly as much is taken, and what nobody reads may be anything.
+    assert_eq!(caller.send(request_with(RESERVE, "x-own", &"x".repeat(64_000)), framed(b"a")).await.answer(), b"a");
+    assert_eq!(caller.send(request_with(RESERVE, "x-own-bin", "no base64 !"), framed(b"b")).await.answer(), b"b");
+    assert_eq!(desk.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_compressed_message_is_told_what_is_taken_instead() {
+    let (_desk, door) = open(DoorSettings::default());
+    let mut caller = Caller::new(door.address()).await;
+    for path in [RESERVE, SUBMIT_STREAM, "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"] {
+        let mut call = caller.start(request_with(path, "grpc-encoding", "gzip"));
+        call.send(vec![1, 0, 0, 0, 1, b'z'], true);
+        let ended = call.end().await;
+        assert_eq!(ended.refusal().reason, "UNIMPLEMENTED");
+        assert_eq!(ended.headers["grpc-accept-encoding"], "identity", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_of_the_caller_is_repeated_in_part_only() {
+    let desk = Arc::new(FakeDesk::default());
+    let door = Door::serve(Arc::clone(&desk), "127.0.0.1:0", DoorSettings::default()).unwrap();
+    let path = format!("/{}", "x".repeat(30_000));
+    let refusal = Caller::new(door.address()).await.call(&path, b"a").await.refusal();
+    assert_eq!((refusal.reason.as_str(), refusal.metadata["method"].len()), ("UNIMPLEMENTED", 128));
+}
+
+#[tokio::test]
+async fn a_connection_with_few_calls_begins_them_however_many_others_have() {
+    let (desk, door) = open(DoorSettings { calls_max: 20, ..Default::default() });
+    let mut greedy = Caller::new(door.address()).await;
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let mut call = greedy.start(request(RESERVE));
+        call.send(framed(b"a@1"), true);
+        waiting.push(call);
+    }
+    desk.until_decided(20).await;
+    assert_eq!(greedy.call(RESERVE, b"b").await.refusal().reason, "OVERLOADED");
+    assert_eq!(Caller::new(door.address()).await.call(RESERVE, b"mine").await.answer(), b"mine");
+    assert_eq!(count(&door, "call_refused"), 1);
+}

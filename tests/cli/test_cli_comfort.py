@@ -1,0 +1,328 @@
+"""What people meet: tables that fit, colours where they look, new commands, filters, files of a spreadsheet."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from invengine.cli import streams
+from invengine.cli.output import print_table
+from invengine.v1 import (
+    admin_service_pb2,
+    catalog_service_pb2,
+    journal_service_pb2,
+    reservation_service_pb2,
+    types_pb2,
+)
+
+from .scripted import CommandLine, ScriptedEngine, no
+from .test_cli_commands import HOLD, RECEIPT
+
+CHANGED: dict[str, Any] = {"receipt": RECEIPT, "holds": [HOLD]}
+
+
+class Terminal(io.StringIO):
+    """A terminal, as far as programs ask."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    """A terminal of 80 columns without colours, guarded as that of a command."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    screen = Terminal()
+    monkeypatch.setattr("sys.stdout", screen)
+    with streams.guarded():
+        yield screen
+
+
+COLUMNS = ("sku", "location", "available", "on_hand", "reserved", "allocated", "damaged", "returned", "quality_control")
+
+
+@pytest.mark.parametrize("length", [3, 30, 120])
+@pytest.mark.parametrize("damaged", [0, 4])
+def test_a_table_fits_a_terminal_and_no_name_is_cut(terminal: Terminal, length: int, damaged: int) -> None:
+    names = ["A" * length, "B" * length]
+    print_table(COLUMNS, [(name, "berlin", 7, 7, 0, 0, damaged, 0, 0) for name in names])
+    text = terminal.getvalue()
+    assert all(name in text.split() for name in names)
+    assert "available" in text
+    assert "damaged" in text
+    assert all(len(line) <= 80 or "A" * length in line or "B" * length in line for line in text.splitlines())
+    if length < 100:
+        assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_what_is_left_out_of_a_table_is_zero_and_named(terminal: Terminal) -> None:
+    print_table(COLUMNS, [("MUG-" + "x" * 20, "berlin", 7, 7, 0, 0, 0, 0, 0)])
+    lines = terminal.getvalue().splitlines()
+    assert lines[-1] == "0 everywhere: reserved, allocated, damaged, returned, quality control"
+    assert lines[0].split() == ["sku", "location", "available", "on", "hand"]
+
+
+def test_a_pipe_gets_every_column(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    print_table(COLUMNS, [("MUG", "berlin", 7, 7, 0, 0, 0, 0, 0)])
+    assert capsys.readouterr().out.splitlines()[0].split()[-2:] == ["quality", "control"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "variables", "coloured"),
+    [
+        (True, {"TERM": "xterm"}, True),
+        (False, {"TERM": "xterm"}, False),
+        (True, {"TERM": "xterm", "NO_COLOR": "1"}, False),
+        (True, {"TERM": "dumb"}, False),
+    ],
+)
+def test_colour_comes_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, seen: bool, variables: dict[str, str], coloured: bool
+) -> None:
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    stream = Terminal() if seen else io.StringIO()
+    assert ("\033[31m" in streams.styled("no", streams.RED, stream)) is coloured
+
+
+def test_amend_sends_what_each_line_shall_have(line: CommandLine) -> None:
+    engine = ScriptedEngine({"Amend": reservation_service_pb2.AmendResponse(**CHANGED)})
+    assert line.ask(engine, "amend", "r-1", "MUG@berlin=3", "CUP@lyon=0", "--key", "k", "--channel", "web").code == 0
+    request = engine.request(reservation_service_pb2.AmendRequest)
+    assert [(each.sku, each.location, each.quantity) for each in request.lines] == [
+        ("MUG", "berlin", 3),
+        ("CUP", "lyon", 0),
+    ]
+    assert (request.target.reservation_id, request.context.idempotency_key, request.context.channel) == (
+        "r-1",
+        "k",
+        "web",
+    )
+    assert line.run("amend", "r-1").code == 2
+    assert line.run("amend", "r-1", "MUG@berlin").code == 2
+
+
+def test_transfer_says_where_to(line: CommandLine) -> None:
+    answer = reservation_service_pb2.TransferReservationResponse(**CHANGED)
+    engine = ScriptedEngine({"TransferReservation": answer})
+    ran = line.ask(engine, "transfer", "MUG@berlin", "--to", "lyon", "--reservation-key", "k9")
+    assert ran.code == 0, ran.err
+    request = engine.request(reservation_service_pb2.TransferReservationRequest)
+    assert (request.to_location, request.target.reservation_key) == ("lyon", "k9")
+    assert [(each.sku, each.location) for each in request.target.lines] == [("MUG", "berlin")]
+    assert line.run("transfer", "r-1").code == 2
+
+
+HELD = types_pb2.Reservation(
+    reservation_id="r-1",
+    holder="ann",
+    order_ref="o-1",
+    lines=[
+        types_pb2.ReservationLine(sku="MUG", location="berlin", quantity=3, reserved=2, released=1),
+        types_pb2.ReservationLine(sku="CUP", location="lyon", quantity=1, allocated=1),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("flags", "asked"),
+    [
+        ([], ("", "", False)),
+        (["--holder", "ann"], ("ann", "", False)),
+        (["--order", "o-1", "--ended"], ("", "o-1", True)),
+    ],
+)
+def test_holds_are_listed_by_holder_and_order(
+    line: CommandLine, flags: list[str], asked: tuple[str, str, bool]
+) -> None:
+    script = {"ListReservations": reservation_service_pb2.ListReservationsResponse(reservations=[HELD])}
+    engine = ScriptedEngine({**script})
+    ran = line.ask(engine, "holds", *flags)
+    request = engine.request(reservation_service_pb2.ListReservationsRequest)
+    assert (request.holder, request.order_ref, request.include_ended) == asked
+    rows = [text.split() for text in ran.out.splitlines()[1:]]
+    assert [(row[0], *row[3:]) for row in rows] == [
+        ("r-1", "ann", "o-1", "MUG", "berlin", "2", "0"),
+        ("r-1", "ann", "o-1", "CUP", "lyon", "0", "1"),
+    ]
+    (found,) = line.ask(ScriptedEngine({**script}), "holds", *flags, "--json").objects
+    assert found["reservation_id"] == "r-1"
+
+
+def outcome(**fields: Any) -> ScriptedEngine:
+    return ScriptedEngine({"GetOutcome": reservation_service_pb2.GetOutcomeResponse(**fields)})
+
+
+def test_an_outcome_is_accepted_refused_or_not_known(line: CommandLine) -> None:
+    accepted = reservation_service_pb2.Outcome(receipt=RECEIPT, holds=[HOLD])
+    ran = line.ask(outcome(known=True, outcome=accepted, sequence=9), "outcome", "k", "--channel", "web")
+    assert "accepted: reservation r-1" in ran.out
+    rejection = types_pb2.Rejection(reason="INSUFFICIENT_STOCK", message="Only 1 is there.", metadata={"sku": "MUG"})
+    engine = outcome(known=True, outcome=reservation_service_pb2.Outcome(rejection=rejection))
+    ran = line.ask(engine, "outcome", "k", "--channel", "web")
+    assert "refused: " in ran.out
+    assert "Only 1 is there." in ran.out
+    request = engine.request(reservation_service_pb2.GetOutcomeRequest)
+    assert (request.idempotency_key, request.channel, request.source_id) == ("k", "web", "")
+    (found,) = line.ask(
+        outcome(known=True, outcome=reservation_service_pb2.Outcome(rejection=rejection)), "outcome", "k", "--json"
+    ).objects
+    assert (found["known"], found["accepted"], found["rejection"]["reason"]) == (True, False, "INSUFFICIENT_STOCK")
+    ran = line.ask(outcome(), "outcome", "k", "--source", "erp")
+    assert ran.code == 0
+    assert "may still be on its way" in ran.out
+    assert "'erp'" in ran.out
+
+
+def test_the_scope_of_a_key_is_a_channel_or_a_source(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INVENGINE_CHANNEL", "web")
+    engine = outcome()
+    line.ask(engine, "outcome", "k", "--source", "erp")
+    request = engine.request(reservation_service_pb2.GetOutcomeRequest)
+    assert (request.channel, request.source_id) == ("", "erp")
+    held = ScriptedEngine({"GetReservation": no("RESERVATION_NOT_FOUND", grpc.StatusCode.NOT_FOUND)})
+    assert line.ask(held, "reservation", "--reservation-key", "k", "--source", "erp").code == 1
+    asked = held.request(reservation_service_pb2.GetReservationRequest)
+    assert (asked.channel, asked.source_id, asked.reservation_key) == ("", "erp", "k")
+    ran = line.run("outcome", "k", "--source", "erp", "--channel", "web")
+    assert ran.code == 2
+    assert "--source" in ran.err
+
+
+def event(sequence: int, order: str = "", key: str = "", **fact: Any) -> journal_service_pb2.Event:
+    context = types_pb2.CommandContext(channel="web", order_ref=order, idempotency_key=key)
+    return journal_service_pb2.Event(sequence=sequence, writer_epoch=1, context=context, **fact)
+
+
+def lines(*places: tuple[str, str]) -> list[types_pb2.LineSelection]:
+    return [types_pb2.LineSelection(sku=sku, location=location, quantity=1) for sku, location in places]
+
+
+MUG, CUP = lines(("MUG", "berlin")), lines(("CUP", "lyon"))
+EVENTS = [
+    event(1, item_upserted=journal_service_pb2.ItemUpserted(sku="MUG")),
+    event(2, key="k2", stock_changed=journal_service_pb2.StockChanged(sku="MUG", location="berlin", delta=9)),
+    event(3, key="k3", reserved=journal_service_pb2.Reserved(reservation_id="r", lines=MUG)),
+    event(4, key="k4", reserved=journal_service_pb2.Reserved(reservation_id="s", lines=CUP)),
+    event(5, allocated=journal_service_pb2.Allocated(reservation_id="r", order_ref="o-1", lines=MUG)),
+    event(6, transferred=journal_service_pb2.Transferred(reservation_id="s", to_location="ulm", lines=CUP)),
+    event(7, order="o-1", fulfilled=journal_service_pb2.Fulfilled(reservation_id="r", lines=MUG)),
+    *[event(number, key=f"k{number}", keys_forgotten=journal_service_pb2.KeysForgotten()) for number in range(8, 30)],
+]
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        (["--sku", "MUG"], [1, 2, 3, 5, 7]),
+        (["--location", "lyon"], [4, 6]),
+        (["--location", "ulm"], [6]),
+        (["--sku", "MUG", "--location", "lyon"], []),
+        (["--kind", "reserved"], [3, 4]),
+        (["--kind", "reserved", "--kind", "allocated"], [3, 4, 5]),
+        (["--order", "o-1"], [5, 7]),
+        (["--key", "k3"], [3]),
+        (["--sku", "MUG", "--kind", "reserved", "--kind", "fulfilled"], [3, 7]),
+        (["--sku", "MUG", "--limit", "2"], [5, 7]),
+        (["--sku", "MUG", "--limit", "2", "--from", "1"], [1, 2]),
+        (["--sku", "MUG", "--from", "3"], [3, 5, 7]),
+    ],
+)
+def test_events_are_chosen(line: CommandLine, flags: list[str], found: list[int]) -> None:
+    info = admin_service_pb2.GetServerInfoResponse(durable_sequence=len(EVENTS), first_sequence=1)
+    ran = line.ask(ScriptedEngine({"GetServerInfo": info}, EVENTS), "events", "tail", *flags, "--json")
+    assert [each["sequence"] for each in ran.objects] == found, ran
+
+
+def test_a_kind_that_is_none_is_refused_with_those_there_are(line: CommandLine) -> None:
+    ran = line.run("events", "tail", "--kind", "reservd", "--target", "127.0.0.1:1")
+    assert ran.code == 2
+    assert "stock_changed" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "words"),
+    [
+        ("sku;display_name;gtin\nMUG;Mug;\n", [], ["a semicolon", "a comma is expected", "--delimiter ';'"]),
+        ("sku\tgtin\nMUG\t\n", [], ["a tab", "--delimiter tab"]),
+        ("sku,gtin\nMUG,\n", ["--delimiter", ";"], ["a comma", "a semicolon is expected", "--delimiter ','"]),
+        ("sku\nMUG\n", ["--delimiter", ";;"], ["one character"]),
+        ("sku\nMUG\n", ["--delimiter", ""], ["one character"]),
+        ("name;gtin\nMUG;\n", [], ["column sku"]),
+    ],
+)
+def test_a_csv_with_another_separator_says_which(
+    line: CommandLine, tmp_path: Path, text: str, flags: list[str], words: list[str]
+) -> None:
+    (tmp_path / "items.csv").write_text(text)
+    ran = line.run("catalogue", "items", "import", "items.csv", *flags, "--target", "127.0.0.1:1")
+    assert ran.code == 2
+    assert all(word in ran.err for word in words), ran.err
+
+
+@pytest.mark.parametrize(("delimiter", "between"), [(";", ";"), ("tab", "\t"), ("|", "|")])
+def test_a_csv_of_a_spreadsheet_is_read_with_its_separator(
+    line: CommandLine, tmp_path: Path, delimiter: str, between: str
+) -> None:
+    (tmp_path / "items.csv").write_text(f"sku{between}display_name\nMUG{between}Mug, white\n")
+    engine = ScriptedEngine({"UpsertItems": catalog_service_pb2.UpsertItemsResponse(receipt=RECEIPT)})
+    ran = line.ask(engine, "catalogue", "items", "import", "items.csv", "--delimiter", delimiter)
+    assert ran.code == 0, ran.err
+    (item,) = engine.request(catalog_service_pb2.UpsertItemsRequest).items
+    assert (item.sku, item.display_name) == ("MUG", "Mug, white")
+
+
+@pytest.mark.parametrize("command", ["stock", "catalogue", "hold"])
+def test_every_command_that_changes_something_prints_its_key(line: CommandLine, command: str) -> None:
+    from invengine.v1 import inventory_service_pb2
+
+    engine, arguments = {
+        "stock": (
+            ScriptedEngine({"Receive": inventory_service_pb2.ReceiveResponse(receipt=RECEIPT)}),
+            ["stock", "receive", "MUG@berlin=1"],
+        ),
+        "catalogue": (
+            ScriptedEngine({"UpsertItems": catalog_service_pb2.UpsertItemsResponse(receipt=RECEIPT)}),
+            ["catalogue", "items", "add", "MUG"],
+        ),
+        "hold": (
+            ScriptedEngine({"Extend": reservation_service_pb2.ExtendResponse(**CHANGED)}),
+            ["extend", "r-1"],
+        ),
+    }[command]
+    ran = line.ask(engine, *arguments)
+    assert ran.code == 0, ran.err
+    ((_, payload),) = engine.asked
+    key = payload.split(b"\n ")[1][:32].decode()
+    assert len(key) == 32
+    assert key in ran.out
+    assert line.run(*arguments, "--key", "").code == 2
+
+
+def test_the_descriptor_of_a_lost_output_is_not_closed(tmp_path: Path) -> None:
+    """What is still in Python's buffer goes nowhere, instead of failing again when the process ends."""
+    file = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
+    os.close(file)
+
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    stream = streams.GuardedStream(Broken())
+    assert stream.write("text") == 4
+    assert (stream.failure, stream.reader_left) == ("Broken pipe", True)
+    assert stream.write("more") == 4
+    assert stream.forgive() == "Broken pipe"
+    assert stream.failure == ""
+    stream.write("later")
+    assert stream.failure == ""

@@ -1,0 +1,78 @@
+"""Nothing, zero and empty on the command line and in CSV files: none is taken for another, or for "all"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from invengine.cli.csvfile import read_rows
+from invengine.cli.exits import ExitCode, UsageProblemError
+from invengine.cli.options import parse_line, parts, quantities
+
+from .scripted import CommandLine
+
+HOLD = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["release", HOLD, "MUG@berlin=0"], "for all of the line write MUG@berlin"),
+        (["fulfill", HOLD, "MUG@berlin=-1"], "for all of the line write MUG@berlin"),
+        (["allocate", HOLD, "MUG@berlin="], "whole number"),
+        (["reserve", "MUG@berlin=1", "--key", ""], "--key is empty"),
+        (["release", HOLD, "--key", ""], "--key is empty"),
+        (["amend", HOLD], "name at least one line"),
+        (["amend", HOLD, "MUG@berlin="], "whole number"),
+        (["transfer", HOLD, "--to", ""], "to_location: must not be empty"),
+        (["transfer", HOLD, "MUG@berlin=0", "--to", "paris"], "for all of the line write MUG@berlin"),
+        (["holds", "--order", ""], "order: must not be empty"),
+        (["holds", "--holder", ""], "holder: must not be empty"),
+        (["outcome", ""], "key: must not be empty"),
+        (["outcome", "k", "--source", ""], "--source is empty"),
+        (["events", "tail", "--sku", ""], "--sku is empty"),
+        (["release", ""], "reservation_id: must not be empty"),
+        (["release", "--reservation-key", ""], "reservation_key: must not be empty"),
+        (["release", "--order", ""], "order: must not be empty"),
+        (["extend", HOLD, "--expected-version", "0"], "expected_version: at least 1"),
+        (["allocate", HOLD, "--order-ref", ""], "order_ref: must not be empty"),
+        (["reserve", "MUG@berlin=1", "--holder", ""], "holder: must not be empty"),
+        (["reservation", "--order", ""], "order: must not be empty"),
+        (["reservation", ""], "reservation_id: must not be empty"),
+        (["stock", "list", "--sku", ""], "sku: must not be empty"),
+        (["stock", "list", "--location", ""], "location: must not be empty"),
+        (["stock", "set", "MUG@berlin="], "whole number"),
+        (["stock", "set", "MUG@berlin"], "needs a quantity"),
+        (["stock", "receive", "MUG@berlin=1", "--key", ""], "--key is empty"),
+        (["status", "--target", "http://127.0.0.1:1"], "without a scheme"),
+        (["status", "--target", "127.0.0.1:99999"], "a port from 1 to 65535"),
+    ],
+)
+def test_nothing_is_a_mistake_and_never_means_all(line: CommandLine, arguments: list[str], words: str) -> None:
+    target = [] if "--target" in arguments else ["--target", "127.0.0.1:1", "--timeout-ms", "300"]
+    ran = line.run(*arguments, *target)
+    assert ran.code == ExitCode.USAGE, ran
+    assert words in ran.err
+
+
+@pytest.mark.parametrize(
+    "text", ["MUG@berlin=1_0", "MUG@berlin= 1", "MUG@berlin=١", "MUG@berlin=1.0", "MUG@berlin=1e3"]
+)
+def test_a_quantity_is_digits(text: str) -> None:
+    with pytest.raises(UsageProblemError, match="whole number"):
+        parse_line(text)
+
+
+def test_zero_stays_a_quantity_where_stock_can_be_none() -> None:
+    assert quantities(["MUG@berlin=0"]) == [("MUG", "berlin", 0)]
+    assert parts(["MUG@berlin", "CUP@berlin=2"]) == [("MUG", "berlin"), ("CUP", "berlin", 2)]
+
+
+def test_a_cell_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:
+    file = tmp_path / "items.csv"
+    file.write_text("sku,display_name,gtin\nmug,,\n")
+    assert read_rows(file, ("sku", "display_name", "gtin")) == [{"sku": "mug", "display_name": "", "gtin": ""}]
+    file.write_text("sku,display_name,gtin\nmug,A mug,\ncup,A cup\n")
+    with pytest.raises(UsageProblemError, match=r"line 3: no cell for gtin"):
+        read_rows(file, ("sku", "display_name", "gtin"))

@@ -1,0 +1,319 @@
+"""A command's exit code tells what it did, whatever becomes of its output: every command, on every kind of output."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from invengine.cli.exits import ExitCode
+from invengine.client import Channel, Client, Item, Location
+
+from ..conformance.redis_server import free_port
+from .test_cli_server import WAIT_S, process, ready, serve
+from .test_cli_usage import commands
+
+SKU = "MÜG"
+LINE = f"{SKU}@berlin"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One command on one kind of output. `key` is its own, `hold` the key of a hold that was made for it."""
+
+    command: str
+    output: str
+    room: Path
+
+    @property
+    def key(self) -> str:
+        return f"{self.command.replace(' ', '-')}/{self.output}".replace(" ", "")
+
+    @property
+    def hold(self) -> str:
+        return f"{self.key}/hold"
+
+    @property
+    def place(self) -> Path:
+        return self.room / self.key.replace("/", "-")
+
+
+def keyed(*arguments: str) -> Callable[[Case], list[str]]:
+    """A command that changes something, under the key of its case."""
+    return lambda case: [*arguments, "--key", case.key]
+
+
+def on_hold(*arguments: str) -> Callable[[Case], list[str]]:
+    """A command on the hold of its case."""
+    return lambda case: [*arguments, "--reservation-key", case.hold, "--key", case.key]
+
+
+def offline(*arguments: str) -> Callable[[Case], list[str]]:
+    """A command that calls no server."""
+    return lambda _: list(arguments)
+
+
+WRITES: dict[str, Callable[[Case], list[str]]] = {
+    "reserve": keyed(LINE),
+    "allocate": lambda case: [*on_hold()(case), "--order-ref", case.key],
+    "release": on_hold(),
+    "fulfill": on_hold(),
+    "extend": on_hold("--ttl-s", "900"),
+    "amend": on_hold(f"{LINE}=2"),
+    "transfer": on_hold("--to", "lyon"),
+    "stock receive": keyed(f"{LINE}=1"),
+    "stock return": keyed(f"{LINE}=1"),
+    "stock adjust": keyed(f"{LINE}=1"),
+    "stock set": keyed(f"{SKU}@lyon=7"),
+    "stock count": keyed(f"{SKU}@lyon=7"),
+    "catalogue items add": keyed(SKU),
+    "catalogue locations add": keyed("berlin"),
+    "catalogue channels add": keyed("web"),
+}
+READS: dict[str, Callable[[Case], list[str]]] = {
+    "availability": offline(SKU),
+    "status": offline(),
+    "snapshot": offline(),
+    "stock show": offline(SKU, "berlin"),
+    "stock list": offline(),
+    "reservation": lambda case: ["--reservation-key", case.hold],
+    "holds": offline(),
+    "outcome": lambda case: [case.hold],
+    "events tail": offline("--from", "1", "--limit", "20"),
+    "catalogue items list": offline(),
+    "catalogue locations list": offline(),
+    "catalogue channels list": offline(),
+    "catalogue items import": lambda case: [str(case.room / "items.csv")],
+    "catalogue locations import": lambda case: [str(case.room / "locations.csv")],
+    "catalogue channels import": lambda case: [str(case.room / "channels.csv")],
+}
+OFFLINE: dict[str, Callable[[Case], list[str]]] = {
+    "version": offline(),
+    "config show": offline(),
+    "doctor": lambda case: ["--directory", str(case.place)],
+    "verify": lambda case: [str(case.room / "journal")],
+    "backup create": lambda case: [str(case.place), "--directory", str(case.room / "journal")],
+    "backup restore": lambda case: [str(case.room / "backup"), "--directory", str(case.place)],
+    "bench": offline("--list"),
+}
+# These print when they are under way, and have tests of their own.
+RUN_ON = {"serve", "dev", "simulate"}
+TABLE = {**WRITES, **READS, **OFFLINE}
+# What takes no --json prints for people only.
+UNPRINTABLE = ("pipe", "full", "closed")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+@contextmanager
+def standard_output(kind: str) -> Iterator[int | IO[bytes]]:
+    """What a process gets as its output."""
+    if kind == "pipe":
+        read, write = os.pipe()
+        os.close(read)
+        try:
+            yield write
+        finally:
+            os.close(write)
+    elif kind == "full":
+        with Path("/dev/full").open("wb") as device:
+            yield device
+    else:
+        yield subprocess.PIPE
+
+
+def ended(arguments: list[str], output: str, *, errors: str = "") -> Ended:
+    """Runs `invengine` as a process on this kind of output; `errors` is a shell's redirection of stderr."""
+    close = ">&-" if output == "closed" else ""
+    command = ["sh", "-c", f'exec "$@" {close} {errors}', "sh", sys.executable, "-m", "invengine.cli", *arguments]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    if output == "ascii":
+        environment["PYTHONIOENCODING"] = "ascii"
+    with standard_output(output) as out:
+        ran = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, env=environment, timeout=WAIT_S, check=False)
+    return Ended(ran.returncode, ran.stdout or b"", ran.stderr.decode())
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files that commands read."""
+    room = tmp_path_factory.mktemp("outputs")
+    for noun, column, name in (
+        ("items", "sku", SKU),
+        ("locations", "location", "lyon"),
+        ("channels", "channel", "web"),
+    ):
+        (room / f"{noun}.csv").write_text(f"{column}\n{name}\n", encoding="utf-8")
+    return room
+
+
+@pytest.fixture(scope="module")
+def target(room: Path) -> Iterator[str]:
+    """A server with one item, at two locations."""
+    with process(*serve("native", room / "journal")) as server:
+        address = ready(server)["address"]
+        with Client(address) as client:
+            client.upsert_items([Item(SKU)])
+            client.upsert_locations([Location("berlin"), Location("lyon")])
+            client.upsert_channels([Channel("web")])
+            client.receive([(SKU, "berlin", 1000), (SKU, "lyon", 1000)])
+        copied = ended(["backup", "create", str(room / "backup"), "--directory", str(room / "journal")], "pipe-open")
+        assert copied.code == ExitCode.OK, copied.err
+        yield address
+
+
+def played(output: str, room: Path, target: str, *more: str) -> dict[str, Ended]:
+    """Every command of the table on this output."""
+    cases = [Case(command, output + "".join(more), room) for command in TABLE]
+    with Client(target) as client:
+        for case in cases:
+            client.reserve([(SKU, "berlin", 1)], key=case.hold)
+
+    def play(case: Case) -> Ended:
+        calls = [] if case.command in OFFLINE else ["--target", target]
+        return ended([*case.command.split(), *TABLE[case.command](case), *calls, *more], output)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = dict(zip(TABLE, pool.map(play, cases), strict=True))
+    with Client(target) as client:
+        unknown = [case.command for case in cases if case.command in WRITES and not client.get_outcome(case.key).known]
+    assert unknown == []
+    return found
+
+
+def test_every_command_is_in_the_table() -> None:
+    assert {path.removeprefix("invengine ") for path in commands()} == TABLE.keys() | RUN_ON
+
+
+@pytest.mark.parametrize("output", UNPRINTABLE)
+def test_what_was_done_is_told_though_nothing_can_be_printed(room: Path, target: str, output: str) -> None:
+    found = played(output, room, target)
+    assert {command: ran.code for command, ran in found.items() if ran.code != ExitCode.UNPRINTED} == {}
+    for command, ran in found.items():
+        lines = ran.err.splitlines()
+        assert not any("Traceback" in line or "NoneType" in line or "Exception ignored" in line for line in lines), ran
+        # Who reads no more is not told so, unless something was changed: then the way to read the answer is told.
+        assert len(lines) == (0 if output == "pipe" and command not in WRITES else 1), (command, lines)
+        if command in WRITES:
+            assert lines[0].startswith("invengine: the command is done, but its output could not be written")
+            assert f"--key {Case(command, output, room).key}" in lines[0]
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_an_encoding_without_the_characters_loses_nothing(room: Path, target: str, more: tuple[str, ...]) -> None:
+    found = played("ascii", room, target, *more)
+    assert {command: (ran.code, ran.err) for command, ran in found.items() if ran.code} == {}
+    for ran in found.values():
+        text = ran.out.decode("ascii")
+        if more:
+            assert all(json.loads(line) for line in text.splitlines())
+    shown = found["stock list"].out.decode("ascii")
+    assert json.loads(shown.splitlines()[0])["sku"] == SKU if more else "M\\xdcG" in shown
+
+
+@pytest.mark.parametrize("errors", ["", "2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("output", UNPRINTABLE)
+def test_a_refusal_and_a_failure_keep_their_codes(room: Path, target: str, output: str, errors: str) -> None:
+    refused = ended(["reserve", f"{LINE}=100000", "--target", target], output, errors=errors)
+    assert refused.code == ExitCode.REJECTED
+    nobody = ["reserve", LINE, "--target", "127.0.0.1:1", "--timeout-ms", "300"]
+    assert ended(nobody, output, errors=errors).code == ExitCode.UNAVAILABLE
+    assert ended(["reserve", "MUG"], output, errors=errors).code == ExitCode.USAGE
+    assert ended(["reserve", LINE, "--target", target], "open", errors=errors).code == ExitCode.OK
+    damaged = room / "damaged"
+    if not damaged.exists():
+        damaged.mkdir()
+        (file,) = (room / "journal").glob("journal-*")
+        content = bytearray(file.read_bytes())
+        content[4096 + 40] ^= 0xFF
+        (damaged / file.name).write_bytes(content)
+    assert ended(["verify", str(damaged)], output, errors=errors).code == ExitCode.CORRUPT
+
+
+@pytest.mark.parametrize("errors", ["", "2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("output", UNPRINTABLE)
+@pytest.mark.parametrize("kind", ["serve", "dev"])
+def test_a_server_that_nobody_hears_serves(tmp_path: Path, output: str, errors: str, kind: str) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    arguments = [kind, "--address", address, "--metrics-address", ""]
+    arguments += ["--directory", str(tmp_path / "journal")] if kind == "serve" else []
+    close = ">&-" if output == "closed" else ""
+    command = ["sh", "-c", f'exec "$@" {close} {errors}', "sh", sys.executable, "-m", "invengine.cli", *arguments]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with (
+        standard_output(output) as out,
+        subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, env=environment) as server,
+    ):
+        try:
+            with Client(address, timeout_s=WAIT_S) as client:
+                client.upsert_items([Item(SKU)])
+                assert [item.sku for item in client.list_items()][-1] == SKU
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(WAIT_S) == ExitCode.OK
+        finally:
+            server.kill()
+
+
+def test_a_closed_descriptor_is_not_taken_by_a_journal(tmp_path: Path, room: Path, target: str) -> None:
+    """Whatever a library prints to descriptor 1 must not land in a file or a connection that was opened there."""
+    program = (
+        "import os, sys\n"
+        "from invengine.cli import main\n"
+        "code = main()\n"
+        "os._exit(code if os.readlink('/proc/self/fd/1') == '/dev/null' else 99)\n"
+    )
+    command = ["sh", "-c", 'exec "$@" >&- 2>&- <&-', "sh", sys.executable, "-c", program, "status", "--target", target]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run(command, env=environment, timeout=WAIT_S, check=False).returncode == ExitCode.UNPRINTED
+
+
+def test_an_interrupted_command_names_its_key(target: str) -> None:
+    """A server that does not answer: whoever gives up learns how to find out what happened."""
+    with Client(target) as client:
+        client.server_info()
+    silent = ["reserve", LINE, "--target", "127.0.0.1:1", "--timeout-ms", "60000", "--key", "order-7"]
+    with process(*silent) as started:
+        os.kill(started.pid, 0)
+        # It repeats until its deadline; a moment is enough to be past its imports.
+        with pytest.raises(subprocess.TimeoutExpired):
+            started.wait(3)
+        started.send_signal(signal.SIGINT)
+        _, err = started.communicate(timeout=WAIT_S)
+        assert started.returncode == ExitCode.INTERRUPTED
+        assert "--key order-7" in err
+
+
+def test_an_import_that_fails_half_way_is_told_as_such(target: str, tmp_path: Path) -> None:
+    """Code 1 says that nothing changed: a file whose first thousand rows are stored is another thing."""
+    rows = [f"IMPORTED-{number}," for number in range(1500)]
+    rows[1200] = f"IMPORTED-{1200},not-a-gtin"
+    (tmp_path / "items.csv").write_text("sku,gtin\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    ran = ended(["catalogue", "items", "import", str(tmp_path / "items.csv"), "--target", target], "open")
+    assert ran.code == ExitCode.PARTLY, ran
+    assert "1,000 of 1,500 items" in ran.err
+    with Client(target) as client:
+        assert sum(item.sku.startswith("IMPORTED-") for item in client.list_items()) == 1000
+
+
+def test_a_ready_file_that_cannot_be_written_is_bad_usage(tmp_path: Path) -> None:
+    arguments = ["serve", "--directory", str(tmp_path / "journal"), "--address", "127.0.0.1:0", "--metrics-address", ""]
+    ran = ended([*arguments, "--ready-file", str(tmp_path / "absent" / "ready")], "open")
+    assert ran.code == ExitCode.USAGE, ran
+    assert "--ready-file" in ran.err

@@ -1,0 +1,317 @@
+"""Nothing, zero and empty: is none of them ever taken for another, or for "all", by any method of either client?"""
+
+from __future__ import annotations
+
+import asyncio
+import decimal
+import inspect
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from scripted_peer import Peer
+
+from invengine.client import (
+    AsyncClient,
+    Channel,
+    Client,
+    CommandFields,
+    Item,
+    Location,
+    Position,
+    StockState,
+    commands,
+)
+from invengine.errors import DeadlineExceeded, InvalidArgument
+
+LINES = [("mug", "wh-1", 2)]
+NOTHINGS: list[Any] = [None, 0, "", [], ()]
+STAMP = datetime(2026, 11, 27, 9, 30, tzinfo=UTC)
+# What every command is called with, so that two calls send the same bytes.
+KEYED = {"key": "k-1", "issue_time": STAMP}
+CALLS: dict[str, dict[str, Any]] = {
+    "reserve": {"lines": LINES} | KEYED,
+    "extend": {"reservation_id": "r-1"} | KEYED,
+    "amend": {"reservation_id": "r-1", "lines": LINES} | KEYED,
+    "allocate": {"reservation_id": "r-1"} | KEYED,
+    "release": {"reservation_id": "r-1"} | KEYED,
+    "fulfill": {"reservation_id": "r-1"} | KEYED,
+    "transfer": {"reservation_id": "r-1", "to_location": "wh-2"} | KEYED,
+    "receive": {"lines": LINES} | KEYED,
+    "return_": {"lines": LINES} | KEYED,
+    "adjust": {"lines": LINES} | KEYED,
+    "set_quantity": {"lines": LINES} | KEYED,
+    "count": {"lines": LINES} | KEYED,
+    "upsert_items": {"items": [Item("mug")]} | KEYED,
+    "upsert_locations": {"locations": [Location("wh-1")]} | KEYED,
+    "upsert_channels": {"channels": [Channel("app")]} | KEYED,
+    "register_source": {"source_id": "erp"} | KEYED,
+    "submit": {"drafts": [commands.reserve(LINES, key="k-1", issue_time=STAMP)]},
+    "submit_reserves": {"skus": ["mug"], "locations": "wh-1", "keys": ["k-1"], "issue_time": STAMP},
+    "get_reservation": {"reservation_id": "r-1"},
+    "list_reservations": {},
+    "get_outcome": {"key": "k-1"},
+    "get_level": {"sku": "mug", "location": "wh-1"},
+    "list_levels": {},
+    "availability": {"sku": "mug"},
+    "availabilities": {"queries": ["mug"]},
+    "get_item": {"sku": "mug"},
+    "list_items": {},
+    "get_location": {"location": "wh-1"},
+    "list_locations": {},
+    "get_channel": {"channel": "app"},
+    "list_channels": {},
+    "read_events": {},
+    "digest": {},
+    "server_info": {},
+    "create_snapshot": {},
+    "operation": {"name": "order-1"},
+    "source": {"source_id": "erp", "epoch": 1, "sequence": 0},
+}
+OTHERS = {"send", "close"}
+# Where a nothing is a value of its own that everybody means as it stands; everything else falls under the rule.
+MEANT: dict[str, list[Any]] = {
+    "ttl_s": [0],  # sent as 0: the server refuses a hold that ends at once
+    "quantities": [0],  # sent as 0: the server refuses that row
+    "from_sequence": [0],  # the beginning, as 1
+    "sequence": [0],  # nothing was answered yet in this epoch
+    "patience_s": [0],
+    "get_reservation.channel": [""],  # the scope without a channel
+    "get_outcome.channel": [""],
+    "availabilities.channel": [""],
+    "source_id": [""],  # of a read: not the scope of a source
+    "availabilities.queries": [[], ()],  # asks nothing, is told nothing
+    "submit.drafts": [[], ()],  # does nothing
+}
+
+
+class Silent(dict[str, Callable[[bytes], bytes]]):
+    """Every method answers an empty message."""
+
+    def __missing__(self, method: str) -> Callable[[bytes], bytes]:
+        return lambda body: b""
+
+
+def use(client: Any, name: str, given: dict[str, Any]) -> Any:
+    """Calls a method of either client and takes everything that it gives."""
+    found = getattr(client, name)(**given)
+    if inspect.isgenerator(found):
+        return list(found)
+
+    async def all_of_it() -> Any:
+        return [each async for each in found] if inspect.isasyncgen(found) else await found
+
+    return asyncio.get_event_loop().run_until_complete(all_of_it()) if _waits(found) else found
+
+
+def _waits(found: Any) -> bool:
+    return inspect.isawaitable(found) or inspect.isasyncgen(found)
+
+
+def parameters(name: str) -> list[tuple[str, Any]]:
+    """The arguments of a method, with their defaults; the shared ones of commands among them."""
+    found = inspect.signature(getattr(Client, name)).parameters
+    own = [(each.name, each.default) for each in found.values() if each.kind is not each.VAR_KEYWORD]
+    shared = list(CommandFields.__annotations__) if len(own) < len(found) else []
+    if name == "submit_reserves":
+        shared = [each for each in shared if each not in ("key", "source")]
+    return [each for each in own if each[0] not in ("self", "timeout_s")] + [(each, None) for each in shared]
+
+
+def is_meant(name: str, parameter: str, value: Any) -> bool:
+    if parameter == "source_id" and name in ("register_source", "source"):
+        return False
+    return any(
+        value == each and type(value) is type(each)
+        for each in MEANT.get(f"{name}.{parameter}", MEANT.get(parameter, []))
+    )
+
+
+def test_the_table_has_every_method() -> None:
+    public = {name for name, _ in inspect.getmembers(Client, callable) if not name.startswith("_")}
+    assert public == CALLS.keys() | OTHERS
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("name", CALLS)
+def test_nothing_zero_and_empty_are_never_taken_for_one_another(peer: Peer, name: str, asynchronous: bool) -> None:
+    peer.behaviours = Silent()
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    client: Any = AsyncClient(peer.target, batching=False) if asynchronous else Client(peer.target)
+    try:
+        use(client, name, CALLS[name])
+        missing = peer.requests[-1:]
+        for parameter, default in parameters(name):
+            for value in NOTHINGS:
+                before = len(peer.requests)
+                given = CALLS[name] | {parameter: value}
+                if is_meant(name, parameter, value):
+                    use(client, name, given)
+                elif value is None and default is None and parameter not in CALLS[name]:
+                    use(client, name, given)
+                    assert peer.requests[-1:] == missing, f"{parameter}=None is not the same as leaving it out"
+                elif value is None and parameter in ("key", "issue_time", "keys") and name != "get_outcome":
+                    use(client, name, given)
+                else:
+                    with pytest.raises(InvalidArgument) as caught:
+                        use(client, name, given)
+                    # Which of several ways of naming one thing is wrong, or which column is too short, is not certain.
+                    together = ("reservation_id", "epoch", "keys")
+                    assert caught.value.violations[0].field.startswith((parameter, *together))
+                    assert len(peer.requests) == before, f"{parameter}={value!r} was sent"
+    finally:
+        if asynchronous:
+            loop.run_until_complete(client.close())
+        else:
+            client.close()
+        loop.close()
+        asyncio.set_event_loop(None)
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1])
+def test_no_time_at_all_sends_nothing(peer: Peer, timeout_s: float) -> None:
+    with Client(peer.target) as client, pytest.raises(DeadlineExceeded):
+        client.reserve(LINES, timeout_s=timeout_s)
+    assert peer.requests == []
+
+
+PARTS = [commands.allocate, commands.release, commands.fulfill]
+ABSOLUTE = [commands.set_quantity, commands.count]
+ADDED = [commands.reserve, commands.receive, commands.return_, commands.adjust]
+BAD_QUANTITIES = [None, "", "2", 2.0, 2.5, True, decimal.Decimal(2), [2], 2**63, -(2**63) - 1]
+
+
+def refusal(make: Callable[..., Any], *positional: Any, **named: Any) -> tuple[str, str]:
+    """Field and text of what a draft is refused for."""
+    with pytest.raises(InvalidArgument) as caught:
+        make(*positional, **named)
+    assert isinstance(caught.value, TypeError)
+    assert isinstance(caught.value, ValueError)
+    return caught.value.violations[0].field, str(caught.value)
+
+
+@pytest.mark.parametrize("value", BAD_QUANTITIES)
+@pytest.mark.parametrize("make", [*ADDED, *ABSOLUTE, *PARTS])
+def test_a_quantity_is_a_whole_number_and_its_line_is_named(make: Callable[..., Any], value: Any) -> None:
+    lines = [("mug", "wh-1", 1), ("cup", "wh-1", value)]
+    field, text = refusal(make, "r-1", lines=lines) if make in PARTS else refusal(make, lines)
+    assert field == ("lines[1].delta" if make is commands.adjust else "lines[1].quantity")
+    assert field in text
+
+
+@pytest.mark.parametrize("make", ABSOLUTE)
+@pytest.mark.parametrize("value", BAD_QUANTITIES)
+def test_an_expected_quantity_is_never_dropped(make: Callable[..., Any], value: Any) -> None:
+    assert refusal(make, [("mug", "wh-1", 1, value)])[0] == "lines[0].expected_quantity"
+
+
+@pytest.mark.parametrize("make", ABSOLUTE)
+def test_zero_is_a_quantity_where_stock_can_be_none(make: Callable[..., Any]) -> None:
+    (line,) = make([("mug", "wh-1", 0, 0)]).request.lines
+    assert (line.quantity, line.HasField("expected_quantity"), line.expected_quantity) == (0, True, 0)
+
+
+def test_zero_takes_a_line_out_of_an_amended_hold() -> None:
+    assert commands.amend([("mug", "wh-1", 0)], "r-1").request.lines[0].quantity == 0
+
+
+@pytest.mark.parametrize("make", PARTS)
+@pytest.mark.parametrize("units", [0, -1])
+def test_zero_of_a_line_is_not_all_of_it(make: Callable[..., Any], units: int) -> None:
+    field, text = refusal(make, "r-1", lines=[("mug", "wh-1", units)])
+    assert field == "lines[0].quantity"
+    assert "leave the quantity out, ('mug', 'wh-1')" in text
+
+
+@pytest.mark.parametrize("make", PARTS)
+@pytest.mark.parametrize("lines", [[], (), iter(())])
+def test_no_line_is_not_the_whole_hold(make: Callable[..., Any], lines: Any) -> None:
+    assert refusal(make, "r-1", lines=lines) == (
+        "lines",
+        "INVALID_FIELD: lines: at least one: leave `lines` out for the whole hold",
+    )
+    assert not make("r-1").request.target.lines
+    assert not make("r-1", lines=None).request.target.lines
+
+
+@pytest.mark.parametrize("line", ["mug", ("mug",), ("mug", "wh-1"), ("mug", "wh-1", 1, 2, 3), {"mug": 1}, None, 7])
+def test_a_line_of_another_form_is_named(line: Any) -> None:
+    assert refusal(commands.reserve, [("mug", "wh-1", 1), line])[0] == "lines[1]"
+
+
+@pytest.mark.parametrize("lines", ["mug", {"mug": 1}, 7, None, b"mug"])
+def test_lines_are_a_list(lines: Any) -> None:
+    assert refusal(commands.reserve, lines)[0] == "lines"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("value", [None, 7, b"mug"])
+def test_a_name_in_a_line_is_a_text(place: int, value: Any) -> None:
+    line: list[Any] = ["mug", "wh-1", 1]
+    line[place] = value
+    assert refusal(commands.reserve, [tuple(line)])[0] == f"lines[0].{('sku', 'location')[place]}"
+
+
+class Number:
+    """A whole number of another library."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+def test_whole_numbers_of_other_libraries_are_taken(peer: Peer) -> None:
+    peer.behaviours = Silent()
+    line: Any = ("mug", "wh-1", Number(3))
+    assert commands.reserve([line]).request.lines[0].quantity == 3
+    with Client(peer.target) as client:
+        columns: list[Any] = [[Number(2)], Number(2)]
+        for quantities in columns:
+            client.submit_reserves(["mug"], "wh-1", quantities)
+    assert len(peer.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"skus": "mug"}, "skus"),
+        ({"skus": ["mug", None]}, "skus[1]"),
+        ({"locations": ["wh-1", 7]}, "locations[1]"),
+        ({"locations": ["wh-1"]}, "locations"),
+        ({"quantities": [1, None]}, "quantities[1]"),
+        ({"quantities": [1, 2.0]}, "quantities[1]"),
+        ({"quantities": [True, 1]}, "quantities[0]"),
+        ({"quantities": True}, "quantities"),
+        ({"quantities": [1]}, "quantities"),
+        ({"keys": ["k-1", ""]}, "keys[1]"),
+        ({"keys": ["k-1"]}, "keys"),
+    ],
+)
+def test_a_column_names_its_row(peer: Peer, more: dict[str, Any], field: str) -> None:
+    good: dict[str, Any] = {"skus": ["mug", "cup"], "locations": "wh-1", "quantities": 1}
+    with Client(peer.target) as client, pytest.raises(InvalidArgument) as caught:
+        client.submit_reserves(**(good | more))
+    assert caught.value.violations[0].field == field
+    assert peer.requests == []
+
+
+def test_a_state_is_one_of_its_kind() -> None:
+    for state in (0, 1, "", "damaged"):
+        assert refusal(commands.receive, LINES, state=state)[0] == "state"
+    assert commands.receive(LINES, state=StockState.RETURNED).request.lines[0].state == 3
+
+
+@pytest.mark.parametrize("name", ["channel", "actor", "ledger"])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_client_is_not_made_with_an_empty_name(kind: type, name: str) -> None:
+    with pytest.raises(InvalidArgument, match=name):
+        kind(**{name: ""})
+
+
+def test_a_source_is_a_position() -> None:
+    assert refusal(commands.receive, LINES, source=("erp", 1, 1))[0] == "source"
+    assert commands.receive(LINES, source=Position("erp", 1, 1)).request.context.source.sequence == 1
