@@ -283,7 +283,7 @@ impl Ledger {
     /// Whether a command would be executed now, and accepted.
     pub(crate) fn is_acceptable(&self, command: &Command<'_>, now_ms: i64) -> bool {
         let Ok(origin) = self.origin_of(command) else { return false };
-        let admission = self.admit(&origin, self.key_of(&origin), &command.body, now_ms);
+        let admission = self.admit(command, &origin, self.key_of(&origin), now_ms);
         matches!(admission, Admission::Execute) && self.decide(command, &origin, now_ms).is_ok()
     }
 

@@ -218,11 +218,8 @@ fn third() -> Ledger {
 // case: E11, E16
 #[test]
 fn every_image_format_loads_for_ever() {
-    let formats = [
-        (FIRST, FIRST_DIGEST, 38, 0),
-        (SECOND, SECOND_DIGEST, 39, DAY_MS),
-        (THIRD, THIRD_DIGEST, 42, DAY_MS),
-    ];
+    let formats =
+        [(FIRST, FIRST_DIGEST, 38, 0), (SECOND, SECOND_DIGEST, 39, DAY_MS), (THIRD, THIRD_DIGEST, 42, DAY_MS)];
     for (bytes, digest, sequence, offset_ms) in formats {
         let mut loaded = load(LedgerOptions::new("main"), bytes, 100).expect("every format is read for ever");
         assert_eq!(loaded.digest().to_string(), digest);
