@@ -9,7 +9,7 @@ InvengineError                      code, reason, metadata, violations, retry_af
 │   ├── KeyCancelled                the key was released before it reserved
 │   ├── InsufficientStock           sku, location, requested, available
 │   ├── UnknownName
-│   │   ├── UnknownSku · UnknownLocation · UnknownGroup · UnknownChannel · UnknownSource
+│   │   ├── UnknownSku · UnknownLocation · UnknownGroup · UnknownChannel · UnknownSource · UnknownService
 │   │   └── ReservationNotFound
 │   ├── WrongState
 │   │   ├── ReservationExpired · AlreadyReleased · AlreadyAllocated · AlreadyFulfilled
@@ -240,6 +240,13 @@ class UnknownSource(UnknownName):
 
     default_reason = "UNKNOWN_SOURCE"
     told = ("source",)
+
+
+class UnknownService(UnknownName):
+    """The server has no such service to tell the health of."""
+
+    default_reason = "UNKNOWN_SERVICE"
+    told = ("service",)
 
 
 class ReservationNotFound(UnknownName):

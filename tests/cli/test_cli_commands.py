@@ -195,7 +195,7 @@ def test_catalogue_add_list_and_import(line: CommandLine, tmp_path: Path) -> Non
     file.write_text("sku,gtin\n" + "".join(f"S{number},\n" for number in range(2500)))
     engine = ScriptedEngine({"UpsertItems": upserted})
     ran = line.ask(engine, "catalogue", "items", "import", str(file), "--json")
-    assert ran.objects == [{"items": 2500, "sequence": 9}]
+    assert ran.objects == [{"items": 2500, "sequence": 9, "look_alikes": []}]
     sizes = [len(catalog_service_pb2.UpsertItemsRequest.FromString(payload).items) for _, payload in engine.asked]
     assert sizes == [1000, 1000, 500]
 

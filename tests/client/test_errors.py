@@ -25,6 +25,7 @@ TABLE: list[tuple[str, str, type[InvengineError], type[InvengineError]]] = [
     ("NOT_FOUND", "UNKNOWN_GROUP", errors.UnknownGroup, errors.UnknownName),
     ("NOT_FOUND", "UNKNOWN_CHANNEL", errors.UnknownChannel, errors.UnknownName),
     ("NOT_FOUND", "UNKNOWN_SOURCE", errors.UnknownSource, errors.UnknownName),
+    ("NOT_FOUND", "UNKNOWN_SERVICE", errors.UnknownService, errors.UnknownName),
     ("NOT_FOUND", "RESERVATION_NOT_FOUND", errors.ReservationNotFound, errors.UnknownName),
     ("FAILED_PRECONDITION", "RESERVATION_EXPIRED", errors.ReservationExpired, errors.WrongState),
     ("FAILED_PRECONDITION", "ALREADY_RELEASED", errors.AlreadyReleased, errors.WrongState),
@@ -140,7 +141,7 @@ FACTS = {
     "sku": "MUG", "location": "berlin", "requested": "5", "available": "3", "outstanding": "3", "channel": "app",
     "source": "erp", "group": "west", "reservation": "r-17", "order": "o-9", "state": "EXPIRED", "expected": "41",
     "actual": "42", "got": "44", "last": "43", "current": "6", "limit": "900", "field": "ttl", "sequence": "77",
-    "ledger": "outlet", "incident": "i-1", "ownerHint": "node-2", "key": "k-1",
+    "ledger": "outlet", "incident": "i-1", "ownerHint": "node-2", "key": "k-1", "service": "till",
 }  # fmt: skip
 WITHOUT_FACTS = {
     "INVALID_FIELD", "DEDUPE_WINDOW_EXPIRED", "KEY_CANCELLED", "AUTH_MISSING", "CHANNEL_NOT_ALLOWED", "UNIMPLEMENTED",

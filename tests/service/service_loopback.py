@@ -14,8 +14,6 @@ from invengine.service.ports import EnginePort
 
 # A grpc.aio.Channel; its stubs cannot express a method that takes and gives bytes.
 Raw: TypeAlias = Any
-# What a read answers at the end of a stream.
-EOF: Any = getattr(grpc.aio, "EOF")  # noqa: B009 - the published type stubs lack it
 
 
 @asynccontextmanager

@@ -25,7 +25,7 @@ from invengine.settings import JournalKind, Settings, SettingsError
 from invengine.v1 import journal_service_pb2
 
 from .fake_engine import FakeEngine
-from .service_loopback import EOF, Raw, error_info
+from .service_loopback import Raw, error_info
 
 RESERVE = "/invengine.v1.ReservationService/Reserve"
 SUBMIT = "/invengine.v1.ReservationService/Submit"
@@ -71,12 +71,6 @@ class FakeCore:
 
     def version(self) -> str:
         return "1.2.3"
-
-
-async def to_its_end(call: Any) -> None:
-    """Reads what a stream still says."""
-    while await call.read() != EOF:
-        pass
 
 
 def settings(**values: Any) -> Settings:
@@ -161,12 +155,17 @@ def test_open_streams_do_not_delay_a_drain_and_end_with_draining() -> None:
             draining = asyncio.create_task(host.drain())
             for call in calls:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await to_its_end(call)
+                    await read_to_the_end(call)
                 assert error_info(caught.value).reason == "DRAINING"
             assert await draining is End.DRAINED
             return time.monotonic() - started
 
     assert asyncio.run(body()) < 2.0
+
+
+async def read_to_the_end(call: Any) -> None:
+    while isinstance(await call.read(), bytes):
+        pass
 
 
 def test_the_bounds_of_the_native_door_are_metrics() -> None:

@@ -1,4 +1,4 @@
-"""Every reason of a refusal is documented, known to the client, and given by the engine: the same list three times."""
+"""Every reason of a refusal is documented, known to the client, and given by some code: the same list three times."""
 
 from __future__ import annotations
 
@@ -8,36 +8,18 @@ from collections.abc import Iterator
 from invengine import errors
 
 from ..conformance.refused import FACTS_OF_REASON
-from .tree import ROOT, text_of, written
-
-REASON = re.compile(r'"([A-Z][A-Z_]{3,})"')
-ROW = re.compile(r"^\| `(?P<reason>[A-Z_]+)` \| (?P<code>[A-Z_]+) \|", re.MULTILINE)
-FACTS = re.compile(r"^\| `(?P<reason>[A-Z_]+)` \| [A-Z_]+ \| (?:.*?) \| (?P<metadata>.*?) \| [^|]*\|$", re.MULTILINE)
-LATER = "## For later versions"
-ENGINE = "rust/ledger/src/rejection.rs"
-CODES = {
-    "INVALID_ARGUMENT": 3,
-    "DEADLINE_EXCEEDED": 4,
-    "NOT_FOUND": 5,
-    "ALREADY_EXISTS": 6,
-    "PERMISSION_DENIED": 7,
-    "RESOURCE_EXHAUSTED": 8,
-    "FAILED_PRECONDITION": 9,
-    "ABORTED": 10,
-    "OUT_OF_RANGE": 11,
-    "UNIMPLEMENTED": 12,
-    "INTERNAL": 13,
-    "UNAVAILABLE": 14,
-    "DATA_LOSS": 15,
-    "UNAUTHENTICATED": 16,
-}
-
-
-def _documented() -> tuple[dict[str, int], dict[str, int]]:
-    """Reasons with their codes: those of this version, those that later versions will give."""
-    now, _, later = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8").partition(LATER)
-    first, second = ({row["reason"]: CODES[row["code"]] for row in ROW.finditer(text)} for text in (now, later))
-    return first, second
+from .reasons import (
+    NAMES_IN_THE_LEDGER,
+    OF_THE_NODE,
+    RETRY,
+    documented,
+    given,
+    names_in_the_ledger,
+    of_ledger,
+    of_node,
+    of_service,
+)
+from .tree import text_of, written
 
 
 def _classes(root: type[errors.InvengineError]) -> Iterator[type[errors.InvengineError]]:
@@ -46,40 +28,83 @@ def _classes(root: type[errors.InvengineError]) -> Iterator[type[errors.Invengin
         yield from _classes(child)
 
 
-def _known_to_the_client() -> dict[str, int]:
-    return {kind.default_reason: kind.default_code for kind in _classes(errors.InvengineError) if kind.default_reason}
-
-
 def test_the_client_knows_every_documented_reason_with_its_code() -> None:
-    now, later = _documented()
-    assert _known_to_the_client() == now | later
+    now, later = documented()
+    known = {kind.default_reason: kind.default_code for kind in _classes(errors.InvengineError) if kind.default_reason}
+    assert known == {reason: row.code for reason, row in {**now, **later}.items()}
 
 
-def test_every_reason_of_the_engine_is_documented() -> None:
-    now, _ = _documented()
-    assert set(REASON.findall(text_of(ENGINE))) - now.keys() == set()
+def test_every_reason_that_some_code_gives_is_documented_with_when() -> None:
+    now, _ = documented()
+    assert given().keys() - now.keys() == set()
 
 
-def test_every_documented_reason_is_given_by_the_engine() -> None:
-    now, _ = _documented()
-    sources = [name for name in written(".rs") if re.match(r"rust/(ledger|node)/src/", name)]
-    given = {reason for name in sources for reason in REASON.findall(text_of(name))}
-    assert now.keys() - given == set()
+def test_every_documented_reason_is_given_by_some_code() -> None:
+    now, _ = documented()
+    assert now.keys() - given().keys() == set()
+
+
+def test_no_code_gives_a_reason_that_is_for_later_versions() -> None:
+    _, later = documented()
+    assert later.keys() & given().keys() == set()
+
+
+def test_every_fact_that_comes_with_a_reason_is_documented() -> None:
+    now, _ = documented()
+    found = {reason: facts - now[reason].metadata for reason, facts in given().items() if reason in now}
+    assert {reason: facts for reason, facts in found.items() if facts} == {}
+
+
+def test_every_documented_fact_of_a_reason_that_is_not_the_ledgers_is_given() -> None:
+    now, _ = documented()
+    of_the_ledger = names_in_the_ledger()
+    found = {reason: row.metadata - given()[reason] for reason, row in now.items() if reason not in of_the_ledger}
+    assert {reason: facts for reason, facts in found.items() if facts} == {}
 
 
 def test_every_fact_that_a_refusal_may_carry_is_documented() -> None:
     """Conformance holds every refusal it sees to the table of facts; this holds the table to the document."""
-    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
-    documented = {row["reason"]: set(re.findall(r"`([^`]+)`", row["metadata"])) for row in FACTS.finditer(text)}
-    assert documented.keys() == {row["reason"] for row in ROW.finditer(text)}
-    missing = {reason: facts - documented.get(reason, set()) for reason, facts in FACTS_OF_REASON.items()}
+    now, later = documented()
+    rows = {**now, **later}
+    missing = {reason: facts - rows[reason].metadata for reason, facts in FACTS_OF_REASON.items()}
     assert {reason: facts for reason, facts in missing.items() if facts} == {}
 
 
 def test_every_fact_that_the_engine_puts_into_a_refusal_is_in_the_document() -> None:
     sources = [name for name in written(".rs") if re.match(r"rust/(ledger/src/|node/src/refusal\.rs)", name)]
     put = {fact for name in sources for fact in re.findall(r'\.(?:fact|text|number)\("(\w+)"', text_of(name))}
-    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
-    documented = {fact for row in FACTS.finditer(text) for fact in re.findall(r"`([^`]+)`", row["metadata"])}
+    now, later = documented()
+    facts = {fact for row in (*now.values(), *later.values()) for fact in row.metadata}
     # What it says of a bad field goes into BadRequest.
-    assert put - documented == {"description"}
+    assert put - facts == {"description"}
+
+
+def test_only_what_is_constructed_counts_as_given() -> None:
+    listed = 'Reason::Gone => "GONE", Reason::Here => "HERE", Reason::Seen => "SEEN",'
+    code = "if reason == Reason::Gone { Reason::Gone => 1 } Err(Rejection::new(Reason::Here).text()) x(\n Reason::Seen)"
+    sources = {NAMES_IN_THE_LEDGER: listed, "a.rs": code}
+    assert {reason for reason, _ in of_ledger(sources)} == {"HERE", "SEEN"}
+
+    makers = """
+    pub fn unused() -> Self {
+        Refusal::new(Code::A, "UNUSED", "")
+    }
+    pub fn used(what: &str) -> Self {
+        Self::inner(what).retry()
+    }
+    fn inner(what: &str) -> Self {
+        Refusal::new(Code::A, "USED", "").fact("what", what).fact( "more", 1)
+    }
+"""
+    found = list(of_node({OF_THE_NODE: makers, "a.rs": "Err(Refusal::used)"}))
+    assert {reason for reason, _ in found} == {"USED"}
+    assert set().union(*(facts for _, facts in found)) == {"what", "more", RETRY}
+
+    service = """
+def unused():
+    return refused(1, "UNUSED", "text")
+def used():
+    raise refused(1, "USED", "text", {"what": 1}, retry_delay_ms=2)
+used()
+"""
+    assert list(of_service({"a.py": service})) == [("USED", {"what", RETRY})]

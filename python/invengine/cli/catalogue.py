@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +10,19 @@ from typing import Annotated, Any
 
 import typer
 
-from invengine.cli.csvfile import read_rows
+from invengine.cli.csvfile import Row, read_rows
 from invengine.cli.exits import PartlyDoneError
 from invengine.cli.keys import command_key
 from invengine.cli.options import Json, Key, Target, TimeoutMs, connected
-from invengine.cli.output import print_facts, print_rows
+from invengine.cli.output import print_facts, print_line, print_rows, visible
 from invengine.cli.progress import progress
-from invengine.client import Channel, Client, Item, Location, Receipt
-from invengine.errors import InvengineError
+from invengine.client import Channel, Client, Item, Location, LookAlike, Upserted
+from invengine.errors import InvalidField, InvengineError, Violation
 
 # Most entries of one Upsert.
 BATCH = 1000
+# Look-alikes that are shown to people one by one.
+LOOK_ALIKES_SHOWN = 20
 
 app = typer.Typer(help="Items, locations and channels: list, add, import.", no_args_is_help=True, add_completion=False)
 
@@ -31,7 +34,7 @@ class Kind:
     noun: str
     make: Callable[..., Any]
     columns: tuple[str, ...]
-    upsert: Callable[..., Receipt]
+    upsert: Callable[..., Upserted]
     read: Callable[[Client], Iterable[Any]]
 
 
@@ -60,9 +63,21 @@ def _add(
 ) -> None:
     key = command_key(key)
     with connected(context, target, timeout_ms) as client:
-        receipt = kind.upsert(client, [value], key=key)
-    facts = {kind.noun: 1, "sequence": receipt.sequence, "replayed": receipt.replayed, "key": key}
-    print_facts(facts, as_json=as_json)
+        stored = kind.upsert(client, [value], key=key)
+    facts = {kind.noun: 1, "sequence": stored.sequence, "replayed": stored.replayed, "key": key}
+    _tell(facts, stored.look_alikes, as_json=as_json)
+
+
+def _tell(facts: dict[str, Any], look_alikes: Sequence[LookAlike], *, as_json: bool) -> None:
+    """Prints what was stored, and which names people may take for older ones."""
+    if as_json:
+        print_facts({**facts, "look_alikes": look_alikes}, as_json=True)
+        return
+    print_facts(facts, as_json=False)
+    for each in look_alikes[:LOOK_ALIKES_SHOWN]:
+        print_line(f"look-alike: {visible(each.name)} looks like the older {visible(each.older_name)}")
+    if len(look_alikes) > LOOK_ALIKES_SHOWN:
+        print_line(f"look-alikes: {len(look_alikes) - LOOK_ALIKES_SHOWN} more; --json lists all")
 
 
 def _import(
@@ -75,26 +90,44 @@ def _import(
     as_json: bool,
 ) -> None:
     rows = read_rows(file, kind.columns, delimiter)
-    values = [kind.make(*(row[column] for column in kind.columns)) for row in rows]
+    look_alikes: list[LookAlike] = []
     sequence = stored = 0
-    with connected(context, target, timeout_ms) as client, progress(f"importing {kind.noun}", len(values)) as advance:
-        for batch in _batches(values):
+    with connected(context, target, timeout_ms) as client, progress(f"importing {kind.noun}", len(rows)) as advance:
+        for batch in _batches(rows):
             try:
-                sequence = kind.upsert(client, batch).sequence
-            except InvengineError as error:
+                answer = kind.upsert(client, [kind.make(*row.cells) for row in batch])
+            except InvengineError as failure:
+                error = _of_line(failure, file, batch) if isinstance(failure, InvalidField) else failure
                 if not stored:
-                    raise
+                    raise error from failure
                 raise PartlyDoneError(
-                    f"{stored:,} of {len(values):,} {kind.noun} of {file} are stored, those after them are not or may "
+                    f"{stored:,} of {len(rows):,} {kind.noun} of {file} are stored, those after them are not or may "
                     f"not be: correct the cause and run it again ({error})"
                 ) from error
+            sequence = answer.sequence
+            look_alikes += answer.look_alikes
             stored += len(batch)
             advance(len(batch))
-    print_facts({kind.noun: len(values), "sequence": sequence}, as_json=as_json)
+    _tell({kind.noun: len(rows), "sequence": sequence}, look_alikes, as_json=as_json)
 
 
-def _batches(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (values[at : at + BATCH] for at in range(0, len(values), BATCH))
+def _batches(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    return (rows[at : at + BATCH] for at in range(0, len(rows), BATCH))
+
+
+def _of_line(no: InvalidField, file: Path, batch: Sequence[Row]) -> InvalidField:
+    """The refusal of a batch, said of lines of the file instead of places in the request."""
+
+    def of_line(bad: Violation) -> Violation:
+        place = re.fullmatch(r"\w+\[(\d+)\]\.(\w+)", bad.field)
+        if place is None or int(place[1]) >= len(batch):
+            return bad
+        return Violation(f"{file}, line {batch[int(place[1])].line}, {place[2]}", bad.description)
+
+    bad = [of_line(each) for each in no.violations]
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    message = f"{bad[0].field}: {bad[0].description}{more}" if bad else no.message
+    return InvalidField(message, metadata=no.metadata, violations=bad)
 
 
 def _sub_app(kind: Kind) -> typer.Typer:

@@ -19,7 +19,9 @@ from invengine.cli.progress import progress
 from invengine.settings import JournalKind
 
 # What is told in sentences, below the facts.
-_IN_WORDS = ("snapshots", "damage")
+_IN_WORDS = ("snapshots", "damage", "names")
+# Names that are shown to people one by one.
+_NAMES_SHOWN = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -61,7 +63,7 @@ def verify(
     else:
         facts = {name: value for name, value in report.items() if name not in _IN_WORDS}
         print_facts({name: value for name, value in facts.items() if value is not None}, as_json=False)
-        for line in (*snapshot_lines(report), *damage_lines(report)):
+        for line in (*snapshot_lines(report), *name_lines(report), *damage_lines(report)):
             print_line(line)
     if findings:
         raise CheckFailedError(f"{meant.name} breaks {len(findings)} of its rules: {'; '.join(findings)[:400]}")
@@ -111,6 +113,16 @@ def snapshot_lines(report: Mapping[str, Any]) -> Iterator[str]:
         else:
             worth = "good, not compared with the journal, which was not folded there"
         yield f"snapshot at sequence {each['sequence']} ({each['name']}, {each['bytes']} bytes): {worth}"
+
+
+def name_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each name that breaks the rule for new ones or looks like an older one; the first of them."""
+    listed = report.get("names", ())
+    for each in listed[:_NAMES_SHOWN]:
+        yield f"name: {each['kind']} {each['finding']}"
+    total = report["counts"]["names_against_the_rule"] + report["counts"]["look_alikes"] if listed else 0
+    if total > _NAMES_SHOWN:
+        yield f"names: {total - _NAMES_SHOWN} more; --json lists the first {len(listed)}"
 
 
 def damage_lines(report: Mapping[str, Any]) -> Iterator[str]:

@@ -6,14 +6,25 @@ import csv
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from invengine.cli.exits import UsageProblemError
 
 _SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 
 
-def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
-    """Gives the rows of a CSV file by column. The first of `columns` must be there and filled, and is unique."""
+class Row(NamedTuple):
+    """The cells of a row in the order of the columns, as they stand in the file, and the line that the row ends on."""
+
+    line: int
+    cells: tuple[str, ...]
+
+
+def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> list[Row]:
+    """Gives the rows of a CSV file. The first of `columns` must be there and filled, and is unique.
+
+    Spaces belong to a cell: `mug ` is another name than `mug`, and whoever is asked for it says what is wrong with it.
+    """
     separator = "\t" if delimiter in ("tab", "\\t") else delimiter
     if len(separator) != 1 or separator in '\r\n"':
         raise UsageProblemError(f"--delimiter is one character, such as ';', or the word tab; got {delimiter!r}")
@@ -40,7 +51,7 @@ def _check_separator(header: Sequence[str], path: Path, columns: Sequence[str], 
             )
 
 
-def _rows(file: Iterator[str], path: Path, columns: Sequence[str], separator: str) -> Iterator[dict[str, str]]:
+def _rows(file: Iterator[str], path: Path, columns: Sequence[str], separator: str) -> Iterator[Row]:
     reader = csv.DictReader(file, strict=True, delimiter=separator)
     header = list(reader.fieldnames or ())
     _check_separator(header, path, columns, separator)
@@ -56,7 +67,7 @@ def _rows(file: Iterator[str], path: Path, columns: Sequence[str], separator: st
         if short:
             # A cell that is not there is not an empty one: the row may have been cut off.
             raise UsageProblemError(f"{path}, line {reader.line_num}: no cell for {short[0]}; write an empty one")
-        name = row[columns[0]].strip()
+        name = row[columns[0]]
         if not name or None in row:
             raise UsageProblemError(
                 f"{path}, line {reader.line_num}: {columns[0]} is empty or there are too many fields"
@@ -64,4 +75,4 @@ def _rows(file: Iterator[str], path: Path, columns: Sequence[str], separator: st
         if name in lines:
             raise UsageProblemError(f"{path}, line {reader.line_num}: {name!r} was on line {lines[name]} already")
         lines[name] = reader.line_num
-        yield {column: (row.get(column) or "").strip() for column in columns}
+        yield Row(reader.line_num, tuple(row.get(column) or "" for column in columns))

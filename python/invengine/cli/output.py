@@ -16,10 +16,12 @@ from invengine.cli.streams import BOLD, standard_output, styled, unread
 
 
 def print_json(value: Any) -> None:
-    """Prints one object on one line, at once."""
+    """Prints one object on one line, at once. What could not be seen, or would break the line, is escaped."""
     # Tuples with names are objects, which json itself would take for lists.
     found = plain(value)
-    text = json.dumps(found, ensure_ascii=False)
+    text = "".join(
+        char if char.isprintable() else json.dumps(char)[1:-1] for char in json.dumps(found, ensure_ascii=False)
+    )
     out = standard_output()
     if out is not None and not out.can_encode(text):
         text = json.dumps(found)
@@ -29,6 +31,11 @@ def print_json(value: Any) -> None:
 def print_line(text: str) -> None:
     """Prints one line, at once."""
     print(text, flush=True)
+
+
+def visible(text: str) -> str:
+    """The text in quotation marks, with `<U+200B>` for what could not be seen or would change how the rest looks."""
+    return '"' + "".join(char if char.isprintable() else f"<U+{ord(char):04X}>" for char in text) + '"'
 
 
 def print_rows(rows: Iterable[Any], columns: Sequence[str], *, as_json: bool) -> None:

@@ -27,6 +27,7 @@ from invengine.client.results import (
     Line,
     LineState,
     Location,
+    LookAlike,
     Outcome,
     Position,
     Receipt,
@@ -36,6 +37,7 @@ from invengine.client.results import (
     ServerDescription,
     StockChanges,
     StockState,
+    Upserted,
 )
 from invengine.client.source_async import AsyncSource
 from invengine.client.source_blocking import OrderedSource
@@ -64,6 +66,7 @@ __all__ = [
     "Line",
     "LineState",
     "Location",
+    "LookAlike",
     "Operation",
     "OrderedSource",
     "Outcome",
@@ -78,4 +81,5 @@ __all__ = [
     "StockChanges",
     "StockFold",
     "StockState",
+    "Upserted",
 ]

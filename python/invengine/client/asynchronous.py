@@ -27,10 +27,10 @@ from invengine.client.results import (
     Level,
     Location,
     Outcome,
-    Receipt,
     Registration,
     Reservation,
     ServerDescription,
+    Upserted,
 )
 from invengine.client.retry import Pause, Turn, is_unmarked, may_be_issued_anew, turn, worth_repeating
 from invengine.client.source_async import WINDOW, AsyncSource
@@ -236,19 +236,19 @@ class AsyncClient(AsyncCommands):
 
     async def upsert_items(
         self, items: Iterable[Item], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Receipt:
+    ) -> Upserted:
         """Creates or replaces items, atomically: 1 to 1,000."""
         return await self.send(commands.upsert_items(items, **fields), timeout_s)
 
     async def upsert_locations(
         self, locations: Iterable[Location], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Receipt:
+    ) -> Upserted:
         """Creates or replaces locations, atomically: 1 to 1,000."""
         return await self.send(commands.upsert_locations(locations, **fields), timeout_s)
 
     async def upsert_channels(
         self, channels: Iterable[Channel], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Receipt:
+    ) -> Upserted:
         """Creates or replaces channels, atomically: 1 to 1,000."""
         return await self.send(commands.upsert_channels(channels, **fields), timeout_s)
 

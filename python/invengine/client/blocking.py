@@ -26,10 +26,10 @@ from invengine.client.results import (
     Level,
     Location,
     Outcome,
-    Receipt,
     Registration,
     Reservation,
     ServerDescription,
+    Upserted,
 )
 from invengine.client.retry import Pause, is_unmarked, may_be_issued_anew, turn
 from invengine.client.source_blocking import OrderedSource
@@ -253,19 +253,19 @@ class Client(Commands):
 
     def upsert_items(
         self, items: Iterable[Item], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Receipt:
+    ) -> Upserted:
         """Creates or replaces items, atomically: 1 to 1,000."""
         return self.send(commands.upsert_items(items, **fields), timeout_s)
 
     def upsert_locations(
         self, locations: Iterable[Location], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Receipt:
+    ) -> Upserted:
         """Creates or replaces locations, atomically: 1 to 1,000."""
         return self.send(commands.upsert_locations(locations, **fields), timeout_s)
 
     def upsert_channels(
         self, channels: Iterable[Channel], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Receipt:
+    ) -> Upserted:
         """Creates or replaces channels, atomically: 1 to 1,000."""
         return self.send(commands.upsert_channels(channels, **fields), timeout_s)
 

@@ -21,10 +21,10 @@ from invengine.client.results import (
     Item,
     Location,
     Position,
-    Receipt,
     Registration,
     StockChanges,
     StockState,
+    Upserted,
 )
 from invengine.client.times import put_seconds, put_time
 from invengine.errors import InvalidArgument, InvengineError
@@ -168,9 +168,9 @@ def _stock_kind(name: str, rpc: str) -> Kind[StockChanges]:
     return Kind(name, f"/invengine.v1.InventoryService/{rpc}", answer, decode.stock_changed)
 
 
-def _catalog_kind(name: str, rpc: str) -> Kind[Receipt]:
+def _catalog_kind(name: str, rpc: str) -> Kind[Upserted]:
     answer = getattr(catalog, f"{rpc}Response")
-    return Kind(name, f"/invengine.v1.CatalogService/{rpc}", answer, decode.receipt_of)
+    return Kind(name, f"/invengine.v1.CatalogService/{rpc}", answer, decode.upserted)
 
 
 _RESERVE = _hold_kind("reserve", "Reserve", 1, decode.reserved)
@@ -474,7 +474,7 @@ def _entries(entries: Iterable[T], kind: type[T], name: str) -> Iterator[T]:
         raise InvalidArgument(name, "at least one")
 
 
-def upsert_items(items: Iterable[Item], **fields: Unpack[CommandFields]) -> Draft[Receipt]:
+def upsert_items(items: Iterable[Item], **fields: Unpack[CommandFields]) -> Draft[Upserted]:
     """Items created or replaced, atomically: 1 to 1,000."""
     wanted = [
         catalog.Item(sku=each.sku, display_name=each.display_name, gtin=each.gtin)
@@ -485,7 +485,7 @@ def upsert_items(items: Iterable[Item], **fields: Unpack[CommandFields]) -> Draf
     return Draft(_ITEMS, request)
 
 
-def upsert_locations(locations: Iterable[Location], **fields: Unpack[CommandFields]) -> Draft[Receipt]:
+def upsert_locations(locations: Iterable[Location], **fields: Unpack[CommandFields]) -> Draft[Upserted]:
     """Locations created or replaced, atomically: 1 to 1,000."""
     wanted = [
         catalog.Location(location=each.location, display_name=each.display_name, gln=each.gln)
@@ -496,7 +496,7 @@ def upsert_locations(locations: Iterable[Location], **fields: Unpack[CommandFiel
     return Draft(_LOCATIONS, request)
 
 
-def upsert_channels(channels: Iterable[Channel], **fields: Unpack[CommandFields]) -> Draft[Receipt]:
+def upsert_channels(channels: Iterable[Channel], **fields: Unpack[CommandFields]) -> Draft[Upserted]:
     """Channels created or replaced, atomically: 1 to 1,000."""
     wanted = [
         catalog.Channel(channel=each.channel, display_name=each.display_name)

@@ -17,6 +17,7 @@ from invengine.client.results import (
     KnownOutcome,
     Level,
     LineState,
+    LookAlike,
     Outcome,
     Receipt,
     Registration,
@@ -24,6 +25,7 @@ from invengine.client.results import (
     ReservationLine,
     ServerDescription,
     StockChanges,
+    Upserted,
 )
 from invengine.client.times import duration_s, stamp_time
 from invengine.errors import InvengineError, Violation, error_from_reason
@@ -37,6 +39,16 @@ def receipt_of(answer: Any) -> Receipt:
     """The receipt of any accepted answer."""
     receipt = answer.receipt
     return Receipt(receipt.sequence, receipt.durable_sequence, receipt.replayed)
+
+
+def look_alikes_of(answer: Any) -> tuple[LookAlike, ...]:
+    """The names of a command that look like older ones."""
+    return tuple([LookAlike(each.name, each.older_name) for each in answer.look_alikes])
+
+
+def upserted(answer: Any) -> Upserted:
+    """Any UpsertItems-, UpsertLocations- or UpsertChannelsResponse."""
+    return Upserted(receipt_of(answer), look_alikes_of(answer))
 
 
 def hold_line(line: Any) -> HoldLine:
@@ -181,7 +193,8 @@ def _availability(entry: Any) -> Availability:
 
 def registration(answer: Any) -> Registration:
     """A RegisterSourceResponse."""
-    return Registration(answer.epoch, answer.previous_epoch, answer.previous_sequence, receipt_of(answer))
+    before = (answer.previous_epoch, answer.previous_sequence)
+    return Registration(answer.epoch, *before, receipt_of(answer), look_alikes_of(answer))
 
 
 def digest_of(answer: Any) -> Digest:

@@ -49,6 +49,28 @@ class Receipt(NamedTuple):
     replayed: bool
 
 
+class LookAlike(NamedTuple):
+    """A name of a command that people may take for an older one of its kind. It was created all the same."""
+
+    name: str
+    older_name: str
+
+
+class Upserted(Receipt):
+    """The receipt of an Upsert, with those of its names that people may take for older ones."""
+
+    look_alikes: tuple[LookAlike, ...] = ()
+
+    def __new__(cls, receipt: Receipt, look_alikes: tuple[LookAlike, ...] = ()) -> Upserted:
+        """Makes one of a receipt; it stays the tuple that every receipt is."""
+        made = super().__new__(cls, *receipt)
+        made.look_alikes = look_alikes
+        return made
+
+    def __getnewargs__(self) -> tuple[Receipt]:
+        return (Receipt(*self),)
+
+
 class HoldLine(NamedTuple):
     """What one command did to one line: `quantity` units moved into `state`, `outstanding` are still held."""
 
@@ -275,6 +297,7 @@ class Registration:
     previous_epoch: int
     previous_sequence: int
     receipt: Receipt
+    look_alikes: tuple[LookAlike, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

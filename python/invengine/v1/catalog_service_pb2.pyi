@@ -29,7 +29,7 @@ class Item(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     GTIN_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
-    """Its name: 1 to 128 printable characters."""
+    """Its name; for a new one see the rule in types.proto."""
     display_name: _builtins.str
     """A name for people. Optional, at most 128 characters."""
     gtin: _builtins.str
@@ -86,18 +86,24 @@ class UpsertItemsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECEIPT_FIELD_NUMBER: _builtins.int
+    LOOK_ALIKES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
+
+    @_builtins.property
+    def look_alikes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LookAlike]:
+        """Names of the request that look like older ones, in its order. A repeat is told the same."""
 
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
+        look_alikes: _abc.Iterable[_types_pb2.LookAlike] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["look_alikes", b"look_alikes", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,7 +221,7 @@ class Location(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     GLN_FIELD_NUMBER: _builtins.int
     location: _builtins.str
-    """Its name: 1 to 128 printable characters."""
+    """Its name; for a new one see the rule in types.proto."""
     display_name: _builtins.str
     """A name for people. Optional, at most 128 characters."""
     gln: _builtins.str
@@ -272,18 +278,24 @@ class UpsertLocationsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECEIPT_FIELD_NUMBER: _builtins.int
+    LOOK_ALIKES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
+
+    @_builtins.property
+    def look_alikes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LookAlike]:
+        """Names of the request that look like older ones, in its order. A repeat is told the same."""
 
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
+        look_alikes: _abc.Iterable[_types_pb2.LookAlike] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["look_alikes", b"look_alikes", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -400,7 +412,7 @@ class Channel(_message.Message):
     CHANNEL_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     channel: _builtins.str
-    """Its name: 1 to 128 printable characters."""
+    """Its name; for a new one see the rule in types.proto."""
     display_name: _builtins.str
     """A name for people. Optional, at most 128 characters."""
     def __init__(
@@ -454,18 +466,24 @@ class UpsertChannelsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECEIPT_FIELD_NUMBER: _builtins.int
+    LOOK_ALIKES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
+
+    @_builtins.property
+    def look_alikes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LookAlike]:
+        """Names of the request that look like older ones, in its order. A repeat is told the same."""
 
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
+        look_alikes: _abc.Iterable[_types_pb2.LookAlike] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["look_alikes", b"look_alikes", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

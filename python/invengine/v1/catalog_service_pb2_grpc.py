@@ -88,7 +88,7 @@ class CatalogServiceServicer(object):
 
     def UpsertItems(self, request, context):
         """Creates or replaces items, atomically.
-        The answer has at most 4 KiB.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,7 +112,7 @@ class CatalogServiceServicer(object):
 
     def UpsertLocations(self, request, context):
         """Creates or replaces locations, atomically.
-        The answer has at most 4 KiB.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,7 +136,7 @@ class CatalogServiceServicer(object):
 
     def UpsertChannels(self, request, context):
         """Creates or replaces channels, atomically.
-        The answer has at most 4 KiB.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

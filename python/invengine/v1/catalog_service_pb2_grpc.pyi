@@ -35,7 +35,7 @@ class CatalogServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CatalogServiceAsyncStub: ...
     UpsertItems: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertItemsRequest, _catalog_service_pb2.UpsertItemsResponse]
     """Creates or replaces items, atomically.
-    The answer has at most 4 KiB.
+    The answer has at most 2 MiB.
     """
     GetItem: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetItemRequest, _catalog_service_pb2.GetItemResponse]
     """One item, by name.
@@ -47,7 +47,7 @@ class CatalogServiceStub:
     """
     UpsertLocations: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertLocationsRequest, _catalog_service_pb2.UpsertLocationsResponse]
     """Creates or replaces locations, atomically.
-    The answer has at most 4 KiB.
+    The answer has at most 2 MiB.
     """
     GetLocation: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetLocationRequest, _catalog_service_pb2.GetLocationResponse]
     """One location, by name.
@@ -59,7 +59,7 @@ class CatalogServiceStub:
     """
     UpsertChannels: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertChannelsRequest, _catalog_service_pb2.UpsertChannelsResponse]
     """Creates or replaces channels, atomically.
-    The answer has at most 4 KiB.
+    The answer has at most 2 MiB.
     """
     GetChannel: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetChannelRequest, _catalog_service_pb2.GetChannelResponse]
     """One channel, by name.
@@ -77,7 +77,7 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     UpsertItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertItemsRequest, _catalog_service_pb2.UpsertItemsResponse]  # type: ignore[assignment]
     """Creates or replaces items, atomically.
-    The answer has at most 4 KiB.
+    The answer has at most 2 MiB.
     """
     GetItem: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetItemRequest, _catalog_service_pb2.GetItemResponse]  # type: ignore[assignment]
     """One item, by name.
@@ -89,7 +89,7 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """
     UpsertLocations: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertLocationsRequest, _catalog_service_pb2.UpsertLocationsResponse]  # type: ignore[assignment]
     """Creates or replaces locations, atomically.
-    The answer has at most 4 KiB.
+    The answer has at most 2 MiB.
     """
     GetLocation: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetLocationRequest, _catalog_service_pb2.GetLocationResponse]  # type: ignore[assignment]
     """One location, by name.
@@ -101,7 +101,7 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """
     UpsertChannels: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertChannelsRequest, _catalog_service_pb2.UpsertChannelsResponse]  # type: ignore[assignment]
     """Creates or replaces channels, atomically.
-    The answer has at most 4 KiB.
+    The answer has at most 2 MiB.
     """
     GetChannel: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetChannelRequest, _catalog_service_pb2.GetChannelResponse]  # type: ignore[assignment]
     """One channel, by name.
@@ -122,7 +122,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.UpsertItemsResponse, _abc.Awaitable[_catalog_service_pb2.UpsertItemsResponse]]:
         """Creates or replaces items, atomically.
-        The answer has at most 4 KiB.
+        The answer has at most 2 MiB.
         """
 
     @_abc_1.abstractmethod
@@ -152,7 +152,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.UpsertLocationsResponse, _abc.Awaitable[_catalog_service_pb2.UpsertLocationsResponse]]:
         """Creates or replaces locations, atomically.
-        The answer has at most 4 KiB.
+        The answer has at most 2 MiB.
         """
 
     @_abc_1.abstractmethod
@@ -182,7 +182,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.UpsertChannelsResponse, _abc.Awaitable[_catalog_service_pb2.UpsertChannelsResponse]]:
         """Creates or replaces channels, atomically.
-        The answer has at most 4 KiB.
+        The answer has at most 2 MiB.
         """
 
     @_abc_1.abstractmethod

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from invengine.v1 import types_pb2 as invengine_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!invengine/v1/source_service.proto\x12\x0cinvengine.v1\x1a\x18invengine/v1/types.proto\"Y\n\x15RegisterSourceRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x11\n\tsource_id\x18\x02 \x01(\t\"\x82\x01\n\x16RegisterSourceResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x16\n\x0eprevious_epoch\x18\x03 \x01(\x03\x12\x19\n\x11previous_sequence\x18\x04 \x01(\x03\";\n\x12ListSourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"<\n\x06Source\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"U\n\x13ListSourcesResponse\x12%\n\x07sources\x18\x01 \x03(\x0b\x32\x14.invengine.v1.Source\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x11ListParkedRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x12ListParkedResponse\x12/\n\tpositions\x18\x01 \x03(\x0b\x32\x1c.invengine.v1.SourcePosition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x11SkipParkedRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12.\n\x08position\x18\x02 \x01(\x0b\x32\x1c.invengine.v1.SourcePosition\"<\n\x12SkipParkedResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt2\xe2\x02\n\rSourceService\x12[\n\x0eRegisterSource\x12#.invengine.v1.RegisterSourceRequest\x1a$.invengine.v1.RegisterSourceResponse\x12R\n\x0bListSources\x12 .invengine.v1.ListSourcesRequest\x1a!.invengine.v1.ListSourcesResponse\x12O\n\nListParked\x12\x1f.invengine.v1.ListParkedRequest\x1a .invengine.v1.ListParkedResponse\x12O\n\nSkipParked\x12\x1f.invengine.v1.SkipParkedRequest\x1a .invengine.v1.SkipParkedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!invengine/v1/source_service.proto\x12\x0cinvengine.v1\x1a\x18invengine/v1/types.proto\"Y\n\x15RegisterSourceRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x11\n\tsource_id\x18\x02 \x01(\t\"\xb0\x01\n\x16RegisterSourceResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x16\n\x0eprevious_epoch\x18\x03 \x01(\x03\x12\x19\n\x11previous_sequence\x18\x04 \x01(\x03\x12,\n\x0blook_alikes\x18\x05 \x03(\x0b\x32\x17.invengine.v1.LookAlike\";\n\x12ListSourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"<\n\x06Source\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"U\n\x13ListSourcesResponse\x12%\n\x07sources\x18\x01 \x03(\x0b\x32\x14.invengine.v1.Source\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x11ListParkedRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x12ListParkedResponse\x12/\n\tpositions\x18\x01 \x03(\x0b\x32\x1c.invengine.v1.SourcePosition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x11SkipParkedRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12.\n\x08position\x18\x02 \x01(\x0b\x32\x1c.invengine.v1.SourcePosition\"<\n\x12SkipParkedResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt2\xe2\x02\n\rSourceService\x12[\n\x0eRegisterSource\x12#.invengine.v1.RegisterSourceRequest\x1a$.invengine.v1.RegisterSourceResponse\x12R\n\x0bListSources\x12 .invengine.v1.ListSourcesRequest\x1a!.invengine.v1.ListSourcesResponse\x12O\n\nListParked\x12\x1f.invengine.v1.ListParkedRequest\x1a .invengine.v1.ListParkedResponse\x12O\n\nSkipParked\x12\x1f.invengine.v1.SkipParkedRequest\x1a .invengine.v1.SkipParkedResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,21 +35,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERSOURCEREQUEST']._serialized_start=77
   _globals['_REGISTERSOURCEREQUEST']._serialized_end=166
   _globals['_REGISTERSOURCERESPONSE']._serialized_start=169
-  _globals['_REGISTERSOURCERESPONSE']._serialized_end=299
-  _globals['_LISTSOURCESREQUEST']._serialized_start=301
-  _globals['_LISTSOURCESREQUEST']._serialized_end=360
-  _globals['_SOURCE']._serialized_start=362
-  _globals['_SOURCE']._serialized_end=422
-  _globals['_LISTSOURCESRESPONSE']._serialized_start=424
-  _globals['_LISTSOURCESRESPONSE']._serialized_end=509
-  _globals['_LISTPARKEDREQUEST']._serialized_start=511
-  _globals['_LISTPARKEDREQUEST']._serialized_end=588
-  _globals['_LISTPARKEDRESPONSE']._serialized_start=590
-  _globals['_LISTPARKEDRESPONSE']._serialized_end=684
-  _globals['_SKIPPARKEDREQUEST']._serialized_start=686
-  _globals['_SKIPPARKEDREQUEST']._serialized_end=800
-  _globals['_SKIPPARKEDRESPONSE']._serialized_start=802
-  _globals['_SKIPPARKEDRESPONSE']._serialized_end=862
-  _globals['_SOURCESERVICE']._serialized_start=865
-  _globals['_SOURCESERVICE']._serialized_end=1219
+  _globals['_REGISTERSOURCERESPONSE']._serialized_end=345
+  _globals['_LISTSOURCESREQUEST']._serialized_start=347
+  _globals['_LISTSOURCESREQUEST']._serialized_end=406
+  _globals['_SOURCE']._serialized_start=408
+  _globals['_SOURCE']._serialized_end=468
+  _globals['_LISTSOURCESRESPONSE']._serialized_start=470
+  _globals['_LISTSOURCESRESPONSE']._serialized_end=555
+  _globals['_LISTPARKEDREQUEST']._serialized_start=557
+  _globals['_LISTPARKEDREQUEST']._serialized_end=634
+  _globals['_LISTPARKEDRESPONSE']._serialized_start=636
+  _globals['_LISTPARKEDRESPONSE']._serialized_end=730
+  _globals['_SKIPPARKEDREQUEST']._serialized_start=732
+  _globals['_SKIPPARKEDREQUEST']._serialized_end=846
+  _globals['_SKIPPARKEDRESPONSE']._serialized_start=848
+  _globals['_SKIPPARKEDRESPONSE']._serialized_end=908
+  _globals['_SOURCESERVICE']._serialized_start=911
+  _globals['_SOURCESERVICE']._serialized_end=1265
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ class RegisterSourceRequest(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     SOURCE_ID_FIELD_NUMBER: _builtins.int
     source_id: _builtins.str
-    """The source's name: 1 to 128 printable characters. Created if new."""
+    """The source's name; for a new one see the rule in types.proto. Created if new."""
     @_builtins.property
     def context(self) -> _types_pb2.CommandContext:
         """Shared fields; `source` must be absent."""
@@ -57,6 +57,7 @@ class RegisterSourceResponse(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     PREVIOUS_EPOCH_FIELD_NUMBER: _builtins.int
     PREVIOUS_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LOOK_ALIKES_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """The epoch to send with every message from now on. Sequences start at 1."""
     previous_epoch: _builtins.int
@@ -67,6 +68,10 @@ class RegisterSourceResponse(_message.Message):
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
 
+    @_builtins.property
+    def look_alikes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LookAlike]:
+        """The source, if it looks like an older one. A repeat is told the same."""
+
     def __init__(
         self,
         *,
@@ -74,10 +79,11 @@ class RegisterSourceResponse(_message.Message):
         epoch: _builtins.int = ...,
         previous_epoch: _builtins.int = ...,
         previous_sequence: _builtins.int = ...,
+        look_alikes: _abc.Iterable[_types_pb2.LookAlike] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "previous_epoch", b"previous_epoch", "previous_sequence", b"previous_sequence", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "look_alikes", b"look_alikes", "previous_epoch", b"previous_epoch", "previous_sequence", b"previous_sequence", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

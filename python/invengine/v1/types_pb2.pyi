@@ -3,8 +3,19 @@
 isort:skip_file
 Types that more than one service of invengine uses.
 
-Units: quantities are int64 in the item's smallest unit, never fractions. Times are engine time. Names (skus,
-locations, channels, sources) are 1 to 128 printable characters. Limits are in the comments of the fields.
+Units: quantities are int64 in the item's smallest unit, never fractions. Times are engine time. Limits are in the
+comments of the fields.
+
+Names (skus, locations, channels, sources) are matched byte by byte. A new one is 1 to 128 characters (code points) of
+Unicode in the composed form NFC, without: white space other than U+0020, and U+0020 as its first or last character;
+control characters; characters that cannot be seen or that turn the direction of text (U+200B, U+FEFF, U+202E);
+characters for private use, and code points that are not assigned. Another one is refused where it would be created
+(INVALID_FIELD names the character and its place). A name that exists works however it is written. A new name that people
+may take for an older one of its kind is created, and the answer tells it (LookAlike).
+
+Other texts (orders, holders, actors, reason codes, references, causes, names for people) belong to the caller's own
+systems: any characters but control characters. The engine never creates, changes or corrects one. Orders and holders are
+matched byte by byte too, so `order-1` and `order-1 ` are two orders: send what your system has, without padding.
 """
 
 from collections import abc as _abc
@@ -122,9 +133,9 @@ class CommandContext(_message.Message):
     channel: _builtins.str
     """The sales channel that the command is for. Optional; must exist in the catalogue (UNKNOWN_CHANNEL)."""
     order_ref: _builtins.str
-    """The order that the command belongs to. Optional, at most 128 characters."""
+    """The order that the command belongs to, matched byte by byte. Optional, at most 128 characters."""
     holder: _builtins.str
-    """The person or system that a hold is for. Optional, at most 128 characters."""
+    """The person or system that a hold is for, matched byte by byte. Optional, at most 128 characters."""
     actor: _builtins.str
     """Who asked. Optional, at most 128 characters."""
     reason_code: _builtins.str
@@ -248,6 +259,34 @@ class Receipt(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Receipt: _TypeAlias = Receipt  # noqa: Y015
+
+@_typing.final
+class LookAlike(_message.Message):
+    """A name of a command that people may take for an older one of its kind: the two differ in upper and lower case, accents,
+    spaces, or in letters that look alike (the skeleton of UTS 39; O and 0; l, 1 and I). Told, never refused.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OLDER_NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name in the command."""
+    older_name: _builtins.str
+    """The oldest name that looks like it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        older_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "older_name", b"older_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookAlike: _TypeAlias = LookAlike  # noqa: Y015
 
 @_typing.final
 class LineRequest(_message.Message):

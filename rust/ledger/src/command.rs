@@ -146,6 +146,17 @@ pub enum Catalogue {
     Channels = 2,
 }
 
+impl Catalogue {
+    /// How the contract calls the list of entries, and the name in each.
+    pub fn fields(self) -> [&'static str; 2] {
+        match self {
+            Catalogue::Items => ["items", "sku"],
+            Catalogue::Locations => ["locations", "location"],
+            Catalogue::Channels => ["channels", "channel"],
+        }
+    }
+}
+
 /// What is asked.
 #[derive(Clone, Debug)]
 pub enum Body<'a> {

@@ -243,6 +243,11 @@ impl Ledger {
         self.sources.all()
     }
 
+    /// The oldest source that people may take for this one, if that is another and older one.
+    pub fn source_look_alike(&self, source: &str) -> Option<&str> {
+        self.sources.look_alike(source)
+    }
+
     /// How many levels there are.
     pub fn level_count(&self) -> usize {
         self.levels.len()

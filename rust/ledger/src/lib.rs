@@ -27,6 +27,7 @@ mod ledger;
 mod level;
 mod mix;
 mod names;
+mod naming;
 pub mod outcome;
 #[doc(hidden)]
 pub mod planted;
@@ -56,6 +57,7 @@ pub use ledger::{DEDUPE_WINDOW_MS, KEY_BYTES_MAX, Ledger, LedgerOptions, REFUSAL
 pub use level::Level;
 pub use mix::{Digest, Mix};
 pub use names::{Entry, Handle, Names};
+pub use naming::{NAME_CHARS_MAX, name_fault, shown, visible};
 pub use outcome::{Answer, Effect, EffectRef, Executed};
 pub use record::{Origin, OriginSource, Record};
 pub use rejection::{Fact, Reason, Rejection};

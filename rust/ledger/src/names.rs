@@ -8,6 +8,7 @@ use hashbrown::DefaultHashBuilder;
 use crate::chunks::{Span, Texts};
 use crate::index::{Index, Tag};
 use crate::mix::Mix;
+use crate::naming::Looks;
 
 /// A name's handle: its position in the order of creation.
 pub type Handle = u32;
@@ -64,6 +65,7 @@ pub struct Names {
     labels: Vec<Labels>,
     hasher: DefaultHashBuilder,
     index: Index,
+    looks: Looks,
 }
 
 impl Names {
@@ -98,6 +100,13 @@ impl Names {
         self.texts.get(self.spans[handle as usize])
     }
 
+    /// The oldest name that people may take for this one, if that is another and older one.
+    pub fn look_alike(&self, name: &str) -> Option<&str> {
+        let oldest = self.looks.oldest(name, |handle| self.name(handle))?;
+        let is_older = self.find(name).is_none_or(|own| oldest < own);
+        is_older.then(|| self.name(oldest))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.spans.len()
@@ -111,7 +120,15 @@ impl Names {
     /// Adds an entry whose name is new.
     pub(crate) fn add(&mut self, entry: Entry<'_>) -> Handle {
         self.index.insert(self.tag(entry.name), self.len() as Handle);
-        self.append(entry)
+        let handle = self.append(entry);
+        self.note_look(handle);
+        handle
+    }
+
+    fn note_look(&mut self, handle: Handle) {
+        let mut looks = std::mem::take(&mut self.looks);
+        looks.add(self.name(handle), handle, |handle| self.name(handle));
+        self.looks = looks;
     }
 
     /// Makes room for so many more, which `take_back` may take out again, the last one first.
@@ -145,6 +162,7 @@ impl Names {
         // Nobody finds a name that is empty.
         let same = |one, other| !self.name(other).is_empty() && self.is(one, self.name(other));
         self.index = Index::of(tags, same)?;
+        (0..self.len() as Handle).for_each(|handle| self.note_look(handle));
         Some(())
     }
 

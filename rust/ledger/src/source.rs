@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 
 use crate::mix::Mix;
 use crate::names::Handle;
+use crate::naming::Looks;
 use crate::outcome::Effect;
 use crate::record::OriginSource;
 use crate::rejection::{Fact, Rejection};
@@ -90,12 +91,21 @@ impl Source {
 pub(crate) struct Sources {
     sources: Vec<Source>,
     handles: HashMap<Box<str>, Handle>,
+    looks: Looks,
     digest: u128,
 }
 
 impl Sources {
     pub fn find(&self, name: &str) -> Option<Handle> {
         self.handles.get(name).copied()
+    }
+
+    /// The oldest name that people may take for this one, if that is another and older one.
+    pub fn look_alike(&self, name: &str) -> Option<&str> {
+        let name_of = |handle: Handle| &*self.sources[handle as usize].name;
+        let oldest = self.looks.oldest(name, name_of)?;
+        let is_older = self.find(name).is_none_or(|own| oldest < own);
+        is_older.then(|| name_of(oldest))
     }
 
     pub fn get(&self, handle: Handle) -> Option<&Source> {
@@ -147,6 +157,7 @@ impl Sources {
         self.digest = self.digest.wrapping_add(source.hash(handle));
         self.sources.push(source);
         self.handles.insert(name.into(), handle);
+        self.looks.add(name, handle, |handle| &self.sources[handle as usize].name);
         handle
     }
 

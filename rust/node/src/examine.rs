@@ -37,7 +37,7 @@ pub enum JournalFacts {
     Redis {
         /// What was found there.
         #[serde(flatten)]
-        facts: RedisFacts,
+        facts: Box<RedisFacts>,
         /// Where the note of what was acknowledged is kept.
         note_directory: String,
         /// Why it cannot be.
@@ -56,7 +56,7 @@ pub fn examine(settings: &EngineSettings) -> Examination {
     let mut journal = match settings.journal {
         JournalKind::File => JournalFacts::File(files::examine(&file_options(settings))),
         JournalKind::Redis => JournalFacts::Redis {
-            facts: redis::examine(&redis_options(settings)),
+            facts: Box::new(redis::examine(&redis_options(settings))),
             note_directory: settings.directory.display().to_string(),
             note_unwritable: files::why_not_kept(&settings.directory),
         },

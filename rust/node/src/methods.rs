@@ -111,12 +111,12 @@ impl Method {
 }
 
 const fn answer_bytes_max(kind: Kind) -> usize {
-    use CommandKind::{RegisterSource, UpsertChannels, UpsertItems, UpsertLocations};
+    use CommandKind::RegisterSource;
     use ReadKind::{GetAvailability, GetOutcome, GetReservation, ListReservations};
     use ReadKind::{GetChannel, GetInventoryLevel, GetItem, GetLocation};
     use ReadKind::{ListChannels, ListInventoryLevels, ListItems, ListLocations};
     match kind {
-        Kind::Command(UpsertItems | UpsertLocations | UpsertChannels | RegisterSource)
+        Kind::Command(RegisterSource)
         | Kind::Read(GetInventoryLevel | GetItem | GetLocation | GetChannel)
         | Kind::Digest
         | Kind::ServerInfo

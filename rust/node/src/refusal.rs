@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use invengine_ledger::{Fact, Reason, Rejection};
+use invengine_ledger::{Fact, Reason, Rejection, name_fault, shown};
 use invengine_wire::{rpc, v1};
 use prost::Message;
 
@@ -321,14 +321,13 @@ fn any(name: &str, message: &impl Message) -> prost_types::Any {
 impl From<&Rejection> for Refusal {
     fn from(rejection: &Rejection) -> Self {
         if rejection.reason == Reason::InvalidField {
-            let text = |wanted: &str| {
-                rejection.facts.iter().find_map(|fact| match fact {
+            let texts = |wanted: &'static str| {
+                rejection.facts.iter().filter_map(move |fact| match fact {
                     Fact::Text(name, text) if *name == wanted => Some(text.to_string()),
                     _ => None,
                 })
             };
-            let field = text("field").unwrap_or_default();
-            return Self::invalid(vec![(field, text("description").unwrap_or_default())]);
+            return Self::invalid(texts("field").zip(texts("description")).collect());
         }
         let (code, message) = of_reason(rejection.reason);
         let mut refusal = Refusal::new(code, rejection.reason.name(), message);
@@ -349,8 +348,24 @@ impl From<&Rejection> for Refusal {
         if let Some(named) = sentences_with_facts(rejection.reason).iter().find_map(|text| filled(text, facts)) {
             refusal.message = named;
         }
+        if let Some(message) = of_bad_name(rejection, message) {
+            refusal.message = message;
+        }
         refusal
     }
+}
+
+/// The sentence about a name that nobody could create: whoever followed the advice to create it would only then be told.
+fn of_bad_name(rejection: &Rejection, message: &str) -> Option<String> {
+    use Reason::{UnknownChannel, UnknownLocation, UnknownSku, UnknownSource};
+    if !matches!(rejection.reason, UnknownChannel | UnknownLocation | UnknownSku | UnknownSource) {
+        return None;
+    }
+    let fault = rejection.facts.iter().find_map(|fact| match fact {
+        Fact::Text(_, text) => name_fault(text),
+        Fact::Number(..) => None,
+    })?;
+    Some(format!("{}: {fault}", message.split_once(';')?.0))
 }
 
 /// Sentences that name what was asked and what is there, by the names of the facts; the first one that has all counts.
@@ -408,7 +423,7 @@ fn filled(sentence: &str, facts: &BTreeMap<&'static str, String>) -> Option<Stri
     while let Some((before, after)) = rest.split_once('{') {
         let (name, behind) = after.split_once('}')?;
         out.push_str(before);
-        out.push_str(facts.get(name)?);
+        out.push_str(&shown(facts.get(name)?));
         rest = behind;
     }
     out.push_str(rest);
@@ -485,11 +500,6 @@ mod tests {
             assert_eq!(message(&Rejection::new(reason)), of_reason(reason).1, "{reason:?}");
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_text_of_the_caller_is_repeated_as_far_as_a_name_may_be_long() {

@@ -9,6 +9,7 @@ use crate::few::Few;
 use crate::ledger::Ledger;
 use crate::level::Quantities;
 use crate::names::Handle;
+use crate::naming::name_fault;
 use crate::rejection::{Reason, Rejection};
 
 impl Ledger {
@@ -49,8 +50,12 @@ impl Ledger {
         self.levels.find(item, location).map_or_else(Quantities::default, |level| self.levels.quantities(level))
     }
 
-    pub(crate) fn decide_upsert(catalogue: Catalogue, entries: &[Upsert<'_>]) -> Few<Event> {
-        entries
+    pub(crate) fn decide_upsert(&self, catalogue: Catalogue, entries: &[Upsert<'_>]) -> Result<Few<Event>, Rejection> {
+        let [list, field] = catalogue.fields();
+        let is_new = |name: &str| self.catalogue(catalogue).find(name).is_none();
+        let new = entries.iter().map(|entry| entry.name).enumerate().filter(|(_, name)| is_new(name));
+        check_new_names(new, |number| format!("{list}[{number}].{field}"))?;
+        Ok(entries
             .iter()
             .map(|entry| Event::Upserted {
                 catalogue: catalogue as u8,
@@ -58,15 +63,32 @@ impl Ledger {
                 display_name: entry.display_name.into(),
                 gs1: entry.gs1.into(),
             })
-            .collect()
+            .collect())
     }
 
-    pub(crate) fn decide_register(&self, source: &str) -> Few<Event> {
+    pub(crate) fn decide_register(&self, source: &str) -> Result<Few<Event>, Rejection> {
+        if self.sources.find(source).is_none() {
+            check_new_names(std::iter::once((0, source)), |_| "source_id".into())?;
+        }
         let last = self.sources.find(source).and_then(|handle| self.sources.get(handle)).map_or(0, |found| found.epoch);
         // Not below the writer epoch: a restored ledger forgot registrations, and must issue none of their epochs again.
         let epoch = (last + 1).max(u64::from(self.epoch));
-        Few::One(Event::SourceRegistered { source: source.into(), epoch })
+        Ok(Few::One(Event::SourceRegistered { source: source.into(), epoch }))
     }
+}
+
+/// Refuses names that may not be created, each with its field.
+fn check_new_names<'n>(
+    names: impl Iterator<Item = (usize, &'n str)>,
+    field_of: impl Fn(usize) -> String,
+) -> Result<(), Rejection> {
+    let mut faults =
+        names.filter_map(|(number, name)| name_fault(name).map(|fault| (field_of(number), fault))).peekable();
+    if faults.peek().is_none() {
+        return Ok(());
+    }
+    let refusal = Rejection::new(Reason::InvalidField);
+    Err(faults.fold(refusal, |refusal, (field, fault)| refusal.text("field", &field).text("description", &fault)))
 }
 
 /// What one command does to one level.

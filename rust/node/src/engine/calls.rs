@@ -102,10 +102,10 @@ impl Shared {
         let mut core = self.core();
         let idle = core.payload.is_empty();
         let taken = match self.execute(&mut core, command, moment) {
-            Ok(executed) => Taken {
-                reply: answer::reply(kind, &core.ledger, &executed, &command.context),
-                rests_on: executed.rests_on,
-            },
+            Ok(executed) => {
+                let reply = answer::reply(kind, &core.ledger, command, &executed);
+                Taken { reply, rests_on: executed.rests_on }
+            }
             Err(refusal) => refusal.into(),
         };
         self.unlock(core, idle);

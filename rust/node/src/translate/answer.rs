@@ -1,6 +1,7 @@
 //! From what a command did to the message that its caller gets.
 
-use invengine_ledger::{Answer, Context, Effect, Executed, Ledger};
+use invengine_ledger::command::Body;
+use invengine_ledger::{Answer, Command, Context, Effect, Executed, Ledger};
 use invengine_wire::v1;
 use prost::Message;
 
@@ -23,13 +24,14 @@ const BATCH_FULL_BYTES: usize =
 pub fn reply(
     kind: CommandKind,
     ledger: &Ledger,
+    command: &Command<'_>,
     executed: &Executed,
-    context: &Context<'_>,
 ) -> Result<Vec<u8>, Refusal> {
     match &executed.answer {
         Answer::Rejected(rejection) => Err(rejection.into()),
         Answer::Accepted { sequence, replayed, effect } => {
-            Ok(accepted(kind, ledger, ledger.effect(*effect), (*sequence, *replayed), writer(context)))
+            let effect = ledger.effect(*effect);
+            Ok(accepted(kind, ledger, command, effect, (*sequence, *replayed)))
         }
     }
 }
@@ -37,9 +39,9 @@ pub fn reply(
 fn accepted(
     kind: CommandKind,
     ledger: &Ledger,
+    command: &Command<'_>,
     effect: &Effect,
     (sequence, replayed): (u64, bool),
-    writer: Writer<'_>,
 ) -> Vec<u8> {
     let receipt = Some(receipt(sequence, replayed));
     macro_rules! with_holds {
@@ -53,6 +55,11 @@ fn accepted(
             v1::$answer { receipt, levels: levels(ledger, effect) }.encode_to_vec()
         };
     }
+    macro_rules! with_look_alikes {
+        ($answer:ident) => {
+            v1::$answer { receipt, look_alikes: look_alikes(ledger, &command.body) }.encode_to_vec()
+        };
+    }
     match kind {
         CommandKind::Reserve => {
             v1::ReserveResponse { receipt, hold: holds(ledger, effect, sequence).0.pop() }.encode_to_vec()
@@ -63,7 +70,7 @@ fn accepted(
         CommandKind::Fulfill => with_holds!(FulfillResponse),
         CommandKind::Transfer => with_holds!(TransferReservationResponse),
         CommandKind::Release => {
-            let (key_cancelled, key_scope) = cancelled(effect, writer);
+            let (key_cancelled, key_scope) = cancelled(effect, writer(&command.context));
             let (holds, summary) = holds(ledger, effect, sequence);
             v1::ReleaseResponse { receipt, holds, key_cancelled, key_scope, summary }.encode_to_vec()
         }
@@ -72,10 +79,28 @@ fn accepted(
         CommandKind::Adjust => with_levels!(AdjustResponse),
         CommandKind::SetQuantity => with_levels!(SetQuantityResponse),
         CommandKind::Count => with_levels!(CountResponse),
-        CommandKind::UpsertItems => v1::UpsertItemsResponse { receipt }.encode_to_vec(),
-        CommandKind::UpsertLocations => v1::UpsertLocationsResponse { receipt }.encode_to_vec(),
-        CommandKind::UpsertChannels => v1::UpsertChannelsResponse { receipt }.encode_to_vec(),
-        CommandKind::RegisterSource => registered(effect, receipt).encode_to_vec(),
+        CommandKind::UpsertItems => with_look_alikes!(UpsertItemsResponse),
+        CommandKind::UpsertLocations => with_look_alikes!(UpsertLocationsResponse),
+        CommandKind::UpsertChannels => with_look_alikes!(UpsertChannelsResponse),
+        CommandKind::RegisterSource => {
+            v1::RegisterSourceResponse { look_alikes: look_alikes(ledger, &command.body), ..registered(effect, receipt) }
+                .encode_to_vec()
+        }
+    }
+}
+
+/// The names of a command that people may take for older ones. A repeat is told the same: names never go.
+fn look_alikes(ledger: &Ledger, asked: &Body<'_>) -> Vec<v1::LookAlike> {
+    let told = |name: &str, older: Option<&str>| {
+        older.map(|older| v1::LookAlike { name: name.to_owned(), older_name: older.to_owned() })
+    };
+    match asked {
+        Body::Upsert { catalogue, entries } => {
+            let names = ledger.catalogue(*catalogue);
+            entries.iter().filter_map(|entry| told(entry.name, names.look_alike(entry.name))).collect()
+        }
+        Body::RegisterSource { source } => told(source, ledger.source_look_alike(source)).into_iter().collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -91,6 +116,7 @@ fn registered(effect: &Effect, receipt: Option<v1::Receipt>) -> v1::RegisterSour
         epoch: epoch as i64,
         previous_epoch: previous_epoch as i64,
         previous_sequence: previous_sequence as i64,
+        look_alikes: Vec::new(),
     }
 }
 

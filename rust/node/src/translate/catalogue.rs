@@ -14,7 +14,7 @@ impl Request for v1::UpsertItemsRequest {
     fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         let entry = |item: &'a v1::Item| Upsert { name: &item.sku, display_name: &item.display_name, gs1: &item.gtin };
         let entries = self.items.iter().map(entry).collect();
-        upsert(Catalogue::Items, entries, ["items", "sku", "gtin"], GTIN_DIGITS, found)
+        upsert(Catalogue::Items, entries, "gtin", GTIN_DIGITS, found)
     }
 }
 
@@ -26,7 +26,7 @@ impl Request for v1::UpsertLocationsRequest {
             gs1: &place.gln,
         };
         let entries = self.locations.iter().map(entry).collect();
-        upsert(Catalogue::Locations, entries, ["locations", "location", "gln"], GLN_DIGITS, found)
+        upsert(Catalogue::Locations, entries, "gln", GLN_DIGITS, found)
     }
 }
 
@@ -35,7 +35,7 @@ impl Request for v1::UpsertChannelsRequest {
         let entry =
             |channel: &'a v1::Channel| Upsert { name: &channel.channel, display_name: &channel.display_name, gs1: "" };
         let entries = self.channels.iter().map(entry).collect();
-        upsert(Catalogue::Channels, entries, ["channels", "channel", ""], 0, found)
+        upsert(Catalogue::Channels, entries, "", 0, found)
     }
 }
 
@@ -51,10 +51,11 @@ impl Request for v1::RegisterSourceRequest {
 fn upsert<'a>(
     catalogue: Catalogue,
     entries: Vec<Upsert<'a>>,
-    [list, name, gs1]: [&str; 3],
+    gs1: &str,
     digits: usize,
     found: &mut Violations,
 ) -> Body<'a> {
+    let [list, name] = catalogue.fields();
     if found.count(entries.len(), list) {
         for (number, entry) in entries.iter().enumerate() {
             found.name(entry.name, format_args!("{list}[{number}].{name}"));

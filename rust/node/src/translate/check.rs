@@ -5,11 +5,12 @@ use std::fmt::Arguments;
 use std::hash::Hash;
 
 use invengine_ledger::command::LINES_MAX;
+use invengine_ledger::{NAME_CHARS_MAX, name_fault};
 
 use crate::refusal::Refusal;
 
 /// Most characters of a name, a key or any other text.
-const TEXT_MAX: usize = 128;
+const TEXT_MAX: usize = NAME_CHARS_MAX;
 /// A message can be wrong in more places than anybody wants to read.
 const VIOLATIONS_MAX: usize = 100;
 
@@ -43,11 +44,14 @@ impl Violations {
         }
     }
 
-    /// A name that must be there.
+    /// A name that must be there. Names that exist may be mentioned however they are written; how a new one is written is the
+    /// ledger's to decide ([`invengine_ledger::name_fault`]).
     #[inline]
     pub fn name(&mut self, value: &str, field: Arguments<'_>) {
         let good = !value.is_empty() && printable(value).is_some_and(|characters| characters <= TEXT_MAX);
-        self.require(good, field, "1 to 128 printable characters");
+        if !good {
+            self.add(field, &name_fault(value).unwrap_or_default());
+        }
     }
 
     /// A text that may be absent.

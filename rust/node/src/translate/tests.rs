@@ -51,7 +51,7 @@ impl Desk {
         let tag = self.ledger.tag();
         with_command(kind, &request.encode_to_vec(), "", tag, |command| {
             let executed = self.run(command);
-            answer::reply(kind, &self.ledger, &executed, &command.context)
+            answer::reply(kind, &self.ledger, command, &executed)
         })?
     }
 

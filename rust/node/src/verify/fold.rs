@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use invengine_ledger::{Audit, Broken, Event, Ledger, Record};
 
-use super::VerifyReport;
+use super::{VerifyReport, names};
 use crate::journal::Frame;
 
 /// Broken rules that a report lists one by one.
@@ -126,6 +126,7 @@ impl Fold {
             invariants.insert(broken.rule, false);
         }
         let broken = self.broken.iter().take(BROKEN_MAX).map(|broken| format!("{} at {}", broken.rule, broken.at));
+        let names = names::Findings::of(&ledger);
         let counts = BTreeMap::from([
             ("frames", self.frames),
             ("records", self.records),
@@ -133,6 +134,8 @@ impl Fold {
             ("open_reservations", ledger.open_reservations()),
             ("levels", ledger.level_count() as u64),
             ("keys", ledger.key_count() as u64),
+            ("names_against_the_rule", names.against_the_rule),
+            ("look_alikes", names.look_alikes),
         ]);
         VerifyReport {
             ledger: ledger.name().to_owned(),
@@ -147,6 +150,7 @@ impl Fold {
             oversold_units_by_reserve: self.audit.oversold_by_holds(),
             events: self.events,
             counts,
+            names: names.first,
             torn_tail: None,
             snapshots: Vec::new(),
             damage: None,

@@ -3,6 +3,7 @@
 
 mod damage;
 mod fold;
+mod names;
 mod snapshots;
 
 use std::collections::BTreeMap;
@@ -48,6 +49,9 @@ pub struct VerifyReport {
     pub events: BTreeMap<&'static str, u64>,
     /// Frames, files or entries, reservations, levels, keys.
     pub counts: BTreeMap<&'static str, u64>,
+    /// Names that break the rule for new ones, and names that people may take for older ones: the first of them, by kind and
+    /// age. They work, and are no damage.
+    pub names: Vec<NameReport>,
     /// An unfinished append at the end that the next start will cut, in words; none if the journal ends well.
     pub torn_tail: Option<String>,
     /// Every snapshot, oldest first.
@@ -58,6 +62,17 @@ pub struct VerifyReport {
     pub backup: Option<String>,
     /// How long the fold took.
     pub elapsed_ms: f64,
+}
+
+/// A name that somebody should know of.
+#[derive(Debug, Serialize)]
+pub struct NameReport {
+    /// `item`, `location`, `channel` or `source`.
+    pub kind: &'static str,
+    /// The name, byte by byte.
+    pub name: String,
+    /// What there is to say, in words; what cannot be seen is shown as `<U+200B>`.
+    pub finding: String,
 }
 
 /// What one snapshot is worth.

@@ -1,0 +1,52 @@
+//! Names that break the rule for new ones, and names that people may take for one another.
+
+use invengine_ledger::command::Catalogue;
+use invengine_ledger::{Ledger, name_fault, visible};
+
+use super::NameReport;
+
+/// Findings that a report lists one by one.
+const LISTED_MAX: usize = 1_000;
+
+/// What a ledger's names come to.
+#[derive(Default)]
+pub(super) struct Findings {
+    pub against_the_rule: u64,
+    pub look_alikes: u64,
+    pub first: Vec<NameReport>,
+}
+
+impl Findings {
+    pub fn of(ledger: &Ledger) -> Self {
+        let mut found = Findings::default();
+        for (kind, catalogue) in
+            [("item", Catalogue::Items), ("location", Catalogue::Locations), ("channel", Catalogue::Channels)]
+        {
+            let names = ledger.catalogue(catalogue);
+            for name in (0..names.len() as u32).map(|handle| names.name(handle)) {
+                found.look_at(kind, name, names.look_alike(name));
+            }
+        }
+        for source in ledger.sources() {
+            found.look_at("source", &source.name, ledger.source_look_alike(&source.name));
+        }
+        found
+    }
+
+    fn look_at(&mut self, kind: &'static str, name: &str, older: Option<&str>) {
+        if let Some(fault) = name_fault(name) {
+            self.against_the_rule += 1;
+            self.list(kind, name, fault);
+        }
+        if let Some(older) = older {
+            self.look_alikes += 1;
+            self.list(kind, name, format!("{} looks like the older {}", visible(name), visible(older)));
+        }
+    }
+
+    fn list(&mut self, kind: &'static str, name: &str, finding: String) {
+        if self.first.len() < LISTED_MAX {
+            self.first.push(NameReport { kind, name: name.to_owned(), finding });
+        }
+    }
+}
