@@ -227,7 +227,7 @@ fn mark(command: &Command<'_>, told: &Told, written: bool) -> String {
         Told::Yes { did: Did::Holds(holds), .. } if holds.iter().any(|hold| hold.reacquired) => "reacquired".to_owned(),
         Told::Yes { did: Did::KeyCancelled, .. } => "key cancelled".to_owned(),
         Told::Yes { .. } => "accepted".to_owned(),
-        Told::No(no) if command.context.remember_refusal => {
+        Told::No(no) if command.context.remember_refusal && no.reason != Reason::KeyCancelled => {
             format!("{} {}", no.reason.name(), if written { "remembered" } else { "again" })
         }
         Told::No(no) => no.reason.name().to_owned(),
