@@ -16,7 +16,7 @@ METHOD = "/invengine.v1.ReservationService/Submit"
 
 
 def request(drafts: Sequence[Draft[Any]], start: int) -> tuple[bytes, int]:
-    """A serialized SubmitRequest with as many of the drafts (sealed before) as it may have, from `start` on; how many."""
+    """A SubmitRequest with as many of the sealed drafts from `start` on as one may have, and how many those are."""
     frames: list[bytes] = []
     size = 0
     for draft in drafts[start : start + BATCH_COMMANDS_MAX]:
