@@ -40,6 +40,8 @@ BUGS: dict[str, tuple[str, ...]] = {
     "key_ignored": ("ledger:keys",),
     "key_forgotten_early": ("ledger:windows", "ledger:keys", "ledger:model_equals_ledger"),
     "window_not_checked": ("ledger:windows", "ledger:keys"),
+    "refusal_not_found": ("ledger:refusals", "ledger:model_equals_ledger"),
+    "forgotten_refusal_executed": ("ledger:refusals",),
     "cancelled_key_forgotten": ("ledger:keys", "ledger:holds"),
     "fingerprint_ignores_quantity": ("ledger:keys", "ledger:model_equals_ledger"),
     "gap_accepted": ("ledger:sources",),

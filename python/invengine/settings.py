@@ -102,6 +102,9 @@ class Settings(BaseSettings):
         30 * 24 * 3_600_000, ge=0, description="how long old journal stays in the archive; 0 is for ever"
     )
     archive_bytes_max: int = Field(0, ge=0, description="most bytes that the archive keeps; 0: any, in Redis 256 MiB")
+    refusal_bytes_max: int = Field(
+        0, ge=0, description="memory for refusals that callers want remembered, bytes; 0 is the engine's own, 256 MiB"
+    )
     force_empty: bool = Field(False, description="set aside a journal that cannot be recovered; only as a flag")
     accept_clock: bool = Field(False, description="this machine's clock is right; only as a flag")
     metrics_address: str = Field("127.0.0.1:9411", description="where /metrics listens; empty for no metrics")

@@ -174,6 +174,8 @@ _GAUGES = (
     ("invengine_open_reservations", "open_reservations", "Reservations with units reserved or allocated."),
     ("invengine_journal_bytes", "journal_bytes", "Bytes of frames in the journal."),
     ("invengine_keys", "keys", "Idempotency keys remembered."),
+    ("invengine_refusals", "refusals", "Refusals remembered because their callers asked for it."),
+    ("invengine_refusal_bytes", "refusal_bytes", "Memory that remembered refusals take, roughly."),
     ("invengine_poisoned", "poisoned", "1 after the journal failed: the engine answers nothing more."),
     ("invengine_draining", "draining", "1 while the engine refuses new commands."),
     ("invengine_lost_events", "lost_events", "Acknowledged events that Redis no longer had at the last start."),
@@ -190,6 +192,11 @@ _DOOR_GAUGES = (
 _GAUGES_MS = (
     ("invengine_engine_time_seconds", "engine_time_ms", "Engine time, as seconds since 1970."),
     ("invengine_dedupe_window_seconds", "effective_window_ms", "How far back keys are remembered now."),
+    (
+        "invengine_refusal_window_seconds",
+        "effective_refusal_window_ms",
+        "How far back all refusals are remembered now whose callers asked for it.",
+    ),
     ("invengine_wall_clock_drift_seconds", "wall_clock_drift_ms", "How far the wall clock jumped since the start."),
 )
 _COUNTERS = (

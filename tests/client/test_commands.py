@@ -136,3 +136,14 @@ def test_both_surfaces_offer_the_same() -> None:
     blocking, asynchronous = public(Client), public(AsyncClient)
     asynchronous["source"].remove("window")
     assert blocking == asynchronous
+
+
+def test_a_release_that_only_cancelled_a_key_warns_and_says_where_it_looked(caplog: pytest.LogCaptureFixture) -> None:
+    kind = commands.release(reservation_key="k").kind
+    answer = kind.answer(key_cancelled=True)
+    answer.key_scope.channel = "web"
+    with caplog.at_level("WARNING", "invengine.client"):
+        assert kind.decode(answer).key_cancelled
+        assert not kind.decode(kind.answer()).key_cancelled
+    assert len(caplog.records) == 1
+    assert "channel 'web'" in caplog.records[0].getMessage()

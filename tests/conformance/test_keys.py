@@ -90,13 +90,13 @@ def _other_holder(request: reservations.ReserveRequest, shop: Shop) -> None:
     request.context.holder = "another"
 
 
-# What a change is called in the refusal; a partial hold that got everything cannot be told from a whole one.
-OTHER_BODIES: dict[Change, str | None] = {
+# What a change is called in the refusal.
+OTHER_BODIES: dict[Change, str] = {
     _other_units: "lines.quantity",
     _other_location: "lines",
     _one_line_more: "lines",
     _other_ttl: "ttl",
-    _partial: None,
+    _partial: "allow_partial",
     _other_order: "context.order_ref",
     _other_holder: "context.holder",
 }
@@ -161,6 +161,24 @@ def test_when_and_by_whom_it_was_sent_is_not_the_intention(shop: Shop) -> None:
     first = shop.call(methods.RESERVE, request)
     request.context.issue_time.GetCurrentTime()
     assert shop.call(methods.RESERVE, request) == replay_of(first)
+    context = request.context
+    context.event_time.GetCurrentTime()
+    context.actor = context.causation = context.reason_code = context.reference = "another worker"
+    context.remember_refusal = True
+    assert shop.call(methods.RESERVE, request) == replay_of(first)
+
+
+def test_the_reason_and_the_document_are_part_of_what_happened_to_stock(shop: Shop) -> None:
+    sku = shop.item()
+    context = shop.context(actor="ann", reason_code="delivery", reference="note-1")
+    request = requests.receive(context, (sku, shop.here, 5))
+    first = shop.call(methods.RECEIVE, request)
+    request.context.actor = "bob"
+    assert shop.call(methods.RECEIVE, request).receipt.sequence == first.receipt.sequence
+    for field, value in (("reason_code", "return"), ("reference", "note-2")):
+        other = requests.receive(context, (sku, shop.here, 5))
+        setattr(other.context, field, value)
+        shop.refused(methods.RECEIVE, other, "IDEMPOTENCY_KEY_REUSED", field=f"context.{field}")
 
 
 def test_keys_of_different_writers_are_different_keys(shop: Shop) -> None:

@@ -98,7 +98,7 @@ class Judge:
         call, complain = one.call, self._auditor.complain
         if call.outcome == REFUSED:
             kinds = {effect.kind for effect in one.effects}
-            if kinds - {"message_rejected"}:
+            if kinds - {"message_rejected", "command_refused"}:
                 complain(f"{one.name} was refused {call.reason} and has an effect: {one.effects}")
             if one.request.context.HasField("source") and not kinds:
                 complain(f"{one.name} was refused {call.reason} and its number was not consumed")
@@ -183,7 +183,8 @@ class Judge:
         return {max(0, room.units) for room in rooms[max(0, begin) : end]}
 
 
-_ASKED = {"reserved", "extended", "allocated", "released", "fulfilled", "key_cancelled", "message_rejected"}
+_ASKED = {"reserved", "extended", "allocated", "released", "fulfilled", "key_cancelled"}
+_ASKED |= {"message_rejected", "command_refused"}
 
 
 class _Ceiling:

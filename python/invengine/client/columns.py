@@ -64,7 +64,7 @@ def encoded(
     if not all(names):
         arguments.named("", f"keys[{names.index('')}]")
     ttl_ms = 0 if ttl_s is None else max(1, math.ceil(arguments.seconds(ttl_s, "ttl_s") * 1000))
-    shared = commands.shared_context(time.time_ns(), fields)
+    shared = commands.shared_context(time.time_ns(), fields, keys_named=keys is not None)
     return ReserveColumns(names), _requests(items, at, units, names, ttl_ms, shared)
 
 

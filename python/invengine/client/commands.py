@@ -48,7 +48,8 @@ QuantityTuple = tuple[str, str, int] | tuple[str, str, int, int]
 class CommandFields(TypedDict, total=False):
     """Keyword arguments that every command takes. None means left out; an empty text is refused (InvalidArgument).
 
-    key: idempotency key, 1 to 128 printable ASCII bytes; a random one is made if none is given.
+    key: idempotency key, 1 to 128 printable ASCII bytes; a random one is made if none is given. Refusals of a key that
+        is given are remembered like acceptances, over a restart of the server.
     issue_time: when the intention was first issued, a datetime with a time zone; now, if left out. Keep it together
         with a key of your own.
     channel: the sales channel that the command is for; the client's own if left out.
@@ -128,11 +129,14 @@ class Draft(Generic[T_co]):
     def seal(self, now_ns: int, key: str = "", channel: str = "", actor: str = "") -> str:
         """Fills in what was left open (key, issue_time, channel, actor) and returns the key.
 
-        A message of a source is known by its number and gets no key of its own.
+        A message of a source is known by its number and gets no key of its own. A `key` that is given is one that its
+        caller named; a random one is nobody's, and refusals of it need not outlive the server.
         """
         context = self.request.context
         own: str = context.idempotency_key
         if not own and not context.HasField("source"):
+            if key:
+                name_key(context, key)
             own = context.idempotency_key = key or new_key()
         if not context.HasField("issue_time"):
             self.stamp(now_ns)
@@ -141,6 +145,12 @@ class Draft(Generic[T_co]):
         if actor and not context.actor:
             context.actor = actor
         return own
+
+
+def name_key(context: Any, key: str) -> None:
+    """Gives a command a key that its caller knows and may come back with: a refusal is then worth as much as a yes."""
+    context.idempotency_key = key
+    context.remember_refusal = True
 
 
 def new_key() -> str:
@@ -167,7 +177,7 @@ _RESERVE = _hold_kind("reserve", "Reserve", 1, decode.reserved)
 _EXTEND = _hold_kind("extend", "Extend", 2, decode.changed)
 _AMEND = _hold_kind("amend", "Amend", 3, decode.changed)
 _ALLOCATE = _hold_kind("allocate", "Allocate", 4, decode.changed)
-_RELEASE = _hold_kind("release", "Release", 5, decode.changed)
+_RELEASE = _hold_kind("release", "Release", 5, decode.released)
 _FULFILL = _hold_kind("fulfill", "Fulfill", 6, decode.changed)
 _TRANSFER = _hold_kind("transfer", "TransferReservation", 7, decode.changed)
 _RECEIVE = _stock_kind("receive", "Receive")
@@ -188,7 +198,7 @@ def _fill(context: Any, fields: Mapping[str, Any]) -> None:
         if value is None:
             continue
         if name == "key":
-            context.idempotency_key = arguments.named(value, name)
+            name_key(context, arguments.named(value, name))
         elif name in ("issue_time", "event_time"):
             put_time(getattr(context, name), value, name)
         elif name == "source":
@@ -203,7 +213,7 @@ def _fill(context: Any, fields: Mapping[str, Any]) -> None:
             raise InvalidArgument(name, f"unknown argument {name!r}; a command takes {known}")
 
 
-def shared_context(now_ns: int, fields: CommandFields) -> bytes:
+def shared_context(now_ns: int, fields: CommandFields, *, keys_named: bool = False) -> bytes:
     """A serialized CommandContext for many commands at once. What names a single command is refused."""
     for name in ("key", "source"):
         if fields.get(name) is not None:
@@ -212,6 +222,7 @@ def shared_context(now_ns: int, fields: CommandFields) -> bytes:
     _fill(context, fields)
     if not context.HasField("issue_time"):
         context.issue_time.seconds, context.issue_time.nanos = divmod(now_ns, 1_000_000_000)
+    context.remember_refusal = keys_named
     return context.SerializeToString()
 
 
@@ -336,8 +347,13 @@ def allocate(
     expected_version: int | None = None,
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
-    """A hard hold without expiry, bound to `order_ref`. After expiry it takes the units again if they are there."""
+    """A hard hold without expiry, bound to `order_ref`. After expiry it takes the units again if they are there.
+
+    A refusal is remembered like an acceptance, whatever happens to the server.
+    """
     request = reservation.AllocateRequest()
+    # A payment hangs on it: who was told no has given the money back.
+    request.context.remember_refusal = True
     return _on_hold(_ALLOCATE, request, reservation_id, reservation_key, order, lines, expected_version, fields)
 
 

@@ -121,7 +121,10 @@ class Commands(ABC):
         timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> Changes:
-        """Gives units back. By a key not seen yet it cancels that key: `key_cancelled` is True."""
+        """Gives units back. By a key not seen yet it cancels that key: `key_cancelled` is True.
+
+        The log then has a warning that says where the key was looked for: keys are scoped by channel.
+        """
         draft = commands.release(
             reservation_id,
             reservation_key=reservation_key,

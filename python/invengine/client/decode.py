@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from invengine.client.results import (
@@ -28,6 +29,8 @@ from invengine.client.results import (
 )
 from invengine.client.times import duration_s, stamp_time
 from invengine.errors import InvengineError, Violation, error_from_reason
+
+_log = logging.getLogger("invengine.client")
 
 _STATES = {int(state): state for state in LineState}
 
@@ -81,6 +84,24 @@ def _summary(answer: Any, receipt: Receipt) -> HoldSummary | None:
     found = answer.summary
     units = {_STATES.get(each.state, LineState.UNSPECIFIED): each.units for each in found.units}
     return HoldSummary(found.reservations, found.lines, units, found.first_sequence, receipt.sequence)
+
+
+def released(answer: Any) -> Changes:
+    """The same of a release, with a warning in the log if it gave nothing back."""
+    changes = changed(answer)
+    if changes.key_cancelled:
+        _log.warning(
+            "nothing was released: the key has no hold among those of %s, and is cancelled there; "
+            "a hold that was made under another channel still stands: release it with that channel",
+            _writer(answer.key_scope),
+        )
+    return changes
+
+
+def _writer(scope: Any) -> str:
+    if scope.channel:
+        return f"channel {scope.channel!r}"
+    return f"source {scope.source_id!r}" if scope.source_id else "the operator (no channel)"
 
 
 def level_of(level: Any) -> Level:
@@ -217,4 +238,7 @@ def server_description(answer: Any) -> ServerDescription:
         answer_bytes_max=answer.answer_bytes_max,
         command_answer_bytes_max=answer.command_answer_bytes_max,
         reservation_lines_max=answer.reservation_lines_max,
+        effective_refusal_window_s=duration_s(answer.effective_refusal_window),
+        refusal_bytes=answer.refusal_bytes,
+        refusal_bytes_max=answer.refusal_bytes_max,
     )

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from invengine.client.commands import Draft
+from invengine.client.commands import Draft, name_key
 from invengine.client.commands_async import AsyncCommands
 from invengine.client.commands_blocking import Commands
 from invengine.errors import InvalidArgument
@@ -32,7 +32,7 @@ class Steps:
         """Keys a draft that has none and counts it as a step. One with a key of its own, or a number, is no step."""
         context = draft.request.context
         if not context.idempotency_key and not context.HasField("source"):
-            context.idempotency_key = self.next_key(draft.kind.name)
+            name_key(context, self.next_key(draft.kind.name))
 
 
 class Operation(Commands):

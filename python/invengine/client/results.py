@@ -373,3 +373,6 @@ class ServerDescription:
     answer_bytes_max: int
     command_answer_bytes_max: int
     reservation_lines_max: int
+    effective_refusal_window_s: float = 0.0
+    refusal_bytes: int = 0
+    refusal_bytes_max: int = 0

@@ -306,7 +306,7 @@ def engine_settings(settings: Settings) -> str:
 
 
 # 0 and false are the engine's own.
-_ONLY_IF_GIVEN = ("in_flight_max", "journal_file_bytes", "force_empty", "accept_clock")
+_ONLY_IF_GIVEN = ("in_flight_max", "journal_file_bytes", "refusal_bytes_max", "force_empty", "accept_clock")
 
 
 def _plain(value: object) -> object:

@@ -66,6 +66,9 @@ class GetServerInfoResponse(_message.Message):
     ANSWER_BYTES_MAX_FIELD_NUMBER: _builtins.int
     COMMAND_ANSWER_BYTES_MAX_FIELD_NUMBER: _builtins.int
     RESERVATION_LINES_MAX_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_REFUSAL_WINDOW_FIELD_NUMBER: _builtins.int
+    REFUSAL_BYTES_FIELD_NUMBER: _builtins.int
+    REFUSAL_BYTES_MAX_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of invengine."""
     ledger: _builtins.str
@@ -106,6 +109,10 @@ class GetServerInfoResponse(_message.Message):
     """Most bytes of the full answer to one command; beyond it there is a short form (CommandContext.accept_summary)."""
     reservation_lines_max: _builtins.int
     """Most lines of one reservation."""
+    refusal_bytes: _builtins.int
+    """Memory that they take, roughly."""
+    refusal_bytes_max: _builtins.int
+    """Memory that they may take; then the older half is forgotten."""
     @_builtins.property
     def engine_time(self) -> _timestamp_pb2.Timestamp:
         """Engine time."""
@@ -127,6 +134,10 @@ class GetServerInfoResponse(_message.Message):
         """How far engine time is ahead of the wall clock for good, after a start with a wrong clock that an operator corrected
         (event ClockCorrected); issue times are read as that much later. 0 is how it should be.
         """
+
+    @_builtins.property
+    def effective_refusal_window(self) -> _duration_pb2.Duration:
+        """How far back refusals are remembered now whose commands ask for it. As far as keys, unless their memory was full."""
 
     def __init__(
         self,
@@ -156,10 +167,13 @@ class GetServerInfoResponse(_message.Message):
         answer_bytes_max: _builtins.int = ...,
         command_answer_bytes_max: _builtins.int = ...,
         reservation_lines_max: _builtins.int = ...,
+        effective_refusal_window: _duration_pb2.Duration | None = ...,
+        refusal_bytes: _builtins.int = ...,
+        refusal_bytes_max: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clock_offset", b"clock_offset", "effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "recovery_time", b"recovery_time", "snapshot_time", b"snapshot_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clock_offset", b"clock_offset", "effective_dedupe_window", b"effective_dedupe_window", "effective_refusal_window", b"effective_refusal_window", "engine_time", b"engine_time", "recovery_time", b"recovery_time", "snapshot_time", b"snapshot_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_bytes_max", b"answer_bytes_max", "clock_offset", b"clock_offset", "command_answer_bytes_max", b"command_answer_bytes_max", "command_bytes_max", b"command_bytes_max", "door", b"door", "durable_sequence", b"durable_sequence", "effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "first_sequence", b"first_sequence", "journal", b"journal", "ledger", b"ledger", "lines_max", b"lines_max", "loss_window", b"loss_window", "lost_events", b"lost_events", "recovered_events", b"recovered_events", "recovery_time", b"recovery_time", "reservation_lines_max", b"reservation_lines_max", "sequence", b"sequence", "snapshot_sequence", b"snapshot_sequence", "snapshot_time", b"snapshot_time", "submit_bytes_max", b"submit_bytes_max", "submit_commands_max", b"submit_commands_max", "time_scale", b"time_scale", "version", b"version", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_bytes_max", b"answer_bytes_max", "clock_offset", b"clock_offset", "command_answer_bytes_max", b"command_answer_bytes_max", "command_bytes_max", b"command_bytes_max", "door", b"door", "durable_sequence", b"durable_sequence", "effective_dedupe_window", b"effective_dedupe_window", "effective_refusal_window", b"effective_refusal_window", "engine_time", b"engine_time", "first_sequence", b"first_sequence", "journal", b"journal", "ledger", b"ledger", "lines_max", b"lines_max", "loss_window", b"loss_window", "lost_events", b"lost_events", "recovered_events", b"recovered_events", "recovery_time", b"recovery_time", "refusal_bytes", b"refusal_bytes", "refusal_bytes_max", b"refusal_bytes_max", "reservation_lines_max", b"reservation_lines_max", "sequence", b"sequence", "snapshot_sequence", b"snapshot_sequence", "snapshot_time", b"snapshot_time", "submit_bytes_max", b"submit_bytes_max", "submit_commands_max", b"submit_commands_max", "time_scale", b"time_scale", "version", b"version", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -257,6 +257,7 @@ class Event(_message.Message):
     KEYS_FORGOTTEN_FIELD_NUMBER: _builtins.int
     MESSAGE_REPEATED_FIELD_NUMBER: _builtins.int
     CLOCK_CORRECTED_FIELD_NUMBER: _builtins.int
+    COMMAND_REFUSED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its position: gapless, starting at 1."""
     writer_epoch: _builtins.int
@@ -341,6 +342,10 @@ class Event(_message.Message):
     def clock_corrected(self) -> Global___ClockCorrected:
         """From here on issue times are read with the distance of engine time from the wall clock."""
 
+    @_builtins.property
+    def command_refused(self) -> Global___CommandRefused:
+        """A command was refused, and its key remembers that."""
+
     def __init__(
         self,
         *,
@@ -366,12 +371,13 @@ class Event(_message.Message):
         keys_forgotten: Global___KeysForgotten | None = ...,
         message_repeated: Global___MessageRepeated | None = ...,
         clock_corrected: Global___ClockCorrected | None = ...,
+        command_refused: Global___CommandRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated", "clock_corrected"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated", "clock_corrected", "command_refused"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -893,3 +899,31 @@ class MessageRepeated(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageRepeated: _TypeAlias = MessageRepeated  # noqa: Y015
+
+@_typing.final
+class CommandRefused(_message.Message):
+    """A command was refused whose context asks that its refusal be remembered. If it is a numbered message, its number is consumed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REJECTION_FIELD_NUMBER: _builtins.int
+    OLDER_FORGOTTEN_FIELD_NUMBER: _builtins.int
+    older_forgotten: _builtins.bool
+    """True if remembered refusals had their share of memory: the older half of them was forgotten before this one."""
+    @_builtins.property
+    def rejection(self) -> _types_pb2.Rejection:
+        """The answer."""
+
+    def __init__(
+        self,
+        *,
+        rejection: _types_pb2.Rejection | None = ...,
+        older_forgotten: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rejection", b"rejection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["older_forgotten", b"older_forgotten", "rejection", b"rejection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommandRefused: _TypeAlias = CommandRefused  # noqa: Y015

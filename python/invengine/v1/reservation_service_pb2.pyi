@@ -348,8 +348,11 @@ class ReleaseResponse(_message.Message):
     HOLDS_FIELD_NUMBER: _builtins.int
     KEY_CANCELLED_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    KEY_SCOPE_FIELD_NUMBER: _builtins.int
     key_cancelled: _builtins.bool
-    """True if the key had not been seen: its late Reserve will be refused KEY_CANCELLED."""
+    """True if the key had made no hold in its scope: its late Reserve will be refused KEY_CANCELLED. If it was refused and that is
+    remembered (`context.remember_refusal`), it gets that refusal instead, as before.
+    """
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
@@ -362,6 +365,10 @@ class ReleaseResponse(_message.Message):
     def summary(self) -> _types_pb2.HoldSummary:
         """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
 
+    @_builtins.property
+    def key_scope(self) -> Global___KeyScope:
+        """Where the key was looked for, if key_cancelled is set. A hold that was made under another channel is untouched."""
+
     def __init__(
         self,
         *,
@@ -369,14 +376,41 @@ class ReleaseResponse(_message.Message):
         holds: _abc.Iterable[_types_pb2.HoldChange] | None = ...,
         key_cancelled: _builtins.bool = ...,
         summary: _types_pb2.HoldSummary | None = ...,
+        key_scope: Global___KeyScope | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key_scope", b"key_scope", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "key_scope", b"key_scope", "receipt", b"receipt", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReleaseResponse: _TypeAlias = ReleaseResponse  # noqa: Y015
+
+@_typing.final
+class KeyScope(_message.Message):
+    """Whose keys. Without either they are those of the operator."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    channel: _builtins.str
+    """Those of a channel."""
+    source_id: _builtins.str
+    """Those of a source, if there is no channel."""
+    def __init__(
+        self,
+        *,
+        channel: _builtins.str = ...,
+        source_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "source_id", b"source_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyScope: _TypeAlias = KeyScope  # noqa: Y015
 
 @_typing.final
 class FulfillRequest(_message.Message):
@@ -706,7 +740,9 @@ class GetOutcomeResponse(_message.Message):
     """Position of the ledger that it was read at, durable."""
     @_builtins.property
     def outcome(self) -> Global___Outcome:
-        """The outcome, with `replayed` set. Rejections are remembered in memory only."""
+        """The outcome, with `replayed` set. A rejection is remembered in memory only, unless its command asked for more
+        (`context.remember_refusal`): then it is as durable as an acceptance.
+        """
 
     def __init__(
         self,
@@ -798,6 +834,7 @@ class Outcome(_message.Message):
     REJECTION_FIELD_NUMBER: _builtins.int
     KEY_CANCELLED_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    KEY_SCOPE_FIELD_NUMBER: _builtins.int
     key_cancelled: _builtins.bool
     """True if a release only left a tombstone."""
     @_builtins.property
@@ -820,6 +857,10 @@ class Outcome(_message.Message):
     def summary(self) -> _types_pb2.HoldSummary:
         """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
 
+    @_builtins.property
+    def key_scope(self) -> Global___KeyScope:
+        """Where the key was looked for, if key_cancelled is set."""
+
     def __init__(
         self,
         *,
@@ -829,10 +870,11 @@ class Outcome(_message.Message):
         rejection: _types_pb2.Rejection | None = ...,
         key_cancelled: _builtins.bool = ...,
         summary: _types_pb2.HoldSummary | None = ...,
+        key_scope: Global___KeyScope | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "rejection", b"rejection", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key_scope", b"key_scope", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "levels", b"levels", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "key_scope", b"key_scope", "levels", b"levels", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -121,11 +121,14 @@ class CommandContext(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     CAUSATION_FIELD_NUMBER: _builtins.int
     ACCEPT_SUMMARY_FIELD_NUMBER: _builtins.int
+    REMEMBER_REFUSAL_FIELD_NUMBER: _builtins.int
     idempotency_key: _builtins.str
     """Names one intention: the same key with the same body gets the same outcome, with another body it is refused
     (IDEMPOTENCY_KEY_REUSED). 1 to 128 printable ASCII bytes. Required unless `source` is given. The metadata entry
     `idempotency-key` is used when this is empty. Keys are scoped by writer: the channel, else the source, else the
-    operator.
+    operator. Of the body these do not count, for they say who asked and when: source, issue_time, event_time, actor,
+    causation, remember_refusal, accept_summary, and for all but commands on stock (Receive, Return, Adjust, SetQuantity, Count)
+    reason_code and reference.
     """
     channel: _builtins.str
     """The sales channel that the command is for. Optional; must exist in the catalogue (UNKNOWN_CHANNEL)."""
@@ -145,6 +148,15 @@ class CommandContext(_message.Message):
     """Take the short form of an answer (HoldSummary) where naming every hold would take more than 2 MiB. Without it a command
     whose full answer could be longer is refused, unexecuted (ANSWER_TOO_LARGE). It is not recorded and says nothing about
     what is meant: a repeat may have it otherwise, and gets the same answer.
+    """
+    remember_refusal: _builtins.bool
+    """Remember a refusal of this key like an acceptance: it becomes an event, its answer leaves when that is durable, and the same
+    key gets it again for as long as keys are remembered, whatever happens to the server in between. Without it a refusal is
+    remembered in memory only: after a restart, or after some 100,000 later refusals, the same key is decided afresh. For the
+    ledger's own refusals (names, state, stock), not for INVALID_FIELD, and not for UNKNOWN_CHANNEL and UNKNOWN_SOURCE, whose
+    writer does not exist. Remembered refusals have memory of their own; a key that may have been forgotten for lack of it is
+    refused DEDUPE_WINDOW_EXPIRED if this is set and its issue_time says that it is old enough (GetServerInfo:
+    effective_refusal_window). Without a key it does nothing.
     """
     @_builtins.property
     def issue_time(self) -> _timestamp_pb2.Timestamp:
@@ -176,10 +188,11 @@ class CommandContext(_message.Message):
         reference: _builtins.str = ...,
         causation: _builtins.str = ...,
         accept_summary: _builtins.bool = ...,
+        remember_refusal: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "issue_time", b"issue_time", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_summary", b"accept_summary", "actor", b"actor", "causation", b"causation", "channel", b"channel", "event_time", b"event_time", "holder", b"holder", "idempotency_key", b"idempotency_key", "issue_time", b"issue_time", "order_ref", b"order_ref", "reason_code", b"reason_code", "reference", b"reference", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_summary", b"accept_summary", "actor", b"actor", "causation", b"causation", "channel", b"channel", "event_time", b"event_time", "holder", b"holder", "idempotency_key", b"idempotency_key", "issue_time", b"issue_time", "order_ref", b"order_ref", "reason_code", b"reason_code", "reference", b"reference", "remember_refusal", b"remember_refusal", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

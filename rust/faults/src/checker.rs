@@ -5,7 +5,7 @@ use invengine_wire::v1;
 use prost::Message;
 
 use crate::follower::Follower;
-use crate::intent::{Asks, Intent, is_passing};
+use crate::intent::{Asks, Intent, is_of_the_ledger, is_passing};
 use crate::messages::{self, Receipted};
 use crate::model::{Breach, Done};
 use crate::server::Server;
@@ -43,7 +43,10 @@ pub fn answered(
     overtaken: bool,
 ) -> Result<u64, Breach> {
     match reply {
-        Err(refusal) => refused(intent, refusal, overtaken).map(|()| 0),
+        Err(refusal) => {
+            refused(intent, refusal, overtaken)?;
+            if overtaken { Ok(0) } else { remembered(intent, source, refusal.reason, follower).map(|()| 0) }
+        }
         Ok(bytes) => match intent.asks.clone() {
             Asks::Availability(..) => availability(intent, bytes).map(|()| 0),
             Asks::Outcome(of) => outcome(others.first().map_or(&[][..], |found| found), of, bytes).map(|()| 0),
@@ -113,6 +116,15 @@ fn refused(intent: &Intent, refusal: &Refusal, overtaken: bool) -> Result<(), Br
         && !is_passing(reason)
     {
         return Breach::err(ONCE, format!("{}: accepted at {:?}, then {reason}", intent.key, intent.accepted));
+    }
+    Ok(())
+}
+
+/// A refusal that is to be remembered leaves when its event is durable.
+fn remembered(intent: &Intent, source: &str, reason: &str, follower: &Follower) -> Result<(), Breach> {
+    let promised = intent.remembers && !intent.excused && !intent.key.is_empty() && is_of_the_ledger(reason);
+    if promised && follower.model.refusal(&intent.channel, source, &intent.key).is_none() {
+        return Breach::err(EARLY, format!("{}: {reason}, but the journal has no refusal of it", intent.key));
     }
     Ok(())
 }

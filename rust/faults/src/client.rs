@@ -72,6 +72,11 @@ impl Client {
         (self.epoch, self.next_number, self.registering) = (0, 1, None);
     }
 
+    /// Every third intention asks that a refusal be remembered.
+    fn remembers(&self) -> bool {
+        self.made.is_multiple_of(3)
+    }
+
     fn context(&mut self, wall_ms: i64) -> (v1::CommandContext, String) {
         self.made += 1;
         let key = format!("k{}-{}", self.number, self.made);
@@ -79,6 +84,7 @@ impl Client {
             idempotency_key: key.clone(),
             issue_time: messages::timestamp(wall_ms),
             channel: self.channel.clone(),
+            remember_refusal: self.remembers(),
             ..Default::default()
         };
         (context, key)
@@ -93,6 +99,7 @@ impl Client {
             channel: self.channel.clone(),
             key,
             number,
+            remembers: self.remembers(),
             issued_ms: 0,
             attempts: 0,
             settled: false,

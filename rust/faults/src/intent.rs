@@ -34,6 +34,8 @@ pub struct Intent {
     pub key: String,
     /// Epoch and number of a source's message.
     pub number: Option<(u64, u64)>,
+    /// A refusal of it is to be remembered.
+    pub remembers: bool,
     /// When its client made it, as its message says.
     pub issued_ms: i64,
     /// Sent so often.
@@ -66,6 +68,24 @@ impl Intent {
     pub fn is_read(&self) -> bool {
         matches!(self.asks, Asks::Outcome(_) | Asks::Availability(..))
     }
+}
+
+/// Refusals by the ledger's state, which a key remembers if its command asks for it.
+pub fn is_of_the_ledger(reason: &str) -> bool {
+    matches!(
+        reason,
+        "UNKNOWN_SKU"
+            | "UNKNOWN_LOCATION"
+            | "RESERVATION_NOT_FOUND"
+            | "INSUFFICIENT_STOCK"
+            | "RESERVATION_EXPIRED"
+            | "ALREADY_ALLOCATED"
+            | "ALREADY_RELEASED"
+            | "ALREADY_FULFILLED"
+            | "EXCEEDS_OUTSTANDING"
+            | "QUANTITY_STALE"
+            | "STALE_VERSION"
+    )
 }
 
 /// Refusals after which the same message is sent again.

@@ -59,6 +59,8 @@ pub struct Model {
     level_of: HashMap<(u32, u32), u32>,
     pub holds: HashMap<ReservationId, Hold>,
     keys: HashMap<(u64, String), Done>,
+    /// Positions of the refusals that keys remember.
+    refusals: HashMap<(u64, String), u64>,
     numbers: HashMap<(u32, u64, u64), Done>,
     sources: Vec<Source>,
     pub accepted: u64,
@@ -93,14 +95,22 @@ impl Model {
 
     /// What a key did. The writer is named as in a command.
     pub fn key(&self, channel: &str, source: &str, key: &str) -> Option<Done> {
-        let scope = if !channel.is_empty() {
+        self.keys.get(&(self.scope(channel, source)?, key.to_owned())).copied()
+    }
+
+    /// Position of the refusal that a key remembers.
+    pub fn refusal(&self, channel: &str, source: &str, key: &str) -> Option<u64> {
+        self.refusals.get(&(self.scope(channel, source)?, key.to_owned())).copied()
+    }
+
+    fn scope(&self, channel: &str, source: &str) -> Option<u64> {
+        Some(scope_word(if !channel.is_empty() {
             Scope::Channel(self.handle(2, channel)?)
         } else if !source.is_empty() {
             Scope::Source(self.source(source)?)
         } else {
             Scope::Operator
-        };
-        self.keys.get(&(scope_word(scope), key.to_owned())).copied()
+        }))
     }
 
     /// What a numbered message did.
@@ -171,7 +181,8 @@ impl Model {
             Event::MessageRejected { .. }
             | Event::MessageRepeated { .. }
             | Event::KeysForgotten { .. }
-            | Event::ClockCorrected(_) => Ok(0),
+            | Event::ClockCorrected(_)
+            | Event::CommandRefused { .. } => Ok(0),
         }
     }
 
@@ -200,10 +211,18 @@ impl Model {
 
     fn remember(&mut self, origin: &Origin<'_>, record: &Record<'_>, units: i64) -> Result<(), Breach> {
         let is = |wanted: fn(&Event) -> bool| record.events.iter().any(wanted);
-        let refused = is(|event| matches!(event, Event::MessageRejected { .. }));
+        let remembered = is(|event| matches!(event, Event::CommandRefused { .. }));
+        let refused = remembered || is(|event| matches!(event, Event::MessageRejected { .. }));
         let repeated = is(|event| matches!(event, Event::MessageRepeated { .. }));
         let mut done = Done { sequence: self.sequence, units, cancelled: false, refused };
         let key = (scope_word(origin.scope()), origin.key.to_owned());
+        if remembered && self.refusals.insert(key.clone(), self.sequence).is_some() {
+            return Breach::err("one refusal for each key", origin.key);
+        }
+        if let Some(before) = self.refusals.get(&key).filter(|_| !refused && !origin.key.is_empty()) {
+            let found = format!("{} was refused at {before} and executed at {}", origin.key, self.sequence);
+            return Breach::err("a remembered refusal stands", found);
+        }
         if !origin.key.is_empty() && !refused {
             let cancels = is(|event| matches!(event, Event::KeyCancelled { .. }));
             let own = cancels

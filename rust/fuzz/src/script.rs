@@ -89,6 +89,8 @@ fn holds() -> Vec<Asked> {
         target: target("h1", vec![]),
         to_location: "wh-2".into(),
     };
+    let mut refused = reserve(vec![line("mug", 99)], 60, None);
+    refused.context.get_or_insert_default().remember_refusal = true;
     let never = v1::ReleaseRequest { context: context(None), target: target("never", vec![]) };
     vec![
         ("Reserve", "h1", reserve(both, 60, None).encode_to_vec()),
@@ -102,6 +104,7 @@ fn holds() -> Vec<Asked> {
         ("Reserve", "", reserve(vec![line("mug", 99)], 60, Some((1, 2))).encode_to_vec()),
         ("TransferReservation", "k9", moved.encode_to_vec()),
         ("Release", "k10", never.encode_to_vec()),
+        ("Reserve", "k11", refused.encode_to_vec()),
     ]
 }
 

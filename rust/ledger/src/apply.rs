@@ -11,6 +11,7 @@ use crate::ledger::Ledger;
 use crate::names::{Entry, Handle, entry_hash};
 use crate::outcome::{Effect, HoldChange, LevelFigures};
 use crate::record::{Origin, Record};
+use crate::rejection::Rejection;
 use crate::reservation::LineState;
 use crate::source::{Applied, Kept};
 
@@ -19,7 +20,12 @@ enum Sum {
     Nothing,
     Effect(Effect),
     /// A refused message.
-    Refused(crate::rejection::Rejection),
+    Refused(Rejection),
+    /// A refusal that the command's key remembers; the older half of what is remembered so goes first, if `forgets`.
+    RefusedKey {
+        rejection: Rejection,
+        forgets: bool,
+    },
     /// A message that repeated what its key had done.
     Repeated,
 }
@@ -93,6 +99,10 @@ impl Ledger {
                 *sum = Sum::Refused(rejection.clone());
                 true
             }
+            Event::CommandRefused { rejection, forgets } => {
+                *sum = Sum::RefusedKey { rejection: rejection.clone(), forgets: *forgets };
+                true
+            }
             Event::MessageRepeated { .. } => {
                 *sum = Sum::Repeated;
                 true
@@ -111,13 +121,22 @@ impl Ledger {
         let kept = match sum {
             Sum::Nothing => return self.misfits += 1,
             Sum::Refused(rejection) => Kept::Rejected(rejection),
+            Sum::RefusedKey { rejection, forgets } => {
+                self.remember_refusal(origin, key, &rejection, forgets);
+                match origin.source {
+                    Some(_) => Kept::Rejected(rejection),
+                    None => return,
+                }
+            }
             Sum::Repeated => match self.keys.find(scope, origin.key) {
                 Some(entry) => Kept::Accepted(entry.effect.clone()),
                 None => return self.misfits += 1,
             },
             Sum::Effect(effect) => {
                 if !origin.key.is_empty() {
-                    self.note_issue_time(scope, origin.issue_time_ms);
+                    if let Some(issued_ms) = self.note_issue_time(scope, origin.issue_time_ms) {
+                        self.keys.note_lead(scope, issued_ms);
+                    }
                     let copy = origin.source.map(|_| effect.clone());
                     let hash = key.unwrap_or_else(|| self.keys.hash_of(scope, origin.key));
                     self.keys.insert(hash, scope, origin.key, origin.fingerprint, self.sequence, effect);
@@ -131,21 +150,34 @@ impl Ledger {
             }
         };
         if let Some(place) = origin.source {
-            let (number, fingerprint, sequence) = (place.number, origin.fingerprint, self.sequence);
+            let (number, fingerprint, sequence) = (place.number, origin.fingerprint.hash, self.sequence);
             let recorded = self.sources.record(place, Applied { number, fingerprint, sequence, kept });
             self.fits(recorded);
         }
     }
 
-    /// Remembers when a writer said that it issued what was done under one of its keys.
-    fn note_issue_time(&mut self, scope: Scope, issue_time_ms: Option<i64>) {
-        let Some(issue_time_ms) = issue_time_ms else { return };
+    fn remember_refusal(&mut self, origin: &Origin<'_>, key: Option<KeyHash>, rejection: &Rejection, forgets: bool) {
+        if !self.fits(!origin.key.is_empty()) {
+            return;
+        }
+        if forgets {
+            self.refusals.forget_older(self.time_ms);
+        }
+        let scope = origin.scope();
+        if let Some(issued_ms) = self.note_issue_time(scope, origin.issue_time_ms) {
+            self.refusals.note_lead(scope, issued_ms);
+        }
+        let hash = key.unwrap_or_else(|| self.keys.hash_of(scope, origin.key));
+        self.refusals.insert(hash, scope, origin.key, (origin.fingerprint, self.sequence), rejection);
+    }
+
+    /// Remembers when a writer said that it issued this; answers that in engine time if its clock is ahead.
+    fn note_issue_time(&mut self, scope: Scope, issue_time_ms: Option<i64>) -> Option<i64> {
+        let issue_time_ms = issue_time_ms?;
         let latest = self.time_ms.saturating_add(ISSUE_LEAD_MAX_MS);
         let issued = self.issued.in_engine_time(scope, issue_time_ms);
-        if issued > self.time_ms {
-            self.keys.note_lead(scope, issued.min(latest));
-        }
         self.issued.note(scope, issue_time_ms.min(latest));
+        (issued > self.time_ms).then(|| issued.min(latest))
     }
 
     /// Counts an event that does not fit.
@@ -197,6 +229,7 @@ impl Ledger {
             }
         }
         self.keys.carry(window, |id| self.slab.find(id).is_some());
+        self.refusals.turn_with(&self.keys, time_ms);
     }
 }
 

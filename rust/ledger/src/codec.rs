@@ -45,7 +45,9 @@ const REASON_CODE: u64 = 1 << 9;
 const REFERENCE: u64 = 1 << 10;
 const CAUSATION: u64 = 1 << 11;
 const ORIGIN: u64 = 1 << 12;
-const KNOWN_FIELDS: u64 = (1 << 13) - 1;
+/// The parts of the fingerprint can be told apart.
+const PARTED: u64 = 1 << 13;
+const KNOWN_FIELDS: u64 = (1 << 14) - 1;
 
 /// The fields of `texts`: most commands have none of them.
 const TEXTS: u64 = UNKNOWN_CHANNEL | ORDER_REF | HOLDER | ACTOR | REASON_CODE | REFERENCE | CAUSATION;
@@ -69,6 +71,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, record: &Record<'_>, before_ms: i64) {
     if let Some(origin) = origin {
         let given = |bit: u64, given: bool| if given { bit } else { 0 };
         fields = ORIGIN
+            | given(PARTED, origin.fingerprint.parted)
             | given(KEY, !origin.key.is_empty())
             | given(ISSUE_TIME, origin.issue_time_ms.is_some())
             | given(CHANNEL, origin.channel.is_some())
@@ -88,7 +91,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, record: &Record<'_>, before_ms: i64) {
 }
 
 fn encode_origin(out: &mut Vec<u8>, origin: &Origin<'_>, fields: u64, time_ms: i64) {
-    out.extend_from_slice(&origin.fingerprint.to_le_bytes());
+    out.extend_from_slice(&origin.fingerprint.hash.to_le_bytes());
     if fields & KEY != 0 {
         put_text(out, origin.key);
     }
@@ -198,6 +201,11 @@ fn encode_event(out: &mut Vec<u8>, event: &Event) {
         Event::ClockCorrected(correction) => {
             out.push(18);
             correction.put(out);
+        }
+        Event::CommandRefused { rejection, forgets } => {
+            out.push(17);
+            out.push(u8::from(*forgets));
+            encode_rejection(out, rejection);
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct Context<'a> {
     /// The caller takes the short form of an answer that would be too long. Says nothing about what is meant: a repeat may
     /// have it otherwise.
     pub accept_summary: bool,
+    /// Whether a rejection is to be remembered like a yes: durable, and given again for as long as keys are remembered.
+    pub remember_refusal: bool,
 }
 
 /// A place in a source's line of messages.

@@ -78,6 +78,15 @@ struct Frame<'p> {
     now_ms: i64,
     /// The hash of the command's key, if it has one.
     key: Option<KeyHash>,
+    /// Its caller asks that a rejection be remembered.
+    remember_refusal: bool,
+}
+
+impl<'p> Frame<'p> {
+    /// For a record of the engine's own.
+    fn own(payload: &'p mut Payload, bytes_max: usize, now_ms: i64) -> Self {
+        Frame { payload, bytes_max, now_ms, key: None, remember_refusal: false }
+    }
 }
 
 impl Ledger {
@@ -93,8 +102,9 @@ impl Ledger {
             Err(rejection) => return Executed { answer: Answer::Rejected(rejection), rests_on: 0 },
         };
         let key = self.key_of(&origin);
-        let mut frame = Frame { payload, bytes_max, now_ms, key };
-        match self.admit(&origin, key, &command.body, now_ms) {
+        let remember_refusal = command.context.remember_refusal;
+        let mut frame = Frame { payload, bytes_max, now_ms, key, remember_refusal };
+        match self.admit(command, &origin, key, now_ms) {
             Admission::Execute => match self.decide(command, &origin, now_ms) {
                 Ok(events) if !command.context.accept_summary && !self.can_be_told_in_full(&events) => {
                     Executed::answer_too_large()
@@ -104,6 +114,7 @@ impl Ledger {
             },
             Admission::Refuse(rejection, rests_on) => Executed { answer: Answer::Rejected(rejection), rests_on },
             Admission::Reject(rejection) => self.reject(&mut frame, origin, rejection),
+            Admission::Consume(rejection) => self.consume(&mut frame, origin, rejection),
             Admission::Replay(place) => self.answer_of_key(place),
             Admission::ReplayNumber(place) => self.answer_of_number(place),
             Admission::Repeat(place) => self.repeat(&mut frame, origin, place),
@@ -139,7 +150,7 @@ impl Ledger {
             self.schedule.give_back(tick, slots);
         }
         let record = Record { time_ms: now_ms, origin: None, events };
-        self.write_expired(record, &taken, &mut Frame { payload, bytes_max, now_ms, key: None })
+        self.write_expired(record, &taken, &mut Frame::own(payload, bytes_max, now_ms))
     }
 
     /// Writes as many of the Expired events as the frame has room for, halving them until they fit; tells how many.
@@ -183,7 +194,7 @@ impl Ledger {
 
     /// Appends and applies a record of the engine's own; false if there is no room for it.
     fn write_own(&mut self, now_ms: i64, events: Few<Event>, payload: &mut Payload, bytes_max: usize) -> bool {
-        self.write(&mut Frame { payload, bytes_max, now_ms, key: None }, None, events)
+        self.write(&mut Frame::own(payload, bytes_max, now_ms), None, events)
     }
 
     fn write(&mut self, frame: &mut Frame<'_>, origin: Option<Origin<'_>>, events: Few<Event>) -> bool {
@@ -210,19 +221,35 @@ impl Ledger {
         Executed { answer, rests_on: self.sequence }
     }
 
+    /// Answers a rejection, and remembers it: durably if it was asked for or a number is used up, else in memory.
     fn reject(&mut self, frame: &mut Frame<'_>, origin: Origin<'_>, rejection: Rejection) -> Executed {
-        let remembered = rejection.reason != Reason::InvalidField;
-        let mut rests_on = if rejection.reason.needs_no_wait() { 0 } else { self.sequence };
-        if remembered && origin.source.is_some() {
-            let events = Few::One(Event::MessageRejected { rejection: rejection.clone() });
-            if !self.write(frame, Some(origin), events) {
-                return Executed::too_large();
+        let no_wait = rejection.reason.needs_no_wait();
+        match frame.key {
+            _ if rejection.reason == Reason::InvalidField => {}
+            Some(_) if frame.remember_refusal => {
+                let forgets = self.refusals.is_full(self.options.refusal_bytes_max);
+                let event = Event::CommandRefused { rejection: rejection.clone(), forgets };
+                return self.refuse(frame, origin, rejection, event);
             }
-            rests_on = self.sequence;
-        } else if remembered && let Some(key) = frame.key {
-            self.refused.insert(key, origin.scope(), origin.key, origin.fingerprint, &rejection);
+            _ if origin.source.is_some() => return self.consume(frame, origin, rejection),
+            Some(key) => self.refused.insert(key, origin.scope(), origin.key, origin.fingerprint, &rejection),
+            None => {}
         }
-        Executed { answer: Answer::Rejected(rejection), rests_on }
+        Executed { answer: Answer::Rejected(rejection), rests_on: if no_wait { 0 } else { self.sequence } }
+    }
+
+    /// A rejection that uses up the message's number.
+    fn consume(&mut self, frame: &mut Frame<'_>, origin: Origin<'_>, rejection: Rejection) -> Executed {
+        let event = Event::MessageRejected { rejection: rejection.clone() };
+        self.refuse(frame, origin, rejection, event)
+    }
+
+    /// A rejection that is an event.
+    fn refuse(&mut self, frame: &mut Frame<'_>, origin: Origin<'_>, rejection: Rejection, event: Event) -> Executed {
+        if !self.write(frame, Some(origin), Few::One(event)) {
+            return Executed::too_large();
+        }
+        Executed { answer: Answer::Rejected(rejection), rests_on: self.sequence }
     }
 
     fn repeat(&mut self, frame: &mut Frame<'_>, origin: Origin<'_>, place: KeyPlace) -> Executed {
@@ -256,7 +283,7 @@ impl Ledger {
     /// Whether a command would be executed now, and accepted.
     pub(crate) fn is_acceptable(&self, command: &Command<'_>, now_ms: i64) -> bool {
         let Ok(origin) = self.origin_of(command) else { return false };
-        let admission = self.admit(&origin, self.key_of(&origin), &command.body, now_ms);
+        let admission = self.admit(command, &origin, self.key_of(&origin), now_ms);
         matches!(admission, Admission::Execute) && self.decide(command, &origin, now_ms).is_ok()
     }
 

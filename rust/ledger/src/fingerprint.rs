@@ -1,71 +1,218 @@
-//! Two commands are the same if their canonical forms are, whatever their bytes. The source, `issue_time` and `causation` say
-//! when and by whom it was sent, not what is meant, and are left out.
+//! Two commands are the same if their canonical forms are, whatever their bytes. What says when and by whom it was sent, and not
+//! what is meant, is left out: the source, `issue_time`, `event_time`, `actor`, `causation`, and whether a refusal is to be
+//! remembered. `reason_code` and `reference` count for commands on stock, where they are part of the fact.
 
-use crate::command::{Body, Command, Line, Target, TargetBy};
+mod whole;
+
+pub(crate) use whole::whole;
+
+use crate::command::{Body, Catalogue, Command, Line, Target, TargetBy};
+use crate::event::StockKind;
 use crate::mix::Mix;
 use crate::planted;
 
 /// The hash of what a command means.
-pub(crate) fn fingerprint(command: &Command<'_>) -> u64 {
-    let context = &command.context;
-    let texts =
-        [context.channel, context.order_ref, context.holder, context.actor, context.reason_code, context.reference];
-    let given = texts.iter().rev().fold(0, |bits, text| (bits << 1) | u64::from(!text.is_empty()));
-    let mut mix = Mix::new(8).word(given).signed(event_time(context.event_time_ms));
-    if given != 0 {
-        mix = texts.iter().filter(|text| !text.is_empty()).fold(mix, |mix, text| mix.bytes(text.as_bytes()));
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// If it is parted: kind of the command (6 bits), a few bits of each part (30), a hash of everything (28).
+    pub hash: u64,
+    /// Its parts can be told apart. Records of older journals have a hash of everything instead.
+    pub parted: bool,
+}
+
+const KIND_BITS: u32 = 6;
+const PARTS_BITS: u32 = 30;
+const WHOLE_BITS: u32 = 64 - KIND_BITS - PARTS_BITS;
+
+/// Most parts of a command.
+const PARTS_MAX: usize = 7;
+
+/// One part of what a command means: its field, its hash, and how many bits of that the fingerprint keeps.
+#[derive(Clone, Copy, Default)]
+struct Part {
+    field: &'static str,
+    hash: u64,
+    bits: u32,
+}
+
+/// The fingerprint of a command.
+pub(crate) fn fingerprint(command: &Command<'_>) -> Fingerprint {
+    let kind = kind(&command.body);
+    let parts = parts(command);
+    let start = Mix::new(12).word(kind).word(text(command.context.channel));
+    let whole = parts.iter().fold(start, |mix, part| mix.word(part.hash)).short() >> (64 - WHOLE_BITS);
+    let mut hash = kind;
+    for part in &parts {
+        hash = (hash << part.bits) | kept(part);
     }
-    body(mix, &command.body).short()
+    Fingerprint { hash: (hash << WHOLE_BITS) | whole, parted: true }
 }
 
-/// As a number that is 0 only if there is none; journals of old know no time at 0 ms, but one at 1 ms in its place.
-fn event_time(event_time_ms: Option<i64>) -> i64 {
-    event_time_ms.map_or(0, |ms| if ms == 0 { 1 } else { ms })
+/// The field in which a command differs from the one that has this parted fingerprint. `body` where the few bits that are kept
+/// of each field agree.
+pub(crate) fn differing_field(command: &Command<'_>, other: u64) -> &'static str {
+    let own = fingerprint(command).hash;
+    if (own ^ other) >> (64 - KIND_BITS) != 0 {
+        return "command";
+    }
+    let mut place = 64 - KIND_BITS;
+    for part in &parts(command) {
+        place -= part.bits;
+        if ((own ^ other) >> place) & ((1 << part.bits) - 1) != 0 {
+            return part.field;
+        }
+    }
+    "body"
 }
 
-fn body(mix: Mix, body: &Body<'_>) -> Mix {
+/// The bits of a part that a fingerprint keeps.
+fn kept(part: &Part) -> u64 {
+    part.hash & ((1 << part.bits) - 1)
+}
+
+/// A number for each kind of command, below 64; never changed.
+fn kind(body: &Body<'_>) -> u64 {
     match body {
-        Body::Reserve { lines, ttl_ms, allow_partial, replace_own } => {
-            let flags = u64::from(*allow_partial) | (u64::from(*replace_own) << 1);
-            all_lines(mix.word(1).signed(*ttl_ms).word(flags), lines)
-        }
-        Body::Extend { target, ttl_ms } => on_target(mix.word(2).signed(*ttl_ms), target),
-        Body::Amend { target, lines } => all_lines(on_target(mix.word(3), target), lines),
-        Body::Allocate(target) => on_target(mix.word(4), target),
-        Body::Release(target) => on_target(mix.word(5), target),
-        Body::Fulfill(target) => on_target(mix.word(6), target),
-        Body::Transfer { target, to_location } => on_target(mix.word(7), target).bytes(to_location.as_bytes()),
-        Body::Stock { kind, lines } => lines.iter().fold(mix.word(8 + ((*kind as u64) << 8)), |mix, line| {
-            mix.bytes(line.sku.as_bytes())
-                .bytes(line.location.as_bytes())
-                .signed(line.quantity)
-                .word(line.state as u64)
-                .signed(line.expected.unwrap_or(-1))
-        }),
-        Body::Upsert { catalogue, entries } => {
-            entries.iter().fold(mix.word(9 + ((*catalogue as u64) << 8)), |mix, entry| {
-                mix.bytes(entry.name.as_bytes()).bytes(entry.display_name.as_bytes()).bytes(entry.gs1.as_bytes())
-            })
-        }
-        Body::RegisterSource { source } => mix.word(10).bytes(source.as_bytes()),
+        Body::Reserve { .. } => 1,
+        Body::Extend { .. } => 2,
+        Body::Amend { .. } => 3,
+        Body::Allocate(_) => 4,
+        Body::Release(_) => 5,
+        Body::Fulfill(_) => 6,
+        Body::Transfer { .. } => 7,
+        Body::Stock { kind, .. } => 7 + *kind as u64,
+        Body::Upsert { catalogue, .. } => 13 + *catalogue as u64,
+        Body::RegisterSource { .. } => 16,
     }
 }
 
-fn all_lines(mix: Mix, lines: &[Line<'_>]) -> Mix {
-    lines.iter().fold(mix.word(lines.len() as u64), |mix, line| {
-        let quantity = if planted::is("fingerprint_ignores_quantity") { 0 } else { line.quantity };
-        mix.bytes(line.sku.as_bytes()).bytes(line.location.as_bytes()).signed(quantity)
-    })
+/// The parts of a command. Those of one kind have 30 bits together.
+fn parts(command: &Command<'_>) -> [Part; PARTS_MAX] {
+    let context = &command.context;
+    let order = |bits| Part { field: "context.order_ref", hash: text(context.order_ref), bits };
+    let holder = |bits| Part { field: "context.holder", hash: text(context.holder), bits };
+    let part = |field, hash, bits| Part { field, hash, bits };
+    let none = Part::default();
+    match &command.body {
+        Body::Reserve { lines, ttl_ms, allow_partial, replace_own } => [
+            part("lines", names(lines), 6),
+            part("lines.quantity", quantities(lines), 6),
+            part("ttl", Mix::new(12).signed(*ttl_ms).short(), 6),
+            part("allow_partial", u64::from(*allow_partial), 1),
+            part("replace_own", u64::from(*replace_own), 1),
+            order(5),
+            holder(5),
+        ],
+        Body::Extend { target, ttl_ms } => [
+            part("target", by(target), 6),
+            part("target.expected_version", version(target), 6),
+            part("ttl", Mix::new(12).signed(*ttl_ms).short(), 6),
+            order(6),
+            holder(6),
+            none,
+            none,
+        ],
+        Body::Amend { target, lines } => [
+            part("target", by(target), 5),
+            part("target.expected_version", version(target), 5),
+            part("lines", names(lines), 5),
+            part("lines.quantity", quantities(lines), 5),
+            order(5),
+            holder(5),
+            none,
+        ],
+        Body::Allocate(target) | Body::Release(target) | Body::Fulfill(target) => [
+            part("target", by(target), 6),
+            part("target.lines", some_lines(target), 6),
+            part("target.expected_version", version(target), 6),
+            order(6),
+            holder(6),
+            none,
+            none,
+        ],
+        Body::Transfer { target, to_location } => [
+            part("target", by(target), 5),
+            part("target.lines", some_lines(target), 5),
+            part("target.expected_version", version(target), 5),
+            part("to_location", text(to_location), 5),
+            order(5),
+            holder(5),
+            none,
+        ],
+        Body::Stock { kind, lines } => {
+            let mix = Mix::new(12).word(lines.len() as u64);
+            let places = lines.iter().fold(mix, |mix, line| {
+                mix.bytes(line.sku.as_bytes()).bytes(line.location.as_bytes()).word(line.state as u64)
+            });
+            let quantities = lines.iter().fold(mix, |mix, line| mix.signed(line.quantity));
+            let expected = lines.iter().fold(mix, |mix, line| mix.signed(line.expected.unwrap_or(-1)));
+            let quantity = if *kind == StockKind::Adjusted { "lines.delta" } else { "lines.quantity" };
+            [
+                part("lines", places.short(), 5),
+                part(quantity, quantities.short(), 5),
+                part("lines.expected_quantity", expected.short(), 4),
+                part("context.reason_code", text(context.reason_code), 4),
+                part("context.reference", text(context.reference), 4),
+                order(4),
+                holder(4),
+            ]
+        }
+        Body::Upsert { catalogue, entries } => {
+            let field = match catalogue {
+                Catalogue::Items => "items",
+                Catalogue::Locations => "locations",
+                Catalogue::Channels => "channels",
+            };
+            let mix = entries.iter().fold(Mix::new(12), |mix, entry| {
+                mix.bytes(entry.name.as_bytes()).bytes(entry.display_name.as_bytes()).bytes(entry.gs1.as_bytes())
+            });
+            [part(field, mix.short(), 10), order(10), holder(10), none, none, none, none]
+        }
+        Body::RegisterSource { source } => {
+            [part("source_id", text(source), 10), order(10), holder(10), none, none, none, none]
+        }
+    }
 }
 
-fn on_target(mix: Mix, target: &Target<'_>) -> Mix {
-    let mix = match target.by {
+/// Most commands leave most texts out.
+fn text(text: &str) -> u64 {
+    if text.is_empty() { 0 } else { Mix::new(12).bytes(text.as_bytes()).short() }
+}
+
+fn names(lines: &[Line<'_>]) -> u64 {
+    let mix = Mix::new(12).word(lines.len() as u64);
+    lines.iter().fold(mix, |mix, line| mix.bytes(line.sku.as_bytes()).bytes(line.location.as_bytes())).short()
+}
+
+fn quantities(lines: &[Line<'_>]) -> u64 {
+    if planted::is("fingerprint_ignores_quantity") {
+        return 0;
+    }
+    lines.iter().fold(Mix::new(12), |mix, line| mix.signed(line.quantity)).short()
+}
+
+/// The lines that a target selects; mostly none.
+fn some_lines(target: &Target<'_>) -> u64 {
+    if target.lines.is_empty() {
+        0
+    } else {
+        Mix::new(12).word(names(&target.lines)).word(quantities(&target.lines)).short()
+    }
+}
+
+fn version(target: &Target<'_>) -> u64 {
+    if target.expected_version == 0 { 0 } else { Mix::new(12).word(target.expected_version).short() }
+}
+
+fn by(target: &Target<'_>) -> u64 {
+    let mix = Mix::new(12);
+    match target.by {
         TargetBy::Id(id) => {
             mix.word(1).word((u64::from(id.slot) << 32) | u64::from(id.generation)).word(u64::from(id.epoch))
         }
         TargetBy::UnknownToken(token) => mix.word(2).bytes(token.as_bytes()),
         TargetBy::Key(key) => mix.word(3).bytes(key.as_bytes()),
         TargetBy::Order(order) => mix.word(4).bytes(order.as_bytes()),
-    };
-    all_lines(mix.word(target.expected_version), &target.lines)
+    }
+    .short()
 }

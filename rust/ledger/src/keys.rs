@@ -9,7 +9,8 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::chunks::{Chunks, Span, Texts};
 use crate::codec::{Malformed, RecordReader, put, put_signed, put_text};
 use crate::event::Slot;
-use crate::image::{HIGHEST, effect, put_effect};
+use crate::fingerprint::Fingerprint;
+use crate::image::{HIGHEST, put_effect};
 use crate::index::Tag;
 use crate::lead::Leads;
 use crate::mix::Mix;
@@ -23,8 +24,10 @@ pub use crate::scope::Scope;
 pub struct KeyEntry {
     scope: u64,
     key: Span,
+    /// The parts of the fingerprint can be told apart.
+    parted: bool,
     /// Hash of the canonical command.
-    pub fingerprint: u64,
+    hash: u64,
     /// Position of the command's last event.
     pub sequence: u64,
     /// What it did.
@@ -32,8 +35,13 @@ pub struct KeyEntry {
 }
 
 impl KeyEntry {
-    fn hash(&self, key: &str) -> u128 {
-        let mix = Mix::new(5).word(self.scope).bytes(key.as_bytes()).word(self.fingerprint).word(self.sequence);
+    /// Hash of the canonical command.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint { hash: self.hash, parted: self.parted }
+    }
+
+    fn mixed(&self, key: &str) -> u128 {
+        let mix = Mix::new(5).word(self.scope).bytes(key.as_bytes()).word(self.hash).word(self.sequence);
         self.effect.mix(mix).digest()
     }
 
@@ -43,11 +51,15 @@ impl KeyEntry {
             Effect::Reserved(hold) if hold.lines.len() > 1 => hold.lines.len() * 24,
             Effect::Holds(holds) => holds.iter().map(|hold| 64 + hold.lines.len() * 24).sum(),
             Effect::Levels(levels) if levels.len() > 1 => levels.len() * 56,
+            Effect::Refused(rejection) => rejection.len(),
             _ => 0,
         };
         std::mem::size_of::<KeyEntry>() + key.len() + of_lines + 12
     }
 }
+
+/// Beside the scope of a key in an image: the parts of its fingerprint can be told apart. No scope has this bit.
+const PARTED: u64 = 1 << 34;
 
 const TABLES: usize = 64;
 
@@ -129,6 +141,12 @@ impl Window {
         self.entries.len()
     }
 
+    /// True if it holds nothing and began when the other one did.
+    fn is_empty_beside(&self, other: &Window) -> bool {
+        let begins_with = (self.number, self.start_ms) == (other.number, other.start_ms);
+        begins_with && self.entries.len() == 0 && self.leads.is_empty()
+    }
+
     /// Writes everything but the keys down.
     pub fn put_head(&self, out: &mut Vec<u8>) {
         put(out, u64::from(self.number));
@@ -142,9 +160,9 @@ impl Window {
     /// Writes one key down.
     pub fn put_key(&self, out: &mut Vec<u8>, index: usize) {
         let Some(entry) = self.entries.get(index) else { return };
-        put(out, entry.scope);
+        put(out, entry.scope | if entry.parted { PARTED } else { 0 });
         put_text(out, self.texts.get(entry.key));
-        out.extend_from_slice(&entry.fingerprint.to_le_bytes());
+        out.extend_from_slice(&entry.hash.to_le_bytes());
         put(out, entry.sequence);
         put_effect(out, &entry.effect);
     }
@@ -201,6 +219,24 @@ impl Default for Keys {
 }
 
 impl Keys {
+    /// Room for other things that keys did: a hash of one is a hash of the other.
+    pub fn another(&self) -> Self {
+        Keys { hasher: self.hasher.clone(), ..Keys::default() }
+    }
+
+    /// True if they are none, and their windows are those of the others.
+    pub fn is_empty_beside(&self, others: &Keys) -> bool {
+        let same =
+            self.windows().into_iter().zip(others.windows()).all(|(window, other)| window.is_empty_beside(other));
+        same && self.forgotten.is_empty()
+    }
+
+    /// Gives them, who are none, the windows of the others.
+    pub fn align(&mut self, others: &Keys) {
+        let [older, younger] = others.windows().map(|window| Window::new(window.number, window.start_ms));
+        (self.older, self.younger) = (older, younger);
+    }
+
     /// The hash by which a key is found and remembered.
     #[inline]
     pub fn hash_of(&self, scope: Scope, key: &str) -> KeyHash {
@@ -240,16 +276,26 @@ impl Keys {
     }
 
     /// Remembers what a key did.
-    pub fn insert(&mut self, hash: KeyHash, scope: Scope, key: &str, fingerprint: u64, sequence: u64, effect: Effect) {
-        let span = self.younger.texts.push(key);
-        self.younger.push(hash, key, KeyEntry { scope: scope.word(), key: span, fingerprint, sequence, effect });
+    pub fn insert(
+        &mut self,
+        hash: KeyHash,
+        scope: Scope,
+        key: &str,
+        fingerprint: Fingerprint,
+        sequence: u64,
+        effect: Effect,
+    ) {
+        let (scope, span) = (scope.word(), self.younger.texts.push(key));
+        let Fingerprint { hash: meaning, parted } = fingerprint;
+        let entry = KeyEntry { scope, key: span, parted, hash: meaning, sequence, effect };
+        self.younger.push(hash, key, entry);
     }
 
     /// Cancels a key that was never used. Once in a window is enough, however often its caller makes sure.
     pub fn cancel(&mut self, scope: Scope, key: &str, sequence: u64) {
         let hash = self.hash_of(scope, key);
         if self.younger.locate(hash, scope.word(), key).is_none() && !planted::is("cancelled_key_forgotten") {
-            self.insert(hash, scope, key, 0, sequence, Effect::Tombstone);
+            self.insert(hash, scope, key, Fingerprint::default(), sequence, Effect::Tombstone);
         }
     }
 
@@ -359,14 +405,20 @@ impl Keys {
         fits.then_some(()).ok_or(Malformed("the windows of keys do not follow each other"))
     }
 
-    /// Takes the next key of an image into one of the windows; what it did must fit so many levels.
-    pub fn restore_key(&mut self, older: bool, from: &mut RecordReader<'_>, levels: usize) -> Result<(), Malformed> {
+    /// Takes the next key of an image into one of the windows; `effect` reads what it did.
+    pub fn restore_key<'a>(
+        &mut self,
+        older: bool,
+        from: &mut RecordReader<'a>,
+        effect: impl FnOnce(&mut RecordReader<'a>) -> Result<Effect, Malformed>,
+    ) -> Result<(), Malformed> {
         let (scope, key) = (from.number()?, from.text()?);
-        let fingerprint = u64::from_le_bytes(from.array()?);
-        let (sequence, effect) = (from.number()?, effect(from, levels)?);
+        let (scope, parted) = (scope & !PARTED, scope & PARTED != 0);
+        let meaning = u64::from_le_bytes(from.array()?);
+        let (sequence, effect) = (from.number()?, effect(from)?);
         let hash = self.hash_of_word(scope, key);
         let window = if older { &mut self.older } else { &mut self.younger };
-        let entry = KeyEntry { scope, key: window.texts.push(key), fingerprint, sequence, effect };
+        let entry = KeyEntry { scope, key: window.texts.push(key), parted, hash: meaning, sequence, effect };
         window.push(hash, key, entry);
         Ok(())
     }
@@ -380,7 +432,7 @@ impl Keys {
     pub fn digest(&mut self) -> u128 {
         for window in [&mut self.older, &mut self.younger] {
             for entry in window.entries.from(window.hashed) {
-                window.digest = window.digest.wrapping_add(entry.hash(window.texts.get(entry.key)));
+                window.digest = window.digest.wrapping_add(entry.mixed(window.texts.get(entry.key)));
             }
             window.hashed = window.entries.len();
         }

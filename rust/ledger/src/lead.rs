@@ -19,6 +19,11 @@ impl Leads {
         *latest = issue_time_ms.max(*latest);
     }
 
+    /// True if no writer was ahead.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The latest issue time of a writer.
     pub fn latest(&self, scope: u64) -> Option<i64> {
         self.0.get(&scope).copied()

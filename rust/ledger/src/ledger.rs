@@ -14,6 +14,7 @@ use crate::mix::{Digest, Mix};
 use crate::names::{Handle, Names};
 use crate::outcome::LevelFigures;
 use crate::record::Record;
+use crate::refusals::Refusals;
 use crate::refused::Refused;
 use crate::rejection::Rejection;
 use crate::reservation::{Reservation, ReservationId, Slab};
@@ -24,6 +25,8 @@ use crate::source::{Source, Sources};
 pub const DEDUPE_WINDOW_MS: i64 = 24 * 3_600 * 1_000;
 /// Memory for keys unless said otherwise: 2 GiB.
 pub const KEY_BYTES_MAX: usize = 2 << 30;
+/// Memory for remembered refusals unless said otherwise: 256 MiB.
+pub const REFUSAL_BYTES_MAX: usize = 256 << 20;
 
 /// What a ledger is opened with. Policies decide commands; they never change what an event means.
 #[derive(Clone, Debug)]
@@ -34,12 +37,19 @@ pub struct LedgerOptions {
     pub dedupe_window_ms: i64,
     /// Bytes that keys may take, roughly.
     pub key_bytes_max: usize,
+    /// Bytes that remembered refusals may take, roughly.
+    pub refusal_bytes_max: usize,
 }
 
 impl LedgerOptions {
     /// The usual options.
     pub fn new(name: impl Into<String>) -> Self {
-        LedgerOptions { name: name.into(), dedupe_window_ms: DEDUPE_WINDOW_MS, key_bytes_max: KEY_BYTES_MAX }
+        LedgerOptions {
+            name: name.into(),
+            dedupe_window_ms: DEDUPE_WINDOW_MS,
+            key_bytes_max: KEY_BYTES_MAX,
+            refusal_bytes_max: REFUSAL_BYTES_MAX,
+        }
     }
 }
 
@@ -59,6 +69,7 @@ pub struct Ledger {
     pub(crate) holders: HashMap<Box<str>, Few<Slot>>,
     pub(crate) keys: Keys,
     pub(crate) issued: Issued,
+    pub(crate) refusals: Refusals,
     pub(crate) sources: Sources,
     pub(crate) refused: Refused,
     pub(crate) digest: Digest,
@@ -72,6 +83,7 @@ impl Ledger {
     /// An empty ledger.
     pub fn new(options: LedgerOptions) -> Self {
         let tag = Mix::new(9).bytes(options.name.as_bytes()).short();
+        let keys = Keys::default();
         Ledger {
             options,
             tag,
@@ -85,8 +97,9 @@ impl Ledger {
             schedule: Schedule::default(),
             orders: HashMap::new(),
             holders: HashMap::new(),
-            keys: Keys::default(),
             issued: Issued::default(),
+            refusals: Refusals::beside(&keys),
+            keys,
             sources: Sources::default(),
             refused: Refused::default(),
             digest: Digest::default(),
@@ -187,6 +200,7 @@ impl Ledger {
         self.slab.bring_up_to_date(&mut replace);
         let mut whole = self.digest;
         whole.add(self.keys.digest());
+        whole.add(self.refusals.digest());
         whole.add(self.sources.digest());
         whole.add(self.issued.digest());
         whole
@@ -195,7 +209,8 @@ impl Ledger {
     /// Brings the digest up to date if much has changed since it was read, so that no later reader pays for all of it.
     pub fn bound_unhashed(&mut self) {
         const UNHASHED_MAX: usize = 1_000;
-        if self.levels.unhashed() + self.slab.unhashed() + self.keys.unhashed() > UNHASHED_MAX {
+        let of_keys = self.keys.unhashed() + self.refusals.unhashed();
+        if self.levels.unhashed() + self.slab.unhashed() + of_keys > UNHASHED_MAX {
             self.digest();
         }
     }
@@ -336,9 +351,29 @@ impl Ledger {
         Some(Scope::Operator)
     }
 
+    /// How many refusals are remembered because their callers asked for it.
+    pub fn refusal_count(&self) -> usize {
+        self.refusals.len()
+    }
+
+    /// Bytes that remembered refusals take, roughly.
+    pub fn refusal_bytes(&self) -> usize {
+        self.refusals.bytes()
+    }
+
+    /// Bytes that they may take, roughly.
+    pub fn refusal_bytes_max(&self) -> usize {
+        self.options.refusal_bytes_max
+    }
+
     /// What a key did, if it is remembered.
     pub fn key(&self, scope: Scope, key: &str) -> Option<&KeyEntry> {
         self.keys.find(scope, key)
+    }
+
+    /// The refusal of a key whose caller asked that it be remembered. It stands, even if the key was cancelled since.
+    pub fn remembered_refusal(&self, scope: Scope, key: &str) -> Option<&KeyEntry> {
+        self.refusals.find(self.keys.hash_of(scope, key), scope, key)
     }
 
     /// The rejection of a key, if it is remembered (in memory only).
@@ -349,6 +384,11 @@ impl Ledger {
     /// How far back keys are remembered at this time, ms.
     pub fn effective_window_ms(&self, now_ms: i64) -> i64 {
         now_ms.saturating_sub(self.window_start_ms(now_ms))
+    }
+
+    /// How far back all refusals are remembered whose callers asked for it, ms: less than keys are if their memory was full.
+    pub fn effective_refusal_window_ms(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_sub(self.window_start_ms(now_ms).max(self.refusals.remembered_since_ms()))
     }
 
     pub(crate) fn window_start_ms(&self, now_ms: i64) -> i64 {

@@ -1,5 +1,6 @@
 //! What a command did, or the ledger's no. Accepted outcomes are kept with their key and given again.
 
+use crate::codec::encode_rejection;
 use crate::event::LevelIndex;
 use crate::few::Few;
 use crate::keys::KeyPlace;
@@ -100,9 +101,18 @@ pub enum Effect {
     },
     /// Not a command's effect: this key was cancelled before it was used.
     Tombstone,
+    /// Not a command's effect: this key was refused, and its caller asked that it be remembered. The encoded rejection.
+    Refused(Box<[u8]>),
 }
 
 impl Effect {
+    /// A rejection that a key remembers.
+    pub(crate) fn refused(rejection: &Rejection) -> Self {
+        let mut bytes = Vec::new();
+        encode_rejection(&mut bytes, rejection);
+        Effect::Refused(bytes.into())
+    }
+
     /// Adds the effect to a hash.
     pub(crate) fn mix(&self, mix: Mix) -> Mix {
         match self {
@@ -123,6 +133,7 @@ impl Effect {
                 mix.word(6).word(*epoch).word(*previous_epoch).word(*previous_sequence)
             }
             Effect::Tombstone => mix.word(7),
+            Effect::Refused(rejection) => mix.word(8).bytes(rejection),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::event::Event;
 use crate::few::Few;
+use crate::fingerprint::Fingerprint;
 use crate::keys::Scope;
 use crate::names::Handle;
 
@@ -9,7 +10,7 @@ use crate::names::Handle;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin<'a> {
     /// Hash of the canonical command.
-    pub fingerprint: u64,
+    pub fingerprint: Fingerprint,
     /// Key; empty if the message's number is its identity.
     pub key: &'a str,
     /// First issued, ms since 1970, by the clock of who issued it.

@@ -1,10 +1,12 @@
-//! Rejections of unsourced commands, remembered in memory only and bounded: outside journal and digest, gone at a restart.
+//! Rejections of unsourced commands whose callers did not ask for more (`refusals.rs`), remembered in memory only and bounded:
+//! outside journal and digest, gone at a restart.
 //! While remembered, a repeat gets the same no, even if the stock has arrived since.
 //!
 //! A flash sale refuses far more than it accepts, so remembering a no allocates nothing of its own: keys and rejections lie one
 //! after the other in one buffer, which is dropped whole.
 
 use crate::codec::{decode_rejection, encode_rejection};
+use crate::fingerprint::Fingerprint;
 use crate::index::Index;
 use crate::keys::{KeyHash, Scope};
 use crate::rejection::Rejection;
@@ -14,7 +16,7 @@ const KEPT_MAX: usize = 65_536;
 
 struct Entry {
     scope: Scope,
-    fingerprint: u64,
+    fingerprint: Fingerprint,
     /// Where its key begins, its rejection begins and its rejection ends.
     bytes: [usize; 3],
 }
@@ -27,7 +29,7 @@ struct Window {
 }
 
 impl Window {
-    fn find(&self, hash: KeyHash, scope: Scope, key: &str) -> Option<(u64, Rejection)> {
+    fn find(&self, hash: KeyHash, scope: Scope, key: &str) -> Option<(Fingerprint, Rejection)> {
         let is_it = |at: u32| {
             let entry = &self.entries[at as usize];
             entry.scope == scope && self.bytes[entry.bytes[0]..entry.bytes[1]] == *key.as_bytes()
@@ -37,7 +39,7 @@ impl Window {
         Some((entry.fingerprint, rejection.expect("Invariant: it was written here")))
     }
 
-    fn push(&mut self, hash: KeyHash, scope: Scope, key: &str, fingerprint: u64, rejection: &Rejection) {
+    fn push(&mut self, hash: KeyHash, scope: Scope, key: &str, fingerprint: Fingerprint, rejection: &Rejection) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(key.as_bytes());
         let middle = self.bytes.len();
@@ -56,12 +58,12 @@ pub(crate) struct Refused {
 
 impl Refused {
     /// The fingerprint and rejection of a key that was refused.
-    pub fn find(&self, hash: KeyHash, scope: Scope, key: &str) -> Option<(u64, Rejection)> {
+    pub fn find(&self, hash: KeyHash, scope: Scope, key: &str) -> Option<(Fingerprint, Rejection)> {
         self.younger.find(hash, scope, key).or_else(|| self.older.find(hash, scope, key))
     }
 
     /// Remembers a rejection.
-    pub fn insert(&mut self, hash: KeyHash, scope: Scope, key: &str, fingerprint: u64, rejection: &Rejection) {
+    pub fn insert(&mut self, hash: KeyHash, scope: Scope, key: &str, fingerprint: Fingerprint, rejection: &Rejection) {
         if self.younger.entries.len() >= KEPT_MAX {
             self.older = std::mem::take(&mut self.younger);
         }

@@ -246,7 +246,11 @@ fn amend_sets_what_is_reserved() {
     assert_eq!(desk.level("mug", "wh-1"), (10, 4, 0, 6, 0));
     desk.ask(&allocate("a", whole(id))).did();
     let told = desk.ask(&amend("late", whole(id), &[("mug", "wh-1", 5)]));
-    assert_eq!(told.reason(), Some(Reason::AlreadyReleased), "nothing is reserved: what the first line, the cup, says");
+    assert_eq!(
+        told.reason(),
+        Some(Reason::AlreadyAllocated),
+        "nothing is reserved: the mugs are allocated, the cup is gone"
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use invengine_ledger::{
-    Audit, DEDUPE_WINDOW_MS, IMAGE_PIECE_BYTES, ImageLoader, Ledger, LedgerOptions, Malformed, Payload,
+    Answer, Audit, Command, DEDUPE_WINDOW_MS, IMAGE_PIECE_BYTES, ImageLoader, Ledger, LedgerOptions, Malformed, Payload,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -185,45 +185,47 @@ static SMALL: LazyLock<Vec<u8>> = LazyLock::new(small);
 
 /// The first image format, of the ledger that the first payload format folds to and one command of a writer ahead of time.
 const FIRST: &[u8] = include_bytes!("fixtures/image-v1.bin");
-/// The second one, which also says when writers issued what they did, of the same ledger after a correction of its clock.
-const SECOND: &[u8] = include_bytes!("fixtures/image-v2.bin");
-const SECOND_DIGEST: &str = "29ea3d1d1d018d0a580e5e945379b5b1";
 const FIRST_DIGEST: &str = "e028a2fdfd058299809a484e51ee7830";
+/// The second one, which also says when writers issued what they did, has the parts of fingerprints and refusals that are
+/// remembered; of the ledger that the second payload folds to, after a correction of its clock.
+const SECOND: &[u8] = include_bytes!("fixtures/image-v2.bin");
+const SECOND_DIGEST: &str = "e26ade89bb7b2cadb2376281a5a3a422";
 
-fn first() -> Ledger {
-    let mut ledger = Ledger::new(LedgerOptions::new("main"));
-    ledger.fold(include_bytes!("fixtures/payload-v1.bin"), START_MS, 1).expect("the first format is read for ever");
+fn ahead(time_ms: i64) -> Command<'static> {
     let mut ahead = reserve("ahead", &[("mug", "wh-2", 1), ("cup", "wh-2", 1)]);
-    ahead.context.issue_time_ms = Some(ledger.time_ms() + 777_777);
-    let now_ms = ledger.time_ms();
-    ledger.execute(&ahead, now_ms, &mut Payload::default(), ROOMY);
-    ledger
-}
-
-// case: E11, E16
-#[test]
-fn the_first_image_format_loads_for_ever() {
-    let mut loaded = load(LedgerOptions::new("main"), FIRST, 100).expect("the first format is read for ever");
-    assert_eq!(loaded.digest().to_string(), FIRST_DIGEST);
-    assert_eq!(Audit::check(&loaded), Vec::new());
-    assert_eq!((loaded.sequence(), loaded.level_count()), (38, 5));
-    assert_eq!(rest_of_its_life(&mut loaded), rest_of_its_life(&mut first()));
+    ahead.context.issue_time_ms = Some(time_ms + 777_777);
+    ahead
 }
 
 fn second() -> Ledger {
-    let mut ledger = first();
+    let mut ledger = Ledger::new(LedgerOptions::new("main"));
+    ledger.fold(include_bytes!("fixtures/payload-v1-parts.bin"), START_MS, 1).expect("read for ever");
     let now_ms = ledger.time_ms();
+    let mut refused = ahead(now_ms);
+    (refused.context.key, refused.context.remember_refusal) = ("refused-ahead", true);
+    refused.body = reserve("", &[("mug", "wh-2", 999)]).body;
+    for command in [ahead(now_ms), refused] {
+        ledger.execute(&command, now_ms, &mut Payload::default(), ROOMY);
+    }
     assert!(ledger.correct_clock(now_ms - 86_400_000, now_ms, &mut Payload::default(), ROOMY));
     ledger
 }
 
 // case: E11, E16
 #[test]
-fn the_second_image_format_loads_for_ever() {
-    let mut loaded = load(LedgerOptions::new("main"), SECOND, 100).expect("the second format is read for ever");
-    assert_eq!(loaded.digest().to_string(), SECOND_DIGEST);
-    assert_eq!(Audit::check(&loaded), Vec::new());
-    assert_eq!((loaded.sequence(), loaded.clock_offset_ms()), (39, 86_400_000));
+fn every_image_format_loads_for_ever() {
+    for (bytes, digest, sequence) in [(FIRST, FIRST_DIGEST, 38), (SECOND, SECOND_DIGEST, 42)] {
+        let mut loaded = load(LedgerOptions::new("main"), bytes, 100).expect("every format is read for ever");
+        assert_eq!(loaded.digest().to_string(), digest);
+        assert_eq!(Audit::check(&loaded), Vec::new());
+        assert_eq!((loaded.sequence(), loaded.level_count()), (sequence, 5));
+        let now_ms = loaded.time_ms();
+        let again = loaded.execute(&ahead(now_ms), now_ms, &mut Payload::default(), ROOMY);
+        assert!(matches!(again.answer, Answer::Accepted { replayed: true, .. }), "{again:?}");
+        rest_of_its_life(&mut loaded);
+    }
+    let mut loaded = load(LedgerOptions::new("main"), SECOND, 100).expect("every format is read for ever");
+    assert_eq!(loaded.clock_offset_ms(), 86_400_000);
     assert_eq!(rest_of_its_life(&mut loaded), rest_of_its_life(&mut second()));
 }
 

@@ -2,11 +2,11 @@
 
 mod desk;
 
-use invengine_ledger::command::{Body, Line, Target, TargetBy};
+use invengine_ledger::command::{Body, Catalogue, Line, Target, TargetBy};
 use invengine_ledger::event::StockKind;
 use invengine_ledger::{Command, Effect, Reason, ReservationId, Scope};
 
-use desk::asks::{allocate, by_key, release, reserve, stock, whole};
+use desk::asks::{allocate, by_key, fulfill, register, release, reserve, stock, transfer, upsert, whole};
 use desk::told::{Did, Told};
 use desk::{Desk, ROOMY};
 
@@ -35,51 +35,47 @@ fn the_same_key_is_the_same_answer_and_one_effect() {
 #[test]
 fn what_is_the_same_body() {
     type Change = fn(&mut Command<'_>);
-    // What differs is named where the ledger still knows it.
-    let named = [
-        ("order_ref", "context.order_ref"),
-        ("holder", "context.holder"),
-        ("quantity", "lines.quantity"),
-        ("a line more", "lines"),
-        ("ttl", "ttl"),
-        ("command", "command"),
-    ];
-    let rows: [(&str, bool, Change); 13] = [
-        ("unchanged", true, |_| {}),
-        ("issue_time", true, |command| command.context.issue_time_ms = Some(desk::START_MS - 5)),
-        ("causation", true, |command| command.context.causation = "message-9"),
-        ("event_time", false, |command| command.context.event_time_ms = Some(5)),
-        ("order_ref", false, |command| command.context.order_ref = "order-1"),
-        ("holder", false, |command| command.context.holder = "ann"),
-        ("actor", false, |command| command.context.actor = "ann"),
-        ("reason_code", false, |command| command.context.reason_code = "gift"),
-        ("reference", false, |command| command.context.reference = "note-1"),
-        ("quantity", false, |command| command.body = reserve("", &[("mug", "wh-1", 2)]).body),
-        ("a line more", false, |command| {
+    let rows: [(&str, Option<&str>, Change); 15] = [
+        ("unchanged", None, |_| {}),
+        ("issue_time", None, |command| command.context.issue_time_ms = Some(desk::START_MS - 5)),
+        ("causation", None, |command| command.context.causation = "message-9"),
+        ("event_time", None, |command| command.context.event_time_ms = Some(5)),
+        ("actor", None, |command| command.context.actor = "ann"),
+        ("reason_code", None, |command| command.context.reason_code = "gift"),
+        ("reference", None, |command| command.context.reference = "note-1"),
+        ("remember_refusal", None, |command| command.context.remember_refusal = true),
+        ("order_ref", Some("context.order_ref"), |command| command.context.order_ref = "order-1"),
+        ("holder", Some("context.holder"), |command| command.context.holder = "ann"),
+        ("quantity", Some("lines.quantity"), |command| command.body = reserve("", &[("mug", "wh-1", 2)]).body),
+        ("a line more", Some("lines"), |command| {
             command.body = reserve("", &[("mug", "wh-1", 1), ("mug", "wh-2", 1)]).body;
         }),
-        ("ttl", false, |command| {
+        ("ttl", Some("ttl"), |command| {
             if let Body::Reserve { ttl_ms, .. } = &mut command.body {
                 *ttl_ms += 1_000;
             }
         }),
-        ("command", false, |command| command.body = release("", by_key("k")).body),
+        ("allow_partial", Some("allow_partial"), |command| {
+            if let Body::Reserve { allow_partial, .. } = &mut command.body {
+                *allow_partial = true;
+            }
+        }),
+        ("command", Some("command"), |command| command.body = release("", by_key("k")).body),
     ];
-    for (name, same, change) in rows {
+    for (name, differs, change) in rows {
         let mut desk = Desk::with_mugs(5);
         let first = desk.ask(&reserve("k", &MUG));
         let mut command = reserve("k", &MUG);
         change(&mut command);
         let before = desk.digest();
         let told = desk.ask(&command);
-        if same {
+        if differs.is_none() {
             assert!(told.replayed(), "{name}");
         } else {
             let Told::Yes { sequence, .. } = first else { panic!("{first:?}") };
             assert_eq!(told.reason(), Some(Reason::IdempotencyKeyReused), "{name}");
             assert_eq!(told.fact("sequence"), Some(sequence.to_string().as_str()), "{name}");
-            let field = named.iter().find(|row| row.0 == name).map(|row| row.1);
-            assert_eq!(told.fact("field"), field, "{name}");
+            assert_eq!(told.fact("field"), differs, "{name}");
         }
         assert_eq!(desk.digest(), before, "{name}");
     }
@@ -88,24 +84,85 @@ fn what_is_the_same_body() {
 #[test]
 fn what_is_the_same_target() {
     type Change = fn(&mut Target<'_>, ReservationId);
-    let rows: [(&str, bool, Change); 7] = [
-        ("unchanged", true, |_, _| {}),
-        ("expected_version", false, |target, _| target.expected_version = 1),
-        ("a line", false, |target, _| target.lines.push(Line { sku: "mug", location: "wh-1", quantity: 1 })),
-        ("by key", false, |target, _| target.by = TargetBy::Key("hold")),
-        ("by order", false, |target, _| target.by = TargetBy::Order("hold")),
-        ("by a token that is none", false, |target, _| target.by = TargetBy::UnknownToken("hold")),
-        ("by another id", false, |target, id| target.by = TargetBy::Id(ReservationId { epoch: id.epoch + 1, ..id })),
+    let rows: [(&str, Option<&str>, Change); 7] = [
+        ("unchanged", None, |_, _| {}),
+        ("expected_version", Some("target.expected_version"), |target, _| target.expected_version = 1),
+        ("a line", Some("target.lines"), |target, _| {
+            target.lines.push(Line { sku: "mug", location: "wh-1", quantity: 1 });
+        }),
+        ("by key", Some("target"), |target, _| target.by = TargetBy::Key("hold")),
+        ("by order", Some("target"), |target, _| target.by = TargetBy::Order("hold")),
+        ("by a token that is none", Some("target"), |target, _| target.by = TargetBy::UnknownToken("hold")),
+        ("by another id", Some("target"), |target, id| {
+            target.by = TargetBy::Id(ReservationId { epoch: id.epoch + 1, ..id });
+        }),
     ];
-    for (name, same, change) in rows {
+    for (name, differs, change) in rows {
         let mut desk = Desk::with_mugs(5);
         let id = desk.ask(&reserve("hold", &MUG)).hold().id;
         desk.ask(&release("k", whole(id))).did();
         let mut target = whole(id);
         change(&mut target, id);
         let told = desk.ask(&release("k", target));
-        assert_eq!(told.replayed(), same, "{name}");
-        assert_eq!(told.reason().is_none(), same, "{name}");
+        assert_eq!((told.replayed(), told.fact("field")), (differs.is_none(), differs), "{name}");
+        assert_eq!(told.reason().is_none(), differs.is_none(), "{name}");
+    }
+}
+
+#[test]
+fn another_worker_goes_on_with_the_keys_of_the_first() {
+    let mut desk = Desk::with_mugs(5);
+    let by = |actor, mut command: Command<'static>| {
+        command.context.actor = actor;
+        command
+    };
+    desk.ask(&by("worker-a", reserve("order-7/1-reserve", &MUG))).did();
+    desk.restart();
+    assert!(desk.ask(&by("worker-b", reserve("order-7/1-reserve", &MUG))).replayed());
+    desk.ask(&by("worker-b", allocate("order-7/2-allocate", by_key("order-7/1-reserve")))).did();
+}
+
+#[test]
+fn what_differs_is_named_for_every_kind_of_command() {
+    type Change = fn(&mut Command<'_>);
+    let stocks: [(&str, Change); 7] = [
+        ("context.reason_code", |command| command.context.reason_code = "broken"),
+        ("context.reference", |command| command.context.reference = "note-1"),
+        ("context.order_ref", |command| command.context.order_ref = "order-1"),
+        ("context.holder", |command| command.context.holder = "ann"),
+        ("lines.quantity", |command| command.body = stock("", StockKind::Counted, "mug", "wh-1", 6).body),
+        ("lines", |command| command.body = stock("", StockKind::Counted, "cup", "wh-1", 5).body),
+        ("command", |command| command.body = stock("", StockKind::Set, "mug", "wh-1", 5).body),
+    ];
+    let count = stock("k", StockKind::Counted, "mug", "wh-1", 5);
+    let moves: [(&str, Change); 4] = [
+        ("to_location", |command| command.body = transfer("", by_key("hold"), "wh-3").body),
+        ("context.order_ref", |command| command.context.order_ref = "order-1"),
+        ("target", |command| command.body = transfer("", by_key("other"), "wh-2").body),
+        ("command", |command| command.body = fulfill("", by_key("hold")).body),
+    ];
+    let refused = transfer("k", by_key("hold"), "wh-2");
+    let names: [(&str, Change); 2] = [
+        ("channels", |command| command.body = upsert("", Catalogue::Channels, &["fax"]).body),
+        ("command", |command| command.body = register("", "erp").body),
+    ];
+    let created = upsert("k", Catalogue::Channels, &["app"]);
+    for (first, rows) in [(count, &stocks[..]), (refused, &moves[..]), (created, &names[..])] {
+        for remember in [false, true] {
+            for (field, change) in rows {
+                let mut desk = Desk::with_mugs(5);
+                let mut command = first.clone();
+                command.context.remember_refusal = remember;
+                desk.ask(&command);
+                if remember {
+                    desk.restart();
+                }
+                change(&mut command);
+                let told = desk.ask(&command);
+                assert_eq!(told.reason(), Some(Reason::IdempotencyKeyReused), "{field}");
+                assert_eq!(told.fact("field"), Some(*field), "{first:?}");
+            }
+        }
     }
 }
 

@@ -19,18 +19,37 @@ use model::{Hold, Model, Writer};
 
 /// The part of a command that a refusal names.
 fn part(command: &Command<'_>, field: &str) -> String {
-    let lines = match &command.body {
-        Body::Reserve { lines, .. } => lines.iter().map(|line| (line.sku, line.location, line.quantity)).collect(),
-        Body::Stock { lines, .. } => lines.iter().map(|line| (line.sku, line.location, line.quantity)).collect(),
-        _ => Vec::new(),
+    let target = match &command.body {
+        Body::Extend { target, .. } | Body::Amend { target, .. } | Body::Transfer { target, .. } => Some(target),
+        Body::Allocate(target) | Body::Release(target) | Body::Fulfill(target) => Some(target),
+        _ => None,
     };
-    match (field, &command.body) {
-        ("command", body) => body.name().into(),
-        ("lines", _) => format!("{:?}", lines.iter().map(|line| (line.0, line.1)).collect::<Vec<_>>()),
-        ("lines.quantity", _) => format!("{lines:?}"),
-        ("ttl", Body::Reserve { ttl_ms, .. }) => ttl_ms.to_string(),
-        ("context.order_ref", _) => command.context.order_ref.into(),
-        ("context.holder", _) => command.context.holder.into(),
+    match (field, &command.body, target) {
+        ("command", body, _) => body.name().into(),
+        ("lines", Body::Reserve { lines, .. } | Body::Amend { lines, .. }, _) => {
+            format!("{:?}", lines.iter().map(|line| (line.sku, line.location)).collect::<Vec<_>>())
+        }
+        ("lines", Body::Stock { lines, .. }, _) => {
+            format!("{:?}", lines.iter().map(|line| (line.sku, line.location, line.state)).collect::<Vec<_>>())
+        }
+        ("lines.quantity", Body::Reserve { lines, .. } | Body::Amend { lines, .. }, _) => format!("{lines:?}"),
+        ("lines.quantity" | "lines.delta" | "lines.expected_quantity", Body::Stock { lines, .. }, _) => {
+            format!("{lines:?}")
+        }
+        ("ttl", Body::Reserve { ttl_ms, .. } | Body::Extend { ttl_ms, .. }, _) => ttl_ms.to_string(),
+        ("allow_partial", Body::Reserve { allow_partial, .. }, _) => allow_partial.to_string(),
+        ("replace_own", Body::Reserve { replace_own, .. }, _) => replace_own.to_string(),
+        ("to_location", Body::Transfer { to_location, .. }, _) => (*to_location).into(),
+        ("target", _, Some(target)) => format!("{:?}", target.by),
+        ("target.lines", _, Some(target)) => format!("{:?}", target.lines),
+        ("target.expected_version", _, Some(target)) => target.expected_version.to_string(),
+        ("items" | "locations" | "channels", Body::Upsert { entries, .. }, _) => format!("{entries:?}"),
+        ("source_id", Body::RegisterSource { source }, _) => (*source).into(),
+        ("context.order_ref", ..) => command.context.order_ref.into(),
+        ("context.holder", ..) => command.context.holder.into(),
+        ("context.reason_code", Body::Stock { .. }, _) => command.context.reason_code.into(),
+        ("context.reference", Body::Stock { .. }, _) => command.context.reference.into(),
+        ("body", ..) => format!("{:?} {:?}", command.context, command.body),
         _ => panic!("{field} is no part of {command:?}"),
     }
 }
@@ -42,8 +61,8 @@ struct Pair {
     player: Player,
     /// What was seen: command and outcome.
     seen: BTreeMap<String, u32>,
-    /// Accepted commands by their position.
-    accepted: BTreeMap<u64, Command<'static>>,
+    /// Commands that were accepted, or whose refusal is remembered, by their position.
+    written: BTreeMap<u64, Command<'static>>,
 }
 
 impl Pair {
@@ -53,7 +72,7 @@ impl Pair {
             model: Model::new(window_ms),
             player: Player::default(),
             seen: BTreeMap::new(),
-            accepted: BTreeMap::new(),
+            written: BTreeMap::new(),
         };
         for command in Player::opening() {
             pair.command(&command);
@@ -78,6 +97,7 @@ impl Pair {
     }
 
     fn command(&mut self, command: &Command<'static>) {
+        let before = self.desk.ledger.sequence();
         let told = self.desk.ask(command);
         let told = self.without_difference(command, told);
         let new_id = match &told {
@@ -85,9 +105,10 @@ impl Pair {
             _ => None,
         };
         assert_eq!(told, self.model.execute(command, self.desk.now_ms, new_id), "{command:?}");
-        *self.seen.entry(mark(command, &told)).or_default() += 1;
-        if let Told::Yes { sequence, replayed: false, .. } = &told {
-            self.accepted.insert(*sequence, command.clone());
+        let written = self.desk.ledger.sequence() > before;
+        *self.seen.entry(mark(command, &told, written)).or_default() += 1;
+        if written {
+            self.written.insert(self.desk.ledger.sequence(), command.clone());
         }
         match told {
             Told::Yes { replayed: false, did: Did::Reserved(hold), .. } => self.player.note(&hold),
@@ -105,8 +126,9 @@ impl Pair {
             return Told::No(no);
         }
         let fact = |name| no.facts.iter().find(|fact| fact.0 == name).map(|fact| fact.1.as_str());
-        if let (Some(field), Some(sequence)) = (fact("field"), fact("sequence")) {
-            let before = &self.accepted[&sequence.parse().unwrap()];
+        let field = fact("field").expect("what differs is always named");
+        if let Some(sequence) = fact("sequence") {
+            let before = &self.written[&sequence.parse().unwrap()];
             assert_ne!(part(before, field), part(command, field), "{field}: {before:?} {command:?}");
         }
         no.facts.retain(|fact| fact.0 == "sequence");
@@ -187,19 +209,27 @@ impl Pair {
                 let found = found.map(|entry| (entry.sequence, entry.effect != Effect::Tombstone));
                 let known = self.model.keys.get(&(writer.clone(), key.to_owned()));
                 assert_eq!(found, known.map(|known| (known.sequence, known.did.is_some())), "{writer:?} {key}");
+                let found = ledger.remembered_refusal(scope.expect("a known writer"), key);
+                let found = found.map(|entry| (entry.sequence, entry.refusal().map(|refusal| refusal.reason)));
+                let remembered = self.model.remembered.get(&(writer.clone(), key.to_owned()));
+                let remembered = remembered.map(|found| (found.sequence, Some(found.no.reason)));
+                assert_eq!(found, remembered, "{writer:?} {key}");
             }
         }
     }
 }
 
 /// One line that says what kind of command had what kind of outcome.
-fn mark(command: &Command<'_>, told: &Told) -> String {
+fn mark(command: &Command<'_>, told: &Told, written: bool) -> String {
     let numbered = if command.context.source.is_some() { " numbered" } else { "" };
     let outcome = match told {
         Told::Yes { replayed: true, .. } => "replayed".to_owned(),
         Told::Yes { did: Did::Holds(holds), .. } if holds.iter().any(|hold| hold.reacquired) => "reacquired".to_owned(),
         Told::Yes { did: Did::KeyCancelled, .. } => "key cancelled".to_owned(),
         Told::Yes { .. } => "accepted".to_owned(),
+        Told::No(no) if command.context.remember_refusal && no.reason != Reason::KeyCancelled => {
+            format!("{} {}", no.reason.name(), if written { "remembered" } else { "again" })
+        }
         Told::No(no) => no.reason.name().to_owned(),
     };
     format!("{}{numbered}: {outcome}", command.body.name())
@@ -301,6 +331,15 @@ fn wanted_marks() -> Vec<String> {
     want(&["Release", "Release numbered"], &["key cancelled"]);
     want(&["Allocate", "Allocate numbered"], &["reacquired"]);
     want(&["Receive"], &["INVALID_FIELD"]);
+    const REMEMBERED: [&str; 4] = [
+        "INSUFFICIENT_STOCK remembered",
+        "INSUFFICIENT_STOCK again",
+        "UNKNOWN_SKU remembered",
+        "IDEMPOTENCY_KEY_REUSED again",
+    ];
+    want(&["Reserve"], &REMEMBERED);
+    want(&["Reserve numbered"], &["INSUFFICIENT_STOCK remembered"]);
+    want(&["Allocate", "Release", "Fulfill"], &["RESERVATION_NOT_FOUND remembered", "RESERVATION_NOT_FOUND again"]);
     marks
 }
 

@@ -16,7 +16,7 @@ use crate::journal::{JournalError, Replay, examine as files, loss};
 pub struct Examination {
     /// Name of the ledger.
     pub ledger: String,
-    /// Memory that keys may take.
+    /// Memory that keys may take, remembered refusals included.
     pub key_bytes_max: u64,
     /// Connections that the native door takes.
     pub connections_max: u64,
@@ -70,9 +70,10 @@ pub fn examine(settings: &EngineSettings) -> Examination {
             None
         }
     };
+    let options = LedgerOptions::new("");
     Examination {
         ledger: settings.ledger.clone(),
-        key_bytes_max: LedgerOptions::new("").key_bytes_max as u64,
+        key_bytes_max: (options.key_bytes_max + options.refusal_bytes_max) as u64,
         connections_max: DoorSettings::default().connections_max as u64,
         clock_refused,
         journal,

@@ -2,12 +2,13 @@
 
 use super::{
     ACTOR, CAUSATION, CHANNEL, Decoded, EVENT_TIME, HOLDER, ISSUE_TIME, KEY, KNOWN_FIELDS, Malformed, ORDER_REF,
-    ORIGIN, PAYLOAD_VERSION, REASON_CODE, REFERENCE, SOURCE, TEXTS, UNKNOWN_CHANNEL,
+    ORIGIN, PARTED, PAYLOAD_VERSION, REASON_CODE, REFERENCE, SOURCE, TEXTS, UNKNOWN_CHANNEL,
 };
 use crate::command::QUANTITY_MAX;
 use crate::correction::ClockCorrection;
 use crate::event::{Event, LevelUnits, LineMove, StockKind, StockState};
 use crate::few::Few;
+use crate::fingerprint::Fingerprint;
 use crate::record::{Origin, OriginSource, Record};
 use crate::rejection::{FACT_NAMES, Fact, Reason, Rejection};
 use crate::reservation::ReservationId;
@@ -95,7 +96,7 @@ impl<'a> RecordReader<'a> {
 
     fn origin(&mut self, fields: u64, origin: &mut Origin<'a>) -> Decoded<()> {
         let given = |bit: u64| fields & bit != 0;
-        origin.fingerprint = u64::from_le_bytes(self.array()?);
+        origin.fingerprint = Fingerprint { hash: u64::from_le_bytes(self.array()?), parted: given(PARTED) };
         if given(KEY) {
             origin.key = self.text()?;
         }
@@ -160,8 +161,17 @@ impl<'a> RecordReader<'a> {
             15 => Event::MessageRepeated { sequence: self.number()? },
             16 => Event::KeysForgotten { before_ms: self.signed()? },
             18 => Event::ClockCorrected(ClockCorrection::read(self)?),
+            17 => Event::CommandRefused { forgets: self.flag()?, rejection: self.rejection()? },
             _ => return Err(Malformed("an event of a kind that this build does not know")),
         })
+    }
+
+    fn flag(&mut self) -> Decoded<bool> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed("a flag is neither set nor clear")),
+        }
     }
 
     pub(crate) fn rejection(&mut self) -> Decoded<Rejection> {

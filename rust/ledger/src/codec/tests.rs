@@ -8,6 +8,7 @@ use crate::command::QUANTITY_MAX;
 use crate::correction::ClockCorrection;
 use crate::event::{LevelUnits, LineMove, StockKind, StockState};
 use crate::few::Few;
+use crate::fingerprint::Fingerprint;
 use crate::keys::Scope;
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::record::OriginSource;
@@ -92,6 +93,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<i64>().prop_map(|before_ms| Event::KeysForgotten { before_ms }),
         1 => (any::<i64>(), any::<i64>())
             .prop_map(|(wall_ms, engine_ms)| Event::ClockCorrected(ClockCorrection { wall_ms, engine_ms })),
+        1 => (rejection(), any::<bool>()).prop_map(|(rejection, forgets)| Event::CommandRefused { rejection, forgets }),
     ]
 }
 
@@ -116,7 +118,7 @@ fn parts() -> impl Strategy<Value = Parts> {
 fn record(parts: &Parts) -> Record<'_> {
     let (time_ms, origin, events) = parts;
     let origin = origin.as_ref().map(|(fingerprint, issue_time_ms, event_time_ms, channel, source, texts)| Origin {
-        fingerprint: *fingerprint,
+        fingerprint: Fingerprint { hash: *fingerprint, parted: fingerprint % 2 == 0 },
         issue_time_ms: *issue_time_ms,
         event_time_ms: *event_time_ms,
         channel: *channel,

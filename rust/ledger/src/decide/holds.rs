@@ -61,6 +61,18 @@ pub(super) fn possible(act: Act, line: &HeldLine, live: bool) -> Result<Possible
     }
 }
 
+/// The place of a reason among those that the lines and holds of one command give: the first is the answer, whatever their order.
+pub(super) fn rank(reason: Reason) -> usize {
+    const FIRST_TO_LAST: [Reason; 5] = [
+        Reason::AlreadyAllocated,
+        Reason::ReservationExpired,
+        Reason::AlreadyFulfilled,
+        Reason::AlreadyReleased,
+        Reason::ExceedsOutstanding,
+    ];
+    FIRST_TO_LAST.iter().position(|known| *known == reason).unwrap_or(FIRST_TO_LAST.len())
+}
+
 /// A line of a hold with the units that a command takes of it.
 pub(super) type Share = (LevelIndex, Possible);
 
@@ -153,7 +165,8 @@ impl Ledger {
 
     /// The holds that a target names, each with what the command takes of its lines.
     ///
-    /// Holds of an order with nothing possible are skipped; if nothing at all is possible, the newest one says why.
+    /// Holds of an order with nothing possible are skipped; if nothing at all is possible, the reason that comes first in [`rank`]
+    /// is the answer, given by the newest hold that has it.
     pub(super) fn shares(
         &self,
         act: Act,
@@ -168,14 +181,20 @@ impl Ledger {
         let mut holds: Vec<&Reservation> = self.reservations_of_order(order).collect();
         holds.sort_unstable_by_key(|reservation| reservation.sequence);
         let mut found = Few::default();
-        let mut refusal = Rejection::new(Reason::ReservationNotFound).text("order", order);
+        let mut refusal = None;
         for reservation in holds {
             match self.shares_of(act, reservation, &[], now_ms) {
                 Ok(shares) => found.push((reservation, shares)),
-                Err(rejection) => refusal = rejection,
+                Err(newer) => {
+                    let says_less = |older: &Rejection| rank(newer.reason) <= rank(older.reason);
+                    if refusal.as_ref().is_none_or(says_less) {
+                        refusal = Some(newer);
+                    }
+                }
             }
         }
-        if found.is_empty() { Err(refusal) } else { Ok(found) }
+        let none = || Rejection::new(Reason::ReservationNotFound).text("order", order);
+        if found.is_empty() { Err(refusal.unwrap_or_else(none)) } else { Ok(found) }
     }
 
     /// The one hold that a target names by id or key.
@@ -208,35 +227,56 @@ impl Ledger {
         now_ms: i64,
     ) -> Result<Few<Share>, Rejection> {
         let live = reservation.live(now_ms);
-        let mut shares = Few::default();
         if lines.is_empty() {
-            let mut refusal = None;
-            for line in reservation.lines.iter() {
-                match possible(act, line, live) {
-                    Ok(all) => shares.push((line.level, all)),
-                    Err(reason) => {
-                        refusal.get_or_insert(reason);
+            return self.shares_of_all(act, reservation, live);
+        }
+        let mut shares = Few::default();
+        let mut refusal: Option<Rejection> = None;
+        for (line, level) in lines.iter().zip(self.levels_of(lines)?.iter()) {
+            match self.share_of_line(act, reservation, line, *level, live) {
+                Ok(share) => shares.push(share),
+                Err(later) => {
+                    if refusal.as_ref().is_none_or(|first| rank(later.reason) < rank(first.reason)) {
+                        refusal = Some(later);
                     }
                 }
             }
-            if shares.is_empty() {
-                // A hold that was amended or moved down to no line at all has none that could say why.
-                return Err(self.refusal(reservation, refusal.unwrap_or(Reason::AlreadyReleased)));
-            }
-            return Ok(shares);
         }
-        for line in lines {
-            let level = self.level_named(line)?;
-            let held = level.and_then(|level| reservation.line(level));
-            let Some(held) = held else { return Err(exceeds(line, 0)) };
-            let all = possible(act, held, live).map_err(|reason| self.refusal(reservation, reason))?;
-            if line.quantity > all.units() + i64::from(planted::is("exceeds_outstanding_off_by_one")) {
-                return Err(exceeds(line, all.units()));
+        refusal.map_or(Ok(shares), Err)
+    }
+
+    /// What a command takes of a whole hold: of every line that it can act on.
+    fn shares_of_all(&self, act: Act, reservation: &Reservation, live: bool) -> Result<Few<Share>, Rejection> {
+        let mut shares = Few::default();
+        let mut refusal = None;
+        for line in reservation.lines.iter() {
+            match possible(act, line, live) {
+                Ok(all) => shares.push((line.level, all)),
+                Err(reason) if refusal.is_none_or(|first| rank(reason) < rank(first)) => refusal = Some(reason),
+                Err(_) => {}
             }
-            let units = if line.quantity == 0 { all.units() } else { line.quantity };
-            shares.push((held.level, part(act, all, units)));
         }
-        Ok(shares)
+        // A hold that was amended or moved down to no line at all has none that could say why.
+        let refuse = || self.refusal(reservation, refusal.unwrap_or(Reason::AlreadyReleased));
+        if shares.is_empty() { Err(refuse()) } else { Ok(shares) }
+    }
+
+    /// What a command takes of one line that it names.
+    fn share_of_line(
+        &self,
+        act: Act,
+        reservation: &Reservation,
+        line: &Line<'_>,
+        level: Option<LevelIndex>,
+        live: bool,
+    ) -> Result<Share, Rejection> {
+        let held = level.and_then(|level| reservation.line(level)).ok_or_else(|| exceeds(line, 0))?;
+        let all = possible(act, held, live).map_err(|reason| self.refusal(reservation, reason))?;
+        if line.quantity > all.units() + i64::from(planted::is("exceeds_outstanding_off_by_one")) {
+            return Err(exceeds(line, all.units()));
+        }
+        let units = if line.quantity == 0 { all.units() } else { line.quantity };
+        Ok((held.level, part(act, all, units)))
     }
 
     /// The no of a hold that can do nothing of what was asked.

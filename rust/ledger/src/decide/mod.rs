@@ -60,6 +60,20 @@ impl Ledger {
         Ok(found)
     }
 
+    /// The level of each line; names must exist, levels need not. Of names that do not, an item is refused before a location,
+    /// whatever the order of the lines.
+    fn levels_of(&self, lines: &[Line<'_>]) -> Result<Few<Option<LevelIndex>>, Rejection> {
+        let mut levels = Few::default();
+        for line in lines {
+            let level = self.level_named(line).map_err(|rejection| {
+                let unknown_item = lines.iter().find_map(|line| self.item(line.sku).err());
+                unknown_item.unwrap_or(rejection)
+            })?;
+            levels.push(level);
+        }
+        Ok(levels)
+    }
+
     fn insufficient(&self, level: LevelIndex, requested: i64, available: i64) -> Rejection {
         let (sku, location) = self.level_names(level);
         no_stock(sku, location, requested, available)

@@ -2,7 +2,7 @@
 
 use crate::command::{Line, QUANTITY_MAX, RESERVATION_LINES_MAX, Target};
 use crate::decide::Wanted;
-use crate::decide::holds::{Act, moves, possible, push_lapsed};
+use crate::decide::holds::{Act, moves, possible, push_lapsed, rank};
 use crate::event::{Event, LevelUnits};
 use crate::few::Few;
 use crate::keys::Scope;
@@ -18,19 +18,21 @@ impl Ledger {
         scope: Scope,
         now_ms: i64,
     ) -> Result<Few<Event>, Rejection> {
-        let mut levels = Few::default();
-        for line in lines {
-            levels.push((self.level_named(line)?, line));
-        }
+        let levels = self.levels_of(lines)?;
         // Only a hold that has something reserved can be amended.
         let holds = self.shares(Act::Amend, target, scope, now_ms)?;
         let reservation = holds[0].0;
+        let helds: Few<Option<&HeldLine>> =
+            levels.iter().map(|level| level.and_then(|level| reservation.line(level))).collect();
+        let refused = helds.iter().flatten().filter_map(|held| possible(Act::Amend, held, true).err());
+        if let Some(reason) = refused.min_by_key(|reason| rank(*reason)) {
+            return Err(self.refusal(reservation, reason));
+        }
         let mut changed = Few::default();
         let mut wanted = Wanted::default();
         let mut added = 0;
-        for (level, line) in levels.iter() {
-            let held = level.and_then(|level| reservation.line(level));
-            let before = held.map_or(Ok(0), |held| self.amendable(reservation, held, line.quantity))?;
+        for ((line, level), held) in lines.iter().zip(levels.iter()).zip(helds.iter()) {
+            let before = held.map_or(Ok(0), |held| reserved_before(held, line.quantity))?;
             let Some(level) = *level else {
                 if line.quantity == 0 {
                     continue;
@@ -46,17 +48,6 @@ impl Ledger {
         check_line_count(reservation, added, 0)?;
         self.check_free(wanted, now_ms)?;
         Ok(Few::One(Event::Amended { id: reservation.id, lines: changed }))
-    }
-
-    /// The reserved units of a line that is to have others.
-    fn amendable(&self, reservation: &Reservation, held: &HeldLine, quantity: i64) -> Result<i64, Rejection> {
-        let before = possible(Act::Amend, held, true).map_err(|reason| self.refusal(reservation, reason))?.reserved;
-        if held.quantity() + (quantity - before) > QUANTITY_MAX {
-            return Err(Rejection::new(Reason::InvalidField)
-                .text("field", "lines")
-                .text("description", "a line must stay at or below 2^53 - 1 units, with those that it gave back"));
-        }
-        Ok(before)
     }
 
     pub(crate) fn decide_transfer(
@@ -110,4 +101,14 @@ fn check_line_count(reservation: &Reservation, added: usize, emptied: usize) -> 
         "description",
         "a reservation has at most 2,000 lines, those with nothing left included: make another one",
     ))
+}
+
+/// The reserved units of a line that is to have others.
+fn reserved_before(held: &HeldLine, quantity: i64) -> Result<i64, Rejection> {
+    if held.quantity() + (quantity - held.reserved) > QUANTITY_MAX {
+        return Err(Rejection::new(Reason::InvalidField)
+            .text("field", "lines")
+            .text("description", "a line must stay at or below 2^53 - 1 units, with those that it gave back"));
+    }
+    Ok(held.reserved)
 }

@@ -47,15 +47,6 @@ impl Ledger {
         Ok(events)
     }
 
-    /// The level of each line; names must exist, levels need not.
-    fn levels_of(&self, lines: &[Line<'_>]) -> Result<Few<Option<LevelIndex>>, Rejection> {
-        let mut levels = Few::default();
-        for line in lines {
-            levels.push(self.level_named(line)?);
-        }
-        Ok(levels)
-    }
-
     /// Releases what a holder has reserved on these levels.
     fn give_way(&self, holder: &str, levels: &[Option<LevelIndex>], now_ms: i64) -> Few<Event> {
         let mut events = Few::default();

@@ -14,9 +14,13 @@ use crate::rejection::{Reason, Rejection};
 
 impl Ledger {
     pub(crate) fn decide_stock(&self, kind: StockKind, lines: &[StockLine<'_>]) -> Result<Few<Event>, Rejection> {
-        let mut places = Few::default();
+        let mut items: Few<Handle> = Few::default();
         for line in lines {
-            places.push((self.item(line.sku)?, self.location(line.location)?));
+            items.push(self.item(line.sku)?);
+        }
+        let mut places = Few::default();
+        for (line, item) in lines.iter().zip(items.iter()) {
+            places.push((*item, self.location(line.location)?));
         }
         let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
         let mut changes: HashMap<(Handle, Handle), Change> = HashMap::new();

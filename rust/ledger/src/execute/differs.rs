@@ -1,8 +1,10 @@
 //! Which field of a command differs from what its key names. The ledger keeps a fingerprint of the first command and what that
-//! did, not the command: so this tells what can be seen of it still, and nothing where that is nothing.
+//! did, not the command. What it did says most; the fingerprint has a few bits of each field besides, unless it comes from an
+//! older journal.
 
-use crate::command::{Body, Line};
+use crate::command::{Body, Command, Line};
 use crate::decide::reserve::end_of;
+use crate::fingerprint::{Fingerprint, differing_field};
 use crate::ledger::Ledger;
 use crate::outcome::{Effect, HoldChange};
 use crate::rejection::Rejection;
@@ -11,17 +13,20 @@ use crate::rejection::Rejection;
 type Field<'c> = (&'static str, Option<(&'c str, &'c str)>);
 
 impl Ledger {
-    /// Adds the field to the no, and for a quantity the line.
+    /// Adds the field to the no, and for a quantity the line where it can be told. `before` is what the key did, if it did
+    /// anything.
     pub(super) fn name_difference(
         &self,
         no: Rejection,
-        before: &Effect,
-        body: &Body<'_>,
-        texts: [&str; 2],
+        before: Option<&Effect>,
+        command: &Command<'_>,
+        fingerprint: Fingerprint,
     ) -> Rejection {
-        match self.difference(before, body, texts) {
+        let texts = [command.context.order_ref, command.context.holder];
+        match before.and_then(|before| self.difference(before, &command.body, texts)) {
             Some((field, Some((sku, location)))) => no.text("field", field).text("sku", sku).text("location", location),
             Some((field, None)) => no.text("field", field),
+            None if fingerprint.parted => no.text("field", differing_field(command, fingerprint.hash)),
             None => no,
         }
     }

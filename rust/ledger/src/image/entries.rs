@@ -292,6 +292,10 @@ pub(crate) fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
             [epoch, previous_epoch, previous_sequence].into_iter().for_each(|number| put(out, *number));
         }
         Effect::Tombstone => out.push(7),
+        Effect::Refused(rejection) => {
+            out.push(8);
+            out.extend_from_slice(rejection);
+        }
     }
 }
 
@@ -316,6 +320,14 @@ pub(crate) fn effect(from: &mut RecordReader<'_>, levels: usize) -> Decoded<Effe
         7 => Effect::Tombstone,
         _ => return Err(Malformed("an unknown effect")),
     })
+}
+
+/// What a key remembers that was refused.
+pub(crate) fn refusal(from: &mut RecordReader<'_>) -> Decoded<Effect> {
+    match from.byte()? {
+        8 => Ok(Effect::refused(&from.rejection()?)),
+        _ => Err(Malformed("a remembered refusal is none")),
+    }
 }
 
 fn put_hold(out: &mut Vec<u8>, hold: &HoldChange) {

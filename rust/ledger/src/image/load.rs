@@ -1,7 +1,7 @@
 //! Reads an image back, block by block as its pieces come.
 
 use super::entries::{self, Head, Physical, Place};
-use super::{BLOCK_HEADER_BYTES, Kind, WINDOWS, catalogue, check};
+use super::{BLOCK_HEADER_BYTES, Kind, WINDOWS, catalogue, check, effect};
 use crate::codec::{Decoded, Malformed, RecordReader};
 use crate::event::Slot;
 use crate::few::Few;
@@ -18,8 +18,9 @@ pub struct ImageLoader {
     /// Bytes that came and are not a whole block yet.
     bytes: Vec<u8>,
     last: Option<Kind>,
-    /// Entries of the key windows so far.
+    /// Entries of the windows of keys so far, and of those of refusals.
     windows: usize,
+    refusal_windows: usize,
     check: u64,
     digest: Option<u128>,
 }
@@ -27,7 +28,8 @@ pub struct ImageLoader {
 impl ImageLoader {
     /// Starts with nothing. The options are those of the ledger that is to come.
     pub fn new(options: LedgerOptions) -> Self {
-        ImageLoader { ledger: Ledger::new(options), bytes: Vec::new(), last: None, windows: 0, check: 0, digest: None }
+        let ledger = Ledger::new(options);
+        ImageLoader { ledger, bytes: Vec::new(), last: None, windows: 0, refusal_windows: 0, check: 0, digest: None }
     }
 
     /// Takes the next piece, however the image was cut.
@@ -56,6 +58,11 @@ impl ImageLoader {
         if self.windows != LAST_OF_WINDOWS {
             return Err(Malformed("windows of keys are missing"));
         }
+        match self.refusal_windows {
+            0 if self.ledger.refusals.len() == 0 => self.ledger.refusals.align(&self.ledger.keys),
+            LAST_OF_WINDOWS => {}
+            _ => return Err(Malformed("windows of refusals are missing")),
+        }
         self.ledger.catalogues.iter_mut().try_for_each(Names::index_all).ok_or(Malformed("a name comes twice"))?;
         let [items, locations, _] = &self.ledger.catalogues;
         self.ledger.levels.index_all(items, locations).ok_or(Malformed("a level comes twice"))?;
@@ -78,7 +85,7 @@ impl ImageLoader {
         let kind = Kind::from_byte(block[0]).ok_or(Malformed("a block of a kind that this build does not know"))?;
         let in_order = match self.last {
             None => kind == Kind::Head,
-            Some(last) => kind > Kind::Head && kind >= last && last != Kind::End,
+            Some(last) => kind != Kind::Head && kind.place() >= last.place() && last != Kind::End,
         };
         if !in_order {
             return Err(Malformed("the blocks of the image are not in order"));
@@ -139,8 +146,18 @@ impl ImageLoader {
                 }
             }
             Kind::OlderKeys | Kind::YoungerKeys => {
-                ledger.keys.restore_key(kind == Kind::OlderKeys, from, ledger.levels.len())
+                let levels = ledger.levels.len();
+                ledger.keys.restore_key(kind == Kind::OlderKeys, from, |from| effect(from, levels))
             }
+            Kind::RefusalWindows => {
+                self.refusal_windows += 1;
+                match self.refusal_windows {
+                    ..=WINDOWS => ledger.refusals.restore_window(from),
+                    LAST_OF_WINDOWS => ledger.refusals.restore_forgotten(from),
+                    _ => Err(Malformed("there are too many windows of refusals")),
+                }
+            }
+            Kind::OlderRefusals | Kind::YoungerRefusals => ledger.refusals.restore(kind == Kind::OlderRefusals, from),
             Kind::End => {
                 let (digest, check) = (u128::from_le_bytes(from.array()?), u64::from_le_bytes(from.array()?));
                 if check != self.check {

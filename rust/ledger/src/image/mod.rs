@@ -20,6 +20,8 @@
 //! | 10 | sources: name, epoch, last number, kept outcomes |
 //! | 11 | key windows, the older first: number, start, carried bytes, places that ended in it, writers ahead of time; then writers ahead of time of forgotten keys |
 //! | 12, 13 | keys of the older, of the younger window in the order they came |
+//! | 15 | windows of remembered refusals, as 11; there are none, nor the next two, where they say nothing that 11 does not say |
+//! | 16, 17 | remembered refusals of the older, of the younger window, as keys |
 //! | 14 | one, the last: the digest of the state (16 bytes), a check value of all bytes before (8) |
 //!
 //! Bytes are not trusted: every length is checked against what is there before anything is allocated for it.
@@ -29,7 +31,7 @@ mod load;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use entries::{HIGHEST, effect, put_effect};
+pub(crate) use entries::{HIGHEST, effect, put_effect, refusal};
 pub use load::ImageLoader;
 
 use crate::codec::put;
@@ -48,7 +50,7 @@ const BLOCK_HEADER_BYTES: usize = 9;
 const WINDOWS: usize = 2;
 
 /// Kinds of blocks, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Kind {
     Head = 1,
@@ -65,10 +67,14 @@ enum Kind {
     OlderKeys,
     YoungerKeys,
     End,
+    RefusalWindows,
+    OlderRefusals,
+    YoungerRefusals,
 }
 
 impl Kind {
-    const ALL: [Kind; 14] = [
+    /// In the order in which they come.
+    const ALL: [Kind; 17] = [
         Kind::Head,
         Kind::Items,
         Kind::Locations,
@@ -82,11 +88,24 @@ impl Kind {
         Kind::Windows,
         Kind::OlderKeys,
         Kind::YoungerKeys,
+        Kind::RefusalWindows,
+        Kind::OlderRefusals,
+        Kind::YoungerRefusals,
         Kind::End,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(byte).checked_sub(1)?).copied()
+        Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
+    }
+
+    /// Its place in the order.
+    fn place(self) -> usize {
+        Self::ALL.iter().position(|kind| *kind == self).unwrap_or(Self::ALL.len())
+    }
+
+    /// The one after it.
+    fn next(self) -> Option<Self> {
+        Self::ALL.get(self.place() + 1).copied()
     }
 }
 
@@ -156,7 +175,7 @@ impl Image<'_> {
             self.check = check(self.check, &self.bytes[start..]);
         }
         if self.at >= count {
-            self.kind = Kind::from_byte(kind as u8 + 1);
+            self.kind = kind.next();
             self.at = 0;
         }
     }
@@ -176,6 +195,10 @@ impl Image<'_> {
             Kind::Windows => WINDOWS + 1,
             Kind::OlderKeys => ledger.keys.windows()[0].len(),
             Kind::YoungerKeys => ledger.keys.windows()[1].len(),
+            Kind::RefusalWindows if ledger.refusals.say_nothing(&ledger.keys) => 0,
+            Kind::RefusalWindows => WINDOWS + 1,
+            Kind::OlderRefusals => ledger.refusals.windows()[0].len(),
+            Kind::YoungerRefusals => ledger.refusals.windows()[1].len(),
         }
     }
 
@@ -197,6 +220,10 @@ impl Image<'_> {
             Kind::Windows => ledger.keys.windows()[at].put_head(out),
             Kind::OlderKeys => ledger.keys.windows()[0].put_key(out, at),
             Kind::YoungerKeys => ledger.keys.windows()[1].put_key(out, at),
+            Kind::RefusalWindows if at == WINDOWS => ledger.refusals.put_forgotten(out),
+            Kind::RefusalWindows => ledger.refusals.windows()[at].put_head(out),
+            Kind::OlderRefusals => ledger.refusals.windows()[0].put_key(out, at),
+            Kind::YoungerRefusals => ledger.refusals.windows()[1].put_key(out, at),
             Kind::End => {
                 out.extend_from_slice(&self.digest.to_le_bytes());
                 out.extend_from_slice(&self.check.to_le_bytes());

@@ -190,6 +190,7 @@ impl Did {
                 previous_sequence: *previous_sequence,
             },
             Effect::Tombstone => panic!("a tombstone is nobody's outcome"),
+            Effect::Refused(_) => panic!("a refusal is nothing that was done"),
         }
     }
 }

@@ -39,6 +39,8 @@ pub enum Twist {
     OtherBody,
     NextNumber,
     NoSource,
+    Remember,
+    OtherSender,
 }
 
 /// A new command.
@@ -59,6 +61,8 @@ pub struct Who {
     pub holder: usize,
     /// How long ago the command was issued, if it says so.
     pub age_ms: Option<i64>,
+    /// A refusal is to be remembered.
+    pub remember: bool,
 }
 
 /// Which key.
@@ -191,14 +195,18 @@ fn who() -> impl Strategy<Value = Who> {
     let number = prop_oneof![3 => Just(None), 1 => number.prop_map(Some)];
     let channel = prop_oneof![40 => Just(0usize), 12 => Just(1), 12 => Just(2), 1 => Just(3)];
     let age = prop_oneof![8 => Just(None), 1 => prop::sample::select(vec![0i64, 900, 4_000, 6_000]).prop_map(Some)];
-    (key, channel, number, 0..3usize, 0..3usize, age).prop_map(|(key, channel, source, order, holder, age_ms)| Who {
-        key,
-        channel,
-        source,
-        order,
-        holder,
-        age_ms,
-    })
+    let remember = prop_oneof![2 => Just(false), 1 => Just(true)];
+    (key, channel, number, 0..3usize, 0..3usize, age, remember).prop_map(
+        |(key, channel, source, order, holder, age_ms, remember)| Who {
+            key,
+            channel,
+            source,
+            order,
+            holder,
+            age_ms,
+            remember,
+        },
+    )
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -207,6 +215,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Twist::OtherBody),
         1 => Just(Twist::NextNumber),
         1 => Just(Twist::NoSource),
+        1 => Just(Twist::Remember),
+        1 => Just(Twist::OtherSender),
     ];
     let wait = prop::sample::select(vec![1i64, 50, 97, 100, 500, 900, 999, 1_000, 1_001, 2_500, 5_000]);
     prop_oneof![

@@ -109,18 +109,24 @@ impl Player {
         let mut command = self.asked.iter().rev().nth(back % self.asked.len().max(1))?.clone();
         match twist {
             Twist::Same => {}
-            Twist::OtherBody => command.context.reference = "another",
+            Twist::OtherBody if matches!(command.body, Body::Stock { .. }) => command.context.reference = "another",
+            Twist::OtherBody => command.context.holder = "another",
+            Twist::OtherSender => {
+                let context = &mut command.context;
+                (context.actor, context.causation, context.event_time_ms) = ("another", "another", Some(1));
+            }
             Twist::NextNumber if matches!(command.body, Body::RegisterSource { .. }) => {}
             Twist::NextNumber => command.context.source = Some(position(Number::Next(back % 2), sources)),
             // Without a number a command needs a key.
             Twist::NoSource if command.context.key.is_empty() => {}
             Twist::NoSource => command.context.source = None,
+            Twist::Remember => command.context.remember_refusal = true,
         }
         Some(command)
     }
 
     fn command(&mut self, ask: &Ask, now_ms: i64, sources: &dyn Fn(&str) -> (u64, u64)) -> Command<'static> {
-        let Who { key, channel, source, order, holder, age_ms } = &ask.who;
+        let Who { key, channel, source, order, holder, age_ms, remember } = &ask.who;
         let registers = matches!(ask.what, What::Register(_));
         let source = source.filter(|_| !registers).map(|number| position(number, sources));
         let key = match key {
@@ -138,6 +144,7 @@ impl Player {
             source,
             order_ref: ORDERS[*order],
             holder: HOLDERS[*holder],
+            remember_refusal: *remember,
             ..Context::default()
         };
         if let Some(channel) = self.channel_of_key(&ask.what) {

@@ -66,12 +66,7 @@ impl Line {
         if share.units() > 0 {
             return Ok(share);
         }
-        Err(match line.last {
-            _ if line.allocated > 0 => Reason::AlreadyAllocated,
-            LineState::Expired => Reason::ReservationExpired,
-            LineState::Fulfilled => Reason::AlreadyFulfilled,
-            _ => Reason::AlreadyReleased,
-        })
+        Err(reason_of(&line))
     }
 
     /// So many of the possible units.
@@ -120,6 +115,24 @@ impl Hold {
     }
 }
 
+/// Why nothing can be done with a line.
+pub fn reason_of(line: &Line) -> Reason {
+    match line.last {
+        _ if line.allocated > 0 => Reason::AlreadyAllocated,
+        LineState::Expired => Reason::ReservationExpired,
+        LineState::Fulfilled => Reason::AlreadyFulfilled,
+        _ => Reason::AlreadyReleased,
+    }
+}
+
+/// The reason that is given of several: allocated before expired before fulfilled before released.
+pub fn first_reason(reasons: impl Iterator<Item = Reason>) -> Option<Reason> {
+    let given: Vec<Reason> = reasons.collect();
+    [Reason::AlreadyAllocated, Reason::ReservationExpired, Reason::AlreadyFulfilled, Reason::AlreadyReleased]
+        .into_iter()
+        .find(|reason| given.contains(reason))
+}
+
 pub fn no_stock(place: &Place, requested: i64, available: i64) -> No {
     No::new(Reason::InsufficientStock)
         .fact("sku", &place.0)
@@ -132,9 +145,7 @@ impl Model {
     pub fn reserve(&mut self, command: &Command<'_>, now_ms: i64, id: Option<ReservationId>) -> Result<Did, No> {
         let Body::Reserve { lines, ttl_ms, allow_partial, replace_own } = &command.body else { unreachable!() };
         let context = &command.context;
-        for line in lines {
-            self.place(line.sku, line.location)?;
-        }
+        self.places(lines.iter().map(|line| (line.sku, line.location)))?;
         if *replace_own && !context.holder.is_empty() {
             self.give_way(context.holder, lines, now_ms);
         }
@@ -250,17 +261,23 @@ impl Model {
     }
 
     fn shares_of_order(&self, act: Act, order: &str, now_ms: i64) -> Result<Shares, No> {
-        let mut no = No::new(Reason::ReservationNotFound).fact("order", order);
+        let mut refused: Vec<No> = Vec::new();
         let mut found = Vec::new();
         for (at, hold) in self.holds.iter().enumerate() {
             if hold.order_ref == order {
                 match self.shares_of(act, at, &[], now_ms) {
                     Ok(shares) => found.push((at, shares)),
-                    Err(newest) => no = newest,
+                    Err(no) => refused.push(no),
                 }
             }
         }
-        if found.is_empty() { Err(no) } else { Ok(found) }
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        // Of holds with the same reason the newest answers.
+        let reason = first_reason(refused.iter().map(|no| no.reason));
+        let no = refused.into_iter().rev().find(|no| Some(no.reason) == reason);
+        Err(no.unwrap_or_else(|| No::new(Reason::ReservationNotFound).fact("order", order)))
     }
 
     fn shares_of(&self, act: Act, at: usize, asked: &[Asked<'_>], now_ms: i64) -> Result<Vec<(Place, Share)>, No> {
@@ -269,23 +286,24 @@ impl Model {
         if asked.is_empty() {
             let possible = |(place, line): (&Place, &Line)| Some((place.clone(), line.possible(act, over).ok()?));
             let all: Vec<_> = hold.lines.iter().filter_map(possible).collect();
-            let first = hold.lines.values().find_map(|line| line.possible(act, over).err());
+            let first = first_reason(hold.lines.values().filter_map(|line| line.possible(act, over).err()));
             return if all.is_empty() { Err(hold.refuse(first.unwrap_or(Reason::AlreadyReleased))) } else { Ok(all) };
         }
+        let places = self.places(asked.iter().map(|line| (line.sku, line.location)))?;
+        let held = || asked.iter().zip(&places).map(|(line, place)| (line, hold.lines.get(place)));
+        let impossible = held().filter_map(|(_, held)| held?.possible(act, over).err());
+        if let Some(reason) = first_reason(impossible) {
+            return Err(hold.refuse(reason));
+        }
         let mut shares = Vec::new();
-        for line in asked {
-            let place = self.place(line.sku, line.location)?;
-            let exceeds = |outstanding: i64| {
+        for ((line, held), place) in held().zip(&places) {
+            let all = held.map_or(Share::default(), |held| held.possible(act, over).expect("looked at above"));
+            if held.is_none() || line.quantity > all.units() {
                 let no = No::new(Reason::ExceedsOutstanding).fact("sku", line.sku).fact("location", line.location);
-                no.fact("outstanding", outstanding)
-            };
-            let held = hold.lines.get(&place).ok_or_else(|| exceeds(0))?;
-            let all = held.possible(act, over).map_err(|reason| hold.refuse(reason))?;
-            if line.quantity > all.units() {
-                return Err(exceeds(all.units()));
+                return Err(no.fact("outstanding", all.units()));
             }
             let units = if line.quantity == 0 { all.units() } else { line.quantity };
-            shares.push((place, Line::take(act, all, units)));
+            shares.push((place.clone(), Line::take(act, all, units)));
         }
         Ok(shares)
     }

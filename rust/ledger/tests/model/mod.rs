@@ -76,6 +76,15 @@ pub struct Known {
     window: u32,
 }
 
+/// A refusal whose caller wants it remembered.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    meaning: String,
+    pub no: No,
+    pub sequence: u64,
+    window: u32,
+}
+
 /// An outside system.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
@@ -100,6 +109,7 @@ pub struct Model {
     ids: BTreeSet<ReservationId>,
     pub keys: BTreeMap<(Writer, String), Known>,
     refused: BTreeMap<(Writer, String), (String, No)>,
+    pub remembered: BTreeMap<(Writer, String), Remembered>,
     pub sources: BTreeMap<String, Source>,
     /// Number of the younger window of keys, when it began, and when the one before began.
     window: u32,
@@ -124,6 +134,7 @@ impl Model {
             ids: BTreeSet::new(),
             keys: BTreeMap::new(),
             refused: BTreeMap::new(),
+            remembered: BTreeMap::new(),
             sources: BTreeMap::new(),
             window: 1,
             younger_ms: i64::MIN,
@@ -150,10 +161,8 @@ impl Model {
         let context = &command.context;
         let meaning = meaning(command);
         if let Some(name) = self.key_name(context) {
-            if let Some(known) = self.keys.get(&name).cloned() {
-                let Some(did) = known.did else {
-                    return Some(self.refuse_again(command, &meaning, No::new(Reason::KeyCancelled), now_ms));
-                };
+            let known = self.keys.get(&name).cloned();
+            if let Some((known, did)) = known.as_ref().and_then(|known| Some((known, known.did.clone()?))) {
                 if known.meaning != meaning {
                     return Some(Told::No(No::new(Reason::IdempotencyKeyReused).fact("sequence", known.sequence)));
                 }
@@ -164,11 +173,27 @@ impl Model {
                 }
                 return Some(Told::Yes { sequence: known.sequence, replayed: true, did });
             }
+            // What was to be remembered stands, even if the key was cancelled since.
+            if let Some(remembered) = self.remembered.get(&name).cloned() {
+                if remembered.meaning != meaning {
+                    let reused = No::new(Reason::IdempotencyKeyReused);
+                    return Some(Told::No(reused.fact("sequence", remembered.sequence)));
+                }
+                return Some(self.refuse_again(command, &meaning, remembered.no, now_ms));
+            }
+            if known.is_some() {
+                return Some(self.refuse_again(command, &meaning, No::new(Reason::KeyCancelled), now_ms));
+            }
             // A numbered message is decided afresh: its no uses up its number.
-            let refused = self.refused.get(&name).filter(|_| context.source.is_none());
+            let refused = self.refused.get(&name).filter(|_| context.source.is_none()).cloned();
             if let Some((before, no)) = refused {
-                let other = No::new(Reason::IdempotencyKeyReused);
-                return Some(Told::No(if *before == meaning { no.clone() } else { other }));
+                if before != meaning {
+                    return Some(Told::No(No::new(Reason::IdempotencyKeyReused)));
+                }
+                if context.remember_refusal {
+                    self.remember(name, &meaning, &no, now_ms);
+                }
+                return Some(Told::No(no));
             }
         }
         let start_ms = self.older_ms.max(now_ms - self.window_ms);
@@ -184,6 +209,13 @@ impl Model {
             self.consume(&command.context, meaning.to_owned(), self.sequence, Err(no.clone()));
         }
         Told::No(no)
+    }
+
+    /// One more event: a refusal that its key remembers.
+    fn remember(&mut self, name: (Writer, String), meaning: &str, no: &No, now_ms: i64) {
+        self.event(now_ms);
+        let (meaning, sequence, window) = (meaning.to_owned(), self.sequence, self.window);
+        self.remembered.insert(name, Remembered { meaning, no: no.clone(), sequence, window });
     }
 
     /// What the number did before, or why it is not its turn.
@@ -234,6 +266,14 @@ impl Model {
                 Told::Yes { sequence: self.sequence, replayed: false, did }
             }
             Err(no) if no.reason == Reason::InvalidField => Told::No(no),
+            Err(no) if context.remember_refusal && self.key_name(context).is_some() => {
+                let name = self.key_name(context).expect("it has one");
+                self.remember(name, &meaning, &no, now_ms);
+                if context.source.is_some() {
+                    self.consume(context, meaning, self.sequence, Err(no.clone()));
+                }
+                Told::No(no)
+            }
             Err(no) if context.source.is_some() => {
                 self.event(now_ms);
                 self.consume(context, meaning, self.sequence, Err(no.clone()));
@@ -313,8 +353,22 @@ impl Model {
     }
 }
 
-/// What a command means: all of it but who sent it when, and under which key.
+/// What a command means: all of it but who sent it when, under which key, and what is to be remembered of it. The reason and the
+/// document are part of what happened to stock, and of nothing else.
 fn meaning(command: &Command<'_>) -> String {
-    let context = Context { key: "", issue_time_ms: None, source: None, causation: "", ..command.context };
+    let of_stock = |text| if matches!(command.body, Body::Stock { .. }) { text } else { "" };
+    let context = Context {
+        key: "",
+        issue_time_ms: None,
+        source: None,
+        event_time_ms: None,
+        actor: "",
+        reason_code: of_stock(command.context.reason_code),
+        reference: of_stock(command.context.reference),
+        causation: "",
+        remember_refusal: false,
+        accept_summary: false,
+        ..command.context
+    };
     format!("{context:?} {:?}", command.body)
 }

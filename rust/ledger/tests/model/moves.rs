@@ -6,7 +6,7 @@ use invengine_ledger::command::{Line as Asked, Target, TargetBy};
 use invengine_ledger::reservation::LineState;
 use invengine_ledger::{Context, Reason};
 
-use super::holds::{Act, Share, Shares, no_stock};
+use super::holds::{Act, Share, Shares, first_reason, no_stock, reason_of};
 use super::{Known, Line, Model, Place};
 use crate::desk::told::{Did, HoldTold, No};
 
@@ -101,26 +101,17 @@ impl Model {
         asked: &[Asked<'_>],
         now_ms: i64,
     ) -> Result<Did, No> {
-        for line in asked {
-            self.place(line.sku, line.location)?;
-        }
+        let places = self.places(asked.iter().map(|line| (line.sku, line.location)))?;
         let at = self.shares(Act::Amend, ctx, target, now_ms)?[0].0;
+        let held = places.iter().filter_map(|place| self.holds[at].lines.get(place));
+        if let Some(reason) = first_reason(held.filter(|held| held.reserved == 0).map(reason_of)) {
+            return Err(self.holds[at].refuse(reason));
+        }
         let mut wanted = BTreeMap::new();
         let mut changes = Vec::new();
         for line in asked {
             let place = self.place(line.sku, line.location)?;
-            let before = match self.holds[at].lines.get(&place) {
-                Some(held) if held.reserved > 0 => held.reserved,
-                Some(held) if held.allocated > 0 => return Err(self.holds[at].refuse(Reason::AlreadyAllocated)),
-                Some(held) => {
-                    return Err(self.holds[at].refuse(match held.last {
-                        LineState::Fulfilled => Reason::AlreadyFulfilled,
-                        LineState::Expired => Reason::ReservationExpired,
-                        _ => Reason::AlreadyReleased,
-                    }));
-                }
-                None => 0,
-            };
+            let before = self.holds[at].lines.get(&place).map_or(0, |held| held.reserved);
             if !self.stock.iter().any(|(other, _)| *other == place) {
                 if line.quantity > 0 {
                     return Err(no_stock(&place, line.quantity, 0));

@@ -39,6 +39,15 @@ impl Model {
         Ok((sku.to_owned(), location.to_owned()))
     }
 
+    /// The places of all lines; an unknown item is refused before an unknown location.
+    pub fn places<'a>(&self, lines: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Result<Vec<Place>, No> {
+        let known = |sku: &str| self.catalogues[0].contains_key(sku);
+        if let Some((sku, _)) = lines.clone().find(|(sku, _)| !known(sku)) {
+            return Err(No::new(Reason::UnknownSku).fact("sku", sku));
+        }
+        lines.map(|(sku, location)| self.place(sku, location)).collect()
+    }
+
     pub fn at(&self, place: &Place) -> Stock {
         self.stock.iter().find(|(other, _)| other == place).map(|found| found.1.clone()).unwrap_or_default()
     }
@@ -80,7 +89,7 @@ impl Model {
     }
 
     pub fn change_stock(&mut self, kind: StockKind, lines: &[StockLine<'_>], now_ms: i64) -> Result<Did, No> {
-        let places = lines.iter().map(|line| self.place(line.sku, line.location)).collect::<Result<Vec<_>, _>>()?;
+        let places = self.places(lines.iter().map(|line| (line.sku, line.location)))?;
         let before: BTreeMap<Place, Stock> = places.iter().map(|place| (place.clone(), self.at(place))).collect();
         let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
         for (line, place) in lines.iter().zip(&places) {

@@ -36,6 +36,7 @@ impl Model {
             }
             known.window != older
         });
+        self.remembered.retain(|_, remembered| remembered.window != older);
         true
     }
 

@@ -128,11 +128,11 @@ impl Shared {
                 // What was done must be told: nothing more is, not even again.
                 return outcomes.push(answer::refused(&Refusal::answer_full()));
             }
-            let executed = command.and_then(|command| self.execute(core, command, moment));
+            let executed = command.and_then(|command| Ok((self.execute(core, command, moment)?, &command.context)));
             outcomes.push(match executed {
-                Ok(executed) => {
+                Ok((executed, context)) => {
                     rests_on = rests_on.max(executed.rests_on);
-                    answer::outcome(&core.ledger, &executed)
+                    answer::outcome(&core.ledger, &executed, context)
                 }
                 Err(refusal) => answer::refused(&refusal),
             });

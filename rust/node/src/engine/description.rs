@@ -22,6 +22,8 @@ impl Shared {
         let core = self.core();
         let (sequence, window_ms) = (core.ledger.sequence(), core.ledger.effective_window_ms(now_ms));
         let offset_ms = core.ledger.clock_offset_ms();
+        let refusal_window_ms = core.ledger.effective_refusal_window_ms(now_ms);
+        let (refusal_bytes, refusal_bytes_max) = (core.ledger.refusal_bytes(), core.ledger.refusal_bytes_max());
         drop(core);
         let facts = &self.facts;
         let snapshots = self.snapshots.last();
@@ -51,6 +53,9 @@ impl Shared {
             answer_bytes_max: ANSWER_BYTES_MAX as i64,
             command_answer_bytes_max: COMMAND_ANSWER_BYTES_MAX as i64,
             reservation_lines_max: RESERVATION_LINES_MAX as i32,
+            effective_refusal_window: Some(duration(Duration::from_millis(refusal_window_ms.max(0) as u64))),
+            refusal_bytes: refusal_bytes as i64,
+            refusal_bytes_max: refusal_bytes_max as i64,
         };
         Taken { reply: Ok(reply.encode_to_vec()), rests_on: 0 }
     }

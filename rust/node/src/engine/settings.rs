@@ -94,6 +94,8 @@ pub struct EngineSettings {
     pub clock_synchronised: Option<bool>,
     /// How long keys are remembered, ms, instead of the ledger's own time; for simulations.
     pub dedupe_window_ms: Option<i64>,
+    /// Memory for remembered refusals, bytes; 0 is the ledger's own, 256 MiB.
+    pub refusal_bytes_max: u64,
 }
 
 /// Commands that may wait for the disk unless the settings say otherwise.
@@ -123,6 +125,7 @@ impl Default for EngineSettings {
             wall_time_ms: None,
             clock_synchronised: None,
             dedupe_window_ms: None,
+            refusal_bytes_max: 0,
         }
     }
 }

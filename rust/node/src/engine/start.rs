@@ -136,6 +136,9 @@ pub(crate) fn ledger_options(settings: &EngineSettings) -> LedgerOptions {
     options.dedupe_window_ms = settings.dedupe_window_ms.unwrap_or(options.dedupe_window_ms);
     // Keys guard against repeats, which come in the time of people and machines, however fast engine time runs.
     options.dedupe_window_ms = (options.dedupe_window_ms as f64 * settings.time_scale.max(1.0)) as i64;
+    if settings.refusal_bytes_max > 0 {
+        options.refusal_bytes_max = usize::try_from(settings.refusal_bytes_max).unwrap_or(usize::MAX);
+    }
     options
 }
 

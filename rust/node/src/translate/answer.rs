@@ -1,7 +1,7 @@
 //! From what a command did to the message that its caller gets.
 
 use invengine_ledger::command::Body;
-use invengine_ledger::{Answer, Command, Effect, Executed, Ledger};
+use invengine_ledger::{Answer, Command, Context, Effect, Executed, Ledger};
 use invengine_wire::v1;
 use prost::Message;
 
@@ -31,7 +31,7 @@ pub fn reply(
         Answer::Rejected(rejection) => Err(rejection.into()),
         Answer::Accepted { sequence, replayed, effect } => {
             let effect = ledger.effect(*effect);
-            Ok(accepted(kind, ledger, &command.body, effect, (*sequence, *replayed)))
+            Ok(accepted(kind, ledger, command, effect, (*sequence, *replayed)))
         }
     }
 }
@@ -39,7 +39,7 @@ pub fn reply(
 fn accepted(
     kind: CommandKind,
     ledger: &Ledger,
-    asked: &Body<'_>,
+    command: &Command<'_>,
     effect: &Effect,
     (sequence, replayed): (u64, bool),
 ) -> Vec<u8> {
@@ -57,7 +57,7 @@ fn accepted(
     }
     macro_rules! with_look_alikes {
         ($answer:ident) => {
-            v1::$answer { receipt, look_alikes: look_alikes(ledger, asked) }.encode_to_vec()
+            v1::$answer { receipt, look_alikes: look_alikes(ledger, &command.body) }.encode_to_vec()
         };
     }
     match kind {
@@ -70,9 +70,9 @@ fn accepted(
         CommandKind::Fulfill => with_holds!(FulfillResponse),
         CommandKind::Transfer => with_holds!(TransferReservationResponse),
         CommandKind::Release => {
-            let key_cancelled = *effect == Effect::KeyCancelled;
+            let (key_cancelled, key_scope) = cancelled(effect, writer(&command.context));
             let (holds, summary) = holds(ledger, effect, sequence);
-            v1::ReleaseResponse { receipt, holds, key_cancelled, summary }.encode_to_vec()
+            v1::ReleaseResponse { receipt, holds, key_cancelled, summary, key_scope }.encode_to_vec()
         }
         CommandKind::Receive => with_levels!(ReceiveResponse),
         CommandKind::Return => with_levels!(ReturnResponse),
@@ -82,10 +82,11 @@ fn accepted(
         CommandKind::UpsertItems => with_look_alikes!(UpsertItemsResponse),
         CommandKind::UpsertLocations => with_look_alikes!(UpsertLocationsResponse),
         CommandKind::UpsertChannels => with_look_alikes!(UpsertChannelsResponse),
-        CommandKind::RegisterSource => {
-            v1::RegisterSourceResponse { look_alikes: look_alikes(ledger, asked), ..registered(effect, receipt) }
-                .encode_to_vec()
+        CommandKind::RegisterSource => v1::RegisterSourceResponse {
+            look_alikes: look_alikes(ledger, &command.body),
+            ..registered(effect, receipt)
         }
+        .encode_to_vec(),
     }
 }
 
@@ -120,24 +121,48 @@ fn registered(effect: &Effect, receipt: Option<v1::Receipt>) -> v1::RegisterSour
     }
 }
 
+/// Channel and source of a command: whose keys it speaks of.
+pub(super) type Writer<'a> = (&'a str, &'a str);
+
+fn writer<'a>(context: &Context<'a>) -> Writer<'a> {
+    (context.channel, context.source.map_or("", |place| place.id))
+}
+
+/// Whether only a tombstone was left, and where the key was looked for.
+fn cancelled(effect: &Effect, (channel, source): Writer<'_>) -> (bool, Option<v1::KeyScope>) {
+    let source_id = if channel.is_empty() { source } else { "" };
+    let scope = || v1::KeyScope { channel: channel.into(), source_id: source_id.into() };
+    let cancelled = *effect == Effect::KeyCancelled;
+    (cancelled, cancelled.then(scope))
+}
+
 /// The answer to one command of a batch. To be asked for before the ledger changes again.
-pub fn outcome(ledger: &Ledger, executed: &Executed) -> v1::Outcome {
+pub fn outcome(ledger: &Ledger, executed: &Executed, context: &Context<'_>) -> v1::Outcome {
     match &executed.answer {
         Answer::Rejected(rejection) => refused(&rejection.into()),
-        Answer::Accepted { sequence, replayed, effect } => done(ledger, *sequence, *replayed, ledger.effect(*effect)),
+        Answer::Accepted { sequence, replayed, effect } => {
+            done(ledger, (*sequence, *replayed), ledger.effect(*effect), writer(context))
+        }
     }
 }
 
 /// The outcome of a command that did this.
-pub(super) fn done(ledger: &Ledger, sequence: u64, replayed: bool, effect: &Effect) -> v1::Outcome {
+pub(super) fn done(
+    ledger: &Ledger,
+    (sequence, replayed): (u64, bool),
+    effect: &Effect,
+    writer: Writer<'_>,
+) -> v1::Outcome {
+    let (key_cancelled, key_scope) = cancelled(effect, writer);
     let (holds, summary) = holds(ledger, effect, sequence);
     v1::Outcome {
         receipt: Some(receipt(sequence, replayed)),
         holds,
         levels: levels(ledger, effect),
         rejection: None,
-        key_cancelled: *effect == Effect::KeyCancelled,
+        key_cancelled,
         summary,
+        key_scope,
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) fn context<'a>(given: Option<&'a v1::CommandContext>, key: &'a str, f
         reference: &given.reference,
         causation: &given.causation,
         accept_summary: given.accept_summary,
+        remember_refusal: given.remember_refusal,
     }
 }
 

@@ -19,7 +19,11 @@ pub fn events<'l>(
     from_sequence: u64,
     writer_epoch: u64,
 ) -> impl Iterator<Item = v1::Event> + 'l {
-    let context = record.origin.as_ref().map(|origin| context(ledger, origin));
+    let remembers = record.events.iter().any(|event| matches!(event, Event::CommandRefused { .. }));
+    let context = record
+        .origin
+        .as_ref()
+        .map(|origin| v1::CommandContext { remember_refusal: remembers, ..context(ledger, origin) });
     let order_ref = record.origin.map_or("", |origin| origin.order_ref);
     let skipped = from_sequence.saturating_sub(first_sequence) as usize;
     (first_sequence..).zip(record.events.iter()).skip(skipped).map(move |(sequence, event)| v1::Event {
@@ -98,6 +102,10 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
         Event::MessageRejected { rejection } => {
             let rejection = Some(Refusal::from(rejection).to_rejection());
             Fact::MessageRejected(v1::MessageRejected { rejection })
+        }
+        Event::CommandRefused { rejection, forgets } => {
+            let rejection = Some(Refusal::from(rejection).to_rejection());
+            Fact::CommandRefused(v1::CommandRefused { rejection, older_forgotten: *forgets })
         }
         Event::MessageRepeated { sequence } => {
             Fact::MessageRepeated(v1::MessageRepeated { sequence: *sequence as i64 })

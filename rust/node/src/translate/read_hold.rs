@@ -137,12 +137,25 @@ pub(super) fn get_outcome(
     let scope = scope(ledger, &asked.channel, &asked.source_id)?;
     let mut answer = v1::GetOutcomeResponse::default();
     let mut rests_on = 0;
-    if let Some(entry) = ledger.key(scope, &asked.idempotency_key) {
+    let key = &asked.idempotency_key;
+    let entry = ledger.key(scope, key);
+    let tombstone = entry.is_some_and(|entry| entry.effect == Effect::Tombstone);
+    let remembered =
+        || ledger.remembered_refusal(scope, key).and_then(|entry| Some((entry.sequence, entry.refusal()?)));
+    if let Some(entry) = entry.filter(|_| !tombstone) {
         rests_on = entry.sequence;
-        answer.key_cancelled = entry.effect == Effect::Tombstone;
-        answer.known = !answer.key_cancelled;
-        answer.outcome = answer.known.then(|| done(ledger, entry.sequence, true, &entry.effect));
-    } else if let Some(rejection) = ledger.refused_key(scope, &asked.idempotency_key) {
+        answer.known = true;
+        let writer = (asked.channel.as_str(), asked.source_id.as_str());
+        answer.outcome = Some(done(ledger, (entry.sequence, true), &entry.effect, writer));
+    } else if let Some((sequence, rejection)) = remembered() {
+        // It stands, even if somebody made sure since that the key is never used.
+        rests_on = sequence;
+        answer.known = true;
+        answer.outcome = Some(refused(&(&rejection).into()));
+    } else if let Some(entry) = entry {
+        rests_on = entry.sequence;
+        answer.key_cancelled = true;
+    } else if let Some(rejection) = ledger.refused_key(scope, key) {
         rests_on = rejection_rests_on(ledger, &rejection);
         answer.known = true;
         answer.outcome = Some(refused(&(&rejection).into()));

@@ -230,7 +230,7 @@ fn a_batch_goes_on_after_a_bad_command() {
         outcomes.push(match command {
             Ok(command) => {
                 let executed = desk.run(command);
-                answer::outcome(&desk.ledger, &executed)
+                answer::outcome(&desk.ledger, &executed, &command.context)
             }
             Err(refusal) => answer::refused(&refusal),
         });
@@ -381,11 +381,11 @@ fn what_is_told_in_full_fits_and_what_is_not_is_told_in_short() {
             let fits = desk.ledger.is_told_in_full(&effect(middle, lines));
             (most, too_many) = if fits { (middle, too_many) } else { (most, middle) };
         }
-        let full = answer::done(&desk.ledger, u64::MAX >> 1, true, &effect(most, lines));
+        let full = answer::done(&desk.ledger, (u64::MAX >> 1, true), &effect(most, lines), ("", ""));
         assert_eq!((full.holds.len(), full.summary.as_ref()), (most, None));
         assert!(full.encoded_len() <= COMMAND_ANSWER_BYTES_MAX, "{}", full.encoded_len());
         assert!(most == 1 || full.encoded_len() > COMMAND_ANSWER_BYTES_MAX * 9 / 10, "{}", full.encoded_len());
-        let short = answer::done(&desk.ledger, 9_999, true, &effect(too_many, lines));
+        let short = answer::done(&desk.ledger, (9_999, true), &effect(too_many, lines), ("", ""));
         assert!(short.holds.is_empty() && short.encoded_len() < 200, "{}", short.encoded_len());
         let summary = short.summary.unwrap();
         assert_eq!((summary.reservations, summary.lines), (too_many as i64, (too_many * lines) as i64));

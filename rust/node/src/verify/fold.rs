@@ -179,5 +179,6 @@ fn kind(event: &Event) -> &'static str {
         Event::MessageRepeated { .. } => "message_repeated",
         Event::KeysForgotten { .. } => "keys_forgotten",
         Event::ClockCorrected(_) => "clock_corrected",
+        Event::CommandRefused { .. } => "command_refused",
     }
 }
