@@ -485,11 +485,6 @@ mod tests {
             assert_eq!(message(&Rejection::new(reason)), of_reason(reason).1, "{reason:?}");
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_text_of_the_caller_is_repeated_as_far_as_a_name_may_be_long() {
