@@ -103,6 +103,7 @@ class Settings(BaseSettings):
     )
     archive_bytes_max: int = Field(0, ge=0, description="most bytes that the archive keeps; 0: any, in Redis 256 MiB")
     force_empty: bool = Field(False, description="set aside a journal that cannot be recovered; only as a flag")
+    accept_clock: bool = Field(False, description="this machine's clock is right; only as a flag")
     metrics_address: str = Field("127.0.0.1:9411", description="where /metrics listens; empty for no metrics")
     connection_idle_ms: int = Field(
         300_000, ge=0, description="a connection without a call for so long is closed; 0 is never"
@@ -114,7 +115,27 @@ class Settings(BaseSettings):
 
 
 # What may be asked for one start only, by the person who is there.
-_FLAGS_ONLY = ("force_empty",)
+_FLAGS_ONLY = ("force_empty", "accept_clock")
+_LAYERS = ("default", "file", "environment", "flag")
+_KEPT = (JournalKind.FILE, JournalKind.REDIS)
+_REDIS = (JournalKind.REDIS,)
+_FILES = (JournalKind.FILE,)
+# The journals that do something with a setting; a setting that is not here concerns every one of them.
+USED_BY: Mapping[str, tuple[JournalKind, ...]] = {
+    "directory": _KEPT,
+    "redis_url": _REDIS,
+    "redis_username": _REDIS,
+    "redis_password": _REDIS,
+    "redis_ca_file": _REDIS,
+    "redis_ack": _REDIS,
+    "journal_file_bytes": _FILES,
+    "snapshot_journal_bytes": _KEPT,
+    "snapshot_interval_ms": _KEPT,
+    "archive_ms": _KEPT,
+    "archive_bytes_max": _KEPT,
+    "force_empty": _FILES,
+    "accept_clock": _KEPT,
+}
 _SECRETS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
 
 
@@ -153,6 +174,28 @@ def load(flags: Mapping[str, Any] | None = None, config: Path | None = None) -> 
         return Loaded(Settings(**values), origins)
     except ValidationError as error:
         raise SettingsError(_explain(error, origins)) from None
+
+
+def check_used(loaded: Loaded) -> Loaded:
+    """Gives the settings back, or refuses one that was given and that the journal does nothing with.
+
+    One that a stronger layer overrules is no mistake: a file may describe a journal that a flag replaces. Raises
+    SettingsError.
+    """
+    kind = loaded.settings.journal
+    chosen = _layer(loaded.origins["journal"])
+    for name, kinds in USED_BY.items():
+        origin = loaded.origins[name]
+        if kind not in kinds and origin != "default" and _layer(origin) >= chosen:
+            others = " or ".join(f"--journal {each}" for each in kinds)
+            raise SettingsError(
+                f"{name} ({origin}): a journal of kind {kind} does not use it; remove it, or choose {others}"
+            )
+    return loaded
+
+
+def _layer(origin: str) -> int:
+    return _LAYERS.index(origin.split(" ", 1)[0])
 
 
 def shown(settings: Settings, name: str) -> object:

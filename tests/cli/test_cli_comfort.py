@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,16 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
-    """A terminal of 80 columns without colours, guarded as that of a command."""
-    monkeypatch.setenv("COLUMNS", "80")
+def on_terminal(monkeypatch: pytest.MonkeyPatch, show: Callable[[], None], columns: int = 80) -> str:
+    """What is seen on a terminal of so many columns, without colours."""
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
     screen = Terminal()
-    monkeypatch.setattr("sys.stdout", screen)
-    with streams.guarded():
-        yield screen
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", screen)
+        with streams.guarded():
+            show()
+    return screen.getvalue()
 
 
 COLUMNS = ("sku", "location", "available", "on_hand", "reserved", "allocated", "damaged", "returned", "quality_control")
@@ -50,10 +51,10 @@ COLUMNS = ("sku", "location", "available", "on_hand", "reserved", "allocated", "
 
 @pytest.mark.parametrize("length", [3, 30, 120])
 @pytest.mark.parametrize("damaged", [0, 4])
-def test_a_table_fits_a_terminal_and_no_name_is_cut(terminal: Terminal, length: int, damaged: int) -> None:
+def test_a_table_fits_a_terminal_and_no_name_is_cut(monkeypatch: pytest.MonkeyPatch, length: int, damaged: int) -> None:
     names = ["A" * length, "B" * length]
-    print_table(COLUMNS, [(name, "berlin", 7, 7, 0, 0, damaged, 0, 0) for name in names])
-    text = terminal.getvalue()
+    rows = [(name, "berlin", 7, 7, 0, 0, damaged, 0, 0) for name in names]
+    text = on_terminal(monkeypatch, lambda: print_table(COLUMNS, rows))
     assert all(name in text.split() for name in names)
     assert "available" in text
     assert "damaged" in text
@@ -62,9 +63,9 @@ def test_a_table_fits_a_terminal_and_no_name_is_cut(terminal: Terminal, length: 
         assert max(len(line) for line in text.splitlines()) <= 80
 
 
-def test_what_is_left_out_of_a_table_is_zero_and_named(terminal: Terminal) -> None:
-    print_table(COLUMNS, [("MUG-" + "x" * 20, "berlin", 7, 7, 0, 0, 0, 0, 0)])
-    lines = terminal.getvalue().splitlines()
+def test_what_is_left_out_of_a_table_is_zero_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("MUG-" + "x" * 20, "berlin", 7, 7, 0, 0, 0, 0, 0)]
+    lines = on_terminal(monkeypatch, lambda: print_table(COLUMNS, rows)).splitlines()
     assert lines[-1] == "0 everywhere: reserved, allocated, damaged, returned, quality control"
     assert lines[0].split() == ["sku", "location", "available", "on", "hand"]
 

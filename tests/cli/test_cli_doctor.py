@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -237,3 +238,47 @@ def test_the_control_group_limits_memory(tmp_path: Path) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(value)
         assert memory_bytes(tmp_path) == expected
+
+
+def test_an_address_that_is_taken_is_told(line: CommandLine, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        both = ("--address", f"127.0.0.1:{port}", "--metrics-address", f"127.0.0.1:{port}")
+        found = examined(line, tmp_path / "journal", *both)
+    for name in ("address", "metrics address"):
+        assert found[name]["level"] == "error"
+        assert "in use" in found[name]["found"]
+        assert f"--{name.replace(' ', '-')}" in found[name]["remedy"]
+    found = examined(line, tmp_path / "journal", *both)
+    assert {found[name]["level"] for name in ("address", "metrics address")} == {"ok"}
+
+
+def test_a_socket_is_free_if_its_server_is_gone(line: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "door"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        assert examined(line, tmp_path / "journal", "--address", f"unix:{path}")["address"]["level"] == "error"
+    assert examined(line, tmp_path / "journal", "--address", f"unix:{path}")["address"]["level"] == "ok"
+
+
+@pytest.mark.parametrize("door", ["native", "python"])
+def test_the_address_of_the_server_that_has_the_directory_is_a_warning(
+    line: CommandLine, tmp_path: Path, door: str
+) -> None:
+    with process(*serve(door, tmp_path / "journal")) as server:
+        address = ready(server)["address"]
+        found = checks(line.run("doctor", "--directory", str(tmp_path / "journal"), "--address", address, "--json"))
+        assert (found["lock"]["level"], found["address"]["level"]) == ("warning", "warning")
+
+
+def test_damage_that_a_start_would_refuse_is_told(line: CommandLine, tmp_path: Path) -> None:
+    begin_journal(tmp_path / "journal")
+    begin_journal(tmp_path / "journal")
+    (file,) = (tmp_path / "journal").glob("journal-*")
+    with file.open("r+b") as stream:
+        # In the first frame: another one follows, so that it is no torn tail.
+        stream.seek(4096 + 20)
+        stream.write(b"\xff")
+    found = examined(line, tmp_path / "journal")["journal"]
+    assert (found["level"], "corrupt" in found["found"]) == ("error", True)

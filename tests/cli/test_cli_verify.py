@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from invengine.cli.check import damage_lines, findings_of, snapshot_lines
+from invengine.cli.exits import ExitCode
+
+from .scripted import CommandLine
 
 REPORT: dict[str, Any] = {"invariants": {"levels_add_up": True}, "oversold_units_by_reserve": 0, "broken": []}
 
@@ -91,3 +95,35 @@ def test_damage_is_explained(changed: dict[str, Any], words: list[str]) -> None:
 
 def test_a_whole_journal_needs_no_words() -> None:
     assert list(damage_lines({**REPORT, "damage": None})) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "NOTHING"),
+        ("verify", "--journal", "file", "--directory-of", "NOTHING"),
+        ("backup", "create", "COPY", "--directory", "NOTHING"),
+        ("backup", "restore", "NOTHING", "--directory", "COPY"),
+    ],
+)
+@pytest.mark.parametrize("there", ["empty", "others", "missing"])
+def test_a_check_of_nothing_is_an_error(
+    line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], there: str
+) -> None:
+    nothing = tmp_path / "nothing"
+    if there != "missing":
+        nothing.mkdir()
+    if there == "others":
+        (nothing / "notes.txt").write_text("mine")
+    if "--directory-of" in arguments:
+        monkeypatch.setenv("INVENGINE_DIRECTORY", str(nothing))
+        arguments = arguments[:-2]
+    places = {"NOTHING": str(nothing), "COPY": str(tmp_path / "copy")}
+    ran = line.run(*(places.get(word, word) for word in arguments))
+    assert ran.code in (ExitCode.USAGE, ExitCode.CORRUPT), ran
+    assert ran.out == ""
+    assert str(nothing) in ran.err
+    assert not (tmp_path / "copy").exists()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == (
+        ["notes.txt"] if there == "others" else []
+    ), "nothing is made where nothing was"

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
 import pytest
+from scripted_peer import RESERVE, STREAM, Peer, Refusal, accept_all, in_turn, reserve_answer
 
 from invengine import errors
-from invengine.client import retry
+from invengine.client import AsyncClient, Client, commands, retry
 from invengine.client.retry import Attempt, Pause, turn
 from invengine.errors import InvengineError, OutcomeUnknown
+from invengine.v1 import reservation_service_pb2 as reservation
 
 
 class Driver:
@@ -156,3 +163,89 @@ def test_what_was_left_open_elsewhere_stays_open() -> None:
     next(flow)
     with pytest.raises(OutcomeUnknown):
         flow.send(errors.JournalFull())
+
+
+# A key of this very call
+
+
+TOO_OLD = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "DEDUPE_WINDOW_EXPIRED", metadata={"window": "1"})
+
+
+def issued(peer: Peer) -> list[tuple[str, int]]:
+    """Keys and issue times as they came."""
+    sent = [reservation.ReserveRequest.FromString(body).context for body in peer.bodies(RESERVE)]
+    return [(each.idempotency_key, each.issue_time.ToNanoseconds()) for each in sent]
+
+
+def reserve(peer: Peer, kind: str, **fields: Any) -> Any:
+    """Reserves with a client of this kind."""
+    if kind == "blocking":
+        with Client(peer.target) as client:
+            return client.reserve([("mug", "wh-1", 1)], **fields)
+
+    async def main() -> Any:
+        async with AsyncClient(peer.target, batching=kind == "batched") as client:
+            return await client.reserve([("mug", "wh-1", 1)], **fields)
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_a_key_of_this_very_call_is_sent_once_more_with_the_time_now(peer: Peer, kind: str) -> None:
+    peer.behaviours[RESERVE] = in_turn(TOO_OLD, reserve_answer())
+    reserve(peer, kind)
+    (first, second) = issued(peer)
+    assert first[0] == second[0] != ""
+    assert first[1] < second[1]
+    peer.behaviours[RESERVE] = in_turn(TOO_OLD)
+    with pytest.raises(errors.DedupeWindowExpired):
+        reserve(peer, kind)
+    assert len(issued(peer)) == 4, "once more and no oftener"
+
+
+def test_a_batched_key_of_this_very_call_is_sent_once_more_with_the_time_now(peer: Peer) -> None:
+    refused = reservation.Outcome()
+    refused.rejection.code, refused.rejection.reason = 9, "DEDUPE_WINDOW_EXPIRED"
+    answer = reservation.SubmitStreamResponse(outcomes=[refused]).SerializeToString()
+    peer.behaviours[STREAM] = in_turn(answer, accept_all)
+    assert reserve(peer, "batched").reservation_id
+    sent = [reservation.SubmitStreamRequest.FromString(body).commands[0].reserve for body in peer.bodies(STREAM)]
+    assert sent[0].context.idempotency_key == sent[1].context.idempotency_key
+    assert sent[0].context.issue_time.ToNanoseconds() < sent[1].context.issue_time.ToNanoseconds()
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+@pytest.mark.parametrize(
+    "fields", [{"key": "mine"}, {"issue_time": datetime(2020, 1, 1, tzinfo=UTC)}], ids=["key", "issue_time"]
+)
+def test_what_the_caller_named_is_never_sent_anew(peer: Peer, kind: str, fields: dict[str, Any]) -> None:
+    peer.behaviours[RESERVE] = in_turn(TOO_OLD, reserve_answer())
+    with pytest.raises(errors.DedupeWindowExpired):
+        reserve(peer, kind, **fields)
+    assert len(issued(peer)) == 1
+
+
+def test_a_draft_that_was_sent_before_is_never_sent_anew(peer: Peer) -> None:
+    peer.behaviours[RESERVE] = in_turn(Refusal(grpc.StatusCode.INTERNAL, "INTERNAL"), TOO_OLD, reserve_answer())
+    draft = commands.reserve([("mug", "wh-1", 1)])
+    with Client(peer.target) as client:
+        with pytest.raises(errors.OutcomeUnknown):
+            client.send(draft)
+        with pytest.raises(errors.DedupeWindowExpired):
+            client.send(draft)
+    assert len(issued(peer)) == 2
+
+
+def test_what_an_attempt_left_open_is_never_sent_anew(peer: Peer) -> None:
+    lost = Refusal(grpc.StatusCode.UNAVAILABLE, "OUTCOME_UNKNOWN")
+    peer.behaviours[RESERVE] = in_turn(lost, TOO_OLD, reserve_answer())
+    with pytest.raises(errors.DedupeWindowExpired):
+        reserve(peer, "blocking")
+    assert len({key for key, _ in issued(peer)}) == 1
+    assert len(issued(peer)) == 2
+
+
+def test_the_first_moment_of_1970_is_an_issue_time() -> None:
+    draft = commands.reserve([("mug", "wh-1", 1)], issue_time=datetime(1970, 1, 1, tzinfo=UTC))
+    draft.seal(5_000_000_000)
+    assert draft.request.context.issue_time.ToNanoseconds() == 0

@@ -26,11 +26,13 @@ _SOURCE = r"""
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <sys/timex.h>
 #include <time.h>
 #include <unistd.h>
 
-/* What the file that WALL_CLOCK names says: whether the wall clock stands still, and its time or its step, in ms. */
-static int64_t asked[2];
+/* What the file that WALL_CLOCK names says: whether the wall clock stands still, its time or its step in ms, and
+   whether something keeps it right: 1 yes, 2 no, 0 as the machine says. */
+static int64_t asked[3];
 
 static int look(void) {
     const char *path = getenv("WALL_CLOCK");
@@ -50,6 +52,15 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
     }
     return (int)ended;
 }
+
+int adjtimex(struct timex *state) {
+    long answer = syscall(SYS_adjtimex, state);
+    if (look() && asked[2] != 0) {
+        state->status = asked[2] == 1 ? state->status & ~STA_UNSYNC : state->status | STA_UNSYNC;
+        answer = asked[2] == 1 ? TIME_OK : TIME_ERROR;
+    }
+    return (int)answer;
+}
 """
 
 
@@ -62,6 +73,7 @@ class WallClock:
         source.write_text(_SOURCE, encoding="utf-8")
         compiler = next(found for name in COMPILERS if (found := shutil.which(name)))
         subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", self._library, source], check=True, timeout=60)
+        self._said = (False, 0, 0)
         self.step(0)
 
     @property
@@ -71,15 +83,20 @@ class WallClock:
 
     def step(self, by_ms: int) -> None:
         """Moves the clock to this distance from the machine's, with which it runs on."""
-        self._write(False, by_ms)
+        self._write(False, by_ms, self._said[2])
 
     def stand(self, at_ms: int) -> None:
         """Stops the clock at this time."""
-        self._write(True, at_ms)
+        self._write(True, at_ms, self._said[2])
 
-    def _write(self, stands: bool, value_ms: int) -> None:
+    def synchronised(self, keeps: bool) -> None:
+        """Has the kernel say whether something keeps the clock right."""
+        self._write(self._said[0], self._said[1], 1 if keeps else 2)
+
+    def _write(self, stands: bool, value_ms: int, kept: int) -> None:
+        self._said = (stands, value_ms, kept)
         new = self._file.with_suffix(".new")
-        new.write_bytes(struct.pack("=qq", stands, value_ms))
+        new.write_bytes(struct.pack("=qqq", stands, value_ms, kept))
         # Nobody reads one half of it.
         new.replace(self._file)
 

@@ -112,6 +112,7 @@ class Refused(Exception):
     def __post_init__(self) -> None:
         assert self.code is CODE_OF_REASON.get(self.reason), f"a code that the table does not have: {self}"
         assert self.message, self
+        assert "  " not in self.message, f"one sentence on one line: {self}"
         for text in (self.message, *self.metadata.values()):
             assert not INTERNAL_TEXT.search(text), f"a caller is shown internal text: {text}"
         unknown = self.metadata.keys() - FACTS_OF_REASON.get(self.reason, set())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -14,6 +15,12 @@ from . import methods, requests
 from .refused import Refused, from_rpc_error
 from .shop import Shop
 from .targets import LEDGER, TIMEOUT_S, ServerTarget
+
+
+def event_stream(shop: Shop, request: ReadEventsRequest) -> Iterator[Event]:
+    """The events of a server's stream, as they come."""
+    assert isinstance(shop.target, ServerTarget)
+    return shop.target.event_stream(request)
 
 
 def test_every_event_from_the_first_is_there_without_a_gap(shop: Shop) -> None:
@@ -73,7 +80,7 @@ def test_beyond_the_end_there_is_nothing_yet_and_further_on_no_history(server_sh
     for follow in (False, True):
         request = ReadEventsRequest(from_sequence=end + 1_000_000, follow=follow)
         with pytest.raises(Refused) as refused:
-            list(server_shop.target.event_stream(request))
+            list(event_stream(server_shop, request))
         assert refused.value.reason == "POSITION_NOT_IN_HISTORY"
         assert set(refused.value.metadata) == {"ledger", "head_sequence", "head_epoch"}
         assert int(refused.value.metadata["head_sequence"]) >= end
@@ -103,10 +110,10 @@ def test_a_reader_goes_on_after_a_whole_position(server_shop: Shop) -> None:
     events = server_shop.target.read_events(receipt.sequence - 4, 5)
     for index, event in enumerate(events):
         after = JournalPosition(ledger="main", writer_epoch=event.writer_epoch, sequence=event.sequence)
-        found = list(server_shop.target.event_stream(ReadEventsRequest(after=after, limit=4 - index or 1)))
+        found = list(event_stream(server_shop, ReadEventsRequest(after=after, limit=4 - index or 1)))
         assert found[: 4 - index] == events[index + 1 :]
     start = JournalPosition(ledger="main")
-    (first,) = server_shop.target.event_stream(ReadEventsRequest(after=start, limit=1))
+    (first,) = event_stream(server_shop, ReadEventsRequest(after=start, limit=1))
     assert first.sequence == 1
 
 
@@ -123,7 +130,7 @@ def test_a_position_of_another_history_is_refused_with_where_to_go_on(server_sho
     else:
         position.ledger = "other"
     with pytest.raises(Refused) as refused:
-        list(target.event_stream(ReadEventsRequest(after=position, follow=True)))
+        list(event_stream(server_shop, ReadEventsRequest(after=position, follow=True)))
     assert refused.value.reason == "POSITION_NOT_IN_HISTORY"
     facts = refused.value.metadata
     assert (facts["ledger"], int(facts["head_epoch"])) == ("main", event.writer_epoch)
@@ -144,7 +151,9 @@ def test_events_of_another_ledger_are_asked_for_elsewhere(server: ServerTarget) 
     assert list(call(payload, metadata=((LEDGER, "main"),), timeout=TIMEOUT_S))
     with pytest.raises(grpc.RpcError) as ended:
         list(call(payload, metadata=((LEDGER, "other"),), timeout=TIMEOUT_S))
-    assert from_rpc_error(ended.value).reason == "NOT_OWNER"
+    refused = from_rpc_error(ended.value)
+    assert isinstance(refused, Refused)
+    assert refused.reason == "NOT_OWNER"
 
 
 def test_many_followers_see_the_same(server_shop: Shop) -> None:
@@ -311,3 +320,18 @@ def test_every_accepted_command_leaves_a_trace(shop: Shop) -> None:
         sequence = method.answer.FromString(answer).receipt.sequence
         assert sequence > before
         assert last_event(shop, sequence).context.idempotency_key == request.context.idempotency_key
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "kept_nanos"),
+    [(0, 0, 0), (0, 1_000_000, 1_000_000), (-1, 999_000_000, 999_000_000), (1_700_000_000, 123_456_789, 123_000_000)],
+)
+def test_a_time_reads_back_as_it_was_sent_in_whole_milliseconds(
+    shop: Shop, seconds: int, nanos: int, kept_nanos: int
+) -> None:
+    request = requests.receive(shop.context(), (shop.item(1), shop.here, 1))
+    request.context.event_time.seconds, request.context.event_time.nanos = seconds, nanos
+    (event,) = shop.target.read_events(shop.call(methods.RECEIVE, request).receipt.sequence, 1)
+    found = event.context.event_time
+    assert (found.seconds, found.nanos) == (seconds, kept_nanos)
+    assert not event.context.HasField("issue_time"), "what was not said is not there"

@@ -48,7 +48,8 @@ ONLY_IN = {
 CRATES: dict[str, set[str]] = {
     "ledger": set(),
     "wire": set(),
-    "node": {"ledger", "wire"},
+    "machine": set(),
+    "node": {"ledger", "wire", "machine"},
     "load": {"ledger", "wire", "node"},
     "python": {"ledger", "wire", "node", "load"},
     "faults": {"ledger", "wire", "node"},

@@ -83,7 +83,7 @@ def description() -> ServerDescription:
         0.012,
         3,
         "native",
-        *(0, None, 1, 0, 4 << 20, 2 << 20, 2000),
+        *(0, None, 1, 0, 0.0, 4 << 20, 2 << 20, 2000),
     )
 
 

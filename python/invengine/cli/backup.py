@@ -75,9 +75,10 @@ def restore(
 ) -> None:
     """Restore BACKUP into a new or empty --directory, or into a ledger that Redis has no journal of.
 
-    Says where every source goes on. A backup of either journal can be restored into either. Everything is checked
-    before it counts: what a crash leaves is refused by every server, and this command begins again. The lost ledger
-    must not be served any more. The next server has a higher writer epoch, so that no reservation id is issued twice.
+    Says where every source and every follower of the events goes on. A backup of either journal can be restored into
+    either. Everything is checked before it counts: what a crash leaves is refused by every server, and this command
+    begins again. The lost ledger must not be served any more. The next server has a higher writer epoch, so that no
+    reservation id is issued twice.
     """
     target = kept_journal(
         context, journal=journal, directory=directory, redis_url=redis_url, redis_ack=redis_ack, ledger=ledger
@@ -90,10 +91,11 @@ def restore(
     place = {"directory": target.directory} if target.directory is not None else {"journal": "redis"}
     facts = {**place, "restored_epoch": report.pop("restored_epoch"), **facts_of(report)}
     if as_json:
-        print_facts({**facts, "sources": sources}, as_json=True)
+        print_facts({**facts, "sources": sources, "follower_sequence_max": facts["sequence"]}, as_json=True)
         return
     print_facts(facts, as_json=False)
     print_line(advice(len(sources), target))
+    print_line(followers_advice(facts["sequence"]))
     if sources:
         columns = ("source", "epoch", "last_sequence", "expected_sequence")
         print_table(columns, ([place[column] for column in columns] for place in sources))
@@ -112,6 +114,14 @@ def facts_of(report: dict[str, Any]) -> dict[str, Any]:
 def time_of(time_ms: int) -> datetime:
     """A moment in UTC."""
     return datetime.fromtimestamp(time_ms / 1000, UTC)
+
+
+def followers_advice(sequence: int) -> str:
+    """What who follows the events does next, in one line."""
+    return (
+        f"have every follower of the events whose position is above {sequence} go back to {sequence}: "
+        "what it read beyond is not in this history, and other events will have those numbers"
+    )
 
 
 def advice(sources: int, target: KeptJournal) -> str:

@@ -13,7 +13,7 @@ import typer
 
 from invengine.cli import flags
 from invengine.cli.exits import UsageProblemError, line_of
-from invengine.cli.options import Json, settings_of
+from invengine.cli.options import Json, journal_settings_of
 from invengine.cli.output import print_json, print_line
 from invengine.cli.serve import go_on_unread, ready_line, run_server
 from invengine.client import Channel, Client, Item, Location
@@ -50,7 +50,7 @@ def dev(
     if journal is JournalKind.REDIS:
         raise UsageProblemError("dev keeps nothing: to keep a ledger in Redis, run `invengine serve --journal redis`")
     directory = Path(tempfile.mkdtemp(prefix="invengine-dev-")) if journal is JournalKind.FILE else None
-    settings = settings_of(
+    settings = journal_settings_of(
         context,
         address=address,
         journal=journal,

@@ -11,10 +11,10 @@ from invengine.cli import flags
 from invengine.cli.doctor_rules import Finding, Level, judge
 from invengine.cli.exits import UnfitError
 from invengine.cli.machine import machine_facts
-from invengine.cli.options import Json, settings_of
+from invengine.cli.options import Json, journal_settings_of
 from invengine.cli.output import print_json, print_line
 from invengine.cli.streams import GREEN, RED, YELLOW, styled
-from invengine.service.address import AddressError, check_address
+from invengine.service.address import AddressError, check_address, why_not_free
 from invengine.service.lifetime import engine_settings
 from invengine.settings import Settings
 
@@ -41,14 +41,16 @@ def doctor(
     metrics_address: flags.MetricsAddress = None,
     drain_timeout_ms: flags.DrainTimeoutMs = None,
     insecure: flags.Insecure = None,
+    accept_clock: flags.AcceptClock = False,
     ready_file: flags.ReadyFile = None,
     as_json: Json = False,
 ) -> None:
     """Look at what `invengine serve` with the same flags would stand on: ok, warning or error, and what to do.
 
-    Starts nothing. It writes one scratch file in the directory of a file journal and removes it, and nothing in Redis.
+    Starts nothing. It reads the journal as a start does, unless a server has it open. It writes one scratch file in the
+    directory of a file journal and removes it, and nothing in Redis.
     """
-    loaded = settings_of(
+    loaded = journal_settings_of(
         context,
         address=address,
         journal=journal,
@@ -63,6 +65,7 @@ def doctor(
         metrics_address=metrics_address,
         drain_timeout_ms=drain_timeout_ms,
         insecure=insecure or None,
+        accept_clock=accept_clock or None,
     )
     findings = list(judge(facts_of(loaded.settings)))
     for finding in findings:
@@ -80,7 +83,9 @@ def facts_of(settings: Settings) -> dict[str, Any]:
     facts |= machine_facts()
     for name in ("address", "metrics_address"):
         facts[name] = getattr(settings, name)
-        facts[f"{name}_refused"] = _address_refused(name, facts[name], settings)
+        refused = _address_refused(name, facts[name], settings)
+        facts[f"{name}_refused"] = refused
+        facts[f"{name}_taken"] = None if refused or not facts[name] else why_not_free(facts[name])
     return facts
 
 

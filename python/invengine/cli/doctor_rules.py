@@ -244,6 +244,12 @@ def _keys(facts: Facts) -> str:
     )
 
 
+def _note(facts: Facts) -> str:
+    if facts["note_unwritable"]:
+        return f"{facts['note_directory']} cannot be written: {facts['note_unwritable']}"
+    return f"what was acknowledged is kept in {facts['note_directory']}"
+
+
 REDIS = (
     Check(
         "connection",
@@ -337,6 +343,18 @@ REDIS = (
     Check("functions", _functions, refused="functions_refused", needs="functions_there"),
     Check("writes", lambda _: "taken", refused="write_refused", needs="write_tried"),
     Check("keys", _keys, refused="keys_refused", needs="keys_read"),
+    Check(
+        "note",
+        _note,
+        (
+            Rule(
+                Level.WARNING,
+                lambda facts: facts["note_unwritable"] is not None,
+                "Let this user write there, or name another --directory: what a failover loses would go unreported.",
+            ),
+        ),
+        needs="note_directory",
+    ),
     LOSS_WINDOW,
 )
 
@@ -384,6 +402,7 @@ MACHINE = (
                 "Run chrony or another NTP service on this machine.",
             ),
         ),
+        refused="clock_refused",
     ),
     Check(
         "open files",
@@ -412,10 +431,33 @@ MACHINE = (
     ),
 )
 
-ADDRESSES = (
-    Check("address", lambda facts: facts["address"], refused="address_refused"),
-    Check("metrics address", lambda facts: facts["metrics_address"] or "none", refused="metrics_address_refused"),
-)
+
+def _address(name: str) -> Check:
+    taken = f"{name}_taken"
+    return Check(
+        name.replace("_", " "),
+        lambda facts: f"{facts[name]}: {facts[taken]}" if facts.get(taken) else facts[name] or "none",
+        (
+            Rule(
+                Level.WARNING,
+                lambda facts: bool(facts.get(taken)) and facts.get("owner") is not None,
+                f"Stop the server that has the directory before another one starts, or choose another --{_flag(name)}.",
+            ),
+            Rule(
+                Level.ERROR,
+                lambda facts: bool(facts.get(taken)),
+                f"Stop what uses it, or choose another --{_flag(name)}.",
+            ),
+        ),
+        refused=f"{name}_refused",
+    )
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
+
+
+ADDRESSES = (_address("address"), _address("metrics_address"))
 
 JOURNALS = {"file": FILE, "redis": REDIS, "memory": MEMORY}
 

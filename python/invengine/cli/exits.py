@@ -32,7 +32,7 @@ MEANINGS = {
     ExitCode.CORRUPT: "the journal or the backup is damaged, or verify found a broken invariant",
     ExitCode.FAULT: "the engine or the server failed",
     ExitCode.IN_USE: "the address or the journal's directory belongs to another process",
-    ExitCode.UNFIT: "doctor found an error",
+    ExitCode.UNFIT: "doctor found an error, or serve would not start with this machine's clock",
     ExitCode.UNPRINTED: "done, but its output could not be written",
     ExitCode.PARTLY: "done in part: the line says how much",
     ExitCode.INTERRUPTED: "interrupted: what was sent may have happened, so repeat it with the same --key",
@@ -48,7 +48,7 @@ class InUseError(Exception):
 
 
 class UnfitError(Exception):
-    """What a server would stand on does not hold, as one line that says which checks failed."""
+    """What a server would stand on does not hold, as one line that says what."""
 
 
 class CheckFailedError(Exception):
@@ -90,6 +90,8 @@ _FAULTS: tuple[tuple[str, type[Exception]], ...] = (
     ("does not fit a journal", UsageProblemError),
     ("has journal format", UsageProblemError),
     ("library invengine_journal", UsageProblemError),
+    ("the clock of this machine", UnfitError),
+    ("does not use it", UsageProblemError),
     ("redis_url", UsageProblemError),
     ("redis_ack", UsageProblemError),
     ("redis_ca_file", UsageProblemError),

@@ -24,7 +24,9 @@ RedisUrl = Annotated[
     str | None, _flag("redis_url", "Where the Redis journal lives; keep its password in the environment.")
 ]
 RedisAckFlag = Annotated[RedisAck | None, _flag("redis_ack", "Durable means: fsync, everysec, replicated or memory.")]
-Directory = Annotated[Path | None, _flag("directory", "Where the file journal lives.")]
+Directory = Annotated[
+    Path | None, _flag("directory", "Where the file journal lives; beside a Redis journal, what was acknowledged.")
+]
 Ledger = Annotated[str | None, _flag("ledger", "Name of the ledger.")]
 Door = Annotated[DoorKind | None, _flag("door", "native (Rust) or python (grpc.aio).")]
 Threads = Annotated[int | None, _flag("threads", "Threads of the native door.")]
@@ -42,6 +44,13 @@ Insecure = Annotated[
 ForceEmpty = Annotated[
     bool,
     _flag("force_empty", "Last resort: set aside a journal that cannot be recovered, begin an empty one."),
+]
+AcceptClock = Annotated[
+    bool,
+    typer.Option(
+        "--accept-clock",
+        help="This machine's clock is right, however far from where the journal ends: after a start with a wrong one.",
+    ),
 ]
 ReadyFile = Annotated[
     Path | None, typer.Option("--ready-file", help="Write the ready line there as JSON; removed at the end.")

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from invengine.cli.exits import UsageProblemError
-from invengine.cli.options import settings_of
+from invengine.cli.options import journal_settings_of
 from invengine.service.lifetime import engine_settings
 from invengine.settings import JournalKind
 
@@ -28,10 +28,12 @@ class KeptJournal:
 
 def kept_journal(context: typer.Context, **flags: Any) -> KeptJournal:
     """The journal that flags and settings name; flags that are None were not given."""
-    settings = settings_of(context, **flags).settings
+    settings = journal_settings_of(context, **flags).settings
     if settings.journal is JournalKind.MEMORY:
         raise UsageProblemError("the journal is memory, of which nothing is kept: name --journal file or redis")
     if settings.journal is JournalKind.REDIS:
+        if flags.get("directory") is not None:
+            raise UsageProblemError("--directory names a journal in files: name either it or --journal redis")
         return KeptJournal(engine_settings(settings), f"ledger {settings.ledger!r} in Redis", None)
     if flags.get("ledger") is not None:
         raise UsageProblemError("--ledger names a ledger in Redis: a directory holds only one")

@@ -61,6 +61,13 @@ def settings_of(context: typer.Context, **flags: Any) -> Loaded:
     return load(flags, config)
 
 
+def journal_settings_of(context: typer.Context, **flags: Any) -> Loaded:
+    """The same for a command that opens or reads a journal: what that journal does not use is refused."""
+    from invengine.settings import check_used
+
+    return check_used(settings_of(context, **flags))
+
+
 @contextmanager
 def connected(
     context: typer.Context, target: str | None, timeout_ms: int | None, channel: str | None = None

@@ -17,7 +17,7 @@ import typer
 
 from invengine.cli import flags
 from invengine.cli.exits import ExitCode, InUseError, UsageProblemError
-from invengine.cli.options import Json, settings_of
+from invengine.cli.options import Json, journal_settings_of
 from invengine.cli.output import print_json, print_line
 from invengine.cli.streams import standard_output
 from invengine.settings import LogFormat, Settings
@@ -49,6 +49,7 @@ def serve(
     drain_timeout_ms: flags.DrainTimeoutMs = None,
     insecure: flags.Insecure = None,
     force_empty: flags.ForceEmpty = False,
+    accept_clock: flags.AcceptClock = False,
     ready_file: flags.ReadyFile = None,
     as_json: Json = False,
 ) -> int:
@@ -56,7 +57,7 @@ def serve(
 
     Prints one line when it takes calls. A second signal ends it at once.
     """
-    loaded = settings_of(
+    loaded = journal_settings_of(
         context,
         address=address,
         journal=journal,
@@ -72,6 +73,7 @@ def serve(
         drain_timeout_ms=drain_timeout_ms,
         insecure=insecure or None,
         force_empty=force_empty or None,
+        accept_clock=accept_clock or None,
     )
 
     def announce(ready: Ready) -> None:

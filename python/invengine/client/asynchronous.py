@@ -32,7 +32,7 @@ from invengine.client.results import (
     ServerDescription,
     Upserted,
 )
-from invengine.client.retry import Pause, Turn, turn, worth_repeating
+from invengine.client.retry import Pause, Turn, is_unmarked, may_be_issued_anew, turn, worth_repeating
 from invengine.client.source_async import WINDOW, AsyncSource
 from invengine.client.stream import METHOD as STREAM
 from invengine.client.stream import CommandStream, framed
@@ -349,18 +349,21 @@ class AsyncClient(AsyncCommands):
         return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
 
     async def _send_alone(self, draft: Draft[T], timeout_s: float | None, unknown: InvengineError | None = None) -> T:
-        deadline = self._deadline(timeout_s)
+        deadline, unmarked = self._deadline(timeout_s), is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         try:
             answer = await self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline, unknown)
-        except Rejected as rejection:
-            draft.locate(rejection)
-            raise
+        except Rejected as error:
+            if not unmarked or not may_be_issued_anew(error):
+                draft.locate(error)
+                raise
+            draft.stamp(time.time_ns())
+            answer = await self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline)
         return draft.kind.decode(draft.kind.answer.FromString(answer))
 
     async def _send_batched(self, draft: Draft[T], timeout_s: float | None) -> T:
         self._home.check_loop()
-        deadline = self._deadline(timeout_s)
+        deadline, unmarked = self._deadline(timeout_s), is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         frame = framed(draft.kind.submit_field, draft.request.SerializeToString())
         retries: Turn | None = None
@@ -371,7 +374,13 @@ class AsyncClient(AsyncCommands):
                 return draft.kind.decode(outcome)
             error = _error_in(outcome)
             if isinstance(error, Rejected) and error is not outcome:
-                raise draft.locate(error)
+                error.__cause__ = unknown
+                if not unmarked or not may_be_issued_anew(error):
+                    raise draft.locate(error)
+                unmarked = False
+                draft.stamp(time.time_ns())
+                frame = framed(draft.kind.submit_field, draft.request.SerializeToString())
+                continue
             unknown = error if error.outcome_unknown else unknown
             if not worth_repeating(error) and not isinstance(error, (DeadlineExceeded, ClientClosed)):
                 # The stream was refused, perhaps for a bad neighbour: ask for this command alone.

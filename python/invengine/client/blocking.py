@@ -31,7 +31,7 @@ from invengine.client.results import (
     ServerDescription,
     Upserted,
 )
-from invengine.client.retry import Pause, turn
+from invengine.client.retry import Pause, is_unmarked, may_be_issued_anew, turn
 from invengine.client.source_blocking import OrderedSource
 from invengine.errors import ClientClosed, ConnectionLost, InvengineError, Rejected, Unreachable
 from invengine.positions import JournalPosition
@@ -116,12 +116,18 @@ class Client(Commands):
 
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> T:
         """Sends one draft with retries. It gets a key and issue_time if it has none, and keeps them."""
+        ends = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        unmarked = is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         try:
             answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, timeout_s)
-        except Rejected as rejection:
-            draft.locate(rejection)
-            raise
+        except Rejected as error:
+            if not unmarked or not may_be_issued_anew(error):
+                draft.locate(error)
+                raise
+            draft.stamp(time.time_ns())
+            left_s = ends - time.monotonic()
+            answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, left_s)
         return draft.kind.decode(draft.kind.answer.FromString(answer))
 
     def submit(self, drafts: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[Outcome]:

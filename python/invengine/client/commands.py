@@ -103,6 +103,11 @@ class Draft(Generic[T_co]):
         """Its idempotency key; empty until one is given."""
         return str(self.request.context.idempotency_key)
 
+    def stamp(self, now_ns: int) -> None:
+        """Issues it now."""
+        stamp = self.request.context.issue_time
+        stamp.seconds, stamp.nanos = divmod(now_ns, 1_000_000_000)
+
     def locate(self, error: InvengineError) -> InvengineError:
         """Adds to a rejection what the caller's own lines tell about it.
 
@@ -129,9 +134,8 @@ class Draft(Generic[T_co]):
         own: str = context.idempotency_key
         if not own and not context.HasField("source"):
             own = context.idempotency_key = key or new_key()
-        stamp = context.issue_time
-        if not stamp.seconds:
-            stamp.seconds, stamp.nanos = divmod(now_ns, 1_000_000_000)
+        if not context.HasField("issue_time"):
+            self.stamp(now_ns)
         if channel and not context.channel:
             context.channel = channel
         if actor and not context.actor:

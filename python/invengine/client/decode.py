@@ -213,6 +213,7 @@ def server_description(answer: Any) -> ServerDescription:
         snapshot_time=stamp_time(answer.snapshot_time) if answer.HasField("snapshot_time") else None,
         first_sequence=answer.first_sequence,
         lost_events=answer.lost_events,
+        clock_offset_s=duration_s(answer.clock_offset),
         answer_bytes_max=answer.answer_bytes_max,
         command_answer_bytes_max=answer.command_answer_bytes_max,
         reservation_lines_max=answer.reservation_lines_max,

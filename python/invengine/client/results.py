@@ -340,7 +340,7 @@ class Event:
         ValueError if the server is so old that it does not name its ledger.
         """
         if not self.ledger:
-            raise ValueError("the server does not name its ledger with its events: it knows no positions yet, update it")
+            raise ValueError("the server is too old to know positions, it does not name its ledger: update it")
         return JournalPosition(self.ledger, self.writer_epoch, self.sequence)
 
 
@@ -369,6 +369,7 @@ class ServerDescription:
     snapshot_time: datetime | None
     first_sequence: int
     lost_events: int
+    clock_offset_s: float
     answer_bytes_max: int
     command_answer_bytes_max: int
     reservation_lines_max: int

@@ -10,9 +10,17 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Generator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from invengine.errors import DeadlineExceeded, InvengineError, OutcomeUnknown, Overloaded, Rejected, Unavailable
+from invengine.errors import (
+    DeadlineExceeded,
+    DedupeWindowExpired,
+    InvengineError,
+    OutcomeUnknown,
+    Overloaded,
+    Rejected,
+    Unavailable,
+)
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 5.0
@@ -53,6 +61,20 @@ def pause_s(error: InvengineError, failures: int, jitter: Callable[[], float] = 
     return ceiling * (0.5 + 0.5 * jitter())
 
 
+def is_unmarked(context: Any) -> bool:
+    """True for a command with no key, number or issue_time of its caller: nobody else can ask for it again."""
+    return not (context.idempotency_key or context.HasField("source") or context.HasField("issue_time"))
+
+
+def may_be_issued_anew(error: Rejected) -> bool:
+    """True if a command whose key its own call made may be sent again with the key and a later issue_time.
+
+    The key was not remembered and nothing was done; what an earlier attempt left open could be forgotten, and is not
+    tried again.
+    """
+    return isinstance(error, DedupeWindowExpired) and error.__cause__ is None
+
+
 def turn(
     deadline_s: float,
     *,
@@ -83,7 +105,9 @@ def turn(
             unknown = error
         if not worth_repeating(error):
             # The ledger's no settles what earlier attempts left open, because a key has one outcome; a fault does not.
-            raise error if isinstance(error, Rejected) else _final(error, unknown, key)
+            if isinstance(error, Rejected):
+                raise error from unknown
+            raise _final(error, unknown, key)
         wait_s = pause_s(error, failures, jitter)
         if clock() + wait_s >= deadline_s:
             raise _final(error, unknown, key)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import socket
+from pathlib import Path
 
 
 class AddressError(ValueError):
@@ -22,6 +25,41 @@ def check_address(name: str, address: str, *, insecure: bool) -> None:
             f"{name} {address} can be reached from other machines and callers are not identified: "
             f"use 127.0.0.1, or add --insecure if the network is yours alone."
         )
+
+
+def why_not_free(address: str) -> str | None:
+    """Why nobody could listen on an address now; None if somebody could. Listens on nothing."""
+    try:
+        if address.startswith("unix:"):
+            return _unix_taken(Path(address.removeprefix("unix:")))
+        host, port = split_address("address", address)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return error.strerror or str(error)
+    why = "the host has no address"
+    for family, kind, protocol, _, place in found:
+        # As a server does: the first address that can be had, and a port back from connections still being forgotten.
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(place)
+            except OSError as error:
+                why = error.strerror or str(error)
+            else:
+                return None
+    return why
+
+
+def _unix_taken(path: Path) -> str | None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except FileNotFoundError:
+            return None if os.access(path.parent, os.W_OK | os.X_OK) else "no socket can be made in that directory"
+        except ConnectionRefusedError:
+            # What a server has left that is gone; the next one takes its place.
+            return None if path.is_socket() else "a file is there that is no socket"
+    return "another process listens there"
 
 
 def split_address(name: str, address: str) -> tuple[str, int]:

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import structlog
+from pydantic import SecretStr
 
 from invengine.service.address import check_address, split_address
 from invengine.service.ports import EnginePort
 from invengine.service.server import PythonService
-from invengine.settings import DoorKind, JournalKind, Settings, SettingsError
+from invengine.settings import USED_BY, DoorKind, JournalKind, Settings, SettingsError
 from invengine.telemetry import CallHistogram, DoorCollector, MetricsListener, metrics_registry
 
 EXIT_SECOND_SIGNAL = 130
@@ -284,29 +285,37 @@ async def run(settings: Settings, announce: Callable[[Ready], None], core: Core 
 
 def engine_settings(settings: Settings) -> str:
     """The engine's part of the settings, as the JSON that it reads."""
-    if settings.force_empty and settings.journal is not JournalKind.FILE:
+    kind = settings.journal
+    if settings.force_empty and kind is not JournalKind.FILE:
         raise SettingsError("force_empty: only a file journal can be set aside; name another --ledger instead")
+    if settings.accept_clock and kind is JournalKind.MEMORY:
+        raise SettingsError("accept_clock: a journal in memory begins with the clock as it is; leave it out")
     values: dict[str, Any] = {
-        "journal": settings.journal.value,
+        "journal": kind.value,
         "ledger": settings.ledger,
         "time_scale": settings.time_scale,
         "auto_create": settings.auto_create,
-        "force_empty": settings.force_empty,
     }
-    for name in ("snapshot_journal_bytes", "snapshot_interval_ms", "archive_ms", "archive_bytes_max"):
-        values[name] = getattr(settings, name)
-    if settings.journal is JournalKind.FILE:
-        values["directory"] = str(settings.directory.absolute())
-    if settings.journal is JournalKind.REDIS:
-        values["redis_url"] = settings.redis_url.get_secret_value()
-        values["redis_ack"] = settings.redis_ack.value
-        values["redis_username"] = settings.redis_username
-        values["redis_password"] = settings.redis_password.get_secret_value()
-        values["redis_ca_file"] = str(settings.redis_ca_file.absolute()) if settings.redis_ca_file else ""
-    for name in ("in_flight_max", "journal_file_bytes"):
-        if getattr(settings, name):
-            values[name] = getattr(settings, name)
+    values |= {
+        name: _plain(getattr(settings, name))
+        for name, kinds in USED_BY.items()
+        if kind in kinds and name not in _ONLY_IF_GIVEN
+    }
+    values |= {name: given for name in _ONLY_IF_GIVEN if (given := getattr(settings, name))}
     return json.dumps(values)
+
+
+# 0 and false are the engine's own.
+_ONLY_IF_GIVEN = ("in_flight_max", "journal_file_bytes", "force_empty", "accept_clock")
+
+
+def _plain(value: object) -> object:
+    """A setting as JSON has it: paths absolute, because the engine may run elsewhere."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Path):
+        return str(value.absolute())
+    return "" if value is None else value
 
 
 def _listen_for_metrics(host: str, port: int, registry: Any) -> MetricsListener:

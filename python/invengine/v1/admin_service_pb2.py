@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n invengine/v1/admin_service.proto\x12\x0cinvengine.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\xb6\x05\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06ledger\x18\x02 \x01(\t\x12\x14\n\x0cwriter_epoch\x18\x03 \x01(\x03\x12\x0f\n\x07journal\x18\x04 \x01(\t\x12\x13\n\x0bloss_window\x18\x05 \x01(\t\x12\x10\n\x08sequence\x18\x06 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x07 \x01(\x03\x12/\n\x0b\x65ngine_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ntime_scale\x18\t \x01(\x01\x12:\n\x17\x65\x66\x66\x65\x63tive_dedupe_window\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11\x63ommand_bytes_max\x18\x0b \x01(\x03\x12\x18\n\x10submit_bytes_max\x18\x0c \x01(\x03\x12\x1b\n\x13submit_commands_max\x18\r \x01(\x05\x12\x11\n\tlines_max\x18\x0e \x01(\x05\x12\x30\n\rrecovery_time\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10recovered_events\x18\x10 \x01(\x03\x12\x0c\n\x04\x64oor\x18\x11 \x01(\t\x12\x19\n\x11snapshot_sequence\x18\x12 \x01(\x03\x12\x31\n\rsnapshot_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x66irst_sequence\x18\x14 \x01(\x03\x12\x13\n\x0blost_events\x18\x15 \x01(\x03\x12\x18\n\x10\x61nswer_bytes_max\x18\x1f \x01(\x03\x12 \n\x18\x63ommand_answer_bytes_max\x18  \x01(\x03\x12\x1d\n\x15reservation_lines_max\x18! \x01(\x05\"\x17\n\x15\x43reateSnapshotRequest\"*\n\x16\x43reateSnapshotResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x32\xc5\x01\n\x0c\x41\x64minService\x12X\n\rGetServerInfo\x12\".invengine.v1.GetServerInfoRequest\x1a#.invengine.v1.GetServerInfoResponse\x12[\n\x0e\x43reateSnapshot\x12#.invengine.v1.CreateSnapshotRequest\x1a$.invengine.v1.CreateSnapshotResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n invengine/v1/admin_service.proto\x12\x0cinvengine.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\xe7\x05\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06ledger\x18\x02 \x01(\t\x12\x14\n\x0cwriter_epoch\x18\x03 \x01(\x03\x12\x0f\n\x07journal\x18\x04 \x01(\t\x12\x13\n\x0bloss_window\x18\x05 \x01(\t\x12\x10\n\x08sequence\x18\x06 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x07 \x01(\x03\x12/\n\x0b\x65ngine_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ntime_scale\x18\t \x01(\x01\x12:\n\x17\x65\x66\x66\x65\x63tive_dedupe_window\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11\x63ommand_bytes_max\x18\x0b \x01(\x03\x12\x18\n\x10submit_bytes_max\x18\x0c \x01(\x03\x12\x1b\n\x13submit_commands_max\x18\r \x01(\x05\x12\x11\n\tlines_max\x18\x0e \x01(\x05\x12\x30\n\rrecovery_time\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10recovered_events\x18\x10 \x01(\x03\x12\x0c\n\x04\x64oor\x18\x11 \x01(\t\x12\x19\n\x11snapshot_sequence\x18\x12 \x01(\x03\x12\x31\n\rsnapshot_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x66irst_sequence\x18\x14 \x01(\x03\x12\x13\n\x0blost_events\x18\x15 \x01(\x03\x12/\n\x0c\x63lock_offset\x18\x1c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10\x61nswer_bytes_max\x18\x1f \x01(\x03\x12 \n\x18\x63ommand_answer_bytes_max\x18  \x01(\x03\x12\x1d\n\x15reservation_lines_max\x18! \x01(\x05\"\x17\n\x15\x43reateSnapshotRequest\"*\n\x16\x43reateSnapshotResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x32\xc5\x01\n\x0c\x41\x64minService\x12X\n\rGetServerInfo\x12\".invengine.v1.GetServerInfoRequest\x1a#.invengine.v1.GetServerInfoResponse\x12[\n\x0e\x43reateSnapshot\x12#.invengine.v1.CreateSnapshotRequest\x1a$.invengine.v1.CreateSnapshotResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,11 +36,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERINFOREQUEST']._serialized_start=115
   _globals['_GETSERVERINFOREQUEST']._serialized_end=137
   _globals['_GETSERVERINFORESPONSE']._serialized_start=140
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=834
-  _globals['_CREATESNAPSHOTREQUEST']._serialized_start=836
-  _globals['_CREATESNAPSHOTREQUEST']._serialized_end=859
-  _globals['_CREATESNAPSHOTRESPONSE']._serialized_start=861
-  _globals['_CREATESNAPSHOTRESPONSE']._serialized_end=903
-  _globals['_ADMINSERVICE']._serialized_start=906
-  _globals['_ADMINSERVICE']._serialized_end=1103
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=883
+  _globals['_CREATESNAPSHOTREQUEST']._serialized_start=885
+  _globals['_CREATESNAPSHOTREQUEST']._serialized_end=908
+  _globals['_CREATESNAPSHOTRESPONSE']._serialized_start=910
+  _globals['_CREATESNAPSHOTRESPONSE']._serialized_end=952
+  _globals['_ADMINSERVICE']._serialized_start=955
+  _globals['_ADMINSERVICE']._serialized_end=1152
 # @@protoc_insertion_point(module_scope)

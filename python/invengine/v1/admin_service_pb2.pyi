@@ -62,6 +62,7 @@ class GetServerInfoResponse(_message.Message):
     SNAPSHOT_TIME_FIELD_NUMBER: _builtins.int
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     LOST_EVENTS_FIELD_NUMBER: _builtins.int
+    CLOCK_OFFSET_FIELD_NUMBER: _builtins.int
     ANSWER_BYTES_MAX_FIELD_NUMBER: _builtins.int
     COMMAND_ANSWER_BYTES_MAX_FIELD_NUMBER: _builtins.int
     RESERVATION_LINES_MAX_FIELD_NUMBER: _builtins.int
@@ -121,6 +122,12 @@ class GetServerInfoResponse(_message.Message):
     def snapshot_time(self) -> _timestamp_pb2.Timestamp:
         """Engine time of that position."""
 
+    @_builtins.property
+    def clock_offset(self) -> _duration_pb2.Duration:
+        """How far engine time is ahead of the wall clock for good, after a start with a wrong clock that an operator corrected
+        (event ClockCorrected); issue times are read as that much later. 0 is how it should be.
+        """
+
     def __init__(
         self,
         *,
@@ -145,13 +152,14 @@ class GetServerInfoResponse(_message.Message):
         snapshot_time: _timestamp_pb2.Timestamp | None = ...,
         first_sequence: _builtins.int = ...,
         lost_events: _builtins.int = ...,
+        clock_offset: _duration_pb2.Duration | None = ...,
         answer_bytes_max: _builtins.int = ...,
         command_answer_bytes_max: _builtins.int = ...,
         reservation_lines_max: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "recovery_time", b"recovery_time", "snapshot_time", b"snapshot_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clock_offset", b"clock_offset", "effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "recovery_time", b"recovery_time", "snapshot_time", b"snapshot_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_bytes_max", b"answer_bytes_max", "command_answer_bytes_max", b"command_answer_bytes_max", "command_bytes_max", b"command_bytes_max", "door", b"door", "durable_sequence", b"durable_sequence", "effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "first_sequence", b"first_sequence", "journal", b"journal", "ledger", b"ledger", "lines_max", b"lines_max", "loss_window", b"loss_window", "lost_events", b"lost_events", "recovered_events", b"recovered_events", "recovery_time", b"recovery_time", "reservation_lines_max", b"reservation_lines_max", "sequence", b"sequence", "snapshot_sequence", b"snapshot_sequence", "snapshot_time", b"snapshot_time", "submit_bytes_max", b"submit_bytes_max", "submit_commands_max", b"submit_commands_max", "time_scale", b"time_scale", "version", b"version", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_bytes_max", b"answer_bytes_max", "clock_offset", b"clock_offset", "command_answer_bytes_max", b"command_answer_bytes_max", "command_bytes_max", b"command_bytes_max", "door", b"door", "durable_sequence", b"durable_sequence", "effective_dedupe_window", b"effective_dedupe_window", "engine_time", b"engine_time", "first_sequence", b"first_sequence", "journal", b"journal", "ledger", b"ledger", "lines_max", b"lines_max", "loss_window", b"loss_window", "lost_events", b"lost_events", "recovered_events", b"recovered_events", "recovery_time", b"recovery_time", "reservation_lines_max", b"reservation_lines_max", "sequence", b"sequence", "snapshot_sequence", b"snapshot_sequence", "snapshot_time", b"snapshot_time", "submit_bytes_max", b"submit_bytes_max", "submit_commands_max", b"submit_commands_max", "time_scale", b"time_scale", "version", b"version", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

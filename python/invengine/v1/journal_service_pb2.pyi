@@ -256,6 +256,7 @@ class Event(_message.Message):
     MESSAGE_REJECTED_FIELD_NUMBER: _builtins.int
     KEYS_FORGOTTEN_FIELD_NUMBER: _builtins.int
     MESSAGE_REPEATED_FIELD_NUMBER: _builtins.int
+    CLOCK_CORRECTED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its position: gapless, starting at 1."""
     writer_epoch: _builtins.int
@@ -336,6 +337,10 @@ class Event(_message.Message):
     def message_repeated(self) -> Global___MessageRepeated:
         """A numbered message asked for what its key had already done; its number is consumed."""
 
+    @_builtins.property
+    def clock_corrected(self) -> Global___ClockCorrected:
+        """From here on issue times are read with the distance of engine time from the wall clock."""
+
     def __init__(
         self,
         *,
@@ -360,12 +365,13 @@ class Event(_message.Message):
         message_rejected: Global___MessageRejected | None = ...,
         keys_forgotten: Global___KeysForgotten | None = ...,
         message_repeated: Global___MessageRepeated | None = ...,
+        clock_corrected: Global___ClockCorrected | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated", "clock_corrected"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -832,6 +838,39 @@ class KeysForgotten(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KeysForgotten: _TypeAlias = KeysForgotten  # noqa: Y015
+
+@_typing.final
+class ClockCorrected(_message.Message):
+    """An operator found engine time ahead of a right wall clock, after a start with a wrong one, and said so. An `issue_time`
+    from then on is read as that much later, unless its writer had named it before; what was issued before is read as it
+    was, and mostly refused (DEDUPE_WINDOW_EXPIRED). Times that the ledger tells stay engine time.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALL_TIME_FIELD_NUMBER: _builtins.int
+    ENGINE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def wall_time(self) -> _timestamp_pb2.Timestamp:
+        """What the wall clock showed."""
+
+    @_builtins.property
+    def engine_time(self) -> _timestamp_pb2.Timestamp:
+        """Engine time at that moment."""
+
+    def __init__(
+        self,
+        *,
+        wall_time: _timestamp_pb2.Timestamp | None = ...,
+        engine_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["engine_time", b"engine_time", "wall_time", b"wall_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine_time", b"engine_time", "wall_time", b"wall_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClockCorrected: _TypeAlias = ClockCorrected  # noqa: Y015
 
 @_typing.final
 class MessageRepeated(_message.Message):

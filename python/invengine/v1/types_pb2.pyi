@@ -150,6 +150,7 @@ class CommandContext(_message.Message):
     def issue_time(self) -> _timestamp_pb2.Timestamp:
         """When the caller first issued this intention; set once per key and sent again unchanged. A command older than the
         effective dedupe window is refused (DEDUPE_WINDOW_EXPIRED). Without it the guarantee of a key ends with the window.
+        Kept in whole milliseconds: what is finer is cut off, here and in `event_time`. The years 1 to 9999.
         """
 
     @_builtins.property
@@ -158,7 +159,7 @@ class CommandContext(_message.Message):
 
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
-        """When the fact happened in the outside world. Optional; recorded, never used for a decision."""
+        """When the fact happened in the outside world. Optional; recorded in whole milliseconds, never used for a decision."""
 
     def __init__(
         self,

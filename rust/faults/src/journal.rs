@@ -131,6 +131,10 @@ impl Replay for WatchedReplay<'_> {
         self.inner.frame(frame)
     }
 
+    fn admit(&mut self) -> Result<(), JournalError> {
+        self.inner.admit()
+    }
+
     /// A simulated snapshot is bad all the time: nobody need hear of it.
     fn note(&mut self, _note: &str) {}
 

@@ -168,7 +168,10 @@ impl Model {
             }
             Event::SourceRegistered { source, epoch } => self.registered(source, *epoch),
             Event::KeyCancelled { key } => self.cancelled(key, record),
-            Event::MessageRejected { .. } | Event::MessageRepeated { .. } | Event::KeysForgotten { .. } => Ok(0),
+            Event::MessageRejected { .. }
+            | Event::MessageRepeated { .. }
+            | Event::KeysForgotten { .. }
+            | Event::ClockCorrected(_) => Ok(0),
         }
     }
 

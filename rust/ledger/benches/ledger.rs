@@ -77,7 +77,7 @@ impl Bench {
         self.next_key += 1;
         let mut digits = [0; 16];
         let key = text(self.next_key, &mut digits);
-        let context = Context { key, issue_time_ms: self.now_ms, ..Context::default() };
+        let context = Context { key, issue_time_ms: Some(self.now_ms), ..Context::default() };
         self.ledger.execute(&Command { context, body }, self.now_ms, &mut self.payload, FRAME_BYTES_MAX)
     }
 

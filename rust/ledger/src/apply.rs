@@ -101,6 +101,7 @@ impl Ledger {
                 self.apply_forgotten(record.time_ms);
                 true
             }
+            Event::ClockCorrected(correction) => self.issued.correct(*correction),
         };
         self.fits(fits);
     }
@@ -116,10 +117,7 @@ impl Ledger {
             },
             Sum::Effect(effect) => {
                 if !origin.key.is_empty() {
-                    if origin.issue_time_ms > self.time_ms {
-                        let latest = self.time_ms.saturating_add(ISSUE_LEAD_MAX_MS);
-                        self.keys.note_lead(scope, origin.issue_time_ms.min(latest));
-                    }
+                    self.note_issue_time(scope, origin.issue_time_ms);
                     let copy = origin.source.map(|_| effect.clone());
                     let hash = key.unwrap_or_else(|| self.keys.hash_of(scope, origin.key));
                     self.keys.insert(hash, scope, origin.key, origin.fingerprint, self.sequence, effect);
@@ -137,6 +135,17 @@ impl Ledger {
             let recorded = self.sources.record(place, Applied { number, fingerprint, sequence, kept });
             self.fits(recorded);
         }
+    }
+
+    /// Remembers when a writer said that it issued what was done under one of its keys.
+    fn note_issue_time(&mut self, scope: Scope, issue_time_ms: Option<i64>) {
+        let Some(issue_time_ms) = issue_time_ms else { return };
+        let latest = self.time_ms.saturating_add(ISSUE_LEAD_MAX_MS);
+        let issued = self.issued.in_engine_time(scope, issue_time_ms);
+        if issued > self.time_ms {
+            self.keys.note_lead(scope, issued.min(latest));
+        }
+        self.issued.note(scope, issue_time_ms.min(latest));
     }
 
     /// Counts an event that does not fit.

@@ -79,7 +79,7 @@ pub(crate) struct Span {
     bytes: u32,
 }
 
-/// Many short texts one after the other, without an allocation for each. None is ever removed.
+/// Many short texts one after the other, without an allocation for each. None is ever removed but the last.
 #[derive(Default)]
 pub(crate) struct Texts {
     chunks: Vec<String>,
@@ -97,6 +97,13 @@ impl Texts {
         let start = self.chunks[place].len();
         self.chunks[place].push_str(text);
         Span { chunk: place as u32, start: start as u32, bytes: text.len() as u32 }
+    }
+
+    /// Forgets the text that was kept last.
+    pub fn take_back(&mut self, span: Span) {
+        if let Some(last) = self.chunks.get_mut(span.chunk as usize) {
+            last.truncate(span.start as usize);
+        }
     }
 
     /// A text that was kept here.

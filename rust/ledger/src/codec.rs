@@ -70,10 +70,10 @@ pub(crate) fn encode(out: &mut Vec<u8>, record: &Record<'_>, before_ms: i64) {
         let given = |bit: u64, given: bool| if given { bit } else { 0 };
         fields = ORIGIN
             | given(KEY, !origin.key.is_empty())
-            | given(ISSUE_TIME, origin.issue_time_ms != 0)
+            | given(ISSUE_TIME, origin.issue_time_ms.is_some())
             | given(CHANNEL, origin.channel.is_some())
             | given(SOURCE, origin.source.is_some())
-            | given(EVENT_TIME, origin.event_time_ms != 0)
+            | given(EVENT_TIME, origin.event_time_ms.is_some())
             | texts(origin).into_iter().fold(0, |bits, (bit, text)| bits | given(bit, !text.is_empty()));
     }
     put(out, fields);
@@ -92,8 +92,8 @@ fn encode_origin(out: &mut Vec<u8>, origin: &Origin<'_>, fields: u64, time_ms: i
     if fields & KEY != 0 {
         put_text(out, origin.key);
     }
-    if fields & ISSUE_TIME != 0 {
-        put_signed(out, origin.issue_time_ms.wrapping_sub(time_ms));
+    if let Some(issue_time_ms) = origin.issue_time_ms {
+        put_signed(out, issue_time_ms.wrapping_sub(time_ms));
     }
     if let Some(channel) = origin.channel {
         put(out, u64::from(channel));
@@ -103,8 +103,8 @@ fn encode_origin(out: &mut Vec<u8>, origin: &Origin<'_>, fields: u64, time_ms: i
         put(out, place.epoch);
         put(out, place.number);
     }
-    if fields & EVENT_TIME != 0 {
-        put_signed(out, origin.event_time_ms.wrapping_sub(time_ms));
+    if let Some(event_time_ms) = origin.event_time_ms {
+        put_signed(out, event_time_ms.wrapping_sub(time_ms));
     }
     if fields & TEXTS != 0 {
         for (bit, text) in texts(origin) {
@@ -194,6 +194,10 @@ fn encode_event(out: &mut Vec<u8>, event: &Event) {
         Event::KeysForgotten { before_ms } => {
             out.push(16);
             put_signed(out, *before_ms);
+        }
+        Event::ClockCorrected(correction) => {
+            out.push(18);
+            correction.put(out);
         }
     }
 }

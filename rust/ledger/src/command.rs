@@ -21,13 +21,13 @@ pub const TTL_MS_DEFAULT: i64 = 15 * 60 * 1_000;
 /// `expire_time` is rounded up to a multiple of this, so that the units due are counted per tick and not per hold.
 pub const TICK_MS: i64 = 100;
 
-/// The shared fields of every command. An empty string and a 0 mean absent.
+/// The shared fields of every command. An empty string means absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context<'a> {
     /// Names the intention. Empty only for commands with a source and for the engine's own.
     pub key: &'a str,
     /// When it was first issued, ms since 1970.
-    pub issue_time_ms: i64,
+    pub issue_time_ms: Option<i64>,
     /// Sales channel.
     pub channel: &'a str,
     /// Numbered message behind it.
@@ -37,7 +37,7 @@ pub struct Context<'a> {
     /// Whom the hold is for.
     pub holder: &'a str,
     /// When it happened outside, ms since 1970.
-    pub event_time_ms: i64,
+    pub event_time_ms: Option<i64>,
     /// Who asked.
     pub actor: &'a str,
     /// Why.

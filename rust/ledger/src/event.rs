@@ -1,6 +1,7 @@
 //! What happened. Events are facts: applying one cannot fail and does not depend on the code that decided it. They hold
 //! handles, not names; the events that create the names come before them in the same journal.
 
+use crate::correction::ClockCorrection;
 use crate::few::Few;
 use crate::names::Handle;
 use crate::rejection::Rejection;
@@ -121,6 +122,8 @@ pub enum Event {
     MessageRepeated { sequence: u64 },
     /// Keys and ended reservations of the older window were forgotten.
     KeysForgotten { before_ms: i64 },
+    /// From here on issue times are read with the distance of engine time from the wall clock.
+    ClockCorrected(ClockCorrection),
 }
 
 impl Event {

@@ -7,6 +7,7 @@ mod differs;
 use self::admit::Admission;
 use crate::codec::{self, PAYLOAD_VERSION};
 use crate::command::{Body, Command};
+use crate::correction::ClockCorrection;
 use crate::event::{Event, LevelUnits, Slot};
 use crate::few::Few;
 use crate::keys::{KeyHash, KeyPlace};
@@ -171,6 +172,15 @@ impl Ledger {
         self.write_own(now_ms, Few::One(Event::KeysForgotten { before_ms }), payload, bytes_max)
     }
 
+    /// Begins to read issue times with the distance of engine time from the wall clock, which shows `wall_ms` now. Tells
+    /// whether it did: engine time must be ahead, and the payload needs room.
+    pub fn correct_clock(&mut self, wall_ms: i64, now_ms: i64, payload: &mut Payload, bytes_max: usize) -> bool {
+        let engine_ms = now_ms.max(self.time_ms);
+        let correction = ClockCorrection { wall_ms, engine_ms };
+        correction.is_possible()
+            && self.write_own(engine_ms, Few::One(Event::ClockCorrected(correction)), payload, bytes_max)
+    }
+
     /// Appends and applies a record of the engine's own; false if there is no room for it.
     fn write_own(&mut self, now_ms: i64, events: Few<Event>, payload: &mut Payload, bytes_max: usize) -> bool {
         self.write(&mut Frame { payload, bytes_max, now_ms, key: None }, None, events)
@@ -241,6 +251,13 @@ impl Ledger {
             Kept::Rejected(rejection) => Answer::Rejected(rejection.clone()),
         };
         Executed { answer, rests_on: applied.sequence }
+    }
+
+    /// Whether a command would be executed now, and accepted.
+    pub(crate) fn is_acceptable(&self, command: &Command<'_>, now_ms: i64) -> bool {
+        let Ok(origin) = self.origin_of(command) else { return false };
+        let admission = self.admit(&origin, self.key_of(&origin), &command.body, now_ms);
+        matches!(admission, Admission::Execute) && self.decide(command, &origin, now_ms).is_ok()
     }
 
     /// Names, state, stock.

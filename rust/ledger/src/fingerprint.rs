@@ -11,11 +11,16 @@ pub(crate) fn fingerprint(command: &Command<'_>) -> u64 {
     let texts =
         [context.channel, context.order_ref, context.holder, context.actor, context.reason_code, context.reference];
     let given = texts.iter().rev().fold(0, |bits, text| (bits << 1) | u64::from(!text.is_empty()));
-    let mut mix = Mix::new(8).word(given).signed(context.event_time_ms);
+    let mut mix = Mix::new(8).word(given).signed(event_time(context.event_time_ms));
     if given != 0 {
         mix = texts.iter().filter(|text| !text.is_empty()).fold(mix, |mix, text| mix.bytes(text.as_bytes()));
     }
     body(mix, &command.body).short()
+}
+
+/// As a number that is 0 only if there is none; journals of old know no time at 0 ms, but one at 1 ms in its place.
+fn event_time(event_time_ms: Option<i64>) -> i64 {
+    event_time_ms.map_or(0, |ms| if ms == 0 { 1 } else { ms })
 }
 
 fn body(mix: Mix, body: &Body<'_>) -> Mix {

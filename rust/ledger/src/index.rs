@@ -1,6 +1,6 @@
 //! A look-up table from a hash to a number, one cache line a look-up. It keeps part of each hash, so that it grows without
 //! reading what its numbers stand for; whoever looks decides by a closure whether a number is the wanted one. Nothing is ever
-//! taken out.
+//! taken out but what came last.
 
 /// Where something is, beside part of its hash. A tag of 0 means that nothing is here.
 #[derive(Clone, Copy, Default)]
@@ -72,14 +72,33 @@ impl Index {
         Some(index)
     }
 
+    /// Makes room for so many more.
+    #[inline]
+    pub fn make_room(&mut self, count: usize) {
+        while (self.len + count) * 8 > self.slots.len() * 5 {
+            self.grow();
+        }
+    }
+
     /// Adds a number.
     #[inline]
     pub fn insert(&mut self, tag: Tag, value: u32) {
-        if (self.len + 1) * 8 > self.slots.len() * 5 {
-            self.grow();
-        }
+        self.make_room(1);
         self.len += 1;
         self.place(Slot { tag: tag.0, value });
+    }
+
+    /// Takes out the number that came last, if the table has not grown since: nothing lies behind it because its place was taken.
+    pub fn take_back(&mut self, tag: Tag, value: u32) {
+        let mut at = self.home(tag);
+        while self.slots[at].tag != 0 {
+            if self.slots[at].value == value {
+                self.slots[at] = Slot::default();
+                self.len -= 1;
+                return;
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
     }
 
     #[inline]

@@ -5,6 +5,7 @@ use hashbrown::HashMap;
 use crate::ahead::RECORDS_AHEAD;
 use crate::codec::{Malformed, RecordReader};
 use crate::command::Catalogue;
+use crate::correction::Issued;
 use crate::event::{LevelIndex, Slot};
 use crate::few::Few;
 use crate::keys::{KeyEntry, Keys, Scope};
@@ -57,6 +58,7 @@ pub struct Ledger {
     pub(crate) orders: HashMap<Box<str>, Few<Slot>>,
     pub(crate) holders: HashMap<Box<str>, Few<Slot>>,
     pub(crate) keys: Keys,
+    pub(crate) issued: Issued,
     pub(crate) sources: Sources,
     pub(crate) refused: Refused,
     pub(crate) digest: Digest,
@@ -84,6 +86,7 @@ impl Ledger {
             orders: HashMap::new(),
             holders: HashMap::new(),
             keys: Keys::default(),
+            issued: Issued::default(),
             sources: Sources::default(),
             refused: Refused::default(),
             digest: Digest::default(),
@@ -111,6 +114,11 @@ impl Ledger {
     /// Time of its last record; `i64::MIN` if there is none.
     pub fn time_ms(&self) -> i64 {
         self.time_ms
+    }
+
+    /// How far engine time is ahead of the wall clock, as the last correction found it; 0 if there was none.
+    pub fn clock_offset_ms(&self) -> i64 {
+        self.issued.offset_ms()
     }
 
     /// Writer epoch of the last frame that was folded, unless another one was set since.
@@ -180,6 +188,7 @@ impl Ledger {
         let mut whole = self.digest;
         whole.add(self.keys.digest());
         whole.add(self.sources.digest());
+        whole.add(self.issued.digest());
         whole
     }
 

@@ -131,6 +131,22 @@ impl Names {
         self.looks = looks;
     }
 
+    /// Makes room for so many more, which `take_back` may take out again, the last one first.
+    pub(crate) fn make_room(&mut self, count: usize) {
+        self.index.make_room(count);
+    }
+
+    /// Takes out the name that came last, if room was made before it came.
+    pub(crate) fn take_back(&mut self) {
+        let Some(last) = self.len().checked_sub(1) else { return };
+        let tag = self.tag(self.name(last as Handle));
+        self.index.take_back(tag, last as Handle);
+        self.texts.take_back(self.spans[last]);
+        self.starts.pop();
+        self.spans.pop();
+        self.labels.pop();
+    }
+
     /// The same where `index_all` comes before anybody looks for the name, and finds out whether it is new.
     pub(crate) fn append(&mut self, entry: Entry<'_>) -> Handle {
         let handle = Handle::try_from(self.len()).expect("fewer than 2^32 names");

@@ -12,8 +12,8 @@ pub struct Origin<'a> {
     pub fingerprint: u64,
     /// Key; empty if the message's number is its identity.
     pub key: &'a str,
-    /// First issued, ms since 1970; 0 if not said.
-    pub issue_time_ms: i64,
+    /// First issued, ms since 1970, by the clock of who issued it.
+    pub issue_time_ms: Option<i64>,
     /// Channel.
     pub channel: Option<Handle>,
     /// Name of a channel that does not exist, of a refused message.
@@ -24,8 +24,8 @@ pub struct Origin<'a> {
     pub order_ref: &'a str,
     /// Holder.
     pub holder: &'a str,
-    /// When it happened outside, ms since 1970; 0 if not said.
-    pub event_time_ms: i64,
+    /// When it happened outside, ms since 1970.
+    pub event_time_ms: Option<i64>,
     /// Who.
     pub actor: &'a str,
     /// Why.

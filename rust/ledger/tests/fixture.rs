@@ -35,7 +35,7 @@ fn numbered(mut command: Command<'_>, sequence: u64) -> Command<'_> {
 fn with_all_fields() -> Command<'static> {
     let mut command = reserve("all-fields", &[("cup", "wh-1", 1), ("mug", "wh-1", 2)]);
     let context = &mut command.context;
-    (context.issue_time_ms, context.event_time_ms) = (START_MS - 1_234, START_MS - 86_400_000);
+    (context.issue_time_ms, context.event_time_ms) = (Some(START_MS - 1_234), Some(START_MS - 86_400_000));
     (context.channel, context.order_ref, context.holder) = ("app", "order-1", "ann");
     (context.actor, context.reason_code) = ("clerk-é", "gift");
     (context.reference, context.causation) = ("note-1", "message-1");

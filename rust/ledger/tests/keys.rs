@@ -46,9 +46,9 @@ fn what_is_the_same_body() {
     ];
     let rows: [(&str, bool, Change); 13] = [
         ("unchanged", true, |_| {}),
-        ("issue_time", true, |command| command.context.issue_time_ms = desk::START_MS - 5),
+        ("issue_time", true, |command| command.context.issue_time_ms = Some(desk::START_MS - 5)),
         ("causation", true, |command| command.context.causation = "message-9"),
-        ("event_time", false, |command| command.context.event_time_ms = 5),
+        ("event_time", false, |command| command.context.event_time_ms = Some(5)),
         ("order_ref", false, |command| command.context.order_ref = "order-1"),
         ("holder", false, |command| command.context.holder = "ann"),
         ("actor", false, |command| command.context.actor = "ann"),

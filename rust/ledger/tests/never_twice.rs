@@ -16,7 +16,7 @@ const WINDOW_MS: i64 = 10_000;
 /// One mug more, from a channel that says when it asked.
 fn one_more<'a>(key: &'a str, channel: &'a str, issue_time_ms: i64) -> Command<'a> {
     let mut command = stock(key, Received, "mug", "wh-1", 1);
-    (command.context.channel, command.context.issue_time_ms) = (channel, issue_time_ms);
+    (command.context.channel, command.context.issue_time_ms) = (channel, Some(issue_time_ms));
     command
 }
 

@@ -27,7 +27,7 @@ fn played() -> Desk {
         let command = match number % 8 {
             0 => {
                 let mut command = reserve(&key, &[(line.0, line.1, 2)]);
-                command.context.issue_time_ms = desk.now_ms + 3;
+                command.context.issue_time_ms = Some(desk.now_ms + 3);
                 command
             }
             1 if number % 3 == 0 => release(&key, by_key(&hold)),

@@ -178,7 +178,7 @@ fn the_last_outcomes_are_kept_and_older_numbers_are_consumed() {
     }
     assert_eq!(desk.ask(&message(1, count - kept, 1)).reason(), Some(Reason::SequenceConsumed));
     let mut old = message(1, count + 1, 1);
-    old.context.issue_time_ms = desk::START_MS;
+    old.context.issue_time_ms = Some(desk::START_MS);
     assert!(!desk.ask(&old).replayed(), "its number says that it was never done, so its age does not matter");
 }
 

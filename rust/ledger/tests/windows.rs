@@ -41,12 +41,12 @@ fn what_is_older_than_the_window_is_refused() {
         let mut desk = forgetful();
         desk.wait(20 * WINDOW_MS);
         let mut command = reserve("k", &MUG);
-        command.context.issue_time_ms = desk.now_ms - age_ms;
+        command.context.issue_time_ms = Some(desk.now_ms - age_ms);
         let told = desk.ask(&command);
         assert_eq!(told.reason(), if taken { None } else { Some(Reason::DedupeWindowExpired) }, "{age_ms}");
         if !taken {
             assert_eq!(told.fact("window"), Some(WINDOW_MS.to_string().as_str()));
-            command.context.issue_time_ms = 0;
+            command.context.issue_time_ms = None;
             desk.ask(&command).did();
         }
     }
@@ -57,7 +57,7 @@ fn what_is_older_than_the_window_is_refused() {
 fn nothing_is_done_twice_by_being_forgotten() {
     let mut desk = forgetful();
     let mut command = one_more("k");
-    command.context.issue_time_ms = desk.now_ms;
+    command.context.issue_time_ms = Some(desk.now_ms);
     desk.ask(&command).did();
     let mut refused = 0;
     for _ in 0..40 {
@@ -97,7 +97,7 @@ fn keys_give_way_to_a_budget_and_the_window_says_so() {
     let mut desk = Desk::new(options).opened();
     desk.ask(&stock("stock", StockKind::Received, "mug", "wh-1", 1_000_000)).did();
     let mut first = reserve("first", &MUG);
-    first.context.issue_time_ms = desk.now_ms;
+    first.context.issue_time_ms = Some(desk.now_ms);
     desk.ask(&first).did();
     desk.ask(&release("give-back", by_key("first"))).did();
     let keys: Vec<String> = (0..20_000).map(|number| format!("k-{number}")).collect();

@@ -142,7 +142,7 @@ impl Bench {
     }
 
     fn execute(&mut self, key: &str, body: Body<'_>) {
-        let context = Context { key, issue_time_ms: self.now_ms, ..Context::default() };
+        let context = Context { key, issue_time_ms: Some(self.now_ms), ..Context::default() };
         self.payload.clear(FRAME_BYTES_MAX);
         let command = Command { context, body };
         let executed = self.ledger.execute(&command, self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
@@ -161,7 +161,7 @@ impl Bench {
 
     fn reserve(&mut self, asked: &Asked) {
         self.holds.clear();
-        let context = Context { issue_time_ms: self.now_ms, ..Context::default() };
+        let context = Context { issue_time_ms: Some(self.now_ms), ..Context::default() };
         let lines = vec![Line { sku: "", location: LOCATION, quantity: 1 }];
         let body = Body::Reserve { lines, ttl_ms: TTL_MS_DEFAULT, allow_partial: false, replace_own: false };
         let mut command = Command { context, body };
@@ -183,7 +183,7 @@ impl Bench {
 
     fn allocate(&mut self, asked: &Asked) {
         for (id, key) in self.holds.iter().zip(asked.allocates()) {
-            let context = Context { key, issue_time_ms: self.now_ms, ..Context::default() };
+            let context = Context { key, issue_time_ms: Some(self.now_ms), ..Context::default() };
             let target = Target { by: TargetBy::Id(*id), lines: Vec::new(), expected_version: 0 };
             let command = Command { context, body: Body::Allocate(target) };
             let executed = self.ledger.execute(&command, self.now_ms, &mut self.payload, FRAME_BYTES_MAX);

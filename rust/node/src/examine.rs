@@ -4,11 +4,12 @@ use invengine_ledger::LedgerOptions;
 use serde::Serialize;
 
 use crate::door::DoorSettings;
-use crate::engine::{EngineSettings, JournalKind, file_options, redis_options};
+use crate::engine::{EngineSettings, JournalKind, Rebuild, StartClock, file_options, ledger_options, redis_options};
 pub use crate::journal::examine::{FileFacts, FileJournalFacts, SyncTimes};
+use crate::journal::redis::RedisSource;
 use crate::journal::redis::examine as redis;
 pub use crate::journal::redis::examine::{RedisFacts, ServerFacts, StoredFacts};
-use crate::journal::{examine as files, loss};
+use crate::journal::{JournalError, Replay, examine as files, loss};
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -19,6 +20,8 @@ pub struct Examination {
     pub key_bytes_max: u64,
     /// Connections that the native door takes.
     pub connections_max: u64,
+    /// Why no server would start with the clock of this machine.
+    pub clock_refused: Option<String>,
     /// The kind of journal and what was found of it.
     #[serde(flatten)]
     pub journal: JournalFacts,
@@ -31,7 +34,15 @@ pub enum JournalFacts {
     /// Files of one directory.
     File(FileFacts),
     /// A stream in Redis or Valkey.
-    Redis(RedisFacts),
+    Redis {
+        /// What was found there.
+        #[serde(flatten)]
+        facts: Box<RedisFacts>,
+        /// Where the note of what was acknowledged is kept.
+        note_directory: String,
+        /// Why it cannot be.
+        note_unwritable: Option<String>,
+    },
     /// Nothing can be found out about memory.
     Memory {
         /// What can be lost, in words.
@@ -42,15 +53,53 @@ pub enum JournalFacts {
 /// Looks at everything that an engine with these settings would stand on. It writes nothing but one scratch file in the
 /// directory of a file journal, which it removes.
 pub fn examine(settings: &EngineSettings) -> Examination {
-    let journal = match settings.journal {
+    let mut journal = match settings.journal {
         JournalKind::File => JournalFacts::File(files::examine(&file_options(settings))),
-        JournalKind::Redis => JournalFacts::Redis(redis::examine(&redis_options(settings))),
+        JournalKind::Redis => JournalFacts::Redis {
+            facts: Box::new(redis::examine(&redis_options(settings))),
+            note_directory: settings.directory.display().to_string(),
+            note_unwritable: files::why_not_kept(&settings.directory),
+        },
         JournalKind::Memory => JournalFacts::Memory { loss_window: loss::MEMORY },
+    };
+    let clock_refused = match start(settings, &journal) {
+        Ok(()) => None,
+        Err(JournalError::WrongClock { why }) => Some(JournalError::WrongClock { why }.to_string()),
+        Err(error) => {
+            journal.refuse(&error);
+            None
+        }
     };
     Examination {
         ledger: settings.ledger.clone(),
         key_bytes_max: LedgerOptions::new("").key_bytes_max as u64,
         connections_max: DoorSettings::default().connections_max as u64,
+        clock_refused,
         journal,
+    }
+}
+
+/// Reads the journal as a start does, as far as nothing was found against it: without a claim, and not if a server has it.
+fn start(settings: &EngineSettings, found: &JournalFacts) -> Result<(), JournalError> {
+    let mut rebuild = Rebuild::quiet(ledger_options(settings)).for_start(StartClock::of(settings));
+    match found {
+        JournalFacts::File(facts) if facts.journal.is_some() && facts.owner.is_none() && facts.refused.is_none() => {
+            files::rebuild(&file_options(settings), &mut rebuild)?;
+        }
+        JournalFacts::Redis { facts, .. } if facts.journal.is_some() => {
+            RedisSource::connect(&redis_options(settings))?.rebuild(&mut rebuild)?;
+        }
+        _ => return Ok(()),
+    }
+    rebuild.admit()
+}
+
+impl JournalFacts {
+    /// What a start has against a journal that looks well. Beside a server a journal in Redis changes while it is read: of
+    /// that, nothing is to be said.
+    fn refuse(&mut self, error: &JournalError) {
+        if let JournalFacts::File(facts) = self {
+            facts.refused.get_or_insert(error.to_string());
+        }
     }
 }

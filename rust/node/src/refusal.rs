@@ -192,7 +192,8 @@ impl Refusal {
     /// A sequence beyond the next event to come.
     pub fn sequence_ahead(sequence: u64, ledger: &str, head: EventPosition) -> Self {
         let message = format!(
-            "sequence {sequence} is beyond ledger {ledger}, whose next event is {}: a backup was restored or events were lost;              read again from an earlier sequence, or after a position, which tells where both histories agree",
+            "sequence {sequence} is beyond ledger {ledger}, whose next event is {}: a backup was restored or events were lost; \
+             read again from an earlier sequence, or after a position, which tells where both histories agree",
             head.sequence + 1
         );
         Self::not_in_history(message, ledger, head)
@@ -207,7 +208,8 @@ impl Refusal {
             }
         };
         let message = format!(
-            "the position is not in the history of ledger {ledger}, which ends at sequence {}: a backup was restored or events              were lost since; {go_on}",
+            "the position is not in the history of ledger {ledger}, which ends at sequence {}: a backup was restored or events \
+             were lost since; {go_on}",
             head.sequence
         );
         Self::not_in_history(message, ledger, head)
@@ -232,6 +234,13 @@ impl Refusal {
     pub fn journal_full() -> Self {
         let message = "the journal has no space; nothing was done, reads go on, make room and repeat with the same key";
         Refusal::new(Code::ResourceExhausted, "JOURNAL_FULL", message).retry()
+    }
+
+    /// There is no space for a snapshot.
+    pub fn snapshot_full() -> Self {
+        let message =
+            "no snapshot was written, there is no space for it; commands go on, free some space and ask again";
+        Refusal::new(Code::ResourceExhausted, "JOURNAL_FULL", message)
     }
 
     /// A snapshot is being written, and the caller does not want to wait longer.

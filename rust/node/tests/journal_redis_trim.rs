@@ -197,7 +197,7 @@ fn lack_of_memory_ends_the_snapshot_and_not_the_writer(kind: Kind) {
         .unwrap();
     server.run(&format!("CONFIG SET maxmemory {}", used + (16 << 20)));
     let refused = house.snapshot().unwrap_err();
-    assert!(matches!(&refused, JournalError::NoSnapshot { why } if why.contains("maxmemory")), "{refused}");
+    assert!(matches!(&refused, JournalError::NoRoomForSnapshot { why } if why.contains("maxmemory")), "{refused}");
     house.journal.ensure_room(1_000).unwrap();
     append(&mut house.journal, 20);
     server.run("CONFIG SET maxmemory 0");

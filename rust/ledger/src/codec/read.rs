@@ -5,6 +5,7 @@ use super::{
     ORIGIN, PAYLOAD_VERSION, REASON_CODE, REFERENCE, SOURCE, TEXTS, UNKNOWN_CHANNEL,
 };
 use crate::command::QUANTITY_MAX;
+use crate::correction::ClockCorrection;
 use crate::event::{Event, LevelUnits, LineMove, StockKind, StockState};
 use crate::few::Few;
 use crate::record::{Origin, OriginSource, Record};
@@ -99,7 +100,7 @@ impl<'a> RecordReader<'a> {
             origin.key = self.text()?;
         }
         if given(ISSUE_TIME) {
-            origin.issue_time_ms = self.signed()?.wrapping_add(self.time_ms);
+            origin.issue_time_ms = Some(self.signed()?.wrapping_add(self.time_ms));
         }
         if given(CHANNEL) {
             origin.channel = Some(self.handle()?);
@@ -109,7 +110,7 @@ impl<'a> RecordReader<'a> {
                 Some(OriginSource { source: self.handle()?, epoch: self.number()?, number: self.number()? });
         }
         if given(EVENT_TIME) {
-            origin.event_time_ms = self.signed()?.wrapping_add(self.time_ms);
+            origin.event_time_ms = Some(self.signed()?.wrapping_add(self.time_ms));
         }
         if !given(TEXTS) {
             return Ok(());
@@ -158,6 +159,7 @@ impl<'a> RecordReader<'a> {
             14 => Event::MessageRejected { rejection: self.rejection()? },
             15 => Event::MessageRepeated { sequence: self.number()? },
             16 => Event::KeysForgotten { before_ms: self.signed()? },
+            18 => Event::ClockCorrected(ClockCorrection::read(self)?),
             _ => return Err(Malformed("an event of a kind that this build does not know")),
         })
     }

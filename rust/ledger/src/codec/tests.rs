@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::command::QUANTITY_MAX;
+use crate::correction::ClockCorrection;
 use crate::event::{LevelUnits, LineMove, StockKind, StockState};
 use crate::few::Few;
 use crate::keys::Scope;
@@ -89,14 +90,17 @@ fn event() -> impl Strategy<Value = Event> {
         1 => rejection().prop_map(|rejection| Event::MessageRejected { rejection }),
         1 => any::<u64>().prop_map(|sequence| Event::MessageRepeated { sequence }),
         1 => any::<i64>().prop_map(|before_ms| Event::KeysForgotten { before_ms }),
+        1 => (any::<i64>(), any::<i64>())
+            .prop_map(|(wall_ms, engine_ms)| Event::ClockCorrected(ClockCorrection { wall_ms, engine_ms })),
     ]
 }
 
 /// The owned parts of a record: times, numbers, handles, texts, events.
-type Parts = (i64, Option<(u64, i64, i64, Option<u32>, Option<(u32, u64, u64)>, Vec<String>)>, Vec<Event>);
+type Parts =
+    (i64, Option<(u64, Option<i64>, Option<i64>, Option<u32>, Option<(u32, u64, u64)>, Vec<String>)>, Vec<Event>);
 
 fn parts() -> impl Strategy<Value = Parts> {
-    let other_time = || prop_oneof![2 => Just(0i64), 2 => time(), 1 => any::<i64>()];
+    let other_time = || proptest::option::weighted(0.7, prop_oneof![1 => Just(0i64), 2 => time(), 1 => any::<i64>()]);
     let source = (handle(), any::<u64>(), any::<u64>());
     let origin = (
         any::<u64>(),

@@ -79,10 +79,8 @@ impl Ledger {
     /// Nothing is executed twice by being forgotten: what may have been done under a forgotten key is refused, and so is an
     /// issue time so far ahead that nobody could ever tell.
     fn refusal_of_issue_time(&self, origin: &Origin<'_>, now_ms: i64) -> Option<Rejection> {
-        let issued = origin.issue_time_ms;
-        if issued == 0 || planted::is("window_not_checked") {
-            return None;
-        }
+        let issue_time_ms = origin.issue_time_ms.filter(|_| !planted::is("window_not_checked"))?;
+        let issued = self.issued.in_engine_time(origin.scope(), issue_time_ms);
         let start = self.window_start_ms(now_ms);
         if issued < start || self.keys.may_be_forgotten(origin.scope(), issued) {
             let window = now_ms.saturating_sub(start);

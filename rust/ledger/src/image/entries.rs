@@ -4,6 +4,7 @@ use hashbrown::HashMap;
 
 use super::IMAGE_VERSION;
 use crate::codec::{Decoded, Malformed, RecordReader, encode_rejection, put, put_id, put_signed, put_text};
+use crate::correction::Issued;
 use crate::event::Slot;
 use crate::few::Few;
 use crate::ledger::Ledger;
@@ -49,6 +50,8 @@ pub(super) struct Head {
     pub first_time_ms: i64,
     pub epoch: u32,
     pub expired_reservations: u64,
+    /// `None` in images of version 1, which do not tell.
+    pub issued: Option<Issued>,
 }
 
 pub(super) fn put_head(out: &mut Vec<u8>, ledger: &Ledger) {
@@ -59,10 +62,12 @@ pub(super) fn put_head(out: &mut Vec<u8>, ledger: &Ledger) {
     put_signed(out, ledger.first_time_ms);
     put(out, u64::from(ledger.epoch));
     put(out, ledger.expired_reservations);
+    ledger.issued.put(out);
 }
 
 pub(super) fn head(from: &mut RecordReader<'_>) -> Decoded<Head> {
-    if from.number()? != IMAGE_VERSION {
+    let version = from.number()?;
+    if !(1..=IMAGE_VERSION).contains(&version) {
         return Err(Malformed("the image is of a version that this build does not know"));
     }
     Ok(Head {
@@ -72,6 +77,7 @@ pub(super) fn head(from: &mut RecordReader<'_>) -> Decoded<Head> {
         first_time_ms: from.signed()?,
         epoch: from.handle()?,
         expired_reservations: count(from)?,
+        issued: (version > 1).then(|| Issued::read(from)).transpose()?,
     })
 }
 

@@ -169,6 +169,10 @@ fn begin(ledger: &mut Ledger, head: Head) -> Decoded<()> {
     ledger.first_time_ms = head.first_time_ms;
     ledger.epoch = head.epoch;
     ledger.expired_reservations = head.expired_reservations;
+    match head.issued {
+        Some(issued) => ledger.issued = issued,
+        None => ledger.issued.note_unknown(head.time_ms),
+    }
     Ok(())
 }
 

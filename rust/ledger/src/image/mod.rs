@@ -3,7 +3,7 @@
 //! The same state always gives the same bytes. What can be computed from the rest is not in them: tables, the due units of
 //! levels, the schedule of expiries, sums. Refusals that are remembered in memory only are no part of the state.
 //!
-//! # Format, version 1
+//! # Format, version 2
 //!
 //! Blocks one after the other: a kind (1 byte), how many entries (4), how many bytes (4), then the entries; integers are
 //! little endian, everything in an entry is written as in the records of a journal. Blocks of one kind may be several. Kinds
@@ -11,7 +11,7 @@
 //!
 //! | kind | entries |
 //! |---|---|
-//! | 1 | one: version, ledger, sequence, time, first time, epoch, expired reservations |
+//! | 1 | one: version, ledger, sequence, time, first time, epoch, expired reservations; from version 2 on the issue times that each writer has named, as spans; 1 if the clock was corrected else 0, and then the correction: wall clock, engine time, the spans before it |
 //! | 2, 3, 4 | items, locations, channels: name, display name, GS1 key |
 //! | 5 | levels: item, location, on hand less its parts, damaged, returned, quality control |
 //! | 6 | places of reservations: generation, window in which it ended, and the reservation if there is one |
@@ -39,7 +39,7 @@ use crate::mix::Mix;
 /// Length of the longest piece.
 pub const IMAGE_PIECE_BYTES: usize = 1 << 20;
 /// First entry of every image.
-pub const IMAGE_VERSION: u64 = 1;
+pub const IMAGE_VERSION: u64 = 2;
 
 /// A block is closed when it has so many bytes; one entry may be longer.
 const BLOCK_BYTES: usize = 256 << 10;

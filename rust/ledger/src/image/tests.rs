@@ -1,7 +1,7 @@
 //! Images whose check value and digest are right and whose contents are not: what a forger could hand in.
 
 use super::load::ImageLoader;
-use super::{BLOCK_HEADER_BYTES, Kind, check};
+use super::{BLOCK_HEADER_BYTES, IMAGE_VERSION, Kind, check};
 use crate::codec::Malformed;
 use crate::command::{Body, Catalogue, Line, SourcePosition, StockLine, Target, TargetBy, Upsert};
 use crate::event::{StockKind, StockState};
@@ -37,7 +37,7 @@ fn ledger() -> Ledger {
     ];
     let mut payload = Payload::default();
     for (number, (key, body)) in (0..).zip(bodies) {
-        let issue_time_ms = START_MS + 5_000;
+        let issue_time_ms = Some(START_MS + 5_000);
         let context = Context { key, issue_time_ms, order_ref: "order", holder: "ann", ..Context::default() };
         ledger.execute(&Command { context, body }, START_MS + number, &mut payload, ROOMY);
     }
@@ -101,7 +101,7 @@ fn live(mut ledger: Ledger) {
         let now_ms = ledger.time_ms().max(START_MS).saturating_add(2_000 * turn);
         for context in [
             Context { key: "a", ..Context::default() },
-            Context { key: "new", issue_time_ms: now_ms, ..Context::default() },
+            Context { key: "new", issue_time_ms: Some(now_ms), ..Context::default() },
             Context { source: source(3), ..Context::default() },
             Context { source: source(2), ..Context::default() },
         ] {
@@ -175,7 +175,7 @@ fn a_name_or_a_level_that_comes_twice_is_refused() {
 #[test]
 fn a_newer_version_is_refused_by_its_name() {
     let mut newer = blocks(ledger());
-    newer[0][BLOCK_HEADER_BYTES] = 2;
+    newer[0][BLOCK_HEADER_BYTES] = IMAGE_VERSION as u8 + 1;
     let refused = ImageLoader::new(options()).piece(&newer[0]).map_err(|refused| refused.0);
     assert_eq!(refused, Err("the image is of a version that this build does not know"));
 }

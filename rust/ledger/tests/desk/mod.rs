@@ -76,6 +76,11 @@ impl Desk {
         self.ledger.forget_keys(self.now_ms, &mut self.payload, self.bytes_max)
     }
 
+    /// Has the ledger do something of its own, with the time now and the frame that is being filled.
+    pub fn own<T>(&mut self, act: impl FnOnce(&mut Ledger, i64, &mut Payload, usize) -> T) -> T {
+        act(&mut self.ledger, self.now_ms, &mut self.payload, self.bytes_max)
+    }
+
     /// Lets time pass.
     pub fn wait(&mut self, ms: i64) {
         self.now_ms += ms;

@@ -133,7 +133,7 @@ impl Player {
         };
         let mut context = Context {
             key,
-            issue_time_ms: age_ms.map_or(0, |age| now_ms - age),
+            issue_time_ms: age_ms.map(|age| now_ms - age),
             channel: CHANNELS[*channel],
             source,
             order_ref: ORDERS[*order],

@@ -172,9 +172,8 @@ impl Model {
             }
         }
         let start_ms = self.older_ms.max(now_ms - self.window_ms);
-        let forgotten = context.issue_time_ms != 0
-            && (context.issue_time_ms < start_ms || context.issue_time_ms <= self.older_ms)
-            && context.source.is_none();
+        let too_old = |issued: i64| issued < start_ms || issued <= self.older_ms;
+        let forgotten = context.issue_time_ms.is_some_and(too_old) && context.source.is_none();
         forgotten.then(|| Told::No(No::new(Reason::DedupeWindowExpired).fact("window", now_ms - start_ms)))
     }
 
@@ -316,6 +315,6 @@ impl Model {
 
 /// What a command means: all of it but who sent it when, and under which key.
 fn meaning(command: &Command<'_>) -> String {
-    let context = Context { key: "", issue_time_ms: 0, source: None, causation: "", ..command.context };
+    let context = Context { key: "", issue_time_ms: None, source: None, causation: "", ..command.context };
     format!("{context:?} {:?}", command.body)
 }

@@ -54,7 +54,8 @@ impl Core {
         Ok(executed)
     }
 
-    /// Creates what a command mentions and nobody knows, as the engine's own doing.
+    /// Creates what a command mentions and nobody knows, as the engine's own doing, if the command is then accepted: a typo in
+    /// one that is refused creates nothing.
     fn create_missing(&mut self, command: &Command<'_>, now_ms: i64) {
         let mut wanted: Vec<(Catalogue, &str)> = vec![(Catalogue::Channels, command.context.channel)];
         match &command.body {
@@ -67,10 +68,17 @@ impl Core {
             Body::Transfer { to_location, .. } => wanted.push((Catalogue::Locations, to_location)),
             _ => {}
         }
+        let mut missing = Vec::new();
         for (catalogue, name) in wanted {
-            if name.is_empty() || self.ledger.catalogue(catalogue).find(name).is_some() {
-                continue;
+            let is_new = !name.is_empty() && self.ledger.catalogue(catalogue).find(name).is_none();
+            if is_new && !missing.contains(&(catalogue, name)) {
+                missing.push((catalogue, name));
             }
+        }
+        if missing.is_empty() || !self.ledger.would_accept(command, &missing, now_ms) {
+            return;
+        }
+        for (catalogue, name) in missing {
             let entries = vec![Upsert { name, display_name: "", gs1: "" }];
             let create = Command { context: Context::default(), body: Body::Upsert { catalogue, entries } };
             self.ledger.execute(&create, now_ms, &mut self.payload, self.frame_bytes_max);

@@ -21,6 +21,7 @@ impl Shared {
         let now_ms = self.clock.at(moment);
         let core = self.core();
         let (sequence, window_ms) = (core.ledger.sequence(), core.ledger.effective_window_ms(now_ms));
+        let offset_ms = core.ledger.clock_offset_ms();
         drop(core);
         let facts = &self.facts;
         let snapshots = self.snapshots.last();
@@ -46,6 +47,7 @@ impl Shared {
             snapshot_time: (snapshots.sequence > 0).then(|| timestamp(snapshots.time_ms)),
             first_sequence: snapshots.first_sequence.max(1) as i64,
             lost_events: self.kept.lost_events as i64,
+            clock_offset: Some(duration(Duration::from_millis(offset_ms as u64))),
             answer_bytes_max: ANSWER_BYTES_MAX as i64,
             command_answer_bytes_max: COMMAND_ANSWER_BYTES_MAX as i64,
             reservation_lines_max: RESERVATION_LINES_MAX as i32,

@@ -5,20 +5,47 @@
 //! engine's own directory, before its answers leave: at the next start a journal that ends before it is told apart from one
 //! that is whole, and no epoch is claimed that a forgotten claim had. The file is not synced: it must outlive this process,
 //! not this machine.
+//!
+//! A directory may serve several ledgers, and ledgers of one name in several Redis: each has a note of its own, which says
+//! whose it is.
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use invengine_ledger::Ledger;
 
-/// Name of the file; one directory serves one ledger.
+/// What the name of every note begins with.
 const FILE: &str = "acknowledged";
-const MAGIC: [u8; 8] = *b"INVACK01";
-/// Magic, tag of the ledger, writer epoch, sequence, CRC32C of those.
+const MAGIC: [u8; 8] = *b"INVACK02";
+/// Magic, whose it is, writer epoch, sequence, CRC32C of those; then, for people, the ledger and its Redis.
 const BYTES: usize = 36;
+
+/// Whose a note is: one ledger at one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Whose {
+    directory: PathBuf,
+    text: String,
+    tag: u64,
+}
+
+impl Whose {
+    /// The note that this directory keeps for a ledger in a Redis that is described so.
+    pub fn of(directory: &Path, ledger: &str, place: &str) -> Self {
+        let text = format!("ledger {ledger:?} in Redis at {place}\n");
+        let tag = text
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |tag: u64, byte| (tag ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        Whose { directory: directory.to_owned(), text, tag }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.join(format!("{FILE}-{:016x}", self.tag))
+    }
+}
 
 /// A position that was acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +65,7 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Compares what was found in the file with what the journal had, and tells the operator of a loss.
-    pub fn compare(directory: &Path, found: Option<Acknowledged>, ledger: &Ledger) -> Self {
+    pub fn compare(whose: &Whose, found: Option<Acknowledged>, ledger: &Ledger) -> Self {
         let lost_events = found.map_or(0, |at| at.sequence.saturating_sub(ledger.sequence()));
         if let Some(at) = found.filter(|_| lost_events > 0) {
             eprintln!(
@@ -49,19 +76,28 @@ impl Kept {
                 at.sequence
             );
         }
-        let marker = Marker::open(directory, ledger.tag()).inspect_err(|error| {
-            let name = directory.join(FILE);
-            eprintln!("invengine: cannot keep {}: {error}; {UNREPORTED}", name.display());
+        let marker = Marker::open(whose).inspect_err(|error| {
+            eprintln!("invengine: cannot keep {}: {error}; {UNREPORTED}", whose.file().display());
         });
         Self { marker: marker.ok(), lost_events }
     }
 }
 
-/// What the file of a directory holds; `None` if there is none, or it is torn or of another ledger.
-pub(super) fn read(directory: &Path, tag: u64) -> Option<Acknowledged> {
+/// What a note says; `None` if there is none.
+///
+/// # Errors
+/// It is there and cannot be read: a loss would go unnoticed.
+pub(super) fn read(whose: &Whose) -> Result<Option<Acknowledged>, String> {
     let mut bytes = [0; BYTES];
-    File::open(directory.join(FILE)).ok()?.read_exact_at(&mut bytes, 0).ok()?;
-    decode(&bytes, tag)
+    match File::open(whose.file()).and_then(|file| file.read_exact_at(&mut bytes, 0)) {
+        Ok(()) => Ok(decode(&bytes, whose.tag)),
+        // It was just made, or nobody has noted anything yet.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => Ok(None),
+        Err(error) => Err(format!(
+            "directory: cannot read {}, which says what was acknowledged: {error}; mend its permissions",
+            whose.file().display()
+        )),
+    }
 }
 
 /// What follows from a file that cannot be written.
@@ -76,12 +112,13 @@ pub(super) struct Marker {
 }
 
 impl Marker {
-    /// Opens the file of a directory, and makes both if need be.
-    fn open(directory: &Path, tag: u64) -> std::io::Result<Self> {
-        std::fs::create_dir_all(directory)?;
-        let name = directory.join(FILE);
+    /// Opens the file, and makes it and its directory if need be.
+    fn open(whose: &Whose) -> std::io::Result<Self> {
+        std::fs::create_dir_all(&whose.directory)?;
+        let name = whose.file();
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&name)?;
-        Ok(Self { file, name: name.display().to_string(), tag, failed: AtomicBool::new(false) })
+        file.write_all_at(whose.text.as_bytes(), BYTES as u64)?;
+        Ok(Self { file, name: name.display().to_string(), tag: whose.tag, failed: AtomicBool::new(false) })
     }
 
     /// Notes that answers up to this position may leave. A file that cannot be written costs the report, never the answers.
@@ -117,31 +154,51 @@ mod tests {
 
     use super::*;
 
+    const PLACE: &str = "127.0.0.1:6379/0";
+
     // case: F02
     #[test]
     fn a_loss_is_told_where_nothing_can_be_written() {
         let found = Acknowledged { writer_epoch: 3, sequence: 12 };
         let ledger = Ledger::new(LedgerOptions::new("main"));
-        let kept = Kept::compare(Path::new("/dev/null/no directory"), Some(found), &ledger);
+        let whose = Whose::of(Path::new("/dev/null/no directory"), "main", PLACE);
+        let kept = Kept::compare(&whose, Some(found), &ledger);
         assert!(kept.marker.is_none());
         assert_eq!(kept.lost_events, 12);
     }
 
     #[test]
-    fn a_marker_remembers_the_last_position_of_its_ledger_and_nothing_else() {
+    fn a_note_remembers_the_last_position_of_its_ledger_and_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
+        let whose = |ledger, place| Whose::of(directory.path(), ledger, place);
         let at = |sequence| Acknowledged { writer_epoch: 3, sequence };
-        assert_eq!(read(directory.path(), 7), None);
-        let marker = Marker::open(directory.path(), 7).unwrap();
-        assert_eq!(read(directory.path(), 7), None);
+        let mine = whose("main", PLACE);
+        assert_eq!(read(&mine), Ok(None));
+        let marker = Marker::open(&mine).unwrap();
+        assert_eq!(read(&mine), Ok(None));
         marker.note(at(10));
         marker.note(at(12));
-        assert_eq!(read(directory.path(), 7), Some(at(12)));
-        assert_eq!(read(directory.path(), 8), None, "another ledger's");
+        assert_eq!(read(&mine), Ok(Some(at(12))));
+        for other in [whose("web", PLACE), whose("main", "127.0.0.1:6380/0"), whose("main", "127.0.0.1:6379/1")] {
+            assert_eq!(read(&other), Ok(None), "{other:?}");
+            // Beside each other in one directory, neither touches the other's.
+            Marker::open(&other).unwrap().note(at(99));
+        }
+        assert_eq!(read(&mine), Ok(Some(at(12))));
+        let text = String::from_utf8_lossy(&std::fs::read(mine.file()).unwrap()).into_owned();
+        assert!(text.contains("ledger \"main\" in Redis at 127.0.0.1:6379/0"), "{text}");
         for index in 0..BYTES {
             let mut bytes = encode(at(12), 7);
             bytes[index] ^= 1;
             assert_eq!(decode(&bytes, 7), None, "byte {index}");
         }
+    }
+
+    #[test]
+    fn a_note_that_is_there_and_cannot_be_read_is_not_taken_for_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let whose = Whose::of(directory.path(), "main", PLACE);
+        std::fs::create_dir(whose.file()).unwrap();
+        assert!(read(&whose).unwrap_err().starts_with("directory: cannot read"));
     }
 }

@@ -22,6 +22,7 @@ mod ring;
 mod settings;
 mod snapshots;
 mod start;
+mod start_clock;
 mod watch;
 
 use std::sync::atomic::Ordering::Acquire;
@@ -48,8 +49,9 @@ pub use self::ring::Durable;
 use self::ring::Ring;
 pub use self::settings::{EngineSettings, IN_FLIGHT_MAX, JournalKind};
 use self::snapshots::{Pace, Snapshots};
-pub(crate) use self::start::{file_options, redis_options};
-use self::start::{lease_on, ledger_options, open_journal, share};
+pub(crate) use self::start::{file_options, ledger_options, redis_options};
+use self::start::{lease_on, note_of, open_journal, share};
+pub(crate) use self::start_clock::StartClock;
 use self::watch::Watch;
 use crate::journal::{Journal, JournalError, Replay};
 use crate::positions::EventEpochs;
@@ -171,18 +173,18 @@ impl Engine {
 
     fn open_telling(settings: &EngineSettings, progress: Arc<Progress>) -> Result<Self, OpenError> {
         let started = Instant::now();
-        let mut rebuild = Rebuild::new(ledger_options(settings), progress);
-        let acknowledged = match settings.journal {
-            JournalKind::Redis => marker::read(&settings.directory, rebuild.ledger.tag()),
+        let clock = StartClock::of(settings);
+        let mut rebuild = Rebuild::new(ledger_options(settings), progress).for_start(clock);
+        let whose = match settings.journal {
+            JournalKind::Redis => Some(note_of(settings)?),
             JournalKind::File | JournalKind::Memory => None,
         };
+        let acknowledged = whose.as_ref().map_or(Ok(None), marker::read).map_err(OpenError::Setting)?;
         let mut journal = open_journal(settings, acknowledged, &mut rebuild)?;
         let lease = lease_on(&mut *journal, started)?;
-        let kept = match settings.journal {
-            JournalKind::Redis => Kept::compare(&settings.directory, acknowledged, &rebuild.ledger),
-            JournalKind::File | JournalKind::Memory => Kept::default(),
-        };
-        let shared = Arc::new(Shared { kept, ..share(settings, rebuild, journal, lease, started, Instant::now())? });
+        let kept = whose.map_or_else(Kept::default, |whose| Kept::compare(&whose, acknowledged, &rebuild.ledger));
+        let shared =
+            Arc::new(Shared { kept, ..share(settings, rebuild, journal, lease, (started, Instant::now()), clock)? });
         let commit = commit::start(Arc::clone(&shared))?;
         let engine = Engine { shared, commit: Mutex::new(Commits::Thread(Some(commit))), snapshots: Mutex::default() };
         if engine.shared.snapshots.has_history() {
@@ -198,10 +200,11 @@ impl Engine {
     /// As `open`.
     pub fn open_driven(settings: &EngineSettings, now: Instant, open: OpenJournal<'_>) -> Result<Self, OpenError> {
         settings.check().map_err(OpenError::Setting)?;
-        let mut rebuild = Rebuild::new(ledger_options(settings), Arc::default());
+        let clock = StartClock::of(settings);
+        let mut rebuild = Rebuild::new(ledger_options(settings), Arc::default()).for_start(clock);
         let journal = open(&mut rebuild)?;
         let lease = journal.is_leased().then(|| Lease::start(now));
-        let shared = Arc::new(share(settings, rebuild, journal, lease, now, now)?);
+        let shared = Arc::new(share(settings, rebuild, journal, lease, (now, now), clock)?);
         Ok(Engine { shared, commit: Mutex::new(Commits::Steps(Committer::default())), snapshots: Mutex::default() })
     }
 
@@ -369,7 +372,7 @@ impl Shared {
     fn poison(&self, why: &str) {
         // A simulated engine fails all the time, and is asked.
         if self.ring.poison() && self.watch.is_some() {
-            eprintln!("invengine: the engine is poisoned: {why}");
+            eprintln!("invengine: the engine is poisoned: {why}; start again to recover");
         }
         self.run_hooks();
     }

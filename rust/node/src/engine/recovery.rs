@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use invengine_ledger::{ImageLoader, Ledger, LedgerOptions, planted};
 
-use crate::journal::{Frame, Manifest, Replay};
+use super::start_clock::StartClock;
+use crate::journal::{Frame, JournalError, Manifest, Replay};
 use crate::positions::{EventEpochs, EventPosition};
 
 /// How far a recovery is; read by others while it runs.
@@ -43,6 +44,8 @@ pub(crate) struct Rebuild {
     loader: Option<ImageLoader>,
     options: LedgerOptions,
     progress: Arc<Progress>,
+    /// The clock that the ledger is to go on with, if it is to go on.
+    clock: Option<StartClock>,
 }
 
 impl Rebuild {
@@ -50,7 +53,12 @@ impl Rebuild {
     pub fn new(options: LedgerOptions, progress: Arc<Progress>) -> Self {
         let ledger = Ledger::new(options.clone());
         let (epochs, notes) = (EventEpochs::default(), Vec::new());
-        Rebuild { ledger, epochs, notes, quiet: false, tail_bytes: 0, loader: None, options, progress }
+        Rebuild { ledger, epochs, notes, quiet: false, tail_bytes: 0, loader: None, options, progress, clock: None }
+    }
+
+    /// The same for a ledger that is to go on with this clock.
+    pub fn for_start(self, clock: StartClock) -> Self {
+        Rebuild { clock: Some(clock), ..self }
     }
 
     /// The same for whoever tells the notes by themselves.
@@ -99,6 +107,10 @@ impl Replay for Rebuild {
             self.epochs.push(EventPosition { writer_epoch: frame.writer_epoch, sequence: frame.last_sequence });
         }
         fold(&mut self.ledger, &frame)
+    }
+
+    fn admit(&mut self) -> Result<(), JournalError> {
+        self.clock.map_or(Ok(()), |clock| clock.check(&self.ledger))
     }
 
     fn note(&mut self, note: &str) {

@@ -1,8 +1,10 @@
 //! What an engine is opened with, as the JSON that every caller sends.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::journal::{Ack, Secret};
 
@@ -16,6 +18,34 @@ pub enum JournalKind {
     Redis,
     /// Lost when the process ends.
     Memory,
+}
+
+impl JournalKind {
+    /// Whether an engine with this journal does anything with a setting; what it does not use is refused where it is given.
+    fn uses(self, setting: &str) -> bool {
+        let users: &[JournalKind] = match setting {
+            "redis_url" | "redis_username" | "redis_password" | "redis_ca_file" | "redis_ack" => &[JournalKind::Redis],
+            "journal_file_bytes" | "force_empty" => &[JournalKind::File],
+            "directory"
+            | "snapshot_journal_bytes"
+            | "snapshot_interval_ms"
+            | "archive_ms"
+            | "archive_bytes_max"
+            | "accept_clock" => &[JournalKind::File, JournalKind::Redis],
+            _ => &[JournalKind::File, JournalKind::Redis, JournalKind::Memory],
+        };
+        users.contains(&self)
+    }
+}
+
+impl std::fmt::Display for JournalKind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            JournalKind::File => "a journal in files",
+            JournalKind::Redis => "a journal in Redis",
+            JournalKind::Memory => "a journal in memory",
+        })
+    }
 }
 
 /// Settings of one engine. Every field has a default.
@@ -54,10 +84,14 @@ pub struct EngineSettings {
     pub archive_bytes_max: u64,
     /// Set a journal that cannot be recovered aside, and begin an empty one.
     pub force_empty: bool,
+    /// The wall clock is right, however far it is from where the journal ends: for one start, by a person who knows.
+    pub accept_clock: bool,
     /// Commands that may wait for the disk at once; 0 is the engine's own.
     pub in_flight_max: u32,
     /// The wall clock at the start, ms since 1970, instead of the machine's; for simulations.
     pub wall_time_ms: Option<i64>,
+    /// Whether something keeps the wall clock right, instead of what the kernel says; for tests.
+    pub clock_synchronised: Option<bool>,
     /// How long keys are remembered, ms, instead of the ledger's own time; for simulations.
     pub dedupe_window_ms: Option<i64>,
 }
@@ -84,8 +118,10 @@ impl Default for EngineSettings {
             archive_ms: 30 * 24 * 3_600_000,
             archive_bytes_max: 0,
             force_empty: false,
+            accept_clock: false,
             in_flight_max: 0,
             wall_time_ms: None,
+            clock_synchronised: None,
             dedupe_window_ms: None,
         }
     }
@@ -99,7 +135,13 @@ impl EngineSettings {
     pub fn from_json(text: &str) -> Result<Self, String> {
         let settings: Self = serde_json::from_str(text).map_err(|error| format!("engine settings: {error}"))?;
         settings.check()?;
-        Ok(settings)
+        let given: BTreeMap<String, IgnoredAny> = serde_json::from_str(text).unwrap_or_default();
+        match given.keys().find(|name| !settings.journal.uses(name)) {
+            Some(name) => {
+                Err(format!("{name}: {} does not use it; leave it out or choose another journal", settings.journal))
+            }
+            None => Ok(settings),
+        }
     }
 
     pub(super) fn check(&self) -> Result<(), String> {

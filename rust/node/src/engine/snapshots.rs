@@ -53,11 +53,36 @@ pub(super) struct Last {
     pub failed: u64,
 }
 
+/// Why there is none.
+#[derive(Clone, Debug)]
+enum Failed {
+    NoRoom(String),
+    Other(String),
+}
+
+impl Failed {
+    fn of(error: &JournalError) -> Self {
+        let why = error.to_string();
+        if error.is_lack_of_space() { Failed::NoRoom(why) } else { Failed::Other(why) }
+    }
+
+    /// What whoever asked is told; the log gets what only its reader may know.
+    fn refusal(&self) -> Refusal {
+        match self {
+            Failed::NoRoom(why) => {
+                eprintln!("invengine: {why}");
+                Refusal::snapshot_full()
+            }
+            Failed::Other(why) => incident::report("CreateSnapshot", why),
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     asked: u64,
     answered: u64,
-    outcome: Option<Result<u64, String>>,
+    outcome: Option<Result<u64, Failed>>,
     stop: bool,
     last: Last,
 }
@@ -116,7 +141,7 @@ impl Snapshots {
         }
         match state.outcome.clone() {
             Some(Ok(sequence)) => Ok(sequence),
-            Some(Err(why)) => Err(incident::report("CreateSnapshot", &why)),
+            Some(Err(failed)) => Err(failed.refusal()),
             None => Err(Refusal::draining()),
         }
     }
@@ -154,7 +179,7 @@ impl Snapshots {
                 state.last = Last { first_sequence, written, ..state.last.at(&manifest) };
             }
             Err(error) => {
-                state.outcome = Some(Err(error.to_string()));
+                state.outcome = Some(Err(Failed::of(&error)));
                 state.last.failed += 1;
             }
         }

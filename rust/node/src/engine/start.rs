@@ -5,18 +5,18 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
-use invengine_ledger::{LedgerOptions, Payload};
+use invengine_ledger::{Ledger, LedgerOptions, Payload};
 
 use super::clock::Clock;
 use super::core::Core;
 use super::events::Readers;
 use super::lease::Lease;
-use super::marker::{Acknowledged, Kept};
+use super::marker::{Acknowledged, Kept, Whose};
 use super::recovery::Rebuild;
 use super::ring::Ring;
 use super::snapshots::{Schedule, Snapshots};
 use super::watch::Watch;
-use super::{EngineSettings, Facts, JournalKind, OpenError, Shared, clock};
+use super::{EngineSettings, Facts, JournalKind, OpenError, Shared, StartClock, clock};
 use crate::journal::{
     FileJournal, FileOptions, Journal, JournalError, MemoryJournal, RedisJournal, RedisOptions, Replay,
 };
@@ -35,8 +35,8 @@ pub(super) fn share(
     rebuild: Rebuild,
     mut journal: Box<dyn Journal>,
     lease: Option<Lease>,
-    started: Instant,
-    now: Instant,
+    (started, now): (Instant, Instant),
+    wall: StartClock,
 ) -> Result<Shared, OpenError> {
     let (mut ledger, tail_bytes) = (rebuild.ledger, rebuild.tail_bytes);
     let writer_epoch = journal.writer_epoch();
@@ -51,7 +51,6 @@ pub(super) fn share(
         Err(JournalError::Full { .. }) => true,
         Err(error) => return Err(error.into()),
     };
-    let wall_ms = settings.wall_time_ms.unwrap_or_else(clock::wall_ms);
     let facts = Facts {
         ledger: settings.ledger.clone(),
         tag: ledger.tag(),
@@ -62,9 +61,12 @@ pub(super) fn share(
         recovered_events: ledger.sequence(),
     };
     let durable_sequence = ledger.sequence();
-    let clock = Clock::start(now, ledger.time_ms(), wall_ms, settings.time_scale);
+    let clock = Clock::start(now, ledger.time_ms(), wall.engine_ms(&ledger), settings.time_scale);
     let mut payload = Payload::default();
     let bytes_max = usize::try_from(frame_bytes_max).unwrap_or(usize::MAX);
+    if wall.corrects(&ledger) {
+        correct(&mut ledger, wall, clock.at(now), &mut payload, if full { 0 } else { bytes_max })?;
+    }
     // What fell due while nobody was there ends before anything else is decided, as far as one frame holds it.
     while !full && ledger.sweep(clock.at(now), &mut payload, bytes_max) > 0 {}
     // All that was replayed is hashed now, or the first command would wait for it.
@@ -106,11 +108,30 @@ pub(super) fn share(
     })
 }
 
+/// Has the ledger read issue times by the clock that a person has accepted.
+fn correct(
+    ledger: &mut Ledger,
+    wall: StartClock,
+    now_ms: i64,
+    payload: &mut Payload,
+    bytes_max: usize,
+) -> Result<(), OpenError> {
+    if !ledger.correct_clock(wall.wall_ms, now_ms, payload, bytes_max) {
+        let why = "the journal has no space for the correction of the clock: make room and start again";
+        return Err(OpenError::Setting(format!("accept_clock: {why}")));
+    }
+    eprintln!(
+        "invengine: the clock was corrected: from now on issue times are read {} ms later, and engine time stays so far ahead",
+        ledger.clock_offset_ms()
+    );
+    Ok(())
+}
+
 fn frame_bytes_max(payload_bytes_max: u64) -> u64 {
     (payload_bytes_max / FRAMES_PER_FILE_MIN).clamp(FRAME_BYTES_MIN, FRAME_BYTES_MAX).min(payload_bytes_max)
 }
 
-pub(super) fn ledger_options(settings: &EngineSettings) -> LedgerOptions {
+pub(crate) fn ledger_options(settings: &EngineSettings) -> LedgerOptions {
     let mut options = LedgerOptions::new(settings.ledger.clone());
     options.dedupe_window_ms = settings.dedupe_window_ms.unwrap_or(options.dedupe_window_ms);
     // Keys guard against repeats, which come in the time of people and machines, however fast engine time runs.
@@ -169,6 +190,12 @@ pub(crate) fn file_options(settings: &EngineSettings) -> FileOptions {
     options.archive_bytes_max = settings.archive_bytes_max;
     options.force_empty = settings.force_empty;
     options
+}
+
+/// The note of what was acknowledged beside the Redis journal of these settings.
+pub(super) fn note_of(settings: &EngineSettings) -> Result<Whose, JournalError> {
+    let place = redis_options(settings).place()?;
+    Ok(Whose::of(&settings.directory, &settings.ledger, &place))
 }
 
 /// The part of the settings that a Redis journal is opened with.

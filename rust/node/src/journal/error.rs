@@ -9,7 +9,7 @@ use std::io;
 #[non_exhaustive]
 pub enum JournalError {
     /// The operating system refused an operation on a file.
-    #[error("cannot {operation} {file}: {source}; mend the disk or its permissions, then start again to recover")]
+    #[error("cannot {operation} {file}: {source}; {}, then try again", remedy(.source))]
     Io { operation: &'static str, file: String, source: io::Error },
 
     /// There is no space for the next journal file; nothing was written.
@@ -64,6 +64,10 @@ pub enum JournalError {
     #[error("no snapshot was written: {why}")]
     NoSnapshot { why: String },
 
+    /// There is no space for a snapshot; the journal is as it was.
+    #[error("no space for a snapshot: {why}; free some space, then try again")]
+    NoRoomForSnapshot { why: String },
+
     /// A directory, or a ledger in Redis, that is not there to be served or copied from.
     #[error("{directory} is no journal to use: {why}")]
     NoJournal { directory: String, why: String },
@@ -104,16 +108,34 @@ pub enum JournalError {
     #[error("Redis at {server} has version {found} of library invengine_journal, this build needs {wanted}; {remedy}")]
     FunctionVersion { server: String, found: String, wanted: String, remedy: &'static str },
 
+    /// The wall clock of this machine is wrong, or was at an earlier start; nothing was claimed.
+    #[error("the clock of this machine {why}")]
+    WrongClock { why: String },
+
     /// An option is outside its range.
     #[error("{option} {why}")]
     BadOption { option: &'static str, why: String },
 }
 
 impl JournalError {
+    /// Whether there was no space, in words or on the disk.
+    pub(crate) fn is_lack_of_space(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::NoRoomForSnapshot { .. } => true,
+            Self::Io { source, .. } => is_lack_of_space(source),
+            _ => false,
+        }
+    }
+
     /// Wraps an operating system error with what was being done to which file.
     pub(super) fn io(operation: &'static str, file: String) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { operation, file, source }
     }
+}
+
+/// What to do about an error of the operating system.
+fn remedy(error: &io::Error) -> &'static str {
+    if is_lack_of_space(error) { "free some space" } else { "mend the disk or its permissions" }
 }
 
 /// Whether an error says that the disk, or our share of it, is full.

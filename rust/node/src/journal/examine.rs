@@ -4,6 +4,7 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
@@ -14,7 +15,7 @@ use super::error::is_lack_of_space;
 use super::files::{SNAPSHOT_PREFIX, check_head, journal_files, list};
 use super::storage::{Directory, LOCK_FILE, Storage, StoredFile, lock_owner, write_all_at};
 use super::walk::Window;
-use super::{FileOptions, JournalError, loss};
+use super::{FileOptions, JournalError, Replay, loss, recovery};
 
 const BLOCK: [u8; 4096] = [0xA5; 4096];
 const SYNCS: usize = 50;
@@ -104,6 +105,22 @@ pub fn examine(options: &FileOptions) -> FileFacts {
         Err(error) => facts.refused = Some(error.to_string()),
     }
     facts
+}
+
+/// Has the state rebuilt as a start would, without a claim.
+pub fn rebuild(options: &FileOptions, replay: &mut dyn Replay) -> Result<(), JournalError> {
+    let storage: Arc<dyn Storage> = Arc::new(Directory::existing(&options.directory));
+    recovery::rebuild(&storage, &options.ledger, replay).map(drop)
+}
+
+/// Why a file cannot be made in a directory, which is made if it is not there; nothing is tried.
+pub fn why_not_kept(directory: &Path) -> Option<String> {
+    let disk = nearest(directory);
+    if !directory.is_dir() {
+        return why_not_made(directory, &disk);
+    }
+    let allowed = accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+    allowed.err().map(|error| io::Error::from(error).to_string())
 }
 
 /// The directory itself, or the nearest one above it that is there.

@@ -124,6 +124,14 @@ pub trait Replay {
     /// The frame cannot be replayed; opening ends with `Replay`.
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), String>;
 
+    /// Everything was replayed, and the journal is about to be claimed. May come again, after more frames.
+    ///
+    /// # Errors
+    /// The state must not be served from here and now: nothing is claimed.
+    fn admit(&mut self) -> Result<(), JournalError> {
+        Ok(())
+    }
+
     /// Something that people should hear of, though the recovery goes on: a snapshot that cannot be used.
     fn note(&mut self, note: &str);
 

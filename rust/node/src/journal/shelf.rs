@@ -64,7 +64,7 @@ impl Shelf {
         let Some(draft) = &mut self.draft else { return Err(no_draft()) };
         let failed = |error: std::io::Error| {
             if is_lack_of_space(&error) {
-                return JournalError::NoSnapshot { why: format!("no space for {full_name}") };
+                return JournalError::NoRoomForSnapshot { why: full_name.clone() };
             }
             JournalError::io("write", full_name.clone())(error)
         };

@@ -147,6 +147,7 @@ impl FileJournal {
         remove(storage.as_ref(), DRAFT)?;
         let aside_epoch = if options.force_empty { set_aside(storage.as_ref())? } else { 0 };
         let walked = rebuild(&storage, &options.ledger, replay)?;
+        replay.admit()?;
         let journal_file_bytes = options.journal_file_bytes.next_multiple_of(FILE_HEADER_BYTES as u64);
         let mut spare = Spare::new(storage.clone(), journal_file_bytes, options.prepare_ahead);
         spare.discard();

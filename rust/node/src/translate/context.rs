@@ -57,17 +57,12 @@ fn source<'a>(place: &'a v1::SourcePosition, found: &mut Violations) -> SourcePo
     SourcePosition { id: &place.source_id, epoch: place.epoch as u64, sequence: place.sequence as u64 }
 }
 
-fn moment(time: Option<&Timestamp>, field: &str, found: &mut Violations) -> i64 {
-    let Some(time) = time else { return 0 };
+/// A moment in whole ms: what is finer than that is cut off.
+fn moment(time: Option<&Timestamp>, field: &str, found: &mut Violations) -> Option<i64> {
+    let time = time?;
     let good = SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos);
-    if !found.require(good, format_args!("context.{field}"), "a time in the years 1 to 9999") {
-        return 0;
-    }
-    match time.seconds * 1_000 + i64::from(time.nanos) / NANOS_PER_MS {
-        // To the ledger 0 says that there is no time at all.
-        0 => 1,
-        ms => ms,
-    }
+    let good = found.require(good, format_args!("context.{field}"), "a time in the years 1 to 9999");
+    good.then(|| time.seconds * 1_000 + i64::from(time.nanos) / NANOS_PER_MS)
 }
 
 /// A time to live in ms, rounded up: a hold never ends before the time that was asked for.
@@ -106,9 +101,9 @@ mod tests {
     }
 
     #[test]
-    fn a_time_has_a_year_and_is_never_mistaken_for_none() {
+    fn a_time_has_a_year_and_every_one_is_read_as_it_is() {
         let rows: [(i64, i32, Option<i64>); 6] = [
-            (0, 0, Some(1)),
+            (0, 0, Some(0)),
             (-1, 999_000_000, Some(-1)),
             (1_700_000_000, 1_999_999, Some(1_700_000_000_001)),
             (0, -1, None),
@@ -118,7 +113,7 @@ mod tests {
         for (seconds, nanos, expected) in rows {
             let mut found = Violations::default();
             let ms = moment(Some(&Timestamp { seconds, nanos }), "issue_time", &mut found);
-            assert_eq!(found.finish().is_ok().then_some(ms), expected, "{seconds} s {nanos} ns");
+            assert_eq!(found.finish().is_ok().then_some(ms), expected.map(Some), "{seconds} s {nanos} ns");
         }
     }
 }

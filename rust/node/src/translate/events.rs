@@ -3,7 +3,7 @@
 
 use invengine_ledger::command::Catalogue;
 use invengine_ledger::event::{LevelUnits, LineMove, StockKind, StockState};
-use invengine_ledger::{Event, Ledger, Origin, Record, ReservationId};
+use invengine_ledger::{ClockCorrection, Event, Ledger, Origin, Record, ReservationId};
 use invengine_wire::v1;
 use invengine_wire::v1::event::Fact;
 
@@ -32,11 +32,10 @@ pub fn events<'l>(
 }
 
 fn context(ledger: &Ledger, origin: &Origin<'_>) -> v1::CommandContext {
-    let present = |ms: i64| (ms != 0).then(|| timestamp(ms));
     let channel = origin.channel.map_or(origin.unknown_channel, |channel| ledger.channels().name(channel));
     v1::CommandContext {
         idempotency_key: origin.key.to_owned(),
-        issue_time: present(origin.issue_time_ms),
+        issue_time: origin.issue_time_ms.map(timestamp),
         channel: channel.to_owned(),
         source: origin.source.map(|place| v1::SourcePosition {
             source_id: ledger
@@ -48,7 +47,7 @@ fn context(ledger: &Ledger, origin: &Origin<'_>) -> v1::CommandContext {
         }),
         order_ref: origin.order_ref.to_owned(),
         holder: origin.holder.to_owned(),
-        event_time: present(origin.event_time_ms),
+        event_time: origin.event_time_ms.map(timestamp),
         actor: origin.actor.to_owned(),
         reason_code: origin.reason_code.to_owned(),
         reference: origin.reference.to_owned(),
@@ -105,6 +104,10 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
         }
         Event::KeysForgotten { before_ms } => {
             Fact::KeysForgotten(v1::KeysForgotten { before_time: Some(timestamp(*before_ms)) })
+        }
+        Event::ClockCorrected(ClockCorrection { wall_ms, engine_ms }) => {
+            let (wall_time, engine_time) = (Some(timestamp(*wall_ms)), Some(timestamp(*engine_ms)));
+            Fact::ClockCorrected(v1::ClockCorrected { wall_time, engine_time })
         }
     }
 }

@@ -178,5 +178,6 @@ fn kind(event: &Event) -> &'static str {
         Event::MessageRejected { .. } => "message_rejected",
         Event::MessageRepeated { .. } => "message_repeated",
         Event::KeysForgotten { .. } => "keys_forgotten",
+        Event::ClockCorrected(_) => "clock_corrected",
     }
 }

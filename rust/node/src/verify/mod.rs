@@ -16,7 +16,7 @@ use serde::Serialize;
 use self::fold::Fold;
 use crate::backup::not_kept;
 use crate::engine::{EngineSettings, JournalKind, redis_options};
-use crate::journal::backup::{check, is_backup, read_manifest};
+use crate::journal::backup::{check, is_backup, no_journal, read_manifest};
 use crate::journal::redis::{RedisSource, RedisSurvey};
 use crate::journal::storage::Directory;
 use crate::journal::survey::{FileSurvey, Survey, look_again};
@@ -126,7 +126,7 @@ pub struct DamageReport {
 /// not an error.
 ///
 /// # Errors
-/// The journal cannot be read, is of a newer build, or no longer holds the position.
+/// There is none, it cannot be read, is of a newer build, or no longer holds the position.
 pub fn verify(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
     look_again(directory, is_wrong, || verify_once(directory, at_sequence))
 }
@@ -169,10 +169,7 @@ fn is_wrong(seen: &Result<VerifyReport, JournalError>) -> bool {
 
 fn verify_once(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
     let started = Instant::now();
-    let Some(mut survey) = FileSurvey::of(directory)? else {
-        let nothing = Ledger::new(LedgerOptions::new(""));
-        return Ok(Fold::new(nothing, u64::MAX, std::iter::empty()).report());
-    };
+    let mut survey = FileSurvey::of(directory)?.ok_or_else(|| no_journal(&Directory::existing(directory)))?;
     let mut report = look(&mut survey, at_sequence.unwrap_or(u64::MAX))?;
     report.backup = backup_state(directory);
     report.elapsed_ms = started.elapsed().as_secs_f64() * 1_000.0;

@@ -70,7 +70,8 @@ pub fn ledger_of(storage: &dyn Storage) -> Result<String, JournalError> {
     Ok(Window::open(storage, last)?.header(last)?.ledger)
 }
 
-fn no_journal(storage: &dyn Storage) -> JournalError {
+/// The error for a place where a journal was looked for.
+pub(crate) fn no_journal(storage: &dyn Storage) -> JournalError {
     let why = "no journal is there: name the --directory of a server".into();
     JournalError::NoJournal { directory: storage.describe(""), why }
 }

@@ -159,6 +159,16 @@ impl RedisOptions {
         }
     }
 
+    /// Which Redis it is, without user and password: the same text for the same place, in whatever order its hosts are named.
+    ///
+    /// # Errors
+    /// The URL is none.
+    pub fn place(&self) -> Result<String, JournalError> {
+        let mut address = Address::parse(self.url.reveal())?;
+        address.nodes.sort_by_key(ToString::to_string);
+        Ok(format!("{address}, database {}", address.database))
+    }
+
     fn session(&self, ground: Arc<dyn Ground>) -> Result<Session, JournalError> {
         if !(1..=LEDGER_NAME_BYTES_MAX).contains(&self.ledger.len()) {
             let why = format!("must have 1 to {LEDGER_NAME_BYTES_MAX} bytes, not {}", self.ledger.len());

@@ -85,6 +85,7 @@ fn attempt(
     let later = state::read(&mut link, &session.keys, &session.ledger)?;
     recovery.walk.compare(session, earlier.as_ref(), later.as_ref())?;
     for claims in 0.. {
+        replay.admit().map_err(Fault::Lasting)?;
         if let Some(claimed) = try_claim(session, &mut link, &server, &recovery.walk, token)? {
             let Claim { owner, line, end, room } = claimed;
             return Ok(Claimed { link, server, owner, line, end, room });

@@ -64,7 +64,7 @@ impl Shelf {
             attempts += 1;
             match self.try_on_link(act) {
                 Err(Fault::Passing(_)) if attempts < ATTEMPTS => self.link = None,
-                Err(Fault::NoRoom(error)) => return Err(JournalError::NoSnapshot { why: error.to_string() }),
+                Err(Fault::NoRoom(error)) => return Err(JournalError::NoRoomForSnapshot { why: error.to_string() }),
                 Err(fault) => {
                     self.link = None;
                     return Err(fault.error());

@@ -81,6 +81,16 @@ impl RedisSource {
         Recovery::begin(&self.session, &mut self.link, Some(stored), replay).map_err(Fault::error)
     }
 
+    /// Has the state rebuilt as a start would, without a claim; nothing happens if there is no journal.
+    ///
+    /// # Errors
+    /// Those of a start.
+    pub fn rebuild(&mut self, replay: &mut dyn Replay) -> Result<(), JournalError> {
+        let Some(stored) = self.look_up()? else { return Ok(()) };
+        let mut recovery = self.begin(&stored, replay)?;
+        recovery.read_on(&self.session, &mut self.link, replay).map_err(Fault::error)
+    }
+
     pub(super) fn places(&mut self) -> Result<Vec<places::Place>, JournalError> {
         places::look(&mut self.link, &self.session.keys, &self.session.ledger).map_err(Fault::error)
     }
