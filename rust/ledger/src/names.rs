@@ -119,10 +119,15 @@ impl Names {
 
     /// Adds an entry whose name is new.
     pub(crate) fn add(&mut self, entry: Entry<'_>) -> Handle {
-        self.index.insert(self.tag(entry.name), self.len() as Handle);
-        let handle = self.append(entry);
+        let handle = self.add_on_trial(entry);
         self.note_look(handle);
         handle
+    }
+
+    /// The same for a while, after `make_room`: `take_back` takes it out again. Nothing is like it meanwhile.
+    pub(crate) fn add_on_trial(&mut self, entry: Entry<'_>) -> Handle {
+        self.index.insert(self.tag(entry.name), self.len() as Handle);
+        self.append(entry)
     }
 
     fn note_look(&mut self, handle: Handle) {
@@ -131,12 +136,12 @@ impl Names {
         self.looks = looks;
     }
 
-    /// Makes room for so many more, which `take_back` may take out again, the last one first.
+    /// Makes room for so many more that are added on trial.
     pub(crate) fn make_room(&mut self, count: usize) {
         self.index.make_room(count);
     }
 
-    /// Takes out the name that came last, if room was made before it came.
+    /// Takes out the name that came last, on trial.
     pub(crate) fn take_back(&mut self) {
         let Some(last) = self.len().checked_sub(1) else { return };
         let tag = self.tag(self.name(last as Handle));
