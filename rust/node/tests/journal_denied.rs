@@ -44,7 +44,7 @@ fn a_directory_that_becomes_unwritable_stops_the_journal_and_loses_nothing() {
             }
             let before = storage.calls().len();
             let refused = open(&storage, FILE_BYTES).map(drop).expect_err("nothing can be claimed here");
-            assert!(refused.to_string().contains("permissions, then start again"), "{refused}");
+            assert!(refused.to_string().contains("permissions, then try again"), "{refused}");
             assert_eq!(storage.calls().len(), before, "{fault:?} from call {at} on: something was written");
             storage.thaw();
             let (_, frames) = open(&storage, FILE_BYTES).unwrap();
@@ -63,7 +63,7 @@ fn a_directory_that_takes_no_files_is_refused_before_anything_is_claimed_in_it()
     let before = storage.calls().len();
     storage.deny_names(true);
     let refused = open(&storage, FILE_BYTES).map(drop).expect_err("its next file could not be made");
-    assert!(refused.to_string().contains("permissions, then start again"), "{refused}");
+    assert!(refused.to_string().contains("permissions, then try again"), "{refused}");
     assert_eq!(storage.calls().len(), before, "something was written");
     storage.deny_names(false);
     open(&storage, FILE_BYTES).unwrap();
