@@ -10,6 +10,7 @@ from scripted_peer import SUBMIT, Peer, accept_all, accepted_outcome
 
 from invengine._core import decode_outcomes, encode_reserves
 from invengine.client import AsyncClient, Client, commands
+from invengine.client.columns import shared_context
 from invengine.v1 import reservation_service_pb2 as reservation
 from invengine.v1 import types_pb2 as types
 
@@ -24,7 +25,7 @@ def test_a_column_batch_is_the_batch_of_its_drafts() -> None:
         for n, row in enumerate(rows)
     ]
     wanted = reservation.SubmitRequest(commands=[reservation.Command(reserve=draft.request) for draft in drafts])
-    shared = commands.shared_context(0, {"issue_time": issued, "channel": "app", "holder": "h"})
+    shared = shared_context(0, {"issue_time": issued, "channel": "app", "holder": "h"}, keys_named=True)
     skus, locations, quantities = (list(column) for column in zip(*rows, strict=True))
     encoded = encode_reserves(skus, locations, quantities, [f"k-{n}" for n in range(4)], shared, 90_500)
     assert reservation.SubmitRequest.FromString(encoded) == wanted

@@ -62,15 +62,15 @@ def test_holds_with_nothing_possible_are_left_out(shop: Shop, command: str) -> N
 
 @pytest.mark.parametrize("command", BY_ORDER)
 @pytest.mark.parametrize("newest", ["ALREADY_RELEASED", "ALREADY_FULFILLED"])
-def test_if_nothing_is_possible_the_newest_hold_says_why(shop: Shop, command: str, newest: str) -> None:
+def test_if_nothing_is_possible_fulfilled_comes_before_released(shop: Shop, command: str, newest: str) -> None:
     sku, order, (first, second) = _order(shop, 2)
     released, fulfilled = (second, first) if newest == "ALREADY_RELEASED" else (first, second)
-    # The order in which they ended is not what counts.
+    # Neither the order in which they were made nor that in which they ended is what counts.
     shop.release(released)
     shop.fulfill(fulfilled)
     method, make = COMMANDS[command]
     request = make(shop, requests.by_order(order), sku)
-    shop.refused(method, request, newest, reservation=second.reservation_id)
+    shop.refused(method, request, "ALREADY_FULFILLED", reservation=fulfilled.reservation_id)
 
 
 def test_a_hold_gets_its_order_when_it_is_allocated(shop: Shop) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from invengine.service.refusals import refused
+from invengine.service.refusals import malformed, refused
 from invengine.v1 import journal_service_pb2
 
 Answer = Callable[[bytes], bytes]
@@ -62,7 +63,10 @@ class FakeEngine:
             on_done(0, body)
 
     def begin_events(self, payload: bytes, ledger: str = "") -> tuple[int, int | None, bool]:
-        request = journal_service_pb2.ReadEventsRequest.FromString(payload)
+        try:
+            request = journal_service_pb2.ReadEventsRequest.FromString(payload)
+        except DecodeError:
+            raise malformed("ReadEventsRequest") from None
         self.calls.append(Call("begin_events", payload, {"ledger": ledger}))
         return max(1, request.from_sequence), request.limit or None, request.follow
 

@@ -87,6 +87,7 @@ _OTHER: dict[str, Any] = {
     "time_scale": 2.0,
     "auto_create": True,
     "in_flight_max": 7,
+    "refusal_bytes_max": 1 << 20,
     "directory": "elsewhere",
     "redis_url": "redis://127.0.0.1:1",
     "redis_username": "app",

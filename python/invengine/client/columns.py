@@ -12,6 +12,7 @@ from invengine.client import arguments, commands
 from invengine.client.commands import CommandFields
 from invengine.client.stream import BATCH_COMMANDS_MAX
 from invengine.errors import InvalidArgument
+from invengine.v1.types_pb2 import CommandContext
 
 METHOD = "/invengine.v1.ReservationService/Submit"
 
@@ -64,8 +65,21 @@ def encoded(
     if not all(names):
         arguments.named("", f"keys[{names.index('')}]")
     ttl_ms = 0 if ttl_s is None else max(1, math.ceil(arguments.seconds(ttl_s, "ttl_s") * 1000))
-    shared = commands.shared_context(time.time_ns(), fields, keys_named=keys is not None)
+    shared = shared_context(time.time_ns(), fields, keys_named=keys is not None)
     return ReserveColumns(names), _requests(items, at, units, names, ttl_ms, shared)
+
+
+def shared_context(now_ns: int, fields: CommandFields, *, keys_named: bool = False) -> bytes:
+    """A serialized CommandContext for many commands at once. What names a single command is refused."""
+    for name in ("key", "source"):
+        if fields.get(name) is not None:
+            raise InvalidArgument(name, "columns share their fields: give `keys`, one a row; submit() takes sources")
+    context = CommandContext()
+    commands.fill(context, fields)
+    if not context.HasField("issue_time"):
+        context.issue_time.seconds, context.issue_time.nanos = divmod(now_ns, 1_000_000_000)
+    context.remember_refusal = keys_named
+    return context.SerializeToString()
 
 
 def _texts(column: Iterable[str], name: str) -> list[str]:

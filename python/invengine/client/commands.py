@@ -32,7 +32,6 @@ from invengine.v1 import catalog_service_pb2 as catalog
 from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import reservation_service_pb2 as reservation
 from invengine.v1 import source_service_pb2 as sources
-from invengine.v1 import types_pb2 as types
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -159,8 +158,7 @@ def new_key() -> str:
 
 
 def _hold_kind(name: str, rpc: str, field: int, read: Callable[[Any], T]) -> Kind[T]:
-    answer = getattr(reservation, f"{rpc}Response")
-    return Kind(name, f"/invengine.v1.ReservationService/{rpc}", answer, read, field)
+    return Kind(name, f"/invengine.v1.ReservationService/{rpc}", getattr(reservation, f"{rpc}Response"), read, field)
 
 
 def _stock_kind(name: str, rpc: str) -> Kind[StockChanges]:
@@ -193,7 +191,8 @@ _REGISTER: Kind[Registration] = Kind(
 )
 
 
-def _fill(context: Any, fields: Mapping[str, Any]) -> None:
+def fill(context: Any, fields: Mapping[str, Any]) -> None:
+    """Puts the shared fields of a command into its context."""
     for name, value in fields.items():
         if value is None:
             continue
@@ -209,21 +208,7 @@ def _fill(context: Any, fields: Mapping[str, Any]) -> None:
         elif name in CommandFields.__annotations__:
             setattr(context, name, arguments.named(value, name))
         else:
-            known = ", ".join(CommandFields.__annotations__)
-            raise InvalidArgument(name, f"unknown argument {name!r}; a command takes {known}")
-
-
-def shared_context(now_ns: int, fields: CommandFields, *, keys_named: bool = False) -> bytes:
-    """A serialized CommandContext for many commands at once. What names a single command is refused."""
-    for name in ("key", "source"):
-        if fields.get(name) is not None:
-            raise InvalidArgument(name, "columns share their fields: give `keys`, one a row; submit() takes sources")
-    context = types.CommandContext()
-    _fill(context, fields)
-    if not context.HasField("issue_time"):
-        context.issue_time.seconds, context.issue_time.nanos = divmod(now_ns, 1_000_000_000)
-    context.remember_refusal = keys_named
-    return context.SerializeToString()
+            raise InvalidArgument(name, f"unknown; a command takes {', '.join(CommandFields.__annotations__)}")
 
 
 def _target(
@@ -270,7 +255,7 @@ def reserve(
     """
     request = reservation.ReserveRequest()
     if fields:
-        _fill(request.context, fields)
+        fill(request.context, fields)
     add = request.lines.add
     for sku, location, quantity in arguments.rows(
         lines, (3,), arguments.HELD_LINE
@@ -299,7 +284,7 @@ def extend(
 ) -> Draft[Changes]:
     """A new end for what is still reserved: `ttl_s` from now, 15 minutes if None."""
     request = reservation.ExtendRequest()
-    _fill(request.context, fields)
+    fill(request.context, fields)
     _target(request, reservation_id, reservation_key, order, None, expected_version)
     if ttl_s is not None:
         put_seconds(request.ttl, arguments.seconds(ttl_s, "ttl_s"))
@@ -316,7 +301,7 @@ def amend(
 ) -> Draft[Changes]:
     """New reserved quantities of the named lines, in one step. 0 takes a line out; a new line is added."""
     request = reservation.AmendRequest()
-    _fill(request.context, fields)
+    fill(request.context, fields)
     _target(request, reservation_id, reservation_key, None, None, expected_version)
     for sku, location, quantity in arguments.rows(lines, (3,), arguments.HELD_LINE):
         request.lines.add(sku=sku, location=location, quantity=quantity)
@@ -333,7 +318,7 @@ def _on_hold(
     expected_version: int | None,
     fields: Mapping[str, Any],
 ) -> Draft[Changes]:
-    _fill(request.context, fields)
+    fill(request.context, fields)
     _target(request, reservation_id, reservation_key, order, lines, expected_version)
     return Draft(kind, request)
 
@@ -402,7 +387,7 @@ def transfer(
 def _on_stock(
     kind: Kind[StockChanges], request: Any, state: StockState | None, fields: Mapping[str, Any]
 ) -> Draft[StockChanges]:
-    _fill(request.context, fields)
+    fill(request.context, fields)
     if state is not None:
         if not isinstance(state, StockState):
             raise InvalidArgument("state", f"a StockState; got {state!r}: leave it out for on_hand")
@@ -481,7 +466,7 @@ def upsert_items(items: Iterable[Item], **fields: Unpack[CommandFields]) -> Draf
         for each in _entries(items, Item, "items")
     ]
     request = catalog.UpsertItemsRequest(items=wanted)
-    _fill(request.context, fields)
+    fill(request.context, fields)
     return Draft(_ITEMS, request)
 
 
@@ -492,7 +477,7 @@ def upsert_locations(locations: Iterable[Location], **fields: Unpack[CommandFiel
         for each in _entries(locations, Location, "locations")
     ]
     request = catalog.UpsertLocationsRequest(locations=wanted)
-    _fill(request.context, fields)
+    fill(request.context, fields)
     return Draft(_LOCATIONS, request)
 
 
@@ -503,12 +488,12 @@ def upsert_channels(channels: Iterable[Channel], **fields: Unpack[CommandFields]
         for each in _entries(channels, Channel, "channels")
     ]
     request = catalog.UpsertChannelsRequest(channels=wanted)
-    _fill(request.context, fields)
+    fill(request.context, fields)
     return Draft(_CHANNELS, request)
 
 
 def register_source(source_id: str, **fields: Unpack[CommandFields]) -> Draft[Registration]:
     """The next epoch of a source. Older epochs are refused from then on."""
     request = sources.RegisterSourceRequest(source_id=arguments.named(source_id, "source_id"))
-    _fill(request.context, fields)
+    fill(request.context, fields)
     return Draft(_REGISTER, request)

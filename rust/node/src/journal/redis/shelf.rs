@@ -131,8 +131,8 @@ impl Shelf {
     fn check_memory(&mut self, bytes: u64) -> Result<(), JournalError> {
         match self.on_link(&mut |_, link, _| Ok(memory_left(link)?))? {
             Some(left) if left < bytes * 2 + MEMORY_LEFT_MIN => {
-                let why = format!("Redis has only {left} bytes left below maxmemory; raise it or free memory");
-                Err(JournalError::NoSnapshot { why })
+                let why = format!("Redis has only {left} bytes left below maxmemory");
+                Err(JournalError::NoRoomForSnapshot { why })
             }
             _ => Ok(()),
         }
