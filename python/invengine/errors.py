@@ -429,6 +429,7 @@ class PositionNotInHistory(Rejected):
 
     default_code = 11
     default_reason = "POSITION_NOT_IN_HISTORY"
+    told = ("ledger", "head_sequence")
 
     @property
     def head(self) -> JournalPosition | None:
@@ -465,6 +466,7 @@ class AnswerTooLarge(Rejected):
 
     default_code = _RESOURCE_EXHAUSTED
     default_reason = "ANSWER_TOO_LARGE"
+    told = ("limit",)
 
 
 class Unimplemented(Rejected):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from scripted_peer import Peer
+from scripted_peer import SUBMIT, Peer, accept_all
 
 from invengine.client import (
     AsyncClient,
@@ -136,7 +136,7 @@ def test_the_table_has_every_method() -> None:
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("name", CALLS)
 def test_nothing_zero_and_empty_are_never_taken_for_one_another(peer: Peer, name: str, asynchronous: bool) -> None:
-    peer.behaviours = Silent()
+    peer.behaviours = Silent({SUBMIT: accept_all})
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     client: Any = AsyncClient(peer.target, batching=False) if asynchronous else Client(peer.target)

@@ -170,6 +170,17 @@ def test_a_large_batch_is_cut_into_lawful_ones(peer: Peer) -> None:
     assert [each.hold.reservation_id for each in outcomes] == [f"id-of-k-{n}" for n in range(2500)]
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_batch_whose_answers_do_not_match_is_not_asked_again(peer: Peer, count: int) -> None:
+    answer = reservation.SubmitResponse(outcomes=[accepted_outcome("other")] * count).SerializeToString()
+    peer.behaviours[SUBMIT] = in_turn(answer)
+    drafts = [commands.reserve(LINES, key="a"), commands.reserve(LINES, key="b")]
+    with Client(peer.target) as client, pytest.raises(errors.InternalFault) as caught:
+        client.submit(drafts)
+    assert caught.value.outcome_unknown
+    assert len(peer.bodies(SUBMIT)) == 1
+
+
 def test_a_batch_takes_commands_on_holds_only(peer: Peer) -> None:
     with Client(peer.target) as client, pytest.raises(TypeError, match="receive"):
         client.submit([commands.receive(LINES)])

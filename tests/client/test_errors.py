@@ -141,7 +141,8 @@ FACTS = {
     "sku": "MUG", "location": "berlin", "requested": "5", "available": "3", "outstanding": "3", "channel": "app",
     "source": "erp", "group": "west", "reservation": "r-17", "order": "o-9", "state": "EXPIRED", "expected": "41",
     "actual": "42", "got": "44", "last": "43", "current": "6", "limit": "900", "field": "ttl", "sequence": "77",
-    "ledger": "outlet", "incident": "i-1", "ownerHint": "node-2", "key": "k-1", "service": "till",
+    "ledger": "outlet", "head_sequence": "10", "incident": "i-1", "ownerHint": "node-2", "key": "k-1",
+    "service": "till",
 }  # fmt: skip
 WITHOUT_FACTS = {
     "INVALID_FIELD", "DEDUPE_WINDOW_EXPIRED", "KEY_CANCELLED", "AUTH_MISSING", "CHANNEL_NOT_ALLOWED", "UNIMPLEMENTED",

@@ -121,8 +121,8 @@ class AsyncClient(AsyncCommands):
             draft.seal(time.time_ns(), "", self.channel, self.actor)
         found: list[Outcome] = []
         while len(found) < len(wanted):
-            payload = batches.request(wanted, len(found))
-            found += batches.outcomes(await self._call(batches.METHOD, payload, "", self._deadline(timeout_s)))
+            payload, asked = batches.request(wanted, len(found))
+            found += batches.outcomes(await self._call(batches.METHOD, payload, "", self._deadline(timeout_s)), asked)
         return batches.located(wanted, found)
 
     async def submit_reserves(

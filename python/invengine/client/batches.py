@@ -9,14 +9,14 @@ from invengine.client import arguments, decode
 from invengine.client.commands import Draft
 from invengine.client.results import Outcome
 from invengine.client.stream import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, framed
-from invengine.errors import InvalidArgument, Overloaded
+from invengine.errors import InternalFault, InvalidArgument, Overloaded
 from invengine.v1.reservation_service_pb2 import SubmitResponse
 
 METHOD = "/invengine.v1.ReservationService/Submit"
 
 
-def request(drafts: Sequence[Draft[Any]], start: int) -> bytes:
-    """A serialized SubmitRequest with as many of the drafts (sealed before) from `start` on as one may have."""
+def request(drafts: Sequence[Draft[Any]], start: int) -> tuple[bytes, int]:
+    """A SubmitRequest with as many of the sealed drafts from `start` on as one may have, and how many those are."""
     frames: list[bytes] = []
     size = 0
     for draft in drafts[start : start + BATCH_COMMANDS_MAX]:
@@ -25,7 +25,7 @@ def request(drafts: Sequence[Draft[Any]], start: int) -> bytes:
         if frames and size > BATCH_BYTES_MAX:
             break
         frames.append(frame)
-    return b"".join(frames)
+    return b"".join(frames), len(frames)
 
 
 def check(drafts: Iterable[Draft[Any]]) -> list[Draft[Any]]:
@@ -39,12 +39,15 @@ def check(drafts: Iterable[Draft[Any]]) -> list[Draft[Any]]:
     return wanted
 
 
-def outcomes(answer: bytes) -> list[Outcome]:
+def outcomes(answer: bytes, asked: int) -> list[Outcome]:
     """The outcomes of one SubmitResponse, without those at its end that were left out because it was full.
 
-    There is always one at least: the server takes the first command of a batch whatever its answer.
+    There is always one at least: the server takes the first command of a batch whatever its answer. InternalFault if
+    they are not as many as the commands `asked`: nobody can say which belongs to which.
     """
     found = [decode.outcome_of(each) for each in SubmitResponse.FromString(answer).outcomes]
+    if len(found) != asked:
+        raise InternalFault("the server's answers do not match the commands")
     while len(found) > 1 and _is_left_out(found[-1]):
         found.pop()
     return found

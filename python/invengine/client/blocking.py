@@ -141,8 +141,8 @@ class Client(Commands):
             draft.seal(time.time_ns(), "", self.channel, self.actor)
         found: list[Outcome] = []
         while len(found) < len(wanted):
-            payload = batches.request(wanted, len(found))
-            found += batches.outcomes(self._call(batches.METHOD, payload, "", timeout_s))
+            payload, asked = batches.request(wanted, len(found))
+            found += batches.outcomes(self._call(batches.METHOD, payload, "", timeout_s), asked)
         return batches.located(wanted, found)
 
     def submit_reserves(

@@ -48,8 +48,8 @@ QuantityTuple = tuple[str, str, int] | tuple[str, str, int, int]
 class CommandFields(TypedDict, total=False):
     """Keyword arguments that every command takes. None means left out; an empty text is refused (InvalidArgument).
 
-    key: idempotency key, 1 to 128 printable ASCII bytes; a random one is made if none is given.
-        Refusals of a key that is given are remembered like acceptances, over a restart of the server.
+    key: idempotency key, 1 to 128 printable ASCII bytes; a random one is made if none is given. Refusals of a key that
+        is given are remembered like acceptances, over a restart of the server.
     issue_time: when the intention was first issued, a datetime with a time zone; now, if left out. Keep it together
         with a key of your own.
     channel: the sales channel that the command is for; the client's own if left out.

@@ -62,13 +62,13 @@ class GetServerInfoResponse(_message.Message):
     SNAPSHOT_TIME_FIELD_NUMBER: _builtins.int
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     LOST_EVENTS_FIELD_NUMBER: _builtins.int
-    EFFECTIVE_REFUSAL_WINDOW_FIELD_NUMBER: _builtins.int
-    REFUSAL_BYTES_FIELD_NUMBER: _builtins.int
-    REFUSAL_BYTES_MAX_FIELD_NUMBER: _builtins.int
     CLOCK_OFFSET_FIELD_NUMBER: _builtins.int
     ANSWER_BYTES_MAX_FIELD_NUMBER: _builtins.int
     COMMAND_ANSWER_BYTES_MAX_FIELD_NUMBER: _builtins.int
     RESERVATION_LINES_MAX_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_REFUSAL_WINDOW_FIELD_NUMBER: _builtins.int
+    REFUSAL_BYTES_FIELD_NUMBER: _builtins.int
+    REFUSAL_BYTES_MAX_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of invengine."""
     ledger: _builtins.str
@@ -103,16 +103,16 @@ class GetServerInfoResponse(_message.Message):
     """The first event that ReadEvents can still give."""
     lost_events: _builtins.int
     """Acknowledged events that a journal in Redis no longer had at the last start; 0 is how it should be."""
-    refusal_bytes: _builtins.int
-    """Memory that they take, roughly."""
-    refusal_bytes_max: _builtins.int
-    """Memory that they may take; then the older half is forgotten."""
     answer_bytes_max: _builtins.int
     """Most bytes of any answer, and of one message of a stream: what a client must be ready to receive."""
     command_answer_bytes_max: _builtins.int
     """Most bytes of the full answer to one command; beyond it there is a short form (CommandContext.accept_summary)."""
     reservation_lines_max: _builtins.int
     """Most lines of one reservation."""
+    refusal_bytes: _builtins.int
+    """Memory that they take, roughly."""
+    refusal_bytes_max: _builtins.int
+    """Memory that they may take; then the older half is forgotten."""
     @_builtins.property
     def engine_time(self) -> _timestamp_pb2.Timestamp:
         """Engine time."""
@@ -130,14 +130,14 @@ class GetServerInfoResponse(_message.Message):
         """Engine time of that position."""
 
     @_builtins.property
-    def effective_refusal_window(self) -> _duration_pb2.Duration:
-        """How far back refusals are remembered now whose commands ask for it. As far as keys, unless their memory was full."""
-
-    @_builtins.property
     def clock_offset(self) -> _duration_pb2.Duration:
         """How far engine time is ahead of the wall clock for good, after a start with a wrong clock that an operator corrected
         (event ClockCorrected); issue times are read as that much later. 0 is how it should be.
         """
+
+    @_builtins.property
+    def effective_refusal_window(self) -> _duration_pb2.Duration:
+        """How far back refusals are remembered now whose commands ask for it. As far as keys, unless their memory was full."""
 
     def __init__(
         self,
@@ -163,13 +163,13 @@ class GetServerInfoResponse(_message.Message):
         snapshot_time: _timestamp_pb2.Timestamp | None = ...,
         first_sequence: _builtins.int = ...,
         lost_events: _builtins.int = ...,
-        effective_refusal_window: _duration_pb2.Duration | None = ...,
-        refusal_bytes: _builtins.int = ...,
-        refusal_bytes_max: _builtins.int = ...,
         clock_offset: _duration_pb2.Duration | None = ...,
         answer_bytes_max: _builtins.int = ...,
         command_answer_bytes_max: _builtins.int = ...,
         reservation_lines_max: _builtins.int = ...,
+        effective_refusal_window: _duration_pb2.Duration | None = ...,
+        refusal_bytes: _builtins.int = ...,
+        refusal_bytes_max: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["clock_offset", b"clock_offset", "effective_dedupe_window", b"effective_dedupe_window", "effective_refusal_window", b"effective_refusal_window", "engine_time", b"engine_time", "recovery_time", b"recovery_time", "snapshot_time", b"snapshot_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -256,8 +256,8 @@ class Event(_message.Message):
     MESSAGE_REJECTED_FIELD_NUMBER: _builtins.int
     KEYS_FORGOTTEN_FIELD_NUMBER: _builtins.int
     MESSAGE_REPEATED_FIELD_NUMBER: _builtins.int
-    COMMAND_REFUSED_FIELD_NUMBER: _builtins.int
     CLOCK_CORRECTED_FIELD_NUMBER: _builtins.int
+    COMMAND_REFUSED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its position: gapless, starting at 1."""
     writer_epoch: _builtins.int
@@ -339,12 +339,12 @@ class Event(_message.Message):
         """A numbered message asked for what its key had already done; its number is consumed."""
 
     @_builtins.property
-    def command_refused(self) -> Global___CommandRefused:
-        """A command was refused, and its key remembers that."""
-
-    @_builtins.property
     def clock_corrected(self) -> Global___ClockCorrected:
         """From here on issue times are read with the distance of engine time from the wall clock."""
+
+    @_builtins.property
+    def command_refused(self) -> Global___CommandRefused:
+        """A command was refused, and its key remembers that."""
 
     def __init__(
         self,
@@ -370,14 +370,14 @@ class Event(_message.Message):
         message_rejected: Global___MessageRejected | None = ...,
         keys_forgotten: Global___KeysForgotten | None = ...,
         message_repeated: Global___MessageRepeated | None = ...,
-        command_refused: Global___CommandRefused | None = ...,
         clock_corrected: Global___ClockCorrected | None = ...,
+        command_refused: Global___CommandRefused | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated", "command_refused", "clock_corrected"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated", "clock_corrected", "command_refused"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 

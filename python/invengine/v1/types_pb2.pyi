@@ -120,8 +120,8 @@ class CommandContext(_message.Message):
     REASON_CODE_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     CAUSATION_FIELD_NUMBER: _builtins.int
-    REMEMBER_REFUSAL_FIELD_NUMBER: _builtins.int
     ACCEPT_SUMMARY_FIELD_NUMBER: _builtins.int
+    REMEMBER_REFUSAL_FIELD_NUMBER: _builtins.int
     idempotency_key: _builtins.str
     """Names one intention: the same key with the same body gets the same outcome, with another body it is refused
     (IDEMPOTENCY_KEY_REUSED). 1 to 128 printable ASCII bytes. Required unless `source` is given. The metadata entry
@@ -144,6 +144,11 @@ class CommandContext(_message.Message):
     """The document behind it: a delivery note, a count sheet. Optional, at most 128 characters."""
     causation: _builtins.str
     """The id of the event or message that caused this command. Optional, at most 128 characters."""
+    accept_summary: _builtins.bool
+    """Take the short form of an answer (HoldSummary) where naming every hold would take more than 2 MiB. Without it a command
+    whose full answer could be longer is refused, unexecuted (ANSWER_TOO_LARGE). It is not recorded and says nothing about
+    what is meant: a repeat may have it otherwise, and gets the same answer.
+    """
     remember_refusal: _builtins.bool
     """Remember a refusal of this key like an acceptance: it becomes an event, its answer leaves when that is durable, and the same
     key gets it again for as long as keys are remembered, whatever happens to the server in between. Without it a refusal is
@@ -152,11 +157,6 @@ class CommandContext(_message.Message):
     writer does not exist. Remembered refusals have memory of their own; a key that may have been forgotten for lack of it is
     refused DEDUPE_WINDOW_EXPIRED if this is set and its issue_time says that it is old enough (GetServerInfo:
     effective_refusal_window). Without a key it does nothing.
-    """
-    accept_summary: _builtins.bool
-    """Take the short form of an answer (HoldSummary) where naming every hold would take more than 2 MiB. Without it a command
-    whose full answer could be longer is refused, unexecuted (ANSWER_TOO_LARGE). It is not recorded and says nothing about
-    what is meant: a repeat may have it otherwise, and gets the same answer.
     """
     @_builtins.property
     def issue_time(self) -> _timestamp_pb2.Timestamp:
@@ -187,8 +187,8 @@ class CommandContext(_message.Message):
         reason_code: _builtins.str = ...,
         reference: _builtins.str = ...,
         causation: _builtins.str = ...,
-        remember_refusal: _builtins.bool = ...,
         accept_summary: _builtins.bool = ...,
+        remember_refusal: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "issue_time", b"issue_time", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -181,8 +181,8 @@ impl Model {
             Event::MessageRejected { .. }
             | Event::MessageRepeated { .. }
             | Event::KeysForgotten { .. }
-            | Event::CommandRefused { .. }
-            | Event::ClockCorrected(_) => Ok(0),
+            | Event::ClockCorrected(_)
+            | Event::CommandRefused { .. } => Ok(0),
         }
     }
 

@@ -171,8 +171,7 @@ impl Ledger {
         self.refusals.insert(hash, scope, origin.key, (origin.fingerprint, self.sequence), rejection);
     }
 
-    /// Remembers when a writer said that it issued what was done or refused under one of its keys. Gives that in engine time, if
-    /// it is ahead.
+    /// Remembers when a writer said that it issued this; answers that in engine time if its clock is ahead.
     fn note_issue_time(&mut self, scope: Scope, issue_time_ms: Option<i64>) -> Option<i64> {
         let issue_time_ms = issue_time_ms?;
         let latest = self.time_ms.saturating_add(ISSUE_LEAD_MAX_MS);

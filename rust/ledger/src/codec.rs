@@ -198,14 +198,14 @@ fn encode_event(out: &mut Vec<u8>, event: &Event) {
             out.push(16);
             put_signed(out, *before_ms);
         }
+        Event::ClockCorrected(correction) => {
+            out.push(18);
+            correction.put(out);
+        }
         Event::CommandRefused { rejection, forgets } => {
             out.push(17);
             out.push(u8::from(*forgets));
             encode_rejection(out, rejection);
-        }
-        Event::ClockCorrected(correction) => {
-            out.push(18);
-            correction.put(out);
         }
     }
 }

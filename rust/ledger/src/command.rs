@@ -46,11 +46,11 @@ pub struct Context<'a> {
     pub reference: &'a str,
     /// What caused it.
     pub causation: &'a str,
-    /// Whether a rejection is to be remembered like a yes: durable, and given again for as long as keys are remembered.
-    pub remember_refusal: bool,
     /// The caller takes the short form of an answer that would be too long. Says nothing about what is meant: a repeat may
     /// have it otherwise.
     pub accept_summary: bool,
+    /// Whether a rejection is to be remembered like a yes: durable, and given again for as long as keys are remembered.
+    pub remember_refusal: bool,
 }
 
 /// A place in a source's line of messages.

@@ -122,11 +122,11 @@ pub enum Event {
     MessageRepeated { sequence: u64 },
     /// Keys and ended reservations of the older window were forgotten.
     KeysForgotten { before_ms: i64 },
+    /// From here on issue times are read with the distance of engine time from the wall clock.
+    ClockCorrected(ClockCorrection),
     /// A command was refused whose caller wants its key to remember that; before it the older half of what is remembered so
     /// was forgotten, if `forgets`.
     CommandRefused { rejection: Rejection, forgets: bool },
-    /// From here on issue times are read with the distance of engine time from the wall clock.
-    ClockCorrected(ClockCorrection),
 }
 
 impl Event {

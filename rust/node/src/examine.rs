@@ -62,7 +62,6 @@ pub fn examine(settings: &EngineSettings) -> Examination {
         },
         JournalKind::Memory => JournalFacts::Memory { loss_window: loss::MEMORY },
     };
-    let options = LedgerOptions::new("");
     let clock_refused = match start(settings, &journal) {
         Ok(()) => None,
         Err(JournalError::WrongClock { why }) => Some(JournalError::WrongClock { why }.to_string()),
@@ -71,6 +70,7 @@ pub fn examine(settings: &EngineSettings) -> Examination {
             None
         }
     };
+    let options = LedgerOptions::new("");
     Examination {
         ledger: settings.ledger.clone(),
         key_bytes_max: (options.key_bytes_max + options.refusal_bytes_max) as u64,

@@ -13,5 +13,6 @@ pub mod journal;
 pub mod methods;
 pub mod positions;
 pub mod refusal;
+mod sentences;
 pub mod translate;
 pub mod verify;

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use invengine_ledger::{Fact, Reason, Rejection, name_fault, shown};
+use invengine_ledger::{Fact, Reason, Rejection};
 use invengine_wire::{rpc, v1};
 use prost::Message;
 
 use crate::methods::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX};
 use crate::positions::EventPosition;
+use crate::sentences;
 
 /// Canonical gRPC status codes that invengine answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -341,93 +342,15 @@ impl From<&Rejection> for Refusal {
             refusal = refusal.fact("limit", COMMAND_ANSWER_BYTES_MAX);
         }
         if let Some(field) = refusal.metadata.get("field") {
-            let place = filled(" of {sku} at {location}", &refusal.metadata).unwrap_or_default();
+            let place = sentences::filled(" of {sku} at {location}", &refusal.metadata).unwrap_or_default();
             refusal.message = format!("{message} ({field}{place} differs)");
         }
-        let facts = &refusal.metadata;
-        if let Some(named) = sentences_with_facts(rejection.reason).iter().find_map(|text| filled(text, facts)) {
+        let named = sentences::of_bad_name(rejection, message);
+        if let Some(named) = named.or_else(|| sentences::named(rejection.reason, &refusal.metadata)) {
             refusal.message = named;
-        }
-        if let Some(message) = of_bad_name(rejection, message) {
-            refusal.message = message;
         }
         refusal
     }
-}
-
-/// The sentence about a name that nobody could create: whoever followed the advice to create it would only then be told.
-fn of_bad_name(rejection: &Rejection, message: &str) -> Option<String> {
-    use Reason::{UnknownChannel, UnknownLocation, UnknownSku, UnknownSource};
-    if !matches!(rejection.reason, UnknownChannel | UnknownLocation | UnknownSku | UnknownSource) {
-        return None;
-    }
-    let fault = rejection.facts.iter().find_map(|fact| match fact {
-        Fact::Text(_, text) => name_fault(text),
-        Fact::Number(..) => None,
-    })?;
-    Some(format!("{}: {fault}", message.split_once(';')?.0))
-}
-
-/// Sentences that name what was asked and what is there, by the names of the facts; the first one that has all counts.
-fn sentences_with_facts(reason: Reason) -> &'static [&'static str] {
-    match reason {
-        Reason::InsufficientStock => &[
-            "{sku} at {location}: wanted {requested}, there are {available}; offer what is there, or ask again later with a new key",
-        ],
-        Reason::UnknownSku => &["no such item: {sku}; create it first"],
-        Reason::UnknownLocation => &["no such location: {location}; create it first"],
-        Reason::UnknownChannel => &["no such channel: {channel}; create it first"],
-        Reason::UnknownSource => &["no such source: {source}; register it first"],
-        Reason::ReservationNotFound => &[
-            "no reservation {reservation}, or it ended before what is remembered; the journal still has it",
-            "no reservation by key {key} in this scope, or it ended before what is remembered; the journal still has it",
-            "no reservation of order {order}, or all ended before what is remembered; the journal still has them",
-        ],
-        Reason::ReservationExpired => &[
-            "reservation {reservation}: the time of the hold is over; allocate takes the units again if they are there",
-        ],
-        Reason::AlreadyReleased => &["reservation {reservation}: nothing is left, the last of it was released"],
-        Reason::AlreadyAllocated => {
-            &["reservation {reservation}: the units are bound to an order already; look at the hold"]
-        }
-        Reason::AlreadyFulfilled => &["reservation {reservation}: nothing is left, the last of it was fulfilled"],
-        Reason::ExceedsOutstanding => {
-            &["{sku} at {location}: the hold has {outstanding} outstanding, fewer than wanted; ask for what is left"]
-        }
-        Reason::QuantityStale => {
-            &["{sku} at {location}: expected {expected}, there are {actual}; read again and decide again"]
-        }
-        Reason::StaleVersion => {
-            &["the reservation has version {actual}, not the expected {expected}; read again and decide again"]
-        }
-        Reason::SequenceGap => {
-            &["source {source}: message {expected} is missing before message {got}; send again from {expected}"]
-        }
-        Reason::SequenceConflict => &[
-            "source {source}: number {sequence} was used for another body; two writers share the source, raise an alarm",
-        ],
-        Reason::SequenceConsumed => &[
-            "source {source}: the number was used (the last one is {last}), its outcome is no longer kept; look at the hold or level",
-        ],
-        Reason::StaleEpoch => {
-            &["source {source} was registered again, its epoch is {current}; stop, or register again"]
-        }
-        _ => &[],
-    }
-}
-
-/// The sentence with its facts; none if one of them is not there.
-fn filled(sentence: &str, facts: &BTreeMap<&'static str, String>) -> Option<String> {
-    let mut out = String::with_capacity(sentence.len() + 32);
-    let mut rest = sentence;
-    while let Some((before, after)) = rest.split_once('{') {
-        let (name, behind) = after.split_once('}')?;
-        out.push_str(before);
-        out.push_str(&shown(facts.get(name)?));
-        rest = behind;
-    }
-    out.push_str(rest);
-    Some(out)
 }
 
 fn of_reason(reason: Reason) -> (Code, &'static str) {

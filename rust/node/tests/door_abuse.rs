@@ -235,6 +235,18 @@ async fn a_connection_that_rests_too_long_is_asked_to_leave_and_one_with_a_call_
 }
 
 #[tokio::test]
+async fn a_connection_whose_calls_are_answered_at_once_does_not_rest() {
+    let (_desk, door) = open(DoorSettings { connection_idle_ms: 400, ..Default::default() });
+    let mut caller = Caller::new(door.address()).await;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(1_200) {
+        assert_eq!(caller.call(RESERVE, b"a").await.answer(), b"a");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(count(&door, "connection_idle"), 0);
+}
+
+#[tokio::test]
 async fn a_call_that_comes_while_a_connection_is_asked_to_leave_is_answered() {
     let (_desk, door) = open(DoorSettings { connection_idle_ms: 100, ..Default::default() });
     let mut peer = RawPeer::new(door.address(), &[]).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use door_desk::caller::{Caller, framed, request, request_with};
-use door_desk::raw::{HEADERS, INITIAL_WINDOW, RST_STREAM, RawPeer};
+use door_desk::raw::{HEADERS, INITIAL_WINDOW, RST_STREAM, RawPeer, SETTINGS};
 use door_desk::{FakeDesk, PATIENCE, RESERVE};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, server};
@@ -102,7 +102,8 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
             let mut trailers = HeaderMap::new();
             trailers.insert("grpc-status", "0".parse().unwrap());
             trailers.insert("x-tail", "t".parse().unwrap());
-            stream.send_trailers(trailers).unwrap();
+            // A caller whose question the door refused has left.
+            let _ = stream.send_trailers(trailers);
         }
     }
 }
@@ -323,8 +324,10 @@ async fn reflection_is_short_and_has_an_end() {
     let mut caller = room.caller().await;
     for (body, reason) in [(vec![1, 0, 0, 0, 1, b'z'], "UNIMPLEMENTED"), (vec![0, 0, 0, 0, 3, b'a'], "INVALID_FIELD")] {
         let mut call = caller.start(request(REFLECTION));
-        call.send(body, true);
-        let (_sending, mut answers) = call.begin_stream().await;
+        call.send(framed(b"a"), false);
+        let (mut sending, mut answers) = call.begin_stream().await;
+        assert_eq!(answers.next().await.unwrap(), b"a");
+        sending.send_data(body.into(), true).unwrap();
         assert_eq!(answers.next().await, None);
         assert_eq!(answers.refusal().await.reason, reason);
     }
@@ -357,6 +360,8 @@ async fn answers_of_the_service_that_are_not_taken_do_not_keep_those_of_others()
     let room = Room::with(DoorSettings { stall_ms_max: 4_000, ..Default::default() });
     let _service = Service::start(&room.socket);
     let mut raw = RawPeer::new(room.door.address(), &[(INITIAL_WINDOW, 0)]).await;
+    // Windows of the door count once its settings are confirmed.
+    raw.until(|frame| frame.kind == SETTINGS, 2).await;
     for _ in 0..20 {
         let stream = raw.call(UPSERT, &[]).await;
         raw.data(stream, &framed(&vec![b'x'; 900_000]), true).await;

@@ -160,8 +160,8 @@ impl<'a> RecordReader<'a> {
             14 => Event::MessageRejected { rejection: self.rejection()? },
             15 => Event::MessageRepeated { sequence: self.number()? },
             16 => Event::KeysForgotten { before_ms: self.signed()? },
-            17 => Event::CommandRefused { forgets: self.flag()?, rejection: self.rejection()? },
             18 => Event::ClockCorrected(ClockCorrection::read(self)?),
+            17 => Event::CommandRefused { forgets: self.flag()?, rejection: self.rejection()? },
             _ => return Err(Malformed("an event of a kind that this build does not know")),
         })
     }

@@ -91,9 +91,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => rejection().prop_map(|rejection| Event::MessageRejected { rejection }),
         1 => any::<u64>().prop_map(|sequence| Event::MessageRepeated { sequence }),
         1 => any::<i64>().prop_map(|before_ms| Event::KeysForgotten { before_ms }),
-        1 => (rejection(), any::<bool>()).prop_map(|(rejection, forgets)| Event::CommandRefused { rejection, forgets }),
         1 => (any::<i64>(), any::<i64>())
             .prop_map(|(wall_ms, engine_ms)| Event::ClockCorrected(ClockCorrection { wall_ms, engine_ms })),
+        1 => (rejection(), any::<bool>()).prop_map(|(rejection, forgets)| Event::CommandRefused { rejection, forgets }),
     ]
 }
 

@@ -92,16 +92,6 @@ impl Ledger {
     }
 }
 
-/// The reserved units of a line that is to have others.
-fn reserved_before(held: &HeldLine, quantity: i64) -> Result<i64, Rejection> {
-    if held.quantity() + (quantity - held.reserved) > QUANTITY_MAX {
-        return Err(Rejection::new(Reason::InvalidField)
-            .text("field", "lines")
-            .text("description", "a line must stay at or below 2^53 - 1 units, with those that it gave back"));
-    }
-    Ok(held.reserved)
-}
-
 /// Refuses what would make a reservation too long to be told in one answer.
 fn check_line_count(reservation: &Reservation, added: usize, emptied: usize) -> Result<(), Rejection> {
     if added <= emptied || reservation.lines.len() + added - emptied <= RESERVATION_LINES_MAX {
@@ -111,4 +101,14 @@ fn check_line_count(reservation: &Reservation, added: usize, emptied: usize) -> 
         "description",
         "a reservation has at most 2,000 lines, those with nothing left included: make another one",
     ))
+}
+
+/// The reserved units of a line that is to have others.
+fn reserved_before(held: &HeldLine, quantity: i64) -> Result<i64, Rejection> {
+    if held.quantity() + (quantity - held.reserved) > QUANTITY_MAX {
+        return Err(Rejection::new(Reason::InvalidField)
+            .text("field", "lines")
+            .text("description", "a line must stay at or below 2^53 - 1 units, with those that it gave back"));
+    }
+    Ok(held.reserved)
 }

@@ -75,6 +75,7 @@ pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, station: Arc<
         station,
         place: Arc::clone(place),
         crowded: present.crowded,
+        began: false,
         came: Vec::new(),
         decided: Vec::new(),
         seat: Seat::default(),
@@ -113,6 +114,8 @@ struct Connection<T> {
     station: Arc<Station>,
     place: Arc<Place>,
     crowded: bool,
+    /// A call has come in this turn.
+    began: bool,
     came: Vec<(Request<RecvStream>, SendResponse<Bytes>)>,
     decided: Vec<Decided>,
     seat: Seat,
@@ -187,7 +190,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.meter.begin_turn();
         let polled = self.poll_turn(cx);
         if !self.crowded {
-            self.place.note(self.h2.has_streams());
+            self.place.note(self.h2.has_streams(), std::mem::take(&mut self.began));
         }
         if self.meter.is_flooded() { Poll::Ready(()) } else { polled }
     }
@@ -249,6 +252,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, cx: &mut Context<'_>) {
+        self.began = true;
         let (parts, body) = request.into_parts();
         if let Some(status) = foreign(&parts) {
             return answer::refuse_http(&mut respond, status);

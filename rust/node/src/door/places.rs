@@ -139,10 +139,10 @@ impl Place {
         Place { made: Instant::now(), resting, leave: Notify::new(), calls, answer_bytes }
     }
 
-    /// Notes whether a call is under way.
-    pub(super) fn note(&self, busy: bool) {
+    /// Notes whether a call is under way, and whether one has begun since the last note: it may have ended already.
+    pub(super) fn note(&self, busy: bool, began: bool) {
         let was_busy = self.resting.load(Relaxed) == BUSY;
-        if busy != was_busy {
+        if busy != was_busy || began && !busy {
             let now = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(BUSY - 1);
             self.resting.store(if busy { BUSY } else { now }, Relaxed);
         }
@@ -196,14 +196,14 @@ mod tests {
     async fn who_rested_longest_leaves_for_a_newcomer_and_who_is_busy_never_does() {
         let places = Arc::new(Places::new(3));
         let [(busy, _), (longest, _), (shorter, _)] = [inside(&places), inside(&places), inside(&places)];
-        busy.place.note(true);
+        busy.place.note(true, true);
         std::thread::sleep(Duration::from_millis(3));
-        shorter.place.note(true);
-        shorter.place.note(false);
+        // Its call came and ended between two notes.
+        shorter.place.note(false, true);
         let (newcomer, evicts) = inside(&places);
         assert!(evicts && !newcomer.crowded);
         longest.place.must_leave().await;
-        newcomer.place.note(true);
+        newcomer.place.note(true, true);
         let (_another, evicts) = inside(&places);
         assert!(evicts, "the other one that rests");
         shorter.place.must_leave().await;
@@ -214,7 +214,7 @@ mod tests {
     fn where_nobody_rests_a_crowd_is_told_and_the_rest_is_not() {
         let places = Arc::new(Places::new(1));
         let first = inside(&places).0;
-        first.place.note(true);
+        first.place.note(true, true);
         let crowd: Vec<Present> = (0..CROWD_MAX).map(|_| inside(&places).0).collect();
         assert!(crowd.iter().all(|present| present.crowded));
         assert!(matches!(places.enter(), Entry::Full));
@@ -229,7 +229,7 @@ mod tests {
         let mut present: Vec<Present> = (0..=LEAVING_MAX).map(|_| inside(&places).0).collect();
         assert!(matches!(places.enter(), Entry::Later));
         let stays = present.remove(0);
-        stays.place.note(true);
+        stays.place.note(true, true);
         stays.stays();
         assert!(inside(&places).1, "whoever stays is not waited for");
         drop(stays);

@@ -21,9 +21,9 @@ impl Shared {
         let now_ms = self.clock.at(moment);
         let core = self.core();
         let (sequence, window_ms) = (core.ledger.sequence(), core.ledger.effective_window_ms(now_ms));
+        let offset_ms = core.ledger.clock_offset_ms();
         let refusal_window_ms = core.ledger.effective_refusal_window_ms(now_ms);
         let (refusal_bytes, refusal_bytes_max) = (core.ledger.refusal_bytes(), core.ledger.refusal_bytes_max());
-        let offset_ms = core.ledger.clock_offset_ms();
         drop(core);
         let facts = &self.facts;
         let snapshots = self.snapshots.last();
@@ -49,13 +49,13 @@ impl Shared {
             snapshot_time: (snapshots.sequence > 0).then(|| timestamp(snapshots.time_ms)),
             first_sequence: snapshots.first_sequence.max(1) as i64,
             lost_events: self.kept.lost_events as i64,
-            effective_refusal_window: Some(duration(Duration::from_millis(refusal_window_ms.max(0) as u64))),
-            refusal_bytes: refusal_bytes as i64,
-            refusal_bytes_max: refusal_bytes_max as i64,
             clock_offset: Some(duration(Duration::from_millis(offset_ms as u64))),
             answer_bytes_max: ANSWER_BYTES_MAX as i64,
             command_answer_bytes_max: COMMAND_ANSWER_BYTES_MAX as i64,
             reservation_lines_max: RESERVATION_LINES_MAX as i32,
+            effective_refusal_window: Some(duration(Duration::from_millis(refusal_window_ms.max(0) as u64))),
+            refusal_bytes: refusal_bytes as i64,
+            refusal_bytes_max: refusal_bytes_max as i64,
         };
         Taken { reply: Ok(reply.encode_to_vec()), rests_on: 0 }
     }

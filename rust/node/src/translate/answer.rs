@@ -72,7 +72,7 @@ fn accepted(
         CommandKind::Release => {
             let (key_cancelled, key_scope) = cancelled(effect, writer(&command.context));
             let (holds, summary) = holds(ledger, effect, sequence);
-            v1::ReleaseResponse { receipt, holds, key_cancelled, key_scope, summary }.encode_to_vec()
+            v1::ReleaseResponse { receipt, holds, key_cancelled, summary, key_scope }.encode_to_vec()
         }
         CommandKind::Receive => with_levels!(ReceiveResponse),
         CommandKind::Return => with_levels!(ReturnResponse),
@@ -82,10 +82,11 @@ fn accepted(
         CommandKind::UpsertItems => with_look_alikes!(UpsertItemsResponse),
         CommandKind::UpsertLocations => with_look_alikes!(UpsertLocationsResponse),
         CommandKind::UpsertChannels => with_look_alikes!(UpsertChannelsResponse),
-        CommandKind::RegisterSource => {
-            v1::RegisterSourceResponse { look_alikes: look_alikes(ledger, &command.body), ..registered(effect, receipt) }
-                .encode_to_vec()
+        CommandKind::RegisterSource => v1::RegisterSourceResponse {
+            look_alikes: look_alikes(ledger, &command.body),
+            ..registered(effect, receipt)
         }
+        .encode_to_vec(),
     }
 }
 
@@ -160,8 +161,8 @@ pub(super) fn done(
         levels: levels(ledger, effect),
         rejection: None,
         key_cancelled,
-        key_scope,
         summary,
+        key_scope,
     }
 }
 

@@ -45,8 +45,8 @@ pub(super) fn context<'a>(given: Option<&'a v1::CommandContext>, key: &'a str, f
         reason_code: &given.reason_code,
         reference: &given.reference,
         causation: &given.causation,
-        remember_refusal: given.remember_refusal,
         accept_summary: given.accept_summary,
+        remember_refusal: given.remember_refusal,
     }
 }
 

@@ -178,7 +178,7 @@ fn kind(event: &Event) -> &'static str {
         Event::MessageRejected { .. } => "message_rejected",
         Event::MessageRepeated { .. } => "message_repeated",
         Event::KeysForgotten { .. } => "keys_forgotten",
-        Event::CommandRefused { .. } => "command_refused",
         Event::ClockCorrected(_) => "clock_corrected",
+        Event::CommandRefused { .. } => "command_refused",
     }
 }
