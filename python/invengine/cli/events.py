@@ -108,7 +108,7 @@ def _short(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(_short(each) for each in value[:5]) + (",..." if len(value) > 5 else "")
     if isinstance(value, dict):
-        if {"sku", "location"} <= value.keys():
+        if {"sku", "location"} <= value.keys() <= {"sku", "location", "quantity"}:
             return f"{value['sku']}@{value['location']}={value.get('quantity', 0)}"
         return "{" + " ".join(f"{name}={_short(each)}" for name, each in value.items()) + "}"
     return "".join(char if char.isprintable() else "?" for char in str(value))
