@@ -61,8 +61,10 @@ def main(wheel_directory: str) -> int:
         subprocess.run(
             [str(room / "venv" / "bin" / "invengine"), "--help"], check=True, env=environment, stdout=DEVNULL
         )
-        suite = room / "suite"
+        suite = room / "tests" / "conformance"
         shutil.copytree(ROOT / "tests" / "conformance", suite, ignore=shutil.ignore_patterns("__pycache__"))
+        # The suite compares the answers with the bounds that the contract states.
+        shutil.copytree(ROOT / "protos", room / "protos")
         (suite / "pytest.ini").write_text(CONFIG + markers(), encoding="utf-8")
         subprocess.run([python, "-c", ORIGIN], check=True, cwd=suite, env=environment)
         print(f"{wheels[-1].name} in an empty environment:", flush=True)
