@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use invengine_ledger::Ledger;
+use invengine_ledger::{Ledger, Mix};
 
 /// What the name of every note begins with.
 const FILE: &str = "acknowledged";
@@ -36,9 +36,7 @@ impl Whose {
     /// The note that this directory keeps for a ledger in a Redis that is described so.
     pub fn of(directory: &Path, ledger: &str, place: &str) -> Self {
         let text = format!("ledger {ledger:?} in Redis at {place}\n");
-        let tag = ledger
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |tag: u64, byte| (tag ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        let tag = Mix::new(0).bytes(ledger.as_bytes()).short();
         Whose { directory: directory.to_owned(), text, tag }
     }
 
