@@ -139,7 +139,7 @@ def test_no_words_of_a_status_make_a_sent_command_unsent(peer: Peer, words: str,
         peer.target,
         lambda client: client.reserve(LINES, key="k"),
         asynchronous=asynchronous,
-        timeout_s=0.2,
+        timeout_s=0.7,
         **({"batching": False} if asynchronous else {}),
     )
     assert isinstance(error, errors.OutcomeUnknown)
