@@ -89,8 +89,8 @@ class ServerProcess:
 def pause(pid: int) -> None:
     """Stops a process, and waits until each of its threads stands.
 
-    The signal stops the thread that takes it, and that thread the others. On a busy machine this takes a while, in which
-    they would decide what is sent.
+    The signal stops the thread that takes it, and that thread the others. On a busy machine this takes a while, in
+    which they would decide what is sent.
     """
     os.kill(pid, signal.SIGSTOP)
     end = time.monotonic() + STAND_WITHIN_S
