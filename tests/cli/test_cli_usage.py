@@ -144,6 +144,7 @@ def test_the_version_is_told_by_a_flag(line: CommandLine) -> None:
 HEAVY = (
     *("rich", "pydantic", "pydantic_settings", "structlog", "prometheus_client", "pandas", "matplotlib", "asyncio"),
     *("grpc", "google.protobuf", "invengine.client", "invengine.service", "invengine.settings", "invengine._core"),
+    *("invengine.client.asynchronous", "invengine.client.source_async", "invengine.client.fold"),
 )
 # A call needs a client and, through grpc, asyncio; it needs nothing of a server.
 OF_A_CALL = {"grpc", "google.protobuf", "invengine.client", "asyncio"}
