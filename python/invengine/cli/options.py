@@ -97,6 +97,14 @@ def parse_line(text: str) -> Line:
     return name, location, int(units)
 
 
+def parse_place(text: str) -> tuple[str, str]:
+    """Reads SKU@LOCATION, where a quantity has no meaning."""
+    sku, location, units = parse_line(text)
+    if units is not None:
+        raise UsageProblemError(f"{text!r} names a quantity, which is what is asked for: write {sku}@{location}")
+    return sku, location
+
+
 def quantities(texts: list[str], *, default: int | None = None) -> list[tuple[str, str, int]]:
     """Reads lines that need a quantity; `default` stands in where none is written."""
     lines: list[tuple[str, str, int]] = []
