@@ -119,15 +119,17 @@ class Client(Commands):
         ends = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
         unmarked = is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
-        try:
-            answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, timeout_s)
-        except Rejected as error:
-            if not unmarked or not may_be_issued_anew(error):
-                draft.locate(error)
-                raise
-            draft.stamp(time.time_ns())
+        while True:
             left_s = ends - time.monotonic()
-            answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, left_s)
+            try:
+                answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, left_s)
+                break
+            except Rejected as error:
+                if not unmarked or not may_be_issued_anew(error):
+                    draft.locate(error)
+                    raise
+            unmarked = False
+            draft.stamp(time.time_ns())
         return draft.kind.decode(draft.kind.answer.FromString(answer))
 
     def submit(self, drafts: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[Outcome]:
