@@ -313,6 +313,17 @@ def test_events_are_chosen(line: CommandLine, flags: list[str], found: list[int]
     assert [each["sequence"] for each in ran.objects] == found, ran
 
 
+def test_a_line_of_an_event_says_nothing_twice(line: CommandLine) -> None:
+    """The key of a command that cancels another key, and the order of an allocate, have a namesake in the fact."""
+    cancelled = event(1, key="mine", key_cancelled=journal_service_pb2.KeyCancelled(idempotency_key="yours"))
+    allocated = event(2, order="o-1", allocated=journal_service_pb2.Allocated(reservation_id="r", order_ref="o-1"))
+    info = admin_service_pb2.GetServerInfoResponse(durable_sequence=2, first_sequence=1)
+    ran = line.ask(ScriptedEngine({"GetServerInfo": info}, [cancelled, allocated]), "events", "tail")
+    first, second = ran.out.splitlines()
+    assert first.split()[-3:] == ["idempotency_key=yours", "channel=web", "key=mine"]
+    assert second.count("order_ref=o-1") == 1
+
+
 def test_a_kind_that_is_none_is_refused_with_those_there_are(line: CommandLine) -> None:
     ran = line.run("events", "tail", "--kind", "reservd", "--target", "127.0.0.1:1")
     assert ran.code == 2

@@ -51,9 +51,11 @@ def _refuse_unknown(found: Iterable[Availability]) -> None:
 
     for each in found:
         if each.unknown_sku:
-            raise UnknownSku("no such item; create it first", metadata={"sku": each.sku})
+            raise UnknownSku(f"no such item: {each.sku}; create it first", metadata={"sku": each.sku})
         if each.unknown_location:
-            raise UnknownLocation("no such location; create it first", metadata={"location": each.location})
+            raise UnknownLocation(
+                f"no such location: {each.location}; create it first", metadata={"location": each.location}
+            )
 
 
 def status(
