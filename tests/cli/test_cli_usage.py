@@ -163,6 +163,12 @@ OF_A_CALL = {"grpc", "google.protobuf", "invengine.client", "asyncio"}
         (["frobnicate"], set()),
         (["availability", "MUG", "--target", "127.0.0.1:1"], OF_A_CALL),
         (["reserve", "MUG@berlin=2", "--key", "k", "--target", "127.0.0.1:1"], OF_A_CALL),
+        (["release", "--reservation-key", "k", "--target", "127.0.0.1:1"], OF_A_CALL),
+        (["stock", "show", "MUG@berlin", "--target", "127.0.0.1:1"], OF_A_CALL),
+        (["stock", "set", "MUG@berlin=2", "--expected", "1", "--target", "127.0.0.1:1"], OF_A_CALL),
+        (["holds", "--holder", "ann", "--target", "127.0.0.1:1"], OF_A_CALL),
+        (["reservation", "--order", "o", "--target", "127.0.0.1:1"], OF_A_CALL),
+        (["outcome", "k", "--target", "127.0.0.1:1"], OF_A_CALL),
         (["reserve", "MUG@berlin", "--ttl-s", "1.5", "--timeout-ms", "100", "--target", "127.0.0.1:1"], OF_A_CALL),
     ],
 )

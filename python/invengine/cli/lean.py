@@ -23,7 +23,7 @@ class _LeanOption(TyperOption):
 class _LeanArgument(TyperArgument):
     def process_value(self, context: Any, value: Any) -> Any:
         if _is_texts(self, value):
-            return _called_back(self, context, list(value))
+            return _called_back(self, context, list(value or ()) or None)
         return (
             _called_back(self, context, value) if _needs_nothing(self, value) else super().process_value(context, value)
         )
@@ -74,8 +74,8 @@ def _number(param: Any, value: Any) -> Any:
 
 
 def _is_texts(param: Any, value: Any) -> bool:
-    many = param.nargs == -1 and _type_of(param) == list[str]
-    return many and bool(value) and all(type(each) is str for each in value)
+    many = param.nargs == -1 and _type_of(param) == list[str] and param.default is None
+    return many and bool(value or not param.required) and all(type(each) is str for each in value or ())
 
 
 def _type_of(param: Any) -> Any:
