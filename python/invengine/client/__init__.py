@@ -7,7 +7,7 @@ raise the errors of `invengine.errors`.
 from invengine.client.asynchronous import AsyncClient
 from invengine.client.blocking import Client
 from invengine.client.columns import ReserveColumns
-from invengine.client.commands import CommandFields, Draft
+from invengine.client.draft import CommandFields, Draft
 from invengine.client.fold import StockFold
 from invengine.client.numbering import StateFileError
 from invengine.client.operation import AsyncOperation, Operation

@@ -11,26 +11,14 @@ from typing import Any, Self, TypeVar, Unpack
 
 from grpc import aio
 
-from invengine.client import arguments, batches, columns, commands, connection, decode, events, reads
-from invengine.client.commands import CommandFields, Draft
-from invengine.client.commands_async import AsyncCommands
+from invengine.client import arguments, batches, columns, connection, decode, events
+from invengine.client.draft import CommandFields, Draft
+from invengine.client.methods import AsyncCommands, AsyncReads, ClientCommands
 from invengine.client.operation import AsyncOperation
 from invengine.client.reads import Pages, Read
 from invengine.client.results import (
-    Availabilities,
-    Channel,
-    Digest,
     Event,
-    Hold,
-    Item,
-    KnownOutcome,
-    Level,
-    Location,
     Outcome,
-    Registration,
-    Reservation,
-    ServerDescription,
-    Upserted,
 )
 from invengine.client.retry import Pause, Turn, is_unmarked, may_be_issued_anew, turn, worth_repeating
 from invengine.client.source_async import WINDOW, AsyncSource
@@ -43,7 +31,7 @@ from invengine.v1.reservation_service_pb2 import Outcome as OutcomeMessage
 T = TypeVar("T")
 
 
-class AsyncClient(AsyncCommands):
+class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
     """A connection to one engine for asyncio code. It belongs to the event loop that first uses it, and to no fork.
 
     Nothing is sent before the first call. `async with` closes it.
@@ -106,9 +94,10 @@ class AsyncClient(AsyncCommands):
 
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> Coroutine[Any, Any, T]:
         """Sends one draft with retries. It gets a key and issue_time if it has none, and keeps them."""
+        time_s = draft.time_s(timeout_s, self.timeout_s)
         if self._batching and draft.kind.submit_field:
-            return self._send_batched(draft, timeout_s)
-        return self._send_alone(draft, timeout_s)
+            return self._send_batched(draft, time_s)
+        return self._send_alone(draft, time_s)
 
     async def submit(self, drafts: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[Outcome]:
         """Sends commands on holds in order, one outcome each; a no is a value here, not raised.
@@ -133,7 +122,6 @@ class AsyncClient(AsyncCommands):
         *,
         keys: Sequence[str] | None = None,
         ttl_s: float | None = None,
-        timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> columns.ReserveColumns:
         """Reserves one line a row, in order, each on its own; columns in, columns out."""
@@ -141,7 +129,8 @@ class AsyncClient(AsyncCommands):
         fields["actor"] = self.actor or None if fields.get("actor") is None else fields["actor"]
         found, payloads = columns.encoded(skus, locations, quantities, keys, ttl_s, fields)
         for payload in payloads:
-            found.add(await self._call(columns.METHOD, payload, "", self._deadline(timeout_s)))
+            deadline = self._deadline(fields.get("timeout_s"))
+            found.add(await self._call(columns.METHOD, payload, "", deadline))
         return found
 
     def operation(self, name: str) -> AsyncOperation:
@@ -166,117 +155,7 @@ class AsyncClient(AsyncCommands):
             self, source_id, epoch=epoch, sequence=sequence, state_file=state_file, window=window
         )
 
-    async def register_source(
-        self, source_id: str, *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Registration:
-        """Starts the next epoch of a source. Older epochs are refused from then on."""
-        return await self.send(commands.register_source(source_id, **fields), timeout_s)
-
-    # Reservations
-
-    async def get_reservation(
-        self,
-        reservation_id: str | Hold | None = None,
-        *,
-        reservation_key: str | None = None,
-        channel: str | None = None,
-        source_id: str = "",
-        timeout_s: float | None = None,
-    ) -> Reservation:
-        """One reservation as it stands, by its id or by the key of its Reserve."""
-        scope = self.channel if channel is None else channel
-        return await self._read(reads.get_reservation(reservation_id, reservation_key, scope, source_id), timeout_s)
-
-    def list_reservations(
-        self, *, order: str | None = None, holder: str | None = None, include_ended: bool = False, page_size: int = 1000
-    ) -> AsyncIterator[Reservation]:
-        """Reservations in the order they were made; fetches page after page."""
-        return self._walk(reads.list_reservations(order, holder, include_ended, page_size))
-
-    async def get_outcome(
-        self, key: str, *, channel: str | None = None, source_id: str = "", timeout_s: float | None = None
-    ) -> KnownOutcome:
-        """What the command with this key did."""
-        scope = self.channel if channel is None else channel
-        return await self._read(reads.get_outcome(key, scope, source_id), timeout_s)
-
-    # Stock
-
-    async def get_level(self, sku: str, location: str, *, timeout_s: float | None = None) -> Level:
-        """The quantities of one item at one location."""
-        return await self._read(reads.get_level(sku, location), timeout_s)
-
-    def list_levels(
-        self, *, sku: str | None = None, location: str | None = None, page_size: int = 1000
-    ) -> AsyncIterator[Level]:
-        """Levels of an item, of a location or all; fetches page after page."""
-        return self._walk(reads.list_levels(sku, location, page_size))
-
-    async def availability(self, sku: str, location: str | None = None, *, timeout_s: float | None = None) -> int:
-        """Units that may be held now, at one location or at all of them together. Both must exist (UnknownName)."""
-        return await self._read(reads.availability(sku, location, self.channel), timeout_s)
-
-    async def availabilities(
-        self,
-        queries: Iterable[tuple[str, str | None] | str],
-        *,
-        channel: str | None = None,
-        timeout_s: float | None = None,
-    ) -> Availabilities:
-        """Units that may be held now, for many (sku, location); a sku alone is answered for each of its levels.
-
-        A question about a name that the catalogue does not know is answered as unknown, with `available` None. The
-        answers say at which position of the ledger they were read.
-        """
-        scope = self.channel if channel is None else channel
-        asked = reads.availabilities(queries, scope)
-        return reads.joined([await self._read(question, timeout_s) for question in asked])
-
-    # Catalogue
-
-    async def upsert_items(
-        self, items: Iterable[Item], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Upserted:
-        """Creates or replaces items, atomically: 1 to 1,000."""
-        return await self.send(commands.upsert_items(items, **fields), timeout_s)
-
-    async def upsert_locations(
-        self, locations: Iterable[Location], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Upserted:
-        """Creates or replaces locations, atomically: 1 to 1,000."""
-        return await self.send(commands.upsert_locations(locations, **fields), timeout_s)
-
-    async def upsert_channels(
-        self, channels: Iterable[Channel], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Upserted:
-        """Creates or replaces channels, atomically: 1 to 1,000."""
-        return await self.send(commands.upsert_channels(channels, **fields), timeout_s)
-
-    async def get_item(self, sku: str, *, timeout_s: float | None = None) -> Item:
-        """One item."""
-        return await self._read(reads.get_item(sku), timeout_s)
-
-    def list_items(self, *, page_size: int = 1000) -> AsyncIterator[Item]:
-        """All items, in the order they were created."""
-        return self._walk(reads.list_items(page_size))
-
-    async def get_location(self, location: str, *, timeout_s: float | None = None) -> Location:
-        """One location."""
-        return await self._read(reads.get_location(location), timeout_s)
-
-    def list_locations(self, *, page_size: int = 1000) -> AsyncIterator[Location]:
-        """All locations, in the order they were created."""
-        return self._walk(reads.list_locations(page_size))
-
-    async def get_channel(self, channel: str, *, timeout_s: float | None = None) -> Channel:
-        """One channel."""
-        return await self._read(reads.get_channel(channel), timeout_s)
-
-    def list_channels(self, *, page_size: int = 1000) -> AsyncIterator[Channel]:
-        """All channels, in the order they were created."""
-        return self._walk(reads.list_channels(page_size))
-
-    # Journal and server
+    # Journal
 
     async def read_events(
         self,
@@ -328,28 +207,13 @@ class AsyncClient(AsyncCommands):
                 await asyncio.sleep(step.seconds)
                 next(retries)
 
-    async def digest(self, *, timeout_s: float | None = None) -> Digest:
-        """The digest of all ledger state at the newest durable position."""
-        return await self._read(reads.digest(), timeout_s)
-
-    async def server_info(self, *, timeout_s: float | None = None) -> ServerDescription:
-        """What the server is, what it promises and what its limits are."""
-        return await self._read(reads.server_description(), timeout_s)
-
-    async def create_snapshot(self, *, timeout_s: float | None = None) -> int:
-        """Has the server write a snapshot of what is durable now; the position that it holds, once it counts.
-
-        A server without a durable journal refuses. An earlier position is given if nothing happened since.
-        """
-        return await self._read(reads.create_snapshot(), timeout_s)
-
     # The way to the wire
 
     def _deadline(self, timeout_s: float | None) -> float:
         return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
 
-    async def _send_alone(self, draft: Draft[T], timeout_s: float | None, unknown: InvengineError | None = None) -> T:
-        deadline, unmarked = self._deadline(timeout_s), is_unmarked(draft.request.context)
+    async def _send_alone(self, draft: Draft[T], time_s: float, unknown: InvengineError | None = None) -> T:
+        deadline, unmarked = self._deadline(time_s), is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         try:
             answer = await self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline, unknown)
@@ -361,9 +225,9 @@ class AsyncClient(AsyncCommands):
             answer = await self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline)
         return draft.kind.decode(draft.kind.answer.FromString(answer))
 
-    async def _send_batched(self, draft: Draft[T], timeout_s: float | None) -> T:
+    async def _send_batched(self, draft: Draft[T], time_s: float) -> T:
         self._home.check_loop()
-        deadline, unmarked = self._deadline(timeout_s), is_unmarked(draft.request.context)
+        deadline, unmarked = self._deadline(time_s), is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         frame = framed(draft.kind.submit_field, draft.request.SerializeToString())
         retries: Turn | None = None
@@ -421,15 +285,18 @@ class AsyncClient(AsyncCommands):
             self._grpc = aio.insecure_channel(self._target, options=self._options)
         return self._grpc
 
-    async def _read(self, question: Read[T], timeout_s: float | None) -> T:
-        payload = question.request.SerializeToString()
-        answer = await self._call(question.method, payload, None, self._deadline(timeout_s))
-        return question.decode(question.answer.FromString(answer))
+    async def _read(self, question: Read[T]) -> T:
+        return question.understand(
+            [
+                await self._call(question.method, payload, None, self._deadline(question.timeout_s))
+                for payload in question.payloads(self.channel)
+            ]
+        )
 
     async def _walk(self, pages: Pages[T]) -> AsyncIterator[T]:
         token = ""
         while True:
-            found, token = await self._read(pages.at(token), None)
+            found, token = await self._read(pages.at(token))
             for each in found:
                 yield each
             if not token:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from invengine.client import arguments, decode
-from invengine.client.commands import Draft
+from invengine.client.draft import Draft
 from invengine.client.results import Outcome
 from invengine.client.stream import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, framed
 from invengine.errors import InternalFault, InvalidArgument, Overloaded

@@ -10,26 +10,14 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from invengine.client import arguments, batches, columns, commands, connection, events, reads
-from invengine.client.commands import CommandFields, Draft
-from invengine.client.commands_blocking import Commands
+from invengine.client import arguments, batches, columns, connection, events
+from invengine.client.draft import CommandFields, Draft
+from invengine.client.methods import ClientCommands, Commands, Reads
 from invengine.client.operation import Operation
 from invengine.client.reads import Pages, Read
 from invengine.client.results import (
-    Availabilities,
-    Channel,
-    Digest,
     Event,
-    Hold,
-    Item,
-    KnownOutcome,
-    Level,
-    Location,
     Outcome,
-    Registration,
-    Reservation,
-    ServerDescription,
-    Upserted,
 )
 from invengine.client.retry import Pause, is_unmarked, may_be_issued_anew, turn
 from invengine.client.source_blocking import OrderedSource
@@ -39,7 +27,7 @@ from invengine.positions import JournalPosition
 T = TypeVar("T")
 
 
-class Client(Commands):
+class Client(Reads, ClientCommands, Commands):
     """A connection to one engine for synchronous code. Any number of threads may share it; a fork may not.
 
     Nothing is sent before the first call. `with` closes it. What every call may raise stands in `invengine.errors`.
@@ -116,18 +104,17 @@ class Client(Commands):
 
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> T:
         """Sends one draft with retries. It gets a key and issue_time if it has none, and keeps them."""
-        ends = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        deadline = time.monotonic() + draft.time_s(timeout_s, self.timeout_s)
         unmarked = is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         try:
-            answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, timeout_s)
+            answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline)
         except Rejected as error:
             if not unmarked or not may_be_issued_anew(error):
                 draft.locate(error)
                 raise
             draft.stamp(time.time_ns())
-            left_s = ends - time.monotonic()
-            answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, left_s)
+            answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline)
         return draft.kind.decode(draft.kind.answer.FromString(answer))
 
     def submit(self, drafts: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[Outcome]:
@@ -142,7 +129,7 @@ class Client(Commands):
         found: list[Outcome] = []
         while len(found) < len(wanted):
             payload, asked = batches.request(wanted, len(found))
-            found += batches.outcomes(self._call(batches.METHOD, payload, "", timeout_s), asked)
+            found += batches.outcomes(self._call(batches.METHOD, payload, "", self._deadline(timeout_s)), asked)
         return batches.located(wanted, found)
 
     def submit_reserves(
@@ -153,7 +140,6 @@ class Client(Commands):
         *,
         keys: Sequence[str] | None = None,
         ttl_s: float | None = None,
-        timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> columns.ReserveColumns:
         """Reserves one line a row, in order, each on its own; columns in, columns out."""
@@ -161,7 +147,7 @@ class Client(Commands):
         fields["actor"] = self.actor or None if fields.get("actor") is None else fields["actor"]
         found, payloads = columns.encoded(skus, locations, quantities, keys, ttl_s, fields)
         for payload in payloads:
-            found.add(self._call(columns.METHOD, payload, "", timeout_s))
+            found.add(self._call(columns.METHOD, payload, "", self._deadline(fields.get("timeout_s"))))
         return found
 
     def operation(self, name: str) -> Operation:
@@ -183,117 +169,7 @@ class Client(Commands):
         """
         return OrderedSource.open(self, source_id, epoch=epoch, sequence=sequence, state_file=state_file)
 
-    def register_source(
-        self, source_id: str, *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Registration:
-        """Starts the next epoch of a source. Older epochs are refused from then on."""
-        return self.send(commands.register_source(source_id, **fields), timeout_s)
-
-    # Reservations
-
-    def get_reservation(
-        self,
-        reservation_id: str | Hold | None = None,
-        *,
-        reservation_key: str | None = None,
-        channel: str | None = None,
-        source_id: str = "",
-        timeout_s: float | None = None,
-    ) -> Reservation:
-        """One reservation as it stands, by its id or by the key of its Reserve."""
-        scope = self.channel if channel is None else channel
-        return self._read(reads.get_reservation(reservation_id, reservation_key, scope, source_id), timeout_s)
-
-    def list_reservations(
-        self, *, order: str | None = None, holder: str | None = None, include_ended: bool = False, page_size: int = 1000
-    ) -> Iterator[Reservation]:
-        """Reservations in the order they were made; fetches page after page."""
-        return self._walk(reads.list_reservations(order, holder, include_ended, page_size))
-
-    def get_outcome(
-        self, key: str, *, channel: str | None = None, source_id: str = "", timeout_s: float | None = None
-    ) -> KnownOutcome:
-        """What the command with this key did."""
-        scope = self.channel if channel is None else channel
-        return self._read(reads.get_outcome(key, scope, source_id), timeout_s)
-
-    # Stock
-
-    def get_level(self, sku: str, location: str, *, timeout_s: float | None = None) -> Level:
-        """The quantities of one item at one location."""
-        return self._read(reads.get_level(sku, location), timeout_s)
-
-    def list_levels(
-        self, *, sku: str | None = None, location: str | None = None, page_size: int = 1000
-    ) -> Iterator[Level]:
-        """Levels of an item, of a location or all; fetches page after page."""
-        return self._walk(reads.list_levels(sku, location, page_size))
-
-    def availability(self, sku: str, location: str | None = None, *, timeout_s: float | None = None) -> int:
-        """Units that may be held now, at one location or at all of them together. Both must exist (UnknownName)."""
-        return self._read(reads.availability(sku, location, self.channel), timeout_s)
-
-    def availabilities(
-        self,
-        queries: Iterable[tuple[str, str | None] | str],
-        *,
-        channel: str | None = None,
-        timeout_s: float | None = None,
-    ) -> Availabilities:
-        """Units that may be held now, for many (sku, location); a sku alone is answered for each of its levels.
-
-        A question about a name that the catalogue does not know is answered as unknown, with `available` None. The
-        answers say at which position of the ledger they were read.
-        """
-        scope = self.channel if channel is None else channel
-        asked = reads.availabilities(queries, scope)
-        return reads.joined([self._read(question, timeout_s) for question in asked])
-
-    # Catalogue
-
-    def upsert_items(
-        self, items: Iterable[Item], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Upserted:
-        """Creates or replaces items, atomically: 1 to 1,000."""
-        return self.send(commands.upsert_items(items, **fields), timeout_s)
-
-    def upsert_locations(
-        self, locations: Iterable[Location], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Upserted:
-        """Creates or replaces locations, atomically: 1 to 1,000."""
-        return self.send(commands.upsert_locations(locations, **fields), timeout_s)
-
-    def upsert_channels(
-        self, channels: Iterable[Channel], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Upserted:
-        """Creates or replaces channels, atomically: 1 to 1,000."""
-        return self.send(commands.upsert_channels(channels, **fields), timeout_s)
-
-    def get_item(self, sku: str, *, timeout_s: float | None = None) -> Item:
-        """One item."""
-        return self._read(reads.get_item(sku), timeout_s)
-
-    def list_items(self, *, page_size: int = 1000) -> Iterator[Item]:
-        """All items, in the order they were created."""
-        return self._walk(reads.list_items(page_size))
-
-    def get_location(self, location: str, *, timeout_s: float | None = None) -> Location:
-        """One location."""
-        return self._read(reads.get_location(location), timeout_s)
-
-    def list_locations(self, *, page_size: int = 1000) -> Iterator[Location]:
-        """All locations, in the order they were created."""
-        return self._walk(reads.list_locations(page_size))
-
-    def get_channel(self, channel: str, *, timeout_s: float | None = None) -> Channel:
-        """One channel."""
-        return self._read(reads.get_channel(channel), timeout_s)
-
-    def list_channels(self, *, page_size: int = 1000) -> Iterator[Channel]:
-        """All channels, in the order they were created."""
-        return self._walk(reads.list_channels(page_size))
-
-    # Journal and server
+    # Journal
 
     def read_events(
         self,
@@ -344,38 +220,27 @@ class Client(Commands):
                 time.sleep(step.seconds)
                 next(retries)
 
-    def digest(self, *, timeout_s: float | None = None) -> Digest:
-        """The digest of all ledger state at the newest durable position."""
-        return self._read(reads.digest(), timeout_s)
-
-    def server_info(self, *, timeout_s: float | None = None) -> ServerDescription:
-        """What the server is, what it promises and what its limits are."""
-        return self._read(reads.server_description(), timeout_s)
-
-    def create_snapshot(self, *, timeout_s: float | None = None) -> int:
-        """Has the server write a snapshot of what is durable now; the position that it holds, once it counts.
-
-        A server without a durable journal refuses. An earlier position is given if nothing happened since.
-        """
-        return self._read(reads.create_snapshot(), timeout_s)
-
     # The way to the wire
 
-    def _read(self, question: Read[T], timeout_s: float | None) -> T:
-        answer = self._call(question.method, question.request.SerializeToString(), None, timeout_s)
-        return question.decode(question.answer.FromString(answer))
+    def _read(self, question: Read[T]) -> T:
+        return question.understand(
+            self._call(question.method, payload, None, self._deadline(question.timeout_s))
+            for payload in question.payloads(self.channel)
+        )
 
     def _walk(self, pages: Pages[T]) -> Iterator[T]:
         token = ""
         while True:
-            found, token = self._read(pages.at(token), None)
+            found, token = self._read(pages.at(token))
             yield from found
             if not token:
                 return
 
-    def _call(self, method: str, payload: bytes, key: str | None, timeout_s: float | None) -> bytes:
+    def _deadline(self, timeout_s: float | None) -> float:
+        return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+
+    def _call(self, method: str, payload: bytes, key: str | None, deadline: float) -> bytes:
         """One unary call with its retries; the same bytes each time."""
-        deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
         retries = turn(deadline, key=key)
         step = next(retries)
         while True:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from invengine.client import arguments, commands
-from invengine.client.commands import CommandFields
+from invengine.client import arguments, draft
+from invengine.client.draft import CommandFields
 from invengine.client.stream import BATCH_COMMANDS_MAX
 from invengine.errors import InvalidArgument
 from invengine.v1.types_pb2 import CommandContext
@@ -75,7 +75,7 @@ def shared_context(now_ns: int, fields: CommandFields, *, keys_named: bool = Fal
         if fields.get(name) is not None:
             raise InvalidArgument(name, "columns share their fields: give `keys`, one a row; submit() takes sources")
     context = CommandContext()
-    commands.fill(context, fields)
+    draft.fill(context, fields)
     if not context.HasField("issue_time"):
         context.issue_time.seconds, context.issue_time.nanos = divmod(now_ns, 1_000_000_000)
     context.remember_refusal = keys_named

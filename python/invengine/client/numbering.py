@@ -9,7 +9,7 @@ from os import PathLike
 from typing import Any
 
 from invengine.client import arguments
-from invengine.client.commands import Draft
+from invengine.client.draft import Draft
 from invengine.client.results import Position
 from invengine.errors import (
     AuthMissing,

@@ -6,9 +6,8 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from invengine.client.commands import Draft, name_key
-from invengine.client.commands_async import AsyncCommands
-from invengine.client.commands_blocking import Commands
+from invengine.client.draft import Draft, name_key
+from invengine.client.methods import AsyncCommands, Commands
 from invengine.errors import InvalidArgument
 
 T = TypeVar("T")

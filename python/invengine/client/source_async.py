@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from invengine.client import arguments, commands
-from invengine.client.commands import Draft
-from invengine.client.commands_async import AsyncCommands
+from invengine.client.draft import Draft
+from invengine.client.methods import AsyncCommands
 from invengine.client.numbering import Message, Numbering, StateFile, consumes_number, remembered
 from invengine.client.results import Position, Registration
 from invengine.errors import DeadlineExceeded, Fault, InvengineError, Rejected, SequenceGap, StaleEpoch
@@ -89,7 +89,7 @@ class AsyncSource(AsyncCommands):
         return self._send(draft, timeout_s)
 
     async def _send(self, draft: Draft[T], timeout_s: float | None) -> T:
-        deadline = time.monotonic() + (self._client.timeout_s if timeout_s is None else timeout_s)
+        deadline = time.monotonic() + draft.time_s(timeout_s, self._client.timeout_s)
         async with self._room:
             if self._numbering.abandoned:
                 await self._settle_abandoned(deadline)

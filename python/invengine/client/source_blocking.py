@@ -8,8 +8,8 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from invengine.client.commands import Draft
-from invengine.client.commands_blocking import Commands
+from invengine.client.draft import Draft
+from invengine.client.methods import Commands
 from invengine.client.numbering import Message, Numbering, StateFile, consumes_number, remembered
 from invengine.client.results import Position, Registration
 from invengine.errors import DeadlineExceeded, Fault, InvengineError, Rejected, SequenceGap, StaleEpoch
@@ -72,7 +72,7 @@ class OrderedSource(Commands):
 
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> T:
         """Delivers one draft as the next message."""
-        deadline = time.monotonic() + (self._client.timeout_s if timeout_s is None else timeout_s)
+        deadline = time.monotonic() + draft.time_s(timeout_s, self._client.timeout_s)
         with self._turn:
             for message in self._numbering.abandoned:
                 self._settle_abandoned(message, deadline)
