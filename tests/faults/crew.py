@@ -13,10 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import invengine
+from invengine.simulate.audit import Auditor
 
 from ..conformance.redis_server import wait_until
 from . import record
-from .auditor import Auditor
 from .house import House
 from .record import Call
 from .shopper import Orders

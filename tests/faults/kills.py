@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from invengine.simulate.audit import Auditor
+
 from ..conformance.redis_server import wait_until
-from .auditor import Auditor
 from .crew import audit, crew, tries
 from .house import CALL_S, House
 from .record import ACCEPTED, Call

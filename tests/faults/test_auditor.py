@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from invengine.simulate.audit import Auditor, name_of
 from invengine.v1 import availability_service_pb2 as availability
 from invengine.v1 import reservation_service_pb2 as reservations
 from invengine.v1 import types_pb2 as types
 from invengine.v1.journal_service_pb2 import Event
 
 from ..conformance.redis_server import wait_until
-from .auditor import Auditor, name_of
 from .crew import crew
 from .house import House, house
 from .record import ACCEPTED, READ, REFUSED, Call, lines_of, read

@@ -18,6 +18,7 @@ import grpc
 import pytest
 
 from invengine.cli.exits import ExitCode
+from invengine.simulate.audit import Auditor, name_of
 from invengine.v1 import reservation_service_pb2 as reservations
 from invengine.v1 import source_service_pb2 as sources
 from invengine.v1 import types_pb2 as types
@@ -25,7 +26,6 @@ from invengine.v1 import types_pb2 as types
 from ..conformance import methods
 from ..conformance.redis_server import redis_server
 from ..conformance.server import server_environment
-from .auditor import Auditor, name_of
 from .crew import audit, crew
 from .house import PLACES, SKUS, House, house
 from .kills import ask_again, await_events

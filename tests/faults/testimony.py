@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 
 from google.rpc import error_details_pb2, status_pb2
 
+from invengine.simulate.audit import Auditor, Effect, Name, Place, name_of
 from invengine.v1 import availability_service_pb2 as availability
 from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import reservation_service_pb2 as reservations
 from invengine.v1 import types_pb2 as types
 
-from .auditor import Auditor, Effect, Name, Place, name_of
 from .record import ACCEPTED, READ, REFUSED, UNKNOWN, Call
 
 Deeds: TypeAlias = "Counter[tuple[str, Place]]"
@@ -175,12 +175,12 @@ class Judge:
 
     def _rooms(self, place: Place, first: int, last: int) -> set[int]:
         """What may be held there, at every moment from one position to another."""
-        rooms = self._auditor.rooms[place]
-        begin = bisect.bisect_right(rooms, first, key=lambda room: room.sequence) - 1
-        while rooms[begin].passing and rooms[begin].sequence == first:
+        moments = self._auditor.history[place]
+        begin = bisect.bisect_right(moments, first, key=lambda moment: moment.sequence) - 1
+        while moments[begin].passing and moments[begin].sequence == first:
             begin -= 1
-        end = bisect.bisect_right(rooms, last, key=lambda room: room.sequence)
-        return {max(0, room.units) for room in rooms[max(0, begin) : end]}
+        end = bisect.bisect_right(moments, last, key=lambda moment: moment.sequence)
+        return {max(0, moment.room) for moment in moments[max(0, begin) : end]}
 
 
 _ASKED = {"reserved", "extended", "allocated", "released", "fulfilled", "key_cancelled"}

@@ -14,8 +14,9 @@ import pytest
 from invengine.cli.quiet import Load
 from invengine.client import Digest, ServerDescription
 from invengine.simulate import promotion, wording
-from invengine.simulate.audit import Auditor, Question
+from invengine.simulate.audit import NOTHING, Auditor
 from invengine.simulate.director import Evidence, Outage, Plan
+from invengine.simulate.event_counts import EventCounts
 from invengine.simulate.findings import late_sales, percentile, report_of
 from invengine.simulate.fragmented import Fragmented
 from invengine.simulate.habits import Habits
@@ -44,9 +45,10 @@ def evidence(room: Path) -> Evidence:
     journal.reserved("a", 1, at_s=10, ends_s=900)
     journal.allocated("a", 1, at_s=20)
     journal.fulfilled("a", 1, at_s=30)
-    auditor = Auditor(PLACE)
-    auditor.take_all(journal.events)
-    auditor.close()
+    auditor, counts = Auditor(), EventCounts(PLACE)
+    for event in journal.events:
+        auditor.take(event)
+        counts.take(event)
     sale = Sale("a", "web", 10.0, (Line(*PLACE, 1),), 900.0, Course.PAYS, 10.0, 10.0)
     stream = Stream("one customer", 3600.0, (sale,), (), (), {PLACE: 3}, {PLACE[0]: "Mug"}, PLACE, 1)
     tally = Tally(accepted=Counter(reserve=1, allocate=1, fulfill=1), looked_up=3, units_reserved=1)
@@ -68,6 +70,7 @@ def evidence(room: Path) -> Evidence:
         at_outage=replace(read(REFOLD), sequence=3, digest="d3"),
         at_end=read(REFOLD),
         auditor=auditor,
+        counts=counts,
         differences=(),
         fragmented=Fragmented(oversold_units=4, cancelled_orders=3, series=[(5.0, 4)]),
         oversold_by_pace={0.5: 1, 1.0: 4},
@@ -130,7 +133,7 @@ def _forgotten(seen: Evidence) -> Evidence:
 
 
 def _left(seen: Evidence) -> Evidence:
-    seen.auditor.shelves[PLACE].reserved += 1
+    seen.auditor.levels[PLACE].reserved += 1
     return seen
 
 
@@ -163,7 +166,9 @@ def test_only_goods_that_were_there_when_the_till_sold_them_came_late(tmp_path: 
     seen = evidence(tmp_path)
     seen.tally.short += [Short(60.0, PLACE, 2), Short(90.0, PLACE, 1), Short(95.0, PLACE, 1, sold_before=2)]
     rooms = {60.0: 1, 90.0: 0, 95.0: 2}
-    seen.auditor.rooms.update({Question(EPOCH_MS + at_s * 1000, PLACE): room for at_s, room in rooms.items()})
+    seen.auditor.history[PLACE] = [
+        NOTHING._replace(time_ms=int(EPOCH_MS + at_s * 1000), room=room) for at_s, room in rooms.items()
+    ]
     assert late_sales(seen) == {60.0: 1}
     assert report_of(seen)["engine"]["cancelled_orders"] == 1
 

@@ -6,10 +6,12 @@ The file is the client's own memory. After a crash of the server each line is he
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
+
+from invengine.simulate.audit import Effect
 
 
 class Answer(NamedTuple):
@@ -28,6 +30,17 @@ class Answer(NamedTuple):
     def accepted(self) -> bool:
         """True if the answer was a yes."""
         return not self.reason
+
+
+def denied(answer: Answer, effects: Mapping[tuple[str, str], Sequence[Effect]]) -> str:
+    """How the events contradict an accepted answer; empty if they agree with it."""
+    found = effects.get((answer.scope, answer.key))
+    if not found:
+        return f"{answer.scope} {answer.key}: told {answer}, but no event is of that key"
+    last = found[-1]
+    if last.sequence != answer.sequence or answer.reservation_id not in ("", last.subject):
+        return f"{answer.scope} {answer.key}: told {answer}, but the journal says {last}"
+    return ""
 
 
 class AnswerLog:

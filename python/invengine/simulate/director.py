@@ -14,9 +14,10 @@ from pathlib import Path
 
 from invengine.cli.quiet import Load
 from invengine.client import Client, Digest, ServerDescription
-from invengine.simulate.answers import AnswerLog, last_answers
-from invengine.simulate.audit import Auditor, Question
+from invengine.simulate.answers import AnswerLog, denied, last_answers
+from invengine.simulate.audit import Auditor
 from invengine.simulate.crew import Crew
+from invengine.simulate.event_counts import EventCounts
 from invengine.simulate.fragmented import Fragmented, play
 from invengine.simulate.habits import Habits
 from invengine.simulate.opening import open_shop, steps_of
@@ -82,6 +83,7 @@ class Evidence:
     at_outage: Refold
     at_end: Refold
     auditor: Auditor
+    counts: EventCounts
     differences: tuple[str, ...]
     """Levels of the server that are not those of the events."""
     fragmented: Fragmented
@@ -182,7 +184,7 @@ class _Director:
 
     def _audit(self, tallies: dict[str, Tally], outage: Outage, played_s: float) -> Evidence:
         plan, tally = self._plan, total(tallies.values())
-        auditor, differences, digest = self._refold_by_hand(tally)
+        auditor, counts, differences, digest = self._refold_by_hand(tally)
         self._server.stop()
         answers = last_answers(self._answers.glob("*.jsonl"))
         accepted = [answer for answer in answers.values() if answer.accepted]
@@ -194,12 +196,13 @@ class _Director:
             tallies=tallies,
             tally=tally,
             answers=len(accepted),
-            lost=tuple(text for answer in accepted if (text := auditor.denies(answer))),
+            lost=tuple(text for answer in accepted if (text := denied(answer, auditor.effects))),
             outage=outage,
             digest=digest,
             at_outage=refold(self._server.directory, outage.digest.sequence),
             at_end=refold(self._server.directory),
             auditor=auditor,
+            counts=counts,
             differences=tuple(differences),
             fragmented=fragmented,
             oversold_by_pace={1.0: fragmented.oversold_units, **others},
@@ -207,18 +210,21 @@ class _Director:
             played_s=played_s,
         )
 
-    def _refold_by_hand(self, tally: Tally) -> tuple[Auditor, list[str], Digest]:
-        """The auditor with every event, how the server's levels differ from its own, and the digest at the end."""
+    def _refold_by_hand(self, tally: Tally) -> tuple[Auditor, EventCounts, list[str], Digest]:
+        """The auditor and the counts of every event, how the server's levels differ, and the digest at the end."""
         self._wait_for_last_holds()
         self._say("auditing: every level again from the events, every answer against the journal")
-        shorts = {Question(self._clock.engine_ms(short.at_s), short.place) for short in tally.short}
-        auditor = Auditor(self._plan.stream.flash_place, shorts)
+        flash_place = self._plan.stream.flash_place
+        auditor = Auditor(history={flash_place, *(short.place for short in tally.short)})
+        counts = EventCounts(flash_place)
         with Client(self._server.address, timeout_s=60.0) as client:
             digest = _at_rest(client)
             levels = list(client.list_levels())
-            auditor.take_all(client.read_events(1, limit=digest.sequence))
-        auditor.close()
-        return auditor, auditor.differences(levels), digest
+            for event in client.read_events(1, limit=digest.sequence):
+                auditor.take(event)
+                counts.take(event)
+        auditor.recount()
+        return auditor, counts, auditor.differences(levels), digest
 
     def _wait_for_last_holds(self) -> None:
         """Returns when whatever was abandoned has expired, so that the ledger is at rest."""

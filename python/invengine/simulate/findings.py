@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from invengine.cli.quiet import verdict
-from invengine.simulate.audit import Question
 from invengine.simulate.checks import Check, all_or, examples
 from invengine.simulate.director import Evidence
 from invengine.simulate.roles import Kind, roles_of
@@ -44,8 +43,8 @@ def checks(evidence: Evidence) -> list[Check]:
     """Every check with what was found."""
     tally, auditor, outage = evidence.tally, evidence.auditor, evidence.outage
     at_outage, at_end = evidence.at_outage, evidence.at_end
-    invariants = f"{auditor.violation_count} violations{examples(auditor.violations)}"
-    left = sum(shelf.reserved for shelf in auditor.shelves.values())
+    invariants = f"{auditor.finding_count} findings{examples(auditor.findings)}"
+    left = sum(level.reserved for level in auditor.levels.values())
     disagree = disagreements(evidence)
     return [
         Check(
@@ -65,7 +64,7 @@ def checks(evidence: Evidence) -> list[Check]:
         Check("digest before the kill = digest re-folded", outage.digest.digest == at_outage.digest, at_outage.digest),
         Check("digest at the end = digest re-folded", evidence.digest.digest == at_end.digest, at_end.digest),
         Check("every invariant held while re-folding", not at_end.broken, all_or(at_end.broken)),
-        Check("every invariant held for the auditor", auditor.violation_count == 0, invariants),
+        Check("every invariant held for the auditor", auditor.finding_count == 0, invariants),
         Check("the server's levels are those of the events", not evidence.differences, all_or(evidence.differences)),
         Check("the clients' ledgers are the server's", not disagree, all_or(disagree)),
         Check("one key never had two answers", not tally.contradictions, all_or(tally.contradictions)),
@@ -82,12 +81,12 @@ def _each_order_once(evidence: Evidence) -> Check:
 
 def disagreements(evidence: Evidence) -> list[str]:
     """Where the clients' own ledgers and the server's levels differ."""
-    tally, opening, shelves = evidence.tally, evidence.plan.stream.opening, evidence.auditor.shelves
+    tally, opening, levels = evidence.tally, evidence.plan.stream.opening, evidence.auditor.levels
     found = []
-    for place in sorted(opening.keys() | shelves.keys()):
+    for place in sorted(opening.keys() | levels.keys()):
         on_hand = opening.get(place, 0) + tally.stock[place] - tally.fulfilled[place]
         mine = (on_hand, tally.allocated[place])
-        theirs = (shelves[place].on_hand, shelves[place].allocated) if place in shelves else (0, 0)
+        theirs = (levels[place].on_hand, levels[place].allocated) if place in levels else (0, 0)
         if mine != theirs:
             found.append(f"{place[0]} at {place[1]}: clients {mine}, server {theirs}")
     return found
@@ -101,7 +100,7 @@ def late_sales(evidence: Evidence) -> dict[float, int]:
     found: Counter[float] = Counter()
     for short in evidence.tally.short:
         at_ms = evidence.epoch_ms + short.at_s * 1000
-        room = evidence.auditor.rooms.get(Question(at_ms, short.place), 0) - short.sold_before
+        room = evidence.auditor.room_at(short.place, at_ms) - short.sold_before
         found[short.at_s] += max(0, min(short.units, room))
     return {at_s: units for at_s, units in found.items() if units}
 
@@ -121,8 +120,8 @@ def _engine(evidence: Evidence) -> dict[str, Any]:
         "refused": by_command.get("reserve", {}),
         "refused_by_command": by_command,
         "reserves": _reserves(evidence),
-        "expired": len(auditor.expired_holds),
-        "reacquired": len(auditor.reacquired_holds),
+        "expired": len(evidence.counts.expired_holds),
+        "reacquired": len(evidence.counts.reacquired_holds),
         "replayed": tally.replayed,
         "oversold_units": max(evidence.at_end.oversold_units, auditor.oversold_units),
         "lost_acknowledged": len({*tally.lost, *evidence.lost}),
@@ -147,8 +146,8 @@ def _engine(evidence: Evidence) -> dict[str, Any]:
         "orders": dict(sorted(tally.orders.items())),
         "orders_in_part": tally.parts,
         "faults": dict(tally.faults),
-        "events": auditor.events,
-        "events_by_kind": dict(sorted(auditor.kinds.items())),
+        "events": evidence.counts.events,
+        "events_by_kind": dict(sorted(evidence.counts.kinds.items())),
     }
 
 
@@ -169,7 +168,7 @@ def _units(evidence: Evidence) -> dict[str, int]:
         "units_reserved": tally.units_reserved,
         "units_sold": sum(tally.fulfilled.values()) + sum(tally.allocated.values()),
         "flash_sold": tally.fulfilled[evidence.plan.stream.flash_place],
-        "flash_reserved_units": evidence.auditor.watched_reserved_units,
+        "flash_reserved_units": evidence.counts.watched_reserved_units,
     }
 
 

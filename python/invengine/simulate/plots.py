@@ -70,14 +70,14 @@ def thinned(values: Sequence[Any], most: int = POINTS_MAX) -> Sequence[Any]:
 
 
 def _flash(axes: Any, evidence: Evidence) -> None:
-    samples = thinned(evidence.auditor.samples)
+    samples = thinned(evidence.auditor.history[evidence.plan.stream.flash_place][1:])
     hours = [(sample.time_ms - evidence.epoch_ms) / 1000 / HOUR_S for sample in samples]
     total = evidence.plan.stream.opening.get(evidence.plan.stream.flash_place, 0)
     parts = (
         ("sold and gone", [total - sample.on_hand for sample in samples], "#475569"),
         ("allocated", [sample.allocated for sample in samples], ENGINE),
         ("reserved", [sample.reserved for sample in samples], "#f59e0b"),
-        ("available", [sample.available for sample in samples], "#bae6fd"),
+        ("available", [max(0, sample.room) for sample in samples], "#bae6fd"),
     )
     axes.stackplot(
         hours,
