@@ -23,6 +23,9 @@ export MAKE
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
+# How many processes share the Python tests: more than a machine of two cores has, for many tests wait. WORKERS=0: one.
+WORKERS ?= 3
+
 # What the fault simulator plays; SEED=n repeats one run.
 SEED ?=
 HOURS ?= 100
@@ -103,7 +106,7 @@ test-faults: $(VENV)/requirements.txt ## Simulate 100 hours and 20,000 crashes; 
 	$(MAKE) --no-print-directory mutants ARGS=--three
 
 test-python: $(EXTENSION) ## Run the Python tests: conformance, complaints, examples of the documents, shape
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 cases: $(VENV)/requirements.txt ## Write the table of cases and their tests into docs/RELIABILITY.md
 	$(BIN)/python tools/cases.py
@@ -115,7 +118,7 @@ wheel: $(VENV)/requirements.txt ## Build the wheel into target/wheels
 	$(BIN)/maturin build --release $(LOCKED) --interpreter $(BIN)/python --out $(WHEELS)
 
 wheel-test: wheel ## Run the conformance suite from the wheel, in an empty environment
-	$(BIN)/python tools/wheel_test.py $(WHEELS)
+	$(BIN)/python tools/wheel_test.py $(WHEELS) $(WORKERS)
 
 simulate-faults: ## Run the fault simulator; SEED=n repeats one run
 	cargo build --profile simulate -p invengine-faults $(LOCKED)

@@ -2,7 +2,8 @@
 
 Such a test carries `@pytest.mark.needs_tool("redis-server")`, or `@pytest.mark.needs_root` if it mounts a disk. It is
 deselected rather than skipped, so that a green run says how much of the suite it stands for; `make test` prints the
-names at its end, and with CI=true refuses them.
+names at its end, and with CI=true refuses them. Where pytest-xdist shares the tests among processes (`-n`), each of
+them collects all tests and finds the same ones; they tell the process that they work for.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 NOT_RUN_VARIABLE = "INVENGINE_NOT_RUN"
+
+_WORKER_NOTES = "invengine_not_run"
 
 _not_run = pytest.StashKey[list[str]]()
 
@@ -46,6 +50,14 @@ def _missing(item: pytest.Item) -> str:
     return ""
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Takes over what a worker of pytest-xdist did not run; the first one's notes are those of all."""
+    notes = getattr(node, "workeroutput", {}).get(_WORKER_NOTES, [])
+    if notes and not node.config.stash.get(_not_run, []):
+        node.config.stash[_not_run] = notes
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Names what was not run, for the reader and for `make test`."""
     notes = config.stash.get(_not_run, [])
@@ -62,5 +74,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """With CI=true a run that left tests out is not green."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_WORKER_NOTES] = session.config.stash.get(_not_run, [])
+        return
     if session.config.stash.get(_not_run, []) and exitstatus == pytest.ExitCode.OK and os.environ.get("CI") == "true":
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -18,7 +18,7 @@ from pathlib import Path
 from subprocess import DEVNULL
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNNERS = ["pytest>=9", "pytest-timeout>=2.4"]
+RUNNERS = ["pytest>=9", "pytest-timeout>=2.4", "pytest-xdist>=3.8"]
 CONFIG = "[pytest]\ntimeout = 120\naddopts = --strict-markers -ra\nmarkers =\n"
 # An import from here would prove the tree, not the wheel.
 ORIGIN = "import invengine, sys; raise SystemExit(not invengine.__file__.startswith(sys.prefix))"
@@ -42,8 +42,8 @@ def missing_extra(bin_directory: Path, environment: dict[str, str]) -> str:
     return hint[1]
 
 
-def main(wheel_directory: str) -> int:
-    """Runs the suite against the newest wheel in a directory; the suite's own exit code."""
+def main(wheel_directory: str, workers: str = "0") -> int:
+    """Runs the suite against the newest wheel in a directory, in so many processes; the suite's own exit code."""
     wheels = sorted((ROOT / wheel_directory).glob("invengine-*.whl"), key=lambda path: path.stat().st_mtime)
     if not wheels:
         print(f"no wheel in {wheel_directory}: run `make wheel`", file=sys.stderr)
@@ -68,8 +68,9 @@ def main(wheel_directory: str) -> int:
         (suite / "pytest.ini").write_text(CONFIG + markers(), encoding="utf-8")
         subprocess.run([python, "-c", ORIGIN], check=True, cwd=suite, env=environment)
         print(f"{wheels[-1].name} in an empty environment:", flush=True)
-        return subprocess.run([python, "-m", "pytest", "-q", "."], check=False, cwd=suite, env=environment).returncode
+        command = [python, "-m", "pytest", "-q", "-n", workers, "--dist", "worksteal", "."]
+        return subprocess.run(command, check=False, cwd=suite, env=environment).returncode
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1]))
+    raise SystemExit(main(*sys.argv[1:]))

@@ -17,7 +17,7 @@ from invengine.bench.server import Server, serving, sku
 from invengine.cli.app import run
 from invengine.cli.exits import CheckFailedError, ExitCode
 
-SHORT_S = 0.2
+SHORT_S = 0.5
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
+from invengine import Engine
 from invengine.cli import main
 from invengine.service import PythonService
 from invengine.service.refusals import refused
@@ -73,8 +74,8 @@ def no(reason: str, code: grpc.StatusCode, **metadata: str) -> Exception:
 
 
 @contextmanager
-def scripted(engine: ScriptedEngine) -> Iterator[str]:
-    """Serves the script from a thread and gives the address."""
+def scripted(engine: ScriptedEngine | Engine) -> Iterator[str]:
+    """Serves the script, or a ledger, from a thread and gives the address."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from invengine.cli import streams
-from invengine.cli.output import print_table
+from invengine.cli.output import duration, print_table
 from invengine.v1 import (
     admin_service_pb2,
     catalog_service_pb2,
@@ -160,6 +160,74 @@ def test_holds_are_listed_by_holder_and_order(
     assert found["reservation_id"] == "r-1"
 
 
+@pytest.mark.parametrize("words", [["MUG@berlin"], ["MUG", "berlin"], ["M@G@berlin"], ["M@G", "berlin"]], ids=" ".join)
+def test_one_level_is_named_like_a_line(line: CommandLine, words: list[str]) -> None:
+    from invengine.v1 import inventory_service_pb2
+
+    engine = ScriptedEngine({"GetInventoryLevel": inventory_service_pb2.GetInventoryLevelResponse()})
+    ran = line.ask(engine, "stock", "show", *words)
+    assert ran.code == 0, ran.err
+    request = engine.request(inventory_service_pb2.GetInventoryLevelRequest)
+    assert (request.sku, request.location) == (words[0].removesuffix("@berlin"), "berlin")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["MUG"], "write MUG@LOCATION"),
+        (["MUG@berlin=2"], "write MUG@berlin"),
+        (["MUG@berlin", "CUP@lyon"], "one level"),
+        (["MUG", "berlin", "lyon"], "SKU@LOCATION"),
+    ],
+)
+def test_a_level_that_is_named_otherwise_is_told_how(line: CommandLine, words: list[str], says: str) -> None:
+    ran = line.run("stock", "show", *words, "--target", "127.0.0.1:1")
+    assert ran.code == 2
+    assert says in ran.err
+
+
+def test_a_question_with_a_quantity_is_no_question(line: CommandLine) -> None:
+    ran = line.run("availability", "MUG@berlin=2", "--target", "127.0.0.1:1")
+    assert ran.code == 2
+    assert "write MUG@berlin" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"),
+        (2.163e-05, "0.0216 ms"),
+        (0.25, "250 ms"),
+        (1.0, "1 s"),
+        (-1.5, "-1.5 s"),
+        (119.99, "120 s"),
+        (900.0, "15 min"),
+        (86400.0, "24 h"),
+        (2592000.0, "30 days"),
+        (864e5, "1000 days"),
+    ],
+)
+def test_a_span_of_time_can_be_read(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_status_tells_people_times_and_programs_seconds(line: CommandLine) -> None:
+    info = admin_service_pb2.GetServerInfoResponse()
+    info.recovery_time.nanos = 21_630
+    info.effective_dedupe_window.seconds = 86_400
+    script: dict[str, Any] = {"GetServerInfo": info, "GetDigest": journal_service_pb2.GetDigestResponse()}
+    rows = line.ask(ScriptedEngine({**script}), "status", "--metrics-address", "").out.splitlines()
+    found = dict(text.rsplit("  ", 1) for text in rows)
+    shown = {name.strip(): value for name, value in found.items()}
+    assert (shown["recovery time"], shown["effective dedupe window"], shown["snapshot time"]) == (
+        "0.0216 ms",
+        "24 h",
+        "-",
+    )
+    (facts,) = line.ask(ScriptedEngine({**script}), "status", "--json", "--metrics-address", "").objects
+    assert (facts["recovery_time_s"], facts["effective_dedupe_window_s"]) == (2.163e-05, 86400)
+
+
 def outcome(**fields: Any) -> ScriptedEngine:
     return ScriptedEngine({"GetOutcome": reservation_service_pb2.GetOutcomeResponse(**fields)})
 
@@ -243,6 +311,17 @@ def test_events_are_chosen(line: CommandLine, flags: list[str], found: list[int]
     info = admin_service_pb2.GetServerInfoResponse(durable_sequence=len(EVENTS), first_sequence=1)
     ran = line.ask(ScriptedEngine({"GetServerInfo": info}, EVENTS), "events", "tail", *flags, "--json")
     assert [each["sequence"] for each in ran.objects] == found, ran
+
+
+def test_a_line_of_an_event_says_nothing_twice(line: CommandLine) -> None:
+    """The key of a command that cancels another key, and the order of an allocate, have a namesake in the fact."""
+    cancelled = event(1, key="mine", key_cancelled=journal_service_pb2.KeyCancelled(idempotency_key="yours"))
+    allocated = event(2, order="o-1", allocated=journal_service_pb2.Allocated(reservation_id="r", order_ref="o-1"))
+    info = admin_service_pb2.GetServerInfoResponse(durable_sequence=2, first_sequence=1)
+    ran = line.ask(ScriptedEngine({"GetServerInfo": info}, [cancelled, allocated]), "events", "tail")
+    first, second = ran.out.splitlines()
+    assert first.split()[-3:] == ["idempotency_key=yours", "channel=web", "key=mine"]
+    assert second.count("order_ref=o-1") == 1
 
 
 def test_a_kind_that_is_none_is_refused_with_those_there_are(line: CommandLine) -> None:

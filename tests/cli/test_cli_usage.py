@@ -38,6 +38,10 @@ DOCS = Path(__file__).parents[2] / "docs"
         (["serve", "--address", "0.0.0.0:7411"], "--insecure"),
         (["serve", "--address", "7411"], "HOST:PORT"),
         (["serve", "--threads", "0"], "threads (flag --threads)"),
+        (["status", "--timeout-ms", "1_000.5"], "--timeout-ms"),
+        (["status", "--timeout-ms", "9" * 30], "timeout_ms"),
+        (["reserve", "MUG@berlin", "--ttl-s", "soon"], "--ttl-s"),
+        (["events", "tail", "--limit", "-1"], "--limit"),
         (["verify", "nowhere"], "not a directory"),
         (["--config", "absent.toml", "config", "show"], "absent.toml"),
     ],
@@ -144,6 +148,7 @@ def test_the_version_is_told_by_a_flag(line: CommandLine) -> None:
 HEAVY = (
     *("rich", "pydantic", "pydantic_settings", "structlog", "prometheus_client", "pandas", "matplotlib", "asyncio"),
     *("grpc", "google.protobuf", "invengine.client", "invengine.service", "invengine.settings", "invengine._core"),
+    *("invengine.client.asynchronous", "invengine.client.source_async", "invengine.client.fold"),
 )
 # A call needs a client and, through grpc, asyncio; it needs nothing of a server.
 OF_A_CALL = {"grpc", "google.protobuf", "invengine.client", "asyncio"}
@@ -158,6 +163,7 @@ OF_A_CALL = {"grpc", "google.protobuf", "invengine.client", "asyncio"}
         (["frobnicate"], set()),
         (["availability", "MUG", "--target", "127.0.0.1:1"], OF_A_CALL),
         (["reserve", "MUG@berlin=2", "--key", "k", "--target", "127.0.0.1:1"], OF_A_CALL),
+        (["reserve", "MUG@berlin", "--ttl-s", "1.5", "--timeout-ms", "100", "--target", "127.0.0.1:1"], OF_A_CALL),
     ],
 )
 def test_a_command_loads_only_what_it_needs(arguments: list[str], needed: set[str]) -> None:

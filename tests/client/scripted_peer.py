@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,8 @@ STREAM = "/invengine.v1.ReservationService/SubmitStream"
 SUBMIT = "/invengine.v1.ReservationService/Submit"
 
 Behaviour = Callable[[bytes], bytes]
+
+ARRIVAL_S = 20.0
 
 
 def status_bytes(
@@ -110,6 +113,13 @@ class Peer(_Handlers):
     def bodies(self, method: str) -> list[bytes]:
         """The requests of one method, in the order they came."""
         return [body for name, body in self.requests if name == method]
+
+    async def arrived(self, count: int) -> None:
+        """Returns once so many requests have come."""
+        end = time.monotonic() + ARRIVAL_S
+        while len(self.requests) < count:
+            assert time.monotonic() < end, f"{len(self.requests)} of {count} requests came"
+            await asyncio.sleep(0.002)
 
     def stream_answer(self, request: bytes) -> bytes:
         """Answers one SubmitStreamRequest; a test may replace it by way of behaviours[STREAM]."""

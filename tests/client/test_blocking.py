@@ -72,11 +72,12 @@ def test_a_no_is_raised_with_its_facts(peer: Peer) -> None:
 
 
 def test_an_answer_that_never_comes_is_an_unknown_outcome_with_its_key(peer: Peer) -> None:
-    peer.behaviours[RESERVE] = late(0.5, reserve_answer())
+    # Time enough to connect and to send on a busy machine.
+    peer.behaviours[RESERVE] = late(1.5, reserve_answer())
     peer.behaviours["/invengine.v1.ReservationService/GetOutcome"] = known
     with Client(peer.target, "app") as client:
         with pytest.raises(errors.OutcomeUnknown) as caught:
-            client.reserve(LINES, timeout_s=0.1)
+            client.reserve(LINES, timeout_s=0.7)
         found = client.get_outcome(caught.value.key)
     assert caught.value.key == contexts(peer)[0][0]
     assert found.known
@@ -104,7 +105,7 @@ def test_a_server_that_stays_away_is_unreachable_and_nothing_was_sent() -> None:
         started = time.monotonic()
         with pytest.raises(errors.Unreachable) as caught:
             client.reserve(LINES)
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 5.0
     assert not caught.value.outcome_unknown
 
 

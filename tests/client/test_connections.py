@@ -117,14 +117,14 @@ def test_a_server_that_left_while_the_client_was_idle_is_unreachable(peer: Peer,
             await client.reserve(LINES)
             peer.stop()
             await asyncio.sleep(0.1)
-            await client.reserve(LINES, timeout_s=0.3)
+            await client.reserve(LINES, timeout_s=1.0)
 
     def blocking() -> Any:
         with Client(peer.target) as client:
             client.reserve(LINES)
             peer.stop()
             time.sleep(0.1)
-            client.reserve(LINES, timeout_s=0.3)
+            client.reserve(LINES, timeout_s=1.0)
 
     with pytest.raises(errors.Unreachable) as caught:
         asyncio.run(main()) if asynchronous else blocking()
@@ -139,7 +139,7 @@ def test_no_words_of_a_status_make_a_sent_command_unsent(peer: Peer, words: str,
         peer.target,
         lambda client: client.reserve(LINES, key="k"),
         asynchronous=asynchronous,
-        timeout_s=0.2,
+        timeout_s=0.7,
         **({"batching": False} if asynchronous else {}),
     )
     assert isinstance(error, errors.OutcomeUnknown)

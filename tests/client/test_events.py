@@ -238,6 +238,6 @@ def test_a_position_is_whole(fields: tuple[Any, Any, Any], error: type[Exception
 
 def test_patience_ends() -> None:
     with Client("127.0.0.1:1") as client, pytest.raises(errors.Unreachable):
-        list(client.read_events(patience_s=0.2))
+        list(client.read_events(patience_s=1.0))
     with Client("127.0.0.1:1") as client, pytest.raises(ValueError, match="0 or more"):
         next(client.read_events(-1))

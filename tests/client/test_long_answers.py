@@ -56,7 +56,7 @@ def test_a_status_that_invengine_did_not_give_is_an_unknown_outcome_of_a_write(
     peer: Peer, code: grpc.StatusCode
 ) -> None:
     peer.behaviours = {RESERVE: in_turn(Refusal(code)), LEVEL: in_turn(Refusal(code))}
-    with Client(peer.target, timeout_s=0.2) as client:
+    with Client(peer.target, timeout_s=0.5) as client:
         with pytest.raises(errors.OutcomeUnknown) as caught:
             client.reserve(LINES, key="k")
         assert caught.value.key == "k"

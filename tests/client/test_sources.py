@@ -214,11 +214,11 @@ def test_a_no_that_did_not_use_the_number_gives_it_to_the_next(peer: Peer, ledge
 
 
 def test_an_unknown_outcome_is_settled_before_the_next(peer: Peer, ledger: SourceLedger) -> None:
-    ledger.after = lambda request: time.sleep(0.3) if len(ledger.arrivals) == 1 else None
+    ledger.after = lambda request: time.sleep(1.5) if len(ledger.arrivals) == 1 else None
     with Client(peer.target) as client:
         source = client.source("erp")
         with pytest.raises(errors.OutcomeUnknown):
-            source.receive(LINES, reference="a", timeout_s=0.1)
+            source.receive(LINES, reference="a", timeout_s=0.7)
         assert source.position.sequence == 0
         send(source, "b")
         assert source.position.sequence == 2
@@ -272,11 +272,11 @@ def test_those_behind_a_withdrawn_message_move_up(peer: Peer, ledger: SourceLedg
 
 
 def test_a_cancelled_message_is_settled_before_the_next(peer: Peer, ledger: SourceLedger) -> None:
-    ledger.before = lambda request: time.sleep(0.2) if len(ledger.arrivals) == 1 else None
+    ledger.before = lambda request: time.sleep(0.5) if len(ledger.arrivals) == 1 else None
 
     async def work(source: AsyncSource) -> None:
         first = asyncio.ensure_future(source.receive(LINES, reference="a"))
-        await asyncio.sleep(0.1)
+        await peer.arrived(2)
         first.cancel()
         await asyncio.sleep(0)
         await source.receive(LINES, reference="b")

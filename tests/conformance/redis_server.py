@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 
 END_S = 20.0
 LOOK_S = 0.02
+# Below those that the kernel gives to whoever asks for any: a server that was down finds its port still free.
+PORTS = range(10_000, 32_768)
 
 
 @dataclass(slots=True)
@@ -79,11 +82,13 @@ def redis_server(program: str, room: Path, *settings: str) -> Iterator[RedisServ
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+    """A port of loopback that nobody listens on now, nor soon by accident."""
+    # Not by a generator that tests seed: two processes of tests must not choose alike.
+    for port in random.SystemRandom().sample(PORTS, 100):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def wait_until(what: str, holds: Callable[[], bool], within_s: float = 30.0) -> None:

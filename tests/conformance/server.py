@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import invengine
 
 READY_WITHIN_S = 60.0
 END_WITHIN_S = 30.0
+STAND_WITHIN_S = 20.0
 
 
 class Running(Protocol):
@@ -61,6 +63,14 @@ class ServerProcess:
         self.process.kill()
         self.process.wait(END_WITHIN_S)
 
+    def pause(self) -> None:
+        """SIGSTOP; nothing of it runs any more when this returns."""
+        pause(self.process.pid)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        os.kill(self.process.pid, signal.SIGCONT)
+
     def stop(self) -> None:
         """Ends it and requires that it ended well."""
         if self.process.poll() is None:
@@ -74,6 +84,27 @@ class ServerProcess:
 
     def _tail(self) -> str:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])
+
+
+def pause(pid: int) -> None:
+    """Stops a process, and waits until each of its threads stands.
+
+    The signal stops the thread that takes it, and that thread the others. On a busy machine this takes a while, in
+    which they would decide what is sent.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    end = time.monotonic() + STAND_WITHIN_S
+    while not all(_stands(thread) for thread in Path(f"/proc/{pid}/task").iterdir()):
+        assert time.monotonic() < end, f"process {pid} is not stopped after {STAND_WITHIN_S:.0f} s"
+        time.sleep(0.001)
+
+
+def _stands(thread: Path) -> bool:
+    try:
+        # The state follows the name, which is in parentheses and may have some itself.
+        return (thread / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0] in "TtXZ"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def start_server(

@@ -34,13 +34,15 @@ START_MS = 1_800_000_000_000
 YEAR_MS = 366 * 24 * 3_600_000
 EVENTS, HOLDS, WINDOW = 10_000, 20, 32
 KILLS, MESSAGES = 3, 120
+SHUFFLE_S = 300
+"""How long the last of all shuffled messages may wait for those before it."""
 
 
 class Shuffling(AsyncClient):
     """A client whose network delivers in another order: of what waits to be sent, any may go first."""
 
     def __init__(self, address: str, seed: int) -> None:
-        super().__init__(address, timeout_s=60)
+        super().__init__(address, timeout_s=SHUFFLE_S)
         self.gaps = 0
         self._chance = random.Random(seed)
         self._waiting: list[asyncio.Future[None]] = []
@@ -71,6 +73,7 @@ def numbers_of(target: ServerTarget, source_id: str) -> list[tuple[int, int]]:
 
 
 @pytest.mark.case("B12")
+@pytest.mark.timeout(SHUFFLE_S + 60)
 def test_ten_thousand_shuffled_events_are_applied_in_order(targets: Any) -> None:
     target = targets.get("native")
     shop = Shop(target)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -103,14 +101,18 @@ def test_a_hold_that_falls_due_while_the_server_is_stopped(kind: str, tmp_path: 
         assert isinstance(target, ServerTarget)
         shop = Shop(target)
         sku = shop.item(5)
-        first, second = (shop.reserve((sku, shop.here, 2), ttl_s=ttl_s) for ttl_s in (1, 1.2))
+        # Long enough for a slow machine to stop the server before they fall due.
+        first, second = (shop.reserve((sku, shop.here, 2), ttl_s=ttl_s) for ttl_s in (3, 3.2))
         late = requests.reserve(shop.context(), (sku, shop.here, 5))
         before = _moments(target)
-        os.kill(target.server.process.pid, signal.SIGSTOP)
+        target.server.pause()
+        soonest_ms = first.hold.expire_time.ToMilliseconds() - before[1] + before[0]
+        assert time.monotonic() * 1000 < soonest_ms, "the holds were over before the server stood"
         waiting = target.start_raw(methods.RESERVE.path, late.SerializeToString())
         due_ms = second.hold.expire_time.ToMilliseconds() - before[1] + before[2]
         time.sleep(max(0.0, due_ms / 1000 - time.monotonic()) + 0.2)
-        os.kill(target.server.process.pid, signal.SIGCONT)
+        assert not waiting.done()
+        target.server.resume()
         # The first thing that it does after the pause knows that the holds are over.
         answer = methods.RESERVE.answer.FromString(waiting.result(WAIT_S))
         assert figures(shop.level(sku)) == (5, 5, 0, 0)
@@ -185,10 +187,10 @@ def test_a_deadline_that_passes_while_the_command_waits(kind: str, tmp_path: Pat
         shop = Shop(target)
         sku = shop.item(calls)
         asked = [requests.reserve(shop.context(), (sku, shop.here, 1)) for _ in range(calls)]
-        os.kill(target.server.process.pid, signal.SIGSTOP)
+        target.server.pause()
         started = [target.start_raw(methods.RESERVE.path, each.SerializeToString(), timeout_s=0.3) for each in asked]
         ends = [_end_of(each.exception(WAIT_S)) for each in started]
-        os.kill(target.server.process.pid, signal.SIGCONT)
+        target.server.resume()
         assert set(ends) <= {"DEADLINE_EXCEEDED"}
         # Done or not, nobody knows; with the same key it is done once.
         answers = [shop.call(methods.RESERVE, each) for each in asked]

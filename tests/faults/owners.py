@@ -38,7 +38,7 @@ def take_over(first: House, second: House, seconds: float) -> Asleep:
         # A connection that is open before: what it sends is read first of all when the server wakes.
         method, request = _questions(0)[0]
         channel.unary_unary(method, None, None)(request.SerializeToString(), timeout=END_S)
-        first.signal(signal.SIGSTOP)
+        first.running.pause()
         stopped = time.monotonic()
         second.start()
         calls = [

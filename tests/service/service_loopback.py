@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -15,6 +16,8 @@ from invengine.service.ports import EnginePort
 # A grpc.aio.Channel; its stubs cannot express a method that takes and gives bytes.
 Raw: TypeAlias = Any
 
+WAIT_S = 20.0
+
 
 @asynccontextmanager
 async def serving(engine: EnginePort) -> AsyncIterator[tuple[PythonService, Raw]]:
@@ -26,6 +29,13 @@ async def serving(engine: EnginePort) -> AsyncIterator[tuple[PythonService, Raw]
             yield service, channel
         finally:
             await service.stop(100)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Waits for a condition."""
+    async with asyncio.timeout(WAIT_S):
+        while not holds():  # noqa: ASYNC110 - what it looks at belongs to threads
+            await asyncio.sleep(0.005)
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:

@@ -25,7 +25,7 @@ from invengine.settings import JournalKind, Settings, SettingsError
 from invengine.v1 import journal_service_pb2
 
 from .fake_engine import FakeEngine
-from .service_loopback import Raw, error_info
+from .service_loopback import Raw, error_info, until
 
 RESERVE = "/invengine.v1.ReservationService/Reserve"
 SUBMIT = "/invengine.v1.ReservationService/Submit"
@@ -106,7 +106,7 @@ def fetch(url: str) -> str:
 
 
 def test_what_was_taken_is_answered_while_health_already_says_not_serving() -> None:
-    engine = FakeEngine({RESERVE: lambda payload: payload}, delay_s=1.0)
+    engine = FakeEngine({RESERVE: lambda payload: payload}, delay_s=2.0)
 
     async def body() -> None:
         host = Host(settings(), FakeCore(engine))
@@ -114,7 +114,7 @@ def test_what_was_taken_is_answered_while_health_already_says_not_serving() -> N
         async with grpc.aio.insecure_channel(ready.address) as opened:
             channel: Raw = opened
             taken = asyncio.ensure_future(channel.unary_unary(RESERVE)(b"taken"))
-            await asyncio.sleep(0.2)
+            await until(lambda: bool(engine.calls))
             watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
             await watch.read()
             draining = asyncio.create_task(host.drain())

@@ -6,7 +6,6 @@ The server is the one that the documents tell people to start: `invengine dev`.
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from ..conformance.redis_server import free_port
 from .tree import blocks
 
 DEFAULT = "127.0.0.1:7411"
@@ -26,9 +26,7 @@ RUN_S = 90
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """Address of a server that knows nothing but its samples."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     log = tmp_path / "server.log"
     command = [sys.executable, "-m", "invengine.cli", "dev", "--address", address]
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:

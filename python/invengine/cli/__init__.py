@@ -6,15 +6,20 @@ import os
 import sys
 from collections.abc import Sequence
 
+from invengine.cli import process
 from invengine.cli.streams import guarded, occupy_standard_descriptors
 
 MISSING = "invengine: the command line is not installed: run `pip install 'invengine[server]'`"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and gives its exit code, as documented in docs/cli.md. Never raises."""
+    """Runs one command and gives its exit code, as documented in docs/cli.md. Never raises.
+
+    With `arguments` it is a function like any other; without them it is the process, which it may end itself.
+    """
     if arguments is None:
         occupy_standard_descriptors()
+        process.begin()
     try:
         import typer  # noqa: F401
     except ModuleNotFoundError:
@@ -27,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         # Python's own exit code 1 would say that the ledger refused.
         return _ended(f"invengine: the command line cannot be loaded: {error!r}", 5)
-    return run(sys.argv[1:] if arguments is None else list(arguments))
+    code = run(sys.argv[1:] if arguments is None else list(arguments))
+    process.end(code)
+    return code
 
 
 def _ended(line: str, code: int) -> int:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from invengine.cli import process
 from invengine.cli.exits import (
     MEANINGS,
     ExitCode,
@@ -93,7 +94,9 @@ class _Later(TyperCommand):
     """A command whose module is loaded when it is called."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        return loaded(str(self.name)).make_context(info_name, args, parent=parent, **extra)
+        command = loaded(str(self.name))
+        process.loaded()
+        return command.make_context(info_name, args, parent=parent, **extra)
 
 
 def _version_and_end(wanted: bool) -> None:
@@ -154,6 +157,8 @@ def loaded(name: str) -> Any:
         return lean(typer.main.get_command(module.app))
     holder = typer.Typer(rich_markup_mode=None)
     register(holder)
+    # A module may have several commands; those that were not called need not be made.
+    holder.registered_commands = [each for each in holder.registered_commands if each.name == name]
     return lean(typer.main.get_group(holder).commands[name])
 
 

@@ -103,7 +103,7 @@ def how_to_call(address: str) -> str:
             "Try, in another terminal:",
             f"  invengine availability MUG{target}",
             f"  invengine reserve MUG@berlin=2 --channel web{target}",
-            f"  invengine stock show MUG berlin{target}",
+            f"  invengine stock show MUG@berlin{target}",
             f"  invengine events tail --follow{target}",
             "or in Python:",
             "  from invengine.client import Client",

@@ -94,12 +94,17 @@ def _position(text: str) -> JournalPosition:
         raise UsageProblemError(f"--after: {error}") from None
 
 
+_OF_COMMANDS = (("channel", "channel"), ("order_ref", "order_ref"), ("key", "idempotency_key"))
+"""What a line tells of the command. Its key is called as the flag is: a fact may have an idempotency_key of another."""
+
+
 def line_of(event: Event) -> str:
     """One event on one line."""
     context: Any = event.context
-    names = [] if context is None else [(n, getattr(context, n)) for n in ("channel", "order_ref", "idempotency_key")]
     fields = plain(event.fact) if event.fact is not None else {}
-    facts = [*fields.items(), *((name, value) for name, value in names if value)]
+    names = [] if context is None else [(name, getattr(context, field)) for name, field in _OF_COMMANDS]
+    # An order that the fact names is not said twice.
+    facts = [*fields.items(), *((name, value) for name, value in names if value and fields.get(name) != value)]
     text = " ".join(f"{name}={_short(value)}" for name, value in facts)
     return f"{event.sequence:>8}  {event.time:%F %T}Z  {event.kind:<18} {text}"
 

@@ -1,16 +1,20 @@
-"""Commands of typer that load neither rich for their help nor pydantic for a text that is a text already."""
+"""Commands of typer that load neither rich for their help nor pydantic for a plain text or number."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from typer.core import TyperArgument, TyperOption
 
 _PLAIN = (str, int, float, bool)
+# What is a number beyond doubt; any other text is judged by pydantic.
+_NUMBERS = {int: re.compile(r"-?[0-9]{1,18}"), float: re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")}
 
 
 class _LeanOption(TyperOption):
     def process_value(self, context: Any, value: Any) -> Any:
+        value = _number(self, value)
         return (
             _called_back(self, context, value) if _needs_nothing(self, value) else super().process_value(context, value)
         )
@@ -59,6 +63,14 @@ def _needs_nothing(param: Any, value: Any) -> bool:
     if param.multiple or param.nargs != 1:
         return False
     return (value is None and not param.required) or (type(value) in _PLAIN and type(value) is _type_of(param))
+
+
+def _number(param: Any, value: Any) -> Any:
+    """The number that a text is, where any number will do; else the value as it is."""
+    kind = _type_of(param)
+    if type(value) is not str or kind not in _NUMBERS or param.multiple or param.nargs != 1:
+        return value
+    return kind(value) if not param.type_descriptor.is_ranged and _NUMBERS[kind].fullmatch(value) else value
 
 
 def _is_texts(param: Any, value: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from invengine.cli import process
 from invengine.cli.calls import CallSettings, call_settings
 from invengine.cli.exits import UsageProblemError
 
@@ -76,6 +77,7 @@ def connected(
     settings = call_settings(context.obj, target=target, timeout_ms=timeout_ms, channel=channel)
     from invengine.client import Client
 
+    process.only_asks()
     client = Client(settings.target, settings.channel or None, timeout_s=settings.timeout_ms / 1000)
     with client:
         yield client
@@ -93,6 +95,14 @@ def parse_line(text: str) -> Line:
     if not re.fullmatch(r"[+-]?[0-9]+", units):
         raise UsageProblemError(f"{units!r} in {text!r} is not a whole number of units")
     return name, location, int(units)
+
+
+def parse_place(text: str) -> tuple[str, str]:
+    """Reads SKU@LOCATION, where a quantity has no meaning."""
+    sku, location, units = parse_line(text)
+    if units is not None:
+        raise UsageProblemError(f"{text!r} names a quantity, which is what is asked for: write {sku}@{location}")
+    return sku, location
 
 
 def quantities(texts: list[str], *, default: int | None = None) -> list[tuple[str, str, int]]:

@@ -14,6 +14,9 @@ from typing import Any
 
 from invengine.cli.streams import BOLD, standard_output, styled, unread
 
+# Each unit with its length in seconds; it is used from the third number of seconds on.
+_UNITS = (("days", 86400.0, 172800.0), ("h", 3600.0, 7200.0), ("min", 60.0, 120.0), ("s", 1.0, 1.0), ("ms", 0.001, 0.0))
+
 
 def print_json(value: Any) -> None:
     """Prints one object on one line, at once. What could not be seen, or would break the line, is escaped."""
@@ -114,11 +117,22 @@ def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
 def _fact_rows(facts: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in facts.items():
         label = f"{indent}{name.replace('_', ' ')}"
-        if isinstance(value, Mapping) and value:
+        if name.endswith("_s") and isinstance(value, float):
+            yield label.removesuffix(" s"), duration(value)
+        elif isinstance(value, Mapping) and value:
             yield label, " "
             yield from _fact_rows(value, indent + "  ")
         else:
             yield label, ", ".join(str(each) for each in value) if isinstance(value, list) else value
+
+
+def duration(seconds: float) -> str:
+    """A span of time for people, with three digits."""
+    if not seconds:
+        return "0 s"
+    unit, length_s = next((unit, length_s) for unit, length_s, from_s in _UNITS if abs(seconds) >= from_s)
+    units = seconds / length_s
+    return f"{units:.3g} {unit}" if abs(units) < 100 else f"{units:.0f} {unit}"
 
 
 def plain(value: Any) -> Any:
@@ -153,6 +167,8 @@ def _time(value: datetime) -> str:
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
     text = str(plain(value)) if not isinstance(value, float) else f"{value:g}"
     shown = "".join(char if char.isprintable() else "?" for char in text)
     return shown or "-"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invengine.cli.options import Channel, Json, Target, TimeoutMs, connected, parse_line, settings_of
+from invengine.cli.options import Channel, Json, Target, TimeoutMs, connected, parse_place, settings_of
 from invengine.cli.output import plain, print_facts, print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def availability(
     as_json: Json = False,
 ) -> None:
     """Units that may be held now."""
-    queries: list[tuple[str, str | None] | str] = [parse_line(text)[:2] if "@" in text else text for text in what]
+    queries: list[tuple[str, str | None] | str] = [parse_place(text) if "@" in text else text for text in what]
     with connected(context, target, timeout_ms, channel) as client:
         found = client.availabilities(queries)
     if as_json:
@@ -51,9 +51,11 @@ def _refuse_unknown(found: Iterable[Availability]) -> None:
 
     for each in found:
         if each.unknown_sku:
-            raise UnknownSku("no such item; create it first", metadata={"sku": each.sku})
+            raise UnknownSku(f"no such item: {each.sku}; create it first", metadata={"sku": each.sku})
         if each.unknown_location:
-            raise UnknownLocation("no such location; create it first", metadata={"location": each.location})
+            raise UnknownLocation(
+                f"no such location: {each.location}; create it first", metadata={"location": each.location}
+            )
 
 
 def status(

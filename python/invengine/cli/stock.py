@@ -10,7 +10,18 @@ import typer
 
 from invengine.cli.exits import UsageProblemError
 from invengine.cli.keys import command_key
-from invengine.cli.options import Actor, Json, Key, ReasonCode, Reference, Target, TimeoutMs, connected, quantities
+from invengine.cli.options import (
+    Actor,
+    Json,
+    Key,
+    ReasonCode,
+    Reference,
+    Target,
+    TimeoutMs,
+    connected,
+    parse_place,
+    quantities,
+)
 from invengine.cli.output import print_facts, print_json, print_line, print_rows, print_table
 from invengine.client import Client, StockChanges, StockState
 
@@ -107,13 +118,16 @@ def set_quantity(
 @app.command("show")
 def show(
     context: typer.Context,
-    sku: str,
-    location: str,
+    what: Annotated[
+        list[str],
+        typer.Argument(metavar="SKU@LOCATION", help="Which level; SKU and LOCATION as two words do as well."),
+    ],
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
     """One level: every quantity of one item at one location."""
+    sku, location = _one_place(what)
     with connected(context, target, timeout_ms) as client:
         level = client.get_level(sku, location)
     print_facts({name: getattr(level, name) for name in (*LEVEL_COLUMNS, "in_transit")}, as_json=as_json)
@@ -131,6 +145,23 @@ def list_levels(
     """Levels, in the order they were first recorded."""
     with connected(context, target, timeout_ms) as client:
         print_rows(client.list_levels(sku=sku, location=location), LEVEL_COLUMNS, as_json=as_json)
+
+
+def _one_place(what: list[str]) -> tuple[str, str]:
+    if len(what) == 2:
+        # Of two lines the second is no location: nobody asks for one with an @ in its name in this way.
+        if all("@" in text for text in what):
+            raise UsageProblemError(
+                "show tells of one level: ask for the other in a command of its own, or `stock list`"
+            )
+        return what[0], what[1]
+    if len(what) > 2:
+        raise UsageProblemError("show tells of one level: write SKU@LOCATION, such as MUG@berlin")
+    if "@" not in what[0]:
+        raise UsageProblemError(
+            f"{what[0]!r} names no location: write {what[0]}@LOCATION; all of its levels: stock list --sku {what[0]}"
+        )
+    return parse_place(what[0])
 
 
 def _state(part: Part | None) -> StockState | None:

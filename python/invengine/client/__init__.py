@@ -2,46 +2,54 @@
 
 Both give every command a key, repeat it with that key until the deadline, and answer with small frozen values or
 raise the errors of `invengine.errors`.
+
+A name's module is loaded when the name is first asked for: who calls as threads do loads nothing of asyncio.
 """
 
-from invengine.client.asynchronous import AsyncClient
-from invengine.client.blocking import Client
-from invengine.client.columns import ReserveColumns
-from invengine.client.draft import CommandFields, Draft
-from invengine.client.fold import StockFold
-from invengine.client.numbering import StateFileError
-from invengine.client.operation import AsyncOperation, Operation
-from invengine.client.results import (
-    Availabilities,
-    Availability,
-    Changes,
-    Channel,
-    Digest,
-    Event,
-    Hold,
-    HoldLine,
-    HoldSummary,
-    Item,
-    KnownOutcome,
-    Level,
-    Line,
-    LineState,
-    Location,
-    LookAlike,
-    Outcome,
-    Position,
-    Receipt,
-    Registration,
-    Reservation,
-    ReservationLine,
-    ServerDescription,
-    StockChanges,
-    StockState,
-    Upserted,
-)
-from invengine.client.source_async import AsyncSource
-from invengine.client.source_blocking import OrderedSource
-from invengine.positions import JournalPosition
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from invengine.client.asynchronous import AsyncClient
+    from invengine.client.blocking import Client
+    from invengine.client.columns import ReserveColumns
+    from invengine.client.draft import CommandFields, Draft
+    from invengine.client.fold import StockFold
+    from invengine.client.numbering import StateFileError
+    from invengine.client.operation import AsyncOperation, Operation
+    from invengine.client.results import (
+        Availabilities,
+        Availability,
+        Changes,
+        Channel,
+        Digest,
+        Event,
+        Hold,
+        HoldLine,
+        HoldSummary,
+        Item,
+        KnownOutcome,
+        Level,
+        Line,
+        LineState,
+        Location,
+        LookAlike,
+        Outcome,
+        Position,
+        Receipt,
+        Registration,
+        Reservation,
+        ReservationLine,
+        ServerDescription,
+        StockChanges,
+        StockState,
+        Upserted,
+    )
+    from invengine.client.source_async import AsyncSource
+    from invengine.client.source_blocking import OrderedSource
+    from invengine.positions import JournalPosition
 
 __all__ = [
     "AsyncClient",
@@ -83,3 +91,34 @@ __all__ = [
     "StockState",
     "Upserted",
 ]
+
+_HOMES = {
+    "AsyncClient": "invengine.client.asynchronous",
+    "AsyncOperation": "invengine.client.operation",
+    "AsyncSource": "invengine.client.source_async",
+    "Client": "invengine.client.blocking",
+    "CommandFields": "invengine.client.draft",
+    "Draft": "invengine.client.draft",
+    "JournalPosition": "invengine.positions",
+    "Operation": "invengine.client.operation",
+    "OrderedSource": "invengine.client.source_blocking",
+    "ReserveColumns": "invengine.client.columns",
+    "StateFileError": "invengine.client.numbering",
+    "StockFold": "invengine.client.fold",
+}
+_MODULES = ("columns", "commands", "results")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        found = getattr(import_module(_HOMES.get(name, "invengine.client.results")), name)
+    elif name in _MODULES:
+        found = import_module(f"invengine.client.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -215,14 +215,16 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
     async def _send_alone(self, draft: Draft[T], time_s: float, unknown: InvengineError | None = None) -> T:
         deadline, unmarked = self._deadline(time_s), is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
-        try:
-            answer = await self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline, unknown)
-        except Rejected as error:
-            if not unmarked or not may_be_issued_anew(error):
-                draft.locate(error)
-                raise
+        while True:
+            try:
+                answer = await self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline, unknown)
+                break
+            except Rejected as error:
+                if not unmarked or not may_be_issued_anew(error):
+                    draft.locate(error)
+                    raise
+            unmarked, unknown = False, None
             draft.stamp(time.time_ns())
-            answer = await self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline)
         return draft.kind.decode(draft.kind.answer.FromString(answer))
 
     async def _send_batched(self, draft: Draft[T], time_s: float) -> T:

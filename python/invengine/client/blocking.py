@@ -107,14 +107,16 @@ class Client(Reads, ClientCommands, Commands):
         deadline = time.monotonic() + draft.time_s(timeout_s, self.timeout_s)
         unmarked = is_unmarked(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
-        try:
-            answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline)
-        except Rejected as error:
-            if not unmarked or not may_be_issued_anew(error):
-                draft.locate(error)
-                raise
+        while True:
+            try:
+                answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline)
+                break
+            except Rejected as error:
+                if not unmarked or not may_be_issued_anew(error):
+                    draft.locate(error)
+                    raise
+            unmarked = False
             draft.stamp(time.time_ns())
-            answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline)
         return draft.kind.decode(draft.kind.answer.FromString(answer))
 
     def submit(self, drafts: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[Outcome]:

@@ -65,10 +65,10 @@ class Draft(Generic[T_co]):
 
     __slots__ = ("kind", "request", "timeout_s")
 
-    def __init__(self, kind: Kind[T_co], request: Any, fields: CommandFields) -> None:
+    def __init__(self, kind: Kind[T_co], request: Any, fields: CommandFields | None = None) -> None:
         self.kind = kind
         self.request = request
-        self.timeout_s = fields.get("timeout_s")
+        self.timeout_s = fields.get("timeout_s") if fields else None
         if fields:
             fill(request.context, fields)
 
@@ -99,10 +99,14 @@ class Draft(Generic[T_co]):
         request = self.request
         lines: Any = getattr(request, "lines", None) or getattr(getattr(request, "target", None), "lines", ())
         sku, location = error.metadata.get("sku"), error.metadata.get("location")
-        at = [n for n, line in enumerate(lines, 1) if line.sku == sku and location in (None, line.location)]
+        # What has no room there is on the line that names where it is now.
+        moves = location is not None and location == getattr(request, "to_location", "")
+        at = [n for n, line in enumerate(lines, 1) if _is_about(line, sku, None if moves else location)]
+        if moves and len(at) > 1:
+            return error
         if at and len(lines) > 1:
             error.metadata |= {"line": str(at[0]), "lines": str(len(lines))}
-        units = lines[at[0] - 1].quantity if at and "requested" in error.told else 0
+        units = getattr(lines[at[0] - 1], "quantity", 0) if at and "requested" in error.told else 0
         if units and len(at) == 1:
             error.metadata.setdefault("requested", str(units))
         return error
@@ -126,6 +130,12 @@ class Draft(Generic[T_co]):
         if actor and not context.actor:
             context.actor = actor
         return own
+
+
+def _is_about(line: Any, sku: str | None, location: str | None) -> bool:
+    """True if a line has what a refusal names of an item and a location, of which it names one at least."""
+    named = [(name, given) for name, given in (("sku", sku), ("location", location)) if given is not None]
+    return bool(named) and all(getattr(line, name, None) == given for name, given in named)
 
 
 def name_key(context: Any, key: str) -> None:

@@ -63,13 +63,20 @@ def _head(field: int, length: int) -> bytes:
     return b"\x0a" + _varint(len(inner) + length) + inner
 
 
-_HEADS = [[_head(field, length) for length in range(512)] for field in range(8)]
+_SHORT = 512
+_HEADS: list[list[bytes]] = [[] for _ in range(8)]
+"""What stands before a payload of each length below _SHORT, by field. Those of a field are made when it is used."""
+
+
+def _heads(field: int) -> list[bytes]:
+    _HEADS[field] = [_head(field, length) for length in range(_SHORT)]
+    return _HEADS[field]
 
 
 def framed(field: int, payload: bytes) -> bytes:
     """One element of `SubmitStreamRequest.commands` (also of SubmitRequest): Command{field: payload}."""
     length = len(payload)
-    return (_HEADS[field][length] if length < 512 else _head(field, length)) + payload
+    return ((_HEADS[field] or _heads(field))[length] if length < _SHORT else _head(field, length)) + payload
 
 
 class CommandStream:
