@@ -21,20 +21,31 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class _Shown:
+    """The signature of a method, as `inspect` and `help` see it: worked out when it is looked at, not at import."""
+
+    def __init__(self, make: Callable[..., Any], answer: str) -> None:
+        self._make = make
+        self._answer = answer
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        found = inspect.signature(self._make)
+        made, _, value = found.return_annotation.removesuffix("]").partition("[")
+        assert made in ("Draft", "Read", "Pages"), self._make
+        parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *found.parameters.values()]
+        return found.replace(parameters=parameters, return_annotation=self._answer.format(value))
+
+
 class _Method:
-    """A function whose result goes to `self.<sender>`. On the class it is seen with that function's own signature."""
+    """A function whose result goes to `self.<sender>`."""
 
     def __init__(self, make: Callable[..., Any], sender: str, answer: str = "{}") -> None:
         @functools.wraps(make)
         def method(self: Any, /, *args: Any, **fields: Any) -> Any:
             return getattr(self, sender)(make(*args, **fields))
 
-        found = inspect.signature(make)
-        made, _, value = found.return_annotation.removesuffix("]").partition("[")
-        assert made in ("Draft", "Read", "Pages"), make
-        parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *found.parameters.values()]
-        shown = found.replace(parameters=parameters, return_annotation=answer.format(value))
-        method.__signature__ = shown  # type: ignore[attr-defined]
+        method.__wrapped__ = _Shown(make, answer)  # type: ignore[assignment]
         self._method = method
 
     def __set_name__(self, owner: type, name: str) -> None:
