@@ -1,5 +1,5 @@
-//! What a file journal would stand on: its directory, the disk beneath, the lock, and the journal that lies there. It writes
-//! one scratch file, to see whether it may and how long a sync takes, and removes it.
+//! Preflight checks of a file journal: its directory, the disk beneath, the lock, and the journal that is stored there. Writes
+//! one scratch file, to see whether that is allowed and how long a sync takes, and removes it.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -14,85 +14,85 @@ use super::backup;
 use super::error::is_lack_of_space;
 use super::files::{SNAPSHOT_PREFIX, check_head, journal_files, list};
 use super::storage::{Directory, LOCK_FILE, Storage, StoredFile, lock_owner, write_all_at};
-use super::walk::Window;
-use super::{FileOptions, JournalError, Replay, loss, recovery};
+use super::walk::BufferedFile;
+use super::{FileOptions, JournalError, Replay, durability, recovery};
 
 const BLOCK: [u8; 4096] = [0xA5; 4096];
 const SYNCS: usize = 50;
-/// A disk that is slower than this is slow, whatever more it would say.
-const SYNC_PATIENCE: Duration = Duration::from_secs(3);
+/// Measuring stops after this time: the disk is known to be slow by then.
+const SYNC_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// What was found of a file journal. What could not be learnt is not there.
+/// The facts of a file journal. Those that could not be determined are absent.
 #[derive(Debug, Default, Serialize)]
 pub struct FileFacts {
     /// Its directory.
     pub directory: String,
-    /// Whether that is there.
+    /// Whether it exists.
     pub exists: bool,
     /// Why a server could not write there.
     pub unwritable: Option<String>,
-    /// Kind of the file system, in one word.
+    /// Type of the file system, in one word.
     pub file_system: Option<String>,
-    /// Bytes that this user may still take.
+    /// Bytes that this user may still write.
     pub free_bytes: Option<u64>,
     /// Length of one journal file.
     pub journal_file_bytes: u64,
     /// How long syncs took.
     pub syncs: Option<SyncTimes>,
-    /// Who has the directory open.
+    /// The process that has the directory open.
     pub owner: Option<String>,
-    /// The journal that lies there.
+    /// The journal that is stored there.
     pub journal: Option<FileJournalFacts>,
     /// Why no server could open it.
     pub refused: Option<String>,
-    /// What can be lost, in words.
+    /// What can be lost, as text.
     pub loss_window: &'static str,
 }
 
-/// Times of an overwrite of 4 KiB and its sync, as every append does them.
+/// Times of an overwrite of 4 KiB with its sync, which is what every append does.
 #[derive(Debug, Serialize)]
 pub struct SyncTimes {
     /// How many were measured.
     pub count: usize,
-    /// The one in the middle.
+    /// The median.
     pub median_us: u64,
     /// The longest.
     pub worst_us: u64,
 }
 
-/// A journal as its last file introduces itself.
+/// A journal as the header of its last file describes it.
 #[derive(Debug, Serialize)]
 pub struct FileJournalFacts {
     /// Files, archived ones included.
     pub files: usize,
     /// Snapshots beside them.
     pub snapshots: usize,
-    /// The first event of the last file is this one.
+    /// Sequence of the first event of the last file.
     pub last_file_sequence: u64,
     /// Time of the last frame before that file, ms since 1970; the smallest number if there is none.
     pub time_ms: i64,
 }
 
-/// Looks at the ground of the journal that these options open.
-pub fn examine(options: &FileOptions) -> FileFacts {
+/// Checks the environment of the journal that these options open.
+pub fn preflight(options: &FileOptions) -> FileFacts {
     let directory = &options.directory;
     let mut facts = FileFacts {
         directory: directory.display().to_string(),
         exists: directory.is_dir(),
         journal_file_bytes: options.journal_file_bytes,
-        loss_window: loss::FILE,
+        loss_window: durability::FILE,
         ..FileFacts::default()
     };
     let disk = nearest(directory);
     facts.file_system = file_system(&disk);
     facts.free_bytes = statvfs(&disk).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
     if !facts.exists {
-        facts.unwritable = why_not_made(directory, &disk);
+        facts.unwritable = why_not_creatable(directory, &disk);
         return facts;
     }
     match measure(&Directory::existing(directory)) {
         Ok(syncs) => facts.syncs = Some(syncs),
-        // The free space says so.
+        // The free space already shows this.
         Err(error) if is_lack_of_space(&error) => {}
         Err(error) => facts.unwritable = Some(error.to_string()),
     }
@@ -107,30 +107,30 @@ pub fn examine(options: &FileOptions) -> FileFacts {
     facts
 }
 
-/// Has the state rebuilt as a start would, without a claim.
+/// Rebuilds the state as a start would, without a claim.
 pub fn rebuild(options: &FileOptions, replay: &mut dyn Replay) -> Result<(), JournalError> {
     let storage: Arc<dyn Storage> = Arc::new(Directory::existing(&options.directory));
     recovery::rebuild(&storage, &options.ledger, replay).map(drop)
 }
 
-/// Why a file cannot be made in a directory, which is made if it is not there; nothing is tried.
-pub fn why_not_kept(directory: &Path) -> Option<String> {
+/// Why a file cannot be created in a directory, which is created if it is missing; nothing is written.
+pub fn why_unwritable(directory: &Path) -> Option<String> {
     let disk = nearest(directory);
     if !directory.is_dir() {
-        return why_not_made(directory, &disk);
+        return why_not_creatable(directory, &disk);
     }
     let allowed = accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
     allowed.err().map(|error| io::Error::from(error).to_string())
 }
 
-/// The directory itself, or the nearest one above it that is there.
+/// The directory itself, or its nearest ancestor that exists.
 fn nearest(directory: &Path) -> PathBuf {
     let there = directory.ancestors().find(|path| path.exists() && !path.as_os_str().is_empty());
     there.unwrap_or(Path::new(".")).into()
 }
 
-/// Why a directory could not be made, if so.
-fn why_not_made(directory: &Path, above: &Path) -> Option<String> {
+/// Why a directory could not be created; `None` if it could.
+fn why_not_creatable(directory: &Path, above: &Path) -> Option<String> {
     if directory.exists() {
         return Some("it is not a directory".into());
     }
@@ -138,14 +138,14 @@ fn why_not_made(directory: &Path, above: &Path) -> Option<String> {
         return Some(format!("{} is not a directory", above.display()));
     }
     let allowed = accessat(CWD, above, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
-    allowed.err().map(|error| format!("it cannot be made in {}: {}", above.display(), io::Error::from(error)))
+    allowed.err().map(|error| format!("it cannot be created in {}: {}", above.display(), io::Error::from(error)))
 }
 
 fn display(directory: &Path, name: &str) -> String {
     directory.join(name).display().to_string()
 }
 
-/// A file that goes with this value.
+/// A file that is removed when this value is dropped.
 struct Scratch<'s> {
     storage: &'s dyn Storage,
     name: String,
@@ -166,14 +166,14 @@ impl Drop for Scratch<'_> {
     }
 }
 
-/// Measures syncs of overwritten space, as the journal does them.
+/// Measures syncs of overwritten space, which is what the journal does.
 fn measure(storage: &dyn Storage) -> io::Result<SyncTimes> {
     let scratch = Scratch::create(storage)?;
     let file = scratch.file.as_ref();
     file.reserve(BLOCK.len() as u64)?;
     write_all_at(file, &[0; BLOCK.len()], 0)?;
     file.sync()?;
-    let until = Instant::now() + SYNC_PATIENCE;
+    let until = Instant::now() + SYNC_TIME_MAX;
     let mut times = Vec::with_capacity(SYNCS);
     while times.len() < SYNCS && (times.is_empty() || Instant::now() < until) {
         let began = Instant::now();
@@ -185,7 +185,7 @@ fn measure(storage: &dyn Storage) -> io::Result<SyncTimes> {
     Ok(SyncTimes { count: times.len(), median_us: times[times.len() / 2], worst_us: times[times.len() - 1] })
 }
 
-/// Who holds the lock. Nobody is kept from taking it but for the moment of the question.
+/// The holder of the lock. Others are kept from taking it only for the moment of the test.
 fn owner(directory: &Path) -> io::Result<Option<String>> {
     let mut file = match File::open(directory.join(LOCK_FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -198,7 +198,7 @@ fn owner(directory: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// The journal that lies there, as far as names and the last header tell.
+/// The journal that is stored there, as far as names and the last header show.
 fn journal(storage: &dyn Storage, ledger: &str) -> Result<Option<FileJournalFacts>, JournalError> {
     backup::refuse_copies(storage)?;
     let names = journal_files(storage)?;
@@ -209,7 +209,7 @@ fn journal(storage: &dyn Storage, ledger: &str) -> Result<Option<FileJournalFact
     let Some(last) = names.last() else {
         return Ok(None);
     };
-    let header = Window::open(storage, *last)?.header(*last)?;
+    let header = BufferedFile::open(storage, *last)?.header(*last)?;
     if header.ledger != ledger {
         let (file, wanted) = (storage.describe(&last.text()), ledger.to_owned());
         return Err(JournalError::OtherLedger { file, found: header.ledger, wanted });
@@ -242,7 +242,7 @@ const FILE_SYSTEMS: &[(u64, &str)] = &[
 
 #[cfg(target_os = "linux")]
 fn file_system(path: &Path) -> Option<String> {
-    // The sign of the number is that of a C long, and means nothing.
+    // The number is a signed C long, but its sign has no meaning.
     let number = u64::from(rustix::fs::statfs(path).ok()?.f_type as u32);
     let known = FILE_SYSTEMS.iter().find(|known| known.0 == number);
     Some(known.map_or_else(|| format!("{number:#x}"), |known| known.1.to_owned()))

@@ -1,31 +1,31 @@
-//! A look into journal files.
+//! Inspects journal files.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Behind, Damage, StoredSnapshot, Survey, Walked};
+use super::{AfterDamage, Damage, Inspection, StoredSnapshot, WalkSummary};
 use crate::journal::JournalError;
 use crate::journal::backup::refuse_unfinished;
+use crate::journal::chain_tip::ChainTip;
 use crate::journal::files::{ARCHIVE, file_names, list};
 use crate::journal::frame::{FRAME_ALIGN, FRAME_MAGIC, ledger_id};
 use crate::journal::header::{FILE_HEADER_BYTES, FileHeader, FileName};
-use crate::journal::history::{Manifest, Mark, Replay};
-use crate::journal::line::Line;
 use crate::journal::recovery::rebuild_from;
 use crate::journal::scan::ScanSummary;
 use crate::journal::snapshot::{parse_name, read_manifest, read_pieces};
+use crate::journal::snapshot_store::{JournalPosition, Manifest, Replay};
 use crate::journal::storage::{Directory, Storage, StoredFile};
-use crate::journal::walk::{Visit, Window, walk_files};
+use crate::journal::walk::{BufferedFile, FrameVisitor, walk_files};
 
 const BLOCK_BYTES: u64 = 4096;
-/// So often a look is begun again because files came or went meanwhile.
+/// How often an inspection is made because files were created or removed meanwhile.
 const LOOKS_MAX: u32 = 8;
 
-/// Looks at a directory, and again if that failed while files came or went: a server beside it may trim its journal.
+/// Inspects a directory, and again if that failed while files were created or removed: a running server may trim its journal.
 ///
 /// # Errors
-/// Those of the last look.
+/// Those of the last attempt.
 pub fn look_again<T>(
     directory: &Path,
     has_failed: impl Fn(&Result<T, JournalError>) -> bool,
@@ -44,19 +44,19 @@ pub fn look_again<T>(
 }
 
 /// One journal, perhaps damaged.
-pub struct FileSurvey {
+pub struct FileInspection {
     storage: Arc<dyn Storage>,
     ledger: String,
-    /// Files in order up to the first one that is missing, and those behind.
+    /// Files in order up to the first one that is missing, and those after it.
     names: Vec<FileName>,
-    behind_gap: Vec<FileName>,
+    after_gap: Vec<FileName>,
 }
 
-impl FileSurvey {
-    /// Looks at the journal in a directory; `None` if there is none yet.
+impl FileInspection {
+    /// Opens the journal in a directory for inspection; `None` if there is none yet.
     ///
     /// # Errors
-    /// The directory cannot be read, or holds names that no journal has.
+    /// The directory cannot be read, or holds names that belong to no journal.
     pub fn of(directory: &Path) -> Result<Option<Self>, JournalError> {
         Self::on(Arc::new(Directory::existing(directory)))
     }
@@ -64,17 +64,17 @@ impl FileSurvey {
     /// The same on any storage.
     ///
     /// # Errors
-    /// As `of`.
+    /// As for `of`.
     pub fn on(storage: Arc<dyn Storage>) -> Result<Option<Self>, JournalError> {
         refuse_unfinished(storage.as_ref())?;
         let mut names = file_names(storage.as_ref())?;
         let gap = names.windows(2).position(|pair| pair[1].number != pair[0].number + 1);
-        let behind_gap = gap.map_or_else(Vec::new, |last| names.split_off(last + 1));
-        let headers = names.iter().chain(&behind_gap).rev();
+        let after_gap = gap.map_or_else(Vec::new, |last| names.split_off(last + 1));
+        let headers = names.iter().chain(&after_gap).rev();
         let ledger =
             headers.filter_map(|name| header_of(storage.as_ref(), *name).ok()).map(|header| header.ledger).next();
         match (ledger, names.first()) {
-            (Some(ledger), _) => Ok(Some(Self { storage, ledger, names, behind_gap })),
+            (Some(ledger), _) => Ok(Some(Self { storage, ledger, names, after_gap })),
             (None, Some(first)) => header_of(storage.as_ref(), *first).map(|_| None),
             (None, None) => Ok(None),
         }
@@ -88,32 +88,32 @@ impl FileSurvey {
         self.storage.open(name, false).map_err(JournalError::io("open", self.storage.describe(name)))
     }
 
-    /// Where the visits of a walk begin: at the mark, or before the first frame that is there.
-    fn head(&self, mark: Option<&Mark>) -> Result<Option<Mark>, JournalError> {
-        let Some(first) = self.names.first().filter(|_| mark.is_none() && !self.has_head()) else {
-            return Ok(mark.copied());
+    /// Where the visits of a walk begin: at the position, or before the first frame that is stored.
+    fn head(&self, position: Option<&JournalPosition>) -> Result<Option<JournalPosition>, JournalError> {
+        let Some(first) = self.names.first().filter(|_| position.is_none() && !self.has_head()) else {
+            return Ok(position.copied());
         };
         let header = header_of(self.storage.as_ref(), *first)?;
-        Ok(Some(Mark { line: Line::at_start_of(&header), frames: 0 }))
+        Ok(Some(JournalPosition { tip: ChainTip::at_start_of(&header), frames: 0 }))
     }
 
     /// The damage of a snapshot that does not belong to its journal.
     fn nowhere(&self) -> Damage {
-        let why = "the snapshot to begin with stands nowhere in the journal beside it".into();
+        let why = "the snapshot to begin with does not match any position of the journal beside it".into();
         Damage { file: self.storage.describe(""), offset: 0, entry: None, why }
     }
 
-    /// The damage that a missing file is.
+    /// A missing file, as damage.
     fn gap(&self) -> Option<Damage> {
-        let (last, next) = (self.names.last()?, self.behind_gap.first()?);
-        let why = format!("the file behind it is missing; the next one here is {}", next.text());
+        let (last, next) = (self.names.last()?, self.after_gap.first()?);
+        let why = format!("the file after it is missing; the next one here is {}", next.text());
         let file = self.storage.describe(&last.text());
         let offset = header_of(self.storage.as_ref(), *last).map_or(0, |header| header.file_bytes);
         Some(Damage { file, offset, entry: None, why })
     }
 }
 
-impl Survey for FileSurvey {
+impl Inspection for FileInspection {
     fn ledger(&self) -> &str {
         &self.ledger
     }
@@ -127,19 +127,19 @@ impl Survey for FileSurvey {
     }
 
     fn parts(&self) -> (&'static str, u64) {
-        ("files", (self.names.len() + self.behind_gap.len()) as u64)
+        ("files", (self.names.len() + self.after_gap.len()) as u64)
     }
 
     fn snapshots(&mut self) -> Result<Vec<StoredSnapshot>, JournalError> {
         let mut found = Vec::new();
         for name in list(self.storage.as_ref())? {
             let bare = name.strip_prefix(ARCHIVE).unwrap_or(&name);
-            if let Some(place) = parse_name(bare) {
+            if let Some(position) = parse_name(bare) {
                 let manifest = self.manifest(&name, bare).map_err(|error| error.to_string());
-                found.push((place, StoredSnapshot { name, manifest }));
+                found.push((position, StoredSnapshot { name, manifest }));
             }
         }
-        found.sort_by_key(|(place, _)| *place);
+        found.sort_by_key(|(position, _)| *position);
         Ok(found.into_iter().map(|(_, snapshot)| snapshot).collect())
     }
 
@@ -158,19 +158,19 @@ impl Survey for FileSurvey {
 
     fn walk(
         &mut self,
-        mark: Option<&Mark>,
-        visit: &mut Visit<'_>,
-    ) -> Result<(Option<Walked>, Option<Damage>), JournalError> {
+        position: Option<&JournalPosition>,
+        visit: &mut FrameVisitor<'_>,
+    ) -> Result<(Option<WalkSummary>, Option<Damage>), JournalError> {
         let walked = self
-            .head(mark)
+            .head(position)
             .and_then(|head| walk_files(&self.storage, &self.names, Some(&self.ledger), head.as_ref(), visit));
         match walked {
             Ok(walked) => {
                 let lost = walked.as_ref().filter(|walked| !walked.reached).map(|_| self.nowhere());
                 let stopped = walked.as_ref().is_some_and(|walked| walked.stopped);
                 let summary = walked.map(|walked| ScanSummary::of(walked, self.storage.as_ref()));
-                let summary =
-                    summary.map(|ScanSummary { last_sequence, torn_tail, .. }| Walked { last_sequence, torn_tail });
+                let summary = summary
+                    .map(|ScanSummary { last_sequence, torn_tail, .. }| WalkSummary { last_sequence, torn_tail });
                 Ok((summary, lost.or_else(|| self.gap().filter(|_| !stopped))))
             }
             Err(JournalError::Corrupt { file, offset, why } | JournalError::Replay { file, offset, why }) => {
@@ -182,36 +182,36 @@ impl Survey for FileSurvey {
 
     fn no_head(&self) -> Damage {
         let head = FileName { first_sequence: 1, number: 0 };
-        let why = "this first file is missing, and no good snapshot stands where the journal begins".into();
+        let why = "this first file is missing, and there is no good snapshot where the journal begins".into();
         Damage { file: self.storage.describe(&head.text()), offset: 0, entry: None, why }
     }
 
     fn start(&mut self, replay: &mut dyn Replay) -> Result<Option<u64>, JournalError> {
         let (snapshot, _) = rebuild_from(&self.storage, &self.ledger, replay)?;
-        Ok(snapshot.map(|snapshot| snapshot.mark.sequence()))
+        Ok(snapshot.map(|snapshot| snapshot.position.sequence()))
     }
 
-    fn behind(&mut self, damage: &Damage) -> Result<Behind, JournalError> {
-        let all: Vec<FileName> = self.names.iter().chain(&self.behind_gap).copied().collect();
+    fn after_damage(&mut self, damage: &Damage) -> Result<AfterDamage, JournalError> {
+        let all: Vec<FileName> = self.names.iter().chain(&self.after_gap).copied().collect();
         let here = all.iter().position(|name| self.storage.describe(&name.text()) == damage.file);
-        let mut behind = Behind::default();
+        let mut after = AfterDamage::default();
         let mut from = damage.offset;
         for name in &all[here.unwrap_or(0)..] {
-            let mut file = Window::open(self.storage.as_ref(), *name)?;
+            let mut file = BufferedFile::open(self.storage.as_ref(), *name)?;
             let end = file.length()?;
-            behind.look_into(&mut file, from.max(FILE_HEADER_BYTES as u64), end, ledger_id(&self.ledger))?;
+            after.scan(&mut file, from.max(FILE_HEADER_BYTES as u64), end, ledger_id(&self.ledger))?;
             from = 0;
         }
-        Ok(behind)
+        Ok(after)
     }
 }
 
-impl Behind {
-    fn look_into(&mut self, file: &mut Window, mut from: u64, end: u64, id: u64) -> Result<(), JournalError> {
+impl AfterDamage {
+    fn scan(&mut self, file: &mut BufferedFile, mut from: u64, end: u64, id: u64) -> Result<(), JournalError> {
         let damage = (self.frames == 0).then_some(from);
         let mut written = from;
         while from < end {
-            // Frames stand at multiples of 8 only.
+            // Frames start only at multiples of 8.
             from = from.next_multiple_of(FRAME_ALIGN as u64);
             let block_end = (from + 1).next_multiple_of(BLOCK_BYTES).min(end);
             if from >= end {
@@ -237,10 +237,10 @@ impl Behind {
         Ok(())
     }
 
-    /// Counts the first whole frame that starts in a block; answers where it starts and ends.
+    /// Counts the first valid frame that starts in a block; returns where it starts and ends.
     fn frame_in(
         &mut self,
-        file: &mut Window,
+        file: &mut BufferedFile,
         block: &[u8],
         start: u64,
         end: u64,
@@ -261,5 +261,5 @@ impl Behind {
 }
 
 fn header_of(storage: &dyn Storage, name: FileName) -> Result<FileHeader, JournalError> {
-    Window::open(storage, name)?.header(name)
+    BufferedFile::open(storage, name)?.header(name)
 }

@@ -1,7 +1,7 @@
-//! A journal in Redis with snapshots, as tests live in it, and what its server holds.
+//! A fixture with a journal in Redis and its snapshots, and access to what the server stores.
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
-use invengine_node::journal::{Journal, JournalError, Mark, RedisJournal, RedisOptions};
+use invengine_node::journal::{Journal, JournalError, JournalPosition, RedisJournal, RedisOptions};
 
 use crate::journal_disk::{Rebuilt, Sum, append_next, snapshot};
 use crate::journal_redis::Redis;
@@ -18,28 +18,28 @@ pub fn recover(options: &RedisOptions) -> Result<(RedisJournal, Rebuilt), Journa
     Ok((journal, rebuilt))
 }
 
-/// Appends so many frames of the test run; answers the last sequence.
+/// Appends `frames` frames of the test run; returns the last sequence.
 pub fn append(journal: &mut RedisJournal, frames: usize) -> u64 {
     (0..frames).map(|_| append_next(journal, false).unwrap()).last().unwrap_or(0)
 }
 
-/// A journal, with what a snapshot thread keeps in mind.
-pub struct House {
+/// A journal, with the state that a snapshot thread keeps.
+pub struct JournalFixture {
     pub journal: RedisJournal,
-    pub mark: Mark,
+    pub position: JournalPosition,
     pub sum: Sum,
 }
 
-impl House {
+impl JournalFixture {
     pub fn open(options: &RedisOptions) -> Self {
-        Self { journal: recover(options).unwrap().0, mark: Mark::start("main"), sum: Sum::default() }
+        Self { journal: recover(options).unwrap().0, position: JournalPosition::start("main"), sum: Sum::default() }
     }
 
     pub fn snapshot(&mut self) -> Result<(), JournalError> {
-        snapshot(&self.journal, &mut self.mark, &mut self.sum).map(drop)
+        snapshot(&self.journal, &mut self.position, &mut self.sum).map(drop)
     }
 
-    /// So many frames, then a snapshot, so many times.
+    /// Appends frames and writes a snapshot, `rounds` times.
     pub fn rounds(&mut self, rounds: usize, frames: usize) -> u64 {
         for _ in 0..rounds {
             append(&mut self.journal, frames);
@@ -49,7 +49,7 @@ impl House {
     }
 }
 
-/// Options with which nothing is kept behind the older snapshot.
+/// Options with which nothing before the older snapshot is kept.
 pub fn short_memory(server: &Redis) -> RedisOptions {
     let mut options = server.options("main");
     options.archive_bytes_max = 1;
@@ -66,15 +66,15 @@ pub fn field(server: &Redis, name: &str) -> u64 {
 
 /// The keys of the newest and of the older snapshot.
 pub fn newest_and_older(server: &Redis) -> [String; 2] {
-    let place = |index: u64| format!("invengine:{{main}}:snapshot:{}", index % 3);
-    // They take turns, since none of them was bad.
+    let location = |index: u64| format!("invengine:{{main}}:snapshot:{}", index % 3);
+    // The locations are used in turn, since none of them was bad.
     let begun = field(server, "begun");
-    [place(begun + 2), place(begun + 1)]
+    [location(begun + 2), location(begun + 1)]
 }
 
-/// Everything that belongs to the ledger, to see whether something was changed.
+/// Digests of everything that belongs to the ledger, to detect changes.
 pub fn all_of(server: &Redis) -> Vec<String> {
-    let keys = (0..3).map(|place| format!("invengine:{{main}}:snapshot:{place}"));
+    let keys = (0..3).map(|index| format!("invengine:{{main}}:snapshot:{index}"));
     let keys = keys.chain([STATE.to_owned(), FRAMES.to_owned()]);
     keys.map(|key| server.run(&format!("DEBUG DIGEST-VALUE {key}"))).collect()
 }

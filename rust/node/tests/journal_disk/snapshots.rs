@@ -1,7 +1,7 @@
-//! A state as small as can be, rebuilt from snapshots and frames, and its snapshots.
+//! A minimal state, rebuilt from snapshots and frames, and its snapshots.
 
 use invengine_node::journal::{
-    FileJournal, FileOptions, Frame, Journal, JournalError, Manifest, Mark, Replay, Trimmed,
+    FileJournal, FileOptions, Frame, Journal, JournalError, JournalPosition, Manifest, Replay, Trimmed,
 };
 
 use super::run::{expected, small};
@@ -23,7 +23,7 @@ impl Sum {
         self.hash = self.hash.wrapping_mul(31).wrapping_add(u64::from(crc32c::crc32c(payload)) + last);
     }
 
-    /// What the test run has folded to at a sequence, computed from nothing but the run's rule.
+    /// The sum of the test run at a sequence, computed only from the run's rule.
     pub fn at(sequence: u64) -> Self {
         let mut sum = Self::default();
         while sum.last < sequence {
@@ -38,7 +38,7 @@ impl Sum {
     }
 }
 
-/// Rebuilds the sum, from a snapshot where there is one.
+/// Rebuilds the sum, from a snapshot if there is one.
 #[derive(Default)]
 pub struct Rebuilt {
     pub sum: Sum,
@@ -62,7 +62,7 @@ impl Replay for Rebuilt {
         let number = |at: usize| self.bytes[at..at + 8].try_into().map(u64::from_le_bytes).unwrap();
         self.sum = Sum { last: number(0), hash: number(8) };
         self.from_snapshot = true;
-        let same = self.sum.last == snapshot.mark.sequence() && self.sum.digest() == snapshot.digest;
+        let same = self.sum.last == snapshot.position.sequence() && self.sum.digest() == snapshot.digest;
         if same { Ok(()) } else { Err("not the state of its manifest".into()) }
     }
 
@@ -98,18 +98,18 @@ pub fn recover_with(storage: &TestStorage, options: &FileOptions) -> Result<(Fil
     Ok((journal, rebuilt))
 }
 
-/// Writes a snapshot of all that is durable, then trims.
-pub fn snapshot(journal: &dyn Journal, mark: &mut Mark, sum: &mut Sum) -> Result<Trimmed, JournalError> {
-    let mut history = journal.history()?.expect("the file journal has a history");
-    *mark = history.frames_after(mark, &mut |frame| {
+/// Writes a snapshot of everything durable, then trims.
+pub fn snapshot(journal: &dyn Journal, position: &mut JournalPosition, sum: &mut Sum) -> Result<Trimmed, JournalError> {
+    let mut store = journal.snapshot_store()?.expect("the file journal keeps snapshots");
+    *position = store.frames_after(position, &mut |frame| {
         if !frame.is_claim() {
             sum.fold(frame.last_sequence, frame.payload);
         }
         true
     })?;
-    history.begin(mark)?;
-    history.piece(&[sum.last.to_le_bytes(), sum.hash.to_le_bytes()].concat())?;
-    history.piece(&[7; 300])?;
-    history.commit(&sum.digest())?;
-    history.trim(mark.time_ms())
+    store.begin(position)?;
+    store.piece(&[sum.last.to_le_bytes(), sum.hash.to_le_bytes()].concat())?;
+    store.piece(&[7; 300])?;
+    store.commit(&sum.digest())?;
+    store.trim(position.time_ms())
 }

@@ -1,17 +1,17 @@
-//! Writes a journal that is read from elsewhere as a snapshot and journal files, while its state is rebuilt.
+//! Writes a journal that is read from another store as a snapshot and journal files, while its state is rebuilt.
 
 use super::BackupFile;
-use super::copy::Writing;
+use super::copy::FileWriter;
+use crate::journal::chain_tip::ChainTip;
 use crate::journal::files::remove;
-use crate::journal::frame::Decoded;
+use crate::journal::frame::DecodedFrame;
 use crate::journal::header::{FILE_HEADER_BYTES, FileName};
-use crate::journal::line::Line;
 use crate::journal::snapshot::{crc_of, file_name, header, manifest, piece_header};
 use crate::journal::storage::Storage;
 use crate::journal::{Frame, JournalError, Manifest, Replay};
 
-/// Passes everything on to a replay, and writes down what that has taken.
-pub(in crate::journal) struct Scribe<'s> {
+/// Passes everything on to a replay, and writes what the replay accepted.
+pub(in crate::journal) struct BackupWriter<'s> {
     target: &'s dyn Storage,
     ledger: &'s str,
     /// Length of its journal files.
@@ -19,65 +19,65 @@ pub(in crate::journal) struct Scribe<'s> {
     replay: &'s mut dyn Replay,
     draft: Option<Draft<'s>>,
     snapshot: Option<(Manifest, BackupFile)>,
-    journal: Option<Journal<'s>>,
-    /// Why nothing more can be written. The words of a replay's errors do not say that it was the disk.
+    journal: Option<JournalFiles<'s>>,
+    /// Why nothing more can be written. The text of a replay's error does not say that it was the disk.
     failed: Option<JournalError>,
 }
 
 /// What was written.
-pub(in crate::journal) struct Written {
+pub(in crate::journal) struct WrittenJournal {
     pub snapshot: Option<Manifest>,
     pub names: Vec<FileName>,
     /// Where the journal ends.
-    pub line: Line,
+    pub tip: ChainTip,
     pub files: Vec<BackupFile>,
 }
 
 struct Draft<'s> {
-    writing: Writing<'s>,
+    writing: FileWriter<'s>,
     header_crc: u32,
     pieces: u32,
 }
 
-struct Journal<'s> {
-    line: Line,
-    writing: Writing<'s>,
+struct JournalFiles<'s> {
+    tip: ChainTip,
+    writing: FileWriter<'s>,
     names: Vec<FileName>,
     files: Vec<BackupFile>,
 }
 
-impl<'s> Scribe<'s> {
+impl<'s> BackupWriter<'s> {
     /// Writes into an empty directory.
     pub fn new(target: &'s dyn Storage, ledger: &'s str, file_bytes: u64, replay: &'s mut dyn Replay) -> Self {
         Self { target, ledger, file_bytes, replay, draft: None, snapshot: None, journal: None, failed: None }
     }
 
-    /// The error that ended it, rather than what came of it.
+    /// The error that ended writing, rather than `error`, which followed from it.
     pub fn explain(&mut self, error: JournalError) -> JournalError {
         self.failed.take().unwrap_or(error)
     }
 
-    /// Begins the journal files: the next frame continues this line.
-    pub fn begin_frames(&mut self, line: Line) -> Result<(), JournalError> {
+    /// Begins the journal files: the next frame continues this tip.
+    pub fn begin_frames(&mut self, tip: ChainTip) -> Result<(), JournalError> {
         if let Some(failed) = self.failed.take() {
             return Err(failed);
         }
         // Only a file that begins with the first frame of all may be called number 0.
-        let number = u64::from(line != Line::start(self.ledger));
-        let (name, writing) = self.journal_file(&line, number)?;
-        self.journal = Some(Journal { line, writing, names: vec![name], files: Vec::new() });
+        let number = u64::from(tip != ChainTip::start(self.ledger));
+        let (name, writing) = self.journal_file(&tip, number)?;
+        self.journal = Some(JournalFiles { tip, writing, names: vec![name], files: Vec::new() });
         Ok(())
     }
 
-    fn journal_file(&self, line: &Line, number: u64) -> Result<(FileName, Writing<'s>), JournalError> {
-        let header = line.file_header(number, self.ledger, self.file_bytes);
-        let mut writing = Writing::begin(self.target, &header.name.text())?;
+    fn journal_file(&self, tip: &ChainTip, number: u64) -> Result<(FileName, FileWriter<'s>), JournalError> {
+        let header = tip.file_header(number, self.ledger, self.file_bytes);
+        let mut writing = FileWriter::begin(self.target, &header.name.text())?;
         writing.write(&header.encode())?;
         Ok((header.name, writing))
     }
 
     /// Writes a frame that was checked.
-    pub fn write_frame(&mut self, bytes: &[u8], frame: &Decoded<'_>) -> Result<(), JournalError> {
+    pub fn write_frame(&mut self, bytes: &[u8], frame: &DecodedFrame<'_>) -> Result<(), JournalError> {
         let (length, bytes_max) = (bytes.len() as u64, self.file_bytes - FILE_HEADER_BYTES as u64);
         if length > bytes_max {
             return Err(JournalError::FrameTooLarge { bytes: length, bytes_max });
@@ -88,27 +88,27 @@ impl<'s> Scribe<'s> {
             // Only the last file may be shorter than its header says.
             journal.writing.write_zeros(left)?;
             let (name, writing) =
-                self.journal_file(&journal.line, journal.names.last().map_or(0, |last| last.number + 1))?;
+                self.journal_file(&journal.tip, journal.names.last().map_or(0, |last| last.number + 1))?;
             journal.files.push(std::mem::replace(&mut journal.writing, writing).finish()?);
             journal.names.push(name);
         }
         journal.writing.write(bytes)?;
-        journal.line.advance(&frame.header, frame.crc);
+        journal.tip.advance(&frame.header, frame.crc);
         self.journal = Some(journal);
         Ok(())
     }
 
     /// Makes everything durable.
-    pub fn finish(self) -> Result<Written, JournalError> {
+    pub fn finish(self) -> Result<WrittenJournal, JournalError> {
         let missing = || JournalError::NoSnapshot { why: "its frames were not read".into() };
-        let Journal { line, writing, names, mut files } = self.journal.ok_or_else(missing)?;
+        let JournalFiles { tip, writing, names, mut files } = self.journal.ok_or_else(missing)?;
         files.push(writing.finish()?);
         let (snapshot, file) = self.snapshot.unzip();
         files.splice(0..0, file);
-        Ok(Written { snapshot, names, line, files })
+        Ok(WrittenJournal { snapshot, names, tip, files })
     }
 
-    /// Does something with the draft; what goes wrong is kept.
+    /// Runs `act` on the draft, and remembers its error.
     fn draft(&mut self, act: impl FnOnce(&mut Draft<'s>) -> Result<(), JournalError>) -> Result<(), String> {
         let Some(draft) = &mut self.draft else { return Err("a piece came before its snapshot".into()) };
         act(draft).map_err(|error| self.fail(error))
@@ -120,11 +120,11 @@ impl<'s> Scribe<'s> {
         why
     }
 
-    /// Begins a snapshot's file, in the place of one that turned out bad.
+    /// Begins the file of a snapshot, replacing one that turned out bad.
     fn begin_snapshot(&mut self, snapshot: &Manifest) -> Result<(), JournalError> {
         self.drop_draft()?;
-        let head = header(self.ledger, &snapshot.mark);
-        let mut writing = Writing::begin(self.target, &file_name(&snapshot.mark))?;
+        let head = header(self.ledger, &snapshot.position);
+        let mut writing = FileWriter::begin(self.target, &file_name(&snapshot.position))?;
         writing.write(&head)?;
         self.draft = Some(Draft { writing, header_crc: crc_of(&head), pieces: 0 });
         Ok(())
@@ -143,12 +143,12 @@ impl<'s> Scribe<'s> {
     }
 }
 
-impl Replay for Scribe<'_> {
+impl Replay for BackupWriter<'_> {
     fn begin(&mut self, snapshot: &Manifest) -> bool {
         if self.failed.is_some() || !self.replay.begin(snapshot) {
             return false;
         }
-        // What went wrong is told at the first piece, or at the end.
+        // An error is reported at the first piece, or at the end.
         let begun = self.begin_snapshot(snapshot);
         begun.map_err(|error| self.fail(error)).is_ok()
     }
@@ -200,27 +200,27 @@ mod tests {
     use crate::journal::walk::walk;
 
     #[test]
-    fn files_follow_each_other_whatever_the_frames() {
+    fn files_are_contiguous_for_any_frame_length() {
         for (file_bytes, payload_bytes, files) in [(8_192, 100, 5), (8_192, 4_032, 101), (1 << 20, 1_000, 1)] {
             let directory = tempfile::tempdir().unwrap();
             let storage: Arc<dyn Storage> = Arc::new(Directory::existing(directory.path()));
             let mut every = |_: Frame<'_>| Ok(());
             let mut replay = EveryFrame(&mut every);
-            let mut scribe = Scribe::new(storage.as_ref(), "main", file_bytes, &mut replay);
-            let mut line = Line::start("main");
-            scribe.begin_frames(line).unwrap();
+            let mut writer = BackupWriter::new(storage.as_ref(), "main", file_bytes, &mut replay);
+            let mut tip = ChainTip::start("main");
+            writer.begin_frames(tip).unwrap();
             for number in 0..=100 {
-                let header = if number == 0 { line.claim_header(1) } else { line.frame_header(number, number as i64) };
+                let header = if number == 0 { tip.claim_header(1) } else { tip.frame_header(number, number as i64) };
                 let mut bytes = Vec::new();
                 encode(&mut bytes, &header, &vec![7; if number == 0 { 0 } else { payload_bytes }]);
                 let decoded = decode(&bytes).unwrap();
-                scribe.write_frame(&bytes, &decoded).unwrap();
-                line.accept(&decoded).unwrap();
+                writer.write_frame(&bytes, &decoded).unwrap();
+                tip.accept(&decoded).unwrap();
             }
-            let written = scribe.finish().unwrap();
-            assert_eq!((written.line, written.names.len()), (line, files), "{payload_bytes}");
+            let written = writer.finish().unwrap();
+            assert_eq!((written.tip, written.names.len()), (tip, files), "{payload_bytes}");
             let walked = walk(&storage, Some("main"), &mut |_, _, _| Ok(true)).unwrap().unwrap();
-            assert_eq!((walked.line, walked.frames), (line, 101));
+            assert_eq!((walked.tip, walked.frames), (tip, 101));
         }
     }
 }

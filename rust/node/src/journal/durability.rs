@@ -1,4 +1,4 @@
-//! What each journal can lose, in words: `GetServerInfo`, `invengine doctor` and docs/operations.md say it with these.
+//! What each journal can lose, as text: `GetServerInfo`, `invengine doctor` and docs/operations.md use these sentences.
 
 use super::Ack;
 
@@ -9,8 +9,8 @@ pub const FILE: &str = "nothing that was acknowledged, as long as the disk keeps
 /// What the memory journal can lose.
 pub const MEMORY: &str = "everything, when the process ends";
 
-/// What an acknowledgement of a Redis journal can lose. `in_files`: the server keeps an append-only file, and for `replicated`
-/// can wait for that of a replica.
+/// What can be lost after an acknowledgement of a Redis journal. `in_files`: the server keeps an append-only file, or for
+/// `replicated` can wait for that of a replica.
 pub fn redis(ack: Ack, in_files: bool) -> &'static str {
     match (ack, in_files) {
         (Ack::Fsync, _) => "nothing that was acknowledged, as long as this server and its disk come back",
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_documents_say_it_with_the_same_words() {
+    fn the_documentation_uses_the_same_sentences() {
         let page = include_str!("../../../../docs/operations.md").split_whitespace().collect::<Vec<_>>().join(" ");
         let acks = [Ack::Fsync, Ack::Everysec, Ack::Replicated, Ack::Memory];
         let of_redis = acks.into_iter().flat_map(|ack| [redis(ack, true), redis(ack, false)]);

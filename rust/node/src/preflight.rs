@@ -1,33 +1,33 @@
-//! What an engine with some settings would stand on, as plain values; whoever asks judges them. Opens no engine.
+//! Preflight checks of the environment of an engine, as plain values that the caller evaluates. Opens no engine.
 
 use invengine_ledger::LedgerOptions;
 use serde::Serialize;
 
 use crate::door::DoorSettings;
 use crate::engine::{EngineSettings, JournalKind, Rebuild, StartClock, file_options, ledger_options, redis_options};
-pub use crate::journal::examine::{FileFacts, FileJournalFacts, SyncTimes};
+pub use crate::journal::preflight::{FileFacts, FileJournalFacts, SyncTimes};
 use crate::journal::redis::RedisSource;
-use crate::journal::redis::examine as redis;
-pub use crate::journal::redis::examine::{RedisFacts, ServerFacts, StoredFacts};
-use crate::journal::{JournalError, Replay, examine as files, loss};
+use crate::journal::redis::preflight as redis;
+pub use crate::journal::redis::preflight::{RedisFacts, ServerFacts, StoredFacts};
+use crate::journal::{JournalError, Replay, durability, preflight as files};
 
-/// What was found.
+/// The result of a preflight.
 #[derive(Debug, Serialize)]
-pub struct Examination {
+pub struct PreflightReport {
     /// Name of the ledger.
     pub ledger: String,
     /// Memory that keys may take, remembered refusals included.
     pub key_bytes_max: u64,
-    /// Connections that the native door takes.
+    /// Connections that the native door accepts.
     pub connections_max: u64,
     /// Why no server would start with the clock of this machine.
     pub clock_refused: Option<String>,
-    /// The kind of journal and what was found of it.
+    /// The kind of journal and its facts.
     #[serde(flatten)]
     pub journal: JournalFacts,
 }
 
-/// What was found of each kind of journal.
+/// The facts of each kind of journal.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum JournalFacts {
@@ -35,32 +35,32 @@ pub enum JournalFacts {
     File(FileFacts),
     /// A stream in Redis or Valkey.
     Redis {
-        /// What was found there.
+        /// The facts of the journal.
         #[serde(flatten)]
         facts: Box<RedisFacts>,
-        /// Where the note of what was acknowledged is kept.
+        /// Directory of the note of what was acknowledged.
         note_directory: String,
-        /// Why it cannot be.
+        /// Why the note cannot be written there.
         note_unwritable: Option<String>,
     },
-    /// Nothing can be found out about memory.
+    /// Memory, which needs no checks.
     Memory {
-        /// What can be lost, in words.
+        /// What can be lost, as text.
         loss_window: &'static str,
     },
 }
 
-/// Looks at everything that an engine with these settings would stand on. It writes nothing but one scratch file in the
-/// directory of a file journal, which it removes.
-pub fn examine(settings: &EngineSettings) -> Examination {
+/// Checks everything that an engine with these settings would depend on. Writes nothing but one scratch file in the directory of
+/// a file journal, which it removes.
+pub fn preflight(settings: &EngineSettings) -> PreflightReport {
     let mut journal = match settings.journal {
-        JournalKind::File => JournalFacts::File(files::examine(&file_options(settings))),
+        JournalKind::File => JournalFacts::File(files::preflight(&file_options(settings))),
         JournalKind::Redis => JournalFacts::Redis {
-            facts: Box::new(redis::examine(&redis_options(settings))),
+            facts: Box::new(redis::preflight(&redis_options(settings))),
             note_directory: settings.directory.display().to_string(),
-            note_unwritable: files::why_not_kept(&settings.directory),
+            note_unwritable: files::why_unwritable(&settings.directory),
         },
-        JournalKind::Memory => JournalFacts::Memory { loss_window: loss::MEMORY },
+        JournalKind::Memory => JournalFacts::Memory { loss_window: durability::MEMORY },
     };
     let clock_refused = match start(settings, &journal) {
         Ok(()) => None,
@@ -71,7 +71,7 @@ pub fn examine(settings: &EngineSettings) -> Examination {
         }
     };
     let options = LedgerOptions::new("");
-    Examination {
+    PreflightReport {
         ledger: settings.ledger.clone(),
         key_bytes_max: (options.key_bytes_max + options.refusal_bytes_max) as u64,
         connections_max: DoorSettings::default().connections_max as u64,
@@ -80,7 +80,7 @@ pub fn examine(settings: &EngineSettings) -> Examination {
     }
 }
 
-/// Reads the journal as a start does, as far as nothing was found against it: without a claim, and not if a server has it.
+/// Reads the journal as a start does, if no problem was found so far: without a claim, and not if a server has it open.
 fn start(settings: &EngineSettings, found: &JournalFacts) -> Result<(), JournalError> {
     let mut rebuild = Rebuild::quiet(ledger_options(settings)).for_start(StartClock::of(settings));
     match found {
@@ -96,8 +96,8 @@ fn start(settings: &EngineSettings, found: &JournalFacts) -> Result<(), JournalE
 }
 
 impl JournalFacts {
-    /// What a start has against a journal that looks well. Beside a server a journal in Redis changes while it is read: of
-    /// that, nothing is to be said.
+    /// Records why a start would refuse a journal without other problems. A journal in Redis may change while it is read beside a
+    /// running server, so nothing is recorded for it.
     fn refuse(&mut self, error: &JournalError) {
         if let JournalFacts::File(facts) = self {
             facts.refused.get_or_insert(error.to_string());

@@ -1,4 +1,4 @@
-//! Prepares the next journal file ahead of need, so that no append waits for megabytes of zeros.
+//! Preallocates the next journal file, so that no append waits for megabytes of zeros.
 
 use std::io;
 use std::sync::Arc;
@@ -10,25 +10,25 @@ use super::storage::{Storage, StoredFile};
 
 pub(super) const SPARE_FILE: &str = "spare";
 
-/// Zeros are synced in pieces of this size: a longer sync would hold up the appends to the same
+/// Zeros are synced in chunks of this size: a longer sync would hold up the appends to the same
 /// disk.
 const PIECE_BYTES: u64 = 4 << 20;
 
 type Prepared = io::Result<Box<dyn StoredFile>>;
 
-/// The next journal file, perhaps still being prepared by a thread.
-pub(super) struct Spare {
+/// The next journal file, perhaps still being written by a thread.
+pub(super) struct PreallocatedFile {
     storage: Arc<dyn Storage>,
     file_bytes: u64,
-    /// Off: files are prepared when they are needed, on the caller's thread.
-    ahead: bool,
+    /// Whether a thread prepares files ahead of need; otherwise the caller's thread does when they are needed.
+    in_background: bool,
     stop: Arc<AtomicBool>,
     running: Option<JoinHandle<Prepared>>,
 }
 
-impl Spare {
-    pub fn new(storage: Arc<dyn Storage>, file_bytes: u64, ahead: bool) -> Self {
-        Self { storage, file_bytes, ahead, stop: Arc::default(), running: None }
+impl PreallocatedFile {
+    pub fn new(storage: Arc<dyn Storage>, file_bytes: u64, in_background: bool) -> Self {
+        Self { storage, file_bytes, in_background, stop: Arc::default(), running: None }
     }
 
     /// Length of the files it prepares.
@@ -36,9 +36,9 @@ impl Spare {
         self.file_bytes
     }
 
-    /// Starts preparing, unless that was done already.
+    /// Starts preparing, unless that has begun already.
     pub fn start(&mut self) {
-        if !self.ahead || self.running.is_some() {
+        if !self.in_background || self.running.is_some() {
             return;
         }
         let (storage, file_bytes, stop) = (self.storage.clone(), self.file_bytes, self.stop.clone());
@@ -52,16 +52,16 @@ impl Spare {
         if let Some(Ok(Ok(file))) = self.running.take().map(JoinHandle::join) {
             return Ok(file);
         }
-        // Whatever the thread met, only trying again tells whether it is still so.
+        // Whatever error the thread met, only another attempt shows whether it persists.
         prepare(self.storage.as_ref(), self.file_bytes, &self.stop)
     }
 
-    /// Removes the file; a failure is met again, and told, when the next one is prepared.
+    /// Removes the file; a failure recurs, and is reported, when the next one is prepared.
     pub fn discard(&self) {
         let _ = self.storage.remove(SPARE_FILE);
     }
 
-    /// Ends the thread and removes what it made.
+    /// Ends the thread and removes its file.
     pub fn close(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(running) = self.running.take() {
@@ -71,7 +71,7 @@ impl Spare {
     }
 }
 
-impl Drop for Spare {
+impl Drop for PreallocatedFile {
     fn drop(&mut self) {
         self.close();
     }
@@ -85,7 +85,7 @@ fn prepare(storage: &dyn Storage, file_bytes: u64, stop: &AtomicBool) -> Prepare
     let file = storage.create(SPARE_FILE)?;
     let filled = fill(file.as_ref(), file_bytes, stop);
     if let Err(error) = filled {
-        // The half-made file must not keep the space that is missing.
+        // The unfinished file must not hold the space that is missing.
         let _ = storage.remove(SPARE_FILE);
         return Err(error);
     }

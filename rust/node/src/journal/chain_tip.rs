@@ -1,13 +1,13 @@
-//! The line a journal draws: what the next frame must carry to continue all before it.
+//! The tip of a journal's chain: what the next frame must carry to continue all frames before it.
 
 use invengine_ledger::planted;
 
-use super::frame::{Decoded, FrameHeader, ledger_id, next_chain};
+use super::frame::{DecodedFrame, FrameHeader, ledger_id, next_chain};
 use super::header::{FileHeader, FileName};
 
 /// The state after a prefix of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct ChainTip {
     pub ledger_id: u64,
     pub next_sequence: u64,
     pub chain: u64,
@@ -15,14 +15,14 @@ pub(super) struct Line {
     pub time_ms: i64,
 }
 
-impl Line {
+impl ChainTip {
     /// The empty journal of a ledger.
     pub fn start(ledger: &str) -> Self {
         let ledger_id = ledger_id(ledger);
         Self { ledger_id, next_sequence: 1, chain: ledger_id, writer_epoch: 0, time_ms: 0 }
     }
 
-    /// The state a file says it continues from.
+    /// The state that a file continues from, according to its header.
     pub fn at_start_of(header: &FileHeader) -> Self {
         Self {
             ledger_id: ledger_id(&header.ledger),
@@ -33,7 +33,7 @@ impl Line {
         }
     }
 
-    /// The header of a file that continues this line.
+    /// The header of a file that continues this tip.
     pub fn file_header(&self, number: u64, ledger: &str, file_bytes: u64) -> FileHeader {
         FileHeader {
             name: FileName { first_sequence: self.next_sequence, number },
@@ -45,7 +45,7 @@ impl Line {
         }
     }
 
-    /// The header of a frame of events that continues this line.
+    /// The header of a frame of events that continues this tip.
     pub fn frame_header(&self, last_sequence: u64, time_ms: i64) -> FrameHeader {
         FrameHeader {
             claim: false,
@@ -58,7 +58,7 @@ impl Line {
         }
     }
 
-    /// The header of the claim of the next epoch, which is at least this one.
+    /// The header of the claim of the next epoch, which is at least `epoch_min`.
     pub fn claim_header(&self, epoch_min: u64) -> FrameHeader {
         let last_sequence = self.next_sequence - 1;
         FrameHeader {
@@ -68,14 +68,14 @@ impl Line {
         }
     }
 
-    /// Takes a frame that continues the line, or tells which rule it breaks and changes nothing.
-    pub fn accept(&mut self, frame: &Decoded<'_>) -> Result<(), &'static str> {
+    /// Advances past a frame that continues the tip, or returns the rule that it breaks and changes nothing.
+    pub fn accept(&mut self, frame: &DecodedFrame<'_>) -> Result<(), &'static str> {
         self.check(&frame.header, frame.payload)?;
         self.advance(&frame.header, frame.crc);
         Ok(())
     }
 
-    /// Moves past a frame this writer made itself.
+    /// Advances past a frame that this writer made itself.
     pub fn advance(&mut self, header: &FrameHeader, crc: u32) {
         self.next_sequence = header.last_sequence + 1;
         self.chain = next_chain(self.chain, crc);
