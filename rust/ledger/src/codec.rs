@@ -1,8 +1,8 @@
-//! Records as bytes: the payload of a journal frame is a version byte, then records one after the other.
+//! Records as bytes: the payload of a journal frame is a version byte, then records one after another.
 //!
-//! Numbers are variable-length (LEB128, signed ones zigzag), texts have their length before them. A number of a kind, a
-//! field or an event is never used again for something else: old frames decode for ever. Bytes from a journal are not
-//! trusted: every length is checked against what is left before anything is allocated for it.
+//! Numbers are variable-length (LEB128, signed ones zigzag), texts are preceded by their length. The number of a kind, a
+//! field or an event is never reused for something else: old frames decode for ever. Bytes from a journal are not trusted:
+//! every length is checked against the remaining bytes before anything is allocated for it.
 
 mod put;
 mod read;
@@ -45,11 +45,11 @@ const REASON_CODE: u64 = 1 << 9;
 const REFERENCE: u64 = 1 << 10;
 const CAUSATION: u64 = 1 << 11;
 const ORIGIN: u64 = 1 << 12;
-/// The parts of the fingerprint can be told apart.
-const PARTED: u64 = 1 << 13;
+/// The fingerprint has distinguishable parts.
+const HAS_PARTS: u64 = 1 << 13;
 const KNOWN_FIELDS: u64 = (1 << 14) - 1;
 
-/// The fields of `texts`: most commands have none of them.
+/// The fields of `texts`; most commands have none of them.
 const TEXTS: u64 = UNKNOWN_CHANNEL | ORDER_REF | HOLDER | ACTOR | REASON_CODE | REFERENCE | CAUSATION;
 
 fn texts<'a>(origin: &Origin<'a>) -> [(u64, &'a str); 7] {
@@ -71,7 +71,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, record: &Record<'_>, before_ms: i64) {
     if let Some(origin) = origin {
         let given = |bit: u64, given: bool| if given { bit } else { 0 };
         fields = ORIGIN
-            | given(PARTED, origin.fingerprint.parted)
+            | given(HAS_PARTS, origin.fingerprint.has_parts)
             | given(KEY, !origin.key.is_empty())
             | given(ISSUE_TIME, origin.issue_time_ms.is_some())
             | given(CHANNEL, origin.channel.is_some())
@@ -228,7 +228,7 @@ pub(crate) fn encode_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
     }
 }
 
-/// Reads a rejection that was encoded by itself.
+/// Decodes a rejection that was encoded separately.
 pub(crate) fn decode_rejection(bytes: &[u8]) -> Decoded<Rejection> {
     RecordReader::bare(bytes).rejection()
 }

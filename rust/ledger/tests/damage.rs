@@ -1,6 +1,6 @@
 //! Bytes that are not a journal are refused, or come to a state that can be read. Nothing panics, whatever they are.
 
-mod desk;
+mod harness;
 mod history;
 
 use std::cell::RefCell;
@@ -12,8 +12,8 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use desk::asks::reserve;
-use desk::{Frame, ROOMY, START_MS};
+use harness::commands::reserve;
+use harness::{Frame, ROOMY, START_MS};
 use history::{Look, Player, history, play};
 
 /// Journals of histories that a fixed seed makes: what is damaged.
@@ -21,7 +21,7 @@ static JOURNALS: LazyLock<Vec<Vec<Frame>>> = LazyLock::new(|| {
     let mut runner = TestRunner::deterministic();
     let mut make = |_| {
         let steps = history(60).new_tree(&mut runner).expect("a history").current();
-        play(&steps, 2_000, Look::End, false).desk.frames
+        play(&steps, 2_000, Look::End, false).harness.frames
     };
     (0..16).map(&mut make).collect()
 });
@@ -69,7 +69,7 @@ fn read_everything(ledger: &mut Ledger) {
         assert_eq!(ledger.parse_token(&ledger.token(reservation.id)), Some(reservation.id));
         let channel = reservation.channel.map_or("", |channel| ledger.channels().name(channel));
         let quantity: i64 = reservation.lines.iter().map(|line| line.quantity() / 1_000).sum();
-        assert!(!format!("{channel} {quantity} {}", reservation.live(0)).is_empty());
+        assert!(!format!("{channel} {quantity} {}", reservation.is_live(0)).is_empty());
         assert!(ledger.reservations_of_order(&reservation.order_ref).count() <= ledger.reservation_count());
     }
 }

@@ -1,7 +1,7 @@
 //! An image is the whole state: loaded again it is the same ledger, to the bit, and goes on the same way; and bytes that are
 //! not one are refused.
 
-mod desk;
+mod harness;
 mod history;
 
 use std::path::Path;
@@ -13,9 +13,9 @@ use invengine_ledger::{
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
-use desk::asks::reserve;
-use desk::told::{Did, Told};
-use desk::{Desk, Frame, ROOMY, START_MS};
+use harness::answers::{Outcome, Reply};
+use harness::commands::reserve;
+use harness::{Frame, Harness, ROOMY, START_MS};
 use history::{Look, Player, Step, Turn, history, play};
 
 fn options(window_ms: i64) -> LedgerOptions {
@@ -68,7 +68,7 @@ proptest! {
         window_ms in prop_oneof![Just(2_000i64), Just(DEDUPE_WINDOW_MS)],
         piece_bytes in 1usize..3_000,
     ) {
-        let frames = play(&steps, window_ms, Look::End, true).desk.frames;
+        let frames = play(&steps, window_ms, Look::End, true).harness.frames;
         let mut whole = Ledger::new(options(window_ms));
         fold(&mut whole, &frames);
         let last = image(&mut whole);
@@ -90,11 +90,11 @@ proptest! {
 }
 
 /// Two ledgers of one past, one folded from its journal and one loaded from its image.
-struct Twins([Desk; 2]);
+struct Twins([Harness; 2]);
 
 impl Twins {
     fn new(window_ms: i64) -> Self {
-        Twins([Desk::with_window(window_ms), Desk::with_window(window_ms)])
+        Twins([Harness::with_window(window_ms), Harness::with_window(window_ms)])
     }
 
     /// Starts both again: the one from the journal, the other from the image.
@@ -116,12 +116,12 @@ impl Twins {
             found.map_or((0, 0), |source| (source.epoch, source.last))
         };
         let turn = player.turn(step, self.0[0].now_ms, &place);
-        let done = self.0.each_mut().map(|desk| take(desk, &turn));
+        let done = self.0.each_mut().map(|harness| take(harness, &turn));
         assert_eq!(done[0], done[1]);
         assert_eq!(self.0[0].digest(), self.0[1].digest());
         match &done[0] {
-            Done::Told(Told::Yes { replayed: false, did: Did::Reserved(hold), .. }) => player.note(hold),
-            Done::Told(Told::Yes { replayed: false, did: Did::Holds(holds), .. }) => {
+            Done::Reply(Reply::Accepted { replayed: false, outcome: Outcome::Reserved(hold), .. }) => player.note(hold),
+            Done::Reply(Reply::Accepted { replayed: false, outcome: Outcome::Holds(holds), .. }) => {
                 holds.iter().for_each(|hold| player.note(hold));
             }
             _ => {}
@@ -132,17 +132,17 @@ impl Twins {
 /// What came of a turn.
 #[derive(Debug, PartialEq)]
 enum Done {
-    Told(Told),
+    Reply(Reply),
     Count(usize),
 }
 
-fn take(desk: &mut Desk, turn: &Turn) -> Done {
+fn take(harness: &mut Harness, turn: &Turn) -> Done {
     match turn {
-        Turn::Command(command) => return Done::Told(desk.ask(command)),
-        Turn::Wait(ms) => desk.wait(*ms),
-        Turn::Sweep => return Done::Count(desk.sweep()),
-        Turn::Forget => return Done::Count(usize::from(desk.forget())),
-        Turn::Restart | Turn::Cut => desk.cut(),
+        Turn::Command(command) => return Done::Reply(harness.ask(command)),
+        Turn::Wait(ms) => harness.wait(*ms),
+        Turn::Sweep => return Done::Count(harness.sweep()),
+        Turn::Forget => return Done::Count(usize::from(harness.forget())),
+        Turn::Restart | Turn::Cut => harness.cut(),
     }
     Done::Count(0)
 }
@@ -157,7 +157,7 @@ proptest! {
         let mut twins = Twins::new(WINDOW_MS);
         let mut player = Player::default();
         for command in Player::opening() {
-            twins.0.iter_mut().for_each(|desk| drop(desk.ask(&command).did()));
+            twins.0.iter_mut().for_each(|harness| drop(harness.ask(&command).accepted()));
         }
         for (number, step) in steps.iter().enumerate() {
             if number % each == 0 {
@@ -165,8 +165,8 @@ proptest! {
             }
             twins.take(&mut player, step);
         }
-        twins.0.iter_mut().for_each(Desk::cut);
-        let payloads = twins.0.each_ref().map(|desk| desk.frames.iter().map(|frame| frame.payload.clone()).collect::<Vec<_>>());
+        twins.0.iter_mut().for_each(Harness::cut);
+        let payloads = twins.0.each_ref().map(|harness| harness.frames.iter().map(|frame| frame.payload.clone()).collect::<Vec<_>>());
         prop_assert!(payloads[0] == payloads[1]);
         prop_assert!(image(&mut twins.0[0].ledger) == image(&mut twins.0[1].ledger));
     }
@@ -244,7 +244,7 @@ fn this_build_still_writes_it_so() {
 fn small() -> Vec<u8> {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let steps = history(60).new_tree(&mut runner).expect("a history").current();
-    image(&mut play(&steps, 2_000, Look::End, true).desk.refold())
+    image(&mut play(&steps, 2_000, Look::End, true).harness.refold())
 }
 
 // case: E11

@@ -2,15 +2,15 @@
 //!
 //! The fixture was written by the first build, and is never made again.
 
-mod desk;
+mod harness;
 
 use invengine_ledger::command::SourcePosition;
 use invengine_ledger::event::StockKind::{Counted, Received};
 use invengine_ledger::{Command, Ledger, LedgerOptions, Payload, Reason};
 
-use desk::asks::{allocate, by_key, release, reserve, stock};
-use desk::told::Told;
-use desk::{ROOMY, START_MS};
+use harness::answers::Reply;
+use harness::commands::{allocate, by_key, release, reserve, stock};
+use harness::{ROOMY, START_MS};
 
 const PAYLOAD: &[u8] = include_bytes!("fixtures/keys-v1.bin");
 const DIGEST: &str = "559a4ed97f072a5ea7879a82a115cd33";
@@ -21,9 +21,9 @@ fn folded() -> Ledger {
     ledger
 }
 
-fn ask(ledger: &mut Ledger, command: &Command<'_>) -> Told {
+fn ask(ledger: &mut Ledger, command: &Command<'_>) -> Reply {
     let executed = ledger.execute(command, START_MS, &mut Payload::default(), ROOMY);
-    Told::new(ledger, &executed)
+    Reply::new(ledger, &executed)
 }
 
 /// As the first build was asked.
@@ -55,8 +55,8 @@ fn a_retry_of_a_key_that_an_older_build_journalled_finds_its_answer() {
     assert_eq!(ledger.digest().to_string(), DIGEST);
     for command in asked() {
         let sequence = ledger.sequence();
-        let told = ask(&mut ledger, &command);
-        assert!(told.replayed(), "{command:?}: {told:?}");
+        let reply = ask(&mut ledger, &command);
+        assert!(reply.replayed(), "{command:?}: {reply:?}");
         assert_eq!(ledger.sequence(), sequence);
     }
 }
@@ -69,8 +69,8 @@ fn another_sender_of_such_a_key_is_refused_and_nothing_is_done_twice() {
     for mut command in asked().into_iter().filter(|command| !command.context.key.is_empty()) {
         command.context.actor = "clerk-b";
         let digest = ledger.digest();
-        let told = ask(&mut ledger, &command);
-        assert_eq!(told.reason(), Some(Reason::IdempotencyKeyReused), "{command:?}");
+        let reply = ask(&mut ledger, &command);
+        assert_eq!(reply.reason(), Some(Reason::IdempotencyKeyReused), "{command:?}");
         assert_eq!(ledger.digest(), digest);
     }
 }

@@ -7,10 +7,10 @@ use super::*;
 use crate::command::QUANTITY_MAX;
 use crate::correction::ClockCorrection;
 use crate::event::{LevelUnits, LineMove, StockKind, StockState};
-use crate::few::Few;
 use crate::fingerprint::Fingerprint;
 use crate::keys::Scope;
 use crate::ledger::{Ledger, LedgerOptions};
+use crate::one_or_many::OneOrMany;
 use crate::record::OriginSource;
 use crate::rejection::Reason;
 use crate::reservation::ReservationId;
@@ -36,17 +36,17 @@ fn id() -> impl Strategy<Value = ReservationId> {
     (handle(), mostly_0(), mostly_0()).prop_map(|(slot, generation, epoch)| ReservationId { slot, generation, epoch })
 }
 
-fn few<T: Clone + std::fmt::Debug>(one: impl Strategy<Value = T>) -> impl Strategy<Value = Few<T>> {
+fn one_or_many<T: Clone + std::fmt::Debug>(one: impl Strategy<Value = T>) -> impl Strategy<Value = OneOrMany<T>> {
     vec(one, 0..4).prop_map(|list| list.into_iter().collect())
 }
 
-fn units() -> impl Strategy<Value = Few<LevelUnits>> {
-    few((handle(), quantity()).prop_map(|(level, units)| LevelUnits { level, units }))
+fn units() -> impl Strategy<Value = OneOrMany<LevelUnits>> {
+    one_or_many((handle(), quantity()).prop_map(|(level, units)| LevelUnits { level, units }))
 }
 
-fn moves() -> impl Strategy<Value = Few<LineMove>> {
+fn moves() -> impl Strategy<Value = OneOrMany<LineMove>> {
     let line = |(level, reserved, allocated)| LineMove { level, reserved, allocated };
-    few((handle(), quantity(), quantity()).prop_map(line))
+    one_or_many((handle(), quantity(), quantity()).prop_map(line))
 }
 
 fn rejection() -> impl Strategy<Value = Rejection> {
@@ -118,7 +118,7 @@ fn parts() -> impl Strategy<Value = Parts> {
 fn record(parts: &Parts) -> Record<'_> {
     let (time_ms, origin, events) = parts;
     let origin = origin.as_ref().map(|(fingerprint, issue_time_ms, event_time_ms, channel, source, texts)| Origin {
-        fingerprint: Fingerprint { hash: *fingerprint, parted: fingerprint % 2 == 0 },
+        fingerprint: Fingerprint { hash: *fingerprint, has_parts: fingerprint % 2 == 0 },
         issue_time_ms: *issue_time_ms,
         event_time_ms: *event_time_ms,
         channel: *channel,

@@ -1,7 +1,7 @@
 //! Images whose check value and digest are right and whose contents are not: what a forger could hand in.
 
 use super::load::ImageLoader;
-use super::{BLOCK_HEADER_BYTES, IMAGE_VERSION, Kind, check};
+use super::{BLOCK_HEADER_BYTES, BlockKind, IMAGE_VERSION, check};
 use crate::codec::Malformed;
 use crate::command::{Body, Catalogue, Line, SourcePosition, StockLine, Target, TargetBy, Upsert};
 use crate::event::{StockKind, StockState};
@@ -80,7 +80,7 @@ fn load(mut blocks: Vec<Vec<u8>>) -> Result<Ledger, Malformed> {
         loader.piece(&block)?;
     }
     let digest = loader.digest_so_far().value();
-    let mut end = vec![Kind::End as u8, 1, 0, 0, 0, 24, 0, 0, 0];
+    let mut end = vec![BlockKind::End as u8, 1, 0, 0, 0, 24, 0, 0, 0];
     end.extend_from_slice(&digest.to_le_bytes());
     end.extend_from_slice(&checked.to_le_bytes());
     loader.piece(&end)?;
@@ -160,9 +160,9 @@ fn a_forged_image_is_refused_or_can_be_lived_with() {
 fn a_name_or_a_level_that_comes_twice_is_refused() {
     let whole = blocks(ledger());
     for (kind, why) in [
-        (Kind::Items, "a name comes twice"),
-        (Kind::Locations, "a name comes twice"),
-        (Kind::Levels, "a level comes twice"),
+        (BlockKind::Items, "a name comes twice"),
+        (BlockKind::Locations, "a name comes twice"),
+        (BlockKind::Levels, "a level comes twice"),
     ] {
         let mut twice = whole.clone();
         let at = whole.iter().position(|block| block[0] == kind as u8).expect("a block of each kind");

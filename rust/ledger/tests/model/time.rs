@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::Model;
-use crate::desk::told::Did;
+use crate::harness::answers::Outcome;
 
 impl Model {
     /// Writes down every hold that is over; tells how many.
     pub fn sweep(&mut self, now_ms: i64) -> usize {
         let now_ms = now_ms.max(self.time_ms);
-        let count = (0..self.holds.len()).filter(|at| self.lapse(*at, now_ms)).count();
+        let count = (0..self.holds.len()).filter(|at| self.expire_if_due(*at, now_ms)).count();
         if count > 0 {
             self.begin(now_ms);
         }
@@ -30,7 +30,7 @@ impl Model {
         self.window += 1;
         let (ids, window): (BTreeSet<_>, _) = (self.holds.iter().map(|hold| hold.id).collect(), self.window);
         self.keys.retain(|_, known| {
-            let names_a_hold = matches!(&known.did, Some(Did::Reserved(hold)) if ids.contains(&hold.id));
+            let names_a_hold = matches!(&known.outcome, Some(Outcome::Reserved(hold)) if ids.contains(&hold.id));
             if known.window == older && names_a_hold {
                 known.window = window;
             }

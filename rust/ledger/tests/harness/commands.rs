@@ -4,7 +4,7 @@ use invengine_ledger::command::{Body, Catalogue, Line, StockLine, Target, Target
 use invengine_ledger::event::{StockKind, StockState};
 use invengine_ledger::{Command, Context, ReservationId};
 
-use super::Desk;
+use super::Harness;
 
 /// Time to live of holds unless a test says otherwise: over at a tick 60 s from now.
 pub const TTL_MS: i64 = 60_000;
@@ -101,7 +101,7 @@ pub fn register<'a>(key: &'a str, source: &'a str) -> Command<'a> {
     command(key, Body::RegisterSource { source })
 }
 
-impl Desk {
+impl Harness {
     /// A ledger with the items mug and cup, the locations wh-1, wh-2 and wh-3, the channels app and web, and nothing on hand.
     pub fn opened(mut self) -> Self {
         for (key, catalogue, names) in [
@@ -109,16 +109,16 @@ impl Desk {
             ("open-locations", Catalogue::Locations, &["wh-1", "wh-2", "wh-3"][..]),
             ("open-channels", Catalogue::Channels, &["app", "web"][..]),
         ] {
-            self.ask(&upsert(key, catalogue, names)).did();
+            self.ask(&upsert(key, catalogue, names)).accepted();
         }
         self
     }
 
     /// The same with so many mugs at wh-1.
     pub fn with_mugs(quantity: i64) -> Self {
-        let mut desk = Desk::default().opened();
-        desk.ask(&stock("open-stock", StockKind::Received, "mug", "wh-1", quantity)).did();
-        desk
+        let mut harness = Harness::default().opened();
+        harness.ask(&stock("open-stock", StockKind::Received, "mug", "wh-1", quantity)).accepted();
+        harness
     }
 
     /// (on_hand, reserved, allocated, available, oversold) of a level now.

@@ -7,42 +7,42 @@ use invengine_ledger::{Answer, Effect, Executed, Fact, Ledger, Reason, Rejection
 
 /// The answer to one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    Yes { sequence: u64, replayed: bool, did: Did },
-    No(No),
+pub enum Reply {
+    Accepted { sequence: u64, replayed: bool, outcome: Outcome },
+    Rejected(Refusal),
 }
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct No {
+pub struct Refusal {
     pub reason: Reason,
     pub facts: Vec<(&'static str, String)>,
 }
 
 /// What an accepted command did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Did {
-    Reserved(HoldTold),
-    Holds(Vec<HoldTold>),
+pub enum Outcome {
+    Reserved(HoldOutcome),
+    Holds(Vec<HoldOutcome>),
     KeyCancelled,
-    Levels(Vec<LevelTold>),
+    Levels(Vec<LevelQuantities>),
     Done,
     Registered { epoch: u64, previous_epoch: u64, previous_sequence: u64 },
 }
 
 /// What happened to one reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HoldTold {
+pub struct HoldOutcome {
     pub id: ReservationId,
     pub version: u32,
     pub reacquired: bool,
     pub expire_ms: i64,
-    pub lines: Vec<LineTold>,
+    pub lines: Vec<LineOutcome>,
 }
 
 /// What happened to one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LineTold {
+pub struct LineOutcome {
     pub sku: String,
     pub location: String,
     pub state: LineState,
@@ -52,7 +52,7 @@ pub struct LineTold {
 
 /// The quantities of one level.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LevelTold {
+pub struct LevelQuantities {
     pub sku: String,
     pub location: String,
     pub on_hand: i64,
@@ -63,10 +63,10 @@ pub struct LevelTold {
     pub quality_control: i64,
 }
 
-impl No {
+impl Refusal {
     /// A refusal without facts.
     pub fn new(reason: Reason) -> Self {
-        No { reason, facts: Vec::new() }
+        Refusal { reason, facts: Vec::new() }
     }
 
     /// Adds a fact.
@@ -86,29 +86,33 @@ impl No {
     }
 }
 
-impl From<&Rejection> for No {
+impl From<&Rejection> for Refusal {
     fn from(rejection: &Rejection) -> Self {
         let fact = |fact: &Fact| match fact {
             Fact::Number(name, value) => (*name, value.to_string()),
             Fact::Text(name, text) => (*name, text.to_string()),
         };
-        No { reason: rejection.reason, facts: rejection.facts.iter().map(fact).collect() }
+        Refusal { reason: rejection.reason, facts: rejection.facts.iter().map(fact).collect() }
     }
 }
 
-impl Told {
+impl Reply {
     /// Puts an answer into names, and checks what it may leave upon.
     pub fn new(ledger: &Ledger, executed: &Executed) -> Self {
         match &executed.answer {
             Answer::Accepted { sequence, replayed, effect } => {
-                assert!(executed.rests_on >= *sequence && *sequence > 0, "a yes rests on its events: {executed:?}");
-                assert!(executed.rests_on <= ledger.sequence(), "{executed:?}");
-                Told::Yes { sequence: *sequence, replayed: *replayed, did: Did::new(ledger, ledger.effect(*effect)) }
+                assert!(executed.depends_on >= *sequence && *sequence > 0, "a yes rests on its events: {executed:?}");
+                assert!(executed.depends_on <= ledger.sequence(), "{executed:?}");
+                Reply::Accepted {
+                    sequence: *sequence,
+                    replayed: *replayed,
+                    outcome: Outcome::new(ledger, ledger.effect(*effect)),
+                }
             }
             Answer::Rejected(rejection) => {
-                let at_once = executed.rests_on == 0 && ledger.sequence() > 0;
+                let at_once = executed.depends_on == 0 && ledger.sequence() > 0;
                 assert!(!at_once || may_leave_at_once(rejection.reason), "{executed:?}");
-                Told::No(No::from(rejection).with_ids(ledger))
+                Reply::Rejected(Refusal::from(rejection).with_ids(ledger))
             }
         }
     }
@@ -116,32 +120,32 @@ impl Told {
     /// The reason of a refusal.
     pub fn reason(&self) -> Option<Reason> {
         match self {
-            Told::No(no) => Some(no.reason),
-            Told::Yes { .. } => None,
+            Reply::Rejected(refusal) => Some(refusal.reason),
+            Reply::Accepted { .. } => None,
         }
     }
 
     /// The value of a fact of a refusal.
     pub fn fact(&self, name: &str) -> Option<&str> {
         match self {
-            Told::No(no) => no.facts.iter().find(|fact| fact.0 == name).map(|fact| fact.1.as_str()),
-            Told::Yes { .. } => None,
+            Reply::Rejected(refusal) => refusal.facts.iter().find(|fact| fact.0 == name).map(|fact| fact.1.as_str()),
+            Reply::Accepted { .. } => None,
         }
     }
 
     /// What was done; stops the test if the answer is a refusal.
-    pub fn did(self) -> Did {
+    pub fn accepted(self) -> Outcome {
         match self {
-            Told::Yes { did, .. } => did,
-            Told::No(no) => panic!("refused: {no:?}"),
+            Reply::Accepted { outcome, .. } => outcome,
+            Reply::Rejected(refusal) => panic!("refused: {refusal:?}"),
         }
     }
 
     /// The one hold that was changed or made.
-    pub fn hold(self) -> HoldTold {
-        match self.did() {
-            Did::Reserved(hold) => hold,
-            Did::Holds(holds) if holds.len() == 1 => holds[0].clone(),
+    pub fn hold(self) -> HoldOutcome {
+        match self.accepted() {
+            Outcome::Reserved(hold) => hold,
+            Outcome::Holds(holds) if holds.len() == 1 => holds[0].clone(),
             other => panic!("not one hold: {other:?}"),
         }
     }
@@ -156,7 +160,7 @@ impl Told {
 
     /// True if the answer was given before.
     pub fn replayed(&self) -> bool {
-        matches!(self, Told::Yes { replayed: true, .. })
+        matches!(self, Reply::Accepted { replayed: true, .. })
     }
 }
 
@@ -176,15 +180,17 @@ fn may_leave_at_once(reason: Reason) -> bool {
     )
 }
 
-impl Did {
+impl Outcome {
     fn new(ledger: &Ledger, effect: &Effect) -> Self {
         match effect {
-            Effect::Reserved(hold) => Did::Reserved(HoldTold::new(ledger, hold)),
-            Effect::Holds(holds) => Did::Holds(holds.iter().map(|hold| HoldTold::new(ledger, hold)).collect()),
-            Effect::KeyCancelled => Did::KeyCancelled,
-            Effect::Levels(levels) => Did::Levels(levels.iter().map(|level| LevelTold::new(ledger, level)).collect()),
-            Effect::Done => Did::Done,
-            Effect::Registered { epoch, previous_epoch, previous_sequence } => Did::Registered {
+            Effect::Reserved(hold) => Outcome::Reserved(HoldOutcome::new(ledger, hold)),
+            Effect::Holds(holds) => Outcome::Holds(holds.iter().map(|hold| HoldOutcome::new(ledger, hold)).collect()),
+            Effect::KeyCancelled => Outcome::KeyCancelled,
+            Effect::Levels(levels) => {
+                Outcome::Levels(levels.iter().map(|level| LevelQuantities::new(ledger, level)).collect())
+            }
+            Effect::Done => Outcome::Done,
+            Effect::Registered { epoch, previous_epoch, previous_sequence } => Outcome::Registered {
                 epoch: *epoch,
                 previous_epoch: *previous_epoch,
                 previous_sequence: *previous_sequence,
@@ -195,13 +201,13 @@ impl Did {
     }
 }
 
-impl HoldTold {
+impl HoldOutcome {
     fn new(ledger: &Ledger, hold: &HoldChange) -> Self {
         let line = |line: &invengine_ledger::outcome::LineChange| {
             let (sku, location) = names(ledger, line.level);
-            LineTold { sku, location, state: line.state, quantity: line.quantity, outstanding: line.outstanding }
+            LineOutcome { sku, location, state: line.state, quantity: line.quantity, outstanding: line.outstanding }
         };
-        HoldTold {
+        HoldOutcome {
             id: hold.id,
             version: hold.version,
             reacquired: hold.reacquired,
@@ -211,11 +217,11 @@ impl HoldTold {
     }
 }
 
-impl LevelTold {
+impl LevelQuantities {
     /// A level in names.
     pub fn new(ledger: &Ledger, figures: &LevelFigures) -> Self {
         let (sku, location) = names(ledger, figures.level);
-        LevelTold {
+        LevelQuantities {
             sku,
             location,
             on_hand: figures.on_hand,

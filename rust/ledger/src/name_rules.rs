@@ -1,7 +1,7 @@
-//! How a new name is written, and which names people take for one another.
+//! The rules for new names, and which names people may confuse with one another.
 //!
-//! The rule is asked where a name is created, and nowhere else: commands match names byte by byte, so a name that is there
-//! already goes on working however it is written, and a journal folds whatever its names look like.
+//! The rules apply where a name is created, and nowhere else: commands match names byte by byte, so an existing name goes on
+//! working however it is written, and a journal folds whatever its names look like.
 
 use std::borrow::Cow;
 use std::hash::BuildHasher;
@@ -19,16 +19,16 @@ use crate::names::Handle;
 
 /// Most characters of a name.
 pub const NAME_CHARS_MAX: usize = 128;
-/// Bytes of a name that a sentence shows: an answer may have to name many.
+/// Bytes of a name that a sentence shows: an answer may have to list many names.
 const SHOWN_BYTES_MAX: usize = 64;
-/// Seen as nothing, though Unicode counts it as a symbol.
+/// Invisible, although Unicode counts it as a symbol.
 const BRAILLE_BLANK: char = '\u{2800}';
 
-/// What keeps a text from being a new name, in words that name the character and its place; none if nothing does.
+/// Why a text cannot be a new name, with the character and its position; `None` if it can.
 ///
-/// A new name has 1 to 128 characters in the composed form (NFC) of Unicode. It has no white space but U+0020, and that
-/// neither first nor last; no control characters, nothing that cannot be seen or that turns the direction of text, nothing
-/// for private use and nothing unassigned.
+/// A new name has 1 to 128 characters in the composed form (NFC) of Unicode. Its only white space is U+0020, neither first nor
+/// last; it has no control characters, no invisible characters, none that change the direction of text, none for private use
+/// and none that are unassigned.
 pub fn name_fault(name: &str) -> Option<String> {
     let length = name.chars().count();
     if !(1..=NAME_CHARS_MAX).contains(&length) {
@@ -57,7 +57,7 @@ pub fn name_fault(name: &str) -> Option<String> {
     at(number, given, &format!("where its composed form (NFC) has U+{code:04X}; send the composed form"))
 }
 
-/// What keeps a character out of new names; none if nothing does.
+/// Why a character is not allowed in new names; `None` if it is.
 fn unfit(character: char) -> Option<&'static str> {
     use GeneralCategory as Category;
     if matches!(character, ' '..='~') {
@@ -75,8 +75,8 @@ fn unfit(character: char) -> Option<&'static str> {
     }
 }
 
-/// A text in quotation marks, so that a space at its end is seen, and with `<U+200B>` for what could not be seen or would
-/// change how the rest looks. A long one is cut, which `...` behind the quotation mark says.
+/// A text in quotation marks, so that a space at its end is visible, and with `<U+200B>` for a character that is invisible or
+/// would change how the rest looks. A long text is cut, which `...` after the quotation mark indicates.
 pub fn visible(text: &str) -> String {
     let mut shown = String::from("\"");
     for character in text.chars() {
@@ -91,23 +91,23 @@ pub fn visible(text: &str) -> String {
     shown + "\""
 }
 
-/// A text as it is where all of it is seen, else as [`visible`] shows it.
+/// A text unchanged if all of it is visible, else as [`visible`] shows it.
 pub fn shown(text: &str) -> Cow<'_, str> {
     let is_seen = !text.starts_with(' ') && !text.ends_with(' ') && text.chars().all(|each| unfit(each).is_none());
     if is_seen { Cow::Borrowed(text) } else { Cow::Owned(visible(text)) }
 }
 
-/// The same for all names that people may take for one another: upper or lower case, with accents or without, spaces or none,
-/// letters of other scripts that look alike (the skeleton of UTS 39), O and 0, l and 1 and I.
-fn look(name: &str) -> String {
+/// A form that is equal for all names that people may confuse: upper or lower case, with or without accents or spaces, similar
+/// letters of other scripts (the skeleton of UTS 39), O and 0, l and 1 and I.
+fn folded(name: &str) -> String {
     static OF_ASCII: LazyLock<Vec<String>> =
-        LazyLock::new(|| (0..128).map(|byte: u8| look_of(&char::from(byte).to_string())).collect());
-    if name.is_ascii() { name.bytes().map(|byte| &*OF_ASCII[usize::from(byte)]).collect() } else { look_of(name) }
+        LazyLock::new(|| (0..128).map(|byte: u8| fold_text(&char::from(byte).to_string())).collect());
+    if name.is_ascii() { name.bytes().map(|byte| &*OF_ASCII[usize::from(byte)]).collect() } else { fold_text(name) }
 }
 
-fn look_of(name: &str) -> String {
+fn fold_text(name: &str) -> String {
     let plain: String = name.nfkd().filter(|character| is_seen(*character)).collect();
-    // Before and after: some letters look alike as capitals only, and some only as small ones.
+    // Before and after lower-casing: some letters look alike as capitals only, and some only in lower case.
     let small: String = skeleton(&plain).flat_map(char::to_lowercase).collect();
     let seen = skeleton(&small).collect::<String>();
     seen.nfkd()
@@ -120,35 +120,35 @@ fn is_seen(character: char) -> bool {
     !is_combining_mark(character) && !character.is_whitespace() && unfit(character).is_none()
 }
 
-/// Finds the oldest name of each look.
+/// Finds the oldest of the names that people may confuse with one another.
 #[derive(Default)]
-pub(crate) struct Looks {
+pub(crate) struct Confusables {
     hasher: DefaultHashBuilder,
-    /// Only the oldest: however many names look the same, one is looked at.
+    /// Only the oldest: however many names look the same, one is compared.
     oldest: Index,
 }
 
-impl Looks {
-    /// The oldest name that looks like this one, itself included.
+impl Confusables {
+    /// The oldest name that looks like this one, including itself.
     pub fn oldest<'n>(&self, name: &str, name_of: impl Fn(Handle) -> &'n str) -> Option<Handle> {
-        let wanted = look(name);
+        let wanted = folded(name);
         self.find(&wanted, name_of)
     }
 
     /// Adds the next name.
     pub fn add<'n>(&mut self, name: &str, handle: Handle, name_of: impl Fn(Handle) -> &'n str) {
-        let own = look(name);
+        let own = folded(name);
         if !own.is_empty() && self.find(&own, name_of).is_none() {
             self.oldest.insert(self.tag(&own), handle);
         }
     }
 
     fn find<'n>(&self, wanted: &str, name_of: impl Fn(Handle) -> &'n str) -> Option<Handle> {
-        self.oldest.find(self.tag(wanted), |handle| look(name_of(handle)) == wanted)
+        self.oldest.find(self.tag(wanted), |handle| folded(name_of(handle)) == wanted)
     }
 
-    fn tag(&self, look: &str) -> Tag {
-        Tag::of(self.hasher.hash_one(look))
+    fn tag(&self, folded: &str) -> Tag {
+        Tag::of(self.hasher.hash_one(folded))
     }
 }
 
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_name_is_written_so_that_it_is_seen_whole() {
+    fn a_new_name_has_no_invisible_or_ambiguous_characters() {
         let long = "ö".repeat(NAME_CHARS_MAX);
         for name in ["mug", "a b", "SKU-7/é", "~", "漢字", "😀", "مرحبا", "naïve", &long] {
             assert_eq!(name_fault(name), None, "{name}");
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_shown() {
+    fn invisible_characters_are_shown() {
         assert_eq!(visible("mug "), "\"mug \"");
         assert_eq!(["mug", "a b", "mug ", "mug\u{200b}"].map(shown), ["mug", "a b", "\"mug \"", "\"mug<U+200B>\""]);
         assert_eq!(visible("m\u{200b}u\u{202e}g\n"), "\"m<U+200B>u<U+202E>g<U+000A>\"");
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_people_mix_up_look_the_same() {
+    fn names_that_people_confuse_have_the_same_folded_form() {
         let alike = [
             ["mug", "MUG"],
             ["mug", "m u g "],
@@ -218,27 +218,27 @@ mod tests {
             ["burn", "bum"],
         ];
         for [one, other] in alike {
-            assert_eq!(look(one), look(other), "{one} {other}");
+            assert_eq!(folded(one), folded(other), "{one} {other}");
         }
         for [one, other] in [["mug", "cup"], ["A10", "A11"], ["a-b", "ab"], ["wh-1", "wh-2"], ["漢", "字"]] {
-            assert_ne!(look(one), look(other), "{one} {other}");
+            assert_ne!(folded(one), folded(other), "{one} {other}");
         }
     }
 
     #[test]
-    fn plain_texts_look_the_same_however_it_is_found_out() {
+    fn ascii_texts_fold_as_all_others() {
         let all: String = (0..128).map(|byte: u8| char::from(byte)).collect();
-        assert_eq!(look(&all), look_of(&all));
+        assert_eq!(folded(&all), fold_text(&all));
     }
 
     #[test]
-    fn of_each_look_the_oldest_name_is_found() {
+    fn the_oldest_of_confusable_names_is_found() {
         let names = ["mug", "cup", "Mug", "MÜG", "\u{301}", " "];
-        let mut looks = Looks::default();
+        let mut confusables = Confusables::default();
         for (handle, name) in (0..).zip(names) {
-            looks.add(name, handle, |handle| names[handle as usize]);
+            confusables.add(name, handle, |handle| names[handle as usize]);
         }
-        let found = |name| looks.oldest(name, |handle| names[handle as usize]);
+        let found = |name| confusables.oldest(name, |handle| names[handle as usize]);
         assert_eq!(["mug", "MUG", "cup", "pot", "", " "].map(found), [Some(0), Some(0), Some(1), None, None, None]);
     }
 }

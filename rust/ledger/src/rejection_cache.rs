@@ -1,9 +1,9 @@
-//! Rejections of unsourced commands whose callers did not ask for more (`refusals.rs`), remembered in memory only and bounded:
-//! outside journal and digest, gone at a restart.
-//! While remembered, a repeat gets the same no, even if the stock has arrived since.
+//! A bounded cache of the rejections of commands without a source whose callers did not ask for more (`refusals.rs`). It is in
+//! memory only: not part of the journal or the digest, and lost at a restart. While a rejection is cached, a repeat gets the
+//! same one, even if stock has arrived since.
 //!
-//! A flash sale refuses far more than it accepts, so remembering a no allocates nothing of its own: keys and rejections lie one
-//! after the other in one buffer, which is dropped whole.
+//! A flash sale refuses far more than it accepts, so caching a rejection makes no allocation of its own: keys and rejections
+//! are stored one after another in one buffer, which is dropped as a whole.
 
 use crate::codec::{decode_rejection, encode_rejection};
 use crate::fingerprint::Fingerprint;
@@ -11,24 +11,24 @@ use crate::index::Index;
 use crate::keys::{KeyHash, Scope};
 use crate::rejection::Rejection;
 
-/// Most rejections in one of the two windows that take turns.
+/// Most rejections in one of the two windows, which take turns.
 const KEPT_MAX: usize = 65_536;
 
-struct Entry {
+struct CacheEntry {
     scope: Scope,
     fingerprint: Fingerprint,
-    /// Where its key begins, its rejection begins and its rejection ends.
+    /// Offsets: start of the key, start of the rejection, end of the rejection.
     bytes: [usize; 3],
 }
 
 #[derive(Default)]
-struct Window {
+struct CacheWindow {
     index: Index,
-    entries: Vec<Entry>,
+    entries: Vec<CacheEntry>,
     bytes: Vec<u8>,
 }
 
-impl Window {
+impl CacheWindow {
     fn find(&self, hash: KeyHash, scope: Scope, key: &str) -> Option<(Fingerprint, Rejection)> {
         let is_it = |at: u32| {
             let entry = &self.entries[at as usize];
@@ -45,24 +45,24 @@ impl Window {
         let middle = self.bytes.len();
         encode_rejection(&mut self.bytes, rejection);
         self.index.insert(hash.tag(), self.entries.len() as u32);
-        self.entries.push(Entry { scope, fingerprint, bytes: [start, middle, self.bytes.len()] });
+        self.entries.push(CacheEntry { scope, fingerprint, bytes: [start, middle, self.bytes.len()] });
     }
 }
 
-/// The rejections of the last 65,536 to 131,072 refused keys.
+/// The rejections of the latest 65,536 to 131,072 refused keys.
 #[derive(Default)]
-pub(crate) struct Refused {
-    younger: Window,
-    older: Window,
+pub(crate) struct RejectionCache {
+    younger: CacheWindow,
+    older: CacheWindow,
 }
 
-impl Refused {
+impl RejectionCache {
     /// The fingerprint and rejection of a key that was refused.
     pub fn find(&self, hash: KeyHash, scope: Scope, key: &str) -> Option<(Fingerprint, Rejection)> {
         self.younger.find(hash, scope, key).or_else(|| self.older.find(hash, scope, key))
     }
 
-    /// Remembers a rejection.
+    /// Caches a rejection.
     pub fn insert(&mut self, hash: KeyHash, scope: Scope, key: &str, fingerprint: Fingerprint, rejection: &Rejection) {
         if self.younger.entries.len() >= KEPT_MAX {
             self.older = std::mem::take(&mut self.younger);

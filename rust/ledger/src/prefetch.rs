@@ -1,6 +1,6 @@
-//! What the next records of a journal will need is read before the first of them is applied. One by one, each would wait for
-//! its hold, its levels and its place among the keys; asked for together, the memory answers for all of them at once. Nothing
-//! that is read here decides anything.
+//! Prefetching: what the next records of a journal need is read before the first of them is applied. One by one, each record
+//! would wait for the cache misses of its hold, its levels and its key; read together, these misses overlap. Nothing read here
+//! affects the result.
 
 use crate::event::Event;
 use crate::keys::KeyHash;
@@ -10,28 +10,28 @@ use crate::record::Record;
 use crate::reservation::ReservationId;
 
 /// Records that are decoded before the first of them is applied.
-pub(crate) const RECORDS_AHEAD: usize = 64;
+pub(crate) const RECORDS_PREFETCHED: usize = 64;
 
 impl Ledger {
-    /// Reads for these records, and gives the hash of each one's key. Loops are short, so that many reads are under way.
-    pub(crate) fn read_ahead(&mut self, records: &[Record<'_>]) -> [Option<KeyHash>; RECORDS_AHEAD] {
+    /// Prefetches for these records and returns the hash of each record's key. The loops are short, so that many reads overlap.
+    pub(crate) fn prefetch(&mut self, records: &[Record<'_>]) -> [Option<KeyHash>; RECORDS_PREFETCHED] {
         let events = records.iter().flat_map(|record| record.events.iter());
-        std::hint::black_box(events.fold(0, |read, event| read ^ self.read_for(event)));
-        let mut keys = [None; RECORDS_AHEAD];
+        std::hint::black_box(events.fold(0, |read, event| read ^ self.touch(event)));
+        let mut keys = [None; RECORDS_PREFETCHED];
         for (record, key) in records.iter().zip(&mut keys) {
             let origin = record.origin.as_ref().filter(|origin| !origin.key.is_empty());
             *key = origin.map(|origin| self.keys.hash_of(origin.scope(), origin.key));
         }
-        keys.iter().flatten().for_each(|hash| self.keys.bring_near(*hash));
+        keys.iter().flatten().for_each(|hash| self.keys.prefetch(*hash));
         keys
     }
 
-    /// Something of each thing that an event changes.
-    fn read_for(&self, event: &Event) -> i64 {
+    /// Reads a value from everything that an event changes.
+    fn touch(&self, event: &Event) -> i64 {
         let hold = |id: &ReservationId| {
             self.slab.at(id.slot).map_or(0, |hold| (hold.sequence as i64) ^ (hold.lines.len() as i64))
         };
-        let level = |level| self.levels.get(level).map_or(0, Level::near);
+        let level = |level| self.levels.get(level).map_or(0, Level::touch);
         let read = |one: i64, other: i64| one ^ other;
         match event {
             Event::Reserved { lines, .. } => lines.iter().map(|line| level(line.level)).fold(0, read),

@@ -1,12 +1,12 @@
 //! A ledger with the frames that it filled, as a test uses it: commands go in, answers come out in names.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-pub mod asks;
-pub mod told;
+pub mod answers;
+pub mod commands;
 
 use invengine_ledger::{Audit, Command, Digest, Executed, Ledger, LedgerOptions, Malformed, Payload};
 
-use told::Told;
+use answers::Reply;
 
 /// Room that no frame of a test fills.
 pub const ROOMY: usize = 8 << 20;
@@ -24,7 +24,7 @@ pub struct Frame {
 }
 
 /// A ledger, its engine time and its journal.
-pub struct Desk {
+pub struct Harness {
     pub ledger: Ledger,
     pub now_ms: i64,
     pub frames: Vec<Frame>,
@@ -35,24 +35,24 @@ pub struct Desk {
     writer_epoch: u64,
 }
 
-impl Default for Desk {
+impl Default for Harness {
     fn default() -> Self {
-        Desk::new(LedgerOptions::new("main"))
+        Harness::new(LedgerOptions::new("main"))
     }
 }
 
-impl Desk {
+impl Harness {
     /// An empty ledger.
     pub fn new(options: LedgerOptions) -> Self {
         let mut ledger = Ledger::new(options.clone());
         ledger.set_epoch(1);
         let payload = Payload::default();
-        Desk { ledger, now_ms: START_MS, frames: Vec::new(), bytes_max: ROOMY, payload, options, writer_epoch: 1 }
+        Harness { ledger, now_ms: START_MS, frames: Vec::new(), bytes_max: ROOMY, payload, options, writer_epoch: 1 }
     }
 
     /// An empty ledger that remembers keys for so long.
     pub fn with_window(dedupe_window_ms: i64) -> Self {
-        Desk::new(LedgerOptions { dedupe_window_ms, ..LedgerOptions::new("main") })
+        Harness::new(LedgerOptions { dedupe_window_ms, ..LedgerOptions::new("main") })
     }
 
     /// Executes a command; the answer as the ledger gave it.
@@ -61,9 +61,9 @@ impl Desk {
     }
 
     /// Executes a command; the answer in names.
-    pub fn ask(&mut self, command: &Command<'_>) -> Told {
+    pub fn ask(&mut self, command: &Command<'_>) -> Reply {
         let executed = self.execute(command);
-        Told::new(&self.ledger, &executed)
+        Reply::new(&self.ledger, &executed)
     }
 
     /// Writes the Expired events of what is over; tells how many.

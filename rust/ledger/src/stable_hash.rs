@@ -1,7 +1,8 @@
-//! The one hash whose value is kept: digests and fingerprints. It reads no seed and no memory layout, so every machine
-//! and every build gets the same figure for ever. (Look-up tables use a seeded hash instead: names come from outside.)
+//! The hash behind every stored value: digests and fingerprints. It depends on no seed and no memory layout, so its values are
+//! the same on every machine and in every build, for ever. (Look-up tables use a seeded hash instead, because names come from
+//! outside.)
 
-/// Folds a 64 x 64 -> 128 bit product, the step that wyhash and foldhash are built of.
+/// Folds a 64 x 64 -> 128 bit product, the building block of wyhash and foldhash.
 #[inline(always)]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
@@ -14,16 +15,16 @@ const C: u64 = 0xd6e8_feb8_6659_fd93;
 
 /// A running hash of words and strings, 128 bits wide.
 #[derive(Clone, Copy)]
-pub struct Mix {
+pub struct StableHash {
     low: u64,
     high: u64,
 }
 
-impl Mix {
-    /// Starts a hash of one kind of thing; kinds never collide by being equal in content.
+impl StableHash {
+    /// Starts a hash of one kind of value: values of different kinds do not collide because their content is equal.
     #[inline]
     pub fn new(kind: u64) -> Self {
-        Mix { low: fold(kind ^ A, B), high: fold(kind ^ B, C) }
+        StableHash { low: fold(kind ^ A, B), high: fold(kind ^ B, C) }
     }
 
     /// Adds one word.
@@ -48,32 +49,32 @@ impl Mix {
             self = self.word(u64::from_le_bytes(*word));
         }
         let tail = match bytes.last_chunk::<8>() {
-            // The last eight bytes hold the rest in their upper part.
+            // The upper part of the last eight bytes is the rest.
             Some(last) => u64::from_le_bytes(*last).checked_shr(8 * (8 - rest.len() as u32)).unwrap_or(0),
             None => rest.iter().rev().fold(0, |tail, byte| (tail << 8) | u64::from(*byte)),
         };
         self.word(tail).word(bytes.len() as u64)
     }
 
-    /// Ends with 64 bits.
+    /// Finishes with 64 bits.
     #[inline]
     pub fn short(self) -> u64 {
         fold(self.low ^ self.high.rotate_left(32), B)
     }
 
-    /// Ends with 128 bits.
+    /// Finishes with 128 bits.
     #[inline]
     pub fn digest(self) -> u128 {
         (u128::from(fold(self.high ^ self.low, A)) << 64) | u128::from(self.short())
     }
 }
 
-/// The sum of the hashes of all entities of a ledger: order does not matter, so it is kept up as entities change.
+/// The sum of the hashes of all entities of a ledger. It does not depend on their order, so it can be updated as entities change.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Digest(pub u128);
 
 impl Digest {
-    /// An entity appeared, with this hash.
+    /// Adds an entity with this hash.
     #[inline]
     pub fn add(&mut self, hash: u128) {
         self.0 = self.0.wrapping_add(hash);
@@ -84,7 +85,7 @@ impl Digest {
         self.0
     }
 
-    /// An entity with this hash is gone.
+    /// Removes an entity with this hash.
     #[inline]
     pub fn remove(&mut self, hash: u128) {
         self.0 = self.0.wrapping_sub(hash);
@@ -102,8 +103,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_figures_never_change() {
-        // Journals and snapshots hold these: a change here is a change of format.
+    fn the_values_never_change() {
+        // Journals and snapshots contain these values: a change here is a change of format.
         let texts: [(&[u8], u64); 6] = [
             (b"", 0xd3e6896d97bee8e5),
             (b"a", 0x38d92b3741fa0e02),
@@ -113,14 +114,17 @@ mod tests {
             (b"sixteen bytes...", 0x78a6137c501e6ad1),
         ];
         for (text, short) in texts {
-            assert_eq!(Mix::new(1).word(2).bytes(text).short(), short, "{text:?}");
+            assert_eq!(StableHash::new(1).word(2).bytes(text).short(), short, "{text:?}");
         }
-        assert_eq!(Mix::new(1).word(2).bytes(b"three").digest(), 0xbd74f48d5f342924908ccfa823d2009a);
+        assert_eq!(StableHash::new(1).word(2).bytes(b"three").digest(), 0xbd74f48d5f342924908ccfa823d2009a);
     }
 
     #[test]
-    fn what_differs_has_another_hash() {
-        assert_ne!(Mix::new(1).bytes(b"ab").bytes(b"c").digest(), Mix::new(1).bytes(b"a").bytes(b"bc").digest());
-        assert_ne!(Mix::new(1).word(0).digest(), Mix::new(1).word(0).word(0).digest());
+    fn different_content_has_a_different_hash() {
+        assert_ne!(
+            StableHash::new(1).bytes(b"ab").bytes(b"c").digest(),
+            StableHash::new(1).bytes(b"a").bytes(b"bc").digest()
+        );
+        assert_ne!(StableHash::new(1).word(0).digest(), StableHash::new(1).word(0).word(0).digest());
     }
 }
