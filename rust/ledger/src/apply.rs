@@ -40,7 +40,7 @@ impl Ledger {
             self.first_time_ms = record.time_ms;
         }
         let channel = record.origin.as_ref().and_then(|origin| origin.channel);
-        if !self.fits(channel.is_none_or(|channel| (channel as usize) < self.channels().len())) {
+        if !self.expect_applicable(channel.is_none_or(|channel| (channel as usize) < self.channels().len())) {
             return;
         }
         let mut outcome = RecordOutcome::Nothing;
@@ -113,14 +113,14 @@ impl Ledger {
                 self.apply_forgotten(record.time_ms);
                 true
             }
-            Event::ClockCorrected(correction) => self.issued.correct(*correction),
+            Event::ClockCorrected(correction) => self.issue_times.correct(*correction),
         };
-        self.fits(fits);
+        self.expect_applicable(fits);
     }
 
     fn remember(&mut self, origin: &Origin<'_>, key: Option<KeyHash>, outcome: RecordOutcome) {
         let scope = origin.scope();
-        let kept = match outcome {
+        let stored = match outcome {
             RecordOutcome::Nothing => return self.inapplicable_events += 1,
             RecordOutcome::Refused(rejection) => StoredOutcome::Rejected(rejection),
             RecordOutcome::RefusedKey { rejection, forgets } => {
@@ -151,15 +151,16 @@ impl Ledger {
                 }
             }
         };
-        if let Some(place) = origin.source {
-            let (number, fingerprint, sequence) = (place.number, origin.fingerprint.hash, self.sequence);
-            let recorded = self.sources.record(place, AppliedMessage { number, fingerprint, sequence, kept });
-            self.fits(recorded);
+        if let Some(position) = origin.source {
+            let (number, fingerprint, sequence) = (position.number, origin.fingerprint.hash, self.sequence);
+            let recorded =
+                self.sources.record(position, AppliedMessage { number, fingerprint, sequence, outcome: stored });
+            self.expect_applicable(recorded);
         }
     }
 
     fn remember_refusal(&mut self, origin: &Origin<'_>, key: Option<KeyHash>, rejection: &Rejection, forgets: bool) {
-        if !self.fits(!origin.key.is_empty()) {
+        if !self.expect_applicable(!origin.key.is_empty()) {
             return;
         }
         if forgets {
@@ -177,14 +178,14 @@ impl Ledger {
     fn note_issue_time(&mut self, scope: Scope, issue_time_ms: Option<i64>) -> Option<i64> {
         let issue_time_ms = issue_time_ms?;
         let latest = self.time_ms.saturating_add(ISSUE_TIME_SKEW_MAX_MS);
-        let issued = self.issued.in_engine_time(scope, issue_time_ms);
-        self.issued.note(scope, issue_time_ms.min(latest));
+        let issued = self.issue_times.in_engine_time(scope, issue_time_ms);
+        self.issue_times.note(scope, issue_time_ms.min(latest));
         (issued > self.time_ms).then(|| issued.min(latest))
     }
 
     /// Counts an event that does not apply to the state.
     #[inline]
-    fn fits(&mut self, fits: bool) -> bool {
+    fn expect_applicable(&mut self, fits: bool) -> bool {
         self.inapplicable_events += u64::from(!fits);
         fits
     }

@@ -93,10 +93,10 @@ impl Texts {
             let bytes = if self.chunks.is_empty() { 256 } else { TEXT_BYTES };
             self.chunks.push(String::with_capacity(bytes.max(text.len())));
         }
-        let place = self.chunks.len() - 1;
-        let start = self.chunks[place].len();
-        self.chunks[place].push_str(text);
-        Span { chunk: place as u32, start: start as u32, bytes: text.len() as u32 }
+        let chunk = self.chunks.len() - 1;
+        let start = self.chunks[chunk].len();
+        self.chunks[chunk].push_str(text);
+        Span { chunk: chunk as u32, start: start as u32, bytes: text.len() as u32 }
     }
 
     /// Removes the text that was stored last.

@@ -101,10 +101,10 @@ fn encode_origin(out: &mut Vec<u8>, origin: &Origin<'_>, fields: u64, time_ms: i
     if let Some(channel) = origin.channel {
         put(out, u64::from(channel));
     }
-    if let Some(place) = origin.source {
-        put(out, u64::from(place.source));
-        put(out, place.epoch);
-        put(out, place.number);
+    if let Some(position) = origin.source {
+        put(out, u64::from(position.source));
+        put(out, position.epoch);
+        put(out, position.number);
     }
     if let Some(event_time_ms) = origin.event_time_ms {
         put_signed(out, event_time_ms.wrapping_sub(time_ms));
@@ -211,17 +211,17 @@ fn encode_event(out: &mut Vec<u8>, event: &Event) {
 }
 
 pub(crate) fn encode_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
-    let place = |name: &str| FACT_NAMES.iter().position(|known| *known == name).unwrap_or(0) as u8;
+    let position = |name: &str| FACT_NAMES.iter().position(|known| *known == name).unwrap_or(0) as u8;
     out.push(rejection.reason as u8);
     put(out, rejection.facts.len() as u64);
     for fact in &rejection.facts {
         match fact {
             Fact::Number(name, value) => {
-                out.push(place(name) << 1);
+                out.push(position(name) << 1);
                 put_signed(out, *value);
             }
             Fact::Text(name, text) => {
-                out.push((place(name) << 1) | 1);
+                out.push((position(name) << 1) | 1);
                 put_text(out, text);
             }
         }

@@ -1,10 +1,11 @@
 //! Converts issue times, which are by the clocks of their writers, to engine time.
 //!
-//! Engine time never goes back: after one start with a fast clock it stays ahead, and issue times by correct clocks look older
-//! than the oldest remembered keys. A correction states how far ahead engine time is, and this offset is added to what is issued
-//! from then on. No offset is added to an issue time that its writer had used before, or a command that was done could look
-//! younger than its forgotten key; therefore the issue times of each writer are kept, as a few spans. A writer whose clock was
-//! as fast as the engine's has a span ahead of its correct clock; it gets no offset only while its clock passes this span.
+//! Engine time never goes back: after one start with a fast clock it stays ahead, and issue times by correct clocks look
+//! older than the oldest remembered keys. A correction states how far ahead engine time is, and this offset is added to
+//! what is issued from then on. No offset is added to an issue time that its writer had used before, or a command that was
+//! done could look younger than its forgotten key; therefore the issue times of each writer are kept, as a few spans. A
+//! writer whose clock was as fast as the engine's has a span ahead of its correct clock; it gets no offset only while its
+//! clock passes this span.
 
 use std::collections::BTreeMap;
 
@@ -61,8 +62,8 @@ impl NamedTimes {
             last.1 = to_ms.max(last.1);
             return;
         }
-        let place = spans.partition_point(|span| span.0 <= from_ms);
-        spans.insert(place, (from_ms, to_ms));
+        let index = spans.partition_point(|span| span.0 <= from_ms);
+        spans.insert(index, (from_ms, to_ms));
         loop {
             let gap = |next: usize| spans[next].0.saturating_sub(spans[next - 1].1);
             let Some(closest) = (1..spans.len()).min_by_key(|next| gap(*next)) else { return };

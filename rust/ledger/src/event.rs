@@ -125,8 +125,8 @@ pub enum Event {
     KeysForgotten { before_ms: i64 },
     /// From here on the offset of engine time from the wall clock is added to issue times.
     ClockCorrected(ClockCorrection),
-    /// A command was refused whose caller wants its key to remember that. If `forgets`, the older half of the remembered refusals
-    /// was forgotten first.
+    /// A command was refused whose caller wants its key to remember that. If `forgets`, the older half of the remembered
+    /// refusals was forgotten first.
     CommandRefused { rejection: Rejection, forgets: bool },
 }
 

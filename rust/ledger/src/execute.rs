@@ -115,9 +115,9 @@ impl Ledger {
             Admission::Refuse(rejection, depends_on) => Executed { answer: Answer::Rejected(rejection), depends_on },
             Admission::Reject(rejection) => self.reject(&mut frame, origin, rejection),
             Admission::Consume(rejection) => self.consume(&mut frame, origin, rejection),
-            Admission::Replay(place) => self.answer_of_key(place),
-            Admission::ReplayNumber(place) => self.answer_of_number(place),
-            Admission::Repeat(place) => self.repeat(&mut frame, origin, place),
+            Admission::Replay(position) => self.answer_of_key(position),
+            Admission::ReplayNumber(position) => self.answer_of_number(position),
+            Admission::Repeat(position) => self.repeat(&mut frame, origin, position),
         }
     }
 
@@ -126,16 +126,16 @@ impl Ledger {
     pub fn effect(&self, effect: EffectRef) -> &Effect {
         match effect.0 {
             EffectLocation::Nowhere => Some(&Effect::Done),
-            EffectLocation::Key(place) => self.keys.at(place).map(|entry| &entry.effect),
-            EffectLocation::Message(place) => {
-                self.sources.get(place.source).and_then(|found| found.effect(place.number))
+            EffectLocation::Key(position) => self.keys.at(position).map(|entry| &entry.effect),
+            EffectLocation::Message(position) => {
+                self.sources.get(position.source).and_then(|found| found.effect(position.number))
             }
         }
         .expect("Condition failed: the effect is read before the ledger changes again")
     }
 
-    /// Writes the Expired events of holds that have expired, at most about [`SWEEP_LINES_MAX`] lines of them. Returns the number
-    /// of holds.
+    /// Writes the Expired events of holds that have expired, at most about [`SWEEP_LINES_MAX`] lines of them. Returns the
+    /// number of holds.
     pub fn sweep(&mut self, now_ms: i64, payload: &mut Payload, bytes_max: usize) -> usize {
         let now_ms = now_ms.max(self.time_ms);
         let mut events = OneOrMany::default();
@@ -156,7 +156,8 @@ impl Ledger {
         self.write_expired(record, &taken, &mut RecordTarget::own(payload, bytes_max, now_ms))
     }
 
-    /// Writes as many of the Expired events as the frame has room for, halving their number until they fit; returns that number.
+    /// Writes as many of the Expired events as the frame has room for, halving their number until they fit; returns that
+    /// number.
     fn write_expired(&mut self, mut record: Record<'_>, taken: &[(i64, Slot)], frame: &mut RecordTarget<'_>) -> usize {
         while !record.events.is_empty() && !self.write_record(frame, &record) {
             let half = record.events.len() / 2;
@@ -174,7 +175,8 @@ impl Ledger {
         expiry_event(reservation)
     }
 
-    /// Forgets the older keys if the younger ones have reached the window's age or their share of memory. Returns whether it did.
+    /// Forgets the older keys if the younger ones have reached the window's age or their share of memory. Returns whether
+    /// it did.
     pub fn forget_keys(&mut self, now_ms: i64, payload: &mut Payload, bytes_max: usize) -> bool {
         let now_ms = now_ms.max(self.time_ms);
         let since = self.keys.younger_since_ms().max(self.first_time_ms);
@@ -186,8 +188,8 @@ impl Ledger {
         self.write_own(now_ms, OneOrMany::One(Event::KeysForgotten { before_ms }), payload, bytes_max)
     }
 
-    /// From now on adds the offset of engine time from the wall clock, which shows `wall_ms` now, to issue times. Returns whether
-    /// it did: engine time must be ahead, and the payload needs room.
+    /// From now on adds the offset of engine time from the wall clock, which shows `wall_ms` now, to issue times. Returns
+    /// whether it did: engine time must be ahead, and the payload needs room.
     pub fn correct_clock(&mut self, wall_ms: i64, now_ms: i64, payload: &mut Payload, bytes_max: usize) -> bool {
         let engine_ms = now_ms.max(self.time_ms);
         let correction = ClockCorrection { wall_ms, engine_ms };
@@ -221,9 +223,9 @@ impl Ledger {
         if !self.write(frame, Some(origin), events) {
             return Executed::too_large();
         }
-        let place =
+        let position =
             if has_key { self.keys.last().map(EffectLocation::Key) } else { source.map(EffectLocation::Message) };
-        let effect = EffectRef(place.unwrap_or(EffectLocation::Nowhere));
+        let effect = EffectRef(position.unwrap_or(EffectLocation::Nowhere));
         let answer = Answer::Accepted { sequence: self.sequence, replayed: false, effect };
         Executed { answer, depends_on: self.sequence }
     }
@@ -265,8 +267,8 @@ impl Ledger {
         Executed { answer: Answer::Rejected(rejection), depends_on: self.sequence }
     }
 
-    fn repeat(&mut self, frame: &mut RecordTarget<'_>, origin: Origin<'_>, place: KeyPosition) -> Executed {
-        let answered = self.answer_of_key(place);
+    fn repeat(&mut self, frame: &mut RecordTarget<'_>, origin: Origin<'_>, position: KeyPosition) -> Executed {
+        let answered = self.answer_of_key(position);
         let events = OneOrMany::One(Event::MessageRepeated { sequence: answered.depends_on });
         if !self.write(frame, Some(origin), events) {
             return Executed::too_large();
@@ -274,18 +276,18 @@ impl Ledger {
         Executed { depends_on: self.sequence, ..answered }
     }
 
-    fn answer_of_key(&self, place: KeyPosition) -> Executed {
-        let sequence = self.keys.at(place).map_or(0, |entry| entry.sequence);
-        let answer = Answer::Accepted { sequence, replayed: true, effect: EffectRef(EffectLocation::Key(place)) };
+    fn answer_of_key(&self, position: KeyPosition) -> Executed {
+        let sequence = self.keys.at(position).map_or(0, |entry| entry.sequence);
+        let answer = Answer::Accepted { sequence, replayed: true, effect: EffectRef(EffectLocation::Key(position)) };
         Executed { answer, depends_on: sequence }
     }
 
-    fn answer_of_number(&self, place: OriginSource) -> Executed {
-        let source = self.sources.get(place.source).expect("Invariant: the source was found just now");
-        let applied = source.applied(place.number).expect("Invariant: the number was found just now");
-        let answer = match &applied.kept {
+    fn answer_of_number(&self, position: OriginSource) -> Executed {
+        let source = self.sources.get(position.source).expect("Invariant: the source was found just now");
+        let applied = source.applied(position.number).expect("Invariant: the number was found just now");
+        let answer = match &applied.outcome {
             StoredOutcome::Accepted(_) => {
-                let effect = EffectRef(EffectLocation::Message(place));
+                let effect = EffectRef(EffectLocation::Message(position));
                 Answer::Accepted { sequence: applied.sequence, replayed: true, effect }
             }
             StoredOutcome::Rejected(rejection) => Answer::Rejected(rejection.clone()),

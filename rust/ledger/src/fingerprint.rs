@@ -44,7 +44,7 @@ pub(crate) fn fingerprint(command: &Command<'_>) -> Fingerprint {
     let whole = parts.iter().fold(start, |hash, part| hash.word(part.hash)).short() >> (64 - WHOLE_BITS);
     let mut hash = kind;
     for part in &parts {
-        hash = (hash << part.bits) | kept(part);
+        hash = (hash << part.bits) | kept_bits(part);
     }
     Fingerprint { hash: (hash << WHOLE_BITS) | whole, has_parts: true }
 }
@@ -56,10 +56,10 @@ pub(crate) fn differing_field(command: &Command<'_>, other: u64) -> &'static str
     if (own ^ other) >> (64 - KIND_BITS) != 0 {
         return "command";
     }
-    let mut place = 64 - KIND_BITS;
+    let mut shift = 64 - KIND_BITS;
     for part in &parts(command) {
-        place -= part.bits;
-        if ((own ^ other) >> place) & ((1 << part.bits) - 1) != 0 {
+        shift -= part.bits;
+        if ((own ^ other) >> shift) & ((1 << part.bits) - 1) != 0 {
             return part.field;
         }
     }
@@ -67,7 +67,7 @@ pub(crate) fn differing_field(command: &Command<'_>, other: u64) -> &'static str
 }
 
 /// The bits of a part that a fingerprint keeps.
-fn kept(part: &Part) -> u64 {
+fn kept_bits(part: &Part) -> u64 {
     part.hash & ((1 << part.bits) - 1)
 }
 
@@ -142,14 +142,14 @@ fn parts(command: &Command<'_>) -> [Part; PARTS_MAX] {
         ],
         Body::Stock { kind, lines } => {
             let hash = StableHash::new(12).word(lines.len() as u64);
-            let places = lines.iter().fold(hash, |hash, line| {
+            let names_and_states = lines.iter().fold(hash, |hash, line| {
                 hash.bytes(line.sku.as_bytes()).bytes(line.location.as_bytes()).word(line.state as u64)
             });
             let quantities = lines.iter().fold(hash, |hash, line| hash.signed(line.quantity));
             let expected = lines.iter().fold(hash, |hash, line| hash.signed(line.expected.unwrap_or(-1)));
             let quantity = if *kind == StockKind::Adjusted { "lines.delta" } else { "lines.quantity" };
             [
-                part("lines", places.short(), 5),
+                part("lines", names_and_states.short(), 5),
                 part(quantity, quantities.short(), 5),
                 part("lines.expected_quantity", expected.short(), 4),
                 part("context.reason_code", text(context.reason_code), 4),

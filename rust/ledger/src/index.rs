@@ -67,7 +67,7 @@ impl Index {
             if index.find(Tag(bucket.tag), |value| same(value, bucket.value)).is_some() {
                 return None;
             }
-            index.place(bucket);
+            index.put(bucket);
         }
         Some(index)
     }
@@ -85,7 +85,7 @@ impl Index {
     pub fn insert(&mut self, tag: Tag, value: u32) {
         self.make_room(1);
         self.len += 1;
-        self.place(Bucket { tag: tag.0, value });
+        self.put(Bucket { tag: tag.0, value });
     }
 
     /// Removes the number that was added last, provided that the table has not grown since: no later entry was displaced by it.
@@ -102,7 +102,7 @@ impl Index {
     }
 
     #[inline]
-    fn place(&mut self, bucket: Bucket) {
+    fn put(&mut self, bucket: Bucket) {
         let mut at = self.home(Tag(bucket.tag));
         while self.buckets[at].tag != 0 {
             at = (at + 1) & (self.buckets.len() - 1);
@@ -115,7 +115,7 @@ impl Index {
         let count = (self.buckets.len() * 2).max(Self::BUCKETS_MIN);
         for bucket in std::mem::replace(&mut self.buckets, vec![Bucket::default(); count]) {
             if bucket.tag != 0 {
-                self.place(bucket);
+                self.put(bucket);
             }
         }
     }

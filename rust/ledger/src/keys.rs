@@ -117,10 +117,10 @@ impl KeyWindow {
     #[inline]
     fn locate(&self, hash: KeyHash, scope: u64, key: &str) -> Option<KeyPosition> {
         let is_it = |found: &TableEntry| {
-            let entry = self.entries.get(found.index as usize).filter(|_| found.hash == hash.kept());
+            let entry = self.entries.get(found.index as usize).filter(|_| found.hash == hash.stored_part());
             entry.is_some_and(|entry| entry.scope == scope && self.texts.get(entry.key) == key)
         };
-        let found = self.tables[hash.table()].find(spread(hash.kept()), is_it)?;
+        let found = self.tables[hash.table()].find(spread(hash.stored_part()), is_it)?;
         Some(KeyPosition { window: self.number, index: found.index })
     }
 
@@ -128,12 +128,12 @@ impl KeyWindow {
         let index = u32::try_from(self.entries.len()).expect("Invariant: fewer than 2^32 keys in a window");
         self.bytes += entry.bytes(key);
         self.entries.push(entry);
-        self.take_place(hash, index);
+        self.insert_table_entry(hash, index);
     }
 
     #[inline]
-    fn take_place(&mut self, hash: KeyHash, index: u32) -> OccupiedEntry<'_, TableEntry> {
-        let pointer = TableEntry { hash: hash.kept(), index };
+    fn insert_table_entry(&mut self, hash: KeyHash, index: u32) -> OccupiedEntry<'_, TableEntry> {
+        let pointer = TableEntry { hash: hash.stored_part(), index };
         self.tables[hash.table()].insert_unique(spread(pointer.hash), pointer, |pointer| spread(pointer.hash))
     }
 
@@ -187,7 +187,7 @@ impl KeyHash {
 
     /// The part that a table stores: the half that does not select the table.
     #[inline]
-    fn kept(self) -> u32 {
+    fn stored_part(self) -> u32 {
         (self.0 >> 32) as u32
     }
 }
@@ -259,9 +259,9 @@ impl Keys {
 
     /// The entry at a place, if it is still remembered.
     #[inline]
-    pub fn at(&self, place: KeyPosition) -> Option<&KeyEntry> {
-        let window = [&self.younger, &self.older].into_iter().find(|window| window.number == place.window)?;
-        window.entries.get(place.index as usize)
+    pub fn at(&self, position: KeyPosition) -> Option<&KeyEntry> {
+        let window = [&self.younger, &self.older].into_iter().find(|window| window.number == position.window)?;
+        window.entries.get(position.index as usize)
     }
 
     /// What a key did, if it is remembered.
@@ -273,7 +273,7 @@ impl Keys {
     /// Prefetches the table position of a key: inserts a placeholder and removes it again, which leaves it in the cache.
     #[inline]
     pub fn prefetch(&mut self, hash: KeyHash) {
-        self.younger.take_place(hash, u32::MAX).remove();
+        self.younger.insert_table_entry(hash, u32::MAX).remove();
     }
 
     /// Remembers what a key did.

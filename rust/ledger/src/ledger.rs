@@ -68,7 +68,7 @@ pub struct Ledger {
     pub(crate) orders: HashMap<Box<str>, OneOrMany<Slot>>,
     pub(crate) holders: HashMap<Box<str>, OneOrMany<Slot>>,
     pub(crate) keys: Keys,
-    pub(crate) issued: IssueTimes,
+    pub(crate) issue_times: IssueTimes,
     pub(crate) refusals: Refusals,
     pub(crate) sources: Sources,
     pub(crate) rejection_cache: RejectionCache,
@@ -97,7 +97,7 @@ impl Ledger {
             schedule: ExpirySchedule::default(),
             orders: HashMap::new(),
             holders: HashMap::new(),
-            issued: IssueTimes::default(),
+            issue_times: IssueTimes::default(),
             refusals: Refusals::beside(&keys),
             keys,
             sources: Sources::default(),
@@ -131,7 +131,7 @@ impl Ledger {
 
     /// How far engine time is ahead of the wall clock, ms, by the last correction; 0 without one.
     pub fn clock_offset_ms(&self) -> i64 {
-        self.issued.offset_ms()
+        self.issue_times.offset_ms()
     }
 
     /// Writer epoch of the last folded frame, unless another one was set since.
@@ -152,8 +152,8 @@ impl Ledger {
         self.fold_with(payload, frame_time_ms, writer_epoch, &mut |_, _| {}, &mut |_, _| true).map(|_| ())
     }
 
-    /// The same, and calls `before` and `after` around each record; `after` ends the fold by returning false. Returns whether the
-    /// payload was folded to its end.
+    /// The same, and calls `before` and `after` around each record; `after` ends the fold by returning false. Returns
+    /// whether the payload was folded to its end.
     ///
     /// # Errors
     /// As `fold`.
@@ -203,7 +203,7 @@ impl Ledger {
         whole.add(self.keys.digest());
         whole.add(self.refusals.digest());
         whole.add(self.sources.digest());
-        whole.add(self.issued.digest());
+        whole.add(self.issue_times.digest());
         whole
     }
 

@@ -151,17 +151,17 @@ impl DueUnits {
         if expire_ms < self.first.0 {
             return rest.push_front(std::mem::replace(&mut self.first, (expire_ms, units)));
         }
-        let place = match rest.back() {
+        let position = match rest.back() {
             Some(last) if last.0 == expire_ms => rest.len() - 1,
             Some(last) if last.0 > expire_ms => rest.partition_point(|tick| tick.0 < expire_ms),
             _ => return rest.push_back((expire_ms, units)),
         };
-        if rest[place].0 != expire_ms {
-            return rest.insert(place, (expire_ms, units));
+        if rest[position].0 != expire_ms {
+            return rest.insert(position, (expire_ms, units));
         }
-        rest[place].1 += units;
-        if rest[place].1 == 0 {
-            rest.remove(place);
+        rest[position].1 += units;
+        if rest[position].1 == 0 {
+            rest.remove(position);
         }
         self.drop_if_empty();
     }
@@ -212,8 +212,8 @@ pub(crate) struct Levels {
 /// Handles follow the order of the journal and are not chosen from outside, so a fixed hash is sufficient.
 #[inline]
 fn tag_of(item: Handle, location: Handle) -> Tag {
-    let place = u64::from(item) | (u64::from(location) << 32);
-    Tag::of((place ^ (place >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    let position = u64::from(item) | (u64::from(location) << 32);
+    Tag::of((position ^ (position >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 impl Levels {
@@ -284,13 +284,13 @@ impl Levels {
     }
 
     /// The level of an item at a location, created if necessary. The handles come with their names.
-    pub fn find_or_add(&mut self, (item, sku): (Handle, &str), (location, place): (Handle, &str)) -> LevelIndex {
+    pub fn find_or_add(&mut self, (item, sku): (Handle, &str), (location, position): (Handle, &str)) -> LevelIndex {
         if let Some(level) = self.find(item, location) {
             return level;
         }
         let level = self.append(item, location, Quantities::default());
         self.index.insert(tag_of(item, location), level);
-        self.by_name.insert(self.tag_of_names(sku, place), level);
+        self.by_name.insert(self.tag_of_names(sku, position), level);
         level
     }
 
@@ -313,9 +313,9 @@ impl Levels {
 
     /// Indexes all levels in one go; `None` if one occurs twice. The names are those of the handles.
     pub fn index_all(&mut self, items: &Names, locations: &Names) -> Option<()> {
-        let place = |level: &Level| (level.item, level.location);
+        let position = |level: &Level| (level.item, level.location);
         let tags = self.levels.iter().map(|level| tag_of(level.item, level.location));
-        let index = Index::of(tags, |one, other| self.get(one).map(place) == self.get(other).map(place))?;
+        let index = Index::of(tags, |one, other| self.get(one).map(position) == self.get(other).map(position))?;
         let by_name = |level: &Level| self.tag_of_names(items.name(level.item), locations.name(level.location));
         // Different levels have different names.
         self.by_name = Index::of(self.levels.iter().map(by_name), |_, _| false)?;

@@ -53,7 +53,7 @@ impl Origin<'_> {
     pub fn scope(&self) -> Scope {
         match (self.channel, self.source) {
             (Some(channel), _) => Scope::Channel(channel),
-            (None, Some(place)) => Scope::Source(place.source),
+            (None, Some(position)) => Scope::Source(position.source),
             (None, None) => Scope::Operator,
         }
     }

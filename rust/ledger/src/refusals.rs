@@ -29,10 +29,10 @@ impl Refusals {
         if self.0.len() == 0 {
             return None;
         }
-        self.0.at(self.place(hash, scope, key)?)
+        self.0.at(self.position(hash, scope, key)?)
     }
 
-    fn place(&self, hash: KeyHash, scope: Scope, key: &str) -> Option<KeyPosition> {
+    fn position(&self, hash: KeyHash, scope: Scope, key: &str) -> Option<KeyPosition> {
         self.0.locate(hash, scope, key).filter(|_| !planted::is("refusal_not_found"))
     }
 

@@ -12,7 +12,7 @@ use crate::keys::{KeyHash, Scope};
 use crate::rejection::Rejection;
 
 /// Most rejections in one of the two windows, which take turns.
-const KEPT_MAX: usize = 65_536;
+const WINDOW_ENTRIES_MAX: usize = 65_536;
 
 struct CacheEntry {
     scope: Scope,
@@ -64,7 +64,7 @@ impl RejectionCache {
 
     /// Caches a rejection.
     pub fn insert(&mut self, hash: KeyHash, scope: Scope, key: &str, fingerprint: Fingerprint, rejection: &Rejection) {
-        if self.younger.entries.len() >= KEPT_MAX {
+        if self.younger.entries.len() >= WINDOW_ENTRIES_MAX {
             self.older = std::mem::take(&mut self.younger);
         }
         self.younger.push(hash, scope, key, fingerprint, rejection);

@@ -31,8 +31,8 @@ impl ReservationId {
             | (u128::from(self.generation) << 32)
             | u128::from(self.slot);
         let mut token = String::with_capacity(TOKEN_BYTES);
-        for place in (0..TOKEN_BYTES).rev() {
-            token.push(char::from(DIGITS[(whole >> (4 * place)) as usize & 15]));
+        for entry in (0..TOKEN_BYTES).rev() {
+            token.push(char::from(DIGITS[(whole >> (4 * entry)) as usize & 15]));
         }
         token
     }
@@ -191,7 +191,7 @@ struct SlabEntry {
 /// All reservations that are still known.
 #[derive(Default)]
 pub(crate) struct Slab {
-    places: Chunks<SlabEntry>,
+    entries: Chunks<SlabEntry>,
     free: Vec<Slot>,
     changed: Vec<Slot>,
     len: usize,
@@ -206,8 +206,8 @@ impl Slab {
     /// The slot and generation of the next reservation.
     pub fn next(&self) -> (Slot, u32) {
         match self.free.last() {
-            Some(slot) => (*slot, self.places.get(*slot as usize).map_or(0, |place| place.generation)),
-            None => (Slot::try_from(self.places.len()).expect("Invariant: fewer than 2^32 reservations"), 0),
+            Some(slot) => (*slot, self.entries.get(*slot as usize).map_or(0, |entry| entry.generation)),
+            None => (Slot::try_from(self.entries.len()).expect("Invariant: fewer than 2^32 reservations"), 0),
         }
     }
 
@@ -220,18 +220,18 @@ impl Slab {
     /// The reservation in this slot.
     #[inline]
     pub fn at(&self, slot: Slot) -> Option<&Reservation> {
-        self.places.get(slot as usize)?.reservation.as_ref()
+        self.entries.get(slot as usize)?.reservation.as_ref()
     }
 
     /// The same, mutable; marks the slot as changed.
     #[inline]
     pub fn at_mut(&mut self, slot: Slot) -> Option<&mut Reservation> {
-        let place = self.places.get_mut(slot as usize)?;
-        if !place.changed {
-            place.changed = true;
+        let entry = self.entries.get_mut(slot as usize)?;
+        if !entry.changed {
+            entry.changed = true;
             self.changed.push(slot);
         }
-        place.reservation.as_mut()
+        entry.reservation.as_mut()
     }
 
     /// The reservation with this id, after increasing its version.
@@ -246,14 +246,14 @@ impl Slab {
         let slot = reservation.id.slot;
         if self.free.last() == Some(&slot) {
             self.free.pop();
-        } else if slot as usize == self.places.len() {
-            self.places.push(SlabEntry { generation: 0, reservation: None, hash: 0, changed: false, ended_in: 0 });
+        } else if slot as usize == self.entries.len() {
+            self.entries.push(SlabEntry { generation: 0, reservation: None, hash: 0, changed: false, ended_in: 0 });
         }
-        let Some(place) = self.places.get_mut(slot as usize) else { return };
-        place.generation = reservation.id.generation;
-        place.reservation = Some(reservation);
-        if !place.changed {
-            place.changed = true;
+        let Some(entry) = self.entries.get_mut(slot as usize) else { return };
+        entry.generation = reservation.id.generation;
+        entry.reservation = Some(reservation);
+        if !entry.changed {
+            entry.changed = true;
             self.changed.push(slot);
         }
         self.len += 1;
@@ -261,11 +261,11 @@ impl Slab {
 
     /// Removes a reservation; its slot may be used again under the next generation.
     pub fn remove(&mut self, slot: Slot) -> Option<Reservation> {
-        let place = self.places.get_mut(slot as usize)?;
-        let reservation = place.reservation.take()?;
-        place.generation += 1;
-        if !place.changed {
-            place.changed = true;
+        let entry = self.entries.get_mut(slot as usize)?;
+        let reservation = entry.reservation.take()?;
+        entry.generation += 1;
+        if !entry.changed {
+            entry.changed = true;
             self.changed.push(slot);
         }
         self.free.push(slot);
@@ -274,8 +274,8 @@ impl Slab {
     }
 
     /// Number of slots, including free ones.
-    pub fn places(&self) -> usize {
-        self.places.len()
+    pub fn slot_count(&self) -> usize {
+        self.entries.len()
     }
 
     /// Free slots; the last one is used next.
@@ -285,19 +285,19 @@ impl Slab {
 
     /// Generation of the reservation in this slot, or of the next one.
     pub fn generation(&self, slot: Slot) -> u32 {
-        self.places.get(slot as usize).map_or(0, |place| place.generation)
+        self.entries.get(slot as usize).map_or(0, |entry| entry.generation)
     }
 
     /// Restores the next slot of an image.
     pub fn restore(&mut self, generation: u32, ended_in: u32, reservation: Option<Reservation>) {
-        self.changed.push(self.places.len() as Slot);
+        self.changed.push(self.entries.len() as Slot);
         self.len += usize::from(reservation.is_some());
-        self.places.push(SlabEntry { generation, reservation, hash: 0, changed: true, ended_in });
+        self.entries.push(SlabEntry { generation, reservation, hash: 0, changed: true, ended_in });
     }
 
     /// Restores a free slot of an image; returns false if there is no such slot, or it is not free.
     pub fn add_free(&mut self, slot: Slot) -> bool {
-        let is_free = self.places.get(slot as usize).is_some_and(|place| place.reservation.is_none());
+        let is_free = self.entries.get(slot as usize).is_some_and(|entry| entry.reservation.is_none());
         self.free.push(slot);
         is_free
     }
@@ -307,24 +307,24 @@ impl Slab {
         let mut free = self.free.clone();
         free.sort_unstable();
         free.dedup();
-        free.len() == self.free.len() && self.len + free.len() == self.places.len()
+        free.len() == self.free.len() && self.len + free.len() == self.entries.len()
     }
 
     /// Number of the key window in which the reservation in this slot last ended.
     pub fn ended_in(&self, slot: Slot) -> u32 {
-        self.places.get(slot as usize).map_or(0, |place| place.ended_in)
+        self.entries.get(slot as usize).map_or(0, |entry| entry.ended_in)
     }
 
     /// Records the window in which it ended.
     pub fn set_ended_in(&mut self, slot: Slot, window: u32) {
-        if let Some(place) = self.places.get_mut(slot as usize) {
-            place.ended_in = window;
+        if let Some(entry) = self.entries.get_mut(slot as usize) {
+            entry.ended_in = window;
         }
     }
 
     /// All reservations, by slot.
     pub fn iter(&self) -> impl Iterator<Item = &Reservation> {
-        self.places.iter().filter_map(|place| place.reservation.as_ref())
+        self.entries.iter().filter_map(|entry| entry.reservation.as_ref())
     }
 
     /// Number of slots that changed since the digest was updated.
@@ -335,14 +335,14 @@ impl Slab {
     /// Calls `f(old, new)` with the hashes of each slot that changed since the last call.
     pub fn bring_up_to_date(&mut self, mut f: impl FnMut(u128, u128)) {
         for slot in self.changed.drain(..) {
-            let Some(place) = self.places.get_mut(slot as usize) else { continue };
-            place.changed = false;
-            let new = match &place.reservation {
+            let Some(entry) = self.entries.get_mut(slot as usize) else { continue };
+            entry.changed = false;
+            let new = match &entry.reservation {
                 Some(reservation) => reservation.hash(),
-                None => StableHash::new(4).word(u64::from(slot)).word(u64::from(place.generation)).digest(),
+                None => StableHash::new(4).word(u64::from(slot)).word(u64::from(entry.generation)).digest(),
             };
-            f(place.hash, new);
-            place.hash = new;
+            f(entry.hash, new);
+            entry.hash = new;
         }
     }
 }
@@ -358,9 +358,9 @@ mod tests {
         assert_eq!(ReservationId::parse(&token, 99), Some(id));
         assert_eq!(ReservationId::parse(&token, 98), None, "another ledger");
         assert_eq!(ReservationId::parse(&token.to_uppercase(), 99), None);
-        for place in 0..token.len() {
+        for entry in 0..token.len() {
             let mut bytes = token.clone().into_bytes();
-            bytes[place] = if bytes[place] == b'0' { b'1' } else { b'0' };
+            bytes[entry] = if bytes[entry] == b'0' { b'1' } else { b'0' };
             let other = String::from_utf8(bytes).unwrap();
             assert_ne!(ReservationId::parse(&other, 99), Some(id), "{other}");
         }

@@ -28,14 +28,14 @@ pub(crate) struct AppliedMessage {
     pub fingerprint: u64,
     /// Position in the journal.
     pub sequence: u64,
-    pub kept: StoredOutcome,
+    pub outcome: StoredOutcome,
 }
 
 impl AppliedMessage {
     fn hash(&self, source: Handle) -> u128 {
         let hash =
             StableHash::new(7).word(u64::from(source)).word(self.number).word(self.fingerprint).word(self.sequence);
-        match &self.kept {
+        match &self.outcome {
             StoredOutcome::Accepted(effect) => effect.add_to(hash.word(1)),
             StoredOutcome::Rejected(rejection) => hash_rejection(hash.word(2), rejection),
         }
@@ -59,24 +59,24 @@ pub struct Source {
     pub epoch: u64,
     /// Number of the last message applied in this epoch.
     pub last: u64,
-    kept: VecDeque<AppliedMessage>,
+    recent: VecDeque<AppliedMessage>,
 }
 
 impl Source {
     /// The message with this number, if its outcome is still kept.
     pub(crate) fn applied(&self, number: u64) -> Option<&AppliedMessage> {
-        let first = self.kept.front()?.number;
-        self.kept.get(usize::try_from(number.checked_sub(first)?).ok()?)
+        let first = self.recent.front()?.number;
+        self.recent.get(usize::try_from(number.checked_sub(first)?).ok()?)
     }
 
     /// The latest messages with their outcomes, in order.
-    pub(crate) fn kept(&self) -> &VecDeque<AppliedMessage> {
-        &self.kept
+    pub(crate) fn recent(&self) -> &VecDeque<AppliedMessage> {
+        &self.recent
     }
 
     /// The effect of the message with this number, if it was accepted and is still kept.
     pub(crate) fn effect(&self, number: u64) -> Option<&Effect> {
-        match &self.applied(number)?.kept {
+        match &self.applied(number)?.outcome {
             StoredOutcome::Accepted(effect) => Some(effect),
             StoredOutcome::Rejected(_) => None,
         }
@@ -114,8 +114,9 @@ impl Sources {
     }
 
     /// True if this is the next message of its source.
-    pub fn is_next(&self, place: OriginSource) -> bool {
-        self.get(place.source).is_some_and(|source| source.epoch == place.epoch && source.last + 1 == place.number)
+    pub fn is_next(&self, position: OriginSource) -> bool {
+        self.get(position.source)
+            .is_some_and(|source| source.epoch == position.epoch && source.last + 1 == position.number)
     }
 
     pub fn all(&self) -> &[Source] {
@@ -128,7 +129,7 @@ impl Sources {
         let source = &mut self.sources[handle as usize];
         let before = (source.epoch, source.last);
         self.digest = self.digest.wrapping_sub(source.hash(handle));
-        for applied in source.kept.drain(..) {
+        for applied in source.recent.drain(..) {
             self.digest = self.digest.wrapping_sub(applied.hash(handle));
         }
         (source.epoch, source.last) = (epoch, 0);
@@ -137,8 +138,8 @@ impl Sources {
     }
 
     /// Restores the next source of an image; returns false if it exists already or has too many outcomes.
-    pub fn restore(&mut self, name: &str, epoch: u64, last: u64, kept: Vec<AppliedMessage>) -> bool {
-        if self.find(name).is_some() || kept.len() > SOURCE_OUTCOMES_MAX {
+    pub fn restore(&mut self, name: &str, epoch: u64, last: u64, recent: Vec<AppliedMessage>) -> bool {
+        if self.find(name).is_some() || recent.len() > SOURCE_OUTCOMES_MAX {
             return false;
         }
         self.register(name, epoch);
@@ -146,15 +147,15 @@ impl Sources {
         let source = &mut self.sources[handle];
         self.digest = self.digest.wrapping_sub(source.hash(handle as Handle));
         source.last = last;
-        source.kept = kept.into();
-        let hashes = source.kept.iter().map(|applied| applied.hash(handle as Handle));
+        source.recent = recent.into();
+        let hashes = source.recent.iter().map(|applied| applied.hash(handle as Handle));
         self.digest = hashes.fold(self.digest.wrapping_add(source.hash(handle as Handle)), u128::wrapping_add);
         true
     }
 
     fn add(&mut self, name: &str) -> Handle {
         let handle = Handle::try_from(self.sources.len()).expect("Invariant: fewer than 2^32 sources");
-        let source = Source { name: name.into(), epoch: 0, last: 0, kept: VecDeque::new() };
+        let source = Source { name: name.into(), epoch: 0, last: 0, recent: VecDeque::new() };
         self.digest = self.digest.wrapping_add(source.hash(handle));
         self.sources.push(source);
         self.handles.insert(name.into(), handle);
@@ -163,18 +164,18 @@ impl Sources {
     }
 
     /// Records the outcome of the next message; returns false if this is not the next one.
-    pub fn record(&mut self, place: OriginSource, applied: AppliedMessage) -> bool {
-        let handle = place.source;
-        let next = self.is_next(place);
+    pub fn record(&mut self, position: OriginSource, applied: AppliedMessage) -> bool {
+        let handle = position.source;
+        let next = self.is_next(position);
         let Some(source) = self.sources.get_mut(handle as usize).filter(|_| next) else {
             return false;
         };
         self.digest = self.digest.wrapping_sub(source.hash(handle));
         source.last = applied.number;
         self.digest = self.digest.wrapping_add(source.hash(handle)).wrapping_add(applied.hash(handle));
-        source.kept.push_back(applied);
-        if source.kept.len() > SOURCE_OUTCOMES_MAX {
-            let forgotten = source.kept.pop_front().expect("Invariant: it has more than one");
+        source.recent.push_back(applied);
+        if source.recent.len() > SOURCE_OUTCOMES_MAX {
+            let forgotten = source.recent.pop_front().expect("Invariant: it has more than one");
             self.digest = self.digest.wrapping_sub(forgotten.hash(handle));
         }
         true

@@ -69,7 +69,8 @@ impl StableHash {
     }
 }
 
-/// The sum of the hashes of all entities of a ledger. It does not depend on their order, so it can be updated as entities change.
+/// The sum of the hashes of all entities of a ledger. It does not depend on their order, so it can be updated as entities
+/// change.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Digest(pub u128);
 

@@ -1,4 +1,5 @@
-//! How long answers may be: what could not be told in full is refused before it is executed, or told in short for ever.
+//! The size limit of answers: a command whose full answer would be too long is refused before it is executed, or always
+//! answered in short form.
 
 mod harness;
 
@@ -13,12 +14,13 @@ use harness::commands::{
 
 const LINES: usize = 1_000;
 
-/// Names as long as they may be: 128 characters of four bytes each.
+/// Names of the greatest length: 128 characters of four bytes each.
 fn long(number: usize) -> String {
     format!("{}{number:0>4}", "\u{1f9e1}".repeat(124))
 }
 
-/// A ledger with many items at one place, all names long, and three holds of an order on all of them: two fit an answer.
+/// A ledger with many items at one location, all with long names, and three holds of an order on all of them. Two of the
+/// holds fit in an answer.
 fn three_long_holds() -> Harness {
     let mut harness = Harness::default().opened();
     let (items, place): (Vec<String>, String) = ((0..LINES).map(long).collect(), long(9_999));
@@ -41,16 +43,16 @@ fn in_short(command: Command<'_>) -> Command<'_> {
     Command { context: Context { accept_summary: true, ..command.context }, ..command }
 }
 
-/// How a yes is told.
+/// How an accepted command is answered.
 #[derive(Debug, PartialEq, Eq)]
 struct Accepted {
-    /// Of each hold that changed.
+    /// Number of lines of each hold that changed.
     lines: Vec<usize>,
     in_full: bool,
     replayed: bool,
 }
 
-/// How the answer is told, or why there is none.
+/// How a command is answered, or why it is rejected.
 fn reply(harness: &mut Harness, command: &Command<'_>) -> Result<Accepted, Reason> {
     let executed = harness.execute(command);
     match executed.answer {
@@ -84,13 +86,13 @@ fn a_command_whose_answer_could_be_too_long_is_refused_before_it_is_executed() {
         let lines = vec![LINES; 3];
         let short = Accepted { lines, in_full: false, replayed: false };
         assert_eq!(reply(&mut harness, &in_short(command("k"))).as_ref(), Ok(&short));
-        // A repeat is not executed: it gets its answer, in short, whether it asks for that or not.
+        // A repeat is not executed: it gets its answer in short form, whether it asks for that or not.
         assert_eq!(reply(&mut harness, &command("k")), Ok(Accepted { replayed: true, ..short }));
     }
 }
 
 #[test]
-fn what_fits_is_told_in_full_whoever_asks() {
+fn an_answer_that_fits_is_given_in_full_to_every_caller() {
     let mut harness = three_long_holds();
     let first = harness.ledger.reservations_of_order("order").next().map(|found| found.id).expect("three holds");
     for command in [allocate("one", whole(first)), in_short(release("two", whole(first)))] {
@@ -110,7 +112,7 @@ fn a_refused_answer_uses_no_number_of_a_source() {
 }
 
 #[test]
-fn many_holds_of_an_order_are_told_in_short() {
+fn many_holds_of_an_order_are_answered_in_short_form() {
     let mut harness = Harness::with_mugs(100_000);
     for number in 0..30_000 {
         let hold = reserve("", &[("mug", "wh-1", 1)]);
@@ -130,7 +132,7 @@ fn many_holds_of_an_order_are_told_in_short() {
 }
 
 #[test]
-fn a_reservation_does_not_grow_beyond_what_an_answer_can_tell() {
+fn a_reservation_does_not_grow_beyond_the_size_of_an_answer() {
     let mut harness = Harness::default().opened();
     let items: Vec<String> = (0..RESERVATION_LINES_MAX + 1).map(|number| format!("item-{number}")).collect();
     for (number, some) in items.chunks(LINES).enumerate() {
@@ -162,7 +164,7 @@ fn a_reservation_does_not_grow_beyond_what_an_answer_can_tell() {
 }
 
 #[test]
-fn a_hold_that_gives_way_is_not_part_of_the_answer() {
+fn a_replaced_hold_is_not_part_of_the_answer() {
     let mut harness = Harness::with_mugs(30_000);
     fn ann(key: &str) -> Command<'_> {
         let hold = reserve(key, &[("mug", "wh-1", 1)]);

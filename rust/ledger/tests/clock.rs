@@ -1,4 +1,5 @@
-//! A ledger whose engine time is ahead, after a start with a fast clock: the way out, and that nothing is done twice by it.
+//! A ledger whose engine time is ahead after a start with a fast clock: how to correct it, and that nothing is done twice
+//! because of it.
 
 mod harness;
 
@@ -14,14 +15,14 @@ use harness::commands::stock;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// One mug more, from a channel that says when it asked.
+/// One more mug, from a channel that states an issue time.
 fn one_more<'a>(key: &'a str, channel: &'a str, issue_time_ms: i64) -> Command<'a> {
     let mut command = stock(key, Received, "mug", "wh-1", 1);
     (command.context.channel, command.context.issue_time_ms) = (channel, Some(issue_time_ms));
     command
 }
 
-/// Corrects the clock of a desk; it shows `wall_ms` now.
+/// Corrects the clock of a ledger; the clock shows `wall_ms` now.
 fn correct(harness: &mut Harness, wall_ms: i64) -> bool {
     harness.cut();
     harness.own(|ledger, now_ms, payload, bytes_max| ledger.correct_clock(wall_ms, now_ms, payload, bytes_max))
@@ -37,7 +38,7 @@ fn reloaded(ledger: &mut Ledger) -> Ledger {
 }
 
 #[test]
-fn a_corrected_clock_opens_the_ledger_again_and_what_was_issued_before_stays_refused() {
+fn a_corrected_clock_reopens_the_ledger_and_what_was_issued_before_stays_refused() {
     for ahead_ms in [2 * DAY_MS, 400 * DAY_MS] {
         let mut harness = Harness::default().opened();
         harness.wait(ahead_ms);
@@ -65,7 +66,7 @@ fn a_corrected_clock_opens_the_ledger_again_and_what_was_issued_before_stays_ref
             let ahead = one_more("ahead", "app", wall_ms + ISSUE_TIME_SKEW_MAX_MS + 1);
             assert_eq!(harness.ask(&ahead).fact("field"), Some("context.issue_time"), "7 days, by the corrected clock");
         }
-        // A window later the key is forgotten, and its command still refused.
+        // Two windows later the key is forgotten, and its command is still refused.
         harness.wait(DAY_MS);
         assert!(harness.forget());
         harness.wait(DAY_MS);
@@ -77,7 +78,7 @@ fn a_corrected_clock_opens_the_ledger_again_and_what_was_issued_before_stays_ref
 }
 
 #[test]
-fn a_writer_that_was_as_fast_as_the_engine_is_served_by_its_right_clock_and_does_nothing_twice() {
+fn a_writer_whose_clock_was_as_fast_as_the_engine_is_served_by_its_correct_clock_and_does_nothing_twice() {
     for ahead_ms in [2 * DAY_MS, 400 * DAY_MS] {
         let mut harness = Harness::default().opened();
         harness.wait(ahead_ms);
@@ -89,7 +90,7 @@ fn a_writer_that_was_as_fast_as_the_engine_is_served_by_its_right_clock_and_does
         let mut wall_ms = harness.now_ms - ahead_ms;
         assert!(correct(&mut harness, wall_ms));
         assert!(harness.ask(&first).replayed());
-        // By its right clock, for as long as that has not come to what it had named.
+        // By its correct clock, until that reaches the issue times that it used before.
         for turn in 0..ahead_ms / HOUR_MS - 2 {
             let key = format!("later-{turn}");
             harness.ask(&one_more(&key, "app", wall_ms)).accepted();
@@ -101,7 +102,7 @@ fn a_writer_that_was_as_fast_as_the_engine_is_served_by_its_right_clock_and_does
                 assert!(reply.replayed() || reply.reason() == Some(Reason::DedupeWindowExpired), "{turn}: {reply:?}");
             }
         }
-        // Then it cannot be told from what was done and forgotten, for as long as the clock was fast.
+        // Then it cannot be distinguished from what was done and forgotten, for as long as the clock had been fast.
         harness.wait(2 * HOUR_MS);
         let reply = harness.ask(&one_more("there", "app", first_ms + HOUR_MS / 2));
         assert_eq!(reply.reason(), Some(Reason::DedupeWindowExpired));
@@ -121,7 +122,7 @@ fn a_clock_ahead_of_engine_time_corrects_nothing() {
 }
 
 #[test]
-fn the_first_image_format_does_not_say_what_writers_have_named_so_nothing_of_its_time_is_read_later() {
+fn the_first_image_format_has_no_issue_times_so_none_of_its_period_gets_the_offset() {
     let image = include_bytes!("fixtures/image-v1.bin");
     let mut loader = ImageLoader::new(LedgerOptions::new("main"));
     loader.piece(image).expect("the first format");
@@ -139,16 +140,16 @@ fn the_first_image_format_does_not_say_what_writers_have_named_so_nothing_of_its
 /// What happens to a ledger and its clocks.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A new command of a writer whose clock is so far ahead of the right one.
+    /// A new command of a writer whose clock is this far ahead of the correct one.
     New {
         writer: usize,
         lead_ms: i64,
     },
-    /// One of the earlier ones again.
+    /// An earlier command again.
     Again(prop::sample::Index),
     Wait(i64),
     Forget,
-    /// A start with a clock that is so far ahead of the right one.
+    /// A start with a clock that is this far ahead of the correct one.
     Fast(i64),
     Correct,
     Restart,

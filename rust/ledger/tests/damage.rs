@@ -1,4 +1,4 @@
-//! Bytes that are not a journal are refused, or come to a state that can be read. Nothing panics, whatever they are.
+//! Bytes that are not a journal are refused, or give a state that can be read. Nothing panics, whatever they are.
 
 mod harness;
 mod history;
@@ -16,7 +16,7 @@ use harness::commands::reserve;
 use harness::{Frame, ROOMY, START_MS};
 use history::{Look, Player, history, play};
 
-/// Journals of histories that a fixed seed makes: what is damaged.
+/// The journals to damage, from histories with a fixed seed.
 static JOURNALS: LazyLock<Vec<Vec<Frame>>> = LazyLock::new(|| {
     let mut runner = TestRunner::deterministic();
     let mut make = |_| {
@@ -26,7 +26,7 @@ static JOURNALS: LazyLock<Vec<Vec<Frame>>> = LazyLock::new(|| {
     (0..16).map(&mut make).collect()
 });
 
-/// Folds whatever it is; if that goes well, everything can be read and the ledger goes on.
+/// Folds any frames. If that succeeds, everything can be read and the ledger can go on.
 fn fold_anything(frames: &[Frame]) -> bool {
     let mut ledger = Ledger::new(LedgerOptions::new("main"));
     let mut audit = Audit::default();
@@ -87,7 +87,7 @@ fn go_on(mut ledger: Ledger) {
 }
 
 #[test]
-fn a_payload_cut_anywhere_is_refused_or_shorter_by_whole_records() {
+fn a_payload_cut_anywhere_is_refused_or_lacks_whole_records() {
     let frames = &JOURNALS[0];
     let mut refused = 0;
     for length in 0..frames[0].payload.len() {
@@ -97,7 +97,7 @@ fn a_payload_cut_anywhere_is_refused_or_shorter_by_whole_records() {
     }
     let mut reader = RecordReader::new(&frames[0].payload, frames[0].time_ms).expect("a frame of its own");
     let records = std::iter::from_fn(|| reader.next().expect("a record of its own")).count();
-    // The version byte alone is a payload of no records; so is each end of a record.
+    // The version byte alone is a payload without records; a cut at the end of a record is also a valid payload.
     assert_eq!(frames[0].payload.len() - refused, records);
 }
 

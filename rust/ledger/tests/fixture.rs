@@ -1,7 +1,8 @@
-//! The payload formats: what was once written folds to the same state for ever, on every machine and build.
+//! The payload formats: an old payload folds to the same state for ever, on every machine and in every build.
 //!
-//! The fixtures hold every kind of event and every field of a record. They are never made again: a change of the format is a new
-//! version with a fixture of its own. `cargo test -p invengine-ledger --test fixture -- --ignored` shows how it was made.
+//! The fixtures contain every kind of event and every field of a record. They are never regenerated: a change of the format
+//! is a new version with a fixture of its own. `cargo test -p invengine-ledger --test fixture -- --ignored` shows how it
+//! was made.
 
 mod harness;
 
@@ -19,7 +20,7 @@ use harness::commands::{
 };
 use harness::{Harness, START_MS};
 
-/// A payload, the state that it folds to, its sequence, and how many kinds of events it has.
+/// A payload, the digest of its state, its sequence, and its number of kinds of events.
 type Fixture = (&'static [u8], &'static str, u64, usize);
 
 /// Written by the first build.
@@ -130,9 +131,9 @@ fn the_fixtures_have_every_kind_of_event() {
 }
 
 #[test]
-fn this_build_still_writes_it_so() {
-    // A difference is no fault while old payloads still fold; it must be meant, and is then a new version with a fixture of
-    // its own.
+fn this_build_still_writes_the_same_payload() {
+    // A difference is no fault while old payloads still fold; but it must be intended, and is then a new version with a
+    // fixture of its own.
     let mut harness = history();
     if harness.frames[0].payload != SECOND.0 {
         let found = Path::new(env!("CARGO_TARGET_TMPDIR")).join("payload.bin");

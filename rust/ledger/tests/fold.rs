@@ -1,4 +1,5 @@
-//! The journal is the truth: its fold is the live ledger, to the bit, wherever frames end and whenever anybody looks.
+//! The journal is the source of truth: its fold equals the live ledger bit for bit, wherever frames end and whenever the digest
+//! is read.
 
 mod harness;
 mod history;
@@ -11,7 +12,7 @@ use harness::commands::{reserve, stock};
 use harness::{Frame, Harness, START_MS};
 use history::{Look, history, play};
 
-/// Folds frames, and gives the digest at the end of each.
+/// Folds frames and returns the digest at the end of each.
 fn digests_of(frames: &[Frame]) -> Vec<(u64, Digest)> {
     let mut ledger = Ledger::new(LedgerOptions::new("main"));
     frames
@@ -45,13 +46,13 @@ proptest! {
     }
 
     #[test]
-    fn neither_frames_nor_looking_change_the_state(steps in history(100), window_ms in window()) {
+    fn neither_frames_nor_reading_digests_change_the_state(steps in history(100), window_ms in window()) {
         let played = play(&steps, window_ms, Look::End, false);
         let often = play(&steps, window_ms, Look::EachStep, true);
         prop_assert_eq!(played.last(), often.last());
         prop_assert!(often.harness.frames.len() >= played.harness.frames.len());
         prop_assert_eq!(digests_of(&often.harness.frames).pop(), digests_of(&played.harness.frames).pop());
-        // The records are the same, however they were put into frames.
+        // The records are the same, however they are divided into frames.
         let records = |frames: &[Frame]| -> Vec<String> {
             frames.iter().flat_map(records_of).collect()
         };
@@ -69,9 +70,9 @@ proptest! {
 
     // case: C11
     #[test]
-    fn no_hold_takes_what_is_not_there(steps in history(100)) {
+    fn no_hold_takes_more_than_the_stock(steps in history(100)) {
         let mut played = play(&steps, 2_000, Look::End, false);
-        // The fold of the desk compares free units before and after each record.
+        // The fold of the harness compares free units before and after each record.
         let ledger = played.harness.refold();
         prop_assert!(Audit::check(&ledger).is_empty());
     }
@@ -86,7 +87,7 @@ fn records_of(frame: &Frame) -> Vec<String> {
     records
 }
 
-/// The state at a sequence, with every counter proved after every record.
+/// The state at a sequence, with every counter verified after every record.
 fn fold_until(frames: &[Frame], sequence: u64) -> Ledger {
     let mut ledger = Ledger::new(LedgerOptions::new("main"));
     for frame in frames {
@@ -105,8 +106,8 @@ fn fold_until(frames: &[Frame], sequence: u64) -> Ledger {
 }
 
 #[test]
-fn the_audit_finds_holds_on_what_is_not_there() {
-    // The frames of one ledger with 8 mugs, but for the frame that received them, which is of one with 5.
+fn the_audit_finds_holds_on_missing_stock() {
+    // The frames of a ledger with 8 mugs, except the frame that received them, which is from a ledger with 5.
     let journal = |quantity: i64| {
         let mut harness = Harness::default().opened();
         harness.cut();
@@ -135,7 +136,7 @@ fn the_audit_finds_holds_on_what_is_not_there() {
 
 // case: D07
 #[test]
-fn a_sweep_takes_slices_and_counts_at_once() {
+fn a_sweep_works_in_slices_while_expired_units_are_free_at_once() {
     let mut harness = Harness::with_mugs(10_000);
     let keys: Vec<String> = (0..5_000).map(|number| format!("r-{number}")).collect();
     for key in &keys {
@@ -175,7 +176,7 @@ fn a_sweep_that_finds_no_room_loses_nothing() {
 }
 
 #[test]
-fn a_sweep_takes_what_the_frame_has_room_for() {
+fn a_sweep_expires_what_the_frame_has_room_for() {
     let mut harness = Harness::with_mugs(1_000);
     let keys: Vec<String> = (0..500).map(|number| format!("r-{number}")).collect();
     for key in &keys {
@@ -197,7 +198,7 @@ fn a_sweep_takes_what_the_frame_has_room_for() {
 }
 
 #[test]
-fn sweeps_that_are_cut_differently_leave_the_same_levels() {
+fn sweeps_that_are_sliced_differently_leave_the_same_levels() {
     let run = |sweep_each: bool| {
         let mut harness = Harness::with_mugs(100);
         let keys: Vec<String> = (0..20).map(|number| format!("r-{number}")).collect();

@@ -1,4 +1,4 @@
-//! The life of a hold, case by case: one row a case, in the words of docs/holds.md.
+//! The life of a hold, case by case: one row per case, in the words of docs/holds.md.
 
 mod harness;
 
@@ -15,7 +15,7 @@ use harness::commands::{
 
 const MUG: (&str, &str) = ("mug", "wh-1");
 
-/// A desk with so many mugs and a hold on some of them.
+/// A ledger with this many mugs and a hold on some of them.
 fn held(on_hand: i64, units: i64) -> (Harness, ReservationId) {
     let mut harness = Harness::with_mugs(on_hand);
     let id = harness.ask(&reserve("hold", &[(MUG.0, MUG.1, units)])).hold().id;
@@ -41,7 +41,7 @@ fn the_table_of_holds() {
     let rows: [(&str, Prepare, [Option<Reason>; 5]); 6] = [
         ("reserved", |_, _| {}, [None; 5]),
         (
-            "over, not swept",
+            "expired, not swept",
             |harness, _| harness.wait(60_100),
             [
                 Some(ReservationExpired),
@@ -90,7 +90,7 @@ fn the_table_of_holds() {
 
 // case: D01
 #[test]
-fn a_hold_is_over_at_its_expire_time_to_the_millisecond() {
+fn a_hold_expires_at_its_expire_time_to_the_millisecond() {
     for (after_ms, reacquired) in [(-1, false), (0, true), (1, true)] {
         for swept in [false, true] {
             let (mut harness, id) = held(5, 3);
@@ -112,8 +112,8 @@ fn a_hold_is_over_at_its_expire_time_to_the_millisecond() {
 
 // case: D01
 #[test]
-fn late_payment_takes_only_what_is_still_there() {
-    // (units that others took meanwhile, what the late allocate asks, what it gets)
+fn a_late_payment_takes_only_what_is_still_available() {
+    // (units that others took meanwhile, units that the late allocate asks for, its result)
     for (taken, asked, answer) in [(2, 3, Ok(3)), (3, 3, Err(("3", "2"))), (3, 2, Ok(2)), (5, 1, Err(("1", "0")))] {
         let (mut harness, id) = held(5, 3);
         harness.wait(60_100);
@@ -156,7 +156,7 @@ fn parts_leave_the_rest_as_it_was() {
     let of = |units| part(id, &[(MUG.0, MUG.1, units)]);
     assert_eq!(harness.ask(&allocate("1", of(4))).line(), (Allocated, 4, 9));
     assert_eq!(harness.level("mug", "wh-1"), (10, 5, 4, 1, 0));
-    // Release takes reserved units before allocated ones, fulfill the other way round.
+    // Release takes reserved units before allocated ones, Fulfill the other way round.
     assert_eq!(harness.ask(&release("2", of(2))).line(), (Released, 2, 7));
     assert_eq!(harness.level("mug", "wh-1"), (10, 3, 4, 3, 0));
     assert_eq!(harness.ask(&fulfill("3", of(5))).line(), (Fulfilled, 5, 2));
@@ -169,7 +169,7 @@ fn parts_leave_the_rest_as_it_was() {
 }
 
 #[test]
-fn named_lines_must_be_possible_and_whole_takes_what_is() {
+fn named_lines_must_be_actionable_and_a_whole_hold_takes_what_is() {
     let mut harness = Harness::with_mugs(5);
     harness.ask(&stock("cups", StockKind::Received, "cup", "wh-1", 5)).accepted();
     let id = harness.ask(&reserve("hold", &[("cup", "wh-1", 2), ("mug", "wh-1", 2)])).hold().id;
@@ -193,7 +193,7 @@ fn named_lines_must_be_possible_and_whole_takes_what_is() {
 }
 
 #[test]
-fn extend_moves_the_end_both_ways_and_never_revives() {
+fn extend_moves_the_expiry_both_ways_and_never_revives() {
     let (mut harness, id) = held(5, 3);
     harness.wait(59_000);
     let hold = harness.ask(&extend("1", whole(id))).hold();
@@ -275,32 +275,32 @@ fn a_line_never_grows_beyond_what_can_be_counted() {
 }
 
 #[test]
-fn transfer_merges_into_the_line_that_is_there() {
+fn transfer_merges_into_an_existing_line() {
     let mut harness = Harness::with_mugs(5);
     harness.ask(&stock("2", StockKind::Received, "mug", "wh-2", 5)).accepted();
     harness.ask(&stock("3", StockKind::Received, "mug", "wh-3", 9)).accepted();
     let id = harness.ask(&reserve("hold", &[("mug", "wh-1", 2), ("mug", "wh-2", 3)])).hold().id;
     harness.ask(&allocate("a", part(id, &[("mug", "wh-2", 1)]))).accepted();
-    // Part of one line, to where the hold has a line.
+    // Part of one line, to a location where the hold already has a line.
     let hold = harness.ask(&transfer("t1", part(id, &[("mug", "wh-1", 1)]), "wh-2")).hold();
     let lines: Vec<_> = hold.lines.iter().map(|line| (line.location.as_str(), line.state, line.quantity)).collect();
     assert_eq!((lines, hold.lines[0].outstanding), (vec![("wh-2", Reserved, 1)], 4));
     assert_eq!(harness.level("mug", "wh-1"), (5, 1, 0, 4, 0));
     assert_eq!(harness.level("mug", "wh-2"), (5, 3, 1, 1, 0));
-    // Everything, to a new place: one entry for each state, with what is outstanding after all of it.
+    // Everything, to a new location: one entry per state, with the units outstanding after the whole transfer.
     let hold = harness.ask(&transfer("t2", whole(id), "wh-3")).hold();
     let lines: Vec<_> = hold.lines.iter().map(|line| (line.state, line.quantity, line.outstanding)).collect();
     assert_eq!(lines, vec![(Reserved, 4, 5), (Allocated, 1, 5)]);
     assert_eq!(harness.ledger.reservation(id).unwrap().lines.len(), 1, "lines with nothing left and no past are gone");
     assert_eq!(harness.level("mug", "wh-3"), (9, 4, 1, 4, 0));
-    // To where it is already: nothing moves, the version stays.
+    // To its current location: nothing moves, the version stays.
     let hold = harness.ask(&transfer("t3", whole(id), "wh-3")).hold();
     assert_eq!((hold.lines.len(), hold.version), (0, 4));
     harness.check();
 }
 
 #[test]
-fn transfer_needs_room_and_keeps_the_end() {
+fn transfer_needs_free_stock_and_keeps_the_expiry() {
     let (mut harness, id) = held(5, 3);
     harness.ask(&stock("room", StockKind::Received, "mug", "wh-2", 2)).accepted();
     let rows =
@@ -312,7 +312,7 @@ fn transfer_needs_room_and_keeps_the_end() {
     harness.ask(&transfer("4", part(id, &[("mug", "wh-1", 2)]), "wh-2")).accepted();
     assert_eq!(harness.level("mug", "wh-2"), (2, 2, 0, 0, 0));
     harness.now_ms = before;
-    assert_eq!(harness.level("mug", "wh-2"), (2, 0, 0, 2, 0), "a promise that moved is over at the same time");
+    assert_eq!(harness.level("mug", "wh-2"), (2, 0, 0, 2, 0), "transferred units expire at the same time");
     assert_eq!(harness.sweep(), 1);
     harness.check();
 }

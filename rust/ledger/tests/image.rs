@@ -1,5 +1,5 @@
-//! An image is the whole state: loaded again it is the same ledger, to the bit, and goes on the same way; and bytes that are
-//! not one are refused.
+//! An image is the whole state: loaded, it is the same ledger bit for bit and goes on the same way; bytes that are not an image
+//! are refused.
 
 mod harness;
 mod history;
@@ -46,7 +46,7 @@ fn fold(ledger: &mut Ledger, frames: &[Frame]) {
     }
 }
 
-/// What a ledger would write by itself from now on: all expiries, then the forgetting of keys.
+/// What a ledger would write on its own from now on: all expiries, then the forgetting of keys.
 fn rest_of_its_life(ledger: &mut Ledger) -> Vec<u8> {
     let mut payload = Payload::default();
     let mut now_ms = ledger.time_ms();
@@ -89,7 +89,7 @@ proptest! {
     }
 }
 
-/// Two ledgers of one past, one folded from its journal and one loaded from its image.
+/// Two ledgers with the same past, one folded from its journal and one loaded from its image.
 struct Twins([Harness; 2]);
 
 impl Twins {
@@ -97,7 +97,7 @@ impl Twins {
         Twins([Harness::with_window(window_ms), Harness::with_window(window_ms)])
     }
 
-    /// Starts both again: the one from the journal, the other from the image.
+    /// Restarts both: one from the journal, the other from the image.
     fn part(&mut self, window_ms: i64) {
         let [folded, loaded] = &mut self.0;
         folded.restart();
@@ -108,7 +108,7 @@ impl Twins {
         assert_eq!(loaded.ledger.key_bytes(), folded.ledger.key_bytes());
     }
 
-    /// Takes one turn with both, which must do the same.
+    /// Takes one step with both, which must do the same.
     fn take(&mut self, player: &mut Player, step: &Step) {
         let sources: Vec<_> = self.0[0].ledger.sources().to_vec();
         let place = |name: &str| {
@@ -129,7 +129,7 @@ impl Twins {
     }
 }
 
-/// What came of a turn.
+/// The result of a step.
 #[derive(Debug, PartialEq)]
 enum Done {
     Reply(Reply),
@@ -183,11 +183,11 @@ proptest! {
 
 static SMALL: LazyLock<Vec<u8>> = LazyLock::new(small);
 
-/// The first image format, of the ledger that the first payload format folds to and one command of a writer ahead of time.
+/// The first image format: the ledger that the first payload format folds to, and one command of a writer ahead of time.
 const FIRST: &[u8] = include_bytes!("fixtures/image-v1.bin");
 const FIRST_DIGEST: &str = "e028a2fdfd058299809a484e51ee7830";
-/// The second one, which also says when writers issued what they did, has the parts of fingerprints and refusals that are
-/// remembered; of the ledger that the second payload folds to, after a correction of its clock.
+/// The second image format, which also has issue times, the parts of fingerprints and remembered refusals: the ledger that the
+/// second payload folds to, after a correction of its clock.
 const SECOND: &[u8] = include_bytes!("fixtures/image-v2.bin");
 const SECOND_DIGEST: &str = "e26ade89bb7b2cadb2376281a5a3a422";
 
@@ -230,8 +230,9 @@ fn every_image_format_loads_for_ever() {
 }
 
 #[test]
-fn this_build_still_writes_it_so() {
-    // A difference is no fault while old images still load; it must be meant, and is then a new version with a fixture of its own.
+fn this_build_still_writes_the_same_image() {
+    // A difference is no fault while old images still load; but it must be intended, and is then a new version with a fixture
+    // of its own.
     let mut ledger = second();
     let bytes = image(&mut ledger);
     if bytes != SECOND {

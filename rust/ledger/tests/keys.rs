@@ -1,4 +1,4 @@
-//! What a key remembers, and whose key it is.
+//! What a key remembers, and to which writer it belongs.
 
 mod harness;
 
@@ -33,7 +33,7 @@ fn the_same_key_is_the_same_answer_and_one_effect() {
 
 // case: A03, A04
 #[test]
-fn what_is_the_same_body() {
+fn which_bodies_count_as_the_same() {
     type Change = fn(&mut Command<'_>);
     let rows: [(&str, Option<&str>, Change); 15] = [
         ("unchanged", None, |_| {}),
@@ -82,7 +82,7 @@ fn what_is_the_same_body() {
 }
 
 #[test]
-fn what_is_the_same_target() {
+fn which_targets_count_as_the_same() {
     type Change = fn(&mut Target<'_>, ReservationId);
     let rows: [(&str, Option<&str>, Change); 7] = [
         ("unchanged", None, |_, _| {}),
@@ -123,7 +123,7 @@ fn another_worker_goes_on_with_the_keys_of_the_first() {
 }
 
 #[test]
-fn what_differs_is_named_for_every_kind_of_command() {
+fn the_differing_field_is_named_for_every_kind_of_command() {
     type Change = fn(&mut Command<'_>);
     let stocks: [(&str, Change); 7] = [
         ("context.reason_code", |command| command.context.reason_code = "broken"),
@@ -243,7 +243,7 @@ fn a_late_duplicate_of_a_release_leaves_the_next_hold_alone() {
 
 // case: A07
 #[test]
-fn a_no_is_remembered_in_memory_only() {
+fn a_rejection_is_remembered_in_memory_only() {
     let mut harness = Harness::with_mugs(1);
     let too_many = reserve("k", &[("mug", "wh-1", 2)]);
     let before = harness.digest();
@@ -251,7 +251,7 @@ fn a_no_is_remembered_in_memory_only() {
     assert_eq!(refusal.fact("available"), Some("1"));
     assert_eq!(harness.digest(), before, "outside the digest");
     harness.ask(&stock("more", StockKind::Received, "mug", "wh-1", 5)).accepted();
-    assert_eq!(harness.ask(&too_many), refusal, "the same no, even though there is enough now");
+    assert_eq!(harness.ask(&too_many), refusal, "the same rejection, even though there is enough now");
     assert_eq!(harness.ask(&reserve("k", &MUG)).reason(), Some(Reason::IdempotencyKeyReused));
     assert_eq!(
         harness.ledger.cached_rejection(Scope::Operator, "k").map(|refusal| refusal.reason),
@@ -259,12 +259,12 @@ fn a_no_is_remembered_in_memory_only() {
     );
     harness.ask(&reserve("new", &[("mug", "wh-1", 2)])).accepted();
     harness.restart();
-    assert!(harness.ask(&too_many).reason().is_none(), "a restart forgets a no");
+    assert!(harness.ask(&too_many).reason().is_none(), "a restart forgets a rejection");
 }
 
 // case: A08
 #[test]
-fn every_kind_of_no_is_remembered_but_bad_fields() {
+fn every_kind_of_rejection_is_remembered_except_bad_fields() {
     let mut harness = Harness::with_mugs(5);
     let id = harness.ask(&reserve("hold", &MUG)).hold().id;
     harness.ask(&release("done", whole(id))).accepted();

@@ -1,4 +1,5 @@
-//! The fast ledger and the slow, obvious one give the same answers and hold the same quantities after every step of any history.
+//! The fast ledger and the slow, obvious model give the same answers and have the same quantities after every step of any
+//! history.
 
 mod harness;
 mod history;
@@ -17,7 +18,7 @@ use harness::answers::{LevelQuantities, Outcome, Reply};
 use history::{Player, Step, Turn, history};
 use model::{Hold, Model, Writer};
 
-/// The part of a command that a refusal names.
+/// The part of a command to which a rejection's field refers.
 fn part(command: &Command<'_>, field: &str) -> String {
     let target = match &command.body {
         Body::Extend { target, .. } | Body::Amend { target, .. } | Body::Transfer { target, .. } => Some(target),
@@ -54,12 +55,12 @@ fn part(command: &Command<'_>, field: &str) -> String {
     }
 }
 
-/// Both ledgers side by side.
+/// The ledger and the model side by side.
 struct Pair {
     harness: Harness,
     model: Model,
     player: Player,
-    /// What was seen: command and outcome.
+    /// Counts by command and outcome.
     seen: BTreeMap<String, u32>,
     /// Commands that were accepted, or whose refusal is remembered, by their position.
     written: BTreeMap<u64, Command<'static>>,
@@ -119,14 +120,14 @@ impl Pair {
         }
     }
 
-    /// Takes the field out of a no that a key was used before: the model does not name it, but what is named must differ.
+    /// Removes the field from a rejection for a reused key: the model does not name it, but the named field must differ.
     fn without_difference(&self, command: &Command<'static>, reply: Reply) -> Reply {
         let Reply::Rejected(mut refusal) = reply else { return reply };
         if refusal.reason != Reason::IdempotencyKeyReused {
             return Reply::Rejected(refusal);
         }
         let fact = |name| refusal.facts.iter().find(|fact| fact.0 == name).map(|fact| fact.1.as_str());
-        let field = fact("field").expect("what differs is always named");
+        let field = fact("field").expect("the differing field is always named");
         if let Some(sequence) = fact("sequence") {
             let before = &self.written[&sequence.parse().unwrap()];
             assert_ne!(part(before, field), part(command, field), "{field}: {before:?} {command:?}");
@@ -159,7 +160,7 @@ impl Pair {
         }
     }
 
-    /// Levels in the order of first mention, now, a moment on, and when everything is over.
+    /// Levels in the order of first mention: now, a moment later, and when everything has expired.
     fn compare_levels(&self) {
         assert_eq!(self.harness.ledger.level_count(), self.model.stock.len());
         for now_ms in [self.harness.now_ms, self.harness.now_ms + 1_000, i64::MAX] {
@@ -219,7 +220,7 @@ impl Pair {
     }
 }
 
-/// One line that says what kind of command had what kind of outcome.
+/// A label for a kind of command and a kind of outcome.
 fn label(command: &Command<'_>, reply: &Reply, written: bool) -> String {
     let numbered = if command.context.source.is_some() { " numbered" } else { "" };
     let outcome = match reply {
@@ -286,7 +287,7 @@ fn play(window_ms: i64, steps: &[Step]) -> BTreeMap<String, u32> {
     pair.seen
 }
 
-/// The same histories on every machine reach every command with every kind of answer, so that equality says something.
+/// The histories, the same on every machine, reach every command with every kind of answer, so that equality is meaningful.
 #[test]
 fn the_same_thousand_histories_reach_every_answer() {
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
@@ -302,7 +303,7 @@ fn the_same_thousand_histories_reach_every_answer() {
     assert!(missing.is_empty(), "{missing:?} of {seen:#?}");
 }
 
-/// What the histories must have reached.
+/// The labels that the histories must reach.
 fn wanted_labels() -> Vec<String> {
     const HOLDS: [&str; 6] = ["Extend", "Amend", "Allocate", "Release", "Fulfill", "TransferReservation"];
     const STOCK: [&str; 5] = ["Receive", "Return", "Adjust", "SetQuantity", "Count"];

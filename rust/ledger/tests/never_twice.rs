@@ -1,4 +1,5 @@
-//! What was done is never done again: under a flood of keys, by clocks that are ahead, after a crash, after a year of silence.
+//! What was done is never done again: under a flood of keys, with clocks that are ahead, after a crash, after a year of
+//! silence.
 
 mod harness;
 
@@ -13,7 +14,7 @@ use harness::{Harness, fold};
 const MUG: [(&str, &str, i64); 1] = [("mug", "wh-1", 1)];
 const WINDOW_MS: i64 = 10_000;
 
-/// One mug more, from a channel that says when it asked.
+/// One more mug, from a channel that states an issue time.
 fn one_more<'a>(key: &'a str, channel: &'a str, issue_time_ms: i64) -> Command<'a> {
     let mut command = stock(key, Received, "mug", "wh-1", 1);
     (command.context.channel, command.context.issue_time_ms) = (channel, Some(issue_time_ms));
@@ -29,7 +30,7 @@ fn on_hand(harness: &Harness) -> i64 {
     harness.level("mug", "wh-1").0
 }
 
-/// The same ledger, by way of its image.
+/// The same ledger, saved and loaded as an image.
 fn reloaded(ledger: &mut Ledger, options: LedgerOptions) -> Ledger {
     let (mut loader, mut piece) = (ImageLoader::new(options), Vec::new());
     let mut image = ledger.image();
@@ -77,7 +78,7 @@ fn a_writer_ahead_of_time_does_nothing_twice() {
         harness.wait(WINDOW_MS / 2);
         let command = one_more("k", "app", harness.now_ms + lead_ms);
         harness.ask(&command).accepted();
-        // The windows turn in the same millisecond, and again and again.
+        // The windows rotate in the same millisecond, and repeatedly after that.
         for turn in 0..12 {
             let reply = harness.ask(&command);
             assert!(
@@ -99,7 +100,7 @@ fn a_writer_ahead_of_time_does_nothing_twice() {
 
 // case: A06
 #[test]
-fn a_key_of_the_millisecond_in_which_the_windows_turn_is_not_done_twice() {
+fn a_key_of_the_millisecond_in_which_the_windows_rotate_is_not_executed_twice() {
     let mut harness = Harness::with_window(WINDOW_MS).opened();
     harness.wait(WINDOW_MS);
     let command = one_more("k", "", harness.now_ms);
@@ -117,7 +118,7 @@ fn a_key_of_the_millisecond_in_which_the_windows_turn_is_not_done_twice() {
 
 // case: A08
 #[test]
-fn an_issue_time_that_cannot_be_is_refused_and_uses_up_nothing() {
+fn an_impossible_issue_time_is_refused_and_consumes_nothing() {
     let mut harness = Harness::default().opened();
     let before = harness.digest();
     let reply = harness.ask(&one_more("k", "", harness.now_ms + ISSUE_TIME_SKEW_MAX_MS + 1));
@@ -141,7 +142,7 @@ fn one_key_twice_in_one_frame() {
     assert_eq!(harness.refold().digest(), live);
 }
 
-/// A day in a shop, one command a frame.
+/// A day in a shop, one command per frame.
 fn day() -> Vec<Command<'static>> {
     vec![
         stock("in", Received, "mug", "wh-1", 4),
@@ -249,6 +250,6 @@ fn an_unknown_name_stays_unknown_for_its_key() {
     assert_eq!(refusal.reason(), Some(Reason::UnknownSku));
     harness.ask(&upsert("pots", invengine_ledger::command::Catalogue::Items, &["pot"])).accepted();
     harness.ask(&stock("in", Received, "pot", "wh-1", 1)).accepted();
-    assert_eq!(harness.ask(&reserve("k", &[("pot", "wh-1", 1)])), refusal, "the same no");
+    assert_eq!(harness.ask(&reserve("k", &[("pot", "wh-1", 1)])), refusal, "the same rejection");
     harness.ask(&reserve("k2", &[("pot", "wh-1", 1)])).accepted();
 }

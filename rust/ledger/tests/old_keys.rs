@@ -1,6 +1,6 @@
-//! Keys of a journal that an older build wrote, whose fingerprints counted who asked as well: a retry still finds its answer.
+//! Keys of a journal that an older build wrote, whose fingerprints included the sender: a retry still finds its answer.
 //!
-//! The fixture was written by the first build, and is never made again.
+//! The fixture was written by the first build, and is never regenerated.
 
 mod harness;
 
@@ -26,7 +26,7 @@ fn ask(ledger: &mut Ledger, command: &Command<'_>) -> Reply {
     Reply::new(ledger, &executed)
 }
 
-/// As the first build was asked.
+/// With the fields that the commands had in the first build.
 fn with_all_fields(mut command: Command<'static>) -> Command<'static> {
     let context = &mut command.context;
     (context.issue_time_ms, context.event_time_ms) = (Some(START_MS - 1_234), Some(START_MS - 86_400_000));
@@ -61,8 +61,8 @@ fn a_retry_of_a_key_that_an_older_build_journalled_finds_its_answer() {
     }
 }
 
-/// The older formula tells only that something differs, not what: it cannot say that it is the sender alone. So this is refused,
-/// and never executed, until the key is forgotten.
+/// The older formula shows only that something differs, not what: it cannot show that only the sender differs. So the
+/// command is refused, and never executed, until the key is forgotten.
 #[test]
 fn another_sender_of_such_a_key_is_refused_and_nothing_is_done_twice() {
     let mut ledger = folded();

@@ -1,4 +1,4 @@
-//! Where lines and holds of one command are refused for different reasons, the answer does not depend on their order or names.
+//! If lines or holds of one command are refused for different reasons, the answer does not depend on their order or names.
 
 mod harness;
 
@@ -10,7 +10,7 @@ use harness::{Harness, commands};
 
 type Lines = [(&'static str, &'static str, i64); 2];
 
-/// Both ways round: which of the two items is in the first state.
+/// Both orders: which of the two items is in the first state.
 const BOTH: [Lines; 2] = [[("cup", "wh-1", 1), ("mug", "wh-1", 1)], [("mug", "wh-1", 1), ("cup", "wh-1", 1)]];
 
 fn stocked() -> Harness {
@@ -22,7 +22,7 @@ fn stocked() -> Harness {
     harness
 }
 
-/// What happens to one line before the command that is refused.
+/// What happens to one line before the command that is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Allocated,
@@ -109,7 +109,7 @@ fn an_amendment_gives_the_same_reason_whatever_its_lines_are_called() {
     for lines in BOTH {
         let mut harness = stocked();
         let id = hold(&mut harness, lines, [Released, Allocated]);
-        // One line more is still reserved, or nothing could be amended at all.
+        // One more line is still reserved, or nothing could be amended at all.
         harness.ask(&stock("more", Received, "cup", "wh-3", 9)).accepted();
         let all = [lines[0], lines[1], ("cup", "wh-3", 1)];
         let mut harness_of_three = stocked();
@@ -154,7 +154,7 @@ fn an_order_gives_the_same_reason_whichever_of_its_holds_came_first() {
 }
 
 #[test]
-fn where_something_can_be_acted_on_it_is() {
+fn lines_that_can_be_acted_on_are() {
     for lines in BOTH {
         for other in [Fulfilled, Released] {
             let mut harness = stocked();
@@ -167,7 +167,7 @@ fn where_something_can_be_acted_on_it_is() {
 }
 
 #[test]
-fn a_line_of_which_too_much_is_asked_is_refused_after_a_line_that_cannot_be_acted_on() {
+fn a_line_with_too_large_a_quantity_is_refused_after_a_line_that_cannot_be_acted_on() {
     for lines in BOTH {
         let mut harness = stocked();
         let id = hold(&mut harness, lines, [Allocated, Released]);

@@ -1,4 +1,4 @@
-//! Refusals that their callers want remembered: as durable as a yes, with memory of their own.
+//! Refusals that callers want remembered: as durable as accepted answers, with a memory limit of their own.
 
 mod harness;
 
@@ -31,7 +31,7 @@ fn reason(reply: &Reply) -> Option<Reason> {
     reply.reason()
 }
 
-/// The ledger that an image of this one gives.
+/// The ledger that is loaded from an image of this one.
 fn through_an_image(harness: &mut Harness, options: LedgerOptions) -> invengine_ledger::Ledger {
     let mut loader = ImageLoader::new(options);
     let mut image = harness.ledger.image();
@@ -43,7 +43,7 @@ fn through_an_image(harness: &mut Harness, options: LedgerOptions) -> invengine_
 }
 
 #[test]
-fn a_refusal_that_was_to_be_remembered_is_given_again_over_a_crash_and_a_snapshot() {
+fn a_remembered_refusal_is_given_again_after_a_crash_and_after_a_snapshot() {
     let mut harness = Harness::with_mugs(1);
     let ask = remembered(reserve("order-1", &TWO_MUGS));
     let digest = harness.digest();
@@ -90,7 +90,7 @@ fn a_late_allocate_that_was_refused_stays_refused_after_a_restart() {
 }
 
 #[test]
-fn every_refusal_of_the_ledger_is_remembered_but_a_bad_field_and_an_unknown_writer() {
+fn every_refusal_is_remembered_except_a_bad_field_and_an_unknown_writer() {
     let mut harness = Harness::with_mugs(5);
     let id = harness.ask(&reserve("hold", &TWO_MUGS)).hold().id;
     harness.ask(&release("done", whole(id))).accepted();
@@ -122,7 +122,7 @@ fn every_refusal_of_the_ledger_is_remembered_but_a_bad_field_and_an_unknown_writ
 }
 
 #[test]
-fn a_refusal_in_memory_is_remembered_once_somebody_asks_for_it() {
+fn a_cached_refusal_is_remembered_once_a_caller_asks_for_it() {
     let mut harness = Harness::with_mugs(1);
     let refusal = harness.ask(&reserve("k", &TWO_MUGS));
     harness.ask(&stock("more", Received, "mug", "wh-1", 5)).accepted();
@@ -181,7 +181,7 @@ fn refusals_are_forgotten_with_the_keys_and_a_repeat_is_then_too_old() {
     assert_eq!(reason(&harness.ask(&ask)), Some(Reason::DedupeWindowExpired));
 }
 
-/// A ledger whose memory for refusals has room for some dozens, and the first of them refused.
+/// A ledger with memory for a few dozen refusals, the first of which has been made.
 fn with_little_memory(lead_ms: i64) -> (Harness, LedgerOptions, Command<'static>) {
     let options = LedgerOptions { refusal_bytes_max: 20_000, ..LedgerOptions::new("main") };
     let mut harness = Harness::new(options.clone()).opened();
@@ -190,7 +190,7 @@ fn with_little_memory(lead_ms: i64) -> (Harness, LedgerOptions, Command<'static>
     (harness, options, ask)
 }
 
-/// Refuses so many others, of another channel.
+/// Refuses this many other commands, of another channel.
 fn refuse_others(harness: &mut Harness, count: usize) {
     for number in 0..count {
         harness.wait(1);
@@ -240,9 +240,10 @@ fn bots_that_fill_the_memory_of_refusals_shrink_nobodys_keys_and_nothing_forgott
 }
 
 #[test]
-fn refusals_are_kept_as_long_as_keys_however_their_windows_fall() {
+fn refusals_are_kept_as_long_as_keys_whenever_their_windows_rotate() {
     const WINDOW_MS: i64 = 10_000;
-    // Turned once by itself just before the keys turn: what is younger than the keys' older window must stay.
+    // The refusal windows rotate once on their own just before the keys do: what is younger than the keys' older window
+    // must stay.
     let options =
         LedgerOptions { refusal_bytes_max: 20_000, dedupe_window_ms: WINDOW_MS, ..LedgerOptions::new("main") };
     let mut harness = Harness::new(options).opened();

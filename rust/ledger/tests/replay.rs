@@ -1,4 +1,4 @@
-//! A long journal: its fold is the live ledger, and so is an image from its middle with the rest of it.
+//! A long journal: its fold equals the live ledger, and so does an image from its middle followed by the rest.
 
 mod harness;
 
@@ -15,7 +15,7 @@ fn options() -> LedgerOptions {
     LedgerOptions { dedupe_window_ms: WINDOW_MS, ..LedgerOptions::new("main") }
 }
 
-/// Holds that are bound, sent, given back or left to end, with stock that comes in; a frame every 500 commands.
+/// Holds that are allocated, fulfilled, released or left to expire, with stock that is received; a frame every 500 commands.
 fn played() -> Harness {
     let mut harness = Harness::new(options()).opened();
     let skus = ["mug", "cup"];

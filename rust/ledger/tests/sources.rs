@@ -1,4 +1,4 @@
-//! Numbered messages: each once, in order, and a no uses up its number.
+//! Numbered messages: each once, in order, and a rejection consumes its number.
 
 mod harness;
 
@@ -10,7 +10,7 @@ use harness::Harness;
 use harness::answers::{Outcome, Reply};
 use harness::commands::{by_key, register, release, reserve, stock};
 
-/// A message of the source erp that says how many mugs came in.
+/// A message of the source erp that this many mugs were received.
 fn message(epoch: u64, sequence: u64, mugs: i64) -> Command<'static> {
     numbered(stock("", Received, "mug", "wh-1", mugs), epoch, sequence)
 }
@@ -110,7 +110,7 @@ fn a_source_that_nobody_registered_is_unknown() {
 
 // case: B14
 #[test]
-fn a_no_uses_up_its_number() {
+fn a_rejection_consumes_its_number() {
     let mut harness = registered();
     let rows: [(&str, Command<'static>, Reason); 4] = [
         ("unknown name", stock("", Received, "pot", "wh-1", 1), Reason::UnknownSku),
@@ -129,14 +129,14 @@ fn a_no_uses_up_its_number() {
         assert_eq!(harness.ledger.sequence(), sequence + 1, "{name}: it is in the journal");
         harness.ask(&stock(name, Received, "mug", "wh-1", 100)).accepted();
         harness.restart();
-        assert_eq!(harness.ask(&command), refusal, "{name}: the same no, after a restart too");
+        assert_eq!(harness.ask(&command), refusal, "{name}: the same rejection, also after a restart");
         assert_eq!(harness.ask(&message(1, number, 77)).reason(), Some(Reason::SequenceConflict), "{name}");
     }
     assert!(!harness.ask(&message(1, 5, 1)).replayed(), "the next message goes on");
 }
 
 #[test]
-fn a_bad_field_uses_up_nothing() {
+fn a_bad_field_consumes_nothing() {
     let mut harness = registered();
     let huge = message(1, 1, invengine_ledger::command::QUANTITY_MAX);
     assert_eq!(harness.ask(&huge).reason(), Some(Reason::InvalidField));
@@ -144,13 +144,13 @@ fn a_bad_field_uses_up_nothing() {
 }
 
 #[test]
-fn what_does_not_fit_uses_up_nothing() {
+fn what_does_not_fit_consumes_nothing() {
     let mut harness = registered();
     harness.bytes_max = harness.open_bytes() + 5;
     let before = harness.digest();
     assert_eq!(harness.ask(&message(1, 1, 1)).reason(), Some(Reason::TooLarge));
     let refused = numbered(stock("", Received, "pot", "wh-1", 1), 1, 1);
-    assert_eq!(harness.ask(&refused).reason(), Some(Reason::TooLarge), "nor does a no that cannot be written");
+    assert_eq!(harness.ask(&refused).reason(), Some(Reason::TooLarge), "nor does a rejection that cannot be written");
     assert_eq!(harness.digest(), before);
     harness.bytes_max = harness::ROOMY;
     harness.ask(&message(1, 1, 1)).accepted();
@@ -250,7 +250,7 @@ fn a_shuffled_line_of_messages_ends_where_an_ordered_one_does() {
     let digest_of = |order: &[u64]| {
         let mut harness = registered();
         let mut waiting: Vec<u64> = order.to_vec();
-        // The sender's part: what was refused for a gap is sent again.
+        // As a sender must: what was refused because of a gap is sent again.
         for _ in 0..order.len() {
             waiting.retain(|number| {
                 harness.ask(&message(1, *number, *number as i64)).reason() == Some(Reason::SequenceGap)

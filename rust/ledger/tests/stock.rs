@@ -1,4 +1,4 @@
-//! What is there and who gets it: reserve, and the physical side. Holds never block the truth.
+//! Stock and who gets it: Reserve, and the commands on physical stock. Holds never block a count.
 
 mod harness;
 
@@ -20,7 +20,7 @@ fn partial<'a>(key: &'a str, lines: &[(&'a str, &'a str, i64)]) -> Command<'a> {
     command
 }
 
-/// Reserve for a holder, in whose own way nobody is.
+/// Reserve for a holder whose own reserved units are replaced.
 fn instead<'a>(key: &'a str, holder: &'a str, lines: &[(&'a str, &'a str, i64)]) -> Command<'a> {
     let mut command = reserve(key, lines);
     command.context.holder = holder;
@@ -51,7 +51,7 @@ fn all_lines_or_none() {
 }
 
 #[test]
-fn partial_takes_what_is_there_and_nothing_is_a_no() {
+fn a_partial_reserve_takes_what_is_available_and_is_rejected_if_that_is_nothing() {
     let mut harness = mugs_and_cups(5, 0);
     let reply = harness.ask(&partial("1", &[("cup", "wh-1", 3), ("mug", "wh-1", 6)]));
     assert_eq!(reply.line(), (Reserved, 5, 5), "the line that got nothing is not part of the hold");
@@ -61,11 +61,11 @@ fn partial_takes_what_is_there_and_nothing_is_a_no() {
 }
 
 #[test]
-fn a_shopper_is_never_in_their_own_way() {
+fn a_holder_can_replace_their_own_reserved_units() {
     let mut harness = mugs_and_cups(5, 5);
     let first = harness.ask(&instead("1", "ann", &[("cup", "wh-1", 1), ("mug", "wh-1", 4)])).hold().id;
     let other = harness.ask(&instead("2", "bob", &[("mug", "wh-1", 1)])).hold().id;
-    // All of ann's mugs give way, her cup stays; bob's do not.
+    // All of ann's mugs are replaced, her cup stays; bob's mugs stay too.
     let reply = harness.ask(&instead("3", "ann", &[("mug", "wh-1", 4)]));
     let Reply::Accepted { sequence, outcome: Outcome::Reserved(hold), .. } = reply else { panic!("{reply:?}") };
     assert_eq!((hold.lines.len(), hold.lines[0].quantity), (1, 4), "the answer is the new hold");
@@ -73,7 +73,7 @@ fn a_shopper_is_never_in_their_own_way() {
     assert_eq!(harness.level("mug", "wh-1"), (5, 5, 0, 0, 0));
     assert_eq!(harness.ledger.reservation(first).unwrap().lines.iter().map(|line| line.reserved).sum::<i64>(), 1);
     assert_eq!(harness.ledger.reservation(other).unwrap().lines[0].reserved, 1);
-    // Allocated units are not in the way; and if it is still not enough, the old hold stays.
+    // If the units still do not suffice, the old hold stays; allocated units are not replaced.
     let before = harness.digest();
     assert_eq!(harness.ask(&instead("4", "ann", &[("mug", "wh-1", 5)])).fact("available"), Some("4"));
     assert_eq!(harness.digest(), before);
@@ -104,7 +104,7 @@ fn a_count_below_what_is_held_is_accepted() {
     harness.ask(&stock("c", Counted, "mug", "wh-1", 3)).accepted();
     assert_eq!(harness.level("mug", "wh-1"), (3, 4, 5, 0, 6), "the shortage shows");
     assert_eq!(harness.ask(&reserve("d", &[("mug", "wh-1", 1)])).fact("available"), Some("0"));
-    // Existing holds stand: what is there can leave, what is not cannot.
+    // Existing holds remain: only what is in stock can leave.
     let reply = harness.ask(&fulfill("e", whole(bound)));
     assert_eq!((reply.fact("requested"), reply.fact("available")), (Some("5"), Some("3")));
     harness.ask(&fulfill("f", harness::commands::part(bound, &[("mug", "wh-1", 3)]))).accepted();
@@ -117,7 +117,7 @@ fn a_count_below_what_is_held_is_accepted() {
 }
 
 #[test]
-fn a_hold_on_what_is_not_there_is_kept_over_its_end() {
+fn a_hold_on_missing_stock_can_still_be_allocated() {
     let mut harness = Harness::with_mugs(4);
     let id = harness.ask(&reserve("r", &[("mug", "wh-1", 4)])).hold().id;
     harness.ask(&stock("c", Set, "mug", "wh-1", 1)).accepted();
@@ -127,7 +127,7 @@ fn a_hold_on_what_is_not_there_is_kept_over_its_end() {
     assert_eq!(harness.level("mug", "wh-1"), (1, 0, 4, 0, 3));
 }
 
-/// on_hand, damaged, quality_control and available of the first level of an answer.
+/// on_hand, damaged and quality_control of the first level of an answer.
 fn parts(reply: &Reply) -> (i64, i64, i64) {
     match reply {
         Reply::Accepted { outcome: Outcome::Levels(levels), .. } => {
@@ -190,7 +190,7 @@ fn a_set_can_name_the_quantity_before() {
     let rows: [Row; 5] = [
         (&[(5, OnHand, 9)], Some(("9", "10"))),
         (&[(5, OnHand, 10), (1, Damaged, 1)], Some(("1", "2"))),
-        // What was there before the command, whatever lines come before it.
+        // The quantity before the command, whatever lines come first.
         (&[(3, Damaged, 2), (9, OnHand, 10)], None),
         (&[(9, OnHand, 9), (0, Damaged, 3)], None),
         (&[(0, Damaged, 0), (7, OnHand, 8)], Some(("8", "9"))),
@@ -219,7 +219,7 @@ fn a_level_never_grows_beyond_what_can_be_counted() {
     }
     let reply = harness.ask(&stock("1", Received, "mug", "wh-1", 1));
     assert_eq!(reply.reason(), None, "a bad field does not use up its key");
-    // A thousand lines of the largest quantity do not overflow what they are added up in.
+    // The sum of a thousand lines of the largest quantity does not overflow.
     let lines = vec![("mug", "wh-1", QUANTITY_MAX, OnHand); LINES_MAX];
     assert_eq!(harness.ask(&stock_lines("3", Received, &lines)).reason(), Some(Reason::InvalidField));
     let lines = vec![("mug", "wh-1", -QUANTITY_MAX, Damaged); LINES_MAX];

@@ -1,4 +1,4 @@
-//! How long keys and ended holds are remembered, and what is refused so that nothing is ever done twice by being forgotten.
+//! How long keys and ended holds are remembered, and what is refused so that nothing is done twice because it was forgotten.
 
 mod harness;
 
@@ -13,7 +13,7 @@ use harness::commands::{allocate, by_key, release, reserve, stock, whole};
 
 const MUG: [(&str, &str, i64); 1] = [("mug", "wh-1", 1)];
 
-/// Short enough to be outlived.
+/// Short enough that tests outlive it.
 const WINDOW_MS: i64 = 10_000;
 
 fn forgetful() -> Harness {
@@ -27,7 +27,7 @@ fn one_more(key: &str) -> Command<'_> {
     stock(key, StockKind::Received, "mug", "wh-1", 1)
 }
 
-/// Lets the two windows of keys take turns once.
+/// Rotates the windows of keys once.
 fn turn(harness: &mut Harness) {
     harness.wait(WINDOW_MS);
     assert!(harness.forget());
@@ -36,7 +36,7 @@ fn turn(harness: &mut Harness) {
 // case: A06
 #[test]
 fn what_is_older_than_the_window_is_refused() {
-    // (ms since the command was issued, whether it is taken)
+    // (ms since the command was issued, whether it is accepted)
     for (age_ms, taken) in [(0, true), (WINDOW_MS, true), (WINDOW_MS + 1, false), (10 * WINDOW_MS, false)] {
         let mut harness = forgetful();
         harness.wait(20 * WINDOW_MS);
@@ -54,7 +54,7 @@ fn what_is_older_than_the_window_is_refused() {
 
 // case: A06
 #[test]
-fn nothing_is_done_twice_by_being_forgotten() {
+fn nothing_is_done_twice_because_it_was_forgotten() {
     let mut harness = forgetful();
     let mut command = one_more("k");
     command.context.issue_time_ms = Some(harness.now_ms);
@@ -92,7 +92,7 @@ fn a_key_is_kept_for_the_whole_window() {
 
 // case: A11
 #[test]
-fn keys_give_way_to_a_budget_and_the_window_says_so() {
+fn keys_are_limited_by_memory_and_the_window_shows_it() {
     let options = LedgerOptions { key_bytes_max: 200_000, ..LedgerOptions::new("main") };
     let mut harness = Harness::new(options).opened();
     harness.ask(&stock("stock", StockKind::Received, "mug", "wh-1", 1_000_000)).accepted();
@@ -141,7 +141,7 @@ fn a_hold_can_be_named_by_its_key_as_long_as_it_is_known() {
 }
 
 #[test]
-fn keys_of_open_holds_do_not_make_the_windows_turn() {
+fn keys_of_open_holds_do_not_make_the_windows_rotate() {
     let options = LedgerOptions { key_bytes_max: 20_000, ..LedgerOptions::new("main") };
     let mut harness = Harness::new(options).opened();
     harness.ask(&stock("stock", StockKind::Received, "mug", "wh-1", 1_000)).accepted();

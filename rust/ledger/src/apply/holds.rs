@@ -27,7 +27,7 @@ impl Ledger {
         let origin = record.origin.as_ref().unwrap_or(&nobody);
         for line in lines.iter() {
             let fits = self.levels.get_mut(line.level)?.hold(line.units, 0, expire_ms);
-            self.fits(fits);
+            self.expect_applicable(fits);
         }
         let held = lines.iter().map(|line| HeldLine { reserved: line.units, ..HeldLine::empty(line.level) }).collect();
         self.slab.insert(Reservation {

@@ -116,7 +116,7 @@ impl<'a> RecordReader<'a> {
         if !given(TEXTS) {
             return Ok(());
         }
-        for (bit, place) in [
+        for (bit, text) in [
             (UNKNOWN_CHANNEL, &mut origin.unknown_channel),
             (ORDER_REF, &mut origin.order_ref),
             (HOLDER, &mut origin.holder),
@@ -126,7 +126,7 @@ impl<'a> RecordReader<'a> {
             (CAUSATION, &mut origin.causation),
         ] {
             if given(bit) {
-                *place = self.text()?;
+                *text = self.text()?;
             }
         }
         Ok(())

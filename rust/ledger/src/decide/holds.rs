@@ -167,8 +167,8 @@ impl Ledger {
 
     /// The holds that a target names, each with the units that the command takes from its lines.
     ///
-    /// Holds of an order without actionable units are skipped. If there are none at all, the answer is the reason that comes first
-    /// in [`rank`], with the facts of the newest hold that has it.
+    /// Holds of an order without actionable units are skipped. If there are none at all, the answer is the reason that
+    /// comes first in [`rank`], with the facts of the newest hold that has it.
     pub(super) fn shares(
         &self,
         action: HoldAction,

@@ -60,8 +60,8 @@ impl Ledger {
         Ok(found)
     }
 
-    /// The level of each line; names must exist, levels need not. An unknown item is reported before an unknown location, whatever
-    /// the order of the lines.
+    /// The level of each line; names must exist, levels need not. An unknown item is reported before an unknown location,
+    /// whatever the order of the lines.
     fn levels_of(&self, lines: &[Line<'_>]) -> Result<OneOrMany<Option<LevelIndex>>, Rejection> {
         let mut levels = OneOrMany::default();
         for line in lines {

@@ -18,29 +18,29 @@ impl Ledger {
         for line in lines {
             items.push(self.item(line.sku)?);
         }
-        let mut places = OneOrMany::default();
+        let mut level_keys = OneOrMany::default();
         for (line, item) in lines.iter().zip(items.iter()) {
-            places.push((*item, self.location(line.location)?));
+            level_keys.push((*item, self.location(line.location)?));
         }
         let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
         let mut changes: HashMap<(Handle, Handle), LevelChange> = HashMap::new();
         let mut deltas: OneOrMany<i64> = OneOrMany::default();
-        for (line, place) in lines.iter().zip(places.iter()) {
-            let change = changes.entry(*place).or_insert_with(|| LevelChange::of(self.quantities_at(*place)));
+        for (line, level_key) in lines.iter().zip(level_keys.iter()) {
+            let change = changes.entry(*level_key).or_insert_with(|| LevelChange::of(self.quantities_at(*level_key)));
             let delta = if absolute { absolute_delta(line, &change.before)? } else { line.quantity };
             change.add(line.state, delta);
             deltas.push(delta);
         }
         let mut events = OneOrMany::default();
-        for (number, (line, place)) in lines.iter().zip(places.iter()).enumerate() {
-            let change = &changes[place];
+        for (number, (line, level_key)) in lines.iter().zip(level_keys.iter()).enumerate() {
+            let change = &changes[level_key];
             let mut delta = deltas[number];
             if absolute && line.state == StockState::OnHand {
                 // Parts that are set in the same command change on_hand too, but this line states the whole.
                 delta -= change.parts;
             }
             check_range(kind, number, line, change)?;
-            let (item, location) = *place;
+            let (item, location) = *level_key;
             events.push(Event::StockChanged { item, location, kind, state: line.state, delta });
         }
         Ok(events)

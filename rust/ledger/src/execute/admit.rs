@@ -34,10 +34,10 @@ impl Ledger {
         let context = &command.context;
         let channel = self.channels().find(context.channel);
         let source = match context.source {
-            Some(place) => {
-                let unknown = || Rejection::new(Reason::UnknownSource).text("source", place.id);
-                let source = self.sources.find(place.id).ok_or_else(unknown)?;
-                Some(OriginSource { source, epoch: place.epoch, number: place.sequence })
+            Some(position) => {
+                let unknown = || Rejection::new(Reason::UnknownSource).text("source", position.id);
+                let source = self.sources.find(position.id).ok_or_else(unknown)?;
+                Some(OriginSource { source, epoch: position.epoch, number: position.sequence })
             }
             None => None,
         };
@@ -75,9 +75,9 @@ impl Ledger {
         if let Some(found) = key.and_then(|key| self.admit_key(command, origin, key)) {
             return found;
         }
-        if let Some(place) = origin.source {
+        if let Some(position) = origin.source {
             // It cannot be executed twice because it was forgotten: its number is remembered for ever.
-            return self.admit_number(command, origin.fingerprint.hash, place);
+            return self.admit_number(command, origin.fingerprint.hash, position);
         }
         match self.refusal_of_issue_time(command, origin, now_ms) {
             Some(rejection) => Admission::Refuse(rejection, 0),
@@ -86,12 +86,12 @@ impl Ledger {
     }
 
     /// Nothing is executed twice because it was forgotten: a command that may have been executed under a forgotten key is
-    /// refused, and so is an issue time so far ahead that this could never be known. For a caller who wants refusals remembered,
-    /// the same applies to a command that may have been refused.
+    /// refused, and so is an issue time so far ahead that this could never be known. For a caller who wants refusals
+    /// remembered, the same applies to a command that may have been refused.
     fn refusal_of_issue_time(&self, command: &Command<'_>, origin: &Origin<'_>, now_ms: i64) -> Option<Rejection> {
         let issue_time_ms = origin.issue_time_ms.filter(|_| !planted::is("window_not_checked"))?;
         let (scope, mut start) = (origin.scope(), self.window_start_ms(now_ms));
-        let issued = self.issued.in_engine_time(scope, issue_time_ms);
+        let issued = self.issue_times.in_engine_time(scope, issue_time_ms);
         let mut forgotten = issued < start || self.keys.may_be_forgotten(scope, issued);
         if command.context.remember_refusal && self.refusals.may_be_forgotten(scope, issued) {
             forgotten |= !planted::is("forgotten_refusal_executed");
@@ -113,8 +113,8 @@ impl Ledger {
             return None;
         }
         let scope = origin.scope();
-        let place = self.keys.locate(key, scope, origin.key);
-        let Some(entry) = place.and_then(|place| self.keys.at(place)) else {
+        let position = self.keys.locate(key, scope, origin.key);
+        let Some(entry) = position.and_then(|position| self.keys.at(position)) else {
             return self
                 .admit_remembered_refusal(command, origin, key)
                 .or_else(|| self.admit_cached_rejection(command, origin, key));
@@ -133,7 +133,7 @@ impl Ledger {
             let reused = self.name_difference(reused, Some(&entry.effect), command, entry.fingerprint());
             return Some(Admission::Refuse(reused, entry.sequence));
         }
-        place.map(|place| if next { Admission::Repeat(place) } else { Admission::Replay(place) })
+        position.map(|position| if next { Admission::Repeat(position) } else { Admission::Replay(position) })
     }
 
     /// The remembered refusal of a key, if its caller asked for that.
@@ -166,33 +166,33 @@ impl Ledger {
 
     /// True if the numbered message behind a command is the next one of its source.
     fn is_next(&self, origin: &Origin<'_>) -> bool {
-        origin.source.is_some_and(|place| self.sources.is_next(place))
+        origin.source.is_some_and(|position| self.sources.is_next(position))
     }
 
-    fn admit_number(&self, command: &Command<'_>, fingerprint: u64, place: OriginSource) -> Admission {
-        let source = self.sources.get(place.source).expect("Invariant: the source was found just now");
+    fn admit_number(&self, command: &Command<'_>, fingerprint: u64, position: OriginSource) -> Admission {
+        let source = self.sources.get(position.source).expect("Invariant: the source was found just now");
         let refuse = |reason| Rejection::new(reason).text("source", &source.name);
-        if place.epoch != source.epoch && !planted::is("stale_epoch_accepted") {
+        if position.epoch != source.epoch && !planted::is("stale_epoch_accepted") {
             let stale = refuse(Reason::StaleEpoch).number("current", source.epoch as i64);
             return Admission::Refuse(stale, self.sequence);
         }
-        if place.number == source.last + 1 || (planted::is("gap_accepted") && place.number > source.last) {
+        if position.number == source.last + 1 || (planted::is("gap_accepted") && position.number > source.last) {
             return Admission::Execute;
         }
-        if place.number > source.last {
+        if position.number > source.last {
             let gap = refuse(Reason::SequenceGap)
                 .number("expected", source.last as i64 + 1)
-                .number("got", place.number as i64);
+                .number("got", position.number as i64);
             return Admission::Refuse(gap, self.sequence);
         }
-        match source.applied(place.number) {
+        match source.applied(position.number) {
             Some(applied)
                 if applied.fingerprint == fingerprint || applied.fingerprint == legacy_fingerprint(command) =>
             {
-                Admission::ReplayNumber(place)
+                Admission::ReplayNumber(position)
             }
             Some(_) => {
-                let conflict = refuse(Reason::SequenceConflict).number("sequence", place.number as i64);
+                let conflict = refuse(Reason::SequenceConflict).number("sequence", position.number as i64);
                 Admission::Refuse(conflict, self.sequence)
             }
             None if planted::is("consumed_number_executed") => Admission::Execute,

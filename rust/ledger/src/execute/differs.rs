@@ -13,8 +13,8 @@ use crate::rejection::Rejection;
 type Field<'c> = (&'static str, Option<(&'c str, &'c str)>);
 
 impl Ledger {
-    /// Adds the differing field to the rejection, and for a quantity its line where that is known. `before` is what the key did,
-    /// if it did anything.
+    /// Adds the differing field to the rejection, and for a quantity its line where that is known. `before` is what the key
+    /// did, if it did anything.
     pub(super) fn name_difference(
         &self,
         rejection: Rejection,

@@ -20,26 +20,26 @@ pub(crate) const HIGHEST: u32 = 1 << 31;
 /// A number that a ledger increments.
 fn count(from: &mut RecordReader<'_>) -> Decoded<u64> {
     const COUNT_MAX: u64 = 1 << 62;
-    Some(from.number()?).filter(|number| *number < COUNT_MAX).ok_or(Malformed("a count is beyond all that can be"))
+    Some(from.number()?).filter(|number| *number < COUNT_MAX).ok_or(Malformed("a count is out of range"))
 }
 
 fn small_count(from: &mut RecordReader<'_>) -> Decoded<u32> {
-    Some(from.handle()?).filter(|number| *number < HIGHEST).ok_or(Malformed("a count is beyond all that can be"))
+    Some(from.handle()?).filter(|number| *number < HIGHEST).ok_or(Malformed("a count is out of range"))
 }
 
 /// Units whose sums cannot overflow.
 fn units(from: &mut RecordReader<'_>) -> Decoded<i64> {
-    Some(from.signed()?).filter(|units| in_range(*units)).ok_or(Malformed("a quantity is beyond all that can be"))
+    Some(from.signed()?).filter(|units| in_range(*units)).ok_or(Malformed("a quantity is out of range"))
 }
 
 /// Units of a reservation, which are never negative.
 fn held(from: &mut RecordReader<'_>) -> Decoded<i64> {
-    Some(units(from)?).filter(|units| *units >= 0).ok_or(Malformed("a reservation has less than nothing"))
+    Some(units(from)?).filter(|units| *units >= 0).ok_or(Malformed("a reservation has negative units"))
 }
 
 /// A level that exists.
 fn level_of(from: &mut RecordReader<'_>, levels: usize) -> Decoded<u32> {
-    Some(from.handle()?).filter(|level| (*level as usize) < levels).ok_or(Malformed("a level that is not there"))
+    Some(from.handle()?).filter(|level| (*level as usize) < levels).ok_or(Malformed("a level that does not exist"))
 }
 
 /// The first entry of an image.
@@ -62,7 +62,7 @@ pub(super) fn put_head(out: &mut Vec<u8>, ledger: &Ledger) {
     put_signed(out, ledger.first_time_ms);
     put(out, u64::from(ledger.epoch));
     put(out, ledger.expired_reservations);
-    ledger.issued.put(out);
+    ledger.issue_times.put(out);
 }
 
 pub(super) fn head(from: &mut RecordReader<'_>) -> Decoded<ImageHead> {
@@ -153,7 +153,7 @@ pub(super) fn slot_parts(from: &mut RecordReader<'_>, slot: Slot) -> Decoded<Slo
     let reservation = match from.byte()? {
         0 => None,
         1 => Some(reservation(from, slot, generation)?),
-        _ => return Err(Malformed("a place is neither free nor taken")),
+        _ => return Err(Malformed("a slot is neither free nor in use")),
     };
     Ok(SlotParts { generation, ended_in, reservation })
 }
@@ -222,11 +222,11 @@ pub(super) fn put_source(out: &mut Vec<u8>, source: &Source) {
     put_text(out, &source.name);
     put(out, source.epoch);
     put(out, source.last);
-    put(out, source.kept().len() as u64);
-    for applied in source.kept() {
+    put(out, source.recent().len() as u64);
+    for applied in source.recent() {
         put(out, applied.fingerprint);
         put(out, applied.sequence);
-        match &applied.kept {
+        match &applied.outcome {
             StoredOutcome::Accepted(effect) => {
                 out.push(1);
                 put_effect(out, effect);
@@ -244,7 +244,7 @@ pub(super) struct SourceParts {
     pub name: Box<str>,
     pub epoch: u64,
     pub last: u64,
-    pub kept: Vec<AppliedMessage>,
+    pub recent: Vec<AppliedMessage>,
 }
 
 pub(super) fn source(from: &mut RecordReader<'_>, levels: usize) -> Decoded<SourceParts> {
@@ -252,7 +252,7 @@ pub(super) fn source(from: &mut RecordReader<'_>, levels: usize) -> Decoded<Sour
     let outcomes = from.count(4)?;
     let first =
         last.checked_sub(outcomes as u64).ok_or(Malformed("a source keeps more outcomes than it had messages"))?;
-    let mut kept = Vec::new();
+    let mut recent = Vec::new();
     for number in first + 1..=last {
         let (fingerprint, sequence) = (from.number()?, from.number()?);
         let outcome = match from.byte()? {
@@ -260,9 +260,9 @@ pub(super) fn source(from: &mut RecordReader<'_>, levels: usize) -> Decoded<Sour
             2 => StoredOutcome::Rejected(from.rejection()?),
             _ => return Err(Malformed("an outcome is neither accepted nor rejected")),
         };
-        kept.push(AppliedMessage { number, fingerprint, sequence, kept: outcome });
+        recent.push(AppliedMessage { number, fingerprint, sequence, outcome });
     }
-    Ok(SourceParts { name, epoch, last, kept })
+    Ok(SourceParts { name, epoch, last, recent })
 }
 
 pub(crate) fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
@@ -326,7 +326,7 @@ pub(crate) fn effect(from: &mut RecordReader<'_>, levels: usize) -> Decoded<Effe
 pub(crate) fn refusal(from: &mut RecordReader<'_>) -> Decoded<Effect> {
     match from.byte()? {
         8 => Ok(Effect::refused(&from.rejection()?)),
-        _ => Err(Malformed("a remembered refusal is none")),
+        _ => Err(Malformed("a remembered refusal is not a refusal")),
     }
 }
 

@@ -67,7 +67,7 @@ impl ImageLoader {
         let [items, locations, _] = &self.ledger.catalogues;
         self.ledger.levels.index_all(items, locations).ok_or(Malformed("a level comes twice"))?;
         if !self.ledger.slab.is_whole() {
-            return Err(Malformed("free places are missing or named twice"));
+            return Err(Malformed("free slots are missing or listed twice"));
         }
         if self.ledger.inapplicable_events > 0 || self.ledger.digest().value() != digest {
             return Err(Malformed("the state of the image is not the one that was written"));
@@ -86,7 +86,7 @@ impl ImageLoader {
             BlockKind::from_byte(block[0]).ok_or(Malformed("a block of a kind that this build does not know"))?;
         let in_order = match self.last {
             None => kind == BlockKind::Head,
-            Some(last) => kind != BlockKind::Head && kind.place() >= last.place() && last != BlockKind::End,
+            Some(last) => kind != BlockKind::Head && kind.position() >= last.position() && last != BlockKind::End,
         };
         if !in_order {
             return Err(Malformed("the blocks of the image are not in order"));
@@ -113,13 +113,13 @@ impl ImageLoader {
                 Ok(())
             }
             BlockKind::Levels => add_level(ledger, entries::level(from)?),
-            BlockKind::Places => {
-                let slot = Slot::try_from(ledger.slab.places()).map_err(|_| Malformed("too many reservations"))?;
+            BlockKind::Slots => {
+                let slot = Slot::try_from(ledger.slab.slot_count()).map_err(|_| Malformed("too many reservations"))?;
                 add_slot(ledger, slot, entries::slot_parts(from, slot)?)
             }
             BlockKind::Free => {
                 let slot = from.handle()?;
-                ledger.slab.add_free(slot).then_some(()).ok_or(Malformed("a free place is taken"))
+                ledger.slab.add_free(slot).then_some(()).ok_or(Malformed("a free slot is in use"))
             }
             BlockKind::Orders | BlockKind::Holders => {
                 let (name, slots) = entries::shared(from)?;
@@ -135,7 +135,7 @@ impl ImageLoader {
             }
             BlockKind::Sources => {
                 let parts = entries::source(from, ledger.levels.len())?;
-                let added = ledger.sources.restore(&parts.name, parts.epoch, parts.last, parts.kept);
+                let added = ledger.sources.restore(&parts.name, parts.epoch, parts.last, parts.recent);
                 added.then_some(()).ok_or(Malformed("a source comes twice"))
             }
             BlockKind::Windows => {
@@ -190,16 +190,16 @@ fn begin(ledger: &mut Ledger, head: ImageHead) -> Decoded<()> {
     ledger.epoch = head.epoch;
     ledger.expired_reservations = head.expired_reservations;
     match head.issued {
-        Some(issued) => ledger.issued = issued,
-        None => ledger.issued.note_unknown(head.time_ms),
+        Some(issued) => ledger.issue_times = issued,
+        None => ledger.issue_times.note_unknown(head.time_ms),
     }
     Ok(())
 }
 
 fn add_name(ledger: &mut Ledger, kind: BlockKind, entry: CatalogueEntry<'_>) {
-    let place = catalogue(kind);
-    let handle = ledger.catalogues[place].append(entry);
-    ledger.digest.add(entry_hash(place as u64, handle, entry));
+    let index = catalogue(kind);
+    let handle = ledger.catalogues[index].append(entry);
+    ledger.digest.add(entry_hash(index as u64, handle, entry));
 }
 
 fn add_level(ledger: &mut Ledger, level: LevelParts) -> Decoded<()> {
@@ -213,9 +213,9 @@ fn add_level(ledger: &mut Ledger, level: LevelParts) -> Decoded<()> {
     Ok(())
 }
 
-fn add_slot(ledger: &mut Ledger, slot: Slot, place: SlotParts) -> Decoded<()> {
+fn add_slot(ledger: &mut Ledger, slot: Slot, parts: SlotParts) -> Decoded<()> {
     const BAD: Malformed = Malformed("a reservation does not fit the levels and channels of the image");
-    if let Some(reservation) = &place.reservation {
+    if let Some(reservation) = &parts.reservation {
         if reservation.channel.is_some_and(|channel| channel as usize >= ledger.channels().len()) {
             return Err(BAD);
         }
@@ -229,14 +229,14 @@ fn add_slot(ledger: &mut Ledger, slot: Slot, place: SlotParts) -> Decoded<()> {
         if reservation.lines.iter().any(|line| line.reserved > 0) {
             ledger.schedule.add(reservation.expire_ms, slot);
         }
-        index(&mut ledger.orders, &reservation.order_ref, slot);
-        index(&mut ledger.holders, &reservation.holder, slot);
+        add_to_index(&mut ledger.orders, &reservation.order_ref, slot);
+        add_to_index(&mut ledger.holders, &reservation.holder, slot);
     }
-    ledger.slab.restore(place.generation, place.ended_in, place.reservation);
+    ledger.slab.restore(parts.generation, parts.ended_in, parts.reservation);
     Ok(())
 }
 
-fn index(index: &mut hashbrown::HashMap<Box<str>, OneOrMany<Slot>>, name: &str, slot: Slot) {
+fn add_to_index(index: &mut hashbrown::HashMap<Box<str>, OneOrMany<Slot>>, name: &str, slot: Slot) {
     if !name.is_empty() {
         index.entry(name.into()).or_default().push(slot);
     }

@@ -58,7 +58,7 @@ enum BlockKind {
     Locations,
     Channels,
     Levels,
-    Places,
+    Slots,
     Free,
     Orders,
     Holders,
@@ -80,7 +80,7 @@ impl BlockKind {
         BlockKind::Locations,
         BlockKind::Channels,
         BlockKind::Levels,
-        BlockKind::Places,
+        BlockKind::Slots,
         BlockKind::Free,
         BlockKind::Orders,
         BlockKind::Holders,
@@ -99,13 +99,13 @@ impl BlockKind {
     }
 
     /// Its position in the order.
-    fn place(self) -> usize {
+    fn position(self) -> usize {
         Self::ALL.iter().position(|kind| *kind == self).unwrap_or(Self::ALL.len())
     }
 
     /// The next kind.
     fn next(self) -> Option<Self> {
-        Self::ALL.get(self.place() + 1).copied()
+        Self::ALL.get(self.position() + 1).copied()
     }
 }
 
@@ -197,7 +197,7 @@ impl Image<'_> {
             BlockKind::Head | BlockKind::End => 1,
             BlockKind::Items | BlockKind::Locations | BlockKind::Channels => ledger.catalogues[catalogue(kind)].len(),
             BlockKind::Levels => ledger.levels.len(),
-            BlockKind::Places => ledger.slab.places(),
+            BlockKind::Slots => ledger.slab.slot_count(),
             BlockKind::Free => ledger.slab.free().len(),
             BlockKind::Orders => self.orders.len(),
             BlockKind::Holders => self.holders.len(),
@@ -221,7 +221,7 @@ impl Image<'_> {
                 entries::put_name(out, ledger.catalogues[catalogue(kind)].entry(at as u32));
             }
             BlockKind::Levels => entries::put_level(out, ledger, at as u32),
-            BlockKind::Places => entries::put_slot(out, &ledger.slab, at as u32),
+            BlockKind::Slots => entries::put_slot(out, &ledger.slab, at as u32),
             BlockKind::Free => put(out, u64::from(ledger.slab.free()[at])),
             BlockKind::Orders => entries::put_shared(out, self.orders[at], &ledger.orders),
             BlockKind::Holders => entries::put_shared(out, self.holders[at], &ledger.holders),

@@ -1,4 +1,4 @@
-//! Images whose check value and digest are right and whose contents are not: what a forger could hand in.
+//! Images with a valid check value and digest but invalid contents, as a forger could make them.
 
 use super::load::ImageLoader;
 use super::{BLOCK_HEADER_BYTES, BlockKind, IMAGE_VERSION, check};
@@ -14,7 +14,7 @@ fn options() -> LedgerOptions {
     LedgerOptions { dedupe_window_ms: 1_000, ..LedgerOptions::new("main") }
 }
 
-/// A ledger with something of everything.
+/// A ledger with some of everything.
 fn ledger() -> Ledger {
     let mut ledger = Ledger::new(options());
     ledger.set_epoch(1);
@@ -68,7 +68,7 @@ fn blocks(mut ledger: Ledger) -> Vec<Vec<u8>> {
     blocks
 }
 
-/// Loads blocks as if their lengths, check value and digest were right.
+/// Loads blocks after correcting their lengths, check value and digest.
 fn load(mut blocks: Vec<Vec<u8>>) -> Result<Ledger, Malformed> {
     blocks.pop();
     let mut loader = ImageLoader::new(options());
@@ -87,7 +87,7 @@ fn load(mut blocks: Vec<Vec<u8>>) -> Result<Ledger, Malformed> {
     loader.finish()
 }
 
-/// Reads all of a ledger, and lets it go on.
+/// Reads all of a ledger, and executes more commands.
 fn live(mut ledger: Ledger) {
     let mut payload = Payload::default();
     let _ = Audit::check(&ledger);
@@ -121,7 +121,7 @@ const HUGE: [&[u8]; 3] =
 
 // case: E11, H17
 #[test]
-fn a_forged_image_is_refused_or_can_be_lived_with() {
+fn a_forged_image_is_refused_or_can_be_used_without_a_panic() {
     let whole = blocks(ledger());
     let (mut tried, mut loaded) = (0, 0);
     let mut look = |blocks: Vec<Vec<u8>>| {

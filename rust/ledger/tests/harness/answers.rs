@@ -1,4 +1,4 @@
-//! Answers in names instead of handles: what a caller would read, and what the model can say too.
+//! Answers with names instead of handles: what a caller would read, and what the model can produce too.
 
 use invengine_ledger::event::LevelIndex;
 use invengine_ledger::outcome::{HoldChange, LevelFigures};
@@ -75,7 +75,7 @@ impl Refusal {
         self
     }
 
-    /// Puts ids in the place of tokens.
+    /// Replaces tokens with ids.
     fn with_ids(mut self, ledger: &Ledger) -> Self {
         for (name, text) in &mut self.facts {
             if let Some(id) = ledger.parse_token(text).filter(|_| *name == "reservation") {
@@ -97,11 +97,14 @@ impl From<&Rejection> for Refusal {
 }
 
 impl Reply {
-    /// Puts an answer into names, and checks what it may leave upon.
+    /// Converts an answer, and checks the position that it depends on.
     pub fn new(ledger: &Ledger, executed: &Executed) -> Self {
         match &executed.answer {
             Answer::Accepted { sequence, replayed, effect } => {
-                assert!(executed.depends_on >= *sequence && *sequence > 0, "a yes rests on its events: {executed:?}");
+                assert!(
+                    executed.depends_on >= *sequence && *sequence > 0,
+                    "an accepted answer depends on its events: {executed:?}"
+                );
                 assert!(executed.depends_on <= ledger.sequence(), "{executed:?}");
                 Reply::Accepted {
                     sequence: *sequence,
@@ -133,7 +136,7 @@ impl Reply {
         }
     }
 
-    /// What was done; stops the test if the answer is a refusal.
+    /// The outcome; fails the test if the answer is a refusal.
     pub fn accepted(self) -> Outcome {
         match self {
             Reply::Accepted { outcome, .. } => outcome,
@@ -141,7 +144,7 @@ impl Reply {
         }
     }
 
-    /// The one hold that was changed or made.
+    /// The single hold that was made or changed.
     pub fn hold(self) -> HoldOutcome {
         match self.accepted() {
             Outcome::Reserved(hold) => hold,
@@ -150,7 +153,7 @@ impl Reply {
         }
     }
 
-    /// The one line of the one hold: (state, quantity, outstanding).
+    /// The single line of the single hold: (state, quantity, outstanding).
     pub fn line(self) -> (LineState, i64, i64) {
         match self.hold().lines.as_slice() {
             [line] => (line.state, line.quantity, line.outstanding),
@@ -164,7 +167,7 @@ impl Reply {
     }
 }
 
-/// Refusals that rest on nothing that could be lost.
+/// Refusals that do not depend on anything that could be lost.
 fn may_leave_at_once(reason: Reason) -> bool {
     matches!(
         reason,
@@ -218,7 +221,7 @@ impl HoldOutcome {
 }
 
 impl LevelQuantities {
-    /// A level in names.
+    /// Converts the quantities of a level.
     pub fn new(ledger: &Ledger, figures: &LevelFigures) -> Self {
         let (sku, location) = names(ledger, figures.level);
         LevelQuantities {

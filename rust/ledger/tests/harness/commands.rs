@@ -1,4 +1,4 @@
-//! Commands with as little writing as possible. Set `context` for what is not an argument.
+//! Short constructors for commands. Set `context` for fields that are not arguments.
 
 use invengine_ledger::command::{Body, Catalogue, Line, StockLine, Target, TargetBy, Upsert};
 use invengine_ledger::event::{StockKind, StockState};
@@ -6,7 +6,7 @@ use invengine_ledger::{Command, Context, ReservationId};
 
 use super::Harness;
 
-/// Time to live of holds unless a test says otherwise: over at a tick 60 s from now.
+/// Default time to live of holds in tests: they expire at a tick 60 s from now.
 pub const TTL_MS: i64 = 60_000;
 
 fn command<'a>(key: &'a str, body: Body<'a>) -> Command<'a> {
@@ -73,12 +73,12 @@ pub fn transfer<'a>(key: &'a str, target: Target<'a>, to_location: &'a str) -> C
     command(key, Body::Transfer { target, to_location })
 }
 
-/// A physical command on the whole of a level.
+/// A stock command on the on_hand quantity of a level.
 pub fn stock<'a>(key: &'a str, kind: StockKind, sku: &'a str, location: &'a str, quantity: i64) -> Command<'a> {
     stock_lines(key, kind, &[(sku, location, quantity, StockState::OnHand)])
 }
 
-/// A physical command with several lines.
+/// A stock command with several lines.
 pub fn stock_lines<'a>(key: &'a str, kind: StockKind, lines: &[(&'a str, &'a str, i64, StockState)]) -> Command<'a> {
     let line = |(sku, location, quantity, state): &(&'a str, &'a str, i64, StockState)| StockLine {
         sku,
@@ -114,7 +114,7 @@ impl Harness {
         self
     }
 
-    /// The same with so many mugs at wh-1.
+    /// The same with this many mugs at wh-1.
     pub fn with_mugs(quantity: i64) -> Self {
         let mut harness = Harness::default().opened();
         harness.ask(&stock("open-stock", StockKind::Received, "mug", "wh-1", quantity)).accepted();

@@ -1,4 +1,4 @@
-//! A ledger with the frames that it filled, as a test uses it: commands go in, answers come out in names.
+//! The test harness: a ledger with the frames that it has filled. Commands go in, answers come out with names.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod answers;
@@ -8,12 +8,12 @@ use invengine_ledger::{Audit, Command, Digest, Executed, Ledger, LedgerOptions, 
 
 use answers::Reply;
 
-/// Room that no frame of a test fills.
+/// A frame size that no test reaches.
 pub const ROOMY: usize = 8 << 20;
-/// Engine time at which every test begins: an uneven one, so that rounding shows.
+/// Engine time at which every test begins: an uneven one, so that rounding is visible.
 pub const START_MS: i64 = 1_700_000_000_003;
 
-/// One frame as the journal would have it.
+/// One frame, as a journal would store it.
 #[derive(Clone, Debug)]
 pub struct Frame {
     pub time_ms: i64,
@@ -50,33 +50,33 @@ impl Harness {
         Harness { ledger, now_ms: START_MS, frames: Vec::new(), bytes_max: ROOMY, payload, options, writer_epoch: 1 }
     }
 
-    /// An empty ledger that remembers keys for so long.
+    /// An empty ledger that remembers keys for this long.
     pub fn with_window(dedupe_window_ms: i64) -> Self {
         Harness::new(LedgerOptions { dedupe_window_ms, ..LedgerOptions::new("main") })
     }
 
-    /// Executes a command; the answer as the ledger gave it.
+    /// Executes a command; returns the ledger's own answer.
     pub fn execute(&mut self, command: &Command<'_>) -> Executed {
         self.ledger.execute(command, self.now_ms, &mut self.payload, self.bytes_max)
     }
 
-    /// Executes a command; the answer in names.
+    /// Executes a command; returns the answer with names.
     pub fn ask(&mut self, command: &Command<'_>) -> Reply {
         let executed = self.execute(command);
         Reply::new(&self.ledger, &executed)
     }
 
-    /// Writes the Expired events of what is over; tells how many.
+    /// Writes the Expired events of expired holds; returns their number.
     pub fn sweep(&mut self) -> usize {
         self.ledger.sweep(self.now_ms, &mut self.payload, self.bytes_max)
     }
 
-    /// Forgets old keys if it is time; tells whether it was.
+    /// Forgets old keys if that is due; returns whether it was.
     pub fn forget(&mut self) -> bool {
         self.ledger.forget_keys(self.now_ms, &mut self.payload, self.bytes_max)
     }
 
-    /// Has the ledger do something of its own, with the time now and the frame that is being filled.
+    /// Runs an operation of the ledger with the current time and the open frame.
     pub fn own<T>(&mut self, act: impl FnOnce(&mut Ledger, i64, &mut Payload, usize) -> T) -> T {
         act(&mut self.ledger, self.now_ms, &mut self.payload, self.bytes_max)
     }
@@ -86,7 +86,7 @@ impl Harness {
         self.now_ms += ms;
     }
 
-    /// Ends the frame, if there is anything in it.
+    /// Ends the open frame, unless it is empty.
     pub fn cut(&mut self) {
         if self.payload.is_empty() {
             return;
@@ -100,7 +100,7 @@ impl Harness {
         self.payload.clear(0);
     }
 
-    /// Bytes in the frame that is being filled.
+    /// Bytes in the open frame.
     pub fn open_bytes(&self) -> usize {
         self.payload.bytes().len()
     }
@@ -111,7 +111,7 @@ impl Harness {
         fold(&self.options, &self.frames).expect("a ledger's own journal folds")
     }
 
-    /// What a restart makes of the journal: the same state under the next writer epoch, without what was in memory only.
+    /// Restarts from the journal: the same state under the next writer epoch, without what was in memory only.
     pub fn restart(&mut self) {
         let digest = self.ledger.digest();
         let mut ledger = self.refold();
@@ -121,19 +121,19 @@ impl Harness {
         self.ledger = ledger;
     }
 
-    /// The digest now.
+    /// The current digest.
     pub fn digest(&mut self) -> Digest {
         self.ledger.digest()
     }
 
-    /// Stops the test if a counter does not equal its parts.
+    /// Fails the test if a counter does not equal its parts.
     pub fn check(&self) {
         let broken = Audit::check(&self.ledger);
         assert!(broken.is_empty(), "{broken:?}");
     }
 }
 
-/// Folds frames into a new ledger, and proves on the way that no hold took what was not there.
+/// Folds frames into a new ledger, and verifies that no hold took more than the stock.
 pub fn fold(options: &LedgerOptions, frames: &[Frame]) -> Result<Ledger, Malformed> {
     let mut ledger = Ledger::new(options.clone());
     let audit = std::cell::RefCell::new(Audit::default());
@@ -149,6 +149,6 @@ pub fn fold(options: &LedgerOptions, frames: &[Frame]) -> Result<Ledger, Malform
             },
         )?;
     }
-    assert_eq!(audit.borrow().oversold_by_holds(), 0, "no hold took what was not there");
+    assert_eq!(audit.borrow().oversold_by_holds(), 0, "no hold took more than the stock");
     Ok(ledger)
 }

@@ -1,5 +1,5 @@
-//! Random histories. A step is made of small numbers; which hold, key or number it means is found out when its turn comes, so
-//! that a history shrinks to a short one that still means something.
+//! Random histories. A step consists of small numbers; which hold, key or number it refers to is resolved when it is played, so
+//! that a history shrinks to a short one that is still meaningful.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 
 mod played;
@@ -22,11 +22,11 @@ pub enum Step {
     Again { back: usize, variation: Variation },
     /// Time passes.
     Wait(i64),
-    /// The engine writes what is over.
+    /// The engine writes expired holds.
     Sweep,
     /// The engine forgets what is old.
     Forget,
-    /// The engine is started again from its journal.
+    /// The engine restarts from its journal.
     Restart,
     /// The frame ends.
     Cut,
@@ -53,15 +53,15 @@ pub struct Ask {
 /// The shared fields.
 #[derive(Clone, Debug)]
 pub struct SharedFields {
-    /// A key of the pool, that others use too; or one of its own; or none, where that is allowed.
+    /// A key of the pool, which other commands use too; or a fresh one; or none, where that is allowed.
     pub key: Key,
     pub channel: usize,
     pub source: Option<SourceNumber>,
     pub order: usize,
     pub holder: usize,
-    /// How long ago the command was issued, if it says so.
+    /// How long ago the command was issued; `None` for no issue time.
     pub age_ms: Option<i64>,
-    /// A refusal is to be remembered.
+    /// Whether a refusal is to be remembered.
     pub remember: bool,
 }
 
@@ -73,7 +73,7 @@ pub enum Key {
     None,
 }
 
-/// Which place in the line of a source.
+/// Which position in the sequence of a source.
 #[derive(Clone, Copy, Debug)]
 pub enum SourceNumber {
     Next(usize),
@@ -84,7 +84,7 @@ pub enum SourceNumber {
     OfNobody,
 }
 
-/// What is asked.
+/// The operation of a command.
 #[derive(Clone, Debug)]
 pub enum Operation {
     Reserve { lines: Vec<LineChoice>, ttl: usize, allow_partial: bool, replace_own: bool },
@@ -105,7 +105,7 @@ pub type LineChoice = (usize, usize, i64);
 /// Which holds.
 #[derive(Clone, Copy, Debug)]
 pub enum HoldChoice {
-    /// This many holds back; `version`: 0 any, 1 the right one, 2 a wrong one.
+    /// This many holds back; `version`: 0 any, 1 the correct one, 2 a wrong one.
     Id {
         back: usize,
         version: u8,
@@ -230,7 +230,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Histories of up to so many steps.
+/// Histories of fewer than `steps_max` steps.
 pub fn history(steps_max: usize) -> impl Strategy<Value = Vec<Step>> {
     vec(step(), 1..steps_max)
 }

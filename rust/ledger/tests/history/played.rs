@@ -1,4 +1,4 @@
-//! A history played on a ledger alone, with the digests that were read on the way.
+//! A history played on a ledger alone, with the digests read on the way.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub enum Look {
     End,
 }
 
-/// A history that was played: the desk, and the digests that were read, by sequence.
+/// A played history: the harness, and the digests that were read, by sequence.
 pub struct Played {
     pub harness: Harness,
     pub digests: BTreeMap<u64, Digest>,
@@ -62,7 +62,7 @@ impl Played {
             Turn::Wait(ms) => self.harness.wait(ms),
             Turn::Sweep => drop(self.harness.sweep()),
             Turn::Forget => drop(self.harness.forget()),
-            // Another test starts ledgers again; this one looks at one life of it.
+            // Other tests restart ledgers; here a restart only ends the frame.
             Turn::Restart | Turn::Cut => {
                 self.harness.cut();
                 if look == Look::EachFrame {

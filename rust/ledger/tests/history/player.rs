@@ -1,4 +1,4 @@
-//! Steps become commands, with what has happened so far in view.
+//! Turns steps into commands, depending on what has happened so far.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -21,7 +21,7 @@ const OPENING: [&str; 6] = ["open-1", "open-2", "open-3", "open-4", "open-5", "o
 const POOL: [&str; 4] = ["key-a", "key-b", "key-c", "key-d"];
 static FRESH: LazyLock<Vec<String>> = LazyLock::new(|| (0..1_000).map(|number| format!("fresh-{number}")).collect());
 
-/// What a step comes to.
+/// A resolved step.
 #[derive(Clone, Debug)]
 pub enum Turn {
     Command(Box<Command<'static>>),
@@ -32,7 +32,7 @@ pub enum Turn {
     Cut,
 }
 
-/// One hold as the player remembers it: its id, its key and channel, its lines and version as far as known.
+/// One hold as the player remembers it: its id, key and channel, and its lines and version as far as known.
 #[derive(Clone, Debug)]
 struct MadeHold {
     id: ReservationId,
@@ -51,7 +51,7 @@ pub struct Player {
 }
 
 impl Player {
-    /// The commands that every history begins with: names, sources, and a little stock everywhere but at one place.
+    /// The commands that every history begins with: names, sources, and a little stock everywhere except on one level.
     pub fn opening() -> Vec<Command<'static>> {
         use invengine_ledger::command::Catalogue::{Channels, Items, Locations};
         let upsert = |catalogue, names: &[&'static str]| {
@@ -71,7 +71,7 @@ impl Player {
         OPENING.into_iter().zip(bodies).map(command).collect()
     }
 
-    /// What a step means now. `sources` gives (epoch, last number) of a source, `now_ms` the time.
+    /// Resolves a step. `sources` returns (epoch, last number) of a source, `now_ms` is the time.
     pub fn turn(&mut self, step: &Step, now_ms: i64, sources: &dyn Fn(&str) -> (u64, u64)) -> Turn {
         let command = match step {
             Step::Wait(ms) => return Turn::Wait(*ms),
@@ -258,7 +258,7 @@ fn position(number: SourceNumber, sources: &dyn Fn(&str) -> (u64, u64)) -> Sourc
     SourcePosition { id: SOURCES[source], epoch: epoch.saturating_sub(epochs_back), sequence }
 }
 
-/// One line a level, sorted: what the door makes of the caller's lines.
+/// One line per level, sorted: as the server canonicalises the caller's lines.
 fn merged(lines: impl Iterator<Item = ((&'static str, &'static str), i64)>) -> Vec<Line<'static>> {
     let mut sums = BTreeMap::new();
     for (place, quantity) in lines {
@@ -267,7 +267,7 @@ fn merged(lines: impl Iterator<Item = ((&'static str, &'static str), i64)>) -> V
     sums.into_iter().map(|((sku, location), quantity)| Line { sku, location, quantity }).collect()
 }
 
-/// Lines in the caller's order, in the form that the door lets through for this kind.
+/// Lines in the caller's order, in the form that the server accepts for this kind.
 fn stock(kind: StockKind, lines: &[(LineChoice, StockState, Option<i64>)]) -> Body<'static> {
     let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
     let mut made: Vec<StockLine<'static>> = Vec::new();

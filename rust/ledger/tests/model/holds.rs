@@ -34,7 +34,7 @@ impl LineShare {
     }
 }
 
-/// The position of a hold, and what is taken of its lines.
+/// The index of each hold, and what is taken from its lines.
 pub type Shares = Vec<(usize, Vec<(LevelKey, LineShare)>)>;
 
 impl Line {
@@ -46,7 +46,7 @@ impl Line {
         self.reserved + self.allocated
     }
 
-    /// What a command can act on, by where the units are.
+    /// The units that a command can act on, by their state.
     fn actionable(&self, action: HoldAction, has_expired: bool) -> Result<LineShare, Reason> {
         let mut line = self.clone();
         if has_expired && line.reserved > 0 {
@@ -69,7 +69,7 @@ impl Line {
         Err(reason_of(&line))
     }
 
-    /// So many of the possible units.
+    /// Takes some of the actionable units.
     fn take(action: HoldAction, all: LineShare, units: i64) -> LineShare {
         match action {
             _ if all.expired > 0 => LineShare { expired: units, ..LineShare::default() },
@@ -115,7 +115,7 @@ impl Hold {
     }
 }
 
-/// Why nothing can be done with a line.
+/// Why a command cannot act on a line.
 pub fn reason_of(line: &Line) -> Reason {
     match line.last {
         _ if line.allocated > 0 => Reason::AlreadyAllocated,
@@ -125,7 +125,7 @@ pub fn reason_of(line: &Line) -> Reason {
     }
 }
 
-/// The reason that is given of several: allocated before expired before fulfilled before released.
+/// The one of several reasons that is given: allocated before expired before fulfilled before released.
 pub fn first_reason(reasons: impl Iterator<Item = Reason>) -> Option<Reason> {
     let given: Vec<Reason> = reasons.collect();
     [Reason::AlreadyAllocated, Reason::ReservationExpired, Reason::AlreadyFulfilled, Reason::AlreadyReleased]
@@ -169,7 +169,7 @@ impl Model {
         if let Some(refusal) = short.filter(|_| !allow_partial || granted.is_empty()) {
             return Err(refusal);
         }
-        // The ledger gave none if it refused; the comparison then says so.
+        // `None` if the ledger refused the command; the comparison then fails.
         let id = id.unwrap_or(ReservationId { slot: u32::MAX, generation: u32::MAX, epoch: self.ids.len() as u32 });
         assert!(self.ids.insert(id), "an id is never given twice: {id:?}");
         self.sequence += 1;
@@ -192,7 +192,7 @@ impl Model {
         Ok(Outcome::Reserved(outcome))
     }
 
-    /// Releases what a holder has reserved where new units are wanted.
+    /// Releases the units of a holder on the levels of a new hold.
     fn release_own(&mut self, holder: &str, wanted: &[RequestedLine<'_>], now_ms: i64) {
         for at in 0..self.holds.len() {
             let hold = &mut self.holds[at];
@@ -223,7 +223,7 @@ impl Model {
         }
     }
 
-    /// Writes down that a hold is over, if it is and that was not written yet.
+    /// Records the expiry of a hold, if it has expired and that is not recorded yet. Returns whether it did.
     pub fn expire_if_due(&mut self, at: usize, now_ms: i64) -> bool {
         let hold = &mut self.holds[at];
         if !hold.has_expired(now_ms) || hold.lines.values().all(|line| line.reserved == 0) {
@@ -285,7 +285,7 @@ impl Model {
         if !found.is_empty() {
             return Ok(found);
         }
-        // Of holds with the same reason the newest answers.
+        // Of the holds with the same reason, the newest one gives the answer.
         let reason = first_reason(refused.iter().map(|refusal| refusal.reason));
         let refusal = refused.into_iter().rev().find(|refusal| Some(refusal.reason) == reason);
         Err(refusal.unwrap_or_else(|| Refusal::new(Reason::ReservationNotFound).fact("order", order)))

@@ -1,6 +1,6 @@
-//! The ledger once more, slow and obvious. Names are strings, nothing is counted that can be summed, nothing is prepared that
-//! can be looked for; a command is tried on a copy, which is thrown away if the answer is no. It shares the types of commands
-//! and answers with the ledger and no line of its code.
+//! A slow and obvious model of the ledger. Names are strings; sums are recomputed instead of counted, and there are no indexes;
+//! a command is executed on a copy, which is discarded if it is rejected. The model shares the types of commands and answers
+//! with the ledger, and none of its code.
 
 mod holds;
 mod moves;
@@ -15,13 +15,13 @@ use invengine_ledger::{Command, Context, Reason, ReservationId};
 
 use crate::harness::answers::{Outcome, Refusal, Reply};
 
-/// Outcomes kept of each epoch of a source.
+/// Outcomes kept for each epoch of a source.
 const OUTCOMES_KEPT: usize = 1_024;
 
-/// An item at a location.
+/// A level: an item at a location.
 pub type LevelKey = (String, String);
 
-/// Whose keys.
+/// The writer that a key belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Writer {
     Operator,
@@ -29,7 +29,7 @@ pub enum Writer {
     Source(String),
 }
 
-/// What is physically at a place.
+/// The physical stock of a level.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stock {
     pub on_hand: i64,
@@ -49,7 +49,7 @@ pub struct Line {
     pub last: LineState,
 }
 
-/// One reservation. What is over is in `reserved` until its event is written.
+/// One reservation. Expired units are in `reserved` until their event is written.
 #[derive(Clone, Debug)]
 pub struct Hold {
     pub id: ReservationId,
@@ -62,7 +62,7 @@ pub struct Hold {
     pub order_ref: String,
     pub holder: String,
     pub lines: BTreeMap<LevelKey, Line>,
-    /// The window in which nothing was left of it, most lately.
+    /// The window in which it last ended.
     ended_in: u32,
 }
 
@@ -71,7 +71,7 @@ pub struct Hold {
 pub struct KnownKey {
     meaning: String,
     pub sequence: u64,
-    /// Nothing: the key was cancelled before it was used.
+    /// `None`: the key was cancelled before it was used.
     pub outcome: Option<Outcome>,
     window: u32,
 }
@@ -85,7 +85,7 @@ pub struct RememberedRefusal {
     window: u32,
 }
 
-/// An outside system.
+/// An external system.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     pub epoch: u64,
@@ -116,12 +116,12 @@ pub struct Model {
     younger_ms: i64,
     older_ms: i64,
     pub expiries: u64,
-    /// How often it was started: the writer epoch.
+    /// The number of starts, which is the writer epoch.
     starts: u64,
 }
 
 impl Model {
-    /// An empty ledger that remembers keys for so long.
+    /// An empty ledger that remembers keys for this long.
     pub fn new(window_ms: i64) -> Self {
         Model {
             sequence: 0,
@@ -156,7 +156,7 @@ impl Model {
             .unwrap_or_else(|| self.execute_on_copy(command, now_ms, new_id))
     }
 
-    /// What the key did before, or why it may not be used.
+    /// The earlier answer of the key, or why it may not be used.
     fn check_key(&mut self, command: &Command<'_>, now_ms: i64) -> Option<Reply> {
         let context = &command.context;
         let meaning = meaning(command);
@@ -175,7 +175,7 @@ impl Model {
                 }
                 return Some(Reply::Accepted { sequence: known.sequence, replayed: true, outcome });
             }
-            // What was to be remembered stands, even if the key was cancelled since.
+            // A remembered refusal remains valid even if the key was cancelled since.
             if let Some(remembered) = self.remembered.get(&name).cloned() {
                 if remembered.meaning != meaning {
                     let reused = Refusal::new(Reason::IdempotencyKeyReused);
@@ -186,7 +186,7 @@ impl Model {
             if known.is_some() {
                 return Some(self.refuse_again(command, &meaning, Refusal::new(Reason::KeyCancelled), now_ms));
             }
-            // A numbered message is decided afresh: its no uses up its number.
+            // A numbered message is decided afresh: its rejection consumes its number.
             let refused = self.refused.get(&name).filter(|_| context.source.is_none()).cloned();
             if let Some((before, refusal)) = refused {
                 if before != meaning {
@@ -204,7 +204,7 @@ impl Model {
         forgotten.then(|| Reply::Rejected(Refusal::new(Reason::DedupeWindowExpired).fact("window", now_ms - start_ms)))
     }
 
-    /// The same no as before; it uses up the number of a message whose turn it is.
+    /// The same rejection as before; it consumes the number of a message that is the next one.
     fn refuse_again(&mut self, command: &Command<'_>, meaning: &str, refusal: Refusal, now_ms: i64) -> Reply {
         if self.is_next(&command.context) {
             self.event(now_ms);
@@ -220,7 +220,7 @@ impl Model {
         self.remembered.insert(name, RememberedRefusal { meaning, refusal: refusal.clone(), sequence, window });
     }
 
-    /// What the number did before, or why it is not its turn.
+    /// The earlier answer of the number, or why it is not the next one.
     fn check_number(&self, command: &Command<'_>) -> Option<Reply> {
         let position = command.context.source?;
         let source = &self.sources[position.id];
@@ -250,7 +250,7 @@ impl Model {
         })
     }
 
-    /// Does the command on a copy, and keeps the copy if nothing speaks against it.
+    /// Executes the command on a copy, and keeps the copy if it is accepted.
     fn execute_on_copy(&mut self, command: &Command<'_>, now_ms: i64, new_id: Option<ReservationId>) -> Reply {
         let context = &command.context;
         let mut copy = self.clone();
@@ -319,7 +319,7 @@ impl Model {
         }
     }
 
-    /// Time goes on with the first event of a command, and with nothing else.
+    /// Time advances with the first event of a command, and with nothing else.
     fn begin(&mut self, now_ms: i64) {
         if self.sequence == 0 {
             self.first_time_ms = now_ms;
@@ -340,7 +340,7 @@ impl Model {
         }
     }
 
-    /// Under what the command's key is remembered, if it has one and its writer exists.
+    /// The name under which the command's key is remembered, if it has a key and its writer exists.
     fn key_name(&self, context: &Context<'_>) -> Option<(Writer, String)> {
         let exists = context.channel.is_empty() || self.catalogues[2].contains_key(context.channel);
         (exists && !context.key.is_empty()).then(|| (self.writer(context), context.key.to_owned()))
@@ -364,8 +364,8 @@ impl Model {
     }
 }
 
-/// What a command means: all of it but who sent it when, under which key, and what is to be remembered of it. The reason and the
-/// document are part of what happened to stock, and of nothing else.
+/// The meaning of a command: everything except the sender, the times, the key, and whether a refusal is to be remembered. The
+/// reason code and the reference count only for commands on stock.
 fn meaning(command: &Command<'_>) -> String {
     let of_stock = |text| if matches!(command.body, Body::Stock { .. }) { text } else { "" };
     let context = Context {

@@ -1,4 +1,4 @@
-//! What commands do to holds, once it is clear what they take.
+//! What commands do to holds, once the units that they take are known.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ impl Model {
             if self.keys.get(&name).is_none_or(|known| known.outcome.is_none()) {
                 self.sequence += 1;
                 let (sequence, window) = (self.sequence, self.window);
-                // Once cancelled in this window is enough; and its own key is about to be used.
+                // One tombstone per window is enough, and a command's own key is about to be used.
                 let again = self.keys.get(&name).is_some_and(|known| known.window == window);
                 if !again && key != ctx.key {
                     self.keys.insert(name, KnownKey { meaning: String::new(), sequence, outcome: None, window });
@@ -83,7 +83,7 @@ impl Model {
         Ok(self.leave(shares, LineState::Fulfilled, now_ms))
     }
 
-    /// Units leave their lines for good.
+    /// Units leave their lines permanently.
     fn leave(&mut self, shares: Shares, to: LineState, now_ms: i64) -> Outcome {
         let mut outcomes = Vec::new();
         for (at, shares) in shares {
@@ -220,7 +220,7 @@ impl Model {
         self.holds[at].lines.get_mut(place).expect("a line of the hold")
     }
 
-    /// Refuses unless each place has the units, by the order in which the places were first mentioned.
+    /// Refuses unless each level has the units, in the order of first mention.
     fn check(&self, wanted: &BTreeMap<LevelKey, i64>, has: impl Fn(&Self, &LevelKey) -> i64) -> Result<(), Refusal> {
         for (place, _) in &self.stock {
             let units = wanted.get(place).copied().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The physical side, the catalogue and the sources.
+//! Physical stock, catalogues and sources.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ impl Model {
         Ok((sku.to_owned(), location.to_owned()))
     }
 
-    /// The places of all lines; an unknown item is refused before an unknown location.
+    /// The levels of all lines; an unknown item is reported before an unknown location.
     pub fn places<'a>(
         &self,
         lines: impl Iterator<Item = (&'a str, &'a str)> + Clone,
@@ -62,7 +62,7 @@ impl Model {
         &mut self.stock.iter_mut().find(|(other, _)| other == place).expect("just pushed").1
     }
 
-    /// The quantities of a place, summed up from the holds.
+    /// The quantities of a level, summed up from the holds.
     pub fn figures(&self, place: &LevelKey, now_ms: i64) -> LevelQuantities {
         let stock = self.at(place);
         let (mut reserved, mut allocated) = (0, 0);
@@ -84,7 +84,7 @@ impl Model {
         }
     }
 
-    /// Units that nobody holds; below 0 if more is held than is there.
+    /// Units that nobody holds; negative if more is held than is in stock.
     pub fn free(&self, place: &LevelKey, now_ms: i64) -> i64 {
         let found = self.figures(place, now_ms);
         let unsellable = found.damaged + found.returned + found.quality_control;
@@ -104,7 +104,7 @@ impl Model {
             let delta = if absolute { line.quantity - actual } else { line.quantity };
             self.at_mut(place).add(line.state, delta);
         }
-        // A part that is set changes the whole as well; a whole that is set beside it has the last word.
+        // Setting a part changes the whole too; a whole that is set in the same command takes precedence.
         for (line, place) in lines.iter().zip(&places) {
             if absolute && line.state == StockState::OnHand {
                 self.at_mut(place).on_hand = line.quantity;

@@ -1,4 +1,4 @@
-//! What the engine does by itself: it ends what is over, and forgets.
+//! What the engine does on its own: it expires holds and forgets keys.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use super::Model;
 use crate::harness::answers::Outcome;
 
 impl Model {
-    /// Writes down every hold that is over; tells how many.
+    /// Records the expiry of every expired hold; returns their number.
     pub fn sweep(&mut self, now_ms: i64) -> usize {
         let now_ms = now_ms.max(self.time_ms);
         let count = (0..self.holds.len()).filter(|at| self.expire_if_due(*at, now_ms)).count();
@@ -16,7 +16,7 @@ impl Model {
         count
     }
 
-    /// Forgets the older window if the younger one has its age; tells whether it did.
+    /// Forgets the older window if the younger one has reached its age; returns whether it did.
     pub fn forget(&mut self, now_ms: i64) -> bool {
         let now_ms = now_ms.max(self.time_ms);
         let since_ms = self.younger_ms.max(self.first_time_ms);
@@ -40,13 +40,13 @@ impl Model {
         true
     }
 
-    /// What was in memory only is gone.
+    /// Drops what was in memory only.
     pub fn restart(&mut self) {
         self.refused.clear();
         self.starts += 1;
     }
 
-    /// Holds with units reserved or allocated, as far as it was written down.
+    /// Number of holds with reserved or allocated units, as far as recorded.
     pub fn open_holds(&self) -> usize {
         self.holds.iter().filter(|hold| hold.outstanding()).count()
     }

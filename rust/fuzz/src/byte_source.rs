@@ -1,12 +1,12 @@
-//! Choices read from bytes, so that a mutation of the bytes is a mutation of what they describe.
+//! Reads structured choices from bytes, so that a mutation of the bytes is a mutation of what they describe.
 
-/// Bytes that are eaten from the front; where they end, everything is zero or empty.
-pub struct Feed<'a>(&'a [u8]);
+/// Bytes that are consumed from the front; after their end, everything read is zero or empty.
+pub struct ByteSource<'a>(&'a [u8]);
 
-impl<'a> Feed<'a> {
-    /// A feed of these bytes.
+impl<'a> ByteSource<'a> {
+    /// Reads from these bytes.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Feed(bytes)
+        ByteSource(bytes)
     }
 
     /// Whether nothing is left.
@@ -14,7 +14,7 @@ impl<'a> Feed<'a> {
         self.0.is_empty()
     }
 
-    /// The next bytes, at most so many.
+    /// The next bytes, at most `count`.
     pub fn take(&mut self, count: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;
@@ -44,7 +44,7 @@ impl<'a> Feed<'a> {
         u64::from_le_bytes(bytes)
     }
 
-    /// A number below a limit that is not 0.
+    /// A number below a limit, which must not be 0.
     pub fn below(&mut self, limit: usize) -> usize {
         usize::from(self.short()) % limit
     }
