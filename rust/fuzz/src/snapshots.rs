@@ -161,7 +161,7 @@ pub fn run(bytes: &[u8]) -> Signature {
             assert!(forged || rebuilt.state == *truth, "another state: {:?}, not {truth:?}", rebuilt.state);
             let next = journal.durable_sequence() + 1;
             assert_eq!(next, rebuilt.state.last + 1);
-            journal.append(next, next, i64::MAX, b"on").expect("it goes on");
+            journal.append(next, next, i64::MAX, b"on").expect("the journal can be continued");
             Signature::of((headless, forged, rebuilt.begun, rebuilt.notes))
         }
         Err(error) => {

@@ -48,7 +48,7 @@ impl AnswerSize<'_> {
                     self.bytes += states * (LINE_BYTES + self.ledger.level_names(line.level).0.len() + target);
                 }
             }
-            // Expired units are not part of the answer, and no other event comes in numbers.
+            // Expired units are not part of the answer, and no other kind of event can occur many times in it.
             _ => {}
         }
     }

@@ -6,7 +6,7 @@ mod holds;
 use crate::clock_skew::ISSUE_TIME_SKEW_MAX_MS;
 use crate::event::{Event, LevelIndex, Slot, StockState};
 use crate::keys::{KeyHash, Scope};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, SlotsByName};
 use crate::names::{CatalogueEntry, Handle, entry_hash};
 use crate::one_or_many::OneOrMany;
 use crate::outcome::{Effect, HoldChange, LevelFigures};
@@ -264,8 +264,6 @@ impl RecordOutcome {
         true
     }
 }
-
-type SlotsByName = hashbrown::HashMap<Box<str>, OneOrMany<Slot>>;
 
 fn add_to_index(index: &mut SlotsByName, name: &str, slot: Slot) {
     if name.is_empty() {

@@ -8,7 +8,7 @@ use crate::record::Record;
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
+pub struct BrokenInvariant {
     /// Which rule.
     pub rule: &'static str,
     /// The level or reservation.
@@ -67,7 +67,7 @@ impl Audit {
     }
 
     /// Recomputes every counter from the reservations and returns the differences.
-    pub fn check(ledger: &Ledger) -> Vec<Broken> {
+    pub fn check(ledger: &Ledger) -> Vec<BrokenInvariant> {
         let mut parts: HashMap<LevelIndex, (i64, i64)> = HashMap::new();
         let mut broken = Vec::new();
         for reservation in ledger.slab.iter() {
@@ -77,7 +77,7 @@ impl Audit {
                 sums.1 += line.allocated;
                 let units = [line.reserved, line.allocated, line.released, line.expired, line.fulfilled];
                 if units.iter().any(|units| *units < 0) {
-                    broken.push(Broken { rule: NEGATIVE, at: ledger.token(reservation.id) });
+                    broken.push(BrokenInvariant { rule: NEGATIVE, at: ledger.token(reservation.id) });
                 }
             }
         }
@@ -89,16 +89,16 @@ impl Audit {
             };
             let (reserved, allocated) = parts.get(&level).copied().unwrap_or_default();
             if (reserved, allocated) != (found.reserved, found.allocated) {
-                broken.push(Broken { rule: SUMS, at: at() });
+                broken.push(BrokenInvariant { rule: SUMS, at: at() });
             }
             let there = ledger.levels.quantities(level);
             let quantities =
                 [there.on_hand, found.reserved, found.allocated, there.damaged, there.returned, there.quality_control];
             if quantities.iter().any(|units| *units < 0) {
-                broken.push(Broken { rule: NEGATIVE, at: at() });
+                broken.push(BrokenInvariant { rule: NEGATIVE, at: at() });
             }
             if ledger.levels.due_total(level) != found.reserved {
-                broken.push(Broken { rule: DUE, at: at() });
+                broken.push(BrokenInvariant { rule: DUE, at: at() });
             }
         }
         broken

@@ -133,8 +133,8 @@ impl KeyWindow {
 
     #[inline]
     fn insert_table_entry(&mut self, hash: KeyHash, index: u32) -> OccupiedEntry<'_, TableEntry> {
-        let pointer = TableEntry { hash: hash.stored_part(), index };
-        self.tables[hash.table()].insert_unique(spread(pointer.hash), pointer, |pointer| spread(pointer.hash))
+        let entry = TableEntry { hash: hash.stored_part(), index };
+        self.tables[hash.table()].insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash))
     }
 
     /// Number of keys in the window.
@@ -143,7 +143,7 @@ impl KeyWindow {
     }
 
     /// True if it is empty and began when the other one did.
-    fn is_empty_beside(&self, other: &KeyWindow) -> bool {
+    fn is_empty_like(&self, other: &KeyWindow) -> bool {
         let begins_with = (self.number, self.start_ms) == (other.number, other.start_ms);
         begins_with && self.entries.len() == 0 && self.clock_skews.is_empty()
     }
@@ -221,14 +221,13 @@ impl Default for Keys {
 
 impl Keys {
     /// An empty set of keys with the same hasher: a `KeyHash` of one is valid for the other.
-    pub fn another(&self) -> Self {
+    pub fn empty_with_same_hasher(&self) -> Self {
         Keys { hasher: self.hasher.clone(), ..Keys::default() }
     }
 
     /// True if there are no keys and the windows are those of the others.
-    pub fn is_empty_beside(&self, others: &Keys) -> bool {
-        let same =
-            self.windows().into_iter().zip(others.windows()).all(|(window, other)| window.is_empty_beside(other));
+    pub fn is_empty_like(&self, others: &Keys) -> bool {
+        let same = self.windows().into_iter().zip(others.windows()).all(|(window, other)| window.is_empty_like(other));
         same && self.forgotten.is_empty()
     }
 
@@ -257,7 +256,7 @@ impl Keys {
         self.younger.locate(hash, scope, key).or_else(older)
     }
 
-    /// The entry at a place, if it is still remembered.
+    /// The entry at a position, if it is still remembered.
     #[inline]
     pub fn at(&self, position: KeyPosition) -> Option<&KeyEntry> {
         let window = [&self.younger, &self.older].into_iter().find(|window| window.number == position.window)?;

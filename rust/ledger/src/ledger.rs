@@ -21,11 +21,11 @@ use crate::schedule::ExpirySchedule;
 use crate::source::{Source, Sources};
 use crate::stable_hash::{Digest, StableHash};
 
-/// How far back keys are remembered unless memory runs short.
+/// Default for how far back keys are remembered; less if memory runs short.
 pub const DEDUPE_WINDOW_MS: i64 = 24 * 3_600 * 1_000;
-/// Memory for keys unless said otherwise: 2 GiB.
+/// Default memory for keys: 2 GiB.
 pub const KEY_BYTES_MAX: usize = 2 << 30;
-/// Memory for remembered refusals unless said otherwise: 256 MiB.
+/// Default memory for remembered refusals: 256 MiB.
 pub const REFUSAL_BYTES_MAX: usize = 256 << 20;
 
 /// The options of a ledger. They affect how commands are decided, but never what an event means.
@@ -53,6 +53,9 @@ impl LedgerOptions {
     }
 }
 
+/// The slots of the reservations of each order, or of each holder.
+pub(crate) type SlotsByName = HashMap<Box<str>, OneOrMany<Slot>>;
+
 /// The state of one ledger: a fold of its events.
 pub struct Ledger {
     pub(crate) options: LedgerOptions,
@@ -65,8 +68,8 @@ pub struct Ledger {
     pub(crate) levels: Levels,
     pub(crate) slab: Slab,
     pub(crate) schedule: ExpirySchedule,
-    pub(crate) orders: HashMap<Box<str>, OneOrMany<Slot>>,
-    pub(crate) holders: HashMap<Box<str>, OneOrMany<Slot>>,
+    pub(crate) orders: SlotsByName,
+    pub(crate) holders: SlotsByName,
     pub(crate) keys: Keys,
     pub(crate) issue_times: IssueTimes,
     pub(crate) refusals: Refusals,

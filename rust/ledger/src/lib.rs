@@ -42,7 +42,7 @@ mod source;
 mod stable_hash;
 
 pub use answer_size::ANSWER_BYTES_MAX;
-pub use audit::{Audit, Broken};
+pub use audit::{Audit, BrokenInvariant};
 pub use clock_skew::ISSUE_TIME_SKEW_MAX_MS;
 pub use codec::{Malformed, PAYLOAD_VERSION, RecordReader};
 pub use command::{Command, Context};

@@ -20,7 +20,7 @@ pub(crate) struct Refusals(Keys);
 impl Refusals {
     /// An empty set. A hash of these keys is also valid here.
     pub fn beside(keys: &Keys) -> Self {
-        Refusals(keys.another())
+        Refusals(keys.empty_with_same_hasher())
     }
 
     /// The entry of a key that was refused.
@@ -92,8 +92,8 @@ impl Refusals {
     }
 
     /// True if they add nothing to the keys, which is so until the first rejection.
-    pub fn say_nothing(&self, keys: &Keys) -> bool {
-        self.0.is_empty_beside(keys)
+    pub fn add_nothing_to(&self, keys: &Keys) -> bool {
+        self.0.is_empty_like(keys)
     }
 
     /// Takes over the windows of the keys; for an image that has no windows of refusals.

@@ -113,8 +113,8 @@ impl Reason {
         Reason::ALL.into_iter().find(|reason| *reason as u8 == byte)
     }
 
-    /// True if a "no" for this reason may leave before what it rests on is durable: losing that can only turn the "no"
-    /// into a fresh decision.
+    /// True if a rejection for this reason may be sent before the events that it depends on are durable: their loss can only
+    /// lead to a fresh decision.
     pub fn needs_no_wait(self) -> bool {
         matches!(
             self,

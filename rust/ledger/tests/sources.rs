@@ -132,7 +132,7 @@ fn a_rejection_consumes_its_number() {
         assert_eq!(harness.ask(&command), refusal, "{name}: the same rejection, also after a restart");
         assert_eq!(harness.ask(&message(1, number, 77)).reason(), Some(Reason::SequenceConflict), "{name}");
     }
-    assert!(!harness.ask(&message(1, 5, 1)).replayed(), "the next message goes on");
+    assert!(!harness.ask(&message(1, 5, 1)).replayed(), "the next message is executed");
 }
 
 #[test]

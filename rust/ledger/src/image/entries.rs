@@ -1,12 +1,10 @@
 //! The entries of an image: how each part of the state is encoded and decoded.
 
-use hashbrown::HashMap;
-
 use super::IMAGE_VERSION;
 use crate::codec::{Decoded, Malformed, RecordReader, encode_rejection, put, put_id, put_signed, put_text};
 use crate::correction::IssueTimes;
 use crate::event::Slot;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, SlotsByName};
 use crate::level::{Quantities, in_range};
 use crate::names::{CatalogueEntry, Handle};
 use crate::one_or_many::OneOrMany;
@@ -192,8 +190,6 @@ fn line_state(byte: u8) -> Decoded<LineState> {
         _ => return Err(Malformed("an unknown state of a line")),
     })
 }
-
-type SlotsByName = HashMap<Box<str>, OneOrMany<Slot>>;
 
 /// Names with more than one reservation, sorted: for a single one there is no order to store.
 pub(super) fn shared_names(index: &SlotsByName) -> Vec<&str> {

@@ -4,10 +4,9 @@ use super::entries::{self, ImageHead, LevelParts, SlotParts};
 use super::{BLOCK_HEADER_BYTES, BlockKind, WINDOWS, catalogue, check, effect};
 use crate::codec::{Decoded, Malformed, RecordReader};
 use crate::event::Slot;
-use crate::ledger::{Ledger, LedgerOptions};
+use crate::ledger::{Ledger, LedgerOptions, SlotsByName};
 use crate::level::in_range;
 use crate::names::{CatalogueEntry, Names, entry_hash};
-use crate::one_or_many::OneOrMany;
 
 /// Number of the last entry of the key windows.
 const LAST_OF_WINDOWS: usize = WINDOWS + 1;
@@ -236,7 +235,7 @@ fn add_slot(ledger: &mut Ledger, slot: Slot, parts: SlotParts) -> Decoded<()> {
     Ok(())
 }
 
-fn add_to_index(index: &mut hashbrown::HashMap<Box<str>, OneOrMany<Slot>>, name: &str, slot: Slot) {
+fn add_to_index(index: &mut SlotsByName, name: &str, slot: Slot) {
     if !name.is_empty() {
         index.entry(name.into()).or_default().push(slot);
     }

@@ -205,7 +205,7 @@ impl Image<'_> {
             BlockKind::Windows => WINDOWS + 1,
             BlockKind::OlderKeys => ledger.keys.windows()[0].len(),
             BlockKind::YoungerKeys => ledger.keys.windows()[1].len(),
-            BlockKind::RefusalWindows if ledger.refusals.say_nothing(&ledger.keys) => 0,
+            BlockKind::RefusalWindows if ledger.refusals.add_nothing_to(&ledger.keys) => 0,
             BlockKind::RefusalWindows => WINDOWS + 1,
             BlockKind::OlderRefusals => ledger.refusals.windows()[0].len(),
             BlockKind::YoungerRefusals => ledger.refusals.windows()[1].len(),
