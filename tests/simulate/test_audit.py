@@ -8,7 +8,7 @@ import pytest
 
 from invengine.client import Level
 from invengine.simulate.answers import Answer
-from invengine.simulate.audit import Auditor, Question
+from invengine.simulate.audit import Auditor, StockQuery
 from invengine.v1 import types_pb2 as types
 
 from .facts import PLACE, START, Journal
@@ -41,8 +41,8 @@ def weekend() -> Journal:
 def test_a_right_history_has_no_violation() -> None:
     auditor = audited(weekend())
     assert (auditor.violations, auditor.oversold_units) == ([], 0)
-    shelf = auditor.shelves[PLACE]
-    assert (shelf.on_hand, shelf.reserved, shelf.allocated, shelf.damaged, shelf.room) == (8, 0, 3, 2, 3)
+    state = auditor.states[PLACE]
+    assert (state.on_hand, state.reserved, state.allocated, state.damaged, state.free) == (8, 0, 3, 2, 3)
     assert (auditor.expired_holds, auditor.reacquired_holds) == ({"b"}, {"b"})
     assert auditor.fulfilled_units[PLACE] == 4
     assert auditor.watched_reserved_units == 13
@@ -57,7 +57,7 @@ def test_units_that_were_not_there_are_oversold() -> None:
     assert (auditor.oversold_units, auditor.violation_count) == (2, 1)
 
 
-def test_a_reacquired_hold_needs_room_too() -> None:
+def test_a_reacquired_hold_needs_free_units_too() -> None:
     journal = Journal()
     journal.stock(2)
     journal.reserved("a", 2, at_s=1, ends_s=10)
@@ -97,12 +97,12 @@ def test_a_missing_event_and_time_that_goes_back_are_found() -> None:
 
 def test_an_acknowledged_answer_is_held_against_the_journal() -> None:
     auditor = audited(weekend())
-    told = Answer("reserve", "a/reserve", "web", 2, "a")
-    assert auditor.denies(told) == ""
-    assert "no event" in auditor.denies(told._replace(key="z/reserve"))
-    assert "no event" in auditor.denies(told._replace(scope="app"))
-    assert "the journal says" in auditor.denies(told._replace(sequence=3))
-    assert "the journal says" in auditor.denies(told._replace(reservation_id="b"))
+    decision = Answer("reserve", "a/reserve", "web", 2, "a")
+    assert auditor.contradiction(decision) == ""
+    assert "no event" in auditor.contradiction(decision._replace(key="z/reserve"))
+    assert "no event" in auditor.contradiction(decision._replace(scope="app"))
+    assert "the journal says" in auditor.contradiction(decision._replace(sequence=3))
+    assert "the journal says" in auditor.contradiction(decision._replace(reservation_id="b"))
 
 
 def test_levels_of_the_server_are_compared() -> None:
@@ -112,7 +112,7 @@ def test_levels_of_the_server_are_compared() -> None:
     assert len(auditor.differences([replace(right, available=4)])) == 1
 
 
-@pytest.mark.parametrize(("at_s", "room"), [(0.5, 10), (2.5, 0), (10.5, 3), (99.0, 3)])
-def test_it_knows_how_much_room_there_was(at_s: float, room: int) -> None:
-    question = Question(START.timestamp() * 1000 + at_s * 1000, PLACE)
-    assert audited(weekend(), questions=[question]).rooms == {question: room}
+@pytest.mark.parametrize(("at_s", "free"), [(0.5, 10), (2.5, 0), (10.5, 3), (99.0, 3)])
+def test_it_answers_how_many_units_were_free(at_s: float, free: int) -> None:
+    query = StockQuery(START.timestamp() * 1000 + at_s * 1000, PLACE)
+    assert audited(weekend(), queries=[query]).free_units == {query: free}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from invengine.simulate.pace import Clock, Pace
+from invengine.simulate.clock import ProcessClock, SharedClock
 
 STARTED = datetime(2026, 11, 27, 6, tzinfo=UTC)
 
@@ -24,7 +24,7 @@ class Wall:
 
 def test_it_runs_many_times_faster_from_its_start() -> None:
     wall = Wall()
-    clock = Clock(100.0, wall)
+    clock = SharedClock(100.0, wall)
     assert not clock.runs
     assert clock.now_s < -1e6
     clock.start(STARTED, in_s=2.0)
@@ -35,16 +35,16 @@ def test_it_runs_many_times_faster_from_its_start() -> None:
     assert clock.engine_ms(clock.now_s) == pytest.approx((STARTED + timedelta(seconds=500)).timestamp() * 1000)
 
 
-def test_it_stands_still_while_the_server_is_down_and_goes_on_by_engine_time() -> None:
+def test_it_stops_while_the_server_is_down_and_resumes_by_engine_time() -> None:
     wall = Wall()
-    clock = Clock(100.0, wall)
+    clock = SharedClock(100.0, wall)
     clock.start(STARTED, in_s=0.0)
     wall.now_s += 3.0
     clock.stop()
     wall.now_s += 60.0
     assert clock.now_s == pytest.approx(300.0)
     assert (clock.runs, clock.outages) == (False, 0)
-    clock.go_on(STARTED + timedelta(seconds=290))
+    clock.resume(STARTED + timedelta(seconds=290))
     assert clock.now_s == pytest.approx(290.0)
     assert (clock.runs, clock.outages) == (True, 1)
     wall.now_s += 1.0
@@ -53,47 +53,47 @@ def test_it_stands_still_while_the_server_is_down_and_goes_on_by_engine_time() -
 
 def test_commands_are_never_stamped_in_the_future() -> None:
     wall = Wall()
-    clock = Clock(1000.0, wall)
+    clock = SharedClock(1000.0, wall)
     clock.start(STARTED, in_s=0.0)
     wall.now_s += 1.0
     engine_time = STARTED + timedelta(seconds=1000)
-    assert engine_time - timedelta(seconds=60) < Pace(clock).issue_time < engine_time
+    assert engine_time - timedelta(seconds=60) < ProcessClock(clock).issue_time < engine_time
 
 
 def test_waiting_ends_at_its_time() -> None:
-    clock = Clock(1000.0)
+    clock = SharedClock(1000.0)
 
     async def wait() -> float:
         clock.start(STARTED, in_s=0.0)
-        await Pace(clock).until(50.0)
+        await ProcessClock(clock).until(50.0)
         return clock.now_s
 
     assert asyncio.run(wait()) >= 50.0
 
 
 def test_what_falls_due_in_an_outage_waits_for_its_end() -> None:
-    clock = Clock(1000.0)
+    shared = SharedClock(1000.0)
 
     async def wait() -> list[str]:
         seen: list[str] = []
-        pace = Pace(clock)
+        clock = ProcessClock(shared)
 
         async def customer() -> None:
-            await pace.until(10.0)
+            await clock.until(10.0)
             seen.append("customer")
 
         async def watcher() -> None:
-            await pace.outage()
+            await clock.outage()
             seen.append("back")
 
-        clock.start(STARTED, in_s=0.0)
-        clock.stop()
+        shared.start(STARTED, in_s=0.0)
+        shared.stop()
         async with asyncio.TaskGroup() as group:
             group.create_task(customer())
             group.create_task(watcher())
             await asyncio.sleep(0.12)
             assert seen == []
-            clock.go_on(STARTED + timedelta(seconds=5))
+            shared.resume(STARTED + timedelta(seconds=5))
         return seen
 
     assert sorted(asyncio.run(wait())) == ["back", "customer"]

@@ -36,16 +36,16 @@ class Shopping:
     late_chance: float = 0.04
     late_s: tuple[float, float] = (20 * MINUTE_S, 90 * MINUTE_S)
     takes_rest_chance: float = 0.7
-    """A shopper who, refused the whole basket, takes what is there."""
+    """A shopper who takes what is available if the whole basket is refused."""
     fulfil_s: tuple[float, float] = (0.5 * HOUR_S, 6 * HOUR_S)
     return_share: float = 0.05
-    """Lines of a basket that come back, on the weekend, from a sale before it."""
+    """Share of basket lines that are returned on the weekend, from a sale before it."""
     adjustments_an_hour: float = 6.0
 
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """What connectors do to messages on their way."""
+    """How connectors delay, duplicate and reorder messages."""
 
     upload_every_s: float = 15 * MINUTE_S
     confirm_s: tuple[float, float] = (2 * MINUTE_S, 30 * MINUTE_S)
@@ -59,7 +59,7 @@ class Messages:
 
 @dataclass(frozen=True, slots=True)
 class FlashSale:
-    """The flash sale that is laid over the weekend: one item, one warehouse."""
+    """The flash sale during the weekend: one item, one warehouse."""
 
     callers: int = 100_000
     units: int = 2_000
@@ -77,7 +77,7 @@ class FlashSale:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelves:
+class OpeningStock:
     """How much stock there is at the start."""
 
     stores: int = 20
@@ -87,7 +87,7 @@ class Shelves:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """How the fragmented way works: every channel sells from its own copy of the stock."""
+    """How the fragmented model works: every channel sells from its own copy of the stock."""
 
     sync_s: dict[str, float] = field(
         default_factory=lambda: {
@@ -109,18 +109,18 @@ class Copies:
     )
     """From the end of a batch until it counts on the other side, each way."""
     marketplace_buffer_units: int = 1
-    """Units that a marketplace is not shown, to be safe; they cost false sold-outs."""
+    """Units that are withheld from a marketplace as a safety buffer; they cost false sold-outs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
+class Assumptions:
     """All assumptions together."""
 
     volume: float = 3.0
     shopping: Shopping = field(default_factory=Shopping)
     messages: Messages = field(default_factory=Messages)
     flash: FlashSale = field(default_factory=FlashSale)
-    shelves: Shelves = field(default_factory=Shelves)
+    shelves: OpeningStock = field(default_factory=OpeningStock)
     copies: Copies = field(default_factory=Copies)
 
     def listed(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What the long run did so far: added up in one file, so that a run goes on where the last one ended.
+"""The totals of the long run so far: added up in one file, so that a run continues where the last one ended.
 
-The file is replaced as a whole after every unit of work: a run that is interrupted loses the unit that it was at and
+The file is replaced as a whole after every unit of work: a run that is interrupted loses its current unit and
 nothing else.
 """
 
@@ -22,7 +22,7 @@ VERSION = 2
 
 
 class FoundError(Exception):
-    """Something is wrong with what is tested. `reproduce` is a shorter command that shows it again, if there is one."""
+    """A test has failed. `reproduce` is a shorter command that reproduces it, if there is one."""
 
     def __init__(self, why: str, reproduce: str = "") -> None:
         super().__init__(why)
@@ -39,11 +39,11 @@ class Failure:
     reproduce: str
     """A command."""
     kept: str
-    """Where everything lies that it left."""
+    """The directory with everything that it left."""
 
 
 @dataclass(slots=True)
-class Line:
+class StageTotals:
     """The totals of one stage."""
 
     done: float = 0.0
@@ -61,17 +61,17 @@ class Line:
 
 
 @dataclass(slots=True)
-class Tally:
+class Totals:
     """The totals of all stages, and the file that keeps them."""
 
     path: Path
-    lines: dict[str, Line] = field(default_factory=dict)
+    lines: dict[str, StageTotals] = field(default_factory=dict)
     commits: Counter[str] = field(default_factory=Counter)
     """Units by the commit that they tried."""
 
-    def line(self, stage: str) -> Line:
+    def line(self, stage: str) -> StageTotals:
         """The totals of a stage."""
-        return self.lines.setdefault(stage, Line())
+        return self.lines.setdefault(stage, StageTotals())
 
     def add(self, stage: str, seconds: float, done: Mapping[str, float], facts: Mapping[str, int]) -> None:
         """Adds a unit of a stage; it may have done something for other stages too."""
@@ -93,7 +93,7 @@ class Tally:
         self.commits[failure.commit] += 1
 
     def save(self) -> None:
-        """Puts the file in the place of the old one; a reader sees the one or the other."""
+        """Replaces the file atomically; a reader sees the old one or the new one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         draft = self.path.with_suffix(".new")
         stages = {name: _kept(line) for name, line in self.lines.items()}
@@ -105,16 +105,16 @@ class Tally:
         draft.replace(self.path)
 
 
-def load(path: Path) -> Tally:
+def load(path: Path) -> Totals:
     """The totals so far; none if there is no file, or one that counted something else."""
     kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if kept.get("version") != VERSION:
-        return Tally(path)
+        return Totals(path)
     lines = {name: _line(line) for name, line in kept["stages"].items()}
-    return Tally(path, lines, Counter(kept["commits"]))
+    return Totals(path, lines, Counter(kept["commits"]))
 
 
-def _kept(line: Line) -> dict[str, Any]:
+def _kept(line: StageTotals) -> dict[str, Any]:
     return {
         "done": line.done,
         "seconds": round(line.seconds, 1),
@@ -125,13 +125,13 @@ def _kept(line: Line) -> dict[str, Any]:
     }
 
 
-def _line(kept: dict[str, Any]) -> Line:
+def _line(kept: dict[str, Any]) -> StageTotals:
     failures = [Failure(**failure) for failure in kept.pop("failures")]
-    return Line(**{**kept, "facts": Counter(kept["facts"]), "failures": failures})
+    return StageTotals(**{**kept, "facts": Counter(kept["facts"]), "failures": failures})
 
 
 def commit() -> str:
-    """The commit of the tree, with a plus if it is not quite that; what the long run writes does not count."""
+    """The commit of the tree, with a plus if it was modified; files that the long run writes do not count."""
     named = _git("describe", "--always", "--exclude=*")
     written = (":!docs/soak.json", ":!docs/RELIABILITY.md")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *written)

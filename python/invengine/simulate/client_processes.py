@@ -1,4 +1,4 @@
-"""The client processes as their director sees them: started together, watched, and ended whatever happens."""
+"""The client processes as the coordinator sees them: started together, watched, and ended whatever happens."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
 
-from invengine.simulate.pace import Clock
-from invengine.simulate.performer import READY, Script, perform
+from invengine.simulate.client_process import READY, ProcessSettings, run_client_process
+from invengine.simulate.clock import SharedClock
 from invengine.simulate.roles import Role
 from invengine.simulate.tally import Tally
 
@@ -23,16 +23,18 @@ class ClientProcessError(Exception):
     """A client process ended without its tally; its traceback is on stderr."""
 
 
-class Crew:
+class ClientProcesses:
     """One process for each role. Leaving the context ends those that still run."""
 
-    def __init__(self, roles: Sequence[Role], script: Script, clock: Clock) -> None:
+    def __init__(self, roles: Sequence[Role], process_settings: ProcessSettings, clock: SharedClock) -> None:
         context = multiprocessing.get_context("spawn")  # grpc does not survive a fork.
         self._processes: dict[Any, tuple[str, Any]] = {}
         self.tallies: dict[str, Tally] = {}
         for role in roles:
             mine, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=perform, args=(role, script, clock, theirs), name=role.name, daemon=True)
+            process = context.Process(
+                target=run_client_process, args=(role, process_settings, clock, theirs), name=role.name, daemon=True
+            )
             process.start()
             theirs.close()  # Only the process holds its end: when it dies, reading here ends at once.
             self._processes[mine] = (role.name, process)
@@ -64,10 +66,10 @@ class Crew:
             if not wire.poll(max(0.0, deadline - time.monotonic())):
                 raise ClientProcessError(f"the client process {name!r} was not ready within {READY_WITHIN_S:.0f} s")
             if _received(wire, name) != READY:
-                raise ClientProcessError(f"the client process {name!r} spoke out of turn")
+                raise ClientProcessError(f"the client process {name!r} sent an unexpected message")
 
     def poll(self, seconds: float) -> bool:
-        """Takes tallies for at most so long; True once every role has handed its own over."""
+        """Receives tallies for at most this long; True once every role has sent its own."""
         waiting = {wire: name for wire, (name, _) in self._processes.items() if name not in self.tallies}
         for wire in wait(list(waiting), seconds):
             name = waiting[wire]

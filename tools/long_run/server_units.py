@@ -1,4 +1,4 @@
-"""Units of the long run with whole servers: killed, stopped, put to sleep, starved of their disk, sent nonsense."""
+"""Units of the long run with whole servers: killed, stopped, suspended, with failing disks, sent malformed messages."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.faults.redis_server import programs
 from tests.faults.shutdowns import surprises
 from tests.faults.tracing import injected
 
-from .tally import FoundError
-from .units import Done, Turn
+from .totals import FoundError
+from .units import UnitContext, UnitResult
 
 ROUNDS = 20
 TURNS = 2
@@ -59,34 +59,34 @@ def nursery() -> Nursery:
 
 
 @contextmanager
-def served(turn: Turn, *flags: str) -> Iterator[House]:
-    """A house with its stock, on files or as the flags say, with or without snapshots as the seed has it."""
-    environment = turn.chance.choice(({}, BUSY))
-    with house(turn.room / "house", *flags, environment=environment, nursery=nursery()) as place:
+def served(context: UnitContext, *flags: str) -> Iterator[House]:
+    """A server with its stock, on files or as the flags say, with or without snapshots depending on the seed."""
+    environment = context.rng.choice(({}, BUSY))
+    with house(context.directory / "house", *flags, environment=environment, nursery=nursery()) as place:
         place.start()
         place.furnish()
         yield place
 
 
-def ledger_of(turn: Turn, place: House) -> Ledger:
-    """The books over a house, for short rounds."""
-    return Ledger(place, turn.chance, first_seed=turn.seed, events_max=EVENTS_MAX, start_s_max=START_S_MAX)
+def ledger_of(context: UnitContext, place: House) -> Ledger:
+    """The ledger of a server's callers, for short rounds."""
+    return Ledger(place, context.rng, first_seed=context.seed, events_max=EVENTS_MAX, start_s_max=START_S_MAX)
 
 
-def kills(turn: Turn) -> Done:
+def kills(context: UnitContext) -> UnitResult:
     """SIGKILLs of a server on files, or of a server on Redis, of its Redis, and of both."""
-    kind = turn.chance.choice(["file", "file", *programs()])
+    kind = context.rng.choice(["file", "file", *programs()])
     if kind == "file":
-        with served(turn, "--journal", "file") as place:
-            ledger = ledger_of(turn, place)
+        with served(context, "--journal", "file") as place:
+            ledger = ledger_of(context, place)
             for _ in range(TURNS):
                 ledger.play(ROUNDS, ledger.kill)
-        return Done({"kills": ledger.faults}, Counter(files=ledger.faults, recovering=ledger.killed_early))
+        return UnitResult({"kills": ledger.faults}, Counter(files=ledger.faults, recovering=ledger.killed_early))
     with (
-        redis_server(programs()[kind], turn.room / "redis") as redis,
-        served(turn, "--journal", "redis", "--redis-url", redis.url) as place,
+        redis_server(programs()[kind], context.directory / "redis") as redis,
+        served(context, "--journal", "redis", "--redis-url", redis.url) as place,
     ):
-        ledger = ledger_of(turn, place)
+        ledger = ledger_of(context, place)
 
         def kill_redis() -> None:
             redis.kill()
@@ -98,17 +98,17 @@ def kills(turn: Turn) -> Done:
             place.start()
 
         def kill_some() -> None:
-            turn.chance.choice((ledger.kill, ledger.kill, kill_redis, kill_both))()
+            context.rng.choice((ledger.kill, ledger.kill, kill_redis, kill_both))()
 
         ledger.play(ROUNDS, kill_some)
-    return Done({"kills": ledger.faults}, Counter({kind: ledger.faults, "recovering": ledger.killed_early}))
+    return UnitResult({"kills": ledger.faults}, Counter({kind: ledger.faults, "recovering": ledger.killed_early}))
 
 
-def drains(turn: Turn) -> Done:
+def drains(context: UnitContext) -> UnitResult:
     """SIGTERMs under full load: callers see success or UNAVAILABLE, and nothing that was acknowledged is lost."""
-    door = turn.chance.choice(("native", "native", "python"))
-    with served(turn, "--journal", "file", "--door", door) as place:
-        ledger = ledger_of(turn, place)
+    door = context.rng.choice(("native", "native", "python"))
+    with served(context, "--journal", "file", "--door", door) as place:
+        ledger = ledger_of(context, place)
 
         def stop() -> None:
             place.running.stop()
@@ -117,30 +117,32 @@ def drains(turn: Turn) -> Done:
         strange = surprises(tries(ledger.play(ROUNDS, stop)), door)
         if strange:
             raise FoundError(f"{door} door: callers saw {sorted(strange)} while servers ended")
-    return Done({"drains": ledger.faults}, Counter({f"{door} door": ledger.faults}))
+    return UnitResult({"drains": ledger.faults}, Counter({f"{door} door": ledger.faults}))
 
 
-def closings(turn: Turn) -> Done:
-    """Engines that are closed while batches are under way."""
-    found = Closings(turn.room, turn.chance)
+def closings(context: UnitContext) -> UnitResult:
+    """Engines that are closed while batches are in flight."""
+    found = Closings(context.directory, context.rng)
     found.play(CLOSINGS)
-    return Done({"closings": CLOSINGS}, Counter({f"batches {name or 'open'}": n for name, n in found.endings.items()}))
+    return UnitResult(
+        {"closings": CLOSINGS}, Counter({f"batches {name or 'open'}": n for name, n in found.endings.items()})
+    )
 
 
-def sleepers(turn: Turn) -> Done:
-    """On each kind of Redis a server that sleeps for a minute under load while another claims its ledger."""
+def sleepers(context: UnitContext) -> UnitResult:
+    """On each kind of Redis a server that is suspended for a minute under load while another claims its ledger."""
     kinds = programs()
     with ThreadPoolExecutor(len(kinds)) as pool:
-        running = [pool.submit(_sleeper, turn.room / kind, kinds[kind], turn.seed) for kind in kinds]
+        running = [pool.submit(_sleeper, context.directory / kind, kinds[kind], context.seed) for kind in kinds]
         for one in running:
             one.result()
-    return Done({"sleepers": len(kinds)}, Counter(kinds.keys()))
+    return UnitResult({"sleepers": len(kinds)}, Counter(kinds.keys()))
 
 
-def _sleeper(room: Path, program: str, seed: int) -> None:
-    with redis_server(program, room / "redis") as redis:
+def _sleeper(directory: Path, program: str, seed: int) -> None:
+    with redis_server(program, directory / "redis") as redis:
         flags = ("--journal", "redis", "--redis-url", redis.url)
-        with house(room / "first", *flags) as first, house(room / "second", *flags) as second:
+        with house(directory / "first", *flags) as first, house(directory / "second", *flags) as second:
             first.start()
             first.furnish()
             second.settle_down()
@@ -159,12 +161,12 @@ def _sleeper(room: Path, program: str, seed: int) -> None:
                 raise FoundError(f"writers of the journal: {auditor.epochs}")
 
 
-def messages(turn: Turn) -> Done:
+def messages(context: UnitContext) -> UnitResult:
     """Damaged messages: none may end the server, change anything, or make it grow."""
-    with house(turn.room / "house", "--journal", "file", nursery=nursery()) as place:
+    with house(context.directory / "house", "--journal", "file", nursery=nursery()) as place:
         pid = place.start().process.pid
         before = place.digest()
-        sender = Sender(place.address, turn.seed)
+        sender = Sender(place.address, context.seed)
         sender.send(WARM_UP)
         rss = rss_bytes(pid)
         sender.send(MESSAGES - WARM_UP)
@@ -173,14 +175,14 @@ def messages(turn: Turn) -> Done:
         if unwanted(sender.answers) or place.digest() != before or grown > RSS_GROWTH_MAX:
             raise FoundError(f"damaged messages: {dict(sender.answers)}, memory grew by {grown} bytes")
         place.running.stop()
-    return Done({"messages": MESSAGES}, Counter({name or "OK": count for name, count in sender.answers.items()}))
+    return UnitResult({"messages": MESSAGES}, Counter({name or "OK": count for name, count in sender.answers.items()}))
 
 
-def disks(turn: Turn) -> Done:
-    """Servers whose disk fails under load, through strace: they end, and what they acknowledged is there."""
-    calls, fault = turn.chance.choice(DISK_FAULTS)
-    with served(turn, "--journal", "file") as place:
-        ledger = ledger_of(turn, place)
+def disks(context: UnitContext) -> UnitResult:
+    """Servers whose disk fails under load, through strace: they end, and what they acknowledged is not lost."""
+    calls, fault = context.rng.choice(DISK_FAULTS)
+    with served(context, "--journal", "file") as place:
+        ledger = ledger_of(context, place)
 
         def fail() -> None:
             with injected(place.running.process.pid, calls, fault):
@@ -190,4 +192,4 @@ def disks(turn: Turn) -> Done:
             place.start()
 
         ledger.play(ROUNDS // 2, fail)
-    return Done({"disks": ledger.faults}, Counter({f"{calls} {fault}": ledger.faults}))
+    return UnitResult({"disks": ledger.faults}, Counter({f"{calls} {fault}": ledger.faults}))

@@ -1,4 +1,4 @@
-"""A desk whose engine is a few lines of Python: enough to see what a role asks for, and in which order."""
+"""A sender whose engine is a few lines of Python: enough to see what a role asks for, and in which order."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, cast
 from invengine.client import Draft, Hold, HoldLine, LineState, Receipt, commands
 from invengine.errors import InsufficientStock, KeyCancelled, Rejected, ReservationNotFound
 from invengine.simulate.answers import Answer
-from invengine.simulate.desk import Desk, Row, Told
-from invengine.simulate.pace import Clock, Pace
+from invengine.simulate.clock import ProcessClock, SharedClock
+from invengine.simulate.command_sender import CommandSender, Decision, Row
 from invengine.simulate.tally import Tally
 
 
@@ -35,11 +35,11 @@ class LeapingLoop(asyncio.SelectorEventLoop):
         cast(Any, super())._run_once()
 
 
-class PaperDesk:
+class FakeSender:
     """Holds by the key that made them; `stock` units of everything together."""
 
     def __init__(self, stock: int) -> None:
-        self.pace = Pace(Clock(1.0, lambda: asyncio.get_running_loop().time()))
+        self.clock = ProcessClock(SharedClock(1.0, lambda: asyncio.get_running_loop().time()))
         self.tally = Tally()
         self.stock = stock
         self.asked: list[tuple[str, str]] = []
@@ -47,52 +47,52 @@ class PaperDesk:
         self.batches: list[int] = []
         self._holds: dict[str, Hold] = {}
         self._cancelled: set[str] = set()
-        self._told: dict[str, Told] = {}
+        self._decision_of: dict[str, Decision] = {}
 
-    def as_desk(self) -> Desk:
-        """The same, for those who want a Desk."""
-        return cast(Desk, self)
+    def as_sender(self) -> CommandSender:
+        """The same, typed as a CommandSender."""
+        return cast(CommandSender, self)
 
     def play(self, scene: Callable[[], Coroutine[Any, Any, None]]) -> Counter[str]:
-        """Plays a scene from second 0, and gives how all orders ended. Nobody really waits."""
+        """Plays a scene from second 0, and returns how all orders ended. Nobody really waits."""
 
         async def played() -> None:
-            self.pace.clock.start(datetime(2026, 11, 27, tzinfo=UTC), 0.0)
+            self.clock.shared.start(datetime(2026, 11, 27, tzinfo=UTC), 0.0)
             await scene()
 
         with asyncio.Runner(loop_factory=LeapingLoop) as runner:
             runner.run(played())
         return self.tally.orders
 
-    async def ask(self, draft: Draft[Any], due_s: float | None = None) -> Told:
+    async def send(self, draft: Draft[Any], due_s: float | None = None) -> Decision:
         """The answer of the few lines below."""
         await asyncio.sleep(0)
         return self._answer(draft)
 
-    async def upload(self, drafts: Sequence[Draft[Any]]) -> list[Told]:
+    async def send_batch(self, drafts: Sequence[Draft[Any]]) -> list[Decision]:
         """Answers in order."""
         self.batches.append(len(drafts))
         return [self._answer(draft) for draft in drafts]
 
-    async def columns(self, rows: Sequence[Row], ttl_s: float) -> list[Answer]:
+    async def reserve_columns(self, rows: Sequence[Row], ttl_s: float) -> list[Answer]:
         """Answers in order; it takes a moment, so that others gather meanwhile."""
         self.batches.append(len(rows))
         await asyncio.sleep(1.0)
         found = []
         for row in rows:
-            told = self._answer(commands.reserve([row[:3]], key=row.key))
-            hold = told.hold.reservation_id if told.hold else ""
-            found.append(Answer("reserve", row.key, "web", int(told.accepted), hold, told.reason))
+            decision = self._answer(commands.reserve([row[:3]], key=row.key))
+            hold = decision.hold.reservation_id if decision.hold else ""
+            found.append(Answer("reserve", row.key, "web", int(decision.accepted), hold, decision.reason))
         return found
 
-    def _answer(self, draft: Draft[Any]) -> Told:
+    def _answer(self, draft: Draft[Any]) -> Decision:
         self.asked.append((draft.kind.name, draft.key))
-        if draft.key not in self._told:
+        if draft.key not in self._decision_of:
             try:
-                self._told[draft.key] = Told(Receipt(1, 1, False), self._decide(draft))
+                self._decision_of[draft.key] = Decision(Receipt(1, 1, False), self._decide(draft))
             except Rejected as no:
-                self._told[draft.key] = Told(None, rejection=no)
-        return self._told[draft.key]
+                self._decision_of[draft.key] = Decision(None, rejection=no)
+        return self._decision_of[draft.key]
 
     def _decide(self, draft: Draft[Any]) -> tuple[Hold, ...]:
         if draft.kind.name == "reserve":

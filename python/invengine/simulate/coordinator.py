@@ -1,4 +1,4 @@
-"""Directs the weekend: a real server, client processes around it, SIGKILL in the middle, and the audit afterwards.
+"""Coordinates a run: a real server, client processes around it, SIGKILL in the middle, and the audit afterwards.
 
 It gathers evidence and judges nothing; `findings` does that.
 """
@@ -15,13 +15,13 @@ from pathlib import Path
 from invengine.cli.quiet import Load
 from invengine.client import Client, Digest, ServerDescription
 from invengine.simulate.answers import AnswerLog, last_answers
-from invengine.simulate.audit import Auditor, Question
-from invengine.simulate.crew import Crew
+from invengine.simulate.assumptions import Assumptions
+from invengine.simulate.audit import Auditor, StockQuery
+from invengine.simulate.client_process import ProcessSettings
+from invengine.simulate.client_processes import ClientProcesses
+from invengine.simulate.clock import SharedClock
 from invengine.simulate.fragmented import Fragmented, play
-from invengine.simulate.habits import Habits
-from invengine.simulate.opening import open_shop, steps_of
-from invengine.simulate.pace import Clock
-from invengine.simulate.performer import Script
+from invengine.simulate.opening import create_opening_state, steps_of
 from invengine.simulate.refold import Refold, refold
 from invengine.simulate.roles import roles_of
 from invengine.simulate.sales import Stream
@@ -29,26 +29,26 @@ from invengine.simulate.server import Server, ServerFailedError
 from invengine.simulate.tally import Tally, total
 
 START_IN_S = 0.5
-LOOK_S = 0.1
+POLL_S = 0.1
 REST_S = 0.5
 LOOKS_MAX = 60
-OTHER_PACES = (0.2, 0.5, 2.0)
-"""How the intervals of the fragmented way are stretched besides, to show what synchronising more often would do."""
+OTHER_FACTORS = (0.2, 0.5, 2.0)
+"""Other factors for the intervals of the fragmented model, to show the effect of synchronising more or less often."""
 CLOSING_S = 1800.0
 """Engine time after the stream's end at which the last orders are fulfilled, whatever their usual time."""
 
 Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Opens a progress bar: what it is of, and its total."""
+"""Opens a progress bar with this title and total."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is played and how. `room` is a directory for the journal, the logs and the clients' own memories."""
+    """What is simulated and how. `directory` gets the journal, the logs and the clients' records of answers."""
 
     stream: Stream
-    habits: Habits
+    assumptions: Assumptions
     scale: float
-    room: Path
+    directory: Path
     kill_at_s: float
     """Second of the stream at which the server is killed."""
 
@@ -63,19 +63,19 @@ class Outage:
     down_ms: float
     """From SIGKILL to the first answer."""
     recovered: ServerDescription
-    """What the server said of itself first."""
+    """The server's own description after its restart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that was seen and found out."""
+    """Everything that was measured and found."""
 
     plan: Plan
     tallies: dict[str, Tally]
     tally: Tally
     answers: int
     lost: tuple[str, ...]
-    """Acknowledged answers that the journal does not have, or has otherwise."""
+    """Acknowledged answers that are missing from the journal or differ there."""
     outage: Outage
     digest: Digest
     """At the end."""
@@ -83,38 +83,38 @@ class Evidence:
     at_end: Refold
     auditor: Auditor
     differences: tuple[str, ...]
-    """Levels of the server that are not those of the events."""
+    """Levels of the server that differ from those of the events."""
     fragmented: Fragmented
-    oversold_by_pace: dict[float, int]
-    """Oversold units of the fragmented way, by how its intervals are stretched; 1 is as usual."""
+    oversold_by_factor: dict[float, int]
+    """Oversold units of the fragmented model, by the factor of its intervals; 1 is as assumed."""
     epoch_ms: float
     """Engine time of second 0 of the stream."""
     played_s: float
     """On the wall clock, from second 0 of the stream to the last answer."""
     load: Load | None = None
-    """What other programs took of the machine meanwhile; None where that cannot be learnt."""
+    """The load of other programs meanwhile; None where it cannot be measured."""
 
 
 def direct(plan: Plan, say: Callable[[str], None], bar: Bar) -> Evidence:
-    """Plays the plan. `say` gets a line at every stage."""
-    answers = _prepare(plan.room)
-    with Server(plan.room, "--time-scale", f"{plan.scale:g}") as server:
+    """Runs the plan. `say` gets a line at every stage."""
+    answers = _prepare(plan.directory)
+    with Server(plan.directory, "--time-scale", f"{plan.scale:g}") as server:
         server.start()
-        return _Director(plan, server, answers, say, bar).direct()
+        return _Coordinator(plan, server, answers, say, bar).direct()
 
 
-def _prepare(room: Path) -> Path:
-    """An empty room; what an earlier run left there goes."""
-    answers = room / "answers"
-    for directory in (room / "journal", answers):
-        shutil.rmtree(directory, ignore_errors=True)
-    (room / "server.log").unlink(missing_ok=True)
+def _prepare(directory: Path) -> Path:
+    """Empties the directory of what an earlier run left."""
+    answers = directory / "answers"
+    for old in (directory / "journal", answers):
+        shutil.rmtree(old, ignore_errors=True)
+    (directory / "server.log").unlink(missing_ok=True)
     answers.mkdir(parents=True)
     return answers
 
 
-class _Director:
-    """One performance on a server that runs."""
+class _Coordinator:
+    """One run on a running server."""
 
     def __init__(self, plan: Plan, server: Server, answers: Path, say: Callable[[str], None], bar: Bar) -> None:
         self._plan = plan
@@ -122,38 +122,41 @@ class _Director:
         self._answers = answers
         self._say = say
         self._bar = bar
-        self._clock = Clock(plan.scale)
+        self._clock = SharedClock(plan.scale)
 
     def direct(self) -> Evidence:
-        """From the opening of the shop to the last finding."""
+        """Runs everything from the opening stock to the last finding."""
         plan = self._plan
         close_s = plan.stream.seconds + CLOSING_S
-        script = Script(self._server.address, self._answers, plan.habits.messages, close_s, outages=1)
-        with Crew(roles_of(plan.stream), script, self._clock) as crew:
+        process_settings = ProcessSettings(
+            self._server.address, self._answers, plan.assumptions.messages, close_s, outages=1
+        )
+        with ClientProcesses(roles_of(plan.stream), process_settings, self._clock) as processes:
             with Client(self._server.address, actor="director", timeout_s=30.0) as client:
                 self._open(client)
-                crew.wait_ready()
+                processes.wait_ready()
                 self._say(
-                    f"{len(crew.pids)} client processes; engine time runs {plan.scale:g} times faster than the clock"
+                    f"{len(processes.pids)} client processes; "
+                    f"engine time runs {plan.scale:g} times faster than the clock"
                 )
                 self._clock.start(client.server_info().engine_time, START_IN_S)
             began = time.monotonic() + START_IN_S
-            outage = self._play(crew)
+            outage = self._play(processes)
             played_s = time.monotonic() - began
-        return self._audit(crew.tallies, outage, played_s)
+        return self._audit(processes.tallies, outage, played_s)
 
     def _open(self, client: Client) -> None:
         stream = self._plan.stream
-        self._say(f"opening the shop: {len(stream.opening):,} levels, {sum(stream.opening.values()):,} units")
+        self._say(f"creating the opening stock: {len(stream.opening):,} levels, {sum(stream.opening.values()):,} units")
         with AnswerLog(self._answers / "opening.jsonl") as log, self._bar("opening", steps_of(stream)) as step:
-            open_shop(client, stream, log, step)
+            create_opening_state(client, stream, log, step)
 
-    def _play(self, crew: Crew) -> Outage:
+    def _play(self, processes: ClientProcesses) -> Outage:
         outage: Outage | None = None
         seconds = int(self._plan.stream.seconds)
         with self._bar("engine time, s", seconds) as step:
             shown = 0
-            while not crew.poll(LOOK_S) or outage is None:
+            while not processes.poll(POLL_S) or outage is None:
                 if outage is None and self._clock.now_s >= self._plan.kill_at_s:
                     outage = self._kill()
                 now = min(max(0, int(self._clock.now_s)), seconds)
@@ -162,7 +165,7 @@ class _Director:
         return outage
 
     def _kill(self) -> Outage:
-        """Kills the server in the middle of everything, starts it again and sets the clock by it."""
+        """Kills the server in mid-run, restarts it and sets the clock by it."""
         with Client(self._server.address) as client:
             digest = client.digest()
         killed_at = time.monotonic()
@@ -172,7 +175,7 @@ class _Director:
         self._server.start()
         with Client(self._server.address) as client:
             recovered = client.server_info()
-        self._clock.go_on(recovered.engine_time)
+        self._clock.resume(recovered.engine_time)
         down_ms = (time.monotonic() - killed_at) * 1000
         self._say(
             f"killed with SIGKILL just after sequence {digest.sequence:,}, back {down_ms:,.0f} ms later "
@@ -182,19 +185,19 @@ class _Director:
 
     def _audit(self, tallies: dict[str, Tally], outage: Outage, played_s: float) -> Evidence:
         plan, tally = self._plan, total(tallies.values())
-        auditor, differences, digest = self._refold_by_hand(tally)
+        auditor, differences, digest = self._audit_events(tally)
         self._server.stop()
         answers = last_answers(self._answers.glob("*.jsonl"))
         accepted = [answer for answer in answers.values() if answer.accepted]
         self._say("the fragmented way: the same stream, every channel with its own copy of the stock")
-        fragmented = play(plan.stream, plan.habits.copies)
-        others = {pace: play(plan.stream, plan.habits.copies, pace).oversold_units for pace in OTHER_PACES}
+        fragmented = play(plan.stream, plan.assumptions.copies)
+        others = {clock: play(plan.stream, plan.assumptions.copies, clock).oversold_units for clock in OTHER_FACTORS}
         return Evidence(
             plan=plan,
             tallies=tallies,
             tally=tally,
             answers=len(accepted),
-            lost=tuple(text for answer in accepted if (text := auditor.denies(answer))),
+            lost=tuple(text for answer in accepted if (text := auditor.contradiction(answer))),
             outage=outage,
             digest=digest,
             at_outage=refold(self._server.directory, outage.digest.sequence),
@@ -202,17 +205,17 @@ class _Director:
             auditor=auditor,
             differences=tuple(differences),
             fragmented=fragmented,
-            oversold_by_pace={1.0: fragmented.oversold_units, **others},
+            oversold_by_factor={1.0: fragmented.oversold_units, **others},
             epoch_ms=self._clock.engine_ms(0.0),
             played_s=played_s,
         )
 
-    def _refold_by_hand(self, tally: Tally) -> tuple[Auditor, list[str], Digest]:
+    def _audit_events(self, tally: Tally) -> tuple[Auditor, list[str], Digest]:
         """The auditor with every event, how the server's levels differ from its own, and the digest at the end."""
         self._wait_for_last_holds()
         self._say("auditing: every level again from the events, every answer against the journal")
-        shorts = {Question(self._clock.engine_ms(short.at_s), short.place) for short in tally.short}
-        auditor = Auditor(self._plan.stream.flash_place, shorts)
+        queries = {StockQuery(self._clock.engine_ms(short.at_s), short.place) for short in tally.short}
+        auditor = Auditor(self._plan.stream.flash_place, queries)
         with Client(self._server.address, timeout_s=60.0) as client:
             digest = _at_rest(client)
             levels = list(client.list_levels())
@@ -221,7 +224,7 @@ class _Director:
         return auditor, auditor.differences(levels), digest
 
     def _wait_for_last_holds(self) -> None:
-        """Returns when whatever was abandoned has expired, so that the ledger is at rest."""
+        """Returns when every abandoned hold has expired, so that the ledger is idle."""
         clock = self._clock
         over_s = clock.now_s + max((sale.hold_s for sale in self._plan.stream.sales), default=0.0)
         while (left_s := (over_s - clock.now_s) / clock.scale) > 0:
@@ -229,11 +232,11 @@ class _Director:
 
 
 def _at_rest(client: Client) -> Digest:
-    """The digest once the last expiry is written: the same twice, some time apart."""
+    """The digest once the last expiry is written, which is so when it is the same twice, some time apart."""
     digest = client.digest()
     for _ in range(LOOKS_MAX):
         time.sleep(REST_S)
         before, digest = digest, client.digest()
         if before == digest:
             return digest
-    raise ServerFailedError(f"the ledger does not come to rest: it is at sequence {digest.sequence} and goes on")
+    raise ServerFailedError(f"the ledger does not become idle: it is at sequence {digest.sequence} and still changes")
