@@ -34,11 +34,11 @@ fn pieces_are_short_and_memory_is_freed(kind: Kind) {
     for round in 1..=4_u64 {
         append(&mut fixture.journal, 5);
         let mut store = fixture.journal.snapshot_store().unwrap().unwrap();
-        let position = history.frames_after(&JournalPosition::start("main"), &mut |_| true).unwrap();
-        history.begin(&position).unwrap();
-        (0..pieces).for_each(|_| history.piece(&vec![round as u8; PIECE_BYTES_MAX]).unwrap());
-        history.commit(&Sum::default().digest()).unwrap();
-        history.trim(0).unwrap();
+        let position = store.frames_after(&JournalPosition::start("main"), &mut |_| true).unwrap();
+        store.begin(&position).unwrap();
+        (0..pieces).for_each(|_| store.piece(&vec![round as u8; PIECE_BYTES_MAX]).unwrap());
+        store.commit(&Sum::default().digest()).unwrap();
+        store.trim(0).unwrap();
         let large = all().into_iter().filter(|bytes| *bytes > 1 << 20).count();
         assert_eq!(large, round.min(2) as usize, "{:?}", all());
         for piece in 0..pieces {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use invengine_ledger::{Audit, Broken, Event, Ledger, Record};
+use invengine_ledger::{Audit, BrokenInvariant, Event, Ledger, Record};
 
 use super::{VerifyReport, names};
 use crate::journal::Frame;
@@ -21,7 +21,7 @@ pub(super) struct Fold {
     events: BTreeMap<&'static str, u64>,
     at: u64,
     writer_epoch: u64,
-    broken: Vec<Broken>,
+    broken: Vec<BrokenInvariant>,
     /// Number of records until all counters are recomputed; doubles, since each check takes time proportional to the state.
     next_check: u64,
     records: u64,
