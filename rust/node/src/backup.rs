@@ -261,8 +261,9 @@ pub fn source_positions(ledger: &Ledger) -> Vec<SourcePosition> {
 /// The writer epoch that a restore claims: the requested one, or one that neither the lost original nor an earlier restore of
 /// the same backup can have reached.
 ///
-/// It is unknown how often the original was started after the backup, and whether the backup was restored before. The time of the
-/// restore in seconds is above all these epochs, as long as servers start less than once a second and clocks are roughly right.
+/// It is unknown how often the original was started after the backup, and whether the backup was restored before. The time of
+/// the restore in seconds is above all these epochs, as long as servers start less than once a second and clocks are roughly
+/// right.
 ///
 /// # Errors
 /// The requested epoch is not above the backup's, or exceeds what ids can hold.

@@ -50,8 +50,8 @@ pub enum JournalFacts {
     },
 }
 
-/// Checks everything that an engine with these settings would depend on. Writes nothing but one scratch file in the directory of
-/// a file journal, which it removes.
+/// Checks everything that an engine with these settings would depend on. Writes nothing but one scratch file in the directory
+/// of a file journal, which it removes.
 pub fn preflight(settings: &EngineSettings) -> PreflightReport {
     let mut journal = match settings.journal {
         JournalKind::File => JournalFacts::File(files::preflight(&file_options(settings))),
@@ -96,8 +96,8 @@ fn start(settings: &EngineSettings, found: &JournalFacts) -> Result<(), JournalE
 }
 
 impl JournalFacts {
-    /// Records why a start would refuse a journal without other problems. A journal in Redis may change while it is read beside a
-    /// running server, so nothing is recorded for it.
+    /// Records why a start would refuse a journal without other problems. A journal in Redis may change while it is read
+    /// beside a running server, so nothing is recorded for it.
     fn refuse(&mut self, error: &JournalError) {
         if let JournalFacts::File(facts) = self {
             facts.refused.get_or_insert(error.to_string());

@@ -1,5 +1,5 @@
-//! Backups restored into a ledger in Redis: complete under a higher epoch, or refused by every start, after a crash at any moment;
-//! and the way from files to Redis and back.
+//! Backups restored into a ledger in Redis: complete under a higher epoch, or refused by every start, after a crash at any
+//! moment; and the way from files to Redis and back.
 
 mod engine_harness;
 mod journal_redis;

@@ -1,5 +1,5 @@
-//! Verification of the Redis journal of a real engine: intact parts are verified, damage is explained by the id of its entry, and
-//! nothing is written.
+//! Verification of the Redis journal of a real engine: intact parts are verified, damage is explained by the id of its entry,
+//! and nothing is written.
 
 mod engine_harness;
 mod journal_redis;

@@ -125,8 +125,8 @@ impl FileSnapshotStore {
         Ok(BufferedFile::open(self.storage.as_ref(), name)?.header(name)?.file_bytes)
     }
 
-    /// Removes from the archive what its retention does not cover. The rest begins at a snapshot, so that every sequence that is
-    /// kept can be reached from one.
+    /// Removes from the archive what its retention does not cover. The rest begins at a snapshot, so that every sequence that
+    /// is kept can be reached from one.
     fn expire(&self, older: &JournalPosition, now_ms: i64) -> Result<u64, JournalError> {
         let names = journal_files(self.storage.as_ref())?;
         let needed = start_of(&names, older).unwrap_or(0);

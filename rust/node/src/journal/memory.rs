@@ -38,8 +38,8 @@ impl MemoryJournal {
         Self::claimed(ledger, 1)
     }
 
-    /// An empty journal with this epoch claimed. Each start begins a new history; an epoch that no earlier one had distinguishes
-    /// its positions and reservation ids from theirs.
+    /// An empty journal with this epoch claimed. Each start begins a new history; an epoch that no earlier one had
+    /// distinguishes its positions and reservation ids from theirs.
     pub fn claimed(ledger: impl Into<String>, writer_epoch: u64) -> Self {
         let claim = StoredFrame { first_sequence: 1, last_sequence: 0, time_ms: 0, payload: Box::default() };
         let frames = Arc::new(RwLock::new(vec![Arc::new(claim)]));

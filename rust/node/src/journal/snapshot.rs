@@ -18,8 +18,9 @@
 //! | 4092 | 4 | CRC32C of bytes 0 to 4091 |
 //!
 //! Pieces follow: length (4), number from 0 (4), CRC32C (4) of the header's CRC, length, number and bytes, then the bytes. So
-//! a piece of another snapshot, or one out of order, is never taken for a piece of this one. The manifest ends the file, 64 bytes: magic
-//! `FE "IVMANI" 0A`, pieces (8), their bytes (8), the digest in 32 hex digits, the header's CRC (4), CRC32C of all that (4).
+//! a piece of another snapshot, or one out of order, is never taken for a piece of this one. The manifest ends the file, 64
+//! bytes: magic `FE "IVMANI" 0A`, pieces (8), their bytes (8), the digest in 32 hex digits, the header's CRC (4), CRC32C of
+//! all that (4).
 
 use std::io;
 

@@ -76,8 +76,8 @@ pub trait SnapshotStore: Send {
     fn read(&mut self, snapshot: &Manifest, f: &mut dyn FnMut(&[u8]) -> Result<(), String>)
     -> Result<(), JournalError>;
 
-    /// Calls `f` with every durable frame after a position, claims included, until it returns false or there are no more; returns
-    /// the position after the last frame that `f` saw.
+    /// Calls `f` with every durable frame after a position, claims included, until it returns false or there are no more;
+    /// returns the position after the last frame that `f` saw.
     fn frames_after(
         &mut self,
         position: &JournalPosition,

@@ -111,7 +111,8 @@ impl FileJournal {
     pub fn recover(options: &FileOptions, replay: &mut dyn Replay) -> Result<Self, JournalError> {
         check_range(options.journal_file_bytes, JOURNAL_FILE_BYTES_MIN)?;
         let full_name = options.directory.display().to_string();
-        let directory = Directory::create(&options.directory).map_err(JournalError::io("create directory", full_name))?;
+        let directory =
+            Directory::create(&options.directory).map_err(JournalError::io("create directory", full_name))?;
         Self::recover_on(Arc::new(directory), options, replay)
     }
 

@@ -37,8 +37,8 @@ struct Content {
 }
 
 impl BackupPlan {
-    /// Reads what a restart would begin with, from the newest good snapshot to the last whole frame, and rebuilds the state; with
-    /// `archive` includes all older journal files that still exist.
+    /// Reads what a restart would begin with, from the newest good snapshot to the last whole frame, and rebuilds the state;
+    /// with `archive` includes all older journal files that still exist.
     ///
     /// Takes no lock and writes nothing. The last file is synced, so that the backup holds nothing that its server could still
     /// lose.

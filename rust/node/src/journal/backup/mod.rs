@@ -8,9 +8,9 @@
 //! | `backup.unfinished` | exists from the beginning until the manifest replaces it |
 //!
 //! A directory with one of the last two is never opened as a journal, and one without a manifest is never restored. A restore
-//! works the same way: `restore.unfinished` exists before anything else and is removed when everything is durable and checked, and
-//! when the last frame is a claim that raises the writer epoch above all that the lost original can have reached. So a crash at any
-//! moment leaves a directory that is either refused or complete.
+//! works the same way: `restore.unfinished` exists before anything else and is removed when everything is durable and
+//! checked, and when the last frame is a claim that raises the writer epoch above all that the lost original can have
+//! reached. So a crash at any moment leaves a directory that is either refused or complete.
 
 mod copy;
 mod create;

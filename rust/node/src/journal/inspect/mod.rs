@@ -1,5 +1,5 @@
-//! Inspects a journal that may be damaged: what is intact, where that ends, and what follows the damage. Writes nothing, takes no
-//! lock.
+//! Inspects a journal that may be damaged: what is intact, where that ends, and what follows the damage. Writes nothing,
+//! takes no lock.
 //!
 //! It never decides that something may be skipped; it only reports what is there.
 
@@ -90,8 +90,8 @@ pub trait Inspection {
     /// Whether a snapshot is gone: a server that is running may have removed it.
     fn is_gone(&mut self, name: &str) -> bool;
 
-    /// Checks every frame up to the end, to damage, or until `visit` returns false; it is called with those after a position, or
-    /// with all.
+    /// Checks every frame up to the end, to damage, or until `visit` returns false; it is called with those after a position,
+    /// or with all.
     ///
     /// # Errors
     /// The journal cannot be read, or is of a newer build.

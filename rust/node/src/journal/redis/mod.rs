@@ -24,8 +24,8 @@
 //!
 //! A snapshot is written to the third location, piece by piece, the manifest last; each call proves the owner and carries the
 //! number of the snapshot. Once two snapshots cover it, the beginning of the stream may be trimmed: `trim` is the id, and every
-//! append removes a few entries before it. `entries` stays a total, so the number that is stored and the number that was trimmed
-//! must add up to it: entries that anyone else removes are detected.
+//! append removes a few entries before it. `entries` stays a total, so the number that is stored and the number that was
+//! trimmed must add up to it: entries that anyone else removes are detected.
 //!
 //! # Recovery
 //!

@@ -1,4 +1,5 @@
-//! The progress of a recovery. The length of a stream in bytes is not known, so that of the rest is estimated from what was read.
+//! The progress of a recovery. The length of a stream in bytes is not known, so that of the rest is estimated from what was
+//! read.
 
 use crate::journal::Replay;
 

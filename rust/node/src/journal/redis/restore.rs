@@ -1,7 +1,7 @@
 //! Restores a journal into the keys of a ledger that has none, and raises the writer epoch in the step that makes it valid.
 //!
-//! Its steps are those of `restore.lua`. A server refuses what a crash leaves behind, and the next restore removes that and begins
-//! again.
+//! Its steps are those of `restore.lua`. A server refuses what a crash leaves behind, and the next restore removes that and
+//! begins again.
 
 use std::sync::Arc;
 

@@ -79,8 +79,8 @@ impl Walk {
         self.last.unwrap_or_default()
     }
 
-    /// The chain represents all earlier frames, so it identifies the position; time and epoch are unknown before the first frame
-    /// was read.
+    /// The chain represents all earlier frames, so it identifies the position; time and epoch are unknown before the first
+    /// frame was read.
     fn note_position(&mut self) {
         let is_there = |position: &JournalPosition| {
             position.tip.chain == self.tip.chain && position.tip.next_sequence == self.tip.next_sequence
