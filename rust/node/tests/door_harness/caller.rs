@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 /// One connection.
 #[derive(Clone)]
@@ -41,13 +41,13 @@ pub struct Refused {
     pub fields: Vec<String>,
 }
 
-/// A call under way.
-pub struct UnderWay {
+/// A call in progress.
+pub struct ActiveCall {
     pub sending: SendStream<Bytes>,
     response: ResponseFuture,
 }
 
-/// The answers of a stream as they come.
+/// The answers of a stream as they arrive.
 pub struct Incoming {
     body: RecvStream,
     held: Vec<u8>,
@@ -56,12 +56,12 @@ pub struct Incoming {
 impl Caller {
     pub async fn new(address: &str) -> Self {
         match address.strip_prefix("unix:") {
-            Some(path) => Self::speak(UnixStream::connect(path).await.expect("a listener")).await,
-            None => Self::speak(TcpStream::connect(address).await.expect("a listener")).await,
+            Some(path) => Self::handshake(UnixStream::connect(path).await.expect("a listener")).await,
+            None => Self::handshake(TcpStream::connect(address).await.expect("a listener")).await,
         }
     }
 
-    async fn speak(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+    async fn handshake(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let (sender, connection) = client::handshake(io).await.expect("a handshake");
         tokio::spawn(async move {
             let _ = connection.await;
@@ -82,9 +82,9 @@ impl Caller {
     }
 
     /// A call whose body is still open.
-    pub fn start(&mut self, request: Request<()>) -> UnderWay {
+    pub fn start(&mut self, request: Request<()>) -> ActiveCall {
         let (response, sending) = self.0.send_request(request, false).expect("an open connection");
-        UnderWay { sending, response }
+        ActiveCall { sending, response }
     }
 
     /// Returns once the connection takes no further call.
@@ -96,11 +96,11 @@ impl Caller {
                 std::task::Poll::Pending
             }
         });
-        timeout(PATIENCE, closed).await.expect("the connection was to end");
+        timeout(TIMEOUT, closed).await.expect("the connection should have ended");
     }
 }
 
-impl UnderWay {
+impl ActiveCall {
     pub fn send(&mut self, data: Vec<u8>, end: bool) {
         self.sending.send_data(data.into(), end).expect("an open stream");
     }
@@ -116,21 +116,21 @@ impl UnderWay {
         Ended { http, headers, messages, trailers }
     }
 
-    /// Waits for the head of the answer. The sending half stays open as long as it is not dropped.
+    /// Waits for the head of the answer. Drops the sending half.
     pub async fn begin(self) -> (StatusCode, HeaderMap, Incoming) {
-        let response = timeout(PATIENCE, self.response).await.expect("an answer in time").expect("an answer");
+        let response = timeout(TIMEOUT, self.response).await.expect("an answer in time").expect("an answer");
         let (parts, body) = response.into_parts();
         (parts.status, parts.headers, Incoming { body, held: Vec::new() })
     }
 
-    /// As `begin`, and gives the sending half back.
+    /// Like `begin`, but returns the sending half.
     pub async fn begin_stream(self) -> (SendStream<Bytes>, Incoming) {
-        let UnderWay { sending, response } = self;
-        let response = timeout(PATIENCE, response).await.expect("an answer in time").expect("an answer");
+        let ActiveCall { sending, response } = self;
+        let response = timeout(TIMEOUT, response).await.expect("an answer in time").expect("an answer");
         (sending, Incoming { body: response.into_body(), held: Vec::new() })
     }
 
-    /// True if no answer has begun and none can be seen to come now.
+    /// True if no answer has begun to arrive.
     pub async fn is_waiting(&mut self) -> bool {
         let asked = poll_fn(|cx| {
             use std::future::Future;
@@ -141,12 +141,12 @@ impl UnderWay {
 
     /// Waits for the connection or the stream to fail.
     pub async fn broken(self) -> h2::Error {
-        timeout(PATIENCE, self.response).await.expect("an end in time").expect_err("a broken call")
+        timeout(TIMEOUT, self.response).await.expect("an end in time").expect_err("a broken call")
     }
 }
 
 impl Incoming {
-    /// The next message; nothing at the end.
+    /// The next message; `None` at the end.
     pub async fn next(&mut self) -> Option<Vec<u8>> {
         loop {
             if let Some((prefix, rest)) = self.held.split_first_chunk::<5>() {
@@ -157,7 +157,7 @@ impl Incoming {
                     return Some(message);
                 }
             }
-            let Some(data) = timeout(PATIENCE, self.body.data()).await.expect("data in time") else {
+            let Some(data) = timeout(TIMEOUT, self.body.data()).await.expect("data in time") else {
                 assert!(self.held.is_empty(), "the stream ended within a message");
                 return None;
             };
@@ -168,7 +168,7 @@ impl Incoming {
     }
 
     pub async fn trailers(&mut self) -> Option<HeaderMap> {
-        timeout(PATIENCE, self.body.trailers()).await.expect("an end in time").expect("trailers")
+        timeout(TIMEOUT, self.body.trailers()).await.expect("an end in time").expect("trailers")
     }
 
     /// The refusal at the end of a stream that had answers.
@@ -188,11 +188,11 @@ impl Ended {
         &self.messages[0]
     }
 
-    /// The refusal of a call that got nothing else: trailers alone, with one ErrorInfo.
+    /// The refusal of a call that got nothing else: trailers only, with one ErrorInfo.
     pub fn refusal(&self) -> Refused {
         assert_eq!(self.http, StatusCode::OK);
         assert_eq!(self.headers["content-type"], "application/grpc");
-        assert!(self.messages.is_empty() && self.trailers.is_none(), "a refusal is trailers alone: {self:?}");
+        assert!(self.messages.is_empty() && self.trailers.is_none(), "a refusal is trailers only: {self:?}");
         refused_of(&self.headers)
     }
 }
@@ -229,14 +229,14 @@ pub fn request(path: &str) -> Request<()> {
     request.header("content-type", "application/grpc").header("te", "trailers").body(()).expect("a request")
 }
 
-/// The same with one more header.
+/// The same with an additional header.
 pub fn request_with(path: &str, name: &'static str, value: &str) -> Request<()> {
     let mut request = request(path);
     request.headers_mut().insert(name, value.parse().expect("a header"));
     request
 }
 
-/// A message behind its prefix.
+/// A message after its prefix.
 pub fn framed(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).expect("a short message").to_be_bytes();
     [&[0][..], &length, message].concat()

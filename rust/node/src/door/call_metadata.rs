@@ -1,4 +1,4 @@
-//! What a request brings beside its message, and whether it is gRPC at all.
+//! What a request has besides its message, and whether it is gRPC at all.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const LEDGER: HeaderName = HeaderName::from_static("invengine-ledger");
 
-/// The HTTP status of a request that is not gRPC.
-pub(super) fn foreign(parts: &Parts) -> Option<StatusCode> {
+/// The HTTP status for a request that is not gRPC; `None` if it is.
+pub(super) fn non_grpc_status(parts: &Parts) -> Option<StatusCode> {
     if parts.method != Method::POST {
         return Some(StatusCode::METHOD_NOT_ALLOWED);
     }
@@ -26,7 +26,7 @@ pub(super) fn foreign(parts: &Parts) -> Option<StatusCode> {
     (!is_grpc).then_some(StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }
 
-/// Bytes of what a call brings beside its message, counted as HTTP/2 does.
+/// Bytes of the metadata of a call, counted as HTTP/2 does.
 pub(super) fn metadata_bytes(parts: &Parts) -> usize {
     const ENTRY_BYTES: usize = 32;
     let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ENTRY_BYTES);
@@ -35,44 +35,45 @@ pub(super) fn metadata_bytes(parts: &Parts) -> usize {
     fields.sum::<usize>() + place + path
 }
 
-/// What a call brings beside its message, as far as anybody reads it.
-pub(super) struct Terms {
+/// The metadata of a call, as far as it is read.
+pub(super) struct CallMetadata {
     path: &'static str,
     headers: HeaderMap,
     deadline: Option<Instant>,
 }
 
-impl Terms {
-    /// Reads them. A time to wait counts from now.
+impl CallMetadata {
+    /// Reads the metadata. A timeout counts from now.
     pub(super) fn new(parts: Parts, path: &'static str) -> Result<Self, Refusal> {
         let deadline = match parts.headers.get(TIMEOUT) {
             None => None,
             Some(timeout) => match timeout_of(timeout.as_bytes()) {
-                // More than the clock can hold is no deadline.
+                // A timeout that the clock cannot hold is no deadline.
                 Some(timeout) => Instant::now().checked_add(timeout),
                 None => return Err(bad("grpc-timeout", "must be 1 to 8 digits and one of H, M, S, m, u, n")),
             },
         };
-        Ok(Terms { path, headers: parts.headers, deadline })
+        Ok(CallMetadata { path, headers: parts.headers, deadline })
     }
 
-    /// The same without what nobody reads, so that a call that waits does not hold it.
-    pub(super) fn lean(self) -> Self {
+    /// Drops the headers that nobody reads, so that a waiting call does not hold their memory.
+    pub(super) fn compact(self) -> Self {
         let copied = |name: HeaderName| {
             let value = HeaderValue::from_bytes(self.headers.get(&name)?.as_bytes()).ok()?;
             Some((name, value))
         };
-        Terms { headers: [KEY, LEDGER].into_iter().filter_map(copied).collect(), ..self }
+        CallMetadata { headers: [KEY, LEDGER].into_iter().filter_map(copied).collect(), ..self }
     }
 
-    /// The request that the service behind the door gets: what it reads, and nothing else that a caller may send.
+    /// The request for the service behind the door: it has the headers that the service reads, and nothing else from
+    /// the caller.
     pub(super) fn forwarded(&self) -> Option<Request<()>> {
         let request = Request::post(format!("http://localhost{}", self.path));
         let mut request = request.header(CONTENT_TYPE, "application/grpc").header("te", "trailers").body(()).ok()?;
         for name in [KEY, LEDGER] {
             if let Some(value) = self.headers.get(&name) {
                 let value = value.as_bytes();
-                // It sees that the text is too long, and need not have all of it.
+                // The service sees that the text is too long and does not need all of it.
                 let value = HeaderValue::from_bytes(&value[..value.len().min(ECHO_CHARS_MAX + 1)]).ok()?;
                 request.headers_mut().insert(name, value);
             }
@@ -94,7 +95,7 @@ impl Terms {
         self.deadline
     }
 
-    /// The call with this message, to be decided now. Refuses what came too late.
+    /// The call with this message, to be decided now. Refused if its deadline has passed.
     pub(super) fn call<'a>(&'a self, path: &'a str, payload: &'a [u8]) -> Result<Call<'a>, Refusal> {
         if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Refusal::deadline());

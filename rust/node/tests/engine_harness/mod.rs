@@ -1,4 +1,5 @@
-//! An engine on a real directory or in Redis, small files, no snapshots but those that are asked for; and its commands.
+//! A harness with an engine on a real directory or in Redis, with small files and snapshots only on request; and its
+//! commands.
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
 use std::collections::BTreeSet;
@@ -27,16 +28,16 @@ pub fn settings(directory: &Path) -> EngineSettings {
     }
 }
 
-/// The same with a journal in Redis, which keeps so many bytes of frames that no recovery needs.
+/// The same with a journal in Redis, which keeps up to `archive_bytes_max` bytes of frames that no recovery needs.
 pub fn redis_settings(url: String, directory: &Path, archive_bytes_max: u64) -> EngineSettings {
     let redis_url = url.into();
     EngineSettings { journal: JournalKind::Redis, redis_url, archive_bytes_max, ..settings(directory) }
 }
 
 pub fn ask(engine: &Engine, path: &str, key: &str, payload: &[u8]) -> Vec<u8> {
-    let taken = engine.call(&Call { path, payload, key, ledger: "", deadline: None });
-    let answer = taken.reply.unwrap_or_else(|refusal| panic!("{path} {key}: {refusal:?}"));
-    assert!(engine.wait(taken.rests_on, in_time()).sequence >= taken.rests_on);
+    let decision = engine.call(&Call { path, payload, key, ledger: "", deadline: None });
+    let answer = decision.reply.unwrap_or_else(|refusal| panic!("{path} {key}: {refusal:?}"));
+    assert!(engine.wait(decision.depends_on, in_time()).sequence >= decision.depends_on);
     answer
 }
 
@@ -99,8 +100,8 @@ pub fn open(directory: &Path) -> Engine {
     Engine::open(&settings(directory)).unwrap()
 }
 
-/// Backs up and verifies beside an engine that writes snapshots as fast as it can, on, until its journal was trimmed a few times
-/// beneath them.
+/// Backs up and verifies alongside an engine that writes snapshots as fast as it can, until its journal was trimmed a
+/// few times meanwhile.
 pub fn backups_beside(
     engine: &Engine,
     backups: &Path,
@@ -123,7 +124,7 @@ pub fn backups_beside(
             let acknowledged = engine.durable().sequence;
             let to = backups.join(made.len().to_string());
             let report = create(made.len(), &to);
-            assert!(report.manifest.sequence >= acknowledged, "all that was acknowledged before is in it");
+            assert!(report.manifest.sequence >= acknowledged, "it has everything that was acknowledged before");
             assert_eq!(report.notes, Vec::<String>::new());
             let verified = verify();
             assert!(verified.damage.is_none() && verified.sequence >= report.manifest.sequence, "{verified:?}");
@@ -133,11 +134,11 @@ pub fn backups_beside(
         done.store(true, Ordering::Relaxed);
         assert!(busy.join().unwrap() > 2);
     });
-    assert_eq!(begun_with.len(), 4, "the snapshots came and went");
+    assert_eq!(begun_with.len(), 4, "snapshots were written and trimmed meanwhile");
     made
 }
 
-/// Restores the last of these backups, each beside itself: all of it is there.
+/// Restores the last of these backups, each next to itself, and requires that they are complete.
 pub fn assert_whole(made: Vec<(PathBuf, BackupFacts)>, last: usize) {
     for (backup, facts) in made.into_iter().rev().take(last) {
         let at = backup.with_extension("restored");

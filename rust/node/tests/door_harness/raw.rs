@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -24,7 +24,7 @@ const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A frame that came.
+/// A received frame.
 #[derive(Clone, Debug)]
 pub struct Frame {
     pub kind: u8,
@@ -50,7 +50,7 @@ pub struct RawPeer {
 }
 
 impl RawPeer {
-    /// Connects and says the preface with these settings.
+    /// Connects and sends the preface with these settings.
     pub async fn new(address: &str, settings: &[(u16, u32)]) -> Self {
         let mut peer = Self::silent(address).await;
         let payload: Vec<u8> = settings
@@ -61,18 +61,18 @@ impl RawPeer {
         peer
     }
 
-    /// Connects and says nothing.
+    /// Connects and sends nothing.
     pub async fn silent(address: &str) -> Self {
         let (from, to) = TcpStream::connect(address).await.expect("a listener").into_split();
         RawPeer { from, to, next_stream: 1, seen: VecDeque::new() }
     }
 
-    /// Writes bytes as they are. Whoever has been closed writes in vain.
+    /// Writes bytes as they are; false if the connection is closed.
     pub async fn write(&mut self, bytes: &[u8]) -> bool {
-        matches!(timeout(PATIENCE, self.to.write_all(bytes)).await, Ok(Ok(())))
+        matches!(timeout(TIMEOUT, self.to.write_all(bytes)).await, Ok(Ok(())))
     }
 
-    /// Begins a call and gives its stream.
+    /// Begins a call and returns its stream id.
     pub async fn call(&mut self, path: &str, extra: &[(&str, &str)]) -> u32 {
         let (stream, frames) = self.head(path, extra);
         self.write(&frames).await;
@@ -111,7 +111,7 @@ impl RawPeer {
         }
     }
 
-    /// The next frame; nothing once the connection is closed.
+    /// The next frame; `None` once the connection is closed.
     pub async fn next(&mut self) -> Option<Frame> {
         let read = async {
             let mut head = [0; 9];
@@ -121,7 +121,7 @@ impl RawPeer {
             let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
             Some(Frame { kind: head[3], flags: head[4], stream, payload })
         };
-        let frame = timeout(PATIENCE, read).await.expect("a frame, or an end, in time");
+        let frame = timeout(TIMEOUT, read).await.expect("a frame, or an end, in time");
         if let Some(frame) = &frame {
             self.seen.push_back(frame.clone());
             match frame.kind {
@@ -138,7 +138,7 @@ impl RawPeer {
         frame
     }
 
-    /// Reads until `count` frames came that are wanted, and gives the last of them.
+    /// Reads until `count` wanted frames have arrived, and returns the last of them.
     pub async fn until(&mut self, wanted: impl Fn(&Frame) -> bool, count: usize) -> Frame {
         let mut left = count;
         loop {
@@ -154,7 +154,7 @@ impl RawPeer {
         }
     }
 
-    /// Reads until the connection is closed and gives the last GOAWAY.
+    /// Reads until the connection is closed and returns the last GOAWAY.
     pub async fn until_closed(&mut self) -> Option<Frame> {
         let mut last = None;
         while let Some(frame) = self.next().await {
@@ -166,18 +166,18 @@ impl RawPeer {
     }
 }
 
-/// A frame as it is written.
+/// The bytes of a frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A frame that gives a call up.
+/// A frame that cancels a call.
 pub fn cancel(stream: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())
 }
 
-/// The only data of a call.
+/// The frame with all the data of a call.
 pub fn only_data(stream: u32, data: &[u8]) -> Vec<u8> {
     frame(DATA, END_STREAM, stream, data)
 }

@@ -1,4 +1,4 @@
-//! Calls that were started and not waited for: one thread tells their callbacks, once what they rest on is durable.
+//! Calls that were started without waiting: one thread runs their callbacks once what they depend on is durable.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,41 +10,41 @@ use invengine_node::refusal::Refusal;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// Callbacks told under one hold of the interpreter's lock.
-const TOGETHER_MAX: usize = 256;
+/// Most callbacks run per acquisition of the interpreter's lock.
+const BATCH_MAX: usize = 256;
 
-/// A decided call and whom to tell.
-pub struct Done {
+/// A decided call and its callback.
+pub struct PendingCall {
     pub reply: Result<Vec<u8>, Refusal>,
-    pub rests_on: u64,
+    pub depends_on: u64,
     pub on_done: Py<PyAny>,
 }
 
-/// The thread and its queue. The queue is bounded by the commands that the engine lets wait.
-pub struct Calls {
-    queue: Mutex<Option<Sender<Done>>>,
+/// The thread and its queue. The queue is bounded by the number of commands that may wait in the engine.
+pub struct CallbackQueue {
+    queue: Mutex<Option<Sender<PendingCall>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Calls {
+impl CallbackQueue {
     /// Starts the thread.
     pub fn start(engine: Arc<Opening>) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
         let thread = std::thread::Builder::new()
             .name("invengine-answers".into())
             .spawn(move || answer_all(&engine, &receiver))?;
-        Ok(Calls { queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
+        Ok(CallbackQueue { queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
     }
 
-    /// Tells `on_done` when the call is durable.
-    pub fn push(&self, done: Done) {
+    /// Runs `on_done` once the call is durable.
+    pub fn push(&self, done: PendingCall) {
         if let Some(queue) = &*self.queue.lock().unwrap_or_else(PoisonError::into_inner) {
             // The thread ends only after the queue was closed.
             let _ = queue.send(done);
         }
     }
 
-    /// Tells what is left and ends the thread. Without the interpreter's lock.
+    /// Runs the remaining callbacks and ends the thread. To be called without the interpreter's lock.
     pub fn finish(&self) {
         drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -53,27 +53,27 @@ impl Calls {
     }
 }
 
-fn answer_all(engine: &Opening, queue: &Receiver<Done>) {
+fn answer_all(engine: &Opening, queue: &Receiver<PendingCall>) {
     while let Ok(first) = queue.recv() {
-        let mut together = vec![first];
-        together.extend(queue.try_iter().take(TOGETHER_MAX - 1));
-        let rests_on = together.iter().map(|done| done.rests_on).max().unwrap_or(0);
+        let mut batch = vec![first];
+        batch.extend(queue.try_iter().take(BATCH_MAX - 1));
+        let depends_on = batch.iter().map(|done| done.depends_on).max().unwrap_or(0);
         let durable = loop {
-            let durable = engine.wait(rests_on, Instant::now() + Duration::from_secs(1));
-            if durable.sequence >= rests_on || durable.poisoned {
+            let durable = engine.wait(depends_on, Instant::now() + Duration::from_secs(1));
+            if durable.sequence >= depends_on || durable.poisoned {
                 break durable.sequence;
             }
         };
         Python::attach(|py| {
-            for done in together {
-                tell(py, done, durable);
+            for done in batch {
+                call_back(py, done, durable);
             }
         });
     }
 }
 
-fn tell(py: Python<'_>, done: Done, durable: u64) {
-    let reply = if done.rests_on <= durable { done.reply } else { Err(Refusal::outcome_unknown()) };
+fn call_back(py: Python<'_>, done: PendingCall, durable: u64) {
+    let reply = if done.depends_on <= durable { done.reply } else { Err(Refusal::outcome_unknown()) };
     let (code, bytes) = match reply {
         Ok(answer) => (0, answer),
         Err(refusal) => (refusal.code as i32, refusal.status()),

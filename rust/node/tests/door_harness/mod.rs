@@ -1,4 +1,4 @@
-//! A desk that does what the message says, and a caller that speaks raw HTTP/2: what the tests of the door share.
+//! The harness of the door tests: a fake port that does what the message says, and callers that speak raw HTTP/2.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub mod caller;
@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use invengine_node::door::{Desk, Door, DoorSettings};
-use invengine_node::engine::{Call, Durable, Taken, Wanted};
+use invengine_node::door::{Door, DoorSettings, Port};
+use invengine_node::engine::{Call, Decision, Durable, EventQuery};
 use invengine_node::refusal::Refusal;
 use invengine_wire::v1;
 use prost::Message;
@@ -18,35 +18,35 @@ use prost::Message;
 pub const RESERVE: &str = "/invengine.v1.ReservationService/Reserve";
 pub const SUBMIT_STREAM: &str = "/invengine.v1.ReservationService/SubmitStream";
 pub const READ_EVENTS: &str = "/invengine.v1.JournalService/ReadEvents";
-/// Nothing in these tests takes longer unless it never ends.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The timeout of everything in these tests: what takes longer never ends.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
 
 /// Answers a message `text@5` with `text` once 5 is durable, `no` and `no@5` with a refusal, `bytes 9` with nine bytes, and
 /// panics at `panic`.
 #[derive(Default)]
-pub struct FakeDesk {
+pub struct FakePort {
     durable: Mutex<(u64, bool)>,
     hooks: Mutex<Vec<Hook>>,
     seen: Mutex<Vec<String>>,
     pub decided: AtomicUsize,
 }
 
-impl FakeDesk {
+impl FakePort {
     /// Everything up to `sequence` becomes durable.
     pub fn commit(&self, sequence: u64) {
         self.durable.lock().unwrap().0 = sequence;
-        self.tell();
+        self.run_hooks();
     }
 
     /// Nothing becomes durable any more.
     pub fn poison(&self) {
         self.durable.lock().unwrap().1 = true;
-        self.tell();
+        self.run_hooks();
     }
 
-    /// What was asked, each as `path key ledger payload`.
+    /// The calls that were received, each as `path key ledger payload`.
     pub fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
@@ -58,22 +58,22 @@ impl FakeDesk {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, decided).await.expect("the calls were not decided");
+        tokio::time::timeout(TIMEOUT, decided).await.expect("the calls were not decided");
     }
 
-    fn tell(&self) {
+    fn run_hooks(&self) {
         let hooks = self.hooks.lock().unwrap().clone();
         hooks.iter().for_each(|hook| hook());
     }
 }
 
-impl Desk for FakeDesk {
-    fn call(&self, call: &Call<'_>) -> Taken {
+impl Port for FakePort {
+    fn call(&self, call: &Call<'_>) -> Decision {
         let payload = String::from_utf8_lossy(call.payload).into_owned();
         self.seen.lock().unwrap().push(format!("{} {} {} {payload}", call.path, call.key, call.ledger));
         self.decided.fetch_add(1, SeqCst);
         assert!(payload != "panic", "a secret of the code at src/secret.rs");
-        let (text, rests_on) = match payload.split_once('@') {
+        let (text, depends_on) = match payload.split_once('@') {
             Some((text, sequence)) => (text, sequence.parse().unwrap()),
             None => (payload.as_str(), 0),
         };
@@ -82,7 +82,7 @@ impl Desk for FakeDesk {
             None if text == "no" => Err(Refusal::not_owner("other")),
             None => Ok(text.as_bytes().to_vec()),
         };
-        Taken { reply, rests_on }
+        Decision { reply, depends_on }
     }
 
     fn durable(&self) -> Durable {
@@ -94,7 +94,7 @@ impl Desk for FakeDesk {
         self.hooks.lock().unwrap().push(hook);
     }
 
-    fn begin_events(&self, call: &Call<'_>) -> Result<Wanted, Refusal> {
+    fn begin_events(&self, call: &Call<'_>) -> Result<EventQuery, Refusal> {
         let request = v1::ReadEventsRequest::decode(call.payload).map_err(|_| Refusal::malformed())?;
         self.seen.lock().unwrap().push(format!("{} {} {}", call.path, call.key, call.ledger));
         for (field, number) in [("from_sequence", request.from_sequence), ("limit", request.limit)] {
@@ -103,7 +103,7 @@ impl Desk for FakeDesk {
             }
         }
         let limit = if request.limit == 0 { u64::MAX } else { request.limit as u64 };
-        Ok(Wanted { next: (request.from_sequence as u64).max(1), limit, follow: request.follow })
+        Ok(EventQuery { next: (request.from_sequence as u64).max(1), limit, follow: request.follow })
     }
 
     fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
@@ -117,9 +117,9 @@ impl Desk for FakeDesk {
     }
 }
 
-/// A door on a free port with a desk behind it.
-pub fn open(settings: DoorSettings) -> (Arc<FakeDesk>, Door) {
-    let desk = Arc::new(FakeDesk::default());
-    let door = Door::serve(Arc::clone(&desk), "127.0.0.1:0", settings).expect("a free port");
-    (desk, door)
+/// A door on a free TCP port, with a fake port behind it.
+pub fn open(settings: DoorSettings) -> (Arc<FakePort>, Door) {
+    let port = Arc::new(FakePort::default());
+    let door = Door::serve(Arc::clone(&port), "127.0.0.1:0", settings).expect("a free port");
+    (port, door)
 }
