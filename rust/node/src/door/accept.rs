@@ -45,7 +45,7 @@ pub(super) async fn accept(listener: Listener, threads: Vec<WorkerHandle>) -> io
             sleep(ACCEPT_RETRY).await;
             continue;
         };
-        if let Some(guard) = enter(&thread.worker).await {
+        if let Some(guard) = admit(&thread.worker).await {
             thread.runtime.spawn(serve(stream, Arc::clone(&thread.worker), guard));
         }
     }
@@ -53,10 +53,10 @@ pub(super) async fn accept(listener: Listener, threads: Vec<WorkerHandle>) -> io
 }
 
 /// Admits a connection; `None` if there is not even room to refuse its calls.
-async fn enter(worker: &Worker) -> Option<ConnectionGuard> {
+async fn admit(worker: &Worker) -> Option<ConnectionGuard> {
     let Limits { connections, bounds, .. } = &*worker.limits;
     loop {
-        match connections.enter() {
+        match connections.admit() {
             Admission::Admitted { guard, evicts } => {
                 if evicts {
                     bounds.acted(Bound::ConnectionEvicted);

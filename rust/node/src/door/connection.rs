@@ -32,15 +32,15 @@ use crate::refusal::Refusal;
 /// A connection that has not completed its HTTP/2 handshake by then is closed.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A connection beyond the limit has its calls refused for this long.
-const OVER_LIMIT: Duration = Duration::from_secs(10);
-/// A connection that is to end has this long to read the goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
+const OVER_LIMIT_TIME: Duration = Duration::from_secs(10);
+/// A connection that is to end has this long to read the GOAWAY frame.
+const GOAWAY_TIME: Duration = Duration::from_secs(1);
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 /// h2 answers headers beyond its limit with an HTTP status, so the door's own limit is this many times lower.
 const HEADERS_READ: u32 = 4;
 /// Calls cancelled before they were looked at. No turn has this many, so cancelling never ends a connection.
-const GIVEN_UP_MAX: usize = 8_192;
+const CANCELLED_MAX: usize = 8_192;
 
 /// Why a connection ends.
 enum End {
@@ -63,7 +63,7 @@ pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, worker: Arc<W
     let h2 = tokio::select! {
         biased;
         () = state.evicted() => return,
-        made = timeout(silence, handshake) => match made {
+        done = timeout(silence, handshake) => match done {
             Ok(Ok(h2)) => h2,
             Ok(Err(_)) => return,
             Err(_) => return worker.limits.bounds.acted(Bound::ConnectionSilent),
@@ -81,7 +81,7 @@ pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, worker: Arc<W
         registration: Registration::default(),
     };
     if guard.over_limit {
-        let _ = timeout(OVER_LIMIT, poll_fn(|cx| connection.poll(cx))).await;
+        let _ = timeout(OVER_LIMIT_TIME, poll_fn(|cx| connection.poll(cx))).await;
         return;
     }
     match connection.run(&guard).await {
@@ -102,7 +102,7 @@ fn builder(settings: &DoorSettings) -> server::Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(settings.streams_max)
         .max_header_list_size(settings.headers_bytes_max.saturating_mul(HEADERS_READ))
-        .max_pending_accept_reset_streams(GIVEN_UP_MAX)
+        .max_pending_accept_reset_streams(CANCELLED_MAX)
         // Frames that still arrive for a refused call must not end the others.
         .max_concurrent_reset_streams(settings.streams_max as usize);
     builder
@@ -137,7 +137,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let stall = Duration::from_millis(worker.settings.stall_ms_max);
         let mut checks = interval(check_interval(idle, stall));
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut asked_to_leave: Option<Instant> = None;
+        let mut asked_to_close: Option<Instant> = None;
         loop {
             tokio::select! {
                 biased;
@@ -158,11 +158,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     if idle.is_zero() || state.idle_time().is_none_or(|idle_time| idle_time < idle) {
                         continue;
                     }
-                    match asked_to_leave {
-                        Some(asked) if asked.elapsed() >= GOODBYE => return End::Dropped,
+                    match asked_to_close {
+                        Some(asked) if asked.elapsed() >= GOAWAY_TIME => return End::Dropped,
                         Some(_) => {}
                         None => {
-                            asked_to_leave = Some(Instant::now());
+                            asked_to_close = Some(Instant::now());
                             worker.limits.bounds.acted(Bound::ConnectionIdle);
                             self.h2.graceful_shutdown();
                         }
@@ -172,17 +172,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Ends with this reason as the goodbye. No call is in progress, or none that matters.
+    /// Ends with a GOAWAY frame that has this reason. No call is in progress, or none that matters.
     async fn end_now(&mut self, reason: Reason) {
         self.h2.abrupt_shutdown(reason);
-        let _ = timeout(GOODBYE, poll_fn(|cx| self.h2.poll_closed(cx))).await;
+        let _ = timeout(GOAWAY_TIME, poll_fn(|cx| self.h2.poll_closed(cx))).await;
     }
 
     /// Ends once the calls in progress are answered.
     async fn drain(&mut self) {
         self.h2.graceful_shutdown();
         poll_fn(|cx| self.poll_idle(cx)).await;
-        let _ = timeout(GOODBYE, poll_fn(|cx| self.poll(cx))).await;
+        let _ = timeout(GOAWAY_TIME, poll_fn(|cx| self.poll(cx))).await;
     }
 
     /// Ready when the connection has ended, or must.

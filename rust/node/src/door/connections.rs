@@ -12,14 +12,14 @@ use tokio::sync::Notify;
 /// Connections beyond the limit whose calls are refused OVERLOADED; further ones are closed at once.
 const OVER_LIMIT_MAX: usize = 64;
 /// Connections that may be closing for others at once.
-const LEAVING_MAX: usize = 64;
+const CLOSING_MAX: usize = 64;
 /// The value of `idle_since` while a connection is not idle.
 const BUSY: u64 = u64::MAX;
 
 /// Every connection of a door.
 pub(super) struct Connections {
-    inside: Mutex<Table>,
-    left: Condvar,
+    table: Mutex<Table>,
+    closed: Condvar,
     most: usize,
 }
 
@@ -28,15 +28,15 @@ struct Table {
     by_number: HashMap<u64, Arc<ConnectionState>>,
     next: u64,
     /// Connections that were told to close and are no longer in the table.
-    leaving: usize,
+    closing: usize,
 }
 
 /// The state of one connection.
 pub(super) struct ConnectionState {
-    made: Instant,
+    accepted: Instant,
     /// Since when it has had no call in progress, ms after it was accepted; or BUSY.
     idle_since: AtomicU64,
-    leave: Notify,
+    evict_notice: Notify,
     /// Calls in progress.
     pub(super) calls: AtomicUsize,
     /// Bytes of answers that were not read yet.
@@ -66,55 +66,55 @@ pub(super) enum Admission {
 
 impl Connections {
     pub(super) fn new(most: usize) -> Self {
-        Connections { inside: Mutex::default(), left: Condvar::new(), most }
+        Connections { table: Mutex::default(), closed: Condvar::new(), most }
     }
 
     /// Admits a connection. If there is no room, the one that has been idle longest is closed for it; one with a call
     /// in progress never is.
-    pub(super) fn enter(self: &Arc<Self>) -> Admission {
-        let mut inside = self.inside();
-        let count = inside.by_number.len();
+    pub(super) fn admit(self: &Arc<Self>) -> Admission {
+        let mut table = self.table();
+        let count = table.by_number.len();
         let mut evicts = false;
         if count >= self.most {
-            match inside.longest_idle() {
-                Some(_) if inside.leaving >= LEAVING_MAX => return Admission::Retry,
-                Some(number) => evicts = inside.evict(number),
+            match table.longest_idle() {
+                Some(_) if table.closing >= CLOSING_MAX => return Admission::Retry,
+                Some(number) => evicts = table.evict(number),
                 None if count >= self.most + OVER_LIMIT_MAX => return Admission::Full,
                 None => {}
             }
         }
         let over_limit = count >= self.most && !evicts;
-        Admission::Admitted { guard: self.admit(&mut inside, over_limit), evicts }
+        Admission::Admitted { guard: self.insert(&mut table, over_limit), evicts }
     }
 
-    fn admit(self: &Arc<Self>, inside: &mut Table, over_limit: bool) -> ConnectionGuard {
-        let number = inside.next;
-        inside.next += 1;
+    fn insert(self: &Arc<Self>, table: &mut Table, over_limit: bool) -> ConnectionGuard {
+        let number = table.next;
+        table.next += 1;
         let state = Arc::new(ConnectionState::new(over_limit));
-        inside.by_number.insert(number, Arc::clone(&state));
+        table.by_number.insert(number, Arc::clone(&state));
         ConnectionGuard { connections: Arc::clone(self), number, state, over_limit }
     }
 
     /// The number of open connections.
     pub(super) fn count(&self) -> usize {
-        self.inside().by_number.len()
+        self.table().by_number.len()
     }
 
     /// Returns true once the last connection has closed, false if some are still open after `timeout`.
     pub(super) fn wait_until_empty(&self, timeout: Duration) -> bool {
         let started = Instant::now();
-        let mut inside = self.inside();
-        while inside.by_number.len() + inside.leaving > 0 {
+        let mut table = self.table();
+        while table.by_number.len() + table.closing > 0 {
             let Some(left) = timeout.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) else {
                 return false;
             };
-            inside = self.left.wait_timeout(inside, left).unwrap_or_else(PoisonError::into_inner).0;
+            table = self.closed.wait_timeout(table, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
 
-    fn inside(&self) -> MutexGuard<'_, Table> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -126,8 +126,8 @@ impl Table {
 
     fn evict(&mut self, number: u64) -> bool {
         let Some(state) = self.by_number.remove(&number) else { return false };
-        self.leaving += 1;
-        state.leave.notify_one();
+        self.closing += 1;
+        state.evict_notice.notify_one();
         true
     }
 }
@@ -137,14 +137,14 @@ impl ConnectionState {
         // A connection beyond the limit is never evicted: it ends by itself.
         let idle_since = AtomicU64::new(if over_limit { BUSY } else { 0 });
         let (calls, answer_bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        ConnectionState { made: Instant::now(), idle_since, leave: Notify::new(), calls, answer_bytes }
+        ConnectionState { accepted: Instant::now(), idle_since, evict_notice: Notify::new(), calls, answer_bytes }
     }
 
     /// Notes whether a call is in progress, and whether one has begun since the last note: it may have ended already.
     pub(super) fn note(&self, busy: bool, began: bool) {
         let was_busy = self.idle_since.load(Relaxed) == BUSY;
         if busy != was_busy || began && !busy {
-            let now = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(BUSY - 1);
+            let now = u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(BUSY - 1);
             self.idle_since.store(if busy { BUSY } else { now }, Relaxed);
         }
     }
@@ -152,33 +152,33 @@ impl ConnectionState {
     /// How long it has had no call in progress; `None` while it has one.
     pub(super) fn idle_time(&self) -> Option<Duration> {
         let since = Some(self.idle_since.load(Relaxed)).filter(|since| *since != BUSY)?;
-        Some(self.made.elapsed().saturating_sub(Duration::from_millis(since)))
+        Some(self.accepted.elapsed().saturating_sub(Duration::from_millis(since)))
     }
 
     /// Completes once it must close for another.
     pub(super) async fn evicted(&self) {
-        self.leave.notified().await;
+        self.evict_notice.notified().await;
     }
 }
 
 impl ConnectionGuard {
     /// It was told to close but stays open, because a call has begun.
     pub(super) fn stay_open(&self) {
-        let mut inside = self.connections.inside();
-        if inside.by_number.insert(self.number, Arc::clone(&self.state)).is_none() {
-            inside.leaving -= 1;
+        let mut table = self.connections.table();
+        if table.by_number.insert(self.number, Arc::clone(&self.state)).is_none() {
+            table.closing -= 1;
         }
     }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        let mut inside = self.connections.inside();
-        if inside.by_number.remove(&self.number).is_none() {
-            inside.leaving -= 1;
+        let mut table = self.connections.table();
+        if table.by_number.remove(&self.number).is_none() {
+            table.closing -= 1;
         }
-        drop(inside);
-        self.connections.left.notify_all();
+        drop(table);
+        self.connections.closed.notify_all();
     }
 }
 
@@ -186,8 +186,8 @@ impl Drop for ConnectionGuard {
 mod tests {
     use super::*;
 
-    fn inside(connections: &Arc<Connections>) -> (ConnectionGuard, bool) {
-        match connections.enter() {
+    fn admitted(connections: &Arc<Connections>) -> (ConnectionGuard, bool) {
+        match connections.admit() {
             Admission::Admitted { guard, evicts } => (guard, evicts),
             _ => panic!("there should have been room"),
         }
@@ -197,16 +197,16 @@ mod tests {
     async fn the_longest_idle_connection_closes_for_a_newcomer_and_a_busy_one_never_does() {
         let connections = Arc::new(Connections::new(3));
         let [(busy, _), (longest, _), (shorter, _)] =
-            [inside(&connections), inside(&connections), inside(&connections)];
+            [admitted(&connections), admitted(&connections), admitted(&connections)];
         busy.state.note(true, true);
         std::thread::sleep(Duration::from_millis(3));
         // Its call began and ended between two notes.
         shorter.state.note(false, true);
-        let (newcomer, evicts) = inside(&connections);
+        let (newcomer, evicts) = admitted(&connections);
         assert!(evicts && !newcomer.over_limit);
         longest.state.evicted().await;
         newcomer.state.note(true, true);
-        let (_another, evicts) = inside(&connections);
+        let (_another, evicts) = admitted(&connections);
         assert!(evicts, "the other idle one");
         shorter.state.evicted().await;
         assert_eq!(connections.count(), 3);
@@ -215,12 +215,12 @@ mod tests {
     #[test]
     fn without_idle_connections_a_few_are_admitted_to_be_refused_and_the_rest_are_closed() {
         let connections = Arc::new(Connections::new(1));
-        let first = inside(&connections).0;
+        let first = admitted(&connections).0;
         first.state.note(true, true);
-        let crowd: Vec<ConnectionGuard> = (0..OVER_LIMIT_MAX).map(|_| inside(&connections).0).collect();
-        assert!(crowd.iter().all(|guard| guard.over_limit));
-        assert!(matches!(connections.enter(), Admission::Full));
-        drop(crowd);
+        let refused: Vec<ConnectionGuard> = (0..OVER_LIMIT_MAX).map(|_| admitted(&connections).0).collect();
+        assert!(refused.iter().all(|guard| guard.over_limit));
+        assert!(matches!(connections.admit(), Admission::Full));
+        drop(refused);
         drop(first);
         assert!(connections.wait_until_empty(Duration::ZERO));
     }
@@ -228,15 +228,15 @@ mod tests {
     #[test]
     fn few_connections_close_at_once_and_they_are_waited_for() {
         let connections = Arc::new(Connections::new(1));
-        let mut guard: Vec<ConnectionGuard> = (0..=LEAVING_MAX).map(|_| inside(&connections).0).collect();
-        assert!(matches!(connections.enter(), Admission::Retry));
-        let stay_open = guard.remove(0);
-        stay_open.state.note(true, true);
-        stay_open.stay_open();
-        assert!(inside(&connections).1, "one that stays open is not waited for");
-        drop(stay_open);
+        let mut guards: Vec<ConnectionGuard> = (0..=CLOSING_MAX).map(|_| admitted(&connections).0).collect();
+        assert!(matches!(connections.admit(), Admission::Retry));
+        let one = guards.remove(0);
+        one.state.note(true, true);
+        one.stay_open();
+        assert!(admitted(&connections).1, "one that stays open is not waited for");
+        drop(one);
         assert!(!connections.wait_until_empty(Duration::ZERO));
-        drop(guard);
+        drop(guards);
         assert!(connections.wait_until_empty(Duration::ZERO));
     }
 }

@@ -249,8 +249,9 @@ fn broken(error: &h2::Error) -> Refusal {
 
 fn unknown() -> Refusal {
     let mut refusal = Refusal::outcome_unknown();
-    refusal.message = "the service behind the door ended while the call was in progress, which may have had its effect; \
+    refusal.message =
+        "the service behind the door ended while the call was in progress, which may have had its effect; \
                        repeat it with the same key"
-        .into();
+            .into();
     refusal
 }

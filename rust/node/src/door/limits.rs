@@ -38,21 +38,21 @@ impl Quota {
         Quota { count: AtomicUsize::new(0), most }
     }
 
-    fn enter(&self, count: usize) -> bool {
+    fn try_acquire(&self, count: usize) -> bool {
         let before = self.count.fetch_add(count, Relaxed);
         let fits = before.saturating_add(count) <= self.most;
         if !fits {
-            self.leave(count);
+            self.release(count);
         }
         fits
     }
 
     /// Counts without a limit.
-    fn force(&self, count: usize) {
+    fn acquire(&self, count: usize) {
         self.count.fetch_add(count, Relaxed);
     }
 
-    fn leave(&self, count: usize) {
+    fn release(&self, count: usize) {
         self.count.fetch_sub(count, Relaxed);
     }
 
@@ -110,12 +110,12 @@ impl Limits {
             self.bounds.acted(Bound::AnswersRefused);
             return Err(Refusal::overloaded());
         }
-        if !self.calls.enter(1) {
+        if !self.calls.try_acquire(1) {
             if state.calls.load(Relaxed) >= CALLS_ASSURED {
                 self.bounds.acted(Bound::CallRefused);
                 return Err(Refusal::overloaded());
             }
-            self.calls.force(1);
+            self.calls.acquire(1);
         }
         state.calls.fetch_add(1, Relaxed);
         Ok(ActiveCall { limits: Arc::clone(self), state: Arc::clone(state) })
@@ -130,31 +130,31 @@ impl Limits {
 
     /// Counts an answer until it is read; `None` if there is no room for it.
     pub(super) fn unsent(self: &Arc<Self>, state: &Arc<ConnectionState>, bytes: usize) -> Option<UnsentAnswer> {
-        if !self.answer_bytes.enter(bytes) {
+        if !self.answer_bytes.try_acquire(bytes) {
             if state.answer_bytes.load(Relaxed) + bytes > ANSWER_BYTES_ASSURED {
                 self.bounds.acted(Bound::AnswerDropped);
                 return None;
             }
-            self.answer_bytes.force(bytes);
+            self.answer_bytes.acquire(bytes);
         }
         state.answer_bytes.fetch_add(bytes, Relaxed);
         Some(UnsentAnswer { limits: Arc::clone(self), state: Arc::clone(state), bytes })
     }
 
     pub(super) fn reader(self: &Arc<Self>) -> Result<ActiveReader, Refusal> {
-        self.enter(&self.readers, Bound::ReaderRefused)?;
+        self.acquire_one(&self.readers, Bound::ReaderRefused)?;
         Ok(ActiveReader(Arc::clone(self)))
     }
 
     /// Lets a call go to the service. Calls that stream have a limit of their own, which is lower because they last.
     pub(super) fn forward(self: &Arc<Self>, streams: bool) -> Result<ActiveForward, Refusal> {
         let quota = if streams { &self.service_streams } else { &self.forwards };
-        self.enter(quota, Bound::ForwardRefused)?;
+        self.acquire_one(quota, Bound::ForwardRefused)?;
         Ok(ActiveForward { limits: Arc::clone(self), streams })
     }
 
-    fn enter(&self, quota: &Quota, bound: Bound) -> Result<(), Refusal> {
-        if quota.enter(1) {
+    fn acquire_one(&self, quota: &Quota, bound: Bound) -> Result<(), Refusal> {
+        if quota.try_acquire(1) {
             return Ok(());
         }
         self.bounds.acted(bound);
@@ -186,7 +186,7 @@ impl PartialBytes {
     /// # Errors
     /// There is no room for them.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
-        if !self.limits.partial_bytes.enter(bytes) {
+        if !self.limits.partial_bytes.try_acquire(bytes) {
             self.limits.bounds.acted(Bound::PartialRefused);
             return Err(Refusal::overloaded());
         }
@@ -196,27 +196,27 @@ impl PartialBytes {
 
     /// The message is complete or was dropped: its bytes no longer count.
     pub(super) fn clear(&mut self) {
-        self.limits.partial_bytes.leave(std::mem::take(&mut self.bytes));
+        self.limits.partial_bytes.release(std::mem::take(&mut self.bytes));
     }
 }
 
 impl Drop for ActiveCall {
     fn drop(&mut self) {
-        self.limits.calls.leave(1);
+        self.limits.calls.release(1);
         self.state.calls.fetch_sub(1, Relaxed);
     }
 }
 
 impl Drop for ActiveReader {
     fn drop(&mut self) {
-        self.0.readers.leave(1);
+        self.0.readers.release(1);
     }
 }
 
 impl Drop for ActiveForward {
     fn drop(&mut self) {
         let quota = if self.streams { &self.limits.service_streams } else { &self.limits.forwards };
-        quota.leave(1);
+        quota.release(1);
     }
 }
 
@@ -228,7 +228,7 @@ impl Drop for PartialBytes {
 
 impl Drop for UnsentAnswer {
     fn drop(&mut self) {
-        self.limits.answer_bytes.leave(self.bytes);
+        self.limits.answer_bytes.release(self.bytes);
         self.state.answer_bytes.fetch_sub(self.bytes, Relaxed);
     }
 }

@@ -26,7 +26,7 @@ impl Shared {
         let (refusal_bytes, refusal_bytes_max) = (core.ledger.refusal_bytes(), core.ledger.refusal_bytes_max());
         drop(core);
         let facts = &self.facts;
-        let snapshots = self.snapshots.last();
+        let snapshots = self.snapshots.status();
         let reply = v1::GetServerInfoResponse {
             version: env!("CARGO_PKG_VERSION").into(),
             ledger: facts.ledger.clone(),

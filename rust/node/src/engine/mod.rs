@@ -192,7 +192,7 @@ impl Engine {
         });
         let commit = commit::start(Arc::clone(&shared))?;
         let engine = Engine { shared, commit: Mutex::new(Commits::Thread(Some(commit))), snapshots: Mutex::default() };
-        if engine.shared.snapshots.has_history() {
+        if engine.shared.snapshots.has_store() {
             *lock(&engine.snapshots) = Some(snapshots::start(Arc::clone(&engine.shared))?);
         }
         Ok(engine)
@@ -228,14 +228,14 @@ impl Engine {
     /// The journal keeps no snapshots, the snapshot failed, or `until` has passed, in which case it is still being
     /// written.
     pub fn create_snapshot(&self, until: Instant) -> Result<u64, Refusal> {
-        if !self.shared.snapshots.has_history() {
+        if !self.shared.snapshots.has_store() {
             return Err(Refusal::unimplemented("a snapshot of this kind of journal"));
         }
         let threaded = matches!(&*lock(&self.commit), Commits::Thread(_));
         if threaded {
             return self.shared.snapshots.create(until);
         }
-        let written = snapshots::write(&self.shared, SnapshotThrottle::none());
+        let written = snapshots::write(&self.shared, SnapshotThrottle::unlimited());
         // A simulated engine fails all the time, and nobody reads its log.
         written.map(|(manifest, _)| manifest.position.sequence()).map_err(|_| Refusal::internal("simulated"))
     }
@@ -315,7 +315,7 @@ impl Engine {
             recovery_ms: shared.facts.recovery.as_secs_f64() * 1_000.0,
             recovered_events: shared.facts.recovered_events,
             lost_events: shared.acknowledgements.lost_events,
-            snapshots: shared.snapshots.last(),
+            snapshots: shared.snapshots.status(),
             wall_clock_drift_ms: shared.watch.as_ref().map_or(0, Watch::drift_ms),
             wall_clock_jumps: shared.watch.as_ref().map_or(0, Watch::jumps),
             commits: &commits,

@@ -84,7 +84,7 @@ struct State {
     answered: u64,
     outcome: Option<Result<u64, SnapshotFailure>>,
     stop: bool,
-    last: SnapshotStatus,
+    status: SnapshotStatus,
 }
 
 /// The requests to the snapshot thread and their results.
@@ -92,7 +92,7 @@ pub(super) struct Snapshots {
     state: Mutex<State>,
     changed: Condvar,
     /// `None` for a journal that keeps no snapshots.
-    history: Mutex<Option<Box<dyn SnapshotStore>>>,
+    store: Mutex<Option<Box<dyn SnapshotStore>>>,
     schedule: SnapshotSchedule,
     options: LedgerOptions,
 }
@@ -100,27 +100,27 @@ pub(super) struct Snapshots {
 impl Snapshots {
     /// Starts with the newest snapshot of the journal.
     pub fn new(
-        mut history: Option<Box<dyn SnapshotStore>>,
+        mut store: Option<Box<dyn SnapshotStore>>,
         schedule: SnapshotSchedule,
         options: LedgerOptions,
     ) -> Result<Self, JournalError> {
-        let mut last = SnapshotStatus::default();
-        if let Some(history) = &mut history {
-            last.first_sequence = history.first_sequence()?;
-            last = history.snapshots()?.first().map_or(last, |manifest| last.at(manifest));
+        let mut status = SnapshotStatus::default();
+        if let Some(store) = &mut store {
+            status.first_sequence = store.first_sequence()?;
+            status = store.snapshots()?.first().map_or(status, |manifest| status.at(manifest));
         }
-        let state = Mutex::new(State { last, ..State::default() });
-        Ok(Snapshots { state, changed: Condvar::new(), history: Mutex::new(history), schedule, options })
+        let state = Mutex::new(State { status, ..State::default() });
+        Ok(Snapshots { state, changed: Condvar::new(), store: Mutex::new(store), schedule, options })
     }
 
     /// The state of the snapshots.
-    pub fn last(&self) -> SnapshotStatus {
-        lock(&self.state).last
+    pub fn status(&self) -> SnapshotStatus {
+        lock(&self.state).status
     }
 
     /// Whether this journal keeps snapshots.
-    pub fn has_history(&self) -> bool {
-        lock(&self.history).is_some()
+    pub fn has_store(&self) -> bool {
+        lock(&self.store).is_some()
     }
 
     /// Requests a snapshot of what is durable now or later, waits for it and returns its position.
@@ -176,12 +176,12 @@ impl Snapshots {
         match outcome {
             Ok((manifest, first_sequence)) => {
                 state.outcome = Some(Ok(manifest.position.sequence()));
-                let written = state.last.written + 1;
-                state.last = SnapshotStatus { first_sequence, written, ..state.last.at(&manifest) };
+                let written = state.status.written + 1;
+                state.status = SnapshotStatus { first_sequence, written, ..state.status.at(&manifest) };
             }
             Err(error) => {
                 state.outcome = Some(Err(SnapshotFailure::of(&error)));
-                state.last.failed += 1;
+                state.status.failed += 1;
             }
         }
         self.changed.notify_all();
@@ -227,47 +227,47 @@ fn is_due(shared: &Shared, written_at: Instant, journal_bytes: u64) -> bool {
     let schedule = shared.snapshots.schedule;
     let grown = schedule.journal_bytes > 0 && journal_bytes >= schedule.journal_bytes;
     let old = !schedule.interval.is_zero() && written_at.elapsed() >= schedule.interval;
-    grown || old && shared.ring.durable().sequence > shared.snapshots.last().sequence
+    grown || old && shared.ring.durable().sequence > shared.snapshots.status().sequence
 }
 
 /// Writes a snapshot of what is durable now, unless the newest one covers it already; then trims. Returns the newest
 /// one and the first sequence that can still be read.
 pub(super) fn write(shared: &Shared, mut throttle: SnapshotThrottle<'_>) -> Result<(Manifest, u64), JournalError> {
     let snapshots = &shared.snapshots;
-    let mut history = lock(&snapshots.history);
-    let Some(history) = history.as_deref_mut() else {
-        return Err(given_up("this journal keeps no snapshots"));
+    let mut store = lock(&snapshots.store);
+    let Some(store) = store.as_deref_mut() else {
+        return Err(no_snapshot("this journal keeps no snapshots"));
     };
     let target = shared.ring.durable().sequence;
-    let (mut ledger, mark, newest) = newest_state(history, &snapshots.options, &mut throttle)?;
+    let (mut ledger, position, newest) = newest_state(store, &snapshots.options, &mut throttle)?;
     let newest = match newest {
         Some(manifest) if manifest.position.sequence() >= target => manifest,
         _ => {
-            let mark = fold_to(history, &mut ledger, mark, target, &mut throttle)?;
-            write_down(history, &mut ledger, &mark, &mut throttle)?
+            let position = fold_to(store, &mut ledger, position, target, &mut throttle)?;
+            write_image(store, &mut ledger, &position, &mut throttle)?
         }
     };
     drop(ledger);
-    let trimmed = history.trim(shared.clock.at(Instant::now()))?;
+    let trimmed = store.trim(shared.clock.at(Instant::now()))?;
     Ok((newest, trimmed.first_sequence))
 }
 
 /// The newest stored state: that of a snapshot, or the empty one.
 fn newest_state(
-    history: &mut dyn SnapshotStore,
+    store: &mut dyn SnapshotStore,
     options: &LedgerOptions,
     throttle: &mut SnapshotThrottle<'_>,
 ) -> Result<(Ledger, JournalPosition, Option<Manifest>), JournalError> {
-    for manifest in history.snapshots()? {
+    for manifest in store.snapshots()? {
         let mut rebuild = Rebuild::new(options.clone(), Arc::default());
         rebuild.begin(&manifest);
-        let read = history.read(&manifest, &mut |piece| {
-            throttle.step().map_err(|error| error.to_string())?;
+        let read = store.read(&manifest, &mut |piece| {
+            throttle.pause().map_err(|error| error.to_string())?;
             rebuild.piece(piece)
         });
         match read.map_err(|error| error.to_string()).and_then(|()| rebuild.end(&manifest)) {
             Ok(()) => return Ok((rebuild.ledger, manifest.position, Some(manifest))),
-            Err(_) if throttle.is_stopped() => return Err(given_up(CLOSING)),
+            Err(_) if throttle.is_stopped() => return Err(no_snapshot(CLOSING)),
             Err(why) => eprintln!("invengine: the snapshot at sequence {} is bad: {why}", manifest.position.sequence()),
         }
     }
@@ -275,38 +275,38 @@ fn newest_state(
 }
 
 fn fold_to(
-    history: &mut dyn SnapshotStore,
+    store: &mut dyn SnapshotStore,
     ledger: &mut Ledger,
-    mark: JournalPosition,
+    position: JournalPosition,
     target: u64,
     throttle: &mut SnapshotThrottle<'_>,
 ) -> Result<JournalPosition, JournalError> {
     let mut bad = None;
-    let mark = history.frames_after(&mark, &mut |frame| {
-        bad = throttle.step().err().or_else(|| fold(ledger, &frame).err().map(|why| given_up(&why)));
+    let position = store.frames_after(&position, &mut |frame| {
+        bad = throttle.pause().err().or_else(|| fold(ledger, &frame).err().map(|why| no_snapshot(&why)));
         bad.is_none() && frame.last_sequence < target
     })?;
-    bad.map_or(Ok(mark), Err)
+    bad.map_or(Ok(position), Err)
 }
 
-fn write_down(
-    history: &mut dyn SnapshotStore,
+fn write_image(
+    store: &mut dyn SnapshotStore,
     ledger: &mut Ledger,
-    mark: &JournalPosition,
+    position: &JournalPosition,
     throttle: &mut SnapshotThrottle<'_>,
 ) -> Result<Manifest, JournalError> {
     let digest = ledger.digest().to_string();
-    history.begin(mark)?;
+    store.begin(position)?;
     let mut image = ledger.image();
     let mut piece = Vec::new();
     while image.next(&mut piece) {
-        history.piece(&piece)?;
-        throttle.step()?;
+        store.piece(&piece)?;
+        throttle.pause()?;
     }
-    history.commit(&digest)
+    store.commit(&digest)
 }
 
-fn given_up(why: &str) -> JournalError {
+fn no_snapshot(why: &str) -> JournalError {
     JournalError::NoSnapshot { why: why.into() }
 }
 
@@ -323,7 +323,7 @@ impl<'p> SnapshotThrottle<'p> {
     }
 
     /// No throttling, for an engine that advances only in `step`.
-    pub fn none() -> Self {
+    pub fn unlimited() -> Self {
         SnapshotThrottle { shared: None, started: Instant::now(), sequence: 0 }
     }
 
@@ -333,14 +333,14 @@ impl<'p> SnapshotThrottle<'p> {
     }
 
     /// Pauses if it is time to; fails once the engine is closing.
-    fn step(&mut self) -> Result<(), JournalError> {
+    fn pause(&mut self) -> Result<(), JournalError> {
         let Some(shared) = self.shared else { return Ok(()) };
         let worked = self.started.elapsed();
         if worked < WORK {
             return Ok(());
         }
         if self.is_stopped() {
-            return Err(given_up(CLOSING));
+            return Err(no_snapshot(CLOSING));
         }
         let sequence = shared.ring.durable().sequence;
         if sequence != self.sequence {
