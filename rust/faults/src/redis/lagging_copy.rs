@@ -1,29 +1,30 @@
-//! What repeats a server's writes later than the server itself: its replica, and the part of its file that was synced.
+//! Copies that repeat the writes of a server later than the server itself: its replica, and the synced part of its
+//! append-only file.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::dataset::{Dataset, Write};
 
-/// A copy that follows.
+/// A copy of a dataset that lags behind.
 #[derive(Clone, Debug)]
-pub struct Late {
+pub struct LaggingCopy {
     data: Dataset,
     pending: VecDeque<(u64, Arc<[Write]>)>,
 }
 
-impl Late {
-    /// A copy of this, which is complete now.
-    pub fn of(data: &Dataset) -> Self {
-        Late { data: data.clone(), pending: VecDeque::new() }
+impl LaggingCopy {
+    /// A copy of this dataset, complete so far.
+    pub fn new(data: &Dataset) -> Self {
+        LaggingCopy { data: data.clone(), pending: VecDeque::new() }
     }
 
-    /// It will have to repeat these writes of this moment.
-    pub fn note(&mut self, at_us: u64, writes: &Arc<[Write]>) {
+    /// Records writes of this time, to be repeated later.
+    pub fn record(&mut self, at_us: u64, writes: &Arc<[Write]>) {
         self.pending.push_back((at_us, writes.clone()));
     }
 
-    /// Repeats everything up to a moment.
+    /// Repeats everything up to a time.
     pub fn catch_up(&mut self, until_us: u64) {
         while self.pending.front().is_some_and(|(at_us, _)| *at_us <= until_us) {
             if let Some((_, writes)) = self.pending.pop_front() {
@@ -32,12 +33,12 @@ impl Late {
         }
     }
 
-    /// Whether it has everything.
+    /// Whether nothing is pending.
     pub fn is_complete(&self) -> bool {
         self.pending.is_empty()
     }
 
-    /// What it has; what is pending is lost.
+    /// The copied dataset; pending writes are lost.
     pub fn into_data(self) -> Dataset {
         self.data
     }

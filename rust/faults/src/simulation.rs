@@ -1,8 +1,8 @@
-//! One run: a queue of events in virtual time, from the first start of a server to the moment when everything has settled.
+//! One run: a queue of events in virtual time, from the first start of a server until everything has settled.
 
-mod asks;
-mod ending;
-mod life;
+mod finish;
+mod lifecycle;
+mod requests;
 mod steps;
 
 use std::cmp::Reverse;
@@ -15,91 +15,93 @@ use invengine_node::journal::JournalError;
 use invengine_wire::v1;
 use prost::Message;
 
-use crate::checker::{self, Reply};
+use crate::answer_checker::{self, Reply};
 use crate::client::Client;
-use crate::disk::Rot;
+use crate::coverage_marks::Mark;
+use crate::disk::BitRot;
 use crate::faults::{Class, Injector, Mask};
-use crate::follower::Follower;
-use crate::intent::{Asks, Intent, is_passing};
-use crate::journal::Shared;
-use crate::marks::Mark;
-use crate::messages::Receipted;
-use crate::model::Breach;
-use crate::network::{Network, Way};
+use crate::intent::{Intent, Operation, is_transient};
+use crate::journal::SharedChecker;
+use crate::journal_checker::JournalChecker;
+use crate::messages::ReceiptOnly;
+use crate::model::Violation;
+use crate::network::{Direction, Network};
 use crate::planted::Planted;
 use crate::random::{Random, mix};
 use crate::reads::Read;
-use crate::redis::house::House;
-use crate::redis::shore::Redis;
+use crate::redis::environment::SharedRedis;
+use crate::redis::simulated::SimulatedRedis;
 use crate::report::Report;
-use crate::server::{Came, Place, Server, Waiting};
-use crate::storage::{Faults, Machine, lock};
-use crate::swarm::{Pace, Swarm};
+use crate::server::{Backend, PendingAnswer, Server, WorkOutcome};
+use crate::storage::{SharedFaults, SimulatedStorage, lock};
+use crate::swarm::{Profile, Swarm};
 
 const SECOND_US: u64 = 1_000_000;
 const EPOCH_MS: i64 = 1_800_000_000_000;
 const IN_FLIGHT_MAX: usize = 4;
 const STEPS_BETWEEN_CHECKS: u64 = 50;
 const EVENTS_KEPT: usize = 200;
-/// After healing, every command has its final answer within this.
+/// After healing, every command has its final answer within this time.
 const LIVENESS_US: u64 = 120 * SECOND_US;
-/// An engine that does not know whose its journal is answers for so long, and no longer.
+/// An engine that cannot verify its ownership of the journal answers for this long at most.
 const GRACE_US: u64 = 2 * SECOND_US;
-/// Processes that may open a journal in Redis.
+/// Number of processes that may open a journal in Redis.
 const OWNERS: usize = 2;
 
-/// What happens at a moment. Where it begins with a server, that is its number; then comes which life of it is meant.
+/// An event of the queue. The first number is that of the client, intent or server; a second one of a server event is the
+/// incarnation that it applies to.
 #[derive(Clone, Debug)]
 enum Event {
     Wake(usize),
-    Ask(usize, usize),
+    Request(usize, usize),
     Answer(usize, Result<Vec<u8>, &'static str>),
     Retry(usize, u64),
     Step(usize, u64),
-    GoOn(usize, u64),
+    Resume(usize, u64),
     Release(usize, u64),
     Kill(usize, u64),
     Crash(usize),
     Start(usize),
-    Rival,
+    SecondOwner,
     Tick,
 }
 
 impl Event {
-    /// The server that has to run for it.
+    /// The server that must not be paused for it.
     fn server(&self) -> Option<usize> {
         match self {
-            Event::Ask(_, server) | Event::Step(server, _) | Event::GoOn(server, _) | Event::Release(server, _) => {
-                Some(*server)
-            }
+            Event::Request(_, server)
+            | Event::Step(server, _)
+            | Event::Resume(server, _)
+            | Event::Release(server, _) => Some(*server),
             _ => None,
         }
     }
 }
 
 /// One run.
-pub struct World {
+pub struct Simulation {
     swarm: Swarm,
     now_us: u64,
     queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
     events: Vec<Option<Event>>,
     free: Vec<usize>,
     pushed: u64,
-    chance: Random,
-    faults: Faults,
+    random: Random,
+    faults: SharedFaults,
     network: Network,
     servers: Vec<Server>,
-    redis: Option<Redis>,
-    follower: Shared,
+    redis: Option<SharedRedis>,
+    checker: SharedChecker,
     clients: Vec<Client>,
     intents: Vec<Intent>,
     acknowledged: u64,
     skew_ms: i64,
     full_until_us: u64,
-    /// What was flipped before the start that is under way.
-    rot: Option<Rot>,
-    snapshot_rot: Option<Rot>,
-    /// What Redis had lost when each server was started.
+    /// The bit that was flipped before the start in progress.
+    rot: Option<BitRot>,
+    snapshot_rot: Option<BitRot>,
+    /// Losses of Redis when each server was started.
     losses_at_start: Vec<u64>,
     replica_at_start: Vec<bool>,
     healed: bool,
@@ -109,41 +111,43 @@ pub struct World {
     report: Report,
 }
 
-impl World {
-    /// A world of a seed.
-    pub fn new(seed: u64, pace: Pace, mask: Mask, planted: Option<Planted>, keep_events: bool) -> Self {
+impl Simulation {
+    /// A simulation of a seed.
+    pub fn new(seed: u64, pace: Profile, mask: Mask, planted: Option<Planted>, keep_events: bool) -> Self {
         let swarm = Swarm::of(seed, pace);
         let mut injector = Injector::new(seed, mask);
-        if pace == Pace::Recoveries || planted.is_some() {
+        if pace == Profile::Recoveries || planted.is_some() {
             injector.force(Class::PowerLoss);
         }
-        let faults: Faults = Arc::new(Mutex::new(injector));
+        let faults: SharedFaults = Arc::new(Mutex::new(injector));
         let owners = if swarm.on_redis { OWNERS } else { 1 };
-        let follower: Shared = Arc::new(Mutex::new(Follower::new(owners, swarm.window_ms)));
-        let redis = swarm
-            .on_redis
-            .then(|| Redis::new(Mutex::new(House::new(&swarm, owners, faults.clone(), follower.clone()))));
-        let place = match &redis {
-            Some(redis) => Place::Redis(redis.clone()),
-            None => Place::Files(Machine::new(faults.clone(), swarm.disk_ppm, swarm.sync_error_ppm, planted)),
+        let checker: SharedChecker = Arc::new(Mutex::new(JournalChecker::new(owners, swarm.window_ms)));
+        let redis = swarm.on_redis.then(|| {
+            SharedRedis::new(Mutex::new(SimulatedRedis::new(&swarm, owners, faults.clone(), checker.clone())))
+        });
+        let backend = match &redis {
+            Some(redis) => Backend::Redis(redis.clone()),
+            None => {
+                Backend::Files(SimulatedStorage::new(faults.clone(), swarm.disk_ppm, swarm.sync_error_ppm, planted))
+            }
         };
         let base = Instant::now();
-        let server = |number| Server::new(number, place.clone(), base, follower.clone(), (seed, &swarm), planted);
+        let server = |number| Server::new(number, backend.clone(), base, checker.clone(), (seed, &swarm), planted);
         let servers = (0..owners).map(server).collect();
         let count = (swarm.shoppers + swarm.feeds) as usize;
         let clients = (0..count).map(|number| Client::new(number, number >= swarm.shoppers as usize, seed)).collect();
-        let mut world = World {
+        let mut world = Simulation {
             network: Network::new(count),
             now_us: 0,
             queue: BinaryHeap::new(),
             events: Vec::new(),
             free: Vec::new(),
             pushed: 0,
-            chance: Random::new(seed, 0x3071D),
+            random: Random::new(seed, 0x3071D),
             faults,
             servers,
             redis,
-            follower,
+            checker,
             clients,
             intents: Vec::new(),
             acknowledged: 0,
@@ -169,10 +173,10 @@ impl World {
         self.push(SECOND_US, Event::Tick);
         (0..clients).for_each(|client| self.push(1_000 * client as u64, Event::Wake(client)));
         (0..owners).for_each(|server| self.plan_crash(server));
-        self.plan_rival();
+        self.plan_second_owner();
     }
 
-    /// Runs to the end: safety, healing, liveness.
+    /// Runs to the end: checks safety, heals, then checks liveness.
     pub fn run(mut self) -> Report {
         let horizon_us = self.swarm.horizon_ms * 1_000;
         while self.now_us < horizon_us && !self.is_broken() && self.next() {}
@@ -182,7 +186,7 @@ impl World {
         while self.now_us < until_us && !self.is_broken() && !self.is_settled() && self.next() {}
         if !self.is_broken() {
             let result = self.finish();
-            lock(&self.follower).note(result);
+            lock(&self.checker).record(result);
         }
         self.into_report()
     }
@@ -192,16 +196,16 @@ impl World {
         self.report.faults = faults.counts();
         self.report.log = faults.log().to_vec();
         drop(faults);
-        let mut follower = lock(&self.follower);
-        let state = follower.state_digest().bytes().fold(follower.digest, |sum, byte| mix(sum ^ u64::from(byte)));
+        let mut checker = lock(&self.checker);
+        let state = checker.state_digest().bytes().fold(checker.digest, |sum, byte| mix(sum ^ u64::from(byte)));
         self.report.digest = mix(self.report.digest ^ state);
-        self.report.breach = follower.breach.take();
-        self.report.marks.add(&follower.marks);
-        if self.report.breach.is_some() {
+        self.report.violation = checker.violation.take();
+        self.report.marks.add(&checker.marks);
+        if self.report.violation.is_some() {
             let engine =
                 |server: &Server| server.engine.as_ref().map_or_else(|| "down".into(), |engine| engine.stats());
             let engines: Vec<String> = self.servers.iter().map(engine).collect();
-            let model = &follower.model;
+            let model = &checker.model;
             self.report.state = format!(
                 "journal: sequence {}, time {}, levels {:?}\nengines: {}",
                 model.sequence,
@@ -210,36 +214,36 @@ impl World {
                 engines.join("\n         ")
             );
         }
-        drop(follower);
+        drop(checker);
         self.report.recent = self.recent.into();
         self.report.swarm = format!("{:?}", self.swarm);
         self.report
     }
 
     fn is_broken(&self) -> bool {
-        lock(&self.follower).breach.is_some()
+        lock(&self.checker).violation.is_some()
     }
 
-    fn note(&self, result: Result<(), Breach>) {
-        lock(&self.follower).note(result);
+    fn record(&self, result: Result<(), Violation>) {
+        lock(&self.checker).record(result);
     }
 
     fn push(&mut self, after_us: u64, event: Event) {
-        let place = self.free.pop().unwrap_or_else(|| {
+        let index = self.free.pop().unwrap_or_else(|| {
             self.events.push(None);
             self.events.len() - 1
         });
-        self.events[place] = Some(event);
+        self.events[index] = Some(event);
         self.pushed += 1;
-        self.queue.push(Reverse((self.now_us + after_us, self.pushed, place)));
+        self.queue.push(Reverse((self.now_us + after_us, self.pushed, index)));
     }
 
     fn next(&mut self) -> bool {
-        let Some(Reverse((at_us, _, place))) = self.queue.pop() else { return false };
-        let Some(event) = self.events[place].take() else { return true };
-        self.free.push(place);
+        let Some(Reverse((at_us, _, index))) = self.queue.pop() else { return false };
+        let Some(event) = self.events[index].take() else { return true };
+        self.free.push(index);
         self.now_us = at_us;
-        // A process that stands still sees nothing until it goes on.
+        // A paused process sees nothing until it continues.
         let paused_until_us = event.server().map_or(0, |server| self.servers[server].paused_until_us);
         if at_us < paused_until_us {
             self.push(paused_until_us - at_us, event);
@@ -257,20 +261,20 @@ impl World {
     }
 
     fn handle(&mut self, event: Event) {
-        let lives = |server: usize, life: u64| self.servers[server].incarnation == life;
+        let is_current = |server: usize, incarnation: u64| self.servers[server].incarnation == incarnation;
         match event {
             Event::Wake(client) => self.wake(client),
-            Event::Ask(intent, server) => self.ask(intent, server),
+            Event::Request(intent, server) => self.request(intent, server),
             Event::Answer(intent, reply) => self.answer(intent, reply),
             Event::Retry(intent, attempt) => self.retry(intent, attempt),
-            Event::Step(server, life) if lives(server, life) => self.step(server),
-            Event::GoOn(server, life) if lives(server, life) => self.go_on(server),
-            Event::Release(server, life) if lives(server, life) => self.release(server),
-            Event::Kill(server, life) if lives(server, life) => self.kill(server),
-            Event::Step(..) | Event::GoOn(..) | Event::Release(..) | Event::Kill(..) => {}
+            Event::Step(server, incarnation) if is_current(server, incarnation) => self.step(server),
+            Event::Resume(server, incarnation) if is_current(server, incarnation) => self.resume(server),
+            Event::Release(server, incarnation) if is_current(server, incarnation) => self.release(server),
+            Event::Kill(server, incarnation) if is_current(server, incarnation) => self.kill(server),
+            Event::Step(..) | Event::Resume(..) | Event::Release(..) | Event::Kill(..) => {}
             Event::Crash(server) => self.crash(server),
             Event::Start(server) => self.start(server),
-            Event::Rival => self.rival(),
+            Event::SecondOwner => self.second_owner(),
             Event::Tick => self.tick(),
         }
     }

@@ -1,8 +1,8 @@
-//! What clients ask, and what comes back.
+//! The requests of the clients and their answers.
 
 use super::*;
 
-impl World {
+impl Simulation {
     pub(super) fn wake(&mut self, number: usize) {
         if self.healed {
             return;
@@ -13,7 +13,7 @@ impl World {
             return;
         }
         if lock(&self.faults).hits(Class::ClientCrash, self.swarm.client_crash_ppm / 20) {
-            self.clients[number].down_until_us = self.now_us + self.chance.between(1, 10) * SECOND_US;
+            self.clients[number].down_until_us = self.now_us + self.random.between(1, 10) * SECOND_US;
             self.clients[number].forget_epoch();
             return;
         }
@@ -25,7 +25,7 @@ impl World {
         if let Some(mut intent) = self.clients[number].next(&self.swarm, index, wall_ms, reuse) {
             intent.after_sequence = self.acknowledged;
             intent.issued_ms = wall_ms;
-            self.report.commands += if let Asks::Batch(keys) = &intent.asks { keys.len() as u64 } else { 1 };
+            self.report.commands += if let Operation::Batch(keys) = &intent.operation { keys.len() as u64 } else { 1 };
             self.clients[number].in_flight += 1;
             self.intents.push(intent);
             self.send(index);
@@ -38,17 +38,17 @@ impl World {
         let (client, attempts) = (intent.client, intent.attempts);
         let server = self.clients[client].server;
         let now_us = self.now_us;
-        let arrivals = self.network.arrivals(client, Way::Ask, now_us, &self.swarm, &mut lock(&self.faults));
+        let arrivals = self.network.arrivals(client, Direction::Request, now_us, &self.swarm, &mut lock(&self.faults));
         for at_us in arrivals {
-            self.push(at_us - now_us, Event::Ask(index, server));
+            self.push(at_us - now_us, Event::Request(index, server));
         }
         if lock(&self.faults).hits(Class::LateDuplicate, self.swarm.late_ppm) {
             let window_us = self.swarm.window_ms as u64 * 1_000;
             let late_us = window_us + lock(&self.faults).stream(Class::LateDuplicate).below(window_us);
-            self.push(late_us, Event::Ask(index, server));
+            self.push(late_us, Event::Request(index, server));
         }
-        let patience_us = self.chance.between(200_000, 1_000_000);
-        self.push(patience_us, Event::Retry(index, attempts));
+        let timeout_us = self.random.between(200_000, 1_000_000);
+        self.push(timeout_us, Event::Retry(index, attempts));
     }
 
     pub(super) fn retry(&mut self, index: usize, attempt: u64) {
@@ -62,115 +62,116 @@ impl World {
             self.push(down_until_us - self.now_us, Event::Retry(index, attempt));
             return;
         }
-        self.clients[client].server = self.chance.below(self.servers.len() as u64) as usize;
+        self.clients[client].server = self.random.below(self.servers.len() as u64) as usize;
         self.send(index);
     }
 
-    pub(super) fn ask(&mut self, index: usize, number: usize) {
+    pub(super) fn request(&mut self, index: usize, number: usize) {
         let (path, payload) = (self.intents[index].path, self.intents[index].payload.clone());
         let Some(taken) = self.servers[number].call(path, &payload, self.now_us) else { return };
         self.report.calls += 1;
         let reason = taken.reply.as_ref().err().map(|refusal| refusal.reason);
         if let Some(mark) = reason.and_then(Mark::of_reason) {
-            self.report.marks.meet(mark);
+            self.report.marks.hit(mark);
         }
-        if !reason.is_some_and(is_passing) {
-            self.note(self.is_silent(number, path));
+        if !reason.is_some_and(is_transient) {
+            self.record(self.check_silent_when_deposed(number, path));
         }
-        if let (Ok(bytes), Asks::Availability(sku, location)) = (&taken.reply, &self.intents[index].asks) {
-            self.note(self.read(number, bytes, sku, location));
+        if let (Ok(bytes), Operation::Availability(sku, location)) = (&taken.reply, &self.intents[index].operation) {
+            self.record(self.read(number, bytes, sku, location));
         }
-        self.note(self.is_not_executed_late(index, number, &taken.reply));
+        self.record(self.check_not_executed_late(index, number, &taken.reply));
         let early = self.planted == Some(Planted::EarlyAnswer);
-        if early || taken.rests_on <= self.servers[number].durable() {
+        if early || taken.depends_on <= self.servers[number].durable() {
             self.leave(index, number, taken.reply);
         } else {
-            self.servers[number].waiting.push(Waiting { intent: index, taken });
+            self.servers[number].waiting.push(PendingAnswer { intent: index, taken });
         }
         self.plan_step(number, 0);
     }
 
-    /// Since when a process does not own its journal any more; nothing if it does.
+    /// Since when a process does not own its journal; `None` if it still does or never did.
     pub(super) fn deposed_since(&self, number: usize) -> Option<u64> {
-        let who = self.servers[number].who();
-        self.redis.as_ref().and_then(|redis| lock(redis).deposed_since(who))
+        let process = self.servers[number].process_id();
+        self.redis.as_ref().and_then(|redis| lock(redis).deposed_since(process))
     }
 
-    /// An engine whose journal belongs to another one answers nothing once the grace is over.
-    fn is_silent(&self, number: usize, path: &str) -> Result<(), Breach> {
+    /// Checks that an engine whose journal belongs to another process answers nothing after the grace period.
+    fn check_silent_when_deposed(&self, number: usize, path: &str) -> Result<(), Violation> {
         match self.deposed_since(number) {
             Some(since_us) if self.now_us > since_us + GRACE_US => {
                 let found = format!("{path} was answered {} us after another process claimed", self.now_us - since_us);
-                Breach::err("fenced owners are silent", found)
+                Violation::err("fenced owners are silent", found)
             }
             _ => Ok(()),
         }
     }
 
-    /// What is older than the window is told what it did, or that nobody remembers, but it is never executed.
-    fn is_not_executed_late(&self, index: usize, number: usize, reply: &Reply) -> Result<(), Breach> {
+    /// Checks that a command older than the window is never executed: it gets its outcome, or that the outcome is forgotten.
+    fn check_not_executed_late(&self, index: usize, number: usize, reply: &Reply) -> Result<(), Violation> {
         let intent = &self.intents[index];
         let age_ms = self.servers[number].engine_ms(self.now_us) - intent.issued_ms;
-        let numbered = intent.number.is_some() || matches!(intent.asks, Asks::Batch(_));
+        let numbered = intent.number.is_some() || matches!(intent.operation, Operation::Batch(_));
         let (Ok(bytes), false) = (reply, intent.is_read() || numbered || age_ms <= self.swarm.window_ms) else {
             return Ok(());
         };
-        match Receipted::decode(&bytes[..]).unwrap_or_default().receipt {
+        match ReceiptOnly::decode(&bytes[..]).unwrap_or_default().receipt {
             Some(receipt) if !receipt.replayed => {
-                Breach::err("what is forgotten is not executed again", format!("{} after {age_ms} ms", intent.key))
+                Violation::err("what is forgotten is not executed again", format!("{} after {age_ms} ms", intent.key))
             }
             _ => Ok(()),
         }
     }
 
-    /// Compares what an owner says is available with its journal.
-    fn read(&self, number: usize, bytes: &[u8], sku: &str, location: &str) -> Result<(), Breach> {
+    /// Compares the availability that an owner reports with its journal.
+    fn read(&self, number: usize, bytes: &[u8], sku: &str, location: &str) -> Result<(), Violation> {
         let answer = v1::GetAvailabilityResponse::decode(bytes).unwrap_or_default();
         let Some(found) = answer.availabilities.first() else { return Ok(()) };
         let deposed = self.deposed_since(number).is_some();
-        let mut follower = lock(&self.follower);
-        if deposed || follower.is_endangered() {
+        let mut checker = lock(&self.checker);
+        if deposed || checker.has_frames_at_risk() {
             return Ok(());
         }
         let server = &self.servers[number];
         let read = Read {
             writer_epoch: server.epoch,
             sequence: answer.sequence as u64,
-            now_ms: server.engine_ms(self.now_us).max(follower.model.time_ms),
+            now_ms: server.engine_ms(self.now_us).max(checker.model.time_ms),
             sku: sku.into(),
             location: location.into(),
             available: found.available,
         };
-        let follower = &mut *follower;
-        follower.reads.take(read, &follower.model)
+        let checker = &mut *checker;
+        checker.reads.take(read, &checker.model)
     }
 
-    /// An answer leaves the server.
+    /// Lets an answer leave the server, after checking it.
     pub(super) fn leave(&mut self, index: usize, number: usize, reply: Reply) {
         let (deposed, epoch) = (self.deposed_since(number).is_some(), self.servers[number].epoch);
-        let of = if let Asks::Outcome(of) = self.intents[index].asks { Some(of) } else { None };
+        let of = if let Operation::Outcome(of) = self.intents[index].operation { Some(of) } else { None };
         let others: Vec<Vec<Option<u64>>> = of.map(|of| self.intents[of].accepted.clone()).into_iter().collect();
         let intent = &mut self.intents[index];
         let client = intent.client;
         let source = &self.clients[client].source;
-        let mut follower = lock(&self.follower);
-        // Who was deposed a moment ago may not know yet what others have acknowledged, nor whom a failover made owner again.
-        let overtaken = deposed || follower.may_have_forgotten_owners_after(epoch);
+        let mut checker = lock(&self.checker);
+        // A process that was deposed a moment ago may not know yet what others have acknowledged; nor may an owner that a
+        // failover restored.
+        let overtaken = deposed || checker.may_have_lost_owners_after(epoch);
         if !(overtaken && intent.is_read()) {
-            match checker::answered(intent, &others, source, &reply, &mut follower, overtaken) {
+            match answer_checker::answered(intent, &others, source, &reply, &mut checker, overtaken) {
                 Ok(sequence) => self.acknowledged = self.acknowledged.max(sequence),
-                Err(breach) => follower.note(Err(breach)),
+                Err(violation) => checker.record(Err(violation)),
             }
         }
-        drop(follower);
+        drop(checker);
         let now_us = self.now_us;
-        let arrivals = self.network.arrivals(client, Way::Answer, now_us, &self.swarm, &mut lock(&self.faults));
+        let arrivals = self.network.arrivals(client, Direction::Reply, now_us, &self.swarm, &mut lock(&self.faults));
         for at_us in arrivals {
-            let told = match &reply {
+            let reply = match &reply {
                 Ok(bytes) => Ok(bytes.clone()),
                 Err(refusal) => Err(refusal.reason),
             };
-            self.push(at_us - now_us, Event::Answer(index, told));
+            self.push(at_us - now_us, Event::Answer(index, reply));
         }
     }
 
@@ -181,8 +182,8 @@ impl World {
             return;
         }
         let is_final = match &reply {
-            Ok(bytes) => !matches!(intent.asks, Asks::Batch(_)) || checker::is_final(bytes),
-            Err(reason) => !is_passing(reason),
+            Ok(bytes) => !matches!(intent.operation, Operation::Batch(_)) || answer_checker::is_final(bytes),
+            Err(reason) => !is_transient(reason),
         };
         if !is_final {
             return;

@@ -1,8 +1,8 @@
-//! What every second brings, what a loss means for the clients, and how a run ends.
+//! The faults of every second, the consequences of a loss for the clients, and the end of a run.
 
 use super::*;
 
-impl World {
+impl Simulation {
     pub(super) fn tick(&mut self) {
         self.push(SECOND_US, Event::Tick);
         let mut faults = lock(&self.faults);
@@ -20,17 +20,17 @@ impl World {
             }
         }
         drop(faults);
-        if let Some(machine) = self.servers[0].machine() {
-            machine.set_full(self.now_us < self.full_until_us);
+        if let Some(storage) = self.servers[0].storage() {
+            storage.set_full(self.now_us < self.full_until_us);
         }
         if let Some(redis) = &self.redis {
             lock(redis).tick(self.now_us);
         }
-        // The simulated Redis has none of the functions that keep snapshots: those journals are whole.
-        if self.redis.is_none() && !self.healed && self.chance.chance(self.swarm.snapshot_ppm) {
+        // The simulated Redis has no snapshot functions: its journals are never trimmed.
+        if self.redis.is_none() && !self.healed && self.random.chance(self.swarm.snapshot_ppm) {
             self.snapshot(0);
         }
-        self.wake_somebody();
+        self.start_one_if_all_down();
     }
 
     pub(super) fn heal(&mut self) {
@@ -40,9 +40,9 @@ impl World {
         self.full_until_us = 0;
         for server in &mut self.servers {
             server.paused_until_us = 0;
-            if let Some(machine) = server.machine() {
-                machine.set_full(false);
-                machine.end_in(None);
+            if let Some(storage) = server.storage() {
+                storage.set_full(false);
+                storage.end_after_calls(None);
             }
         }
         if let Some(redis) = &self.redis {
@@ -51,9 +51,9 @@ impl World {
         self.clients.iter_mut().for_each(|client| client.down_until_us = 0);
     }
 
-    /// What Redis has lost by design was never acknowledged, as far as its clients are concerned.
+    /// Forgets what Redis lost by design: to its clients it was never acknowledged.
     pub(super) fn settle_losses(&mut self) {
-        let Some(from) = lock(&self.follower).take_lost() else { return };
+        let Some(from) = lock(&self.checker).take_lost() else { return };
         self.acknowledged = self.acknowledged.min(from - 1);
         for intent in &mut self.intents {
             intent.forget_from(from);
@@ -71,29 +71,29 @@ impl World {
             && self.servers.iter().any(|server| server.engine.is_some())
     }
 
-    /// Liveness, then everything that only holds at the end.
-    pub(super) fn finish(&mut self) -> Result<(), Breach> {
+    /// Checks liveness, then everything that holds only at the end.
+    pub(super) fn finish(&mut self) -> Result<(), Violation> {
         if !self.is_settled() {
             let open = self.intents.iter().find(|intent| !intent.settled && intent.number.is_none());
-            return Breach::err("after healing every command gets its answer", format!("{open:?}"));
+            return Violation::err("after healing every command gets its answer", format!("{open:?}"));
         }
         let ttl_us = (self.swarm.ttl_s_max + 2) * SECOND_US + 4_000 * SECOND_US;
         let until_us = self.now_us + ttl_us;
         while self.now_us < until_us && !self.is_broken() && self.next() {}
         let owner = (0..self.servers.len()).find(|number| self.is_owner(*number));
-        let mut follower = lock(&self.follower);
-        if follower.model.levels.iter().any(|level| level.reserved > 0) {
-            return Breach::err("every hold expires", format!("{:?}", follower.model.levels));
+        let mut checker = lock(&self.checker);
+        if checker.model.levels.iter().any(|level| level.reserved > 0) {
+            return Violation::err("every hold expires", format!("{:?}", checker.model.levels));
         }
-        let Some(owner) = owner else { return Breach::err("somebody owns the journal", "nobody does") };
-        checker::compare(&self.servers[owner], &mut follower, self.now_us)?;
+        let Some(owner) = owner else { return Violation::err("somebody owns the journal", "nobody does") };
+        answer_checker::compare(&self.servers[owner], &mut checker, self.now_us)?;
         let sources = self.intents.iter().map(|intent| (intent, &*self.clients[intent.client].source));
-        checker::all_acknowledged(sources, &follower)
+        answer_checker::all_acknowledged(sources, &checker)
     }
 
     fn is_owner(&self, number: usize) -> bool {
         let server = &self.servers[number];
-        let owner = self.redis.as_ref().map_or(Some(server.who()), |redis| lock(redis).owner());
-        server.engine.is_some() && owner == Some(server.who())
+        let owner = self.redis.as_ref().map_or(Some(server.process_id()), |redis| lock(redis).owner());
+        server.engine.is_some() && owner == Some(server.process_id())
     }
 }

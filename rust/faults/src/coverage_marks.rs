@@ -1,4 +1,4 @@
-//! Coverage marks: rare branches that a long run must have met.
+//! Coverage marks: rare branches that a long run must have hit.
 
 macro_rules! marks {
     ($($mark:ident $name:literal)*) => {
@@ -8,7 +8,7 @@ macro_rules! marks {
         pub enum Mark { $($mark),* }
 
         impl Mark {
-            /// All of them.
+            /// All marks.
             pub const ALL: &[Mark] = &[$(Mark::$mark),*];
 
             /// Its name in reports.
@@ -28,13 +28,13 @@ marks! {
     AnsweredConsumed "answered_sequence_consumed"
     AnsweredStaleEpoch "answered_stale_epoch"
     AnsweredKeyReused "answered_key_reused"
-    FoundUntold "frame_found_that_nobody_was_told_of"
+    FoundUnacknowledged "frame_found_that_nobody_was_told_of"
     OwnerDeposed "owner_deposed"
     LockedOut "second_owner_locked_out"
     WorkSuspended "work_took_time"
-    TailAgain "tail_appended_again"
+    TailRestored "tail_appended_again"
     LostByDesign "loss_that_the_mode_allows"
-    OpenedInVain "open_failed"
+    OpenFailed "open_failed"
     DamageDetected "damage_detected"
     SnapshotWritten "snapshot_written"
     SnapshotFailed "snapshot_failed"
@@ -42,11 +42,11 @@ marks! {
     OlderSnapshot "recovered_past_a_bad_snapshot"
 }
 
-/// How many there are.
+/// Number of marks.
 pub const MARKS: usize = Mark::ALL.len();
 
 impl Mark {
-    /// The mark of a refusal.
+    /// The mark of a refusal's reason.
     pub fn of_reason(reason: &str) -> Option<Self> {
         Some(match reason {
             "FENCED" => Mark::AnsweredFenced,
@@ -62,22 +62,22 @@ impl Mark {
     }
 }
 
-/// How often each was met.
+/// How often each mark was hit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks([u64; MARKS]);
 
 impl Marks {
-    /// Counts one.
-    pub fn meet(&mut self, mark: Mark) {
+    /// Counts a hit.
+    pub fn hit(&mut self, mark: Mark) {
         self.0[mark as usize] += 1;
     }
 
-    /// How often it was met.
+    /// How often a mark was hit.
     pub fn count(&self, mark: Mark) -> u64 {
         self.0[mark as usize]
     }
 
-    /// Adds those of another run.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: &Marks) {
         self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
     }

@@ -1,45 +1,45 @@
-//! The lives of the servers: how they fail, go down, come back, and take the journal from each other.
+//! The lifecycle of the servers: how they fail, go down, restart, and take the journal over from each other.
 
 use invengine_node::journal::Ack;
 
 use super::*;
 
-/// A journal goes on trying for longer than this.
-const PATIENCE_US: u64 = 25 * SECOND_US;
+/// A journal retries for longer than this.
+const RETRY_US: u64 = 25 * SECOND_US;
 
-impl World {
-    /// The journal failed: the process says so to everybody and ends.
+impl Simulation {
+    /// The journal failed: the process reports it to all waiting callers and ends.
     pub(super) fn fail(&mut self, number: usize) {
         self.report.failures += 1;
-        self.note(self.has_given_up_in_vain(number));
+        self.record(self.gave_up_too_early(number));
         for waiting in std::mem::take(&mut self.servers[number].waiting) {
-            self.report.marks.meet(Mark::AnsweredUnknown);
+            self.report.marks.hit(Mark::AnsweredUnknown);
             self.leave(waiting.intent, number, Err(invengine_node::refusal::Refusal::outcome_unknown()));
         }
         let deposed = self.deposed_since(number).is_some();
         self.go_down(number, !deposed);
         if deposed {
-            self.report.marks.meet(Mark::OwnerDeposed);
+            self.report.marks.hit(Mark::OwnerDeposed);
         }
     }
 
-    /// An owner that lives through a failover writes again what the new primary lacks: while it has patience, it must not end.
-    fn has_given_up_in_vain(&self, number: usize) -> Result<(), Breach> {
+    /// An owner that survives a failover rewrites what the new primary lacks: it must not end before its retries time out.
+    fn gave_up_too_early(&self, number: usize) -> Result<(), Violation> {
         let server = &self.servers[number];
         let Some(redis) = &self.redis else { return Ok(()) };
-        let owns = lock(redis).owner() == Some(server.who());
-        let patient = self.now_us < server.step_began_us + PATIENCE_US && self.swarm.ack != Ack::Memory;
-        if owns && patient && lock(&self.follower).is_endangered() {
-            return Breach::err("an engine that lives loses nothing", format!("server {number} gave its journal up"));
+        let owns = lock(redis).owner() == Some(server.process_id());
+        let retrying = self.now_us < server.step_began_us + RETRY_US && self.swarm.ack != Ack::Memory;
+        if owns && retrying && lock(&self.checker).has_frames_at_risk() {
+            return Violation::err("a running engine loses nothing", format!("server {number} gave up its journal"));
         }
         Ok(())
     }
 
-    /// The process is gone; somebody starts it again soon, unless another one has taken its place.
+    /// Ends the process. It is restarted soon, unless another one has taken over.
     pub(super) fn go_down(&mut self, number: usize, restarts: bool) {
         self.servers[number].end();
         if restarts {
-            let after_us = self.chance.between(50_000, 500_000);
+            let after_us = self.random.between(50_000, 500_000);
             self.plan_start(number, after_us);
         }
     }
@@ -54,13 +54,13 @@ impl World {
     pub(super) fn power_off(&mut self, number: usize) {
         self.report.crashes += 1;
         self.go_down(number, true);
-        if let Some(machine) = self.servers[number].machine() {
-            machine.lose_power(self.swarm.sectors_lost_percent);
+        if let Some(storage) = self.servers[number].storage() {
+            storage.lose_power(self.swarm.sectors_lost_percent);
         }
     }
 
     pub(super) fn plan_crash(&mut self, number: usize) {
-        let after_us = self.chance.exponential(self.swarm.crash_every_ms * 1_000);
+        let after_us = self.random.exponential(self.swarm.crash_every_ms * 1_000);
         self.push(after_us.max(1), Event::Crash(number));
     }
 
@@ -73,7 +73,7 @@ impl World {
             return;
         }
         let mut faults = lock(&self.faults);
-        let killed = faults.has(Class::Killed) && self.chance.chance(400_000) && faults.happens(Class::Killed);
+        let killed = faults.has(Class::Killed) && self.random.chance(400_000) && faults.happens(Class::Killed);
         let power = !killed && faults.happens(Class::PowerLoss);
         drop(faults);
         if power {
@@ -99,45 +99,45 @@ impl World {
         drop(faults);
         self.losses_at_start[number] = self.losses();
         self.replica_at_start[number] = self.has_replica();
-        (self.rot, self.snapshot_rot) = (self.rot_before_start(number), self.snapshot_rot_before_start(number));
+        (self.rot, self.snapshot_rot) = (self.rot_at_start(number), self.snapshot_rot_at_start(number));
         let (now_us, wall_ms) = (self.now_us, self.wall_ms());
-        let came = self.servers[number].start_ending_in(calls, now_us, wall_ms);
+        let outcome = self.servers[number].start(calls, now_us, wall_ms);
         if let (Some(calls), Some(_)) = (calls, &self.redis) {
-            let life = self.servers[number].incarnation;
-            self.push(calls * 300, Event::Kill(number, life));
+            let incarnation = self.servers[number].incarnation;
+            self.push(calls * 300, Event::Kill(number, incarnation));
         }
-        self.came(number, came);
+        self.handle_outcome(number, outcome);
     }
 
-    fn rot_before_start(&mut self, number: usize) -> Option<Rot> {
+    fn rot_at_start(&mut self, number: usize) -> Option<BitRot> {
         let server = &self.servers[number];
-        let machine = server.machine().filter(|_| server.incarnation > 0)?;
+        let storage = server.storage().filter(|_| server.incarnation > 0)?;
         let rotten = lock(&self.faults).hits(Class::FlippedOld, 20_000);
-        rotten.then(|| machine.rot()).flatten()
+        rotten.then(|| storage.rot()).flatten()
     }
 
-    fn snapshot_rot_before_start(&self, number: usize) -> Option<Rot> {
-        let machine = self.servers[number].machine().filter(|_| self.rot.is_none())?;
+    fn snapshot_rot_at_start(&self, number: usize) -> Option<BitRot> {
+        let storage = self.servers[number].storage().filter(|_| self.rot.is_none())?;
         let rotten = lock(&self.faults).hits(Class::SnapshotRot, 100_000);
-        rotten.then(|| machine.rot_snapshot()).flatten()
+        rotten.then(|| storage.rot_snapshot()).flatten()
     }
 
-    /// Somebody asks for a snapshot, or its time has come. The process may end inside.
+    /// Takes a snapshot, on request or on schedule. The process may end while writing it.
     pub(super) fn snapshot(&mut self, number: usize) {
         let Some(engine) = self.servers[number].engine.clone() else { return };
         self.arm(number, 50_000);
         let written = engine.create_snapshot(self.servers[number].moment(self.now_us)).is_ok();
         drop(engine);
-        self.report.marks.meet(if written { Mark::SnapshotWritten } else { Mark::SnapshotFailed });
-        if let Some(machine) = self.servers[number].machine() {
-            if machine.has_ended() {
+        self.report.marks.hit(if written { Mark::SnapshotWritten } else { Mark::SnapshotFailed });
+        if let Some(storage) = self.servers[number].storage() {
+            if storage.has_ended() {
                 return self.power_off(number);
             }
-            machine.end_in(None);
+            storage.end_after_calls(None);
         }
     }
 
-    /// How often Redis has lost something, or could have.
+    /// How often Redis has lost something or may have lost something.
     fn losses(&self) -> u64 {
         self.redis.as_ref().map_or(0, |redis| lock(redis).losses)
     }
@@ -146,9 +146,9 @@ impl World {
         let rot = self.rot.take();
         let snapshot_rot = self.snapshot_rot.take();
         self.undo(number, snapshot_rot, false);
-        if let Some(machine) = self.servers[number].machine() {
-            let ended = machine.has_ended();
-            machine.end_in(None);
+        if let Some(storage) = self.servers[number].storage() {
+            let ended = storage.has_ended();
+            storage.end_after_calls(None);
             if ended {
                 self.undo(number, rot, false);
                 return self.power_off(number);
@@ -158,20 +158,20 @@ impl World {
             Ok(()) => {
                 // What a snapshot covers need not be read.
                 if rot.is_some() && self.swarm.snapshot_ppm == 0 {
-                    self.note(Breach::err("damage is detected", "a flipped bit was not"));
+                    self.record(Violation::err("damage is detected", "a flipped bit was not"));
                 }
                 self.undo(number, rot, false);
                 self.recovered(number);
             }
-            Err(error) => self.not_opened(number, &error, rot),
+            Err(error) => self.open_failed(number, &error, rot),
         }
     }
 
-    fn undo(&mut self, number: usize, rot: Option<Rot>, detected: bool) {
-        if let (Some(rot), Some(machine)) = (rot, self.servers[number].machine()) {
-            machine.restore(rot);
+    fn undo(&mut self, number: usize, rot: Option<BitRot>, detected: bool) {
+        if let (Some(rot), Some(storage)) = (rot, self.servers[number].storage()) {
+            storage.restore(rot);
             if detected {
-                self.report.marks.meet(Mark::DamageDetected);
+                self.report.marks.hit(Mark::DamageDetected);
             }
         }
     }
@@ -180,44 +180,44 @@ impl World {
         self.report.recoveries += u64::from(self.report.started);
         self.report.started = true;
         let result = {
-            let follower = lock(&self.follower);
+            let checker = lock(&self.checker);
             let sources = self.intents.iter().map(|intent| (intent, &*self.clients[intent.client].source));
-            checker::all_acknowledged(sources, &follower)
+            answer_checker::all_acknowledged(sources, &checker)
         };
-        self.note(result);
-        // What was over while it was down is swept at the start: its first step makes that durable.
+        self.record(result);
+        // Holds that expired while it was down are swept at the start: its first step makes that durable.
         self.servers[number].check_after_step = true;
         self.plan_step(number, 0);
     }
 
-    fn not_opened(&mut self, number: usize, error: &OpenError, rot: Option<Rot>) {
-        self.report.marks.meet(Mark::OpenedInVain);
+    fn open_failed(&mut self, number: usize, error: &OpenError, rot: Option<BitRot>) {
+        self.report.marks.hit(Mark::OpenFailed);
         let corrupt = matches!(error, OpenError::Journal(JournalError::Corrupt { .. }));
         let expected = match self.redis {
-            None => self.may_refuse_on_files(error) || (corrupt && rot.is_some()),
-            Some(_) => self.may_refuse_on_redis(number, error),
+            None => self.may_fail_on_files(error) || (corrupt && rot.is_some()),
+            Some(_) => self.may_fail_on_redis(number, error),
         };
         if !expected {
             let found = format!("{error} (healthy disk: {})", rot.is_none());
-            self.note(Breach::err("a healthy journal opens", found));
+            self.record(Violation::err("a healthy journal opens", found));
         }
         self.undo(number, rot, corrupt);
         self.go_down(number, true);
     }
 
-    fn may_refuse_on_files(&self, error: &OpenError) -> bool {
+    fn may_fail_on_files(&self, error: &OpenError) -> bool {
         matches!(error, OpenError::Journal(JournalError::Io { .. } | JournalError::Full { .. }))
     }
 
-    /// A Redis that is not there, that says no, or that changed under our hands.
-    fn may_refuse_on_redis(&self, number: usize, error: &OpenError) -> bool {
+    /// A Redis that is unreachable, refuses, or changed in the meantime.
+    fn may_fail_on_redis(&self, number: usize, error: &OpenError) -> bool {
         let OpenError::Journal(error) = error else { return false };
         let changed = self.losses() != self.losses_at_start[number];
         match error {
             JournalError::Unreachable { .. } | JournalError::Refused { .. } | JournalError::Full { .. } => true,
             // Another process claims at the same time.
             JournalError::Locked { .. } | JournalError::Fenced { .. } => true,
-            // It goes only with a loss, but may have come back since the server was asked.
+            // The replica disappears only with a loss, but may have reconnected since the server was started.
             JournalError::BadOption { option: "redis_ack", .. } => changed || !self.replica_at_start[number],
             JournalError::CorruptEntry { .. }
             | JournalError::Lost { .. }
@@ -231,24 +231,24 @@ impl World {
         self.redis.as_ref().is_some_and(|redis| lock(redis).has_replica())
     }
 
-    pub(super) fn plan_rival(&mut self) {
-        let after_us = self.chance.exponential(self.swarm.rival_every_ms * 1_000);
-        self.push(after_us.max(1), Event::Rival);
+    pub(super) fn plan_second_owner(&mut self) {
+        let after_us = self.random.exponential(self.swarm.second_owner_every_ms * 1_000);
+        self.push(after_us.max(1), Event::SecondOwner);
     }
 
-    /// Somebody starts another server of the same ledger, although one is up perhaps.
-    pub(super) fn rival(&mut self) {
+    /// Starts another server of the same ledger, even if one is running.
+    pub(super) fn second_owner(&mut self) {
         if self.healed {
             return;
         }
-        self.plan_rival();
+        self.plan_second_owner();
         if !lock(&self.faults).happens(Class::SecondOwner) {
             return;
         }
         if self.redis.is_none() {
             if self.servers[0].engine.is_some() {
-                self.report.marks.meet(Mark::LockedOut);
-                self.note(self.servers[0].is_locked_for_others());
+                self.report.marks.hit(Mark::LockedOut);
+                self.record(self.servers[0].check_locked_for_others());
             }
             return;
         }
@@ -257,10 +257,10 @@ impl World {
         }
     }
 
-    /// Somebody has to be there.
-    pub(super) fn wake_somebody(&mut self) {
+    /// Starts a server if all are down.
+    pub(super) fn start_one_if_all_down(&mut self) {
         if self.servers.iter().all(|server| !server.is_up() && !server.restarts) {
-            let number = self.chance.below(self.servers.len() as u64) as usize;
+            let number = self.random.below(self.servers.len() as u64) as usize;
             self.plan_start(number, 0);
         }
     }
