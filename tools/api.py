@@ -53,7 +53,7 @@ class Words:
 
 
 class Silent(Exception):
-    """Something public has nothing to say about itself."""
+    """Something public has no documentation."""
 
 
 def doc_of(thing: Any, name: str) -> str:
@@ -65,7 +65,7 @@ def doc_of(thing: Any, name: str) -> str:
 
 
 def entries(thing: Any) -> dict[str, str]:
-    """What a docstring says of arguments, by name."""
+    """The explanations of arguments in a docstring, by name."""
     found = {}
     for match in ENTRY.finditer(inspect.cleandoc(thing.__doc__ or "")):
         for name in match["names"].split(", "):
@@ -121,7 +121,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def method(name: str, thing: Any, known: dict[str, str]) -> str:
-    """One method: its line of code, what it promises, and what only its own arguments mean."""
+    """One method: its signature, its description, and the meaning of its own arguments."""
     if isinstance(thing, property):
         return f"\n**`{name}`**: {doc_of(thing, name)}\n"
     own = entries(thing)
@@ -164,7 +164,7 @@ def clients() -> str:
 
 
 def glossary(words: dict[str, str]) -> str:
-    """What arguments mean, by name."""
+    """The meaning of arguments, by name."""
     rows: list[tuple[str, ...]] = [(f"`{name}`", text) for name, text in sorted(words.items())]
     return "\n" + table(("argument", "meaning"), rows) + "\n"
 
@@ -279,7 +279,7 @@ def main() -> int:
     if not check:
         PAGE.write_text(fresh, encoding="utf-8")
     elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != fresh:
-        print("docs/api.md is not what the docstrings and the protos say: run `make docs`", file=sys.stderr)
+        print("docs/api.md does not match the docstrings and the protos: run `make docs`", file=sys.stderr)
         return 1
     return 0
 

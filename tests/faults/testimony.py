@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 
 from google.rpc import error_details_pb2, status_pb2
 
-from invengine.simulate.audit import Auditor, Effect, Name, Place, name_of
+from invengine.simulate.audit import Auditor, Effect, Name, name_of
+from invengine.simulate.sales import LevelKey
 from invengine.v1 import availability_service_pb2 as availability
 from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import reservation_service_pb2 as reservations
@@ -23,10 +24,10 @@ from invengine.v1 import types_pb2 as types
 
 from .record import ACCEPTED, READ, REFUSED, UNKNOWN, Call
 
-Deeds: TypeAlias = "Counter[tuple[str, Place]]"
+Deeds: TypeAlias = "Counter[tuple[str, LevelKey]]"
 """Units by hold and place."""
 
-NOWHERE: Place = ("", "")
+NOWHERE: LevelKey = ("", "")
 
 KINDS: dict[str, tuple[Any, Any]] = {
     "Reserve": (reservations.ReserveRequest, reservations.ReserveResponse),
@@ -173,7 +174,7 @@ class Judge:
         if int(facts["available"]) not in possible:
             self._auditor.complain(f"{one.name} was told that {facts['available']} of {place} are left: {possible}")
 
-    def _rooms(self, place: Place, first: int, last: int) -> set[int]:
+    def _rooms(self, place: LevelKey, first: int, last: int) -> set[int]:
         """What may be held there, at every moment from one position to another."""
         moments = self._auditor.history[place]
         begin = bisect.bisect_right(moments, first, key=lambda moment: moment.sequence) - 1
@@ -274,9 +275,9 @@ def _done(effects: Sequence[Effect]) -> Deeds:
     return done
 
 
-def _asked(one: Heard) -> Counter[Place]:
+def _asked(one: Heard) -> Counter[LevelKey]:
     """Units by place that a Reserve asks for."""
-    asked: Counter[Place] = Counter()
+    asked: Counter[LevelKey] = Counter()
     for line in one.request.lines:
         asked[line.sku, line.location] += line.quantity
     return asked

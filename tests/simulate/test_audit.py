@@ -64,7 +64,7 @@ def test_units_that_were_not_there_are_oversold() -> None:
     assert (auditor.oversold_units, auditor.finding_count) == (2, 1)
 
 
-def test_a_reacquired_hold_needs_room_too() -> None:
+def test_a_reacquired_hold_needs_free_units_too() -> None:
     journal = Journal()
     journal.stock(2)
     journal.reserved("a", 2, at_s=1, ends_s=10)

@@ -46,7 +46,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a figure must be: at least or at most this."""
+    """The goal of a figure: at least or at most this."""
 
     at_least: float | None = None
     at_most: float | None = None
@@ -87,13 +87,13 @@ GOALS: dict[str, Goal] = {
 }
 
 ON_ANY_MACHINE = frozenset({"P10.oversold_units", "P10.sold_ratio"})
-"""Goals that are right or wrong however busy the machine is: they say what was done, not how fast."""
+"""Goals that hold or not however busy the machine is: they state what was done, not how fast."""
 
 COLUMNS = ("id", "figure", "unit", "min", "max", "rounds", "must")
 
 
 def figure(name: str, unit: str, values: Iterable[float]) -> Figure:
-    """The figure of one value a round. Raises ValueError if there is none."""
+    """The figure of one value per round. Raises ValueError if there are none."""
     measured = list(values)
     if not measured:
         raise ValueError(f"{name} was not measured")

@@ -1,4 +1,4 @@
-"""What runs in a process of its own: `python -m invengine.bench.worker KIND`, a JSON object in, a JSON object out.
+"""Work in a process of its own: `python -m invengine.bench.worker KIND`, a JSON object in, a JSON object out.
 
 The load generator, the bare listener and the sync probe are native. The others are clients as people write them, in one
 process on one core each, so that Python is compared with Python.
@@ -35,7 +35,7 @@ def ledger(spec: Mapping[str, Any]) -> str:
 
 
 def asyncio_client(spec: Mapping[str, Any]) -> str:
-    """Many tasks on one AsyncClient, whose commands gather into batches by themselves."""
+    """Many tasks on one AsyncClient, whose commands are batched automatically."""
     from invengine.bench import callers
 
     return json.dumps(callers.with_asyncio(callers.Spec(**spec)))
@@ -66,7 +66,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Runs one kind and gives the exit code."""
+    """Runs one kind and returns the exit code."""
     kind = arguments[0] if arguments else ""
     if kind == "bare":
         from invengine import _core

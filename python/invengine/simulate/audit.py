@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from invengine.client import Event
+from invengine.simulate.sales import LevelKey
 
-Place: TypeAlias = tuple[str, str]
-"""Item and location."""
-Moved: TypeAlias = tuple[tuple[Place, int], ...]
+Moved: TypeAlias = tuple[tuple[LevelKey, int], ...]
 """Units by place, sorted."""
 Name: TypeAlias = tuple[str, str]
 """What a command is known by: its scope and its key, or its source and `epoch/number`."""
@@ -69,7 +68,7 @@ class Hold:
     """One reservation."""
 
     expire_ms: int
-    lines: dict[Place, Units] = field(default_factory=lambda: defaultdict(Units))
+    lines: dict[LevelKey, Units] = field(default_factory=lambda: defaultdict(Units))
 
 
 class Effect(NamedTuple):
@@ -106,7 +105,7 @@ class Auditor:
     """
 
     def __init__(
-        self, *, sequence: int = 0, skus: Collection[str] | None = None, history: Collection[Place] | None = None
+        self, *, sequence: int = 0, skus: Collection[str] | None = None, history: Collection[LevelKey] | None = None
     ) -> None:
         self.findings: list[str] = []
         self.finding_count = 0
@@ -114,14 +113,14 @@ class Auditor:
         self.sequence = sequence
         self.epochs: list[tuple[int, int]] = []
         """Each writer epoch with its first sequence."""
-        self.levels: dict[Place, Stock] = defaultdict(Stock)
+        self.levels: dict[LevelKey, Stock] = defaultdict(Stock)
         self.holds: dict[str, Hold] = {}
         self.effects: dict[Name, list[Effect]] = {}
         self.settled: dict[Name, int] = {}
         """The last sequence of commands that were judged and whose effects were put away."""
         self.sources: dict[str, tuple[int, int]] = {}
         """The epoch of each source and its last consumed number."""
-        self.history: dict[Place, list[Moment]] = defaultdict(lambda: [NOTHING])
+        self.history: dict[LevelKey, list[Moment]] = defaultdict(lambda: [NOTHING])
         self._skus = skus
         self._kept = history
         self._now_ms = 0
@@ -156,7 +155,7 @@ class Auditor:
 
     def recount(self) -> None:
         """Adds up the holds themselves and compares: the running counters must be their sums."""
-        sums: dict[Place, list[int]] = defaultdict(lambda: [0, 0])
+        sums: dict[LevelKey, list[int]] = defaultdict(lambda: [0, 0])
         for hold in self.holds.values():
             for place, units in hold.lines.items():
                 sums[place][0] += units.reserved
@@ -186,12 +185,12 @@ class Auditor:
         index = bisect.bisect_right(self.epochs, (sequence, 1 << 62)) - 1
         return self.epochs[index][1] if index >= 0 else 0
 
-    def room_at(self, place: Place, time_ms: float) -> int:
+    def room_at(self, place: LevelKey, time_ms: float) -> int:
         """Units that could be held at a place at an engine time; its history must be kept."""
         moments = self.history[place]
         return max(0, moments[bisect.bisect_right(moments, time_ms, key=lambda moment: moment.time_ms) - 1].room)
 
-    def level_at(self, place: Place, time_ms: int) -> Stock:
+    def level_at(self, place: LevelKey, time_ms: int) -> Stock:
         """A level as the events leave it at a time from the last event on: what expires until then is free."""
         level = self.levels[place]
         due = [hold.lines[place].reserved for hold in self.holds.values() if hold.expire_ms <= time_ms]
@@ -249,13 +248,13 @@ class Auditor:
 
     # What each fact does; each gives the places that it touched
 
-    def _source_registered(self, fact: Any) -> list[Place]:
+    def _source_registered(self, fact: Any) -> list[LevelKey]:
         if fact.epoch <= self.sources.get(fact.source_id, (0, 0))[0]:
             self.complain(f"the epoch of source {fact.source_id} does not rise")
         self.sources[fact.source_id] = (fact.epoch, 0)
         return []
 
-    def _stock_changed(self, fact: Any) -> list[Place]:
+    def _stock_changed(self, fact: Any) -> list[LevelKey]:
         if self._skus is not None and fact.sku not in self._skus:
             return []
         place = (fact.sku, fact.location)
@@ -265,7 +264,7 @@ class Auditor:
             level.unsellable[PARTS[fact.state]] += fact.delta
         return [place]
 
-    def _reserved(self, fact: Any) -> list[Place]:
+    def _reserved(self, fact: Any) -> list[LevelKey]:
         lines = self._lines(fact)
         if not lines:
             return []
@@ -278,7 +277,7 @@ class Auditor:
         heapq.heappush(self._ends, (hold.expire_ms, fact.reservation_id))
         return list(hold.lines)
 
-    def _extended(self, fact: Any) -> list[Place]:
+    def _extended(self, fact: Any) -> list[LevelKey]:
         if self._skus is not None and fact.reservation_id not in self.holds:
             return []
         hold = self._hold(fact)
@@ -288,7 +287,7 @@ class Auditor:
         heapq.heappush(self._ends, (hold.expire_ms, fact.reservation_id))
         return []
 
-    def _amended(self, fact: Any) -> list[Place]:
+    def _amended(self, fact: Any) -> list[LevelKey]:
         for place, wanted in (lines := self._lines(fact)):
             hold = self._hold(fact)
             more = wanted - hold.lines[place].reserved
@@ -299,7 +298,7 @@ class Auditor:
                 self._leave(hold, place, -more, ("reserved",), "released")
         return [place for place, _ in lines]
 
-    def _allocated(self, fact: Any) -> list[Place]:
+    def _allocated(self, fact: Any) -> list[LevelKey]:
         for place, units in (lines := self._lines(fact)):
             hold = self._hold(fact)
             if fact.reacquired:
@@ -310,23 +309,23 @@ class Auditor:
                 self._leave(hold, place, units, ("reserved",), "allocated")
         return [place for place, _ in lines]
 
-    def _released(self, fact: Any) -> list[Place]:
+    def _released(self, fact: Any) -> list[LevelKey]:
         for place, units in (lines := self._lines(fact)):
             self._leave(self._hold(fact), place, units, ("reserved", "allocated"), "released")
         return [place for place, _ in lines]
 
-    def _fulfilled(self, fact: Any) -> list[Place]:
+    def _fulfilled(self, fact: Any) -> list[LevelKey]:
         for place, units in (lines := self._lines(fact)):
             self._leave(self._hold(fact), place, units, ("allocated", "reserved"), "fulfilled")
             self.levels[place].on_hand -= units
         return [place for place, _ in lines]
 
-    def _expired(self, fact: Any) -> list[Place]:
+    def _expired(self, fact: Any) -> list[LevelKey]:
         for place, units in (lines := self._lines(fact)):
             self._leave(self._hold(fact), place, units, ("due",), "expired")
         return [place for place, _ in lines]
 
-    def _transferred(self, fact: Any) -> list[Place]:
+    def _transferred(self, fact: Any) -> list[LevelKey]:
         touched = []
         for place, units in self._lines(fact):
             hold, to = self._hold(fact), (place[0], fact.to_location)
@@ -341,7 +340,7 @@ class Auditor:
 
     # Moving units
 
-    def _lines(self, fact: Any) -> list[tuple[Place, int]]:
+    def _lines(self, fact: Any) -> list[tuple[LevelKey, int]]:
         lines = lines_of(fact)
         return lines if self._skus is None else [line for line in lines if line[0][0] in self._skus]
 
@@ -350,7 +349,7 @@ class Auditor:
             self.complain(f"the hold {fact.reservation_id} was never taken")
         return self.holds.setdefault(fact.reservation_id, Hold(0))
 
-    def _promise(self, hold: Hold, place: Place, units: int, state: str) -> None:
+    def _promise(self, hold: Hold, place: LevelKey, units: int, state: str) -> None:
         """A new promise: the units must be there, whoever wants them."""
         level = self.levels[place]
         missing = units - max(0, level.room)
@@ -359,7 +358,7 @@ class Auditor:
             self.complain(f"oversold: {units} units of {place} were promised, {level.room} were there")
         self._add(hold, place, state, units)
 
-    def _leave(self, hold: Hold, place: Place, units: int, states: tuple[str, ...], to: str) -> None:
+    def _leave(self, hold: Hold, place: LevelKey, units: int, states: tuple[str, ...], to: str) -> None:
         """Units leave the first state, and where that is not enough the second; they must be there."""
         line, wanted = hold.lines[place], units
         for state in states:
@@ -371,20 +370,20 @@ class Auditor:
         if to:
             self._add(hold, place, to, units)
 
-    def _add(self, hold: Hold, place: Place, state: str, units: int) -> None:
+    def _add(self, hold: Hold, place: LevelKey, state: str, units: int) -> None:
         line = hold.lines[place]
         setattr(line, state, getattr(line, state) + units)
         if state in ("reserved", "allocated"):
             level = self.levels[place]
             setattr(level, state, getattr(level, state) + units)
 
-    def _check(self, place: Place) -> None:
+    def _check(self, place: LevelKey) -> None:
         level = self.levels[place]
         if min(level.on_hand, level.reserved, level.allocated, *level.unsellable.values()) < 0:
             self.complain(f"a counter of {place} is negative: {level}")
         self._note(place, self._now_ms, passing=False)
 
-    def _note(self, place: Place, time_ms: int, *, passing: bool) -> None:
+    def _note(self, place: LevelKey, time_ms: int, *, passing: bool) -> None:
         if self._kept is None or place in self._kept:
             level = self.levels[place]
             self.history[place].append(
@@ -409,7 +408,7 @@ def name_of(context: Any) -> Name:
     return f"source:{source.source_id}", f"{source.epoch}/{source.sequence}"
 
 
-def lines_of(fact: Any) -> list[tuple[Place, int]]:
+def lines_of(fact: Any) -> list[tuple[LevelKey, int]]:
     """Units by place, as an event has them."""
     return [((line.sku, line.location), line.quantity) for line in fact.lines]
 

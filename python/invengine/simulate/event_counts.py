@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 from invengine.client import Event
-from invengine.simulate.sales import Place
+from invengine.simulate.sales import LevelKey
 
 
 class EventCounts:
     """Takes events in order and counts them. `watched` is the place whose reserved units are added up."""
 
-    def __init__(self, watched: Place | None = None) -> None:
+    def __init__(self, watched: LevelKey | None = None) -> None:
         self.kinds: Counter[str] = Counter()
         self.expired_holds: set[str] = set()
         self.reacquired_holds: set[str] = set()

@@ -10,12 +10,12 @@ from typing import Any
 
 from invengine.cli.quiet import verdict
 from invengine.simulate.checks import Check, all_or, examples
-from invengine.simulate.director import Evidence
-from invengine.simulate.roles import Kind, roles_of
+from invengine.simulate.coordinator import Evidence
+from invengine.simulate.roles import RoleKind, roles_of
 
 AROUND_KILL_S = 1.5
 """What was sent this close to the kill, in seconds of the wall clock, may have waited for the server to come back."""
-_BROKEN_PROMISES = ("EXCEEDS_OUTSTANDING", "ALREADY_RELEASED", "RESERVATION_NOT_FOUND", "RESERVATION_EXPIRED")
+_NOT_KEPT = ("EXCEEDS_OUTSTANDING", "ALREADY_RELEASED", "RESERVATION_NOT_FOUND", "RESERVATION_EXPIRED")
 """How an order would end whose goods were promised, paid in time, and then not there."""
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 
@@ -35,7 +35,7 @@ def report_of(evidence: Evidence) -> dict[str, Any]:
         "notice": verdict(evidence.load),
         "stream": _stream(evidence),
         "server": _server(evidence),
-        "assumptions": evidence.plan.habits.listed(),
+        "assumptions": evidence.plan.assumptions.listed(),
     }
 
 
@@ -139,7 +139,7 @@ def _engine(evidence: Evidence) -> dict[str, Any]:
         "recovery_ms": outage.recovered.recovery_time_s * 1000,
         "recovered_events": outage.recovered.recovered_events,
         "down_ms": outage.down_ms,
-        "cancelled_orders": sum(tally.orders[reason] for reason in _BROKEN_PROMISES) + len(late),
+        "cancelled_orders": sum(tally.orders[reason] for reason in _NOT_KEPT) + len(late),
         "late_store_units": sum(late.values()),
         "false_sold_outs": tally.false_refusals,
         **_units(evidence),
@@ -153,7 +153,7 @@ def _engine(evidence: Evidence) -> dict[str, Any]:
 
 def _reserves(evidence: Evidence) -> dict[str, dict[str, int]]:
     """Accepted and refused reserves of the flash sale, and of the baskets beside it."""
-    flash = {role.name for role in roles_of(evidence.plan.stream) if role.kind is Kind.FLASH}
+    flash = {role.name for role in roles_of(evidence.plan.stream) if role.kind is RoleKind.FLASH}
     found = {part: {"accepted": 0, "refused": 0} for part in ("flash_sale", "baskets")}
     for name, tally in evidence.tallies.items():
         part = found["flash_sale" if name in flash else "baskets"]
@@ -193,7 +193,7 @@ def _fragmented(evidence: Evidence) -> dict[str, Any]:
         "refused_orders": play.refused_orders,
         "flash_sold": play.flash_sold,
         "flash_oversold": play.flash_oversold,
-        "oversold_units_by_interval": {f"{pace:g}": units for pace, units in evidence.oversold_by_pace.items()},
+        "oversold_units_by_interval": {f"{factor:g}": units for factor, units in evidence.oversold_by_factor.items()},
     }
 
 

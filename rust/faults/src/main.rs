@@ -1,4 +1,4 @@
-//! `simulate-faults`: runs seeds until so many hours or recoveries are simulated, or one of them fails.
+//! `simulate-faults`: runs seeds until the wanted hours or recoveries are simulated, or a seed fails.
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -9,11 +9,11 @@ use invengine_faults::faults::{Class, Fault, Mask};
 use invengine_faults::planted::Planted;
 use invengine_faults::report::Report;
 use invengine_faults::shrink::shrink;
-use invengine_faults::swarm::Pace;
-use invengine_faults::world::World;
+use invengine_faults::simulation::Simulation;
+use invengine_faults::swarm::Profile;
 
-/// So many faults are named one by one.
-const FAULTS_TOLD: usize = 60;
+/// Up to this many faults are listed one by one.
+const FAULTS_LISTED: usize = 60;
 const USAGE: &str = "simulate-faults [--seed N | --seeds A..B] [--hours H] [--recoveries N] [--minutes-max M] [--threads T] \
                      [--short] [--planted NAME] [--long] [--json]";
 
@@ -24,9 +24,9 @@ struct Options {
     recoveries: u64,
     minutes_max: u64,
     threads: u64,
-    pace: Pace,
+    pace: Profile,
     planted: Option<Planted>,
-    /// Every class of faults and every mark must have been met.
+    /// Fails unless every class of faults and every mark was hit.
     long: bool,
     json: bool,
 }
@@ -39,7 +39,7 @@ fn options() -> Result<Options, String> {
         recoveries: 0,
         minutes_max: 60,
         threads: 1,
-        pace: Pace::Hours,
+        pace: Profile::Hours,
         planted: None,
         long: false,
         json: false,
@@ -47,7 +47,7 @@ fn options() -> Result<Options, String> {
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--short" => options.pace = Pace::Recoveries,
+            "--short" => options.pace = Profile::Recoveries,
             "--long" | "--coverage" => options.long = true,
             "--json" => options.json = true,
             _ => option(&mut options, &word, &words.next().ok_or(USAGE)?)?,
@@ -80,7 +80,7 @@ fn option(options: &mut Options, name: &str, value: &str) -> Result<(), String> 
     Ok(())
 }
 
-/// Runs seeds on several threads: everything added up, the first failure, and the seed after the last one.
+/// Runs seeds on several threads. Returns the sum of the reports, the first failure, and the seed after the last one.
 fn simulate(options: &Options) -> (Report, Option<Report>, u64) {
     let next = AtomicU64::new(options.first);
     let until = Instant::now() + Duration::from_secs(60 * options.minutes_max);
@@ -93,11 +93,11 @@ fn simulate(options: &Options) -> (Report, Option<Report>, u64) {
                     if seed >= options.last || Instant::now() > until || is_enough(options, &sum) {
                         break;
                     }
-                    let run = || World::new(seed, options.pace, Mask::default(), options.planted, false).run();
+                    let run = || Simulation::new(seed, options.pace, Mask::default(), options.planted, false).run();
                     let report = std::panic::catch_unwind(run).unwrap_or_else(|_| panicked(seed));
                     let mut sum = sum.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     sum.0.add(&report);
-                    if report.breach.is_some() && sum.1.is_none() {
+                    if report.violation.is_some() && sum.1.is_none() {
                         sum.1 = Some(report);
                     }
                 }
@@ -110,8 +110,8 @@ fn simulate(options: &Options) -> (Report, Option<Report>, u64) {
 }
 
 fn panicked(seed: u64) -> Report {
-    let breach = invengine_faults::model::Breach::new("nothing panics", "see above");
-    Report { seed, breach: Some(breach), ..Report::default() }
+    let violation = invengine_faults::model::Violation::new("nothing panics", "see above");
+    Report { seed, violation: Some(violation), ..Report::default() }
 }
 
 fn is_enough(options: &Options, sum: &Mutex<(Report, Option<Report>)>) -> bool {
@@ -122,20 +122,20 @@ fn is_enough(options: &Options, sum: &Mutex<(Report, Option<Report>)>) -> bool {
 }
 
 fn explain(options: &Options, failed: &Report) {
-    let Some(breach) = &failed.breach else { return };
-    println!("seed {}: {}: {}; looking for fewer faults", failed.seed, breach.rule, breach.found);
-    let (mask, last) = shrink(failed.seed, options.pace, options.planted, breach.rule);
-    let shown = if last.breach.is_some() { &last } else { failed };
+    let Some(violation) = &failed.violation else { return };
+    println!("seed {}: {}: {}; looking for fewer faults", failed.seed, violation.rule, violation.found);
+    let (mask, last) = shrink(failed.seed, options.pace, options.planted, violation.rule);
+    let shown = if last.violation.is_some() { &last } else { failed };
     println!("{}", shown.recent.join("\n"));
     println!("{}\nsettings: {}", shown.state, shown.swarm);
-    println!("faults that it takes ({} left out): {}", mask.faults.len(), told(&shown.log));
+    println!("faults that it takes ({} left out): {}", mask.faults.len(), describe_faults(&shown.log));
     println!("commit: {}", commit());
-    println!("FAILED seed {}: {}: {}", failed.seed, breach.rule, breach.found);
+    println!("FAILED seed {}: {}: {}", failed.seed, violation.rule, violation.found);
 }
 
-/// Faults one by one, or counted where nobody would read so many.
-fn told(log: &[Fault]) -> String {
-    if log.len() <= FAULTS_TOLD {
+/// Lists faults one by one, or counts them by class if there are too many.
+fn describe_faults(log: &[Fault]) -> String {
+    if log.len() <= FAULTS_LISTED {
         let each: Vec<String> = log.iter().map(|(class, number)| format!("{} #{number}", class.name())).collect();
         return each.join(", ");
     }
@@ -144,11 +144,14 @@ fn told(log: &[Fault]) -> String {
     counts.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The commit that is checked out, if there is one.
+/// The commit that is checked out, if any.
 fn commit() -> String {
-    let asked = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
-    let told = asked.ok().filter(|told| told.status.success()).map(|told| String::from_utf8_lossy(&told.stdout).into());
-    told.map_or_else(|| "unknown".into(), |told: String| told.trim().into())
+    let rev_parse = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
+    let output = rev_parse
+        .ok()
+        .filter(|output| output.status.success())
+        .map(|output| String::from_utf8_lossy(&output.stdout).into());
+    output.map_or_else(|| "unknown".into(), |output: String| output.trim().into())
 }
 
 fn main() -> ExitCode {
@@ -169,8 +172,8 @@ fn main() -> ExitCode {
         println!("FAILED: these never happened: {}", missing.join(", "));
     }
     if options.json {
-        let breach = failed.as_ref().and_then(|failed| failed.breach.clone());
-        println!("{}", Report { breach, ..sum }.json((options.first, last)));
+        let violation = failed.as_ref().and_then(|failed| failed.violation.clone());
+        println!("{}", Report { violation, ..sum }.json((options.first, last)));
     }
     if failed.is_some() || !missing.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

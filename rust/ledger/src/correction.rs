@@ -1,21 +1,22 @@
-//! Issue times by the clocks of their writers, and what they are in engine time.
+//! Converts issue times, which are by the clocks of their writers, to engine time.
 //!
-//! Engine time never goes back: after one start with a fast clock it stays ahead, and the issue times of right clocks look
-//! older than keys are remembered. A correction says how far ahead it is: what is issued from then on is read with that
-//! distance. An issue time that its writer had named before is read as it was, or a command that was done could look younger
-//! than its forgotten key; so the times that each writer has named are kept, as a few spans. A writer that was as fast as the
-//! engine has a span ahead of its right clock, and is read as it was only once its clock comes there.
+//! Engine time never goes back: after one start with a fast clock it stays ahead, and issue times by correct clocks look
+//! older than the oldest remembered keys. A correction states how far ahead engine time is, and this offset is added to
+//! what is issued from then on. No offset is added to an issue time that its writer had used before, or a command that was
+//! done could look younger than its forgotten key; therefore the issue times of each writer are kept, as a few spans. A
+//! writer whose clock was as fast as the engine's has a span ahead of its correct clock; it gets no offset only while its
+//! clock passes this span.
 
 use std::collections::BTreeMap;
 
 use crate::codec::{Decoded, Malformed, RecordReader, put, put_signed};
-use crate::mix::Mix;
 use crate::scope::Scope;
+use crate::stable_hash::StableHash;
 
-/// Stands for every writer, where it is not known which.
+/// Stands for every writer where the writer is unknown.
 const ANYBODY: u64 = u64::MAX;
 
-/// What a wall clock showed at a moment of engine time.
+/// The reading of a wall clock at a moment of engine time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockCorrection {
     /// The wall clock, ms since 1970.
@@ -25,7 +26,7 @@ pub struct ClockCorrection {
 }
 
 impl ClockCorrection {
-    /// Whether engine time is ahead, by a distance that can be.
+    /// Whether engine time is ahead, and the offset does not overflow.
     pub(crate) fn is_possible(self) -> bool {
         self.engine_ms.checked_sub(self.wall_ms).is_some_and(|offset_ms| offset_ms >= 0)
     }
@@ -45,24 +46,24 @@ impl ClockCorrection {
     }
 }
 
-/// Spans that are so close are one: what lies between counts as named.
+/// Spans that are at most this far apart are merged: what lies between counts as used.
 const GAP_MS: i64 = 3_600_000;
-/// Most spans of one writer; beyond it the closest two are one.
+/// Most spans of one writer; beyond this the closest two are merged.
 const SPANS_MAX: usize = 8;
 
-/// The issue times that writers have named, as spans from the first to the last.
+/// The issue times that writers have used, as spans from first to last.
 #[derive(Clone, Default)]
-struct Named(BTreeMap<u64, Vec<(i64, i64)>>);
+struct NamedTimes(BTreeMap<u64, Vec<(i64, i64)>>);
 
-impl Named {
+impl NamedTimes {
     fn note(&mut self, writer: u64, from_ms: i64, to_ms: i64) {
         let spans = self.0.entry(writer).or_default();
         if let Some(last) = spans.last_mut().filter(|last| last.0 <= from_ms && from_ms - GAP_MS <= last.1) {
             last.1 = to_ms.max(last.1);
             return;
         }
-        let place = spans.partition_point(|span| span.0 <= from_ms);
-        spans.insert(place, (from_ms, to_ms));
+        let index = spans.partition_point(|span| span.0 <= from_ms);
+        spans.insert(index, (from_ms, to_ms));
         loop {
             let gap = |next: usize| spans[next].0.saturating_sub(spans[next - 1].1);
             let Some(closest) = (1..spans.len()).min_by_key(|next| gap(*next)) else { return };
@@ -91,7 +92,7 @@ impl Named {
     }
 
     fn read(from: &mut RecordReader<'_>) -> Decoded<Self> {
-        let mut named = Named::default();
+        let mut named = NamedTimes::default();
         for _ in 0..from.count(2)? {
             let writer = from.number()?;
             for _ in 0..from.count(2)? {
@@ -102,28 +103,28 @@ impl Named {
     }
 }
 
-/// The issue times that writers have named, and the correction in force.
+/// The issue times that writers have used, and the current correction.
 #[derive(Default)]
-pub(crate) struct Issued {
-    named: Named,
-    /// Those at the correction in force, which are read as they were before.
-    before: Named,
+pub(crate) struct IssueTimes {
+    named: NamedTimes,
+    /// The spans at the time of the current correction; no offset is added to these.
+    before: NamedTimes,
     correction: Option<ClockCorrection>,
 }
 
-impl Issued {
-    /// A writer said that something was issued then.
+impl IssueTimes {
+    /// Records an issue time of a writer.
     #[inline]
     pub fn note(&mut self, scope: Scope, issue_time_ms: i64) {
         self.named.note(scope.word(), issue_time_ms, issue_time_ms);
     }
 
-    /// Nobody knows what issue times writers have named up to this moment.
+    /// Treats every issue time up to this moment as used, because it is not known which were.
     pub fn note_unknown(&mut self, until_ms: i64) {
         self.named.note(ANYBODY, i64::MIN, until_ms);
     }
 
-    /// Begins to read what is issued from now on with another distance; false for a correction that cannot be.
+    /// Starts a correction for what is issued from now on; returns false if it is impossible.
     pub fn correct(&mut self, correction: ClockCorrection) -> bool {
         if !correction.is_possible() {
             return false;
@@ -133,7 +134,7 @@ impl Issued {
         true
     }
 
-    /// An issue time of this writer in engine time.
+    /// Converts an issue time of this writer to engine time.
     #[inline]
     pub fn in_engine_time(&self, scope: Scope, issue_time_ms: i64) -> i64 {
         match self.correction {
@@ -153,15 +154,15 @@ impl Issued {
         self.correction.map_or(0, ClockCorrection::offset_ms)
     }
 
-    /// The hash of the correction; 0 if there is none.
+    /// The hash of the correction; 0 without one.
     pub fn digest(&self) -> u128 {
         let hash = |correction: ClockCorrection| {
-            Mix::new(0x20).signed(correction.wall_ms).signed(correction.engine_ms).digest()
+            StableHash::new(0x20).signed(correction.wall_ms).signed(correction.engine_ms).digest()
         };
         self.correction.map_or(0, hash)
     }
 
-    /// Writes it down.
+    /// Encodes the issue times and the correction.
     pub fn put(&self, out: &mut Vec<u8>) {
         self.named.put(out);
         put(out, u64::from(self.correction.is_some()));
@@ -171,14 +172,14 @@ impl Issued {
         }
     }
 
-    /// Reads it back.
+    /// Decodes the issue times and the correction.
     pub fn read(from: &mut RecordReader<'_>) -> Decoded<Self> {
-        let mut issued = Issued { named: Named::read(from)?, ..Issued::default() };
+        let mut issued = IssueTimes { named: NamedTimes::read(from)?, ..IssueTimes::default() };
         match from.number()? {
             0 => {}
             1 => {
                 issued.correction = Some(ClockCorrection::read(from)?).filter(|correction| correction.is_possible());
-                issued.before = Named::read(from)?;
+                issued.before = NamedTimes::read(from)?;
             }
             _ => return Err(Malformed("a clock is corrected once or not at all")),
         }

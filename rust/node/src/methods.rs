@@ -1,11 +1,11 @@
-//! Every method of `invengine.v1`: how it is answered, by whom, and how long its request and its answer may be.
+//! Every method of `invengine.v1`: how it is answered, by which part, and how long its request and its answer may be.
 //!
-//! No answer is longer than [`ANSWER_BYTES_MAX`], which every gRPC client takes unless told otherwise: what could be is refused
-//! before it is executed, comes in pages, or has a short form.
+//! No answer is longer than [`ANSWER_BYTES_MAX`], which every gRPC client accepts by default: a command whose answer
+//! could be longer is refused before it is executed, lists come in pages, and long answers have a short form.
 
 pub use invengine_ledger::ANSWER_BYTES_MAX as COMMAND_ANSWER_BYTES_MAX;
 
-/// Most bytes of one command or question.
+/// Most bytes of one command or read request.
 pub const COMMAND_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of a message that carries many commands or many names.
 pub const SUBMIT_BYTES_MAX: usize = 4 << 20;
@@ -14,12 +14,12 @@ pub const SUBMIT_COMMANDS_MAX: usize = 1_000;
 
 /// Most bytes of any answer, and of each message of a stream of answers.
 pub const ANSWER_BYTES_MAX: usize = 4 << 20;
-/// Most bytes of an answer that says a few names and numbers.
+/// Most bytes of an answer that has only a few names and numbers.
 const SMALL_ANSWER_BYTES_MAX: usize = 4 << 10;
-/// Most bytes of a page, and of a message of events, with more than one entry.
+/// Most bytes of a page of a list, or of a message of events, that has more than one entry.
 pub const PAGE_BYTES_MAX: usize = 1 << 20;
 
-/// Path of the one unary method whose caller waits for the disk.
+/// Path of the only unary method whose caller waits for the disk.
 pub const CREATE_SNAPSHOT: &str = "/invengine.v1.AdminService/CreateSnapshot";
 /// Path of the stream of events.
 pub const READ_EVENTS: &str = "/invengine.v1.JournalService/ReadEvents";
@@ -48,7 +48,7 @@ pub enum CommandKind {
     RegisterSource,
 }
 
-/// A question that the ledger answers.
+/// A read that the ledger answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of the methods")]
 pub enum ReadKind {
@@ -68,14 +68,14 @@ pub enum ReadKind {
 
 /// How a method is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MethodKind {
     /// By executing one command.
     Command(CommandKind),
-    /// By looking at the ledger.
+    /// By reading the ledger.
     Read(ReadKind),
     /// By executing a batch.
     Submit,
-    /// By executing batches as they come.
+    /// By executing batches as they arrive.
     SubmitStream,
     /// By a stream of events.
     ReadEvents,
@@ -83,10 +83,10 @@ pub enum Kind {
     Digest,
     /// By the server's description.
     ServerInfo,
-    /// By writing a snapshot, which takes longer than a call may.
+    /// By writing a snapshot, which takes longer than other calls may.
     CreateSnapshot,
-    /// Not in this version.
-    Later,
+    /// Not available in this version.
+    Unimplemented,
 }
 
 /// One method.
@@ -95,10 +95,11 @@ pub struct Method {
     /// Its path, such as `/invengine.v1.ReservationService/Reserve`.
     pub path: &'static str,
     /// How it is answered.
-    pub kind: Kind,
-    /// Longest request.
+    pub kind: MethodKind,
+    /// Longest request, in bytes.
     pub bytes_max: usize,
-    /// Longest answer, or message of a stream of answers; 0 for a method that has none in this version.
+    /// Longest answer, or message of a stream of answers, in bytes; 0 for a method that is not available in this
+    /// version.
     pub answer_bytes_max: usize,
 }
 
@@ -110,23 +111,23 @@ impl Method {
     }
 }
 
-const fn answer_bytes_max(kind: Kind) -> usize {
+const fn answer_bytes_max(kind: MethodKind) -> usize {
     use CommandKind::RegisterSource;
     use ReadKind::{GetAvailability, GetOutcome, GetReservation, ListReservations};
     use ReadKind::{GetChannel, GetInventoryLevel, GetItem, GetLocation};
     use ReadKind::{ListChannels, ListInventoryLevels, ListItems, ListLocations};
     match kind {
-        Kind::Command(RegisterSource)
-        | Kind::Read(GetInventoryLevel | GetItem | GetLocation | GetChannel)
-        | Kind::Digest
-        | Kind::ServerInfo
-        | Kind::CreateSnapshot => SMALL_ANSWER_BYTES_MAX,
-        Kind::Command(_) | Kind::Read(ListInventoryLevels | ListItems | ListLocations | ListChannels) => {
+        MethodKind::Command(RegisterSource)
+        | MethodKind::Read(GetInventoryLevel | GetItem | GetLocation | GetChannel)
+        | MethodKind::Digest
+        | MethodKind::ServerInfo
+        | MethodKind::CreateSnapshot => SMALL_ANSWER_BYTES_MAX,
+        MethodKind::Command(_) | MethodKind::Read(ListInventoryLevels | ListItems | ListLocations | ListChannels) => {
             COMMAND_ANSWER_BYTES_MAX
         }
-        Kind::Submit | Kind::SubmitStream | Kind::ReadEvents => ANSWER_BYTES_MAX,
-        Kind::Read(GetAvailability | GetOutcome | GetReservation | ListReservations) => ANSWER_BYTES_MAX,
-        Kind::Later => 0,
+        MethodKind::Submit | MethodKind::SubmitStream | MethodKind::ReadEvents => ANSWER_BYTES_MAX,
+        MethodKind::Read(GetAvailability | GetOutcome | GetReservation | ListReservations) => ANSWER_BYTES_MAX,
+        MethodKind::Unimplemented => 0,
     }
 }
 
@@ -144,10 +145,10 @@ macro_rules! method {
     };
 }
 
-/// All methods. Those that are called most come first: that is where `find` looks first.
+/// All methods. The most frequent ones come first, because `find` searches in this order.
 pub static METHODS: [Method; 62] = {
     use CommandKind as C;
-    use Kind::{Command, Digest, Later, Read, ReadEvents, ServerInfo, Submit, SubmitStream};
+    use MethodKind::{Command, Digest, Read, ReadEvents, ServerInfo, Submit, SubmitStream, Unimplemented};
     use ReadKind as R;
     const BATCH: usize = SUBMIT_BYTES_MAX;
     [
@@ -171,15 +172,15 @@ pub static METHODS: [Method; 62] = {
         method!("InventoryService", "Count", Command(C::Count)),
         method!("InventoryService", "GetInventoryLevel", Read(R::GetInventoryLevel)),
         method!("InventoryService", "ListInventoryLevels", Read(R::ListInventoryLevels)),
-        method!("InventoryService", "MoveQuantity", Later),
-        method!("InventoryService", "ShipTransfer", Later),
-        method!("InventoryService", "ReceiveTransfer", Later),
-        method!("InventoryService", "RecordMessages", Later, BATCH),
-        method!("AvailabilityService", "GetAvailableToPromise", Later),
-        method!("AvailabilityService", "WatchAvailability", Later),
+        method!("InventoryService", "MoveQuantity", Unimplemented),
+        method!("InventoryService", "ShipTransfer", Unimplemented),
+        method!("InventoryService", "ReceiveTransfer", Unimplemented),
+        method!("InventoryService", "RecordMessages", Unimplemented, BATCH),
+        method!("AvailabilityService", "GetAvailableToPromise", Unimplemented),
+        method!("AvailabilityService", "WatchAvailability", Unimplemented),
         method!("JournalService", "ReadEvents", ReadEvents),
         method!("JournalService", "GetDigest", Digest),
-        method!("JournalService", "GetStateAt", Later),
+        method!("JournalService", "GetStateAt", Unimplemented),
         method!("CatalogService", "UpsertItems", Command(C::UpsertItems), BATCH),
         method!("CatalogService", "GetItem", Read(R::GetItem)),
         method!("CatalogService", "ListItems", Read(R::ListItems)),
@@ -190,33 +191,33 @@ pub static METHODS: [Method; 62] = {
         method!("CatalogService", "GetChannel", Read(R::GetChannel)),
         method!("CatalogService", "ListChannels", Read(R::ListChannels)),
         method!("SourceService", "RegisterSource", Command(C::RegisterSource)),
-        method!("SourceService", "ListSources", Later),
-        method!("SourceService", "ListParked", Later),
-        method!("SourceService", "SkipParked", Later),
+        method!("SourceService", "ListSources", Unimplemented),
+        method!("SourceService", "ListParked", Unimplemented),
+        method!("SourceService", "SkipParked", Unimplemented),
         method!("AdminService", "GetServerInfo", ServerInfo),
-        method!("AdminService", "CreateSnapshot", Kind::CreateSnapshot),
-        method!("PolicyService", "SetLocationGroup", Later),
-        method!("PolicyService", "GetLocationGroup", Later),
-        method!("PolicyService", "ListLocationGroups", Later),
-        method!("PolicyService", "SetSegment", Later),
-        method!("PolicyService", "GetSegment", Later),
-        method!("PolicyService", "ListSegments", Later),
-        method!("PolicyService", "SetSafetyStock", Later),
-        method!("PolicyService", "GetSafetyStock", Later),
-        method!("PolicyService", "ListSafetyStocks", Later),
-        method!("PolicyService", "SetChannelBuffer", Later),
-        method!("PolicyService", "GetChannelBuffer", Later),
-        method!("PolicyService", "ListChannelBuffers", Later),
-        method!("PolicyService", "SetHoldPolicy", Later),
-        method!("PolicyService", "GetHoldPolicy", Later),
-        method!("PolicyService", "ListHoldPolicies", Later),
-        method!("PolicyService", "SetAuthorityRule", Later),
-        method!("PolicyService", "GetAuthorityRule", Later),
-        method!("PolicyService", "ListAuthorityRules", Later),
+        method!("AdminService", "CreateSnapshot", MethodKind::CreateSnapshot),
+        method!("PolicyService", "SetLocationGroup", Unimplemented),
+        method!("PolicyService", "GetLocationGroup", Unimplemented),
+        method!("PolicyService", "ListLocationGroups", Unimplemented),
+        method!("PolicyService", "SetSegment", Unimplemented),
+        method!("PolicyService", "GetSegment", Unimplemented),
+        method!("PolicyService", "ListSegments", Unimplemented),
+        method!("PolicyService", "SetSafetyStock", Unimplemented),
+        method!("PolicyService", "GetSafetyStock", Unimplemented),
+        method!("PolicyService", "ListSafetyStocks", Unimplemented),
+        method!("PolicyService", "SetChannelBuffer", Unimplemented),
+        method!("PolicyService", "GetChannelBuffer", Unimplemented),
+        method!("PolicyService", "ListChannelBuffers", Unimplemented),
+        method!("PolicyService", "SetHoldPolicy", Unimplemented),
+        method!("PolicyService", "GetHoldPolicy", Unimplemented),
+        method!("PolicyService", "ListHoldPolicies", Unimplemented),
+        method!("PolicyService", "SetAuthorityRule", Unimplemented),
+        method!("PolicyService", "GetAuthorityRule", Unimplemented),
+        method!("PolicyService", "ListAuthorityRules", Unimplemented),
     ]
 };
 
-/// The method of a path, if there is one.
+/// The method with this path; `None` if there is none.
 pub fn find(path: &str) -> Option<Method> {
     METHODS.iter().find(|method| method.path == path).copied()
 }
@@ -251,12 +252,12 @@ mod tests {
     #[test]
     fn the_table_has_what_the_contract_declares() {
         let table: BTreeSet<String> = METHODS.iter().map(|method| method.path.to_owned()).collect();
-        assert_eq!(table.len(), METHODS.len(), "a method stands twice");
+        assert_eq!(table.len(), METHODS.len(), "a method is listed twice");
         assert_eq!(table, declared());
     }
 
     #[test]
-    fn what_comes_later_is_what_the_contract_says() {
+    fn unimplemented_methods_are_those_that_the_contract_names() {
         let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../protos/invengine/v1");
         for method in &METHODS {
             let (service, name) = method.path.strip_prefix(PACKAGE).unwrap().split_once('/').unwrap();
@@ -265,14 +266,14 @@ mod tests {
             let before = text.split(&format!("  rpc {name}(")).next().unwrap();
             let remark: String = before.lines().rev().take_while(|line| line.starts_with("  //")).collect();
             let later = remark.contains("UNIMPLEMENTED") || service == "PolicyService";
-            assert_eq!(method.kind == Kind::Later, later, "{}", method.path);
+            assert_eq!(method.kind == MethodKind::Unimplemented, later, "{}", method.path);
         }
     }
 
     #[test]
     fn the_contract_states_the_longest_answer_of_every_method() {
         let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../protos/invengine/v1");
-        for method in METHODS.iter().filter(|method| method.kind != Kind::Later) {
+        for method in METHODS.iter().filter(|method| method.kind != MethodKind::Unimplemented) {
             let (service, name) = method.path.strip_prefix(PACKAGE).unwrap().split_once('/').unwrap();
             let stem = service.strip_suffix("Service").unwrap().to_lowercase();
             let text = fs::read_to_string(protos.join(format!("{stem}_service.proto"))).unwrap();
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_found_as_it_is_spelled() {
+    fn a_path_is_found_only_as_it_is_spelled() {
         assert!(METHODS.iter().all(|method| find(method.path) == Some(*method)));
         let others = ["", "/", "/invengine.v1.ReservationService/Sell", "/invengine.v1.ReservationService/Reserve/"];
         assert!(others.iter().all(|path| find(path).is_none()));

@@ -5,12 +5,12 @@ use invengine_ledger::command::{Body, Catalogue, Upsert};
 use invengine_wire::v1;
 
 use super::check::Violations;
-use super::command::Request;
+use super::command::CommandRequest;
 
 const GTIN_DIGITS: usize = 14;
 const GLN_DIGITS: usize = 13;
 
-impl Request for v1::UpsertItemsRequest {
+impl CommandRequest for v1::UpsertItemsRequest {
     fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         let entry = |item: &'a v1::Item| Upsert { name: &item.sku, display_name: &item.display_name, gs1: &item.gtin };
         let entries = self.items.iter().map(entry).collect();
@@ -18,7 +18,7 @@ impl Request for v1::UpsertItemsRequest {
     }
 }
 
-impl Request for v1::UpsertLocationsRequest {
+impl CommandRequest for v1::UpsertLocationsRequest {
     fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         let entry = |place: &'a v1::Location| Upsert {
             name: &place.location,
@@ -30,7 +30,7 @@ impl Request for v1::UpsertLocationsRequest {
     }
 }
 
-impl Request for v1::UpsertChannelsRequest {
+impl CommandRequest for v1::UpsertChannelsRequest {
     fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         let entry =
             |channel: &'a v1::Channel| Upsert { name: &channel.channel, display_name: &channel.display_name, gs1: "" };
@@ -39,7 +39,7 @@ impl Request for v1::UpsertChannelsRequest {
     }
 }
 
-impl Request for v1::RegisterSourceRequest {
+impl CommandRequest for v1::RegisterSourceRequest {
     fn body<'a>(&'a self, context: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         let rule = "absent: a source is not registered by one of its messages";
         found.require(context.source.is_none(), format_args!("context.source"), rule);
@@ -65,7 +65,7 @@ fn upsert<'a>(
             found.require(entry.gs1.is_empty() || spelled, format_args!("{list}[{number}].{gs1}"), rule);
         }
         let named = entries.iter().enumerate().map(|(number, entry)| match entry.name {
-            // Absent names are named already.
+            // Absent names have been reported already.
             "" => Err(number),
             name => Ok(name),
         });

@@ -10,21 +10,21 @@ use super::context::context;
 use crate::methods::CommandKind;
 use crate::refusal::Refusal;
 
-/// A message with the shared fields of a command.
-pub(super) trait Shared {
+/// A message that has the shared fields of a command.
+pub(super) trait HasContext {
     /// The shared fields.
     fn context(&self) -> Option<&v1::CommandContext>;
 }
 
-/// A message that asks for a command.
-pub(super) trait Request: Shared + Message + Default {
-    /// What is asked, canonical if nothing bad is found. `tag` is that of the ledger.
+/// A request for a command.
+pub(super) trait CommandRequest: HasContext + Message + Default {
+    /// The body of the command, canonical if there are no violations. `tag` is the tag of the ledger.
     fn body<'a>(&'a self, context: &Context<'a>, tag: u64, found: &mut Violations) -> Body<'a>;
 }
 
 macro_rules! shared {
     ($($message:ident)*) => {
-        $(impl Shared for v1::$message {
+        $(impl HasContext for v1::$message {
             fn context(&self) -> Option<&v1::CommandContext> {
                 self.context.as_ref()
             }
@@ -38,13 +38,14 @@ shared! {
     UpsertItemsRequest UpsertLocationsRequest UpsertChannelsRequest RegisterSourceRequest
 }
 
-/// Calls `f` with the command that a request asks for.
+/// Decodes a request and calls `f` with its command.
 ///
-/// `key` is that of the metadata and counts only where the message has none; `tag` is that of the ledger
+/// `key` comes from the metadata and is used only if the message has none; `tag` is the tag of the ledger
 /// ([`invengine_ledger::Ledger::tag`]).
 ///
 /// # Errors
-/// The bytes are no message of this type, a field is bad (each is named), or it asks for what a later version does.
+/// The bytes are not a message of this type, fields are invalid (each is named), or the request needs a feature that
+/// this version does not have.
 pub fn with_command<R>(
     kind: CommandKind,
     payload: &[u8],
@@ -72,13 +73,18 @@ pub fn with_command<R>(
     }
 }
 
-fn run<M: Request, R>(payload: &[u8], key: &str, tag: u64, f: impl FnOnce(&Command<'_>) -> R) -> Result<R, Refusal> {
+fn run<M: CommandRequest, R>(
+    payload: &[u8],
+    key: &str,
+    tag: u64,
+    f: impl FnOnce(&Command<'_>) -> R,
+) -> Result<R, Refusal> {
     let message = M::decode(payload).map_err(|_| Refusal::malformed())?;
     command(&message, key, tag).map(|command| f(&command))
 }
 
 /// The command that a message asks for.
-pub(super) fn command<'a, M: Request>(message: &'a M, key: &'a str, tag: u64) -> Result<Command<'a>, Refusal> {
+pub(super) fn command<'a, M: CommandRequest>(message: &'a M, key: &'a str, tag: u64) -> Result<Command<'a>, Refusal> {
     let mut found = Violations::default();
     let context = context(message.context(), key, &mut found);
     let body = message.body(&context, tag, &mut found);

@@ -1,5 +1,5 @@
-//! Between the messages of a caller and the ledger: what comes in is checked field by field and made canonical, what goes
-//! out gets its names back. Nothing here decides anything or keeps anything.
+//! Translates between a caller's messages and the ledger: requests are checked field by field and made canonical,
+//! answers get their names back. Nothing here decides anything or keeps state.
 
 pub mod answer;
 mod batch;

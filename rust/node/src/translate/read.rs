@@ -1,4 +1,4 @@
-//! Questions that the ledger answers.
+//! Reads that the ledger answers.
 
 use invengine_ledger::{Ledger, Reason};
 use prost::Message;
@@ -9,12 +9,12 @@ use crate::methods::ReadKind;
 use crate::positions::{EventEpochs, EventPosition};
 use crate::refusal::Refusal;
 
-/// The moment at which the ledger is looked at, and the history that it has.
+/// The moment of a read, and the history of the ledger.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// Engine time.
     pub now_ms: i64,
-    /// What is durable.
+    /// The last durable sequence.
     pub durable_sequence: u64,
     /// The ledger's tag.
     pub tag: u64,
@@ -24,31 +24,32 @@ pub struct View<'a> {
     pub newest: EventPosition,
 }
 
-/// The answer to a question.
+/// The answer to a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadAnswer {
     /// The answer message.
     pub bytes: Vec<u8>,
-    /// The answer may leave when every event up to here is durable; 0 means at once.
-    pub rests_on: u64,
+    /// The answer may be sent once every event up to here is durable; 0 means at once.
+    pub depends_on: u64,
 }
 
 impl ReadAnswer {
-    /// An answer that waits for nothing.
+    /// An answer that may be sent at once.
     pub(super) fn at_once(message: &impl Message) -> Self {
         Self::resting_on(0, message)
     }
 
-    /// An answer that waits until everything up to this sequence is durable.
-    pub(super) fn resting_on(rests_on: u64, message: &impl Message) -> Self {
-        ReadAnswer { bytes: message.encode_to_vec(), rests_on }
+    /// An answer that may be sent once everything up to this sequence is durable.
+    pub(super) fn resting_on(depends_on: u64, message: &impl Message) -> Self {
+        ReadAnswer { bytes: message.encode_to_vec(), depends_on }
     }
 }
 
-/// Answers a question.
+/// Answers a read.
 ///
 /// # Errors
-/// The bytes are no message of this type, a field is bad, a name is unknown, or it asks for what a later version does.
+/// The bytes are not a message of this type, a field is invalid, a name is unknown, or the request needs a feature that
+/// this version does not have.
 pub fn read(kind: ReadKind, payload: &[u8], ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
     match kind {
         ReadKind::GetReservation => hold::get_reservation(&decode(payload)?, ledger, view),
@@ -70,7 +71,7 @@ fn decode<M: Message + Default>(payload: &[u8]) -> Result<M, Refusal> {
     M::decode(payload).map_err(|_| Refusal::malformed())
 }
 
-/// Checks the fields of a question.
+/// Checks the fields of a request.
 pub(super) fn checked<T>(check: impl FnOnce(&mut Violations) -> T) -> Result<T, Refusal> {
     let mut found = Violations::default();
     let read = check(&mut found);

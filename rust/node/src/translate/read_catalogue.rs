@@ -1,9 +1,9 @@
-//! Questions about the catalogue.
+//! Reads of the catalogue.
 
-use invengine_ledger::{Entry, Ledger, Names};
+use invengine_ledger::{CatalogueEntry, Ledger, Names};
 use invengine_wire::v1;
 
-use super::page::{List, Page, Question};
+use super::page::{ListKind, ListQuery, PageRequest};
 use super::read::{ReadAnswer, View, channel, checked, item, location};
 use crate::refusal::Refusal;
 
@@ -14,11 +14,11 @@ pub(super) fn get_item(asked: &v1::GetItemRequest, ledger: &Ledger) -> Result<Re
 }
 
 pub(super) fn list_items(asked: &v1::ListItemsRequest, ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
-    let question = Question::new(List::Items);
-    let page = checked(|found| Page::new(question, asked.page_size, &asked.page_token, view, found))?;
+    let list_query = ListQuery::new(ListKind::Items);
+    let page = checked(|found| PageRequest::new(list_query, asked.page_size, &asked.page_token, view, found))?;
     let (items, next_page_token) = page.fill(entries(ledger.items(), &page, item_of));
-    let rests_on = page.rests_on(&next_page_token);
-    Ok(ReadAnswer::resting_on(rests_on, &v1::ListItemsResponse { items, next_page_token }))
+    let depends_on = page.depends_on(&next_page_token);
+    Ok(ReadAnswer::resting_on(depends_on, &v1::ListItemsResponse { items, next_page_token }))
 }
 
 pub(super) fn get_location(asked: &v1::GetLocationRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
@@ -32,11 +32,11 @@ pub(super) fn list_locations(
     ledger: &Ledger,
     view: View<'_>,
 ) -> Result<ReadAnswer, Refusal> {
-    let question = Question::new(List::Locations);
-    let page = checked(|found| Page::new(question, asked.page_size, &asked.page_token, view, found))?;
+    let list_query = ListQuery::new(ListKind::Locations);
+    let page = checked(|found| PageRequest::new(list_query, asked.page_size, &asked.page_token, view, found))?;
     let (locations, next_page_token) = page.fill(entries(ledger.locations(), &page, location_of));
-    let rests_on = page.rests_on(&next_page_token);
-    Ok(ReadAnswer::resting_on(rests_on, &v1::ListLocationsResponse { locations, next_page_token }))
+    let depends_on = page.depends_on(&next_page_token);
+    Ok(ReadAnswer::resting_on(depends_on, &v1::ListLocationsResponse { locations, next_page_token }))
 }
 
 pub(super) fn get_channel(asked: &v1::GetChannelRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
@@ -50,15 +50,19 @@ pub(super) fn list_channels(
     ledger: &Ledger,
     view: View<'_>,
 ) -> Result<ReadAnswer, Refusal> {
-    let question = Question::new(List::Channels);
-    let page = checked(|found| Page::new(question, asked.page_size, &asked.page_token, view, found))?;
+    let list_query = ListQuery::new(ListKind::Channels);
+    let page = checked(|found| PageRequest::new(list_query, asked.page_size, &asked.page_token, view, found))?;
     let (channels, next_page_token) = page.fill(entries(ledger.channels(), &page, channel_of));
-    let rests_on = page.rests_on(&next_page_token);
-    Ok(ReadAnswer::resting_on(rests_on, &v1::ListChannelsResponse { channels, next_page_token }))
+    let depends_on = page.depends_on(&next_page_token);
+    Ok(ReadAnswer::resting_on(depends_on, &v1::ListChannelsResponse { channels, next_page_token }))
 }
 
-/// Entries in the order they were created, which is that of their handles.
-fn entries<'l, T>(names: &'l Names, page: &Page, shape: fn(Entry<'_>) -> T) -> impl Iterator<Item = (u64, T)> + 'l
+/// Entries in the order of creation, which is that of their handles.
+fn entries<'l, T>(
+    names: &'l Names,
+    page: &PageRequest,
+    shape: fn(CatalogueEntry<'_>) -> T,
+) -> impl Iterator<Item = (u64, T)> + 'l
 where
     T: 'l,
 {
@@ -66,11 +70,11 @@ where
     (first..names.len() as u32).map(move |handle| (u64::from(handle), shape(names.entry(handle))))
 }
 
-fn item_of(entry: Entry<'_>) -> v1::Item {
+fn item_of(entry: CatalogueEntry<'_>) -> v1::Item {
     v1::Item { sku: entry.name.to_string(), display_name: entry.display_name.to_string(), gtin: entry.gs1.to_string() }
 }
 
-fn location_of(entry: Entry<'_>) -> v1::Location {
+fn location_of(entry: CatalogueEntry<'_>) -> v1::Location {
     v1::Location {
         location: entry.name.to_string(),
         display_name: entry.display_name.to_string(),
@@ -78,6 +82,6 @@ fn location_of(entry: Entry<'_>) -> v1::Location {
     }
 }
 
-fn channel_of(entry: Entry<'_>) -> v1::Channel {
+fn channel_of(entry: CatalogueEntry<'_>) -> v1::Channel {
     v1::Channel { channel: entry.name.to_string(), display_name: entry.display_name.to_string() }
 }

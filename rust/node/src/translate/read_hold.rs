@@ -1,4 +1,4 @@
-//! Questions about reservations and keys.
+//! Reads of reservations and keys.
 
 use std::collections::BinaryHeap;
 
@@ -7,9 +7,9 @@ use invengine_wire::v1;
 use invengine_wire::v1::get_reservation_request::By;
 use prost::Message;
 
-use super::answer::{done, refused};
+use super::answer::{accepted_outcome, refused_outcome};
 use super::check::Violations;
-use super::page::{List, Page, Question};
+use super::page::{ListKind, ListQuery, PageRequest};
 use super::read::{ReadAnswer, View, channel, checked};
 use super::shape;
 use crate::refusal::Refusal;
@@ -72,15 +72,15 @@ pub(super) fn list_reservations(
     let page = checked(|found| {
         found.text(&asked.order_ref, format_args!("order_ref"));
         found.text(&asked.holder, format_args!("holder"));
-        let question = Question::new(List::Reservations).text(&asked.order_ref).text(&asked.holder);
-        Page::new(question.flag(asked.include_ended), asked.page_size, &asked.page_token, view, found)
+        let list_query = ListQuery::new(ListKind::Reservations).text(&asked.order_ref).text(&asked.holder);
+        PageRequest::new(list_query.flag(asked.include_ended), asked.page_size, &asked.page_token, view, found)
     })?;
     let wanted = |reservation: &&Reservation| {
         reservation.sequence >= page.start
             && (asked.holder.is_empty() || *reservation.holder == *asked.holder)
             && (asked.include_ended || outstanding(reservation, view.now_ms))
     };
-    // One more than the page has tells that there is a next one.
+    // One more than the page holds shows whether there is a next page.
     let count = page.size + 1;
     let oldest = if !asked.order_ref.is_empty() {
         oldest(ledger.reservations_of_order(&asked.order_ref).filter(wanted), count)
@@ -92,9 +92,9 @@ pub(super) fn list_reservations(
     let found = oldest.into_iter().filter_map(|(sequence, id)| Some((sequence, ledger.reservation(id)?)));
     let shaped = found.map(|(sequence, found)| (sequence, shape::reservation(ledger, found, view.now_ms)));
     let (reservations, next_page_token) = page.fill(shaped);
-    let rests_on = page.rests_on(&next_page_token);
+    let depends_on = page.depends_on(&next_page_token);
     Ok(ReadAnswer::resting_on(
-        rests_on,
+        depends_on,
         &v1::ListReservationsResponse {
             reservations,
             next_page_token,
@@ -106,11 +106,11 @@ pub(super) fn list_reservations(
 
 /// True if units are reserved or allocated at this time.
 fn outstanding(reservation: &Reservation, now_ms: i64) -> bool {
-    let live = reservation.live(now_ms);
+    let live = reservation.is_live(now_ms);
     reservation.lines.iter().any(|line| line.allocated > 0 || (live && line.reserved > 0))
 }
 
-/// The reservations that were made first, in the order they were made. Takes memory for `count` of them only.
+/// The oldest reservations, in the order of creation. Needs memory only for `count` of them.
 fn oldest<'l>(all: impl Iterator<Item = &'l Reservation>, count: usize) -> Vec<(u64, ReservationId)> {
     let mut heap = BinaryHeap::with_capacity(count + 1);
     for reservation in all {
@@ -136,35 +136,35 @@ pub(super) fn get_outcome(
     })?;
     let scope = scope(ledger, &asked.channel, &asked.source_id)?;
     let mut answer = v1::GetOutcomeResponse::default();
-    let mut rests_on = 0;
+    let mut depends_on = 0;
     let key = &asked.idempotency_key;
     let entry = ledger.key(scope, key);
     let tombstone = entry.is_some_and(|entry| entry.effect == Effect::Tombstone);
     let remembered =
         || ledger.remembered_refusal(scope, key).and_then(|entry| Some((entry.sequence, entry.refusal()?)));
     if let Some(entry) = entry.filter(|_| !tombstone) {
-        rests_on = entry.sequence;
+        depends_on = entry.sequence;
         answer.known = true;
-        let writer = (asked.channel.as_str(), asked.source_id.as_str());
-        answer.outcome = Some(done(ledger, (entry.sequence, true), &entry.effect, writer));
+        let scope_names = (asked.channel.as_str(), asked.source_id.as_str());
+        answer.outcome = Some(accepted_outcome(ledger, (entry.sequence, true), &entry.effect, scope_names));
     } else if let Some((sequence, rejection)) = remembered() {
-        // It stands, even if somebody made sure since that the key is never used.
-        rests_on = sequence;
+        // The refusal stands, even if the key was cancelled since.
+        depends_on = sequence;
         answer.known = true;
-        answer.outcome = Some(refused(&(&rejection).into()));
+        answer.outcome = Some(refused_outcome(&(&rejection).into()));
     } else if let Some(entry) = entry {
-        rests_on = entry.sequence;
+        depends_on = entry.sequence;
         answer.key_cancelled = true;
-    } else if let Some(rejection) = ledger.refused_key(scope, key) {
-        rests_on = rejection_rests_on(ledger, &rejection);
+    } else if let Some(rejection) = ledger.cached_rejection(scope, key) {
+        depends_on = rejection_rests_on(ledger, &rejection);
         answer.known = true;
-        answer.outcome = Some(refused(&(&rejection).into()));
+        answer.outcome = Some(refused_outcome(&(&rejection).into()));
     }
-    answer.sequence = rests_on.max(view.durable_sequence) as i64;
-    Ok(ReadAnswer { bytes: answer.encode_to_vec(), rests_on })
+    answer.sequence = depends_on.max(view.durable_sequence) as i64;
+    Ok(ReadAnswer { bytes: answer.encode_to_vec(), depends_on })
 }
 
-/// A "no" leaves under the same rule whoever asks for it.
+/// The sequence that a rejection depends on: the same rule as for the answer to the command itself.
 fn rejection_rests_on(ledger: &Ledger, rejection: &Rejection) -> u64 {
     if rejection.reason.needs_no_wait() { 0 } else { ledger.sequence() }
 }

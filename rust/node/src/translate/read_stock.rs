@@ -1,4 +1,4 @@
-//! Questions about stock.
+//! Reads of stock.
 
 use invengine_ledger::event::LevelIndex;
 use invengine_ledger::{Handle, Ledger};
@@ -6,17 +6,17 @@ use invengine_wire::v1;
 use prost::Message;
 
 use super::check::Violations;
-use super::page::{List, Page, Question};
+use super::page::{ListKind, ListQuery, PageRequest};
 use super::read::{ReadAnswer, View, channel, checked, item, location};
 use super::shape;
 use crate::methods::ANSWER_BYTES_MAX;
 use crate::refusal::Refusal;
 
-/// Most entries of one answer about availability; a question without a location has as many as the item has levels.
+/// Most entries of one answer about availability; a query without a location gives one entry per level of the item.
 const AVAILABILITIES_MAX: usize = 20_000;
-/// More than an entry takes beside its own bytes.
+/// An upper bound of what an entry takes besides its own bytes.
 const ENTRY_PREFIX_BYTES: usize = 8;
-/// More than the position takes at which an answer was read.
+/// An upper bound of what the position of the answer takes.
 const POSITION_BYTES: usize = 64;
 
 pub(super) fn get_availability(
@@ -148,16 +148,16 @@ pub(super) fn list_levels(
     let page = checked(|found| {
         found.text(&asked.sku, format_args!("sku"));
         found.text(&asked.location, format_args!("location"));
-        let question = Question::new(List::Levels).text(&asked.sku).text(&asked.location);
-        Page::new(question, asked.page_size, &asked.page_token, view, found)
+        let list_query = ListQuery::new(ListKind::Levels).text(&asked.sku).text(&asked.location);
+        PageRequest::new(list_query, asked.page_size, &asked.page_token, view, found)
     })?;
     let sku = if asked.sku.is_empty() { None } else { Some(item(ledger, &asked.sku)?) };
     let place = if asked.location.is_empty() { None } else { Some(location(ledger, &asked.location)?) };
     let shaped = |level: LevelIndex| (u64::from(level), shape::level(ledger, &ledger.figures(level, view.now_ms)));
     let (levels, next_page_token) = page.fill(chosen(ledger, sku, place, page.start).map(shaped));
-    let rests_on = page.rests_on(&next_page_token);
+    let depends_on = page.depends_on(&next_page_token);
     Ok(ReadAnswer::resting_on(
-        rests_on,
+        depends_on,
         &v1::ListInventoryLevelsResponse {
             levels,
             next_page_token,
@@ -167,7 +167,7 @@ pub(super) fn list_levels(
     ))
 }
 
-/// Levels in the order they were first recorded, which is that of their indices.
+/// Levels in the order in which they were first recorded, which is that of their indices.
 fn chosen(
     ledger: &Ledger,
     sku: Option<Handle>,

@@ -6,33 +6,33 @@ use invengine_ledger::event::{StockKind, StockState};
 use invengine_wire::v1;
 
 use super::check::Violations;
-use super::command::Request;
+use super::command::CommandRequest;
 
-impl Request for v1::ReceiveRequest {
+impl CommandRequest for v1::ReceiveRequest {
     fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         Body::Stock { kind: StockKind::Received, lines: units(&self.lines, found) }
     }
 }
 
-impl Request for v1::ReturnRequest {
+impl CommandRequest for v1::ReturnRequest {
     fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         Body::Stock { kind: StockKind::Returned, lines: units(&self.lines, found) }
     }
 }
 
-impl Request for v1::AdjustRequest {
+impl CommandRequest for v1::AdjustRequest {
     fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         Body::Stock { kind: StockKind::Adjusted, lines: deltas(&self.lines, found) }
     }
 }
 
-impl Request for v1::SetQuantityRequest {
+impl CommandRequest for v1::SetQuantityRequest {
     fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         Body::Stock { kind: StockKind::Set, lines: quantities(&self.lines, found) }
     }
 }
 
-impl Request for v1::CountRequest {
+impl CommandRequest for v1::CountRequest {
     fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         Body::Stock { kind: StockKind::Counted, lines: quantities(&self.lines, found) }
     }
