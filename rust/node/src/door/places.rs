@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,8 @@ pub(super) struct Place {
     made: Instant,
     /// Since when no call is under way, ms after it was made; or BUSY.
     resting: AtomicU64,
+    /// A call has come on it, whatever became of it.
+    called: AtomicBool,
     leave: Notify,
     /// Calls under way.
     pub(super) calls: AtomicUsize,
@@ -69,13 +71,14 @@ impl Places {
     }
 
     /// Lets a connection in. If there is no room, the one that has rested longest leaves for it: one with a call under
-    /// way never does.
+    /// way never does. While more than half of the places are taken by those that never made a call, one of those
+    /// leaves: however many come at once and say nothing, they do not drive out those who call and rest in between.
     pub(super) fn enter(self: &Arc<Self>) -> Entry {
         let mut inside = self.inside();
         let count = inside.by_number.len();
         let mut evicts = false;
         if count >= self.most {
-            match inside.longest_resting() {
+            match inside.who_leaves(self.most) {
                 Some(_) if inside.leaving >= LEAVING_MAX => return Entry::Later,
                 Some(number) => evicts = inside.evict(number),
                 None if count >= self.most + CROWD_MAX => return Entry::Full,
@@ -118,8 +121,11 @@ impl Places {
 }
 
 impl Inside {
-    fn longest_resting(&self) -> Option<u64> {
-        let resting = self.by_number.iter().filter_map(|(number, place)| Some((place.rested()?, *number)));
+    fn who_leaves(&self, most: usize) -> Option<u64> {
+        let mute = self.by_number.values().filter(|place| place.is_mute()).count();
+        let only_mute = mute > most / 2;
+        let may_leave = self.by_number.iter().filter(|(_, place)| !only_mute || place.is_mute());
+        let resting = may_leave.filter_map(|(number, place)| Some((place.rested()?, *number)));
         resting.max_by_key(|(rested, number)| (*rested, u64::MAX - number)).map(|(_, number)| number)
     }
 
@@ -136,16 +142,25 @@ impl Place {
         // Whoever is only told that there is no room leaves by itself.
         let resting = AtomicU64::new(if crowded { BUSY } else { 0 });
         let (calls, answer_bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Place { made: Instant::now(), resting, leave: Notify::new(), calls, answer_bytes }
+        let called = AtomicBool::new(false);
+        Place { made: Instant::now(), resting, called, leave: Notify::new(), calls, answer_bytes }
     }
 
     /// Notes whether a call is under way, and whether one has begun since the last note: it may have ended already.
     pub(super) fn note(&self, busy: bool, began: bool) {
+        if began {
+            self.called.store(true, Relaxed);
+        }
         let was_busy = self.resting.load(Relaxed) == BUSY;
         if busy != was_busy || began && !busy {
             let now = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(BUSY - 1);
             self.resting.store(if busy { BUSY } else { now }, Relaxed);
         }
+    }
+
+    /// True if it rests and never made a call.
+    fn is_mute(&self) -> bool {
+        !self.called.load(Relaxed) && self.resting.load(Relaxed) != BUSY
     }
 
     /// For how long no call has been under way; nothing while one is.
@@ -208,6 +223,28 @@ mod tests {
         assert!(evicts, "the other one that rests");
         shorter.place.must_leave().await;
         assert_eq!(places.count(), 3);
+    }
+
+    #[test]
+    fn who_calls_is_not_driven_out_by_many_who_never_do() {
+        let places = Arc::new(Places::new(4));
+        let caller = inside(&places).0;
+        caller.place.note(false, true);
+        let mute: Vec<Present> = (0..20).map(|_| inside(&places).0).collect();
+        assert!(mute.iter().all(|present| !present.crowded));
+        assert!(places.inside().by_number.contains_key(&caller.number));
+    }
+
+    #[test]
+    fn newcomers_do_not_drive_each_other_out_while_those_who_called_rest() {
+        let places = Arc::new(Places::new(4));
+        let callers: Vec<Present> = (0..4).map(|_| inside(&places).0).collect();
+        callers.iter().for_each(|caller| caller.place.note(false, true));
+        std::thread::sleep(Duration::from_millis(3));
+        let newcomers = [inside(&places).0, inside(&places).0];
+        let is_there = |present: &Present| places.inside().by_number.contains_key(&present.number);
+        assert_eq!(newcomers.iter().filter(|newcomer| is_there(newcomer)).count(), 2);
+        assert_eq!(callers.iter().filter(|caller| is_there(caller)).count(), 2);
     }
 
     #[test]
