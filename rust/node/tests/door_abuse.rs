@@ -403,6 +403,31 @@ async fn a_text_of_the_caller_is_repeated_in_part_only() {
 }
 
 #[tokio::test]
+async fn calls_that_take_long_to_decide_let_others_in_between() {
+    const CALLS: usize = 150;
+    let (desk, door) = open(DoorSettings::default());
+    let mut caller = Caller::new(door.address()).await;
+    let mut greedy = Vec::new();
+    for _ in 0..3 {
+        let mut peer = RawPeer::new(door.address(), &[]).await;
+        let mut calls = Vec::new();
+        for _ in 0..CALLS {
+            let (stream, head) = peer.head(RESERVE, &[]);
+            calls.extend(head);
+            calls.extend(only_data(stream, &framed(b"slow 10")));
+        }
+        peer.write(&calls).await;
+        greedy.push(peer);
+    }
+    desk.until_decided(1).await;
+    assert_eq!(caller.call(RESERVE, b"mine").await.answer(), b"mine");
+    assert!(desk.decided.load(std::sync::atomic::Ordering::SeqCst) < CALLS, "one of them was answered whole before");
+    for mut peer in greedy {
+        peer.until(|frame| frame.kind == HEADERS && frame.flags & 1 == 1, CALLS).await;
+    }
+}
+
+#[tokio::test]
 async fn a_connection_with_few_calls_begins_them_however_many_others_have() {
     let (desk, door) = open(DoorSettings { calls_max: 20, ..Default::default() });
     let mut greedy = Caller::new(door.address()).await;

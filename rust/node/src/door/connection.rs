@@ -2,6 +2,7 @@
 //! arrival, and its answer waits in a list for the next commit: no task, no lock and no wake of its own. All the rest
 //! gets a task.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -35,6 +36,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const CROWDED: Duration = Duration::from_secs(10);
 /// A connection that is to end has this long to hear it.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a connection has its calls decided before others have their turn.
+const TURN: Duration = Duration::from_millis(2);
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 /// h2 answers what is beyond its limit with an HTTP status, so the door's own limit lies far below.
@@ -76,7 +79,7 @@ pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, station: Arc<
         place: Arc::clone(place),
         crowded: present.crowded,
         began: false,
-        came: Vec::new(),
+        came: VecDeque::new(),
         decided: Vec::new(),
         seat: Seat::default(),
     };
@@ -116,7 +119,8 @@ struct Connection<T> {
     crowded: bool,
     /// A call has come in this turn.
     began: bool,
-    came: Vec<(Request<RecvStream>, SendResponse<Bytes>)>,
+    /// Calls that have come and are not begun: no more than a connection may have under way.
+    came: VecDeque<(Request<RecvStream>, SendResponse<Bytes>)>,
     decided: Vec<Decided>,
     seat: Seat,
 }
@@ -196,16 +200,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let began = Instant::now();
         loop {
             self.answer_durable(cx);
             if ready!(self.poll_come(cx)) {
                 return Poll::Ready(());
             }
-            let mut came = std::mem::take(&mut self.came);
-            for (request, respond) in came.drain(..) {
+            while let Some((request, respond)) = self.came.pop_front() {
                 self.begin(request, respond, cx);
+                if began.elapsed() >= TURN && !self.came.is_empty() {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
-            self.came = came;
         }
     }
 
@@ -219,7 +226,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     fn poll_come(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
             match self.h2.poll_accept(cx) {
-                Poll::Ready(Some(Ok(call))) => self.came.push(call),
+                Poll::Ready(Some(Ok(call))) => self.came.push_back(call),
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(true),
                 Poll::Pending if self.came.is_empty() => return Poll::Pending,
                 Poll::Pending => return Poll::Ready(false),

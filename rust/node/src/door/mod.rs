@@ -52,6 +52,8 @@ use self::station::{Phase, Station};
 
 /// How long a thread waits at its end for readers of the journal.
 const LAST_READS: Duration = Duration::from_secs(1);
+/// Turns of connections after which a thread looks who else has sent something.
+const TURNS_BETWEEN_LOOKS: u32 = 16;
 
 /// A native gRPC listener. Dropping it closes it.
 pub struct Door {
@@ -124,7 +126,7 @@ impl Door {
     }
 
     fn start_thread(&self, station: Station) -> io::Result<Thread> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread().enable_all().event_interval(TURNS_BETWEEN_LOOKS).build()?;
         let thread = Thread { runtime: runtime.handle().clone(), station: Arc::new(station) };
         let station = Arc::clone(&thread.station);
         let (started, starts) = mpsc::channel();
