@@ -86,7 +86,7 @@ def test_python_callers_are_told_what_the_server_has(plan: Plan, server: Server)
 
 
 def test_a_worker_that_does_not_exist_says_which_do(plan: Plan) -> None:
-    with pytest.raises(machine.ProgramError, match="unknown kind 'abacus': one of bare, load"):
+    with pytest.raises(machine.ProgramError, match="unknown kind 'abacus': one of bare, attack, bystander, load"):
         machine.answer_of("abacus", machine.worker("abacus"), plan.cores.load, "{}", 60.0)
 
 

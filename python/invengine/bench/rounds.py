@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from invengine.bench.machine import Cores
 
@@ -20,6 +20,14 @@ TRIAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """What a benchmark found beside its figures: rows of the same columns."""
+
+    columns: tuple[str, ...]
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What one benchmark may use: where it writes, its cores, how many rounds of how many seconds."""
 
@@ -31,6 +39,9 @@ class Plan:
     """Told before each run what it is."""
     not_run: list[tuple[str, str]] = field(default_factory=list)
     """Figures without a value, each with what it needs."""
+
+    tables: list[Table] = field(default_factory=list)
+    """What explains the figures."""
 
     def leave_out(self, figures: Iterable[str], needs: str) -> None:
         """Notes figures that cannot be measured here."""
