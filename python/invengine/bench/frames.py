@@ -51,6 +51,7 @@ class Peer:
         self._next_stream = 1
         self._unread = b""
         self._over = False
+        self._due = b""
         self._initial = WINDOW_BYTES
         self._windows = {0: WINDOW_BYTES}
         self.push(PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW, window)))
@@ -76,7 +77,8 @@ class Peer:
 
     def push(self, data: bytes) -> None:
         """Writes bytes as they are, however small the window. Raises EndedError or TimeIsOverError."""
-        view = memoryview(data)
+        # The larger window holds once the settings are acknowledged.
+        view, self._due = memoryview(self._due + data), b""
         while view:
             if self._ready(select.POLLIN | select.POLLOUT) & select.POLLOUT:
                 try:
@@ -150,6 +152,7 @@ class Peer:
             if stream in self._windows:
                 self._windows[stream] += int.from_bytes(payload)
         elif kind == SETTINGS and not flags & ACK:
+            self._due += frame(SETTINGS, ACK, 0, b"")
             for at in range(0, len(payload), 6):
                 name, value = struct.unpack_from(">HI", payload, at)
                 if name == INITIAL_WINDOW:
