@@ -94,6 +94,8 @@ def run(chosen: list[Benchmark], names: list[str], settings: Settings) -> ExitCo
             continue
         load = watch.load()
         _show(benchmark, benchmarks.wanted(found, names), load, as_json=settings.as_json)
+        for table in plan.tables:
+            _explain(benchmark, table, as_json=settings.as_json)
         for name, needs in plan.not_run:
             _leave_out(name, needs, as_json=settings.as_json)
         if unread():
@@ -134,6 +136,15 @@ def _show(benchmark: Benchmark, found: list[Figure], load: Load | None, *, as_js
     print_table(figures.COLUMNS, [figures.row(each, judged=quiet) for each in found])
     if not quiet:
         print_line(verdict(load))
+    print_line("")
+
+
+def _explain(benchmark: Benchmark, table: rounds.Table, *, as_json: bool) -> None:
+    if as_json:
+        for row in table.rows:
+            print_json({"id": benchmark.id, **row})
+        return
+    print_table(table.columns, [[row[column] for column in table.columns] for row in table.rows])
     print_line("")
 
 

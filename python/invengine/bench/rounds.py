@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from invengine.bench.machine import Cores
 
@@ -20,6 +20,14 @@ TRIAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """What a benchmark found beside its figures: rows of the same columns."""
+
+    columns: tuple[str, ...]
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The resources of one benchmark: its directory, its cores, the number of rounds and their seconds."""
 
@@ -31,6 +39,9 @@ class Plan:
     """Called before each run with a description of it."""
     not_run: list[tuple[str, str]] = field(default_factory=list)
     """Figures without a value, each with what it needs."""
+
+    tables: list[Table] = field(default_factory=list)
+    """What explains the figures."""
 
     def leave_out(self, figures: Iterable[str], needs: str) -> None:
         """Records figures that cannot be measured here."""

@@ -27,6 +27,7 @@ class Server:
     program: Program
     address: str
     directory: Path | None
+    metrics_address: str = ""
 
     @property
     def pid(self) -> int:
@@ -44,22 +45,26 @@ def sku(number: int = 0) -> str:
 
 
 @contextmanager
-def serving(plan: Plan, name: str, *, durable: bool = True) -> Iterator[Server]:
+def serving(plan: Plan, name: str, *, durable: bool = True, metrics: bool = False) -> Iterator[Server]:
     """A server on the server's core, with a journal of its own and plenty of stock of one item."""
     directory = plan.directory / f"{name}-journal" if durable else None
     journal = ["--journal", "file", "--directory", str(directory)] if durable else ["--journal", "memory"]
-    with started(plan, name, journal, directory) as server:
+    with started(plan, name, journal, directory, metrics=metrics) as server:
         fill(server)
         yield server
 
 
 @contextmanager
-def started(plan: Plan, name: str, journal: list[str], directory: Path | None = None) -> Iterator[Server]:
+def started(
+    plan: Plan, name: str, journal: list[str], directory: Path | None = None, *, metrics: bool = False
+) -> Iterator[Server]:
     """A server on the server's core, with the journal that these flags name and whatever is in it."""
-    serve = ["serve", "--json", "--address", "127.0.0.1:0", "--metrics-address", ""]
+    metrics_at = "127.0.0.1:0" if metrics else ""
+    serve = ["serve", "--json", "--address", "127.0.0.1:0", "--metrics-address", metrics_at]
     command = [sys.executable, "-m", "invengine.cli", *serve, *journal]
     with running(f"{name}-server", command, plan.cores.server, plan.directory) as program:
-        yield Server(program, json.loads(program.line())["address"], directory)
+        ready = json.loads(program.line())
+        yield Server(program, ready["address"], directory, ready["metrics_address"])
 
 
 def fill(server: Server) -> None:

@@ -55,6 +55,23 @@ def redis_client(spec: Mapping[str, Any]) -> str:
     return json.dumps(callers.with_redis(callers.Spec(**spec)))
 
 
+def attack() -> int:
+    """A peer who means no good."""
+    from invengine.bench import attacks
+
+    return attacks.main()
+
+
+def bystander() -> int:
+    """A caller who reserves and releases meanwhile."""
+    from invengine.bench import bystander
+
+    return bystander.main()
+
+
+TALKING: dict[str, Callable[[], int]] = {"attack": attack, "bystander": bystander}
+"""Those who are told more than what stands in their first line."""
+
 KINDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "load": load,
     "sync": sync,
@@ -73,8 +90,10 @@ def main(arguments: list[str]) -> int:
 
         _core.load_bare(min(os.sched_getaffinity(0)))
         return 0
+    if kind in TALKING:
+        return TALKING[kind]()
     if kind not in KINDS:
-        print(f"unknown kind {kind!r}: one of bare, {', '.join(KINDS)}", file=sys.stderr)
+        print(f"unknown kind {kind!r}: one of bare, {', '.join([*TALKING, *KINDS])}", file=sys.stderr)
         return 2
     print(KINDS[kind](json.load(sys.stdin)))
     return 0

@@ -2,6 +2,7 @@
 //! order of arrival, and its answer waits in a list for the next commit: it needs no task, no lock and no wake-up of
 //! its own. Every other call gets a task.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -35,6 +36,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const OVER_LIMIT_TIME: Duration = Duration::from_secs(10);
 /// A connection that is to end has this long to read the GOAWAY frame.
 const GOAWAY_TIME: Duration = Duration::from_secs(1);
+/// How long a connection has its calls decided before other connections are served.
+const TURN: Duration = Duration::from_millis(2);
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 /// h2 answers headers beyond its limit with an HTTP status, so the door's own limit is this many times lower.
@@ -76,7 +79,7 @@ pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, worker: Arc<W
         state: Arc::clone(state),
         over_limit: guard.over_limit,
         began: false,
-        arrived: Vec::new(),
+        arrived: VecDeque::new(),
         waiting: Vec::new(),
         registration: Registration::default(),
     };
@@ -116,7 +119,8 @@ struct Connection<T> {
     over_limit: bool,
     /// A call has begun in this turn.
     began: bool,
-    arrived: Vec<(Request<RecvStream>, SendResponse<Bytes>)>,
+    /// Calls that have arrived and have not begun: no more than a connection may have in progress.
+    arrived: VecDeque<(Request<RecvStream>, SendResponse<Bytes>)>,
     waiting: Vec<WaitingReply>,
     registration: Registration,
 }
@@ -196,16 +200,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let began = Instant::now();
         loop {
             self.answer_durable(cx);
             if ready!(self.poll_arrivals(cx)) {
                 return Poll::Ready(());
             }
-            let mut arrived = std::mem::take(&mut self.arrived);
-            for (request, respond) in arrived.drain(..) {
+            while let Some((request, respond)) = self.arrived.pop_front() {
                 self.begin(request, respond, cx);
+                if began.elapsed() >= TURN && !self.arrived.is_empty() {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
-            self.arrived = arrived;
         }
     }
 
@@ -219,7 +226,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     fn poll_arrivals(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
             match self.h2.poll_accept(cx) {
-                Poll::Ready(Some(Ok(call))) => self.arrived.push(call),
+                Poll::Ready(Some(Ok(call))) => self.arrived.push_back(call),
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(true),
                 Poll::Pending if self.arrived.is_empty() => return Poll::Pending,
                 Poll::Pending => return Poll::Ready(false),

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ pub(super) struct ConnectionState {
     accepted: Instant,
     /// Since when it has had no call in progress, ms after it was accepted; or BUSY.
     idle_since: AtomicU64,
+    /// A call has begun on it, whatever its outcome.
+    has_called: AtomicBool,
     evict_notice: Notify,
     /// Calls in progress.
     pub(super) calls: AtomicUsize,
@@ -70,13 +72,14 @@ impl Connections {
     }
 
     /// Admits a connection. If there is no room, the one that has been idle longest is closed for it; one with a call
-    /// in progress never is.
+    /// in progress never is. While more than half of the connections are idle and never made a call, one of those is
+    /// closed: however many arrive at once and say nothing, they do not displace callers that are idle between calls.
     pub(super) fn admit(self: &Arc<Self>) -> Admission {
         let mut table = self.table();
         let count = table.by_number.len();
         let mut evicts = false;
         if count >= self.most {
-            match table.longest_idle() {
+            match table.to_evict(self.most) {
                 Some(_) if table.closing >= CLOSING_MAX => return Admission::Retry,
                 Some(number) => evicts = table.evict(number),
                 None if count >= self.most + OVER_LIMIT_MAX => return Admission::Full,
@@ -119,8 +122,11 @@ impl Connections {
 }
 
 impl Table {
-    fn longest_idle(&self) -> Option<u64> {
-        let idle = self.by_number.iter().filter_map(|(number, state)| Some((state.idle_time()?, *number)));
+    fn to_evict(&self, most: usize) -> Option<u64> {
+        let silent = self.by_number.values().filter(|state| state.is_silent()).count();
+        let only_silent = silent > most / 2;
+        let candidates = self.by_number.iter().filter(|(_, state)| !only_silent || state.is_silent());
+        let idle = candidates.filter_map(|(number, state)| Some((state.idle_time()?, *number)));
         idle.max_by_key(|(idle_time, number)| (*idle_time, u64::MAX - number)).map(|(_, number)| number)
     }
 
@@ -137,16 +143,25 @@ impl ConnectionState {
         // A connection beyond the limit is never evicted: it ends by itself.
         let idle_since = AtomicU64::new(if over_limit { BUSY } else { 0 });
         let (calls, answer_bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        ConnectionState { accepted: Instant::now(), idle_since, evict_notice: Notify::new(), calls, answer_bytes }
+        let (accepted, has_called) = (Instant::now(), AtomicBool::new(false));
+        ConnectionState { accepted, idle_since, has_called, evict_notice: Notify::new(), calls, answer_bytes }
     }
 
     /// Notes whether a call is in progress, and whether one has begun since the last note: it may have ended already.
     pub(super) fn note(&self, busy: bool, began: bool) {
+        if began {
+            self.has_called.store(true, Relaxed);
+        }
         let was_busy = self.idle_since.load(Relaxed) == BUSY;
         if busy != was_busy || began && !busy {
             let now = u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(BUSY - 1);
             self.idle_since.store(if busy { BUSY } else { now }, Relaxed);
         }
+    }
+
+    /// True if it is idle and never made a call.
+    fn is_silent(&self) -> bool {
+        !self.has_called.load(Relaxed) && self.idle_since.load(Relaxed) != BUSY
     }
 
     /// How long it has had no call in progress; `None` while it has one.
@@ -210,6 +225,28 @@ mod tests {
         assert!(evicts, "the other idle one");
         shorter.state.evicted().await;
         assert_eq!(connections.count(), 3);
+    }
+
+    #[test]
+    fn a_caller_is_not_displaced_by_many_that_never_call() {
+        let connections = Arc::new(Connections::new(4));
+        let caller = admitted(&connections).0;
+        caller.state.note(false, true);
+        let silent: Vec<ConnectionGuard> = (0..20).map(|_| admitted(&connections).0).collect();
+        assert!(silent.iter().all(|guard| !guard.over_limit));
+        assert!(connections.table().by_number.contains_key(&caller.number));
+    }
+
+    #[test]
+    fn newcomers_do_not_displace_each_other_while_callers_are_idle() {
+        let connections = Arc::new(Connections::new(4));
+        let callers: Vec<ConnectionGuard> = (0..4).map(|_| admitted(&connections).0).collect();
+        callers.iter().for_each(|caller| caller.state.note(false, true));
+        std::thread::sleep(Duration::from_millis(3));
+        let newcomers = [admitted(&connections).0, admitted(&connections).0];
+        let is_open = |guard: &ConnectionGuard| connections.table().by_number.contains_key(&guard.number);
+        assert_eq!(newcomers.iter().filter(|newcomer| is_open(newcomer)).count(), 2);
+        assert_eq!(callers.iter().filter(|caller| is_open(caller)).count(), 2);
     }
 
     #[test]

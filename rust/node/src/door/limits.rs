@@ -167,16 +167,17 @@ impl Limits {
 
     /// The current counts, and how often each bound acted, as JSON.
     pub(super) fn stats(&self) -> String {
-        let bounds: serde_json::Map<_, _> =
-            self.bounds.counts().map(|(name, count)| (name.to_owned(), count.into())).collect();
-        serde_json::json!({
+        let mut stats = serde_json::json!({
             "connections": self.connections.count(),
             "calls": self.calls.count(),
             "answer_bytes": self.answer_bytes.count(),
             "partial_bytes": self.partial_bytes.count(),
-            "bounds": bounds,
-        })
-        .to_string()
+        });
+        // Read last: a connection that is seen to be gone was counted by the bound that closed it.
+        let bounds: serde_json::Map<_, _> =
+            self.bounds.counts().map(|(name, count)| (name.to_owned(), count.into())).collect();
+        stats["bounds"] = bounds.into();
+        stats.to_string()
     }
 }
 

@@ -52,6 +52,8 @@ use self::worker::{DoorPhase, Worker};
 
 /// How long a worker thread waits for readers of the journal when it ends.
 const LAST_READS: Duration = Duration::from_secs(1);
+/// A worker thread polls its sockets after this many polls of connections.
+const TURNS_BETWEEN_LOOKS: u32 = 16;
 
 /// A native gRPC listener. Dropping it closes it.
 pub struct Door {
@@ -124,7 +126,7 @@ impl Door {
     }
 
     fn start_thread(&self, worker: Worker) -> io::Result<WorkerHandle> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread().enable_all().event_interval(TURNS_BETWEEN_LOOKS).build()?;
         let thread = WorkerHandle { runtime: runtime.handle().clone(), worker: Arc::new(worker) };
         let worker = Arc::clone(&thread.worker);
         let (started, starts) = mpsc::channel();

@@ -23,8 +23,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
 
-/// Answers a message `text@5` with `text` once 5 is durable, `no` and `no@5` with a refusal, `bytes 9` with nine bytes, and
-/// panics at `panic`.
+/// Answers a message `text@5` with `text` once 5 is durable, `no` and `no@5` with a refusal, `bytes 9` with nine bytes,
+/// `slow 9` after nine milliseconds, and panics at `panic`.
 #[derive(Default)]
 pub struct FakePort {
     durable: Mutex<(u64, bool)>,
@@ -77,6 +77,9 @@ impl Port for FakePort {
             Some((text, sequence)) => (text, sequence.parse().unwrap()),
             None => (payload.as_str(), 0),
         };
+        if let Some(ms) = text.strip_prefix("slow ") {
+            std::thread::sleep(Duration::from_millis(ms.parse().unwrap()));
+        }
         let reply = match text.strip_prefix("bytes ") {
             Some(bytes) => Ok(vec![b'x'; bytes.parse().unwrap()]),
             None if text == "no" => Err(Refusal::not_owner("other")),
