@@ -263,7 +263,7 @@ fn a_restore_with_a_different_state_is_not_valid() {
     let options = small(FILE_BYTES);
     let restore_in_progress =
         FileRestore::install(storage.as_ref(), &manifest, &target.shared(), &options, &mut rebuilt).unwrap();
-    assert!(matches!(recover(&target), Err(JournalError::Locked { .. })), "nobody opens it meanwhile");
+    assert!(matches!(recover(&target), Err(JournalError::Locked { .. })), "no other process opens it meanwhile");
     assert!(matches!(restore_in_progress.finish("another"), Err(JournalError::BadBackup { .. })));
     assert!(is_refused(&target));
 }

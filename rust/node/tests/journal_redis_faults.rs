@@ -198,7 +198,9 @@ fn a_zombie_is_refused_every_time(kind: Kind) {
         assert_eq!(frames.len() as u64, writer.durable_sequence());
         let (ours, found) = (zombie.writer_epoch(), writer.writer_epoch());
         match append(&mut zombie) {
-            Err(JournalError::Fenced { ours: told, found: by, .. }) if told == ours && by == found.to_string() => {
+            Err(JournalError::Fenced { ours: writer, found: owner, .. })
+                if writer == ours && owner == found.to_string() =>
+            {
                 refused += 1;
             }
             other => panic!("writer {ours} after the claim of {found}: {other:?}"),
@@ -247,7 +249,7 @@ fn keys_deleted_by_hand_poison(kind: Kind) {
         "HSET $state chain 0000000000000000",
         "HSET $state entries 9",
         "XSETID $frames 9-0",
-        "HSET $state owner somebody",
+        "HSET $state owner another",
     ]
     .iter()
     .enumerate()
@@ -261,7 +263,7 @@ fn keys_deleted_by_hand_poison(kind: Kind) {
         let error = append(&mut journal).unwrap_err();
         let expected = match *damage {
             "XSETID $frames 9-0" => matches!(error, JournalError::Refused { .. }),
-            "HSET $state owner somebody" => matches!(error, JournalError::Fenced { .. }),
+            "HSET $state owner another" => matches!(error, JournalError::Fenced { .. }),
             _ => matches!(error, JournalError::Lost { .. }),
         };
         assert!(expected, "{damage}: {error}");
@@ -292,7 +294,7 @@ fn damaged_entries_are_refused(kind: Kind) {
         }
         let before = server.run(&format!("HGETALL {STATE}"));
         match open(&options) {
-            Err(JournalError::CorruptEntry { id: told, .. }) => assert_eq!(told, id),
+            Err(JournalError::CorruptEntry { id: reported, .. }) => assert_eq!(reported, id),
             other => panic!("entry {id}: {:?}", other.err()),
         }
         assert_eq!(server.run(&format!("HGETALL {STATE}")), before);

@@ -109,35 +109,36 @@ fn backups_of_either_journal_are_restored_in_redis_and_continue(kind: Kind) {
 
 /// A network with a fault at one call: before it is sent, or after it was executed and before the reply arrives.
 #[derive(Debug)]
-struct Fate {
+struct FaultyNetwork {
     url: String,
     calls: Arc<AtomicUsize>,
     at: usize,
-    what: What,
+    what: NetworkFault,
 }
 
 #[derive(Debug, Clone)]
-enum What {
-    Unsent,
-    Unheard,
+enum NetworkFault {
+    NotSent,
+    ReplyLost,
     Meanwhile(Vec<String>),
 }
 
-struct Doomed {
-    real: redis::Connection,
+struct FaultyTransport {
+    inner: redis::Connection,
     url: String,
     calls: Arc<AtomicUsize>,
     at: usize,
-    what: What,
-    is_over: bool,
+    what: NetworkFault,
+    reply_lost: bool,
 }
 
-impl RedisEnvironment for Fate {
+impl RedisEnvironment for FaultyNetwork {
     fn connect(&self) -> Option<RedisResult<Box<dyn RedisTransport>>> {
         let connect = || {
-            let real = redis::Client::open(self.url.as_str())?.get_connection()?;
+            let inner = redis::Client::open(self.url.as_str())?.get_connection()?;
             let (url, calls, what) = (self.url.clone(), Arc::clone(&self.calls), self.what.clone());
-            Ok(Box::new(Doomed { real, url, calls, at: self.at, what, is_over: false }) as Box<dyn RedisTransport>)
+            Ok(Box::new(FaultyTransport { inner, url, calls, at: self.at, what, reply_lost: false })
+                as Box<dyn RedisTransport>)
         };
         Some(connect())
     }
@@ -147,24 +148,24 @@ fn gone() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()
 }
 
-impl RedisTransport for Doomed {
+impl RedisTransport for FaultyTransport {
     fn send(&mut self, packed: &[u8]) -> RedisResult<()> {
         let is_now = self.calls.fetch_add(1, Ordering::SeqCst) == self.at;
         match (&self.what, is_now) {
-            (What::Unsent, true) => return Err(gone()),
-            (What::Unheard, true) => self.is_over = true,
-            (What::Meanwhile(words), true) => {
+            (NetworkFault::NotSent, true) => return Err(gone()),
+            (NetworkFault::ReplyLost, true) => self.reply_lost = true,
+            (NetworkFault::Meanwhile(words), true) => {
                 let mut other = redis::Client::open(self.url.as_str())?.get_connection()?;
                 redis::cmd(&words[0]).arg(&words[1..]).exec(&mut other)?;
             }
             _ => {}
         }
-        self.real.send(packed)
+        self.inner.send(packed)
     }
 
     fn receive(&mut self) -> RedisResult<Value> {
-        let heard = self.real.receive();
-        if self.is_over { Err(gone()) } else { heard }
+        let reply = self.inner.receive();
+        if self.reply_lost { Err(gone()) } else { reply }
     }
 }
 
@@ -173,10 +174,10 @@ fn restore_with_fault(
     backup: &Path,
     options: &RedisOptions,
     at: usize,
-    what: What,
+    what: NetworkFault,
 ) -> (Result<u64, JournalError>, usize) {
     let calls = Arc::new(AtomicUsize::new(0));
-    let ground = Fate { url: options.url.reveal().to_owned(), calls: Arc::clone(&calls), at, what };
+    let ground = FaultyNetwork { url: options.url.reveal().to_owned(), calls: Arc::clone(&calls), at, what };
     let restored = restore_into_redis_on(backup, options, EPOCH, Arc::new(ground));
     (restored.map(|report| report.restored_epoch), calls.load(Ordering::SeqCst))
 }
@@ -195,11 +196,11 @@ fn a_crash_at_any_call_leaves_a_refused_or_a_complete_journal(kind: Kind) {
     let (backup, then) = one_backup(place.path());
     let server = Redis::start(&kind);
     let options = server.options("main");
-    let (restored, calls) = restore_with_fault(&backup, &options, usize::MAX, What::Unsent);
+    let (restored, calls) = restore_with_fault(&backup, &options, usize::MAX, NetworkFault::NotSent);
     assert_eq!(restored.unwrap(), EPOCH);
     let (mut unfinished, mut whole) = (0, 0);
     for at in 0..calls {
-        for what in [What::Unsent, What::Unheard] {
+        for what in [NetworkFault::NotSent, NetworkFault::ReplyLost] {
             server.run("FLUSHALL");
             let (restored, _) = restore_with_fault(&backup, &options, at, what.clone());
             assert!(restored.is_err(), "{what:?} {at}");
@@ -233,17 +234,17 @@ fn a_ledger_that_another_process_begins_meanwhile_stays_theirs(kind: Kind) {
     let (backup, _) = one_backup(place.path());
     let server = Redis::start(&kind);
     let options = server.options("main");
-    let (_, calls) = restore_with_fault(&backup, &options, usize::MAX, What::Unsent);
+    let (_, calls) = restore_with_fault(&backup, &options, usize::MAX, NetworkFault::NotSent);
     let mut theirs = 0;
     for at in 0..calls {
         server.run("FLUSHALL");
-        let words = ["HSET", "invengine:{main}:state", "owner", "somebody"].map(str::to_owned).to_vec();
-        match restore_with_fault(&backup, &options, at, What::Meanwhile(words)).0 {
+        let words = ["HSET", "invengine:{main}:state", "owner", "another"].map(str::to_owned).to_vec();
+        match restore_with_fault(&backup, &options, at, NetworkFault::Meanwhile(words)).0 {
             // It happened when everything was written, or before the ledger was checked.
             Ok(_) => assert!(at + 1 >= calls, "{at} of {calls}"),
             Err(JournalError::NotEmpty { .. } | JournalError::Foreign { .. }) => {
                 theirs += 1;
-                assert_eq!(server.run("HGET invengine:{main}:state owner"), "somebody", "{at}");
+                assert_eq!(server.run("HGET invengine:{main}:state owner"), "another", "{at}");
             }
             Err(other) => panic!("{at}: {other}"),
         }
@@ -308,7 +309,7 @@ fn a_restore_needs_few_more_rights(kind: Kind) {
     restore_into_redis(&backup, &options, EPOCH).unwrap();
     // Needed to remove the leftovers of an unfinished restore.
     server.run("FLUSHALL");
-    server.run("HSET invengine:{main}:state restoring somebody");
+    server.run("HSET invengine:{main}:state restoring another");
     server.run("XADD invengine:{main}:frames 99999999-0 frame x");
     let refused = restore_into_redis(&backup, &options, EPOCH).unwrap_err().to_string();
     assert!(refused.contains("docs/operations.md"), "{refused}");

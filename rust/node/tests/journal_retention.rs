@@ -61,8 +61,8 @@ fn check_complete(storage: &TestStorage, options: &FileOptions, last: u64) -> u6
         let refused = journal.reader().unwrap().read_from(first - 1, &mut |_| true);
         assert!(matches!(refused, Err(JournalError::Trimmed { .. })), "{refused:?}");
         let snapshots = storage.disk().names_with("archive/snapshot-");
-        let stands = |name: &String| u64::from_str_radix(&name["archive/snapshot-".len()..][..16], 16).unwrap();
-        let oldest = snapshots.iter().map(stands).min();
+        let sequence_of = |name: &String| u64::from_str_radix(&name["archive/snapshot-".len()..][..16], 16).unwrap();
+        let oldest = snapshots.iter().map(sequence_of).min();
         assert!(oldest.is_none_or(|sequence| sequence + 1 >= first), "a snapshot is before the first event");
     }
     first

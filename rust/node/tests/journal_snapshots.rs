@@ -41,16 +41,16 @@ fn a_crash_at_any_call_of_a_run_with_snapshots_loses_nothing_acknowledged() {
 fn a_failing_snapshot_never_stops_the_writer() {
     let whole = TestStorage::default();
     let (last, _) = run(&whole, 150);
-    let (mut given_up, mut went_on) = (0, 0);
+    let (mut failing, mut recovered) = (0, 0);
     for fault in [Fault::Eio, Fault::NoSpace, Fault::Short, Fault::ShortThenEio, Fault::Interrupted] {
         for at in 0..whole.count() {
             let storage = TestStorage::default();
             storage.fail_at(at, fault);
             let (acknowledged, failed) = run(&storage, 150);
             if failed > 0 {
-                given_up += 1;
+                failing += 1;
                 assert_eq!(acknowledged, last, "call {at}: a snapshot failed and the writer stopped");
-                went_on += usize::from(storage.disk().names_with("snapshot-").len() >= 2);
+                recovered += usize::from(storage.disk().names_with("snapshot-").len() >= 2);
             }
             let after = TestStorage::on(storage.disk().after_crash(&Left::Nothing));
             let (_, rebuilt) = recover(&after).unwrap();
@@ -58,7 +58,7 @@ fn a_failing_snapshot_never_stops_the_writer() {
             assert_eq!(rebuilt.sum, Sum::at(rebuilt.sum.last));
         }
     }
-    assert!(given_up > 20 && went_on > 10, "{given_up} given up, {went_on} of them with two later ones");
+    assert!(failing > 20 && recovered > 10, "{failing} runs had a failed snapshot, {recovered} of them with two later ones");
 }
 
 // case: E11

@@ -62,7 +62,7 @@ impl Committer {
             return Ok(Step::Ended);
         }
         if let Some(watch) = &shared.watch {
-            watch.look(now, shared.clock.at(now));
+            watch.check(now, shared.clock.at(now));
         }
         if shared.full.load(Acquire) && !has_room_again(shared)? {
             return Ok(Step::Full(FULL_RETRY));

@@ -26,8 +26,8 @@ impl Histogram {
 
     /// Counts one value `times` times.
     pub fn add(&mut self, value: f64, times: u64) {
-        let place = self.bounds.partition_point(|bound| *bound < value);
-        self.counts[place] += times;
+        let index = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[index] += times;
         self.sum += value * times as f64;
     }
 

@@ -29,8 +29,8 @@ pub(super) struct Readers(Mutex<Vec<(u64, Box<dyn JournalReader>)>>);
 impl Readers {
     fn take(&self, from_sequence: u64) -> Option<Box<dyn JournalReader>> {
         let mut readers = lock(&self.0);
-        let place = readers.iter().position(|reader| reader.0 == from_sequence)?;
-        Some(readers.swap_remove(place).1)
+        let index = readers.iter().position(|reader| reader.0 == from_sequence)?;
+        Some(readers.swap_remove(index).1)
     }
 
     pub(super) fn give_back(&self, next_sequence: u64, reader: Box<dyn JournalReader>) {

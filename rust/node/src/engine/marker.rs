@@ -162,9 +162,9 @@ mod tests {
         let found = AcknowledgedPosition { writer_epoch: 3, sequence: 12 };
         let ledger = Ledger::new(LedgerOptions::new("main"));
         let marker_id = MarkerId::of(Path::new("/dev/null/no directory"), "main", PLACE);
-        let kept = Acknowledgements::compare(&marker_id, Some(found), &ledger);
-        assert!(kept.marker.is_none());
-        assert_eq!(kept.lost_events, 12);
+        let acknowledgements = Acknowledgements::compare(&marker_id, Some(found), &ledger);
+        assert!(acknowledgements.marker.is_none());
+        assert_eq!(acknowledgements.lost_events, 12);
     }
 
     #[test]

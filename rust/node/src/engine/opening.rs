@@ -47,14 +47,14 @@ impl Opening {
     /// The thread could not be started.
     pub fn begin(settings: EngineSettings) -> std::io::Result<Arc<Self>> {
         let opening = Arc::new(Self::new());
-        let its = Arc::clone(&opening);
+        let recovering = Arc::clone(&opening);
         std::thread::Builder::new().name("invengine-recovery".into()).spawn(move || {
-            let progress = Arc::clone(&its.progress);
+            let progress = Arc::clone(&recovering.progress);
             let opened = std::panic::catch_unwind(move || Engine::open_with_progress(&settings, progress));
             match opened {
-                Ok(Ok(engine)) => its.set_engine(engine),
-                Ok(Err(error)) => its.fail(error.to_string()),
-                Err(_) => its.fail("the recovery failed in a way that is a bug; the log says more".into()),
+                Ok(Ok(engine)) => recovering.set_engine(engine),
+                Ok(Err(error)) => recovering.fail(error.to_string()),
+                Err(_) => recovering.fail("the recovery failed in a way that is a bug; the log says more".into()),
             }
         })?;
         Ok(opening)

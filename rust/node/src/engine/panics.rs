@@ -64,7 +64,7 @@ fn a_panic_in_a_decision_ends_the_engine_and_a_restart_has_the_state_before_it()
 
 // case: G08
 #[test]
-fn whoever_comes_next_is_refused_before_anybody_has_said_that_there_was_a_panic() {
+fn the_next_call_after_a_panic_is_refused_before_the_panic_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path().to_path_buf();
     let engine = Engine::open(&EngineSettings { directory, auto_create: true, ..EngineSettings::default() }).unwrap();

@@ -17,7 +17,7 @@ use crate::journal::{JournalError, JournalPosition, Manifest, Replay, SnapshotSt
 use crate::refusal::Refusal;
 
 /// How often to check whether a snapshot is due.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait after a failed snapshot before the next scheduled one.
 const RETRY: Duration = Duration::from_secs(60);
 /// How long to work between two checks of the throttle.
@@ -166,7 +166,7 @@ impl Snapshots {
         if state.asked > state.answered {
             return Some((true, state.asked));
         }
-        let state = self.changed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        let state = self.changed.wait_timeout(state, CHECK_INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
         (!state.stop).then_some((state.asked > state.answered, state.asked))
     }
 
@@ -200,10 +200,10 @@ pub(super) fn run(shared: &Shared) {
     let snapshots = &shared.snapshots;
     let mut written_at = Instant::now();
     let mut bytes_at = 0;
-    let mut rest_until = written_at;
+    let mut retry_at = written_at;
     while let Some((is_asked, asked)) = snapshots.wait() {
         let journal_bytes = shared.tail_bytes + lock(&shared.commits).journal_bytes;
-        let due = is_asked || Instant::now() >= rest_until && is_due(shared, written_at, journal_bytes - bytes_at);
+        let due = is_asked || Instant::now() >= retry_at && is_due(shared, written_at, journal_bytes - bytes_at);
         if !due || shared.ring.durable().poisoned && !is_asked {
             continue;
         }
@@ -216,7 +216,7 @@ pub(super) fn run(shared: &Shared) {
                 eprintln!(
                     "invengine: no snapshot was written: {error}; the journal continues, the next try is in a minute"
                 );
-                rest_until = Instant::now() + RETRY;
+                retry_at = Instant::now() + RETRY;
             }
         }
         snapshots.note(asked, outcome);
@@ -344,7 +344,7 @@ impl<'p> SnapshotThrottle<'p> {
         }
         let sequence = shared.ring.durable().sequence;
         if sequence != self.sequence {
-            std::thread::sleep((worked * REST_FACTOR).min(LOOK));
+            std::thread::sleep((worked * REST_FACTOR).min(CHECK_INTERVAL));
         }
         self.sequence = sequence;
         self.started = Instant::now();

@@ -36,11 +36,11 @@ pub struct ReadAnswer {
 impl ReadAnswer {
     /// An answer that may be sent at once.
     pub(super) fn at_once(message: &impl Message) -> Self {
-        Self::resting_on(0, message)
+        Self::dependent_on(0, message)
     }
 
     /// An answer that may be sent once everything up to this sequence is durable.
-    pub(super) fn resting_on(depends_on: u64, message: &impl Message) -> Self {
+    pub(super) fn dependent_on(depends_on: u64, message: &impl Message) -> Self {
         ReadAnswer { bytes: message.encode_to_vec(), depends_on }
     }
 }

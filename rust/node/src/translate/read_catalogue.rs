@@ -18,7 +18,7 @@ pub(super) fn list_items(asked: &v1::ListItemsRequest, ledger: &Ledger, view: Vi
     let page = checked(|found| PageRequest::new(list_query, asked.page_size, &asked.page_token, view, found))?;
     let (items, next_page_token) = page.fill(entries(ledger.items(), &page, item_of));
     let depends_on = page.depends_on(&next_page_token);
-    Ok(ReadAnswer::resting_on(depends_on, &v1::ListItemsResponse { items, next_page_token }))
+    Ok(ReadAnswer::dependent_on(depends_on, &v1::ListItemsResponse { items, next_page_token }))
 }
 
 pub(super) fn get_location(asked: &v1::GetLocationRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
@@ -36,7 +36,7 @@ pub(super) fn list_locations(
     let page = checked(|found| PageRequest::new(list_query, asked.page_size, &asked.page_token, view, found))?;
     let (locations, next_page_token) = page.fill(entries(ledger.locations(), &page, location_of));
     let depends_on = page.depends_on(&next_page_token);
-    Ok(ReadAnswer::resting_on(depends_on, &v1::ListLocationsResponse { locations, next_page_token }))
+    Ok(ReadAnswer::dependent_on(depends_on, &v1::ListLocationsResponse { locations, next_page_token }))
 }
 
 pub(super) fn get_channel(asked: &v1::GetChannelRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
@@ -54,7 +54,7 @@ pub(super) fn list_channels(
     let page = checked(|found| PageRequest::new(list_query, asked.page_size, &asked.page_token, view, found))?;
     let (channels, next_page_token) = page.fill(entries(ledger.channels(), &page, channel_of));
     let depends_on = page.depends_on(&next_page_token);
-    Ok(ReadAnswer::resting_on(depends_on, &v1::ListChannelsResponse { channels, next_page_token }))
+    Ok(ReadAnswer::dependent_on(depends_on, &v1::ListChannelsResponse { channels, next_page_token }))
 }
 
 /// Entries in the order of creation, which is that of their handles.

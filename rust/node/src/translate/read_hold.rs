@@ -93,7 +93,7 @@ pub(super) fn list_reservations(
     let shaped = found.map(|(sequence, found)| (sequence, shape::reservation(ledger, found, view.now_ms)));
     let (reservations, next_page_token) = page.fill(shaped);
     let depends_on = page.depends_on(&next_page_token);
-    Ok(ReadAnswer::resting_on(
+    Ok(ReadAnswer::dependent_on(
         depends_on,
         &v1::ListReservationsResponse {
             reservations,
@@ -156,7 +156,7 @@ pub(super) fn get_outcome(
         depends_on = entry.sequence;
         answer.key_cancelled = true;
     } else if let Some(rejection) = ledger.cached_rejection(scope, key) {
-        depends_on = rejection_rests_on(ledger, &rejection);
+        depends_on = rejection_depends_on(ledger, &rejection);
         answer.known = true;
         answer.outcome = Some(refused_outcome(&(&rejection).into()));
     }
@@ -165,6 +165,6 @@ pub(super) fn get_outcome(
 }
 
 /// The sequence that a rejection depends on: the same rule as for the answer to the command itself.
-fn rejection_rests_on(ledger: &Ledger, rejection: &Rejection) -> u64 {
+fn rejection_depends_on(ledger: &Ledger, rejection: &Rejection) -> u64 {
     if rejection.reason.needs_no_wait() { 0 } else { ledger.sequence() }
 }

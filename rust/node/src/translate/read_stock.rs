@@ -156,7 +156,7 @@ pub(super) fn list_levels(
     let shaped = |level: LevelIndex| (u64::from(level), shape::level(ledger, &ledger.figures(level, view.now_ms)));
     let (levels, next_page_token) = page.fill(chosen(ledger, sku, place, page.start).map(shaped));
     let depends_on = page.depends_on(&next_page_token);
-    Ok(ReadAnswer::resting_on(
+    Ok(ReadAnswer::dependent_on(
         depends_on,
         &v1::ListInventoryLevelsResponse {
             levels,

@@ -216,7 +216,7 @@ fn all_of_a_line_includes_its_parts() {
 }
 
 #[test]
-fn a_batch_goes_on_after_a_bad_command() {
+fn a_batch_continues_after_an_invalid_command() {
     let mut harness = Harness::new();
     let command = |request| v1::Command { command: Some(v1::command::Command::Reserve(request)) };
     let commands = vec![
