@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from invengine.cli import process
+from invengine.cli import lifespan
 from invengine.cli.streams import guarded, occupy_standard_descriptors
 
 MISSING = "invengine: the command line is not installed: run `pip install 'invengine[server]'`"
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:
         occupy_standard_descriptors()
-        process.begin()
+        lifespan.begin()
     try:
         import typer  # noqa: F401
     except ModuleNotFoundError:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python's own exit code 1 would say that the ledger refused.
         return _ended(f"invengine: the command line cannot be loaded: {error!r}", 5)
     code = run(sys.argv[1:] if arguments is None else list(arguments))
-    process.end(code)
+    lifespan.end(code)
     return code
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from invengine.cli import process
+from invengine.cli import lifespan
 from invengine.cli.exits import (
     MEANINGS,
     ExitCode,
@@ -95,7 +95,7 @@ class _Later(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         command = loaded(str(self.name))
-        process.loaded()
+        lifespan.loaded()
         return command.make_context(info_name, args, parent=parent, **extra)
 
 

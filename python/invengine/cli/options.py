@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invengine.cli import process
+from invengine.cli import lifespan
 from invengine.cli.calls import CallSettings, call_settings
 from invengine.cli.exits import UsageProblemError
 
@@ -77,7 +77,7 @@ def connected(
     settings = call_settings(context.obj, target=target, timeout_ms=timeout_ms, channel=channel)
     from invengine.client import Client
 
-    process.only_asks()
+    lifespan.only_asks()
     client = Client(settings.target, settings.channel or None, timeout_s=settings.timeout_ms / 1000)
     with client:
         yield client

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Generic, TypedDict, TypeVar
 
 from invengine.client import arguments
+from invengine.client.lines import locate
 from invengine.client.results import Position
 from invengine.client.times import put_time
 from invengine.errors import InvalidArgument, InvengineError
@@ -96,19 +97,7 @@ class Draft(Generic[T_co]):
         That is in its metadata the `line` that it is about, counted from 1, of how many `lines`; and the units
         `requested` on it, where the server names only what is there.
         """
-        request = self.request
-        lines: Any = getattr(request, "lines", None) or getattr(getattr(request, "target", None), "lines", ())
-        sku, location = error.metadata.get("sku"), error.metadata.get("location")
-        # What has no room there is on the line that names where it is now.
-        moves = location is not None and location == getattr(request, "to_location", "")
-        at = [n for n, line in enumerate(lines, 1) if _is_about(line, sku, None if moves else location)]
-        if moves and len(at) > 1:
-            return error
-        if at and len(lines) > 1:
-            error.metadata |= {"line": str(at[0]), "lines": str(len(lines))}
-        units = getattr(lines[at[0] - 1], "quantity", 0) if at and "requested" in error.told else 0
-        if units and len(at) == 1:
-            error.metadata.setdefault("requested", str(units))
+        locate(error, self.request)
         return error
 
     def seal(self, now_ns: int, key: str = "", channel: str = "", actor: str = "") -> str:
@@ -130,12 +119,6 @@ class Draft(Generic[T_co]):
         if actor and not context.actor:
             context.actor = actor
         return own
-
-
-def _is_about(line: Any, sku: str | None, location: str | None) -> bool:
-    """True if a line has what a refusal names of an item and a location, of which it names one at least."""
-    named = [(name, given) for name, given in (("sku", sku), ("location", location)) if given is not None]
-    return bool(named) and all(getattr(line, name, None) == given for name, given in named)
 
 
 def name_key(context: Any, key: str) -> None:

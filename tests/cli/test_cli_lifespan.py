@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from invengine.cli import main, process
+from invengine.cli import lifespan, main
 from invengine.v1 import inventory_service_pb2
 
 from .scripted import ScriptedEngine, scripted
@@ -24,8 +24,8 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def end(code: int) -> None:
         raise ProcessEnded(code)
 
-    monkeypatch.setattr(process, "_own", False)
-    monkeypatch.setattr(process, "_only_asks", False)
+    monkeypatch.setattr(lifespan, "_own", False)
+    monkeypatch.setattr(lifespan, "_only_asks", False)
     monkeypatch.setattr(os, "_exit", end)
     monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
     yield
