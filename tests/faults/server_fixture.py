@@ -1,4 +1,4 @@
-"""A ledger whose server comes and goes: started at one address again and again, killed, paused, read for the audit."""
+"""A ledger whose server is started at one address again and again, killed, paused, and read for the audit."""
 
 from __future__ import annotations
 
@@ -24,60 +24,64 @@ from ..conformance import methods
 from ..conformance.methods import A, Method, Q
 from ..conformance.redis_server import free_port
 from ..conformance.server import Running, ServerProcess, server_environment, start_server
-from .nursery import Nursery
-from .shopper import OPTIONS, Orders
-from .testimony import Reign
+from .caller_process import OPTIONS, CallerConfig
+from .history_checker import Incarnation
+from .prefork import Prefork
 
 CALL_S = 20.0
-LOOK_S = 0.01
+POLL_S = 0.01
 
 SKUS = tuple(f"sku-{number}" for number in range(24))
 SCARCE = ("scarce-1", "scarce-2", "scarce-3")
-PLACES = ("here", "there")
+LOCATIONS = ("here", "there")
 CHANNEL = "web"
-PLENTY, FEW = 20_000, 40
+PLENTIFUL_UNITS, SCARCE_UNITS = 20_000, 40
 
 
 @dataclass(slots=True)
-class House:
-    """One ledger, the place where its server listens, and every life that the server had."""
+class ServerFixture:
+    """One ledger, the address of its server, and every incarnation that the server had."""
 
-    room: Path
+    directory: Path
     flags: tuple[str, ...]
     address: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
-    reigns: list[Reign] = field(default_factory=list)
+    incarnations: list[Incarnation] = field(default_factory=list)
     server: ServerProcess | None = None
-    nursery: Nursery | None = None
-    """What starts its servers, where many are started."""
+    prefork: Prefork | None = None
+    """Starts the servers by forking, if many are started."""
     prefix: tuple[str, ...] = ()
-    """A program, with its arguments, that starts them."""
+    """A program, with its arguments, that starts the servers."""
 
     def start(self) -> ServerProcess:
-        """Starts the server and waits until it takes calls."""
-        self.settle_down()
+        """Starts the server and waits until it accepts calls."""
+        self.choose_address()
         begin_ns = time.monotonic_ns()
         flags = ("--address", self.address, *self.flags)
-        if self.nursery is not None:
-            self.server = self.nursery.start(self.room, *flags, environment=self.environment)
+        if self.prefork is not None:
+            self.server = self.prefork.start(self.directory, *flags, environment=self.environment)
         else:
-            self.server = start_server(self.room, *flags, environment=self.environment, prefix=self.prefix)
+            self.server = start_server(self.directory, *flags, environment=self.environment, prefix=self.prefix)
         epoch = self.call(methods.GET_SERVER_INFO, methods.GET_SERVER_INFO.request()).writer_epoch
-        self.reigns.append(Reign(self.address, epoch, begin_ns))
+        self.incarnations.append(Incarnation(self.address, epoch, begin_ns))
         return self.server
 
-    def settle_down(self) -> None:
-        """Chooses where the server will listen, so that callers may know it before it starts."""
+    def choose_address(self) -> None:
+        """Chooses the address of the server, so that callers can know it before the server starts."""
         self.address = self.address or f"127.0.0.1:{free_port()}"
 
     def spawn(self) -> Running:
-        """Starts a server without waiting for it, as a supervisor would; for those that are not to live long."""
-        if self.nursery is not None:
-            return self.nursery.spawn(self.room, "--address", self.address, *self.flags, environment=self.environment)
+        """Starts a server without waiting for it, as a supervisor would; for servers that are killed soon."""
+        if self.prefork is not None:
+            return self.prefork.spawn(
+                self.directory, "--address", self.address, *self.flags, environment=self.environment
+            )
         command = [sys.executable, "-m", "invengine.cli", "serve", "--address", self.address, "--metrics-address", ""]
-        with (self.room / "server.log").open("ab") as log:
+        with (self.directory / "server.log").open("ab") as log:
             environment = server_environment(self.environment)
-            return subprocess.Popen([*command, *self.flags], cwd=self.room, env=environment, stdout=log, stderr=log)
+            return subprocess.Popen(
+                [*command, *self.flags], cwd=self.directory, env=environment, stdout=log, stderr=log
+            )
 
     @property
     def running(self) -> ServerProcess:
@@ -94,37 +98,37 @@ class House:
         os.kill(self.running.process.pid, number)
 
     def end(self) -> None:
-        """Kills what still runs."""
+        """Kills the server if it is still running."""
         if self.server is not None and self.server.process.poll() is None:
             self.signal(signal.SIGCONT)
             self.server.kill()
 
     def call(self, method: Method[Q, A], request: Q) -> A:
-        """The answer of a method, over a connection of its own."""
+        """Calls a method over a connection of its own and returns the answer."""
         with grpc.insecure_channel(self.address, options=OPTIONS) as channel:
             call = channel.unary_unary(method.path, None, None)
             answer: bytes = call(request.SerializeToString(), timeout=CALL_S, wait_for_ready=True)
             return method.answer.FromString(answer)
 
-    def furnish(self) -> None:
-        """Makes the items, locations and the channel that shoppers use, with their stock."""
+    def add_stock(self) -> None:
+        """Creates the items, locations and the channel that callers use, and receives their stock."""
         skus = (*SKUS, *SCARCE)
-        locations = [catalog.Location(location=place) for place in PLACES]
+        locations = [catalog.Location(location=location) for location in LOCATIONS]
         items = [catalog.Item(sku=sku) for sku in skus]
         channels = [catalog.Channel(channel=CHANNEL)]
-        context = [types.CommandContext(idempotency_key=f"furnish-{number}") for number in range(4)]
+        context = [types.CommandContext(idempotency_key=f"stock-{number}") for number in range(4)]
         self.call(methods.UPSERT_LOCATIONS, catalog.UpsertLocationsRequest(context=context[0], locations=locations))
         self.call(methods.UPSERT_ITEMS, catalog.UpsertItemsRequest(context=context[1], items=items))
         self.call(methods.UPSERT_CHANNELS, catalog.UpsertChannelsRequest(context=context[2], channels=channels))
         lines = [
-            inventory.StockLine(sku=sku, location=place, quantity=FEW if sku in SCARCE else PLENTY)
+            inventory.StockLine(sku=sku, location=location, quantity=SCARCE_UNITS if sku in SCARCE else PLENTIFUL_UNITS)
             for sku in skus
-            for place in PLACES
+            for location in LOCATIONS
         ]
         self.call(methods.RECEIVE, inventory.ReceiveRequest(context=context[3], lines=lines))
 
     def events(self, after: int = 0) -> Iterator[journal.Event]:
-        """Every durable event behind a position."""
+        """Yields every durable event after a position."""
         request = journal.ReadEventsRequest(from_sequence=after + 1)
         with grpc.insecure_channel(self.address, options=OPTIONS) as channel:
             stream: Any = channel.unary_stream(methods.READ_EVENTS, None, None)
@@ -132,12 +136,12 @@ class House:
                 yield from journal.ReadEventsResponse.FromString(answer).events
 
     def levels(self) -> list[types.InventoryLevel]:
-        """Every level as the server has it."""
+        """Returns every level of the server."""
         answer = self.call(methods.LIST_LEVELS, inventory.ListInventoryLevelsRequest(page_size=1000))
         return list(answer.levels)
 
     def digest(self) -> tuple[str, int]:
-        """Digest of the durable state and its position, once the server knows that its ledger is its own."""
+        """Returns the digest of the durable state and its position, once the server knows that it owns its ledger."""
         end = time.monotonic() + CALL_S
         while True:
             try:
@@ -146,33 +150,33 @@ class House:
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
                     raise
-                time.sleep(LOOK_S)
+                time.sleep(POLL_S)
 
     def digest_over(self, channel: grpc.Channel) -> tuple[str, int]:
-        """The same over a connection that is open already."""
+        """The same over a connection that is already open."""
         call = channel.unary_unary(methods.GET_DIGEST.path, None, None)
         request = journal.GetDigestRequest().SerializeToString()
         answer = journal.GetDigestResponse.FromString(call(request, timeout=CALL_S))
         return answer.digest, answer.sequence
 
-    def orders(self, seed: int, threads: int, *, channel: str = "", pause_s: float = 0.0) -> Orders:
-        """What a process of shoppers here is told."""
-        file = str(self.room / f"calls-{seed}.jsonl")
-        return Orders(
-            [self.address], file, seed, threads, list(SKUS), list(SCARCE), list(PLACES), channel, pause_s=pause_s
+    def caller_config(self, seed: int, threads: int, *, channel: str = "", pause_s: float = 0.0) -> CallerConfig:
+        """Returns the configuration of a process of callers of this server."""
+        file = str(self.directory / f"calls-{seed}.jsonl")
+        return CallerConfig(
+            [self.address], file, seed, threads, list(SKUS), list(SCARCE), list(LOCATIONS), channel, pause_s=pause_s
         )
 
 
 @contextmanager
-def house(
-    room: Path, *flags: str, environment: Mapping[str, str] | None = None, nursery: Nursery | None = None
-) -> Iterator[House]:
-    """A ledger on a file journal in `room`, or as the flags say; nothing of it runs afterwards."""
-    room.mkdir(parents=True, exist_ok=True)
-    where = ("--directory", str(room / "journal"), *flags)
-    found = House(room, where, environment=environment or {}, nursery=nursery)
+def server_fixture(
+    directory: Path, *flags: str, environment: Mapping[str, str] | None = None, prefork: Prefork | None = None
+) -> Iterator[ServerFixture]:
+    """A ledger on a file journal in `directory`, or as the flags say; its server is killed at the end."""
+    directory.mkdir(parents=True, exist_ok=True)
+    all_flags = ("--directory", str(directory / "journal"), *flags)
+    fixture = ServerFixture(directory, all_flags, environment=environment or {}, prefork=prefork)
     try:
-        yield found
+        yield fixture
     finally:
         with suppress(ProcessLookupError):
-            found.end()
+            fixture.end()

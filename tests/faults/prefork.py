@@ -1,6 +1,6 @@
-"""Servers that start fast: forked from a process that has loaded the modules, so that each pays only for its own start.
+"""Starts servers fast: each is forked from a process that has already loaded the modules.
 
-The tests start servers as people do. The long run starts thousands, and most of a start is Python reading its files.
+The tests start servers as users do. The long run starts thousands, and most of a start is Python importing modules.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 
 from ..conformance.server import READY_WITHIN_S, ServerProcess, server_environment
 
-MODULES = ["__main__", "invengine.cli.app", "invengine.service.lifetime", "tests.faults.nursery"]
+MODULES = ["__main__", "invengine.cli.app", "invengine.service.lifetime", "tests.faults.prefork"]
 
 
-class Nursling:
+class ForkedServer:
     """A forked server."""
 
     def __init__(self, process: BaseProcess) -> None:
@@ -28,7 +28,7 @@ class Nursling:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """Its process id."""
         assert self._process.pid is not None
         return self._process.pid
 
@@ -52,42 +52,44 @@ class Nursling:
         self._process.terminate()
 
 
-class Nursery:
-    """Starts servers as `start_server` and `Popen` would. One for a whole process is enough."""
+class Prefork:
+    """Starts servers like `start_server` and `Popen`. One per process is enough."""
 
     def __init__(self) -> None:
         self._fork = multiprocessing.get_context("forkserver")
-        # With "__main__": else every server would run the program's first lines again.
+        # With "__main__": otherwise every server would run the main module again.
         self._fork.set_forkserver_preload(MODULES)
 
-    def spawn(self, room: Path, *flags: str, environment: Mapping[str, str]) -> Nursling:
-        """A server that nobody waits for."""
-        return self._begin(room, ("--metrics-address", "", *flags), environment, None)
+    def spawn(self, directory: Path, *flags: str, environment: Mapping[str, str]) -> ForkedServer:
+        """Starts a server without waiting for it."""
+        return self._fork_server(directory, ("--metrics-address", "", *flags), environment, None)
 
-    def start(self, room: Path, *flags: str, environment: Mapping[str, str] | None = None) -> ServerProcess:
-        """A server that takes calls."""
-        ours, theirs = self._fork.Pipe(duplex=False)
-        with ours:
-            with theirs:
-                process = self._begin(room, ("--metrics-address", "", *flags, "--json"), environment or {}, theirs)
-            line = _first_line(ours)
-        log = room / "server.log"
+    def start(self, directory: Path, *flags: str, environment: Mapping[str, str] | None = None) -> ServerProcess:
+        """Starts a server and waits until it accepts calls."""
+        reader, writer = self._fork.Pipe(duplex=False)
+        with reader:
+            with writer:
+                process = self._fork_server(
+                    directory, ("--metrics-address", "", *flags, "--json"), environment or {}, writer
+                )
+            line = _first_line(reader)
+        log = directory / "server.log"
         if not line.endswith(b"\n"):
             process.kill()
-            raise AssertionError(f"the server was not ready (exit code {process.wait()}):\n{_end(log)}")
+            raise AssertionError(f"the server was not ready (exit code {process.wait()}):\n{_tail(log)}")
         ready = json.loads(line)
         return ServerProcess(process, ready["address"], ready, log)
 
-    def _begin(
-        self, room: Path, flags: tuple[str, ...], environment: Mapping[str, str], ready: Connection | None
-    ) -> Nursling:
-        process = self._fork.Process(target=_serve, args=(room, flags, server_environment(environment), ready))
+    def _fork_server(
+        self, directory: Path, flags: tuple[str, ...], environment: Mapping[str, str], ready: Connection | None
+    ) -> ForkedServer:
+        process = self._fork.Process(target=_serve, args=(directory, flags, server_environment(environment), ready))
         process.start()
-        return Nursling(process)
+        return ForkedServer(process)
 
 
 def _first_line(output: Connection) -> bytes:
-    """What the server itself prints, no message of Python's."""
+    """The first line that the server itself prints, without messages of Python."""
     line = b""
     while not line.endswith(b"\n") and output.poll(READY_WITHIN_S):
         more = os.read(output.fileno(), 1 << 16)
@@ -97,17 +99,17 @@ def _first_line(output: Connection) -> bytes:
     return line
 
 
-def _end(log: Path) -> str:
+def _tail(log: Path) -> str:
     return log.read_text(encoding="utf-8", errors="replace")[-2_000:] if log.exists() else ""
 
 
-def _serve(room: Path, flags: tuple[str, ...], environment: Mapping[str, str], ready: Connection | None) -> None:
-    """What a forked server does: it becomes `invengine serve`."""
+def _serve(directory: Path, flags: tuple[str, ...], environment: Mapping[str, str], ready: Connection | None) -> None:
+    """Turns the forked process into `invengine serve`."""
     from invengine.cli import main
 
     os.environ.clear()
     os.environ.update(environment)
-    os.chdir(room)
+    os.chdir(directory)
     log = os.open("server.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(log, 2)
     os.dup2(log if ready is None else ready.fileno(), 1)

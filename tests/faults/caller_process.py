@@ -1,7 +1,7 @@
-"""A process of callers who record all that they ask and are told: `python -m tests.faults.shopper ORDERS`.
+"""A process of callers that record every call and its answer: `python -m tests.faults.caller_process CONFIG`.
 
-ORDERS is the JSON object of the class below. Each thread goes on until a line comes on stdin; a call under way is then
-repeated until it has an answer.
+CONFIG is a `CallerConfig` as a JSON object. Each thread continues until a line arrives on stdin; a call in progress is
+then still repeated until it has an answer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .record import ACCEPTED, READ, REFUSED, Call, lines_of
 
 SERVICES = {"Receive": "InventoryService", "GetAvailability": "AvailabilityService", "RegisterSource": "SourceService"}
 DETAILS = "grpc-status-details-bin"
-# Answers that leave the question open, or say "not now": the same key goes out again.
+# Statuses that leave the outcome unknown, or mean "not now": the call is repeated with the same key.
 OPEN_CODES = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -44,14 +44,14 @@ OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 100),
 )
-AGAIN_S = 0.02
+RETRY_PAUSE_S = 0.02
 SETTLE_S = 30.0
 HOLDS_KEPT = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
-    """What a process of callers is told at its start."""
+class CallerConfig:
+    """The configuration of a process of callers."""
 
     addresses: list[str]
     file: str
@@ -59,18 +59,18 @@ class Orders:
     threads: int
     skus: list[str]
     scarce: list[str]
-    """Items that everybody wants."""
-    places: list[str]
+    """Items with little stock, for which callers compete."""
+    locations: list[str]
     channel: str = ""
     try_s: float = 5.0
-    """How long one try waits for its answer."""
+    """How long one attempt waits for its answer."""
     pause_s: float = 0.0
-    """How long each caller thinks between two calls."""
+    """How long each caller waits between two calls."""
 
 
 @dataclass(slots=True)
-class Line:
-    """The connections of one process, used in turn whenever one of them fails."""
+class RotatingConnections:
+    """The connections of one caller; when one fails, the next is used."""
 
     addresses: list[str]
     try_s: float
@@ -81,7 +81,7 @@ class Line:
         self.channels = [grpc.insecure_channel(address, options=OPTIONS) for address in self.addresses]
 
     def send(self, call: Call, path: str, body: bytes) -> bytes:
-        """The answer; raises RpcError."""
+        """Sends a call over the current connection and returns the answer; raises RpcError."""
         turn = self.turn
         call.server = self.addresses[turn]
         service = SERVICES.get(path, "ReservationService")
@@ -96,14 +96,14 @@ class Line:
 
 
 class Caller:
-    """One thread: asks at random, repeats until it is answered, remembers its holds."""
+    """One thread: sends random calls, repeats each until it is answered, and remembers its holds."""
 
-    def __init__(self, orders: Orders, number: int, stop: threading.Event) -> None:
+    def __init__(self, config: CallerConfig, number: int, stop: threading.Event) -> None:
         self.calls: list[Call] = []
-        self._orders = orders
-        self._name = f"s{orders.seed}-{number}"
-        self._chance = random.Random(f"{orders.seed}/{number}")
-        self._line = Line(orders.addresses, orders.try_s, number % len(orders.addresses))
+        self._config = config
+        self._name = f"s{config.seed}-{number}"
+        self._chance = random.Random(f"{config.seed}/{number}")
+        self._connections = RotatingConnections(config.addresses, config.try_s, number % len(config.addresses))
         self._stop = stop
         self._count = 0
         self._holds: list[str] = []
@@ -111,7 +111,7 @@ class Caller:
         self._source = f"{self._name}-source" if number % 4 == 0 else ""
 
     def run(self) -> None:
-        """Asks until it is stopped."""
+        """Sends calls until it is stopped."""
         if self._source:
             self._register()
         while not self._stop.is_set():
@@ -119,10 +119,10 @@ class Caller:
                 self._settle([self._reserve(keyed=True) for _ in range(self._chance.randint(2, 12))])
             else:
                 self._settle([self._next()])
-            if self._orders.pause_s:
-                self._stop.wait(self._orders.pause_s)
+            if self._config.pause_s:
+                self._stop.wait(self._config.pause_s)
 
-    # What to ask
+    # Choosing calls
 
     def _next(self) -> Call:
         kind = self._chance.choices(
@@ -131,7 +131,7 @@ class Caller:
         if kind == "read":
             return self._query()
         if kind == "receive":
-            line = inventory.StockLine(sku=self._sku(), location=self._place(), quantity=self._chance.randint(1, 5))
+            line = inventory.StockLine(sku=self._sku(), location=self._location(), quantity=self._chance.randint(1, 5))
             return self._call("Receive", inventory.ReceiveRequest(context=self._context(), lines=[line]))
         if kind == "reserve" or not self._holds:
             return self._reserve(keyed=not self._source or self._chance.random() < 0.5)
@@ -148,7 +148,7 @@ class Caller:
 
     def _reserve(self, *, keyed: bool) -> Call:
         lines = [
-            types.LineRequest(sku=self._sku(), location=self._place(), quantity=self._chance.randint(1, 3))
+            types.LineRequest(sku=self._sku(), location=self._location(), quantity=self._chance.randint(1, 3))
             for _ in range(self._chance.choice((1, 1, 1, 2, 3)))
         ]
         context = self._context() if keyed else self._numbered()
@@ -156,18 +156,18 @@ class Caller:
         return self._call("Reserve", reservations.ReserveRequest(context=context, lines=lines, ttl=ttl))
 
     def _query(self) -> Call:
-        queries = [availability.AvailabilityQuery(sku=self._sku(), location=self._place()) for _ in range(2)]
+        queries = [availability.AvailabilityQuery(sku=self._sku(), location=self._location()) for _ in range(2)]
         return self._call("GetAvailability", availability.GetAvailabilityRequest(queries=queries))
 
     def _sku(self) -> str:
-        return self._chance.choice(self._orders.scarce if self._chance.random() < 0.5 else self._orders.skus)
+        return self._chance.choice(self._config.scarce if self._chance.random() < 0.5 else self._config.skus)
 
-    def _place(self) -> str:
-        return self._chance.choice(self._orders.places)
+    def _location(self) -> str:
+        return self._chance.choice(self._config.locations)
 
     def _context(self) -> types.CommandContext:
         self._count += 1
-        return types.CommandContext(idempotency_key=f"{self._name}-{self._count}", channel=self._orders.channel)
+        return types.CommandContext(idempotency_key=f"{self._name}-{self._count}", channel=self._config.channel)
 
     def _numbered(self) -> types.CommandContext:
         assert self._position is not None
@@ -186,10 +186,10 @@ class Caller:
         epoch = sources.RegisterSourceResponse.FromString(call.answer).epoch
         self._position = types.SourcePosition(source_id=self._source, epoch=epoch)
 
-    # Until it is answered
+    # Repeating until answered
 
     def _settle(self, calls: list[Call], *, keep: bool = True) -> None:
-        """Repeats calls until each has its answer, or until nobody may wait any longer."""
+        """Repeats calls until each has its answer, or until the time after a stop is used up."""
         begin_ns = time.monotonic_ns()
         for call in calls:
             call.begin_ns = begin_ns
@@ -200,7 +200,7 @@ class Caller:
                 give_up_at = time.monotonic() + SETTLE_S
             left = self._try(left)
             if left:
-                time.sleep(AGAIN_S)
+                time.sleep(RETRY_PAUSE_S)
         end_ns = time.monotonic_ns()
         for call in left:
             call.end_ns = end_ns
@@ -209,10 +209,10 @@ class Caller:
             self._remember(calls)
 
     def _try(self, calls: list[Call]) -> list[Call]:
-        """One try; those that are still open."""
+        """Makes one attempt and returns the calls that are still open."""
         try:
             if len(calls) == 1:
-                calls[0].answer = self._line.send(calls[0], calls[0].path, calls[0].body)
+                calls[0].answer = self._connections.send(calls[0], calls[0].path, calls[0].body)
                 calls[0].outcome = READ if calls[0].path == "GetAvailability" else ACCEPTED
                 calls[0].end_ns = time.monotonic_ns()
                 return []
@@ -223,14 +223,16 @@ class Caller:
     def _try_batch(self, calls: list[Call]) -> list[Call]:
         commands = [reservations.Command(reserve=reservations.ReserveRequest.FromString(c.body)) for c in calls]
         submit = reservations.SubmitRequest(commands=commands)
-        answer = reservations.SubmitResponse.FromString(self._line.send(calls[0], "Submit", submit.SerializeToString()))
+        answer = reservations.SubmitResponse.FromString(
+            self._connections.send(calls[0], "Submit", submit.SerializeToString())
+        )
         left, end_ns = [], time.monotonic_ns()
         for call, outcome in zip(calls, answer.outcomes, strict=True):
             call.server, call.end_ns, call.batched = calls[0].server, end_ns, True
             if not outcome.HasField("rejection"):
                 call.outcome = ACCEPTED
-                told = reservations.ReserveResponse(receipt=outcome.receipt, hold=outcome.holds[0])
-                call.answer = told.SerializeToString()
+                response = reservations.ReserveResponse(receipt=outcome.receipt, hold=outcome.holds[0])
+                call.answer = response.SerializeToString()
             elif outcome.rejection.code in OPEN_NUMBERS:
                 call.tries.append(f"{outcome.rejection.code} {outcome.rejection.reason}")
                 left.append(call)
@@ -247,7 +249,7 @@ class Caller:
 
 
 def _note(call: Call, error: grpc.RpcError) -> bool:
-    """Writes down how a try ended; true if that is the answer."""
+    """Records how an attempt ended; True if that is the answer."""
     code = error.code()
     reason, details = reason_of(error)
     call.batched = False
@@ -259,7 +261,7 @@ def _note(call: Call, error: grpc.RpcError) -> bool:
 
 
 def reason_of(error: grpc.RpcError) -> tuple[str, bytes]:
-    """The stable reason of a refusal and its Status; TRANSPORT if invengine said nothing."""
+    """The stable reason of an error and its Status; TRANSPORT if it does not come from invengine."""
     details: bytes = next((entry.value for entry in error.trailing_metadata() or () if entry.key == DETAILS), b"")
     info = error_details_pb2.ErrorInfo()
     for detail in status_pb2.Status.FromString(details).details:
@@ -270,9 +272,9 @@ def reason_of(error: grpc.RpcError) -> tuple[str, bytes]:
 
 def main() -> None:
     """Runs the callers of one process and writes what they recorded."""
-    orders = Orders(**json.loads(sys.argv[1]))
+    config = CallerConfig(**json.loads(sys.argv[1]))
     stop = threading.Event()
-    callers = [Caller(orders, number, stop) for number in range(orders.threads)]
+    callers = [Caller(config, number, stop) for number in range(config.threads)]
     threads = [threading.Thread(target=caller.run) for caller in callers]
     for thread in threads:
         thread.start()
@@ -280,7 +282,7 @@ def main() -> None:
     stop.set()
     for thread in threads:
         thread.join()
-    with Path(orders.file).open("w", encoding="ascii") as file:
+    with Path(config.file).open("w", encoding="ascii") as file:
         for caller in callers:
             file.writelines(lines_of(caller.calls))
 

@@ -14,7 +14,7 @@ STOCK = (methods.RECEIVE, methods.ADJUST, methods.COUNT)
 STATES = (types.STOCK_STATE_ON_HAND, types.STOCK_STATE_ON_HAND, types.STOCK_STATE_DAMAGED, types.STOCK_STATE_RETURNED)
 
 
-class Storm:
+class RandomCommands:
     """Sends batches of random commands. Refusals are part of it."""
 
     def __init__(self, shop: Shop, skus: list[str], seed: int) -> None:
@@ -25,7 +25,7 @@ class Storm:
         self._keys: list[str] = []
         self._orders = [shop.name("order") for _ in range(8)]
 
-    def blow(self, commands: int) -> None:
+    def send(self, commands: int) -> None:
         """One batch on holds, and one physical fact."""
         outcomes = self._shop.submit(*(self._command() for _ in range(commands)))
         self.accepted += sum(not outcome.HasField("rejection") for outcome in outcomes)
