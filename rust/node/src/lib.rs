@@ -7,12 +7,13 @@
 pub mod backup;
 pub mod door;
 pub mod engine;
-pub mod preflight;
 mod incident;
 pub mod journal;
 pub mod methods;
 pub mod positions;
+pub mod preflight;
 pub mod refusal;
 mod sentences;
+mod sizes;
 pub mod translate;
 pub mod verify;

@@ -8,9 +8,9 @@ use invengine_ledger::{Fact, Reason, Rejection};
 use invengine_wire::{rpc, v1};
 use prost::Message;
 
-use crate::methods::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX};
 use crate::positions::EventPosition;
 use crate::sentences;
+use crate::sizes::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX};
 
 /// Canonical gRPC status codes that invengine answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,7 +233,8 @@ impl Refusal {
 
     /// There is no space for the journal.
     pub fn journal_full() -> Self {
-        let message = "the journal has no space; nothing was done, reads continue, make room and repeat with the same key";
+        let message =
+            "the journal has no space; nothing was done, reads continue, make room and repeat with the same key";
         Refusal::new(Code::ResourceExhausted, "JOURNAL_FULL", message).retry()
     }
 
@@ -364,7 +365,9 @@ fn of_reason(reason: Reason) -> (Code, &'static str) {
         Reason::DedupeWindowExpired => {
             (FailedPrecondition, "the command is older than keys are remembered; look at the hold, then use a new key")
         }
-        Reason::KeyCancelled => (FailedPrecondition, "the key was released before its Reserve arrived, so it was cancelled"),
+        Reason::KeyCancelled => {
+            (FailedPrecondition, "the key was released before its Reserve arrived, so it was cancelled")
+        }
         Reason::InsufficientStock => (
             FailedPrecondition,
             "fewer units are available than requested; offer what is available, ask again with a new key",

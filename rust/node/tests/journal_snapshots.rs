@@ -58,7 +58,10 @@ fn a_failing_snapshot_never_stops_the_writer() {
             assert_eq!(rebuilt.sum, Sum::at(rebuilt.sum.last));
         }
     }
-    assert!(failing > 20 && recovered > 10, "{failing} runs had a failed snapshot, {recovered} of them with two later ones");
+    assert!(
+        failing > 20 && recovered > 10,
+        "{failing} runs had a failed snapshot, {recovered} of them with two later ones"
+    );
 }
 
 // case: E11

@@ -19,8 +19,8 @@ use super::limits::{ActiveCall, PartialBytes};
 use super::message::MessageDecoder;
 use super::route::SUBMIT;
 use super::worker::{FramedDecision, Worker};
-use crate::methods::ANSWER_BYTES_MAX;
 use crate::refusal::Refusal;
+use crate::sizes::ANSWER_BYTES_MAX;
 
 /// Most batches of one stream in progress at once. Further ones stay in the transport.
 const PENDING_MAX: usize = 16;

@@ -12,11 +12,12 @@ use prost::Message;
 use super::core::Core;
 use super::{Call, Decision, Shared};
 use crate::incident;
-use crate::methods::{self, CommandKind, Method, MethodKind};
+use crate::methods::{self, Method, MethodKind};
 use crate::refusal::Refusal;
 use crate::translate::answer::{self, Outcomes};
-use crate::translate::read::{View, read};
-use crate::translate::{with_command, with_submit};
+use crate::translate::command::CommandMethod;
+use crate::translate::read::View;
+use crate::translate::with_submit;
 
 impl From<Refusal> for Decision {
     fn from(refusal: Refusal) -> Self {
@@ -70,14 +71,14 @@ impl Shared {
 
     fn answer(&self, method: &Method, call: &Call<'_>, moment: Instant) -> Decision {
         match method.kind {
-            MethodKind::Command(kind) => {
-                let run = |command: &Command<'_>| self.command(kind, command, moment);
-                with_command(kind, call.payload, call.key, self.facts.tag, run).unwrap_or_else(Decision::from)
+            MethodKind::Command(method) => {
+                let run = |command: &Command<'_>| self.command(&method, command, moment);
+                method.with_command(call.payload, call.key, self.facts.tag, run).unwrap_or_else(Decision::from)
             }
             MethodKind::Submit => self.submit(call.payload, moment),
-            MethodKind::Read(kind) => {
+            MethodKind::Read(method) => {
                 let core = self.core();
-                match read(kind, call.payload, &core.ledger, self.view(&core, moment)) {
+                match method.read(call.payload, &core.ledger, self.view(&core, moment)) {
                     Ok(found) => Decision { reply: Ok(found.bytes), depends_on: found.depends_on },
                     Err(refusal) => refusal.into(),
                 }
@@ -100,12 +101,12 @@ impl Shared {
         View { now_ms, durable_sequence, tag: self.facts.tag, epochs: &self.epochs, newest }
     }
 
-    fn command(&self, kind: CommandKind, command: &Command<'_>, moment: Instant) -> Decision {
+    fn command(&self, method: &CommandMethod, command: &Command<'_>, moment: Instant) -> Decision {
         let mut core = self.core();
         let idle = core.payload.is_empty();
         let decision = match self.execute(&mut core, command, moment) {
             Ok(executed) => {
-                let reply = answer::reply(kind, &core.ledger, command, &executed);
+                let reply = answer::reply(method, &core.ledger, command, &executed);
                 Decision { reply, depends_on: executed.depends_on }
             }
             Err(refusal) => refusal.into(),

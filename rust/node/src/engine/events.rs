@@ -11,8 +11,8 @@ use prost::Message;
 use super::{Shared, lock};
 use crate::incident;
 use crate::journal::{Frame, JournalError, JournalReader};
-use crate::methods::PAGE_BYTES_MAX;
 use crate::refusal::Refusal;
+use crate::sizes::PAGE_BYTES_MAX;
 use crate::translate::events::events;
 
 /// Most journal readers kept for callers who continue where these stopped.

@@ -5,9 +5,10 @@ use invengine_ledger::{Answer, Command, Context, Effect, Executed, Ledger};
 use invengine_wire::v1;
 use prost::Message;
 
+use super::command::CommandMethod;
 use super::shape::{holds, levels, receipt};
-use crate::methods::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX, CommandKind, SUBMIT_COMMANDS_MAX};
 use crate::refusal::Refusal;
+use crate::sizes::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX, SUBMIT_COMMANDS_MAX};
 
 /// An upper bound of the bytes of an outcome that only says that the batch's answer is full.
 const FULL_OUTCOME_BYTES: usize = 256;
@@ -22,7 +23,7 @@ const BATCH_FULL_BYTES: usize =
 /// # Errors
 /// The ledger rejected the command.
 pub fn reply(
-    kind: CommandKind,
+    method: &CommandMethod,
     ledger: &Ledger,
     command: &Command<'_>,
     executed: &Executed,
@@ -30,95 +31,67 @@ pub fn reply(
     match &executed.answer {
         Answer::Rejected(rejection) => Err(rejection.into()),
         Answer::Accepted { sequence, replayed, effect } => {
-            let effect = ledger.effect(*effect);
-            Ok(accepted(kind, ledger, command, effect, (*sequence, *replayed)))
+            let (sequence, replayed, effect) = (*sequence, *replayed, ledger.effect(*effect));
+            Ok(method.answer(&Accepted { ledger, command, effect, sequence, replayed }))
         }
     }
 }
 
-fn accepted(
-    kind: CommandKind,
-    ledger: &Ledger,
-    command: &Command<'_>,
-    effect: &Effect,
-    (sequence, replayed): (u64, bool),
-) -> Vec<u8> {
-    let receipt = Some(receipt(sequence, replayed));
-    macro_rules! with_holds {
-        ($answer:ident) => {{
-            let (holds, summary) = holds(ledger, effect, sequence);
-            v1::$answer { receipt, holds, summary }.encode_to_vec()
-        }};
+/// An accepted command, with the parts of its answer.
+pub struct Accepted<'a> {
+    ledger: &'a Ledger,
+    command: &'a Command<'a>,
+    effect: &'a Effect,
+    sequence: u64,
+    replayed: bool,
+}
+
+impl Accepted<'_> {
+    pub(super) fn receipt(&self) -> Option<v1::Receipt> {
+        Some(receipt(self.sequence, self.replayed))
     }
-    macro_rules! with_levels {
-        ($answer:ident) => {
-            v1::$answer { receipt, levels: levels(ledger, effect) }.encode_to_vec()
+
+    /// The holds that it changed, or their summary.
+    pub(super) fn holds(&self) -> (Vec<v1::HoldChange>, Option<v1::HoldSummary>) {
+        holds(self.ledger, self.effect, self.sequence)
+    }
+
+    /// The levels that it changed.
+    pub(super) fn levels(&self) -> Vec<v1::InventoryLevel> {
+        levels(self.ledger, self.effect)
+    }
+
+    /// Whether it left only a tombstone, and the scope in which the key was looked up.
+    pub(super) fn cancelled(&self) -> (bool, Option<v1::KeyScope>) {
+        cancelled(self.effect, scope_names(&self.command.context))
+    }
+
+    /// The epoch of a registered source, its previous epoch and that epoch's last number.
+    pub(super) fn registered(&self) -> [u64; 3] {
+        match self.effect {
+            Effect::Registered { epoch, previous_epoch, previous_sequence } => {
+                [*epoch, *previous_epoch, *previous_sequence]
+            }
+            _ => Default::default(),
+        }
+    }
+
+    /// The names in it that people may mistake for older ones. A repeat gets the same answer, because names are never
+    /// removed.
+    pub(super) fn look_alikes(&self) -> Vec<v1::LookAlike> {
+        let look_alike = |name: &str, older: Option<&str>| {
+            older.map(|older| v1::LookAlike { name: name.to_owned(), older_name: older.to_owned() })
         };
-    }
-    macro_rules! with_look_alikes {
-        ($answer:ident) => {
-            v1::$answer { receipt, look_alikes: look_alikes(ledger, &command.body) }.encode_to_vec()
-        };
-    }
-    match kind {
-        CommandKind::Reserve => {
-            v1::ReserveResponse { receipt, hold: holds(ledger, effect, sequence).0.pop() }.encode_to_vec()
+        match &self.command.body {
+            Body::Upsert { catalogue, entries } => {
+                let names = self.ledger.catalogue(*catalogue);
+                entries.iter().filter_map(|entry| look_alike(entry.name, names.look_alike(entry.name))).collect()
+            }
+            Body::RegisterSource { source } => {
+                look_alike(source, self.ledger.source_look_alike(source)).into_iter().collect()
+            }
+            _ => Vec::new(),
         }
-        CommandKind::Extend => with_holds!(ExtendResponse),
-        CommandKind::Amend => with_holds!(AmendResponse),
-        CommandKind::Allocate => with_holds!(AllocateResponse),
-        CommandKind::Fulfill => with_holds!(FulfillResponse),
-        CommandKind::Transfer => with_holds!(TransferReservationResponse),
-        CommandKind::Release => {
-            let (key_cancelled, key_scope) = cancelled(effect, scope_names(&command.context));
-            let (holds, summary) = holds(ledger, effect, sequence);
-            v1::ReleaseResponse { receipt, holds, key_cancelled, summary, key_scope }.encode_to_vec()
-        }
-        CommandKind::Receive => with_levels!(ReceiveResponse),
-        CommandKind::Return => with_levels!(ReturnResponse),
-        CommandKind::Adjust => with_levels!(AdjustResponse),
-        CommandKind::SetQuantity => with_levels!(SetQuantityResponse),
-        CommandKind::Count => with_levels!(CountResponse),
-        CommandKind::UpsertItems => with_look_alikes!(UpsertItemsResponse),
-        CommandKind::UpsertLocations => with_look_alikes!(UpsertLocationsResponse),
-        CommandKind::UpsertChannels => with_look_alikes!(UpsertChannelsResponse),
-        CommandKind::RegisterSource => v1::RegisterSourceResponse {
-            look_alikes: look_alikes(ledger, &command.body),
-            ..registered(effect, receipt)
-        }
-        .encode_to_vec(),
-    }
-}
-
-/// The names in a command that people may mistake for older ones. A repeat gets the same answer, because names are
-/// never removed.
-fn look_alikes(ledger: &Ledger, asked: &Body<'_>) -> Vec<v1::LookAlike> {
-    let look_alike = |name: &str, older: Option<&str>| {
-        older.map(|older| v1::LookAlike { name: name.to_owned(), older_name: older.to_owned() })
-    };
-    match asked {
-        Body::Upsert { catalogue, entries } => {
-            let names = ledger.catalogue(*catalogue);
-            entries.iter().filter_map(|entry| look_alike(entry.name, names.look_alike(entry.name))).collect()
-        }
-        Body::RegisterSource { source } => look_alike(source, ledger.source_look_alike(source)).into_iter().collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn registered(effect: &Effect, receipt: Option<v1::Receipt>) -> v1::RegisterSourceResponse {
-    let (epoch, previous_epoch, previous_sequence) = match effect {
-        Effect::Registered { epoch, previous_epoch, previous_sequence } => {
-            (*epoch, *previous_epoch, *previous_sequence)
-        }
-        _ => Default::default(),
-    };
-    v1::RegisterSourceResponse {
-        receipt,
-        epoch: epoch as i64,
-        previous_epoch: previous_epoch as i64,
-        previous_sequence: previous_sequence as i64,
-        look_alikes: Vec::new(),
     }
 }
 

@@ -6,8 +6,8 @@ use invengine_wire::v1::command::Command as Asked;
 use prost::Message;
 
 use super::command::command;
-use crate::methods::SUBMIT_COMMANDS_MAX;
 use crate::refusal::Refusal;
+use crate::sizes::SUBMIT_COMMANDS_MAX;
 
 /// Calls `f` once for each command of a batch, in order; an invalid command is passed as its refusal and the batch
 /// continues.

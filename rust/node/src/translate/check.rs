@@ -16,7 +16,7 @@ const VIOLATIONS_MAX: usize = 100;
 
 /// The invalid fields of one message, in the order in which they were found.
 #[derive(Debug, Default)]
-pub(super) struct Violations {
+pub(crate) struct Violations {
     bad: Vec<(String, String)>,
     /// A requested feature that this version does not have.
     later: Option<&'static str>,

@@ -5,7 +5,7 @@ pub mod answer;
 mod batch;
 mod catalogue;
 mod check;
-mod command;
+pub mod command;
 mod context;
 pub mod events;
 mod hold;
@@ -22,4 +22,3 @@ mod target;
 mod tests;
 
 pub use batch::with_submit;
-pub use command::with_command;

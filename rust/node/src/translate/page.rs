@@ -11,8 +11,8 @@ use prost::Message;
 
 use super::check::Violations;
 use super::read::View;
-use crate::methods::PAGE_BYTES_MAX;
 use crate::positions::{EventPosition, PositionStatus};
+use crate::sizes::PAGE_BYTES_MAX;
 
 const SIZE_DEFAULT: usize = 100;
 const SIZE_MAX: usize = 1_000;

@@ -4,8 +4,6 @@ use invengine_ledger::{Ledger, Reason};
 use prost::Message;
 
 use super::check::Violations;
-use super::{read_catalogue as catalogue, read_hold as hold, read_stock as stock};
-use crate::methods::ReadKind;
 use crate::positions::{EventEpochs, EventPosition};
 use crate::refusal::Refusal;
 
@@ -45,30 +43,32 @@ impl ReadAnswer {
     }
 }
 
-/// Answers a read.
-///
-/// # Errors
-/// The bytes are not a message of this type, a field is invalid, a name is unknown, or the request needs a feature that
-/// this version does not have.
-pub fn read(kind: ReadKind, payload: &[u8], ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
-    match kind {
-        ReadKind::GetReservation => hold::get_reservation(&decode(payload)?, ledger, view),
-        ReadKind::ListReservations => hold::list_reservations(&decode(payload)?, ledger, view),
-        ReadKind::GetOutcome => hold::get_outcome(&decode(payload)?, ledger, view),
-        ReadKind::GetAvailability => stock::get_availability(&decode(payload)?, ledger, view),
-        ReadKind::GetInventoryLevel => stock::get_level(&decode(payload)?, ledger, view),
-        ReadKind::ListInventoryLevels => stock::list_levels(&decode(payload)?, ledger, view),
-        ReadKind::GetItem => catalogue::get_item(&decode(payload)?, ledger),
-        ReadKind::ListItems => catalogue::list_items(&decode(payload)?, ledger, view),
-        ReadKind::GetLocation => catalogue::get_location(&decode(payload)?, ledger),
-        ReadKind::ListLocations => catalogue::list_locations(&decode(payload)?, ledger, view),
-        ReadKind::GetChannel => catalogue::get_channel(&decode(payload)?, ledger),
-        ReadKind::ListChannels => catalogue::list_channels(&decode(payload)?, ledger, view),
-    }
+/// One question of the contract, by its request.
+pub(crate) trait ReadRequest: Message + Default {
+    /// Answers it.
+    ///
+    /// # Errors
+    /// A field is invalid, a name is unknown, or it needs a feature that this version does not have.
+    fn read(&self, ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal>;
 }
 
-fn decode<M: Message + Default>(payload: &[u8]) -> Result<M, Refusal> {
-    M::decode(payload).map_err(|_| Refusal::malformed())
+/// A question of the contract as the table of methods knows it.
+#[derive(Clone, Copy)]
+pub struct ReadMethod(fn(&[u8], &Ledger, View<'_>) -> Result<ReadAnswer, Refusal>);
+
+impl ReadMethod {
+    pub(crate) const fn of<M: ReadRequest>() -> Self {
+        ReadMethod(|payload, ledger, view| M::decode(payload).map_err(|_| Refusal::malformed())?.read(ledger, view))
+    }
+
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// The bytes are not a message of this type, a field is invalid, a name is unknown, or it needs a feature that this
+    /// version does not have.
+    pub fn read(&self, payload: &[u8], ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
+        (self.0)(payload, ledger, view)
+    }
 }
 
 /// Checks the fields of a request.

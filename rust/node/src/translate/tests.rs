@@ -8,11 +8,12 @@ use invengine_wire::v1::event::Fact;
 use invengine_wire::v1::hold_target::By;
 use prost::Message;
 
-use super::read::{View, read};
-use super::{answer, events::events, with_command, with_submit};
-use crate::methods::{COMMAND_ANSWER_BYTES_MAX, CommandKind, ReadKind};
+use super::command::{CommandMethod, CommandRequest};
+use super::read::{ReadMethod, ReadRequest, View};
+use super::{answer, events::events, with_submit};
 use crate::positions::EventEpochs;
 use crate::refusal::Refusal;
+use crate::sizes::COMMAND_ANSWER_BYTES_MAX;
 
 const START_MS: i64 = 1_000;
 
@@ -28,20 +29,18 @@ impl Harness {
         let ledger = Ledger::new(LedgerOptions::new("main"));
         let mut harness = Harness { ledger, payload: Payload::default(), now_ms: START_MS };
         let item = v1::Item { sku: "tea".into(), ..v1::Item::default() };
-        harness
-            .ask(CommandKind::UpsertItems, &v1::UpsertItemsRequest { context: key("i"), items: vec![item] })
-            .unwrap();
+        harness.ask(&v1::UpsertItemsRequest { context: key("i"), items: vec![item] }).unwrap();
         let place = |name: &str| v1::Location { location: name.into(), ..v1::Location::default() };
         let locations = vec![place("here"), place("there")];
         let request = v1::UpsertLocationsRequest { context: key("l"), locations };
-        harness.ask(CommandKind::UpsertLocations, &request).unwrap();
+        harness.ask(&request).unwrap();
         let lines = ["there", "here"].map(|location| v1::StockLine {
             sku: "tea".into(),
             location: location.into(),
             quantity: 9,
             state: 0,
         });
-        harness.ask(CommandKind::Receive, &v1::ReceiveRequest { context: key("r"), lines: lines.into() }).unwrap();
+        harness.ask(&v1::ReceiveRequest { context: key("r"), lines: lines.into() }).unwrap();
         harness
     }
 
@@ -49,22 +48,23 @@ impl Harness {
         self.ledger.execute(command, self.now_ms, &mut self.payload, 1 << 20)
     }
 
-    fn ask(&mut self, kind: CommandKind, request: &impl Message) -> Result<Vec<u8>, Refusal> {
+    fn ask<M: CommandRequest>(&mut self, request: &M) -> Result<Vec<u8>, Refusal> {
         let tag = self.ledger.tag();
-        with_command(kind, &request.encode_to_vec(), "", tag, |command| {
+        let method = CommandMethod::of::<M>();
+        method.with_command(&request.encode_to_vec(), "", tag, |command| {
             let executed = self.run(command);
-            answer::reply(kind, &self.ledger, command, &executed)
+            answer::reply(&method, &self.ledger, command, &executed)
         })?
     }
 
     fn reserve(&mut self, name: &str, units: i64) -> v1::ReserveResponse {
-        let answer = self.ask(CommandKind::Reserve, &reserve(name, &[("here", units)])).unwrap();
+        let answer = self.ask(&reserve(name, &[("here", units)])).unwrap();
         v1::ReserveResponse::decode(&*answer).unwrap()
     }
 
-    fn look<A: Message + Default>(&self, kind: ReadKind, request: &impl Message) -> Result<A, Refusal> {
+    fn look<A: Message + Default, M: ReadRequest>(&self, request: &M) -> Result<A, Refusal> {
         let epochs = EventEpochs::default().claimed(7);
-        let found = read(kind, &request.encode_to_vec(), &self.ledger, self.view(&epochs))?;
+        let found = ReadMethod::of::<M>().read(&request.encode_to_vec(), &self.ledger, self.view(&epochs))?;
         Ok(A::decode(&*found.bytes).unwrap())
     }
 
@@ -110,7 +110,7 @@ fn fields(refusal: &Refusal) -> Vec<&str> {
 fn lines_are_merged_and_sorted_and_a_repeat_says_the_same() {
     let mut harness = Harness::new();
     let request = reserve("k", &[("there", 1), ("here", 2), ("there", 3)]);
-    let answer = harness.ask(CommandKind::Reserve, &request).unwrap();
+    let answer = harness.ask(&request).unwrap();
     let mut first = v1::ReserveResponse::decode(&*answer).unwrap();
     let hold = first.hold.clone().unwrap();
     let lines: Vec<_> = hold.lines.iter().map(|line| (line.location.as_str(), line.quantity, line.state)).collect();
@@ -119,7 +119,7 @@ fn lines_are_merged_and_sorted_and_a_repeat_says_the_same() {
     let receipt = first.receipt.as_mut().unwrap();
     assert_eq!(receipt.sequence, receipt.durable_sequence);
     receipt.replayed = true;
-    let again = harness.ask(CommandKind::Reserve, &reserve("k", &[("here", 2), ("there", 4)])).unwrap();
+    let again = harness.ask(&reserve("k", &[("here", 2), ("there", 4)])).unwrap();
     assert_eq!(v1::ReserveResponse::decode(&*again).unwrap(), first);
 }
 
@@ -128,10 +128,10 @@ fn a_hold_is_identified_by_its_token_and_by_no_other() {
     let mut harness = Harness::new();
     let hold = harness.reserve("k", 2).hold.unwrap();
     let allocate = |name: &str, token: &str| v1::AllocateRequest { context: key(name), target: by_id(token) };
-    let answer = harness.ask(CommandKind::Allocate, &allocate("a", &hold.reservation_id)).unwrap();
+    let answer = harness.ask(&allocate("a", &hold.reservation_id)).unwrap();
     let holds = v1::AllocateResponse::decode(&*answer).unwrap().holds;
     assert_eq!(holds[0].lines[0].state, v1::LineState::Allocated as i32);
-    let refusal = harness.ask(CommandKind::Allocate, &allocate("b", "nobody")).unwrap_err();
+    let refusal = harness.ask(&allocate("b", "nobody")).unwrap_err();
     assert_eq!((refusal.reason, refusal.metadata["reservation"].as_str()), ("RESERVATION_NOT_FOUND", "nobody"));
 }
 
@@ -150,13 +150,13 @@ fn each_bad_field_is_named() {
     both.replace_own = true;
     rows.push((both, vec!["context.holder", "lines[0].location"]));
     for (request, expected) in rows {
-        let refusal = harness.ask(CommandKind::Reserve, &request).unwrap_err();
+        let refusal = harness.ask(&request).unwrap_err();
         assert_eq!((refusal.reason, fields(&refusal)), ("INVALID_FIELD", expected));
     }
     let mut group = reserve("k", &[("", 1)]);
     group.lines[0].location_group = "eu".into();
-    assert_eq!(harness.ask(CommandKind::Reserve, &group).unwrap_err().reason, "UNIMPLEMENTED");
-    let malformed = with_command(CommandKind::Reserve, b"\xff", "", 0, |_| ()).unwrap_err();
+    assert_eq!(harness.ask(&group).unwrap_err().reason, "UNIMPLEMENTED");
+    let malformed = CommandMethod::of::<v1::ReserveRequest>().with_command(b"\xff", "", 0, |_| ()).unwrap_err();
     assert_eq!(fields(&malformed), ["message"]);
 }
 
@@ -164,7 +164,8 @@ fn each_bad_field_is_named() {
 fn the_key_of_the_metadata_is_used_if_the_message_has_none() {
     for (own, expected) in [("", "outer"), ("inner", "inner")] {
         let bytes = reserve(own, &[("here", 1)]).encode_to_vec();
-        let seen = with_command(CommandKind::Reserve, &bytes, "outer", 0, |command| command.context.key.to_owned());
+        let seen = CommandMethod::of::<v1::ReserveRequest>()
+            .with_command(&bytes, "outer", 0, |command| command.context.key.to_owned());
         assert_eq!(seen.unwrap(), expected);
     }
 }
@@ -176,27 +177,36 @@ fn targets_have_their_rules() {
     let order = || target(By::OrderRef("o".into()));
     let whole = || target(By::ReservationId("t".into()));
     let rows = [
-        (CommandKind::Allocate, v1::HoldTarget::default(), vec!["target"]),
-        (CommandKind::Allocate, target(By::ReservationKey("ö".into())), vec!["target.reservation_key"]),
-        (CommandKind::Allocate, v1::HoldTarget { lines: vec![line(1)], ..order() }, vec!["target.lines"]),
-        (CommandKind::Allocate, v1::HoldTarget { expected_version: 1, ..order() }, vec!["target.expected_version"]),
-        (CommandKind::Allocate, v1::HoldTarget { expected_version: -1, ..whole() }, vec!["target.expected_version"]),
-        (CommandKind::Allocate, v1::HoldTarget { lines: vec![line(-1)], ..whole() }, vec!["target.lines[0].quantity"]),
-        (CommandKind::Extend, v1::HoldTarget { lines: vec![line(1)], ..whole() }, vec!["target.lines"]),
-        (CommandKind::Amend, order(), vec!["target.order_ref"]),
+        ("Allocate", v1::HoldTarget::default(), vec!["target"]),
+        ("Allocate", target(By::ReservationKey("ö".into())), vec!["target.reservation_key"]),
+        ("Allocate", v1::HoldTarget { lines: vec![line(1)], ..order() }, vec!["target.lines"]),
+        ("Allocate", v1::HoldTarget { expected_version: 1, ..order() }, vec!["target.expected_version"]),
+        ("Allocate", v1::HoldTarget { expected_version: -1, ..whole() }, vec!["target.expected_version"]),
+        ("Allocate", v1::HoldTarget { lines: vec![line(-1)], ..whole() }, vec!["target.lines[0].quantity"]),
+        ("Extend", v1::HoldTarget { lines: vec![line(1)], ..whole() }, vec!["target.lines"]),
+        ("Amend", order(), vec!["target.order_ref"]),
     ];
-    for (kind, target, expected) in rows {
+    for (command, target, expected) in rows {
         let (context, target) = (key("k"), Some(target));
-        let bytes = match kind {
-            CommandKind::Amend => v1::AmendRequest { context, target, lines: vec![line(1)] }.encode_to_vec(),
-            // Both have the target in the same field.
-            _ => v1::AllocateRequest { context, target }.encode_to_vec(),
+        let (method, bytes) = match command {
+            "Allocate" => {
+                (CommandMethod::of::<v1::AllocateRequest>(), v1::AllocateRequest { context, target }.encode_to_vec())
+            }
+            "Extend" => {
+                let request = v1::ExtendRequest { context, target, ttl: None };
+                (CommandMethod::of::<v1::ExtendRequest>(), request.encode_to_vec())
+            }
+            _ => {
+                let request = v1::AmendRequest { context, target, lines: vec![line(1)] };
+                (CommandMethod::of::<v1::AmendRequest>(), request.encode_to_vec())
+            }
         };
-        let refusal = with_command(kind, &bytes, "", 0, |_| ()).unwrap_err();
-        assert_eq!(fields(&refusal), expected, "{kind:?}");
+        let refusal = method.with_command(&bytes, "", 0, |_| ()).unwrap_err();
+        assert_eq!(fields(&refusal), expected, "{command}");
     }
     let twice = v1::AmendRequest { context: key("k"), target: Some(whole()), lines: vec![line(1), line(2)] };
-    let refusal = with_command(CommandKind::Amend, &twice.encode_to_vec(), "", 0, |_| ()).unwrap_err();
+    let refusal =
+        CommandMethod::of::<v1::AmendRequest>().with_command(&twice.encode_to_vec(), "", 0, |_| ()).unwrap_err();
     assert_eq!(fields(&refusal), ["lines[1]"]);
 }
 
@@ -207,10 +217,13 @@ fn all_of_a_line_includes_its_parts() {
         let lines = units.into_iter().map(line).collect();
         let target = v1::HoldTarget { lines, ..by_id("t").unwrap() };
         let bytes = v1::ReleaseRequest { context: key("k"), target: Some(target) }.encode_to_vec();
-        let seen = with_command(CommandKind::Release, &bytes, "", 0, |command| match &command.body {
-            invengine_ledger::command::Body::Release(target) => target.lines.iter().map(|line| line.quantity).collect(),
-            _ => Vec::new(),
-        });
+        let seen =
+            CommandMethod::of::<v1::ReleaseRequest>().with_command(&bytes, "", 0, |command| match &command.body {
+                invengine_ledger::command::Body::Release(target) => {
+                    target.lines.iter().map(|line| line.quantity).collect()
+                }
+                _ => Vec::new(),
+            });
         assert_eq!(seen.unwrap(), [expected]);
     }
 }
@@ -264,10 +277,10 @@ fn a_hold_past_its_expiry_reads_as_expired_and_is_not_listed() {
     let list = v1::ListReservationsRequest::default();
     for (now_ms, reserved, expired, listed) in [(START_MS, 3, 0, 1), (START_MS + 15 * 60_000, 0, 3, 0)] {
         harness.now_ms = now_ms;
-        let found: v1::GetReservationResponse = harness.look(ReadKind::GetReservation, &request).unwrap();
+        let found: v1::GetReservationResponse = harness.look(&request).unwrap();
         let line = &found.reservation.unwrap().lines[0];
         assert_eq!((line.quantity, line.reserved, line.expired), (3, reserved, expired));
-        let found: v1::ListReservationsResponse = harness.look(ReadKind::ListReservations, &list).unwrap();
+        let found: v1::ListReservationsResponse = harness.look(&list).unwrap();
         assert_eq!(found.reservations.len(), listed);
     }
 }
@@ -280,7 +293,7 @@ fn reservations_come_in_pages_in_the_order_they_were_made() {
     let mut request = v1::ListReservationsRequest { page_size: 2, ..v1::ListReservationsRequest::default() };
     let mut seen = Vec::new();
     for left in [3, 1, 0] {
-        let found: v1::ListReservationsResponse = harness.look(ReadKind::ListReservations, &request).unwrap();
+        let found: v1::ListReservationsResponse = harness.look(&request).unwrap();
         seen.extend(found.reservations.into_iter().map(|each| each.reservation_id));
         assert_eq!((found.next_page_token.is_empty(), made.len() - seen.len()), (left == 0, left));
         request.page_token = found.next_page_token;
@@ -294,14 +307,16 @@ fn the_outcome_of_a_key_depends_on_its_last_event() {
     let answer = harness.reserve("k", 2);
     let bytes = v1::GetOutcomeRequest { idempotency_key: "k".into(), ..v1::GetOutcomeRequest::default() };
     let epochs = EventEpochs::default().claimed(7);
-    let found = read(ReadKind::GetOutcome, &bytes.encode_to_vec(), &harness.ledger, harness.view(&epochs)).unwrap();
+    let found = ReadMethod::of::<v1::GetOutcomeRequest>()
+        .read(&bytes.encode_to_vec(), &harness.ledger, harness.view(&epochs))
+        .unwrap();
     assert_eq!(found.depends_on, answer.receipt.unwrap().sequence as u64);
     let known = v1::GetOutcomeResponse::decode(&*found.bytes).unwrap();
     assert_eq!((known.known, known.sequence), (true, answer.receipt.unwrap().sequence));
     let outcome = known.outcome.unwrap();
     assert_eq!((&outcome.holds[0], outcome.receipt.unwrap().replayed), (answer.hold.as_ref().unwrap(), true));
     let never = v1::GetOutcomeRequest { idempotency_key: "never".into(), ..v1::GetOutcomeRequest::default() };
-    let unknown: v1::GetOutcomeResponse = harness.look(ReadKind::GetOutcome, &never).unwrap();
+    let unknown: v1::GetOutcomeResponse = harness.look(&never).unwrap();
     assert_eq!((unknown.known, unknown.outcome, unknown.key_cancelled), (false, None, false));
 }
 
@@ -316,11 +331,11 @@ fn availability_is_answered_in_the_order_of_the_queries() {
     };
     let queries = vec![query("there"), query("")];
     let asked = v1::GetAvailabilityRequest { queries, ..v1::GetAvailabilityRequest::default() };
-    let found: v1::GetAvailabilityResponse = harness.look(ReadKind::GetAvailability, &asked).unwrap();
+    let found: v1::GetAvailabilityResponse = harness.look(&asked).unwrap();
     let seen: Vec<_> = found.availabilities.iter().map(|each| (each.location.as_str(), each.available)).collect();
     assert_eq!(seen, [("there", 9), ("here", 5), ("there", 9)]);
     let nobody = v1::GetAvailabilityRequest { channel: "nobody".into(), ..asked };
-    let refused = harness.look::<v1::GetAvailabilityResponse>(ReadKind::GetAvailability, &nobody).unwrap_err();
+    let refused = harness.look::<v1::GetAvailabilityResponse, _>(&nobody).unwrap_err();
     assert_eq!(refused.reason, "UNKNOWN_CHANNEL");
 }
 
@@ -334,10 +349,10 @@ fn one_unknown_name_does_not_fail_the_other_queries() {
     };
     let queries = [("tea", "here"), ("typo", "here"), ("tea", "typo"), ("typo", "typo"), ("typo", "")].map(query);
     let asked = v1::GetAvailabilityRequest { queries: queries.into(), ..v1::GetAvailabilityRequest::default() };
-    let refused = harness.look::<v1::GetAvailabilityResponse>(ReadKind::GetAvailability, &asked).unwrap_err();
+    let refused = harness.look::<v1::GetAvailabilityResponse, _>(&asked).unwrap_err();
     assert_eq!((refused.reason, refused.metadata["sku"].as_str()), ("UNKNOWN_SKU", "typo"));
     let asked = v1::GetAvailabilityRequest { allow_unknown: true, ..asked };
-    let found: v1::GetAvailabilityResponse = harness.look(ReadKind::GetAvailability, &asked).unwrap();
+    let found: v1::GetAvailabilityResponse = harness.look(&asked).unwrap();
     let seen: Vec<_> = found
         .availabilities
         .iter()
@@ -361,12 +376,12 @@ fn an_effect_is_listed_in_full_if_it_fits_and_summarised_otherwise() {
     let mut harness = Harness::new();
     let long = "\u{1f9e1}".repeat(128);
     let item = v1::Item { sku: long.clone(), ..v1::Item::default() };
-    harness.ask(CommandKind::UpsertItems, &v1::UpsertItemsRequest { context: key("long"), items: vec![item] }).unwrap();
+    harness.ask(&v1::UpsertItemsRequest { context: key("long"), items: vec![item] }).unwrap();
     let place = v1::Location { location: long.clone(), ..v1::Location::default() };
     let request = v1::UpsertLocationsRequest { context: key("place"), locations: vec![place] };
-    harness.ask(CommandKind::UpsertLocations, &request).unwrap();
+    harness.ask(&request).unwrap();
     let lines = vec![v1::StockLine { sku: long.clone(), location: long, quantity: 9, state: 0 }];
-    harness.ask(CommandKind::Receive, &v1::ReceiveRequest { context: key("goods"), lines }).unwrap();
+    harness.ask(&v1::ReceiveRequest { context: key("goods"), lines }).unwrap();
     let token = harness.reserve("k", 1).hold.unwrap().reservation_id;
     let id = harness.ledger.parse_token(&token).unwrap();
     let level = harness.ledger.level_count() as u32 - 1;
@@ -419,7 +434,7 @@ fn events_carry_the_shared_fields_of_their_command() {
     shared.order_ref = "order".into();
     shared.issue_time = Some(super::shape::timestamp(START_MS));
     let allocate = v1::AllocateRequest { context: Some(shared.clone()), target: by_id(&hold.reservation_id) };
-    harness.ask(CommandKind::Allocate, &allocate).unwrap();
+    harness.ask(&allocate).unwrap();
     let events = harness.events();
     let sequences: Vec<i64> = events.iter().map(|event| event.sequence).collect();
     assert_eq!(sequences, (1..=harness.ledger.sequence() as i64).collect::<Vec<_>>());
