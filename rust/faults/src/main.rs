@@ -1,8 +1,9 @@
 //! `simulate-faults`: runs seeds until so many hours or recoveries are simulated, or one of them fails.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use invengine_faults::faults::{Class, Fault, Mask};
@@ -38,7 +39,7 @@ fn options() -> Result<Options, String> {
         hours: 0.0,
         recoveries: 0,
         minutes_max: 60,
-        threads: 1,
+        threads: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
         pace: Pace::Hours,
         planted: None,
         long: false,
@@ -80,45 +81,73 @@ fn option(options: &mut Options, name: &str, value: &str) -> Result<(), String> 
     Ok(())
 }
 
-/// Runs seeds on several threads: everything added up, the first failure, and the seed after the last one.
-fn simulate(options: &Options) -> (Report, Option<Report>, u64) {
+/// What came of the seeds so far. They are added up in their order, until they are enough: so the figures of a run are the same
+/// with any number of threads. Seeds beyond that were begun in vain, but a failure of theirs is one.
+struct Sum {
+    total: Report,
+    failed: Option<Report>,
+    /// The first seed that is not in the total.
+    next: u64,
+    /// Those that were done before it.
+    ahead: BTreeMap<u64, Report>,
+}
+
+impl Sum {
+    fn take(&mut self, report: Report, options: &Options) {
+        if report.breach.is_some() && self.failed.as_ref().is_none_or(|failed| report.seed < failed.seed) {
+            self.failed = Some(report.clone());
+        }
+        self.ahead.insert(report.seed, report);
+        while !self.is_enough(options)
+            && let Some(report) = self.ahead.remove(&self.next)
+        {
+            self.total.add(&report);
+            self.next += 1;
+        }
+    }
+
+    fn is_enough(&self, options: &Options) -> bool {
+        let hours = options.hours > 0.0 && self.total.hours >= options.hours;
+        let recoveries = options.recoveries > 0 && self.total.recoveries >= options.recoveries;
+        hours || recoveries
+    }
+}
+
+/// Runs seeds on several threads until they are enough, or one fails.
+fn simulate(options: &Options) -> Sum {
     let next = AtomicU64::new(options.first);
     let until = Instant::now() + Duration::from_secs(60 * options.minutes_max);
-    let sum = Mutex::new((Report::default(), None::<Report>));
+    let sum = Sum { total: Report::default(), failed: None, next: options.first, ahead: BTreeMap::new() };
+    let sum = Mutex::new(sum);
     std::thread::scope(|scope| {
         for _ in 0..options.threads.max(1) {
             scope.spawn(|| {
                 loop {
+                    let over = {
+                        let sum = lock(&sum);
+                        sum.failed.is_some() || sum.is_enough(options)
+                    };
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= options.last || Instant::now() > until || is_enough(options, &sum) {
+                    if over || seed >= options.last || Instant::now() > until {
                         break;
                     }
                     let run = || World::new(seed, options.pace, Mask::default(), options.planted, false).run();
                     let report = std::panic::catch_unwind(run).unwrap_or_else(|_| panicked(seed));
-                    let mut sum = sum.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    sum.0.add(&report);
-                    if report.breach.is_some() && sum.1.is_none() {
-                        sum.1 = Some(report);
-                    }
+                    lock(&sum).take(report, options);
                 }
             });
         }
     });
-    let (sum, failed) = sum.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let begun = next.into_inner().saturating_sub(options.threads.max(1));
-    (sum, failed, begun.min(options.last))
+    sum.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock(sum: &Mutex<Sum>) -> MutexGuard<'_, Sum> {
+    sum.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn panicked(seed: u64) -> Report {
     let breach = invengine_faults::model::Breach::new("nothing panics", "see above");
     Report { seed, breach: Some(breach), ..Report::default() }
-}
-
-fn is_enough(options: &Options, sum: &Mutex<(Report, Option<Report>)>) -> bool {
-    let sum = sum.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let hours = options.hours > 0.0 && sum.0.hours >= options.hours;
-    let recoveries = options.recoveries > 0 && sum.0.recoveries >= options.recoveries;
-    sum.1.is_some() || hours || recoveries
 }
 
 fn explain(options: &Options, failed: &Report) {
@@ -159,7 +188,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (sum, failed, last) = simulate(&options);
+    let Sum { total: sum, failed, next: last, .. } = simulate(&options);
     if let Some(failed) = &failed {
         explain(&options, failed);
     }
