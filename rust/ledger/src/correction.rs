@@ -6,8 +6,6 @@
 //! than its forgotten key; so the times that each writer has named are kept, as a few spans. A writer that was as fast as the
 //! engine has a span ahead of its right clock, and is read as it was only once its clock comes there.
 
-use std::collections::BTreeMap;
-
 use crate::codec::{Decoded, Malformed, RecordReader, put, put_signed};
 use crate::mix::Mix;
 use crate::scope::Scope;
@@ -50,19 +48,48 @@ const GAP_MS: i64 = 3_600_000;
 /// Most spans of one writer; beyond it the closest two are one.
 const SPANS_MAX: usize = 8;
 
-/// The issue times that writers have named, as spans from the first to the last.
+/// The issue times of one writer, as spans from the first to the last.
+type Spans = Vec<(i64, i64)>;
+
+/// The issue times that writers have named.
 #[derive(Clone, Default)]
-struct Named(BTreeMap<u64, Vec<(i64, i64)>>);
+struct Named {
+    /// By writer.
+    spans: Vec<(u64, Spans)>,
+    /// Where the writer is that was noted last: mostly it is the next one too, and each command is noted.
+    near: usize,
+}
 
 impl Named {
+    #[inline]
     fn note(&mut self, writer: u64, from_ms: i64, to_ms: i64) {
-        let spans = self.0.entry(writer).or_default();
-        if let Some(last) = spans.last_mut().filter(|last| last.0 <= from_ms && from_ms - GAP_MS <= last.1) {
+        if let Some((near, spans)) = self.spans.get_mut(self.near)
+            && *near == writer
+            && let Some(last) = spans.last_mut()
+            && last.0 <= from_ms
+            && from_ms.saturating_sub(GAP_MS) <= last.1
+        {
             last.1 = to_ms.max(last.1);
+        } else {
+            self.add(writer, (from_ms, to_ms));
+        }
+    }
+
+    /// Puts a span among those of its writer, and makes those one that are too close or too many.
+    #[inline(never)]
+    fn add(&mut self, writer: u64, span: (i64, i64)) {
+        self.near = self.spans.partition_point(|other| other.0 < writer);
+        if self.spans.get(self.near).is_none_or(|found| found.0 != writer) {
+            self.spans.insert(self.near, (writer, Spans::new()));
+        }
+        let spans = &mut self.spans[self.near].1;
+        if let Some(last) = spans.last_mut().filter(|last| last.0 <= span.0 && span.0.saturating_sub(GAP_MS) <= last.1)
+        {
+            last.1 = span.1.max(last.1);
             return;
         }
-        let place = spans.partition_point(|span| span.0 <= from_ms);
-        spans.insert(place, (from_ms, to_ms));
+        let place = spans.partition_point(|other| other.0 <= span.0);
+        spans.insert(place, span);
         loop {
             let gap = |next: usize| spans[next].0.saturating_sub(spans[next - 1].1);
             let Some(closest) = (1..spans.len()).min_by_key(|next| gap(*next)) else { return };
@@ -75,12 +102,13 @@ impl Named {
     }
 
     fn has(&self, writer: u64, at_ms: i64) -> bool {
-        self.0.get(&writer).is_some_and(|spans| spans.iter().any(|span| span.0 <= at_ms && at_ms <= span.1))
+        let found = self.spans.binary_search_by_key(&writer, |other| other.0);
+        found.is_ok_and(|place| self.spans[place].1.iter().any(|span| span.0 <= at_ms && at_ms <= span.1))
     }
 
     fn put(&self, out: &mut Vec<u8>) {
-        put(out, self.0.len() as u64);
-        for (writer, spans) in &self.0 {
+        put(out, self.spans.len() as u64);
+        for (writer, spans) in &self.spans {
             put(out, *writer);
             put(out, spans.len() as u64);
             for (from_ms, to_ms) in spans {
@@ -183,5 +211,33 @@ impl Issued {
             _ => return Err(Malformed("a clock is corrected once or not at all")),
         }
         Ok(issued)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writers_that_take_turns_have_the_spans_that_each_has_alone() {
+        let times = [0, 1, 3 * GAP_MS, 2, 9 * GAP_MS, i64::MIN, i64::MAX, 10 * GAP_MS, i64::MIN, 6 * GAP_MS];
+        let writers = [3, u64::MAX, 0, 2];
+        let (mut together, mut alone) = (Named::default(), [const { Vec::new() }; 4]);
+        for at_ms in times {
+            for (writer, single) in writers.iter().zip(&mut alone) {
+                let at_ms = if writer % 2 == 0 { at_ms } else { at_ms / 2 };
+                together.note(*writer, at_ms, at_ms);
+                let mut own = Named { spans: vec![(*writer, std::mem::take(single))], near: 0 };
+                own.note(*writer, at_ms, at_ms);
+                *single = own.spans.remove(0).1;
+            }
+        }
+        assert!(together.spans.is_sorted_by_key(|writer| writer.0));
+        for (writer, single) in writers.iter().zip(alone) {
+            let found = together.spans.iter().find(|other| other.0 == *writer).map(|other| &other.1);
+            assert_eq!(found, Some(&single), "writer {writer}");
+            assert!(single.iter().all(|span| together.has(*writer, span.0) && together.has(*writer, span.1)));
+        }
+        assert!(!together.has(1, 0) && !together.has(2, 20 * GAP_MS));
     }
 }

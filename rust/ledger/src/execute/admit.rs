@@ -2,7 +2,7 @@
 
 use crate::command::Command;
 use crate::fingerprint::{Fingerprint, fingerprint, whole};
-use crate::keys::{KeyHash, KeyPlace};
+use crate::keys::{KeyEntry, KeyHash, KeyPlace};
 use crate::lead::ISSUE_LEAD_MAX_MS;
 use crate::ledger::Ledger;
 use crate::outcome::Effect;
@@ -134,8 +134,13 @@ impl Ledger {
     }
 
     /// What a key remembers that was refused and whose caller asked for that.
+    #[inline]
     fn admit_refusal(&self, command: &Command<'_>, origin: &Origin<'_>, key: KeyHash) -> Option<Admission> {
         let entry = self.refusals.find(key, origin.scope(), origin.key)?;
+        self.refuse_again(command, origin, entry)
+    }
+
+    fn refuse_again(&self, command: &Command<'_>, origin: &Origin<'_>, entry: &KeyEntry) -> Option<Admission> {
         let rejection = entry.refusal()?;
         Some(if !is_same(command, origin, entry.fingerprint()) {
             let reused = Rejection::new(Reason::IdempotencyKeyReused).number("sequence", entry.sequence as i64);
