@@ -32,8 +32,8 @@ struct Options {
     json: bool,
 }
 
-fn options() -> Result<Options, String> {
-    let mut options = Options {
+fn defaults() -> Options {
+    Options {
         first: 0,
         last: u64::MAX,
         hours: 0.0,
@@ -44,7 +44,11 @@ fn options() -> Result<Options, String> {
         planted: None,
         long: false,
         json: false,
-    };
+    }
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = defaults();
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -202,4 +206,31 @@ fn main() -> ExitCode {
         println!("{}", Report { breach, ..sum }.json((options.first, last)));
     }
     if failed.is_some() || !missing.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum_of(seeds: &[u64], failing: u64) -> Sum {
+        let options = Options { hours: 3.0, ..defaults() };
+        let mut sum = Sum { total: Report::default(), failed: None, next: 0, ahead: BTreeMap::new() };
+        for seed in seeds {
+            let mut report = Report { seed: *seed, hours: 1.0, digest: 1 << seed, ..Report::default() };
+            report.breach = (*seed >= failing).then(|| invengine_faults::model::Breach::new("a rule", ""));
+            sum.take(report, &options);
+        }
+        sum
+    }
+
+    #[test]
+    fn the_order_in_which_seeds_end_changes_nothing() {
+        for seeds in [[0, 1, 2, 3, 4], [4, 2, 0, 3, 1], [2, 1, 4, 3, 0]] {
+            let sum = sum_of(&seeds, 9);
+            assert_eq!((sum.total.hours, sum.total.digest, sum.next), (3.0, 0b111, 3), "{seeds:?}");
+            assert!(sum.failed.is_none());
+            let failed = sum_of(&seeds, 3).failed.expect("a seed that was begun in vain may fail");
+            assert_eq!(failed.seed, 3, "{seeds:?}");
+        }
+    }
 }
