@@ -1,8 +1,9 @@
 //! `simulate-faults`: runs seeds until the wanted hours or recoveries are simulated, or a seed fails.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use invengine_faults::faults::{Class, Fault, Mask};
@@ -31,19 +32,23 @@ struct Options {
     json: bool,
 }
 
-fn options() -> Result<Options, String> {
-    let mut options = Options {
+fn defaults() -> Options {
+    Options {
         first: 0,
         last: u64::MAX,
         hours: 0.0,
         recoveries: 0,
         minutes_max: 60,
-        threads: 1,
+        threads: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
         pace: Profile::Hours,
         planted: None,
         long: false,
         json: false,
-    };
+    }
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = defaults();
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -80,45 +85,73 @@ fn option(options: &mut Options, name: &str, value: &str) -> Result<(), String> 
     Ok(())
 }
 
-/// Runs seeds on several threads. Returns the sum of the reports, the first failure, and the seed after the last one.
-fn simulate(options: &Options) -> (Report, Option<Report>, u64) {
+/// The results so far. Seeds are added up in their order until they are enough, so the figures of a run are the same with any
+/// number of threads. Seeds beyond that were run in vain, but a failure of one of them counts.
+struct RunTotals {
+    total: Report,
+    failed: Option<Report>,
+    /// The first seed that is not in the total.
+    next: u64,
+    /// Reports of later seeds, which have to wait for it.
+    waiting: BTreeMap<u64, Report>,
+}
+
+impl RunTotals {
+    fn take(&mut self, report: Report, options: &Options) {
+        if report.violation.is_some() && self.failed.as_ref().is_none_or(|failed| report.seed < failed.seed) {
+            self.failed = Some(report.clone());
+        }
+        self.waiting.insert(report.seed, report);
+        while !self.is_enough(options)
+            && let Some(report) = self.waiting.remove(&self.next)
+        {
+            self.total.add(&report);
+            self.next += 1;
+        }
+    }
+
+    fn is_enough(&self, options: &Options) -> bool {
+        let hours = options.hours > 0.0 && self.total.hours >= options.hours;
+        let recoveries = options.recoveries > 0 && self.total.recoveries >= options.recoveries;
+        hours || recoveries
+    }
+}
+
+/// Runs seeds on several threads until they are enough, or one fails.
+fn simulate(options: &Options) -> RunTotals {
     let next = AtomicU64::new(options.first);
     let until = Instant::now() + Duration::from_secs(60 * options.minutes_max);
-    let sum = Mutex::new((Report::default(), None::<Report>));
+    let sum = RunTotals { total: Report::default(), failed: None, next: options.first, waiting: BTreeMap::new() };
+    let sum = Mutex::new(sum);
     std::thread::scope(|scope| {
         for _ in 0..options.threads.max(1) {
             scope.spawn(|| {
                 loop {
+                    let has_ended = {
+                        let sum = lock(&sum);
+                        sum.failed.is_some() || sum.is_enough(options)
+                    };
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= options.last || Instant::now() > until || is_enough(options, &sum) {
+                    if has_ended || seed >= options.last || Instant::now() > until {
                         break;
                     }
                     let run = || Simulation::new(seed, options.pace, Mask::default(), options.planted, false).run();
                     let report = std::panic::catch_unwind(run).unwrap_or_else(|_| panicked(seed));
-                    let mut sum = sum.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    sum.0.add(&report);
-                    if report.violation.is_some() && sum.1.is_none() {
-                        sum.1 = Some(report);
-                    }
+                    lock(&sum).take(report, options);
                 }
             });
         }
     });
-    let (sum, failed) = sum.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let begun = next.into_inner().saturating_sub(options.threads.max(1));
-    (sum, failed, begun.min(options.last))
+    sum.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock(sum: &Mutex<RunTotals>) -> MutexGuard<'_, RunTotals> {
+    sum.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn panicked(seed: u64) -> Report {
     let violation = invengine_faults::model::Violation::new("nothing panics", "see above");
     Report { seed, violation: Some(violation), ..Report::default() }
-}
-
-fn is_enough(options: &Options, sum: &Mutex<(Report, Option<Report>)>) -> bool {
-    let sum = sum.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let hours = options.hours > 0.0 && sum.0.hours >= options.hours;
-    let recoveries = options.recoveries > 0 && sum.0.recoveries >= options.recoveries;
-    sum.1.is_some() || hours || recoveries
 }
 
 fn explain(options: &Options, failed: &Report) {
@@ -162,7 +195,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (sum, failed, last) = simulate(&options);
+    let RunTotals { total: sum, failed, next: last, .. } = simulate(&options);
     if let Some(failed) = &failed {
         explain(&options, failed);
     }
@@ -176,4 +209,31 @@ fn main() -> ExitCode {
         println!("{}", Report { violation, ..sum }.json((options.first, last)));
     }
     if failed.is_some() || !missing.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum_of(seeds: &[u64], failing: u64) -> RunTotals {
+        let options = Options { hours: 3.0, ..defaults() };
+        let mut sum = RunTotals { total: Report::default(), failed: None, next: 0, waiting: BTreeMap::new() };
+        for seed in seeds {
+            let mut report = Report { seed: *seed, hours: 1.0, digest: 1 << seed, ..Report::default() };
+            report.violation = (*seed >= failing).then(|| invengine_faults::model::Violation::new("a rule", ""));
+            sum.take(report, &options);
+        }
+        sum
+    }
+
+    #[test]
+    fn the_order_in_which_seeds_end_changes_nothing() {
+        for seeds in [[0, 1, 2, 3, 4], [4, 2, 0, 3, 1], [2, 1, 4, 3, 0]] {
+            let sum = sum_of(&seeds, 9);
+            assert_eq!((sum.total.hours, sum.total.digest, sum.next), (3.0, 0b111, 3), "{seeds:?}");
+            assert!(sum.failed.is_none());
+            let failed = sum_of(&seeds, 3).failed.expect("a seed that was begun in vain may fail");
+            assert_eq!(failed.seed, 3, "{seeds:?}");
+        }
+    }
 }

@@ -58,9 +58,10 @@ pub struct Model {
     pub levels: Vec<LevelState>,
     level_of: HashMap<(u32, u32), u32>,
     pub holds: HashMap<ReservationId, Hold>,
-    keys: HashMap<(u64, String), CommandEffect>,
-    /// Positions of the refusals that keys remember.
-    refusals: HashMap<(u64, String), u64>,
+    /// By scope and key.
+    keys: HashMap<u64, HashMap<String, CommandEffect>>,
+    /// Positions of the refusals that keys remember, likewise.
+    refusals: HashMap<u64, HashMap<String, u64>>,
     numbers: HashMap<(u32, u64, u64), CommandEffect>,
     sources: Vec<Source>,
     pub accepted: u64,
@@ -93,14 +94,14 @@ impl Model {
         record.origin.as_ref().map_or(Ok(()), |origin| self.remember(origin, record, units))
     }
 
-    /// The effect of a key. The channel and source are given as in a command.
+    /// What a key did. The writer is named as in a command.
     pub fn key(&self, channel: &str, source: &str, key: &str) -> Option<CommandEffect> {
-        self.keys.get(&(self.scope(channel, source)?, key.to_owned())).copied()
+        self.keys.get(&self.scope(channel, source)?)?.get(key).copied()
     }
 
     /// Position of the refusal that a key remembers.
     pub fn refusal(&self, channel: &str, source: &str, key: &str) -> Option<u64> {
-        self.refusals.get(&(self.scope(channel, source)?, key.to_owned())).copied()
+        self.refusals.get(&self.scope(channel, source)?)?.get(key).copied()
     }
 
     fn scope(&self, channel: &str, source: &str) -> Option<u64> {
@@ -205,7 +206,7 @@ impl Model {
     fn cancelled(&mut self, key: &str, record: &Record<'_>) -> Result<i64, Violation> {
         let scope = record.origin.as_ref().map_or(Scope::Operator, Origin::scope);
         let effect = CommandEffect { sequence: self.sequence, units: 0, cancelled: true, refused: false };
-        let before = self.keys.insert((scope_code(scope), key.to_owned()), effect);
+        let before = self.keys.entry(scope_code(scope)).or_default().insert(key.to_owned(), effect);
         if before.is_some_and(|before| !before.cancelled) {
             return Violation::err("one effect for each key", format!("{key} was cancelled after it was used"));
         }
@@ -218,11 +219,12 @@ impl Model {
         let refused = remembered || is(|event| matches!(event, Event::MessageRejected { .. }));
         let repeated = is(|event| matches!(event, Event::MessageRepeated { .. }));
         let mut effect = CommandEffect { sequence: self.sequence, units, cancelled: false, refused };
-        let key = (scope_code(origin.scope()), origin.key.to_owned());
-        if remembered && self.refusals.insert(key.clone(), self.sequence).is_some() {
+        let scope = scope_code(origin.scope());
+        let refusals = self.refusals.entry(scope).or_default();
+        if remembered && refusals.insert(origin.key.to_owned(), self.sequence).is_some() {
             return Violation::err("one refusal for each key", origin.key);
         }
-        if let Some(before) = self.refusals.get(&key).filter(|_| !refused && !origin.key.is_empty()) {
+        if let Some(before) = refusals.get(origin.key).filter(|_| !refused && !origin.key.is_empty()) {
             let found = format!("{} was refused at {before} and executed at {}", origin.key, self.sequence);
             return Violation::err("a remembered refusal stands", found);
         }
@@ -233,7 +235,8 @@ impl Model {
                     .events
                     .iter()
                     .any(|event| matches!(event, Event::KeyCancelled { key } if **key == *origin.key));
-            match self.keys.get(&key) {
+            let keys = self.keys.entry(scope).or_default();
+            match keys.get(origin.key) {
                 Some(before) if repeated => effect = *before,
                 Some(before) if !own => {
                     let found = format!("{} at {} and again at {}", origin.key, before.sequence, self.sequence);
@@ -242,7 +245,7 @@ impl Model {
                 None if repeated => return Violation::err("a repeat has something to repeat", origin.key),
                 _ => {
                     self.accepted += 1;
-                    self.keys.insert(key, effect);
+                    keys.insert(origin.key.to_owned(), effect);
                 }
             }
         }

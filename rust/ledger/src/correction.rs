@@ -7,8 +7,6 @@
 //! writer whose clock was as fast as the engine's has a span ahead of its correct clock; it gets no offset only while its
 //! clock passes this span.
 
-use std::collections::BTreeMap;
-
 use crate::codec::{Decoded, Malformed, RecordReader, put, put_signed};
 use crate::scope::Scope;
 use crate::stable_hash::StableHash;
@@ -51,19 +49,48 @@ const GAP_MS: i64 = 3_600_000;
 /// Most spans of one writer; beyond this the closest two are merged.
 const SPANS_MAX: usize = 8;
 
-/// The issue times that writers have used, as spans from first to last.
+/// The issue times of one writer, as spans from first to last.
+type Spans = Vec<(i64, i64)>;
+
+/// The issue times that writers have used.
 #[derive(Clone, Default)]
-struct NamedTimes(BTreeMap<u64, Vec<(i64, i64)>>);
+struct NamedTimes {
+    /// By writer.
+    spans: Vec<(u64, Spans)>,
+    /// The index of the writer that was noted last: every command is noted, and the next one is mostly by the same writer.
+    latest: usize,
+}
 
 impl NamedTimes {
+    #[inline]
     fn note(&mut self, writer: u64, from_ms: i64, to_ms: i64) {
-        let spans = self.0.entry(writer).or_default();
-        if let Some(last) = spans.last_mut().filter(|last| last.0 <= from_ms && from_ms - GAP_MS <= last.1) {
+        if let Some((latest, spans)) = self.spans.get_mut(self.latest)
+            && *latest == writer
+            && let Some(last) = spans.last_mut()
+            && last.0 <= from_ms
+            && from_ms.saturating_sub(GAP_MS) <= last.1
+        {
             last.1 = to_ms.max(last.1);
+        } else {
+            self.add(writer, (from_ms, to_ms));
+        }
+    }
+
+    /// Adds a span to those of its writer, and merges spans that are too close or too many.
+    #[inline(never)]
+    fn add(&mut self, writer: u64, span: (i64, i64)) {
+        self.latest = self.spans.partition_point(|other| other.0 < writer);
+        if self.spans.get(self.latest).is_none_or(|found| found.0 != writer) {
+            self.spans.insert(self.latest, (writer, Spans::new()));
+        }
+        let spans = &mut self.spans[self.latest].1;
+        if let Some(last) = spans.last_mut().filter(|last| last.0 <= span.0 && span.0.saturating_sub(GAP_MS) <= last.1)
+        {
+            last.1 = span.1.max(last.1);
             return;
         }
-        let index = spans.partition_point(|span| span.0 <= from_ms);
-        spans.insert(index, (from_ms, to_ms));
+        let index = spans.partition_point(|other| other.0 <= span.0);
+        spans.insert(index, span);
         loop {
             let gap = |next: usize| spans[next].0.saturating_sub(spans[next - 1].1);
             let Some(closest) = (1..spans.len()).min_by_key(|next| gap(*next)) else { return };
@@ -76,12 +103,13 @@ impl NamedTimes {
     }
 
     fn has(&self, writer: u64, at_ms: i64) -> bool {
-        self.0.get(&writer).is_some_and(|spans| spans.iter().any(|span| span.0 <= at_ms && at_ms <= span.1))
+        let found = self.spans.binary_search_by_key(&writer, |other| other.0);
+        found.is_ok_and(|index| self.spans[index].1.iter().any(|span| span.0 <= at_ms && at_ms <= span.1))
     }
 
     fn put(&self, out: &mut Vec<u8>) {
-        put(out, self.0.len() as u64);
-        for (writer, spans) in &self.0 {
+        put(out, self.spans.len() as u64);
+        for (writer, spans) in &self.spans {
             put(out, *writer);
             put(out, spans.len() as u64);
             for (from_ms, to_ms) in spans {
@@ -184,5 +212,33 @@ impl IssueTimes {
             _ => return Err(Malformed("a clock is corrected once or not at all")),
         }
         Ok(issued)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writers_that_take_turns_have_the_spans_that_each_has_alone() {
+        let times = [0, 1, 3 * GAP_MS, 2, 9 * GAP_MS, i64::MIN, i64::MAX, 10 * GAP_MS, i64::MIN, 6 * GAP_MS];
+        let writers = [3, u64::MAX, 0, 2];
+        let (mut together, mut alone) = (NamedTimes::default(), [const { Vec::new() }; 4]);
+        for at_ms in times {
+            for (writer, single) in writers.iter().zip(&mut alone) {
+                let at_ms = if writer % 2 == 0 { at_ms } else { at_ms / 2 };
+                together.note(*writer, at_ms, at_ms);
+                let mut own = NamedTimes { spans: vec![(*writer, std::mem::take(single))], latest: 0 };
+                own.note(*writer, at_ms, at_ms);
+                *single = own.spans.remove(0).1;
+            }
+        }
+        assert!(together.spans.is_sorted_by_key(|writer| writer.0));
+        for (writer, single) in writers.iter().zip(alone) {
+            let found = together.spans.iter().find(|other| other.0 == *writer).map(|other| &other.1);
+            assert_eq!(found, Some(&single), "writer {writer}");
+            assert!(single.iter().all(|span| together.has(*writer, span.0) && together.has(*writer, span.1)));
+        }
+        assert!(!together.has(1, 0) && !together.has(2, 20 * GAP_MS));
     }
 }

@@ -28,47 +28,70 @@ const WHOLE_BITS: u32 = 64 - KIND_BITS - PARTS_BITS;
 /// Most parts of a command.
 const PARTS_MAX: usize = 7;
 
-/// One part of a command's meaning: its field, its hash, and how many bits of the hash the fingerprint keeps.
-#[derive(Clone, Copy, Default)]
-struct Part {
-    field: &'static str,
-    hash: u64,
-    bits: u32,
+/// The fields of a kind of command, and how many bits of the hash of each a fingerprint keeps: 30 together.
+type Fields = [(&'static str, u32)];
+
+/// What is made of the parts of a command. It is a trait and not a closure so that it is compiled into each kind of command,
+/// where the fields are known: every command passes here.
+trait WithParts {
+    type Result;
+
+    fn take(self, fields: &'static Fields, parts: [u64; PARTS_MAX]) -> Self::Result;
+}
+
+/// Combines the parts into a fingerprint, for a kind of command and the hash of what comes before its parts.
+struct Combine(u64, StableHash);
+
+impl WithParts for Combine {
+    type Result = u64;
+
+    #[inline(always)]
+    fn take(self, fields: &'static Fields, parts: [u64; PARTS_MAX]) -> u64 {
+        let whole = parts.iter().fold(self.1, |hash, part| hash.word(*part)).short() >> (64 - WHOLE_BITS);
+        let few_bits =
+            fields.iter().zip(&parts).fold(self.0, |few, ((_, bits), part)| (few << bits) | (part & mask(*bits)));
+        (few_bits << WHOLE_BITS) | whole
+    }
+}
+
+/// Returns the fields.
+struct Names;
+
+impl WithParts for Names {
+    type Result = &'static Fields;
+
+    fn take(self, fields: &'static Fields, _: [u64; PARTS_MAX]) -> &'static Fields {
+        fields
+    }
 }
 
 /// The fingerprint of a command.
 pub(crate) fn fingerprint(command: &Command<'_>) -> Fingerprint {
     let kind = kind(&command.body);
-    let parts = parts(command);
     let start = StableHash::new(12).word(kind).word(text(command.context.channel));
-    let whole = parts.iter().fold(start, |hash, part| hash.word(part.hash)).short() >> (64 - WHOLE_BITS);
-    let mut hash = kind;
-    for part in &parts {
-        hash = (hash << part.bits) | kept_bits(part);
-    }
-    Fingerprint { hash: (hash << WHOLE_BITS) | whole, has_parts: true }
+    Fingerprint { hash: with_parts(command, Combine(kind, start)), has_parts: true }
 }
 
 /// The field in which a command differs from the one with this fingerprint, which has parts. `body` if the few bits that are
 /// kept of each field agree.
+#[cold]
 pub(crate) fn differing_field(command: &Command<'_>, other: u64) -> &'static str {
-    let own = fingerprint(command).hash;
-    if (own ^ other) >> (64 - KIND_BITS) != 0 {
+    let differs = fingerprint(command).hash ^ other;
+    if differs >> (64 - KIND_BITS) != 0 {
         return "command";
     }
     let mut shift = 64 - KIND_BITS;
-    for part in &parts(command) {
-        shift -= part.bits;
-        if ((own ^ other) >> shift) & ((1 << part.bits) - 1) != 0 {
-            return part.field;
+    for (field, bits) in with_parts(command, Names) {
+        shift -= bits;
+        if (differs >> shift) & mask(*bits) != 0 {
+            return field;
         }
     }
     "body"
 }
 
-/// The bits of a part that a fingerprint keeps.
-fn kept_bits(part: &Part) -> u64 {
-    part.hash & ((1 << part.bits) - 1)
+fn mask(bits: u32) -> u64 {
+    (1 << bits) - 1
 }
 
 /// The number of each kind of command, below 64; it never changes.
@@ -87,59 +110,48 @@ fn kind(body: &Body<'_>) -> u64 {
     }
 }
 
-/// The parts of a command. Together they have 30 bits for each kind of command.
-fn parts(command: &Command<'_>) -> [Part; PARTS_MAX] {
+/// Hashes each part of a command and passes the hashes on.
+#[inline(always)]
+fn with_parts<W: WithParts>(command: &Command<'_>, with: W) -> W::Result {
     let context = &command.context;
-    let order = |bits| Part { field: "context.order_ref", hash: text(context.order_ref), bits };
-    let holder = |bits| Part { field: "context.holder", hash: text(context.holder), bits };
-    let part = |field, hash, bits| Part { field, hash, bits };
-    let none = Part::default();
+    let (order, holder) = (text(context.order_ref), text(context.holder));
     match &command.body {
-        Body::Reserve { lines, ttl_ms, allow_partial, replace_own } => [
-            part("lines", names(lines), 6),
-            part("lines.quantity", quantities(lines), 6),
-            part("ttl", StableHash::new(12).signed(*ttl_ms).short(), 6),
-            part("allow_partial", u64::from(*allow_partial), 1),
-            part("replace_own", u64::from(*replace_own), 1),
-            order(5),
-            holder(5),
-        ],
-        Body::Extend { target, ttl_ms } => [
-            part("target", by(target), 6),
-            part("target.expected_version", version(target), 6),
-            part("ttl", StableHash::new(12).signed(*ttl_ms).short(), 6),
-            order(6),
-            holder(6),
-            none,
-            none,
-        ],
-        Body::Amend { target, lines } => [
-            part("target", by(target), 5),
-            part("target.expected_version", version(target), 5),
-            part("lines", names(lines), 5),
-            part("lines.quantity", quantities(lines), 5),
-            order(5),
-            holder(5),
-            none,
-        ],
-        Body::Allocate(target) | Body::Release(target) | Body::Fulfill(target) => [
-            part("target", by(target), 6),
-            part("target.lines", some_lines(target), 6),
-            part("target.expected_version", version(target), 6),
-            order(6),
-            holder(6),
-            none,
-            none,
-        ],
-        Body::Transfer { target, to_location } => [
-            part("target", by(target), 5),
-            part("target.lines", some_lines(target), 5),
-            part("target.expected_version", version(target), 5),
-            part("to_location", text(to_location), 5),
-            order(5),
-            holder(5),
-            none,
-        ],
+        Body::Reserve { lines, ttl_ms, allow_partial, replace_own } => with.take(
+            &[
+                ("lines", 6),
+                ("lines.quantity", 6),
+                ("ttl", 6),
+                ("allow_partial", 1),
+                ("replace_own", 1),
+                (ORDER, 5),
+                (HOLDER, 5),
+            ],
+            [
+                names(lines),
+                quantities(lines),
+                ttl(*ttl_ms),
+                u64::from(*allow_partial),
+                u64::from(*replace_own),
+                order,
+                holder,
+            ],
+        ),
+        Body::Extend { target, ttl_ms } => with.take(
+            &[("target", 6), (VERSION, 6), ("ttl", 6), (ORDER, 6), (HOLDER, 6)],
+            [by(target), version(target), ttl(*ttl_ms), order, holder, 0, 0],
+        ),
+        Body::Amend { target, lines } => with.take(
+            &[("target", 5), (VERSION, 5), ("lines", 5), ("lines.quantity", 5), (ORDER, 5), (HOLDER, 5)],
+            [by(target), version(target), names(lines), quantities(lines), order, holder, 0],
+        ),
+        Body::Allocate(target) | Body::Release(target) | Body::Fulfill(target) => with.take(
+            &[("target", 6), ("target.lines", 6), (VERSION, 6), (ORDER, 6), (HOLDER, 6)],
+            [by(target), some_lines(target), version(target), order, holder, 0, 0],
+        ),
+        Body::Transfer { target, to_location } => with.take(
+            &[("target", 5), ("target.lines", 5), (VERSION, 5), ("to_location", 5), (ORDER, 5), (HOLDER, 5)],
+            [by(target), some_lines(target), version(target), text(to_location), order, holder, 0],
+        ),
         Body::Stock { kind, lines } => {
             let hash = StableHash::new(12).word(lines.len() as u64);
             let names_and_states = lines.iter().fold(hash, |hash, line| {
@@ -147,32 +159,50 @@ fn parts(command: &Command<'_>) -> [Part; PARTS_MAX] {
             });
             let quantities = lines.iter().fold(hash, |hash, line| hash.signed(line.quantity));
             let expected = lines.iter().fold(hash, |hash, line| hash.signed(line.expected.unwrap_or(-1)));
-            let quantity = if *kind == StockKind::Adjusted { "lines.delta" } else { "lines.quantity" };
-            [
-                part("lines", names_and_states.short(), 5),
-                part(quantity, quantities.short(), 5),
-                part("lines.expected_quantity", expected.short(), 4),
-                part("context.reason_code", text(context.reason_code), 4),
-                part("context.reference", text(context.reference), 4),
-                order(4),
-                holder(4),
-            ]
+            let (reason_code, reference) = (text(context.reason_code), text(context.reference));
+            let fields = if *kind == StockKind::Adjusted { &STOCK_BY_DELTA } else { &STOCK_BY_QUANTITY };
+            with.take(
+                fields,
+                [names_and_states.short(), quantities.short(), expected.short(), reason_code, reference, order, holder],
+            )
         }
         Body::Upsert { catalogue, entries } => {
-            let field = match catalogue {
-                Catalogue::Items => "items",
-                Catalogue::Locations => "locations",
-                Catalogue::Channels => "channels",
-            };
             let hash = entries.iter().fold(StableHash::new(12), |hash, entry| {
                 hash.bytes(entry.name.as_bytes()).bytes(entry.display_name.as_bytes()).bytes(entry.gs1.as_bytes())
             });
-            [part(field, hash.short(), 10), order(10), holder(10), none, none, none, none]
+            let parts = [hash.short(), order, holder, 0, 0, 0, 0];
+            match catalogue {
+                Catalogue::Items => with.take(&[("items", 10), (ORDER, 10), (HOLDER, 10)], parts),
+                Catalogue::Locations => with.take(&[("locations", 10), (ORDER, 10), (HOLDER, 10)], parts),
+                Catalogue::Channels => with.take(&[("channels", 10), (ORDER, 10), (HOLDER, 10)], parts),
+            }
         }
         Body::RegisterSource { source } => {
-            [part("source_id", text(source), 10), order(10), holder(10), none, none, none, none]
+            with.take(&[("source_id", 10), (ORDER, 10), (HOLDER, 10)], [text(source), order, holder, 0, 0, 0, 0])
         }
     }
+}
+
+const ORDER: &str = "context.order_ref";
+const HOLDER: &str = "context.holder";
+const VERSION: &str = "target.expected_version";
+const STOCK_BY_QUANTITY: [(&str, u32); PARTS_MAX] = stock("lines.quantity");
+const STOCK_BY_DELTA: [(&str, u32); PARTS_MAX] = stock("lines.delta");
+
+const fn stock(quantity: &'static str) -> [(&'static str, u32); PARTS_MAX] {
+    [
+        ("lines", 5),
+        (quantity, 5),
+        ("lines.expected_quantity", 4),
+        ("context.reason_code", 4),
+        ("context.reference", 4),
+        (ORDER, 4),
+        (HOLDER, 4),
+    ]
+}
+
+fn ttl(ttl_ms: i64) -> u64 {
+    StableHash::new(12).signed(ttl_ms).short()
 }
 
 /// 0 for an absent text, because most commands have few of them.

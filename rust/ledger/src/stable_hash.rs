@@ -48,10 +48,15 @@ impl StableHash {
         for word in words {
             self = self.word(u64::from_le_bytes(*word));
         }
-        let tail = match bytes.last_chunk::<8>() {
-            // The upper part of the last eight bytes is the rest.
-            Some(last) => u64::from_le_bytes(*last).checked_shr(8 * (8 - rest.len() as u32)).unwrap_or(0),
-            None => rest.iter().rev().fold(0, |tail, byte| (tail << 8) | u64::from(*byte)),
+        let tail = match (bytes.last_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+            // The last eight bytes hold the rest in their upper part.
+            (Some(last), ..) => u64::from_le_bytes(*last).checked_shr(8 * (8 - rest.len() as u32)).unwrap_or(0),
+            // The first four and the last four overlap where they are the same bytes.
+            (None, Some(first), Some(last)) => {
+                let last = u64::from(u32::from_le_bytes(*last)) << (8 * (rest.len() - 4));
+                u64::from(u32::from_le_bytes(*first)) | last
+            }
+            _ => rest.iter().rev().fold(0, |tail, byte| (tail << 8) | u64::from(*byte)),
         };
         self.word(tail).word(bytes.len() as u64)
     }
@@ -118,6 +123,18 @@ mod tests {
             assert_eq!(StableHash::new(1).word(2).bytes(text).short(), short, "{text:?}");
         }
         assert_eq!(StableHash::new(1).word(2).bytes(b"three").digest(), 0xbd74f48d5f342924908ccfa823d2009a);
+    }
+
+    #[test]
+    fn bytes_are_words_from_the_lowest_byte_up() {
+        let bytes: Vec<u8> = (0..30).map(|byte| 0xff - 7 * byte).collect();
+        for length in 0..bytes.len() {
+            let (words, rest) = bytes[..length].as_chunks::<8>();
+            let hash = words.iter().fold(StableHash::new(1), |hash, word| hash.word(u64::from_le_bytes(*word)));
+            let tail = rest.iter().rev().fold(0, |tail, byte| (tail << 8) | u64::from(*byte));
+            let expected = hash.word(tail).word(length as u64).digest();
+            assert_eq!(StableHash::new(1).bytes(&bytes[..length]).digest(), expected, "{length} bytes");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use crate::clock_skew::ISSUE_TIME_SKEW_MAX_MS;
 use crate::command::Command;
 use crate::fingerprint::{Fingerprint, fingerprint, legacy_fingerprint};
-use crate::keys::{KeyHash, KeyPosition};
+use crate::keys::{KeyEntry, KeyHash, KeyPosition};
 use crate::ledger::Ledger;
 use crate::outcome::Effect;
 use crate::planted;
@@ -137,8 +137,13 @@ impl Ledger {
     }
 
     /// The remembered refusal of a key, if its caller asked for that.
+    #[inline]
     fn admit_remembered_refusal(&self, command: &Command<'_>, origin: &Origin<'_>, key: KeyHash) -> Option<Admission> {
         let entry = self.refusals.find(key, origin.scope(), origin.key)?;
+        self.refuse_again(command, origin, entry)
+    }
+
+    fn refuse_again(&self, command: &Command<'_>, origin: &Origin<'_>, entry: &KeyEntry) -> Option<Admission> {
         let rejection = entry.refusal()?;
         Some(if !is_same(command, origin, entry.fingerprint()) {
             let reused = Rejection::new(Reason::IdempotencyKeyReused).number("sequence", entry.sequence as i64);
