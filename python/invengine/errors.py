@@ -83,8 +83,8 @@ class InvengineError(Exception):
     outcome_unknown: bool = False
     default_code: ClassVar[int] = _INTERNAL
     default_reason: ClassVar[str] = ""
-    told: ClassVar[tuple[str, ...]] = ()
-    """Facts that `str()` includes, whether or not the server's message has them."""
+    shown_metadata: ClassVar[tuple[str, ...]] = ()
+    """Keys of the metadata that `str()` includes, whether or not the server's message has them."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class InvengineError(Exception):
 
     def __str__(self) -> str:
         text = self.message or type(self).__name__
-        facts = [(name, self.metadata[name]) for name in self.told if name in self.metadata]
+        facts = [(name, self.metadata[name]) for name in self.shown_metadata if name in self.metadata]
         missing = [f"{name} {value}" for name, value in facts if not _says(text, value)]
         if "line" in self.metadata:
             missing.append(f"line {self.metadata['line']} of {self.metadata.get('lines', '?')}")
@@ -159,7 +159,7 @@ class KeyReused(Rejected):
     """The key was already used for another command. Never retry: the caller mixed up two keys."""
 
     default_reason = "IDEMPOTENCY_KEY_REUSED"
-    told = ("field", "sku", "location")
+    shown_metadata = ("field", "sku", "location")
 
 
 class DedupeWindowExpired(Rejected):
@@ -178,7 +178,7 @@ class InsufficientStock(Rejected):
     """Not enough units. Asking later for the same needs a new key."""
 
     default_reason = "INSUFFICIENT_STOCK"
-    told = ("sku", "location", "requested", "available")
+    shown_metadata = ("sku", "location", "requested", "available")
 
     @property
     def sku(self) -> str:
@@ -211,49 +211,49 @@ class UnknownSku(UnknownName):
     """No such item in the catalogue."""
 
     default_reason = "UNKNOWN_SKU"
-    told = ("sku",)
+    shown_metadata = ("sku",)
 
 
 class UnknownLocation(UnknownName):
     """No such location in the catalogue."""
 
     default_reason = "UNKNOWN_LOCATION"
-    told = ("location",)
+    shown_metadata = ("location",)
 
 
 class UnknownGroup(UnknownName):
     """No such location group."""
 
     default_reason = "UNKNOWN_GROUP"
-    told = ("group",)
+    shown_metadata = ("group",)
 
 
 class UnknownChannel(UnknownName):
     """No such channel in the catalogue."""
 
     default_reason = "UNKNOWN_CHANNEL"
-    told = ("channel",)
+    shown_metadata = ("channel",)
 
 
 class UnknownSource(UnknownName):
     """No such source: register it first."""
 
     default_reason = "UNKNOWN_SOURCE"
-    told = ("source",)
+    shown_metadata = ("source",)
 
 
 class UnknownService(UnknownName):
     """The server has no service of this name to check the health of."""
 
     default_reason = "UNKNOWN_SERVICE"
-    told = ("service",)
+    shown_metadata = ("service",)
 
 
 class ReservationNotFound(UnknownName):
     """No such reservation, or it ended longer ago than the ledger remembers (the journal still has it)."""
 
     default_reason = "RESERVATION_NOT_FOUND"
-    told = ("reservation", "key", "order")
+    shown_metadata = ("reservation", "key", "order")
 
 
 class WrongState(Rejected):
@@ -264,49 +264,49 @@ class ReservationExpired(WrongState):
     """The hold has expired. Allocate takes the units again if they are still available."""
 
     default_reason = "RESERVATION_EXPIRED"
-    told = ("reservation",)
+    shown_metadata = ("reservation",)
 
 
 class AlreadyReleased(WrongState):
     """Everything was released before."""
 
     default_reason = "ALREADY_RELEASED"
-    told = ("reservation",)
+    shown_metadata = ("reservation",)
 
 
 class AlreadyAllocated(WrongState):
     """The units are already bound to an order."""
 
     default_reason = "ALREADY_ALLOCATED"
-    told = ("reservation",)
+    shown_metadata = ("reservation",)
 
 
 class AlreadyFulfilled(WrongState):
     """The goods have already left."""
 
     default_reason = "ALREADY_FULFILLED"
-    told = ("reservation",)
+    shown_metadata = ("reservation",)
 
 
 class ExceedsOutstanding(WrongState):
     """More than the line still holds; `metadata["outstanding"]` has how much that is."""
 
     default_reason = "EXCEEDS_OUTSTANDING"
-    told = ("sku", "location", "requested", "outstanding")
+    shown_metadata = ("sku", "location", "requested", "outstanding")
 
 
 class OrderState(WrongState):
     """The message does not fit the state of its order."""
 
     default_reason = "ORDER_STATE"
-    told = ("order", "state")
+    shown_metadata = ("order", "state")
 
 
 class EventFromFuture(WrongState):
     """A time is further in the future than the allowed skew."""
 
     default_reason = "EVENT_FROM_FUTURE"
-    told = ("limit",)
+    shown_metadata = ("limit",)
 
 
 class StaleRead(Rejected):
@@ -319,14 +319,14 @@ class QuantityStale(StaleRead):
     """The quantity before was not `expected_quantity`."""
 
     default_reason = "QUANTITY_STALE"
-    told = ("sku", "location", "expected", "actual")
+    shown_metadata = ("sku", "location", "expected", "actual")
 
 
 class StaleVersion(StaleRead):
     """The reservation no longer has `expected_version`."""
 
     default_reason = "STALE_VERSION"
-    told = ("expected", "actual")
+    shown_metadata = ("expected", "actual")
 
 
 class SourceRefused(Rejected):
@@ -338,7 +338,7 @@ class SequenceGap(SourceRefused):
 
     default_code = 10
     default_reason = "SEQUENCE_GAP"
-    told = ("source", "expected", "got")
+    shown_metadata = ("source", "expected", "got")
 
     @property
     def expected(self) -> int:
@@ -356,21 +356,21 @@ class SequenceConsumed(SourceRefused):
 
     default_code = 6
     default_reason = "SEQUENCE_CONSUMED"
-    told = ("source", "last")
+    shown_metadata = ("source", "last")
 
 
 class SequenceConflict(SourceRefused):
     """The number was used for another message. Two writers share the source, or its state was lost: raise an alarm."""
 
     default_reason = "SEQUENCE_CONFLICT"
-    told = ("source", "sequence")
+    shown_metadata = ("source", "sequence")
 
 
 class StaleEpoch(SourceRefused):
     """The source was registered again; this incarnation must stop. `current` is the epoch in effect."""
 
     default_reason = "STALE_EPOCH"
-    told = ("source", "current")
+    shown_metadata = ("source", "current")
 
     @property
     def current(self) -> int:
@@ -388,7 +388,7 @@ class NotAuthoritative(NotAllowed):
     """The source may not assert this state there."""
 
     default_reason = "NOT_AUTHORITATIVE"
-    told = ("source", "state", "location")
+    shown_metadata = ("source", "state", "location")
 
 
 class AuthMissing(NotAllowed):
@@ -409,7 +409,7 @@ class HoldLimitExceeded(Rejected):
 
     default_code = _RESOURCE_EXHAUSTED
     default_reason = "HOLD_LIMIT_EXCEEDED"
-    told = ("limit",)
+    shown_metadata = ("limit",)
 
 
 class HistoryTrimmed(Rejected):
@@ -417,7 +417,7 @@ class HistoryTrimmed(Rejected):
 
     default_code = 11
     default_reason = "HISTORY_TRIMMED"
-    told = ("limit",)
+    shown_metadata = ("limit",)
 
 
 class PositionNotInHistory(Rejected):
@@ -429,7 +429,7 @@ class PositionNotInHistory(Rejected):
 
     default_code = 11
     default_reason = "POSITION_NOT_IN_HISTORY"
-    told = ("ledger", "head_sequence")
+    shown_metadata = ("ledger", "head_sequence")
 
     @property
     def head(self) -> JournalPosition | None:
@@ -455,7 +455,7 @@ class MessageTooLarge(Rejected):
 
     default_code = _RESOURCE_EXHAUSTED
     default_reason = "MESSAGE_TOO_LARGE"
-    told = ("limit",)
+    shown_metadata = ("limit",)
 
 
 class AnswerTooLarge(Rejected):
@@ -466,7 +466,7 @@ class AnswerTooLarge(Rejected):
 
     default_code = _RESOURCE_EXHAUSTED
     default_reason = "ANSWER_TOO_LARGE"
-    told = ("limit",)
+    shown_metadata = ("limit",)
 
 
 class Unimplemented(Rejected):
@@ -509,7 +509,7 @@ class NotOwner(Unavailable):
     """Another node owns the ledger; `metadata["ownerHint"]` may name it."""
 
     default_reason = "NOT_OWNER"
-    told = ("ledger", "ownerHint")
+    shown_metadata = ("ledger", "ownerHint")
 
 
 class Unreachable(Unavailable):
@@ -517,7 +517,7 @@ class Unreachable(Unavailable):
 
 
 class ConnectionLost(Unavailable):
-    """The connection broke before the answer came."""
+    """The connection broke before the answer arrived."""
 
     outcome_unknown = True
 
@@ -584,7 +584,7 @@ class CorruptJournal(Fault):
 
     default_code = 15
     default_reason = "CORRUPT_JOURNAL"
-    told = ("incident",)
+    shown_metadata = ("incident",)
 
 
 class InternalFault(Fault):
@@ -592,7 +592,7 @@ class InternalFault(Fault):
 
     outcome_unknown = True
     default_reason = "INTERNAL"
-    told = ("incident",)
+    shown_metadata = ("incident",)
 
 
 class AnswerLost(Fault):

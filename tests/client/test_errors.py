@@ -154,8 +154,8 @@ WITHOUT_FACTS = {
 @pytest.mark.parametrize("message", ["", "terse"])
 def test_the_text_names_every_fact_of_its_reason(code: str, reason: str, message: str) -> None:
     error = error_from_reason(number(code), reason, message, FACTS)
-    assert bool(error.told) is (reason not in WITHOUT_FACTS)
-    for name in error.told:
+    assert bool(error.shown_metadata) is (reason not in WITHOUT_FACTS)
+    for name in error.shown_metadata:
         assert str(error).count(FACTS[name]) >= 1
 
 

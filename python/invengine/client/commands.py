@@ -40,7 +40,7 @@ LineTuple = tuple[str, str, int]
 PartTuple = tuple[str, str] | tuple[str, str, int]
 """(sku, location) for all of a line, or (sku, location, quantity)."""
 QuantityTuple = tuple[str, str, int] | tuple[str, str, int, int]
-"""(sku, location, quantity), or with the quantity that is expected to be there before."""
+"""(sku, location, quantity), or with the expected quantity before the command."""
 
 
 def _hold_kind(name: str, rpc: str, field: int, read: Callable[[Any], T]) -> Kind[T]:
@@ -89,16 +89,16 @@ def _target(
         raise InvalidArgument(
             "reservation_id", "name the hold by exactly one of reservation_id, reservation_key, order"
         )
-    # However many holds it changes: what is too long to be told in full is told in short (`Changes.summary`).
+    # An answer that would be too long to list every hold has a summary instead (`Changes.summary`).
     request.context.accept_summary = True
     target = request.target
     if reservation_id is not None:
         token = reservation_id.reservation_id if isinstance(reservation_id, Hold) else reservation_id
-        target.reservation_id = arguments.named(token, "reservation_id")
+        target.reservation_id = arguments.nonempty(token, "reservation_id")
     elif reservation_key is not None:
-        target.reservation_key = arguments.named(reservation_key, "reservation_key")
+        target.reservation_key = arguments.nonempty(reservation_key, "reservation_key")
     else:
-        target.order_ref = arguments.named(order, "order")
+        target.order_ref = arguments.nonempty(order, "order")
     if lines is not None:
         for sku, location, *quantity in arguments.parts(lines):
             target.lines.add(sku=sku, location=location, quantity=quantity[0] if quantity else 0)
@@ -116,14 +116,14 @@ def reserve(
 ) -> Draft[Hold]:
     """Takes a timed hold on every line, or on none (InsufficientStock).
 
-    `ttl_s` is 1 s to 30 days; 15 minutes if None. `allow_partial` takes what is there. `replace_own` first releases
+    `ttl_s` is 1 s to 30 days; 15 minutes if None. `allow_partial` takes what is available. `replace_own` first releases
     what the same holder has reserved on the same levels.
     """
     request = reservation.ReserveRequest()
     add = request.lines.add
     for sku, location, quantity in arguments.rows(
         lines, (3,), arguments.HELD_LINE
-    ):  # Attribute by attribute costs a third less than keyword arguments.
+    ):  # Setting attributes takes a third less time than keyword arguments.
         line = add()
         line.sku = sku
         line.location = location
@@ -146,7 +146,7 @@ def extend(
     expected_version: int | None = None,
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
-    """Moves the end of what is still reserved to `ttl_s` from now, 15 minutes if None."""
+    """Sets the expiry of what is still reserved to `ttl_s` from now, 15 minutes if None."""
     request = reservation.ExtendRequest()
     _target(request, reservation_id, reservation_key, order, None, expected_version)
     if ttl_s is not None:
@@ -162,7 +162,7 @@ def amend(
     expected_version: int | None = None,
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
-    """Sets new reserved quantities of the named lines, in one step; 0 takes a line out, a new line is added."""
+    """Sets new reserved quantities of the named lines, in one step; 0 removes a line, a new line is added."""
     request = reservation.AmendRequest()
     _target(request, reservation_id, reservation_key, None, None, expected_version)
     for sku, location, quantity in arguments.rows(lines, (3,), arguments.HELD_LINE):
@@ -193,12 +193,12 @@ def allocate(
     expected_version: int | None = None,
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
-    """Makes a timed hold a hard one of `order_ref`; after expiry it takes the units again if they are there.
+    """Turns a timed hold into a permanent one of `order_ref`; after expiry it takes the units again if available.
 
-    A refusal is remembered like an acceptance, whatever happens to the server.
+    A rejection is remembered like an acceptance, even if the server restarts.
     """
     request = reservation.AllocateRequest()
-    # A payment hangs on it: who was told no has given the money back.
+    # A payment depends on it: a caller that got a rejection has refunded the money.
     request.context.remember_refusal = True
     return _on_hold(_ALLOCATE, request, reservation_id, reservation_key, order, lines, expected_version, fields)
 
@@ -212,9 +212,9 @@ def release(
     expected_version: int | None = None,
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
-    """Gives units back, all or the named lines. By a key not seen yet it cancels that key: `key_cancelled` is True.
+    """Releases units, all or the named lines. A key that is not known yet is cancelled: `key_cancelled` is True.
 
-    The log then has a warning that says where the key was looked for: keys are scoped by channel.
+    A warning in the log then states the scope in which the key was looked up: keys are scoped by channel.
     """
     request = reservation.ReleaseRequest()
     return _on_hold(_RELEASE, request, reservation_id, reservation_key, order, lines, expected_version, fields)
@@ -229,7 +229,7 @@ def fulfill(
     expected_version: int | None = None,
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
-    """Records that the goods leave: lowers on_hand. What is only reserved is allocated and fulfilled in one step."""
+    """Records that goods left: lowers on_hand. Units that are only reserved are allocated and fulfilled in one step."""
     request = reservation.FulfillRequest()
     return _on_hold(_FULFILL, request, reservation_id, reservation_key, order, lines, expected_version, fields)
 
@@ -243,8 +243,8 @@ def transfer(
     expected_version: int | None = None,
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
-    """Moves a promise to another location that has room. It moves no goods."""
-    request = reservation.TransferReservationRequest(to_location=arguments.named(to_location, "to_location"))
+    """Moves a hold to another location with enough available units. It moves no goods."""
+    request = reservation.TransferReservationRequest(to_location=arguments.nonempty(to_location, "to_location"))
     return _on_hold(_TRANSFER, request, reservation_id, reservation_key, None, lines, expected_version, fields)
 
 
@@ -267,21 +267,21 @@ def _units(lines: Iterable[LineTuple]) -> list[inventory.StockLine]:
 def receive(
     lines: Iterable[LineTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
-    """Records goods that came in; `state` says into which part of the stock, on_hand if None."""
+    """Records received goods; `state` is the part of the stock they go to, on_hand if None."""
     return _on_stock(_RECEIVE, inventory.ReceiveRequest(lines=_units(lines)), state, fields)
 
 
 def return_(
     lines: Iterable[LineTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
-    """Records sold goods that came back; `state` says whether they can be sold again."""
+    """Records returned goods; `state` says whether they can be sold again."""
     return _on_stock(_RETURN, inventory.ReturnRequest(lines=_units(lines)), state, fields)
 
 
 def adjust(
     lines: Iterable[LineTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
-    """Records differences, up or down; below zero is refused (InsufficientStock). Say why in `reason_code`."""
+    """Records differences, up or down; below zero is refused (InsufficientStock). State the reason in `reason_code`."""
     given = arguments.rows(lines, (3,), "(sku, location, delta)", "delta")
     stock = [inventory.StockDelta(sku=sku, location=at, delta=delta) for sku, at, delta in given]
     return _on_stock(_ADJUST, inventory.AdjustRequest(lines=stock), state, fields)
@@ -306,13 +306,13 @@ def set_quantity(
 def count(
     lines: Iterable[QuantityTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
-    """Records what somebody counted, always; a count below what is held shows as `oversold`."""
+    """Records a physical count, which is always accepted; a count below what is held shows as `oversold`."""
     return _on_stock(_COUNT, inventory.CountRequest(lines=_quantities(lines)), state, fields)
 
 
 def _entries(entries: Iterable[T], kind: type[T], name: str) -> Iterator[T]:
     number = -1
-    for number, entry in enumerate(arguments.each(entries, name)):
+    for number, entry in enumerate(arguments.items_of(entries, name)):
         if not isinstance(entry, kind):
             raise InvalidArgument(f"{name}[{number}]", f"{kind.__name__}(...); got {entry!r}")
         for field in fields_of(kind):  # type: ignore[arg-type]
@@ -351,5 +351,5 @@ def upsert_channels(channels: Iterable[Channel], **fields: Unpack[CommandFields]
 
 def register_source(source_id: str, **fields: Unpack[CommandFields]) -> Draft[Registration]:
     """Starts the next epoch of a source. Older epochs are refused from then on."""
-    request = sources.RegisterSourceRequest(source_id=arguments.named(source_id, "source_id"))
+    request = sources.RegisterSourceRequest(source_id=arguments.nonempty(source_id, "source_id"))
     return Draft(_REGISTER, request, fields)

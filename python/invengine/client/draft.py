@@ -1,4 +1,4 @@
-"""A command before it is sent: which one it is, its request, its shared fields, its key."""
+"""A command before it is sent: its kind, its request, its shared fields, its key."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class CommandFields(TypedDict, total=False):
-    """Keyword arguments that every command takes. None means left out; an empty text is refused (InvalidArgument).
+    """Keyword arguments that every command takes. None means omitted; an empty text is refused (InvalidArgument).
 
-    key: idempotency key, 1 to 128 printable ASCII bytes; a random one is made if none is given. Refusals of a key that
-        is given are remembered like acceptances, over a restart of the server.
-    issue_time: when the intention was first issued, a datetime with a time zone; now, if left out. Keep it together
+    key: idempotency key, 1 to 128 printable ASCII bytes; random if omitted. Rejections of a given key are remembered
+        like acceptances, over a restart of the server.
+    issue_time: when the intention was first issued, a datetime with a time zone; now if omitted. Store it together
         with a key of your own.
-    channel: the sales channel that the command is for; the client's own if left out.
-    source: the numbered message of an outside system that this is, a `Position`; a source's methods set it.
-    order_ref: the order that a hold belongs to, at most 128 characters.
-    holder: whom a hold is for, at most 128 characters.
-    event_time: when it happened outside, a datetime with a time zone; recorded, never used for a decision.
-    actor: who asks, at most 128 characters, recorded; the client's own if left out.
-    reason_code: why, a code of your own list, at most 128 characters, recorded.
+    channel: the sales channel of the command; the client's own if omitted.
+    source: the number of this message of an external system, a `Position`; the methods of a source set it.
+    order_ref: the order of a hold, at most 128 characters.
+    holder: the holder of a hold, at most 128 characters.
+    event_time: when it happened in the real world, a datetime with a time zone; recorded, never used for a decision.
+    actor: who sends the command, at most 128 characters, recorded; the client's own if omitted.
+    reason_code: the reason, a code from your own list, at most 128 characters, recorded.
     reference: the document behind it, at most 128 characters, recorded.
     causation: the message that caused it, at most 128 characters, recorded.
-    timeout_s: seconds for the whole call with all its retries and pauses; the client's own if left out. Not sent.
+    timeout_s: seconds for the whole call with all its retries and pauses; the client's own if omitted. Not sent.
     """
 
     key: str | None
@@ -74,7 +74,7 @@ class Draft(Generic[T_co]):
             fill(request.context, fields)
 
     def time_s(self, timeout_s: float | None, default_s: float) -> float:
-        """Seconds to send it in: those of the call, else its own, else the sender's."""
+        """Returns the timeout in seconds: that of the call, or else its own, or else that of the sender."""
         own = self.timeout_s if timeout_s is None else timeout_s
         return default_s if own is None else own
 
@@ -83,28 +83,28 @@ class Draft(Generic[T_co]):
 
     @property
     def key(self) -> str:
-        """Its idempotency key; empty until one is given."""
+        """Its idempotency key; empty until one is set."""
         return str(self.request.context.idempotency_key)
 
     def stamp(self, now_ns: int) -> None:
-        """Issues it now."""
+        """Sets its issue_time."""
         stamp = self.request.context.issue_time
         stamp.seconds, stamp.nanos = divmod(now_ns, 1_000_000_000)
 
     def locate(self, error: InvengineError) -> InvengineError:
-        """Adds to a rejection what the caller's own lines tell about it.
+        """Adds to the metadata of a rejection what only the caller's lines show, and returns the rejection.
 
-        That is in its metadata the `line` that it is about, counted from 1, of how many `lines`; and the units
-        `requested` on it, where the server names only what is there.
+        That is the number of the `line` that it is about, from 1, the number of `lines`, and the units `requested` on
+        that line if the server reports only what is available.
         """
         locate(error, self.request)
         return error
 
     def seal(self, now_ns: int, key: str = "", channel: str = "", actor: str = "") -> str:
-        """Fills in what was left open (key, issue_time, channel, actor) and returns the key.
+        """Sets what is still unset (key, issue_time, channel, actor) and returns the key.
 
-        A message of a source is known by its number and gets no key of its own. A `key` that is given is one that its
-        caller named; a random one is nobody's, and refusals of it need not outlive the server.
+        A message of a source is identified by its number and gets no key. A given `key` counts as chosen by the caller;
+        rejections of a random one need not outlive the server.
         """
         context = self.request.context
         own: str = context.idempotency_key
@@ -122,33 +122,33 @@ class Draft(Generic[T_co]):
 
 
 def name_key(context: Any, key: str) -> None:
-    """Gives a command a key that its caller knows and may come back with: a refusal is then worth as much as a yes."""
+    """Sets a key that the caller chose and may repeat: its rejection is then remembered like an acceptance."""
     context.idempotency_key = key
     context.remember_refusal = True
 
 
 def new_key() -> str:
-    """A key that nobody else makes: 128 random bits, the same after a fork as before one."""
+    """Returns a unique key: 128 random bits, safe to use after a fork."""
     return os.urandom(16).hex()
 
 
 def fill(context: Any, fields: Mapping[str, Any]) -> None:
-    """Puts the shared fields of a command into its context."""
+    """Writes the shared fields of a command into its context."""
     for name, value in fields.items():
         if value is None:
             continue
         if name == "timeout_s":
             arguments.seconds(value, name)
         elif name == "key":
-            name_key(context, arguments.named(value, name))
+            name_key(context, arguments.nonempty(value, name))
         elif name in ("issue_time", "event_time"):
             put_time(getattr(context, name), value, name)
         elif name == "source":
             if not isinstance(value, Position):
                 raise InvalidArgument(name, f"a Position; got {value!r}")
-            place = context.source
-            place.source_id, place.epoch, place.sequence = value.source_id, value.epoch, value.sequence
+            source = context.source
+            source.source_id, source.epoch, source.sequence = value.source_id, value.epoch, value.sequence
         elif name in CommandFields.__annotations__:
-            setattr(context, name, arguments.named(value, name))
+            setattr(context, name, arguments.nonempty(value, name))
         else:
             raise InvalidArgument(name, f"unknown; a command takes {', '.join(CommandFields.__annotations__)}")

@@ -1,7 +1,7 @@
-"""The methods of both clients: each signature stands once, where its draft or its question is made.
+"""The methods of both clients: each signature is defined once, where its draft or its read is made.
 
-A function of `commands` or `reads` becomes a method of everything that can send what it makes. On a client for threads
-the method blocks and gives the value; on one for asyncio it gives an awaitable of it, or an asynchronous iterator.
+A function of `commands` or `reads` becomes a method of everything that can send its result. On a client for threads the
+method blocks and returns the value; on one for asyncio it returns an awaitable of it, or an asynchronous iterator.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Shown:
-    """The signature of a method, as `inspect` and `help` see it: worked out when it is looked at, not at import."""
+class _LazySignature:
+    """The signature of a method for `inspect` and `help`, computed on first use and not at import."""
 
     def __init__(self, make: Callable[..., Any], answer: str) -> None:
         self._make = make
@@ -38,14 +38,14 @@ class _Shown:
 
 
 class _Method:
-    """A function whose result goes to `self.<sender>`."""
+    """A method that passes the result of a function to `self.<sender>`."""
 
     def __init__(self, make: Callable[..., Any], sender: str, answer: str = "{}") -> None:
         @functools.wraps(make)
         def method(self: Any, /, *args: Any, **fields: Any) -> Any:
             return getattr(self, sender)(make(*args, **fields))
 
-        method.__wrapped__ = _Shown(make, answer)  # type: ignore[assignment]
+        method.__wrapped__ = _LazySignature(make, answer)  # type: ignore[assignment]
         self._method = method
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -55,8 +55,8 @@ class _Method:
         return self._method if sender is None else MethodType(self._method, sender)
 
 
-class Command(_Method, Generic[P, T]):
-    """A function that makes a draft, as a method of whoever sends drafts."""
+class CommandMethod(_Method, Generic[P, T]):
+    """A function that makes a draft, as a method that sends it."""
 
     def __init__(self, make: Callable[P, Draft[T]]) -> None:
         super().__init__(make, "send")
@@ -71,8 +71,8 @@ class Command(_Method, Generic[P, T]):
         return self._bound(sender)
 
 
-class Question(_Method, Generic[P, T]):
-    """A function that makes a read, as a method of whoever asks."""
+class ReadMethod(_Method, Generic[P, T]):
+    """A function that makes a read, as a method that sends it."""
 
     def __init__(self, make: Callable[P, Read[T]]) -> None:
         super().__init__(make, "_read")
@@ -87,8 +87,8 @@ class Question(_Method, Generic[P, T]):
         return self._bound(sender)
 
 
-class Listing(_Method, Generic[P, T]):
-    """A function that makes a read of many pages, as a method of whoever asks."""
+class ListMethod(_Method, Generic[P, T]):
+    """A function that makes a read of many pages, as a method that iterates over them."""
 
     def __init__(self, make: Callable[P, Pages[T]]) -> None:
         super().__init__(make, "_walk", "Iterator[{}]")
@@ -104,18 +104,18 @@ class Listing(_Method, Generic[P, T]):
 
 
 class _CommandMethods:
-    reserve = Command(commands.reserve)
-    extend = Command(commands.extend)
-    amend = Command(commands.amend)
-    allocate = Command(commands.allocate)
-    release = Command(commands.release)
-    fulfill = Command(commands.fulfill)
-    transfer = Command(commands.transfer)
-    receive = Command(commands.receive)
-    return_ = Command(commands.return_)
-    adjust = Command(commands.adjust)
-    set_quantity = Command(commands.set_quantity)
-    count = Command(commands.count)
+    reserve = CommandMethod(commands.reserve)
+    extend = CommandMethod(commands.extend)
+    amend = CommandMethod(commands.amend)
+    allocate = CommandMethod(commands.allocate)
+    release = CommandMethod(commands.release)
+    fulfill = CommandMethod(commands.fulfill)
+    transfer = CommandMethod(commands.transfer)
+    receive = CommandMethod(commands.receive)
+    return_ = CommandMethod(commands.return_)
+    adjust = CommandMethod(commands.adjust)
+    set_quantity = CommandMethod(commands.set_quantity)
+    count = CommandMethod(commands.count)
 
 
 class Commands(_CommandMethods, ABC):
@@ -124,78 +124,78 @@ class Commands(_CommandMethods, ABC):
     A rejection is raised as a `Rejected`, a failure as a `Fault`. The other arguments are those of
     `commands.CommandFields`.
 
-    lines: (sku, location, quantity) each, in whole units. Where a command acts on a hold that is there: (sku, location)
-        for all of a line, or with a quantity of at least 1; left out for the whole hold.
-    reservation_id: the hold, by the token that reserve answered or by the `Hold` itself.
+    lines: each (sku, location, quantity), in whole units. For a command on an existing hold: (sku, location) for all of
+        a line, or with a quantity of at least 1; omitted for the whole hold.
+    reservation_id: the hold, by the id that reserve returned or by the `Hold` itself.
     reservation_key: the hold, by the key of the reserve that made it, in the scope of the command's channel.
-    order: every hold of this order, atomically; then without lines and version.
-    ttl_s: seconds that a hold lasts, 1 to 2,592,000 (30 days); 900 if left out.
-    allow_partial: True takes what is there of each line; nothing at all is InsufficientStock.
+    order: every hold of this order, atomically; lines and version must then be omitted.
+    ttl_s: seconds until a hold expires, 1 to 2,592,000 (30 days); 900 if omitted.
+    allow_partial: True takes what is available of each line; nothing at all is InsufficientStock.
     replace_own: True first releases what the same `holder` has reserved on the same levels, in the same step.
-    expected_version: refuse (StaleVersion) unless the hold has this version, from 1 on; any if left out.
-    to_location: where the promise moves to.
-    state: the part of the stock that is meant, a `StockState`; on_hand if left out.
+    expected_version: refuse (StaleVersion) unless the hold has this version, 1 or more; any if omitted.
+    to_location: the new location of the hold.
+    state: the part of the stock, a `StockState`; on_hand if omitted.
     """
 
     @abstractmethod
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> T:
-        """Sends one draft and waits for its answer. `timeout_s` counts before the draft's own."""
+        """Sends one draft and waits for its answer. `timeout_s` takes precedence over that of the draft."""
 
 
 class AsyncCommands(_CommandMethods, ABC):
-    """Every command on holds and on stock. Await each: the answer comes when it is durable.
+    """Every command on holds and on stock. Await each: it returns when the answer is durable.
 
     A rejection is raised as a `Rejected`, a failure as a `Fault`. The arguments are those of `Commands`.
     """
 
     @abstractmethod
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> Coroutine[Any, Any, T]:
-        """Sends one draft; await it for the answer. `timeout_s` counts before the draft's own."""
+        """Sends one draft; await it for the answer. `timeout_s` takes precedence over that of the draft."""
 
 
 class ClientCommands:
-    """The commands that only a client sends: what no operation repeats and no source numbers."""
+    """The commands that only a client sends, not an operation or a source."""
 
-    upsert_items = Command(commands.upsert_items)
-    upsert_locations = Command(commands.upsert_locations)
-    upsert_channels = Command(commands.upsert_channels)
-    register_source = Command(commands.register_source)
+    upsert_items = CommandMethod(commands.upsert_items)
+    upsert_locations = CommandMethod(commands.upsert_locations)
+    upsert_channels = CommandMethod(commands.upsert_channels)
+    register_source = CommandMethod(commands.register_source)
 
 
 class _ReadMethods:
-    get_reservation = Question(reads.get_reservation)
-    list_reservations = Listing(reads.list_reservations)
-    get_outcome = Question(reads.get_outcome)
-    get_level = Question(reads.get_level)
-    list_levels = Listing(reads.list_levels)
-    availability = Question(reads.availability)
-    availabilities = Question(reads.availabilities)
-    get_item = Question(reads.get_item)
-    list_items = Listing(reads.list_items)
-    get_location = Question(reads.get_location)
-    list_locations = Listing(reads.list_locations)
-    get_channel = Question(reads.get_channel)
-    list_channels = Listing(reads.list_channels)
-    digest = Question(reads.digest)
-    server_info = Question(reads.server_info)
-    create_snapshot = Question(reads.create_snapshot)
+    get_reservation = ReadMethod(reads.get_reservation)
+    list_reservations = ListMethod(reads.list_reservations)
+    get_outcome = ReadMethod(reads.get_outcome)
+    get_level = ReadMethod(reads.get_level)
+    list_levels = ListMethod(reads.list_levels)
+    availability = ReadMethod(reads.availability)
+    availabilities = ReadMethod(reads.availabilities)
+    get_item = ReadMethod(reads.get_item)
+    list_items = ListMethod(reads.list_items)
+    get_location = ReadMethod(reads.get_location)
+    list_locations = ListMethod(reads.list_locations)
+    get_channel = ReadMethod(reads.get_channel)
+    list_channels = ListMethod(reads.list_channels)
+    digest = ReadMethod(reads.digest)
+    server_info = ReadMethod(reads.server_info)
+    create_snapshot = ReadMethod(reads.create_snapshot)
 
 
 class Reads(_ReadMethods, ABC):
-    """Every question; each method blocks until it has the answer."""
+    """Every read; each method blocks until it has the answer."""
 
     @abstractmethod
-    def _read(self, question: Read[T]) -> T: ...
+    def _read(self, read: Read[T]) -> T: ...
 
     @abstractmethod
     def _walk(self, pages: Pages[T]) -> Iterator[T]: ...
 
 
 class AsyncReads(_ReadMethods, ABC):
-    """Every question; await each, or go through it with `async for`."""
+    """Every read; await each, or iterate with `async for`."""
 
     @abstractmethod
-    async def _read(self, question: Read[T]) -> T: ...
+    async def _read(self, read: Read[T]) -> T: ...
 
     @abstractmethod
     def _walk(self, pages: Pages[T]) -> AsyncIterator[T]: ...

@@ -1,4 +1,4 @@
-"""Reads as values: what to ask, and how to understand the answer. `methods` makes them methods of both clients."""
+"""Reads as values: the requests, and how to decode the answers. `methods` makes them methods of both clients."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ T = TypeVar("T")
 
 
 def _only(name: str | None, field: str) -> str:
-    """A name to choose by; None chooses all, an empty one would by mistake."""
-    return "" if name is None else arguments.named(name, field)
+    """Checks a name to filter by; None selects all, and an empty name is refused since it would do so by mistake."""
+    return "" if name is None else arguments.nonempty(name, field)
 
 
 def _page(size: int) -> int:
@@ -40,7 +40,7 @@ def _page(size: int) -> int:
 
 
 QUERIES_MAX = 1000
-"""Most questions of one GetAvailability."""
+"""The maximum number of queries of one GetAvailability."""
 
 _RESERVATIONS = "/invengine.v1.ReservationService/"
 _STOCK = "/invengine.v1.InventoryService/"
@@ -51,9 +51,9 @@ _ADMIN = "/invengine.v1.AdminService/"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read(Generic[T]):
-    """One question and how to understand its answers: one for each request, in their order.
+    """One read and how to decode its answers: one for each request, in their order.
 
-    `scoped`: the channel of the requests is left open, and is that of the client who asks.
+    `scoped`: the requests have no channel yet, and get that of the client that sends them.
     """
 
     method: str
@@ -70,8 +70,8 @@ class Read(Generic[T]):
                 request.channel = channel
             yield request.SerializeToString()
 
-    def understand(self, answers: Iterable[bytes]) -> T:
-        """The answers' meaning."""
+    def decoded(self, answers: Iterable[bytes]) -> T:
+        """Decodes the answers."""
         return self.decode([self.answer.FromString(each) for each in answers])
 
 
@@ -81,12 +81,12 @@ def _read(method: str, request: Any, answer: Any, decode: Callable[[Any], T], ti
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pages(Generic[T]):
-    """A question whose answer comes in pages."""
+    """A read with an answer in pages."""
 
     read: Read[tuple[list[T], str]]
 
     def at(self, page_token: str) -> Read[tuple[list[T], str]]:
-        """The question for the page after `page_token`."""
+        """Returns the read of the page after `page_token`."""
         self.read.requests[0].page_token = page_token
         return self.read
 
@@ -98,13 +98,13 @@ def _pages(method: str, request: Any, answer: Any, field: str, read: Callable[[A
     return Pages(_read(method, request, answer, page, None))
 
 
-def _in_scope(question: Read[T], channel: str | None) -> Read[T]:
-    """The question for a channel; None leaves it to the client."""
+def _in_scope(read: Read[T], channel: str | None) -> Read[T]:
+    """Returns the read for a channel; None means the channel of the client."""
     if channel is None:
-        return replace(question, scoped=True)
-    for request in question.requests:
+        return replace(read, scoped=True)
+    for request in read.requests:
         request.channel = arguments.text(channel, "channel")
-    return question
+    return read
 
 
 def get_reservation(
@@ -115,16 +115,16 @@ def get_reservation(
     source_id: str = "",
     timeout_s: float | None = None,
 ) -> Read[Reservation]:
-    """One reservation as it stands, by its id or by the key of its Reserve."""
+    """Returns the current state of one reservation, by its id or by the key of its Reserve."""
     if (reservation_id is None) == (reservation_key is None):
         rule = "name the reservation by exactly one of reservation_id and reservation_key"
         raise InvalidArgument("reservation_id", rule)
     request = reservation.GetReservationRequest(source_id=arguments.text(source_id, "source_id"))
     if reservation_key is not None:
-        request.reservation_key = arguments.named(reservation_key, "reservation_key")
+        request.reservation_key = arguments.nonempty(reservation_key, "reservation_key")
     elif reservation_id is not None:
         token = reservation_id.reservation_id if isinstance(reservation_id, Hold) else reservation_id
-        request.reservation_id = arguments.named(token, "reservation_id")
+        request.reservation_id = arguments.nonempty(token, "reservation_id")
 
     def decoded(answer: Any) -> Reservation:
         return decode.reservation_of(answer.reservation)
@@ -136,7 +136,7 @@ def get_reservation(
 def list_reservations(
     *, order: str | None = None, holder: str | None = None, include_ended: bool = False, page_size: int = 1000
 ) -> Pages[Reservation]:
-    """Reservations in the order they were made; fetches page after page."""
+    """Lists reservations in the order they were created; fetches page after page."""
     request = reservation.ListReservationsRequest(
         order_ref=_only(order, "order"),
         holder=_only(holder, "holder"),
@@ -150,9 +150,9 @@ def list_reservations(
 def get_outcome(
     key: str, *, channel: str | None = None, source_id: str = "", timeout_s: float | None = None
 ) -> Read[KnownOutcome]:
-    """What the command with this key did."""
+    """Returns the outcome of the command with this key."""
     request = reservation.GetOutcomeRequest(
-        idempotency_key=arguments.named(key, "key"), source_id=arguments.text(source_id, "source_id")
+        idempotency_key=arguments.nonempty(key, "key"), source_id=arguments.text(source_id, "source_id")
     )
     method, answer = _RESERVATIONS + "GetOutcome", reservation.GetOutcomeResponse
     return _in_scope(_read(method, request, answer, decode.known_outcome, timeout_s), channel)
@@ -161,7 +161,7 @@ def get_outcome(
 def get_level(sku: str, location: str, *, timeout_s: float | None = None) -> Read[Level]:
     """The quantities of one item at one location."""
     request = inventory.GetInventoryLevelRequest(
-        sku=arguments.named(sku, "sku"), location=arguments.named(location, "location")
+        sku=arguments.nonempty(sku, "sku"), location=arguments.nonempty(location, "location")
     )
 
     def decoded(answer: Any) -> Level:
@@ -171,7 +171,7 @@ def get_level(sku: str, location: str, *, timeout_s: float | None = None) -> Rea
 
 
 def list_levels(*, sku: str | None = None, location: str | None = None, page_size: int = 1000) -> Pages[Level]:
-    """Levels of an item, of a location or all; fetches page after page."""
+    """Lists the levels of an item, of a location or all; fetches page after page."""
     request = inventory.ListInventoryLevelsRequest(
         sku=_only(sku, "sku"), location=_only(location, "location"), page_size=_page(page_size)
     )
@@ -181,7 +181,7 @@ def list_levels(*, sku: str | None = None, location: str | None = None, page_siz
 
 def availability(sku: str, location: str | None = None, *, timeout_s: float | None = None) -> Read[int]:
     """Units that may be held now, at one location or at all of them together. Both must exist (UnknownName)."""
-    query = (arguments.named(sku, "sku"), _only(location, "location") or None)
+    query = (arguments.nonempty(sku, "sku"), _only(location, "location") or None)
 
     def total(answers: list[Any]) -> int:
         return sum(int(each.available) for answer in answers for each in answer.availabilities)
@@ -193,14 +193,14 @@ def availability(sku: str, location: str | None = None, *, timeout_s: float | No
 def availabilities(
     queries: Iterable[tuple[str, str | None] | str], *, channel: str | None = None, timeout_s: float | None = None
 ) -> Read[Availabilities]:
-    """Units that may be held now, for many (sku, location); a sku alone is answered for each of its levels.
+    """Units that may be held now, for many (sku, location); a sku alone returns each of its levels.
 
-    A question about a name that the catalogue does not know is answered as unknown, with `available` None. The answers
-    say at which position of the ledger they were read.
+    A query with a name that is not in the catalogue returns `available` None. The result has the position of the ledger
+    at which it was read.
     """
 
     def joined(answers: list[Any]) -> Availabilities:
-        # Of several requests the position is that of the earliest.
+        # With several requests the position is the earliest of theirs.
         parts = [decode.availabilities(answer) for answer in answers]
         return Availabilities(
             [each for part in parts for each in part],
@@ -213,8 +213,8 @@ def availabilities(
 
 
 def _availability(queries: Iterable[tuple[str, str | None] | str], *, allow_unknown: bool) -> list[Any]:
-    """The requests for many questions, as many as one may hold in each."""
-    wanted = [_query(number, query) for number, query in enumerate(arguments.each(queries, "queries"))]
+    """Returns the requests for many queries, with as many in each as one may have."""
+    wanted = [_query(number, query) for number, query in enumerate(arguments.items_of(queries, "queries"))]
     return [
         availability_v1.GetAvailabilityRequest(queries=wanted[start : start + QUERIES_MAX], allow_unknown=allow_unknown)
         for start in range(0, len(wanted), QUERIES_MAX)
@@ -223,12 +223,12 @@ def _availability(queries: Iterable[tuple[str, str | None] | str], *, allow_unkn
 
 def _query(number: int, query: Any) -> Any:
     field = f"queries[{number}]"
-    place = (query, None) if isinstance(query, str) else query
-    if not isinstance(place, tuple | list) or len(place) != 2:
+    pair = (query, None) if isinstance(query, str) else query
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise InvalidArgument(field, f"a sku or (sku, location); got {query!r}")
-    sku, location = place
+    sku, location = pair
     return availability_v1.AvailabilityQuery(
-        sku=arguments.named(sku, f"{field}.sku"), location=_only(location, f"{field}.location")
+        sku=arguments.nonempty(sku, f"{field}.sku"), location=_only(location, f"{field}.location")
     )
 
 
@@ -246,7 +246,7 @@ def _channel(channel: Any) -> Channel:
 
 def get_item(sku: str, *, timeout_s: float | None = None) -> Read[Item]:
     """One item."""
-    request = catalog.GetItemRequest(sku=arguments.named(sku, "sku"))
+    request = catalog.GetItemRequest(sku=arguments.nonempty(sku, "sku"))
     return _read(_CATALOG + "GetItem", request, catalog.GetItemResponse, lambda answer: _item(answer.item), timeout_s)
 
 
@@ -258,7 +258,7 @@ def list_items(*, page_size: int = 1000) -> Pages[Item]:
 
 def get_location(location: str, *, timeout_s: float | None = None) -> Read[Location]:
     """One location."""
-    request = catalog.GetLocationRequest(location=arguments.named(location, "location"))
+    request = catalog.GetLocationRequest(location=arguments.nonempty(location, "location"))
     answer = catalog.GetLocationResponse
     return _read(_CATALOG + "GetLocation", request, answer, lambda answer: _location(answer.location), timeout_s)
 
@@ -271,7 +271,7 @@ def list_locations(*, page_size: int = 1000) -> Pages[Location]:
 
 def get_channel(channel: str, *, timeout_s: float | None = None) -> Read[Channel]:
     """One channel."""
-    request = catalog.GetChannelRequest(channel=arguments.named(channel, "channel"))
+    request = catalog.GetChannelRequest(channel=arguments.nonempty(channel, "channel"))
     answer = catalog.GetChannelResponse
     return _read(_CATALOG + "GetChannel", request, answer, lambda answer: _channel(answer.channel), timeout_s)
 
@@ -289,16 +289,16 @@ def digest(*, timeout_s: float | None = None) -> Read[Digest]:
 
 
 def server_info(*, timeout_s: float | None = None) -> Read[ServerDescription]:
-    """What the server is, what it promises and what its limits are."""
+    """Describes the server, its guarantees and its limits."""
     request, answer = admin.GetServerInfoRequest(), admin.GetServerInfoResponse
     return _read(_ADMIN + "GetServerInfo", request, answer, decode.server_description, timeout_s)
 
 
 def create_snapshot(*, timeout_s: float | None = None) -> Read[int]:
-    """Has the server write a snapshot of what is durable now; the position that it holds, once it counts.
+    """Makes the server write a snapshot of the durable state, and returns its position once it is valid.
 
-    A server without a durable journal refuses. An earlier position is given if nothing happened since.
+    A server without a durable journal refuses. If nothing happened since the last snapshot, that position is returned.
     """
-    # Asking again does no harm, as with a question.
+    # Repeating it is safe, as with a read.
     request, answer = admin.CreateSnapshotRequest(), admin.CreateSnapshotResponse
     return _read(_ADMIN + "CreateSnapshot", request, answer, lambda answer: int(answer.sequence), timeout_s)
