@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from tools.api_contract import contract, events  # noqa: E402
 
 from invengine import client, errors  # noqa: E402
-from invengine.client import commands, commands_blocking, results, source_async, source_blocking  # noqa: E402
+from invengine.client import commands, draft, methods, results, source_async, source_blocking  # noqa: E402
 
 HEAD = """# Reference
 
@@ -53,7 +53,7 @@ class Words:
 
 
 class Silent(Exception):
-    """Something public has nothing to say about itself."""
+    """Something public has no documentation."""
 
 
 def doc_of(thing: Any, name: str) -> str:
@@ -65,7 +65,7 @@ def doc_of(thing: Any, name: str) -> str:
 
 
 def entries(thing: Any) -> dict[str, str]:
-    """What a docstring says of arguments, by name."""
+    """The explanations of arguments in a docstring, by name."""
     found = {}
     for match in ENTRY.finditer(inspect.cleandoc(thing.__doc__ or "")):
         for name in match["names"].split(", "):
@@ -77,15 +77,16 @@ def public(kind: type) -> Iterator[tuple[str, Any]]:
     """The public methods and properties of a class, those of its bases first, each in the order of its source."""
     seen: set[str] = set()
     for base in reversed(kind.__mro__):
-        for name, thing in vars(base).items():
-            if not name.startswith("_") and name not in seen and hasattr(thing, "__doc__") and is_written(thing):
+        for name in vars(base):
+            thing = getattr(kind, name)
+            if not name.startswith("_") and name not in seen and is_written(thing):
                 seen.add(name)
-                yield name, getattr(kind, name)
+                yield name, thing
 
 
 def is_written(thing: Any) -> bool:
     """True for what has a docstring of its own: functions, properties, class methods."""
-    return inspect.isfunction(thing) or isinstance(thing, property | classmethod | staticmethod)
+    return inspect.isroutine(thing) or isinstance(thing, property)
 
 
 def signature(name: str, thing: Any) -> str:
@@ -119,22 +120,21 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     )
 
 
-def method(name: str, thing: Any, known: dict[str, str], *, also: str = "") -> str:
-    """One method: its line of code, what it promises, and what only its own arguments mean."""
+def method(name: str, thing: Any, known: dict[str, str]) -> str:
+    """One method: its signature, its description, and the meaning of its own arguments."""
     if isinstance(thing, property):
         return f"\n**`{name}`**: {doc_of(thing, name)}\n"
     own = entries(thing)
     silent = [each for each in needed(thing) if each not in own and each not in known]
     if silent:
         raise Silent(f"{thing.__qualname__}: no words for {', '.join(silent)}")
-    promise = max(doc_of(thing, name), also, key=len)
-    text = f"\n#### {name}\n\n```python\n{signature(name, thing)}\n```\n\n{promise}\n"
+    text = f"\n#### {name}\n\n```python\n{signature(name, thing)}\n```\n\n{doc_of(thing, name)}\n"
     return text + "".join(f"\n- `{each}`: {words}" for each, words in own.items()) + ("\n" if own else "")
 
 
 def clients() -> str:
     """Both clients: every method once, since they offer the same."""
-    of_commands = entries(commands_blocking.Commands) | entries(commands.CommandFields)
+    of_commands = entries(methods.Commands) | entries(draft.CommandFields)
     of_clients = entries(client.Client) | entries(client.AsyncClient)
     text = section("Clients", "")
     for kind in (client.Client, client.AsyncClient):
@@ -151,22 +151,20 @@ def clients() -> str:
         3,
     )
     for name, thing in public(client.Client):
-        draft = getattr(commands, name, None)
-        also = doc_of(draft, name) if inspect.isfunction(draft) else ""
-        text += method(name, thing, of_commands | of_clients, also=also)
+        text += method(name, thing, of_commands | of_clients)
     others: tuple[type, ...] = (client.Operation, source_blocking.OrderedSource, source_async.AsyncSource)
     for other in others:
         text += section(other.__name__, doc_of(other, other.__name__), 3)
         for name, thing in vars(other).items():
             if isinstance(thing, property):
                 text += method(name, thing, {})
-    text += section("Arguments", f"{doc_of(commands.CommandFields, 'CommandFields')} Of commands:")
+    text += section("Arguments", f"{doc_of(draft.CommandFields, 'CommandFields')} Of commands:")
     text += glossary(of_commands)
     return text + "\nOf clients, reads, batches, operations and sources:\n" + glossary(of_clients)
 
 
 def glossary(words: dict[str, str]) -> str:
-    """What arguments mean, by name."""
+    """The meaning of arguments, by name."""
     rows: list[tuple[str, ...]] = [(f"`{name}`", text) for name, text in sorted(words.items())]
     return "\n" + table(("argument", "meaning"), rows) + "\n"
 
@@ -191,7 +189,7 @@ def drafts() -> str:
     return text + "\n" + table(("draft", "what it asks for"), rows) + "\n"
 
 
-CALLS = [name for name, thing in public(commands_blocking.Commands) if name != "send"] + [
+CALLS = [name for name, thing in public(methods.Commands) if name != "send"] + [
     "upsert_items", "upsert_locations", "upsert_channels", "register_source",
 ]  # fmt: skip
 
@@ -281,7 +279,7 @@ def main() -> int:
     if not check:
         PAGE.write_text(fresh, encoding="utf-8")
     elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != fresh:
-        print("docs/api.md is not what the docstrings and the protos say: run `make docs`", file=sys.stderr)
+        print("docs/api.md does not match the docstrings and the protos: run `make docs`", file=sys.stderr)
         return 1
     return 0
 

@@ -37,7 +37,7 @@ class Proto:
         }
 
     def comment(self, *path: int) -> str:
-        """What the protos say of an element; ValueError if they say nothing."""
+        """The comment of an element in the protos; raises ValueError if it has none."""
         found = self._comments.get(path, "")
         if not found:
             raise ValueError(f"{self.file.name}: an element without a comment at {path}")
@@ -58,7 +58,7 @@ def protos() -> list[Proto]:
 
 
 def type_of(message: descriptor_pb2.DescriptorProto, field: descriptor_pb2.FieldDescriptorProto) -> str:
-    """The type of a field as people write it."""
+    """The type of a field in readable form."""
     for nested in message.nested_type:
         if nested.options.map_entry and field.type_name.endswith(f".{nested.name}"):
             return f"map<{', '.join(type_of(nested, each) for each in nested.field)}>"

@@ -1,4 +1,4 @@
-"""Writes the table of cases into docs/RELIABILITY.md: each case of tools/cases.toml with the tests that play it.
+"""Writes the table of cases into docs/RELIABILITY.md: each case of tools/cases.toml with the tests that cover it.
 
 A Python test names its cases in a marker, `@pytest.mark.case("E03", "E04")`, a Rust test in a comment above its
 attributes, `// case: E03, E04`. Both are read from the text: nothing is imported or built. `--check` writes nothing and
@@ -36,7 +36,7 @@ SECTIONS = {
     "I": "Operations",
 }
 RUST_CASE = re.compile(r"^\s*// case: (?P<ids>.+?)\s*$")
-# Between the comment and its function stand only attributes and further comments.
+# Only attributes and further comments are allowed between the comment and its function.
 RUST_BETWEEN = re.compile(r"^\s*(#\[|//|\)|[a-z_]+ = )")
 RUST_FUNCTION = re.compile(r"^\s*(?:pub(?:\([a-z]+\))? )?(?:async )?fn (?P<name>\w+)")
 CASE_ID = re.compile(r"[A-I]\d\d")
@@ -53,13 +53,13 @@ class Catalogue:
 
 @dataclass(slots=True)
 class Found:
-    """Tests by case, and what is wrong with how they name their cases."""
+    """Tests by case, and errors in how they name their cases."""
 
     tests: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     wrong: list[str] = field(default_factory=list)
 
     def add(self, case: str, test: str, titles: dict[str, str]) -> None:
-        """Notes one test of one case."""
+        """Records one test of one case."""
         if case not in titles:
             self.wrong.append(f"{test}: there is no case {case!r} in {CATALOGUE.name}")
         elif test not in self.tests[case]:
@@ -67,7 +67,7 @@ class Found:
 
 
 def catalogue(path: Path = CATALOGUE) -> Catalogue:
-    """The catalogue as its file has it."""
+    """Reads the catalogue from its file."""
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     return Catalogue(dict(table["cases"]), frozenset(table["later"]), frozenset(table["owed"]))
 
@@ -151,7 +151,7 @@ def _without(case: str, known: Catalogue) -> str:
 
 
 def placed(document: str, text: str) -> str:
-    """The document with `text` between its two marks; ValueError if it has no place for it."""
+    """The document with `text` between its two marks; raises ValueError if it has no marks."""
     before, first, rest = document.partition(FIRST)
     _, last, after = rest.partition(LAST)
     if not first or not last:
@@ -166,7 +166,7 @@ def _tracked(root: Path) -> list[str]:
 
 
 def main() -> int:
-    """Writes or checks the table; the exit code says whether all is well."""
+    """Writes or checks the table; the exit code is 0 if everything is in order."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if anything is stale or missing")
     check = parser.parse_args().check

@@ -1,6 +1,6 @@
 """Writes the Python code of the wire contract: protos/invengine/v1/*.proto becomes python/invengine/v1/*_pb2*.
 
-`--check` writes nothing and fails if a committed file is not what the protos say. The versions of the generators are
+`--check` writes nothing and fails if a committed file does not match the protos. The versions of the generators are
 pinned in pyproject.toml, because newer ones write code that asks users for a newer protobuf.
 """
 
@@ -30,7 +30,7 @@ def write(target: Path) -> None:
     package.mkdir(parents=True, exist_ok=True)
     for old in generated(package).values():
         old.unlink()
-    # The plugins of mypy-protobuf stand beside the interpreter, which need not be on PATH.
+    # The plugins of mypy-protobuf are next to the interpreter, which need not be on PATH.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     sources = sorted(str(path.relative_to(PROTOS)) for path in (PROTOS / PACKAGE).glob("*.proto"))
     services = [source for source in sources if source.endswith("_service.proto")]
@@ -40,7 +40,7 @@ def write(target: Path) -> None:
 
 
 def run(sources: list[str], outputs: list[str]) -> None:
-    """Runs protoc; raises SystemExit with its code if it refuses a proto (it has said why on stderr)."""
+    """Runs protoc; raises SystemExit with its code if it rejects a proto (the reason is on stderr)."""
     include = str(files("grpc_tools") / "_proto")
     code = protoc.main(["protoc", f"-I{PROTOS}", f"-I{include}", *outputs, *sources])
     if code:
@@ -53,7 +53,7 @@ def generated(package: Path) -> dict[str, Path]:
 
 
 def stale(committed: Path, fresh: Path) -> list[str]:
-    """What differs between two generated packages: one line a file that is missing, left over or changed."""
+    """The differences between two generated packages: one line for each file that is missing, left over or changed."""
     old, new = generated(committed), generated(fresh)
     lines = [f"missing: {name}" for name in sorted(new.keys() - old.keys())]
     lines += [f"left over: {name}" for name in sorted(old.keys() - new.keys())]

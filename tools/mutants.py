@@ -1,4 +1,4 @@
-"""Tests the tests: plants one bug after the other and expects the suite to find each (`make mutants`).
+"""Mutation tests: plants one bug after the other and expects the suite to find each (`make mutants`).
 
 The bugs are built in with the cargo feature `planted` and chosen by INVENGINE_PLANTED, so all of them share one build.
 Each is tried with the tests that should find it, cheapest first. A bug that survives is an error, and so is a test that
@@ -71,7 +71,7 @@ BUGS: dict[str, tuple[str, ...]] = {
 
 def build(tests: list[str]) -> dict[str, Path]:
     """The test programs that these tests need, built once for all bugs."""
-    # In the usual place: cargo keeps both builds of the two packages, and everything they rest on is there already.
+    # In the usual target directory: cargo keeps both builds of the two packages, and dependencies are built already.
     command = ["cargo", "test", "--no-run", "--message-format=json"]
     command += ["--locked"] if os.environ.get("CI") else []
     for package in sorted({test.split(":")[0] for test in tests}):
@@ -138,7 +138,7 @@ def chosen(arguments: argparse.Namespace) -> list[str]:
 
 
 def main() -> int:
-    """Plants, runs, tells; 1 if a bug survived."""
+    """Plants the bugs, runs the tests, reports the results; 1 if a bug survived."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bugs", nargs="*", metavar="BUG", choices=[*BUGS, []], help="only these")
     parser.add_argument("--three", action="store_true", help="only three, drawn by date")

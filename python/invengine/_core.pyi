@@ -53,7 +53,7 @@ class Engine:
     def begin(settings: str) -> Engine:
         """The same without waiting: until the journal is recovered every call is refused RECOVERING.
 
-        Raises EngineFault for a bad setting; what else is wrong comes out of `wait_open`.
+        Raises EngineFault for a bad setting; other errors are raised by `wait_open`.
         """
 
     def wait_open(self, timeout_ms: int) -> bool:
@@ -73,7 +73,8 @@ class Engine:
     ) -> bytes:
         """The answer to one unary method, such as "/invengine.v1.ReservationService/Reserve".
 
-        Waits until everything that the answer rests on is durable. `timeout_ms` 0 means no deadline. Raises CallError.
+        Waits until everything that the answer depends on is durable. `timeout_ms` 0 means no deadline. Raises
+        CallError.
         """
 
     def start_call(
@@ -92,7 +93,7 @@ class Engine:
         """
 
     def begin_events(self, payload: bytes, ledger: str = "") -> tuple[int, int | None, bool]:
-        """What a ReadEventsRequest wants: first sequence, most events (None: no limit), whether to follow.
+        """What a ReadEventsRequest asks for: first sequence, most events (None: no limit), whether to follow.
 
         Raises CallError: a position that is no event of this history is POSITION_NOT_IN_HISTORY. Reads the journal.
         """
@@ -100,17 +101,17 @@ class Engine:
     def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
         """A ReadEventsResponse with durable events from a sequence on, after waiting up to `wait_ms` for the next one.
 
-        A sequence beyond the next event to come is refused (POSITION_NOT_IN_HISTORY): there is nothing to wait for.
+        A sequence beyond the next event is refused (POSITION_NOT_IN_HISTORY): there is nothing to wait for.
         """
 
     def stats(self) -> str:
         """Counters and gauges of the engine, as a JSON object."""
 
     def drain(self) -> None:
-        """Refuses new commands (DRAINING) and returns when those that were taken are answered."""
+        """Refuses new commands (DRAINING) and returns when the accepted ones are answered."""
 
     def close(self) -> None:
-        """Drains, syncs and gives the journal back. Any use afterwards raises EngineClosed; a second close does not."""
+        """Drains, syncs and releases the journal. Any use afterwards raises EngineClosed; a second close does not."""
 
 @final
 class Door:
@@ -133,13 +134,13 @@ class Door:
         """Where it really listens, as host:port."""
 
     def stats(self) -> str:
-        """What is inside now (connections, calls, answer_bytes, partial_bytes), and `bounds`: how often each acted.
+        """The current connections, calls, answer_bytes and partial_bytes, and `bounds`: how often each acted.
 
         A JSON object; docs/operations.md says what each bound is.
         """
 
     def drain(self, timeout_ms: int) -> None:
-        """Answers what was taken and refuses the rest; returns at the latest after `timeout_ms`."""
+        """Answers what was accepted and refuses the rest; returns after `timeout_ms` at the latest."""
 
     def close(self) -> None:
         """Closes the listener and every connection."""
@@ -148,7 +149,7 @@ def verify(directory: str, at_sequence: int | None) -> str:
     """Folds the journal in `directory` again, up to a sequence or its end, and reports what it found as a JSON object.
 
     The report has sequence, digest, the invariants, oversold_units_by_reserve, counts, every snapshot with what is
-    wrong with it, and `damage`: null, or where the journal stops being whole and what lies behind. Raises EngineFault
+    wrong with it, and `damage`: null, or where the journal stops being intact and what follows. Raises EngineFault
     if it cannot be read.
     """
 
@@ -169,13 +170,13 @@ def create_backup(settings: str, backup: str, archive: bool) -> str:
 def restore_backup(backup: str, settings: str, writer_epoch_min: int) -> str:
     """Restores a backup where an engine with these settings will find it, and reports it as a JSON object.
 
-    The directory must be new or empty, the ledger without a journal in Redis. Its next server goes on above
+    The directory must be new or empty, the ledger without a journal in Redis. Its next server continues above
     `writer_epoch_min`, or with 0 above every epoch that there can have been. The report has the backup's facts,
     restored_epoch and sources: source, epoch, last_sequence, expected_sequence. Raises EngineFault.
     """
 
 def examine(settings: str) -> str:
-    """Looks at what an engine with these settings (as for `Engine.open`) would stand on, without opening it.
+    """Checks the environment that an engine with these settings (as for `Engine.open`) would have, without opening it.
 
     The answer is a JSON object; its fields are those of `Examination` in rust/node. Of a file journal's directory it
     writes and removes one scratch file; in Redis it writes nothing. Raises EngineFault for a bad setting.
@@ -202,7 +203,7 @@ def decode_outcomes(answer: bytes) -> tuple[list[bool], list[str], list[str], li
     """
 
 def bench_ledger(operations: int, levels: int) -> str:
-    """Runs the ledger alone, without journal or door, on the calling thread, and says how fast it was.
+    """Runs the ledger alone, without journal or door, on the calling thread, and reports how fast it was.
 
     Half of the `operations` are Reserves of one unit, half the Allocates of those holds, over `levels` levels in random
     order, with keys and expiry on. The answer is a JSON object: operations, seconds (of the commands alone, not of
@@ -212,7 +213,7 @@ def bench_ledger(operations: int, levels: int) -> str:
     """
 
 def load_run(spec: str) -> str:
-    """Runs the load generator on the calling thread and gives its report; both are JSON objects.
+    """Runs the load generator on the calling thread and returns its report; spec and report are JSON objects.
 
     Fields and defaults are those of `Spec` and `Report` in rust/load. With `core` the thread stays pinned to it: use a
     process of its own. Raises ValueError for a spec that cannot be run, OSError if the connection fails.
@@ -226,7 +227,7 @@ def load_bare(core: int) -> None:
     """
 
 def load_probe_sync(spec: str) -> str:
-    """Measures how long a small durable write takes on a disk and gives the report; both are JSON objects.
+    """Measures how long a small durable write takes on a disk and returns the report; spec and report are JSON objects.
 
     Fields are those of `SyncSpec` and `SyncReport` in rust/load; the file that it names is overwritten and left behind.
     Raises ValueError for a malformed spec, OSError if the file cannot be written.

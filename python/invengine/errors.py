@@ -1,8 +1,8 @@
 """Every error of invengine as one tree, and the function that turns a gRPC status into the right class.
 
 InvengineError                      code, reason, metadata, violations, retry_after_s
-├── Rejected                        the ledger's no: nothing changed, and asking again changes nothing
-│   ├── InvalidField                violations says which field and which rule
+├── Rejected                        a rejection by the ledger: nothing changed, and a repeat changes nothing
+│   ├── InvalidField                violations has each field and the rule it breaks
 │   │   └── InvalidArgument         the client refused an argument: nothing was sent
 │   ├── KeyReused                   IDEMPOTENCY_KEY_REUSED: the key was used for another body
 │   ├── DedupeWindowExpired         issue_time is older than what the server remembers
@@ -25,22 +25,22 @@ InvengineError                      code, reason, metadata, violations, retry_af
 │   │   └── NotAuthoritative · AuthMissing · ChannelNotAllowed
 │   ├── HoldLimitExceeded           too many holds: wait or release some
 │   ├── HistoryTrimmed · MessageTooLarge · AnswerTooLarge
-│   ├── PositionNotInHistory        last_common: go on after it
+│   ├── PositionNotInHistory        last_common: continue after it
 │   └── Unimplemented               not in this version
-└── Fault                           the machinery failed; `retryable` and `outcome_unknown` say what to do
+└── Fault                           a technical failure; `retryable` and `outcome_unknown` tell what to do
     ├── Unavailable                 retryable
     │   ├── Draining · Recovering · Fenced · NotOwner
     │   ├── Unreachable             no connection: nothing was sent
     │   └── ConnectionLost          outcome unknown
-    ├── OutcomeUnknown              outcome unknown; `key` names the intention: ask get_outcome(key) or repeat the key
-    ├── DeadlineExceeded            the deadline passed before the command was taken
+    ├── OutcomeUnknown              outcome unknown; `key` is that of the command: ask get_outcome(key) or repeat it
+    ├── DeadlineExceeded            the deadline passed before the command was accepted for processing
     │   └── AnswerOverdue           outcome unknown
     ├── Exhausted
     │   ├── Overloaded · RateLimited   retryable
-    │   └── JournalFull             a person must make room
-    ├── CorruptJournal              a person must look
+    │   └── JournalFull             an operator must free space
+    ├── CorruptJournal              an operator must look
     ├── InternalFault               outcome unknown; `metadata["incident"]` names the report
-    ├── AnswerLost                  outcome unknown; what came back was not said by invengine
+    ├── AnswerLost                  outcome unknown; the answer did not come from invengine
     └── ClientClosed                the client was closed by its owner
 """
 
@@ -66,7 +66,7 @@ _UNAVAILABLE = 14
 
 
 class Violation(NamedTuple):
-    """One bad field: its path, such as `lines[2].quantity`, and the rule it breaks."""
+    """One invalid field: its path, such as `lines[2].quantity`, and the rule it breaks."""
 
     field: str
     description: str
@@ -76,15 +76,15 @@ class InvengineError(Exception):
     """Root of everything that invengine raises on purpose.
 
     `code` is the canonical gRPC status code, `reason` the stable machine-readable reason, `metadata` the facts about
-    it, all as text. The message says what to do and is not stable.
+    it, all as text. The message tells what to do and is not stable.
     """
 
     retryable: ClassVar[bool] = False
     outcome_unknown: bool = False
     default_code: ClassVar[int] = _INTERNAL
     default_reason: ClassVar[str] = ""
-    told: ClassVar[tuple[str, ...]] = ()
-    """Facts that the text names, whatever the server's sentence says."""
+    shown_metadata: ClassVar[tuple[str, ...]] = ()
+    """Keys of the metadata that `str()` includes, whether or not the server's message has them."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class InvengineError(Exception):
 
     def __str__(self) -> str:
         text = self.message or type(self).__name__
-        facts = [(name, self.metadata[name]) for name in self.told if name in self.metadata]
+        facts = [(name, self.metadata[name]) for name in self.shown_metadata if name in self.metadata]
         missing = [f"{name} {value}" for name, value in facts if not _says(text, value)]
         if "line" in self.metadata:
             missing.append(f"line {self.metadata['line']} of {self.metadata.get('lines', '?')}")
@@ -122,7 +122,7 @@ class InvengineError(Exception):
 
 
 def _says(text: str, value: str) -> bool:
-    """True if a text has the value as a word of its own."""
+    """True if a text contains the value as a separate word."""
     return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
 
 
@@ -133,13 +133,13 @@ def _rebuild(kind: type[InvengineError], message: str, state: dict[str, Any]) ->
 
 
 class Rejected(InvengineError):
-    """The ledger's no. Nothing changed; the same key gets the same no."""
+    """The ledger rejected the command. Nothing changed; the same key gets the same rejection."""
 
     default_code = 9
 
 
 class InvalidField(Rejected):
-    """A field is bad; `violations` names each. Mend the command; the key was not used up."""
+    """A field is invalid; `violations` lists each. Fix the command; the key was not used up."""
 
     default_code = _INVALID_ARGUMENT
     default_reason = "INVALID_FIELD"
@@ -147,7 +147,7 @@ class InvalidField(Rejected):
 
 class InvalidArgument(InvalidField, TypeError, ValueError):
     """The client refused an argument: nothing was sent. `violations` names it, with its line. Also a TypeError and a
-    ValueError, so that it is caught as what a wrong argument is in Python.
+    ValueError, as Python raises for a wrong argument.
     """
 
     def __init__(self, field: str = "", rule: str = "", **more: Any) -> None:
@@ -156,14 +156,14 @@ class InvalidArgument(InvalidField, TypeError, ValueError):
 
 
 class KeyReused(Rejected):
-    """The key already names another intention. Never retry: the caller mixed up two keys."""
+    """The key was already used for another command. Never retry: the caller mixed up two keys."""
 
     default_reason = "IDEMPOTENCY_KEY_REUSED"
-    told = ("field", "sku", "location")
+    shown_metadata = ("field", "sku", "location")
 
 
 class DedupeWindowExpired(Rejected):
-    """The command is older than what the server remembers. Look at the hold, then use a new key."""
+    """The command is older than what the server remembers. Check the hold, then use a new key."""
 
     default_reason = "DEDUPE_WINDOW_EXPIRED"
 
@@ -178,16 +178,16 @@ class InsufficientStock(Rejected):
     """Not enough units. Asking later for the same needs a new key."""
 
     default_reason = "INSUFFICIENT_STOCK"
-    told = ("sku", "location", "requested", "available")
+    shown_metadata = ("sku", "location", "requested", "available")
 
     @property
     def sku(self) -> str:
-        """The first item that was short."""
+        """The first item without enough units."""
         return self.metadata.get("sku", "")
 
     @property
     def location(self) -> str:
-        """Where it was short."""
+        """The location without enough units."""
         return self.metadata.get("location", "")
 
     @property
@@ -197,7 +197,7 @@ class InsufficientStock(Rejected):
 
     @property
     def available(self) -> int:
-        """Units that were there."""
+        """Units that were available."""
         return self._number("available")
 
 
@@ -211,106 +211,106 @@ class UnknownSku(UnknownName):
     """No such item in the catalogue."""
 
     default_reason = "UNKNOWN_SKU"
-    told = ("sku",)
+    shown_metadata = ("sku",)
 
 
 class UnknownLocation(UnknownName):
     """No such location in the catalogue."""
 
     default_reason = "UNKNOWN_LOCATION"
-    told = ("location",)
+    shown_metadata = ("location",)
 
 
 class UnknownGroup(UnknownName):
     """No such location group."""
 
     default_reason = "UNKNOWN_GROUP"
-    told = ("group",)
+    shown_metadata = ("group",)
 
 
 class UnknownChannel(UnknownName):
     """No such channel in the catalogue."""
 
     default_reason = "UNKNOWN_CHANNEL"
-    told = ("channel",)
+    shown_metadata = ("channel",)
 
 
 class UnknownSource(UnknownName):
     """No such source: register it first."""
 
     default_reason = "UNKNOWN_SOURCE"
-    told = ("source",)
+    shown_metadata = ("source",)
 
 
 class UnknownService(UnknownName):
-    """The server has no such service to tell the health of."""
+    """The server has no service of this name to check the health of."""
 
     default_reason = "UNKNOWN_SERVICE"
-    told = ("service",)
+    shown_metadata = ("service",)
 
 
 class ReservationNotFound(UnknownName):
     """No such reservation, or it ended longer ago than the ledger remembers (the journal still has it)."""
 
     default_reason = "RESERVATION_NOT_FOUND"
-    told = ("reservation", "key", "order")
+    shown_metadata = ("reservation", "key", "order")
 
 
 class WrongState(Rejected):
-    """The hold is past what was asked; `metadata` has its state."""
+    """The hold's state does not allow the command; `metadata` has that state."""
 
 
 class ReservationExpired(WrongState):
-    """The hold is over. Allocate takes the units again if they are still there."""
+    """The hold has expired. Allocate takes the units again if they are still available."""
 
     default_reason = "RESERVATION_EXPIRED"
-    told = ("reservation",)
+    shown_metadata = ("reservation",)
 
 
 class AlreadyReleased(WrongState):
-    """Everything was given back before."""
+    """Everything was released before."""
 
     default_reason = "ALREADY_RELEASED"
-    told = ("reservation",)
+    shown_metadata = ("reservation",)
 
 
 class AlreadyAllocated(WrongState):
-    """The units are bound to an order already."""
+    """The units are already bound to an order."""
 
     default_reason = "ALREADY_ALLOCATED"
-    told = ("reservation",)
+    shown_metadata = ("reservation",)
 
 
 class AlreadyFulfilled(WrongState):
-    """The goods have left already."""
+    """The goods have already left."""
 
     default_reason = "ALREADY_FULFILLED"
-    told = ("reservation",)
+    shown_metadata = ("reservation",)
 
 
 class ExceedsOutstanding(WrongState):
-    """More than the line still holds; `metadata["outstanding"]` says how much that is."""
+    """More than the line still holds; `metadata["outstanding"]` has how much that is."""
 
     default_reason = "EXCEEDS_OUTSTANDING"
-    told = ("sku", "location", "requested", "outstanding")
+    shown_metadata = ("sku", "location", "requested", "outstanding")
 
 
 class OrderState(WrongState):
     """The message does not fit the state of its order."""
 
     default_reason = "ORDER_STATE"
-    told = ("order", "state")
+    shown_metadata = ("order", "state")
 
 
 class EventFromFuture(WrongState):
-    """A time lies beyond the allowed skew."""
+    """A time is further in the future than the allowed skew."""
 
     default_reason = "EVENT_FROM_FUTURE"
-    told = ("limit",)
+    shown_metadata = ("limit",)
 
 
 class StaleRead(Rejected):
-    """Somebody changed it in between. Read again and decide again."""
+    """It was changed in the meantime. Read again and decide again."""
 
     default_code = 10
 
@@ -319,26 +319,26 @@ class QuantityStale(StaleRead):
     """The quantity before was not `expected_quantity`."""
 
     default_reason = "QUANTITY_STALE"
-    told = ("sku", "location", "expected", "actual")
+    shown_metadata = ("sku", "location", "expected", "actual")
 
 
 class StaleVersion(StaleRead):
     """The reservation no longer has `expected_version`."""
 
     default_reason = "STALE_VERSION"
-    told = ("expected", "actual")
+    shown_metadata = ("expected", "actual")
 
 
 class SourceRefused(Rejected):
-    """A numbered message does not continue its source's line."""
+    """A numbered message does not continue its source's sequence."""
 
 
 class SequenceGap(SourceRefused):
-    """A message before this one is missing. Send again from `expected`; OrderedSource does it by itself."""
+    """A message before this one is missing. Send again from `expected`; OrderedSource does so automatically."""
 
     default_code = 10
     default_reason = "SEQUENCE_GAP"
-    told = ("source", "expected", "got")
+    shown_metadata = ("source", "expected", "got")
 
     @property
     def expected(self) -> int:
@@ -352,29 +352,29 @@ class SequenceGap(SourceRefused):
 
 
 class SequenceConsumed(SourceRefused):
-    """The number was used so long ago that its outcome is no longer kept. Look at the hold or level."""
+    """The number was used so long ago that its outcome is no longer stored. Check the hold or level."""
 
     default_code = 6
     default_reason = "SEQUENCE_CONSUMED"
-    told = ("source", "last")
+    shown_metadata = ("source", "last")
 
 
 class SequenceConflict(SourceRefused):
     """The number was used for another message. Two writers share the source, or its state was lost: raise an alarm."""
 
     default_reason = "SEQUENCE_CONFLICT"
-    told = ("source", "sequence")
+    shown_metadata = ("source", "sequence")
 
 
 class StaleEpoch(SourceRefused):
-    """Somebody registered the source again; this incarnation must stop. `current` is the epoch that counts."""
+    """The source was registered again; this incarnation must stop. `current` is the epoch in effect."""
 
     default_reason = "STALE_EPOCH"
-    told = ("source", "current")
+    shown_metadata = ("source", "current")
 
     @property
     def current(self) -> int:
-        """The epoch that counts now."""
+        """The epoch that is now in effect."""
         return self._number("current")
 
 
@@ -388,11 +388,11 @@ class NotAuthoritative(NotAllowed):
     """The source may not assert this state there."""
 
     default_reason = "NOT_AUTHORITATIVE"
-    told = ("source", "state", "location")
+    shown_metadata = ("source", "state", "location")
 
 
 class AuthMissing(NotAllowed):
-    """The server wants to know who calls."""
+    """The server requires authentication."""
 
     default_code = 16
     default_reason = "AUTH_MISSING"
@@ -405,31 +405,31 @@ class ChannelNotAllowed(NotAllowed):
 
 
 class HoldLimitExceeded(Rejected):
-    """The holder or channel has as many holds as it may have."""
+    """The holder or channel has reached its maximum number of holds."""
 
     default_code = _RESOURCE_EXHAUSTED
     default_reason = "HOLD_LIMIT_EXCEEDED"
-    told = ("limit",)
+    shown_metadata = ("limit",)
 
 
 class HistoryTrimmed(Rejected):
-    """The journal no longer has that position; `metadata` says what it still has."""
+    """The journal no longer has that position; `metadata` has what it still has."""
 
     default_code = 11
     default_reason = "HISTORY_TRIMMED"
-    told = ("limit",)
+    shown_metadata = ("limit",)
 
 
 class PositionNotInHistory(Rejected):
-    """The position is no event of this ledger's history: a backup was restored, or events were lost, since it was read.
+    """The position is not in this ledger's history: a backup was restored, or events were lost, since it was read.
 
-    What a reader handled after `last_common` never happened in this history. Undo it, then go on with
-    `read_events(after=error.last_common)`: that gives everything that happened instead.
+    What a reader handled after `last_common` never happened in this history. Undo it, then continue with
+    `read_events(after=error.last_common)`, which returns everything that happened instead.
     """
 
     default_code = 11
     default_reason = "POSITION_NOT_IN_HISTORY"
-    told = ("ledger", "head_sequence")
+    shown_metadata = ("ledger", "head_sequence")
 
     @property
     def head(self) -> JournalPosition | None:
@@ -455,18 +455,18 @@ class MessageTooLarge(Rejected):
 
     default_code = _RESOURCE_EXHAUSTED
     default_reason = "MESSAGE_TOO_LARGE"
-    told = ("limit",)
+    shown_metadata = ("limit",)
 
 
 class AnswerTooLarge(Rejected):
-    """Naming all that it would change takes more than an answer may have, and the short form was not accepted.
+    """Listing all that the command would change exceeds the maximum answer, and the short form was not accepted.
 
     The commands of this client accept it.
     """
 
     default_code = _RESOURCE_EXHAUSTED
     default_reason = "ANSWER_TOO_LARGE"
-    told = ("limit",)
+    shown_metadata = ("limit",)
 
 
 class Unimplemented(Rejected):
@@ -477,18 +477,18 @@ class Unimplemented(Rejected):
 
 
 class Fault(InvengineError):
-    """The machinery failed. `retryable`: the same key may be sent again. `outcome_unknown`: it may have happened."""
+    """A technical failure. `retryable`: the same key may be sent again. `outcome_unknown`: it may have happened."""
 
 
 class Unavailable(Fault):
-    """The server takes no commands now. The same key may be sent again."""
+    """The server accepts no commands now. The same key may be sent again."""
 
     retryable = True
     default_code = _UNAVAILABLE
 
 
 class Draining(Unavailable):
-    """The server is stopping; what it took is answered, this was not taken."""
+    """The server is stopping: commands accepted before are answered, this one was not accepted."""
 
     default_reason = "DRAINING"
 
@@ -506,10 +506,10 @@ class Fenced(Unavailable):
 
 
 class NotOwner(Unavailable):
-    """Another node owns the ledger; `metadata["ownerHint"]` may say which."""
+    """Another node owns the ledger; `metadata["ownerHint"]` may name it."""
 
     default_reason = "NOT_OWNER"
-    told = ("ledger", "ownerHint")
+    shown_metadata = ("ledger", "ownerHint")
 
 
 class Unreachable(Unavailable):
@@ -517,7 +517,7 @@ class Unreachable(Unavailable):
 
 
 class ConnectionLost(Unavailable):
-    """The connection broke before the answer came."""
+    """The connection broke before the answer arrived."""
 
     outcome_unknown = True
 
@@ -535,77 +535,77 @@ class OutcomeUnknown(Fault):
 
 
 class DeadlineExceeded(Fault):
-    """The deadline passed before the command was taken: it did not happen."""
+    """The deadline passed before the command was accepted for processing: it did not happen."""
 
     default_code = _DEADLINE_EXCEEDED
     default_reason = "DEADLINE"
 
 
 class AnswerOverdue(DeadlineExceeded):
-    """The deadline passed while the answer was awaited."""
+    """The deadline passed while waiting for the answer."""
 
     outcome_unknown = True
     default_reason = ""
 
 
 class Exhausted(Fault):
-    """Something is used up; `retry_after_s` says how long to wait, if waiting is enough."""
+    """A resource is exhausted; `retry_after_s` is how long to wait, if waiting is enough."""
 
     default_code = _RESOURCE_EXHAUSTED
 
 
 class Overloaded(Exhausted):
-    """The server's queue, or the answer to a batch, is full; the command was not taken."""
+    """The server's queue, or the answer to a batch, is full; the command was not accepted."""
 
     retryable = True
     default_reason = "OVERLOADED"
 
     @property
     def answer_full(self) -> bool:
-        """True if only the answer to its batch had no room: the command may be sent again at once."""
+        """True if only the answer to its batch was full: the command may be sent again at once."""
         return "answer_bytes_max" in self.metadata
 
 
 class RateLimited(Exhausted):
-    """The caller's quota is used up; the command was not taken."""
+    """The caller's quota is used up; the command was not accepted."""
 
     retryable = True
     default_reason = "RATE_LIMITED"
 
 
 class JournalFull(Exhausted):
-    """The journal has no room; reads go on. A person must make room."""
+    """The journal is full; reads continue. An operator must free space."""
 
     default_reason = "JOURNAL_FULL"
 
 
 class CorruptJournal(Fault):
-    """The journal is damaged. A person must look; `metadata["incident"]` names the report."""
+    """The journal is damaged. An operator must look; `metadata["incident"]` identifies the report."""
 
     default_code = 15
     default_reason = "CORRUPT_JOURNAL"
-    told = ("incident",)
+    shown_metadata = ("incident",)
 
 
 class InternalFault(Fault):
-    """The server failed in a way it does not describe; `metadata["incident"]` names its own report."""
+    """The server failed in a way it does not describe; `metadata["incident"]` identifies its report."""
 
     outcome_unknown = True
     default_reason = "INTERNAL"
-    told = ("incident",)
+    shown_metadata = ("incident",)
 
 
 class AnswerLost(Fault):
-    """What came back was not said by invengine: gRPC's own code, or a proxy, gave the call its status.
+    """The answer did not come from invengine: gRPC's own code, or a proxy, set the status of the call.
 
-    It may have been executed all the same, for example if its answer was longer than the client was told to take.
+    It may still have been executed, for example if its answer was longer than the client's configured limit.
     """
 
     outcome_unknown = True
 
 
 class ClientClosed(Fault):
-    """The client was closed, or is used in a fork or an event loop that is not its own: nothing was sent."""
+    """The client was closed, or is used in a fork or in an event loop other than its own: nothing was sent."""
 
 
 def _all_below(kind: type[InvengineError]) -> list[type[InvengineError]]:
@@ -635,7 +635,7 @@ CLASS_OF_CODE: dict[int, type[InvengineError]] = {
     15: CorruptJournal,
     16: NotAllowed,
 }
-"""What a reason that this version does not know degrades to, by its status code."""
+"""The class of a reason that this version does not know, by status code."""
 
 
 def error_from_reason(
@@ -657,8 +657,8 @@ def error_from_status(code: int, status: bytes | None, details: str = "") -> Inv
     """The error of a gRPC status.
 
     `status` is the serialized google.rpc.Status (the trailer `grpc-status-details-bin`, or what `_core.CallError`
-    carries). Without an ErrorInfo of invengine the status comes from the transport, and what it does not say is taken
-    as unknown.
+    carries). Without an ErrorInfo of invengine the status comes from the transport, and the outcome is taken as unknown
+    unless it states otherwise.
     """
     parsed = _parse(status)
     info = None if parsed is None else _unpack(parsed, error_details_pb2.ErrorInfo)
@@ -691,9 +691,9 @@ def _unpack(status: status_pb2.Status, kind: Any) -> Any:
 
 
 def _transport_error(code: int, details: str) -> InvengineError:
-    """The error of a status that the server did not make, by its code alone: `details` are for people.
+    """The error of a status that did not come from the server, by its code alone: `details` are for people.
 
-    The call had begun, so it may have been executed. The clients make `Unreachable` themselves, before they begin one.
+    The call had begun, so it may have been executed. The clients raise `Unreachable` themselves, before they begin one.
     """
     if code in (_CANCELLED, _UNAVAILABLE, _INTERNAL):
         return ConnectionLost(details, code=code)

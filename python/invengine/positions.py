@@ -1,4 +1,4 @@
-"""The place of one event in the history of one ledger, as a reader of events keeps it."""
+"""The position of one event in the history of one ledger, as a reader of events keeps it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ _TEXT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class JournalPosition:
-    """One event of one history: ledger, writer epoch and sequence. Keep it whole, and give it back as `after`.
+    """The position of one event: ledger, writer epoch and sequence. Store it whole, and pass it as `after` to continue.
 
-    A sequence alone names another event once a backup was restored; with the writer epoch a position names one event
-    for ever, and one that is not in the ledger's history any more is refused instead of read on from. `str()` is its
-    text, to be stored anywhere, and `parse` reads it again. ValueError if it cannot be a position.
+    A sequence alone may identify another event once a backup was restored; with the writer epoch a position identifies
+    one event for ever, and one that is no longer in the ledger's history is refused instead of being continued from.
+    `str()` gives its text, to be stored anywhere, and `parse` reads it back. Raises ValueError if it cannot be a
+    position.
 
     ledger: the name of the ledger.
-    text: what `str()` of a position gave.
+    text: the text that `str()` of a position returned.
     """
 
     ledger: str
@@ -47,12 +48,12 @@ class JournalPosition:
 
     @classmethod
     def start(cls, ledger: str) -> Self:
-        """The place before the first event."""
+        """The position before the first event."""
         return cls(ledger, 0, 0)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The position that `str()` made this text of. ValueError if it was cut or altered since."""
+        """The position that `str()` turned into this text. Raises ValueError if it was truncated or altered since."""
         found = _TEXT.fullmatch(text)
         position = found and cls(found["ledger"], int(found["writer_epoch"]), int(found["sequence"]))
         if position is None or str(position) != text:

@@ -1,7 +1,7 @@
-"""Settings of invengine: flags win over the environment, that over one TOML file, that over the defaults.
+"""Settings of invengine: flags override the environment, which overrides one TOML file, which overrides the defaults.
 
 One flat set of names: the flag `--time-scale`, the variable `INVENGINE_TIME_SCALE` and the TOML key `time_scale` are
-the same setting. `load()` also tells where each value came from, which `invengine config show` prints.
+the same setting. `load()` also reports where each value came from, which `invengine config show` prints.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HIDDEN = "***"
 
 
 class JournalKind(StrEnum):
-    """Where the journal lives."""
+    """Where the journal is stored."""
 
     FILE = "file"
     REDIS = "redis"
@@ -33,7 +33,7 @@ class JournalKind(StrEnum):
 
 
 class RedisAck(StrEnum):
-    """When the Redis journal counts as durable."""
+    """When a frame of the Redis journal counts as durable."""
 
     FSYNC = "fsync"
     EVERYSEC = "everysec"
@@ -42,21 +42,21 @@ class RedisAck(StrEnum):
 
 
 class DoorKind(StrEnum):
-    """What listens on the address."""
+    """The listener on the address."""
 
     NATIVE = "native"
     PYTHON = "python"
 
 
 class LogFormat(StrEnum):
-    """How log lines look."""
+    """The format of log lines."""
 
     CONSOLE = "console"
     JSON = "json"
 
 
 class LogLevel(StrEnum):
-    """The least important line that is logged."""
+    """The lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -65,7 +65,7 @@ class LogLevel(StrEnum):
 
 
 class SettingsError(ValueError):
-    """A setting cannot be used; the text is one line that says which, where it came from and what to do."""
+    """A setting cannot be used; the message is one line: which one, where it came from and what to do."""
 
 
 class Settings(BaseSettings):
@@ -117,13 +117,13 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
 
 
-# What may be asked for one start only, by the person who is there.
+# Settings for one start only, by the person who starts the server.
 _FLAGS_ONLY = ("force_empty", "accept_clock")
 _LAYERS = ("default", "file", "environment", "flag")
 _KEPT = (JournalKind.FILE, JournalKind.REDIS)
 _REDIS = (JournalKind.REDIS,)
 _FILES = (JournalKind.FILE,)
-# The journals that do something with a setting; a setting that is not here concerns every one of them.
+# The journals that use a setting; a setting that is not listed concerns all of them.
 USED_BY: Mapping[str, tuple[JournalKind, ...]] = {
     "directory": _KEPT,
     "redis_url": _REDIS,
@@ -144,14 +144,14 @@ _SECRETS = frozenset(name for name, field in Settings.model_fields.items() if fi
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings, and for each name the words that say where its value came from."""
+    """Settings, and for each name a description of where its value came from."""
 
     settings: Settings
     origins: Mapping[str, str]
 
 
 def load(flags: Mapping[str, Any] | None = None, config: Path | None = None) -> Loaded:
-    """Gives the settings in force. `flags` whose value is None count as not given.
+    """Returns the effective settings. `flags` whose value is None count as not given.
 
     `config` names the TOML file; else INVENGINE_CONFIG; else invengine.toml in the working directory, if there is one.
     Raises SettingsError for a value or a name that cannot be used.
@@ -180,10 +180,10 @@ def load(flags: Mapping[str, Any] | None = None, config: Path | None = None) -> 
 
 
 def check_used(loaded: Loaded) -> Loaded:
-    """Gives the settings back, or refuses one that was given and that the journal does nothing with.
+    """Returns the settings, or refuses one that was given although the journal does not use it.
 
-    One that a stronger layer overrules is no mistake: a file may describe a journal that a flag replaces. Raises
-    SettingsError.
+    A setting from a weaker layer than the choice of the journal is no mistake: a file may describe a journal that a
+    flag replaces. Raises SettingsError.
     """
     kind = loaded.settings.journal
     chosen = _layer(loaded.origins["journal"])
@@ -202,14 +202,14 @@ def _layer(origin: str) -> int:
 
 
 def shown(settings: Settings, name: str) -> object:
-    """The value of a setting as people may see it: without passwords."""
+    """The value of a setting for display, without passwords."""
     value = getattr(settings, name)
     if not isinstance(value, SecretStr):
         return value
     text = value.get_secret_value()
     if name != "redis_url":
         return HIDDEN if text else ""
-    # The last @ ends the password: one that holds an @ by mistake must not show its end.
+    # The last @ ends the password: the end of a password that contains an unescaped @ must not be shown.
     scheme, separator, rest = text.partition("://")
     user, at, place = rest.rpartition("@")
     if not separator:

@@ -1,6 +1,6 @@
-"""What invengine tells its operators: log lines and Prometheus metrics.
+"""Telemetry for operators: log lines and Prometheus metrics.
 
-Log lines never break out of their line: control characters of values are escaped and long values are cut. Metrics are
+A log entry never spans lines: control characters of values are escaped and long values are truncated. Metrics are
 read from the engine's counters at each scrape; no label is ever a SKU, an order or a key.
 """
 
@@ -28,7 +28,7 @@ _CALL_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 
 
 def configure_logging(log_format: str = "console", level: str = "info", stream: TextIO | None = None) -> None:
-    """Sends log lines to `stream` (stderr by default), as readable lines or as one JSON object a line."""
+    """Sends log lines to `stream` (stderr by default), as readable lines or as one JSON object per line."""
     out = stream or sys.stderr
     renderer: Any = structlog.processors.JSONRenderer()
     if log_format == "console":
@@ -79,7 +79,7 @@ def _render_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutab
 
 
 class CallHistogram:
-    """Counts the calls of the Python service and their time, by method and code."""
+    """Counts the calls of the Python service and measures their duration, by method and code."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._seconds = Histogram(
@@ -96,14 +96,14 @@ class CallHistogram:
 
 
 class EngineCollector(Collector):
-    """Turns the engine's counters into metrics, at each scrape. `read_stats` gives them as JSON."""
+    """Turns the engine's counters into metrics, at each scrape. `read_stats` returns them as JSON."""
 
     def __init__(self, read_stats: Callable[[], str], version: str = "") -> None:
         self._read_stats = read_stats
         self._version = version
 
     def collect(self) -> Iterable[Any]:
-        """Gives every metric family of the engine."""
+        """Yields every metric family of the engine."""
         stats: Stats = json.loads(self._read_stats())
         yield _build(self._version)
         yield from _commands(stats.get("commands", {}))
@@ -120,18 +120,18 @@ class EngineCollector(Collector):
             yield _histogram(name, text, stats.get(key, {}))
 
     def describe(self) -> Iterable[Any]:
-        """Gives nothing: names do not depend on the engine, and registering must not read it."""
+        """Returns nothing: names do not depend on the engine, and registering must not read it."""
         return ()
 
 
 class DoorCollector(Collector):
-    """Turns what the native door counts into metrics, at each scrape. `read_stats` gives it as JSON."""
+    """Turns the native door's counters into metrics, at each scrape. `read_stats` returns them as JSON."""
 
     def __init__(self, read_stats: Callable[[], str]) -> None:
         self._read_stats = read_stats
 
     def collect(self) -> Iterable[Any]:
-        """Gives every metric family of the door."""
+        """Yields every metric family of the door."""
         stats: Stats = json.loads(self._read_stats())
         for name, key, text in _DOOR_GAUGES:
             yield GaugeMetricFamily(name, text, value=float(stats.get(key, 0)))
@@ -141,19 +141,19 @@ class DoorCollector(Collector):
         yield bounds
 
     def describe(self) -> Iterable[Any]:
-        """Gives nothing: names do not depend on the door, and registering must not read it."""
+        """Returns nothing: names do not depend on the door, and registering must not read it."""
         return ()
 
 
 def metrics_registry(read_stats: Callable[[], str], version: str) -> CollectorRegistry:
-    """Makes the registry of one server: the metrics of its engine."""
+    """Creates the registry of one server with the metrics of its engine."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(EngineCollector(read_stats, version))
     return registry
 
 
 class MetricsListener:
-    """Answers GET /metrics on `host:port` from a thread of its own until `close`. Raises OSError if it is taken."""
+    """Serves GET /metrics on `host:port` from a thread of its own until `close`. Raises OSError if it is in use."""
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
         self._server, self._thread = start_http_server(port, addr=host, registry=registry)

@@ -1,1 +1,1 @@
-"""Tests of the benchmarks: not how fast anything is, but that a figure is what it says, and that no lie becomes one."""
+"""Tests of the benchmarks: not of speed, but that a figure is what it claims, and that a failed check gives none."""

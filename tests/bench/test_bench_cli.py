@@ -19,7 +19,7 @@ from invengine.cli.quiet import Load, Watch
 
 def good(plan: Plan) -> list[Figure]:
     """A benchmark whose checks pass."""
-    (plan.room / "journal").write_text("x", encoding="utf-8")
+    (plan.directory / "journal").write_text("x", encoding="utf-8")
     plan.leave_out(["T2.ratio_redis"], "redis-server")
     return [figure("T2.rate", "reservations/s", [float(plan.rounds), plan.seconds]), figure("T2.sync_us", "us", [1.0])]
 
@@ -99,10 +99,10 @@ def test_journals_go_at_the_end(tmp_path: Path) -> None:
     assert list((tmp_path / "here").iterdir()) == []
 
 
-def test_a_busy_machine_is_told_and_its_figures_are_not_judged(
+def test_a_busy_machine_is_reported_and_its_figures_are_not_judged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A goal that is missed beside other programs says nothing about the engine."""
+    """A goal that is missed beside other programs proves nothing about the engine."""
     monkeypatch.setitem(figures.GOALS, "T2.sync_us", Goal(at_most=0.5))
     assert run(["bench", "T2"]) == ExitCode.OK
     assert "MISSED" in capsys.readouterr().out

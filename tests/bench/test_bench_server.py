@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from invengine.bench import bare, clients, machine
-from invengine.bench.checks import Told, settle
+from invengine.bench.checks import CallerRecords, check_and_end
 from invengine.bench.generator import Shape, Target
 from invengine.bench.machine import Program
 from invengine.bench.rounds import Plan
@@ -39,54 +39,54 @@ def target(plan: Plan, server: Server) -> Target:
 
 
 @pytest.mark.parametrize("shape", [Shape(2, 8), Shape(1, 2, "submit", 50), Shape(1, 2, "submit_stream", 50)], ids=str)
-def test_what_the_callers_were_told_is_what_the_server_has(plan: Plan, server: Server, shape: Shape) -> None:
+def test_the_callers_records_equal_the_servers_state(plan: Plan, server: Server, shape: Shape) -> None:
     loaded = target(plan, server)
     sample = loaded.saturate(shape)
     assert sample.value > 0
     assert sample.cpu_s_per_million > 0
-    assert loaded.told.accepted[sku()] > 0
-    settle("T", server, loaded.told)
+    assert loaded.records.accepted[sku()] > 0
+    check_and_end("T", server, loaded.records)
     assert server.program.process.returncode == 0
 
 
 def test_a_unit_that_only_the_callers_know_takes_the_figure_away(plan: Plan, server: Server) -> None:
     loaded = target(plan, server)
     loaded.saturate(Shape(1, 4))
-    loaded.told.accepted[sku()] += 1
+    loaded.records.accepted[sku()] += 1
     with pytest.raises(CheckFailedError, match="its callers"):
-        settle("T", server, loaded.told)
+        check_and_end("T", server, loaded.records)
 
 
 def test_a_key_that_the_server_does_not_know_takes_the_figure_away(server: Server) -> None:
     with pytest.raises(CheckFailedError, match="1 accepted reserves are unknown, such as never-sent"):
-        settle("T", server, Told(keys=["never-sent"]))
+        check_and_end("T", server, CallerRecords(keys=["never-sent"]))
 
 
 def test_a_journal_in_memory_has_no_recovery_to_check(plan: Plan) -> None:
     with serving(plan, "m", durable=False) as found:
         loaded = target(plan, found)
         loaded.saturate(Shape(1, 4))
-        settle("T", found, loaded.told)
+        check_and_end("T", found, loaded.records)
 
 
 def test_the_bare_listener_answers_like_an_engine(plan: Plan) -> None:
     with bare.listening(plan) as listener:
         yardstick = Target(plan, "bare", listener.address, listener.pid)
         assert yardstick.saturate(Shape(2, 8)).value > 0
-        assert yardstick.told.findings == []
+        assert yardstick.records.findings == []
 
 
-def test_python_callers_are_told_what_the_server_has(plan: Plan, server: Server) -> None:
-    told = Told()
+def test_the_records_of_python_callers_equal_the_servers_state(plan: Plan, server: Server) -> None:
+    records = CallerRecords()
     rates = [
-        clients._call_engine(plan, kind, server, told, 4, batch) for kind, batch in (("asyncio", 1), ("columns", 10))
+        clients._call_engine(plan, kind, server, records, 4, batch) for kind, batch in (("asyncio", 1), ("columns", 10))
     ]
     assert min(rate.value for rate in rates) > 0
-    settle("T", server, told)
+    check_and_end("T", server, records)
 
 
-def test_a_worker_that_does_not_exist_says_which_do(plan: Plan) -> None:
-    with pytest.raises(machine.ProgramError, match="unknown kind 'abacus': one of bare, load"):
+def test_an_unknown_worker_lists_the_known_ones(plan: Plan) -> None:
+    with pytest.raises(machine.ProgramError, match="unknown kind 'abacus': one of bare, attack, bystander, load"):
         machine.answer_of("abacus", machine.worker("abacus"), plan.cores.load, "{}", 60.0)
 
 

@@ -1,4 +1,4 @@
-"""The Python callers count what they were told, in their time."""
+"""The Python callers count their answers, within their time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from invengine.bench import callers
-from invengine.bench.callers import Spec, Tally
+from invengine.bench.callers import CallCounts, Spec
 
 SPEC = Spec("127.0.0.1:1", "t", callers=2, seconds=2.0, warm_up_s=1.0)
 
@@ -22,26 +22,26 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def test_the_warm_up_is_not_measured(clock: Callable[[float], None]) -> None:
-    tally = Tally.starting(SPEC)
-    for at, goes_on in ((0.5, True), (1.5, True), (2.9, True), (3.0, False)):
+    counts = CallCounts.starting(SPEC)
+    for at, is_running in ((0.5, True), (1.5, True), (2.9, True), (3.0, False)):
         clock(at)
-        assert tally.goes_on() is goes_on
-        tally.took(10)
-    assert (tally.accepted, tally.measured) == (40, 20)
+        assert counts.is_running() is is_running
+        counts.add_accepted(10)
+    assert (counts.accepted, counts.measured) == (40, 20)
 
 
 def test_tallies_of_threads_add_up() -> None:
-    first, second = Tally(0.0, 1.0, 5, 3, {"A": 1}), Tally(0.0, 1.0, 2, 1, {"A": 1, "B": 4})
+    first, second = CallCounts(0.0, 1.0, 5, 3, {"A": 1}), CallCounts(0.0, 1.0, 2, 1, {"A": 1, "B": 4})
     first.add(second)
     assert (first.accepted, first.measured, first.refused) == (7, 4, {"A": 2, "B": 4})
 
 
-def test_every_thread_connects_for_itself_and_calls_until_the_time_is_over() -> None:
+def test_every_thread_connects_for_itself_and_calls_until_the_time_is_up() -> None:
     connections = itertools.count()
 
-    def connect() -> Callable[[Tally, int], None]:
+    def connect() -> Callable[[CallCounts, int], None]:
         next(connections)
-        return lambda tally, _: tally.took(1)
+        return lambda counts, _: counts.add_accepted(1)
 
     spec = Spec("127.0.0.1:1", "t", callers=3, seconds=0.05, warm_up_s=0.0)
     total = callers._in_threads(spec, connect)
@@ -50,7 +50,7 @@ def test_every_thread_connects_for_itself_and_calls_until_the_time_is_over() -> 
 
 
 def test_the_error_of_a_thread_ends_the_run() -> None:
-    def connect() -> Callable[[Tally, int], None]:
+    def connect() -> Callable[[CallCounts, int], None]:
         raise ConnectionError("nobody listens")
 
     with pytest.raises(ConnectionError, match="nobody listens"):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from invengine.bench.checks import Told, digest_findings, level_findings, require, told_findings
-from invengine.bench.generator import Shape, spec_of, tell
+from invengine.bench.checks import CallerRecords, digest_findings, level_findings, record_findings, require
+from invengine.bench.generator import Shape, add_report, spec_of
 from invengine.cli.exits import CheckFailedError
 from invengine.client import Digest, Level
 
@@ -50,13 +50,13 @@ def test_a_level_that_does_not_is_found(change: dict[str, Any], word: str) -> No
 )
 def test_the_callers_ledger_must_be_the_servers(accepted: int, allocated: int, released: int, fine: bool) -> None:
     sku = LEVEL.sku
-    told = Told(Counter({sku: accepted}), Counter({sku: released}), Counter({sku: allocated}))
-    assert (told_findings([LEVEL], told) == []) is fine
+    records = CallerRecords(Counter({sku: accepted}), Counter({sku: released}), Counter({sku: allocated}))
+    assert (record_findings([LEVEL], records) == []) is fine
 
 
 def test_units_sold_without_a_level_are_found() -> None:
-    told = Told(Counter({LEVEL.sku: 5, "sku-0000001": 1}), Counter(), Counter({LEVEL.sku: 2}))
-    assert told_findings([LEVEL], told) == ["sku-0000001 is sold but has no level"]
+    records = CallerRecords(Counter({LEVEL.sku: 5, "sku-0000001": 1}), Counter(), Counter({LEVEL.sku: 2}))
+    assert record_findings([LEVEL], records) == ["sku-0000001 is sold but has no level"]
 
 
 def report_of(**changes: Any) -> dict[str, Any]:
@@ -65,26 +65,26 @@ def report_of(**changes: Any) -> dict[str, Any]:
     return report | changes
 
 
-def test_what_a_run_was_told_is_added_up() -> None:
-    told = Told()
-    tell(told, "first", report_of())
-    tell(told, "second", report_of())
-    assert (told.accepted[LEVEL.sku], told.allocated[LEVEL.sku], told.released[LEVEL.sku]) == (10, 4, 2)
-    assert (told.keys, told.findings) == (["k", "k"], [])
+def test_the_reports_of_runs_are_added_up() -> None:
+    records = CallerRecords()
+    add_report(records, "first", report_of())
+    add_report(records, "second", report_of())
+    assert (records.accepted[LEVEL.sku], records.allocated[LEVEL.sku], records.released[LEVEL.sku]) == (10, 4, 2)
+    assert (records.keys, records.findings) == (["k", "k"], [])
 
 
 @pytest.mark.parametrize(
     ("changes", "finding"),
     [
-        ({"broken": 2}, "run: 2 answers break a promise of the contract"),
+        ({"broken": 2}, "run: 2 answers violate the contract"),
         ({"unanswered": 1}, "run: 1 calls were never answered"),
         ({"by_reason": {"OVERLOADED": 7}}, "run: refused: 7 OVERLOADED"),
     ],
 )
 def test_answers_that_nobody_should_get_are_found(changes: dict[str, Any], finding: str) -> None:
-    told = Told()
-    tell(told, "run", report_of(**changes))
-    assert told.findings == [finding]
+    records = CallerRecords()
+    add_report(records, "run", report_of(**changes))
+    assert records.findings == [finding]
 
 
 def test_recovery_must_give_the_same_digest_at_the_same_sequence() -> None:

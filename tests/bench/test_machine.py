@@ -41,7 +41,7 @@ def test_a_program_answers_from_its_core(core: int) -> None:
     assert answer_of("echo", [*PYTHON, program], core, "hello", 30.0) == f"[{core}] hello\n"
 
 
-def test_a_program_that_fails_says_why(core: int) -> None:
+def test_a_failing_program_is_reported_with_its_output(core: int) -> None:
     with pytest.raises(ProgramError, match="fails ended with 3: no stock"):
         answer_of("fails", [*PYTHON, "import sys; print('no stock', file=sys.stderr); sys.exit(3)"], core, "", 30.0)
 
@@ -51,7 +51,7 @@ def test_a_program_that_hangs_is_given_up(core: int) -> None:
         answer_of("hangs", [*PYTHON, "import signal; signal.pause()"], core, "", 0.2)
 
 
-def test_lines_are_read_one_by_one_however_they_come(core: int, tmp_path: Path) -> None:
+def test_lines_are_read_one_by_one_however_they_arrive(core: int, tmp_path: Path) -> None:
     program = "import sys; print('a\\nb ready\\nc\\nd', flush=True); sys.stdin.read()"
     with running("lines", [*PYTHON, program], core, tmp_path) as found:
         assert found.line("ready") == "b ready"
@@ -60,7 +60,7 @@ def test_lines_are_read_one_by_one_however_they_come(core: int, tmp_path: Path) 
     assert found.process.returncode is not None
 
 
-def test_a_program_that_ends_before_it_is_ready_says_why(core: int, tmp_path: Path) -> None:
+def test_a_program_that_ends_before_it_is_ready_is_reported_with_its_output(core: int, tmp_path: Path) -> None:
     program = "import sys; print('hello'); sys.exit('the disk is full')"
     with (
         running("early", [*PYTHON, program], core, tmp_path) as found,

@@ -1,4 +1,4 @@
-"""Snapshots are written for as long as callers are measured, and a failed one is told."""
+"""Snapshots are written for as long as callers are measured, and a failed one is reported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_one_snapshot_at_least_is_written_however_short_the_run() -> None:
     assert written.failed == []
 
 
-def test_a_failed_snapshot_is_told() -> None:
+def test_a_failed_snapshot_is_reported() -> None:
     with snapshots(_Server(_Client(ConnectionError("gone")))) as written:
         pass
     assert written.failed == ["a snapshot failed: gone"]

@@ -17,7 +17,7 @@ from invengine.v1 import types_pb2 as types
 
 from ..conformance.redis_server import RedisServer, free_port, redis_server
 from ..faults.redis_server import programs
-from .grounds import all_of, ask, begin_journal, begin_redis_journal
+from .environment import all_of, ask, begin_journal, begin_redis_journal
 from .scripted import CommandLine, Ran
 from .test_cli_doctor import checks
 

@@ -15,7 +15,7 @@ from invengine.cli.exits import ExitCode
 
 from ..conformance.redis_server import RedisServer, free_port, redis_server
 from ..faults.redis_server import programs
-from .grounds import (
+from .environment import (
     all_of,
     ask,
     begin_journal,

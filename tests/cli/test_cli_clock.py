@@ -15,7 +15,7 @@ import pytest
 from invengine import errors
 from invengine.cli.exits import ExitCode
 from invengine.client import Client, Item, Location
-from invengine.client.commands import CommandFields
+from invengine.client.draft import CommandFields
 
 from ..conformance.clock import COMPILERS, WallClock
 from ..conformance.server import server_environment, start_server

@@ -16,7 +16,7 @@ from invengine.cli.doctor_rules import GIB, MIB, Level, judge
 from invengine.cli.exits import ExitCode
 from invengine.cli.machine import machine_facts, memory_bytes
 
-from .grounds import begin_journal, files_in, make_newer, mounted, without_privileges
+from .environment import begin_journal, files_in, make_newer, mounted, without_privileges
 from .scripted import CommandLine, Ran
 from .test_cli_server import process, ready, serve
 

@@ -11,7 +11,7 @@ import redis as redis_client
 
 from ..conformance.redis_server import RedisServer, free_port, redis_server, wait_until
 from ..faults.redis_server import programs
-from .grounds import all_of, ask, begin_redis_journal, documented_rights, functions, functions_version
+from .environment import all_of, ask, begin_redis_journal, documented_rights, functions, functions_version
 from .scripted import CommandLine
 from .test_cli_doctor import checks
 

@@ -116,7 +116,8 @@ def parameters(name: str) -> list[tuple[str, Any]]:
     shared = list(CommandFields.__annotations__) if len(own) < len(found) else []
     if name == "submit_reserves":
         shared = [each for each in shared if each not in ("key", "source")]
-    return [each for each in own if each[0] not in ("self", "timeout_s")] + [(each, None) for each in shared]
+    given = own + [(each, None) for each in shared]
+    return [each for each in given if each[0] not in ("self", "timeout_s")]
 
 
 def is_meant(name: str, parameter: str, value: Any) -> bool:

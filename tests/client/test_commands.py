@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from typing import assert_type
 
 import pytest
 
-from invengine.client import AsyncClient, Client, Hold, Item, Position, Receipt, StockState, commands
-from invengine.client.commands_async import AsyncCommands
-from invengine.client.commands_blocking import Commands
+from invengine.client import AsyncClient, Client, Hold, Item, Level, Position, Receipt, StockState, commands
+from invengine.client.draft import new_key
+from invengine.client.methods import AsyncCommands, Commands
 from invengine.client.operation import Steps
+from invengine.errors import DeadlineExceeded, InvalidArgument
 
 
 def test_every_shared_field_is_sent() -> None:
@@ -73,7 +77,7 @@ def test_a_draft_keeps_its_key_and_issue_time() -> None:
 
 
 def test_keys_do_not_repeat() -> None:
-    assert len({commands.new_key() for _ in range(1000)}) == 1000
+    assert len({new_key() for _ in range(1000)}) == 1000
 
 
 def test_a_numbered_message_gets_no_key() -> None:
@@ -129,6 +133,45 @@ def test_an_operation_numbers_its_steps() -> None:
 def public(kind: type) -> dict[str, list[str]]:
     members = inspect.getmembers(kind, inspect.isfunction)
     return {name: list(inspect.signature(each).parameters) for name, each in members if not name.startswith("_")}
+
+
+def test_a_method_has_the_signature_of_its_draft_and_its_types_on_both_surfaces() -> None:
+    with Client("127.0.0.1:1") as client:
+        # Checked by mypy: what is given, by its name, and what comes back. A wrong name is an error here as well.
+        reserve, walk = client.reserve, client.list_levels
+        with pytest.raises(DeadlineExceeded):
+            assert_type(reserve([("mug", "wh-1", 1)], ttl_s=5, order_ref="o-1", timeout_s=0), Hold)
+        assert_type(walk(sku="mug"), Iterator[Level])
+        with pytest.raises(TypeError, match="ttl"):
+            client.reserve([("mug", "wh-1", 1)], ttl=5)  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="ordr"):
+            client.reserve([("mug", "wh-1", 1)], ordr="o-1")  # type: ignore[call-arg]
+        with pytest.raises(TypeError):
+            client.get_level("mug")  # type: ignore[call-arg]
+
+    async def asynchronous() -> None:
+        async with AsyncClient("127.0.0.1:1") as client:
+            with pytest.raises(DeadlineExceeded):
+                assert_type(await client.reserve([("mug", "wh-1", 1)], timeout_s=0), Hold)
+            with pytest.raises(DeadlineExceeded):
+                assert_type(await client.get_level("mug", "wh-1", timeout_s=0), Level)
+            assert_type(client.list_levels(sku="mug"), AsyncIterator[Level])
+            with pytest.raises(TypeError, match="ordr"):
+                await client.reserve([("mug", "wh-1", 1)], ordr="o-1")  # type: ignore[call-arg]
+
+    asyncio.run(asynchronous())
+    assert list(inspect.signature(Client.reserve).parameters) == [
+        "self", *inspect.signature(commands.reserve).parameters
+    ]  # fmt: skip
+    assert Client.reserve.__doc__ == AsyncClient.reserve.__doc__ == commands.reserve.__doc__
+
+
+def test_a_draft_carries_its_own_time_and_a_call_may_give_another() -> None:
+    draft = commands.reserve([("mug", "wh-1", 1)], timeout_s=3)
+    assert not draft.request.context.ListFields()
+    assert (draft.time_s(None, 10), draft.time_s(1, 10), commands.release("r-1").time_s(None, 10)) == (3, 1, 10)
+    with pytest.raises(InvalidArgument, match="timeout_s"):
+        commands.reserve([("mug", "wh-1", 1)], timeout_s="3")  # type: ignore[arg-type]
 
 
 def test_both_surfaces_offer_the_same() -> None:

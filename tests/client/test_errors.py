@@ -154,13 +154,13 @@ WITHOUT_FACTS = {
 @pytest.mark.parametrize("message", ["", "terse"])
 def test_the_text_names_every_fact_of_its_reason(code: str, reason: str, message: str) -> None:
     error = error_from_reason(number(code), reason, message, FACTS)
-    assert bool(error.told) is (reason not in WITHOUT_FACTS)
-    for name in error.told:
+    assert bool(error.shown_metadata) is (reason not in WITHOUT_FACTS)
+    for name in error.shown_metadata:
         assert str(error).count(FACTS[name]) >= 1
 
 
 def test_what_the_server_said_is_not_said_twice() -> None:
-    said = "MUG at berlin: wanted 5, there are 3; offer what is there"
+    said = "MUG at berlin: requested 5, available 3; offer what is available"
     facts = {"sku": "MUG", "location": "berlin", "requested": "5", "available": "3"}
     assert str(error_from_reason(9, "INSUFFICIENT_STOCK", said, facts)) == f"INSUFFICIENT_STOCK: {said}"
     assert str(error_from_reason(9, "INSUFFICIENT_STOCK", "too few", facts)) == (

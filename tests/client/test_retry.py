@@ -12,20 +12,20 @@ from scripted_peer import RESERVE, STREAM, Peer, Refusal, accept_all, in_turn, r
 
 from invengine import errors
 from invengine.client import AsyncClient, Client, commands, retry
-from invengine.client.retry import Attempt, Pause, turn
+from invengine.client.retry import Attempt, Pause, attempts
 from invengine.errors import InvengineError, OutcomeUnknown
 from invengine.v1 import reservation_service_pb2 as reservation
 
 
 class Driver:
-    """Drives one turn: every attempt takes `attempt_s`, every pause its time."""
+    """Drives one attempts: every attempt takes `attempt_s`, every pause its time."""
 
     def __init__(self, timeout_s: float = 10.0, key: str | None = "k", attempt_s: float = 0.0) -> None:
         self.now = 100.0
         self.attempt_s = attempt_s
         self.pauses: list[float] = []
         self.attempts: list[float] = []
-        self._turn = turn(self.now + timeout_s, key=key, clock=lambda: self.now, jitter=lambda: 1.0)
+        self._turn = attempts(self.now + timeout_s, key=key, clock=lambda: self.now, jitter=lambda: 1.0)
 
     def run(self, *results: InvengineError | None) -> None:
         """Gives the results one after the other; the last one again and again."""
@@ -98,7 +98,7 @@ def test_the_wait_that_the_server_asks_for_is_honoured() -> None:
     ids=lambda value: type(value).__name__ if isinstance(value, InvengineError) else "",
 )
 def test_only_what_may_fare_better_is_sent_again(error: InvengineError, again: bool) -> None:
-    assert retry.worth_repeating(error) is again
+    assert retry.is_repeatable(error) is again
 
 
 def test_a_no_is_raised_at_once() -> None:
@@ -159,7 +159,7 @@ def test_a_deadline_in_the_past_sends_nothing() -> None:
 
 
 def test_what_was_left_open_elsewhere_stays_open() -> None:
-    flow = turn(101.0, key="k", clock=lambda: 100.0, unknown=errors.ConnectionLost())
+    flow = attempts(101.0, key="k", clock=lambda: 100.0, unknown=errors.ConnectionLost())
     next(flow)
     with pytest.raises(OutcomeUnknown):
         flow.send(errors.JournalFull())

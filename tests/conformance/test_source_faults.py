@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 from invengine.client import AsyncClient
-from invengine.client.commands import Draft
+from invengine.client.draft import Draft
 from invengine.errors import SequenceGap
 from invengine.v1 import types_pb2 as types
 from invengine.v1.reservation_service_pb2 import ReserveResponse

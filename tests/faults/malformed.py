@@ -1,4 +1,4 @@
-"""Messages that nobody meant: real requests with bits flipped, cut off, doubled or mixed, and plain noise."""
+"""Damaged messages: real requests with flipped bits, truncated, doubled or mixed, and random bytes."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import reservation_service_pb2 as reservations
 from invengine.v1 import types_pb2 as types
 
-from .shopper import OPTIONS, reason_of
+from .caller_process import OPTIONS, reason_of
 
 WINDOW = 128
 CALL_S = 30.0
-NOBODY = "an item that there is not"
+UNKNOWN_SKU = "unknown item"
 
 
 def originals() -> list[tuple[str, bytes]]:
-    """Methods with requests that are well formed and name nothing that exists: none of them changes anything."""
+    """Methods with well-formed requests that name nothing that exists, so that none of them changes anything."""
     context = types.CommandContext(
         idempotency_key="key-0123456789",
         order_ref="order",
         holder="holder",
         source=types.SourcePosition(source_id="till", epoch=1, sequence=7),
     )
-    line = types.LineRequest(sku=NOBODY, location="nowhere", quantity=3)
-    chosen = types.LineSelection(sku=NOBODY, location="nowhere", quantity=1)
+    line = types.LineRequest(sku=UNKNOWN_SKU, location="nowhere", quantity=3)
+    chosen = types.LineSelection(sku=UNKNOWN_SKU, location="nowhere", quantity=1)
     target = types.HoldTarget(reservation_id="0123456789abcdef0123456789abcdef", lines=[chosen], expected_version=1)
     reserve = reservations.ReserveRequest(context=context, lines=[line, line], ttl=Duration(seconds=600))
     allocate = reservations.AllocateRequest(context=context, target=target)
     submit = reservations.SubmitRequest(
         commands=[reservations.Command(reserve=reserve), reservations.Command(allocate=allocate)]
     )
-    stock = inventory.StockLine(sku=NOBODY, location="nowhere", quantity=5)
-    query = availability.AvailabilityQuery(sku=NOBODY, location="nowhere")
+    stock = inventory.StockLine(sku=UNKNOWN_SKU, location="nowhere", quantity=5)
+    query = availability.AvailabilityQuery(sku=UNKNOWN_SKU, location="nowhere")
     requests = {
         "ReservationService/Reserve": reserve,
         "ReservationService/Allocate": allocate,
@@ -53,7 +53,7 @@ def originals() -> list[tuple[str, bytes]]:
 
 
 def damaged(chance: random.Random, message: bytes, other: bytes) -> bytes:
-    """The message with some harm done to it."""
+    """Returns the message with some random damage."""
     found = bytearray(message)
     for _ in range(chance.randint(1, 4)):
         at = chance.randrange(len(found) + 1)
@@ -76,32 +76,32 @@ def damaged(chance: random.Random, message: bytes, other: bytes) -> bytes:
 
 
 class Sender:
-    """Sends damaged messages over a few connections and counts how they were answered."""
+    """Sends damaged messages over a few connections and counts the answers."""
 
     def __init__(self, address: str, seed: int) -> None:
         self.answers: Counter[str] = Counter()
         self._chance = random.Random(seed)
         self._originals = originals()
         self._channels = [grpc.insecure_channel(address, options=OPTIONS) for _ in range(4)]
-        self._room = threading.BoundedSemaphore(WINDOW)
+        self._slots = threading.BoundedSemaphore(WINDOW)
         self._lock = threading.Lock()
 
     def send(self, count: int) -> None:
-        """Sends this many and waits for all answers."""
+        """Sends `count` messages and waits for all answers."""
         for number in range(count):
             path, message = self._chance.choice(self._originals)
             body = damaged(self._chance, message, self._chance.choice(self._originals)[1])
-            self._room.acquire()
+            self._slots.acquire()
             channel = self._channels[number % len(self._channels)]
             call: Any = channel.unary_unary(path, None, None).future(body, timeout=CALL_S)
             call.add_done_callback(self._done)
         for _ in range(WINDOW):
-            self._room.acquire()
+            self._slots.acquire()
         for _ in range(WINDOW):
-            self._room.release()
+            self._slots.release()
 
     def close(self) -> None:
-        """Ends the connections."""
+        """Closes the connections."""
         for channel in self._channels:
             channel.close()
 
@@ -110,11 +110,11 @@ class Sender:
         answer = "OK" if code is grpc.StatusCode.OK else f"{code.name} {reason_of(call)[0]}"
         with self._lock:
             self.answers[answer] += 1
-        self._room.release()
+        self._slots.release()
 
 
 def unwanted(answers: Counter[str]) -> dict[str, int]:
-    """Answers that no message may get: without a reason, without a meaning, or none at all."""
+    """Answers that no message may get: without a reason, with a meaningless code, or none at all."""
     bad = ("UNKNOWN", "INTERNAL", "UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED")
     return {
         answer: count for answer, count in answers.items() if answer.startswith(bad) or answer.endswith("TRANSPORT")

@@ -1,4 +1,4 @@
-"""What a caller asked, when, and what it was told: one line of JSON a call, so that an auditor can judge it later."""
+"""Records of calls: what was sent, when, and what was answered, as one line of JSON for each call."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ ACCEPTED, REFUSED, UNKNOWN, READ = "accepted", "refused", "unknown", "read"
 
 @dataclass(slots=True)
 class Call:
-    """One intention of one caller, from its first try to its last answer. Times are of one clock for all processes."""
+    """One call of one caller, from its first attempt to its last answer. All processes use the same clock for times."""
 
     who: str
     path: str
     body: bytes
     server: str = ""
-    """The address of the last try."""
+    """The address of the last attempt."""
     begin_ns: int = 0
     end_ns: int = 0
     outcome: str = UNKNOWN
     reason: str = ""
-    """Why it was refused."""
+    """The reason of a rejection."""
     answer: bytes = b""
-    """The answer, or the Rejection or Status of a refusal."""
+    """The answer, or the Rejection or Status that rejects the call."""
     batched: bool = False
-    """Whether the last try was part of a batch, whose refusals are Rejections."""
+    """Whether the last attempt was part of a batch, which answers with Rejections."""
     tries: list[str] = field(default_factory=list)
-    """How each try without an answer ended: the code and the reason."""
+    """How each attempt without an answer ended: the code and the reason."""
 
 
 def lines_of(calls: Iterable[Call]) -> Iterator[str]:
-    """Calls as lines of a file."""
+    """Yields calls as lines of a file."""
     for call in calls:
         texts = {name: base64.b64encode(getattr(call, name)).decode() for name in ("body", "answer")}
         yield json.dumps({**asdict(call), **texts}) + "\n"
 
 
 def read(path: Path) -> list[Call]:
-    """The calls of a file; the half line that a killed caller left is left out."""
+    """Reads the calls of a file, without the incomplete line that a killed caller leaves."""
     found = []
     with path.open(encoding="ascii") as file:
         for line in file:

@@ -1,4 +1,4 @@
-"""Which servers of the Redis kind are installed."""
+"""Finds the installed Redis-compatible servers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from tools.valkey_server import valkey_server
 
 
 def programs() -> dict[str, str]:
-    """Redis and Valkey by name, those that are installed."""
+    """Returns the paths of Redis and Valkey by name, if they are installed."""
     found = {"redis": shutil.which("redis-server") or "", "valkey": valkey_server()}
     return {name: path for name, path in found.items() if path}

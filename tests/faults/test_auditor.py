@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from invengine.simulate.audit import Auditor, name_of
 from invengine.v1 import availability_service_pb2 as availability
 from invengine.v1 import reservation_service_pb2 as reservations
 from invengine.v1 import types_pb2 as types
 from invengine.v1.journal_service_pb2 import Event
 
 from ..conformance.redis_server import wait_until
-from .auditor import Auditor, name_of
-from .crew import crew
-from .house import House, house
+from .history_checker import KINDS, HistoryChecker, Incarnation
 from .record import ACCEPTED, READ, REFUSED, Call, lines_of, read
-from .testimony import KINDS, Judge, Reign
+from .server_fixture import ServerFixture, server_fixture
+from .workers import workers
 
 CALLS_MIN = 1_500
 
@@ -32,14 +32,14 @@ class Case:
 
     events: list[Event]
     calls: list[Call]
-    reigns: Sequence[Reign]
+    incarnations: Sequence[Incarnation]
     levels: list[types.InventoryLevel]
 
     def findings(self) -> list[str]:
         """All that the auditor says."""
         auditor = Auditor()
         auditor.take_all(self.events)
-        Judge(auditor).hear(self.calls, self.reigns)
+        HistoryChecker(auditor).check(self.calls, self.incarnations)
         auditor.recount()
         return auditor.findings + auditor.differences(self.levels)
 
@@ -67,27 +67,27 @@ class Case:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """What callers and a server did, with a kill in the middle of it."""
-    with house(tmp_path_factory.mktemp("recorded")) as place:
-        place.start()
-        place.furnish()
-        with crew([place.orders(1, 8), place.orders(2, 8, channel="web")]) as callers:
-            _wait_for_events(place, CALLS_MIN)
-            place.kill()
-            place.start()
-            _wait_for_events(place, 2 * CALLS_MIN)
+    with server_fixture(tmp_path_factory.mktemp("recorded")) as server:
+        server.start()
+        server.add_stock()
+        with workers([server.caller_config(1, 8), server.caller_config(2, 8, channel="web")]) as callers:
+            _wait_for_events(server, CALLS_MIN)
+            server.kill()
+            server.start()
+            _wait_for_events(server, 2 * CALLS_MIN)
             calls = callers.stop()
         found: list[Case] = []
         # Holds may fall due between the two reads; what is kept are two that were not.
-        wait_until("events and levels of one moment", lambda: _read_both(place, calls, found))
+        wait_until("events and levels of one moment", lambda: _read_both(server, calls, found))
         return found[-1]
 
 
-def _wait_for_events(place: House, count: int) -> None:
-    wait_until(f"{count} events", lambda: place.digest()[1] >= count)
+def _wait_for_events(server: ServerFixture, count: int) -> None:
+    wait_until(f"{count} events", lambda: server.digest()[1] >= count)
 
 
-def _read_both(place: House, calls: list[Call], found: list[Case]) -> bool:
-    found.append(Case(list(place.events()), calls, place.reigns, place.levels()))
+def _read_both(server: ServerFixture, calls: list[Call], found: list[Case]) -> bool:
+    found.append(Case(list(server.events()), calls, server.incarnations, server.levels()))
     auditor = Auditor()
     auditor.take_all(found[-1].events)
     has_ended = any(event.WhichOneof("fact") == "expired" for event in found[-1].events)
@@ -99,7 +99,7 @@ def case(recorded: Case) -> Case:
     """A copy to change."""
     events = [Event.FromString(event.SerializeToString()) for event in recorded.events]
     calls = [dataclasses.replace(call) for call in recorded.calls]
-    return Case(events, calls, recorded.reigns, [copy.deepcopy(level) for level in recorded.levels])
+    return Case(events, calls, recorded.incarnations, [copy.deepcopy(level) for level in recorded.levels])
 
 
 @pytest.mark.case("G02")

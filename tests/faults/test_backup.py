@@ -18,6 +18,7 @@ import grpc
 import pytest
 
 from invengine.cli.exits import ExitCode
+from invengine.simulate.audit import Auditor, name_of
 from invengine.v1 import reservation_service_pb2 as reservations
 from invengine.v1 import source_service_pb2 as sources
 from invengine.v1 import types_pb2 as types
@@ -25,14 +26,13 @@ from invengine.v1 import types_pb2 as types
 from ..conformance import methods
 from ..conformance.redis_server import redis_server
 from ..conformance.server import server_environment
-from .auditor import Auditor, name_of
-from .crew import audit, crew
-from .house import PLACES, SKUS, House, house
-from .kills import ask_again, await_events
+from .caller_process import reason_of
+from .history_checker import KINDS
+from .kills import await_events, repeat_commands
 from .record import ACCEPTED, REFUSED, Call
 from .redis_server import programs
-from .shopper import reason_of
-from .testimony import KINDS
+from .server_fixture import LOCATIONS, SKUS, ServerFixture, server_fixture
+from .workers import audit, workers
 
 THREADS = 8
 SOURCE = "erp"
@@ -47,24 +47,24 @@ def cli(*arguments: str, code: int = 0) -> dict[str, Any]:
     return found
 
 
-def register(place: House, key: str) -> int:
+def register(server: ServerFixture, key: str) -> int:
     """The next epoch of the source."""
     context = types.CommandContext(idempotency_key=key)
-    return place.call(methods.REGISTER_SOURCE, sources.RegisterSourceRequest(context=context, source_id=SOURCE)).epoch
+    return server.call(methods.REGISTER_SOURCE, sources.RegisterSourceRequest(context=context, source_id=SOURCE)).epoch
 
 
-def message(place: House, epoch: int, number: int) -> reservations.ReserveResponse:
+def message(server: ServerFixture, epoch: int, number: int) -> reservations.ReserveResponse:
     """One message of the source: a hold of one unit."""
     position = types.SourcePosition(source_id=SOURCE, epoch=epoch, sequence=number)
-    lines = [types.LineRequest(sku=SKUS[0], location=PLACES[0], quantity=1)]
+    lines = [types.LineRequest(sku=SKUS[0], location=LOCATIONS[0], quantity=1)]
     request = reservations.ReserveRequest(context=types.CommandContext(source=position), lines=lines)
-    return place.call(methods.RESERVE, request)
+    return server.call(methods.RESERVE, request)
 
 
-def refusal(place: House, epoch: int, number: int) -> tuple[str, dict[str, str]]:
+def refusal(server: ServerFixture, epoch: int, number: int) -> tuple[str, dict[str, str]]:
     """Why a message is refused, with its facts."""
     with pytest.raises(grpc.RpcError) as caught:
-        message(place, epoch, number)
+        message(server, epoch, number)
     from google.rpc import error_details_pb2, status_pb2
 
     reason, details = reason_of(caught.value)
@@ -102,7 +102,7 @@ def known_of(calls: list[Call], sequence: int, began_ns: int, auditor: Auditor) 
 
 
 @dataclass(frozen=True)
-class Kept:
+class JournalFlags:
     """Where a journal lies, in the words of the commands that serve, copy and verify it."""
 
     serve: tuple[str, ...]
@@ -111,14 +111,14 @@ class Kept:
 
 
 @contextmanager
-def kept(kind: str, room: Path) -> Iterator[Kept]:
+def journal_flags(kind: str, room: Path) -> Iterator[JournalFlags]:
     """A place for a journal: files, or a Redis of its own."""
     if kind == "file":
-        yield Kept(("--journal", "file"), ("--directory", str(room / "journal")), (str(room / "journal"),))
+        yield JournalFlags(("--journal", "file"), ("--directory", str(room / "journal")), (str(room / "journal"),))
         return
     with redis_server(programs()[kind], room / "redis") as redis:
         flags = ("--journal", "redis", "--redis-url", redis.url)
-        yield Kept(flags, flags, flags)
+        yield JournalFlags(flags, flags, flags)
 
 
 JOURNALS = (
@@ -136,17 +136,17 @@ JOURNALS = (
 def test_a_backup_taken_under_load_is_restored_elsewhere(tmp_path: Path, old: str, new: str) -> None:
     backup = tmp_path / "backup"
     with (
-        kept(old, tmp_path / "old") as source,
-        kept(new, tmp_path / "new") as target,
-        house(tmp_path / "old", *source.serve) as lost,
-        house(tmp_path / "new", *target.serve) as found,
+        journal_flags(old, tmp_path / "old") as source,
+        journal_flags(new, tmp_path / "new") as target,
+        server_fixture(tmp_path / "old", *source.serve) as lost,
+        server_fixture(tmp_path / "new", *target.serve) as found,
     ):
         lost.start()
-        lost.furnish()
+        lost.add_stock()
         epoch = register(lost, "register-1")
         for number in (1, 2, 3):
             message(lost, epoch, number)
-        with crew([lost.orders(seed, THREADS) for seed in (1, 2)]) as callers:
+        with workers([lost.caller_config(seed, THREADS) for seed in (1, 2)]) as callers:
             await_events(lost, 300)
             began_ns = time.monotonic_ns()
             made = cli("backup", "create", str(backup), *source.copy)
@@ -164,10 +164,10 @@ def test_a_backup_taken_under_load_is_restored_elsewhere(tmp_path: Path, old: st
 
         restored = cli("backup", "restore", str(backup), *target.copy)
         assert (restored["sequence"], restored["digest"]) == (position, made["digest"])
-        place = next(each for each in restored["sources"] if each["source"] == SOURCE)
-        assert place == {"source": SOURCE, "epoch": epoch, "last_sequence": 3, "expected_sequence": 4}
+        source_state = next(each for each in restored["sources"] if each["source"] == SOURCE)
+        assert source_state == {"source": SOURCE, "epoch": epoch, "last_sequence": 3, "expected_sequence": 4}
         found.start()
-        found.reigns[:0] = lost.reigns
+        found.incarnations[:0] = lost.incarnations
         assert found.running.ready["writer_epoch"] > restored["restored_epoch"] > made["writer_epoch"]
         books = Auditor()
         books.take_all(found.events())
@@ -177,7 +177,7 @@ def test_a_backup_taken_under_load_is_restored_elsewhere(tmp_path: Path, old: st
         for name in [name for name in books.effects if name[0] == f"source:{SOURCE}"]:
             assert len(books.effects.pop(name)) == 1
         audit(found, known, books)
-        ask_again(found, known, random.Random(3))
+        repeat_commands(found, known, random.Random(3))
         forgotten_keys_run_once(found, calls, known)
 
         # The source goes on where the backup stands, whatever it was told since.
@@ -189,7 +189,7 @@ def test_a_backup_taken_under_load_is_restored_elsewhere(tmp_path: Path, old: st
         assert register(found, "register-3") > later_epoch
 
 
-def forgotten_keys_run_once(found: House, calls: list[Call], known: list[Call]) -> None:
+def forgotten_keys_run_once(found: ServerFixture, calls: list[Call], known: list[Call]) -> None:
     """Asks again what the backup does not know: done once more, under ids that were never told to anybody."""
     told = ids_of(calls)
     lost = [call for call in calls if call.path == "Reserve" and call.outcome == ACCEPTED and call not in known]
@@ -214,10 +214,10 @@ def forgotten_keys_run_once(found: House, calls: list[Call], known: list[Call]) 
 
 @pytest.mark.case("I03")
 def test_a_restore_that_did_not_end_is_no_ledger(tmp_path: Path) -> None:
-    with house(tmp_path, "--journal", "file") as place:
-        place.start()
-        place.furnish()
-        place.running.stop()
+    with server_fixture(tmp_path, "--journal", "file") as server:
+        server.start()
+        server.add_stock()
+        server.running.stop()
         cli("backup", "create", str(tmp_path / "backup"), "--directory", str(tmp_path / "journal"))
         half = tmp_path / "half"
         cli("backup", "restore", str(tmp_path / "backup"), "--directory", str(half))

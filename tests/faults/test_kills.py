@@ -12,9 +12,9 @@ import pytest
 from invengine import _core
 
 from ..conformance.redis_server import redis_server
-from .house import house
-from .kills import Ledger, cut_off
+from .kills import FaultRounds, cut_off
 from .redis_server import programs
+from .server_fixture import server_fixture
 
 SEED = 20_261
 FILE_KILLS = 36
@@ -25,18 +25,18 @@ TURNS = 2
 @pytest.mark.case("E01", "E05", "A09", "A14", "A15", "G02")
 @pytest.mark.timeout(240)
 def test_kills_of_a_server_on_files(tmp_path: Path) -> None:
-    with house(tmp_path, "--journal", "file") as place:
-        place.start()
-        place.furnish()
-        ledger = Ledger(place, random.Random(SEED))
+    with server_fixture(tmp_path, "--journal", "file") as server:
+        server.start()
+        server.add_stock()
+        rounds = FaultRounds(server, random.Random(SEED))
         for _ in range(TURNS):
-            calls = ledger.play(FILE_KILLS // TURNS, ledger.kill)
+            calls = rounds.play(FILE_KILLS // TURNS, rounds.kill)
             assert cut_off(calls) > FILE_KILLS // TURNS
-        digest, sequence = place.digest()
-        assert len(place.reigns) == FILE_KILLS + 1
+        digest, sequence = server.digest()
+        assert len(server.incarnations) == FILE_KILLS + 1
         # Those that were killed while they recovered are writers too.
-        assert {reign.epoch for reign in place.reigns} <= {epoch for _, epoch in ledger.auditor.epochs}
-        place.running.stop()
+        assert {each.epoch for each in server.incarnations} <= {epoch for _, epoch in rounds.auditor.epochs}
+        server.running.stop()
     report = json.loads(_core.verify(str(tmp_path / "journal"), sequence))
     assert report["digest"] == digest
 
@@ -48,24 +48,24 @@ def test_kills_of_a_server_on_files(tmp_path: Path) -> None:
 def test_kills_of_a_server_and_of_its_redis(kind: str, tmp_path: Path) -> None:
     with (
         redis_server(programs()[kind], tmp_path / "redis") as redis,
-        house(tmp_path, "--journal", "redis", "--redis-url", redis.url) as place,
+        server_fixture(tmp_path, "--journal", "redis", "--redis-url", redis.url) as server,
     ):
-        place.start()
-        place.furnish()
-        ledger = Ledger(place, random.Random(f"{SEED}{kind}"))
+        server.start()
+        server.add_stock()
+        rounds = FaultRounds(server, random.Random(f"{SEED}{kind}"))
 
         def kill_redis() -> None:
             redis.kill()
             redis.start()
 
         def kill_both() -> None:
-            place.signal(signal.SIGKILL)
+            server.signal(signal.SIGKILL)
             kill_redis()
-            ledger.kill()
+            rounds.kill()
 
-        ledger.play(REDIS_KILLS - 2, ledger.kill)
-        lives = len(place.reigns)
-        ledger.play(3, kill_redis)
+        rounds.play(REDIS_KILLS - 2, rounds.kill)
+        lives = len(server.incarnations)
+        rounds.play(3, kill_redis)
         # The server outlived its Redis each time.
-        assert len(place.reigns) == lives
-        ledger.play(2, kill_both)
+        assert len(server.incarnations) == lives
+        rounds.play(2, kill_both)

@@ -10,25 +10,25 @@ import grpc
 import pytest
 
 from ..conformance.redis_server import wait_until
-from .crew import audit, crew
-from .house import house
+from .caller_process import OPTIONS
 from .kills import await_events
 from .limits import SMALL_FILES, few_files, starved
-from .shopper import OPTIONS
+from .server_fixture import server_fixture
+from .workers import audit, workers
 
 CONNECT_S = 1.0
 FILES_LEFT = 4
-STRANGERS_MAX = 50
+IDLE_CONNECTIONS_MAX = 50
 EXIT_FAULT = 5
 END_S = 30.0
 
 
 @pytest.mark.case("I06")
 def test_a_server_without_file_descriptors_serves_whom_it_knows(tmp_path: Path) -> None:
-    with house(tmp_path, "--journal", "file") as place, strangers() as others:
+    with server_fixture(tmp_path, "--journal", "file") as place, idle_connections() as others:
         place.start()
-        place.furnish()
-        with crew([place.orders(1, 12), place.orders(2, 12, channel="web")]) as callers:
+        place.add_stock()
+        with workers([place.caller_config(1, 12), place.caller_config(2, 12, channel="web")]) as callers:
             await_events(place, 300)
             with (
                 grpc.insecure_channel(place.address, options=OPTIONS) as known,
@@ -36,20 +36,20 @@ def test_a_server_without_file_descriptors_serves_whom_it_knows(tmp_path: Path) 
             ):
                 first = place.digest_over(known)[1]
                 while connects(place.address, others):
-                    assert len(others) <= STRANGERS_MAX
+                    assert len(others) <= IDLE_CONNECTIONS_MAX
                 wait_until("commands of old callers", lambda: place.digest_over(known)[1] > first + 300)
             wait_until("room for new callers", lambda: connects(place.address, others))
             calls = callers.stop()
         audit(place, calls)
-        assert len(place.reigns) == 1
+        assert len(place.incarnations) == 1
 
 
 @pytest.mark.case("I06")
 def test_a_journal_without_file_descriptors_ends_the_server_and_loses_nothing(tmp_path: Path) -> None:
-    with house(tmp_path, "--journal", "file", environment=SMALL_FILES) as place:
+    with server_fixture(tmp_path, "--journal", "file", environment=SMALL_FILES) as place:
         place.start()
-        place.furnish()
-        with crew([place.orders(1, 12), place.orders(2, 12, channel="web")]) as callers:
+        place.add_stock()
+        with workers([place.caller_config(1, 12), place.caller_config(2, 12, channel="web")]) as callers:
             await_events(place, 300)
             with few_files(place.running.process.pid, 0):
                 # The next journal file cannot be opened.
@@ -61,7 +61,7 @@ def test_a_journal_without_file_descriptors_ends_the_server_and_loses_nothing(tm
 
 
 @contextmanager
-def strangers() -> Iterator[list[grpc.Channel]]:
+def idle_connections() -> Iterator[list[grpc.Channel]]:
     """Connections that nobody closes before the end."""
     channels: list[grpc.Channel] = []
     try:
@@ -84,14 +84,14 @@ def connects(address: str, kept: list[grpc.Channel]) -> bool:
 
 @pytest.mark.case("I06")
 def test_a_starved_server_is_slow_and_right(tmp_path: Path) -> None:
-    with house(tmp_path, "--journal", "file") as place:
+    with server_fixture(tmp_path, "--journal", "file") as place:
         place.start()
-        place.furnish()
-        with crew([place.orders(1, 12), place.orders(2, 12, channel="web")]) as callers:
+        place.add_stock()
+        with workers([place.caller_config(1, 12), place.caller_config(2, 12, channel="web")]) as callers:
             await_events(place, 300)
             with starved():
                 await_events(place, 300)
             await_events(place, 300)
             calls = callers.stop()
         audit(place, calls)
-        assert len(place.reigns) == 1
+        assert len(place.incarnations) == 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .house import house
 from .limits import rss_bytes
 from .malformed import Sender, unwanted
+from .server_fixture import server_fixture
 
 MESSAGES = 20_000
 WARM_UP = 5_000
@@ -14,7 +14,7 @@ GROWTH_BYTES_MAX = 16 << 20
 
 
 def test_damaged_messages_have_answers_and_leave_nothing(tmp_path: Path) -> None:
-    with house(tmp_path, "--journal", "file") as place:
+    with server_fixture(tmp_path, "--journal", "file") as place:
         pid = place.start().process.pid
         before = place.digest()
         sender = Sender(place.address, seed=1)

@@ -12,7 +12,7 @@ from invengine import _core
 from invengine.errors import error_from_status
 from invengine.v1 import inventory_service_pb2 as inventory
 
-from ..cli.grounds import mounted
+from ..cli.environment import mounted
 
 
 @pytest.mark.needs_root

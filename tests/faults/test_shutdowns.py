@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from .closings import Closings
-from .crew import tries
-from .house import house
-from .kills import Ledger
-from .shutdowns import surprises
+from .close_under_load import CloseUnderLoad
+from .kills import FaultRounds
+from .server_fixture import server_fixture
+from .shutdown_endings import unexpected_endings
+from .workers import tries
 
 STOPS = 6
 CLOSINGS = 40
@@ -20,23 +20,23 @@ CLOSINGS = 40
 @pytest.mark.case("I01", "G05")
 @pytest.mark.parametrize("door", ["native", "python"])
 def test_a_drain_under_load_loses_nothing(door: str, tmp_path: Path) -> None:
-    with house(tmp_path, "--journal", "file", "--door", door) as place:
-        place.start()
-        place.furnish()
-        ledger = Ledger(place, random.Random(7))
+    with server_fixture(tmp_path, "--journal", "file", "--door", door) as server:
+        server.start()
+        server.add_stock()
+        rounds = FaultRounds(server, random.Random(7))
 
         def stop() -> None:
-            place.running.stop()
-            place.start()
+            server.running.stop()
+            server.start()
 
-        calls = ledger.play(STOPS, stop)
-        assert surprises(tries(calls), door) == set()
+        calls = rounds.play(STOPS, stop)
+        assert unexpected_endings(tries(calls), door) == set()
         assert tries(calls)
-        assert len(place.reigns) == STOPS + 1
+        assert len(server.incarnations) == STOPS + 1
 
 
 @pytest.mark.case("G05", "A15")
 def test_an_engine_that_is_closed_amid_batches_tells_the_truth(tmp_path: Path) -> None:
-    closings = Closings(tmp_path, random.Random(11))
+    closings = CloseUnderLoad(tmp_path, random.Random(11))
     closings.play(CLOSINGS)
     assert closings.endings["answered"] > CLOSINGS

@@ -21,9 +21,9 @@ from invengine.v1 import reservation_service_pb2 as reservations
 from ..conformance import methods
 from ..conformance.methods import A, Method, Q
 from ..conformance.server import server_environment
-from .crew import audit, crew
-from .house import PLACES, SKUS, House, house
 from .kills import await_events
+from .server_fixture import LOCATIONS, SKUS, ServerFixture, server_fixture
+from .workers import audit, workers
 
 HOLDS = 40
 OPEN = """
@@ -41,23 +41,23 @@ print(json.dumps([[report["digest"], report["sequence"]], [answer.digest, answer
 
 @pytest.mark.case("D06")
 def test_holds_that_end_while_the_server_is_down_are_over_before_it_serves(tmp_path: Path) -> None:
-    with house(tmp_path, "--journal", "file") as place:
-        place.start()
-        place.furnish()
-        asked = [_hold(place, number) for number in range(HOLDS)]
-        last = place.digest()[1]
-        place.kill()
+    with server_fixture(tmp_path, "--journal", "file") as server:
+        server.start()
+        server.add_stock()
+        asked = [_hold(server, number) for number in range(HOLDS)]
+        last = server.digest()[1]
+        server.kill()
         ends = [answer.hold.expire_time.ToMilliseconds() for answer in asked]
         time.sleep(max(0.0, max(ends) / 1000 - time.time()))
-        place.start()
+        server.start()
         # The first answer of the new server knows it already, and a late payment takes the units again.
-        level = next(found for found in place.levels() if (found.sku, found.location) == (SKUS[0], PLACES[0]))
+        level = next(found for found in server.levels() if (found.sku, found.location) == (SKUS[0], LOCATIONS[0]))
         assert level.reserved == 0
         target = methods.ALLOCATE.request()
         target.context.idempotency_key = "late"
         target.target.reservation_id = asked[0].hold.reservation_id
-        assert place.call(methods.ALLOCATE, target).holds[0].reacquired
-        events = list(place.events(last))
+        assert server.call(methods.ALLOCATE, target).holds[0].reacquired
+        events = list(server.events(last))
         expired = [event.expired.reservation_id for event in events if event.WhichOneof("fact") == "expired"]
         assert sorted(expired) == sorted(answer.hold.reservation_id for answer in asked)
         due = {answer.hold.reservation_id: answer.hold.expire_time.ToMilliseconds() for answer in asked}
@@ -65,13 +65,13 @@ def test_holds_that_end_while_the_server_is_down_are_over_before_it_serves(tmp_p
         assert [event.WhichOneof("fact") for event in events][-1] == "allocated"
 
 
-def _hold(place: House, number: int) -> reservations.ReserveResponse:
+def _hold(server: ServerFixture, number: int) -> reservations.ReserveResponse:
     request = reservations.ReserveRequest()
     request.context.idempotency_key = f"hold-{number}"
-    request.lines.add(sku=SKUS[0], location=PLACES[0], quantity=1)
+    request.lines.add(sku=SKUS[0], location=LOCATIONS[0], quantity=1)
     # They end at different moments, later ones first.
     request.ttl.FromMilliseconds(1_000 + 100 * (number * 7 % 10))
-    return place.call(methods.RESERVE, request)
+    return server.call(methods.RESERVE, request)
 
 
 MANY = 20_000
@@ -120,14 +120,14 @@ def _asked(engine: _core.Engine, method: Method[Q, A], request: Q) -> A:
 def _stock(engine: _core.Engine, units: int) -> None:
     request = inventory.ReceiveRequest()
     request.context.idempotency_key = "stock"
-    request.lines.add(sku=SKUS[0], location=PLACES[0], quantity=units)
+    request.lines.add(sku=SKUS[0], location=LOCATIONS[0], quantity=units)
     _asked(engine, methods.RECEIVE, request)
 
 
 def _reserve(key: str, units: int = 1) -> reservations.ReserveRequest:
     request = reservations.ReserveRequest()
     request.context.idempotency_key = key
-    request.lines.add(sku=SKUS[0], location=PLACES[0], quantity=units)
+    request.lines.add(sku=SKUS[0], location=LOCATIONS[0], quantity=units)
     request.ttl.FromSeconds(TTL_S)
     return request
 
@@ -143,17 +143,17 @@ def _events(engine: _core.Engine, after: int) -> Iterator[journal.Event]:
 
 @pytest.mark.case("D09")
 def test_a_journal_read_under_another_clock_gives_the_same_digest(tmp_path: Path) -> None:
-    with house(tmp_path, "--journal", "file") as place:
-        place.start()
-        place.furnish()
-        with crew([place.orders(1, 8)]) as callers:
-            await_events(place, 1_500)
+    with server_fixture(tmp_path, "--journal", "file") as server:
+        server.start()
+        server.add_stock()
+        with workers([server.caller_config(1, 8)]) as callers:
+            await_events(server, 1_500)
             calls = callers.stop()
-        audit(place, calls)
-        place.running.stop()
-        place.start()
-        told = list(place.digest())
-        place.kill()
+        audit(server, calls)
+        server.running.stop()
+        server.start()
+        told = list(server.digest())
+        server.kill()
     for zone in ("UTC", "Pacific/Auckland", "America/St_Johns"):
         copy = tmp_path / zone.replace("/", "-")
         shutil.copytree(tmp_path / "journal", copy)

@@ -1,4 +1,4 @@
-"""Faults of the kernel, made by strace: system calls of a running process fail, or take long."""
+"""Injects faults with strace: system calls of a running process fail, or are slow."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ATTACH_S = 20.0
 
 @contextmanager
 def injected(pid: int, calls: str, fault: str) -> Iterator[None]:
-    """Until the block ends, these system calls of a process fail as told: `error=EIO`, `delay_enter=500000`."""
+    """Until the block ends, these system calls of a process have this fault: `error=EIO`, `delay_enter=500000`."""
     command = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:{fault}"]
     with subprocess.Popen([*command, "-p", str(pid)], stderr=subprocess.PIPE) as tracer:
         try:
             _wait_until_attached(tracer)
             yield
         finally:
-            # It lets go of the process; killed, it might take the process with it.
+            # SIGINT detaches it; a SIGKILL could kill the traced process too.
             tracer.send_signal(signal.SIGINT)
             tracer.communicate(timeout=ATTACH_S)
 

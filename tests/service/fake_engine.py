@@ -20,11 +20,11 @@ Answer = Callable[[bytes], bytes]
 
 @dataclass
 class Call:
-    """What the service handed over."""
+    """A call as the service passed it on."""
 
     method: str
     payload: bytes
-    terms: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 class CallError(Exception):
@@ -45,8 +45,8 @@ class FakeEngine:
     def wait_open(self, timeout_ms: int) -> bool:
         return True
 
-    def start_call(self, method: str, payload: bytes, on_done: Callable[[int, bytes], None], **terms: Any) -> None:
-        self.calls.append(Call(method, payload, terms))
+    def start_call(self, method: str, payload: bytes, on_done: Callable[[int, bytes], None], **metadata: Any) -> None:
+        self.calls.append(Call(method, payload, metadata))
         answer = self.answers.get(method)
         if answer is None:
             on_done(*refusal("UNKNOWN_SKU", grpc.StatusCode.NOT_FOUND))
@@ -89,5 +89,5 @@ class FakeEngine:
 
 
 def refusal(reason: str, code: grpc.StatusCode) -> tuple[int, bytes]:
-    """What an engine hands over for a no."""
+    """A refusal as an engine returns it."""
     return int(code.value[0]), refused(code, reason, "Do something else.").status

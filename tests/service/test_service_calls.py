@@ -44,20 +44,20 @@ def test_a_call_passes_bytes_key_ledger_and_deadline_through() -> None:
         assert answer == b"answer to question"
 
     run(engine, check)
-    terms = engine.calls[0].terms
-    assert (terms["idempotency_key"], terms["ledger"]) == ("k1", "eu")
+    metadata = engine.calls[0].metadata
+    assert (metadata["idempotency_key"], metadata["ledger"]) == ("k1", "eu")
     # gRPC rounds a deadline up to the unit that it sends it in: a little more than five seconds may arrive.
-    assert 1 <= terms["timeout_ms"] <= 6000
+    assert 1 <= metadata["timeout_ms"] <= 6000
 
 
-def test_a_call_without_deadline_says_so() -> None:
+def test_a_call_without_deadline_has_timeout_0() -> None:
     engine = FakeEngine({RESERVE: lambda payload: payload})
 
     async def check(channel: Raw) -> None:
         await channel.unary_unary(RESERVE)(b"")
 
     run(engine, check)
-    assert engine.calls[0].terms["timeout_ms"] == 0
+    assert engine.calls[0].metadata["timeout_ms"] == 0
 
 
 def test_every_unary_method_of_the_contract_reaches_the_engine() -> None:
@@ -98,7 +98,7 @@ def test_a_broken_engine_gives_internal_with_an_incident_and_nothing_more(
     raised: Exception, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Broken(FakeEngine):
-        def start_call(self, *args: object, **terms: object) -> None:
+        def start_call(self, *args: object, **metadata: object) -> None:
             raise raised
 
     async def check(channel: Raw) -> None:

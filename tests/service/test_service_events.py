@@ -85,7 +85,7 @@ def test_where_it_begins_is_for_the_engine_to_say() -> None:
 
     asyncio.run(body())
     (begun,) = engine.calls
-    assert (begun.payload, begun.terms) == (request, {"ledger": "other"})
+    assert (begun.payload, begun.metadata) == (request, {"ledger": "other"})
 
 
 async def read_once_there_is_room(channel: Raw, request: bytes) -> bytes:
@@ -102,7 +102,7 @@ async def read_once_there_is_room(channel: Raw, request: bytes) -> bytes:
                 return answer
 
 
-def test_too_many_readers_are_refused_and_leave_room_when_they_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_readers_are_refused_until_others_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "READERS_MAX", 2)
     request = journal_service_pb2.ReadEventsRequest(follow=True).SerializeToString()
 

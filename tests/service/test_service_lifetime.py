@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2
 from structlog.testing import capture_logs
 
 from invengine.service.address import AddressError
-from invengine.service.lifetime import End, Host, Ready, engine_settings, run
+from invengine.service.lifetime import EndReason, Host, Ready, engine_settings, run
 from invengine.service.ports import EnginePort
 from invengine.settings import JournalKind, Settings, SettingsError
 from invengine.v1 import journal_service_pb2
@@ -77,7 +77,7 @@ def settings(**values: Any) -> Settings:
     return Settings(**{"address": "127.0.0.1:0", "metrics_address": "127.0.0.1:0", "door": "python"} | values)
 
 
-def test_a_server_answers_serves_metrics_and_ends_when_told() -> None:
+def test_a_server_answers_serves_metrics_and_ends_when_asked() -> None:
     engine = FakeEngine({RESERVE: lambda payload: payload}, counters={"sequence": 7, "writer_epoch": 2})
 
     async def body() -> None:
@@ -92,8 +92,8 @@ def test_a_server_answers_serves_metrics_and_ends_when_told() -> None:
         assert 'code="OK",method="invengine.v1.ReservationService/Reserve"' in page
         stop = asyncio.Event()
         stop.set()
-        assert await host.wait(stop) is End.DRAINED
-        assert await host.drain() is End.DRAINED
+        assert await host.wait(stop) is EndReason.DRAINED
+        assert await host.drain() is EndReason.DRAINED
         assert engine.drained
 
     asyncio.run(body())
@@ -105,7 +105,7 @@ def fetch(url: str) -> str:
         return text
 
 
-def test_what_was_taken_is_answered_while_health_already_says_not_serving() -> None:
+def test_accepted_calls_are_answered_while_health_is_already_not_serving() -> None:
     engine = FakeEngine({RESERVE: lambda payload: payload}, delay_s=2.0)
 
     async def body() -> None:
@@ -123,7 +123,7 @@ def test_what_was_taken_is_answered_while_health_already_says_not_serving() -> N
             watch.cancel()
             assert not taken.done()
             assert await taken == b"taken"
-            assert await draining is End.DRAINED
+            assert await draining is EndReason.DRAINED
 
     asyncio.run(body())
 
@@ -157,7 +157,7 @@ def test_open_streams_do_not_delay_a_drain_and_end_with_draining() -> None:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await read_to_the_end(call)
                 assert error_info(caught.value).reason == "DRAINING"
-            assert await draining is End.DRAINED
+            assert await draining is EndReason.DRAINED
             return time.monotonic() - started
 
     assert asyncio.run(body()) < 2.0
@@ -219,20 +219,20 @@ def test_a_poisoned_engine_ends_the_server() -> None:
         await asyncio.sleep(0.3)
         assert not waiting.done()
         engine.counters["poisoned"] = True
-        assert await asyncio.wait_for(waiting, 5) is End.POISONED
+        assert await asyncio.wait_for(waiting, 5) is EndReason.POISONED
         with capture_logs() as logs:
-            assert await host.drain() is End.POISONED
+            assert await host.drain() is EndReason.POISONED
         assert not [log for log in logs if log["log_level"] == "error"], "it has said why before"
 
     asyncio.run(body())
 
 
-def test_a_journal_that_fails_at_the_very_end_is_told() -> None:
+def test_a_journal_that_fails_at_the_very_end_is_reported() -> None:
     async def body() -> None:
         host = Host(settings(), FakeCore(FailsToClose()))
         await host.start()
         with capture_logs() as logs:
-            assert await host.drain() is End.POISONED
+            assert await host.drain() is EndReason.POISONED
         assert {"event": "the last sync failed", "error": "the journal failed", "log_level": "error"} in logs
 
     asyncio.run(body())
@@ -246,7 +246,7 @@ def test_an_engine_that_cannot_drain_still_closes_the_listeners(capsys: pytest.C
     async def body() -> None:
         host = Host(settings(), FakeCore(Stuck()))
         ready = await host.start()
-        assert await host.drain() is End.POISONED
+        assert await host.drain() is EndReason.POISONED
         async with grpc.aio.insecure_channel(ready.address) as opened:
             channel: Raw = opened
             with pytest.raises(grpc.aio.AioRpcError):
@@ -314,7 +314,7 @@ def test_a_signal_drains(number: int) -> None:
     def announce(_: Ready) -> None:
         os.kill(os.getpid(), number)
 
-    assert asyncio.run(run(settings(), announce, FakeCore(engine))) is End.DRAINED
+    assert asyncio.run(run(settings(), announce, FakeCore(engine))) is EndReason.DRAINED
     assert engine.drained
 
 
@@ -343,7 +343,7 @@ def test_a_signal_drains(number: int) -> None:
         ({"in_flight_max": 5, "time_scale": 60.0}, lambda f: (f["in_flight_max"], f["time_scale"]) == (5, 60.0)),
     ],
 )
-def test_what_the_engine_is_told(values: dict[str, Any], check: Callable[[dict[str, Any]], bool]) -> None:
+def test_the_settings_that_the_engine_gets(values: dict[str, Any], check: Callable[[dict[str, Any]], bool]) -> None:
     assert check(json.loads(engine_settings(Settings(**values))))
 
 

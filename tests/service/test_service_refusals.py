@@ -35,6 +35,6 @@ def test_another_address_needs_insecure(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["", "7411", ":7411", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:70000"])
-def test_a_malformed_address_says_what_one_looks_like(address: str) -> None:
+def test_a_malformed_address_is_answered_with_an_example(address: str) -> None:
     with pytest.raises(AddressError, match="HOST:PORT"):
         check_address("--address", address, insecure=True)

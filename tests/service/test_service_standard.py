@@ -29,7 +29,7 @@ async def health(channel: Raw, service: str = "") -> int:
     return int(health_pb2.HealthCheckResponse.FromString(answer).status)
 
 
-def test_every_service_is_serving_until_told_otherwise() -> None:
+def test_every_service_is_serving_until_the_server_stops() -> None:
     async def body() -> None:
         async with serving(FakeEngine()) as (service, channel):
             for name in ("", "grpc.health.v1.Health", *service_names()):

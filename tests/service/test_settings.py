@@ -1,4 +1,4 @@
-"""Settings: which source wins, and what each mistake is told."""
+"""Settings: which source wins, and the message for each mistake."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_file_can_be_named_by_flag_or_environment(tmp_path: Path, monkeypatc
         ("threads = ", ["not valid TOML"]),
     ],
 )
-def test_a_bad_file_is_one_line_that_says_what_to_do(toml: str, words: list[str]) -> None:
+def test_a_bad_file_is_one_line_that_tells_what_to_do(toml: str, words: list[str]) -> None:
     Path("invengine.toml").write_text(toml)
     with pytest.raises(SettingsError) as caught:
         load()

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from tools import soak
-from tools.long_run import report, tally
+from tools.long_run import report
+from tools.long_run import totals as totals_file
 from tools.long_run.programs import simulated
 from tools.long_run.stages import STAGES, Stage
-from tools.long_run.tally import FoundError
-from tools.long_run.units import Done, Turn
+from tools.long_run.totals import FoundError
+from tools.long_run.units import UnitContext, UnitResult
 
 CLOSING = """simulated hours: 5.05
 commands: 381899 (486632 calls decided)
@@ -42,7 +43,7 @@ def test_the_json_of_the_simulator_is_read() -> None:
 
 
 def test_a_simulator_that_did_not_end_is_no_success() -> None:
-    with pytest.raises(FoundError, match="did not come to its end"):
+    with pytest.raises(FoundError, match="did not finish"):
         simulated("thread panicked")
 
 
@@ -51,12 +52,12 @@ def _stage(**of: object) -> Stage:
     return Stage(**settings)  # type: ignore[arg-type]
 
 
-def _four(turn: Turn) -> Done:
-    return Done({"work": 4, "other": 1.5}, Counter(odd=turn.seed % 2, never=0))
+def _four(context: UnitContext) -> UnitResult:
+    return UnitResult({"work": 4, "other": 1.5}, Counter(odd=context.seed % 2, never=0))
 
 
-def _breaks(turn: Turn) -> Done:
-    (turn.room / "clue").write_text("why", encoding="ascii")
+def _breaks(context: UnitContext) -> UnitResult:
+    (context.directory / "clue").write_text("why", encoding="ascii")
     raise FoundError("a level is negative")
 
 
@@ -64,15 +65,15 @@ def _breaks(turn: Turn) -> Done:
 def own_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing of a real run is touched."""
     monkeypatch.setattr(soak, "KEPT", tmp_path / "kept")
-    monkeypatch.setattr(tally, "commit", lambda: "abc")
+    monkeypatch.setattr(totals_file, "commit", lambda: "abc")
 
 
 def test_units_are_added_up_over_runs(tmp_path: Path) -> None:
     for _ in range(3):
-        totals = tally.load(tmp_path / "soak.json")
+        totals = totals_file.load(tmp_path / "soak.json")
         assert soak.play(_stage(), totals, 7)
         totals.save()
-    again = tally.load(tmp_path / "soak.json")
+    again = totals_file.load(tmp_path / "soak.json")
     assert (again.line("work").done, again.line("other").done, again.line("work").units) == (12, 4.5, 3)
     assert again.line("work").facts == {"odd": 3, "never": 0}
     assert again.commits == {"abc": 3}
@@ -80,14 +81,14 @@ def test_units_are_added_up_over_runs(tmp_path: Path) -> None:
 
 def test_totals_of_another_version_are_none(tmp_path: Path) -> None:
     (tmp_path / "soak.json").write_text('{"SIGKILLs": {"done": 25}}', encoding="ascii")
-    assert tally.load(tmp_path / "soak.json").lines == {}
+    assert totals_file.load(tmp_path / "soak.json").lines == {}
 
 
 def test_a_failure_is_kept_with_its_seed_and_what_it_left(tmp_path: Path) -> None:
-    totals = tally.load(tmp_path / "soak.json")
+    totals = totals_file.load(tmp_path / "soak.json")
     assert not soak.play(_stage(unit=_breaks), totals, 7)
     totals.save()
-    (failure,) = tally.load(tmp_path / "soak.json").line("work").failures
+    (failure,) = totals_file.load(tmp_path / "soak.json").line("work").failures
     assert failure.reproduce == "make soak ARGS='--stage work --seed 7'"
     assert (failure.seed, failure.why, failure.commit) == (7, "a level is negative", "abc")
     assert (Path(failure.kept) / "clue").read_text(encoding="ascii") == "why"
@@ -96,29 +97,29 @@ def test_a_failure_is_kept_with_its_seed_and_what_it_left(tmp_path: Path) -> Non
 def test_a_run_ends_at_the_goal_and_an_interrupted_one_keeps_what_was_done(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    totals = tally.load(tmp_path / "soak.json")
+    totals = totals_file.load(tmp_path / "soak.json")
     monkeypatch.setattr(soak, "STAGES", (_stage(),))
     assert soak.work([], 1.0, totals)
     assert totals.line("work").done == 12
 
-    def stop(_: Turn) -> Done:
+    def stop(_: UnitContext) -> UnitResult:
         raise soak.Interrupted
 
     monkeypatch.setattr(soak, "STAGES", (_stage(goal=100, unit=stop),))
     with pytest.raises(soak.Interrupted):
         soak.work([], 1.0, totals)
-    assert tally.load(tmp_path / "soak.json").line("work").done == 12
+    assert totals_file.load(tmp_path / "soak.json").line("work").done == 12
 
 
 def test_what_fails_again_and_again_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    totals = tally.load(tmp_path / "soak.json")
+    totals = totals_file.load(tmp_path / "soak.json")
     monkeypatch.setattr(soak, "STAGES", (_stage(unit=_breaks),))
     assert not soak.work([], 1.0, totals)
     assert totals.line("work").failed == soak.FAILURES_MAX
 
 
 def test_the_document_says_what_was_done(tmp_path: Path) -> None:
-    totals = tally.load(tmp_path / "soak.json")
+    totals = totals_file.load(tmp_path / "soak.json")
     totals.add("work", 60.0, {"work": 4}, {"odd": 1, "never": 0})
     document = tmp_path / "document.md"
     document.write_text(f"before\n{report.FIRST}\nold\n{report.LAST}\nafter\n", encoding="utf-8")
@@ -128,25 +129,25 @@ def test_the_document_says_what_was_done(tmp_path: Path) -> None:
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "4 of 10, 1.5 min more" in report.closing(totals, [_stage()])
+    assert "4 of 10, 1.5 min more" in report.closing_lines(totals, [_stage()])
 
 
 def test_what_never_happened_fails_a_run_that_reached_its_goals(tmp_path: Path) -> None:
-    totals = tally.load(tmp_path / "soak.json")
+    totals = totals_file.load(tmp_path / "soak.json")
     stages = [_stage(), _stage(name="other", goal=1)]
     totals.add("work", 60.0, {"work": 9}, {"odd": 1, "never": 0})
     assert not report.never(totals, stages), "there is time left for it to happen"
     totals.add("work", 60.0, {"work": 1}, {"odd": 0, "never": 0})
     assert report.never(totals, stages) == ["never"]
-    assert "FAILED: these never happened: never" in report.closing(totals, stages)
+    assert "FAILED: these never happened: never" in report.closing_lines(totals, stages)
     totals.add("other", 60.0, {"other": 1}, {"never": 1})
     assert not report.never(totals, stages), "another stage met it"
 
 
 def test_totals_name_no_place_of_this_machine(tmp_path: Path) -> None:
-    totals = tally.load(tmp_path / "soak.json")
+    totals = totals_file.load(tmp_path / "soak.json")
 
-    def breaks(_: Turn) -> Done:
+    def breaks(_: UnitContext) -> UnitResult:
         raise FoundError(f"{soak.ROOT}/target/x is bad", f"KEY={soak.ROOT}/bin/y make it")
 
     assert not soak.play(_stage(unit=breaks), totals, 7)

@@ -11,6 +11,7 @@ from .tree import ROOT, text_of, tracked, written
 # As a whole name each of these says nothing about what is inside.
 BANNED = {"manager", "helper", "helpers", "util", "utils", "common", "data", "info", "process", "misc"}
 RUST_TYPE = re.compile(r"^\s*(?:pub(?:\([a-z]+\))? )?(?:struct|enum|trait|type|mod) ([A-Za-z_0-9]+)", re.MULTILINE)
+VISIBLE_TYPE = re.compile(r"^ {0,4}pub(?:\([a-z: ]+\))? (?:struct|enum|trait|type|union) (\w+)", re.MULTILINE)
 PROTO_TYPE = re.compile(r"^\s*(?:message|enum|service) ([A-Za-z0-9]+)", re.MULTILINE)
 
 LINES_MAX = 500
@@ -47,6 +48,16 @@ def test_no_class_has_a_banned_name() -> None:
         for name in written(ending):
             wrong += [f"{name}: {found}" for found in pattern.findall(text_of(name)) if found.lower() in BANNED]
     assert wrong == []
+
+
+def test_no_two_types_of_a_crate_that_others_see_have_one_name() -> None:
+    """A type that is visible beyond its module can be found by its name alone."""
+    homes: dict[tuple[str, str], list[str]] = {}
+    for name in written(".rs"):
+        crate, _, source = name.removeprefix("rust/").partition("/src/")
+        for found in VISIBLE_TYPE.findall(text_of(name)) if source else ():
+            homes.setdefault((crate, found), []).append(source)
+    assert {key: files for key, files in homes.items() if len(files) > 1} == {}
 
 
 def test_files_are_short_enough_to_read() -> None:

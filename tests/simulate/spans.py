@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from invengine.simulate.assumptions import HOUR_S, Assumptions, FlashSale
 from invengine.simulate.baskets import Assortment, Basket, Sold, Span
 from invengine.simulate.chance import dice
-from invengine.simulate.habits import HOUR_S, FlashSale, Habits
 
 HOURS = 6.0
 
@@ -34,9 +34,9 @@ def span(baskets: int = 300, skus: int = 40, stores: int = 30, seed: int = 7) ->
     return Span("a few hours", HOURS * HOUR_S, ordered, assortment, lines)
 
 
-def small_habits(callers: int = 400, units: int = 30) -> Habits:
+def small_habits(callers: int = 400, units: int = 30) -> Assumptions:
     """The usual habits with a flash sale that fits into the small span."""
     flash = FlashSale(
         callers=callers, units=units, starts_s=2 * HOUR_S, lasts_s=2 * HOUR_S, mean_arrival_s=HOUR_S, hold_s=600.0
     )
-    return replace(Habits(), flash=flash)
+    return replace(Assumptions(), flash=flash)

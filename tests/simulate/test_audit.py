@@ -7,18 +7,19 @@ from dataclasses import replace
 import pytest
 
 from invengine.client import Level
-from invengine.simulate.answers import Answer
-from invengine.simulate.audit import Auditor, Question
+from invengine.simulate.answers import Answer, denied
+from invengine.simulate.audit import Auditor
+from invengine.simulate.event_counts import EventCounts
 from invengine.v1 import types_pb2 as types
 
 from .facts import PLACE, START, Journal
 
 
-def audited(journal: Journal, **more: object) -> Auditor:
+def audited(journal: Journal) -> Auditor:
     """An auditor that has seen everything."""
-    auditor = Auditor(PLACE, **more)  # type: ignore[arg-type]
+    auditor = Auditor()
     auditor.take_all(journal.events)
-    auditor.close()
+    auditor.recount()
     return auditor
 
 
@@ -38,14 +39,20 @@ def weekend() -> Journal:
     return journal
 
 
-def test_a_right_history_has_no_violation() -> None:
+def test_a_right_history_has_no_findings() -> None:
     auditor = audited(weekend())
-    assert (auditor.violations, auditor.oversold_units) == ([], 0)
-    shelf = auditor.shelves[PLACE]
-    assert (shelf.on_hand, shelf.reserved, shelf.allocated, shelf.damaged, shelf.room) == (8, 0, 3, 2, 3)
-    assert (auditor.expired_holds, auditor.reacquired_holds) == ({"b"}, {"b"})
-    assert auditor.fulfilled_units[PLACE] == 4
-    assert auditor.watched_reserved_units == 13
+    assert (auditor.findings, auditor.oversold_units) == ([], 0)
+    level = auditor.levels[PLACE]
+    assert (level.on_hand, level.reserved, level.allocated, level.room) == (8, 0, 3, 3)
+    assert level.unsellable == {"damaged": 2}
+
+
+def test_a_history_comes_to_figures() -> None:
+    counts = EventCounts(PLACE)
+    for event in weekend().events:
+        counts.take(event)
+    assert (counts.expired_holds, counts.reacquired_holds) == ({"b"}, {"b"})
+    assert (counts.events, counts.kinds["allocated"], counts.watched_reserved_units) == (10, 2, 13)
 
 
 def test_units_that_were_not_there_are_oversold() -> None:
@@ -54,10 +61,10 @@ def test_units_that_were_not_there_are_oversold() -> None:
     journal.reserved("a", 4, at_s=1, ends_s=100)
     journal.reserved("b", 3, at_s=2, ends_s=100)
     auditor = audited(journal)
-    assert (auditor.oversold_units, auditor.violation_count) == (2, 1)
+    assert (auditor.oversold_units, auditor.finding_count) == (2, 1)
 
 
-def test_a_reacquired_hold_needs_room_too() -> None:
+def test_a_reacquired_hold_needs_free_units_too() -> None:
     journal = Journal()
     journal.stock(2)
     journal.reserved("a", 2, at_s=1, ends_s=10)
@@ -72,7 +79,7 @@ def test_an_expiry_before_its_time_is_found() -> None:
     journal.stock(2)
     journal.reserved("a", 2, at_s=1, ends_s=10)
     journal.expired("a", 2, at_s=9)
-    assert any("were due" in text for text in audited(journal).violations)
+    assert any("leave due" in text for text in audited(journal).findings)
 
 
 def test_more_than_a_line_holds_cannot_leave_it() -> None:
@@ -80,7 +87,7 @@ def test_more_than_a_line_holds_cannot_leave_it() -> None:
     journal.stock(5)
     journal.reserved("a", 1, at_s=1, ends_s=10)
     journal.fulfilled("a", 2, at_s=2)
-    assert any("more units left" in text for text in audited(journal).violations)
+    assert any("more leave allocated" in text for text in audited(journal).findings)
 
 
 def test_a_missing_event_and_time_that_goes_back_are_found() -> None:
@@ -88,21 +95,21 @@ def test_a_missing_event_and_time_that_goes_back_are_found() -> None:
     journal.stock(5, at_s=5)
     journal.stock(5, at_s=4)
     del journal.events[0]
-    assert any("the event before it" in text for text in audited(journal).violations)
+    assert any("the next event is" in text for text in audited(journal).findings)
     whole = Journal()
     whole.stock(5, at_s=5)
     whole.stock(5, at_s=4)
-    assert any("time went back" in text for text in audited(whole).violations)
+    assert any("time goes back" in text for text in audited(whole).findings)
 
 
 def test_an_acknowledged_answer_is_held_against_the_journal() -> None:
-    auditor = audited(weekend())
+    effects = audited(weekend()).effects
     told = Answer("reserve", "a/reserve", "web", 2, "a")
-    assert auditor.denies(told) == ""
-    assert "no event" in auditor.denies(told._replace(key="z/reserve"))
-    assert "no event" in auditor.denies(told._replace(scope="app"))
-    assert "the journal says" in auditor.denies(told._replace(sequence=3))
-    assert "the journal says" in auditor.denies(told._replace(reservation_id="b"))
+    assert denied(told, effects) == ""
+    assert "no event" in denied(told._replace(key="z/reserve"), effects)
+    assert "no event" in denied(told._replace(scope="app"), effects)
+    assert "the journal says" in denied(told._replace(sequence=3), effects)
+    assert "the journal says" in denied(told._replace(reservation_id="b"), effects)
 
 
 def test_levels_of_the_server_are_compared() -> None:
@@ -114,5 +121,4 @@ def test_levels_of_the_server_are_compared() -> None:
 
 @pytest.mark.parametrize(("at_s", "room"), [(0.5, 10), (2.5, 0), (10.5, 3), (99.0, 3)])
 def test_it_knows_how_much_room_there_was(at_s: float, room: int) -> None:
-    question = Question(START.timestamp() * 1000 + at_s * 1000, PLACE)
-    assert audited(weekend(), questions=[question]).rooms == {question: room}
+    assert audited(weekend()).room_at(PLACE, START.timestamp() * 1000 + at_s * 1000) == room

@@ -14,14 +14,15 @@ import pytest
 from invengine.cli.quiet import Load
 from invengine.client import Digest, ServerDescription
 from invengine.simulate import promotion, wording
-from invengine.simulate.audit import Auditor, Question
-from invengine.simulate.director import Evidence, Outage, Plan
+from invengine.simulate.assumptions import Assumptions
+from invengine.simulate.audit import NOTHING, Auditor
+from invengine.simulate.coordinator import Evidence, Outage, Plan
+from invengine.simulate.event_counts import EventCounts
 from invengine.simulate.findings import late_sales, percentile, report_of
 from invengine.simulate.fragmented import Fragmented
-from invengine.simulate.habits import Habits
 from invengine.simulate.refold import read
-from invengine.simulate.sales import Course, Line, Sale, Stream
-from invengine.simulate.tally import Short, Tally
+from invengine.simulate.sales import Behaviour, Line, Sale, Stream
+from invengine.simulate.tally import Shortage, Tally
 
 from .facts import PLACE, START, Journal
 
@@ -37,17 +38,18 @@ REFOLD = {
 }
 
 
-def evidence(room: Path) -> Evidence:
+def evidence(free: Path) -> Evidence:
     """One customer of one unit, a kill, and nothing wrong."""
     journal = Journal()
     journal.stock(3)
     journal.reserved("a", 1, at_s=10, ends_s=900)
     journal.allocated("a", 1, at_s=20)
     journal.fulfilled("a", 1, at_s=30)
-    auditor = Auditor(PLACE)
-    auditor.take_all(journal.events)
-    auditor.close()
-    sale = Sale("a", "web", 10.0, (Line(*PLACE, 1),), 900.0, Course.PAYS, 10.0, 10.0)
+    auditor, counts = Auditor(), EventCounts(PLACE)
+    for event in journal.events:
+        auditor.take(event)
+        counts.take(event)
+    sale = Sale("a", "web", 10.0, (Line(*PLACE, 1),), 900.0, Behaviour.PAYS, 10.0, 10.0)
     stream = Stream("one customer", 3600.0, (sale,), (), (), {PLACE: 3}, {PLACE[0]: "Mug"}, PLACE, 1)
     tally = Tally(accepted=Counter(reserve=1, allocate=1, fulfill=1), looked_up=3, units_reserved=1)
     tally.refused["reserve INSUFFICIENT_STOCK"] = 2
@@ -58,7 +60,7 @@ def evidence(room: Path) -> Evidence:
         tally.reserve_ms.append(took_ms)
         tally.reserve_late_ms.append(took_ms)
     return Evidence(
-        plan=Plan(stream, Habits(), 100.0, room, 1800.0),
+        plan=Plan(stream, Assumptions(), 100.0, free, 1800.0),
         tallies={"web": tally},
         tally=tally,
         answers=3,
@@ -68,9 +70,10 @@ def evidence(room: Path) -> Evidence:
         at_outage=replace(read(REFOLD), sequence=3, digest="d3"),
         at_end=read(REFOLD),
         auditor=auditor,
+        counts=counts,
         differences=(),
         fragmented=Fragmented(oversold_units=4, cancelled_orders=3, series=[(5.0, 4)]),
-        oversold_by_pace={0.5: 1, 1.0: 4},
+        oversold_by_factor={0.5: 1, 1.0: 4},
         epoch_ms=EPOCH_MS,
         played_s=36.0,
     )
@@ -130,7 +133,7 @@ def _forgotten(seen: Evidence) -> Evidence:
 
 
 def _left(seen: Evidence) -> Evidence:
-    seen.auditor.shelves[PLACE].reserved += 1
+    seen.auditor.levels[PLACE].reserved += 1
     return seen
 
 
@@ -161,9 +164,11 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
 
 def test_only_goods_that_were_there_when_the_till_sold_them_came_late(tmp_path: Path) -> None:
     seen = evidence(tmp_path)
-    seen.tally.short += [Short(60.0, PLACE, 2), Short(90.0, PLACE, 1), Short(95.0, PLACE, 1, sold_before=2)]
+    seen.tally.short += [Shortage(60.0, PLACE, 2), Shortage(90.0, PLACE, 1), Shortage(95.0, PLACE, 1, sold_before=2)]
     rooms = {60.0: 1, 90.0: 0, 95.0: 2}
-    seen.auditor.rooms.update({Question(EPOCH_MS + at_s * 1000, PLACE): room for at_s, room in rooms.items()})
+    seen.auditor.history[PLACE] = [
+        NOTHING._replace(time_ms=int(EPOCH_MS + at_s * 1000), room=room) for at_s, room in rooms.items()
+    ]
     assert late_sales(seen) == {60.0: 1}
     assert report_of(seen)["engine"]["cancelled_orders"] == 1
 
@@ -178,7 +183,7 @@ def test_an_order_that_is_counted_twice_fails_a_check(tmp_path: Path) -> None:
     assert failed == ["every order is counted once, by how it ended"]
 
 
-def test_a_time_is_told_with_and_without_the_calls_around_the_kill_and_of_how_many(tmp_path: Path) -> None:
+def test_a_time_is_reported_with_and_without_the_calls_around_the_kill_and_their_number(tmp_path: Path) -> None:
     """The kill makes callers wait: leaving them out is fair only beside the figure that has them."""
     seen = evidence(tmp_path)
     seen.tally.flash_at_s.append(1800.0)
@@ -219,7 +224,7 @@ def test_the_page_explains_its_words_and_begins_with_the_comparison(tmp_path: Pa
     assert page.index("One ledger, and the fragmented way") < page.index("In numbers") < page.index("<svg")
     for word in ("Digest: ", "Re-folding: ", "Auditor: ", "Own copies: "):
         assert f"<p>{word}" in page
-    rows = list(wording.assumptions(Habits().listed()))
+    rows = list(wording.assumptions(Assumptions().listed()))
     assert ("baskets", "hold", "15 min") in rows
     assert ("own copies", "sync, marketplace-b", "30 min") in rows
     assert ("flash sale", "abandon", "20%") in rows
@@ -240,7 +245,7 @@ def test_charts_are_drawn_for_a_phone(tmp_path: Path) -> None:
     assert min(sizes) >= 7
 
 
-def test_a_busy_machine_is_told_and_by_how_much(tmp_path: Path) -> None:
+def test_a_busy_machine_is_reported_and_by_how_much(tmp_path: Path) -> None:
     seen = evidence(tmp_path)
     assert "cannot be measured" in report_of(seen)["notice"]
     assert report_of(replace(seen, load=Load(2, 0.04, 0.01)))["notice"] == ""

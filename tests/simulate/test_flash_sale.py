@@ -1,4 +1,4 @@
-"""The flash sale: what the load generator is told, and what is made of its answers."""
+"""The flash sale: the specs for the load generator, and the evaluation of its reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from invengine.client import Level
 from invengine.simulate import flash_sale
 from invengine.simulate.checks import Check
 from invengine.simulate.flash_sale import FlashSaleResult, FlashSaleSettings, adds_up, goodput_per_s, judged_on
-from invengine.simulate.flash_view import Scene, bars
+from invengine.simulate.flash_view import LiveView, bars
 
 SETTINGS = FlashSaleSettings(target="127.0.0.1:1")
 
@@ -63,7 +63,7 @@ def test_a_level_adds_up_or_not() -> None:
     [(Load(2, 0.1, 0.02), True, False), (Load(2, 0.1, 0.06), False, True), (None, False, True)],
 )
 def test_speed_is_judged_on_a_quiet_machine_only(load: Load | None, judged: bool, passed: bool) -> None:
-    """What was sold is right or wrong on any machine; how fast it went says nothing if others took the cores."""
+    """What was sold is judged on any machine; how fast it went means nothing if others took the cores."""
     slow, sold = Check("goodput ÷ peak ≥ 0.9", False, "0.50"), Check("sold ÷ stock = 1.000", True, "1.000")
     result = FlashSaleResult(1.0, 1.0, 10.0, 0.5, 9, 9, 0, {}, {}, (0, 1, 2, 3), (slow, sold))
     found = judged_on(result, load)
@@ -79,9 +79,9 @@ def test_bars_show_the_highest_full() -> None:
 
 
 def test_the_view_starts_afresh_with_each_stage() -> None:
-    scene = Scene(100)
-    scene.add("capacity", step(0, accepted=5))
-    scene.add("sale", step(0, arrived=7))
-    shown: Any = scene.render()
-    assert len(scene._steps) == 1
+    view = LiveView(100)
+    view.add("capacity", step(0, accepted=5))
+    view.add("sale", step(0, arrived=7))
+    shown: Any = view.render()
+    assert len(view._steps) == 1
     assert "the sale" in shown.renderables[0].plain

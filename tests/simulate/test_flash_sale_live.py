@@ -23,7 +23,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def small(server: Server) -> FlashSaleSettings:
-    """A sale of seconds: how much it answers says nothing here, what it sells does."""
+    """A sale of a few seconds: its rate means nothing here, what it sells does."""
     return FlashSaleSettings(
         target=server.address,
         journal=server.directory,

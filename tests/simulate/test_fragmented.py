@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from invengine.simulate.assumptions import APP, ECOMMERCE, STORES, Copies
 from invengine.simulate.fragmented import play
-from invengine.simulate.habits import APP, ECOMMERCE, STORES, Copies
-from invengine.simulate.sales import Adjusted, Course, Line, Returned, Sale, Stream
+from invengine.simulate.sales import Adjusted, Behaviour, Line, Returned, Sale, Stream
 from invengine.simulate.weekend import stream_of
 
 from .spans import small_habits, span
@@ -17,9 +17,9 @@ PLACE = ("MUG", "warehouse-east")
 LATER_S = 3600.0
 
 
-def sale(order: str, channel: str, at_s: float, units: int = 1, course: Course = Course.PAYS) -> Sale:
+def sale(order: str, channel: str, at_s: float, units: int = 1, behaviour: Behaviour = Behaviour.PAYS) -> Sale:
     """One customer who pays at once."""
-    return Sale(order, channel, at_s, (Line(*PLACE, units),), 900.0, course, 0.0, 600.0)
+    return Sale(order, channel, at_s, (Line(*PLACE, units),), 900.0, behaviour, 0.0, 600.0)
 
 
 def stream(*sales: Sale, units: int, **more: tuple[object, ...]) -> Stream:
@@ -60,7 +60,7 @@ def test_a_marketplace_is_shown_less_than_there_is() -> None:
 
 
 def test_carts_that_are_not_paid_take_nothing() -> None:
-    idle = [sale("a", APP, 10.0, course=Course.ABANDONS), sale("b", APP, 11.0, course=Course.CANCELS)]
+    idle = [sale("a", APP, 10.0, behaviour=Behaviour.ABANDONS), sale("b", APP, 11.0, behaviour=Behaviour.CANCELS)]
     assert play(stream(*idle, units=5), Copies()).units_sold == 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from invengine.simulate import promotion
-from invengine.simulate.director import Plan, direct
+from invengine.simulate.coordinator import Plan, direct
 from invengine.simulate.refold import refold
 from invengine.simulate.weekend import stream_of
 
@@ -23,15 +23,15 @@ SCALE = 2_400.0
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("promotion")
 
 
 @pytest.fixture(scope="module")
-def report(room: Path) -> dict[str, Any]:
-    habits = small_habits(callers=2_000, units=60)
-    stream = stream_of(span(), habits, 1)
-    plan = Plan(stream, habits, SCALE, room, kill_at_s=stream.seconds * promotion.KILL_AT)
+def report(directory: Path) -> dict[str, Any]:
+    assumptions = small_habits(callers=2_000, units=60)
+    stream = stream_of(span(), assumptions, 1)
+    plan = Plan(stream, assumptions, SCALE, directory, kill_at_s=stream.seconds * promotion.KILL_AT)
     return promotion.write(direct(plan, lambda _: None, no_bar))
 
 
@@ -75,8 +75,8 @@ def test_the_fragmented_way_oversells_and_the_engine_does_not(report: dict[str, 
     assert report["fragmented"]["cancelled_orders"] > 0
 
 
-def test_the_journal_left_behind_folds_again(report: dict[str, Any], room: Path) -> None:
-    again = refold(room / "journal", report["engine"]["digest_at"])
+def test_the_journal_left_behind_folds_again(report: dict[str, Any], directory: Path) -> None:
+    again = refold(directory / "journal", report["engine"]["digest_at"])
     assert (again.digest, again.broken) == (report["engine"]["digest_live"], ())
-    assert json.loads((room / "report.json").read_text(encoding="utf-8")) == json.loads(json.dumps(report))
-    assert (room / "report.html").stat().st_size > 20_000
+    assert json.loads((directory / "report.json").read_text(encoding="utf-8")) == json.loads(json.dumps(report))
+    assert (directory / "report.html").stat().st_size > 20_000

@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
+from invengine.simulate.assumptions import APP, CHANNELS, STORES, WAREHOUSES, Assumptions
 from invengine.simulate.baskets import UNITS_MAX, Span, strong_weekend
-from invengine.simulate.habits import APP, CHANNELS, STORES, WAREHOUSES, Habits
 from invengine.simulate.roles import roles_of
-from invengine.simulate.sales import Course, Stream
-from invengine.simulate.weekend import Places, stream_of
+from invengine.simulate.sales import Behaviour, Stream
+from invengine.simulate.weekend import Placement, stream_of
 
 from .spans import small_habits, span
 
@@ -58,20 +58,20 @@ def test_stock_is_pooled_in_two_warehouses_and_twenty_stores(stream: Stream) -> 
 
 def test_a_small_store_is_pooled_into_a_large_one() -> None:
     lines = {str(store): 1_000 - store for store in range(50)}
-    places = Places(lines, Habits(), 1)
+    places = Placement(lines, Assumptions(), 1)
     assert places.store("0") == "store-0"
     assert places.store("49") in places.stores
     assert len(places.stores) == 20
     assert sum(places.shares().values()) == pytest.approx(1.0)
 
 
-def test_customers_take_every_course(stream: Stream) -> None:
-    assert {sale.course for sale in stream.sales} == set(Course)
-    assert all(sale.course is Course.PAYS for sale in stream.sales if sale.channel == STORES)
-    late = [sale for sale in stream.sales if sale.course is Course.PAYS_LATE and sale.flash]
+def test_customers_show_every_behaviour(stream: Stream) -> None:
+    assert {sale.behaviour for sale in stream.sales} == set(Behaviour)
+    assert all(sale.behaviour is Behaviour.PAYS for sale in stream.sales if sale.channel == STORES)
+    late = [sale for sale in stream.sales if sale.behaviour is Behaviour.PAYS_LATE and sale.flash]
     assert late
     assert all(sale.ends_after_s > sale.hold_s for sale in late)
-    assert all(sale.ends_after_s < sale.hold_s for sale in stream.sales if sale.course is Course.PAYS)
+    assert all(sale.ends_after_s < sale.hold_s for sale in stream.sales if sale.behaviour is Behaviour.PAYS)
 
 
 def test_adjustments_never_take_what_may_be_promised(stream: Stream) -> None:
@@ -110,7 +110,7 @@ def test_real_quantities_are_what_people_carry(weekend: Span) -> None:
 
 
 def test_the_real_weekend_sells_out_in_places(weekend: Span) -> None:
-    stream = stream_of(weekend, Habits(), 1)
+    stream = stream_of(weekend, Assumptions(), 1)
     asked: Counter[tuple[str, str]] = Counter()
     for sale in stream.sales:
         for line in sale.lines:

@@ -1,1 +1,1 @@
-"""The long run of docs/RELIABILITY.md: its stages, what they add up to, and how that is told."""
+"""The long run of docs/RELIABILITY.md: its stages, their totals, and the report of these."""

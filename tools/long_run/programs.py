@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from tests.faults.redis_server import programs as redis_programs
 
-from .tally import ROOT, FoundError
+from .totals import ROOT, FoundError
 
 THREADS = os.cpu_count() or 1
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -25,7 +25,7 @@ PROFILE = "simulate"
 
 
 class Ended(NamedTuple):
-    """How a program ended and what it said."""
+    """The exit code and output of a program."""
 
     code: int
     output: str
@@ -61,12 +61,12 @@ def _started(command: Sequence[str | Path], environment: Mapping[str, str]) -> s
 
 
 def passed(*command: str | Path, environment: Mapping[str, str] | None = None) -> str:
-    """What a program says; FoundError with its end if it fails."""
+    """The output of a program; raises FoundError with its end if it fails."""
     (ended,) = run(command, environment=environment)
     if ended.code:
-        told = " ".join(str(word) for word in command)
+        shown = " ".join(str(word) for word in command)
         settings = "".join(f"{name}={value} " for name, value in (environment or {}).items())
-        raise FoundError(f"exit code {ended.code}: {ended.output[-500:]}", f"{settings}{told}")
+        raise FoundError(f"exit code {ended.code}: {ended.output[-500:]}", f"{settings}{shown}")
     return ended.output
 
 
@@ -88,7 +88,7 @@ def rust_tests(*arguments: str, environment: Mapping[str, str] | None = None) ->
 
 
 class Simulated(NamedTuple):
-    """What a run of the fault simulator came to."""
+    """The result of a run of the fault simulator."""
 
     hours: float
     recoveries: int
@@ -99,26 +99,26 @@ class Simulated(NamedTuple):
 
 
 def simulated(output: str) -> Simulated:
-    """The closing lines of the fault simulator; FoundError if they are not there."""
+    """Parses the closing lines of the fault simulator; raises FoundError if they are missing."""
     for line in reversed(output.splitlines()):
         if line.startswith("{"):
             return _from_json(json.loads(line), output)
     hours = re.search(r"^simulated hours: ([\d.]+)", output, re.MULTILINE)
     recoveries = re.search(r"^crash-recoveries: (\d+)", output, re.MULTILINE)
     if hours is None or recoveries is None:
-        raise FoundError(f"the simulator did not come to its end: {output[-500:]}")
+        raise FoundError(f"the simulator did not finish: {output[-500:]}")
     faults = Counter({name: int(count) for name, count in re.findall(r"(\w+) (\d+)", _line(output, "faults: "))})
     faults.update(dict.fromkeys(_line(output, "FAILED: these never happened: ").split(", "), 0))
     del faults[""]
     return Simulated(float(hours[1]), int(recoveries[1]), faults, *_failed(output))
 
 
-def _from_json(told: dict[str, object], output: str) -> Simulated:
-    # Marks are rare moments of the engine: like a class of faults, each must have been met.
+def _from_json(report: dict[str, object], output: str) -> Simulated:
+    # Marks are rare branches of the engine: like a class of faults, each must have been hit.
     counts: Counter[str] = Counter()
-    for part in (told.get("faults"), told.get("marks")):
+    for part in (report.get("faults"), report.get("marks")):
         counts.update({str(name): int(count) for name, count in part.items()} if isinstance(part, dict) else {})
-    hours, recoveries = (float(str(told.get(name, 0))) for name in ("hours", "recoveries"))
+    hours, recoveries = (float(str(report.get(name, 0))) for name in ("hours", "recoveries"))
     return Simulated(hours, int(recoveries), counts, *_failed(output))
 
 

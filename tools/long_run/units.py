@@ -1,4 +1,4 @@
-"""What one unit of work is given, and what it gives back."""
+"""The context of one unit of work, and its result."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import NamedTuple, TypeAlias
 
 
 @dataclass(slots=True)
-class Turn:
-    """One unit: its seed, from which every choice of it comes, a directory of its own, and what was done before."""
+class UnitContext:
+    """One unit: its seed, which determines its choices, a directory of its own, and the facts counted before."""
 
     seed: int
-    room: Path
+    directory: Path
     facts: Mapping[str, int] = field(default_factory=dict)
-    chance: random.Random = field(init=False)
+    rng: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
-        self.chance = random.Random(self.seed)
+        self.rng = random.Random(self.seed)
 
 
-class Done(NamedTuple):
-    """How much a unit did, by stage, and what happened in it, by name."""
+class UnitResult(NamedTuple):
+    """The amount that a unit did, by stage, and counts of what happened in it, by name."""
 
     done: Mapping[str, float]
     facts: Counter[str]
 
 
-Unit: TypeAlias = Callable[[Turn], Done]
+Unit: TypeAlias = Callable[[UnitContext], UnitResult]

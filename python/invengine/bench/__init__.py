@@ -1,4 +1,4 @@
-"""Benchmarks: figures that come from a run whose every promise was checked, beside yardsticks from the same run.
+"""Benchmarks: figures from runs whose every guarantee was checked, next to yardsticks from the same run.
 
 `docs/benchmarks.md` says what each figure means. A run that fails a check has no figure.
 """

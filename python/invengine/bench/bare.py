@@ -1,4 +1,4 @@
-"""The bare listener: gRPC with no engine behind it, the yardstick of what gRPC itself takes of one core."""
+"""The bare listener: gRPC without an engine, the yardstick of what gRPC itself needs of one core."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ class Bare:
 @contextmanager
 def listening(plan: Plan) -> Iterator[Bare]:
     """A bare listener on the server's core, until the block ends."""
-    with machine.running("bare-listener", machine.worker("bare"), plan.cores.server, plan.room) as program:
+    with machine.running("bare-listener", machine.worker("bare"), plan.cores.server, plan.directory) as program:
         yield Bare(program.line(), program.pid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from invengine.bench import figures, generator, redis_peer, unary
-from invengine.bench.checks import require, settle
+from invengine.bench.checks import check_and_end, require
 from invengine.bench.figures import Figure, figure, ratio
 from invengine.bench.generator import Shape, Target
 from invengine.bench.redis_peer import RedisShape
@@ -25,13 +25,13 @@ def saturated(plan: Plan) -> list[Figure]:
         engine = Target(plan, "engine", server.address, server.pid)
         shape = engine.best(SHAPES)
         contenders = {"sync": lambda: generator.sync_us(plan), "engine": lambda: engine.saturate(shape)}
-        redis = stack.enter_context(redis_peer.serving(plan)) if redis_peer.is_there() else None
+        redis = stack.enter_context(redis_peer.serving(plan)) if redis_peer.is_installed() else None
         if redis:
             redis_shape = redis.best(REDIS_SHAPES)
             contenders["redis"] = lambda: redis.saturate(redis_shape)
         found = interleaved(plan, contenders)
         require("P3", redis.findings() if redis else [])
-        settle("P3", server, engine.told)
+        check_and_end("P3", server, engine.records)
     rates = values(found["engine"])
     measured = [
         figure("P3.batched", figures.PER_S, rates),
@@ -59,8 +59,8 @@ def durability(plan: Plan) -> list[Figure]:
             "batched_memory": lambda: in_memory.saturate(batched_shape),
         }
         found = interleaved(plan, contenders)
-        settle("P5", durable, on_disk.told)
-        settle("P5", memory, in_memory.told)
+        check_and_end("P5", durable, on_disk.records)
+        check_and_end("P5", memory, in_memory.records)
     rates = {name: values(samples) for name, samples in found.items()}
     compared = [ratio(f"P5.{kind}", rates[f"{kind}_durable"], rates[f"{kind}_memory"]) for kind in ("unary", "batched")]
     measured = [figure(f"P5.{name}", figures.PER_S, rates[name]) for name in contenders if name != "sync"]

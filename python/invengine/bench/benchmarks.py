@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from invengine.bench import batched, clients, journals, ledger, sale, snapshots, startup, unary
+from invengine.bench import batched, clients, door, journals, ledger, sale, snapshots, startup, unary
 from invengine.bench.figures import Figure
 from invengine.bench.rounds import Plan
 
@@ -29,6 +29,9 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("J1", "durable batches on the Redis journal, beside the file journal", journals.redis_beside_file),
     Benchmark("P13", "commits while a snapshot is written, beside commits without", snapshots.beside_commits),
     Benchmark("C1", "starting the command line, beside an interpreter that does nothing", startup.commands),
+    Benchmark(
+        "D1", "a caller beside attacks on the door: how long it waits, and what they cost in memory", door.attacked
+    ),
     Benchmark("P10", "a flash sale at ten times the capacity", sale.flash),
 )
 

@@ -30,8 +30,8 @@ class Spec:
 
 
 @dataclass(slots=True)
-class Tally:
-    """What came of the calls of one thread."""
+class CallCounts:
+    """The outcomes of one thread's calls."""
 
     from_s: float
     until_s: float
@@ -40,26 +40,26 @@ class Tally:
     refused: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def starting(cls, spec: Spec) -> Tally:
+    def starting(cls, spec: Spec) -> CallCounts:
         """A tally whose measured part begins after the warm-up."""
         from_s = time.monotonic() + spec.warm_up_s
         return cls(from_s, from_s + spec.seconds)
 
-    def goes_on(self) -> bool:
-        """True until the time is over."""
+    def is_running(self) -> bool:
+        """True until the time is up."""
         return time.monotonic() < self.until_s
 
-    def took(self, units: int) -> None:
+    def add_accepted(self, units: int) -> None:
         """Counts accepted reserves."""
         self.accepted += units
         if self.from_s <= time.monotonic() < self.until_s:
             self.measured += units
 
-    def no(self, reason: str) -> None:
+    def add_refusal(self, reason: str) -> None:
         """Counts one refusal."""
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: CallCounts) -> None:
         """Adds the counts of another."""
         self.accepted += other.accepted
         self.measured += other.measured
@@ -75,16 +75,16 @@ def with_asyncio(spec: Spec) -> dict[str, Any]:
 async def _reserve(spec: Spec) -> dict[str, Any]:
     async with AsyncClient(spec.target) as client:
         await client.availability(sku(), LOCATION)
-        tally = Tally.starting(spec)
+        counts = CallCounts.starting(spec)
         line = (sku(), LOCATION, 1)
 
         async def caller() -> None:
-            while tally.goes_on():
+            while counts.is_running():
                 await client.reserve([line], ttl_s=TTL_S)
-                tally.took(1)
+                counts.add_accepted(1)
 
         await asyncio.gather(*(caller() for _ in range(spec.callers)))
-    return _report(spec, tally)
+    return _report(spec, counts)
 
 
 def with_columns(spec: Spec) -> dict[str, Any]:
@@ -93,12 +93,12 @@ def with_columns(spec: Spec) -> dict[str, Any]:
         client.availability(sku(), LOCATION)
         skus = [sku()] * spec.batch
 
-        def call(tally: Tally, _: int) -> None:
+        def call(counts: CallCounts, _: int) -> None:
             found = client.submit_reserves(skus, LOCATION, ttl_s=TTL_S)
             taken = sum(found.accepted)
-            tally.took(taken)
+            counts.add_accepted(taken)
             if taken < spec.batch:
-                tally.no(next(reason for reason in found.reasons if reason))
+                counts.add_refusal(next(reason for reason in found.reasons if reason))
 
         return _report(spec, _in_threads(spec, lambda: call))
 
@@ -112,39 +112,39 @@ def with_redis(spec: Spec) -> dict[str, Any]:
     ttl_ms, window_ms = str(TTL_MS), str(redis_peer.KEY_WINDOW_MS)
     numbers = itertools.count()
 
-    def connect() -> Callable[[Tally, int], None]:
+    def connect() -> Callable[[CallCounts, int], None]:
         client: Any = redis.Redis(host, int(port), single_connection_client=True)
         loaded = client.script_load(script)
         prefix = f"key:{spec.name}:{next(numbers)}:"
 
-        def call(tally: Tally, number: int) -> None:
+        def call(counts: CallCounts, number: int) -> None:
             key = f"{prefix}{number}"
-            said = client.evalsha(loaded, 3, redis_peer.STOCK, redis_peer.HOLDS, key, "1", ttl_ms, window_ms)
-            if said == b"INSUFFICIENT_STOCK":
-                tally.no("INSUFFICIENT_STOCK")
+            output = client.evalsha(loaded, 3, redis_peer.STOCK, redis_peer.HOLDS, key, "1", ttl_ms, window_ms)
+            if output == b"INSUFFICIENT_STOCK":
+                counts.add_refusal("INSUFFICIENT_STOCK")
             else:
-                tally.took(1)
+                counts.add_accepted(1)
 
         return call
 
     return _report(spec, _in_threads(spec, connect))
 
 
-def _in_threads(spec: Spec, connect: Callable[[], Callable[[Tally, int], None]]) -> Tally:
-    """Calls from `callers` threads until the time is over; the first error of a thread is raised."""
-    total = Tally.starting(spec)
-    tallies: list[Tally] = []
+def _in_threads(spec: Spec, connect: Callable[[], Callable[[CallCounts, int], None]]) -> CallCounts:
+    """Calls from `callers` threads until the time is up; the first error of a thread is raised."""
+    total = CallCounts.starting(spec)
+    all_counts: list[CallCounts] = []
     errors: list[BaseException] = []
 
     def work() -> None:
-        tally = Tally(total.from_s, total.until_s)
-        tallies.append(tally)
+        counts = CallCounts(total.from_s, total.until_s)
+        all_counts.append(counts)
         try:
             call = connect()
             for number in itertools.count():
-                if not tally.goes_on():
+                if not counts.is_running():
                     return
-                call(tally, number)
+                call(counts, number)
         except BaseException as error:  # Whatever ends a thread ends the run.
             errors.append(error)
 
@@ -155,16 +155,16 @@ def _in_threads(spec: Spec, connect: Callable[[], Callable[[Tally, int], None]])
         thread.join()
     if errors:
         raise errors[0]
-    for tally in tallies:
-        total.add(tally)
+    for counts in all_counts:
+        total.add(counts)
     return total
 
 
-def _report(spec: Spec, tally: Tally) -> dict[str, Any]:
+def _report(spec: Spec, counts: CallCounts) -> dict[str, Any]:
     return {
-        "accepted": tally.accepted,
-        "measured": tally.measured,
+        "accepted": counts.accepted,
+        "measured": counts.measured,
         "seconds": spec.seconds,
-        "refused": tally.refused,
+        "refused": counts.refused,
         "cpu_s": time.process_time(),
     }

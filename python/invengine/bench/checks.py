@@ -21,8 +21,8 @@ KEYS_LOOKED_UP = 200
 
 
 @dataclass(slots=True)
-class Told:
-    """What the callers of one server were told, over all its runs."""
+class CallerRecords:
+    """What the callers of one server recorded, over all its runs."""
 
     accepted: Counter[str] = field(default_factory=Counter)
     """Units of each item that were reserved."""
@@ -31,28 +31,30 @@ class Told:
     keys: list[str] = field(default_factory=list)
     """Keys of some accepted reserves."""
     findings: list[str] = field(default_factory=list)
-    """What was wrong with answers."""
+    """Answers that must not occur."""
 
-    def blame(self, run: str, *, broken: int = 0, unanswered: int = 0, refused: dict[str, int] | None = None) -> None:
-        """Takes down what no caller of a benchmark may be told: stock is plenty, and nobody calls too fast."""
+    def add_faults(
+        self, run: str, *, broken: int = 0, unanswered: int = 0, refused: dict[str, int] | None = None
+    ) -> None:
+        """Records answers that a benchmark must not get: stock is plentiful, and nobody calls too fast."""
         if broken:
-            self.findings.append(f"{run}: {broken} answers break a promise of the contract")
+            self.findings.append(f"{run}: {broken} answers violate the contract")
         if unanswered:
             self.findings.append(f"{run}: {unanswered} calls were never answered")
         if refused:
             self.findings.append(f"{run}: refused: {', '.join(f'{count} {why}' for why, count in refused.items())}")
 
 
-def settle(name: str, server: Server, told: Told | None = None) -> Digest:
-    """Runs every check, ends the server and gives its last digest. Raises CheckFailedError with everything it found.
+def check_and_end(name: str, server: Server, records: CallerRecords | None = None) -> Digest:
+    """Runs every check, ends the server and returns its last digest. Raises CheckFailedError with all findings.
 
-    Without `told` the callers' own ledger was compared before.
+    Without `records` the callers' own ledger was compared before.
     """
     with server.client() as client:
         levels = list(client.list_levels())
         findings = [line for level in levels for line in level_findings(level)]
-        if told is not None:
-            findings += told.findings + told_findings(levels, told) + key_findings(client, told.keys)
+        if records is not None:
+            findings += records.findings + record_findings(levels, records) + key_findings(client, records.keys)
         digest = client.digest()
     server.program.end()
     findings += recovery_findings(server, digest)
@@ -67,13 +69,13 @@ def require(name: str, findings: Iterable[str]) -> None:
         raise CheckFailedError(f"{name} has no figure, since {len(found)} checks failed: {'; '.join(found)}")
 
 
-def told_findings(levels: list[Level], told: Told) -> list[str]:
-    """Where the server's levels differ from what the callers were told."""
+def record_findings(levels: list[Level], records: CallerRecords) -> list[str]:
+    """Where the server's levels differ from the callers' records."""
     by_sku = {level.sku: level for level in levels}
-    found = [f"{sku} is sold but has no level" for sku in told.accepted if sku not in by_sku]
+    found = [f"{sku} is sold but has no level" for sku in records.accepted if sku not in by_sku]
     for sku, level in by_sku.items():
-        allocated = told.allocated[sku]
-        reserved = told.accepted[sku] - told.released[sku] - allocated
+        allocated = records.allocated[sku]
+        reserved = records.accepted[sku] - records.released[sku] - allocated
         if (level.reserved, level.allocated) != (reserved, allocated):
             found.append(
                 f"{sku}: the server holds {level.reserved} reserved and {level.allocated} allocated, "
@@ -114,7 +116,7 @@ def recovery_findings(server: Server, before: Digest) -> list[str]:
 
 
 def digest_findings(report: dict[str, Any], before: Digest) -> list[str]:
-    """What a report of `verify` says is wrong, and whether it found the state that was there before."""
+    """The findings of a report of `verify`, and whether it found the same state as before."""
     return findings_of(report) + same_state(before, report["digest"], report["sequence"])
 
 

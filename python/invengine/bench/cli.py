@@ -25,14 +25,14 @@ from invengine.cli.streams import unread
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
-ROOM = Path("bench-report")
+DIRECTORY = Path("bench-report")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How to measure and how to print."""
 
-    room: Path
+    directory: Path
     rounds: int
     seconds: float
     as_json: bool
@@ -48,7 +48,9 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Few and short rounds: to try it out, not to quote.")] = False,
     round_count: Annotated[int | None, typer.Option("--rounds", min=1, max=1000, help="Rounds of each.")] = None,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, max=600, help="Length of a run.")] = None,
-    room: Annotated[Path, typer.Option("--room", help="Where journals are written; its disk is measured.")] = ROOM,
+    directory: Annotated[
+        Path, typer.Option("--room", help="Where journals are written; its disk is measured.")
+    ] = DIRECTORY,
     as_json: Json = False,
 ) -> int:
     """Run benchmarks and print their figures; one that fails a check prints none, and the exit code says so.
@@ -66,7 +68,7 @@ def bench(
     except KeyError as unknown:
         raise UsageProblemError(f"there is no benchmark {unknown.args[0]!r}: --list says which there are") from None
     settings = Settings(
-        room,
+        directory,
         round_count or (rounds.QUICK_ROUNDS if quick else rounds.ROUNDS),
         seconds or (rounds.QUICK_SECONDS if quick else rounds.SECONDS),
         as_json,
@@ -75,23 +77,25 @@ def bench(
 
 
 def run(chosen: list[Benchmark], names: list[str], settings: Settings) -> ExitCode:
-    """Runs benchmarks one after the other and gives the exit code of the first that failed."""
+    """Runs benchmarks one after the other and returns the exit code of the first that failed."""
     cores = machine.cores()
     _notice(load_before(), as_json=settings.as_json)
     code = ExitCode.OK
     for benchmark in chosen:
         watch = Watch()
         try:
-            with _room(settings.room) as room, _steps(benchmark) as step:
-                plan = rounds.Plan(room, cores, settings.rounds, settings.seconds, step)
+            with _run_directory(settings.directory) as directory, _steps(benchmark) as step:
+                plan = rounds.Plan(directory, cores, settings.rounds, settings.seconds, step)
                 found = benchmark.run(plan)
         except Exception as raised:
             error = core_error(raised)
             code = code or code_of(error)
-            _blame(benchmark, error, as_json=settings.as_json)
+            _print_failure(benchmark, error, as_json=settings.as_json)
             continue
         load = watch.load()
         _show(benchmark, benchmarks.wanted(found, names), load, as_json=settings.as_json)
+        for table in plan.tables:
+            _explain(benchmark, table, as_json=settings.as_json)
         for name, needs in plan.not_run:
             _leave_out(name, needs, as_json=settings.as_json)
         if unread():
@@ -100,19 +104,19 @@ def run(chosen: list[Benchmark], names: list[str], settings: Settings) -> ExitCo
 
 
 @contextmanager
-def _room(parent: Path) -> Iterator[Path]:
-    """A directory for the journals of one benchmark, which goes at its end."""
+def _run_directory(parent: Path) -> Iterator[Path]:
+    """A directory for the journals of one benchmark, removed at its end."""
     parent.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(prefix="run-", dir=parent)).absolute()
+    directory = Path(tempfile.mkdtemp(prefix="run-", dir=parent)).absolute()
     try:
-        yield room
+        yield directory
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
 def _steps(benchmark: Benchmark) -> Iterator[Callable[[str], None]]:
-    """Shows a person what is running now; tells a program nothing."""
+    """Shows what is running now if stderr is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -135,23 +139,32 @@ def _show(benchmark: Benchmark, found: list[Figure], load: Load | None, *, as_js
     print_line("")
 
 
+def _explain(benchmark: Benchmark, table: rounds.Table, *, as_json: bool) -> None:
+    if as_json:
+        for row in table.rows:
+            print_json({"id": benchmark.id, **row})
+        return
+    print_table(table.columns, [[row[column] for column in table.columns] for row in table.rows])
+    print_line("")
+
+
 def _notice(load: Load | None, *, as_json: bool) -> None:
-    """Says before anything is measured that the machine is busy, so that a person may wait."""
+    """Reports before anything is measured that the machine is busy, so that a person may wait."""
     text = verdict(load)
     if text:
-        _say(json.dumps({"notice": text}) if as_json else text)
+        _print_stderr(json.dumps({"notice": text}) if as_json else text)
 
 
-def _blame(benchmark: Benchmark, error: Exception, *, as_json: bool) -> None:
+def _print_failure(benchmark: Benchmark, error: Exception, *, as_json: bool) -> None:
     line = line_of(error, as_json=as_json)
-    _say(json.dumps({"id": benchmark.id, **json.loads(line)}) if as_json else f"{benchmark.id}: {line}")
+    _print_stderr(json.dumps({"id": benchmark.id, **json.loads(line)}) if as_json else f"{benchmark.id}: {line}")
 
 
 def _leave_out(name: str, needs: str, *, as_json: bool) -> None:
-    _say(json.dumps({"not_run": name, "needs": needs}) if as_json else f"not run: {name} (needs {needs})")
+    _print_stderr(json.dumps({"not_run": name, "needs": needs}) if as_json else f"not run: {name} (needs {needs})")
 
 
-def _say(text: str) -> None:
+def _print_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

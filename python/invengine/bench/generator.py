@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from invengine.bench import machine
-from invengine.bench.checks import Told
+from invengine.bench.checks import CallerRecords
 from invengine.bench.rounds import TRIAL_S, WARM_UP_S, Plan, Sample, best
 from invengine.bench.server import LOCATION, SKU_PREFIX, TTL_MS
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 SYNCS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How callers come: connections, calls (or batches) in flight on each, reserves in a batch."""
+    """The shape of the load: connections, calls (or batches) in flight on each, reserves in a batch."""
 
     connections: int
     streams: int
@@ -32,13 +32,13 @@ class Shape:
 
 @dataclass(slots=True)
 class Target:
-    """A listener that is called, and what its callers were told over all runs."""
+    """A listener that is called, and the records of its callers over all runs."""
 
     plan: Plan
     name: str
     address: str
     pid: int
-    told: Told = field(default_factory=Told)
+    records: CallerRecords = field(default_factory=CallerRecords)
     runs: int = 0
 
     def saturate(self, shape: Shape, seconds: float | None = None) -> Sample:
@@ -52,12 +52,12 @@ class Target:
             client_busy=report["client_cpu_s"] / window["seconds"],
         )
 
-    def wait_alone(self) -> Sample:
+    def latency_alone(self) -> Sample:
         """The median time in microseconds of one caller's calls, one after the other on an idle server."""
         return Sample(self._run(Shape(1, 1), self.plan.seconds)["latency_us"]["p50"])
 
-    def wait_open(self, shape: Shape, per_s: float) -> Sample:
-        """The time in microseconds that 999 of 1,000 callers did not exceed, who come at this rate whatever happens."""
+    def latency_open(self, shape: Shape, per_s: float) -> Sample:
+        """The p99.9 latency in microseconds in an open loop: callers arrive at this rate, whatever the server does."""
         seconds = self.plan.seconds
         report = self._run(shape, seconds, pace=_even(per_s, WARM_UP_S + seconds))
         return Sample(report["latency_us"]["p999"])
@@ -81,14 +81,14 @@ class Target:
             }
         )
         command = machine.worker("load")
-        answer = machine.answer_of("load", command, self.plan.cores.load, json.dumps(spec), seconds + PATIENCE_S)
+        answer = machine.answer_of("load", command, self.plan.cores.load, json.dumps(spec), seconds + TIMEOUT_S)
         report: dict[str, Any] = json.loads(answer)
-        tell(self.told, f"{run} ({shape})", report)
+        add_report(self.records, f"{run} ({shape})", report)
         return report
 
 
 def spec_of(shape: Shape, seconds: float) -> dict[str, Any]:
-    """What the generator is asked for: one hot item, a closed loop, a warm-up that is not measured."""
+    """The spec for the generator: one hot item, a closed loop, a warm-up that is not measured."""
     return {
         "connections": shape.connections,
         "streams": shape.streams,
@@ -107,20 +107,20 @@ def _even(per_s: float, seconds: float) -> dict[str, Any]:
     return {"phases": [{"ms": round(1_000 * seconds), "from_per_s": per_s, "to_per_s": per_s}], "poisson": True}
 
 
-def tell(told: Told, run: str, report: Mapping[str, Any]) -> None:
-    """Adds what a run was told to the callers' ledger of its server."""
+def add_report(records: CallerRecords, run: str, report: Mapping[str, Any]) -> None:
+    """Adds the report of a run to the callers' records of its server."""
     for item in report["units"]:
-        told.accepted[item["sku"]] += item["accepted"]
-        told.released[item["sku"]] += item["released"]
-        told.allocated[item["sku"]] += item["allocated"]
-    told.keys += report["accepted_keys"]
-    told.blame(run, broken=report["broken"], unanswered=report["unanswered"], refused=report["by_reason"])
+        records.accepted[item["sku"]] += item["accepted"]
+        records.released[item["sku"]] += item["released"]
+        records.allocated[item["sku"]] += item["allocated"]
+    records.keys += report["accepted_keys"]
+    records.add_faults(run, broken=report["broken"], unanswered=report["unanswered"], refused=report["by_reason"])
 
 
 def sync_us(plan: Plan) -> Sample:
     """The median time in microseconds of an overwrite of 4 KiB and its fdatasync, where the journals are."""
-    file = plan.room / "sync-probe"
+    file = plan.directory / "sync-probe"
     spec = json.dumps({"file": str(file), "writes": SYNCS, "core": plan.cores.server})
-    answer = machine.answer_of("sync", machine.worker("sync"), plan.cores.server, spec, PATIENCE_S)
+    answer = machine.answer_of("sync", machine.worker("sync"), plan.cores.server, spec, TIMEOUT_S)
     file.unlink(missing_ok=True)
     return Sample(json.loads(answer)["sync_us"]["p50"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from invengine.bench import figures, generator, redis_peer, unary
-from invengine.bench.checks import require, same_state, settle
+from invengine.bench.checks import check_and_end, require, same_state
 from invengine.bench.figures import Figure, figure, ratio
 from invengine.bench.generator import Shape, Target
 from invengine.bench.rounds import Plan, interleaved, values
@@ -18,7 +18,7 @@ OF_REDIS = ("J1.ratio_file", "J1.redis")
 
 def redis_beside_file(plan: Plan) -> list[Figure]:
     """J1: batches as fast as they are answered, on a journal in files and on one in Redis with `appendfsync always`."""
-    if not redis_peer.is_there():
+    if not redis_peer.is_installed():
         plan.leave_out(OF_REDIS, redis_peer.NEEDS)
         return []
     with ExitStack() as stack:
@@ -38,8 +38,8 @@ def redis_beside_file(plan: Plan) -> list[Figure]:
                 "redis": lambda: targets[1].saturate(shapes[1]),
             },
         )
-        settle("J1", on_file, targets[0].told)
-        before = settle("J1", on_redis, targets[1].told)
+        check_and_end("J1", on_file, targets[0].records)
+        before = check_and_end("J1", on_redis, targets[1].records)
         with started(plan, "recovered", journal) as recovered, recovered.client() as client:
             after = client.digest()
         require("J1", same_state(before, after.digest, after.sequence))

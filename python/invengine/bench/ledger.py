@@ -11,7 +11,7 @@ from invengine.bench.rounds import SECONDS, Plan, Sample, interleaved, values
 
 LEVELS = 100_000
 OPERATIONS = 6_000_000
-PATIENCE_S = 300.0
+TIMEOUT_S = 300.0
 
 
 def alone(plan: Plan) -> list[Figure]:
@@ -21,7 +21,7 @@ def alone(plan: Plan) -> list[Figure]:
     def run() -> Sample:
         spec = json.dumps({"operations": operations, "levels": LEVELS})
         core = plan.cores.server
-        answer = json.loads(machine.answer_of("ledger", machine.worker("ledger"), core, spec, PATIENCE_S))
+        answer = json.loads(machine.answer_of("ledger", machine.worker("ledger"), core, spec, TIMEOUT_S))
         require("P1", [] if answer["checks"] == "passed" else [str(answer["checks"])])
         return Sample(answer["operations"] / answer["seconds"])
 

@@ -22,21 +22,21 @@ TAIL_LINES = 20
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """One core for what is measured, another for those who call it."""
+    """One core for what is measured, another for its callers."""
 
     server: int
     load: int
 
 
 class ProgramError(Exception):
-    """A program of a benchmark failed; the text has the end of what it said."""
+    """A program of a benchmark failed; the message has the end of its output."""
 
 
 def cores() -> Cores:
     """The first and the last core that this process may use. Raises UsageProblemError if there is only one."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
-        raise UsageProblemError("a benchmark needs two cores: one for the server, one for those who call it")
+        raise UsageProblemError("a benchmark needs two cores: one for the server, one for its callers")
     return Cores(allowed[0], allowed[-1])
 
 
@@ -67,7 +67,7 @@ class Program:
                 raise ProgramError(f"{self.name} was not ready: {self.tail()}")
 
     def _read(self, deadline: float) -> bool:
-        """Reads what is there, waiting for it until the deadline. False if nothing comes any more."""
+        """Reads available output, waiting for it until the deadline. False if there is none any more."""
         out = self.process.stdout
         if out is None:
             raise ProgramError(f"{self.name} has no output to read")
@@ -91,19 +91,19 @@ class Program:
             raise ProgramError(f"{self.name} ended with {code}: {self.tail()}")
 
     def tail(self) -> str:
-        """The end of what it said on stderr."""
+        """The last lines of its stderr."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return " | ".join(lines[-TAIL_LINES:]) or "it said nothing"
+        return " | ".join(lines[-TAIL_LINES:]) or "no output"
 
 
 @contextmanager
-def running(name: str, command: Sequence[str], core: int, room: Path) -> Iterator[Program]:
+def running(name: str, command: Sequence[str], core: int, directory: Path) -> Iterator[Program]:
     """A program pinned to a core, with stdin open; killed at the end of the block if it still runs."""
-    log = room / f"{name}.log"
+    log = directory / f"{name}.log"
     with log.open("a", encoding="utf-8") as errors, pinned(core):
         process = subprocess.Popen(
             command,
-            cwd=room,
+            cwd=directory,
             env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -137,8 +137,8 @@ def answer_of(name: str, command: Sequence[str], core: int, text: str, timeout_s
             if process.poll() is None:
                 process.kill()
     if process.returncode != 0:
-        said = " | ".join(errors.splitlines()[-TAIL_LINES:])
-        raise ProgramError(f"{name} ended with {process.returncode}: {said or 'it said nothing'}")
+        output = " | ".join(errors.splitlines()[-TAIL_LINES:])
+        raise ProgramError(f"{name} ended with {process.returncode}: {output or 'it output nothing'}")
     return out
 
 
@@ -159,7 +159,7 @@ def pinned(core: int) -> Iterator[None]:
 
 
 def environment() -> Mapping[str, str]:
-    """The environment of the programs: settings of the person who measures are not those of the measured."""
+    """The environment of the programs, without the settings of the person who measures."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("INVENGINE_")}
     package = str(Path(invengine.__file__).resolve().parents[1])
     path = os.pathsep.join(entry for entry in (package, own.get("PYTHONPATH", "")) if entry)

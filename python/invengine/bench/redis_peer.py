@@ -25,12 +25,12 @@ NEEDS = "redis-server, redis-benchmark and the Python package redis"
 KEYS_DRAWN_FROM = 2_000_000_000
 TWICE_SHARE_MAX = 0.01
 FIRST_REQUESTS = 20_000
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class RedisShape:
-    """How callers come: connections, and requests in one pipeline."""
+    """The shape of the load: connections, and requests in one pipeline."""
 
     connections: int
     pipeline: int = 1
@@ -49,7 +49,7 @@ class RedisPeer:
     client: Any
     script: str
     reserves: int = 0
-    """How many its callers asked for, over all runs."""
+    """Number of reserves that its callers requested, over all runs."""
     runs: int = 0
 
     @property
@@ -68,7 +68,7 @@ class RedisPeer:
         return best(shapes, lambda shape: self.saturate(shape, min(TRIAL_S, self.plan.seconds)).value)
 
     def findings(self) -> list[str]:
-        """What is wrong with its books after the runs."""
+        """What is wrong with its data after the runs."""
         left, holds = int(self.client.get(STOCK)), int(self.client.zcard(HOLDS))
         # redis-benchmark sends a few more requests than it was asked for.
         sent = int(self.client.info("commandstats")["cmdstat_evalsha"]["calls"])
@@ -91,12 +91,12 @@ class RedisPeer:
         keys = ["3", STOCK, HOLDS, f"key:{self.runs}:__rand_int__"]
         call = ["EVALSHA", self.script, *keys, "1", str(TTL_MS), str(KEY_WINDOW_MS)]
         command = ["redis-benchmark", *load, "-r", str(KEYS_DRAWN_FROM), "--csv", *call]
-        out = machine.answer_of("redis-benchmark", command, self.plan.cores.load, "", PATIENCE_S)
+        out = machine.answer_of("redis-benchmark", command, self.plan.cores.load, "", TIMEOUT_S)
         self.reserves += asked
         return requests_per_s(out)
 
 
-def is_there() -> bool:
+def is_installed() -> bool:
     """True if everything that the comparison needs is installed."""
     tools = all(shutil.which(tool) for tool in ("redis-server", "redis-benchmark"))
     return tools and importlib.util.find_spec("redis") is not None
@@ -119,7 +119,7 @@ def serving(plan: Plan) -> Iterator[RedisPeer]:
     script = SCRIPT.read_text(encoding="utf-8")
     with (
         running_redis(plan, plan.cores.server) as (program, port),
-        redis.Redis(port=port, decode_responses=True, socket_timeout=PATIENCE_S) as client,
+        redis.Redis(port=port, decode_responses=True, socket_timeout=TIMEOUT_S) as client,
     ):
         client.set(STOCK, STOCK_UNITS)
         yield RedisPeer(plan, program, port, client, str(client.script_load(script)))
@@ -129,12 +129,12 @@ def serving(plan: Plan) -> Iterator[RedisPeer]:
 def running_redis(plan: Plan, core: int) -> Iterator[tuple[machine.Program, int]]:
     """A Redis that syncs every write, and its port, on this core and on the disk of the journals."""
     port = _free_port()
-    place = plan.room / "redis"
+    place = plan.directory / "redis"
     place.mkdir()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(place), "--save", ""]
     # A rewrite of its file in the middle of a run would only slow it.
     durable = ["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"]
-    with machine.running("redis", [*command, *durable], core, plan.room) as program:
+    with machine.running("redis", [*command, *durable], core, plan.directory) as program:
         program.line("Ready to accept connections")
         yield program, port
 

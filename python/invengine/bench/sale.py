@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from invengine.bench import figures, generator
-from invengine.bench.checks import require, settle
+from invengine.bench.checks import check_and_end, require
 from invengine.bench.figures import Figure, figure
 from invengine.bench.rounds import Plan, interleaved, values
 from invengine.bench.server import Server, serving
@@ -11,20 +11,20 @@ from invengine.simulate import flash_sale
 from invengine.simulate.flash_sale import FlashSaleResult, FlashSaleSettings
 
 ROUNDS_MAX = 3
-"""A sale has a rush of its own and takes longer than other runs."""
+"""A sale includes a rush and takes longer than other runs."""
 JUDGED = ("goodput", "sold")
 """Checks of the simulation that are figures here: they are published whether they are good or not."""
 
 
 def flash(plan: Plan) -> list[Figure]:
-    """P10: answers in time under the rush beside those in peace, units oversold, and units sold of the stock."""
+    """P10: answers in time under the rush, relative to the peak; units oversold, and the share of the stock sold."""
     sales: list[FlashSaleResult] = []
     with serving(plan, "sale") as server:
         for number in range(min(plan.rounds, ROUNDS_MAX)):
             plan.step(f"sale {number + 1}")
             sales.append(_sale(plan, server, number))
         synced = interleaved(plan, {"sync": lambda: generator.sync_us(plan)})
-        settle("P10", server)
+        check_and_end("P10", server)
     return [
         figure("P10.goodput_ratio", figures.RATIO, [sale.goodput_ratio for sale in sales]),
         figure("P10.oversold_units", figures.UNITS, [sale.oversold_units for sale in sales]),
@@ -47,7 +47,7 @@ def _sale(plan: Plan, server: Server, number: int) -> FlashSaleResult:
 
 
 def _cpu_s_per_million(sale: FlashSaleResult) -> float:
-    """CPU of the server for a million answers, yes or no, while the capacity was measured."""
+    """CPU of the server for a million answers, accepted or refused, while the capacity was measured."""
     report = sale.capacity_report
     used_s: float = sum(report["server_cpu_s"].values())
     answered: int = report["window"]["good"]

@@ -1,4 +1,4 @@
-"""The server under measurement: `invengine serve` on a core of its own, with a stocked shop, until a block ends."""
+"""The server under measurement: `invengine serve` on a core of its own, with stock, until a block ends."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Server:
     program: Program
     address: str
     directory: Path | None
+    metrics_address: str = ""
 
     @property
     def pid(self) -> int:
@@ -34,7 +35,7 @@ class Server:
         return self.program.pid
 
     def client(self) -> Client:
-        """A client for the checks, patient enough for a server that has just been saturated."""
+        """A client for the checks, with a timeout that suits a server that has just been saturated."""
         return Client(self.address, timeout_s=TIMEOUT_S)
 
 
@@ -44,26 +45,30 @@ def sku(number: int = 0) -> str:
 
 
 @contextmanager
-def serving(plan: Plan, name: str, *, durable: bool = True) -> Iterator[Server]:
+def serving(plan: Plan, name: str, *, durable: bool = True, metrics: bool = False) -> Iterator[Server]:
     """A server on the server's core, with a journal of its own and plenty of stock of one item."""
-    directory = plan.room / f"{name}-journal" if durable else None
+    directory = plan.directory / f"{name}-journal" if durable else None
     journal = ["--journal", "file", "--directory", str(directory)] if durable else ["--journal", "memory"]
-    with started(plan, name, journal, directory) as server:
+    with started(plan, name, journal, directory, metrics=metrics) as server:
         fill(server)
         yield server
 
 
 @contextmanager
-def started(plan: Plan, name: str, journal: list[str], directory: Path | None = None) -> Iterator[Server]:
+def started(
+    plan: Plan, name: str, journal: list[str], directory: Path | None = None, *, metrics: bool = False
+) -> Iterator[Server]:
     """A server on the server's core, with the journal that these flags name and whatever is in it."""
-    serve = ["serve", "--json", "--address", "127.0.0.1:0", "--metrics-address", ""]
+    metrics_at = "127.0.0.1:0" if metrics else ""
+    serve = ["serve", "--json", "--address", "127.0.0.1:0", "--metrics-address", metrics_at]
     command = [sys.executable, "-m", "invengine.cli", *serve, *journal]
-    with running(f"{name}-server", command, plan.cores.server, plan.room) as program:
-        yield Server(program, json.loads(program.line())["address"], directory)
+    with running(f"{name}-server", command, plan.cores.server, plan.directory) as program:
+        ready = json.loads(program.line())
+        yield Server(program, ready["address"], directory, ready["metrics_address"])
 
 
 def fill(server: Server) -> None:
-    """Gives a server the item and the stock of a run."""
+    """Creates the item and the stock of a run on a server."""
     with server.client() as client:
         client.upsert_locations([Location(LOCATION)])
         client.upsert_items([Item(sku())])

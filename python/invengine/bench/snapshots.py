@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from invengine.bench import figures, generator, redis_peer
-from invengine.bench.checks import require, settle
+from invengine.bench.checks import check_and_end, require
 from invengine.bench.figures import Figure, figure, ratio
 from invengine.bench.generator import Shape, Target
 from invengine.bench.rounds import SECONDS, Plan, Sample, interleaved, values
@@ -17,10 +17,10 @@ from invengine.errors import Unimplemented
 
 OPEN_LOOP = Shape(4, 256)
 RATE_PER_S = 4_000.0
-"""Far below what the server can do: what is measured is how long one waits, not how many."""
-CROWD = Shape(1, 4, "submit", 1_000)
-CROWD_S = 2.0
-"""How long holds are made before anything is measured: hundreds of thousands, so that a snapshot has much to write."""
+"""Far below the server's capacity: the latency is measured, not the throughput."""
+HOLDS_SHAPE = Shape(1, 4, "submit", 1_000)
+HOLDS_S = 2.0
+"""How long holds are created before the measurement: hundreds of thousands, so that a snapshot has much to write."""
 OF_REDIS = ("P13.ratio_redis", "P13.redis_p999_us", "P13.redis_snapshots_s")
 
 
@@ -34,39 +34,39 @@ class Contender:
     written: list[float] = field(default_factory=list)
     """Snapshots a second of each run."""
 
-    def crowd(self) -> None:
-        """Makes the holds. Raises Unimplemented if the journal keeps no snapshots."""
+    def create_holds(self) -> None:
+        """Creates the holds. Raises Unimplemented if the journal keeps no snapshots."""
         with self.server.client() as client:
             client.create_snapshot()
         plan = self.target.plan
         plan.step(f"holds of {self.name}")
-        self.target.saturate(CROWD, CROWD_S * plan.seconds / SECONDS)
+        self.target.saturate(HOLDS_SHAPE, HOLDS_S * plan.seconds / SECONDS)
 
     def quiet(self) -> Sample:
-        """The time in microseconds that 999 of 1,000 calls did not exceed."""
-        return self.target.wait_open(OPEN_LOOP, RATE_PER_S)
+        """The p99.9 latency in microseconds."""
+        return self.target.latency_open(OPEN_LOOP, RATE_PER_S)
 
     def busy(self) -> Sample:
         """The same while one snapshot after the other is written."""
         with snapshots(self.server) as written:
-            found = self.target.wait_open(OPEN_LOOP, RATE_PER_S)
+            found = self.target.latency_open(OPEN_LOOP, RATE_PER_S)
         require("P13", written.failed)
         self.written.append(written.count / self.target.plan.seconds)
         return found
 
 
 @dataclass(slots=True)
-class Written:
-    """What the thread that asks for snapshots came to."""
+class SnapshotCounts:
+    """The results of the thread that requests snapshots."""
 
     count: int = 0
     failed: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def snapshots(server: Server) -> Iterator[Written]:
+def snapshots(server: Server) -> Iterator[SnapshotCounts]:
     """Until the block ends there is always a snapshot being written; at least one is finished."""
-    written, stop = Written(), threading.Event()
+    written, stop = SnapshotCounts(), threading.Event()
 
     def write() -> None:
         try:
@@ -90,7 +90,7 @@ def beside_commits(plan: Plan) -> list[Figure]:
     """P13: p99.9 of unary Reserves at a fixed rate, with and without snapshots, in turns."""
     with serving(plan, "snapshots") as server:
         of_file = _measured(plan, Contender("file", server, Target(plan, "file", server.address, server.pid)))
-    if not redis_peer.is_there():
+    if not redis_peer.is_installed():
         plan.leave_out(OF_REDIS, redis_peer.NEEDS)
         return of_file
     with redis_peer.running_redis(plan, plan.cores.load) as (_, port):
@@ -106,10 +106,10 @@ def beside_commits(plan: Plan) -> list[Figure]:
 
 
 def _measured(plan: Plan, contender: Contender) -> list[Figure]:
-    contender.crowd()
+    contender.create_holds()
     runs = {"sync": lambda: generator.sync_us(plan), "quiet": contender.quiet, "busy": contender.busy}
     found = {name: values(samples) for name, samples in interleaved(plan, runs).items()}
-    settle("P13", contender.server, contender.target.told)
+    check_and_end("P13", contender.server, contender.target.records)
     name = contender.name
     return [
         ratio(f"P13.ratio_{name}", found["busy"], found["quiet"]),

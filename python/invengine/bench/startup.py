@@ -1,4 +1,4 @@
-"""C1: how long the command line takes from its call to its end, beside an interpreter that does nothing."""
+"""C1: how long a command takes from start to end, next to an interpreter that does nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from invengine.bench import figures, machine
-from invengine.bench.checks import require, settle
+from invengine.bench.checks import check_and_end, require
 from invengine.bench.figures import Figure, figure
 from invengine.bench.rounds import Plan, Sample, interleaved, values
 from invengine.bench.server import serving
@@ -40,7 +40,7 @@ def commands(plan: Plan) -> list[Figure]:
         for compile_all in runs.values():
             compile_all()
         found = interleaved(plan, runs)
-        settle("C1", server)
+        check_and_end("C1", server)
     return [figure(f"C1.{name}_ms", figures.MS, values(samples)) for name, samples in found.items()]
 
 
@@ -52,8 +52,8 @@ def _timed(plan: Plan, name: str, line: Sequence[str], environment: Mapping[str,
                 [sys.executable, *line], env=environment, capture_output=True, timeout=TIMEOUT_S, check=False
             )
             took_ms = (time.perf_counter() - began) * 1000
-        said = ended.stderr.decode("utf-8", "replace").strip()
-        require("C1", [f"{name} ended with {ended.returncode}: {said}"] if ended.returncode else [])
+        output = ended.stderr.decode("utf-8", "replace").strip()
+        require("C1", [f"{name} ended with {ended.returncode}: {output}"] if ended.returncode else [])
         return Sample(took_ms)
 
     return run

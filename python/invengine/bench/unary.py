@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from invengine.bench import bare, figures, generator, redis_peer
-from invengine.bench.checks import require, settle
+from invengine.bench.checks import check_and_end, require
 from invengine.bench.figures import Figure, figure, ratio
 from invengine.bench.generator import Shape, Target
 from invengine.bench.redis_peer import RedisShape
@@ -33,7 +33,7 @@ def saturated(plan: Plan) -> list[Figure]:
             "bare": lambda: yardstick.saturate(bare_shape),
             "engine_50x1": lambda: engine.saturate(FIFTY),
         }
-        redis = stack.enter_context(redis_peer.serving(plan)) if redis_peer.is_there() else None
+        redis = stack.enter_context(redis_peer.serving(plan)) if redis_peer.is_installed() else None
         if redis:
             redis_shape = redis.best(REDIS_SHAPES)
             contenders |= {
@@ -41,8 +41,8 @@ def saturated(plan: Plan) -> list[Figure]:
                 "redis": lambda: redis.saturate(redis_shape),
             }
         found = interleaved(plan, contenders)
-        require("P2", yardstick.told.findings + (redis.findings() if redis else []))
-        settle("P2", server, engine.told)
+        require("P2", yardstick.records.findings + (redis.findings() if redis else []))
+        check_and_end("P2", server, engine.records)
     if not redis:
         plan.leave_out(OF_REDIS, redis_peer.NEEDS)
     return _own_figures(found) + (_redis_figures(found) if redis else [])
@@ -74,7 +74,7 @@ def _redis_figures(found: dict[str, list[Sample]]) -> list[Figure]:
 
 
 def cpu_figures(name: str, samples: list[Sample]) -> list[Figure]:
-    """What the runs took of the server's core, and how busy those who called it were."""
+    """The CPU time that the runs took on the server's core, and how busy the callers were."""
     return [
         figure(f"{name}.cpu_s_per_million", figures.CPU_S_PER_MILLION, [each.cpu_s_per_million for each in samples]),
         figure(f"{name}.client_busy", figures.SHARE, [each.client_busy for each in samples]),
@@ -85,8 +85,8 @@ def idle(plan: Plan) -> list[Figure]:
     """P6: how long one caller on an idle server waits, beyond the sync that no durable answer can do without."""
     with serving(plan, "idle") as server:
         engine = Target(plan, "idle", server.address, server.pid)
-        found = interleaved(plan, {"sync": lambda: generator.sync_us(plan), "engine": engine.wait_alone})
-        settle("P6", server, engine.told)
+        found = interleaved(plan, {"sync": lambda: generator.sync_us(plan), "engine": engine.latency_alone})
+        check_and_end("P6", server, engine.records)
     waited, syncs = values(found["engine"]), values(found["sync"])
     over = [wait - sync for wait, sync in zip(waited, syncs, strict=True)]
     return [

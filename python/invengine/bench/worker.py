@@ -1,4 +1,4 @@
-"""What runs in a process of its own: `python -m invengine.bench.worker KIND`, a JSON object in, a JSON object out.
+"""Work in a process of its own: `python -m invengine.bench.worker KIND`, a JSON object in, a JSON object out.
 
 The load generator, the bare listener and the sync probe are native. The others are clients as people write them, in one
 process on one core each, so that Python is compared with Python.
@@ -35,7 +35,7 @@ def ledger(spec: Mapping[str, Any]) -> str:
 
 
 def asyncio_client(spec: Mapping[str, Any]) -> str:
-    """Many tasks on one AsyncClient, whose commands gather into batches by themselves."""
+    """Many tasks on one AsyncClient, whose commands are batched automatically."""
     from invengine.bench import callers
 
     return json.dumps(callers.with_asyncio(callers.Spec(**spec)))
@@ -55,6 +55,23 @@ def redis_client(spec: Mapping[str, Any]) -> str:
     return json.dumps(callers.with_redis(callers.Spec(**spec)))
 
 
+def attack() -> int:
+    """A peer who means no good."""
+    from invengine.bench import attacks
+
+    return attacks.main()
+
+
+def bystander() -> int:
+    """A caller who reserves and releases meanwhile."""
+    from invengine.bench import bystander
+
+    return bystander.main()
+
+
+TALKING: dict[str, Callable[[], int]] = {"attack": attack, "bystander": bystander}
+"""Those who are told more than what stands in their first line."""
+
 KINDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "load": load,
     "sync": sync,
@@ -66,15 +83,17 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Runs one kind and gives the exit code."""
+    """Runs one kind and returns the exit code."""
     kind = arguments[0] if arguments else ""
     if kind == "bare":
         from invengine import _core
 
         _core.load_bare(min(os.sched_getaffinity(0)))
         return 0
+    if kind in TALKING:
+        return TALKING[kind]()
     if kind not in KINDS:
-        print(f"unknown kind {kind!r}: one of bare, {', '.join(KINDS)}", file=sys.stderr)
+        print(f"unknown kind {kind!r}: one of bare, {', '.join([*TALKING, *KINDS])}", file=sys.stderr)
         return 2
     print(KINDS[kind](json.load(sys.stdin)))
     return 0

@@ -13,7 +13,7 @@ def command_key(key: str | None) -> str:
     if key == "":
         raise UsageProblemError("--key is empty: give a key, or leave --key out and one is made")
     if key is None:
-        from invengine.client.commands import new_key
+        from invengine.client.draft import new_key
 
         key = new_key()
     _key = key

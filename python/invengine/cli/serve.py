@@ -113,7 +113,7 @@ def run_server(
         if error.errno not in (None, errno.EADDRINUSE):
             raise
         raise InUseError(str(error)) from None
-    return ExitCode.FAULT if end is lifetime.End.POISONED else ExitCode.OK
+    return ExitCode.FAULT if end is lifetime.EndReason.POISONED else ExitCode.OK
 
 
 def go_on_unread() -> None:

@@ -1,9 +1,9 @@
-"""Clients of the engine: `Client` for threads, `AsyncClient` for asyncio, and the values they take and give.
+"""Clients of the engine: `Client` for threads, `AsyncClient` for asyncio, and their arguments and results.
 
-Both give every command a key, repeat it with that key until the deadline, and answer with small frozen values or
-raise the errors of `invengine.errors`.
+Both give every command a key, repeat it with that key until the deadline, and return small frozen values or raise the
+errors of `invengine.errors`.
 
-A name's module is loaded when the name is first asked for: who calls as threads do loads nothing of asyncio.
+The module of a name is loaded on first use: a `Client` loads nothing of asyncio.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from invengine.client.asynchronous import AsyncClient
     from invengine.client.blocking import Client
     from invengine.client.columns import ReserveColumns
-    from invengine.client.commands import CommandFields, Draft
+    from invengine.client.draft import CommandFields, Draft
     from invengine.client.fold import StockFold
     from invengine.client.numbering import StateFileError
     from invengine.client.operation import AsyncOperation, Operation
@@ -92,13 +92,13 @@ __all__ = [
     "Upserted",
 ]
 
-_HOMES = {
+_MODULE_OF_NAME = {
     "AsyncClient": "invengine.client.asynchronous",
     "AsyncOperation": "invengine.client.operation",
     "AsyncSource": "invengine.client.source_async",
     "Client": "invengine.client.blocking",
-    "CommandFields": "invengine.client.commands",
-    "Draft": "invengine.client.commands",
+    "CommandFields": "invengine.client.draft",
+    "Draft": "invengine.client.draft",
     "JournalPosition": "invengine.positions",
     "Operation": "invengine.client.operation",
     "OrderedSource": "invengine.client.source_blocking",
@@ -111,7 +111,7 @@ _MODULES = ("columns", "commands", "results")
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        found = getattr(import_module(_HOMES.get(name, "invengine.client.results")), name)
+        found = getattr(import_module(_MODULE_OF_NAME.get(name, "invengine.client.results")), name)
     elif name in _MODULES:
         found = import_module(f"invengine.client.{name}")
     else:

@@ -1,9 +1,9 @@
-"""What the client refuses before it sends: nothing, zero and empty are never taken for one another, nor for "all".
+"""Checks of arguments before anything is sent: None, zero and empty never stand for one another, nor for "all".
 
-- A required value that is None or of the wrong type is refused, with the name of the argument and of its line.
-- Leaving something out has a meaning (any key, the whole hold, every item); an empty text, an empty list or a 0 that is
-  given in its place has none, and is refused. None for an optional argument is "left out".
-- What is only out of its range, or unknown, is the server's to judge.
+- A required value that is None or of the wrong type is refused; the error names the argument and its line.
+- Omitting an argument has a meaning (any key, the whole hold, every item); an empty text, an empty list or a 0 that is
+  given instead has none and is refused. None for an optional argument means omitted.
+- The server checks ranges and names.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _NAMES = ("sku", "location", "quantity", "expected_quantity")
 
 
 def text(value: Any, field: str) -> str:
-    """A text, which may be empty."""
+    """Checks a text, which may be empty."""
     if not isinstance(value, str):
-        raise InvalidArgument(field, f"a text; got {_shown(value)}")
+        raise InvalidArgument(field, f"a text; got {_described(value)}")
     return value
 
 
-def named(value: Any, field: str) -> str:
-    """A text that is not empty."""
+def nonempty(value: Any, field: str) -> str:
+    """Checks a text that must not be empty."""
     if not text(value, field):
         raise InvalidArgument(field, "must not be empty: leave it out, or give None, if it is not meant")
     return str(value)
 
 
-def whole(value: Any, field: str) -> int:
-    """A whole number that the wire can carry. Integers of other libraries are taken; a bool and a float are not."""
+def integer(value: Any, field: str) -> int:
+    """Checks an integer of 64 bits. Integers of other libraries are accepted; a bool or a float is not."""
     if not isinstance(value, bool):
         try:
             number = operator.index(value)
@@ -47,45 +47,45 @@ def whole(value: Any, field: str) -> int:
             if not INT64_MIN <= number <= INT64_MAX:
                 raise InvalidArgument(field, f"within 64 bits; got {number}")
             return number
-    raise InvalidArgument(field, f"a whole number (int); got {_shown(value)}")
+    raise InvalidArgument(field, f"a whole number (int); got {_described(value)}")
 
 
 def positive(value: Any, field: str, left_out: str) -> int:
-    """A whole number from 1 on, for what may be left out instead; `left_out` says what that means."""
-    number = whole(value, field)
+    """Checks an integer of at least 1 for an optional argument; `left_out` describes what omitting it means."""
+    number = integer(value, field)
     if number < 1:
         raise InvalidArgument(field, f"at least 1; got {number}: leave it out for {left_out}")
     return number
 
 
 def flag(value: Any, field: str) -> bool:
-    """True or False, and nothing that only counts as one of them."""
+    """Checks a bool; other truthy or falsy values are refused."""
     if not isinstance(value, bool):
-        raise InvalidArgument(field, f"True or False; got {_shown(value)}")
+        raise InvalidArgument(field, f"True or False; got {_described(value)}")
     return value
 
 
 def seconds(value: Any, field: str) -> float:
-    """A finite number of seconds."""
+    """Checks a finite number of seconds."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not -1e18 < value < 1e18:
-        raise InvalidArgument(field, f"a number of seconds; got {_shown(value)}")
+        raise InvalidArgument(field, f"a number of seconds; got {_described(value)}")
     return value
 
 
-def each(values: Any, field: str) -> Iterable[Any]:
-    """Something to go through that is not a text or a mapping, which would be taken apart."""
+def items_of(values: Any, field: str) -> Iterable[Any]:
+    """Checks an iterable; a text, bytes or a mapping is refused, since its parts would be taken as the values."""
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise InvalidArgument(field, f"a list; got {_shown(values)}")
+        raise InvalidArgument(field, f"a list; got {_described(values)}")
     return values
 
 
 def rows(lines: Any, sizes: tuple[int, ...], form: str, unit: str = "quantity") -> Sequence[tuple[Any, ...]]:
-    """The lines of a command, at least one: two texts, then whole numbers.
+    """Checks the lines of a command, at least one: two texts, then integers.
 
-    `form` says what a line looks like, `unit` what is third. Lines of three as they should be are only looked at: this
-    is on the fast path.
+    `form` describes a line in error messages, and `unit` names its third element. Valid lines of three elements are not
+    copied: this is on the fast path.
     """
-    given = lines if lines.__class__ is list or lines.__class__ is tuple else list(each(lines, "lines"))
+    given = lines if lines.__class__ is list or lines.__class__ is tuple else list(items_of(lines, "lines"))
     if not given:
         raise InvalidArgument("lines", "at least one")
     for line in given:
@@ -102,13 +102,15 @@ def rows(lines: Any, sizes: tuple[int, ...], form: str, unit: str = "quantity") 
 
 def _row(field: str, line: Any, sizes: tuple[int, ...], form: str, names: tuple[str, ...]) -> tuple[Any, ...]:
     if not isinstance(line, tuple | list) or len(line) not in sizes:
-        raise InvalidArgument(field, f"{form}; got {_shown(line)}")
-    return tuple((text if place < 2 else whole)(value, f"{field}.{names[place]}") for place, value in enumerate(line))
+        raise InvalidArgument(field, f"{form}; got {_described(line)}")
+    return tuple(
+        (text if column < 2 else integer)(value, f"{field}.{names[column]}") for column, value in enumerate(line)
+    )
 
 
 def parts(lines: Any) -> Iterator[tuple[Any, ...]]:
-    """Parts of a hold: at least one, each of at least one unit."""
-    given = list(each(lines, "lines"))
+    """Yields checked parts of a hold: at least one, each of at least one unit."""
+    given = list(items_of(lines, "lines"))
     if not given:
         raise InvalidArgument("lines", "at least one: leave `lines` out for the whole hold")
     for number, part in enumerate(rows(given, (2, 3), PART)):
@@ -118,6 +120,6 @@ def parts(lines: Any) -> Iterator[tuple[Any, ...]]:
         yield part
 
 
-def _shown(value: Any) -> str:
-    shown = repr(value)
-    return f"{shown if len(shown) <= 80 else shown[:77] + '...'} ({type(value).__name__})"
+def _described(value: Any) -> str:
+    text_of_value = repr(value)
+    return f"{text_of_value if len(text_of_value) <= 80 else text_of_value[:77] + '...'} ({type(value).__name__})"

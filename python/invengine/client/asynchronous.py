@@ -11,28 +11,16 @@ from typing import Any, Self, TypeVar, Unpack
 
 from grpc import aio
 
-from invengine.client import arguments, batches, columns, commands, connection, decode, events, reads
-from invengine.client.commands import CommandFields, Draft
-from invengine.client.commands_async import AsyncCommands
+from invengine.client import arguments, batches, columns, connection, decode, events
+from invengine.client.draft import CommandFields, Draft
+from invengine.client.methods import AsyncCommands, AsyncReads, ClientCommands
 from invengine.client.operation import AsyncOperation
 from invengine.client.reads import Pages, Read
 from invengine.client.results import (
-    Availabilities,
-    Channel,
-    Digest,
     Event,
-    Hold,
-    Item,
-    KnownOutcome,
-    Level,
-    Location,
     Outcome,
-    Registration,
-    Reservation,
-    ServerDescription,
-    Upserted,
 )
-from invengine.client.retry import Pause, Turn, is_unmarked, may_be_issued_anew, turn, worth_repeating
+from invengine.client.retry import Attempts, Pause, attempts, is_anonymous, is_repeatable, may_be_reissued
 from invengine.client.source_async import WINDOW, AsyncSource
 from invengine.client.stream import METHOD as STREAM
 from invengine.client.stream import CommandStream, framed
@@ -43,19 +31,19 @@ from invengine.v1.reservation_service_pb2 import Outcome as OutcomeMessage
 T = TypeVar("T")
 
 
-class AsyncClient(AsyncCommands):
+class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
     """A connection to one engine for asyncio code. It belongs to the event loop that first uses it, and to no fork.
 
     Nothing is sent before the first call. `async with` closes it.
 
     A task that is cancelled while it waits for a command does not take the command back. What was not sent yet is not
-    sent; what was sent may be executed, and nobody is told. So give a command that may be cancelled a `key` of its own
-    (or use `operation`): repeat it with the key to get its answer, look with `get_outcome(key)`, or make sure that it
-    does not stand with `release(reservation_key=key)`. A cancelled message of a source stays open and is settled before
-    the next one. A cancelled read leaves nothing behind.
+    sent; what was sent may be executed, and its answer is dropped. So give a command that may be cancelled a `key` of
+    its own (or use `operation`): repeat it with the key to get its answer, look with `get_outcome(key)`, or undo it
+    with `release(reservation_key=key)`. A cancelled message of a source stays open and is settled before the next one.
+    A cancelled read leaves nothing behind.
 
-    batching: True sends commands on holds that gather while others are in flight together over one stream; each still
-        has its own outcome. False makes a call of each.
+    batching: True collects commands on holds while others are in flight and sends them together over one stream; each
+        still has its own outcome. False makes one call for each.
     window: messages of a source that are in flight at once, from 1 on.
     """
 
@@ -70,14 +58,14 @@ class AsyncClient(AsyncCommands):
         ledger: str | None = None,
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
-        self.channel = "" if channel is None else arguments.named(channel, "channel")
-        self.actor = "" if actor is None else arguments.named(actor, "actor")
+        self.channel = "" if channel is None else arguments.nonempty(channel, "channel")
+        self.actor = "" if actor is None else arguments.nonempty(actor, "actor")
         self.timeout_s = arguments.seconds(timeout_s, "timeout_s")
         self._target = connection.checked_target(target)
-        self._home = connection.Home()
+        self._scope_of_use = connection.UsageScope()
         self._options = [*connection.options_for(target), *options]
         self._batching = batching
-        self._metadata = connection.metadata_for(None if ledger is None else arguments.named(ledger, "ledger"))
+        self._metadata = connection.metadata_for(None if ledger is None else arguments.nonempty(ledger, "ledger"))
         self._grpc: Any = None
         self._stream: CommandStream | None = None
         self._calls: dict[str, Any] = {}
@@ -94,9 +82,9 @@ class AsyncClient(AsyncCommands):
     async def close(self) -> None:
         """Closes the connection. Calls under way end with an unknown outcome."""
         self._closed = True
-        if self._home.forked:
+        if self._scope_of_use.forked:
             return
-        self._home.check_loop()
+        self._scope_of_use.check_loop()
         if self._stream is not None:
             await self._stream.close()
         if self._grpc is not None:
@@ -106,15 +94,17 @@ class AsyncClient(AsyncCommands):
 
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> Coroutine[Any, Any, T]:
         """Sends one draft with retries. It gets a key and issue_time if it has none, and keeps them."""
+        time_s = draft.time_s(timeout_s, self.timeout_s)
         if self._batching and draft.kind.submit_field:
-            return self._send_batched(draft, timeout_s)
-        return self._send_alone(draft, timeout_s)
+            return self._send_batched(draft, time_s)
+        return self._send_alone(draft, time_s)
 
     async def submit(self, drafts: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[Outcome]:
-        """Sends commands on holds in order, one outcome each; a no is a value here, not raised.
+        """Sends commands on holds in order, one outcome each; a rejection is returned, not raised.
 
-        Each command is atomic, the batch is not. More than 1,000, and what an answer has no room for, go as several
-        batches, one after the other. After an OutcomeUnknown submit the same drafts again: they keep their keys.
+        Each command is atomic, the batch is not. More than 1,000 commands, or those that do not fit one answer, are
+        sent as several batches, one after the other. After an OutcomeUnknown submit the same drafts again: they keep
+        their keys.
         """
         wanted = batches.check(drafts)
         for draft in wanted:
@@ -133,15 +123,15 @@ class AsyncClient(AsyncCommands):
         *,
         keys: Sequence[str] | None = None,
         ttl_s: float | None = None,
-        timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> columns.ReserveColumns:
-        """Reserves one line a row, in order, each on its own; columns in, columns out."""
+        """Reserves one line per row, in order, each independently; takes and returns columns."""
         fields["channel"] = self.channel or None if fields.get("channel") is None else fields["channel"]
         fields["actor"] = self.actor or None if fields.get("actor") is None else fields["actor"]
         found, payloads = columns.encoded(skus, locations, quantities, keys, ttl_s, fields)
         for payload in payloads:
-            found.add(await self._call(columns.METHOD, payload, "", self._deadline(timeout_s)))
+            deadline = self._deadline(fields.get("timeout_s"))
+            found.add(await self._call(columns.METHOD, payload, "", deadline))
         return found
 
     def operation(self, name: str) -> AsyncOperation:
@@ -157,7 +147,7 @@ class AsyncClient(AsyncCommands):
         state_file: str | PathLike[str] | None = None,
         window: int = WINDOW,
     ) -> AsyncSource:
-        """The ordered line of messages of an outside system, `window` of them in flight.
+        """Opens the ordered messages of an external system, `window` of them in flight.
 
         It continues in the epoch that the caller or the state file remembers, after the last `sequence` that was
         answered; without either it registers a new epoch.
@@ -166,117 +156,7 @@ class AsyncClient(AsyncCommands):
             self, source_id, epoch=epoch, sequence=sequence, state_file=state_file, window=window
         )
 
-    async def register_source(
-        self, source_id: str, *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Registration:
-        """Starts the next epoch of a source. Older epochs are refused from then on."""
-        return await self.send(commands.register_source(source_id, **fields), timeout_s)
-
-    # Reservations
-
-    async def get_reservation(
-        self,
-        reservation_id: str | Hold | None = None,
-        *,
-        reservation_key: str | None = None,
-        channel: str | None = None,
-        source_id: str = "",
-        timeout_s: float | None = None,
-    ) -> Reservation:
-        """One reservation as it stands, by its id or by the key of its Reserve."""
-        scope = self.channel if channel is None else channel
-        return await self._read(reads.get_reservation(reservation_id, reservation_key, scope, source_id), timeout_s)
-
-    def list_reservations(
-        self, *, order: str | None = None, holder: str | None = None, include_ended: bool = False, page_size: int = 1000
-    ) -> AsyncIterator[Reservation]:
-        """Reservations in the order they were made; fetches page after page."""
-        return self._walk(reads.list_reservations(order, holder, include_ended, page_size))
-
-    async def get_outcome(
-        self, key: str, *, channel: str | None = None, source_id: str = "", timeout_s: float | None = None
-    ) -> KnownOutcome:
-        """What the command with this key did."""
-        scope = self.channel if channel is None else channel
-        return await self._read(reads.get_outcome(key, scope, source_id), timeout_s)
-
-    # Stock
-
-    async def get_level(self, sku: str, location: str, *, timeout_s: float | None = None) -> Level:
-        """The quantities of one item at one location."""
-        return await self._read(reads.get_level(sku, location), timeout_s)
-
-    def list_levels(
-        self, *, sku: str | None = None, location: str | None = None, page_size: int = 1000
-    ) -> AsyncIterator[Level]:
-        """Levels of an item, of a location or all; fetches page after page."""
-        return self._walk(reads.list_levels(sku, location, page_size))
-
-    async def availability(self, sku: str, location: str | None = None, *, timeout_s: float | None = None) -> int:
-        """Units that may be held now, at one location or at all of them together. Both must exist (UnknownName)."""
-        return await self._read(reads.availability(sku, location, self.channel), timeout_s)
-
-    async def availabilities(
-        self,
-        queries: Iterable[tuple[str, str | None] | str],
-        *,
-        channel: str | None = None,
-        timeout_s: float | None = None,
-    ) -> Availabilities:
-        """Units that may be held now, for many (sku, location); a sku alone is answered for each of its levels.
-
-        A question about a name that the catalogue does not know is answered as unknown, with `available` None. The
-        answers say at which position of the ledger they were read.
-        """
-        scope = self.channel if channel is None else channel
-        asked = reads.availabilities(queries, scope)
-        return reads.joined([await self._read(question, timeout_s) for question in asked])
-
-    # Catalogue
-
-    async def upsert_items(
-        self, items: Iterable[Item], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Upserted:
-        """Creates or replaces items, atomically: 1 to 1,000."""
-        return await self.send(commands.upsert_items(items, **fields), timeout_s)
-
-    async def upsert_locations(
-        self, locations: Iterable[Location], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Upserted:
-        """Creates or replaces locations, atomically: 1 to 1,000."""
-        return await self.send(commands.upsert_locations(locations, **fields), timeout_s)
-
-    async def upsert_channels(
-        self, channels: Iterable[Channel], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Upserted:
-        """Creates or replaces channels, atomically: 1 to 1,000."""
-        return await self.send(commands.upsert_channels(channels, **fields), timeout_s)
-
-    async def get_item(self, sku: str, *, timeout_s: float | None = None) -> Item:
-        """One item."""
-        return await self._read(reads.get_item(sku), timeout_s)
-
-    def list_items(self, *, page_size: int = 1000) -> AsyncIterator[Item]:
-        """All items, in the order they were created."""
-        return self._walk(reads.list_items(page_size))
-
-    async def get_location(self, location: str, *, timeout_s: float | None = None) -> Location:
-        """One location."""
-        return await self._read(reads.get_location(location), timeout_s)
-
-    def list_locations(self, *, page_size: int = 1000) -> AsyncIterator[Location]:
-        """All locations, in the order they were created."""
-        return self._walk(reads.list_locations(page_size))
-
-    async def get_channel(self, channel: str, *, timeout_s: float | None = None) -> Channel:
-        """One channel."""
-        return await self._read(reads.get_channel(channel), timeout_s)
-
-    def list_channels(self, *, page_size: int = 1000) -> AsyncIterator[Channel]:
-        """All channels, in the order they were created."""
-        return self._walk(reads.list_channels(page_size))
-
-    # Journal and server
+    # Journal
 
     async def read_events(
         self,
@@ -287,16 +167,16 @@ class AsyncClient(AsyncCommands):
         limit: int | None = None,
         patience_s: float = events.PATIENCE_S,
     ) -> AsyncIterator[Event]:
-        """Events of the journal after a position, durable ones only; with `follow` also those to come.
+        """Yields the durable events of the journal after a position; with `follow` also future ones.
 
-        `after` is the position of the last event that was handled: keep `str(event.position)` with what was made of the
-        event, and read it with `JournalPosition.parse`. A position that a restore, or a Redis that lost events, has
-        replaced raises PositionNotInHistory, whose `last_common` says where to go on. `from_sequence` is for a first
-        look: a number alone is refused only if it is beyond the next event; a history that was replaced and has grown
-        past it goes unnoticed. Without either, all events from the first one on.
+        `after` is the position of the last event that was handled: store `str(event.position)` together with the result
+        of handling it, and read it with `JournalPosition.parse`. If a restore, or a Redis that lost events, replaced
+        that position, PositionNotInHistory is raised; continue after its `last_common`. `from_sequence` is for a first
+        read: a number alone is refused only if it is beyond the next event, so a replaced history that has grown past
+        it goes unnoticed. Without either, all events from the first on.
 
-        After a lost connection it goes on with the next event: none is given twice, none is left out. It gives up
-        when the server stays away for `patience_s`.
+        After a lost connection it continues with the next event: none is yielded twice, none is skipped. It gives up
+        when the server stays unreachable for `patience_s`.
         """
         cursor = events.Cursor(from_sequence, after, follow, limit)
         arguments.seconds(patience_s, "patience_s")
@@ -320,7 +200,7 @@ class AsyncClient(AsyncCommands):
                 if stream is not None:
                     stream.cancel()
             if retries is None:
-                retries = turn(time.monotonic() + patience_s, key=None, failed=error)
+                retries = attempts(time.monotonic() + patience_s, key=None, failed=error)
                 step = next(retries)
             else:
                 step = retries.send(error)
@@ -328,47 +208,32 @@ class AsyncClient(AsyncCommands):
                 await asyncio.sleep(step.seconds)
                 next(retries)
 
-    async def digest(self, *, timeout_s: float | None = None) -> Digest:
-        """The digest of all ledger state at the newest durable position."""
-        return await self._read(reads.digest(), timeout_s)
-
-    async def server_info(self, *, timeout_s: float | None = None) -> ServerDescription:
-        """What the server is, what it promises and what its limits are."""
-        return await self._read(reads.server_description(), timeout_s)
-
-    async def create_snapshot(self, *, timeout_s: float | None = None) -> int:
-        """Has the server write a snapshot of what is durable now; the position that it holds, once it counts.
-
-        A server without a durable journal refuses. An earlier position is given if nothing happened since.
-        """
-        return await self._read(reads.create_snapshot(), timeout_s)
-
-    # The way to the wire
+    # Calls
 
     def _deadline(self, timeout_s: float | None) -> float:
         return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
 
-    async def _send_alone(self, draft: Draft[T], timeout_s: float | None, unknown: InvengineError | None = None) -> T:
-        deadline, unmarked = self._deadline(timeout_s), is_unmarked(draft.request.context)
+    async def _send_alone(self, draft: Draft[T], time_s: float, unknown: InvengineError | None = None) -> T:
+        deadline, anonymous = self._deadline(time_s), is_anonymous(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         while True:
             try:
                 answer = await self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline, unknown)
                 break
             except Rejected as error:
-                if not unmarked or not may_be_issued_anew(error):
+                if not anonymous or not may_be_reissued(error):
                     draft.locate(error)
                     raise
-            unmarked, unknown = False, None
+            anonymous, unknown = False, None
             draft.stamp(time.time_ns())
         return draft.kind.decode(draft.kind.answer.FromString(answer))
 
-    async def _send_batched(self, draft: Draft[T], timeout_s: float | None) -> T:
-        self._home.check_loop()
-        deadline, unmarked = self._deadline(timeout_s), is_unmarked(draft.request.context)
+    async def _send_batched(self, draft: Draft[T], time_s: float) -> T:
+        self._scope_of_use.check_loop()
+        deadline, anonymous = self._deadline(time_s), is_anonymous(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         frame = framed(draft.kind.submit_field, draft.request.SerializeToString())
-        retries: Turn | None = None
+        retries: Attempts | None = None
         unknown: InvengineError | None = None
         while True:
             outcome = await (self._stream or self._start_stream()).put(frame, deadline)
@@ -377,18 +242,18 @@ class AsyncClient(AsyncCommands):
             error = _error_in(outcome)
             if isinstance(error, Rejected) and error is not outcome:
                 error.__cause__ = unknown
-                if not unmarked or not may_be_issued_anew(error):
+                if not anonymous or not may_be_reissued(error):
                     raise draft.locate(error)
-                unmarked = False
+                anonymous = False
                 draft.stamp(time.time_ns())
                 frame = framed(draft.kind.submit_field, draft.request.SerializeToString())
                 continue
             unknown = error if error.outcome_unknown else unknown
-            if not worth_repeating(error) and not isinstance(error, (DeadlineExceeded, ClientClosed)):
-                # The stream was refused, perhaps for a bad neighbour: ask for this command alone.
+            if not is_repeatable(error) and not isinstance(error, (DeadlineExceeded, ClientClosed)):
+                # The stream was refused, perhaps because of another command in it: send this command alone.
                 return await self._send_alone(draft, deadline - time.monotonic(), unknown)
             if retries is None:
-                retries = turn(deadline, key=key, failed=error)
+                retries = attempts(deadline, key=key, failed=error)
                 step = next(retries)
             else:
                 step = retries.send(error)
@@ -405,7 +270,7 @@ class AsyncClient(AsyncCommands):
         return self._channel().stream_stream(STREAM)(metadata=self._metadata)
 
     async def _connect(self, timeout_s: float) -> float:
-        """Waits for the connection and answers what is left of the time; see `connection.connecting`."""
+        """Waits for the connection and returns the remaining time; see `connection.connecting`."""
         deadline = time.monotonic() + timeout_s
         for wait_s in connection.connecting(self._state, self._target, deadline):
             await asyncio.sleep(wait_s)
@@ -418,20 +283,23 @@ class AsyncClient(AsyncCommands):
     def _channel(self) -> Any:
         if self._closed:
             raise ClientClosed("the client is closed")
-        self._home.check_loop()
+        self._scope_of_use.check_loop()
         if self._grpc is None:
             self._grpc = aio.insecure_channel(self._target, options=self._options)
         return self._grpc
 
-    async def _read(self, question: Read[T], timeout_s: float | None) -> T:
-        payload = question.request.SerializeToString()
-        answer = await self._call(question.method, payload, None, self._deadline(timeout_s))
-        return question.decode(question.answer.FromString(answer))
+    async def _read(self, read: Read[T]) -> T:
+        return read.decoded(
+            [
+                await self._call(read.method, payload, None, self._deadline(read.timeout_s))
+                for payload in read.payloads(self.channel)
+            ]
+        )
 
     async def _walk(self, pages: Pages[T]) -> AsyncIterator[T]:
         token = ""
         while True:
-            found, token = await self._read(pages.at(token), None)
+            found, token = await self._read(pages.at(token))
             for each in found:
                 yield each
             if not token:
@@ -440,8 +308,8 @@ class AsyncClient(AsyncCommands):
     async def _call(
         self, method: str, payload: bytes, key: str | None, deadline: float, unknown: InvengineError | None = None
     ) -> bytes:
-        """One unary call with its retries; the same bytes each time."""
-        retries = turn(deadline, key=key, unknown=unknown)
+        """Makes one unary call with its retries, which send the same bytes."""
+        retries = attempts(deadline, key=key, unknown=unknown)
         step = next(retries)
         while True:
             if isinstance(step, Pause):
@@ -460,7 +328,7 @@ class AsyncClient(AsyncCommands):
                 # grpc ends calls like this when the client is closed; otherwise the caller itself was cancelled.
                 if not self._closed:
                     raise
-                step = retries.send(ConnectionLost("the client was closed before the answer came"))
+                step = retries.send(ConnectionLost("the client was closed before the answer arrived"))
 
     def _unary(self, method: str) -> Any:
         call = self._calls.get(method)
@@ -476,5 +344,5 @@ class AsyncClient(AsyncCommands):
 
 
 def _error_in(result: Any) -> InvengineError:
-    """Why a result of the stream is not an accepted outcome."""
+    """The error of a result of the stream that is not an accepted outcome."""
     return result if isinstance(result, InvengineError) else decode.rejection_of(result.rejection)

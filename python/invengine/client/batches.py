@@ -1,4 +1,4 @@
-"""Explicit batches: drafts into SubmitRequests of lawful size, answers back into outcomes."""
+"""Explicit batches: turns drafts into SubmitRequests within the size limits, and answers into outcomes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from invengine.client import arguments, decode
-from invengine.client.commands import Draft
+from invengine.client.draft import Draft
 from invengine.client.results import Outcome
 from invengine.client.stream import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, framed
 from invengine.errors import InternalFault, InvalidArgument, Overloaded
@@ -16,7 +16,7 @@ METHOD = "/invengine.v1.ReservationService/Submit"
 
 
 def request(drafts: Sequence[Draft[Any]], start: int) -> tuple[bytes, int]:
-    """A SubmitRequest with as many of the sealed drafts from `start` on as one may have, and how many those are."""
+    """Returns a SubmitRequest with as many of the sealed drafts from `start` on as fit, and their number."""
     frames: list[bytes] = []
     size = 0
     for draft in drafts[start : start + BATCH_COMMANDS_MAX]:
@@ -29,8 +29,8 @@ def request(drafts: Sequence[Draft[Any]], start: int) -> tuple[bytes, int]:
 
 
 def check(drafts: Iterable[Draft[Any]]) -> list[Draft[Any]]:
-    """The drafts as a list, all of them commands on holds."""
-    wanted = list(arguments.each(drafts, "drafts"))
+    """Returns the drafts as a list; InvalidArgument unless all are commands on holds."""
+    wanted = list(arguments.items_of(drafts, "drafts"))
     for number, draft in enumerate(wanted):
         if not isinstance(draft, Draft):
             raise InvalidArgument(f"drafts[{number}]", f"a draft, such as commands.reserve(...); got {draft!r}")
@@ -40,10 +40,10 @@ def check(drafts: Iterable[Draft[Any]]) -> list[Draft[Any]]:
 
 
 def outcomes(answer: bytes, asked: int) -> list[Outcome]:
-    """The outcomes of one SubmitResponse, without those at its end that were left out because it was full.
+    """Returns the outcomes of one SubmitResponse, without the commands at its end that did not fit the answer.
 
-    There is always one at least: the server takes the first command of a batch whatever its answer. InternalFault if
-    they are not as many as the commands `asked`: nobody can say which belongs to which.
+    There is always at least one: the server executes the first command of a batch whatever the size of its answer.
+    InternalFault if their number is not `asked`, since they cannot be assigned to the commands.
     """
     found = [decode.outcome_of(each) for each in SubmitResponse.FromString(answer).outcomes]
     if len(found) != asked:
@@ -54,7 +54,7 @@ def outcomes(answer: bytes, asked: int) -> list[Outcome]:
 
 
 def located(drafts: Iterable[Draft[Any]], outcomes: list[Outcome]) -> list[Outcome]:
-    """The outcomes, with rejections that say which line of their command they are about."""
+    """Adds to each rejection which line of its command it is about, and returns the outcomes."""
     for draft, outcome in zip(drafts, outcomes, strict=False):
         if outcome.rejection is not None:
             draft.locate(outcome.rejection)

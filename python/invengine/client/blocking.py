@@ -10,28 +10,16 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from invengine.client import arguments, batches, columns, commands, connection, events, reads
-from invengine.client.commands import CommandFields, Draft
-from invengine.client.commands_blocking import Commands
+from invengine.client import arguments, batches, columns, connection, events
+from invengine.client.draft import CommandFields, Draft
+from invengine.client.methods import ClientCommands, Commands, Reads
 from invengine.client.operation import Operation
 from invengine.client.reads import Pages, Read
 from invengine.client.results import (
-    Availabilities,
-    Channel,
-    Digest,
     Event,
-    Hold,
-    Item,
-    KnownOutcome,
-    Level,
-    Location,
     Outcome,
-    Registration,
-    Reservation,
-    ServerDescription,
-    Upserted,
 )
-from invengine.client.retry import Pause, is_unmarked, may_be_issued_anew, turn
+from invengine.client.retry import Pause, attempts, is_anonymous, may_be_reissued
 from invengine.client.source_blocking import OrderedSource
 from invengine.errors import ClientClosed, ConnectionLost, InvengineError, Rejected, Unreachable
 from invengine.positions import JournalPosition
@@ -39,43 +27,45 @@ from invengine.positions import JournalPosition
 T = TypeVar("T")
 
 
-class Client(Commands):
+class Client(Reads, ClientCommands, Commands):
     """A connection to one engine for synchronous code. Any number of threads may share it; a fork may not.
 
-    Nothing is sent before the first call. `with` closes it. What every call may raise stands in `invengine.errors`.
+    Nothing is sent before the first call. `with` closes it. `invengine.errors` has what every call may raise.
 
     target: where the server listens: HOST:PORT, [IPV6]:PORT or unix:PATH.
-    channel: the sales channel; of a client that of every command that names none. Of a read the scope of a key, or
-        whose availability is asked for: the client's own if left out, and "" for none.
-    actor: who asks, recorded with the events; of a client for every command that names none.
+    channel: the sales channel; for a client the default of its commands. For a read the scope of a key, or the channel
+        whose availability is requested: the client's own if omitted, and "" for none.
+    actor: who makes the call, recorded with the events; for a client the default of its commands.
     timeout_s: seconds for one call with all its retries and pauses; 10 for a client, the client's own for a call.
-    ledger: the ledger that is meant, where a server could have several; its only one if left out.
+    ledger: the name of the ledger; the only one of the server if omitted.
     options: gRPC channel arguments beside those that the client sets.
-    draft: a command made by a function of `invengine.client.commands`. Sent again it is the same intention.
+    draft: a command made by a function of `invengine.client.commands`. Sending it again repeats the same intention.
     drafts: commands on holds, in the order in which they are executed.
     skus: the item of each row.
     locations: the location of each row, or one for all.
     quantities: whole units of each row, or one number for all.
-    keys: an idempotency key for each row; random ones if left out.
+    keys: an idempotency key for each row; random ones if omitted.
     name: what the keys of an operation start with, such as an order number; it must outlive the process.
-    source_id: the outside system; of a read: the scope of the key, "" for that of the channel.
-    epoch: the registration of a source to go on in, together with `sequence`; else the state file's or a new one.
-    sequence: the last number of the source that has its answer, from 0 on.
-    state_file: a small file that remembers epoch and sequence of a source; made if it is not there.
-    key: the idempotency key that is asked about.
-    order: only the reservations of this order; all if left out.
-    holder: only the reservations of this holder; all if left out.
-    include_ended: True also gives reservations with nothing outstanding.
-    page_size: entries that are fetched at once, 1 to 1,000.
-    sku: the item; of a list only its levels, all if left out.
-    location: the location; of a list only its levels, of availability all locations together if left out.
-    queries: (sku, location) each, or a sku alone for each of its levels.
-    items, locations, channels: 1 to 1,000 entries; what an entry leaves empty is empty afterwards.
-    from_sequence: the sequence of the first event wanted, for a first look; events are numbered from 1.
+    source_id: the external system; for a read the scope of the key, "" for that of the channel.
+    epoch: the registration of a source to continue, together with `sequence`; otherwise that of the state file, or a
+        new one.
+    sequence: the last number of the source that was answered, 0 or more.
+    state_file: a small file that stores epoch and sequence of a source; created if it does not exist.
+    key: the idempotency key to look up.
+    order: only the reservations of this order; all if omitted.
+    holder: only the reservations of this holder; all if omitted.
+    include_ended: True also returns reservations with nothing outstanding.
+    page_size: entries per request, 1 to 1,000.
+    sku: the item; for a list only its levels, all if omitted.
+    location: the location; for a list only its levels, all if omitted; for availability all locations together if
+        omitted.
+    queries: each (sku, location), or a sku alone for each of its levels.
+    items, locations, channels: 1 to 1,000 entries; a field that an entry leaves empty is empty afterwards.
+    from_sequence: the sequence of the first event to read, for a first read; events are numbered from 1.
     after: the position of the last event that was handled; not together with `from_sequence`.
-    follow: True stays at the end and gives what comes.
-    limit: end after this many events, from 1 on; no limit if left out.
-    patience_s: seconds that a reader tries to reach a server that is away.
+    follow: True waits at the end for new events.
+    limit: end after this many events, 1 or more; no limit if omitted.
+    patience_s: seconds for which a reader tries to reach a server that is unreachable.
     """
 
     def __init__(
@@ -88,12 +78,12 @@ class Client(Commands):
         ledger: str | None = None,
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
-        self.channel = "" if channel is None else arguments.named(channel, "channel")
-        self.actor = "" if actor is None else arguments.named(actor, "actor")
+        self.channel = "" if channel is None else arguments.nonempty(channel, "channel")
+        self.actor = "" if actor is None else arguments.nonempty(actor, "actor")
         self.timeout_s = arguments.seconds(timeout_s, "timeout_s")
         self._target = connection.checked_target(target)
-        self._home = connection.Home()
-        self._metadata = connection.metadata_for(None if ledger is None else arguments.named(ledger, "ledger"))
+        self._scope_of_use = connection.UsageScope()
+        self._metadata = connection.metadata_for(None if ledger is None else arguments.nonempty(ledger, "ledger"))
         self._grpc: Any = grpc.insecure_channel(target, options=[*connection.options_for(target), *options])
         self._calls: dict[str, Any] = {}
         self._closed = False
@@ -109,34 +99,34 @@ class Client(Commands):
     def close(self) -> None:
         """Closes the connection. Calls under way end with an unknown outcome."""
         self._closed = True
-        if not self._home.forked:
+        if not self._scope_of_use.forked:
             self._grpc.close()
 
     # Commands
 
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> T:
         """Sends one draft with retries. It gets a key and issue_time if it has none, and keeps them."""
-        ends = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
-        unmarked = is_unmarked(draft.request.context)
+        deadline = time.monotonic() + draft.time_s(timeout_s, self.timeout_s)
+        anonymous = is_anonymous(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         while True:
-            left_s = ends - time.monotonic()
             try:
-                answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, left_s)
+                answer = self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline)
                 break
             except Rejected as error:
-                if not unmarked or not may_be_issued_anew(error):
+                if not anonymous or not may_be_reissued(error):
                     draft.locate(error)
                     raise
-            unmarked = False
+            anonymous = False
             draft.stamp(time.time_ns())
         return draft.kind.decode(draft.kind.answer.FromString(answer))
 
     def submit(self, drafts: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[Outcome]:
-        """Sends commands on holds in order, one outcome each; a no is a value here, not raised.
+        """Sends commands on holds in order, one outcome each; a rejection is returned, not raised.
 
-        Each command is atomic, the batch is not. More than 1,000, and what an answer has no room for, go as several
-        batches, one after the other. After an OutcomeUnknown submit the same drafts again: they keep their keys.
+        Each command is atomic, the batch is not. More than 1,000 commands, or those that do not fit one answer, are
+        sent as several batches, one after the other. After an OutcomeUnknown submit the same drafts again: they keep
+        their keys.
         """
         wanted = batches.check(drafts)
         for draft in wanted:
@@ -144,7 +134,7 @@ class Client(Commands):
         found: list[Outcome] = []
         while len(found) < len(wanted):
             payload, asked = batches.request(wanted, len(found))
-            found += batches.outcomes(self._call(batches.METHOD, payload, "", timeout_s), asked)
+            found += batches.outcomes(self._call(batches.METHOD, payload, "", self._deadline(timeout_s)), asked)
         return batches.located(wanted, found)
 
     def submit_reserves(
@@ -155,15 +145,14 @@ class Client(Commands):
         *,
         keys: Sequence[str] | None = None,
         ttl_s: float | None = None,
-        timeout_s: float | None = None,
         **fields: Unpack[CommandFields],
     ) -> columns.ReserveColumns:
-        """Reserves one line a row, in order, each on its own; columns in, columns out."""
+        """Reserves one line per row, in order, each independently; takes and returns columns."""
         fields["channel"] = self.channel or None if fields.get("channel") is None else fields["channel"]
         fields["actor"] = self.actor or None if fields.get("actor") is None else fields["actor"]
         found, payloads = columns.encoded(skus, locations, quantities, keys, ttl_s, fields)
         for payload in payloads:
-            found.add(self._call(columns.METHOD, payload, "", timeout_s))
+            found.add(self._call(columns.METHOD, payload, "", self._deadline(fields.get("timeout_s"))))
         return found
 
     def operation(self, name: str) -> Operation:
@@ -178,124 +167,14 @@ class Client(Commands):
         sequence: int | None = None,
         state_file: str | PathLike[str] | None = None,
     ) -> OrderedSource:
-        """The ordered line of messages of an outside system.
+        """Opens the ordered messages of an external system.
 
         It continues in the epoch that the caller or the state file remembers, after the last `sequence` that was
         answered; without either it registers a new epoch.
         """
         return OrderedSource.open(self, source_id, epoch=epoch, sequence=sequence, state_file=state_file)
 
-    def register_source(
-        self, source_id: str, *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Registration:
-        """Starts the next epoch of a source. Older epochs are refused from then on."""
-        return self.send(commands.register_source(source_id, **fields), timeout_s)
-
-    # Reservations
-
-    def get_reservation(
-        self,
-        reservation_id: str | Hold | None = None,
-        *,
-        reservation_key: str | None = None,
-        channel: str | None = None,
-        source_id: str = "",
-        timeout_s: float | None = None,
-    ) -> Reservation:
-        """One reservation as it stands, by its id or by the key of its Reserve."""
-        scope = self.channel if channel is None else channel
-        return self._read(reads.get_reservation(reservation_id, reservation_key, scope, source_id), timeout_s)
-
-    def list_reservations(
-        self, *, order: str | None = None, holder: str | None = None, include_ended: bool = False, page_size: int = 1000
-    ) -> Iterator[Reservation]:
-        """Reservations in the order they were made; fetches page after page."""
-        return self._walk(reads.list_reservations(order, holder, include_ended, page_size))
-
-    def get_outcome(
-        self, key: str, *, channel: str | None = None, source_id: str = "", timeout_s: float | None = None
-    ) -> KnownOutcome:
-        """What the command with this key did."""
-        scope = self.channel if channel is None else channel
-        return self._read(reads.get_outcome(key, scope, source_id), timeout_s)
-
-    # Stock
-
-    def get_level(self, sku: str, location: str, *, timeout_s: float | None = None) -> Level:
-        """The quantities of one item at one location."""
-        return self._read(reads.get_level(sku, location), timeout_s)
-
-    def list_levels(
-        self, *, sku: str | None = None, location: str | None = None, page_size: int = 1000
-    ) -> Iterator[Level]:
-        """Levels of an item, of a location or all; fetches page after page."""
-        return self._walk(reads.list_levels(sku, location, page_size))
-
-    def availability(self, sku: str, location: str | None = None, *, timeout_s: float | None = None) -> int:
-        """Units that may be held now, at one location or at all of them together. Both must exist (UnknownName)."""
-        return self._read(reads.availability(sku, location, self.channel), timeout_s)
-
-    def availabilities(
-        self,
-        queries: Iterable[tuple[str, str | None] | str],
-        *,
-        channel: str | None = None,
-        timeout_s: float | None = None,
-    ) -> Availabilities:
-        """Units that may be held now, for many (sku, location); a sku alone is answered for each of its levels.
-
-        A question about a name that the catalogue does not know is answered as unknown, with `available` None. The
-        answers say at which position of the ledger they were read.
-        """
-        scope = self.channel if channel is None else channel
-        asked = reads.availabilities(queries, scope)
-        return reads.joined([self._read(question, timeout_s) for question in asked])
-
-    # Catalogue
-
-    def upsert_items(
-        self, items: Iterable[Item], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Upserted:
-        """Creates or replaces items, atomically: 1 to 1,000."""
-        return self.send(commands.upsert_items(items, **fields), timeout_s)
-
-    def upsert_locations(
-        self, locations: Iterable[Location], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Upserted:
-        """Creates or replaces locations, atomically: 1 to 1,000."""
-        return self.send(commands.upsert_locations(locations, **fields), timeout_s)
-
-    def upsert_channels(
-        self, channels: Iterable[Channel], *, timeout_s: float | None = None, **fields: Unpack[CommandFields]
-    ) -> Upserted:
-        """Creates or replaces channels, atomically: 1 to 1,000."""
-        return self.send(commands.upsert_channels(channels, **fields), timeout_s)
-
-    def get_item(self, sku: str, *, timeout_s: float | None = None) -> Item:
-        """One item."""
-        return self._read(reads.get_item(sku), timeout_s)
-
-    def list_items(self, *, page_size: int = 1000) -> Iterator[Item]:
-        """All items, in the order they were created."""
-        return self._walk(reads.list_items(page_size))
-
-    def get_location(self, location: str, *, timeout_s: float | None = None) -> Location:
-        """One location."""
-        return self._read(reads.get_location(location), timeout_s)
-
-    def list_locations(self, *, page_size: int = 1000) -> Iterator[Location]:
-        """All locations, in the order they were created."""
-        return self._walk(reads.list_locations(page_size))
-
-    def get_channel(self, channel: str, *, timeout_s: float | None = None) -> Channel:
-        """One channel."""
-        return self._read(reads.get_channel(channel), timeout_s)
-
-    def list_channels(self, *, page_size: int = 1000) -> Iterator[Channel]:
-        """All channels, in the order they were created."""
-        return self._walk(reads.list_channels(page_size))
-
-    # Journal and server
+    # Journal
 
     def read_events(
         self,
@@ -306,16 +185,16 @@ class Client(Commands):
         limit: int | None = None,
         patience_s: float = events.PATIENCE_S,
     ) -> Iterator[Event]:
-        """Events of the journal after a position, durable ones only; with `follow` also those to come.
+        """Yields the durable events of the journal after a position; with `follow` also future ones.
 
-        `after` is the position of the last event that was handled: keep `str(event.position)` with what was made of the
-        event, and read it with `JournalPosition.parse`. A position that a restore, or a Redis that lost events, has
-        replaced raises PositionNotInHistory, whose `last_common` says where to go on. `from_sequence` is for a first
-        look: a number alone is refused only if it is beyond the next event; a history that was replaced and has grown
-        past it goes unnoticed. Without either, all events from the first one on.
+        `after` is the position of the last event that was handled: store `str(event.position)` together with the result
+        of handling it, and read it with `JournalPosition.parse`. If a restore, or a Redis that lost events, replaced
+        that position, PositionNotInHistory is raised; continue after its `last_common`. `from_sequence` is for a first
+        read: a number alone is refused only if it is beyond the next event, so a replaced history that has grown past
+        it goes unnoticed. Without either, all events from the first on.
 
-        After a lost connection it goes on with the next event: none is given twice, none is left out. It gives up
-        when the server stays away for `patience_s`.
+        After a lost connection it continues with the next event: none is yielded twice, none is skipped. It gives up
+        when the server stays unreachable for `patience_s`.
         """
         cursor = events.Cursor(from_sequence, after, follow, limit)
         arguments.seconds(patience_s, "patience_s")
@@ -338,7 +217,7 @@ class Client(Commands):
                 if stream is not None:
                     stream.cancel()
             if retries is None:
-                retries = turn(time.monotonic() + patience_s, key=None, failed=error)
+                retries = attempts(time.monotonic() + patience_s, key=None, failed=error)
                 step = next(retries)
             else:
                 step = retries.send(error)
@@ -346,39 +225,28 @@ class Client(Commands):
                 time.sleep(step.seconds)
                 next(retries)
 
-    def digest(self, *, timeout_s: float | None = None) -> Digest:
-        """The digest of all ledger state at the newest durable position."""
-        return self._read(reads.digest(), timeout_s)
+    # Calls
 
-    def server_info(self, *, timeout_s: float | None = None) -> ServerDescription:
-        """What the server is, what it promises and what its limits are."""
-        return self._read(reads.server_description(), timeout_s)
-
-    def create_snapshot(self, *, timeout_s: float | None = None) -> int:
-        """Has the server write a snapshot of what is durable now; the position that it holds, once it counts.
-
-        A server without a durable journal refuses. An earlier position is given if nothing happened since.
-        """
-        return self._read(reads.create_snapshot(), timeout_s)
-
-    # The way to the wire
-
-    def _read(self, question: Read[T], timeout_s: float | None) -> T:
-        answer = self._call(question.method, question.request.SerializeToString(), None, timeout_s)
-        return question.decode(question.answer.FromString(answer))
+    def _read(self, read: Read[T]) -> T:
+        return read.decoded(
+            self._call(read.method, payload, None, self._deadline(read.timeout_s))
+            for payload in read.payloads(self.channel)
+        )
 
     def _walk(self, pages: Pages[T]) -> Iterator[T]:
         token = ""
         while True:
-            found, token = self._read(pages.at(token), None)
+            found, token = self._read(pages.at(token))
             yield from found
             if not token:
                 return
 
-    def _call(self, method: str, payload: bytes, key: str | None, timeout_s: float | None) -> bytes:
-        """One unary call with its retries; the same bytes each time."""
-        deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
-        retries = turn(deadline, key=key)
+    def _deadline(self, timeout_s: float | None) -> float:
+        return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+
+    def _call(self, method: str, payload: bytes, key: str | None, deadline: float) -> bytes:
+        """Makes one unary call with its retries, which send the same bytes."""
+        retries = attempts(deadline, key=key)
         step = next(retries)
         while True:
             if isinstance(step, Pause):
@@ -394,22 +262,22 @@ class Client(Commands):
             except InvengineError as error:  # Nothing was sent.
                 step = retries.send(error)
             except ValueError:
-                # grpc says so when the channel is closed, here or by another thread while the call begins.
+                # grpc raises it when the channel is closed, here or by another thread while the call starts.
                 if not self._closed:
                     raise
                 step = retries.send(ClientClosed("the client is closed"))
 
     def _connect(self, timeout_s: float) -> float:
-        """Waits for the connection and answers what is left of the time; see `connection.connecting`."""
-        self._home.check()
+        """Waits for the connection and returns the remaining time; see `connection.connecting`."""
+        self._scope_of_use.check()
         deadline = time.monotonic() + timeout_s
         for wait_s in connection.connecting(self._state, self._target, deadline):
             time.sleep(wait_s)
         return connection.time_left_s(deadline)
 
     def _state(self) -> int:
-        # What grpcio's asyncio channels offer as get_state(). The public way here, subscribe(), costs a thread a client
-        # and learns of a change, or begins to connect, up to 0.2 s late.
+        # The equivalent of get_state() of asyncio channels. The public alternative, subscribe(), needs a thread per
+        # client, and reports a change, or starts to connect, up to 0.2 s late.
         state: int = self._grpc._channel.check_connectivity_state(True)
         return state
 

@@ -1,4 +1,4 @@
-"""Reserves as columns: lists in, lists out, for callers who bring many at once. Encoding and decoding are native."""
+"""Reserves as columns: takes and returns lists, for many reserves at once. Encoding and decoding are native."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from invengine.client import arguments, commands
-from invengine.client.commands import CommandFields
+from invengine.client import arguments, draft
+from invengine.client.draft import CommandFields
 from invengine.client.stream import BATCH_COMMANDS_MAX
 from invengine.errors import InvalidArgument
 from invengine.v1.types_pb2 import CommandContext
@@ -19,9 +19,9 @@ METHOD = "/invengine.v1.ReservationService/Submit"
 
 @dataclass(slots=True)
 class ReserveColumns:
-    """One row a reserve, in the order asked. A refused row has an empty id, its reason, and sequence 0.
+    """One row per reserve, in the order of the request. A rejected row has an empty id, its reason, and sequence 0.
 
-    A reason such as OVERLOADED or DRAINING means that the row was not taken: ask again with the same key.
+    A reason such as OVERLOADED or DRAINING means that the row was not executed: repeat it with the same key.
     """
 
     keys: list[str]
@@ -49,13 +49,13 @@ def encoded(
     ttl_s: float | None,
     fields: CommandFields,
 ) -> tuple[ReserveColumns, Iterator[bytes]]:
-    """The empty answer with its keys, and the SubmitRequests to send, 1,000 rows each."""
+    """Returns the columns with their keys, still without answers, and the SubmitRequests to send, 1,000 rows each."""
     items = _texts(skus, "skus")
     rows = len(items)
     one = isinstance(locations, str)
-    at = [arguments.named(locations, "locations")] * rows if one else _texts(locations, "locations")
+    at = [arguments.nonempty(locations, "locations")] * rows if one else _texts(locations, "locations")
     units = (
-        _units(quantities) if isinstance(quantities, Iterable) else [arguments.whole(quantities, "quantities")] * rows
+        _units(quantities) if isinstance(quantities, Iterable) else [arguments.integer(quantities, "quantities")] * rows
     )
     prefix = os.urandom(12).hex()
     names = [f"{prefix}-{row}" for row in range(rows)] if keys is None else _texts(keys, "keys")
@@ -63,19 +63,19 @@ def encoded(
         if len(column) != rows:
             raise InvalidArgument(name, f"as many rows as there are skus, {rows}; got {len(column)}")
     if not all(names):
-        arguments.named("", f"keys[{names.index('')}]")
+        arguments.nonempty("", f"keys[{names.index('')}]")
     ttl_ms = 0 if ttl_s is None else max(1, math.ceil(arguments.seconds(ttl_s, "ttl_s") * 1000))
     shared = shared_context(time.time_ns(), fields, keys_named=keys is not None)
     return ReserveColumns(names), _requests(items, at, units, names, ttl_ms, shared)
 
 
 def shared_context(now_ns: int, fields: CommandFields, *, keys_named: bool = False) -> bytes:
-    """A serialized CommandContext for many commands at once. What names a single command is refused."""
+    """Returns a serialized CommandContext for many commands; `key` and `source` identify one and are refused."""
     for name in ("key", "source"):
         if fields.get(name) is not None:
             raise InvalidArgument(name, "columns share their fields: give `keys`, one a row; submit() takes sources")
     context = CommandContext()
-    commands.fill(context, fields)
+    draft.fill(context, fields)
     if not context.HasField("issue_time"):
         context.issue_time.seconds, context.issue_time.nanos = divmod(now_ns, 1_000_000_000)
     context.remember_refusal = keys_named
@@ -83,16 +83,16 @@ def shared_context(now_ns: int, fields: CommandFields, *, keys_named: bool = Fal
 
 
 def _texts(column: Iterable[str], name: str) -> list[str]:
-    found = list(arguments.each(column, name))
+    found = list(arguments.items_of(column, name))
     if set(map(type, found)) - {str}:
         return [arguments.text(value, f"{name}[{row}]") for row, value in enumerate(found)]
     return found
 
 
 def _units(column: Iterable[int]) -> list[int]:
-    found = list(arguments.each(column, "quantities"))
+    found = list(arguments.items_of(column, "quantities"))
     if set(map(type, found)) - {int}:
-        return [arguments.whole(value, f"quantities[{row}]") for row, value in enumerate(found)]
+        return [arguments.integer(value, f"quantities[{row}]") for row, value in enumerate(found)]
     return found
 
 

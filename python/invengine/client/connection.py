@@ -1,7 +1,7 @@
-"""How a target is checked, how a channel connects, and how the status of a failed call becomes an error.
+"""Checks a target, connects a channel, and turns the status of a failed call into an error.
 
-No call begins before the channel is connected. So a connection that cannot be made is `Unreachable`, nothing was sent;
-and whatever fails afterwards may have been executed, unless the server itself says that it was not.
+No call starts before the channel is connected. So a failed connection is `Unreachable` and nothing was sent; a call
+that fails later may have been executed, unless the server itself states that it was not.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from invengine.errors import (
 DEFAULT_TARGET = "127.0.0.1:7411"
 DEFAULT_TIMEOUT_S = 10.0
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
-"""Most bytes of any answer, as the contract states for every method."""
+"""The maximum size of any answer, which the contract states for every method."""
 
 OPTIONS: list[tuple[str, Any]] = [
-    # What is too long to send the server refuses, with the reason and the limit.
+    # The server refuses a message that is too long, with the reason and the limit.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
-    # Every client has a connection of its own: two clients in one process share neither window nor fate.
+    # Every client has its own connection: two clients in one process share neither flow control nor failures.
     ("grpc.use_local_subchannel_pool", 1),
     # Retries are decided in `retry`, where the key and the deadline are known.
     ("grpc.enable_retries", 0),
-    # A restarted server is found again within a second, not after grpc's own two minutes.
+    # A restarted server is found within a second, not after up to two minutes, which is grpc's default.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # A peer that vanished without a word is noticed while calls are open; an idle connection is left in peace.
+    # A peer that disappears is noticed while calls are open; an idle connection is not probed.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 0),
@@ -49,8 +49,8 @@ OPTIONS: list[tuple[str, Any]] = [
 _DETAILS = "grpc-status-details-bin"
 _READY: int = grpc.ChannelConnectivity.READY.value[0]
 _FAILED: int = grpc.ChannelConnectivity.TRANSIENT_FAILURE.value[0]
-_LOOK_FIRST_S = 0.001
-_LOOK_MAX_S = 0.02
+_POLL_FIRST_S = 0.001
+_POLL_MAX_S = 0.02
 
 _TARGET_RULE = "HOST:PORT, [IPV6]:PORT or unix:PATH, such as 127.0.0.1:7411"
 _PATHS = ("unix:", "unix-abstract:")
@@ -58,15 +58,15 @@ _RESOLVERS = ("dns:", "ipv4:", "ipv6:")
 
 
 def options_for(target: str) -> list[tuple[str, Any]]:
-    """gRPC's options of a channel to this target."""
+    """Returns the gRPC options of a channel to this target."""
     if target.startswith(_PATHS):
-        # grpcio would name the percent-encoded path as authority, which the native door refuses as malformed HTTP/2.
+        # grpcio would send the percent-encoded path as authority, which the native door refuses as malformed HTTP/2.
         return [*OPTIONS, ("grpc.default_authority", "localhost")]
     return OPTIONS
 
 
 def checked_target(target: str) -> str:
-    """The target if it names a server, else InvalidArgument. gRPC would dial something else, or find out late."""
+    """Returns a valid target, or raises InvalidArgument. gRPC would dial another address, or fail late."""
     if not isinstance(target, str):
         raise InvalidArgument("target", f"{_TARGET_RULE}; got {type(target).__name__}")
     if not target or not target.isprintable() or " " in target:
@@ -77,15 +77,15 @@ def checked_target(target: str) -> str:
             raise InvalidArgument("target", f"a path behind {target!r}, such as unix:/run/invengine.sock")
         return target
     scheme = next((scheme for scheme in _RESOLVERS if target.startswith(scheme)), "")
-    for place in target.removeprefix(scheme).rpartition("/")[2].split(",") if scheme else [target]:
-        _check_place(target, place)
+    for host_and_port in target.removeprefix(scheme).rpartition("/")[2].split(",") if scheme else [target]:
+        _check_host_and_port(target, host_and_port)
     return target
 
 
-def _check_place(target: str, place: str) -> None:
-    if "/" in place or "@" in place:
+def _check_host_and_port(target: str, host_and_port: str) -> None:
+    if "/" in host_and_port or "@" in host_and_port:
         raise InvalidArgument("target", f"{_TARGET_RULE}, without a scheme such as http:// or a path; got {target!r}")
-    host, colon, port = place.rpartition(":")
+    host, colon, port = host_and_port.rpartition(":")
     if not colon or not host:
         raise InvalidArgument("target", f"{_TARGET_RULE}: host and port, both; got {target!r}")
     if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
@@ -95,10 +95,10 @@ def _check_place(target: str, place: str) -> None:
         raise InvalidArgument("target", f"an IPv6 address in brackets, such as [::1]:7411; got {target!r}")
 
 
-class Home:
-    """Where a client may be used: in the process that made it, an asyncio client in its event loop. ClientClosed else.
+class UsageScope:
+    """Restricts a client to its process, and an asyncio client to its event loop; otherwise ClientClosed.
 
-    A connection does not survive a fork, and what waits on an event loop is never told anything in another one.
+    A connection does not survive a fork, and a future of one event loop is never completed in another one.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class Home:
 
     @property
     def forked(self) -> bool:
-        """True in a fork of the process that made the client: the connection is not this process's to close."""
+        """True in a fork of the process that created the client, which must not close the connection."""
         return os.getpid() != self._process
 
     def check(self) -> None:
@@ -118,7 +118,7 @@ class Home:
             )
 
     def check_loop(self) -> None:
-        """Refuses a fork and any event loop but the first one that it was called in."""
+        """Refuses a fork, and any event loop except the first one in which it was called."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             if self._loop is not None:
@@ -128,23 +128,23 @@ class Home:
 
 
 def connecting(state: Callable[[], int], target: str, deadline_s: float) -> Iterator[float]:
-    """Yields how long to wait before it looks again, and ends when the channel is connected. Nothing is sent meanwhile.
+    """Yields the time to wait before the next check, and ends when the channel is connected. Nothing is sent yet.
 
-    `state` asks the channel for its connectivity, and to connect. Raises Unreachable if the connection failed or is not
-    there at `deadline_s` (monotonic).
+    `state` returns the connectivity of the channel and makes it connect. Raises Unreachable if the connection failed or
+    is not established at `deadline_s` (monotonic).
     """
-    wait_s = _LOOK_FIRST_S
+    wait_s = _POLL_FIRST_S
     while (now := state()) != _READY:
         late = time.monotonic() >= deadline_s
         if now == _FAILED or late:
             why = "in time" if late else "check the address, and that a server runs there"
             raise Unreachable(f"no connection to {target}, nothing was sent: {why}")
         yield wait_s
-        wait_s = min(wait_s * 2, _LOOK_MAX_S)
+        wait_s = min(wait_s * 2, _POLL_MAX_S)
 
 
 def time_left_s(deadline_s: float) -> float:
-    """What is left for a call that is connected. DeadlineExceeded if nothing is: it is not sent."""
+    """Returns the time that is left for a connected call. DeadlineExceeded if none is left: it is not sent."""
     left_s = deadline_s - time.monotonic()
     if left_s <= 0:
         raise DeadlineExceeded("the deadline passed before the call was sent")
@@ -152,7 +152,7 @@ def time_left_s(deadline_s: float) -> float:
 
 
 def error_of(failure: Any) -> InvengineError:
-    """The error of a grpc.RpcError, sync or asyncio."""
+    """Converts a grpc.RpcError, sync or asyncio, into an error of invengine."""
     status = None
     for name, value in failure.trailing_metadata() or ():
         if name == _DETAILS:
@@ -162,5 +162,5 @@ def error_of(failure: Any) -> InvengineError:
 
 
 def metadata_for(ledger: str | None) -> tuple[tuple[str, str], ...]:
-    """What every call carries: the ledger it is for, if it is not the default one."""
+    """Returns the metadata of every call: the name of its ledger, if it is not the default one."""
     return () if ledger is None else (("invengine-ledger", ledger),)

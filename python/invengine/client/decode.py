@@ -1,4 +1,4 @@
-"""From protobuf answers to the values of `results`. Pure functions; the two for holds are on the fast path."""
+"""Turns protobuf answers into the values of `results`. Pure functions; the two for holds are on the fast path."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _summary(answer: Any, receipt: Receipt) -> HoldSummary | None:
 
 
 def released(answer: Any) -> Changes:
-    """The same of a release, with a warning in the log if it gave nothing back."""
+    """The same for a release, with a warning in the log if it released nothing."""
     changes = changed(answer)
     if changes.key_cancelled:
         _log.warning(

@@ -1,4 +1,4 @@
-"""Where a reader of the journal is, so that it goes on at the right event of the right history after a reconnect."""
+"""The position of a reader of the journal, which lets it continue at the right event of the right history."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PATIENCE_S = 60.0
 
 
 class Cursor:
-    """The last event that was seen and how many are left to read. Events that were seen are never given twice.
+    """The last event that was read and how many are left to read. No event is yielded twice.
 
-    From the first event on it goes on by whole positions: a history that was replaced while the connection was away is
-    noticed, however the reading began.
+    After the first event it continues by complete positions, so it notices a history that was replaced while it was
+    disconnected, however the reading started.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Cursor:
             raise InvalidArgument("after", "give from_sequence or after, not both")
         if after is not None and not isinstance(after, JournalPosition):
             raise InvalidArgument("after", "a JournalPosition; JournalPosition.parse reads the text of one")
-        first = 1 if from_sequence is None else arguments.whole(from_sequence, "from_sequence")
+        first = 1 if from_sequence is None else arguments.integer(from_sequence, "from_sequence")
         if first < 0:
             raise InvalidArgument("from_sequence", f"0 or more; got {first}")
         self._next = max(first, 1) if after is None else after.sequence + 1
@@ -41,16 +41,16 @@ class Cursor:
 
     @property
     def complete(self) -> bool:
-        """True if as many events were read as were wanted."""
+        """True if the limit is reached."""
         return self._limit > 0 and self._taken >= self._limit
 
     @property
     def ends_with_stream(self) -> bool:
-        """True if a stream that the server ended in order means that there is no more to read."""
+        """True if there is no more to read after the server has ended the stream normally."""
         return self.complete or not self._follow
 
     def request(self) -> bytes:
-        """The request for what is still wanted."""
+        """Returns the request for the remaining events."""
         left = self._limit - self._taken if self._limit else 0
         request = journal.ReadEventsRequest(follow=self._follow, limit=left)
         if self._after is None:
@@ -62,7 +62,7 @@ class Cursor:
         return request.SerializeToString()
 
     def take(self, answer: bytes) -> Iterator[Event]:
-        """The events of one answer that were not seen yet."""
+        """Yields the events of one answer that were not read yet."""
         message: Any = journal.ReadEventsResponse.FromString(answer)
         for event in message.events:
             if event.sequence < self._next or self.complete:
@@ -70,6 +70,6 @@ class Cursor:
             self._next = event.sequence + 1
             self._taken += 1
             found = decode.event_of(event, message.ledger)
-            # A server of before positions does not name its ledger.
+            # A server older than positions does not name its ledger.
             self._after = found.position if message.ledger else None
             yield found

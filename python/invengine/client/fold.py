@@ -1,8 +1,8 @@
-"""The levels of a ledger, added up from its events: how a service keeps a copy of the stock beside the engine.
+"""Computes the levels of a ledger from its events: how a service keeps a copy of the stock beside the engine.
 
-Expiry is a matter of time. Units of a hold are free from its expire_time on, and their Expired event follows when the
-engine comes to it; another hold may have taken them before. So the fold lets go of them by time, as the ledger does,
-and the event changes nothing.
+Expiry depends on time. Units of a hold are free from its expire_time on, and their Expired event follows when the
+engine processes it; another hold may have taken them before. So the fold frees them by time, as the ledger does, and
+the event changes nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from invengine.client.results import Event, Level, StockState
 from invengine.client.times import stamp_time
 from invengine.positions import JournalPosition
 
-Place: TypeAlias = tuple[str, str]
+LevelKey: TypeAlias = tuple[str, str]
 """Item and location."""
 
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
@@ -37,7 +37,7 @@ class _Units:
         self.total = 0
 
     def add(self, hold: str, units: int) -> bool:
-        """Adds units of a hold. False if fewer than none would be left."""
+        """Adds units to a hold. False if the result is negative."""
         left = self.of.get(hold, 0) + units
         self.total += units
         if left:
@@ -48,7 +48,7 @@ class _Units:
 
 
 class _Stock:
-    """Units at one place."""
+    """Units of one item at one location."""
 
     __slots__ = ("allocated", "damaged", "on_hand", "quality_control", "reserved", "returned")
 
@@ -59,39 +59,39 @@ class _Stock:
 
 
 class StockFold:
-    """Applies the events of one ledger in order, from the first one on, and answers levels at any moment from then on.
+    """Applies the events of one ledger in order, from the first on, and returns levels at any moment from the last on.
 
     It needs memory for every level and every hold that has units. After each event the levels are those of the ledger
-    at that event; none is ever negative. Events of which one was left out are refused (ValueError, nothing is changed).
-    So are those that no history could have; the fold is then of no use any more. It is for one thread at a time.
+    at that event; none is ever negative. A missing event is refused (ValueError, and nothing is changed). So is an
+    event that contradicts the history; the fold cannot be used after that. It is for one thread at a time.
 
-    event: the next event, as `read_events` gives it.
+    event: the next event, as `read_events` yields it.
     sku: the item.
     location: the location.
-    at: a moment from the last event on, with a time zone; that of the last event if left out.
+    at: a moment from the last event on, with a time zone; that of the last event if omitted.
     """
 
     def __init__(self) -> None:
         self._last: Event | None = None
         self._time = _BEFORE_ALL
-        self._stocks: dict[Place, _Stock] = {}
-        self._ends: dict[str, datetime] = {}
-        self._places: dict[str, set[Place]] = {}
-        self._due: list[tuple[datetime, str]] = []
+        self._stocks: dict[LevelKey, _Stock] = {}
+        self._expire_times: dict[str, datetime] = {}
+        self._levels_of_hold: dict[str, set[LevelKey]] = {}
+        self._expiry_queue: list[tuple[datetime, str]] = []
 
     @property
     def sequence(self) -> int:
-        """Sequence of the last event that was taken; 0 before the first."""
+        """Sequence of the last event; 0 before the first."""
         return 0 if self._last is None else self._last.sequence
 
     @property
     def position(self) -> JournalPosition | None:
-        """Position of the last event that was taken: read on `after` it. None before the first."""
+        """Position of the last event: continue reading `after` it. None before the first."""
         return None if self._last is None else self._last.position
 
     @property
     def time(self) -> datetime | None:
-        """Engine time of the last event that was taken. None before the first."""
+        """Engine time of the last event. None before the first."""
         return None if self._last is None else self._time
 
     def take(self, event: Event) -> None:
@@ -102,31 +102,30 @@ class StockFold:
             )
         if event.time < self._time:
             raise ValueError(f"the time of event {event.sequence} is before that of the one before it")
-        self._pass_time(event.time)
+        self._advance_time(event.time)
         self._last = event
         apply = self._APPLY.get(event.kind)
         if apply is not None:
             apply(self, event.fact)
-            self._forget_if_over(getattr(event.fact, "reservation_id", ""))
+            self._drop_if_empty(getattr(event.fact, "reservation_id", ""))
 
     def available(self, sku: str, location: str, at: datetime | None = None) -> int:
         """Units that may be held at a moment, by default that of the last event; see `level`."""
         return self.level(sku, location, at).available
 
     def level(self, sku: str, location: str, at: datetime | None = None) -> Level:
-        """The level at a moment, by default that of the last event; all zero for a place without stock.
+        """The level at a moment, by default that of the last event; all zero without stock.
 
-        A later moment shows what the events so far leave of it: what expires until then is free. An earlier one is gone
-        (ValueError).
+        At a later moment, what expires until then is free. An earlier moment is not available (ValueError).
         """
         moment = self._moment(at)
         return self._level((sku, location), self._stocks.get((sku, location)) or _Stock(), moment)
 
     def levels(self, at: datetime | None = None) -> Iterator[Level]:
-        """All levels at a moment, in the order in which they were first heard of; see `level`."""
+        """Yields all levels at a moment, in the order of their first event; see `level`."""
         moment = self._moment(at)
-        for place, stock in list(self._stocks.items()):
-            yield self._level(place, stock, moment)
+        for key, stock in list(self._stocks.items()):
+            yield self._level(key, stock, moment)
 
     def _moment(self, at: datetime | None) -> datetime:
         if at is None:
@@ -135,60 +134,60 @@ class StockFold:
             raise ValueError(f"{at} is before the last event, at {self._time}; a fold does not go back")
         return at
 
-    def _level(self, place: Place, stock: _Stock, moment: datetime) -> Level:
+    def _level(self, key: LevelKey, stock: _Stock, moment: datetime) -> Level:
         reserved, allocated = stock.reserved.total, stock.allocated.total
         if moment > self._time:
-            reserved -= sum(units for hold, units in stock.reserved.of.items() if self._ends[hold] <= moment)
+            reserved -= sum(units for hold, units in stock.reserved.of.items() if self._expire_times[hold] <= moment)
         parts = (stock.damaged, stock.returned, stock.quality_control)
-        room = stock.on_hand - sum(parts) - reserved - allocated
+        unheld = stock.on_hand - sum(parts) - reserved - allocated
         in_transit = 0
-        return Level(*place, stock.on_hand, reserved, allocated, *parts, in_transit, max(room, 0), max(-room, 0))
+        return Level(*key, stock.on_hand, reserved, allocated, *parts, in_transit, max(unheld, 0), max(-unheld, 0))
 
-    def _pass_time(self, now: datetime) -> None:
-        """What is due is free, whether or not its event has come."""
+    def _advance_time(self, now: datetime) -> None:
+        """Frees what has expired, whether or not its event was applied."""
         self._time = now
-        while self._due and self._due[0][0] <= now:
-            end, hold = heapq.heappop(self._due)
-            if self._ends.get(hold) == end:
-                for place in list(self._places[hold]):
-                    self._move(hold, place, reserved=-self._stocks[place].reserved.of.get(hold, 0))
-                self._forget_if_over(hold)
+        while self._expiry_queue and self._expiry_queue[0][0] <= now:
+            end, hold = heapq.heappop(self._expiry_queue)
+            if self._expire_times.get(hold) == end:
+                for key in list(self._levels_of_hold[hold]):
+                    self._move(hold, key, reserved=-self._stocks[key].reserved.of.get(hold, 0))
+                self._drop_if_empty(hold)
 
-    # What each fact does
+    # One method for each fact
 
     def _reserved(self, fact: Any) -> None:
-        self._end_at(fact)
-        for place, units in _lines(fact):
-            self._move(fact.reservation_id, place, reserved=units)
+        self._set_expire_time(fact)
+        for key, units in _lines(fact):
+            self._move(fact.reservation_id, key, reserved=units)
 
     def _extended(self, fact: Any) -> None:
-        self._end_at(fact)
+        self._set_expire_time(fact)
 
     def _amended(self, fact: Any) -> None:
-        for place, units in _lines(fact):
-            self._move(fact.reservation_id, place, reserved=units - self._units(fact, place)[0])
+        for key, units in _lines(fact):
+            self._move(fact.reservation_id, key, reserved=units - self._units(fact, key)[0])
 
     def _allocated(self, fact: Any) -> None:
-        for place, units in _lines(fact):
-            # What comes back from expiry is held by nobody before.
-            self._move(fact.reservation_id, place, reserved=0 if fact.reacquired else -units, allocated=units)
+        for key, units in _lines(fact):
+            # Units of an expired hold were not reserved any more.
+            self._move(fact.reservation_id, key, reserved=0 if fact.reacquired else -units, allocated=units)
 
     def _released(self, fact: Any) -> None:
-        for place, units in _lines(fact):
-            reserved = min(units, self._units(fact, place)[0])
-            self._move(fact.reservation_id, place, reserved=-reserved, allocated=reserved - units)
+        for key, units in _lines(fact):
+            reserved = min(units, self._units(fact, key)[0])
+            self._move(fact.reservation_id, key, reserved=-reserved, allocated=reserved - units)
 
     def _fulfilled(self, fact: Any) -> None:
-        for place, units in _lines(fact):
-            allocated = min(units, self._units(fact, place)[1])
-            self._move(fact.reservation_id, place, reserved=allocated - units, allocated=-allocated)
-            self._stocks[place].on_hand -= units
+        for key, units in _lines(fact):
+            allocated = min(units, self._units(fact, key)[1])
+            self._move(fact.reservation_id, key, reserved=allocated - units, allocated=-allocated)
+            self._stocks[key].on_hand -= units
 
     def _transferred(self, fact: Any) -> None:
-        for place, units in _lines(fact):
-            reserved = min(units, self._units(fact, place)[0])
-            self._move(fact.reservation_id, (place[0], fact.to_location), reserved=reserved, allocated=units - reserved)
-            self._move(fact.reservation_id, place, reserved=-reserved, allocated=reserved - units)
+        for key, units in _lines(fact):
+            reserved = min(units, self._units(fact, key)[0])
+            self._move(fact.reservation_id, (key[0], fact.to_location), reserved=reserved, allocated=units - reserved)
+            self._move(fact.reservation_id, key, reserved=-reserved, allocated=reserved - units)
 
     def _stock_changed(self, fact: Any) -> None:
         stock = self._stock((fact.sku, fact.location))
@@ -201,36 +200,36 @@ class StockFold:
 
     # Moving units
 
-    def _end_at(self, fact: Any) -> None:
+    def _set_expire_time(self, fact: Any) -> None:
         end = stamp_time(fact.expire_time)
-        self._ends[fact.reservation_id] = end
-        self._places.setdefault(fact.reservation_id, set())
-        heapq.heappush(self._due, (end, fact.reservation_id))
+        self._expire_times[fact.reservation_id] = end
+        self._levels_of_hold.setdefault(fact.reservation_id, set())
+        heapq.heappush(self._expiry_queue, (end, fact.reservation_id))
 
-    def _stock(self, place: Place) -> _Stock:
-        return self._stocks.setdefault(place, _Stock())
+    def _stock(self, key: LevelKey) -> _Stock:
+        return self._stocks.setdefault(key, _Stock())
 
-    def _units(self, fact: Any, place: Place) -> tuple[int, int]:
-        """What a hold has reserved and allocated at a place."""
-        stock = self._stock(place)
+    def _units(self, fact: Any, key: LevelKey) -> tuple[int, int]:
+        """The units that a hold has reserved and allocated on a level."""
+        stock = self._stock(key)
         return stock.reserved.of.get(fact.reservation_id, 0), stock.allocated.of.get(fact.reservation_id, 0)
 
-    def _move(self, hold: str, place: Place, reserved: int = 0, allocated: int = 0) -> None:
-        """Changes what a hold has at a place."""
-        stock = self._stock(place)
+    def _move(self, hold: str, key: LevelKey, reserved: int = 0, allocated: int = 0) -> None:
+        """Changes the units of a hold on a level."""
+        stock = self._stock(key)
         if not stock.reserved.add(hold, reserved) or not stock.allocated.add(hold, allocated):
-            raise self._impossible(f"takes more units of {place[0]} at {place[1]} from {hold} than it has")
-        places = self._places.setdefault(hold, set())
+            raise self._impossible(f"takes more units of {key[0]} at {key[1]} from {hold} than it has")
+        keys = self._levels_of_hold.setdefault(hold, set())
         if hold in stock.reserved.of or hold in stock.allocated.of:
-            places.add(place)
+            keys.add(key)
         else:
-            places.discard(place)
+            keys.discard(key)
 
-    def _forget_if_over(self, hold: str) -> None:
-        """A hold that has nothing left needs no memory: what comes back from expiry comes with its units."""
-        if not self._places.get(hold, True):
-            del self._places[hold]
-            self._ends.pop(hold, None)
+    def _drop_if_empty(self, hold: str) -> None:
+        """Drops a hold without units: an event that takes expired units again contains them."""
+        if not self._levels_of_hold.get(hold, True):
+            del self._levels_of_hold[hold]
+            self._expire_times.pop(hold, None)
 
     def _impossible(self, why: str) -> ValueError:
         return ValueError(
@@ -249,5 +248,5 @@ class StockFold:
     }
 
 
-def _lines(fact: Any) -> list[tuple[Place, int]]:
+def _lines(fact: Any) -> list[tuple[LevelKey, int]]:
     return [((line.sku, line.location), line.quantity) for line in fact.lines]

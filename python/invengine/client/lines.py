@@ -1,4 +1,4 @@
-"""Which of the lines of a command a refusal is about: the server names item and place, only the caller has lines."""
+"""Finds the line of a command that a rejection is about: the server names item and location, not the line."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from invengine.errors import InvengineError
 
 
 def locate(error: InvengineError, request: Any) -> None:
-    """Adds to the metadata of a refusal of this request what its lines tell; see `Draft.locate`."""
+    """Adds the line to the metadata of a rejection of this request; see `Draft.locate`."""
     lines: Any = getattr(request, "lines", None) or getattr(getattr(request, "target", None), "lines", ())
     sku, location = error.metadata.get("sku"), error.metadata.get("location")
-    # What has no room there is on the line that names where it is now.
+    # Of a transfer the rejection names the new location, and the line the old one.
     moves = location is not None and location == getattr(request, "to_location", "")
     at = [n for n, line in enumerate(lines, 1) if _is_about(line, sku, None if moves else location)]
     if moves and len(at) > 1:
         return
     if at and len(lines) > 1:
         error.metadata |= {"line": str(at[0]), "lines": str(len(lines))}
-    # The lines of an adjust have a delta, and its refusal names what was requested.
-    units = getattr(lines[at[0] - 1], "quantity", 0) if at and "requested" in error.told else 0
+    # The lines of an adjust have a delta, and its rejection states what was requested.
+    units = getattr(lines[at[0] - 1], "quantity", 0) if at and "requested" in error.shown_metadata else 0
     if units and len(at) == 1:
         error.metadata.setdefault("requested", str(units))
 
 
 def _is_about(line: Any, sku: str | None, location: str | None) -> bool:
-    """True if a line has what a refusal names of an item and a location, of which it names one at least."""
+    """True if a line has the item and the location that a rejection names; it must name at least one of them."""
     named = [(name, given) for name, given in (("sku", sku), ("location", location)) if given is not None]
     return bool(named) and all(getattr(line, name, None) == given for name, given in named)

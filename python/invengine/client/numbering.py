@@ -1,4 +1,4 @@
-"""The numbered line of one source, without I/O: which number a message has, what is open, what a no means for it."""
+"""The numbered messages of one source, without I/O: their numbers, which are open, and what a rejection means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from os import PathLike
 from typing import Any
 
 from invengine.client import arguments
-from invengine.client.commands import Draft
+from invengine.client.draft import Draft
 from invengine.client.results import Position
 from invengine.errors import (
     AuthMissing,
@@ -26,15 +26,15 @@ from invengine.errors import (
     UnknownSource,
 )
 
-KEPT_MAX = 1024
-"""Answered messages kept for sending again, as many as the ledger keeps outcomes for."""
+ANSWERED_KEPT_MAX = 1024
+"""Answered messages kept to be sent again, as many as the ledger stores outcomes."""
 
 STATE_BYTES_MAX = 64 * 1024
-"""More than any state file has."""
+"""More than the size of any state file."""
 NUMBER_MAX = 2**63 - 1
 
 _RESOURCE_EXHAUSTED = 8
-_BEFORE_THE_NUMBER = (
+_CHECKED_BEFORE_NUMBER = (
     AuthMissing,
     ChannelNotAllowed,
     DedupeWindowExpired,
@@ -48,14 +48,16 @@ _BEFORE_THE_NUMBER = (
 
 
 def consumes_number(error: InvengineError) -> bool:
-    """True if the ledger journalled this no, so that the message's number is used up."""
+    """True if the ledger journalled this rejection, so that the number of the message is used up."""
     return (
-        isinstance(error, Rejected) and not isinstance(error, _BEFORE_THE_NUMBER) and error.code != _RESOURCE_EXHAUSTED
+        isinstance(error, Rejected)
+        and not isinstance(error, _CHECKED_BEFORE_NUMBER)
+        and error.code != _RESOURCE_EXHAUSTED
     )
 
 
 class Message:
-    """One numbered draft. `uncertain`: it was sent and no answer came, so its number may be used up."""
+    """One numbered draft. `uncertain`: it was sent without getting an answer, so its number may be used up."""
 
     __slots__ = ("draft", "number", "running", "uncertain")
 
@@ -67,66 +69,66 @@ class Message:
 
 
 class Numbering:
-    """Numbers 1, 2, 3, ... of one epoch. `answered` is the last number up to which every message has its answer."""
+    """Numbers 1, 2, 3, ... of one epoch. `answered` is the last number up to which every message is answered."""
 
     def __init__(self, source_id: str, epoch: int, answered: int) -> None:
         self.source_id = source_id
         self.epoch = epoch
         self.answered = answered
         self._last = answered
-        """The last number given. Answers come in any order, so it may be above every message that is still open."""
+        """The last assigned number. Answers arrive in any order, so it may be above every open message."""
         self._open: list[Message] = []
-        self._kept: deque[Message] = deque(maxlen=KEPT_MAX)
+        self._answered_messages: deque[Message] = deque(maxlen=ANSWERED_KEPT_MAX)
 
     @property
     def position(self) -> Position:
-        """What to remember across a restart."""
+        """What to store across a restart."""
         return Position(self.source_id, self.epoch, self.answered)
 
     @property
     def abandoned(self) -> list[Message]:
-        """Messages whose answer nobody waits for any more; they must be settled before anything new."""
+        """Open messages without a waiting caller; they must be settled before a new message is sent."""
         return [message for message in self._open if not message.running]
 
     def add(self, draft: Draft[Any]) -> Message:
-        """Gives the next number."""
+        """Assigns the next number."""
         self._last += 1
         message = Message(draft, self._last)
         self._open.append(message)
         return message
 
     def stamp(self, message: Message) -> None:
-        """Writes the message's place into its draft."""
+        """Writes the position of the message into its draft."""
         source = message.draft.request.context.source
         source.source_id, source.epoch, source.sequence = self.source_id, self.epoch, message.number
 
     def is_first(self, message: Message) -> bool:
-        """True if everything before it has its answer."""
+        """True if everything before it is answered."""
         return bool(self._open) and self._open[0] is message
 
     def settle(self, message: Message) -> None:
-        """The message has its answer and its number is used up."""
+        """Marks the message as answered, which uses up its number."""
         self._open.remove(message)
-        self._kept.append(message)
-        self.answered = self._open[0].number - 1 if self._open else max(self.answered, self._last_kept())
+        self._answered_messages.append(message)
+        self.answered = self._open[0].number - 1 if self._open else max(self.answered, self._last_answered())
 
-    def _last_kept(self) -> int:
-        return max((message.number for message in self._kept), default=0)
+    def _last_answered(self) -> int:
+        return max((message.number for message in self._answered_messages), default=0)
 
     def abandon(self, message: Message) -> None:
-        """Its number may be used up, and nobody waits any more: it stays open and is settled before the next."""
+        """Marks a message without a waiting caller whose number may be used up: it stays open and is settled first."""
         message.uncertain = True
         message.running = False
 
     def withdraw(self, message: Message) -> bool:
-        """Its number was certainly not used: the messages behind it move up.
+        """Removes a message whose number was certainly not used; the later ones move up.
 
-        False if that is not safe, because one of them was sent under its old number and never answered. Then only a
-        new epoch makes sure that the old number cannot arrive late.
+        False if that is not safe, because one of them was sent under its old number and not answered. Then only a new
+        epoch ensures that the old number cannot arrive late.
         """
-        place = self._open.index(message)
-        del self._open[place]
-        later = self._open[place:]
+        index = self._open.index(message)
+        del self._open[index]
+        later = self._open[index:]
         if any(each.uncertain for each in later):
             return False
         for each in later:
@@ -135,27 +137,30 @@ class Numbering:
         return True
 
     def restart(self, epoch: int) -> None:
-        """A new epoch: what is open is numbered from 1, nothing is answered in it yet."""
+        """Starts a new epoch: open messages are numbered from 1, and none is answered yet."""
         self.epoch, self.answered = epoch, 0
         self._last = len(self._open)
-        self._kept.clear()
+        self._answered_messages.clear()
         for number, message in enumerate(self._open, 1):
             message.number, message.uncertain = number, False
 
-    def kept_from(self, expected: int, before: int) -> list[Message] | None:
-        """The answered messages `expected` to `before - 1`; None if one of them is no longer kept."""
-        found = sorted((each for each in self._kept if expected <= each.number < before), key=lambda each: each.number)
+    def answered_from(self, expected: int, before: int) -> list[Message] | None:
+        """Returns the answered messages `expected` to `before - 1`; None if one of them is no longer stored."""
+        found = sorted(
+            (each for each in self._answered_messages if expected <= each.number < before), key=lambda each: each.number
+        )
         return found if len(found) == before - expected else None
 
 
 class StateFileError(ValueError):
-    """The state file of a source is damaged, or another source's. Nothing was sent, and the file is as it was."""
+    """The state file of a source is damaged, or belongs to another source. Nothing was sent; the file is unchanged."""
 
 
 class StateFile:
-    """Remembers {source, epoch, sequence} in a small JSON file, replaced whole each time.
+    """Stores {source, epoch, sequence} in a small JSON file, which is replaced atomically.
 
-    It survives the process, and may lag behind the machine: then messages are sent again and answered `replayed`.
+    It survives the process, but may be older after a crash of the machine: then messages are sent again and answered
+    `replayed`.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -164,7 +169,7 @@ class StateFile:
         self._path = os.fspath(path)
 
     def load(self, source_id: str) -> Position | None:
-        """What was remembered; None if the file does not exist. StateFileError if it is damaged or another source's."""
+        """Returns the stored position; None if the file does not exist. StateFileError if it cannot be used."""
         try:
             with open(self._path, "rb") as file:
                 found = _position(file.read(STATE_BYTES_MAX + 1))
@@ -182,7 +187,7 @@ class StateFile:
         return found
 
     def save(self, position: Position) -> None:
-        """Replaces what is remembered."""
+        """Replaces the stored position."""
         new = f"{self._path}.new"
         with open(new, "w", encoding="utf-8") as file:
             json.dump({"source_id": position.source_id, "epoch": position.epoch, "sequence": position.sequence}, file)
@@ -190,7 +195,7 @@ class StateFile:
 
 
 def _position(content: bytes) -> Position:
-    """The position that a state file holds. ValueError says what is wrong."""
+    """Returns the position in a state file; ValueError if there is none."""
     if len(content) > STATE_BYTES_MAX:
         raise ValueError("it is too long")
     state = json.loads(content)
@@ -198,25 +203,25 @@ def _position(content: bytes) -> Position:
         raise ValueError("it is an object of source_id, epoch and sequence")
     if not isinstance(state["source_id"], str) or not state["source_id"]:
         raise ValueError("source_id is a name")
-    return Position(state["source_id"], *_place(state["epoch"], state["sequence"]))
+    return Position(state["source_id"], *_epoch_and_sequence(state["epoch"], state["sequence"]))
 
 
-def _place(epoch: Any, sequence: Any) -> tuple[int, int]:
-    """Epoch and sequence, each a whole number in its range."""
+def _epoch_and_sequence(epoch: Any, sequence: Any) -> tuple[int, int]:
+    """Checks epoch and sequence; ValueError if one is out of its range."""
     for name, number, least in (("epoch", epoch, 1), ("sequence", sequence, 0)):
         if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= NUMBER_MAX:
             raise ValueError(f"{name} is a whole number of {least} or more, not {number!r}")
     return epoch, sequence
 
 
-def remembered(source_id: str, epoch: int | None, sequence: int | None, file: StateFile | None) -> Position | None:
-    """Where to go on: what the caller says, else what the file says, else nothing."""
-    arguments.named(source_id, "source_id")
+def resume_position(source_id: str, epoch: int | None, sequence: int | None, file: StateFile | None) -> Position | None:
+    """Returns the position to continue after: that of the caller, or else of the file, or else None."""
+    arguments.nonempty(source_id, "source_id")
     if (epoch is None) != (sequence is None):
         raise InvalidArgument("epoch", "give both epoch and sequence, or neither")
     if epoch is not None and sequence is not None:
-        place = arguments.positive(epoch, "epoch", "a new one")
-        if arguments.whole(sequence, "sequence") < 0:
+        given_epoch = arguments.positive(epoch, "epoch", "a new one")
+        if arguments.integer(sequence, "sequence") < 0:
             raise InvalidArgument("sequence", f"0 or more; got {sequence}")
-        return Position(source_id, place, sequence)
+        return Position(source_id, given_epoch, sequence)
     return None if file is None else file.load(source_id)

@@ -6,16 +6,15 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from invengine.client.commands import Draft, name_key
-from invengine.client.commands_async import AsyncCommands
-from invengine.client.commands_blocking import Commands
+from invengine.client.draft import Draft, name_key
+from invengine.client.methods import AsyncCommands, Commands
 from invengine.errors import InvalidArgument
 
 T = TypeVar("T")
 
 
 class Steps:
-    """Derives the key of each step of one operation: its name, the step's number and what it does."""
+    """Derives the key of each step of one operation: its name, the step's number and its action."""
 
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not name:
@@ -29,7 +28,7 @@ class Steps:
         return f"{self.name}/{self._step}-{what}"
 
     def give_key(self, draft: Draft[Any]) -> None:
-        """Keys a draft that has none and counts it as a step. One with a key of its own, or a number, is no step."""
+        """Sets the key of a draft without one and counts it as a step. A draft with a key or a number is not a step."""
         context = draft.request.context
         if not context.idempotency_key and not context.HasField("source"):
             name_key(context, self.next_key(draft.kind.name))
@@ -38,8 +37,8 @@ class Steps:
 class Operation(Commands):
     """Commands whose keys are derived from one name.
 
-    A restarted caller that runs the same steps in the same order asks with the same keys and gets the same outcomes:
-    nothing is done twice. Use it from one thread.
+    A restarted caller that runs the same steps in the same order sends the same keys and gets the same outcomes:
+    nothing is executed twice. Use it from one thread.
     """
 
     def __init__(self, client: Commands, name: str) -> None:
@@ -56,7 +55,7 @@ class Operation(Commands):
 
     @property
     def name(self) -> str:
-        """What the keys start with."""
+        """The prefix of the keys."""
         return self._steps.name
 
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> T:
@@ -82,10 +81,10 @@ class AsyncOperation(AsyncCommands):
 
     @property
     def name(self) -> str:
-        """What the keys start with."""
+        """The prefix of the keys."""
         return self._steps.name
 
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> Coroutine[Any, Any, T]:
-        """Sends one draft as the next step. The key is given now, not when the answer is awaited."""
+        """Sends one draft as the next step. The key is assigned now, not when the answer is awaited."""
         self._steps.give_key(draft)
         return self._client.send(draft, timeout_s)

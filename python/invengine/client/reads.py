@@ -1,9 +1,9 @@
-"""Reads as values: what to ask, and how to understand the answer. Both clients send them."""
+"""Reads as values: the requests, and how to decode the answers. `methods` makes them methods of both clients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from invengine.client import arguments, decode
@@ -31,8 +31,8 @@ T = TypeVar("T")
 
 
 def _only(name: str | None, field: str) -> str:
-    """A name to choose by; None chooses all, an empty one would by mistake."""
-    return "" if name is None else arguments.named(name, field)
+    """Checks a name to filter by; None selects all, and an empty name is refused since it would do so by mistake."""
+    return "" if name is None else arguments.nonempty(name, field)
 
 
 def _page(size: int) -> int:
@@ -40,28 +40,54 @@ def _page(size: int) -> int:
 
 
 QUERIES_MAX = 1000
-"""Most questions of one GetAvailability."""
+"""The maximum number of queries of one GetAvailability."""
+
+_RESERVATIONS = "/invengine.v1.ReservationService/"
+_STOCK = "/invengine.v1.InventoryService/"
+_AVAILABILITY = "/invengine.v1.AvailabilityService/GetAvailability"
+_CATALOG = "/invengine.v1.CatalogService/"
+_ADMIN = "/invengine.v1.AdminService/"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read(Generic[T]):
-    """One question and how to understand its answer."""
+    """One read and how to decode its answers: one for each request, in their order.
+
+    `scoped`: the requests have no channel yet, and get that of the client that sends them.
+    """
 
     method: str
-    request: Any
+    requests: Sequence[Any]
     answer: Any
-    decode: Callable[[Any], T]
+    decode: Callable[[list[Any]], T]
+    timeout_s: float | None = None
+    scoped: bool = False
+
+    def payloads(self, channel: str) -> Iterator[bytes]:
+        """The requests as a client of this channel sends them."""
+        for request in self.requests:
+            if self.scoped:
+                request.channel = channel
+            yield request.SerializeToString()
+
+    def decoded(self, answers: Iterable[bytes]) -> T:
+        """Decodes the answers."""
+        return self.decode([self.answer.FromString(each) for each in answers])
+
+
+def _read(method: str, request: Any, answer: Any, decode: Callable[[Any], T], timeout_s: float | None) -> Read[T]:
+    return Read(method, [request], answer, lambda answers: decode(answers[0]), timeout_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pages(Generic[T]):
-    """A question whose answer comes in pages. `request.page_token` is moved on by whoever asks."""
+    """A read with an answer in pages."""
 
     read: Read[tuple[list[T], str]]
 
     def at(self, page_token: str) -> Read[tuple[list[T], str]]:
-        """The question for the page after `page_token`."""
-        self.read.request.page_token = page_token
+        """Returns the read of the page after `page_token`."""
+        self.read.requests[0].page_token = page_token
         return self.read
 
 
@@ -69,129 +95,140 @@ def _pages(method: str, request: Any, answer: Any, field: str, read: Callable[[A
     def page(message: Any) -> tuple[list[T], str]:
         return [read(each) for each in getattr(message, field)], message.next_page_token
 
-    return Pages(Read(method, request, answer, page))
+    return Pages(_read(method, request, answer, page, None))
+
+
+def _in_scope(read: Read[T], channel: str | None) -> Read[T]:
+    """Returns the read for a channel; None means the channel of the client."""
+    if channel is None:
+        return replace(read, scoped=True)
+    for request in read.requests:
+        request.channel = arguments.text(channel, "channel")
+    return read
 
 
 def get_reservation(
-    reservation_id: str | Hold | None, reservation_key: str | None, channel: str, source_id: str
+    reservation_id: str | Hold | None = None,
+    *,
+    reservation_key: str | None = None,
+    channel: str | None = None,
+    source_id: str = "",
+    timeout_s: float | None = None,
 ) -> Read[Reservation]:
-    """One reservation by its id or by the key of its Reserve."""
+    """Returns the current state of one reservation, by its id or by the key of its Reserve."""
     if (reservation_id is None) == (reservation_key is None):
         rule = "name the reservation by exactly one of reservation_id and reservation_key"
         raise InvalidArgument("reservation_id", rule)
-    request = reservation.GetReservationRequest(
-        channel=arguments.text(channel, "channel"), source_id=arguments.text(source_id, "source_id")
-    )
+    request = reservation.GetReservationRequest(source_id=arguments.text(source_id, "source_id"))
     if reservation_key is not None:
-        request.reservation_key = arguments.named(reservation_key, "reservation_key")
+        request.reservation_key = arguments.nonempty(reservation_key, "reservation_key")
     elif reservation_id is not None:
         token = reservation_id.reservation_id if isinstance(reservation_id, Hold) else reservation_id
-        request.reservation_id = arguments.named(token, "reservation_id")
-    return Read(
-        "/invengine.v1.ReservationService/GetReservation",
-        request,
-        reservation.GetReservationResponse,
-        lambda answer: decode.reservation_of(answer.reservation),
-    )
+        request.reservation_id = arguments.nonempty(token, "reservation_id")
+
+    def decoded(answer: Any) -> Reservation:
+        return decode.reservation_of(answer.reservation)
+
+    method = _RESERVATIONS + "GetReservation"
+    return _in_scope(_read(method, request, reservation.GetReservationResponse, decoded, timeout_s), channel)
 
 
-def list_reservations(order: str | None, holder: str | None, include_ended: bool, page_size: int) -> Pages[Reservation]:
-    """Reservations by order, by holder or all."""
+def list_reservations(
+    *, order: str | None = None, holder: str | None = None, include_ended: bool = False, page_size: int = 1000
+) -> Pages[Reservation]:
+    """Lists reservations in the order they were created; fetches page after page."""
     request = reservation.ListReservationsRequest(
         order_ref=_only(order, "order"),
         holder=_only(holder, "holder"),
         include_ended=arguments.flag(include_ended, "include_ended"),
         page_size=_page(page_size),
     )
-    method = "/invengine.v1.ReservationService/ListReservations"
     answer = reservation.ListReservationsResponse
-    return _pages(method, request, answer, "reservations", decode.reservation_of)
+    return _pages(_RESERVATIONS + "ListReservations", request, answer, "reservations", decode.reservation_of)
 
 
-def get_outcome(key: str, channel: str, source_id: str) -> Read[KnownOutcome]:
-    """What a key did."""
+def get_outcome(
+    key: str, *, channel: str | None = None, source_id: str = "", timeout_s: float | None = None
+) -> Read[KnownOutcome]:
+    """Returns the outcome of the command with this key."""
     request = reservation.GetOutcomeRequest(
-        idempotency_key=arguments.named(key, "key"),
-        channel=arguments.text(channel, "channel"),
-        source_id=arguments.text(source_id, "source_id"),
+        idempotency_key=arguments.nonempty(key, "key"), source_id=arguments.text(source_id, "source_id")
     )
-    method = "/invengine.v1.ReservationService/GetOutcome"
-    return Read(method, request, reservation.GetOutcomeResponse, decode.known_outcome)
+    method, answer = _RESERVATIONS + "GetOutcome", reservation.GetOutcomeResponse
+    return _in_scope(_read(method, request, answer, decode.known_outcome, timeout_s), channel)
 
 
-def get_level(sku: str, location: str) -> Read[Level]:
+def get_level(sku: str, location: str, *, timeout_s: float | None = None) -> Read[Level]:
     """The quantities of one item at one location."""
-    return Read(
-        "/invengine.v1.InventoryService/GetInventoryLevel",
-        inventory.GetInventoryLevelRequest(
-            sku=arguments.named(sku, "sku"), location=arguments.named(location, "location")
-        ),
-        inventory.GetInventoryLevelResponse,
-        lambda answer: decode.level_of(answer.level),
+    request = inventory.GetInventoryLevelRequest(
+        sku=arguments.nonempty(sku, "sku"), location=arguments.nonempty(location, "location")
     )
 
+    def decoded(answer: Any) -> Level:
+        return decode.level_of(answer.level)
 
-def list_levels(sku: str | None, location: str | None, page_size: int) -> Pages[Level]:
-    """Levels of an item, of a location or all."""
+    return _read(_STOCK + "GetInventoryLevel", request, inventory.GetInventoryLevelResponse, decoded, timeout_s)
+
+
+def list_levels(*, sku: str | None = None, location: str | None = None, page_size: int = 1000) -> Pages[Level]:
+    """Lists the levels of an item, of a location or all; fetches page after page."""
     request = inventory.ListInventoryLevelsRequest(
         sku=_only(sku, "sku"), location=_only(location, "location"), page_size=_page(page_size)
     )
-    method = "/invengine.v1.InventoryService/ListInventoryLevels"
-    return _pages(method, request, inventory.ListInventoryLevelsResponse, "levels", decode.level_of)
+    answer = inventory.ListInventoryLevelsResponse
+    return _pages(_STOCK + "ListInventoryLevels", request, answer, "levels", decode.level_of)
 
 
-def availability(sku: str, location: str | None, channel: str) -> Read[int]:
-    """Available units of one item, which must exist: at one location, or at all of them together."""
-    place = (arguments.named(sku, "sku"), _only(location, "location") or None)
-    (read,) = availabilities([place], channel, allow_unknown=False)
+def availability(sku: str, location: str | None = None, *, timeout_s: float | None = None) -> Read[int]:
+    """Units that may be held now, at one location or at all of them together. Both must exist (UnknownName)."""
+    query = (arguments.nonempty(sku, "sku"), _only(location, "location") or None)
 
-    def total(answer: Any) -> int:
-        return sum(int(each.available) for each in answer.availabilities)
+    def total(answers: list[Any]) -> int:
+        return sum(int(each.available) for answer in answers for each in answer.availabilities)
 
-    return Read(read.method, read.request, read.answer, total)
+    method, answer = _AVAILABILITY, availability_v1.GetAvailabilityResponse
+    return Read(method, _availability([query], allow_unknown=False), answer, total, timeout_s, scoped=True)
 
 
 def availabilities(
-    queries: Iterable[tuple[str, str | None] | str], channel: str, *, allow_unknown: bool = True
-) -> list[Read[Availabilities]]:
-    """Available units of many items; more questions than one request takes become several reads.
+    queries: Iterable[tuple[str, str | None] | str], *, channel: str | None = None, timeout_s: float | None = None
+) -> Read[Availabilities]:
+    """Units that may be held now, for many (sku, location); a sku alone returns each of its levels.
 
-    With `allow_unknown` a name that nobody knows is answered as unknown, else it fails all questions.
+    A query with a name that is not in the catalogue returns `available` None. The result has the position of the ledger
+    at which it was read.
     """
-    wanted = [_query(number, query) for number, query in enumerate(arguments.each(queries, "queries"))]
-    return [
-        Read(
-            "/invengine.v1.AvailabilityService/GetAvailability",
-            availability_v1.GetAvailabilityRequest(
-                queries=wanted[start : start + QUERIES_MAX],
-                channel=arguments.text(channel, "channel"),
-                allow_unknown=allow_unknown,
-            ),
-            availability_v1.GetAvailabilityResponse,
-            decode.availabilities,
+
+    def joined(answers: list[Any]) -> Availabilities:
+        # With several requests the position is the earliest of theirs.
+        parts = [decode.availabilities(answer) for answer in answers]
+        return Availabilities(
+            [each for part in parts for each in part],
+            min((part.sequence for part in parts), default=0),
+            min((part.durable_sequence for part in parts), default=0),
         )
+
+    requests, answer = _availability(queries, allow_unknown=True), availability_v1.GetAvailabilityResponse
+    return _in_scope(Read(_AVAILABILITY, requests, answer, joined, timeout_s), channel)
+
+
+def _availability(queries: Iterable[tuple[str, str | None] | str], *, allow_unknown: bool) -> list[Any]:
+    """Returns the requests for many queries, with as many in each as one may have."""
+    wanted = [_query(number, query) for number, query in enumerate(arguments.items_of(queries, "queries"))]
+    return [
+        availability_v1.GetAvailabilityRequest(queries=wanted[start : start + QUERIES_MAX], allow_unknown=allow_unknown)
         for start in range(0, len(wanted), QUERIES_MAX)
     ]
 
 
 def _query(number: int, query: Any) -> Any:
     field = f"queries[{number}]"
-    place = (query, None) if isinstance(query, str) else query
-    if not isinstance(place, tuple | list) or len(place) != 2:
+    pair = (query, None) if isinstance(query, str) else query
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise InvalidArgument(field, f"a sku or (sku, location); got {query!r}")
-    sku, location = place
+    sku, location = pair
     return availability_v1.AvailabilityQuery(
-        sku=arguments.named(sku, f"{field}.sku"), location=_only(location, f"{field}.location")
-    )
-
-
-def joined(parts: Iterable[Availabilities]) -> Availabilities:
-    """The answers of several reads as one, at the position of the earliest."""
-    found = list(parts)
-    return Availabilities(
-        [each for part in found for each in part],
-        min((part.sequence for part in found), default=0),
-        min((part.durable_sequence for part in found), default=0),
+        sku=arguments.nonempty(sku, f"{field}.sku"), location=_only(location, f"{field}.location")
     )
 
 
@@ -207,62 +244,61 @@ def _channel(channel: Any) -> Channel:
     return Channel(channel.channel, channel.display_name)
 
 
-_CATALOG = "/invengine.v1.CatalogService/"
-
-
-def get_item(sku: str) -> Read[Item]:
+def get_item(sku: str, *, timeout_s: float | None = None) -> Read[Item]:
     """One item."""
-    request = catalog.GetItemRequest(sku=arguments.named(sku, "sku"))
-    return Read(_CATALOG + "GetItem", request, catalog.GetItemResponse, lambda answer: _item(answer.item))
+    request = catalog.GetItemRequest(sku=arguments.nonempty(sku, "sku"))
+    return _read(_CATALOG + "GetItem", request, catalog.GetItemResponse, lambda answer: _item(answer.item), timeout_s)
 
 
-def list_items(page_size: int) -> Pages[Item]:
-    """All items."""
+def list_items(*, page_size: int = 1000) -> Pages[Item]:
+    """All items, in the order they were created; fetches page after page."""
     request = catalog.ListItemsRequest(page_size=_page(page_size))
     return _pages(_CATALOG + "ListItems", request, catalog.ListItemsResponse, "items", _item)
 
 
-def get_location(location: str) -> Read[Location]:
+def get_location(location: str, *, timeout_s: float | None = None) -> Read[Location]:
     """One location."""
-    request = catalog.GetLocationRequest(location=arguments.named(location, "location"))
+    request = catalog.GetLocationRequest(location=arguments.nonempty(location, "location"))
     answer = catalog.GetLocationResponse
-    return Read(_CATALOG + "GetLocation", request, answer, lambda answer: _location(answer.location))
+    return _read(_CATALOG + "GetLocation", request, answer, lambda answer: _location(answer.location), timeout_s)
 
 
-def list_locations(page_size: int) -> Pages[Location]:
-    """All locations."""
+def list_locations(*, page_size: int = 1000) -> Pages[Location]:
+    """All locations, in the order they were created; fetches page after page."""
     request = catalog.ListLocationsRequest(page_size=_page(page_size))
     return _pages(_CATALOG + "ListLocations", request, catalog.ListLocationsResponse, "locations", _location)
 
 
-def get_channel(channel: str) -> Read[Channel]:
+def get_channel(channel: str, *, timeout_s: float | None = None) -> Read[Channel]:
     """One channel."""
-    request = catalog.GetChannelRequest(channel=arguments.named(channel, "channel"))
-    return Read(_CATALOG + "GetChannel", request, catalog.GetChannelResponse, lambda answer: _channel(answer.channel))
+    request = catalog.GetChannelRequest(channel=arguments.nonempty(channel, "channel"))
+    answer = catalog.GetChannelResponse
+    return _read(_CATALOG + "GetChannel", request, answer, lambda answer: _channel(answer.channel), timeout_s)
 
 
-def list_channels(page_size: int) -> Pages[Channel]:
-    """All channels."""
+def list_channels(*, page_size: int = 1000) -> Pages[Channel]:
+    """All channels, in the order they were created; fetches page after page."""
     request = catalog.ListChannelsRequest(page_size=_page(page_size))
     return _pages(_CATALOG + "ListChannels", request, catalog.ListChannelsResponse, "channels", _channel)
 
 
-def digest() -> Read[Digest]:
-    """The digest at the newest durable position."""
-    request = journal.GetDigestRequest()
-    return Read("/invengine.v1.JournalService/GetDigest", request, journal.GetDigestResponse, decode.digest_of)
+def digest(*, timeout_s: float | None = None) -> Read[Digest]:
+    """The digest of all ledger state at the newest durable position."""
+    method = "/invengine.v1.JournalService/GetDigest"
+    return _read(method, journal.GetDigestRequest(), journal.GetDigestResponse, decode.digest_of, timeout_s)
 
 
-def server_description() -> Read[ServerDescription]:
-    """What the server is and what it promises."""
-    request = admin.GetServerInfoRequest()
-    method = "/invengine.v1.AdminService/GetServerInfo"
-    return Read(method, request, admin.GetServerInfoResponse, decode.server_description)
+def server_info(*, timeout_s: float | None = None) -> Read[ServerDescription]:
+    """Describes the server, its guarantees and its limits."""
+    request, answer = admin.GetServerInfoRequest(), admin.GetServerInfoResponse
+    return _read(_ADMIN + "GetServerInfo", request, answer, decode.server_description, timeout_s)
 
 
-def create_snapshot() -> Read[int]:
-    """The position of a snapshot of what is durable now. Asking again does no harm, as with a question."""
-    method = "/invengine.v1.AdminService/CreateSnapshot"
-    return Read(
-        method, admin.CreateSnapshotRequest(), admin.CreateSnapshotResponse, lambda answer: int(answer.sequence)
-    )
+def create_snapshot(*, timeout_s: float | None = None) -> Read[int]:
+    """Makes the server write a snapshot of the durable state, and returns its position once it is valid.
+
+    A server without a durable journal refuses. If nothing happened since the last snapshot, that position is returned.
+    """
+    # Repeating it is safe, as with a read.
+    request, answer = admin.CreateSnapshotRequest(), admin.CreateSnapshotResponse
+    return _read(_ADMIN + "CreateSnapshot", request, answer, lambda answer: int(answer.sequence), timeout_s)

@@ -1,4 +1,4 @@
-"""What the client answers: small frozen values. Times are UTC datetimes; quantities are whole units."""
+"""The results of the client: small frozen values. Times are UTC datetimes; quantities are whole units."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from invengine.positions import JournalPosition
 
 
 class Line(NamedTuple):
-    """Units of one item at one location. A plain tuple (sku, location, quantity) does as well."""
+    """Units of one item at one location. A plain tuple (sku, location, quantity) works as well."""
 
     sku: str
     location: str
@@ -33,7 +33,7 @@ class LineState(IntEnum):
 
 
 class StockState(IntEnum):
-    """Which part of the stock a physical command speaks of. on_hand is everything there, the others are parts of it."""
+    """The part of the stock that a physical command changes. on_hand is everything, the others are parts of it."""
 
     ON_HAND = 1
     DAMAGED = 2
@@ -42,7 +42,7 @@ class StockState(IntEnum):
 
 
 class Receipt(NamedTuple):
-    """What an accepted command may rely on: its position, what is durable, and whether it is an answer given again."""
+    """The receipt of an accepted command: its position, what is durable, and whether the answer was given before."""
 
     sequence: int
     durable_sequence: int
@@ -50,19 +50,19 @@ class Receipt(NamedTuple):
 
 
 class LookAlike(NamedTuple):
-    """A name of a command that people may take for an older one of its kind. It was created all the same."""
+    """A name of a command that people may confuse with an older one of its kind. It was created nevertheless."""
 
     name: str
     older_name: str
 
 
 class Upserted(Receipt):
-    """The receipt of an Upsert, with those of its names that people may take for older ones."""
+    """The receipt of an Upsert, with those of its names that people may confuse with older ones."""
 
     look_alikes: tuple[LookAlike, ...] = ()
 
     def __new__(cls, receipt: Receipt, look_alikes: tuple[LookAlike, ...] = ()) -> Upserted:
-        """Makes one of a receipt; it stays the tuple that every receipt is."""
+        """Creates it from a receipt; it remains a tuple like every receipt."""
         made = super().__new__(cls, *receipt)
         made.look_alikes = look_alikes
         return made
@@ -94,23 +94,23 @@ class Hold:
 
     @property
     def expire_time(self) -> datetime:
-        """When what is still reserved is over."""
+        """When the units that are still reserved expire."""
         return from_ms(self.expire_time_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class HoldSummary:
-    """How much one command did to holds, where naming every one of them would take more than an answer may have.
+    """What one command did to holds in total, if listing every one of them would exceed the maximum answer.
 
-    `client.list_reservations(order=...)` shows, page after page, how they stand now. What the command did to each of
-    them, `client.read_events(first_sequence, limit=last_sequence - first_sequence + 1)` tells: its events are those
-    with its key (or its source) in their context. Some of other commands may stand before the first of them.
+    `client.list_reservations(order=...)` returns their current state, page after page. What the command did to each of
+    them is in `client.read_events(first_sequence, limit=last_sequence - first_sequence + 1)`: its events have its key
+    (or its source) in their context. Events of other commands may precede the first of them.
     """
 
     reservations: int
     lines: int
     units: dict[LineState, int]
-    """Units that it moved, by where they are now; for extend and amend the reserved units of the lines."""
+    """Units that it moved, by their state now; for extend and amend the reserved units of the lines."""
     first_sequence: int
     last_sequence: int
 
@@ -121,11 +121,11 @@ class Changes:
 
     receipt: Receipt
     holds: tuple[Hold, ...]
-    """One a reservation; empty if there is a `summary`, or if a release only left a tombstone."""
+    """One per reservation; empty if there is a `summary`, or if a release only left a tombstone."""
     key_cancelled: bool = False
     """True if a release found no hold under its key and left a tombstone."""
     summary: HoldSummary | None = None
-    """How much it was, where there were too many holds to name each; None where `holds` has them all."""
+    """The totals if there were too many holds to list; None if `holds` has them all."""
 
     @property
     def hold(self) -> Hold:
@@ -162,7 +162,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class StockChanges:
-    """The levels that an accepted physical command touched, as they are after it."""
+    """The levels that an accepted physical command changed, as they are after it."""
 
     receipt: Receipt
     levels: tuple[Level, ...]
@@ -178,7 +178,7 @@ class Outcome:
     key_cancelled: bool
     rejection: InvengineError | None
     summary: HoldSummary | None = None
-    """How much it was, where there were too many holds to name each; None where `holds` has them all."""
+    """The totals if there were too many holds to list; None if `holds` has them all."""
 
     @property
     def accepted(self) -> bool:
@@ -195,10 +195,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class KnownOutcome:
-    """What the ledger knows of a key.
+    """What the ledger knows about a key.
 
-    Not `known` means that no command with this key has an outcome; it may still be on its way. To make sure that it
-    never happens, release by that key: it leaves a tombstone.
+    If not `known`, no command with this key has an outcome; it may still arrive. To ensure that it is never executed,
+    release by that key, which leaves a tombstone.
     """
 
     known: bool
@@ -208,7 +208,7 @@ class KnownOutcome:
 
 
 class ReservationLine(NamedTuple):
-    """A line as it stands: quantity = reserved + allocated + released + expired + fulfilled."""
+    """The current state of a line: quantity = reserved + allocated + released + expired + fulfilled."""
 
     sku: str
     location: str
@@ -222,7 +222,7 @@ class ReservationLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A reservation as it stands. Texts are empty where nothing was given."""
+    """The current state of a reservation. Texts are empty if they were not given."""
 
     reservation_id: str
     version: int
@@ -234,11 +234,11 @@ class Reservation:
     key: str
     lines: tuple[ReservationLine, ...]
     lines_omitted: int = 0
-    """Lines after the first 2,000, which only a reservation has that grew under an earlier version."""
+    """Lines after the first 2,000, which only a reservation of an earlier version can have."""
 
 
 class Availability(NamedTuple):
-    """Units of one item at one location that may be held now: 0 if nothing is there, None if a name is unknown."""
+    """Units of one item at one location that may be held now: 0 without stock, None if a name is unknown."""
 
     sku: str
     location: str
@@ -250,11 +250,11 @@ class Availability(NamedTuple):
 
 
 class Availabilities(list[Availability]):
-    """Answers in the order of the questions, and the position of the ledger at which they were read.
+    """Results in the order of the queries, and the position of the ledger at which they were read.
 
-    What is durable lies at `durable_sequence`, perhaps a little behind `sequence`. Of more than 1,000 questions, which
-    are asked one thousand after the other, both are those of the earliest read: a later one may know more. Both are 0
-    if nothing was asked.
+    The ledger is durable to `durable_sequence`, which may be a little below `sequence`. More than 1,000 queries are
+    sent in several requests, and both are then those of the earliest; later results may be newer. Both are 0 without
+    queries.
     """
 
     def __init__(self, entries: Iterable[Availability] = (), sequence: int = 0, durable_sequence: int = 0) -> None:
@@ -265,7 +265,7 @@ class Availabilities(list[Availability]):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A thing that is sold. `display_name` and `gtin` (14 digits) are optional."""
+    """An item for sale. `display_name` and `gtin` (14 digits) are optional."""
 
     sku: str
     display_name: str = ""
@@ -274,7 +274,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place that holds stock. `display_name` and `gln` (13 digits) are optional."""
+    """A place with stock. `display_name` and `gln` (13 digits) are optional."""
 
     location: str
     display_name: str = ""
@@ -283,7 +283,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A way of selling. `display_name` is optional."""
+    """A sales channel. `display_name` is optional."""
 
     channel: str
     display_name: str = ""
@@ -302,7 +302,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the ordered line of messages of a source."""
+    """The position of a message of a source."""
 
     source_id: str
     epoch: int
@@ -322,7 +322,8 @@ class Event:
     """One fact of the journal.
 
     `kind` is the name of the fact in the contract, such as "reserved"; `fact` and `context` are the protobuf messages
-    of it (`context` is None for what the engine did by itself). `time` is that of the command, or of the engine's act.
+    of it (`context` is None for what the engine did by itself). `time` is that of the command, or of the engine's own
+    action.
     """
 
     sequence: int
@@ -335,9 +336,9 @@ class Event:
 
     @property
     def position(self) -> JournalPosition:
-        """Its place in the history: what to keep once it is handled, and to go on `after`.
+        """Its position in the history: store it once the event is handled, and continue `after` it.
 
-        ValueError if the server is so old that it does not name its ledger.
+        ValueError if the server is too old to name its ledger.
         """
         if not self.ledger:
             raise ValueError("the server is too old to know positions, it does not name its ledger: update it")
@@ -346,7 +347,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ServerDescription:
-    """What the server is, what it promises and what its limits are."""
+    """The server, its guarantees and its limits."""
 
     version: str
     ledger: str

@@ -1,8 +1,8 @@
-"""When to send, when to wait, when to give up: one generator that the sync and the asyncio client both drive.
+"""Decides when to send, wait or give up: one generator that both the sync and the asyncio client drive.
 
-It does no I/O and reads no clock of its own. It yields `Attempt` or `Pause` and is sent what came of it: nothing after
-a pause, the error after a failed attempt. After a successful attempt it is simply dropped. When there is no sense in
-going on, it raises what the caller is to see.
+It does no I/O, and its clock is an argument. It yields `Attempt` or `Pause` and receives the result: None after a
+pause, the error after a failed attempt. After a successful attempt it is dropped. When another attempt is pointless, it
+raises the error for the caller.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ _RESOURCE_EXHAUSTED = 8
 
 
 class Attempt(NamedTuple):
-    """Send the call now and give it this long."""
+    """Send the call now with this timeout."""
 
     timeout_s: float
 
 
 class Pause(NamedTuple):
-    """Wait this long, then go on."""
+    """Wait this long, then continue."""
 
     seconds: float
 
 
-Turn = Generator[Attempt | Pause, InvengineError | None, None]
+Attempts = Generator[Attempt | Pause, InvengineError | None, None]
 
 
-def worth_repeating(error: InvengineError) -> bool:
-    """True if the same bytes may be sent again and may fare better."""
+def is_repeatable(error: InvengineError) -> bool:
+    """True if the same bytes may be sent again and may succeed."""
     return error.retryable or (error.code == _RESOURCE_EXHAUSTED and error.retry_after_s is not None)
 
 
 def pause_s(error: InvengineError, failures: int, jitter: Callable[[], float] = random.random) -> float:
-    """How long to wait after the n-th failure: what the server asked for, else 0.5 s x 2^n up to 5 s, jittered.
+    """Returns the wait after the n-th failure: what the server asked for, or else 0.5 s x 2^n up to 5 s, with jitter.
 
-    What an answer had no room for need not wait: each batch has room for one at least.
+    A command that did not fit the answer of its batch need not wait: each batch executes at least one.
     """
     if isinstance(error, Overloaded) and error.answer_full:
         return 0.0
@@ -61,21 +61,21 @@ def pause_s(error: InvengineError, failures: int, jitter: Callable[[], float] = 
     return ceiling * (0.5 + 0.5 * jitter())
 
 
-def is_unmarked(context: Any) -> bool:
-    """True for a command with no key, number or issue_time of its caller: nobody else can ask for it again."""
+def is_anonymous(context: Any) -> bool:
+    """True for a command without a key, number or issue_time of its caller, which the caller cannot repeat."""
     return not (context.idempotency_key or context.HasField("source") or context.HasField("issue_time"))
 
 
-def may_be_issued_anew(error: Rejected) -> bool:
-    """True if a command whose key its own call made may be sent again with the key and a later issue_time.
+def may_be_reissued(error: Rejected) -> bool:
+    """True if a command with a key that the client generated may be sent again with that key and a later issue_time.
 
-    The key was not remembered and nothing was done; what an earlier attempt left open could be forgotten, and is not
-    tried again.
+    The key was not remembered and nothing was executed. After an attempt with unknown outcome it is not repeated,
+    because the ledger may have forgotten that attempt.
     """
     return isinstance(error, DedupeWindowExpired) and error.__cause__ is None
 
 
-def turn(
+def attempts(
     deadline_s: float,
     *,
     key: str | None,
@@ -83,12 +83,12 @@ def turn(
     jitter: Callable[[], float] = random.random,
     failed: InvengineError | None = None,
     unknown: InvengineError | None = None,
-) -> Turn:
-    """The life of one call until `deadline_s` (on `clock`).
+) -> Attempts:
+    """Yields the attempts and pauses of one call until `deadline_s` (on `clock`).
 
     `key` is the idempotency key of a command, "" for a numbered message of a source or a batch, and None for a read: a
-    read that got no answer has no outcome that could be unknown. `failed` is what came of a first attempt that the
-    caller made by itself; `unknown` is what attempts on another way left open.
+    read without an answer has no unknown outcome. `failed` is the error of a first attempt that the caller made itself;
+    `unknown` is the error of earlier attempts over another path whose outcome is unknown.
     """
     failures = 0
     error = failed
@@ -103,8 +103,8 @@ def turn(
         failures += 1
         if error.outcome_unknown:
             unknown = error
-        if not worth_repeating(error):
-            # The ledger's no settles what earlier attempts left open, because a key has one outcome; a fault does not.
+        if not is_repeatable(error):
+            # A rejection settles earlier attempts of unknown outcome, since a key has one outcome; a fault does not.
             if isinstance(error, Rejected):
                 raise error from unknown
             raise _final(error, unknown, key)
@@ -132,7 +132,7 @@ def _final(error: InvengineError, unknown: InvengineError | None, key: str | Non
 
 
 def _of_read(error: InvengineError) -> InvengineError:
-    """What a read raises: it changes nothing, so nothing about it is unknown but its answer."""
+    """Returns the error that a read raises: it changes nothing, so its outcome is never unknown."""
     if isinstance(error, OutcomeUnknown):
         failure = Unavailable("the server failed before it answered: ask again", metadata=error.metadata)
         failure.__cause__ = error

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from invengine.client import arguments, commands
-from invengine.client.commands import Draft
-from invengine.client.commands_async import AsyncCommands
-from invengine.client.numbering import Message, Numbering, StateFile, consumes_number, remembered
+from invengine.client.draft import Draft
+from invengine.client.methods import AsyncCommands
+from invengine.client.numbering import Message, Numbering, StateFile, consumes_number, resume_position
 from invengine.client.results import Position, Registration
 from invengine.errors import DeadlineExceeded, Fault, InvengineError, Rejected, SequenceGap, StaleEpoch
 
@@ -26,7 +26,7 @@ WINDOW = 32
 
 
 class AsyncSource(AsyncCommands):
-    """Numbers the messages of one outside system and delivers them in order, each exactly once.
+    """Numbers the messages of one external system and delivers them in order, each exactly once.
 
     Messages are numbered in the order in which their sends begin; up to `window` are in flight. One that arrives too
     early (SEQUENCE_GAP) is sent again when the one before it is answered. See `OrderedSource`.
@@ -43,11 +43,11 @@ class AsyncSource(AsyncCommands):
         self._client = client
         self._numbering = numbering
         self._file = file
-        self._room = asyncio.Semaphore(window)
-        self._moved = asyncio.Event()
+        self._slots = asyncio.Semaphore(window)
+        self._progress = asyncio.Event()
         self._recovery = asyncio.Lock()
         self.registration = registration
-        """What registering answered, with the last sequence of the epoch before; None if an epoch was continued."""
+        """The result of registering, with the last sequence of the previous epoch; None if an epoch was continued."""
 
     @classmethod
     async def open(
@@ -60,10 +60,10 @@ class AsyncSource(AsyncCommands):
         state_file: str | PathLike[str] | None = None,
         window: int = WINDOW,
     ) -> AsyncSource:
-        """Continues in a remembered epoch or registers a new one; see `AsyncClient.source`."""
+        """Continues in a stored epoch or registers a new one; see `AsyncClient.source`."""
         arguments.positive(window, "window", str(WINDOW))
         file = None if state_file is None else StateFile(state_file)
-        known = remembered(source_id, epoch, sequence, file)
+        known = resume_position(source_id, epoch, sequence, file)
         if known is not None:
             return cls(client, Numbering(source_id, known.epoch, known.sequence), file, None, window)
         registration = await client.register_source(source_id)
@@ -81,7 +81,7 @@ class AsyncSource(AsyncCommands):
 
     @property
     def position(self) -> Position:
-        """Epoch and last sequence up to which all is answered: what to remember across a restart."""
+        """Epoch and last sequence up to which everything is answered; store it across a restart."""
         return self._numbering.position
 
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> Coroutine[Any, Any, T]:
@@ -89,8 +89,8 @@ class AsyncSource(AsyncCommands):
         return self._send(draft, timeout_s)
 
     async def _send(self, draft: Draft[T], timeout_s: float | None) -> T:
-        deadline = time.monotonic() + (self._client.timeout_s if timeout_s is None else timeout_s)
-        async with self._room:
+        deadline = time.monotonic() + draft.time_s(timeout_s, self._client.timeout_s)
+        async with self._slots:
             if self._numbering.abandoned:
                 await self._settle_abandoned(deadline)
             answer: T = await self._deliver(self._numbering.add(draft), deadline)
@@ -102,14 +102,14 @@ class AsyncSource(AsyncCommands):
                 try:
                     await self._deliver(message, deadline)
                 except Fault as error:
-                    # Nothing new may overtake it.
+                    # A new message must not overtake it.
                     raise DeadlineExceeded(
                         "an earlier message still has no answer, so this one was not sent"
                     ) from error
                 except (StaleEpoch, SequenceGap):
                     raise
                 except Rejected:
-                    pass  # It has its answer now; its own caller was told that the outcome is unknown.
+                    pass  # It is answered now; its own caller got OutcomeUnknown.
 
     async def _deliver(self, message: Message, deadline: float) -> Any:
         resent = False
@@ -121,7 +121,7 @@ class AsyncSource(AsyncCommands):
                     break
                 except SequenceGap as gap:
                     if not first:
-                        await self._turn_of(message, deadline)
+                        await self._wait_until_first(message, deadline)
                     elif resent:
                         raise
                     else:
@@ -129,7 +129,7 @@ class AsyncSource(AsyncCommands):
                         await self._resend(gap, message, deadline)
                 except StaleEpoch:
                     if epoch == self._numbering.epoch:
-                        raise  # Another incarnation took over; else this one registered again meanwhile.
+                        raise  # Another incarnation took over; otherwise this one registered again in the meantime.
         except InvengineError as error:
             await self._refused(message, error, deadline)
             raise
@@ -143,20 +143,20 @@ class AsyncSource(AsyncCommands):
         self._numbering.stamp(message)
         return await self._client.send(message.draft, max(deadline - time.monotonic(), 0.0))
 
-    async def _turn_of(self, message: Message, deadline: float) -> None:
-        """Waits until everything before the message has its answer, and gets it where nobody else waits for it."""
+    async def _wait_until_first(self, message: Message, deadline: float) -> None:
+        """Waits until everything before the message is answered, and settles abandoned messages itself."""
         while not self._numbering.is_first(message):
             if any(each.number < message.number for each in self._numbering.abandoned):
                 await self._settle_abandoned(deadline)
                 continue
             try:
                 async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
-                    await self._moved.wait()
+                    await self._progress.wait()
             except TimeoutError:
                 raise DeadlineExceeded("the message before this one was not answered in time") from None
 
     async def _resend(self, gap: SequenceGap, message: Message, deadline: float) -> None:
-        earlier = self._numbering.kept_from(gap.expected, message.number)
+        earlier = self._numbering.answered_from(gap.expected, message.number)
         if earlier is None:
             raise gap
         for each in earlier:
@@ -177,21 +177,21 @@ class AsyncSource(AsyncCommands):
                 registration = await self._client.send(draft, max(deadline - time.monotonic(), 1.0))
                 self._numbering.restart(registration.epoch)
                 self._save()
-            self._tell()
+            self._notify()
 
     def _settle(self, message: Message) -> None:
         self._numbering.settle(message)
         self._save()
-        self._tell()
+        self._notify()
 
     def _abandon(self, message: Message) -> None:
         self._numbering.abandon(message)
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
-        """Wakes whoever waits for a turn."""
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
+    def _notify(self) -> None:
+        """Wakes the messages that wait for an earlier one."""
+        progress, self._progress = self._progress, asyncio.Event()
+        progress.set()
 
     def _save(self) -> None:
         if self._file is not None:

@@ -8,9 +8,9 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from invengine.client.commands import Draft
-from invengine.client.commands_blocking import Commands
-from invengine.client.numbering import Message, Numbering, StateFile, consumes_number, remembered
+from invengine.client.draft import Draft
+from invengine.client.methods import Commands
+from invengine.client.numbering import Message, Numbering, StateFile, consumes_number, resume_position
 from invengine.client.results import Position, Registration
 from invengine.errors import DeadlineExceeded, Fault, InvengineError, Rejected, SequenceGap, StaleEpoch
 
@@ -21,9 +21,9 @@ T = TypeVar("T")
 
 
 class OrderedSource(Commands):
-    """Numbers the messages of one outside system and delivers them in order, each exactly once.
+    """Numbers the messages of one external system and delivers them in order, each exactly once.
 
-    Use the command methods as on a client. A message whose outcome stayed unknown (OutcomeUnknown) is delivered again
+    Use the command methods as on a client. A message with an unknown outcome (OutcomeUnknown) is delivered again
     before the next one. StaleEpoch means that another incarnation took over: stop. Threads take turns.
     """
 
@@ -35,7 +35,7 @@ class OrderedSource(Commands):
         self._file = file
         self._turn = threading.Lock()
         self.registration = registration
-        """What registering answered, with the last sequence of the epoch before; None if an epoch was continued."""
+        """The result of registering, with the last sequence of the previous epoch; None if an epoch was continued."""
 
     @classmethod
     def open(
@@ -47,9 +47,9 @@ class OrderedSource(Commands):
         sequence: int | None = None,
         state_file: str | PathLike[str] | None = None,
     ) -> OrderedSource:
-        """Continues in a remembered epoch or registers a new one; see `Client.source`."""
+        """Continues in a stored epoch or registers a new one; see `Client.source`."""
         file = None if state_file is None else StateFile(state_file)
-        known = remembered(source_id, epoch, sequence, file)
+        known = resume_position(source_id, epoch, sequence, file)
         if known is not None:
             return cls(client, Numbering(source_id, known.epoch, known.sequence), file, None)
         registration = client.register_source(source_id)
@@ -67,12 +67,12 @@ class OrderedSource(Commands):
 
     @property
     def position(self) -> Position:
-        """Epoch and last answered sequence: what to remember across a restart."""
+        """Epoch and last answered sequence; store it across a restart."""
         return self._numbering.position
 
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> T:
         """Delivers one draft as the next message."""
-        deadline = time.monotonic() + (self._client.timeout_s if timeout_s is None else timeout_s)
+        deadline = time.monotonic() + draft.time_s(timeout_s, self._client.timeout_s)
         with self._turn:
             for message in self._numbering.abandoned:
                 self._settle_abandoned(message, deadline)
@@ -83,12 +83,12 @@ class OrderedSource(Commands):
         try:
             self._deliver(message, deadline)
         except Fault as error:
-            # Nothing new may overtake it.
+            # A new message must not overtake it.
             raise DeadlineExceeded("an earlier message still has no answer, so this one was not sent") from error
         except (StaleEpoch, SequenceGap):
             raise
         except Rejected:
-            pass  # It has its answer now; its own caller was told that the outcome is unknown.
+            pass  # It is answered now; its own caller got OutcomeUnknown.
 
     def _deliver(self, message: Message, deadline: float) -> Any:
         try:
@@ -111,7 +111,7 @@ class OrderedSource(Commands):
         return self._client.send(message.draft, max(deadline - time.monotonic(), 0.0))
 
     def _resend(self, gap: SequenceGap, message: Message, deadline: float) -> None:
-        earlier = self._numbering.kept_from(gap.expected, message.number)
+        earlier = self._numbering.answered_from(gap.expected, message.number)
         if earlier is None:
             raise gap
         for each in earlier:

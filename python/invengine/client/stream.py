@@ -1,11 +1,11 @@
-"""Many commands over one SubmitStream, without a timer.
+"""Sends many commands over one SubmitStream, in batches, without a timer.
 
-What gathers while a batch is in flight goes out as the next one. A second, third and fourth batch follow at once when
-enough has gathered to be worth it, so that neither side waits for the other under load. Messages are raw bytes: a
-command is encoded once, a batch is their concatenation, an answer is parsed once.
+Commands that arrive while a batch is in flight form the next one. A second, third and fourth batch follow at once if
+enough commands are waiting, so that neither side waits for the other under load. Messages are raw bytes: a command is
+encoded once, a batch is their concatenation, an answer is parsed once.
 
-Every command gets exactly one result: an Outcome message, or the error that took its answer away. Nothing is sent
-again here; `retry` decides that for each command.
+Every command gets exactly one result: an Outcome message, or the error that replaced its answer. Nothing is sent again
+here; `retry` decides that for each command.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ METHOD = "/invengine.v1.ReservationService/SubmitStream"
 BATCH_COMMANDS_MAX = 1_000
 BATCH_BYTES_MAX = 2 * 1024 * 1024
 IN_FLIGHT_MAX = 4
-WORTH_SENDING = 256
-"""Commands that make another batch worth sending while one is in flight."""
+WAITING_MIN = 256
+"""The number of waiting commands at which another batch is sent while one is in flight."""
 STALLED_S = 5.0
-"""A stream whose oldest batch has no answer for this long when a deadline passes is given up."""
+"""A stream is closed if a deadline passes and its oldest batch has been without an answer for this long."""
 
 _OPENING: Any = object()
-"""Stands for the call while it is being opened."""
+"""Placeholder for the call while it is being opened."""
 _END: Any = getattr(aio, "EOF")  # noqa: B009 - the published type stubs lack it
 
 Result = Any
 """An Outcome message or an InvengineError."""
 Entry = tuple[bytes, "asyncio.Future[Result]", float]
-"""Framed command, who waits for it, its deadline."""
+"""Framed command, its future, its deadline."""
 
 
 def _varint(number: int) -> bytes:
@@ -65,7 +65,7 @@ def _head(field: int, length: int) -> bytes:
 
 _SHORT = 512
 _HEADS: list[list[bytes]] = [[] for _ in range(8)]
-"""What stands before a payload of each length below _SHORT, by field. Those of a field are made when it is used."""
+"""The bytes before a payload of each length below _SHORT, by field. Those of a field are computed on first use."""
 
 
 def _heads(field: int) -> list[bytes]:
@@ -82,8 +82,8 @@ def framed(field: int, payload: bytes) -> bytes:
 class CommandStream:
     """Batches the commands of one event loop.
 
-    `open_call` connects and opens a SubmitStream call of raw bytes. What it raises is what those who wait are told:
-    nothing was sent.
+    `open_call` connects and opens a SubmitStream call of raw bytes. The commands that wait get the error that it
+    raises: nothing was sent.
     """
 
     def __init__(self, open_call: Callable[[], Awaitable[Any]]) -> None:
@@ -106,15 +106,15 @@ class CommandStream:
             return future
         self._waiting.append((frame, future, deadline))
         if deadline < self._sweep_at:
-            self._sweep_by(deadline)
+            self._schedule_sweep(deadline)
         if self._call is None:
             self._start()
-        elif not self._in_flight or len(self._waiting) >= WORTH_SENDING:
+        elif not self._in_flight or len(self._waiting) >= WAITING_MIN:
             self._wake.set()
         return future
 
     async def close(self) -> None:
-        """Ends the stream. Commands without an answer get ConnectionLost: what became of them is unknown."""
+        """Ends the stream. Commands without an answer get ConnectionLost: their outcome is unknown."""
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
@@ -124,7 +124,7 @@ class CommandStream:
                 task.cancel()
         elif call is not None:
             call.cancel()
-        self._fail_in_flight(ConnectionLost("the client was closed before the answer came"))
+        self._fail_in_flight(ConnectionLost("the client was closed before the answer arrived"))
         while self._waiting:
             _settle(self._waiting.popleft()[1], ClientClosed("the client was closed before the command was sent"))
         self._wake.set()
@@ -165,13 +165,13 @@ class CommandStream:
                 self._in_flight.append((batch, self._loop.time()))
                 await call.write(b"".join([entry[0] for entry in batch]))
         except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError):
-            # The reader sees the same end together with its status, and tells those who wait.
+            # The reader gets the same end together with its status, and passes it to the waiting commands.
             if self._closed:
                 raise
 
     def _next_batch(self) -> list[Entry]:
         waiting, in_flight = self._waiting, len(self._in_flight)
-        if in_flight >= IN_FLIGHT_MAX or (in_flight and len(waiting) < WORTH_SENDING):
+        if in_flight >= IN_FLIGHT_MAX or (in_flight and len(waiting) < WAITING_MIN):
             return []
         batch: list[Entry] = []
         size = 0
@@ -219,7 +219,7 @@ class CommandStream:
             self._start()
 
     def _answer(self, answer: bytes) -> bool:
-        """Hands the outcomes of one batch to those who wait. False if they do not fit."""
+        """Passes the outcomes of one batch to the waiting commands. False if their number does not match."""
         outcomes = SubmitStreamResponse.FromString(answer).outcomes
         if not self._in_flight or len(outcomes) != len(self._in_flight[0][0]):
             return False
@@ -237,14 +237,14 @@ class CommandStream:
             for _, future, _ in self._in_flight.popleft()[0]:
                 _settle(future, error)
 
-    def _sweep_by(self, deadline: float) -> None:
+    def _schedule_sweep(self, deadline: float) -> None:
         if self._sweep is not None:
             self._sweep.cancel()
         self._sweep_at = deadline
-        self._sweep = self._loop.call_at(deadline, self._pass_deadlines)
+        self._sweep = self._loop.call_at(deadline, self._sweep_deadlines)
 
-    def _pass_deadlines(self) -> None:
-        """Tells those whose deadline has passed, and sets the clock for the next."""
+    def _sweep_deadlines(self) -> None:
+        """Ends the commands whose deadline has passed, and sets the timer for the next."""
         now = self._loop.time()
         earliest = float("inf")
         stalled = False
@@ -264,7 +264,7 @@ class CommandStream:
                 earliest = min(earliest, deadline)
         self._sweep, self._sweep_at = None, float("inf")
         if earliest < float("inf"):
-            self._sweep_by(earliest)
+            self._schedule_sweep(earliest)
         if stalled and self._call not in (None, _OPENING):
             self._call.cancel()
 

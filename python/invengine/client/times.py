@@ -1,4 +1,4 @@
-"""Times on their way to and from the wire: datetimes with a time zone outside, google.protobuf types inside."""
+"""Converts times: datetimes with a time zone for callers, google.protobuf types on the wire."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses to listen on: host:port or unix:PATH, loopback unless somebody says otherwise."""
+"""Addresses to listen on: host:port or unix:PATH, loopback unless `insecure` is set."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 class AddressError(ValueError):
-    """The address cannot be used; the text says what to do."""
+    """The address cannot be used; the message states what to do."""
 
 
 def check_address(name: str, address: str, *, insecure: bool) -> None:
     """Accepts a loopback host:port or a unix socket; any other host only with `insecure`.
 
-    There are no identities yet: whoever reaches the port may sell the stock.
+    Callers are not authenticated yet: whoever reaches the port may sell the stock.
     """
     if address.startswith("unix:"):
         return
@@ -28,7 +28,7 @@ def check_address(name: str, address: str, *, insecure: bool) -> None:
 
 
 def why_not_free(address: str) -> str | None:
-    """Why nobody could listen on an address now; None if somebody could. Listens on nothing."""
+    """Why an address cannot be listened on now; None if it can. It does not listen itself."""
     try:
         if address.startswith("unix:"):
             return _unix_taken(Path(address.removeprefix("unix:")))
@@ -38,7 +38,7 @@ def why_not_free(address: str) -> str | None:
         return error.strerror or str(error)
     why = "the host has no address"
     for family, kind, protocol, _, place in found:
-        # As a server does: the first address that can be had, and a port back from connections still being forgotten.
+        # As a server does: the first address that is free, and with SO_REUSEADDR a port whose old connections linger.
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -57,13 +57,13 @@ def _unix_taken(path: Path) -> str | None:
         except FileNotFoundError:
             return None if os.access(path.parent, os.W_OK | os.X_OK) else "no socket can be made in that directory"
         except ConnectionRefusedError:
-            # What a server has left that is gone; the next one takes its place.
+            # A socket file left by a server that is gone; the next server replaces it.
             return None if path.is_socket() else "a file is there that is no socket"
     return "another process listens there"
 
 
 def split_address(name: str, address: str) -> tuple[str, int]:
-    """Gives host and port of `host:port` or `[ipv6]:port`."""
+    """Returns host and port of `host:port` or `[ipv6]:port`."""
     host, colon, port = address.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
         raise AddressError(f"{name} must be HOST:PORT or unix:PATH, such as 127.0.0.1:7411; got {address!r}.")

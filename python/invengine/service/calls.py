@@ -13,7 +13,7 @@ from invengine.service.ports import EnginePort
 from invengine.service.refusals import RefusedError, from_status, too_large
 from invengine.v1 import admin_service_pb2
 
-# Messages of one SubmitStream that may wait for their outcome at once; further ones stay in the transport.
+# Messages of one SubmitStream that may be in flight at once; further ones stay in the transport.
 STREAM_WINDOW = 16
 
 
@@ -22,26 +22,26 @@ class BrokenRefusalError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class CallTerms:
-    """What a call brings beside its message. `timeout_ms` 0 means no deadline."""
+class CallMetadata:
+    """What a call carries besides its message. `timeout_ms` 0 means no deadline."""
 
     idempotency_key: str
     ledger: str
     timeout_ms: int
 
 
-def terms_of(context: Context) -> CallTerms:
+def call_metadata(context: Context) -> CallMetadata:
     """Reads key, ledger and deadline of a call."""
     metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
     remaining: float | None = context.time_remaining()
     timeout_ms = 0 if remaining is None else max(1, min(int(remaining * 1000), 1 << 40))
-    return CallTerms(metadata.get("idempotency-key", ""), metadata.get("invengine-ledger", ""), timeout_ms)
+    return CallMetadata(metadata.get("idempotency-key", ""), metadata.get("invengine-ledger", ""), timeout_ms)
 
 
 class EngineCalls:
-    """The unary methods and SubmitStream of one engine. `door` is the name that GetServerInfo answers.
+    """The unary methods and SubmitStream of one engine. `door` is the name that GetServerInfo reports.
 
-    Once `stopping` is set, open streams end with DRAINING after the answers to what was taken.
+    Once `stopping` is set, open streams end with DRAINING after the answers to what was accepted.
     """
 
     def __init__(self, engine: EnginePort, door: str, stopping: asyncio.Event) -> None:
@@ -52,44 +52,44 @@ class EngineCalls:
     async def unary(self, method: Method, payload: bytes, context: Context) -> bytes:
         """Answers one call. Refusals are raised as RefusedError."""
         check_size(payload, method.bytes_max)
-        answer = await self._start(method.path, payload, terms_of(context))
+        answer = await self._start(method.path, payload, call_metadata(context))
         return self._with_door(answer) if method.path == SERVER_INFO else answer
 
     async def submit_stream(self, method: Method, requests: AsyncIterator[bytes], context: Context) -> None:
         """Answers each message in the order of the requests, with several in flight; the first refusal ends it."""
         waiting: asyncio.Queue[asyncio.Future[bytes] | None] = asyncio.Queue(STREAM_WINDOW)
-        taker = asyncio.create_task(self._take(method, requests, terms_of(context), waiting))
-        # Whoever ends the stream first decides its status; what the taker raised afterwards is of no interest.
-        taker.add_done_callback(lambda task: task.cancelled() or task.exception())
+        reader = asyncio.create_task(self._read_requests(method, requests, call_metadata(context), waiting))
+        # Whoever ends the stream first decides its status; what the reader raises afterwards is ignored.
+        reader.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             while (outcome := await waiting.get()) is not None:
                 await context.write(await outcome)
-            await taker
+            await reader
         finally:
-            taker.cancel()
-            _forget(waiting)
+            reader.cancel()
+            _discard(waiting)
 
-    async def _take(
+    async def _read_requests(
         self,
         method: Method,
         requests: AsyncIterator[bytes],
-        terms: CallTerms,
+        metadata: CallMetadata,
         waiting: asyncio.Queue[asyncio.Future[bytes] | None],
     ) -> None:
-        # What goes wrong here ends the stream in its turn: after the answers to the messages before it.
+        # An error here ends the stream in order: after the answers to the messages before it.
         try:
             async for payload in while_serving(self._stopping, requests):
                 check_size(payload, method.bytes_max)
-                await waiting.put(self._start(SUBMIT, payload, terms))
+                await waiting.put(self._start(SUBMIT, payload, metadata))
         finally:
             await waiting.put(None)
 
-    def _start(self, path: str, payload: bytes, terms: CallTerms) -> asyncio.Future[bytes]:
+    def _start(self, path: str, payload: bytes, metadata: CallMetadata) -> asyncio.Future[bytes]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bytes] = loop.create_future()
 
         def on_done(code: int, answer: bytes) -> None:
-            # The loop may be gone: its caller has left, the command's fate does not change.
+            # The loop may be closed because its caller has left; the command's outcome is the same.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_settle, future, code, answer)
 
@@ -97,9 +97,9 @@ class EngineCalls:
             path,
             payload,
             on_done,
-            idempotency_key=terms.idempotency_key,
-            ledger=terms.ledger,
-            timeout_ms=terms.timeout_ms,
+            idempotency_key=metadata.idempotency_key,
+            ledger=metadata.ledger,
+            timeout_ms=metadata.timeout_ms,
         )
         return future
 
@@ -125,7 +125,7 @@ def _settle(future: asyncio.Future[bytes], code: int, answer: bytes) -> None:
     future.set_exception(refusal or BrokenRefusalError(code, len(answer)))
 
 
-def _forget(waiting: asyncio.Queue[asyncio.Future[bytes] | None]) -> None:
+def _discard(waiting: asyncio.Queue[asyncio.Future[bytes] | None]) -> None:
     while not waiting.empty():
         future = waiting.get_nowait()
         if future is not None and not future.cancel() and not future.cancelled():

@@ -1,7 +1,7 @@
 """The edge of the service: whatever a handler raises becomes one well-formed refusal.
 
 grpc.aio would send the text of an exception to the caller. So every handler runs inside `guard`, which lets only three
-things out: the answer, a refusal with its ErrorInfo, and INTERNAL with an incident id whose cause stands in the log.
+things out: the answer, a refusal with its ErrorInfo, and INTERNAL with an incident id whose cause is in the log.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Message = TypeVar("Message")
 METADATA_BYTES_MAX = 64 << 10
 _ENTRY_BYTES = 32
 
-# Far longer than the loop needs from one waiting call to the next.
+# Far longer than the event loop needs between two waiting calls.
 _QUIET_S = 0.05
 
 _log = structlog.get_logger("invengine.service")
 
 
 class CallMeter(Protocol):
-    """Told once about every call that ended."""
+    """Receives every call once, when it has ended."""
 
     def observe(self, method: str, code: str, seconds: float) -> None:
         """Records one call; `code` is a canonical name such as OK or NOT_FOUND."""
@@ -57,7 +57,7 @@ class EndedCalls:
         self._meter.observe(method, code, seconds)
 
     async def settle(self, limit_s: float) -> None:
-        """Returns once no call has ended for a moment, at the latest after `limit_s`."""
+        """Returns once no call has ended for a short while, at the latest after `limit_s`."""
         until, before = time.monotonic() + limit_s, -1
         while self._count != before and time.monotonic() < until:
             before = self._count
@@ -65,7 +65,7 @@ class EndedCalls:
 
 
 async def guard(method: str, context: Context, meter: CallMeter, work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Awaits a handler's work and gives its answer, or ends the call with a refusal."""
+    """Awaits a handler's work and returns its answer, or ends the call with a refusal."""
     started = time.perf_counter()
     code = "CANCELLED"
     try:
@@ -85,8 +85,8 @@ async def guard(method: str, context: Context, meter: CallMeter, work: Coroutine
         meter.observe(method, code, time.perf_counter() - started)
 
 
-async def unless(stopping: asyncio.Event, work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Awaits the work of a stream that may never end; DRAINING once `stopping` is set."""
+async def until_stopping(stopping: asyncio.Event, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Awaits the work of a stream that may never end; raises DRAINING once `stopping` is set."""
     working, stop = asyncio.create_task(work), asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait((working, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -98,7 +98,7 @@ async def unless(stopping: asyncio.Event, work: Coroutine[Any, Any, Answer]) -> 
 
 
 async def while_serving(stopping: asyncio.Event, messages: AsyncIterator[Message]) -> AsyncIterator[Message]:
-    """Gives the messages of a stream as they come; DRAINING instead of the next one once `stopping` is set."""
+    """Yields the messages of a stream as they come; raises DRAINING instead of the next one once `stopping` is set."""
     stop = asyncio.create_task(stopping.wait())
     try:
         while True:

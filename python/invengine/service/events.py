@@ -1,4 +1,4 @@
-"""ReadEvents: durable events from a position on, and with `follow` those to come."""
+"""ReadEvents: durable events from a position on, and with `follow` new ones as they come."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
-from invengine.service.calls import check_size, terms_of
+from invengine.service.calls import call_metadata, check_size
 from invengine.service.edge import Context
 from invengine.service.methods import Method
 from invengine.service.ports import EnginePort
@@ -17,7 +17,7 @@ from invengine.v1 import journal_service_pb2
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
-# Every reader occupies one thread while it waits for events.
+# Every reader occupies a thread while it waits for events.
 READERS_MAX = 32
 EVENTS_A_MESSAGE = 500
 WAIT_MS = 250
@@ -38,7 +38,7 @@ class EventReaders:
         self._threads.shutdown(wait=False)
 
     async def read(self, method: Method, payload: bytes, context: Context) -> None:
-        """Writes events until the end of what was asked for. Refusals are raised as RefusedError."""
+        """Writes events until the end of the requested range. Refusals are raised as RefusedError."""
         check_size(payload, method.bytes_max)
         if self._readers >= READERS_MAX:
             raise overloaded(f"{READERS_MAX} callers already read events.")
@@ -49,11 +49,13 @@ class EventReaders:
             self._readers -= 1
 
     async def _stream(self, payload: bytes, context: Context) -> None:
-        sequence, left, follow = await self._aside(self._engine.begin_events, payload, terms_of(context).ledger)
+        sequence, left, follow = await self._in_thread(
+            self._engine.begin_events, payload, call_metadata(context).ledger
+        )
         end: int | None = None
         while left is None or left > 0:
             batch = EVENTS_A_MESSAGE if left is None else min(left, EVENTS_A_MESSAGE)
-            message = await self._aside(self._engine.read_events, sequence, batch, WAIT_MS if follow else 0)
+            message = await self._in_thread(self._engine.read_events, sequence, batch, WAIT_MS if follow else 0)
             answer = journal_service_pb2.ReadEventsResponse.FromString(message)
             # Without `follow` the stream ends at what was durable when it began, however fast the journal grows.
             end = answer.durable_sequence if end is None else end
@@ -64,8 +66,8 @@ class EventReaders:
             if not follow and (not answer.events or sequence > end):
                 return
 
-    async def _aside(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        """What the engine answers, which may wait for a disk."""
+    async def _in_thread(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        """Runs an engine call, which may block on the disk, in a thread."""
         if self._stopping:
             raise draining()
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

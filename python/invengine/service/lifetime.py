@@ -1,7 +1,7 @@
-"""The life of a server: open the engine, listen, watch, drain, end.
+"""The lifecycle of a server: open the engine, listen, watch, drain, end.
 
-Numbered stages, in this order and back: 1 engine, 2 Python service, 3 native door in front of it, 4 metrics. A shutdown
-tells health checks first, then lets the engine answer what it took, and only then closes the listeners.
+Numbered stages, in this order and in reverse: 1 engine, 2 Python service, 3 native door in front of it, 4 metrics. A
+shutdown first fails health checks, then lets the engine answer what it accepted, and only then closes the listeners.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ from invengine.telemetry import CallHistogram, DoorCollector, MetricsListener, m
 
 EXIT_SECOND_SIGNAL = 130
 
-# A unix socket's path may have 107 bytes.
+# The path of a unix socket may have 107 bytes.
 _SOCKET_PATH_BYTES_MAX = 107
 _WATCH_S = 0.2
-# A recovery that takes longer is listened through, with RECOVERING for every call.
+# During a longer recovery the server already listens and answers every call with RECOVERING.
 _RECOVERY_QUICK_MS = 300
-_RECOVERY_NEWS_MS = 2_000
+_RECOVERY_REPORT_MS = 2_000
 
 _log = structlog.get_logger("invengine.serve")
 
 
 class DoorPort(Protocol):
-    """The native door, as far as its server needs it."""
+    """The part of the native door that its server needs."""
 
     @property
     def address(self) -> str:
         """Where it listens."""
 
     def stats(self) -> str:
-        """What is inside and what the bounds did, as a JSON object."""
+        """Connections and calls, and how often each bound acted, as a JSON object."""
 
     def drain(self, timeout_ms: int) -> None:
-        """Ends connections after their answers."""
+        """Closes connections after their answers."""
 
     def close(self) -> None:
-        """Ends the listener."""
+        """Closes the listener."""
 
 
 class Core(Protocol):
-    """What makes engines and doors: `NativeCore`, or a stand-in for tests."""
+    """Creates engines and doors: `NativeCore`, or a fake for tests."""
 
     def begin(self, settings: str) -> EnginePort:
-        """Begins to open an engine."""
+        """Starts to open an engine."""
 
     def door(self, engine: EnginePort, address: str, settings: str) -> DoorPort:
         """Starts the native door."""
@@ -74,7 +74,7 @@ class NativeCore:
     """The extension module."""
 
     def begin(self, settings: str) -> EnginePort:
-        """Begins to open an engine, which recovers its journal."""
+        """Starts to open an engine, which recovers its journal."""
         from invengine import _core
 
         return _core.Engine.begin(settings)
@@ -92,7 +92,7 @@ class NativeCore:
         return _core.version()
 
 
-class End(enum.Enum):
+class EndReason(enum.Enum):
     """Why a server ended."""
 
     DRAINED = "drained"
@@ -101,7 +101,7 @@ class End(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A server that takes calls. `metrics_address` is empty if there are no metrics."""
+    """A server that accepts calls. `metrics_address` is empty if there are no metrics."""
 
     address: str
     metrics_address: str
@@ -132,7 +132,7 @@ class Host:
         return self._engine
 
     async def start(self) -> Ready:
-        """Opens everything in order. On any failure what was opened is closed again and the error is raised."""
+        """Opens everything in order. On any failure it closes what was opened and raises the error."""
         settings = self._settings
         for name, address in (("--address", settings.address), ("--metrics-address", settings.metrics_address)):
             if address:
@@ -143,18 +143,18 @@ class Host:
             await self.abandon()
             raise
 
-    async def wait(self, stop: asyncio.Event) -> End:
+    async def wait(self, stop: asyncio.Event) -> EndReason:
         """Returns when `stop` is set, or when the engine is poisoned."""
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _WATCH_S)
             if self._poisoned():
-                return End.POISONED
+                return EndReason.POISONED
             if stop.is_set():
-                return End.DRAINED
+                return EndReason.DRAINED
 
-    async def drain(self) -> End:
-        """Refuses what is new, answers what was taken, closes everything. Tells whether the journal held to the end."""
+    async def drain(self) -> EndReason:
+        """Refuses new calls, answers accepted ones, closes everything. POISONED if the journal failed meanwhile."""
         timeout_ms = self._settings.drain_timeout_ms
         if self._service is not None:
             await self._service.not_serving()
@@ -173,15 +173,15 @@ class Host:
         try:
             await asyncio.to_thread(self.engine.close)
         except Exception as error:
-            # A journal that failed before has said why, and cannot be closed well.
+            # A journal that failed before has reported why, and cannot be closed cleanly.
             if not poisoned:
                 _log.error("the last sync failed", error=str(error))
             poisoned = True
         await self.abandon()
-        return End.POISONED if poisoned else End.DRAINED
+        return EndReason.POISONED if poisoned else EndReason.DRAINED
 
     async def abandon(self) -> None:
-        """Closes what is open, without waiting for anybody."""
+        """Closes what is open, without waiting for calls."""
         if self._service is not None:
             await self._service.stop(0)
         if self._door is not None:
@@ -198,11 +198,11 @@ class Host:
     async def _open(self) -> Ready:
         settings = self._settings
         self._engine = engine = await asyncio.to_thread(self._core.begin, engine_settings(settings))
-        # What is wrong at once is told before anybody is listened to.
+        # An error that shows at once is raised before the server listens.
         recovering = not await asyncio.to_thread(engine.wait_open, _RECOVERY_QUICK_MS)
         registry = metrics_registry(engine.stats, self._core.version())
         native = settings.door is DoorKind.NATIVE
-        # Behind the native door there is one connection, and it stays.
+        # Behind the native door there is one connection, which stays open.
         idle_ms = 0 if native else settings.connection_idle_ms
         self._service = service = PythonService(
             engine, door=settings.door.value, meter=CallHistogram(registry), connection_idle_ms=idle_ms
@@ -238,7 +238,7 @@ class Host:
         )
 
     async def _recover(self, engine: EnginePort) -> None:
-        while not await asyncio.to_thread(engine.wait_open, _RECOVERY_NEWS_MS):
+        while not await asyncio.to_thread(engine.wait_open, _RECOVERY_REPORT_MS):
             stats = json.loads(engine.stats())
             _log.info(
                 "recovering the journal",
@@ -247,7 +247,7 @@ class Host:
             )
 
     def _private_socket(self) -> str:
-        # mkdtemp makes the directory with mode 0700: no other user reaches the service behind the door.
+        # mkdtemp creates the directory with mode 0700: no other user reaches the service behind the door.
         directory = tempfile.mkdtemp(prefix="invengine-")
         if len(os.fsencode(directory)) + len("/service.sock") > _SOCKET_PATH_BYTES_MAX:
             shutil.rmtree(directory)
@@ -256,16 +256,16 @@ class Host:
         return f"unix:{directory}/service.sock"
 
     def _poisoned(self) -> bool:
-        # An engine that is closed has no counters any more: it is not poisoned, it is gone.
+        # A closed engine has no counters any more: it is not poisoned.
         with suppress(Exception):
             return bool(json.loads(self.engine.stats()).get("poisoned", False))
         return False
 
 
-async def run(settings: Settings, announce: Callable[[Ready], None], core: Core | None = None) -> End:
-    """Serves until SIGTERM or SIGINT, or until the engine is poisoned; `announce` is called once calls are taken.
+async def run(settings: Settings, announce: Callable[[Ready], None], core: Core | None = None) -> EndReason:
+    """Serves until SIGTERM or SIGINT, or until the engine is poisoned; `announce` is called once calls are accepted.
 
-    A second signal ends the process at once: the journal survives that, the callers in flight do not learn their
+    A second signal ends the process at once: the journal survives that, but callers in flight do not learn their
     outcome.
     """
     host = Host(settings, core or NativeCore())
@@ -275,16 +275,16 @@ async def run(settings: Settings, announce: Callable[[Ready], None], core: Core 
     announce(ready)
     _log.info("serving", address=ready.address, metrics=ready.metrics_address, sequence=ready.sequence)
     end = await host.wait(stop)
-    if end is End.POISONED:
+    if end is EndReason.POISONED:
         _log.error("the journal failed: the engine is poisoned and answers nothing more")
     else:
         _log.info("draining")
     drained = await host.drain()
-    return End.POISONED if End.POISONED in (end, drained) else End.DRAINED
+    return EndReason.POISONED if EndReason.POISONED in (end, drained) else EndReason.DRAINED
 
 
 def engine_settings(settings: Settings) -> str:
-    """The engine's part of the settings, as the JSON that it reads."""
+    """The settings that the engine needs, as the JSON that it reads."""
     kind = settings.journal
     if settings.force_empty and kind is not JournalKind.FILE:
         raise SettingsError("force_empty: only a file journal can be set aside; name another --ledger instead")
@@ -305,12 +305,12 @@ def engine_settings(settings: Settings) -> str:
     return json.dumps(values)
 
 
-# 0 and false are the engine's own.
+# 0 and false mean the engine's own defaults.
 _ONLY_IF_GIVEN = ("in_flight_max", "journal_file_bytes", "refusal_bytes_max", "force_empty", "accept_clock")
 
 
 def _plain(value: object) -> object:
-    """A setting as JSON has it: paths absolute, because the engine may run elsewhere."""
+    """A setting as JSON: paths are absolute, because the engine may run elsewhere."""
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, Path):

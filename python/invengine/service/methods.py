@@ -1,4 +1,4 @@
-"""The methods of invengine.v1, read from the generated descriptors, with the size that each accepts."""
+"""The methods of invengine.v1, read from the generated descriptors, with the message size that each accepts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Shape(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method: its path, how it flows, and the most bytes of one request."""
+    """One method: its path, how its messages flow, and the maximum size of one request in bytes."""
 
     path: str
     shape: Shape

@@ -1,4 +1,4 @@
-"""What the service needs of an engine: the part of `invengine._core.Engine` that it calls."""
+"""The part of `invengine._core.Engine` that the service calls."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ class EnginePort(Protocol):
         ledger: str = "",
         timeout_ms: int = 0,
     ) -> None:
-        """Takes a unary call without blocking; `on_done(code, answer_or_status)` comes later from an engine thread."""
+        """Starts a unary call without blocking; an engine thread calls `on_done(code, answer_or_status)` later."""
 
     def begin_events(self, payload: bytes, ledger: str = "") -> tuple[int, int | None, bool]:
-        """Gives what a ReadEventsRequest wants: first sequence, most events (None: no limit), whether to follow.
+        """Parses a ReadEventsRequest: first sequence, most events (None: no limit), whether to follow.
 
-        Blocks. Raises the refusal of a bad field, or of a position that is not in this history.
+        Blocks. Raises the refusal of an invalid field, or of a position that is not in this history.
         """
 
     def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
-        """Gives durable events as a ReadEventsResponse, after waiting up to `wait_ms` for the first. Blocks.
+        """Returns durable events as a ReadEventsResponse, after waiting up to `wait_ms` for the first. Blocks.
 
-        They are as many as fit a message that every client takes, `limit` at most; asking on gives the next ones.
+        They are as many as fit into a message that every client accepts, at most `limit`; the next call returns more.
         """
 
     def stats(self) -> str:
-        """Gives the engine's counters as JSON."""
+        """Returns the engine's counters as JSON."""
 
     def drain(self) -> None:
-        """Refuses new commands (DRAINING) and answers what was taken. Blocks until then."""
+        """Refuses new commands (DRAINING) and answers the accepted ones. Blocks until then."""
 
     def close(self) -> None:
-        """Drains, syncs and ends the engine."""
+        """Drains, syncs and closes the engine."""

@@ -1,7 +1,7 @@
-"""Refusals as they cross the wire: a gRPC code, one sentence, and a google.rpc.Status with exactly one ErrorInfo.
+"""Refusals on the wire: a gRPC code, one sentence, and a google.rpc.Status with exactly one ErrorInfo.
 
-Every refusal of the service is made here, so that no answer carries UNKNOWN, lacks its ErrorInfo or shows a text that
-was meant for the log.
+Every refusal of the service is created here, so that no answer has the code UNKNOWN, lacks its ErrorInfo or shows a
+text that was meant for the log.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from google.rpc import error_details_pb2, status_pb2
 DOMAIN = "invengine"
 DETAILS_KEY = "grpc-status-details-bin"
 
-# Clients refuse more than 8 KiB of metadata by default, and the details travel base64-encoded.
+# Clients refuse more than 8 KiB of metadata by default, and the details are base64-encoded.
 STATUS_BYTES_MAX = 4096
 MESSAGE_CHARS_MAX = 512
 VIOLATIONS_MAX = 10
-# Most characters of a caller's text that a refusal repeats. No name and no key is longer.
+# Maximum characters of a caller's text that a refusal repeats. No name and no key is longer.
 ECHO_CHARS_MAX = 128
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class RefusedError(Exception):
-    """A no that goes to the caller as it is. `status` is a serialized google.rpc.Status."""
+    """A refusal that is sent to the caller as it is. `status` is a serialized google.rpc.Status."""
 
     def __init__(self, code: grpc.StatusCode, message: str, status: bytes) -> None:
         super().__init__(code, message)
@@ -47,7 +47,7 @@ def refused(
     violations: Mapping[str, str] | None = None,
     retry_delay_ms: int = 0,
 ) -> RefusedError:
-    """Makes a refusal with its ErrorInfo, and BadRequest or RetryInfo where given."""
+    """Creates a refusal with its ErrorInfo, and BadRequest or RetryInfo where given."""
     status = status_pb2.Status(code=code.value[0], message=message)
     facts = {name: value[:ECHO_CHARS_MAX] for name, value in (metadata or {}).items()}
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=facts))
@@ -64,7 +64,7 @@ def refused(
 
 
 def bad_field(field: str, rule: str) -> RefusedError:
-    """Makes INVALID_FIELD for one field; an empty field means the whole message."""
+    """Creates INVALID_FIELD for one field; an empty field means the whole message."""
     message = f"{field}: {rule}" if field else rule
     return refused(
         grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", message, {"field": field}, violations={field: rule}
@@ -72,12 +72,12 @@ def bad_field(field: str, rule: str) -> RefusedError:
 
 
 def malformed(message_type: str) -> RefusedError:
-    """Makes the refusal of bytes that are not a message of this type."""
+    """Creates the refusal of bytes that are not a message of this type."""
     return bad_field("", f"Send a valid {message_type}: these bytes cannot be parsed as one.")
 
 
 def too_large(size: int, limit: int) -> RefusedError:
-    """Makes MESSAGE_TOO_LARGE; both figures are bytes."""
+    """Creates MESSAGE_TOO_LARGE; both numbers are in bytes."""
     return refused(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         "MESSAGE_TOO_LARGE",
@@ -87,7 +87,7 @@ def too_large(size: int, limit: int) -> RefusedError:
 
 
 def unimplemented(path: str) -> RefusedError:
-    """Makes the answer to a method that does not exist, or not yet."""
+    """Creates the refusal of a method that does not exist, or not yet."""
     return refused(
         grpc.StatusCode.UNIMPLEMENTED,
         "UNIMPLEMENTED",
@@ -97,7 +97,7 @@ def unimplemented(path: str) -> RefusedError:
 
 
 def stream_over() -> RefusedError:
-    """Makes the end of a stream that may not last longer."""
+    """Creates the refusal of a stream that has reached its maximum duration."""
     return refused(
         grpc.StatusCode.DEADLINE_EXCEEDED,
         "DEADLINE",
@@ -106,7 +106,7 @@ def stream_over() -> RefusedError:
 
 
 def draining() -> RefusedError:
-    """Makes DRAINING: the same call, with the same key, belongs to the next server."""
+    """Creates DRAINING: the same call, with the same key, is to be sent to the next server."""
     return refused(
         grpc.StatusCode.UNAVAILABLE,
         "DRAINING",
@@ -116,12 +116,12 @@ def draining() -> RefusedError:
 
 
 def overloaded(what: str) -> RefusedError:
-    """Makes OVERLOADED, with a time to wait."""
+    """Creates OVERLOADED, with a retry delay."""
     return refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", f"{what} Wait and try again.", retry_delay_ms=1000)
 
 
 def incident() -> tuple[str, RefusedError]:
-    """Makes INTERNAL with a fresh incident id and nothing else; the log has the rest under the same id."""
+    """Creates INTERNAL with a new incident id and nothing else; the log has the rest under the same id."""
     number = secrets.token_hex(8)
     answer = refused(
         grpc.StatusCode.INTERNAL,
@@ -133,7 +133,7 @@ def incident() -> tuple[str, RefusedError]:
 
 
 def from_status(code: int, status: bytes) -> RefusedError | None:
-    """Reads an engine's refusal; None if it breaks the contract (bad code, not exactly one ErrorInfo)."""
+    """Parses an engine's refusal; None if it breaks the contract (wrong code, not exactly one ErrorInfo)."""
     known = _CODES.get(code)
     if known is None or known in (grpc.StatusCode.OK, grpc.StatusCode.UNKNOWN):
         return None
@@ -150,10 +150,9 @@ def from_status(code: int, status: bytes) -> RefusedError | None:
 
 
 def from_exception(error: BaseException) -> RefusedError | None:
-    """Reads a refusal that the engine raised; None for anything that is not one.
+    """Returns the refusal that an exception of the engine carries; None for any other exception.
 
-    CallError is known by its shape, (code, status), so that an engine other than the native one may stand behind the
-    service.
+    CallError is recognised by its arguments, (code, status), so that an engine other than the native one may be used.
     """
     if isinstance(error, RefusedError):
         return error
@@ -166,7 +165,7 @@ def from_exception(error: BaseException) -> RefusedError | None:
 
 
 def _shorten(status: status_pb2.Status) -> None:
-    """Cuts what may be long, so that the answer fits the metadata limit: the message and the list of bad fields."""
+    """Truncates the message and the list of invalid fields, so that the answer fits the metadata limit."""
     status.message = status.message[:MESSAGE_CHARS_MAX]
     for detail in status.details:
         bad = error_details_pb2.BadRequest()

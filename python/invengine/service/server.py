@@ -1,4 +1,4 @@
-"""The server: one table of raw handlers for invengine.v1, health and reflection, one for all the rest."""
+"""The server: a table of raw handlers for invengine.v1, health and reflection, and one handler for other paths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import grpc
 
 from invengine.service.address import split_address
 from invengine.service.calls import EngineCalls
-from invengine.service.edge import METADATA_BYTES_MAX, CallMeter, Context, EndedCalls, NoMeter, guard, unless
+from invengine.service.edge import METADATA_BYTES_MAX, CallMeter, Context, EndedCalls, NoMeter, guard, until_stopping
 from invengine.service.events import EventReaders
 from invengine.service.methods import SUBMIT_BYTES_MAX, Method, Shape, method_table
 from invengine.service.ports import EnginePort
@@ -20,30 +20,30 @@ from invengine.service.standard import Health, Reflection
 # Generic in the type stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
-# grpcio refuses what is over its own limits without details, so these stand far above those in `methods` and `edge`.
+# grpcio refuses what is over its own limits without details, so these are far above those in `methods` and `edge`.
 _OPTIONS = (
     ("grpc.max_receive_message_length", 5 * SUBMIT_BYTES_MAX),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_metadata_size", 4 * METADATA_BYTES_MAX),
     ("grpc.absolute_max_metadata_size", 4 * METADATA_BYTES_MAX),
     ("grpc.max_concurrent_streams", 4096),
-    # Above these grpcio would cancel calls by chance and without details; the engine says OVERLOADED instead.
+    # Above these grpcio would cancel arbitrary calls without details; the engine answers OVERLOADED instead.
     ("grpc.server.max_pending_requests", 1 << 20),
     ("grpc.server.max_pending_requests_hard_limit", 1 << 20),
     ("grpc.so_reuseport", 0),
 )
 
-# Callers who go on and on do not hold up a stop for longer.
+# Callers who keep sending do not delay a stop for longer.
 _SETTLE_MS_MAX = 1_000
-# Those who watch health hear of the stop before their stream ends.
-_LAST_WORDS_MS = 100
+# Watchers of health learn of the stop before their stream ends.
+_WATCH_NOTICE_MS = 100
 
 
 class PythonService:
-    """The service of one engine on grpc.aio. Use it on the event loop that made it.
+    """The service of one engine on grpc.aio. Use it on the event loop that created it.
 
     `door` is the name that GetServerInfo answers: `native` if a native door forwards to this service. A connection
-    without a call under way is closed after `connection_idle_ms`; 0 is never.
+    without a call in progress is closed after `connection_idle_ms`; 0 means never.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class PythonService:
         self.address = ""
 
     async def listen(self, address: str, *, recovering: bool = False) -> str:
-        """Starts on `host:port` or `unix:PATH` and gives the real address (port 0 is resolved).
+        """Starts on `host:port` or `unix:PATH` and returns the actual address (port 0 is resolved).
 
         An engine that is still `recovering` is NOT_SERVING to health checks until `serving` is called.
-        Raises OSError if the address cannot be taken.
+        Raises OSError if the address cannot be used.
         """
         try:
             port = self._server.add_insecure_port(address)
@@ -83,20 +83,20 @@ class PythonService:
         return self.address
 
     async def serving(self) -> None:
-        """Tells every health check SERVING."""
+        """Makes every health check answer SERVING."""
         await self._health.serving()
 
     async def not_serving(self) -> None:
-        """Tells every health check NOT_SERVING, for ever. Calls are still answered."""
+        """Makes every health check answer NOT_SERVING from now on. Calls are still answered."""
         await self._health.not_serving()
 
     async def stop(self, grace_ms: int = 5_000) -> None:
         """Refuses new calls, gives those in flight `grace_ms` to be answered, then ends. Open streams end at once."""
         await self._health.not_serving()
-        await asyncio.sleep(min(grace_ms, _LAST_WORDS_MS) / 1000)
+        await asyncio.sleep(min(grace_ms, _WATCH_NOTICE_MS) / 1000)
         self._readers.stop()
         self._stopping.set()
-        # What waits in grpcio's own queue would be cancelled by its stop, without details: it gets its answer first.
+        # Calls in grpcio's own queue would be cancelled by its stop, without details: they are answered first.
         await self._meter.settle(min(grace_ms, _SETTLE_MS_MAX) / 1000)
         await self._server.stop(grace_ms / 1000)
 
@@ -131,13 +131,13 @@ class PythonService:
 
     def _read_events(self, method: Method) -> Handler:
         async def handle(payload: bytes, context: Context) -> None:
-            reading = unless(self._stopping, self._readers.read(method, payload, context))
+            reading = until_stopping(self._stopping, self._readers.read(method, payload, context))
             await guard(method.path, context, self._meter, reading)
 
         return grpc.unary_stream_rpc_method_handler(handle)
 
     def _unknown(self, path: str) -> Handler:
-        # As a stream it answers callers of every shape, before their first message.
+        # As a stream handler it answers unary and streaming callers alike, before their first message.
         async def handle(_: AsyncIterator[bytes], context: Context) -> None:
             await guard("other", context, self._meter, self._refuse(path))
 
@@ -150,7 +150,7 @@ class PythonService:
 async def serve_python(
     engine: EnginePort, address: str, *, door: str = "python", meter: CallMeter | None = None
 ) -> PythonService:
-    """Starts the complete service on `host:port` or `unix:PATH`; its `address` has the port that was taken."""
+    """Starts the complete service on `host:port` or `unix:PATH`; its `address` has the actual port."""
     service = PythonService(engine, door=door, meter=meter)
     try:
         await service.listen(address)

@@ -18,14 +18,14 @@ from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from invengine.service.calls import check_size
-from invengine.service.edge import CallMeter, Context, guard, unless
+from invengine.service.edge import CallMeter, Context, guard, until_stopping
 from invengine.service.methods import service_names
 from invengine.service.refusals import malformed, overloaded, refused, stream_over
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTIONS = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
-# As at the native door: a question holds one name.
+# As at the native door: a request contains one name.
 REFLECTION_BYTES_MAX = 4 << 10
 REFLECTION_S = 60.0
 REFLECTIONS_MAX = 256
@@ -53,7 +53,7 @@ class Health:
             await self._servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def not_serving(self) -> None:
-        """Marks every service as NOT_SERVING, for ever."""
+        """Marks every service as NOT_SERVING from now on."""
         await self._servicer.enter_graceful_shutdown()
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -83,13 +83,13 @@ class Health:
         async def work() -> None:
             await self._servicer.Watch(_parse(health_pb2.HealthCheckRequest, payload), context)
 
-        await guard(f"/{HEALTH}/Watch", context, self._meter, unless(self._stopping, work()))
+        await guard(f"/{HEALTH}/Watch", context, self._meter, until_stopping(self._stopping, work()))
 
 
 class Reflection:
     """Server reflection over invengine.v1, health and itself, as v1 and v1alpha (same messages).
 
-    Questions are short, streams few and at an end after `REFLECTION_S`: anybody may ask, and nobody needs more.
+    Requests are short, streams few and limited to `REFLECTION_S`: anybody may call it, and nobody needs more.
     """
 
     def __init__(self, meter: CallMeter, stopping: asyncio.Event) -> None:
@@ -107,7 +107,7 @@ class Reflection:
         return {f"/{name}/ServerReflectionInfo": handler for name in REFLECTIONS}
 
     async def _reflect(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        work = unless(self._stopping, self._answer(requests, context))
+        work = until_stopping(self._stopping, self._answer(requests, context))
         await guard(f"/{REFLECTIONS[0]}/ServerReflectionInfo", context, self._meter, work)
 
     async def _answer(self, requests: AsyncIterator[bytes], context: Context) -> None:
@@ -138,7 +138,7 @@ class Reflection:
 
 
 def _declared(symbol: str) -> str:
-    """The symbol, or for a method, a field or the like what it is part of: the pool finds files by those only."""
+    """The symbol, or the parent of a method, a field or the like: the pool finds files by parents only."""
     parent, _, name = symbol.rpartition(".")
     pool = descriptor_pool.Default()
     members = (
@@ -155,7 +155,7 @@ def _declared(symbol: str) -> str:
 
 
 def _aio(module: Any) -> Any:
-    # The type stubs of both packages leave their asyncio half out.
+    # The type stubs of both packages lack their asyncio half.
     return module.aio
 
 

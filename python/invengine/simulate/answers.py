@@ -1,15 +1,17 @@
-"""What a client process was told: one line of a local file for every acknowledged answer.
+"""The answers that a client process got: one line of a local file for every acknowledged answer.
 
-The file is the client's own memory. After a crash of the server each line is held against what the server then knows.
+The file is the client's own record. After a crash of the server each line is compared with what the server then knows.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
+
+from invengine.simulate.audit import Effect
 
 
 class Answer(NamedTuple):
@@ -26,8 +28,19 @@ class Answer(NamedTuple):
 
     @property
     def accepted(self) -> bool:
-        """True if the answer was a yes."""
+        """True if the command was accepted."""
         return not self.reason
+
+
+def denied(answer: Answer, effects: Mapping[tuple[str, str], Sequence[Effect]]) -> str:
+    """How the events contradict an accepted answer; empty if they agree with it."""
+    found = effects.get((answer.scope, answer.key))
+    if not found:
+        return f"{answer.scope} {answer.key}: told {answer}, but no event is of that key"
+    last = found[-1]
+    if last.sequence != answer.sequence or answer.reservation_id not in ("", last.subject):
+        return f"{answer.scope} {answer.key}: told {answer}, but the journal says {last}"
+    return ""
 
 
 class AnswerLog:
@@ -60,8 +73,8 @@ def read_answers(path: Path) -> Iterator[Answer]:
 def last_answers(paths: Iterable[Path]) -> dict[tuple[str, str], Answer]:
     """The last answer of every key, by (scope, key).
 
-    A refusal may be followed by a yes to the same key: refusals are forgotten when the server stops, so a repeat is
-    decided afresh. A yes is final.
+    A refusal may be followed by an acceptance of the same key: refusals are forgotten when the server stops, so a
+    repeat is decided again. An acceptance is final.
     """
     found: dict[tuple[str, str], Answer] = {}
     for path in paths:

@@ -1,359 +1,420 @@
-"""An auditor that trusts nobody: it recomputes every level from the events of the journal, with plain dicts.
+"""An auditor that trusts nobody: every level and every hold added up again from the events, with plain dicts.
 
-It shares no code with the ledger and reads no counter. After every event it checks what must hold: units that a hold
-took were there, nothing is negative, what left a line is what was in it, a hold ends at its time and not before, and at
-the end the open holds add up to what the levels say is held.
+Its rules are written anew from docs/holds.md and the contract; it shares no code with the ledger and reads none of its
+counters. After every event it checks what must hold: the units a promise took were there, nothing is negative, what
+leaves a line was in it, a hold ends at its time and not before, each command has its effect once, numbers and epochs
+rise. It never stops at a finding, so that one run shows all of them.
 """
 
 from __future__ import annotations
 
+import bisect
 import heapq
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from invengine.client import Event, Level
-from invengine.client.times import stamp_ms
-from invengine.simulate.answers import Answer
-from invengine.simulate.sales import Place
+from invengine.client import Event
+from invengine.simulate.sales import LevelKey
 
-VIOLATIONS_KEPT = 50
-_PARTS = {2: "damaged", 3: "returned", 4: "quality_control"}
+Moved: TypeAlias = tuple[tuple[LevelKey, int], ...]
+"""Units by place, sorted."""
+Name: TypeAlias = tuple[str, str]
+"""What a command is known by: its scope and its key, or its source and `epoch/number`."""
+
+FINDINGS_KEPT = 50
+RECOUNT_EVERY = 2_000
+PARTS = {2: "damaged", 3: "returned", 4: "quality_control"}
+"""The unsellable parts of on_hand, by their number in the contract."""
 
 
 @dataclass(slots=True)
-class Shelf:
-    """A level as the events make it. `reserved` leaves out holds whose time is over."""
+class Stock:
+    """A level as the events make it. `reserved` leaves out units whose hold has expired."""
 
     on_hand: int = 0
-    damaged: int = 0
-    returned: int = 0
-    quality_control: int = 0
     reserved: int = 0
     allocated: int = 0
+    unsellable: Counter[str] = field(default_factory=Counter)
 
     @property
     def room(self) -> int:
-        """Units that nobody has and nothing keeps from being sold; below 0 is a shortage."""
-        unavailable = self.damaged + self.returned + self.quality_control
-        return self.on_hand - unavailable - self.reserved - self.allocated
-
-    @property
-    def broken(self) -> bool:
-        """True if a quantity is negative."""
-        parts = (self.on_hand, self.damaged, self.returned, self.quality_control, self.reserved, self.allocated)
-        return min(parts) < 0
+        """Units that nobody holds and that can be sold; below zero if more is promised than is there."""
+        return self.on_hand - self.unsellable.total() - self.reserved - self.allocated
 
 
 @dataclass(slots=True)
-class HeldLine:
-    """Units of one line of a hold by state. `due` units are over, but their Expired event has not come yet."""
+class Units:
+    """Units of one line of a hold by state. `due` units have expired, but no event has said so yet."""
 
     reserved: int = 0
     allocated: int = 0
     due: int = 0
     expired: int = 0
+    released: int = 0
+    fulfilled: int = 0
+    taken: int = 0
+    """All units that ever came into the line."""
+
+    @property
+    def everywhere(self) -> int:
+        """The sum of all states."""
+        return self.reserved + self.allocated + self.due + self.expired + self.released + self.fulfilled
 
 
 @dataclass(slots=True)
-class Held:
-    """A hold as the events make it."""
+class Hold:
+    """One reservation."""
 
     expire_ms: int
-    lines: dict[Place, HeldLine] = field(default_factory=dict)
+    lines: dict[LevelKey, Units] = field(default_factory=lambda: defaultdict(Units))
 
 
-class Deed(NamedTuple):
-    """What the last event of a key did."""
+class Effect(NamedTuple):
+    """What one event did, in a form that can be compared with an answer."""
 
     sequence: int
     kind: str
-    reservation_id: str
+    subject: str
+    """The reservation; empty for other events."""
+    moved: Moved
 
 
-class Question(NamedTuple):
-    """How much room was there at that time?"""
+class Moment(NamedTuple):
+    """A level from a sequence and an engine time on. `passing` marks a change that time made, not an event."""
 
-    time_ms: float
-    place: Place
-
-
-class Sample(NamedTuple):
-    """The watched level at one moment of engine time."""
-
+    sequence: int
     time_ms: int
-    available: int
+    room: int
+    on_hand: int
     reserved: int
     allocated: int
-    on_hand: int
+    passing: bool
+
+
+NOTHING = Moment(0, 0, 0, 0, 0, 0, False)
 
 
 class Auditor:
-    """Takes events in order. Read its findings at the end, after `close`."""
+    """Takes events in order; `findings` is what is wrong.
 
-    def __init__(self, watch: Place | None = None, questions: Iterable[Question] = ()) -> None:
-        self.events = 0
-        self.kinds: Counter[str] = Counter()
+    sequence: position of the event before the first one that it takes.
+    skus: the only items that are looked at, with holds of others taken for granted; all if left out.
+    history: places whose every moment is kept in `history`; all if left out.
+    """
+
+    def __init__(
+        self, *, sequence: int = 0, skus: Collection[str] | None = None, history: Collection[LevelKey] | None = None
+    ) -> None:
+        self.findings: list[str] = []
+        self.finding_count = 0
         self.oversold_units = 0
-        self.violation_count = 0
-        self.violations: list[str] = []
-        self.deeds: dict[tuple[str, str], Deed] = {}
-        """By (scope, key); the scope is the channel, else `source:` and the source, else empty. A numbered message
-        without a key is known by its epoch and number, such as "1/17"."""
-        self.expired_holds: set[str] = set()
-        self.reacquired_holds: set[str] = set()
-        self.fulfilled_units: Counter[Place] = Counter()
-        self.samples: list[Sample] = []
-        self.watched_reserved_units = 0
-        self.shelves: dict[Place, Shelf] = {}
-        self._holds: dict[str, Held] = {}
-        self._ends: list[tuple[int, str]] = []
-        self.rooms: dict[Question, int] = {}
-        """The answers to the questions."""
-        self._questions = deque(sorted(questions))
-        self._watch = watch
+        self.sequence = sequence
+        self.epochs: list[tuple[int, int]] = []
+        """Each writer epoch with its first sequence."""
+        self.levels: dict[LevelKey, Stock] = defaultdict(Stock)
+        self.holds: dict[str, Hold] = {}
+        self.effects: dict[Name, list[Effect]] = {}
+        self.settled: dict[Name, int] = {}
+        """The last sequence of commands that were judged and whose effects were put away."""
+        self.sources: dict[str, tuple[int, int]] = {}
+        """The epoch of each source and its last consumed number."""
+        self.history: dict[LevelKey, list[Moment]] = defaultdict(lambda: [NOTHING])
+        self._skus = skus
+        self._kept = history
         self._now_ms = 0
-        self._sequence = 0
+        self._ends: list[tuple[int, str]] = []
 
-    def take_all(self, events: Iterable[Event]) -> None:
+    def complain(self, text: str) -> None:
+        """Notes a finding."""
+        self.finding_count += 1
+        if len(self.findings) < FINDINGS_KEPT:
+            self.findings.append(f"at {self.sequence}: {text}")
+
+    def take_all(self, events: Iterable[Any]) -> None:
         """Takes many events."""
         for event in events:
             self.take(event)
 
-    def take(self, event: Event) -> None:
-        """Applies one event and checks it."""
-        self._sequence += 1
-        if event.sequence != self._sequence:
-            self._violation(event.sequence, f"the event before it was {self._sequence - 1}")
-            self._sequence = event.sequence
-        now_ms = round(event.time.timestamp() * 1000)
-        if now_ms < self._now_ms:
-            self._violation(event.sequence, "time went back")
-        while self._questions and self._questions[0].time_ms < now_ms:
-            self._answer(self._questions.popleft())
-        self._now_ms = max(now_ms, self._now_ms)
-        self._pass_time()
-        self.events += 1
-        self.kinds[event.kind] += 1
-        self._remember(event)
-        apply = getattr(self, f"_{event.kind}", None)
-        if apply is not None:
-            apply(event.sequence, event.fact)
+    def take(self, event: Any) -> None:
+        """Takes one event, the client's value or the message of the contract, and checks everything that it touches."""
+        kind, fact, context, now_ms = _parts(event)
+        if event.sequence != self.sequence + 1:
+            self.complain(f"the next event is {event.sequence}: the journal has a hole or says something twice")
+        self._pass_time(now_ms, event.sequence, event.writer_epoch)
+        self.sequence = event.sequence
+        if context is not None:
+            self._attribute(context, kind, fact)
+        book = getattr(self, f"_{kind}", None)
+        if book is not None:
+            for place in book(fact):
+                self._check(place)
+        if self.sequence % RECOUNT_EVERY == 0:
+            self.recount()
 
-    def close(self) -> None:
-        """Answers the last questions, adds up the open holds and compares them with the levels."""
-        while self._questions:
-            self._answer(self._questions.popleft())
-        reserved: Counter[Place] = Counter()
-        allocated: Counter[Place] = Counter()
-        for hold in self._holds.values():
-            for place, line in hold.lines.items():
-                reserved[place] += line.reserved
-                allocated[place] += line.allocated
-        for place, shelf in self.shelves.items():
-            if (shelf.reserved, shelf.allocated) != (reserved[place], allocated[place]):
-                self._violation(self._sequence, f"open holds of {place} do not add up to what is held there")
+    def recount(self) -> None:
+        """Adds up the holds themselves and compares: the running counters must be their sums."""
+        sums: dict[LevelKey, list[int]] = defaultdict(lambda: [0, 0])
+        for hold in self.holds.values():
+            for place, units in hold.lines.items():
+                sums[place][0] += units.reserved
+                sums[place][1] += units.allocated
+                if units.taken != units.everywhere:
+                    self.complain(f"{place}: units of a line are lost or doubled: {units}")
+        for place, level in self.levels.items():
+            if [level.reserved, level.allocated] != sums[place]:
+                self.complain(f"{place}: the holds add up to {sums[place]}, the counters say {level}")
 
-    def differences(self, levels: Iterable[Level]) -> list[str]:
-        """Where the server's levels are not those of the events."""
+    def differences(self, levels: Iterable[Any]) -> list[str]:
+        """Where the levels that a server stated, values or messages, differ from those of the events."""
         found = []
-        for level in levels:
-            shelf = self.shelves.get((level.sku, level.location), Shelf())
-            unavailable = (level.damaged, level.returned, level.quality_control)
-            stated = (level.on_hand, level.reserved, level.allocated, *unavailable, level.available, level.oversold)
-            parts = (shelf.damaged, shelf.returned, shelf.quality_control)
-            mine = (shelf.on_hand, shelf.reserved, shelf.allocated, *parts, max(0, shelf.room), max(0, -shelf.room))
-            if stated != mine:
-                found.append(f"{level.sku} at {level.location}: the server says {stated}, the events {mine}")
+        for stated in levels:
+            level = self.levels[stated.sku, stated.location]
+            parts = [level.unsellable[part] for part in PARTS.values()]
+            mine = (level.on_hand, level.reserved, level.allocated, *parts, max(0, level.room), max(0, -level.room))
+            unsellable = [getattr(stated, part) for part in PARTS.values()]
+            held = (stated.on_hand, stated.reserved, stated.allocated)
+            theirs = (*held, *unsellable, stated.available, stated.oversold)
+            if mine != theirs:
+                found.append(f"{stated.sku} at {stated.location}: the server says {theirs}, the events {mine}")
         return found
 
-    def denies(self, answer: Answer) -> str:
-        """How the events contradict an acknowledged yes; empty if they agree with it."""
-        deed = self.deeds.get((answer.scope, answer.key))
-        if deed is None:
-            return f"{answer.scope} {answer.key}: told {answer}, but no event is of that key"
-        if deed.sequence != answer.sequence or answer.reservation_id not in ("", deed.reservation_id):
-            return f"{answer.scope} {answer.key}: told {answer}, but the journal says {deed}"
-        return ""
+    def epoch_at(self, sequence: int) -> int:
+        """Which writer wrote this position."""
+        index = bisect.bisect_right(self.epochs, (sequence, 1 << 62)) - 1
+        return self.epochs[index][1] if index >= 0 else 0
 
-    # What each fact does
+    def room_at(self, place: LevelKey, time_ms: float) -> int:
+        """Units that could be held at a place at an engine time; its history must be kept."""
+        moments = self.history[place]
+        return max(0, moments[bisect.bisect_right(moments, time_ms, key=lambda moment: moment.time_ms) - 1].room)
 
-    def _reserved(self, sequence: int, fact: Any) -> None:
-        hold = Held(stamp_ms(fact.expire_time))
-        if fact.reservation_id in self._holds:
-            self._violation(sequence, "a reservation id was issued twice")
-        self._holds[fact.reservation_id] = hold
-        for place, units in _lines(fact):
-            self._into(sequence, place, units)
-            self.shelves[place].reserved += units
-            hold.lines.setdefault(place, HeldLine()).reserved += units
-            if place == self._watch:
-                self.watched_reserved_units += units
-            self._check(sequence, place)
-        heapq.heappush(self._ends, (hold.expire_ms, fact.reservation_id))
+    def level_at(self, place: LevelKey, time_ms: int) -> Stock:
+        """A level as the events leave it at a time from the last event on: what expires until then is free."""
+        level = self.levels[place]
+        due = [hold.lines[place].reserved for hold in self.holds.values() if hold.expire_ms <= time_ms]
+        return Stock(level.on_hand, level.reserved - sum(due), level.allocated, level.unsellable)
 
-    def _extended(self, sequence: int, fact: Any) -> None:
-        hold = self._hold(sequence, fact.reservation_id)
-        if any(line.due for line in hold.lines.values()):
-            self._violation(sequence, "a hold was extended after its time")
-        hold.expire_ms = stamp_ms(fact.expire_time)
-        heapq.heappush(self._ends, (hold.expire_ms, fact.reservation_id))
+    def expires_between(self, first_ms: int, last_ms: int) -> bool:
+        """True if a hold expires in this time."""
+        return any(first_ms < hold.expire_ms <= last_ms for hold in self.holds.values())
 
-    def _amended(self, sequence: int, fact: Any) -> None:
-        hold = self._hold(sequence, fact.reservation_id)
-        for place, units in _lines(fact):
-            line = hold.lines.setdefault(place, HeldLine())
-            more = units - line.reserved
-            if more > 0:
-                self._into(sequence, place, more)
-            self._shelf(place).reserved += more
-            line.reserved = units
-            self._check(sequence, place)
+    # Order, time and identity
 
-    def _allocated(self, sequence: int, fact: Any) -> None:
-        hold = self._hold(sequence, fact.reservation_id)
-        if fact.reacquired:
-            self.reacquired_holds.add(fact.reservation_id)
-        for place, units in _lines(fact):
-            line, shelf = self._line(sequence, hold, place), self._shelf(place)
-            if fact.reacquired:
-                self._into(sequence, place, units)
-                written = min(units, line.expired)
-                line.expired -= written
-                line.due -= units - written
-            else:
-                line.reserved -= units
-                shelf.reserved -= units
-            line.allocated += units
-            shelf.allocated += units
-            self._check(sequence, place, line)
-
-    def _released(self, sequence: int, fact: Any) -> None:
-        hold = self._hold(sequence, fact.reservation_id)
-        for place, units in _lines(fact):
-            line = self._line(sequence, hold, place)
-            self._out_of(place, line, units, reserved=min(units, line.reserved))
-            self._check(sequence, place, line)
-
-    def _fulfilled(self, sequence: int, fact: Any) -> None:
-        hold = self._hold(sequence, fact.reservation_id)
-        for place, units in _lines(fact):
-            line = self._line(sequence, hold, place)
-            self._out_of(place, line, units, reserved=units - min(units, line.allocated))
-            self.shelves[place].on_hand -= units
-            self.fulfilled_units[place] += units
-            self._check(sequence, place, line)
-
-    def _expired(self, sequence: int, fact: Any) -> None:
-        self.expired_holds.add(fact.reservation_id)
-        hold = self._hold(sequence, fact.reservation_id)
-        for place, units in _lines(fact):
-            line = self._line(sequence, hold, place)
-            if line.due < units:
-                self._violation(sequence, f"{units} units of {place} expired, {line.due} were due")
-            line.due -= min(units, line.due)
-            line.expired += units
-
-    def _transferred(self, sequence: int, fact: Any) -> None:
-        hold = self._hold(sequence, fact.reservation_id)
-        for place, units in _lines(fact):
-            line, target = self._line(sequence, hold, place), (place[0], fact.to_location)
-            reserved = min(units, line.reserved)
-            self._out_of(place, line, units, reserved=reserved)
-            self._into(sequence, target, units)
-            moved, shelf = hold.lines.setdefault(target, HeldLine()), self._shelf(target)
-            moved.reserved += reserved
-            moved.allocated += units - reserved
-            shelf.reserved += reserved
-            shelf.allocated += units - reserved
-            self._check(sequence, place, line)
-            self._check(sequence, target)
-
-    def _stock_changed(self, sequence: int, fact: Any) -> None:
-        place = (fact.sku, fact.location)
-        shelf = self._shelf(place)
-        part = _PARTS.get(fact.state)
-        if part is not None:
-            setattr(shelf, part, getattr(shelf, part) + fact.delta)
-        shelf.on_hand += fact.delta
-        self._check(sequence, place)
-
-    # Checks
-
-    def _pass_time(self) -> None:
-        """What is past its time is no longer held, whether or not its Expired event has come."""
+    def _pass_time(self, now_ms: int, sequence: int, writer_epoch: int) -> None:
+        if now_ms < self._now_ms:
+            self.complain("time goes back")
+        self._now_ms = max(now_ms, self._now_ms)
+        epoch = self.epochs[-1][1] if self.epochs else 0
+        if writer_epoch < epoch:
+            self.complain(f"a record of writer {writer_epoch} after one of writer {epoch}")
+        elif writer_epoch > epoch:
+            self.epochs.append((sequence, writer_epoch))
         while self._ends and self._ends[0][0] <= self._now_ms:
             expire_ms, name = heapq.heappop(self._ends)
-            hold = self._holds[name]
-            if hold.expire_ms != expire_ms:
-                continue
-            for place, line in hold.lines.items():
-                if line.reserved:
-                    self.shelves[place].reserved -= line.reserved
-                    line.due += line.reserved
-                    line.reserved = 0
-                    self._sample(place)
+            if self.holds[name].expire_ms == expire_ms:
+                self._expire(self.holds[name])
 
-    def _answer(self, question: Question) -> None:
-        self.rooms[question] = max(0, self._shelf(question.place).room)
+    def _expire(self, hold: Hold) -> None:
+        for place, units in hold.lines.items():
+            if units.reserved:
+                self.levels[place].reserved -= units.reserved
+                units.due += units.reserved
+                units.reserved = 0
+                self._note(place, hold.expire_ms, passing=True)
 
-    def _into(self, sequence: int, place: Place, units: int) -> None:
-        """Units are about to be held: they must be there."""
-        short = units - max(0, self._shelf(place).room)
-        if short > 0:
-            self.oversold_units += short
-            self._violation(sequence, f"{units} units of {place} were taken, {short} of them were not there")
+    def _attribute(self, context: Any, kind: str, fact: Any) -> None:
+        """Whose command was it? Each command has its effect once, in events that follow each other."""
+        name = name_of(context)
+        subject = str(getattr(fact, "reservation_id", ""))
+        effect = Effect(self.sequence, kind, subject, moved_by(kind, fact))
+        effects = self.effects.setdefault(name, [])
+        if name in self.settled or (effects and effects[-1].sequence != self.sequence - 1):
+            self.complain(f"{name} has its effect a second time: {effect}")
+        elif any((other.kind, other.subject) == (kind, subject) for other in effects if subject):
+            self.complain(f"{name} does the same to the same hold again: {effect}")
+        if context.HasField("source") and not effects:
+            self._number(context.source)
+        effects.append(effect)
 
-    def _out_of(self, place: Place, line: HeldLine, units: int, reserved: int) -> None:
-        shelf = self._shelf(place)
-        line.reserved -= reserved
-        shelf.reserved -= reserved
-        line.allocated -= units - reserved
-        shelf.allocated -= units - reserved
+    def _number(self, position: Any) -> None:
+        if self._skus is None or position.source_id in self.sources:
+            epoch, last = self.sources.get(position.source_id, (0, 0))
+            if (position.epoch, position.sequence) != (epoch, last + 1):
+                got = f"{position.epoch}/{position.sequence}"
+                self.complain(f"source {position.source_id} at {epoch}/{last} goes on with {got}")
+        self.sources[position.source_id] = (position.epoch, position.sequence)
 
-    def _check(self, sequence: int, place: Place, line: HeldLine | None = None) -> None:
-        if self.shelves[place].broken:
-            self._violation(sequence, f"a quantity of {place} became negative: {self.shelves[place]}")
-        if line is not None and min(line.reserved, line.allocated, line.due, line.expired) < 0:
-            self._violation(sequence, f"more units left a line of {place} than were in it: {line}")
-        self._sample(place)
+    # What each fact does; each gives the places that it touched
 
-    def _sample(self, place: Place) -> None:
-        if place == self._watch:
-            shelf = self.shelves[place]
-            room = max(0, shelf.room)
-            self.samples.append(Sample(self._now_ms, room, shelf.reserved, shelf.allocated, shelf.on_hand))
+    def _source_registered(self, fact: Any) -> list[LevelKey]:
+        if fact.epoch <= self.sources.get(fact.source_id, (0, 0))[0]:
+            self.complain(f"the epoch of source {fact.source_id} does not rise")
+        self.sources[fact.source_id] = (fact.epoch, 0)
+        return []
 
-    def _remember(self, event: Event) -> None:
-        context = event.context
-        if context is None:
-            return
-        source = context.source
-        scope = context.channel or (f"source:{source.source_id}" if source.source_id else "")
-        key = context.idempotency_key or f"{source.epoch}/{source.sequence}"
-        name = getattr(event.fact, "reservation_id", "")
-        self.deeds[scope, key] = Deed(event.sequence, event.kind, name)
+    def _stock_changed(self, fact: Any) -> list[LevelKey]:
+        if self._skus is not None and fact.sku not in self._skus:
+            return []
+        place = (fact.sku, fact.location)
+        level = self.levels[place]
+        level.on_hand += fact.delta
+        if fact.state in PARTS:
+            level.unsellable[PARTS[fact.state]] += fact.delta
+        return [place]
 
-    def _hold(self, sequence: int, name: str) -> Held:
-        if name not in self._holds:
-            self._violation(sequence, "the reservation is not known")
-        return self._holds.setdefault(name, Held(0))
+    def _reserved(self, fact: Any) -> list[LevelKey]:
+        lines = self._lines(fact)
+        if not lines:
+            return []
+        if fact.reservation_id in self.holds:
+            self.complain(f"the token {fact.reservation_id} is issued twice")
+        hold = self.holds[fact.reservation_id] = Hold(fact.expire_time.ToMilliseconds())
+        for place, units in lines:
+            self._promise(hold, place, units, "reserved")
+            hold.lines[place].taken += units
+        heapq.heappush(self._ends, (hold.expire_ms, fact.reservation_id))
+        return list(hold.lines)
 
-    def _line(self, sequence: int, hold: Held, place: Place) -> HeldLine:
-        self._shelf(place)
-        if place not in hold.lines:
-            self._violation(sequence, f"the hold has no line of {place}")
-        return hold.lines.setdefault(place, HeldLine())
+    def _extended(self, fact: Any) -> list[LevelKey]:
+        if self._skus is not None and fact.reservation_id not in self.holds:
+            return []
+        hold = self._hold(fact)
+        if any(units.due for units in hold.lines.values()):
+            self.complain("a hold is extended after its time")
+        hold.expire_ms = fact.expire_time.ToMilliseconds()
+        heapq.heappush(self._ends, (hold.expire_ms, fact.reservation_id))
+        return []
 
-    def _shelf(self, place: Place) -> Shelf:
-        return self.shelves.setdefault(place, Shelf())
+    def _amended(self, fact: Any) -> list[LevelKey]:
+        for place, wanted in (lines := self._lines(fact)):
+            hold = self._hold(fact)
+            more = wanted - hold.lines[place].reserved
+            if more > 0:
+                self._promise(hold, place, more, "reserved")
+                hold.lines[place].taken += more
+            else:
+                self._leave(hold, place, -more, ("reserved",), "released")
+        return [place for place, _ in lines]
 
-    def _violation(self, sequence: int, text: str) -> None:
-        self.violation_count += 1
-        if len(self.violations) < VIOLATIONS_KEPT:
-            self.violations.append(f"at {sequence}: {text}")
+    def _allocated(self, fact: Any) -> list[LevelKey]:
+        for place, units in (lines := self._lines(fact)):
+            hold = self._hold(fact)
+            if fact.reacquired:
+                # Back from expiry, whether or not the event that says so has been written.
+                self._leave(hold, place, units, ("expired", "due"), "")
+                self._promise(hold, place, units, "allocated")
+            else:
+                self._leave(hold, place, units, ("reserved",), "allocated")
+        return [place for place, _ in lines]
+
+    def _released(self, fact: Any) -> list[LevelKey]:
+        for place, units in (lines := self._lines(fact)):
+            self._leave(self._hold(fact), place, units, ("reserved", "allocated"), "released")
+        return [place for place, _ in lines]
+
+    def _fulfilled(self, fact: Any) -> list[LevelKey]:
+        for place, units in (lines := self._lines(fact)):
+            self._leave(self._hold(fact), place, units, ("allocated", "reserved"), "fulfilled")
+            self.levels[place].on_hand -= units
+        return [place for place, _ in lines]
+
+    def _expired(self, fact: Any) -> list[LevelKey]:
+        for place, units in (lines := self._lines(fact)):
+            self._leave(self._hold(fact), place, units, ("due",), "expired")
+        return [place for place, _ in lines]
+
+    def _transferred(self, fact: Any) -> list[LevelKey]:
+        touched = []
+        for place, units in self._lines(fact):
+            hold, to = self._hold(fact), (place[0], fact.to_location)
+            timed = min(units, hold.lines[place].reserved)
+            self._leave(hold, place, units, ("reserved", "allocated"), "")
+            hold.lines[place].taken -= units
+            hold.lines[to].taken += units
+            self._promise(hold, to, timed, "reserved")
+            self._promise(hold, to, units - timed, "allocated")
+            touched += [place, to]
+        return touched
+
+    # Moving units
+
+    def _lines(self, fact: Any) -> list[tuple[LevelKey, int]]:
+        lines = lines_of(fact)
+        return lines if self._skus is None else [line for line in lines if line[0][0] in self._skus]
+
+    def _hold(self, fact: Any) -> Hold:
+        if fact.reservation_id not in self.holds:
+            self.complain(f"the hold {fact.reservation_id} was never taken")
+        return self.holds.setdefault(fact.reservation_id, Hold(0))
+
+    def _promise(self, hold: Hold, place: LevelKey, units: int, state: str) -> None:
+        """A new promise: the units must be there, whoever wants them."""
+        level = self.levels[place]
+        missing = units - max(0, level.room)
+        if missing > 0:
+            self.oversold_units += missing
+            self.complain(f"oversold: {units} units of {place} were promised, {level.room} were there")
+        self._add(hold, place, state, units)
+
+    def _leave(self, hold: Hold, place: LevelKey, units: int, states: tuple[str, ...], to: str) -> None:
+        """Units leave the first state, and where that is not enough the second; they must be there."""
+        line, wanted = hold.lines[place], units
+        for state in states:
+            part = min(wanted, getattr(line, state))
+            self._add(hold, place, state, -part)
+            wanted -= part
+        if wanted:
+            self.complain(f"{wanted} units of {place} more leave {' and '.join(states)} than are in it: {line}")
+        if to:
+            self._add(hold, place, to, units)
+
+    def _add(self, hold: Hold, place: LevelKey, state: str, units: int) -> None:
+        line = hold.lines[place]
+        setattr(line, state, getattr(line, state) + units)
+        if state in ("reserved", "allocated"):
+            level = self.levels[place]
+            setattr(level, state, getattr(level, state) + units)
+
+    def _check(self, place: LevelKey) -> None:
+        level = self.levels[place]
+        if min(level.on_hand, level.reserved, level.allocated, *level.unsellable.values()) < 0:
+            self.complain(f"a counter of {place} is negative: {level}")
+        self._note(place, self._now_ms, passing=False)
+
+    def _note(self, place: LevelKey, time_ms: int, *, passing: bool) -> None:
+        if self._kept is None or place in self._kept:
+            level = self.levels[place]
+            self.history[place].append(
+                Moment(self.sequence, time_ms, level.room, level.on_hand, level.reserved, level.allocated, passing)
+            )
 
 
-def _lines(fact: Any) -> list[tuple[Place, int]]:
+def _parts(event: Any) -> tuple[str, Any, Any, int]:
+    """Kind, fact, context and engine time (ms) of an event in either form."""
+    if isinstance(event, Event):
+        return event.kind, event.fact, event.context, round(event.time.timestamp() * 1000)
+    kind = str(event.WhichOneof("fact"))
+    context = event.context if event.HasField("context") else None
+    return kind, getattr(event, kind), context, event.time.ToMilliseconds()
+
+
+def name_of(context: Any) -> Name:
+    """What a command is known by."""
+    source = context.source
+    if context.idempotency_key:
+        return context.channel or (f"source:{source.source_id}" if source.source_id else ""), context.idempotency_key
+    return f"source:{source.source_id}", f"{source.epoch}/{source.sequence}"
+
+
+def lines_of(fact: Any) -> list[tuple[LevelKey, int]]:
+    """Units by place, as an event has them."""
     return [((line.sku, line.location), line.quantity) for line in fact.lines]
+
+
+def moved_by(kind: str, fact: Any) -> Moved:
+    """Units by place of any event."""
+    if kind == "stock_changed":
+        return (((fact.sku, fact.location), fact.delta),)
+    return tuple(sorted(lines_of(fact))) if hasattr(fact, "lines") else ()

@@ -45,7 +45,7 @@ class Basket:
 
 @dataclass(frozen=True, slots=True)
 class Assortment:
-    """What is known of the items of a span: units that a usual weekend sells, and what one customer takes at most."""
+    """The items of a span: units that a usual weekend sells, and the most that one customer takes."""
 
     weekend_units: Mapping[str, float]
     line_units: Mapping[str, int]
@@ -55,7 +55,7 @@ class Assortment:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Baskets of some days, in order of time, and the assortment behind them."""
+    """Baskets of some days, in order of time, with their assortment."""
 
     title: str
     seconds: float
@@ -71,7 +71,7 @@ class MissingBasketsError(Exception):
 def strong_weekend(volume: float = 3.0) -> Span:
     """The year's strongest weekend at `volume` times its baskets.
 
-    What is more than the weekend itself are the baskets of the weekends around it, the nearest first, each real basket
+    Beyond the weekend itself these are the baskets of the weekends around it, the nearest first, each real basket
     once, at the hour and the day of the week at which it was bought.
     """
     table = _Table()
@@ -124,7 +124,7 @@ class _Table:
         return self._days[-1]
 
     def saturdays(self) -> list[int]:
-        """Saturdays whose whole weekend lies in the year."""
+        """Saturdays of the weekends that are entirely within the year."""
         first, last = self.first_day(), self.last_day()
         return [day for day in range(first, last) if day % 7 == _MONDAY_TO_SATURDAY]
 
@@ -210,7 +210,7 @@ def _text(value: Any) -> str:
 
 
 def _usual_most(units: list[int]) -> int:
-    """What 19 of 20 customers do not exceed."""
+    """The number that 19 of 20 customers do not exceed."""
     return sorted(units)[min(len(units) - 1, math.ceil(0.95 * len(units)) - 1)]
 
 

@@ -1,4 +1,4 @@
-"""Chance that depends on names only: the same seed and name give the same numbers in every process and run."""
+"""Random numbers that depend on names only: the same seed and name give the same in every process and run."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ SHOWN = 5
 
 
 class Check(NamedTuple):
-    """Something that must hold. `found` says what was seen, in the words of the report.
+    """Something that must hold. `found` states what was seen, in the words of the report.
 
     What is not `judged` counts neither as held nor as broken: a speed on a machine that others kept busy.
     """
@@ -27,10 +27,10 @@ class Check(NamedTuple):
 
 
 def examples(texts: Sequence[str]) -> str:
-    """The first few of many findings, to be put behind their number."""
+    """The first few of many findings, to be appended to their number."""
     return f": {'; '.join(texts[:SHOWN])}" if texts else ""
 
 
 def all_or(texts: Sequence[str]) -> str:
-    """`all` if nothing was found, else how much and examples of it."""
+    """`all` if there are no findings, otherwise their number with examples."""
     return f"{len(texts)}{examples(texts)}" if texts else "all"

@@ -1,4 +1,4 @@
-"""`invengine simulate`: the engine's main jobs, played for real."""
+"""`invengine simulate`: the engine's main jobs, simulated on a real server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ app = typer.Typer(
 @app.callback()
 def root() -> None:
     """Play the engine's main jobs on a real server, and check everything afterwards."""
-    # Asked to end in either way, it first ends the processes that it started.
+    # SIGTERM is handled like SIGINT, so that the processes it started are ended first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -55,15 +55,15 @@ def promotion(
     Takes two to three minutes. Code 4 if a check fails; the report says which.
     """
     from invengine.simulate import promotion as job
+    from invengine.simulate.assumptions import FlashSale
     from invengine.simulate.baskets import MissingBasketsError
-    from invengine.simulate.habits import FlashSale
     from invengine.simulate.screen import show_promotion
 
     flash = FlashSale(callers=flash_callers, units=flash_units)
-    choices = job.Choices(room=out, full=full, scale=time_scale, seed=seed, flash=flash)
+    options = job.PromotionOptions(directory=out, full=full, scale=time_scale, seed=seed, flash=flash)
     _speaker(as_json)(verdict(load_before()))
     try:
-        report = job.run(choices, _speaker(as_json), progress)
+        report = job.run(options, _speaker(as_json), progress)
     except MissingBasketsError as error:
         raise UsageProblemError(str(error)) from None
     if as_json:
@@ -129,7 +129,7 @@ def _console() -> Any:
 
 
 def _speaker(as_json: bool) -> Callable[[str], None]:
-    """Says a line on stderr; with --json nothing is said."""
+    """Prints a line to stderr; with --json it prints nothing."""
 
     def speak(line: str) -> None:
         if line and not as_json:

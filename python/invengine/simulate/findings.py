@@ -9,14 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from invengine.cli.quiet import verdict
-from invengine.simulate.audit import Question
 from invengine.simulate.checks import Check, all_or, examples
-from invengine.simulate.director import Evidence
-from invengine.simulate.roles import Kind, roles_of
+from invengine.simulate.coordinator import Evidence
+from invengine.simulate.roles import RoleKind, roles_of
 
 AROUND_KILL_S = 1.5
 """What was sent this close to the kill, in seconds of the wall clock, may have waited for the server to come back."""
-_BROKEN_PROMISES = ("EXCEEDS_OUTSTANDING", "ALREADY_RELEASED", "RESERVATION_NOT_FOUND", "RESERVATION_EXPIRED")
+_NOT_KEPT = ("EXCEEDS_OUTSTANDING", "ALREADY_RELEASED", "RESERVATION_NOT_FOUND", "RESERVATION_EXPIRED")
 """How an order would end whose goods were promised, paid in time, and then not there."""
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 
@@ -36,7 +35,7 @@ def report_of(evidence: Evidence) -> dict[str, Any]:
         "notice": verdict(evidence.load),
         "stream": _stream(evidence),
         "server": _server(evidence),
-        "assumptions": evidence.plan.habits.listed(),
+        "assumptions": evidence.plan.assumptions.listed(),
     }
 
 
@@ -44,8 +43,8 @@ def checks(evidence: Evidence) -> list[Check]:
     """Every check with what was found."""
     tally, auditor, outage = evidence.tally, evidence.auditor, evidence.outage
     at_outage, at_end = evidence.at_outage, evidence.at_end
-    invariants = f"{auditor.violation_count} violations{examples(auditor.violations)}"
-    left = sum(shelf.reserved for shelf in auditor.shelves.values())
+    invariants = f"{auditor.finding_count} findings{examples(auditor.findings)}"
+    left = sum(level.reserved for level in auditor.levels.values())
     disagree = disagreements(evidence)
     return [
         Check(
@@ -65,7 +64,7 @@ def checks(evidence: Evidence) -> list[Check]:
         Check("digest before the kill = digest re-folded", outage.digest.digest == at_outage.digest, at_outage.digest),
         Check("digest at the end = digest re-folded", evidence.digest.digest == at_end.digest, at_end.digest),
         Check("every invariant held while re-folding", not at_end.broken, all_or(at_end.broken)),
-        Check("every invariant held for the auditor", auditor.violation_count == 0, invariants),
+        Check("every invariant held for the auditor", auditor.finding_count == 0, invariants),
         Check("the server's levels are those of the events", not evidence.differences, all_or(evidence.differences)),
         Check("the clients' ledgers are the server's", not disagree, all_or(disagree)),
         Check("one key never had two answers", not tally.contradictions, all_or(tally.contradictions)),
@@ -82,12 +81,12 @@ def _each_order_once(evidence: Evidence) -> Check:
 
 def disagreements(evidence: Evidence) -> list[str]:
     """Where the clients' own ledgers and the server's levels differ."""
-    tally, opening, shelves = evidence.tally, evidence.plan.stream.opening, evidence.auditor.shelves
+    tally, opening, levels = evidence.tally, evidence.plan.stream.opening, evidence.auditor.levels
     found = []
-    for place in sorted(opening.keys() | shelves.keys()):
+    for place in sorted(opening.keys() | levels.keys()):
         on_hand = opening.get(place, 0) + tally.stock[place] - tally.fulfilled[place]
         mine = (on_hand, tally.allocated[place])
-        theirs = (shelves[place].on_hand, shelves[place].allocated) if place in shelves else (0, 0)
+        theirs = (levels[place].on_hand, levels[place].allocated) if place in levels else (0, 0)
         if mine != theirs:
             found.append(f"{place[0]} at {place[1]}: clients {mine}, server {theirs}")
     return found
@@ -101,7 +100,7 @@ def late_sales(evidence: Evidence) -> dict[float, int]:
     found: Counter[float] = Counter()
     for short in evidence.tally.short:
         at_ms = evidence.epoch_ms + short.at_s * 1000
-        room = evidence.auditor.rooms.get(Question(at_ms, short.place), 0) - short.sold_before
+        room = evidence.auditor.room_at(short.place, at_ms) - short.sold_before
         found[short.at_s] += max(0, min(short.units, room))
     return {at_s: units for at_s, units in found.items() if units}
 
@@ -121,8 +120,8 @@ def _engine(evidence: Evidence) -> dict[str, Any]:
         "refused": by_command.get("reserve", {}),
         "refused_by_command": by_command,
         "reserves": _reserves(evidence),
-        "expired": len(auditor.expired_holds),
-        "reacquired": len(auditor.reacquired_holds),
+        "expired": len(evidence.counts.expired_holds),
+        "reacquired": len(evidence.counts.reacquired_holds),
         "replayed": tally.replayed,
         "oversold_units": max(evidence.at_end.oversold_units, auditor.oversold_units),
         "lost_acknowledged": len({*tally.lost, *evidence.lost}),
@@ -140,21 +139,21 @@ def _engine(evidence: Evidence) -> dict[str, Any]:
         "recovery_ms": outage.recovered.recovery_time_s * 1000,
         "recovered_events": outage.recovered.recovered_events,
         "down_ms": outage.down_ms,
-        "cancelled_orders": sum(tally.orders[reason] for reason in _BROKEN_PROMISES) + len(late),
+        "cancelled_orders": sum(tally.orders[reason] for reason in _NOT_KEPT) + len(late),
         "late_store_units": sum(late.values()),
         "false_sold_outs": tally.false_refusals,
         **_units(evidence),
         "orders": dict(sorted(tally.orders.items())),
         "orders_in_part": tally.parts,
         "faults": dict(tally.faults),
-        "events": auditor.events,
-        "events_by_kind": dict(sorted(auditor.kinds.items())),
+        "events": evidence.counts.events,
+        "events_by_kind": dict(sorted(evidence.counts.kinds.items())),
     }
 
 
 def _reserves(evidence: Evidence) -> dict[str, dict[str, int]]:
     """Accepted and refused reserves of the flash sale, and of the baskets beside it."""
-    flash = {role.name for role in roles_of(evidence.plan.stream) if role.kind is Kind.FLASH}
+    flash = {role.name for role in roles_of(evidence.plan.stream) if role.kind is RoleKind.FLASH}
     found = {part: {"accepted": 0, "refused": 0} for part in ("flash_sale", "baskets")}
     for name, tally in evidence.tallies.items():
         part = found["flash_sale" if name in flash else "baskets"]
@@ -169,7 +168,7 @@ def _units(evidence: Evidence) -> dict[str, int]:
         "units_reserved": tally.units_reserved,
         "units_sold": sum(tally.fulfilled.values()) + sum(tally.allocated.values()),
         "flash_sold": tally.fulfilled[evidence.plan.stream.flash_place],
-        "flash_reserved_units": evidence.auditor.watched_reserved_units,
+        "flash_reserved_units": evidence.counts.watched_reserved_units,
     }
 
 
@@ -194,7 +193,7 @@ def _fragmented(evidence: Evidence) -> dict[str, Any]:
         "refused_orders": play.refused_orders,
         "flash_sold": play.flash_sold,
         "flash_oversold": play.flash_oversold,
-        "oversold_units_by_interval": {f"{pace:g}": units for pace, units in evidence.oversold_by_pace.items()},
+        "oversold_units_by_interval": {f"{factor:g}": units for factor, units in evidence.oversold_by_factor.items()},
     }
 
 

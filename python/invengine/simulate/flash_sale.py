@@ -70,18 +70,18 @@ class FlashSaleSettings:
 
 @dataclass(frozen=True, slots=True)
 class FlashSaleResult:
-    """What came of it."""
+    """The result of a flash sale."""
 
     capacity_per_s: float
     """Reserves that were accepted in a closed loop."""
     peak_per_s: float
-    """The most answers, yes or no, of a closed loop: of reserves alone, or of the mix of a rush after the sell-out."""
+    """The highest rate of answers, accepted or refused, of a closed loop: reserves, or the mix after the sell-out."""
     offered_per_s: float
     goodput_per_s: float
-    """Answers in time, yes or no, while `offered_per_s` came."""
+    """Answers in time, accepted or refused, while `offered_per_s` was offered."""
     stock: int
     sold_units: int
-    """Units of the hot item allocated for good, as the server says."""
+    """Units of the hot item that are allocated in the end, according to the server."""
     oversold_units: int
     report: Mapping[str, Any]
     """The load generator's own report of the sale."""
@@ -111,18 +111,18 @@ Step = Callable[[str, Mapping[str, Any]], None]
 
 
 def run(settings: FlashSaleSettings, on_step: Step | None = None) -> FlashSaleResult:
-    """Measures the capacity, plays the flash sale and checks what came of it."""
+    """Measures the capacity, runs the flash sale and checks its result."""
     sale = _Sale(settings, uuid.uuid4().hex[:8])
     with Client(settings.target, actor="flash-sale", timeout_s=30.0) as client:
         sale.open(client)
-        capacity_report = run_load(sale.capacity_spec(), _told(on_step, "capacity"))
-        # Holds of this run must be over before the next, or their expiry would be measured too.
+        capacity_report = run_load(sale.capacity_spec(), _decision_of(on_step, "capacity"))
+        # Holds of this run must have expired before the next, or their expiry would be measured too.
         time.sleep(settings.hold_ms / 1000 + 0.2)
-        sold_out_report = run_load(sale.sold_out_spec(), _told(on_step, "sold out"))
+        sold_out_report = run_load(sale.sold_out_spec(), _decision_of(on_step, "sold out"))
         capacity, sold_out = _good_per_s(capacity_report), _good_per_s(sold_out_report)
         stock = sale.stock(client, capacity)
-        report = run_load(sale.rush_spec(max(capacity, sold_out), stock), _told(on_step, "sale"))
-        seen = _Seen(
+        report = run_load(sale.rush_spec(max(capacity, sold_out), stock), _decision_of(on_step, "sale"))
+        measured = _Measurements(
             capacity=capacity,
             peak=max(capacity, sold_out),
             stock=stock,
@@ -132,12 +132,12 @@ def run(settings: FlashSaleSettings, on_step: Step | None = None) -> FlashSaleRe
             lost=sale.lost(client, report["accepted_keys"]),
             refolded=None if settings.journal is None else refold(settings.journal, client.digest().sequence),
         )
-    return _judged(sale, seen)
+    return _result_of(sale, measured)
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What both runs and the server said."""
+class _Measurements:
+    """The results of both runs and the server's state."""
 
     capacity: float
     peak: float
@@ -155,25 +155,25 @@ class _Seen:
 
 
 class _Sale:
-    """One sale: its names, and what the load generator is told."""
+    """One sale: its names, and the specs for the load generator."""
 
     def __init__(self, settings: FlashSaleSettings, tag: str) -> None:
         self.settings = settings
         self.prefix = f"flash-{tag}"
         self.warm = f"warm-{tag}"
-        self.gone = f"gone-{tag}"
+        self.sold_out = f"gone-{tag}"
         self.location = f"flash-{tag}"
 
     @property
     def hot(self) -> str:
-        """The item that everybody wants."""
+        """The item in demand."""
         return f"{self.prefix}-0000000"
 
     def open(self, client: Client) -> None:
-        """Creates items and location; every item has plenty, but for the one that all want."""
-        empty = {f"{name}-{0:07}" for name in (self.prefix, self.gone)}
+        """Creates items and location; every item has plenty of stock, except the hot item and the sold-out one."""
+        empty = {f"{name}-{0:07}" for name in (self.prefix, self.sold_out)}
         numbers = range(self.settings.items)
-        names = [f"{name}-{number:07}" for name in (self.prefix, self.gone) for number in numbers]
+        names = [f"{name}-{number:07}" for name in (self.prefix, self.sold_out) for number in numbers]
         names.append(f"{self.warm}-{0:07}")
         client.upsert_locations([Location(self.location)], key=f"{self.location}/location")
         for start in range(0, len(names), ITEMS_MAX):
@@ -204,7 +204,7 @@ class _Sale:
             **self.capacity_spec(),
             "key_prefix": f"{self.location}/sold-out",
             "buyers": self._buyers(abandon_until=0),
-            "skus": self._skus(self.gone),
+            "skus": self._skus(self.sold_out),
         }
 
     def rush_spec(self, peak: float, stock: int) -> dict[str, Any]:
@@ -258,7 +258,7 @@ class _Sale:
         }
 
     def levels(self, client: Client) -> dict[str, Level]:
-        """What the server says of every item of the sale, once nothing is reserved any more."""
+        """The server's level of every item of the sale, once nothing is reserved any more."""
         deadline = time.monotonic() + self.settings.hold_ms / 1000 + 10.0
         while True:
             found = {level.sku: level for level in client.list_levels(location=self.location)}
@@ -275,43 +275,43 @@ def _good_per_s(report: Mapping[str, Any]) -> float:
     return float(report["window"]["good"] / report["window"]["seconds"])
 
 
-def _told(on_step: Step | None, stage: str) -> Callable[[dict[str, Any]], None] | None:
+def _decision_of(on_step: Step | None, stage: str) -> Callable[[dict[str, Any]], None] | None:
     return None if on_step is None else lambda step: on_step(stage, step)
 
 
-def _judged(sale: _Sale, seen: _Seen) -> FlashSaleResult:
-    settings, hot = sale.settings, seen.levels[sale.hot]
-    sold = seen.units.get(sale.hot, {}).get("allocated", 0)
-    oversold = max(0, sold - seen.stock) + hot.oversold
+def _result_of(sale: _Sale, measured: _Measurements) -> FlashSaleResult:
+    settings, hot = sale.settings, measured.levels[sale.hot]
+    sold = measured.units.get(sale.hot, {}).get("allocated", 0)
+    oversold = max(0, sold - measured.stock) + hot.oversold
     rush_from = settings.base_ms + STEP_MS
     rush_to = rush_from + settings.rush_ms
     result = FlashSaleResult(
-        capacity_per_s=seen.capacity,
-        peak_per_s=seen.peak,
-        offered_per_s=seen.peak * settings.times,
-        goodput_per_s=goodput_per_s(seen.report["timeline"], settings.interval_ms, rush_from, rush_to),
-        stock=seen.stock,
+        capacity_per_s=measured.capacity,
+        peak_per_s=measured.peak,
+        offered_per_s=measured.peak * settings.times,
+        goodput_per_s=goodput_per_s(measured.report["timeline"], settings.interval_ms, rush_from, rush_to),
+        stock=measured.stock,
         sold_units=hot.allocated,
-        oversold_units=oversold + (0 if seen.refolded is None else seen.refolded.oversold_units),
-        report=seen.report,
-        capacity_report=seen.capacity_report,
+        oversold_units=oversold + (0 if measured.refolded is None else measured.refolded.oversold_units),
+        report=measured.report,
+        capacity_report=measured.capacity_report,
         phases=(0, settings.base_ms, rush_from, rush_to),
     )
-    return replace(result, checks=tuple(_checks(result, seen)))
+    return replace(result, checks=tuple(_checks(result, measured)))
 
 
 def judged_on(result: FlashSaleResult, load: Load | None) -> FlashSaleResult:
-    """The result as it may be judged on a machine of which others took so much: what was sold always, speed not."""
+    """The result as it may be judged on a machine with this load: what was sold always, speed only on a quiet one."""
     if load is not None and load.quiet:
         return result
     checks = [check._replace(judged=not check.name.startswith(_SPEED)) for check in result.checks]
     return replace(result, checks=tuple(checks))
 
 
-def _checks(result: FlashSaleResult, seen: _Seen) -> list[Check]:
+def _checks(result: FlashSaleResult, measured: _Measurements) -> list[Check]:
     ratio, report = result.goodput_ratio, result.report
-    unequal = [sku for sku, mine in seen.units.items() if mine["allocated"] != seen.levels[sku].allocated]
-    broken = [level.sku for level in seen.levels.values() if not adds_up(level)]
+    unequal = [sku for sku, mine in measured.units.items() if mine["allocated"] != measured.levels[sku].allocated]
+    broken = [level.sku for level in measured.levels.values() if not adds_up(level)]
     unsound = report["broken"] + report["unanswered"] + result.capacity_report["broken"]
     found = [
         Check(f"{_SPEED} ÷ peak ≥ {GOODPUT_RATIO_MIN}", ratio >= GOODPUT_RATIO_MIN, f"{ratio:.2f}"),
@@ -320,23 +320,23 @@ def _checks(result: FlashSaleResult, seen: _Seen) -> list[Check]:
         Check("the callers' ledger is the server's", not unequal, all_or(unequal)),
         Check("every level adds up", not broken, all_or(broken)),
         Check("every answer keeps the contract, none is missing", unsound == 0, f"{unsound} do not"),
-        Check("accepted reserves are known by their keys", not seen.lost, all_or(seen.lost)),
+        Check("accepted reserves are known by their keys", not measured.lost, all_or(measured.lost)),
     ]
-    if seen.refolded is not None:
-        broken = list(seen.refolded.broken)
+    if measured.refolded is not None:
+        broken = list(measured.refolded.broken)
         found.append(Check("every invariant held while re-folding", not broken, all_or(broken)))
     return found
 
 
 def adds_up(level: Level) -> bool:
-    """on_hand = what is available, held and unsellable; nothing is negative and nothing is short."""
+    """True if on_hand = available + held + unsellable, nothing is negative and there is no shortage."""
     held = level.reserved + level.allocated
     unsellable = level.damaged + level.returned + level.quality_control
     return level.on_hand == level.available + held + unsellable and min(level.available, held, level.on_hand) >= 0
 
 
 def goodput_per_s(timeline: Iterable[Mapping[str, int]], interval_ms: int, from_ms: int, to_ms: int) -> float:
-    """Answers in time a second, yes or no, over the steps that lie between two moments."""
+    """Answers in time per second, accepted or refused, over the steps between two moments."""
     inside = [step for step in timeline if from_ms <= step["at_ms"] and step["at_ms"] + interval_ms <= to_ms]
     good = sum(
         step["accepted"] + step["refused"] + step["allocated"] + step["released"] - step["late"] for step in inside

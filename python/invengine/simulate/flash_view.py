@@ -43,21 +43,21 @@ _ROWS = (
 
 @contextmanager
 def live(settings: FlashSaleSettings, *, shown: bool) -> Iterator[Step | None]:
-    """Shows every step as it comes, where a person looks; gives what must be told the steps."""
+    """Shows every step as it comes if stderr is a terminal; yields the callback that receives the steps."""
     if not shown or not sys.stderr.isatty():
         yield None
         return
-    scene = Scene(settings.interval_ms)
-    with Live(scene.render(), console=Console(stderr=True), refresh_per_second=10, transient=True) as screen:
+    view = LiveView(settings.interval_ms)
+    with Live(view.render(), console=Console(stderr=True), refresh_per_second=10, transient=True) as screen:
 
         def on_step(stage: str, step: Mapping[str, Any]) -> None:
-            scene.add(stage, step)
-            screen.update(scene.render())
+            view.add(stage, step)
+            screen.update(view.render())
 
         yield on_step
 
 
-class Scene:
+class LiveView:
     """The last steps of the run, one row of bars for each figure."""
 
     def __init__(self, interval_ms: int) -> None:
@@ -66,14 +66,14 @@ class Scene:
         self._steps: deque[Mapping[str, Any]] = deque(maxlen=STEPS_SHOWN)
 
     def add(self, stage: str, step: Mapping[str, Any]) -> None:
-        """Takes one step; those of an earlier stage go."""
+        """Adds one step; those of an earlier stage are dropped."""
         if stage != self._stage:
             self._steps.clear()
             self._stage = stage
         self._steps.append(step)
 
     def render(self) -> RenderableType:
-        """What is shown now."""
+        """The current view."""
         if not self._steps:
             return Text("starting")
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -96,7 +96,7 @@ def bars(values: list[float]) -> str:
 
 
 def report_of(result: FlashSaleResult, settings: FlashSaleSettings, load: Load | None = None) -> dict[str, Any]:
-    """The report as JSON; `load` is what others took of the machine."""
+    """The report as JSON; `load` is that of other programs on the machine."""
     return {
         "title": "Flash sale",
         "passed": result.passed,
@@ -152,10 +152,10 @@ def figures(result: FlashSaleResult) -> list[Figure]:
     ]
 
 
-def write(room: Path, result: FlashSaleResult, report: dict[str, Any], notice: str = "") -> None:
+def write(directory: Path, result: FlashSaleResult, report: dict[str, Any], notice: str = "") -> None:
     """Writes flash-sale.json and flash-sale.html into a directory."""
-    room.mkdir(parents=True, exist_ok=True)
-    (room / "flash-sale.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "flash-sale.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     drawings = {
         "Callers and answers a second": plots.drawn(lambda axes: _rates(axes, result)),
         "How long an answer took": plots.drawn(lambda axes: _latency(axes, result)),
@@ -173,7 +173,7 @@ def write(room: Path, result: FlashSaleResult, report: dict[str, Any], notice: s
     lead = f"{result.offered_per_s:,.0f} callers a second at a server that can answer {result.peak_per_s:,.0f}."
     judged = all(check.judged for check in result.checks)
     text = page.page("Flash sale", lead, sections, passed=result.passed, all_judged=judged, notice=notice)
-    (room / "flash-sale.html").write_text(text, encoding="utf-8")
+    (directory / "flash-sale.html").write_text(text, encoding="utf-8")
 
 
 def _series(result: FlashSaleResult) -> tuple[list[float], Callable[[str], list[float]]]:

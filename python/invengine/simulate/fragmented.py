@@ -1,9 +1,9 @@
-"""The fragmented way: every channel sells from its own copy of the stock, and copies are brought together in batches.
+"""The fragmented model: every channel sells from its own copy of the stock, and the copies are synchronised in batches.
 
-A pure model on the same stream as the engine. It is kind to the fragmented way where it can be: a channel never
+A pure model on the same stream as the engine. It favours the fragmented way where it can: a channel never
 oversells its own copy, every batch arrives, in order and once, and an oversold order is cancelled without a cost for
-any other. What is left is what copies do by themselves: two channels sell the same unit before either hears of the
-other (oversold, so an order is cancelled), and a channel refuses units that are there (a false sold-out).
+any other. What is left is inherent to copies: two channels sell the same unit before either hears of the
+other (oversold, so an order is cancelled), and a channel refuses units that are available (a false sold-out).
 
 There are no holds: a cart takes nothing until it is paid.
 """
@@ -16,13 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from invengine.simulate.habits import CHANNELS, MARKETPLACES, STORES, Copies
-from invengine.simulate.sales import Adjusted, Course, Line, Place, Returned, Sale, Stream
+from invengine.simulate.assumptions import CHANNELS, MARKETPLACES, STORES, Copies
+from invengine.simulate.sales import Adjusted, Behaviour, LevelKey, Line, Returned, Sale, Stream
 
 
 @dataclass(slots=True)
 class Fragmented:
-    """What the fragmented way led to."""
+    """The result of the fragmented model."""
 
     units_sold: int = 0
     oversold_units: int = 0
@@ -38,12 +38,12 @@ class Fragmented:
     """(seconds since the start, oversold units until then)."""
 
 
-def play(stream: Stream, copies: Copies, pace: float = 1.0) -> Fragmented:
-    """Plays the stream. `pace` stretches every interval and delay of the batches: 0.2 means five times as often."""
+def play(stream: Stream, copies: Copies, factor: float = 1.0) -> Fragmented:
+    """Plays the stream. `factor` stretches every interval and delay of the batches: 0.2 means five times as often."""
     stretched = replace(
         copies,
-        sync_s={channel: seconds * pace for channel, seconds in copies.sync_s.items()},
-        delay_s={channel: seconds * pace for channel, seconds in copies.delay_s.items()},
+        sync_s={channel: seconds * factor for channel, seconds in copies.sync_s.items()},
+        delay_s={channel: seconds * factor for channel, seconds in copies.delay_s.items()},
     )
     for channel in CHANNELS:
         if 2 * stretched.delay_s[channel] > stretched.sync_s[channel]:
@@ -52,26 +52,26 @@ def play(stream: Stream, copies: Copies, pace: float = 1.0) -> Fragmented:
 
 
 class _Play:
-    """One run: events in a queue by time. `free` is the truth, `centre` the books, `copy` what channels see."""
+    """One run: events in a queue by time. `free` is the real stock, `centre` the books, `copy` the channels' view."""
 
     def __init__(self, stream: Stream, copies: Copies) -> None:
         self._stream = stream
         self._copies = copies
-        self._free: dict[Place, int] = dict(stream.opening)
-        self._centre: dict[Place, int] = dict(stream.opening)
-        self._copy: dict[str, dict[Place, int]] = {
+        self._free: dict[LevelKey, int] = dict(stream.opening)
+        self._centre: dict[LevelKey, int] = dict(stream.opening)
+        self._copy: dict[str, dict[LevelKey, int]] = {
             channel: {place: max(0, units - self._buffer(channel)) for place, units in stream.opening.items()}
             for channel in CHANNELS
         }
-        self._unreported: dict[str, Counter[Place]] = {channel: Counter() for channel in CHANNELS}
-        self._changed: dict[str, set[Place]] = {channel: set() for channel in CHANNELS}
+        self._unreported: dict[str, Counter[LevelKey]] = {channel: Counter() for channel in CHANNELS}
+        self._changed: dict[str, set[LevelKey]] = {channel: set() for channel in CHANNELS}
         self._queue: list[tuple[float, int, str, Any]] = []
         self._pushed = 0
-        self._short: set[Place] = set()
+        self._short: set[LevelKey] = set()
         self._found = Fragmented()
 
     def run(self) -> Fragmented:
-        for at, kind, what in self._wishes():
+        for at, kind, what in self._demand():
             self._push(at, kind, what)
         for channel in CHANNELS:
             self._push(self._copies.sync_s[channel], "report", channel)
@@ -84,10 +84,10 @@ class _Play:
         }
         return self._found
 
-    def _wishes(self) -> Iterator[tuple[float, str, Any]]:
+    def _demand(self) -> Iterator[tuple[float, str, Any]]:
         for sale in self._stream.sales:
             # Without holds a cart counts when it is paid; stores and marketplaces sell at once.
-            if sale.course in (Course.PAYS, Course.PAYS_LATE):
+            if sale.behaviour in (Behaviour.PAYS, Behaviour.PAYS_LATE):
                 at_once = sale.channel == STORES or sale.channel in MARKETPLACES
                 yield sale.at_s + (0.0 if at_once else sale.ends_after_s), "sell", (sale, True)
         for goods in self._stream.returns:
@@ -103,7 +103,7 @@ class _Play:
         return self._copies.marketplace_buffer_units if channel in MARKETPLACES else 0
 
     def _sell(self, now: float, wish: tuple[Sale, bool]) -> None:
-        """A channel decides by its copy alone; only then does the truth show."""
+        """A channel decides by its copy alone; only then is the real stock checked."""
         sale, first = wish
         copy = self._copy[sale.channel]
         short = [line for line in sale.lines if copy.get((line.sku, line.location), 0) < line.quantity]
@@ -130,7 +130,7 @@ class _Play:
         self._found.false_sold_out_units += sum(line.quantity for line in there)
 
     def _take(self, now: float, sale: Sale, line: Line) -> int:
-        """Sells a line from the channel's copy and gives the units that were not there."""
+        """Sells a line from the channel's copy and returns the units that were not in stock."""
         place = (line.sku, line.location)
         self._copy[sale.channel][place] -= line.quantity
         self._unreported[sale.channel][place] += line.quantity
@@ -150,7 +150,7 @@ class _Play:
         return oversold
 
     def _came(self, now: float, fact: Returned | Adjusted) -> None:
-        """The warehouse's own books know it at once; the channels hear of it with their next batch."""
+        """The warehouse's books are updated at once; the channels learn of it with their next batch."""
         if isinstance(fact, Returned) and fact.damaged:
             return
         for sku, location, delta in fact.lines:
@@ -158,7 +158,7 @@ class _Play:
             self._free[place] = max(0, self._free.get(place, 0) + delta)
             self._book(place, delta)
 
-    def _book(self, place: Place, delta: int) -> None:
+    def _book(self, place: LevelKey, delta: int) -> None:
         self._centre[place] = max(0, self._centre.get(place, 0) + delta)
         for changed in self._changed.values():
             changed.add(place)
@@ -170,7 +170,7 @@ class _Play:
         if now < self._stream.seconds:
             self._push(now + self._copies.sync_s[channel], "report", channel)
 
-    def _arrive(self, now: float, batch: tuple[str, Counter[Place]]) -> None:
+    def _arrive(self, now: float, batch: tuple[str, Counter[LevelKey]]) -> None:
         """The centre books a channel's sales and answers with every quantity that changed."""
         channel, sold = batch
         for place, units in sold.items():
@@ -179,7 +179,7 @@ class _Play:
         quantities = {place: self._centre[place] for place in changed}
         self._push(now + self._copies.delay_s[channel], "update", (channel, quantities))
 
-    def _update(self, now: float, batch: tuple[str, dict[Place, int]]) -> None:
+    def _update(self, now: float, batch: tuple[str, dict[LevelKey, int]]) -> None:
         channel, quantities = batch
         copy, unreported, buffer = self._copy[channel], self._unreported[channel], self._buffer(channel)
         for place, units in quantities.items():

@@ -16,22 +16,22 @@ from typing import IO, Any
 
 from invengine.simulate.server import environment
 
-LOOK_S = 0.1
+POLL_S = 0.1
 END_WITHIN_S = 120.0
-"""Besides the time that the spec itself takes."""
+"""In addition to the time that the spec itself takes."""
 
 
 class LoadFailedError(Exception):
-    """The load generator could not run; the message is its own."""
+    """The load generator could not run; the message is that of the generator."""
 
 
 def run_load(spec: Mapping[str, Any], on_step: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
-    """Runs a spec and gives its report. `on_step` gets each step of the timeline soon after its end."""
-    with tempfile.TemporaryDirectory(prefix="invengine-load-") as room:
-        steps = Path(room) / "steps.jsonl"
+    """Runs a spec and returns its report. `on_step` gets each step of the timeline soon after its end."""
+    with tempfile.TemporaryDirectory(prefix="invengine-load-") as directory:
+        steps = Path(directory) / "steps.jsonl"
         steps.touch()
         whole = {**spec, "progress_file": str(steps)} if on_step is not None else dict(spec)
-        with (Path(room) / "report.json").open("w+b") as out, (Path(room) / "error").open("w+b") as err:
+        with (Path(directory) / "report.json").open("w+b") as out, (Path(directory) / "error").open("w+b") as err:
             process = subprocess.Popen(
                 [sys.executable, "-m", "invengine.simulate.load"],
                 env=environment(),
@@ -66,7 +66,7 @@ def _wait(
     with steps.open(encoding="utf-8") as file:
         rest = ""
         while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
             *lines, rest = (rest + file.read()).split("\n")
             for line in lines:
                 if on_step is not None:

@@ -1,4 +1,4 @@
-"""A marketplace and its connector: messages come late, twice and in the wrong order, and each is acted upon once.
+"""A marketplace and its connector: messages arrive late, twice and in the wrong order, and each takes effect once.
 
 Orders, confirmations of payment and cancellations are messages of their own. A duplicate carries the same key and gets
 the same answer. A cancellation that overtakes its order leaves a tombstone, so the order is refused when it comes. A
@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from invengine.client import Draft, commands
+from invengine.simulate.assumptions import Messages
 from invengine.simulate.chance import dice
-from invengine.simulate.desk import Desk, Told
-from invengine.simulate.habits import Messages
-from invengine.simulate.sales import Course, Sale
+from invengine.simulate.command_sender import CommandSender, Decision
+from invengine.simulate.sales import Behaviour, Sale
 from invengine.simulate.shoppers import EXPIRED, FULFILLED, REFUSED, RELEASED, TOO_LATE
 
 TRIES = 16
@@ -28,29 +28,29 @@ NO_HOLD_YET = "RESERVATION_NOT_FOUND"
 class Marketplace:
     """The connector of one marketplace. After second `close_s` of the stream nothing waits for its usual time."""
 
-    def __init__(self, desk: Desk, messages: Messages, close_s: float) -> None:
-        self._desk = desk
-        self._pace = desk.pace
-        self._orders = desk.tally.orders
+    def __init__(self, sender: CommandSender, messages: Messages, close_s: float) -> None:
+        self._sender = sender
+        self._clock = sender.clock
+        self._orders = sender.tally.orders
         self._messages = messages
         self._close_s = close_s
 
     async def serve(self, sales: Iterable[Sale]) -> None:
-        """Acts upon the messages of each sale; returns when the last one is done."""
+        """Sends the messages of each sale; returns when the last one is done."""
         async with asyncio.TaskGroup() as group:
             self._group = group
             for sale in sales:
-                await self._pace.until(sale.at_s)
+                await self._clock.until(sale.at_s)
                 group.create_task(self._sale(sale))
 
     async def _sale(self, sale: Sale) -> None:
         roll = dice(sale.seed, sale.order)
         order_s = sale.at_s + roll.uniform(*self._messages.order_delay_s)
-        if sale.course is Course.CANCELS:
+        if sale.behaviour is Behaviour.CANCELS:
             await self._cancelled(sale, order_s, roll)
-        elif sale.course is Course.ABANDONS:
-            told = await self._at(order_s, self._reserve(sale), roll)
-            self._orders[EXPIRED if told.accepted else REFUSED] += 1
+        elif sale.behaviour is Behaviour.ABANDONS:
+            decision = await self._at(order_s, self._reserve(sale), roll)
+            self._orders[EXPIRED if decision.accepted else REFUSED] += 1
         else:
             await self._paid(sale, order_s, roll)
 
@@ -79,41 +79,43 @@ class Marketplace:
             reason = "" if paid is None else paid.reason
             self._orders[TOO_LATE if reason == "INSUFFICIENT_STOCK" else f"not confirmed {reason}"] += 1
         else:
-            fulfil_s = min(self._pace.now_s + sale.fulfils_after_s, self._close_s)
+            fulfil_s = min(self._clock.now_s + sale.fulfils_after_s, self._close_s)
             done = await self._at(fulfil_s, self._step(sale, "fulfill"), roll)
             self._orders[FULFILLED if done.accepted else done.reason] += 1
 
     def _confirm_s(self, sale: Sale, order_s: float, roll: random.Random) -> float:
-        """When the confirmation comes: minutes later, or for a late payer when the hold is over."""
-        if sale.course is Course.PAYS_LATE:
+        """When the confirmation arrives: minutes later, or for a late payer after the hold has expired."""
+        if sale.behaviour is Behaviour.PAYS_LATE:
             return order_s + sale.hold_s * roll.uniform(1.05, 1.5)
         return order_s + roll.uniform(*self._messages.confirm_s)
 
-    async def _confirm(self, at_s: float, sale: Sale, order: asyncio.Task[Told], roll: random.Random) -> Told | None:
+    async def _confirm(
+        self, at_s: float, sale: Sale, order: asyncio.Task[Decision], roll: random.Random
+    ) -> Decision | None:
         """The answer to the confirmation; None if the order was refused, so that there is nothing to confirm."""
-        told = None
+        decision = None
         for attempt in range(TRIES):
-            await self._pace.until(at_s + attempt * TRY_AGAIN_S)
+            await self._clock.until(at_s + attempt * TRY_AGAIN_S)
             if order.done() and not order.result().accepted:
                 return None
             draft = self._step(sale, "allocate", "" if attempt == 0 else f"-{attempt + 1}")
-            told = await self._at(at_s, draft, roll)
-            if told.reason != NO_HOLD_YET:
+            decision = await self._at(at_s, draft, roll)
+            if decision.reason != NO_HOLD_YET:
                 break
-        return told
+        return decision
 
-    async def _at(self, at_s: float, draft: Draft[Any], roll: random.Random) -> Told:
-        """Delivers a message at its time, and by chance a second time some time after that."""
+    async def _at(self, at_s: float, draft: Draft[Any], roll: random.Random) -> Decision:
+        """Sends a message at its time, and randomly a second time some time later."""
         again_s = roll.uniform(*self._messages.duplicate_s) if roll.random() < self._messages.duplicate_chance else 0.0
-        await self._pace.until(at_s)
-        told = await self._desk.ask(draft)
+        await self._clock.until(at_s)
+        decision = await self._sender.send(draft)
         if again_s:
             self._group.create_task(self._again(at_s + again_s, draft))
-        return told
+        return decision
 
     async def _again(self, at_s: float, draft: Draft[Any]) -> None:
-        await self._pace.until(at_s)
-        await self._desk.ask(draft)
+        await self._clock.until(at_s)
+        await self._sender.send(draft)
 
     def _reserve(self, sale: Sale) -> Draft[Any]:
         return commands.reserve(
@@ -121,7 +123,7 @@ class Marketplace:
             ttl_s=sale.hold_s,
             allow_partial=sale.takes_rest,
             key=f"{sale.order}/reserve",
-            issue_time=self._pace.issue_time,
+            issue_time=self._clock.issue_time,
             holder=sale.order,
         )
 
@@ -130,6 +132,6 @@ class Marketplace:
         return make(
             reservation_key=f"{sale.order}/reserve",
             key=f"{sale.order}/{step}{suffix}",
-            issue_time=self._pace.issue_time,
+            issue_time=self._clock.issue_time,
             order_ref=sale.order,
         )

@@ -1,4 +1,4 @@
-"""Opens the shop: channels, locations, items and the stock that there is before the first customer comes."""
+"""Creates what the stream needs: channels, locations, items and the stock before the first customer comes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from invengine.client import Channel, Client, Item, Line, Location, Receipt
 from invengine.simulate.answers import Answer, AnswerLog
-from invengine.simulate.habits import CHANNELS
+from invengine.simulate.assumptions import CHANNELS
 from invengine.simulate.sales import Stream
 
 T = TypeVar("T")
@@ -16,22 +16,22 @@ T = TypeVar("T")
 BATCH = 1_000
 
 
-def open_shop(client: Client, stream: Stream, log: AnswerLog, step: Callable[[int], None]) -> None:
-    """Tells the server everything that the stream needs; `step` is called with the size of each step."""
+def create_opening_state(client: Client, stream: Stream, log: AnswerLog, step: Callable[[int], None]) -> None:
+    """Creates everything that the stream needs; `step` is called with the size of each step."""
 
-    def told(kind: str, key: str, receipt: Receipt) -> None:
+    def record(kind: str, key: str, receipt: Receipt) -> None:
         log.write(Answer(kind, key, "", receipt.sequence))
 
-    told("channels", "opening/channels", client.upsert_channels(map(Channel, CHANNELS), key="opening/channels"))
+    record("channels", "opening/channels", client.upsert_channels(map(Channel, CHANNELS), key="opening/channels"))
     places = client.upsert_locations(map(Location, stream.locations), key="opening/locations")
-    told("locations", "opening/locations", places)
+    record("locations", "opening/locations", places)
     items = [Item(sku, stream.names.get(sku, "")[:128]) for sku in stream.skus]
     for key, batch in _batches("opening/items", items):
-        told("items", key, client.upsert_items(batch, key=key))
+        record("items", key, client.upsert_items(batch, key=key))
         step(len(batch))
     stock = [Line(*place, units) for place, units in sorted(stream.opening.items())]
     for key, lines in _batches("opening/stock", stock):
-        told("receive", key, client.receive(lines, key=key, reference="opening").receipt)
+        record("receive", key, client.receive(lines, key=key, reference="opening").receipt)
         step(len(lines))
 
 

@@ -57,17 +57,17 @@ def page(
     all_judged: bool = True,
     notice: str = "",
 ) -> str:
-    """The whole page. `sections` are titles with their HTML; a notice stands above them all."""
+    """The whole page. `sections` are titles with their HTML; the notice is shown above them."""
     held = "Every check passed" if all_judged else "Every check passed that was judged"
     verdict = ("good", held) if passed else ("bad", "A check failed")
-    told = f'<p class="notice">{escape(notice)}</p>' if notice else ""
+    notice_html = f'<p class="notice">{escape(notice)}</p>' if notice else ""
     parts = "".join(f"<section><h2>{escape(name)}</h2>{body}</section>" for name, body in sections)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>"
         f'<h1>{escape(title)}</h1><p class="soft">{escape(lead)}</p>'
-        f'<div class="verdict {verdict[0]}">{verdict[1]}</div>{told}{parts}</main></body></html>\n'
+        f'<div class="verdict {verdict[0]}">{verdict[1]}</div>{notice_html}{parts}</main></body></html>\n'
     )
 
 
@@ -88,7 +88,7 @@ def plots(drawings: Mapping[str, str]) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table; numbers stand right."""
+    """A table; numbers are right-aligned."""
     shown = [[_cell(value) for value in row] for row in rows]
     numeric = [bool(shown) and all('class="number"' in row[at] for row in shown) for at in range(len(columns))]
     head = "".join(
@@ -105,22 +105,22 @@ def paragraph(text: str) -> str:
 
 
 def folded(summary: str, body: str) -> str:
-    """HTML that a reader unfolds."""
+    """Collapsed HTML that a reader can expand."""
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
 def preformatted(text: str) -> str:
-    """Text as it is."""
+    """Preformatted text."""
     return f"<pre>{escape(text)}</pre>"
 
 
 def number(value: float) -> str:
-    """A number for people: thousands apart, at most three digits behind the point."""
+    """A number for people: thousands separated, at most three significant digits below 100."""
     return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 class Verdict(StrEnum):
-    """What came of a check."""
+    """The result of a check."""
 
     HOLDS = "holds"
     BROKEN = "broken"
@@ -128,7 +128,7 @@ class Verdict(StrEnum):
 
     @classmethod
     def of(cls, check: Mapping[str, Any]) -> Verdict:
-        """Of a check as a report has it."""
+        """The verdict of a check in a report."""
         if not check["judged"]:
             return cls.NOT_JUDGED
         return cls.HOLDS if check["holds"] else cls.BROKEN

@@ -1,4 +1,4 @@
-"""Plots of a report as SVG texts that stand in the page itself, so that it opens without a network."""
+"""Plots of a report as SVG text that is embedded in the page, so that it opens without a network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from invengine.simulate.director import Evidence
+from invengine.simulate.coordinator import Evidence
 from invengine.simulate.findings import percentile
 
 ENGINE = "#0b7a75"
@@ -23,7 +23,7 @@ ABOVE: dict[str, Any] = {
     "fontsize": 8.5,
     "frameon": False,
 }
-"""Where a legend hides nothing, however small the plot is drawn."""
+"""Places a legend above the plot, where it hides nothing however small the plot is drawn."""
 _LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -41,7 +41,7 @@ def plots_of(evidence: Evidence) -> dict[str, str]:
     return {
         "The flash item: where its units are": drawn(lambda axes: _flash(axes, evidence)),
         "Oversold units, hour by hour": drawn(lambda axes: _oversold(axes, evidence)),
-        "What synchronising more often would do": drawn(lambda axes: _paces(axes, evidence)),
+        "What synchronising more often would do": drawn(lambda axes: _by_factor(axes, evidence)),
         "Reserves sent per second of the wall clock": drawn(lambda axes: _rate(axes, evidence)),
         "How long the reserve of a basket took": drawn(lambda axes: _latency(axes, evidence)),
         "How long callers of the flash sale waited": drawn(lambda axes: _waits(axes, evidence)),
@@ -62,7 +62,7 @@ def drawn(draw: Callable[[Any], None], width: float = 4.3, height: float = 3.0) 
 
 
 def thinned(values: Sequence[Any], most: int = POINTS_MAX) -> Sequence[Any]:
-    """At most so many of the values, evenly chosen, the last one among them."""
+    """At most this many of the values, evenly spaced, including the last one."""
     if len(values) <= most:
         return values
     step = len(values) / most
@@ -70,14 +70,14 @@ def thinned(values: Sequence[Any], most: int = POINTS_MAX) -> Sequence[Any]:
 
 
 def _flash(axes: Any, evidence: Evidence) -> None:
-    samples = thinned(evidence.auditor.samples)
+    samples = thinned(evidence.auditor.history[evidence.plan.stream.flash_place][1:])
     hours = [(sample.time_ms - evidence.epoch_ms) / 1000 / HOUR_S for sample in samples]
     total = evidence.plan.stream.opening.get(evidence.plan.stream.flash_place, 0)
     parts = (
         ("sold and gone", [total - sample.on_hand for sample in samples], "#475569"),
         ("allocated", [sample.allocated for sample in samples], ENGINE),
         ("reserved", [sample.reserved for sample in samples], "#f59e0b"),
-        ("available", [sample.available for sample in samples], "#bae6fd"),
+        ("available", [max(0, sample.room) for sample in samples], "#bae6fd"),
     )
     axes.stackplot(
         hours,
@@ -86,7 +86,7 @@ def _flash(axes: Any, evidence: Evidence) -> None:
         colors=[c for _, _, c in parts],
     )
     _mark_kill(axes, evidence)
-    opens = evidence.plan.habits.flash.starts_s / HOUR_S - 0.5
+    opens = evidence.plan.assumptions.flash.starts_s / HOUR_S - 0.5
     axes.set_xlim(max(0.0, opens), max(hours[-1], opens + 1.0))
     axes.set_xlabel("hours of engine time")
     axes.set_ylabel("units")
@@ -107,11 +107,11 @@ def _oversold(axes: Any, evidence: Evidence) -> None:
     axes.legend(**ABOVE)
 
 
-def _paces(axes: Any, evidence: Evidence) -> None:
-    paces = sorted(evidence.oversold_by_pace)
-    names = ["as assumed" if pace == 1.0 else f"every interval ×{pace:g}" for pace in paces]
-    units = [*(evidence.oversold_by_pace[pace] for pace in paces), evidence.at_end.oversold_units]
-    bars = axes.barh([*names, "invengine"], units, color=[OTHER] * len(paces) + [ENGINE])
+def _by_factor(axes: Any, evidence: Evidence) -> None:
+    factors = sorted(evidence.oversold_by_factor)
+    names = ["as assumed" if factor == 1.0 else f"every interval ×{factor:g}" for factor in factors]
+    units = [*(evidence.oversold_by_factor[factor] for factor in factors), evidence.at_end.oversold_units]
+    bars = axes.barh([*names, "invengine"], units, color=[OTHER] * len(factors) + [ENGINE])
     axes.bar_label(bars, padding=3, fmt="{:,.0f}")
     axes.margins(x=0.12)
     axes.set_xlabel("oversold units")

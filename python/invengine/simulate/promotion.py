@@ -10,10 +10,10 @@ from typing import Any
 
 from invengine.cli.quiet import Watch
 from invengine.simulate import page, plots, wording
+from invengine.simulate.assumptions import Assumptions, FlashSale
 from invengine.simulate.baskets import strong_weekend, whole_year
-from invengine.simulate.director import Bar, Evidence, Plan, direct
+from invengine.simulate.coordinator import Bar, Evidence, Plan, direct
 from invengine.simulate.findings import AROUND_KILL_S, report_of
-from invengine.simulate.habits import FlashSale, Habits
 from invengine.simulate.page import Figure
 from invengine.simulate.sales import Stream
 from invengine.simulate.weekend import stream_of
@@ -22,7 +22,7 @@ WEEKEND_SCALE = 1440.0
 """Two days in two minutes."""
 YEAR_SCALE = 20_000.0
 KILL_AT = 0.43
-"""Part of the stream after which the server is killed: on the weekend in the flash sale."""
+"""Share of the stream after which the server is killed; on the weekend that is during the flash sale."""
 LEAD = (
     "Real baskets through a real server: five channels and a flash sale on one ledger, which was killed in the middle. "
     "Beside it the fragmented way: the same customers, and every channel sells from a copy of the stock of its own."
@@ -30,49 +30,49 @@ LEAD = (
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
-    """What a caller may choose."""
+class PromotionOptions:
+    """Options of a promotion."""
 
-    room: Path
+    directory: Path
     full: bool = False
     scale: float | None = None
     seed: int = 1
     flash: FlashSale = field(default_factory=FlashSale)
 
 
-def run(choices: Choices, say: Callable[[str], None], bar: Bar) -> dict[str, Any]:
-    """Plays the promotion, writes the report into the room and gives it."""
+def run(options: PromotionOptions, say: Callable[[str], None], bar: Bar) -> dict[str, Any]:
+    """Runs the promotion, writes the report into the directory and returns it."""
     say("reading the baskets")
-    stream, habits = _stream(choices)
+    stream, assumptions = _stream(options)
     baskets = sum(not sale.flash for sale in stream.sales)
     say(f"{stream.title}: {baskets:,} baskets, {len(stream.sales) - baskets:,} callers of the flash sale")
-    scale = choices.scale or (YEAR_SCALE if choices.full else WEEKEND_SCALE)
-    plan = Plan(stream, habits, scale, choices.room, kill_at_s=stream.seconds * KILL_AT)
+    scale = options.scale or (YEAR_SCALE if options.full else WEEKEND_SCALE)
+    plan = Plan(stream, assumptions, scale, options.directory, kill_at_s=stream.seconds * KILL_AT)
     watch = Watch()
     evidence = direct(plan, say, bar)
     return write(replace(evidence, load=watch.load()))
 
 
-def _stream(choices: Choices) -> tuple[Stream, Habits]:
-    habits = replace(Habits(), flash=choices.flash)
-    if choices.full:
-        habits = replace(habits, volume=1.0)
-        return stream_of(whole_year(), habits, choices.seed), habits
-    return stream_of(strong_weekend(habits.volume), habits, choices.seed), habits
+def _stream(options: PromotionOptions) -> tuple[Stream, Assumptions]:
+    assumptions = replace(Assumptions(), flash=options.flash)
+    if options.full:
+        assumptions = replace(assumptions, volume=1.0)
+        return stream_of(whole_year(), assumptions, options.seed), assumptions
+    return stream_of(strong_weekend(assumptions.volume), assumptions, options.seed), assumptions
 
 
 def write(evidence: Evidence) -> dict[str, Any]:
-    """Writes report.json and report.html into the room of the plan and gives the report."""
-    room = evidence.plan.room
+    """Writes report.json and report.html into the directory of the plan and returns the report."""
+    directory = evidence.plan.directory
     report = report_of(evidence)
-    (room / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (directory / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     drawings = plots.plots_of(evidence)
-    (room / "report.html").write_text(_page(report, drawings), encoding="utf-8")
+    (directory / "report.html").write_text(_page(report, drawings), encoding="utf-8")
     return report
 
 
 def headline(report: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """What both ways led to: name, invengine, the fragmented way."""
+    """The results of both ways: name, invengine, the fragmented way."""
     engine, fragmented = report["engine"], report["fragmented"]
     return [
         ("oversold units", engine["oversold_units"], fragmented["oversold_units"]),
@@ -116,7 +116,7 @@ def _decided(part: dict[str, int]) -> str:
 
 
 def _spread(name: str, latency: dict[str, Any], kind: str) -> list[Figure]:
-    """A time over all calls, and over those that the kill left alone; each with how many calls that is."""
+    """A time over all calls, and over those not affected by the kill; each with the number of calls."""
     every, calm, around = latency[kind], latency[f"{kind}_without_outage"], latency[f"{kind}_around_outage"]
     left_out = f"of {calm['count']:,} calls, without the {around['count']:,} around the kill"
     return [
@@ -133,7 +133,7 @@ def _page(report: dict[str, Any], drawings: dict[str, str]) -> str:
     parts = [(part.replace("_", " "), each["accepted"], each["refused"]) for part, each in engine["reserves"].items()]
     latency = [(wording.LATENCY_NAMES[name], *found.values()) for name, found in report["latency_ms"].items()]
     checks = [(check["name"], page.Verdict.of(check), check["found"]) for check in report["checks"]]
-    told = "".join(page.paragraph(text) for text in wording.CHECKING)
+    explanations = "".join(page.paragraph(text) for text in wording.CHECKING)
     orders = wording.ORDERS.format(parts=engine["orders_in_part"])
     sections = [
         (
@@ -144,7 +144,7 @@ def _page(report: dict[str, Any], drawings: dict[str, str]) -> str:
         ),
         ("In numbers", page.cards(figures(report))),
         ("Seen over time", page.plots(drawings)),
-        ("Checks", told + page.table(["what must hold", "", "found"], checks)),
+        ("Checks", explanations + page.table(["what must hold", "", "found"], checks)),
         ("How orders ended", page.paragraph(orders) + page.table(["end", "orders"], engine["orders"].items())),
         (
             "Reserves accepted and refused",

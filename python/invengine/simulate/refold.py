@@ -1,4 +1,4 @@
-"""What `verify` says of a journal: the engine's own code folds it again from its first event, without a server."""
+"""The report of `verify` on a journal: the engine's own code folds it again from its first event, without a server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Refold:
     sequence: int
     digest: str
     oversold_units: int
-    """Units by which holds took more than was there."""
+    """Units by which holds exceeded the stock."""
     broken: tuple[str, ...]
     """Invariants that did not hold, and the first places where they did not, in words."""
     counts: Mapping[str, int]

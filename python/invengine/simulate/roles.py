@@ -1,16 +1,16 @@
-"""Who plays which part of the stream: one client process for each role."""
+"""Which client process plays which part of the stream: one for each role."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from invengine.simulate.habits import APP, ECOMMERCE, MARKETPLACES, STORES
+from invengine.simulate.assumptions import APP, ECOMMERCE, MARKETPLACES, STORES
 from invengine.simulate.sales import Adjusted, Returned, Sale, Stream
 from invengine.simulate.warehouse import SOURCE
 
 
-class Kind(StrEnum):
+class RoleKind(StrEnum):
     """How a role behaves."""
 
     LIVE = "live"
@@ -25,26 +25,26 @@ class Role:
     """What one client process plays. `channel` is empty for the warehouse, which is a source."""
 
     name: str
-    kind: Kind
+    kind: RoleKind
     channel: str
     sales: tuple[Sale, ...] = ()
     facts: tuple[Returned | Adjusted, ...] = ()
 
     @property
     def scope(self) -> str:
-        """Where the keys of its commands live."""
+        """The scope of its keys."""
         return self.channel or f"source:{SOURCE}"
 
 
 def roles_of(stream: Stream) -> list[Role]:
-    """Every role of a stream. Callers of the flash sale have processes of their own: their rush must delay nobody."""
+    """Every role of a stream. Callers of the flash sale have separate processes: their rush must not delay others."""
     roles = []
     for channel in (ECOMMERCE, APP):
-        roles.append(Role(channel, Kind.LIVE, channel, _of(stream, channel, flash=False)))
-        roles.append(Role(f"{channel}-flash", Kind.FLASH, channel, _of(stream, channel, flash=True)))
-    roles.append(Role(STORES, Kind.STORES, STORES, _of(stream, STORES)))
-    roles += [Role(channel, Kind.MARKETPLACE, channel, _of(stream, channel)) for channel in MARKETPLACES]
-    roles.append(Role("warehouse", Kind.WAREHOUSE, "", facts=(*stream.returns, *stream.adjustments)))
+        roles.append(Role(channel, RoleKind.LIVE, channel, _of(stream, channel, flash=False)))
+        roles.append(Role(f"{channel}-flash", RoleKind.FLASH, channel, _of(stream, channel, flash=True)))
+    roles.append(Role(STORES, RoleKind.STORES, STORES, _of(stream, STORES)))
+    roles += [Role(channel, RoleKind.MARKETPLACE, channel, _of(stream, channel)) for channel in MARKETPLACES]
+    roles.append(Role("warehouse", RoleKind.WAREHOUSE, "", facts=(*stream.returns, *stream.adjustments)))
     return roles
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-Place = tuple[str, str]
+LevelKey = tuple[str, str]
 """(sku, location): one inventory level."""
 
 
@@ -18,8 +18,8 @@ class Line(NamedTuple):
     quantity: int
 
 
-class Course(StrEnum):
-    """How a customer goes on once the units are held."""
+class Behaviour(StrEnum):
+    """What a customer does once the units are held."""
 
     PAYS = "pays"
     PAYS_LATE = "pays late"
@@ -29,14 +29,14 @@ class Course(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """One customer's wish. Times are seconds of engine time: `at_s` since the start, the others since the hold."""
+    """One customer's order. Times are seconds of engine time: `at_s` since the start, the others since the hold."""
 
     order: str
     channel: str
     at_s: float
     lines: tuple[Line, ...]
     hold_s: float
-    course: Course
+    behaviour: Behaviour
     ends_after_s: float
     """When the customer pays or cancels."""
     fulfils_after_s: float
@@ -46,7 +46,7 @@ class Sale:
     comes_back_after_s: float = 0.0
     """When a customer who was refused tries once more; 0 means never."""
     seed: int = 0
-    """For what a connector does to this sale's messages."""
+    """Seed for how a connector handles this sale's messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +70,16 @@ class Adjusted:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """All of it, each kind in order of time, with the stock that there is at the start."""
+    """Everything that happens, each kind in order of time, with the opening stock."""
 
     title: str
     seconds: float
     sales: tuple[Sale, ...]
     returns: tuple[Returned, ...]
     adjustments: tuple[Adjusted, ...]
-    opening: dict[Place, int]
+    opening: dict[LevelKey, int]
     names: dict[str, str]
-    flash_place: Place
+    flash_place: LevelKey
     seed: int
 
     @property

@@ -21,7 +21,7 @@ _STYLES = {
 
 
 def show_promotion(report: dict[str, Any], console: Console, notice: str = "") -> None:
-    """Prints the report of a promotion; a notice says that speed is not to be judged."""
+    """Prints the report of a promotion; a notice states that speed is not judged."""
     console.print()
     console.print(Text(report["title"], style="bold"))
     say(notice, console)
@@ -41,13 +41,13 @@ def show_promotion(report: dict[str, Any], console: Console, notice: str = "") -
 
 
 def say(notice: str, console: Console) -> None:
-    """Prints a notice, if there is one, so that nobody overlooks it."""
+    """Prints a notice prominently, if there is one."""
     if notice:
         console.print(Text(notice, style="bold yellow"))
 
 
 def facts(figures: Iterable[Figure]) -> Table:
-    """Names and values, below each other, with what each is of."""
+    """Names and values, one per row, with what each is of."""
     table = Table(box=None, show_header=False, padding=(0, 3, 0, 0))
     table.add_column()
     table.add_column(justify="right")

@@ -1,4 +1,4 @@
-"""A real `invengine serve` in a process of its own: started, killed without a word, started again, ended in order."""
+"""A real `invengine serve` in a process of its own: started, killed without warning, restarted, stopped in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Self
 
 READY_WITHIN_S = 120.0
 END_WITHIN_S = 30.0
-_LOOK_S = 0.005
+_POLL_S = 0.005
 
 
 class ServerFailedError(Exception):
@@ -25,13 +25,13 @@ class ServerFailedError(Exception):
 class Server:
     """One server on a file journal. It keeps its address across restarts; leaving the context kills what still runs."""
 
-    def __init__(self, room: Path, *flags: str) -> None:
-        self.directory = room / "journal"
+    def __init__(self, work_directory: Path, *flags: str) -> None:
+        self.directory = work_directory / "journal"
         self.address = "127.0.0.1:0"
-        self.log = room / "server.log"
-        self._room = room
+        self.log = work_directory / "server.log"
+        self._work_directory = work_directory
         self._flags = flags
-        self._ready_file = room / "server-ready.json"
+        self._ready_file = work_directory / "server-ready.json"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -49,25 +49,25 @@ class Server:
         return self._running().pid
 
     def start(self) -> dict[str, Any]:
-        """Starts it and gives the facts of its ready line."""
+        """Starts it and returns the facts of its ready file."""
         self._ready_file.unlink(missing_ok=True)
         command = [sys.executable, "-m", "invengine.cli", "serve", *self._arguments(), *self._flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=self._room, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, cwd=self._work_directory, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         ready = self._wait_ready()
         self.address = str(ready["address"])
         return ready
 
     def kill(self) -> None:
-        """Ends it as a power cut would end its process: SIGKILL, nothing is written or said."""
+        """Ends it as a power cut would: SIGKILL, and nothing more is written."""
         process = self._running()
         process.kill()
         process.wait(END_WITHIN_S)
 
     def stop(self) -> None:
-        """Lets it drain and end, and requires that it ends well."""
+        """Lets it drain and end; raises unless it exits with 0."""
         process = self._running()
         process.terminate()
         try:
@@ -104,7 +104,7 @@ class Server:
             with suppress(FileNotFoundError):
                 ready: dict[str, Any] = json.loads(self._ready_file.read_text(encoding="utf-8"))
                 return ready
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
         if process.poll() is None:
             self.kill()
         last = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
@@ -112,7 +112,7 @@ class Server:
 
 
 def environment() -> dict[str, str]:
-    """The environment for a process of this simulation: settings of the person who runs it are not those of it."""
+    """The environment of this simulation's processes, without the settings of the person who runs it."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("INVENGINE_")}
     package = str(Path(__file__).resolve().parents[2])
     own["PYTHONPATH"] = os.pathsep.join(entry for entry in (package, own.get("PYTHONPATH", "")) if entry)

@@ -1,7 +1,7 @@
-"""Stores: tills sell by themselves, and what they sold is uploaded every fifteen minutes, one batch a store.
+"""Stores: tills sell offline, and their sales are uploaded every fifteen minutes, one batch per store.
 
-So the ledger hears of a till's sale late, and what it refuses then has left the building. The tally keeps those units
-(`Tally.short`); the audit finds out which of them were still there when the till sold them.
+So the ledger learns of a till's sale late, and the goods it refuses then have already left. The tally keeps those units
+(`Tally.short`); the audit finds out which of them were still available when the till sold them.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from invengine.client import Draft, commands
-from invengine.simulate.desk import Desk, Told
-from invengine.simulate.sales import Place, Sale
+from invengine.simulate.command_sender import CommandSender, Decision
+from invengine.simulate.sales import LevelKey, Sale
 from invengine.simulate.shoppers import FULFILLED, REFUSED
-from invengine.simulate.tally import Short
+from invengine.simulate.tally import Shortage
 
 BATCH_SALES = 300
 """Sales of one upload: two commands each stay below the 1,000 of a batch."""
@@ -22,31 +22,31 @@ BATCH_SALES = 300
 class Stores:
     """All stores: they share one connection, as behind a retailer's store gateway."""
 
-    def __init__(self, desk: Desk, upload_every_s: float) -> None:
-        self._desk = desk
-        self._pace = desk.pace
+    def __init__(self, sender: CommandSender, upload_every_s: float) -> None:
+        self._sender = sender
+        self._clock = sender.clock
         self._every_s = upload_every_s
 
     async def serve(self, sales: Iterable[Sale]) -> None:
-        """Uploads until everything that was sold is told."""
+        """Uploads until every sale is reported."""
         for at_s, sold in uploads(sales, self._every_s):
-            await self._pace.until(at_s)
+            await self._clock.until(at_s)
             for batch in _by_store(sold):
                 await self._upload(batch)
 
     async def _upload(self, sold: list[Sale]) -> None:
-        taken = await self._desk.upload([self._reserve(sale) for sale in sold])
+        taken = await self._sender.send_batch([self._reserve(sale) for sale in sold])
         held = []
-        before: Counter[Place] = Counter()
-        for sale, told in zip(sold, taken, strict=True):
-            self._count(sale, told, before)
-            if told.accepted:
+        before: Counter[LevelKey] = Counter()
+        for sale, decision in zip(sold, taken, strict=True):
+            self._count(sale, decision, before)
+            if decision.accepted:
                 held.append(sale)
         steps = [self._step(sale, step) for sale in held for step in ("allocate", "fulfill")]
         if steps:
-            done = await self._desk.upload(steps)
-            for told in done[1::2]:
-                self._desk.tally.orders[FULFILLED if told.accepted else told.reason] += 1
+            done = await self._sender.send_batch(steps)
+            for decision in done[1::2]:
+                self._sender.tally.orders[FULFILLED if decision.accepted else decision.reason] += 1
 
     def _reserve(self, sale: Sale) -> Draft[object]:
         return commands.reserve(
@@ -54,34 +54,36 @@ class Stores:
             ttl_s=sale.hold_s,
             allow_partial=True,
             key=f"{sale.order}/reserve",
-            issue_time=self._pace.issue_time,
+            issue_time=self._clock.issue_time,
             holder=sale.order,
         )
 
     def _step(self, sale: Sale, step: str) -> Draft[object]:
         make = {"allocate": commands.allocate, "fulfill": commands.fulfill}[step]
         key = f"{sale.order}/reserve"
-        issued = self._pace.issue_time
+        issued = self._clock.issue_time
         return make(reservation_key=key, key=f"{sale.order}/{step}", issue_time=issued, order_ref=sale.order)
 
-    def _count(self, sale: Sale, told: Told, before: Counter[Place]) -> None:
-        """Counts how a sale ended; `before` are the units that earlier sales of the same upload took."""
-        taken = Counter({(line.sku, line.location): line.quantity for line in told.hold.lines} if told.hold else {})
+    def _count(self, sale: Sale, decision: Decision, before: Counter[LevelKey]) -> None:
+        """Counts how a sale ended; `before` has the units that earlier sales of the same upload took."""
+        taken = Counter(
+            {(line.sku, line.location): line.quantity for line in decision.hold.lines} if decision.hold else {}
+        )
         short = []
         for line in sale.lines:
             place = (line.sku, line.location)
             if line.quantity > taken[place]:
-                short.append(Short(sale.at_s, place, line.quantity - taken[place], before[place] + taken[place]))
+                short.append(Shortage(sale.at_s, place, line.quantity - taken[place], before[place] + taken[place]))
         before.update(taken)
-        self._desk.tally.short += short
-        if told.hold is None:
-            self._desk.tally.orders[REFUSED] += 1
+        self._sender.tally.short += short
+        if decision.hold is None:
+            self._sender.tally.orders[REFUSED] += 1
         elif short:
-            self._desk.tally.parts += 1
+            self._sender.tally.parts += 1
 
 
 def uploads(sales: Iterable[Sale], every_s: float) -> Iterator[tuple[float, list[Sale]]]:
-    """When each upload leaves, and the sales since the one before it."""
+    """The time of each upload, and the sales since the previous one."""
     found: dict[int, list[Sale]] = defaultdict(list)
     for sale in sales:
         found[int(sale.at_s // every_s) + 1].append(sale)

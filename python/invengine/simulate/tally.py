@@ -1,4 +1,4 @@
-"""What one client process believes and measured: its own ledger, counts, latencies. It adds up across processes."""
+"""What one client process recorded and measured: its own ledger, counts, latencies. Tallies add up across processes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
-from invengine.simulate.sales import Place
+from invengine.simulate.sales import LevelKey
 
 
-class Short(NamedTuple):
-    """Units that a store's till had sold and that the ledger refused when it heard of it."""
+class Shortage(NamedTuple):
+    """Units that a store's till had sold and that the ledger refused when they were uploaded."""
 
     at_s: float
-    place: Place
+    place: LevelKey
     units: int
     sold_before: int = 0
-    """Units of the same level that tills sold since the upload before, and that the ledger did not know of either."""
+    """Units of the same level that tills sold since the previous upload, also unknown to the ledger."""
 
 
 def _floats() -> array[float]:
@@ -38,29 +38,29 @@ class Tally:
     units_reserved: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     unknown_resolved: int = 0
-    """Commands whose outcome was unknown at first, and was then found out by their key."""
+    """Commands whose outcome was unknown at first and was then looked up by their key."""
     looked_up: int = 0
     """Acknowledged answers that the server was asked about after it came back."""
     lost: list[str] = field(default_factory=list)
-    """Those that it did not know any more, or knew otherwise."""
+    """Those that were unknown or different there."""
     contradictions: list[str] = field(default_factory=list)
-    """Answers to one key that were not the same."""
+    """Keys that got different answers."""
     false_refusals: int = 0
-    """Refusals for want of stock that themselves say that there was enough."""
-    fulfilled: Counter[Place] = field(default_factory=Counter)
-    stock: Counter[Place] = field(default_factory=Counter)
+    """Refusals for insufficient stock whose own facts state that there was enough."""
+    fulfilled: Counter[LevelKey] = field(default_factory=Counter)
+    stock: Counter[LevelKey] = field(default_factory=Counter)
     """Changes of on_hand by returns and adjustments."""
-    allocated: Counter[Place] = field(default_factory=Counter)
+    allocated: Counter[LevelKey] = field(default_factory=Counter)
     """Units still allocated: promised and not yet fulfilled."""
     orders: Counter[str] = field(default_factory=Counter)
     """How sales ended: each sale is counted once."""
     parts: int = 0
-    """Sales that took only what was there, however they ended."""
-    short: list[Short] = field(default_factory=list)
+    """Sales that took only what was available, however they ended."""
+    short: list[Shortage] = field(default_factory=list)
     reserve_ms: array[float] = field(default_factory=_floats)
     """Time from sending a reserve to its answer."""
     reserve_late_ms: array[float] = field(default_factory=_floats)
-    """Time from the moment when the reserve should have left to its answer."""
+    """Time from when the reserve should have been sent to its answer."""
     command_ms: array[float] = field(default_factory=_floats)
     """Time from sending any other command to its answer."""
     at_s: array[float] = field(default_factory=_floats)
@@ -72,8 +72,8 @@ class Tally:
     uploads_ms: array[float] = field(default_factory=_floats)
     """Time of a whole upload of a store."""
 
-    def count_line(self, kind: str, place: Place, units: int) -> None:
-        """Enters one line of an accepted command into the client's own ledger."""
+    def count_line(self, kind: str, place: LevelKey, units: int) -> None:
+        """Records one line of an accepted command in the client's own ledger."""
         if kind == "reserve":
             self.units_reserved += units
         elif kind == "allocate":

@@ -1,6 +1,6 @@
-"""Turns baskets into the stream of a promotion: who sells what from where, what there is, and the flash sale on top.
+"""Turns baskets into the stream of a promotion: who sells what from where, the opening stock, and the flash sale.
 
-Pure and deterministic: each basket's channel, location and course follow from a hash of its id and the seed.
+Pure and deterministic: each basket's channel, location and behaviour follow from a hash of its id and the seed.
 """
 
 from __future__ import annotations
@@ -9,30 +9,30 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from invengine.simulate.assumptions import APP, MARKETPLACES, STORES, WAREHOUSES, Assumptions, FlashSale, Shopping
 from invengine.simulate.baskets import WEEKEND_S, Basket, Span
 from invengine.simulate.chance import dice, lognormal, number, pick, share
-from invengine.simulate.habits import APP, MARKETPLACES, STORES, WAREHOUSES, FlashSale, Habits, Shopping
-from invengine.simulate.sales import Adjusted, Course, Line, Place, Returned, Sale, Stream
+from invengine.simulate.sales import Adjusted, Behaviour, LevelKey, Line, Returned, Sale, Stream
 
 HOUR_S = 3600.0
 
 
-def stream_of(span: Span, habits: Habits, seed: int) -> Stream:
+def stream_of(span: Span, assumptions: Assumptions, seed: int) -> Stream:
     """The whole weekend."""
-    places = Places(span.store_lines, habits, seed)
-    sales = [_sale(basket, habits.shopping, places, seed) for basket in span.baskets]
+    places = Placement(span.store_lines, assumptions, seed)
+    sales = [_sale(basket, assumptions.shopping, places, seed) for basket in span.baskets]
     flash_sku = flash_item(span)
     flash_place = (flash_sku, WAREHOUSES[0])
-    opening = opening_stock(span, sales, habits, places)
-    opening[flash_place] = habits.flash.units
-    callers = _callers(flash_place, habits.flash, seed)
+    opening = opening_stock(span, sales, assumptions, places)
+    opening[flash_place] = assumptions.flash.units
+    callers = _callers(flash_place, assumptions.flash, seed)
     everything = sorted([*sales, *callers], key=lambda sale: (sale.at_s, sale.order))
     return Stream(
         title=span.title,
         seconds=span.seconds,
         sales=tuple(everything),
-        returns=tuple(_returns(span.baskets, habits.shopping, places, opening, seed)),
-        adjustments=_adjustments(sales, opening, habits.shopping, span.seconds, seed, flash_place),
+        returns=tuple(_returns(span.baskets, assumptions.shopping, places, opening, seed)),
+        adjustments=_adjustments(sales, opening, assumptions.shopping, span.seconds, seed, flash_place),
         opening=opening,
         names={sku: span.assortment.names.get(sku, "") for sku, _ in opening},
         flash_place=flash_place,
@@ -40,17 +40,17 @@ def stream_of(span: Span, habits: Habits, seed: int) -> Stream:
     )
 
 
-class Places:
+class Placement:
     """Which channel a basket goes through and which location it is sold from.
 
     The stores with the most lines keep their name; the others are pooled into them by hash.
     """
 
-    def __init__(self, store_lines: Mapping[str, int], habits: Habits, seed: int) -> None:
-        ranked = sorted(store_lines, key=lambda store: (-store_lines[store], store))[: habits.shelves.stores]
+    def __init__(self, store_lines: Mapping[str, int], assumptions: Assumptions, seed: int) -> None:
+        ranked = sorted(store_lines, key=lambda store: (-store_lines[store], store))[: assumptions.shelves.stores]
         self.stores = [f"store-{store}" for store in ranked] or ["store-1"]
         self._own = {store: f"store-{store}" for store in ranked}
-        self._shopping = habits.shopping
+        self._shopping = assumptions.shopping
         self._seed = seed
 
     def channel(self, basket: str) -> str:
@@ -79,7 +79,7 @@ class Places:
 
 
 def flash_item(span: Span) -> str:
-    """The most wanted gift of the span, else its most wanted item."""
+    """The best-selling gift of the span, otherwise its best-selling item."""
     units: Counter[str] = Counter()
     for basket in span.baskets:
         for line in basket.lines:
@@ -88,32 +88,34 @@ def flash_item(span: Span) -> str:
     return max(gifts or units, key=lambda sku: (units[sku], sku))
 
 
-def opening_stock(span: Span, sales: Iterable[Sale], habits: Habits, places: Places) -> dict[Place, int]:
+def opening_stock(
+    span: Span, sales: Iterable[Sale], assumptions: Assumptions, places: Placement
+) -> dict[LevelKey, int]:
     """Units at the start of every level that the sales touch.
 
     A share of what a usual weekend at this volume sells there, and one customer's fill on top, as a shelf is filled
     by the case. Items that this weekend sells far better than usual therefore sell out.
     """
     shares = places.shares()
-    weekends = habits.volume * span.seconds / WEEKEND_S
-    opening: dict[Place, int] = {}
+    weekends = assumptions.volume * span.seconds / WEEKEND_S
+    opening: dict[LevelKey, int] = {}
     for sale in sales:
         for sku, location, _ in sale.lines:
             if (sku, location) not in opening:
                 usual = span.assortment.weekend_units.get(sku, 0.0) * weekends * shares.get(location, 0.0)
                 fill = span.assortment.line_units.get(sku, 1)
-                opening[sku, location] = math.ceil(habits.shelves.cover * usual) + fill
+                opening[sku, location] = math.ceil(assumptions.shelves.cover * usual) + fill
     return opening
 
 
-def _sale(basket: Basket, shopping: Shopping, places: Places, seed: int) -> Sale:
+def _sale(basket: Basket, shopping: Shopping, places: Placement, seed: int) -> Sale:
     roll = dice(seed, "sale", basket.basket)
     channel = places.channel(basket.basket)
     location = places.location(basket, channel)
-    course = _course(roll.random(), shopping.abandon_chance, shopping.cancel_chance, shopping.late_chance)
+    behaviour = _behaviour(roll.random(), shopping.abandon_chance, shopping.cancel_chance, shopping.late_chance)
     if channel == STORES:
-        course = Course.PAYS
-    late = course is Course.PAYS_LATE
+        behaviour = Behaviour.PAYS
+    late = behaviour is Behaviour.PAYS_LATE
     paid = roll.uniform(*shopping.late_s) if late else lognormal(roll, shopping.payment_median_s)
     return Sale(
         order=f"basket-{basket.basket}",
@@ -121,7 +123,7 @@ def _sale(basket: Basket, shopping: Shopping, places: Places, seed: int) -> Sale
         at_s=basket.at_s,
         lines=tuple(Line(sold.sku, location, sold.quantity) for sold in basket.lines),
         hold_s=shopping.marketplace_hold_s if channel in MARKETPLACES else shopping.hold_s,
-        course=course,
+        behaviour=behaviour,
         ends_after_s=paid if late else min(paid, 0.8 * shopping.hold_s),
         fulfils_after_s=roll.uniform(*shopping.fulfil_s),
         takes_rest=roll.random() < shopping.takes_rest_chance,
@@ -129,21 +131,21 @@ def _sale(basket: Basket, shopping: Shopping, places: Places, seed: int) -> Sale
     )
 
 
-def _course(roll: float, abandon: float, cancel: float, late: float) -> Course:
-    for chance, course in ((abandon, Course.ABANDONS), (cancel, Course.CANCELS), (late, Course.PAYS_LATE)):
+def _behaviour(roll: float, abandon: float, cancel: float, late: float) -> Behaviour:
+    for chance, behaviour in ((abandon, Behaviour.ABANDONS), (cancel, Behaviour.CANCELS), (late, Behaviour.PAYS_LATE)):
         if roll < chance:
-            return course
+            return behaviour
         roll -= chance
-    return Course.PAYS
+    return Behaviour.PAYS
 
 
-def _callers(place: Place, flash: FlashSale, seed: int) -> list[Sale]:
+def _callers(place: LevelKey, flash: FlashSale, seed: int) -> list[Sale]:
     roll = dice(seed, "flash sale")
     sku, location = place
     found = []
     for at in range(flash.callers):
-        course = _course(roll.random(), flash.abandon_chance, flash.cancel_chance, flash.late_chance)
-        late = course is Course.PAYS_LATE
+        behaviour = _behaviour(roll.random(), flash.abandon_chance, flash.cancel_chance, flash.late_chance)
+        late = behaviour is Behaviour.PAYS_LATE
         paid = flash.hold_s * roll.uniform(1.5, 4.0) if late else lognormal(roll, flash.payment_median_s)
         arrives = roll.expovariate(1 / flash.mean_arrival_s)
         again = roll.random() < flash.comes_back_chance
@@ -153,7 +155,7 @@ def _callers(place: Place, flash: FlashSale, seed: int) -> list[Sale]:
             at_s=flash.starts_s + (arrives if arrives < flash.lasts_s else roll.uniform(0, flash.lasts_s)),
             lines=(Line(sku, location, 1),),
             hold_s=flash.hold_s,
-            course=course,
+            behaviour=behaviour,
             ends_after_s=paid if late else min(paid, 0.8 * flash.hold_s),
             fulfils_after_s=roll.uniform(HOUR_S, 4 * HOUR_S),
             flash=True,
@@ -165,9 +167,9 @@ def _callers(place: Place, flash: FlashSale, seed: int) -> list[Sale]:
 
 
 def _returns(
-    baskets: Iterable[Basket], shopping: Shopping, places: Places, opening: Mapping[Place, int], seed: int
+    baskets: Iterable[Basket], shopping: Shopping, places: Placement, opening: Mapping[LevelKey, int], seed: int
 ) -> Iterable[Returned]:
-    """Lines of earlier sales that come back, to the location that sells the item to the same household."""
+    """Returned lines of earlier sales, to the location that sells the item to the same household."""
     for basket in baskets:
         roll = dice(seed, "return", basket.basket)
         location = places.location(basket, places.channel(basket.basket))
@@ -182,18 +184,18 @@ def _returns(
 
 def _adjustments(
     sales: Iterable[Sale],
-    opening: Mapping[Place, int],
+    opening: Mapping[LevelKey, int],
     shopping: Shopping,
     seconds: float,
     seed: int,
-    flash_place: Place,
+    flash_place: LevelKey,
 ) -> tuple[Adjusted, ...]:
-    """Units found anywhere in the warehouses, and units lost where more lies than the weekend asks for.
+    """Units found anywhere in the warehouses, and units lost where there are more than the weekend asks for.
 
     A loss of units that are already promised is a shortage that nobody oversold; it is tested elsewhere and would only
     blur what this simulation is to show.
     """
-    asked: Counter[Place] = Counter()
+    asked: Counter[LevelKey] = Counter()
     for sale in sales:
         for line in sale.lines:
             asked[line.sku, line.location] += line.quantity

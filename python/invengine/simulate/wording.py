@@ -1,4 +1,4 @@
-"""What the words of a report mean, a sentence each, and assumptions as people read them."""
+"""Explanations of the words of a report, a sentence each, and assumptions in words."""
 
 from __future__ import annotations
 

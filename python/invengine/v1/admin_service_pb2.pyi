@@ -74,7 +74,7 @@ class GetServerInfoResponse(_message.Message):
     ledger: _builtins.str
     """Name of the ledger."""
     writer_epoch: _builtins.int
-    """Which writer of the journal this is; rises with every start."""
+    """The epoch of this writer of the journal; rises with every start."""
     journal: _builtins.str
     """Kind of the journal: file, redis or memory."""
     loss_window: _builtins.str
@@ -82,37 +82,39 @@ class GetServerInfoResponse(_message.Message):
     sequence: _builtins.int
     """Position of the ledger."""
     durable_sequence: _builtins.int
-    """What is durable."""
+    """Position up to which the ledger is durable."""
     time_scale: _builtins.float
     """How much faster than the clock engine time runs; 1 in production."""
     command_bytes_max: _builtins.int
-    """Most bytes of one command."""
+    """Maximum size of one command, in bytes."""
     submit_bytes_max: _builtins.int
-    """Most bytes of one Submit."""
+    """Maximum size of one Submit, in bytes."""
     submit_commands_max: _builtins.int
-    """Most commands of one Submit."""
+    """Maximum number of commands in one Submit."""
     lines_max: _builtins.int
-    """Most lines of one command."""
+    """Maximum number of lines in one command."""
     recovered_events: _builtins.int
     """Events that recovery applied."""
     door: _builtins.str
-    """Which door answered: native, python or embedded."""
+    """The door (front end of the engine) that answered: native, python or embedded."""
     snapshot_sequence: _builtins.int
     """Position of the newest snapshot; 0 if there is none."""
     first_sequence: _builtins.int
-    """The first event that ReadEvents can still give."""
+    """The first event that ReadEvents can still return."""
     lost_events: _builtins.int
-    """Acknowledged events that a journal in Redis no longer had at the last start; 0 is how it should be."""
+    """Acknowledged events that a journal in Redis no longer had at the last start; 0 is normal."""
     answer_bytes_max: _builtins.int
-    """Most bytes of any answer, and of one message of a stream: what a client must be ready to receive."""
+    """Maximum size in bytes of any answer, and of one message of a stream: a client must be able to receive this much."""
     command_answer_bytes_max: _builtins.int
-    """Most bytes of the full answer to one command; beyond it there is a short form (CommandContext.accept_summary)."""
+    """Maximum size in bytes of the full answer to one command; beyond it there is a short form
+    (CommandContext.accept_summary).
+    """
     reservation_lines_max: _builtins.int
-    """Most lines of one reservation."""
+    """Maximum number of lines in one reservation."""
     refusal_bytes: _builtins.int
-    """Memory that they take, roughly."""
+    """Approximate memory that these refusals take, in bytes."""
     refusal_bytes_max: _builtins.int
-    """Memory that they may take; then the older half is forgotten."""
+    """Memory that they may take, in bytes; beyond it the older half is forgotten."""
     @_builtins.property
     def engine_time(self) -> _timestamp_pb2.Timestamp:
         """Engine time."""
@@ -131,13 +133,13 @@ class GetServerInfoResponse(_message.Message):
 
     @_builtins.property
     def clock_offset(self) -> _duration_pb2.Duration:
-        """How far engine time is ahead of the wall clock for good, after a start with a wrong clock that an operator corrected
-        (event ClockCorrected); issue times are read as that much later. 0 is how it should be.
+        """How far engine time is permanently ahead of the wall clock, after a start with a wrong clock that an operator corrected
+        (event ClockCorrected); issue times are read as that much later. 0 is normal.
         """
 
     @_builtins.property
     def effective_refusal_window(self) -> _duration_pb2.Duration:
-        """How far back refusals are remembered now whose commands ask for it. As far as keys, unless their memory was full."""
+        """How far back refusals are remembered now, if their commands ask for it. As far as keys, unless their memory was full."""
 
     def __init__(
         self,
@@ -204,7 +206,7 @@ class CreateSnapshotResponse(_message.Message):
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The position that it holds."""
+    """The position of the snapshot."""
     def __init__(
         self,
         *,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AdminServiceStub(object):
-    """About the server itself.
+    """The server itself.
     """
 
     def __init__(self, channel):
@@ -48,11 +48,11 @@ class AdminServiceStub(object):
 
 
 class AdminServiceServicer(object):
-    """About the server itself.
+    """The server itself.
     """
 
     def GetServerInfo(self, request, context):
-        """What this server is and what it promises.
+        """Describes this server and what it guarantees.
         The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -60,8 +60,8 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateSnapshot(self, request, context):
-        """Writes a snapshot of what is durable now, and answers when it counts. Its position may be an earlier one if nothing
-        happened since.
+        """Writes a snapshot of what is durable now, and answers once it is in effect. Its position may be an earlier one if
+        nothing has happened since.
         The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -90,7 +90,7 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService(object):
-    """About the server itself.
+    """The server itself.
     """
 
     @staticmethod

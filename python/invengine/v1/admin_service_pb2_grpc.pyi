@@ -27,39 +27,39 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """About the server itself."""
+    """The server itself."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInfoRequest, _admin_service_pb2.GetServerInfoResponse]
-    """What this server is and what it promises.
+    """Describes this server and what it guarantees.
     The answer has at most 4 KiB.
     """
     CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateSnapshotRequest, _admin_service_pb2.CreateSnapshotResponse]
-    """Writes a snapshot of what is durable now, and answers when it counts. Its position may be an earlier one if nothing
-    happened since.
+    """Writes a snapshot of what is durable now, and answers once it is in effect. Its position may be an earlier one if
+    nothing has happened since.
     The answer has at most 4 KiB.
     """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """About the server itself."""
+    """The server itself."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInfoRequest, _admin_service_pb2.GetServerInfoResponse]  # type: ignore[assignment]
-    """What this server is and what it promises.
+    """Describes this server and what it guarantees.
     The answer has at most 4 KiB.
     """
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateSnapshotRequest, _admin_service_pb2.CreateSnapshotResponse]  # type: ignore[assignment]
-    """Writes a snapshot of what is durable now, and answers when it counts. Its position may be an earlier one if nothing
-    happened since.
+    """Writes a snapshot of what is durable now, and answers once it is in effect. Its position may be an earlier one if
+    nothing has happened since.
     The answer has at most 4 KiB.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """About the server itself."""
+    """The server itself."""
 
     @_abc_1.abstractmethod
     def GetServerInfo(
@@ -67,7 +67,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.GetServerInfoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.GetServerInfoResponse, _abc.Awaitable[_admin_service_pb2.GetServerInfoResponse]]:
-        """What this server is and what it promises.
+        """Describes this server and what it guarantees.
         The answer has at most 4 KiB.
         """
 
@@ -77,8 +77,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.CreateSnapshotRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.CreateSnapshotResponse, _abc.Awaitable[_admin_service_pb2.CreateSnapshotResponse]]:
-        """Writes a snapshot of what is durable now, and answers when it counts. Its position may be an earlier one if nothing
-        happened since.
+        """Writes a snapshot of what is durable now, and answers once it is in effect. Its position may be an earlier one if
+        nothing has happened since.
         The answer has at most 4 KiB.
         """
 

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class AvailabilityQuery(_message.Message):
-    """One question."""
+    """One query."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -61,12 +61,12 @@ class GetAvailabilityRequest(_message.Message):
     channel: _builtins.str
     """The channel that wants to sell. Optional; must exist. Channel buffers come in a later version."""
     allow_unknown: _builtins.bool
-    """Answer a question about an item or a location that does not exist with `unknown_sku` or `unknown_location`. Without it one
-    such question fails all of them (UNKNOWN_SKU, UNKNOWN_LOCATION).
+    """Answer a query about an item or a location that does not exist with `unknown_sku` or `unknown_location`. Without it one
+    such query fails all of them (UNKNOWN_SKU, UNKNOWN_LOCATION).
     """
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___AvailabilityQuery]:
-        """1 to 1,000 questions, with at most 20,000 answers and 4 MiB together (INVALID_FIELD)."""
+        """1 to 1,000 queries, with at most 20,000 answers and 4 MiB together (INVALID_FIELD)."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Availability(_message.Message):
     location: _builtins.str
     """The location."""
     available: _builtins.int
-    """Units that may be held now, 0 or more. 0 where the item has no level. Says nothing where a name is unknown."""
+    """Units that may be held now, 0 or more. 0 where the item has no level. Meaningless where a name is unknown."""
     unknown_sku: _builtins.bool
     """There is no such item in the catalogue. Only with `allow_unknown`."""
     unknown_location: _builtins.bool
@@ -131,13 +131,13 @@ class GetAvailabilityResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Position of the ledger that it was read at."""
+    """Position of the ledger at which it was read."""
     durable_sequence: _builtins.int
-    """What is durable at that moment."""
+    """Position that is durable at that moment."""
     @_builtins.property
     def availabilities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Availability]:
-        """In the order of the questions; a question without a location is answered by one entry for each level, by location, and
-        if the item is unknown by one entry without a location.
+        """In the order of the queries; a query without a location gets one entry for each level, by location, or one entry
+        without a location if the item is unknown.
         """
 
     def __init__(
@@ -168,7 +168,7 @@ class GetAvailableToPromiseRequest(_message.Message):
     """The channel that wants to sell."""
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___AvailabilityQuery]:
-        """The questions."""
+        """The queries."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
@@ -235,9 +235,9 @@ class GetAvailableToPromiseResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Position of the ledger that it was read at."""
+    """Position of the ledger at which it was read."""
     durable_sequence: _builtins.int
-    """What is durable at that moment."""
+    """Position that is durable at that moment."""
     @_builtins.property
     def promises(self) -> _containers.RepeatedCompositeFieldContainer[Global___AvailableToPromise]:
         """By item, location and time."""
@@ -269,7 +269,7 @@ class WatchAvailabilityRequest(_message.Message):
     """The channel that wants to sell."""
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___AvailabilityQuery]:
-        """The questions."""
+        """The queries."""
 
     def __init__(
         self,
@@ -297,7 +297,7 @@ class WatchAvailabilityResponse(_message.Message):
     sequence: _builtins.int
     """Position of the ledger."""
     durable_sequence: _builtins.int
-    """What is durable at that moment."""
+    """Position that is durable at that moment."""
     @_builtins.property
     def availabilities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Availability]:
         """The new values."""

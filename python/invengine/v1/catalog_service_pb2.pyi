@@ -31,7 +31,7 @@ class Item(_message.Message):
     sku: _builtins.str
     """Its name; for a new one see the rule in types.proto."""
     display_name: _builtins.str
-    """A name for people. Optional, at most 128 characters."""
+    """A human-readable name. Optional, at most 128 characters."""
     gtin: _builtins.str
     """Its GTIN-14. Optional; 14 digits."""
     def __init__(
@@ -81,7 +81,7 @@ Global___UpsertItemsRequest: _TypeAlias = UpsertItemsRequest  # noqa: Y015
 
 @_typing.final
 class UpsertItemsResponse(_message.Message):
-    """Done."""
+    """Confirms the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -93,7 +93,7 @@ class UpsertItemsResponse(_message.Message):
 
     @_builtins.property
     def look_alikes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LookAlike]:
-        """Names of the request that look like older ones, in its order. A repeat is told the same."""
+        """Names of the request that look like older ones, in its order. A repeat gets the same."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class GetItemResponse(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def item(self) -> Global___Item:
-        """As it stands."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ Global___GetItemResponse: _TypeAlias = GetItemResponse  # noqa: Y015
 
 @_typing.final
 class ListItemsRequest(_message.Message):
-    """Chooses a page."""
+    """Selects a page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -166,8 +166,9 @@ class ListItemsRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the page before, asked with the same filters; page_size may differ. It survives restarts of the server. One
-    that was altered, belongs to another question, or to a history that a restore has replaced, is INVALID_FIELD: begin again.
+    """next_page_token of the previous page, requested with the same filters; page_size may differ. It survives restarts of
+    the server. A token that was altered, belongs to another query, or to a history that a restore has replaced, is refused
+    (INVALID_FIELD): start again.
     """
     def __init__(
         self,
@@ -223,7 +224,7 @@ class Location(_message.Message):
     location: _builtins.str
     """Its name; for a new one see the rule in types.proto."""
     display_name: _builtins.str
-    """A name for people. Optional, at most 128 characters."""
+    """A human-readable name. Optional, at most 128 characters."""
     gln: _builtins.str
     """Its GLN. Optional; 13 digits."""
     def __init__(
@@ -273,7 +274,7 @@ Global___UpsertLocationsRequest: _TypeAlias = UpsertLocationsRequest  # noqa: Y0
 
 @_typing.final
 class UpsertLocationsResponse(_message.Message):
-    """Done."""
+    """Confirms the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -285,7 +286,7 @@ class UpsertLocationsResponse(_message.Message):
 
     @_builtins.property
     def look_alikes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LookAlike]:
-        """Names of the request that look like older ones, in its order. A repeat is told the same."""
+        """Names of the request that look like older ones, in its order. A repeat gets the same."""
 
     def __init__(
         self,
@@ -332,7 +333,7 @@ class GetLocationResponse(_message.Message):
     LOCATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def location(self) -> Global___Location:
-        """As it stands."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -349,7 +350,7 @@ Global___GetLocationResponse: _TypeAlias = GetLocationResponse  # noqa: Y015
 
 @_typing.final
 class ListLocationsRequest(_message.Message):
-    """Chooses a page."""
+    """Selects a page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -358,8 +359,9 @@ class ListLocationsRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the page before, asked with the same filters; page_size may differ. It survives restarts of the server. One
-    that was altered, belongs to another question, or to a history that a restore has replaced, is INVALID_FIELD: begin again.
+    """next_page_token of the previous page, requested with the same filters; page_size may differ. It survives restarts of
+    the server. A token that was altered, belongs to another query, or to a history that a restore has replaced, is refused
+    (INVALID_FIELD): start again.
     """
     def __init__(
         self,
@@ -405,7 +407,7 @@ Global___ListLocationsResponse: _TypeAlias = ListLocationsResponse  # noqa: Y015
 
 @_typing.final
 class Channel(_message.Message):
-    """A way of selling: web shop, app, store, marketplace."""
+    """A sales channel: web shop, app, store, marketplace."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -414,7 +416,7 @@ class Channel(_message.Message):
     channel: _builtins.str
     """Its name; for a new one see the rule in types.proto."""
     display_name: _builtins.str
-    """A name for people. Optional, at most 128 characters."""
+    """A human-readable name. Optional, at most 128 characters."""
     def __init__(
         self,
         *,
@@ -461,7 +463,7 @@ Global___UpsertChannelsRequest: _TypeAlias = UpsertChannelsRequest  # noqa: Y015
 
 @_typing.final
 class UpsertChannelsResponse(_message.Message):
-    """Done."""
+    """Confirms the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -473,7 +475,7 @@ class UpsertChannelsResponse(_message.Message):
 
     @_builtins.property
     def look_alikes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LookAlike]:
-        """Names of the request that look like older ones, in its order. A repeat is told the same."""
+        """Names of the request that look like older ones, in its order. A repeat gets the same."""
 
     def __init__(
         self,
@@ -520,7 +522,7 @@ class GetChannelResponse(_message.Message):
     CHANNEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def channel(self) -> Global___Channel:
-        """As it stands."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -537,7 +539,7 @@ Global___GetChannelResponse: _TypeAlias = GetChannelResponse  # noqa: Y015
 
 @_typing.final
 class ListChannelsRequest(_message.Message):
-    """Chooses a page."""
+    """Selects a page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -546,8 +548,9 @@ class ListChannelsRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the page before, asked with the same filters; page_size may differ. It survives restarts of the server. One
-    that was altered, belongs to another question, or to a history that a restore has replaced, is INVALID_FIELD: begin again.
+    """next_page_token of the previous page, requested with the same filters; page_size may differ. It survives restarts of
+    the server. A token that was altered, belongs to another query, or to a history that a restore has replaced, is refused
+    (INVALID_FIELD): start again.
     """
     def __init__(
         self,

@@ -68,7 +68,7 @@ class StockDelta(_message.Message):
     location: _builtins.str
     """The location."""
     delta: _builtins.int
-    """Units more (above 0) or fewer (below 0); not 0."""
+    """Units added (above 0) or removed (below 0); not 0."""
     state: _types_pb2.StockState.ValueType
     """Which part of the stock; on_hand if unspecified."""
     def __init__(
@@ -129,7 +129,7 @@ Global___StockQuantity: _TypeAlias = StockQuantity  # noqa: Y015
 
 @_typing.final
 class ReceiveRequest(_message.Message):
-    """Says what came in."""
+    """Reports received goods."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -159,7 +159,7 @@ Global___ReceiveRequest: _TypeAlias = ReceiveRequest  # noqa: Y015
 
 @_typing.final
 class ReceiveResponse(_message.Message):
-    """The stock after it."""
+    """The stock after the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -171,7 +171,7 @@ class ReceiveResponse(_message.Message):
 
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
-        """The levels that it touched, after the command, in the order of the lines."""
+        """The affected levels, after the command, in the order of the lines."""
 
     def __init__(
         self,
@@ -189,7 +189,7 @@ Global___ReceiveResponse: _TypeAlias = ReceiveResponse  # noqa: Y015
 
 @_typing.final
 class ReturnRequest(_message.Message):
-    """Says what came back."""
+    """Reports returned goods."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -201,7 +201,7 @@ class ReturnRequest(_message.Message):
 
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___StockLine]:
-        """1 to 1,000 lines, atomically. The state says whether it can be sold again: on_hand, returned, damaged or
+        """1 to 1,000 lines, atomically. The state determines whether the goods can be sold again: on_hand, returned, damaged or
         quality_control.
         """
 
@@ -221,7 +221,7 @@ Global___ReturnRequest: _TypeAlias = ReturnRequest  # noqa: Y015
 
 @_typing.final
 class ReturnResponse(_message.Message):
-    """The stock after it."""
+    """The stock after the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -233,7 +233,7 @@ class ReturnResponse(_message.Message):
 
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
-        """The levels that it touched, after the command, in the order of the lines."""
+        """The affected levels, after the command, in the order of the lines."""
 
     def __init__(
         self,
@@ -251,7 +251,7 @@ Global___ReturnResponse: _TypeAlias = ReturnResponse  # noqa: Y015
 
 @_typing.final
 class AdjustRequest(_message.Message):
-    """Says what differs."""
+    """Reports a difference."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -259,7 +259,7 @@ class AdjustRequest(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def context(self) -> _types_pb2.CommandContext:
-        """Shared fields; reason_code says why."""
+        """Shared fields; reason_code gives the reason."""
 
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___StockDelta]:
@@ -281,7 +281,7 @@ Global___AdjustRequest: _TypeAlias = AdjustRequest  # noqa: Y015
 
 @_typing.final
 class AdjustResponse(_message.Message):
-    """The stock after it."""
+    """The stock after the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -293,7 +293,7 @@ class AdjustResponse(_message.Message):
 
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
-        """The levels that it touched, after the command, in the order of the lines."""
+        """The affected levels, after the command, in the order of the lines."""
 
     def __init__(
         self,
@@ -311,7 +311,7 @@ Global___AdjustResponse: _TypeAlias = AdjustResponse  # noqa: Y015
 
 @_typing.final
 class SetQuantityRequest(_message.Message):
-    """Says what there is."""
+    """Sets quantities."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -341,7 +341,7 @@ Global___SetQuantityRequest: _TypeAlias = SetQuantityRequest  # noqa: Y015
 
 @_typing.final
 class SetQuantityResponse(_message.Message):
-    """The stock after it."""
+    """The stock after the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -353,7 +353,7 @@ class SetQuantityResponse(_message.Message):
 
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
-        """The levels that it touched, after the command, in the order of the lines."""
+        """The affected levels, after the command, in the order of the lines."""
 
     def __init__(
         self,
@@ -371,7 +371,7 @@ Global___SetQuantityResponse: _TypeAlias = SetQuantityResponse  # noqa: Y015
 
 @_typing.final
 class CountRequest(_message.Message):
-    """Says what was counted."""
+    """Reports counted quantities."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -401,7 +401,7 @@ Global___CountRequest: _TypeAlias = CountRequest  # noqa: Y015
 
 @_typing.final
 class CountResponse(_message.Message):
-    """The stock after it."""
+    """The stock after the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -413,7 +413,7 @@ class CountResponse(_message.Message):
 
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
-        """The levels that it touched, after the command, in the order of the lines."""
+        """The affected levels, after the command, in the order of the lines."""
 
     def __init__(
         self,
@@ -475,7 +475,7 @@ Global___MoveQuantityRequest: _TypeAlias = MoveQuantityRequest  # noqa: Y015
 
 @_typing.final
 class MoveQuantityResponse(_message.Message):
-    """The stock after it."""
+    """The stock after the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -505,7 +505,7 @@ Global___MoveQuantityResponse: _TypeAlias = MoveQuantityResponse  # noqa: Y015
 
 @_typing.final
 class ShipTransferRequest(_message.Message):
-    """Says what left for another location."""
+    """Reports goods that left for another location."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -514,9 +514,9 @@ class ShipTransferRequest(_message.Message):
     TO_LOCATION_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     from_location: _builtins.str
-    """Where it left."""
+    """The location that they left."""
     to_location: _builtins.str
-    """Where it goes."""
+    """The location that they go to."""
     @_builtins.property
     def context(self) -> _types_pb2.CommandContext:
         """Shared fields; reference names the transfer."""
@@ -543,7 +543,7 @@ Global___ShipTransferRequest: _TypeAlias = ShipTransferRequest  # noqa: Y015
 
 @_typing.final
 class ShipTransferResponse(_message.Message):
-    """The stock after it."""
+    """The stock after the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -555,7 +555,7 @@ class ShipTransferResponse(_message.Message):
 
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
-        """The levels that it touched."""
+        """The affected levels."""
 
     def __init__(
         self,
@@ -573,7 +573,7 @@ Global___ShipTransferResponse: _TypeAlias = ShipTransferResponse  # noqa: Y015
 
 @_typing.final
 class ReceiveTransferRequest(_message.Message):
-    """Says what arrived from another location."""
+    """Reports goods that arrived from another location."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -581,7 +581,7 @@ class ReceiveTransferRequest(_message.Message):
     TO_LOCATION_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     to_location: _builtins.str
-    """Where it arrived."""
+    """The location where they arrived."""
     @_builtins.property
     def context(self) -> _types_pb2.CommandContext:
         """Shared fields; reference names the transfer."""
@@ -607,7 +607,7 @@ Global___ReceiveTransferRequest: _TypeAlias = ReceiveTransferRequest  # noqa: Y0
 
 @_typing.final
 class ReceiveTransferResponse(_message.Message):
-    """The stock after it."""
+    """The stock after the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -619,7 +619,7 @@ class ReceiveTransferResponse(_message.Message):
 
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
-        """The levels that it touched."""
+        """The affected levels."""
 
     def __init__(
         self,
@@ -717,7 +717,7 @@ Global___RecordMessagesResponse: _TypeAlias = RecordMessagesResponse  # noqa: Y0
 
 @_typing.final
 class MessageOutcome(_message.Message):
-    """What became of one message."""
+    """The outcome of one message."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -725,7 +725,7 @@ class MessageOutcome(_message.Message):
     PARKED_FIELD_NUMBER: _builtins.int
     REJECTION_FIELD_NUMBER: _builtins.int
     parked: _builtins.bool
-    """True if it waits for a gap before it to fill."""
+    """True if it waits until the gap before it is filled."""
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Set if accepted or parked."""
@@ -785,12 +785,12 @@ class GetInventoryLevelResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Position of the ledger that it was read at."""
+    """Position of the ledger at which it was read."""
     durable_sequence: _builtins.int
-    """What is durable at that moment."""
+    """Position that is durable at that moment."""
     @_builtins.property
     def level(self) -> _types_pb2.InventoryLevel:
-        """As it stands; all zero if nothing was ever recorded."""
+        """Its current state; all zero if nothing was ever recorded."""
 
     def __init__(
         self,
@@ -809,7 +809,7 @@ Global___GetInventoryLevelResponse: _TypeAlias = GetInventoryLevelResponse  # no
 
 @_typing.final
 class ListInventoryLevelsRequest(_message.Message):
-    """Chooses levels."""
+    """Selects levels."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -824,8 +824,9 @@ class ListInventoryLevelsRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the page before, asked with the same filters; page_size may differ. It survives restarts of the server. One
-    that was altered, belongs to another question, or to a history that a restore has replaced, is INVALID_FIELD: begin again.
+    """next_page_token of the previous page, requested with the same filters; page_size may differ. It survives restarts of
+    the server. A token that was altered, belongs to another query, or to a history that a restore has replaced, is refused
+    (INVALID_FIELD): start again.
     """
     def __init__(
         self,
@@ -856,9 +857,9 @@ class ListInventoryLevelsResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page."""
     sequence: _builtins.int
-    """Position of the ledger that it was read at."""
+    """Position of the ledger at which it was read."""
     durable_sequence: _builtins.int
-    """What is durable at that moment."""
+    """Position that is durable at that moment."""
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
         """In the order they were first recorded."""

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class InventoryServiceStub(object):
-    """The physical side: what came, went, was counted. A truth is always accepted: a count below what is held makes
-    `available` 0 and shows the shortage as `oversold`.
+    """Physical stock: what was received, left, or was counted. A physical fact is always accepted: a count below what is held
+    makes `available` 0 and shows the shortage as `oversold`.
     """
 
     def __init__(self, channel):
@@ -94,12 +94,12 @@ class InventoryServiceStub(object):
 
 
 class InventoryServiceServicer(object):
-    """The physical side: what came, went, was counted. A truth is always accepted: a count below what is held makes
-    `available` 0 and shows the shortage as `oversold`.
+    """Physical stock: what was received, left, or was counted. A physical fact is always accepted: a count below what is held
+    makes `available` 0 and shows the shortage as `oversold`.
     """
 
     def Receive(self, request, context):
-        """Goods came in.
+        """Records received goods.
         The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -107,7 +107,7 @@ class InventoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Return(self, request, context):
-        """Sold goods came back. It never revives a hold.
+        """Records returned goods. It never revives a hold.
         The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -115,7 +115,7 @@ class InventoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Adjust(self, request, context):
-        """A difference, up or down. Below zero is refused (INSUFFICIENT_STOCK).
+        """Records a difference, up or down. A result below zero is refused (INSUFFICIENT_STOCK).
         The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -123,7 +123,7 @@ class InventoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetQuantity(self, request, context):
-        """An absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE).
+        """Sets an absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE).
         The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -131,7 +131,7 @@ class InventoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Count(self, request, context):
-        """What somebody counted.
+        """Records a counted quantity.
         The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -139,7 +139,7 @@ class InventoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def MoveQuantity(self, request, context):
-        """Between states of one level. Answers UNIMPLEMENTED in this version.
+        """Moves units between states of one level. Answers UNIMPLEMENTED in this version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -249,8 +249,8 @@ def add_InventoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InventoryService(object):
-    """The physical side: what came, went, was counted. A truth is always accepted: a count below what is held makes
-    `available` 0 and shows the shortage as `oversold`.
+    """Physical stock: what was received, left, or was counted. A physical fact is always accepted: a count below what is held
+    makes `available` 0 and shows the shortage as `oversold`.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InventoryServiceStub:
-    """The physical side: what came, went, was counted. A truth is always accepted: a count below what is held makes
-    `available` 0 and shows the shortage as `oversold`.
+    """Physical stock: what was received, left, or was counted. A physical fact is always accepted: a count below what is held
+    makes `available` 0 and shows the shortage as `oversold`.
     """
 
     @_typing.overload
@@ -36,27 +36,27 @@ class InventoryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> InventoryServiceAsyncStub: ...
     Receive: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReceiveRequest, _inventory_service_pb2.ReceiveResponse]
-    """Goods came in.
+    """Records received goods.
     The answer has at most 2 MiB.
     """
     Return: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReturnRequest, _inventory_service_pb2.ReturnResponse]
-    """Sold goods came back. It never revives a hold.
+    """Records returned goods. It never revives a hold.
     The answer has at most 2 MiB.
     """
     Adjust: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.AdjustRequest, _inventory_service_pb2.AdjustResponse]
-    """A difference, up or down. Below zero is refused (INSUFFICIENT_STOCK).
+    """Records a difference, up or down. A result below zero is refused (INSUFFICIENT_STOCK).
     The answer has at most 2 MiB.
     """
     SetQuantity: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.SetQuantityRequest, _inventory_service_pb2.SetQuantityResponse]
-    """An absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE).
+    """Sets an absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE).
     The answer has at most 2 MiB.
     """
     Count: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.CountRequest, _inventory_service_pb2.CountResponse]
-    """What somebody counted.
+    """Records a counted quantity.
     The answer has at most 2 MiB.
     """
     MoveQuantity: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.MoveQuantityRequest, _inventory_service_pb2.MoveQuantityResponse]
-    """Between states of one level. Answers UNIMPLEMENTED in this version."""
+    """Moves units between states of one level. Answers UNIMPLEMENTED in this version."""
     ShipTransfer: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ShipTransferRequest, _inventory_service_pb2.ShipTransferResponse]
     """Goods leave one location for another. Answers UNIMPLEMENTED in this version."""
     ReceiveTransfer: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReceiveTransferRequest, _inventory_service_pb2.ReceiveTransferResponse]
@@ -74,33 +74,33 @@ class InventoryServiceStub:
 
 @_typing.type_check_only
 class InventoryServiceAsyncStub(InventoryServiceStub):
-    """The physical side: what came, went, was counted. A truth is always accepted: a count below what is held makes
-    `available` 0 and shows the shortage as `oversold`.
+    """Physical stock: what was received, left, or was counted. A physical fact is always accepted: a count below what is held
+    makes `available` 0 and shows the shortage as `oversold`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Receive: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReceiveRequest, _inventory_service_pb2.ReceiveResponse]  # type: ignore[assignment]
-    """Goods came in.
+    """Records received goods.
     The answer has at most 2 MiB.
     """
     Return: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReturnRequest, _inventory_service_pb2.ReturnResponse]  # type: ignore[assignment]
-    """Sold goods came back. It never revives a hold.
+    """Records returned goods. It never revives a hold.
     The answer has at most 2 MiB.
     """
     Adjust: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.AdjustRequest, _inventory_service_pb2.AdjustResponse]  # type: ignore[assignment]
-    """A difference, up or down. Below zero is refused (INSUFFICIENT_STOCK).
+    """Records a difference, up or down. A result below zero is refused (INSUFFICIENT_STOCK).
     The answer has at most 2 MiB.
     """
     SetQuantity: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.SetQuantityRequest, _inventory_service_pb2.SetQuantityResponse]  # type: ignore[assignment]
-    """An absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE).
+    """Sets an absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE).
     The answer has at most 2 MiB.
     """
     Count: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.CountRequest, _inventory_service_pb2.CountResponse]  # type: ignore[assignment]
-    """What somebody counted.
+    """Records a counted quantity.
     The answer has at most 2 MiB.
     """
     MoveQuantity: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.MoveQuantityRequest, _inventory_service_pb2.MoveQuantityResponse]  # type: ignore[assignment]
-    """Between states of one level. Answers UNIMPLEMENTED in this version."""
+    """Moves units between states of one level. Answers UNIMPLEMENTED in this version."""
     ShipTransfer: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ShipTransferRequest, _inventory_service_pb2.ShipTransferResponse]  # type: ignore[assignment]
     """Goods leave one location for another. Answers UNIMPLEMENTED in this version."""
     ReceiveTransfer: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReceiveTransferRequest, _inventory_service_pb2.ReceiveTransferResponse]  # type: ignore[assignment]
@@ -117,8 +117,8 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """
 
 class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The physical side: what came, went, was counted. A truth is always accepted: a count below what is held makes
-    `available` 0 and shows the shortage as `oversold`.
+    """Physical stock: what was received, left, or was counted. A physical fact is always accepted: a count below what is held
+    makes `available` 0 and shows the shortage as `oversold`.
     """
 
     @_abc_1.abstractmethod
@@ -127,7 +127,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.ReceiveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.ReceiveResponse, _abc.Awaitable[_inventory_service_pb2.ReceiveResponse]]:
-        """Goods came in.
+        """Records received goods.
         The answer has at most 2 MiB.
         """
 
@@ -137,7 +137,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.ReturnRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.ReturnResponse, _abc.Awaitable[_inventory_service_pb2.ReturnResponse]]:
-        """Sold goods came back. It never revives a hold.
+        """Records returned goods. It never revives a hold.
         The answer has at most 2 MiB.
         """
 
@@ -147,7 +147,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.AdjustRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.AdjustResponse, _abc.Awaitable[_inventory_service_pb2.AdjustResponse]]:
-        """A difference, up or down. Below zero is refused (INSUFFICIENT_STOCK).
+        """Records a difference, up or down. A result below zero is refused (INSUFFICIENT_STOCK).
         The answer has at most 2 MiB.
         """
 
@@ -157,7 +157,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.SetQuantityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.SetQuantityResponse, _abc.Awaitable[_inventory_service_pb2.SetQuantityResponse]]:
-        """An absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE).
+        """Sets an absolute quantity, optionally only if the old one is as expected (QUANTITY_STALE).
         The answer has at most 2 MiB.
         """
 
@@ -167,7 +167,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.CountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.CountResponse, _abc.Awaitable[_inventory_service_pb2.CountResponse]]:
-        """What somebody counted.
+        """Records a counted quantity.
         The answer has at most 2 MiB.
         """
 
@@ -177,7 +177,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.MoveQuantityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.MoveQuantityResponse, _abc.Awaitable[_inventory_service_pb2.MoveQuantityResponse]]:
-        """Between states of one level. Answers UNIMPLEMENTED in this version."""
+        """Moves units between states of one level. Answers UNIMPLEMENTED in this version."""
 
     @_abc_1.abstractmethod
     def ShipTransfer(

@@ -30,9 +30,9 @@ class _StockChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stock
     STOCK_CHANGE_KIND_UNSPECIFIED: _StockChangeKind.ValueType  # 0
     """Not set."""
     STOCK_CHANGE_KIND_RECEIVED: _StockChangeKind.ValueType  # 1
-    """Goods came in."""
+    """Goods were received."""
     STOCK_CHANGE_KIND_RETURNED: _StockChangeKind.ValueType  # 2
-    """Sold goods came back."""
+    """Sold goods were returned."""
     STOCK_CHANGE_KIND_ADJUSTED: _StockChangeKind.ValueType  # 3
     """A difference was recorded."""
     STOCK_CHANGE_KIND_SET: _StockChangeKind.ValueType  # 4
@@ -41,14 +41,14 @@ class _StockChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stock
     """A quantity was counted."""
 
 class StockChangeKind(_StockChangeKind, metaclass=_StockChangeKindEnumTypeWrapper):
-    """What kind of physical fact it was."""
+    """The kind of a stock change."""
 
 STOCK_CHANGE_KIND_UNSPECIFIED: StockChangeKind.ValueType  # 0
 """Not set."""
 STOCK_CHANGE_KIND_RECEIVED: StockChangeKind.ValueType  # 1
-"""Goods came in."""
+"""Goods were received."""
 STOCK_CHANGE_KIND_RETURNED: StockChangeKind.ValueType  # 2
-"""Sold goods came back."""
+"""Sold goods were returned."""
 STOCK_CHANGE_KIND_ADJUSTED: StockChangeKind.ValueType  # 3
 """A difference was recorded."""
 STOCK_CHANGE_KIND_SET: StockChangeKind.ValueType  # 4
@@ -59,7 +59,7 @@ Global___StockChangeKind: _TypeAlias = StockChangeKind  # noqa: Y015
 
 @_typing.final
 class ReadEventsRequest(_message.Message):
-    """Where to read: after a position or, for who has none, from a sequence on; not both."""
+    """Where to read: after a position or, without one, from a sequence on; not both."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -68,17 +68,17 @@ class ReadEventsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     from_sequence: _builtins.int
-    """The first sequence wanted; 1 is the first event ever. 0 means 1. One more than the last durable event is the next to come;
-    beyond that it is refused like a position of another history. That is all that can be noticed: if the ledger was restored
-    and has grown past this sequence since, what the reader missed stays undetected. Use `after` to go on.
+    """The first sequence wanted; 1 is the first event ever. 0 means 1. One more than the last durable event is the next one
+    to come; a larger number is refused like a position of another history. Nothing else can be detected: if the ledger was
+    restored and has grown past this sequence since, the reader misses events without notice. Use `after` to continue.
     """
     follow: _builtins.bool
-    """Stay and stream what comes."""
+    """Keep the stream open and send new events as they come."""
     limit: _builtins.int
     """End after this many events; 0 means no limit."""
     @_builtins.property
     def after(self) -> _types_pb2.JournalPosition:
-        """The last event that the reader has handled: what it wants follows. Sequence 0 is before the first event."""
+        """The last event that the reader has handled: the stream begins after it. Sequence 0 is before the first event."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ Global___ReadEventsRequest: _TypeAlias = ReadEventsRequest  # noqa: Y015
 
 @_typing.final
 class ReadEventsResponse(_message.Message):
-    """Some events."""
+    """A batch of events."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -106,9 +106,9 @@ class ReadEventsResponse(_message.Message):
     DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
     LEDGER_FIELD_NUMBER: _builtins.int
     durable_sequence: _builtins.int
-    """What was durable when these were read."""
+    """Position that was durable when these were read."""
     ledger: _builtins.str
-    """The ledger: with writer_epoch and sequence of an event its whole position."""
+    """The ledger. With the writer_epoch and the sequence of an event it makes up the event's whole position."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """In order, without a gap."""
@@ -130,7 +130,7 @@ Global___ReadEventsResponse: _TypeAlias = ReadEventsResponse  # noqa: Y015
 
 @_typing.final
 class GetStateAtRequest(_message.Message):
-    """Asks for a level as it was."""
+    """Asks for a level at an earlier position."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -160,7 +160,7 @@ Global___GetStateAtRequest: _TypeAlias = GetStateAtRequest  # noqa: Y015
 
 @_typing.final
 class GetStateAtResponse(_message.Message):
-    """A level as it was."""
+    """A level at an earlier position."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -261,14 +261,14 @@ class Event(_message.Message):
     sequence: _builtins.int
     """Its position: gapless, starting at 1."""
     writer_epoch: _builtins.int
-    """Which writer wrote it: the second part of its position."""
+    """The epoch of the writer that wrote it: the second part of its position."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """Engine time at which it was decided; never before that of the event before it."""
+        """Engine time at which it was decided; never earlier than that of the previous event."""
 
     @_builtins.property
     def context(self) -> _types_pb2.CommandContext:
-        """The shared fields of the command behind it. Absent for what the engine did by itself."""
+        """The shared fields of its command. Absent for what the engine did by itself."""
 
     @_builtins.property
     def reserved(self) -> Global___Reserved:
@@ -276,7 +276,7 @@ class Event(_message.Message):
 
     @_builtins.property
     def extended(self) -> Global___Extended:
-        """A hold's end was moved."""
+        """The expire_time of a hold was changed."""
 
     @_builtins.property
     def amended(self) -> Global___Amended:
@@ -288,19 +288,19 @@ class Event(_message.Message):
 
     @_builtins.property
     def released(self) -> Global___Released:
-        """Units were given back."""
+        """Units were released."""
 
     @_builtins.property
     def fulfilled(self) -> Global___Fulfilled:
-        """Units left."""
+        """Goods left."""
 
     @_builtins.property
     def expired(self) -> Global___Expired:
-        """Units were given back at their time."""
+        """Units expired."""
 
     @_builtins.property
     def transferred(self) -> Global___Transferred:
-        """A promise was moved."""
+        """A hold was moved to another location."""
 
     @_builtins.property
     def stock_changed(self) -> Global___StockChanged:
@@ -332,7 +332,7 @@ class Event(_message.Message):
 
     @_builtins.property
     def keys_forgotten(self) -> Global___KeysForgotten:
-        """Keys behind the dedupe window were forgotten."""
+        """Keys older than the dedupe window were forgotten."""
 
     @_builtins.property
     def message_repeated(self) -> Global___MessageRepeated:
@@ -340,11 +340,11 @@ class Event(_message.Message):
 
     @_builtins.property
     def clock_corrected(self) -> Global___ClockCorrected:
-        """From here on issue times are read with the distance of engine time from the wall clock."""
+        """From here on issue times are corrected by the distance of engine time from the wall clock."""
 
     @_builtins.property
     def command_refused(self) -> Global___CommandRefused:
-        """A command was refused, and its key remembers that."""
+        """A command was refused, and its key remembers the refusal."""
 
     def __init__(
         self,
@@ -396,7 +396,7 @@ class Reserved(_message.Message):
     """The reservation."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Its end."""
+        """When it expires."""
 
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LineSelection]:
@@ -419,7 +419,7 @@ Global___Reserved: _TypeAlias = Reserved  # noqa: Y015
 
 @_typing.final
 class Extended(_message.Message):
-    """A hold's end was moved."""
+    """The expire_time of a hold was changed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -429,7 +429,7 @@ class Extended(_message.Message):
     """The reservation."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Its new end."""
+        """When it expires now."""
 
     def __init__(
         self,
@@ -488,7 +488,7 @@ class Allocated(_message.Message):
     order_ref: _builtins.str
     """The order, if any."""
     reacquired: _builtins.bool
-    """True if they came back from expiry."""
+    """True if they had expired and were acquired again."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LineSelection]:
         """Units by line."""
@@ -511,7 +511,7 @@ Global___Allocated: _TypeAlias = Allocated  # noqa: Y015
 
 @_typing.final
 class Released(_message.Message):
-    """Units were given back."""
+    """Units were released."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -539,7 +539,7 @@ Global___Released: _TypeAlias = Released  # noqa: Y015
 
 @_typing.final
 class Fulfilled(_message.Message):
-    """Units left."""
+    """Goods left."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -567,7 +567,7 @@ Global___Fulfilled: _TypeAlias = Fulfilled  # noqa: Y015
 
 @_typing.final
 class Expired(_message.Message):
-    """Units were given back at their time. They have counted as free since expire_time, which may be well before this event."""
+    """Units expired. They have counted as free since expire_time, which may be well before this event."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -595,7 +595,7 @@ Global___Expired: _TypeAlias = Expired  # noqa: Y015
 
 @_typing.final
 class Transferred(_message.Message):
-    """A promise was moved."""
+    """A hold was moved to another location."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -605,10 +605,10 @@ class Transferred(_message.Message):
     reservation_id: _builtins.str
     """The reservation."""
     to_location: _builtins.str
-    """Where it is now."""
+    """The new location."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LineSelection]:
-        """What left where."""
+        """The units at the old location, by line."""
 
     def __init__(
         self,
@@ -641,11 +641,11 @@ class StockChanged(_message.Message):
     location: _builtins.str
     """The location."""
     kind: Global___StockChangeKind.ValueType
-    """What kind of fact."""
+    """The kind of the change."""
     state: _types_pb2.StockState.ValueType
     """Which part of the stock."""
     delta: _builtins.int
-    """Units more or fewer."""
+    """Units added or removed."""
     def __init__(
         self,
         *,
@@ -675,7 +675,7 @@ class ItemUpserted(_message.Message):
     sku: _builtins.str
     """The item."""
     display_name: _builtins.str
-    """A name for people."""
+    """A human-readable name."""
     gtin: _builtins.str
     """GTIN-14."""
     def __init__(
@@ -705,7 +705,7 @@ class LocationUpserted(_message.Message):
     location: _builtins.str
     """The location."""
     display_name: _builtins.str
-    """A name for people."""
+    """A human-readable name."""
     gln: _builtins.str
     """GLN."""
     def __init__(
@@ -734,7 +734,7 @@ class ChannelUpserted(_message.Message):
     channel: _builtins.str
     """The channel."""
     display_name: _builtins.str
-    """A name for people."""
+    """A human-readable name."""
     def __init__(
         self,
         *,
@@ -806,7 +806,7 @@ class MessageRejected(_message.Message):
     REJECTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rejection(self) -> _types_pb2.Rejection:
-        """The answer."""
+        """The rejection that was answered."""
 
     def __init__(
         self,
@@ -823,7 +823,7 @@ Global___MessageRejected: _TypeAlias = MessageRejected  # noqa: Y015
 
 @_typing.final
 class KeysForgotten(_message.Message):
-    """Keys behind the dedupe window were forgotten."""
+    """Keys older than the dedupe window were forgotten."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -847,9 +847,9 @@ Global___KeysForgotten: _TypeAlias = KeysForgotten  # noqa: Y015
 
 @_typing.final
 class ClockCorrected(_message.Message):
-    """An operator found engine time ahead of a right wall clock, after a start with a wrong one, and said so. An `issue_time`
-    from then on is read as that much later, unless its writer had named it before; what was issued before is read as it
-    was, and mostly refused (DEDUPE_WINDOW_EXPIRED). Times that the ledger tells stay engine time.
+    """An operator found that engine time was ahead of a correct wall clock, after a start with a wrong one, and reported it. An
+    `issue_time` from then on is read as that much later, unless its writer had used it before; what was issued earlier is
+    read unchanged, and mostly refused (DEDUPE_WINDOW_EXPIRED). Times that the ledger reports remain engine time.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -886,7 +886,7 @@ class MessageRepeated(_message.Message):
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Position of the last event of what the key did."""
+    """Position of the last event of the key's command."""
     def __init__(
         self,
         *,
@@ -909,10 +909,10 @@ class CommandRefused(_message.Message):
     REJECTION_FIELD_NUMBER: _builtins.int
     OLDER_FORGOTTEN_FIELD_NUMBER: _builtins.int
     older_forgotten: _builtins.bool
-    """True if remembered refusals had their share of memory: the older half of them was forgotten before this one."""
+    """True if the memory for remembered refusals was full: the older half of them was forgotten before this one."""
     @_builtins.property
     def rejection(self) -> _types_pb2.Rejection:
-        """The answer."""
+        """The rejection that was answered."""
 
     def __init__(
         self,

@@ -26,17 +26,17 @@ if _version_not_supported:
 
 
 class JournalServiceStub(object):
-    """The append-only truth. It shows durable state only.
+    """The append-only journal of events, which is the source of truth. It shows durable state only.
 
     How to fold it:
 
-    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is at
-    or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time, and its
-    event follows when the engine comes to it. So a Reserved event can stand before the Expired one whose units it took, and a
-    fold that waits for that event sees too little available, even below zero.
-    - All events of one command carry its context and follow each other without a gap. What the command did, and the sequence
-    that its Receipt names, is the last of them. The ones before may be facts that the command found due: an Allocate after
-    expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
+    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is
+    at or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time,
+    and its event follows when the engine gets to it. So a Reserved event can precede the Expired event whose units it
+    took, and a fold that waits for that event sees too few available units, even a negative number.
+    - All events of one command carry its context and follow each other without a gap. The command's own effect, and the
+    sequence in its Receipt, is the last of them. The events before it may be facts that were due when the command came: an
+    Allocate after expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
     """
 
     def __init__(self, channel):
@@ -63,28 +63,29 @@ class JournalServiceStub(object):
 
 
 class JournalServiceServicer(object):
-    """The append-only truth. It shows durable state only.
+    """The append-only journal of events, which is the source of truth. It shows durable state only.
 
     How to fold it:
 
-    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is at
-    or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time, and its
-    event follows when the engine comes to it. So a Reserved event can stand before the Expired one whose units it took, and a
-    fold that waits for that event sees too little available, even below zero.
-    - All events of one command carry its context and follow each other without a gap. What the command did, and the sequence
-    that its Receipt names, is the last of them. The ones before may be facts that the command found due: an Allocate after
-    expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
+    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is
+    at or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time,
+    and its event follows when the engine gets to it. So a Reserved event can precede the Expired event whose units it
+    took, and a fold that waits for that event sees too few available units, even a negative number.
+    - All events of one command carry its context and follow each other without a gap. The command's own effect, and the
+    sequence in its Receipt, is the last of them. The events before it may be facts that were due when the command came: an
+    Allocate after expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
     """
 
     def ReadEvents(self, request, context):
-        """Events from a position on; with `follow` also those to come. Without `follow` it ends at what was durable when it began.
+        """Events from a position on; with `follow` also new ones as they come. Without `follow` the stream ends at what was
+        durable when it began.
 
-        A position that is no event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which says where to go on: a
-        backup was restored, or a journal in Redis lost what it had acknowledged, after the reader got that position. One that cannot
-        be compared any more, because its event is no longer kept, is refused with HISTORY_TRIMMED.
+        A position that is not an event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which states where to
+        continue: a backup was restored, or a journal in Redis lost acknowledged events, after the reader got that position. A
+        position that cannot be checked any more, because its event is no longer stored, is refused with HISTORY_TRIMMED.
 
-        A message has as many events as fit 1 MiB, and one at least: an event can be longer, but only one of a reservation that grew
-        beyond 2,000 lines under an earlier version is longer than 4 MiB.
+        A message has as many events as fit into 1 MiB, and at least one: a single event can be longer, but only an event of a
+        reservation that grew beyond 2,000 lines under an earlier version is longer than 4 MiB.
         Each message of the answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -92,7 +93,7 @@ class JournalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetStateAt(self, request, context):
-        """A level as it was. Answers UNIMPLEMENTED in this version.
+        """A level at an earlier position. Answers UNIMPLEMENTED in this version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,17 +134,17 @@ def add_JournalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JournalService(object):
-    """The append-only truth. It shows durable state only.
+    """The append-only journal of events, which is the source of truth. It shows durable state only.
 
     How to fold it:
 
-    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is at
-    or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time, and its
-    event follows when the engine comes to it. So a Reserved event can stand before the Expired one whose units it took, and a
-    fold that waits for that event sees too little available, even below zero.
-    - All events of one command carry its context and follow each other without a gap. What the command did, and the sequence
-    that its Receipt names, is the last of them. The ones before may be facts that the command found due: an Allocate after
-    expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
+    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is
+    at or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time,
+    and its event follows when the engine gets to it. So a Reserved event can precede the Expired event whose units it
+    took, and a fold that waits for that event sees too few available units, even a negative number.
+    - All events of one command carry its context and follow each other without a gap. The command's own effect, and the
+    sequence in its Receipt, is the last of them. The events before it may be facts that were due when the command came: an
+    Allocate after expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
     """
 
     @staticmethod

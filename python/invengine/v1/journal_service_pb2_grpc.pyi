@@ -27,17 +27,17 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class JournalServiceStub:
-    """The append-only truth. It shows durable state only.
+    """The append-only journal of events, which is the source of truth. It shows durable state only.
 
     How to fold it:
 
-    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is at
-      or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time, and its
-      event follows when the engine comes to it. So a Reserved event can stand before the Expired one whose units it took, and a
-      fold that waits for that event sees too little available, even below zero.
-    - All events of one command carry its context and follow each other without a gap. What the command did, and the sequence
-      that its Receipt names, is the last of them. The ones before may be facts that the command found due: an Allocate after
-      expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
+    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is
+      at or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time,
+      and its event follows when the engine gets to it. So a Reserved event can precede the Expired event whose units it
+      took, and a fold that waits for that event sees too few available units, even a negative number.
+    - All events of one command carry its context and follow each other without a gap. The command's own effect, and the
+      sequence in its Receipt, is the last of them. The events before it may be facts that were due when the command came: an
+      Allocate after expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
     """
 
     @_typing.overload
@@ -45,18 +45,19 @@ class JournalServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> JournalServiceAsyncStub: ...
     ReadEvents: _grpc.UnaryStreamMultiCallable[_journal_service_pb2.ReadEventsRequest, _journal_service_pb2.ReadEventsResponse]
-    """Events from a position on; with `follow` also those to come. Without `follow` it ends at what was durable when it began.
+    """Events from a position on; with `follow` also new ones as they come. Without `follow` the stream ends at what was
+    durable when it began.
 
-    A position that is no event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which says where to go on: a
-    backup was restored, or a journal in Redis lost what it had acknowledged, after the reader got that position. One that cannot
-    be compared any more, because its event is no longer kept, is refused with HISTORY_TRIMMED.
+    A position that is not an event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which states where to
+    continue: a backup was restored, or a journal in Redis lost acknowledged events, after the reader got that position. A
+    position that cannot be checked any more, because its event is no longer stored, is refused with HISTORY_TRIMMED.
 
-    A message has as many events as fit 1 MiB, and one at least: an event can be longer, but only one of a reservation that grew
-    beyond 2,000 lines under an earlier version is longer than 4 MiB.
+    A message has as many events as fit into 1 MiB, and at least one: a single event can be longer, but only an event of a
+    reservation that grew beyond 2,000 lines under an earlier version is longer than 4 MiB.
     Each message of the answer has at most 4 MiB.
     """
     GetStateAt: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.GetStateAtRequest, _journal_service_pb2.GetStateAtResponse]
-    """A level as it was. Answers UNIMPLEMENTED in this version."""
+    """A level at an earlier position. Answers UNIMPLEMENTED in this version."""
     GetDigest: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.GetDigestRequest, _journal_service_pb2.GetDigestResponse]
     """The digest of the state at the newest durable position.
     The answer has at most 4 KiB.
@@ -64,50 +65,51 @@ class JournalServiceStub:
 
 @_typing.type_check_only
 class JournalServiceAsyncStub(JournalServiceStub):
-    """The append-only truth. It shows durable state only.
+    """The append-only journal of events, which is the source of truth. It shows durable state only.
 
     How to fold it:
 
-    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is at
-      or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time, and its
-      event follows when the engine comes to it. So a Reserved event can stand before the Expired one whose units it took, and a
-      fold that waits for that event sees too little available, even below zero.
-    - All events of one command carry its context and follow each other without a gap. What the command did, and the sequence
-      that its Receipt names, is the last of them. The ones before may be facts that the command found due: an Allocate after
-      expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
+    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is
+      at or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time,
+      and its event follows when the engine gets to it. So a Reserved event can precede the Expired event whose units it
+      took, and a fold that waits for that event sees too few available units, even a negative number.
+    - All events of one command carry its context and follow each other without a gap. The command's own effect, and the
+      sequence in its Receipt, is the last of them. The events before it may be facts that were due when the command came: an
+      Allocate after expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReadEvents: _aio.UnaryStreamMultiCallable[_journal_service_pb2.ReadEventsRequest, _journal_service_pb2.ReadEventsResponse]  # type: ignore[assignment]
-    """Events from a position on; with `follow` also those to come. Without `follow` it ends at what was durable when it began.
+    """Events from a position on; with `follow` also new ones as they come. Without `follow` the stream ends at what was
+    durable when it began.
 
-    A position that is no event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which says where to go on: a
-    backup was restored, or a journal in Redis lost what it had acknowledged, after the reader got that position. One that cannot
-    be compared any more, because its event is no longer kept, is refused with HISTORY_TRIMMED.
+    A position that is not an event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which states where to
+    continue: a backup was restored, or a journal in Redis lost acknowledged events, after the reader got that position. A
+    position that cannot be checked any more, because its event is no longer stored, is refused with HISTORY_TRIMMED.
 
-    A message has as many events as fit 1 MiB, and one at least: an event can be longer, but only one of a reservation that grew
-    beyond 2,000 lines under an earlier version is longer than 4 MiB.
+    A message has as many events as fit into 1 MiB, and at least one: a single event can be longer, but only an event of a
+    reservation that grew beyond 2,000 lines under an earlier version is longer than 4 MiB.
     Each message of the answer has at most 4 MiB.
     """
     GetStateAt: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.GetStateAtRequest, _journal_service_pb2.GetStateAtResponse]  # type: ignore[assignment]
-    """A level as it was. Answers UNIMPLEMENTED in this version."""
+    """A level at an earlier position. Answers UNIMPLEMENTED in this version."""
     GetDigest: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.GetDigestRequest, _journal_service_pb2.GetDigestResponse]  # type: ignore[assignment]
     """The digest of the state at the newest durable position.
     The answer has at most 4 KiB.
     """
 
 class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The append-only truth. It shows durable state only.
+    """The append-only journal of events, which is the source of truth. It shows durable state only.
 
     How to fold it:
 
-    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is at
-      or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time, and its
-      event follows when the engine comes to it. So a Reserved event can stand before the Expired one whose units it took, and a
-      fold that waits for that event sees too little available, even below zero.
-    - All events of one command carry its context and follow each other without a gap. What the command did, and the sequence
-      that its Receipt names, is the last of them. The ones before may be facts that the command found due: an Allocate after
-      expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
+    - The state at an event is what the events up to it say, at the time of that event. Units of a hold whose expire_time is
+      at or before that time count as free, whether or not their Expired event has been written: expiry is a matter of time,
+      and its event follows when the engine gets to it. So a Reserved event can precede the Expired event whose units it
+      took, and a fold that waits for that event sees too few available units, even a negative number.
+    - All events of one command carry its context and follow each other without a gap. The command's own effect, and the
+      sequence in its Receipt, is the last of them. The events before it may be facts that were due when the command came: an
+      Allocate after expiry whose Expired event had not been written yet writes it first, with the context of the Allocate.
     """
 
     @_abc_1.abstractmethod
@@ -116,14 +118,15 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _journal_service_pb2.ReadEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_journal_service_pb2.ReadEventsResponse], _abc.AsyncIterator[_journal_service_pb2.ReadEventsResponse]]:
-        """Events from a position on; with `follow` also those to come. Without `follow` it ends at what was durable when it began.
+        """Events from a position on; with `follow` also new ones as they come. Without `follow` the stream ends at what was
+        durable when it began.
 
-        A position that is no event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which says where to go on: a
-        backup was restored, or a journal in Redis lost what it had acknowledged, after the reader got that position. One that cannot
-        be compared any more, because its event is no longer kept, is refused with HISTORY_TRIMMED.
+        A position that is not an event of this ledger's history is refused with POSITION_NOT_IN_HISTORY, which states where to
+        continue: a backup was restored, or a journal in Redis lost acknowledged events, after the reader got that position. A
+        position that cannot be checked any more, because its event is no longer stored, is refused with HISTORY_TRIMMED.
 
-        A message has as many events as fit 1 MiB, and one at least: an event can be longer, but only one of a reservation that grew
-        beyond 2,000 lines under an earlier version is longer than 4 MiB.
+        A message has as many events as fit into 1 MiB, and at least one: a single event can be longer, but only an event of a
+        reservation that grew beyond 2,000 lines under an earlier version is longer than 4 MiB.
         Each message of the answer has at most 4 MiB.
         """
 
@@ -133,7 +136,7 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _journal_service_pb2.GetStateAtRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_journal_service_pb2.GetStateAtResponse, _abc.Awaitable[_journal_service_pb2.GetStateAtResponse]]:
-        """A level as it was. Answers UNIMPLEMENTED in this version."""
+        """A level at an earlier position. Answers UNIMPLEMENTED in this version."""
 
     @_abc_1.abstractmethod
     def GetDigest(

@@ -32,7 +32,7 @@ class LocationGroup(_message.Message):
     """Its name."""
     @_builtins.property
     def locations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Its locations, in the order in which they are asked."""
+        """Its locations, in the order in which they are queried."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ Global___SetLocationGroupRequest: _TypeAlias = SetLocationGroupRequest  # noqa: 
 
 @_typing.final
 class SetLocationGroupResponse(_message.Message):
-    """Done."""
+    """Confirms the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -133,7 +133,7 @@ class GetLocationGroupResponse(_message.Message):
     LOCATION_GROUP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def location_group(self) -> Global___LocationGroup:
-        """As it stands."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ Global___GetLocationGroupResponse: _TypeAlias = GetLocationGroupResponse  # noqa
 
 @_typing.final
 class ListLocationGroupsRequest(_message.Message):
-    """Chooses a page."""
+    """Selects a page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -159,7 +159,7 @@ class ListLocationGroupsRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -272,7 +272,7 @@ Global___SetSegmentRequest: _TypeAlias = SetSegmentRequest  # noqa: Y015
 
 @_typing.final
 class SetSegmentResponse(_message.Message):
-    """Done."""
+    """Confirms the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -325,7 +325,7 @@ class GetSegmentResponse(_message.Message):
     SEGMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def segment(self) -> Global___Segment:
-        """As it stands."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -342,7 +342,7 @@ Global___GetSegmentResponse: _TypeAlias = GetSegmentResponse  # noqa: Y015
 
 @_typing.final
 class ListSegmentsRequest(_message.Message):
-    """Chooses a page."""
+    """Selects a page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -351,7 +351,7 @@ class ListSegmentsRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -456,7 +456,7 @@ Global___SetSafetyStockRequest: _TypeAlias = SetSafetyStockRequest  # noqa: Y015
 
 @_typing.final
 class SetSafetyStockResponse(_message.Message):
-    """Done."""
+    """Confirms the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -513,7 +513,7 @@ class GetSafetyStockResponse(_message.Message):
     SAFETY_STOCK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def safety_stock(self) -> Global___SafetyStock:
-        """As it stands."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -530,7 +530,7 @@ Global___GetSafetyStockResponse: _TypeAlias = GetSafetyStockResponse  # noqa: Y0
 
 @_typing.final
 class ListSafetyStocksRequest(_message.Message):
-    """Chooses a page."""
+    """Selects a page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -539,7 +539,7 @@ class ListSafetyStocksRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -644,7 +644,7 @@ Global___SetChannelBufferRequest: _TypeAlias = SetChannelBufferRequest  # noqa: 
 
 @_typing.final
 class SetChannelBufferResponse(_message.Message):
-    """Done."""
+    """Confirms the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -701,7 +701,7 @@ class GetChannelBufferResponse(_message.Message):
     CHANNEL_BUFFER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def channel_buffer(self) -> Global___ChannelBuffer:
-        """As it stands."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -718,7 +718,7 @@ Global___GetChannelBufferResponse: _TypeAlias = GetChannelBufferResponse  # noqa
 
 @_typing.final
 class ListChannelBuffersRequest(_message.Message):
-    """Chooses a page."""
+    """Selects a page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -727,7 +727,7 @@ class ListChannelBuffersRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -840,7 +840,7 @@ Global___SetHoldPolicyRequest: _TypeAlias = SetHoldPolicyRequest  # noqa: Y015
 
 @_typing.final
 class SetHoldPolicyResponse(_message.Message):
-    """Done."""
+    """Confirms the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -893,7 +893,7 @@ class GetHoldPolicyResponse(_message.Message):
     HOLD_POLICY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hold_policy(self) -> Global___HoldPolicy:
-        """As it stands."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -910,7 +910,7 @@ Global___GetHoldPolicyResponse: _TypeAlias = GetHoldPolicyResponse  # noqa: Y015
 
 @_typing.final
 class ListHoldPoliciesRequest(_message.Message):
-    """Chooses a page."""
+    """Selects a page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -919,7 +919,7 @@ class ListHoldPoliciesRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -1024,7 +1024,7 @@ Global___SetAuthorityRuleRequest: _TypeAlias = SetAuthorityRuleRequest  # noqa: 
 
 @_typing.final
 class SetAuthorityRuleResponse(_message.Message):
-    """Done."""
+    """Confirms the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1085,7 +1085,7 @@ class GetAuthorityRuleResponse(_message.Message):
     AUTHORITY_RULE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def authority_rule(self) -> Global___AuthorityRule:
-        """As it stands."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -1102,7 +1102,7 @@ Global___GetAuthorityRuleResponse: _TypeAlias = GetAuthorityRuleResponse  # noqa
 
 @_typing.final
 class ListAuthorityRulesRequest(_message.Message):
-    """Chooses a page."""
+    """Selects a page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1111,7 +1111,7 @@ class ListAuthorityRulesRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,

@@ -32,10 +32,10 @@ class ReserveRequest(_message.Message):
     ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
     REPLACE_OWN_FIELD_NUMBER: _builtins.int
     allow_partial: _builtins.bool
-    """Take what is there of each line instead of nothing. Nothing at all is INSUFFICIENT_STOCK."""
+    """Take what is available of each line instead of nothing. If that is nothing at all, the answer is INSUFFICIENT_STOCK."""
     replace_own: _builtins.bool
-    """Release what the same holder has reserved on the same levels, in the same step: a shopper is never in their own way.
-    Needs context.holder.
+    """Release what the same holder has reserved on the same levels, in the same step: a shopper never competes with
+    themselves. Needs context.holder.
     """
     @_builtins.property
     def context(self) -> _types_pb2.CommandContext:
@@ -98,7 +98,7 @@ Global___ReserveResponse: _TypeAlias = ReserveResponse  # noqa: Y015
 
 @_typing.final
 class ExtendRequest(_message.Message):
-    """Asks for a later (or earlier) end."""
+    """Asks for a later (or earlier) expire_time."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -147,11 +147,11 @@ class ExtendResponse(_message.Message):
 
     @_builtins.property
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
-        """One entry a reservation."""
+        """One entry per reservation."""
 
     @_builtins.property
     def summary(self) -> _types_pb2.HoldSummary:
-        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+        """Instead of `holds` where listing them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
 
     def __init__(
         self,
@@ -225,7 +225,7 @@ class AmendResponse(_message.Message):
 
     @_builtins.property
     def summary(self) -> _types_pb2.HoldSummary:
-        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+        """Instead of `holds` where listing them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
 
     def __init__(
         self,
@@ -287,11 +287,11 @@ class AllocateResponse(_message.Message):
 
     @_builtins.property
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
-        """One entry a reservation."""
+        """One entry per reservation."""
 
     @_builtins.property
     def summary(self) -> _types_pb2.HoldSummary:
-        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+        """Instead of `holds` where listing them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
 
     def __init__(
         self,
@@ -310,7 +310,7 @@ Global___AllocateResponse: _TypeAlias = AllocateResponse  # noqa: Y015
 
 @_typing.final
 class ReleaseRequest(_message.Message):
-    """Asks to give back."""
+    """Asks for a release."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -350,8 +350,8 @@ class ReleaseResponse(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     KEY_SCOPE_FIELD_NUMBER: _builtins.int
     key_cancelled: _builtins.bool
-    """True if the key had made no hold in its scope: its late Reserve will be refused KEY_CANCELLED. If it was refused and that is
-    remembered (`context.remember_refusal`), it gets that refusal instead, as before.
+    """True if the key had created no hold in its scope: a late Reserve with it will be refused KEY_CANCELLED. If its Reserve
+    was refused and that is remembered (`context.remember_refusal`), it still gets that refusal instead.
     """
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
@@ -359,15 +359,17 @@ class ReleaseResponse(_message.Message):
 
     @_builtins.property
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
-        """One entry a reservation; empty if only a tombstone was left."""
+        """One entry per reservation; empty if only a tombstone was left."""
 
     @_builtins.property
     def summary(self) -> _types_pb2.HoldSummary:
-        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+        """Instead of `holds` where listing them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
 
     @_builtins.property
     def key_scope(self) -> Global___KeyScope:
-        """Where the key was looked for, if key_cancelled is set. A hold that was made under another channel is untouched."""
+        """The scope in which the key was looked up, if key_cancelled is set. A hold that was created under another channel is
+        untouched.
+        """
 
     def __init__(
         self,
@@ -388,16 +390,16 @@ Global___ReleaseResponse: _TypeAlias = ReleaseResponse  # noqa: Y015
 
 @_typing.final
 class KeyScope(_message.Message):
-    """Whose keys. Without either they are those of the operator."""
+    """The scope of a key. Without either field it is that of the operator."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANNEL_FIELD_NUMBER: _builtins.int
     SOURCE_ID_FIELD_NUMBER: _builtins.int
     channel: _builtins.str
-    """Those of a channel."""
+    """The scope of a channel."""
     source_id: _builtins.str
-    """Those of a source, if there is no channel."""
+    """The scope of a source, if there is no channel."""
     def __init__(
         self,
         *,
@@ -414,7 +416,7 @@ Global___KeyScope: _TypeAlias = KeyScope  # noqa: Y015
 
 @_typing.final
 class FulfillRequest(_message.Message):
-    """Says that goods leave."""
+    """Reports that goods leave."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -457,11 +459,11 @@ class FulfillResponse(_message.Message):
 
     @_builtins.property
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
-        """One entry a reservation."""
+        """One entry per reservation."""
 
     @_builtins.property
     def summary(self) -> _types_pb2.HoldSummary:
-        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+        """Instead of `holds` where listing them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
 
     def __init__(
         self,
@@ -480,7 +482,7 @@ Global___FulfillResponse: _TypeAlias = FulfillResponse  # noqa: Y015
 
 @_typing.final
 class TransferReservationRequest(_message.Message):
-    """Asks to move a promise."""
+    """Asks to move a hold to another location."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -488,7 +490,7 @@ class TransferReservationRequest(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     TO_LOCATION_FIELD_NUMBER: _builtins.int
     to_location: _builtins.str
-    """The location that is to keep the promise."""
+    """The location to move the hold to."""
     @_builtins.property
     def context(self) -> _types_pb2.CommandContext:
         """Shared fields."""
@@ -531,7 +533,7 @@ class TransferReservationResponse(_message.Message):
 
     @_builtins.property
     def summary(self) -> _types_pb2.HoldSummary:
-        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+        """Instead of `holds` where listing them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
 
     def __init__(
         self,
@@ -594,12 +596,12 @@ class GetReservationResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Position of the ledger that it was read at."""
+    """Position of the ledger at which it was read."""
     durable_sequence: _builtins.int
-    """What is durable at that moment."""
+    """Position that is durable at that moment."""
     @_builtins.property
     def reservation(self) -> _types_pb2.Reservation:
-        """As it stands."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -618,7 +620,7 @@ Global___GetReservationResponse: _TypeAlias = GetReservationResponse  # noqa: Y0
 
 @_typing.final
 class ListReservationsRequest(_message.Message):
-    """Chooses reservations."""
+    """Selects reservations."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -632,12 +634,13 @@ class ListReservationsRequest(_message.Message):
     holder: _builtins.str
     """Only of this holder."""
     include_ended: _builtins.bool
-    """Also those with nothing outstanding."""
+    """Include those with nothing outstanding."""
     page_size: _builtins.int
-    """Most entries of the page: 1 to 1,000; 100 if 0. A page of long entries ends earlier."""
+    """Maximum number of entries on the page: 1 to 1,000; 100 if 0. A page of long entries ends earlier."""
     page_token: _builtins.str
-    """next_page_token of the page before, asked with the same filters; page_size may differ. It survives restarts of the server. One
-    that was altered, belongs to another question, or to a history that a restore has replaced, is INVALID_FIELD: begin again.
+    """next_page_token of the previous page, requested with the same filters; page_size may differ. It survives restarts of
+    the server. A token that was altered, belongs to another query, or to a history that a restore has replaced, is refused
+    (INVALID_FIELD): start again.
     """
     def __init__(
         self,
@@ -669,12 +672,12 @@ class ListReservationsResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page."""
     sequence: _builtins.int
-    """Position of the ledger that it was read at."""
+    """Position of the ledger at which it was read."""
     durable_sequence: _builtins.int
-    """What is durable at that moment."""
+    """Position that is durable at that moment."""
     @_builtins.property
     def reservations(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Reservation]:
-        """In the order they were made."""
+        """In the order they were created."""
 
     def __init__(
         self,
@@ -724,7 +727,7 @@ Global___GetOutcomeRequest: _TypeAlias = GetOutcomeRequest  # noqa: Y015
 
 @_typing.final
 class GetOutcomeResponse(_message.Message):
-    """What the key did."""
+    """The outcome of the key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -733,11 +736,11 @@ class GetOutcomeResponse(_message.Message):
     KEY_CANCELLED_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     known: _builtins.bool
-    """False: no command with this key has an outcome. It may still be on its way."""
+    """False if no command with this key has an outcome. One may still be in flight."""
     key_cancelled: _builtins.bool
     """True if the key was cancelled before it was used."""
     sequence: _builtins.int
-    """Position of the ledger that it was read at, durable."""
+    """Position of the ledger at which it was read, durable."""
     @_builtins.property
     def outcome(self) -> Global___Outcome:
         """The outcome, with `replayed` set. A rejection is remembered in memory only, unless its command asked for more
@@ -824,7 +827,7 @@ Global___Command: _TypeAlias = Command  # noqa: Y015
 
 @_typing.final
 class Outcome(_message.Message):
-    """The answer to one command of a batch, or what a key did. Changes to holds only have `holds`."""
+    """The outcome of one command of a batch, or of a key. A command on holds has only `holds`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -843,11 +846,11 @@ class Outcome(_message.Message):
 
     @_builtins.property
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HoldChange]:
-        """What was done to reservations, if accepted."""
+        """The changes to reservations, if accepted."""
 
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
-        """The stock after the command, for physical commands that GetOutcome looks up."""
+        """The stock after the command, for stock commands that GetOutcome looks up."""
 
     @_builtins.property
     def rejection(self) -> _types_pb2.Rejection:
@@ -855,11 +858,11 @@ class Outcome(_message.Message):
 
     @_builtins.property
     def summary(self) -> _types_pb2.HoldSummary:
-        """Instead of `holds` where naming them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
+        """Instead of `holds` where listing them would take more than 2 MiB; only with `context.accept_summary`, or for a repeat."""
 
     @_builtins.property
     def key_scope(self) -> Global___KeyScope:
-        """Where the key was looked for, if key_cancelled is set."""
+        """The scope in which the key was looked up, if key_cancelled is set."""
 
     def __init__(
         self,
@@ -913,7 +916,7 @@ class SubmitResponse(_message.Message):
     OUTCOMES_FIELD_NUMBER: _builtins.int
     DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
     durable_sequence: _builtins.int
-    """Everything that the outcomes rest on is durable up to here."""
+    """Position up to which the journal is durable; every outcome is covered by it."""
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Outcome]:
         """One for each command."""
@@ -965,7 +968,7 @@ class SubmitStreamResponse(_message.Message):
     OUTCOMES_FIELD_NUMBER: _builtins.int
     DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
     durable_sequence: _builtins.int
-    """Everything that the outcomes rest on is durable up to here."""
+    """Position up to which the journal is durable; every outcome is covered by it."""
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Outcome]:
         """One for each command."""

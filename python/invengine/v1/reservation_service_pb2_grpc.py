@@ -26,9 +26,9 @@ if _version_not_supported:
 
 
 class ReservationServiceStub(object):
-    """Holds on stock: taken, prolonged, bound to an order, given back, fulfilled.
+    """Holds on stock: taken, extended, bound to an order, released, fulfilled.
 
-    Every command is atomic: all of it happens or nothing. An answer leaves only when the events that it rests on are
+    Every command is atomic: all of it happens or nothing. An answer leaves only when the events that it depends on are
     durable. Refusals carry exactly one google.rpc.ErrorInfo with the domain "invengine".
     """
 
@@ -101,9 +101,9 @@ class ReservationServiceStub(object):
 
 
 class ReservationServiceServicer(object):
-    """Holds on stock: taken, prolonged, bound to an order, given back, fulfilled.
+    """Holds on stock: taken, extended, bound to an order, released, fulfilled.
 
-    Every command is atomic: all of it happens or nothing. An answer leaves only when the events that it rests on are
+    Every command is atomic: all of it happens or nothing. An answer leaves only when the events that it depends on are
     durable. Refusals carry exactly one google.rpc.ErrorInfo with the domain "invengine".
     """
 
@@ -116,7 +116,7 @@ class ReservationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Extend(self, request, context):
-        """Moves expire_time of what is still reserved.
+        """Changes the expire_time of what is still reserved.
         The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -133,8 +133,8 @@ class ReservationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Allocate(self, request, context):
-        """Promotes a timed hold to a hard hold of an order. After expiry it re-acquires the units if they are still there,
-        else INSUFFICIENT_STOCK says what is left.
+        """Promotes a timed hold to a hard hold of an order. After expiry it acquires the units again if they are still available;
+        otherwise INSUFFICIENT_STOCK reports what is left.
         The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -142,8 +142,8 @@ class ReservationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Release(self, request, context):
-        """Gives units back, whole or in part. By a key that has not been seen yet, it leaves a tombstone: that key's late
-        Reserve is refused KEY_CANCELLED.
+        """Releases units, all or some of them. For a key that has not been seen yet, it leaves a tombstone: a late Reserve with
+        that key is refused KEY_CANCELLED.
         The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -151,7 +151,7 @@ class ReservationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Fulfill(self, request, context):
-        """Goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step.
+        """The goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step.
         The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -159,7 +159,7 @@ class ReservationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def TransferReservation(self, request, context):
-        """Moves a promise to another location, with room at the target. It moves no goods.
+        """Moves a hold to another location, if the units are available there. It moves no goods.
         The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -167,7 +167,7 @@ class ReservationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetReservation(self, request, context):
-        """One reservation as it stands.
+        """One reservation in its current state.
         The answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -183,7 +183,7 @@ class ReservationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetOutcome(self, request, context):
-        """What a key did.
+        """The outcome of a key.
         The answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -191,9 +191,10 @@ class ReservationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Submit(self, request, context):
-        """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key. Once the answer
-        is full, all further commands are refused unexecuted, repeats too (OVERLOADED with `answer_bytes_max`; their keys are not
-        used): send them again in a batch of their own. The first command is never left out.
+        """Up to 1,000 commands in order, one outcome each. A later command may name a hold that an earlier one created, by its
+        key. Once the answer is full, all further commands are refused unexecuted, repeats too (OVERLOADED with
+        `answer_bytes_max`; their keys are not used): send them again in a batch of their own. The first command is never left
+        out.
         The answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -280,9 +281,9 @@ def add_ReservationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReservationService(object):
-    """Holds on stock: taken, prolonged, bound to an order, given back, fulfilled.
+    """Holds on stock: taken, extended, bound to an order, released, fulfilled.
 
-    Every command is atomic: all of it happens or nothing. An answer leaves only when the events that it rests on are
+    Every command is atomic: all of it happens or nothing. An answer leaves only when the events that it depends on are
     durable. Refusals carry exactly one google.rpc.ErrorInfo with the domain "invengine".
     """
 

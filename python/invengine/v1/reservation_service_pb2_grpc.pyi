@@ -27,9 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ReservationServiceStub:
-    """Holds on stock: taken, prolonged, bound to an order, given back, fulfilled.
+    """Holds on stock: taken, extended, bound to an order, released, fulfilled.
 
-    Every command is atomic: all of it happens or nothing. An answer leaves only when the events that it rests on are
+    Every command is atomic: all of it happens or nothing. An answer leaves only when the events that it depends on are
     durable. Refusals carry exactly one google.rpc.ErrorInfo with the domain "invengine".
     """
 
@@ -42,7 +42,7 @@ class ReservationServiceStub:
     The answer has at most 2 MiB.
     """
     Extend: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.ExtendRequest, _reservation_service_pb2.ExtendResponse]
-    """Moves expire_time of what is still reserved.
+    """Changes the expire_time of what is still reserved.
     The answer has at most 2 MiB.
     """
     Amend: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.AmendRequest, _reservation_service_pb2.AmendResponse]
@@ -51,25 +51,25 @@ class ReservationServiceStub:
     The answer has at most 2 MiB.
     """
     Allocate: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.AllocateRequest, _reservation_service_pb2.AllocateResponse]
-    """Promotes a timed hold to a hard hold of an order. After expiry it re-acquires the units if they are still there,
-    else INSUFFICIENT_STOCK says what is left.
+    """Promotes a timed hold to a hard hold of an order. After expiry it acquires the units again if they are still available;
+    otherwise INSUFFICIENT_STOCK reports what is left.
     The answer has at most 2 MiB.
     """
     Release: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.ReleaseRequest, _reservation_service_pb2.ReleaseResponse]
-    """Gives units back, whole or in part. By a key that has not been seen yet, it leaves a tombstone: that key's late
-    Reserve is refused KEY_CANCELLED.
+    """Releases units, all or some of them. For a key that has not been seen yet, it leaves a tombstone: a late Reserve with
+    that key is refused KEY_CANCELLED.
     The answer has at most 2 MiB.
     """
     Fulfill: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.FulfillRequest, _reservation_service_pb2.FulfillResponse]
-    """Goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step.
+    """The goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step.
     The answer has at most 2 MiB.
     """
     TransferReservation: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.TransferReservationRequest, _reservation_service_pb2.TransferReservationResponse]
-    """Moves a promise to another location, with room at the target. It moves no goods.
+    """Moves a hold to another location, if the units are available there. It moves no goods.
     The answer has at most 2 MiB.
     """
     GetReservation: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.GetReservationRequest, _reservation_service_pb2.GetReservationResponse]
-    """One reservation as it stands.
+    """One reservation in its current state.
     The answer has at most 4 MiB.
     """
     ListReservations: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.ListReservationsRequest, _reservation_service_pb2.ListReservationsResponse]
@@ -77,13 +77,14 @@ class ReservationServiceStub:
     The answer has at most 4 MiB.
     """
     GetOutcome: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.GetOutcomeRequest, _reservation_service_pb2.GetOutcomeResponse]
-    """What a key did.
+    """The outcome of a key.
     The answer has at most 4 MiB.
     """
     Submit: _grpc.UnaryUnaryMultiCallable[_reservation_service_pb2.SubmitRequest, _reservation_service_pb2.SubmitResponse]
-    """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key. Once the answer
-    is full, all further commands are refused unexecuted, repeats too (OVERLOADED with `answer_bytes_max`; their keys are not
-    used): send them again in a batch of their own. The first command is never left out.
+    """Up to 1,000 commands in order, one outcome each. A later command may name a hold that an earlier one created, by its
+    key. Once the answer is full, all further commands are refused unexecuted, repeats too (OVERLOADED with
+    `answer_bytes_max`; their keys are not used): send them again in a batch of their own. The first command is never left
+    out.
     The answer has at most 4 MiB.
     """
     SubmitStream: _grpc.StreamStreamMultiCallable[_reservation_service_pb2.SubmitStreamRequest, _reservation_service_pb2.SubmitStreamResponse]
@@ -93,9 +94,9 @@ class ReservationServiceStub:
 
 @_typing.type_check_only
 class ReservationServiceAsyncStub(ReservationServiceStub):
-    """Holds on stock: taken, prolonged, bound to an order, given back, fulfilled.
+    """Holds on stock: taken, extended, bound to an order, released, fulfilled.
 
-    Every command is atomic: all of it happens or nothing. An answer leaves only when the events that it rests on are
+    Every command is atomic: all of it happens or nothing. An answer leaves only when the events that it depends on are
     durable. Refusals carry exactly one google.rpc.ErrorInfo with the domain "invengine".
     """
 
@@ -105,7 +106,7 @@ class ReservationServiceAsyncStub(ReservationServiceStub):
     The answer has at most 2 MiB.
     """
     Extend: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.ExtendRequest, _reservation_service_pb2.ExtendResponse]  # type: ignore[assignment]
-    """Moves expire_time of what is still reserved.
+    """Changes the expire_time of what is still reserved.
     The answer has at most 2 MiB.
     """
     Amend: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.AmendRequest, _reservation_service_pb2.AmendResponse]  # type: ignore[assignment]
@@ -114,25 +115,25 @@ class ReservationServiceAsyncStub(ReservationServiceStub):
     The answer has at most 2 MiB.
     """
     Allocate: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.AllocateRequest, _reservation_service_pb2.AllocateResponse]  # type: ignore[assignment]
-    """Promotes a timed hold to a hard hold of an order. After expiry it re-acquires the units if they are still there,
-    else INSUFFICIENT_STOCK says what is left.
+    """Promotes a timed hold to a hard hold of an order. After expiry it acquires the units again if they are still available;
+    otherwise INSUFFICIENT_STOCK reports what is left.
     The answer has at most 2 MiB.
     """
     Release: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.ReleaseRequest, _reservation_service_pb2.ReleaseResponse]  # type: ignore[assignment]
-    """Gives units back, whole or in part. By a key that has not been seen yet, it leaves a tombstone: that key's late
-    Reserve is refused KEY_CANCELLED.
+    """Releases units, all or some of them. For a key that has not been seen yet, it leaves a tombstone: a late Reserve with
+    that key is refused KEY_CANCELLED.
     The answer has at most 2 MiB.
     """
     Fulfill: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.FulfillRequest, _reservation_service_pb2.FulfillResponse]  # type: ignore[assignment]
-    """Goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step.
+    """The goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step.
     The answer has at most 2 MiB.
     """
     TransferReservation: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.TransferReservationRequest, _reservation_service_pb2.TransferReservationResponse]  # type: ignore[assignment]
-    """Moves a promise to another location, with room at the target. It moves no goods.
+    """Moves a hold to another location, if the units are available there. It moves no goods.
     The answer has at most 2 MiB.
     """
     GetReservation: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.GetReservationRequest, _reservation_service_pb2.GetReservationResponse]  # type: ignore[assignment]
-    """One reservation as it stands.
+    """One reservation in its current state.
     The answer has at most 4 MiB.
     """
     ListReservations: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.ListReservationsRequest, _reservation_service_pb2.ListReservationsResponse]  # type: ignore[assignment]
@@ -140,13 +141,14 @@ class ReservationServiceAsyncStub(ReservationServiceStub):
     The answer has at most 4 MiB.
     """
     GetOutcome: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.GetOutcomeRequest, _reservation_service_pb2.GetOutcomeResponse]  # type: ignore[assignment]
-    """What a key did.
+    """The outcome of a key.
     The answer has at most 4 MiB.
     """
     Submit: _aio.UnaryUnaryMultiCallable[_reservation_service_pb2.SubmitRequest, _reservation_service_pb2.SubmitResponse]  # type: ignore[assignment]
-    """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key. Once the answer
-    is full, all further commands are refused unexecuted, repeats too (OVERLOADED with `answer_bytes_max`; their keys are not
-    used): send them again in a batch of their own. The first command is never left out.
+    """Up to 1,000 commands in order, one outcome each. A later command may name a hold that an earlier one created, by its
+    key. Once the answer is full, all further commands are refused unexecuted, repeats too (OVERLOADED with
+    `answer_bytes_max`; their keys are not used): send them again in a batch of their own. The first command is never left
+    out.
     The answer has at most 4 MiB.
     """
     SubmitStream: _aio.StreamStreamMultiCallable[_reservation_service_pb2.SubmitStreamRequest, _reservation_service_pb2.SubmitStreamResponse]  # type: ignore[assignment]
@@ -155,9 +157,9 @@ class ReservationServiceAsyncStub(ReservationServiceStub):
     """
 
 class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Holds on stock: taken, prolonged, bound to an order, given back, fulfilled.
+    """Holds on stock: taken, extended, bound to an order, released, fulfilled.
 
-    Every command is atomic: all of it happens or nothing. An answer leaves only when the events that it rests on are
+    Every command is atomic: all of it happens or nothing. An answer leaves only when the events that it depends on are
     durable. Refusals carry exactly one google.rpc.ErrorInfo with the domain "invengine".
     """
 
@@ -177,7 +179,7 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.ExtendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.ExtendResponse, _abc.Awaitable[_reservation_service_pb2.ExtendResponse]]:
-        """Moves expire_time of what is still reserved.
+        """Changes the expire_time of what is still reserved.
         The answer has at most 2 MiB.
         """
 
@@ -198,8 +200,8 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.AllocateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.AllocateResponse, _abc.Awaitable[_reservation_service_pb2.AllocateResponse]]:
-        """Promotes a timed hold to a hard hold of an order. After expiry it re-acquires the units if they are still there,
-        else INSUFFICIENT_STOCK says what is left.
+        """Promotes a timed hold to a hard hold of an order. After expiry it acquires the units again if they are still available;
+        otherwise INSUFFICIENT_STOCK reports what is left.
         The answer has at most 2 MiB.
         """
 
@@ -209,8 +211,8 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.ReleaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.ReleaseResponse, _abc.Awaitable[_reservation_service_pb2.ReleaseResponse]]:
-        """Gives units back, whole or in part. By a key that has not been seen yet, it leaves a tombstone: that key's late
-        Reserve is refused KEY_CANCELLED.
+        """Releases units, all or some of them. For a key that has not been seen yet, it leaves a tombstone: a late Reserve with
+        that key is refused KEY_CANCELLED.
         The answer has at most 2 MiB.
         """
 
@@ -220,7 +222,7 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.FulfillRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.FulfillResponse, _abc.Awaitable[_reservation_service_pb2.FulfillResponse]]:
-        """Goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step.
+        """The goods leave: lowers on_hand. A reserved line is allocated and fulfilled in one step.
         The answer has at most 2 MiB.
         """
 
@@ -230,7 +232,7 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.TransferReservationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.TransferReservationResponse, _abc.Awaitable[_reservation_service_pb2.TransferReservationResponse]]:
-        """Moves a promise to another location, with room at the target. It moves no goods.
+        """Moves a hold to another location, if the units are available there. It moves no goods.
         The answer has at most 2 MiB.
         """
 
@@ -240,7 +242,7 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.GetReservationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.GetReservationResponse, _abc.Awaitable[_reservation_service_pb2.GetReservationResponse]]:
-        """One reservation as it stands.
+        """One reservation in its current state.
         The answer has at most 4 MiB.
         """
 
@@ -260,7 +262,7 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.GetOutcomeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.GetOutcomeResponse, _abc.Awaitable[_reservation_service_pb2.GetOutcomeResponse]]:
-        """What a key did.
+        """The outcome of a key.
         The answer has at most 4 MiB.
         """
 
@@ -270,9 +272,10 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reservation_service_pb2.SubmitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_service_pb2.SubmitResponse, _abc.Awaitable[_reservation_service_pb2.SubmitResponse]]:
-        """Up to 1,000 commands in order, one outcome each. A later one may name what an earlier one made by its key. Once the answer
-        is full, all further commands are refused unexecuted, repeats too (OVERLOADED with `answer_bytes_max`; their keys are not
-        used): send them again in a batch of their own. The first command is never left out.
+        """Up to 1,000 commands in order, one outcome each. A later command may name a hold that an earlier one created, by its
+        key. Once the answer is full, all further commands are refused unexecuted, repeats too (OVERLOADED with
+        `answer_bytes_max`; their keys are not used): send them again in a batch of their own. The first command is never left
+        out.
         The answer has at most 4 MiB.
         """
 

@@ -61,16 +61,16 @@ class RegisterSourceResponse(_message.Message):
     epoch: _builtins.int
     """The epoch to send with every message from now on. Sequences start at 1."""
     previous_epoch: _builtins.int
-    """The epoch before it, 0 if the source is new."""
+    """The previous epoch, 0 if the source is new."""
     previous_sequence: _builtins.int
-    """The last sequence applied in the epoch before; what came after must be sent again."""
+    """The last sequence applied in the previous epoch; later messages must be sent again."""
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
 
     @_builtins.property
     def look_alikes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LookAlike]:
-        """The source, if it looks like an older one. A repeat is told the same."""
+        """The source, if it looks like an older one. A repeat gets the same."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ Global___RegisterSourceResponse: _TypeAlias = RegisterSourceResponse  # noqa: Y0
 
 @_typing.final
 class ListSourcesRequest(_message.Message):
-    """Chooses a page."""
+    """Selects a page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -100,7 +100,7 @@ class ListSourcesRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -175,7 +175,7 @@ Global___ListSourcesResponse: _TypeAlias = ListSourcesResponse  # noqa: Y015
 
 @_typing.final
 class ListParkedRequest(_message.Message):
-    """Chooses a page."""
+    """Selects a page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -187,7 +187,7 @@ class ListParkedRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -263,7 +263,7 @@ Global___SkipParkedRequest: _TypeAlias = SkipParkedRequest  # noqa: Y015
 
 @_typing.final
 class SkipParkedResponse(_message.Message):
-    """Done."""
+    """Confirms the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

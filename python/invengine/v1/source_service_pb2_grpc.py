@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SourceServiceStub(object):
-    """Outside systems and their ordered lines of messages.
+    """External systems and their ordered streams of messages.
     """
 
     def __init__(self, channel):
@@ -58,11 +58,12 @@ class SourceServiceStub(object):
 
 
 class SourceServiceServicer(object):
-    """Outside systems and their ordered lines of messages.
+    """External systems and their ordered streams of messages.
     """
 
     def RegisterSource(self, request, context):
-        """Issues the next epoch of a source and tells what was last applied. Older epochs are refused from then on.
+        """Issues the next epoch of a source and returns the last position that was applied. Older epochs are refused from then
+        on.
         The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -77,7 +78,7 @@ class SourceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListParked(self, request, context):
-        """Messages that wait for a gap to fill. Answers UNIMPLEMENTED in this version.
+        """Messages that wait until a gap is filled. Answers UNIMPLEMENTED in this version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,7 +123,7 @@ def add_SourceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SourceService(object):
-    """Outside systems and their ordered lines of messages.
+    """External systems and their ordered streams of messages.
     """
 
     @staticmethod

@@ -27,41 +27,43 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SourceServiceStub:
-    """Outside systems and their ordered lines of messages."""
+    """External systems and their ordered streams of messages."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SourceServiceAsyncStub: ...
     RegisterSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.RegisterSourceRequest, _source_service_pb2.RegisterSourceResponse]
-    """Issues the next epoch of a source and tells what was last applied. Older epochs are refused from then on.
+    """Issues the next epoch of a source and returns the last position that was applied. Older epochs are refused from then
+    on.
     The answer has at most 4 KiB.
     """
     ListSources: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]
     """All sources. Answers UNIMPLEMENTED in this version."""
     ListParked: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListParkedRequest, _source_service_pb2.ListParkedResponse]
-    """Messages that wait for a gap to fill. Answers UNIMPLEMENTED in this version."""
+    """Messages that wait until a gap is filled. Answers UNIMPLEMENTED in this version."""
     SkipParked: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.SkipParkedRequest, _source_service_pb2.SkipParkedResponse]
     """Gives up a parked message. Answers UNIMPLEMENTED in this version."""
 
 @_typing.type_check_only
 class SourceServiceAsyncStub(SourceServiceStub):
-    """Outside systems and their ordered lines of messages."""
+    """External systems and their ordered streams of messages."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.RegisterSourceRequest, _source_service_pb2.RegisterSourceResponse]  # type: ignore[assignment]
-    """Issues the next epoch of a source and tells what was last applied. Older epochs are refused from then on.
+    """Issues the next epoch of a source and returns the last position that was applied. Older epochs are refused from then
+    on.
     The answer has at most 4 KiB.
     """
     ListSources: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
     """All sources. Answers UNIMPLEMENTED in this version."""
     ListParked: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListParkedRequest, _source_service_pb2.ListParkedResponse]  # type: ignore[assignment]
-    """Messages that wait for a gap to fill. Answers UNIMPLEMENTED in this version."""
+    """Messages that wait until a gap is filled. Answers UNIMPLEMENTED in this version."""
     SkipParked: _aio.UnaryUnaryMultiCallable[_source_service_pb2.SkipParkedRequest, _source_service_pb2.SkipParkedResponse]  # type: ignore[assignment]
     """Gives up a parked message. Answers UNIMPLEMENTED in this version."""
 
 class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Outside systems and their ordered lines of messages."""
+    """External systems and their ordered streams of messages."""
 
     @_abc_1.abstractmethod
     def RegisterSource(
@@ -69,7 +71,8 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.RegisterSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.RegisterSourceResponse, _abc.Awaitable[_source_service_pb2.RegisterSourceResponse]]:
-        """Issues the next epoch of a source and tells what was last applied. Older epochs are refused from then on.
+        """Issues the next epoch of a source and returns the last position that was applied. Older epochs are refused from then
+        on.
         The answer has at most 4 KiB.
         """
 
@@ -87,7 +90,7 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.ListParkedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.ListParkedResponse, _abc.Awaitable[_source_service_pb2.ListParkedResponse]]:
-        """Messages that wait for a gap to fill. Answers UNIMPLEMENTED in this version."""
+        """Messages that wait until a gap is filled. Answers UNIMPLEMENTED in this version."""
 
     @_abc_1.abstractmethod
     def SkipParked(

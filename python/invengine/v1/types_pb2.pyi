@@ -9,9 +9,9 @@ comments of the fields.
 Names (skus, locations, channels, sources) are matched byte by byte. A new one is 1 to 128 characters (code points) of
 Unicode in the composed form NFC, without: white space other than U+0020, and U+0020 as its first or last character;
 control characters; characters that cannot be seen or that turn the direction of text (U+200B, U+FEFF, U+202E);
-characters for private use, and code points that are not assigned. Another one is refused where it would be created
-(INVALID_FIELD names the character and its place). A name that exists works however it is written. A new name that people
-may take for an older one of its kind is created, and the answer tells it (LookAlike).
+characters for private use, and code points that are not assigned. Any other new name is refused where it would be
+created (INVALID_FIELD names the character and its position). A name that exists works however it is written. A new name
+that people may mistake for an older one of its kind is created, and the answer reports it (LookAlike).
 
 Other texts (orders, holders, actors, reason codes, references, causes, names for people) belong to the caller's own
 systems: any characters but control characters. The engine never creates, changes or corrects one. Orders and holders are
@@ -48,14 +48,14 @@ class _LineStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LineState.V
     LINE_STATE_ALLOCATED: _LineState.ValueType  # 2
     """Held for an order, without expiry."""
     LINE_STATE_RELEASED: _LineState.ValueType  # 3
-    """Given back."""
+    """Released by a command."""
     LINE_STATE_EXPIRED: _LineState.ValueType  # 4
-    """Given back by the engine at expire_time."""
+    """Released by the engine at expire_time."""
     LINE_STATE_FULFILLED: _LineState.ValueType  # 5
-    """Left the building."""
+    """The goods have left the location."""
 
 class LineState(_LineState, metaclass=_LineStateEnumTypeWrapper):
-    """Where the units of a reservation line are."""
+    """The state of the units of a reservation line."""
 
 LINE_STATE_UNSPECIFIED: LineState.ValueType  # 0
 """Not set."""
@@ -64,11 +64,11 @@ LINE_STATE_RESERVED: LineState.ValueType  # 1
 LINE_STATE_ALLOCATED: LineState.ValueType  # 2
 """Held for an order, without expiry."""
 LINE_STATE_RELEASED: LineState.ValueType  # 3
-"""Given back."""
+"""Released by a command."""
 LINE_STATE_EXPIRED: LineState.ValueType  # 4
-"""Given back by the engine at expire_time."""
+"""Released by the engine at expire_time."""
 LINE_STATE_FULFILLED: LineState.ValueType  # 5
-"""Left the building."""
+"""The goods have left the location."""
 Global___LineState: _TypeAlias = LineState  # noqa: Y015
 
 class _StockState:
@@ -89,7 +89,9 @@ class _StockStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StockState
     """Goods in quality control: the change is made to this part and to on_hand."""
 
 class StockState(_StockState, metaclass=_StockStateEnumTypeWrapper):
-    """Which part of the stock a physical command speaks of. on_hand counts everything there; the others are parts of it."""
+    """The part of the stock that a stock command refers to. on_hand counts everything physically there; the others are parts of
+    it.
+    """
 
 STOCK_STATE_UNSPECIFIED: StockState.ValueType  # 0
 """The same as ON_HAND."""
@@ -105,7 +107,7 @@ Global___StockState: _TypeAlias = StockState  # noqa: Y015
 
 @_typing.final
 class CommandContext(_message.Message):
-    """What every command carries, whatever it asks for."""
+    """The fields that every command carries."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -123,12 +125,12 @@ class CommandContext(_message.Message):
     ACCEPT_SUMMARY_FIELD_NUMBER: _builtins.int
     REMEMBER_REFUSAL_FIELD_NUMBER: _builtins.int
     idempotency_key: _builtins.str
-    """Names one intention: the same key with the same body gets the same outcome, with another body it is refused
+    """Identifies one intent: the same key with the same body gets the same outcome; with another body it is refused
     (IDEMPOTENCY_KEY_REUSED). 1 to 128 printable ASCII bytes. Required unless `source` is given. The metadata entry
     `idempotency-key` is used when this is empty. Keys are scoped by writer: the channel, else the source, else the
-    operator. Of the body these do not count, for they say who asked and when: source, issue_time, event_time, actor,
-    causation, remember_refusal, accept_summary, and for all but commands on stock (Receive, Return, Adjust, SetQuantity, Count)
-    reason_code and reference.
+    operator. These fields do not count as part of the body, because they state who asked and when: source, issue_time,
+    event_time, actor, causation, remember_refusal, accept_summary, and for all but commands on stock (Receive, Return,
+    Adjust, SetQuantity, Count) reason_code and reference.
     """
     channel: _builtins.str
     """The sales channel that the command is for. Optional; must exist in the catalogue (UNKNOWN_CHANNEL)."""
@@ -141,37 +143,37 @@ class CommandContext(_message.Message):
     reason_code: _builtins.str
     """Why, as a code of the caller's own list. Optional, at most 128 characters."""
     reference: _builtins.str
-    """The document behind it: a delivery note, a count sheet. Optional, at most 128 characters."""
+    """The document it is based on: a delivery note, a count sheet. Optional, at most 128 characters."""
     causation: _builtins.str
     """The id of the event or message that caused this command. Optional, at most 128 characters."""
     accept_summary: _builtins.bool
-    """Take the short form of an answer (HoldSummary) where naming every hold would take more than 2 MiB. Without it a command
-    whose full answer could be longer is refused, unexecuted (ANSWER_TOO_LARGE). It is not recorded and says nothing about
-    what is meant: a repeat may have it otherwise, and gets the same answer.
+    """Accept the short form of an answer (HoldSummary) where listing every hold would take more than 2 MiB. Without it a
+    command whose full answer could be longer is refused, unexecuted (ANSWER_TOO_LARGE). It is not recorded and not part of
+    the command's meaning: a repeat may set it differently, and gets the same answer.
     """
     remember_refusal: _builtins.bool
-    """Remember a refusal of this key like an acceptance: it becomes an event, its answer leaves when that is durable, and the same
-    key gets it again for as long as keys are remembered, whatever happens to the server in between. Without it a refusal is
-    remembered in memory only: after a restart, or after some 100,000 later refusals, the same key is decided afresh. For the
-    ledger's own refusals (names, state, stock), not for INVALID_FIELD, and not for UNKNOWN_CHANNEL and UNKNOWN_SOURCE, whose
-    writer does not exist. Remembered refusals have memory of their own; a key that may have been forgotten for lack of it is
-    refused DEDUPE_WINDOW_EXPIRED if this is set and its issue_time says that it is old enough (GetServerInfo:
-    effective_refusal_window). Without a key it does nothing.
+    """Remember a refusal of this key like an acceptance: it becomes an event, its answer leaves once that event is durable,
+    and the same key gets it again for as long as keys are remembered, whatever happens to the server in between. Without
+    it a refusal is remembered in memory only: after a restart, or after some 100,000 later refusals, the same key is
+    decided afresh. For the ledger's own refusals (names, state, stock), not for INVALID_FIELD, and not for UNKNOWN_CHANNEL
+    and UNKNOWN_SOURCE, whose writer does not exist. Remembered refusals have a memory budget of their own; a key that may
+    have been forgotten for lack of it is refused DEDUPE_WINDOW_EXPIRED if this is set and its issue_time is old enough
+    (GetServerInfo: effective_refusal_window). Without a key it has no effect.
     """
     @_builtins.property
     def issue_time(self) -> _timestamp_pb2.Timestamp:
-        """When the caller first issued this intention; set once per key and sent again unchanged. A command older than the
-        effective dedupe window is refused (DEDUPE_WINDOW_EXPIRED). Without it the guarantee of a key ends with the window.
-        Kept in whole milliseconds: what is finer is cut off, here and in `event_time`. The years 1 to 9999.
+        """When the caller first issued the command; set once per key and sent again unchanged. A command older than the effective
+        dedupe window is refused (DEDUPE_WINDOW_EXPIRED). Without it the guarantee of a key ends with the window. Stored in
+        whole milliseconds: finer fractions are truncated, here and in `event_time`. The years 1 to 9999.
         """
 
     @_builtins.property
     def source(self) -> Global___SourcePosition:
-        """The numbered message of an outside system that this command carries. Optional."""
+        """The numbered message of an external system that this command carries. Optional."""
 
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
-        """When the fact happened in the outside world. Optional; recorded in whole milliseconds, never used for a decision."""
+        """When the fact happened in the outside world. Optional; recorded in whole milliseconds, never used in decisions."""
 
     def __init__(
         self,
@@ -200,7 +202,7 @@ Global___CommandContext: _TypeAlias = CommandContext  # noqa: Y015
 
 @_typing.final
 class SourcePosition(_message.Message):
-    """A place in the ordered line of messages of one outside system."""
+    """A position in the ordered stream of messages of one external system."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -230,7 +232,7 @@ Global___SourcePosition: _TypeAlias = SourcePosition  # noqa: Y015
 
 @_typing.final
 class Receipt(_message.Message):
-    """What an accepted command may rely on."""
+    """Confirms an accepted command: its position, and what is durable."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -241,7 +243,7 @@ class Receipt(_message.Message):
     """Position of the last event of the command in the ledger's journal; the current position if it changed nothing."""
     durable_sequence: _builtins.int
     """Every event up to this position is durable under the journal's acknowledgement mode. Never below `sequence` for a
-    command, may be below it for a read of availability.
+    command; may be below it for a read of availability.
     """
     replayed: _builtins.bool
     """True if the command was not executed now, because its key or source position already had this outcome."""
@@ -262,8 +264,8 @@ Global___Receipt: _TypeAlias = Receipt  # noqa: Y015
 
 @_typing.final
 class LookAlike(_message.Message):
-    """A name of a command that people may take for an older one of its kind: the two differ in upper and lower case, accents,
-    spaces, or in letters that look alike (the skeleton of UTS 39; O and 0; l, 1 and I). Told, never refused.
+    """A name in a command that people may mistake for an older one of its kind: the two differ in upper and lower case,
+    accents, spaces, or in letters that look alike (the skeleton of UTS 39; O and 0; l, 1 and I). Reported, never refused.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -290,7 +292,7 @@ Global___LookAlike: _TypeAlias = LookAlike  # noqa: Y015
 
 @_typing.final
 class LineRequest(_message.Message):
-    """What a caller asks for on one line. Lines with the same sku and location are merged."""
+    """One requested line. Lines with the same sku and location are merged."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -364,16 +366,16 @@ class HoldTarget(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     reservation_id: _builtins.str
-    """The opaque token that Reserve answered."""
+    """The opaque token that Reserve returned."""
     reservation_key: _builtins.str
-    """The idempotency key of the Reserve that made the hold, in the scope of the command's writer."""
+    """The idempotency key of the Reserve that created the hold, in the scope of the command's writer."""
     order_ref: _builtins.str
     """Every hold of an order, atomically."""
     expected_version: _builtins.int
     """Refuse (STALE_VERSION) unless the reservation has this version. 0 means any. Not with order_ref."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___LineSelection]:
-        """Only these lines. Empty means whole: everything that the command can act on. Not with order_ref."""
+        """Only these lines. If empty, everything that the command can act on. Not with order_ref."""
 
     def __init__(
         self,
@@ -396,7 +398,7 @@ Global___HoldTarget: _TypeAlias = HoldTarget  # noqa: Y015
 
 @_typing.final
 class HoldChange(_message.Message):
-    """What one command did to one reservation."""
+    """The changes of one command to one reservation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -410,10 +412,10 @@ class HoldChange(_message.Message):
     version: _builtins.int
     """Version after the command; 1 for a new reservation, one more for each change."""
     reacquired: _builtins.bool
-    """True if units came back from expiry because the stock was there (allocate after expiry)."""
+    """True if expired units were acquired again because the stock was available (allocate after expiry)."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When what is still reserved is over: `expire_time <= now`. A multiple of 100 ms."""
+        """When what is still reserved expires: it has expired once `expire_time <= now`. A multiple of 100 ms."""
 
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___LineChange]:
@@ -438,9 +440,9 @@ Global___HoldChange: _TypeAlias = HoldChange  # noqa: Y015
 
 @_typing.final
 class HoldSummary(_message.Message):
-    """What one command did to holds, where naming every one of them would take more than 2 MiB: how much it was, and where each
-    can be read. `holds` of the answer is empty then. A repeat gets it again, and so does one of a command that an earlier
-    version answered in full, whether or not it set `accept_summary`.
+    """The changes of one command to holds, where listing every one of them would take more than 2 MiB: the totals, and where
+    each can be read. `holds` of the answer is empty then. A repeat gets it again, and so does a repeat of a command that an
+    earlier version answered in full, whether or not it sets `accept_summary`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -450,16 +452,16 @@ class HoldSummary(_message.Message):
     UNITS_FIELD_NUMBER: _builtins.int
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     reservations: _builtins.int
-    """Reservations that the command changed. ListReservations of their order shows, in pages, how they stand now."""
+    """Reservations that the command changed. ListReservations of their order shows their current state, in pages."""
     lines: _builtins.int
     """Lines that it changed."""
     first_sequence: _builtins.int
-    """The command's events stand from here to `receipt.sequence`, where ReadEvents has them in pages: they are those with the
-    command's key (or source) in their context. Some of other commands may stand before the first of them.
+    """The command's events are in the range from here to `receipt.sequence`, which ReadEvents returns in pages: they are
+    those with the command's key (or source) in their context. Events of other commands may precede the first of them.
     """
     @_builtins.property
     def units(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitsInState]:
-        """Units that it moved, by where they are now; for Amend and Extend the reserved units of the lines."""
+        """Units that it moved, by their state now; for Amend and Extend the reserved units of the lines."""
 
     def __init__(
         self,
@@ -479,16 +481,16 @@ Global___HoldSummary: _TypeAlias = HoldSummary  # noqa: Y015
 
 @_typing.final
 class UnitsInState(_message.Message):
-    """Units, added up, by where they are."""
+    """The total of units in one state."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATE_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
     state: Global___LineState.ValueType
-    """Where they are."""
+    """The state."""
     units: _builtins.int
-    """How many; 2^63 - 1 stands for more."""
+    """Number of units; 2^63 - 1 stands for any larger number."""
     def __init__(
         self,
         *,
@@ -505,7 +507,7 @@ Global___UnitsInState: _TypeAlias = UnitsInState  # noqa: Y015
 
 @_typing.final
 class LineChange(_message.Message):
-    """What one command did to one line."""
+    """The change of one command to one line."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -521,7 +523,7 @@ class LineChange(_message.Message):
     quantity: _builtins.int
     """Units that this command moved into `state`. For Amend the new quantity of the line."""
     state: Global___LineState.ValueType
-    """Where the moved units are now."""
+    """The state of the moved units now."""
     outstanding: _builtins.int
     """Units of the line still reserved or allocated after the command."""
     def __init__(
@@ -543,7 +545,7 @@ Global___LineChange: _TypeAlias = LineChange  # noqa: Y015
 
 @_typing.final
 class Reservation(_message.Message):
-    """A reservation as it stands."""
+    """The current state of a reservation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -562,24 +564,24 @@ class Reservation(_message.Message):
     version: _builtins.int
     """One more for each change."""
     channel: _builtins.str
-    """The channel it was made for, if any."""
+    """The channel it was created for, if any."""
     order_ref: _builtins.str
     """The order it belongs to, if any."""
     holder: _builtins.str
-    """Whom it is for, if anybody."""
+    """The holder it is for, if any."""
     idempotency_key: _builtins.str
-    """The key of the Reserve that made it."""
+    """The key of the Reserve that created it."""
     lines_omitted: _builtins.int
-    """Lines after those 2,000, which are not told: only a reservation that grew under an earlier version has more. Its events
-    have them all.
+    """Number of lines beyond those 2,000, which are omitted: only a reservation that grew under an earlier version has more.
+    Its events contain them all.
     """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When what is still reserved is over."""
+        """When what is still reserved expires."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was made."""
+        """When it was created."""
 
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReservationLine]:
@@ -632,11 +634,11 @@ class ReservationLine(_message.Message):
     allocated: _builtins.int
     """Held for the order."""
     released: _builtins.int
-    """Given back."""
+    """Released by a command."""
     expired: _builtins.int
-    """Given back at expire_time."""
+    """Released at expire_time."""
     fulfilled: _builtins.int
-    """Left the building."""
+    """The goods have left the location."""
     def __init__(
         self,
         *,
@@ -695,9 +697,9 @@ class InventoryLevel(_message.Message):
     in_transit: _builtins.int
     """On its way here; outside the equation."""
     available: _builtins.int
-    """What may still be held."""
+    """Units that can still be held."""
     oversold: _builtins.int
-    """Held beyond what is there; only a decrease of supply makes it rise."""
+    """Held beyond what is in stock; only a decrease of supply makes it rise."""
     def __init__(
         self,
         *,
@@ -723,7 +725,7 @@ Global___InventoryLevel: _TypeAlias = InventoryLevel  # noqa: Y015
 
 @_typing.final
 class Rejection(_message.Message):
-    """A no: the command changed nothing. Reasons and codes are listed in docs/errors.md."""
+    """A rejection: the command changed nothing. Reasons and codes are listed in docs/errors.md."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -764,7 +766,7 @@ class Rejection(_message.Message):
 
     @_builtins.property
     def field_violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldViolation]:
-        """The bad fields, for INVALID_FIELD only."""
+        """The invalid fields, for INVALID_FIELD only."""
 
     def __init__(
         self,
@@ -785,7 +787,7 @@ Global___Rejection: _TypeAlias = Rejection  # noqa: Y015
 
 @_typing.final
 class FieldViolation(_message.Message):
-    """One bad field of a command."""
+    """One invalid field of a command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -794,7 +796,7 @@ class FieldViolation(_message.Message):
     field: _builtins.str
     """Path of the field, such as `lines[2].quantity`."""
     description: _builtins.str
-    """What the rule is."""
+    """The rule that it breaks."""
     def __init__(
         self,
         *,
@@ -811,8 +813,9 @@ Global___FieldViolation: _TypeAlias = FieldViolation  # noqa: Y015
 
 @_typing.final
 class JournalPosition(_message.Message):
-    """The place of one event in the history of one ledger. A sequence alone names an event only as long as nothing is restored: what
-    is written after a restore carries a higher writer epoch, so that the three together never name two events.
+    """The position of one event in the history of one ledger. A sequence alone identifies an event only as long as nothing is
+    restored: events written after a restore have a higher writer epoch, so that the three together never identify two
+    events.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -1,10 +1,10 @@
-//! A disk that forgets what was not synced: files of sectors, names, and what a power loss leaves of them.
+//! A disk that forgets what was not synced: files made of sectors, directory entries, and what survives a power loss.
 
 use std::collections::BTreeMap;
 
 use crate::faults::{Class, Injector};
 
-/// What a disk writes whole or not at all.
+/// The unit that a disk writes atomically.
 pub const SECTOR_BYTES: usize = 512;
 /// Length of a journal file's header.
 const HEADER_BYTES: usize = 4_096;
@@ -75,7 +75,7 @@ impl Content {
         }
     }
 
-    /// A failed sync: some sectors are there, none is dirty any more, and nobody knows which.
+    /// A failed sync persists a random part of the sectors; none of them is dirty any more.
     fn fail_sync(&mut self, faults: &mut Injector) {
         for sector in sectors(&std::mem::take(&mut self.pending)) {
             if faults.stream(Class::SyncError).chance(500_000) {
@@ -87,8 +87,8 @@ impl Content {
     fn lose(&mut self, lost_percent: u64, faults: &mut Injector) {
         let pending = std::mem::take(&mut self.pending);
         let dirty = sectors(&pending);
-        // A disk keeps what it confirmed: a bit may flip only where nothing was before, not in the last frame of a journal,
-        // which recovery writes again as it is.
+        // A disk keeps what it has confirmed: a bit may flip only in a region that was blank before, not in the last frame
+        // of a journal, which recovery rewrites unchanged.
         let last = pending.last().copied().unwrap_or_default();
         let was_blank = self.durable.iter().skip(last.0).take(last.1).all(|byte| *byte == 0);
         let kept: Vec<usize> = dirty
@@ -116,17 +116,17 @@ impl Content {
 }
 
 impl Disk {
-    /// The names of all files.
+    /// All file names.
     pub fn names(&self) -> Vec<String> {
         self.names.keys().cloned().collect()
     }
 
-    /// The file of a name.
+    /// The file of this name.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.names.get(name).copied()
     }
 
-    /// Makes an empty file.
+    /// Creates an empty file.
     pub fn create(&mut self, name: &str) -> usize {
         let file = self.files.len();
         self.files.push(Content::default());
@@ -135,7 +135,7 @@ impl Disk {
         file
     }
 
-    /// Gives a file another name; false if there is none.
+    /// Renames a file; false if it does not exist.
     pub fn rename(&mut self, from: &str, to: &str) -> bool {
         let Some(file) = self.names.remove(from) else { return false };
         self.names.insert(to.into(), file);
@@ -143,7 +143,7 @@ impl Disk {
         true
     }
 
-    /// Takes a name away; false if there is none.
+    /// Removes a name; false if it does not exist.
     pub fn remove(&mut self, name: &str) -> bool {
         let found = self.names.remove(name).is_some();
         if found {
@@ -152,23 +152,23 @@ impl Disk {
         found
     }
 
-    /// Makes names durable.
+    /// Makes the directory durable.
     pub fn sync_names(&mut self) {
         self.named.clear();
         self.durable_names.clone_from(&self.names);
     }
 
-    /// What a reader sees of a file.
+    /// The content of a file as readers see it.
     pub fn visible(&self, file: usize) -> &[u8] {
         &self.files[file].visible
     }
 
-    /// Writes; durable after `sync`.
+    /// Writes bytes; they are durable after `sync`.
     pub fn write(&mut self, file: usize, bytes: &[u8], offset: usize) {
         self.files[file].write(bytes, offset);
     }
 
-    /// Makes the length of a file at least this.
+    /// Extends a file to at least this length.
     pub fn extend(&mut self, file: usize, bytes: usize) {
         let visible = &mut self.files[file].visible;
         visible.resize(visible.len().max(bytes), 0);
@@ -179,12 +179,12 @@ impl Disk {
         self.files[file].sync();
     }
 
-    /// Fails to.
+    /// Simulates a failed sync of a file.
     pub fn fail_sync(&mut self, file: usize, faults: &mut Injector) {
         self.files[file].fail_sync(faults);
     }
 
-    /// The power goes off.
+    /// Drops what is not durable, as a power loss does.
     pub fn lose_power(&mut self, lost_percent: u64, faults: &mut Injector) {
         for named in std::mem::take(&mut self.named) {
             if faults.hits(Class::LostName, 500_000) {
@@ -213,7 +213,7 @@ impl Disk {
         self.forget_nameless();
     }
 
-    /// Gives back the memory of files that nobody can name.
+    /// Frees the content of files that have no name any more.
     fn forget_nameless(&mut self) {
         let named: Vec<usize> = self.names.values().copied().collect();
         for (file, content) in self.files.iter_mut().enumerate() {
@@ -223,23 +223,23 @@ impl Disk {
         }
     }
 
-    /// Flips one bit of a file whose name starts so. Answers what undoes it; nothing if there is none.
-    pub fn rot_one_of(&mut self, class: Class, start: &str, faults: &mut Injector) -> Option<Rot> {
+    /// Flips one bit of a random file of this name prefix. Returns what undoes it; `None` if there is no such file.
+    pub fn rot_one_of(&mut self, class: Class, start: &str, faults: &mut Injector) -> Option<BitRot> {
         let stream = faults.stream(class);
         let files: Vec<usize> =
             self.names.iter().filter(|(name, _)| name.starts_with(start)).map(|(_, file)| *file).collect();
         let file = *stream.pick(&files)?;
         let at = stream.below(self.files[file].durable.len() as u64) as usize;
-        let rot = Rot { file, at, bit: 1 << stream.below(8) };
+        let rot = BitRot { file, at, bit: 1 << stream.below(8) };
         (at < self.files[file].durable.len() && at < self.files[file].visible.len()).then(|| {
             rot.flip(self);
             rot
         })
     }
 
-    /// Flips one old bit: of a file's header or of a frame that at least two others follow in the same file, so that it cannot
-    /// be taken for the end of the journal. Answers what undoes it; nothing if no file is that long.
-    pub fn rot(&mut self, faults: &mut Injector) -> Option<Rot> {
+    /// Flips one old bit: in a file's header or in a frame that at least two others follow in the same file, so that it
+    /// cannot be taken for the end of the journal. Returns what undoes it; `None` if no file is that long.
+    pub fn rot(&mut self, faults: &mut Injector) -> Option<BitRot> {
         let journals: Vec<usize> =
             self.names.iter().filter(|(name, _)| name.starts_with("journal-")).map(|(_, file)| *file).collect();
         let stream = faults.stream(Class::FlippedOld);
@@ -248,13 +248,13 @@ impl Disk {
         let end = *frames.get(frames.len().checked_sub(3)?)?;
         let at = stream.below(end as u64) as usize;
         let bit = 1 << stream.below(8);
-        let rot = Rot { file, at, bit };
+        let rot = BitRot { file, at, bit };
         rot.flip(self);
         Some(rot)
     }
 }
 
-/// Where frames start in a file.
+/// Offsets at which the frames of a file start.
 fn frames_of(bytes: &[u8]) -> Vec<usize> {
     let mut found = Vec::new();
     let mut at = HEADER_BYTES;
@@ -271,14 +271,14 @@ fn frames_of(bytes: &[u8]) -> Vec<usize> {
 
 /// One flipped bit.
 #[derive(Clone, Copy, Debug)]
-pub struct Rot {
+pub struct BitRot {
     file: usize,
     at: usize,
     bit: u8,
 }
 
-impl Rot {
-    /// Flips it, there or back.
+impl BitRot {
+    /// Flips the bit; a second call restores it.
     pub fn flip(&self, disk: &mut Disk) {
         let content = &mut disk.files[self.file];
         content.durable[self.at] ^= self.bit;

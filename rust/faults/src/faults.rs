@@ -1,5 +1,5 @@
-//! Faults: their classes, which of them a seed has, and the one place where each is decided, counted and, for shrinking, left
-//! out.
+//! Fault classes: which of them a seed has, and the one place where each fault is decided, counted and, when a failure is
+//! shrunk, left out.
 
 use crate::random::Random;
 
@@ -11,7 +11,7 @@ macro_rules! classes {
         pub enum Class { $($class),* }
 
         impl Class {
-            /// All of them.
+            /// All classes.
             pub const ALL: &[Class] = &[$(Class::$class),*];
 
             /// Its name in reports.
@@ -50,9 +50,9 @@ classes! {
     ClientCrash "client_crashed"
     LateDuplicate "message_duplicated_past_the_window"
     KeyReuse "key_reused_for_another_body"
-    RedisUnheard "redis_connection_lost_before_the_call"
-    RedisUntold "redis_answer_lost"
-    RedisLate "redis_answer_delayed"
+    RedisRequestLost "redis_connection_lost_before_the_call"
+    RedisReplyLost "redis_answer_lost"
+    RedisReplyDelayed "redis_answer_delayed"
     RedisCut "redis_cut_off"
     RedisBusy "redis_busy"
     RedisOom "redis_oom"
@@ -69,10 +69,10 @@ classes! {
     SnapshotRot "snapshot_rotten_bit"
 }
 
-/// How many classes there are.
+/// Number of classes.
 pub const CLASSES: usize = Class::ALL.len();
 
-/// One fault of a run: the how-manieth of its class.
+/// One fault of a run: its class and its index within that class, from 0.
 pub type Fault = (Class, u64);
 
 /// How often each class happened.
@@ -86,12 +86,12 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// How often this one did.
+    /// How often this class happened.
     pub fn of(&self, class: Class) -> u64 {
         self.0[class as usize]
     }
 
-    /// Adds those of another run.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: &Counts) {
         self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
     }
@@ -128,7 +128,7 @@ impl Injector {
         Injector { streams, enabled, drawn, happened, mask, log: Vec::new(), healed: false }
     }
 
-    /// Turns a class on, unless it is left out of this run.
+    /// Turns a class on, unless the mask leaves it out.
     pub fn force(&mut self, class: Class) {
         self.enabled[class as usize] = !self.mask.classes.contains(&class);
     }
@@ -143,12 +143,12 @@ impl Injector {
         self.enabled[class as usize] && !self.healed
     }
 
-    /// From now on nothing goes wrong.
+    /// Stops all faults from now on.
     pub fn heal(&mut self) {
         self.healed = true;
     }
 
-    /// Whether a fault of this class, which comes in so many of a million cases, happens now.
+    /// Whether a fault of this class happens now; it does so with a probability of `ppm` millionths.
     pub fn hits(&mut self, class: Class, ppm: u64) -> bool {
         ppm > 0 && self.has(class) && self.streams[class as usize].chance(ppm) && self.happens(class)
     }
@@ -168,7 +168,7 @@ impl Injector {
         true
     }
 
-    /// The stream of a class, for how bad a fault is.
+    /// The random stream of a class, from which the extent of a fault is drawn.
     pub fn stream(&mut self, class: Class) -> &mut Random {
         &mut self.streams[class as usize]
     }

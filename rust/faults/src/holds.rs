@@ -1,10 +1,10 @@
-//! The parts of the slow bookkeeping: a level, a hold, its lines.
+//! The parts of the reference model: a level, a hold, its lines.
 
 use std::collections::BTreeMap;
 
 use invengine_ledger::event::StockState;
 
-use crate::model::Breach;
+use crate::model::Violation;
 
 /// The quantities of one level.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,40 +16,40 @@ pub struct LevelState {
     pub unsellable: [i64; 3],
     pub reserved: i64,
     pub allocated: i64,
-    /// Reserved units by when they are due.
-    pub due: BTreeMap<i64, i64>,
+    /// Reserved units by the time at which they expire.
+    pub units_by_expiry: BTreeMap<i64, i64>,
 }
 
 impl LevelState {
-    /// Moves units into holds, or out of them if negative.
+    /// Adds units to the holds of this level; negative numbers take them out.
     ///
     /// # Errors
-    /// More came out than was in.
-    pub fn hold(&mut self, reserved: i64, allocated: i64, expire_ms: i64) -> Result<(), Breach> {
+    /// More was taken out than was held.
+    pub fn hold(&mut self, reserved: i64, allocated: i64, expire_ms: i64) -> Result<(), Violation> {
         self.reserved += reserved;
         self.allocated += allocated;
         if reserved != 0 {
-            let due = self.due.entry(expire_ms).or_default();
-            *due += reserved;
-            let left = *due;
+            let units_by_expiry = self.units_by_expiry.entry(expire_ms).or_default();
+            *units_by_expiry += reserved;
+            let left = *units_by_expiry;
             if left == 0 {
-                self.due.remove(&expire_ms);
+                self.units_by_expiry.remove(&expire_ms);
             }
             if left < 0 {
-                return Breach::err("no negative counter", format!("{self:?}"));
+                return Violation::err("no negative counter", format!("{self:?}"));
             }
         }
         if self.reserved < 0 || self.allocated < 0 {
-            return Breach::err("no negative counter", format!("{self:?}"));
+            return Violation::err("no negative counter", format!("{self:?}"));
         }
         Ok(())
     }
 
-    /// Changes what is physically there.
+    /// Changes the physical stock.
     ///
     /// # Errors
-    /// Less than nothing would be there.
-    pub fn change(&mut self, state: StockState, delta: i64) -> Result<(), Breach> {
+    /// A quantity would become negative.
+    pub fn change(&mut self, state: StockState, delta: i64) -> Result<(), Violation> {
         self.on_hand += delta;
         match state {
             StockState::OnHand => {}
@@ -58,17 +58,17 @@ impl LevelState {
             StockState::QualityControl => self.unsellable[2] += delta,
         }
         if self.on_hand < 0 || self.unsellable.iter().any(|units| *units < 0) {
-            return Breach::err("no negative counter", format!("{self:?}"));
+            return Violation::err("no negative counter", format!("{self:?}"));
         }
         Ok(())
     }
 
-    /// Units reserved at this time: what is over does not count.
+    /// Units reserved at this time; expired ones do not count.
     pub fn reserved_at(&self, now_ms: i64) -> i64 {
-        self.due.range(now_ms + 1..).map(|due| due.1).sum()
+        self.units_by_expiry.range(now_ms + 1..).map(|units_by_expiry| units_by_expiry.1).sum()
     }
 
-    /// What nobody holds at this time; below 0 if more is held than is there.
+    /// Units that nobody holds at this time; negative if more is held than is in stock.
     pub fn free(&self, now_ms: i64) -> i64 {
         self.on_hand - self.unsellable.iter().sum::<i64>() - self.reserved_at(now_ms) - self.allocated
     }
@@ -76,7 +76,7 @@ impl LevelState {
 
 /// One line of a hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Line {
+pub struct HoldLine {
     pub level: u32,
     pub reserved: i64,
     pub allocated: i64,
@@ -85,8 +85,8 @@ pub struct Line {
     pub fulfilled: i64,
 }
 
-impl Line {
-    /// Whether more left it than was in it.
+impl HoldLine {
+    /// Whether more left this line than was in it.
     pub fn is_negative(&self) -> bool {
         [self.reserved, self.allocated, self.released, self.expired, self.fulfilled].iter().any(|units| *units < 0)
     }
@@ -97,16 +97,16 @@ impl Line {
 pub struct Hold {
     pub expire_ms: i64,
     pub key: String,
-    pub lines: Vec<Line>,
+    pub lines: Vec<HoldLine>,
 }
 
 impl Hold {
-    /// The line of a level, made if there is none.
-    pub fn line(&mut self, level: u32) -> &mut Line {
-        let place = self.lines.iter().position(|line| line.level == level).unwrap_or_else(|| {
-            self.lines.push(Line { level, ..Line::default() });
+    /// The line of a level, created if absent.
+    pub fn line(&mut self, level: u32) -> &mut HoldLine {
+        let index = self.lines.iter().position(|line| line.level == level).unwrap_or_else(|| {
+            self.lines.push(HoldLine { level, ..HoldLine::default() });
             self.lines.len() - 1
         });
-        &mut self.lines[place]
+        &mut self.lines[index]
     }
 }

@@ -1,59 +1,59 @@
-//! What a client wants: one intention, with one key or number, however often it is sent.
+//! What a client wants: one intent, with one key or number, however often it is sent.
 
 use std::rc::Rc;
 
-/// What kind of answer it gets.
+/// The operation that an intent asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asks {
+pub enum Operation {
     /// One command.
     Command,
-    /// A reserve of so many units.
+    /// A reserve of this many units.
     Reserve(i64),
     /// A batch of reserves with these keys.
     Batch(Vec<String>),
     /// A new epoch of the client's source.
     Register,
-    /// The same key for another body: must be refused if the first was accepted.
+    /// A reserve with the key of another intent and a different body: must be refused if the first was accepted.
     Reuse(usize),
-    /// What another intention's key did.
+    /// The outcome of another intent's key.
     Outcome(usize),
-    /// What is available of an item at a location.
+    /// The availability of an item at a location.
     Availability(String, String),
 }
 
-/// One intention.
+/// One intent.
 #[derive(Clone, Debug)]
 pub struct Intent {
-    /// Whose.
+    /// Index of its client.
     pub client: usize,
-    pub asks: Asks,
+    pub operation: Operation,
     pub path: &'static str,
     pub payload: Rc<[u8]>,
     pub channel: String,
-    /// Empty if its number is its identity.
+    /// Empty if its number identifies it.
     pub key: String,
     /// Epoch and number of a source's message.
     pub number: Option<(u64, u64)>,
-    /// A refusal of it is to be remembered.
+    /// Its refusal is to be remembered.
     pub remembers: bool,
-    /// When its client made it, as its message says.
+    /// When its client created it, as its message states.
     pub issued_ms: i64,
-    /// Sent so often.
+    /// How often it was sent.
     pub attempts: u64,
     /// It has a final answer.
     pub settled: bool,
-    /// Positions of its accepted answers; of a batch one for each command.
+    /// Positions of its accepted answers, one for each command of a batch.
     pub accepted: Vec<Option<u64>>,
-    /// Which of them said that it was executed then, and not repeated.
+    /// Which of them reported the execution itself and not a repeat.
     pub executed: Vec<bool>,
-    /// What was acknowledged to anybody when it was sent first.
+    /// The highest position that was acknowledged to anybody when it was first sent.
     pub after_sequence: u64,
-    /// It was sent before Redis lost something that its mode may lose: what it did may be done again, or differently.
+    /// It was sent before Redis lost something that its mode may lose: its effect may be repeated, or differ.
     pub excused: bool,
 }
 
 impl Intent {
-    /// What was acknowledged from this sequence on is not there any more.
+    /// Drops everything that was acknowledged from this sequence on, which is lost.
     pub fn forget_from(&mut self, sequence: u64) {
         self.excused = true;
         self.after_sequence = self.after_sequence.min(sequence - 1);
@@ -64,14 +64,14 @@ impl Intent {
         }
     }
 
-    /// Whether it changes nothing.
+    /// Whether it is a read.
     pub fn is_read(&self) -> bool {
-        matches!(self.asks, Asks::Outcome(_) | Asks::Availability(..))
+        matches!(self.operation, Operation::Outcome(_) | Operation::Availability(..))
     }
 }
 
-/// Refusals by the ledger's state, which a key remembers if its command asks for it.
-pub fn is_of_the_ledger(reason: &str) -> bool {
+/// Whether the reason is a rejection by the ledger's state, which a key remembers if its command asks for it.
+pub fn is_ledger_rejection(reason: &str) -> bool {
     matches!(
         reason,
         "UNKNOWN_SKU"
@@ -88,8 +88,8 @@ pub fn is_of_the_ledger(reason: &str) -> bool {
     )
 }
 
-/// Refusals after which the same message is sent again.
-pub fn is_passing(reason: &str) -> bool {
+/// Whether the same message is sent again after this reason.
+pub fn is_transient(reason: &str) -> bool {
     matches!(
         reason,
         "OUTCOME_UNKNOWN" | "OVERLOADED" | "DRAINING" | "FENCED" | "NOT_OWNER" | "JOURNAL_FULL" | "SEQUENCE_GAP"

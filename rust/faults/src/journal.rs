@@ -1,41 +1,41 @@
-//! Stands between engine and journal: tells the follower what becomes durable, and keeps frames short, so that small files
-//! turn over.
+//! Sits between the engine and its journal: reports to the checker what becomes durable, and keeps frames short, so that
+//! small files roll over.
 
 use std::sync::{Arc, Mutex};
 
-use invengine_node::journal::{Frame, History, Journal, JournalError, JournalReader, Manifest, Replay};
+use invengine_node::journal::{Frame, Journal, JournalError, JournalReader, Manifest, Replay, SnapshotStore};
 
-use crate::follower::Follower;
+use crate::journal_checker::JournalChecker;
 use crate::planted::Planted;
 use crate::storage::lock;
 
-/// The follower, shared with the journal.
-pub type Shared = Arc<Mutex<Follower>>;
+/// The journal checker, shared with the journals.
+pub type SharedChecker = Arc<Mutex<JournalChecker>>;
 
-/// A journal that is looked at.
-pub struct Watched {
+/// A journal whose appends are reported to the checker.
+pub struct ObservedJournal {
     inner: Box<dyn Journal>,
-    follower: Shared,
+    checker: SharedChecker,
     writer: usize,
     payload_bytes_max: u64,
     planted: Option<Planted>,
     appends: u64,
 }
 
-impl Watched {
-    /// A journal of a process, whose appends this follower hears of.
+impl ObservedJournal {
+    /// Wraps the journal of a process; its appends are reported to this checker.
     pub fn new(
         inner: Box<dyn Journal>,
-        follower: Shared,
+        checker: SharedChecker,
         writer: usize,
         payload_bytes_max: u64,
         planted: Option<Planted>,
     ) -> Self {
-        Watched { inner, follower, writer, payload_bytes_max, planted, appends: 0 }
+        ObservedJournal { inner, checker, writer, payload_bytes_max, planted, appends: 0 }
     }
 }
 
-impl Journal for Watched {
+impl Journal for ObservedJournal {
     fn kind(&self) -> &'static str {
         self.inner.kind()
     }
@@ -65,13 +65,13 @@ impl Journal for Watched {
     ) -> Result<(), JournalError> {
         let writer_epoch = self.inner.writer_epoch();
         let frame = Frame { first_sequence, last_sequence, time_ms, writer_epoch, payload };
-        lock(&self.follower).attempts(self.writer, &frame);
+        lock(&self.checker).appending(self.writer, &frame);
         self.appends += 1;
         let skip = self.planted == Some(Planted::SkippedFrame) && self.appends.is_multiple_of(20);
         if !skip {
             self.inner.append(first_sequence, last_sequence, time_ms, payload)?;
         }
-        lock(&self.follower).confirmed(self.writer);
+        lock(&self.checker).confirmed(self.writer);
         Ok(())
     }
 
@@ -83,8 +83,8 @@ impl Journal for Watched {
         self.inner.reader()
     }
 
-    fn history(&self) -> Result<Option<Box<dyn History>>, JournalError> {
-        self.inner.history()
+    fn snapshot_store(&self) -> Result<Option<Box<dyn SnapshotStore>>, JournalError> {
+        self.inner.snapshot_store()
     }
 
     fn is_leased(&self) -> bool {
@@ -100,16 +100,16 @@ impl Journal for Watched {
     }
 }
 
-/// Lets the follower see what a recovery finds.
-pub struct WatchedReplay<'r> {
+/// Reports to the checker what a recovery reads.
+pub struct ObservedReplay<'r> {
     pub inner: &'r mut dyn Replay,
-    pub follower: Shared,
+    pub checker: SharedChecker,
     pub writer: usize,
 }
 
-impl Replay for WatchedReplay<'_> {
+impl Replay for ObservedReplay<'_> {
     fn begin(&mut self, snapshot: &Manifest) -> bool {
-        lock(&self.follower).replay(self.writer, snapshot.mark.sequence(), snapshot.mark.writer_epoch());
+        lock(&self.checker).replay(self.writer, snapshot.position.sequence(), snapshot.position.writer_epoch());
         self.inner.begin(snapshot)
     }
 
@@ -122,12 +122,12 @@ impl Replay for WatchedReplay<'_> {
     }
 
     fn begin_empty(&mut self) {
-        lock(&self.follower).replay(self.writer, 0, 0);
+        lock(&self.checker).replay(self.writer, 0, 0);
         self.inner.begin_empty();
     }
 
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), String> {
-        lock(&self.follower).replayed(self.writer, &frame);
+        lock(&self.checker).replayed(self.writer, &frame);
         self.inner.frame(frame)
     }
 
@@ -135,7 +135,7 @@ impl Replay for WatchedReplay<'_> {
         self.inner.admit()
     }
 
-    /// A simulated snapshot is bad all the time: nobody need hear of it.
+    /// Simulated snapshots are damaged often: their notes are of no interest.
     fn note(&mut self, _note: &str) {}
 
     fn progress(&mut self, done_bytes: u64, of_bytes: u64) {

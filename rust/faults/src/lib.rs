@@ -1,17 +1,18 @@
 //! The fault simulator: the real ledger, engine and journals, one thread at a time, on a simulated disk, Redis, network and
-//! clock, with clients that retry. One seed gives one run, to the bit; every answer and every recovery is checked against a
-//! slow bookkeeping of the journal. It is never shipped.
+//! clock, with clients that retry. One seed gives one run, bit by bit; every answer and every recovery is checked against a
+//! slow reference model of the journal. It is never shipped.
 #![forbid(unsafe_code)]
 
-pub mod checker;
+pub mod answer_checker;
 pub mod client;
+pub mod coroutine;
+pub mod coverage_marks;
 pub mod disk;
 pub mod faults;
-pub mod follower;
 pub mod holds;
 pub mod intent;
 pub mod journal;
-pub mod marks;
+pub mod journal_checker;
 pub mod messages;
 #[allow(missing_docs, reason = "fields are named after the quantities")]
 pub mod model;
@@ -23,7 +24,6 @@ pub mod redis;
 pub mod report;
 pub mod server;
 pub mod shrink;
+pub mod simulation;
 pub mod storage;
-pub mod strand;
 pub mod swarm;
-pub mod world;

@@ -1,19 +1,20 @@
-//! `simulate-faults`: runs seeds until so many hours or recoveries are simulated, or one of them fails.
+//! `simulate-faults`: runs seeds until the wanted hours or recoveries are simulated, or a seed fails.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use invengine_faults::faults::{Class, Fault, Mask};
 use invengine_faults::planted::Planted;
 use invengine_faults::report::Report;
 use invengine_faults::shrink::shrink;
-use invengine_faults::swarm::Pace;
-use invengine_faults::world::World;
+use invengine_faults::simulation::Simulation;
+use invengine_faults::swarm::Profile;
 
-/// So many faults are named one by one.
-const FAULTS_TOLD: usize = 60;
+/// Up to this many faults are listed one by one.
+const FAULTS_LISTED: usize = 60;
 const USAGE: &str = "simulate-faults [--seed N | --seeds A..B] [--hours H] [--recoveries N] [--minutes-max M] [--threads T] \
                      [--short] [--planted NAME] [--long] [--json]";
 
@@ -24,30 +25,34 @@ struct Options {
     recoveries: u64,
     minutes_max: u64,
     threads: u64,
-    pace: Pace,
+    pace: Profile,
     planted: Option<Planted>,
-    /// Every class of faults and every mark must have been met.
+    /// Fails unless every class of faults and every mark was hit.
     long: bool,
     json: bool,
 }
 
-fn options() -> Result<Options, String> {
-    let mut options = Options {
+fn defaults() -> Options {
+    Options {
         first: 0,
         last: u64::MAX,
         hours: 0.0,
         recoveries: 0,
         minutes_max: 60,
-        threads: 1,
-        pace: Pace::Hours,
+        threads: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
+        pace: Profile::Hours,
         planted: None,
         long: false,
         json: false,
-    };
+    }
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = defaults();
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--short" => options.pace = Pace::Recoveries,
+            "--short" => options.pace = Profile::Recoveries,
             "--long" | "--coverage" => options.long = true,
             "--json" => options.json = true,
             _ => option(&mut options, &word, &words.next().ok_or(USAGE)?)?,
@@ -80,62 +85,90 @@ fn option(options: &mut Options, name: &str, value: &str) -> Result<(), String> 
     Ok(())
 }
 
-/// Runs seeds on several threads: everything added up, the first failure, and the seed after the last one.
-fn simulate(options: &Options) -> (Report, Option<Report>, u64) {
+/// The results so far. Seeds are added up in their order until they are enough, so the figures of a run are the same with any
+/// number of threads. Seeds beyond that were run in vain, but a failure of one of them counts.
+struct RunTotals {
+    total: Report,
+    failed: Option<Report>,
+    /// The first seed that is not in the total.
+    next: u64,
+    /// Reports of later seeds, which have to wait for it.
+    waiting: BTreeMap<u64, Report>,
+}
+
+impl RunTotals {
+    fn take(&mut self, report: Report, options: &Options) {
+        if report.violation.is_some() && self.failed.as_ref().is_none_or(|failed| report.seed < failed.seed) {
+            self.failed = Some(report.clone());
+        }
+        self.waiting.insert(report.seed, report);
+        while !self.is_enough(options)
+            && let Some(report) = self.waiting.remove(&self.next)
+        {
+            self.total.add(&report);
+            self.next += 1;
+        }
+    }
+
+    fn is_enough(&self, options: &Options) -> bool {
+        let hours = options.hours > 0.0 && self.total.hours >= options.hours;
+        let recoveries = options.recoveries > 0 && self.total.recoveries >= options.recoveries;
+        hours || recoveries
+    }
+}
+
+/// Runs seeds on several threads until they are enough, or one fails.
+fn simulate(options: &Options) -> RunTotals {
     let next = AtomicU64::new(options.first);
     let until = Instant::now() + Duration::from_secs(60 * options.minutes_max);
-    let sum = Mutex::new((Report::default(), None::<Report>));
+    let sum = RunTotals { total: Report::default(), failed: None, next: options.first, waiting: BTreeMap::new() };
+    let sum = Mutex::new(sum);
     std::thread::scope(|scope| {
         for _ in 0..options.threads.max(1) {
             scope.spawn(|| {
                 loop {
+                    let has_ended = {
+                        let sum = lock(&sum);
+                        sum.failed.is_some() || sum.is_enough(options)
+                    };
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= options.last || Instant::now() > until || is_enough(options, &sum) {
+                    if has_ended || seed >= options.last || Instant::now() > until {
                         break;
                     }
-                    let run = || World::new(seed, options.pace, Mask::default(), options.planted, false).run();
+                    let run = || Simulation::new(seed, options.pace, Mask::default(), options.planted, false).run();
                     let report = std::panic::catch_unwind(run).unwrap_or_else(|_| panicked(seed));
-                    let mut sum = sum.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    sum.0.add(&report);
-                    if report.breach.is_some() && sum.1.is_none() {
-                        sum.1 = Some(report);
-                    }
+                    lock(&sum).take(report, options);
                 }
             });
         }
     });
-    let (sum, failed) = sum.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let begun = next.into_inner().saturating_sub(options.threads.max(1));
-    (sum, failed, begun.min(options.last))
+    sum.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock(sum: &Mutex<RunTotals>) -> MutexGuard<'_, RunTotals> {
+    sum.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn panicked(seed: u64) -> Report {
-    let breach = invengine_faults::model::Breach::new("nothing panics", "see above");
-    Report { seed, breach: Some(breach), ..Report::default() }
-}
-
-fn is_enough(options: &Options, sum: &Mutex<(Report, Option<Report>)>) -> bool {
-    let sum = sum.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let hours = options.hours > 0.0 && sum.0.hours >= options.hours;
-    let recoveries = options.recoveries > 0 && sum.0.recoveries >= options.recoveries;
-    sum.1.is_some() || hours || recoveries
+    let violation = invengine_faults::model::Violation::new("nothing panics", "see above");
+    Report { seed, violation: Some(violation), ..Report::default() }
 }
 
 fn explain(options: &Options, failed: &Report) {
-    let Some(breach) = &failed.breach else { return };
-    println!("seed {}: {}: {}; looking for fewer faults", failed.seed, breach.rule, breach.found);
-    let (mask, last) = shrink(failed.seed, options.pace, options.planted, breach.rule);
-    let shown = if last.breach.is_some() { &last } else { failed };
+    let Some(violation) = &failed.violation else { return };
+    println!("seed {}: {}: {}; looking for fewer faults", failed.seed, violation.rule, violation.found);
+    let (mask, last) = shrink(failed.seed, options.pace, options.planted, violation.rule);
+    let shown = if last.violation.is_some() { &last } else { failed };
     println!("{}", shown.recent.join("\n"));
     println!("{}\nsettings: {}", shown.state, shown.swarm);
-    println!("faults that it takes ({} left out): {}", mask.faults.len(), told(&shown.log));
+    println!("faults that it takes ({} left out): {}", mask.faults.len(), describe_faults(&shown.log));
     println!("commit: {}", commit());
-    println!("FAILED seed {}: {}: {}", failed.seed, breach.rule, breach.found);
+    println!("FAILED seed {}: {}: {}", failed.seed, violation.rule, violation.found);
 }
 
-/// Faults one by one, or counted where nobody would read so many.
-fn told(log: &[Fault]) -> String {
-    if log.len() <= FAULTS_TOLD {
+/// Lists faults one by one, or counts them by class if there are too many.
+fn describe_faults(log: &[Fault]) -> String {
+    if log.len() <= FAULTS_LISTED {
         let each: Vec<String> = log.iter().map(|(class, number)| format!("{} #{number}", class.name())).collect();
         return each.join(", ");
     }
@@ -144,11 +177,14 @@ fn told(log: &[Fault]) -> String {
     counts.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The commit that is checked out, if there is one.
+/// The commit that is checked out, if any.
 fn commit() -> String {
-    let asked = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
-    let told = asked.ok().filter(|told| told.status.success()).map(|told| String::from_utf8_lossy(&told.stdout).into());
-    told.map_or_else(|| "unknown".into(), |told: String| told.trim().into())
+    let rev_parse = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
+    let output = rev_parse
+        .ok()
+        .filter(|output| output.status.success())
+        .map(|output| String::from_utf8_lossy(&output.stdout).into());
+    output.map_or_else(|| "unknown".into(), |output: String| output.trim().into())
 }
 
 fn main() -> ExitCode {
@@ -159,7 +195,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (sum, failed, last) = simulate(&options);
+    let RunTotals { total: sum, failed, next: last, .. } = simulate(&options);
     if let Some(failed) = &failed {
         explain(&options, failed);
     }
@@ -169,8 +205,35 @@ fn main() -> ExitCode {
         println!("FAILED: these never happened: {}", missing.join(", "));
     }
     if options.json {
-        let breach = failed.as_ref().and_then(|failed| failed.breach.clone());
-        println!("{}", Report { breach, ..sum }.json((options.first, last)));
+        let violation = failed.as_ref().and_then(|failed| failed.violation.clone());
+        println!("{}", Report { violation, ..sum }.json((options.first, last)));
     }
     if failed.is_some() || !missing.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum_of(seeds: &[u64], failing: u64) -> RunTotals {
+        let options = Options { hours: 3.0, ..defaults() };
+        let mut sum = RunTotals { total: Report::default(), failed: None, next: 0, waiting: BTreeMap::new() };
+        for seed in seeds {
+            let mut report = Report { seed: *seed, hours: 1.0, digest: 1 << seed, ..Report::default() };
+            report.violation = (*seed >= failing).then(|| invengine_faults::model::Violation::new("a rule", ""));
+            sum.take(report, &options);
+        }
+        sum
+    }
+
+    #[test]
+    fn the_order_in_which_seeds_end_changes_nothing() {
+        for seeds in [[0, 1, 2, 3, 4], [4, 2, 0, 3, 1], [2, 1, 4, 3, 0]] {
+            let sum = sum_of(&seeds, 9);
+            assert_eq!((sum.total.hours, sum.total.digest, sum.next), (3.0, 0b111, 3), "{seeds:?}");
+            assert!(sum.failed.is_none());
+            let failed = sum_of(&seeds, 3).failed.expect("a seed that was begun in vain may fail");
+            assert_eq!(failed.seed, 3, "{seeds:?}");
+        }
+    }
 }

@@ -1,35 +1,35 @@
-//! Requests as they go over the wire.
+//! Requests as they are sent over the wire.
 
 use invengine_wire::v1;
 use invengine_wire::v1::hold_target::By;
 use prost::Message;
 
-/// Only the part of an answer that every command's answer has.
+/// The part that the answers of all commands share.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Receipted {
-    /// Where in the journal.
+pub struct ReceiptOnly {
+    /// The journal position.
     #[prost(message, optional, tag = "1")]
     pub receipt: Option<v1::Receipt>,
 }
 
-/// What a caller asks for on a hold.
+/// An action on a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnHold {
-    /// Bind it to an order.
+pub enum HoldAction {
+    /// Binds it to an order.
     Allocate,
-    /// Give it back.
+    /// Frees its units.
     Release,
-    /// The goods leave.
+    /// The goods leave the stock.
     Fulfill,
-    /// More time.
+    /// Extends its time to live.
     Extend,
-    /// Other quantities.
+    /// Changes its quantities.
     Amend,
-    /// Another location.
+    /// Moves it to another location.
     Transfer,
 }
 
-/// One request: its path and its bytes.
+/// One request: its path and its encoded message.
 pub type Request = (&'static str, Vec<u8>);
 
 fn seconds(ttl_s: u64) -> Option<prost_types::Duration> {
@@ -40,12 +40,12 @@ fn target(key: &str) -> Option<v1::HoldTarget> {
     Some(v1::HoldTarget { by: Some(By::ReservationKey(key.into())), ..Default::default() })
 }
 
-/// A time as messages carry it.
+/// A time as messages encode it.
 pub fn timestamp(ms: i64) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds: ms.div_euclid(1_000), nanos: (ms.rem_euclid(1_000) * 1_000_000) as i32 })
 }
 
-/// A reserve of these lines.
+/// A reserve of these lines, as a message.
 pub fn reserve_message(context: v1::CommandContext, lines: &[(String, String, i64)], ttl_s: u64) -> v1::ReserveRequest {
     let lines = lines.iter().map(|(sku, location, quantity)| v1::LineRequest {
         sku: sku.clone(),
@@ -56,7 +56,7 @@ pub fn reserve_message(context: v1::CommandContext, lines: &[(String, String, i6
     v1::ReserveRequest { context: Some(context), lines: lines.collect(), ttl: seconds(ttl_s), ..Default::default() }
 }
 
-/// The same as a request.
+/// A reserve of these lines, as a request.
 pub fn reserve(context: v1::CommandContext, lines: &[(String, String, i64)], ttl_s: u64) -> Request {
     ("/invengine.v1.ReservationService/Reserve", reserve_message(context, lines, ttl_s).encode_to_vec())
 }
@@ -68,37 +68,43 @@ pub fn submit(reserves: Vec<v1::ReserveRequest>) -> Request {
     ("/invengine.v1.ReservationService/Submit", batch.encode_to_vec())
 }
 
-/// A command on the hold that a key made; `line` and `ttl_s` count where they are of use.
-pub fn on_hold(what: OnHold, context: v1::CommandContext, key: &str, line: (&str, &str, i64), ttl_s: u64) -> Request {
+/// A command on the hold that a key created; `line` and `ttl_s` are used where the action needs them.
+pub fn on_hold(
+    what: HoldAction,
+    context: v1::CommandContext,
+    key: &str,
+    line: (&str, &str, i64),
+    ttl_s: u64,
+) -> Request {
     let (context, target) = (Some(context), target(key));
     let (sku, location, quantity) = (line.0.to_owned(), line.1.to_owned(), line.2);
     match what {
-        OnHold::Allocate => {
+        HoldAction::Allocate => {
             ("/invengine.v1.ReservationService/Allocate", v1::AllocateRequest { context, target }.encode_to_vec())
         }
-        OnHold::Release => {
+        HoldAction::Release => {
             ("/invengine.v1.ReservationService/Release", v1::ReleaseRequest { context, target }.encode_to_vec())
         }
-        OnHold::Fulfill => {
+        HoldAction::Fulfill => {
             ("/invengine.v1.ReservationService/Fulfill", v1::FulfillRequest { context, target }.encode_to_vec())
         }
-        OnHold::Extend => (
+        HoldAction::Extend => (
             "/invengine.v1.ReservationService/Extend",
             v1::ExtendRequest { context, target, ttl: seconds(ttl_s) }.encode_to_vec(),
         ),
-        OnHold::Amend => {
+        HoldAction::Amend => {
             let lines = vec![v1::LineSelection { sku, location, quantity }];
             let amend = v1::AmendRequest { context, target, lines };
             ("/invengine.v1.ReservationService/Amend", amend.encode_to_vec())
         }
-        OnHold::Transfer => {
+        HoldAction::Transfer => {
             let transfer = v1::TransferReservationRequest { context, target, to_location: location };
             ("/invengine.v1.ReservationService/TransferReservation", transfer.encode_to_vec())
         }
     }
 }
 
-/// A physical movement: which of five, with its quantity (a difference for the third).
+/// A movement of stock: which of five, with its quantity (a delta for the third).
 pub fn stock(kind: u64, context: v1::CommandContext, sku: &str, location: &str, quantity: i64) -> Request {
     let (context, sku, location) = (Some(context), sku.to_owned(), location.to_owned());
     let state = v1::StockState::Unspecified as i32;
@@ -128,32 +134,32 @@ pub fn stock(kind: u64, context: v1::CommandContext, sku: &str, location: &str, 
     }
 }
 
-/// A new epoch for a source.
+/// Requests a new epoch for a source.
 pub fn register(context: v1::CommandContext, source_id: &str) -> Request {
     let register = v1::RegisterSourceRequest { context: Some(context), source_id: source_id.into() };
     ("/invengine.v1.SourceService/RegisterSource", register.encode_to_vec())
 }
 
-/// What is available of one item at one location.
+/// Requests the availability of one item at one location.
 pub fn availability(sku: &str, location: &str) -> Request {
     let query = v1::AvailabilityQuery { sku: sku.into(), location: location.into(), ..Default::default() };
-    let asked = v1::GetAvailabilityRequest { queries: vec![query], ..Default::default() };
-    ("/invengine.v1.AvailabilityService/GetAvailability", asked.encode_to_vec())
+    let request = v1::GetAvailabilityRequest { queries: vec![query], ..Default::default() };
+    ("/invengine.v1.AvailabilityService/GetAvailability", request.encode_to_vec())
 }
 
-/// What a key did.
+/// Requests the outcome of a key.
 pub fn outcome(channel: &str, key: &str) -> Request {
-    let asked = v1::GetOutcomeRequest { idempotency_key: key.into(), channel: channel.into(), ..Default::default() };
-    ("/invengine.v1.ReservationService/GetOutcome", asked.encode_to_vec())
+    let request = v1::GetOutcomeRequest { idempotency_key: key.into(), channel: channel.into(), ..Default::default() };
+    ("/invengine.v1.ReservationService/GetOutcome", request.encode_to_vec())
 }
 
-/// All levels.
+/// Lists all levels.
 pub fn levels() -> Request {
-    let asked = v1::ListInventoryLevelsRequest { page_size: 1_000, ..Default::default() };
-    ("/invengine.v1.InventoryService/ListInventoryLevels", asked.encode_to_vec())
+    let request = v1::ListInventoryLevelsRequest { page_size: 1_000, ..Default::default() };
+    ("/invengine.v1.InventoryService/ListInventoryLevels", request.encode_to_vec())
 }
 
-/// The digest.
+/// Requests the digest.
 pub fn digest() -> Request {
     ("/invengine.v1.JournalService/GetDigest", v1::GetDigestRequest::default().encode_to_vec())
 }

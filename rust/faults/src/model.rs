@@ -1,5 +1,5 @@
-//! A slow, obvious bookkeeping of what a journal says, which shares nothing with the ledger but the form of its records.
-//! Every rule that a journal alone can break is looked at here, record by record.
+//! A slow, obvious reference model of what a journal contains, which shares nothing with the ledger but the format of its
+//! records. Every rule that a journal alone can break is checked here, record by record.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,35 +10,35 @@ use crate::holds::{Hold, LevelState};
 
 /// A rule that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Breach {
-    /// Which rule.
+pub struct Violation {
+    /// The rule.
     pub rule: &'static str,
     /// What was found.
     pub found: String,
 }
 
-impl Breach {
-    /// A breach with what was found.
+impl Violation {
+    /// A violation of a rule, with what was found.
     pub fn new(rule: &'static str, found: impl Into<String>) -> Self {
-        Breach { rule, found: found.into() }
+        Violation { rule, found: found.into() }
     }
 
-    /// The same as an error.
+    /// The same as an `Err`.
     pub fn err<T>(rule: &'static str, found: impl Into<String>) -> Result<T, Self> {
         Err(Self::new(rule, found))
     }
 }
 
-/// What a key or a number did.
+/// The effect of a key or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Done {
+pub struct CommandEffect {
     /// Position of its last event.
     pub sequence: u64,
-    /// Units that its events name, all together.
+    /// Sum of the units that its events name.
     pub units: i64,
-    /// It only cancelled the key.
+    /// The command only cancelled the key.
     pub cancelled: bool,
-    /// It was refused, which consumed its number.
+    /// The command was refused, which consumed its number.
     pub refused: bool,
 }
 
@@ -58,16 +58,17 @@ pub struct Model {
     pub levels: Vec<LevelState>,
     level_of: HashMap<(u32, u32), u32>,
     pub holds: HashMap<ReservationId, Hold>,
-    keys: HashMap<(u64, String), Done>,
-    /// Positions of the refusals that keys remember.
-    refusals: HashMap<(u64, String), u64>,
-    numbers: HashMap<(u32, u64, u64), Done>,
+    /// By scope and key.
+    keys: HashMap<u64, HashMap<String, CommandEffect>>,
+    /// Positions of the refusals that keys remember, likewise.
+    refusals: HashMap<u64, HashMap<String, u64>>,
+    numbers: HashMap<(u32, u64, u64), CommandEffect>,
     sources: Vec<Source>,
     pub accepted: u64,
 }
 
-/// Scope of a key as one number.
-fn scope_word(scope: Scope) -> u64 {
+/// Encodes the scope of a key as one number.
+fn scope_code(scope: Scope) -> u64 {
     match scope {
         Scope::Operator => 0,
         Scope::Channel(handle) => 1 << 32 | u64::from(handle),
@@ -76,13 +77,13 @@ fn scope_word(scope: Scope) -> u64 {
 }
 
 impl Model {
-    /// Takes the next record of the journal.
+    /// Applies the next record of the journal.
     ///
     /// # Errors
-    /// It breaks a rule.
-    pub fn apply(&mut self, record: &Record<'_>) -> Result<(), Breach> {
+    /// The record breaks a rule.
+    pub fn apply(&mut self, record: &Record<'_>) -> Result<(), Violation> {
         if record.time_ms < self.time_ms && self.sequence > 0 {
-            return Breach::err("time never goes back", format!("{} after {}", record.time_ms, self.time_ms));
+            return Violation::err("time never goes back", format!("{} after {}", record.time_ms, self.time_ms));
         }
         self.time_ms = record.time_ms;
         let mut units = 0;
@@ -94,17 +95,17 @@ impl Model {
     }
 
     /// What a key did. The writer is named as in a command.
-    pub fn key(&self, channel: &str, source: &str, key: &str) -> Option<Done> {
-        self.keys.get(&(self.scope(channel, source)?, key.to_owned())).copied()
+    pub fn key(&self, channel: &str, source: &str, key: &str) -> Option<CommandEffect> {
+        self.keys.get(&self.scope(channel, source)?)?.get(key).copied()
     }
 
     /// Position of the refusal that a key remembers.
     pub fn refusal(&self, channel: &str, source: &str, key: &str) -> Option<u64> {
-        self.refusals.get(&(self.scope(channel, source)?, key.to_owned())).copied()
+        self.refusals.get(&self.scope(channel, source)?)?.get(key).copied()
     }
 
     fn scope(&self, channel: &str, source: &str) -> Option<u64> {
-        Some(scope_word(if !channel.is_empty() {
+        Some(scope_code(if !channel.is_empty() {
             Scope::Channel(self.handle(2, channel)?)
         } else if !source.is_empty() {
             Scope::Source(self.source(source)?)
@@ -113,15 +114,15 @@ impl Model {
         }))
     }
 
-    /// What a numbered message did.
-    pub fn number(&self, source: &str, epoch: u64, number: u64) -> Option<Done> {
+    /// The effect of a numbered message.
+    pub fn number(&self, source: &str, epoch: u64, number: u64) -> Option<CommandEffect> {
         self.numbers.get(&(self.source(source)?, epoch, number)).copied()
     }
 
     /// The level of an item at a location.
     pub fn level(&self, sku: &str, location: &str) -> Option<&LevelState> {
-        let place = (self.handle(0, sku)?, self.handle(1, location)?);
-        self.level_of.get(&place).map(|level| &self.levels[*level as usize])
+        let names = (self.handle(0, sku)?, self.handle(1, location)?);
+        self.level_of.get(&names).map(|level| &self.levels[*level as usize])
     }
 
     fn handle(&self, catalogue: usize, name: &str) -> Option<u32> {
@@ -132,11 +133,11 @@ impl Model {
         self.sources.iter().position(|source| source.name == name).map(|handle| handle as u32)
     }
 
-    /// Every counter again from its parts.
+    /// Recomputes every counter from its parts.
     ///
     /// # Errors
-    /// One is not the sum of its parts.
-    pub fn recompute(&self) -> Result<(), Breach> {
+    /// A counter is not the sum of its parts.
+    pub fn recompute(&self) -> Result<(), Violation> {
         let mut sums: BTreeMap<u32, (i64, i64)> = BTreeMap::new();
         for hold in self.holds.values() {
             for line in &hold.lines {
@@ -147,22 +148,25 @@ impl Model {
         }
         for (index, level) in self.levels.iter().enumerate() {
             let sum = sums.get(&(index as u32)).copied().unwrap_or_default();
-            let due: i64 = level.due.values().sum();
-            if sum != (level.reserved, level.allocated) || due != level.reserved {
-                return Breach::err("counters equal their parts", format!("level {index}: {level:?} against {sum:?}"));
+            let units_by_expiry: i64 = level.units_by_expiry.values().sum();
+            if sum != (level.reserved, level.allocated) || units_by_expiry != level.reserved {
+                return Violation::err(
+                    "counters equal their parts",
+                    format!("level {index}: {level:?} against {sum:?}"),
+                );
             }
         }
         Ok(())
     }
 
-    fn event(&mut self, event: &Event, record: &Record<'_>) -> Result<i64, Breach> {
+    fn event(&mut self, event: &Event, record: &Record<'_>) -> Result<i64, Violation> {
         match event {
             Event::Reserved { id, expire_ms, lines } => self.reserved(*id, *expire_ms, lines, record),
             Event::Extended { id, expire_ms } => self.extended(*id, *expire_ms),
             Event::Amended { id, lines } => self.amended(*id, lines),
             Event::Allocated { id, reacquired, lines } => self.allocated(*id, *reacquired, lines),
-            Event::Released { id, lines } => self.gone(*id, lines, false),
-            Event::Fulfilled { id, lines } => self.gone(*id, lines, true),
+            Event::Released { id, lines } => self.removed(*id, lines, false),
+            Event::Fulfilled { id, lines } => self.removed(*id, lines, true),
             Event::Expired { id, lines } => self.expired(*id, lines),
             Event::Transferred { id, to_location, lines } => self.transferred(*id, *to_location, lines),
             Event::StockChanged { item, location, state, delta, .. } => {
@@ -186,42 +190,43 @@ impl Model {
         }
     }
 
-    fn registered(&mut self, name: &str, epoch: u64) -> Result<i64, Breach> {
-        let place = self.source(name).unwrap_or_else(|| {
+    fn registered(&mut self, name: &str, epoch: u64) -> Result<i64, Violation> {
+        let index = self.source(name).unwrap_or_else(|| {
             self.sources.push(Source { name: name.into(), ..Source::default() });
             self.sources.len() as u32 - 1
         });
-        let source = &mut self.sources[place as usize];
+        let source = &mut self.sources[index as usize];
         if epoch <= source.epoch {
-            return Breach::err("epochs of a source rise", format!("{name}: {epoch} after {}", source.epoch));
+            return Violation::err("epochs of a source rise", format!("{name}: {epoch} after {}", source.epoch));
         }
         (source.epoch, source.number) = (epoch, 0);
         Ok(0)
     }
 
-    fn cancelled(&mut self, key: &str, record: &Record<'_>) -> Result<i64, Breach> {
+    fn cancelled(&mut self, key: &str, record: &Record<'_>) -> Result<i64, Violation> {
         let scope = record.origin.as_ref().map_or(Scope::Operator, Origin::scope);
-        let done = Done { sequence: self.sequence, units: 0, cancelled: true, refused: false };
-        let before = self.keys.insert((scope_word(scope), key.to_owned()), done);
+        let effect = CommandEffect { sequence: self.sequence, units: 0, cancelled: true, refused: false };
+        let before = self.keys.entry(scope_code(scope)).or_default().insert(key.to_owned(), effect);
         if before.is_some_and(|before| !before.cancelled) {
-            return Breach::err("one effect for each key", format!("{key} was cancelled after it was used"));
+            return Violation::err("one effect for each key", format!("{key} was cancelled after it was used"));
         }
         Ok(0)
     }
 
-    fn remember(&mut self, origin: &Origin<'_>, record: &Record<'_>, units: i64) -> Result<(), Breach> {
+    fn remember(&mut self, origin: &Origin<'_>, record: &Record<'_>, units: i64) -> Result<(), Violation> {
         let is = |wanted: fn(&Event) -> bool| record.events.iter().any(wanted);
         let remembered = is(|event| matches!(event, Event::CommandRefused { .. }));
         let refused = remembered || is(|event| matches!(event, Event::MessageRejected { .. }));
         let repeated = is(|event| matches!(event, Event::MessageRepeated { .. }));
-        let mut done = Done { sequence: self.sequence, units, cancelled: false, refused };
-        let key = (scope_word(origin.scope()), origin.key.to_owned());
-        if remembered && self.refusals.insert(key.clone(), self.sequence).is_some() {
-            return Breach::err("one refusal for each key", origin.key);
+        let mut effect = CommandEffect { sequence: self.sequence, units, cancelled: false, refused };
+        let scope = scope_code(origin.scope());
+        let refusals = self.refusals.entry(scope).or_default();
+        if remembered && refusals.insert(origin.key.to_owned(), self.sequence).is_some() {
+            return Violation::err("one refusal for each key", origin.key);
         }
-        if let Some(before) = self.refusals.get(&key).filter(|_| !refused && !origin.key.is_empty()) {
+        if let Some(before) = refusals.get(origin.key).filter(|_| !refused && !origin.key.is_empty()) {
             let found = format!("{} was refused at {before} and executed at {}", origin.key, self.sequence);
-            return Breach::err("a remembered refusal stands", found);
+            return Violation::err("a remembered refusal stands", found);
         }
         if !origin.key.is_empty() && !refused {
             let cancels = is(|event| matches!(event, Event::KeyCancelled { .. }));
@@ -230,33 +235,36 @@ impl Model {
                     .events
                     .iter()
                     .any(|event| matches!(event, Event::KeyCancelled { key } if **key == *origin.key));
-            match self.keys.get(&key) {
-                Some(before) if repeated => done = *before,
+            let keys = self.keys.entry(scope).or_default();
+            match keys.get(origin.key) {
+                Some(before) if repeated => effect = *before,
                 Some(before) if !own => {
                     let found = format!("{} at {} and again at {}", origin.key, before.sequence, self.sequence);
-                    return Breach::err("one effect for each key", found);
+                    return Violation::err("one effect for each key", found);
                 }
-                None if repeated => return Breach::err("a repeat has something to repeat", origin.key),
+                None if repeated => return Violation::err("a repeat has something to repeat", origin.key),
                 _ => {
                     self.accepted += 1;
-                    self.keys.insert(key, done);
+                    keys.insert(origin.key.to_owned(), effect);
                 }
             }
         }
-        origin.source.map_or(Ok(()), |place| self.consumed(place, done))
+        origin.source.map_or(Ok(()), |position| self.consumed(position, effect))
     }
 
-    fn consumed(&mut self, place: invengine_ledger::OriginSource, done: Done) -> Result<(), Breach> {
-        let Some(source) = self.sources.get_mut(place.source as usize) else {
-            return Breach::err("source order", "a message of a source that was never registered");
+    fn consumed(&mut self, position: invengine_ledger::OriginSource, effect: CommandEffect) -> Result<(), Violation> {
+        let Some(source) = self.sources.get_mut(position.source as usize) else {
+            return Violation::err("source order", "a message of a source that was never registered");
         };
-        if (place.epoch, place.number) != (source.epoch, source.number + 1) {
-            let found =
-                format!("{}: {}/{} after {}/{}", source.name, place.epoch, place.number, source.epoch, source.number);
-            return Breach::err("source order", found);
+        if (position.epoch, position.number) != (source.epoch, source.number + 1) {
+            let found = format!(
+                "{}: {}/{} after {}/{}",
+                source.name, position.epoch, position.number, source.epoch, source.number
+            );
+            return Violation::err("source order", found);
         }
-        source.number = place.number;
-        self.numbers.insert((place.source, place.epoch, place.number), done);
+        source.number = position.number;
+        self.numbers.insert((position.source, position.epoch, position.number), effect);
         Ok(())
     }
 
@@ -269,24 +277,24 @@ impl Model {
         level
     }
 
-    fn take(&mut self, level: u32, reserved: i64, allocated: i64, expire_ms: i64) -> Result<(), Breach> {
+    fn add_held(&mut self, level: u32, reserved: i64, allocated: i64, expire_ms: i64) -> Result<(), Violation> {
         let now_ms = self.time_ms;
         let sequence = self.sequence;
-        let found = self.levels.get_mut(level as usize).ok_or_else(|| Breach::new("names exist", "a level"))?;
+        let found = self.levels.get_mut(level as usize).ok_or_else(|| Violation::new("names exist", "a level"))?;
         found.hold(reserved, allocated, expire_ms)?;
         if found.free(now_ms) < 0 {
-            return Breach::err("no oversell", format!("at {sequence}: {found:?}"));
+            return Violation::err("no oversell", format!("at {sequence}: {found:?}"));
         }
         Ok(())
     }
 
-    fn give(&mut self, level: u32, reserved: i64, allocated: i64, expire_ms: i64) -> Result<(), Breach> {
-        let found = self.levels.get_mut(level as usize).ok_or_else(|| Breach::new("names exist", "a level"))?;
+    fn remove_held(&mut self, level: u32, reserved: i64, allocated: i64, expire_ms: i64) -> Result<(), Violation> {
+        let found = self.levels.get_mut(level as usize).ok_or_else(|| Violation::new("names exist", "a level"))?;
         found.hold(-reserved, -allocated, expire_ms)
     }
 
-    fn hold(&mut self, id: ReservationId) -> Result<&mut Hold, Breach> {
-        self.holds.get_mut(&id).ok_or_else(|| Breach::new("names exist", format!("{id:?}")))
+    fn hold(&mut self, id: ReservationId) -> Result<&mut Hold, Violation> {
+        self.holds.get_mut(&id).ok_or_else(|| Violation::new("names exist", format!("{id:?}")))
     }
 
     fn reserved(
@@ -295,35 +303,35 @@ impl Model {
         expire_ms: i64,
         lines: &[LevelUnits],
         record: &Record<'_>,
-    ) -> Result<i64, Breach> {
+    ) -> Result<i64, Violation> {
         let mut hold = Hold { expire_ms, ..Hold::default() };
         hold.key = record.origin.as_ref().map_or_else(String::new, |origin| origin.key.to_owned());
         for line in lines {
-            self.take(line.level, line.units, 0, expire_ms)?;
+            self.add_held(line.level, line.units, 0, expire_ms)?;
             hold.line(line.level).reserved += line.units;
         }
         if self.holds.insert(id, hold).is_some() {
-            return Breach::err("no reservation id twice", format!("{id:?}"));
+            return Violation::err("no reservation id twice", format!("{id:?}"));
         }
         Ok(lines.iter().map(|line| line.units).sum())
     }
 
-    fn extended(&mut self, id: ReservationId, expire_ms: i64) -> Result<i64, Breach> {
+    fn extended(&mut self, id: ReservationId, expire_ms: i64) -> Result<i64, Violation> {
         let now_ms = self.time_ms;
         let hold = self.hold(id)?;
         let before = std::mem::replace(&mut hold.expire_ms, expire_ms);
         let held: Vec<(u32, i64)> = hold.lines.iter().map(|line| (line.level, line.reserved)).collect();
         if before <= now_ms {
-            return Breach::err("the life of a hold", format!("{id:?} was extended after its time"));
+            return Violation::err("the lifecycle of a hold", format!("{id:?} was extended after it expired"));
         }
         for (level, units) in held {
-            self.give(level, units, 0, before)?;
+            self.remove_held(level, units, 0, before)?;
             self.levels[level as usize].hold(units, 0, expire_ms)?;
         }
         Ok(0)
     }
 
-    fn amended(&mut self, id: ReservationId, lines: &[LevelUnits]) -> Result<i64, Breach> {
+    fn amended(&mut self, id: ReservationId, lines: &[LevelUnits]) -> Result<i64, Violation> {
         for line in lines {
             let hold = self.hold(id)?;
             let expire_ms = hold.expire_ms;
@@ -332,15 +340,15 @@ impl Model {
             held.reserved = line.units;
             held.released += (-delta).max(0);
             if delta > 0 {
-                self.take(line.level, delta, 0, expire_ms)?
+                self.add_held(line.level, delta, 0, expire_ms)?
             } else {
-                self.give(line.level, -delta, 0, expire_ms)?
+                self.remove_held(line.level, -delta, 0, expire_ms)?
             }
         }
         Ok(lines.iter().map(|line| line.units).sum())
     }
 
-    fn allocated(&mut self, id: ReservationId, reacquired: bool, lines: &[LevelUnits]) -> Result<i64, Breach> {
+    fn allocated(&mut self, id: ReservationId, reacquired: bool, lines: &[LevelUnits]) -> Result<i64, Violation> {
         for line in lines {
             let now_ms = self.time_ms;
             let hold = self.hold(id)?;
@@ -351,10 +359,13 @@ impl Model {
             *from -= line.units;
             held.allocated += line.units;
             if held.is_negative() || (!reacquired && !live) {
-                return Breach::err("the life of a hold", format!("{id:?} was allocated from what it did not have"));
+                return Violation::err(
+                    "the lifecycle of a hold",
+                    format!("{id:?} was allocated from what it did not have"),
+                );
             }
             if reacquired {
-                self.take(line.level, 0, line.units, expire_ms)?;
+                self.add_held(line.level, 0, line.units, expire_ms)?;
             } else {
                 self.levels[line.level as usize].hold(-line.units, line.units, expire_ms)?;
             }
@@ -362,7 +373,7 @@ impl Model {
         Ok(lines.iter().map(|line| line.units).sum())
     }
 
-    fn gone(&mut self, id: ReservationId, lines: &[LineMove], fulfilled: bool) -> Result<i64, Breach> {
+    fn removed(&mut self, id: ReservationId, lines: &[LineMove], fulfilled: bool) -> Result<i64, Violation> {
         for line in lines {
             let now_ms = self.time_ms;
             let hold = self.hold(id)?;
@@ -377,9 +388,9 @@ impl Model {
                 held.released += units
             }
             if held.is_negative() || (line.reserved > 0 && expire_ms <= now_ms) {
-                return Breach::err("the life of a hold", format!("{id:?} gave what it did not have"));
+                return Violation::err("the lifecycle of a hold", format!("{id:?} gave up what it did not have"));
             }
-            self.give(line.level, line.reserved, line.allocated, expire_ms)?;
+            self.remove_held(line.level, line.reserved, line.allocated, expire_ms)?;
             if fulfilled {
                 self.levels[line.level as usize].on_hand -= units;
             }
@@ -387,7 +398,7 @@ impl Model {
         Ok(lines.iter().map(|line| line.reserved + line.allocated).sum())
     }
 
-    fn expired(&mut self, id: ReservationId, lines: &[LevelUnits]) -> Result<i64, Breach> {
+    fn expired(&mut self, id: ReservationId, lines: &[LevelUnits]) -> Result<i64, Violation> {
         for line in lines {
             let now_ms = self.time_ms;
             let hold = self.hold(id)?;
@@ -396,30 +407,33 @@ impl Model {
             held.reserved -= line.units;
             held.expired += line.units;
             if held.is_negative() || expire_ms > now_ms {
-                return Breach::err("the life of a hold", format!("{id:?} expired at {now_ms}, due at {expire_ms}"));
+                return Violation::err(
+                    "the lifecycle of a hold",
+                    format!("{id:?} expired at {now_ms}, due at {expire_ms}"),
+                );
             }
-            self.give(line.level, line.units, 0, expire_ms)?;
+            self.remove_held(line.level, line.units, 0, expire_ms)?;
         }
         Ok(0)
     }
 
-    fn transferred(&mut self, id: ReservationId, to: u32, lines: &[LineMove]) -> Result<i64, Breach> {
+    fn transferred(&mut self, id: ReservationId, to: u32, lines: &[LineMove]) -> Result<i64, Violation> {
         for line in lines {
             let item = self.levels.get(line.level as usize).map(|level| level.item);
-            let target = self.level_at(item.ok_or_else(|| Breach::new("names exist", "a level"))?, to);
+            let target = self.level_at(item.ok_or_else(|| Violation::new("names exist", "a level"))?, to);
             let hold = self.hold(id)?;
             let expire_ms = hold.expire_ms;
             let held = hold.line(line.level);
             held.reserved -= line.reserved;
             held.allocated -= line.allocated;
             if held.is_negative() {
-                return Breach::err("the life of a hold", format!("{id:?} moved what it did not have"));
+                return Violation::err("the lifecycle of a hold", format!("{id:?} moved what it did not have"));
             }
             let held = hold.line(target);
             held.reserved += line.reserved;
             held.allocated += line.allocated;
-            self.give(line.level, line.reserved, line.allocated, expire_ms)?;
-            self.take(target, line.reserved, line.allocated, expire_ms)?;
+            self.remove_held(line.level, line.reserved, line.allocated, expire_ms)?;
+            self.add_held(target, line.reserved, line.allocated, expire_ms)?;
         }
         Ok(lines.iter().map(|line| line.reserved + line.allocated).sum())
     }

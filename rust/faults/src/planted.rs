@@ -1,25 +1,25 @@
-//! Bugs that are put in on purpose, around the engine, to prove that the simulator finds such.
+//! Bugs that are planted around the engine, to prove that the simulator finds them.
 
-/// A bug.
+/// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planted {
-    /// The disk says that it has synced, and has not.
+    /// The disk reports a sync that it did not do.
     SyncWithoutSync,
-    /// Answers leave before what they rest on is durable.
+    /// Answers leave before the events they depend on are durable.
     EarlyAnswer,
-    /// The journal says that it has appended, and every twentieth time has not.
+    /// The journal reports every twentieth append without doing it.
     SkippedFrame,
 }
 
 impl Planted {
-    /// All of them with the names of the command line.
+    /// All bugs with their names on the command line.
     pub const ALL: [(&'static str, Planted); 3] = [
         ("sync-without-sync", Planted::SyncWithoutSync),
         ("early-answer", Planted::EarlyAnswer),
         ("skipped-frame", Planted::SkippedFrame),
     ];
 
-    /// The bug of a name.
+    /// The bug of this name.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|planted| planted.0 == name).map(|planted| planted.1)
     }

@@ -1,13 +1,13 @@
-//! Chance, the same for the same seed. Every purpose has a stream of its own, so that leaving one fault out does not change
-//! what the others draw.
+//! Random numbers, reproducible from a seed. Every purpose has a stream of its own, so that leaving out one fault does not
+//! change what the others draw.
 
-/// One stream of numbers (SplitMix64).
+/// One stream of random numbers (SplitMix64).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A well-mixed number for each number.
+/// Mixes a number (the finalizer of SplitMix64).
 pub fn mix(number: u64) -> u64 {
     let mut value = number.wrapping_add(GOLDEN);
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -27,7 +27,7 @@ impl Random {
         mix(self.0)
     }
 
-    /// A number below this one; 0 if that is 0.
+    /// A number below `end`; 0 if `end` is 0.
     pub fn below(&mut self, end: u64) -> u64 {
         if end == 0 { 0 } else { ((u128::from(self.draw()) * u128::from(end)) >> 64) as u64 }
     }
@@ -37,28 +37,28 @@ impl Random {
         first + self.below(last.saturating_sub(first) + 1)
     }
 
-    /// A number of this range, every order of magnitude as likely as another.
+    /// A number of this range, log-uniform: every order of magnitude is as likely as another.
     pub fn scale(&mut self, first: u64, last: u64) -> u64 {
         let (low, high) = ((first.max(1) as f64).ln(), (last.max(1) as f64).ln());
         (low + (high - low) * self.fraction()).exp().round() as u64
     }
 
-    /// True in so many of a million cases.
+    /// True with a probability of `ppm` millionths.
     pub fn chance(&mut self, ppm: u64) -> bool {
         self.below(1_000_000) < ppm
     }
 
-    /// From 0 up to, not including, 1.
+    /// A number from 0, included, to 1, excluded.
     pub fn fraction(&mut self) -> f64 {
         (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// A waiting time with this mean.
+    /// An exponentially distributed waiting time with this mean.
     pub fn exponential(&mut self, mean: u64) -> u64 {
         (-(1.0 - self.fraction()).ln() * mean as f64) as u64
     }
 
-    /// One of these.
+    /// A random element; `None` if there are none.
     pub fn pick<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
         all.get(self.below(all.len() as u64) as usize)
     }

@@ -1,10 +1,10 @@
-//! What a run came to.
+//! The results of a run.
 
+use crate::coverage_marks::{Mark, Marks};
 use crate::faults::{Class, Counts, Fault};
-use crate::marks::{Mark, Marks};
-use crate::model::Breach;
+use crate::model::Violation;
 
-/// One run, or many added up.
+/// The results of one run, or the sum of many.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Report {
@@ -21,14 +21,14 @@ pub struct Report {
     pub marks: Marks,
     pub digest: u64,
     pub log: Vec<Fault>,
-    pub breach: Option<Breach>,
+    pub violation: Option<Violation>,
     pub recent: Vec<String>,
     pub state: String,
     pub swarm: String,
 }
 
 impl Report {
-    /// Adds another run, whatever the order.
+    /// Adds another run; the order does not matter.
     pub fn add(&mut self, other: &Report) {
         self.hours += other.hours;
         self.commands += other.commands;
@@ -42,11 +42,12 @@ impl Report {
         self.digest = self.digest.wrapping_add(other.digest);
     }
 
-    /// One JSON document, in one line; every class and every mark is in it.
+    /// One JSON document on one line, with every class and every mark.
     pub fn json(&self, seeds: (u64, u64)) -> String {
         let faults = Class::ALL.iter().map(|class| format!("\"{}\": {}", class.name(), self.faults.of(*class)));
         let marks = Mark::ALL.iter().map(|mark| format!("\"{}\": {}", mark.name(), self.marks.count(*mark)));
-        let failed = self.breach.as_ref().map_or_else(|| "null".into(), |breach| format!("\"{}\"", breach.rule));
+        let failed =
+            self.violation.as_ref().map_or_else(|| "null".into(), |violation| format!("\"{}\"", violation.rule));
         format!(
             "{{\"seeds\": [{}, {}], \"hours\": {:.4}, \"recoveries\": {}, \"crashes\": {}, \"commands\": {}, \
              \"faults\": {{{}}}, \"marks\": {{{}}}, \"digest\": \"{:016x}\", \"failed\": {failed}}}",
@@ -62,14 +63,14 @@ impl Report {
         )
     }
 
-    /// Classes that never happened, and marks that were never met.
+    /// Classes that never happened, and marks that were never hit.
     pub fn missing(&self) -> Vec<&'static str> {
         let classes = Class::ALL.iter().filter(|class| self.faults.of(**class) == 0).map(|class| class.name());
         let marks = Mark::ALL.iter().filter(|mark| self.marks.count(**mark) == 0).map(|mark| mark.name());
         classes.chain(marks).collect()
     }
 
-    /// One line each.
+    /// The results as text, one per line.
     pub fn text(&self) -> String {
         let faults: Vec<String> = Class::ALL
             .iter()

@@ -1,91 +1,91 @@
-//! A server process: the real engine on the real journal, on a simulated disk or a simulated Redis. It starts, answers, stands
-//! still, and ends in every way a process can.
+//! A server process: the real engine on the real journal, on a simulated disk or a simulated Redis. It starts, answers,
+//! pauses, and ends in every way a process can.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use invengine_node::engine::{Call, Engine, EngineSettings, JournalKind, OpenError, Step, Taken};
+use invengine_node::engine::{Call, Decision, Engine, EngineSettings, JournalKind, OpenError, Step};
 use invengine_node::journal::{
     FileJournal, FileOptions, Frame, Journal, JournalError, RedisJournal, RedisOptions, Replay,
 };
 
-use crate::journal::{Shared, Watched, WatchedReplay};
-use crate::model::Breach;
+use crate::coroutine::{Coroutine, CoroutineState};
+use crate::journal::{ObservedJournal, ObservedReplay, SharedChecker};
+use crate::model::Violation;
 use crate::planted::Planted;
-use crate::redis::house::Who;
-use crate::redis::shore::{Redis, Shore};
-use crate::storage::{Machine, lock};
-use crate::strand::{Halt, Strand};
+use crate::redis::environment::{SharedRedis, SimulatedEnvironment};
+use crate::redis::simulated::ProcessId;
+use crate::storage::{SimulatedStorage, lock};
 use crate::swarm::Swarm;
 
 /// A decided call whose answer may not leave yet.
-pub struct Waiting {
+pub struct PendingAnswer {
     pub intent: usize,
-    pub taken: Taken,
+    pub taken: Decision,
 }
 
-/// Where the journal is.
+/// Where the journal is stored.
 #[derive(Clone)]
-pub enum Place {
-    /// On this machine's disk.
-    Files(Machine),
-    /// Here.
-    Redis(Redis),
+pub enum Backend {
+    /// On this disk.
+    Files(SimulatedStorage),
+    /// In this Redis.
+    Redis(SharedRedis),
 }
 
 /// An engine that has just opened.
-pub struct Opened {
+pub struct OpenedEngine {
     engine: Engine,
     epoch: u64,
     journal_ms: i64,
 }
 
-/// Work that takes time.
-enum Doing {
-    Step(Strand<Step>),
-    Open(Strand<Result<Opened, OpenError>>),
+/// Work that takes virtual time.
+enum Work {
+    Step(Coroutine<Step>),
+    Open(Coroutine<Result<OpenedEngine, OpenError>>),
 }
 
-/// What came of work.
-pub enum Came {
-    /// It goes on after so long.
-    Later(u64),
-    /// A step is over; how long it took, if that is known.
+/// The outcome of a piece of work.
+pub enum WorkOutcome {
+    /// It resumes after this many microseconds.
+    Suspended(u64),
+    /// A step has ended; how long it took in microseconds, if known.
     Stepped(Step, Option<u64>),
-    /// An engine was opened, or not.
+    /// Opening an engine has ended.
     Opened(Result<(), OpenError>),
     /// There is no work.
-    Nothing,
+    Idle,
 }
 
 /// One server process, up or down.
 pub struct Server {
     pub number: usize,
-    pub place: Place,
+    pub backend: Backend,
     pub engine: Option<Arc<Engine>>,
     /// How often it was started or ended.
     pub incarnation: u64,
     /// Writer epoch of its engine.
     pub epoch: u64,
-    /// The disk is busy until then.
+    /// The disk is busy until this time.
     pub busy_until_us: u64,
     /// When its last step began.
     pub step_began_us: u64,
     /// When its next step is planned.
     pub step_at_us: Option<u64>,
     pub paused_until_us: u64,
-    pub waiting: Vec<Waiting>,
+    pub waiting: Vec<PendingAnswer>,
     /// It is down, and a start is planned.
     pub restarts: bool,
-    /// The engine is compared with the journal after the next step.
+    /// The engine is to be compared with the journal after the next step.
     pub check_after_step: bool,
     pub steps: u64,
-    shore: Option<Shore>,
-    doing: Option<Doing>,
+    environment: Option<SimulatedEnvironment>,
+    work: Option<Work>,
     opened_us: u64,
     wall_ms: i64,
     start_ms: i64,
-    follower: Shared,
+    checker: SharedChecker,
     base: Instant,
     options: FileOptions,
     swarm: Swarm,
@@ -97,18 +97,18 @@ impl Server {
     /// A server that was never started.
     pub fn new(
         number: usize,
-        place: Place,
+        backend: Backend,
         base: Instant,
-        follower: Shared,
+        checker: SharedChecker,
         (seed, swarm): (u64, &Swarm),
         planted: Option<Planted>,
     ) -> Self {
         let mut options = FileOptions::new("", "main");
         options.journal_file_bytes = swarm.file_bytes;
-        options.prepare_ahead = false;
+        options.preallocate = false;
         Server {
             number,
-            place,
+            backend,
             engine: None,
             incarnation: 0,
             epoch: 0,
@@ -120,12 +120,12 @@ impl Server {
             restarts: false,
             check_after_step: false,
             steps: 0,
-            shore: None,
-            doing: None,
+            environment: None,
+            work: None,
             opened_us: 0,
             wall_ms: 0,
             start_ms: 0,
-            follower,
+            checker,
             base,
             options,
             swarm: swarm.clone(),
@@ -134,54 +134,54 @@ impl Server {
         }
     }
 
-    /// A moment of virtual time.
+    /// A time of the virtual clock.
     pub fn moment(&self, now_us: u64) -> Instant {
         self.base + Duration::from_micros(now_us)
     }
 
-    /// Engine time at this moment, as it must be.
+    /// The engine time expected at this moment.
     pub fn engine_ms(&self, now_us: u64) -> i64 {
         self.start_ms + (now_us - self.opened_us) as i64 / 1_000
     }
 
-    /// This life of this process.
-    pub fn who(&self) -> Who {
+    /// This incarnation of the process.
+    pub fn process_id(&self) -> ProcessId {
         (self.number, self.incarnation)
     }
 
-    /// The disk, if the journal is there.
-    pub fn machine(&self) -> Option<&Machine> {
-        match &self.place {
-            Place::Files(machine) => Some(machine),
-            Place::Redis(_) => None,
+    /// The disk, if the journal is stored there.
+    pub fn storage(&self) -> Option<&SimulatedStorage> {
+        match &self.backend {
+            Backend::Files(storage) => Some(storage),
+            Backend::Redis(_) => None,
         }
     }
 
-    /// Whether the process is there.
+    /// Whether the process runs.
     pub fn is_up(&self) -> bool {
-        self.engine.is_some() || self.doing.is_some()
+        self.engine.is_some() || self.work.is_some()
     }
 
-    /// A second process on the same files must be refused, whatever it does.
+    /// Checks that a second process on the same files is refused.
     ///
     /// # Errors
-    /// It was let in.
-    pub fn is_locked_for_others(&self) -> Result<(), Breach> {
-        let Some(machine) = self.machine().filter(|_| self.engine.is_some()) else { return Ok(()) };
-        match FileJournal::open_on(Arc::new(machine.clone()), &self.options, &mut |_| Ok(())) {
+    /// It was not refused.
+    pub fn check_locked_for_others(&self) -> Result<(), Violation> {
+        let Some(storage) = self.storage().filter(|_| self.engine.is_some()) else { return Ok(()) };
+        match FileJournal::open_on(Arc::new(storage.clone()), &self.options, &mut |_| Ok(())) {
             Err(JournalError::Locked { .. }) => Ok(()),
-            Err(error) => Breach::err("files have one owner", error.to_string()),
-            Ok(_) => Breach::err("files have one owner", "a second process opened them"),
+            Err(error) => Violation::err("files have one owner", error.to_string()),
+            Ok(_) => Violation::err("files have one owner", "a second process opened them"),
         }
     }
 
-    /// Whether work is under way.
-    pub fn is_doing(&self) -> bool {
-        self.doing.is_some()
+    /// Whether work is in progress.
+    pub fn is_working(&self) -> bool {
+        self.work.is_some()
     }
 
-    /// Starts the process: recovers and claims. On files it may end inside its so manieth call on the disk.
-    pub fn start_ending_in(&mut self, calls: Option<u64>, now_us: u64, wall_ms: i64) -> Came {
+    /// Starts the process: it recovers and claims. On files it may end inside the n-th of its disk calls, given by `calls`.
+    pub fn start(&mut self, calls: Option<u64>, now_us: u64, wall_ms: i64) -> WorkOutcome {
         self.incarnation += 1;
         (self.opened_us, self.wall_ms, self.step_at_us) = (now_us, wall_ms, None);
         let settings = EngineSettings {
@@ -191,44 +191,44 @@ impl Server {
             dedupe_window_ms: Some(self.swarm.window_ms),
             ..EngineSettings::default()
         };
-        let opening = Opening {
+        let opening = EngineOpener {
             settings,
             now: self.moment(now_us),
             writer: self.number,
-            follower: self.follower.clone(),
+            checker: self.checker.clone(),
             bytes_max: self.swarm.payload_bytes_max,
             planted: self.planted,
-            who: self.who(),
-            redis: if let Place::Redis(redis) = &self.place { Some(redis.clone()) } else { None },
+            process: self.process_id(),
+            redis: if let Backend::Redis(redis) = &self.backend { Some(redis.clone()) } else { None },
         };
-        match &self.place {
-            Place::Files(machine) => {
-                machine.restart();
-                machine.end_in(calls);
-                let (machine, options) = (machine.clone(), self.options.clone());
+        match &self.backend {
+            Backend::Files(storage) => {
+                storage.restart();
+                storage.end_after_calls(calls);
+                let (storage, options) = (storage.clone(), self.options.clone());
                 let opened = opening.open(&mut |replay| {
-                    Ok(Box::new(FileJournal::recover_on(Arc::new(machine.clone()), &options, replay)?))
+                    Ok(Box::new(FileJournal::recover_on(Arc::new(storage.clone()), &options, replay)?))
                 });
-                Came::Opened(self.take_opened(opened))
+                WorkOutcome::Opened(self.take_opened(opened))
             }
-            Place::Redis(redis) => {
-                let shore = Shore::new(self.base, self.who(), redis.clone(), self.seed);
-                self.shore = Some(shore.clone());
+            Backend::Redis(redis) => {
+                let environment = SimulatedEnvironment::new(self.base, self.process_id(), redis.clone(), self.seed);
+                self.environment = Some(environment.clone());
                 let mut options = RedisOptions::new("redis://simulated", "main");
                 options.ack = self.swarm.ack;
-                let ground = shore.clone();
-                self.doing = Some(Doing::Open(Strand::new(&shore, move || {
+                let shared = environment.clone();
+                self.work = Some(Work::Open(Coroutine::new(&environment, move || {
                     opening.open(&mut |replay| {
                         let mut each = |frame: Frame<'_>| replay.frame(frame);
-                        Ok(Box::new(RedisJournal::open_on(&options, Arc::new(ground.clone()), &mut each)?))
+                        Ok(Box::new(RedisJournal::open_on(&options, Arc::new(shared.clone()), &mut each)?))
                     })
                 })));
-                self.go_on(now_us)
+                self.resume(now_us)
             }
         }
     }
 
-    fn take_opened(&mut self, opened: Result<Opened, OpenError>) -> Result<(), OpenError> {
+    fn take_opened(&mut self, opened: Result<OpenedEngine, OpenError>) -> Result<(), OpenError> {
         let opened = opened?;
         self.start_ms = opened.journal_ms.max(self.wall_ms);
         self.epoch = opened.epoch;
@@ -236,59 +236,59 @@ impl Server {
         Ok(())
     }
 
-    /// One step of the commit thread; `slowly` if something is to happen meanwhile.
-    pub fn step(&mut self, now_us: u64, slowly: bool) -> Came {
+    /// Does one step of the commit thread; as a coroutine if `slowly`, so that faults can occur meanwhile.
+    pub fn step(&mut self, now_us: u64, slowly: bool) -> WorkOutcome {
         let moment = self.moment(now_us);
         self.step_began_us = now_us;
-        let Some(engine) = &self.engine else { return Came::Nothing };
-        let Some(shore) = &self.shore else { return Came::Stepped(engine.step(moment), None) };
-        shore.set(now_us);
-        if shore.is_calm() && !slowly {
-            shore.spare(true);
+        let Some(engine) = &self.engine else { return WorkOutcome::Idle };
+        let Some(environment) = &self.environment else { return WorkOutcome::Stepped(engine.step(moment), None) };
+        environment.set(now_us);
+        if environment.is_undisturbed() && !slowly {
+            environment.set_fault_free(true);
             let step = engine.step(moment);
-            shore.spare(false);
-            return Came::Stepped(step, Some(shore.now_us() - now_us));
+            environment.set_fault_free(false);
+            return WorkOutcome::Stepped(step, Some(environment.now_us() - now_us));
         }
         let engine = engine.clone();
-        self.doing = Some(Doing::Step(Strand::new(shore, move || engine.step(moment))));
-        self.go_on(now_us)
+        self.work = Some(Work::Step(Coroutine::new(environment, move || engine.step(moment))));
+        self.resume(now_us)
     }
 
-    /// Goes on with work that took time.
-    pub fn go_on(&mut self, now_us: u64) -> Came {
-        if let Some(shore) = &self.shore {
-            shore.set(now_us);
+    /// Resumes the work in progress.
+    pub fn resume(&mut self, now_us: u64) -> WorkOutcome {
+        if let Some(environment) = &self.environment {
+            environment.set(now_us);
         }
-        let halt = match &mut self.doing {
-            None => return Came::Nothing,
-            Some(Doing::Step(strand)) => strand.go_on().map(|halt| match halt {
-                Halt::Passes(time_us) => Halt::Passes(time_us),
-                Halt::Ends(step) => Halt::Ends(Ok(step)),
+        let state = match &mut self.work {
+            None => return WorkOutcome::Idle,
+            Some(Work::Step(coroutine)) => coroutine.resume().map(|state| match state {
+                CoroutineState::Yielded(time_us) => CoroutineState::Yielded(time_us),
+                CoroutineState::Complete(step) => CoroutineState::Complete(Ok(step)),
             }),
-            Some(Doing::Open(strand)) => strand.go_on().map(|halt| match halt {
-                Halt::Passes(time_us) => Halt::Passes(time_us),
-                Halt::Ends(opened) => Halt::Ends(Err(opened)),
+            Some(Work::Open(coroutine)) => coroutine.resume().map(|state| match state {
+                CoroutineState::Yielded(time_us) => CoroutineState::Yielded(time_us),
+                CoroutineState::Complete(opened) => CoroutineState::Complete(Err(opened)),
             }),
         };
-        match halt {
-            Some(Halt::Passes(time_us)) => Came::Later(time_us),
-            Some(Halt::Ends(ended)) => {
-                self.doing = None;
+        match state {
+            Some(CoroutineState::Yielded(time_us)) => WorkOutcome::Suspended(time_us),
+            Some(CoroutineState::Complete(ended)) => {
+                self.work = None;
                 match ended {
-                    Ok(step) => Came::Stepped(step, Some(0)),
-                    Err(opened) => Came::Opened(self.take_opened(opened)),
+                    Ok(step) => WorkOutcome::Stepped(step, Some(0)),
+                    Err(opened) => WorkOutcome::Opened(self.take_opened(opened)),
                 }
             }
-            None => Came::Nothing,
+            None => WorkOutcome::Idle,
         }
     }
 
-    /// The process is gone, and with it every answer that had not left.
+    /// Ends the process; every answer that has not left is lost.
     pub fn end(&mut self) {
-        if let Some(shore) = self.shore.take() {
-            shore.end();
+        if let Some(environment) = self.environment.take() {
+            environment.end();
         }
-        self.doing = None;
+        self.work = None;
         self.engine = None;
         self.waiting.clear();
         self.step_at_us = None;
@@ -298,59 +298,59 @@ impl Server {
         self.incarnation += 1;
     }
 
-    /// Decides a call; nothing if there is no process.
-    pub fn call(&self, path: &str, payload: &[u8], now_us: u64) -> Option<Taken> {
+    /// Decides a call; `None` if the process does not run.
+    pub fn call(&self, path: &str, payload: &[u8], now_us: u64) -> Option<Decision> {
         let call = Call { path, payload, key: "", ledger: "", deadline: None };
         self.engine.as_ref().map(|engine| engine.call_at(&call, self.moment(now_us)))
     }
 
-    /// Up to where the journal is durable.
+    /// The sequence up to which the journal is durable.
     pub fn durable(&self) -> u64 {
         self.engine.as_ref().map_or(0, |engine| engine.durable().sequence)
     }
 
-    /// The answers that may leave now.
-    pub fn ready(&mut self) -> Vec<Waiting> {
+    /// Takes the answers that may leave now.
+    pub fn ready(&mut self) -> Vec<PendingAnswer> {
         let durable = self.durable();
         let all = std::mem::take(&mut self.waiting);
-        let (ready, waiting) = all.into_iter().partition(|waiting| waiting.taken.rests_on <= durable);
+        let (ready, waiting) = all.into_iter().partition(|waiting| waiting.taken.depends_on <= durable);
         self.waiting = waiting;
         ready
     }
 }
 
-/// What opening an engine takes, wherever it runs.
-struct Opening {
+/// What it takes to open an engine, on whichever backend.
+struct EngineOpener {
     settings: EngineSettings,
     now: Instant,
     writer: usize,
-    follower: Shared,
+    checker: SharedChecker,
     bytes_max: u64,
     planted: Option<Planted>,
-    who: Who,
-    redis: Option<Redis>,
+    process: ProcessId,
+    redis: Option<SharedRedis>,
 }
 
-type OpenPlace<'o> = &'o mut dyn FnMut(&mut dyn Replay) -> Result<Box<dyn Journal>, JournalError>;
+type OpenJournal<'o> = &'o mut dyn FnMut(&mut dyn Replay) -> Result<Box<dyn Journal>, JournalError>;
 
-impl Opening {
-    fn open(&self, place: OpenPlace<'_>) -> Result<Opened, OpenError> {
+impl EngineOpener {
+    fn open(&self, open_journal: OpenJournal<'_>) -> Result<OpenedEngine, OpenError> {
         let (mut epoch, mut journal_ms) = (0, 0);
-        lock(&self.follower).starts(self.writer);
-        lock(&self.follower).replay(self.writer, 0, 0);
+        lock(&self.checker).starts(self.writer);
+        lock(&self.checker).replay(self.writer, 0, 0);
         let mut open = |replay: &mut dyn Replay| -> Result<Box<dyn Journal>, JournalError> {
-            let follower = self.follower.clone();
-            let mut watched = WatchedReplay { inner: replay, follower: follower.clone(), writer: self.writer };
-            let journal = place(&mut watched)?;
+            let checker = self.checker.clone();
+            let mut observed = ObservedReplay { inner: replay, checker: checker.clone(), writer: self.writer };
+            let journal = open_journal(&mut observed)?;
             epoch = journal.writer_epoch();
-            let owns = self.redis.as_ref().is_none_or(|redis| lock(redis).owner() == Some(self.who));
-            let mut known = lock(&follower);
+            let owns = self.redis.as_ref().is_none_or(|redis| lock(redis).owner() == Some(self.process));
+            let mut known = lock(&checker);
             known.opened(self.writer, epoch, owns);
             journal_ms = known.model.time_ms;
             drop(known);
-            Ok(Box::new(Watched::new(journal, follower, self.writer, self.bytes_max, self.planted)))
+            Ok(Box::new(ObservedJournal::new(journal, checker, self.writer, self.bytes_max, self.planted)))
         };
         let engine = Engine::open_driven(&self.settings, self.now, &mut open)?;
-        Ok(Opened { engine, epoch, journal_ms })
+        Ok(OpenedEngine { engine, epoch, journal_ms })
     }
 }

@@ -1,4 +1,5 @@
-//! The storage of a file journal on the simulated disk: every call may fail, stop half way, or be the last one of its process.
+//! The storage of a file journal on the simulated disk: every call may fail, stop half way, or be the last one of its
+//! process.
 
 use std::any::Any;
 use std::io;
@@ -7,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use invengine_node::journal::JournalError;
 use invengine_node::journal::storage::{Storage, StoredFile};
 
-use crate::disk::{Disk, Rot};
+use crate::disk::{BitRot, Disk};
 use crate::faults::{Class, Injector};
 use crate::planted::Planted;
 
-/// The faults of a run, shared by all who have some.
-pub type Faults = Arc<Mutex<Injector>>;
+/// The fault injector of a run, shared.
+pub type SharedFaults = Arc<Mutex<Injector>>;
 
-/// Locks what only one thread ever uses.
+/// Locks a mutex that only one thread uses at a time.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -26,31 +27,31 @@ struct Inner {
     sync_error_ppm: u64,
     full: bool,
     locked: bool,
-    /// Calls until the process ends inside one.
+    /// Calls left until the process ends inside one.
     calls_left: Option<u64>,
-    dead: bool,
+    ended: bool,
     planted: Option<Planted>,
 }
 
-/// One simulated disk; clones share it.
+/// The storage of one simulated disk; clones share it.
 #[derive(Clone, Debug)]
-pub struct Machine {
+pub struct SimulatedStorage {
     inner: Arc<Mutex<Inner>>,
-    faults: Faults,
+    faults: SharedFaults,
 }
 
-/// What a call on the disk is.
+/// The kind of a disk call.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CallKind {
     Read,
     Write,
     Sync,
     Name,
 }
 
-impl Machine {
-    /// A machine with an empty disk.
-    pub fn new(faults: Faults, fault_ppm: u64, sync_error_ppm: u64, planted: Option<Planted>) -> Self {
+impl SimulatedStorage {
+    /// A storage with an empty disk.
+    pub fn new(faults: SharedFaults, fault_ppm: u64, sync_error_ppm: u64, planted: Option<Planted>) -> Self {
         let disk = Disk::default();
         let inner = Inner {
             disk,
@@ -59,78 +60,78 @@ impl Machine {
             full: false,
             locked: false,
             calls_left: None,
-            dead: false,
+            ended: false,
             planted,
         };
-        Machine { inner: Arc::new(Mutex::new(inner)), faults }
+        SimulatedStorage { inner: Arc::new(Mutex::new(inner)), faults }
     }
 
-    /// Whether new space is refused.
+    /// Sets whether new space is refused.
     pub fn set_full(&self, full: bool) {
         lock(&self.inner).full = full;
     }
 
-    /// The process will end inside its so manieth call from now.
-    pub fn end_in(&self, calls: Option<u64>) {
+    /// Lets the process end inside the n-th disk call from now, given by `calls`.
+    pub fn end_after_calls(&self, calls: Option<u64>) {
         lock(&self.inner).calls_left = calls;
     }
 
-    /// Whether it did.
+    /// Whether the process ended so.
     pub fn has_ended(&self) -> bool {
-        lock(&self.inner).dead
+        lock(&self.inner).ended
     }
 
-    /// A new process starts on the disk as it is.
+    /// Starts a new process on the disk as it is.
     pub fn restart(&self) {
         let mut inner = lock(&self.inner);
-        (inner.dead, inner.locked, inner.calls_left) = (false, false, None);
+        (inner.ended, inner.locked, inner.calls_left) = (false, false, None);
     }
 
-    /// The power goes off and on again.
+    /// Turns the power off and on again.
     pub fn lose_power(&self, lost_percent: u64) {
         lock(&self.inner).disk.lose_power(lost_percent, &mut lock(&self.faults));
     }
 
-    /// An old bit flips; answers what undoes it.
-    pub fn rot(&self) -> Option<Rot> {
+    /// Flips an old bit; returns what undoes it.
+    pub fn rot(&self) -> Option<BitRot> {
         lock(&self.inner).disk.rot(&mut lock(&self.faults))
     }
 
-    /// A bit of a snapshot flips; answers what undoes it.
-    pub fn rot_snapshot(&self) -> Option<Rot> {
+    /// Flips a bit of a snapshot; returns what undoes it.
+    pub fn rot_snapshot(&self) -> Option<BitRot> {
         lock(&self.inner).disk.rot_one_of(Class::SnapshotRot, "snapshot-", &mut lock(&self.faults))
     }
 
-    /// The copy that somebody kept comes back.
-    pub fn restore(&self, rot: Rot) {
+    /// Undoes a flipped bit.
+    pub fn restore(&self, rot: BitRot) {
         rot.flip(&mut lock(&self.inner).disk);
     }
 
-    /// Begins a call: it may fail, or be the last one.
-    fn call(&self, kind: Kind) -> io::Result<MutexGuard<'_, Inner>> {
+    /// Begins a call: it may fail, or be the last one of the process.
+    fn call(&self, kind: CallKind) -> io::Result<MutexGuard<'_, Inner>> {
         let mut inner = lock(&self.inner);
         if let Some(left) = &mut inner.calls_left {
-            inner.dead |= *left == 0;
-            if !inner.dead
+            inner.ended |= *left == 0;
+            if !inner.ended
                 && let Some(left) = &mut inner.calls_left
             {
                 *left -= 1;
             }
         }
-        if inner.dead {
+        if inner.ended {
             return Err(io::Error::other("the process has ended"));
         }
         let ppm = inner.fault_ppm;
         let mut faults = lock(&self.faults);
         let failed = match kind {
-            Kind::Read => faults.hits(Class::ReadError, ppm / 20),
-            Kind::Write | Kind::Name => faults.hits(Class::WriteError, ppm),
-            Kind::Sync => false,
+            CallKind::Read => faults.hits(Class::ReadError, ppm / 20),
+            CallKind::Write | CallKind::Name => faults.hits(Class::WriteError, ppm),
+            CallKind::Sync => false,
         };
         if failed {
             return Err(io::Error::from_raw_os_error(5));
         }
-        if matches!(kind, Kind::Read | Kind::Write) && faults.hits(Class::Interrupted, ppm) {
+        if matches!(kind, CallKind::Read | CallKind::Write) && faults.hits(Class::Interrupted, ppm) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         drop(faults);
@@ -139,17 +140,17 @@ impl Machine {
 }
 
 struct SimulatedFile {
-    machine: Machine,
+    storage: SimulatedStorage,
     file: usize,
 }
 
-impl Storage for Machine {
+impl Storage for SimulatedStorage {
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.call(Kind::Name)?.disk.names())
+        Ok(self.call(CallKind::Name)?.disk.names())
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn StoredFile>> {
-        let mut inner = self.call(Kind::Name)?;
+        let mut inner = self.call(CallKind::Name)?;
         if inner.full {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -157,26 +158,26 @@ impl Storage for Machine {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let file = inner.disk.create(name);
-        Ok(Box::new(SimulatedFile { machine: self.clone(), file }))
+        Ok(Box::new(SimulatedFile { storage: self.clone(), file }))
     }
 
     fn open(&self, name: &str, _write: bool) -> io::Result<Box<dyn StoredFile>> {
-        let file = self.call(Kind::Read)?.disk.find(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(SimulatedFile { machine: self.clone(), file }))
+        let file = self.call(CallKind::Read)?.disk.find(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(SimulatedFile { storage: self.clone(), file }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let renamed = self.call(Kind::Name)?.disk.rename(from, to);
+        let renamed = self.call(CallKind::Name)?.disk.rename(from, to);
         renamed.then_some(()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let removed = self.call(Kind::Name)?.disk.remove(name);
+        let removed = self.call(CallKind::Name)?.disk.remove(name);
         removed.then_some(()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        self.call(Kind::Name)?.disk.sync_names();
+        self.call(CallKind::Name)?.disk.sync_names();
         Ok(())
     }
 
@@ -194,7 +195,7 @@ impl Storage for Machine {
     }
 }
 
-struct Unlock(Machine);
+struct Unlock(SimulatedStorage);
 
 impl Drop for Unlock {
     fn drop(&mut self) {
@@ -204,7 +205,7 @@ impl Drop for Unlock {
 
 impl StoredFile for SimulatedFile {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        let inner = self.machine.call(Kind::Read)?;
+        let inner = self.storage.call(CallKind::Read)?;
         let rest = inner.disk.visible(self.file).get(offset as usize..).unwrap_or_default();
         let count = rest.len().min(bytes.len());
         bytes[..count].copy_from_slice(&rest[..count]);
@@ -212,17 +213,17 @@ impl StoredFile for SimulatedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let mut inner = self.machine.call(Kind::Write)?;
+        let mut inner = self.storage.call(CallKind::Write)?;
         let ppm = inner.fault_ppm;
-        let short = bytes.len() > 1 && lock(&self.machine.faults).hits(Class::ShortWrite, ppm);
+        let short = bytes.len() > 1 && lock(&self.storage.faults).hits(Class::ShortWrite, ppm);
         let count = if short { bytes.len() / 2 } else { bytes.len() };
         inner.disk.write(self.file, &bytes[..count], offset as usize);
         Ok(count)
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut inner = self.machine.call(Kind::Sync)?;
-        let mut faults = lock(&self.machine.faults);
+        let mut inner = self.storage.call(CallKind::Sync)?;
+        let mut faults = lock(&self.storage.faults);
         if faults.hits(Class::SyncError, inner.sync_error_ppm) {
             inner.disk.fail_sync(self.file, &mut faults);
             return Err(io::Error::from_raw_os_error(5));
@@ -234,7 +235,7 @@ impl StoredFile for SimulatedFile {
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {
-        let mut inner = self.machine.call(Kind::Write)?;
+        let mut inner = self.storage.call(CallKind::Write)?;
         if inner.full {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -243,6 +244,6 @@ impl StoredFile for SimulatedFile {
     }
 
     fn length(&self) -> io::Result<u64> {
-        Ok(self.machine.call(Kind::Read)?.disk.visible(self.file).len() as u64)
+        Ok(self.storage.call(CallKind::Read)?.disk.visible(self.file).len() as u64)
     }
 }

@@ -1,23 +1,23 @@
-//! The settings of one seed, drawn from it: how bad each class of faults is, and what the clients do.
+//! Swarm testing: the settings of one seed, drawn from it: how severe each class of faults is, and what the clients do.
 
 use invengine_node::journal::Ack;
 
 use crate::random::Random;
 
-/// What a run is for.
+/// The kind of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// Long runs: a crash every 10 s to 1,000 s.
+pub enum Profile {
+    /// Long runs with a crash every 10 s to 1,000 s.
     Hours,
-    /// Short journals and crash after crash.
+    /// Short journals with crash after crash.
     Recoveries,
 }
 
-/// Settings of one seed. Chances are in a millionth.
+/// Settings of one seed. Probabilities are in millionths.
 #[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Debug)]
 pub struct Swarm {
-    pub pace: Pace,
+    pub pace: Profile,
     pub horizon_ms: u64,
     pub loss_ppm: u64,
     pub duplicate_ppm: u64,
@@ -41,28 +41,28 @@ pub struct Swarm {
     pub ttl_s_max: u64,
     pub file_bytes: u64,
     pub payload_bytes_max: u64,
-    /// The journal is in Redis, else in files.
+    /// The journal is in Redis, otherwise in files.
     pub on_redis: bool,
     pub ack: Ack,
     pub redis_draw: u64,
     pub redis_ppm: u64,
     pub redis_late_ms_max: u64,
     pub failover_ppm: u64,
-    pub rival_every_ms: u64,
+    pub second_owner_every_ms: u64,
     /// How long keys are remembered.
     pub window_ms: i64,
-    /// Chance of a snapshot in each second; half of the seeds have none.
+    /// Probability of a snapshot in each second; half of the seeds have none.
     pub snapshot_ppm: u64,
 }
 
-/// Ways to acknowledge: the one that most use is drawn most often.
+/// Acknowledgement modes: the most common one is drawn most often.
 const ACKS: [Ack; 6] = [Ack::Fsync, Ack::Fsync, Ack::Fsync, Ack::Replicated, Ack::Everysec, Ack::Memory];
 
 impl Swarm {
     /// The settings of a seed.
-    pub fn of(seed: u64, pace: Pace) -> Self {
+    pub fn of(seed: u64, pace: Profile) -> Self {
         let mut draw = Random::new(seed, 0x5AA4);
-        let short = pace == Pace::Recoveries;
+        let short = pace == Profile::Recoveries;
         let skus = draw.between(1, 12);
         Swarm {
             pace,
@@ -101,7 +101,7 @@ impl Swarm {
             } else {
                 draw.scale(5_000, if short { 500_000 } else { 50_000 })
             },
-            rival_every_ms: if short { draw.scale(1_000, 10_000) } else { draw.scale(10_000, 300_000) },
+            second_owner_every_ms: if short { draw.scale(1_000, 10_000) } else { draw.scale(10_000, 300_000) },
         }
     }
 }
@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn the_same_seed_has_the_same_settings_and_seeds_differ() {
-        let texts: Vec<String> = (0..50).map(|seed| format!("{:?}", Swarm::of(seed, Pace::Hours))).collect();
-        assert_eq!(texts[7], format!("{:?}", Swarm::of(7, Pace::Hours)));
+        let texts: Vec<String> = (0..50).map(|seed| format!("{:?}", Swarm::of(seed, Profile::Hours))).collect();
+        assert_eq!(texts[7], format!("{:?}", Swarm::of(7, Profile::Hours)));
         assert!((1..50).all(|seed| texts[seed] != texts[seed - 1]));
     }
 }

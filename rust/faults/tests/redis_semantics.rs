@@ -1,11 +1,11 @@
-//! The simulated Redis answers as a real one does: the same random commands to both, and every answer is compared.
+//! The simulated Redis answers as a real one does: both get the same random commands, and every answer is compared.
 
 #[path = "../../node/tests/journal_redis/mod.rs"]
 mod journal_redis;
 
 use invengine_faults::random::Random;
 use invengine_faults::redis::dataset::Dataset;
-use invengine_faults::redis::node::{Node, Setup};
+use invengine_faults::redis::instance::{Instance, InstanceConfig};
 use journal_redis::{Kind, Redis};
 use redis::{Cmd, Connection, Value, cmd};
 
@@ -15,12 +15,12 @@ const CODE: &str = include_str!("../../node/src/journal/redis/functions.lua");
 const SEQUENCES: u64 = 30;
 const COMMANDS: usize = 300;
 
-/// Where a journal ends: last sequence, chain, entries.
+/// The end of a journal: last sequence, chain, entries.
 type End = (u64, String, u64);
 
-/// What the last accepted call has led to, so that most calls fit and some do not.
+/// The state after the last accepted call, so that most calls fit and some do not.
 struct Writer {
-    chance: Random,
+    random: Random,
     token: String,
     epoch: u64,
     end: End,
@@ -28,12 +28,12 @@ struct Writer {
 
 impl Writer {
     fn new(seed: u64) -> Self {
-        Writer { chance: Random::new(seed, 1), token: "a".into(), epoch: 0, end: (0, String::new(), 0) }
+        Writer { random: Random::new(seed, 1), token: "a".into(), epoch: 0, end: (0, String::new(), 0) }
     }
 
     fn end(&mut self) -> End {
         let mut end = self.end.clone();
-        match self.chance.below(12) {
+        match self.random.below(12) {
             0 => end.0 += 1,
             1 => end.1 = "0123".into(),
             2 => end.2 += 1,
@@ -44,13 +44,13 @@ impl Writer {
 
     fn call(&mut self, name: &str) -> Cmd {
         let mut call = cmd("FCALL");
-        let version = if self.chance.chance(30_000) { 1 } else { 2 };
+        let version = if self.random.chance(30_000) { 1 } else { 2 };
         call.arg(name).arg(2).arg(STATE).arg(FRAMES).arg(version);
         call
     }
 
     fn owner(&mut self) -> (String, u64) {
-        match self.chance.below(12) {
+        match self.random.below(12) {
             0 => ("other".into(), self.epoch),
             1 => (self.token.clone(), self.epoch + 1),
             _ => (self.token.clone(), self.epoch),
@@ -59,7 +59,7 @@ impl Writer {
 
     fn append(&mut self) -> (Cmd, Option<Writer>) {
         let ((token, epoch), before) = (self.owner(), self.end());
-        let last = before.0 + self.chance.below(3);
+        let last = before.0 + self.random.below(3);
         let after = (last, format!("{last:016x}"), before.2 + 1);
         let mut call = self.call("invengine_append");
         call.arg(&token).arg(epoch);
@@ -72,8 +72,8 @@ impl Writer {
 
     fn claim(&mut self) -> (Cmd, Option<Writer>) {
         let before = self.end();
-        let (token, epoch) = (format!("token {}", self.chance.below(1_000)), self.epoch + 1);
-        let after = (before.0, format!("{:016x}", self.chance.draw()), before.2 + 1);
+        let (token, epoch) = (format!("token {}", self.random.below(1_000)), self.epoch + 1);
+        let after = (before.0, format!("{:016x}", self.random.draw()), before.2 + 1);
         let mut call = self.call("invengine_claim");
         call.arg(&token).arg(epoch).arg(self.epoch).arg(before.0).arg(&before.1).arg(before.2);
         call.arg(&after.1).arg(after.2).arg(format!("{}-{epoch}", before.0)).arg("claim").arg("main").arg(1);
@@ -81,17 +81,17 @@ impl Writer {
     }
 
     fn moved(&self, token: String, epoch: u64, end: End) -> Writer {
-        Writer { chance: self.chance.clone(), token, epoch, end }
+        Writer { random: self.random.clone(), token, epoch, end }
     }
 
-    /// The next command, and who the writer is if it is done.
+    /// The next command, and the writer's state if it is accepted.
     fn next(&mut self) -> (Cmd, Option<Writer>) {
         let plain = |words: &[&str]| {
             let mut plain = cmd(words[0]);
             plain.arg(&words[1..]);
             (plain, None)
         };
-        match self.chance.below(100) {
+        match self.random.below(100) {
             0..45 => self.append(),
             45..60 => self.claim(),
             60..65 => {
@@ -110,15 +110,15 @@ impl Writer {
             72..74 => (self.call("invengine_none"), None),
             74..77 => plain(&["HGETALL", STATE]),
             77..80 => plain(&["HMGET", STATE, "last", "none", "epoch"]),
-            80..84 => plain(&["TYPE", *self.chance.pick(&[STATE, FRAMES, "other"]).unwrap()]),
+            80..84 => plain(&["TYPE", *self.random.pick(&[STATE, FRAMES, "other"]).unwrap()]),
             84..95 => {
-                let from = self.chance.below(SEQUENCES);
-                let open = if self.chance.chance(500_000) { "(" } else { "" };
-                let (start, count) = (format!("{open}{from}-{}", self.chance.below(3)), self.chance.between(1, 9));
+                let from = self.random.below(SEQUENCES);
+                let open = if self.random.chance(500_000) { "(" } else { "" };
+                let (start, count) = (format!("{open}{from}-{}", self.random.below(3)), self.random.between(1, 9));
                 plain(&["XRANGE", FRAMES, &start, "+", "COUNT", &count.to_string()])
             }
-            95 => plain(&["DEL", *self.chance.pick(&[STATE, FRAMES]).unwrap()]),
-            96 => plain(&["HDEL", STATE, *self.chance.pick(&["owner", "format", "none"]).unwrap()]),
+            95 => plain(&["DEL", *self.random.pick(&[STATE, FRAMES]).unwrap()]),
+            96 => plain(&["HDEL", STATE, *self.random.pick(&["owner", "format", "none"]).unwrap()]),
             97 => plain(&["XDEL", FRAMES, &format!("{}-0", self.end.0)]),
             98 => plain(&["HGETALL", FRAMES]),
             _ => plain(&["XRANGE", STATE, "0-0", "+", "COUNT", "1"]),
@@ -126,25 +126,28 @@ impl Writer {
     }
 }
 
-/// The same words in both, as far as they are promised: a script's error goes on with where it was raised.
-fn said(value: &Value) -> String {
+/// The comparable part of an answer: a script's error continues with where it was raised.
+fn comparable(value: &Value) -> String {
     let text = format!("{value:?}");
     text.split(" script: ").next().unwrap_or_default().trim_end_matches(['`', '"']).into()
 }
 
-fn ask_real(connection: &mut Connection, command: &Cmd) -> Value {
+fn run_on_real(connection: &mut Connection, command: &Cmd) -> Value {
     connection.send_packed_command(&command.get_packed_command()).unwrap();
     connection.recv_response().unwrap()
 }
 
-fn ask_simulated(node: &mut Node, command: &Cmd) -> Value {
+fn run_on_simulated(node: &mut Instance, command: &Cmd) -> Value {
     let packed = command.get_packed_command();
     let commands = invengine_faults::redis::resp::commands(&packed);
     node.execute(&commands[0], 1).0
 }
 
-fn simulated() -> Node {
-    Node::new(Setup { version: (7, 0), has_file: true, syncs_always: true, replicas: 0 }, Dataset::default())
+fn simulated() -> Instance {
+    Instance::new(
+        InstanceConfig { version: (7, 0), has_file: true, syncs_always: true, replicas: 0 },
+        Dataset::default(),
+    )
 }
 
 fn the_simulated_redis_answers_as_a_real_one(kind: Kind) {
@@ -152,16 +155,16 @@ fn the_simulated_redis_answers_as_a_real_one(kind: Kind) {
     let mut real = server.connection();
     let mut statuses = std::collections::BTreeMap::new();
     for seed in 0..60 {
-        assert_eq!(ask_real(&mut real, &cmd("FLUSHALL")), Value::Okay);
-        let _ = ask_real(&mut real, cmd("FUNCTION").arg("FLUSH"));
+        assert_eq!(run_on_real(&mut real, &cmd("FLUSHALL")), Value::Okay);
+        let _ = run_on_real(&mut real, cmd("FUNCTION").arg("FLUSH"));
         let (mut node, mut writer) = (simulated(), Writer::new(seed));
         let load = cmd("FUNCTION").arg("LOAD").arg(CODE).to_owned();
         for turn in 0..COMMANDS {
             let (command, done) = if turn == 5 || turn == 50 { (load.clone(), None) } else { writer.next() };
-            let (expected, found) = (ask_real(&mut real, &command), ask_simulated(&mut node, &command));
+            let (expected, found) = (run_on_real(&mut real, &command), run_on_simulated(&mut node, &command));
             let shown = String::from_utf8_lossy(&command.get_packed_command()).replace("\r\n", " ");
-            assert_eq!(said(&found), said(&expected), "seed {seed}, command {turn}: {shown}");
-            let status = said(&expected).split(['\\', ',']).next().unwrap_or_default().to_owned();
+            assert_eq!(comparable(&found), comparable(&expected), "seed {seed}, command {turn}: {shown}");
+            let status = comparable(&expected).split(['\\', ',']).next().unwrap_or_default().to_owned();
             *statuses.entry(status).or_insert(0) += 1;
             if let (Value::Array(words), Some(done)) = (&expected, done)
                 && words.first() == Some(&Value::BulkString(b"OK".into()))

@@ -1,20 +1,20 @@
-//! The simulator itself: the same seed is the same run, healthy seeds pass, and planted bugs are found. Even seeds have their
-//! journal in files, odd ones in Redis.
+//! The simulator itself: the same seed is the same run, healthy seeds pass, and planted bugs are found. Even seeds have
+//! their journal in files, odd ones in Redis.
 
+use invengine_faults::coverage_marks::Mark;
 use invengine_faults::faults::{Class, Mask};
-use invengine_faults::marks::Mark;
 use invengine_faults::planted::Planted;
 use invengine_faults::report::Report;
-use invengine_faults::swarm::Pace;
-use invengine_faults::world::World;
+use invengine_faults::simulation::Simulation;
+use invengine_faults::swarm::Profile;
 
-fn run(seed: u64, pace: Pace, planted: Option<Planted>) -> Report {
-    World::new(seed, pace, Mask::default(), planted, false).run()
+fn run(seed: u64, pace: Profile, planted: Option<Planted>) -> Report {
+    Simulation::new(seed, pace, Mask::default(), planted, false).run()
 }
 
-fn is_the_same_twice(seed: u64, pace: Pace) -> Report {
+fn is_the_same_twice(seed: u64, pace: Profile) -> Report {
     let (first, second) = (run(seed, pace, None), run(seed, pace, None));
-    assert_eq!(first.breach, None, "seed {seed}");
+    assert_eq!(first.violation, None, "seed {seed}");
     assert_eq!((first.digest, first.commands), (second.digest, second.commands), "seed {seed}");
     first
 }
@@ -23,18 +23,18 @@ fn is_the_same_twice(seed: u64, pace: Pace) -> Report {
 #[test]
 fn the_same_seed_is_the_same_run_and_breaks_nothing() {
     for seed in 0..10 {
-        let first = is_the_same_twice(seed, Pace::Recoveries);
+        let first = is_the_same_twice(seed, Profile::Recoveries);
         assert!(first.recoveries > 5 && first.commands > 100, "seed {seed}: {first:?}");
     }
     for seed in 0..4 {
-        let first = is_the_same_twice(seed, Pace::Hours);
+        let first = is_the_same_twice(seed, Profile::Hours);
         assert!(first.commands > 1_000 && first.hours > 0.08, "seed {seed}: {first:?}");
     }
 }
 
 #[test]
 fn a_report_names_every_class_and_mark_and_what_never_happened() {
-    let report = run(1, Pace::Recoveries, None);
+    let report = run(1, Profile::Recoveries, None);
     let json = report.json((1, 2));
     for name in Class::ALL.iter().map(|class| class.name()).chain(Mark::ALL.iter().map(|mark| mark.name())) {
         assert_eq!(json.matches(&format!("\"{name}\": ")).count(), 1, "{name} in {json}");
@@ -43,18 +43,18 @@ fn a_report_names_every_class_and_mark_and_what_never_happened() {
     assert!(json.contains(&format!("\"digest\": \"{:016x}\", \"failed\": null", report.digest)), "{json}");
 }
 
-/// Each was called a breach, and was none: a failover made an owner of before owner again, with what it had written.
+/// Each was reported as a violation by mistake: a failover made a former owner the owner again, with what it had written.
 #[test]
 fn an_owner_that_a_failover_brings_back_goes_on_with_its_own_history() {
     for seed in [542_209_987_173, 786_616_625_231] {
-        assert_eq!(run(seed, Pace::Hours, None).breach, None, "seed {seed}");
+        assert_eq!(run(seed, Profile::Hours, None).violation, None, "seed {seed}");
     }
 }
 
 #[test]
 fn planted_bugs_are_found() {
     for planted in [Planted::SyncWithoutSync, Planted::EarlyAnswer, Planted::SkippedFrame] {
-        let found = (0..20).find_map(|seed| run(seed, Pace::Recoveries, Some(planted)).breach);
+        let found = (0..20).find_map(|seed| run(seed, Profile::Recoveries, Some(planted)).violation);
         assert!(found.is_some(), "{planted:?} was not found");
     }
 }

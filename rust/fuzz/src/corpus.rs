@@ -1,10 +1,10 @@
-//! The committed inputs: a line of hexadecimal digits each, a file a target.
+//! The committed inputs: one line of hexadecimal digits per input, one file per target.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Where the corpus of a target lies.
+/// The file with the corpus of a target.
 pub fn file(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(format!("{target}.txt"))
 }
@@ -12,7 +12,7 @@ pub fn file(target: &str) -> PathBuf {
 /// All inputs of a target's corpus.
 ///
 /// # Errors
-/// The file cannot be read, or a line of it is no hexadecimal text.
+/// The file cannot be read, or one of its lines is not hexadecimal.
 pub fn read(target: &str) -> io::Result<Vec<Vec<u8>>> {
     let path = file(target);
     let bad = |line: &str| io::Error::other(format!("{}: not hexadecimal: {line}", path.display()));
@@ -31,12 +31,12 @@ pub fn write(target: &str, inputs: &[Vec<u8>]) -> io::Result<()> {
     inputs.iter().try_for_each(|input| writeln!(out, "{}", hex(input)))
 }
 
-/// Bytes as they stand in a corpus.
+/// Bytes in the form of a corpus line.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The bytes of a line.
+/// The bytes of a corpus line; `None` if it is not hexadecimal.
 pub fn bytes(line: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> =
         line.trim().chars().map(|digit| digit.to_digit(16).map(|four| four as u8)).collect::<Option<_>>()?;

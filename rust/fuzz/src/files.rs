@@ -1,15 +1,15 @@
-//! Journal files: a journal with damage in it is read as a prefix of itself or refused, never as anything else.
+//! Journal files: a damaged journal is read as a prefix of itself or refused, and never read as anything else.
 //!
 //! The bytes are a list of damages to one of a few journals. Unless one of them forges a checksum, every frame that is read
-//! back must be one that was written; and whatever a scan says, an open says too.
+//! back must be one that was written; and a scan and an open must agree.
 
 use std::sync::LazyLock;
 
 use invengine_node::journal::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC};
 use invengine_node::journal::{FileJournal, FileOptions, Frame, Journal, JournalError, scan_on};
 
-use crate::Seen;
-use crate::feed::Feed;
+use crate::Signature;
+use crate::byte_source::ByteSource;
 use crate::memory_disk::{Contents, MemoryDisk};
 use crate::script;
 
@@ -18,7 +18,7 @@ const HEADER_BYTES: usize = 4 << 10;
 const DAMAGES_MAX: usize = 6;
 const DAMAGES: u8 = 9;
 
-/// A frame as it was handed out: first and last sequence, epoch, time, payload.
+/// A frame as it was read: first and last sequence, epoch, time, payload.
 type Read = (u64, u64, u64, i64, Vec<u8>);
 
 struct Written {
@@ -31,7 +31,7 @@ static JOURNALS: LazyLock<Vec<Written>> = LazyLock::new(|| [3, 12, 40].map(writt
 fn options() -> FileOptions {
     let mut options = FileOptions::new("", "main");
     options.journal_file_bytes = FILE_BYTES;
-    options.prepare_ahead = false;
+    options.preallocate = false;
     options
 }
 
@@ -48,7 +48,7 @@ fn read(frame: &Frame<'_>) -> Read {
     (frame.first_sequence, frame.last_sequence, frame.writer_epoch, frame.time_ms, frame.payload.into())
 }
 
-/// A journal of so many frames by two writers.
+/// A journal of `count` frames by two writers.
 fn written(count: usize) -> Written {
     let disk = MemoryDisk::default();
     for half in 0..2 {
@@ -70,8 +70,8 @@ fn written(count: usize) -> Written {
 }
 
 /// Damages one of the journals, then scans it and opens it.
-pub fn run(bytes: &[u8]) -> Seen {
-    let mut feed = Feed::new(bytes);
+pub fn run(bytes: &[u8]) -> Signature {
+    let mut feed = ByteSource::new(bytes);
     let journal = &JOURNALS[usize::from(feed.byte()) % JOURNALS.len()];
     let mut contents = journal.contents.clone();
     let mut forged = false;
@@ -95,28 +95,28 @@ pub fn run(bytes: &[u8]) -> Seen {
         (Ok(summary), Ok((opened, again))) => {
             assert_eq!(frames, again, "a scan and an open read different frames");
             goes_on(opened, &disk, &frames);
-            Seen::of(("read", summary.torn_tail.is_some(), frames.len() == journal.frames.len(), forged))
+            Signature::of(("read", summary.torn_tail.is_some(), frames.len() == journal.frames.len(), forged))
         }
         (Err(scanned), Err(opened)) => {
             assert_eq!(disk.contents(), contents, "a refused open wrote something: {opened}");
-            Seen::of(("refused", why(&scanned), why(&opened)))
+            Signature::of(("refused", why(&scanned), why(&opened)))
         }
-        // An open asks for a certain ledger, and for room that a forged header may have asked too much of.
+        // Only an open checks the ledger and needs disk space, of which a forged header may demand too much.
         (
             Ok(_),
             Err(error @ (JournalError::OtherLedger { .. } | JournalError::Io { .. } | JournalError::Full { .. })),
-        ) if forged => Seen::of(why(&error)),
-        (Ok(_), Err(opened)) => panic!("a scan takes it, an open does not: {opened}"),
-        (Err(scanned), Ok(_)) => panic!("an open takes it, a scan does not: {scanned}"),
+        ) if forged => Signature::of(why(&error)),
+        (Ok(_), Err(opened)) => panic!("a scan accepts it, an open does not: {opened}"),
+        (Err(scanned), Ok(_)) => panic!("an open accepts it, a scan does not: {scanned}"),
     }
 }
 
-/// The sentence without its numbers.
+/// The error message without its numbers.
 fn why(error: &JournalError) -> String {
     error.to_string().chars().filter(|letter| !letter.is_ascii_hexdigit()).collect()
 }
 
-/// What was opened takes a frame, and the next open has all of it.
+/// An opened journal accepts a frame, and the next open reads all of it.
 fn goes_on(mut journal: FileJournal, disk: &MemoryDisk, frames: &[Read]) {
     let first = journal.durable_sequence() + 1;
     let time_ms = frames.last().map_or(0, |frame| frame.3);
@@ -128,8 +128,8 @@ fn goes_on(mut journal: FileJournal, disk: &MemoryDisk, frames: &[Read]) {
     }
 }
 
-/// One damage. True if it forges a checksum.
-fn damage(contents: &mut Contents, feed: &mut Feed<'_>) -> bool {
+/// Applies one damage. Returns true if it forges a checksum.
+fn damage(contents: &mut Contents, feed: &mut ByteSource<'_>) -> bool {
     let kind = feed.byte() % DAMAGES;
     let Some(name) = pick(contents, feed) else { return false };
     if kind == 0 {
@@ -155,13 +155,13 @@ fn damage(contents: &mut Contents, feed: &mut Feed<'_>) -> bool {
     false
 }
 
-fn pick(contents: &Contents, feed: &mut Feed<'_>) -> Option<String> {
+fn pick(contents: &Contents, feed: &mut ByteSource<'_>) -> Option<String> {
     let place = usize::from(feed.byte());
     contents.keys().nth(place % contents.len().max(1)).cloned()
 }
 
-/// A write that went astray: a sector, or a few bytes, from elsewhere.
-fn copy(source: &[u8], feed: &mut Feed<'_>, file: &mut [u8], at: usize) {
+/// A misdirected write: a sector, or a few bytes, from elsewhere.
+fn copy(source: &[u8], feed: &mut ByteSource<'_>, file: &mut [u8], at: usize) {
     if source.is_empty() {
         return;
     }
@@ -171,15 +171,15 @@ fn copy(source: &[u8], feed: &mut Feed<'_>, file: &mut [u8], at: usize) {
     file[at..at + count].copy_from_slice(&bytes[..count]);
 }
 
-fn write(file: &mut [u8], at: usize, feed: &mut Feed<'_>) {
+fn write(file: &mut [u8], at: usize, feed: &mut ByteSource<'_>) {
     let count = usize::from(feed.byte() % 32);
     for (to, from) in file[at..].iter_mut().zip(feed.take(count)) {
         *to = *from;
     }
 }
 
-/// Changes a field of the frame at or after a place, or of the file's header, and makes the checksum right again.
-fn forge(file: &mut [u8], at: usize, feed: &mut Feed<'_>) -> bool {
+/// Changes a field of the frame at or after an offset, or of the file's header, and corrects the checksum.
+fn forge(file: &mut [u8], at: usize, feed: &mut ByteSource<'_>) -> bool {
     let field = feed.below(FRAME_HEADER_BYTES);
     let value = feed.take(8);
     if at < HEADER_BYTES {
@@ -206,7 +206,7 @@ fn forge(file: &mut [u8], at: usize, feed: &mut Feed<'_>) -> bool {
     true
 }
 
-/// Each journal undamaged, and each damage alone.
+/// Each journal undamaged, and each kind of damage on its own.
 pub fn seeds() -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> = (0..3).map(|journal| vec![journal]).collect();
     for kind in 0..DAMAGES {

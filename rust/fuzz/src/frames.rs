@@ -1,17 +1,18 @@
-//! Frames: any bytes, bytes with a right checksum, and what this build writes.
+//! Frames: arbitrary bytes, bytes with a valid checksum, and frames that this build writes.
 
 use invengine_node::journal::frame::{
-    Decoded, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_MAGIC, Flaw, FrameHeader, decode, encode, frame_bytes, length,
+    DecodedFrame, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameError, FrameHeader, decode, encode,
+    frame_bytes, length,
 };
 
-use crate::Seen;
-use crate::feed::Feed;
+use crate::Signature;
+use crate::byte_source::ByteSource;
 
 const CRC_AT: usize = 12;
 
-/// The first byte chooses how much of the rest is put right before it is read.
-pub fn run(bytes: &[u8]) -> Seen {
-    let mut feed = Feed::new(bytes);
+/// The first byte chooses how much of the rest is corrected before it is read.
+pub fn run(bytes: &[u8]) -> Signature {
+    let mut feed = ByteSource::new(bytes);
     match feed.byte() % 3 {
         0 => judge(feed.rest()),
         1 => judge(&sealed(feed.rest())),
@@ -19,7 +20,7 @@ pub fn run(bytes: &[u8]) -> Seen {
     }
 }
 
-fn judge(bytes: &[u8]) -> Seen {
+fn judge(bytes: &[u8]) -> Signature {
     if let Some(header) = bytes.first_chunk::<FRAME_HEADER_BYTES>()
         && let Ok(bytes) = length(header)
     {
@@ -28,15 +29,15 @@ fn judge(bytes: &[u8]) -> Seen {
     match decode(bytes) {
         Ok(decoded) => {
             is_what_it_says(&decoded, bytes);
-            Seen::of(("frame", decoded.header.claim, decoded.payload.is_empty()))
+            Signature::of(("frame", decoded.header.claim, decoded.payload.is_empty()))
         }
-        Err(Flaw::Newer(_)) => Seen::of("newer"),
-        Err(flaw) => Seen::of(format!("{flaw:?}")),
+        Err(FrameError::Newer(_)) => Signature::of("newer"),
+        Err(flaw) => Signature::of(format!("{flaw:?}")),
     }
 }
 
-/// Written again, a frame differs from what was read in its padding and checksum at most.
-fn is_what_it_says(decoded: &Decoded<'_>, bytes: &[u8]) {
+/// Encoded again, a frame differs from what was read at most in its padding and checksum.
+fn is_what_it_says(decoded: &DecodedFrame<'_>, bytes: &[u8]) {
     let mut again = Vec::new();
     encode(&mut again, &decoded.header, decoded.payload);
     let end = FRAME_HEADER_BYTES + decoded.payload.len();
@@ -45,7 +46,7 @@ fn is_what_it_says(decoded: &Decoded<'_>, bytes: &[u8]) {
     assert_eq!(again[CRC_AT + 4..end], bytes[CRC_AT + 4..end]);
 }
 
-/// The same bytes with magic, length and checksum put right: what somebody would write who knows the format.
+/// The same bytes with valid magic, length and checksum, as someone who knows the format could write them.
 pub fn sealed(bytes: &[u8]) -> Vec<u8> {
     let mut frame = bytes.to_vec();
     frame.resize(frame.len().max(FRAME_HEADER_BYTES), 0);
@@ -58,7 +59,7 @@ pub fn sealed(bytes: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn comes_back(feed: &mut Feed<'_>) -> Seen {
+fn comes_back(feed: &mut ByteSource<'_>) -> Signature {
     let header = FrameHeader {
         claim: feed.byte() & 1 == 1,
         first_sequence: feed.long(),
@@ -76,8 +77,8 @@ fn comes_back(feed: &mut Feed<'_>) -> Seen {
     assert_eq!((decoded.header, decoded.payload), (header, payload));
     let bit = flipped % (frame.len() * 8);
     frame[bit / 8] ^= 1 << (bit % 8);
-    let flaw = decode(&frame).expect_err("a flipped bit is seen");
-    Seen::of(("flipped", format!("{flaw:?}")))
+    let flaw = decode(&frame).expect_err("a flipped bit is detected");
+    Signature::of(("flipped", format!("{flaw:?}")))
 }
 
 /// A frame of each kind, raw, sealed and written.

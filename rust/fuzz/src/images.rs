@@ -1,27 +1,27 @@
-//! Images of a ledger: whatever a snapshot holds, it is refused or gives a ledger whose own image is the same bytes.
+//! Images of a ledger: whatever a snapshot contains, it is refused or gives a ledger whose own image has the same bytes.
 
 use invengine_ledger::{Audit, ImageLoader, Ledger, LedgerOptions, Malformed};
 
-use crate::Seen;
-use crate::feed::Feed;
+use crate::Signature;
+use crate::byte_source::ByteSource;
 use crate::script;
 
 fn options() -> LedgerOptions {
     LedgerOptions::new("main")
 }
 
-/// How the image is cut into pieces, then the image.
-pub fn run(bytes: &[u8]) -> Seen {
-    let mut feed = Feed::new(bytes);
+/// The input is the length of the pieces, then the image.
+pub fn run(bytes: &[u8]) -> Signature {
+    let mut feed = ByteSource::new(bytes);
     let piece_bytes = 1 + (usize::from(feed.byte()) << 4);
     let image = feed.rest();
     match load(image, piece_bytes) {
         Ok(mut ledger) => {
-            assert_eq!(written(&mut ledger), image, "another image than was read");
+            assert_eq!(written(&mut ledger), image, "the image differs from the one that was read");
             let _ = Audit::check(&ledger);
-            Seen::of("loaded")
+            Signature::of("loaded")
         }
-        Err(malformed) => Seen::of(malformed.0),
+        Err(malformed) => Signature::of(malformed.0),
     }
 }
 

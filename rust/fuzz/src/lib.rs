@@ -1,13 +1,13 @@
-//! Fuzz targets: whatever bytes a disk, a server or a caller hands in, they are refused or read, and memory stays bounded.
+//! Fuzz targets: whatever bytes come from a disk, a server or a caller, they are refused or read, and memory stays bounded.
 //!
-//! A target is a function of bytes that panics when a promise is broken and otherwise tells in a word what the bytes came to.
-//! That word steers the search: an input with a new one is kept and mutated further. No instrumented build is needed, so
-//! stable Rust is enough, and a plain `cargo test` replays the committed corpus.
+//! A target is a function of bytes that panics when a guarantee is violated, and otherwise returns a signature of its
+//! behaviour. Signatures steer the search: an input with a new one is kept and mutated further. No instrumented build is
+//! needed, so stable Rust is sufficient, and a plain `cargo test` replays the committed corpus.
 #![forbid(unsafe_code)]
 
+mod byte_source;
 mod calls;
 pub mod corpus;
-mod feed;
 mod files;
 mod frames;
 mod images;
@@ -20,26 +20,26 @@ mod snapshots;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// What an input came to, in short: equal for inputs that took the same way.
+/// The signature of an input's behaviour: equal for inputs that were handled alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Seen(u64);
+pub struct Signature(u64);
 
-impl Seen {
+impl Signature {
     fn of(what: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         what.hash(&mut hasher);
-        Seen(hasher.finish())
+        Signature(hasher.finish())
     }
 }
 
-/// One thing that is fuzzed.
+/// One fuzz target.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// Its name, and that of its corpus.
+    /// Name of the target and of its corpus.
     pub name: &'static str,
-    /// Takes an input. Panics where a promise is broken.
-    pub run: fn(&[u8]) -> Seen,
-    /// Inputs that are good to begin with.
+    /// Runs an input. Panics if a guarantee is violated.
+    pub run: fn(&[u8]) -> Signature,
+    /// The initial inputs.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
@@ -53,7 +53,7 @@ pub static TARGETS: [Target; 6] = [
     Target { name: "snapshots", run: snapshots::run, seeds: snapshots::seeds },
 ];
 
-/// The target of a name.
+/// The target with this name.
 pub fn find(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|target| target.name == name)
 }

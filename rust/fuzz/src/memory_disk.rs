@@ -1,4 +1,4 @@
-//! A directory in memory for the file journal: plain, fast, and its bytes are there to be damaged.
+//! An in-memory directory for the file journal: simple, fast, and its bytes can be damaged.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Longest file that fits. A forged header may ask for 16 GiB: that is for the disk to refuse, and no memory is taken for it.
+/// Longest file. A forged header may demand 16 GiB: the disk refuses that without allocating memory for it.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// A directory; clones share it.
@@ -35,7 +35,7 @@ impl MemoryDisk {
         lock(&self.0).iter().map(|(name, bytes)| (name.clone(), lock(bytes).clone())).collect()
     }
 
-    /// The directory as a journal wants it.
+    /// The directory as the storage of a journal.
     pub fn shared(&self) -> Arc<dyn Storage> {
         Arc::new(self.clone())
     }

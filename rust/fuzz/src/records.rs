@@ -1,56 +1,56 @@
-//! Records: whatever the payload of a frame holds, a fold refuses it or comes to a state that can be read and goes on.
+//! Records: whatever the payload of a frame contains, a fold refuses it or gives a state that can be read and continued.
 
 use invengine_ledger::{Audit, Digest, Ledger, LedgerOptions, Malformed, Payload, RecordReader};
 
-use crate::Seen;
-use crate::feed::Feed;
+use crate::Signature;
+use crate::byte_source::ByteSource;
 use crate::script;
 
 const FRAMES_MAX: usize = 64;
 const ROOMY: usize = 1 << 20;
 
-struct Told<'a> {
+struct InputFrame<'a> {
     time_ms: i64,
     epoch: u64,
     payload: &'a [u8],
 }
 
-/// The bytes are frames: how much later, an epoch, a length, a payload.
-pub fn run(bytes: &[u8]) -> Seen {
-    let mut feed = Feed::new(bytes);
+/// The bytes describe frames: a time difference, an epoch, a length, a payload.
+pub fn run(bytes: &[u8]) -> Signature {
+    let mut feed = ByteSource::new(bytes);
     let mut frames = Vec::new();
     let mut time_ms = script::START_MS;
     while !feed.is_empty() && frames.len() < FRAMES_MAX {
         time_ms = time_ms.saturating_add(i64::from(feed.short() as i16) << (feed.byte() % 48));
         let epoch = u64::from(feed.byte());
         let length = usize::from(feed.short());
-        frames.push(Told { time_ms, epoch, payload: feed.take(length) });
+        frames.push(InputFrame { time_ms, epoch, payload: feed.take(length) });
     }
     let (mut ledger, folded) = fold(&frames);
     let digest = read_everything(&mut ledger);
     let (mut again, folded_again) = fold(&frames);
-    assert_eq!((digest, folded), (again.digest(), folded_again), "the same bytes came to two states");
+    assert_eq!((digest, folded), (again.digest(), folded_again), "the same bytes gave two states");
     let what = folded.map(|()| kinds(&frames));
     if what.is_ok() {
         go_on(ledger);
     }
-    Seen::of(what.map_err(|malformed| malformed.0))
+    Signature::of(what.map_err(|malformed| malformed.0))
 }
 
-fn fold(frames: &[Told<'_>]) -> (Ledger, Result<(), Malformed>) {
+fn fold(frames: &[InputFrame<'_>]) -> (Ledger, Result<(), Malformed>) {
     let mut ledger = Ledger::new(LedgerOptions::new("main"));
     let folded = frames.iter().try_for_each(|frame| ledger.fold(frame.payload, frame.time_ms, frame.epoch));
     (ledger, folded)
 }
 
-/// Which kinds of events there are, a bit each.
-fn kinds(frames: &[Told<'_>]) -> u64 {
+/// The kinds of events that occur, one bit each.
+fn kinds(frames: &[InputFrame<'_>]) -> u64 {
     let mut kinds = 0;
     for frame in frames {
         let mut reader = RecordReader::new(frame.payload, frame.time_ms).expect("it was folded");
         while let Some(record) = reader.next().expect("it was folded") {
             for event in record.events.iter() {
-                kinds |= 1 << (Seen::of(std::mem::discriminant(event)).0 % 64);
+                kinds |= 1 << (Signature::of(std::mem::discriminant(event)).0 % 64);
             }
         }
     }
@@ -78,7 +78,7 @@ fn go_on(mut ledger: Ledger) {
     read_everything(&mut ledger);
 }
 
-fn input(frames: &[script::Kept]) -> Vec<u8> {
+fn input(frames: &[script::StoredFrame]) -> Vec<u8> {
     let mut input = Vec::new();
     for frame in frames {
         input.extend([7, 0, 0, 1]);
@@ -88,7 +88,7 @@ fn input(frames: &[script::Kept]) -> Vec<u8> {
     input
 }
 
-/// The day's journal, and each shorter one.
+/// The day's journal, and each prefix of it.
 pub fn seeds() -> Vec<Vec<u8>> {
     let frames = &*script::FRAMES;
     (1..=frames.len()).map(|count| input(&frames[..count])).collect()

@@ -1,4 +1,4 @@
-//! A short day of a shop, the same each time: messages of every kind that succeed, for the targets to damage.
+//! A short day of a shop, always the same: valid messages of every kind, for the targets to damage.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -12,18 +12,18 @@ use prost::Message;
 pub const START_MS: i64 = 1_700_000_000_000;
 
 /// A method without its service, a key, and a message.
-pub type Asked = (&'static str, &'static str, Vec<u8>);
+pub type CallInput = (&'static str, &'static str, Vec<u8>);
 
 /// A frame as a journal has it.
 #[derive(Clone, Debug)]
-pub struct Kept {
-    /// Its events by position.
+pub struct StoredFrame {
+    /// Position of its first event.
     pub first_sequence: u64,
-    /// The last of them.
+    /// Position of its last event.
     pub last_sequence: u64,
-    /// Its time.
+    /// Time of the frame.
     pub time_ms: i64,
-    /// Its payload.
+    /// Payload of the frame.
     pub payload: Vec<u8>,
 }
 
@@ -56,14 +56,14 @@ fn reserve(lines: Vec<v1::LineRequest>, seconds: i64, source: Option<(i64, i64)>
 }
 
 /// The messages of the day, in order.
-pub fn day() -> Vec<Asked> {
+pub fn day() -> Vec<CallInput> {
     let mut day = stock();
     day.extend(holds());
     day.extend(questions());
     day
 }
 
-fn stock() -> Vec<Asked> {
+fn stock() -> Vec<CallInput> {
     let stock = |sku: &str, quantity| v1::StockLine { sku: sku.into(), location: "wh-1".into(), quantity, state: 0 };
     let receive = v1::ReceiveRequest { context: context(None), lines: vec![stock("mug", 9), stock("cup", 5)] };
     let register = v1::RegisterSourceRequest { context: None, source_id: "till".into() };
@@ -76,7 +76,7 @@ fn stock() -> Vec<Asked> {
     ]
 }
 
-fn holds() -> Vec<Asked> {
+fn holds() -> Vec<CallInput> {
     let both = vec![line("mug", 4), line("cup", 2)];
     let allocate = v1::AllocateRequest { context: context(None), target: target("h1", vec![part("mug", 3)]) };
     let release = v1::ReleaseRequest { context: context(None), target: target("h1", vec![part("mug", 1)]) };
@@ -108,7 +108,7 @@ fn holds() -> Vec<Asked> {
     ]
 }
 
-fn questions() -> Vec<Asked> {
+fn questions() -> Vec<CallInput> {
     let query = v1::AvailabilityQuery { sku: "mug".into(), location: "wh-1".into(), ..Default::default() };
     let availability = v1::GetAvailabilityRequest { queries: vec![query], ..Default::default() };
     let by = Some(v1::get_reservation_request::By::ReservationKey("h1".into()));
@@ -143,7 +143,7 @@ pub fn path(method: &str) -> &'static str {
 }
 
 /// The frames of the day's journal: one a command, then those of the holds that ended by themselves.
-pub static FRAMES: LazyLock<Vec<Kept>> = LazyLock::new(|| {
+pub static FRAMES: LazyLock<Vec<StoredFrame>> = LazyLock::new(|| {
     let start = Instant::now();
     let (engine, mut reader) = engine(start, true);
     let mut now = start;
@@ -158,7 +158,7 @@ pub static FRAMES: LazyLock<Vec<Kept>> = LazyLock::new(|| {
     let mut frames = Vec::new();
     let mut keep = |frame: invengine_node::journal::Frame<'_>| {
         if !frame.is_claim() {
-            frames.push(Kept {
+            frames.push(StoredFrame {
                 first_sequence: frame.first_sequence,
                 last_sequence: frame.last_sequence,
                 time_ms: frame.time_ms,

@@ -1,15 +1,18 @@
-//! Snapshot files: whatever is in them, a recovery comes to the state that the journal tells, or refuses; never to another.
+//! Snapshot files: whatever they contain, a recovery gives the state that the journal describes or is refused; it never gives
+//! another state.
 //!
-//! The bytes are a list of damages to the two snapshots of a journal. A forger who makes the checksums right again may have
-//! his state taken for true: then there is only no panic, and bounded memory.
+//! The bytes are a list of damages to the two snapshots of a journal. If a forger corrects the checksums, the forged state
+//! may be accepted: then only the absence of panics and bounded memory are guaranteed.
 
 use std::sync::LazyLock;
 
 use invengine_node::journal::frame::ledger_id;
-use invengine_node::journal::{FileJournal, FileOptions, Frame, Journal, JournalError, Manifest, Mark, Replay};
+use invengine_node::journal::{
+    FileJournal, FileOptions, Frame, Journal, JournalError, JournalPosition, Manifest, Replay,
+};
 
-use crate::Seen;
-use crate::feed::Feed;
+use crate::Signature;
+use crate::byte_source::ByteSource;
 use crate::memory_disk::{Contents, MemoryDisk};
 use crate::script;
 
@@ -24,12 +27,12 @@ const FRAMES_A_ROUND: usize = 40;
 
 /// A state that depends on every frame: the last sequence and a hash of all payloads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sum {
+struct FoldedState {
     last: u64,
     hash: u64,
 }
 
-impl Sum {
+impl FoldedState {
     fn fold(&mut self, frame: &Frame<'_>) {
         if !frame.is_claim() {
             self.last = frame.last_sequence;
@@ -44,7 +47,7 @@ impl Sum {
 
 #[derive(Default)]
 struct Rebuilt {
-    sum: Sum,
+    state: FoldedState,
     bytes: Vec<u8>,
     begun: usize,
     notes: usize,
@@ -63,18 +66,18 @@ impl Replay for Rebuilt {
     }
 
     fn end(&mut self, snapshot: &Manifest) -> Result<(), String> {
-        let mut feed = Feed::new(&self.bytes);
-        self.sum = Sum { last: feed.long(), hash: feed.long() };
-        let same = self.sum.last == snapshot.mark.sequence() && self.sum.digest() == snapshot.digest;
+        let mut feed = ByteSource::new(&self.bytes);
+        self.state = FoldedState { last: feed.long(), hash: feed.long() };
+        let same = self.state.last == snapshot.position.sequence() && self.state.digest() == snapshot.digest;
         same.then_some(()).ok_or_else(|| "not the state of its manifest".into())
     }
 
     fn begin_empty(&mut self) {
-        (self.sum, self.bytes) = (Sum::default(), Vec::new());
+        (self.state, self.bytes) = (FoldedState::default(), Vec::new());
     }
 
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), String> {
-        self.sum.fold(&frame);
+        self.state.fold(&frame);
         Ok(())
     }
 
@@ -89,56 +92,60 @@ impl Replay for Rebuilt {
 }
 
 /// A journal with its archive and two snapshots; the second without the beginning of the journal.
-static JOURNALS: LazyLock<([Contents; 2], Sum)> = LazyLock::new(|| {
-    let (whole, sum) = written();
+static JOURNALS: LazyLock<([Contents; 2], FoldedState)> = LazyLock::new(|| {
+    let (whole, state) = written();
     let mut headless = whole.clone();
     headless.retain(|name, _| !name.starts_with("archive/"));
-    ([whole, headless], sum)
+    ([whole, headless], state)
 });
 
 fn recover(disk: &MemoryDisk) -> Result<(FileJournal, Rebuilt), JournalError> {
     let mut options = FileOptions::new("", "main");
     options.journal_file_bytes = FILE_BYTES;
-    options.prepare_ahead = false;
+    options.preallocate = false;
     let mut rebuilt = Rebuilt::default();
     FileJournal::recover_on(disk.shared(), &options, &mut rebuilt).map(|journal| (journal, rebuilt))
 }
 
-fn written() -> (Contents, Sum) {
+fn written() -> (Contents, FoldedState) {
     let disk = MemoryDisk::default();
     let (mut journal, _) = recover(&disk).expect("an empty directory opens");
-    let (mut mark, mut sum) = (Mark::start("main"), Sum::default());
+    let (mut position, mut state) = (JournalPosition::start("main"), FoldedState::default());
     for number in 0..ROUNDS * FRAMES_A_ROUND {
         let kept = &script::FRAMES[number % script::FRAMES.len()];
         let first = journal.durable_sequence() + 1;
         let last = first + (kept.last_sequence - kept.first_sequence);
         journal.append(first, last, kept.time_ms + number as i64, &kept.payload).expect("there is room");
         if (number + 1) % FRAMES_A_ROUND == 0 && number + 1 < ROUNDS * FRAMES_A_ROUND {
-            snapshot(&journal, &mut mark, &mut sum).expect("a snapshot is written");
+            snapshot(&journal, &mut position, &mut state).expect("a snapshot is written");
         }
     }
     drop(journal);
     let (_, rebuilt) = recover(&disk).expect("an undamaged journal opens");
     assert_eq!((rebuilt.begun, rebuilt.notes), (1, 0));
-    (disk.contents(), rebuilt.sum)
+    (disk.contents(), rebuilt.state)
 }
 
-fn snapshot(journal: &FileJournal, mark: &mut Mark, sum: &mut Sum) -> Result<(), JournalError> {
-    let mut history = journal.history()?.expect("the file journal has a history");
-    *mark = history.frames_after(mark, &mut |frame| {
-        sum.fold(&frame);
+fn snapshot(
+    journal: &FileJournal,
+    position: &mut JournalPosition,
+    state: &mut FoldedState,
+) -> Result<(), JournalError> {
+    let mut history = journal.snapshot_store()?.expect("the file journal has a history");
+    *position = history.frames_after(position, &mut |frame| {
+        state.fold(&frame);
         true
     })?;
-    history.begin(mark)?;
-    history.piece(&[sum.last.to_le_bytes(), sum.hash.to_le_bytes()].concat())?;
+    history.begin(position)?;
+    history.piece(&[state.last.to_le_bytes(), state.hash.to_le_bytes()].concat())?;
     history.piece(&[7; 200])?;
-    history.commit(&sum.digest())?;
-    history.trim(mark.time_ms()).map(drop)
+    history.commit(&state.digest())?;
+    history.trim(position.time_ms()).map(drop)
 }
 
 /// Damages the snapshots, then recovers and appends.
-pub fn run(bytes: &[u8]) -> Seen {
-    let mut feed = Feed::new(bytes);
+pub fn run(bytes: &[u8]) -> Signature {
+    let mut feed = ByteSource::new(bytes);
     let (journals, truth) = &*JOURNALS;
     let kind = feed.byte();
     let headless = kind & 1 == 1;
@@ -151,17 +158,21 @@ pub fn run(bytes: &[u8]) -> Seen {
     let forged = kind & 2 == 2 && names(&contents).iter().filter(|name| seal(&mut contents, name)).count() > 0;
     match recover(&MemoryDisk::with(&contents)) {
         Ok((mut journal, rebuilt)) => {
-            assert!(forged || rebuilt.sum == *truth, "another state: {:?}, not {truth:?}", rebuilt.sum);
+            assert!(forged || rebuilt.state == *truth, "another state: {:?}, not {truth:?}", rebuilt.state);
             let next = journal.durable_sequence() + 1;
-            assert_eq!(next, rebuilt.sum.last + 1);
-            journal.append(next, next, i64::MAX, b"on").expect("it goes on");
-            Seen::of((headless, forged, rebuilt.begun, rebuilt.notes))
+            assert_eq!(next, rebuilt.state.last + 1);
+            journal.append(next, next, i64::MAX, b"on").expect("the journal can be continued");
+            Signature::of((headless, forged, rebuilt.begun, rebuilt.notes))
         }
         Err(error) => {
             let why = error.to_string();
             assert!(forged || headless, "the journal is whole, and it is refused: {why}");
             assert!(!why.contains('\n'), "more than one line: {why:?}");
-            Seen::of((headless, forged, why.chars().filter(|letter| !letter.is_ascii_hexdigit()).collect::<String>()))
+            Signature::of((
+                headless,
+                forged,
+                why.chars().filter(|letter| !letter.is_ascii_hexdigit()).collect::<String>(),
+            ))
         }
     }
 }
@@ -170,7 +181,7 @@ fn names(contents: &Contents) -> Vec<String> {
     contents.keys().filter(|name| name.starts_with("snapshot-")).cloned().collect()
 }
 
-fn damage(contents: &mut Contents, feed: &mut Feed<'_>) {
+fn damage(contents: &mut Contents, feed: &mut ByteSource<'_>) {
     let (kind, names) = (feed.byte() % DAMAGES, names(contents));
     let (Some(name), Some(other)) = (names.get(usize::from(feed.byte() & 1)), names.last()) else { return };
     let source = contents[other].clone();
@@ -179,7 +190,7 @@ fn damage(contents: &mut Contents, feed: &mut Feed<'_>) {
         return;
     }
     let file = contents.get_mut(name).expect("it is there");
-    // Most of a header is zeros: what matters are its first bytes, and those behind it.
+    // Most of a header is zeros: only its first bytes and those after it matter.
     let place = feed.below(2 * HEADER_BYTES);
     let place = if place < HEADER_BYTES { place % 128 } else { place - 8 };
     let at = place.min(file.len().saturating_sub(1));
@@ -197,7 +208,7 @@ fn damage(contents: &mut Contents, feed: &mut Feed<'_>) {
     }
 }
 
-/// Makes every checksum of a snapshot right, as one would who knows the format. False if there is nothing to seal.
+/// Corrects every checksum of a snapshot, as someone who knows the format could. Returns false if there is nothing to seal.
 fn seal(contents: &mut Contents, name: &str) -> bool {
     let file = contents.get_mut(name).expect("it is there");
     if file.len() < HEADER_BYTES + MANIFEST_BYTES {
@@ -226,7 +237,7 @@ fn seal(contents: &mut Contents, name: &str) -> bool {
     true
 }
 
-/// Nothing, and each damage to each snapshot at some places, with and without the beginning of the journal.
+/// No damage, and each kind of damage to each snapshot at some offsets, with and without the beginning of the journal.
 pub fn seeds() -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> = (0..4).map(|kind| vec![kind]).collect();
     for kind in 0..DAMAGES {

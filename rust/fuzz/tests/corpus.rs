@@ -1,17 +1,20 @@
-//! Replays the committed corpus and a short search of each target: no panic, no unknown answer, bounded memory.
+//! Replays the committed corpus and runs a short search of each target: no panic, no unknown answer, bounded memory.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use invengine_fuzz::search::{Limits, Meter, search};
+use invengine_fuzz::search::{Limits, MemoryMeter, search};
 use invengine_fuzz::{TARGETS, corpus, find};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-const METER: Meter =
-    Meter { current: || MEMORY.current_usage(), peak: || MEMORY.peak_usage(), reset: || MEMORY.reset_peak_usage() };
+const METER: MemoryMeter = MemoryMeter {
+    current: || MEMORY.current_usage(),
+    peak: || MEMORY.peak_usage(),
+    reset: || MEMORY.reset_peak_usage(),
+};
 /// One target at a time: memory is counted for the whole process.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -25,7 +28,7 @@ fn replay(name: &str, executions: u64) {
     let report = search(target, known, limits, 1, METER)
         .unwrap_or_else(|failure| panic!("{name}: {}\n{}", failure.why, corpus::hex(&failure.input)));
     assert_eq!(report.executions, seeds + executions);
-    assert!(report.pool.len() > 3, "{name}: every input takes the same way");
+    assert!(report.pool.len() > 3, "{name}: every input has the same signature");
 }
 
 // case: H17
@@ -72,14 +75,14 @@ fn every_target_is_replayed() {
 }
 
 #[test]
-fn a_corpus_line_comes_back() {
+fn a_corpus_line_can_be_read_back() {
     let bytes: Vec<u8> = (0..=255).collect();
     assert_eq!(corpus::bytes(&corpus::hex(&bytes)), Some(bytes));
     assert_eq!((corpus::bytes("0"), corpus::bytes("0g")), (None, None));
 }
 
 #[test]
-fn a_search_ends_when_its_time_is_over() {
+fn a_search_ends_when_its_time_limit_is_reached() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let limits = Limits { executions: u64::MAX, time: Duration::from_millis(1) };
     let report = search(find("frames").unwrap(), Vec::new(), limits, 1, METER).unwrap();

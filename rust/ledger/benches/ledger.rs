@@ -1,4 +1,4 @@
-//! The ledger alone on one core: what each kind of decision costs, with keys and expiry on.
+//! The ledger alone on one core: the cost of each kind of decision, with keys and expiry enabled.
 //!
 //! `cargo bench -p invengine-ledger`. The figure of docs/benchmarks.md (P1) is `reserve_and_allocate` over 100,000 levels.
 
@@ -26,7 +26,7 @@ struct Bench {
     now_ms: i64,
     in_frame: u64,
     next_key: u64,
-    /// Time and payload of each frame, if they are kept.
+    /// Time and payload of each frame; `None` if frames are not kept.
     frames: Option<Vec<(i64, Vec<u8>)>>,
 }
 
@@ -47,12 +47,12 @@ impl Bench {
         bench
     }
 
-    /// So many new items, each with so many units on hand.
+    /// Adds `levels` items, each with `units` on hand.
     fn stock(&mut self, levels: usize, units: i64) {
         self.stock_at(LOCATION, levels, units);
     }
 
-    /// The first items, new or known, at one location.
+    /// Adds stock of the first `levels` items, new or known, at one location.
     fn stock_at(&mut self, location: &str, levels: usize, units: i64) {
         let skus: Vec<String> = (0..levels).map(|number| text(number as u64, &mut [0; 16]).to_owned()).collect();
         for part in skus.chunks(1_000) {
@@ -65,7 +65,7 @@ impl Bench {
         }
     }
 
-    /// Executes with a new key, a frame every 1,000 commands.
+    /// Executes with a new key; ends the frame every 1,000 commands.
     fn execute(&mut self, body: Body<'_>) -> Executed {
         if self.in_frame == FRAME_COMMANDS || self.payload.bytes().len() > FRAME_BYTES_MAX / 2 {
             self.cut();
@@ -114,7 +114,8 @@ impl Bench {
     }
 }
 
-/// The number as hexadecimal digits, written where it costs no cache line of its own: names come in with their commands.
+/// The number as hexadecimal digits in a caller's buffer, without a cache line of its own, as names arrive within their
+/// commands.
 fn text(mut number: u64, digits: &mut [u8; 16]) -> &str {
     for digit in digits.iter_mut().rev() {
         *digit = b"0123456789abcdef"[(number & 15) as usize];
@@ -132,7 +133,7 @@ fn target(id: ReservationId) -> Target<'static> {
     Target { by: TargetBy::Id(id), lines: Vec::new(), expected_version: 0 }
 }
 
-/// A well-mixed number for each number (SplitMix64), so that levels come in random order.
+/// Hashes a number (SplitMix64), so that levels come in random order.
 fn mix(number: u64) -> usize {
     let mut value = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -140,7 +141,7 @@ fn mix(number: u64) -> usize {
     usize::try_from(value >> 32).unwrap_or(0)
 }
 
-/// Levels in use, and a ledger that is replaced before its keys fill the memory of a small machine.
+/// A number of levels, and a ledger that is replaced before its keys fill the memory of a small machine.
 struct Shop {
     levels: usize,
     bench: Bench,
@@ -151,7 +152,7 @@ impl Shop {
         Self { levels, bench: Bench::new(levels, i64::from(u32::MAX)) }
     }
 
-    /// The time of `count` calls, each for a level at random.
+    /// The duration of `count` calls, each for a random level.
     fn timed(&mut self, count: u64, mut call: impl FnMut(&mut Bench, &str)) -> Duration {
         if self.bench.next_key > KEYS_MAX {
             *self = Self::new(self.levels);
@@ -216,7 +217,7 @@ fn decisions(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a start costs (P14): levels of an image, events of a journal.
+/// The cost of a start (P14): levels of an image, events of a journal.
 fn recovery(criterion: &mut Criterion) {
     const LEVELS: usize = 1_000_000;
     const STORES: usize = 50;
@@ -263,7 +264,7 @@ fn pieces(ledger: &mut Ledger) -> Vec<Vec<u8>> {
     pieces
 }
 
-/// The frames of a million reserves and allocates over 100,000 levels, and how many events they hold.
+/// The frames of a million reserves and allocates over 100,000 levels, and their number of events.
 fn journal() -> (Vec<(i64, Vec<u8>)>, u64) {
     const LEVELS: usize = 100_000;
     let mut bench = Bench::new(0, 0);

@@ -1,27 +1,27 @@
-//! How long the answer to a command may be. A command on holds whose full answer could be longer is refused before it is
-//! executed, unless its caller takes the short form: whatever was done can be told, now and to every repeat.
+//! The size limit of the answer to a command. A command on holds whose full answer could be longer is refused before it is
+//! executed, unless its caller accepts the short form: every outcome can be reported, now and to every repeat.
 
 use crate::event::{Event, LevelIndex};
 use crate::ledger::Ledger;
 use crate::outcome::Effect;
 use crate::reservation::ReservationId;
 
-/// Most bytes of the full answer to one command; a longer one is given in its short form only.
+/// Most bytes of the full answer to one command; a longer answer is given in its short form only.
 pub const ANSWER_BYTES_MAX: usize = 2 << 20;
-/// More than a line takes beside its names, a hold beside its lines, an answer beside its holds.
+/// Upper bounds: of a line without its names, a hold without its lines, an answer without its holds.
 const LINE_BYTES: usize = 40;
 const HOLD_BYTES: usize = 96;
 const RECEIPT_BYTES: usize = 128;
-/// So few holds and lines always fit: names have at most 512 bytes.
-const FEW: usize = 1_000;
+/// This many holds and lines always fit: names have at most 512 bytes.
+const FEW_ENTRIES: usize = 1_000;
 
-/// Holds and lines as they are added up.
-struct Size<'l> {
+/// The size of an answer, added up hold by hold.
+struct AnswerSize<'l> {
     ledger: &'l Ledger,
     bytes: usize,
 }
 
-impl Size<'_> {
+impl AnswerSize<'_> {
     fn hold(&mut self, levels: impl Iterator<Item = LevelIndex>) {
         self.bytes += HOLD_BYTES;
         for level in levels {
@@ -43,12 +43,12 @@ impl Size<'_> {
                 let target = self.ledger.locations().name(*to_location).len();
                 self.hold(std::iter::empty());
                 for line in lines.iter() {
-                    // What was reserved and what was allocated are lines of their own.
+                    // Reserved units and allocated units are separate lines.
                     let states = usize::from(line.reserved > 0) + usize::from(line.allocated > 0);
                     self.bytes += states * (LINE_BYTES + self.ledger.level_names(line.level).0.len() + target);
                 }
             }
-            // The answer says nothing of what expired, and no other event is one of many.
+            // Expired units are not part of the answer, and no other kind of event can occur many times in it.
             _ => {}
         }
     }
@@ -64,9 +64,9 @@ impl Size<'_> {
 }
 
 impl Ledger {
-    /// True if naming every hold and line that a command changed takes at most [`ANSWER_BYTES_MAX`]. The same effect always
-    /// gets the same answer, whoever asks for it: names never change.
-    pub fn is_told_in_full(&self, effect: &Effect) -> bool {
+    /// True if an answer that names every hold and line that a command changed takes at most [`ANSWER_BYTES_MAX`]. The same
+    /// effect always gives the same result, because names never change.
+    pub fn fits_in_full_answer(&self, effect: &Effect) -> bool {
         let Effect::Holds(holds) = effect else { return true };
         if is_few(holds.len(), holds.iter().map(|hold| hold.lines.len())) {
             return true;
@@ -78,10 +78,10 @@ impl Ledger {
         size.fits()
     }
 
-    /// True if what these events, decided but not applied, are going to do can certainly be told in full.
-    pub(crate) fn can_be_told_in_full(&self, events: &[Event]) -> bool {
+    /// True if the effect of these events, which are decided but not applied, is certain to fit in a full answer.
+    pub(crate) fn will_fit_in_full_answer(&self, events: &[Event]) -> bool {
         if matches!(events.last(), Some(Event::Reserved { .. })) {
-            // What gave way to a new hold is not part of its answer, and the lines of a command are limited.
+            // Holds that the new one replaces are not part of its answer, and the lines of a command are limited.
             return true;
         }
         let lines = |event: &Event| match event {
@@ -97,12 +97,12 @@ impl Ledger {
         size.fits()
     }
 
-    fn size_of_receipt(&self) -> Size<'_> {
-        Size { ledger: self, bytes: RECEIPT_BYTES }
+    fn size_of_receipt(&self) -> AnswerSize<'_> {
+        AnswerSize { ledger: self, bytes: RECEIPT_BYTES }
     }
 }
 
 #[inline]
 fn is_few(holds: usize, lines: impl Iterator<Item = usize>) -> bool {
-    holds <= FEW && holds + lines.sum::<usize>() <= FEW
+    holds <= FEW_ENTRIES && holds + lines.sum::<usize>() <= FEW_ENTRIES
 }

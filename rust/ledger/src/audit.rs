@@ -1,4 +1,4 @@
-//! Proof, the slow way, that the state is what it must be: every counter is recomputed from the reservations.
+//! A slow proof that the state is consistent: every counter is recomputed from the reservations.
 
 use hashbrown::HashMap;
 
@@ -8,19 +8,19 @@ use crate::record::Record;
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
+pub struct BrokenInvariant {
     /// Which rule.
     pub rule: &'static str,
-    /// Where: a level or a reservation.
+    /// The level or reservation.
     pub at: String,
 }
 
-/// The rules, by the names that reports use.
+/// The rules, by their names in reports.
 const SUMS: &str = "counters_equal_their_parts";
 const NEGATIVE: &str = "nothing_is_negative";
 const DUE: &str = "units_due_equal_reserved";
 
-/// Looks at a fold step by step: oversold units and the order of time, then all counters on demand.
+/// Checks a fold: counts oversold units record by record, and verifies all counters on demand.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
     before: Vec<(LevelIndex, i64)>,
@@ -28,10 +28,10 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// The rules that [`Audit::check`] looks at.
+    /// The rules that [`Audit::check`] verifies.
     pub const RULES: [&'static str; 3] = [SUMS, NEGATIVE, DUE];
 
-    /// Remembers how much is free of the levels that a record takes holds on.
+    /// Remembers the free units of the levels on which a record takes holds.
     pub fn before(&mut self, ledger: &Ledger, record: &Record<'_>) {
         self.before.clear();
         for event in record.events.iter() {
@@ -53,7 +53,7 @@ impl Audit {
         self.before.dedup();
     }
 
-    /// Counts the units by which the record made a level oversold, or more oversold.
+    /// Counts the units by which the record made a level oversold or more oversold.
     pub fn after(&mut self, ledger: &Ledger, record: &Record<'_>) {
         for (level, before) in &self.before {
             let after = ledger.levels.free(*level, record.time_ms);
@@ -61,13 +61,13 @@ impl Audit {
         }
     }
 
-    /// Units that holds took beyond what was there; 0 in every ledger that keeps its promise.
+    /// Units that holds took beyond the stock; 0 in every correct ledger.
     pub fn oversold_by_holds(&self) -> i64 {
         self.oversold_by_holds
     }
 
-    /// Recomputes every counter from the reservations, and answers what does not agree.
-    pub fn check(ledger: &Ledger) -> Vec<Broken> {
+    /// Recomputes every counter from the reservations and returns the differences.
+    pub fn check(ledger: &Ledger) -> Vec<BrokenInvariant> {
         let mut parts: HashMap<LevelIndex, (i64, i64)> = HashMap::new();
         let mut broken = Vec::new();
         for reservation in ledger.slab.iter() {
@@ -77,7 +77,7 @@ impl Audit {
                 sums.1 += line.allocated;
                 let units = [line.reserved, line.allocated, line.released, line.expired, line.fulfilled];
                 if units.iter().any(|units| *units < 0) {
-                    broken.push(Broken { rule: NEGATIVE, at: ledger.token(reservation.id) });
+                    broken.push(BrokenInvariant { rule: NEGATIVE, at: ledger.token(reservation.id) });
                 }
             }
         }
@@ -89,16 +89,16 @@ impl Audit {
             };
             let (reserved, allocated) = parts.get(&level).copied().unwrap_or_default();
             if (reserved, allocated) != (found.reserved, found.allocated) {
-                broken.push(Broken { rule: SUMS, at: at() });
+                broken.push(BrokenInvariant { rule: SUMS, at: at() });
             }
             let there = ledger.levels.quantities(level);
             let quantities =
                 [there.on_hand, found.reserved, found.allocated, there.damaged, there.returned, there.quality_control];
             if quantities.iter().any(|units| *units < 0) {
-                broken.push(Broken { rule: NEGATIVE, at: at() });
+                broken.push(BrokenInvariant { rule: NEGATIVE, at: at() });
             }
             if ledger.levels.due_total(level) != found.reserved {
-                broken.push(Broken { rule: DUE, at: at() });
+                broken.push(BrokenInvariant { rule: DUE, at: at() });
             }
         }
         broken

@@ -1,4 +1,4 @@
-//! Storage that grows without moving what is in it: no copy of millions of entries at once, and no page touched twice.
+//! Storage that grows without moving its elements: it never copies millions of entries at once and touches no page twice.
 
 const CHUNK: usize = 4_096;
 
@@ -14,19 +14,19 @@ impl<T> Default for Chunks<T> {
 }
 
 impl<T> Chunks<T> {
-    /// How many there are.
+    /// Number of elements.
     #[inline]
     pub fn len(&self) -> usize {
         self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 
-    /// Appends.
+    /// Appends an element.
     #[inline]
     pub fn push(&mut self, value: T) {
         match self.chunks.last_mut() {
             Some(last) if last.len() < CHUNK => last.push(value),
             _ => {
-                // The first chunk grows as it is needed: most ledgers of tests are small.
+                // The first chunk grows as needed: most ledgers in tests are small.
                 let mut chunk = Vec::with_capacity(if self.chunks.is_empty() { 4 } else { CHUNK });
                 chunk.push(value);
                 self.chunks.push(chunk);
@@ -34,26 +34,26 @@ impl<T> Chunks<T> {
         }
     }
 
-    /// One of them.
+    /// The element at an index.
     #[inline]
     pub fn get(&self, index: usize) -> Option<&T> {
         self.chunks.get(index / CHUNK)?.get(index % CHUNK)
     }
 
-    /// One of them, to change it.
+    /// The element at an index, mutable.
     #[inline]
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
     }
 
-    /// All from an index on.
+    /// All elements from an index on.
     pub fn from(&self, index: usize) -> impl Iterator<Item = &T> {
         let (chunk, within) = (index / CHUNK, index % CHUNK);
         let first = self.chunks.get(chunk).map_or(&[][..], |first| first.get(within..).unwrap_or_default());
         first.iter().chain(self.chunks.iter().skip(chunk + 1).flatten())
     }
 
-    /// All of them.
+    /// All elements.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flatten()
     }
@@ -68,7 +68,7 @@ impl<T> IntoIterator for Chunks<T> {
     }
 }
 
-/// Bytes of one chunk of texts; a longer text gets one of its own.
+/// Bytes of one chunk of texts; a longer text gets a chunk of its own.
 const TEXT_BYTES: usize = 64 << 10;
 
 /// Where a text is in its `Texts`.
@@ -79,34 +79,34 @@ pub(crate) struct Span {
     bytes: u32,
 }
 
-/// Many short texts one after the other, without an allocation for each. None is ever removed but the last.
+/// Many short texts stored one after another, without an allocation each. Only the last one can be removed.
 #[derive(Default)]
 pub(crate) struct Texts {
     chunks: Vec<String>,
 }
 
 impl Texts {
-    /// Keeps a text.
+    /// Stores a text.
     pub fn push(&mut self, text: &str) -> Span {
         let fits = self.chunks.last().is_some_and(|last| last.len() + text.len() <= last.capacity());
         if !fits {
             let bytes = if self.chunks.is_empty() { 256 } else { TEXT_BYTES };
             self.chunks.push(String::with_capacity(bytes.max(text.len())));
         }
-        let place = self.chunks.len() - 1;
-        let start = self.chunks[place].len();
-        self.chunks[place].push_str(text);
-        Span { chunk: place as u32, start: start as u32, bytes: text.len() as u32 }
+        let chunk = self.chunks.len() - 1;
+        let start = self.chunks[chunk].len();
+        self.chunks[chunk].push_str(text);
+        Span { chunk: chunk as u32, start: start as u32, bytes: text.len() as u32 }
     }
 
-    /// Forgets the text that was kept last.
-    pub fn take_back(&mut self, span: Span) {
+    /// Removes the text that was stored last.
+    pub fn remove_last(&mut self, span: Span) {
         if let Some(last) = self.chunks.get_mut(span.chunk as usize) {
             last.truncate(span.start as usize);
         }
     }
 
-    /// A text that was kept here.
+    /// A text that was stored here.
     #[inline]
     pub fn get(&self, span: Span) -> &str {
         let chunk = &self.chunks[span.chunk as usize];
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_lost_over_the_edge_of_a_chunk() {
+    fn nothing_is_lost_at_the_edge_of_a_chunk() {
         let mut list = Chunks::default();
         for number in 0..CHUNK * 2 + 3 {
             assert_eq!(list.len(), number);

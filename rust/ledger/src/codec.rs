@@ -1,8 +1,8 @@
-//! Records as bytes: the payload of a journal frame is a version byte, then records one after the other.
+//! Records as bytes: the payload of a journal frame is a version byte, then records one after another.
 //!
-//! Numbers are variable-length (LEB128, signed ones zigzag), texts have their length before them. A number of a kind, a
-//! field or an event is never used again for something else: old frames decode for ever. Bytes from a journal are not
-//! trusted: every length is checked against what is left before anything is allocated for it.
+//! Numbers are variable-length (LEB128, signed ones zigzag), texts are preceded by their length. The number of a kind, a
+//! field or an event is never reused for something else: old frames decode for ever. Bytes from a journal are not trusted:
+//! every length is checked against the remaining bytes before anything is allocated for it.
 
 mod put;
 mod read;
@@ -45,11 +45,11 @@ const REASON_CODE: u64 = 1 << 9;
 const REFERENCE: u64 = 1 << 10;
 const CAUSATION: u64 = 1 << 11;
 const ORIGIN: u64 = 1 << 12;
-/// The parts of the fingerprint can be told apart.
-const PARTED: u64 = 1 << 13;
+/// The fingerprint has distinguishable parts.
+const HAS_PARTS: u64 = 1 << 13;
 const KNOWN_FIELDS: u64 = (1 << 14) - 1;
 
-/// The fields of `texts`: most commands have none of them.
+/// The fields of `texts`; most commands have none of them.
 const TEXTS: u64 = UNKNOWN_CHANNEL | ORDER_REF | HOLDER | ACTOR | REASON_CODE | REFERENCE | CAUSATION;
 
 fn texts<'a>(origin: &Origin<'a>) -> [(u64, &'a str); 7] {
@@ -71,7 +71,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, record: &Record<'_>, before_ms: i64) {
     if let Some(origin) = origin {
         let given = |bit: u64, given: bool| if given { bit } else { 0 };
         fields = ORIGIN
-            | given(PARTED, origin.fingerprint.parted)
+            | given(HAS_PARTS, origin.fingerprint.has_parts)
             | given(KEY, !origin.key.is_empty())
             | given(ISSUE_TIME, origin.issue_time_ms.is_some())
             | given(CHANNEL, origin.channel.is_some())
@@ -101,10 +101,10 @@ fn encode_origin(out: &mut Vec<u8>, origin: &Origin<'_>, fields: u64, time_ms: i
     if let Some(channel) = origin.channel {
         put(out, u64::from(channel));
     }
-    if let Some(place) = origin.source {
-        put(out, u64::from(place.source));
-        put(out, place.epoch);
-        put(out, place.number);
+    if let Some(position) = origin.source {
+        put(out, u64::from(position.source));
+        put(out, position.epoch);
+        put(out, position.number);
     }
     if let Some(event_time_ms) = origin.event_time_ms {
         put_signed(out, event_time_ms.wrapping_sub(time_ms));
@@ -211,24 +211,24 @@ fn encode_event(out: &mut Vec<u8>, event: &Event) {
 }
 
 pub(crate) fn encode_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
-    let place = |name: &str| FACT_NAMES.iter().position(|known| *known == name).unwrap_or(0) as u8;
+    let position = |name: &str| FACT_NAMES.iter().position(|known| *known == name).unwrap_or(0) as u8;
     out.push(rejection.reason as u8);
     put(out, rejection.facts.len() as u64);
     for fact in &rejection.facts {
         match fact {
             Fact::Number(name, value) => {
-                out.push(place(name) << 1);
+                out.push(position(name) << 1);
                 put_signed(out, *value);
             }
             Fact::Text(name, text) => {
-                out.push((place(name) << 1) | 1);
+                out.push((position(name) << 1) | 1);
                 put_text(out, text);
             }
         }
     }
 }
 
-/// Reads a rejection that was encoded by itself.
+/// Decodes a rejection that was encoded separately.
 pub(crate) fn decode_rejection(bytes: &[u8]) -> Decoded<Rejection> {
     RecordReader::bare(bytes).rejection()
 }

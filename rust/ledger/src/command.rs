@@ -1,4 +1,4 @@
-//! What a caller asks. Commands borrow from the message they came in; nothing here is kept.
+//! Commands. They borrow from the message that they came in; nothing here is kept.
 //!
 //! A command is *canonical* when it reaches the ledger: fields are within their limits, absent protocol constants are
 //! filled in, lines are merged to one per level and sorted by (sku, location). [`canonical_lines`] does the last part.
@@ -24,9 +24,9 @@ pub const TICK_MS: i64 = 100;
 /// The shared fields of every command. An empty string means absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context<'a> {
-    /// Names the intention. Empty only for commands with a source and for the engine's own.
+    /// Idempotency key: names the intention. Empty only for commands with a source and for the engine's own.
     pub key: &'a str,
-    /// When it was first issued, ms since 1970.
+    /// When the command was first issued, ms since 1970.
     pub issue_time_ms: Option<i64>,
     /// Sales channel.
     pub channel: &'a str,
@@ -36,7 +36,7 @@ pub struct Context<'a> {
     pub order_ref: &'a str,
     /// Whom the hold is for.
     pub holder: &'a str,
-    /// When it happened outside, ms since 1970.
+    /// When it happened in the outside world, ms since 1970.
     pub event_time_ms: Option<i64>,
     /// Who asked.
     pub actor: &'a str,
@@ -46,30 +46,30 @@ pub struct Context<'a> {
     pub reference: &'a str,
     /// What caused it.
     pub causation: &'a str,
-    /// The caller takes the short form of an answer that would be too long. Says nothing about what is meant: a repeat may
-    /// have it otherwise.
+    /// The caller accepts the short form of an answer that would be too long. Not part of the command's meaning: a repeat may
+    /// differ in it.
     pub accept_summary: bool,
-    /// Whether a rejection is to be remembered like a yes: durable, and given again for as long as keys are remembered.
+    /// Whether a rejection is to be remembered like an accepted answer: durably, and for as long as keys are remembered.
     pub remember_refusal: bool,
 }
 
-/// A place in a source's line of messages.
+/// The position of a message in the sequence of its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourcePosition<'a> {
     /// Name of the source.
     pub id: &'a str,
-    /// Its incarnation.
+    /// Epoch of the source.
     pub epoch: u64,
     /// Number of the message, from 1.
     pub sequence: u64,
 }
 
-/// A command: shared fields and what is asked.
+/// A command: its shared fields and its operation.
 #[derive(Clone, Debug)]
 pub struct Command<'a> {
     /// Shared fields.
     pub context: Context<'a>,
-    /// What is asked.
+    /// The operation.
     pub body: Body<'a>,
 }
 
@@ -80,7 +80,7 @@ pub struct Line<'a> {
     pub sku: &'a str,
     /// Location.
     pub location: &'a str,
-    /// Units. In a selection 0 means all that is possible.
+    /// Units. In a selection, 0 means as many as possible.
     pub quantity: i64,
 }
 
@@ -89,7 +89,7 @@ pub struct Line<'a> {
 pub enum TargetBy<'a> {
     /// By token.
     Id(ReservationId),
-    /// By a token that is not one of ours: it names nothing.
+    /// By a token that this ledger did not issue: it names nothing.
     UnknownToken(&'a str),
     /// By the key of its Reserve, in the scope of the writer.
     Key(&'a str),
@@ -102,7 +102,7 @@ pub enum TargetBy<'a> {
 pub struct Target<'a> {
     /// Which holds.
     pub by: TargetBy<'a>,
-    /// Which lines; empty means whole.
+    /// Which lines; empty means all.
     pub lines: Vec<Line<'a>>,
     /// Version that the reservation must have; 0 means any.
     pub expected_version: u64,
@@ -119,7 +119,7 @@ pub struct StockLine<'a> {
     pub quantity: i64,
     /// Which part of the stock.
     pub state: StockState,
-    /// Set and Count: the value that must be there before.
+    /// Set and Count: the value that the stock must have before.
     pub expected: Option<i64>,
 }
 
@@ -147,7 +147,7 @@ pub enum Catalogue {
 }
 
 impl Catalogue {
-    /// How the contract calls the list of entries, and the name in each.
+    /// The contract's names for the list of entries and for the name field in each.
     pub fn fields(self) -> [&'static str; 2] {
         match self {
             Catalogue::Items => ["items", "sku"],
@@ -157,7 +157,7 @@ impl Catalogue {
     }
 }
 
-/// What is asked.
+/// The operation of a command.
 #[derive(Clone, Debug)]
 pub enum Body<'a> {
     /// A timed hold.
@@ -166,41 +166,41 @@ pub enum Body<'a> {
         lines: Vec<Line<'a>>,
         /// Time to live.
         ttl_ms: i64,
-        /// Take what is there.
+        /// Take what is available instead of nothing.
         allow_partial: bool,
         /// Release the same holder's reserved units on the same levels first.
         replace_own: bool,
     },
-    /// A new end.
+    /// A new expiry.
     Extend {
-        /// Which.
+        /// The holds.
         target: Target<'a>,
-        /// From now on.
+        /// Time to live from now on.
         ttl_ms: i64,
     },
     /// New reserved quantities.
     Amend {
-        /// Which.
+        /// The hold.
         target: Target<'a>,
-        /// Canonical lines; 0 removes.
+        /// Canonical lines; 0 removes a line.
         lines: Vec<Line<'a>>,
     },
     /// A hard hold.
     Allocate(Target<'a>),
-    /// Give back.
+    /// Units are given back.
     Release(Target<'a>),
     /// Goods leave.
     Fulfill(Target<'a>),
-    /// Move a promise.
+    /// Reserved and allocated units move to another location.
     Transfer {
-        /// Which.
+        /// The hold.
         target: Target<'a>,
-        /// Where to.
+        /// The new location.
         to_location: &'a str,
     },
-    /// A physical fact.
+    /// A change of the physical stock.
     Stock {
-        /// Which kind.
+        /// The kind of change.
         kind: StockKind,
         /// Lines in the caller's order.
         lines: Vec<StockLine<'a>>,

@@ -1,9 +1,9 @@
-//! What happened. Events are facts: applying one cannot fail and does not depend on the code that decided it. They hold
-//! handles, not names; the events that create the names come before them in the same journal.
+//! Events: facts whose application cannot fail and does not depend on the code that decided them. They contain handles, not
+//! names; the events that create the names come before them in the same journal.
 
 use crate::correction::ClockCorrection;
-use crate::few::Few;
 use crate::names::Handle;
+use crate::one_or_many::OneOrMany;
 use crate::rejection::Rejection;
 use crate::reservation::ReservationId;
 
@@ -32,7 +32,7 @@ pub struct LineMove {
     pub allocated: i64,
 }
 
-/// What kind of physical fact.
+/// The kind of a change of physical stock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum StockKind {
@@ -49,7 +49,7 @@ pub enum StockKind {
 }
 
 impl StockKind {
-    /// The command that asks for it.
+    /// The name of the command that causes it.
     pub fn command(self) -> &'static str {
         match self {
             StockKind::Received => "Receive",
@@ -89,25 +89,26 @@ impl StockState {
     }
 }
 
-/// One fact.
+/// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A hold was taken.
-    Reserved { id: ReservationId, expire_ms: i64, lines: Few<LevelUnits> },
-    /// Its end was moved.
+    Reserved { id: ReservationId, expire_ms: i64, lines: OneOrMany<LevelUnits> },
+    /// The expiry of a hold was changed.
     Extended { id: ReservationId, expire_ms: i64 },
     /// New reserved quantities of the lines that changed.
-    Amended { id: ReservationId, lines: Few<LevelUnits> },
-    /// Units were bound to an order; `reacquired` if they came back from expiry.
-    Allocated { id: ReservationId, reacquired: bool, lines: Few<LevelUnits> },
+    Amended { id: ReservationId, lines: OneOrMany<LevelUnits> },
+    /// Units were allocated to an order; `reacquired` if they had expired.
+    Allocated { id: ReservationId, reacquired: bool, lines: OneOrMany<LevelUnits> },
     /// Units were given back.
-    Released { id: ReservationId, lines: Few<LineMove> },
-    /// Units left.
-    Fulfilled { id: ReservationId, lines: Few<LineMove> },
-    /// Reserved units were given back at their time.
-    Expired { id: ReservationId, lines: Few<LevelUnits> },
-    /// A promise moved; each line with the level that has it now. The target level may be new: it is named by its parts.
-    Transferred { id: ReservationId, to_location: Handle, lines: Few<LineMove> },
+    Released { id: ReservationId, lines: OneOrMany<LineMove> },
+    /// Goods left.
+    Fulfilled { id: ReservationId, lines: OneOrMany<LineMove> },
+    /// Reserved units were given back because they had expired.
+    Expired { id: ReservationId, lines: OneOrMany<LevelUnits> },
+    /// Held units moved to another location; each line names the level that they come from. The target level may be new, so it
+    /// is identified by its item and location.
+    Transferred { id: ReservationId, to_location: Handle, lines: OneOrMany<LineMove> },
     /// Stock changed by `delta`.
     StockChanged { item: Handle, location: Handle, kind: StockKind, state: StockState, delta: i64 },
     /// A catalogue entry was created or replaced.
@@ -122,15 +123,15 @@ pub enum Event {
     MessageRepeated { sequence: u64 },
     /// Keys and ended reservations of the older window were forgotten.
     KeysForgotten { before_ms: i64 },
-    /// From here on issue times are read with the distance of engine time from the wall clock.
+    /// From here on the offset of engine time from the wall clock is added to issue times.
     ClockCorrected(ClockCorrection),
-    /// A command was refused whose caller wants its key to remember that; before it the older half of what is remembered so
-    /// was forgotten, if `forgets`.
+    /// A command was refused whose caller wants its key to remember that. If `forgets`, the older half of the remembered
+    /// refusals was forgotten first.
     CommandRefused { rejection: Rejection, forgets: bool },
 }
 
 impl Event {
-    /// Lines of holds that it touches.
+    /// Number of hold lines that the event touches.
     pub(crate) fn lines(&self) -> usize {
         match self {
             Event::Reserved { lines, .. }

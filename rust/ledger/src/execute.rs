@@ -1,5 +1,5 @@
-//! One command from its arrival to its answer. The order of checks is fixed, so that retries agree: (form and limits, before the
-//! ledger) · key · source epoch · source sequence · names · state · stock.
+//! One command from its arrival to its answer. The order of checks is fixed, so that retries get the same answer: (form and
+//! limits, before the ledger) · key · source epoch · source sequence · names · state · stock.
 
 mod admit;
 mod differs;
@@ -9,16 +9,16 @@ use crate::codec::{self, PAYLOAD_VERSION};
 use crate::command::{Body, Command};
 use crate::correction::ClockCorrection;
 use crate::event::{Event, LevelUnits, Slot};
-use crate::few::Few;
-use crate::keys::{KeyHash, KeyPlace};
+use crate::keys::{KeyHash, KeyPosition};
 use crate::ledger::Ledger;
-use crate::outcome::{Answer, Effect, EffectPlace, EffectRef, Executed};
+use crate::one_or_many::OneOrMany;
+use crate::outcome::{Answer, Effect, EffectLocation, EffectRef, Executed};
 use crate::planted;
 use crate::record::{Origin, OriginSource, Record};
 use crate::rejection::{Reason, Rejection};
-use crate::source::Kept;
+use crate::source::StoredOutcome;
 
-/// Lines that one sweep of expired holds touches at most.
+/// Most lines that one sweep of expired holds touches.
 pub const SWEEP_LINES_MAX: usize = 2_000;
 
 /// The payload of the frame that is being filled.
@@ -30,28 +30,28 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// The bytes so far; empty if there is no record.
+    /// The bytes so far; empty if there are no records.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// True if there is no record.
+    /// True if there are no records.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Time of its first record: the time of the frame.
+    /// Time of the first record, which is the time of the frame.
     pub fn frame_time_ms(&self) -> i64 {
         self.first_time_ms
     }
 
-    /// Empties it and keeps its memory, up to a limit.
+    /// Clears the payload, and keeps at most `bytes_kept` of its memory.
     pub fn clear(&mut self, bytes_kept: usize) {
         self.bytes.clear();
         self.bytes.shrink_to(bytes_kept);
     }
 
-    /// Appends a record unless the payload would get longer than `bytes_max`; tells whether it did.
+    /// Appends a record unless the payload would become longer than `bytes_max`; returns whether it did.
     fn push(&mut self, record: &Record<'_>, bytes_max: usize) -> bool {
         let length = self.bytes.len();
         let before_ms = if length == 0 { record.time_ms } else { self.time_ms };
@@ -72,106 +72,111 @@ impl Payload {
 }
 
 /// Where the record of a command goes.
-struct Frame<'p> {
+struct RecordTarget<'p> {
     payload: &'p mut Payload,
     bytes_max: usize,
     now_ms: i64,
     /// The hash of the command's key, if it has one.
     key: Option<KeyHash>,
-    /// Its caller asks that a rejection be remembered.
+    /// The caller asks that a rejection be remembered.
     remember_refusal: bool,
 }
 
-impl<'p> Frame<'p> {
-    /// For a record of the engine's own.
+impl<'p> RecordTarget<'p> {
+    /// For a record that the engine writes on its own.
     fn own(payload: &'p mut Payload, bytes_max: usize, now_ms: i64) -> Self {
-        Frame { payload, bytes_max, now_ms, key: None, remember_refusal: false }
+        RecordTarget { payload, bytes_max, now_ms, key: None, remember_refusal: false }
     }
 }
 
 impl Ledger {
-    /// Executes one command: decides, appends its record to the payload, applies it, and answers.
+    /// Executes one command: decides it, appends its record to the payload, applies the record and returns the answer.
     ///
-    /// The time never goes back: an earlier `now_ms` counts as the time of the last record. A record that would make the
-    /// payload longer than `bytes_max` is not made (`Reason::TooLarge`), and nothing changes. Nor is one whose answer could
-    /// not be told (`Reason::AnswerTooLarge`).
+    /// Time never goes back: an earlier `now_ms` counts as the time of the last record. A command whose record would make the
+    /// payload longer than `bytes_max` is refused (`Reason::TooLarge`), as is one whose answer could be too long
+    /// (`Reason::AnswerTooLarge`); in both cases nothing changes.
     pub fn execute(&mut self, command: &Command<'_>, now_ms: i64, payload: &mut Payload, bytes_max: usize) -> Executed {
         let now_ms = now_ms.max(self.time_ms);
         let origin = match self.origin_of(command) {
             Ok(origin) => origin,
-            Err(rejection) => return Executed { answer: Answer::Rejected(rejection), rests_on: 0 },
+            Err(rejection) => return Executed { answer: Answer::Rejected(rejection), depends_on: 0 },
         };
         let key = self.key_of(&origin);
         let remember_refusal = command.context.remember_refusal;
-        let mut frame = Frame { payload, bytes_max, now_ms, key, remember_refusal };
+        let mut frame = RecordTarget { payload, bytes_max, now_ms, key, remember_refusal };
         match self.admit(command, &origin, key, now_ms) {
             Admission::Execute => match self.decide(command, &origin, now_ms) {
-                Ok(events) if !command.context.accept_summary && !self.can_be_told_in_full(&events) => {
+                Ok(events) if !command.context.accept_summary && !self.will_fit_in_full_answer(&events) => {
                     Executed::answer_too_large()
                 }
                 Ok(events) => self.accept(&mut frame, origin, events),
                 Err(rejection) => self.reject(&mut frame, origin, rejection),
             },
-            Admission::Refuse(rejection, rests_on) => Executed { answer: Answer::Rejected(rejection), rests_on },
+            Admission::Refuse(rejection, depends_on) => Executed { answer: Answer::Rejected(rejection), depends_on },
             Admission::Reject(rejection) => self.reject(&mut frame, origin, rejection),
             Admission::Consume(rejection) => self.consume(&mut frame, origin, rejection),
-            Admission::Replay(place) => self.answer_of_key(place),
-            Admission::ReplayNumber(place) => self.answer_of_number(place),
-            Admission::Repeat(place) => self.repeat(&mut frame, origin, place),
+            Admission::Replay(position) => self.answer_of_key(position),
+            Admission::ReplayNumber(position) => self.answer_of_number(position),
+            Admission::Repeat(position) => self.repeat(&mut frame, origin, position),
         }
     }
 
-    /// What an accepted command did. The reference is that of the newest answers: the ledger forgets what is old.
+    /// What an accepted command did. The reference must come from a recent answer, because the ledger forgets old outcomes.
     #[inline]
     pub fn effect(&self, effect: EffectRef) -> &Effect {
         match effect.0 {
-            EffectPlace::Nowhere => Some(&Effect::Done),
-            EffectPlace::Key(place) => self.keys.at(place).map(|entry| &entry.effect),
-            EffectPlace::Message(place) => self.sources.get(place.source).and_then(|found| found.effect(place.number)),
+            EffectLocation::Nowhere => Some(&Effect::Done),
+            EffectLocation::Key(position) => self.keys.at(position).map(|entry| &entry.effect),
+            EffectLocation::Message(position) => {
+                self.sources.get(position.source).and_then(|found| found.effect(position.number))
+            }
         }
         .expect("Condition failed: the effect is read before the ledger changes again")
     }
 
-    /// Writes the Expired events of holds that are over, at most about [`SWEEP_LINES_MAX`] lines of them. Tells how many holds.
+    /// Writes the Expired events of holds that have expired, at most about [`SWEEP_LINES_MAX`] lines of them. Returns the
+    /// number of holds.
     pub fn sweep(&mut self, now_ms: i64, payload: &mut Payload, bytes_max: usize) -> usize {
         let now_ms = now_ms.max(self.time_ms);
-        let mut events = Few::default();
+        let mut events = OneOrMany::default();
         let (mut lines_left, mut taken) = (SWEEP_LINES_MAX, Vec::new());
         while lines_left > 0 {
-            let Some((tick, mut slots)) = self.schedule.take_over(now_ms) else { break };
+            let Some((tick, mut slots)) = self.schedule.take_due(now_ms) else { break };
             while lines_left > 0 {
                 let Some(slot) = slots.pop() else { break };
-                if let Some(event) = self.expiry_of(slot, tick) {
+                if let Some(event) = self.expiry_event_of(slot, tick) {
                     lines_left = lines_left.saturating_sub(event.lines());
                     events.push(event);
                     taken.push((tick, slot));
                 }
             }
-            self.schedule.give_back(tick, slots);
+            self.schedule.put_back(tick, slots);
         }
         let record = Record { time_ms: now_ms, origin: None, events };
-        self.write_expired(record, &taken, &mut Frame::own(payload, bytes_max, now_ms))
+        self.write_expired(record, &taken, &mut RecordTarget::own(payload, bytes_max, now_ms))
     }
 
-    /// Writes as many of the Expired events as the frame has room for, halving them until they fit; tells how many.
-    fn write_expired(&mut self, mut record: Record<'_>, taken: &[(i64, Slot)], frame: &mut Frame<'_>) -> usize {
+    /// Writes as many of the Expired events as the frame has room for, halving their number until they fit; returns that
+    /// number.
+    fn write_expired(&mut self, mut record: Record<'_>, taken: &[(i64, Slot)], frame: &mut RecordTarget<'_>) -> usize {
         while !record.events.is_empty() && !self.write_record(frame, &record) {
             let half = record.events.len() / 2;
             record.events = record.events.into_iter().take(half).collect();
         }
         let written = record.events.len();
         for (tick, slot) in &taken[written..] {
-            self.schedule.give_back(*tick, vec![*slot]);
+            self.schedule.put_back(*tick, vec![*slot]);
         }
         written
     }
 
-    fn expiry_of(&self, slot: Slot, tick: i64) -> Option<Event> {
+    fn expiry_event_of(&self, slot: Slot, tick: i64) -> Option<Event> {
         let reservation = self.slab.at(slot).filter(|reservation| reservation.expire_ms == tick)?;
-        expired(reservation)
+        expiry_event(reservation)
     }
 
-    /// Forgets the older keys if the younger ones have their age or take their share of memory. Tells whether it did.
+    /// Forgets the older keys if the younger ones have reached the window's age or their share of memory. Returns whether
+    /// it did.
     pub fn forget_keys(&mut self, now_ms: i64, payload: &mut Payload, bytes_max: usize) -> bool {
         let now_ms = now_ms.max(self.time_ms);
         let since = self.keys.younger_since_ms().max(self.first_time_ms);
@@ -180,49 +185,53 @@ impl Ledger {
             return false;
         }
         let before_ms = since;
-        self.write_own(now_ms, Few::One(Event::KeysForgotten { before_ms }), payload, bytes_max)
+        self.write_own(now_ms, OneOrMany::One(Event::KeysForgotten { before_ms }), payload, bytes_max)
     }
 
-    /// Begins to read issue times with the distance of engine time from the wall clock, which shows `wall_ms` now. Tells
+    /// From now on adds the offset of engine time from the wall clock, which shows `wall_ms` now, to issue times. Returns
     /// whether it did: engine time must be ahead, and the payload needs room.
     pub fn correct_clock(&mut self, wall_ms: i64, now_ms: i64, payload: &mut Payload, bytes_max: usize) -> bool {
         let engine_ms = now_ms.max(self.time_ms);
         let correction = ClockCorrection { wall_ms, engine_ms };
         correction.is_possible()
-            && self.write_own(engine_ms, Few::One(Event::ClockCorrected(correction)), payload, bytes_max)
+            && self.write_own(engine_ms, OneOrMany::One(Event::ClockCorrected(correction)), payload, bytes_max)
     }
 
-    /// Appends and applies a record of the engine's own; false if there is no room for it.
-    fn write_own(&mut self, now_ms: i64, events: Few<Event>, payload: &mut Payload, bytes_max: usize) -> bool {
-        self.write(&mut Frame::own(payload, bytes_max, now_ms), None, events)
+    /// Appends and applies a record of the engine's own; returns false if there is no room for it.
+    fn write_own(&mut self, now_ms: i64, events: OneOrMany<Event>, payload: &mut Payload, bytes_max: usize) -> bool {
+        self.write(&mut RecordTarget::own(payload, bytes_max, now_ms), None, events)
     }
 
-    fn write(&mut self, frame: &mut Frame<'_>, origin: Option<Origin<'_>>, events: Few<Event>) -> bool {
+    fn write(&mut self, frame: &mut RecordTarget<'_>, origin: Option<Origin<'_>>, events: OneOrMany<Event>) -> bool {
         self.write_record(frame, &Record { time_ms: frame.now_ms, origin, events })
     }
 
-    fn write_record(&mut self, frame: &mut Frame<'_>, record: &Record<'_>) -> bool {
+    fn write_record(&mut self, frame: &mut RecordTarget<'_>, record: &Record<'_>) -> bool {
         let written = frame.payload.push(record, frame.bytes_max);
         if written {
             self.apply(record, frame.key);
-            debug_assert_eq!(self.misfits, 0, "Invariant: what was decided fits the state: {record:?}");
+            debug_assert_eq!(
+                self.inapplicable_events, 0,
+                "Invariant: what was decided applies to the state: {record:?}"
+            );
         }
         written
     }
 
-    fn accept(&mut self, frame: &mut Frame<'_>, origin: Origin<'_>, events: Few<Event>) -> Executed {
+    fn accept(&mut self, frame: &mut RecordTarget<'_>, origin: Origin<'_>, events: OneOrMany<Event>) -> Executed {
         let (has_key, source) = (!origin.key.is_empty(), origin.source);
         if !self.write(frame, Some(origin), events) {
             return Executed::too_large();
         }
-        let place = if has_key { self.keys.last().map(EffectPlace::Key) } else { source.map(EffectPlace::Message) };
-        let effect = EffectRef(place.unwrap_or(EffectPlace::Nowhere));
+        let position =
+            if has_key { self.keys.last().map(EffectLocation::Key) } else { source.map(EffectLocation::Message) };
+        let effect = EffectRef(position.unwrap_or(EffectLocation::Nowhere));
         let answer = Answer::Accepted { sequence: self.sequence, replayed: false, effect };
-        Executed { answer, rests_on: self.sequence }
+        Executed { answer, depends_on: self.sequence }
     }
 
-    /// Answers a rejection, and remembers it: durably if it was asked for or a number is used up, else in memory.
-    fn reject(&mut self, frame: &mut Frame<'_>, origin: Origin<'_>, rejection: Rejection) -> Executed {
+    /// Answers with a rejection and remembers it: durably if the caller asked for that or a number is consumed, else in memory.
+    fn reject(&mut self, frame: &mut RecordTarget<'_>, origin: Origin<'_>, rejection: Rejection) -> Executed {
         let no_wait = rejection.reason.needs_no_wait();
         match frame.key {
             _ if rejection.reason == Reason::InvalidField => {}
@@ -232,55 +241,61 @@ impl Ledger {
                 return self.refuse(frame, origin, rejection, event);
             }
             _ if origin.source.is_some() => return self.consume(frame, origin, rejection),
-            Some(key) => self.refused.insert(key, origin.scope(), origin.key, origin.fingerprint, &rejection),
+            Some(key) => self.rejection_cache.insert(key, origin.scope(), origin.key, origin.fingerprint, &rejection),
             None => {}
         }
-        Executed { answer: Answer::Rejected(rejection), rests_on: if no_wait { 0 } else { self.sequence } }
+        Executed { answer: Answer::Rejected(rejection), depends_on: if no_wait { 0 } else { self.sequence } }
     }
 
-    /// A rejection that uses up the message's number.
-    fn consume(&mut self, frame: &mut Frame<'_>, origin: Origin<'_>, rejection: Rejection) -> Executed {
+    /// A rejection that consumes the message's number.
+    fn consume(&mut self, frame: &mut RecordTarget<'_>, origin: Origin<'_>, rejection: Rejection) -> Executed {
         let event = Event::MessageRejected { rejection: rejection.clone() };
         self.refuse(frame, origin, rejection, event)
     }
 
-    /// A rejection that is an event.
-    fn refuse(&mut self, frame: &mut Frame<'_>, origin: Origin<'_>, rejection: Rejection, event: Event) -> Executed {
-        if !self.write(frame, Some(origin), Few::One(event)) {
+    /// A rejection that is recorded as an event.
+    fn refuse(
+        &mut self,
+        frame: &mut RecordTarget<'_>,
+        origin: Origin<'_>,
+        rejection: Rejection,
+        event: Event,
+    ) -> Executed {
+        if !self.write(frame, Some(origin), OneOrMany::One(event)) {
             return Executed::too_large();
         }
-        Executed { answer: Answer::Rejected(rejection), rests_on: self.sequence }
+        Executed { answer: Answer::Rejected(rejection), depends_on: self.sequence }
     }
 
-    fn repeat(&mut self, frame: &mut Frame<'_>, origin: Origin<'_>, place: KeyPlace) -> Executed {
-        let answered = self.answer_of_key(place);
-        let events = Few::One(Event::MessageRepeated { sequence: answered.rests_on });
+    fn repeat(&mut self, frame: &mut RecordTarget<'_>, origin: Origin<'_>, position: KeyPosition) -> Executed {
+        let answered = self.answer_of_key(position);
+        let events = OneOrMany::One(Event::MessageRepeated { sequence: answered.depends_on });
         if !self.write(frame, Some(origin), events) {
             return Executed::too_large();
         }
-        Executed { rests_on: self.sequence, ..answered }
+        Executed { depends_on: self.sequence, ..answered }
     }
 
-    fn answer_of_key(&self, place: KeyPlace) -> Executed {
-        let sequence = self.keys.at(place).map_or(0, |entry| entry.sequence);
-        let answer = Answer::Accepted { sequence, replayed: true, effect: EffectRef(EffectPlace::Key(place)) };
-        Executed { answer, rests_on: sequence }
+    fn answer_of_key(&self, position: KeyPosition) -> Executed {
+        let sequence = self.keys.at(position).map_or(0, |entry| entry.sequence);
+        let answer = Answer::Accepted { sequence, replayed: true, effect: EffectRef(EffectLocation::Key(position)) };
+        Executed { answer, depends_on: sequence }
     }
 
-    fn answer_of_number(&self, place: OriginSource) -> Executed {
-        let source = self.sources.get(place.source).expect("Invariant: the source was found just now");
-        let applied = source.applied(place.number).expect("Invariant: the number was found just now");
-        let answer = match &applied.kept {
-            Kept::Accepted(_) => {
-                let effect = EffectRef(EffectPlace::Message(place));
+    fn answer_of_number(&self, position: OriginSource) -> Executed {
+        let source = self.sources.get(position.source).expect("Invariant: the source was found just now");
+        let applied = source.applied(position.number).expect("Invariant: the number was found just now");
+        let answer = match &applied.outcome {
+            StoredOutcome::Accepted(_) => {
+                let effect = EffectRef(EffectLocation::Message(position));
                 Answer::Accepted { sequence: applied.sequence, replayed: true, effect }
             }
-            Kept::Rejected(rejection) => Answer::Rejected(rejection.clone()),
+            StoredOutcome::Rejected(rejection) => Answer::Rejected(rejection.clone()),
         };
-        Executed { answer, rests_on: applied.sequence }
+        Executed { answer, depends_on: applied.sequence }
     }
 
-    /// Whether a command would be executed now, and accepted.
+    /// Whether a command would be executed now and accepted.
     pub(crate) fn is_acceptable(&self, command: &Command<'_>, now_ms: i64) -> bool {
         let Ok(origin) = self.origin_of(command) else { return false };
         let admission = self.admit(command, &origin, self.key_of(&origin), now_ms);
@@ -288,7 +303,7 @@ impl Ledger {
     }
 
     /// Names, state, stock.
-    fn decide(&self, command: &Command<'_>, origin: &Origin<'_>, now_ms: i64) -> Result<Few<Event>, Rejection> {
+    fn decide(&self, command: &Command<'_>, origin: &Origin<'_>, now_ms: i64) -> Result<OneOrMany<Event>, Rejection> {
         if !origin.unknown_channel.is_empty() {
             return Err(Rejection::new(Reason::UnknownChannel).text("channel", origin.unknown_channel));
         }
@@ -311,20 +326,20 @@ impl Ledger {
 }
 
 impl Executed {
-    /// There is no room for the events; nothing happened.
+    /// There is no room for the events; nothing changed.
     fn too_large() -> Self {
-        Executed { answer: Answer::Rejected(Rejection::new(Reason::TooLarge)), rests_on: 0 }
+        Executed { answer: Answer::Rejected(Rejection::new(Reason::TooLarge)), depends_on: 0 }
     }
 
-    /// There is no room for the answer; nothing happened, and neither key nor number is used.
+    /// The answer would be too long; nothing changed, and neither the key nor the number is used.
     fn answer_too_large() -> Self {
-        Executed { answer: Answer::Rejected(Rejection::new(Reason::AnswerTooLarge)), rests_on: 0 }
+        Executed { answer: Answer::Rejected(Rejection::new(Reason::AnswerTooLarge)), depends_on: 0 }
     }
 }
 
-/// The event that ends what a hold has reserved.
-pub(crate) fn expired(reservation: &crate::reservation::Reservation) -> Option<Event> {
-    let lines: Few<LevelUnits> = reservation
+/// The event that expires the reserved units of a hold.
+pub(crate) fn expiry_event(reservation: &crate::reservation::Reservation) -> Option<Event> {
+    let lines: OneOrMany<LevelUnits> = reservation
         .lines
         .iter()
         .filter(|line| line.reserved > 0)

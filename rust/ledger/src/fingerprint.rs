@@ -1,23 +1,24 @@
-//! Two commands are the same if their canonical forms are, whatever their bytes. What says when and by whom it was sent, and not
-//! what is meant, is left out: the source, `issue_time`, `event_time`, `actor`, `causation`, and whether a refusal is to be
-//! remembered. `reason_code` and `reference` count for commands on stock, where they are part of the fact.
+//! Two commands are the same if their canonical forms are equal, whatever their bytes. Fields that say when and by whom a
+//! command was sent, and not what it means, are left out: the source, `issue_time`, `event_time`, `actor`, `causation`, and
+//! whether a refusal is to be remembered. `reason_code` and `reference` count for commands on stock, where they are part of the
+//! fact.
 
-mod whole;
+mod legacy;
 
-pub(crate) use whole::whole;
+pub(crate) use legacy::legacy_fingerprint;
 
 use crate::command::{Body, Catalogue, Command, Line, Target, TargetBy};
 use crate::event::StockKind;
-use crate::mix::Mix;
 use crate::planted;
+use crate::stable_hash::StableHash;
 
-/// The hash of what a command means.
+/// The hash of a command's meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// If it is parted: kind of the command (6 bits), a few bits of each part (30), a hash of everything (28).
+    /// With parts: kind of the command (6 bits), a few bits of each part (30), a hash of everything (28).
     pub hash: u64,
-    /// Its parts can be told apart. Records of older journals have a hash of everything instead.
-    pub parted: bool,
+    /// Whether the hash has distinguishable parts. Records of older journals have one hash of everything instead.
+    pub has_parts: bool,
 }
 
 const KIND_BITS: u32 = 6;
@@ -27,50 +28,73 @@ const WHOLE_BITS: u32 = 64 - KIND_BITS - PARTS_BITS;
 /// Most parts of a command.
 const PARTS_MAX: usize = 7;
 
-/// One part of what a command means: its field, its hash, and how many bits of that the fingerprint keeps.
-#[derive(Clone, Copy, Default)]
-struct Part {
-    field: &'static str,
-    hash: u64,
-    bits: u32,
+/// The fields of a kind of command, and how many bits of the hash of each a fingerprint keeps: 30 together.
+type Fields = [(&'static str, u32)];
+
+/// What is made of the parts of a command. It is a trait and not a closure so that it is compiled into each kind of command,
+/// where the fields are known: every command passes here.
+trait WithParts {
+    type Result;
+
+    fn take(self, fields: &'static Fields, parts: [u64; PARTS_MAX]) -> Self::Result;
+}
+
+/// Combines the parts into a fingerprint, for a kind of command and the hash of what comes before its parts.
+struct Combine(u64, StableHash);
+
+impl WithParts for Combine {
+    type Result = u64;
+
+    #[inline(always)]
+    fn take(self, fields: &'static Fields, parts: [u64; PARTS_MAX]) -> u64 {
+        let whole = parts.iter().fold(self.1, |hash, part| hash.word(*part)).short() >> (64 - WHOLE_BITS);
+        let few_bits =
+            fields.iter().zip(&parts).fold(self.0, |few, ((_, bits), part)| (few << bits) | (part & mask(*bits)));
+        (few_bits << WHOLE_BITS) | whole
+    }
+}
+
+/// Returns the fields.
+struct Names;
+
+impl WithParts for Names {
+    type Result = &'static Fields;
+
+    fn take(self, fields: &'static Fields, _: [u64; PARTS_MAX]) -> &'static Fields {
+        fields
+    }
 }
 
 /// The fingerprint of a command.
 pub(crate) fn fingerprint(command: &Command<'_>) -> Fingerprint {
     let kind = kind(&command.body);
-    let parts = parts(command);
-    let start = Mix::new(12).word(kind).word(text(command.context.channel));
-    let whole = parts.iter().fold(start, |mix, part| mix.word(part.hash)).short() >> (64 - WHOLE_BITS);
-    let mut hash = kind;
-    for part in &parts {
-        hash = (hash << part.bits) | kept(part);
-    }
-    Fingerprint { hash: (hash << WHOLE_BITS) | whole, parted: true }
+    let start = StableHash::new(12).word(kind).word(text(command.context.channel));
+    Fingerprint { hash: with_parts(command, Combine(kind, start)), has_parts: true }
 }
 
-/// The field in which a command differs from the one that has this parted fingerprint. `body` where the few bits that are kept
-/// of each field agree.
+/// The field in which a command differs from the one with this fingerprint, which has parts. `body` if the few bits that are
+/// kept of each field agree.
+#[cold]
 pub(crate) fn differing_field(command: &Command<'_>, other: u64) -> &'static str {
-    let own = fingerprint(command).hash;
-    if (own ^ other) >> (64 - KIND_BITS) != 0 {
+    let differs = fingerprint(command).hash ^ other;
+    if differs >> (64 - KIND_BITS) != 0 {
         return "command";
     }
-    let mut place = 64 - KIND_BITS;
-    for part in &parts(command) {
-        place -= part.bits;
-        if ((own ^ other) >> place) & ((1 << part.bits) - 1) != 0 {
-            return part.field;
+    let mut shift = 64 - KIND_BITS;
+    for (field, bits) in with_parts(command, Names) {
+        shift -= bits;
+        if (differs >> shift) & mask(*bits) != 0 {
+            return field;
         }
     }
     "body"
 }
 
-/// The bits of a part that a fingerprint keeps.
-fn kept(part: &Part) -> u64 {
-    part.hash & ((1 << part.bits) - 1)
+fn mask(bits: u32) -> u64 {
+    (1 << bits) - 1
 }
 
-/// A number for each kind of command, below 64; never changed.
+/// The number of each kind of command, below 64; it never changes.
 fn kind(body: &Body<'_>) -> u64 {
     match body {
         Body::Reserve { .. } => 1,
@@ -86,133 +110,140 @@ fn kind(body: &Body<'_>) -> u64 {
     }
 }
 
-/// The parts of a command. Those of one kind have 30 bits together.
-fn parts(command: &Command<'_>) -> [Part; PARTS_MAX] {
+/// Hashes each part of a command and passes the hashes on.
+#[inline(always)]
+fn with_parts<W: WithParts>(command: &Command<'_>, with: W) -> W::Result {
     let context = &command.context;
-    let order = |bits| Part { field: "context.order_ref", hash: text(context.order_ref), bits };
-    let holder = |bits| Part { field: "context.holder", hash: text(context.holder), bits };
-    let part = |field, hash, bits| Part { field, hash, bits };
-    let none = Part::default();
+    let (order, holder) = (text(context.order_ref), text(context.holder));
     match &command.body {
-        Body::Reserve { lines, ttl_ms, allow_partial, replace_own } => [
-            part("lines", names(lines), 6),
-            part("lines.quantity", quantities(lines), 6),
-            part("ttl", Mix::new(12).signed(*ttl_ms).short(), 6),
-            part("allow_partial", u64::from(*allow_partial), 1),
-            part("replace_own", u64::from(*replace_own), 1),
-            order(5),
-            holder(5),
-        ],
-        Body::Extend { target, ttl_ms } => [
-            part("target", by(target), 6),
-            part("target.expected_version", version(target), 6),
-            part("ttl", Mix::new(12).signed(*ttl_ms).short(), 6),
-            order(6),
-            holder(6),
-            none,
-            none,
-        ],
-        Body::Amend { target, lines } => [
-            part("target", by(target), 5),
-            part("target.expected_version", version(target), 5),
-            part("lines", names(lines), 5),
-            part("lines.quantity", quantities(lines), 5),
-            order(5),
-            holder(5),
-            none,
-        ],
-        Body::Allocate(target) | Body::Release(target) | Body::Fulfill(target) => [
-            part("target", by(target), 6),
-            part("target.lines", some_lines(target), 6),
-            part("target.expected_version", version(target), 6),
-            order(6),
-            holder(6),
-            none,
-            none,
-        ],
-        Body::Transfer { target, to_location } => [
-            part("target", by(target), 5),
-            part("target.lines", some_lines(target), 5),
-            part("target.expected_version", version(target), 5),
-            part("to_location", text(to_location), 5),
-            order(5),
-            holder(5),
-            none,
-        ],
-        Body::Stock { kind, lines } => {
-            let mix = Mix::new(12).word(lines.len() as u64);
-            let places = lines.iter().fold(mix, |mix, line| {
-                mix.bytes(line.sku.as_bytes()).bytes(line.location.as_bytes()).word(line.state as u64)
-            });
-            let quantities = lines.iter().fold(mix, |mix, line| mix.signed(line.quantity));
-            let expected = lines.iter().fold(mix, |mix, line| mix.signed(line.expected.unwrap_or(-1)));
-            let quantity = if *kind == StockKind::Adjusted { "lines.delta" } else { "lines.quantity" };
+        Body::Reserve { lines, ttl_ms, allow_partial, replace_own } => with.take(
+            &[
+                ("lines", 6),
+                ("lines.quantity", 6),
+                ("ttl", 6),
+                ("allow_partial", 1),
+                ("replace_own", 1),
+                (ORDER, 5),
+                (HOLDER, 5),
+            ],
             [
-                part("lines", places.short(), 5),
-                part(quantity, quantities.short(), 5),
-                part("lines.expected_quantity", expected.short(), 4),
-                part("context.reason_code", text(context.reason_code), 4),
-                part("context.reference", text(context.reference), 4),
-                order(4),
-                holder(4),
-            ]
+                names(lines),
+                quantities(lines),
+                ttl(*ttl_ms),
+                u64::from(*allow_partial),
+                u64::from(*replace_own),
+                order,
+                holder,
+            ],
+        ),
+        Body::Extend { target, ttl_ms } => with.take(
+            &[("target", 6), (VERSION, 6), ("ttl", 6), (ORDER, 6), (HOLDER, 6)],
+            [by(target), version(target), ttl(*ttl_ms), order, holder, 0, 0],
+        ),
+        Body::Amend { target, lines } => with.take(
+            &[("target", 5), (VERSION, 5), ("lines", 5), ("lines.quantity", 5), (ORDER, 5), (HOLDER, 5)],
+            [by(target), version(target), names(lines), quantities(lines), order, holder, 0],
+        ),
+        Body::Allocate(target) | Body::Release(target) | Body::Fulfill(target) => with.take(
+            &[("target", 6), ("target.lines", 6), (VERSION, 6), (ORDER, 6), (HOLDER, 6)],
+            [by(target), some_lines(target), version(target), order, holder, 0, 0],
+        ),
+        Body::Transfer { target, to_location } => with.take(
+            &[("target", 5), ("target.lines", 5), (VERSION, 5), ("to_location", 5), (ORDER, 5), (HOLDER, 5)],
+            [by(target), some_lines(target), version(target), text(to_location), order, holder, 0],
+        ),
+        Body::Stock { kind, lines } => {
+            let hash = StableHash::new(12).word(lines.len() as u64);
+            let names_and_states = lines.iter().fold(hash, |hash, line| {
+                hash.bytes(line.sku.as_bytes()).bytes(line.location.as_bytes()).word(line.state as u64)
+            });
+            let quantities = lines.iter().fold(hash, |hash, line| hash.signed(line.quantity));
+            let expected = lines.iter().fold(hash, |hash, line| hash.signed(line.expected.unwrap_or(-1)));
+            let (reason_code, reference) = (text(context.reason_code), text(context.reference));
+            let fields = if *kind == StockKind::Adjusted { &STOCK_BY_DELTA } else { &STOCK_BY_QUANTITY };
+            with.take(
+                fields,
+                [names_and_states.short(), quantities.short(), expected.short(), reason_code, reference, order, holder],
+            )
         }
         Body::Upsert { catalogue, entries } => {
-            let field = match catalogue {
-                Catalogue::Items => "items",
-                Catalogue::Locations => "locations",
-                Catalogue::Channels => "channels",
-            };
-            let mix = entries.iter().fold(Mix::new(12), |mix, entry| {
-                mix.bytes(entry.name.as_bytes()).bytes(entry.display_name.as_bytes()).bytes(entry.gs1.as_bytes())
+            let hash = entries.iter().fold(StableHash::new(12), |hash, entry| {
+                hash.bytes(entry.name.as_bytes()).bytes(entry.display_name.as_bytes()).bytes(entry.gs1.as_bytes())
             });
-            [part(field, mix.short(), 10), order(10), holder(10), none, none, none, none]
+            let parts = [hash.short(), order, holder, 0, 0, 0, 0];
+            match catalogue {
+                Catalogue::Items => with.take(&[("items", 10), (ORDER, 10), (HOLDER, 10)], parts),
+                Catalogue::Locations => with.take(&[("locations", 10), (ORDER, 10), (HOLDER, 10)], parts),
+                Catalogue::Channels => with.take(&[("channels", 10), (ORDER, 10), (HOLDER, 10)], parts),
+            }
         }
         Body::RegisterSource { source } => {
-            [part("source_id", text(source), 10), order(10), holder(10), none, none, none, none]
+            with.take(&[("source_id", 10), (ORDER, 10), (HOLDER, 10)], [text(source), order, holder, 0, 0, 0, 0])
         }
     }
 }
 
-/// Most commands leave most texts out.
+const ORDER: &str = "context.order_ref";
+const HOLDER: &str = "context.holder";
+const VERSION: &str = "target.expected_version";
+const STOCK_BY_QUANTITY: [(&str, u32); PARTS_MAX] = stock("lines.quantity");
+const STOCK_BY_DELTA: [(&str, u32); PARTS_MAX] = stock("lines.delta");
+
+const fn stock(quantity: &'static str) -> [(&'static str, u32); PARTS_MAX] {
+    [
+        ("lines", 5),
+        (quantity, 5),
+        ("lines.expected_quantity", 4),
+        ("context.reason_code", 4),
+        ("context.reference", 4),
+        (ORDER, 4),
+        (HOLDER, 4),
+    ]
+}
+
+fn ttl(ttl_ms: i64) -> u64 {
+    StableHash::new(12).signed(ttl_ms).short()
+}
+
+/// 0 for an absent text, because most commands have few of them.
 fn text(text: &str) -> u64 {
-    if text.is_empty() { 0 } else { Mix::new(12).bytes(text.as_bytes()).short() }
+    if text.is_empty() { 0 } else { StableHash::new(12).bytes(text.as_bytes()).short() }
 }
 
 fn names(lines: &[Line<'_>]) -> u64 {
-    let mix = Mix::new(12).word(lines.len() as u64);
-    lines.iter().fold(mix, |mix, line| mix.bytes(line.sku.as_bytes()).bytes(line.location.as_bytes())).short()
+    let hash = StableHash::new(12).word(lines.len() as u64);
+    lines.iter().fold(hash, |hash, line| hash.bytes(line.sku.as_bytes()).bytes(line.location.as_bytes())).short()
 }
 
 fn quantities(lines: &[Line<'_>]) -> u64 {
     if planted::is("fingerprint_ignores_quantity") {
         return 0;
     }
-    lines.iter().fold(Mix::new(12), |mix, line| mix.signed(line.quantity)).short()
+    lines.iter().fold(StableHash::new(12), |hash, line| hash.signed(line.quantity)).short()
 }
 
-/// The lines that a target selects; mostly none.
+/// The lines that a target selects; 0 if none, which is most common.
 fn some_lines(target: &Target<'_>) -> u64 {
     if target.lines.is_empty() {
         0
     } else {
-        Mix::new(12).word(names(&target.lines)).word(quantities(&target.lines)).short()
+        StableHash::new(12).word(names(&target.lines)).word(quantities(&target.lines)).short()
     }
 }
 
 fn version(target: &Target<'_>) -> u64 {
-    if target.expected_version == 0 { 0 } else { Mix::new(12).word(target.expected_version).short() }
+    if target.expected_version == 0 { 0 } else { StableHash::new(12).word(target.expected_version).short() }
 }
 
 fn by(target: &Target<'_>) -> u64 {
-    let mix = Mix::new(12);
+    let hash = StableHash::new(12);
     match target.by {
         TargetBy::Id(id) => {
-            mix.word(1).word((u64::from(id.slot) << 32) | u64::from(id.generation)).word(u64::from(id.epoch))
+            hash.word(1).word((u64::from(id.slot) << 32) | u64::from(id.generation)).word(u64::from(id.epoch))
         }
-        TargetBy::UnknownToken(token) => mix.word(2).bytes(token.as_bytes()),
-        TargetBy::Key(key) => mix.word(3).bytes(key.as_bytes()),
-        TargetBy::Order(order) => mix.word(4).bytes(order.as_bytes()),
+        TargetBy::UnknownToken(token) => hash.word(2).bytes(token.as_bytes()),
+        TargetBy::Key(key) => hash.word(3).bytes(key.as_bytes()),
+        TargetBy::Order(order) => hash.word(4).bytes(order.as_bytes()),
     }
     .short()
 }

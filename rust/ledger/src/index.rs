@@ -1,20 +1,20 @@
-//! A look-up table from a hash to a number, one cache line a look-up. It keeps part of each hash, so that it grows without
-//! reading what its numbers stand for; whoever looks decides by a closure whether a number is the wanted one. Nothing is ever
-//! taken out but what came last.
+//! A look-up table from a hash to a number that costs one cache line per look-up. It stores part of each hash, so that it grows
+//! without reading what its numbers stand for; the caller's closure decides whether a number is the wanted one. Only the entry
+//! that was added last can be removed.
 
-/// Where something is, beside part of its hash. A tag of 0 means that nothing is here.
+/// A number with part of its hash. A tag of 0 marks an empty bucket.
 #[derive(Clone, Copy, Default)]
-struct Slot {
+struct Bucket {
     tag: u32,
     value: u32,
 }
 
-/// The part of a hash that a table keeps.
+/// The part of a hash that a table stores.
 #[derive(Clone, Copy)]
 pub(crate) struct Tag(u32);
 
 impl Tag {
-    /// The tag of a hash; its upper half counts.
+    /// The tag of a hash, taken from its upper half.
     #[inline]
     pub fn of(hash: u64) -> Self {
         Tag((hash >> 32) as u32 | 1)
@@ -24,58 +24,58 @@ impl Tag {
 /// Numbers by hash.
 #[derive(Default)]
 pub(crate) struct Index {
-    /// A power of two, at most five in eight in use.
-    slots: Vec<Slot>,
+    /// A power of two; at most five in eight are in use.
+    buckets: Vec<Bucket>,
     len: usize,
 }
 
 impl Index {
-    const SLOTS_MIN: usize = 8;
+    const BUCKETS_MIN: usize = 8;
 
-    /// A number with this tag that is the wanted one.
+    /// The number with this tag that `is_it` accepts.
     #[inline]
     pub fn find(&self, tag: Tag, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        if self.slots.is_empty() {
+        if self.buckets.is_empty() {
             return None;
         }
         let mut at = self.home(tag);
         loop {
-            let slot = self.slots[at];
-            if slot.tag == 0 {
+            let bucket = self.buckets[at];
+            if bucket.tag == 0 {
                 return None;
             }
-            if slot.tag == tag.0 && is_it(slot.value) {
-                return Some(slot.value);
+            if bucket.tag == tag.0 && is_it(bucket.value) {
+                return Some(bucket.value);
             }
-            at = (at + 1) & (self.slots.len() - 1);
+            at = (at + 1) & (self.buckets.len() - 1);
         }
     }
 
-    /// The numbers from 0 on with these tags, or nothing if two that have one tag are the same.
+    /// A table of the numbers from 0 on with these tags, or `None` if `same` says that two numbers with one tag are the same.
     ///
-    /// Each part of the table is filled by itself: numbers one by one, in random order, would each wait for the memory.
+    /// Each part of the table is filled separately: inserting in random order would cost a cache miss per number.
     pub fn of(tags: impl Iterator<Item = Tag>, same: impl Fn(u32, u32) -> bool) -> Option<Self> {
         const PART_BITS: u32 = 10;
         let mut parts = vec![Vec::new(); 1 << PART_BITS];
         for (value, tag) in (0..).zip(tags) {
-            parts[(tag.0 >> (32 - PART_BITS)) as usize].push(Slot { tag: tag.0, value });
+            parts[(tag.0 >> (32 - PART_BITS)) as usize].push(Bucket { tag: tag.0, value });
         }
         let len: usize = parts.iter().map(Vec::len).sum();
-        let slots = (len * 8).div_ceil(5).next_power_of_two().max(Self::SLOTS_MIN);
-        let mut index = Index { slots: vec![Slot::default(); slots], len };
-        for slot in parts.into_iter().flatten() {
-            if index.find(Tag(slot.tag), |value| same(value, slot.value)).is_some() {
+        let buckets = (len * 8).div_ceil(5).next_power_of_two().max(Self::BUCKETS_MIN);
+        let mut index = Index { buckets: vec![Bucket::default(); buckets], len };
+        for bucket in parts.into_iter().flatten() {
+            if index.find(Tag(bucket.tag), |value| same(value, bucket.value)).is_some() {
                 return None;
             }
-            index.place(slot);
+            index.put(bucket);
         }
         Some(index)
     }
 
-    /// Makes room for so many more.
+    /// Reserves room for `count` more.
     #[inline]
     pub fn make_room(&mut self, count: usize) {
-        while (self.len + count) * 8 > self.slots.len() * 5 {
+        while (self.len + count) * 8 > self.buckets.len() * 5 {
             self.grow();
         }
     }
@@ -85,45 +85,45 @@ impl Index {
     pub fn insert(&mut self, tag: Tag, value: u32) {
         self.make_room(1);
         self.len += 1;
-        self.place(Slot { tag: tag.0, value });
+        self.put(Bucket { tag: tag.0, value });
     }
 
-    /// Takes out the number that came last, if the table has not grown since: nothing lies behind it because its place was taken.
-    pub fn take_back(&mut self, tag: Tag, value: u32) {
+    /// Removes the number that was added last, provided that the table has not grown since: no later entry was displaced by it.
+    pub fn remove_last(&mut self, tag: Tag, value: u32) {
         let mut at = self.home(tag);
-        while self.slots[at].tag != 0 {
-            if self.slots[at].value == value {
-                self.slots[at] = Slot::default();
+        while self.buckets[at].tag != 0 {
+            if self.buckets[at].value == value {
+                self.buckets[at] = Bucket::default();
                 self.len -= 1;
                 return;
             }
-            at = (at + 1) & (self.slots.len() - 1);
+            at = (at + 1) & (self.buckets.len() - 1);
         }
     }
 
     #[inline]
-    fn place(&mut self, slot: Slot) {
-        let mut at = self.home(Tag(slot.tag));
-        while self.slots[at].tag != 0 {
-            at = (at + 1) & (self.slots.len() - 1);
+    fn put(&mut self, bucket: Bucket) {
+        let mut at = self.home(Tag(bucket.tag));
+        while self.buckets[at].tag != 0 {
+            at = (at + 1) & (self.buckets.len() - 1);
         }
-        self.slots[at] = slot;
+        self.buckets[at] = bucket;
     }
 
     #[cold]
     fn grow(&mut self) {
-        let count = (self.slots.len() * 2).max(Self::SLOTS_MIN);
-        for slot in std::mem::replace(&mut self.slots, vec![Slot::default(); count]) {
-            if slot.tag != 0 {
-                self.place(slot);
+        let count = (self.buckets.len() * 2).max(Self::BUCKETS_MIN);
+        for bucket in std::mem::replace(&mut self.buckets, vec![Bucket::default(); count]) {
+            if bucket.tag != 0 {
+                self.put(bucket);
             }
         }
     }
 
-    /// Where a tag is looked for first: its highest bits, so that growing keeps neighbours together.
+    /// The first bucket to probe for a tag: its highest bits, so that growing keeps neighbours together.
     #[inline]
     fn home(&self, tag: Tag) -> usize {
-        let bits = self.slots.len().trailing_zeros();
+        let bits = self.buckets.len().trailing_zeros();
         (u64::from(tag.0) >> (32 - bits)) as usize
     }
 }
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(index.find(Tag::of(hash(1)), |_| true), None);
         for number in 0..10_000 {
             index.insert(Tag::of(hash(number)), number);
-            assert!(index.len * 8 <= index.slots.len() * 5);
+            assert!(index.len * 8 <= index.buckets.len() * 5);
         }
         for number in 0..20_000 {
             let found = index.find(Tag::of(hash(number)), |value| value == number);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_made_at_once_finds_the_same() {
+    fn a_table_built_in_one_go_finds_the_same() {
         let hash = |number: u32| u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         for len in [0, 1, 5, 6, 1_000, 10_000] {
             let mut index = Index::of((0..len).map(|number| Tag::of(hash(number))), |_, _| true).expect("no tag twice");
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_tags_are_told_apart_by_whoever_looks() {
+    fn the_caller_distinguishes_equal_tags() {
         let mut index = Index::default();
         for number in 0..100 {
             index.insert(Tag::of(u64::MAX), number);

@@ -1,5 +1,6 @@
-//! What keys did. Keys are kept in two windows that take turns: when the younger one has its age, the older one is
-//! dropped whole, but for the keys of holds that are still known. Tables are split, so that none ever rehashes all at once.
+//! What each key did. Keys are kept in two windows that take turns: when the younger one reaches its age, the older one is
+//! dropped as a whole, except for the keys of holds that are still known. The table is split into parts, so that it never
+//! rehashes all at once.
 
 use std::hash::BuildHasher;
 
@@ -7,45 +8,45 @@ use hashbrown::hash_table::OccupiedEntry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::chunks::{Chunks, Span, Texts};
+use crate::clock_skew::ClockSkews;
 use crate::codec::{Malformed, RecordReader, put, put_signed, put_text};
 use crate::event::Slot;
 use crate::fingerprint::Fingerprint;
 use crate::image::{HIGHEST, put_effect};
 use crate::index::Tag;
-use crate::lead::Leads;
-use crate::mix::Mix;
 use crate::outcome::Effect;
 use crate::planted;
 use crate::reservation::ReservationId;
 pub use crate::scope::Scope;
+use crate::stable_hash::StableHash;
 
 /// What one key did.
 #[derive(Clone, Debug)]
 pub struct KeyEntry {
     scope: u64,
     key: Span,
-    /// The parts of the fingerprint can be told apart.
-    parted: bool,
+    /// Whether the fingerprint has distinguishable parts.
+    has_parts: bool,
     /// Hash of the canonical command.
     hash: u64,
     /// Position of the command's last event.
     pub sequence: u64,
-    /// What it did.
+    /// What the key did.
     pub effect: Effect,
 }
 
 impl KeyEntry {
     /// Hash of the canonical command.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint { hash: self.hash, parted: self.parted }
+        Fingerprint { hash: self.hash, has_parts: self.has_parts }
     }
 
-    fn mixed(&self, key: &str) -> u128 {
-        let mix = Mix::new(5).word(self.scope).bytes(key.as_bytes()).word(self.hash).word(self.sequence);
-        self.effect.mix(mix).digest()
+    fn digest(&self, key: &str) -> u128 {
+        let hash = StableHash::new(5).word(self.scope).bytes(key.as_bytes()).word(self.hash).word(self.sequence);
+        self.effect.add_to(hash).digest()
     }
 
-    /// Bytes that it takes, roughly.
+    /// Approximate memory in bytes.
     fn bytes(&self, key: &str) -> usize {
         let of_lines = match &self.effect {
             Effect::Reserved(hold) if hold.lines.len() > 1 => hold.lines.len() * 24,
@@ -58,34 +59,34 @@ impl KeyEntry {
     }
 }
 
-/// Beside the scope of a key in an image: the parts of its fingerprint can be told apart. No scope has this bit.
-const PARTED: u64 = 1 << 34;
+/// Flag beside the scope of a key in an image: its fingerprint has distinguishable parts. No scope uses this bit.
+const HAS_PARTS: u64 = 1 << 34;
 
 const TABLES: usize = 64;
 
-/// An entry of a table: part of the hash, so that most misses and every growth leave the keys themselves alone. Most keys are
-/// new, and the table tells so by its control bytes, without a look at the entries.
+/// An entry of a table: part of the hash, so that most misses and every growth need not read the keys themselves. Most keys
+/// are new, which the table knows from its control bytes without reading the entries.
 #[derive(Clone, Copy)]
-struct Pointer {
+struct TableEntry {
     hash: u32,
     index: u32,
 }
 
-/// The hash that a table uses: hashbrown looks at the lowest bits and at the highest seven.
+/// The hash that a table uses: hashbrown reads the lowest bits and the highest seven.
 #[inline]
 fn spread(hash: u32) -> u64 {
     u64::from(hash) | (u64::from(hash) << 32)
 }
 
 /// Keys that are forgotten together.
-pub(crate) struct Window {
+pub(crate) struct KeyWindow {
     pub number: u32,
     start_ms: i64,
-    tables: Vec<HashTable<Pointer>>,
+    tables: Vec<HashTable<TableEntry>>,
     entries: Chunks<KeyEntry>,
     texts: Texts,
     bytes: usize,
-    /// Those of the bytes that came from an older window.
+    /// The part of `bytes` that was carried over from an older window.
     carried: usize,
     /// Sum of the hashes of the first `hashed` entries.
     digest: u128,
@@ -93,12 +94,12 @@ pub(crate) struct Window {
     /// Reservations that ended while this was the younger window.
     pub ended: Vec<Slot>,
     /// Writers of its keys whose clock was ahead.
-    leads: Leads,
+    clock_skews: ClockSkews,
 }
 
-impl Window {
+impl KeyWindow {
     fn new(number: u32, start_ms: i64) -> Self {
-        Window {
+        KeyWindow {
             number,
             start_ms,
             tables: (0..TABLES).map(|_| HashTable::new()).collect(),
@@ -109,58 +110,58 @@ impl Window {
             digest: 0,
             hashed: 0,
             ended: Vec::new(),
-            leads: Leads::default(),
+            clock_skews: ClockSkews::default(),
         }
     }
 
     #[inline]
-    fn locate(&self, hash: KeyHash, scope: u64, key: &str) -> Option<KeyPlace> {
-        let is_it = |found: &Pointer| {
-            let entry = self.entries.get(found.index as usize).filter(|_| found.hash == hash.kept());
+    fn locate(&self, hash: KeyHash, scope: u64, key: &str) -> Option<KeyPosition> {
+        let is_it = |found: &TableEntry| {
+            let entry = self.entries.get(found.index as usize).filter(|_| found.hash == hash.stored_part());
             entry.is_some_and(|entry| entry.scope == scope && self.texts.get(entry.key) == key)
         };
-        let found = self.tables[hash.table()].find(spread(hash.kept()), is_it)?;
-        Some(KeyPlace { window: self.number, index: found.index })
+        let found = self.tables[hash.table()].find(spread(hash.stored_part()), is_it)?;
+        Some(KeyPosition { window: self.number, index: found.index })
     }
 
     fn push(&mut self, hash: KeyHash, key: &str, entry: KeyEntry) {
         let index = u32::try_from(self.entries.len()).expect("Invariant: fewer than 2^32 keys in a window");
         self.bytes += entry.bytes(key);
         self.entries.push(entry);
-        self.take_place(hash, index);
+        self.insert_table_entry(hash, index);
     }
 
     #[inline]
-    fn take_place(&mut self, hash: KeyHash, index: u32) -> OccupiedEntry<'_, Pointer> {
-        let pointer = Pointer { hash: hash.kept(), index };
-        self.tables[hash.table()].insert_unique(spread(pointer.hash), pointer, |pointer| spread(pointer.hash))
+    fn insert_table_entry(&mut self, hash: KeyHash, index: u32) -> OccupiedEntry<'_, TableEntry> {
+        let entry = TableEntry { hash: hash.stored_part(), index };
+        self.tables[hash.table()].insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash))
     }
 
-    /// How many keys it has.
+    /// Number of keys in the window.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// True if it holds nothing and began when the other one did.
-    fn is_empty_beside(&self, other: &Window) -> bool {
+    /// True if it is empty and began when the other one did.
+    fn is_empty_like(&self, other: &KeyWindow) -> bool {
         let begins_with = (self.number, self.start_ms) == (other.number, other.start_ms);
-        begins_with && self.entries.len() == 0 && self.leads.is_empty()
+        begins_with && self.entries.len() == 0 && self.clock_skews.is_empty()
     }
 
-    /// Writes everything but the keys down.
+    /// Encodes everything except the keys.
     pub fn put_head(&self, out: &mut Vec<u8>) {
         put(out, u64::from(self.number));
         put_signed(out, self.start_ms);
         put(out, self.carried as u64);
         put(out, self.ended.len() as u64);
         self.ended.iter().for_each(|slot| put(out, u64::from(*slot)));
-        self.leads.put(out);
+        self.clock_skews.put(out);
     }
 
-    /// Writes one key down.
+    /// Encodes one key.
     pub fn put_key(&self, out: &mut Vec<u8>, index: usize) {
         let Some(entry) = self.entries.get(index) else { return };
-        put(out, entry.scope | if entry.parted { PARTED } else { 0 });
+        put(out, entry.scope | if entry.has_parts { HAS_PARTS } else { 0 });
         put_text(out, self.texts.get(entry.key));
         out.extend_from_slice(&entry.hash.to_le_bytes());
         put(out, entry.sequence);
@@ -184,16 +185,16 @@ impl KeyHash {
         self.0 as usize % TABLES
     }
 
-    /// What a table keeps of it: the half that does not say which table.
+    /// The part that a table stores: the half that does not select the table.
     #[inline]
-    fn kept(self) -> u32 {
+    fn stored_part(self) -> u32 {
         (self.0 >> 32) as u32
     }
 }
 
 /// Where a key's entry is, until its window is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeyPlace {
+pub(crate) struct KeyPosition {
     window: u32,
     index: u32,
 }
@@ -201,43 +202,42 @@ pub(crate) struct KeyPlace {
 /// All keys that are remembered.
 pub(crate) struct Keys {
     hasher: DefaultHashBuilder,
-    younger: Window,
-    older: Window,
+    younger: KeyWindow,
+    older: KeyWindow,
     /// Writers of forgotten keys whose clock was ahead.
-    forgotten: Leads,
+    forgotten: ClockSkews,
 }
 
 impl Default for Keys {
     fn default() -> Self {
         Keys {
             hasher: DefaultHashBuilder::default(),
-            younger: Window::new(1, i64::MIN),
-            older: Window::new(0, i64::MIN),
-            forgotten: Leads::default(),
+            younger: KeyWindow::new(1, i64::MIN),
+            older: KeyWindow::new(0, i64::MIN),
+            forgotten: ClockSkews::default(),
         }
     }
 }
 
 impl Keys {
-    /// Room for other things that keys did: a hash of one is a hash of the other.
-    pub fn another(&self) -> Self {
+    /// An empty set of keys with the same hasher: a `KeyHash` of one is valid for the other.
+    pub fn empty_with_same_hasher(&self) -> Self {
         Keys { hasher: self.hasher.clone(), ..Keys::default() }
     }
 
-    /// True if they are none, and their windows are those of the others.
-    pub fn is_empty_beside(&self, others: &Keys) -> bool {
-        let same =
-            self.windows().into_iter().zip(others.windows()).all(|(window, other)| window.is_empty_beside(other));
+    /// True if there are no keys and the windows are those of the others.
+    pub fn is_empty_like(&self, others: &Keys) -> bool {
+        let same = self.windows().into_iter().zip(others.windows()).all(|(window, other)| window.is_empty_like(other));
         same && self.forgotten.is_empty()
     }
 
-    /// Gives them, who are none, the windows of the others.
+    /// Takes over the windows of the others; there must be no keys.
     pub fn align(&mut self, others: &Keys) {
-        let [older, younger] = others.windows().map(|window| Window::new(window.number, window.start_ms));
+        let [older, younger] = others.windows().map(|window| KeyWindow::new(window.number, window.start_ms));
         (self.older, self.younger) = (older, younger);
     }
 
-    /// The hash by which a key is found and remembered.
+    /// The hash by which a key is found and stored.
     #[inline]
     pub fn hash_of(&self, scope: Scope, key: &str) -> KeyHash {
         self.hash_of_word(scope.word(), key)
@@ -250,17 +250,17 @@ impl Keys {
 
     /// Where the entry of a key is, if it is remembered.
     #[inline]
-    pub fn locate(&self, hash: KeyHash, scope: Scope, key: &str) -> Option<KeyPlace> {
+    pub fn locate(&self, hash: KeyHash, scope: Scope, key: &str) -> Option<KeyPosition> {
         let scope = scope.word();
         let older = || self.older.locate(hash, scope, key).filter(|_| !planted::is("key_forgotten_early"));
         self.younger.locate(hash, scope, key).or_else(older)
     }
 
-    /// The entry at a place, if it is still remembered.
+    /// The entry at a position, if it is still remembered.
     #[inline]
-    pub fn at(&self, place: KeyPlace) -> Option<&KeyEntry> {
-        let window = [&self.younger, &self.older].into_iter().find(|window| window.number == place.window)?;
-        window.entries.get(place.index as usize)
+    pub fn at(&self, position: KeyPosition) -> Option<&KeyEntry> {
+        let window = [&self.younger, &self.older].into_iter().find(|window| window.number == position.window)?;
+        window.entries.get(position.index as usize)
     }
 
     /// What a key did, if it is remembered.
@@ -269,10 +269,10 @@ impl Keys {
         self.at(self.locate(self.hash_of(scope, key), scope, key)?)
     }
 
-    /// Takes the place of a key and gives it back: the memory has it near when the key comes.
+    /// Prefetches the table position of a key: inserts a placeholder and removes it again, which leaves it in the cache.
     #[inline]
-    pub fn bring_near(&mut self, hash: KeyHash) {
-        self.younger.take_place(hash, u32::MAX).remove();
+    pub fn prefetch(&mut self, hash: KeyHash) {
+        self.younger.insert_table_entry(hash, u32::MAX).remove();
     }
 
     /// Remembers what a key did.
@@ -286,12 +286,12 @@ impl Keys {
         effect: Effect,
     ) {
         let (scope, span) = (scope.word(), self.younger.texts.push(key));
-        let Fingerprint { hash: meaning, parted } = fingerprint;
-        let entry = KeyEntry { scope, key: span, parted, hash: meaning, sequence, effect };
+        let Fingerprint { hash: meaning, has_parts } = fingerprint;
+        let entry = KeyEntry { scope, key: span, has_parts, hash: meaning, sequence, effect };
         self.younger.push(hash, key, entry);
     }
 
-    /// Cancels a key that was never used. Once in a window is enough, however often its caller makes sure.
+    /// Cancels a key that was never used. One tombstone per window is enough, however often the caller repeats this.
     pub fn cancel(&mut self, scope: Scope, key: &str, sequence: u64) {
         let hash = self.hash_of(scope, key);
         if self.younger.locate(hash, scope.word(), key).is_none() && !planted::is("cancelled_key_forgotten") {
@@ -299,36 +299,36 @@ impl Keys {
         }
     }
 
-    /// Where the key is that was remembered last.
+    /// The position of the key that was inserted last.
     #[inline]
-    pub fn last(&self) -> Option<KeyPlace> {
+    pub fn last(&self) -> Option<KeyPosition> {
         let index = self.younger.entries.len().checked_sub(1)?;
-        Some(KeyPlace { window: self.younger.number, index: index as u32 })
+        Some(KeyPosition { window: self.younger.number, index: index as u32 })
     }
 
-    /// How many there are.
+    /// Number of remembered keys.
     pub fn len(&self) -> usize {
         self.younger.entries.len() + self.older.entries.len()
     }
 
-    /// Bytes that they take, roughly.
+    /// Approximate memory in bytes.
     pub fn bytes(&self) -> usize {
         self.younger.bytes + self.older.bytes
     }
 
-    /// Bytes of the keys that are new in the younger window, roughly.
+    /// Approximate bytes of the keys that are new in the younger window.
     pub fn younger_bytes(&self) -> usize {
         self.younger.bytes.saturating_sub(self.younger.carried)
     }
 
-    /// A command of this writer was issued ahead of engine time.
-    pub fn note_lead(&mut self, scope: Scope, issue_time_ms: i64) {
-        self.younger.leads.note(scope.word(), issue_time_ms);
+    /// Records that a command of this writer was issued ahead of engine time.
+    pub fn note_clock_skew(&mut self, scope: Scope, issue_time_ms: i64) {
+        self.younger.clock_skews.note(scope.word(), issue_time_ms);
     }
 
-    /// True if a command of this writer that was issued then may have been executed under a key that is forgotten.
+    /// True if a command of this writer with this issue time may have been executed under a key that is forgotten.
     pub fn may_be_forgotten(&self, scope: Scope, issue_time_ms: i64) -> bool {
-        // A key that came in the same millisecond before the windows turned is forgotten with those before it.
+        // A key of the same millisecond, but before the rotation, is forgotten with the earlier ones.
         issue_time_ms <= self.older.start_ms
             || self.forgotten.latest(scope.word()).is_some_and(|latest| issue_time_ms <= latest)
     }
@@ -348,21 +348,21 @@ impl Keys {
         self.younger.number
     }
 
-    /// A reservation ended now.
+    /// Records that a reservation ended now.
     pub fn note_ended(&mut self, slot: Slot) {
         self.younger.ended.push(slot);
     }
 
-    /// Takes the older window out; the younger one becomes it.
-    pub fn rotate(&mut self, now_ms: i64) -> Window {
-        let next = Window::new(self.younger.number + 1, now_ms);
+    /// Rotates the windows: returns the older one, and the younger one becomes the older.
+    pub fn rotate(&mut self, now_ms: i64) -> KeyWindow {
+        let next = KeyWindow::new(self.younger.number + 1, now_ms);
         let mut dropped = std::mem::replace(&mut self.older, std::mem::replace(&mut self.younger, next));
-        self.forgotten.take_in(std::mem::take(&mut dropped.leads), self.older.start_ms);
+        self.forgotten.absorb(std::mem::take(&mut dropped.clock_skews), self.older.start_ms);
         dropped
     }
 
-    /// Goes on remembering the keys of a window whose holds are still known: a hold can be named by its key as long as by its id.
-    pub fn carry(&mut self, window: Window, known: impl Fn(ReservationId) -> bool) {
+    /// Keeps the keys of a dropped window whose holds are still known: a hold can be named by its key as long as by its id.
+    pub fn carry(&mut self, window: KeyWindow, known: impl Fn(ReservationId) -> bool) {
         let texts = window.texts;
         for entry in window.entries {
             if matches!(&entry.effect, Effect::Reserved(hold) if known(hold.id)) {
@@ -376,36 +376,36 @@ impl Keys {
     }
 
     /// Both windows, the older one first.
-    pub fn windows(&self) -> [&Window; 2] {
+    pub fn windows(&self) -> [&KeyWindow; 2] {
         [&self.older, &self.younger]
     }
 
-    /// Takes the next window of an image, the older one first, without its keys.
+    /// Reads the next window of an image, the older one first, without its keys.
     pub fn restore_window(&mut self, from: &mut RecordReader<'_>) -> Result<(), Malformed> {
         let number = u32::try_from(from.number()?).map_err(|_| Malformed("a window's number is out of range"))?;
-        let mut window = Window::new(number, from.signed()?);
+        let mut window = KeyWindow::new(number, from.signed()?);
         window.carried = usize::try_from(from.number()?).map_err(|_| Malformed("a window is too large"))?;
         for _ in 0..from.count(1)? {
             window.ended.push(from.handle()?);
         }
-        window.leads = Leads::read(from)?;
+        window.clock_skews = ClockSkews::read(from)?;
         self.older = std::mem::replace(&mut self.younger, window);
         Ok(())
     }
 
-    /// Writes down what outlives the windows.
+    /// Encodes what outlives the windows.
     pub fn put_forgotten(&self, out: &mut Vec<u8>) {
         self.forgotten.put(out);
     }
 
-    /// Takes what outlives the windows from an image; the windows are there by then.
+    /// Reads what outlives the windows from an image; the windows must have been read.
     pub fn restore_forgotten(&mut self, from: &mut RecordReader<'_>) -> Result<(), Malformed> {
-        self.forgotten = Leads::read(from)?;
+        self.forgotten = ClockSkews::read(from)?;
         let fits = self.older.number.checked_add(1) == Some(self.younger.number) && self.younger.number < HIGHEST;
         fits.then_some(()).ok_or(Malformed("the windows of keys do not follow each other"))
     }
 
-    /// Takes the next key of an image into one of the windows; `effect` reads what it did.
+    /// Reads the next key of an image into one of the windows; `effect` decodes what it did.
     pub fn restore_key<'a>(
         &mut self,
         older: bool,
@@ -413,17 +413,17 @@ impl Keys {
         effect: impl FnOnce(&mut RecordReader<'a>) -> Result<Effect, Malformed>,
     ) -> Result<(), Malformed> {
         let (scope, key) = (from.number()?, from.text()?);
-        let (scope, parted) = (scope & !PARTED, scope & PARTED != 0);
+        let (scope, has_parts) = (scope & !HAS_PARTS, scope & HAS_PARTS != 0);
         let meaning = u64::from_le_bytes(from.array()?);
         let (sequence, effect) = (from.number()?, effect(from)?);
         let hash = self.hash_of_word(scope, key);
         let window = if older { &mut self.older } else { &mut self.younger };
-        let entry = KeyEntry { scope, key: window.texts.push(key), parted, hash: meaning, sequence, effect };
+        let entry = KeyEntry { scope, key: window.texts.push(key), has_parts, hash: meaning, sequence, effect };
         window.push(hash, key, entry);
         Ok(())
     }
 
-    /// Keys whose hash is not in the digest yet.
+    /// Number of keys whose hash is not in the digest yet.
     pub fn unhashed(&self) -> usize {
         self.younger.entries.len() - self.younger.hashed + self.older.entries.len() - self.older.hashed
     }
@@ -432,7 +432,7 @@ impl Keys {
     pub fn digest(&mut self) -> u128 {
         for window in [&mut self.older, &mut self.younger] {
             for entry in window.entries.from(window.hashed) {
-                window.digest = window.digest.wrapping_add(entry.mixed(window.texts.get(entry.key)));
+                window.digest = window.digest.wrapping_add(entry.digest(window.texts.get(entry.key)));
             }
             window.hashed = window.entries.len();
         }

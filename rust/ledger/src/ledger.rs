@@ -1,48 +1,48 @@
-//! The ledger's state and what can be read of it. Nothing here reads a clock: time is an argument.
+//! The ledger's state and its queries. Nothing here reads a clock: time is an argument.
 
 use hashbrown::HashMap;
 
-use crate::ahead::RECORDS_AHEAD;
 use crate::codec::{Malformed, RecordReader};
 use crate::command::Catalogue;
-use crate::correction::Issued;
+use crate::correction::IssueTimes;
 use crate::event::{LevelIndex, Slot};
-use crate::few::Few;
 use crate::keys::{KeyEntry, Keys, Scope};
 use crate::level::{Level, Levels};
-use crate::mix::{Digest, Mix};
 use crate::names::{Handle, Names};
+use crate::one_or_many::OneOrMany;
 use crate::outcome::LevelFigures;
+use crate::prefetch::RECORDS_PREFETCHED;
 use crate::record::Record;
 use crate::refusals::Refusals;
-use crate::refused::Refused;
 use crate::rejection::Rejection;
+use crate::rejection_cache::RejectionCache;
 use crate::reservation::{Reservation, ReservationId, Slab};
-use crate::schedule::Schedule;
+use crate::schedule::ExpirySchedule;
 use crate::source::{Source, Sources};
+use crate::stable_hash::{Digest, StableHash};
 
-/// How far back keys are remembered unless memory runs short.
+/// Default for how far back keys are remembered; less if memory runs short.
 pub const DEDUPE_WINDOW_MS: i64 = 24 * 3_600 * 1_000;
-/// Memory for keys unless said otherwise: 2 GiB.
+/// Default memory for keys: 2 GiB.
 pub const KEY_BYTES_MAX: usize = 2 << 30;
-/// Memory for remembered refusals unless said otherwise: 256 MiB.
+/// Default memory for remembered refusals: 256 MiB.
 pub const REFUSAL_BYTES_MAX: usize = 256 << 20;
 
-/// What a ledger is opened with. Policies decide commands; they never change what an event means.
+/// The options of a ledger. They affect how commands are decided, but never what an event means.
 #[derive(Clone, Debug)]
 pub struct LedgerOptions {
-    /// Its name; tokens of another ledger name nothing in this one.
+    /// Name of the ledger; tokens of another ledger name nothing in this one.
     pub name: String,
     /// How far back keys are remembered, ms of engine time.
     pub dedupe_window_ms: i64,
-    /// Bytes that keys may take, roughly.
+    /// Approximate limit for the memory of keys, bytes.
     pub key_bytes_max: usize,
-    /// Bytes that remembered refusals may take, roughly.
+    /// Approximate limit for the memory of remembered refusals, bytes.
     pub refusal_bytes_max: usize,
 }
 
 impl LedgerOptions {
-    /// The usual options.
+    /// The default options.
     pub fn new(name: impl Into<String>) -> Self {
         LedgerOptions {
             name: name.into(),
@@ -52,6 +52,9 @@ impl LedgerOptions {
         }
     }
 }
+
+/// The slots of the reservations of each order, or of each holder.
+pub(crate) type SlotsByName = HashMap<Box<str>, OneOrMany<Slot>>;
 
 /// The state of one ledger: a fold of its events.
 pub struct Ledger {
@@ -64,25 +67,25 @@ pub struct Ledger {
     pub(crate) catalogues: [Names; 3],
     pub(crate) levels: Levels,
     pub(crate) slab: Slab,
-    pub(crate) schedule: Schedule,
-    pub(crate) orders: HashMap<Box<str>, Few<Slot>>,
-    pub(crate) holders: HashMap<Box<str>, Few<Slot>>,
+    pub(crate) schedule: ExpirySchedule,
+    pub(crate) orders: SlotsByName,
+    pub(crate) holders: SlotsByName,
     pub(crate) keys: Keys,
-    pub(crate) issued: Issued,
+    pub(crate) issue_times: IssueTimes,
     pub(crate) refusals: Refusals,
     pub(crate) sources: Sources,
-    pub(crate) refused: Refused,
+    pub(crate) rejection_cache: RejectionCache,
     pub(crate) digest: Digest,
     pub(crate) open_reservations: u64,
     pub(crate) expired_reservations: u64,
-    /// Events that did not fit the state; only a journal that was not written by this ledger has any.
-    pub(crate) misfits: u64,
+    /// Events that did not apply to the state; only a journal that this ledger did not write has any.
+    pub(crate) inapplicable_events: u64,
 }
 
 impl Ledger {
     /// An empty ledger.
     pub fn new(options: LedgerOptions) -> Self {
-        let tag = Mix::new(9).bytes(options.name.as_bytes()).short();
+        let tag = StableHash::new(9).bytes(options.name.as_bytes()).short();
         let keys = Keys::default();
         Ledger {
             options,
@@ -94,18 +97,18 @@ impl Ledger {
             catalogues: Default::default(),
             levels: Levels::default(),
             slab: Slab::default(),
-            schedule: Schedule::default(),
+            schedule: ExpirySchedule::default(),
             orders: HashMap::new(),
             holders: HashMap::new(),
-            issued: Issued::default(),
+            issue_times: IssueTimes::default(),
             refusals: Refusals::beside(&keys),
             keys,
             sources: Sources::default(),
-            refused: Refused::default(),
+            rejection_cache: RejectionCache::default(),
             digest: Digest::default(),
             open_reservations: 0,
             expired_reservations: 0,
-            misfits: 0,
+            inapplicable_events: 0,
         }
     }
 
@@ -114,32 +117,32 @@ impl Ledger {
         &self.options.name
     }
 
-    /// What tokens of this ledger carry, so that another ledger's name nothing here.
+    /// The tag in the tokens of this ledger, which makes another ledger's tokens invalid here.
     pub fn tag(&self) -> u64 {
         self.tag
     }
 
-    /// Position of its last event, 0 if there is none.
+    /// Position of the last event, 0 without events.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// Time of its last record; `i64::MIN` if there is none.
+    /// Time of the last record; `i64::MIN` without records.
     pub fn time_ms(&self) -> i64 {
         self.time_ms
     }
 
-    /// How far engine time is ahead of the wall clock, as the last correction found it; 0 if there was none.
+    /// How far engine time is ahead of the wall clock, ms, by the last correction; 0 without one.
     pub fn clock_offset_ms(&self) -> i64 {
-        self.issued.offset_ms()
+        self.issue_times.offset_ms()
     }
 
-    /// Writer epoch of the last frame that was folded, unless another one was set since.
+    /// Writer epoch of the last folded frame, unless another one was set since.
     pub fn epoch(&self) -> u64 {
         u64::from(self.epoch)
     }
 
-    /// The writer epoch that new reservations carry.
+    /// Sets the writer epoch that new reservations carry.
     pub fn set_epoch(&mut self, epoch: u64) {
         self.epoch = u32::try_from(epoch).expect("Invariant: fewer than 2^32 starts of one ledger");
     }
@@ -147,15 +150,16 @@ impl Ledger {
     /// Folds the records of one journal frame.
     ///
     /// # Errors
-    /// The payload is not of this version, or its events do not fit the state: nothing after it can be trusted.
+    /// The payload is not of this version, or its events do not apply to the state: nothing after it can be trusted.
     pub fn fold(&mut self, payload: &[u8], frame_time_ms: i64, writer_epoch: u64) -> Result<(), Malformed> {
         self.fold_with(payload, frame_time_ms, writer_epoch, &mut |_, _| {}, &mut |_, _| true).map(|_| ())
     }
 
-    /// The same with a look at each record before and after; `after` ends the fold by answering false.
+    /// The same, and calls `before` and `after` around each record; `after` ends the fold by returning false. Returns
+    /// whether the payload was folded to its end.
     ///
     /// # Errors
-    /// As `fold`. Answers whether the payload was folded to its end.
+    /// As `fold`.
     pub fn fold_with(
         &mut self,
         payload: &[u8],
@@ -168,15 +172,15 @@ impl Ledger {
         let mut reader = RecordReader::new(payload, frame_time_ms)?;
         let mut records = Vec::new();
         loop {
-            let (count, more) = reader.read_some(&mut records, RECORDS_AHEAD);
-            let keys = self.read_ahead(&records[..count]);
+            let (count, more) = reader.read_some(&mut records, RECORDS_PREFETCHED);
+            let keys = self.prefetch(&records[..count]);
             for (record, key) in records[..count].iter().zip(keys) {
                 if record.time_ms < self.time_ms {
                     return Err(Malformed("the time of a record goes back"));
                 }
                 before(self, record);
                 self.apply(record, key);
-                if self.misfits > 0 {
+                if self.inapplicable_events > 0 {
                     return Err(Malformed("an event does not fit the state before it"));
                 }
                 if !after(self, record) {
@@ -189,7 +193,7 @@ impl Ledger {
         }
     }
 
-    /// The digest of all state. Costs what changed since it was read last.
+    /// The digest of all state. The cost is proportional to what has changed since the last call.
     pub fn digest(&mut self) -> Digest {
         let digest = &mut self.digest;
         let mut replace = |old: u128, new: u128| {
@@ -202,11 +206,11 @@ impl Ledger {
         whole.add(self.keys.digest());
         whole.add(self.refusals.digest());
         whole.add(self.sources.digest());
-        whole.add(self.issued.digest());
+        whole.add(self.issue_times.digest());
         whole
     }
 
-    /// Brings the digest up to date if much has changed since it was read, so that no later reader pays for all of it.
+    /// Updates the digest if much has changed since it was read, so that no later reader has to wait for all of it.
     pub fn bound_unhashed(&mut self) {
         const UNHASHED_MAX: usize = 1_000;
         let of_keys = self.keys.unhashed() + self.refusals.unhashed();
@@ -215,7 +219,7 @@ impl Ledger {
         }
     }
 
-    /// One of the catalogues.
+    /// The names of a catalogue.
     pub fn catalogue(&self, catalogue: Catalogue) -> &Names {
         &self.catalogues[catalogue as usize]
     }
@@ -243,12 +247,12 @@ impl Ledger {
         self.sources.all()
     }
 
-    /// The oldest source that people may take for this one, if that is another and older one.
+    /// The oldest source that people may confuse with this one, if that is another and older source.
     pub fn source_look_alike(&self, source: &str) -> Option<&str> {
         self.sources.look_alike(source)
     }
 
-    /// How many levels there are.
+    /// Number of levels.
     pub fn level_count(&self) -> usize {
         self.levels.len()
     }
@@ -273,7 +277,7 @@ impl Ledger {
         self.levels.figures(level, now_ms).unwrap_or_default()
     }
 
-    /// Item and location of a level, by name; empty if there is no such level.
+    /// Names of a level's item and location; empty if there is no such level.
     #[inline]
     pub fn level_names(&self, level: LevelIndex) -> (&str, &str) {
         self.levels
@@ -286,7 +290,7 @@ impl Ledger {
         id.token(self.tag)
     }
 
-    /// The id behind a token, if this ledger issued one like it.
+    /// The id in a token; `None` if this ledger cannot have issued the token.
     pub fn parse_token(&self, token: &str) -> Option<ReservationId> {
         ReservationId::parse(token, self.tag)
     }
@@ -306,41 +310,41 @@ impl Ledger {
         self.indexed(self.holders.get(holder))
     }
 
-    fn indexed<'l>(&'l self, slots: Option<&'l Few<Slot>>) -> impl Iterator<Item = &'l Reservation> {
+    fn indexed<'l>(&'l self, slots: Option<&'l OneOrMany<Slot>>) -> impl Iterator<Item = &'l Reservation> {
         slots.map_or(&[][..], |slots| slots).iter().filter_map(|slot| self.slab.at(*slot))
     }
 
-    /// All reservations that are still known, in no useful order.
+    /// All reservations that are still known, in no particular order.
     pub fn reservations(&self) -> impl Iterator<Item = &Reservation> {
         self.slab.iter()
     }
 
-    /// How many reservations are known.
+    /// Number of reservations that are still known.
     pub fn reservation_count(&self) -> usize {
         self.slab.len()
     }
 
-    /// How many have units reserved or allocated.
+    /// Number of reservations with reserved or allocated units.
     pub fn open_reservations(&self) -> u64 {
         self.open_reservations
     }
 
-    /// How many expired so far, counting each expiry.
+    /// Number of expiries so far.
     pub fn expired_reservations(&self) -> u64 {
         self.expired_reservations
     }
 
-    /// How many keys are remembered.
+    /// Number of remembered keys.
     pub fn key_count(&self) -> usize {
         self.keys.len()
     }
 
-    /// Bytes that keys take, roughly.
+    /// Approximate memory of the keys, bytes.
     pub fn key_bytes(&self) -> usize {
         self.keys.bytes()
     }
 
-    /// Whose keys a reader of this channel or source asks for; `None` if the name is unknown, and so has no keys.
+    /// The scope of the keys of this channel or source; `None` if the name is unknown, and so has no keys.
     pub fn scope(&self, channel: &str, source: &str) -> Option<Scope> {
         if !channel.is_empty() {
             return self.channels().find(channel).map(Scope::Channel);
@@ -351,17 +355,17 @@ impl Ledger {
         Some(Scope::Operator)
     }
 
-    /// How many refusals are remembered because their callers asked for it.
+    /// Number of refusals that are remembered because their callers asked for it.
     pub fn refusal_count(&self) -> usize {
         self.refusals.len()
     }
 
-    /// Bytes that remembered refusals take, roughly.
+    /// Approximate memory of the remembered refusals, bytes.
     pub fn refusal_bytes(&self) -> usize {
         self.refusals.bytes()
     }
 
-    /// Bytes that they may take, roughly.
+    /// Approximate limit for the memory of remembered refusals, bytes.
     pub fn refusal_bytes_max(&self) -> usize {
         self.options.refusal_bytes_max
     }
@@ -371,14 +375,14 @@ impl Ledger {
         self.keys.find(scope, key)
     }
 
-    /// The refusal of a key whose caller asked that it be remembered. It stands, even if the key was cancelled since.
+    /// The refusal of a key whose caller asked that it be remembered. It remains valid even if the key was cancelled since.
     pub fn remembered_refusal(&self, scope: Scope, key: &str) -> Option<&KeyEntry> {
         self.refusals.find(self.keys.hash_of(scope, key), scope, key)
     }
 
-    /// The rejection of a key, if it is remembered (in memory only).
-    pub fn refused_key(&self, scope: Scope, key: &str) -> Option<Rejection> {
-        self.refused.find(self.keys.hash_of(scope, key), scope, key).map(|refused| refused.1)
+    /// The rejection of a key, if it is cached (in memory only).
+    pub fn cached_rejection(&self, scope: Scope, key: &str) -> Option<Rejection> {
+        self.rejection_cache.find(self.keys.hash_of(scope, key), scope, key).map(|refused| refused.1)
     }
 
     /// How far back keys are remembered at this time, ms.
@@ -386,7 +390,7 @@ impl Ledger {
         now_ms.saturating_sub(self.window_start_ms(now_ms))
     }
 
-    /// How far back all refusals are remembered whose callers asked for it, ms: less than keys are if their memory was full.
+    /// How far back all refusals are remembered whose callers asked for it, ms. Less than for keys if their memory was full.
     pub fn effective_refusal_window_ms(&self, now_ms: i64) -> i64 {
         now_ms.saturating_sub(self.window_start_ms(now_ms).max(self.refusals.remembered_since_ms()))
     }
@@ -395,7 +399,7 @@ impl Ledger {
         self.keys.remembered_since_ms().max(now_ms.saturating_sub(self.options.dedupe_window_ms))
     }
 
-    /// The earliest time at which a hold may be over.
+    /// The earliest time at which a hold may expire.
     pub fn next_expiry_ms(&self) -> Option<i64> {
         self.schedule.next()
     }

@@ -1,8 +1,8 @@
 //! Inventory levels: the quantities of one item at one location, found by a dense handle.
 //!
-//! What is reserved and past its end is still counted in `reserved` until its Expired event is written. The units due are
-//! counted per tick with the level, so that a read or a decision subtracts them at once. What a decision reads of a level is
-//! one cache line; what only the physical side and the digest need lies elsewhere.
+//! Reserved units that have expired are still counted in `reserved` until their Expired event is written. Each level counts its
+//! units due per tick, so that a read or a decision subtracts expired units immediately. What a decision reads of a level is
+//! one cache line; what only stock commands and the digest need is stored elsewhere.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -11,14 +11,14 @@ use hashbrown::DefaultHashBuilder;
 
 use crate::chunks::Chunks;
 use crate::event::{LevelIndex, StockState};
-use crate::few::Few;
 use crate::index::{Index, Tag};
-use crate::mix::Mix;
 use crate::names::{Handle, Names};
+use crate::one_or_many::OneOrMany;
 use crate::outcome::LevelFigures;
 use crate::planted;
+use crate::stable_hash::StableHash;
 
-/// One level as the journal has it so far.
+/// One level, as the journal describes it so far.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct Level {
@@ -27,20 +27,21 @@ pub struct Level {
     /// The location.
     pub location: Handle,
     pub(crate) on_hand: i64,
-    /// All that of on_hand cannot be sold.
+    /// The part of on_hand that cannot be sold.
     unsellable: i64,
     pub(crate) reserved: i64,
     pub(crate) allocated: i64,
-    due: Due,
+    due: DueUnits,
 }
 
 const _: () = assert!(size_of::<Level>() == 64, "a level is one cache line");
 
 impl Level {
-    /// Changes what is held; reserved units come or go with the tick at which they are over. False if no ledger gets there.
+    /// Changes the held units; reserved units are added or removed at the tick at which they expire. Returns false, and changes
+    /// nothing, if the result is out of range.
     #[inline]
     pub(crate) fn hold(&mut self, reserved: i64, allocated: i64, expire_ms: i64) -> bool {
-        let fits = possible(self.reserved + reserved) && possible(self.allocated + allocated);
+        let fits = in_range(self.reserved + reserved) && in_range(self.allocated + allocated);
         if fits {
             self.reserved += reserved;
             self.allocated += allocated;
@@ -49,16 +50,16 @@ impl Level {
         fits
     }
 
-    /// Moves reserved units to another end.
+    /// Moves reserved units to another expiry.
     #[inline]
     pub(crate) fn extend(&mut self, units: i64, before_ms: i64, expire_ms: i64) {
         self.due.add(before_ms, -units);
         self.due.add(expire_ms, units);
     }
 
-    /// Something of all that a change of what is held needs.
+    /// Reads a value from everything that a change of the held units needs.
     #[inline]
-    pub(crate) fn near(&self) -> i64 {
+    pub(crate) fn touch(&self) -> i64 {
         self.reserved ^ self.due.rest.as_ref().and_then(|rest| rest.back()).map_or(0, |tick| tick.0)
     }
 
@@ -69,7 +70,7 @@ impl Level {
     }
 }
 
-/// What is physically at a level.
+/// The physical stock of a level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Quantities {
     pub on_hand: i64,
@@ -79,7 +80,7 @@ pub(crate) struct Quantities {
 }
 
 impl Quantities {
-    /// One part, or the whole.
+    /// One part of the stock, or all of it.
     pub fn of(&self, state: StockState) -> i64 {
         match state {
             StockState::OnHand => self.on_hand,
@@ -89,7 +90,7 @@ impl Quantities {
         }
     }
 
-    /// All that of on_hand cannot be sold.
+    /// The part of on_hand that cannot be sold.
     fn unsellable(&self) -> i64 {
         self.damaged + self.returned + self.quality_control
     }
@@ -106,26 +107,26 @@ impl Quantities {
     }
 }
 
-/// True for units that a ledger can come to: commands stop long before. A journal that goes beyond was not written by one, and
-/// must not make a sum overflow.
+/// True for quantities that a ledger can reach: commands are limited to far less. A journal with larger quantities was not
+/// written by a ledger, and must not make a sum overflow.
 #[inline]
-pub(crate) fn possible(units: i64) -> bool {
+pub(crate) fn in_range(units: i64) -> bool {
     const UNITS_MAX: i64 = 1 << 60;
     (-UNITS_MAX..=UNITS_MAX).contains(&units)
 }
 
-/// Reserved units of one level by the tick at which they are over, in order of time. The earliest tick lies with the level
-/// itself: most levels have no other.
+/// Reserved units of one level by the tick at which they expire, in order of time. The earliest tick is stored in the level
+/// itself, because most levels have no other.
 #[derive(Clone, Debug, Default)]
-#[expect(clippy::box_collection, reason = "a level is one cache line, and few have more than one tick")]
-struct Due {
+#[expect(clippy::box_collection, reason = "a level is one cache line, and one_or_many have more than one tick")]
+struct DueUnits {
     first: (i64, i64),
-    /// Never there and empty.
+    /// Never `Some` and empty.
     rest: Option<Box<VecDeque<(i64, i64)>>>,
 }
 
-impl Due {
-    /// Adds units (or, below 0, takes them out) that are over at this time.
+impl DueUnits {
+    /// Adds units that expire at this time, or removes them if negative.
     #[inline]
     fn add(&mut self, expire_ms: i64, units: i64) {
         if units == 0 {
@@ -150,17 +151,17 @@ impl Due {
         if expire_ms < self.first.0 {
             return rest.push_front(std::mem::replace(&mut self.first, (expire_ms, units)));
         }
-        let place = match rest.back() {
+        let position = match rest.back() {
             Some(last) if last.0 == expire_ms => rest.len() - 1,
             Some(last) if last.0 > expire_ms => rest.partition_point(|tick| tick.0 < expire_ms),
             _ => return rest.push_back((expire_ms, units)),
         };
-        if rest[place].0 != expire_ms {
-            return rest.insert(place, (expire_ms, units));
+        if rest[position].0 != expire_ms {
+            return rest.insert(position, (expire_ms, units));
         }
-        rest[place].1 += units;
-        if rest[place].1 == 0 {
-            rest.remove(place);
+        rest[position].1 += units;
+        if rest[position].1 == 0 {
+            rest.remove(position);
         }
         self.drop_if_empty();
     }
@@ -171,7 +172,7 @@ impl Due {
         }
     }
 
-    /// Units that are over at this time.
+    /// Units that have expired at this time.
     #[inline]
     fn over(&self, now_ms: i64) -> i64 {
         if self.first.0 > now_ms || self.first.1 == 0 {
@@ -180,7 +181,7 @@ impl Due {
         self.first.1 + self.later().take_while(|tick| tick.0 <= now_ms).map(|tick| tick.1).sum::<i64>()
     }
 
-    /// All units, over or not.
+    /// All units, expired or not.
     fn total(&self) -> i64 {
         self.first.1 + self.later().map(|tick| tick.1).sum::<i64>()
     }
@@ -195,27 +196,28 @@ impl Due {
 pub(crate) struct Levels {
     levels: Chunks<Level>,
     quantities: Vec<Quantities>,
-    /// What the digest holds for each.
+    /// The hash of each level that is part of the digest.
     hashes: Vec<u128>,
-    /// A bit for each that is listed as changed since the digest was brought up to date.
+    /// A bit for each level that is listed in `changed`.
     is_changed: Vec<u64>,
+    /// Levels that changed since the digest was updated.
     changed: Vec<LevelIndex>,
     index: Index,
-    /// By the names of item and location, which is how commands speak of levels.
+    /// By the names of item and location, by which commands identify levels.
     by_name: Index,
     hasher: DefaultHashBuilder,
-    by_item: Vec<Few<LevelIndex>>,
+    by_item: Vec<OneOrMany<LevelIndex>>,
 }
 
-/// Handles come from the journal's own order, not from outside: a fixed hash will do.
+/// Handles follow the order of the journal and are not chosen from outside, so a fixed hash is sufficient.
 #[inline]
 fn tag_of(item: Handle, location: Handle) -> Tag {
-    let place = u64::from(item) | (u64::from(location) << 32);
-    Tag::of((place ^ (place >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    let position = u64::from(item) | (u64::from(location) << 32);
+    Tag::of((position ^ (position >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 impl Levels {
-    /// How many there are.
+    /// Number of levels.
     pub fn len(&self) -> usize {
         self.levels.len()
     }
@@ -239,18 +241,18 @@ impl Levels {
         Tag::of(self.hasher.hash_one((sku, location)))
     }
 
-    /// The levels of an item, in the order they were first recorded.
+    /// The levels of an item, in the order in which they were first recorded.
     pub fn of_item(&self, item: Handle) -> &[LevelIndex] {
         self.by_item.get(item as usize).map_or(&[], |levels| levels)
     }
 
-    /// One level of this ledger.
+    /// A level by its index.
     #[inline]
     pub fn get(&self, level: LevelIndex) -> Option<&Level> {
         self.levels.get(level as usize)
     }
 
-    /// The same to change it.
+    /// The same, mutable; marks the level as changed.
     #[inline]
     pub fn get_mut(&mut self, level: LevelIndex) -> Option<&mut Level> {
         let found = self.levels.get_mut(level as usize)?;
@@ -262,17 +264,17 @@ impl Levels {
         Some(found)
     }
 
-    /// What is physically there.
+    /// The physical stock of a level.
     pub fn quantities(&self, level: LevelIndex) -> Quantities {
         let on_hand = self.get(level).map_or(0, |found| found.on_hand);
         Quantities { on_hand, ..self.quantities.get(level as usize).copied().unwrap_or_default() }
     }
 
-    /// Changes what is physically there. False if no ledger gets there.
+    /// Changes the physical stock. Returns false, and changes nothing, if the result is out of range.
     pub fn change(&mut self, level: LevelIndex, state: StockState, delta: i64) -> bool {
         let mut after = self.quantities(level);
         after.change(state, delta);
-        let fits = possible(after.on_hand) && possible(after.of(state));
+        let fits = in_range(after.on_hand) && in_range(after.of(state));
         if fits && let Some(found) = self.get_mut(level) {
             found.on_hand = after.on_hand;
             found.unsellable = after.unsellable();
@@ -281,18 +283,18 @@ impl Levels {
         fits
     }
 
-    /// The level of an item at a location, made if need be. The handles come with their names.
-    pub fn find_or_add(&mut self, (item, sku): (Handle, &str), (location, place): (Handle, &str)) -> LevelIndex {
+    /// The level of an item at a location, created if necessary. The handles come with their names.
+    pub fn find_or_add(&mut self, (item, sku): (Handle, &str), (location, position): (Handle, &str)) -> LevelIndex {
         if let Some(level) = self.find(item, location) {
             return level;
         }
         let level = self.append(item, location, Quantities::default());
         self.index.insert(tag_of(item, location), level);
-        self.by_name.insert(self.tag_of_names(sku, place), level);
+        self.by_name.insert(self.tag_of_names(sku, position), level);
         level
     }
 
-    /// Adds the next level as an image has it; `index_all` comes before anybody looks for it, and finds out whether it is new.
+    /// Appends the next level of an image. It cannot be found until `index_all` is called, which also checks that it is new.
     pub fn append(&mut self, item: Handle, location: Handle, there: Quantities) -> LevelIndex {
         let level = LevelIndex::try_from(self.levels.len()).expect("Invariant: fewer than 2^32 levels");
         let (on_hand, unsellable) = (there.on_hand, there.unsellable());
@@ -303,25 +305,25 @@ impl Levels {
         self.is_changed[level as usize / 64] |= 1 << (level % 64);
         self.changed.push(level);
         if self.by_item.len() <= item as usize {
-            self.by_item.resize_with(item as usize + 1, Few::default);
+            self.by_item.resize_with(item as usize + 1, OneOrMany::default);
         }
         self.by_item[item as usize].push(level);
         level
     }
 
-    /// Makes all levels findable at once; nothing if one comes twice. The names are those of the handles.
+    /// Indexes all levels in one go; `None` if one occurs twice. The names are those of the handles.
     pub fn index_all(&mut self, items: &Names, locations: &Names) -> Option<()> {
-        let place = |level: &Level| (level.item, level.location);
+        let position = |level: &Level| (level.item, level.location);
         let tags = self.levels.iter().map(|level| tag_of(level.item, level.location));
-        let index = Index::of(tags, |one, other| self.get(one).map(place) == self.get(other).map(place))?;
+        let index = Index::of(tags, |one, other| self.get(one).map(position) == self.get(other).map(position))?;
         let by_name = |level: &Level| self.tag_of_names(items.name(level.item), locations.name(level.location));
-        // Levels that are not the same have not the same names.
+        // Different levels have different names.
         self.by_name = Index::of(self.levels.iter().map(by_name), |_, _| false)?;
         self.index = index;
         Some(())
     }
 
-    /// Units that nobody holds at this time; below 0 if more is held than is there.
+    /// Units that nobody holds at this time; negative if more is held than is in stock.
     #[inline]
     pub fn free(&self, level: LevelIndex, now_ms: i64) -> i64 {
         self.get(level).map_or(0, |found| found.free(now_ms))
@@ -343,18 +345,18 @@ impl Levels {
         })
     }
 
-    /// Units in the due queue of a level, for the audit.
+    /// All units due of a level, for the audit.
     pub fn due_total(&self, level: LevelIndex) -> i64 {
         self.get(level).map_or(0, |found| found.due.total())
     }
 
-    /// Levels that changed since the digest was brought up to date.
+    /// Number of levels that changed since the digest was updated.
     pub fn unhashed(&self) -> usize {
         self.changed.len()
     }
 
     fn hash(found: &Level, parts: &Quantities) -> u128 {
-        Mix::new(2)
+        StableHash::new(2)
             .word((u64::from(found.item) << 32) | u64::from(found.location))
             .signed(found.on_hand)
             .signed(found.reserved)
@@ -383,8 +385,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_due_are_counted_to_the_tick() {
-        let mut due = Due::default();
+    fn units_due_are_counted_exactly_per_tick() {
+        let mut due = DueUnits::default();
         due.add(300, 2);
         due.add(100, 1);
         due.add(200, 5);

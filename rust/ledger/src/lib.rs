@@ -1,65 +1,65 @@
 //! The ledger: every decision of invengine, in one pure state machine.
 //!
-//! Commands come in, events and outcomes go out. There is no clock, no I/O, no thread and no randomness that shows: time
-//! is an argument, and the same events always give the same state, to the bit ([`Ledger::digest`]). *Decide* looks at
-//! everything and changes nothing; *apply* changes the state and cannot fail. What must not live here: names of protocols,
-//! files, locks, metrics.
+//! Commands come in, events and outcomes go out. There is no clock, no I/O, no thread and no observable randomness: time
+//! is an argument, and the same events always give the same state, bit for bit ([`Ledger::digest`]). *Decide* reads the state
+//! and changes nothing; *apply* changes the state and cannot fail. Protocol names, files, locks and metrics do not belong
+//! here.
 #![forbid(unsafe_code)]
 
-mod ahead;
 mod answer_size;
 mod apply;
 mod audit;
 mod chunks;
+mod clock_skew;
 mod codec;
 pub mod command;
 mod correction;
 mod decide;
+mod dry_run;
 pub mod event;
 mod execute;
-mod few;
 mod fingerprint;
 mod image;
 mod index;
 mod keys;
-mod lead;
 mod ledger;
 mod level;
-mod mix;
+mod name_rules;
 mod names;
-mod naming;
+mod one_or_many;
 pub mod outcome;
 #[doc(hidden)]
 pub mod planted;
+mod prefetch;
 mod record;
 mod refusals;
-mod refused;
 pub mod rejection;
+mod rejection_cache;
 pub mod reservation;
 mod schedule;
 mod scope;
 mod source;
-mod trial;
+mod stable_hash;
 
 pub use answer_size::ANSWER_BYTES_MAX;
-pub use audit::{Audit, Broken};
+pub use audit::{Audit, BrokenInvariant};
+pub use clock_skew::ISSUE_TIME_SKEW_MAX_MS;
 pub use codec::{Malformed, PAYLOAD_VERSION, RecordReader};
 pub use command::{Command, Context};
 pub use correction::ClockCorrection;
 pub use event::Event;
 pub use execute::{Payload, SWEEP_LINES_MAX};
-pub use few::Few;
 pub use fingerprint::Fingerprint;
 pub use image::{IMAGE_PIECE_BYTES, IMAGE_VERSION, Image, ImageLoader};
 pub use keys::{KeyEntry, Scope};
-pub use lead::ISSUE_LEAD_MAX_MS;
 pub use ledger::{DEDUPE_WINDOW_MS, KEY_BYTES_MAX, Ledger, LedgerOptions, REFUSAL_BYTES_MAX};
 pub use level::Level;
-pub use mix::{Digest, Mix};
-pub use names::{Entry, Handle, Names};
-pub use naming::{NAME_CHARS_MAX, name_fault, shown, visible};
+pub use name_rules::{NAME_CHARS_MAX, name_fault, shown, visible};
+pub use names::{CatalogueEntry, Handle, Names};
+pub use one_or_many::OneOrMany;
 pub use outcome::{Answer, Effect, EffectRef, Executed};
 pub use record::{Origin, OriginSource, Record};
 pub use rejection::{Fact, Reason, Rejection};
 pub use reservation::{Reservation, ReservationId};
 pub use source::{SOURCE_OUTCOMES_MAX, Source};
+pub use stable_hash::{Digest, StableHash};

@@ -1,5 +1,5 @@
-//! Names from outside become dense handles, once. Handles are given in the order of the journal and never reused, so an
-//! event can hold a handle for ever.
+//! Maps names from outside to dense handles. Handles are assigned in the order of the journal and never reused, so a handle in
+//! an event stays valid for ever.
 
 use std::hash::BuildHasher;
 
@@ -7,15 +7,15 @@ use hashbrown::DefaultHashBuilder;
 
 use crate::chunks::{Span, Texts};
 use crate::index::{Index, Tag};
-use crate::mix::Mix;
-use crate::naming::Looks;
+use crate::name_rules::Confusables;
+use crate::stable_hash::StableHash;
 
 /// A name's handle: its position in the order of creation.
 pub type Handle = u32;
 
 /// One entry of the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry<'a> {
+pub struct CatalogueEntry<'a> {
     /// The name that callers use.
     pub name: &'a str,
     /// A name for people; may be empty.
@@ -24,48 +24,48 @@ pub struct Entry<'a> {
     pub gs1: &'a str,
 }
 
-/// What of an entry may be replaced.
+/// The parts of an entry that may be replaced.
 struct Labels {
     display_name: Box<str>,
     gs1: Box<str>,
 }
 
 impl Labels {
-    fn of(entry: Entry<'_>) -> Self {
+    fn of(entry: CatalogueEntry<'_>) -> Self {
         Labels { display_name: entry.display_name.into(), gs1: entry.gs1.into() }
     }
 }
 
-/// The first bytes of a name, where a look-up finds them without another step.
+/// The first bytes of a name, stored inline so that most look-ups need no further memory access.
 #[derive(Clone, Copy)]
-struct Start {
-    bytes: [u8; Start::BYTES],
+struct NamePrefix {
+    bytes: [u8; NamePrefix::BYTES],
     /// Length of the whole name, or 255 if it is longer than that.
     length: u8,
 }
 
-impl Start {
+impl NamePrefix {
     const BYTES: usize = 23;
 
     fn of(name: &str) -> Self {
-        let mut bytes = [0; Start::BYTES];
-        let kept = name.len().min(Start::BYTES);
+        let mut bytes = [0; NamePrefix::BYTES];
+        let kept = name.len().min(NamePrefix::BYTES);
         bytes[..kept].copy_from_slice(&name.as_bytes()[..kept]);
-        Start { bytes, length: u8::try_from(name.len()).unwrap_or(u8::MAX) }
+        NamePrefix { bytes, length: u8::try_from(name.len()).unwrap_or(u8::MAX) }
     }
 }
 
 /// All names of one kind.
 #[derive(Default)]
 pub struct Names {
-    starts: Vec<Start>,
+    prefixes: Vec<NamePrefix>,
     /// The whole names.
     spans: Vec<Span>,
     texts: Texts,
     labels: Vec<Labels>,
     hasher: DefaultHashBuilder,
     index: Index,
-    looks: Looks,
+    confusables: Confusables,
 }
 
 impl Names {
@@ -78,20 +78,20 @@ impl Names {
         self.index.find(self.tag(name), |handle| self.is(handle, name))
     }
 
-    /// True if the handle is that of this name.
+    /// True if the handle belongs to this name.
     #[inline]
     pub(crate) fn is(&self, handle: Handle, name: &str) -> bool {
-        let start = &self.starts[handle as usize];
-        match start.bytes.get(..name.len()) {
-            Some(bytes) => usize::from(start.length) == name.len() && bytes == name.as_bytes(),
+        let prefix = &self.prefixes[handle as usize];
+        match prefix.bytes.get(..name.len()) {
+            Some(bytes) => usize::from(prefix.length) == name.len() && bytes == name.as_bytes(),
             None => self.name(handle) == name,
         }
     }
 
     /// The entry behind a handle of this ledger.
-    pub fn entry(&self, handle: Handle) -> Entry<'_> {
+    pub fn entry(&self, handle: Handle) -> CatalogueEntry<'_> {
         let labels = &self.labels[handle as usize];
-        Entry { name: self.name(handle), display_name: &labels.display_name, gs1: &labels.gs1 }
+        CatalogueEntry { name: self.name(handle), display_name: &labels.display_name, gs1: &labels.gs1 }
     }
 
     /// The name behind a handle of this ledger.
@@ -100,79 +100,79 @@ impl Names {
         self.texts.get(self.spans[handle as usize])
     }
 
-    /// The oldest name that people may take for this one, if that is another and older one.
+    /// The oldest name that people may confuse with this one, if that is another and older name.
     pub fn look_alike(&self, name: &str) -> Option<&str> {
-        let oldest = self.looks.oldest(name, |handle| self.name(handle))?;
+        let oldest = self.confusables.oldest(name, |handle| self.name(handle))?;
         let is_older = self.find(name).is_none_or(|own| oldest < own);
         is_older.then(|| self.name(oldest))
     }
 
-    /// How many there are.
+    /// Number of names.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// True if there is none.
+    /// True if there are no names.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
 
-    /// Adds an entry whose name is new.
-    pub(crate) fn add(&mut self, entry: Entry<'_>) -> Handle {
-        let handle = self.add_on_trial(entry);
-        self.note_look(handle);
+    /// Adds an entry with a new name.
+    pub(crate) fn add(&mut self, entry: CatalogueEntry<'_>) -> Handle {
+        let handle = self.add_tentatively(entry);
+        self.note_confusable(handle);
         handle
     }
 
-    /// The same for a while, after `make_room`: `take_back` takes it out again. Nothing is like it meanwhile.
-    pub(crate) fn add_on_trial(&mut self, entry: Entry<'_>) -> Handle {
+    /// Adds an entry temporarily, after `make_room`; `remove_last` removes it again. `look_alike` does not find it meanwhile.
+    pub(crate) fn add_tentatively(&mut self, entry: CatalogueEntry<'_>) -> Handle {
         self.index.insert(self.tag(entry.name), self.len() as Handle);
         self.append(entry)
     }
 
-    fn note_look(&mut self, handle: Handle) {
-        let mut looks = std::mem::take(&mut self.looks);
-        looks.add(self.name(handle), handle, |handle| self.name(handle));
-        self.looks = looks;
+    fn note_confusable(&mut self, handle: Handle) {
+        let mut confusables = std::mem::take(&mut self.confusables);
+        confusables.add(self.name(handle), handle, |handle| self.name(handle));
+        self.confusables = confusables;
     }
 
-    /// Makes room for so many more that are added on trial.
+    /// Reserves room for `count` entries that are added tentatively.
     pub(crate) fn make_room(&mut self, count: usize) {
         self.index.make_room(count);
     }
 
-    /// Takes out the name that came last, on trial.
-    pub(crate) fn take_back(&mut self) {
+    /// Removes the entry that was added last, tentatively.
+    pub(crate) fn remove_last(&mut self) {
         let Some(last) = self.len().checked_sub(1) else { return };
         let tag = self.tag(self.name(last as Handle));
-        self.index.take_back(tag, last as Handle);
-        self.texts.take_back(self.spans[last]);
-        self.starts.pop();
+        self.index.remove_last(tag, last as Handle);
+        self.texts.remove_last(self.spans[last]);
+        self.prefixes.pop();
         self.spans.pop();
         self.labels.pop();
     }
 
-    /// The same where `index_all` comes before anybody looks for the name, and finds out whether it is new.
-    pub(crate) fn append(&mut self, entry: Entry<'_>) -> Handle {
+    /// Appends an entry that cannot be found until `index_all` is called, which also checks that its name is new.
+    pub(crate) fn append(&mut self, entry: CatalogueEntry<'_>) -> Handle {
         let handle = Handle::try_from(self.len()).expect("fewer than 2^32 names");
-        self.starts.push(Start::of(entry.name));
+        self.prefixes.push(NamePrefix::of(entry.name));
         self.spans.push(self.texts.push(entry.name));
         self.labels.push(Labels::of(entry));
         handle
     }
 
-    /// Makes all names findable at once; nothing if one comes twice.
+    /// Indexes all names in one go; `None` if one occurs twice.
     pub(crate) fn index_all(&mut self) -> Option<()> {
         let tags = (0..self.len() as Handle).map(|handle| self.tag(self.name(handle)));
-        // Nobody finds a name that is empty.
+        // An empty name is never found.
         let same = |one, other| !self.name(other).is_empty() && self.is(one, self.name(other));
         self.index = Index::of(tags, same)?;
-        (0..self.len() as Handle).for_each(|handle| self.note_look(handle));
+        (0..self.len() as Handle).for_each(|handle| self.note_confusable(handle));
         Some(())
     }
 
-    /// Replaces all but the name.
-    pub(crate) fn replace(&mut self, handle: Handle, entry: Entry<'_>) {
+    /// Replaces everything except the name.
+    pub(crate) fn replace(&mut self, handle: Handle, entry: CatalogueEntry<'_>) {
         self.labels[handle as usize] = Labels::of(entry);
     }
 
@@ -183,8 +183,8 @@ impl Names {
 }
 
 /// The digest of one entry.
-pub(crate) fn entry_hash(kind: u64, handle: Handle, entry: Entry<'_>) -> u128 {
-    Mix::new(0x10 + kind)
+pub(crate) fn entry_hash(kind: u64, handle: Handle, entry: CatalogueEntry<'_>) -> u128 {
+    StableHash::new(0x10 + kind)
         .word(u64::from(handle))
         .bytes(entry.name.as_bytes())
         .bytes(entry.display_name.as_bytes())

@@ -1,13 +1,13 @@
-//! What a command did, or the ledger's no. Accepted outcomes are kept with their key and given again.
+//! The outcome of a command: its effect, or a rejection. Effects are kept with their key and returned to repeats.
 
 use crate::codec::encode_rejection;
 use crate::event::LevelIndex;
-use crate::few::Few;
-use crate::keys::KeyPlace;
-use crate::mix::Mix;
+use crate::keys::KeyPosition;
+use crate::one_or_many::OneOrMany;
 use crate::record::OriginSource;
 use crate::rejection::Rejection;
 use crate::reservation::{LineState, ReservationId};
+use crate::stable_hash::StableHash;
 
 /// What one command did to one line of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +31,10 @@ pub struct HoldChange {
     pub version: u32,
     /// True if units came back from expiry.
     pub reacquired: bool,
-    /// When what is still reserved is over.
+    /// When the units that are still reserved expire.
     pub expire_ms: i64,
     /// What moved, by (sku, location).
-    pub lines: Few<LineChange>,
+    pub lines: OneOrMany<LineChange>,
 }
 
 /// The quantities of one level. `on_hand + oversold = available + reserved + allocated + damaged + returned +
@@ -43,7 +43,7 @@ pub struct HoldChange {
 pub struct LevelFigures {
     /// The level.
     pub level: LevelIndex,
-    /// Everything physically there.
+    /// The whole physical stock.
     pub on_hand: i64,
     /// Held with a time limit that has not passed.
     pub reserved: i64,
@@ -58,19 +58,19 @@ pub struct LevelFigures {
 }
 
 impl LevelFigures {
-    /// Units that nobody holds; below 0 if more is held than is there.
+    /// Units that nobody holds; negative if more is held than is in stock.
     #[inline]
     pub fn free(&self) -> i64 {
         self.on_hand - self.damaged - self.returned - self.quality_control - self.reserved - self.allocated
     }
 
-    /// What may still be held.
+    /// Units that can still be held.
     #[inline]
     pub fn available(&self) -> i64 {
         self.free().max(0)
     }
 
-    /// Held beyond what is there.
+    /// Units that are held beyond the stock.
     #[inline]
     pub fn oversold(&self) -> i64 {
         (-self.free()).max(0)
@@ -82,26 +82,26 @@ impl LevelFigures {
 pub enum Effect {
     /// Reserve: the new hold.
     Reserved(HoldChange),
-    /// Extend, Amend, Allocate, Release, Fulfill, TransferReservation: one entry a reservation.
-    Holds(Few<HoldChange>),
-    /// Release by a key not yet seen: only a tombstone.
+    /// Extend, Amend, Allocate, Release, Fulfill, TransferReservation: one entry per reservation.
+    Holds(OneOrMany<HoldChange>),
+    /// Release by a key not yet used: only a tombstone.
     KeyCancelled,
-    /// A physical command: the levels after it, in the order of its lines.
-    Levels(Few<LevelFigures>),
+    /// A stock command: the levels after it, in the order of its lines.
+    Levels(OneOrMany<LevelFigures>),
     /// Upsert.
     Done,
     /// RegisterSource.
     Registered {
         /// New epoch.
         epoch: u64,
-        /// The one before, 0 if none.
+        /// The previous epoch, 0 if none.
         previous_epoch: u64,
-        /// Last sequence applied in the one before.
+        /// Last sequence applied in the previous epoch.
         previous_sequence: u64,
     },
     /// Not a command's effect: this key was cancelled before it was used.
     Tombstone,
-    /// Not a command's effect: this key was refused, and its caller asked that it be remembered. The encoded rejection.
+    /// Not a command's effect: this key was refused, and its caller asked that this be remembered. The encoded rejection.
     Refused(Box<[u8]>),
 }
 
@@ -114,13 +114,13 @@ impl Effect {
     }
 
     /// Adds the effect to a hash.
-    pub(crate) fn mix(&self, mix: Mix) -> Mix {
+    pub(crate) fn add_to(&self, hash: StableHash) -> StableHash {
         match self {
-            Effect::Reserved(hold) => mix_hold(mix.word(1), hold),
-            Effect::Holds(holds) => holds.iter().fold(mix.word(2), mix_hold),
-            Effect::KeyCancelled => mix.word(3),
-            Effect::Levels(levels) => levels.iter().fold(mix.word(4), |mix, level| {
-                mix.word(u64::from(level.level))
+            Effect::Reserved(hold) => hash_hold(hash.word(1), hold),
+            Effect::Holds(holds) => holds.iter().fold(hash.word(2), hash_hold),
+            Effect::KeyCancelled => hash.word(3),
+            Effect::Levels(levels) => levels.iter().fold(hash.word(4), |hash, level| {
+                hash.word(u64::from(level.level))
                     .signed(level.on_hand)
                     .signed(level.reserved)
                     .signed(level.allocated)
@@ -128,44 +128,44 @@ impl Effect {
                     .signed(level.returned)
                     .signed(level.quality_control)
             }),
-            Effect::Done => mix.word(5),
+            Effect::Done => hash.word(5),
             Effect::Registered { epoch, previous_epoch, previous_sequence } => {
-                mix.word(6).word(*epoch).word(*previous_epoch).word(*previous_sequence)
+                hash.word(6).word(*epoch).word(*previous_epoch).word(*previous_sequence)
             }
-            Effect::Tombstone => mix.word(7),
-            Effect::Refused(rejection) => mix.word(8).bytes(rejection),
+            Effect::Tombstone => hash.word(7),
+            Effect::Refused(rejection) => hash.word(8).bytes(rejection),
         }
     }
 }
 
-fn mix_hold(mix: Mix, hold: &HoldChange) -> Mix {
-    let mix = mix
+fn hash_hold(hash: StableHash, hold: &HoldChange) -> StableHash {
+    let hash = hash
         .word((u64::from(hold.id.slot) << 32) | u64::from(hold.id.generation))
         .word((u64::from(hold.id.epoch) << 32) | u64::from(hold.version))
         .signed(hold.expire_ms)
         .word(u64::from(hold.reacquired));
-    hold.lines.iter().fold(mix, |mix, line| {
-        mix.word((u64::from(line.level) << 8) | line.state as u64).signed(line.quantity).signed(line.outstanding)
+    hold.lines.iter().fold(hash, |hash, line| {
+        hash.word((u64::from(line.level) << 8) | line.state as u64).signed(line.quantity).signed(line.outstanding)
     })
 }
 
-/// Where the ledger keeps what an accepted command did: [`crate::Ledger::effect`] gives it. Good until the ledger changes
+/// Refers to the effect of an accepted command, which [`crate::Ledger::effect`] returns. Valid until the ledger changes
 /// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EffectRef(pub(crate) EffectPlace);
+pub struct EffectRef(pub(crate) EffectLocation);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EffectPlace {
-    /// Of a command without identity: nobody can ask for it again.
+pub(crate) enum EffectLocation {
+    /// The command had no key and no number: it cannot be repeated, so its effect is not kept.
     Nowhere,
-    Key(KeyPlace),
+    Key(KeyPosition),
     Message(OriginSource),
 }
 
 /// The answer to one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Yes.
+    /// The command was accepted.
     Accepted {
         /// Position of its last event.
         sequence: u64,
@@ -174,7 +174,7 @@ pub enum Answer {
         /// What it did.
         effect: EffectRef,
     },
-    /// No; nothing changed, but that a numbered message used up its number.
+    /// The command was rejected; nothing changed, except that a numbered message consumed its number.
     Rejected(Rejection),
 }
 
@@ -183,6 +183,6 @@ pub enum Answer {
 pub struct Executed {
     /// The answer.
     pub answer: Answer,
-    /// The answer may leave when every event up to here is durable; 0 means at once.
-    pub rests_on: u64,
+    /// The answer may be sent once every event up to this position is durable; 0 means immediately.
+    pub depends_on: u64,
 }

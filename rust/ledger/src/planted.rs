@@ -1,6 +1,6 @@
-//! Bugs on purpose, for the test of the tests: each must be found by the suite. `tools/mutants.py` lists and tries them.
+//! Deliberate bugs that test the tests: the suite must find each of them. `tools/mutants.py` lists and tries them.
 //!
-//! Only with the feature `planted`; without it every question is answered no where it is compiled.
+//! Only with the feature `planted`; without it [`is`] is false at compile time.
 
 /// Whether this bug is the one that INVENGINE_PLANTED names.
 #[cfg(feature = "planted")]

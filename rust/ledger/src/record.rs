@@ -1,23 +1,23 @@
 //! One step of the ledger: the events of one command, or of the engine itself, with the shared fields of the command.
 
 use crate::event::Event;
-use crate::few::Few;
 use crate::fingerprint::Fingerprint;
 use crate::keys::Scope;
 use crate::names::Handle;
+use crate::one_or_many::OneOrMany;
 
-/// The command behind a record. Names are handles where the ledger knows them.
+/// The command behind a record. Names that the ledger knows are handles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin<'a> {
     /// Hash of the canonical command.
     pub fingerprint: Fingerprint,
-    /// Key; empty if the message's number is its identity.
+    /// Key; empty if the number of the message is its identity.
     pub key: &'a str,
-    /// First issued, ms since 1970, by the clock of who issued it.
+    /// When it was first issued, ms since 1970, by the issuer's clock.
     pub issue_time_ms: Option<i64>,
     /// Channel.
     pub channel: Option<Handle>,
-    /// Name of a channel that does not exist, of a refused message.
+    /// Name of a channel that does not exist; only refused messages have one.
     pub unknown_channel: &'a str,
     /// Numbered message.
     pub source: Option<OriginSource>,
@@ -25,19 +25,19 @@ pub struct Origin<'a> {
     pub order_ref: &'a str,
     /// Holder.
     pub holder: &'a str,
-    /// When it happened outside, ms since 1970.
+    /// When it happened in the outside world, ms since 1970.
     pub event_time_ms: Option<i64>,
-    /// Who.
+    /// Who asked.
     pub actor: &'a str,
     /// Why.
     pub reason_code: &'a str,
-    /// Document.
+    /// Document behind it.
     pub reference: &'a str,
-    /// Cause.
+    /// What caused it.
     pub causation: &'a str,
 }
 
-/// Place in a source's line.
+/// Position of a message in the sequence of its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OriginSource {
     /// The source.
@@ -49,23 +49,23 @@ pub struct OriginSource {
 }
 
 impl Origin<'_> {
-    /// Whose key it is.
+    /// The writer that the key belongs to.
     pub fn scope(&self) -> Scope {
         match (self.channel, self.source) {
             (Some(channel), _) => Scope::Channel(channel),
-            (None, Some(place)) => Scope::Source(place.source),
+            (None, Some(position)) => Scope::Source(position.source),
             (None, None) => Scope::Operator,
         }
     }
 }
 
-/// Events that happened together. Each takes one sequence.
+/// Events that happened together. Each takes one sequence number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Engine time.
     pub time_ms: i64,
-    /// The command; none for what the engine did by itself.
+    /// The command; `None` for what the engine did on its own.
     pub origin: Option<Origin<'a>>,
     /// At least one.
-    pub events: Few<Event>,
+    pub events: OneOrMany<Event>,
 }

@@ -1,18 +1,18 @@
-//! The ledger's no. A rejection is a value with a stable reason; it changed nothing.
+//! Rejections. A rejection is a value with a stable reason; the rejected command changed nothing.
 
-/// Why. The names are part of the contract; docs/errors.md lists them with their gRPC codes.
+/// The reason of a rejection. The names are part of the contract; docs/errors.md lists them with their gRPC codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Reason {
-    /// A field is out of its limits in a way that only the state shows.
+    /// A field is out of its limits in a way that depends on the state.
     InvalidField = 1,
-    /// Same key, other body.
+    /// The key was used before with another body.
     IdempotencyKeyReused = 2,
     /// Issued before the effective dedupe window.
     DedupeWindowExpired = 3,
     /// The key was released before it reserved.
     KeyCancelled = 4,
-    /// Not enough there.
+    /// Not enough stock.
     InsufficientStock = 5,
     /// No such item.
     UnknownSku = 6,
@@ -24,23 +24,23 @@ pub enum Reason {
     UnknownSource = 9,
     /// No such reservation, or no longer known.
     ReservationNotFound = 10,
-    /// Its time is over.
+    /// The reservation has expired.
     ReservationExpired = 11,
-    /// Nothing left, released last.
+    /// No units are left; the last ones were released.
     AlreadyReleased = 12,
-    /// Allocated units cannot do this.
+    /// Not possible for allocated units.
     AlreadyAllocated = 13,
-    /// Nothing left, fulfilled last.
+    /// No units are left; the last ones were fulfilled.
     AlreadyFulfilled = 14,
     /// More than is outstanding on a line.
     ExceedsOutstanding = 15,
-    /// The quantity before is not the expected one.
+    /// The current quantity is not the expected one.
     QuantityStale = 16,
-    /// The version is not the expected one.
+    /// The current version is not the expected one.
     StaleVersion = 17,
     /// A number is missing before this one.
     SequenceGap = 18,
-    /// This number had another body.
+    /// This number was used before with another body.
     SequenceConflict = 19,
     /// This number was consumed; its outcome is no longer kept.
     SequenceConsumed = 20,
@@ -48,12 +48,12 @@ pub enum Reason {
     StaleEpoch = 21,
     /// The events of the command do not fit into one frame.
     TooLarge = 22,
-    /// The full answer could be too long, and the caller did not say that a short one will do.
+    /// The full answer could be too long, and the caller did not accept a short one.
     AnswerTooLarge = 25,
 }
 
 impl Reason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Reason; 23] = [
         Reason::InvalidField,
         Reason::IdempotencyKeyReused,
@@ -113,8 +113,8 @@ impl Reason {
         Reason::ALL.into_iter().find(|reason| *reason as u8 == byte)
     }
 
-    /// True if a "no" for this reason may leave before what it rests on is durable: losing that can only turn the "no"
-    /// into a fresh decision.
+    /// True if a rejection for this reason may be sent before the events that it depends on are durable: their loss can only
+    /// lead to a fresh decision.
     pub fn needs_no_wait(self) -> bool {
         matches!(
             self,
@@ -164,22 +164,22 @@ pub(crate) const FACT_NAMES: [&str; 22] = [
     "quantity",
 ];
 
-/// The ledger's no.
+/// Why the ledger rejected a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// Facts that let the caller act without asking again.
+    /// Facts that let the caller act without another query.
     pub facts: Vec<Fact>,
 }
 
 impl Rejection {
-    /// A no without facts.
+    /// A rejection without facts.
     pub fn new(reason: Reason) -> Self {
         Rejection { reason, facts: Vec::new() }
     }
 
-    /// Adds a number.
+    /// Adds a fact with a number.
     #[must_use]
     pub fn number(mut self, name: &'static str, value: i64) -> Self {
         debug_assert!(FACT_NAMES.contains(&name));
@@ -187,7 +187,7 @@ impl Rejection {
         self
     }
 
-    /// Adds a text.
+    /// Adds a fact with a text.
     #[must_use]
     pub fn text(mut self, name: &'static str, value: &str) -> Self {
         debug_assert!(FACT_NAMES.contains(&name));

@@ -1,21 +1,21 @@
-//! Reservations: their ids, their lines, and the slab that holds them. Finding one by its id needs no hash look-up.
+//! Reservations: their ids, their lines, and the slab that stores them. Finding one by its id needs no hash look-up.
 
 use crate::chunks::Chunks;
 use crate::event::{LevelIndex, Slot};
-use crate::few::Few;
-use crate::mix::Mix;
 use crate::names::Handle;
+use crate::one_or_many::OneOrMany;
 use crate::planted;
+use crate::stable_hash::StableHash;
 
-/// Names one reservation for ever: no other one of this ledger gets the same, not even after a restore, because a
-/// restored journal is written on under a higher writer epoch.
+/// Identifies one reservation for ever: no other reservation of this ledger gets the same id, not even after a restore, because
+/// a restored journal is continued under a higher writer epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReservationId {
-    /// Place in the slab.
+    /// Slot in the slab.
     pub slot: Slot,
-    /// How many reservations had this place before.
+    /// Number of reservations that used this slot before.
     pub generation: u32,
-    /// Writer epoch that made it.
+    /// Writer epoch in which it was made.
     pub epoch: u32,
 }
 
@@ -23,7 +23,7 @@ pub struct ReservationId {
 const TOKEN_BYTES: usize = 32;
 
 impl ReservationId {
-    /// The opaque token that callers see. `tag` is that of the ledger, so that another ledger's token names nothing.
+    /// The opaque token that callers see. `tag` is the ledger's tag, which makes another ledger's token invalid.
     pub fn token(self, tag: u64) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let whole = (u128::from(self.check(tag)) << 96)
@@ -31,13 +31,13 @@ impl ReservationId {
             | (u128::from(self.generation) << 32)
             | u128::from(self.slot);
         let mut token = String::with_capacity(TOKEN_BYTES);
-        for place in (0..TOKEN_BYTES).rev() {
-            token.push(char::from(DIGITS[(whole >> (4 * place)) as usize & 15]));
+        for entry in (0..TOKEN_BYTES).rev() {
+            token.push(char::from(DIGITS[(whole >> (4 * entry)) as usize & 15]));
         }
         token
     }
 
-    /// Reads a token back; `None` if this ledger never issued one like it.
+    /// Parses a token; `None` if the ledger with this tag cannot have issued it.
     pub fn parse(token: &str, tag: u64) -> Option<Self> {
         let spelled = token.len() == TOKEN_BYTES && token.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let whole = u128::from_str_radix(spelled.then_some(token)?, 16).ok()?;
@@ -46,7 +46,7 @@ impl ReservationId {
     }
 
     fn check(self, tag: u64) -> u32 {
-        let hash = Mix::new(tag)
+        let hash = StableHash::new(tag)
             .word(u64::from(self.epoch))
             .word((u64::from(self.generation) << 32) | u64::from(self.slot))
             .short();
@@ -54,7 +54,7 @@ impl ReservationId {
     }
 }
 
-/// Where the units of a line were moved last, or are.
+/// The state of a line's units: where they were moved last, or where they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum LineState {
@@ -66,7 +66,7 @@ pub enum LineState {
     Released = 3,
     /// Given back at `expire_ms`.
     Expired = 4,
-    /// Left.
+    /// The goods have left.
     Fulfilled = 5,
 }
 
@@ -75,22 +75,22 @@ pub enum LineState {
 pub struct HeldLine {
     /// The level.
     pub level: LevelIndex,
-    /// Where units of the line went last.
+    /// The state to which units of the line were moved last.
     pub last: LineState,
-    /// Held until the reservation's end, over or not.
+    /// Held until the reservation's `expire_ms`; includes expired units whose event is not written yet.
     pub reserved: i64,
     /// Held for an order.
     pub allocated: i64,
     /// Given back.
     pub released: i64,
-    /// Given back at the end.
+    /// Given back at `expire_ms`.
     pub expired: i64,
-    /// Left.
+    /// Goods that have left.
     pub fulfilled: i64,
 }
 
 impl HeldLine {
-    /// A line with nothing in it.
+    /// A line without units.
     pub(crate) fn empty(level: LevelIndex) -> Self {
         HeldLine { level, last: LineState::Reserved, reserved: 0, allocated: 0, released: 0, expired: 0, fulfilled: 0 }
     }
@@ -106,17 +106,17 @@ impl HeldLine {
     }
 }
 
-/// A reservation as the journal has it so far. Units past `expire_ms` are still in `reserved` until their event is written:
-/// [`Reservation::live`] knows better.
+/// A reservation, as the journal describes it so far. Expired units are still in `reserved` until their event is written;
+/// [`Reservation::is_live`] tells whether `reserved` counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
-    /// Its id.
+    /// The id.
     pub id: ReservationId,
-    /// One more for each change.
+    /// Increases by one with each change.
     pub version: u32,
     /// Channel it was made for.
     pub channel: Option<Handle>,
-    /// When what is still reserved is over.
+    /// When the units that are still reserved expire.
     pub expire_ms: i64,
     /// When it was made.
     pub create_ms: i64,
@@ -124,22 +124,22 @@ pub struct Reservation {
     pub sequence: u64,
     /// Key of its Reserve; empty if a numbered message made it.
     pub key: Box<str>,
-    /// Order it belongs to, may be empty.
+    /// Order that it belongs to; may be empty.
     pub order_ref: Box<str>,
-    /// Whom it is for, may be empty.
+    /// Whom it is for; may be empty.
     pub holder: Box<str>,
-    /// Lines by (sku, location).
-    pub lines: Few<HeldLine>,
+    /// Lines, ordered by (sku, location).
+    pub lines: OneOrMany<HeldLine>,
 }
 
 impl Reservation {
-    /// True if what is reserved is still held at this time.
+    /// True if the reserved units are still held at this time.
     #[inline]
-    pub fn live(&self, now_ms: i64) -> bool {
+    pub fn is_live(&self, now_ms: i64) -> bool {
         self.expire_ms > now_ms || (planted::is("expiry_off_by_one") && self.expire_ms == now_ms)
     }
 
-    /// True if units are reserved or allocated, by the journal.
+    /// True if units are reserved or allocated according to the journal, expired or not.
     pub fn outstanding(&self) -> bool {
         self.lines.iter().any(|line| line.reserved + line.allocated > 0)
     }
@@ -153,7 +153,7 @@ impl Reservation {
     }
 
     pub(crate) fn hash(&self) -> u128 {
-        let mut mix = Mix::new(3)
+        let mut hash = StableHash::new(3)
             .word((u64::from(self.id.slot) << 32) | u64::from(self.id.generation))
             .word((u64::from(self.id.epoch) << 32) | u64::from(self.version))
             .word(self.channel.map_or(0, |handle| u64::from(handle) + 1))
@@ -164,7 +164,7 @@ impl Reservation {
             .bytes(self.order_ref.as_bytes())
             .bytes(self.holder.as_bytes());
         for line in self.lines.iter() {
-            mix = mix
+            hash = hash
                 .word((u64::from(line.level) << 8) | line.last as u64)
                 .signed(line.reserved)
                 .signed(line.allocated)
@@ -172,33 +172,33 @@ impl Reservation {
                 .signed(line.expired)
                 .signed(line.fulfilled);
         }
-        mix.digest()
+        hash.digest()
     }
 }
 
-struct Place {
-    /// Of the reservation that is here, or of the next one.
+struct SlabEntry {
+    /// Generation of the reservation in this slot, or of the next one.
     generation: u32,
     reservation: Option<Reservation>,
-    /// What the digest holds for it; 0 for nothing.
+    /// The hash of this slot that is part of the digest; 0 if none.
     hash: u128,
-    /// Listed as changed since the digest was brought up to date.
+    /// Whether the slot is listed as changed since the digest was updated.
     changed: bool,
-    /// Number of the key window in which it ended last.
+    /// Number of the key window in which the reservation last ended.
     ended_in: u32,
 }
 
 /// All reservations that are still known.
 #[derive(Default)]
 pub(crate) struct Slab {
-    places: Chunks<Place>,
+    entries: Chunks<SlabEntry>,
     free: Vec<Slot>,
     changed: Vec<Slot>,
     len: usize,
 }
 
 impl Slab {
-    /// How many there are.
+    /// Number of reservations.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -206,66 +206,66 @@ impl Slab {
     /// The slot and generation of the next reservation.
     pub fn next(&self) -> (Slot, u32) {
         match self.free.last() {
-            Some(slot) => (*slot, self.places.get(*slot as usize).map_or(0, |place| place.generation)),
-            None => (Slot::try_from(self.places.len()).expect("Invariant: fewer than 2^32 reservations"), 0),
+            Some(slot) => (*slot, self.entries.get(*slot as usize).map_or(0, |entry| entry.generation)),
+            None => (Slot::try_from(self.entries.len()).expect("Invariant: fewer than 2^32 reservations"), 0),
         }
     }
 
-    /// The reservation of this id.
+    /// The reservation with this id.
     #[inline]
     pub fn find(&self, id: ReservationId) -> Option<&Reservation> {
         self.at(id.slot).filter(|reservation| reservation.id == id)
     }
 
-    /// Whatever is in this slot.
+    /// The reservation in this slot.
     #[inline]
     pub fn at(&self, slot: Slot) -> Option<&Reservation> {
-        self.places.get(slot as usize)?.reservation.as_ref()
+        self.entries.get(slot as usize)?.reservation.as_ref()
     }
 
-    /// The same to change it.
+    /// The same, mutable; marks the slot as changed.
     #[inline]
     pub fn at_mut(&mut self, slot: Slot) -> Option<&mut Reservation> {
-        let place = self.places.get_mut(slot as usize)?;
-        if !place.changed {
-            place.changed = true;
+        let entry = self.entries.get_mut(slot as usize)?;
+        if !entry.changed {
+            entry.changed = true;
             self.changed.push(slot);
         }
-        place.reservation.as_mut()
+        entry.reservation.as_mut()
     }
 
-    /// The reservation of this id, one version on.
+    /// The reservation with this id, after increasing its version.
     pub fn next_version(&mut self, id: ReservationId) -> Option<&mut Reservation> {
         let reservation = self.at_mut(id.slot).filter(|reservation| reservation.id == id)?;
         reservation.version += 1;
         Some(reservation)
     }
 
-    /// Puts a new reservation where `next` said.
+    /// Inserts a new reservation in the slot that `next` returned.
     pub fn insert(&mut self, reservation: Reservation) {
         let slot = reservation.id.slot;
         if self.free.last() == Some(&slot) {
             self.free.pop();
-        } else if slot as usize == self.places.len() {
-            self.places.push(Place { generation: 0, reservation: None, hash: 0, changed: false, ended_in: 0 });
+        } else if slot as usize == self.entries.len() {
+            self.entries.push(SlabEntry { generation: 0, reservation: None, hash: 0, changed: false, ended_in: 0 });
         }
-        let Some(place) = self.places.get_mut(slot as usize) else { return };
-        place.generation = reservation.id.generation;
-        place.reservation = Some(reservation);
-        if !place.changed {
-            place.changed = true;
+        let Some(entry) = self.entries.get_mut(slot as usize) else { return };
+        entry.generation = reservation.id.generation;
+        entry.reservation = Some(reservation);
+        if !entry.changed {
+            entry.changed = true;
             self.changed.push(slot);
         }
         self.len += 1;
     }
 
-    /// Forgets one; its slot may be used again under the next generation.
+    /// Removes a reservation; its slot may be used again under the next generation.
     pub fn remove(&mut self, slot: Slot) -> Option<Reservation> {
-        let place = self.places.get_mut(slot as usize)?;
-        let reservation = place.reservation.take()?;
-        place.generation += 1;
-        if !place.changed {
-            place.changed = true;
+        let entry = self.entries.get_mut(slot as usize)?;
+        let reservation = entry.reservation.take()?;
+        entry.generation += 1;
+        if !entry.changed {
+            entry.changed = true;
             self.changed.push(slot);
         }
         self.free.push(slot);
@@ -273,76 +273,76 @@ impl Slab {
         Some(reservation)
     }
 
-    /// How many places there are, free ones included.
-    pub fn places(&self) -> usize {
-        self.places.len()
+    /// Number of slots, including free ones.
+    pub fn slot_count(&self) -> usize {
+        self.entries.len()
     }
 
-    /// Free places; the last one is taken next.
+    /// Free slots; the last one is used next.
     pub fn free(&self) -> &[Slot] {
         &self.free
     }
 
     /// Generation of the reservation in this slot, or of the next one.
     pub fn generation(&self, slot: Slot) -> u32 {
-        self.places.get(slot as usize).map_or(0, |place| place.generation)
+        self.entries.get(slot as usize).map_or(0, |entry| entry.generation)
     }
 
-    /// Adds the next place as an image has it.
+    /// Restores the next slot of an image.
     pub fn restore(&mut self, generation: u32, ended_in: u32, reservation: Option<Reservation>) {
-        self.changed.push(self.places.len() as Slot);
+        self.changed.push(self.entries.len() as Slot);
         self.len += usize::from(reservation.is_some());
-        self.places.push(Place { generation, reservation, hash: 0, changed: true, ended_in });
+        self.entries.push(SlabEntry { generation, reservation, hash: 0, changed: true, ended_in });
     }
 
-    /// Adds a free place as an image has it; false if there is no such place.
+    /// Restores a free slot of an image; returns false if there is no such slot, or it is not free.
     pub fn add_free(&mut self, slot: Slot) -> bool {
-        let is_free = self.places.get(slot as usize).is_some_and(|place| place.reservation.is_none());
+        let is_free = self.entries.get(slot as usize).is_some_and(|entry| entry.reservation.is_none());
         self.free.push(slot);
         is_free
     }
 
-    /// True if every place is taken or free, and none is free twice.
+    /// True if every slot is either used or free, and none is listed as free twice.
     pub fn is_whole(&self) -> bool {
         let mut free = self.free.clone();
         free.sort_unstable();
         free.dedup();
-        free.len() == self.free.len() && self.len + free.len() == self.places.len()
+        free.len() == self.free.len() && self.len + free.len() == self.entries.len()
     }
 
-    /// Number of the key window in which the reservation here ended last.
+    /// Number of the key window in which the reservation in this slot last ended.
     pub fn ended_in(&self, slot: Slot) -> u32 {
-        self.places.get(slot as usize).map_or(0, |place| place.ended_in)
+        self.entries.get(slot as usize).map_or(0, |entry| entry.ended_in)
     }
 
-    /// Remembers the window in which it ended.
+    /// Records the window in which it ended.
     pub fn set_ended_in(&mut self, slot: Slot, window: u32) {
-        if let Some(place) = self.places.get_mut(slot as usize) {
-            place.ended_in = window;
+        if let Some(entry) = self.entries.get_mut(slot as usize) {
+            entry.ended_in = window;
         }
     }
 
-    /// All of them, by slot.
+    /// All reservations, by slot.
     pub fn iter(&self) -> impl Iterator<Item = &Reservation> {
-        self.places.iter().filter_map(|place| place.reservation.as_ref())
+        self.entries.iter().filter_map(|entry| entry.reservation.as_ref())
     }
 
-    /// Places that changed since the digest was brought up to date.
+    /// Number of slots that changed since the digest was updated.
     pub fn unhashed(&self) -> usize {
         self.changed.len()
     }
 
-    /// Calls `f(old, new)` with the hashes of each place that changed since the last time.
+    /// Calls `f(old, new)` with the hashes of each slot that changed since the last call.
     pub fn bring_up_to_date(&mut self, mut f: impl FnMut(u128, u128)) {
         for slot in self.changed.drain(..) {
-            let Some(place) = self.places.get_mut(slot as usize) else { continue };
-            place.changed = false;
-            let new = match &place.reservation {
+            let Some(entry) = self.entries.get_mut(slot as usize) else { continue };
+            entry.changed = false;
+            let new = match &entry.reservation {
                 Some(reservation) => reservation.hash(),
-                None => Mix::new(4).word(u64::from(slot)).word(u64::from(place.generation)).digest(),
+                None => StableHash::new(4).word(u64::from(slot)).word(u64::from(entry.generation)).digest(),
             };
-            f(place.hash, new);
-            place.hash = new;
+            f(entry.hash, new);
+            entry.hash = new;
         }
     }
 }
@@ -352,15 +352,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_comes_back_and_nothing_else_does() {
+    fn only_the_ledgers_own_tokens_are_parsed() {
         let id = ReservationId { slot: 7, generation: 3, epoch: 12 };
         let token = id.token(99);
         assert_eq!(ReservationId::parse(&token, 99), Some(id));
         assert_eq!(ReservationId::parse(&token, 98), None, "another ledger");
         assert_eq!(ReservationId::parse(&token.to_uppercase(), 99), None);
-        for place in 0..token.len() {
+        for entry in 0..token.len() {
             let mut bytes = token.clone().into_bytes();
-            bytes[place] = if bytes[place] == b'0' { b'1' } else { b'0' };
+            bytes[entry] = if bytes[entry] == b'0' { b'1' } else { b'0' };
             let other = String::from_utf8(bytes).unwrap();
             assert_ne!(ReservationId::parse(&other, 99), Some(id), "{other}");
         }

@@ -1,15 +1,15 @@
-//! Who a key belongs to.
+//! Which writer a key belongs to.
 
 use crate::names::Handle;
 
-/// Whose keys: two writers may use the same key for different intentions.
+/// The writer that a key belongs to: two writers may use the same key for different intentions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// Commands without channel and source.
     Operator,
-    /// A channel's.
+    /// The commands of a channel.
     Channel(Handle),
-    /// A source's.
+    /// The commands of a source without a channel.
     Source(Handle),
 }
 

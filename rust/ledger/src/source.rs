@@ -1,51 +1,52 @@
-//! Outside systems and their ordered lines of messages: the epoch in force, the last number applied, the last outcomes.
+//! External systems and their ordered streams of messages: the current epoch, the last number applied, the latest outcomes.
 
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use crate::mix::Mix;
+use crate::name_rules::Confusables;
 use crate::names::Handle;
-use crate::naming::Looks;
 use crate::outcome::Effect;
 use crate::record::OriginSource;
 use crate::rejection::{Fact, Rejection};
+use crate::stable_hash::StableHash;
 
-/// Outcomes kept of each source's epoch.
+/// Outcomes kept for each source's epoch.
 pub const SOURCE_OUTCOMES_MAX: usize = 1_024;
 
-/// What became of a numbered message.
+/// The outcome of a numbered message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub(crate) enum StoredOutcome {
     Accepted(Effect),
     Rejected(Rejection),
 }
 
 /// One numbered message that was applied.
 #[derive(Clone, Debug)]
-pub(crate) struct Applied {
+pub(crate) struct AppliedMessage {
     pub number: u64,
     pub fingerprint: u64,
     /// Position in the journal.
     pub sequence: u64,
-    pub kept: Kept,
+    pub outcome: StoredOutcome,
 }
 
-impl Applied {
+impl AppliedMessage {
     fn hash(&self, source: Handle) -> u128 {
-        let mix = Mix::new(7).word(u64::from(source)).word(self.number).word(self.fingerprint).word(self.sequence);
-        match &self.kept {
-            Kept::Accepted(effect) => effect.mix(mix.word(1)),
-            Kept::Rejected(rejection) => mix_rejection(mix.word(2), rejection),
+        let hash =
+            StableHash::new(7).word(u64::from(source)).word(self.number).word(self.fingerprint).word(self.sequence);
+        match &self.outcome {
+            StoredOutcome::Accepted(effect) => effect.add_to(hash.word(1)),
+            StoredOutcome::Rejected(rejection) => hash_rejection(hash.word(2), rejection),
         }
         .digest()
     }
 }
 
-fn mix_rejection(mix: Mix, rejection: &Rejection) -> Mix {
-    rejection.facts.iter().fold(mix.word(rejection.reason as u64), |mix, fact| match fact {
-        Fact::Number(name, value) => mix.bytes(name.as_bytes()).signed(*value),
-        Fact::Text(name, text) => mix.bytes(name.as_bytes()).bytes(text.as_bytes()),
+fn hash_rejection(hash: StableHash, rejection: &Rejection) -> StableHash {
+    rejection.facts.iter().fold(hash.word(rejection.reason as u64), |hash, fact| match fact {
+        Fact::Number(name, value) => hash.bytes(name.as_bytes()).signed(*value),
+        Fact::Text(name, text) => hash.bytes(name.as_bytes()).bytes(text.as_bytes()),
     })
 }
 
@@ -54,35 +55,35 @@ fn mix_rejection(mix: Mix, rejection: &Rejection) -> Mix {
 pub struct Source {
     /// Its name.
     pub name: Box<str>,
-    /// Epoch in force.
+    /// Current epoch.
     pub epoch: u64,
-    /// Number of the last message applied in it.
+    /// Number of the last message applied in this epoch.
     pub last: u64,
-    kept: VecDeque<Applied>,
+    recent: VecDeque<AppliedMessage>,
 }
 
 impl Source {
-    /// The message of this number, if its outcome is still kept.
-    pub(crate) fn applied(&self, number: u64) -> Option<&Applied> {
-        let first = self.kept.front()?.number;
-        self.kept.get(usize::try_from(number.checked_sub(first)?).ok()?)
+    /// The message with this number, if its outcome is still kept.
+    pub(crate) fn applied(&self, number: u64) -> Option<&AppliedMessage> {
+        let first = self.recent.front()?.number;
+        self.recent.get(usize::try_from(number.checked_sub(first)?).ok()?)
     }
 
-    /// The last messages and what became of them, in their order.
-    pub(crate) fn kept(&self) -> &VecDeque<Applied> {
-        &self.kept
+    /// The latest messages with their outcomes, in order.
+    pub(crate) fn recent(&self) -> &VecDeque<AppliedMessage> {
+        &self.recent
     }
 
-    /// What the message of this number did, if it was accepted and is still kept.
+    /// The effect of the message with this number, if it was accepted and is still kept.
     pub(crate) fn effect(&self, number: u64) -> Option<&Effect> {
-        match &self.applied(number)?.kept {
-            Kept::Accepted(effect) => Some(effect),
-            Kept::Rejected(_) => None,
+        match &self.applied(number)?.outcome {
+            StoredOutcome::Accepted(effect) => Some(effect),
+            StoredOutcome::Rejected(_) => None,
         }
     }
 
     fn hash(&self, handle: Handle) -> u128 {
-        Mix::new(6).word(u64::from(handle)).bytes(self.name.as_bytes()).word(self.epoch).word(self.last).digest()
+        StableHash::new(6).word(u64::from(handle)).bytes(self.name.as_bytes()).word(self.epoch).word(self.last).digest()
     }
 }
 
@@ -91,7 +92,7 @@ impl Source {
 pub(crate) struct Sources {
     sources: Vec<Source>,
     handles: HashMap<Box<str>, Handle>,
-    looks: Looks,
+    confusables: Confusables,
     digest: u128,
 }
 
@@ -100,10 +101,10 @@ impl Sources {
         self.handles.get(name).copied()
     }
 
-    /// The oldest name that people may take for this one, if that is another and older one.
+    /// The oldest name that people may confuse with this one, if that is another and older name.
     pub fn look_alike(&self, name: &str) -> Option<&str> {
         let name_of = |handle: Handle| &*self.sources[handle as usize].name;
-        let oldest = self.looks.oldest(name, name_of)?;
+        let oldest = self.confusables.oldest(name, name_of)?;
         let is_older = self.find(name).is_none_or(|own| oldest < own);
         is_older.then(|| name_of(oldest))
     }
@@ -112,22 +113,23 @@ impl Sources {
         self.sources.get(handle as usize)
     }
 
-    /// True if it is this message's turn.
-    pub fn is_next(&self, place: OriginSource) -> bool {
-        self.get(place.source).is_some_and(|source| source.epoch == place.epoch && source.last + 1 == place.number)
+    /// True if this is the next message of its source.
+    pub fn is_next(&self, position: OriginSource) -> bool {
+        self.get(position.source)
+            .is_some_and(|source| source.epoch == position.epoch && source.last + 1 == position.number)
     }
 
     pub fn all(&self) -> &[Source] {
         &self.sources
     }
 
-    /// Puts an epoch in force; answers the epoch and number before.
+    /// Starts an epoch; returns the previous epoch and its last number.
     pub fn register(&mut self, name: &str, epoch: u64) -> (u64, u64) {
         let handle = self.find(name).unwrap_or_else(|| self.add(name));
         let source = &mut self.sources[handle as usize];
         let before = (source.epoch, source.last);
         self.digest = self.digest.wrapping_sub(source.hash(handle));
-        for applied in source.kept.drain(..) {
+        for applied in source.recent.drain(..) {
             self.digest = self.digest.wrapping_sub(applied.hash(handle));
         }
         (source.epoch, source.last) = (epoch, 0);
@@ -135,9 +137,9 @@ impl Sources {
         before
     }
 
-    /// Adds the next source as an image has it; false if it is there already.
-    pub fn restore(&mut self, name: &str, epoch: u64, last: u64, kept: Vec<Applied>) -> bool {
-        if self.find(name).is_some() || kept.len() > SOURCE_OUTCOMES_MAX {
+    /// Restores the next source of an image; returns false if it exists already or has too many outcomes.
+    pub fn restore(&mut self, name: &str, epoch: u64, last: u64, recent: Vec<AppliedMessage>) -> bool {
+        if self.find(name).is_some() || recent.len() > SOURCE_OUTCOMES_MAX {
             return false;
         }
         self.register(name, epoch);
@@ -145,35 +147,35 @@ impl Sources {
         let source = &mut self.sources[handle];
         self.digest = self.digest.wrapping_sub(source.hash(handle as Handle));
         source.last = last;
-        source.kept = kept.into();
-        let hashes = source.kept.iter().map(|applied| applied.hash(handle as Handle));
+        source.recent = recent.into();
+        let hashes = source.recent.iter().map(|applied| applied.hash(handle as Handle));
         self.digest = hashes.fold(self.digest.wrapping_add(source.hash(handle as Handle)), u128::wrapping_add);
         true
     }
 
     fn add(&mut self, name: &str) -> Handle {
         let handle = Handle::try_from(self.sources.len()).expect("Invariant: fewer than 2^32 sources");
-        let source = Source { name: name.into(), epoch: 0, last: 0, kept: VecDeque::new() };
+        let source = Source { name: name.into(), epoch: 0, last: 0, recent: VecDeque::new() };
         self.digest = self.digest.wrapping_add(source.hash(handle));
         self.sources.push(source);
         self.handles.insert(name.into(), handle);
-        self.looks.add(name, handle, |handle| &self.sources[handle as usize].name);
+        self.confusables.add(name, handle, |handle| &self.sources[handle as usize].name);
         handle
     }
 
-    /// Records what became of the next message; false if it is not this one's turn.
-    pub fn record(&mut self, place: OriginSource, applied: Applied) -> bool {
-        let handle = place.source;
-        let next = self.is_next(place);
+    /// Records the outcome of the next message; returns false if this is not the next one.
+    pub fn record(&mut self, position: OriginSource, applied: AppliedMessage) -> bool {
+        let handle = position.source;
+        let next = self.is_next(position);
         let Some(source) = self.sources.get_mut(handle as usize).filter(|_| next) else {
             return false;
         };
         self.digest = self.digest.wrapping_sub(source.hash(handle));
         source.last = applied.number;
         self.digest = self.digest.wrapping_add(source.hash(handle)).wrapping_add(applied.hash(handle));
-        source.kept.push_back(applied);
-        if source.kept.len() > SOURCE_OUTCOMES_MAX {
-            let forgotten = source.kept.pop_front().expect("Invariant: it has more than one");
+        source.recent.push_back(applied);
+        if source.recent.len() > SOURCE_OUTCOMES_MAX {
+            let forgotten = source.recent.pop_front().expect("Invariant: it has more than one");
             self.digest = self.digest.wrapping_sub(forgotten.hash(handle));
         }
         true

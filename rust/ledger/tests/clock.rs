@@ -1,30 +1,31 @@
-//! A ledger whose engine time is ahead, after a start with a fast clock: the way out, and that nothing is done twice by it.
+//! A ledger whose engine time is ahead after a start with a fast clock: how to correct it, and that nothing is done twice
+//! because of it.
 
-mod desk;
+mod harness;
 
 use std::collections::BTreeMap;
 
 use invengine_ledger::event::StockKind::Received;
-use invengine_ledger::{Command, ISSUE_LEAD_MAX_MS, ImageLoader, Ledger, LedgerOptions, Payload, Reason};
+use invengine_ledger::{Command, ISSUE_TIME_SKEW_MAX_MS, ImageLoader, Ledger, LedgerOptions, Payload, Reason};
 use proptest::prelude::*;
 
-use desk::Desk;
-use desk::asks::stock;
+use harness::Harness;
+use harness::commands::stock;
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// One mug more, from a channel that says when it asked.
+/// One more mug, from a channel that states an issue time.
 fn one_more<'a>(key: &'a str, channel: &'a str, issue_time_ms: i64) -> Command<'a> {
     let mut command = stock(key, Received, "mug", "wh-1", 1);
     (command.context.channel, command.context.issue_time_ms) = (channel, Some(issue_time_ms));
     command
 }
 
-/// Corrects the clock of a desk; it shows `wall_ms` now.
-fn correct(desk: &mut Desk, wall_ms: i64) -> bool {
-    desk.cut();
-    desk.own(|ledger, now_ms, payload, bytes_max| ledger.correct_clock(wall_ms, now_ms, payload, bytes_max))
+/// Corrects the clock of a ledger; the clock shows `wall_ms` now.
+fn correct(harness: &mut Harness, wall_ms: i64) -> bool {
+    harness.cut();
+    harness.own(|ledger, now_ms, payload, bytes_max| ledger.correct_clock(wall_ms, now_ms, payload, bytes_max))
 }
 
 fn reloaded(ledger: &mut Ledger) -> Ledger {
@@ -37,118 +38,118 @@ fn reloaded(ledger: &mut Ledger) -> Ledger {
 }
 
 #[test]
-fn a_corrected_clock_opens_the_ledger_again_and_what_was_issued_before_stays_refused() {
+fn a_corrected_clock_reopens_the_ledger_and_what_was_issued_before_stays_refused() {
     for ahead_ms in [2 * DAY_MS, 400 * DAY_MS] {
-        let mut desk = Desk::default().opened();
-        desk.wait(ahead_ms);
-        assert!(desk.forget(), "time has passed");
-        let wall_ms = desk.now_ms - ahead_ms;
-        let locked = desk.ask(&one_more("before", "app", wall_ms));
+        let mut harness = Harness::default().opened();
+        harness.wait(ahead_ms);
+        assert!(harness.forget(), "time has passed");
+        let wall_ms = harness.now_ms - ahead_ms;
+        let locked = harness.ask(&one_more("before", "app", wall_ms));
         assert_eq!(locked.reason(), Some(Reason::DedupeWindowExpired), "the fault: a right clock is refused");
-        let uncorrected = desk.digest();
-        assert!(correct(&mut desk, wall_ms));
-        assert_ne!(desk.digest(), uncorrected, "the correction is part of the state");
+        let uncorrected = harness.digest();
+        assert!(correct(&mut harness, wall_ms));
+        assert_ne!(harness.digest(), uncorrected, "the correction is part of the state");
         for (restarted, reload) in [(false, false), (true, false), (false, true)] {
             if restarted {
-                desk.restart();
+                harness.restart();
             }
             if reload {
-                desk.ledger = reloaded(&mut desk.ledger);
+                harness.ledger = reloaded(&mut harness.ledger);
             }
-            assert_eq!(desk.ledger.clock_offset_ms(), ahead_ms);
-            let told = desk.ask(&one_more("before", "app", wall_ms - 1));
-            assert_eq!(told.reason(), Some(Reason::DedupeWindowExpired), "issued before the correction");
+            assert_eq!(harness.ledger.clock_offset_ms(), ahead_ms);
+            let reply = harness.ask(&one_more("before", "app", wall_ms - 1));
+            assert_eq!(reply.reason(), Some(Reason::DedupeWindowExpired), "issued before the correction");
             let key = format!("after-{restarted}-{reload}");
             let after = one_more(&key, "app", wall_ms + 1);
-            assert!(!desk.ask(&after).replayed());
-            assert!(desk.ask(&after).replayed());
-            let ahead = one_more("ahead", "app", wall_ms + ISSUE_LEAD_MAX_MS + 1);
-            assert_eq!(desk.ask(&ahead).fact("field"), Some("context.issue_time"), "7 days, by the corrected clock");
+            assert!(!harness.ask(&after).replayed());
+            assert!(harness.ask(&after).replayed());
+            let ahead = one_more("ahead", "app", wall_ms + ISSUE_TIME_SKEW_MAX_MS + 1);
+            assert_eq!(harness.ask(&ahead).fact("field"), Some("context.issue_time"), "7 days, by the corrected clock");
         }
-        // A window later the key is forgotten, and its command still refused.
-        desk.wait(DAY_MS);
-        assert!(desk.forget());
-        desk.wait(DAY_MS);
-        assert!(desk.forget());
-        let again = desk.ask(&one_more("after-false-false", "app", wall_ms + 1));
+        // Two windows later the key is forgotten, and its command is still refused.
+        harness.wait(DAY_MS);
+        assert!(harness.forget());
+        harness.wait(DAY_MS);
+        assert!(harness.forget());
+        let again = harness.ask(&one_more("after-false-false", "app", wall_ms + 1));
         assert_eq!(again.reason(), Some(Reason::DedupeWindowExpired));
-        desk.check();
+        harness.check();
     }
 }
 
 #[test]
-fn a_writer_that_was_as_fast_as_the_engine_is_served_by_its_right_clock_and_does_nothing_twice() {
+fn a_writer_whose_clock_was_as_fast_as_the_engine_is_served_by_its_correct_clock_and_does_nothing_twice() {
     for ahead_ms in [2 * DAY_MS, 400 * DAY_MS] {
-        let mut desk = Desk::default().opened();
-        desk.wait(ahead_ms);
-        let first_ms = desk.now_ms;
+        let mut harness = Harness::default().opened();
+        harness.wait(ahead_ms);
+        let first_ms = harness.now_ms;
         let first = one_more("first", "app", first_ms);
-        desk.ask(&first).did();
-        desk.wait(HOUR_MS);
-        desk.ask(&one_more("second", "app", desk.now_ms)).did();
-        let mut wall_ms = desk.now_ms - ahead_ms;
-        assert!(correct(&mut desk, wall_ms));
-        assert!(desk.ask(&first).replayed());
-        // By its right clock, for as long as that has not come to what it had named.
+        harness.ask(&first).accepted();
+        harness.wait(HOUR_MS);
+        harness.ask(&one_more("second", "app", harness.now_ms)).accepted();
+        let mut wall_ms = harness.now_ms - ahead_ms;
+        assert!(correct(&mut harness, wall_ms));
+        assert!(harness.ask(&first).replayed());
+        // By its correct clock, until that reaches the issue times that it used before.
         for turn in 0..ahead_ms / HOUR_MS - 2 {
             let key = format!("later-{turn}");
-            desk.ask(&one_more(&key, "app", wall_ms)).did();
-            desk.forget();
+            harness.ask(&one_more(&key, "app", wall_ms)).accepted();
+            harness.forget();
             wall_ms += HOUR_MS;
-            desk.wait(HOUR_MS);
+            harness.wait(HOUR_MS);
             if turn % 24 == 0 {
-                let told = desk.ask(&first);
-                assert!(told.replayed() || told.reason() == Some(Reason::DedupeWindowExpired), "{turn}: {told:?}");
+                let reply = harness.ask(&first);
+                assert!(reply.replayed() || reply.reason() == Some(Reason::DedupeWindowExpired), "{turn}: {reply:?}");
             }
         }
-        // Then it cannot be told from what was done and forgotten, for as long as the clock was fast.
-        desk.wait(2 * HOUR_MS);
-        let told = desk.ask(&one_more("there", "app", first_ms + HOUR_MS / 2));
-        assert_eq!(told.reason(), Some(Reason::DedupeWindowExpired));
-        desk.ask(&one_more("other", "web", first_ms + HOUR_MS / 2)).did();
-        desk.ask(&one_more("behind", "app", first_ms + HOUR_MS + 1)).did();
+        // Then it cannot be distinguished from what was done and forgotten, for as long as the clock had been fast.
+        harness.wait(2 * HOUR_MS);
+        let reply = harness.ask(&one_more("there", "app", first_ms + HOUR_MS / 2));
+        assert_eq!(reply.reason(), Some(Reason::DedupeWindowExpired));
+        harness.ask(&one_more("other", "web", first_ms + HOUR_MS / 2)).accepted();
+        harness.ask(&one_more("behind", "app", first_ms + HOUR_MS + 1)).accepted();
     }
 }
 
 #[test]
 fn a_clock_ahead_of_engine_time_corrects_nothing() {
-    let mut desk = Desk::default().opened();
-    let before = desk.digest();
-    let ahead_ms = desk.now_ms + 1;
-    assert!(!correct(&mut desk, ahead_ms));
-    assert!(!desk.ledger.correct_clock(i64::MIN, i64::MAX, &mut Payload::default(), desk::ROOMY));
-    assert_eq!((desk.digest(), desk.ledger.clock_offset_ms()), (before, 0));
+    let mut harness = Harness::default().opened();
+    let before = harness.digest();
+    let ahead_ms = harness.now_ms + 1;
+    assert!(!correct(&mut harness, ahead_ms));
+    assert!(!harness.ledger.correct_clock(i64::MIN, i64::MAX, &mut Payload::default(), harness::ROOMY));
+    assert_eq!((harness.digest(), harness.ledger.clock_offset_ms()), (before, 0));
 }
 
 #[test]
-fn the_first_image_format_does_not_say_what_writers_have_named_so_nothing_of_its_time_is_read_later() {
+fn the_first_image_format_has_no_issue_times_so_none_of_its_period_gets_the_offset() {
     let image = include_bytes!("fixtures/image-v1.bin");
     let mut loader = ImageLoader::new(LedgerOptions::new("main"));
     loader.piece(image).expect("the first format");
-    let mut desk = Desk::default();
-    desk.ledger = loader.finish().expect("the first format");
-    let written_ms = desk.ledger.time_ms();
-    desk.now_ms = written_ms + 2 * DAY_MS;
+    let mut harness = Harness::default();
+    harness.ledger = loader.finish().expect("the first format");
+    let written_ms = harness.ledger.time_ms();
+    harness.now_ms = written_ms + 2 * DAY_MS;
     let wall_ms = written_ms - HOUR_MS;
-    assert!(correct(&mut desk, wall_ms));
-    let told = desk.ask(&one_more("k", "app", written_ms));
-    assert_eq!(told.reason(), Some(Reason::DedupeWindowExpired), "perhaps it was done and is forgotten");
-    desk.ask(&one_more("k", "app", written_ms + 1)).did();
+    assert!(correct(&mut harness, wall_ms));
+    let reply = harness.ask(&one_more("k", "app", written_ms));
+    assert_eq!(reply.reason(), Some(Reason::DedupeWindowExpired), "perhaps it was done and is forgotten");
+    harness.ask(&one_more("k", "app", written_ms + 1)).accepted();
 }
 
 /// What happens to a ledger and its clocks.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A new command of a writer whose clock is so far ahead of the right one.
+    /// A new command of a writer whose clock is this far ahead of the correct one.
     New {
         writer: usize,
         lead_ms: i64,
     },
-    /// One of the earlier ones again.
+    /// An earlier command again.
     Again(prop::sample::Index),
     Wait(i64),
     Forget,
-    /// A start with a clock that is so far ahead of the right one.
+    /// A start with a clock that is this far ahead of the correct one.
     Fast(i64),
     Correct,
     Restart,
@@ -178,8 +179,8 @@ proptest! {
     fn nothing_is_done_twice_however_often_clocks_are_wrong_and_corrected(steps in steps()) {
         const WINDOW_MS: i64 = 10_000;
         let options = LedgerOptions { dedupe_window_ms: WINDOW_MS, ..LedgerOptions::new("main") };
-        let mut desk = Desk::new(options.clone()).opened();
-        let mut wall_ms = desk.now_ms;
+        let mut harness = Harness::new(options.clone()).opened();
+        let mut wall_ms = harness.now_ms;
         let mut asked: Vec<(String, usize, i64)> = Vec::new();
         let mut done: BTreeMap<String, u32> = BTreeMap::new();
         for step in &steps {
@@ -190,32 +191,32 @@ proptest! {
                 Step::Again(_) => {}
                 Step::Wait(ms) => {
                     wall_ms += ms;
-                    desk.wait(*ms);
+                    harness.wait(*ms);
                     continue;
                 }
                 Step::Forget => {
-                    desk.forget();
+                    harness.forget();
                     continue;
                 }
                 Step::Fast(ms) => {
-                    desk.wait(*ms);
+                    harness.wait(*ms);
                     continue;
                 }
                 Step::Correct => {
-                    correct(&mut desk, wall_ms);
+                    correct(&mut harness, wall_ms);
                     continue;
                 }
                 Step::Restart => {
-                    desk.restart();
+                    harness.restart();
                     continue;
                 }
                 Step::Reload => {
                     let (mut loader, mut piece) = (ImageLoader::new(options.clone()), Vec::new());
-                    let mut image = desk.ledger.image();
+                    let mut image = harness.ledger.image();
                     while image.next(&mut piece) {
                         loader.piece(&piece).expect("an image of its own");
                     }
-                    desk.ledger = loader.finish().expect("an image of its own");
+                    harness.ledger = loader.finish().expect("an image of its own");
                     continue;
                 }
             }
@@ -225,14 +226,14 @@ proptest! {
                 _ => asked.len() - 1,
             };
             let (key, writer, issued_ms) = &asked[place];
-            let told = desk.ask(&one_more(key, ["app", "web", ""][*writer], *issued_ms));
-            if told.reason().is_none() && !told.replayed() {
+            let reply = harness.ask(&one_more(key, ["app", "web", ""][*writer], *issued_ms));
+            if reply.reason().is_none() && !reply.replayed() {
                 *done.entry(key.clone()).or_default() += 1;
             }
         }
         prop_assert!(done.values().all(|times| *times == 1), "{done:?}");
-        desk.check();
-        let live = desk.digest();
-        prop_assert_eq!(desk.refold().digest(), live);
+        harness.check();
+        let live = harness.digest();
+        prop_assert_eq!(harness.refold().digest(), live);
     }
 }

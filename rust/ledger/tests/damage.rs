@@ -1,6 +1,6 @@
-//! Bytes that are not a journal are refused, or come to a state that can be read. Nothing panics, whatever they are.
+//! Bytes that are not a journal are refused, or give a state that can be read. Nothing panics, whatever they are.
 
-mod desk;
+mod harness;
 mod history;
 
 use std::cell::RefCell;
@@ -12,21 +12,21 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use desk::asks::reserve;
-use desk::{Frame, ROOMY, START_MS};
+use harness::commands::reserve;
+use harness::{Frame, ROOMY, START_MS};
 use history::{Look, Player, history, play};
 
-/// Journals of histories that a fixed seed makes: what is damaged.
+/// The journals to damage, from histories with a fixed seed.
 static JOURNALS: LazyLock<Vec<Vec<Frame>>> = LazyLock::new(|| {
     let mut runner = TestRunner::deterministic();
     let mut make = |_| {
         let steps = history(60).new_tree(&mut runner).expect("a history").current();
-        play(&steps, 2_000, Look::End, false).desk.frames
+        play(&steps, 2_000, Look::End, false).harness.frames
     };
     (0..16).map(&mut make).collect()
 });
 
-/// Folds whatever it is; if that goes well, everything can be read and the ledger goes on.
+/// Folds any frames. If that succeeds, everything can be read and the ledger can go on.
 fn fold_anything(frames: &[Frame]) -> bool {
     let mut ledger = Ledger::new(LedgerOptions::new("main"));
     let mut audit = Audit::default();
@@ -69,7 +69,7 @@ fn read_everything(ledger: &mut Ledger) {
         assert_eq!(ledger.parse_token(&ledger.token(reservation.id)), Some(reservation.id));
         let channel = reservation.channel.map_or("", |channel| ledger.channels().name(channel));
         let quantity: i64 = reservation.lines.iter().map(|line| line.quantity() / 1_000).sum();
-        assert!(!format!("{channel} {quantity} {}", reservation.live(0)).is_empty());
+        assert!(!format!("{channel} {quantity} {}", reservation.is_live(0)).is_empty());
         assert!(ledger.reservations_of_order(&reservation.order_ref).count() <= ledger.reservation_count());
     }
 }
@@ -87,7 +87,7 @@ fn go_on(mut ledger: Ledger) {
 }
 
 #[test]
-fn a_payload_cut_anywhere_is_refused_or_shorter_by_whole_records() {
+fn a_payload_cut_anywhere_is_refused_or_lacks_whole_records() {
     let frames = &JOURNALS[0];
     let mut refused = 0;
     for length in 0..frames[0].payload.len() {
@@ -97,7 +97,7 @@ fn a_payload_cut_anywhere_is_refused_or_shorter_by_whole_records() {
     }
     let mut reader = RecordReader::new(&frames[0].payload, frames[0].time_ms).expect("a frame of its own");
     let records = std::iter::from_fn(|| reader.next().expect("a record of its own")).count();
-    // The version byte alone is a payload of no records; so is each end of a record.
+    // The version byte alone is a payload without records; a cut at the end of a record is also a valid payload.
     assert_eq!(frames[0].payload.len() - refused, records);
 }
 

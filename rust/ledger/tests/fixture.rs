@@ -1,9 +1,10 @@
-//! The payload formats: what was once written folds to the same state for ever, on every machine and build.
+//! The payload formats: an old payload folds to the same state for ever, on every machine and in every build.
 //!
-//! The fixtures hold every kind of event and every field of a record. They are never made again: a change of the format is a new
-//! version with a fixture of its own. `cargo test -p invengine-ledger --test fixture -- --ignored` shows how it was made.
+//! The fixtures contain every kind of event and every field of a record. They are never regenerated: a change of the format
+//! is a new version with a fixture of its own. `cargo test -p invengine-ledger --test fixture -- --ignored` shows how it
+//! was made.
 
-mod desk;
+mod harness;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,13 +14,13 @@ use invengine_ledger::event::StockKind::{Adjusted, Counted, Received, Returned, 
 use invengine_ledger::event::StockState::{Damaged, OnHand, QualityControl};
 use invengine_ledger::{Audit, Command, Ledger, LedgerOptions, RecordReader};
 
-use desk::asks::{
+use harness::commands::{
     allocate, amend, by_key, by_order, extend, fulfill, part, register, release, reserve, stock, stock_lines, transfer,
     whole,
 };
-use desk::{Desk, START_MS};
+use harness::{Harness, START_MS};
 
-/// A payload, the state that it folds to, its sequence, and how many kinds of events it has.
+/// A payload, the digest of its state, its sequence, and its number of kinds of events.
 type Fixture = (&'static [u8], &'static str, u64, usize);
 
 /// Written by the first build.
@@ -48,52 +49,55 @@ fn with_all_fields() -> Command<'static> {
 }
 
 /// The history of the fixture, in one frame.
-fn history() -> Desk {
-    let mut desk = Desk::with_window(WINDOW_MS).opened();
-    let ask = |desk: &mut Desk, command: &Command<'_>| drop(desk.ask(command));
+fn history() -> Harness {
+    let mut harness = Harness::with_window(WINDOW_MS).opened();
+    let ask = |harness: &mut Harness, command: &Command<'_>| drop(harness.ask(command));
     let lines = [("mug", "wh-1", 20, OnHand), ("mug", "wh-1", 2, Damaged), ("cup", "wh-1", 9, OnHand)];
-    ask(&mut desk, &stock_lines("stock", Received, &lines));
-    ask(&mut desk, &stock_lines("return", Returned, &[("mug", "wh-2", 5, QualityControl), ("mug", "wh-2", 7, OnHand)]));
-    ask(&mut desk, &stock("adjust", Adjusted, "mug", "wh-1", -3));
-    ask(&mut desk, &stock("set", Set, "cup", "wh-1", 8));
-    ask(&mut desk, &stock("count", Counted, "mug", "wh-2", 11));
-    ask(&mut desk, &register("register", "erp"));
-    ask(&mut desk, &with_all_fields());
-    let id = desk.ask(&reserve("hold", &[("mug", "wh-1", 5)])).hold().id;
-    desk.wait(250);
-    ask(&mut desk, &extend("extend", whole(id)));
-    ask(&mut desk, &amend("amend", whole(id), &[("cup", "wh-1", 2), ("mug", "wh-1", 4)]));
+    ask(&mut harness, &stock_lines("stock", Received, &lines));
+    ask(
+        &mut harness,
+        &stock_lines("return", Returned, &[("mug", "wh-2", 5, QualityControl), ("mug", "wh-2", 7, OnHand)]),
+    );
+    ask(&mut harness, &stock("adjust", Adjusted, "mug", "wh-1", -3));
+    ask(&mut harness, &stock("set", Set, "cup", "wh-1", 8));
+    ask(&mut harness, &stock("count", Counted, "mug", "wh-2", 11));
+    ask(&mut harness, &register("register", "erp"));
+    ask(&mut harness, &with_all_fields());
+    let id = harness.ask(&reserve("hold", &[("mug", "wh-1", 5)])).hold().id;
+    harness.wait(250);
+    ask(&mut harness, &extend("extend", whole(id)));
+    ask(&mut harness, &amend("amend", whole(id), &[("cup", "wh-1", 2), ("mug", "wh-1", 4)]));
     let mut bind = allocate("allocate", part(id, &[("mug", "wh-1", 2)]));
     bind.context.order_ref = "order-2";
-    ask(&mut desk, &bind);
-    ask(&mut desk, &transfer("transfer", part(id, &[("mug", "wh-1", 1)]), "wh-2"));
-    ask(&mut desk, &fulfill("fulfill", part(id, &[("mug", "wh-1", 1)])));
-    ask(&mut desk, &release("release", part(id, &[("cup", "wh-1", 1)])));
-    ask(&mut desk, &release("cancel", by_key("never-seen")));
-    ask(&mut desk, &numbered(stock("", Received, "pot", "wh-1", 1), 1));
-    ask(&mut desk, &numbered(stock("", Received, "mug", "wh-3", 1), 2));
-    ask(&mut desk, &numbered(stock("keyed", Received, "mug", "wh-3", 2), 3));
-    ask(&mut desk, &numbered(stock("keyed", Received, "mug", "wh-3", 2), 4));
+    ask(&mut harness, &bind);
+    ask(&mut harness, &transfer("transfer", part(id, &[("mug", "wh-1", 1)]), "wh-2"));
+    ask(&mut harness, &fulfill("fulfill", part(id, &[("mug", "wh-1", 1)])));
+    ask(&mut harness, &release("release", part(id, &[("cup", "wh-1", 1)])));
+    ask(&mut harness, &release("cancel", by_key("never-seen")));
+    ask(&mut harness, &numbered(stock("", Received, "pot", "wh-1", 1), 1));
+    ask(&mut harness, &numbered(stock("", Received, "mug", "wh-3", 1), 2));
+    ask(&mut harness, &numbered(stock("keyed", Received, "mug", "wh-3", 2), 3));
+    ask(&mut harness, &numbered(stock("keyed", Received, "mug", "wh-3", 2), 4));
     let mut nowhere = numbered(stock("", Received, "mug", "wh-3", 1), 5);
     nowhere.context.channel = "nowhere";
-    ask(&mut desk, &nowhere);
+    ask(&mut harness, &nowhere);
     for key in ["refused", "refused-too"] {
         let mut refused = reserve(key, &[("mug", "wh-1", 999)]);
         refused.context.remember_refusal = true;
-        ask(&mut desk, &refused);
+        ask(&mut harness, &refused);
     }
-    desk.wait(61_000);
-    assert_eq!(desk.sweep(), 2);
-    ask(&mut desk, &allocate("late", by_order("order-1")));
-    desk.wait(WINDOW_MS);
-    assert!(desk.forget());
-    ask(&mut desk, &fulfill("gone", by_order("order-1")));
-    desk.wait(WINDOW_MS);
-    assert!(desk.forget());
-    ask(&mut desk, &stock("after", Received, "cup", "wh-2", 1));
-    desk.cut();
-    assert_eq!(desk.frames.len(), 1);
-    desk
+    harness.wait(61_000);
+    assert_eq!(harness.sweep(), 2);
+    ask(&mut harness, &allocate("late", by_order("order-1")));
+    harness.wait(WINDOW_MS);
+    assert!(harness.forget());
+    ask(&mut harness, &fulfill("gone", by_order("order-1")));
+    harness.wait(WINDOW_MS);
+    assert!(harness.forget());
+    ask(&mut harness, &stock("after", Received, "cup", "wh-2", 1));
+    harness.cut();
+    assert_eq!(harness.frames.len(), 1);
+    harness
 }
 
 // case: E16
@@ -127,13 +131,13 @@ fn the_fixtures_have_every_kind_of_event() {
 }
 
 #[test]
-fn this_build_still_writes_it_so() {
-    // A difference is no fault while old payloads still fold; it must be meant, and is then a new version with a fixture of
-    // its own.
-    let mut desk = history();
-    if desk.frames[0].payload != SECOND.0 {
+fn this_build_still_writes_the_same_payload() {
+    // A difference is no fault while old payloads still fold; but it must be intended, and is then a new version with a
+    // fixture of its own.
+    let mut harness = history();
+    if harness.frames[0].payload != SECOND.0 {
         let found = Path::new(env!("CARGO_TARGET_TMPDIR")).join("payload.bin");
-        std::fs::write(&found, &desk.frames[0].payload).expect("a writable target directory");
-        panic!("the payload format changed (now {}, in {}): raise the version", desk.digest(), found.display());
+        std::fs::write(&found, &harness.frames[0].payload).expect("a writable target directory");
+        panic!("the payload format changed (now {}, in {}): raise the version", harness.digest(), found.display());
     }
 }

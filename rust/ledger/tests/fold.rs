@@ -1,17 +1,18 @@
-//! The journal is the truth: its fold is the live ledger, to the bit, wherever frames end and whenever anybody looks.
+//! The journal is the source of truth: its fold equals the live ledger bit for bit, wherever frames end and whenever the digest
+//! is read.
 
-mod desk;
+mod harness;
 mod history;
 
 use invengine_ledger::event::StockKind;
 use invengine_ledger::{Audit, DEDUPE_WINDOW_MS, Digest, Ledger, LedgerOptions, RecordReader, SWEEP_LINES_MAX};
 use proptest::prelude::*;
 
-use desk::asks::{reserve, stock};
-use desk::{Desk, Frame, START_MS};
+use harness::commands::{reserve, stock};
+use harness::{Frame, Harness, START_MS};
 use history::{Look, history, play};
 
-/// Folds frames, and gives the digest at the end of each.
+/// Folds frames and returns the digest at the end of each.
 fn digests_of(frames: &[Frame]) -> Vec<(u64, Digest)> {
     let mut ledger = Ledger::new(LedgerOptions::new("main"));
     frames
@@ -35,27 +36,27 @@ proptest! {
     #[test]
     fn the_fold_is_the_live_ledger_at_every_frame_boundary(steps in history(100), window_ms in window()) {
         let played = play(&steps, window_ms, Look::EachFrame, false);
-        for (sequence, digest) in digests_of(&played.desk.frames) {
+        for (sequence, digest) in digests_of(&played.harness.frames) {
             if let Some(live) = played.digests.get(&sequence) {
                 prop_assert_eq!(*live, digest, "at {}", sequence);
             }
         }
-        let last = digests_of(&played.desk.frames).pop().expect("a history has frames");
+        let last = digests_of(&played.harness.frames).pop().expect("a history has frames");
         prop_assert_eq!(last.1, played.last());
     }
 
     #[test]
-    fn neither_frames_nor_looking_change_the_state(steps in history(100), window_ms in window()) {
+    fn neither_frames_nor_reading_digests_change_the_state(steps in history(100), window_ms in window()) {
         let played = play(&steps, window_ms, Look::End, false);
         let often = play(&steps, window_ms, Look::EachStep, true);
         prop_assert_eq!(played.last(), often.last());
-        prop_assert!(often.desk.frames.len() >= played.desk.frames.len());
-        prop_assert_eq!(digests_of(&often.desk.frames).pop(), digests_of(&played.desk.frames).pop());
-        // The records are the same, however they were put into frames.
+        prop_assert!(often.harness.frames.len() >= played.harness.frames.len());
+        prop_assert_eq!(digests_of(&often.harness.frames).pop(), digests_of(&played.harness.frames).pop());
+        // The records are the same, however they are divided into frames.
         let records = |frames: &[Frame]| -> Vec<String> {
             frames.iter().flat_map(records_of).collect()
         };
-        prop_assert_eq!(records(&often.desk.frames), records(&played.desk.frames));
+        prop_assert_eq!(records(&often.harness.frames), records(&played.harness.frames));
     }
 
     // case: C11
@@ -63,16 +64,16 @@ proptest! {
     fn a_fold_can_stop_after_any_record(steps in history(60)) {
         let played = play(&steps, 2_000, Look::EachStep, false);
         for (sequence, digest) in &played.digests {
-            prop_assert_eq!(fold_until(&played.desk.frames, *sequence).digest(), *digest, "at {}", sequence);
+            prop_assert_eq!(fold_until(&played.harness.frames, *sequence).digest(), *digest, "at {}", sequence);
         }
     }
 
     // case: C11
     #[test]
-    fn no_hold_takes_what_is_not_there(steps in history(100)) {
+    fn no_hold_takes_more_than_the_stock(steps in history(100)) {
         let mut played = play(&steps, 2_000, Look::End, false);
-        // The fold of the desk compares free units before and after each record.
-        let ledger = played.desk.refold();
+        // The fold of the harness compares free units before and after each record.
+        let ledger = played.harness.refold();
         prop_assert!(Audit::check(&ledger).is_empty());
     }
 }
@@ -86,7 +87,7 @@ fn records_of(frame: &Frame) -> Vec<String> {
     records
 }
 
-/// The state at a sequence, with every counter proved after every record.
+/// The state at a sequence, with every counter verified after every record.
 fn fold_until(frames: &[Frame], sequence: u64) -> Ledger {
     let mut ledger = Ledger::new(LedgerOptions::new("main"));
     for frame in frames {
@@ -105,16 +106,16 @@ fn fold_until(frames: &[Frame], sequence: u64) -> Ledger {
 }
 
 #[test]
-fn the_audit_finds_holds_on_what_is_not_there() {
-    // The frames of one ledger with 8 mugs, but for the frame that received them, which is of one with 5.
+fn the_audit_finds_holds_on_missing_stock() {
+    // The frames of a ledger with 8 mugs, except the frame that received them, which is from a ledger with 5.
     let journal = |quantity: i64| {
-        let mut desk = Desk::default().opened();
-        desk.cut();
-        desk.ask(&stock("in", StockKind::Received, "mug", "wh-1", quantity)).did();
-        desk.cut();
-        desk.ask(&reserve("r", &[("mug", "wh-1", quantity)])).did();
-        desk.cut();
-        desk.frames
+        let mut harness = Harness::default().opened();
+        harness.cut();
+        harness.ask(&stock("in", StockKind::Received, "mug", "wh-1", quantity)).accepted();
+        harness.cut();
+        harness.ask(&reserve("r", &[("mug", "wh-1", quantity)])).accepted();
+        harness.cut();
+        harness.frames
     };
     let mut frames = journal(8);
     frames[1] = journal(5).swap_remove(1);
@@ -135,84 +136,84 @@ fn the_audit_finds_holds_on_what_is_not_there() {
 
 // case: D07
 #[test]
-fn a_sweep_takes_slices_and_counts_at_once() {
-    let mut desk = Desk::with_mugs(10_000);
+fn a_sweep_works_in_slices_while_expired_units_are_free_at_once() {
+    let mut harness = Harness::with_mugs(10_000);
     let keys: Vec<String> = (0..5_000).map(|number| format!("r-{number}")).collect();
     for key in &keys {
-        desk.ask(&reserve(key, &[("mug", "wh-1", 2)])).did();
+        harness.ask(&reserve(key, &[("mug", "wh-1", 2)])).accepted();
     }
-    assert_eq!(desk.level("mug", "wh-1"), (10_000, 10_000, 0, 0, 0));
-    desk.wait(60_100);
-    assert_eq!(desk.level("mug", "wh-1"), (10_000, 0, 0, 10_000, 0), "before any event is written");
+    assert_eq!(harness.level("mug", "wh-1"), (10_000, 10_000, 0, 0, 0));
+    harness.wait(60_100);
+    assert_eq!(harness.level("mug", "wh-1"), (10_000, 0, 0, 10_000, 0), "before any event is written");
     let mut left = 5_000;
     while left > 0 {
-        let count = desk.sweep();
+        let count = harness.sweep();
         assert!((1..=SWEEP_LINES_MAX).contains(&count), "{count}");
-        desk.cut();
-        desk.check();
+        harness.cut();
+        harness.check();
         left -= count;
-        assert_eq!(desk.level("mug", "wh-1"), (10_000, 0, 0, 10_000, 0));
-        assert_eq!(desk.ledger.open_reservations(), left as u64);
-        let live = desk.digest();
-        assert_eq!(desk.refold().digest(), live);
+        assert_eq!(harness.level("mug", "wh-1"), (10_000, 0, 0, 10_000, 0));
+        assert_eq!(harness.ledger.open_reservations(), left as u64);
+        let live = harness.digest();
+        assert_eq!(harness.refold().digest(), live);
     }
-    assert_eq!((desk.sweep(), desk.ledger.expired_reservations()), (0, 5_000));
-    assert_eq!(desk.ledger.next_expiry_ms(), None);
+    assert_eq!((harness.sweep(), harness.ledger.expired_reservations()), (0, 5_000));
+    assert_eq!(harness.ledger.next_expiry_ms(), None);
 }
 
 #[test]
 fn a_sweep_that_finds_no_room_loses_nothing() {
-    let mut desk = Desk::with_mugs(10);
-    desk.ask(&reserve("r", &[("mug", "wh-1", 3)])).did();
-    desk.cut();
-    let sequence = desk.ledger.sequence();
-    desk.wait(60_100);
-    desk.bytes_max = 3;
-    let before = desk.digest();
-    assert_eq!((desk.sweep(), desk.ledger.sequence(), desk.digest()), (0, sequence, before));
-    desk.bytes_max = desk::ROOMY;
-    assert_eq!((desk.sweep(), desk.ledger.sequence()), (1, sequence + 1));
+    let mut harness = Harness::with_mugs(10);
+    harness.ask(&reserve("r", &[("mug", "wh-1", 3)])).accepted();
+    harness.cut();
+    let sequence = harness.ledger.sequence();
+    harness.wait(60_100);
+    harness.bytes_max = 3;
+    let before = harness.digest();
+    assert_eq!((harness.sweep(), harness.ledger.sequence(), harness.digest()), (0, sequence, before));
+    harness.bytes_max = harness::ROOMY;
+    assert_eq!((harness.sweep(), harness.ledger.sequence()), (1, sequence + 1));
 }
 
 #[test]
-fn a_sweep_takes_what_the_frame_has_room_for() {
-    let mut desk = Desk::with_mugs(1_000);
+fn a_sweep_expires_what_the_frame_has_room_for() {
+    let mut harness = Harness::with_mugs(1_000);
     let keys: Vec<String> = (0..500).map(|number| format!("r-{number}")).collect();
     for key in &keys {
-        desk.ask(&reserve(key, &[("mug", "wh-1", 2)])).did();
+        harness.ask(&reserve(key, &[("mug", "wh-1", 2)])).accepted();
     }
-    desk.cut();
-    desk.wait(60_100);
-    desk.bytes_max = 300;
+    harness.cut();
+    harness.wait(60_100);
+    harness.bytes_max = 300;
     let mut frames = 0;
-    while desk.ledger.open_reservations() > 0 {
-        assert!(desk.sweep() > 0, "an empty frame has room for some");
-        assert!(desk.open_bytes() <= 300);
-        desk.cut();
+    while harness.ledger.open_reservations() > 0 {
+        assert!(harness.sweep() > 0, "an empty frame has room for some");
+        assert!(harness.open_bytes() <= 300);
+        harness.cut();
         frames += 1;
     }
     assert!(frames > 5, "all of them did not fit into one: {frames}");
-    let live = desk.digest();
-    assert_eq!((desk.refold().digest(), desk.ledger.expired_reservations()), (live, 500));
+    let live = harness.digest();
+    assert_eq!((harness.refold().digest(), harness.ledger.expired_reservations()), (live, 500));
 }
 
 #[test]
-fn sweeps_that_are_cut_differently_leave_the_same_levels() {
+fn sweeps_that_are_sliced_differently_leave_the_same_levels() {
     let run = |sweep_each: bool| {
-        let mut desk = Desk::with_mugs(100);
+        let mut harness = Harness::with_mugs(100);
         let keys: Vec<String> = (0..20).map(|number| format!("r-{number}")).collect();
         for key in &keys {
-            desk.ask(&reserve(key, &[("mug", "wh-1", 5)])).did();
-            desk.wait(7_000);
+            harness.ask(&reserve(key, &[("mug", "wh-1", 5)])).accepted();
+            harness.wait(7_000);
             if sweep_each {
-                desk.sweep();
+                harness.sweep();
             }
         }
-        let level = desk.level("mug", "wh-1");
-        desk.sweep();
-        let live = desk.digest();
-        assert_eq!(desk.refold().digest(), live);
-        (level, desk.level("mug", "wh-1"), desk.ledger.expired_reservations(), desk.ledger.sequence())
+        let level = harness.level("mug", "wh-1");
+        harness.sweep();
+        let live = harness.digest();
+        assert_eq!(harness.refold().digest(), live);
+        (level, harness.level("mug", "wh-1"), harness.ledger.expired_reservations(), harness.ledger.sequence())
     };
     assert_eq!(run(true), run(false));
 }
@@ -220,12 +221,12 @@ fn sweeps_that_are_cut_differently_leave_the_same_levels() {
 // case: D02
 #[test]
 fn time_that_goes_back_is_refused() {
-    let mut desk = Desk::with_mugs(5);
-    desk.cut();
-    desk.wait(1_000);
-    desk.ask(&stock("in", StockKind::Received, "mug", "wh-1", 1)).did();
-    desk.cut();
-    let frames = &desk.frames;
+    let mut harness = Harness::with_mugs(5);
+    harness.cut();
+    harness.wait(1_000);
+    harness.ask(&stock("in", StockKind::Received, "mug", "wh-1", 1)).accepted();
+    harness.cut();
+    let frames = &harness.frames;
     let mut ledger = Ledger::new(LedgerOptions::new("main"));
     ledger.fold(&frames[1].payload, frames[1].time_ms, 1).expect_err("events on names that do not exist");
     let mut ledger = Ledger::new(LedgerOptions::new("main"));

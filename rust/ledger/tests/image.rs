@@ -1,7 +1,7 @@
-//! An image is the whole state: loaded again it is the same ledger, to the bit, and goes on the same way; and bytes that are
-//! not one are refused.
+//! An image is the whole state: loaded, it is the same ledger bit for bit and goes on the same way; bytes that are not an image
+//! are refused.
 
-mod desk;
+mod harness;
 mod history;
 
 use std::path::Path;
@@ -13,9 +13,9 @@ use invengine_ledger::{
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
-use desk::asks::reserve;
-use desk::told::{Did, Told};
-use desk::{Desk, Frame, ROOMY, START_MS};
+use harness::answers::{Outcome, Reply};
+use harness::commands::reserve;
+use harness::{Frame, Harness, ROOMY, START_MS};
 use history::{Look, Player, Step, Turn, history, play};
 
 fn options(window_ms: i64) -> LedgerOptions {
@@ -46,7 +46,7 @@ fn fold(ledger: &mut Ledger, frames: &[Frame]) {
     }
 }
 
-/// What a ledger would write by itself from now on: all expiries, then the forgetting of keys.
+/// What a ledger would write on its own from now on: all expiries, then the forgetting of keys.
 fn rest_of_its_life(ledger: &mut Ledger) -> Vec<u8> {
     let mut payload = Payload::default();
     let mut now_ms = ledger.time_ms();
@@ -68,7 +68,7 @@ proptest! {
         window_ms in prop_oneof![Just(2_000i64), Just(DEDUPE_WINDOW_MS)],
         piece_bytes in 1usize..3_000,
     ) {
-        let frames = play(&steps, window_ms, Look::End, true).desk.frames;
+        let frames = play(&steps, window_ms, Look::End, true).harness.frames;
         let mut whole = Ledger::new(options(window_ms));
         fold(&mut whole, &frames);
         let last = image(&mut whole);
@@ -89,15 +89,15 @@ proptest! {
     }
 }
 
-/// Two ledgers of one past, one folded from its journal and one loaded from its image.
-struct Twins([Desk; 2]);
+/// Two ledgers with the same past, one folded from its journal and one loaded from its image.
+struct Twins([Harness; 2]);
 
 impl Twins {
     fn new(window_ms: i64) -> Self {
-        Twins([Desk::with_window(window_ms), Desk::with_window(window_ms)])
+        Twins([Harness::with_window(window_ms), Harness::with_window(window_ms)])
     }
 
-    /// Starts both again: the one from the journal, the other from the image.
+    /// Restarts both: one from the journal, the other from the image.
     fn part(&mut self, window_ms: i64) {
         let [folded, loaded] = &mut self.0;
         folded.restart();
@@ -108,7 +108,7 @@ impl Twins {
         assert_eq!(loaded.ledger.key_bytes(), folded.ledger.key_bytes());
     }
 
-    /// Takes one turn with both, which must do the same.
+    /// Takes one step with both, which must do the same.
     fn take(&mut self, player: &mut Player, step: &Step) {
         let sources: Vec<_> = self.0[0].ledger.sources().to_vec();
         let place = |name: &str| {
@@ -116,12 +116,12 @@ impl Twins {
             found.map_or((0, 0), |source| (source.epoch, source.last))
         };
         let turn = player.turn(step, self.0[0].now_ms, &place);
-        let done = self.0.each_mut().map(|desk| take(desk, &turn));
+        let done = self.0.each_mut().map(|harness| take(harness, &turn));
         assert_eq!(done[0], done[1]);
         assert_eq!(self.0[0].digest(), self.0[1].digest());
         match &done[0] {
-            Done::Told(Told::Yes { replayed: false, did: Did::Reserved(hold), .. }) => player.note(hold),
-            Done::Told(Told::Yes { replayed: false, did: Did::Holds(holds), .. }) => {
+            Done::Reply(Reply::Accepted { replayed: false, outcome: Outcome::Reserved(hold), .. }) => player.note(hold),
+            Done::Reply(Reply::Accepted { replayed: false, outcome: Outcome::Holds(holds), .. }) => {
                 holds.iter().for_each(|hold| player.note(hold));
             }
             _ => {}
@@ -129,20 +129,20 @@ impl Twins {
     }
 }
 
-/// What came of a turn.
+/// The result of a step.
 #[derive(Debug, PartialEq)]
 enum Done {
-    Told(Told),
+    Reply(Reply),
     Count(usize),
 }
 
-fn take(desk: &mut Desk, turn: &Turn) -> Done {
+fn take(harness: &mut Harness, turn: &Turn) -> Done {
     match turn {
-        Turn::Command(command) => return Done::Told(desk.ask(command)),
-        Turn::Wait(ms) => desk.wait(*ms),
-        Turn::Sweep => return Done::Count(desk.sweep()),
-        Turn::Forget => return Done::Count(usize::from(desk.forget())),
-        Turn::Restart | Turn::Cut => desk.cut(),
+        Turn::Command(command) => return Done::Reply(harness.ask(command)),
+        Turn::Wait(ms) => harness.wait(*ms),
+        Turn::Sweep => return Done::Count(harness.sweep()),
+        Turn::Forget => return Done::Count(usize::from(harness.forget())),
+        Turn::Restart | Turn::Cut => harness.cut(),
     }
     Done::Count(0)
 }
@@ -157,7 +157,7 @@ proptest! {
         let mut twins = Twins::new(WINDOW_MS);
         let mut player = Player::default();
         for command in Player::opening() {
-            twins.0.iter_mut().for_each(|desk| drop(desk.ask(&command).did()));
+            twins.0.iter_mut().for_each(|harness| drop(harness.ask(&command).accepted()));
         }
         for (number, step) in steps.iter().enumerate() {
             if number % each == 0 {
@@ -165,8 +165,8 @@ proptest! {
             }
             twins.take(&mut player, step);
         }
-        twins.0.iter_mut().for_each(Desk::cut);
-        let payloads = twins.0.each_ref().map(|desk| desk.frames.iter().map(|frame| frame.payload.clone()).collect::<Vec<_>>());
+        twins.0.iter_mut().for_each(Harness::cut);
+        let payloads = twins.0.each_ref().map(|harness| harness.frames.iter().map(|frame| frame.payload.clone()).collect::<Vec<_>>());
         prop_assert!(payloads[0] == payloads[1]);
         prop_assert!(image(&mut twins.0[0].ledger) == image(&mut twins.0[1].ledger));
     }
@@ -183,11 +183,11 @@ proptest! {
 
 static SMALL: LazyLock<Vec<u8>> = LazyLock::new(small);
 
-/// The first image format, of the ledger that the first payload format folds to and one command of a writer ahead of time.
+/// The first image format: the ledger that the first payload format folds to, and one command of a writer ahead of time.
 const FIRST: &[u8] = include_bytes!("fixtures/image-v1.bin");
 const FIRST_DIGEST: &str = "e028a2fdfd058299809a484e51ee7830";
-/// The second one, which also says when writers issued what they did, has the parts of fingerprints and refusals that are
-/// remembered; of the ledger that the second payload folds to, after a correction of its clock.
+/// The second image format, which also has issue times, the parts of fingerprints and remembered refusals: the ledger that the
+/// second payload folds to, after a correction of its clock.
 const SECOND: &[u8] = include_bytes!("fixtures/image-v2.bin");
 const SECOND_DIGEST: &str = "e26ade89bb7b2cadb2376281a5a3a422";
 
@@ -230,8 +230,9 @@ fn every_image_format_loads_for_ever() {
 }
 
 #[test]
-fn this_build_still_writes_it_so() {
-    // A difference is no fault while old images still load; it must be meant, and is then a new version with a fixture of its own.
+fn this_build_still_writes_the_same_image() {
+    // A difference is no fault while old images still load; but it must be intended, and is then a new version with a fixture
+    // of its own.
     let mut ledger = second();
     let bytes = image(&mut ledger);
     if bytes != SECOND {
@@ -244,7 +245,7 @@ fn this_build_still_writes_it_so() {
 fn small() -> Vec<u8> {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let steps = history(60).new_tree(&mut runner).expect("a history").current();
-    image(&mut play(&steps, 2_000, Look::End, true).desk.refold())
+    image(&mut play(&steps, 2_000, Look::End, true).harness.refold())
 }
 
 // case: E11

@@ -1,43 +1,43 @@
-//! What a key remembers, and whose key it is.
+//! What a key remembers, and to which writer it belongs.
 
-mod desk;
+mod harness;
 
 use invengine_ledger::command::{Body, Catalogue, Line, Target, TargetBy};
 use invengine_ledger::event::StockKind;
 use invengine_ledger::{Command, Effect, Reason, ReservationId, Scope};
 
-use desk::asks::{allocate, by_key, fulfill, register, release, reserve, stock, transfer, upsert, whole};
-use desk::told::{Did, Told};
-use desk::{Desk, ROOMY};
+use harness::answers::{Outcome, Reply};
+use harness::commands::{allocate, by_key, fulfill, register, release, reserve, stock, transfer, upsert, whole};
+use harness::{Harness, ROOMY};
 
 const MUG: [(&str, &str, i64); 1] = [("mug", "wh-1", 1)];
 
 // case: A01, A15
 #[test]
 fn the_same_key_is_the_same_answer_and_one_effect() {
-    let mut desk = Desk::with_mugs(100);
-    let first = desk.ask(&reserve("k", &MUG));
-    let Told::Yes { sequence, did, .. } = first else { panic!("{first:?}") };
-    desk.cut();
-    let frames = desk.frames.len();
+    let mut harness = Harness::with_mugs(100);
+    let first = harness.ask(&reserve("k", &MUG));
+    let Reply::Accepted { sequence, outcome, .. } = first else { panic!("{first:?}") };
+    harness.cut();
+    let frames = harness.frames.len();
     for _ in 0..1_000 {
-        desk.wait(7);
-        let again = desk.ask(&reserve("k", &MUG));
-        assert_eq!(again, Told::Yes { sequence, replayed: true, did: did.clone() });
+        harness.wait(7);
+        let again = harness.ask(&reserve("k", &MUG));
+        assert_eq!(again, Reply::Accepted { sequence, replayed: true, outcome: outcome.clone() });
     }
-    desk.cut();
-    assert_eq!((desk.frames.len(), desk.level("mug", "wh-1").1), (frames, 1), "nothing was written");
-    desk.restart();
-    assert_eq!(desk.ask(&reserve("k", &MUG)), Told::Yes { sequence, replayed: true, did });
+    harness.cut();
+    assert_eq!((harness.frames.len(), harness.level("mug", "wh-1").1), (frames, 1), "nothing was written");
+    harness.restart();
+    assert_eq!(harness.ask(&reserve("k", &MUG)), Reply::Accepted { sequence, replayed: true, outcome });
 }
 
 // case: A03, A04
 #[test]
-fn what_is_the_same_body() {
+fn which_bodies_count_as_the_same() {
     type Change = fn(&mut Command<'_>);
     let rows: [(&str, Option<&str>, Change); 15] = [
         ("unchanged", None, |_| {}),
-        ("issue_time", None, |command| command.context.issue_time_ms = Some(desk::START_MS - 5)),
+        ("issue_time", None, |command| command.context.issue_time_ms = Some(harness::START_MS - 5)),
         ("causation", None, |command| command.context.causation = "message-9"),
         ("event_time", None, |command| command.context.event_time_ms = Some(5)),
         ("actor", None, |command| command.context.actor = "ann"),
@@ -63,26 +63,26 @@ fn what_is_the_same_body() {
         ("command", Some("command"), |command| command.body = release("", by_key("k")).body),
     ];
     for (name, differs, change) in rows {
-        let mut desk = Desk::with_mugs(5);
-        let first = desk.ask(&reserve("k", &MUG));
+        let mut harness = Harness::with_mugs(5);
+        let first = harness.ask(&reserve("k", &MUG));
         let mut command = reserve("k", &MUG);
         change(&mut command);
-        let before = desk.digest();
-        let told = desk.ask(&command);
+        let before = harness.digest();
+        let reply = harness.ask(&command);
         if differs.is_none() {
-            assert!(told.replayed(), "{name}");
+            assert!(reply.replayed(), "{name}");
         } else {
-            let Told::Yes { sequence, .. } = first else { panic!("{first:?}") };
-            assert_eq!(told.reason(), Some(Reason::IdempotencyKeyReused), "{name}");
-            assert_eq!(told.fact("sequence"), Some(sequence.to_string().as_str()), "{name}");
-            assert_eq!(told.fact("field"), differs, "{name}");
+            let Reply::Accepted { sequence, .. } = first else { panic!("{first:?}") };
+            assert_eq!(reply.reason(), Some(Reason::IdempotencyKeyReused), "{name}");
+            assert_eq!(reply.fact("sequence"), Some(sequence.to_string().as_str()), "{name}");
+            assert_eq!(reply.fact("field"), differs, "{name}");
         }
-        assert_eq!(desk.digest(), before, "{name}");
+        assert_eq!(harness.digest(), before, "{name}");
     }
 }
 
 #[test]
-fn what_is_the_same_target() {
+fn which_targets_count_as_the_same() {
     type Change = fn(&mut Target<'_>, ReservationId);
     let rows: [(&str, Option<&str>, Change); 7] = [
         ("unchanged", None, |_, _| {}),
@@ -98,32 +98,32 @@ fn what_is_the_same_target() {
         }),
     ];
     for (name, differs, change) in rows {
-        let mut desk = Desk::with_mugs(5);
-        let id = desk.ask(&reserve("hold", &MUG)).hold().id;
-        desk.ask(&release("k", whole(id))).did();
+        let mut harness = Harness::with_mugs(5);
+        let id = harness.ask(&reserve("hold", &MUG)).hold().id;
+        harness.ask(&release("k", whole(id))).accepted();
         let mut target = whole(id);
         change(&mut target, id);
-        let told = desk.ask(&release("k", target));
-        assert_eq!((told.replayed(), told.fact("field")), (differs.is_none(), differs), "{name}");
-        assert_eq!(told.reason().is_none(), differs.is_none(), "{name}");
+        let reply = harness.ask(&release("k", target));
+        assert_eq!((reply.replayed(), reply.fact("field")), (differs.is_none(), differs), "{name}");
+        assert_eq!(reply.reason().is_none(), differs.is_none(), "{name}");
     }
 }
 
 #[test]
 fn another_worker_goes_on_with_the_keys_of_the_first() {
-    let mut desk = Desk::with_mugs(5);
+    let mut harness = Harness::with_mugs(5);
     let by = |actor, mut command: Command<'static>| {
         command.context.actor = actor;
         command
     };
-    desk.ask(&by("worker-a", reserve("order-7/1-reserve", &MUG))).did();
-    desk.restart();
-    assert!(desk.ask(&by("worker-b", reserve("order-7/1-reserve", &MUG))).replayed());
-    desk.ask(&by("worker-b", allocate("order-7/2-allocate", by_key("order-7/1-reserve")))).did();
+    harness.ask(&by("worker-a", reserve("order-7/1-reserve", &MUG))).accepted();
+    harness.restart();
+    assert!(harness.ask(&by("worker-b", reserve("order-7/1-reserve", &MUG))).replayed());
+    harness.ask(&by("worker-b", allocate("order-7/2-allocate", by_key("order-7/1-reserve")))).accepted();
 }
 
 #[test]
-fn what_differs_is_named_for_every_kind_of_command() {
+fn the_differing_field_is_named_for_every_kind_of_command() {
     type Change = fn(&mut Command<'_>);
     let stocks: [(&str, Change); 7] = [
         ("context.reason_code", |command| command.context.reason_code = "broken"),
@@ -150,17 +150,17 @@ fn what_differs_is_named_for_every_kind_of_command() {
     for (first, rows) in [(count, &stocks[..]), (refused, &moves[..]), (created, &names[..])] {
         for remember in [false, true] {
             for (field, change) in rows {
-                let mut desk = Desk::with_mugs(5);
+                let mut harness = Harness::with_mugs(5);
                 let mut command = first.clone();
                 command.context.remember_refusal = remember;
-                desk.ask(&command);
+                harness.ask(&command);
                 if remember {
-                    desk.restart();
+                    harness.restart();
                 }
                 change(&mut command);
-                let told = desk.ask(&command);
-                assert_eq!(told.reason(), Some(Reason::IdempotencyKeyReused), "{field}");
-                assert_eq!(told.fact("field"), Some(*field), "{first:?}");
+                let reply = harness.ask(&command);
+                assert_eq!(reply.reason(), Some(Reason::IdempotencyKeyReused), "{field}");
+                assert_eq!(reply.fact("field"), Some(*field), "{first:?}");
             }
         }
     }
@@ -169,125 +169,132 @@ fn what_differs_is_named_for_every_kind_of_command() {
 // case: A05
 #[test]
 fn keys_are_scoped_by_writer() {
-    let mut desk = Desk::with_mugs(5);
+    let mut harness = Harness::with_mugs(5);
     for (number, channel) in ["", "app", "web"].into_iter().enumerate() {
         let mut command = reserve("k", &MUG);
         command.context.channel = channel;
-        assert!(!desk.ask(&command).replayed(), "{channel}");
-        assert!(desk.ask(&command).replayed(), "{channel}");
-        assert_eq!(desk.level("mug", "wh-1").1, number as i64 + 1);
+        assert!(!harness.ask(&command).replayed(), "{channel}");
+        assert!(harness.ask(&command).replayed(), "{channel}");
+        assert_eq!(harness.level("mug", "wh-1").1, number as i64 + 1);
     }
     let mut command = release("r", by_key("k"));
     command.context.channel = "web";
-    desk.ask(&command).did();
-    let app = desk.ledger.scope("app", "").unwrap();
-    let Some(Effect::Reserved(hold)) = desk.ledger.key(app, "k").map(|entry| &entry.effect) else { panic!() };
-    assert_eq!(desk.ledger.reservation(hold.id).unwrap().lines[0].reserved, 1, "another writer's hold is untouched");
+    harness.ask(&command).accepted();
+    let app = harness.ledger.scope("app", "").unwrap();
+    let Some(Effect::Reserved(hold)) = harness.ledger.key(app, "k").map(|entry| &entry.effect) else { panic!() };
+    assert_eq!(harness.ledger.reservation(hold.id).unwrap().lines[0].reserved, 1, "another writer's hold is untouched");
     let mut unknown = reserve("k", &MUG);
     unknown.context.channel = "nowhere";
-    assert_eq!(desk.ask(&unknown).reason(), Some(Reason::UnknownChannel));
-    assert_eq!((desk.ledger.scope("nowhere", ""), desk.ledger.scope("", "nobody")), (None, None));
+    assert_eq!(harness.ask(&unknown).reason(), Some(Reason::UnknownChannel));
+    assert_eq!((harness.ledger.scope("nowhere", ""), harness.ledger.scope("", "nobody")), (None, None));
 }
 
 // case: C09
 #[test]
 fn a_cancelled_key_is_refused_for_ever() {
-    let mut desk = Desk::with_mugs(5);
-    assert_eq!(desk.ask(&release("r", by_key("late"))).did(), Did::KeyCancelled);
-    assert_eq!(desk.ask(&reserve("late", &MUG)).reason(), Some(Reason::KeyCancelled));
-    assert!(desk.ask(&release("r", by_key("late"))).replayed());
-    let keys = desk.ledger.key_count();
-    assert_eq!(desk.ask(&release("r2", by_key("late"))).did(), Did::KeyCancelled, "whoever makes sure again");
-    assert_eq!(desk.ledger.key_count(), keys + 1, "leaves no second tombstone");
-    desk.restart();
-    assert_eq!(desk.ask(&reserve("late", &MUG)).reason(), Some(Reason::KeyCancelled));
-    assert_eq!(desk.ask(&allocate("a", by_key("late"))).reason(), Some(Reason::ReservationNotFound));
-    assert_eq!(desk.level("mug", "wh-1"), (5, 0, 0, 5, 0));
+    let mut harness = Harness::with_mugs(5);
+    assert_eq!(harness.ask(&release("r", by_key("late"))).accepted(), Outcome::KeyCancelled);
+    assert_eq!(harness.ask(&reserve("late", &MUG)).reason(), Some(Reason::KeyCancelled));
+    assert!(harness.ask(&release("r", by_key("late"))).replayed());
+    let keys = harness.ledger.key_count();
+    assert_eq!(
+        harness.ask(&release("r2", by_key("late"))).accepted(),
+        Outcome::KeyCancelled,
+        "whoever makes sure again"
+    );
+    assert_eq!(harness.ledger.key_count(), keys + 1, "leaves no second tombstone");
+    harness.restart();
+    assert_eq!(harness.ask(&reserve("late", &MUG)).reason(), Some(Reason::KeyCancelled));
+    assert_eq!(harness.ask(&allocate("a", by_key("late"))).reason(), Some(Reason::ReservationNotFound));
+    assert_eq!(harness.level("mug", "wh-1"), (5, 0, 0, 5, 0));
 }
 
 #[test]
 fn a_release_that_names_its_own_key_uses_it() {
-    let mut desk = Desk::with_mugs(5);
+    let mut harness = Harness::with_mugs(5);
     let release_itself = release("k", by_key("k"));
-    assert_eq!(desk.ask(&release_itself).did(), Did::KeyCancelled);
-    assert!(desk.ask(&release_itself).replayed());
-    assert_eq!(desk.ask(&reserve("k", &MUG)).reason(), Some(Reason::IdempotencyKeyReused));
-    desk.restart();
-    assert!(desk.ask(&release_itself).replayed());
+    assert_eq!(harness.ask(&release_itself).accepted(), Outcome::KeyCancelled);
+    assert!(harness.ask(&release_itself).replayed());
+    assert_eq!(harness.ask(&reserve("k", &MUG)).reason(), Some(Reason::IdempotencyKeyReused));
+    harness.restart();
+    assert!(harness.ask(&release_itself).replayed());
 }
 
 #[test]
 fn a_key_that_is_not_that_of_a_reserve_names_no_hold() {
-    let mut desk = Desk::with_mugs(5);
-    assert_eq!(desk.ask(&release("r", by_key("open-stock"))).reason(), Some(Reason::ReservationNotFound));
-    assert_eq!(desk.ask(&allocate("a", by_key("never"))).fact("key"), Some("never"));
+    let mut harness = Harness::with_mugs(5);
+    assert_eq!(harness.ask(&release("r", by_key("open-stock"))).reason(), Some(Reason::ReservationNotFound));
+    assert_eq!(harness.ask(&allocate("a", by_key("never"))).fact("key"), Some("never"));
 }
 
 // case: A10
 #[test]
 fn a_late_duplicate_of_a_release_leaves_the_next_hold_alone() {
-    let mut desk = Desk::with_mugs(1);
-    desk.ask(&reserve("k1", &MUG)).did();
+    let mut harness = Harness::with_mugs(1);
+    harness.ask(&reserve("k1", &MUG)).accepted();
     let give_back = release("r", by_key("k1"));
-    let first = desk.ask(&give_back);
-    desk.ask(&reserve("k2", &MUG)).did();
-    let again = desk.ask(&give_back);
+    let first = harness.ask(&give_back);
+    harness.ask(&reserve("k2", &MUG)).accepted();
+    let again = harness.ask(&give_back);
     assert!(again.replayed());
-    assert_eq!(again.did(), first.did());
-    assert_eq!(desk.level("mug", "wh-1"), (1, 1, 0, 0, 0));
+    assert_eq!(again.accepted(), first.accepted());
+    assert_eq!(harness.level("mug", "wh-1"), (1, 1, 0, 0, 0));
 }
 
 // case: A07
 #[test]
-fn a_no_is_remembered_in_memory_only() {
-    let mut desk = Desk::with_mugs(1);
+fn a_rejection_is_remembered_in_memory_only() {
+    let mut harness = Harness::with_mugs(1);
     let too_many = reserve("k", &[("mug", "wh-1", 2)]);
-    let before = desk.digest();
-    let no = desk.ask(&too_many);
-    assert_eq!(no.fact("available"), Some("1"));
-    assert_eq!(desk.digest(), before, "outside the digest");
-    desk.ask(&stock("more", StockKind::Received, "mug", "wh-1", 5)).did();
-    assert_eq!(desk.ask(&too_many), no, "the same no, even though there is enough now");
-    assert_eq!(desk.ask(&reserve("k", &MUG)).reason(), Some(Reason::IdempotencyKeyReused));
-    assert_eq!(desk.ledger.refused_key(Scope::Operator, "k").map(|no| no.reason), Some(Reason::InsufficientStock));
-    desk.ask(&reserve("new", &[("mug", "wh-1", 2)])).did();
-    desk.restart();
-    assert!(desk.ask(&too_many).reason().is_none(), "a restart forgets a no");
+    let before = harness.digest();
+    let refusal = harness.ask(&too_many);
+    assert_eq!(refusal.fact("available"), Some("1"));
+    assert_eq!(harness.digest(), before, "outside the digest");
+    harness.ask(&stock("more", StockKind::Received, "mug", "wh-1", 5)).accepted();
+    assert_eq!(harness.ask(&too_many), refusal, "the same rejection, even though there is enough now");
+    assert_eq!(harness.ask(&reserve("k", &MUG)).reason(), Some(Reason::IdempotencyKeyReused));
+    assert_eq!(
+        harness.ledger.cached_rejection(Scope::Operator, "k").map(|refusal| refusal.reason),
+        Some(Reason::InsufficientStock)
+    );
+    harness.ask(&reserve("new", &[("mug", "wh-1", 2)])).accepted();
+    harness.restart();
+    assert!(harness.ask(&too_many).reason().is_none(), "a restart forgets a rejection");
 }
 
 // case: A08
 #[test]
-fn every_kind_of_no_is_remembered_but_bad_fields() {
-    let mut desk = Desk::with_mugs(5);
-    let id = desk.ask(&reserve("hold", &MUG)).hold().id;
-    desk.ask(&release("done", whole(id))).did();
-    let no = desk.ask(&allocate("a", whole(id)));
-    assert_eq!(no.reason(), Some(Reason::AlreadyReleased));
-    assert_eq!(desk.ask(&allocate("a", whole(id))), no);
-    assert_eq!(desk.ask(&release("a", whole(id))).reason(), Some(Reason::IdempotencyKeyReused));
+fn every_kind_of_rejection_is_remembered_except_bad_fields() {
+    let mut harness = Harness::with_mugs(5);
+    let id = harness.ask(&reserve("hold", &MUG)).hold().id;
+    harness.ask(&release("done", whole(id))).accepted();
+    let refusal = harness.ask(&allocate("a", whole(id)));
+    assert_eq!(refusal.reason(), Some(Reason::AlreadyReleased));
+    assert_eq!(harness.ask(&allocate("a", whole(id))), refusal);
+    assert_eq!(harness.ask(&release("a", whole(id))).reason(), Some(Reason::IdempotencyKeyReused));
     let huge = stock("b", StockKind::Received, "mug", "wh-1", invengine_ledger::command::QUANTITY_MAX);
-    assert_eq!(desk.ask(&huge).reason(), Some(Reason::InvalidField));
-    desk.ask(&stock("b", StockKind::Received, "mug", "wh-1", 1)).did();
+    assert_eq!(harness.ask(&huge).reason(), Some(Reason::InvalidField));
+    harness.ask(&stock("b", StockKind::Received, "mug", "wh-1", 1)).accepted();
 }
 
 #[test]
 fn a_command_that_does_not_fit_leaves_no_trace() {
-    let mut desk = Desk::with_mugs(5);
-    let id = desk.ask(&reserve("hold", &MUG)).hold().id;
-    desk.bytes_max = desk.open_bytes() + 20;
+    let mut harness = Harness::with_mugs(5);
+    let id = harness.ask(&reserve("hold", &MUG)).hold().id;
+    harness.bytes_max = harness.open_bytes() + 20;
     let commands = [
         reserve("big", &MUG),
         allocate("big", whole(id)),
         release("big", by_key("never-seen")),
         stock("big", StockKind::Received, "mug", "wh-2", 1),
     ];
-    let (before, sequence, bytes) = (desk.digest(), desk.ledger.sequence(), desk.open_bytes());
+    let (before, sequence, bytes) = (harness.digest(), harness.ledger.sequence(), harness.open_bytes());
     for command in &commands {
-        assert_eq!(desk.ask(command).reason(), Some(Reason::TooLarge), "{command:?}");
-        let after = (desk.digest(), desk.ledger.sequence(), desk.open_bytes());
+        assert_eq!(harness.ask(command).reason(), Some(Reason::TooLarge), "{command:?}");
+        let after = (harness.digest(), harness.ledger.sequence(), harness.open_bytes());
         assert_eq!(after, (before, sequence, bytes), "{command:?}");
-        assert!(desk.ledger.refused_key(Scope::Operator, "big").is_none());
+        assert!(harness.ledger.cached_rejection(Scope::Operator, "big").is_none());
     }
-    desk.bytes_max = ROOMY;
-    desk.ask(&commands[0]).did();
+    harness.bytes_max = ROOMY;
+    harness.ask(&commands[0]).accepted();
 }

@@ -1,6 +1,7 @@
-//! The fast ledger and the slow, obvious one give the same answers and hold the same quantities after every step of any history.
+//! The fast ledger and the slow, obvious model give the same answers and have the same quantities after every step of any
+//! history.
 
-mod desk;
+mod harness;
 mod history;
 mod model;
 
@@ -12,12 +13,12 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use desk::Desk;
-use desk::told::{Did, LevelTold, Told};
+use harness::Harness;
+use harness::answers::{LevelQuantities, Outcome, Reply};
 use history::{Player, Step, Turn, history};
 use model::{Hold, Model, Writer};
 
-/// The part of a command that a refusal names.
+/// The part of a command to which a rejection's field refers.
 fn part(command: &Command<'_>, field: &str) -> String {
     let target = match &command.body {
         Body::Extend { target, .. } | Body::Amend { target, .. } | Body::Transfer { target, .. } => Some(target),
@@ -54,12 +55,12 @@ fn part(command: &Command<'_>, field: &str) -> String {
     }
 }
 
-/// Both ledgers side by side.
+/// The ledger and the model side by side.
 struct Pair {
-    desk: Desk,
+    harness: Harness,
     model: Model,
     player: Player,
-    /// What was seen: command and outcome.
+    /// Counts by command and outcome.
     seen: BTreeMap<String, u32>,
     /// Commands that were accepted, or whose refusal is remembered, by their position.
     written: BTreeMap<u64, Command<'static>>,
@@ -68,7 +69,7 @@ struct Pair {
 impl Pair {
     fn new(window_ms: i64) -> Self {
         let mut pair = Pair {
-            desk: Desk::with_window(window_ms),
+            harness: Harness::with_window(window_ms),
             model: Model::new(window_ms),
             player: Player::default(),
             seen: BTreeMap::new(),
@@ -82,62 +83,62 @@ impl Pair {
 
     fn step(&mut self, step: &Step) {
         let sources = |name: &str| self.model.sources.get(name).map_or((0, 0), |source| (source.epoch, source.last));
-        match self.player.turn(step, self.desk.now_ms, &sources) {
+        match self.player.turn(step, self.harness.now_ms, &sources) {
             Turn::Command(command) => self.command(&command),
-            Turn::Wait(ms) => self.desk.wait(ms),
-            Turn::Sweep => assert_eq!(self.desk.sweep(), self.model.sweep(self.desk.now_ms)),
-            Turn::Forget => assert_eq!(self.desk.forget(), self.model.forget(self.desk.now_ms)),
+            Turn::Wait(ms) => self.harness.wait(ms),
+            Turn::Sweep => assert_eq!(self.harness.sweep(), self.model.sweep(self.harness.now_ms)),
+            Turn::Forget => assert_eq!(self.harness.forget(), self.model.forget(self.harness.now_ms)),
             Turn::Restart => {
-                self.desk.restart();
+                self.harness.restart();
                 self.model.restart();
             }
-            Turn::Cut => self.desk.cut(),
+            Turn::Cut => self.harness.cut(),
         }
         self.compare();
     }
 
     fn command(&mut self, command: &Command<'static>) {
-        let before = self.desk.ledger.sequence();
-        let told = self.desk.ask(command);
-        let told = self.without_difference(command, told);
-        let new_id = match &told {
-            Told::Yes { replayed: false, did: Did::Reserved(hold), .. } => Some(hold.id),
+        let before = self.harness.ledger.sequence();
+        let reply = self.harness.ask(command);
+        let reply = self.without_difference(command, reply);
+        let new_id = match &reply {
+            Reply::Accepted { replayed: false, outcome: Outcome::Reserved(hold), .. } => Some(hold.id),
             _ => None,
         };
-        assert_eq!(told, self.model.execute(command, self.desk.now_ms, new_id), "{command:?}");
-        let written = self.desk.ledger.sequence() > before;
-        *self.seen.entry(mark(command, &told, written)).or_default() += 1;
+        assert_eq!(reply, self.model.execute(command, self.harness.now_ms, new_id), "{command:?}");
+        let written = self.harness.ledger.sequence() > before;
+        *self.seen.entry(label(command, &reply, written)).or_default() += 1;
         if written {
-            self.written.insert(self.desk.ledger.sequence(), command.clone());
+            self.written.insert(self.harness.ledger.sequence(), command.clone());
         }
-        match told {
-            Told::Yes { replayed: false, did: Did::Reserved(hold), .. } => self.player.note(&hold),
-            Told::Yes { replayed: false, did: Did::Holds(holds), .. } => {
+        match reply {
+            Reply::Accepted { replayed: false, outcome: Outcome::Reserved(hold), .. } => self.player.note(&hold),
+            Reply::Accepted { replayed: false, outcome: Outcome::Holds(holds), .. } => {
                 holds.iter().for_each(|hold| self.player.note(hold));
             }
             _ => {}
         }
     }
 
-    /// Takes the field out of a no that a key was used before: the model does not name it, but what is named must differ.
-    fn without_difference(&self, command: &Command<'static>, told: Told) -> Told {
-        let Told::No(mut no) = told else { return told };
-        if no.reason != Reason::IdempotencyKeyReused {
-            return Told::No(no);
+    /// Removes the field from a rejection for a reused key: the model does not name it, but the named field must differ.
+    fn without_difference(&self, command: &Command<'static>, reply: Reply) -> Reply {
+        let Reply::Rejected(mut refusal) = reply else { return reply };
+        if refusal.reason != Reason::IdempotencyKeyReused {
+            return Reply::Rejected(refusal);
         }
-        let fact = |name| no.facts.iter().find(|fact| fact.0 == name).map(|fact| fact.1.as_str());
-        let field = fact("field").expect("what differs is always named");
+        let fact = |name| refusal.facts.iter().find(|fact| fact.0 == name).map(|fact| fact.1.as_str());
+        let field = fact("field").expect("the differing field is always named");
         if let Some(sequence) = fact("sequence") {
             let before = &self.written[&sequence.parse().unwrap()];
             assert_ne!(part(before, field), part(command, field), "{field}: {before:?} {command:?}");
         }
-        no.facts.retain(|fact| fact.0 == "sequence");
-        Told::No(no)
+        refusal.facts.retain(|fact| fact.0 == "sequence");
+        Reply::Rejected(refusal)
     }
 
     fn compare(&self) {
-        self.desk.check();
-        let (ledger, model) = (&self.desk.ledger, &self.model);
+        self.harness.check();
+        let (ledger, model) = (&self.harness.ledger, &self.model);
         assert_eq!((ledger.sequence(), ledger.time_ms()), (model.sequence, model.time_ms));
         assert_eq!(ledger.open_reservations(), model.open_holds() as u64);
         assert_eq!(ledger.expired_reservations(), model.expiries);
@@ -159,13 +160,13 @@ impl Pair {
         }
     }
 
-    /// Levels in the order of first mention, now, a moment on, and when everything is over.
+    /// Levels in the order of first mention: now, a moment later, and when everything has expired.
     fn compare_levels(&self) {
-        assert_eq!(self.desk.ledger.level_count(), self.model.stock.len());
-        for now_ms in [self.desk.now_ms, self.desk.now_ms + 1_000, i64::MAX] {
+        assert_eq!(self.harness.ledger.level_count(), self.model.stock.len());
+        for now_ms in [self.harness.now_ms, self.harness.now_ms + 1_000, i64::MAX] {
             for (level, (place, _)) in self.model.stock.iter().enumerate() {
-                let figures = self.desk.ledger.figures(level as u32, now_ms);
-                assert_eq!(LevelTold::new(&self.desk.ledger, &figures), self.model.figures(place, now_ms));
+                let figures = self.harness.ledger.figures(level as u32, now_ms);
+                assert_eq!(LevelQuantities::new(&self.harness.ledger, &figures), self.model.figures(place, now_ms));
                 let parts = figures.available() + figures.reserved + figures.allocated + figures.damaged;
                 let parts = parts + figures.returned + figures.quality_control;
                 assert_eq!(figures.on_hand + figures.oversold(), parts, "{figures:?}");
@@ -174,7 +175,7 @@ impl Pair {
     }
 
     fn compare_holds(&self) {
-        let ledger = &self.desk.ledger;
+        let ledger = &self.harness.ledger;
         let mut found: Vec<_> = ledger.reservations().collect();
         found.sort_by_key(|reservation| reservation.sequence);
         assert_eq!((found.len(), ledger.reservation_count()), (self.model.holds.len(), self.model.holds.len()));
@@ -194,7 +195,7 @@ impl Pair {
     }
 
     fn compare_memory(&self) {
-        let ledger = &self.desk.ledger;
+        let ledger = &self.harness.ledger;
         let mut writers = vec![Writer::Operator];
         writers.extend(self.model.catalogues[2].keys().cloned().map(Writer::Channel));
         writers.extend(self.model.sources.keys().cloned().map(Writer::Source));
@@ -208,29 +209,31 @@ impl Pair {
                 let found = ledger.key(scope.expect("a known writer"), key);
                 let found = found.map(|entry| (entry.sequence, entry.effect != Effect::Tombstone));
                 let known = self.model.keys.get(&(writer.clone(), key.to_owned()));
-                assert_eq!(found, known.map(|known| (known.sequence, known.did.is_some())), "{writer:?} {key}");
+                assert_eq!(found, known.map(|known| (known.sequence, known.outcome.is_some())), "{writer:?} {key}");
                 let found = ledger.remembered_refusal(scope.expect("a known writer"), key);
                 let found = found.map(|entry| (entry.sequence, entry.refusal().map(|refusal| refusal.reason)));
                 let remembered = self.model.remembered.get(&(writer.clone(), key.to_owned()));
-                let remembered = remembered.map(|found| (found.sequence, Some(found.no.reason)));
+                let remembered = remembered.map(|found| (found.sequence, Some(found.refusal.reason)));
                 assert_eq!(found, remembered, "{writer:?} {key}");
             }
         }
     }
 }
 
-/// One line that says what kind of command had what kind of outcome.
-fn mark(command: &Command<'_>, told: &Told, written: bool) -> String {
+/// A label for a kind of command and a kind of outcome.
+fn label(command: &Command<'_>, reply: &Reply, written: bool) -> String {
     let numbered = if command.context.source.is_some() { " numbered" } else { "" };
-    let outcome = match told {
-        Told::Yes { replayed: true, .. } => "replayed".to_owned(),
-        Told::Yes { did: Did::Holds(holds), .. } if holds.iter().any(|hold| hold.reacquired) => "reacquired".to_owned(),
-        Told::Yes { did: Did::KeyCancelled, .. } => "key cancelled".to_owned(),
-        Told::Yes { .. } => "accepted".to_owned(),
-        Told::No(no) if command.context.remember_refusal && no.reason != Reason::KeyCancelled => {
-            format!("{} {}", no.reason.name(), if written { "remembered" } else { "again" })
+    let outcome = match reply {
+        Reply::Accepted { replayed: true, .. } => "replayed".to_owned(),
+        Reply::Accepted { outcome: Outcome::Holds(holds), .. } if holds.iter().any(|hold| hold.reacquired) => {
+            "reacquired".to_owned()
         }
-        Told::No(no) => no.reason.name().to_owned(),
+        Reply::Accepted { outcome: Outcome::KeyCancelled, .. } => "key cancelled".to_owned(),
+        Reply::Accepted { .. } => "accepted".to_owned(),
+        Reply::Rejected(refusal) if command.context.remember_refusal && refusal.reason != Reason::KeyCancelled => {
+            format!("{} {}", refusal.reason.name(), if written { "remembered" } else { "again" })
+        }
+        Reply::Rejected(refusal) => refusal.reason.name().to_owned(),
     };
     format!("{}{numbered}: {outcome}", command.body.name())
 }
@@ -261,7 +264,7 @@ fn described(ledger: &invengine_ledger::Ledger, found: &invengine_ledger::Reserv
 }
 
 fn described_model(hold: &Hold) -> Described {
-    let line = |((sku, location), line): (&model::Place, &model::Line)| {
+    let line = |((sku, location), line): (&model::LevelKey, &model::Line)| {
         let units = [line.reserved, line.allocated, line.released, line.expired, line.fulfilled];
         (sku.clone(), location.clone(), units)
     };
@@ -279,12 +282,12 @@ fn described_model(hold: &Hold) -> Described {
 fn play(window_ms: i64, steps: &[Step]) -> BTreeMap<String, u32> {
     let mut pair = Pair::new(window_ms);
     steps.iter().for_each(|step| pair.step(step));
-    pair.desk.restart();
+    pair.harness.restart();
     pair.compare();
     pair.seen
 }
 
-/// The same histories on every machine reach every command with every kind of answer, so that equality says something.
+/// The histories, the same on every machine, reach every command with every kind of answer, so that equality is meaningful.
 #[test]
 fn the_same_thousand_histories_reach_every_answer() {
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
@@ -292,16 +295,16 @@ fn the_same_thousand_histories_reach_every_answer() {
     for number in 0..1_000 {
         let steps = history(120).new_tree(&mut runner).expect("a history").current();
         let window_ms = if number % 2 == 0 { SHORT_WINDOW_MS } else { DEDUPE_WINDOW_MS };
-        for (mark, count) in play(window_ms, &steps) {
-            *seen.entry(mark).or_default() += count;
+        for (label, count) in play(window_ms, &steps) {
+            *seen.entry(label).or_default() += count;
         }
     }
-    let missing: Vec<_> = wanted_marks().into_iter().filter(|mark| !seen.contains_key(mark)).collect();
+    let missing: Vec<_> = wanted_labels().into_iter().filter(|label| !seen.contains_key(label)).collect();
     assert!(missing.is_empty(), "{missing:?} of {seen:#?}");
 }
 
-/// What the histories must have reached.
-fn wanted_marks() -> Vec<String> {
+/// The labels that the histories must reach.
+fn wanted_labels() -> Vec<String> {
     const HOLDS: [&str; 6] = ["Extend", "Amend", "Allocate", "Release", "Fulfill", "TransferReservation"];
     const STOCK: [&str; 5] = ["Receive", "Return", "Adjust", "SetQuantity", "Count"];
     const OTHERS: [&str; 5] = ["Reserve", "RegisterSource", "UpsertItems", "UpsertLocations", "UpsertChannels"];
@@ -309,10 +312,10 @@ fn wanted_marks() -> Vec<String> {
     const OF_HOLDS: [&str; 5] =
         ["ALREADY_RELEASED", "ALREADY_FULFILLED", "RESERVATION_NOT_FOUND", "STALE_VERSION", "UNKNOWN_CHANNEL"];
     const OF_NUMBERS: [&str; 5] = ["replayed", "SEQUENCE_GAP", "SEQUENCE_CONFLICT", "STALE_EPOCH", "ALREADY_RELEASED"];
-    let mut marks = Vec::new();
+    let mut labels = Vec::new();
     let mut want = |commands: &[&str], outcomes: &[&str]| {
         for command in commands {
-            marks.extend(outcomes.iter().map(|outcome| format!("{command}: {outcome}")));
+            labels.extend(outcomes.iter().map(|outcome| format!("{command}: {outcome}")));
         }
     };
     want(&HOLDS, &OF_KEYS);
@@ -340,7 +343,7 @@ fn wanted_marks() -> Vec<String> {
     want(&["Reserve"], &REMEMBERED);
     want(&["Reserve numbered"], &["INSUFFICIENT_STOCK remembered"]);
     want(&["Allocate", "Release", "Fulfill"], &["RESERVATION_NOT_FOUND remembered", "RESERVATION_NOT_FOUND again"]);
-    marks
+    labels
 }
 
 /// Short enough to forget keys and ended holds within a history.

@@ -1,12 +1,12 @@
-//! A long journal: its fold is the live ledger, and so is an image from its middle with the rest of it.
+//! A long journal: its fold equals the live ledger, and so does an image from its middle followed by the rest.
 
-mod desk;
+mod harness;
 
 use invengine_ledger::event::StockKind::Received;
 use invengine_ledger::{Audit, ImageLoader, Ledger, LedgerOptions};
 
-use desk::asks::{allocate, by_key, fulfill, release, reserve, stock};
-use desk::{Desk, Frame};
+use harness::commands::{allocate, by_key, fulfill, release, reserve, stock};
+use harness::{Frame, Harness};
 
 const COMMANDS: u64 = 330_000;
 const WINDOW_MS: i64 = 100_000;
@@ -15,9 +15,9 @@ fn options() -> LedgerOptions {
     LedgerOptions { dedupe_window_ms: WINDOW_MS, ..LedgerOptions::new("main") }
 }
 
-/// Holds that are bound, sent, given back or left to end, with stock that comes in; a frame every 500 commands.
-fn played() -> Desk {
-    let mut desk = Desk::new(options()).opened();
+/// Holds that are allocated, fulfilled, released or left to expire, with stock that is received; a frame every 500 commands.
+fn played() -> Harness {
+    let mut harness = Harness::new(options()).opened();
     let skus = ["mug", "cup"];
     let places = ["wh-1", "wh-2", "wh-3"];
     for number in 0..COMMANDS {
@@ -27,7 +27,7 @@ fn played() -> Desk {
         let command = match number % 8 {
             0 => {
                 let mut command = reserve(&key, &[(line.0, line.1, 2)]);
-                command.context.issue_time_ms = Some(desk.now_ms + 3);
+                command.context.issue_time_ms = Some(harness.now_ms + 3);
                 command
             }
             1 if number % 3 == 0 => release(&key, by_key(&hold)),
@@ -35,16 +35,16 @@ fn played() -> Desk {
             3 if number % 5 != 1 => fulfill(&key, by_key(&hold)),
             _ => stock(&key, Received, line.0, line.1, 1),
         };
-        desk.execute(&command);
+        harness.execute(&command);
         if number % 500 == 499 {
-            desk.wait(350);
-            desk.sweep();
-            desk.forget();
-            desk.cut();
+            harness.wait(350);
+            harness.sweep();
+            harness.forget();
+            harness.cut();
         }
     }
-    desk.cut();
-    desk
+    harness.cut();
+    harness
 }
 
 fn fold(ledger: &mut Ledger, frames: &[Frame]) {
@@ -56,13 +56,13 @@ fn fold(ledger: &mut Ledger, frames: &[Frame]) {
 // case: E17
 #[test]
 fn a_long_journal_folds_to_the_live_ledger() {
-    let mut desk = played();
-    let live = desk.digest();
-    let (records, expired) = (desk.ledger.sequence(), desk.ledger.expired_reservations());
+    let mut harness = played();
+    let live = harness.digest();
+    let (records, expired) = (harness.ledger.sequence(), harness.ledger.expired_reservations());
     assert!(records > 300_000 && expired > 1_000, "{records} {expired}");
     let mut first = Ledger::new(options());
-    let middle = desk.frames.len() / 2;
-    fold(&mut first, &desk.frames[..middle]);
+    let middle = harness.frames.len() / 2;
+    fold(&mut first, &harness.frames[..middle]);
     let (mut loader, mut piece) = (ImageLoader::new(options()), Vec::new());
     let mut image = first.image();
     while image.next(&mut piece) {
@@ -70,9 +70,9 @@ fn a_long_journal_folds_to_the_live_ledger() {
     }
     let mut loaded = loader.finish().expect("an image of its own");
     for ledger in [&mut first, &mut loaded] {
-        fold(ledger, &desk.frames[middle..]);
+        fold(ledger, &harness.frames[middle..]);
         assert_eq!(ledger.digest(), live);
-        assert_eq!(ledger.sequence(), desk.ledger.sequence());
+        assert_eq!(ledger.sequence(), harness.ledger.sequence());
         assert_eq!(Audit::check(ledger), Vec::new());
     }
 }

@@ -1,6 +1,6 @@
-//! What is there and who gets it: reserve, and the physical side. Holds never block the truth.
+//! Stock and who gets it: Reserve, and the commands on physical stock. Holds never block a count.
 
-mod desk;
+mod harness;
 
 use invengine_ledger::command::{Body, LINES_MAX, Line, QUANTITY_MAX, canonical_lines};
 use invengine_ledger::event::StockKind::{self, Adjusted, Counted, Received, Returned, Set};
@@ -8,9 +8,9 @@ use invengine_ledger::event::StockState::{self, Damaged, OnHand, QualityControl}
 use invengine_ledger::reservation::LineState::Reserved;
 use invengine_ledger::{Command, Reason};
 
-use desk::Desk;
-use desk::asks::{allocate, fulfill, release, reserve, stock, stock_lines, whole};
-use desk::told::{Did, Told};
+use harness::Harness;
+use harness::answers::{Outcome, Reply};
+use harness::commands::{allocate, fulfill, release, reserve, stock, stock_lines, whole};
 
 fn partial<'a>(key: &'a str, lines: &[(&'a str, &'a str, i64)]) -> Command<'a> {
     let mut command = reserve(key, lines);
@@ -20,7 +20,7 @@ fn partial<'a>(key: &'a str, lines: &[(&'a str, &'a str, i64)]) -> Command<'a> {
     command
 }
 
-/// Reserve for a holder, in whose own way nobody is.
+/// Reserve for a holder whose own reserved units are replaced.
 fn instead<'a>(key: &'a str, holder: &'a str, lines: &[(&'a str, &'a str, i64)]) -> Command<'a> {
     let mut command = reserve(key, lines);
     command.context.holder = holder;
@@ -30,107 +30,109 @@ fn instead<'a>(key: &'a str, holder: &'a str, lines: &[(&'a str, &'a str, i64)])
     command
 }
 
-fn mugs_and_cups(mugs: i64, cups: i64) -> Desk {
-    let mut desk = Desk::with_mugs(mugs);
-    desk.ask(&stock("cups", Received, "cup", "wh-1", cups)).did();
-    desk
+fn mugs_and_cups(mugs: i64, cups: i64) -> Harness {
+    let mut harness = Harness::with_mugs(mugs);
+    harness.ask(&stock("cups", Received, "cup", "wh-1", cups)).accepted();
+    harness
 }
 
 // case: C06, C07
 #[test]
 fn all_lines_or_none() {
-    let mut desk = mugs_and_cups(5, 2);
-    let before = desk.digest();
-    let told = desk.ask(&reserve("1", &[("cup", "wh-1", 3), ("mug", "wh-1", 6)]));
-    assert_eq!(told.reason(), Some(Reason::InsufficientStock));
-    let facts = ["sku", "location", "requested", "available"].map(|name| told.fact(name).unwrap().to_owned());
+    let mut harness = mugs_and_cups(5, 2);
+    let before = harness.digest();
+    let reply = harness.ask(&reserve("1", &[("cup", "wh-1", 3), ("mug", "wh-1", 6)]));
+    assert_eq!(reply.reason(), Some(Reason::InsufficientStock));
+    let facts = ["sku", "location", "requested", "available"].map(|name| reply.fact(name).unwrap().to_owned());
     assert_eq!(facts, ["cup", "wh-1", "3", "2"], "the first line that is short");
-    assert_eq!(desk.digest(), before, "nothing is held");
-    desk.ask(&reserve("2", &[("cup", "wh-1", 2), ("mug", "wh-1", 5)])).did();
-    assert_eq!((desk.level("cup", "wh-1").1, desk.level("mug", "wh-1").1), (2, 5));
+    assert_eq!(harness.digest(), before, "nothing is held");
+    harness.ask(&reserve("2", &[("cup", "wh-1", 2), ("mug", "wh-1", 5)])).accepted();
+    assert_eq!((harness.level("cup", "wh-1").1, harness.level("mug", "wh-1").1), (2, 5));
 }
 
 #[test]
-fn partial_takes_what_is_there_and_nothing_is_a_no() {
-    let mut desk = mugs_and_cups(5, 0);
-    let told = desk.ask(&partial("1", &[("cup", "wh-1", 3), ("mug", "wh-1", 6)]));
-    assert_eq!(told.line(), (Reserved, 5, 5), "the line that got nothing is not part of the hold");
-    let told = desk.ask(&partial("2", &[("cup", "wh-1", 3), ("mug", "wh-1", 6)]));
-    assert_eq!((told.reason(), told.fact("sku")), (Some(Reason::InsufficientStock), Some("cup")));
-    assert_eq!(desk.ledger.reservation_count(), 1);
+fn a_partial_reserve_takes_what_is_available_and_is_rejected_if_that_is_nothing() {
+    let mut harness = mugs_and_cups(5, 0);
+    let reply = harness.ask(&partial("1", &[("cup", "wh-1", 3), ("mug", "wh-1", 6)]));
+    assert_eq!(reply.line(), (Reserved, 5, 5), "the line that got nothing is not part of the hold");
+    let reply = harness.ask(&partial("2", &[("cup", "wh-1", 3), ("mug", "wh-1", 6)]));
+    assert_eq!((reply.reason(), reply.fact("sku")), (Some(Reason::InsufficientStock), Some("cup")));
+    assert_eq!(harness.ledger.reservation_count(), 1);
 }
 
 #[test]
-fn a_shopper_is_never_in_their_own_way() {
-    let mut desk = mugs_and_cups(5, 5);
-    let first = desk.ask(&instead("1", "ann", &[("cup", "wh-1", 1), ("mug", "wh-1", 4)])).hold().id;
-    let other = desk.ask(&instead("2", "bob", &[("mug", "wh-1", 1)])).hold().id;
-    // All of ann's mugs give way, her cup stays; bob's do not.
-    let told = desk.ask(&instead("3", "ann", &[("mug", "wh-1", 4)]));
-    let Told::Yes { sequence, did: Did::Reserved(hold), .. } = told else { panic!("{told:?}") };
+fn a_holder_can_replace_their_own_reserved_units() {
+    let mut harness = mugs_and_cups(5, 5);
+    let first = harness.ask(&instead("1", "ann", &[("cup", "wh-1", 1), ("mug", "wh-1", 4)])).hold().id;
+    let other = harness.ask(&instead("2", "bob", &[("mug", "wh-1", 1)])).hold().id;
+    // All of ann's mugs are replaced, her cup stays; bob's mugs stay too.
+    let reply = harness.ask(&instead("3", "ann", &[("mug", "wh-1", 4)]));
+    let Reply::Accepted { sequence, outcome: Outcome::Reserved(hold), .. } = reply else { panic!("{reply:?}") };
     assert_eq!((hold.lines.len(), hold.lines[0].quantity), (1, 4), "the answer is the new hold");
-    assert_eq!(sequence, desk.ledger.sequence());
-    assert_eq!(desk.level("mug", "wh-1"), (5, 5, 0, 0, 0));
-    assert_eq!(desk.ledger.reservation(first).unwrap().lines.iter().map(|line| line.reserved).sum::<i64>(), 1);
-    assert_eq!(desk.ledger.reservation(other).unwrap().lines[0].reserved, 1);
-    // Allocated units are not in the way; and if it is still not enough, the old hold stays.
-    let before = desk.digest();
-    assert_eq!(desk.ask(&instead("4", "ann", &[("mug", "wh-1", 5)])).fact("available"), Some("4"));
-    assert_eq!(desk.digest(), before);
-    desk.ask(&allocate("5", whole(hold.id))).did();
-    assert_eq!(desk.ask(&instead("6", "ann", &[("mug", "wh-1", 1)])).fact("available"), Some("0"));
-    assert_eq!(desk.ask(&instead("7", "", &[("cup", "wh-1", 5)])).fact("available"), Some("4"), "nobody has no own");
-    desk.check();
+    assert_eq!(sequence, harness.ledger.sequence());
+    assert_eq!(harness.level("mug", "wh-1"), (5, 5, 0, 0, 0));
+    assert_eq!(harness.ledger.reservation(first).unwrap().lines.iter().map(|line| line.reserved).sum::<i64>(), 1);
+    assert_eq!(harness.ledger.reservation(other).unwrap().lines[0].reserved, 1);
+    // If the units still do not suffice, the old hold stays; allocated units are not replaced.
+    let before = harness.digest();
+    assert_eq!(harness.ask(&instead("4", "ann", &[("mug", "wh-1", 5)])).fact("available"), Some("4"));
+    assert_eq!(harness.digest(), before);
+    harness.ask(&allocate("5", whole(hold.id))).accepted();
+    assert_eq!(harness.ask(&instead("6", "ann", &[("mug", "wh-1", 1)])).fact("available"), Some("0"));
+    assert_eq!(harness.ask(&instead("7", "", &[("cup", "wh-1", 5)])).fact("available"), Some("4"), "nobody has no own");
+    harness.check();
 }
 
 #[test]
 fn expired_units_of_the_same_holder_are_free_already() {
-    let mut desk = Desk::with_mugs(5);
-    desk.ask(&instead("1", "ann", &[("mug", "wh-1", 5)])).did();
-    desk.wait(60_100);
-    let told = desk.ask(&instead("2", "ann", &[("mug", "wh-1", 5)]));
-    assert_eq!(told.line(), (Reserved, 5, 5));
-    assert_eq!((desk.sweep(), desk.level("mug", "wh-1")), (1, (5, 5, 0, 0, 0)));
-    desk.check();
+    let mut harness = Harness::with_mugs(5);
+    harness.ask(&instead("1", "ann", &[("mug", "wh-1", 5)])).accepted();
+    harness.wait(60_100);
+    let reply = harness.ask(&instead("2", "ann", &[("mug", "wh-1", 5)]));
+    assert_eq!(reply.line(), (Reserved, 5, 5));
+    assert_eq!((harness.sweep(), harness.level("mug", "wh-1")), (1, (5, 5, 0, 0, 0)));
+    harness.check();
 }
 
 // case: C14
 #[test]
 fn a_count_below_what_is_held_is_accepted() {
-    let mut desk = Desk::with_mugs(10);
-    let held = desk.ask(&reserve("r", &[("mug", "wh-1", 4)])).hold().id;
-    let bound = desk.ask(&reserve("a", &[("mug", "wh-1", 5)])).hold().id;
-    desk.ask(&allocate("b", whole(bound))).did();
-    desk.ask(&stock("c", Counted, "mug", "wh-1", 3)).did();
-    assert_eq!(desk.level("mug", "wh-1"), (3, 4, 5, 0, 6), "the shortage shows");
-    assert_eq!(desk.ask(&reserve("d", &[("mug", "wh-1", 1)])).fact("available"), Some("0"));
-    // Existing holds stand: what is there can leave, what is not cannot.
-    let told = desk.ask(&fulfill("e", whole(bound)));
-    assert_eq!((told.fact("requested"), told.fact("available")), (Some("5"), Some("3")));
-    desk.ask(&fulfill("f", desk::asks::part(bound, &[("mug", "wh-1", 3)]))).did();
-    assert_eq!(desk.level("mug", "wh-1"), (0, 4, 2, 0, 6));
-    desk.ask(&release("g", whole(held))).did();
-    assert_eq!(desk.level("mug", "wh-1"), (0, 0, 2, 0, 2));
-    desk.ask(&stock("h", Received, "mug", "wh-1", 3)).did();
-    assert_eq!(desk.level("mug", "wh-1"), (3, 0, 2, 1, 0));
-    desk.check();
+    let mut harness = Harness::with_mugs(10);
+    let held = harness.ask(&reserve("r", &[("mug", "wh-1", 4)])).hold().id;
+    let bound = harness.ask(&reserve("a", &[("mug", "wh-1", 5)])).hold().id;
+    harness.ask(&allocate("b", whole(bound))).accepted();
+    harness.ask(&stock("c", Counted, "mug", "wh-1", 3)).accepted();
+    assert_eq!(harness.level("mug", "wh-1"), (3, 4, 5, 0, 6), "the shortage shows");
+    assert_eq!(harness.ask(&reserve("d", &[("mug", "wh-1", 1)])).fact("available"), Some("0"));
+    // Existing holds remain: only what is in stock can leave.
+    let reply = harness.ask(&fulfill("e", whole(bound)));
+    assert_eq!((reply.fact("requested"), reply.fact("available")), (Some("5"), Some("3")));
+    harness.ask(&fulfill("f", harness::commands::part(bound, &[("mug", "wh-1", 3)]))).accepted();
+    assert_eq!(harness.level("mug", "wh-1"), (0, 4, 2, 0, 6));
+    harness.ask(&release("g", whole(held))).accepted();
+    assert_eq!(harness.level("mug", "wh-1"), (0, 0, 2, 0, 2));
+    harness.ask(&stock("h", Received, "mug", "wh-1", 3)).accepted();
+    assert_eq!(harness.level("mug", "wh-1"), (3, 0, 2, 1, 0));
+    harness.check();
 }
 
 #[test]
-fn a_hold_on_what_is_not_there_is_kept_over_its_end() {
-    let mut desk = Desk::with_mugs(4);
-    let id = desk.ask(&reserve("r", &[("mug", "wh-1", 4)])).hold().id;
-    desk.ask(&stock("c", Set, "mug", "wh-1", 1)).did();
-    let before = desk.digest();
-    assert_eq!(desk.ask(&allocate("a", whole(id))).hold().lines[0].quantity, 4, "a hold stands, short or not");
-    assert_ne!(desk.digest(), before);
-    assert_eq!(desk.level("mug", "wh-1"), (1, 0, 4, 0, 3));
+fn a_hold_on_missing_stock_can_still_be_allocated() {
+    let mut harness = Harness::with_mugs(4);
+    let id = harness.ask(&reserve("r", &[("mug", "wh-1", 4)])).hold().id;
+    harness.ask(&stock("c", Set, "mug", "wh-1", 1)).accepted();
+    let before = harness.digest();
+    assert_eq!(harness.ask(&allocate("a", whole(id))).hold().lines[0].quantity, 4, "a hold stands, short or not");
+    assert_ne!(harness.digest(), before);
+    assert_eq!(harness.level("mug", "wh-1"), (1, 0, 4, 0, 3));
 }
 
-/// on_hand, damaged, quality_control and available of the first level of an answer.
-fn parts(told: &Told) -> (i64, i64, i64) {
-    match told {
-        Told::Yes { did: Did::Levels(levels), .. } => (levels[0].on_hand, levels[0].damaged, levels[0].quality_control),
+/// on_hand, damaged and quality_control of the first level of an answer.
+fn parts(reply: &Reply) -> (i64, i64, i64) {
+    match reply {
+        Reply::Accepted { outcome: Outcome::Levels(levels), .. } => {
+            (levels[0].on_hand, levels[0].damaged, levels[0].quality_control)
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -156,39 +158,39 @@ fn parts_of_the_stock_change_the_whole_too() {
         ("nothing at all", Counted, &[(0, Damaged), (0, OnHand)], Ok((0, 0, 0))),
     ];
     for (name, kind, lines, answer) in rows {
-        let mut desk = Desk::default().opened();
-        desk.ask(&stock_lines("1", Received, &[("mug", "wh-1", 8, OnHand), ("mug", "wh-1", 2, Damaged)])).did();
+        let mut harness = Harness::default().opened();
+        harness.ask(&stock_lines("1", Received, &[("mug", "wh-1", 8, OnHand), ("mug", "wh-1", 2, Damaged)])).accepted();
         let lines: Vec<_> = lines.iter().map(|(units, state)| ("mug", "wh-1", *units, *state)).collect();
-        let told = desk.ask(&stock_lines("2", kind, &lines));
+        let reply = harness.ask(&stock_lines("2", kind, &lines));
         match answer {
-            Ok(figures) => assert_eq!(parts(&told), figures, "{name}"),
+            Ok(figures) => assert_eq!(parts(&reply), figures, "{name}"),
             Err((requested, available)) => {
-                assert_eq!(told.reason(), Some(Reason::InsufficientStock), "{name}");
+                assert_eq!(reply.reason(), Some(Reason::InsufficientStock), "{name}");
                 assert_eq!(
-                    (told.fact("requested"), told.fact("available")),
+                    (reply.fact("requested"), reply.fact("available")),
                     (Some(requested), Some(available)),
                     "{name}"
                 );
             }
         }
-        if let Told::Yes { did: Did::Levels(levels), .. } = &told {
+        if let Reply::Accepted { outcome: Outcome::Levels(levels), .. } = &reply {
             assert_eq!(levels.len(), lines.len(), "{name}: one entry a line");
             assert!(levels.iter().all(|level| *level == levels[0]), "{name}: each as it is after the command");
         }
-        let live = desk.digest();
-        assert_eq!(desk.refold().digest(), live, "{name}");
+        let live = harness.digest();
+        assert_eq!(harness.refold().digest(), live, "{name}");
     }
 }
 
 #[test]
 fn a_set_can_name_the_quantity_before() {
-    let mut desk = Desk::default().opened();
-    desk.ask(&stock_lines("1", Received, &[("mug", "wh-1", 8, OnHand), ("mug", "wh-1", 2, Damaged)])).did();
+    let mut harness = Harness::default().opened();
+    harness.ask(&stock_lines("1", Received, &[("mug", "wh-1", 8, OnHand), ("mug", "wh-1", 2, Damaged)])).accepted();
     type Row = (&'static [(i64, StockState, i64)], Option<(&'static str, &'static str)>);
     let rows: [Row; 5] = [
         (&[(5, OnHand, 9)], Some(("9", "10"))),
         (&[(5, OnHand, 10), (1, Damaged, 1)], Some(("1", "2"))),
-        // What was there before the command, whatever lines come before it.
+        // The quantity before the command, whatever lines come first.
         (&[(3, Damaged, 2), (9, OnHand, 10)], None),
         (&[(9, OnHand, 9), (0, Damaged, 3)], None),
         (&[(0, Damaged, 0), (7, OnHand, 8)], Some(("8", "9"))),
@@ -199,30 +201,30 @@ fn a_set_can_name_the_quantity_before() {
         if let Body::Stock { lines: asked, .. } = &mut command.body {
             asked.iter_mut().zip(lines).for_each(|(line, (_, _, expected))| line.expected = Some(*expected));
         }
-        let told = desk.ask(&command);
-        assert_eq!(told.reason(), stale.map(|_| Reason::QuantityStale), "{key}");
-        assert_eq!(told.fact("expected").zip(told.fact("actual")), stale, "{key}");
+        let reply = harness.ask(&command);
+        assert_eq!(reply.reason(), stale.map(|_| Reason::QuantityStale), "{key}");
+        assert_eq!(reply.fact("expected").zip(reply.fact("actual")), stale, "{key}");
     }
 }
 
 // case: C15
 #[test]
 fn a_level_never_grows_beyond_what_can_be_counted() {
-    let mut desk = Desk::with_mugs(QUANTITY_MAX - 1);
+    let mut harness = Harness::with_mugs(QUANTITY_MAX - 1);
     let rows: [(&str, StockKind, i64, &str); 2] =
         [("1", Received, 2, "lines[0].quantity"), ("2", Adjusted, 2, "lines[0].delta")];
     for (key, kind, units, field) in rows {
-        let told = desk.ask(&stock(key, kind, "mug", "wh-1", units));
-        assert_eq!((told.reason(), told.fact("field")), (Some(Reason::InvalidField), Some(field)));
+        let reply = harness.ask(&stock(key, kind, "mug", "wh-1", units));
+        assert_eq!((reply.reason(), reply.fact("field")), (Some(Reason::InvalidField), Some(field)));
     }
-    let told = desk.ask(&stock("1", Received, "mug", "wh-1", 1));
-    assert_eq!(told.reason(), None, "a bad field does not use up its key");
-    // A thousand lines of the largest quantity do not overflow what they are added up in.
+    let reply = harness.ask(&stock("1", Received, "mug", "wh-1", 1));
+    assert_eq!(reply.reason(), None, "a bad field does not use up its key");
+    // The sum of a thousand lines of the largest quantity does not overflow.
     let lines = vec![("mug", "wh-1", QUANTITY_MAX, OnHand); LINES_MAX];
-    assert_eq!(desk.ask(&stock_lines("3", Received, &lines)).reason(), Some(Reason::InvalidField));
+    assert_eq!(harness.ask(&stock_lines("3", Received, &lines)).reason(), Some(Reason::InvalidField));
     let lines = vec![("mug", "wh-1", -QUANTITY_MAX, Damaged); LINES_MAX];
-    assert_eq!(desk.ask(&stock_lines("4", Adjusted, &lines)).reason(), Some(Reason::InsufficientStock));
-    assert_eq!(desk.level("mug", "wh-1").0, QUANTITY_MAX);
+    assert_eq!(harness.ask(&stock_lines("4", Adjusted, &lines)).reason(), Some(Reason::InsufficientStock));
+    assert_eq!(harness.level("mug", "wh-1").0, QUANTITY_MAX);
 }
 
 #[test]
@@ -243,17 +245,17 @@ fn lines_are_merged_and_sorted() {
 fn a_thousand_lines_are_one_hold() {
     let names: Vec<String> = (0..LINES_MAX).map(|number| format!("sku-{number:04}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut desk = Desk::default().opened();
-    desk.ask(&desk::asks::upsert("items", invengine_ledger::command::Catalogue::Items, &names)).did();
+    let mut harness = Harness::default().opened();
+    harness.ask(&harness::commands::upsert("items", invengine_ledger::command::Catalogue::Items, &names)).accepted();
     let lines: Vec<_> = names.iter().map(|name| (*name, "wh-1", 2, OnHand)).collect();
-    desk.ask(&stock_lines("stock", Received, &lines)).did();
+    harness.ask(&stock_lines("stock", Received, &lines)).accepted();
     let lines: Vec<_> = names.iter().map(|name| (*name, "wh-1", 2)).collect();
-    let id = desk.ask(&reserve("all", &lines)).hold().id;
-    desk.check();
-    desk.wait(60_100);
-    assert_eq!(desk.ask(&allocate("late", whole(id))).hold().lines.len(), LINES_MAX);
-    assert_eq!(desk.ask(&fulfill("gone", whole(id))).hold().lines.len(), LINES_MAX);
-    assert_eq!(desk.level(names[999], "wh-1"), (0, 0, 0, 0, 0));
-    let live = desk.digest();
-    assert_eq!(desk.refold().digest(), live);
+    let id = harness.ask(&reserve("all", &lines)).hold().id;
+    harness.check();
+    harness.wait(60_100);
+    assert_eq!(harness.ask(&allocate("late", whole(id))).hold().lines.len(), LINES_MAX);
+    assert_eq!(harness.ask(&fulfill("gone", whole(id))).hold().lines.len(), LINES_MAX);
+    assert_eq!(harness.level(names[999], "wh-1"), (0, 0, 0, 0, 0));
+    let live = harness.digest();
+    assert_eq!(harness.refold().digest(), live);
 }

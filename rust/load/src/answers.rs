@@ -1,4 +1,4 @@
-//! What the callers make of the answers: count them, keep their own ledger, and decide what buyers do next.
+//! How the callers process answers: they count them, keep their own ledger, and decide what buyers do next.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -10,7 +10,7 @@ use crate::connection::Caller;
 use crate::spec::{Buyers, Spec};
 use crate::tally::{Tally, Verdict, reason};
 
-/// A call under way.
+/// A call in progress.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
     pub kind: Kind,
@@ -18,24 +18,24 @@ pub struct Call {
     /// The number of its reserve, or of the first in its batch.
     pub number: u64,
     pub count: u32,
-    /// When it should have left.
+    /// When it should have been sent.
     pub due_ns: u64,
-    /// A message came that keeps every promise.
-    pub sound: bool,
+    /// Whether a valid message has arrived.
+    pub is_valid: bool,
 }
 
-/// What is called.
+/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Reserve,
     Allocate,
     Release,
     Batch,
-    /// The stream that batches travel on.
+    /// The stream that carries batches.
     Stream,
 }
 
-/// Something a buyer will do: when, what, with which reserve.
+/// A planned action of a buyer: when, what, with which reserve.
 pub type Plan = Reverse<(u64, Kind, u64)>;
 
 /// The callers of one run.
@@ -45,13 +45,13 @@ pub struct Answers {
     pub choice: Choice,
     /// Connections that can take another call, one entry for each.
     pub free: VecDeque<u16>,
-    /// Batches under way on the stream of each connection.
+    /// Batches in progress on the stream of each connection.
     pub batches: Vec<VecDeque<Call>>,
     pub plans: BinaryHeap<Plan>,
     pub in_flight: u64,
     pub now_ns: u64,
     buyers: Option<Buyers>,
-    patience_ns: u64,
+    timeout_ns: u64,
     intervals: bool,
     seed: u64,
 }
@@ -66,7 +66,7 @@ struct Receipt {
     replayed: bool,
 }
 
-/// The part of every command's answer that the callers look at.
+/// The part of every command's answer that the callers read.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Answer {
     #[prost(message, optional, tag = "1")]
@@ -98,7 +98,7 @@ struct BatchAnswer {
 }
 
 impl Answers {
-    /// Callers of this run who have done nothing yet.
+    /// The callers of a run, before their first call.
     pub fn new(spec: &Spec) -> Self {
         let connections = usize::from(spec.connections);
         let free = (0..spec.streams).flat_map(|_| 0..spec.connections).collect();
@@ -111,13 +111,13 @@ impl Answers {
             in_flight: 0,
             now_ns: 0,
             buyers: spec.buyers,
-            patience_ns: if spec.patience_ms == 0 { u64::MAX } else { spec.patience_ms * 1_000_000 },
+            timeout_ns: if spec.patience_ms == 0 { u64::MAX } else { spec.patience_ms * 1_000_000 },
             intervals: spec.interval_ms > 0,
             seed: mix(spec.seed ^ 0x5eed),
         }
     }
 
-    fn sound(&mut self, receipt: Option<&Receipt>) -> bool {
+    fn is_valid(&mut self, receipt: Option<&Receipt>) -> bool {
         let kept = receipt.filter(|receipt| {
             receipt.sequence > 0 && receipt.durable_sequence >= receipt.sequence && !receipt.replayed
         });
@@ -127,19 +127,19 @@ impl Answers {
         kept.is_some()
     }
 
-    /// A caller is done: its place is free.
+    /// Ends a call and frees its place on the connection. Returns whether it was late.
     fn done(&mut self, call: &Call) -> bool {
         let latency_ns = self.now_ns.saturating_sub(call.due_ns);
         self.tally.took(latency_ns, self.intervals);
         self.free.push_back(call.connection);
         self.in_flight -= 1;
-        latency_ns > self.patience_ns
+        latency_ns > self.timeout_ns
     }
 
     fn end_reserve(&mut self, call: &Call, status: u8, details: &[u8]) {
         let late = self.done(call);
-        if status != 0 || !call.sound {
-            let verdict = self.no(status, details);
+        if status != 0 || !call.is_valid {
+            let verdict = self.rejection_verdict(status, details);
             return self.tally.count(verdict, 1, late);
         }
         self.tally.accept(call.number, self.choice.sku(call.number));
@@ -147,7 +147,7 @@ impl Answers {
         self.plan(call.number);
     }
 
-    fn no(&mut self, status: u8, details: &[u8]) -> Verdict {
+    fn rejection_verdict(&mut self, status: u8, details: &[u8]) -> Verdict {
         if status == 0 {
             self.tally.broken += 1;
             return self.tally.verdict(status, "BROKEN_ANSWER");
@@ -174,11 +174,11 @@ impl Answers {
 
     fn end_follow_up(&mut self, call: &Call, status: u8, details: &[u8]) {
         let late = self.done(call);
-        if status != 0 || !call.sound {
-            let verdict = self.no(status, details);
+        if status != 0 || !call.is_valid {
+            let verdict = self.rejection_verdict(status, details);
             self.tally.window.good += u64::from(self.tally.measuring && verdict == Verdict::Refused && !late);
             if verdict == Verdict::Failed {
-                // The buyer tries again with the same key until there is a decision.
+                // The buyer retries with the same key until there is a decision.
                 const AGAIN_NS: u64 = 50_000_000;
                 self.plans.push(Reverse((self.now_ns + AGAIN_NS, call.kind, call.number)));
             }
@@ -203,15 +203,17 @@ impl Answers {
         if answer.outcomes.len() != call.count as usize {
             return false;
         }
-        let late = self.now_ns.saturating_sub(call.due_ns) > self.patience_ns;
+        let late = self.now_ns.saturating_sub(call.due_ns) > self.timeout_ns;
         for (number, outcome) in (call.number..).zip(&answer.outcomes) {
             let verdict = match (&outcome.rejection, &outcome.receipt) {
-                (Some(no), _) => self.tally.verdict(u8::try_from(no.code).unwrap_or(u8::MAX), &no.reason),
-                (None, receipt) if self.sound(receipt.as_ref()) => {
+                (Some(rejection), _) => {
+                    self.tally.verdict(u8::try_from(rejection.code).unwrap_or(u8::MAX), &rejection.reason)
+                }
+                (None, receipt) if self.is_valid(receipt.as_ref()) => {
                     self.tally.accept(number, self.choice.sku(number));
                     Verdict::Accepted
                 }
-                _ => self.no(0, &[]),
+                _ => self.rejection_verdict(0, &[]),
             };
             self.tally.count(verdict, 1, late);
         }
@@ -220,8 +222,8 @@ impl Answers {
 
     fn end_batch(&mut self, call: &Call, status: u8, details: &[u8]) {
         let late = self.done(call);
-        if status != 0 || !call.sound {
-            let verdict = self.no(status, details);
+        if status != 0 || !call.is_valid {
+            let verdict = self.rejection_verdict(status, details);
             self.tally.count(verdict, u64::from(call.count), late);
         }
     }
@@ -232,16 +234,16 @@ impl Caller<Call> for Answers {
         match call.kind {
             Kind::Stream => {
                 let Some(mut batch) = self.batches[usize::from(call.connection)].pop_front() else { return };
-                batch.sound = self.take_batch(&batch, message);
+                batch.is_valid = self.take_batch(&batch, message);
                 self.end_batch(&batch, 0, &[]);
             }
-            Kind::Batch => call.sound = self.take_batch(call, message),
+            Kind::Batch => call.is_valid = self.take_batch(call, message),
             Kind::Reserve | Kind::Allocate | Kind::Release => {
                 let answer = Answer::decode(message).unwrap_or_default();
-                // A buyer who tried again may be told that it had been done.
+                // The answer to a buyer's retry may be a replay.
                 let again =
                     call.kind != Kind::Reserve && answer.receipt.as_ref().is_some_and(|receipt| receipt.replayed);
-                call.sound = again || self.sound(answer.receipt.as_ref());
+                call.is_valid = again || self.is_valid(answer.receipt.as_ref());
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The bare listener: tonic as anybody would use it, with no engine behind it. It answers every Reserve alike, and so
-//! says how much of the machine gRPC itself takes. The yardstick of the unary figures.
+//! The bare listener: plain tonic without an engine. It gives every Reserve the same answer, and so shows how much of the
+//! machine gRPC itself needs. It is the baseline of the unary figures.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
@@ -81,7 +81,7 @@ impl Service<http::Request<Body>> for Bare {
     }
 }
 
-/// Serves the bare listener on one thread until `stop` is done. `ready` gets the address once it listens.
+/// Serves the bare listener on one thread until `stop` completes. Calls `ready` with the address once it listens.
 pub fn serve_bare(
     address: SocketAddr,
     core: Option<usize>,
@@ -104,11 +104,11 @@ pub fn serve_bare(
     })
 }
 
-/// Done when the other end of standard input is closed, so that nothing outlives the one who started it.
+/// Completes when the other end of standard input is closed, so that this process does not outlive its parent.
 pub fn until_input_ends() -> impl Future<Output = ()> {
     let (done, ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        // What is read does not matter, nor why it ended.
+        // Neither the content nor the reason of the end matters.
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         let _ = done.send(());
     });

@@ -1,8 +1,8 @@
-//! Random choices of a run, the same for the same seed: which item a reserve asks for, when a caller comes.
+//! Random choices of a run, the same for the same seed: which item a reserve asks for, and when a caller arrives.
 
 use crate::spec::{Pace, Skus};
 
-/// A well-mixed number for each number (SplitMix64).
+/// Hashes a number (SplitMix64).
 pub fn mix(number: u64) -> u64 {
     let mut value = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -10,12 +10,12 @@ pub fn mix(number: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-/// A number from 0 up to, but not including, 1.
+/// A number in [0, 1).
 pub fn fraction(number: u64) -> f64 {
     (mix(number) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// Which item each reserve asks for: a function of the reserve's number, so nobody needs to remember it.
+/// Which item each reserve asks for: a function of the reserve's number, so that it need not be stored.
 #[derive(Debug)]
 pub struct Choice {
     seed: u64,
@@ -59,7 +59,7 @@ impl Choice {
     }
 }
 
-/// The times at which callers come.
+/// The times at which callers arrive.
 #[derive(Debug)]
 pub struct Arrivals {
     pace: Pace,
@@ -69,19 +69,19 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// The callers of this pace.
+    /// The arrivals of this pace.
     pub fn new(pace: Pace, seed: u64) -> Self {
         let mut arrivals = Self { pace, seed: mix(seed ^ 0xa5a5), drawn: 0, next_ns: 0.0 };
         arrivals.step();
         arrivals
     }
 
-    /// When the next caller comes, in nanoseconds since the start; None after the last.
+    /// When the next caller arrives, in nanoseconds since the start; `None` after the last.
     pub fn next(&self) -> Option<u64> {
         self.rate(self.next_ns).map(|_| self.next_ns as u64)
     }
 
-    /// Goes on to the caller after that.
+    /// Advances to the caller after that.
     pub fn step(&mut self) {
         const IDLE_NS: f64 = 1e6;
         let Some(rate) = self.rate(self.next_ns) else { return };
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_come_at_the_rate_of_each_phase() {
+    fn callers_arrive_at_the_rate_of_each_phase() {
         let phases = vec![
             Phase { ms: 1_000, from_per_s: 1_000.0, to_per_s: 1_000.0 },
             Phase { ms: 1_000, from_per_s: 1_000.0, to_per_s: 9_000.0 },

@@ -1,7 +1,7 @@
-//! One HTTP/2 connection that carries gRPC calls, driven by whoever owns it: no threads, no timers, no waiting.
+//! One HTTP/2 connection for gRPC calls, driven by its owner: no threads, no timers, no blocking.
 //!
-//! Written out by hand because the caller must cost a fraction of the server that it measures: requests are templates,
-//! header blocks a few bytes, and every wake-up costs one read and one write whatever number of calls it moves.
+//! Written by hand because the caller must need only a fraction of the CPU of the server that it measures: requests are
+//! templates, header blocks have a few bytes, and each wake-up costs one read and one write however many calls it handles.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -15,7 +15,7 @@ const HEADER_BYTES: usize = 9;
 const INPUT_BYTES: usize = 256 * 1024;
 const WINDOW_MAX: u32 = 0x7fff_ffff;
 const WINDOW_DEFAULT: u32 = 65_535;
-/// Received bytes after which the server is told that it may send as many more.
+/// Received bytes after which the server is allowed to send as many more.
 const WINDOW_STEP: u32 = 1 << 29;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -36,11 +36,11 @@ const PRIORITY: u8 = 0x20;
 
 const SETTING_INITIAL_WINDOW: u16 = 4;
 
-/// What becomes of calls. `C` is whatever the owner wants to know about a call.
+/// Receives the results of calls. `C` is the owner's data about a call.
 pub trait Caller<C> {
     /// One message of the answer, without its prefix.
     fn message(&mut self, call: &mut C, message: &[u8]);
-    /// The call is over with this gRPC status; `details` is `grpc-status-details-bin` in base64.
+    /// The call has ended with this gRPC status; `details` is `grpc-status-details-bin` in base64.
     fn ended(&mut self, call: C, status: u8, details: &[u8]);
 }
 
@@ -95,7 +95,7 @@ fn number(bytes: &[u8]) -> u32 {
 }
 
 impl<C> Connection<C> {
-    /// Connects and waits for the server's settings. `methods` are the paths that calls will name by their place.
+    /// Connects and waits for the server's settings. `methods` are the paths to which calls refer by index.
     pub fn open(address: SocketAddr, methods: &[&str], deadline_ms: u64) -> io::Result<Self> {
         let socket = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
         socket.set_nodelay(true)?;
@@ -144,22 +144,22 @@ impl<C> Connection<C> {
         self.socket.set_nonblocking(true)
     }
 
-    /// The socket, to wait for.
+    /// The socket, for polling.
     pub fn socket(&self) -> &TcpStream {
         &self.socket
     }
 
-    /// How many calls the server lets this connection have at once.
+    /// Number of concurrent calls that the server allows on this connection.
     pub fn streams_max(&self) -> u32 {
         self.send.streams_max
     }
 
-    /// True if there is something to write that the socket did not take.
+    /// True if there is output that the socket has not accepted.
     pub fn has_output(&self) -> bool {
         self.output_at < self.output.len()
     }
 
-    /// Begins a call; `body` is its messages, each with its prefix. Gives the stream's id.
+    /// Starts a call; `body` is its messages, each with its prefix. Returns the id of the stream.
     pub fn start(&mut self, call: C, method: usize, body: &[u8], ends: bool) -> u32 {
         let id = self.first_id + 2 * u32::try_from(self.streams.len()).unwrap_or(u32::MAX / 4);
         let at = self.output.len();
@@ -201,7 +201,7 @@ impl<C> Connection<C> {
         self.send_waiting();
     }
 
-    /// Writes what the socket takes; the rest stays for the next time.
+    /// Writes as much as the socket accepts; the rest remains for the next call.
     pub fn flush(&mut self) -> io::Result<()> {
         while self.has_output() {
             match self.socket.write(&self.output[self.output_at..]) {
@@ -217,7 +217,7 @@ impl<C> Connection<C> {
         Ok(())
     }
 
-    /// Reads once and tells the caller what came. True if there may be more to read at once.
+    /// Reads once and passes what arrived to `caller`. Returns true if there may be more to read immediately.
     pub fn receive(&mut self, caller: &mut impl Caller<C>) -> io::Result<bool> {
         let read = match self.socket.read(&mut self.input[self.filled..]) {
             Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
@@ -435,7 +435,7 @@ fn unpadded(flags: u8, payload: &[u8]) -> io::Result<&[u8]> {
     end.map(|end| &payload[1..end]).ok_or_else(|| broken("the server sent a frame with more padding than bytes"))
 }
 
-/// Tells the server that it may send as much again, before it runs out.
+/// Extends the server's flow-control window before it is exhausted.
 fn grant(received_bytes: &mut u32, bytes: u32, id: u32, output: &mut Vec<u8>) {
     *received_bytes += bytes;
     if *received_bytes >= WINDOW_STEP {
@@ -444,7 +444,7 @@ fn grant(received_bytes: &mut u32, bytes: u32, id: u32, output: &mut Vec<u8>) {
     }
 }
 
-/// Cuts the data of a stream into its messages. What is not complete stays in `partial`.
+/// Splits the data of a stream into messages. An incomplete message remains in `partial`.
 fn messages(partial: &mut Vec<u8>, data: &[u8], mut found: impl FnMut(&[u8])) {
     const PREFIX: usize = 5;
     let mut cut = |mut rest: &[u8]| {

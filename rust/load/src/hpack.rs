@@ -1,16 +1,16 @@
-//! Header compression of HTTP/2 (RFC 7541), as much of it as a gRPC caller needs.
+//! Header compression of HTTP/2 (RFC 7541), as far as a gRPC caller needs it.
 //!
-//! Everything a server may send is decoded, since the table is shared state; kept is only what decides a call. Requests
-//! are written as references into the table after each header's first use: a few bytes a call.
+//! Everything a server may send is decoded, because the table is shared state; only what decides a call is kept. After the
+//! first use of each header, requests are references into the table: a few bytes per call.
 
 use std::collections::VecDeque;
 
 use crate::huffman;
 
-/// What the headers and trailers of one answer said.
+/// The relevant headers and trailers of one answer.
 #[derive(Debug, Default, Clone)]
 pub struct Headers {
-    /// The HTTP status, 0 if there was none.
+    /// The HTTP status, 0 if absent.
     pub http_status: u16,
     /// The gRPC status, if the answer has ended.
     pub grpc_status: Option<u8>,
@@ -18,7 +18,7 @@ pub struct Headers {
     pub details: Vec<u8>,
 }
 
-/// The server sent a header block that breaks the rules.
+/// The server sent an invalid header block.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
@@ -37,11 +37,11 @@ struct Entry {
     value: Vec<u8>,
 }
 
-/// What an entry costs beyond its text.
+/// Size of an entry in addition to its text.
 const ENTRY_BYTES: usize = 32;
 const TABLE_BYTES_MAX: usize = 4096;
 const STATIC_ENTRIES: usize = 61;
-/// Lengths of the names in the static table, which count when an entry is inserted under one of them.
+/// Lengths of the names in the static table, which count towards the size of an entry that uses one of them.
 #[rustfmt::skip]
 const STATIC_NAME_BYTES: [u8; STATIC_ENTRIES] = [
     10, 7, 7, 5, 5, 7, 7, 7, 7, 7, 7, 7, 7, 7, 14, 15, 15, 13, 6, 27, 3, 5, 13, 13, 19, 16, 16, 14, 16, 13, 12,
@@ -49,7 +49,7 @@ const STATIC_NAME_BYTES: [u8; STATIC_ENTRIES] = [
 ];
 const STATIC_STATUS: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
 
-/// Reads the header blocks of one connection, in their order.
+/// Decodes the header blocks of one connection, in order.
 #[derive(Debug)]
 pub struct Decoder {
     entries: VecDeque<Entry>,
@@ -64,7 +64,7 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Adds what a block says to `headers`.
+    /// Decodes a block and adds its fields to `headers`.
     pub fn decode(&mut self, mut block: &[u8], headers: &mut Headers) -> Result<(), Malformed> {
         while let Some(&first) = block.first() {
             match first {
@@ -192,15 +192,15 @@ fn string(block: &mut &[u8]) -> Result<Vec<u8>, Malformed> {
 /// A request header that is the same in many calls.
 #[derive(Debug)]
 struct Repeated {
-    /// Its name: a place in the static table, or the text itself.
+    /// Its name: an index in the static table, or the text itself.
     static_name: u8,
     name: &'static str,
     value: String,
-    /// How many entries had been inserted when this one was; None before its first use.
+    /// Number of entries inserted before this one; `None` before its first use.
     inserted_as: Option<u8>,
 }
 
-/// Writes the request headers of one connection, in their order.
+/// Encodes the request headers of one connection, in order.
 #[derive(Debug)]
 pub struct Encoder {
     inserted: u8,
@@ -209,7 +209,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder for calls of these methods. `deadline_ms` 0 sends no deadline.
+    /// Creates an encoder for calls of these methods. With `deadline_ms` 0 no deadline is sent.
     pub fn new(authority: &str, methods: &[&str], deadline_ms: u64) -> Self {
         let repeated =
             |static_name, name, value: &str| Repeated { static_name, name, value: value.to_owned(), inserted_as: None };
@@ -225,7 +225,7 @@ impl Encoder {
         Self { inserted: 0, paths, shared }
     }
 
-    /// Appends the header block of one call of the method at this place.
+    /// Appends the header block of one call of the method with this index.
     pub fn encode(&mut self, method: usize, block: &mut Vec<u8>) {
         const METHOD_POST: u8 = 0x83;
         const SCHEME_HTTP: u8 = 0x86;

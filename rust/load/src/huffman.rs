@@ -1,7 +1,7 @@
 //! The fixed Huffman code of HTTP/2 header strings (RFC 7541, appendix B).
 //!
-//! The code is canonical, so the length of each symbol's code says everything: codes of one length are consecutive, in
-//! the order of their symbols.
+//! The code is canonical, so it is defined by the length of each symbol's code: codes of one length are consecutive, in the
+//! order of their symbols.
 
 use std::sync::LazyLock;
 
@@ -25,7 +25,7 @@ const LONGEST: u32 = 30;
 struct Length {
     bits: u32,
     first: u32,
-    /// The first 32-bit window, aligned to the left, that is behind every code of this length.
+    /// The first left-aligned 32-bit window that is greater than every code of this length.
     end: u64,
     symbols: Vec<u8>,
 }
@@ -45,7 +45,7 @@ static CODE: LazyLock<Vec<Length>> = LazyLock::new(|| {
     found
 });
 
-/// Appends the decoded string to `text`. None if `coded` is not a valid string.
+/// Appends the decoded string to `text`. `None` if `coded` is not a valid string.
 pub fn decode(coded: &[u8], text: &mut Vec<u8>) -> Option<()> {
     let mut window = 0_u64;
     let mut held = 0_u32;
@@ -56,7 +56,7 @@ pub fn decode(coded: &[u8], text: &mut Vec<u8>) -> Option<()> {
             window = (window << 8) | u64::from(*byte);
             held += 8;
         }
-        // What is missing at the end reads as ones: the padding of the format.
+        // Bits after the end read as ones, the padding of the format.
         let aligned =
             if held >= 32 { window >> (held - 32) } else { (window << (32 - held)) | ((1 << (32 - held)) - 1) };
         let aligned = aligned & 0xffff_ffff;

@@ -1,4 +1,4 @@
-//! The ledger alone, without journal or door: how many commands one core decides.
+//! The ledger alone, without a journal or a network: how many commands one core decides.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::chance::mix;
 
 const LOCATION: &str = "dc-1";
 const START_MS: i64 = 1_800_000_000_000;
-/// Reserves in one frame, and allocates. Engine time goes on with each frame.
+/// Number of reserves, and of allocates, in one frame. Engine time advances with each frame.
 const FRAME_PAIRS: usize = 500;
 const FRAME_MS: i64 = 1;
 const FRAME_BYTES_MAX: usize = 8 << 20;
@@ -24,21 +24,21 @@ const LEVELS_MAX: u32 = 9_999_999;
 const KEY_BYTES: usize = 18;
 const SKU_BYTES: usize = 11;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Serialize)]
 pub struct LedgerReport {
     /// Commands executed.
     pub operations: u64,
-    /// What they took; not what the levels took.
+    /// Their duration, without the setup of the levels.
     pub seconds: f64,
-    /// "passed", or what was wrong.
+    /// "passed", or the problem.
     pub checks: String,
 }
 
-/// Reserves and allocates in turn: `operations` commands over `levels` levels in random order, with keys and expiry on.
+/// Alternates reserves and allocates: `operations` commands over `levels` levels in random order, with keys and expiry enabled.
 ///
 /// # Errors
-/// `operations` or `levels` is 0, or more than can be named.
+/// `operations` or `levels` is 0, or `levels` is too large.
 pub fn bench_ledger(operations: u64, levels: u32) -> Result<LedgerReport, LoadError> {
     let pairs = operations.div_ceil(2);
     if pairs == 0 || levels == 0 || levels > LEVELS_MAX {
@@ -47,16 +47,16 @@ pub fn bench_ledger(operations: u64, levels: u32) -> Result<LedgerReport, LoadEr
     let mut bench = Bench::new(levels);
     let mut took = Duration::ZERO;
     for first in (0..pairs).step_by(FRAME_PAIRS) {
-        let asked = Asked::new(first..pairs.min(first + FRAME_PAIRS as u64), levels);
+        let texts = FrameTexts::new(first..pairs.min(first + FRAME_PAIRS as u64), levels);
         let began = Instant::now();
-        bench.frame(&asked);
+        bench.frame(&texts);
         took += began.elapsed();
     }
     let checks = bench.problem(pairs).unwrap_or_else(|| "passed".to_owned());
     Ok(LedgerReport { operations: 2 * pairs, seconds: took.as_secs_f64(), checks })
 }
 
-/// Which level each pair of commands is for.
+/// The level of a pair of commands.
 fn level_of(pair: u64, levels: u32) -> u32 {
     u32::try_from(mix(pair) % u64::from(levels)).unwrap_or(0)
 }
@@ -65,22 +65,22 @@ fn sku(level: u32) -> String {
     format!("sku-{level:07}")
 }
 
-/// The texts of one frame, side by side as in the messages that commands come in.
-struct Asked {
+/// The texts of one frame, stored contiguously as in the messages that commands come in.
+struct FrameTexts {
     /// Key and sku of each reserve.
     reserves: String,
     /// Key of each allocate.
     allocates: String,
 }
 
-impl Asked {
+impl FrameTexts {
     fn new(pairs: Range<u64>, levels: u32) -> Self {
-        let mut asked = Self { reserves: String::new(), allocates: String::new() };
+        let mut texts = Self { reserves: String::new(), allocates: String::new() };
         for pair in pairs {
-            asked.reserves += &format!("r-{pair:016x}{}", sku(level_of(pair, levels)));
-            asked.allocates += &format!("a-{pair:016x}");
+            texts.reserves += &format!("r-{pair:016x}{}", sku(level_of(pair, levels)));
+            texts.allocates += &format!("a-{pair:016x}");
         }
-        asked
+        texts
     }
 
     fn reserves(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -150,22 +150,22 @@ impl Bench {
     }
 
     /// One frame: reserves, then the allocates of those holds.
-    fn frame(&mut self, asked: &Asked) {
+    fn frame(&mut self, texts: &FrameTexts) {
         self.payload.clear(FRAME_BYTES_MAX);
         self.now_ms += FRAME_MS;
-        self.reserve(asked);
-        self.allocate(asked);
+        self.reserve(texts);
+        self.allocate(texts);
         self.ledger.sweep(self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
         self.ledger.forget_keys(self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
     }
 
-    fn reserve(&mut self, asked: &Asked) {
+    fn reserve(&mut self, texts: &FrameTexts) {
         self.holds.clear();
         let context = Context { issue_time_ms: Some(self.now_ms), ..Context::default() };
         let lines = vec![Line { sku: "", location: LOCATION, quantity: 1 }];
         let body = Body::Reserve { lines, ttl_ms: TTL_MS_DEFAULT, allow_partial: false, replace_own: false };
         let mut command = Command { context, body };
-        for (key, sku) in asked.reserves() {
+        for (key, sku) in texts.reserves() {
             command.context.key = key;
             if let Body::Reserve { lines, .. } = &mut command.body {
                 lines[0].sku = sku;
@@ -181,8 +181,8 @@ impl Bench {
         }
     }
 
-    fn allocate(&mut self, asked: &Asked) {
-        for (id, key) in self.holds.iter().zip(asked.allocates()) {
+    fn allocate(&mut self, texts: &FrameTexts) {
+        for (id, key) in self.holds.iter().zip(texts.allocates()) {
             let context = Context { key, issue_time_ms: Some(self.now_ms), ..Context::default() };
             let target = Target { by: TargetBy::Id(*id), lines: Vec::new(), expected_version: 0 };
             let command = Command { context, body: Body::Allocate(target) };
@@ -192,7 +192,7 @@ impl Bench {
         }
     }
 
-    /// What is wrong with the ledger after so many pairs, if anything.
+    /// The problem of the ledger after `pairs` pairs, or `None`.
     fn problem(&self, pairs: u64) -> Option<String> {
         if self.refused > 0 {
             return Some(format!("{} commands were refused", self.refused));
@@ -216,7 +216,7 @@ impl Bench {
 
 #[cfg(test)]
 mod tests {
-    use super::{Asked, Bench, bench_ledger};
+    use super::{Bench, FrameTexts, bench_ledger};
 
     #[test]
     fn every_pair_is_executed_and_checked() {
@@ -226,12 +226,12 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_that_differs_from_what_was_asked_has_a_problem() {
+    fn a_ledger_in_an_unexpected_state_has_a_problem() {
         let mut bench = Bench::new(2);
-        bench.frame(&Asked::new(0..10, 2));
+        bench.frame(&FrameTexts::new(0..10, 2));
         assert_eq!(bench.problem(10), None);
         assert!(bench.problem(11).unwrap().contains("must have"));
-        bench.frame(&Asked::new(9..10, 2));
+        bench.frame(&FrameTexts::new(9..10, 2));
         assert_eq!(bench.problem(10).unwrap(), "1 commands were refused");
     }
 

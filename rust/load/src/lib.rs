@@ -1,7 +1,7 @@
 //! Load generator, bare listener and probes for the benchmarks of invengine.
 //!
-//! Everything here runs in a process of its own, on a core of its own, and takes and gives JSON. The generator keeps a
-//! ledger of what it was told, so that every run can be checked against the server's.
+//! Everything here runs in a separate process, on its own core, and takes and returns JSON. The generator keeps a ledger of
+//! the answers it received, so that every run can be checked against the server's ledger.
 #![forbid(unsafe_code)]
 
 mod answers;
@@ -30,7 +30,7 @@ pub use tally::{Interval, Window};
 /// Why a run, a listener or a probe has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// What was asked cannot be done; the text says what to change.
+    /// The specification cannot be executed; the text says what to change.
     #[error("{0}")]
     Spec(String),
     /// The connection, the listener or the file failed.
@@ -47,17 +47,17 @@ impl From<rustix::io::Errno> for LoadError {
     }
 }
 
-/// Runs what a JSON `Spec` asks for and gives its `Report` as JSON.
+/// Runs a JSON `Spec` and returns its `Report` as JSON.
 pub fn run_json(spec: &str) -> Result<String, LoadError> {
     Ok(serde_json::to_string(&run(serde_json::from_str(spec)?)?)?)
 }
 
-/// Probes what a JSON `SyncSpec` asks for and gives its `SyncReport` as JSON.
+/// Runs the probe of a JSON `SyncSpec` and returns its `SyncReport` as JSON.
 pub fn probe_sync_json(spec: &str) -> Result<String, LoadError> {
     Ok(serde_json::to_string(&probe_sync(&serde_json::from_str(spec)?)?)?)
 }
 
-/// Benchmarks the ledger alone and gives its `LedgerReport` as JSON.
+/// Benchmarks the ledger alone and returns its `LedgerReport` as JSON.
 pub fn bench_ledger_json(operations: u64, levels: u32) -> Result<String, LoadError> {
     Ok(serde_json::to_string(&bench_ledger(operations, levels)?)?)
 }

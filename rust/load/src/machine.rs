@@ -7,7 +7,7 @@ use std::io;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Pins the calling thread, and those that it starts from now on, to one core.
+/// Pins the calling thread, and the threads that it starts from now on, to one core.
 pub fn pin(core: usize) -> io::Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core);
@@ -20,7 +20,7 @@ pub fn thread_cpu_s() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// CPU seconds that each thread of a process has used, by its name. Threads of one name are added up; empty if the
+/// CPU seconds that each thread of a process has used, by thread name. Threads with the same name are added up; empty if the
 /// process is gone.
 pub fn process_cpu_s(pid: u32) -> BTreeMap<String, f64> {
     let mut found = BTreeMap::new();
@@ -33,7 +33,7 @@ pub fn process_cpu_s(pid: u32) -> BTreeMap<String, f64> {
     found
 }
 
-/// What `later` used more than `earlier`.
+/// The CPU seconds used between `earlier` and `later`.
 pub fn used(earlier: &BTreeMap<String, f64>, later: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     later.iter().map(|(name, used)| (name.clone(), used - earlier.get(name).unwrap_or(&0.0))).collect()
 }

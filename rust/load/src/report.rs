@@ -1,4 +1,4 @@
-//! The report of a run, as it is printed.
+//! The report of a run, as printed.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::spec::Spec;
 use crate::tally::{Interval, Window};
 use crate::template::Templates;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Reserves sent.
@@ -20,21 +20,21 @@ pub struct Report {
     pub accepted: u64,
     /// Calls without an answer at the end.
     pub unanswered: u64,
-    /// Answers that break a promise of the contract. Not 0 is a failed check.
+    /// Answers that violate the contract. Any number but 0 is a failed check.
     pub broken: u64,
-    /// Answers that were no, by reason, in the whole run.
+    /// Answers that were not accepted, by reason, in the whole run.
     pub by_reason: BTreeMap<String, u64>,
     /// The highest position that an answer named.
     pub sequence_max: i64,
     /// The measured part.
     pub window: Window,
-    /// How long calls took in the measured part, in microseconds.
+    /// Latency of calls in the measured part, in microseconds.
     pub latency_us: Latency,
     /// CPU of this run's thread in the measured part.
     pub client_cpu_s: f64,
     /// CPU of the watched process in the measured part, by thread.
     pub server_cpu_s: BTreeMap<String, f64>,
-    /// The callers' own ledger: items that they hold or held units of.
+    /// The callers' own ledger: items of which they hold or held units.
     pub units: Vec<ItemUnits>,
     /// Keys of some accepted reserves.
     pub accepted_keys: Vec<String>,
@@ -85,7 +85,7 @@ impl Sample {
 }
 
 impl Usage {
-    /// True once something was measured.
+    /// True once the measured part has begun.
     pub fn has_begun(&self) -> bool {
         self.began.is_some()
     }

@@ -1,7 +1,7 @@
-//! One load run on one thread: every connection, one epoll, no timers but the clock.
+//! One load run on one thread: all connections, one epoll, no timers except the clock.
 //!
-//! A closed loop finds out how much a server can do; an open loop how long callers wait who come whatever it does. The
-//! two are never mixed in one figure.
+//! A closed loop measures how much a server can do; an open loop measures how long callers wait who arrive independently of
+//! the server. The two are never mixed in one figure.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -31,11 +31,11 @@ const METHODS: [&str; 5] = [
     "/invengine.v1.ReservationService/SubmitStream",
 ];
 const BETWEEN_CONNECTS: Duration = Duration::from_micros(200);
-/// Gaps shorter than this are spun through: a sleeping caller would leave late.
+/// Shorter gaps are spent spinning: after a sleep, a call would be sent late.
 const SPIN_NS: u64 = 2_000_000;
 const WAIT_NS_MAX: u64 = 50_000_000;
 
-/// Runs what `spec` asks for and reports what came of it. Blocks the calling thread.
+/// Runs `spec` and returns its report. Blocks the calling thread.
 pub fn run(spec: Spec) -> Result<Report, LoadError> {
     if let Some(problem) = spec.problem() {
         return Err(LoadError::Spec(problem.to_owned()));
@@ -113,14 +113,14 @@ impl Run {
                 return Err(LoadError::Spec(format!("streams is above the {allowed} that the server allows")));
             }
             if !unary {
-                let call = Call { kind: Kind::Stream, connection: at, number: 0, count: 0, due_ns: 0, sound: false };
+                let call = Call { kind: Kind::Stream, connection: at, number: 0, count: 0, due_ns: 0, is_valid: false };
                 self.streams.push(connection.start(call, 4, &[], false));
                 connection.flush()?;
             }
             let data = epoll::EventData::new_u64(u64::from(at));
             epoll::add(&self.epoll, connection.socket(), data, epoll::EventFlags::IN)?;
             self.connections.push(connection);
-            // A burst of connects may overrun the listener's queue.
+            // A burst of connects may overflow the listener's queue.
             std::thread::sleep(BETWEEN_CONNECTS);
         }
         Ok(())
@@ -134,7 +134,7 @@ impl Run {
             self.tick(now)?;
             self.admit(now);
             self.flush()?;
-            if self.is_over(now) {
+            if self.has_ended(now) {
                 break;
             }
             let timeout = self.timeout(now);
@@ -191,10 +191,10 @@ impl Run {
         Ok(())
     }
 
-    /// Starts and ends what is measured, and the steps of the timeline.
+    /// Starts and ends the measured part and the steps of the timeline.
     fn tick(&mut self, now: u64) -> Result<(), LoadError> {
         let from = self.spec.measure_from_ms * 1_000_000;
-        if self.ended_ns.is_none() && self.intake_is_over(now) {
+        if self.ended_ns.is_none() && self.intake_has_ended(now) {
             self.ended_ns = Some(now);
         }
         let over = now >= self.duration_ns || self.ended_ns.is_some();
@@ -248,7 +248,7 @@ impl Run {
         }
     }
 
-    /// Puts the callers who came into the queue; those who waited too long in it give up.
+    /// Adds the callers who have arrived to the queue; those who have waited in it too long give up.
     fn arrive(&mut self, now: u64) {
         let Some(arrivals) = &mut self.arrivals else { return };
         let before = self.queue.len();
@@ -275,7 +275,7 @@ impl Run {
         }
     }
 
-    /// Starts the next reserve or batch, if one is to leave now.
+    /// Starts the next reserve or batch, if one is due now.
     fn start_reserve(&mut self, now: u64) -> bool {
         let left = self.spec.reserves_max - self.next_number;
         let due_ns = match self.arrivals {
@@ -322,7 +322,7 @@ impl Run {
                 3
             }
         };
-        let call = Call { kind, connection: at, number, count, due_ns, sound: false };
+        let call = Call { kind, connection: at, number, count, due_ns, is_valid: false };
         let place = usize::from(at);
         match self.streams.get(place) {
             Some(&stream) => {
@@ -337,8 +337,8 @@ impl Run {
         self.touch(at);
     }
 
-    /// True once no reserve will leave any more.
-    fn intake_is_over(&self, now: u64) -> bool {
+    /// True once no more reserves will be sent.
+    fn intake_has_ended(&self, now: u64) -> bool {
         let sent_all = self.next_number >= self.spec.reserves_max;
         match &self.arrivals {
             Some(arrivals) => sent_all || (arrivals.next().is_none() && self.queue.is_empty()),
@@ -346,7 +346,7 @@ impl Run {
         }
     }
 
-    fn is_over(&self, now: u64) -> bool {
+    fn has_ended(&self, now: u64) -> bool {
         let Some(ended) = self.ended_ns else { return false };
         let done = self.answers.in_flight == 0 && self.answers.plans.is_empty();
         done || now > ended + self.spec.drain_ms * 1_000_000

@@ -1,4 +1,4 @@
-//! What one load run is asked to do: a JSON object whose every field has a default but the target.
+//! The specification of a load run: a JSON object in which every field except the target has a default.
 
 use serde::Deserialize;
 
@@ -16,13 +16,13 @@ pub struct Spec {
     pub call: CallKind,
     /// Reserves in each batch.
     pub batch: u32,
-    /// When calls leave; without it a call leaves as soon as another was answered (closed loop).
+    /// When calls are sent; without it a call is sent as soon as another was answered (closed loop).
     pub pace: Option<Pace>,
-    /// What buyers do after their reserve was accepted; without it, nothing.
+    /// What buyers do after their reserve was accepted; nothing if absent.
     pub buyers: Option<Buyers>,
     /// Which items are asked for.
     pub skus: Skus,
-    /// Where.
+    /// The location.
     pub location: String,
     /// How long a hold lasts; 0 leaves it to the server.
     pub ttl_ms: u32,
@@ -30,25 +30,25 @@ pub struct Spec {
     pub deadline_ms: u64,
     /// Start of every idempotency key; two runs on one server need different ones.
     pub key_prefix: String,
-    /// No call leaves after this many milliseconds.
+    /// No call is sent after this many milliseconds.
     pub duration_ms: u64,
     /// No more reserves than this.
     pub reserves_max: u64,
-    /// What happens before is not measured.
+    /// Nothing before this time is measured.
     pub measure_from_ms: u64,
     /// An answer that took longer counts as late; 0 means never.
     pub patience_ms: u64,
-    /// How long to wait for answers after the last call left.
+    /// How long to wait for answers after the last call was sent.
     pub drain_ms: u64,
     /// The core that this run is pinned to.
     pub core: Option<usize>,
-    /// A process whose CPU time is measured over the same time, by thread.
+    /// A process whose CPU time is measured over the same period, by thread.
     pub watch_pid: Option<u32>,
     /// Length of the steps of the timeline; 0 keeps none.
     pub interval_ms: u64,
     /// A file that gets each step of the timeline as one line of JSON.
     pub progress_file: Option<String>,
-    /// Start of the random numbers.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
@@ -85,24 +85,24 @@ impl Default for Spec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallKind {
-    /// One Reserve a call.
+    /// One Reserve per call.
     Reserve,
     /// Unary Submit with a batch.
     Submit,
-    /// One SubmitStream a connection, a batch a message.
+    /// One SubmitStream per connection, one batch per message.
     SubmitStream,
 }
 
-/// When calls leave, whatever becomes of earlier ones (open loop). Latency counts from when a call should have left.
+/// When calls are sent, independently of earlier ones (open loop). Latency counts from the time when a call was due.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pace {
-    /// One after the other; the run ends with the last.
+    /// Phases, one after another; the run ends with the last.
     pub phases: Vec<Phase>,
-    /// Random gaps as of many independent callers; else even ones.
+    /// Random gaps, as between many independent callers; else even gaps.
     #[serde(default)]
     pub poisson: bool,
-    /// A caller who found every connection full for this long gives up without having called.
+    /// A caller that finds every connection full for this long gives up without having called.
     #[serde(default = "queue_patience")]
     pub queue_patience_ms: u64,
 }
@@ -111,15 +111,15 @@ fn queue_patience() -> u64 {
     1_000
 }
 
-/// A stretch of time over which the rate changes evenly.
+/// A period in which the rate changes linearly.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Phase {
-    /// How long.
+    /// Duration.
     pub ms: u64,
-    /// Calls a second at its start.
+    /// Calls per second at its start.
     pub from_per_s: f64,
-    /// Calls a second at its end.
+    /// Calls per second at its end.
     pub to_per_s: f64,
 }
 
@@ -127,15 +127,15 @@ pub struct Phase {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Buyers {
-    /// The shortest time between the hold and what follows.
+    /// The shortest time between the hold and the next step.
     pub after_ms_min: u64,
-    /// The longest.
+    /// The longest time.
     pub after_ms_max: u64,
     /// Share that does not pay.
     pub abandon_share: f64,
-    /// Of those, the share that says so (Release); the others let the hold expire.
+    /// Of those, the share that releases the hold; the others let it expire.
     pub release_share: f64,
-    /// After this many accepted reserves everybody pays, so that what came back is sold for good.
+    /// After this many accepted reserves everybody pays, so that units that were given back are finally sold.
     pub abandon_until: u64,
 }
 
@@ -145,7 +145,7 @@ pub struct Buyers {
 pub struct Skus {
     /// Start of their names.
     pub prefix: String,
-    /// How many.
+    /// Number of items.
     pub count: u32,
     /// Exponent of the Zipf distribution; 0 is uniform.
     pub theta: f64,
@@ -160,7 +160,7 @@ impl Default for Skus {
 }
 
 impl Spec {
-    /// Says what is wrong with it, if anything.
+    /// The problem of the specification, or `None`.
     pub fn problem(&self) -> Option<&'static str> {
         let checks = [
             (self.connections >= 1 && self.streams >= 1, "connections and streams must be at least 1"),

@@ -1,4 +1,4 @@
-//! How long this disk takes to make a small write durable, which is the least that a durable answer can take.
+//! Measures how long this disk takes to make a small write durable, the lower bound for a durable answer.
 
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
@@ -12,13 +12,13 @@ use crate::{LoadError, machine};
 
 const BLOCK_BYTES: usize = 4096;
 
-/// What is probed.
+/// The parameters of a probe.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SyncSpec {
-    /// A file to write, on the disk in question. It is overwritten.
+    /// A file to write on the disk to be measured. It is overwritten.
     pub file: PathBuf,
-    /// How many writes.
+    /// Number of writes.
     pub writes: u32,
     /// The core to run on.
     #[serde(default)]
@@ -39,7 +39,7 @@ pub struct SyncReport {
     pub sync_us: Latency,
 }
 
-/// Overwrites blocks of a preallocated file one after the other and syncs each. Leaves the file behind.
+/// Overwrites blocks of a preallocated file one after another and syncs each. Does not remove the file.
 pub fn probe_sync(spec: &SyncSpec) -> Result<SyncReport, LoadError> {
     if let Some(core) = spec.core {
         machine::pin(core)?;

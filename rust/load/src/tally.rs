@@ -1,4 +1,4 @@
-//! What came of a run: its own ledger of units, counts by reason, latencies, and the timeline.
+//! The results of a run: the callers' ledger of units, counts by reason, latencies, and the timeline.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::report::latencies;
 
 const KEYS_KEPT: usize = 256;
-/// One accepted reserve in this many has its key kept, to be looked up after recovery.
+/// The key of one in this many accepted reserves is kept, to be looked up after a recovery.
 const KEY_STRIDE: u64 = 512;
 
 /// Units of one item as the callers know them.
@@ -24,7 +24,7 @@ pub struct Units {
     pub abandoned: u64,
 }
 
-/// One step of the timeline. Counts are of calls but for batches, where they are of reserves.
+/// One step of the timeline. It counts calls, except that for batches it counts reserves.
 #[derive(Debug, Default, Clone, Serialize)]
 pub struct Interval {
     pub at_ms: u64,
@@ -32,7 +32,7 @@ pub struct Interval {
     pub gave_up: u64,
     pub accepted: u64,
     pub refused: u64,
-    /// Neither yes nor a no of the ledger: overload, faults.
+    /// Neither accepted nor rejected by the ledger: overload, faults.
     pub failed: u64,
     pub late: u64,
     pub allocated: u64,
@@ -51,9 +51,9 @@ pub struct Window {
     pub accepted: u64,
     pub refused: u64,
     pub failed: u64,
-    /// Answered after the caller's patience; also counted above.
+    /// Answered after the caller's timeout; also counted above.
     pub late: u64,
-    /// Answered yes or no by the ledger, in time: reserves and what followed them.
+    /// Accepted or rejected by the ledger in time: reserves and the calls that followed them.
     pub good: u64,
     pub allocated: u64,
     pub released: u64,
@@ -64,7 +64,7 @@ pub struct Window {
 pub struct Tally {
     pub units: Vec<Units>,
     pub by_reason: BTreeMap<String, u64>,
-    /// Answers that break a promise: no receipt, replayed, or not durable.
+    /// Answers that violate the contract: no receipt, replayed, or not durable.
     pub broken: u64,
     pub sequence_max: i64,
     pub accepted_keys: Vec<u64>,
@@ -76,18 +76,18 @@ pub struct Tally {
     pub measuring: bool,
 }
 
-/// What an answer was.
+/// The classification of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Accepted,
-    /// The ledger's no.
+    /// Rejected by the ledger.
     Refused,
     /// No decision was made.
     Failed,
 }
 
 impl Tally {
-    /// An empty ledger of so many items.
+    /// An empty ledger of `items` items.
     pub fn new(items: u32) -> Self {
         Self {
             units: vec![Units::default(); items as usize],
@@ -104,7 +104,7 @@ impl Tally {
         }
     }
 
-    /// Takes down the reason of an answer and says what it means.
+    /// Counts the reason of an answer and classifies it.
     pub fn verdict(&mut self, code: u8, reason: &str) -> Verdict {
         const DECISIONS: [u8; 3] = [5, 9, 10]; // NOT_FOUND, FAILED_PRECONDITION, ABORTED
         let name = if reason.is_empty() { format!("CODE_{code}") } else { reason.to_owned() };
@@ -112,7 +112,7 @@ impl Tally {
         if DECISIONS.contains(&code) { Verdict::Refused } else { Verdict::Failed }
     }
 
-    /// Takes down one accepted reserve.
+    /// Records an accepted reserve.
     pub fn accept(&mut self, number: u64, item: u32) {
         self.accepted += 1;
         self.units[item as usize].accepted += 1;
@@ -146,7 +146,7 @@ impl Tally {
         self.window.good += if self.measuring { good } else { 0 };
     }
 
-    /// Takes down how long a call took.
+    /// Records the latency of a call.
     pub fn took(&mut self, latency_ns: u64, intervals: bool) {
         if self.measuring {
             self.latency.saturating_record(latency_ns);
@@ -156,7 +156,7 @@ impl Tally {
         }
     }
 
-    /// Ends a step of the timeline and gives it.
+    /// Ends a step of the timeline and returns it.
     pub fn end_interval(&mut self, next_at_ms: u64) -> Interval {
         let mut ended = std::mem::replace(&mut self.interval, Interval { at_ms: next_at_ms, ..Interval::default() });
         if !self.interval_latency.is_empty() {

@@ -1,4 +1,4 @@
-//! Requests written once and then only patched: a call costs a copy and a few digits.
+//! Requests that are written once and then only patched: a call costs a copy and a few digits.
 
 use std::ops::Range;
 
@@ -7,13 +7,13 @@ use prost::Message;
 
 use crate::spec::Spec;
 
-/// Stands where the number of the reserve goes, as hexadecimal digits of the same length.
+/// Placeholder for the number of the reserve, as hexadecimal digits of the same length.
 const NUMBER: &str = "\u{1}NUMBER-MARK";
-/// Stands where the digits of the item go.
+/// Placeholder for the digits of the item.
 const ITEM: &str = "\u{1}ITEM\u{1}M";
 const GRPC_PREFIX: usize = 5;
 
-/// The bytes of one request and the places in it that change.
+/// The bytes of one request and the positions that change.
 #[derive(Debug, Clone)]
 pub struct Template {
     bytes: Vec<u8>,
@@ -82,7 +82,7 @@ pub struct Templates {
 }
 
 impl Templates {
-    /// The templates of a run that starts in this second of the clock.
+    /// The templates of a run that starts in this second.
     pub fn new(spec: &Spec, second: i64) -> Self {
         let context = |kind: &str| {
             Some(v1::CommandContext {
@@ -126,7 +126,8 @@ impl Templates {
         }
     }
 
-    /// Appends a batch of the reserves with these numbers as one message. A repeated field may simply be repeated.
+    /// Appends a batch of the reserves with these numbers as one message. The entries of a repeated field are simply
+    /// concatenated.
     pub fn write_batch(&self, numbers: Range<u64>, item: impl Fn(u64) -> u32, to: &mut Vec<u8>) {
         let start = to.len();
         to.extend_from_slice(&[0; GRPC_PREFIX]);

@@ -1,4 +1,4 @@
-//! The generator against the bare listener: every way to call, every count.
+//! The generator against the bare listener: every kind of call, every count.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -69,7 +69,7 @@ fn a_refusal_without_a_reason_is_counted_by_its_code() {
 }
 
 #[test]
-fn a_target_that_nobody_listens_on_is_an_error() {
+fn a_target_without_a_listener_is_an_error() {
     let spec = Spec { target: "127.0.0.1:1".to_owned(), ..Spec::default() };
     assert!(run(spec).is_err());
 }

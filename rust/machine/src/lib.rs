@@ -1,9 +1,9 @@
-//! What the kernel says of this machine and no safe library asks. It reads and changes nothing.
+//! Facts about this machine that the kernel reports and no safe library exposes. Reads only; changes nothing.
 //!
-//! The only crate with unsafe code: a call of the C library each, with its reason beside it.
+//! The only crate with unsafe code: each use is one call of the C library, with its justification beside it.
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
-/// Whether something keeps the wall clock right; `None` if the kernel does not tell.
+/// Whether the wall clock is synchronised; `None` if the kernel does not report it.
 #[cfg(target_os = "linux")]
 pub fn clock_is_synchronised() -> Option<bool> {
     let mut state = std::mem::MaybeUninit::<libc::timex>::zeroed();
@@ -15,7 +15,7 @@ pub fn clock_is_synchronised() -> Option<bool> {
     (answer >= 0).then_some(answer != libc::TIME_ERROR && status & libc::STA_UNSYNC == 0)
 }
 
-/// Whether something keeps the wall clock right; `None` if the kernel does not tell.
+/// Whether the wall clock is synchronised; `None` if the kernel does not report it.
 #[cfg(not(target_os = "linux"))]
 pub fn clock_is_synchronised() -> Option<bool> {
     None
@@ -24,7 +24,7 @@ pub fn clock_is_synchronised() -> Option<bool> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_kernel_says_the_same_twice() {
+    fn the_kernel_reports_the_same_twice() {
         assert_eq!(super::clock_is_synchronised(), super::clock_is_synchronised());
     }
 }

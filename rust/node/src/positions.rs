@@ -1,10 +1,10 @@
-//! Positions: which writer wrote which event. A sequence alone names an event only until a restore; writer epochs only rise, and
-//! a restore claims one above all that the lost original can have reached, so that writer epoch and sequence together name one
-//! event of one history for ever.
+//! Positions: which writer wrote which event. A sequence alone identifies an event only until a restore. Writer epochs
+//! only rise, and a restore claims one above every epoch that the lost original can have reached, so writer epoch and
+//! sequence together identify one event of one history for ever.
 //!
-//! What a start has seen of its journal is enough to judge most of them without reading it again.
+//! What a start has seen of its journal is enough to classify most positions without reading it again.
 
-/// The place of an event in the history of its ledger.
+/// The position of an event in the history of its ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventPosition {
     /// Epoch of the writer that wrote it.
@@ -18,36 +18,36 @@ impl EventPosition {
     pub const START: Self = EventPosition { writer_epoch: 0, sequence: 0 };
 }
 
-/// What a history says of a position.
+/// Whether a position belongs to a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
-    /// It is one of its events.
-    Here,
-    /// It is not. This is the newest event that is certainly in both histories.
-    Elsewhere(EventPosition),
-    /// It is older than what this start has seen.
+pub enum PositionStatus {
+    /// It is one of the history's events.
+    InHistory,
+    /// It is not. The value is the newest event that is certainly in both histories.
+    Diverged(EventPosition),
+    /// It is older than anything that this start has seen.
     TooOld,
 }
 
-/// The last event of each writer, as far as a start has seen them.
+/// The last event of each writer, as far back as a start has seen them.
 #[derive(Clone, Debug, Default)]
 pub struct EventEpochs {
-    /// Oldest first; both numbers rise.
+    /// Oldest first; epochs and sequences both rise.
     last: Vec<EventPosition>,
-    /// The first of them is that of a snapshot: nothing before it is known.
+    /// The first of them comes from a snapshot: nothing before it is known.
     is_cut: bool,
-    /// The writer of this start, which writes whatever comes.
+    /// The writer epoch of this start, which writes all further events.
     writer_epoch: u64,
 }
 
 impl EventEpochs {
-    /// Begins with the state of a snapshot whose last event this is.
+    /// Begins with a snapshot whose last event this is.
     pub fn behind(event: EventPosition) -> Self {
         let is_cut = event.sequence > 0;
         EventEpochs { last: if is_cut { vec![event] } else { Vec::new() }, is_cut, writer_epoch: 0 }
     }
 
-    /// Takes the last event of the next frame.
+    /// Adds the last event of the next frame.
     pub fn push(&mut self, event: EventPosition) {
         match self.last.last_mut() {
             Some(last) if last.writer_epoch == event.writer_epoch => *last = event,
@@ -55,12 +55,12 @@ impl EventEpochs {
         }
     }
 
-    /// Ends with the claim of this start: its writer writes whatever comes.
+    /// Ends with the claim of this start, which writes all further events.
     pub fn claimed(self, writer_epoch: u64) -> Self {
         EventEpochs { writer_epoch, ..self }
     }
 
-    /// The position of the event with this sequence, the newest one or the newest that is durable.
+    /// The position of the event with this sequence, which must be the newest event or the newest durable one.
     pub fn newest(&self, sequence: u64) -> EventPosition {
         match self.last.last() {
             Some(last) if sequence <= last.sequence => *last,
@@ -69,18 +69,19 @@ impl EventEpochs {
         }
     }
 
-    /// Judges a position of a history that ends with `newest`.
+    /// Classifies a position against the history that ends with `newest`.
     ///
-    /// Histories part where one of them gets a writer that the other one has not. The newer history is the one with the higher
-    /// epochs, so all that an older epoch wrote in it came before the parting: the last event of the newest writer here that is
-    /// not newer than the position's is in both. Where the position's writer is newer than any here, or an older writer wrote the
-    /// event of that number here, it is this history that was left, nobody knows when: only the beginning is certain.
-    pub fn judge(&self, position: EventPosition, newest: EventPosition) -> Known {
+    /// Histories diverge where one of them gets a writer that the other does not have. The newer history is the one
+    /// with the higher epochs, so everything that an older epoch wrote in it came before the divergence: the last event
+    /// of the newest writer here that is not newer than the position's writer is in both. If the position's writer is
+    /// newer than any here, or an older writer wrote the event with that sequence here, then it is this history that
+    /// was abandoned, at an unknown point: only the start is certainly common.
+    pub fn classify(&self, position: EventPosition, newest: EventPosition) -> PositionStatus {
         if position == EventPosition::START {
-            return Known::Here;
+            return PositionStatus::InHistory;
         }
         if position.writer_epoch > self.writer_epoch {
-            return Known::Elsewhere(EventPosition::START);
+            return PositionStatus::Diverged(EventPosition::START);
         }
         let goes_on = self.last.last().is_none_or(|last| last.sequence < newest.sequence);
         let all = self.last.iter().copied().chain(goes_on.then_some(newest));
@@ -89,12 +90,12 @@ impl EventEpochs {
             before = found.replace(last).unwrap_or_default();
         }
         match found {
-            None if self.is_cut => Known::TooOld,
-            Some(last) if position.sequence > last.sequence => Known::Elsewhere(last),
+            None if self.is_cut => PositionStatus::TooOld,
+            Some(last) if position.sequence > last.sequence => PositionStatus::Diverged(last),
             Some(last) if position.writer_epoch == last.writer_epoch && position.sequence > before.sequence => {
-                Known::Here
+                PositionStatus::InHistory
             }
-            _ => Known::Elsewhere(EventPosition::START),
+            _ => PositionStatus::Diverged(EventPosition::START),
         }
     }
 }
@@ -108,9 +109,9 @@ mod tests {
     }
 
     /// Writers 2 and 5 wrote up to 10 and 20, the writer of this start, 9, up to 25.
-    fn judged(epochs: EventEpochs, position: EventPosition) -> Known {
+    fn classified(epochs: EventEpochs, position: EventPosition) -> PositionStatus {
         let epochs = epochs.claimed(9);
-        epochs.judge(position, epochs.newest(25))
+        epochs.classify(position, epochs.newest(25))
     }
 
     fn whole() -> EventEpochs {
@@ -126,31 +127,31 @@ mod tests {
     }
 
     #[test]
-    fn a_position_is_judged_by_who_wrote_what() {
-        use Known::{Elsewhere, Here, TooOld};
+    fn a_position_is_classified_by_who_wrote_what() {
+        use PositionStatus::{Diverged, InHistory, TooOld};
         let start = EventPosition::START;
         for (position, expected, if_cut) in [
-            (start, Here, Here),
-            (at(2, 1), Here, Here),
-            (at(2, 10), Here, Here),
-            (at(5, 11), Here, Here),
-            (at(9, 25), Here, Here),
-            // The reader's history went on where this one was restored, or lost its end.
-            (at(2, 11), Elsewhere(at(2, 10)), Elsewhere(at(2, 10))),
-            (at(3, 31), Elsewhere(at(2, 10)), Elsewhere(at(2, 10))),
-            (at(7, 22), Elsewhere(at(5, 20)), Elsewhere(at(5, 20))),
-            (at(9, 26), Elsewhere(at(9, 25)), Elsewhere(at(9, 25))),
-            // Older than all writers that a snapshot has left.
-            (at(1, 3), Elsewhere(start), TooOld),
+            (start, InHistory, InHistory),
+            (at(2, 1), InHistory, InHistory),
+            (at(2, 10), InHistory, InHistory),
+            (at(5, 11), InHistory, InHistory),
+            (at(9, 25), InHistory, InHistory),
+            // The reader's history continued where this one was restored, or lost its end.
+            (at(2, 11), Diverged(at(2, 10)), Diverged(at(2, 10))),
+            (at(3, 31), Diverged(at(2, 10)), Diverged(at(2, 10))),
+            (at(7, 22), Diverged(at(5, 20)), Diverged(at(5, 20))),
+            (at(9, 26), Diverged(at(9, 25)), Diverged(at(9, 25))),
+            // Older than all writers that are known after a snapshot.
+            (at(1, 3), Diverged(start), TooOld),
             // An older writer wrote that event here.
-            (at(5, 10), Elsewhere(start), Elsewhere(start)),
-            (at(7, 15), Elsewhere(start), Elsewhere(start)),
-            (at(9, 20), Elsewhere(start), Elsewhere(start)),
+            (at(5, 10), Diverged(start), Diverged(start)),
+            (at(7, 15), Diverged(start), Diverged(start)),
+            (at(9, 20), Diverged(start), Diverged(start)),
             // A newer writer than any that was here.
-            (at(11, 40), Elsewhere(start), Elsewhere(start)),
+            (at(11, 40), Diverged(start), Diverged(start)),
         ] {
-            assert_eq!(judged(whole(), position), expected, "{position:?}");
-            assert_eq!(judged(cut(), position), if_cut, "{position:?} behind a snapshot");
+            assert_eq!(classified(whole(), position), expected, "{position:?}");
+            assert_eq!(classified(cut(), position), if_cut, "{position:?} after a snapshot");
         }
     }
 
@@ -159,7 +160,7 @@ mod tests {
         let nothing = EventEpochs::behind(EventPosition::START).claimed(4);
         assert_eq!(nothing.newest(0), EventPosition::START);
         assert_eq!(nothing.newest(3), at(4, 3));
-        assert_eq!(nothing.judge(at(1, 1), at(4, 3)), Known::Elsewhere(EventPosition::START));
+        assert_eq!(nothing.classify(at(1, 1), at(4, 3)), PositionStatus::Diverged(EventPosition::START));
         assert_eq!(whole().claimed(9).newest(20), at(5, 20));
         assert_eq!(whole().claimed(9).newest(21), at(9, 21));
     }

@@ -1,6 +1,6 @@
-//! A no as a caller sees it: one gRPC code, one stable reason, facts, and one sentence that says what to do.
+//! A refusal as a caller sees it: one gRPC code, one stable reason, facts, and one sentence that says what to do.
 //!
-//! The only place where reasons get their code and their sentence. `docs/errors.md` lists them; a test compares both.
+//! The only place that gives reasons their code and their sentence. `docs/errors.md` lists them; a test compares both.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use invengine_ledger::{Fact, Reason, Rejection};
 use invengine_wire::{rpc, v1};
 use prost::Message;
 
-use crate::methods::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX};
 use crate::positions::EventPosition;
 use crate::sentences;
+use crate::sizes::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX};
 
 /// Canonical gRPC status codes that invengine answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +33,15 @@ pub enum Code {
     Unauthenticated = 16,
 }
 
-/// How long a caller should wait before it repeats what was refused for the moment.
+/// How long a caller should wait before it repeats a call that was refused only for now.
 const RETRY_MS: u64 = 100;
-/// Most violations that an answer lists: clients take 8 KiB of metadata at most, and the details travel in base64.
+/// Most violations that an answer lists: clients accept at most 8 KiB of metadata, and the details are sent in base64.
 const VIOLATIONS_MAX: usize = 10;
 /// Most characters of a caller's text that a refusal repeats. No name and no key is longer.
 pub(crate) const ECHO_CHARS_MAX: usize = 128;
 const DOMAIN: &str = "invengine";
 
-/// A refusal, whoever gave it. It changed nothing, unless its reason is `OUTCOME_UNKNOWN` or `INTERNAL`.
+/// A refusal of any origin. The call changed nothing, unless the reason is `OUTCOME_UNKNOWN` or `INTERNAL`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Its gRPC code.
@@ -52,9 +52,9 @@ pub struct Refusal {
     pub message: String,
     /// Facts by name.
     pub metadata: BTreeMap<&'static str, String>,
-    /// Bad fields with their rule.
+    /// Invalid fields, each with the rule it breaks.
     pub violations: Vec<(String, String)>,
-    /// When to try again, ms.
+    /// How long to wait before a retry, ms.
     pub retry_ms: Option<u64>,
 }
 
@@ -74,7 +74,7 @@ impl Refusal {
         self
     }
 
-    /// Bad fields, each with the rule it breaks.
+    /// Invalid fields, each with the rule it breaks.
     pub fn invalid(violations: Vec<(String, String)>) -> Self {
         let first = violations.first().map_or_else(String::new, |(field, rule)| format!("{field}: {rule}"));
         let more = match violations.len() {
@@ -91,28 +91,29 @@ impl Refusal {
         Self::invalid(vec![("message".into(), "the bytes are not a message of this type".into())])
     }
 
-    /// What a later version does.
+    /// A feature that this version does not have.
     pub fn unimplemented(what: &str) -> Self {
-        Refusal::new(Code::Unimplemented, "UNIMPLEMENTED", format!("{what} is not there in this version"))
+        Refusal::new(Code::Unimplemented, "UNIMPLEMENTED", format!("{what} is not available in this version"))
     }
 
-    /// A method that nobody knows.
+    /// An unknown method.
     pub fn unknown_method(path: &str) -> Self {
         let message = "this server does not implement the method; server reflection lists the services that it knows";
         Refusal::new(Code::Unimplemented, "UNIMPLEMENTED", message).fact("method", path)
     }
 
-    /// More metadata than a call may bring; the limit is bytes as HTTP/2 counts them.
+    /// More metadata than a call may have; the limit is in bytes as HTTP/2 counts them.
     pub fn metadata_too_large(limit: usize) -> Self {
         Self::invalid(vec![("metadata".into(), format!("at most {limit} bytes for all of it; send less"))])
     }
 
-    /// What the caller has not taken of earlier answers leaves no room for this one; of a read nothing is lost.
+    /// Earlier answers that the caller has not read leave no room for this one. A refused read has lost nothing; a
+    /// command may have happened.
     pub fn answer_dropped(is_read: bool) -> Self {
-        let cause = "earlier answers were not taken and leave no room for this one";
+        let cause = "earlier answers were not read and leave no room for this one";
         if is_read {
             let mut refusal = Self::overloaded();
-            refusal.message = format!("{cause}; take them, then ask again");
+            refusal.message = format!("{cause}; read them, then ask again");
             return refusal;
         }
         let mut refusal = Self::outcome_unknown();
@@ -120,27 +121,27 @@ impl Refusal {
         refusal
     }
 
-    /// A message over its limit, in bytes.
+    /// A message that is longer than its limit, in bytes.
     pub fn too_large(limit: usize) -> Self {
         let message = format!("the message is over the limit of {limit} bytes; send fewer lines or commands at once");
         Refusal::new(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message).fact("limit", limit)
     }
 
-    /// The deadline passed before the command was taken.
+    /// The deadline passed before the command was accepted.
     pub fn deadline() -> Self {
-        let message = "the deadline passed before the command was taken; repeat it with the same key and more time";
+        let message = "the deadline passed before the command was accepted; repeat it with the same key and more time";
         Refusal::new(Code::DeadlineExceeded, "DEADLINE", message)
     }
 
-    /// A stream that may not last longer.
+    /// A stream that has reached its longest duration or its deadline.
     pub fn stream_over() -> Self {
         let message = "the stream lasted as long as one may, or until its deadline; open another one";
         Refusal::new(Code::DeadlineExceeded, "DEADLINE", message)
     }
 
-    /// Too many commands wait.
+    /// Too many commands are waiting.
     pub fn overloaded() -> Self {
-        let message = "too many commands wait; wait, then repeat with the same key";
+        let message = "too many commands are waiting; wait, then repeat with the same key";
         Refusal::new(Code::ResourceExhausted, "OVERLOADED", message).retry()
     }
 
@@ -153,18 +154,18 @@ impl Refusal {
 
     /// The server is stopping.
     pub fn draining() -> Self {
-        let message = "the server is stopping and did not take this; repeat with the same key after its restart";
+        let message = "the server is stopping and did not accept this; repeat with the same key after its restart";
         Refusal::new(Code::Unavailable, "DRAINING", message).retry()
     }
 
-    /// The journal is being read; how far that is.
+    /// The journal is still being recovered; the facts are the progress so far.
     pub fn recovering(done_bytes: u64, of_bytes: u64) -> Self {
-        let message = "the server reads its journal; repeat with the same key in a moment";
+        let message = "the server is reading its journal; repeat with the same key in a moment";
         let refusal = Refusal::new(Code::Unavailable, "RECOVERING", message);
         refusal.fact("done_bytes", done_bytes.to_string()).fact("of_bytes", of_bytes.to_string()).retry()
     }
 
-    /// Another ledger than the one served here.
+    /// A ledger other than the one served here.
     pub fn not_owner(ledger: &str) -> Self {
         let message = "this server has another ledger; ask the server of that ledger";
         Refusal::new(Code::Unavailable, "NOT_OWNER", message).fact("ledger", ledger).retry()
@@ -189,7 +190,7 @@ impl Refusal {
         Self::not_in_history(message, ledger, head)
     }
 
-    /// A sequence beyond the next event to come.
+    /// A sequence beyond the next event.
     pub fn sequence_ahead(sequence: u64, ledger: &str, head: EventPosition) -> Self {
         let message = format!(
             "sequence {sequence} is beyond ledger {ledger}, whose next event is {}: a backup was restored or events were lost; \
@@ -204,7 +205,7 @@ impl Refusal {
         let go_on = match common.sequence {
             0 => "read again from the first event".into(),
             sequence => {
-                format!("go on after sequence {sequence} of writer epoch {}, which both have", common.writer_epoch)
+                format!("continue after sequence {sequence} of writer epoch {}, which both have", common.writer_epoch)
             }
         };
         let message = format!(
@@ -224,50 +225,51 @@ impl Refusal {
             .fact("head_epoch", head.writer_epoch)
     }
 
-    /// Nobody has confirmed lately that the journal still belongs to this server.
+    /// It has not been confirmed recently that the journal still belongs to this server.
     pub fn ownership_uncertain() -> Self {
-        let message = "this server may have lost its journal to another one and answers nothing until it knows; repeat with the same key";
+        let message = "this server may have lost its journal to another one and answers no calls until it knows; repeat with the same key";
         Refusal::new(Code::Unavailable, "FENCED", message).retry()
     }
 
     /// There is no space for the journal.
     pub fn journal_full() -> Self {
-        let message = "the journal has no space; nothing was done, reads go on, make room and repeat with the same key";
+        let message =
+            "the journal has no space; nothing was done, reads continue, make room and repeat with the same key";
         Refusal::new(Code::ResourceExhausted, "JOURNAL_FULL", message).retry()
     }
 
     /// There is no space for a snapshot.
     pub fn snapshot_full() -> Self {
         let message =
-            "no snapshot was written, there is no space for it; commands go on, free some space and ask again";
+            "no snapshot was written, there is no space for it; commands continue, free some space and ask again";
         Refusal::new(Code::ResourceExhausted, "JOURNAL_FULL", message)
     }
 
-    /// A snapshot is being written, and the caller does not want to wait longer.
+    /// The deadline passed while the snapshot is still being written.
     pub fn snapshot_takes_longer() -> Self {
         let message = "the snapshot is still being written; it goes on by itself, ask again later";
         Refusal::new(Code::DeadlineExceeded, "DEADLINE", message)
     }
 
-    /// The journal failed while the command was under way, or before.
+    /// The journal failed while the command was in progress, or before.
     pub fn outcome_unknown() -> Self {
         let message =
             "the journal failed and the command may have happened; repeat it with the same key after a restart";
         Refusal::new(Code::Unavailable, "OUTCOME_UNKNOWN", message)
     }
 
-    /// A bug; the cause stands in the log under the incident.
+    /// A bug; the log has the cause under the incident number.
     pub fn internal(incident: &str) -> Self {
         let message = "an internal error; give the incident to whoever runs the server";
         Refusal::new(Code::Internal, "INTERNAL", message).fact("incident", incident)
     }
 
-    /// A name that a read asked for and nobody knows.
+    /// An unknown name in a read.
     pub fn unknown(reason: Reason, name: &'static str, value: &str) -> Self {
         Self::from(&Rejection::new(reason).text(name, value))
     }
 
-    /// The refusal as bytes of a `google.rpc.Status`.
+    /// The refusal as a serialized `google.rpc.Status`.
     pub fn status(&self) -> Vec<u8> {
         let metadata = self.metadata.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let info = rpc::ErrorInfo { reason: self.reason.into(), domain: DOMAIN.into(), metadata };
@@ -307,7 +309,7 @@ impl Refusal {
     }
 }
 
-/// A caller's text as far as a refusal repeats it.
+/// A caller's text, cut to the length that a refusal repeats.
 fn echo(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(ECHO_CHARS_MAX) {
         text.truncate(end);
@@ -356,17 +358,20 @@ impl From<&Rejection> for Refusal {
 fn of_reason(reason: Reason) -> (Code, &'static str) {
     use Code::{Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted};
     match reason {
-        Reason::InvalidField => (InvalidArgument, "a field is out of its limits; mend the command"),
+        Reason::InvalidField => (InvalidArgument, "a field is out of its limits; fix the command"),
         Reason::IdempotencyKeyReused => {
             (FailedPrecondition, "the key already names a command with another body; never repeat this one")
         }
         Reason::DedupeWindowExpired => {
             (FailedPrecondition, "the command is older than keys are remembered; look at the hold, then use a new key")
         }
-        Reason::KeyCancelled => (FailedPrecondition, "the key was released before it reserved; it was given up"),
-        Reason::InsufficientStock => {
-            (FailedPrecondition, "fewer units are there than asked for; offer what is there, ask again with a new key")
+        Reason::KeyCancelled => {
+            (FailedPrecondition, "the key was released before its Reserve arrived, so it was cancelled")
         }
+        Reason::InsufficientStock => (
+            FailedPrecondition,
+            "fewer units are available than requested; offer what is available, ask again with a new key",
+        ),
         Reason::UnknownSku => (NotFound, "no such item; create it first"),
         Reason::UnknownLocation => (NotFound, "no such location; create it first"),
         Reason::UnknownChannel => (NotFound, "no such channel; create it first"),
@@ -375,7 +380,7 @@ fn of_reason(reason: Reason) -> (Code, &'static str) {
             (NotFound, "no such reservation, or it ended before what is remembered; the journal still has it")
         }
         Reason::ReservationExpired => {
-            (FailedPrecondition, "the time of the hold is over; allocate takes the units again if they are there")
+            (FailedPrecondition, "the hold has expired; allocate takes the units again if they are available")
         }
         Reason::AlreadyReleased => (FailedPrecondition, "nothing is left, the last of it was released"),
         Reason::AlreadyAllocated => (FailedPrecondition, "the units are bound to an order already; look at the hold"),
@@ -410,22 +415,22 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_item_place_wanted_and_there() {
+    fn a_refusal_names_item_location_requested_and_available() {
         let short = Rejection::new(Reason::InsufficientStock).text("sku", "MUG").text("location", "{sku}");
         let short = short.number("requested", 5).number("available", 3);
-        let text = "MUG at {sku}: wanted 5, there are 3; offer what is there, or ask again later with a new key";
+        let text = "MUG at {sku}: requested 5, available 3; offer what is available, or ask again later with a new key";
         assert_eq!(message(&short), text);
     }
 
     #[test]
-    fn a_sentence_without_its_facts_is_the_plain_one() {
+    fn a_message_without_its_facts_is_the_plain_one() {
         for reason in Reason::ALL.into_iter().filter(|reason| *reason != Reason::InvalidField) {
             assert_eq!(message(&Rejection::new(reason)), of_reason(reason).1, "{reason:?}");
         }
     }
 
     #[test]
-    fn a_text_of_the_caller_is_repeated_as_far_as_a_name_may_be_long() {
+    fn a_callers_text_is_repeated_up_to_the_longest_name() {
         let longest = "\u{fc}".repeat(ECHO_CHARS_MAX);
         let given = |text: &str| {
             [

@@ -1,15 +1,16 @@
-//! Sentences of refusals that name what they are about: item, place, wanted, there. What could not be seen of a name is shown.
+//! Messages of refusals that name what they are about: item, location, quantity requested, quantity available.
+//! Invisible characters of a name are made visible.
 
 use std::collections::BTreeMap;
 
 use invengine_ledger::{Fact, Reason, Rejection, name_fault, shown};
 
-/// The sentence of a reason with its facts; none if it has no such sentence, or a fact is not there.
+/// The message of a reason with its facts filled in; `None` if there is no such message or a fact is missing.
 pub(crate) fn named(reason: Reason, facts: &BTreeMap<&'static str, String>) -> Option<String> {
     with_facts(reason).iter().find_map(|text| filled(text, facts))
 }
 
-/// The sentence about a name that nobody could create: whoever followed the advice to create it would only then be told.
+/// The message about an unknown name that cannot be created either: the advice to create it would be wrong.
 pub(crate) fn of_bad_name(rejection: &Rejection, message: &str) -> Option<String> {
     use Reason::{UnknownChannel, UnknownLocation, UnknownSku, UnknownSource};
     if !matches!(rejection.reason, UnknownChannel | UnknownLocation | UnknownSku | UnknownSource) {
@@ -22,11 +23,11 @@ pub(crate) fn of_bad_name(rejection: &Rejection, message: &str) -> Option<String
     Some(format!("{}: {fault}", message.split_once(';')?.0))
 }
 
-/// Sentences that name what was asked and what is there, by the names of the facts; the first one that has all counts.
+/// Templates of messages, with the names of facts in braces; the first one whose facts are all present is used.
 fn with_facts(reason: Reason) -> &'static [&'static str] {
     match reason {
         Reason::InsufficientStock => &[
-            "{sku} at {location}: wanted {requested}, there are {available}; offer what is there, or ask again later with a new key",
+            "{sku} at {location}: requested {requested}, available {available}; offer what is available, or ask again later with a new key",
         ],
         Reason::UnknownSku => &["no such item: {sku}; create it first"],
         Reason::UnknownLocation => &["no such location: {location}; create it first"],
@@ -37,19 +38,19 @@ fn with_facts(reason: Reason) -> &'static [&'static str] {
             "no reservation by key {key} in this scope, or it ended before what is remembered; the journal still has it",
             "no reservation of order {order}, or all ended before what is remembered; the journal still has them",
         ],
-        Reason::ReservationExpired => &[
-            "reservation {reservation}: the time of the hold is over; allocate takes the units again if they are there",
-        ],
+        Reason::ReservationExpired => {
+            &["reservation {reservation}: the hold has expired; allocate takes the units again if they are available"]
+        }
         Reason::AlreadyReleased => &["reservation {reservation}: nothing is left, the last of it was released"],
         Reason::AlreadyAllocated => {
             &["reservation {reservation}: the units are bound to an order already; look at the hold"]
         }
         Reason::AlreadyFulfilled => &["reservation {reservation}: nothing is left, the last of it was fulfilled"],
         Reason::ExceedsOutstanding => {
-            &["{sku} at {location}: the hold has {outstanding} outstanding, fewer than wanted; ask for what is left"]
+            &["{sku} at {location}: the hold has {outstanding} outstanding, fewer than requested; ask for what is left"]
         }
         Reason::QuantityStale => {
-            &["{sku} at {location}: expected {expected}, there are {actual}; read again and decide again"]
+            &["{sku} at {location}: expected {expected}, found {actual}; read again and decide again"]
         }
         Reason::StaleVersion => {
             &["the reservation has version {actual}, not the expected {expected}; read again and decide again"]
@@ -70,7 +71,7 @@ fn with_facts(reason: Reason) -> &'static [&'static str] {
     }
 }
 
-/// The sentence with its facts; none if one of them is not there.
+/// The template with its facts filled in; `None` if one of them is missing.
 pub(crate) fn filled(sentence: &str, facts: &BTreeMap<&'static str, String>) -> Option<String> {
     let mut out = String::with_capacity(sentence.len() + 32);
     let mut rest = sentence;

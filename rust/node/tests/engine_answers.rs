@@ -1,4 +1,4 @@
-//! How long the answers of an engine may be, at worst: of one command, of a batch, of a question, of events.
+//! The greatest length of an engine's answers: to one command, to a batch, to a read, of events.
 
 use std::time::{Duration, Instant};
 
@@ -23,9 +23,9 @@ fn open() -> Engine {
 
 fn ask(engine: &Engine, path: &str, message: &impl Message) -> Result<Vec<u8>, Refusal> {
     let payload = message.encode_to_vec();
-    let taken = engine.call(&Call { path, payload: &payload, key: "", ledger: "", deadline: None });
-    engine.wait(taken.rests_on, Instant::now() + Duration::from_secs(60));
-    taken.reply
+    let decision = engine.call(&Call { path, payload: &payload, key: "", ledger: "", deadline: None });
+    engine.wait(decision.depends_on, Instant::now() + Duration::from_secs(60));
+    decision.reply
 }
 
 fn context(key: &str) -> Option<v1::CommandContext> {
@@ -64,15 +64,15 @@ fn submit(engine: &Engine, commands: Vec<Asked>) -> (usize, Vec<v1::Outcome>) {
     (answer.len(), v1::SubmitResponse::decode(&*answer).unwrap().outcomes)
 }
 
-/// How many outcomes at the end were left out because the answer was full; no others may be.
+/// How many outcomes at the end were left out because the answer was full; no others may be left out.
 fn left_out(outcomes: &[v1::Outcome]) -> usize {
     let is_left_out = |outcome: &v1::Outcome| {
-        outcome.rejection.as_ref().is_some_and(|no| no.metadata.contains_key("answer_bytes_max"))
+        outcome.rejection.as_ref().is_some_and(|rejection| rejection.metadata.contains_key("answer_bytes_max"))
     };
     let first = outcomes.iter().position(is_left_out).unwrap_or(outcomes.len());
-    assert!(outcomes[first..].iter().all(is_left_out), "nothing is executed behind what was left out");
+    assert!(outcomes[first..].iter().all(is_left_out), "nothing is executed after a command that was left out");
     let rejections = outcomes[first..].iter().filter_map(|outcome| outcome.rejection.as_ref());
-    assert!(rejections.into_iter().all(|no| no.reason == "OVERLOADED" && no.code == 8));
+    assert!(rejections.into_iter().all(|rejection| rejection.reason == "OVERLOADED" && rejection.code == 8));
     outcomes.len() - first
 }
 
@@ -95,10 +95,10 @@ fn a_thousand_replays_of_a_long_answer_are_one_bounded_answer() {
     let before = digest(&engine);
     let (bytes, outcomes) = submit(&engine, (0..BATCH).map(|_| Asked::Allocate(allocate("k", by_key()))).collect());
     assert!(bytes <= ANSWER_BYTES_MAX, "{bytes}");
-    let told = BATCH - left_out(&outcomes);
-    assert!((2..=ANSWER_BYTES_MAX / first.len()).contains(&told), "{told} of {} bytes", first.len());
+    let answered = BATCH - left_out(&outcomes);
+    assert!((2..=ANSWER_BYTES_MAX / first.len()).contains(&answered), "{answered} of {} bytes", first.len());
     assert!(
-        outcomes[..told]
+        outcomes[..answered]
             .iter()
             .all(|outcome| outcome.receipt.unwrap().replayed && outcome.holds[0].lines.len() == LINES)
     );
@@ -119,9 +119,9 @@ fn what_a_full_answer_leaves_out_is_not_executed_and_can_be_sent_again() {
         let batch: Vec<Asked> = wanted[sent..].iter().take(100).cloned().collect();
         let (bytes, outcomes) = submit(&engine, batch);
         assert!(bytes <= ANSWER_BYTES_MAX, "{bytes}");
-        let told = outcomes.len() - left_out(&outcomes);
-        assert!(told > 0 && outcomes[..told].iter().all(|outcome| !outcome.receipt.unwrap().replayed));
-        for (number, _) in outcomes.iter().enumerate().skip(told) {
+        let answered = outcomes.len() - left_out(&outcomes);
+        assert!(answered > 0 && outcomes[..answered].iter().all(|outcome| !outcome.receipt.unwrap().replayed));
+        for (number, _) in outcomes.iter().enumerate().skip(answered) {
             let key = v1::GetOutcomeRequest {
                 idempotency_key: format!("hold-{}", sent + number),
                 ..v1::GetOutcomeRequest::default()
@@ -129,7 +129,7 @@ fn what_a_full_answer_leaves_out_is_not_executed_and_can_be_sent_again() {
             let known = ask(&engine, "/invengine.v1.ReservationService/GetOutcome", &key).unwrap();
             assert!(!v1::GetOutcomeResponse::decode(&*known).unwrap().known, "its key is not used");
         }
-        sent += told;
+        sent += answered;
         rounds += 1;
     }
     assert!(rounds > 1, "{rounds}");
@@ -150,7 +150,7 @@ fn refusals_alone_do_not_overflow_an_answer() {
 }
 
 #[test]
-fn an_order_of_many_holds_is_answered_in_short_and_its_pages_have_the_rest() {
+fn an_order_of_many_holds_gets_a_summary_and_its_events_have_the_rest() {
     let engine = open();
     let sku = vec!["mug".to_owned()];
     stock(&engine, &sku);
@@ -174,7 +174,7 @@ fn an_order_of_many_holds_is_answered_in_short_and_its_pages_have_the_rest() {
     let key = v1::GetOutcomeRequest { idempotency_key: "k".into(), ..v1::GetOutcomeRequest::default() };
     let known = ask(&engine, "/invengine.v1.ReservationService/GetOutcome", &key).unwrap();
     assert_eq!(v1::GetOutcomeResponse::decode(&*known).unwrap().outcome.unwrap().summary, Some(summary.clone()));
-    // Every event of the command is where the summary says.
+    // Every event of the command is in the range that the summary states.
     let (mut next, mut found) = (summary.first_sequence, 0);
     while next <= receipt.sequence {
         let answer = engine.read_events(next as u64, 0).unwrap();

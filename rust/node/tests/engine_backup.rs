@@ -1,10 +1,12 @@
-//! Backups beside a real engine that writes snapshots and trims as fast as it can; restored, and gone on with.
+//! Backups alongside a real engine that writes snapshots and trims as fast as it can; they are restored and continued.
 
-mod engine_desk;
+mod engine_harness;
 
 use std::path::Path;
 
-use engine_desk::{ask, assert_whole, backups_beside, digest, fill, in_time, names, open, receive, reserve, settings};
+use engine_harness::{
+    ask, assert_whole, backups_beside, digest, fill, in_time, names, open, receive, reserve, settings,
+};
 use invengine_node::backup::{RestoreReport, create, restore};
 use invengine_node::engine::{Call, Engine, EngineSettings};
 use invengine_node::verify::verify;
@@ -40,11 +42,11 @@ fn restored(backup: &Path, at: &Path, epoch: u64) -> (Engine, RestoreReport) {
 
 // case: I03
 #[test]
-fn backups_beside_an_engine_that_trims_are_all_whole() {
+fn backups_alongside_an_engine_that_trims_are_all_complete() {
     let directory = tempfile::tempdir().unwrap();
     let backups = tempfile::tempdir().unwrap();
     let path = directory.path();
-    // Nothing is kept that no recovery needs: what a backup just looks at may go.
+    // Nothing is kept that no recovery needs: files may vanish while a backup reads them.
     let engine = Engine::open(&EngineSettings { archive_ms: 1, ..settings(path) }).unwrap();
     let create = |_: usize, to: &Path| create(path, to, false).unwrap();
     let made = backups_beside(&engine, backups.path(), create, || verify(path, None).unwrap());
@@ -56,35 +58,35 @@ fn backups_beside_an_engine_that_trims_are_all_whole() {
 #[test]
 fn a_restored_engine_repeats_no_id_and_no_command_that_it_knows() {
     let directory = tempfile::tempdir().unwrap();
-    let place = |name: &str| directory.path().join(name);
-    let engine = open(&place("old"));
+    let path_of = |name: &str| directory.path().join(name);
+    let engine = open(&path_of("old"));
     receive(&engine, "r", 100);
     let epoch = register(&engine, "e1");
     ask(&engine, RESERVE, "", &by_source(epoch, 1));
     let known = receipt_of(&engine, "known");
     engine.create_snapshot(in_time()).unwrap();
     let behind = receipt_of(&engine, "behind the snapshot");
-    let report = create(&place("old"), &place("backup"), false).unwrap();
+    let report = create(&path_of("old"), &path_of("backup"), false).unwrap();
     assert_eq!((report.manifest.digest.clone(), report.manifest.sequence as i64), digest(&engine));
     let lost: Vec<String> = (0..5).map(|number| receipt_of(&engine, &format!("lost {number}")).0).collect();
     let lost_epoch = register(&engine, "e2");
     drop(engine);
 
-    let mut told: Vec<String> = lost;
+    let mut issued: Vec<String> = lost;
     let mut last_epoch = report.manifest.writer_epoch;
-    // By itself, and for somebody who cannot wait for the next second.
+    // With the default epoch, and with a given minimum.
     for (name, epoch_min) in [("once", 0), ("twice", u64::from(u32::MAX) - (1 << 20))] {
-        let (engine, report) = restored(&place("backup"), &place(name), epoch_min);
-        let place = &report.sources[0];
-        assert_eq!((place.source.as_str(), place.epoch as i64, place.expected_sequence), ("erp", epoch, 2));
+        let (engine, report) = restored(&path_of("backup"), &path_of(name), epoch_min);
+        let source = &report.sources[0];
+        assert_eq!((source.source.as_str(), source.epoch as i64, source.expected_sequence), ("erp", epoch, 2));
         assert!(report.restored_epoch > last_epoch, "{} after {last_epoch}", report.restored_epoch);
         last_epoch = report.restored_epoch + 1;
         assert_eq!(receipt_of(&engine, "known"), (known.0.clone(), true));
         assert_eq!(receipt_of(&engine, "behind the snapshot"), (behind.0.clone(), true));
         for number in 0..5 {
             let (id, replayed) = receipt_of(&engine, &format!("lost {number}"));
-            assert!(!replayed && !told.contains(&id), "{id} was issued before");
-            told.push(id);
+            assert!(!replayed && !issued.contains(&id), "{id} was issued before");
+            issued.push(id);
         }
         let gap =
             engine.call(&Call { path: RESERVE, payload: &by_source(epoch, 3), key: "", ledger: "", deadline: None });
@@ -96,20 +98,20 @@ fn a_restored_engine_repeats_no_id_and_no_command_that_it_knows() {
 }
 
 #[test]
-fn older_journal_comes_along_if_it_is_asked_for() {
+fn older_journal_is_included_on_request() {
     let directory = tempfile::tempdir().unwrap();
-    let place = |name: &str| directory.path().join(name);
-    let engine = open(&place("old"));
+    let path_of = |name: &str| directory.path().join(name);
+    let engine = open(&path_of("old"));
     for round in 0..3 {
         fill(&engine, round);
         engine.create_snapshot(in_time()).unwrap();
     }
     reserve(&engine, "tail");
-    assert!(!names(&place("old").join("archive"), "journal-").is_empty());
-    create(&place("old"), &place("short"), false).unwrap();
-    create(&place("old"), &place("long"), true).unwrap();
-    let (short, _) = restored(&place("short"), &place("from short"), 0);
-    let (long, _) = restored(&place("long"), &place("from long"), 0);
+    assert!(!names(&path_of("old").join("archive"), "journal-").is_empty());
+    create(&path_of("old"), &path_of("short"), false).unwrap();
+    create(&path_of("old"), &path_of("long"), true).unwrap();
+    let (short, _) = restored(&path_of("short"), &path_of("from short"), 0);
+    let (long, _) = restored(&path_of("long"), &path_of("from long"), 0);
     assert_eq!(short.read_events(1, 1).unwrap_err().reason, "HISTORY_TRIMMED");
     assert!(long.read_events(1, 1).is_ok());
     assert_eq!(digest(&short), digest(&long));
@@ -117,5 +119,5 @@ fn older_journal_comes_along_if_it_is_asked_for() {
     long.create_snapshot(in_time()).unwrap();
     fill(&long, 9);
     long.create_snapshot(in_time()).unwrap();
-    assert!(!names(&place("from long").join("archive"), "journal-").is_empty());
+    assert!(!names(&path_of("from long").join("archive"), "journal-").is_empty());
 }

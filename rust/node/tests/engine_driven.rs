@@ -1,4 +1,4 @@
-//! An engine that is driven: no thread, no clock of its own, the same commits.
+//! A driven engine: no thread and no clock of its own, the same commits.
 
 use std::time::{Duration, Instant};
 
@@ -31,17 +31,17 @@ fn reserve(ttl_ms: u64) -> Vec<u8> {
 }
 
 #[test]
-fn nothing_is_durable_before_a_step_and_time_is_what_the_caller_says() {
+fn nothing_is_durable_before_a_step_and_the_caller_provides_the_time() {
     let start = Instant::now();
     let open: &mut dyn FnMut(&mut dyn invengine_node::journal::Replay) -> _ =
         &mut |_| Ok(Box::new(MemoryJournal::new("main")) as Box<_>);
     let engine = Engine::open_driven(&settings(), start, open).unwrap();
-    let taken = engine.call_at(&call(RECEIVE, &receive(), "k1"), start);
-    taken.reply.unwrap();
-    assert!(taken.rests_on > 0);
+    let decision = engine.call_at(&call(RECEIVE, &receive(), "k1"), start);
+    decision.reply.unwrap();
+    assert!(decision.depends_on > 0);
     assert_eq!(engine.durable().sequence, 0);
     assert_eq!(engine.step(start), Step::Committed);
-    assert_eq!(engine.durable().sequence, taken.rests_on);
+    assert_eq!(engine.durable().sequence, decision.depends_on);
     engine.call_at(&call(RESERVE, &reserve(60_000), "k2"), start).reply.unwrap();
     assert_eq!(engine.step(start), Step::Committed);
     assert!(matches!(engine.step(start), Step::Idle(_)));

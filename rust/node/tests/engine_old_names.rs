@@ -1,11 +1,11 @@
-//! A journal of version 0.1.0 with names that nobody could create today: it folds as ever, every command on them works, and
-//! verify lists them. It was written by that version, and is never made again.
+//! A journal of version 0.1.0 with names that can no longer be created: it folds as before, every command on them
+//! works, and verify lists them. It was written by that version and is never regenerated.
 
-mod engine_desk;
+mod engine_harness;
 
 use std::path::Path;
 
-use engine_desk::{ask, digest, open, settings};
+use engine_harness::{ask, digest, open, settings};
 use invengine_node::backup::restore;
 use invengine_node::engine::{Call, Engine, EngineSettings};
 use invengine_node::verify::verify;
@@ -13,7 +13,7 @@ use invengine_wire::v1;
 use prost::Message;
 
 const DIGEST: &str = "e9aa8040b4a97e9b218f362e80f91553";
-/// Kind, name, and words of what there is to say.
+/// Kind, name, and a part of the finding.
 const FOUND: [(&str, &str, &str); 13] = [
     ("item", "mug ", "\"mug \" has U+0020 at character 4, a space at its end"),
     ("item", "mug ", "\"mug \" looks like the older \"mug\""),
@@ -42,7 +42,7 @@ fn upsert(engine: &Engine, key: &str, sku: &str, display_name: &str) -> v1::Upse
 }
 
 #[test]
-fn verify_lists_names_that_nobody_could_create_today_and_finds_nothing_wrong() {
+fn verify_lists_names_that_can_no_longer_be_created_and_finds_nothing_wrong() {
     let report = verify(&fixture(), None).unwrap();
     assert_eq!((report.digest.as_str(), report.sequence), (DIGEST, 18));
     assert!(
@@ -88,7 +88,7 @@ fn names_of_an_older_version_work_as_before() {
 }
 
 #[test]
-fn mention_creates_no_name_that_breaks_the_rule() {
+fn a_mention_creates_no_name_that_breaks_the_rules() {
     let directory = tempfile::tempdir().unwrap();
     let engine = open(directory.path());
     let line = v1::StockLine { sku: "mug ".into(), location: "wh".into(), quantity: 1, state: 0 };

@@ -1,18 +1,19 @@
-//! A server that listens while its engine recovers: whoever calls is told so, and how far it is; then it serves, or says why not.
+//! A server that listens while its engine recovers: calls are refused with the progress so far; then it serves, or
+//! reports why not.
 
-mod engine_desk;
+mod engine_harness;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use engine_desk::{digest, fill, in_time, redis_settings, settings};
+use engine_harness::{digest, fill, in_time, redis_settings, settings};
 use invengine_node::engine::{Call, Engine, Opening};
 
 const RESERVE: &str = "/invengine.v1.ReservationService/Reserve";
 
 #[test]
-fn calls_are_refused_recovering_until_it_is_known_what_came_of_it() {
-    // A Redis that takes the connection and says nothing: the recovery is under way for as long as the test wants.
+fn calls_are_refused_recovering_until_the_result_is_known() {
+    // A Redis that accepts the connection and never answers: the recovery lasts as long as the test wants.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let directory = tempfile::tempdir().unwrap();
     let url = format!("redis://{}", silent.local_addr().unwrap());
@@ -36,7 +37,7 @@ fn calls_are_refused_recovering_until_it_is_known_what_came_of_it() {
 }
 
 #[test]
-fn what_was_there_is_there_once_it_has_recovered_and_progress_was_made() {
+fn the_state_is_recovered_and_progress_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let engine = Engine::open(&settings(directory.path())).unwrap();
     fill(&engine, 0);

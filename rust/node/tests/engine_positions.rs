@@ -1,11 +1,11 @@
-//! A position is one event of one history: after a restore nobody goes on from an event that it replaced, and everybody is told
-//! where both histories agree. Page tokens are bound to their history in the same way.
+//! A position is one event of one history: after a restore nobody can continue after an event that was replaced, and
+//! every reader learns where both histories agree. Page tokens are bound to their history in the same way.
 
-mod engine_desk;
+mod engine_harness;
 
 use std::path::Path;
 
-use engine_desk::{ask, fill, in_time, open, receive, reserve, settings};
+use engine_harness::{ask, fill, in_time, open, receive, reserve, settings};
 use invengine_node::backup::{create, restore};
 use invengine_node::engine::{Call, Engine, EngineSettings, JournalKind};
 use invengine_node::refusal::Refusal;
@@ -47,7 +47,7 @@ fn newest(engine: &Engine) -> (i64, i64) {
     (event.writer_epoch, event.sequence)
 }
 
-/// Epoch and sequence of the last event that both histories have, as a refusal tells it.
+/// Epoch and sequence of the last event that both histories have, as a refusal states it.
 fn common(refused: Result<u64, Refusal>) -> (i64, i64) {
     let refusal = refused.expect_err("a position of another history");
     assert_eq!(refusal.reason, "POSITION_NOT_IN_HISTORY", "{}", refusal.message);
@@ -75,10 +75,10 @@ fn restored(directory: &Path) -> ((i64, i64), Engine) {
 }
 
 #[test]
-fn a_position_beyond_a_restored_backup_is_refused_and_told_where_to_go_on() {
+fn a_position_beyond_a_restored_backup_is_refused_with_the_last_common_event() {
     let directory = tempfile::tempdir().unwrap();
     let (followed, engine) = restored(directory.path());
-    // While the new history is shorter, and once it has grown past the position.
+    // While the new history is shorter, and once it has grown beyond the position.
     for sequence in [10, 31, 40] {
         grow_to(&engine, sequence);
         let agreed = common(after(&engine, followed.0, followed.1));
@@ -117,7 +117,7 @@ fn every_position_of_a_history_is_known_after_restarts_and_snapshots() {
         for (epoch, sequence) in &positions {
             assert_eq!(after(&engine, *epoch, *sequence), Ok(*sequence as u64 + 1), "round {round}");
             if *sequence > 0 {
-                // The right number with another writer's epoch.
+                // The right sequence with another writer's epoch.
                 for epoch in [epoch + 1, epoch - 1] {
                     let refused = after(&engine, epoch, *sequence).unwrap_err();
                     let expected = if epoch == 0 { "INVALID_FIELD" } else { "POSITION_NOT_IN_HISTORY" };
@@ -127,14 +127,14 @@ fn every_position_of_a_history_is_known_after_restarts_and_snapshots() {
         }
         drop(engine);
     }
-    // A writer that is older than any that the newest snapshot knows, beyond what it wrote.
+    // A position beyond what its writer wrote, where that writer is older than any known to the newest snapshot.
     let engine = open(directory.path());
     assert_eq!(common(after(&engine, 1, AHEAD as i64)), positions[3]);
     assert_eq!(common(after(&engine, 3, AHEAD as i64)), positions[9]);
 }
 
 #[test]
-fn a_position_that_nothing_can_be_compared_with_is_refused_as_trimmed() {
+fn a_position_that_cannot_be_compared_is_refused_as_trimmed() {
     let directory = tempfile::tempdir().unwrap();
     let mut positions = Vec::new();
     for round in 0..4 {
@@ -154,7 +154,7 @@ fn a_position_that_nothing_can_be_compared_with_is_refused_as_trimmed() {
 }
 
 #[test]
-fn only_a_position_tells_a_restore_once_the_history_has_grown_and_a_sequence_only_what_is_ahead() {
+fn a_sequence_detects_a_restore_only_while_it_is_ahead() {
     let directory = tempfile::tempdir().unwrap();
     let (_, engine) = restored(directory.path());
     for (sequence, is_good) in [(0, true), (1, true), (10, true), (11, true), (12, false), (32, false), (AHEAD, false)]
@@ -173,7 +173,7 @@ fn only_a_position_tells_a_restore_once_the_history_has_grown_and_a_sequence_onl
 }
 
 #[test]
-fn a_position_is_of_its_ledger_and_whole() {
+fn a_position_belongs_to_its_ledger_and_must_be_complete() {
     let directory = tempfile::tempdir().unwrap();
     let engine = open(directory.path());
     grow_to(&engine, 5);
@@ -214,34 +214,34 @@ fn every_start_of_a_ledger_in_memory_is_a_history_of_its_own() {
 fn page(engine: &Engine, page_token: &str) -> Result<v1::ListReservationsResponse, Refusal> {
     let payload = v1::ListReservationsRequest { page_size: 2, page_token: page_token.into(), ..Default::default() };
     let payload = payload.encode_to_vec();
-    let taken = engine.call(&Call { path: LIST, payload: &payload, key: "", ledger: "", deadline: None });
-    let answer = taken.reply?;
-    assert!(engine.wait(taken.rests_on, in_time()).sequence >= taken.rests_on);
+    let decision = engine.call(&Call { path: LIST, payload: &payload, key: "", ledger: "", deadline: None });
+    let answer = decision.reply?;
+    assert!(engine.wait(decision.depends_on, in_time()).sequence >= decision.depends_on);
     Ok(v1::ListReservationsResponse::decode(&answer[..]).unwrap())
 }
 
 #[test]
 fn a_page_token_survives_restarts_and_is_refused_by_a_history_that_was_restored() {
     let directory = tempfile::tempdir().unwrap();
-    let place = |name: &str| directory.path().join(name);
-    let engine = open(&place("old"));
+    let path_of = |name: &str| directory.path().join(name);
+    let engine = open(&path_of("old"));
     receive(&engine, "r", 100);
     (0..6).for_each(|number| reserve(&engine, &format!("before {number}")));
     let early = page(&engine, "").unwrap().next_page_token;
-    create(&place("old"), &place("backup"), false).unwrap();
+    create(&path_of("old"), &path_of("backup"), false).unwrap();
     (0..6).for_each(|number| reserve(&engine, &format!("lost {number}")));
     let late = page(&engine, "").unwrap().next_page_token;
     let expected = page(&engine, &late).unwrap();
     drop(engine);
     for _ in 0..3 {
-        let engine = open(&place("old"));
+        let engine = open(&path_of("old"));
         let found = page(&engine, &late).unwrap();
         assert_eq!(found.reservations, expected.reservations, "after a restart");
         assert_eq!(page(&engine, &early).unwrap().reservations, expected.reservations);
         engine.create_snapshot(in_time()).unwrap();
     }
-    restore(&place("backup"), &place("new"), 0).unwrap();
-    let engine = open(&place("new"));
+    restore(&path_of("backup"), &path_of("new"), 0).unwrap();
+    let engine = open(&path_of("new"));
     (0..9).for_each(|number| reserve(&engine, &format!("new {number}")));
     assert_eq!(page(&engine, &early).unwrap().reservations, expected.reservations, "a page from before the backup");
     let refused = page(&engine, &late).unwrap_err();
@@ -249,15 +249,15 @@ fn a_page_token_survives_restarts_and_is_refused_by_a_history_that_was_restored(
 }
 
 #[test]
-fn a_page_with_a_token_leaves_once_what_it_was_read_from_is_durable() {
+fn a_page_with_a_token_is_sent_once_what_it_was_read_from_is_durable() {
     let directory = tempfile::tempdir().unwrap();
     let engine = open(directory.path());
     receive(&engine, "r", 100);
     (0..3).for_each(|number| reserve(&engine, &format!("k{number}")));
     let payload = v1::ListReservationsRequest { page_size: 2, ..Default::default() }.encode_to_vec();
-    let taken = engine.call(&Call { path: LIST, payload: &payload, key: "", ledger: "", deadline: None });
-    assert_eq!(taken.rests_on, engine.durable().sequence);
+    let decision = engine.call(&Call { path: LIST, payload: &payload, key: "", ledger: "", deadline: None });
+    assert_eq!(decision.depends_on, engine.durable().sequence);
     let whole = ask(&engine, LIST, "", &[]);
     assert_eq!(v1::ListReservationsResponse::decode(&whole[..]).unwrap().next_page_token, "");
-    assert_eq!(engine.call(&Call { path: LIST, payload: &[], key: "", ledger: "", deadline: None }).rests_on, 0);
+    assert_eq!(engine.call(&Call { path: LIST, payload: &[], key: "", ledger: "", deadline: None }).depends_on, 0);
 }

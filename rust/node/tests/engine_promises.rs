@@ -1,32 +1,32 @@
-//! What an engine promises whatever its journal does: no answer before the sync, none without ownership, bounded waiting, and
-//! no state but the one that a snapshot's manifest speaks of.
+//! What an engine guarantees whatever its journal does: no answer before the sync, none without ownership, bounded
+//! waiting, and no snapshot that differs from its manifest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use invengine_ledger::{Ledger, LedgerOptions};
-use invengine_node::engine::{Call, Engine, EngineSettings, JournalKind, OpenError, Step, Taken};
-use invengine_node::journal::{Journal, JournalError, JournalReader, Manifest, Mark, MemoryJournal};
+use invengine_node::engine::{Call, Decision, Engine, EngineSettings, JournalKind, OpenError, Step};
+use invengine_node::journal::{Journal, JournalError, JournalPosition, JournalReader, Manifest, MemoryJournal};
 use invengine_wire::v1;
 use prost::Message;
 
 const RECEIVE: &str = "/invengine.v1.InventoryService/Receive";
 const LEVELS: &str = "/invengine.v1.InventoryService/ListInventoryLevels";
 
-/// A journal in memory that another process could claim, and that fails when told.
-struct Doubtful {
+/// A journal in memory that another process could claim, and that fails on demand.
+struct LeasedJournal {
     inner: MemoryJournal,
     fails: Arc<AtomicBool>,
 }
 
-impl Doubtful {
+impl LeasedJournal {
     fn check(&self) -> Result<(), JournalError> {
         if self.fails.load(Relaxed) { Err(JournalError::Poisoned) } else { Ok(()) }
     }
 }
 
-impl Journal for Doubtful {
+impl Journal for LeasedJournal {
     fn kind(&self) -> &'static str {
         "memory"
     }
@@ -75,7 +75,7 @@ impl Journal for Doubtful {
 
 fn open(start: Instant, in_flight_max: u32) -> (Engine, Arc<AtomicBool>) {
     let fails = Arc::new(AtomicBool::new(false));
-    let mut journal = Some(Doubtful { inner: MemoryJournal::new("main"), fails: Arc::clone(&fails) });
+    let mut journal = Some(LeasedJournal { inner: MemoryJournal::new("main"), fails: Arc::clone(&fails) });
     let engine = Engine::open_driven(&settings(in_flight_max), start, &mut |_| Ok(Box::new(journal.take().unwrap())));
     (engine.unwrap(), fails)
 }
@@ -85,33 +85,33 @@ fn settings(in_flight_max: u32) -> EngineSettings {
     EngineSettings { journal, auto_create: true, wall_time_ms, in_flight_max, ..EngineSettings::default() }
 }
 
-fn call(engine: &Engine, path: &str, payload: &[u8], key: &str, now: Instant) -> Taken {
+fn call(engine: &Engine, path: &str, payload: &[u8], key: &str, now: Instant) -> Decision {
     engine.call_at(&Call { path, payload, key, ledger: "", deadline: None }, now)
 }
 
-fn receive(engine: &Engine, key: &str, now: Instant) -> Taken {
+fn receive(engine: &Engine, key: &str, now: Instant) -> Decision {
     let line = v1::StockLine { sku: "A".into(), location: "L".into(), quantity: 5, ..Default::default() };
     let message = v1::ReceiveRequest { lines: vec![line], ..Default::default() };
     call(engine, RECEIVE, &message.encode_to_vec(), key, now)
 }
 
 #[test]
-fn what_the_journal_did_not_take_is_never_told_as_durable() {
+fn what_the_journal_did_not_accept_is_never_acknowledged_as_durable() {
     let start = Instant::now();
     let (engine, fails) = open(start, 0);
     let first = receive(&engine, "k1", start);
     assert_eq!(engine.step(start), Step::Committed);
     fails.store(true, Relaxed);
     let second = receive(&engine, "k2", start);
-    assert!(second.rests_on > first.rests_on);
+    assert!(second.depends_on > first.depends_on);
     assert_eq!(engine.step(start), Step::Ended);
     let durable = engine.durable();
-    assert_eq!((durable.sequence, durable.poisoned), (first.rests_on, true));
+    assert_eq!((durable.sequence, durable.poisoned), (first.depends_on, true));
 }
 
 // case: G03
 #[test]
-fn nobody_is_answered_once_ownership_is_uncertain_until_it_is_proved_again() {
+fn no_call_is_answered_while_ownership_is_uncertain() {
     let start = Instant::now();
     let (engine, _) = open(start, 0);
     receive(&engine, "k1", start).reply.unwrap();
@@ -141,10 +141,11 @@ fn commands_that_wait_for_the_disk_are_bounded_and_a_commit_makes_room() {
 
 // case: E11
 #[test]
-fn a_snapshot_that_is_not_what_its_manifest_says_is_refused() {
+fn a_snapshot_that_differs_from_its_manifest_is_refused() {
     let (pieces, digest) = empty_ledger();
     let try_with = |digest: &str| {
-        let manifest = Manifest { mark: Mark::start("main"), digest: digest.into(), pieces: 1, bytes: 1 };
+        let manifest =
+            Manifest { position: JournalPosition::start("main"), digest: digest.into(), pieces: 1, bytes: 1 };
         let opened = Engine::open_driven(&settings(0), Instant::now(), &mut |replay| {
             assert!(replay.begin(&manifest));
             pieces.iter().try_for_each(|piece| replay.piece(piece)).map_err(bad)?;
@@ -154,7 +155,7 @@ fn a_snapshot_that_is_not_what_its_manifest_says_is_refused() {
         opened.map(drop)
     };
     try_with(&digest).unwrap();
-    let Err(OpenError::Journal(JournalError::Replay { why, .. })) = try_with("another") else { panic!("taken") };
+    let Err(OpenError::Journal(JournalError::Replay { why, .. })) = try_with("another") else { panic!("decision") };
     assert!(why.contains("manifest"), "{why}");
 }
 

@@ -1,15 +1,15 @@
-//! Snapshots of a real engine on a real directory: written beside it, recovered from, archived behind.
+//! Snapshots of a real engine on a real directory: written alongside it, used by recovery, followed by archiving.
 
-mod engine_desk;
+mod engine_harness;
 
 use std::time::Instant;
 
-use engine_desk::{digest, fill, in_time, names, receive, reserve, settings};
+use engine_harness::{digest, fill, in_time, names, receive, reserve, settings};
 use invengine_node::engine::{Engine, EngineSettings};
 
 // case: B13, E11
 #[test]
-fn a_restart_begins_with_the_newest_good_snapshot_and_comes_to_the_same_state() {
+fn a_restart_begins_with_the_newest_good_snapshot_and_reaches_the_same_state() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     let mut before = None;
@@ -25,13 +25,13 @@ fn a_restart_begins_with_the_newest_good_snapshot_and_comes_to_the_same_state() 
         before = Some(digest(&engine));
     }
     assert_eq!(names(path, "snapshot-").len(), 2, "two are kept");
-    assert!(!names(&path.join("archive"), "journal-").is_empty(), "what lies behind them is archived");
+    assert!(!names(&path.join("archive"), "journal-").is_empty(), "older journal files are archived");
     let engine = Engine::open(&settings(path)).unwrap();
     assert_eq!(Some(digest(&engine)), before);
     assert!(engine.read_events(1, 10).is_ok(), "the archive is still read");
     drop(engine);
 
-    // The newest is damaged: the older one and a longer tail; then both are: every frame.
+    // If the newest is damaged, the older one and a longer tail are used; if both are, every frame.
     for name in names(path, "snapshot-").iter().rev() {
         let mut bytes = std::fs::read(path.join(name)).unwrap();
         bytes[5_000] ^= 1;
@@ -94,7 +94,7 @@ fn what_cannot_be_recovered_is_refused_until_it_is_set_aside_and_never_deleted()
     let forced = EngineSettings { force_empty: true, ..settings(path) };
     let engine = Engine::open(&forced).unwrap();
     assert_eq!(digest(&engine).1, 0);
-    assert!(epoch(&engine) > 3, "no reservation of before is named again");
+    assert!(epoch(&engine) > 3, "no earlier reservation id is issued again");
     assert_eq!(names(&path.join("set-aside-1"), "journal-"), left);
     reserve_after(&engine);
     let before = digest(&engine);
@@ -108,14 +108,14 @@ fn reserve_after(engine: &Engine) {
 }
 
 #[test]
-fn snapshots_come_by_themselves_when_the_journal_grows() {
+fn snapshots_are_written_automatically_when_the_journal_grows() {
     let directory = tempfile::tempdir().unwrap();
     let grown = EngineSettings { snapshot_journal_bytes: 100_000, ..settings(directory.path()) };
     let engine = Engine::open(&grown).unwrap();
     fill(&engine, 0);
     let until = in_time();
     while names(directory.path(), "snapshot-").is_empty() {
-        assert!(Instant::now() < until, "no snapshot came");
+        assert!(Instant::now() < until, "no snapshot was written");
         std::thread::yield_now();
     }
 }

@@ -1,17 +1,17 @@
-//! Verify on journals of a real engine: what is whole is proved, what is not is explained, and nothing is written.
+//! Verify on journals of a real engine: intact journals are proved, damage is explained, and nothing is written.
 
-mod engine_desk;
+mod engine_harness;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
-use engine_desk::{digest, fill, in_time, names, open, receive, reserve, settings};
+use engine_harness::{digest, fill, in_time, names, open, receive, reserve, settings};
 use invengine_node::engine::{Engine, EngineSettings};
 use invengine_node::journal::JournalError;
 use invengine_node::verify::{DamageReport, VerifyReport, verify};
 
-/// Every file with its bytes and its time.
+/// Every file with its bytes and its modification time.
 fn everything(directory: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
     let mut found = BTreeMap::new();
     for place in [directory.to_owned(), directory.join("archive")] {
@@ -26,7 +26,7 @@ fn everything(directory: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
     found
 }
 
-/// Verifies, and requires that nothing was touched.
+/// Verifies, and requires that no file was touched.
 fn look(directory: &Path) -> VerifyReport {
     let before = everything(directory);
     let report = verify(directory, None).unwrap();
@@ -45,7 +45,7 @@ fn flip(path: &Path, at: usize) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// A directory with two snapshots, an archive and a tail; answers its digest and sequence.
+/// Fills a directory with two snapshots, an archive and a tail; returns its digest and sequence.
 fn grown(path: &Path) -> (String, i64) {
     let mut before = None;
     for round in 0..3 {
@@ -83,7 +83,7 @@ fn a_whole_journal_proves_its_snapshots_and_a_trimmed_one_begins_with_one() {
 
 // case: E03, E04
 #[test]
-fn damage_is_told_with_what_is_lost_and_what_is_not() {
+fn damage_is_reported_with_what_is_lost_and_what_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     // Longer than any frame, so that one file holds them all.
@@ -99,7 +99,7 @@ fn damage_is_told_with_what_is_lost_and_what_is_not() {
     let starts: Vec<usize> =
         (4096..bytes.len()).step_by(8).filter(|at| bytes[*at..].starts_with(&[0xFE, b'I', b'V', b'F'])).collect();
     let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-    // A frame in the middle: everything before is whole, everything behind is there and cannot be trusted.
+    // A frame in the middle: everything before it is intact, everything after it exists but cannot be trusted.
     let (start, next) = (starts[20], starts[21]);
     flip(&file, start + 70);
     let report = look(path);
@@ -114,7 +114,7 @@ fn damage_is_told_with_what_is_lost_and_what_is_not() {
     assert!(whole.damage.is_none() && whole.digest == report.digest, "up to there everything is proved");
     flip(&file, start + 70);
 
-    // The end of the journal is gone: a torn tail is no damage, and what a start cuts is said.
+    // The end of the journal is lost: a torn tail is not damage, and what a start would cut off is reported.
     let mut torn = bytes.clone();
     torn[starts[starts.len() - 1] + 70] ^= 1;
     std::fs::write(&file, torn).unwrap();
@@ -139,13 +139,13 @@ fn damage_before_a_good_snapshot_costs_history_and_no_state() {
     assert!(report.snapshots.iter().all(|each| each.bad.is_none() && !each.compared), "{:?}", report.snapshots);
     flip(&path.join("archive").join(&archived[0]), 5_000);
 
-    // The header of a file: what is in it is there, and continues nothing.
+    // The header of a file: its frames exist, but they do not continue anything.
     let journals = names(path, "journal-");
     flip(&path.join(&journals[1]), 40);
     let report = look(path);
     let damage = damage_of(&report);
     assert!(damage.offset == 0 && damage.frames_behind > 0, "{damage:?}");
-    assert_eq!(damage.start_sequence, Some(sequence as u64), "the newest snapshot stands behind it");
+    assert_eq!(damage.start_sequence, Some(sequence as u64), "the newest snapshot lies after it");
     assert_eq!(damage.first_sequence_behind, damage.whole_sequence + 1);
     flip(&path.join(&journals[1]), 40);
 
@@ -159,7 +159,7 @@ fn damage_before_a_good_snapshot_costs_history_and_no_state() {
     assert!(damage.start_refused.is_some());
     std::fs::rename(directory.path().join("elsewhere"), &lost).unwrap();
 
-    // Neither the beginning nor a snapshot.
+    // Neither the beginning nor a snapshot is left.
     std::fs::remove_dir_all(path.join("archive")).unwrap();
     names(path, "snapshot-").iter().for_each(|name| flip(&path.join(name), 4_200));
     let report = look(path);

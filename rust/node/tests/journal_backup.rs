@@ -1,9 +1,9 @@
-//! Backups of the file journal: whole or refused, whatever crashes, fails or rots; and never two writers of one epoch.
+//! Backups of the file journal: complete or refused, after any crash, failure or bit rot; and never two writers of one epoch.
 
 mod journal_disk;
 
 use invengine_node::backup::epoch_for;
-use invengine_node::journal::backup::{BackupManifest, Restoring, Taken, check, read_manifest};
+use invengine_node::journal::backup::{BackupManifest, BackupPlan, FileRestore, check, read_manifest};
 use invengine_node::journal::{FileJournal, Journal, JournalError};
 use journal_disk::state::{crashes, run};
 use journal_disk::{Call, Disk, FILE_BYTES, Fault, Left, Rebuilt, Sum, TestStorage, append_next, recover, small};
@@ -13,8 +13,8 @@ const MANIFEST: &str = "backup.json";
 
 fn back_up(source: &TestStorage, target: &TestStorage, archive: bool) -> Result<BackupManifest, JournalError> {
     let mut rebuilt = Rebuilt::default();
-    let taken = Taken::look(&source.shared(), archive, &mut rebuilt)?;
-    taken.write(&target.shared(), &rebuilt.sum.digest(), 7)
+    let plan = BackupPlan::prepare(&source.shared(), archive, &mut rebuilt)?;
+    plan.write(&target.shared(), &rebuilt.sum.digest(), 7)
 }
 
 fn restore(backup: &TestStorage, target: &TestStorage) -> Result<u64, JournalError> {
@@ -24,11 +24,12 @@ fn restore(backup: &TestStorage, target: &TestStorage) -> Result<u64, JournalErr
     let mut options = small(FILE_BYTES);
     options.writer_epoch_min = EPOCH;
     let mut rebuilt = Rebuilt::default();
-    let restoring = Restoring::install(storage.as_ref(), &manifest, &target.shared(), &options, &mut rebuilt)?;
-    restoring.finish(&rebuilt.sum.digest())
+    let restore_in_progress =
+        FileRestore::install(storage.as_ref(), &manifest, &target.shared(), &options, &mut rebuilt)?;
+    restore_in_progress.finish(&rebuilt.sum.digest())
 }
 
-/// A source of so many frames, and a finished backup of it.
+/// A source of `frames` frames, and a finished backup of it.
 fn backed_up(frames: usize, archive: bool) -> (TestStorage, TestStorage, BackupManifest) {
     let (source, backup) = (TestStorage::default(), TestStorage::default());
     let (last, _) = run(&source, frames);
@@ -41,7 +42,7 @@ fn is_refused(storage: &TestStorage) -> bool {
     matches!(recover(storage), Err(JournalError::NoJournal { .. }))
 }
 
-/// Opens what a restore made: the state of the manifest, under a higher epoch.
+/// Opens a restored journal: the state of the manifest, under a higher epoch.
 fn assert_restored(storage: &TestStorage, manifest: &BackupManifest) {
     let (mut journal, rebuilt) = recover(storage).unwrap();
     assert_eq!(rebuilt.sum, Sum::at(manifest.sequence));
@@ -51,7 +52,7 @@ fn assert_restored(storage: &TestStorage, manifest: &BackupManifest) {
 
 // case: I03
 #[test]
-fn a_restore_brings_the_state_back_under_a_higher_epoch() {
+fn a_restore_recovers_the_state_under_a_higher_epoch() {
     for (frames, archive) in [(0, false), (30, false), (120, false), (320, false), (320, true)] {
         let (source, backup, manifest) = backed_up(frames, archive);
         assert_eq!(manifest.snapshot_sequence.is_some(), frames >= 50, "{frames} frames");
@@ -67,7 +68,7 @@ fn a_restore_brings_the_state_back_under_a_higher_epoch() {
 
 // case: I03
 #[test]
-fn a_backup_is_taken_beside_a_writer_and_leaves_its_files_alone() {
+fn a_backup_is_created_beside_a_writer_and_leaves_its_files_alone() {
     let source = TestStorage::default();
     let (mut journal, _) = recover(&source).unwrap();
     for _ in 0..100 {
@@ -81,7 +82,7 @@ fn a_backup_is_taken_beside_a_writer_and_leaves_its_files_alone() {
 }
 
 #[test]
-fn a_torn_tail_is_not_taken_and_damage_is_refused() {
+fn a_torn_tail_is_not_copied_and_damage_is_refused() {
     let (source, _, manifest) = backed_up(30, false);
     let mut disk = source.disk();
     let name = disk.journals().pop().unwrap();
@@ -98,7 +99,7 @@ fn a_torn_tail_is_not_taken_and_damage_is_refused() {
 }
 
 #[test]
-fn a_bad_newest_snapshot_means_the_older_one() {
+fn a_bad_newest_snapshot_gives_way_to_the_older_one() {
     let (source, _, manifest) = backed_up(120, false);
     let mut disk = source.disk();
     let newest = disk.names_with("snapshot-").pop().unwrap();
@@ -112,12 +113,12 @@ fn a_bad_newest_snapshot_means_the_older_one() {
 
 // case: I03, E02
 #[test]
-fn a_crash_at_any_call_of_a_backup_leaves_nothing_that_counts_or_all_of_it() {
+fn a_crash_at_any_call_of_a_backup_leaves_an_invalid_or_a_complete_backup() {
     let (source, backup, manifest) = backed_up(120, false);
     let (mut disk, mut refused, mut whole) = (Disk::default(), 0, 0);
     let mut judge = |state: Disk| {
         let left = TestStorage::on(state);
-        assert!(left.disk().journals().is_empty() || is_refused(&left), "half a backup is no journal");
+        assert!(left.disk().journals().is_empty() || is_refused(&left), "an unfinished backup is not a journal");
         let target = TestStorage::default();
         match restore(&left, &target) {
             Ok(_) => assert_restored(&target, &manifest),
@@ -127,7 +128,7 @@ fn a_crash_at_any_call_of_a_backup_leaves_nothing_that_counts_or_all_of_it() {
         if left.disk().has(MANIFEST) {
             whole += 1;
         } else {
-            // The next try begins again in the same directory.
+            // The next attempt begins again in the same directory.
             assert_eq!(back_up(&source, &left, false).unwrap(), manifest);
             refused += 1;
         }
@@ -142,7 +143,7 @@ fn a_crash_at_any_call_of_a_backup_leaves_nothing_that_counts_or_all_of_it() {
 
 // case: I03, E02, E05
 #[test]
-fn a_crash_at_any_call_of_a_restore_leaves_what_is_refused_or_whole() {
+fn a_crash_at_any_call_of_a_restore_leaves_a_refused_or_a_complete_journal() {
     let (_, backup, manifest) = backed_up(120, false);
     let target = TestStorage::default();
     restore(&backup, &target).unwrap();
@@ -153,12 +154,12 @@ fn a_crash_at_any_call_of_a_restore_leaves_what_is_refused_or_whole() {
             assert!(is_refused(&left));
             refused += 1;
         } else if left.disk().journals().is_empty() {
-            assert_eq!(left.disk().names_with(""), Vec::<String>::new(), "nothing came before the marker");
+            assert_eq!(left.disk().names_with(""), Vec::<String>::new(), "nothing was written before the marker");
         } else {
             whole += 1;
             return assert_restored(&left, &manifest);
         }
-        assert_eq!(restore(&backup, &left).unwrap(), EPOCH, "the next try begins again");
+        assert_eq!(restore(&backup, &left).unwrap(), EPOCH, "the next attempt begins again");
         assert_restored(&left, &manifest);
     };
     for call in target.calls() {
@@ -171,7 +172,7 @@ fn a_crash_at_any_call_of_a_restore_leaves_what_is_refused_or_whole() {
 
 // case: I03, E07, E08
 #[test]
-fn a_failing_call_of_backup_or_restore_is_told_and_the_next_try_is_whole() {
+fn a_failing_call_of_backup_or_restore_is_reported_and_the_next_attempt_succeeds() {
     let (source, backup, manifest) = backed_up(60, false);
     let whole = TestStorage::default();
     restore(&backup, &whole).unwrap();
@@ -235,7 +236,7 @@ fn a_backup_that_is_flipped_or_cut_at_any_byte_or_lacks_a_file_is_refused() {
 }
 
 #[test]
-fn only_an_empty_directory_is_written_into() {
+fn only_an_empty_directory_is_written_to() {
     let (source, backup, _) = backed_up(30, false);
     for name in ["journal-0000000000000001-00000000", "notes.txt", "archive/snapshot-1", "backup.unfinished"] {
         let mut disk = Disk::default();
@@ -254,21 +255,22 @@ fn only_an_empty_directory_is_written_into() {
 }
 
 #[test]
-fn a_restore_that_comes_to_another_state_does_not_count() {
+fn a_restore_with_a_different_state_is_not_valid() {
     let (_, backup, manifest) = backed_up(60, false);
     let target = TestStorage::default();
     let mut rebuilt = Rebuilt::default();
     let storage = backup.shared();
     let options = small(FILE_BYTES);
-    let restoring = Restoring::install(storage.as_ref(), &manifest, &target.shared(), &options, &mut rebuilt).unwrap();
-    assert!(matches!(recover(&target), Err(JournalError::Locked { .. })), "nobody opens it meanwhile");
-    assert!(matches!(restoring.finish("another"), Err(JournalError::BadBackup { .. })));
+    let restore_in_progress =
+        FileRestore::install(storage.as_ref(), &manifest, &target.shared(), &options, &mut rebuilt).unwrap();
+    assert!(matches!(recover(&target), Err(JournalError::Locked { .. })), "no other process opens it meanwhile");
+    assert!(matches!(restore_in_progress.finish("another"), Err(JournalError::BadBackup { .. })));
     assert!(is_refused(&target));
 }
 
 // case: I03
 #[test]
-fn a_restored_epoch_is_above_every_one_that_was_or_may_have_been() {
+fn a_restored_epoch_is_above_every_epoch_that_was_or_may_have_been_claimed() {
     let second = 1_800_000_000;
     assert_eq!(epoch_for(3, 0, second * 1_000).unwrap(), second as u64);
     assert_eq!(epoch_for(second as u64 - 5, 0, second * 1_000).unwrap(), second as u64 - 5 + (1 << 17));
@@ -297,11 +299,11 @@ fn a_newer_format_is_refused_as_such() {
 fn a_server_that_opens_the_journal_while_it_is_copied_is_not_held_up() {
     let (source, _, _) = backed_up(60, false);
     let mut rebuilt = Rebuilt::default();
-    let taken = Taken::look(&source.shared(), false, &mut rebuilt).unwrap();
+    let plan = BackupPlan::prepare(&source.shared(), false, &mut rebuilt).unwrap();
     let journal = FileJournal::open_on(source.shared(), &small(FILE_BYTES), &mut |_| Ok(())).unwrap();
     let target = TestStorage::default();
-    let manifest = taken.write(&target.shared(), &rebuilt.sum.digest(), 7).unwrap();
-    assert!(manifest.writer_epoch < journal.writer_epoch(), "it holds what was there when it began");
+    let manifest = plan.write(&target.shared(), &rebuilt.sum.digest(), 7).unwrap();
+    assert!(manifest.writer_epoch < journal.writer_epoch(), "it holds what was durable when it began");
     drop(journal);
     let restored = TestStorage::default();
     restore(&target, &restored).unwrap();

@@ -1,4 +1,4 @@
-//! Every journal keeps the same promises: one suite, run against each of them.
+//! Every journal gives the same guarantees: one suite, run against each of them.
 
 mod journal_disk;
 mod journal_redis;
@@ -20,10 +20,10 @@ fn contract(factory: Factory<'_>) {
     appends_and_reads_back(factory);
     refuses_what_does_not_continue(factory);
     refuses_what_is_too_large(factory);
-    reader_keeps_its_place(factory);
-    reader_waits_at_the_end_whatever_room_was_made(factory);
+    reader_keeps_its_position(factory);
+    reader_waits_at_the_end_whatever_room_was_reserved(factory);
     reader_follows_a_writer_in_another_thread(factory);
-    reader_tells_who_wrote_an_event(factory);
+    reader_reports_who_wrote_an_event(factory);
     close_ends_appends_but_not_reading(factory);
 }
 
@@ -102,7 +102,7 @@ fn refuses_what_is_too_large(factory: Factory<'_>) {
     assert!(matches!(append_next(journal.as_mut(), false), Err(JournalError::Poisoned)));
 }
 
-fn reader_keeps_its_place(factory: Factory<'_>) {
+fn reader_keeps_its_position(factory: Factory<'_>) {
     let mut journal = factory();
     let mut reader = journal.reader().unwrap();
     let mut seen = Vec::new();
@@ -115,7 +115,7 @@ fn reader_keeps_its_place(factory: Factory<'_>) {
         assert_eq!(read(reader.as_mut(), journal.durable_sequence() + 1), []);
     }
     assert_eq!(assert_prefix(&seen, true), journal.durable_sequence());
-    // A frame the caller did not take is offered again.
+    // A frame that the caller did not accept is passed again.
     for _ in 0..2 {
         let mut offered = Vec::new();
         let refuse = &mut |frame: invengine_node::journal::Frame<'_>| {
@@ -129,7 +129,7 @@ fn reader_keeps_its_place(factory: Factory<'_>) {
     assert_eq!(read(reader.as_mut(), 1), seen);
 }
 
-fn reader_waits_at_the_end_whatever_room_was_made(factory: Factory<'_>) {
+fn reader_waits_at_the_end_whatever_room_was_reserved(factory: Factory<'_>) {
     let mut journal = factory();
     append_next(journal.as_mut(), false).unwrap();
     let mut early = journal.reader().unwrap();
@@ -171,7 +171,7 @@ fn reader_follows_a_writer_in_another_thread(factory: Factory<'_>) {
     });
 }
 
-fn reader_tells_who_wrote_an_event(factory: Factory<'_>) {
+fn reader_reports_who_wrote_an_event(factory: Factory<'_>) {
     let mut journal = factory();
     for _ in 0..40 {
         append_next(journal.as_mut(), true).unwrap();
@@ -216,10 +216,10 @@ fn files_keep_the_contract() {
 
 #[test]
 fn tiny_files_keep_the_contract_across_many_of_them() {
-    for prepare_ahead in [false, true] {
+    for preallocate in [false, true] {
         contract(&|| {
             let mut options = small(8 << 10);
-            options.prepare_ahead = prepare_ahead;
+            options.preallocate = preallocate;
             let storage = TestStorage::default().shared();
             Box::new(FileJournal::open_on(storage, &options, &mut |_| Ok(())).unwrap())
         });
@@ -245,7 +245,7 @@ fn a_scan_beside_a_writer_sees_a_prefix() {
     let mut journal = FileJournal::open_on(storage.shared(), &options, &mut |_| Ok(())).unwrap();
     let mut seen = Vec::new();
     let summary = scan_on(storage.shared(), &mut |frame| {
-        // More than any reader reads ahead: what it holds of the file's end is outdated.
+        // More than any reader reads ahead: what it has buffered of the file's end is outdated.
         if frame.is_claim() {
             for _ in 0..2_500 {
                 append_next(&mut journal, true).unwrap();

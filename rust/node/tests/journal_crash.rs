@@ -1,4 +1,4 @@
-//! Crashes: whatever was acknowledged is there again, and what is there is a prefix of what was
+//! Crashes: whatever was acknowledged is recovered, and what is recovered is a prefix of what was
 //! written.
 
 mod journal_disk;
@@ -23,7 +23,7 @@ fn crashes(disk: &Disk, call: &Call) -> Vec<Disk> {
     states
 }
 
-/// Recovers, checks the promise, goes on and recovers again.
+/// Recovers, checks the guarantee, continues and recovers again.
 fn check(disk: Disk, acknowledged: u64, attempted: u64) {
     let storage = TestStorage::on(disk);
     let (mut journal, frames) = open(&storage, FILE_BYTES).unwrap();
@@ -38,8 +38,7 @@ fn check(disk: Disk, acknowledged: u64, attempted: u64) {
     assert_eq!((summary.last_sequence, summary.writer_epoch, summary.torn_tail), (appended, epoch, None));
 }
 
-/// The sequence each point of the run may at most have reached: the acknowledgement that comes
-/// next.
+/// The highest sequence that a point of the run may have reached: the next acknowledgement.
 fn next_acknowledged(calls: &[Call], from: usize) -> u64 {
     let mut acknowledged = calls[from..].iter().filter_map(|call| match call {
         Call::Acknowledged(sequence) => Some(*sequence),
@@ -69,7 +68,7 @@ fn a_crash_at_any_call_of_a_run_loses_nothing_acknowledged() {
     assert!(calls.len() > 1_500 && states > 2_500, "{} calls, {states} states", calls.len());
 }
 
-/// Recovers from a crashed disk, crashing again at every call of that, so many times deep.
+/// Recovers from a crashed disk, crashing again at every call of the recovery, `deep` levels deep.
 fn crash_in_recovery(disk: &Disk, acknowledged: u64, attempted: u64, deep: u32, states: &mut u32) {
     *states += 1;
     let storage = TestStorage::on(disk.clone());
@@ -83,7 +82,7 @@ fn crash_in_recovery(disk: &Disk, acknowledged: u64, attempted: u64, deep: u32, 
     let mut half_way = disk.clone();
     for call in storage.calls() {
         for state in crashes(&half_way, &call) {
-            // What one recovery replayed, every later one must replay too, once it began to write.
+            // Once a recovery has begun to write, every later one must replay what it replayed.
             crash_in_recovery(&state, last, last, deep - 1, states);
         }
         half_way.apply(&call);
@@ -149,7 +148,7 @@ fn nearly_full(sync_fails: bool) -> (TestStorage, String) {
 }
 
 #[test]
-fn a_mended_file_is_durable_before_the_next_one_begins() {
+fn a_repaired_file_is_durable_before_the_next_one_begins() {
     let (storage, name) = nearly_full(true);
     drop(open(&storage, 8 << 10).unwrap());
     let after = TestStorage::on(storage.disk().after_crash(&Left::Nothing));

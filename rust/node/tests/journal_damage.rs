@@ -1,4 +1,4 @@
-//! Damage: every cut ends at the last whole frame, every flipped bit is seen, nothing is ever
+//! Damage: every cut ends at the last whole frame, every flipped bit is detected, nothing is ever
 //! skipped.
 
 mod journal_disk;
@@ -91,7 +91,7 @@ fn a_log_zeroed_from_any_byte_recovers_to_the_last_whole_frame() {
         let mut bytes = file[..cut].to_vec();
         bytes.resize(full_length, 0);
         disk.put(&name, bytes);
-        // Zeros that were there before are no damage: the last frames may end in them.
+        // Bytes that were zero before are not damage: the last frames may end in zeros.
         let written = |end: usize| file[cut.min(end)..end].iter().all(|byte| *byte == 0);
         let whole = frames.partition_point(|frame| written(frame.end));
         let (summary, kept) = scan(disk.clone()).unwrap();
@@ -105,7 +105,7 @@ fn a_log_zeroed_from_any_byte_recovers_to_the_last_whole_frame() {
 
 // case: E04
 #[test]
-fn a_flipped_bit_is_seen_wherever_it_is() {
+fn a_flipped_bit_is_detected_wherever_it_is() {
     const FRAMES: usize = 30;
     let storage = written(FRAMES, 12 << 10, false);
     let disk = storage.disk();
@@ -191,7 +191,7 @@ fn a_missing_file_is_corrupt() {
 }
 
 #[test]
-fn strange_names_are_refused_only_if_they_may_be_history() {
+fn strange_names_are_refused_only_if_they_may_be_journal_files() {
     let mut disk = written(5, 8 << 10, false).disk();
     disk.put("notes.txt", b"hello".to_vec());
     disk.put("spare", vec![0xFE; 100]);
@@ -210,7 +210,7 @@ fn renamed_files_are_corrupt() {
     assert_corrupt_at(scan(disk), 0, "swapped files");
 }
 
-/// Replaces the checksum of a frame after a change.
+/// Recomputes the checksum of a frame after a change.
 fn seal(frame: &mut [u8]) {
     let crc = crc32c::crc32c_append(crc32c::crc32c(&frame[..12]), &frame[16..]);
     frame[12..16].copy_from_slice(&crc.to_le_bytes());
@@ -250,7 +250,7 @@ fn the_journal_of_another_ledger_is_refused() {
     assert_eq!(open(&storage, 8 << 10).unwrap().1.len(), 5);
 }
 
-/// A journal, and a frame that would continue it but for one change.
+/// A journal, and a frame that would continue it except for one change.
 fn with_forged_tail(change: fn(&mut FrameHeader)) -> Disk {
     let storage = written(5, 8 << 10, false);
     drop(open(&storage, 8 << 10).unwrap());
@@ -275,7 +275,7 @@ fn with_forged_tail(change: fn(&mut FrameHeader)) -> Disk {
 
 // case: E09, E10
 #[test]
-fn a_valid_frame_that_breaks_the_line_is_corrupt_and_a_stale_one_is_cut() {
+fn a_valid_frame_that_breaks_the_chain_is_corrupt_and_a_stale_one_is_cut() {
     assert_eq!(scan(with_forged_tail(|_| {})).unwrap().1.len(), 6);
     let breaks: [fn(&mut FrameHeader); 8] = [
         |header| header.ledger_id += 1,

@@ -1,4 +1,4 @@
-//! A directory that may no longer be written, at any moment of a run: the journal stops, says what to do, and lost nothing.
+//! A directory that becomes unwritable at any moment of a run: the journal stops, says what to do, and loses nothing.
 
 mod journal_disk;
 
@@ -37,10 +37,10 @@ fn a_directory_that_becomes_unwritable_stops_the_journal_and_loses_nothing() {
             let storage = TestStorage::default();
             storage.freeze_at(at, fault);
             let (acknowledged, error) = run(&storage);
-            // The last calls are those of closing, which tells nobody.
-            assert!(error.is_some() || at + 3 > calls, "{fault:?} from call {at} of {calls} on: nobody was told");
+            // The last calls are those of closing, which reports no errors.
+            assert!(error.is_some() || at + 3 > calls, "{fault:?} from call {at} of {calls} on: no error was reported");
             if let Some(error) = error {
-                assert!(error.to_string().contains("mend the disk or its permissions"), "{error}");
+                assert!(error.to_string().contains("fix the disk or its permissions"), "{error}");
             }
             let before = storage.calls().len();
             let refused = open(&storage, FILE_BYTES).map(drop).expect_err("nothing can be claimed here");
@@ -55,14 +55,14 @@ fn a_directory_that_becomes_unwritable_stops_the_journal_and_loses_nothing() {
 
 // case: E14
 #[test]
-fn a_directory_that_takes_no_files_is_refused_before_anything_is_claimed_in_it() {
+fn a_directory_without_write_access_is_refused_before_anything_is_claimed_in_it() {
     let storage = TestStorage::default();
     let (mut journal, _) = open(&storage, FILE_BYTES).unwrap();
     append_next(&mut journal, false).unwrap();
     drop(journal);
     let before = storage.calls().len();
     storage.deny_names(true);
-    let refused = open(&storage, FILE_BYTES).map(drop).expect_err("its next file could not be made");
+    let refused = open(&storage, FILE_BYTES).map(drop).expect_err("its next file could not be created");
     assert!(refused.to_string().contains("permissions, then try again"), "{refused}");
     assert_eq!(storage.calls().len(), before, "something was written");
     storage.deny_names(false);

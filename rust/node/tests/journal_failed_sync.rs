@@ -1,4 +1,4 @@
-//! A sync that fails on a real file: nothing is acknowledged after it, everything before it is there after a restart.
+//! A sync that fails on a real file: nothing is acknowledged after it, everything before it survives a restart.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,11 +11,11 @@ const APPENDS: u64 = 20;
 fn open(directory: &Path) -> FileJournal {
     let mut options = FileOptions::new(directory, "main");
     options.journal_file_bytes = 1 << 20;
-    options.prepare_ahead = false;
+    options.preallocate = false;
     FileJournal::open(&options, &mut |_| Ok(())).unwrap()
 }
 
-/// The child under strace: appends whatever happens, and prints what it was told. Nothing in a run that is not that child.
+/// The child under strace: appends whatever happens, and prints each result. Does nothing in a run that is not that child.
 #[test]
 fn child() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
@@ -43,14 +43,14 @@ fn a_failed_sync_of_a_real_file_latches_and_loses_nothing_acknowledged() {
         strace.arg(std::env::current_exe().unwrap()).args(["--exact", "child", "--nocapture"]);
         let output = strace.env(DIRECTORY, directory.path()).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        let place = |word: &str| text.lines().position(|line| line.contains(word));
+        let line_of = |word: &str| text.lines().position(|line| line.contains(word));
         let acknowledged = text.matches("acknowledged ").count() as u64;
-        if let Some(refused) = place("refused ") {
+        if let Some(refused) = line_of("refused ") {
             latched += 1;
             assert!(!text.lines().skip(refused).any(|line| line.contains("acknowledged ")), "{text}");
         }
         let after = open(directory.path()).durable_sequence();
         assert!((acknowledged..=acknowledged + 1).contains(&after), "call {when}: {acknowledged} then {after}\n{text}");
     }
-    assert!(latched > 3, "{latched} runs met the failed sync in an append");
+    assert!(latched > 3, "{latched} runs had the failed sync in an append");
 }

@@ -1,4 +1,4 @@
-//! Disks that refuse: a failure poisons and is never tried again, lack of space is told before
+//! Disks that fail: a failure poisons the journal and is never retried, lack of space is reported before
 //! anything is decided.
 
 mod journal_disk;
@@ -9,7 +9,7 @@ use journal_disk::{Fault, TestStorage, append_next, assert_prefix, open, small, 
 const FILE_BYTES: u64 = 8 << 10;
 const FRAMES: usize = 120;
 
-/// What a run is like: frames, the size of its files, whether some frames are long.
+/// The shape of a run: frames, the size of its files, whether some frames are long.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     frames: usize,
@@ -20,8 +20,8 @@ struct Shape {
 const USUAL: Shape = Shape { frames: FRAMES, file_bytes: FILE_BYTES, long: false };
 
 impl Shape {
-    /// Of the seed in INVENGINE_SEED, for the long run; the usual one if there is none.
-    fn asked_for() -> Self {
+    /// From the seed in INVENGINE_SEED, for the long run; the default one if it is not set.
+    fn from_seed() -> Self {
         let Some(seed) = std::env::var("INVENGINE_SEED").ok().and_then(|seed| seed.parse::<u64>().ok()) else {
             return USUAL;
         };
@@ -61,7 +61,7 @@ fn run(storage: &TestStorage, shape: Shape) -> (u64, Option<JournalError>) {
 // case: E06, E07, E08
 #[test]
 fn any_failing_call_poisons_and_loses_nothing_acknowledged() {
-    let shape = Shape::asked_for();
+    let shape = Shape::from_seed();
     let calls = shape.written().count();
     let (mut failures, mut runs) = (0, 0);
     for fault in [Fault::Eio, Fault::NoSpace, Fault::ShortThenEio] {
@@ -104,11 +104,11 @@ fn short_and_interrupted_writes_are_completed() {
 
 // case: E07
 #[test]
-fn lack_of_space_is_told_before_and_ends_when_space_is_back() {
-    for prepare_ahead in [false, true] {
+fn lack_of_space_is_reported_before_and_ends_when_there_is_space() {
+    for preallocate in [false, true] {
         let storage = TestStorage::default();
         let mut options = small(FILE_BYTES);
-        options.prepare_ahead = prepare_ahead;
+        options.preallocate = preallocate;
         let mut journal = FileJournal::open_on(storage.shared(), &options, &mut |_| Ok(())).unwrap();
         storage.set_full(true);
         let refused = loop {
@@ -147,7 +147,7 @@ fn no_space_for_the_first_file_is_full() {
 
 // case: E13
 #[test]
-fn a_second_writer_is_refused_and_told_who_is_first() {
+fn a_second_writer_is_refused_and_learns_who_is_first() {
     let directory = tempfile::tempdir().unwrap();
     let mut options = FileOptions::new(directory.path(), "main");
     options.journal_file_bytes = 1 << 20;

@@ -1,10 +1,10 @@
-//! The format: what was once written is read for ever, and no bytes make the decoder panic.
+//! The format: every journal ever written stays readable, and no bytes make the decoder panic.
 
 mod journal_disk;
 
 use std::path::{Path, PathBuf};
 
-use invengine_node::journal::frame::{Flaw, FrameHeader, decode, encode, frame_bytes};
+use invengine_node::journal::frame::{FrameError, FrameHeader, decode, encode, frame_bytes};
 use invengine_node::journal::{FileJournal, FileOptions, Journal, ScanSummary, TornTail, scan, scan_on};
 use journal_disk::{Disk, TestStorage, small};
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal-v1")
 }
 
-/// What the fixture was made of; never to be changed.
+/// The content of the fixture; never to be changed.
 const FIXTURE_FRAMES: [(u64, u64, i64, &[u8]); 5] = [
     (1, 1, 1_700_000_000_000, b"one event"),
     (2, 4, 1_700_000_000_001, b"three events \xF0\x9F\x93\xA6"),
@@ -56,7 +56,7 @@ fn version_1_is_written_byte_for_byte_as_it_was() {
 
 // case: E16
 #[test]
-fn version_1_is_read_for_ever() {
+fn version_1_stays_readable() {
     let (mut frames, mut claims) = (Vec::new(), Vec::new());
     let summary = scan(&fixture(), &mut |frame| {
         match frame.is_claim() {
@@ -110,7 +110,7 @@ fn a_version_1_journal_is_continued() {
 }
 
 #[test]
-fn a_directory_without_a_journal_scans_as_empty_and_a_missing_one_is_told() {
+fn a_directory_without_a_journal_scans_as_empty_and_a_missing_one_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let summary = scan(directory.path(), &mut |_| true).unwrap();
     assert_eq!((summary.frames, summary.ledger.as_str()), (0, ""));
@@ -140,7 +140,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn a_frame_comes_back_as_it_was(
+    fn a_frame_is_decoded_as_it_was_encoded(
         header in header(), payload in prop::collection::vec(any::<u8>(), 0..600), before in 0usize..3,
     ) {
         let mut bytes = vec![0xAA; 8 * before];
@@ -154,7 +154,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_byte_is_always_seen(
+    fn a_changed_byte_is_always_detected(
         header in header(), payload in prop::collection::vec(any::<u8>(), 0..300),
         at: prop::sample::Index, change in 1u8..,
     ) {
@@ -162,7 +162,7 @@ proptest! {
         encode(&mut bytes, &header, &payload);
         let at = at.index(bytes.len());
         bytes[at] ^= change;
-        prop_assert!(matches!(decode(&bytes), Err(Flaw::Broken(_))));
+        prop_assert!(matches!(decode(&bytes), Err(FrameError::Broken(_))));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! A build that is older than what it finds: it refuses, names what it found, and changes nothing.
+//! A build that is older than the journal: it refuses, names what it found, and changes nothing.
 
 mod journal_disk;
 
-use invengine_node::journal::{Journal, JournalError, Mark};
+use invengine_node::journal::{Journal, JournalError, JournalPosition};
 use journal_disk::{Disk, Sum, TestStorage, append_next, recover, snapshot};
 
 const VERSION_AT: usize = 8;
@@ -12,18 +12,18 @@ const HEADER_BYTES: usize = 4096;
 fn written() -> (Disk, u64) {
     let storage = TestStorage::default();
     let (mut journal, _) = recover(&storage).unwrap();
-    let (mut mark, mut sum) = (Mark::start("main"), Sum::default());
+    let (mut position, mut sum) = (JournalPosition::start("main"), Sum::default());
     for _ in 0..2 {
         for _ in 0..50 {
             append_next(&mut journal, false).unwrap();
         }
-        snapshot(&journal, &mut mark, &mut sum).unwrap();
+        snapshot(&journal, &mut position, &mut sum).unwrap();
     }
     append_next(&mut journal, false).unwrap();
     (storage.disk(), journal.durable_sequence())
 }
 
-/// Makes a snapshot one of a later version, its checksum right, as a newer build would have written it.
+/// Changes a snapshot to a later version with a correct checksum, as a newer build would have written it.
 fn of_version(disk: &mut Disk, name: &str, version: u32) {
     let bytes = disk.bytes_mut(name);
     bytes[VERSION_AT..VERSION_AT + 4].copy_from_slice(&version.to_le_bytes());
@@ -33,7 +33,7 @@ fn of_version(disk: &mut Disk, name: &str, version: u32) {
 
 // case: E11, E16
 #[test]
-fn a_snapshot_of_a_newer_version_is_refused_and_the_older_one_is_not_taken_in_its_place() {
+fn a_snapshot_of_a_newer_version_is_refused_without_falling_back() {
     let (disk, last) = written();
     let snapshots = disk.names_with("snapshot-");
     assert_eq!(snapshots.len(), 2);
@@ -47,7 +47,7 @@ fn a_snapshot_of_a_newer_version_is_refused_and_the_older_one_is_not_taken_in_it
         }
         assert_eq!(storage.calls().len(), 0, "something was written");
     }
-    // A version that only seems newer is damage, and has its fallback.
+    // A version that only seems newer is damage, for which the older snapshot is used.
     let mut flipped = disk.clone();
     flipped.bytes_mut(&snapshots[1])[VERSION_AT] ^= 2;
     let (_, rebuilt) = recover(&TestStorage::on(flipped)).unwrap();

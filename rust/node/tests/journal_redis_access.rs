@@ -1,23 +1,23 @@
-//! Opening a Redis journal: what must be there, what is refused before anything is written, and every way to reach a server.
+//! Opening a Redis journal: what is required, what is refused before anything is written, and every way to reach a server.
 
 mod journal_redis;
 
 use std::time::{Duration, Instant};
 
-use invengine_node::journal::{Ack, Journal, JournalError, Mark, RedisJournal, RedisOptions};
+use invengine_node::journal::{Ack, Journal, JournalError, JournalPosition, RedisJournal, RedisOptions};
 use journal_redis::{Kind, Redis, frames_up_to, free_port, open, payload};
 
 both!(
-    an_absent_server_is_told_at_once,
-    passwords_are_taken_and_never_shown,
+    an_unreachable_server_is_reported_at_once,
+    passwords_are_used_and_never_shown,
     foreign_keys_are_refused,
     other_functions_are_refused,
     other_journals_are_refused,
     weak_servers_are_refused,
     a_refused_replay_changes_nothing,
-    a_loss_window_says_what_the_server_does,
+    a_loss_window_describes_the_server,
     few_commands_are_enough_and_all_are_needed,
-    a_cluster_leads_to_the_node_with_the_keys,
+    a_cluster_redirects_to_the_node_with_the_keys,
 );
 
 fn refusal(options: &RedisOptions) -> String {
@@ -42,19 +42,19 @@ fn all_of(server: &Redis) -> String {
     format!("{names:?} {dumps:?} {}", server.run("FUNCTION LIST WITHCODE"))
 }
 
-fn an_absent_server_is_told_at_once(kind: Kind) {
+fn an_unreachable_server_is_reported_at_once(kind: Kind) {
     let mut server = Redis::start(&kind);
     server.end();
     let started = Instant::now();
     let mut options = server.options("main");
-    options.patience = Duration::from_secs(60);
+    options.retry_timeout = Duration::from_secs(60);
     assert!(refusal(&options).contains("start it, or correct its address"));
     options.url = format!("redis://127.0.0.1:{}", free_port()).into();
     assert!(refusal(&options).contains("start it, or correct its address"));
     assert!(started.elapsed() < Duration::from_secs(10));
 }
 
-fn passwords_are_taken_and_never_shown(kind: Kind) {
+fn passwords_are_used_and_never_shown(kind: Kind) {
     let port = free_port();
     let server = Redis::start_on_port(&kind, port, &[]);
     server.run("ACL SETUSER app on >s3cr+t ~* &* +@all");
@@ -193,7 +193,7 @@ fn a_refused_replay_changes_nothing(kind: Kind) {
     assert_eq!(open(&server.options("main")).unwrap().1, frames_up_to(4));
 }
 
-fn a_loss_window_says_what_the_server_does(kind: Kind) {
+fn a_loss_window_describes_the_server(kind: Kind) {
     let server = Redis::start(&kind);
     for (setting, ack, words) in [
         ("appendfsync always", Ack::Fsync, ["as long as this server and its disk come back", "appendfsync always"]),
@@ -251,19 +251,19 @@ fn few_commands_are_enough_and_all_are_needed(kind: Kind) {
     assert_eq!(open(&options).unwrap().1, frames_up_to(6));
 }
 
-/// A snapshot of all that is there, as its user may write it.
+/// Writes a snapshot of everything that is stored, with the rights of its user.
 fn write_snapshot(journal: &RedisJournal) {
-    let mut history = journal.history().unwrap().unwrap();
-    let mark = history.frames_after(&Mark::start("main"), &mut |_| true).unwrap();
-    history.begin(&mark).unwrap();
-    history.piece(b"state").unwrap();
-    let manifest = history.commit(&"0".repeat(32)).unwrap();
-    history.trim(1_000).unwrap();
-    assert_eq!(history.snapshots().unwrap()[0], manifest);
-    history.read(&manifest, &mut |piece| (piece == b"state").then_some(()).ok_or("another".into())).unwrap();
+    let mut store = journal.snapshot_store().unwrap().unwrap();
+    let position = store.frames_after(&JournalPosition::start("main"), &mut |_| true).unwrap();
+    store.begin(&position).unwrap();
+    store.piece(b"state").unwrap();
+    let manifest = store.commit(&"0".repeat(32)).unwrap();
+    store.trim(1_000).unwrap();
+    assert_eq!(store.snapshots().unwrap()[0], manifest);
+    store.read(&manifest, &mut |piece| (piece == b"state").then_some(()).ok_or("another".into())).unwrap();
 }
 
-fn a_cluster_leads_to_the_node_with_the_keys(kind: Kind) {
+fn a_cluster_redirects_to_the_node_with_the_keys(kind: Kind) {
     let ports = [free_port(), free_port()];
     let nodes = ports.map(|port| Redis::start_on_port(&kind, port, &["--cluster-enabled", "yes"]));
     nodes[0].run("CLUSTER ADDSLOTSRANGE 0 16383");

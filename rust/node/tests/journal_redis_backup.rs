@@ -1,12 +1,14 @@
-//! Backups of a journal in Redis beside a real engine that writes snapshots and trims: everything that was acknowledged is in
-//! them, nothing is written in Redis, and what a start would refuse is refused.
+//! Backups of a journal in Redis beside a real engine that writes snapshots and trims: they hold everything that was
+//! acknowledged, nothing is written in Redis, and what a start would refuse is refused.
 
-mod engine_desk;
+mod engine_harness;
 mod journal_redis;
 
 use std::path::Path;
 
-use engine_desk::{assert_whole, backups_beside, digest, fill, in_time, names, open, receive, redis_settings, reserve};
+use engine_harness::{
+    assert_whole, backups_beside, digest, fill, in_time, names, open, receive, redis_settings, reserve,
+};
 use invengine_node::backup::{create_from_redis, restore};
 use invengine_node::engine::Engine;
 use invengine_node::journal::JournalError;
@@ -15,10 +17,10 @@ use journal_redis::{Kind, Redis, entries_of, free_port, put};
 
 both!(
     a_backup_beside_an_engine_holds_all_that_was_acknowledged,
-    older_frames_come_along_if_they_are_asked_for,
-    a_bad_newest_snapshot_means_the_older_one,
-    what_is_no_journal_is_refused_before_anything_is_written,
-    damage_is_refused_and_counts_for_nothing,
+    older_frames_are_included_on_request,
+    a_bad_newest_snapshot_gives_way_to_the_older_one,
+    a_missing_journal_is_refused_before_anything_is_written,
+    damage_is_refused_and_leaves_no_valid_backup,
     reading_needs_few_rights,
 );
 
@@ -29,7 +31,7 @@ fn engine_on(server: &Redis, archive_bytes_max: u64) -> Engine {
     Engine::open(&settings).unwrap()
 }
 
-/// So many snapshots with something before and behind each.
+/// Writes a snapshot in each round, with commands before and after it.
 fn grow(engine: &Engine, rounds: usize) -> (String, i64) {
     for round in 0..rounds {
         receive(engine, &format!("r{round}"), 1_000);
@@ -53,7 +55,7 @@ fn a_backup_beside_an_engine_holds_all_that_was_acknowledged(kind: Kind) {
     let server = Redis::start(&kind);
     let backups = tempfile::tempdir().unwrap();
     let options = server.options("main");
-    // Nothing is kept that no recovery needs: what a backup just reads may go.
+    // Only what a recovery needs is kept: what a backup is reading may be trimmed.
     let engine = engine_on(&server, 1);
     let create = |number: usize, to: &Path| create_from_redis(&options, to, number % 2 == 1).unwrap();
     let made = backups_beside(&engine, backups.path(), create, || verify_redis(&options, None).unwrap());
@@ -69,12 +71,12 @@ fn frames_in(directory: &Path) -> Vec<u8> {
 }
 
 // case: I03
-fn older_frames_come_along_if_they_are_asked_for(kind: Kind) {
+fn older_frames_are_included_on_request(kind: Kind) {
     for archive_bytes_max in [0, 1] {
         let server = Redis::start(&kind);
         let place = tempfile::tempdir().unwrap();
         drop(grow(&engine_on(&server, archive_bytes_max), 4));
-        // A snapshot behind nothing but a claim: several places have its sequence.
+        // A snapshot right after a claim: several positions have its sequence.
         let engine = engine_on(&server, archive_bytes_max);
         engine.create_snapshot(in_time()).unwrap();
         let before = digest(&engine);
@@ -98,7 +100,7 @@ fn older_frames_come_along_if_they_are_asked_for(kind: Kind) {
                 (begins_with_first, before.0.clone()),
                 "{name}"
             );
-            // It goes on like any other, and archives what it was given.
+            // It continues like any other journal, and archives the older files.
             let engine = open(&at);
             assert_eq!(digest(&engine), before);
             fill(&engine, 9);
@@ -113,7 +115,7 @@ fn older_frames_come_along_if_they_are_asked_for(kind: Kind) {
 }
 
 // case: E11
-fn a_bad_newest_snapshot_means_the_older_one(kind: Kind) {
+fn a_bad_newest_snapshot_gives_way_to_the_older_one(kind: Kind) {
     let server = Redis::start(&kind);
     let place = tempfile::tempdir().unwrap();
     let before = grow(&engine_on(&server, 1), 3);
@@ -131,7 +133,7 @@ fn a_bad_newest_snapshot_means_the_older_one(kind: Kind) {
     assert!(matches!(refused, Err(JournalError::CorruptEntry { .. })), "{refused:?}");
 }
 
-/// What backup and verify say, which is the same; neither makes a directory nor changes anything.
+/// The error of backup and of verify, which is the same; neither creates a directory nor changes anything.
 fn refused(server: &Redis, change: impl Fn(&mut invengine_node::journal::RedisOptions)) -> String {
     let place = tempfile::tempdir().unwrap();
     let before = all_of(server);
@@ -145,7 +147,7 @@ fn refused(server: &Redis, change: impl Fn(&mut invengine_node::journal::RedisOp
     text
 }
 
-fn what_is_no_journal_is_refused_before_anything_is_written(kind: Kind) {
+fn a_missing_journal_is_refused_before_anything_is_written(kind: Kind) {
     let server = Redis::start(&kind);
     assert!(refused(&server, |_| ()).contains("no journal is there"));
     assert!(refused(&server, |options| options.url = "redis://127.0.0.1:1".into()).contains("cannot reach Redis"));
@@ -171,7 +173,7 @@ fn what_is_no_journal_is_refused_before_anything_is_written(kind: Kind) {
 }
 
 // case: E04
-fn damage_is_refused_and_counts_for_nothing(kind: Kind) {
+fn damage_is_refused_and_leaves_no_valid_backup(kind: Kind) {
     let server = Redis::start(&kind);
     let place = tempfile::tempdir().unwrap();
     drop(grow(&engine_on(&server, 0), 1));
@@ -185,7 +187,7 @@ fn damage_is_refused_and_counts_for_nothing(kind: Kind) {
         } else {
             entries.remove(at);
         }
-        // The snapshot stands before the last frame.
+        // The snapshot is before the last frame.
         put(&server, FRAMES, &entries);
         let to = place.path().join(what);
         let refused = create_from_redis(&options, &to, true).map(drop);

@@ -1,13 +1,13 @@
-//! The engine on a Redis journal, opened by its JSON settings like any other: recovered from snapshots, which come when they
-//! are asked for and by themselves.
+//! The engine on a Redis journal, opened by its JSON settings like any other: recovered from snapshots, which are written on
+//! request and automatically.
 
-mod engine_desk;
+mod engine_harness;
 mod journal_redis;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use engine_desk::{ask, digest, in_time};
+use engine_harness::{ask, digest, in_time};
 use invengine_node::engine::{Call, Engine, EngineSettings, OpenError};
 use invengine_node::refusal::Refusal;
 use invengine_wire::v1;
@@ -16,11 +16,11 @@ use prost::Message;
 
 both!(
     an_engine_recovers_from_redis,
-    a_start_tells_what_a_failover_lost_of_the_acknowledged,
+    a_start_reports_acknowledged_events_that_a_failover_lost,
     an_epoch_that_a_failover_forgot_is_not_claimed_again,
-    a_follower_of_events_that_a_failover_lost_is_told_where_to_go_on,
-    snapshots_make_a_restart_begin_there_and_history_end,
-    snapshots_come_by_themselves_by_size_and_by_time,
+    a_follower_of_events_that_a_failover_lost_learns_where_to_continue,
+    a_restart_begins_at_a_snapshot_and_older_history_is_trimmed,
+    snapshots_are_written_automatically_by_size_and_by_time,
 );
 
 const RECEIVE: &str = "/invengine.v1.InventoryService/Receive";
@@ -32,7 +32,7 @@ fn settings(server: &Redis, more: &str) -> EngineSettings {
     EngineSettings { directory, ..EngineSettings::from_json(&text).unwrap() }
 }
 
-/// So many frames, each of a few commands.
+/// Writes `frames` frames, each of a few commands.
 fn work(engine: &Engine, round: usize, frames: usize) {
     let line = v1::StockLine { sku: "A".into(), location: "L".into(), quantity: 1_000, ..Default::default() };
     let receive = v1::ReceiveRequest { lines: vec![line], ..Default::default() }.encode_to_vec();
@@ -80,7 +80,7 @@ fn an_engine_recovers_from_redis(kind: Kind) {
 }
 
 // case: F02
-fn a_start_tells_what_a_failover_lost_of_the_acknowledged(kind: Kind) {
+fn a_start_reports_acknowledged_events_that_a_failover_lost(kind: Kind) {
     let port = free_port();
     let mut master = Redis::start_on_port(&kind, port, &[]);
     let replica = Redis::start(&kind);
@@ -129,7 +129,7 @@ fn an_epoch_that_a_failover_forgot_is_not_claimed_again(kind: Kind) {
     assert!(engine.stats().contains("\"writer_epoch\":4,"), "{}", engine.stats());
 }
 
-fn a_follower_of_events_that_a_failover_lost_is_told_where_to_go_on(kind: Kind) {
+fn a_follower_of_events_that_a_failover_lost_learns_where_to_continue(kind: Kind) {
     let port = free_port();
     let mut master = Redis::start_on_port(&kind, port, &[]);
     let replica = Redis::start(&kind);
@@ -160,7 +160,7 @@ fn a_follower_of_events_that_a_failover_lost_is_told_where_to_go_on(kind: Kind) 
     }
 }
 
-/// Where a reader begins that has handled this event.
+/// Where a reader that has handled this event begins.
 fn after(engine: &Engine, writer_epoch: i64, sequence: u64) -> Result<u64, Refusal> {
     let position = v1::JournalPosition { ledger: "main".into(), writer_epoch, sequence: sequence as i64 };
     let payload = v1::ReadEventsRequest { after: Some(position), ..Default::default() }.encode_to_vec();
@@ -174,16 +174,16 @@ fn another_ledger_is_not_compared(directory: &Path, server: &Redis) -> bool {
     lost_events(&Engine::open(&other).unwrap()) == 0
 }
 
-/// Receives something, waits until it is durable and answers its position.
+/// Receives stock, waits until it is durable and returns its sequence.
 fn receive(engine: &Engine, key: &str) -> u64 {
     let line = v1::StockLine { sku: "A".into(), location: "L".into(), quantity: 5, ..Default::default() };
     let payload = v1::ReceiveRequest { lines: vec![line], ..Default::default() }.encode_to_vec();
     let path = "/invengine.v1.InventoryService/Receive";
     let taken = engine.call(&Call { path, payload: &payload, key, ledger: "", deadline: None });
     taken.reply.unwrap();
-    let durable = engine.wait(taken.rests_on, Instant::now() + Duration::from_secs(10));
-    assert!(durable.sequence >= taken.rests_on && !durable.poisoned);
-    taken.rests_on
+    let durable = engine.wait(taken.depends_on, Instant::now() + Duration::from_secs(10));
+    assert!(durable.sequence >= taken.depends_on && !durable.poisoned);
+    taken.depends_on
 }
 
 fn lost_events(engine: &Engine) -> u64 {
@@ -193,7 +193,7 @@ fn lost_events(engine: &Engine) -> u64 {
 }
 
 // case: B13, E11
-fn snapshots_make_a_restart_begin_there_and_history_end(kind: Kind) {
+fn a_restart_begins_at_a_snapshot_and_older_history_is_trimmed(kind: Kind) {
     let server = Redis::start(&kind);
     let settings = settings(&server, ", \"archive_bytes_max\": 1");
     let mut before = None;
@@ -208,24 +208,24 @@ fn snapshots_make_a_restart_begin_there_and_history_end(kind: Kind) {
         work(&engine, 100 + round, 20);
         before = Some(digest(&engine));
     }
-    // What a fold of every frame gave, the snapshots give too; the frames themselves are gone.
+    // The snapshots give the same state as a fold of every frame did; the frames themselves are gone.
     let engine = Engine::open(&settings).unwrap();
     assert_eq!(Some(digest(&engine)), before);
     let refused = engine.read_events(1, 10).unwrap_err();
     assert_eq!(refused.reason, "HISTORY_TRIMMED");
     let first: u64 = refused.metadata["limit"].parse().unwrap();
     assert!(first > 1 && engine.read_events(first, 10).is_ok());
-    assert_eq!(stat(&engine, "first_sequence"), first, "a start tells where the history begins");
+    assert_eq!(stat(&engine, "first_sequence"), first, "a start reports where the history begins");
     let left: u64 = server.run("XLEN invengine:{main}:frames").parse().unwrap();
     let written: u64 = server.run("HGET invengine:{main}:state entries").parse().unwrap();
-    assert!(left < written - 80, "{left} of {written} frames are there");
+    assert!(left < written - 80, "{left} of {written} frames are stored");
     drop(engine);
     // The newest is damaged: the older one and a longer tail.
     let begun: u64 = server.run("HGET invengine:{main}:state begun").parse().unwrap();
     server.run(&format!("HSET invengine:{{main}}:snapshot:{} 0 damaged", (begun - 1) % 3));
     let engine = Engine::open(&settings).unwrap();
     assert_eq!(Some(digest(&engine)), before);
-    // The next one does not count on it.
+    // The next snapshot does not rely on it.
     work(&engine, 200, 1);
     engine.create_snapshot(in_time()).unwrap();
     let before = digest(&engine);
@@ -234,7 +234,7 @@ fn snapshots_make_a_restart_begin_there_and_history_end(kind: Kind) {
     assert_eq!(digest(&Engine::open(&settings).unwrap()), before);
 }
 
-fn snapshots_come_by_themselves_by_size_and_by_time(kind: Kind) {
+fn snapshots_are_written_automatically_by_size_and_by_time(kind: Kind) {
     for (more, frames) in [
         (", \"snapshot_journal_bytes\": 20000, \"snapshot_interval_ms\": 0", 200),
         (", \"snapshot_journal_bytes\": 0, \"snapshot_interval_ms\": 50", 1),
@@ -244,7 +244,7 @@ fn snapshots_come_by_themselves_by_size_and_by_time(kind: Kind) {
         work(&engine, 0, frames);
         let until = in_time();
         while stat(&engine, "written") == 0 {
-            assert!(Instant::now() < until, "no snapshot came: {more}");
+            assert!(Instant::now() < until, "no snapshot was written: {more}");
             std::thread::yield_now();
         }
         assert!(stat(&engine, "sequence") > 0 && stat(&engine, "failed") == 0);

@@ -1,5 +1,5 @@
-//! Every error a Redis server can answer with, and what the journal makes of it: passing ones are waited for, lack of room is
-//! told before anything is decided, the rest ends the writer; each in one line that says what to do.
+//! Every error that a Redis server can reply with, and how the journal handles it: transient ones are retried, lack of room is
+//! reported before anything is decided, the rest ends the writer; each with a message of one line that says what to do.
 
 mod journal_redis;
 
@@ -17,14 +17,14 @@ enum Then {
     Ends,
 }
 
-/// The server's answer, what the journal does, words of its message.
+/// The server's reply, what the journal does, words of its message.
 const ANSWERS: &[(&str, Then, &str)] = &[
     ("-LOADING Redis is loading the dataset in memory", Then::Waits, "still reading its files"),
     ("-BUSY Redis is busy running a script. You can only call SCRIPT KILL", Then::Waits, "end the script"),
     ("-TRYAGAIN Multiple keys request during rehashing of slot", Then::Waits, "being moved"),
     ("-ASK 1234 127.0.0.1:1", Then::Waits, "being moved"),
-    ("-CLUSTERDOWN Hash slot not served", Then::Waits, "mend the cluster"),
-    ("-MASTERDOWN Link with MASTER is down", Then::Waits, "mend replication"),
+    ("-CLUSTERDOWN Hash slot not served", Then::Waits, "fix the cluster"),
+    ("-MASTERDOWN Link with MASTER is down", Then::Waits, "fix replication"),
     ("-READONLY You can't write against a read only replica.", Then::Waits, "name the master"),
     ("-NOREPLICAS Not enough good replicas to write.", Then::Waits, "connect its replicas"),
     ("-UNBLOCKED force unblock from blocking operation", Then::Waits, "changed its role"),
@@ -51,7 +51,7 @@ const ANSWERS: &[(&str, Then, &str)] = &[
     (":5", Then::Ends, "PROTOCOL"),
 ];
 
-/// A server that gives this answer to the first `times` calls of a function.
+/// A server that sends this reply to the first `times` calls of a function.
 fn server(function: &'static str, answer: &'static str, times: usize) -> (FakeServer, Arc<AtomicUsize>) {
     let left = Arc::new(AtomicUsize::new(times));
     let counting = left.clone();
@@ -66,7 +66,7 @@ fn server(function: &'static str, answer: &'static str, times: usize) -> (FakeSe
 
 fn options(server: &FakeServer) -> RedisOptions {
     let mut options = RedisOptions::new(server.url(), "main");
-    options.patience = Duration::from_millis(60);
+    options.retry_timeout = Duration::from_millis(60);
     options
 }
 
@@ -81,42 +81,42 @@ fn assert_one_line_that_helps(error: &JournalError, words: &str, answer: &str) {
 
 // case: F14
 #[test]
-fn an_append_waits_for_what_passes_and_ends_at_the_rest() {
+fn an_append_retries_transient_errors_and_ends_at_the_rest() {
     for (answer, then, words) in ANSWERS {
         let (server, _) = server("invengine_append", answer, usize::MAX);
         let mut options = options(&server);
-        // Long enough for a second try on a machine that does much else.
-        options.patience = Duration::from_millis(300);
+        // Long enough for a second attempt on a busy machine.
+        options.retry_timeout = Duration::from_millis(300);
         let mut journal = open(&options).unwrap();
         let error = journal.append(1, 1, 0, b"x").unwrap_err();
         assert_one_line_that_helps(&error, words, answer);
-        let tries = server.heard("FCALL invengine_append");
+        let tries = server.received("FCALL invengine_append");
         assert_eq!(tries > 1, *then != Then::Ends, "{answer}: {tries} tries");
         assert!(matches!(journal.append(1, 1, 0, b"x"), Err(JournalError::Poisoned)), "{answer}");
-        assert_eq!(server.heard("FCALL invengine_append"), tries, "{answer}");
+        assert_eq!(server.received("FCALL invengine_append"), tries, "{answer}");
         assert_eq!(journal.durable_sequence(), 0);
     }
 }
 
 // case: F14
 #[test]
-fn what_passes_is_appended_in_the_end() {
+fn transient_errors_end_in_an_append() {
     for (answer, _, _) in ANSWERS.iter().filter(|row| row.1 != Then::Ends) {
         let (server, left) = server("invengine_append", answer, 3);
         let mut options = options(&server);
-        options.patience = Duration::from_secs(10);
+        options.retry_timeout = Duration::from_secs(10);
         let mut journal = open(&options).unwrap();
         journal.append(1, 1, 0, b"x").unwrap();
         assert_eq!((left.load(Ordering::SeqCst), journal.durable_sequence()), (0, 1), "{answer}");
-        assert!(server.heard("FCALL invengine_resume") >= 1, "{answer}");
+        assert!(server.received("FCALL invengine_resume") >= 1, "{answer}");
     }
 }
 
 // case: F13, F14
 #[test]
-fn lack_of_room_is_told_before_anything_is_decided_and_passes() {
+fn lack_of_room_is_reported_before_anything_is_decided_and_resolves() {
     for (answer, _, words) in ANSWERS.iter().filter(|row| row.1 == Then::IsFull) {
-        // The first call asks whether the functions are there, the second comes with the claim.
+        // The first call checks for the functions, the second is sent with the claim.
         let asked = Arc::new(AtomicUsize::new(0));
         let counting = asked.clone();
         let server = FakeServer::start(Box::new(move |command| {
@@ -132,23 +132,23 @@ fn lack_of_room_is_told_before_anything_is_decided_and_passes() {
         }
         journal.ensure_room(100).unwrap();
         journal.append(1, 1, 0, b"x").unwrap();
-        assert_eq!(server.heard("FCALL invengine_append"), 1);
+        assert_eq!(server.received("FCALL invengine_append"), 1);
     }
 }
 
 // case: F14
 #[test]
-fn an_open_claims_nothing_when_refused() {
+fn a_refused_open_claims_nothing() {
     for (answer, _, words) in ANSWERS {
         let (server, _) = server("invengine_claim", answer, usize::MAX);
         let error = open(&options(&server)).map(drop).unwrap_err();
         assert_one_line_that_helps(&error, words, answer);
-        assert_eq!(server.heard("FCALL invengine_append"), 0);
+        assert_eq!(server.received("FCALL invengine_append"), 0);
     }
 }
 
 #[test]
-fn a_server_that_loads_is_waited_for_and_one_that_refuses_is_not() {
+fn a_loading_server_is_waited_for_and_a_refusing_one_is_not() {
     for (answer, _, words) in ANSWERS.iter().filter(|row| row.0.starts_with('-') && !row.2.contains("version")) {
         let times = Arc::new(AtomicUsize::new(3));
         let server = FakeServer::start(Box::new(move |command| {
@@ -158,7 +158,7 @@ fn a_server_that_loads_is_waited_for_and_one_that_refuses_is_not() {
             taken.then(|| format!("{answer}\r\n"))
         }));
         let mut options = options(&server);
-        options.patience = Duration::from_secs(10);
+        options.retry_timeout = Duration::from_secs(10);
         if answer.starts_with("-LOADING") {
             open(&options).unwrap();
             continue;
@@ -166,7 +166,7 @@ fn a_server_that_loads_is_waited_for_and_one_that_refuses_is_not() {
         let started = Instant::now();
         let error = open(&options).map(drop).unwrap_err();
         assert_one_line_that_helps(&error, words, answer);
-        assert!(started.elapsed() < options.patience, "{answer}");
+        assert!(started.elapsed() < options.retry_timeout, "{answer}");
     }
 }
 
@@ -174,12 +174,12 @@ fn a_server_that_loads_is_waited_for_and_one_that_refuses_is_not() {
 fn a_server_that_closes_every_connection_is_unreachable() {
     let server = FakeServer::start(Box::new(|_| Some(String::new())));
     let mut options = options(&server);
-    options.answer_patience = Duration::from_millis(100);
+    options.answer_timeout = Duration::from_millis(100);
     assert!(matches!(open(&options), Err(JournalError::Unreachable { .. })));
 }
 
 #[test]
-fn what_a_server_says_breaks_no_line_and_fills_no_log() {
+fn text_of_a_server_breaks_no_line_and_fills_no_log() {
     let long = format!("-ERR {}\u{1b}[2J", "x".repeat(5_000));
     let server = FakeServer::start(Box::new(move |command| (command[0] == "INFO").then(|| format!("{long}\r\n"))));
     let text = open(&options(&server)).map(drop).unwrap_err().to_string();

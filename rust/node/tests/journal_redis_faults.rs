@@ -1,5 +1,5 @@
-//! What may happen to a Redis journal while it is written: servers that die, stall, forget or are handed over, answers that
-//! are lost, writers that come back from the dead, and people who delete keys.
+//! Faults of a Redis journal while it is written: servers that crash, stall, lose data or fail over, replies that are lost,
+//! zombie writers, and operators who delete keys.
 
 mod journal_redis;
 
@@ -20,18 +20,18 @@ both!(
     a_torn_file_at_the_end_is_appended_again,
     a_stall_is_waited_for,
     a_server_that_stays_away_poisons,
-    a_lost_answer_is_appended_once,
+    an_append_with_a_lost_reply_is_appended_once,
     a_zombie_is_refused_every_time,
-    a_writer_beside_another_claims_and_goes_on,
+    a_writer_beside_another_claims_and_continues,
     keys_deleted_by_hand_poison,
     damaged_entries_are_refused,
     a_stale_replica_gets_the_missing_frames,
-    a_stale_replica_that_forgot_the_claim_is_not_written_to,
+    a_stale_replica_that_lost_the_claim_is_not_written_to,
     replicated_waits_for_the_replica,
     replicated_loses_nothing_when_the_replica_takes_over,
-    a_place_that_another_epoch_wrote_meanwhile_is_never_acknowledged,
-    ids_are_sequences_and_no_clock,
-    a_full_server_is_told_before_anything_is_decided,
+    a_position_that_another_epoch_wrote_meanwhile_is_never_acknowledged,
+    ids_are_sequences_and_not_times,
+    a_full_server_is_reported_before_anything_is_decided,
 );
 
 fn append(journal: &mut RedisJournal) -> Result<u64, JournalError> {
@@ -123,7 +123,7 @@ fn a_torn_file_at_the_end_is_appended_again(kind: Kind) {
     assert_holds(&options, last);
 }
 
-/// What a machine that stops may leave: a file without its last bytes.
+/// What a crashed machine may leave: a file without its last bytes.
 fn cut_append_only_file(server: &Redis, bytes: u64) {
     let files = std::fs::read_dir(server.directory().join("appendonlydir")).unwrap();
     let mut growing = files.map(|file| file.unwrap().path()).filter(|path| path.to_str().unwrap().contains(".incr."));
@@ -135,13 +135,13 @@ fn cut_append_only_file(server: &Redis, bytes: u64) {
 fn a_stall_is_waited_for(kind: Kind) {
     let server = Redis::start(&kind);
     let mut options = server.options(LEDGER);
-    options.answer_patience = Duration::from_millis(200);
+    options.answer_timeout = Duration::from_millis(200);
     let (mut journal, _) = open(&options).unwrap();
     append_up_to(&mut journal, 3);
     server.signal("-STOP");
     thread::scope(|scope| {
         let writing = scope.spawn(|| append_up_to(&mut journal, 4));
-        // Longer than one answer is waited for, so that the writer has given up this connection.
+        // Longer than the reply timeout, so that the writer has dropped this connection.
         thread::sleep(Duration::from_millis(700));
         assert!(!writing.is_finished());
         server.signal("-CONT");
@@ -154,13 +154,13 @@ fn a_stall_is_waited_for(kind: Kind) {
 fn a_server_that_stays_away_poisons(kind: Kind) {
     let mut server = Redis::start(&kind);
     let mut options = server.options(LEDGER);
-    options.patience = Duration::from_millis(300);
+    options.retry_timeout = Duration::from_millis(300);
     let (mut journal, _) = open(&options).unwrap();
     append_up_to(&mut journal, 3);
     server.end();
     let started = Instant::now();
     assert!(matches!(append(&mut journal), Err(JournalError::Unreachable { .. })));
-    assert!(started.elapsed() >= options.patience);
+    assert!(started.elapsed() >= options.retry_timeout);
     assert!(matches!(append(&mut journal), Err(JournalError::Poisoned)));
     assert!(matches!(journal.ensure_room(1), Err(JournalError::Poisoned)));
     server.restart();
@@ -169,18 +169,18 @@ fn a_server_that_stays_away_poisons(kind: Kind) {
 }
 
 // case: F06
-fn a_lost_answer_is_appended_once(kind: Kind) {
+fn an_append_with_a_lost_reply_is_appended_once(kind: Kind) {
     let server = Redis::start(&kind);
     let proxy = Proxy::to(&server.socket());
     let mut options = server.options(LEDGER);
     options.url = proxy.url().into();
     let (mut journal, _) = open(&options).unwrap();
     for round in 1..=100 {
-        proxy.cut_answers(1);
+        proxy.cut_replies(1);
         append(&mut journal).unwrap();
         assert!(proxy.has_cut(), "round {round}");
     }
-    proxy.cut_answers(3);
+    proxy.cut_replies(3);
     append(&mut journal).unwrap();
     assert_eq!(entries(&server), 102);
     drop(journal);
@@ -198,7 +198,9 @@ fn a_zombie_is_refused_every_time(kind: Kind) {
         assert_eq!(frames.len() as u64, writer.durable_sequence());
         let (ours, found) = (zombie.writer_epoch(), writer.writer_epoch());
         match append(&mut zombie) {
-            Err(JournalError::Fenced { ours: told, found: by, .. }) if told == ours && by == found.to_string() => {
+            Err(JournalError::Fenced { ours: writer, found: owner, .. })
+                if writer == ours && owner == found.to_string() =>
+            {
                 refused += 1;
             }
             other => panic!("writer {ours} after the claim of {found}: {other:?}"),
@@ -212,7 +214,7 @@ fn a_zombie_is_refused_every_time(kind: Kind) {
     assert_holds(&options, 1_000);
 }
 
-fn a_writer_beside_another_claims_and_goes_on(kind: Kind) {
+fn a_writer_beside_another_claims_and_continues(kind: Kind) {
     let server = Redis::start(&kind);
     let options = server.options(LEDGER);
     let (mut first, _) = open(&options).unwrap();
@@ -247,7 +249,7 @@ fn keys_deleted_by_hand_poison(kind: Kind) {
         "HSET $state chain 0000000000000000",
         "HSET $state entries 9",
         "XSETID $frames 9-0",
-        "HSET $state owner somebody",
+        "HSET $state owner another",
     ]
     .iter()
     .enumerate()
@@ -261,7 +263,7 @@ fn keys_deleted_by_hand_poison(kind: Kind) {
         let error = append(&mut journal).unwrap_err();
         let expected = match *damage {
             "XSETID $frames 9-0" => matches!(error, JournalError::Refused { .. }),
-            "HSET $state owner somebody" => matches!(error, JournalError::Fenced { .. }),
+            "HSET $state owner another" => matches!(error, JournalError::Fenced { .. }),
             _ => matches!(error, JournalError::Lost { .. }),
         };
         assert!(expected, "{damage}: {error}");
@@ -292,7 +294,7 @@ fn damaged_entries_are_refused(kind: Kind) {
         }
         let before = server.run(&format!("HGETALL {STATE}"));
         match open(&options) {
-            Err(JournalError::CorruptEntry { id: told, .. }) => assert_eq!(told, id),
+            Err(JournalError::CorruptEntry { id: reported, .. }) => assert_eq!(reported, id),
             other => panic!("entry {id}: {:?}", other.err()),
         }
         assert_eq!(server.run(&format!("HGETALL {STATE}")), before);
@@ -315,7 +317,7 @@ fn damaged_entries_are_refused(kind: Kind) {
     write("6-0", &twice);
 }
 
-/// A replica that has what the master has, on a master that syncs.
+/// An up-to-date replica of a master that syncs.
 fn with_replica(kind: &Kind, settings: &[&str]) -> (Redis, Redis) {
     let port = free_port();
     let master = Redis::start_on_port(kind, port, settings);
@@ -326,7 +328,7 @@ fn with_replica(kind: &Kind, settings: &[&str]) -> (Redis, Redis) {
     (master, replica)
 }
 
-/// From now on the replica gets nothing more, and may be written to.
+/// From now on the replica receives nothing more, and accepts writes.
 fn promote(replica: &Redis, last: &str) {
     replica.wait_for(&format!("HGET {STATE} last"), last);
     assert_eq!(replica.run("REPLICAOF NO ONE"), "OK");
@@ -344,14 +346,14 @@ fn a_stale_replica_gets_the_missing_frames(kind: Kind) {
     promote(&replica, "10");
     append_up_to(&mut journal, 30);
     master.end();
-    proxy.lead_to(&replica.socket());
+    proxy.redirect_to(&replica.socket());
     append(&mut journal).unwrap();
     assert_eq!(entries(&replica), 32);
     drop(journal);
     assert_holds(&options, 31);
 }
 
-fn a_stale_replica_that_forgot_the_claim_is_not_written_to(kind: Kind) {
+fn a_stale_replica_that_lost_the_claim_is_not_written_to(kind: Kind) {
     let (mut master, replica) = with_replica(&kind, &[]);
     let proxy = Proxy::to(&master.socket());
     let mut options = master.options(LEDGER);
@@ -362,7 +364,7 @@ fn a_stale_replica_that_forgot_the_claim_is_not_written_to(kind: Kind) {
     let (mut second, _) = open(&options).unwrap();
     append_up_to(&mut second, 20);
     master.end();
-    proxy.lead_to(&replica.socket());
+    proxy.redirect_to(&replica.socket());
     let refused = append(&mut second);
     assert!(matches!(refused, Err(JournalError::Fenced { ours: 2, .. })), "{refused:?}");
     assert_eq!(entries(&replica), 11);
@@ -372,8 +374,8 @@ fn a_stale_replica_that_forgot_the_claim_is_not_written_to(kind: Kind) {
 fn replicated_waits_for_the_replica(kind: Kind) {
     let (master, replica) = with_replica(&kind, &[]);
     let mut options = master.options(LEDGER);
-    (options.ack, options.patience) = (Ack::Replicated, Duration::from_secs(10));
-    options.answer_patience = Duration::from_millis(400);
+    (options.ack, options.retry_timeout) = (Ack::Replicated, Duration::from_secs(10));
+    options.answer_timeout = Duration::from_millis(400);
     let (mut journal, _) = open(&options).unwrap();
     for last in 1..=20 {
         append_up_to(&mut journal, last);
@@ -384,13 +386,13 @@ fn replicated_waits_for_the_replica(kind: Kind) {
         let writing = scope.spawn(|| append(&mut journal).unwrap());
         master.wait_for(&format!("HGET {STATE} last"), "21");
         thread::sleep(Duration::from_millis(600));
-        assert!(!writing.is_finished(), "nobody confirmed");
+        assert!(!writing.is_finished(), "no replica confirmed");
         replica.signal("-CONT");
     });
     assert_eq!(replica.run(&format!("HGET {STATE} last")), "21");
     replica.signal("-STOP");
     journal.close().unwrap();
-    options.patience = Duration::from_millis(500);
+    options.retry_timeout = Duration::from_millis(500);
     let refused = RedisJournal::open(&options, &mut |_| Ok(())).map(|_| ()).unwrap_err();
     assert!(refused.to_string().contains("no replica confirmed"), "{refused}");
     replica.signal("-CONT");
@@ -405,7 +407,7 @@ fn replicated_loses_nothing_when_the_replica_takes_over(kind: Kind) {
     append_up_to(&mut journal, 30);
     // The replica is cut off: what it does not confirm is not acknowledged.
     replica.signal("-STOP");
-    options.patience = Duration::from_millis(500);
+    options.retry_timeout = Duration::from_millis(500);
     drop(journal);
     assert!(RedisJournal::open(&options, &mut |_| Ok(())).is_err());
     master.end();
@@ -416,7 +418,7 @@ fn replicated_loses_nothing_when_the_replica_takes_over(kind: Kind) {
 }
 
 // case: F07
-fn a_place_that_another_epoch_wrote_meanwhile_is_never_acknowledged(kind: Kind) {
+fn a_position_that_another_epoch_wrote_meanwhile_is_never_acknowledged(kind: Kind) {
     let server = Redis::start(&kind);
     let proxy = Proxy::to(&server.socket());
     let direct = server.options(LEDGER);
@@ -424,15 +426,15 @@ fn a_place_that_another_epoch_wrote_meanwhile_is_never_acknowledged(kind: Kind) 
     options.url = proxy.url().into();
     let (mut first, _) = open(&options).unwrap();
     append_up_to(&mut first, 5);
-    // The network is cut: the next append gets no answer.
-    proxy.lead_to(&server.directory().join("nowhere"));
+    // The network is cut: the next append gets no reply.
+    proxy.redirect_to(&server.directory().join("nowhere"));
     thread::scope(|scope| {
         let writing = scope.spawn(|| append(&mut first));
         let (mut second, frames) = open(&direct).unwrap();
         assert_eq!(frames, frames_up_to(5));
         second.append(6, 6, 1_000, b"another").unwrap();
         assert!(!writing.is_finished());
-        proxy.lead_to(&server.socket());
+        proxy.redirect_to(&server.socket());
         let refused = writing.join().unwrap();
         assert!(matches!(refused, Err(JournalError::Fenced { ours: 1, .. })), "{refused:?}");
     });
@@ -443,7 +445,7 @@ fn a_place_that_another_epoch_wrote_meanwhile_is_never_acknowledged(kind: Kind) 
 }
 
 // case: F15
-fn ids_are_sequences_and_no_clock(kind: Kind) {
+fn ids_are_sequences_and_not_times(kind: Kind) {
     let server = Redis::start(&kind);
     let options = server.options(LEDGER);
     for epoch in 1..=2 {
@@ -457,14 +459,14 @@ fn ids_are_sequences_and_no_clock(kind: Kind) {
 }
 
 // case: F13
-fn a_full_server_is_told_before_anything_is_decided(kind: Kind) {
+fn a_full_server_is_reported_before_anything_is_decided(kind: Kind) {
     let server = Redis::start(&kind);
     let mut options = server.options(LEDGER);
-    options.patience = Duration::from_millis(300);
+    options.retry_timeout = Duration::from_millis(300);
     let (mut journal, _) = open(&options).unwrap();
     append_up_to(&mut journal, 3);
     server.run("CONFIG SET maxmemory 1");
-    // The first append after that was decided before anybody could know.
+    // The first append after that was decided before the lack of room could be known.
     let refused = append(&mut journal).unwrap_err();
     assert!(refused.to_string().contains("OOM") && refused.to_string().contains("raise maxmemory"), "{refused}");
     drop(journal);

@@ -1,29 +1,29 @@
-//! Backups restored into a ledger in Redis: whole under a higher epoch, or refused by every start, whatever moment a crash picks;
-//! and the way from files to Redis and back.
+//! Backups restored into a ledger in Redis: complete under a higher epoch, or refused by every start, after a crash at any
+//! moment; and the way from files to Redis and back.
 
-mod engine_desk;
+mod engine_harness;
 mod journal_redis;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use engine_desk::{digest, fill, in_time, open, receive, redis_settings, reserve};
+use engine_harness::{digest, fill, in_time, open, receive, redis_settings, reserve};
 use invengine_node::backup::{create, create_from_redis, restore, restore_into_redis, restore_into_redis_on};
 use invengine_node::engine::{Engine, OpenError};
-use invengine_node::journal::redis::ground::{Ground, Wire};
+use invengine_node::journal::redis::environment::{RedisEnvironment, RedisTransport};
 use invengine_node::journal::{JournalError, RedisOptions};
 use invengine_node::verify::verify_redis;
 use journal_redis::{Kind, Redis};
 use redis::{RedisError, RedisResult, Value};
 
 both!(
-    backups_of_either_journal_come_back_in_redis_and_go_on,
-    a_crash_at_any_call_leaves_what_is_refused_or_whole,
-    a_ledger_that_somebody_begins_meanwhile_is_theirs,
+    backups_of_either_journal_are_restored_in_redis_and_continue,
+    a_crash_at_any_call_leaves_a_refused_or_a_complete_journal,
+    a_ledger_that_another_process_begins_meanwhile_stays_theirs,
     what_is_not_empty_or_not_a_backup_is_refused,
     a_restore_needs_few_more_rights,
-    a_mode_that_nobody_confirms_is_told,
+    an_unconfirmed_mode_is_reported,
 );
 
 const EPOCH: u64 = 5_000;
@@ -68,7 +68,7 @@ fn all_of(server: &Redis) -> Vec<String> {
     keys.iter().map(|key| server.run(&format!("DEBUG DIGEST-VALUE invengine:{{main}}:{key}"))).collect()
 }
 
-/// The engine of a restored ledger: the state, under a higher epoch; it goes on, trims, and starts again.
+/// Checks the engine of a restored ledger: the state, under a higher epoch; it continues, trims, and starts again.
 fn assert_restored(server: &Redis, (digest_then, sequence): &(String, i64), epoch: u64) {
     let report = verify_redis(&server.options("main"), None).unwrap();
     assert!(report.damage.is_none() && report.snapshots.iter().all(|each| each.compared), "{report:?}");
@@ -87,7 +87,7 @@ fn assert_restored(server: &Redis, (digest_then, sequence): &(String, i64), epoc
 }
 
 // case: I03
-fn backups_of_either_journal_come_back_in_redis_and_go_on(kind: Kind) {
+fn backups_of_either_journal_are_restored_in_redis_and_continue(kind: Kind) {
     let place = tempfile::tempdir().unwrap();
     for (backup, then) in backups(&kind, place.path()) {
         let server = Redis::start(&kind);
@@ -107,37 +107,38 @@ fn backups_of_either_journal_come_back_in_redis_and_go_on(kind: Kind) {
     }
 }
 
-/// A network on which something happens at one call: before it is sent, or when it was done and nobody hears of it.
+/// A network with a fault at one call: before it is sent, or after it was executed and before the reply arrives.
 #[derive(Debug)]
-struct Fate {
+struct FaultyNetwork {
     url: String,
     calls: Arc<AtomicUsize>,
     at: usize,
-    what: What,
+    what: NetworkFault,
 }
 
 #[derive(Debug, Clone)]
-enum What {
-    Unsent,
-    Unheard,
+enum NetworkFault {
+    NotSent,
+    ReplyLost,
     Meanwhile(Vec<String>),
 }
 
-struct Doomed {
-    real: redis::Connection,
+struct FaultyTransport {
+    inner: redis::Connection,
     url: String,
     calls: Arc<AtomicUsize>,
     at: usize,
-    what: What,
-    is_over: bool,
+    what: NetworkFault,
+    reply_lost: bool,
 }
 
-impl Ground for Fate {
-    fn connect(&self) -> Option<RedisResult<Box<dyn Wire>>> {
+impl RedisEnvironment for FaultyNetwork {
+    fn connect(&self) -> Option<RedisResult<Box<dyn RedisTransport>>> {
         let connect = || {
-            let real = redis::Client::open(self.url.as_str())?.get_connection()?;
+            let inner = redis::Client::open(self.url.as_str())?.get_connection()?;
             let (url, calls, what) = (self.url.clone(), Arc::clone(&self.calls), self.what.clone());
-            Ok(Box::new(Doomed { real, url, calls, at: self.at, what, is_over: false }) as Box<dyn Wire>)
+            Ok(Box::new(FaultyTransport { inner, url, calls, at: self.at, what, reply_lost: false })
+                as Box<dyn RedisTransport>)
         };
         Some(connect())
     }
@@ -147,31 +148,36 @@ fn gone() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()
 }
 
-impl Wire for Doomed {
+impl RedisTransport for FaultyTransport {
     fn send(&mut self, packed: &[u8]) -> RedisResult<()> {
         let is_now = self.calls.fetch_add(1, Ordering::SeqCst) == self.at;
         match (&self.what, is_now) {
-            (What::Unsent, true) => return Err(gone()),
-            (What::Unheard, true) => self.is_over = true,
-            (What::Meanwhile(words), true) => {
+            (NetworkFault::NotSent, true) => return Err(gone()),
+            (NetworkFault::ReplyLost, true) => self.reply_lost = true,
+            (NetworkFault::Meanwhile(words), true) => {
                 let mut other = redis::Client::open(self.url.as_str())?.get_connection()?;
                 redis::cmd(&words[0]).arg(&words[1..]).exec(&mut other)?;
             }
             _ => {}
         }
-        self.real.send(packed)
+        self.inner.send(packed)
     }
 
     fn receive(&mut self) -> RedisResult<Value> {
-        let heard = self.real.receive();
-        if self.is_over { Err(gone()) } else { heard }
+        let reply = self.inner.receive();
+        if self.reply_lost { Err(gone()) } else { reply }
     }
 }
 
-/// Restores on a network with such a fate; tells how many calls there were.
-fn doomed(backup: &Path, options: &RedisOptions, at: usize, what: What) -> (Result<u64, JournalError>, usize) {
+/// Restores on a network with such a fault; also returns the number of calls.
+fn restore_with_fault(
+    backup: &Path,
+    options: &RedisOptions,
+    at: usize,
+    what: NetworkFault,
+) -> (Result<u64, JournalError>, usize) {
     let calls = Arc::new(AtomicUsize::new(0));
-    let ground = Fate { url: options.url.reveal().to_owned(), calls: Arc::clone(&calls), at, what };
+    let ground = FaultyNetwork { url: options.url.reveal().to_owned(), calls: Arc::clone(&calls), at, what };
     let restored = restore_into_redis_on(backup, options, EPOCH, Arc::new(ground));
     (restored.map(|report| report.restored_epoch), calls.load(Ordering::SeqCst))
 }
@@ -185,18 +191,18 @@ fn one_backup(place: &Path) -> (PathBuf, (String, i64)) {
 }
 
 // case: I03, E05
-fn a_crash_at_any_call_leaves_what_is_refused_or_whole(kind: Kind) {
+fn a_crash_at_any_call_leaves_a_refused_or_a_complete_journal(kind: Kind) {
     let place = tempfile::tempdir().unwrap();
     let (backup, then) = one_backup(place.path());
     let server = Redis::start(&kind);
     let options = server.options("main");
-    let (restored, calls) = doomed(&backup, &options, usize::MAX, What::Unsent);
+    let (restored, calls) = restore_with_fault(&backup, &options, usize::MAX, NetworkFault::NotSent);
     assert_eq!(restored.unwrap(), EPOCH);
-    let (mut half_made, mut whole) = (0, 0);
+    let (mut unfinished, mut whole) = (0, 0);
     for at in 0..calls {
-        for what in [What::Unsent, What::Unheard] {
+        for what in [NetworkFault::NotSent, NetworkFault::ReplyLost] {
             server.run("FLUSHALL");
-            let (restored, _) = doomed(&backup, &options, at, what.clone());
+            let (restored, _) = restore_with_fault(&backup, &options, at, what.clone());
             assert!(restored.is_err(), "{what:?} {at}");
             let nothing = server.run("EXISTS invengine:{main}:state") == "0";
             let opened = Engine::open(&redis_settings(server.url(), &place.path().join("engine"), 1));
@@ -207,7 +213,7 @@ fn a_crash_at_any_call_leaves_what_is_refused_or_whole(kind: Kind) {
                     assert_eq!(digest(&engine), then, "{what:?} {at}");
                 }
                 Err(OpenError::Journal(JournalError::NoJournal { why, .. })) => {
-                    half_made += 1;
+                    unfinished += 1;
                     assert!(why.contains("backup restore"), "{why}");
                     let looked = verify_redis(&options, None);
                     assert!(matches!(looked, Err(JournalError::NoJournal { .. })), "{looked:?}");
@@ -220,25 +226,25 @@ fn a_crash_at_any_call_leaves_what_is_refused_or_whole(kind: Kind) {
             }
         }
     }
-    assert!(half_made > 10 && whole > 0, "{half_made} {whole} of {calls}");
+    assert!(unfinished > 10 && whole > 0, "{unfinished} {whole} of {calls}");
 }
 
-fn a_ledger_that_somebody_begins_meanwhile_is_theirs(kind: Kind) {
+fn a_ledger_that_another_process_begins_meanwhile_stays_theirs(kind: Kind) {
     let place = tempfile::tempdir().unwrap();
     let (backup, _) = one_backup(place.path());
     let server = Redis::start(&kind);
     let options = server.options("main");
-    let (_, calls) = doomed(&backup, &options, usize::MAX, What::Unsent);
+    let (_, calls) = restore_with_fault(&backup, &options, usize::MAX, NetworkFault::NotSent);
     let mut theirs = 0;
     for at in 0..calls {
         server.run("FLUSHALL");
-        let words = ["HSET", "invengine:{main}:state", "owner", "somebody"].map(str::to_owned).to_vec();
-        match doomed(&backup, &options, at, What::Meanwhile(words)).0 {
-            // It came when everything was there, or before the ledger was looked at.
+        let words = ["HSET", "invengine:{main}:state", "owner", "another"].map(str::to_owned).to_vec();
+        match restore_with_fault(&backup, &options, at, NetworkFault::Meanwhile(words)).0 {
+            // It happened when everything was written, or before the ledger was checked.
             Ok(_) => assert!(at + 1 >= calls, "{at} of {calls}"),
             Err(JournalError::NotEmpty { .. } | JournalError::Foreign { .. }) => {
                 theirs += 1;
-                assert_eq!(server.run("HGET invengine:{main}:state owner"), "somebody", "{at}");
+                assert_eq!(server.run("HGET invengine:{main}:state owner"), "another", "{at}");
             }
             Err(other) => panic!("{at}: {other}"),
         }
@@ -277,7 +283,7 @@ fn what_is_not_empty_or_not_a_backup_is_refused(kind: Kind) {
     drop(engine_on(&server));
     assert!(refused(&options, 0).contains("is not empty: it holds a journal"));
     server.run("FLUSHALL");
-    let file = engine_desk::names(&backup, "journal-").remove(0);
+    let file = engine_harness::names(&backup, "journal-").remove(0);
     let mut bytes = std::fs::read(backup.join(&file)).unwrap();
     bytes[5_000] ^= 1;
     std::fs::write(backup.join(&file), bytes).unwrap();
@@ -301,9 +307,9 @@ fn a_restore_needs_few_more_rights(kind: Kind) {
     assert_eq!(server.run("DBSIZE"), "0");
     user("+eval");
     restore_into_redis(&backup, &options, EPOCH).unwrap();
-    // To remove what a restore has left that did not end.
+    // Needed to remove the leftovers of an unfinished restore.
     server.run("FLUSHALL");
-    server.run("HSET invengine:{main}:state restoring somebody");
+    server.run("HSET invengine:{main}:state restoring another");
     server.run("XADD invengine:{main}:frames 99999999-0 frame x");
     let refused = restore_into_redis(&backup, &options, EPOCH).unwrap_err().to_string();
     assert!(refused.contains("docs/operations.md"), "{refused}");
@@ -312,7 +318,7 @@ fn a_restore_needs_few_more_rights(kind: Kind) {
     assert_restored(&server, &then, EPOCH);
 }
 
-fn a_mode_that_nobody_confirms_is_told(kind: Kind) {
+fn an_unconfirmed_mode_is_reported(kind: Kind) {
     let place = tempfile::tempdir().unwrap();
     let (backup, _) = one_backup(place.path());
     let server = Redis::start(&kind);
@@ -333,5 +339,5 @@ fn a_mode_that_nobody_confirms_is_told(kind: Kind) {
     let unconfirmed = restore_into_redis(&backup, &options, EPOCH).unwrap_err().to_string();
     assert!(unconfirmed.contains("no replica confirmed in time"), "{unconfirmed}");
     let counts = master.run("HEXISTS invengine:{main}:state owner");
-    assert_eq!(counts, "0", "it does not count before what it rests on is confirmed");
+    assert_eq!(counts, "0", "it is not valid before what it relies on is confirmed");
 }

@@ -1,21 +1,21 @@
-//! Snapshots of the Redis journal: damage, deaths and old writers at every step give the same state or a reason.
+//! Snapshots of the Redis journal: damage, crashes and old writers at every step give the same state or a reason.
 
 mod journal_disk;
-mod journal_house;
+mod journal_fixture;
 mod journal_redis;
 
-use invengine_node::journal::{Frame, History, Journal, JournalError, Mark};
+use invengine_node::journal::{Frame, Journal, JournalError, JournalPosition, SnapshotStore};
 use journal_disk::Sum;
-use journal_house::{FRAMES, House, STATE, all_of, append, field, newest_and_older, recover, short_memory};
+use journal_fixture::{FRAMES, JournalFixture, STATE, all_of, append, field, newest_and_older, recover, short_memory};
 use journal_redis::{Kind, Proxy, Redis, free_port};
 
 both!(
-    what_is_damaged_means_the_older_one,
-    a_newer_one_is_refused_and_the_older_one_is_not_taken_in_its_place,
-    without_a_good_one_every_frame_or_a_refusal,
-    a_death_between_any_two_steps_changes_nothing,
-    lost_answers_change_nothing,
-    a_writer_that_was_fenced_changes_nothing,
+    a_damaged_snapshot_gives_way_to_the_older_one,
+    a_snapshot_of_a_newer_version_is_refused_without_falling_back,
+    without_a_good_snapshot_every_frame_is_replayed_or_the_open_refused,
+    a_crash_between_any_two_steps_changes_nothing,
+    lost_replies_change_nothing,
+    a_fenced_writer_changes_nothing,
     a_server_without_the_frames_gets_no_snapshot_of_them,
 );
 
@@ -62,14 +62,14 @@ fn damage(server: &Redis, key: &str, how: &str) {
 }
 
 // case: E11
-fn what_is_damaged_means_the_older_one(kind: Kind) {
+fn a_damaged_snapshot_gives_way_to_the_older_one(kind: Kind) {
     let server = Redis::start(&kind);
     let options = short_memory(&server);
-    let mut house = House::open(&options);
-    house.rounds(3, 60);
-    let last = append(&mut house.journal, 25);
+    let mut fixture = JournalFixture::open(&options);
+    fixture.rounds(3, 60);
+    let last = append(&mut fixture.journal, 25);
     assert!(field(&server, "trimmed") > 0);
-    drop(house);
+    drop(fixture);
     let (newest, _) = newest_and_older(&server).into();
     let good = server.run_words(&["DUMP", &newest]);
     assert!(!good.is_empty());
@@ -83,17 +83,17 @@ fn what_is_damaged_means_the_older_one(kind: Kind) {
         drop(journal);
         restore(&server, &newest, &saved);
         let (_, rebuilt) = recover(&options).unwrap();
-        assert_eq!((rebuilt.sum.last, rebuilt.notes.len()), (last, 0), "{how}, mended");
+        assert_eq!((rebuilt.sum.last, rebuilt.notes.len()), (last, 0), "{how}, repaired");
     }
 }
 
 // case: E11, E16
-fn a_newer_one_is_refused_and_the_older_one_is_not_taken_in_its_place(kind: Kind) {
+fn a_snapshot_of_a_newer_version_is_refused_without_falling_back(kind: Kind) {
     let server = Redis::start(&kind);
     let options = short_memory(&server);
-    let mut house = House::open(&options);
-    house.rounds(3, 60);
-    drop(house);
+    let mut fixture = JournalFixture::open(&options);
+    fixture.rounds(3, 60);
+    drop(fixture);
     for name in newest_and_older(&server) {
         let saved = save(&server, &name);
         let mut newer = saved.clone();
@@ -129,14 +129,14 @@ fn restore(server: &Redis, key: &str, fields: &Fields) {
 }
 
 // case: E11, E12
-fn without_a_good_one_every_frame_or_a_refusal(kind: Kind) {
+fn without_a_good_snapshot_every_frame_is_replayed_or_the_open_refused(kind: Kind) {
     for options_of in [|server: &Redis| server.options("main"), short_memory] {
         let server = Redis::start(&kind);
         let options = options_of(&server);
-        let mut house = House::open(&options);
-        house.rounds(3, 60);
-        let last = append(&mut house.journal, 25);
-        drop(house);
+        let mut fixture = JournalFixture::open(&options);
+        fixture.rounds(3, 60);
+        let last = append(&mut fixture.journal, 25);
+        drop(fixture);
         for key in newest_and_older(&server) {
             damage(&server, &key, "flip 0 13");
         }
@@ -153,99 +153,107 @@ fn without_a_good_one_every_frame_or_a_refusal(kind: Kind) {
             }
             other => panic!("{trimmed} trimmed: {:?}", other.map(|(_, rebuilt)| rebuilt.sum)),
         }
-        // Without its snapshots the beginning of an empty journal would be a lie.
+        // Without its snapshots the journal would wrongly begin empty.
         server.run(&format!("DEL {STATE} {FRAMES}"));
         let refused = recover(&options).map(drop).unwrap_err();
         assert!(matches!(refused, JournalError::Foreign { .. }), "{refused}");
     }
 }
 
-/// Writes a snapshot up to a step, and then no more: 0 begins, 1 and 2 give a piece, 3 commits, 4 trims.
-fn steps(history: &mut dyn History, house: &House, steps: usize) -> Result<(), JournalError> {
-    let (mut mark, mut sum) = (house.mark, house.sum);
-    mark = history.frames_after(&mark, &mut |frame: Frame<'_>| {
+/// Writes a snapshot up to a step and stops there: 0 begins, 1 and 2 write a piece, 3 commits, 4 trims.
+fn steps(store: &mut dyn SnapshotStore, fixture: &JournalFixture, steps: usize) -> Result<(), JournalError> {
+    let (mut position, mut sum) = (fixture.position, fixture.sum);
+    position = store.frames_after(&position, &mut |frame: Frame<'_>| {
         if !frame.is_claim() {
             sum.fold(frame.last_sequence, frame.payload);
         }
         true
     })?;
     for step in 0..steps {
-        the_step(history, step, &mark, sum)?;
+        one_step(store, step, &position, sum)?;
     }
     Ok(())
 }
 
-fn the_step(history: &mut dyn History, step: usize, mark: &Mark, sum: Sum) -> Result<(), JournalError> {
+fn one_step(
+    store: &mut dyn SnapshotStore,
+    step: usize,
+    position: &JournalPosition,
+    sum: Sum,
+) -> Result<(), JournalError> {
     match step {
-        0 => history.begin(mark),
-        1 => history.piece(&[sum.last.to_le_bytes(), sum.hash.to_le_bytes()].concat()),
-        2 => history.piece(&[7; 300]),
-        3 => history.commit(&sum.digest()).map(drop),
-        _ => history.trim(mark.time_ms()).map(drop),
+        0 => store.begin(position),
+        1 => store.piece(&[sum.last.to_le_bytes(), sum.hash.to_le_bytes()].concat()),
+        2 => store.piece(&[7; 300]),
+        3 => store.commit(&sum.digest()).map(drop),
+        _ => store.trim(position.time_ms()).map(drop),
     }
 }
 
 // case: E11
-fn a_death_between_any_two_steps_changes_nothing(kind: Kind) {
+fn a_crash_between_any_two_steps_changes_nothing(kind: Kind) {
     let mut server = Redis::start(&kind);
     let options = short_memory(&server);
-    let mut house = House::open(&options);
+    let mut fixture = JournalFixture::open(&options);
     for kill_server in [false, true] {
         for count in 0..=5 {
-            append(&mut house.journal, 30);
-            let mut history = house.journal.history().unwrap().unwrap();
-            steps(history.as_mut(), &house, count).unwrap();
-            let last = append(&mut house.journal, 5);
-            drop(history);
+            append(&mut fixture.journal, 30);
+            let mut store = fixture.journal.snapshot_store().unwrap().unwrap();
+            steps(store.as_mut(), &fixture, count).unwrap();
+            let last = append(&mut fixture.journal, 5);
+            drop(store);
             if kill_server {
                 server.restart();
             }
             let (journal, rebuilt) = recover(&options).unwrap();
             assert_eq!((rebuilt.sum.last, rebuilt.notes.len()), (last, 0), "after {count} steps");
-            house.journal = journal;
-            house.snapshot().unwrap();
-            assert_eq!(house.journal.history().unwrap().unwrap().snapshots().unwrap()[0].mark, house.mark);
+            fixture.journal = journal;
+            fixture.snapshot().unwrap();
+            assert_eq!(
+                fixture.journal.snapshot_store().unwrap().unwrap().snapshots().unwrap()[0].position,
+                fixture.position
+            );
         }
     }
 }
 
 // case: F06
-fn lost_answers_change_nothing(kind: Kind) {
+fn lost_replies_change_nothing(kind: Kind) {
     let server = Redis::start(&kind);
     let proxy = Proxy::to(&server.socket());
     let mut options = short_memory(&server);
     options.url = proxy.url().into();
-    let mut house = House::open(&options);
+    let mut fixture = JournalFixture::open(&options);
     for function in ["invengine_clear", "invengine_begin", "invengine_piece", "invengine_commit", "invengine_trim"] {
-        house.rounds(1, 40);
-        append(&mut house.journal, 40);
-        proxy.cut_answers_to(function, 1);
-        house.snapshot().unwrap();
+        fixture.rounds(1, 40);
+        append(&mut fixture.journal, 40);
+        proxy.cut_replies_to(function, 1);
+        fixture.snapshot().unwrap();
         assert!(proxy.has_cut(), "{function}");
-        let last = append(&mut house.journal, 3);
+        let last = append(&mut fixture.journal, 3);
         let (journal, rebuilt) = recover(&options).unwrap();
         assert_eq!((rebuilt.sum.last, rebuilt.from_snapshot, rebuilt.notes.len()), (last, true, 0), "{function}");
-        house.journal = journal;
+        fixture.journal = journal;
     }
 }
 
 // case: F05
-fn a_writer_that_was_fenced_changes_nothing(kind: Kind) {
+fn a_fenced_writer_changes_nothing(kind: Kind) {
     let server = Redis::start(&kind);
     let options = short_memory(&server);
-    let mut house = House::open(&options);
-    house.rounds(2, 40);
+    let mut fixture = JournalFixture::open(&options);
+    fixture.rounds(2, 40);
     for step in 0..5 {
-        append(&mut house.journal, 40);
-        let mut history = house.journal.history().unwrap().unwrap();
-        steps(history.as_mut(), &house, step).unwrap();
+        append(&mut fixture.journal, 40);
+        let mut store = fixture.journal.snapshot_store().unwrap().unwrap();
+        steps(store.as_mut(), &fixture, step).unwrap();
         let (journal, _) = recover(&options).unwrap();
         let before = all_of(&server);
-        let refused = the_step(history.as_mut(), step, &house.mark, house.sum);
+        let refused = one_step(store.as_mut(), step, &fixture.position, fixture.sum);
         assert!(matches!(refused, Err(JournalError::Fenced { .. })), "step {step}: {refused:?}");
         assert_eq!(all_of(&server), before, "step {step}");
-        house.journal = journal;
-        house.snapshot().unwrap();
+        fixture.journal = journal;
+        fixture.snapshot().unwrap();
     }
 }
 
@@ -258,12 +266,12 @@ fn a_server_without_the_frames_gets_no_snapshot_of_them(kind: Kind) {
     let proxy = Proxy::to(&master.socket());
     let mut options = master.options("main");
     options.url = proxy.url().into();
-    let mut house = House::open(&options);
-    let early = append(&mut house.journal, 10);
+    let mut fixture = JournalFixture::open(&options);
+    let early = append(&mut fixture.journal, 10);
     replica.wait_for(&format!("HGET {STATE} last"), &early.to_string());
     replica.run("REPLICAOF NO ONE");
-    let late = append(&mut house.journal, 10);
-    let mut history = house.journal.history().unwrap().unwrap();
+    let late = append(&mut fixture.journal, 10);
+    let mut store = fixture.journal.snapshot_store().unwrap().unwrap();
     let mut sum = Sum::default();
     let fold = &mut |frame: Frame<'_>| {
         if !frame.is_claim() {
@@ -271,16 +279,16 @@ fn a_server_without_the_frames_gets_no_snapshot_of_them(kind: Kind) {
         }
         true
     };
-    let mark = history.frames_after(&house.mark, fold).unwrap();
+    let position = store.frames_after(&fixture.position, fold).unwrap();
     master.end();
-    proxy.lead_to(&replica.socket());
-    // The writer has not met the replica yet, so that this lacks what the snapshot covers.
+    proxy.redirect_to(&replica.socket());
+    // The writer has not connected to the replica yet, so that this lacks what the snapshot covers.
     for step in 0..3 {
-        the_step(history.as_mut(), step, &mark, sum).unwrap();
+        one_step(store.as_mut(), step, &position, sum).unwrap();
     }
-    let refused = the_step(history.as_mut(), 3, &mark, sum);
+    let refused = one_step(store.as_mut(), 3, &position, sum);
     assert!(matches!(refused, Err(JournalError::NoSnapshot { .. })), "{refused:?}");
-    drop(history);
+    drop(store);
     let (journal, rebuilt) = recover(&replica.options("main")).unwrap();
     assert_eq!((rebuilt.sum.last, rebuilt.from_snapshot, rebuilt.notes.len()), (early, false, 0));
     assert!(early < late);

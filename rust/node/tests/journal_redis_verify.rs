@@ -1,21 +1,21 @@
-//! Verify on a journal in Redis of a real engine: what is whole is proved, what is not is explained by the id of its entry, and
-//! nothing is written.
+//! Verification of the Redis journal of a real engine: intact parts are verified, damage is explained by the id of its entry,
+//! and nothing is written.
 
-mod engine_desk;
+mod engine_harness;
 mod journal_redis;
 
-use engine_desk::{digest, in_time, receive, redis_settings, reserve};
+use engine_harness::{digest, in_time, receive, redis_settings, reserve};
 use invengine_node::engine::Engine;
 use invengine_node::journal::{JournalError, RedisOptions};
 use invengine_node::verify::{DamageReport, VerifyReport, verify_redis};
 use journal_redis::{Entries, Kind, Redis, entries_of, put};
 
 both!(
-    a_whole_journal_proves_its_snapshots_and_a_trimmed_one_begins_with_one,
-    damage_is_told_by_its_entry_with_what_is_lost_and_what_is_not,
-    what_is_gone_from_an_end_is_told,
-    damage_before_a_good_snapshot_costs_history_and_no_state,
-    without_beginning_and_snapshot_nothing_is_whole,
+    an_intact_journal_verifies_its_snapshots_and_a_trimmed_one_begins_with_one,
+    damage_is_reported_by_its_entry_with_what_is_lost_and_what_is_not,
+    entries_missing_at_an_end_are_reported,
+    damage_before_a_good_snapshot_loses_history_and_no_state,
+    without_beginning_and_snapshot_nothing_is_intact,
 );
 
 const FRAMES: &str = "invengine:{main}:frames";
@@ -26,7 +26,7 @@ fn engine_on(server: &Redis, archive_bytes_max: u64) -> Engine {
     Engine::open(&settings).unwrap()
 }
 
-/// So many snapshots with something before and behind each; answers digest and sequence of the end.
+/// Writes a snapshot in each round, with commands before and after it; returns digest and sequence of the end.
 fn grown(server: &Redis, archive_bytes_max: u64, rounds: usize) -> (String, u64) {
     let mut end = (String::new(), 0);
     for round in 0..rounds {
@@ -43,8 +43,8 @@ fn grown(server: &Redis, archive_bytes_max: u64, rounds: usize) -> (String, u64)
     end
 }
 
-/// Verifies, and requires that nothing was touched.
-fn look(server: &Redis) -> VerifyReport {
+/// Verifies, and requires that nothing was changed.
+fn check(server: &Redis) -> VerifyReport {
     let all = || -> Vec<String> {
         let keys = ["state", "frames", "snapshot:0", "snapshot:1", "snapshot:2"];
         keys.iter().map(|key| server.run(&format!("DEBUG DIGEST-VALUE invengine:{{main}}:{key}"))).collect()
@@ -75,11 +75,11 @@ fn newest(server: &Redis) -> String {
 }
 
 // case: E11
-fn a_whole_journal_proves_its_snapshots_and_a_trimmed_one_begins_with_one(kind: Kind) {
+fn an_intact_journal_verifies_its_snapshots_and_a_trimmed_one_begins_with_one(kind: Kind) {
     for archive_bytes_max in [0, 1] {
         let server = Redis::start(&kind);
         let (digest, sequence) = grown(&server, archive_bytes_max, 4);
-        let report = look(&server);
+        let report = check(&server);
         assert!(report.damage.is_none() && report.backup.is_none() && report.torn_tail.is_none(), "{report:?}");
         assert_eq!((&report.digest, report.sequence, report.last_sequence), (&digest, sequence, sequence));
         assert_eq!(report.first_sequence == 1, archive_bytes_max == 0);
@@ -96,9 +96,9 @@ fn a_whole_journal_proves_its_snapshots_and_a_trimmed_one_begins_with_one(kind: 
             archive_bytes_max == 1,
             "{first:?}"
         );
-        // A bad snapshot is told, and is no damage of the journal.
+        // A bad snapshot is reported, and is not damage of the journal.
         server.run_words(&["HSET", &newest(&server), "0", "damaged"]);
-        let report = look(&server);
+        let report = check(&server);
         assert!(report.damage.is_none() && report.digest == digest);
         let bad: Vec<bool> = report.snapshots.iter().map(|each| each.bad.is_some()).collect();
         assert_eq!(bad, [false, true], "{:?}", report.snapshots);
@@ -106,7 +106,7 @@ fn a_whole_journal_proves_its_snapshots_and_a_trimmed_one_begins_with_one(kind: 
 }
 
 // case: E03, E04
-fn damage_is_told_by_its_entry_with_what_is_lost_and_what_is_not(kind: Kind) {
+fn damage_is_reported_by_its_entry_with_what_is_lost_and_what_is_not(kind: Kind) {
     let server = Redis::start(&kind);
     let engine = engine_on(&server, 0);
     receive(&engine, "r", 1_000);
@@ -121,7 +121,7 @@ fn damage_is_told_by_its_entry_with_what_is_lost_and_what_is_not(kind: Kind) {
         assert!(damage.file.starts_with(FRAMES), "{}", damage.file);
         assert!(damage.start_refused.as_ref().is_some_and(|why| why.contains("corrupt")), "{damage:?}");
         let whole = verify_redis(&options(&server), Some(damage.whole_sequence)).unwrap();
-        assert!(whole.damage.is_none() && whole.digest == report.digest, "up to there everything is proved");
+        assert!(whole.damage.is_none() && whole.digest == report.digest, "everything up to there is verified");
         (damage.entry.clone().unwrap(), damage.unreadable_bytes, damage.frames_behind, damage.first_sequence_behind)
     };
     let (length, rest) = (good[20].1[1].len() as u64, good.len() as u64 - 21);
@@ -129,55 +129,55 @@ fn damage_is_told_by_its_entry_with_what_is_lost_and_what_is_not(kind: Kind) {
         let mut entries = good.clone();
         entries[20].1[1][at] ^= 1;
         put(&server, FRAMES, &entries);
-        let report = look(&server);
+        let report = check(&server);
         assert_eq!(report.sequence, first - 1);
         assert_eq!(behind(&report), (good[20].0.clone(), length, rest, last + 1), "byte {at}");
     }
-    // No frame at all; then one that is not there.
+    // Not a frame at all; then a missing one.
     let mut entries = good.clone();
     entries[20].1 = vec![b"other".to_vec(), b"x".to_vec()];
     put(&server, FRAMES, &entries);
-    assert_eq!(behind(&look(&server)), (good[20].0.clone(), 0, rest, last + 1));
+    assert_eq!(behind(&check(&server)), (good[20].0.clone(), 0, rest, last + 1));
     entries.remove(20);
     put(&server, FRAMES, &entries);
-    let report = look(&server);
+    let report = check(&server);
     assert_eq!((report.sequence, behind(&report)), (first - 1, (good[21].0.clone(), 0, rest, last + 1)));
     put(&server, FRAMES, &good);
-    assert!(look(&server).damage.is_none());
+    assert!(check(&server).damage.is_none());
 }
 
-fn what_is_gone_from_an_end_is_told(kind: Kind) {
+fn entries_missing_at_an_end_are_reported(kind: Kind) {
     let server = Redis::start(&kind);
     let (_, end) = grown(&server, 0, 1);
     let good = entries_of(&server, FRAMES);
     let mut entries = good.clone();
     entries.pop();
     put(&server, FRAMES, &entries);
-    let report = look(&server);
+    let report = check(&server);
     let damage = damage_of(&report);
     assert_eq!((damage.entry.as_ref(), damage.whole_sequence), (Some(&entries.last().unwrap().0), end - 1));
     assert!(damage.why.contains("gone") && damage.frames_behind == 0 && damage.start_refused.is_some(), "{damage:?}");
     let mut entries = good.clone();
     entries.remove(0);
     put(&server, FRAMES, &entries);
-    let report = look(&server);
+    let report = check(&server);
     let damage = damage_of(&report);
     assert_eq!((damage.entry.as_ref(), damage.whole_sequence), (Some(&entries[0].0), 0));
-    assert_eq!(damage.start_sequence, Some(end), "the snapshot stands behind it");
+    assert_eq!(damage.start_sequence, Some(end), "the snapshot is after it");
     put(&server, FRAMES, &good);
     server.run(&format!("HSET {STATE} chain 0123456789abcdef"));
-    let report = look(&server);
+    let report = check(&server);
     assert!(damage_of(&report).why.contains("state does not match"), "{report:?}");
 }
 
 // case: E04
-fn damage_before_a_good_snapshot_costs_history_and_no_state(kind: Kind) {
+fn damage_before_a_good_snapshot_loses_history_and_no_state(kind: Kind) {
     let server = Redis::start(&kind);
     let (_, sequence) = grown(&server, 0, 2);
     let mut entries = entries_of(&server, FRAMES);
     entries[5].1[1][70] ^= 1;
     put(&server, FRAMES, &entries);
-    let report = look(&server);
+    let report = check(&server);
     let damage = damage_of(&report);
     assert_eq!((damage.start_sequence, damage.start_refused.as_deref()), (Some(sequence), None));
     assert!(damage.start_snapshot.is_some() && damage.whole_sequence < sequence);
@@ -185,13 +185,13 @@ fn damage_before_a_good_snapshot_costs_history_and_no_state(kind: Kind) {
 }
 
 // case: E12
-fn without_beginning_and_snapshot_nothing_is_whole(kind: Kind) {
+fn without_beginning_and_snapshot_nothing_is_intact(kind: Kind) {
     let server = Redis::start(&kind);
     let (_, sequence) = grown(&server, 1, 4);
     for place in 0..3 {
         server.run(&format!("HSET invengine:{{main}}:snapshot:{place} 0 damaged"));
     }
-    let report = look(&server);
+    let report = check(&server);
     assert!(report.snapshots.iter().all(|each| each.bad.is_some()));
     let damage = damage_of(&report);
     assert_eq!((damage.whole_sequence, damage.last_sequence_behind), (0, sequence));

@@ -1,8 +1,8 @@
-//! Snapshots and archive of the file journal: crashes, failing calls and damage at every place give the same state or a reason.
+//! Snapshots and archive of the file journal: crashes, failing calls and damage anywhere give the same state or a reason.
 
 mod journal_disk;
 
-use invengine_node::journal::{FileJournal, Frame, Journal, JournalError, Mark};
+use invengine_node::journal::{FileJournal, Frame, Journal, JournalError, JournalPosition};
 use journal_disk::state::{crashes, run};
 use journal_disk::{
     Call, Disk, FILE_BYTES, Fault, Left, Sum, TestStorage, append_next, expected, recover, small, snapshot,
@@ -41,16 +41,16 @@ fn a_crash_at_any_call_of_a_run_with_snapshots_loses_nothing_acknowledged() {
 fn a_failing_snapshot_never_stops_the_writer() {
     let whole = TestStorage::default();
     let (last, _) = run(&whole, 150);
-    let (mut given_up, mut went_on) = (0, 0);
+    let (mut failing, mut recovered) = (0, 0);
     for fault in [Fault::Eio, Fault::NoSpace, Fault::Short, Fault::ShortThenEio, Fault::Interrupted] {
         for at in 0..whole.count() {
             let storage = TestStorage::default();
             storage.fail_at(at, fault);
             let (acknowledged, failed) = run(&storage, 150);
             if failed > 0 {
-                given_up += 1;
+                failing += 1;
                 assert_eq!(acknowledged, last, "call {at}: a snapshot failed and the writer stopped");
-                went_on += usize::from(storage.disk().names_with("snapshot-").len() >= 2);
+                recovered += usize::from(storage.disk().names_with("snapshot-").len() >= 2);
             }
             let after = TestStorage::on(storage.disk().after_crash(&Left::Nothing));
             let (_, rebuilt) = recover(&after).unwrap();
@@ -58,7 +58,10 @@ fn a_failing_snapshot_never_stops_the_writer() {
             assert_eq!(rebuilt.sum, Sum::at(rebuilt.sum.last));
         }
     }
-    assert!(given_up > 20 && went_on > 10, "{given_up} given up, {went_on} of them with two later ones");
+    assert!(
+        failing > 20 && recovered > 10,
+        "{failing} runs had a failed snapshot, {recovered} of them with two later ones"
+    );
 }
 
 // case: E11
@@ -121,7 +124,7 @@ fn the_archive_may_be_deleted_by_hand() {
     assert!(matches!(refused, Err(JournalError::Trimmed { sequence: 1, .. })), "{refused:?}");
 }
 
-/// Recovers from a crashed disk, crashing again at every call of that, so many times deep.
+/// Recovers from a crashed disk, crashing again at every call of the recovery, `deep` levels deep.
 fn crash_in_recovery(disk: &Disk, wanted: Sum, deep: u32, states: &mut u32) {
     *states += 1;
     let storage = TestStorage::on(disk.clone());
@@ -154,7 +157,7 @@ fn crashes_during_recovery_from_a_snapshot_three_deep_change_nothing() {
 
 // case: E10, E11
 #[test]
-fn a_piece_of_another_snapshot_or_a_snapshot_of_another_ledger_is_no_part_of_this_one() {
+fn a_piece_of_another_snapshot_or_a_snapshot_of_another_ledger_is_refused() {
     let storage = TestStorage::default();
     let (last, _) = run(&storage, 120);
     let mut disk = storage.disk();
@@ -170,7 +173,7 @@ fn a_piece_of_another_snapshot_or_a_snapshot_of_another_ledger_is_no_part_of_thi
     let mut options = small(FILE_BYTES);
     options.ledger = "other".into();
     let journal = FileJournal::open_on(foreign.shared(), &options, &mut |_| Ok(())).unwrap();
-    snapshot(&journal, &mut Mark::start("other"), &mut Sum::default()).unwrap();
+    snapshot(&journal, &mut JournalPosition::start("other"), &mut Sum::default()).unwrap();
     let name = foreign.disk().names_with("snapshot-").remove(0);
     disk.put(&snapshots[1], newest);
     disk.put(&name, foreign.disk().bytes(&name).to_vec());
@@ -180,7 +183,7 @@ fn a_piece_of_another_snapshot_or_a_snapshot_of_another_ledger_is_no_part_of_thi
 }
 
 #[test]
-fn a_gap_behind_the_snapshot_is_refused() {
+fn a_gap_after_the_snapshot_is_refused() {
     let storage = TestStorage::default();
     run(&storage, 300);
     let mut disk = storage.disk();
@@ -195,13 +198,13 @@ fn a_reader_goes_through_archive_and_journal_while_files_move() {
     let storage = TestStorage::default();
     let (mut journal, _) = recover(&storage).unwrap();
     let mut reader = journal.reader().unwrap();
-    let (mut mark, mut sum, mut seen) = (Mark::start("main"), Sum::default(), Sum::default());
+    let (mut position, mut sum, mut seen) = (JournalPosition::start("main"), Sum::default(), Sum::default());
     for round in 0..8 {
         for _ in 0..50 {
             append_next(&mut journal, false).unwrap();
         }
-        snapshot(&journal, &mut mark, &mut sum).unwrap();
-        // Some frames of each round only, so that the reader's place falls behind into the archive.
+        snapshot(&journal, &mut position, &mut sum).unwrap();
+        // Only some frames of each round, so that the reader falls behind into the archive.
         let mut left = 30;
         reader
             .read_from(seen.last + 1, &mut |frame| {
@@ -228,7 +231,7 @@ fn a_reader_goes_through_archive_and_journal_while_files_move() {
 
 // case: E12
 #[test]
-fn force_empty_sets_everything_aside_and_no_epoch_comes_twice() {
+fn force_empty_sets_everything_aside_and_no_epoch_is_used_twice() {
     let storage = TestStorage::default();
     run(&storage, 300);
     let mut disk = storage.disk();

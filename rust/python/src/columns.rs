@@ -72,7 +72,8 @@ struct Row<'a> {
     ttl: &'a [u8],
 }
 
-/// A SubmitRequest as it grows. The scratch buffers are reused, because a length comes before what it measures.
+/// A SubmitRequest under construction. The scratch buffers are reused, because a length comes before the bytes that it
+/// counts.
 struct Batch {
     out: Vec<u8>,
     line: Vec<u8>,
@@ -105,7 +106,7 @@ impl Batch {
     }
 }
 
-/// ReserveRequest.ttl, or nothing for 0.
+/// ReserveRequest.ttl, or no bytes for 0.
 fn ttl_field(ttl_ms: u64) -> Vec<u8> {
     let mut field = Vec::new();
     if ttl_ms > 0 {
@@ -127,7 +128,7 @@ fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// An int64 field; negative numbers take ten bytes, as protobuf wants it.
+/// An int64 field; negative numbers take ten bytes, as protobuf requires.
 fn put_int(out: &mut Vec<u8>, field: u32, number: i64) {
     if number != 0 {
         put_tag(out, field, VARINT);
@@ -161,7 +162,7 @@ enum Value<'a> {
     Other,
 }
 
-/// Reads the fields of one message, front to back. It ends at the end or at the first malformed byte.
+/// Reads the fields of one message in order, until the end or the first malformed byte.
 struct Fields<'a> {
     rest: &'a [u8],
 }
@@ -202,7 +203,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Calls `see` with each field; None if the message is malformed or `see` says so.
+/// Calls `see` with each field; `None` if the message is malformed or `see` returns `None`.
 fn each_field<'a>(message: &'a [u8], mut see: impl FnMut(u64, Value<'a>) -> Option<()>) -> Option<()> {
     let mut fields = Fields { rest: message };
     while !fields.rest.is_empty() {

@@ -1,29 +1,29 @@
-//! The Engine class: calls that wait for durability without the interpreter's lock, and stay open to Ctrl-C.
+//! The Engine class: calls wait for durability without the interpreter's lock, and can be interrupted with Ctrl-C.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::{Duration, Instant};
 
-use invengine_node::engine::{Call, EngineSettings, Opening, Taken};
+use invengine_node::engine::{Call, Decision, EngineSettings, Opening};
 use invengine_node::methods::{CREATE_SNAPSHOT, READ_EVENTS};
 use invengine_node::refusal::Refusal;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::calls::{Calls, Done};
+use crate::callbacks::{CallbackQueue, PendingCall};
 use crate::{CallError, EngineClosed, EngineFault};
 
-/// How often a waiting call looks for Ctrl-C.
-const SIGNALS: Duration = Duration::from_millis(100);
+/// How often a waiting call checks for Ctrl-C.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest wait of a call without a deadline of its own.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A ledger with its journal.
 #[pyclass(frozen, module = "invengine._core")]
 pub struct Engine {
     inner: Arc<Opening>,
-    calls: Arc<Calls>,
+    callbacks: Arc<CallbackQueue>,
     process: u32,
     closed: AtomicBool,
 }
@@ -62,9 +62,9 @@ impl Engine {
 
     fn wait_open(&self, py: Python<'_>, timeout_ms: u64) -> PyResult<bool> {
         let inner = self.open_inner()?;
-        let until = Instant::now() + Duration::from_millis(timeout_ms).min(FOR_EVER);
+        let until = Instant::now() + Duration::from_millis(timeout_ms).min(UNLIMITED);
         loop {
-            let slice = until.min(Instant::now() + SIGNALS);
+            let slice = until.min(Instant::now() + SIGNAL_INTERVAL);
             if py.detach(|| inner.wait_open(slice)).map_err(EngineFault::new_err)? {
                 return Ok(true);
             }
@@ -88,17 +88,17 @@ impl Engine {
         let inner = self.open_inner()?;
         let deadline = deadline(timeout_ms);
         if method == CREATE_SNAPSHOT {
-            let until = deadline.unwrap_or_else(|| Instant::now() + FOR_EVER);
+            let until = deadline.unwrap_or_else(|| Instant::now() + UNLIMITED);
             let call = Call { path: method, payload, key: idempotency_key, ledger, deadline };
             let reply = py.detach(|| inner.create_snapshot_call(&call, until));
             return reply.map(|answer| PyBytes::new(py, &answer)).map_err(|refusal| refusal_error(py, &refusal));
         }
         let call = Call { path: method, payload, key: idempotency_key, ledger, deadline };
-        let taken = py.detach(|| inner.call(&call));
-        let until = deadline.unwrap_or_else(|| Instant::now() + FOR_EVER);
+        let decision = py.detach(|| inner.call(&call));
+        let until = deadline.unwrap_or_else(|| Instant::now() + UNLIMITED);
         loop {
-            let durable = py.detach(|| inner.wait(taken.rests_on, until.min(Instant::now() + SIGNALS)));
-            if durable.sequence >= taken.rests_on {
+            let durable = py.detach(|| inner.wait(decision.depends_on, until.min(Instant::now() + SIGNAL_INTERVAL)));
+            if durable.sequence >= decision.depends_on {
                 break;
             }
             if durable.poisoned || Instant::now() >= until {
@@ -106,7 +106,7 @@ impl Engine {
             }
             py.check_signals()?;
         }
-        match taken.reply {
+        match decision.reply {
             Ok(answer) => Ok(PyBytes::new(py, &answer)),
             Err(refusal) => Err(refusal_error(py, &refusal)),
         }
@@ -126,13 +126,13 @@ impl Engine {
     ) -> PyResult<()> {
         let inner = self.open_inner()?;
         if method == CREATE_SNAPSHOT {
-            let until = deadline(timeout_ms).unwrap_or_else(|| Instant::now() + FOR_EVER);
+            let until = deadline(timeout_ms).unwrap_or_else(|| Instant::now() + UNLIMITED);
             let request = (payload.to_vec(), ledger.to_owned());
-            return snapshot_later(Arc::clone(inner), Arc::clone(&self.calls), request, until, on_done);
+            return snapshot_later(Arc::clone(inner), Arc::clone(&self.callbacks), request, until, on_done);
         }
         let call = Call { path: method, payload, key: idempotency_key, ledger, deadline: deadline(timeout_ms) };
-        let Taken { reply, rests_on } = py.detach(|| inner.call(&call));
-        self.calls.push(Done { reply, rests_on, on_done });
+        let Decision { reply, depends_on } = py.detach(|| inner.call(&call));
+        self.callbacks.push(PendingCall { reply, depends_on, on_done });
         Ok(())
     }
 
@@ -156,10 +156,10 @@ impl Engine {
         let inner = self.open_inner()?;
         let until = Instant::now() + Duration::from_millis(wait_ms);
         let wanted = from_sequence.max(1);
-        // Further ahead there is nothing to wait for: it is refused.
+        // A sequence further ahead is refused: there is nothing to wait for.
         let is_next = |durable: u64| durable < wanted && wanted - durable == 1;
         while wait_ms > 0 && is_next(inner.durable().sequence) && Instant::now() < until {
-            let durable = py.detach(|| inner.wait(wanted, until.min(Instant::now() + SIGNALS)));
+            let durable = py.detach(|| inner.wait(wanted, until.min(Instant::now() + SIGNAL_INTERVAL)));
             py.check_signals()?;
             if durable.poisoned || self.closed.load(Acquire) {
                 break;
@@ -189,7 +189,7 @@ impl Engine {
         }
         py.detach(|| {
             self.inner.close();
-            self.calls.finish();
+            self.callbacks.finish();
         });
         if self.inner.durable().poisoned {
             return Err(EngineFault::new_err(
@@ -203,17 +203,18 @@ impl Engine {
 impl Engine {
     fn of(inner: Result<Arc<Opening>, String>) -> PyResult<Self> {
         let inner = inner.map_err(EngineFault::new_err)?;
-        let calls = Calls::start(Arc::clone(&inner)).map_err(|error| EngineFault::new_err(error.to_string()))?;
+        let callbacks =
+            CallbackQueue::start(Arc::clone(&inner)).map_err(|error| EngineFault::new_err(error.to_string()))?;
         let process = std::process::id();
         let closed = AtomicBool::new(false);
-        Ok(Engine { inner, calls: Arc::new(calls), process, closed })
+        Ok(Engine { inner, callbacks: Arc::new(callbacks), process, closed })
     }
 }
 
-/// Waits for a snapshot on a thread of its own: these are few, and each takes long.
+/// Waits for a snapshot on a thread of its own: snapshots are rare and take long.
 fn snapshot_later(
     engine: Arc<Opening>,
-    calls: Arc<Calls>,
+    callbacks: Arc<CallbackQueue>,
     (payload, ledger): (Vec<u8>, String),
     until: Instant,
     on_done: Py<PyAny>,
@@ -221,7 +222,7 @@ fn snapshot_later(
     let work = move || {
         let call = Call { path: CREATE_SNAPSHOT, payload: &payload, key: "", ledger: &ledger, deadline: None };
         let reply = engine.create_snapshot_call(&call, until);
-        calls.push(Done { reply, rests_on: 0, on_done });
+        callbacks.push(PendingCall { reply, depends_on: 0, on_done });
     };
     std::thread::Builder::new().name("invengine-waits".into()).spawn(work)?;
     Ok(())
@@ -230,22 +231,22 @@ fn snapshot_later(
 impl Drop for Engine {
     fn drop(&mut self) {
         if self.process != std::process::id() {
-            // In a fork the threads that closing would wait for do not exist: what is kept here is left to the kernel.
-            std::mem::forget((Arc::clone(&self.inner), Arc::clone(&self.calls)));
+            // In a fork the threads that closing would wait for do not exist: the memory is left to the kernel.
+            std::mem::forget((Arc::clone(&self.inner), Arc::clone(&self.callbacks)));
             return;
         }
         // Callbacks need the interpreter's lock for their last answers.
         Python::attach(|py| {
             py.detach(|| {
                 self.inner.close();
-                self.calls.finish();
+                self.callbacks.finish();
             });
         });
     }
 }
 
 fn deadline(timeout_ms: u64) -> Option<Instant> {
-    (timeout_ms > 0).then(|| Instant::now() + Duration::from_millis(timeout_ms).min(FOR_EVER))
+    (timeout_ms > 0).then(|| Instant::now() + Duration::from_millis(timeout_ms).min(UNLIMITED))
 }
 
 /// The exception of a refusal.

@@ -1,8 +1,9 @@
-//! `invengine._core`: the engine in a Python process. Bytes in, bytes out; whatever waits releases the interpreter's lock.
+//! `invengine._core`: the engine in a Python process. Bytes in, bytes out; calls that wait release the interpreter's
+//! lock.
 //!
-//! The reference of this surface is `python/invengine/_core.pyi`; stubtest proves that both agree.
+//! The reference of this interface is `python/invengine/_core.pyi`; stubtest proves that both agree.
 
-mod calls;
+mod callbacks;
 mod columns;
 mod door;
 mod engine;
@@ -33,7 +34,7 @@ fn verify(py: Python<'_>, directory: PathBuf, at_sequence: Option<u64>) -> PyRes
     report(py.detach(|| invengine_node::verify::verify(&directory, at_sequence).map(|found| to_string(&found))))
 }
 
-/// Folds the journal that an engine with these settings has, as `verify` does.
+/// Folds the journal of an engine with these settings, as `verify` does.
 #[pyfunction]
 #[pyo3(signature = (settings, at_sequence))]
 fn verify_journal(py: Python<'_>, settings: &str, at_sequence: Option<u64>) -> PyResult<String> {
@@ -49,7 +50,7 @@ fn create_backup(py: Python<'_>, settings: &str, backup: PathBuf, archive: bool)
     report(py.detach(|| invengine_node::backup::create_for(&settings, &backup, archive).map(|found| to_string(&found))))
 }
 
-/// Restores a backup where an engine with these settings will find it, and reports it as a JSON object.
+/// Restores a backup to where an engine with these settings will find it, and reports it as a JSON object.
 #[pyfunction]
 #[pyo3(signature = (backup, settings, writer_epoch_min))]
 fn restore_backup(py: Python<'_>, backup: PathBuf, settings: &str, writer_epoch_min: u64) -> PyResult<String> {
@@ -63,17 +64,17 @@ fn engine_settings(json: &str) -> PyResult<EngineSettings> {
     EngineSettings::from_json(json).map_err(EngineFault::new_err)
 }
 
-/// A report as JSON, or the fault.
+/// A report as JSON, or an EngineFault.
 fn report(found: Result<serde_json::Result<String>, JournalError>) -> PyResult<String> {
     let json = found.map_err(|error| EngineFault::new_err(error.to_string()))?;
     json.map_err(|error| EngineFault::new_err(error.to_string()))
 }
 
-/// Looks at what an engine with these settings would stand on, as a JSON object.
+/// Checks the environment that an engine with these settings would have, and reports it as a JSON object.
 #[pyfunction]
 fn examine(py: Python<'_>, settings: &str) -> PyResult<String> {
     let settings = engine_settings(settings)?;
-    let found = py.detach(|| invengine_node::examine::examine(&settings));
+    let found = py.detach(|| invengine_node::preflight::preflight(&settings));
     serde_json::to_string(&found).map_err(|error| EngineFault::new_err(error.to_string()))
 }
 

@@ -1,4 +1,4 @@
-//! What benchmarks and simulations need: the load generator, the bare listener, probes. JSON in, JSON out.
+//! Functions for benchmarks and simulations: the load generator, the bare listener, probes. JSON in, JSON out.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -19,7 +19,7 @@ fn load_run(py: Python<'_>, spec: &str) -> PyResult<String> {
 #[pyfunction]
 fn load_bare(py: Python<'_>, core: usize) -> PyResult<()> {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    // Rust's own output, which is flushed at the end of a line.
+    // Rust's own stdout, which is flushed at the end of each line.
     let ready = |address: SocketAddr| println!("{address}");
     py.detach(|| serve_bare(any_port, Some(core), ready, until_input_ends())).map_err(error_of)
 }

@@ -15,17 +15,17 @@ use loom::thread;
 
 use ring::Ring;
 
-/// Preemptions in one run. Two show nearly every mistake of this kind, and are what a CI run has the time for.
+/// Preemptions in one run. Two reveal nearly every error of this kind, and are what a CI run has time for.
 const PREEMPTIONS_MAX: usize = 2;
 
-/// The open frame: the last sequence that was decided, the last that the commit thread took, and whether the ring is to end.
+/// The open frame: the last sequence that was decided, the last that the commit thread took, and whether the ring should end.
 struct Open {
     decided: u64,
     taken: u64,
     closing: bool,
 }
 
-/// A ring with a disk beside it that knows what was really synced.
+/// A ring, and a disk that records what was really synced.
 struct Model {
     ring: Ring<Open>,
     synced: AtomicU64,
@@ -55,7 +55,7 @@ impl Model {
         }
     }
 
-    /// The commit thread: takes what was decided, syncs, tells, until it is to end.
+    /// The commit thread: takes what was decided, syncs it and reports it, until the ring should end.
     fn commit(&self) {
         loop {
             let mut open = self.ring.open();
@@ -79,7 +79,7 @@ impl Model {
     }
 }
 
-/// Loom has no clock: a wait ends only by being woken.
+/// Loom has no clock: a wait ends only by a wake-up.
 fn far() -> Instant {
     Instant::now() + Duration::from_secs(86_400)
 }
@@ -128,7 +128,7 @@ fn closing_wakes_everybody_and_commits_what_was_decided_before() {
 
 // case: G07
 #[test]
-fn poison_wakes_everybody_and_tells_nothing_more() {
+fn poison_wakes_everybody_and_reports_nothing_more() {
     every_interleaving(|| {
         let model = Model::new();
         let caller = Arc::clone(&model);

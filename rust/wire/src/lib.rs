@@ -1,4 +1,4 @@
-//! What goes over the wire: the messages of `invengine.v1`, generated from `protos/`, and the error details of
+//! The wire format: the messages of `invengine.v1`, generated from `protos/`, and the error details of
 //! `google.rpc` that every refusal carries. No behaviour lives here.
 #![forbid(unsafe_code)]
 

@@ -1,19 +1,20 @@
-//! The functions of the journal as the simulated server runs them, line by line what their code in Lua says. That they answer
-//! alike is proved against a real server (`tests/redis_semantics.rs`). Those of snapshots are not here: nothing is trimmed.
+//! The functions of the journal as the simulated server runs them, line by line as in their Lua code. That they answer alike
+//! is tested against a real server (`tests/redis_semantics.rs`). The functions for snapshots are not implemented: nothing is
+//! trimmed.
 
 use redis::Value;
 
-use super::dataset::{Bytes, Dataset, Id, Refusal, Write};
+use super::dataset::{Bytes, Dataset, ErrorReply, StreamId, Write};
 
 const VERSION: &[u8] = b"2";
-/// How the code checks who writes; a bug on purpose takes it out.
+/// How the Lua code checks the writer; a planted bug removes it.
 const FENCE: &str = "state[1] ~= owner or state[2] ~= epoch";
 const FIELDS: [&str; 5] = ["owner", "epoch", "last", "chain", "entries"];
 
-/// A call: what it answers and what it changes.
-pub type Called = Result<(Value, Vec<Write>), Refusal>;
+/// The reply of a call and the changes it makes.
+pub type CallResult = Result<(Value, Vec<Write>), ErrorReply>;
 
-/// What the state says, in the order of the answers.
+/// The fields of the state, in the order of the replies.
 type State = [Bytes; 5];
 
 struct Call<'c> {
@@ -24,8 +25,8 @@ struct Call<'c> {
 }
 
 /// Calls a function; `words` follow its name.
-pub fn call(data: &Dataset, name: &[u8], words: &[&[u8]]) -> Called {
-    let known = data.library().filter(|_| ACTS.iter().any(|(known, _)| known.as_bytes() == name));
+pub fn call(data: &Dataset, name: &[u8], words: &[&[u8]]) -> CallResult {
+    let known = data.library().filter(|_| FUNCTIONS.iter().any(|(known, _)| known.as_bytes() == name));
     let (Some(code), [b"2", state_key, frames_key, args @ ..]) = (known, words) else {
         return Err("ERR Function not found".into());
     };
@@ -33,14 +34,14 @@ pub fn call(data: &Dataset, name: &[u8], words: &[&[u8]]) -> Called {
         return Ok((answer("VERSION", &[VERSION]), Vec::new()));
     }
     let call = Call { data, state_key, frames_key, args };
-    let act = ACTS.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, act)| act);
+    let function = FUNCTIONS.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, function)| function);
     let fenced = std::str::from_utf8(code).is_ok_and(|code| code.contains(FENCE));
-    act.map_or_else(|| Err("ERR Function not found".into()), |act| act(&call, fenced))
+    function.map_or_else(|| Err("ERR Function not found".into()), |function| function(&call, fenced))
 }
 
-type Act = fn(&Call<'_>, bool) -> Called;
+type Function = fn(&Call<'_>, bool) -> CallResult;
 
-const ACTS: [(&str, Act); 5] = [
+const FUNCTIONS: [(&str, Function); 5] = [
     ("invengine_append", append),
     ("invengine_claim", claim),
     ("invengine_seal", seal),
@@ -54,22 +55,22 @@ fn answer(status: &str, words: &[&[u8]]) -> Value {
     Value::Array(all)
 }
 
-fn told(status: &str, state: &State) -> Called {
+fn reply_with_state(status: &str, state: &State) -> CallResult {
     let words: Vec<&[u8]> = state.iter().map(|word| &**word).collect();
     Ok((answer(status, &words), Vec::new()))
 }
 
-fn nothing() -> State {
+fn empty_state() -> State {
     ["", "0", "0", "", "0"].map(|word| Bytes::from(word.as_bytes()))
 }
 
 impl Call<'_> {
-    fn word(&self, place: usize) -> &[u8] {
-        self.args.get(place - 1).copied().unwrap_or_default()
+    fn argument(&self, index: usize) -> &[u8] {
+        self.args.get(index - 1).copied().unwrap_or_default()
     }
 
-    /// The state, or nothing if a field of it is missing.
-    fn stored(&self) -> Result<Option<State>, Refusal> {
+    /// The stored state; `None` if a field is missing.
+    fn stored(&self) -> Result<Option<State>, ErrorReply> {
         let mut found = Vec::with_capacity(FIELDS.len());
         for field in FIELDS {
             match self.data.field(self.state_key, field)? {
@@ -80,33 +81,33 @@ impl Call<'_> {
         Ok(found.try_into().ok())
     }
 
-    fn entries(&self) -> Result<Bytes, Refusal> {
+    fn entries(&self) -> Result<Bytes, ErrorReply> {
         Ok(Bytes::from(self.data.length(self.frames_key)?.to_string().into_bytes()))
     }
 
-    /// Why this caller may not write, or the state if it may.
-    fn admitted(&self, fenced: bool) -> Result<Result<State, Value>, Refusal> {
+    /// The state, or the reply that refuses this writer.
+    fn check_writer(&self, fenced: bool) -> Result<Result<State, Value>, ErrorReply> {
         let Some(state) = self.stored()? else {
-            return told("GONE", &nothing()).map(|(value, _)| Err(value));
+            return reply_with_state("GONE", &empty_state()).map(|(value, _)| Err(value));
         };
-        if fenced && (*state[0] != *self.word(2) || *state[1] != *self.word(3)) {
-            return told("FENCED", &state).map(|(value, _)| Err(value));
+        if fenced && (*state[0] != *self.argument(2) || *state[1] != *self.argument(3)) {
+            return reply_with_state("FENCED", &state).map(|(value, _)| Err(value));
         }
-        self.whole(state)
+        self.with_all_entries(state)
     }
 
-    /// The state, unless entries are missing or too many.
-    fn whole(&self, state: State) -> Result<Result<State, Value>, Refusal> {
+    /// The state, or a reply if entries are missing or there are too many.
+    fn with_all_entries(&self, state: State) -> Result<Result<State, Value>, ErrorReply> {
         let entries = self.entries()?;
         if entries == state[4] {
             return Ok(Ok(state));
         }
         let [owner, epoch, last, chain, _] = state;
-        told("DAMAGED", &[owner, epoch, last, chain, entries]).map(|(value, _)| Err(value))
+        reply_with_state("DAMAGED", &[owner, epoch, last, chain, entries]).map(|(value, _)| Err(value))
     }
 
-    fn ends_at(&self, state: &State, place: usize) -> bool {
-        (0..3).all(|offset| *state[2 + offset] == *self.word(place + offset))
+    fn ends_at(&self, state: &State, index: usize) -> bool {
+        (0..3).all(|offset| *state[2 + offset] == *self.argument(index + offset))
     }
 
     fn set(&self, fields: &[(&str, &[u8])]) -> Write {
@@ -114,59 +115,59 @@ impl Call<'_> {
         Write::Set { key: self.state_key.into(), fields: fields.iter().map(pair).collect() }
     }
 
-    fn write(&self, fields: &[(&str, &[u8])]) -> Called {
-        let id = Id::parse(self.word(10))?;
+    fn write(&self, fields: &[(&str, &[u8])]) -> CallResult {
+        let id = StreamId::parse(self.argument(10))?;
         self.data.check_add(self.frames_key, id)?;
-        let add = Write::Add { key: self.frames_key.into(), id, frame: self.word(11).into() };
+        let add = Write::Add { key: self.frames_key.into(), id, frame: self.argument(11).into() };
         Ok((answer("OK", &[]), vec![add, self.set(fields)]))
     }
 }
 
-fn append(call: &Call<'_>, fenced: bool) -> Called {
-    let state = match call.admitted(fenced)? {
+fn append(call: &Call<'_>, fenced: bool) -> CallResult {
+    let state = match call.check_writer(fenced)? {
         Ok(state) => state,
-        Err(no) => return Ok((no, Vec::new())),
+        Err(rejection) => return Ok((rejection, Vec::new())),
     };
     if call.ends_at(&state, 7) {
-        return told("OK", &state);
+        return reply_with_state("OK", &state);
     }
     if !call.ends_at(&state, 4) {
-        return told("ELSEWHERE", &state);
+        return reply_with_state("ELSEWHERE", &state);
     }
-    call.write(&[("last", call.word(7)), ("chain", call.word(8)), ("entries", call.word(9))])
+    call.write(&[("last", call.argument(7)), ("chain", call.argument(8)), ("entries", call.argument(9))])
 }
 
-fn claim(call: &Call<'_>, _: bool) -> Called {
-    let state = match call.whole(call.stored()?.unwrap_or_else(nothing))? {
+fn claim(call: &Call<'_>, _: bool) -> CallResult {
+    let state = match call.with_all_entries(call.stored()?.unwrap_or_else(empty_state))? {
         Ok(state) => state,
-        Err(no) => return Ok((no, Vec::new())),
+        Err(rejection) => return Ok((rejection, Vec::new())),
     };
-    if *state[1] != *call.word(4) || !call.ends_at(&state, 5) {
-        return told("ELSEWHERE", &state);
+    if *state[1] != *call.argument(4) || !call.ends_at(&state, 5) {
+        return reply_with_state("ELSEWHERE", &state);
     }
     call.write(&[
-        ("owner", call.word(2)),
-        ("epoch", call.word(3)),
-        ("last", call.word(5)),
-        ("chain", call.word(8)),
-        ("entries", call.word(9)),
-        ("ledger", call.word(12)),
-        ("format", call.word(13)),
+        ("owner", call.argument(2)),
+        ("epoch", call.argument(3)),
+        ("last", call.argument(5)),
+        ("chain", call.argument(8)),
+        ("entries", call.argument(9)),
+        ("ledger", call.argument(12)),
+        ("format", call.argument(13)),
     ])
 }
 
-fn seal(call: &Call<'_>, _: bool) -> Called {
+fn seal(call: &Call<'_>, _: bool) -> CallResult {
     match call.stored()? {
-        None => told("GONE", &nothing()),
-        Some(_) => Ok((answer("OK", &[]), vec![call.set(&[("owner", call.word(2))])])),
+        None => reply_with_state("GONE", &empty_state()),
+        Some(_) => Ok((answer("OK", &[]), vec![call.set(&[("owner", call.argument(2))])])),
     }
 }
 
-fn resume(call: &Call<'_>, fenced: bool) -> Called {
-    let state = match call.admitted(fenced)? {
+fn resume(call: &Call<'_>, fenced: bool) -> CallResult {
+    let state = match call.check_writer(fenced)? {
         Ok(state) => state,
-        Err(no) => return Ok((no, Vec::new())),
+        Err(rejection) => return Ok((rejection, Vec::new())),
     };
-    let (value, _) = told("OK", &state)?;
-    Ok((value, vec![call.set(&[("owner", call.word(2))])]))
+    let (value, _) = reply_with_state("OK", &state)?;
+    Ok((value, vec![call.set(&[("owner", call.argument(2))])]))
 }

@@ -1,14 +1,14 @@
-//! A simulated Redis behind the seam of the Redis journal: it executes what the journal sends as a real one would, and fails in
-//! every way a real one can.
+//! A simulated Redis below the Redis journal: it executes what the journal sends as a real one would, and fails in every way
+//! a real one can.
 
+mod connection;
 #[allow(missing_docs, reason = "fields are named after what they hold")]
 pub mod dataset;
+pub mod environment;
 #[allow(missing_docs, reason = "fields are named after what they hold")]
-pub mod house;
-pub mod late;
+pub mod instance;
+pub mod lagging_copy;
 pub mod library;
-#[allow(missing_docs, reason = "fields are named after what they hold")]
-pub mod node;
 pub mod resp;
-pub mod shore;
-mod wire;
+#[allow(missing_docs, reason = "fields are named after what they hold")]
+pub mod simulated;

@@ -1,6 +1,6 @@
-//! Commands as a client packs them: arrays of words.
+//! Commands as a client packs them: RESP arrays of bulk strings.
 
-/// The commands in a packed piece, each a list of words. What is no such piece ends the list.
+/// The commands in these bytes, each a list of words. The list ends at the first incomplete or malformed command.
 pub fn commands(mut packed: &[u8]) -> Vec<Vec<&[u8]>> {
     let mut all = Vec::new();
     while let Some((words, rest)) = command(packed) {
@@ -21,7 +21,7 @@ fn command(packed: &[u8]) -> Option<(Vec<&[u8]>, &[u8])> {
     Some((words, rest))
 }
 
-/// The number behind a mark, up to the end of its line.
+/// The number behind a type byte, up to the end of its line.
 fn number(bytes: &[u8], mark: u8) -> Option<(usize, &[u8])> {
     let line = bytes.strip_prefix(&[mark])?;
     let end = line.iter().position(|byte| *byte == b'\r')?;

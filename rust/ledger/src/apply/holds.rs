@@ -1,11 +1,12 @@
-//! What events do to holds and to the levels that they hold. Nothing where the event does not fit the state, which `apply` counts.
+//! What events do to holds and their levels. The functions return `None` if the event does not apply to the state; `apply`
+//! counts these.
 
 use crate::apply::{add_to_index, remove_from_index};
 use crate::event::{LevelIndex, LevelUnits, LineMove, Slot};
-use crate::few::Few;
 use crate::ledger::Ledger;
-use crate::level::possible;
+use crate::level::in_range;
 use crate::names::Handle;
+use crate::one_or_many::OneOrMany;
 use crate::outcome::{HoldChange, LineChange};
 use crate::planted;
 use crate::record::{Origin, Record};
@@ -16,7 +17,7 @@ impl Ledger {
         &mut self,
         id: ReservationId,
         expire_ms: i64,
-        lines: &Few<LevelUnits>,
+        lines: &OneOrMany<LevelUnits>,
         record: &Record<'_>,
     ) -> Option<HoldChange> {
         if self.slab.next() != (id.slot, id.generation) || self.levels_missing(lines) || any_twice(lines) {
@@ -26,7 +27,7 @@ impl Ledger {
         let origin = record.origin.as_ref().unwrap_or(&nobody);
         for line in lines.iter() {
             let fits = self.levels.get_mut(line.level)?.hold(line.units, 0, expire_ms);
-            self.fits(fits);
+            self.expect_applicable(fits);
         }
         let held = lines.iter().map(|line| HeldLine { reserved: line.units, ..HeldLine::empty(line.level) }).collect();
         self.slab.insert(Reservation {
@@ -72,7 +73,7 @@ impl Ledger {
         Some(HoldChange { id, version, reacquired: false, expire_ms, lines: changes })
     }
 
-    pub(super) fn apply_amended(&mut self, id: ReservationId, lines: &Few<LevelUnits>) -> Option<HoldChange> {
+    pub(super) fn apply_amended(&mut self, id: ReservationId, lines: &OneOrMany<LevelUnits>) -> Option<HoldChange> {
         if self.levels_missing(lines) {
             return None;
         }
@@ -80,7 +81,7 @@ impl Ledger {
         let reservation = self.slab.next_version(id)?;
         reservation.version -= u32::from(unchanged);
         let (version, expire_ms) = (reservation.version, reservation.expire_ms);
-        let mut changes = Few::default();
+        let mut changes = OneOrMany::default();
         for line in lines.iter() {
             let reservation = self.slab.at_mut(id.slot)?;
             let added = reservation.line(line.level).is_none();
@@ -93,7 +94,7 @@ impl Ledger {
             held.released += (-delta).max(0);
             held.last = if delta < 0 { LineState::Released } else { LineState::Reserved };
             changes.push(change(line.level, LineState::Reserved, line.units, held.outstanding()));
-            let fits = possible(held.quantity()) && self.levels.get_mut(line.level)?.hold(delta, 0, expire_ms);
+            let fits = in_range(held.quantity()) && self.levels.get_mut(line.level)?.hold(delta, 0, expire_ms);
             if !fits {
                 return None;
             }
@@ -109,7 +110,7 @@ impl Ledger {
         &mut self,
         id: ReservationId,
         reacquired: bool,
-        lines: &Few<LevelUnits>,
+        lines: &OneOrMany<LevelUnits>,
         order_ref: &str,
     ) -> Option<HoldChange> {
         let reservation = self.slab.next_version(id)?;
@@ -117,7 +118,7 @@ impl Ledger {
         let (version, expire_ms) = (reservation.version, reservation.expire_ms);
         let before = (!order_ref.is_empty() && *reservation.order_ref != *order_ref)
             .then(|| std::mem::replace(&mut reservation.order_ref, order_ref.into()));
-        let mut changes = Few::default();
+        let mut changes = OneOrMany::default();
         for line in lines.iter() {
             let (reserved, expired) = if reacquired { (0, line.units) } else { (line.units, 0) };
             let held = reservation.line_mut(line.level);
@@ -128,7 +129,7 @@ impl Ledger {
             held.last = LineState::Allocated;
             changes.push(change(line.level, LineState::Allocated, line.units, held.outstanding()));
             if let Some(level) = self.levels.get_mut(line.level) {
-                self.misfits += u64::from(!level.hold(-reserved, line.units, expire_ms));
+                self.inapplicable_events += u64::from(!level.hold(-reserved, line.units, expire_ms));
             }
         }
         if let Some(before) = before {
@@ -139,16 +140,16 @@ impl Ledger {
         Some(HoldChange { id, version, reacquired, expire_ms, lines: changes })
     }
 
-    /// Release and fulfill: units leave a line for good.
+    /// Release and fulfill: units leave a line permanently.
     pub(super) fn apply_moved(
         &mut self,
         id: ReservationId,
-        lines: &Few<LineMove>,
+        lines: &OneOrMany<LineMove>,
         to: LineState,
     ) -> Option<HoldChange> {
         let reservation = self.slab.next_version(id)?;
         let (version, expire_ms) = (reservation.version, reservation.expire_ms);
-        let mut changes = Few::default();
+        let mut changes = OneOrMany::default();
         for line in lines.iter() {
             let units = line.reserved + line.allocated;
             let held = reservation.line_mut(line.level);
@@ -168,7 +169,7 @@ impl Ledger {
             if let Some(level) = self.levels.get_mut(line.level) {
                 let there = !goods_leave || level.on_hand >= units;
                 let fits = level.hold(-line.reserved, -line.allocated, expire_ms) && there;
-                self.misfits += u64::from(!fits);
+                self.inapplicable_events += u64::from(!fits);
                 level.on_hand -= if goods_leave && fits { units } else { 0 };
             }
         }
@@ -176,7 +177,7 @@ impl Ledger {
         Some(HoldChange { id, version, reacquired: false, expire_ms, lines: changes })
     }
 
-    pub(super) fn apply_expired(&mut self, id: ReservationId, lines: &Few<LevelUnits>) -> Option<()> {
+    pub(super) fn apply_expired(&mut self, id: ReservationId, lines: &OneOrMany<LevelUnits>) -> Option<()> {
         let reservation = self.slab.next_version(id)?;
         let expire_ms = reservation.expire_ms;
         for line in lines.iter() {
@@ -186,7 +187,7 @@ impl Ledger {
             held.expired += line.units;
             held.last = LineState::Expired;
             if let Some(level) = self.levels.get_mut(line.level) {
-                self.misfits += u64::from(!level.hold(-line.units, 0, expire_ms));
+                self.inapplicable_events += u64::from(!level.hold(-line.units, 0, expire_ms));
             }
         }
         self.expired_reservations += 1;
@@ -198,7 +199,7 @@ impl Ledger {
         &mut self,
         id: ReservationId,
         to: Handle,
-        lines: &Few<LineMove>,
+        lines: &OneOrMany<LineMove>,
     ) -> Option<HoldChange> {
         if to as usize >= self.locations().len() || lines.iter().any(|line| self.levels.get(line.level).is_none()) {
             return None;
@@ -207,7 +208,7 @@ impl Ledger {
         let reservation = self.slab.next_version(id)?;
         reservation.version -= u32::from(unchanged);
         let (version, expire_ms) = (reservation.version, reservation.expire_ms);
-        let mut changes: Few<LineChange> = Few::default();
+        let mut changes: OneOrMany<LineChange> = OneOrMany::default();
         for line in lines.iter() {
             let item = self.levels.get(line.level)?.item;
             let target = self.level_at(item, to);
@@ -244,7 +245,7 @@ impl Ledger {
         held.reserved += line.reserved;
         held.allocated += line.allocated;
         held.last = if line.allocated > 0 { LineState::Allocated } else { LineState::Reserved };
-        let mut fits = possible(held.quantity());
+        let mut fits = in_range(held.quantity());
         for (level, sign) in [(line.level, -1), (target, 1)] {
             fits &= self.levels.get_mut(level)?.hold(sign * line.reserved, sign * line.allocated, expire_ms);
         }
@@ -259,7 +260,7 @@ impl Ledger {
         }
     }
 
-    /// Puts the lines of a reservation back in the order of (sku, location).
+    /// Restores the order of a reservation's lines by (sku, location).
     fn sort_lines(&mut self, slot: Slot) {
         let (levels, catalogues) = (&self.levels, &self.catalogues);
         let names = |level: LevelIndex| {
@@ -276,7 +277,7 @@ fn change(level: LevelIndex, state: LineState, quantity: i64, outstanding: i64) 
     LineChange { level, state, quantity, outstanding }
 }
 
-/// True if two lines are of one level. Commands are merged before they are decided.
+/// True if two lines are on the same level. The lines of a command are merged before it is decided.
 fn any_twice(lines: &[LevelUnits]) -> bool {
     if lines.len() <= 32 {
         return (1..lines.len()).any(|at| lines[..at].iter().any(|line| line.level == lines[at].level));

@@ -1,4 +1,4 @@
-//! Numbers and texts as bytes: what every record is made of.
+//! Encodes numbers and texts, the elements of every record.
 
 use crate::event::{LevelUnits, LineMove};
 use crate::reservation::ReservationId;

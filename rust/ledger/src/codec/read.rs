@@ -1,14 +1,14 @@
-//! Reads records back. Bytes from a journal are not trusted.
+//! Decodes records. Bytes from a journal are not trusted.
 
 use super::{
-    ACTOR, CAUSATION, CHANNEL, Decoded, EVENT_TIME, HOLDER, ISSUE_TIME, KEY, KNOWN_FIELDS, Malformed, ORDER_REF,
-    ORIGIN, PARTED, PAYLOAD_VERSION, REASON_CODE, REFERENCE, SOURCE, TEXTS, UNKNOWN_CHANNEL,
+    ACTOR, CAUSATION, CHANNEL, Decoded, EVENT_TIME, HAS_PARTS, HOLDER, ISSUE_TIME, KEY, KNOWN_FIELDS, Malformed,
+    ORDER_REF, ORIGIN, PAYLOAD_VERSION, REASON_CODE, REFERENCE, SOURCE, TEXTS, UNKNOWN_CHANNEL,
 };
 use crate::command::QUANTITY_MAX;
 use crate::correction::ClockCorrection;
 use crate::event::{Event, LevelUnits, LineMove, StockKind, StockState};
-use crate::few::Few;
 use crate::fingerprint::Fingerprint;
+use crate::one_or_many::OneOrMany;
 use crate::record::{Origin, OriginSource, Record};
 use crate::rejection::{FACT_NAMES, Fact, Reason, Rejection};
 use crate::reservation::ReservationId;
@@ -20,18 +20,18 @@ pub struct RecordReader<'a> {
 }
 
 impl<'a> RecordReader<'a> {
-    /// Reads what is not a payload.
+    /// Reads bytes that are not a payload.
     pub(crate) fn bare(bytes: &'a [u8]) -> Self {
         RecordReader { rest: bytes, time_ms: 0 }
     }
 
-    /// Bytes that were not read yet.
+    /// Number of bytes that have not been read.
     #[cfg(test)]
     pub(crate) fn left(&self) -> usize {
         self.rest.len()
     }
 
-    /// True if everything was read.
+    /// True if everything has been read.
     pub(crate) fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }
@@ -58,7 +58,7 @@ impl<'a> RecordReader<'a> {
         Ok(self.read(&mut record)?.then_some(record))
     }
 
-    /// Reads the next record into this one, which costs no copy of it; false at the end.
+    /// Reads the next record into this one, which avoids a copy; returns false at the end.
     pub(crate) fn read(&mut self, record: &mut Record<'a>) -> Decoded<bool> {
         if self.rest.is_empty() {
             return Ok(false);
@@ -73,14 +73,14 @@ impl<'a> RecordReader<'a> {
         if fields & ORIGIN != 0 {
             self.origin(fields, record.origin.insert(Origin::default()))?;
         }
-        record.events = self.few(2, Self::event)?;
+        record.events = self.one_or_many(2, Self::event)?;
         if record.events.is_empty() {
             return Err(Malformed("a record has no events"));
         }
         Ok(true)
     }
 
-    /// Reads the next records over those that are there, at most so many: how many, and whether there may be more.
+    /// Reads at most `max` records into `records`, replacing its elements. Returns how many, and whether there may be more.
     pub(crate) fn read_some(&mut self, records: &mut Vec<Record<'a>>, max: usize) -> (usize, Decoded<bool>) {
         for count in 0..max {
             if records.len() == count {
@@ -96,7 +96,7 @@ impl<'a> RecordReader<'a> {
 
     fn origin(&mut self, fields: u64, origin: &mut Origin<'a>) -> Decoded<()> {
         let given = |bit: u64| fields & bit != 0;
-        origin.fingerprint = Fingerprint { hash: u64::from_le_bytes(self.array()?), parted: given(PARTED) };
+        origin.fingerprint = Fingerprint { hash: u64::from_le_bytes(self.array()?), has_parts: given(HAS_PARTS) };
         if given(KEY) {
             origin.key = self.text()?;
         }
@@ -116,7 +116,7 @@ impl<'a> RecordReader<'a> {
         if !given(TEXTS) {
             return Ok(());
         }
-        for (bit, place) in [
+        for (bit, text) in [
             (UNKNOWN_CHANNEL, &mut origin.unknown_channel),
             (ORDER_REF, &mut origin.order_ref),
             (HOLDER, &mut origin.holder),
@@ -126,7 +126,7 @@ impl<'a> RecordReader<'a> {
             (CAUSATION, &mut origin.causation),
         ] {
             if given(bit) {
-                *place = self.text()?;
+                *text = self.text()?;
             }
         }
         Ok(())
@@ -194,22 +194,26 @@ impl<'a> RecordReader<'a> {
         Ok(ReservationId { slot: self.handle()?, generation: self.handle()?, epoch: self.handle()? })
     }
 
-    fn units(&mut self) -> Decoded<Few<LevelUnits>> {
-        self.few(2, |from| Ok(LevelUnits { level: from.handle()?, units: from.quantity()? }))
+    fn units(&mut self) -> Decoded<OneOrMany<LevelUnits>> {
+        self.one_or_many(2, |from| Ok(LevelUnits { level: from.handle()?, units: from.quantity()? }))
     }
 
-    fn moves(&mut self) -> Decoded<Few<LineMove>> {
-        self.few(3, |from| {
+    fn moves(&mut self) -> Decoded<OneOrMany<LineMove>> {
+        self.one_or_many(3, |from| {
             Ok(LineMove { level: from.handle()?, reserved: from.quantity()?, allocated: from.quantity()? })
         })
     }
 
-    /// A list of what takes at least so many bytes each.
+    /// A list of elements of at least `bytes_min` bytes each.
     #[inline]
-    pub(crate) fn few<T>(&mut self, bytes_min: usize, one: impl Fn(&mut Self) -> Decoded<T>) -> Decoded<Few<T>> {
+    pub(crate) fn one_or_many<T>(
+        &mut self,
+        bytes_min: usize,
+        one: impl Fn(&mut Self) -> Decoded<T>,
+    ) -> Decoded<OneOrMany<T>> {
         match self.count(bytes_min)? {
-            1 => Ok(Few::One(one(self)?)),
-            count => Ok(Few::Many((0..count).map(|_| one(self)).collect::<Decoded<_>>()?)),
+            1 => Ok(OneOrMany::One(one(self)?)),
+            count => Ok(OneOrMany::Many((0..count).map(|_| one(self)).collect::<Decoded<_>>()?)),
         }
     }
 
@@ -235,7 +239,7 @@ impl<'a> RecordReader<'a> {
         u32::try_from(self.number()?).map_err(|_| Malformed("a handle is out of range"))
     }
 
-    /// A count of things that take at least so many bytes each.
+    /// A count of elements of at least `bytes_min` bytes each.
     #[inline]
     pub(crate) fn count(&mut self, bytes_min: usize) -> Decoded<usize> {
         let count = usize::try_from(self.number()?).unwrap_or(usize::MAX);
@@ -278,7 +282,7 @@ impl<'a> RecordReader<'a> {
         }
     }
 
-    /// A number of some bytes: up to eight are taken at once, because their count is beyond all prediction.
+    /// A number of several bytes: up to eight are read at once, because a branch on their count cannot be predicted.
     #[inline(never)]
     fn long_number(&mut self) -> Decoded<u64> {
         if let Some(bytes) = self.rest.first_chunk::<8>() {

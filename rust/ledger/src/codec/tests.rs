@@ -1,4 +1,4 @@
-//! Any record comes back from its bytes as it was, and any record at all can be folded or is refused.
+//! Every record survives encoding and decoding, and every record can be folded or is refused.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,10 +7,10 @@ use super::*;
 use crate::command::QUANTITY_MAX;
 use crate::correction::ClockCorrection;
 use crate::event::{LevelUnits, LineMove, StockKind, StockState};
-use crate::few::Few;
 use crate::fingerprint::Fingerprint;
 use crate::keys::Scope;
 use crate::ledger::{Ledger, LedgerOptions};
+use crate::one_or_many::OneOrMany;
 use crate::record::OriginSource;
 use crate::rejection::Reason;
 use crate::reservation::ReservationId;
@@ -36,17 +36,17 @@ fn id() -> impl Strategy<Value = ReservationId> {
     (handle(), mostly_0(), mostly_0()).prop_map(|(slot, generation, epoch)| ReservationId { slot, generation, epoch })
 }
 
-fn few<T: Clone + std::fmt::Debug>(one: impl Strategy<Value = T>) -> impl Strategy<Value = Few<T>> {
+fn one_or_many<T: Clone + std::fmt::Debug>(one: impl Strategy<Value = T>) -> impl Strategy<Value = OneOrMany<T>> {
     vec(one, 0..4).prop_map(|list| list.into_iter().collect())
 }
 
-fn units() -> impl Strategy<Value = Few<LevelUnits>> {
-    few((handle(), quantity()).prop_map(|(level, units)| LevelUnits { level, units }))
+fn units() -> impl Strategy<Value = OneOrMany<LevelUnits>> {
+    one_or_many((handle(), quantity()).prop_map(|(level, units)| LevelUnits { level, units }))
 }
 
-fn moves() -> impl Strategy<Value = Few<LineMove>> {
+fn moves() -> impl Strategy<Value = OneOrMany<LineMove>> {
     let line = |(level, reserved, allocated)| LineMove { level, reserved, allocated };
-    few((handle(), quantity(), quantity()).prop_map(line))
+    one_or_many((handle(), quantity(), quantity()).prop_map(line))
 }
 
 fn rejection() -> impl Strategy<Value = Rejection> {
@@ -118,7 +118,7 @@ fn parts() -> impl Strategy<Value = Parts> {
 fn record(parts: &Parts) -> Record<'_> {
     let (time_ms, origin, events) = parts;
     let origin = origin.as_ref().map(|(fingerprint, issue_time_ms, event_time_ms, channel, source, texts)| Origin {
-        fingerprint: Fingerprint { hash: *fingerprint, parted: fingerprint % 2 == 0 },
+        fingerprint: Fingerprint { hash: *fingerprint, has_parts: fingerprint % 2 == 0 },
         issue_time_ms: *issue_time_ms,
         event_time_ms: *event_time_ms,
         channel: *channel,
@@ -149,8 +149,8 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_record_comes_back_from_its_bytes(all in vec(parts(), 1..4)) {
-        // Times within a frame are near each other; anything else is refused when it is decoded.
+    fn a_record_survives_encoding_and_decoding(all in vec(parts(), 1..4)) {
+        // Times within a frame are close to each other; anything else is refused when it is decoded.
         prop_assume!(all.iter().all(|parts| parts.0.abs() < i64::MAX / 4));
         let records: Vec<Record<'_>> = all.iter().map(record).collect();
         let bytes = encoded(&records);
@@ -163,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn a_number_is_read_byte_by_byte_however_many_are_taken_at_once(
+    fn reading_several_bytes_at_once_equals_reading_them_one_by_one(
         bytes in vec(prop_oneof![4 => 0x80..=0xffu8, 1 => any::<u8>()], 0..14),
     ) {
         let mut reader = RecordReader::bare(&bytes);
@@ -192,7 +192,7 @@ proptest! {
             let digest = ledger.digest();
             prop_assert_eq!(ledger.digest(), digest);
             if folded.is_err() {
-                // What did not fit is found at once, so a journal that this ledger did not write is never gone on with.
+                // What does not apply is found at once, so a journal that this ledger did not write is never continued.
                 ledger = Ledger::new(LedgerOptions::new("any"));
                 upsert(&mut ledger, "aa");
             } else {
@@ -217,7 +217,7 @@ fn upsert(ledger: &mut Ledger, name: &str) {
     ledger.fold(&encoded(&[record]), 0, 0).expect("names");
 }
 
-/// Stock may be below 0 in a journal that nobody decided; what holds have never is.
+/// Stock may be negative in an arbitrary journal; the units of holds never are.
 fn no_hold_is_negative(ledger: &Ledger) -> bool {
     let fine = |units: [i64; 5]| units.iter().all(|units| *units >= 0);
     ledger

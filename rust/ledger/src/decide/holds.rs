@@ -1,21 +1,21 @@
-//! The life of a hold: what a command can do to a line depends on where its units are. `possible` is the table.
+//! The life of a hold: what a command can do to a line depends on the state of its units. `actionable` is the table.
 
 use crate::command::{Line, Target, TargetBy};
-use crate::decide::Wanted;
-use crate::decide::reserve::end_of;
+use crate::decide::RequestedUnits;
+use crate::decide::reserve::expires_at;
 use crate::event::{Event, LevelIndex, LevelUnits, LineMove};
-use crate::execute::expired;
-use crate::few::Few;
+use crate::execute::expiry_event;
 use crate::keys::Scope;
 use crate::ledger::Ledger;
+use crate::one_or_many::OneOrMany;
 use crate::outcome::Effect;
 use crate::planted;
 use crate::rejection::{Reason, Rejection};
 use crate::reservation::{HeldLine, LineState, Reservation};
 
-/// What is done to holds.
+/// What a command does to holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(super) enum HoldAction {
     Extend,
     Allocate,
     Release,
@@ -24,33 +24,35 @@ pub(super) enum Act {
     Amend,
 }
 
-/// Units of one line that a command can act on, by where they are.
+/// Units of one line that a command can act on, by their state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Possible {
+pub(super) struct Actionable {
     pub reserved: i64,
     pub allocated: i64,
     pub expired: i64,
 }
 
-impl Possible {
+impl Actionable {
     pub fn units(self) -> i64 {
         self.reserved + self.allocated + self.expired
     }
 }
 
-/// One row and column of the table of holds. What is past its end counts as expired, whether or not its event was written.
-pub(super) fn possible(act: Act, line: &HeldLine, live: bool) -> Result<Possible, Reason> {
+/// One cell of the table of holds. Units that have expired count as expired, whether or not their event was written.
+pub(super) fn actionable(action: HoldAction, line: &HeldLine, live: bool) -> Result<Actionable, Reason> {
     let reserved = if live { line.reserved } else { 0 };
     let lapsed = line.reserved - reserved;
     let last = if lapsed > 0 { LineState::Expired } else { line.last };
     let (allocated, expired) = (line.allocated, line.expired + lapsed);
-    let nothing = Possible::default();
-    let left = match act {
-        Act::Extend | Act::Amend => Possible { reserved, ..nothing },
-        Act::Allocate if reserved > 0 => Possible { reserved, ..nothing },
-        Act::Allocate if allocated > 0 || last == LineState::Expired => Possible { expired, ..nothing },
-        Act::Allocate => nothing,
-        Act::Release | Act::Fulfill | Act::Transfer => Possible { reserved, allocated, ..nothing },
+    let nothing = Actionable::default();
+    let left = match action {
+        HoldAction::Extend | HoldAction::Amend => Actionable { reserved, ..nothing },
+        HoldAction::Allocate if reserved > 0 => Actionable { reserved, ..nothing },
+        HoldAction::Allocate if allocated > 0 || last == LineState::Expired => Actionable { expired, ..nothing },
+        HoldAction::Allocate => nothing,
+        HoldAction::Release | HoldAction::Fulfill | HoldAction::Transfer => {
+            Actionable { reserved, allocated, ..nothing }
+        }
     };
     match (left.units(), last) {
         (1.., _) => Ok(left),
@@ -61,7 +63,7 @@ pub(super) fn possible(act: Act, line: &HeldLine, live: bool) -> Result<Possible
     }
 }
 
-/// The place of a reason among those that the lines and holds of one command give: the first is the answer, whatever their order.
+/// The rank of a reason among those of the lines and holds of one command: the lowest is the answer, whatever their order.
 pub(super) fn rank(reason: Reason) -> usize {
     const FIRST_TO_LAST: [Reason; 5] = [
         Reason::AlreadyAllocated,
@@ -73,8 +75,8 @@ pub(super) fn rank(reason: Reason) -> usize {
     FIRST_TO_LAST.iter().position(|known| *known == reason).unwrap_or(FIRST_TO_LAST.len())
 }
 
-/// A line of a hold with the units that a command takes of it.
-pub(super) type Share = (LevelIndex, Possible);
+/// A line of a hold with the units that a command takes from it.
+pub(super) type LineShare = (LevelIndex, Actionable);
 
 impl Ledger {
     pub(crate) fn decide_extend(
@@ -83,10 +85,10 @@ impl Ledger {
         ttl_ms: i64,
         scope: Scope,
         now_ms: i64,
-    ) -> Result<Few<Event>, Rejection> {
-        let expire_ms = end_of(now_ms, ttl_ms);
-        let mut events = Few::default();
-        for (reservation, _) in self.shares(Act::Extend, target, scope, now_ms)?.iter() {
+    ) -> Result<OneOrMany<Event>, Rejection> {
+        let expire_ms = expires_at(now_ms, ttl_ms);
+        let mut events = OneOrMany::default();
+        for (reservation, _) in self.shares(HoldAction::Extend, target, scope, now_ms)?.iter() {
             events.push(Event::Extended { id: reservation.id, expire_ms });
         }
         Ok(events)
@@ -97,13 +99,13 @@ impl Ledger {
         target: &Target<'_>,
         scope: Scope,
         now_ms: i64,
-    ) -> Result<Few<Event>, Rejection> {
-        let mut events = Few::default();
-        let mut wanted = Wanted::default();
-        for (reservation, shares) in self.shares(Act::Allocate, target, scope, now_ms)?.iter() {
-            push_lapsed(&mut events, reservation, now_ms);
+    ) -> Result<OneOrMany<Event>, Rejection> {
+        let mut events = OneOrMany::default();
+        let mut wanted = RequestedUnits::default();
+        for (reservation, shares) in self.shares(HoldAction::Allocate, target, scope, now_ms)?.iter() {
+            push_expiry_if_due(&mut events, reservation, now_ms);
             for reacquired in [false, true] {
-                let lines: Few<LevelUnits> = shares
+                let lines: OneOrMany<LevelUnits> = shares
                     .iter()
                     .map(|(level, share)| (*level, if reacquired { share.expired } else { share.reserved }))
                     .filter(|(_, units)| *units > 0)
@@ -127,16 +129,16 @@ impl Ledger {
         target: &Target<'_>,
         scope: Scope,
         now_ms: i64,
-    ) -> Result<Few<Event>, Rejection> {
+    ) -> Result<OneOrMany<Event>, Rejection> {
         if let TargetBy::Key(key) = target.by {
             let seen = self.keys.find(scope, key);
             if seen.is_none_or(|entry| entry.effect == Effect::Tombstone) {
-                return Ok(Few::One(Event::KeyCancelled { key: key.into() }));
+                return Ok(OneOrMany::One(Event::KeyCancelled { key: key.into() }));
             }
         }
-        let mut events = Few::default();
-        for (reservation, shares) in self.shares(Act::Release, target, scope, now_ms)?.iter() {
-            push_lapsed(&mut events, reservation, now_ms);
+        let mut events = OneOrMany::default();
+        for (reservation, shares) in self.shares(HoldAction::Release, target, scope, now_ms)?.iter() {
+            push_expiry_if_due(&mut events, reservation, now_ms);
             events.push(Event::Released { id: reservation.id, lines: moves(shares) });
         }
         Ok(events)
@@ -147,15 +149,15 @@ impl Ledger {
         target: &Target<'_>,
         scope: Scope,
         now_ms: i64,
-    ) -> Result<Few<Event>, Rejection> {
-        let mut events = Few::default();
-        let mut leaving = Wanted::default();
-        for (reservation, shares) in self.shares(Act::Fulfill, target, scope, now_ms)?.iter() {
-            push_lapsed(&mut events, reservation, now_ms);
+    ) -> Result<OneOrMany<Event>, Rejection> {
+        let mut events = OneOrMany::default();
+        let mut leaving = RequestedUnits::default();
+        for (reservation, shares) in self.shares(HoldAction::Fulfill, target, scope, now_ms)?.iter() {
+            push_expiry_if_due(&mut events, reservation, now_ms);
             shares.iter().for_each(|(level, share)| leaving.add(*level, share.units()));
             events.push(Event::Fulfilled { id: reservation.id, lines: moves(shares) });
         }
-        // Goods that the ledger says are not there cannot leave: the count is wrong and must be mended first.
+        // Goods that are not in stock according to the ledger cannot leave: the count is wrong and must be corrected first.
         leaving.check(|level, units| {
             let on_hand = self.figures(level, now_ms).on_hand;
             if on_hand >= units { Ok(()) } else { Err(self.insufficient(level, units, on_hand)) }
@@ -163,27 +165,27 @@ impl Ledger {
         Ok(events)
     }
 
-    /// The holds that a target names, each with what the command takes of its lines.
+    /// The holds that a target names, each with the units that the command takes from its lines.
     ///
-    /// Holds of an order with nothing possible are skipped; if nothing at all is possible, the reason that comes first in [`rank`]
-    /// is the answer, given by the newest hold that has it.
+    /// Holds of an order without actionable units are skipped. If there are none at all, the answer is the reason that
+    /// comes first in [`rank`], with the facts of the newest hold that has it.
     pub(super) fn shares(
         &self,
-        act: Act,
+        action: HoldAction,
         target: &Target<'_>,
         scope: Scope,
         now_ms: i64,
-    ) -> Result<Few<(&Reservation, Few<Share>)>, Rejection> {
+    ) -> Result<OneOrMany<(&Reservation, OneOrMany<LineShare>)>, Rejection> {
         let TargetBy::Order(order) = target.by else {
             let reservation = self.find_hold(target, scope)?;
-            return Ok(Few::One((reservation, self.shares_of(act, reservation, &target.lines, now_ms)?)));
+            return Ok(OneOrMany::One((reservation, self.shares_of(action, reservation, &target.lines, now_ms)?)));
         };
         let mut holds: Vec<&Reservation> = self.reservations_of_order(order).collect();
         holds.sort_unstable_by_key(|reservation| reservation.sequence);
-        let mut found = Few::default();
+        let mut found = OneOrMany::default();
         let mut refusal = None;
         for reservation in holds {
-            match self.shares_of(act, reservation, &[], now_ms) {
+            match self.shares_of(action, reservation, &[], now_ms) {
                 Ok(shares) => found.push((reservation, shares)),
                 Err(newer) => {
                     let says_less = |older: &Rejection| rank(newer.reason) <= rank(older.reason);
@@ -221,19 +223,19 @@ impl Ledger {
 
     fn shares_of(
         &self,
-        act: Act,
+        action: HoldAction,
         reservation: &Reservation,
         lines: &[Line<'_>],
         now_ms: i64,
-    ) -> Result<Few<Share>, Rejection> {
-        let live = reservation.live(now_ms);
+    ) -> Result<OneOrMany<LineShare>, Rejection> {
+        let live = reservation.is_live(now_ms);
         if lines.is_empty() {
-            return self.shares_of_all(act, reservation, live);
+            return self.shares_of_all(action, reservation, live);
         }
-        let mut shares = Few::default();
+        let mut shares = OneOrMany::default();
         let mut refusal: Option<Rejection> = None;
         for (line, level) in lines.iter().zip(self.levels_of(lines)?.iter()) {
-            match self.share_of_line(act, reservation, line, *level, live) {
+            match self.share_of_line(action, reservation, line, *level, live) {
                 Ok(share) => shares.push(share),
                 Err(later) => {
                     if refusal.as_ref().is_none_or(|first| rank(later.reason) < rank(first.reason)) {
@@ -245,41 +247,46 @@ impl Ledger {
         refusal.map_or(Ok(shares), Err)
     }
 
-    /// What a command takes of a whole hold: of every line that it can act on.
-    fn shares_of_all(&self, act: Act, reservation: &Reservation, live: bool) -> Result<Few<Share>, Rejection> {
-        let mut shares = Few::default();
+    /// What a command takes from a whole hold: all units that it can act on.
+    fn shares_of_all(
+        &self,
+        action: HoldAction,
+        reservation: &Reservation,
+        live: bool,
+    ) -> Result<OneOrMany<LineShare>, Rejection> {
+        let mut shares = OneOrMany::default();
         let mut refusal = None;
         for line in reservation.lines.iter() {
-            match possible(act, line, live) {
+            match actionable(action, line, live) {
                 Ok(all) => shares.push((line.level, all)),
                 Err(reason) if refusal.is_none_or(|first| rank(reason) < rank(first)) => refusal = Some(reason),
                 Err(_) => {}
             }
         }
-        // A hold that was amended or moved down to no line at all has none that could say why.
+        // A hold whose lines were all amended or moved away has none that could give a reason.
         let refuse = || self.refusal(reservation, refusal.unwrap_or(Reason::AlreadyReleased));
         if shares.is_empty() { Err(refuse()) } else { Ok(shares) }
     }
 
-    /// What a command takes of one line that it names.
+    /// What a command takes from one line that it names.
     fn share_of_line(
         &self,
-        act: Act,
+        action: HoldAction,
         reservation: &Reservation,
         line: &Line<'_>,
         level: Option<LevelIndex>,
         live: bool,
-    ) -> Result<Share, Rejection> {
+    ) -> Result<LineShare, Rejection> {
         let held = level.and_then(|level| reservation.line(level)).ok_or_else(|| exceeds(line, 0))?;
-        let all = possible(act, held, live).map_err(|reason| self.refusal(reservation, reason))?;
+        let all = actionable(action, held, live).map_err(|reason| self.refusal(reservation, reason))?;
         if line.quantity > all.units() + i64::from(planted::is("exceeds_outstanding_off_by_one")) {
             return Err(exceeds(line, all.units()));
         }
         let units = if line.quantity == 0 { all.units() } else { line.quantity };
-        Ok((held.level, part(act, all, units)))
+        Ok((held.level, part(action, all, units)))
     }
 
-    /// The no of a hold that can do nothing of what was asked.
+    /// The rejection of a command that can do nothing to this hold.
     pub(super) fn refusal(&self, reservation: &Reservation, reason: Reason) -> Rejection {
         let state = match reason {
             Reason::AlreadyAllocated => "ALLOCATED",
@@ -301,30 +308,30 @@ fn exceeds(line: &Line<'_>, outstanding: i64) -> Rejection {
         .number("outstanding", outstanding)
 }
 
-/// Some of the possible units: goods leave from what is allocated first, everything else takes what is reserved first.
-fn part(act: Act, all: Possible, units: i64) -> Possible {
+/// Some of the actionable units: Fulfill takes allocated units first, everything else takes reserved units first.
+fn part(action: HoldAction, all: Actionable, units: i64) -> Actionable {
     if all.expired > 0 {
-        return Possible { expired: units, ..Possible::default() };
+        return Actionable { expired: units, ..Actionable::default() };
     }
-    if act == Act::Fulfill {
+    if action == HoldAction::Fulfill {
         let allocated = units.min(all.allocated);
-        return Possible { allocated, reserved: units - allocated, expired: 0 };
+        return Actionable { allocated, reserved: units - allocated, expired: 0 };
     }
     let reserved = units.min(all.reserved);
-    Possible { reserved, allocated: units - reserved, expired: 0 }
+    Actionable { reserved, allocated: units - reserved, expired: 0 }
 }
 
-pub(super) fn moves(shares: &[Share]) -> Few<LineMove> {
+pub(super) fn moves(shares: &[LineShare]) -> OneOrMany<LineMove> {
     shares
         .iter()
         .map(|(level, share)| LineMove { level: *level, reserved: share.reserved, allocated: share.allocated })
         .collect()
 }
 
-/// Writes the expiry of a hold that is acted on after its end and before the sweep came by.
-pub(super) fn push_lapsed(events: &mut Few<Event>, reservation: &Reservation, now_ms: i64) {
-    if !reservation.live(now_ms)
-        && let Some(event) = expired(reservation)
+/// Adds the Expired event of a hold that has expired but has not been swept yet.
+pub(super) fn push_expiry_if_due(events: &mut OneOrMany<Event>, reservation: &Reservation, now_ms: i64) {
+    if !reservation.is_live(now_ms)
+        && let Some(event) = expiry_event(reservation)
     {
         events.push(event);
     }
@@ -341,12 +348,13 @@ mod tests {
     #[test]
     fn the_table_of_holds() {
         use Reason::{AlreadyAllocated, AlreadyFulfilled, AlreadyReleased, ReservationExpired};
-        const ACTS: [Act; 5] = [Act::Extend, Act::Allocate, Act::Release, Act::Fulfill, Act::Transfer];
+        const ACTS: [HoldAction; 5] =
+            [HoldAction::Extend, HoldAction::Allocate, HoldAction::Release, HoldAction::Fulfill, HoldAction::Transfer];
         type Row = (&'static str, HeldLine, bool, [Result<i64, Reason>; 5]);
         let rows: [Row; 6] = [
             ("reserved", line(LineState::Reserved, 3, 0), true, [Ok(3); 5]),
             (
-                "over, event not written",
+                "expired, event not written",
                 line(LineState::Reserved, 3, 0),
                 false,
                 [
@@ -379,15 +387,15 @@ mod tests {
             ("fulfilled last", line(LineState::Fulfilled, 0, 0), true, [Err(AlreadyFulfilled); 5]),
         ];
         for (name, line, live, row) in rows {
-            let found = ACTS.map(|act| possible(act, &line, live).map(Possible::units));
+            let found = ACTS.map(|action| actionable(action, &line, live).map(Actionable::units));
             assert_eq!(found, row, "{name}");
         }
     }
 
     #[test]
     fn parts_are_taken_in_their_order() {
-        let all = Possible { reserved: 2, allocated: 3, expired: 0 };
-        assert_eq!(part(Act::Release, all, 4), Possible { reserved: 2, allocated: 2, expired: 0 });
-        assert_eq!(part(Act::Fulfill, all, 4), Possible { reserved: 1, allocated: 3, expired: 0 });
+        let all = Actionable { reserved: 2, allocated: 3, expired: 0 };
+        assert_eq!(part(HoldAction::Release, all, 4), Actionable { reserved: 2, allocated: 2, expired: 0 });
+        assert_eq!(part(HoldAction::Fulfill, all, 4), Actionable { reserved: 1, allocated: 3, expired: 0 });
     }
 }

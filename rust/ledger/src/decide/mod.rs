@@ -1,4 +1,4 @@
-//! Decisions: each looks at everything and answers events or a rejection. None changes anything.
+//! Decisions: each reads the state and returns events or a rejection. None changes anything.
 
 mod holds;
 mod move_holds;
@@ -7,24 +7,24 @@ mod stock;
 
 use crate::command::Line;
 use crate::event::LevelIndex;
-use crate::few::Few;
 use crate::ledger::Ledger;
 use crate::level::Level;
 use crate::names::Handle;
+use crate::one_or_many::OneOrMany;
 use crate::rejection::{Reason, Rejection};
 
-/// Units wanted of levels, added up a level.
+/// Units that a command needs, by level.
 #[derive(Default)]
-pub(crate) struct Wanted(Few<(LevelIndex, i64)>);
+pub(crate) struct RequestedUnits(OneOrMany<(LevelIndex, i64)>);
 
-impl Wanted {
+impl RequestedUnits {
     fn add(&mut self, level: LevelIndex, units: i64) {
         if units > 0 {
             self.0.push((level, units));
         }
     }
 
-    /// Calls `f` once a level with the sum.
+    /// Calls `f` once per level with the sum.
     fn check(mut self, mut f: impl FnMut(LevelIndex, i64) -> Result<(), Rejection>) -> Result<(), Rejection> {
         self.0.sort_unstable_by_key(|wanted| wanted.0);
         let mut rest = &self.0[..];
@@ -60,10 +60,10 @@ impl Ledger {
         Ok(found)
     }
 
-    /// The level of each line; names must exist, levels need not. Of names that do not, an item is refused before a location,
+    /// The level of each line; names must exist, levels need not. An unknown item is reported before an unknown location,
     /// whatever the order of the lines.
-    fn levels_of(&self, lines: &[Line<'_>]) -> Result<Few<Option<LevelIndex>>, Rejection> {
-        let mut levels = Few::default();
+    fn levels_of(&self, lines: &[Line<'_>]) -> Result<OneOrMany<Option<LevelIndex>>, Rejection> {
+        let mut levels = OneOrMany::default();
         for line in lines {
             let level = self.level_named(line).map_err(|rejection| {
                 let unknown_item = lines.iter().find_map(|line| self.item(line.sku).err());
@@ -80,7 +80,7 @@ impl Ledger {
     }
 
     /// Refuses unless every level has the units free.
-    fn check_free(&self, wanted: Wanted, now_ms: i64) -> Result<(), Rejection> {
+    fn check_free(&self, wanted: RequestedUnits, now_ms: i64) -> Result<(), Rejection> {
         wanted.check(|level, units| {
             let free = self.levels.free(level, now_ms);
             if free >= units { Ok(()) } else { Err(self.insufficient(level, units, free.max(0))) }

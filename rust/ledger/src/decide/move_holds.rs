@@ -1,12 +1,12 @@
-//! Amend and TransferReservation: the same hold with other quantities, or at another location.
+//! Amend and TransferReservation: the same hold with different quantities, or at another location.
 
 use crate::command::{Line, QUANTITY_MAX, RESERVATION_LINES_MAX, Target};
-use crate::decide::Wanted;
-use crate::decide::holds::{Act, moves, possible, push_lapsed, rank};
+use crate::decide::RequestedUnits;
+use crate::decide::holds::{HoldAction, actionable, moves, push_expiry_if_due, rank};
 use crate::event::{Event, LevelUnits};
-use crate::few::Few;
 use crate::keys::Scope;
 use crate::ledger::Ledger;
+use crate::one_or_many::OneOrMany;
 use crate::rejection::{Reason, Rejection};
 use crate::reservation::{HeldLine, Reservation};
 
@@ -17,19 +17,19 @@ impl Ledger {
         lines: &[Line<'_>],
         scope: Scope,
         now_ms: i64,
-    ) -> Result<Few<Event>, Rejection> {
+    ) -> Result<OneOrMany<Event>, Rejection> {
         let levels = self.levels_of(lines)?;
         // Only a hold that has something reserved can be amended.
-        let holds = self.shares(Act::Amend, target, scope, now_ms)?;
+        let holds = self.shares(HoldAction::Amend, target, scope, now_ms)?;
         let reservation = holds[0].0;
-        let helds: Few<Option<&HeldLine>> =
+        let helds: OneOrMany<Option<&HeldLine>> =
             levels.iter().map(|level| level.and_then(|level| reservation.line(level))).collect();
-        let refused = helds.iter().flatten().filter_map(|held| possible(Act::Amend, held, true).err());
+        let refused = helds.iter().flatten().filter_map(|held| actionable(HoldAction::Amend, held, true).err());
         if let Some(reason) = refused.min_by_key(|reason| rank(*reason)) {
             return Err(self.refusal(reservation, reason));
         }
-        let mut changed = Few::default();
-        let mut wanted = Wanted::default();
+        let mut changed = OneOrMany::default();
+        let mut wanted = RequestedUnits::default();
         let mut added = 0;
         for ((line, level), held) in lines.iter().zip(levels.iter()).zip(helds.iter()) {
             let before = held.map_or(Ok(0), |held| reserved_before(held, line.quantity))?;
@@ -47,7 +47,7 @@ impl Ledger {
         }
         check_line_count(reservation, added, 0)?;
         self.check_free(wanted, now_ms)?;
-        Ok(Few::One(Event::Amended { id: reservation.id, lines: changed }))
+        Ok(OneOrMany::One(Event::Amended { id: reservation.id, lines: changed }))
     }
 
     pub(crate) fn decide_transfer(
@@ -56,14 +56,14 @@ impl Ledger {
         to_location: &str,
         scope: Scope,
         now_ms: i64,
-    ) -> Result<Few<Event>, Rejection> {
+    ) -> Result<OneOrMany<Event>, Rejection> {
         let to = self.location(to_location)?;
-        let holds = self.shares(Act::Transfer, target, scope, now_ms)?;
+        let holds = self.shares(HoldAction::Transfer, target, scope, now_ms)?;
         let (reservation, shares) = &holds[0];
-        let mut events = Few::default();
-        push_lapsed(&mut events, reservation, now_ms);
-        let mut wanted = Wanted::default();
-        let mut moving = Few::default();
+        let mut events = OneOrMany::default();
+        push_expiry_if_due(&mut events, reservation, now_ms);
+        let mut wanted = RequestedUnits::default();
+        let mut moving = OneOrMany::default();
         let (mut added, mut emptied) = (Vec::new(), 0);
         for (level, share) in shares.iter() {
             let found = self.levels.get(*level).ok_or_else(|| Rejection::new(Reason::ReservationNotFound))?;
@@ -92,7 +92,7 @@ impl Ledger {
     }
 }
 
-/// Refuses what would make a reservation too long to be told in one answer.
+/// Refuses what would make a reservation too long for one answer.
 fn check_line_count(reservation: &Reservation, added: usize, emptied: usize) -> Result<(), Rejection> {
     if added <= emptied || reservation.lines.len() + added - emptied <= RESERVATION_LINES_MAX {
         return Ok(());
@@ -103,7 +103,7 @@ fn check_line_count(reservation: &Reservation, added: usize, emptied: usize) -> 
     ))
 }
 
-/// The reserved units of a line that is to have others.
+/// The reserved units of a line before an amendment.
 fn reserved_before(held: &HeldLine, quantity: i64) -> Result<i64, Rejection> {
     if held.quantity() + (quantity - held.reserved) > QUANTITY_MAX {
         return Err(Rejection::new(Reason::InvalidField)

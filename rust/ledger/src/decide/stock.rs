@@ -1,46 +1,46 @@
-//! The physical side and the catalogue. A truth is always accepted: holds never block a count.
+//! Physical stock, catalogues and sources. Facts are always accepted: holds never block a count.
 
 use hashbrown::HashMap;
 
 use crate::command::{Catalogue, QUANTITY_MAX, StockLine, Upsert};
 use crate::decide::no_stock;
 use crate::event::{Event, StockKind, StockState};
-use crate::few::Few;
 use crate::ledger::Ledger;
 use crate::level::Quantities;
+use crate::name_rules::name_fault;
 use crate::names::Handle;
-use crate::naming::name_fault;
+use crate::one_or_many::OneOrMany;
 use crate::rejection::{Reason, Rejection};
 
 impl Ledger {
-    pub(crate) fn decide_stock(&self, kind: StockKind, lines: &[StockLine<'_>]) -> Result<Few<Event>, Rejection> {
-        let mut items: Few<Handle> = Few::default();
+    pub(crate) fn decide_stock(&self, kind: StockKind, lines: &[StockLine<'_>]) -> Result<OneOrMany<Event>, Rejection> {
+        let mut items: OneOrMany<Handle> = OneOrMany::default();
         for line in lines {
             items.push(self.item(line.sku)?);
         }
-        let mut places = Few::default();
+        let mut level_keys = OneOrMany::default();
         for (line, item) in lines.iter().zip(items.iter()) {
-            places.push((*item, self.location(line.location)?));
+            level_keys.push((*item, self.location(line.location)?));
         }
         let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
-        let mut changes: HashMap<(Handle, Handle), Change> = HashMap::new();
-        let mut deltas: Few<i64> = Few::default();
-        for (line, place) in lines.iter().zip(places.iter()) {
-            let change = changes.entry(*place).or_insert_with(|| Change::of(self.quantities_at(*place)));
+        let mut changes: HashMap<(Handle, Handle), LevelChange> = HashMap::new();
+        let mut deltas: OneOrMany<i64> = OneOrMany::default();
+        for (line, level_key) in lines.iter().zip(level_keys.iter()) {
+            let change = changes.entry(*level_key).or_insert_with(|| LevelChange::of(self.quantities_at(*level_key)));
             let delta = if absolute { absolute_delta(line, &change.before)? } else { line.quantity };
             change.add(line.state, delta);
             deltas.push(delta);
         }
-        let mut events = Few::default();
-        for (number, (line, place)) in lines.iter().zip(places.iter()).enumerate() {
-            let change = &changes[place];
+        let mut events = OneOrMany::default();
+        for (number, (line, level_key)) in lines.iter().zip(level_keys.iter()).enumerate() {
+            let change = &changes[level_key];
             let mut delta = deltas[number];
             if absolute && line.state == StockState::OnHand {
-                // The parts that are set beside it change on_hand too, and what was asked for is the whole.
+                // Parts that are set in the same command change on_hand too, but this line states the whole.
                 delta -= change.parts;
             }
             check_range(kind, number, line, change)?;
-            let (item, location) = *place;
+            let (item, location) = *level_key;
             events.push(Event::StockChanged { item, location, kind, state: line.state, delta });
         }
         Ok(events)
@@ -50,7 +50,11 @@ impl Ledger {
         self.levels.find(item, location).map_or_else(Quantities::default, |level| self.levels.quantities(level))
     }
 
-    pub(crate) fn decide_upsert(&self, catalogue: Catalogue, entries: &[Upsert<'_>]) -> Result<Few<Event>, Rejection> {
+    pub(crate) fn decide_upsert(
+        &self,
+        catalogue: Catalogue,
+        entries: &[Upsert<'_>],
+    ) -> Result<OneOrMany<Event>, Rejection> {
         let [list, field] = catalogue.fields();
         let is_new = |name: &str| self.catalogue(catalogue).find(name).is_none();
         let new = entries.iter().map(|entry| entry.name).enumerate().filter(|(_, name)| is_new(name));
@@ -66,18 +70,18 @@ impl Ledger {
             .collect())
     }
 
-    pub(crate) fn decide_register(&self, source: &str) -> Result<Few<Event>, Rejection> {
+    pub(crate) fn decide_register(&self, source: &str) -> Result<OneOrMany<Event>, Rejection> {
         if self.sources.find(source).is_none() {
             check_new_names(std::iter::once((0, source)), |_| "source_id".into())?;
         }
         let last = self.sources.find(source).and_then(|handle| self.sources.get(handle)).map_or(0, |found| found.epoch);
-        // Not below the writer epoch: a restored ledger forgot registrations, and must issue none of their epochs again.
+        // Not below the writer epoch: a restored ledger has lost registrations, and must not issue their epochs again.
         let epoch = (last + 1).max(u64::from(self.epoch));
-        Ok(Few::One(Event::SourceRegistered { source: source.into(), epoch }))
+        Ok(OneOrMany::One(Event::SourceRegistered { source: source.into(), epoch }))
     }
 }
 
-/// Refuses names that may not be created, each with its field.
+/// Refuses names that may not be created, naming the field of each.
 fn check_new_names<'n>(
     names: impl Iterator<Item = (usize, &'n str)>,
     field_of: impl Fn(usize) -> String,
@@ -91,22 +95,22 @@ fn check_new_names<'n>(
     Err(faults.fold(refusal, |refusal, (field, fault)| refusal.text("field", &field).text("description", &fault)))
 }
 
-/// What one command does to one level.
-struct Change {
+/// What one command changes at one level.
+struct LevelChange {
     before: Quantities,
-    /// Sum of the differences of on_hand itself.
+    /// Sum of the changes of on_hand itself.
     whole: i64,
-    /// Sum of the differences of its unsellable parts.
+    /// Sum of the changes of its unsellable parts.
     parts: i64,
-    /// The level after the command, as far as its parts go.
+    /// The level after the command; only its parts are meaningful.
     after: Quantities,
-    /// The command speaks of on_hand itself.
+    /// Whether the command has a line for on_hand itself.
     counts_whole: bool,
 }
 
-impl Change {
+impl LevelChange {
     fn of(before: Quantities) -> Self {
-        Change { after: before, before, whole: 0, parts: 0, counts_whole: false }
+        LevelChange { after: before, before, whole: 0, parts: 0, counts_whole: false }
     }
 
     fn add(&mut self, state: StockState, delta: i64) {
@@ -139,7 +143,7 @@ fn absolute_delta(line: &StockLine<'_>, before: &Quantities) -> Result<i64, Reje
     }
 }
 
-fn check_range(kind: StockKind, number: usize, line: &StockLine<'_>, change: &Change) -> Result<(), Rejection> {
+fn check_range(kind: StockKind, number: usize, line: &StockLine<'_>, change: &LevelChange) -> Result<(), Rejection> {
     let on_hand = change.on_hand(kind);
     let mut ends = [(change.before.on_hand, on_hand), (change.before.of(line.state), change.after.of(line.state))];
     if line.state == StockState::OnHand {

@@ -1,42 +1,43 @@
-//! What comes before a decision: has this been asked before, and is it its turn? Key · source epoch · source sequence.
+//! The checks before a decision: whether this is a repeat, and whether it is this message's turn. Key · source epoch · source
+//! sequence.
 
+use crate::clock_skew::ISSUE_TIME_SKEW_MAX_MS;
 use crate::command::Command;
-use crate::fingerprint::{Fingerprint, fingerprint, whole};
-use crate::keys::{KeyHash, KeyPlace};
-use crate::lead::ISSUE_LEAD_MAX_MS;
+use crate::fingerprint::{Fingerprint, fingerprint, legacy_fingerprint};
+use crate::keys::{KeyEntry, KeyHash, KeyPosition};
 use crate::ledger::Ledger;
 use crate::outcome::Effect;
 use crate::planted;
 use crate::record::{Origin, OriginSource};
 use crate::rejection::{Reason, Rejection};
 
-/// What the checks of key and source came to.
+/// The result of the checks of key and source.
 pub(super) enum Admission {
     Execute,
-    /// The key did this before; its number, if it has one, was consumed then.
-    Replay(KeyPlace),
-    /// The key did this before, under another number: this one is consumed too.
-    Repeat(KeyPlace),
-    /// This number did this before.
+    /// The key has done this before; its number, if it has one, was consumed then.
+    Replay(KeyPosition),
+    /// The key has done this before under another number: this number is consumed too.
+    Repeat(KeyPosition),
+    /// This number has done this before.
     ReplayNumber(OriginSource),
-    /// A no, and the position that it rests on.
+    /// A rejection, and the position that it depends on.
     Refuse(Rejection, u64),
-    /// A no that stands already, and consumes the message's number.
+    /// A rejection that is already recorded, and consumes the message's number.
     Consume(Rejection),
-    /// A no that was remembered in memory only, and is to be remembered as this command asks.
+    /// A rejection that was only cached in memory, and is to be remembered durably as this command asks.
     Reject(Rejection),
 }
 
 impl Ledger {
-    /// The shared fields of a command with what the ledger knows of them.
+    /// The shared fields of a command, with handles for the names that the ledger knows.
     pub(super) fn origin_of<'a>(&self, command: &Command<'a>) -> Result<Origin<'a>, Rejection> {
         let context = &command.context;
         let channel = self.channels().find(context.channel);
         let source = match context.source {
-            Some(place) => {
-                let unknown = || Rejection::new(Reason::UnknownSource).text("source", place.id);
-                let source = self.sources.find(place.id).ok_or_else(unknown)?;
-                Some(OriginSource { source, epoch: place.epoch, number: place.sequence })
+            Some(position) => {
+                let unknown = || Rejection::new(Reason::UnknownSource).text("source", position.id);
+                let source = self.sources.find(position.id).ok_or_else(unknown)?;
+                Some(OriginSource { source, epoch: position.epoch, number: position.sequence })
             }
             None => None,
         };
@@ -57,7 +58,7 @@ impl Ledger {
         })
     }
 
-    /// The hash of a command's key; none if it has no key, or its writer does not exist.
+    /// The hash of a command's key; `None` if it has no key or its writer does not exist.
     pub(super) fn key_of(&self, origin: &Origin<'_>) -> Option<KeyHash> {
         let has_key = !origin.key.is_empty() && origin.unknown_channel.is_empty();
         has_key.then(|| self.keys.hash_of(origin.scope(), origin.key))
@@ -74,9 +75,9 @@ impl Ledger {
         if let Some(found) = key.and_then(|key| self.admit_key(command, origin, key)) {
             return found;
         }
-        if let Some(place) = origin.source {
-            // It is never executed twice by being forgotten: its number is remembered for ever.
-            return self.admit_number(command, origin.fingerprint.hash, place);
+        if let Some(position) = origin.source {
+            // It cannot be executed twice because it was forgotten: its number is remembered for ever.
+            return self.admit_number(command, origin.fingerprint.hash, position);
         }
         match self.refusal_of_issue_time(command, origin, now_ms) {
             Some(rejection) => Admission::Refuse(rejection, 0),
@@ -84,13 +85,13 @@ impl Ledger {
         }
     }
 
-    /// Nothing is executed twice by being forgotten: what may have been done under a forgotten key is refused, and so is an
-    /// issue time so far ahead that nobody could ever tell. For a caller who wants refusals remembered, that holds for what may
-    /// have been refused as well.
+    /// Nothing is executed twice because it was forgotten: a command that may have been executed under a forgotten key is
+    /// refused, and so is an issue time so far ahead that this could never be known. For a caller who wants refusals
+    /// remembered, the same applies to a command that may have been refused.
     fn refusal_of_issue_time(&self, command: &Command<'_>, origin: &Origin<'_>, now_ms: i64) -> Option<Rejection> {
         let issue_time_ms = origin.issue_time_ms.filter(|_| !planted::is("window_not_checked"))?;
         let (scope, mut start) = (origin.scope(), self.window_start_ms(now_ms));
-        let issued = self.issued.in_engine_time(scope, issue_time_ms);
+        let issued = self.issue_times.in_engine_time(scope, issue_time_ms);
         let mut forgotten = issued < start || self.keys.may_be_forgotten(scope, issued);
         if command.context.remember_refusal && self.refusals.may_be_forgotten(scope, issued) {
             forgotten |= !planted::is("forgotten_refusal_executed");
@@ -100,7 +101,7 @@ impl Ledger {
             let window = now_ms.saturating_sub(start);
             return Some(Rejection::new(Reason::DedupeWindowExpired).number("window", window));
         }
-        (issued > now_ms.saturating_add(ISSUE_LEAD_MAX_MS)).then(|| {
+        (issued > now_ms.saturating_add(ISSUE_TIME_SKEW_MAX_MS)).then(|| {
             Rejection::new(Reason::InvalidField)
                 .text("field", "context.issue_time")
                 .text("description", "issue_time is more than 7 days ahead of engine time: set the caller's clock")
@@ -112,15 +113,17 @@ impl Ledger {
             return None;
         }
         let scope = origin.scope();
-        let place = self.keys.locate(key, scope, origin.key);
-        let Some(entry) = place.and_then(|place| self.keys.at(place)) else {
-            return self.admit_refusal(command, origin, key).or_else(|| self.admit_refused(command, origin, key));
+        let position = self.keys.locate(key, scope, origin.key);
+        let Some(entry) = position.and_then(|position| self.keys.at(position)) else {
+            return self
+                .admit_remembered_refusal(command, origin, key)
+                .or_else(|| self.admit_cached_rejection(command, origin, key));
         };
         let next = self.is_next(origin);
         if entry.effect == Effect::Tombstone {
-            // Whoever released the key of a refused command left the refusal as it was.
-            return self.admit_refusal(command, origin, key).or_else(|| {
-                // A no for ever: the message's number is consumed, or its source could never go on.
+            // Releasing the key of a refused command leaves the refusal as it was.
+            return self.admit_remembered_refusal(command, origin, key).or_else(|| {
+                // This rejection is permanent: the message's number is consumed, or its source could never go on.
                 let cancelled = Rejection::new(Reason::KeyCancelled);
                 Some(if next { Admission::Consume(cancelled) } else { Admission::Refuse(cancelled, entry.sequence) })
             });
@@ -130,12 +133,17 @@ impl Ledger {
             let reused = self.name_difference(reused, Some(&entry.effect), command, entry.fingerprint());
             return Some(Admission::Refuse(reused, entry.sequence));
         }
-        place.map(|place| if next { Admission::Repeat(place) } else { Admission::Replay(place) })
+        position.map(|position| if next { Admission::Repeat(position) } else { Admission::Replay(position) })
     }
 
-    /// What a key remembers that was refused and whose caller asked for that.
-    fn admit_refusal(&self, command: &Command<'_>, origin: &Origin<'_>, key: KeyHash) -> Option<Admission> {
+    /// The remembered refusal of a key, if its caller asked for that.
+    #[inline]
+    fn admit_remembered_refusal(&self, command: &Command<'_>, origin: &Origin<'_>, key: KeyHash) -> Option<Admission> {
         let entry = self.refusals.find(key, origin.scope(), origin.key)?;
+        self.refuse_again(command, origin, entry)
+    }
+
+    fn refuse_again(&self, command: &Command<'_>, origin: &Origin<'_>, entry: &KeyEntry) -> Option<Admission> {
         let rejection = entry.refusal()?;
         Some(if !is_same(command, origin, entry.fingerprint()) {
             let reused = Rejection::new(Reason::IdempotencyKeyReused).number("sequence", entry.sequence as i64);
@@ -147,10 +155,9 @@ impl Ledger {
         })
     }
 
-    /// What is remembered in memory of a key that was refused. A numbered message is decided afresh: its rejection uses up its
-    /// number.
-    fn admit_refused(&self, command: &Command<'_>, origin: &Origin<'_>, key: KeyHash) -> Option<Admission> {
-        let refused = self.refused.find(key, origin.scope(), origin.key).filter(|_| origin.source.is_none());
+    /// The cached rejection of a key. A numbered message is decided afresh, because its rejection consumes its number.
+    fn admit_cached_rejection(&self, command: &Command<'_>, origin: &Origin<'_>, key: KeyHash) -> Option<Admission> {
+        let refused = self.rejection_cache.find(key, origin.scope(), origin.key).filter(|_| origin.source.is_none());
         let (fingerprint, rejection) = refused?;
         Some(if !is_same(command, origin, fingerprint) {
             let reused = Rejection::new(Reason::IdempotencyKeyReused);
@@ -162,33 +169,35 @@ impl Ledger {
         })
     }
 
-    /// True if it is the turn of the numbered message behind a command.
+    /// True if the numbered message behind a command is the next one of its source.
     fn is_next(&self, origin: &Origin<'_>) -> bool {
-        origin.source.is_some_and(|place| self.sources.is_next(place))
+        origin.source.is_some_and(|position| self.sources.is_next(position))
     }
 
-    fn admit_number(&self, command: &Command<'_>, fingerprint: u64, place: OriginSource) -> Admission {
-        let source = self.sources.get(place.source).expect("Invariant: the source was found just now");
+    fn admit_number(&self, command: &Command<'_>, fingerprint: u64, position: OriginSource) -> Admission {
+        let source = self.sources.get(position.source).expect("Invariant: the source was found just now");
         let refuse = |reason| Rejection::new(reason).text("source", &source.name);
-        if place.epoch != source.epoch && !planted::is("stale_epoch_accepted") {
+        if position.epoch != source.epoch && !planted::is("stale_epoch_accepted") {
             let stale = refuse(Reason::StaleEpoch).number("current", source.epoch as i64);
             return Admission::Refuse(stale, self.sequence);
         }
-        if place.number == source.last + 1 || (planted::is("gap_accepted") && place.number > source.last) {
+        if position.number == source.last + 1 || (planted::is("gap_accepted") && position.number > source.last) {
             return Admission::Execute;
         }
-        if place.number > source.last {
+        if position.number > source.last {
             let gap = refuse(Reason::SequenceGap)
                 .number("expected", source.last as i64 + 1)
-                .number("got", place.number as i64);
+                .number("got", position.number as i64);
             return Admission::Refuse(gap, self.sequence);
         }
-        match source.applied(place.number) {
-            Some(applied) if applied.fingerprint == fingerprint || applied.fingerprint == whole(command) => {
-                Admission::ReplayNumber(place)
+        match source.applied(position.number) {
+            Some(applied)
+                if applied.fingerprint == fingerprint || applied.fingerprint == legacy_fingerprint(command) =>
+            {
+                Admission::ReplayNumber(position)
             }
             Some(_) => {
-                let conflict = refuse(Reason::SequenceConflict).number("sequence", place.number as i64);
+                let conflict = refuse(Reason::SequenceConflict).number("sequence", position.number as i64);
                 Admission::Refuse(conflict, self.sequence)
             }
             None if planted::is("consumed_number_executed") => Admission::Execute,
@@ -200,7 +209,7 @@ impl Ledger {
     }
 }
 
-/// True if a command means what the first one with its key meant. Keys of older journals know that by another formula.
+/// True if a command has the same meaning as the first one with its key. Keys of older journals use another fingerprint.
 fn is_same(command: &Command<'_>, origin: &Origin<'_>, before: Fingerprint) -> bool {
-    before == origin.fingerprint || (!before.parted && before.hash == whole(command))
+    before == origin.fingerprint || (!before.has_parts && before.hash == legacy_fingerprint(command))
 }

@@ -1,33 +1,35 @@
-//! Which field of a command differs from what its key names. The ledger keeps a fingerprint of the first command and what that
-//! did, not the command. What it did says most; the fingerprint has a few bits of each field besides, unless it comes from an
-//! older journal.
+//! Which field of a command differs from the first command with its key. The ledger keeps a fingerprint and the effect of that
+//! command, not the command itself. Most differences show in the effect; in addition the fingerprint has a few bits of each
+//! field, unless it comes from an older journal.
 
 use crate::command::{Body, Command, Line};
-use crate::decide::reserve::end_of;
+use crate::decide::reserve::expires_at;
 use crate::fingerprint::{Fingerprint, differing_field};
 use crate::ledger::Ledger;
 use crate::outcome::{Effect, HoldChange};
 use crate::rejection::Rejection;
 
-/// A field, and the item and location of its line if it is one of a line.
+/// A field, and the item and location of its line if it is a field of a line.
 type Field<'c> = (&'static str, Option<(&'c str, &'c str)>);
 
 impl Ledger {
-    /// Adds the field to the no, and for a quantity the line where it can be told. `before` is what the key did, if it did
-    /// anything.
+    /// Adds the differing field to the rejection, and for a quantity its line where that is known. `before` is what the key
+    /// did, if it did anything.
     pub(super) fn name_difference(
         &self,
-        no: Rejection,
+        rejection: Rejection,
         before: Option<&Effect>,
         command: &Command<'_>,
         fingerprint: Fingerprint,
     ) -> Rejection {
         let texts = [command.context.order_ref, command.context.holder];
         match before.and_then(|before| self.difference(before, &command.body, texts)) {
-            Some((field, Some((sku, location)))) => no.text("field", field).text("sku", sku).text("location", location),
-            Some((field, None)) => no.text("field", field),
-            None if fingerprint.parted => no.text("field", differing_field(command, fingerprint.hash)),
-            None => no,
+            Some((field, Some((sku, location)))) => {
+                rejection.text("field", field).text("sku", sku).text("location", location)
+            }
+            Some((field, None)) => rejection.text("field", field),
+            None if fingerprint.has_parts => rejection.text("field", differing_field(command, fingerprint.hash)),
+            None => rejection,
         }
     }
 
@@ -67,7 +69,7 @@ impl Ledger {
         if fewer || (!allow_partial && lines.iter().any(|line| is_there(line).is_none())) {
             return Some(("lines", None));
         }
-        // Of a partial hold less may have been granted than was asked.
+        // A partial hold may have been granted less than was asked.
         let differs = |line: &&Line<'_>| {
             is_there(line)
                 .is_some_and(|held| held.quantity > line.quantity || (!allow_partial && held.quantity != line.quantity))
@@ -75,17 +77,17 @@ impl Ledger {
         lines.iter().find(differs).map(|line| ("lines.quantity", Some((line.sku, line.location))))
     }
 
-    /// As long as the hold is known.
+    /// `None` if no field differs or the hold is no longer known.
     fn difference_of_hold(&self, hold: &HoldChange, ttl_ms: i64, texts: [&str; 2]) -> Option<&'static str> {
         let reservation = self.slab.find(hold.id)?;
         let [order_ref, holder] = texts;
-        // An allocation may have bound it to another order since.
+        // An allocation may have assigned it to another order since.
         if reservation.version == hold.version && *reservation.order_ref != *order_ref {
             return Some("context.order_ref");
         }
         if *reservation.holder != *holder {
             return Some("context.holder");
         }
-        (hold.expire_ms != end_of(reservation.create_ms, ttl_ms)).then_some("ttl")
+        (hold.expire_ms != expires_at(reservation.create_ms, ttl_ms)).then_some("ttl")
     }
 }

@@ -1,57 +1,55 @@
-//! The entries of an image: how each part of the state is written, and read back.
-
-use hashbrown::HashMap;
+//! The entries of an image: how each part of the state is encoded and decoded.
 
 use super::IMAGE_VERSION;
 use crate::codec::{Decoded, Malformed, RecordReader, encode_rejection, put, put_id, put_signed, put_text};
-use crate::correction::Issued;
+use crate::correction::IssueTimes;
 use crate::event::Slot;
-use crate::few::Few;
-use crate::ledger::Ledger;
-use crate::level::{Quantities, possible};
-use crate::names::{Entry, Handle};
+use crate::ledger::{Ledger, SlotsByName};
+use crate::level::{Quantities, in_range};
+use crate::names::{CatalogueEntry, Handle};
+use crate::one_or_many::OneOrMany;
 use crate::outcome::{Effect, HoldChange, LevelFigures, LineChange};
 use crate::reservation::{HeldLine, LineState, Reservation, Slab};
-use crate::source::{Applied, Kept, Source};
+use crate::source::{AppliedMessage, Source, StoredOutcome};
 
-/// Beyond what any ledger comes to, and far from what a field can hold: the next steps of a loaded ledger overflow nothing.
+/// More than any ledger reaches, and far below what a field can hold: the next steps of a loaded ledger cannot overflow.
 pub(crate) const HIGHEST: u32 = 1 << 31;
 
-/// A number that a ledger counts up.
+/// A number that a ledger increments.
 fn count(from: &mut RecordReader<'_>) -> Decoded<u64> {
     const COUNT_MAX: u64 = 1 << 62;
-    Some(from.number()?).filter(|number| *number < COUNT_MAX).ok_or(Malformed("a count is beyond all that can be"))
+    Some(from.number()?).filter(|number| *number < COUNT_MAX).ok_or(Malformed("a count is out of range"))
 }
 
 fn small_count(from: &mut RecordReader<'_>) -> Decoded<u32> {
-    Some(from.handle()?).filter(|number| *number < HIGHEST).ok_or(Malformed("a count is beyond all that can be"))
+    Some(from.handle()?).filter(|number| *number < HIGHEST).ok_or(Malformed("a count is out of range"))
 }
 
-/// Units of which no sum overflows.
+/// Units whose sums cannot overflow.
 fn units(from: &mut RecordReader<'_>) -> Decoded<i64> {
-    Some(from.signed()?).filter(|units| possible(*units)).ok_or(Malformed("a quantity is beyond all that can be"))
+    Some(from.signed()?).filter(|units| in_range(*units)).ok_or(Malformed("a quantity is out of range"))
 }
 
-/// Units that a reservation has, which are never below 0.
+/// Units of a reservation, which are never negative.
 fn held(from: &mut RecordReader<'_>) -> Decoded<i64> {
-    Some(units(from)?).filter(|units| *units >= 0).ok_or(Malformed("a reservation has less than nothing"))
+    Some(units(from)?).filter(|units| *units >= 0).ok_or(Malformed("a reservation has negative units"))
 }
 
-/// A level that is there.
+/// A level that exists.
 fn level_of(from: &mut RecordReader<'_>, levels: usize) -> Decoded<u32> {
-    Some(from.handle()?).filter(|level| (*level as usize) < levels).ok_or(Malformed("a level that is not there"))
+    Some(from.handle()?).filter(|level| (*level as usize) < levels).ok_or(Malformed("a level that does not exist"))
 }
 
-/// What stands first in an image.
-pub(super) struct Head {
+/// The first entry of an image.
+pub(super) struct ImageHead {
     pub name: Box<str>,
     pub sequence: u64,
     pub time_ms: i64,
     pub first_time_ms: i64,
     pub epoch: u32,
     pub expired_reservations: u64,
-    /// `None` in images of version 1, which do not tell.
-    pub issued: Option<Issued>,
+    /// `None` in images of version 1, which do not contain it.
+    pub issued: Option<IssueTimes>,
 }
 
 pub(super) fn put_head(out: &mut Vec<u8>, ledger: &Ledger) {
@@ -62,37 +60,37 @@ pub(super) fn put_head(out: &mut Vec<u8>, ledger: &Ledger) {
     put_signed(out, ledger.first_time_ms);
     put(out, u64::from(ledger.epoch));
     put(out, ledger.expired_reservations);
-    ledger.issued.put(out);
+    ledger.issue_times.put(out);
 }
 
-pub(super) fn head(from: &mut RecordReader<'_>) -> Decoded<Head> {
+pub(super) fn head(from: &mut RecordReader<'_>) -> Decoded<ImageHead> {
     let version = from.number()?;
     if !(1..=IMAGE_VERSION).contains(&version) {
         return Err(Malformed("the image is of a version that this build does not know"));
     }
-    Ok(Head {
+    Ok(ImageHead {
         name: from.text()?.into(),
         sequence: count(from)?,
         time_ms: from.signed()?,
         first_time_ms: from.signed()?,
         epoch: from.handle()?,
         expired_reservations: count(from)?,
-        issued: (version > 1).then(|| Issued::read(from)).transpose()?,
+        issued: (version > 1).then(|| IssueTimes::read(from)).transpose()?,
     })
 }
 
-pub(super) fn put_name(out: &mut Vec<u8>, entry: Entry<'_>) {
+pub(super) fn put_name(out: &mut Vec<u8>, entry: CatalogueEntry<'_>) {
     put_text(out, entry.name);
     put_text(out, entry.display_name);
     put_text(out, entry.gs1);
 }
 
-pub(super) fn name<'a>(from: &mut RecordReader<'a>) -> Decoded<Entry<'a>> {
-    Ok(Entry { name: from.text()?, display_name: from.text()?, gs1: from.text()? })
+pub(super) fn name<'a>(from: &mut RecordReader<'a>) -> Decoded<CatalogueEntry<'a>> {
+    Ok(CatalogueEntry { name: from.text()?, display_name: from.text()?, gs1: from.text()? })
 }
 
-/// A level without what is held of it, which its reservations say.
-pub(super) struct Physical {
+/// A level without its held units, which follow from the reservations.
+pub(super) struct LevelParts {
     pub item: Handle,
     pub location: Handle,
     pub quantities: Quantities,
@@ -109,22 +107,22 @@ pub(super) fn put_level(out: &mut Vec<u8>, ledger: &Ledger, level: u32) {
     }
 }
 
-pub(super) fn level(from: &mut RecordReader<'_>) -> Decoded<Physical> {
+pub(super) fn level(from: &mut RecordReader<'_>) -> Decoded<LevelParts> {
     let (item, location) = (from.handle()?, from.handle()?);
     let rest = units(from)?;
     let (damaged, returned, quality_control) = (units(from)?, units(from)?, units(from)?);
     let on_hand = rest + damaged + returned + quality_control;
-    Ok(Physical { item, location, quantities: Quantities { on_hand, damaged, returned, quality_control } })
+    Ok(LevelParts { item, location, quantities: Quantities { on_hand, damaged, returned, quality_control } })
 }
 
-/// One place of the slab.
-pub(super) struct Place {
+/// One slot of the slab.
+pub(super) struct SlotParts {
     pub generation: u32,
     pub ended_in: u32,
     pub reservation: Option<Reservation>,
 }
 
-pub(super) fn put_place(out: &mut Vec<u8>, slab: &Slab, slot: Slot) {
+pub(super) fn put_slot(out: &mut Vec<u8>, slab: &Slab, slot: Slot) {
     put(out, u64::from(slab.generation(slot)));
     put(out, u64::from(slab.ended_in(slot)));
     let Some(reservation) = slab.at(slot) else { return out.push(0) };
@@ -148,14 +146,14 @@ pub(super) fn put_place(out: &mut Vec<u8>, slab: &Slab, slot: Slot) {
     }
 }
 
-pub(super) fn place(from: &mut RecordReader<'_>, slot: Slot) -> Decoded<Place> {
+pub(super) fn slot_parts(from: &mut RecordReader<'_>, slot: Slot) -> Decoded<SlotParts> {
     let (generation, ended_in) = (small_count(from)?, from.handle()?);
     let reservation = match from.byte()? {
         0 => None,
         1 => Some(reservation(from, slot, generation)?),
-        _ => return Err(Malformed("a place is neither free nor taken")),
+        _ => return Err(Malformed("a slot is neither free nor in use")),
     };
-    Ok(Place { generation, ended_in, reservation })
+    Ok(SlotParts { generation, ended_in, reservation })
 }
 
 fn reservation(from: &mut RecordReader<'_>, slot: Slot, generation: u32) -> Decoded<Reservation> {
@@ -167,7 +165,7 @@ fn reservation(from: &mut RecordReader<'_>, slot: Slot, generation: u32) -> Deco
     };
     let (expire_ms, create_ms, sequence) = (from.signed()?, from.signed()?, from.number()?);
     let (key, order_ref, holder) = (from.text()?.into(), from.text()?.into(), from.text()?.into());
-    let mut lines = Few::default();
+    let mut lines = OneOrMany::default();
     for _ in 0..from.count(7)? {
         lines.push(HeldLine {
             level: from.handle()?,
@@ -193,16 +191,14 @@ fn line_state(byte: u8) -> Decoded<LineState> {
     })
 }
 
-type SlotIndex = HashMap<Box<str>, Few<Slot>>;
-
-/// Names with more than one reservation, sorted: the order of one alone needs no writing down.
-pub(super) fn shared_names(index: &SlotIndex) -> Vec<&str> {
+/// Names with more than one reservation, sorted: for a single one there is no order to store.
+pub(super) fn shared_names(index: &SlotsByName) -> Vec<&str> {
     let mut names: Vec<&str> = index.iter().filter(|(_, slots)| slots.len() > 1).map(|(name, _)| &**name).collect();
     names.sort_unstable();
     names
 }
 
-pub(super) fn put_shared(out: &mut Vec<u8>, name: &str, index: &SlotIndex) {
+pub(super) fn put_shared(out: &mut Vec<u8>, name: &str, index: &SlotsByName) {
     let slots = index.get(name).map_or(&[][..], |slots| slots);
     put_text(out, name);
     put(out, slots.len() as u64);
@@ -222,16 +218,16 @@ pub(super) fn put_source(out: &mut Vec<u8>, source: &Source) {
     put_text(out, &source.name);
     put(out, source.epoch);
     put(out, source.last);
-    put(out, source.kept().len() as u64);
-    for applied in source.kept() {
+    put(out, source.recent().len() as u64);
+    for applied in source.recent() {
         put(out, applied.fingerprint);
         put(out, applied.sequence);
-        match &applied.kept {
-            Kept::Accepted(effect) => {
+        match &applied.outcome {
+            StoredOutcome::Accepted(effect) => {
                 out.push(1);
                 put_effect(out, effect);
             }
-            Kept::Rejected(rejection) => {
+            StoredOutcome::Rejected(rejection) => {
                 out.push(2);
                 encode_rejection(out, rejection);
             }
@@ -244,7 +240,7 @@ pub(super) struct SourceParts {
     pub name: Box<str>,
     pub epoch: u64,
     pub last: u64,
-    pub kept: Vec<Applied>,
+    pub recent: Vec<AppliedMessage>,
 }
 
 pub(super) fn source(from: &mut RecordReader<'_>, levels: usize) -> Decoded<SourceParts> {
@@ -252,17 +248,17 @@ pub(super) fn source(from: &mut RecordReader<'_>, levels: usize) -> Decoded<Sour
     let outcomes = from.count(4)?;
     let first =
         last.checked_sub(outcomes as u64).ok_or(Malformed("a source keeps more outcomes than it had messages"))?;
-    let mut kept = Vec::new();
+    let mut recent = Vec::new();
     for number in first + 1..=last {
         let (fingerprint, sequence) = (from.number()?, from.number()?);
         let outcome = match from.byte()? {
-            1 => Kept::Accepted(effect(from, levels)?),
-            2 => Kept::Rejected(from.rejection()?),
-            _ => return Err(Malformed("an outcome is neither a yes nor a no")),
+            1 => StoredOutcome::Accepted(effect(from, levels)?),
+            2 => StoredOutcome::Rejected(from.rejection()?),
+            _ => return Err(Malformed("an outcome is neither accepted nor rejected")),
         };
-        kept.push(Applied { number, fingerprint, sequence, kept: outcome });
+        recent.push(AppliedMessage { number, fingerprint, sequence, outcome });
     }
-    Ok(SourceParts { name, epoch, last, kept })
+    Ok(SourceParts { name, epoch, last, recent })
 }
 
 pub(crate) fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
@@ -303,7 +299,7 @@ pub(crate) fn effect(from: &mut RecordReader<'_>, levels: usize) -> Decoded<Effe
     Ok(match from.byte()? {
         1 => Effect::Reserved(hold(from, levels)?),
         2 => {
-            let mut holds = Few::default();
+            let mut holds = OneOrMany::default();
             for _ in 0..from.count(7)? {
                 holds.push(hold(from, levels)?);
             }
@@ -322,11 +318,11 @@ pub(crate) fn effect(from: &mut RecordReader<'_>, levels: usize) -> Decoded<Effe
     })
 }
 
-/// What a key remembers that was refused.
+/// The remembered rejection of a refused key.
 pub(crate) fn refusal(from: &mut RecordReader<'_>) -> Decoded<Effect> {
     match from.byte()? {
         8 => Ok(Effect::refused(&from.rejection()?)),
-        _ => Err(Malformed("a remembered refusal is none")),
+        _ => Err(Malformed("a remembered refusal is not a refusal")),
     }
 }
 
@@ -344,8 +340,8 @@ fn put_hold(out: &mut Vec<u8>, hold: &HoldChange) {
     }
 }
 
-fn figures(from: &mut RecordReader<'_>, levels: usize) -> Decoded<Few<LevelFigures>> {
-    let mut all = Few::default();
+fn figures(from: &mut RecordReader<'_>, levels: usize) -> Decoded<OneOrMany<LevelFigures>> {
+    let mut all = OneOrMany::default();
     for _ in 0..from.count(7)? {
         all.push(LevelFigures {
             level: level_of(from, levels)?,
@@ -363,7 +359,7 @@ fn figures(from: &mut RecordReader<'_>, levels: usize) -> Decoded<Few<LevelFigur
 fn hold(from: &mut RecordReader<'_>, levels: usize) -> Decoded<HoldChange> {
     let (id, version) = (from.id()?, small_count(from)?);
     let (reacquired, expire_ms) = (from.byte()? == 1, from.signed()?);
-    let mut lines = Few::default();
+    let mut lines = OneOrMany::default();
     for _ in 0..from.count(4)? {
         lines.push(LineChange {
             level: level_of(from, levels)?,

@@ -1,24 +1,23 @@
-//! Reads an image back, block by block as its pieces come.
+//! Decodes an image, block by block as its pieces arrive.
 
-use super::entries::{self, Head, Physical, Place};
-use super::{BLOCK_HEADER_BYTES, Kind, WINDOWS, catalogue, check, effect};
+use super::entries::{self, ImageHead, LevelParts, SlotParts};
+use super::{BLOCK_HEADER_BYTES, BlockKind, WINDOWS, catalogue, check, effect};
 use crate::codec::{Decoded, Malformed, RecordReader};
 use crate::event::Slot;
-use crate::few::Few;
-use crate::ledger::{Ledger, LedgerOptions};
-use crate::level::possible;
-use crate::names::{Entry, Names, entry_hash};
+use crate::ledger::{Ledger, LedgerOptions, SlotsByName};
+use crate::level::in_range;
+use crate::names::{CatalogueEntry, Names, entry_hash};
 
-/// Which entry of the key windows is the last.
+/// Number of the last entry of the key windows.
 const LAST_OF_WINDOWS: usize = WINDOWS + 1;
 
 /// A ledger that is being read from an image.
 pub struct ImageLoader {
     ledger: Ledger,
-    /// Bytes that came and are not a whole block yet.
+    /// Received bytes that do not form a whole block yet.
     bytes: Vec<u8>,
-    last: Option<Kind>,
-    /// Entries of the windows of keys so far, and of those of refusals.
+    last: Option<BlockKind>,
+    /// Number of entries so far of the key windows, and of the refusal windows.
     windows: usize,
     refusal_windows: usize,
     check: u64,
@@ -26,16 +25,16 @@ pub struct ImageLoader {
 }
 
 impl ImageLoader {
-    /// Starts with nothing. The options are those of the ledger that is to come.
+    /// Starts without any bytes. The options are those of the ledger to load.
     pub fn new(options: LedgerOptions) -> Self {
         let ledger = Ledger::new(options);
         ImageLoader { ledger, bytes: Vec::new(), last: None, windows: 0, refusal_windows: 0, check: 0, digest: None }
     }
 
-    /// Takes the next piece, however the image was cut.
+    /// Reads the next piece; the image may be cut anywhere.
     ///
     /// # Errors
-    /// The bytes are not an image of this ledger, in a version of this build. Nothing more can be read then.
+    /// The bytes are not an image of this ledger in a version that this build knows. Nothing more can be read after that.
     pub fn piece(&mut self, piece: &[u8]) -> Result<(), Malformed> {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.extend_from_slice(piece);
@@ -49,10 +48,10 @@ impl ImageLoader {
         Ok(())
     }
 
-    /// The ledger, if everything has come and is the state that was written.
+    /// Returns the ledger, if the image is complete and its state is the one that was written.
     ///
     /// # Errors
-    /// The image is cut short, or what it says does not fit together.
+    /// The image is cut short or inconsistent.
     pub fn finish(mut self) -> Result<Ledger, Malformed> {
         let digest = self.digest.filter(|_| self.bytes.is_empty()).ok_or(Malformed("the image is cut short"))?;
         if self.windows != LAST_OF_WINDOWS {
@@ -67,25 +66,26 @@ impl ImageLoader {
         let [items, locations, _] = &self.ledger.catalogues;
         self.ledger.levels.index_all(items, locations).ok_or(Malformed("a level comes twice"))?;
         if !self.ledger.slab.is_whole() {
-            return Err(Malformed("free places are missing or named twice"));
+            return Err(Malformed("free slots are missing or listed twice"));
         }
-        if self.ledger.misfits > 0 || self.ledger.digest().value() != digest {
+        if self.ledger.inapplicable_events > 0 || self.ledger.digest().value() != digest {
             return Err(Malformed("the state of the image is not the one that was written"));
         }
         Ok(self.ledger)
     }
 
-    /// The digest of what came so far.
+    /// The digest of what has been read so far.
     #[cfg(test)]
     pub(super) fn digest_so_far(&mut self) -> crate::Digest {
         self.ledger.digest()
     }
 
     fn block(&mut self, block: &[u8]) -> Decoded<()> {
-        let kind = Kind::from_byte(block[0]).ok_or(Malformed("a block of a kind that this build does not know"))?;
+        let kind =
+            BlockKind::from_byte(block[0]).ok_or(Malformed("a block of a kind that this build does not know"))?;
         let in_order = match self.last {
-            None => kind == Kind::Head,
-            Some(last) => kind != Kind::Head && kind.place() >= last.place() && last != Kind::End,
+            None => kind == BlockKind::Head,
+            Some(last) => kind != BlockKind::Head && kind.position() >= last.position() && last != BlockKind::End,
         };
         if !in_order {
             return Err(Malformed("the blocks of the image are not in order"));
@@ -103,26 +103,26 @@ impl ImageLoader {
         Ok(())
     }
 
-    fn entry(&mut self, kind: Kind, from: &mut RecordReader<'_>) -> Decoded<()> {
+    fn entry(&mut self, kind: BlockKind, from: &mut RecordReader<'_>) -> Decoded<()> {
         let ledger = &mut self.ledger;
         match kind {
-            Kind::Head => begin(ledger, entries::head(from)?),
-            Kind::Items | Kind::Locations | Kind::Channels => {
+            BlockKind::Head => begin(ledger, entries::head(from)?),
+            BlockKind::Items | BlockKind::Locations | BlockKind::Channels => {
                 add_name(ledger, kind, entries::name(from)?);
                 Ok(())
             }
-            Kind::Levels => add_level(ledger, entries::level(from)?),
-            Kind::Places => {
-                let slot = Slot::try_from(ledger.slab.places()).map_err(|_| Malformed("too many reservations"))?;
-                add_place(ledger, slot, entries::place(from, slot)?)
+            BlockKind::Levels => add_level(ledger, entries::level(from)?),
+            BlockKind::Slots => {
+                let slot = Slot::try_from(ledger.slab.slot_count()).map_err(|_| Malformed("too many reservations"))?;
+                add_slot(ledger, slot, entries::slot_parts(from, slot)?)
             }
-            Kind::Free => {
+            BlockKind::Free => {
                 let slot = from.handle()?;
-                ledger.slab.add_free(slot).then_some(()).ok_or(Malformed("a free place is taken"))
+                ledger.slab.add_free(slot).then_some(()).ok_or(Malformed("a free slot is in use"))
             }
-            Kind::Orders | Kind::Holders => {
+            BlockKind::Orders | BlockKind::Holders => {
                 let (name, slots) = entries::shared(from)?;
-                let index = if kind == Kind::Orders { &mut ledger.orders } else { &mut ledger.holders };
+                let index = if kind == BlockKind::Orders { &mut ledger.orders } else { &mut ledger.holders };
                 let there = index.get_mut(&*name).ok_or(Malformed("an order or holder without reservations"))?;
                 let mut sorted = [slots.clone(), there.to_vec()];
                 sorted.iter_mut().for_each(|slots| slots.sort_unstable());
@@ -132,12 +132,12 @@ impl ImageLoader {
                 *there = slots.into_iter().collect();
                 Ok(())
             }
-            Kind::Sources => {
+            BlockKind::Sources => {
                 let parts = entries::source(from, ledger.levels.len())?;
-                let added = ledger.sources.restore(&parts.name, parts.epoch, parts.last, parts.kept);
+                let added = ledger.sources.restore(&parts.name, parts.epoch, parts.last, parts.recent);
                 added.then_some(()).ok_or(Malformed("a source comes twice"))
             }
-            Kind::Windows => {
+            BlockKind::Windows => {
                 self.windows += 1;
                 match self.windows {
                     ..=WINDOWS => ledger.keys.restore_window(from),
@@ -145,11 +145,11 @@ impl ImageLoader {
                     _ => Err(Malformed("there are too many windows of keys")),
                 }
             }
-            Kind::OlderKeys | Kind::YoungerKeys => {
+            BlockKind::OlderKeys | BlockKind::YoungerKeys => {
                 let levels = ledger.levels.len();
-                ledger.keys.restore_key(kind == Kind::OlderKeys, from, |from| effect(from, levels))
+                ledger.keys.restore_key(kind == BlockKind::OlderKeys, from, |from| effect(from, levels))
             }
-            Kind::RefusalWindows => {
+            BlockKind::RefusalWindows => {
                 self.refusal_windows += 1;
                 match self.refusal_windows {
                     ..=WINDOWS => ledger.refusals.restore_window(from),
@@ -157,8 +157,10 @@ impl ImageLoader {
                     _ => Err(Malformed("there are too many windows of refusals")),
                 }
             }
-            Kind::OlderRefusals | Kind::YoungerRefusals => ledger.refusals.restore(kind == Kind::OlderRefusals, from),
-            Kind::End => {
+            BlockKind::OlderRefusals | BlockKind::YoungerRefusals => {
+                ledger.refusals.restore(kind == BlockKind::OlderRefusals, from)
+            }
+            BlockKind::End => {
                 let (digest, check) = (u128::from_le_bytes(from.array()?), u64::from_le_bytes(from.array()?));
                 if check != self.check {
                     return Err(Malformed("the image is damaged"));
@@ -170,14 +172,14 @@ impl ImageLoader {
     }
 }
 
-/// The first block, if all of it has come.
+/// The first block, if it is complete.
 fn whole_block(bytes: &[u8]) -> Option<&[u8]> {
     let header = bytes.get(..BLOCK_HEADER_BYTES)?;
     let length = u32::from_le_bytes([header[5], header[6], header[7], header[8]]) as usize;
     bytes.get(..BLOCK_HEADER_BYTES + length)
 }
 
-fn begin(ledger: &mut Ledger, head: Head) -> Decoded<()> {
+fn begin(ledger: &mut Ledger, head: ImageHead) -> Decoded<()> {
     if *head.name != *ledger.options.name {
         return Err(Malformed("the image is of another ledger"));
     }
@@ -187,32 +189,32 @@ fn begin(ledger: &mut Ledger, head: Head) -> Decoded<()> {
     ledger.epoch = head.epoch;
     ledger.expired_reservations = head.expired_reservations;
     match head.issued {
-        Some(issued) => ledger.issued = issued,
-        None => ledger.issued.note_unknown(head.time_ms),
+        Some(issued) => ledger.issue_times = issued,
+        None => ledger.issue_times.note_unknown(head.time_ms),
     }
     Ok(())
 }
 
-fn add_name(ledger: &mut Ledger, kind: Kind, entry: Entry<'_>) {
-    let place = catalogue(kind);
-    let handle = ledger.catalogues[place].append(entry);
-    ledger.digest.add(entry_hash(place as u64, handle, entry));
+fn add_name(ledger: &mut Ledger, kind: BlockKind, entry: CatalogueEntry<'_>) {
+    let index = catalogue(kind);
+    let handle = ledger.catalogues[index].append(entry);
+    ledger.digest.add(entry_hash(index as u64, handle, entry));
 }
 
-fn add_level(ledger: &mut Ledger, level: Physical) -> Decoded<()> {
+fn add_level(ledger: &mut Ledger, level: LevelParts) -> Decoded<()> {
     if level.item as usize >= ledger.items().len() || level.location as usize >= ledger.locations().len() {
         return Err(Malformed("a level of an unknown item or location"));
     }
-    if !possible(level.quantities.on_hand) {
+    if !in_range(level.quantities.on_hand) {
         return Err(Malformed("a level has impossible quantities"));
     }
     ledger.levels.append(level.item, level.location, level.quantities);
     Ok(())
 }
 
-fn add_place(ledger: &mut Ledger, slot: Slot, place: Place) -> Decoded<()> {
+fn add_slot(ledger: &mut Ledger, slot: Slot, parts: SlotParts) -> Decoded<()> {
     const BAD: Malformed = Malformed("a reservation does not fit the levels and channels of the image");
-    if let Some(reservation) = &place.reservation {
+    if let Some(reservation) = &parts.reservation {
         if reservation.channel.is_some_and(|channel| channel as usize >= ledger.channels().len()) {
             return Err(BAD);
         }
@@ -226,14 +228,14 @@ fn add_place(ledger: &mut Ledger, slot: Slot, place: Place) -> Decoded<()> {
         if reservation.lines.iter().any(|line| line.reserved > 0) {
             ledger.schedule.add(reservation.expire_ms, slot);
         }
-        index(&mut ledger.orders, &reservation.order_ref, slot);
-        index(&mut ledger.holders, &reservation.holder, slot);
+        add_to_index(&mut ledger.orders, &reservation.order_ref, slot);
+        add_to_index(&mut ledger.holders, &reservation.holder, slot);
     }
-    ledger.slab.restore(place.generation, place.ended_in, place.reservation);
+    ledger.slab.restore(parts.generation, parts.ended_in, parts.reservation);
     Ok(())
 }
 
-fn index(index: &mut hashbrown::HashMap<Box<str>, Few<Slot>>, name: &str, slot: Slot) {
+fn add_to_index(index: &mut SlotsByName, name: &str, slot: Slot) {
     if !name.is_empty() {
         index.entry(name.into()).or_default().push(slot);
     }

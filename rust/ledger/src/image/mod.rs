@@ -1,30 +1,30 @@
-//! The whole state of a ledger as bytes, and back: what a snapshot is made of.
+//! Encodes the whole state of a ledger as bytes and decodes it: the content of a snapshot.
 //!
-//! The same state always gives the same bytes. What can be computed from the rest is not in them: tables, the due units of
-//! levels, the schedule of expiries, sums. Refusals that are remembered in memory only are no part of the state.
+//! The same state always gives the same bytes. They do not contain what can be computed from the rest: tables, the due units of
+//! levels, the schedule of expiries, sums. Rejections that are only cached in memory are not part of the state.
 //!
 //! # Format, version 2
 //!
-//! Blocks one after the other: a kind (1 byte), how many entries (4), how many bytes (4), then the entries; integers are
-//! little endian, everything in an entry is written as in the records of a journal. Blocks of one kind may be several. Kinds
-//! come in this order:
+//! Blocks one after another: a kind (1 byte), the number of entries (4), the number of bytes (4), then the entries. These
+//! integers are little endian; everything in an entry is encoded as in the records of a journal. There may be several blocks of
+//! one kind. Kinds come in this order:
 //!
 //! | kind | entries |
 //! |---|---|
-//! | 1 | one: version, ledger, sequence, time, first time, epoch, expired reservations; from version 2 on the issue times that each writer has named, as spans; 1 if the clock was corrected else 0, and then the correction: wall clock, engine time, the spans before it |
+//! | 1 | one: version, ledger, sequence, time, first time, epoch, expired reservations; from version 2 on the issue times that each writer has used, as spans; 1 if the clock was corrected, else 0, and after 1 the correction: wall clock, engine time, the spans before it |
 //! | 2, 3, 4 | items, locations, channels: name, display name, GS1 key |
-//! | 5 | levels: item, location, on hand less its parts, damaged, returned, quality control |
-//! | 6 | places of reservations: generation, window in which it ended, and the reservation if there is one |
-//! | 7 | free places, in the order in which they were freed |
-//! | 8, 9 | orders, holders with more than one reservation, by name: their places in order |
+//! | 5 | levels: item, location, on hand minus its parts, damaged, returned, quality control |
+//! | 6 | slots of reservations: generation, window in which it ended, and the reservation if there is one |
+//! | 7 | free slots, in the order in which they were freed |
+//! | 8, 9 | orders, holders with more than one reservation, by name: their slots in order |
 //! | 10 | sources: name, epoch, last number, kept outcomes |
-//! | 11 | key windows, the older first: number, start, carried bytes, places that ended in it, writers ahead of time; then writers ahead of time of forgotten keys |
-//! | 12, 13 | keys of the older, of the younger window in the order they came |
-//! | 15 | windows of remembered refusals, as 11; there are none, nor the next two, where they say nothing that 11 does not say |
+//! | 11 | key windows, the older first: number, start, carried bytes, slots that ended in it, writers ahead of time; then writers ahead of time of forgotten keys |
+//! | 12, 13 | keys of the older, of the younger window, in order of insertion |
+//! | 15 | windows of remembered refusals, as 11; these and the next two are absent where they add nothing to 11 |
 //! | 16, 17 | remembered refusals of the older, of the younger window, as keys |
-//! | 14 | one, the last: the digest of the state (16 bytes), a check value of all bytes before (8) |
+//! | 14 | one, the last: the digest of the state (16 bytes), a check value of all preceding bytes (8) |
 //!
-//! Bytes are not trusted: every length is checked against what is there before anything is allocated for it.
+//! Bytes are not trusted: every length is checked against the remaining bytes before anything is allocated for it.
 
 mod entries;
 mod load;
@@ -36,14 +36,14 @@ pub use load::ImageLoader;
 
 use crate::codec::put;
 use crate::ledger::Ledger;
-use crate::mix::Mix;
+use crate::stable_hash::StableHash;
 
 /// Length of the longest piece.
 pub const IMAGE_PIECE_BYTES: usize = 1 << 20;
 /// First entry of every image.
 pub const IMAGE_VERSION: u64 = 2;
 
-/// A block is closed when it has so many bytes; one entry may be longer.
+/// A block is closed when it reaches this length; one entry may be longer.
 const BLOCK_BYTES: usize = 256 << 10;
 const BLOCK_HEADER_BYTES: usize = 9;
 /// Windows of keys.
@@ -52,13 +52,13 @@ const WINDOWS: usize = 2;
 /// Kinds of blocks, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-enum Kind {
+enum BlockKind {
     Head = 1,
     Items,
     Locations,
     Channels,
     Levels,
-    Places,
+    Slots,
     Free,
     Orders,
     Holders,
@@ -72,71 +72,81 @@ enum Kind {
     YoungerRefusals,
 }
 
-impl Kind {
-    /// In the order in which they come.
-    const ALL: [Kind; 17] = [
-        Kind::Head,
-        Kind::Items,
-        Kind::Locations,
-        Kind::Channels,
-        Kind::Levels,
-        Kind::Places,
-        Kind::Free,
-        Kind::Orders,
-        Kind::Holders,
-        Kind::Sources,
-        Kind::Windows,
-        Kind::OlderKeys,
-        Kind::YoungerKeys,
-        Kind::RefusalWindows,
-        Kind::OlderRefusals,
-        Kind::YoungerRefusals,
-        Kind::End,
+impl BlockKind {
+    /// All kinds, in the order of an image.
+    const ALL: [BlockKind; 17] = [
+        BlockKind::Head,
+        BlockKind::Items,
+        BlockKind::Locations,
+        BlockKind::Channels,
+        BlockKind::Levels,
+        BlockKind::Slots,
+        BlockKind::Free,
+        BlockKind::Orders,
+        BlockKind::Holders,
+        BlockKind::Sources,
+        BlockKind::Windows,
+        BlockKind::OlderKeys,
+        BlockKind::YoungerKeys,
+        BlockKind::RefusalWindows,
+        BlockKind::OlderRefusals,
+        BlockKind::YoungerRefusals,
+        BlockKind::End,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
 
-    /// Its place in the order.
-    fn place(self) -> usize {
+    /// Its position in the order.
+    fn position(self) -> usize {
         Self::ALL.iter().position(|kind| *kind == self).unwrap_or(Self::ALL.len())
     }
 
-    /// The one after it.
+    /// The next kind.
     fn next(self) -> Option<Self> {
-        Self::ALL.get(self.place() + 1).copied()
+        Self::ALL.get(self.position() + 1).copied()
     }
 }
 
 /// The check value of all blocks so far.
 fn check(before: u64, block: &[u8]) -> u64 {
-    Mix::new(11).word(before).bytes(block).short()
+    StableHash::new(11).word(before).bytes(block).short()
 }
 
-/// A ledger that is being written down.
+/// An image of a ledger that is being written.
 pub struct Image<'l> {
     ledger: &'l Ledger,
     digest: u128,
     /// Names with more than one reservation, sorted.
     orders: Vec<&'l str>,
     holders: Vec<&'l str>,
-    kind: Option<Kind>,
-    /// Entry of that kind that comes next.
+    kind: Option<BlockKind>,
+    /// Index of the next entry of that kind.
     at: usize,
-    /// Written and not yet handed out, from `handed` on.
+    /// Encoded bytes; those from `handed` on have not been handed out.
     bytes: Vec<u8>,
     handed: usize,
     check: u64,
 }
 
 impl Ledger {
-    /// Begins to write the whole state down.
+    /// Starts an image of the whole state.
     pub fn image(&mut self) -> Image<'_> {
         let digest = self.digest().value();
         let ledger = &*self;
         let (orders, holders) = (entries::shared_names(&ledger.orders), entries::shared_names(&ledger.holders));
-        Image { ledger, digest, orders, holders, kind: Some(Kind::Head), at: 0, bytes: Vec::new(), handed: 0, check: 0 }
+        Image {
+            ledger,
+            digest,
+            orders,
+            holders,
+            kind: Some(BlockKind::Head),
+            at: 0,
+            bytes: Vec::new(),
+            handed: 0,
+            check: 0,
+        }
     }
 }
 
@@ -180,51 +190,51 @@ impl Image<'_> {
         }
     }
 
-    /// How many entries a kind has.
-    fn count(&self, kind: Kind) -> usize {
+    /// Number of entries of a kind.
+    fn count(&self, kind: BlockKind) -> usize {
         let ledger = self.ledger;
         match kind {
-            Kind::Head | Kind::End => 1,
-            Kind::Items | Kind::Locations | Kind::Channels => ledger.catalogues[catalogue(kind)].len(),
-            Kind::Levels => ledger.levels.len(),
-            Kind::Places => ledger.slab.places(),
-            Kind::Free => ledger.slab.free().len(),
-            Kind::Orders => self.orders.len(),
-            Kind::Holders => self.holders.len(),
-            Kind::Sources => ledger.sources.all().len(),
-            Kind::Windows => WINDOWS + 1,
-            Kind::OlderKeys => ledger.keys.windows()[0].len(),
-            Kind::YoungerKeys => ledger.keys.windows()[1].len(),
-            Kind::RefusalWindows if ledger.refusals.say_nothing(&ledger.keys) => 0,
-            Kind::RefusalWindows => WINDOWS + 1,
-            Kind::OlderRefusals => ledger.refusals.windows()[0].len(),
-            Kind::YoungerRefusals => ledger.refusals.windows()[1].len(),
+            BlockKind::Head | BlockKind::End => 1,
+            BlockKind::Items | BlockKind::Locations | BlockKind::Channels => ledger.catalogues[catalogue(kind)].len(),
+            BlockKind::Levels => ledger.levels.len(),
+            BlockKind::Slots => ledger.slab.slot_count(),
+            BlockKind::Free => ledger.slab.free().len(),
+            BlockKind::Orders => self.orders.len(),
+            BlockKind::Holders => self.holders.len(),
+            BlockKind::Sources => ledger.sources.all().len(),
+            BlockKind::Windows => WINDOWS + 1,
+            BlockKind::OlderKeys => ledger.keys.windows()[0].len(),
+            BlockKind::YoungerKeys => ledger.keys.windows()[1].len(),
+            BlockKind::RefusalWindows if ledger.refusals.add_nothing_to(&ledger.keys) => 0,
+            BlockKind::RefusalWindows => WINDOWS + 1,
+            BlockKind::OlderRefusals => ledger.refusals.windows()[0].len(),
+            BlockKind::YoungerRefusals => ledger.refusals.windows()[1].len(),
         }
     }
 
-    /// Writes the entry that comes next.
-    fn entry(&mut self, kind: Kind) {
+    /// Writes the next entry.
+    fn entry(&mut self, kind: BlockKind) {
         let (ledger, at, out) = (self.ledger, self.at, &mut self.bytes);
         match kind {
-            Kind::Head => entries::put_head(out, ledger),
-            Kind::Items | Kind::Locations | Kind::Channels => {
+            BlockKind::Head => entries::put_head(out, ledger),
+            BlockKind::Items | BlockKind::Locations | BlockKind::Channels => {
                 entries::put_name(out, ledger.catalogues[catalogue(kind)].entry(at as u32));
             }
-            Kind::Levels => entries::put_level(out, ledger, at as u32),
-            Kind::Places => entries::put_place(out, &ledger.slab, at as u32),
-            Kind::Free => put(out, u64::from(ledger.slab.free()[at])),
-            Kind::Orders => entries::put_shared(out, self.orders[at], &ledger.orders),
-            Kind::Holders => entries::put_shared(out, self.holders[at], &ledger.holders),
-            Kind::Sources => entries::put_source(out, &ledger.sources.all()[at]),
-            Kind::Windows if at == WINDOWS => ledger.keys.put_forgotten(out),
-            Kind::Windows => ledger.keys.windows()[at].put_head(out),
-            Kind::OlderKeys => ledger.keys.windows()[0].put_key(out, at),
-            Kind::YoungerKeys => ledger.keys.windows()[1].put_key(out, at),
-            Kind::RefusalWindows if at == WINDOWS => ledger.refusals.put_forgotten(out),
-            Kind::RefusalWindows => ledger.refusals.windows()[at].put_head(out),
-            Kind::OlderRefusals => ledger.refusals.windows()[0].put_key(out, at),
-            Kind::YoungerRefusals => ledger.refusals.windows()[1].put_key(out, at),
-            Kind::End => {
+            BlockKind::Levels => entries::put_level(out, ledger, at as u32),
+            BlockKind::Slots => entries::put_slot(out, &ledger.slab, at as u32),
+            BlockKind::Free => put(out, u64::from(ledger.slab.free()[at])),
+            BlockKind::Orders => entries::put_shared(out, self.orders[at], &ledger.orders),
+            BlockKind::Holders => entries::put_shared(out, self.holders[at], &ledger.holders),
+            BlockKind::Sources => entries::put_source(out, &ledger.sources.all()[at]),
+            BlockKind::Windows if at == WINDOWS => ledger.keys.put_forgotten(out),
+            BlockKind::Windows => ledger.keys.windows()[at].put_head(out),
+            BlockKind::OlderKeys => ledger.keys.windows()[0].put_key(out, at),
+            BlockKind::YoungerKeys => ledger.keys.windows()[1].put_key(out, at),
+            BlockKind::RefusalWindows if at == WINDOWS => ledger.refusals.put_forgotten(out),
+            BlockKind::RefusalWindows => ledger.refusals.windows()[at].put_head(out),
+            BlockKind::OlderRefusals => ledger.refusals.windows()[0].put_key(out, at),
+            BlockKind::YoungerRefusals => ledger.refusals.windows()[1].put_key(out, at),
+            BlockKind::End => {
                 out.extend_from_slice(&self.digest.to_le_bytes());
                 out.extend_from_slice(&self.check.to_le_bytes());
             }
@@ -232,7 +242,7 @@ impl Image<'_> {
     }
 }
 
-/// Which catalogue a kind is.
-fn catalogue(kind: Kind) -> usize {
-    kind as usize - Kind::Items as usize
+/// The index of a kind's catalogue.
+fn catalogue(kind: BlockKind) -> usize {
+    kind as usize - BlockKind::Items as usize
 }

@@ -1,7 +1,7 @@
-//! Images whose check value and digest are right and whose contents are not: what a forger could hand in.
+//! Images with a valid check value and digest but invalid contents, as a forger could make them.
 
 use super::load::ImageLoader;
-use super::{BLOCK_HEADER_BYTES, IMAGE_VERSION, Kind, check};
+use super::{BLOCK_HEADER_BYTES, BlockKind, IMAGE_VERSION, check};
 use crate::codec::Malformed;
 use crate::command::{Body, Catalogue, Line, SourcePosition, StockLine, Target, TargetBy, Upsert};
 use crate::event::{StockKind, StockState};
@@ -14,7 +14,7 @@ fn options() -> LedgerOptions {
     LedgerOptions { dedupe_window_ms: 1_000, ..LedgerOptions::new("main") }
 }
 
-/// A ledger with something of everything.
+/// A ledger with some of everything.
 fn ledger() -> Ledger {
     let mut ledger = Ledger::new(options());
     ledger.set_epoch(1);
@@ -68,7 +68,7 @@ fn blocks(mut ledger: Ledger) -> Vec<Vec<u8>> {
     blocks
 }
 
-/// Loads blocks as if their lengths, check value and digest were right.
+/// Loads blocks after correcting their lengths, check value and digest.
 fn load(mut blocks: Vec<Vec<u8>>) -> Result<Ledger, Malformed> {
     blocks.pop();
     let mut loader = ImageLoader::new(options());
@@ -80,14 +80,14 @@ fn load(mut blocks: Vec<Vec<u8>>) -> Result<Ledger, Malformed> {
         loader.piece(&block)?;
     }
     let digest = loader.digest_so_far().value();
-    let mut end = vec![Kind::End as u8, 1, 0, 0, 0, 24, 0, 0, 0];
+    let mut end = vec![BlockKind::End as u8, 1, 0, 0, 0, 24, 0, 0, 0];
     end.extend_from_slice(&digest.to_le_bytes());
     end.extend_from_slice(&checked.to_le_bytes());
     loader.piece(&end)?;
     loader.finish()
 }
 
-/// Reads all of a ledger, and lets it go on.
+/// Reads all of a ledger, and executes more commands.
 fn live(mut ledger: Ledger) {
     let mut payload = Payload::default();
     let _ = Audit::check(&ledger);
@@ -121,7 +121,7 @@ const HUGE: [&[u8]; 3] =
 
 // case: E11, H17
 #[test]
-fn a_forged_image_is_refused_or_can_be_lived_with() {
+fn a_forged_image_is_refused_or_can_be_used_without_a_panic() {
     let whole = blocks(ledger());
     let (mut tried, mut loaded) = (0, 0);
     let mut look = |blocks: Vec<Vec<u8>>| {
@@ -160,9 +160,9 @@ fn a_forged_image_is_refused_or_can_be_lived_with() {
 fn a_name_or_a_level_that_comes_twice_is_refused() {
     let whole = blocks(ledger());
     for (kind, why) in [
-        (Kind::Items, "a name comes twice"),
-        (Kind::Locations, "a name comes twice"),
-        (Kind::Levels, "a level comes twice"),
+        (BlockKind::Items, "a name comes twice"),
+        (BlockKind::Locations, "a name comes twice"),
+        (BlockKind::Levels, "a level comes twice"),
     ] {
         let mut twice = whole.clone();
         let at = whole.iter().position(|block| block[0] == kind as u8).expect("a block of each kind");

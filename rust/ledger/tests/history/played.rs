@@ -1,12 +1,12 @@
-//! A history played on a ledger alone, with the digests that were read on the way.
+//! A history played on a ledger alone, with the digests read on the way.
 
 use std::collections::BTreeMap;
 
 use invengine_ledger::{Digest, LedgerOptions};
 
 use super::{Player, Step, Turn};
-use crate::desk::Desk;
-use crate::desk::told::{Did, Told};
+use crate::harness::Harness;
+use crate::harness::answers::{Outcome, Reply};
 
 /// When the digest of the live ledger is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,55 +16,55 @@ pub enum Look {
     End,
 }
 
-/// A history that was played: the desk, and the digests that were read, by sequence.
+/// A played history: the harness, and the digests that were read, by sequence.
 pub struct Played {
-    pub desk: Desk,
+    pub harness: Harness,
     pub digests: BTreeMap<u64, Digest>,
 }
 
 /// Plays a history; `cut_each` ends the frame after each step.
 pub fn play(steps: &[Step], window_ms: i64, look: Look, cut_each: bool) -> Played {
-    let desk = Desk::new(LedgerOptions { dedupe_window_ms: window_ms, ..LedgerOptions::new("main") });
-    let mut played = Played { desk, digests: BTreeMap::new() };
+    let harness = Harness::new(LedgerOptions { dedupe_window_ms: window_ms, ..LedgerOptions::new("main") });
+    let mut played = Played { harness, digests: BTreeMap::new() };
     let mut player = Player::default();
     for command in Player::opening() {
-        played.desk.ask(&command).did();
+        played.harness.ask(&command).accepted();
     }
     for step in steps {
         played.step(&mut player, step, look);
-        played.desk.check();
+        played.harness.check();
         if look == Look::EachStep {
             played.look();
         }
         if cut_each {
-            played.desk.cut();
+            played.harness.cut();
         }
     }
-    played.desk.cut();
+    played.harness.cut();
     played.look();
     played
 }
 
 impl Played {
     fn step(&mut self, player: &mut Player, step: &Step, look: Look) {
-        let ledger = &self.desk.ledger;
+        let ledger = &self.harness.ledger;
         let find = |name: &str| ledger.sources().iter().find(|source| *source.name == *name);
-        let turn =
-            player.turn(step, self.desk.now_ms, &|name| find(name).map_or((0, 0), |found| (found.epoch, found.last)));
+        let turn = player
+            .turn(step, self.harness.now_ms, &|name| find(name).map_or((0, 0), |found| (found.epoch, found.last)));
         match turn {
-            Turn::Command(command) => match self.desk.ask(&command) {
-                Told::Yes { replayed: false, did: Did::Reserved(hold), .. } => player.note(&hold),
-                Told::Yes { replayed: false, did: Did::Holds(holds), .. } => {
+            Turn::Command(command) => match self.harness.ask(&command) {
+                Reply::Accepted { replayed: false, outcome: Outcome::Reserved(hold), .. } => player.note(&hold),
+                Reply::Accepted { replayed: false, outcome: Outcome::Holds(holds), .. } => {
                     holds.iter().for_each(|hold| player.note(hold));
                 }
                 _ => {}
             },
-            Turn::Wait(ms) => self.desk.wait(ms),
-            Turn::Sweep => drop(self.desk.sweep()),
-            Turn::Forget => drop(self.desk.forget()),
-            // Another test starts ledgers again; this one looks at one life of it.
+            Turn::Wait(ms) => self.harness.wait(ms),
+            Turn::Sweep => drop(self.harness.sweep()),
+            Turn::Forget => drop(self.harness.forget()),
+            // Other tests restart ledgers; here a restart only ends the frame.
             Turn::Restart | Turn::Cut => {
-                self.desk.cut();
+                self.harness.cut();
                 if look == Look::EachFrame {
                     self.look();
                 }
@@ -73,7 +73,7 @@ impl Played {
     }
 
     fn look(&mut self) {
-        self.digests.insert(self.desk.ledger.sequence(), self.desk.digest());
+        self.digests.insert(self.harness.ledger.sequence(), self.harness.digest());
     }
 
     /// The digest at the end.

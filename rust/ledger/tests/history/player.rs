@@ -1,4 +1,4 @@
-//! Steps become commands, with what has happened so far in view.
+//! Turns steps into commands, depending on what has happened so far.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -7,9 +7,9 @@ use invengine_ledger::command::{Body, Line, QUANTITY_MAX, SourcePosition, StockL
 use invengine_ledger::event::{StockKind, StockState};
 use invengine_ledger::{Command, Context, ReservationId};
 
-use crate::desk::told::HoldTold;
+use crate::harness::answers::HoldOutcome;
 
-use super::{Ask, Key, Number, Some3, Step, TTLS, Twist, What, Who, Whom};
+use super::{Ask, HoldChoice, Key, LineChoice, Operation, SharedFields, SourceNumber, Step, TTLS, Variation};
 
 const SKUS: [&str; 4] = ["cup", "jug", "mug", "no-such-item"];
 const LOCATIONS: [&str; 4] = ["store-1", "wh-1", "wh-2", "no-such-place"];
@@ -21,7 +21,7 @@ const OPENING: [&str; 6] = ["open-1", "open-2", "open-3", "open-4", "open-5", "o
 const POOL: [&str; 4] = ["key-a", "key-b", "key-c", "key-d"];
 static FRESH: LazyLock<Vec<String>> = LazyLock::new(|| (0..1_000).map(|number| format!("fresh-{number}")).collect());
 
-/// What a step comes to.
+/// A resolved step.
 #[derive(Clone, Debug)]
 pub enum Turn {
     Command(Box<Command<'static>>),
@@ -32,9 +32,9 @@ pub enum Turn {
     Cut,
 }
 
-/// One hold as the player remembers it: its id, its key and channel, its lines and version as far as known.
+/// One hold as the player remembers it: its id, key and channel, and its lines and version as far as known.
 #[derive(Clone, Debug)]
-struct Made {
+struct MadeHold {
     id: ReservationId,
     key: &'static str,
     channel: &'static str,
@@ -46,12 +46,12 @@ struct Made {
 #[derive(Default)]
 pub struct Player {
     asked: Vec<Command<'static>>,
-    made: Vec<Made>,
+    made: Vec<MadeHold>,
     fresh: usize,
 }
 
 impl Player {
-    /// The commands that every history begins with: names, sources, and a little stock everywhere but at one place.
+    /// The commands that every history begins with: names, sources, and a little stock everywhere except on one level.
     pub fn opening() -> Vec<Command<'static>> {
         use invengine_ledger::command::Catalogue::{Channels, Items, Locations};
         let upsert = |catalogue, names: &[&'static str]| {
@@ -71,7 +71,7 @@ impl Player {
         OPENING.into_iter().zip(bodies).map(command).collect()
     }
 
-    /// What a step means now. `sources` gives (epoch, last number) of a source, `now_ms` the time.
+    /// Resolves a step. `sources` returns (epoch, last number) of a source, `now_ms` is the time.
     pub fn turn(&mut self, step: &Step, now_ms: i64, sources: &dyn Fn(&str) -> (u64, u64)) -> Turn {
         let command = match step {
             Step::Wait(ms) => return Turn::Wait(*ms),
@@ -80,7 +80,7 @@ impl Player {
             Step::Restart => return Turn::Restart,
             Step::Cut => return Turn::Cut,
             Step::Ask(ask) => self.command(ask, now_ms, sources),
-            Step::Again { back, twist } => match self.again(*back, *twist, sources) {
+            Step::Again { back, variation } => match self.again(*back, *variation, sources) {
                 Some(command) => command,
                 None => return Turn::Cut,
             },
@@ -95,39 +95,44 @@ impl Player {
     }
 
     /// Remembers a hold that was made or changed.
-    pub fn note(&mut self, hold: &HoldTold) {
+    pub fn note(&mut self, hold: &HoldOutcome) {
         let places =
             hold.lines.iter().map(|line| (known(&SKUS, &line.sku), known(&LOCATIONS, &line.location))).collect();
         if let Some(made) = self.made.iter_mut().find(|made| made.id == hold.id) {
             (made.version, made.places) = (hold.version, places);
         } else if let Some(Context { key, channel, .. }) = self.asked.last().map(|command| command.context) {
-            self.made.push(Made { id: hold.id, key, channel, version: hold.version, places });
+            self.made.push(MadeHold { id: hold.id, key, channel, version: hold.version, places });
         }
     }
 
-    fn again(&self, back: usize, twist: Twist, sources: &dyn Fn(&str) -> (u64, u64)) -> Option<Command<'static>> {
+    fn again(
+        &self,
+        back: usize,
+        variation: Variation,
+        sources: &dyn Fn(&str) -> (u64, u64),
+    ) -> Option<Command<'static>> {
         let mut command = self.asked.iter().rev().nth(back % self.asked.len().max(1))?.clone();
-        match twist {
-            Twist::Same => {}
-            Twist::OtherBody if matches!(command.body, Body::Stock { .. }) => command.context.reference = "another",
-            Twist::OtherBody => command.context.holder = "another",
-            Twist::OtherSender => {
+        match variation {
+            Variation::Same => {}
+            Variation::OtherBody if matches!(command.body, Body::Stock { .. }) => command.context.reference = "another",
+            Variation::OtherBody => command.context.holder = "another",
+            Variation::OtherSender => {
                 let context = &mut command.context;
                 (context.actor, context.causation, context.event_time_ms) = ("another", "another", Some(1));
             }
-            Twist::NextNumber if matches!(command.body, Body::RegisterSource { .. }) => {}
-            Twist::NextNumber => command.context.source = Some(position(Number::Next(back % 2), sources)),
+            Variation::NextNumber if matches!(command.body, Body::RegisterSource { .. }) => {}
+            Variation::NextNumber => command.context.source = Some(position(SourceNumber::Next(back % 2), sources)),
             // Without a number a command needs a key.
-            Twist::NoSource if command.context.key.is_empty() => {}
-            Twist::NoSource => command.context.source = None,
-            Twist::Remember => command.context.remember_refusal = true,
+            Variation::NoSource if command.context.key.is_empty() => {}
+            Variation::NoSource => command.context.source = None,
+            Variation::Remember => command.context.remember_refusal = true,
         }
         Some(command)
     }
 
     fn command(&mut self, ask: &Ask, now_ms: i64, sources: &dyn Fn(&str) -> (u64, u64)) -> Command<'static> {
-        let Who { key, channel, source, order, holder, age_ms, remember } = &ask.who;
-        let registers = matches!(ask.what, What::Register(_));
+        let SharedFields { key, channel, source, order, holder, age_ms, remember } = &ask.shared_fields;
+        let registers = matches!(ask.operation, Operation::Register(_));
         let source = source.filter(|_| !registers).map(|number| position(number, sources));
         let key = match key {
             Key::Pool(number) => POOL[*number],
@@ -147,79 +152,81 @@ impl Player {
             remember_refusal: *remember,
             ..Context::default()
         };
-        if let Some(channel) = self.channel_of_key(&ask.what) {
+        if let Some(channel) = self.channel_of_key(&ask.operation) {
             // A hold is named by its key in the scope of its own writer.
             context.channel = channel;
         }
-        Command { context, body: self.body(&ask.what) }
+        Command { context, body: self.body(&ask.operation) }
     }
 
-    fn body(&self, what: &What) -> Body<'static> {
-        match what {
-            What::Reserve { lines, ttl, allow_partial, replace_own } => Body::Reserve {
+    fn body(&self, operation: &Operation) -> Body<'static> {
+        match operation {
+            Operation::Reserve { lines, ttl, allow_partial, replace_own } => Body::Reserve {
                 lines: merged(lines.iter().map(|line| ((SKUS[line.0], LOCATIONS[line.1]), line.2))),
                 ttl_ms: TTLS[*ttl],
                 allow_partial: *allow_partial,
                 replace_own: *replace_own,
             },
-            What::Extend { target, ttl } => Body::Extend { target: self.target(*target, &[]), ttl_ms: TTLS[*ttl] },
-            What::Amend { target, lines } => {
+            Operation::Extend { target, ttl } => Body::Extend { target: self.target(*target, &[]), ttl_ms: TTLS[*ttl] },
+            Operation::Amend { target, lines } => {
                 Body::Amend { target: self.target(one(*target), &[]), lines: self.lines(one(*target), lines) }
             }
-            What::Allocate(target, lines) => Body::Allocate(self.target(*target, lines)),
-            What::Release(target, lines) => Body::Release(self.target(*target, lines)),
-            What::Fulfill(target, lines) => Body::Fulfill(self.target(*target, lines)),
-            What::Transfer { target, lines, to } => {
+            Operation::Allocate(target, lines) => Body::Allocate(self.target(*target, lines)),
+            Operation::Release(target, lines) => Body::Release(self.target(*target, lines)),
+            Operation::Fulfill(target, lines) => Body::Fulfill(self.target(*target, lines)),
+            Operation::Transfer { target, lines, to } => {
                 Body::Transfer { target: self.target(one(*target), lines), to_location: LOCATIONS[*to] }
             }
-            What::Stock { kind, lines } => stock(*kind, lines),
-            What::Upsert { catalogue, name, display } => {
+            Operation::Stock { kind, lines } => stock(*kind, lines),
+            Operation::Upsert { catalogue, name, display } => {
                 let names = [&SKUS, &LOCATIONS, &CHANNELS][*catalogue as usize];
                 let entry = Upsert { name: names[1 + name % 2], display_name: ORDERS[*display], gs1: "" };
                 Body::Upsert { catalogue: *catalogue, entries: vec![entry] }
             }
-            What::Register(number) => Body::RegisterSource { source: SOURCES[*number] },
+            Operation::Register(number) => Body::RegisterSource { source: SOURCES[*number] },
         }
     }
 
-    fn channel_of_key(&self, what: &What) -> Option<&'static str> {
-        let (What::Extend { target, .. }
-        | What::Amend { target, .. }
-        | What::Transfer { target, .. }
-        | What::Allocate(target, _)
-        | What::Release(target, _)
-        | What::Fulfill(target, _)) = what
+    fn channel_of_key(&self, operation: &Operation) -> Option<&'static str> {
+        let (Operation::Extend { target, .. }
+        | Operation::Amend { target, .. }
+        | Operation::Transfer { target, .. }
+        | Operation::Allocate(target, _)
+        | Operation::Release(target, _)
+        | Operation::Fulfill(target, _)) = operation
         else {
             return None;
         };
-        let Whom::KeyOf(back) = target else { return None };
+        let HoldChoice::KeyOf(back) = target else { return None };
         self.made(*back).map(|made| made.channel)
     }
 
-    fn made(&self, back: usize) -> Option<&Made> {
+    fn made(&self, back: usize) -> Option<&MadeHold> {
         self.made.iter().rev().nth(back % self.made.len().max(1))
     }
 
-    fn target(&self, whom: Whom, lines: &[Some3]) -> Target<'static> {
+    fn target(&self, hold_choice: HoldChoice, lines: &[LineChoice]) -> Target<'static> {
         let nobody = TargetBy::UnknownToken("nobody");
-        let (by, expected_version) = match whom {
-            Whom::Nobody => (nobody, 0),
-            Whom::Order(number) => (TargetBy::Order(ORDERS[number]), 0),
-            Whom::Pool(number) => (TargetBy::Key(POOL[number]), 0),
-            Whom::KeyOf(back) => (self.made(back).map_or(nobody, |made| TargetBy::Key(made.key)), 0),
-            Whom::Id { back, version } => match self.made(back) {
+        let (by, expected_version) = match hold_choice {
+            HoldChoice::Nobody => (nobody, 0),
+            HoldChoice::Order(number) => (TargetBy::Order(ORDERS[number]), 0),
+            HoldChoice::Pool(number) => (TargetBy::Key(POOL[number]), 0),
+            HoldChoice::KeyOf(back) => (self.made(back).map_or(nobody, |made| TargetBy::Key(made.key)), 0),
+            HoldChoice::Id { back, version } => match self.made(back) {
                 Some(made) => (TargetBy::Id(made.id), [0, made.version, made.version + 1][usize::from(version)].into()),
                 None => (nobody, 0),
             },
         };
-        let lines = if matches!(by, TargetBy::Order(_)) { Vec::new() } else { self.lines(whom, lines) };
+        let lines = if matches!(by, TargetBy::Order(_)) { Vec::new() } else { self.lines(hold_choice, lines) };
         Target { by, lines, expected_version }
     }
 
     /// Lines that are mostly those of the hold.
-    fn lines(&self, whom: Whom, lines: &[Some3]) -> Vec<Line<'static>> {
-        let places = match whom {
-            Whom::Id { back, .. } | Whom::KeyOf(back) => self.made(back).map_or(&[][..], |made| &made.places),
+    fn lines(&self, hold_choice: HoldChoice, lines: &[LineChoice]) -> Vec<Line<'static>> {
+        let places = match hold_choice {
+            HoldChoice::Id { back, .. } | HoldChoice::KeyOf(back) => {
+                self.made(back).map_or(&[][..], |made| &made.places)
+            }
             _ => &[],
         };
         merged(lines.iter().map(|(sku, location, quantity)| match places.get(*location % places.len().max(1)) {
@@ -234,24 +241,24 @@ fn known(names: &[&'static str], name: &str) -> &'static str {
 }
 
 /// Amend and TransferReservation name one hold.
-fn one(whom: Whom) -> Whom {
-    if let Whom::Order(number) = whom { Whom::Id { back: number, version: 0 } } else { whom }
+fn one(hold_choice: HoldChoice) -> HoldChoice {
+    if let HoldChoice::Order(number) = hold_choice { HoldChoice::Id { back: number, version: 0 } } else { hold_choice }
 }
 
-fn position(number: Number, sources: &dyn Fn(&str) -> (u64, u64)) -> SourcePosition<'static> {
+fn position(number: SourceNumber, sources: &dyn Fn(&str) -> (u64, u64)) -> SourcePosition<'static> {
     let (source, epochs_back, ahead) = match number {
-        Number::Next(source) => (source, 0, 1),
-        Number::Old(source, back) => (source, 0, 1 - back as i64),
-        Number::Gap(source) => (source, 0, 2),
-        Number::OldEpoch(source) => (source, 1, 1),
-        Number::OfNobody => return SourcePosition { id: "nobody", epoch: 1, sequence: 1 },
+        SourceNumber::Next(source) => (source, 0, 1),
+        SourceNumber::Old(source, back) => (source, 0, 1 - back as i64),
+        SourceNumber::Gap(source) => (source, 0, 2),
+        SourceNumber::OldEpoch(source) => (source, 1, 1),
+        SourceNumber::OfNobody => return SourcePosition { id: "nobody", epoch: 1, sequence: 1 },
     };
     let (epoch, last) = sources(SOURCES[source]);
     let sequence = (last as i64 + ahead).max(1) as u64;
     SourcePosition { id: SOURCES[source], epoch: epoch.saturating_sub(epochs_back), sequence }
 }
 
-/// One line a level, sorted: what the door makes of the caller's lines.
+/// One line per level, sorted: as the server canonicalises the caller's lines.
 fn merged(lines: impl Iterator<Item = ((&'static str, &'static str), i64)>) -> Vec<Line<'static>> {
     let mut sums = BTreeMap::new();
     for (place, quantity) in lines {
@@ -260,8 +267,8 @@ fn merged(lines: impl Iterator<Item = ((&'static str, &'static str), i64)>) -> V
     sums.into_iter().map(|((sku, location), quantity)| Line { sku, location, quantity }).collect()
 }
 
-/// Lines in the caller's order, in the form that the door lets through for this kind.
-fn stock(kind: StockKind, lines: &[(Some3, StockState, Option<i64>)]) -> Body<'static> {
+/// Lines in the caller's order, in the form that the server accepts for this kind.
+fn stock(kind: StockKind, lines: &[(LineChoice, StockState, Option<i64>)]) -> Body<'static> {
     let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
     let mut made: Vec<StockLine<'static>> = Vec::new();
     for ((sku, location, quantity), state, expected) in lines {

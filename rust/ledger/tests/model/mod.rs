@@ -1,6 +1,6 @@
-//! The ledger once more, slow and obvious. Names are strings, nothing is counted that can be summed, nothing is prepared that
-//! can be looked for; a command is tried on a copy, which is thrown away if the answer is no. It shares the types of commands
-//! and answers with the ledger and no line of its code.
+//! A slow and obvious model of the ledger. Names are strings; sums are recomputed instead of counted, and there are no indexes;
+//! a command is executed on a copy, which is discarded if it is rejected. The model shares the types of commands and answers
+//! with the ledger, and none of its code.
 
 mod holds;
 mod moves;
@@ -13,15 +13,15 @@ use invengine_ledger::command::Body;
 use invengine_ledger::reservation::LineState;
 use invengine_ledger::{Command, Context, Reason, ReservationId};
 
-use crate::desk::told::{Did, No, Told};
+use crate::harness::answers::{Outcome, Refusal, Reply};
 
-/// Outcomes kept of each epoch of a source.
+/// Outcomes kept for each epoch of a source.
 const OUTCOMES_KEPT: usize = 1_024;
 
-/// An item at a location.
-pub type Place = (String, String);
+/// A level: an item at a location.
+pub type LevelKey = (String, String);
 
-/// Whose keys.
+/// The writer that a key belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Writer {
     Operator,
@@ -29,7 +29,7 @@ pub enum Writer {
     Source(String),
 }
 
-/// What is physically at a place.
+/// The physical stock of a level.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stock {
     pub on_hand: i64,
@@ -49,7 +49,7 @@ pub struct Line {
     pub last: LineState,
 }
 
-/// One reservation. What is over is in `reserved` until its event is written.
+/// One reservation. Expired units are in `reserved` until their event is written.
 #[derive(Clone, Debug)]
 pub struct Hold {
     pub id: ReservationId,
@@ -61,37 +61,37 @@ pub struct Hold {
     pub key: String,
     pub order_ref: String,
     pub holder: String,
-    pub lines: BTreeMap<Place, Line>,
-    /// The window in which nothing was left of it, most lately.
+    pub lines: BTreeMap<LevelKey, Line>,
+    /// The window in which it last ended.
     ended_in: u32,
 }
 
 /// What a key did.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct KnownKey {
     meaning: String,
     pub sequence: u64,
-    /// Nothing: the key was cancelled before it was used.
-    pub did: Option<Did>,
+    /// `None`: the key was cancelled before it was used.
+    pub outcome: Option<Outcome>,
     window: u32,
 }
 
 /// A refusal whose caller wants it remembered.
 #[derive(Clone, Debug)]
-pub struct Remembered {
+pub struct RememberedRefusal {
     meaning: String,
-    pub no: No,
+    pub refusal: Refusal,
     pub sequence: u64,
     window: u32,
 }
 
-/// An outside system.
+/// An external system.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     pub epoch: u64,
     pub last: u64,
     /// Number, meaning, position, answer.
-    kept: Vec<(u64, String, u64, Result<Did, No>)>,
+    kept: Vec<(u64, String, u64, Result<Outcome, Refusal>)>,
 }
 
 /// The state.
@@ -103,25 +103,25 @@ pub struct Model {
     window_ms: i64,
     pub catalogues: [BTreeMap<String, (String, String)>; 3],
     /// In the order of first mention.
-    pub stock: Vec<(Place, Stock)>,
+    pub stock: Vec<(LevelKey, Stock)>,
     /// In the order they were made.
     pub holds: Vec<Hold>,
     ids: BTreeSet<ReservationId>,
-    pub keys: BTreeMap<(Writer, String), Known>,
-    refused: BTreeMap<(Writer, String), (String, No)>,
-    pub remembered: BTreeMap<(Writer, String), Remembered>,
+    pub keys: BTreeMap<(Writer, String), KnownKey>,
+    refused: BTreeMap<(Writer, String), (String, Refusal)>,
+    pub remembered: BTreeMap<(Writer, String), RememberedRefusal>,
     pub sources: BTreeMap<String, Source>,
     /// Number of the younger window of keys, when it began, and when the one before began.
     window: u32,
     younger_ms: i64,
     older_ms: i64,
     pub expiries: u64,
-    /// How often it was started: the writer epoch.
+    /// The number of starts, which is the writer epoch.
     starts: u64,
 }
 
 impl Model {
-    /// An empty ledger that remembers keys for so long.
+    /// An empty ledger that remembers keys for this long.
     pub fn new(window_ms: i64) -> Self {
         Model {
             sequence: 0,
@@ -145,153 +145,164 @@ impl Model {
     }
 
     /// Executes a command. `new_id` is the id that the ledger chose, if it made a hold.
-    pub fn execute(&mut self, command: &Command<'_>, now_ms: i64, new_id: Option<ReservationId>) -> Told {
+    pub fn execute(&mut self, command: &Command<'_>, now_ms: i64, new_id: Option<ReservationId>) -> Reply {
         let now_ms = now_ms.max(self.time_ms);
         let context = &command.context;
         if let Some(position) = context.source.filter(|position| !self.sources.contains_key(position.id)) {
-            return Told::No(No::new(Reason::UnknownSource).fact("source", position.id));
+            return Reply::Rejected(Refusal::new(Reason::UnknownSource).fact("source", position.id));
         }
-        self.look_up_key(command, now_ms)
-            .or_else(|| self.look_up_number(command))
-            .unwrap_or_else(|| self.try_out(command, now_ms, new_id))
+        self.check_key(command, now_ms)
+            .or_else(|| self.check_number(command))
+            .unwrap_or_else(|| self.execute_on_copy(command, now_ms, new_id))
     }
 
-    /// What the key did before, or why it may not be used.
-    fn look_up_key(&mut self, command: &Command<'_>, now_ms: i64) -> Option<Told> {
+    /// The earlier answer of the key, or why it may not be used.
+    fn check_key(&mut self, command: &Command<'_>, now_ms: i64) -> Option<Reply> {
         let context = &command.context;
         let meaning = meaning(command);
         if let Some(name) = self.key_name(context) {
             let known = self.keys.get(&name).cloned();
-            if let Some((known, did)) = known.as_ref().and_then(|known| Some((known, known.did.clone()?))) {
+            if let Some((known, outcome)) = known.as_ref().and_then(|known| Some((known, known.outcome.clone()?))) {
                 if known.meaning != meaning {
-                    return Some(Told::No(No::new(Reason::IdempotencyKeyReused).fact("sequence", known.sequence)));
+                    return Some(Reply::Rejected(
+                        Refusal::new(Reason::IdempotencyKeyReused).fact("sequence", known.sequence),
+                    ));
                 }
                 if self.is_next(context) {
                     self.event(now_ms);
                     // The number remembers its own position, the key the first one.
-                    self.consume(context, meaning, self.sequence, Ok(did.clone()));
+                    self.consume(context, meaning, self.sequence, Ok(outcome.clone()));
                 }
-                return Some(Told::Yes { sequence: known.sequence, replayed: true, did });
+                return Some(Reply::Accepted { sequence: known.sequence, replayed: true, outcome });
             }
-            // What was to be remembered stands, even if the key was cancelled since.
+            // A remembered refusal remains valid even if the key was cancelled since.
             if let Some(remembered) = self.remembered.get(&name).cloned() {
                 if remembered.meaning != meaning {
-                    let reused = No::new(Reason::IdempotencyKeyReused);
-                    return Some(Told::No(reused.fact("sequence", remembered.sequence)));
+                    let reused = Refusal::new(Reason::IdempotencyKeyReused);
+                    return Some(Reply::Rejected(reused.fact("sequence", remembered.sequence)));
                 }
-                return Some(self.refuse_again(command, &meaning, remembered.no, now_ms));
+                return Some(self.refuse_again(command, &meaning, remembered.refusal, now_ms));
             }
             if known.is_some() {
-                return Some(self.refuse_again(command, &meaning, No::new(Reason::KeyCancelled), now_ms));
+                return Some(self.refuse_again(command, &meaning, Refusal::new(Reason::KeyCancelled), now_ms));
             }
-            // A numbered message is decided afresh: its no uses up its number.
+            // A numbered message is decided afresh: its rejection consumes its number.
             let refused = self.refused.get(&name).filter(|_| context.source.is_none()).cloned();
-            if let Some((before, no)) = refused {
+            if let Some((before, refusal)) = refused {
                 if before != meaning {
-                    return Some(Told::No(No::new(Reason::IdempotencyKeyReused)));
+                    return Some(Reply::Rejected(Refusal::new(Reason::IdempotencyKeyReused)));
                 }
                 if context.remember_refusal {
-                    self.remember(name, &meaning, &no, now_ms);
+                    self.remember(name, &meaning, &refusal, now_ms);
                 }
-                return Some(Told::No(no));
+                return Some(Reply::Rejected(refusal));
             }
         }
         let start_ms = self.older_ms.max(now_ms - self.window_ms);
         let too_old = |issued: i64| issued < start_ms || issued <= self.older_ms;
         let forgotten = context.issue_time_ms.is_some_and(too_old) && context.source.is_none();
-        forgotten.then(|| Told::No(No::new(Reason::DedupeWindowExpired).fact("window", now_ms - start_ms)))
+        forgotten.then(|| Reply::Rejected(Refusal::new(Reason::DedupeWindowExpired).fact("window", now_ms - start_ms)))
     }
 
-    /// The same no as before; it uses up the number of a message whose turn it is.
-    fn refuse_again(&mut self, command: &Command<'_>, meaning: &str, no: No, now_ms: i64) -> Told {
+    /// The same rejection as before; it consumes the number of a message that is the next one.
+    fn refuse_again(&mut self, command: &Command<'_>, meaning: &str, refusal: Refusal, now_ms: i64) -> Reply {
         if self.is_next(&command.context) {
             self.event(now_ms);
-            self.consume(&command.context, meaning.to_owned(), self.sequence, Err(no.clone()));
+            self.consume(&command.context, meaning.to_owned(), self.sequence, Err(refusal.clone()));
         }
-        Told::No(no)
+        Reply::Rejected(refusal)
     }
 
     /// One more event: a refusal that its key remembers.
-    fn remember(&mut self, name: (Writer, String), meaning: &str, no: &No, now_ms: i64) {
+    fn remember(&mut self, name: (Writer, String), meaning: &str, refusal: &Refusal, now_ms: i64) {
         self.event(now_ms);
         let (meaning, sequence, window) = (meaning.to_owned(), self.sequence, self.window);
-        self.remembered.insert(name, Remembered { meaning, no: no.clone(), sequence, window });
+        self.remembered.insert(name, RememberedRefusal { meaning, refusal: refusal.clone(), sequence, window });
     }
 
-    /// What the number did before, or why it is not its turn.
-    fn look_up_number(&self, command: &Command<'_>) -> Option<Told> {
+    /// The earlier answer of the number, or why it is not the next one.
+    fn check_number(&self, command: &Command<'_>) -> Option<Reply> {
         let position = command.context.source?;
         let source = &self.sources[position.id];
-        let no = |reason| No::new(reason).fact("source", position.id);
+        let refusal = |reason| Refusal::new(reason).fact("source", position.id);
         if position.epoch != source.epoch {
-            return Some(Told::No(no(Reason::StaleEpoch).fact("current", source.epoch)));
+            return Some(Reply::Rejected(refusal(Reason::StaleEpoch).fact("current", source.epoch)));
         }
         if position.sequence > source.last + 1 {
             let expected = source.last + 1;
-            return Some(Told::No(no(Reason::SequenceGap).fact("expected", expected).fact("got", position.sequence)));
+            return Some(Reply::Rejected(
+                refusal(Reason::SequenceGap).fact("expected", expected).fact("got", position.sequence),
+            ));
         }
         if position.sequence == source.last + 1 {
             return None;
         }
         let kept = source.kept.iter().find(|kept| kept.0 == position.sequence);
         Some(match kept {
-            None => Told::No(no(Reason::SequenceConsumed).fact("last", source.last)),
+            None => Reply::Rejected(refusal(Reason::SequenceConsumed).fact("last", source.last)),
             Some(kept) if kept.1 != meaning(command) => {
-                Told::No(no(Reason::SequenceConflict).fact("sequence", position.sequence))
+                Reply::Rejected(refusal(Reason::SequenceConflict).fact("sequence", position.sequence))
             }
-            Some((_, _, _, Err(no))) => Told::No(no.clone()),
-            Some((_, _, sequence, Ok(did))) => Told::Yes { sequence: *sequence, replayed: true, did: did.clone() },
+            Some((_, _, _, Err(refusal))) => Reply::Rejected(refusal.clone()),
+            Some((_, _, sequence, Ok(outcome))) => {
+                Reply::Accepted { sequence: *sequence, replayed: true, outcome: outcome.clone() }
+            }
         })
     }
 
-    /// Does the command on a copy, and keeps the copy if nothing speaks against it.
-    fn try_out(&mut self, command: &Command<'_>, now_ms: i64, new_id: Option<ReservationId>) -> Told {
+    /// Executes the command on a copy, and keeps the copy if it is accepted.
+    fn execute_on_copy(&mut self, command: &Command<'_>, now_ms: i64, new_id: Option<ReservationId>) -> Reply {
         let context = &command.context;
         let mut copy = self.clone();
         let done = copy.perform(command, now_ms, new_id);
         let meaning = meaning(command);
         match done {
-            Ok(did) => {
+            Ok(outcome) => {
                 *self = copy;
                 if let Some(name) = self.key_name(context) {
                     let (sequence, window) = (self.sequence, self.window);
-                    let did = Some(did.clone());
-                    self.keys.insert(name, Known { meaning: meaning.clone(), sequence, did, window });
+                    let outcome = Some(outcome.clone());
+                    self.keys.insert(name, KnownKey { meaning: meaning.clone(), sequence, outcome, window });
                 }
                 if context.source.is_some() {
-                    self.consume(context, meaning, self.sequence, Ok(did.clone()));
+                    self.consume(context, meaning, self.sequence, Ok(outcome.clone()));
                 }
                 let known = self.key_name(context).is_some() || context.source.is_some();
-                let did = if known { did } else { Did::Done };
-                Told::Yes { sequence: self.sequence, replayed: false, did }
+                let outcome = if known { outcome } else { Outcome::Done };
+                Reply::Accepted { sequence: self.sequence, replayed: false, outcome }
             }
-            Err(no) if no.reason == Reason::InvalidField => Told::No(no),
-            Err(no) if context.remember_refusal && self.key_name(context).is_some() => {
+            Err(refusal) if refusal.reason == Reason::InvalidField => Reply::Rejected(refusal),
+            Err(refusal) if context.remember_refusal && self.key_name(context).is_some() => {
                 let name = self.key_name(context).expect("it has one");
-                self.remember(name, &meaning, &no, now_ms);
+                self.remember(name, &meaning, &refusal, now_ms);
                 if context.source.is_some() {
-                    self.consume(context, meaning, self.sequence, Err(no.clone()));
+                    self.consume(context, meaning, self.sequence, Err(refusal.clone()));
                 }
-                Told::No(no)
+                Reply::Rejected(refusal)
             }
-            Err(no) if context.source.is_some() => {
+            Err(refusal) if context.source.is_some() => {
                 self.event(now_ms);
-                self.consume(context, meaning, self.sequence, Err(no.clone()));
-                Told::No(no)
+                self.consume(context, meaning, self.sequence, Err(refusal.clone()));
+                Reply::Rejected(refusal)
             }
-            Err(no) => {
+            Err(refusal) => {
                 if let Some(name) = self.key_name(context) {
-                    self.refused.insert(name, (meaning, no.clone()));
+                    self.refused.insert(name, (meaning, refusal.clone()));
                 }
-                Told::No(no)
+                Reply::Rejected(refusal)
             }
         }
     }
 
-    fn perform(&mut self, command: &Command<'_>, now_ms: i64, new_id: Option<ReservationId>) -> Result<Did, No> {
+    fn perform(
+        &mut self,
+        command: &Command<'_>,
+        now_ms: i64,
+        new_id: Option<ReservationId>,
+    ) -> Result<Outcome, Refusal> {
         let context = &command.context;
         if !context.channel.is_empty() && !self.catalogues[2].contains_key(context.channel) {
-            return Err(No::new(Reason::UnknownChannel).fact("channel", context.channel));
+            return Err(Refusal::new(Reason::UnknownChannel).fact("channel", context.channel));
         }
         self.begin(now_ms);
         match &command.body {
@@ -308,7 +319,7 @@ impl Model {
         }
     }
 
-    /// Time goes on with the first event of a command, and with nothing else.
+    /// Time advances with the first event of a command, and with nothing else.
     fn begin(&mut self, now_ms: i64) {
         if self.sequence == 0 {
             self.first_time_ms = now_ms;
@@ -329,7 +340,7 @@ impl Model {
         }
     }
 
-    /// Under what the command's key is remembered, if it has one and its writer exists.
+    /// The name under which the command's key is remembered, if it has a key and its writer exists.
     fn key_name(&self, context: &Context<'_>) -> Option<(Writer, String)> {
         let exists = context.channel.is_empty() || self.catalogues[2].contains_key(context.channel);
         (exists && !context.key.is_empty()).then(|| (self.writer(context), context.key.to_owned()))
@@ -342,7 +353,7 @@ impl Model {
         })
     }
 
-    fn consume(&mut self, context: &Context<'_>, meaning: String, sequence: u64, answer: Result<Did, No>) {
+    fn consume(&mut self, context: &Context<'_>, meaning: String, sequence: u64, answer: Result<Outcome, Refusal>) {
         let position = context.source.expect("a numbered message");
         let source = self.sources.get_mut(position.id).expect("a known source");
         source.last = position.sequence;
@@ -353,8 +364,8 @@ impl Model {
     }
 }
 
-/// What a command means: all of it but who sent it when, under which key, and what is to be remembered of it. The reason and the
-/// document are part of what happened to stock, and of nothing else.
+/// The meaning of a command: everything except the sender, the times, the key, and whether a refusal is to be remembered. The
+/// reason code and the reference count only for commands on stock.
 fn meaning(command: &Command<'_>) -> String {
     let of_stock = |text| if matches!(command.body, Body::Stock { .. }) { text } else { "" };
     let context = Context {

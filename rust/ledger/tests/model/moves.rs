@@ -1,35 +1,42 @@
-//! What commands do to holds, once it is clear what they take.
+//! What commands do to holds, once the units that they take are known.
 
 use std::collections::BTreeMap;
 
-use invengine_ledger::command::{Line as Asked, Target, TargetBy};
+use invengine_ledger::command::{Line as RequestedLine, Target, TargetBy};
 use invengine_ledger::reservation::LineState;
 use invengine_ledger::{Context, Reason};
 
-use super::holds::{Act, Share, Shares, first_reason, no_stock, reason_of};
-use super::{Known, Line, Model, Place};
-use crate::desk::told::{Did, HoldTold, No};
+use super::holds::{HoldAction, LineShare, Shares, first_reason, insufficient_stock, reason_of};
+use super::{KnownKey, LevelKey, Line, Model};
+use crate::harness::answers::{HoldOutcome, Outcome, Refusal};
 
 impl Model {
-    pub fn extend(&mut self, ctx: &Context<'_>, target: &Target<'_>, ttl_ms: i64, now_ms: i64) -> Result<Did, No> {
-        let mut told = Vec::new();
-        for (at, shares) in self.shares(Act::Extend, ctx, target, now_ms)? {
+    pub fn extend(
+        &mut self,
+        ctx: &Context<'_>,
+        target: &Target<'_>,
+        ttl_ms: i64,
+        now_ms: i64,
+    ) -> Result<Outcome, Refusal> {
+        let mut outcomes = Vec::new();
+        for (at, shares) in self.shares(HoldAction::Extend, ctx, target, now_ms)? {
             self.changed(at);
             let hold = &mut self.holds[at];
             hold.expire_ms = (now_ms + ttl_ms + 99) / 100 * 100;
-            let line = |(place, share): &(Place, Share)| hold.line_told(place, LineState::Reserved, share.reserved);
-            told.push(hold.told(false, shares.iter().map(line).collect()));
+            let line =
+                |(place, share): &(LevelKey, LineShare)| hold.line_outcome(place, LineState::Reserved, share.reserved);
+            outcomes.push(hold.outcome(false, shares.iter().map(line).collect()));
         }
-        Ok(Did::Holds(told))
+        Ok(Outcome::Holds(outcomes))
     }
 
-    pub fn allocate(&mut self, ctx: &Context<'_>, target: &Target<'_>, now_ms: i64) -> Result<Did, No> {
-        let shares = self.shares(Act::Allocate, ctx, target, now_ms)?;
+    pub fn allocate(&mut self, ctx: &Context<'_>, target: &Target<'_>, now_ms: i64) -> Result<Outcome, Refusal> {
+        let shares = self.shares(HoldAction::Allocate, ctx, target, now_ms)?;
         let wanted = sum(&shares, |share| share.expired);
         self.check(&wanted, |model, place| model.free(place, now_ms))?;
-        let mut told = Vec::new();
+        let mut outcomes = Vec::new();
         for (at, shares) in shares {
-            self.lapse(at, now_ms);
+            self.expire_if_due(at, now_ms);
             for (place, share) in &shares {
                 let line = self.line(at, place);
                 line.reserved -= share.reserved;
@@ -42,32 +49,32 @@ impl Model {
                 self.holds[at].order_ref = ctx.order_ref.to_owned();
             }
             let reacquired = shares.iter().any(|(_, share)| share.expired > 0);
-            told.push(self.told(at, &shares, LineState::Allocated, reacquired));
+            outcomes.push(self.outcome(at, &shares, LineState::Allocated, reacquired));
         }
-        Ok(Did::Holds(told))
+        Ok(Outcome::Holds(outcomes))
     }
 
-    pub fn release(&mut self, ctx: &Context<'_>, target: &Target<'_>, now_ms: i64) -> Result<Did, No> {
+    pub fn release(&mut self, ctx: &Context<'_>, target: &Target<'_>, now_ms: i64) -> Result<Outcome, Refusal> {
         if let TargetBy::Key(key) = target.by {
             let name = (self.writer(ctx), key.to_owned());
-            if self.keys.get(&name).is_none_or(|known| known.did.is_none()) {
+            if self.keys.get(&name).is_none_or(|known| known.outcome.is_none()) {
                 self.sequence += 1;
                 let (sequence, window) = (self.sequence, self.window);
-                // Once cancelled in this window is enough; and its own key is about to be used.
+                // One tombstone per window is enough, and a command's own key is about to be used.
                 let again = self.keys.get(&name).is_some_and(|known| known.window == window);
                 if !again && key != ctx.key {
-                    self.keys.insert(name, Known { meaning: String::new(), sequence, did: None, window });
+                    self.keys.insert(name, KnownKey { meaning: String::new(), sequence, outcome: None, window });
                 }
-                return Ok(Did::KeyCancelled);
+                return Ok(Outcome::KeyCancelled);
             }
         }
-        let shares = self.shares(Act::Release, ctx, target, now_ms)?;
+        let shares = self.shares(HoldAction::Release, ctx, target, now_ms)?;
         Ok(self.leave(shares, LineState::Released, now_ms))
     }
 
-    pub fn fulfill(&mut self, ctx: &Context<'_>, target: &Target<'_>, now_ms: i64) -> Result<Did, No> {
-        let shares = self.shares(Act::Fulfill, ctx, target, now_ms)?;
-        self.check(&sum(&shares, Share::units), |model, place| model.at(place).on_hand)?;
+    pub fn fulfill(&mut self, ctx: &Context<'_>, target: &Target<'_>, now_ms: i64) -> Result<Outcome, Refusal> {
+        let shares = self.shares(HoldAction::Fulfill, ctx, target, now_ms)?;
+        self.check(&sum(&shares, LineShare::units), |model, place| model.at(place).on_hand)?;
         for (_, of_hold) in &shares {
             for (place, share) in of_hold {
                 self.at_mut(place).on_hand -= share.units();
@@ -76,11 +83,11 @@ impl Model {
         Ok(self.leave(shares, LineState::Fulfilled, now_ms))
     }
 
-    /// Units leave their lines for good.
-    fn leave(&mut self, shares: Shares, to: LineState, now_ms: i64) -> Did {
-        let mut told = Vec::new();
+    /// Units leave their lines permanently.
+    fn leave(&mut self, shares: Shares, to: LineState, now_ms: i64) -> Outcome {
+        let mut outcomes = Vec::new();
         for (at, shares) in shares {
-            self.lapse(at, now_ms);
+            self.expire_if_due(at, now_ms);
             for (place, share) in &shares {
                 let line = self.line(at, place);
                 line.reserved -= share.reserved;
@@ -89,20 +96,20 @@ impl Model {
                 line.last = to;
             }
             self.changed(at);
-            told.push(self.told(at, &shares, to, false));
+            outcomes.push(self.outcome(at, &shares, to, false));
         }
-        Did::Holds(told)
+        Outcome::Holds(outcomes)
     }
 
     pub fn amend(
         &mut self,
         ctx: &Context<'_>,
         target: &Target<'_>,
-        asked: &[Asked<'_>],
+        asked: &[RequestedLine<'_>],
         now_ms: i64,
-    ) -> Result<Did, No> {
+    ) -> Result<Outcome, Refusal> {
         let places = self.places(asked.iter().map(|line| (line.sku, line.location)))?;
-        let at = self.shares(Act::Amend, ctx, target, now_ms)?[0].0;
+        let at = self.shares(HoldAction::Amend, ctx, target, now_ms)?[0].0;
         let held = places.iter().filter_map(|place| self.holds[at].lines.get(place));
         if let Some(reason) = first_reason(held.filter(|held| held.reserved == 0).map(reason_of)) {
             return Err(self.holds[at].refuse(reason));
@@ -114,7 +121,7 @@ impl Model {
             let before = self.holds[at].lines.get(&place).map_or(0, |held| held.reserved);
             if !self.stock.iter().any(|(other, _)| *other == place) {
                 if line.quantity > 0 {
-                    return Err(no_stock(&place, line.quantity, 0));
+                    return Err(insufficient_stock(&place, line.quantity, 0));
                 }
                 continue;
             }
@@ -138,26 +145,32 @@ impl Model {
             self.changed(at);
         }
         let hold = &self.holds[at];
-        let lines = changes.iter().map(|(place, quantity, _)| hold.line_told(place, LineState::Reserved, *quantity));
-        Ok(Did::Holds(vec![hold.told(false, lines.collect())]))
+        let lines = changes.iter().map(|(place, quantity, _)| hold.line_outcome(place, LineState::Reserved, *quantity));
+        Ok(Outcome::Holds(vec![hold.outcome(false, lines.collect())]))
     }
 
-    pub fn transfer(&mut self, ctx: &Context<'_>, target: &Target<'_>, to: &str, now_ms: i64) -> Result<Did, No> {
+    pub fn transfer(
+        &mut self,
+        ctx: &Context<'_>,
+        target: &Target<'_>,
+        to: &str,
+        now_ms: i64,
+    ) -> Result<Outcome, Refusal> {
         if !self.catalogues[1].contains_key(to) {
-            return Err(No::new(Reason::UnknownLocation).fact("location", to));
+            return Err(Refusal::new(Reason::UnknownLocation).fact("location", to));
         }
-        let (at, mut moving) = self.shares(Act::Transfer, ctx, target, now_ms)?.remove(0);
+        let (at, mut moving) = self.shares(HoldAction::Transfer, ctx, target, now_ms)?.remove(0);
         moving.retain(|(place, _)| place.1 != to);
         let mut wanted = BTreeMap::new();
         for (place, share) in &moving {
             let room = (place.0.clone(), to.to_owned());
             if !self.stock.iter().any(|(other, _)| *other == room) {
-                return Err(no_stock(&room, share.units(), 0));
+                return Err(insufficient_stock(&room, share.units(), 0));
             }
             *wanted.entry(room).or_insert(0) += share.units();
         }
         self.check(&wanted, |model, place| model.free(place, now_ms))?;
-        self.lapse(at, now_ms);
+        self.expire_if_due(at, now_ms);
         for (place, share) in &moving {
             self.move_promise(at, place, *share, to);
         }
@@ -167,7 +180,7 @@ impl Model {
             self.changed(at);
         }
         let hold = &self.holds[at];
-        let mut sums: Vec<(Place, LineState, i64)> = Vec::new();
+        let mut sums: Vec<(LevelKey, LineState, i64)> = Vec::new();
         for (place, share) in &moving {
             for (state, units) in [(LineState::Reserved, share.reserved), (LineState::Allocated, share.allocated)] {
                 let room = (place.0.clone(), to.to_owned());
@@ -178,11 +191,11 @@ impl Model {
                 }
             }
         }
-        let lines = sums.iter().map(|(room, state, units)| hold.line_told(room, *state, *units)).collect();
-        Ok(Did::Holds(vec![hold.told(false, lines)]))
+        let lines = sums.iter().map(|(room, state, units)| hold.line_outcome(room, *state, *units)).collect();
+        Ok(Outcome::Holds(vec![hold.outcome(false, lines)]))
     }
 
-    fn move_promise(&mut self, at: usize, place: &Place, share: Share, to: &str) {
+    fn move_promise(&mut self, at: usize, place: &LevelKey, share: LineShare, to: &str) {
         let line = self.line(at, place);
         line.reserved -= share.reserved;
         line.allocated -= share.allocated;
@@ -197,30 +210,30 @@ impl Model {
         line.last = if share.allocated > 0 { LineState::Allocated } else { LineState::Reserved };
     }
 
-    fn told(&self, at: usize, shares: &[(Place, Share)], to: LineState, reacquired: bool) -> HoldTold {
+    fn outcome(&self, at: usize, shares: &[(LevelKey, LineShare)], to: LineState, reacquired: bool) -> HoldOutcome {
         let hold = &self.holds[at];
-        let lines = shares.iter().map(|(place, share)| hold.line_told(place, to, share.units()));
-        hold.told(reacquired, lines.collect())
+        let lines = shares.iter().map(|(place, share)| hold.line_outcome(place, to, share.units()));
+        hold.outcome(reacquired, lines.collect())
     }
 
-    fn line(&mut self, at: usize, place: &Place) -> &mut Line {
+    fn line(&mut self, at: usize, place: &LevelKey) -> &mut Line {
         self.holds[at].lines.get_mut(place).expect("a line of the hold")
     }
 
-    /// Refuses unless each place has the units, by the order in which the places were first mentioned.
-    fn check(&self, wanted: &BTreeMap<Place, i64>, has: impl Fn(&Self, &Place) -> i64) -> Result<(), No> {
+    /// Refuses unless each level has the units, in the order of first mention.
+    fn check(&self, wanted: &BTreeMap<LevelKey, i64>, has: impl Fn(&Self, &LevelKey) -> i64) -> Result<(), Refusal> {
         for (place, _) in &self.stock {
             let units = wanted.get(place).copied().unwrap_or(0);
             let there = has(self, place);
             if units > 0 && there < units {
-                return Err(no_stock(place, units, there.max(0)));
+                return Err(insufficient_stock(place, units, there.max(0)));
             }
         }
         Ok(())
     }
 }
 
-fn sum(shares: &Shares, units: impl Fn(Share) -> i64) -> BTreeMap<Place, i64> {
+fn sum(shares: &Shares, units: impl Fn(LineShare) -> i64) -> BTreeMap<LevelKey, i64> {
     let mut sums = BTreeMap::new();
     for (_, of_hold) in shares {
         for (place, share) in of_hold {

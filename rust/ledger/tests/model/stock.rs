@@ -1,4 +1,4 @@
-//! The physical side, the catalogue and the sources.
+//! Physical stock, catalogues and sources.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use invengine_ledger::Reason;
 use invengine_ledger::command::{Catalogue, QUANTITY_MAX, StockLine, Upsert};
 use invengine_ledger::event::{StockKind, StockState};
 
-use super::holds::no_stock;
-use super::{Model, Place, Stock};
-use crate::desk::told::{Did, LevelTold, No};
+use super::holds::insufficient_stock;
+use super::{LevelKey, Model, Stock};
+use crate::harness::answers::{LevelQuantities, Outcome, Refusal};
 
 impl Stock {
     fn part(&mut self, state: StockState) -> &mut i64 {
@@ -29,47 +29,50 @@ impl Stock {
 }
 
 impl Model {
-    pub fn place(&self, sku: &str, location: &str) -> Result<Place, No> {
+    pub fn place(&self, sku: &str, location: &str) -> Result<LevelKey, Refusal> {
         if !self.catalogues[0].contains_key(sku) {
-            return Err(No::new(Reason::UnknownSku).fact("sku", sku));
+            return Err(Refusal::new(Reason::UnknownSku).fact("sku", sku));
         }
         if !self.catalogues[1].contains_key(location) {
-            return Err(No::new(Reason::UnknownLocation).fact("location", location));
+            return Err(Refusal::new(Reason::UnknownLocation).fact("location", location));
         }
         Ok((sku.to_owned(), location.to_owned()))
     }
 
-    /// The places of all lines; an unknown item is refused before an unknown location.
-    pub fn places<'a>(&self, lines: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Result<Vec<Place>, No> {
+    /// The levels of all lines; an unknown item is reported before an unknown location.
+    pub fn places<'a>(
+        &self,
+        lines: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    ) -> Result<Vec<LevelKey>, Refusal> {
         let known = |sku: &str| self.catalogues[0].contains_key(sku);
         if let Some((sku, _)) = lines.clone().find(|(sku, _)| !known(sku)) {
-            return Err(No::new(Reason::UnknownSku).fact("sku", sku));
+            return Err(Refusal::new(Reason::UnknownSku).fact("sku", sku));
         }
         lines.map(|(sku, location)| self.place(sku, location)).collect()
     }
 
-    pub fn at(&self, place: &Place) -> Stock {
+    pub fn at(&self, place: &LevelKey) -> Stock {
         self.stock.iter().find(|(other, _)| other == place).map(|found| found.1.clone()).unwrap_or_default()
     }
 
-    pub fn at_mut(&mut self, place: &Place) -> &mut Stock {
+    pub fn at_mut(&mut self, place: &LevelKey) -> &mut Stock {
         if !self.stock.iter().any(|(other, _)| other == place) {
             self.stock.push((place.clone(), Stock::default()));
         }
         &mut self.stock.iter_mut().find(|(other, _)| other == place).expect("just pushed").1
     }
 
-    /// The quantities of a place, summed up from the holds.
-    pub fn figures(&self, place: &Place, now_ms: i64) -> LevelTold {
+    /// The quantities of a level, summed up from the holds.
+    pub fn figures(&self, place: &LevelKey, now_ms: i64) -> LevelQuantities {
         let stock = self.at(place);
         let (mut reserved, mut allocated) = (0, 0);
         for hold in &self.holds {
             if let Some(line) = hold.lines.get(place) {
                 allocated += line.allocated;
-                reserved += if hold.over(now_ms) { 0 } else { line.reserved };
+                reserved += if hold.has_expired(now_ms) { 0 } else { line.reserved };
             }
         }
-        LevelTold {
+        LevelQuantities {
             sku: place.0.clone(),
             location: place.1.clone(),
             on_hand: stock.on_hand,
@@ -81,27 +84,27 @@ impl Model {
         }
     }
 
-    /// Units that nobody holds; below 0 if more is held than is there.
-    pub fn free(&self, place: &Place, now_ms: i64) -> i64 {
+    /// Units that nobody holds; negative if more is held than is in stock.
+    pub fn free(&self, place: &LevelKey, now_ms: i64) -> i64 {
         let found = self.figures(place, now_ms);
         let unsellable = found.damaged + found.returned + found.quality_control;
         found.on_hand - unsellable - found.reserved - found.allocated
     }
 
-    pub fn change_stock(&mut self, kind: StockKind, lines: &[StockLine<'_>], now_ms: i64) -> Result<Did, No> {
+    pub fn change_stock(&mut self, kind: StockKind, lines: &[StockLine<'_>], now_ms: i64) -> Result<Outcome, Refusal> {
         let places = self.places(lines.iter().map(|line| (line.sku, line.location)))?;
-        let before: BTreeMap<Place, Stock> = places.iter().map(|place| (place.clone(), self.at(place))).collect();
+        let before: BTreeMap<LevelKey, Stock> = places.iter().map(|place| (place.clone(), self.at(place))).collect();
         let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
         for (line, place) in lines.iter().zip(&places) {
             let actual = *before[place].clone().part(line.state);
             if let Some(expected) = line.expected.filter(|expected| absolute && *expected != actual) {
-                let no = No::new(Reason::QuantityStale).fact("sku", line.sku).fact("location", line.location);
-                return Err(no.fact("expected", expected).fact("actual", actual));
+                let refusal = Refusal::new(Reason::QuantityStale).fact("sku", line.sku).fact("location", line.location);
+                return Err(refusal.fact("expected", expected).fact("actual", actual));
             }
             let delta = if absolute { line.quantity - actual } else { line.quantity };
             self.at_mut(place).add(line.state, delta);
         }
-        // A part that is set changes the whole as well; a whole that is set beside it has the last word.
+        // Setting a part changes the whole too; a whole that is set in the same command takes precedence.
         for (line, place) in lines.iter().zip(&places) {
             if absolute && line.state == StockState::OnHand {
                 self.at_mut(place).on_hand = line.quantity;
@@ -111,35 +114,35 @@ impl Model {
             for state in [StockState::OnHand, line.state] {
                 let (there, left) = (*before[place].clone().part(state), *self.at_mut(place).part(state));
                 if left < 0 {
-                    return Err(no_stock(place, there - left, there));
+                    return Err(insufficient_stock(place, there - left, there));
                 }
             }
             if self.at(place).on_hand > QUANTITY_MAX {
                 let field = if kind == StockKind::Adjusted { "delta" } else { "quantity" };
-                return Err(No::new(Reason::InvalidField)
+                return Err(Refusal::new(Reason::InvalidField)
                     .fact("field", format!("lines[{number}].{field}"))
                     .fact("description", "on_hand of a level must stay at or below 2^53 - 1"));
             }
         }
         self.sequence += lines.len() as u64;
-        Ok(Did::Levels(places.iter().map(|place| self.figures(place, now_ms)).collect()))
+        Ok(Outcome::Levels(places.iter().map(|place| self.figures(place, now_ms)).collect()))
     }
 
-    pub fn upsert(&mut self, catalogue: Catalogue, entries: &[Upsert<'_>]) -> Did {
+    pub fn upsert(&mut self, catalogue: Catalogue, entries: &[Upsert<'_>]) -> Outcome {
         for entry in entries {
             let value = (entry.display_name.to_owned(), entry.gs1.to_owned());
             self.catalogues[catalogue as usize].insert(entry.name.to_owned(), value);
             self.sequence += 1;
         }
-        Did::Done
+        Outcome::Done
     }
 
-    pub fn register(&mut self, name: &str) -> Did {
+    pub fn register(&mut self, name: &str) -> Outcome {
         self.sequence += 1;
         let source = self.sources.entry(name.to_owned()).or_default();
         let (previous_epoch, previous_sequence) = (source.epoch, source.last);
         let epoch = self.starts.max(previous_epoch + 1);
         *source = super::Source { epoch, ..super::Source::default() };
-        Did::Registered { epoch, previous_epoch, previous_sequence }
+        Outcome::Registered { epoch, previous_epoch, previous_sequence }
     }
 }

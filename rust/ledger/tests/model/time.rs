@@ -1,22 +1,22 @@
-//! What the engine does by itself: it ends what is over, and forgets.
+//! What the engine does on its own: it expires holds and forgets keys.
 
 use std::collections::BTreeSet;
 
 use super::Model;
-use crate::desk::told::Did;
+use crate::harness::answers::Outcome;
 
 impl Model {
-    /// Writes down every hold that is over; tells how many.
+    /// Records the expiry of every expired hold; returns their number.
     pub fn sweep(&mut self, now_ms: i64) -> usize {
         let now_ms = now_ms.max(self.time_ms);
-        let count = (0..self.holds.len()).filter(|at| self.lapse(*at, now_ms)).count();
+        let count = (0..self.holds.len()).filter(|at| self.expire_if_due(*at, now_ms)).count();
         if count > 0 {
             self.begin(now_ms);
         }
         count
     }
 
-    /// Forgets the older window if the younger one has its age; tells whether it did.
+    /// Forgets the older window if the younger one has reached its age; returns whether it did.
     pub fn forget(&mut self, now_ms: i64) -> bool {
         let now_ms = now_ms.max(self.time_ms);
         let since_ms = self.younger_ms.max(self.first_time_ms);
@@ -30,7 +30,7 @@ impl Model {
         self.window += 1;
         let (ids, window): (BTreeSet<_>, _) = (self.holds.iter().map(|hold| hold.id).collect(), self.window);
         self.keys.retain(|_, known| {
-            let names_a_hold = matches!(&known.did, Some(Did::Reserved(hold)) if ids.contains(&hold.id));
+            let names_a_hold = matches!(&known.outcome, Some(Outcome::Reserved(hold)) if ids.contains(&hold.id));
             if known.window == older && names_a_hold {
                 known.window = window;
             }
@@ -40,13 +40,13 @@ impl Model {
         true
     }
 
-    /// What was in memory only is gone.
+    /// Drops what was in memory only.
     pub fn restart(&mut self) {
         self.refused.clear();
         self.starts += 1;
     }
 
-    /// Holds with units reserved or allocated, as far as it was written down.
+    /// Number of holds with reserved or allocated units, as far as recorded.
     pub fn open_holds(&self) -> usize {
         self.holds.iter().filter(|hold| hold.outstanding()).count()
     }

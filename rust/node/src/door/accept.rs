@@ -1,4 +1,4 @@
-//! Lets connections in and gives them to the threads in turn.
+//! Accepts connections and hands them to the worker threads in turn.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,62 +12,62 @@ use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use super::bounds::Bound;
-use super::census::Census;
 use super::connection;
+use super::connections::{Admission, ConnectionGuard};
+use super::limits::Limits;
 use super::listen::{Listener, prepare};
-use super::places::{Entry, Present};
-use super::station::Station;
+use super::worker::Worker;
 
-/// Accepting fails when the process has no file descriptor left; somebody must leave first.
-const OUT_OF_FILES: Duration = Duration::from_millis(20);
+/// How long to wait after a failed accept: the process has no file descriptor left until a connection closes.
+const ACCEPT_RETRY: Duration = Duration::from_millis(20);
 
-/// A newcomer waits until one of those who make room has left.
-const OTHERS_LEAVE: Duration = Duration::from_millis(1);
+/// How often a new connection checks whether an evicted one has closed.
+const EVICTION_CHECK: Duration = Duration::from_millis(1);
 
-/// A thread of the door, as the one that accepts sees it.
+/// A worker thread, as the accepting thread sees it.
 #[derive(Clone)]
-pub(super) struct Thread {
+pub(super) struct WorkerHandle {
     pub(super) runtime: Handle,
-    pub(super) station: Arc<Station>,
+    pub(super) worker: Arc<Worker>,
 }
 
 /// Accepts until the door drains. Runs on the first of the threads.
-pub(super) async fn accept(listener: Listener, threads: Vec<Thread>) -> io::Result<()> {
+pub(super) async fn accept(listener: Listener, threads: Vec<WorkerHandle>) -> io::Result<()> {
     let incoming = Incoming::new(listener)?;
     for at in (0..threads.len()).cycle() {
         let thread = &threads[at];
         let accepted = tokio::select! {
             biased;
-            () = thread.station.draining() => break,
+            () = thread.worker.draining() => break,
             accepted = incoming.accept() => accepted,
         };
         let Ok(stream) = accepted else {
-            sleep(OUT_OF_FILES).await;
+            sleep(ACCEPT_RETRY).await;
             continue;
         };
-        if let Some(present) = enter(&thread.station).await {
-            thread.runtime.spawn(serve(stream, Arc::clone(&thread.station), present));
+        if let Some(guard) = admit(&thread.worker).await {
+            thread.runtime.spawn(serve(stream, Arc::clone(&thread.worker), guard));
         }
     }
     Ok(())
 }
 
-/// A place inside; nothing if there is not even room to tell a newcomer that there is none.
-async fn enter(station: &Station) -> Option<Present> {
-    let Census { places, bounds, .. } = &*station.census;
+/// Admits a connection; `None` if there is not even room to refuse its calls.
+async fn admit(worker: &Worker) -> Option<ConnectionGuard> {
+    let Limits { connections, bounds, .. } = &*worker.limits;
     loop {
-        match places.enter() {
-            Entry::Inside { present, evicts } => {
+        match connections.admit() {
+            Admission::Admitted { guard, evicts } => {
                 if evicts {
                     bounds.acted(Bound::ConnectionEvicted);
                 }
-                if present.crowded {
+                if guard.over_limit {
                     bounds.acted(Bound::ConnectionRefused);
                 }
-                return Some(present);
+                return Some(guard);
             }
-            Entry::Later => sleep(OTHERS_LEAVE).await,
-            Entry::Full => {
+            Admission::Retry => sleep(EVICTION_CHECK).await,
+            Admission::Full => {
                 bounds.acted(Bound::ConnectionRefused);
                 return None;
             }
@@ -77,10 +77,10 @@ async fn enter(station: &Station) -> Option<Present> {
 
 enum Incoming {
     Tcp(TcpListener),
-    Unix(UnixListener, #[expect(dead_code, reason = "removes the file when the listener goes")] Remove),
+    Unix(UnixListener, #[expect(dead_code, reason = "removes the file when the listener goes")] SocketFile),
 }
 
-/// A connection on its way to a thread.
+/// A connection on its way to a worker thread.
 enum Stream {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
@@ -90,7 +90,7 @@ impl Incoming {
     fn new(listener: Listener) -> io::Result<Self> {
         Ok(match listener {
             Listener::Tcp(listener) => Incoming::Tcp(TcpListener::from_std(listener)?),
-            Listener::Unix(listener, path) => Incoming::Unix(UnixListener::from_std(listener)?, Remove(path)),
+            Listener::Unix(listener, path) => Incoming::Unix(UnixListener::from_std(listener)?, SocketFile(path)),
         })
     }
 
@@ -102,29 +102,29 @@ impl Incoming {
     }
 }
 
-/// Removes the file of a unix socket.
-struct Remove(PathBuf);
+/// The file of a unix socket, removed on drop.
+struct SocketFile(PathBuf);
 
-impl Drop for Remove {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-async fn serve(stream: Stream, station: Arc<Station>, present: Present) {
+async fn serve(stream: Stream, worker: Arc<Worker>, guard: ConnectionGuard) {
     match stream {
         Stream::Tcp(stream) => {
-            // A connection that is gone already cannot be prepared.
+            // Fails for a connection that is closed already.
             if prepare(&SockRef::from(&stream)).is_ok() {
-                speak(TcpStream::from_std(stream), station, present).await;
+                serve_io(TcpStream::from_std(stream), worker, guard).await;
             }
         }
-        Stream::Unix(stream) => speak(UnixStream::from_std(stream), station, present).await,
+        Stream::Unix(stream) => serve_io(UnixStream::from_std(stream), worker, guard).await,
     }
 }
 
-async fn speak(io: io::Result<impl AsyncRead + AsyncWrite + Unpin>, station: Arc<Station>, present: Present) {
+async fn serve_io(io: io::Result<impl AsyncRead + AsyncWrite + Unpin>, worker: Arc<Worker>, guard: ConnectionGuard) {
     if let Ok(io) = io {
-        connection::serve(io, station, present).await;
+        connection::serve(io, worker, guard).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What goes back: the answer's message with its trailers, or a refusal as trailers alone.
+//! What is sent back: the answer's message with its trailers, or a refusal as trailers only.
 
 use std::fmt::Write;
 use std::future::poll_fn;
@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::time::sleep_until;
 
 use super::bounds::Bound;
-use super::census::{Census, UnderWay};
+use super::limits::{ActiveCall, Limits};
 use crate::refusal::{Code, Refusal};
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -25,46 +25,46 @@ const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// The caller has left: nobody takes the rest of the answer.
-pub(super) struct Gone;
+/// The caller is gone: nobody reads the rest of the answer.
+pub(super) struct CallerGone;
 
-impl From<h2::Error> for Gone {
+impl From<h2::Error> for CallerGone {
     fn from(_: h2::Error) -> Self {
-        Gone
+        CallerGone
     }
 }
 
-/// How long an answer may wait until its caller takes it.
-pub(super) struct Patience {
-    /// While nothing of it is taken.
+/// How long an answer may wait for its caller to read it.
+pub(super) struct SendDeadline {
+    /// Longest time without progress.
     pub(super) stall: Duration,
-    /// In all.
+    /// The end of the whole answer.
     pub(super) until: Option<Instant>,
-    pub(super) census: Arc<Census>,
+    pub(super) limits: Arc<Limits>,
 }
 
-impl Patience {
-    /// Done when the caller has taken nothing for too long, beginning now.
+impl SendDeadline {
+    /// Completes when the caller has read nothing for too long from now on, or at the end.
     async fn end(&self) {
         let stalled = Instant::now() + self.stall;
         let until = self.until.map_or(stalled, |until| until.min(stalled));
         sleep_until(until.into()).await;
     }
 
-    /// Gives up what the caller does not take, and the memory that it has.
+    /// Drops the rest of the answer, and its memory.
     fn give_up(&self, stream: &mut SendStream<Bytes>) {
-        self.census.bounds.acted(Bound::AnswerStalled);
+        self.limits.bounds.acted(Bound::AnswerStalled);
         stream.send_reset(Reason::CANCEL);
     }
 }
 
-/// Answers a unary call. Whether the caller is still there does not matter. What the caller has no room for waits in a
-/// task, which keeps the call `under_way`.
+/// Answers a unary call, whether or not the caller is still there. What exceeds the caller's window waits in a task,
+/// which holds `active_call`.
 pub(super) fn reply(
     mut respond: SendResponse<Bytes>,
     reply: Result<Bytes, Refusal>,
-    under_way: UnderWay,
-    patience: impl FnOnce() -> Patience,
+    active_call: ActiveCall,
+    send_deadline: impl FnOnce() -> SendDeadline,
 ) {
     let message = match reply {
         Ok(message) => message,
@@ -73,27 +73,27 @@ pub(super) fn reply(
     let Ok(mut stream) = respond.send_response(head(), false) else { return };
     stream.reserve_capacity(message.len());
     if stream.capacity() >= message.len() {
-        // Whoever has left by now does not hear it.
+        // Fails if the caller is gone by now.
         let _ = stream.send_data(message, false).and_then(|()| stream.send_trailers(ok_trailers()));
         return;
     }
-    let patience = patience();
+    let send_deadline = send_deadline();
     tokio::spawn(async move {
-        let _under_way = under_way;
-        if send_all(&mut stream, message, &patience).await.is_ok() {
+        let _under_way = active_call;
+        if send_all(&mut stream, message, &send_deadline).await.is_ok() {
             let _ = stream.send_trailers(ok_trailers());
         }
     });
 }
 
-/// Refuses a call that got no answer yet.
+/// Refuses a call that has no answer yet.
 pub(super) fn refuse(respond: &mut SendResponse<Bytes>, refusal: &Refusal) {
     let mut response = head();
     put_refusal(response.headers_mut(), refusal);
     let _ = respond.send_response(response, true);
 }
 
-/// Tells somebody who does not speak gRPC so.
+/// Answers a request that is not gRPC with an HTTP status.
 pub(super) fn refuse_http(respond: &mut SendResponse<Bytes>, status: StatusCode) {
     let mut response = Response::new(());
     *response.status_mut() = status;
@@ -122,7 +122,7 @@ fn refusal_trailers(refusal: &Refusal) -> HeaderMap {
 fn put_refusal(headers: &mut HeaderMap, refusal: &Refusal) {
     headers.insert(STATUS, HeaderValue::from(refusal.code as i32));
     if refusal.code == Code::Unimplemented {
-        // It may have been the compression of the message that is not there.
+        // The reason may be that the message is compressed.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     let texts = [(MESSAGE, percent_encoded(&refusal.message)), (DETAILS, STANDARD_NO_PAD.encode(refusal.status()))];
@@ -144,40 +144,40 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-/// Several messages to one caller, no faster than they are taken.
-pub(super) struct Answers {
+/// A stream of messages to one caller, no faster than the caller reads them.
+pub(super) struct AnswerStream {
     respond: SendResponse<Bytes>,
     begun: Option<SendStream<Bytes>>,
-    patience: Patience,
+    send_deadline: SendDeadline,
 }
 
-impl Answers {
-    pub(super) fn new(respond: SendResponse<Bytes>, patience: Patience) -> Self {
-        Answers { respond, begun: None, patience }
+impl AnswerStream {
+    pub(super) fn new(respond: SendResponse<Bytes>, send_deadline: SendDeadline) -> Self {
+        AnswerStream { respond, begun: None, send_deadline }
     }
 
-    /// Sends one message, framed, once the caller has room for it.
-    pub(super) async fn message(&mut self, message: Bytes) -> Result<(), Gone> {
+    /// Sends one framed message as the caller's window allows.
+    pub(super) async fn message(&mut self, message: Bytes) -> Result<(), CallerGone> {
         if self.begun.is_none() {
             self.begin(head(), false)?;
         }
         self.data(message).await
     }
 
-    /// Sends the head of an answer that somebody else gives.
-    pub(super) fn begin(&mut self, head: Response<()>, ends: bool) -> Result<(), Gone> {
+    /// Sends the head of an answer that comes from the service.
+    pub(super) fn begin(&mut self, head: Response<()>, ends: bool) -> Result<(), CallerGone> {
         self.begun = Some(self.respond.send_response(head, ends)?);
         Ok(())
     }
 
-    /// Sends what belongs to an answer that has begun, once the caller has room for it.
-    pub(super) async fn data(&mut self, data: Bytes) -> Result<(), Gone> {
-        send_all(self.begun.as_mut().ok_or(Gone)?, data, &self.patience).await
+    /// Sends data of an answer that has begun, as the caller's window allows.
+    pub(super) async fn data(&mut self, data: Bytes) -> Result<(), CallerGone> {
+        send_all(self.begun.as_mut().ok_or(CallerGone)?, data, &self.send_deadline).await
     }
 
-    /// Ends an answer that has begun as somebody else ends it.
-    pub(super) fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
-        let stream = self.begun.as_mut().ok_or(Gone)?;
+    /// Ends an answer that has begun, with the trailers of the service.
+    pub(super) fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), CallerGone> {
+        let stream = self.begun.as_mut().ok_or(CallerGone)?;
         match trailers {
             Some(trailers) => stream.send_trailers(trailers)?,
             None => stream.send_data(Bytes::new(), true)?,
@@ -185,7 +185,7 @@ impl Answers {
         Ok(())
     }
 
-    /// Ends the answers.
+    /// Ends the stream.
     pub(super) fn end(mut self, outcome: Result<(), Refusal>) {
         match (self.begun.take(), outcome) {
             (Some(mut stream), Ok(())) => {
@@ -202,7 +202,7 @@ impl Answers {
         }
     }
 
-    /// Done when the caller has left.
+    /// Completes when the caller is gone.
     pub(super) async fn gone(&mut self) {
         poll_fn(|cx| self.poll_gone(cx)).await;
     }
@@ -216,8 +216,8 @@ impl Answers {
     }
 }
 
-/// Sends data as the other side makes room for it, as long as it does.
-async fn send_all(stream: &mut SendStream<Bytes>, data: Bytes, patience: &Patience) -> Result<(), Gone> {
+/// Sends data as the other side's window allows, until the deadline.
+async fn send_all(stream: &mut SendStream<Bytes>, data: Bytes, send_deadline: &SendDeadline) -> Result<(), CallerGone> {
     let mut data = data;
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
@@ -227,17 +227,17 @@ async fn send_all(stream: &mut SendStream<Bytes>, data: Bytes, patience: &Patien
                 let room = room?.min(data.len());
                 stream.send_data(data.split_to(room), false)?;
             }
-            () = patience.end() => {
-                patience.give_up(stream);
-                return Err(Gone);
+            () = send_deadline.end() => {
+                send_deadline.give_up(stream);
+                return Err(CallerGone);
             }
         }
     }
     Ok(())
 }
 
-/// Sends data to somebody who is trusted to take it.
-pub(super) async fn send_on(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), Gone> {
+/// Sends data to a peer that is trusted to read it.
+pub(super) async fn send_on(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), CallerGone> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         let room = poll_fn(|cx| poll_room(stream, cx)).await?;
@@ -246,12 +246,12 @@ pub(super) async fn send_on(stream: &mut SendStream<Bytes>, mut data: Bytes) -> 
     Ok(())
 }
 
-fn poll_room(stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<usize, Gone>> {
+fn poll_room(stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<usize, CallerGone>> {
     loop {
         match ready!(stream.poll_capacity(cx)) {
             Some(Ok(0)) => {}
             Some(Ok(room)) => return Poll::Ready(Ok(room)),
-            Some(Err(_)) | None => return Poll::Ready(Err(Gone)),
+            Some(Err(_)) | None => return Poll::Ready(Err(CallerGone)),
         }
     }
 }

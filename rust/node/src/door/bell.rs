@@ -1,5 +1,5 @@
-//! The bell of one door thread: rung once a commit from the thread that commits, it wakes everybody of this thread who
-//! waits for durability. So a commit costs one wake across threads, however many callers it answers.
+//! The bell of one worker thread: the commit thread rings it once per commit, and it wakes every task of the worker
+//! that waits for durability. So a commit costs one wake-up across threads, however many callers it answers.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, fence};
@@ -8,64 +8,65 @@ use std::task::Waker;
 
 use tokio::sync::Notify;
 
-/// Wakes those who wait for the next commit.
+/// Wakes the tasks that wait for the next commit.
 #[derive(Default)]
 pub(super) struct Bell {
     awaited: AtomicBool,
     rung: Notify,
-    sleepers: Mutex<Sleepers>,
+    waiters: Mutex<Waiters>,
 }
 
 #[derive(Default)]
-struct Sleepers {
+struct Waiters {
     wakers: Vec<Waker>,
-    /// How often the bell has woken somebody.
+    /// The number of times that the waiters were woken.
     round: u64,
 }
 
-/// A task's place at the bell, so that it waits there only once a round.
+/// The registration of a task at the bell, so that it is registered only once per round.
 #[derive(Default)]
-pub(super) struct Seat(Option<u64>);
+pub(super) struct Registration(Option<u64>);
 
 impl Bell {
-    /// Wakes those who wait, from any thread. Does nothing if nobody does.
+    /// Wakes the waiting tasks, from any thread. Does nothing if there are none.
     pub(super) fn ring(&self) {
-        // Pairs with the fence in `sit`: either this sees that somebody waits, or they see what has become durable.
+        // Pairs with the fence in `register`: either this sees that a task waits, or the task sees what has become
+        // durable.
         fence(SeqCst);
         if self.awaited.load(Relaxed) && self.awaited.swap(false, SeqCst) {
             self.rung.notify_one();
         }
     }
 
-    /// Has the task woken at the next ring. It must look once more, afterwards, at what it waits for.
-    pub(super) fn sit(&self, seat: &mut Seat, waker: &Waker) {
+    /// Registers the task to be woken at the next ring. The task must check its condition once more afterwards.
+    pub(super) fn register(&self, registration: &mut Registration, waker: &Waker) {
         {
-            let mut sleepers = self.sleepers();
-            if seat.0 == Some(sleepers.round) {
+            let mut waiters = self.waiters();
+            if registration.0 == Some(waiters.round) {
                 return;
             }
-            seat.0 = Some(sleepers.round);
-            sleepers.wakers.push(waker.clone());
+            registration.0 = Some(waiters.round);
+            waiters.wakers.push(waker.clone());
         }
         self.awaited.store(true, SeqCst);
         fence(SeqCst);
     }
 
-    /// Hands every ring on, for ever. One task of the bell's own thread does this.
-    pub(super) async fn hand_on(&self) {
+    /// Passes every ring on to the waiters, for ever. One task of the worker thread runs this.
+    pub(super) async fn relay(&self) {
         let mut woken = Vec::new();
         loop {
             self.rung.notified().await;
             {
-                let mut sleepers = self.sleepers();
-                std::mem::swap(&mut woken, &mut sleepers.wakers);
-                sleepers.round += 1;
+                let mut waiters = self.waiters();
+                std::mem::swap(&mut woken, &mut waiters.wakers);
+                waiters.round += 1;
             }
             woken.drain(..).for_each(Waker::wake);
         }
     }
 
-    fn sleepers(&self) -> MutexGuard<'_, Sleepers> {
-        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,42 +1,42 @@
-//! What the bounds of a door did: one counter each, so that whoever runs the server sees an attack, and what stopped it.
+//! How often the bounds of a door acted: one counter each, so that operators see an attack and what stopped it.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A bound of the door. `docs/operations.md` says of each where it lies.
+/// A bound of the door. `docs/operations.md` states the value of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bound {
-    /// A connection was told that there is no room, or closed without a word.
+    /// A connection had its calls refused or was closed at once, because there was no room.
     ConnectionRefused,
-    /// The connection that had rested longest left for a new one.
+    /// The connection that had been idle longest was closed for a new one.
     ConnectionEvicted,
-    /// A connection rested for too long.
+    /// A connection was idle for too long.
     ConnectionIdle,
-    /// A connection did not begin to speak HTTP/2.
+    /// A connection did not complete its HTTP/2 handshake in time.
     ConnectionSilent,
-    /// A connection took nothing that was written.
+    /// A connection read nothing of what was written.
     ConnectionStalled,
-    /// A connection sent more frames of control than its calls need.
+    /// A connection sent more control frames than its calls need.
     ControlFrames,
-    /// A call found too many under way.
+    /// A call was refused because too many were in progress.
     CallRefused,
-    /// A reader of the journal found too many.
+    /// A reader of the journal was refused because there were too many.
     ReaderRefused,
-    /// A call for the service behind the door found too many.
+    /// A call for the service behind the door was refused because there were too many.
     ForwardRefused,
-    /// A message came while too much of others had come in part.
+    /// A message was refused because incomplete messages held too many bytes.
     PartialRefused,
-    /// A message took too long to come.
+    /// A message took too long to arrive.
     MessageLate,
-    /// A call brought more metadata than a call may.
+    /// A call had more metadata than a call may have.
     MetadataRefused,
-    /// A call found too many bytes of answers that its connection has not taken.
+    /// A call was refused because its connection had too many bytes of unread answers.
     AnswersRefused,
-    /// An answer was dropped for want of room.
+    /// An answer was dropped because there was no room for it.
     AnswerDropped,
-    /// An answer was given up because its caller took nothing of it.
+    /// An answer was dropped because its caller read nothing of it.
     AnswerStalled,
-    /// A stream of reflection came to its end.
+    /// A reflection stream reached its time limit.
     ReflectionEnded,
 }
 
@@ -64,12 +64,12 @@ const NAMES: [(Bound, &str); 16] = [
 pub(super) struct Bounds([AtomicU64; NAMES.len()]);
 
 impl Bounds {
-    /// Counts that a bound acted.
+    /// Counts one action of a bound.
     pub(super) fn acted(&self, bound: Bound) {
         self.0[bound as usize].fetch_add(1, Relaxed);
     }
 
-    /// Every bound by its name.
+    /// The count of every bound, by name.
     pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         NAMES.iter().map(|(bound, name)| (*name, self.0[*bound as usize].load(Relaxed)))
     }

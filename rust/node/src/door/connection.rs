@@ -1,7 +1,8 @@
-//! One connection. A unary call whose message has come whole, as nearly all do, is decided right here, in the order of
-//! arrival, and its answer waits in a list for the next commit: no task, no lock and no wake of its own. All the rest
-//! gets a task.
+//! One connection. A unary call whose message has arrived as a whole, as nearly all do, is decided right here, in the
+//! order of arrival, and its answer waits in a list for the next commit: it needs no task, no lock and no wake-up of
+//! its own. Every other call gets a task.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,79 +15,81 @@ use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::answer::Patience;
-use super::bell::Seat;
+use super::answer::SendDeadline;
+use super::bell::Registration;
+use super::body::{CallFailure, RequestBody};
 use super::bounds::Bound;
-use super::census::UnderWay;
-use super::gather::{Gathering, Trouble};
-use super::metered::{Meter, Metered};
-use super::places::{Place, Present};
-use super::route::{To, route};
+use super::call_metadata::{CallMetadata, metadata_bytes, non_grpc_status};
+use super::connections::{ConnectionGuard, ConnectionState};
+use super::limits::ActiveCall;
+use super::metered::{MeteredSocket, SocketMeter};
+use super::route::{Handler, route};
 use super::settings::DoorSettings;
-use super::station::{Decision, Station, outcome};
-use super::terms::{Terms, foreign, metadata_bytes};
+use super::worker::{FramedDecision, Worker, outcome};
 use super::{answer, events, forward, submit};
 use crate::engine::Durable;
 use crate::refusal::Refusal;
 
-/// A connection that does not begin to speak HTTP/2 is given up.
+/// A connection that has not completed its HTTP/2 handshake by then is closed.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// A connection beyond the limit is told so for this long.
-const CROWDED: Duration = Duration::from_secs(10);
-/// A connection that is to end has this long to hear it.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// A connection beyond the limit has its calls refused for this long.
+const OVER_LIMIT_TIME: Duration = Duration::from_secs(10);
+/// A connection that is to end has this long to read the GOAWAY frame.
+const GOAWAY_TIME: Duration = Duration::from_secs(1);
+/// How long a connection has its calls decided before other connections are served.
+const TURN: Duration = Duration::from_millis(2);
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
-/// h2 answers what is beyond its limit with an HTTP status, so the door's own limit lies far below.
+/// h2 answers headers beyond its limit with an HTTP status, so the door's own limit is this many times lower.
 const HEADERS_READ: u32 = 4;
-/// Calls given up before they were looked at. No turn brings as many, so giving up never ends a connection.
-const GIVEN_UP_MAX: usize = 8_192;
+/// Calls cancelled before they were looked at. No turn has this many, so cancelling never ends a connection.
+const CANCELLED_MAX: usize = 8_192;
 
-/// Why a connection is ended.
+/// Why a connection ends.
 enum End {
-    /// By itself.
+    /// The peer ended it, or it failed.
     Ended,
     /// The door drains.
     Drains,
-    /// It made room for another.
+    /// It makes room for another connection.
     Evicted,
-    /// It took nothing, or did not say goodbye.
+    /// It read nothing, or did not close in time.
     Dropped,
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, station: Arc<Station>, present: Present) {
-    let (meter, place) = (Arc::new(Meter::default()), &present.place);
-    let idle = Duration::from_millis(station.settings.connection_idle_ms);
+pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, worker: Arc<Worker>, guard: ConnectionGuard) {
+    let (meter, state) = (Arc::new(SocketMeter::default()), &guard.state);
+    let idle = Duration::from_millis(worker.settings.connection_idle_ms);
     let silence = if idle.is_zero() { HANDSHAKE } else { HANDSHAKE.min(idle) };
-    let handshake = builder(&station.settings).handshake(Metered::new(io, Arc::clone(&meter)));
+    let handshake = builder(&worker.settings).handshake(MeteredSocket::new(io, Arc::clone(&meter)));
     let h2 = tokio::select! {
         biased;
-        () = place.must_leave() => return,
-        made = timeout(silence, handshake) => match made {
+        () = state.evicted() => return,
+        done = timeout(silence, handshake) => match done {
             Ok(Ok(h2)) => h2,
             Ok(Err(_)) => return,
-            Err(_) => return station.census.bounds.acted(Bound::ConnectionSilent),
+            Err(_) => return worker.limits.bounds.acted(Bound::ConnectionSilent),
         },
     };
     let mut connection = Connection {
         h2,
         meter,
-        station,
-        place: Arc::clone(place),
-        crowded: present.crowded,
+        worker,
+        state: Arc::clone(state),
+        over_limit: guard.over_limit,
         began: false,
-        came: Vec::new(),
-        decided: Vec::new(),
-        seat: Seat::default(),
+        arrived: VecDeque::new(),
+        waiting: Vec::new(),
+        registration: Registration::default(),
     };
-    if present.crowded {
-        let _ = timeout(CROWDED, poll_fn(|cx| connection.poll(cx))).await;
+    if guard.over_limit {
+        let _ = timeout(OVER_LIMIT_TIME, poll_fn(|cx| connection.poll(cx))).await;
         return;
     }
-    match connection.run(&present).await {
+    match connection.run(&guard).await {
         End::Ended if connection.meter.is_flooded() => {
-            connection.station.census.bounds.acted(Bound::ControlFrames);
+            connection.worker.limits.bounds.acted(Bound::ControlFrames);
             connection.end_now(Reason::ENHANCE_YOUR_CALM).await;
         }
         End::Evicted => connection.end_now(Reason::NO_ERROR).await,
@@ -102,68 +105,69 @@ fn builder(settings: &DoorSettings) -> server::Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(settings.streams_max)
         .max_header_list_size(settings.headers_bytes_max.saturating_mul(HEADERS_READ))
-        .max_pending_accept_reset_streams(GIVEN_UP_MAX)
-        // What still comes for a call that was refused must not end the others.
+        .max_pending_accept_reset_streams(CANCELLED_MAX)
+        // Frames that still arrive for a refused call must not end the others.
         .max_concurrent_reset_streams(settings.streams_max as usize);
     builder
 }
 
 struct Connection<T> {
-    h2: server::Connection<Metered<T>, Bytes>,
-    meter: Arc<Meter>,
-    station: Arc<Station>,
-    place: Arc<Place>,
-    crowded: bool,
-    /// A call has come in this turn.
+    h2: server::Connection<MeteredSocket<T>, Bytes>,
+    meter: Arc<SocketMeter>,
+    worker: Arc<Worker>,
+    state: Arc<ConnectionState>,
+    over_limit: bool,
+    /// A call has begun in this turn.
     began: bool,
-    came: Vec<(Request<RecvStream>, SendResponse<Bytes>)>,
-    decided: Vec<Decided>,
-    seat: Seat,
+    /// Calls that have arrived and have not begun: no more than a connection may have in progress.
+    arrived: VecDeque<(Request<RecvStream>, SendResponse<Bytes>)>,
+    waiting: Vec<WaitingReply>,
+    registration: Registration,
 }
 
-/// A call whose answer waits until what it rests on is durable.
-struct Decided {
-    decision: Decision,
+/// A decided call whose answer waits until what it depends on is durable.
+struct WaitingReply {
+    decision: FramedDecision,
     respond: SendResponse<Bytes>,
-    under_way: UnderWay,
-    patience: Patience,
+    active_call: ActiveCall,
+    send_deadline: SendDeadline,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Serves until there is a reason to end.
-    async fn run(&mut self, present: &Present) -> End {
-        let (station, place) = (Arc::clone(&self.station), Arc::clone(&self.place));
-        let idle = Duration::from_millis(station.settings.connection_idle_ms);
-        let stall = Duration::from_millis(station.settings.stall_ms_max);
-        let mut looks = interval(looks_every(idle, stall));
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut asked_to_leave: Option<Instant> = None;
+    async fn run(&mut self, guard: &ConnectionGuard) -> End {
+        let (worker, state) = (Arc::clone(&self.worker), Arc::clone(&self.state));
+        let idle = Duration::from_millis(worker.settings.connection_idle_ms);
+        let stall = Duration::from_millis(worker.settings.stall_ms_max);
+        let mut checks = interval(check_interval(idle, stall));
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut asked_to_close: Option<Instant> = None;
         loop {
             tokio::select! {
                 biased;
                 () = poll_fn(|cx| self.poll(cx)) => return End::Ended,
-                () = station.draining() => return End::Drains,
-                () = place.must_leave() => {
-                    // A call may have come since it was chosen.
+                () = worker.draining() => return End::Drains,
+                () = state.evicted() => {
+                    // A call may have begun since this connection was chosen.
                     if !self.h2.has_streams() {
                         return End::Evicted;
                     }
-                    present.stays();
+                    guard.stay_open();
                 }
-                _ = looks.tick() => {
+                _ = checks.tick() => {
                     if self.meter.is_blocked_for(stall) {
-                        station.census.bounds.acted(Bound::ConnectionStalled);
+                        worker.limits.bounds.acted(Bound::ConnectionStalled);
                         return End::Dropped;
                     }
-                    if idle.is_zero() || place.rested().is_none_or(|rested| rested < idle) {
+                    if idle.is_zero() || state.idle_time().is_none_or(|idle_time| idle_time < idle) {
                         continue;
                     }
-                    match asked_to_leave {
-                        Some(asked) if asked.elapsed() >= GOODBYE => return End::Dropped,
+                    match asked_to_close {
+                        Some(asked) if asked.elapsed() >= GOAWAY_TIME => return End::Dropped,
                         Some(_) => {}
                         None => {
-                            asked_to_leave = Some(Instant::now());
-                            station.census.bounds.acted(Bound::ConnectionIdle);
+                            asked_to_close = Some(Instant::now());
+                            worker.limits.bounds.acted(Bound::ConnectionIdle);
                             self.h2.graceful_shutdown();
                         }
                     }
@@ -172,176 +176,193 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Ends with what the caller must know. No call is under way, or none that counts.
+    /// Ends with a GOAWAY frame that has this reason. No call is in progress, or none that matters.
     async fn end_now(&mut self, reason: Reason) {
         self.h2.abrupt_shutdown(reason);
-        let _ = timeout(GOODBYE, poll_fn(|cx| self.h2.poll_closed(cx))).await;
+        let _ = timeout(GOAWAY_TIME, poll_fn(|cx| self.h2.poll_closed(cx))).await;
     }
 
-    /// Ends after what is under way.
+    /// Ends once the calls in progress are answered.
     async fn drain(&mut self) {
         self.h2.graceful_shutdown();
         poll_fn(|cx| self.poll_idle(cx)).await;
-        let _ = timeout(GOODBYE, poll_fn(|cx| self.poll(cx))).await;
+        let _ = timeout(GOAWAY_TIME, poll_fn(|cx| self.poll(cx))).await;
     }
 
     /// Ready when the connection has ended, or must.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.meter.begin_turn();
         let polled = self.poll_turn(cx);
-        if !self.crowded {
-            self.place.note(self.h2.has_streams(), std::mem::take(&mut self.began));
+        if !self.over_limit {
+            self.state.note(self.h2.has_streams(), std::mem::take(&mut self.began));
         }
         if self.meter.is_flooded() { Poll::Ready(()) } else { polled }
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let began = Instant::now();
         loop {
             self.answer_durable(cx);
-            if ready!(self.poll_come(cx)) {
+            if ready!(self.poll_arrivals(cx)) {
                 return Poll::Ready(());
             }
-            let mut came = std::mem::take(&mut self.came);
-            for (request, respond) in came.drain(..) {
+            while let Some((request, respond)) = self.arrived.pop_front() {
                 self.begin(request, respond, cx);
+                if began.elapsed() >= TURN && !self.arrived.is_empty() {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
-            self.came = came;
         }
     }
 
-    /// Ready when the connection has ended or no call is under way on it.
+    /// Ready when the connection has ended or has no calls in progress.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.poll(cx).is_ready() || !self.h2.has_streams() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Writes what is to be written, then collects every call that has come, so that the writes of a round go out
-    /// together. Ready with true when the connection has ended.
-    fn poll_come(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    /// Writes pending data, then collects every call that has arrived, so that the writes of a round are sent together.
+    /// Ready with true when the connection has ended.
+    fn poll_arrivals(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
             match self.h2.poll_accept(cx) {
-                Poll::Ready(Some(Ok(call))) => self.came.push(call),
+                Poll::Ready(Some(Ok(call))) => self.arrived.push_back(call),
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(true),
-                Poll::Pending if self.came.is_empty() => return Poll::Pending,
+                Poll::Pending if self.arrived.is_empty() => return Poll::Pending,
                 Poll::Pending => return Poll::Ready(false),
             }
         }
     }
 
     fn answer_durable(&mut self, cx: &mut Context<'_>) {
-        if self.decided.is_empty() {
+        if self.waiting.is_empty() {
             return;
         }
-        self.answer_up_to(self.station.desk.durable());
-        if !self.decided.is_empty() {
-            self.station.bell.sit(&mut self.seat, cx.waker());
-            // A commit may have come between the look and the seat.
-            self.answer_up_to(self.station.desk.durable());
+        self.answer_up_to(self.worker.port.durable());
+        if !self.waiting.is_empty() {
+            self.worker.bell.register(&mut self.registration, cx.waker());
+            // There may have been a commit between the check and the registration.
+            self.answer_up_to(self.worker.port.durable());
         }
     }
 
     fn answer_up_to(&mut self, durable: Durable) {
-        let is_known = |decided: &mut Decided| durable.poisoned || decided.decision.rests_on <= durable.sequence;
-        for decided in self.decided.extract_if(.., is_known) {
-            let Decided { decision, respond, under_way, patience } = decided;
-            let reply = match outcome(durable, decision.rests_on) {
+        let is_known = |waiting: &mut WaitingReply| durable.poisoned || waiting.decision.depends_on <= durable.sequence;
+        for waiting in self.waiting.extract_if(.., is_known) {
+            let WaitingReply { decision, respond, active_call, send_deadline } = waiting;
+            let reply = match outcome(durable, decision.depends_on) {
                 Some(Err(unknown)) => Err(unknown),
                 _ => decision.reply,
             };
-            answer::reply(respond, reply, under_way, || patience);
+            answer::reply(respond, reply, active_call, || send_deadline);
         }
     }
 
     fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, cx: &mut Context<'_>) {
         self.began = true;
         let (parts, body) = request.into_parts();
-        if let Some(status) = foreign(&parts) {
+        if let Some(status) = non_grpc_status(&parts) {
             return answer::refuse_http(&mut respond, status);
         }
-        let station = Arc::clone(&self.station);
-        let allowed = self.allow(metadata_bytes(&parts)).and_then(|under_way| {
+        let worker = Arc::clone(&self.worker);
+        let allowed = self.allow(metadata_bytes(&parts)).and_then(|active_call| {
             let path = parts.uri.path();
             let route = route(path).ok_or_else(|| Refusal::unknown_method(path))?;
-            Ok((under_way, route, Terms::new(parts, route.path)?))
+            Ok((active_call, route, CallMetadata::new(parts, route.path)?))
         });
-        let (under_way, route, terms) = match allowed {
+        let (active_call, route, metadata) = match allowed {
             Ok(allowed) => allowed,
             Err(refusal) => return answer::refuse(&mut respond, &refusal),
         };
-        match route.to {
-            To::Engine => self.unary(terms, Gathering::new(body, route.bytes_max), respond, under_way, cx),
-            To::ReadEvents => {
-                events::spawn(station, terms.lean(), Gathering::new(body, route.bytes_max), respond, under_way);
+        match route.handler {
+            Handler::Engine => self.unary(metadata, RequestBody::new(body, route.bytes_max), respond, active_call, cx),
+            Handler::ReadEvents => {
+                events::spawn(
+                    worker,
+                    metadata.compact(),
+                    RequestBody::new(body, route.bytes_max),
+                    respond,
+                    active_call,
+                );
             }
-            To::SubmitStream => submit::spawn(station, terms.lean(), body, route.bytes_max, respond, under_way),
-            To::Service(shape) => {
-                forward::spawn(station, terms.lean(), (body, route.bytes_max, shape), respond, under_way);
+            Handler::SubmitStream => {
+                submit::spawn(worker, metadata.compact(), body, route.bytes_max, respond, active_call)
+            }
+            Handler::Service(shape) => {
+                forward::spawn(worker, metadata.compact(), (body, route.bytes_max, shape), respond, active_call);
             }
         }
     }
 
     /// Whether a call may begin.
-    fn allow(&self, metadata_bytes: usize) -> Result<UnderWay, Refusal> {
-        let limit = self.station.settings.headers_bytes_max as usize;
-        if self.station.is_draining() {
+    fn allow(&self, metadata_bytes: usize) -> Result<ActiveCall, Refusal> {
+        let limit = self.worker.settings.headers_bytes_max as usize;
+        if self.worker.is_draining() {
             return Err(Refusal::draining());
         }
-        if self.crowded {
+        if self.over_limit {
             return Err(Refusal::overloaded());
         }
         if metadata_bytes > limit {
-            self.station.census.bounds.acted(Bound::MetadataRefused);
+            self.worker.limits.bounds.acted(Bound::MetadataRefused);
             return Err(Refusal::metadata_too_large(limit));
         }
-        self.station.census.call(&self.place)
+        self.worker.limits.call(&self.state)
     }
 
     fn unary(
         &mut self,
-        terms: Terms,
-        mut gathering: Gathering,
+        metadata: CallMetadata,
+        mut request_body: RequestBody,
         mut respond: SendResponse<Bytes>,
-        under_way: UnderWay,
+        active_call: ActiveCall,
         cx: &mut Context<'_>,
     ) {
-        match gathering.poll(&self.station.census, cx) {
+        match request_body.poll(&self.worker.limits, cx) {
             Poll::Ready(Ok(payload)) => {
-                let decision = self.station.decide(&terms, terms.path(), &payload, &self.place);
-                if decision.rests_on == 0 {
-                    answer::reply(respond, decision.reply, under_way, || self.station.patience(&terms));
+                let decision = self.worker.decide(&metadata, metadata.path(), &payload, &self.state);
+                if decision.depends_on == 0 {
+                    answer::reply(respond, decision.reply, active_call, || self.worker.send_deadline(&metadata));
                 } else {
-                    let patience = self.station.patience(&terms);
-                    self.decided.push(Decided { decision, respond, under_way, patience });
+                    let send_deadline = self.worker.send_deadline(&metadata);
+                    self.waiting.push(WaitingReply { decision, respond, active_call, send_deadline });
                 }
             }
-            Poll::Ready(Err(Trouble::Refused(refusal))) => answer::refuse(&mut respond, &refusal),
-            Poll::Ready(Err(Trouble::Gone)) => {}
+            Poll::Ready(Err(CallFailure::Refused(refusal))) => answer::refuse(&mut respond, &refusal),
+            Poll::Ready(Err(CallFailure::CallerGone)) => {}
             Poll::Pending => {
-                tokio::spawn(slow_unary(Arc::clone(&self.station), terms.lean(), gathering, respond, under_way));
+                tokio::spawn(slow_unary(
+                    Arc::clone(&self.worker),
+                    metadata.compact(),
+                    request_body,
+                    respond,
+                    active_call,
+                ));
             }
         }
     }
 }
 
-/// How often a connection is looked at.
-fn looks_every(idle: Duration, stall: Duration) -> Duration {
+/// How often a connection is checked.
+fn check_interval(idle: Duration, stall: Duration) -> Duration {
     let shortest = if idle.is_zero() { stall } else { stall.min(idle) };
     (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(15))
 }
 
-/// A unary call whose message comes in parts.
+/// A unary call whose message arrives in parts.
 async fn slow_unary(
-    station: Arc<Station>,
-    terms: Terms,
-    gathering: Gathering,
+    worker: Arc<Worker>,
+    metadata: CallMetadata,
+    request_body: RequestBody,
     mut respond: SendResponse<Bytes>,
-    under_way: UnderWay,
+    active_call: ActiveCall,
 ) {
-    let payload = match gathering.whole(&station, &terms).await {
+    let payload = match request_body.whole(&worker, &metadata).await {
         Ok(payload) => payload,
-        Err(Trouble::Refused(refusal)) => return answer::refuse(&mut respond, &refusal),
-        Err(Trouble::Gone) => return,
+        Err(CallFailure::Refused(refusal)) => return answer::refuse(&mut respond, &refusal),
+        Err(CallFailure::CallerGone) => return,
     };
-    let decision = station.decide(&terms, terms.path(), &payload, &under_way.place);
-    let reply = station.durable(decision.rests_on).await.and(decision.reply);
-    answer::reply(respond, reply, under_way, || station.patience(&terms));
+    let decision = worker.decide(&metadata, metadata.path(), &payload, &active_call.state);
+    let reply = worker.durable(decision.depends_on).await.and(decision.reply);
+    answer::reply(respond, reply, active_call, || worker.send_deadline(&metadata));
 }

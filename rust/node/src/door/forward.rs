@@ -1,8 +1,8 @@
 //! Methods that the door does not answer itself go to the service behind it, over one connection on a unix socket.
 //!
-//! Messages, answers and trailers pass unchanged, both ways, no faster than the slower side takes them. Of the metadata
-//! goes on what the service reads; whatever else a caller may send ends here, since the service would refuse some of it
-//! in words of its own.
+//! Messages, answers and trailers pass unchanged in both directions, no faster than the slower side reads them. Only
+//! the metadata that the service reads is passed on; anything else ends here, because the service would refuse some of
+//! it without an ErrorInfo.
 
 use std::future::{Future, pending, poll_fn};
 use std::path::PathBuf;
@@ -19,45 +19,45 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::answer::{Answers, send_on};
+use super::answer::{AnswerStream, send_on};
+use super::body::{CallFailure, RequestBody};
 use super::bounds::Bound;
-use super::census::UnderWay;
-use super::gather::{Gathering, Trouble};
+use super::call_metadata::CallMetadata;
+use super::limits::ActiveCall;
 use super::message::framed;
-use super::route::Shape;
-use super::station::Station;
-use super::submit::Batches;
-use super::terms::Terms;
+use super::route::CallShape;
+use super::submit::MessageStream;
+use super::worker::Worker;
 use crate::refusal::Refusal;
 
 /// How long the service may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// When draining, an answer that has begun has this long to end: it may be a stream that never does.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// What the service may send before its caller has taken it. The connection as a whole has no window: one who takes
-/// nothing must not keep the answers of the others.
+/// When the door drains, an answer that has begun has this long to end: it may be a stream that never does.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// What the service may send before the caller has read it. The connection as a whole has no window: a caller who reads
+/// nothing must not hold up the answers of others.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
-/// The way to the service: one connection, made anew when it breaks.
-pub(super) struct Forward {
+/// The connection to the service, made again when it breaks.
+pub(super) struct Forwarder {
     socket: PathBuf,
     connection: Mutex<Option<SendRequest<Bytes>>>,
 }
 
-impl Forward {
+impl Forwarder {
     pub(super) fn new(socket: PathBuf) -> Self {
-        Forward { socket, connection: Mutex::new(None) }
+        Forwarder { socket, connection: Mutex::new(None) }
     }
 
-    /// A connection that takes a request now; nothing if the service is away.
+    /// A connection that accepts a request now; `None` if the service cannot be reached.
     async fn ready(&self) -> Option<SendRequest<Bytes>> {
         let known = self.connection.lock().await.clone();
         if let Some(ready) = still_ready(known).await {
             return Some(ready);
         }
         let mut connection = self.connection.lock().await;
-        // Somebody else may have made it anew meanwhile.
+        // Another call may have made it again meanwhile.
         if let Some(ready) = still_ready(connection.clone()).await {
             return Some(ready);
         }
@@ -73,7 +73,7 @@ impl Forward {
         builder.enable_push(false).initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
         let (sender, connection) = builder.handshake(stream).await.ok()?;
         tokio::spawn(async move {
-            // Calls under way learn of its end themselves.
+            // Calls in progress notice its end themselves.
             let _ = connection.await;
         });
         Some(sender)
@@ -85,81 +85,81 @@ async fn still_ready(connection: Option<SendRequest<Bytes>>) -> Option<SendReque
     timeout(CONNECT, connection?.ready()).await.ok()?.ok()
 }
 
-/// What a caller asks.
-enum Question {
+/// The request body that goes to the service.
+enum ForwardedBody {
     /// One message.
     Message(Bytes),
-    /// Short messages as they come.
-    Stream(Batches),
+    /// Short messages as they arrive.
+    Stream(MessageStream),
 }
 
-/// Has the service answer the call, in a task of its own. Every message gets the checks of the door, since the service
-/// would answer what is no message without an ErrorInfo, or not at all.
+/// Forwards the call to the service, in a task of its own. Every message is checked by the door first, because the
+/// service would answer a malformed one without an ErrorInfo, or not at all.
 pub(super) fn spawn(
-    station: Arc<Station>,
-    terms: Terms,
-    (body, bytes_max, shape): (RecvStream, usize, Shape),
+    worker: Arc<Worker>,
+    metadata: CallMetadata,
+    (body, bytes_max, shape): (RecvStream, usize, CallShape),
     respond: SendResponse<Bytes>,
-    under_way: UnderWay,
+    active_call: ActiveCall,
 ) {
     tokio::spawn(async move {
-        let _under_way = under_way;
-        let mut answers = Answers::new(respond, station.patience(&terms));
+        let _under_way = active_call;
+        let mut answers = AnswerStream::new(respond, worker.send_deadline(&metadata));
         let question = match shape {
-            Shape::Reflection => Ok(Question::Stream(Batches::new(&station, body, bytes_max))),
-            _ => one_message(&station, &terms, body, bytes_max).await,
+            CallShape::Reflection => Ok(ForwardedBody::Stream(MessageStream::new(&worker, body, bytes_max))),
+            _ => one_message(&worker, &metadata, body, bytes_max).await,
         };
         let answered = match question {
-            Ok(question) => run(&station, &terms, question, shape, &mut answers).await,
-            Err(trouble) => Err(trouble),
+            Ok(question) => run(&worker, &metadata, question, shape, &mut answers).await,
+            Err(failure) => Err(failure),
         };
-        if let Err(Trouble::Refused(refusal)) = answered {
+        if let Err(CallFailure::Refused(refusal)) = answered {
             answers.end(Err(refusal));
         }
     });
 }
 
 async fn one_message(
-    station: &Station,
-    terms: &Terms,
+    worker: &Worker,
+    metadata: &CallMetadata,
     body: RecvStream,
     bytes_max: usize,
-) -> Result<Question, Trouble> {
-    let message = Gathering::new(body, bytes_max).whole(station, terms).await?;
-    Ok(Question::Message(framed(&message)))
+) -> Result<ForwardedBody, CallFailure> {
+    let message = RequestBody::new(body, bytes_max).whole(worker, metadata).await?;
+    Ok(ForwardedBody::Message(framed(&message)))
 }
 
 async fn run(
-    station: &Station,
-    terms: &Terms,
-    question: Question,
-    shape: Shape,
-    answers: &mut Answers,
-) -> Result<(), Trouble> {
-    terms.call(terms.path(), &[])?;
-    let forward = station.forward.as_ref().ok_or_else(|| Refusal::unimplemented("the method"))?;
-    let _forwarded = station.census.forward(shape != Shape::Unary)?;
-    // A call that was given up meanwhile is not worth the way.
+    worker: &Worker,
+    metadata: &CallMetadata,
+    question: ForwardedBody,
+    shape: CallShape,
+    answers: &mut AnswerStream,
+) -> Result<(), CallFailure> {
+    metadata.call(metadata.path(), &[])?;
+    let forward = worker.forward.as_ref().ok_or_else(|| Refusal::unimplemented("the method"))?;
+    let _active_forward = worker.limits.forward(shape != CallShape::Unary)?;
+    // A call that was cancelled meanwhile is not forwarded.
     if poll_fn(|cx| Poll::Ready(answers.poll_gone(cx).is_ready())).await {
-        return Err(Trouble::Gone);
+        return Err(CallFailure::CallerGone);
     }
     let asked = match forward.ready().await {
-        Some(mut service) => terms.forwarded().and_then(|request| service.send_request(request, false).ok()),
+        Some(mut service) => metadata.forwarded().and_then(|request| service.send_request(request, false).ok()),
         None => None,
     };
     let (response, to) = asked.ok_or_else(Refusal::draining)?;
     tokio::select! {
         biased;
         answered = answering(response, answers) => answered,
-        trouble = failed(ask(question, to)) => Err(trouble),
-        refusal = end_of_stream(station, terms, shape) => Err(refusal.into()),
+        failure = failed(ask(question, to)) => Err(failure),
+        refusal = end_of_stream(worker, metadata, shape) => Err(refusal.into()),
     }
 }
 
-async fn ask(question: Question, mut to: SendStream<Bytes>) -> Result<(), Trouble> {
+async fn ask(question: ForwardedBody, mut to: SendStream<Bytes>) -> Result<(), CallFailure> {
     match question {
-        Question::Message(message) => send_on(&mut to, message).await?,
-        Question::Stream(mut messages) => {
+        ForwardedBody::Message(message) => send_on(&mut to, message).await?,
+        ForwardedBody::Stream(mut messages) => {
             while let Some(message) = messages.next().await? {
                 send_on(&mut to, framed(&message)).await?;
             }
@@ -168,29 +168,29 @@ async fn ask(question: Question, mut to: SendStream<Bytes>) -> Result<(), Troubl
     Ok(to.send_data(Bytes::new(), true)?)
 }
 
-/// Done if a question cannot be asked because of its caller. However else it ends, the answer is waited for.
-async fn failed(asking: impl Future<Output = Result<(), Trouble>>) -> Trouble {
+/// Completes only if the request is refused. However else it ends, the answer is waited for.
+async fn failed(asking: impl Future<Output = Result<(), CallFailure>>) -> CallFailure {
     match asking.await {
-        Err(Trouble::Refused(refusal)) => Trouble::Refused(refusal),
-        Err(Trouble::Gone) | Ok(()) => pending().await,
+        Err(CallFailure::Refused(refusal)) => CallFailure::Refused(refusal),
+        Err(CallFailure::CallerGone) | Ok(()) => pending().await,
     }
 }
 
-/// Done when a stream must end whatever it does: it may never by itself. A single answer is waited for, since the
-/// command may happen.
-async fn end_of_stream(station: &Station, terms: &Terms, shape: Shape) -> Refusal {
+/// Completes when a stream must end, since it may never end by itself. A single answer is always waited for, because
+/// the command may happen.
+async fn end_of_stream(worker: &Worker, metadata: &CallMetadata, shape: CallShape) -> Refusal {
     let lasts = match shape {
-        Shape::Unary => return pending().await,
-        Shape::Watch => terms.deadline(),
-        Shape::Reflection => {
-            let most = Instant::now() + Duration::from_millis(station.settings.reflection_ms_max);
-            Some(terms.deadline().map_or(most, |deadline| deadline.min(most)))
+        CallShape::Unary => return pending().await,
+        CallShape::Watch => metadata.deadline(),
+        CallShape::Reflection => {
+            let most = Instant::now() + Duration::from_millis(worker.settings.reflection_ms_max);
+            Some(metadata.deadline().map_or(most, |deadline| deadline.min(most)))
         }
     };
     tokio::select! {
-        () = last_words(station) => Refusal::draining(),
+        () = drain_grace(worker) => Refusal::draining(),
         () = until(lasts) => {
-            station.census.bounds.acted(Bound::ReflectionEnded);
+            worker.limits.bounds.acted(Bound::ReflectionEnded);
             Refusal::stream_over()
         }
     }
@@ -203,16 +203,16 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-async fn last_words(station: &Station) {
-    station.draining().await;
-    sleep(LAST_WORDS).await;
+async fn drain_grace(worker: &Worker) {
+    worker.draining().await;
+    sleep(DRAIN_GRACE).await;
 }
 
-async fn answering(response: ResponseFuture, answers: &mut Answers) -> Result<(), Trouble> {
+async fn answering(response: ResponseFuture, answers: &mut AnswerStream) -> Result<(), CallFailure> {
     let response = tokio::select! {
         biased;
         response = response => response,
-        () = answers.gone() => return Err(Trouble::Gone),
+        () = answers.gone() => return Err(CallFailure::CallerGone),
     };
     let (parts, mut from) = response.map_err(|error| broken(&error))?.into_parts();
     let ends = from.is_end_stream();
@@ -229,28 +229,29 @@ async fn answering(response: ResponseFuture, answers: &mut Answers) -> Result<()
     Ok(answers.finish(trailers)?)
 }
 
-/// The next data of the service, unless the caller has left.
+/// The next data from the service, unless the caller is gone.
 fn poll_data(
     from: &mut RecvStream,
-    answers: &mut Answers,
+    answers: &mut AnswerStream,
     cx: &mut Context<'_>,
-) -> Poll<Result<Option<Bytes>, Trouble>> {
+) -> Poll<Result<Option<Bytes>, CallFailure>> {
     if answers.poll_gone(cx).is_ready() {
-        return Poll::Ready(Err(Trouble::Gone));
+        return Poll::Ready(Err(CallFailure::CallerGone));
     }
     from.poll_data(cx).map(|data| data.transpose().map_err(|_| unknown().into()))
 }
 
-/// What a call becomes whose answer did not come.
+/// The refusal of a call whose answer did not arrive.
 fn broken(error: &h2::Error) -> Refusal {
-    // The service says so of a call that it did not look at.
+    // The service answers this for a call that it did not look at.
     if error.reason() == Some(Reason::REFUSED_STREAM) { Refusal::draining() } else { unknown() }
 }
 
 fn unknown() -> Refusal {
     let mut refusal = Refusal::outcome_unknown();
-    refusal.message = "the service behind the door ended while the call was under way, which may have had its effect; \
+    refusal.message =
+        "the service behind the door ended while the call was in progress, which may have had its effect; \
                        repeat it with the same key"
-        .into();
+            .into();
     refusal
 }

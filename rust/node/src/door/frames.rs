@@ -1,8 +1,8 @@
-//! Which frames come over a connection, and how many of them may ask for nothing.
+//! Which frames arrive over a connection, and how many control frames it may send.
 //!
-//! HTTP/2 lets a peer send frames of control without end: each costs work and none is bounded by a window. A call needs
-//! a few of them (a reset, updates of windows, the pings with which clients measure the way), a resting connection
-//! hardly any. So each has an allowance: it grows with time, with calls that come and with bytes that go out.
+//! HTTP/2 lets a peer send control frames without limit: each costs work and none is bounded by a window. A call needs
+//! a few of them (a reset, window updates, the pings with which clients measure the round-trip time), an idle
+//! connection hardly any. So each connection has an allowance, which grows with time, with calls and with bytes sent.
 
 use std::time::{Duration, Instant};
 
@@ -14,18 +14,18 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
 
-/// Frames of control that a connection may send at once.
+/// Control frames that a connection may send at once.
 pub(super) const BURST: u32 = 4_000;
-/// More of them each second.
+/// Additional control frames each second.
 pub(super) const PER_SECOND: u32 = 1_000;
-/// More of them for each call.
+/// Additional control frames for each call.
 pub(super) const PER_CALL: u32 = 4;
-/// One more for so many bytes that went out: clients answer data with updates of windows and pings.
+/// One additional control frame for this many bytes sent: clients answer data with window updates and pings.
 pub(super) const BYTES_SENT: usize = 64;
 
-/// Finds the frames in what comes over a connection, however it is cut.
+/// Finds the frames in the bytes of a connection, however these are split.
 pub(super) struct Frames {
-    /// Bytes until the next head begins: of the preface, or of a frame.
+    /// Bytes until the next frame head begins: of the preface, or of a frame.
     skip: usize,
     head: [u8; HEAD_BYTES],
     held: usize,
@@ -60,13 +60,13 @@ impl Frames {
     }
 }
 
-/// Frames of control that a connection may still send.
+/// Control frames that a connection may still send.
 pub(super) struct Allowance {
     left: u32,
-    /// Calls that came and were not given up: each may be, without being counted.
+    /// Calls that were not cancelled yet: each may be reset once without being counted.
     calls: u64,
     counted: Instant,
-    /// Bytes that went out and are not counted yet.
+    /// Bytes sent that are not counted yet.
     sent: usize,
 }
 
@@ -75,10 +75,10 @@ impl Allowance {
         Allowance { left: BURST, calls: 0, counted: now, sent: 0 }
     }
 
-    /// Adds what has been earned until now, as far as it fits.
+    /// Adds what has been earned until now, up to `BURST`.
     pub(super) fn earn(&mut self, sent: usize, now: Instant) {
         let elapsed = now.saturating_duration_since(self.counted);
-        // What is less than one frame is kept for the next time.
+        // A fraction of a frame is kept for the next time.
         let timely = (elapsed.as_millis() as u64 * u64::from(PER_SECOND) / 1_000).min(u64::from(BURST)) as u32;
         self.counted = match timely {
             BURST => now,
@@ -90,10 +90,10 @@ impl Allowance {
         self.left = self.left.saturating_add(timely).saturating_add(paid).min(BURST);
     }
 
-    /// Counts a frame that came; false once there are more than allowed.
+    /// Counts a received frame; false once there are more than allowed.
     pub(super) fn takes(&mut self, kind: u8) -> bool {
         match kind {
-            // Bounded by windows, and by what h2 lets a connection have.
+            // Bounded by windows, and by the limits of h2.
             DATA | CONTINUATION => true,
             HEADERS => {
                 self.calls += 1;

@@ -1,5 +1,5 @@
-//! Where a door listens: host:port or unix:PATH. The socket is ready when this returns, so that a full or foreign port
-//! is told to whoever starts the door.
+//! Where a door listens: host:port or unix:PATH. The socket is bound when this returns, so that whoever starts the door
+//! learns of an address that is in use or not its own.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-/// Connections that came and were not accepted yet.
+/// Connections that are waiting to be accepted.
 const BACKLOG: i32 = 4_096;
-/// A silent connection is asked after this long whether it is still there.
-const SILENCE: Duration = Duration::from_secs(60);
-/// A connection that takes nothing for this long is gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A silent connection gets a keep-alive probe after this long.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// A connection that acknowledges nothing for this long is closed.
+const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A socket that listens.
+/// A listening socket.
 pub(super) enum Listener {
     Tcp(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener, PathBuf),
@@ -61,7 +61,7 @@ fn bind_tcp(address: &str) -> io::Result<Listener> {
 
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A server that starts anew takes its port back although old connections of it are still being forgotten.
+    // A restarted server gets its port back although old connections are still in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -87,10 +87,10 @@ fn is_left_over(path: &Path) -> bool {
     StdUnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// Has answers leave at once, and callers that are gone be noticed.
+/// Sends answers without delay, and detects callers that are gone.
 pub(super) fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 4).with_retries(3);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_AFTER / 4).with_retries(3);
     socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(PATIENCE))
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }

@@ -1,13 +1,14 @@
-//! Messages as gRPC frames them: one byte that says whether it is compressed, four for the length, the message.
+//! Messages as gRPC frames them: one byte that says whether the message is compressed, four for its length, the
+//! message.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::census::Untaken;
+use super::limits::UnsentAnswer;
 use crate::refusal::Refusal;
 
 const PREFIX_BYTES: usize = 5;
 
-/// The message behind its prefix.
+/// The message after its prefix.
 pub(super) fn framed(message: &[u8]) -> Bytes {
     let mut framed = BytesMut::with_capacity(PREFIX_BYTES + message.len());
     framed.put_u8(0);
@@ -16,28 +17,28 @@ pub(super) fn framed(message: &[u8]) -> Bytes {
     framed.freeze()
 }
 
-/// The same, counted until the last byte of it is taken or given up.
-pub(super) fn counted(message: &[u8], untaken: Untaken) -> Bytes {
-    struct Counted(Bytes, #[expect(dead_code, reason = "counts until it is dropped")] Untaken);
+/// Like `framed`, counted until its last byte is sent or dropped.
+pub(super) fn counted(message: &[u8], unsent: UnsentAnswer) -> Bytes {
+    struct Counted(Bytes, #[expect(dead_code, reason = "counts until it is dropped")] UnsentAnswer);
     impl AsRef<[u8]> for Counted {
         fn as_ref(&self) -> &[u8] {
             &self.0
         }
     }
-    Bytes::from_owner(Counted(framed(message), untaken))
+    Bytes::from_owner(Counted(framed(message), unsent))
 }
 
-/// Bytes of a body as they come, cut into messages. A message that came in one piece is not copied.
-pub(super) struct Messages {
+/// Splits the bytes of a body into messages. A message that arrived in one piece is not copied.
+pub(super) struct MessageDecoder {
     limit: usize,
     whole: Bytes,
     part: BytesMut,
 }
 
-impl Messages {
-    /// Takes messages of up to `limit` bytes.
+impl MessageDecoder {
+    /// Accepts messages of up to `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Messages { limit, whole: Bytes::new(), part: BytesMut::new() }
+        MessageDecoder { limit, whole: Bytes::new(), part: BytesMut::new() }
     }
 
     pub(super) fn push(&mut self, data: Bytes) {
@@ -55,12 +56,12 @@ impl Messages {
         if self.whole.is_empty() { &self.part } else { &self.whole }
     }
 
-    /// True if nothing is there that is not yet part of a message that was given.
+    /// True if there are no bytes beyond the messages that were returned.
     pub(super) fn is_empty(&self) -> bool {
         self.whole.is_empty() && self.part.is_empty()
     }
 
-    /// The next message, if all of it is there. An oversized one is refused before it has come.
+    /// The next message, if all of it has arrived. An oversized one is refused before it has arrived.
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         let Some((prefix, rest)) = self.held().split_first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
         let length = length_of(*prefix, self.limit)?;
@@ -75,7 +76,7 @@ impl Messages {
         Ok(Some(self.whole.split_to(length)))
     }
 
-    /// Refuses what can no longer become the one message of a unary body, before all of it has come.
+    /// Refuses a body that can no longer be the single message of a unary call, before all of it has arrived.
     pub(super) fn check_only(&self) -> Result<(), Refusal> {
         let Some((prefix, rest)) = self.held().split_first_chunk::<PREFIX_BYTES>() else { return Ok(()) };
         let length = length_of(*prefix, self.limit)?;
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     fn cut(data: &[u8], size: usize) -> Vec<Vec<u8>> {
-        let mut messages = Messages::new(8);
+        let mut messages = MessageDecoder::new(8);
         let mut found = Vec::new();
         for piece in data.chunks(size) {
             messages.push(Bytes::copy_from_slice(piece));
@@ -127,15 +128,15 @@ mod tests {
 
     #[test]
     fn an_oversized_message_is_refused_by_its_prefix() {
-        let mut messages = Messages::new(8);
+        let mut messages = MessageDecoder::new(8);
         messages.push(Bytes::from_static(&[0, 0, 0, 0, 9]));
         assert_eq!(messages.next(), Err(Refusal::too_large(8)));
     }
 
     #[test]
-    fn a_compressed_message_and_a_prefix_that_is_none_are_refused() {
+    fn a_compressed_message_and_an_invalid_prefix_are_refused() {
         let reason = |prefix: &'static [u8]| {
-            let mut messages = Messages::new(8);
+            let mut messages = MessageDecoder::new(8);
             messages.push(Bytes::from_static(prefix));
             messages.next().expect_err("refused").reason
         };
@@ -146,7 +147,7 @@ mod tests {
     #[test]
     fn a_unary_body_is_one_message() {
         for body in [&b""[..], &framed(b"ab")[..6], &[framed(b"a"), framed(b"b")].concat()] {
-            let mut messages = Messages::new(8);
+            let mut messages = MessageDecoder::new(8);
             messages.push(Bytes::copy_from_slice(body));
             assert_eq!(messages.only(), Err(Refusal::malformed()), "{body:?}");
         }

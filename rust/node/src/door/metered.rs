@@ -1,5 +1,5 @@
-//! The socket of a connection as h2 sees it: nobody reads more than their turn, a flood of control frames is noticed, and
-//! so is a peer that takes nothing.
+//! The socket of a connection as h2 sees it: it limits how much a connection reads per turn, and detects a flood of
+//! control frames and a peer that reads nothing.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,29 +16,29 @@ use super::frames::{Allowance, Frames};
 /// Bytes that are read from one connection before others have their turn.
 pub(super) const TURN_BYTES: usize = 64 << 10;
 
-/// What a socket and its connection tell each other.
+/// What a socket and its connection share.
 #[derive(Default)]
-pub(super) struct Meter {
+pub(super) struct SocketMeter {
     turn_left: AtomicUsize,
     flooded: AtomicBool,
-    /// Since when the peer takes nothing.
+    /// Since when the peer has read nothing.
     blocked: Mutex<Option<Instant>>,
 }
 
-impl Meter {
-    /// The connection may read again.
+impl SocketMeter {
+    /// Lets the connection read again.
     pub(super) fn begin_turn(&self) {
         self.turn_left.store(TURN_BYTES, Relaxed);
     }
 
-    /// True once more frames of control have come than a connection may send. Nothing more is read then.
+    /// True once more control frames have arrived than a connection may send. Nothing more is read then.
     pub(super) fn is_flooded(&self) -> bool {
         self.flooded.load(Relaxed)
     }
 
-    /// True if bytes have waited for `patience` and the peer took none.
-    pub(super) fn is_blocked_for(&self, patience: Duration) -> bool {
-        self.blocked().is_some_and(|since| since.elapsed() >= patience)
+    /// True if bytes have waited for `stall` and the peer read none.
+    pub(super) fn is_blocked_for(&self, stall: Duration) -> bool {
+        self.blocked().is_some_and(|since| since.elapsed() >= stall)
     }
 
     fn blocked(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
@@ -46,22 +46,28 @@ impl Meter {
     }
 }
 
-/// A socket that is watched.
-pub(super) struct Metered<T> {
+/// A socket with a meter.
+pub(super) struct MeteredSocket<T> {
     io: T,
-    meter: Arc<Meter>,
+    meter: Arc<SocketMeter>,
     frames: Frames,
     allowance: Allowance,
     is_blocked: bool,
 }
 
-impl<T> Metered<T> {
-    pub(super) fn new(io: T, meter: Arc<Meter>) -> Self {
+impl<T> MeteredSocket<T> {
+    pub(super) fn new(io: T, meter: Arc<SocketMeter>) -> Self {
         meter.begin_turn();
-        Metered { io, meter, frames: Frames::default(), allowance: Allowance::new(Instant::now()), is_blocked: false }
+        MeteredSocket {
+            io,
+            meter,
+            frames: Frames::default(),
+            allowance: Allowance::new(Instant::now()),
+            is_blocked: false,
+        }
     }
 
-    fn came(&mut self, bytes: &[u8]) {
+    fn received(&mut self, bytes: &[u8]) {
         let left = self.meter.turn_left.load(Relaxed);
         self.meter.turn_left.store(left.saturating_sub(bytes.len()), Relaxed);
         self.allowance.earn(0, Instant::now());
@@ -74,7 +80,7 @@ impl<T> Metered<T> {
 
     fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let is_blocked = written.is_pending();
-        // A little progress is progress.
+        // Any progress counts.
         if is_blocked != self.is_blocked {
             self.is_blocked = is_blocked;
             *self.meter.blocked() = is_blocked.then(Instant::now);
@@ -86,22 +92,22 @@ impl<T> Metered<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for MeteredSocket<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.meter.is_flooded() || this.meter.turn_left.load(Relaxed) == 0 {
-            // The connection looks at once why, or in its next turn.
+            // The connection checks the reason at once, or in its next turn.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
-        this.came(&buf.filled()[before..]);
+        this.received(&buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for MeteredSocket<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write(cx, buf);

@@ -1,6 +1,6 @@
-//! Who answers a method.
+//! Which part answers a method.
 
-use crate::methods::{self, COMMAND_BYTES_MAX, Kind};
+use crate::methods::{self, COMMAND_BYTES_MAX, MethodKind};
 
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -8,23 +8,23 @@ const REFLECTIONS: [&str; 2] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
-/// Most bytes of a question of reflection: it holds one name.
+/// Most bytes of a reflection request, which holds one name.
 const REFLECTION_BYTES_MAX: usize = 4 << 10;
 
 pub(super) const SUBMIT: &str = "/invengine.v1.ReservationService/Submit";
 
-/// A method that is known.
+/// A known method.
 #[derive(Clone, Copy)]
 pub(super) struct Route {
     pub(super) path: &'static str,
-    /// The longest message that it takes.
+    /// The longest message that it accepts, in bytes.
     pub(super) bytes_max: usize,
-    pub(super) to: To,
+    pub(super) handler: Handler,
 }
 
-/// Who answers.
+/// The part that answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum To {
+pub(super) enum Handler {
     /// The engine, one answer for one message.
     Engine,
     /// The engine, batch after batch.
@@ -32,38 +32,40 @@ pub(super) enum To {
     /// The journal.
     ReadEvents,
     /// The service behind the door.
-    Service(Shape),
+    Service(CallShape),
 }
 
-/// How messages of the service flow.
+/// The shape of a call to the service.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
-    /// One question, one answer.
+pub(super) enum CallShape {
+    /// One request, one answer.
     Unary,
-    /// One question, answers for ever.
+    /// One request, answers without end.
     Watch,
-    /// Questions and answers for a while.
+    /// Requests and answers, for a limited time.
     Reflection,
 }
 
-/// Nothing if nobody knows the method.
+/// The route of a path; `None` if the method is unknown.
 pub(super) fn route(path: &str) -> Option<Route> {
-    let service = |path, bytes_max, shape| Some(Route { path, bytes_max, to: To::Service(shape) });
+    let service = |path, bytes_max, shape| Some(Route { path, bytes_max, handler: Handler::Service(shape) });
     let Some(method) = methods::find(path) else {
         return match path {
-            HEALTH_CHECK => service(HEALTH_CHECK, COMMAND_BYTES_MAX, Shape::Unary),
-            HEALTH_WATCH => service(HEALTH_WATCH, COMMAND_BYTES_MAX, Shape::Watch),
-            _ => {
-                service(REFLECTIONS.into_iter().find(|known| *known == path)?, REFLECTION_BYTES_MAX, Shape::Reflection)
-            }
+            HEALTH_CHECK => service(HEALTH_CHECK, COMMAND_BYTES_MAX, CallShape::Unary),
+            HEALTH_WATCH => service(HEALTH_WATCH, COMMAND_BYTES_MAX, CallShape::Watch),
+            _ => service(
+                REFLECTIONS.into_iter().find(|known| *known == path)?,
+                REFLECTION_BYTES_MAX,
+                CallShape::Reflection,
+            ),
         };
     };
-    let to = match method.kind {
-        // No method that the door does not answer itself streams its questions.
-        _ if !method.native() => To::Service(Shape::Unary),
-        Kind::SubmitStream => To::SubmitStream,
-        Kind::ReadEvents => To::ReadEvents,
-        _ => To::Engine,
+    let handler = match method.kind {
+        // None of the methods that the door forwards streams its requests.
+        _ if !method.native() => Handler::Service(CallShape::Unary),
+        MethodKind::SubmitStream => Handler::SubmitStream,
+        MethodKind::ReadEvents => Handler::ReadEvents,
+        _ => Handler::Engine,
     };
-    Some(Route { path: method.path, bytes_max: method.bytes_max, to })
+    Some(Route { path: method.path, bytes_max: method.bytes_max, handler })
 }

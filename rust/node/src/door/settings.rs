@@ -1,4 +1,5 @@
-//! What a door may be told. Every field has a default; limits keep one caller from taking the machine from the others.
+//! The settings of a door. Every field has a default; limits keep one caller from using up the machine at the expense
+//! of others.
 
 use std::path::PathBuf;
 
@@ -10,36 +11,36 @@ use serde::Deserialize;
 pub struct DoorSettings {
     /// Threads that serve connections. One is enough for one ledger.
     pub threads: usize,
-    /// The unix socket of the service that answers every method that the door does not.
+    /// The unix socket of the service that answers all methods that the door does not.
     pub forward_socket: Option<PathBuf>,
-    /// Most connections at once. For one more, the one that has rested longest leaves; if none rests, a few beyond are
-    /// told OVERLOADED, and what comes then is closed.
+    /// Most connections at once. For one more, the one that has been idle longest is closed; if none is idle, the calls
+    /// of a few more are refused OVERLOADED, and further connections are closed at once.
     pub connections_max: usize,
-    /// How long a connection may have no call under way, ms; 0 is for ever.
+    /// How long a connection may have no call in progress, ms; 0 is for ever.
     pub connection_idle_ms: u64,
-    /// Most calls under way at once; beyond them OVERLOADED.
+    /// Most calls in progress at once; beyond that, OVERLOADED.
     pub calls_max: usize,
-    /// Most calls under way of one connection. HTTP/2 itself tells callers, who wait by themselves.
+    /// Most calls in progress on one connection. HTTP/2 itself announces the limit to callers, who wait by themselves.
     pub streams_max: u32,
     /// Most bytes of the metadata of a call, counted as HTTP/2 does.
     pub headers_bytes_max: u32,
-    /// Most callers who read the journal at once; beyond them OVERLOADED.
+    /// Most readers of the journal at once; beyond that, OVERLOADED.
     pub readers_max: usize,
-    /// Most bytes of all messages that have come in part; beyond them OVERLOADED.
+    /// Most bytes of all incomplete messages; beyond that, OVERLOADED.
     pub partial_bytes_max: usize,
-    /// How long a message may take to come, ms.
+    /// How long a message may take to arrive, ms.
     pub message_ms_max: u64,
-    /// Most bytes of all answers that their callers have not taken; beyond them OVERLOADED for whoever has some.
+    /// Most bytes of all answers that their callers have not read; beyond that, OVERLOADED for callers who have some.
     pub answer_bytes_max: usize,
-    /// The same for one connection: further calls of it get OVERLOADED.
+    /// The same for one connection: its further calls get OVERLOADED.
     pub connection_answer_bytes_max: usize,
-    /// How long a caller may take nothing of its answer, ms; the answer is dropped then, and at its deadline.
+    /// How long a caller may read nothing of its answer, ms; the answer is dropped then, and at its deadline.
     pub stall_ms_max: u64,
-    /// Most calls at once that the service behind the door answers; beyond them OVERLOADED.
+    /// Most calls to the service behind the door at once; beyond that, OVERLOADED.
     pub forwards_max: usize,
-    /// Most streams of that service at once: those who watch health, and reflection.
+    /// Most streams of that service at once: health watches and reflection.
     pub service_streams_max: usize,
-    /// How long a stream of reflection may take, ms.
+    /// How long a reflection stream may last, ms.
     pub reflection_ms_max: u64,
 }
 
@@ -67,7 +68,7 @@ impl Default for DoorSettings {
 }
 
 impl DoorSettings {
-    /// The first setting that cannot be used, as a sentence.
+    /// The first setting that cannot be used, as an error message.
     pub(super) fn problem(&self) -> Option<String> {
         let limits = [
             ("threads", self.threads, 64),

@@ -1,4 +1,4 @@
-//! SubmitStream: batch after batch over one call. Several are under way at once, answers come in the order of the
+//! SubmitStream: batch after batch over one call. Several are in progress at once, answers are sent in the order of the
 //! requests, and the first refusal ends the stream after the answers before it.
 
 use std::collections::VecDeque;
@@ -11,112 +11,112 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use tokio::time::timeout_at;
 
-use super::answer::Answers;
-use super::census::{Partial, UnderWay};
-use super::gather::Trouble;
-use super::message::Messages;
-use super::places::Place;
+use super::answer::AnswerStream;
+use super::body::CallFailure;
+use super::call_metadata::CallMetadata;
+use super::connections::ConnectionState;
+use super::limits::{ActiveCall, PartialBytes};
+use super::message::MessageDecoder;
 use super::route::SUBMIT;
-use super::station::{Decision, Station};
-use super::terms::Terms;
-use crate::methods::ANSWER_BYTES_MAX;
+use super::worker::{FramedDecision, Worker};
 use crate::refusal::Refusal;
+use crate::sizes::ANSWER_BYTES_MAX;
 
-/// Batches of one stream under way at once. Further ones stay in the transport.
-const UNDER_WAY_MAX: usize = 16;
-/// Bytes of answers that wait for their commit or their reader beyond which no further batch is taken.
+/// Most batches of one stream in progress at once. Further ones stay in the transport.
+const PENDING_MAX: usize = 16;
+/// When the answers that wait for their commit or their reader have this many bytes, no further batch is read.
 const WAITING_BYTES_MAX: usize = ANSWER_BYTES_MAX;
 
 /// Answers the stream in a task of its own.
 pub(super) fn spawn(
-    station: Arc<Station>,
-    terms: Terms,
+    worker: Arc<Worker>,
+    metadata: CallMetadata,
     body: RecvStream,
     bytes_max: usize,
     respond: SendResponse<Bytes>,
-    under_way: UnderWay,
+    active_call: ActiveCall,
 ) {
-    let batches = Batches::new(&station, body, bytes_max);
+    let messages = MessageStream::new(&worker, body, bytes_max);
     tokio::spawn(async move {
-        let mut answers = Answers::new(respond, station.patience(&terms));
-        match run(&station, &terms, batches, &under_way.place, &mut answers).await {
+        let mut answers = AnswerStream::new(respond, worker.send_deadline(&metadata));
+        match run(&worker, &metadata, messages, &active_call.state, &mut answers).await {
             Ok(()) => answers.end(Ok(())),
-            Err(Trouble::Refused(refusal)) => answers.end(Err(refusal)),
-            Err(Trouble::Gone) => {}
+            Err(CallFailure::Refused(refusal)) => answers.end(Err(refusal)),
+            Err(CallFailure::CallerGone) => {}
         }
     });
 }
 
 async fn run(
-    station: &Station,
-    terms: &Terms,
-    mut batches: Batches,
-    place: &Arc<Place>,
-    answers: &mut Answers,
-) -> Result<(), Trouble> {
-    let mut under_way: VecDeque<Decision> = VecDeque::with_capacity(UNDER_WAY_MAX);
+    worker: &Worker,
+    metadata: &CallMetadata,
+    mut messages: MessageStream,
+    state: &Arc<ConnectionState>,
+    answers: &mut AnswerStream,
+) -> Result<(), CallFailure> {
+    let mut pending: VecDeque<FramedDecision> = VecDeque::with_capacity(PENDING_MAX);
     let mut waiting_bytes = 0;
     let mut takes = true;
-    while takes || !under_way.is_empty() {
-        let first = under_way.front().map(|decision| decision.rests_on);
-        // While earlier answers are not taken, further batches stay in the transport.
-        let has_room = under_way.is_empty()
-            || under_way.len() < UNDER_WAY_MAX && waiting_bytes < WAITING_BYTES_MAX && station.census.has_room(place);
+    while takes || !pending.is_empty() {
+        let first = pending.front().map(|decision| decision.depends_on);
+        // While earlier answers are unread, further batches stay in the transport.
+        let has_room = pending.is_empty()
+            || pending.len() < PENDING_MAX && waiting_bytes < WAITING_BYTES_MAX && worker.limits.has_room(state);
         tokio::select! {
             biased;
-            known = station.durable(first.unwrap_or(0)), if first.is_some() => {
+            known = worker.durable(first.unwrap_or(0)), if first.is_some() => {
                 known?;
-                if let Some(decision) = under_way.pop_front() {
+                if let Some(decision) = pending.pop_front() {
                     waiting_bytes -= decision.bytes();
                     answers.message(decision.reply?).await?;
                 }
             }
-            batch = batches.next(), if takes && has_room => {
+            batch = messages.next(), if takes && has_room => {
                 let decision = match batch {
-                    Ok(Some(payload)) => station.decide(terms, SUBMIT, &payload, place),
+                    Ok(Some(payload)) => worker.decide(metadata, SUBMIT, &payload, state),
                     Ok(None) => {
                         takes = false;
                         continue;
                     }
-                    Err(Trouble::Refused(refusal)) => Decision { reply: Err(refusal), rests_on: 0 },
-                    Err(Trouble::Gone) => return Err(Trouble::Gone),
+                    Err(CallFailure::Refused(refusal)) => FramedDecision { reply: Err(refusal), depends_on: 0 },
+                    Err(CallFailure::CallerGone) => return Err(CallFailure::CallerGone),
                 };
                 takes = decision.reply.is_ok();
                 waiting_bytes += decision.bytes();
-                under_way.push_back(decision);
+                pending.push_back(decision);
             }
-            () = station.draining(), if takes => {
+            () = worker.draining(), if takes => {
                 takes = false;
-                under_way.push_back(Decision { reply: Err(Refusal::draining()), rests_on: 0 });
+                pending.push_back(FramedDecision { reply: Err(Refusal::draining()), depends_on: 0 });
             }
         }
     }
     Ok(())
 }
 
-/// The messages of a stream as they come.
-pub(super) struct Batches {
+/// The messages of a request stream as they arrive.
+pub(super) struct MessageStream {
     body: RecvStream,
-    messages: Messages,
-    partial: Partial,
-    patience: Duration,
-    /// When the message that has come in part is given up.
+    messages: MessageDecoder,
+    partial: PartialBytes,
+    message_timeout: Duration,
+    /// When an incomplete message is refused.
     until: Option<Instant>,
 }
 
-impl Batches {
-    pub(super) fn new(station: &Station, body: RecvStream, bytes_max: usize) -> Self {
-        Batches {
+impl MessageStream {
+    pub(super) fn new(worker: &Worker, body: RecvStream, bytes_max: usize) -> Self {
+        MessageStream {
             body,
-            messages: Messages::new(bytes_max),
-            partial: station.census.partial(),
-            patience: Duration::from_millis(station.settings.message_ms_max),
+            messages: MessageDecoder::new(bytes_max),
+            partial: worker.limits.partial(),
+            message_timeout: Duration::from_millis(worker.settings.message_ms_max),
             until: None,
         }
     }
 
-    /// The next message; nothing at the end. May be given up while it waits and asked again.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Trouble> {
+    /// The next message; `None` at the end. Cancel safe: may be dropped while it waits and called again.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, CallFailure> {
         loop {
             if let Some(message) = self.messages.next()? {
                 self.partial.clear();
@@ -125,10 +125,10 @@ impl Batches {
             }
             let coming = poll_fn(|cx| self.body.poll_data(cx));
             let data = if self.messages.is_empty() {
-                // Between messages a stream may rest for as long as it likes.
+                // Between messages a stream may be idle for as long as it likes.
                 coming.await
             } else {
-                let until = *self.until.get_or_insert_with(|| Instant::now() + self.patience);
+                let until = *self.until.get_or_insert_with(|| Instant::now() + self.message_timeout);
                 timeout_at(until.into(), coming).await.map_err(|_| Refusal::deadline())?
             };
             let Some(data) = data.transpose()? else {

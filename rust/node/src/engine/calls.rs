@@ -1,4 +1,4 @@
-//! Unary calls: which part answers, under the lock where the ledger is needed, never with I/O.
+//! Unary calls: dispatched to the part that answers them, under the lock where the ledger is needed, never with I/O.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::MutexGuard;
@@ -10,23 +10,24 @@ use invengine_wire::v1;
 use prost::Message;
 
 use super::core::Core;
-use super::{Call, Shared, Taken};
+use super::{Call, Decision, Shared};
 use crate::incident;
-use crate::methods::{self, CommandKind, Kind, Method};
+use crate::methods::{self, Method, MethodKind};
 use crate::refusal::Refusal;
 use crate::translate::answer::{self, Outcomes};
-use crate::translate::read::{View, read};
-use crate::translate::{with_command, with_submit};
+use crate::translate::command::CommandMethod;
+use crate::translate::read::View;
+use crate::translate::with_submit;
 
-impl From<Refusal> for Taken {
+impl From<Refusal> for Decision {
     fn from(refusal: Refusal) -> Self {
-        Taken { reply: Err(refusal), rests_on: 0 }
+        Decision { reply: Err(refusal), depends_on: 0 }
     }
 }
 
 impl Shared {
-    /// Decides a call. A panic poisons the engine: nobody knows what it left behind.
-    pub(super) fn call(&self, call: &Call<'_>, moment: Instant) -> Taken {
+    /// Decides a call. A panic poisons the engine, because the state that it leaves behind is unknown.
+    pub(super) fn call(&self, call: &Call<'_>, moment: Instant) -> Decision {
         catch_unwind(AssertUnwindSafe(|| self.take(call, moment))).unwrap_or_else(|panic| {
             let refusal = incident::report(call.path, incident::cause(&*panic));
             self.poison("a command failed in a way that is a bug");
@@ -34,22 +35,22 @@ impl Shared {
         })
     }
 
-    fn take(&self, call: &Call<'_>, moment: Instant) -> Taken {
-        let taken = match self.admit(call, moment) {
+    fn take(&self, call: &Call<'_>, moment: Instant) -> Decision {
+        let decision = match self.admit(call, moment) {
             Ok(method) => self.answer(&method, call, moment),
             Err(refusal) => return refusal.into(),
         };
         if self.ring.durable().poisoned {
-            // Perhaps before this call saw the ledger: what it was answered may be half of something.
-            return self.refusal_of_the_poisoned().into();
+            // Perhaps before this call saw the ledger: its answer may show half of a change.
+            return self.poisoned_refusal().into();
         }
-        taken
+        decision
     }
 
-    /// The method of a call that this engine may answer now; what the call says is not looked at yet.
+    /// The method of a call that this engine may answer now; the message is not decoded yet.
     pub(super) fn admit(&self, call: &Call<'_>, moment: Instant) -> Result<Method, Refusal> {
         if self.ring.durable().poisoned {
-            return Err(self.refusal_of_the_poisoned());
+            return Err(self.poisoned_refusal());
         }
         let uncertain = self.lease.as_ref().is_some_and(|lease| lease.is_uncertain(moment));
         if uncertain && !planted::is("lease_ignored") {
@@ -68,29 +69,31 @@ impl Shared {
         Ok(method)
     }
 
-    fn answer(&self, method: &Method, call: &Call<'_>, moment: Instant) -> Taken {
+    fn answer(&self, method: &Method, call: &Call<'_>, moment: Instant) -> Decision {
         match method.kind {
-            Kind::Command(kind) => {
-                let run = |command: &Command<'_>| self.command(kind, command, moment);
-                with_command(kind, call.payload, call.key, self.facts.tag, run).unwrap_or_else(Taken::from)
+            MethodKind::Command(method) => {
+                let run = |command: &Command<'_>| self.command(&method, command, moment);
+                method.with_command(call.payload, call.key, self.facts.tag, run).unwrap_or_else(Decision::from)
             }
-            Kind::Submit => self.submit(call.payload, moment),
-            Kind::Read(kind) => {
+            MethodKind::Submit => self.submit(call.payload, moment),
+            MethodKind::Read(method) => {
                 let core = self.core();
-                match read(kind, call.payload, &core.ledger, self.view(&core, moment)) {
-                    Ok(found) => Taken { reply: Ok(found.bytes), rests_on: found.rests_on },
+                match method.read(call.payload, &core.ledger, self.view(&core, moment)) {
+                    Ok(found) => Decision { reply: Ok(found.bytes), depends_on: found.depends_on },
                     Err(refusal) => refusal.into(),
                 }
             }
-            Kind::Digest => self.digest(call.payload),
-            Kind::ServerInfo => self.server_info(call.payload, moment),
-            Kind::CreateSnapshot => Refusal::unimplemented("a snapshot as a call that does not wait").into(),
-            Kind::SubmitStream | Kind::ReadEvents => Refusal::unimplemented("a stream as a unary call").into(),
-            Kind::Later => Refusal::unimplemented("this method").into(),
+            MethodKind::Digest => self.digest(call.payload),
+            MethodKind::ServerInfo => self.server_info(call.payload, moment),
+            MethodKind::CreateSnapshot => Refusal::unimplemented("a snapshot as a call that does not wait").into(),
+            MethodKind::SubmitStream | MethodKind::ReadEvents => {
+                Refusal::unimplemented("a stream as a unary call").into()
+            }
+            MethodKind::Unimplemented => Refusal::unimplemented("this method").into(),
         }
     }
 
-    /// Whoever had the lock before may have looked at the clock later: time never goes back for a reader either.
+    /// An earlier holder of the lock may have read the clock later: time never goes back for a reader either.
     fn view(&self, core: &Core, moment: Instant) -> View<'_> {
         let now_ms = self.clock.at(moment).max(core.ledger.time_ms());
         let newest = self.epochs.newest(core.ledger.sequence());
@@ -98,26 +101,26 @@ impl Shared {
         View { now_ms, durable_sequence, tag: self.facts.tag, epochs: &self.epochs, newest }
     }
 
-    fn command(&self, kind: CommandKind, command: &Command<'_>, moment: Instant) -> Taken {
+    fn command(&self, method: &CommandMethod, command: &Command<'_>, moment: Instant) -> Decision {
         let mut core = self.core();
         let idle = core.payload.is_empty();
-        let taken = match self.execute(&mut core, command, moment) {
+        let decision = match self.execute(&mut core, command, moment) {
             Ok(executed) => {
-                let reply = answer::reply(kind, &core.ledger, command, &executed);
-                Taken { reply, rests_on: executed.rests_on }
+                let reply = answer::reply(method, &core.ledger, command, &executed);
+                Decision { reply, depends_on: executed.depends_on }
             }
             Err(refusal) => refusal.into(),
         };
         self.unlock(core, idle);
-        taken
+        decision
     }
 
-    fn submit(&self, payload: &[u8], moment: Instant) -> Taken {
-        // Locked when the first command is there: the batch is decoded before.
+    fn submit(&self, payload: &[u8], moment: Instant) -> Decision {
+        // Locked at the first command: the batch is decoded before.
         let mut held = None;
         let mut idle = false;
         let mut outcomes = Outcomes::default();
-        let mut rests_on = 0;
+        let mut depends_on = 0;
         let done = with_submit(payload, self.facts.tag, &mut |command| {
             let core = held.get_or_insert_with(|| {
                 let core = self.core();
@@ -125,16 +128,16 @@ impl Shared {
                 core
             });
             if outcomes.are_full() {
-                // What was done must be told: nothing more is, not even again.
-                return outcomes.push(answer::refused(&Refusal::answer_full()));
+                // Whatever is done must be answered, so nothing more is executed, not even a repeat.
+                return outcomes.push(answer::refused_outcome(&Refusal::answer_full()));
             }
             let executed = command.and_then(|command| Ok((self.execute(core, command, moment)?, &command.context)));
             outcomes.push(match executed {
                 Ok((executed, context)) => {
-                    rests_on = rests_on.max(executed.rests_on);
+                    depends_on = depends_on.max(executed.depends_on);
                     answer::outcome(&core.ledger, &executed, context)
                 }
-                Err(refusal) => answer::refused(&refusal),
+                Err(refusal) => answer::refused_outcome(&refusal),
             });
         });
         if let Some(core) = held {
@@ -142,8 +145,8 @@ impl Shared {
         }
         match done {
             Ok(()) => {
-                let durable = rests_on.max(self.ring.durable().sequence);
-                Taken { reply: Ok(outcomes.into_response(durable)), rests_on }
+                let durable = depends_on.max(self.ring.durable().sequence);
+                Decision { reply: Ok(outcomes.into_response(durable)), depends_on }
             }
             Err(refusal) => refusal.into(),
         }
@@ -164,14 +167,15 @@ impl Shared {
         if self.in_flight.load(Acquire) >= self.in_flight_max && !planted::is("in_flight_ignored") {
             return Err(Refusal::overloaded());
         }
-        let waiting = core.taken.len();
+        let waiting = core.decided_at.len();
         let executed = core.execute(command, self.clock.at(moment), moment)?;
-        self.in_flight.fetch_add((core.taken.len() - waiting) as u32, AcqRel);
+        self.in_flight.fetch_add((core.decided_at.len() - waiting) as u32, AcqRel);
         Ok(executed)
     }
 
-    /// Unlocks, then wakes the commit thread if the frame has just got its first record; after a commit it looks by itself.
-    /// In this order: a thread that wakes before the ledger is unlocked only goes back to sleep.
+    /// Unlocks, then wakes the commit thread if the frame has just received its first record; after a commit that
+    /// thread checks the frame by itself. In this order, because a thread that wakes before the ledger is unlocked only
+    /// goes back to sleep.
     fn unlock(&self, core: MutexGuard<'_, Core>, was_empty: bool) {
         let wakes = was_empty && !core.payload.is_empty();
         drop(core);
@@ -180,21 +184,21 @@ impl Shared {
         }
     }
 
-    /// Refuses a CreateSnapshot that cannot be taken now or is no such message.
+    /// Refuses a CreateSnapshot that cannot be accepted now, or bytes that are not such a message.
     pub(super) fn check_snapshot_call(&self, call: &Call<'_>, moment: Instant) -> Result<(), Refusal> {
         self.admit(call, moment)?;
         v1::CreateSnapshotRequest::decode(call.payload).map(drop).map_err(|_| Refusal::malformed())
     }
 
-    fn digest(&self, payload: &[u8]) -> Taken {
+    fn digest(&self, payload: &[u8]) -> Decision {
         if v1::GetDigestRequest::decode(payload).is_err() {
             return Refusal::malformed().into();
         }
         let mut core = self.core();
         let sequence = core.ledger.sequence();
         let digest = core.ledger.digest().to_string();
-        // The answer leaves only once the position that it speaks of is durable.
+        // The answer is sent only once the position that it names is durable.
         let reply = v1::GetDigestResponse { digest, sequence: sequence as i64 };
-        Taken { reply: Ok(reply.encode_to_vec()), rests_on: sequence }
+        Decision { reply: Ok(reply.encode_to_vec()), depends_on: sequence }
     }
 }

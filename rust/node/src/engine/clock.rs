@@ -1,5 +1,5 @@
-//! Engine time: it starts at the later of journal and wall clock, follows the monotonic clock, and never goes back. A jump of
-//! the wall clock while running does not move it.
+//! Engine time: it starts at the later of the journal's last time and the wall clock, follows the monotonic clock, and
+//! never goes back. A jump of the wall clock does not affect a running engine.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,13 +33,13 @@ impl Clock {
         self.start_ms.saturating_add((elapsed.as_secs_f64() * 1_000.0 * self.scale) as i64)
     }
 
-    /// How long until engine time gets there; nothing if it has.
+    /// How long until engine time reaches this; zero if it has.
     pub fn until(&self, engine_ms: i64, moment: Instant) -> Duration {
         let left_ms = engine_ms.saturating_sub(self.at(moment)).max(0) as f64 / self.scale;
         Duration::from_secs_f64((left_ms / 1_000.0).clamp(0.0, 3_600.0))
     }
 
-    /// How much faster than the clock it runs.
+    /// How much faster than the clock engine time runs.
     pub fn scale(&self) -> f64 {
         self.scale
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_starts_at_the_later_time_and_runs_as_told() {
+    fn it_starts_at_the_later_time_and_runs_at_its_scale() {
         let clock = Clock::start(Instant::now(), 5_000, 3_000, 10.0);
         assert_eq!(clock.at(clock.started), 5_000);
         assert_eq!(clock.at(clock.started + Duration::from_millis(7)), 5_070);

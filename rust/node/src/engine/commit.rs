@@ -1,6 +1,6 @@
-//! The commit thread: group commit without a timer. The next frame is whatever came while the last sync ran; an idle engine
-//! commits at once. The same thread ends holds whose time is over, forgets old keys, and makes sure that the journal is still
-//! its own.
+//! The commit thread: group commit without a timer. The next frame holds whatever was decided while the last sync ran;
+//! an idle engine commits at once. The same thread expires holds, forgets old keys, and verifies that the journal still
+//! belongs to this engine.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
@@ -9,46 +9,46 @@ use std::time::{Duration, Instant};
 use invengine_ledger::{Payload, planted};
 
 use super::core::Core;
-use super::marker::Acknowledged;
+use super::marker::AcknowledgedPosition;
 use super::{Shared, lock};
 use crate::journal::JournalError;
 
 /// Memory of a frame's buffer that is kept for the next one.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
-/// Longest sleep: the sweep and the forgetting of keys look at the clock themselves.
+/// Longest sleep: the sweep and the forgetting of keys need a look at the clock now and then.
 const IDLE: Duration = Duration::from_secs(1);
-/// How often a full journal looks whether there is room again.
+/// How often to check whether a full journal has room again.
 const FULL_RETRY: Duration = Duration::from_millis(100);
 
-/// What one step of the commit thread came to.
+/// The result of one step of the commit thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A frame is durable.
     Committed,
-    /// There is nothing to do for so long, unless a call comes.
+    /// There is nothing to do for this long, unless a call arrives.
     Idle(Duration),
-    /// The journal is full; try again after so long.
+    /// The journal is full; try again after this long.
     Full(Duration),
     /// The engine was closed, or its journal failed: there is no next step.
     Ended,
 }
 
 /// One frame on its way to the journal.
-struct Frame {
+struct PendingFrame {
     first_sequence: u64,
     last_sequence: u64,
-    taken: Vec<Instant>,
+    decided_at: Vec<Instant>,
 }
 
-/// Makes one frame after the other durable; its buffers take turns with those of the open frame.
+/// Makes one frame after the other durable; its buffers alternate with those of the open frame.
 #[derive(Default)]
 pub(super) struct Committer {
     payload: Payload,
-    taken: Vec<Instant>,
+    decided_at: Vec<Instant>,
 }
 
 impl Committer {
-    /// Keeps house, then takes the open frame and makes it durable. Never sleeps.
+    /// Does the housekeeping, then takes the open frame and makes it durable. Never sleeps.
     pub fn step(&mut self, shared: &Shared, now: Instant) -> Step {
         self.try_step(shared, now).unwrap_or_else(|error| {
             shared.fenced.store(matches!(error, JournalError::Fenced { .. }), Release);
@@ -62,7 +62,7 @@ impl Committer {
             return Ok(Step::Ended);
         }
         if let Some(watch) = &shared.watch {
-            watch.look(now, shared.clock.at(now));
+            watch.check(now, shared.clock.at(now));
         }
         if shared.full.load(Acquire) && !has_room_again(shared)? {
             return Ok(Step::Full(FULL_RETRY));
@@ -71,33 +71,33 @@ impl Committer {
             return self.idle(shared, now);
         };
         append(shared, &frame, &self.payload, now)?;
-        self.taken = frame.taken;
+        self.decided_at = frame.decided_at;
         self.payload.clear(BUFFER_BYTES_KEPT);
-        self.taken.clear();
+        self.decided_at.clear();
         Ok(Step::Committed)
     }
 
-    /// The open frame, once house-keeping has had its say; `None` if it is empty.
-    fn take_frame(&mut self, shared: &Shared, now: Instant) -> Option<Frame> {
+    /// The open frame, after housekeeping has added its records; `None` if it is empty.
+    fn take_frame(&mut self, shared: &Shared, now: Instant) -> Option<PendingFrame> {
         let mut core = shared.core();
-        house_keeping(&mut core, shared.clock.at(now));
+        housekeeping(&mut core, shared.clock.at(now));
         if core.payload.is_empty() {
             return None;
         }
-        // A door on this core ends its turn, so that what has already come shares the sync. Never waits: with nobody else to
-        // run on the core it returns at once.
+        // A door thread on this core gets to finish its turn, so that the calls which have already arrived share the
+        // sync. Never waits: if there is nothing else to run on the core, it returns at once.
         drop(core);
         std::thread::yield_now();
         let mut core = shared.core();
         if shared.ring.durable().poisoned {
-            // What is in this frame may be half of what a decision that failed wanted to write.
+            // This frame may hold a part of what a decision that panicked was writing.
             return None;
         }
         std::mem::swap(&mut core.payload, &mut self.payload);
         let last_sequence = core.ledger.sequence();
         let first_sequence = shared.ring.durable().sequence + 1;
-        let taken = std::mem::replace(&mut core.taken, std::mem::take(&mut self.taken));
-        Some(Frame { first_sequence, last_sequence, taken })
+        let decided_at = std::mem::replace(&mut core.decided_at, std::mem::take(&mut self.decided_at));
+        Some(PendingFrame { first_sequence, last_sequence, decided_at })
     }
 
     fn idle(&mut self, shared: &Shared, now: Instant) -> Result<Step, JournalError> {
@@ -111,7 +111,7 @@ impl Committer {
             if is_ours {
                 lease.confirm(now);
             }
-            // Whether or not anybody answered: the next question waits its turn.
+            // Whether or not there was an answer: the next question waits for its turn.
             lease.note_asked(now);
         }
         Ok(Step::Idle(idle_time(shared, now)))
@@ -137,7 +137,7 @@ pub(super) fn run(shared: &Shared) {
     }
 }
 
-/// Sleeps, unless something came since the step ended.
+/// Sleeps, unless work has arrived since the step ended.
 fn wait_for_work(shared: &Shared, at_most: Duration) {
     let core = shared.core();
     if core.payload.is_empty() && !core.closing && !shared.ring.durable().poisoned {
@@ -152,7 +152,7 @@ fn idle_time(shared: &Shared, now: Instant) -> Duration {
     until.clamp(Duration::from_micros(100), IDLE)
 }
 
-fn house_keeping(core: &mut Core, now_ms: i64) {
+fn housekeeping(core: &mut Core, now_ms: i64) {
     if core.ledger.next_expiry_ms().is_some_and(|expiry| expiry <= now_ms) {
         core.ledger.sweep(now_ms, &mut core.payload, core.frame_bytes_max);
     }
@@ -170,7 +170,7 @@ fn has_room_again(shared: &Shared) -> Result<bool, JournalError> {
     Ok(true)
 }
 
-fn append(shared: &Shared, frame: &Frame, payload: &Payload, now: Instant) -> Result<(), JournalError> {
+fn append(shared: &Shared, frame: &PendingFrame, payload: &Payload, now: Instant) -> Result<(), JournalError> {
     let mut journal = shared.journal();
     if planted::is("answer_before_sync") {
         shared.commit(frame.last_sequence);
@@ -179,14 +179,15 @@ fn append(shared: &Shared, frame: &Frame, payload: &Payload, now: Instant) -> Re
     journal.append(frame.first_sequence, frame.last_sequence, payload.frame_time_ms(), payload.bytes())?;
     let ended = Instant::now();
     if let Some(lease) = &shared.lease {
-        // From before the append: what happened while it was under way is not known.
+        // The moment before the append: what happened during it is not known.
         lease.confirm(now);
     }
-    if let Some(marker) = &shared.kept.marker {
-        // Before anybody is told: what the next start misses was acknowledged at most.
-        marker.note(Acknowledged { writer_epoch: shared.facts.writer_epoch, sequence: frame.last_sequence });
+    if let Some(marker) = &shared.acknowledgements.marker {
+        // Noted before any answer is sent, so that no acknowledged event can be missing without the next start
+        // noticing.
+        marker.note(AcknowledgedPosition { writer_epoch: shared.facts.writer_epoch, sequence: frame.last_sequence });
     }
-    shared.in_flight.fetch_sub(frame.taken.len() as u32, AcqRel);
+    shared.in_flight.fetch_sub(frame.decided_at.len() as u32, AcqRel);
     shared.commit(frame.last_sequence);
     let room = journal.ensure_room(shared.frame_bytes_max);
     drop(journal);
@@ -200,14 +201,14 @@ fn append(shared: &Shared, frame: &Frame, payload: &Payload, now: Instant) -> Re
     }
 }
 
-fn count(shared: &Shared, frame: &Frame, payload: &Payload, started: Instant, ended: Instant) {
+fn count(shared: &Shared, frame: &PendingFrame, payload: &Payload, started: Instant, ended: Instant) {
     let mut counts = lock(&shared.commits);
     counts.frames += 1;
     counts.journal_bytes += payload.bytes().len() as u64;
     counts.sync_seconds.add_time(ended.saturating_duration_since(started), 1);
-    counts.frame_commands.add(frame.taken.len() as f64, 1);
-    for taken in &frame.taken {
-        counts.commit_seconds.add_time(ended.saturating_duration_since(*taken), 1);
+    counts.frame_commands.add(frame.decided_at.len() as f64, 1);
+    for decided_at in &frame.decided_at {
+        counts.commit_seconds.add_time(ended.saturating_duration_since(*decided_at), 1);
     }
 }
 

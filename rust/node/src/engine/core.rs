@@ -1,4 +1,4 @@
-//! What the engine's one lock protects: the ledger and the frame that is being filled. Nothing here does I/O.
+//! What the engine's single lock protects: the ledger and the frame that is being filled. Nothing here does I/O.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -13,9 +13,9 @@ use crate::refusal::Refusal;
 pub(super) struct Core {
     pub ledger: Ledger,
     pub payload: Payload,
-    /// When each command of the open frame was taken.
-    pub taken: Vec<Instant>,
-    /// Longest payload of one frame; that much room is always there, unless the journal is full.
+    /// When each command of the open frame was decided.
+    pub decided_at: Vec<Instant>,
+    /// Longest payload of one frame; the journal always has this much room, unless it is full.
     pub frame_bytes_max: usize,
     /// New commands are refused.
     pub draining: bool,
@@ -42,20 +42,20 @@ impl Core {
             Answer::Rejected(rejection) => {
                 *counts.rejected.entry(rejection.reason.name()).or_default() += 1;
                 if rejection.reason == Reason::TooLarge && !self.payload.is_empty() {
-                    // It is the frame that is full, and the next one begins in a moment.
+                    // Only the frame is full, and the next one begins in a moment.
                     return Err(Refusal::overloaded());
                 }
             }
         }
         if self.ledger.sequence() > sequence {
-            // Only what the open frame answers is waited for and counted; repeats rest on frames that were sent before.
-            self.taken.push(moment);
+            // Only commands that depend on the open frame are waited for and counted; repeats depend on earlier frames.
+            self.decided_at.push(moment);
         }
         Ok(executed)
     }
 
-    /// Creates what a command mentions and nobody knows, as the engine's own doing, if the command is then accepted: a typo in
-    /// one that is refused creates nothing.
+    /// Creates the unknown names that a command mentions, by commands of the engine's own, if the command is then
+    /// accepted: a typo in one that is refused creates nothing.
     fn create_missing(&mut self, command: &Command<'_>, now_ms: i64) {
         let mut wanted: Vec<(Catalogue, &str)> = vec![(Catalogue::Channels, command.context.channel)];
         match &command.body {

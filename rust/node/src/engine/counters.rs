@@ -1,4 +1,4 @@
-//! What an engine counts of itself, and its form as JSON (base units: seconds, bytes).
+//! Counters of an engine, and their form as JSON (base units: seconds, bytes).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use serde::Serialize;
 /// Upper bounds of the histograms of time, seconds.
 const SECONDS: [f64; 16] =
     [0.000_1, 0.000_2, 0.000_3, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
-/// Upper bounds of the histogram of commands a frame.
+/// Upper bounds of the histogram of commands per frame.
 const COMMANDS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 5_000.0, 20_000.0];
 
-/// Counts of values by bounds; the last count is of what lies above them all.
+/// Counts of values by upper bound; the last count is of the values above all bounds.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Histogram {
     bounds: &'static [f64],
@@ -26,8 +26,8 @@ impl Histogram {
 
     /// Counts one value `times` times.
     pub fn add(&mut self, value: f64, times: u64) {
-        let place = self.bounds.partition_point(|bound| *bound < value);
-        self.counts[place] += times;
+        let index = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[index] += times;
         self.sum += value * times as f64;
     }
 
@@ -67,7 +67,7 @@ impl Default for CommitCounts {
     }
 }
 
-/// Everything, as `Engine::stats` gives it.
+/// All counters, as `Engine::stats` returns them.
 #[derive(Serialize)]
 pub(super) struct Stats<'a> {
     pub commands: &'a BTreeMap<&'static str, CommandCounts>,
@@ -78,7 +78,7 @@ pub(super) struct Stats<'a> {
     pub open_reservations: u64,
     pub keys: usize,
     pub key_bytes: usize,
-    /// Refusals that are remembered because their callers asked for it.
+    /// Refusals that are remembered at their callers' request.
     pub refusals: usize,
     pub refusal_bytes: usize,
     pub refusal_bytes_max: usize,
@@ -92,11 +92,11 @@ pub(super) struct Stats<'a> {
     pub journal_full: bool,
     pub recovery_ms: f64,
     pub recovered_events: u64,
-    /// Acknowledged events that the journal no longer had.
+    /// Acknowledged events that the journal no longer had at the start.
     pub lost_events: u64,
     pub wall_clock_drift_ms: i64,
     pub wall_clock_jumps: u64,
-    pub snapshots: super::snapshots::Last,
+    pub snapshots: super::snapshots::SnapshotStatus,
     #[serde(flatten)]
     pub commits: &'a CommitCounts,
 }

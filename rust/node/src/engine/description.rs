@@ -1,4 +1,4 @@
-//! What the server is and what it promises.
+//! GetServerInfo: what the server is and what it guarantees.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use invengine_ledger::command::{LINES_MAX, RESERVATION_LINES_MAX};
 use invengine_wire::v1;
 use prost::Message;
 
-use super::{Shared, Taken};
+use super::{Decision, Shared};
 use crate::methods::{
     ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX, COMMAND_BYTES_MAX, SUBMIT_BYTES_MAX, SUBMIT_COMMANDS_MAX,
 };
@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::translate::shape::timestamp;
 
 impl Shared {
-    pub(super) fn server_info(&self, payload: &[u8], moment: Instant) -> Taken {
+    pub(super) fn server_info(&self, payload: &[u8], moment: Instant) -> Decision {
         if v1::GetServerInfoRequest::decode(payload).is_err() {
             return Refusal::malformed().into();
         }
@@ -26,7 +26,7 @@ impl Shared {
         let (refusal_bytes, refusal_bytes_max) = (core.ledger.refusal_bytes(), core.ledger.refusal_bytes_max());
         drop(core);
         let facts = &self.facts;
-        let snapshots = self.snapshots.last();
+        let snapshots = self.snapshots.status();
         let reply = v1::GetServerInfoResponse {
             version: env!("CARGO_PKG_VERSION").into(),
             ledger: facts.ledger.clone(),
@@ -48,7 +48,7 @@ impl Shared {
             snapshot_sequence: snapshots.sequence as i64,
             snapshot_time: (snapshots.sequence > 0).then(|| timestamp(snapshots.time_ms)),
             first_sequence: snapshots.first_sequence.max(1) as i64,
-            lost_events: self.kept.lost_events as i64,
+            lost_events: self.acknowledgements.lost_events as i64,
             clock_offset: Some(duration(Duration::from_millis(offset_ms as u64))),
             answer_bytes_max: ANSWER_BYTES_MAX as i64,
             command_answer_bytes_max: COMMAND_ANSWER_BYTES_MAX as i64,
@@ -57,7 +57,7 @@ impl Shared {
             refusal_bytes: refusal_bytes as i64,
             refusal_bytes_max: refusal_bytes_max as i64,
         };
-        Taken { reply: Ok(reply.encode_to_vec()), rests_on: 0 }
+        Decision { reply: Ok(reply.encode_to_vec()), depends_on: 0 }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Durable events from the journal, for readers of the stream. Readers keep their place, so going on costs only what is new.
+//! Durable events from the journal, for readers of the stream. A journal reader is kept with its position, so
+//! continuing costs only what is new.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -10,26 +11,26 @@ use prost::Message;
 use super::{Shared, lock};
 use crate::incident;
 use crate::journal::{Frame, JournalError, JournalReader};
-use crate::methods::PAGE_BYTES_MAX;
 use crate::refusal::Refusal;
+use crate::sizes::PAGE_BYTES_MAX;
 use crate::translate::events::events;
 
-/// Readers kept for whoever goes on where they stopped.
+/// Most journal readers kept for callers who continue where these stopped.
 const READERS_MAX: usize = 32;
 /// Most events of one answer.
 const EVENTS_MAX: usize = 1_000;
-/// More than an event takes beside its own bytes.
+/// An upper bound of what an event takes besides its own bytes.
 const ENTRY_PREFIX_BYTES: usize = 8;
 
-/// Readers of the journal, each with the sequence it goes on from.
+/// Readers of the journal, each with the sequence at which it continues.
 #[derive(Default)]
 pub(super) struct Readers(Mutex<Vec<(u64, Box<dyn JournalReader>)>>);
 
 impl Readers {
     fn take(&self, from_sequence: u64) -> Option<Box<dyn JournalReader>> {
         let mut readers = lock(&self.0);
-        let place = readers.iter().position(|reader| reader.0 == from_sequence)?;
-        Some(readers.swap_remove(place).1)
+        let index = readers.iter().position(|reader| reader.0 == from_sequence)?;
+        Some(readers.swap_remove(index).1)
     }
 
     pub(super) fn give_back(&self, next_sequence: u64, reader: Box<dyn JournalReader>) {
@@ -44,7 +45,7 @@ impl Readers {
 impl Shared {
     pub(super) fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
         if self.ring.durable().poisoned {
-            return Err(self.refusal_of_the_poisoned());
+            return Err(self.poisoned_refusal());
         }
         if self.lease.as_ref().is_some_and(|lease| lease.is_uncertain(Instant::now())) {
             return Err(Refusal::ownership_uncertain());
@@ -52,7 +53,7 @@ impl Shared {
         self.check_not_ahead(from_sequence)?;
         let from_sequence = from_sequence.max(1);
         let durable_sequence = self.ring.durable().sequence;
-        let mut found = Found::default();
+        let mut found = EventBatch::default();
         if from_sequence <= durable_sequence {
             let mut reader = match self.readers.take(from_sequence) {
                 Some(reader) => reader,
@@ -67,7 +68,7 @@ impl Shared {
         Ok(answer.encode_to_vec())
     }
 
-    fn collect(&self, reader: &mut dyn JournalReader, from: u64, found: &mut Found) -> Result<(), Refusal> {
+    fn collect(&self, reader: &mut dyn JournalReader, from: u64, found: &mut EventBatch) -> Result<(), Refusal> {
         let mut bad = None;
         let read = reader.read_from(from, &mut |frame| match self.events_of(&frame, from, found) {
             Ok(()) => !found.is_full(),
@@ -80,7 +81,7 @@ impl Shared {
         bad.map_or(Ok(()), Err)
     }
 
-    fn events_of(&self, frame: &Frame<'_>, from: u64, found: &mut Found) -> Result<(), Refusal> {
+    fn events_of(&self, frame: &Frame<'_>, from: u64, found: &mut EventBatch) -> Result<(), Refusal> {
         if frame.is_claim() {
             return Ok(());
         }
@@ -92,7 +93,7 @@ impl Shared {
             let first = next;
             next += record.events.len() as u64;
             if next > from {
-                // Takes as many as there is room for.
+                // Adds as many as there is room for.
                 let _ = events(&core.ledger, &record, first, from, frame.writer_epoch).all(|event| found.take(event));
             }
         }
@@ -102,19 +103,19 @@ impl Shared {
 
 /// The events of one answer.
 #[derive(Default)]
-struct Found {
+struct EventBatch {
     events: Vec<v1::Event>,
     bytes: usize,
-    /// How many more it may have.
+    /// How many more events it may hold.
     left: usize,
 }
 
-impl Found {
+impl EventBatch {
     fn is_full(&self) -> bool {
         self.left == 0
     }
 
-    /// Takes an event if it fits; the first one always does. Nothing fits behind one that did not.
+    /// Adds an event if it fits; the first one always does. After one that did not fit, nothing else does.
     fn take(&mut self, event: v1::Event) -> bool {
         self.bytes += event.encoded_len() + ENTRY_PREFIX_BYTES;
         if self.is_full() || (self.bytes > PAGE_BYTES_MAX && !self.events.is_empty()) {

@@ -1,8 +1,8 @@
-//! Ownership that another process could take: until when this engine may still answer.
+//! Ownership that another process could take over: how long this engine may still answer.
 //!
-//! A journal in Redis can be claimed by another server while this one is paused or cut off. Every append and every heartbeat
-//! proves that it was still ours; an engine whose last proof is older than the grace answers nobody, readers included, until
-//! it has a new one.
+//! A journal in Redis can be claimed by another server while this one is paused or cut off. Every append and every
+//! heartbeat proves that the journal was still ours; an engine whose last proof is older than the grace period answers
+//! no calls, reads included, until it has a new one.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 /// Ownership without a proof for longer than this is uncertain.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
-/// How often an idle engine asks.
+/// How often an idle engine asks for a proof.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// When ownership was last proved.
 pub(super) struct Lease {
     start: Instant,
     proved_ms: AtomicU64,
-    /// When somebody last asked in vain.
+    /// When the engine last asked, whatever the answer.
     asked_ms: AtomicU64,
 }
 
@@ -33,7 +33,7 @@ impl Lease {
         self.proved_ms.fetch_max(proved_ms, Release);
     }
 
-    /// Somebody asked at this moment, whatever came of it.
+    /// Notes that the engine asked at this moment, whatever the answer.
     pub fn note_asked(&self, now: Instant) {
         self.asked_ms.store(now.saturating_duration_since(self.start).as_millis() as u64, Release);
     }
@@ -50,7 +50,7 @@ impl Lease {
         self.age(now).min(self.since(&self.asked_ms, now))
     }
 
-    /// Whether nobody knows any more whose the journal is.
+    /// Whether it is uncertain who owns the journal.
     pub fn is_uncertain(&self, now: Instant) -> bool {
         self.age(now) > GRACE
     }
@@ -60,7 +60,7 @@ impl Lease {
         self.since_asked(now) >= HEARTBEAT
     }
 
-    /// How long until it is.
+    /// How long until it is due.
     pub fn until_due(&self, now: Instant) -> Duration {
         HEARTBEAT.saturating_sub(self.since_asked(now))
     }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_without_proof_becomes_uncertain_and_a_proof_renews_it() {
+    fn a_lease_without_a_proof_becomes_uncertain_and_a_proof_renews_it() {
         let start = Instant::now();
         let lease = Lease::start(start);
         let after = |ms| start + Duration::from_millis(ms);

@@ -1,8 +1,9 @@
-//! The engine: one ledger with its journal, decided one command after the other, made durable a frame at a time.
+//! The engine: one ledger with its journal. Commands are decided one after the other and made durable a frame at a
+//! time.
 //!
-//! All decisions are made under one lock whose holder never does I/O; the commit thread takes what gathered and makes it
-//! durable. A caller gets the decided answer at once, together with the sequence that it rests on, and lets it out only when
-//! that is durable.
+//! All decisions are made under one lock, whose holder never does I/O; the commit thread takes the records that have
+//! accumulated and makes them durable. A caller gets the answer as soon as it is decided, together with the sequence
+//! that it depends on, and sends it only once that sequence is durable.
 
 mod calls;
 mod clock;
@@ -40,17 +41,17 @@ use self::counters::{CommitCounts, Stats};
 use self::description::create_snapshot_response;
 use self::events::Readers;
 use self::lease::Lease;
-use self::marker::Kept;
+use self::marker::Acknowledgements;
 pub use self::opening::Opening;
-pub use self::positions::Wanted;
-pub use self::recovery::Progress;
+pub use self::positions::EventQuery;
 pub(crate) use self::recovery::Rebuild;
+pub use self::recovery::RecoveryProgress;
 pub use self::ring::Durable;
 use self::ring::Ring;
 pub use self::settings::{EngineSettings, IN_FLIGHT_MAX, JournalKind};
-use self::snapshots::{Pace, Snapshots};
+use self::snapshots::{SnapshotThrottle, Snapshots};
+use self::start::{build_shared, marker_id_of, open_journal, proved_lease};
 pub(crate) use self::start::{file_options, ledger_options, redis_options};
-use self::start::{lease_on, note_of, open_journal, share};
 pub(crate) use self::start_clock::StartClock;
 use self::watch::Watch;
 use crate::journal::{Journal, JournalError, Replay};
@@ -64,24 +65,24 @@ pub struct Call<'a> {
     pub path: &'a str,
     /// The request message.
     pub payload: &'a [u8],
-    /// Key of the metadata, used where the message has none; may be empty.
+    /// Idempotency key from the metadata, used where the message has none; may be empty.
     pub key: &'a str,
-    /// Ledger of the metadata; empty means this one.
+    /// Ledger from the metadata; empty means this one.
     pub ledger: &'a str,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
 }
 
-/// A call that was decided. Its answer may leave once everything up to `rests_on` is durable (0: at once).
+/// The decision on a call. Its answer may be sent once everything up to `depends_on` is durable (0: at once).
 #[derive(Debug)]
-pub struct Taken {
+pub struct Decision {
     /// The answer message, or the refusal.
     pub reply: Result<Vec<u8>, Refusal>,
-    /// What it rests on.
-    pub rests_on: u64,
+    /// The last sequence that the answer depends on.
+    pub depends_on: u64,
 }
 
-impl Taken {
+impl Decision {
     /// Bytes of the answer message.
     pub fn bytes(&self) -> usize {
         self.reply.as_ref().map_or(0, Vec::len)
@@ -102,7 +103,7 @@ pub enum OpenError {
     Thread(#[from] std::io::Error),
 }
 
-/// Opens a journal and has its frames replayed.
+/// Opens a journal and replays its frames.
 pub type OpenJournal<'o> = &'o mut dyn FnMut(&mut dyn Replay) -> Result<Box<dyn Journal>, JournalError>;
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
@@ -117,14 +118,14 @@ struct Shared {
     full: AtomicBool,
     /// Only for a journal that another process could claim.
     lease: Option<Lease>,
-    /// Another writer has claimed the journal; only then is the engine poisoned for good reason.
+    /// Another writer has claimed the journal, which is why the engine is poisoned.
     fenced: AtomicBool,
     snapshots: Snapshots,
-    /// Only for a journal in Redis, which may forget.
-    kept: Kept,
-    /// Bytes of journal behind the newest snapshot at the start.
+    /// Only for a journal in Redis, which may lose what it confirmed.
+    acknowledgements: Acknowledgements,
+    /// Bytes of journal after the newest snapshot at the start.
     tail_bytes: u64,
-    /// None in a simulation: its wall clock is not that of this machine.
+    /// `None` in a simulation, whose wall clock is not that of this machine.
     watch: Option<Watch>,
     hooks: Mutex<Vec<Hook>>,
     commits: Mutex<CommitCounts>,
@@ -156,7 +157,7 @@ pub struct Engine {
 
 /// Who makes frames durable.
 enum Commits {
-    /// A thread of the engine's own; gone once the engine was closed.
+    /// A thread of the engine's own; `None` once the engine is closed.
     Thread(Option<JoinHandle<()>>),
     /// Whoever calls `step`.
     Steps(Committer),
@@ -168,33 +169,37 @@ impl Engine {
     /// # Errors
     /// A setting is wrong, the directory belongs to another process, the journal is damaged.
     pub fn open(settings: &EngineSettings) -> Result<Self, OpenError> {
-        Self::open_telling(settings, Arc::default())
+        Self::open_with_progress(settings, Arc::default())
     }
 
-    fn open_telling(settings: &EngineSettings, progress: Arc<Progress>) -> Result<Self, OpenError> {
+    fn open_with_progress(settings: &EngineSettings, progress: Arc<RecoveryProgress>) -> Result<Self, OpenError> {
         let started = Instant::now();
         let clock = StartClock::of(settings);
         let mut rebuild = Rebuild::new(ledger_options(settings), progress).for_start(clock);
-        let whose = match settings.journal {
-            JournalKind::Redis => Some(note_of(settings)?),
+        let marker_id = match settings.journal {
+            JournalKind::Redis => Some(marker_id_of(settings)?),
             JournalKind::File | JournalKind::Memory => None,
         };
-        let acknowledged = whose.as_ref().map_or(Ok(None), marker::read).map_err(OpenError::Setting)?;
+        let acknowledged = marker_id.as_ref().map_or(Ok(None), marker::read).map_err(OpenError::Setting)?;
         let mut journal = open_journal(settings, acknowledged, &mut rebuild)?;
-        let lease = lease_on(&mut *journal, started)?;
-        let kept = whose.map_or_else(Kept::default, |whose| Kept::compare(&whose, acknowledged, &rebuild.ledger));
-        let shared =
-            Arc::new(Shared { kept, ..share(settings, rebuild, journal, lease, (started, Instant::now()), clock)? });
+        let lease = proved_lease(&mut *journal, started)?;
+        let acknowledgements = marker_id.map_or_else(Acknowledgements::default, |marker_id| {
+            Acknowledgements::compare(&marker_id, acknowledged, &rebuild.ledger)
+        });
+        let shared = Arc::new(Shared {
+            acknowledgements,
+            ..build_shared(settings, rebuild, journal, lease, (started, Instant::now()), clock)?
+        });
         let commit = commit::start(Arc::clone(&shared))?;
         let engine = Engine { shared, commit: Mutex::new(Commits::Thread(Some(commit))), snapshots: Mutex::default() };
-        if engine.shared.snapshots.has_history() {
+        if engine.shared.snapshots.has_store() {
             *lock(&engine.snapshots) = Some(snapshots::start(Arc::clone(&engine.shared))?);
         }
         Ok(engine)
     }
 
-    /// Opens an engine without a thread and without a clock of its own, for simulations: it moves only in `step`, and time is
-    /// what its caller says it is. `open` opens the journal.
+    /// Opens an engine without a thread and without a clock of its own, for simulations: it advances only in `step`,
+    /// and its caller provides the time. `open` opens the journal.
     ///
     /// # Errors
     /// As `open`.
@@ -204,11 +209,11 @@ impl Engine {
         let mut rebuild = Rebuild::new(ledger_options(settings), Arc::default()).for_start(clock);
         let journal = open(&mut rebuild)?;
         let lease = journal.is_leased().then(|| Lease::start(now));
-        let shared = Arc::new(share(settings, rebuild, journal, lease, (now, now), clock)?);
+        let shared = Arc::new(build_shared(settings, rebuild, journal, lease, (now, now), clock)?);
         Ok(Engine { shared, commit: Mutex::new(Commits::Steps(Committer::default())), snapshots: Mutex::default() })
     }
 
-    /// Does what the commit thread would do at this moment; `Ended` for an engine that has a thread of its own.
+    /// Does what the commit thread would do at this moment; returns `Ended` for an engine that has a thread of its own.
     pub fn step(&self, now: Instant) -> Step {
         match &mut *lock(&self.commit) {
             Commits::Thread(_) => Step::Ended,
@@ -216,35 +221,36 @@ impl Engine {
         }
     }
 
-    /// Writes a snapshot of what is durable, or finds that there is one, and answers its position. Waits for the disk: not for
-    /// an async thread.
+    /// Writes a snapshot of what is durable, unless there is one already, and returns its position. Blocks on the disk:
+    /// do not call it from an async thread.
     ///
     /// # Errors
-    /// The journal keeps no snapshots, the snapshot failed, or the moment has come: it is then still being written.
+    /// The journal keeps no snapshots, the snapshot failed, or `until` has passed, in which case it is still being
+    /// written.
     pub fn create_snapshot(&self, until: Instant) -> Result<u64, Refusal> {
-        if !self.shared.snapshots.has_history() {
+        if !self.shared.snapshots.has_store() {
             return Err(Refusal::unimplemented("a snapshot of this kind of journal"));
         }
         let threaded = matches!(&*lock(&self.commit), Commits::Thread(_));
         if threaded {
             return self.shared.snapshots.create(until);
         }
-        let written = snapshots::write(&self.shared, Pace::none());
+        let written = snapshots::write(&self.shared, SnapshotThrottle::unlimited());
         // A simulated engine fails all the time, and nobody reads its log.
-        written.map(|(manifest, _)| manifest.mark.sequence()).map_err(|_| Refusal::internal("simulated"))
+        written.map(|(manifest, _)| manifest.position.sequence()).map_err(|_| Refusal::internal("simulated"))
     }
 
     /// Decides a call now. Never waits for the disk.
-    pub fn call(&self, call: &Call<'_>) -> Taken {
+    pub fn call(&self, call: &Call<'_>) -> Decision {
         self.call_at(call, Instant::now())
     }
 
-    /// The same at a moment that the caller names.
-    pub fn call_at(&self, call: &Call<'_>, now: Instant) -> Taken {
+    /// Like `call`, at a moment that the caller provides.
+    pub fn call_at(&self, call: &Call<'_>, now: Instant) -> Decision {
         self.shared.call(call, now)
     }
 
-    /// How far the journal is. Reads two atomics.
+    /// How far the journal is durable. Reads two atomics.
     #[inline]
     pub fn durable(&self) -> Durable {
         self.shared.ring.durable()
@@ -255,25 +261,26 @@ impl Engine {
         lock(&self.shared.hooks).push(hook);
     }
 
-    /// Waits until everything up to `sequence` is durable, or the engine is poisoned, or the moment has come.
+    /// Waits until everything up to `sequence` is durable, the engine is poisoned, or `until` has passed.
     pub fn wait(&self, sequence: u64, until: Instant) -> Durable {
         self.shared.ring.wait(sequence, until)
     }
 
-    /// What a `ReadEvents` asks for, if the position that it names is one of this history. May read the disk: not for an async
-    /// thread.
+    /// What a `ReadEvents` asks for, if the position that it names belongs to this history. May read the disk: do not
+    /// call it from an async thread.
     ///
     /// # Errors
-    /// The call is refused as any other would be, a field is bad, or the position is not of this history or no longer kept.
-    pub fn begin_events(&self, call: &Call<'_>) -> Result<Wanted, Refusal> {
+    /// The call is refused as any other would be, a field is invalid, or the position does not belong to this history
+    /// or is no longer kept.
+    pub fn begin_events(&self, call: &Call<'_>) -> Result<EventQuery, Refusal> {
         self.shared.begin_events(call, Instant::now())
     }
 
-    /// Durable events from a sequence on as a `ReadEventsResponse`; an empty one if there is none yet. Reads the disk: not for
-    /// an async thread.
+    /// Durable events from a sequence on as a `ReadEventsResponse`, which is empty if there are none yet. Reads the
+    /// disk: do not call it from an async thread.
     ///
     /// # Errors
-    /// The engine is poisoned, the sequence is beyond the next event to come, or the journal cannot be read.
+    /// The engine is poisoned, the sequence is beyond the next event, or the journal cannot be read.
     pub fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
         self.shared.read_events(from_sequence, limit)
     }
@@ -307,8 +314,8 @@ impl Engine {
             journal_full: shared.full.load(Acquire),
             recovery_ms: shared.facts.recovery.as_secs_f64() * 1_000.0,
             recovered_events: shared.facts.recovered_events,
-            lost_events: shared.kept.lost_events,
-            snapshots: shared.snapshots.last(),
+            lost_events: shared.acknowledgements.lost_events,
+            snapshots: shared.snapshots.status(),
             wall_clock_drift_ms: shared.watch.as_ref().map_or(0, Watch::drift_ms),
             wall_clock_jumps: shared.watch.as_ref().map_or(0, Watch::jumps),
             commits: &commits,
@@ -316,7 +323,8 @@ impl Engine {
         .unwrap_or_default()
     }
 
-    /// Refuses new commands (DRAINING) and returns once everything that was taken is durable, or the engine is poisoned.
+    /// Refuses new commands (DRAINING) and returns once everything that was accepted is durable or the engine is
+    /// poisoned.
     pub fn drain(&self) {
         let sequence = {
             let mut core = self.shared.core();
@@ -330,8 +338,8 @@ impl Engine {
         }
     }
 
-    /// Drains, ends the commit thread and gives the journal back. Closing again does nothing, nor does closing a driven engine:
-    /// dropping that one is what a crash does.
+    /// Drains, ends the commit thread and releases the journal. Closing again does nothing, nor does closing a driven
+    /// engine: dropping that one simulates a crash.
     pub fn close(&self) {
         let mut commit = lock(&self.commit);
         let Commits::Thread(commit) = &mut *commit else {
@@ -371,22 +379,22 @@ impl Shared {
         self.run_hooks();
     }
 
-    /// Nothing more is told: what was not durable is unknown until a restart has read the journal. Not to be called by a holder
-    /// of the core.
+    /// Stops all answers: the outcome of what was not durable is unknown until a restart has read the journal. Must not
+    /// be called while the core is locked.
     fn poison(&self, why: &str) {
-        // A simulated engine fails all the time, and is asked.
+        // A simulated engine fails all the time, and the simulation checks for it.
         if self.ring.poison() && self.watch.is_some() {
             eprintln!("invengine: the engine is poisoned: {why}; start again to recover");
         }
         self.run_hooks();
     }
 
-    /// What a poisoned engine answers.
-    fn refusal_of_the_poisoned(&self) -> Refusal {
+    /// The refusal that a poisoned engine answers with.
+    fn poisoned_refusal(&self) -> Refusal {
         if self.fenced.load(Acquire) { Refusal::fenced() } else { Refusal::outcome_unknown() }
     }
 
-    /// The commit thread has ended: nobody needs to wait any longer.
+    /// Wakes all waiters: the commit thread has ended.
     fn ended(&self) {
         self.ring.end();
         self.run_hooks();
@@ -399,7 +407,7 @@ impl Shared {
     }
 }
 
-/// Locks whatever happened to an earlier holder: a panic has poisoned the engine as a whole.
+/// Locks even if an earlier holder panicked: a panic has poisoned the engine as a whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

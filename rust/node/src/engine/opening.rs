@@ -1,19 +1,20 @@
-//! An engine from the moment its opening begins: until it has recovered, every call is answered RECOVERING with how far that
-//! is, so that a door can listen from the first moment on.
+//! An engine from the moment it begins to open: until it has recovered, every call is answered RECOVERING with the
+//! progress so far, so that a door can listen from the first moment on.
 
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::{
-    Call, Durable, Engine, EngineSettings, Hook, OpenError, Progress, Taken, Wanted, create_snapshot_response, lock,
+    Call, Decision, Durable, Engine, EngineSettings, EventQuery, Hook, OpenError, RecoveryProgress,
+    create_snapshot_response, lock,
 };
 use crate::refusal::Refusal;
 
-/// An engine that recovers, has recovered, or could not.
+/// An engine that is recovering, has recovered, or failed to.
 pub struct Opening {
     engine: OnceLock<Engine>,
-    progress: Arc<Progress>,
-    /// Hooks of those who came before the engine, and why it could not be opened.
+    progress: Arc<RecoveryProgress>,
+    /// Hooks that were added before the engine was open, and why it could not be opened.
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -35,37 +36,37 @@ impl Opening {
     /// As [`Engine::open`].
     pub fn open(settings: &EngineSettings) -> Result<Arc<Self>, OpenError> {
         let opening = Self::new();
-        let engine = Engine::open_telling(settings, Arc::clone(&opening.progress))?;
-        opening.arrive(engine);
+        let engine = Engine::open_with_progress(settings, Arc::clone(&opening.progress))?;
+        opening.set_engine(engine);
         Ok(Arc::new(opening))
     }
 
-    /// Begins to open the engine on a thread of its own; [`Opening::wait_open`] tells what came of it.
+    /// Begins to open the engine on a thread of its own; [`Opening::wait_open`] reports the result.
     ///
     /// # Errors
     /// The thread could not be started.
     pub fn begin(settings: EngineSettings) -> std::io::Result<Arc<Self>> {
         let opening = Arc::new(Self::new());
-        let its = Arc::clone(&opening);
+        let recovering = Arc::clone(&opening);
         std::thread::Builder::new().name("invengine-recovery".into()).spawn(move || {
-            let progress = Arc::clone(&its.progress);
-            let opened = std::panic::catch_unwind(move || Engine::open_telling(&settings, progress));
+            let progress = Arc::clone(&recovering.progress);
+            let opened = std::panic::catch_unwind(move || Engine::open_with_progress(&settings, progress));
             match opened {
-                Ok(Ok(engine)) => its.arrive(engine),
-                Ok(Err(error)) => its.fail(error.to_string()),
-                Err(_) => its.fail("the recovery failed in a way that is a bug; the log says more".into()),
+                Ok(Ok(engine)) => recovering.set_engine(engine),
+                Ok(Err(error)) => recovering.fail(error.to_string()),
+                Err(_) => recovering.fail("the recovery failed in a way that is a bug; the log says more".into()),
             }
         })?;
         Ok(opening)
     }
 
-    fn arrive(&self, engine: Engine) {
+    fn set_engine(&self, engine: Engine) {
         let hooks = {
-            // Under the lock, so that whoever adds a hook or waits sees either no engine or all of it.
+            // Under the lock, so that whoever adds a hook or waits sees either no engine or one with all its hooks.
             let mut state = lock(&self.state);
             let hooks = std::mem::take(&mut state.hooks);
             hooks.iter().for_each(|hook| engine.on_commit(Arc::clone(hook)));
-            // Set only once; a second engine cannot come.
+            // Set only once: there is never a second engine.
             let _ = self.engine.set(engine);
             hooks
         };
@@ -83,12 +84,12 @@ impl Opening {
         self.engine.get()
     }
 
-    /// How far the recovery is.
-    pub fn progress(&self) -> &Progress {
+    /// The progress of the recovery.
+    pub fn progress(&self) -> &RecoveryProgress {
         &self.progress
     }
 
-    /// Waits for the engine: true once it is there, false when the moment has come before.
+    /// Waits for the engine: true once it is open, false if `until` passes first.
     ///
     /// # Errors
     /// Why it could not be opened, in one line.
@@ -110,20 +111,20 @@ impl Opening {
     }
 
     /// Decides a call, or answers RECOVERING.
-    pub fn call(&self, call: &Call<'_>) -> Taken {
+    pub fn call(&self, call: &Call<'_>) -> Decision {
         match self.engine.get() {
             Some(engine) => engine.call(call),
             None => self.recovering().into(),
         }
     }
 
-    /// As [`Engine::durable`]; nothing before the engine is there.
+    /// As [`Engine::durable`]; before the engine is open, nothing is durable.
     #[inline]
     pub fn durable(&self) -> Durable {
         self.engine.get().map_or(Durable { sequence: 0, poisoned: false }, Engine::durable)
     }
 
-    /// As [`Engine::wait`]; an engine that cannot be opened will never be further.
+    /// As [`Engine::wait`]; for an engine that cannot be opened, the durable sequence stays 0.
     pub fn wait(&self, sequence: u64, until: Instant) -> Durable {
         match self.engine.get() {
             Some(engine) => engine.wait(sequence, until),
@@ -132,7 +133,7 @@ impl Opening {
         }
     }
 
-    /// As [`Engine::on_commit`]; also called when the engine is there.
+    /// As [`Engine::on_commit`]; the hook is also called once the engine is open.
     pub fn on_commit(&self, hook: Hook) {
         let mut state = lock(&self.state);
         match self.engine.get() {
@@ -145,7 +146,7 @@ impl Opening {
     ///
     /// # Errors
     /// As there, or RECOVERING.
-    pub fn begin_events(&self, call: &Call<'_>) -> Result<Wanted, Refusal> {
+    pub fn begin_events(&self, call: &Call<'_>) -> Result<EventQuery, Refusal> {
         self.engine.get().ok_or_else(|| self.recovering())?.begin_events(call)
     }
 
@@ -157,17 +158,17 @@ impl Opening {
         self.engine.get().ok_or_else(|| self.recovering())?.read_events(from_sequence, limit)
     }
 
-    /// Answers CreateSnapshot, the one call that waits for the disk itself.
+    /// Answers CreateSnapshot, the one call that itself waits for the disk.
     ///
     /// # Errors
-    /// As [`Engine::create_snapshot`], or why the call cannot be taken.
+    /// As [`Engine::create_snapshot`], or the call cannot be accepted.
     pub fn create_snapshot_call(&self, call: &Call<'_>, until: Instant) -> Result<Vec<u8>, Refusal> {
         let engine = self.engine.get().ok_or_else(|| self.recovering())?;
         engine.shared.check_snapshot_call(call, Instant::now())?;
         engine.create_snapshot(until).map(create_snapshot_response)
     }
 
-    /// As [`Engine::stats`]; while recovering only how far that is.
+    /// As [`Engine::stats`]; while recovering, only the progress.
     pub fn stats(&self) -> String {
         self.engine.get().map_or_else(
             || {
@@ -180,7 +181,7 @@ impl Opening {
         )
     }
 
-    /// As [`Engine::drain`]; a recovery is given up.
+    /// As [`Engine::drain`]; a recovery is cancelled.
     pub fn drain(&self) {
         self.progress.cancel();
         if let Some(engine) = self.engine.get() {
@@ -188,7 +189,7 @@ impl Opening {
         }
     }
 
-    /// As [`Engine::close`]; a recovery is given up.
+    /// As [`Engine::close`]; a recovery is cancelled.
     pub fn close(&self) {
         self.progress.cancel();
         if let Some(engine) = self.engine.get() {

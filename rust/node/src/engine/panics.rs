@@ -1,4 +1,5 @@
-//! A panic in the middle of a decision: what it left behind is never seen, never written, and a restart has the state before.
+//! A panic in the middle of a decision: the state that it leaves behind is never seen and never written, and a restart
+//! has the state before it.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -6,38 +7,38 @@ use std::time::{Duration, Instant};
 use invengine_wire::v1;
 use prost::Message;
 
-use super::{Call, Engine, EngineSettings, Taken};
+use super::{Call, Decision, Engine, EngineSettings};
 
-/// The key of a command that panics once the ledger has changed, in tests alone.
+/// The key of a command that panics once the ledger has changed, in tests only.
 pub(super) const KEY: &str = "panics-after-the-change";
 
 const RECEIVE: &str = "/invengine.v1.InventoryService/Receive";
 const LEVELS: &str = "/invengine.v1.InventoryService/ListInventoryLevels";
 const DIGEST: &str = "/invengine.v1.JournalService/GetDigest";
 
-fn call(engine: &Engine, path: &str, payload: &[u8], key: &str) -> Taken {
+fn call(engine: &Engine, path: &str, payload: &[u8], key: &str) -> Decision {
     engine.call(&Call { path, payload, key, ledger: "", deadline: None })
 }
 
-fn receive(engine: &Engine, key: &str) -> Taken {
+fn receive(engine: &Engine, key: &str) -> Decision {
     let line = v1::StockLine { sku: "A".into(), location: "L".into(), quantity: 5, ..Default::default() };
     let message = v1::ReceiveRequest { lines: vec![line], ..Default::default() };
     call(engine, RECEIVE, &message.encode_to_vec(), key)
 }
 
 fn settled(engine: &Engine, key: &str) {
-    let taken = receive(engine, key);
-    taken.reply.unwrap();
-    let durable = engine.wait(taken.rests_on, Instant::now() + Duration::from_secs(10));
-    assert!(durable.sequence >= taken.rests_on && !durable.poisoned);
+    let decision = receive(engine, key);
+    decision.reply.unwrap();
+    let durable = engine.wait(decision.depends_on, Instant::now() + Duration::from_secs(10));
+    assert!(durable.sequence >= decision.depends_on && !durable.poisoned);
 }
 
 fn digest(engine: &Engine) -> Vec<u8> {
     call(engine, DIGEST, &[], "").reply.unwrap()
 }
 
-fn reason(taken: Taken) -> &'static str {
-    taken.reply.unwrap_err().reason
+fn reason(decision: Decision) -> &'static str {
+    decision.reply.unwrap_err().reason
 }
 
 // case: G08
@@ -63,7 +64,7 @@ fn a_panic_in_a_decision_ends_the_engine_and_a_restart_has_the_state_before_it()
 
 // case: G08
 #[test]
-fn whoever_comes_next_is_refused_before_anybody_has_said_that_there_was_a_panic() {
+fn the_next_call_after_a_panic_is_refused_before_the_panic_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path().to_path_buf();
     let engine = Engine::open(&EngineSettings { directory, auto_create: true, ..EngineSettings::default() }).unwrap();
@@ -87,7 +88,7 @@ fn callers_at_the_same_time_see_nothing_of_what_a_panic_left() {
         let engine = Engine::open(&settings).unwrap();
         settled(&engine, "k1");
         let (barrier, engine_ref) = (Barrier::new(5), &engine);
-        let told: u64 = std::thread::scope(|scope| {
+        let acknowledged: u64 = std::thread::scope(|scope| {
             let others: Vec<_> = (0..4)
                 .map(|caller| {
                     let barrier = &barrier;
@@ -105,19 +106,19 @@ fn callers_at_the_same_time_see_nothing_of_what_a_panic_left() {
         let again = Engine::open(&settings).unwrap();
         let on_hand = on_hand(&again);
         assert!(
-            on_hand >= 5 * (1 + told) && on_hand <= 5 * 801,
-            "{told} receipts were told, {on_hand} units are there"
+            on_hand >= 5 * (1 + acknowledged) && on_hand <= 5 * 801,
+            "{acknowledged} receipts were acknowledged, {on_hand} units are on hand"
         );
         assert!(!is_known(&again), "the decision that failed was written");
     }
 }
 
-/// 1 if the receipt was told as durable.
+/// 1 if the receipt was acknowledged as durable.
 fn accepted(engine: &Engine, key: &str) -> u64 {
-    let taken = receive(engine, key);
-    let told = taken.reply.is_ok()
-        && engine.wait(taken.rests_on, Instant::now() + Duration::from_secs(10)).sequence >= taken.rests_on;
-    u64::from(told)
+    let decision = receive(engine, key);
+    let acknowledged = decision.reply.is_ok()
+        && engine.wait(decision.depends_on, Instant::now() + Duration::from_secs(10)).sequence >= decision.depends_on;
+    u64::from(acknowledged)
 }
 
 fn on_hand(engine: &Engine) -> u64 {

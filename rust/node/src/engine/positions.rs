@@ -1,5 +1,5 @@
-//! Where a reader of events begins. A position that it brings must be one of this history: nobody may go on from an event that
-//! a restore, or a Redis that forgot, has replaced, and miss what came instead.
+//! Where a reader of events begins. The position that it names must belong to this history: nobody may continue after
+//! an event that was replaced by a restore, or by a Redis that lost events, and miss the events that took its place.
 
 use std::time::Instant;
 
@@ -9,22 +9,22 @@ use prost::Message;
 use super::events::{unreadable, unreadable_journal};
 use super::{Call, Shared};
 use crate::journal::JournalError;
-use crate::positions::{EventPosition, Known};
+use crate::positions::{EventPosition, PositionStatus};
 use crate::refusal::Refusal;
 
-/// What a reader of events wants.
+/// What a reader of events asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// The first sequence.
+pub struct EventQuery {
+    /// The first sequence to read.
     pub next: u64,
-    /// Most events; `u64::MAX` is no limit.
+    /// Most events to read; `u64::MAX` is no limit.
     pub limit: u64,
-    /// Whether it waits for what comes.
+    /// Whether it waits for events to come.
     pub follow: bool,
 }
 
 impl Shared {
-    pub(super) fn begin_events(&self, call: &Call<'_>, moment: Instant) -> Result<Wanted, Refusal> {
+    pub(super) fn begin_events(&self, call: &Call<'_>, moment: Instant) -> Result<EventQuery, Refusal> {
         self.admit(call, moment)?;
         let request = v1::ReadEventsRequest::decode(call.payload).map_err(|_| Refusal::malformed())?;
         let limit = match u64::try_from(request.limit) {
@@ -44,10 +44,10 @@ impl Shared {
                 from.max(1)
             }
         };
-        Ok(Wanted { next, limit, follow: request.follow })
+        Ok(EventQuery { next, limit, follow: request.follow })
     }
 
-    /// Refuses a sequence beyond the next event to come.
+    /// Refuses a sequence beyond the next event.
     pub(super) fn check_not_ahead(&self, sequence: u64) -> Result<(), Refusal> {
         let newest = self.epochs.newest(self.ring.durable().sequence);
         if sequence <= newest.sequence + 1 {
@@ -56,7 +56,7 @@ impl Shared {
         Err(Refusal::sequence_ahead(sequence, &self.facts.ledger, newest))
     }
 
-    /// The sequence behind a position of this history.
+    /// The sequence after a position of this history.
     fn sequence_after(&self, after: &v1::JournalPosition) -> Result<u64, Refusal> {
         let position = position_of(after)?;
         let newest = self.epochs.newest(self.ring.durable().sequence);
@@ -70,7 +70,8 @@ impl Shared {
         Err(Refusal::position_not_in_history(&self.facts.ledger, newest, common))
     }
 
-    /// Whether the durable event of that sequence is the one of the position. Costs the look that reading on from there takes.
+    /// Whether the durable event with that sequence is the one that the position names. Costs the seek that reading on
+    /// from there needs anyway.
     fn has_event(&self, position: EventPosition, newest: EventPosition) -> Result<bool, Refusal> {
         if position.sequence > newest.sequence {
             return Ok(false);
@@ -82,22 +83,22 @@ impl Shared {
                 Ok(epoch == position.writer_epoch)
             }
             Ok(None) => Err(unreadable("a durable event is not there")),
-            Err(JournalError::Trimmed { first_sequence, .. }) => match self.epochs.judge(position, newest) {
-                Known::Here => Ok(true),
-                Known::Elsewhere(_) => Ok(false),
-                Known::TooOld => Err(Refusal::history_trimmed(first_sequence)),
+            Err(JournalError::Trimmed { first_sequence, .. }) => match self.epochs.classify(position, newest) {
+                PositionStatus::InHistory => Ok(true),
+                PositionStatus::Diverged(_) => Ok(false),
+                PositionStatus::TooOld => Err(Refusal::history_trimmed(first_sequence)),
             },
             Err(error) => Err(unreadable(error)),
         }
     }
 
-    /// The newest event that is certainly in this history and in that of a position that is not in it.
+    /// The newest event that is certainly both in this history and in the other history to which the position belongs.
     fn last_common(&self, position: EventPosition, newest: EventPosition) -> Result<EventPosition, Refusal> {
-        match self.epochs.judge(position, newest) {
-            Known::Elsewhere(common) => return Ok(common),
-            // The epoch was claimed twice: nothing that it tells is certain.
-            Known::Here => return Ok(EventPosition::START),
-            Known::TooOld => {}
+        match self.epochs.classify(position, newest) {
+            PositionStatus::Diverged(common) => return Ok(common),
+            // The epoch was claimed twice, so nothing can be concluded from it.
+            PositionStatus::InHistory => return Ok(EventPosition::START),
+            PositionStatus::TooOld => {}
         }
         let mut reader = self.journal().reader().map_err(unreadable_journal)?;
         let found = reader.newest_up_to(position.writer_epoch, newest.sequence).map_err(unreadable_journal)?;

@@ -1,4 +1,4 @@
-//! Rebuilds the ledger when a journal is opened: from a snapshot and the frames behind it, or from every frame.
+//! Rebuilds the ledger when a journal is opened: from a snapshot and the frames after it, or from all frames.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,21 +10,21 @@ use super::start_clock::StartClock;
 use crate::journal::{Frame, JournalError, Manifest, Replay};
 use crate::positions::{EventEpochs, EventPosition};
 
-/// How far a recovery is; read by others while it runs.
+/// The progress of a recovery, readable by other threads while it runs.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct RecoveryProgress {
     done_bytes: AtomicU64,
     of_bytes: AtomicU64,
     cancelled: AtomicBool,
 }
 
-impl Progress {
-    /// Bytes of snapshot and journal that were read, and about how many there are; (0, 0) before anything is known.
+impl RecoveryProgress {
+    /// Bytes of snapshot and journal that were read, and roughly how many there are; (0, 0) before that is known.
     pub fn bytes(&self) -> (u64, u64) {
         (self.done_bytes.load(Relaxed), self.of_bytes.load(Relaxed))
     }
 
-    /// Gives the recovery up: nobody needs the engine any more. Nothing was changed.
+    /// Cancels the recovery: the engine is no longer needed. Nothing was changed.
     pub fn cancel(&self) {
         self.cancelled.store(true, Relaxed);
     }
@@ -33,35 +33,35 @@ impl Progress {
 /// A ledger that is being rebuilt.
 pub(crate) struct Rebuild {
     pub ledger: Ledger,
-    /// Who wrote what is in it.
+    /// The writers of its events.
     pub epochs: EventEpochs,
-    /// What people should hear of.
+    /// Notes for the operator.
     pub notes: Vec<String>,
-    /// Whether they hear of it at once, on stderr.
+    /// Whether the notes are not printed to stderr at once.
     quiet: bool,
-    /// Bytes of frames behind the snapshot it began with.
+    /// Bytes of frames after the snapshot it began with.
     pub tail_bytes: u64,
     loader: Option<ImageLoader>,
     options: LedgerOptions,
-    progress: Arc<Progress>,
-    /// The clock that the ledger is to go on with, if it is to go on.
+    progress: Arc<RecoveryProgress>,
+    /// The clock that the ledger will continue with, if it is rebuilt for a start.
     clock: Option<StartClock>,
 }
 
 impl Rebuild {
     /// Starts with an empty ledger.
-    pub fn new(options: LedgerOptions, progress: Arc<Progress>) -> Self {
+    pub fn new(options: LedgerOptions, progress: Arc<RecoveryProgress>) -> Self {
         let ledger = Ledger::new(options.clone());
         let (epochs, notes) = (EventEpochs::default(), Vec::new());
         Rebuild { ledger, epochs, notes, quiet: false, tail_bytes: 0, loader: None, options, progress, clock: None }
     }
 
-    /// The same for a ledger that is to go on with this clock.
+    /// The same for a start: the ledger will continue with this clock.
     pub fn for_start(self, clock: StartClock) -> Self {
         Rebuild { clock: Some(clock), ..self }
     }
 
-    /// The same for whoever tells the notes by themselves.
+    /// Like `new`, for a caller who reports the notes itself.
     pub fn quiet(options: LedgerOptions) -> Self {
         Rebuild { quiet: true, ..Self::new(options, Arc::default()) }
     }
@@ -82,9 +82,9 @@ impl Replay for Rebuild {
     fn end(&mut self, snapshot: &Manifest) -> Result<(), String> {
         let loader = self.loader.take().ok_or("the snapshot had no pieces")?;
         let mut ledger = loader.finish().map_err(|malformed| malformed.to_string())?;
-        let same = ledger.sequence() == snapshot.mark.sequence() && ledger.digest().to_string() == snapshot.digest;
+        let same = ledger.sequence() == snapshot.position.sequence() && ledger.digest().to_string() == snapshot.digest;
         if !same && !planted::is("snapshot_not_compared") {
-            return Err("its state is not the one that its manifest speaks of".into());
+            return Err("its state is not the one that its manifest describes".into());
         }
         self.epochs = EventEpochs::behind(EventPosition { writer_epoch: ledger.epoch(), sequence: ledger.sequence() });
         self.ledger = ledger;
@@ -100,7 +100,7 @@ impl Replay for Rebuild {
 
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), String> {
         if self.progress.cancelled.load(Relaxed) {
-            return Err("the recovery was given up".into());
+            return Err("the recovery was cancelled".into());
         }
         self.tail_bytes += frame.payload.len() as u64;
         if !frame.is_claim() {

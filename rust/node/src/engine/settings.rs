@@ -1,4 +1,4 @@
-//! What an engine is opened with, as the JSON that every caller sends.
+//! The settings of an engine, which every caller passes as JSON.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub enum JournalKind {
 }
 
 impl JournalKind {
-    /// Whether an engine with this journal does anything with a setting; what it does not use is refused where it is given.
+    /// Whether an engine with this journal uses a setting; a setting that it does not use is refused.
     fn uses(self, setting: &str) -> bool {
         let users: &[JournalKind] = match setting {
             "redis_url" | "redis_username" | "redis_password" | "redis_ca_file" | "redis_ack" => &[JournalKind::Redis],
@@ -54,7 +54,7 @@ impl std::fmt::Display for JournalKind {
 pub struct EngineSettings {
     /// Where the journal lives.
     pub journal: JournalKind,
-    /// Directory of the file journal; with a Redis journal, of the file that remembers what was acknowledged.
+    /// Directory of the file journal; with a Redis journal, of the file that notes what was acknowledged.
     pub directory: PathBuf,
     /// Where the Redis journal lives; may hold a password.
     pub redis_url: Secret,
@@ -62,7 +62,7 @@ pub struct EngineSettings {
     pub redis_username: String,
     /// Its password, if the URL has none.
     pub redis_password: Secret,
-    /// Certificates to trust instead of the system's; empty is the system's.
+    /// Certificates to trust instead of the system's; empty means the system's.
     pub redis_ca_file: PathBuf,
     /// When the Redis journal counts as durable.
     pub redis_ack: Ack,
@@ -70,31 +70,32 @@ pub struct EngineSettings {
     pub ledger: String,
     /// How much faster than the clock engine time runs.
     pub time_scale: f64,
-    /// Create items, locations and channels by mention; for development.
+    /// Create items, locations and channels when a command mentions them; for development.
     pub auto_create: bool,
-    /// Length of one journal file; 0 is the journal's own.
+    /// Length of one journal file; 0 is the journal's default.
     pub journal_file_bytes: u64,
-    /// A snapshot is written after so many bytes of journal; 0 is never.
+    /// A snapshot is written after this many bytes of journal; 0 is never.
     pub snapshot_journal_bytes: u64,
-    /// And after so long, if anything happened, ms; 0 is never.
+    /// A snapshot is also written after this time, if there are new events, ms; 0 is never.
     pub snapshot_interval_ms: u64,
-    /// How long the archive keeps journal that no recovery needs, ms; 0 is for ever.
+    /// How long the archive keeps parts of the journal that no recovery needs, ms; 0 is for ever.
     pub archive_ms: u64,
-    /// Most bytes that the archive keeps; 0 is any number, in Redis 256 MiB.
+    /// Most bytes that the archive keeps; 0 is unlimited, in Redis 256 MiB.
     pub archive_bytes_max: u64,
-    /// Set a journal that cannot be recovered aside, and begin an empty one.
+    /// Set aside a journal that cannot be recovered, and begin an empty one.
     pub force_empty: bool,
-    /// The wall clock is right, however far it is from where the journal ends: for one start, by a person who knows.
+    /// The wall clock is right, however far it is from the end of the journal: for a single start, set by an operator
+    /// who knows.
     pub accept_clock: bool,
-    /// Commands that may wait for the disk at once; 0 is the engine's own.
+    /// Commands that may wait for the disk at once; 0 is the engine's default.
     pub in_flight_max: u32,
     /// The wall clock at the start, ms since 1970, instead of the machine's; for simulations.
     pub wall_time_ms: Option<i64>,
-    /// Whether something keeps the wall clock right, instead of what the kernel says; for tests.
+    /// Whether the wall clock is synchronised, instead of what the kernel says; for tests.
     pub clock_synchronised: Option<bool>,
-    /// How long keys are remembered, ms, instead of the ledger's own time; for simulations.
+    /// How long keys are remembered, ms, instead of the ledger's default; for simulations.
     pub dedupe_window_ms: Option<i64>,
-    /// Memory for remembered refusals, bytes; 0 is the ledger's own, 256 MiB.
+    /// Memory for remembered refusals, bytes; 0 is the ledger's default, 256 MiB.
     pub refusal_bytes_max: u64,
 }
 
@@ -134,7 +135,7 @@ impl EngineSettings {
     /// Reads the JSON form.
     ///
     /// # Errors
-    /// One line that says which setting is wrong and why.
+    /// One line that names the wrong setting and says why.
     pub fn from_json(text: &str) -> Result<Self, String> {
         let settings: Self = serde_json::from_str(text).map_err(|error| format!("engine settings: {error}"))?;
         settings.check()?;

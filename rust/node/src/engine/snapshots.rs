@@ -1,9 +1,9 @@
-//! Snapshots: written beside the engine, never out of its memory.
+//! Snapshots: written alongside the engine, never from its memory.
 //!
-//! A thread of its own folds what is durable into a ledger of its own (the newest snapshot and the frames behind it), writes
-//! that down and lets the journal archive what no recovery needs any more. So a snapshot takes nothing from the writer but
-//! time on the disk and on a core, and only a fifth of those while the engine is busy; it also proves that the journal can
-//! be read. The price is the memory of a second ledger while it runs.
+//! A separate thread folds what is durable into a ledger of its own (the newest snapshot and the frames after it),
+//! writes that ledger out and lets the journal archive what no recovery needs any more. So a snapshot costs the writer
+//! only time on the disk and on a core, and only a fifth of those while the engine is busy; it also proves that the
+//! journal can be read. The price is the memory of a second ledger while it runs.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,33 +13,33 @@ use invengine_ledger::{Ledger, LedgerOptions};
 use super::recovery::{Rebuild, fold};
 use super::{Shared, lock};
 use crate::incident;
-use crate::journal::{History, JournalError, Manifest, Mark, Replay};
+use crate::journal::{JournalError, JournalPosition, Manifest, Replay, SnapshotStore};
 use crate::refusal::Refusal;
 
-/// How often to look whether it is time for one.
-const LOOK: Duration = Duration::from_secs(1);
-/// A snapshot that failed by itself is tried again after this.
+/// How often to check whether a snapshot is due.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long to wait after a failed snapshot before the next scheduled one.
 const RETRY: Duration = Duration::from_secs(60);
-/// Work between two looks at the clock of the pace.
+/// How long to work between two checks of the throttle.
 const WORK: Duration = Duration::from_millis(2);
-/// Why a snapshot is given up that nobody is to blame for.
+/// Why a snapshot is abandoned without a fault.
 const CLOSING: &str = "the engine is closing";
-/// Rest for each unit of work while the engine is busy.
+/// Time to pause per unit of work time while the engine is busy.
 const REST_FACTOR: u32 = 4;
 
-/// When snapshots are written without being asked for; 0 is never.
+/// When snapshots are written without a request; 0 means never.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Schedule {
-    /// After so many bytes of journal.
+pub(super) struct SnapshotSchedule {
+    /// After this many bytes of journal.
     pub journal_bytes: u64,
-    /// After so long, if anything happened.
+    /// After this time, if there are new events.
     pub interval: Duration,
 }
 
-/// What is known of snapshots.
+/// The state of the snapshots.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize)]
-pub(super) struct Last {
-    /// Position of the newest one, 0 if there is none.
+pub(super) struct SnapshotStatus {
+    /// Position of the newest snapshot; 0 if there is none.
     pub sequence: u64,
     /// Engine time of that position.
     pub time_ms: i64,
@@ -53,27 +53,27 @@ pub(super) struct Last {
     pub failed: u64,
 }
 
-/// Why there is none.
+/// Why a snapshot was not written.
 #[derive(Clone, Debug)]
-enum Failed {
+enum SnapshotFailure {
     NoRoom(String),
     Other(String),
 }
 
-impl Failed {
+impl SnapshotFailure {
     fn of(error: &JournalError) -> Self {
         let why = error.to_string();
-        if error.is_lack_of_space() { Failed::NoRoom(why) } else { Failed::Other(why) }
+        if error.is_lack_of_space() { SnapshotFailure::NoRoom(why) } else { SnapshotFailure::Other(why) }
     }
 
-    /// What whoever asked is told; the log gets what only its reader may know.
+    /// The refusal for the caller; details that only operators may see go to the log.
     fn refusal(&self) -> Refusal {
         match self {
-            Failed::NoRoom(why) => {
+            SnapshotFailure::NoRoom(why) => {
                 eprintln!("invengine: {why}");
                 Refusal::snapshot_full()
             }
-            Failed::Other(why) => incident::report("CreateSnapshot", why),
+            SnapshotFailure::Other(why) => incident::report("CreateSnapshot", why),
         }
     }
 }
@@ -82,48 +82,48 @@ impl Failed {
 struct State {
     asked: u64,
     answered: u64,
-    outcome: Option<Result<u64, Failed>>,
+    outcome: Option<Result<u64, SnapshotFailure>>,
     stop: bool,
-    last: Last,
+    status: SnapshotStatus,
 }
 
-/// The desk of the snapshot thread: who asked, and what came of it.
+/// The requests to the snapshot thread and their results.
 pub(super) struct Snapshots {
     state: Mutex<State>,
     changed: Condvar,
     /// `None` for a journal that keeps no snapshots.
-    history: Mutex<Option<Box<dyn History>>>,
-    schedule: Schedule,
+    store: Mutex<Option<Box<dyn SnapshotStore>>>,
+    schedule: SnapshotSchedule,
     options: LedgerOptions,
 }
 
 impl Snapshots {
-    /// Starts with what the journal holds.
+    /// Starts with the newest snapshot of the journal.
     pub fn new(
-        mut history: Option<Box<dyn History>>,
-        schedule: Schedule,
+        mut store: Option<Box<dyn SnapshotStore>>,
+        schedule: SnapshotSchedule,
         options: LedgerOptions,
     ) -> Result<Self, JournalError> {
-        let mut last = Last::default();
-        if let Some(history) = &mut history {
-            last.first_sequence = history.first_sequence()?;
-            last = history.snapshots()?.first().map_or(last, |manifest| last.at(manifest));
+        let mut status = SnapshotStatus::default();
+        if let Some(store) = &mut store {
+            status.first_sequence = store.first_sequence()?;
+            status = store.snapshots()?.first().map_or(status, |manifest| status.at(manifest));
         }
-        let state = Mutex::new(State { last, ..State::default() });
-        Ok(Snapshots { state, changed: Condvar::new(), history: Mutex::new(history), schedule, options })
+        let state = Mutex::new(State { status, ..State::default() });
+        Ok(Snapshots { state, changed: Condvar::new(), store: Mutex::new(store), schedule, options })
     }
 
-    /// What is known of snapshots.
-    pub fn last(&self) -> Last {
-        lock(&self.state).last
+    /// The state of the snapshots.
+    pub fn status(&self) -> SnapshotStatus {
+        lock(&self.state).status
     }
 
     /// Whether this journal keeps snapshots.
-    pub fn has_history(&self) -> bool {
-        lock(&self.history).is_some()
+    pub fn has_store(&self) -> bool {
+        lock(&self.store).is_some()
     }
 
-    /// Asks for a snapshot of what is durable now, or later, and waits for it; answers its position.
+    /// Requests a snapshot of what is durable now or later, waits for it and returns its position.
     pub fn create(&self, until: Instant) -> Result<u64, Refusal> {
         let mut state = lock(&self.state);
         state.asked += 1;
@@ -146,7 +146,7 @@ impl Snapshots {
         }
     }
 
-    /// Ends the thread soon: an unfinished snapshot is given up.
+    /// Tells the thread to end: an unfinished snapshot is abandoned.
     pub fn stop(&self) {
         lock(&self.state).stop = true;
         self.changed.notify_all();
@@ -156,7 +156,8 @@ impl Snapshots {
         lock(&self.state).stop
     }
 
-    /// Rests until something may be due: true if somebody asks, and the number of that question; `None` once it is over.
+    /// Waits until a snapshot may be due. Returns whether one was requested, and the number of that request; `None`
+    /// once the thread is to end.
     fn wait(&self) -> Option<(bool, u64)> {
         let state = lock(&self.state);
         if state.stop {
@@ -165,7 +166,7 @@ impl Snapshots {
         if state.asked > state.answered {
             return Some((true, state.asked));
         }
-        let state = self.changed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        let state = self.changed.wait_timeout(state, CHECK_INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
         (!state.stop).then_some((state.asked > state.answered, state.asked))
     }
 
@@ -174,23 +175,23 @@ impl Snapshots {
         state.answered = asked;
         match outcome {
             Ok((manifest, first_sequence)) => {
-                state.outcome = Some(Ok(manifest.mark.sequence()));
-                let written = state.last.written + 1;
-                state.last = Last { first_sequence, written, ..state.last.at(&manifest) };
+                state.outcome = Some(Ok(manifest.position.sequence()));
+                let written = state.status.written + 1;
+                state.status = SnapshotStatus { first_sequence, written, ..state.status.at(&manifest) };
             }
             Err(error) => {
-                state.outcome = Some(Err(Failed::of(&error)));
-                state.last.failed += 1;
+                state.outcome = Some(Err(SnapshotFailure::of(&error)));
+                state.status.failed += 1;
             }
         }
         self.changed.notify_all();
     }
 }
 
-impl Last {
+impl SnapshotStatus {
     fn at(self, manifest: &Manifest) -> Self {
-        let (sequence, time_ms) = (manifest.mark.sequence(), manifest.mark.time_ms());
-        Last { sequence, time_ms, bytes: manifest.bytes, ..self }
+        let (sequence, time_ms) = (manifest.position.sequence(), manifest.position.time_ms());
+        SnapshotStatus { sequence, time_ms, bytes: manifest.bytes, ..self }
     }
 }
 
@@ -199,23 +200,23 @@ pub(super) fn run(shared: &Shared) {
     let snapshots = &shared.snapshots;
     let mut written_at = Instant::now();
     let mut bytes_at = 0;
-    let mut rest_until = written_at;
+    let mut retry_at = written_at;
     while let Some((is_asked, asked)) = snapshots.wait() {
         let journal_bytes = shared.tail_bytes + lock(&shared.commits).journal_bytes;
-        let due = is_asked || Instant::now() >= rest_until && is_due(shared, written_at, journal_bytes - bytes_at);
+        let due = is_asked || Instant::now() >= retry_at && is_due(shared, written_at, journal_bytes - bytes_at);
         if !due || shared.ring.durable().poisoned && !is_asked {
             continue;
         }
-        let pace = Pace::new(shared);
-        let outcome = write(shared, pace);
+        let throttle = SnapshotThrottle::new(shared);
+        let outcome = write(shared, throttle);
         match &outcome {
             Ok(_) => (written_at, bytes_at) = (Instant::now(), journal_bytes),
             Err(_) if snapshots.stopped() => return,
             Err(error) => {
                 eprintln!(
-                    "invengine: no snapshot was written: {error}; the journal goes on, the next try is in a minute"
+                    "invengine: no snapshot was written: {error}; the journal continues, the next try is in a minute"
                 );
-                rest_until = Instant::now() + RETRY;
+                retry_at = Instant::now() + RETRY;
             }
         }
         snapshots.note(asked, outcome);
@@ -226,104 +227,104 @@ fn is_due(shared: &Shared, written_at: Instant, journal_bytes: u64) -> bool {
     let schedule = shared.snapshots.schedule;
     let grown = schedule.journal_bytes > 0 && journal_bytes >= schedule.journal_bytes;
     let old = !schedule.interval.is_zero() && written_at.elapsed() >= schedule.interval;
-    grown || old && shared.ring.durable().sequence > shared.snapshots.last().sequence
+    grown || old && shared.ring.durable().sequence > shared.snapshots.status().sequence
 }
 
-/// Writes a snapshot of what is durable now, unless the newest one is that already; then trims. Answers the newest one and the
-/// first sequence that can still be read.
-pub(super) fn write(shared: &Shared, mut pace: Pace<'_>) -> Result<(Manifest, u64), JournalError> {
+/// Writes a snapshot of what is durable now, unless the newest one covers it already; then trims. Returns the newest
+/// one and the first sequence that can still be read.
+pub(super) fn write(shared: &Shared, mut throttle: SnapshotThrottle<'_>) -> Result<(Manifest, u64), JournalError> {
     let snapshots = &shared.snapshots;
-    let mut history = lock(&snapshots.history);
-    let Some(history) = history.as_deref_mut() else {
-        return Err(given_up("this journal keeps no snapshots"));
+    let mut store = lock(&snapshots.store);
+    let Some(store) = store.as_deref_mut() else {
+        return Err(no_snapshot("this journal keeps no snapshots"));
     };
     let target = shared.ring.durable().sequence;
-    let (mut ledger, mark, newest) = newest_state(history, &snapshots.options, &mut pace)?;
+    let (mut ledger, position, newest) = newest_state(store, &snapshots.options, &mut throttle)?;
     let newest = match newest {
-        Some(manifest) if manifest.mark.sequence() >= target => manifest,
+        Some(manifest) if manifest.position.sequence() >= target => manifest,
         _ => {
-            let mark = fold_to(history, &mut ledger, mark, target, &mut pace)?;
-            write_down(history, &mut ledger, &mark, &mut pace)?
+            let position = fold_to(store, &mut ledger, position, target, &mut throttle)?;
+            write_image(store, &mut ledger, &position, &mut throttle)?
         }
     };
     drop(ledger);
-    let trimmed = history.trim(shared.clock.at(Instant::now()))?;
+    let trimmed = store.trim(shared.clock.at(Instant::now()))?;
     Ok((newest, trimmed.first_sequence))
 }
 
-/// The newest state that is written down: of a snapshot, else the empty one.
+/// The newest stored state: that of a snapshot, or the empty one.
 fn newest_state(
-    history: &mut dyn History,
+    store: &mut dyn SnapshotStore,
     options: &LedgerOptions,
-    pace: &mut Pace<'_>,
-) -> Result<(Ledger, Mark, Option<Manifest>), JournalError> {
-    for manifest in history.snapshots()? {
+    throttle: &mut SnapshotThrottle<'_>,
+) -> Result<(Ledger, JournalPosition, Option<Manifest>), JournalError> {
+    for manifest in store.snapshots()? {
         let mut rebuild = Rebuild::new(options.clone(), Arc::default());
         rebuild.begin(&manifest);
-        let read = history.read(&manifest, &mut |piece| {
-            pace.step().map_err(|error| error.to_string())?;
+        let read = store.read(&manifest, &mut |piece| {
+            throttle.pause().map_err(|error| error.to_string())?;
             rebuild.piece(piece)
         });
         match read.map_err(|error| error.to_string()).and_then(|()| rebuild.end(&manifest)) {
-            Ok(()) => return Ok((rebuild.ledger, manifest.mark, Some(manifest))),
-            Err(_) if pace.is_stopped() => return Err(given_up(CLOSING)),
-            Err(why) => eprintln!("invengine: the snapshot at sequence {} is bad: {why}", manifest.mark.sequence()),
+            Ok(()) => return Ok((rebuild.ledger, manifest.position, Some(manifest))),
+            Err(_) if throttle.is_stopped() => return Err(no_snapshot(CLOSING)),
+            Err(why) => eprintln!("invengine: the snapshot at sequence {} is bad: {why}", manifest.position.sequence()),
         }
     }
-    Ok((Ledger::new(options.clone()), Mark::start(&options.name), None))
+    Ok((Ledger::new(options.clone()), JournalPosition::start(&options.name), None))
 }
 
 fn fold_to(
-    history: &mut dyn History,
+    store: &mut dyn SnapshotStore,
     ledger: &mut Ledger,
-    mark: Mark,
+    position: JournalPosition,
     target: u64,
-    pace: &mut Pace<'_>,
-) -> Result<Mark, JournalError> {
+    throttle: &mut SnapshotThrottle<'_>,
+) -> Result<JournalPosition, JournalError> {
     let mut bad = None;
-    let mark = history.frames_after(&mark, &mut |frame| {
-        bad = pace.step().err().or_else(|| fold(ledger, &frame).err().map(|why| given_up(&why)));
+    let position = store.frames_after(&position, &mut |frame| {
+        bad = throttle.pause().err().or_else(|| fold(ledger, &frame).err().map(|why| no_snapshot(&why)));
         bad.is_none() && frame.last_sequence < target
     })?;
-    bad.map_or(Ok(mark), Err)
+    bad.map_or(Ok(position), Err)
 }
 
-fn write_down(
-    history: &mut dyn History,
+fn write_image(
+    store: &mut dyn SnapshotStore,
     ledger: &mut Ledger,
-    mark: &Mark,
-    pace: &mut Pace<'_>,
+    position: &JournalPosition,
+    throttle: &mut SnapshotThrottle<'_>,
 ) -> Result<Manifest, JournalError> {
     let digest = ledger.digest().to_string();
-    history.begin(mark)?;
+    store.begin(position)?;
     let mut image = ledger.image();
     let mut piece = Vec::new();
     while image.next(&mut piece) {
-        history.piece(&piece)?;
-        pace.step()?;
+        store.piece(&piece)?;
+        throttle.pause()?;
     }
-    history.commit(&digest)
+    store.commit(&digest)
 }
 
-fn given_up(why: &str) -> JournalError {
+fn no_snapshot(why: &str) -> JournalError {
     JournalError::NoSnapshot { why: why.into() }
 }
 
-/// Leaves the core and the disk to the engine while that is busy.
-pub(super) struct Pace<'p> {
+/// Leaves the core and the disk to the engine while the engine is busy.
+pub(super) struct SnapshotThrottle<'p> {
     shared: Option<&'p Shared>,
     started: Instant,
     sequence: u64,
 }
 
-impl<'p> Pace<'p> {
+impl<'p> SnapshotThrottle<'p> {
     fn new(shared: &'p Shared) -> Self {
-        Pace { shared: Some(shared), started: Instant::now(), sequence: shared.ring.durable().sequence }
+        SnapshotThrottle { shared: Some(shared), started: Instant::now(), sequence: shared.ring.durable().sequence }
     }
 
-    /// No pace at all, for an engine that moves only when it is told.
-    pub fn none() -> Self {
-        Pace { shared: None, started: Instant::now(), sequence: 0 }
+    /// No throttling, for an engine that advances only in `step`.
+    pub fn unlimited() -> Self {
+        SnapshotThrottle { shared: None, started: Instant::now(), sequence: 0 }
     }
 
     /// Whether the engine is closing.
@@ -331,19 +332,19 @@ impl<'p> Pace<'p> {
         self.shared.is_some_and(|shared| shared.snapshots.stopped())
     }
 
-    /// Rests if it is time to; an error once the engine is closing.
-    fn step(&mut self) -> Result<(), JournalError> {
+    /// Pauses if it is time to; fails once the engine is closing.
+    fn pause(&mut self) -> Result<(), JournalError> {
         let Some(shared) = self.shared else { return Ok(()) };
         let worked = self.started.elapsed();
         if worked < WORK {
             return Ok(());
         }
         if self.is_stopped() {
-            return Err(given_up(CLOSING));
+            return Err(no_snapshot(CLOSING));
         }
         let sequence = shared.ring.durable().sequence;
         if sequence != self.sequence {
-            std::thread::sleep((worked * REST_FACTOR).min(LOOK));
+            std::thread::sleep((worked * REST_FACTOR).min(CHECK_INTERVAL));
         }
         self.sequence = sequence;
         self.started = Instant::now();
@@ -356,7 +357,7 @@ pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<std::thread::JoinHan
     std::thread::Builder::new().name("invengine-snapshot".into()).spawn(move || {
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&shared)));
         if ended.is_err() {
-            eprintln!("invengine: the snapshot thread failed; the journal goes on without snapshots until a restart");
+            eprintln!("invengine: the snapshot thread failed; the journal continues without snapshots until a restart");
         }
         shared.snapshots.stop();
     })

@@ -1,4 +1,4 @@
-//! From settings to the parts that an engine is made of.
+//! Builds the parts of an engine from its settings.
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
@@ -11,10 +11,10 @@ use super::clock::Clock;
 use super::core::Core;
 use super::events::Readers;
 use super::lease::Lease;
-use super::marker::{Acknowledged, Kept, Whose};
+use super::marker::{AcknowledgedPosition, Acknowledgements, MarkerId};
 use super::recovery::Rebuild;
 use super::ring::Ring;
-use super::snapshots::{Schedule, Snapshots};
+use super::snapshots::{SnapshotSchedule, Snapshots};
 use super::watch::Watch;
 use super::{EngineSettings, Facts, JournalKind, OpenError, Shared, StartClock, clock};
 use crate::journal::{
@@ -23,14 +23,14 @@ use crate::journal::{
 
 /// Longest payload of one frame.
 const FRAME_BYTES_MAX: u64 = 4 << 20;
-/// A frame takes no more than this part of a journal file: room for the longest one is kept ready, and a file that has less
-/// left is left behind.
+/// At least this many of the longest frames fit into a journal file: room for the longest one is kept ready, and a file
+/// that has less left is closed.
 const FRAMES_PER_FILE_MIN: u64 = 4;
-/// But a command of the largest size always fits.
+/// The lower bound of the longest payload: a command of the largest size always fits.
 const FRAME_BYTES_MIN: u64 = 1 << 20;
 
-/// Everything but who makes frames durable.
-pub(super) fn share(
+/// Builds everything but the committer.
+pub(super) fn build_shared(
     settings: &EngineSettings,
     rebuild: Rebuild,
     mut journal: Box<dyn Journal>,
@@ -67,25 +67,26 @@ pub(super) fn share(
     if wall.corrects(&ledger) {
         correct(&mut ledger, wall, clock.at(now), &mut payload, if full { 0 } else { bytes_max })?;
     }
-    // What fell due while nobody was there ends before anything else is decided, as far as one frame holds it.
+    // Holds that expired while no engine ran are swept before anything else is decided, as far as one frame holds their
+    // events.
     while !full && ledger.sweep(clock.at(now), &mut payload, bytes_max) > 0 {}
-    // All that was replayed is hashed now, or the first command would wait for it.
+    // What was replayed is hashed now, or the first command would wait for it.
     ledger.digest();
     let core = Core {
         ledger,
         payload,
-        taken: Vec::new(),
+        decided_at: Vec::new(),
         frame_bytes_max: bytes_max,
         draining: false,
         closing: false,
         auto_create: settings.auto_create,
         counts: std::collections::BTreeMap::new(),
     };
-    let schedule = Schedule {
+    let schedule = SnapshotSchedule {
         journal_bytes: settings.snapshot_journal_bytes,
         interval: Duration::from_millis(settings.snapshot_interval_ms),
     };
-    let snapshots = Snapshots::new(journal.history()?, schedule, ledger_options(settings))?;
+    let snapshots = Snapshots::new(journal.snapshot_store()?, schedule, ledger_options(settings))?;
     Ok(Shared {
         in_flight: AtomicU32::new(0),
         in_flight_max: settings.in_flight_max(),
@@ -93,7 +94,7 @@ pub(super) fn share(
         lease,
         fenced: AtomicBool::new(false),
         snapshots,
-        kept: Kept::default(),
+        acknowledgements: Acknowledgements::default(),
         tail_bytes,
         watch: settings.wall_time_ms.is_none().then(|| Watch::start(now, clock::wall_ms)),
         hooks: Mutex::new(Vec::new()),
@@ -108,7 +109,7 @@ pub(super) fn share(
     })
 }
 
-/// Has the ledger read issue times by the clock that a person has accepted.
+/// Makes the ledger read issue times by the clock that an operator has accepted.
 fn correct(
     ledger: &mut Ledger,
     wall: StartClock,
@@ -134,7 +135,7 @@ fn frame_bytes_max(payload_bytes_max: u64) -> u64 {
 pub(crate) fn ledger_options(settings: &EngineSettings) -> LedgerOptions {
     let mut options = LedgerOptions::new(settings.ledger.clone());
     options.dedupe_window_ms = settings.dedupe_window_ms.unwrap_or(options.dedupe_window_ms);
-    // Keys guard against repeats, which come in the time of people and machines, however fast engine time runs.
+    // Keys guard against repeats, which arrive in real time, however fast engine time runs.
     options.dedupe_window_ms = (options.dedupe_window_ms as f64 * settings.time_scale.max(1.0)) as i64;
     if settings.refusal_bytes_max > 0 {
         options.refusal_bytes_max = usize::try_from(settings.refusal_bytes_max).unwrap_or(usize::MAX);
@@ -144,14 +145,14 @@ pub(crate) fn ledger_options(settings: &EngineSettings) -> LedgerOptions {
 
 pub(super) fn open_journal(
     settings: &EngineSettings,
-    acknowledged: Option<Acknowledged>,
+    acknowledged: Option<AcknowledgedPosition>,
     rebuild: &mut dyn Replay,
 ) -> Result<Box<dyn Journal>, OpenError> {
     Ok(match settings.journal {
         JournalKind::Memory => Box::new(MemoryJournal::claimed(settings.ledger.clone(), memory_epoch(settings))),
         JournalKind::Redis => {
             let mut options = redis_options(settings);
-            // A failover may have forgotten that epoch, and its reservation ids are with callers.
+            // A failover may have lost that epoch, but callers hold reservation ids of it.
             options.writer_epoch_min = acknowledged.map_or(0, |at| at.writer_epoch + 1);
             Box::new(RedisJournal::recover(&options, rebuild)?)
         }
@@ -159,11 +160,12 @@ pub(super) fn open_journal(
     })
 }
 
-/// The writer epoch of a ledger in memory, above those of all starts before it: the seconds since 1970, and more than the last one
-/// of this process. What an earlier start gave out, a position or a reservation id, must not name anything in the new history.
+/// The writer epoch of a ledger in memory, above those of all earlier starts: the seconds since 1970, and more than the
+/// last one of this process. What an earlier start issued, a position or a reservation id, must not name anything in
+/// the new history.
 fn memory_epoch(settings: &EngineSettings) -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
-    // A time that is given makes all else repeat itself, and so this.
+    // With a given time everything else is reproducible, and so must this be.
     if settings.wall_time_ms.is_some() {
         return 1;
     }
@@ -173,8 +175,8 @@ fn memory_epoch(settings: &EngineSettings) -> u64 {
     seconds.max(last + 1)
 }
 
-/// A lease that begins with a proof of its own: the answer to the claim may have come late, and another claim meanwhile.
-pub(super) fn lease_on(journal: &mut dyn Journal, started: Instant) -> Result<Option<Lease>, JournalError> {
+/// A lease that begins with a proof of its own: the answer to the claim may have arrived late, after another claim.
+pub(super) fn proved_lease(journal: &mut dyn Journal, started: Instant) -> Result<Option<Lease>, JournalError> {
     if !journal.is_leased() {
         return Ok(None);
     }
@@ -195,10 +197,10 @@ pub(crate) fn file_options(settings: &EngineSettings) -> FileOptions {
     options
 }
 
-/// The note of what was acknowledged beside the Redis journal of these settings.
-pub(super) fn note_of(settings: &EngineSettings) -> Result<Whose, JournalError> {
-    let place = redis_options(settings).place()?;
-    Ok(Whose::of(&settings.directory, &settings.ledger, &place))
+/// The identity of the marker that notes what was acknowledged for the Redis journal of these settings.
+pub(super) fn marker_id_of(settings: &EngineSettings) -> Result<MarkerId, JournalError> {
+    let place = redis_options(settings).location()?;
+    Ok(MarkerId::of(&settings.directory, &settings.ledger, &place))
 }
 
 /// The part of the settings that a Redis journal is opened with.

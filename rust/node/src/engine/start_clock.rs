@@ -1,9 +1,9 @@
-//! What a start thinks of the machine's wall clock, before it claims the journal: engine time never goes back, so one start
-//! with a wrong clock would stay for good.
+//! How a start judges the machine's wall clock before it claims the journal: engine time never goes back, so the effect
+//! of one start with a wrong clock would be permanent.
 //!
-//! A clock that is far ahead of the journal is believed if something keeps it right; a ledger that rested looks the same as a
-//! clock that is fast. One that is behind the journal was wrong then or is wrong now. A person who knows accepts it, and the
-//! ledger from then on reads issue times with the distance.
+//! A clock that is far ahead of the journal is trusted if it is synchronised: an idle ledger looks the same as a fast
+//! clock. A clock that is behind the journal was wrong then or is wrong now. An operator who knows that it is right
+//! accepts it; from then on the ledger corrects issue times by the difference.
 
 use invengine_ledger::Ledger;
 
@@ -12,9 +12,9 @@ use super::settings::{EngineSettings, JournalKind};
 use crate::journal::JournalError;
 
 const HOUR_MS: i64 = 3_600_000;
-/// How far ahead of the journal a clock may be that nothing keeps right.
+/// How far ahead of the journal an unsynchronised clock may be.
 pub(super) const AHEAD_MS_MAX: i64 = 24 * HOUR_MS;
-/// How far behind it any clock may be.
+/// How far behind the journal any clock may be.
 pub(super) const BEHIND_MS_MAX: i64 = HOUR_MS;
 
 /// The wall clock at a start.
@@ -22,11 +22,11 @@ pub(super) const BEHIND_MS_MAX: i64 = HOUR_MS;
 pub(crate) struct StartClock {
     /// ms since 1970.
     pub wall_ms: i64,
-    /// Whether something keeps it right; `None` if nobody tells.
+    /// Whether it is synchronised; `None` if unknown.
     pub synchronised: Option<bool>,
-    /// A person says that it is right.
+    /// An operator says that it is right.
     pub accepted: bool,
-    /// Nothing is refused: in simulations, and where nothing outlives the engine.
+    /// Never refused: in simulations, and where nothing outlives the engine.
     pub exempt: bool,
 }
 
@@ -42,10 +42,10 @@ impl StartClock {
         }
     }
 
-    /// Refuses a clock that no ledger with this history should start with.
+    /// Refuses a clock that a ledger with this history should not start with.
     ///
     /// # Errors
-    /// `WrongClock`, with both times and what to do.
+    /// `WrongClock`, which states both times and what to do.
     pub fn check(&self, ledger: &Ledger) -> Result<(), JournalError> {
         if self.exempt || self.accepted || ledger.sequence() == 0 {
             return Ok(());
@@ -73,17 +73,17 @@ impl StartClock {
         Ok(())
     }
 
-    /// Whether an accepted clock is so far behind that issue times need another distance.
+    /// Whether an accepted clock is so far behind that issue times need another correction.
     pub fn corrects(&self, ledger: &Ledger) -> bool {
         self.accepted && ledger.sequence() > 0 && self.ahead_ms(ledger) < -BEHIND_MS_MAX
     }
 
-    /// The wall clock as engine time, with the distance that was found before.
+    /// The wall clock as engine time, with the offset of earlier corrections.
     pub fn engine_ms(&self, ledger: &Ledger) -> i64 {
         self.wall_ms.saturating_add(ledger.clock_offset_ms())
     }
 
-    /// How far the clock is ahead of where the journal ends, ms.
+    /// How far the clock is ahead of the end of the journal, ms.
     fn ahead_ms(&self, ledger: &Ledger) -> i64 {
         self.engine_ms(ledger).saturating_sub(ledger.time_ms())
     }

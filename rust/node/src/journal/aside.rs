@@ -1,4 +1,4 @@
-//! The last resort: everything that is there is set aside, nothing is deleted, and an empty journal begins.
+//! The last resort: everything in the directory is set aside, nothing is deleted, and an empty journal begins.
 
 use super::JournalError;
 use super::files::{ARCHIVE, SNAPSHOT_PREFIX, list};
@@ -6,10 +6,10 @@ use super::header::{FILE_HEADER_BYTES, FileHeader, NAME_PREFIX};
 use super::snapshot;
 use super::storage::{Storage, read_full_at};
 
-/// Epochs that a journal which nobody can read may have gone on to after the last header that can be read.
+/// Epochs that an unreadable journal may have reached after the last header that can be read.
 const EPOCHS_UNSEEN: u64 = 1 << 16;
 
-/// Moves journal, snapshots and archive into a directory of their own; answers an epoch above all that was there.
+/// Moves journal, snapshots and archive into a directory of their own; returns an epoch above all of theirs.
 pub(super) fn set_aside(storage: &dyn Storage) -> Result<u64, JournalError> {
     let names = list(storage)?;
     let ours = |name: &&String| {
@@ -17,7 +17,7 @@ pub(super) fn set_aside(storage: &dyn Storage) -> Result<u64, JournalError> {
         bare.starts_with(NAME_PREFIX) || bare.starts_with(SNAPSHOT_PREFIX)
     };
     let mut ours: Vec<&String> = names.iter().filter(ours).collect();
-    // The newest journal file last: after a crash half way it still says which epochs there were.
+    // The newest journal file last: after a crash half way it still shows which epochs there were.
     ours.sort_unstable_by_key(|name| (name.starts_with(NAME_PREFIX), name.rsplit('-').next().map(str::to_owned)));
     if ours.is_empty() {
         return Ok(0);
@@ -33,12 +33,14 @@ pub(super) fn set_aside(storage: &dyn Storage) -> Result<u64, JournalError> {
     Ok(epoch + EPOCHS_UNSEEN)
 }
 
-/// The epoch that the header of a file says, if it can be read.
+/// The epoch in the header of a file, if it can be read.
 fn epoch_in(storage: &dyn Storage, name: &str) -> Option<u64> {
     let file = storage.open(name, false).ok()?;
     let bare = name.strip_prefix(ARCHIVE).unwrap_or(name);
     if bare.starts_with(SNAPSHOT_PREFIX) {
-        return snapshot::read_manifest(file.as_ref(), bare, name, None).ok().map(|found| found.mark.writer_epoch());
+        return snapshot::read_manifest(file.as_ref(), bare, name, None)
+            .ok()
+            .map(|found| found.position.writer_epoch());
     }
     let mut head = vec![0; FILE_HEADER_BYTES];
     read_full_at(file.as_ref(), &mut head, 0).ok()?;

@@ -1,4 +1,4 @@
-//! What can go wrong with a journal, each in one line that says what to do.
+//! The errors of a journal, each with a message of one line that says what to do.
 
 use std::io;
 
@@ -24,7 +24,7 @@ pub enum JournalError {
     #[error("journal {directory} is in use by {owner}; stop that process or choose another directory")]
     Locked { directory: String, owner: String },
 
-    /// An earlier append failed, so nobody knows how the journal ends until it is recovered.
+    /// An earlier append failed, so the end of the journal is unknown until it is recovered.
     #[error("journal poisoned by an earlier failure; open it again to recover")]
     Poisoned,
 
@@ -52,7 +52,7 @@ pub enum JournalError {
     #[error("frame {first_sequence}..={last_sequence} does not continue the journal; append from {expected}")]
     OutOfOrder { first_sequence: u64, last_sequence: u64, expected: u64 },
 
-    /// History before the archive's retention was asked for.
+    /// SnapshotStore before the archive's retention was asked for.
     #[error("sequence {sequence} is no longer kept; the first one that is kept is {first_sequence}")]
     Trimmed { sequence: u64, first_sequence: u64 },
 
@@ -68,15 +68,15 @@ pub enum JournalError {
     #[error("no space for a snapshot: {why}; free some space, then try again")]
     NoRoomForSnapshot { why: String },
 
-    /// A directory, or a ledger in Redis, that is not there to be served or copied from.
+    /// A directory, or a ledger in Redis, that cannot be served or copied from.
     #[error("{directory} is no journal to use: {why}")]
     NoJournal { directory: String, why: String },
 
-    /// A copy may only be written where nothing is.
+    /// A copy may only be written to an empty target.
     #[error("{directory} is not empty: it holds {found}; name a new or an empty one")]
     NotEmpty { directory: String, found: String },
 
-    /// A backup is not whole, or not what its manifest says.
+    /// A backup is incomplete, or does not match its manifest.
     #[error("backup cannot be restored: {file}: {why}; take another backup, nothing was restored from this one")]
     BadBackup { file: String, why: String },
 
@@ -92,7 +92,7 @@ pub enum JournalError {
     #[error("Redis at {server} refused: {code} {text}; {remedy}")]
     Refused { server: String, code: String, text: String, remedy: &'static str },
 
-    /// Another writer claimed this journal: it is the one that goes on.
+    /// Another writer claimed this journal and is its owner now.
     #[error("fenced: {ledger:?} in Redis at {server} belongs to writer epoch {found}, not to {ours}; stop this server")]
     Fenced { server: String, ledger: String, ours: u64, found: String },
 
@@ -108,7 +108,7 @@ pub enum JournalError {
     #[error("Redis at {server} has version {found} of library invengine_journal, this build needs {wanted}; {remedy}")]
     FunctionVersion { server: String, found: String, wanted: String, remedy: &'static str },
 
-    /// The wall clock of this machine is wrong, or was at an earlier start; nothing was claimed.
+    /// The wall clock of this machine is wrong, or was wrong at an earlier start; nothing was claimed.
     #[error("the clock of this machine {why}")]
     WrongClock { why: String },
 
@@ -118,7 +118,7 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Whether there was no space, in words or on the disk.
+    /// Whether there was no space, as this type or the operating system reports it.
     pub(crate) fn is_lack_of_space(&self) -> bool {
         match self {
             Self::Full { .. } | Self::NoRoomForSnapshot { .. } => true,
@@ -135,7 +135,7 @@ impl JournalError {
 
 /// What to do about an error of the operating system.
 fn remedy(error: &io::Error) -> &'static str {
-    if is_lack_of_space(error) { "free some space" } else { "mend the disk or its permissions" }
+    if is_lack_of_space(error) { "free some space" } else { "fix the disk or its permissions" }
 }
 
 /// Whether an error says that the disk, or our share of it, is full.

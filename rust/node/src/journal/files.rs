@@ -4,10 +4,10 @@ use std::io;
 
 use super::JournalError;
 use super::header::{FileName, NAME_PREFIX};
-use super::history::Mark;
+use super::snapshot_store::JournalPosition;
 use super::storage::{Storage, StoredFile};
 
-/// Where files lie that no recovery needs any more.
+/// The subdirectory for files that no recovery needs any more.
 pub(super) const ARCHIVE: &str = "archive/";
 /// How names of snapshots start.
 pub(super) const SNAPSHOT_PREFIX: &str = "snapshot-";
@@ -17,7 +17,7 @@ pub(super) fn archived(name: FileName) -> String {
     format!("{ARCHIVE}{}", name.text())
 }
 
-/// The journal's files in order, archived ones first; refuses a directory whose names show that some between are missing, or
+/// The journal's files in order, archived ones first; refuses a directory whose names show that some in between are missing or
 /// renamed.
 pub(super) fn journal_files(storage: &dyn Storage) -> Result<Vec<FileName>, JournalError> {
     let names = file_names(storage)?;
@@ -61,15 +61,15 @@ pub(super) fn check_head(storage: &dyn Storage, names: &[FileName]) -> Result<()
     Ok(())
 }
 
-/// The file in which to begin looking for a mark: the place may be anywhere in it, or at its end.
-pub(super) fn start_of(names: &[FileName], mark: &Mark) -> Option<usize> {
-    let next = mark.sequence() + 1;
+/// Index of the file in which to look for a position: it may be anywhere in that file, or at its end.
+pub(super) fn start_of(names: &[FileName], position: &JournalPosition) -> Option<usize> {
+    let next = position.sequence() + 1;
     let before = names.partition_point(|name| name.first_sequence < next);
     before.checked_sub(1).or_else(|| names.first().filter(|name| name.first_sequence == next).map(|_| 0))
 }
 
-/// A journal file to read, wherever it is now: files move to the archive and never back, so that one that moves just now is
-/// found there.
+/// Opens a journal file for reading, wherever it is: files move to the archive and never back, so one that is moving right now
+/// is found there.
 pub(super) fn open_journal_file(storage: &dyn Storage, name: FileName) -> io::Result<Box<dyn StoredFile>> {
     match storage.open(&name.text(), false) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => storage.open(&archived(name), false),
@@ -82,7 +82,7 @@ pub(super) fn list(storage: &dyn Storage) -> Result<Vec<String>, JournalError> {
     storage.list().map_err(JournalError::io("list", storage.describe("")))
 }
 
-/// Removes a file that may be gone already.
+/// Removes a file; it is not an error if it is gone already.
 pub(super) fn remove(storage: &dyn Storage, name: &str) -> Result<(), JournalError> {
     match storage.remove(name) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -1,6 +1,6 @@
-//! One frame as bytes: how it is written, and how untrusted bytes are judged.
+//! One frame as bytes: how it is written, and how untrusted bytes are validated.
 //!
-//! Pure: no files, no history. Whether a valid frame continues the journal is for `line.rs` to say.
+//! Pure: no files, no earlier frames. Whether a valid frame continues the journal is decided in `chain_tip.rs`.
 
 use invengine_ledger::planted;
 
@@ -40,7 +40,7 @@ impl Frame<'_> {
     }
 }
 
-/// What a frame says besides its payload.
+/// The fields of a frame besides its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
     /// Whether it claims a writer epoch instead of carrying events.
@@ -59,12 +59,12 @@ pub struct FrameHeader {
     pub chain: u64,
 }
 
-/// A frame whose checksum holds.
+/// A frame whose checksum matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decoded<'a> {
+pub struct DecodedFrame<'a> {
     /// Its fields.
     pub header: FrameHeader,
-    /// Its checksum, which the next chain value is made of.
+    /// Its checksum, from which the next chain value is derived.
     pub crc: u32,
     /// Its payload.
     pub payload: &'a [u8],
@@ -72,7 +72,7 @@ pub struct Decoded<'a> {
     pub frame_bytes: usize,
 }
 
-impl<'a> Decoded<'a> {
+impl<'a> DecodedFrame<'a> {
     /// The frame as callers see it.
     pub fn frame(&self) -> Frame<'a> {
         Frame {
@@ -87,12 +87,12 @@ impl<'a> Decoded<'a> {
 
 /// Why bytes are not a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flaw {
+pub enum FrameError {
     /// The header is all zeros: nothing was written here.
     Blank,
     /// A valid frame of a newer format.
     Newer(u16),
-    /// Anything else; the rule that is broken.
+    /// Anything else, with the rule that is broken.
     Broken(&'static str),
 }
 
@@ -124,44 +124,44 @@ pub fn encode(out: &mut Vec<u8>, header: &FrameHeader, payload: &[u8]) -> u32 {
     crc
 }
 
-/// Length of the whole frame that starts with these header bytes, so that a caller can fetch it
+/// Length of the whole frame that starts with these header bytes, so that a caller can read it
 /// before `decode`.
 ///
 /// The length is bounded before anything is allocated for it.
-pub fn length(header: &[u8; FRAME_HEADER_BYTES]) -> Result<usize, Flaw> {
+pub fn length(header: &[u8; FRAME_HEADER_BYTES]) -> Result<usize, FrameError> {
     if header[..4] != FRAME_MAGIC {
         let blank = header == &[0; FRAME_HEADER_BYTES];
-        return Err(if blank { Flaw::Blank } else { Flaw::Broken("not the start of a frame") });
+        return Err(if blank { FrameError::Blank } else { FrameError::Broken("not the start of a frame") });
     }
     let payload_bytes = u32::from_le_bytes(at(header, 8)) as usize;
     if payload_bytes > FRAME_BYTES_MAX - FRAME_HEADER_BYTES {
-        return Err(Flaw::Broken("the frame's length is over the limit"));
+        return Err(FrameError::Broken("the frame's length is over the limit"));
     }
     Ok(frame_bytes(payload_bytes))
 }
 
-/// Reads one whole frame, of the length that `length` told.
-pub fn decode(bytes: &[u8]) -> Result<Decoded<'_>, Flaw> {
-    let header = bytes.first_chunk::<FRAME_HEADER_BYTES>().ok_or(Flaw::Broken("the frame is cut short"))?;
+/// Decodes one whole frame, which must have the length that `length` returned.
+pub fn decode(bytes: &[u8]) -> Result<DecodedFrame<'_>, FrameError> {
+    let header = bytes.first_chunk::<FRAME_HEADER_BYTES>().ok_or(FrameError::Broken("the frame is cut short"))?;
     let frame_bytes = length(header)?;
     if bytes.len() != frame_bytes {
-        return Err(Flaw::Broken("the frame is cut short"));
+        return Err(FrameError::Broken("the frame is cut short"));
     }
     let crc = u32::from_le_bytes(at(header, CRC_AT));
     if checksum(bytes) != crc && !planted::is("no_crc") {
-        return Err(Flaw::Broken("the frame's checksum does not match"));
+        return Err(FrameError::Broken("the frame's checksum does not match"));
     }
     let version = u16::from_le_bytes(at(header, 4));
     if version != FORMAT_VERSION {
         return Err(if version > FORMAT_VERSION {
-            Flaw::Newer(version)
+            FrameError::Newer(version)
         } else {
-            Flaw::Broken("the frame has version 0")
+            FrameError::Broken("the frame has version 0")
         });
     }
     let flags = u16::from_le_bytes(at(header, 6));
     if flags & !FLAG_CLAIM != 0 {
-        return Err(Flaw::Broken("the frame has unknown flags"));
+        return Err(FrameError::Broken("the frame has unknown flags"));
     }
     let payload_bytes = u32::from_le_bytes(at(header, 8)) as usize;
     let header = FrameHeader {
@@ -174,13 +174,13 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded<'_>, Flaw> {
         chain: u64::from_le_bytes(at(header, 56)),
     };
     let payload = &bytes[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + payload_bytes];
-    Ok(Decoded { header, crc, payload, frame_bytes })
+    Ok(DecodedFrame { header, crc, payload, frame_bytes })
 }
 
 /// The chain value after a frame: what the next frame must carry.
 ///
-/// Mixes the whole value (the finalizer of splitmix64), so it stands for all history and not only
-/// the frame before.
+/// Mixes the whole value (the finalizer of splitmix64), so it represents all earlier frames and not only
+/// the last one.
 pub fn next_chain(chain: u64, crc: u32) -> u64 {
     let mut z = chain.rotate_left(32).wrapping_add(u64::from(crc)).wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -4,9 +4,9 @@ use super::JournalError;
 use super::frame::{FORMAT_VERSION, at, ledger_id};
 
 pub(super) const FILE_HEADER_BYTES: usize = 4096;
-/// Below this a file could not even hold a header and a frame.
+/// A shorter file could not even hold a header and a frame.
 pub(super) const FILE_BYTES_MIN: u64 = 2 * FILE_HEADER_BYTES as u64;
-/// Bounds what a damaged header can make recovery write.
+/// Bounds what recovery writes because of a damaged header.
 pub(super) const FILE_BYTES_MAX: u64 = 16 << 30;
 pub(super) const LEDGER_NAME_BYTES_MAX: usize = 128;
 pub(super) const NAME_PREFIX: &str = "journal-";
@@ -23,12 +23,12 @@ pub(super) struct FileName {
 }
 
 impl FileName {
-    /// The name as it stands in the directory.
+    /// The name as it is in the directory.
     pub fn text(self) -> String {
         format!("{NAME_PREFIX}{:016x}-{:08x}", self.first_sequence, self.number)
     }
 
-    /// Reads a name back; nothing but the exact spelling is taken.
+    /// Parses a name; only the exact spelling is accepted.
     pub fn parse(text: &str) -> Option<Self> {
         let (sequence, number) = text.strip_prefix(NAME_PREFIX)?.split_once('-')?;
         let name = Self {
@@ -39,7 +39,7 @@ impl FileName {
     }
 }
 
-/// What a journal file says about itself and about all that came before it.
+/// What a journal file records about itself and about the journal before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileHeader {
     pub name: FileName,
@@ -99,7 +99,7 @@ impl FileHeader {
         }
         let name_at = LEDGER_AT + 2;
         let ledger =
-            str::from_utf8(&bytes[name_at..name_at + ledger_bytes]).map_err(|_| "the ledger name is no text")?;
+            str::from_utf8(&bytes[name_at..name_at + ledger_bytes]).map_err(|_| "the ledger name is not UTF-8")?;
         let header = Self {
             name: FileName {
                 number: u64::from_le_bytes(at(bytes, 16)),
@@ -112,7 +112,7 @@ impl FileHeader {
             time_ms: i64::from_le_bytes(at(bytes, 64)),
         };
         if header.encode() != bytes {
-            return Err("the header holds fields this version never wrote");
+            return Err("the header holds values that this version never writes");
         }
         if header.name.first_sequence == 0 {
             return Err("the first sequence in the header is 0");

@@ -1,4 +1,4 @@
-//! The memory journal: the same promises without a disk, for tests, simulations and those who can
+//! The memory journal: the same guarantees without a disk, for tests, simulations and deployments that may
 //! lose everything.
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,9 +23,9 @@ pub struct MemoryJournal {
     state: State,
 }
 
-type Frames = Arc<RwLock<Vec<Arc<Kept>>>>;
+type Frames = Arc<RwLock<Vec<Arc<StoredFrame>>>>;
 
-struct Kept {
+struct StoredFrame {
     first_sequence: u64,
     last_sequence: u64,
     time_ms: i64,
@@ -33,15 +33,15 @@ struct Kept {
 }
 
 impl MemoryJournal {
-    /// An empty journal, its first epoch claimed.
+    /// An empty journal with its first epoch claimed.
     pub fn new(ledger: impl Into<String>) -> Self {
         Self::claimed(ledger, 1)
     }
 
-    /// An empty journal with this epoch claimed. Each start begins a new history; an epoch that no earlier one had tells its
-    /// positions and reservation ids from theirs.
+    /// An empty journal with this epoch claimed. Each start begins a new history; an epoch that no earlier one had
+    /// distinguishes its positions and reservation ids from theirs.
     pub fn claimed(ledger: impl Into<String>, writer_epoch: u64) -> Self {
-        let claim = Kept { first_sequence: 1, last_sequence: 0, time_ms: 0, payload: Box::default() };
+        let claim = StoredFrame { first_sequence: 1, last_sequence: 0, time_ms: 0, payload: Box::default() };
         let frames = Arc::new(RwLock::new(vec![Arc::new(claim)]));
         Self { ledger: ledger.into(), frames, writer_epoch, durable_sequence: 0, state: State::Open }
     }
@@ -79,7 +79,7 @@ impl Journal for MemoryJournal {
     }
 
     fn loss_window(&self) -> String {
-        super::loss::MEMORY.into()
+        super::durability::MEMORY.into()
     }
 
     fn writer_epoch(&self) -> u64 {
@@ -106,8 +106,8 @@ impl Journal for MemoryJournal {
             self.state = State::Poisoned;
             return Err(error);
         }
-        let kept = Arc::new(Kept { first_sequence, last_sequence, time_ms, payload: payload.into() });
-        self.frames.write().unwrap_or_else(PoisonError::into_inner).push(kept);
+        let frame = Arc::new(StoredFrame { first_sequence, last_sequence, time_ms, payload: payload.into() });
+        self.frames.write().unwrap_or_else(PoisonError::into_inner).push(frame);
         self.durable_sequence = last_sequence;
         Ok(())
     }
@@ -133,7 +133,7 @@ struct MemoryReader {
 }
 
 impl MemoryReader {
-    fn kept(&self, index: usize) -> Option<Arc<Kept>> {
+    fn frame(&self, index: usize) -> Option<Arc<StoredFrame>> {
         self.frames.read().unwrap_or_else(PoisonError::into_inner).get(index).cloned()
     }
 }
@@ -141,16 +141,16 @@ impl MemoryReader {
 impl JournalReader for MemoryReader {
     fn read_from(&mut self, sequence: u64, f: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<(), JournalError> {
         let frames = self.frames.read().unwrap_or_else(PoisonError::into_inner);
-        let mut index = frames.partition_point(|kept| kept.last_sequence < sequence);
+        let mut index = frames.partition_point(|frame| frame.last_sequence < sequence);
         drop(frames);
         // One frame at a time, so that a slow caller never holds up the writer.
-        while let Some(kept) = self.kept(index) {
+        while let Some(stored) = self.frame(index) {
             let frame = Frame {
-                first_sequence: kept.first_sequence,
-                last_sequence: kept.last_sequence,
-                time_ms: kept.time_ms,
+                first_sequence: stored.first_sequence,
+                last_sequence: stored.last_sequence,
+                time_ms: stored.time_ms,
                 writer_epoch: self.writer_epoch,
-                payload: &kept.payload,
+                payload: &stored.payload,
             };
             if !f(frame) {
                 break;

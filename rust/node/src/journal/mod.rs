@@ -1,7 +1,7 @@
-//! The journal: frames of events, each durable before anybody hears "yes".
+//! The journal: frames of events, each durable before its commands are acknowledged.
 //!
-//! This file holds the promises every journal keeps; one contract suite
-//! (`tests/journal_contract.rs`) proves them for each. It knows nothing of commands or ledgers: a
+//! This file states the guarantees that every journal gives; one contract suite
+//! (`tests/journal_contract.rs`) tests them for each. It knows nothing of commands or ledgers: a
 //! payload is bytes.
 //!
 //! # File format, version 1
@@ -14,11 +14,11 @@
 //! | `journal-<sequence>-<number>` | a journal file: first sequence (16 hex digits), file number from 0 (8) |
 //! | `spare` | the next journal file while it is being prepared; removed at open, never read |
 //!
-//! Other names are left alone, except that a name starting with `journal-` which is not of this
-//! form is refused: it may be a renamed part of the history.
+//! Other names are left alone, except that a name starting with `journal-` which does not have this
+//! form is refused: it may be a renamed part of the journal.
 //!
 //! A **journal file** is written full of zeros and synced before its name exists, so that an append
-//! overwrites and never extends it (measured: a sync then takes 0.2 ms rather than 4 ms). It starts
+//! overwrites it and never extends it (measured: a sync then takes 0.2 ms rather than 4 ms). It starts
 //! with a header of 4,096 bytes:
 //!
 //! | offset | bytes | field |
@@ -53,81 +53,83 @@
 //! | 56 | 8 | chain: a 64-bit value made of the chain and the CRC of the frame before it |
 //! | 64 | n | payload, then zeros up to a multiple of 8 |
 //!
-//! A whole frame is at most 64 MiB. The chain starts as the ledger id. Sequences have no gap,
-//! epochs rise, and only in a claim. Magic, version, lengths and CRC keep their places in
-//! every later version, so that a newer journal is told from a damaged one.
+//! A whole frame is at most 64 MiB. The chain starts as the ledger id. Sequences have no gaps;
+//! epochs rise, and only in a claim. Magic, version, lengths and CRC keep their offsets in
+//! every later version, so that a newer journal can be told from a damaged one.
 //!
 //! # Recovery
 //!
 //! Every frame is checked: CRC, ledger, sequence, epoch, chain. The first invalid frame ends the
 //! journal only if it is in the last file and no valid frame of the same or a later epoch follows
-//! in the rest of that file: then it is the torn tail of an append nobody was told about, and is
+//! in the rest of that file: then it is the torn tail of an append that was never acknowledged, and is
 //! zeroed and synced before anything is appended. Anything else is `Corrupt`, with file and offset;
 //! nothing is ever skipped. The last frame found is written again and synced before the journal
 //! opens: an earlier process may have left it in the page cache after a failed sync, and it must be
-//! durable before anybody rests on it.
+//! durable before anything relies on it.
 //!
-//! The edge of this journal: rot inside the very last frame cannot be told from a torn write and is
-//! cut like one. A disk is trusted to write a sector of 512 bytes whole or not at all, and to keep
+//! The limits of this journal: bit rot inside the very last frame cannot be told from a torn write and
+//! is cut like one. The disk is trusted to write a sector of 512 bytes whole or not at all, and to keep
 //! what it confirmed.
 
 mod aside;
 pub mod backup;
+mod chain_tip;
+pub(crate) mod durability;
 mod error;
-pub(crate) mod examine;
+mod file_snapshot_store;
 mod files;
 pub mod frame;
 mod header;
-mod history;
-mod line;
-pub(crate) mod loss;
+pub mod inspect;
 mod memory;
+mod preallocate;
+pub(crate) mod preflight;
 mod reader;
 mod recovery;
 pub mod redis;
 mod scan;
-mod shelf;
 mod snapshot;
-mod spare;
+mod snapshot_store;
 pub mod storage;
-pub mod survey;
 mod walk;
 mod writer;
 
 pub use error::JournalError;
 pub use frame::Frame;
-pub use history::{EveryFrame, History, Manifest, Mark, PIECE_BYTES_MAX, Replay, SNAPSHOTS_KEPT, Trimmed};
 pub use memory::MemoryJournal;
 pub use redis::{Ack, RedisJournal, RedisOptions, Secret};
 pub use scan::{ScanSummary, TornTail, scan, scan_on};
+pub use snapshot_store::{
+    EveryFrame, JournalPosition, Manifest, PIECE_BYTES_MAX, Replay, SNAPSHOTS_KEPT, SnapshotStore, Trimmed,
+};
 pub use writer::{FileJournal, FileOptions};
 
 use crate::positions::EventPosition;
 
-/// An append-only line of frames with one writer.
+/// An append-only sequence of frames with one writer.
 pub trait Journal: Send {
     /// The kind of journal in one word: `file`, `memory` or `redis`.
     fn kind(&self) -> &'static str;
 
-    /// What can be lost, in words for people.
+    /// What can be lost, as text for people.
     fn loss_window(&self) -> String;
 
     /// The epoch this writer claimed when it opened the journal: the previous one plus one, durable
     /// before any append.
     fn writer_epoch(&self) -> u64;
 
-    /// The sequence of the last durable event, 0 if there is none.
+    /// The sequence of the last durable event; 0 if there is none.
     fn durable_sequence(&self) -> u64;
 
-    /// The longest payload `append` takes, in bytes.
+    /// The longest payload that `append` accepts, in bytes.
     fn payload_bytes_max(&self) -> u64;
 
     /// Appends one frame; once this returns `Ok` the frame is durable.
     ///
     /// `first_sequence` must be `durable_sequence() + 1`, `last_sequence` at least that. An error
-    /// means "unknown", never "no": the frame may be found at the next open. After any error but
-    /// `Full` (nothing was written) every later append answers `Poisoned`; a failed write or sync
-    /// is never tried again, because the kernel may have marked the lost pages clean.
+    /// means "unknown", never "not written": the frame may be found at the next open. After any error but
+    /// `Full` (nothing was written) every later append returns `Poisoned`; a failed write or sync
+    /// is never retried, because the kernel may have marked the lost pages clean.
     fn append(
         &mut self,
         first_sequence: u64,
@@ -136,19 +138,19 @@ pub trait Journal: Send {
         payload: &[u8],
     ) -> Result<(), JournalError>;
 
-    /// Makes sure that one next payload of up to `bytes` fits, so that lack of space is refused
+    /// Makes sure that the next payload fits if it has at most `bytes`, so that lack of space is reported
     /// before anything is decided.
     ///
     /// May wait for the disk when the current file is full. `Full` and `FrameTooLarge` change
-    /// nothing and do not poison: call again once space is back. Any other error poisons.
+    /// nothing and do not poison the journal: call again once there is space. Any other error poisons it.
     fn ensure_room(&mut self, bytes: u64) -> Result<(), JournalError>;
 
     /// A reader that never disturbs the writer and sees durable frames only; it may outlive the
     /// writer.
     fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError>;
 
-    /// Snapshots and archive, for one thread beside the writer; `None` if this journal keeps neither.
-    fn history(&self) -> Result<Option<Box<dyn History>>, JournalError> {
+    /// The snapshots and the archive, for one thread beside the writer; `None` if this journal keeps neither.
+    fn snapshot_store(&self) -> Result<Option<Box<dyn SnapshotStore>>, JournalError> {
         Ok(None)
     }
 
@@ -157,12 +159,13 @@ pub trait Journal: Send {
         false
     }
 
-    /// Proves that this writer still owns the journal, without writing a frame; false if nobody could say. An error poisons.
+    /// Verifies that this writer still owns the journal, without writing a frame; false if that could not be determined. An
+    /// error poisons the journal.
     fn verify_ownership(&mut self) -> Result<bool, JournalError> {
         Ok(true)
     }
 
-    /// Ends the journal: later appends answer `Closed`, and another process may open it.
+    /// Closes the journal: later appends return `Closed`, and another process may open it.
     fn close(&mut self) -> Result<(), JournalError>;
 }
 
@@ -172,22 +175,22 @@ pub trait JournalReader: Send {
     /// `f` returns false or there are no more.
     ///
     /// Claims are frames too: their last sequence is the one before them. The reader keeps its
-    /// place, so asking again for the sequence after the last one seen costs only what is new.
+    /// position, so asking again for the sequence after the last one seen costs only what is new.
     fn read_from(&mut self, sequence: u64, f: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<(), JournalError>;
 
-    /// Epoch of the writer of a durable event; `None` if there is no such event. One look, as at the start of a reading.
+    /// Epoch of the writer of a durable event; `None` if there is no such event. Costs one lookup, like the start of a read.
     fn epoch_of(&mut self, sequence: u64) -> Result<Option<u64>, JournalError> {
         let mut epoch = None;
         self.read_from(sequence, &mut |frame| {
-            // A claim may stand before the frame that has the event.
+            // A claim may precede the frame that has the event.
             epoch = (frame.first_sequence..=frame.last_sequence).contains(&sequence).then_some(frame.writer_epoch);
             frame.is_claim()
         })?;
         Ok(epoch)
     }
 
-    /// The newest event up to `sequence`, which is durable, that a writer of at most this epoch wrote; `None` if no event is.
-    /// Epochs rise, so a few looks find it.
+    /// The newest event up to `sequence`, which is durable, written by a writer of at most this epoch; `None` if there is none.
+    /// Epochs rise, so a few lookups find it.
     fn newest_up_to(&mut self, epoch: u64, sequence: u64) -> Result<Option<EventPosition>, JournalError> {
         let (mut found, mut high, mut trimmed) = (EventPosition::START, sequence, None);
         let mut low = 0;

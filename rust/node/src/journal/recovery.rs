@@ -1,34 +1,34 @@
-//! Rebuilds the state from snapshot and journal, then makes the end of the journal fit to append to; the only code that writes
-//! to bytes written before.
+//! Rebuilds the state from snapshot and journal, then prepares the end of the journal for appending; the only code that
+//! overwrites bytes of an existing journal.
 
 use std::sync::Arc;
 
 use invengine_ledger::planted;
 
 use super::files::journal_files;
-use super::history::{Manifest, Replay};
+use super::snapshot_store::{Manifest, Replay};
 use super::storage::{Storage, StoredFile, write_all_at};
-use super::walk::{Walked, Window, walk, walk_from};
-use super::{JournalError, shelf};
+use super::walk::{BufferedFile, WalkEnd, walk, walk_from};
+use super::{JournalError, file_snapshot_store};
 
-/// Has the state rebuilt: from the newest good snapshot and the frames behind it, else from every frame.
+/// Rebuilds the state through `replay`: from the newest good snapshot and the frames after it, else from every frame.
 pub(super) fn rebuild(
     storage: &Arc<dyn Storage>,
     ledger: &str,
     replay: &mut dyn Replay,
-) -> Result<Option<Walked>, JournalError> {
+) -> Result<Option<WalkEnd>, JournalError> {
     rebuild_from(storage, ledger, replay).map(|(_, walked)| walked)
 }
 
-/// The same, telling the snapshot that it began with.
+/// The same, also returning the snapshot that it began with.
 pub(super) fn rebuild_from(
     storage: &Arc<dyn Storage>,
     ledger: &str,
     replay: &mut dyn Replay,
-) -> Result<(Option<Manifest>, Option<Walked>), JournalError> {
+) -> Result<(Option<Manifest>, Option<WalkEnd>), JournalError> {
     let mut bad = Vec::new();
-    let snapshots = shelf::stored(storage.as_ref(), ledger, &mut |error| bad.push(error))?;
-    // A newer build was here. What else it wrote, nobody can know who reads only the older parts.
+    let snapshots = file_snapshot_store::stored(storage.as_ref(), ledger, &mut |error| bad.push(error))?;
+    // A newer build was here. What else it wrote is unknown to a build that reads only the older parts.
     if let Some(newer) = bad.iter().position(|error| matches!(error, JournalError::NewerFormat { .. })) {
         return Err(bad.swap_remove(newer));
     }
@@ -39,7 +39,7 @@ pub(super) fn rebuild_from(
         }
         match load(storage.as_ref(), ledger, snapshot, replay) {
             Ok(()) => {
-                let walked = behind(storage, ledger, snapshot, replay)?;
+                let walked = replay_after(storage, ledger, snapshot, replay)?;
                 return Ok((Some(snapshot.clone()), Some(walked)));
             }
             Err(error) => replay.note(&format!("{error}; an older one is tried")),
@@ -48,7 +48,7 @@ pub(super) fn rebuild_from(
     replay.begin_empty();
     let mut progress = Progress::start(storage.as_ref(), 0)?;
     let walked = walk(storage, Some(ledger), &mut |frame, file, offset| {
-        progress.tell(replay, frame.payload.len());
+        progress.report(replay, frame.payload.len());
         replay.frame(frame).map_err(|why| JournalError::Replay { file: file.into(), offset, why })?;
         Ok(true)
     })?;
@@ -57,38 +57,38 @@ pub(super) fn rebuild_from(
 
 fn load(storage: &dyn Storage, ledger: &str, snapshot: &Manifest, replay: &mut dyn Replay) -> Result<(), JournalError> {
     let mut progress = Progress::start(storage, snapshot.bytes)?;
-    shelf::read(storage, ledger, snapshot, &mut |piece| {
-        progress.tell(replay, piece.len());
+    file_snapshot_store::read(storage, ledger, snapshot, &mut |piece| {
+        progress.report(replay, piece.len());
         replay.piece(piece)
     })?;
-    let file = storage.describe(&super::snapshot::file_name(&snapshot.mark));
+    let file = storage.describe(&super::snapshot::file_name(&snapshot.position));
     replay.end(snapshot).map_err(|why| JournalError::BadSnapshot { file, why })
 }
 
-fn behind(
+fn replay_after(
     storage: &Arc<dyn Storage>,
     ledger: &str,
     snapshot: &Manifest,
     replay: &mut dyn Replay,
-) -> Result<Walked, JournalError> {
+) -> Result<WalkEnd, JournalError> {
     let mut progress = Progress::start(storage.as_ref(), snapshot.bytes)?;
     progress.done = snapshot.bytes;
-    walk_from(storage, ledger, &snapshot.mark, &mut |frame, file, offset| {
-        progress.tell(replay, frame.payload.len());
+    walk_from(storage, ledger, &snapshot.position, &mut |frame, file, offset| {
+        progress.report(replay, frame.payload.len());
         replay.frame(frame).map_err(|why| JournalError::Replay { file: file.into(), offset, why })?;
         Ok(true)
     })
 }
 
-/// Counts bytes, and tells from time to time.
+/// Counts bytes, and reports from time to time.
 struct Progress {
     done: u64,
     of: u64,
-    told: u64,
+    reported: u64,
 }
 
 impl Progress {
-    /// Starts with a snapshot of so many bytes and all journal files that are not archived.
+    /// The total is a snapshot of `snapshot_bytes` and all journal files that are not archived.
     fn start(storage: &dyn Storage, snapshot_bytes: u64) -> Result<Self, JournalError> {
         let mut of = snapshot_bytes;
         for name in journal_files(storage)? {
@@ -96,14 +96,14 @@ impl Progress {
                 of += file.length().unwrap_or(0);
             }
         }
-        Ok(Self { done: 0, of, told: 0 })
+        Ok(Self { done: 0, of, reported: 0 })
     }
 
-    fn tell(&mut self, replay: &mut dyn Replay, bytes: usize) {
+    fn report(&mut self, replay: &mut dyn Replay, bytes: usize) {
         const STEP_BYTES: u64 = 1 << 20;
         self.done += bytes as u64;
-        if self.done >= self.told + STEP_BYTES {
-            self.told = self.done;
+        if self.done >= self.reported + STEP_BYTES {
+            self.reported = self.done;
             replay.progress(self.done.min(self.of), self.of);
         }
     }
@@ -111,12 +111,12 @@ impl Progress {
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// Opens the last file for the new writer, with its torn tail zeroed and its last frame surely
+/// Opens the last file for the new writer, with its torn tail zeroed and its last frame made
 /// durable.
 ///
-/// Doing this again after a crash half way gives the same result: the zeros lie beyond the valid
+/// Repeating this after a crash half way gives the same result: the zeros are beyond the valid
 /// frames, and the last frame is written over itself.
-pub(super) fn mend(storage: &dyn Storage, walked: &Walked) -> Result<Box<dyn StoredFile>, JournalError> {
+pub(super) fn repair(storage: &dyn Storage, walked: &WalkEnd) -> Result<Box<dyn StoredFile>, JournalError> {
     let name = walked.header.name.text();
     let full_name = storage.describe(&name);
     let file = storage.open(&name, true).map_err(JournalError::io("open", full_name.clone()))?;
@@ -131,7 +131,7 @@ pub(super) fn mend(storage: &dyn Storage, walked: &Walked) -> Result<Box<dyn Sto
     Ok(file)
 }
 
-fn zero_tail(file: &dyn StoredFile, walked: &Walked) -> std::io::Result<()> {
+fn zero_tail(file: &dyn StoredFile, walked: &WalkEnd) -> std::io::Result<()> {
     let Some(torn_end) = walked.torn_end.filter(|_| !planted::is("torn_tail_kept")) else {
         return Ok(());
     };
@@ -150,12 +150,12 @@ pub(super) fn write_zeros(file: &dyn StoredFile, mut from: u64, to: u64) -> std:
     Ok(())
 }
 
-fn write_last_frame_again(storage: &dyn Storage, file: &dyn StoredFile, walked: &Walked) -> Result<(), JournalError> {
+fn write_last_frame_again(storage: &dyn Storage, file: &dyn StoredFile, walked: &WalkEnd) -> Result<(), JournalError> {
     let Some(start) = walked.last_frame else {
         return Ok(());
     };
-    let mut window = Window::open(storage, walked.header.name)?;
-    let bytes = window.bytes(start, (walked.offset - start) as usize, walked.offset)?;
+    let mut buffered = BufferedFile::open(storage, walked.header.name)?;
+    let bytes = buffered.bytes(start, (walked.offset - start) as usize, walked.offset)?;
     let written = write_all_at(file, bytes, start);
-    written.map_err(JournalError::io("write", window.name))
+    written.map_err(JournalError::io("write", buffered.name))
 }

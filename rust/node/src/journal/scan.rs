@@ -1,13 +1,13 @@
-//! Looks at a journal without opening it: no lock, no write, every check.
+//! Scans a journal without opening it: no lock, no write, every check.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::storage::{Directory, Storage};
-use super::walk::{Walked, walk};
+use super::walk::{WalkEnd, walk};
 use super::{Frame, JournalError};
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanSummary {
     /// Name of the ledger; empty if the directory holds no journal yet.
@@ -16,11 +16,11 @@ pub struct ScanSummary {
     pub files: u64,
     /// Valid frames read, claims included.
     pub frames: u64,
-    /// Sequence of the last event, 0 if there is none.
+    /// Sequence of the last event; 0 if there is none.
     pub last_sequence: u64,
     /// Time of the last frame.
     pub time_ms: i64,
-    /// Epoch of the last writer, 0 if there was none.
+    /// Epoch of the last writer; 0 if there was none.
     pub writer_epoch: u64,
     /// An unfinished append at the end, which the next open will cut; perhaps one that is being
     /// written right now.
@@ -42,7 +42,7 @@ pub struct TornTail {
 /// opening it.
 ///
 /// Takes no lock and writes nothing, so it may run beside a writer and then sees a prefix. Damage
-/// is `Corrupt` with file, offset and reason.
+/// is reported as `Corrupt` with file, offset and reason.
 pub fn scan(directory: &Path, f: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<ScanSummary, JournalError> {
     scan_on(Arc::new(Directory::existing(directory)), f)
 }
@@ -50,11 +50,11 @@ pub fn scan(directory: &Path, f: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<Sc
 /// The same on any storage.
 pub fn scan_on(storage: Arc<dyn Storage>, f: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<ScanSummary, JournalError> {
     let walked = walk(&storage, None, &mut |frame, _, _| Ok(f(frame)))?;
-    Ok(walked.map_or_else(ScanSummary::of_nothing, |walked| ScanSummary::of(walked, storage.as_ref())))
+    Ok(walked.map_or_else(ScanSummary::empty, |walked| ScanSummary::of(walked, storage.as_ref())))
 }
 
 impl ScanSummary {
-    fn of_nothing() -> Self {
+    fn empty() -> Self {
         Self {
             ledger: String::new(),
             files: 0,
@@ -66,7 +66,7 @@ impl ScanSummary {
         }
     }
 
-    pub(super) fn of(walked: Walked, storage: &dyn Storage) -> Self {
+    pub(super) fn of(walked: WalkEnd, storage: &dyn Storage) -> Self {
         let torn_tail = walked.torn_end.map(|end| TornTail {
             file: storage.describe(&walked.header.name.text()),
             offset: walked.offset,
@@ -76,9 +76,9 @@ impl ScanSummary {
             ledger: walked.header.ledger,
             files: walked.files,
             frames: walked.frames,
-            last_sequence: walked.line.next_sequence - 1,
-            time_ms: walked.line.time_ms,
-            writer_epoch: walked.line.writer_epoch,
+            last_sequence: walked.tip.next_sequence - 1,
+            time_ms: walked.tip.time_ms,
+            writer_epoch: walked.tip.writer_epoch,
             torn_tail,
         }
     }

@@ -1,7 +1,7 @@
-//! One snapshot as a file: its header, its pieces, its manifest. Bytes are not trusted.
+//! One snapshot as a file: its header, its pieces, its manifest. The bytes are not trusted.
 //!
-//! All integers are little endian. The name is `snapshot-<sequence>-<frames>` (16 hex digits each): where it stands, which the
-//! sequence alone does not say, since several claims may share one. The header has 4,096 bytes:
+//! All integers are little endian. The name is `snapshot-<sequence>-<frames>` (16 hex digits each): its position, which the
+//! sequence alone does not determine, since several claims may share one. The header has 4,096 bytes:
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
@@ -18,17 +18,18 @@
 //! | 4092 | 4 | CRC32C of bytes 0 to 4091 |
 //!
 //! Pieces follow: length (4), number from 0 (4), CRC32C (4) of the header's CRC, length, number and bytes, then the bytes. So
-//! a piece of another snapshot, or in another place, is no piece of this one. The manifest ends the file, 64 bytes: magic
-//! `FE "IVMANI" 0A`, pieces (8), their bytes (8), the digest in 32 hex digits, the header's CRC (4), CRC32C of all that (4).
+//! a piece of another snapshot, or one out of order, is never taken for a piece of this one. The manifest ends the file, 64
+//! bytes: magic `FE "IVMANI" 0A`, pieces (8), their bytes (8), the digest in 32 hex digits, the header's CRC (4), CRC32C of
+//! all that (4).
 
 use std::io;
 
 use super::JournalError;
+use super::chain_tip::ChainTip;
 use super::files::SNAPSHOT_PREFIX;
 use super::frame::{at, ledger_id};
 use super::header::LEDGER_NAME_BYTES_MAX;
-use super::history::{Manifest, Mark, PIECE_BYTES_MAX};
-use super::line::Line;
+use super::snapshot_store::{JournalPosition, Manifest, PIECE_BYTES_MAX};
 use super::storage::{StoredFile, read_full_at};
 
 /// The newest version of the format that this build writes and reads.
@@ -44,26 +45,26 @@ const NAME_AT: usize = 64;
 const CRC_AT: usize = HEADER_BYTES - 4;
 
 /// The name of a snapshot's file.
-pub(super) fn file_name(mark: &Mark) -> String {
-    format!("{SNAPSHOT_PREFIX}{:016x}-{:016x}", mark.sequence(), mark.frames)
+pub(super) fn file_name(position: &JournalPosition) -> String {
+    format!("{SNAPSHOT_PREFIX}{:016x}-{:016x}", position.sequence(), position.frames)
 }
 
-/// Where the snapshot of this name stands: sequence and frames; nothing but the exact spelling is taken.
+/// The position of the snapshot of this name: sequence and frames; only the exact spelling is accepted.
 pub(super) fn parse_name(text: &str) -> Option<(u64, u64)> {
     let (sequence, frames) = text.strip_prefix(SNAPSHOT_PREFIX)?.split_once('-')?;
     let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
-    let place = (number(sequence)?, number(frames)?);
-    (text == format!("{SNAPSHOT_PREFIX}{:016x}-{:016x}", place.0, place.1)).then_some(place)
+    let position = (number(sequence)?, number(frames)?);
+    (text == format!("{SNAPSHOT_PREFIX}{:016x}-{:016x}", position.0, position.1)).then_some(position)
 }
 
 /// The header of a snapshot.
-pub(super) fn header(ledger: &str, mark: &Mark) -> Vec<u8> {
+pub(super) fn header(ledger: &str, position: &JournalPosition) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_BYTES);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
     out.extend_from_slice(&(HEADER_BYTES as u32).to_le_bytes());
-    let line = &mark.line;
-    for number in [line.next_sequence, line.chain, line.writer_epoch, line.time_ms as u64, mark.frames] {
+    let tip = &position.tip;
+    for number in [tip.next_sequence, tip.chain, tip.writer_epoch, tip.time_ms as u64, position.frames] {
         out.extend_from_slice(&number.to_le_bytes());
     }
     out.extend_from_slice(&ledger_id(ledger).to_le_bytes());
@@ -80,7 +81,7 @@ pub(super) fn crc_of(header: &[u8]) -> u32 {
     u32::from_le_bytes(at(header, CRC_AT))
 }
 
-/// What stands before the bytes of a piece.
+/// The header that precedes the bytes of a piece.
 pub(super) fn piece_header(header_crc: u32, number: u32, bytes: &[u8]) -> [u8; PIECE_HEADER_BYTES] {
     let length = bytes.len() as u32;
     let crc = piece_crc(header_crc, number, bytes);
@@ -91,7 +92,7 @@ pub(super) fn piece_header(header_crc: u32, number: u32, bytes: &[u8]) -> [u8; P
     out
 }
 
-/// The checksum of a piece, bound to its snapshot and its place in it.
+/// The checksum of a piece, bound to its snapshot and its number.
 pub(super) fn piece_crc(header_crc: u32, number: u32, bytes: &[u8]) -> u32 {
     let mut crc = crc32c::crc32c(&header_crc.to_le_bytes());
     crc = crc32c::crc32c_append(crc, &(bytes.len() as u32).to_le_bytes());
@@ -118,7 +119,7 @@ pub(super) fn is_digest(digest: &str) -> bool {
     digest.len() == DIGEST_BYTES && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Header and manifest of a stored snapshot; an error says why it is none.
+/// The manifest of a stored snapshot, checked against its header; an error says why it cannot be used.
 pub(super) fn read_manifest(
     file: &dyn StoredFile,
     name: &str,
@@ -131,9 +132,9 @@ pub(super) fn read_manifest(
     if read_full_at(file, &mut head, 0).map_err(broken)? < HEADER_BYTES {
         return Err(bad("it is shorter than its header"));
     }
-    let mark = read_header(&head, full_name, ledger)?;
-    if file_name(&mark) != name {
-        return Err(bad("its name is not that of its header"));
+    let position = read_header(&head, full_name, ledger)?;
+    if file_name(&position) != name {
+        return Err(bad("its name does not match its header"));
     }
     let length = file.length().map_err(broken)?;
     let start = length.checked_sub(MANIFEST_BYTES as u64).filter(|start| *start >= HEADER_BYTES as u64);
@@ -143,9 +144,9 @@ pub(super) fn read_manifest(
     let (pieces, bytes, digest) = parse_manifest(&tail, crc_of(&head)).ok_or_else(|| bad("it has no manifest"))?;
     let body = pieces.checked_mul(PIECE_HEADER_BYTES as u64).and_then(|headers| headers.checked_add(bytes));
     if body.and_then(|body| body.checked_add(HEADER_BYTES as u64)) != Some(start) {
-        return Err(bad("its length is not that of its pieces"));
+        return Err(bad("its length does not match its pieces"));
     }
-    Ok(Manifest { mark, digest, pieces, bytes })
+    Ok(Manifest { position, digest, pieces, bytes })
 }
 
 /// Pieces, bytes and digest of a manifest that belongs to this header.
@@ -158,12 +159,12 @@ pub(super) fn parse_manifest(tail: &[u8; MANIFEST_BYTES], header_crc: u32) -> Op
     whole.then(|| (u64::from_le_bytes(at(tail, 8)), u64::from_le_bytes(at(tail, 16)), digest.to_owned()))
 }
 
-/// Where a snapshot with this header stands.
+/// The position of a snapshot with this header.
 pub(super) fn read_header(
     head: &[u8; HEADER_BYTES],
     full_name: &str,
     ledger: Option<&str>,
-) -> Result<Mark, JournalError> {
+) -> Result<JournalPosition, JournalError> {
     let bad = |why: &str| JournalError::BadSnapshot { file: full_name.into(), why: why.into() };
     if head[..8] != MAGIC || crc32c::crc32c(&head[..CRC_AT]) != crc_of(head) {
         return Err(bad("its header is damaged"));
@@ -175,27 +176,27 @@ pub(super) fn read_header(
     let name_bytes = usize::from(u16::from_le_bytes(at(head, NAME_AT)));
     let name = head.get(NAME_AT + 2..NAME_AT + 2 + name_bytes).and_then(|name| str::from_utf8(name).ok());
     let name = name.filter(|name| (1..=LEDGER_NAME_BYTES_MAX).contains(&name.len()));
-    let name = name.ok_or_else(|| bad("the name of its ledger is no text"))?;
+    let name = name.ok_or_else(|| bad("the name of its ledger is not UTF-8"))?;
     if let Some(wanted) = ledger.filter(|wanted| *wanted != name) {
         let (file, found) = (full_name.to_owned(), name.to_owned());
         return Err(JournalError::OtherLedger { file, found, wanted: wanted.into() });
     }
-    let number = |place: usize| u64::from_le_bytes(at(head, place));
+    let number = |offset: usize| u64::from_le_bytes(at(head, offset));
     if number(16) == 0 || number(56) != ledger_id(name) {
-        return Err(bad("its header holds what no version ever wrote"));
+        return Err(bad("its header holds values that no version writes"));
     }
-    let line = Line {
+    let tip = ChainTip {
         ledger_id: number(56),
         next_sequence: number(16),
         chain: number(24),
         writer_epoch: number(32),
         time_ms: number(40) as i64,
     };
-    let mark = Mark { line, frames: number(48) };
-    if header(name, &mark) != head {
-        return Err(bad("its header holds what no version ever wrote"));
+    let position = JournalPosition { tip, frames: number(48) };
+    if header(name, &position) != head {
+        return Err(bad("its header holds values that no version writes"));
     }
-    Ok(mark)
+    Ok(position)
 }
 
 /// Calls `f` with every piece of a stored snapshot.
@@ -207,7 +208,7 @@ pub(super) fn read_pieces(
     f: &mut dyn FnMut(&[u8]) -> Result<(), String>,
 ) -> Result<(), JournalError> {
     let bad = |why: String| JournalError::BadSnapshot { file: full_name.into(), why };
-    let header_crc = crc_of(&header(ledger, &manifest.mark));
+    let header_crc = crc_of(&header(ledger, &manifest.position));
     let mut offset = HEADER_BYTES as u64;
     let mut bytes_left = manifest.bytes;
     let mut piece = Vec::new();

@@ -1,4 +1,4 @@
-//! The few file operations a journal rests on, so that tests can put a failing or crashing disk
+//! The few file operations that a journal relies on, so that tests can put a failing or crashing disk
 //! beneath it.
 
 use std::any::Any;
@@ -13,13 +13,13 @@ use super::files::ARCHIVE;
 /// Locked by the one writer.
 pub(super) const LOCK_FILE: &str = "LOCK";
 
-/// One directory of files, with one more in it for the archive.
+/// One directory of files, with a subdirectory for the archive.
 pub trait Storage: Send + Sync {
     /// The names of all files, in any order; those of the archive start with `archive/`.
     fn list(&self) -> io::Result<Vec<String>>;
-    /// Makes a new, empty file; fails if the name exists.
+    /// Creates a new, empty file; fails if the name exists.
     fn create(&self, name: &str) -> io::Result<Box<dyn StoredFile>>;
-    /// Opens a file to read, and to write if asked.
+    /// Opens a file for reading, and for writing if `write` is set.
     fn open(&self, name: &str, write: bool) -> io::Result<Box<dyn StoredFile>>;
     /// Renames a file.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
@@ -27,7 +27,7 @@ pub trait Storage: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes created, renamed and removed names durable.
     fn sync_directory(&self) -> io::Result<()>;
-    /// Takes the writer's lock, held until the returned value is dropped.
+    /// Takes the writer's lock, which is held until the returned value is dropped.
     fn lock(&self) -> Result<Box<dyn Any + Send>, JournalError>;
     /// A file's full name, for messages.
     fn describe(&self, name: &str) -> String;
@@ -35,19 +35,19 @@ pub trait Storage: Send + Sync {
 
 /// One open file.
 pub trait StoredFile: Send + Sync {
-    /// Reads at an offset; fewer bytes than asked are no error, 0 is the end of the file.
+    /// Reads at an offset; fewer bytes than requested are not an error, 0 is the end of the file.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes at an offset, perhaps only the first bytes; durable after `sync`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
-    /// Makes all writes durable; after an error nothing is known about any of them.
+    /// Makes all writes durable; after an error the state of each of them is unknown.
     fn sync(&self) -> io::Result<()>;
-    /// Claims space for a file that will have this length, so that lack of it shows at once.
+    /// Reserves space for a file that will have this length, so that lack of space shows at once.
     fn reserve(&self, bytes: u64) -> io::Result<()>;
     /// The file's length.
     fn length(&self) -> io::Result<u64>;
 }
 
-/// Writes all bytes: goes on after a short write and an interruption, and stops at the first error.
+/// Writes all bytes: continues after a short write or an interruption, and stops at the first error.
 pub(super) fn write_all_at(file: &dyn StoredFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write_at(bytes, offset) {
@@ -63,7 +63,7 @@ pub(super) fn write_all_at(file: &dyn StoredFile, mut bytes: &[u8], mut offset: 
     Ok(())
 }
 
-/// Reads until the buffer is full or the file ends; returns how many bytes it got.
+/// Reads until the buffer is full or the file ends; returns the number of bytes read.
 pub(super) fn read_full_at(file: &dyn StoredFile, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut got = 0;
     while got < bytes.len() {
@@ -84,7 +84,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// The directory at `path`, made if it is missing, with its name durable.
+    /// The directory at `path`, created if it is missing, with its name durable.
     pub fn create(path: &Path) -> io::Result<Self> {
         if !path.is_dir() {
             fs::create_dir_all(path)?;
@@ -138,7 +138,7 @@ impl Storage for Directory {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        // The archive first: a file that moved is then durable there before it is gone here.
+        // The archive first: a file that moved is durable there before it is gone here.
         match File::open(self.path.join(ARCHIVE)) {
             Ok(archive) => rustix::fs::fsync(archive)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -169,7 +169,7 @@ impl Storage for Directory {
     }
 }
 
-/// Whose process id a lock file holds, in words.
+/// The process whose id a lock file holds, as text.
 pub(super) fn lock_owner(file: &mut File) -> String {
     let mut text = String::new();
     let read = file.take(32).read_to_string(&mut text);
@@ -194,7 +194,7 @@ impl StoredFile for File {
         FileExt::write_at(self, bytes, offset)
     }
 
-    /// Called directly, because the standard library tries again when interrupted.
+    /// Called directly, because the standard library retries when interrupted.
     #[cfg(not(target_vendor = "apple"))]
     fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fdatasync(self)?)

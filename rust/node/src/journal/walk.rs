@@ -1,7 +1,7 @@
 //! The one walk over a journal that opening and scanning share: every frame in order, every rule
 //! checked.
 //!
-//! It reads and never writes, and tells a torn tail from damage by the rule in the module's
+//! It reads and never writes, and distinguishes a torn tail from damage by the rule in the module's
 //! documentation.
 
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use std::sync::Arc;
 use invengine_ledger::planted;
 
 use super::JournalError;
+use super::chain_tip::ChainTip;
 use super::files::{check_head, journal_files, open_journal_file, start_of};
-use super::frame::{self, Decoded, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC, Flaw, Frame};
+use super::frame::{self, DecodedFrame, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC, Frame, FrameError};
 use super::header::{FILE_HEADER_BYTES, FileHeader, FileName};
-use super::history::Mark;
-use super::line::Line;
+use super::snapshot_store::JournalPosition;
 use super::storage::{Storage, StoredFile, read_full_at};
 
 const READ_AHEAD_BYTES: u64 = 256 << 10;
 const BLOCK_BYTES: u64 = 4096;
 
-/// Where the valid part of a journal ends, and what it says.
+/// Where the valid part of a journal ends, and the state there.
 #[derive(Debug)]
-pub(super) struct Walked {
+pub(super) struct WalkEnd {
     pub header: FileHeader,
     /// Real length of the last file.
     pub length: u64,
@@ -31,71 +31,74 @@ pub(super) struct Walked {
     pub last_frame: Option<u64>,
     /// First byte after the torn tail, if there is one.
     pub torn_end: Option<u64>,
-    pub line: Line,
+    pub tip: ChainTip,
     pub files: u64,
-    /// Frames before the end, those before the mark that the walk began at included.
+    /// Frames before the end, including those before the position that the walk began at.
     pub frames: u64,
-    /// Whether the mark was reached: everything after it is visited.
+    /// Whether the position was reached: everything after it is visited.
     pub reached: bool,
     /// Whether the visitor ended the walk early.
     pub stopped: bool,
 }
 
-impl Walked {
-    /// Notes when the walk stands at the mark.
-    fn note_mark(&mut self, mark: Option<&Mark>) {
-        if let Some(mark) = mark
+impl WalkEnd {
+    /// Notes when the walk has reached the position.
+    fn note_position(&mut self, position: Option<&JournalPosition>) {
+        if let Some(position) = position
             && !self.reached
-            && mark.line == self.line
+            && position.tip == self.tip
         {
             self.reached = true;
-            self.frames = mark.frames;
+            self.frames = position.frames;
         }
     }
 }
 
 /// Called with each frame, its file's full name and its offset; false ends the walk.
-pub(super) type Visit<'v> = dyn FnMut(Frame<'_>, &str, u64) -> Result<bool, JournalError> + 'v;
+pub(super) type FrameVisitor<'v> = dyn FnMut(Frame<'_>, &str, u64) -> Result<bool, JournalError> + 'v;
 
-/// Walks the whole journal, or `None` if there is none yet. Without a `ledger`, any ledger's
-/// journal will do.
+/// Walks the whole journal; `None` if there is none yet. Without a `ledger`, the journal of any
+/// ledger is accepted.
 pub(super) fn walk(
     storage: &Arc<dyn Storage>,
     ledger: Option<&str>,
-    visit: &mut Visit<'_>,
-) -> Result<Option<Walked>, JournalError> {
+    visit: &mut FrameVisitor<'_>,
+) -> Result<Option<WalkEnd>, JournalError> {
     let names = journal_files(storage.as_ref())?;
     check_head(storage.as_ref(), &names)?;
     walk_files(storage, &names, ledger, None, visit)
 }
 
-/// Walks what lies behind a mark, which must be a place of this journal.
+/// Walks the frames after a position, which must be one of this journal.
 pub(super) fn walk_from(
     storage: &Arc<dyn Storage>,
     ledger: &str,
-    mark: &Mark,
-    visit: &mut Visit<'_>,
-) -> Result<Walked, JournalError> {
+    position: &JournalPosition,
+    visit: &mut FrameVisitor<'_>,
+) -> Result<WalkEnd, JournalError> {
     let names = journal_files(storage.as_ref())?;
-    let start = start_of(&names, mark).ok_or_else(|| not_there(storage.as_ref(), mark))?;
-    let walked = walk_files(storage, &names[start..], Some(ledger), Some(mark), visit)?;
-    walked.filter(|walked| walked.reached).ok_or_else(|| not_there(storage.as_ref(), mark))
+    let start = start_of(&names, position).ok_or_else(|| not_there(storage.as_ref(), position))?;
+    let walked = walk_files(storage, &names[start..], Some(ledger), Some(position), visit)?;
+    walked.filter(|walked| walked.reached).ok_or_else(|| not_there(storage.as_ref(), position))
 }
 
-/// Walks these files from the first frame of the first one, wherever that stands, and checks every frame.
-pub(super) fn walk_all(storage: &Arc<dyn Storage>, names: &[FileName], ledger: &str) -> Result<Walked, JournalError> {
+/// Walks these files from the first frame of the first one, whatever its sequence, and checks every frame.
+pub(super) fn walk_all(storage: &Arc<dyn Storage>, names: &[FileName], ledger: &str) -> Result<WalkEnd, JournalError> {
     let head = match names.first() {
-        Some(first) => Line::at_start_of(&Window::open(storage.as_ref(), *first)?.header(*first)?),
-        None => Line::start(ledger),
+        Some(first) => ChainTip::at_start_of(&BufferedFile::open(storage.as_ref(), *first)?.header(*first)?),
+        None => ChainTip::start(ledger),
     };
-    let mark = Mark { line: head, frames: 0 };
-    let walked = walk_files(storage, names, Some(ledger), Some(&mark), &mut |_, _, _| Ok(true))?;
-    walked.ok_or_else(|| not_there(storage.as_ref(), &mark))
+    let position = JournalPosition { tip: head, frames: 0 };
+    let walked = walk_files(storage, names, Some(ledger), Some(&position), &mut |_, _, _| Ok(true))?;
+    walked.ok_or_else(|| not_there(storage.as_ref(), &position))
 }
 
-/// The error for a snapshot that stands nowhere in its journal.
-pub(super) fn not_there(storage: &dyn Storage, mark: &Mark) -> JournalError {
-    let why = format!("the snapshot at sequence {} stands nowhere in the journal beside it", mark.sequence());
+/// The error for a snapshot whose position is not in its journal.
+pub(super) fn not_there(storage: &dyn Storage, position: &JournalPosition) -> JournalError {
+    let why = format!(
+        "the snapshot at sequence {} does not match any position of the journal beside it",
+        position.sequence()
+    );
     JournalError::Corrupt { file: storage.describe(""), offset: 0, why }
 }
 
@@ -103,35 +106,35 @@ pub(super) fn walk_files(
     storage: &Arc<dyn Storage>,
     names: &[FileName],
     ledger: Option<&str>,
-    mark: Option<&Mark>,
-    visit: &mut Visit<'_>,
-) -> Result<Option<Walked>, JournalError> {
-    let mut walked: Option<Walked> = None;
+    position: Option<&JournalPosition>,
+    visit: &mut FrameVisitor<'_>,
+) -> Result<Option<WalkEnd>, JournalError> {
+    let mut walked: Option<WalkEnd> = None;
     for (index, name) in names.iter().enumerate() {
         let last = index + 1 == names.len();
-        let mut file = Window::open(storage.as_ref(), *name)?;
+        let mut file = BufferedFile::open(storage.as_ref(), *name)?;
         let header = file.header(*name)?;
-        let (line, frames, reached) = match walked.take() {
-            None => (first_line(&header, ledger, mark.is_some(), &file.name)?, 0, mark.is_none()),
-            Some(before) => (before.line, before.frames, before.reached),
+        let (tip, frames, reached) = match walked.take() {
+            None => (first_tip(&header, ledger, position.is_some(), &file.name)?, 0, position.is_none()),
+            Some(before) => (before.tip, before.frames, before.reached),
         };
-        if Line::at_start_of(&header) != line {
+        if ChainTip::at_start_of(&header) != tip {
             return Err(file.corrupt(0, "the file does not continue the one before it"));
         }
         let length = file.checked_length(&header, last)?;
-        let state = Walked {
+        let state = WalkEnd {
             header,
             length,
             offset: FILE_HEADER_BYTES as u64,
             last_frame: None,
             torn_end: None,
-            line,
+            tip,
             files: index as u64 + 1,
             frames,
             reached,
             stopped: false,
         };
-        let done = walk_file(&mut file, state, last, mark, visit)?;
+        let done = walk_file(&mut file, state, last, position, visit)?;
         if done.stopped {
             return Ok(Some(done));
         }
@@ -140,29 +143,30 @@ pub(super) fn walk_files(
     Ok(walked)
 }
 
-/// The line that the first file must continue: the empty one, or behind a mark whatever it says, since the mark will tell.
-fn first_line(header: &FileHeader, ledger: Option<&str>, marked: bool, file: &str) -> Result<Line, JournalError> {
+/// The tip that the first file must continue: the empty one, or with a position that of its own header, since the position is
+/// compared later.
+fn first_tip(header: &FileHeader, ledger: Option<&str>, marked: bool, file: &str) -> Result<ChainTip, JournalError> {
     match ledger {
         Some(wanted) if wanted != header.ledger => {
             Err(JournalError::OtherLedger { file: file.into(), found: header.ledger.clone(), wanted: wanted.into() })
         }
-        _ if marked => Ok(Line::at_start_of(header)),
-        _ => Ok(Line::start(&header.ledger)),
+        _ if marked => Ok(ChainTip::at_start_of(header)),
+        _ => Ok(ChainTip::start(&header.ledger)),
     }
 }
 
 fn walk_file(
-    file: &mut Window,
-    mut at: Walked,
+    file: &mut BufferedFile,
+    mut at: WalkEnd,
     last: bool,
-    mark: Option<&Mark>,
-    visit: &mut Visit<'_>,
-) -> Result<Walked, JournalError> {
+    position: Option<&JournalPosition>,
+    visit: &mut FrameVisitor<'_>,
+) -> Result<WalkEnd, JournalError> {
     let full_name = file.name.clone();
     loop {
-        at.note_mark(mark);
+        at.note_position(position);
         let why = match file.frame(at.offset, at.length)? {
-            Ok(frame) => match at.line.accept(&frame) {
+            Ok(frame) => match at.tip.accept(&frame) {
                 Ok(()) => {
                     at.stopped = at.reached && !visit(frame.frame(), &full_name, at.offset)?;
                     at.last_frame = Some(at.offset);
@@ -175,15 +179,15 @@ fn walk_file(
                 }
                 Err(why) => why,
             },
-            Err(Flaw::Newer(found)) => return Err(file.newer(found)),
-            Err(Flaw::Broken(why)) => why,
-            Err(Flaw::Blank) => "bytes follow the end of the frames",
+            Err(FrameError::Newer(found)) => return Err(file.newer(found)),
+            Err(FrameError::Broken(why)) => why,
+            Err(FrameError::Blank) => "bytes follow the end of the frames",
         };
         match torn_end(file, &at, why) {
             Ok(None) => return Ok(at),
             Ok(Some(_)) if !last => return Err(file.corrupt(at.offset, why)),
-            Ok(torn_end) => return Ok(Walked { torn_end, ..at }),
-            // A scan may run beside a writer, which has perhaps gone on since this frame was read.
+            Ok(torn_end) => return Ok(WalkEnd { torn_end, ..at }),
+            // A scan may run beside a writer, which may have appended since this frame was read.
             Err(_) if file.now_continues(&at)? => {}
             Err(error) => return Err(error),
         }
@@ -192,8 +196,8 @@ fn walk_file(
 
 /// The end of the last written byte after the valid frames; `None` if there are only zeros.
 ///
-/// A valid frame among these bytes proves that they are no torn tail.
-fn torn_end(file: &mut Window, at: &Walked, why: &str) -> Result<Option<u64>, JournalError> {
+/// A valid frame among these bytes proves that they are not a torn tail.
+fn torn_end(file: &mut BufferedFile, at: &WalkEnd, why: &str) -> Result<Option<u64>, JournalError> {
     let mut end = None;
     let mut block_start = at.offset;
     let mut block = Vec::new();
@@ -212,20 +216,26 @@ fn torn_end(file: &mut Window, at: &Walked, why: &str) -> Result<Option<u64>, Jo
 }
 
 fn last_written(block: &[u8]) -> Option<usize> {
-    // Comparing slices is far faster than looking at bytes, and nearly every block is blank.
+    // Comparing slices is far faster than checking each byte, and nearly every block is blank.
     const BLANK: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
     if block == &BLANK[..block.len()] { None } else { block.iter().rposition(|byte| *byte != 0) }
 }
 
-fn no_valid_frame(file: &mut Window, at: &Walked, start: u64, block: &[u8], why: &str) -> Result<(), JournalError> {
+fn no_valid_frame(
+    file: &mut BufferedFile,
+    at: &WalkEnd,
+    start: u64,
+    block: &[u8],
+    why: &str,
+) -> Result<(), JournalError> {
     for (index, bytes) in block.chunks(FRAME_ALIGN).enumerate() {
         if !bytes.starts_with(&FRAME_MAGIC) {
             continue;
         }
         let offset = start + (index * FRAME_ALIGN) as u64;
         let valid = match file.frame(offset, at.length)? {
-            Ok(frame) => !is_stale(&frame, &at.line),
-            Err(Flaw::Newer(_)) => true,
+            Ok(frame) => !is_stale(&frame, &at.tip),
+            Err(FrameError::Newer(_)) => true,
             Err(_) => false,
         };
         if planted::is("damage_taken_for_a_torn_tail") {
@@ -242,19 +252,19 @@ fn no_valid_frame(file: &mut Window, at: &Walked, start: u64, block: &[u8], why:
 }
 
 /// Whether a valid frame was left by an earlier writer of this ledger.
-fn is_stale(frame: &Decoded<'_>, line: &Line) -> bool {
-    frame.header.ledger_id == line.ledger_id && frame.header.writer_epoch < line.writer_epoch
+fn is_stale(frame: &DecodedFrame<'_>, tip: &ChainTip) -> bool {
+    frame.header.ledger_id == tip.ledger_id && frame.header.writer_epoch < tip.writer_epoch
 }
 
 /// A journal file read through a buffer that never reaches beyond what the caller allows.
-pub(super) struct Window {
+pub(super) struct BufferedFile {
     pub name: String,
     file: Box<dyn StoredFile>,
     buffer: Vec<u8>,
     start: u64,
 }
 
-impl Window {
+impl BufferedFile {
     pub fn open(storage: &dyn Storage, name: FileName) -> Result<Self, JournalError> {
         let full_name = storage.describe(&name.text());
         let file = open_journal_file(storage, name).map_err(JournalError::io("open", full_name.clone()))?;
@@ -278,7 +288,7 @@ impl Window {
         self.file.length().map_err(JournalError::io("read the length of", self.name.clone()))
     }
 
-    /// The same, if it is what the header says. Only the last file may be shorter than it was made: a copy may have
+    /// The same, if it agrees with the header. Only the last file may be shorter than it was created: a copy may have
     /// been cut.
     fn checked_length(&self, header: &FileHeader, last: bool) -> Result<u64, JournalError> {
         let length = self.length()?;
@@ -289,28 +299,28 @@ impl Window {
         Ok(length)
     }
 
-    /// The frame at an offset of a file that ends at `end`, or why there is none.
-    pub fn frame(&mut self, offset: u64, end: u64) -> Result<Result<Decoded<'_>, Flaw>, JournalError> {
+    /// The frame at an offset of a file that ends at `end`, or why there is no valid frame.
+    pub fn frame(&mut self, offset: u64, end: u64) -> Result<Result<DecodedFrame<'_>, FrameError>, JournalError> {
         let left = end - offset;
         if left < FRAME_HEADER_BYTES as u64 {
             let rest = self.bytes(offset, left as usize, end)?;
             let blank = rest.iter().all(|byte| *byte == 0);
-            return Ok(Err(if blank { Flaw::Blank } else { Flaw::Broken("the frame is cut short") }));
+            return Ok(Err(if blank { FrameError::Blank } else { FrameError::Broken("the frame is cut short") }));
         }
         let head = self.bytes(offset, FRAME_HEADER_BYTES, end)?;
-        let head = head.first_chunk().expect("Invariant: the window returns as many bytes as asked");
+        let head = head.first_chunk().expect("Invariant: the buffer returns as many bytes as requested");
         match frame::length(head) {
-            Err(flaw) => Ok(Err(flaw)),
-            Ok(bytes) if bytes as u64 > left => Ok(Err(Flaw::Broken("the frame is longer than its file"))),
+            Err(error) => Ok(Err(error)),
+            Ok(bytes) if bytes as u64 > left => Ok(Err(FrameError::Broken("the frame is longer than its file"))),
             Ok(bytes) => Ok(frame::decode(self.bytes(offset, bytes, end)?)),
         }
     }
 
-    /// Whether the file, read afresh, continues with a valid frame after all.
-    fn now_continues(&mut self, at: &Walked) -> Result<bool, JournalError> {
+    /// Whether the file, read again, continues with a valid frame after all.
+    fn now_continues(&mut self, at: &WalkEnd) -> Result<bool, JournalError> {
         self.buffer.clear();
-        let mut line = at.line;
-        Ok(self.frame(at.offset, at.length)?.is_ok_and(|frame| line.accept(&frame).is_ok()))
+        let mut tip = at.tip;
+        Ok(self.frame(at.offset, at.length)?.is_ok_and(|frame| tip.accept(&frame).is_ok()))
     }
 
     /// Exactly `count` bytes from `offset`, none of them read beyond `end`.

@@ -8,55 +8,55 @@ use invengine_ledger::planted;
 
 use super::aside::set_aside;
 use super::backup::refuse_copies;
+use super::chain_tip::ChainTip;
 use super::error::is_lack_of_space;
+use super::file_snapshot_store::{DRAFT, FileRetention, FileSnapshotStore};
 use super::files::remove;
 use super::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameHeader, encode, frame_bytes};
 use super::header::{FILE_BYTES_MAX, FILE_BYTES_MIN, FILE_HEADER_BYTES, FileHeader, LEDGER_NAME_BYTES_MAX};
-use super::line::Line;
+use super::preallocate::{PreallocatedFile, SPARE_FILE};
 use super::reader::{DurableEnd, FileReader};
-use super::recovery::{mend, rebuild};
-use super::shelf::{DRAFT, Retention, Shelf};
-use super::spare::{SPARE_FILE, Spare};
+use super::recovery::{rebuild, repair};
 use super::storage::{Directory, Storage, StoredFile, write_all_at};
-use super::walk::Walked;
-use super::{EveryFrame, History, Journal, JournalError, JournalReader, Replay, loss};
+use super::walk::WalkEnd;
+use super::{EveryFrame, Journal, JournalError, JournalReader, Replay, SnapshotStore, durability};
 
 pub(super) const JOURNAL_FILE_BYTES_DEFAULT: u64 = 64 << 20;
 const ARCHIVE_MS_DEFAULT: u64 = 30 * 24 * 3_600_000;
 const JOURNAL_FILE_BYTES_MIN: u64 = 1 << 20;
-/// A buffer that one rare huge frame needed is given back.
+/// A larger buffer, which one rare huge frame needed, is freed again.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
 
 /// How to open a file journal.
 #[derive(Debug, Clone)]
 pub struct FileOptions {
-    /// Where the journal lies; made if missing.
+    /// Directory of the journal; created if missing.
     pub directory: PathBuf,
     /// Name of the ledger, 1 to 128 bytes; a journal of another one is refused.
     pub ledger: String,
     /// Length of each new journal file, 1 MiB to 16 GiB, rounded up to 4 KiB. Also bounds a frame.
     pub journal_file_bytes: u64,
-    /// Whether a thread prepares the next file ahead. Off, an append at the end of a file waits for
-    /// it.
-    pub prepare_ahead: bool,
-    /// How long the archive keeps journal that no recovery needs, ms; 0 is for ever.
+    /// Whether a thread preallocates the next file. If not, an append at the end of a file waits for
+    /// that.
+    pub preallocate: bool,
+    /// How long the archive keeps journal files that no recovery needs, ms; 0 means forever.
     pub archive_ms: u64,
-    /// Most bytes of journal that the archive keeps; 0 is any number.
+    /// Most bytes of journal files that the archive keeps; 0 means no limit.
     pub archive_bytes_max: u64,
-    /// Set everything aside that is there, and begin an empty journal under a higher writer epoch.
+    /// Sets everything in the directory aside, and begins an empty journal under a higher writer epoch.
     pub force_empty: bool,
-    /// The writer epoch to claim is at least this one: a copy goes on above all epochs that its original can reach.
+    /// The lowest writer epoch to claim: a copy continues above all epochs that its original can reach.
     pub writer_epoch_min: u64,
 }
 
 impl FileOptions {
-    /// The usual options: files of 64 MiB, the next one prepared ahead.
+    /// The default options: files of 64 MiB, the next one preallocated.
     pub fn new(directory: impl Into<PathBuf>, ledger: impl Into<String>) -> Self {
         Self {
             directory: directory.into(),
             ledger: ledger.into(),
             journal_file_bytes: JOURNAL_FILE_BYTES_DEFAULT,
-            prepare_ahead: true,
+            preallocate: true,
             archive_ms: ARCHIVE_MS_DEFAULT,
             archive_bytes_max: 0,
             force_empty: false,
@@ -75,18 +75,18 @@ enum State {
 /// A journal in preallocated files of one directory; its format is in the [module
 /// documentation](super).
 ///
-/// What `append` has confirmed survives the end of the process and of the machine. It does not
+/// What `append` has confirmed survives a crash of the process and of the machine. It does not
 /// survive the loss of the disk.
 pub struct FileJournal {
     storage: Arc<dyn Storage>,
-    spare: Spare,
+    preallocated: PreallocatedFile,
     file: Box<dyn StoredFile>,
     header: FileHeader,
     offset: u64,
-    line: Line,
+    tip: ChainTip,
     buffer: Vec<u8>,
     durable: Arc<DurableEnd>,
-    retention: Retention,
+    retention: FileRetention,
     state: State,
     /// Dropped last, so that no other process starts before this one has ended.
     lock: Option<Box<dyn Any + Send>>,
@@ -96,8 +96,8 @@ impl FileJournal {
     /// Opens the journal of a directory, new or not, after calling `replay` with every frame it
     /// holds, claims included.
     ///
-    /// Claims the next writer epoch only when all frames were replayed. An `Err` of `replay` ends
-    /// in `Replay` and changes nothing.
+    /// Claims the next writer epoch only when all frames were replayed. An `Err` of `replay` is returned
+    /// as `Replay` and changes nothing.
     pub fn open(
         options: &FileOptions,
         replay: &mut dyn FnMut(Frame<'_>) -> Result<(), String>,
@@ -105,13 +105,14 @@ impl FileJournal {
         Self::recover(options, &mut EveryFrame(replay))
     }
 
-    /// The same, beginning with the newest snapshot that is good, for whoever can.
+    /// The same, beginning with the newest good snapshot if `replay` accepts one.
     ///
     /// Snapshots that cannot be used are noted and left where they are: the older one and a longer tail give the same state.
     pub fn recover(options: &FileOptions, replay: &mut dyn Replay) -> Result<Self, JournalError> {
         check_range(options.journal_file_bytes, JOURNAL_FILE_BYTES_MIN)?;
         let full_name = options.directory.display().to_string();
-        let directory = Directory::create(&options.directory).map_err(JournalError::io("make directory", full_name))?;
+        let directory =
+            Directory::create(&options.directory).map_err(JournalError::io("create directory", full_name))?;
         Self::recover_on(Arc::new(directory), options, replay)
     }
 
@@ -124,7 +125,7 @@ impl FileJournal {
         Self::recover_on(storage, options, &mut EveryFrame(replay))
     }
 
-    /// As `recover`, on any storage.
+    /// Like `recover`, on any storage.
     pub fn recover_on(
         storage: Arc<dyn Storage>,
         options: &FileOptions,
@@ -137,7 +138,7 @@ impl FileJournal {
         Self::recover_locked(storage, lock, options, replay)
     }
 
-    /// The same for whoever has checked the options and holds the lock.
+    /// The same for a caller that has checked the options and holds the lock.
     pub(super) fn recover_locked(
         storage: Arc<dyn Storage>,
         lock: Box<dyn Any + Send>,
@@ -149,21 +150,21 @@ impl FileJournal {
         let walked = rebuild(&storage, &options.ledger, replay)?;
         replay.admit()?;
         let journal_file_bytes = options.journal_file_bytes.next_multiple_of(FILE_HEADER_BYTES as u64);
-        let mut spare = Spare::new(storage.clone(), journal_file_bytes, options.prepare_ahead);
-        spare.discard();
-        check_takes_files(storage.as_ref())?;
-        let (file, end) = last_file(storage.as_ref(), &mut spare, walked, &options.ledger)?;
-        let durable = Arc::new(DurableEnd::new(end.header.name.number, end.offset, end.line.next_sequence - 1));
+        let mut preallocated = PreallocatedFile::new(storage.clone(), journal_file_bytes, options.preallocate);
+        preallocated.discard();
+        check_writable(storage.as_ref())?;
+        let (file, end) = last_file(storage.as_ref(), &mut preallocated, walked, &options.ledger)?;
+        let durable = Arc::new(DurableEnd::new(end.header.name.number, end.offset, end.tip.next_sequence - 1));
         let mut journal = Self {
             storage,
-            spare,
+            preallocated,
             file,
             header: end.header,
             offset: end.offset,
-            line: end.line,
+            tip: end.tip,
             buffer: Vec::new(),
             durable,
-            retention: Retention { archive_ms: options.archive_ms, archive_bytes_max: options.archive_bytes_max },
+            retention: FileRetention { archive_ms: options.archive_ms, archive_bytes_max: options.archive_bytes_max },
             state: State::Open,
             lock: Some(lock),
         };
@@ -173,7 +174,7 @@ impl FileJournal {
 
     fn claim(&mut self, epoch_min: u64) -> Result<(), JournalError> {
         self.make_room(frame_bytes(0) as u64)?;
-        self.write_frame(self.line.claim_header(epoch_min), &[])
+        self.write_frame(self.tip.claim_header(epoch_min), &[])
     }
 
     fn usable(&self) -> Result<(), JournalError> {
@@ -196,13 +197,13 @@ impl FileJournal {
     }
 
     fn try_append(&mut self, first: u64, last: u64, time_ms: i64, payload: &[u8]) -> Result<(), JournalError> {
-        let expected = self.line.next_sequence;
+        let expected = self.tip.next_sequence;
         if first != expected || last < first || last == u64::MAX {
             return Err(JournalError::OutOfOrder { first_sequence: first, last_sequence: last, expected });
         }
         self.check_size(payload.len() as u64)?;
         self.make_room(frame_bytes(payload.len()) as u64)?;
-        self.write_frame(self.line.frame_header(last, time_ms), payload)
+        self.write_frame(self.tip.frame_header(last, time_ms), payload)
     }
 
     fn check_size(&self, bytes: u64) -> Result<(), JournalError> {
@@ -210,13 +211,14 @@ impl FileJournal {
         if bytes > bytes_max { Err(JournalError::FrameTooLarge { bytes, bytes_max }) } else { Ok(()) }
     }
 
-    /// Goes on to the next file if a frame of this length does not fit into this one.
+    /// Continues in the next file if a frame of this length does not fit into this one.
     fn make_room(&mut self, frame_bytes: u64) -> Result<(), JournalError> {
         if self.offset + frame_bytes <= self.header.file_bytes {
             return Ok(());
         }
-        let header = self.line.file_header(self.header.name.number + 1, &self.header.ledger, self.spare.file_bytes());
-        self.file = begin_file(self.storage.as_ref(), &mut self.spare, &header)?;
+        let header =
+            self.tip.file_header(self.header.name.number + 1, &self.header.ledger, self.preallocated.file_bytes());
+        self.file = begin_file(self.storage.as_ref(), &mut self.preallocated, &header)?;
         self.header = header;
         self.offset = FILE_HEADER_BYTES as u64;
         Ok(())
@@ -232,13 +234,13 @@ impl FileJournal {
         let synced = if planted::is("frame_not_synced") { Ok(()) } else { self.file.sync().or_else(again) };
         synced.map_err(JournalError::io("sync", self.storage.describe(&name)))?;
         self.offset += self.buffer.len() as u64;
-        self.line.advance(&header, crc);
+        self.tip.advance(&header, crc);
         self.durable.move_to(self.header.name.number, self.offset, header.last_sequence);
         if self.buffer.capacity() > BUFFER_BYTES_KEPT {
             self.buffer = Vec::new();
         }
         if self.offset > self.header.file_bytes / 4 {
-            self.spare.start();
+            self.preallocated.start();
         }
         Ok(())
     }
@@ -250,19 +252,20 @@ impl Journal for FileJournal {
     }
 
     fn loss_window(&self) -> String {
-        loss::FILE.into()
+        durability::FILE.into()
     }
 
     fn writer_epoch(&self) -> u64 {
-        self.line.writer_epoch
+        self.tip.writer_epoch
     }
 
     fn durable_sequence(&self) -> u64 {
-        self.line.next_sequence - 1
+        self.tip.next_sequence - 1
     }
 
     fn payload_bytes_max(&self) -> u64 {
-        (self.spare.file_bytes() - FILE_HEADER_BYTES as u64).min(FRAME_BYTES_MAX as u64) - FRAME_HEADER_BYTES as u64
+        (self.preallocated.file_bytes() - FILE_HEADER_BYTES as u64).min(FRAME_BYTES_MAX as u64)
+            - FRAME_HEADER_BYTES as u64
     }
 
     fn append(
@@ -291,68 +294,68 @@ impl Journal for FileJournal {
         Ok(Box::new(FileReader::new(self.storage.clone(), self.durable.clone())))
     }
 
-    fn history(&self) -> Result<Option<Box<dyn History>>, JournalError> {
+    fn snapshot_store(&self) -> Result<Option<Box<dyn SnapshotStore>>, JournalError> {
         let (storage, durable) = (self.storage.clone(), self.durable.clone());
-        Ok(Some(Box::new(Shelf::new(storage, durable, self.header.ledger.clone(), self.retention))))
+        Ok(Some(Box::new(FileSnapshotStore::new(storage, durable, self.header.ledger.clone(), self.retention))))
     }
 
     fn close(&mut self) -> Result<(), JournalError> {
         // Every append was synced, so there is nothing left to write.
         self.state = State::Closed;
-        self.spare.close();
+        self.preallocated.close();
         self.lock = None;
         Ok(())
     }
 }
 
-/// Where a new writer goes on.
+/// Where a new writer continues.
 struct End {
     header: FileHeader,
     offset: u64,
-    line: Line,
+    tip: ChainTip,
 }
 
 impl End {
-    fn of(walked: Walked) -> Self {
-        Self { header: walked.header, offset: walked.offset, line: walked.line }
+    fn of(walked: WalkEnd) -> Self {
+        Self { header: walked.header, offset: walked.offset, tip: walked.tip }
     }
 
-    fn at_start(header: FileHeader, line: Line) -> Self {
-        Self { header, offset: FILE_HEADER_BYTES as u64, line }
+    fn at_start(header: FileHeader, tip: ChainTip) -> Self {
+        Self { header, offset: FILE_HEADER_BYTES as u64, tip }
     }
 }
 
-/// The file a new writer goes on in: the mended last one, or the very first.
+/// The file in which a new writer continues: the repaired last one, or the very first.
 fn last_file(
     storage: &dyn Storage,
-    spare: &mut Spare,
-    walked: Option<Walked>,
+    preallocated: &mut PreallocatedFile,
+    walked: Option<WalkEnd>,
     ledger: &str,
 ) -> Result<(Box<dyn StoredFile>, End), JournalError> {
     if let Some(walked) = walked {
-        return Ok((mend(storage, &walked)?, End::of(walked)));
+        return Ok((repair(storage, &walked)?, End::of(walked)));
     }
-    let line = Line::start(ledger);
-    let header = line.file_header(0, ledger, spare.file_bytes());
-    Ok((begin_file(storage, spare, &header)?, End::at_start(header, line)))
+    let tip = ChainTip::start(ledger);
+    let header = tip.file_header(0, ledger, preallocated.file_bytes());
+    Ok((begin_file(storage, preallocated, &header)?, End::at_start(header, tip)))
 }
 
-/// Turns the spare file into the journal file of this header. Its name appears only once all its
+/// Turns the preallocated file into the journal file of this header. Its name appears only once all its
 /// bytes are durable.
 fn begin_file(
     storage: &dyn Storage,
-    spare: &mut Spare,
+    preallocated: &mut PreallocatedFile,
     header: &FileHeader,
 ) -> Result<Box<dyn StoredFile>, JournalError> {
     let name = header.name.text();
-    let renamed = spare.take().and_then(|file| {
+    let renamed = preallocated.take().and_then(|file| {
         write_all_at(file.as_ref(), &header.encode(), 0)?;
         file.sync()?;
         storage.rename(SPARE_FILE, &name)?;
         Ok(file)
     });
     let file = renamed.map_err(|error| {
-        spare.discard();
+        preallocated.discard();
         let file = storage.describe(&name);
         if is_lack_of_space(&error) {
             return JournalError::Full { file, bytes: header.file_bytes };
@@ -363,12 +366,12 @@ fn begin_file(
     Ok(file)
 }
 
-/// A directory that will not take the next file is refused before anything is claimed in it. Lack of space is another matter:
-/// what is there can be read.
-fn check_takes_files(storage: &dyn Storage) -> Result<(), JournalError> {
+/// Refuses a directory in which no file can be created, before anything is claimed in it. Lack of space is not refused: what is
+/// there can still be read.
+fn check_writable(storage: &dyn Storage) -> Result<(), JournalError> {
     match storage.create(DRAFT) {
         Err(error) if is_lack_of_space(&error) => Ok(()),
-        Err(error) => Err(JournalError::io("make", storage.describe(DRAFT))(error)),
+        Err(error) => Err(JournalError::io("create", storage.describe(DRAFT))(error)),
         Ok(_) => remove(storage, DRAFT),
     }
 }

@@ -1,28 +1,29 @@
-//! From what a command did to the message that its caller gets.
+//! From the effect of a command to the answer message.
 
 use invengine_ledger::command::Body;
 use invengine_ledger::{Answer, Command, Context, Effect, Executed, Ledger};
 use invengine_wire::v1;
 use prost::Message;
 
+use super::command::CommandMethod;
 use super::shape::{holds, levels, receipt};
-use crate::methods::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX, CommandKind, SUBMIT_COMMANDS_MAX};
 use crate::refusal::Refusal;
+use crate::sizes::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX, SUBMIT_COMMANDS_MAX};
 
-/// More than an outcome takes that says only that the batch's answer is full.
+/// An upper bound of the bytes of an outcome that only says that the batch's answer is full.
 const FULL_OUTCOME_BYTES: usize = 256;
-/// More than an outcome takes beside its own bytes.
+/// An upper bound of what an outcome takes besides its own bytes.
 const OUTCOME_PREFIX_BYTES: usize = 8;
-/// Outcomes of more than so many bytes leave no room for one more full answer and for refusing the rest.
+/// Once outcomes take more bytes than this, there is no room for one more full answer and for refusing the rest.
 const BATCH_FULL_BYTES: usize =
     ANSWER_BYTES_MAX - COMMAND_ANSWER_BYTES_MAX - SUBMIT_COMMANDS_MAX * (FULL_OUTCOME_BYTES + OUTCOME_PREFIX_BYTES);
 
-/// The answer to a unary command. To be asked for before the ledger changes again.
+/// The answer to a unary command. Must be called before the ledger changes again.
 ///
 /// # Errors
-/// The ledger said no.
+/// The ledger rejected the command.
 pub fn reply(
-    kind: CommandKind,
+    method: &CommandMethod,
     ledger: &Ledger,
     command: &Command<'_>,
     executed: &Executed,
@@ -30,130 +31,103 @@ pub fn reply(
     match &executed.answer {
         Answer::Rejected(rejection) => Err(rejection.into()),
         Answer::Accepted { sequence, replayed, effect } => {
-            let effect = ledger.effect(*effect);
-            Ok(accepted(kind, ledger, command, effect, (*sequence, *replayed)))
+            let (sequence, replayed, effect) = (*sequence, *replayed, ledger.effect(*effect));
+            Ok(method.answer(&Accepted { ledger, command, effect, sequence, replayed }))
         }
     }
 }
 
-fn accepted(
-    kind: CommandKind,
-    ledger: &Ledger,
-    command: &Command<'_>,
-    effect: &Effect,
-    (sequence, replayed): (u64, bool),
-) -> Vec<u8> {
-    let receipt = Some(receipt(sequence, replayed));
-    macro_rules! with_holds {
-        ($answer:ident) => {{
-            let (holds, summary) = holds(ledger, effect, sequence);
-            v1::$answer { receipt, holds, summary }.encode_to_vec()
-        }};
+/// An accepted command, with the parts of its answer.
+pub struct Accepted<'a> {
+    ledger: &'a Ledger,
+    command: &'a Command<'a>,
+    effect: &'a Effect,
+    sequence: u64,
+    replayed: bool,
+}
+
+impl Accepted<'_> {
+    pub(super) fn receipt(&self) -> Option<v1::Receipt> {
+        Some(receipt(self.sequence, self.replayed))
     }
-    macro_rules! with_levels {
-        ($answer:ident) => {
-            v1::$answer { receipt, levels: levels(ledger, effect) }.encode_to_vec()
+
+    /// The holds that it changed, or their summary.
+    pub(super) fn holds(&self) -> (Vec<v1::HoldChange>, Option<v1::HoldSummary>) {
+        holds(self.ledger, self.effect, self.sequence)
+    }
+
+    /// The levels that it changed.
+    pub(super) fn levels(&self) -> Vec<v1::InventoryLevel> {
+        levels(self.ledger, self.effect)
+    }
+
+    /// Whether it left only a tombstone, and the scope in which the key was looked up.
+    pub(super) fn cancelled(&self) -> (bool, Option<v1::KeyScope>) {
+        cancelled(self.effect, scope_names(&self.command.context))
+    }
+
+    /// The epoch of a registered source, its previous epoch and that epoch's last number.
+    pub(super) fn registered(&self) -> [u64; 3] {
+        match self.effect {
+            Effect::Registered { epoch, previous_epoch, previous_sequence } => {
+                [*epoch, *previous_epoch, *previous_sequence]
+            }
+            _ => Default::default(),
+        }
+    }
+
+    /// The names in it that people may mistake for older ones. A repeat gets the same answer, because names are never
+    /// removed.
+    pub(super) fn look_alikes(&self) -> Vec<v1::LookAlike> {
+        let look_alike = |name: &str, older: Option<&str>| {
+            older.map(|older| v1::LookAlike { name: name.to_owned(), older_name: older.to_owned() })
         };
-    }
-    macro_rules! with_look_alikes {
-        ($answer:ident) => {
-            v1::$answer { receipt, look_alikes: look_alikes(ledger, &command.body) }.encode_to_vec()
-        };
-    }
-    match kind {
-        CommandKind::Reserve => {
-            v1::ReserveResponse { receipt, hold: holds(ledger, effect, sequence).0.pop() }.encode_to_vec()
+        match &self.command.body {
+            Body::Upsert { catalogue, entries } => {
+                let names = self.ledger.catalogue(*catalogue);
+                entries.iter().filter_map(|entry| look_alike(entry.name, names.look_alike(entry.name))).collect()
+            }
+            Body::RegisterSource { source } => {
+                look_alike(source, self.ledger.source_look_alike(source)).into_iter().collect()
+            }
+            _ => Vec::new(),
         }
-        CommandKind::Extend => with_holds!(ExtendResponse),
-        CommandKind::Amend => with_holds!(AmendResponse),
-        CommandKind::Allocate => with_holds!(AllocateResponse),
-        CommandKind::Fulfill => with_holds!(FulfillResponse),
-        CommandKind::Transfer => with_holds!(TransferReservationResponse),
-        CommandKind::Release => {
-            let (key_cancelled, key_scope) = cancelled(effect, writer(&command.context));
-            let (holds, summary) = holds(ledger, effect, sequence);
-            v1::ReleaseResponse { receipt, holds, key_cancelled, summary, key_scope }.encode_to_vec()
-        }
-        CommandKind::Receive => with_levels!(ReceiveResponse),
-        CommandKind::Return => with_levels!(ReturnResponse),
-        CommandKind::Adjust => with_levels!(AdjustResponse),
-        CommandKind::SetQuantity => with_levels!(SetQuantityResponse),
-        CommandKind::Count => with_levels!(CountResponse),
-        CommandKind::UpsertItems => with_look_alikes!(UpsertItemsResponse),
-        CommandKind::UpsertLocations => with_look_alikes!(UpsertLocationsResponse),
-        CommandKind::UpsertChannels => with_look_alikes!(UpsertChannelsResponse),
-        CommandKind::RegisterSource => v1::RegisterSourceResponse {
-            look_alikes: look_alikes(ledger, &command.body),
-            ..registered(effect, receipt)
-        }
-        .encode_to_vec(),
     }
 }
 
-/// The names of a command that people may take for older ones. A repeat is told the same: names never go.
-fn look_alikes(ledger: &Ledger, asked: &Body<'_>) -> Vec<v1::LookAlike> {
-    let told = |name: &str, older: Option<&str>| {
-        older.map(|older| v1::LookAlike { name: name.to_owned(), older_name: older.to_owned() })
-    };
-    match asked {
-        Body::Upsert { catalogue, entries } => {
-            let names = ledger.catalogue(*catalogue);
-            entries.iter().filter_map(|entry| told(entry.name, names.look_alike(entry.name))).collect()
-        }
-        Body::RegisterSource { source } => told(source, ledger.source_look_alike(source)).into_iter().collect(),
-        _ => Vec::new(),
-    }
-}
+/// Channel and source of a command, which determine the scope of its keys.
+pub(super) type ScopeNames<'a> = (&'a str, &'a str);
 
-fn registered(effect: &Effect, receipt: Option<v1::Receipt>) -> v1::RegisterSourceResponse {
-    let (epoch, previous_epoch, previous_sequence) = match effect {
-        Effect::Registered { epoch, previous_epoch, previous_sequence } => {
-            (*epoch, *previous_epoch, *previous_sequence)
-        }
-        _ => Default::default(),
-    };
-    v1::RegisterSourceResponse {
-        receipt,
-        epoch: epoch as i64,
-        previous_epoch: previous_epoch as i64,
-        previous_sequence: previous_sequence as i64,
-        look_alikes: Vec::new(),
-    }
-}
-
-/// Channel and source of a command: whose keys it speaks of.
-pub(super) type Writer<'a> = (&'a str, &'a str);
-
-fn writer<'a>(context: &Context<'a>) -> Writer<'a> {
+fn scope_names<'a>(context: &Context<'a>) -> ScopeNames<'a> {
     (context.channel, context.source.map_or("", |place| place.id))
 }
 
-/// Whether only a tombstone was left, and where the key was looked for.
-fn cancelled(effect: &Effect, (channel, source): Writer<'_>) -> (bool, Option<v1::KeyScope>) {
+/// Whether the command left only a tombstone, and the scope in which the key was looked up.
+fn cancelled(effect: &Effect, (channel, source): ScopeNames<'_>) -> (bool, Option<v1::KeyScope>) {
     let source_id = if channel.is_empty() { source } else { "" };
     let scope = || v1::KeyScope { channel: channel.into(), source_id: source_id.into() };
     let cancelled = *effect == Effect::KeyCancelled;
     (cancelled, cancelled.then(scope))
 }
 
-/// The answer to one command of a batch. To be asked for before the ledger changes again.
+/// The answer to one command of a batch. Must be called before the ledger changes again.
 pub fn outcome(ledger: &Ledger, executed: &Executed, context: &Context<'_>) -> v1::Outcome {
     match &executed.answer {
-        Answer::Rejected(rejection) => refused(&rejection.into()),
+        Answer::Rejected(rejection) => refused_outcome(&rejection.into()),
         Answer::Accepted { sequence, replayed, effect } => {
-            done(ledger, (*sequence, *replayed), ledger.effect(*effect), writer(context))
+            accepted_outcome(ledger, (*sequence, *replayed), ledger.effect(*effect), scope_names(context))
         }
     }
 }
 
-/// The outcome of a command that did this.
-pub(super) fn done(
+/// The outcome of an accepted command with this effect.
+pub(super) fn accepted_outcome(
     ledger: &Ledger,
     (sequence, replayed): (u64, bool),
     effect: &Effect,
-    writer: Writer<'_>,
+    scope_names: ScopeNames<'_>,
 ) -> v1::Outcome {
-    let (key_cancelled, key_scope) = cancelled(effect, writer);
+    let (key_cancelled, key_scope) = cancelled(effect, scope_names);
     let (holds, summary) = holds(ledger, effect, sequence);
     v1::Outcome {
         receipt: Some(receipt(sequence, replayed)),
@@ -166,12 +140,12 @@ pub(super) fn done(
     }
 }
 
-/// The outcome of a command that was refused.
-pub fn refused(refusal: &Refusal) -> v1::Outcome {
+/// The outcome of a refused command.
+pub fn refused_outcome(refusal: &Refusal) -> v1::Outcome {
     v1::Outcome { rejection: Some(refusal.to_rejection()), ..v1::Outcome::default() }
 }
 
-/// The answer to a batch while it grows. It takes outcomes as long as whatever comes next is certain to fit.
+/// The answer to a batch, built outcome by outcome. It accepts outcomes as long as any next one is certain to fit.
 #[derive(Default)]
 pub struct Outcomes {
     outcomes: Vec<v1::Outcome>,
@@ -179,7 +153,7 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// True if there may be no room for one more answer beside the refusals of all that is left.
+    /// True if there may be no room for one more answer besides the refusals of all remaining commands.
     pub fn are_full(&self) -> bool {
         self.bytes > BATCH_FULL_BYTES
     }
@@ -190,7 +164,7 @@ impl Outcomes {
         self.outcomes.push(outcome);
     }
 
-    /// The answer. Everything up to `durable_sequence` is durable when it leaves.
+    /// The answer message. Everything up to `durable_sequence` is durable when it is sent.
     pub fn into_response(self, durable_sequence: u64) -> Vec<u8> {
         v1::SubmitResponse { outcomes: self.outcomes, durable_sequence: durable_sequence as i64 }.encode_to_vec()
     }
@@ -201,10 +175,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_answer_has_room_to_say_so_of_every_command_that_is_left() {
-        let left_out = refused(&Refusal::answer_full());
+    fn a_full_answer_has_room_for_the_refusals_of_all_remaining_commands() {
+        let left_out = refused_outcome(&Refusal::answer_full());
         assert!(left_out.encoded_len() <= FULL_OUTCOME_BYTES, "{}", left_out.encoded_len());
-        // One answer at its longest just before the batch is full, and then nothing but refusals.
+        // One answer of the greatest length just before the batch is full, and then nothing but refusals.
         let most = BATCH_FULL_BYTES
             + COMMAND_ANSWER_BYTES_MAX
             + SUBMIT_COMMANDS_MAX * (left_out.encoded_len() + OUTCOME_PREFIX_BYTES);

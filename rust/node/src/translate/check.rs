@@ -1,4 +1,4 @@
-//! What is wrong with a message, field by field. Nothing is allocated as long as nothing is wrong.
+//! The violations of a message, field by field. Nothing is allocated as long as there are none.
 
 use std::collections::HashSet;
 use std::fmt::Arguments;
@@ -11,24 +11,24 @@ use crate::refusal::Refusal;
 
 /// Most characters of a name, a key or any other text.
 const TEXT_MAX: usize = NAME_CHARS_MAX;
-/// A message can be wrong in more places than anybody wants to read.
+/// Most violations that are collected: a message can have more of them than anybody wants to read.
 const VIOLATIONS_MAX: usize = 100;
 
-/// The bad fields of one message, in the order they were found.
+/// The invalid fields of one message, in the order in which they were found.
 #[derive(Debug, Default)]
-pub(super) struct Violations {
+pub(crate) struct Violations {
     bad: Vec<(String, String)>,
-    /// What it asks for and a later version does.
+    /// A requested feature that this version does not have.
     later: Option<&'static str>,
 }
 
 impl Violations {
-    /// How many there are so far.
+    /// The number of violations so far.
     pub fn len(&self) -> usize {
         self.bad.len()
     }
 
-    /// Notes the field unless it is good; gives `good` back.
+    /// Reports the field unless `good`; returns `good`.
     #[inline]
     pub fn require(&mut self, good: bool, field: Arguments<'_>, rule: &str) -> bool {
         if !good {
@@ -44,8 +44,8 @@ impl Violations {
         }
     }
 
-    /// A name that must be there. Names that exist may be mentioned however they are written; how a new one is written is the
-    /// ledger's to decide ([`invengine_ledger::name_fault`]).
+    /// A required name. Existing names are accepted however they are written; the rules for new ones are the ledger's
+    /// ([`invengine_ledger::name_fault`]).
     #[inline]
     pub fn name(&mut self, value: &str, field: Arguments<'_>) {
         let good = !value.is_empty() && printable(value).is_some_and(|characters| characters <= TEXT_MAX);
@@ -54,26 +54,26 @@ impl Violations {
         }
     }
 
-    /// A text that may be absent.
+    /// An optional text.
     #[inline]
     pub fn text(&mut self, value: &str, field: Arguments<'_>) {
         let good = value.is_empty() || printable(value).is_some_and(|characters| characters <= TEXT_MAX);
         self.require(good, field, "at most 128 printable characters");
     }
 
-    /// An idempotency key that must be there.
+    /// A required idempotency key.
     #[inline]
     pub fn key(&mut self, value: &str, field: Arguments<'_>) {
         let good = (1..=TEXT_MAX).contains(&value.len()) && printable_ascii(value);
         self.require(good, field, "1 to 128 printable ASCII characters");
     }
 
-    /// A list of lines, entries or questions: 1 to 1,000.
+    /// A list of lines, entries or queries: 1 to 1,000.
     pub fn count(&mut self, count: usize, field: &str) -> bool {
         self.require((1..=LINES_MAX).contains(&count), format_args!("{field}"), "1 to 1,000 of them")
     }
 
-    /// Notes what comes again though each may come once only.
+    /// Reports every repetition in a list whose keys must be distinct.
     pub fn distinct<K: Hash + Eq>(&mut self, keys: impl ExactSizeIterator<Item = K>, list: &str, field: &str) {
         if keys.len() < 2 {
             return;
@@ -83,17 +83,18 @@ impl Violations {
             self.require(
                 seen.insert(key),
                 format_args!("{list}[{number}]{field}"),
-                "the same comes before it; at most once",
+                "repeats an earlier one; allowed at most once",
             );
         }
     }
 
-    /// The message asks for what a later version does. It is refused for that if nothing else is wrong.
+    /// Notes that the message asks for a feature that this version does not have. It is refused for that if nothing
+    /// else is wrong.
     pub fn later(&mut self, what: &'static str) {
         self.later = Some(what);
     }
 
-    /// The refusal, if anything was found.
+    /// Returns the refusal if there were violations.
     pub fn finish(self) -> Result<(), Refusal> {
         if !self.bad.is_empty() {
             return Err(Refusal::invalid(self.bad));
@@ -104,11 +105,11 @@ impl Violations {
 
 #[inline]
 fn printable_ascii(text: &str) -> bool {
-    // No early exit: texts are short and this way the bytes are looked at many at once.
+    // No early exit: texts are short, and this way many bytes are checked at once.
     text.bytes().fold(true, |good, byte| good & (0x20..0x7f).contains(&byte))
 }
 
-/// How many characters a text has, if all of them are printable.
+/// The number of characters of a text, if all of them are printable.
 #[inline]
 fn printable(text: &str) -> Option<usize> {
     if printable_ascii(text) { Some(text.len()) } else { printable_unicode(text) }
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_goes_before_what_comes_later() {
+    fn violations_take_precedence_over_unimplemented_features() {
         let mut found = Violations::default();
         found.later("it");
         assert_eq!(found.finish().unwrap_err().reason, "UNIMPLEMENTED");
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn every_repeat_is_named_and_the_list_is_bounded() {
+    fn every_repetition_is_named_and_the_list_is_bounded() {
         let mut found = Violations::default();
         found.distinct(["a", "b", "a", "a"].into_iter(), "items", ".sku");
         assert_eq!(fields(found), ["items[2].sku", "items[3].sku"]);

@@ -1,84 +1,92 @@
-//! From the bytes of a unary request to a canonical command.
+//! From the bytes of a request to a canonical command, and what a command of the contract is.
 
 use invengine_ledger::command::Body;
 use invengine_ledger::{Command, Context};
 use invengine_wire::v1;
 use prost::Message;
 
+use super::answer::Accepted;
 use super::check::Violations;
 use super::context::context;
-use crate::methods::CommandKind;
 use crate::refusal::Refusal;
 
-/// A message with the shared fields of a command.
-pub(super) trait Shared {
+/// One command of the contract, by its request: what it asks for, and how it is answered.
+pub(crate) trait CommandRequest: Message + Default {
+    /// The answer to the command when it is called alone.
+    type Answer: Message;
+
     /// The shared fields.
     fn context(&self) -> Option<&v1::CommandContext>;
-}
 
-/// A message that asks for a command.
-pub(super) trait Request: Shared + Message + Default {
-    /// What is asked, canonical if nothing bad is found. `tag` is that of the ledger.
+    /// The body of the command, canonical if there are no violations. `tag` is the tag of the ledger.
     fn body<'a>(&'a self, context: &Context<'a>, tag: u64, found: &mut Violations) -> Body<'a>;
+
+    /// The answer to the accepted command.
+    fn answer(accepted: &Accepted<'_>) -> Self::Answer;
 }
 
-macro_rules! shared {
-    ($($message:ident)*) => {
-        $(impl Shared for v1::$message {
-            fn context(&self) -> Option<&v1::CommandContext> {
-                self.context.as_ref()
-            }
-        })*
+/// The shared fields of a request, which every command has under one name.
+macro_rules! shared_fields {
+    () => {
+        fn context(&self) -> Option<&v1::CommandContext> {
+            self.context.as_ref()
+        }
     };
 }
 
-shared! {
-    ReserveRequest ExtendRequest AmendRequest AllocateRequest ReleaseRequest FulfillRequest TransferReservationRequest
-    ReceiveRequest ReturnRequest AdjustRequest SetQuantityRequest CountRequest
-    UpsertItemsRequest UpsertLocationsRequest UpsertChannelsRequest RegisterSourceRequest
+pub(super) use shared_fields;
+
+type Decode = fn(&[u8], &str, u64, &mut dyn FnMut(&Command<'_>)) -> Result<(), Refusal>;
+
+/// A command of the contract as the table of methods knows it.
+#[derive(Clone, Copy)]
+pub struct CommandMethod {
+    decode: Decode,
+    answer: fn(&Accepted<'_>) -> Vec<u8>,
 }
 
-/// Calls `f` with the command that a request asks for.
-///
-/// `key` is that of the metadata and counts only where the message has none; `tag` is that of the ledger
-/// ([`invengine_ledger::Ledger::tag`]).
-///
-/// # Errors
-/// The bytes are no message of this type, a field is bad (each is named), or it asks for what a later version does.
-pub fn with_command<R>(
-    kind: CommandKind,
-    payload: &[u8],
-    key: &str,
-    tag: u64,
-    f: impl FnOnce(&Command<'_>) -> R,
-) -> Result<R, Refusal> {
-    match kind {
-        CommandKind::Reserve => run::<v1::ReserveRequest, R>(payload, key, tag, f),
-        CommandKind::Extend => run::<v1::ExtendRequest, R>(payload, key, tag, f),
-        CommandKind::Amend => run::<v1::AmendRequest, R>(payload, key, tag, f),
-        CommandKind::Allocate => run::<v1::AllocateRequest, R>(payload, key, tag, f),
-        CommandKind::Release => run::<v1::ReleaseRequest, R>(payload, key, tag, f),
-        CommandKind::Fulfill => run::<v1::FulfillRequest, R>(payload, key, tag, f),
-        CommandKind::Transfer => run::<v1::TransferReservationRequest, R>(payload, key, tag, f),
-        CommandKind::Receive => run::<v1::ReceiveRequest, R>(payload, key, tag, f),
-        CommandKind::Return => run::<v1::ReturnRequest, R>(payload, key, tag, f),
-        CommandKind::Adjust => run::<v1::AdjustRequest, R>(payload, key, tag, f),
-        CommandKind::SetQuantity => run::<v1::SetQuantityRequest, R>(payload, key, tag, f),
-        CommandKind::Count => run::<v1::CountRequest, R>(payload, key, tag, f),
-        CommandKind::UpsertItems => run::<v1::UpsertItemsRequest, R>(payload, key, tag, f),
-        CommandKind::UpsertLocations => run::<v1::UpsertLocationsRequest, R>(payload, key, tag, f),
-        CommandKind::UpsertChannels => run::<v1::UpsertChannelsRequest, R>(payload, key, tag, f),
-        CommandKind::RegisterSource => run::<v1::RegisterSourceRequest, R>(payload, key, tag, f),
+impl CommandMethod {
+    pub(crate) const fn of<M: CommandRequest>() -> Self {
+        CommandMethod { decode: decode::<M>, answer: |accepted| M::answer(accepted).encode_to_vec() }
+    }
+
+    /// Decodes a request and calls `f` with its command.
+    ///
+    /// `key` comes from the metadata and is used only if the message has none; `tag` is the tag of the ledger
+    /// ([`invengine_ledger::Ledger::tag`]).
+    ///
+    /// # Errors
+    /// The bytes are not a message of this type, fields are invalid (each is named), or the request needs a feature that
+    /// this version does not have.
+    pub fn with_command<R>(
+        &self,
+        payload: &[u8],
+        key: &str,
+        tag: u64,
+        f: impl FnOnce(&Command<'_>) -> R,
+    ) -> Result<R, Refusal> {
+        let (mut f, mut result) = (Some(f), None);
+        (self.decode)(payload, key, tag, &mut |command| result = f.take().map(|f| f(command)))?;
+        Ok(result.expect("Invariant: a decoded request is a command"))
+    }
+
+    pub(super) fn answer(&self, accepted: &Accepted<'_>) -> Vec<u8> {
+        (self.answer)(accepted)
     }
 }
 
-fn run<M: Request, R>(payload: &[u8], key: &str, tag: u64, f: impl FnOnce(&Command<'_>) -> R) -> Result<R, Refusal> {
+fn decode<M: CommandRequest>(
+    payload: &[u8],
+    key: &str,
+    tag: u64,
+    f: &mut dyn FnMut(&Command<'_>),
+) -> Result<(), Refusal> {
     let message = M::decode(payload).map_err(|_| Refusal::malformed())?;
     command(&message, key, tag).map(|command| f(&command))
 }
 
 /// The command that a message asks for.
-pub(super) fn command<'a, M: Request>(message: &'a M, key: &'a str, tag: u64) -> Result<Command<'a>, Refusal> {
+pub(super) fn command<'a, M: CommandRequest>(message: &'a M, key: &'a str, tag: u64) -> Result<Command<'a>, Refusal> {
     let mut found = Violations::default();
     let context = context(message.context(), key, &mut found);
     let body = message.body(&context, tag, &mut found);

@@ -7,11 +7,11 @@ use prost_types::{Duration, Timestamp};
 
 use super::check::Violations;
 
-/// First and last second that a timestamp can name: the years 1 to 9999.
+/// First and last second of a valid timestamp: the years 1 to 9999.
 const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 const NANOS_PER_MS: i64 = 1_000_000;
 
-/// Reads the shared fields. `key` is that of the metadata and counts only where the message has none.
+/// Reads the shared fields. `key` comes from the metadata and is used only if the message has none.
 pub(super) fn context<'a>(given: Option<&'a v1::CommandContext>, key: &'a str, found: &mut Violations) -> Context<'a> {
     let Some(given) = given else {
         found.key(key, format_args!("context.idempotency_key"));
@@ -58,7 +58,7 @@ fn source<'a>(place: &'a v1::SourcePosition, found: &mut Violations) -> SourcePo
     SourcePosition { id: &place.source_id, epoch: place.epoch as u64, sequence: place.sequence as u64 }
 }
 
-/// A moment in whole ms: what is finer than that is cut off.
+/// A moment in whole ms, rounded down.
 fn moment(time: Option<&Timestamp>, field: &str, found: &mut Violations) -> Option<i64> {
     let time = time?;
     let good = SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos);
@@ -66,7 +66,7 @@ fn moment(time: Option<&Timestamp>, field: &str, found: &mut Violations) -> Opti
     good.then(|| time.seconds * 1_000 + i64::from(time.nanos) / NANOS_PER_MS)
 }
 
-/// A time to live in ms, rounded up: a hold never ends before the time that was asked for.
+/// A time to live in ms, rounded up: a hold never expires before the requested time.
 pub(super) fn ttl(given: Option<&Duration>, found: &mut Violations) -> i64 {
     let Some(given) = given else { return TTL_MS_DEFAULT };
     let whole = (0..1_000_000_000).contains(&given.nanos) && (0..=TTL_MS_MAX / 1_000).contains(&given.seconds);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_has_a_year_and_every_one_is_read_as_it_is() {
+    fn a_time_within_the_years_is_read_as_it_is() {
         let rows: [(i64, i32, Option<i64>); 6] = [
             (0, 0, Some(0)),
             (-1, 999_000_000, Some(-1)),

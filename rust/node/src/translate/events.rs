@@ -1,5 +1,5 @@
-//! Events of the journal as readers see them. The same record always gives the same events, whatever happened since: names
-//! come from handles, which are never given twice.
+//! Events of the journal as readers see them. The same record always gives the same events, whatever has happened
+//! since: names come from handles, which are never reused.
 
 use invengine_ledger::command::Catalogue;
 use invengine_ledger::event::{LevelUnits, LineMove, StockKind, StockState};
@@ -10,8 +10,9 @@ use invengine_wire::v1::event::Fact;
 use super::shape::{selection, timestamp};
 use crate::refusal::Refusal;
 
-/// The events of one record from one of them on, each made when it is asked for: a record may have more than anybody wants at
-/// once. The first of all has this position. The ledger must be the one that has applied it.
+/// The events of one record from `from_sequence` on, built lazily, because a record may have more events than one
+/// answer holds. `first_sequence` is that of the record's first event. The ledger must be the one that has applied the
+/// record.
 pub fn events<'l>(
     ledger: &'l Ledger,
     record: &'l Record<'_>,
@@ -60,7 +61,7 @@ fn context(ledger: &Ledger, origin: &Origin<'_>) -> v1::CommandContext {
     }
 }
 
-/// A table: one row an event.
+/// A table: one row per event.
 fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
     let units = |lines: &[LevelUnits]| lines.iter().map(|line| selection(ledger, line.level, line.units)).collect();
     let moved = |lines: &[LineMove]| {
@@ -150,7 +151,7 @@ fn stock_state(state: StockState) -> v1::StockState {
     }
 }
 
-/// The reservation that an event speaks of.
+/// The reservation of an event; `None` if it has none.
 fn hold_of(event: &Event) -> Option<ReservationId> {
     match event {
         Event::Reserved { id, .. }

@@ -4,15 +4,20 @@ use invengine_ledger::Context;
 use invengine_ledger::command::Body;
 use invengine_wire::v1;
 
+use super::answer::Accepted;
 use super::check::Violations;
-use super::command::Request;
+use super::command::{CommandRequest, shared_fields};
 use super::context::ttl;
 use super::lines::{amended, requested};
-use super::target::{Allowed, target};
+use super::target::{TargetRules, target};
 
-const ANY: Allowed = Allowed { order: true, lines: true };
+const ANY: TargetRules = TargetRules { order: true, lines: true };
 
-impl Request for v1::ReserveRequest {
+impl CommandRequest for v1::ReserveRequest {
+    type Answer = v1::ReserveResponse;
+
+    shared_fields!();
+
     fn body<'a>(&'a self, context: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         let somebody = !self.replace_own || !context.holder.is_empty();
         found.require(somebody, format_args!("context.holder"), "replace_own needs to know whose holds give way");
@@ -23,47 +28,106 @@ impl Request for v1::ReserveRequest {
             replace_own: self.replace_own,
         }
     }
+
+    fn answer(accepted: &Accepted<'_>) -> v1::ReserveResponse {
+        v1::ReserveResponse { receipt: accepted.receipt(), hold: accepted.holds().0.pop() }
+    }
 }
 
-impl Request for v1::ExtendRequest {
+impl CommandRequest for v1::ExtendRequest {
+    type Answer = v1::ExtendResponse;
+
+    shared_fields!();
+
     fn body<'a>(&'a self, _: &Context<'a>, tag: u64, found: &mut Violations) -> Body<'a> {
-        let allowed = Allowed { lines: false, ..ANY };
+        let allowed = TargetRules { lines: false, ..ANY };
         Body::Extend {
             target: target(self.target.as_ref(), allowed, tag, found),
             ttl_ms: ttl(self.ttl.as_ref(), found),
         }
     }
-}
 
-impl Request for v1::AmendRequest {
-    fn body<'a>(&'a self, _: &Context<'a>, tag: u64, found: &mut Violations) -> Body<'a> {
-        let target = target(self.target.as_ref(), Allowed::default(), tag, found);
-        Body::Amend { target, lines: amended(&self.lines, found) }
+    fn answer(accepted: &Accepted<'_>) -> v1::ExtendResponse {
+        let (holds, summary) = accepted.holds();
+        v1::ExtendResponse { receipt: accepted.receipt(), holds, summary }
     }
 }
 
-impl Request for v1::AllocateRequest {
+impl CommandRequest for v1::AmendRequest {
+    type Answer = v1::AmendResponse;
+
+    shared_fields!();
+
+    fn body<'a>(&'a self, _: &Context<'a>, tag: u64, found: &mut Violations) -> Body<'a> {
+        let target = target(self.target.as_ref(), TargetRules::default(), tag, found);
+        Body::Amend { target, lines: amended(&self.lines, found) }
+    }
+
+    fn answer(accepted: &Accepted<'_>) -> v1::AmendResponse {
+        let (holds, summary) = accepted.holds();
+        v1::AmendResponse { receipt: accepted.receipt(), holds, summary }
+    }
+}
+
+impl CommandRequest for v1::AllocateRequest {
+    type Answer = v1::AllocateResponse;
+
+    shared_fields!();
+
     fn body<'a>(&'a self, _: &Context<'a>, tag: u64, found: &mut Violations) -> Body<'a> {
         Body::Allocate(target(self.target.as_ref(), ANY, tag, found))
     }
+
+    fn answer(accepted: &Accepted<'_>) -> v1::AllocateResponse {
+        let (holds, summary) = accepted.holds();
+        v1::AllocateResponse { receipt: accepted.receipt(), holds, summary }
+    }
 }
 
-impl Request for v1::ReleaseRequest {
+impl CommandRequest for v1::ReleaseRequest {
+    type Answer = v1::ReleaseResponse;
+
+    shared_fields!();
+
     fn body<'a>(&'a self, _: &Context<'a>, tag: u64, found: &mut Violations) -> Body<'a> {
         Body::Release(target(self.target.as_ref(), ANY, tag, found))
     }
-}
 
-impl Request for v1::FulfillRequest {
-    fn body<'a>(&'a self, _: &Context<'a>, tag: u64, found: &mut Violations) -> Body<'a> {
-        Body::Fulfill(target(self.target.as_ref(), ANY, tag, found))
+    fn answer(accepted: &Accepted<'_>) -> v1::ReleaseResponse {
+        let (holds, summary) = accepted.holds();
+        let (key_cancelled, key_scope) = accepted.cancelled();
+        v1::ReleaseResponse { receipt: accepted.receipt(), holds, key_cancelled, summary, key_scope }
     }
 }
 
-impl Request for v1::TransferReservationRequest {
+impl CommandRequest for v1::FulfillRequest {
+    type Answer = v1::FulfillResponse;
+
+    shared_fields!();
+
     fn body<'a>(&'a self, _: &Context<'a>, tag: u64, found: &mut Violations) -> Body<'a> {
-        let target = target(self.target.as_ref(), Allowed { order: false, ..ANY }, tag, found);
+        Body::Fulfill(target(self.target.as_ref(), ANY, tag, found))
+    }
+
+    fn answer(accepted: &Accepted<'_>) -> v1::FulfillResponse {
+        let (holds, summary) = accepted.holds();
+        v1::FulfillResponse { receipt: accepted.receipt(), holds, summary }
+    }
+}
+
+impl CommandRequest for v1::TransferReservationRequest {
+    type Answer = v1::TransferReservationResponse;
+
+    shared_fields!();
+
+    fn body<'a>(&'a self, _: &Context<'a>, tag: u64, found: &mut Violations) -> Body<'a> {
+        let target = target(self.target.as_ref(), TargetRules { order: false, ..ANY }, tag, found);
         found.name(&self.to_location, format_args!("to_location"));
         Body::Transfer { target, to_location: &self.to_location }
+    }
+
+    fn answer(accepted: &Accepted<'_>) -> v1::TransferReservationResponse {
+        let (holds, summary) = accepted.holds();
+        v1::TransferReservationResponse { receipt: accepted.receipt(), holds, summary }
     }
 }

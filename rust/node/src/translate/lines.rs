@@ -1,4 +1,4 @@
-//! Lines of commands: checked, merged to one a level, sorted.
+//! Lines of commands: checked, merged to one per level, sorted.
 
 use std::collections::{HashMap, HashSet};
 
@@ -34,7 +34,7 @@ pub(super) fn requested<'a>(given: &'a [v1::LineRequest], found: &mut Violations
     lines
 }
 
-/// Lines of a hold, each with a part of it or, with 0, all.
+/// Selected lines of a hold, each with a quantity, or 0 for all of the line.
 pub(super) fn selected<'a>(given: &'a [v1::LineSelection], found: &mut Violations) -> Vec<Line<'a>> {
     if given.is_empty() || !found.count(given.len(), "target.lines") {
         return Vec::new();
@@ -81,7 +81,7 @@ fn named<'a>(given: &'a [v1::LineSelection], list: &str, found: &mut Violations)
     lines
 }
 
-/// Names the first line with which the units of a level are too many.
+/// Reports the first line at which the sum of units of a level is too large.
 fn report_sum<'a>(given: impl Iterator<Item = (&'a str, &'a str, i64)>, list: &str, found: &mut Violations) {
     let mut sums: HashMap<(&str, &str), i64> = HashMap::new();
     for (number, (sku, location, units)) in given.enumerate() {

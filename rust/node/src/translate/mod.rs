@@ -1,11 +1,11 @@
-//! Between the messages of a caller and the ledger: what comes in is checked field by field and made canonical, what goes
-//! out gets its names back. Nothing here decides anything or keeps anything.
+//! Translates between a caller's messages and the ledger: requests are checked field by field and made canonical,
+//! answers get their names back. Nothing here decides anything or keeps state.
 
 pub mod answer;
 mod batch;
 mod catalogue;
 mod check;
-mod command;
+pub mod command;
 mod context;
 pub mod events;
 mod hold;
@@ -22,4 +22,3 @@ mod target;
 mod tests;
 
 pub use batch::with_submit;
-pub use command::with_command;

@@ -1,51 +1,52 @@
-//! Pages of lists. A token names the last entry of its page, so that going on neither repeats nor leaves out what stayed,
-//! whatever happened in between.
+//! Pages of lists. A token names the last entry of its page, so that the next page neither repeats nor omits an entry
+//! that still exists, whatever happened in between.
 //!
-//! Places are those of one history: after a restore the same place may be another entry's. So a token also carries the position
-//! of the newest event that its page was read at, and is refused where that is no event of this history; its page leaves once
-//! that event is durable, so that no crash makes it one. A check value binds all of it to the ledger and to the question.
+//! The place of an entry is only valid within one history: after a restore the same place may belong to another entry.
+//! So a token also carries the position of the newest event when its page was read, and is refused if that event does
+//! not belong to this history; its page is sent once that event is durable, so that a crash cannot invalidate it. A
+//! check value binds all of it to the ledger and to the query.
 
-use invengine_ledger::Mix;
+use invengine_ledger::StableHash;
 use prost::Message;
 
 use super::check::Violations;
 use super::read::View;
-use crate::methods::PAGE_BYTES_MAX;
-use crate::positions::{EventPosition, Known};
+use crate::positions::{EventPosition, PositionStatus};
+use crate::sizes::PAGE_BYTES_MAX;
 
 const SIZE_DEFAULT: usize = 100;
 const SIZE_MAX: usize = 1_000;
-/// More than an entry takes beside its own bytes.
+/// An upper bound of what an entry takes besides its own bytes.
 const ENTRY_PREFIX_BYTES: usize = 8;
 const WRONG_TOKEN: &str =
     "the whole next_page_token of the page before, with the same filters, or empty to begin again";
 const OTHER_HISTORY: &str =
     "belongs to a page read before a restore, a loss of events or several restarts: begin again without one";
 
-/// The list that a caller asks for: its method and filters.
-pub(super) struct Question(Mix);
+/// Hash of the list that a caller asks for: its method and filters.
+pub(super) struct ListQuery(StableHash);
 
-impl Question {
-    /// The list of a method; numbers and filters are never given another meaning.
-    pub fn new(list: List) -> Self {
-        Question(Mix::new(list as u64))
+impl ListQuery {
+    /// The list of a method. Numbers and filters never change their meaning.
+    pub fn new(list: ListKind) -> Self {
+        ListQuery(StableHash::new(list as u64))
     }
 
-    /// With a filter.
+    /// Adds a filter.
     pub fn text(self, filter: &str) -> Self {
-        Question(self.0.bytes(filter.as_bytes()))
+        ListQuery(self.0.bytes(filter.as_bytes()))
     }
 
-    /// With a filter.
+    /// Adds a filter.
     pub fn flag(self, filter: bool) -> Self {
-        Question(self.0.word(u64::from(filter)))
+        ListQuery(self.0.word(u64::from(filter)))
     }
 }
 
-/// Which list.
+/// A list that has pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of what is listed")]
-pub(super) enum List {
+pub(super) enum ListKind {
     Reservations = 1,
     Levels = 2,
     Items = 3,
@@ -53,48 +54,48 @@ pub(super) enum List {
     Channels = 5,
 }
 
-/// The page of a list that a caller asks for.
+/// A request for a page of a list.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Page {
-    /// Hash of ledger and question.
+pub(super) struct PageRequest {
+    /// Hash of ledger and query.
     asked: u64,
-    /// The newest event of the state that it is read from.
+    /// The newest event of the state that the page is read from.
     newest: EventPosition,
     /// Most entries.
     pub size: usize,
-    /// The place of the first entry that it may have.
+    /// The place from which entries may be returned.
     pub start: u64,
 }
 
-impl Page {
+impl PageRequest {
     /// Reads `page_size` and `page_token`.
-    pub fn new(question: Question, size: i32, token: &str, view: View<'_>, found: &mut Violations) -> Self {
-        let asked = question.0.word(view.tag).short();
+    pub fn new(list_query: ListQuery, size: i32, token: &str, view: View<'_>, found: &mut Violations) -> Self {
+        let asked = list_query.0.word(view.tag).short();
         let wanted = usize::try_from(size).ok().filter(|size| *size <= SIZE_MAX);
         found.require(wanted.is_some(), format_args!("page_size"), "from 0 (which means 100) to 1,000");
         let mut start = 0;
         if !token.is_empty() {
-            let read = Token::read(token, asked);
+            let read = PageToken::read(token, asked);
             found.require(read.is_some(), format_args!("page_token"), WRONG_TOKEN);
             if let Some(token) = read {
-                let is_here = view.epochs.judge(token.newest, view.newest) == Known::Here;
+                let is_here = view.epochs.classify(token.newest, view.newest) == PositionStatus::InHistory;
                 found.require(is_here, format_args!("page_token"), OTHER_HISTORY);
                 start = token.last.saturating_add(1);
             }
         }
-        Page { asked, newest: view.newest, size: wanted.filter(|size| *size > 0).unwrap_or(SIZE_DEFAULT), start }
+        PageRequest { asked, newest: view.newest, size: wanted.filter(|size| *size > 0).unwrap_or(SIZE_DEFAULT), start }
     }
 
-    /// The entries of the page and the token of the next one, empty if this is the last.
+    /// Returns the entries of the page and the token of the next one, which is empty if this is the last.
     ///
-    /// `entries` come in the order of their places, from `start` on; one more than the page has tells that there is a next
-    /// one. A page is never longer than [`PAGE_BYTES_MAX`], unless its only entry is.
+    /// `entries` must be in the order of their places, from `start` on; if there is one more than the page holds, there
+    /// is a next page. A page is never longer than [`PAGE_BYTES_MAX`], unless its only entry is.
     pub fn fill<T: Message>(&self, entries: impl Iterator<Item = (u64, T)>) -> (Vec<T>, String) {
         let (mut taken, mut bytes, mut last) = (Vec::new(), 0, 0);
         for (place, entry) in entries {
             let length = entry.encoded_len() + ENTRY_PREFIX_BYTES;
             if taken.len() == self.size || (bytes + length > PAGE_BYTES_MAX && !taken.is_empty()) {
-                return (taken, Token { last, newest: self.newest }.text(self.asked));
+                return (taken, PageToken { last, newest: self.newest }.text(self.asked));
             }
             bytes += length;
             taken.push(entry);
@@ -103,26 +104,26 @@ impl Page {
         (taken, String::new())
     }
 
-    /// What an answer with this token rests on: nothing if it is the last page.
-    pub fn rests_on(&self, next_page_token: &str) -> u64 {
+    /// The sequence that an answer with this token depends on; 0 if it is the last page.
+    pub fn depends_on(&self, next_page_token: &str) -> u64 {
         if next_page_token.is_empty() { 0 } else { self.newest.sequence }
     }
 }
 
-/// What a token says: place of the last entry, and the newest event when it was given.
+/// The content of a token: the place of the last entry, and the newest event when it was issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Token {
+struct PageToken {
     last: u64,
     newest: EventPosition,
 }
 
 const DIGITS: usize = 16;
 
-impl Token {
+impl PageToken {
     /// Four numbers of 16 hexadecimal digits; the last one is the check value.
     fn text(&self, asked: u64) -> String {
         let EventPosition { writer_epoch, sequence } = self.newest;
-        let check = Mix::new(0).word(asked).word(self.last).word(writer_epoch).word(sequence).short();
+        let check = StableHash::new(0).word(asked).word(self.last).word(writer_epoch).word(sequence).short();
         format!("{:016x}{writer_epoch:016x}{sequence:016x}{check:016x}", self.last)
     }
 
@@ -132,8 +133,8 @@ impl Token {
             u64::from_str_radix(digits, 16).ok()
         };
         let newest = EventPosition { writer_epoch: number(1)?, sequence: number(2)? };
-        let token = Token { last: number(0)?, newest };
-        // Every token has one spelling.
+        let token = PageToken { last: number(0)?, newest };
+        // Every token has exactly one spelling.
         (token.text(asked) == given).then_some(token)
     }
 }
@@ -143,35 +144,35 @@ mod tests {
     use super::*;
     use crate::positions::EventEpochs;
 
-    fn question() -> Question {
-        Question::new(List::Reservations).text("order-1").flag(false)
+    fn list_query() -> ListQuery {
+        ListQuery::new(ListKind::Reservations).text("order-1").flag(false)
     }
 
-    /// The page of a ledger of which writers 1 and 5 wrote up to 10 and `sequence`.
+    /// A page request to a ledger whose writers 1 and 5 wrote up to 10 and up to `sequence`.
     fn page_of(
-        question: Question,
+        list_query: ListQuery,
         tag: u64,
         sequence: u64,
         size: i32,
         token: &str,
-    ) -> Result<Page, Vec<(String, String)>> {
+    ) -> Result<PageRequest, Vec<(String, String)>> {
         let mut epochs = EventEpochs::default();
         epochs.push(EventPosition { writer_epoch: 1, sequence: 10 });
         let epochs = epochs.claimed(5);
         let newest = epochs.newest(sequence);
         let view = View { now_ms: 0, durable_sequence: sequence, tag, epochs: &epochs, newest };
         let mut found = Violations::default();
-        let page = Page::new(question, size, token, view, &mut found);
+        let page = PageRequest::new(list_query, size, token, view, &mut found);
         found.finish().map(|()| page).map_err(|refusal| refusal.violations)
     }
 
-    fn page(size: i32, token: &str) -> Result<Page, Vec<(String, String)>> {
-        page_of(question(), 7, 12, size, token)
+    fn page(size: i32, token: &str) -> Result<PageRequest, Vec<(String, String)>> {
+        page_of(list_query(), 7, 12, size, token)
     }
 
     fn token(last: u64, writer_epoch: u64, sequence: u64) -> String {
-        let asked = question().0.word(7).short();
-        Token { last, newest: EventPosition { writer_epoch, sequence } }.text(asked)
+        let asked = list_query().0.word(7).short();
+        PageToken { last, newest: EventPosition { writer_epoch, sequence } }.text(asked)
     }
 
     #[test]
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_was_cut_or_altered_is_refused_wherever_it_was() {
+    fn a_token_that_was_cut_or_altered_anywhere_is_refused() {
         let whole = token(31, 5, 12);
         assert!(page(1, &whole).is_ok());
         let refused = |given: &str| {
@@ -207,22 +208,22 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_of_use_for_its_own_question_only() {
+    fn a_token_is_valid_for_its_own_query_only() {
         let given = token(31, 5, 12);
         let others = [
-            Question::new(List::Levels).text("order-1").flag(false),
-            Question::new(List::Reservations).text("order-2").flag(false),
-            Question::new(List::Reservations).text("order-1").flag(true),
-            Question::new(List::Reservations).text("order-").text("1").flag(false),
+            ListQuery::new(ListKind::Levels).text("order-1").flag(false),
+            ListQuery::new(ListKind::Reservations).text("order-2").flag(false),
+            ListQuery::new(ListKind::Reservations).text("order-1").flag(true),
+            ListQuery::new(ListKind::Reservations).text("order-").text("1").flag(false),
         ];
         for other in others {
             assert_eq!(page_of(other, 7, 12, 1, &given).unwrap_err()[0].1, WRONG_TOKEN);
         }
-        assert_eq!(page_of(question(), 8, 12, 1, &given).unwrap_err()[0].1, WRONG_TOKEN, "another ledger");
+        assert_eq!(page_of(list_query(), 8, 12, 1, &given).unwrap_err()[0].1, WRONG_TOKEN, "another ledger");
     }
 
     #[test]
-    fn a_token_survives_a_restart_and_no_other_history() {
+    fn a_token_survives_a_restart_and_is_refused_by_another_history() {
         for (writer_epoch, sequence, is_good) in
             [(5, 12, true), (1, 10, true), (1, 3, true), (1, 11, false), (5, 13, false), (4, 20, false), (9, 9, false)]
         {
@@ -234,10 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn a_page_with_a_next_one_waits_for_what_its_token_rests_on() {
+    fn a_page_with_a_next_one_depends_on_the_event_of_its_token() {
         let page = page(1, "").unwrap();
         let (_, next) = page.fill([(1, String::new()), (2, String::new())].into_iter());
-        assert_eq!((page.rests_on(&next), page.rests_on("")), (12, 0));
+        assert_eq!((page.depends_on(&next), page.depends_on("")), (12, 0));
     }
 
     #[test]

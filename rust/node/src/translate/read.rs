@@ -1,20 +1,18 @@
-//! Questions that the ledger answers.
+//! Reads that the ledger answers.
 
 use invengine_ledger::{Ledger, Reason};
 use prost::Message;
 
 use super::check::Violations;
-use super::{read_catalogue as catalogue, read_hold as hold, read_stock as stock};
-use crate::methods::ReadKind;
 use crate::positions::{EventEpochs, EventPosition};
 use crate::refusal::Refusal;
 
-/// The moment at which the ledger is looked at, and the history that it has.
+/// The moment of a read, and the history of the ledger.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// Engine time.
     pub now_ms: i64,
-    /// What is durable.
+    /// The last durable sequence.
     pub durable_sequence: u64,
     /// The ledger's tag.
     pub tag: u64,
@@ -24,53 +22,56 @@ pub struct View<'a> {
     pub newest: EventPosition,
 }
 
-/// The answer to a question.
+/// The answer to a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadAnswer {
     /// The answer message.
     pub bytes: Vec<u8>,
-    /// The answer may leave when every event up to here is durable; 0 means at once.
-    pub rests_on: u64,
+    /// The answer may be sent once every event up to here is durable; 0 means at once.
+    pub depends_on: u64,
 }
 
 impl ReadAnswer {
-    /// An answer that waits for nothing.
+    /// An answer that may be sent at once.
     pub(super) fn at_once(message: &impl Message) -> Self {
-        Self::resting_on(0, message)
+        Self::dependent_on(0, message)
     }
 
-    /// An answer that waits until everything up to this sequence is durable.
-    pub(super) fn resting_on(rests_on: u64, message: &impl Message) -> Self {
-        ReadAnswer { bytes: message.encode_to_vec(), rests_on }
-    }
-}
-
-/// Answers a question.
-///
-/// # Errors
-/// The bytes are no message of this type, a field is bad, a name is unknown, or it asks for what a later version does.
-pub fn read(kind: ReadKind, payload: &[u8], ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
-    match kind {
-        ReadKind::GetReservation => hold::get_reservation(&decode(payload)?, ledger, view),
-        ReadKind::ListReservations => hold::list_reservations(&decode(payload)?, ledger, view),
-        ReadKind::GetOutcome => hold::get_outcome(&decode(payload)?, ledger, view),
-        ReadKind::GetAvailability => stock::get_availability(&decode(payload)?, ledger, view),
-        ReadKind::GetInventoryLevel => stock::get_level(&decode(payload)?, ledger, view),
-        ReadKind::ListInventoryLevels => stock::list_levels(&decode(payload)?, ledger, view),
-        ReadKind::GetItem => catalogue::get_item(&decode(payload)?, ledger),
-        ReadKind::ListItems => catalogue::list_items(&decode(payload)?, ledger, view),
-        ReadKind::GetLocation => catalogue::get_location(&decode(payload)?, ledger),
-        ReadKind::ListLocations => catalogue::list_locations(&decode(payload)?, ledger, view),
-        ReadKind::GetChannel => catalogue::get_channel(&decode(payload)?, ledger),
-        ReadKind::ListChannels => catalogue::list_channels(&decode(payload)?, ledger, view),
+    /// An answer that may be sent once everything up to this sequence is durable.
+    pub(super) fn dependent_on(depends_on: u64, message: &impl Message) -> Self {
+        ReadAnswer { bytes: message.encode_to_vec(), depends_on }
     }
 }
 
-fn decode<M: Message + Default>(payload: &[u8]) -> Result<M, Refusal> {
-    M::decode(payload).map_err(|_| Refusal::malformed())
+/// One question of the contract, by its request.
+pub(crate) trait ReadRequest: Message + Default {
+    /// Answers it.
+    ///
+    /// # Errors
+    /// A field is invalid, a name is unknown, or it needs a feature that this version does not have.
+    fn read(&self, ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal>;
 }
 
-/// Checks the fields of a question.
+/// A question of the contract as the table of methods knows it.
+#[derive(Clone, Copy)]
+pub struct ReadMethod(fn(&[u8], &Ledger, View<'_>) -> Result<ReadAnswer, Refusal>);
+
+impl ReadMethod {
+    pub(crate) const fn of<M: ReadRequest>() -> Self {
+        ReadMethod(|payload, ledger, view| M::decode(payload).map_err(|_| Refusal::malformed())?.read(ledger, view))
+    }
+
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// The bytes are not a message of this type, a field is invalid, a name is unknown, or it needs a feature that this
+    /// version does not have.
+    pub fn read(&self, payload: &[u8], ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
+        (self.0)(payload, ledger, view)
+    }
+}
+
+/// Checks the fields of a request.
 pub(super) fn checked<T>(check: impl FnOnce(&mut Violations) -> T) -> Result<T, Refusal> {
     let mut found = Violations::default();
     let read = check(&mut found);

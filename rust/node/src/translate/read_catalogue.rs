@@ -1,64 +1,72 @@
-//! Questions about the catalogue.
+//! Reads of the catalogue.
 
-use invengine_ledger::{Entry, Ledger, Names};
+use invengine_ledger::{CatalogueEntry, Ledger, Names};
 use invengine_wire::v1;
 
-use super::page::{List, Page, Question};
-use super::read::{ReadAnswer, View, channel, checked, item, location};
+use super::page::{ListKind, ListQuery, PageRequest};
+use super::read::{ReadAnswer, ReadRequest, View, channel, checked, item, location};
 use crate::refusal::Refusal;
 
-pub(super) fn get_item(asked: &v1::GetItemRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
-    checked(|found| found.name(&asked.sku, format_args!("sku")))?;
-    let entry = ledger.items().entry(item(ledger, &asked.sku)?);
-    Ok(ReadAnswer::at_once(&v1::GetItemResponse { item: Some(item_of(entry)) }))
+impl ReadRequest for v1::GetItemRequest {
+    fn read(&self, ledger: &Ledger, _: View<'_>) -> Result<ReadAnswer, Refusal> {
+        checked(|found| found.name(&self.sku, format_args!("sku")))?;
+        let entry = ledger.items().entry(item(ledger, &self.sku)?);
+        Ok(ReadAnswer::at_once(&v1::GetItemResponse { item: Some(item_of(entry)) }))
+    }
 }
 
-pub(super) fn list_items(asked: &v1::ListItemsRequest, ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
-    let question = Question::new(List::Items);
-    let page = checked(|found| Page::new(question, asked.page_size, &asked.page_token, view, found))?;
-    let (items, next_page_token) = page.fill(entries(ledger.items(), &page, item_of));
-    let rests_on = page.rests_on(&next_page_token);
-    Ok(ReadAnswer::resting_on(rests_on, &v1::ListItemsResponse { items, next_page_token }))
+impl ReadRequest for v1::ListItemsRequest {
+    fn read(&self, ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
+        let list_query = ListQuery::new(ListKind::Items);
+        let page = checked(|found| PageRequest::new(list_query, self.page_size, &self.page_token, view, found))?;
+        let (items, next_page_token) = page.fill(entries(ledger.items(), &page, item_of));
+        let depends_on = page.depends_on(&next_page_token);
+        Ok(ReadAnswer::dependent_on(depends_on, &v1::ListItemsResponse { items, next_page_token }))
+    }
 }
 
-pub(super) fn get_location(asked: &v1::GetLocationRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
-    checked(|found| found.name(&asked.location, format_args!("location")))?;
-    let entry = ledger.locations().entry(location(ledger, &asked.location)?);
-    Ok(ReadAnswer::at_once(&v1::GetLocationResponse { location: Some(location_of(entry)) }))
+impl ReadRequest for v1::GetLocationRequest {
+    fn read(&self, ledger: &Ledger, _: View<'_>) -> Result<ReadAnswer, Refusal> {
+        checked(|found| found.name(&self.location, format_args!("location")))?;
+        let entry = ledger.locations().entry(location(ledger, &self.location)?);
+        Ok(ReadAnswer::at_once(&v1::GetLocationResponse { location: Some(location_of(entry)) }))
+    }
 }
 
-pub(super) fn list_locations(
-    asked: &v1::ListLocationsRequest,
-    ledger: &Ledger,
-    view: View<'_>,
-) -> Result<ReadAnswer, Refusal> {
-    let question = Question::new(List::Locations);
-    let page = checked(|found| Page::new(question, asked.page_size, &asked.page_token, view, found))?;
-    let (locations, next_page_token) = page.fill(entries(ledger.locations(), &page, location_of));
-    let rests_on = page.rests_on(&next_page_token);
-    Ok(ReadAnswer::resting_on(rests_on, &v1::ListLocationsResponse { locations, next_page_token }))
+impl ReadRequest for v1::ListLocationsRequest {
+    fn read(&self, ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
+        let list_query = ListQuery::new(ListKind::Locations);
+        let page = checked(|found| PageRequest::new(list_query, self.page_size, &self.page_token, view, found))?;
+        let (locations, next_page_token) = page.fill(entries(ledger.locations(), &page, location_of));
+        let depends_on = page.depends_on(&next_page_token);
+        Ok(ReadAnswer::dependent_on(depends_on, &v1::ListLocationsResponse { locations, next_page_token }))
+    }
 }
 
-pub(super) fn get_channel(asked: &v1::GetChannelRequest, ledger: &Ledger) -> Result<ReadAnswer, Refusal> {
-    checked(|found| found.name(&asked.channel, format_args!("channel")))?;
-    let entry = ledger.channels().entry(channel(ledger, &asked.channel)?);
-    Ok(ReadAnswer::at_once(&v1::GetChannelResponse { channel: Some(channel_of(entry)) }))
+impl ReadRequest for v1::GetChannelRequest {
+    fn read(&self, ledger: &Ledger, _: View<'_>) -> Result<ReadAnswer, Refusal> {
+        checked(|found| found.name(&self.channel, format_args!("channel")))?;
+        let entry = ledger.channels().entry(channel(ledger, &self.channel)?);
+        Ok(ReadAnswer::at_once(&v1::GetChannelResponse { channel: Some(channel_of(entry)) }))
+    }
 }
 
-pub(super) fn list_channels(
-    asked: &v1::ListChannelsRequest,
-    ledger: &Ledger,
-    view: View<'_>,
-) -> Result<ReadAnswer, Refusal> {
-    let question = Question::new(List::Channels);
-    let page = checked(|found| Page::new(question, asked.page_size, &asked.page_token, view, found))?;
-    let (channels, next_page_token) = page.fill(entries(ledger.channels(), &page, channel_of));
-    let rests_on = page.rests_on(&next_page_token);
-    Ok(ReadAnswer::resting_on(rests_on, &v1::ListChannelsResponse { channels, next_page_token }))
+impl ReadRequest for v1::ListChannelsRequest {
+    fn read(&self, ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
+        let list_query = ListQuery::new(ListKind::Channels);
+        let page = checked(|found| PageRequest::new(list_query, self.page_size, &self.page_token, view, found))?;
+        let (channels, next_page_token) = page.fill(entries(ledger.channels(), &page, channel_of));
+        let depends_on = page.depends_on(&next_page_token);
+        Ok(ReadAnswer::dependent_on(depends_on, &v1::ListChannelsResponse { channels, next_page_token }))
+    }
 }
 
-/// Entries in the order they were created, which is that of their handles.
-fn entries<'l, T>(names: &'l Names, page: &Page, shape: fn(Entry<'_>) -> T) -> impl Iterator<Item = (u64, T)> + 'l
+/// Entries in the order of creation, which is that of their handles.
+fn entries<'l, T>(
+    names: &'l Names,
+    page: &PageRequest,
+    shape: fn(CatalogueEntry<'_>) -> T,
+) -> impl Iterator<Item = (u64, T)> + 'l
 where
     T: 'l,
 {
@@ -66,11 +74,11 @@ where
     (first..names.len() as u32).map(move |handle| (u64::from(handle), shape(names.entry(handle))))
 }
 
-fn item_of(entry: Entry<'_>) -> v1::Item {
+fn item_of(entry: CatalogueEntry<'_>) -> v1::Item {
     v1::Item { sku: entry.name.to_string(), display_name: entry.display_name.to_string(), gtin: entry.gs1.to_string() }
 }
 
-fn location_of(entry: Entry<'_>) -> v1::Location {
+fn location_of(entry: CatalogueEntry<'_>) -> v1::Location {
     v1::Location {
         location: entry.name.to_string(),
         display_name: entry.display_name.to_string(),
@@ -78,6 +86,6 @@ fn location_of(entry: Entry<'_>) -> v1::Location {
     }
 }
 
-fn channel_of(entry: Entry<'_>) -> v1::Channel {
+fn channel_of(entry: CatalogueEntry<'_>) -> v1::Channel {
     v1::Channel { channel: entry.name.to_string(), display_name: entry.display_name.to_string() }
 }

@@ -1,4 +1,4 @@
-//! Questions about stock.
+//! Reads of stock.
 
 use invengine_ledger::event::LevelIndex;
 use invengine_ledger::{Handle, Ledger};
@@ -6,37 +6,35 @@ use invengine_wire::v1;
 use prost::Message;
 
 use super::check::Violations;
-use super::page::{List, Page, Question};
-use super::read::{ReadAnswer, View, channel, checked, item, location};
+use super::page::{ListKind, ListQuery, PageRequest};
+use super::read::{ReadAnswer, ReadRequest, View, channel, checked, item, location};
 use super::shape;
-use crate::methods::ANSWER_BYTES_MAX;
 use crate::refusal::Refusal;
+use crate::sizes::ANSWER_BYTES_MAX;
 
-/// Most entries of one answer about availability; a question without a location has as many as the item has levels.
+/// Most entries of one answer about availability; a query without a location gives one entry per level of the item.
 const AVAILABILITIES_MAX: usize = 20_000;
-/// More than an entry takes beside its own bytes.
+/// An upper bound of what an entry takes besides its own bytes.
 const ENTRY_PREFIX_BYTES: usize = 8;
-/// More than the position takes at which an answer was read.
+/// An upper bound of what the position of the answer takes.
 const POSITION_BYTES: usize = 64;
 
-pub(super) fn get_availability(
-    asked: &v1::GetAvailabilityRequest,
-    ledger: &Ledger,
-    view: View<'_>,
-) -> Result<ReadAnswer, Refusal> {
-    checked(|found| check_queries(asked, found))?;
-    if !asked.channel.is_empty() {
-        channel(ledger, &asked.channel)?;
+impl ReadRequest for v1::GetAvailabilityRequest {
+    fn read(&self, ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
+        checked(|found| check_queries(self, found))?;
+        if !self.channel.is_empty() {
+            channel(ledger, &self.channel)?;
+        }
+        let mut found = Availabilities { entries: Vec::with_capacity(self.queries.len()), bytes: POSITION_BYTES };
+        for query in &self.queries {
+            found.answer(query, self.allow_unknown, ledger, view.now_ms)?;
+        }
+        Ok(ReadAnswer::at_once(&v1::GetAvailabilityResponse {
+            availabilities: found.entries,
+            sequence: ledger.sequence() as i64,
+            durable_sequence: view.durable_sequence as i64,
+        }))
     }
-    let mut found = Availabilities { entries: Vec::with_capacity(asked.queries.len()), bytes: POSITION_BYTES };
-    for query in &asked.queries {
-        found.answer(query, asked.allow_unknown, ledger, view.now_ms)?;
-    }
-    Ok(ReadAnswer::at_once(&v1::GetAvailabilityResponse {
-        availabilities: found.entries,
-        sequence: ledger.sequence() as i64,
-        durable_sequence: view.durable_sequence as i64,
-    }))
 }
 
 fn check_queries(asked: &v1::GetAvailabilityRequest, found: &mut Violations) {
@@ -117,57 +115,53 @@ impl Availabilities {
     }
 }
 
-pub(super) fn get_level(
-    asked: &v1::GetInventoryLevelRequest,
-    ledger: &Ledger,
-    view: View<'_>,
-) -> Result<ReadAnswer, Refusal> {
-    checked(|found| {
-        found.name(&asked.sku, format_args!("sku"));
-        found.name(&asked.location, format_args!("location"));
-    })?;
-    let level = ledger.find_level(item(ledger, &asked.sku)?, location(ledger, &asked.location)?);
-    let nothing = || v1::InventoryLevel {
-        sku: asked.sku.clone(),
-        location: asked.location.clone(),
-        ..v1::InventoryLevel::default()
-    };
-    let level = level.map_or_else(nothing, |level| shape::level(ledger, &ledger.figures(level, view.now_ms)));
-    Ok(ReadAnswer::at_once(&v1::GetInventoryLevelResponse {
-        level: Some(level),
-        sequence: ledger.sequence() as i64,
-        durable_sequence: view.durable_sequence as i64,
-    }))
-}
-
-pub(super) fn list_levels(
-    asked: &v1::ListInventoryLevelsRequest,
-    ledger: &Ledger,
-    view: View<'_>,
-) -> Result<ReadAnswer, Refusal> {
-    let page = checked(|found| {
-        found.text(&asked.sku, format_args!("sku"));
-        found.text(&asked.location, format_args!("location"));
-        let question = Question::new(List::Levels).text(&asked.sku).text(&asked.location);
-        Page::new(question, asked.page_size, &asked.page_token, view, found)
-    })?;
-    let sku = if asked.sku.is_empty() { None } else { Some(item(ledger, &asked.sku)?) };
-    let place = if asked.location.is_empty() { None } else { Some(location(ledger, &asked.location)?) };
-    let shaped = |level: LevelIndex| (u64::from(level), shape::level(ledger, &ledger.figures(level, view.now_ms)));
-    let (levels, next_page_token) = page.fill(chosen(ledger, sku, place, page.start).map(shaped));
-    let rests_on = page.rests_on(&next_page_token);
-    Ok(ReadAnswer::resting_on(
-        rests_on,
-        &v1::ListInventoryLevelsResponse {
-            levels,
-            next_page_token,
+impl ReadRequest for v1::GetInventoryLevelRequest {
+    fn read(&self, ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
+        checked(|found| {
+            found.name(&self.sku, format_args!("sku"));
+            found.name(&self.location, format_args!("location"));
+        })?;
+        let level = ledger.find_level(item(ledger, &self.sku)?, location(ledger, &self.location)?);
+        let nothing = || v1::InventoryLevel {
+            sku: self.sku.clone(),
+            location: self.location.clone(),
+            ..v1::InventoryLevel::default()
+        };
+        let level = level.map_or_else(nothing, |level| shape::level(ledger, &ledger.figures(level, view.now_ms)));
+        Ok(ReadAnswer::at_once(&v1::GetInventoryLevelResponse {
+            level: Some(level),
             sequence: ledger.sequence() as i64,
             durable_sequence: view.durable_sequence as i64,
-        },
-    ))
+        }))
+    }
 }
 
-/// Levels in the order they were first recorded, which is that of their indices.
+impl ReadRequest for v1::ListInventoryLevelsRequest {
+    fn read(&self, ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
+        let page = checked(|found| {
+            found.text(&self.sku, format_args!("sku"));
+            found.text(&self.location, format_args!("location"));
+            let list_query = ListQuery::new(ListKind::Levels).text(&self.sku).text(&self.location);
+            PageRequest::new(list_query, self.page_size, &self.page_token, view, found)
+        })?;
+        let sku = if self.sku.is_empty() { None } else { Some(item(ledger, &self.sku)?) };
+        let place = if self.location.is_empty() { None } else { Some(location(ledger, &self.location)?) };
+        let shaped = |level: LevelIndex| (u64::from(level), shape::level(ledger, &ledger.figures(level, view.now_ms)));
+        let (levels, next_page_token) = page.fill(chosen(ledger, sku, place, page.start).map(shaped));
+        let depends_on = page.depends_on(&next_page_token);
+        Ok(ReadAnswer::dependent_on(
+            depends_on,
+            &v1::ListInventoryLevelsResponse {
+                levels,
+                next_page_token,
+                sequence: ledger.sequence() as i64,
+                durable_sequence: view.durable_sequence as i64,
+            },
+        ))
+    }
+}
+
+/// Levels in the order in which they were first recorded, which is that of their indices.
 fn chosen(
     ledger: &Ledger,
     sku: Option<Handle>,

@@ -1,4 +1,5 @@
-//! What the ledger knows, in the shapes of the contract: handles become names, ids tokens, milliseconds timestamps.
+//! The ledger's data as messages of the contract: handles become names, ids become tokens, milliseconds become
+//! timestamps.
 
 use invengine_ledger::command::RESERVATION_LINES_MAX;
 use invengine_ledger::event::LevelIndex;
@@ -13,23 +14,25 @@ pub fn timestamp(ms: i64) -> Timestamp {
     Timestamp { seconds: ms.div_euclid(1_000), nanos: (ms.rem_euclid(1_000) * 1_000_000) as i32 }
 }
 
-/// The receipt of a command. It leaves only when everything up to `sequence` is durable, and a repeat says the same.
+/// The receipt of a command. It is sent only once everything up to `sequence` is durable, and a repeat gets the same.
 pub(super) fn receipt(sequence: u64, replayed: bool) -> v1::Receipt {
     v1::Receipt { sequence: sequence as i64, durable_sequence: sequence as i64, replayed }
 }
 
-/// What a command did to reservations: each of them, or, where that would be too long, how much it was. Neither if it was no
-/// command of that kind.
+/// The effect of a command on reservations: a change for each of them or, if that would be too long, a summary. Neither
+/// if the command does not act on reservations.
 pub(super) fn holds(ledger: &Ledger, effect: &Effect, sequence: u64) -> (Vec<v1::HoldChange>, Option<v1::HoldSummary>) {
     match effect {
         Effect::Reserved(hold) => (vec![hold_change(ledger, hold)], None),
-        Effect::Holds(holds) if !ledger.is_told_in_full(effect) => (Vec::new(), Some(hold_summary(holds, sequence))),
+        Effect::Holds(holds) if !ledger.fits_in_full_answer(effect) => {
+            (Vec::new(), Some(hold_summary(holds, sequence)))
+        }
         Effect::Holds(holds) => (holds.iter().map(|hold| hold_change(ledger, hold)).collect(), None),
         _ => (Vec::new(), None),
     }
 }
 
-/// How much a command did whose last event has this position.
+/// The summary of the effect of a command whose last event has this sequence.
 fn hold_summary(holds: &[HoldChange], sequence: u64) -> v1::HoldSummary {
     const STATES: [LineState; 5] =
         [LineState::Reserved, LineState::Allocated, LineState::Released, LineState::Expired, LineState::Fulfilled];
@@ -43,12 +46,12 @@ fn hold_summary(holds: &[HoldChange], sequence: u64) -> v1::HoldSummary {
         reservations: holds.len() as i64,
         lines: lines().count() as i64,
         units: STATES.into_iter().map(units).filter(|found| found.units > 0).collect(),
-        // One event a hold, and one more of each that had expired before anybody wrote it down.
+        // One event per hold, and one more for each hold whose expiry had not been recorded yet.
         first_sequence: (sequence + 1).saturating_sub(2 * holds.len() as u64).max(1) as i64,
     }
 }
 
-/// What a command did to one reservation.
+/// The effect of a command on one reservation.
 pub(super) fn hold_change(ledger: &Ledger, hold: &HoldChange) -> v1::HoldChange {
     v1::HoldChange {
         reservation_id: ledger.token(hold.id),
@@ -80,7 +83,7 @@ fn line_state(state: LineState) -> v1::LineState {
     }
 }
 
-/// The levels that a physical command touched; empty if it was none of that kind.
+/// The levels that a physical command changed; empty for any other command.
 pub(super) fn levels(ledger: &Ledger, effect: &Effect) -> Vec<v1::InventoryLevel> {
     match effect {
         Effect::Levels(levels) => levels.iter().map(|figures| level(ledger, figures)).collect(),
@@ -106,10 +109,10 @@ pub(super) fn level(ledger: &Ledger, figures: &LevelFigures) -> v1::InventoryLev
     }
 }
 
-/// A reservation as it stands at this time: what is past its end counts as expired, whether or not its event was
-/// written. Of one that is longer than reservations may be, the first lines and how many are left out.
+/// A reservation as of this time: if it has expired, its reserved units count as expired, whether or not the event was
+/// written. If it has more lines than an answer may hold, the first lines and the number of omitted ones.
 pub(super) fn reservation(ledger: &Ledger, found: &Reservation, now_ms: i64) -> v1::Reservation {
-    let live = found.live(now_ms);
+    let live = found.is_live(now_ms);
     v1::Reservation {
         reservation_id: ledger.token(found.id),
         version: i64::from(found.version),

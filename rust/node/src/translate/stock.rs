@@ -5,36 +5,77 @@ use invengine_ledger::command::{Body, QUANTITY_MAX, StockLine};
 use invengine_ledger::event::{StockKind, StockState};
 use invengine_wire::v1;
 
+use super::answer::Accepted;
 use super::check::Violations;
-use super::command::Request;
+use super::command::{CommandRequest, shared_fields};
 
-impl Request for v1::ReceiveRequest {
+impl CommandRequest for v1::ReceiveRequest {
+    type Answer = v1::ReceiveResponse;
+
+    shared_fields!();
+
     fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         Body::Stock { kind: StockKind::Received, lines: units(&self.lines, found) }
     }
+
+    fn answer(accepted: &Accepted<'_>) -> v1::ReceiveResponse {
+        v1::ReceiveResponse { receipt: accepted.receipt(), levels: accepted.levels() }
+    }
 }
 
-impl Request for v1::ReturnRequest {
+impl CommandRequest for v1::ReturnRequest {
+    type Answer = v1::ReturnResponse;
+
+    shared_fields!();
+
     fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         Body::Stock { kind: StockKind::Returned, lines: units(&self.lines, found) }
     }
+
+    fn answer(accepted: &Accepted<'_>) -> v1::ReturnResponse {
+        v1::ReturnResponse { receipt: accepted.receipt(), levels: accepted.levels() }
+    }
 }
 
-impl Request for v1::AdjustRequest {
+impl CommandRequest for v1::AdjustRequest {
+    type Answer = v1::AdjustResponse;
+
+    shared_fields!();
+
     fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         Body::Stock { kind: StockKind::Adjusted, lines: deltas(&self.lines, found) }
     }
-}
 
-impl Request for v1::SetQuantityRequest {
-    fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
-        Body::Stock { kind: StockKind::Set, lines: quantities(&self.lines, found) }
+    fn answer(accepted: &Accepted<'_>) -> v1::AdjustResponse {
+        v1::AdjustResponse { receipt: accepted.receipt(), levels: accepted.levels() }
     }
 }
 
-impl Request for v1::CountRequest {
+impl CommandRequest for v1::SetQuantityRequest {
+    type Answer = v1::SetQuantityResponse;
+
+    shared_fields!();
+
+    fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
+        Body::Stock { kind: StockKind::Set, lines: quantities(&self.lines, found) }
+    }
+
+    fn answer(accepted: &Accepted<'_>) -> v1::SetQuantityResponse {
+        v1::SetQuantityResponse { receipt: accepted.receipt(), levels: accepted.levels() }
+    }
+}
+
+impl CommandRequest for v1::CountRequest {
+    type Answer = v1::CountResponse;
+
+    shared_fields!();
+
     fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
         Body::Stock { kind: StockKind::Counted, lines: quantities(&self.lines, found) }
+    }
+
+    fn answer(accepted: &Accepted<'_>) -> v1::CountResponse {
+        v1::CountResponse { receipt: accepted.receipt(), levels: accepted.levels() }
     }
 }
 

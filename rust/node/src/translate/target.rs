@@ -1,4 +1,4 @@
-//! How a command names holds.
+//! How a command identifies holds.
 
 use invengine_ledger::ReservationId;
 use invengine_ledger::command::{Target, TargetBy};
@@ -8,19 +8,19 @@ use invengine_wire::v1::hold_target::By;
 use super::check::Violations;
 use super::lines::selected;
 
-/// What a command lets its target say.
+/// What the target of a command may contain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Allowed {
-    /// Every hold of an order.
+pub(super) struct TargetRules {
+    /// An order, which means all its holds.
     pub order: bool,
-    /// Some of its lines.
+    /// A selection of lines.
     pub lines: bool,
 }
 
-/// Reads a target. `tag` is that of the ledger, whose tokens it knows.
+/// Reads a target. `tag` is the tag of the ledger; only tokens with this tag are accepted.
 pub(super) fn target<'a>(
     given: Option<&'a v1::HoldTarget>,
-    allowed: Allowed,
+    allowed: TargetRules,
     tag: u64,
     found: &mut Violations,
 ) -> Target<'a> {
@@ -46,7 +46,7 @@ pub(super) fn target<'a>(
     Target { by, lines, expected_version: version as u64 }
 }
 
-fn named_by<'a>(by: &'a By, allowed: Allowed, tag: u64, found: &mut Violations) -> TargetBy<'a> {
+fn named_by<'a>(by: &'a By, allowed: TargetRules, tag: u64, found: &mut Violations) -> TargetBy<'a> {
     match by {
         By::ReservationId(token) => {
             found.name(token, format_args!("target.reservation_id"));

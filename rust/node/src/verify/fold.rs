@@ -1,37 +1,37 @@
-//! The fold of a journal for its proof: every record is looked at before and after it, all counters from time to time.
+//! The fold of a journal for verification: every record is audited before and after it, all counters from time to time.
 
 use std::collections::BTreeMap;
 
-use invengine_ledger::{Audit, Broken, Event, Ledger, Record};
+use invengine_ledger::{Audit, BrokenInvariant, Event, Ledger, Record};
 
 use super::{VerifyReport, names};
 use crate::journal::Frame;
 
-/// Broken rules that a report lists one by one.
+/// Most broken rules that a report lists one by one.
 const BROKEN_MAX: usize = 20;
 
 const NO_OVERSELL: &str = "no_hold_takes_more_than_is_there";
 const SEQUENCES: &str = "sequences_have_no_gap";
 const TIME: &str = "time_never_goes_back";
 
-/// The fold under way.
+/// The fold in progress.
 pub(super) struct Fold {
     ledger: Option<Ledger>,
     audit: Audit,
     events: BTreeMap<&'static str, u64>,
     at: u64,
     writer_epoch: u64,
-    broken: Vec<Broken>,
-    /// How many records until all counters are recomputed; doubles, since each look at them takes as long as the state is large.
+    broken: Vec<BrokenInvariant>,
+    /// Number of records until all counters are recomputed; doubles, since each check takes time proportional to the state.
     next_check: u64,
     records: u64,
     frames: u64,
-    /// Digests at the positions of snapshots: wanted, and once they are reached, found.
+    /// Digests at the positions of snapshots; `None` until a position is reached.
     digests: BTreeMap<u64, Option<String>>,
 }
 
 impl Fold {
-    /// Goes on from a state, up to a position; takes the digest at some on the way.
+    /// Continues from a state up to a position; takes the digest at the wanted positions on the way.
     pub fn new(ledger: Ledger, at: u64, wanted: impl Iterator<Item = u64>) -> Self {
         let mut fold = Fold {
             ledger: Some(ledger),
@@ -56,23 +56,23 @@ impl Fold {
         }
     }
 
-    /// The digest at a position that was wanted, if the fold was there.
+    /// The digest at a wanted position, if the fold reached it.
     pub fn digest_at(&self, sequence: u64) -> Option<&str> {
         self.digests.get(&sequence)?.as_deref()
     }
 
-    /// Where the fold stands: sequence and time of the last record.
-    pub fn place(&self) -> (u64, i64) {
+    /// The position of the fold: sequence and time of the last record.
+    pub fn position(&self) -> (u64, i64) {
         let at = |ledger: &Ledger| (ledger.sequence(), if ledger.sequence() == 0 { 0 } else { ledger.time_ms() });
         self.ledger.as_ref().map_or((0, 0), at)
     }
 
-    /// Folds one frame; false once the wanted position is reached.
+    /// Folds one frame; returns false once the last position is reached.
     pub fn frame(&mut self, frame: &Frame<'_>) -> Result<bool, String> {
         self.writer_epoch = frame.writer_epoch;
         self.frames += 1;
-        // Where it begins may be the position itself.
-        if self.place().0 >= self.at {
+        // The fold may begin at the position itself.
+        if self.position().0 >= self.at {
             return Ok(false);
         }
         if frame.is_claim() {
@@ -113,9 +113,9 @@ impl Fold {
         }
     }
 
-    /// The report, as far as a fold can make it.
+    /// The report, as far as a fold can fill it.
     pub fn report(mut self) -> VerifyReport {
-        let mut ledger = self.ledger.take().expect("Invariant: every frame gives the ledger back");
+        let mut ledger = self.ledger.take().expect("Invariant: every frame puts the ledger back");
         self.broken.extend(Audit::check(&ledger));
         let mut invariants: BTreeMap<_, _> = Audit::RULES.into_iter().map(|rule| (rule, true)).collect();
         invariants.insert(NO_OVERSELL, self.audit.oversold_by_holds() == 0);

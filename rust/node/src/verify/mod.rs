@@ -1,4 +1,4 @@
-//! Folds a journal again without opening it, and proves what the state must keep. It writes nothing and takes no lock, so it
+//! Folds a journal again without opening it, and verifies the invariants of the state. Writes nothing and takes no lock, so it
 //! may run beside a server and then sees what is durable.
 
 mod damage;
@@ -17,17 +17,17 @@ use self::fold::Fold;
 use crate::backup::not_kept;
 use crate::engine::{EngineSettings, JournalKind, redis_options};
 use crate::journal::backup::{check, is_backup, no_journal, read_manifest};
-use crate::journal::redis::{RedisSource, RedisSurvey};
+use crate::journal::inspect::{FileInspection, Inspection, look_again};
+use crate::journal::redis::{RedisInspection, RedisSource};
 use crate::journal::storage::Directory;
-use crate::journal::survey::{FileSurvey, Survey, look_again};
 use crate::journal::{JournalError, RedisOptions, TornTail};
 
-/// What a fold of a journal found.
+/// The result of folding a journal.
 #[derive(Debug, Serialize)]
 pub struct VerifyReport {
     /// The ledger.
     pub ledger: String,
-    /// Position that the report speaks of: the end of the last record folded.
+    /// Position that the report describes: the end of the last record folded.
     pub sequence: u64,
     /// The first sequence that is kept.
     pub first_sequence: u64,
@@ -41,79 +41,79 @@ pub struct VerifyReport {
     pub digest: String,
     /// Whether each invariant holds, by name.
     pub invariants: BTreeMap<&'static str, bool>,
-    /// The first places where one does not, in words.
+    /// The first places where one does not hold, as text.
     pub broken: Vec<String>,
-    /// Units by which reserves, amendments, re-acquisitions and transfers took more than was there.
+    /// Units by which reserves, amendments, re-acquisitions and transfers took more than was available.
     pub oversold_units_by_reserve: i64,
     /// Events by kind.
     pub events: BTreeMap<&'static str, u64>,
     /// Frames, files or entries, reservations, levels, keys.
     pub counts: BTreeMap<&'static str, u64>,
-    /// Names that break the rule for new ones, and names that people may take for older ones: the first of them, by kind and
-    /// age. They work, and are no damage.
+    /// Names that break the rule for new ones, and names that people may mistake for older ones: the first of them, by kind and
+    /// age. They work, and are not damage.
     pub names: Vec<NameReport>,
-    /// An unfinished append at the end that the next start will cut, in words; none if the journal ends well.
+    /// An unfinished append at the end that the next start will cut, as text; `None` if there is none.
     pub torn_tail: Option<String>,
     /// Every snapshot, oldest first.
     pub snapshots: Vec<SnapshotReport>,
-    /// Where the journal stops being whole; none if it is whole.
+    /// Where the intact part of the journal ends; `None` if all of it is intact.
     pub damage: Option<DamageReport>,
-    /// Of a backup: `whole`, or why it cannot be restored; none for a journal.
+    /// For a backup: `whole`, or why it cannot be restored; `None` for a journal.
     pub backup: Option<String>,
     /// How long the fold took.
     pub elapsed_ms: f64,
 }
 
-/// A name that somebody should know of.
+/// A name that deserves attention.
 #[derive(Debug, Serialize)]
 pub struct NameReport {
     /// `item`, `location`, `channel` or `source`.
     pub kind: &'static str,
     /// The name, byte by byte.
     pub name: String,
-    /// What there is to say, in words; what cannot be seen is shown as `<U+200B>`.
+    /// The finding, as text; invisible characters are shown as `<U+200B>`.
     pub finding: String,
 }
 
-/// What one snapshot is worth.
+/// The result of checking one snapshot.
 #[derive(Debug, Serialize)]
 pub struct SnapshotReport {
     /// Its file.
     pub name: String,
-    /// Where it stands; 0 if it does not say.
+    /// Its sequence; 0 if unknown.
     pub sequence: u64,
     /// Bytes of its pieces.
     pub bytes: u64,
     /// Whether the fold of the journal was at its position, so that both digests could be compared.
     pub compared: bool,
-    /// Why it cannot be used; none if it is good.
+    /// Why it cannot be used; `None` if it is good.
     pub bad: Option<String>,
 }
 
-/// Where a journal stops being whole, what lies behind, and what a start would make of it.
+/// Where the intact part of a journal ends, what follows, and what a start would do with it.
 #[derive(Debug, Serialize)]
 pub struct DamageReport {
     /// Full name of the file, or of the stream in Redis.
     pub file: String,
-    /// First byte of the file that is not good.
+    /// First invalid byte of the file.
     pub offset: u64,
-    /// In a stream the id of the entry that is not good, or behind which others are gone.
+    /// In a stream the id of the first invalid entry, or of the one after which entries are missing.
     pub entry: Option<String>,
     /// Which rule it breaks.
     pub why: String,
-    /// Every frame up to here is whole.
+    /// Every frame up to here is intact.
     pub whole_sequence: u64,
     /// Engine time of that position.
     pub whole_time_ms: i64,
-    /// Bytes up to the next whole frame, or else up to the last one that was written.
+    /// Bytes up to the next valid frame, or else up to the last byte that was written.
     pub unreadable_bytes: u64,
-    /// Whole frames behind.
+    /// Valid frames after the damage.
     pub frames_behind: u64,
-    /// First sequence of their events, 0 if they have none.
+    /// First sequence of their events; 0 if they have none.
     pub first_sequence_behind: u64,
     /// Last sequence of their events.
     pub last_sequence_behind: u64,
-    /// Position that a start comes to, if it is not refused.
+    /// Position that a start reaches, if it is not refused.
     pub start_sequence: Option<u64>,
     /// Snapshot that a start begins with, if it is not refused and there is one.
     pub start_snapshot: Option<u64>,
@@ -126,7 +126,7 @@ pub struct DamageReport {
 /// not an error.
 ///
 /// # Errors
-/// There is none, it cannot be read, is of a newer build, or no longer holds the position.
+/// There is no journal, it cannot be read, is of a newer build, or no longer holds the position.
 pub fn verify(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
     look_again(directory, is_wrong, || verify_once(directory, at_sequence))
 }
@@ -134,7 +134,7 @@ pub fn verify(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport
 /// Verifies the journal of these settings.
 ///
 /// # Errors
-/// As `verify` and `verify_redis`; there is none in memory.
+/// As for `verify` and `verify_redis`; a journal in memory is not kept.
 pub fn verify_for(settings: &EngineSettings, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
     match settings.journal {
         JournalKind::File => verify(&settings.directory, at_sequence),
@@ -143,24 +143,24 @@ pub fn verify_for(settings: &EngineSettings, at_sequence: Option<u64>) -> Result
     }
 }
 
-/// The same for a journal in Redis, on the server that takes its writes.
+/// The same for a journal in Redis, on the server that accepts its writes.
 ///
 /// # Errors
-/// As `verify`; also if Redis is not there, lets us not in, or holds no journal of this ledger.
+/// As for `verify`; also if Redis is unreachable, denies access, or holds no journal of this ledger.
 pub fn verify_redis(options: &RedisOptions, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
     let started = Instant::now();
     let mut source = RedisSource::connect(options)?;
-    // What is no journal is told as such, whatever lies under its keys.
+    // A missing journal is reported as such, whatever is stored under its keys.
     source.stored()?;
     let mut report = source.look_again(is_wrong, |source| {
-        let mut survey = RedisSurvey::of(source)?;
-        look(&mut survey, at_sequence.unwrap_or(u64::MAX))
+        let mut inspection = RedisInspection::of(source)?;
+        report_on(&mut inspection, at_sequence.unwrap_or(u64::MAX))
     })?;
     report.elapsed_ms = started.elapsed().as_secs_f64() * 1_000.0;
     Ok(report)
 }
 
-/// Whether something is wrong, which may only seem so beside a server.
+/// Whether something is wrong, which beside a running server may only seem so.
 fn is_wrong(seen: &Result<VerifyReport, JournalError>) -> bool {
     let has_findings =
         |report: &VerifyReport| report.damage.is_some() || report.snapshots.iter().any(|each| each.bad.is_some());
@@ -169,49 +169,49 @@ fn is_wrong(seen: &Result<VerifyReport, JournalError>) -> bool {
 
 fn verify_once(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
     let started = Instant::now();
-    let mut survey = FileSurvey::of(directory)?.ok_or_else(|| no_journal(&Directory::existing(directory)))?;
-    let mut report = look(&mut survey, at_sequence.unwrap_or(u64::MAX))?;
+    let mut inspection = FileInspection::of(directory)?.ok_or_else(|| no_journal(&Directory::existing(directory)))?;
+    let mut report = report_on(&mut inspection, at_sequence.unwrap_or(u64::MAX))?;
     report.backup = backup_state(directory);
     report.elapsed_ms = started.elapsed().as_secs_f64() * 1_000.0;
     Ok(report)
 }
 
-fn look(survey: &mut dyn Survey, at: u64) -> Result<VerifyReport, JournalError> {
-    let (mut snapshots, base) = snapshots::load_all(survey)?;
-    let mark = base.as_ref().map(|base| base.mark);
-    let headless = !survey.has_head() && base.is_none();
-    let ledger = base.map_or_else(|| Ledger::new(LedgerOptions::new(survey.ledger())), |base| base.ledger);
+fn report_on(inspection: &mut dyn Inspection, at: u64) -> Result<VerifyReport, JournalError> {
+    let (mut snapshots, base) = snapshots::load_all(inspection)?;
+    let position = base.as_ref().map(|base| base.position);
+    let headless = !inspection.has_head() && base.is_none();
+    let ledger = base.map_or_else(|| Ledger::new(LedgerOptions::new(inspection.ledger())), |base| base.ledger);
     if at < ledger.sequence() {
         return Err(JournalError::Trimmed { sequence: at, first_sequence: ledger.sequence() });
     }
     let mut fold = Fold::new(ledger, at, snapshots.iter().map(|snapshot| snapshot.report.sequence));
-    let (summary, damage) = survey.walk(mark.as_ref(), &mut |frame, file, offset| {
+    let (summary, damage) = inspection.walk(position.as_ref(), &mut |frame, file, offset| {
         if headless {
             return Ok(true);
         }
         fold.frame(&frame).map_err(|why| JournalError::Replay { file: file.into(), offset, why })
     })?;
-    let damage = if headless { Some(survey.no_head()) } else { damage };
+    let damage = if headless { Some(inspection.no_head()) } else { damage };
     snapshots.iter_mut().for_each(|snapshot| snapshot.compare(&fold));
-    let damage = damage.map(|damage| damage::explain(survey, damage, fold.place())).transpose()?;
+    let damage = damage.map(|damage| damage::explain(inspection, damage, fold.position())).transpose()?;
     let mut report = fold.report();
-    report.first_sequence = survey.first_sequence();
-    let (kind, parts) = survey.parts();
+    report.first_sequence = inspection.first_sequence();
+    let (kind, parts) = inspection.parts();
     report.counts.insert(kind, parts);
     if let Some(summary) = summary {
         report.last_sequence = summary.last_sequence;
-        report.torn_tail = summary.torn_tail.filter(|tail| tail.bytes > 0).map(words);
+        report.torn_tail = summary.torn_tail.filter(|tail| tail.bytes > 0).map(describe);
     }
     report.snapshots = snapshots.into_iter().map(|snapshot| snapshot.report).collect();
     report.damage = damage;
     Ok(report)
 }
 
-fn words(tail: TornTail) -> String {
+fn describe(tail: TornTail) -> String {
     format!("{} bytes at byte {} of {}", tail.bytes, tail.offset, tail.file)
 }
 
-/// What is to be said of a directory that is a backup: `whole`, or why it cannot be restored.
+/// The state of a directory that is a backup: `whole`, or why it cannot be restored; `None` if it is not a backup.
 fn backup_state(directory: &Path) -> Option<String> {
     let storage = Directory::existing(directory);
     if !is_backup(&storage) {

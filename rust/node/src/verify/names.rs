@@ -1,14 +1,14 @@
-//! Names that break the rule for new ones, and names that people may take for one another.
+//! Names that break the rule for new ones, and names that people may mistake for one another.
 
 use invengine_ledger::command::Catalogue;
 use invengine_ledger::{Ledger, name_fault, visible};
 
 use super::NameReport;
 
-/// Findings that a report lists one by one.
+/// Most findings that a report lists one by one.
 const LISTED_MAX: usize = 1_000;
 
-/// What a ledger's names come to.
+/// The findings about a ledger's names.
 #[derive(Default)]
 pub(super) struct Findings {
     pub against_the_rule: u64,
@@ -24,16 +24,16 @@ impl Findings {
         {
             let names = ledger.catalogue(catalogue);
             for name in (0..names.len() as u32).map(|handle| names.name(handle)) {
-                found.look_at(kind, name, names.look_alike(name));
+                found.check(kind, name, names.look_alike(name));
             }
         }
         for source in ledger.sources() {
-            found.look_at("source", &source.name, ledger.source_look_alike(&source.name));
+            found.check("source", &source.name, ledger.source_look_alike(&source.name));
         }
         found
     }
 
-    fn look_at(&mut self, kind: &'static str, name: &str, older: Option<&str>) {
+    fn check(&mut self, kind: &'static str, name: &str, older: Option<&str>) {
         if let Some(fault) = name_fault(name) {
             self.against_the_rule += 1;
             self.list(kind, name, fault);

@@ -4,10 +4,10 @@ use invengine_ledger::{ImageLoader, Ledger, LedgerOptions};
 
 use super::SnapshotReport;
 use super::fold::Fold;
-use crate::journal::survey::{StoredSnapshot, Survey};
-use crate::journal::{JournalError, Manifest, Mark};
+use crate::journal::inspect::{Inspection, StoredSnapshot};
+use crate::journal::{JournalError, JournalPosition, Manifest};
 
-/// A snapshot that was loaded and let go again.
+/// The report and the digest of a snapshot that was loaded; its state is dropped.
 pub(super) struct Loaded {
     pub report: SnapshotReport,
     digest: String,
@@ -15,43 +15,43 @@ pub(super) struct Loaded {
 
 /// The state that a journal without its beginning is folded from.
 pub(super) struct Base {
-    pub mark: Mark,
+    pub position: JournalPosition,
     pub ledger: Ledger,
 }
 
-/// Loads all snapshots, one after the other; keeps the state of the oldest good one if the journal needs it.
-pub(super) fn load_all(survey: &mut dyn Survey) -> Result<(Vec<Loaded>, Option<Base>), JournalError> {
+/// Loads all snapshots, one after the other; keeps the state of the oldest good one if the journal lacks its beginning.
+pub(super) fn load_all(inspection: &mut dyn Inspection) -> Result<(Vec<Loaded>, Option<Base>), JournalError> {
     let (mut all, mut base) = (Vec::new(), None);
-    for stored in survey.snapshots()? {
+    for stored in inspection.snapshots()? {
         let loaded = stored.manifest.clone().and_then(|manifest| {
-            let ledger = load(survey, &stored, &manifest)?;
+            let ledger = load(inspection, &stored, &manifest)?;
             Ok((manifest, ledger))
         });
-        if loaded.is_err() && survey.is_gone(&stored.name) {
+        if loaded.is_err() && inspection.is_gone(&stored.name) {
             continue;
         }
         all.push(Loaded::of(&stored, loaded.as_ref().map(|(manifest, _)| manifest).map_err(Clone::clone)));
         if let Ok((manifest, ledger)) = loaded
             && base.is_none()
-            && !survey.has_head()
-            && manifest.mark.sequence() + 1 >= survey.first_sequence()
+            && !inspection.has_head()
+            && manifest.position.sequence() + 1 >= inspection.first_sequence()
         {
-            base = Some(Base { mark: manifest.mark, ledger });
+            base = Some(Base { position: manifest.position, ledger });
         }
     }
     Ok((all, base))
 }
 
-/// The state of a snapshot, if it is the one that its manifest speaks of.
-fn load(survey: &mut dyn Survey, stored: &StoredSnapshot, manifest: &Manifest) -> Result<Ledger, String> {
-    let mut loader = ImageLoader::new(LedgerOptions::new(survey.ledger()));
+/// The state of a snapshot, if it is the one that its manifest describes.
+fn load(inspection: &mut dyn Inspection, stored: &StoredSnapshot, manifest: &Manifest) -> Result<Ledger, String> {
+    let mut loader = ImageLoader::new(LedgerOptions::new(inspection.ledger()));
     let mut take = |piece: &[u8]| loader.piece(piece).map_err(|malformed| malformed.to_string());
-    survey.read(&stored.name, manifest, &mut take).map_err(|error| error.to_string())?;
+    inspection.read(&stored.name, manifest, &mut take).map_err(|error| error.to_string())?;
     let mut ledger = loader.finish().map_err(|malformed| malformed.to_string())?;
-    if ledger.sequence() == manifest.mark.sequence() && ledger.digest().to_string() == manifest.digest {
+    if ledger.sequence() == manifest.position.sequence() && ledger.digest().to_string() == manifest.digest {
         return Ok(ledger);
     }
-    Err("its state is not the one that its manifest speaks of".into())
+    Err("its state is not the one that its manifest describes".into())
 }
 
 impl Loaded {
@@ -59,7 +59,7 @@ impl Loaded {
         let known = stored.manifest.as_ref().ok();
         let report = SnapshotReport {
             name: stored.name.clone(),
-            sequence: known.map_or(0, |manifest| manifest.mark.sequence()),
+            sequence: known.map_or(0, |manifest| manifest.position.sequence()),
             bytes: known.map_or(0, |manifest| manifest.bytes),
             compared: false,
             bad: loaded.err(),

@@ -1,11 +1,11 @@
-//! The state of a disk: what is visible, what is durable, and what a crash leaves of it.
+//! The state of a disk: what is visible, what is durable, and what survives a crash.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub const SECTOR_BYTES: usize = 512;
 
-/// One call that changes the disk, or a mark of the test between calls.
+/// One call that changes the disk, or a marker of the test between calls.
 #[derive(Debug, Clone)]
 pub enum Call {
     Create(String),
@@ -18,7 +18,7 @@ pub enum Call {
     Acknowledged(u64),
 }
 
-/// What of the unsynced writes and names a crash leaves.
+/// Which of the unsynced writes and names survive a crash.
 #[derive(Debug, Clone)]
 pub enum Left {
     Nothing,
@@ -83,7 +83,7 @@ impl Disk {
         }
     }
 
-    /// The disk as the next start finds it after the power went off now.
+    /// The disk as the next start finds it after a power failure at this point.
     pub fn after_crash(&self, left: &Left) -> Self {
         let mut after = self.clone();
         for content in &mut after.files {
@@ -109,7 +109,7 @@ impl Disk {
         after
     }
 
-    /// Replaces or adds a whole file, durable.
+    /// Replaces or adds a whole file, durably.
     pub fn put(&mut self, name: &str, bytes: Vec<u8>) {
         let content = Content { visible: bytes.clone(), durable: bytes, pending: Vec::new() };
         match self.names.get(name) {
@@ -144,7 +144,7 @@ impl Disk {
         self.names_with("journal-")
     }
 
-    /// The names that start so, in order.
+    /// The names with this prefix, in order.
     pub fn names_with(&self, start: &str) -> Vec<String> {
         self.names.keys().filter(|name| name.starts_with(start)).cloned().collect()
     }

@@ -1,20 +1,20 @@
-//! The test run: frames that follow from their sequence alone, so any journal can be checked to
+//! The test run: frames that are determined by their sequence alone, so any journal can be checked to
 //! hold a prefix of it.
 
 use invengine_node::journal::{FileJournal, FileOptions, Frame, Journal, JournalError};
 
 use super::storage::TestStorage;
 
-/// Options for small files that are prepared in line, so that a run makes the same calls every
+/// Options for small files without a preallocating thread, so that a run makes the same calls every
 /// time.
 pub fn small(file_bytes: u64) -> FileOptions {
     let mut options = FileOptions::new("", "main");
     options.journal_file_bytes = file_bytes;
-    options.prepare_ahead = false;
+    options.preallocate = false;
     options
 }
 
-/// A frame with events, kept.
+/// A copy of a frame with events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     pub first_sequence: u64,
@@ -34,7 +34,7 @@ impl Kept {
     }
 }
 
-/// The frame that starts at a sequence in every test run: its length and bytes follow from the
+/// The frame that starts at a sequence in every test run: its length and bytes are determined by the
 /// sequence alone.
 pub fn expected(first_sequence: u64, long: bool) -> Kept {
     let bytes = match first_sequence % 16 {
@@ -54,7 +54,7 @@ pub fn append_next(journal: &mut dyn Journal, long: bool) -> Result<u64, Journal
     Ok(kept.last_sequence)
 }
 
-/// A journal of so many frames on a fresh disk, each acknowledgement marked among the calls.
+/// A journal of `frames` frames on a fresh disk, with each acknowledgement recorded among the calls.
 pub fn written(frames: usize, file_bytes: u64, long: bool) -> TestStorage {
     let storage = TestStorage::default();
     let mut journal = open(&storage, file_bytes).unwrap().0;

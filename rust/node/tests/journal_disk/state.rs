@@ -1,17 +1,17 @@
-//! A test run with snapshots, and what a crash can leave of it.
+//! A test run with snapshots, and the states that a crash can leave.
 
-use invengine_node::journal::{JournalError, Mark};
+use invengine_node::journal::{JournalError, JournalPosition};
 
 use super::disk::{Call, Disk, Left, sectors_of};
-use super::history::{Sum, recover, snapshot};
 use super::run::append_next;
+use super::snapshots::{Sum, recover, snapshot};
 use super::storage::TestStorage;
 
-/// Appends so many frames, with a snapshot and a trim after each 50; answers the last acknowledged sequence and how many
-/// snapshots failed.
+/// Appends `frames` frames, with a snapshot and a trim after every 50; returns the last acknowledged sequence and the number of
+/// snapshots that failed.
 pub fn run(storage: &TestStorage, frames: usize) -> (u64, usize) {
     let Ok((mut journal, _)) = recover(storage) else { return (0, 0) };
-    let (mut mark, mut sum, mut acknowledged, mut failed) = (Mark::start("main"), Sum::default(), 0, 0);
+    let (mut position, mut sum, mut acknowledged, mut failed) = (JournalPosition::start("main"), Sum::default(), 0, 0);
     for index in 1..=frames {
         match append_next(&mut journal, false) {
             Ok(sequence) => acknowledged = sequence,
@@ -19,7 +19,7 @@ pub fn run(storage: &TestStorage, frames: usize) -> (u64, usize) {
             Err(_) => break,
         }
         storage.mark(acknowledged);
-        if index % 50 == 0 && snapshot(&journal, &mut mark, &mut sum).is_err() {
+        if index % 50 == 0 && snapshot(&journal, &mut position, &mut sum).is_err() {
             failed += 1;
         }
     }

@@ -1,4 +1,4 @@
-//! The storage on a test disk: writes down every call and fails on demand.
+//! The storage on a test disk: records every call and fails on demand.
 
 use std::any::Any;
 use std::io;
@@ -9,19 +9,19 @@ use invengine_node::journal::storage::{Storage, StoredFile};
 
 use super::disk::{Call, Disk};
 
-/// What goes wrong at one call.
+/// What goes wrong at a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     Eio,
     NoSpace,
-    /// A write takes only its first half; the next call goes well.
+    /// A write stores only its first half; the next call succeeds.
     Short,
-    /// A write takes only its first half, and the next call fails.
+    /// A write stores only its first half, and the next call fails.
     ShortThenEio,
     Interrupted,
     /// The file system became read-only.
     ReadOnly,
-    /// Who runs this may no longer write here.
+    /// The user may no longer write here.
     Denied,
 }
 
@@ -37,7 +37,7 @@ struct Inner {
     locked: bool,
 }
 
-/// A storage on such a disk; clones share it.
+/// A storage on a test disk; clones share it.
 #[derive(Clone, Default)]
 pub struct TestStorage {
     inner: Arc<Mutex<Inner>>,
@@ -92,7 +92,7 @@ impl TestStorage {
         self.inner().full = full;
     }
 
-    /// Whether the directory refuses to change, though its files may be written.
+    /// Whether the directory refuses changes, though its files may be written.
     pub fn deny_names(&self, denied: bool) {
         self.inner().names_denied = denied;
     }
@@ -102,7 +102,7 @@ impl TestStorage {
         match inner.fault_now() {
             None => {}
             Some(fault) => {
-                // A failed sync marks the pages clean: they stay visible and never reach the disk.
+                // A failed sync positions the pages clean: they stay visible and never reach the disk.
                 if let Call::Sync(file) = call {
                     inner.disk.files[file].pending.clear();
                 }
@@ -121,7 +121,7 @@ impl TestStorage {
 
     fn write(&self, file: usize, offset: usize, data: &[u8]) -> io::Result<usize> {
         let mut inner = self.inner();
-        let taken = match inner.fault_now() {
+        let written = match inner.fault_now() {
             None => data.len(),
             Some(fault @ (Fault::Short | Fault::ShortThenEio)) if data.len() > 1 => {
                 let next = inner.count;
@@ -130,8 +130,8 @@ impl TestStorage {
             }
             Some(fault) => return Err(error_of(fault)),
         };
-        inner.make(Call::Write(file, offset, data[..taken].into()));
-        Ok(taken)
+        inner.make(Call::Write(file, offset, data[..written].into()));
+        Ok(written)
     }
 }
 

@@ -1,17 +1,17 @@
-//! A server that answers what a test tells it to, and else like a good Redis with an empty journal.
+//! A server with scripted replies, which otherwise behaves like a Redis with an empty journal.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What the fake says to a command: nothing is the usual answer.
+/// The reply of the fake to a command; `None` means the default reply.
 pub type Script = Box<dyn FnMut(&[String]) -> Option<String> + Send>;
 
 /// A fake server on a port of loopback.
 pub struct FakeServer {
     port: u16,
-    heard: Arc<Mutex<Vec<String>>>,
+    received: Arc<Mutex<Vec<String>>>,
 }
 
 /// Where the journal ends: last sequence, chain, entries.
@@ -22,20 +22,20 @@ const INFO: &str =
     "redis_version:7.0.15\r\nrole:master\r\nconnected_slaves:0\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n";
 
 impl FakeServer {
-    /// Starts it with its script.
+    /// Starts it with a script.
     pub fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let (script, hearing) = (Arc::new(Mutex::new(script)), heard.clone());
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let (script, recorded) = (Arc::new(Mutex::new(script)), received.clone());
         let end: Arc<End> = Arc::default();
         thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
-                let (script, hearing, end) = (script.clone(), hearing.clone(), end.clone());
-                thread::spawn(move || serve(stream, &script, &hearing, &end));
+                let (script, recorded, end) = (script.clone(), recorded.clone(), end.clone());
+                thread::spawn(move || serve(stream, &script, &recorded, &end));
             }
         });
-        Self { port, heard }
+        Self { port, received }
     }
 
     pub fn url(&self) -> String {
@@ -47,24 +47,24 @@ impl FakeServer {
     }
 
     /// How many commands began with these words.
-    pub fn heard(&self, words: &str) -> usize {
-        self.heard.lock().unwrap().iter().filter(|command| command.starts_with(words)).count()
+    pub fn received(&self, words: &str) -> usize {
+        self.received.lock().unwrap().iter().filter(|command| command.starts_with(words)).count()
     }
 }
 
-fn serve(stream: TcpStream, script: &Mutex<Script>, heard: &Mutex<Vec<String>>, end: &End) {
+fn serve(stream: TcpStream, script: &Mutex<Script>, received: &Mutex<Vec<String>>, end: &End) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     while let Some(command) = read_command(&mut reader) {
-        heard.lock().unwrap().push(command.join(" "));
-        let told = (script.lock().unwrap())(&command);
-        if writer.write_all(told.unwrap_or_else(|| usual(&command, end)).as_bytes()).is_err() {
+        received.lock().unwrap().push(command.join(" "));
+        let scripted = (script.lock().unwrap())(&command);
+        if writer.write_all(scripted.unwrap_or_else(|| default_reply(&command, end)).as_bytes()).is_err() {
             return;
         }
     }
 }
 
-fn usual(command: &[String], end: &End) -> String {
+fn default_reply(command: &[String], end: &End) -> String {
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["INFO", ..] => bulk(INFO),

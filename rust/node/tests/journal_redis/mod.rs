@@ -1,4 +1,4 @@
-//! Real Redis and Valkey servers for tests, a proxy that cuts connections, and a fake server that says what a test wants.
+//! Real Redis and Valkey servers for tests, a proxy that cuts connections, and a fake server with scripted replies.
 #![allow(dead_code, reason = "each test target uses a part of it")]
 #![allow(unused_imports, reason = "each test target uses a part of it")]
 
@@ -14,7 +14,7 @@ pub use stream::{Entries, entries_of, put};
 
 use invengine_node::journal::{Frame, JournalError, RedisJournal, RedisOptions};
 
-/// A frame with events, kept: its first and last sequence and its payload.
+/// A copy of a frame with events: its first and last sequence and its payload.
 pub type Seen = (u64, u64, Vec<u8>);
 
 /// Opens a journal and returns the frames with events that it held.
@@ -39,7 +39,7 @@ pub fn payload(sequence: u64) -> Vec<u8> {
     sequence.to_string().into_bytes()
 }
 
-/// A test for each server that there is: `both!(contract)` makes `contract_on_redis` and `contract_on_valkey`.
+/// A test for each kind of server: `both!(contract)` makes `contract_on_redis` and `contract_on_valkey`.
 #[macro_export]
 macro_rules! both {
     ($($test:ident),* $(,)?) => {

@@ -1,5 +1,5 @@
-//! Stands between a journal and its server: leads to another server, or cuts the connection when the answer to a function
-//! comes back.
+//! A proxy between a journal and its server: redirects to another server, or cuts the connection when the reply of a function
+//! arrives.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -19,15 +19,15 @@ pub struct Proxy {
 
 struct Shared {
     target: Mutex<PathBuf>,
-    /// Answers to withhold, each by cutting the connection.
+    /// Number of replies to withhold, each by cutting the connection.
     cuts: AtomicU64,
-    /// To calls of this function.
+    /// The function whose replies are withheld.
     function: Mutex<String>,
     open: Mutex<Vec<UnixStream>>,
 }
 
 impl Proxy {
-    /// A proxy that leads to a server's socket.
+    /// A proxy to a server's socket.
     pub fn to(target: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("p")).unwrap();
@@ -40,7 +40,7 @@ impl Proxy {
         let serving = shared.clone();
         thread::spawn(move || {
             while let Ok((client, _)) = listener.accept() {
-                serving.lead(client);
+                serving.forward(client);
             }
         });
         Self { directory, shared }
@@ -50,13 +50,13 @@ impl Proxy {
         format!("unix://{}", self.directory.path().join("p").display())
     }
 
-    /// Withholds the answers to the next appends.
-    pub fn cut_answers(&self, count: u64) {
-        self.cut_answers_to("invengine_append", count);
+    /// Withholds the replies to the next appends.
+    pub fn cut_replies(&self, count: u64) {
+        self.cut_replies_to("invengine_append", count);
     }
 
-    /// Withholds the answers to the next calls of a function.
-    pub fn cut_answers_to(&self, function: &str, count: u64) {
+    /// Withholds the replies to the next calls of a function.
+    pub fn cut_replies_to(&self, function: &str, count: u64) {
         function.clone_into(&mut self.shared.function.lock().unwrap());
         self.shared.cuts.store(count, Ordering::SeqCst);
     }
@@ -66,8 +66,8 @@ impl Proxy {
         self.shared.cuts.load(Ordering::SeqCst) == 0
     }
 
-    /// Leads to another server from now on, and ends what is open.
-    pub fn lead_to(&self, target: &Path) {
+    /// Redirects to another server from now on, and closes all open connections.
+    pub fn redirect_to(&self, target: &Path) {
         *self.shared.target.lock().unwrap() = target.into();
         for stream in self.shared.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
@@ -76,9 +76,9 @@ impl Proxy {
 }
 
 impl Shared {
-    fn lead(self: &Arc<Self>, client: UnixStream) {
+    fn forward(self: &Arc<Self>, client: UnixStream) {
         let target = self.target.lock().unwrap().clone();
-        // A client whose server is not there sees a connection that ends.
+        // A client whose server is unreachable sees a closed connection.
         let Ok(server) = UnixStream::connect(target) else { return };
         self.open.lock().unwrap().push(client.try_clone().unwrap());
         let cutting = Arc::new(AtomicBool::new(false));
@@ -88,12 +88,12 @@ impl Shared {
         thread::spawn(move || down.copy(server, client, |_| !cutting.load(Ordering::SeqCst)));
     }
 
-    /// Marks the connection if this is a call whose answer is to be withheld. The server gets it in any case.
+    /// Marks the connection if this is a call whose reply is withheld. The server receives the call in any case.
     fn mark(&self, bytes: &[u8], cutting: &AtomicBool) -> bool {
         let function = self.function.lock().unwrap().clone().into_bytes();
-        let is_it = !function.is_empty() && bytes.windows(function.len()).any(|window| window == function);
+        let matches = !function.is_empty() && bytes.windows(function.len()).any(|window| window == function);
         let take_one = |cuts: u64| cuts.checked_sub(1);
-        if is_it && self.cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one).is_ok() {
+        if matches && self.cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one).is_ok() {
             cutting.store(true, Ordering::SeqCst);
         }
         true

@@ -1,4 +1,4 @@
-//! Starts a real server in a directory of its own, and ends it in every way.
+//! Starts a real server in a directory of its own, and stops it in every way.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -13,7 +13,7 @@ use invengine_node::journal::RedisOptions;
 use redis::Connection;
 use tempfile::TempDir;
 
-const START_PATIENCE: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Which program to start.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ impl Kind {
     }
 }
 
-/// Writes down that a test did not run, for `make test`.
+/// Records that a test did not run, for `make test`.
 fn not_run(note: &str) {
     eprintln!("not run: {note}");
     if let Some(path) = env::var_os("INVENGINE_NOT_RUN") {
@@ -55,7 +55,7 @@ fn not_run(note: &str) {
     }
 }
 
-/// One server with its directory. Dropped, both are gone.
+/// One server with its directory; both are removed when this is dropped.
 pub struct Redis {
     kind: Kind,
     directory: TempDir,
@@ -69,7 +69,7 @@ impl Redis {
         Self::start_with(kind, &[])
     }
 
-    /// The same with more settings, which win over the usual ones.
+    /// The same with more settings, which override the default ones.
     pub fn start_with(kind: &Kind, settings: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let own = directory.path().to_str().unwrap();
@@ -85,7 +85,7 @@ impl Redis {
         server
     }
 
-    /// The same on a port of loopback, for what unix sockets cannot do.
+    /// The same on a loopback port, for what unix sockets cannot do.
     pub fn start_on_port(kind: &Kind, port: u16, settings: &[&str]) -> Self {
         let port = port.to_string();
         let mut all = vec!["--port", port.as_str(), "--bind", "127.0.0.1"];
@@ -145,10 +145,10 @@ impl Redis {
         format!("unix://{}", self.socket().display())
     }
 
-    /// Options with little patience, so that tests which wait for it are short.
+    /// Options with a short retry timeout, so that tests which wait for it are fast.
     pub fn options(&self, ledger: &str) -> RedisOptions {
         let mut options = RedisOptions::new(self.url(), ledger);
-        options.patience = Duration::from_secs(5);
+        options.retry_timeout = Duration::from_secs(5);
         options
     }
 
@@ -158,9 +158,9 @@ impl Redis {
         Some(connection)
     }
 
-    /// A connection past the journal. A Sentinel ends connections while it hands over, so one may be lost at once.
+    /// A connection that bypasses the journal. A Sentinel closes connections during a failover, so one may be lost at once.
     pub fn connection(&self) -> Connection {
-        let until = Instant::now() + START_PATIENCE;
+        let until = Instant::now() + START_TIMEOUT;
         loop {
             if let Some(connection) = self.try_connect() {
                 return connection;
@@ -170,7 +170,7 @@ impl Redis {
         }
     }
 
-    /// Runs one command, words separated by spaces, and returns its answer in words.
+    /// Runs one command, words separated by spaces, and returns its reply as text.
     pub fn run(&self, command: &str) -> String {
         self.run_words(&command.split_whitespace().collect::<Vec<_>>())
     }
@@ -183,15 +183,15 @@ impl Redis {
         answer.map_or_else(|error| error.to_string(), |value| text_of(&value))
     }
 
-    /// Waits until a command answers with something that holds these words.
+    /// Waits until the reply to a command contains these words.
     pub fn wait_for(&self, command: &str, wanted: &str) {
-        let until = Instant::now() + START_PATIENCE;
+        let until = Instant::now() + START_TIMEOUT;
         loop {
             let answer = self.run(command);
             if answer.contains(wanted) {
                 return;
             }
-            assert!(Instant::now() < until, "{command} never said {wanted}: {answer}");
+            assert!(Instant::now() < until, "{command} never returned {wanted}: {answer}");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -203,7 +203,7 @@ impl Drop for Redis {
     }
 }
 
-/// A port nobody listens on now, low enough for a cluster's second one.
+/// A free port, low enough for a cluster's second one.
 pub fn free_port() -> u16 {
     loop {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -213,7 +213,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// An answer in words.
+/// A reply as text.
 pub fn text_of(value: &redis::Value) -> String {
     match value {
         redis::Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),

@@ -1,4 +1,4 @@
-//! The stream of a journal as it lies in a server: read past the journal, and spoilt.
+//! The stream of a journal in a server: read and damaged directly, bypassing the journal.
 
 use super::Redis;
 
@@ -10,7 +10,7 @@ pub fn entries_of(server: &Redis, frames: &str) -> Entries {
     redis::cmd("XRANGE").arg(frames).arg("-").arg("+").query(&mut server.connection()).unwrap()
 }
 
-/// Puts these entries in the place of those that are there.
+/// Replaces the stored entries with these.
 pub fn put(server: &Redis, frames: &str, entries: &Entries) {
     let mut raw = server.connection();
     redis::cmd("DEL").arg(frames).exec(&mut raw).unwrap();

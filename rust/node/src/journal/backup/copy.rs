@@ -1,4 +1,4 @@
-//! Writes one file, durable and summed up: byte for byte from another one, or as its bytes come.
+//! Writes one file durably and with a checksum: as a copy of another one, or as its bytes arrive.
 
 use crate::journal::JournalError;
 use crate::journal::storage::{Storage, StoredFile, read_full_at, write_all_at};
@@ -9,28 +9,28 @@ const CHUNK_BYTES: u64 = 1 << 20;
 /// Synced in steps of this size: a longer sync would hold up the appends of a server on the same disk.
 const STEP_BYTES: u64 = 4 << 20;
 
-/// Takes a piece of a file.
-type Take<'t> = dyn FnMut(&[u8]) -> Result<(), JournalError> + 't;
+/// Called with each chunk of a file.
+type ChunkVisitor<'t> = dyn FnMut(&[u8]) -> Result<(), JournalError> + 't;
 
-/// A file to copy: opened, with its full name for messages and the bytes that count.
-pub(super) struct Original {
+/// A file to copy: opened, with its full name for messages and the number of bytes to copy.
+pub(super) struct SourceFile {
     pub file: Box<dyn StoredFile>,
     pub full_name: String,
     pub bytes: u64,
 }
 
-/// A new file while it is written from its beginning to its end.
-pub(super) struct Writing<'s> {
+/// A new file that is being written from its beginning to its end.
+pub(super) struct FileWriter<'s> {
     storage: &'s dyn Storage,
     file: Box<dyn StoredFile>,
     so_far: BackupFile,
     unsynced: u64,
 }
 
-impl<'s> Writing<'s> {
-    /// Makes the file.
+impl<'s> FileWriter<'s> {
+    /// Creates the file.
     pub fn begin(storage: &'s dyn Storage, name: &str) -> Result<Self, JournalError> {
-        let file = storage.create(name).map_err(JournalError::io("make", storage.describe(name)))?;
+        let file = storage.create(name).map_err(JournalError::io("create", storage.describe(name)))?;
         Ok(Self { storage, file, so_far: BackupFile { name: name.into(), bytes: 0, crc32c: 0 }, unsynced: 0 })
     }
 
@@ -39,12 +39,12 @@ impl<'s> Writing<'s> {
         &self.so_far.name
     }
 
-    /// How many bytes it has.
+    /// Its length so far.
     pub fn bytes(&self) -> u64 {
         self.so_far.bytes
     }
 
-    /// Writes at its end.
+    /// Appends bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
         let failed = |error| JournalError::io("write", self.storage.describe(&self.so_far.name))(error);
         write_all_at(self.file.as_ref(), bytes, self.so_far.bytes).map_err(failed)?;
@@ -58,7 +58,7 @@ impl<'s> Writing<'s> {
         Ok(())
     }
 
-    /// Writes so many zeros.
+    /// Appends `count` zeros.
     pub fn write_zeros(&mut self, mut count: u64) -> Result<(), JournalError> {
         while count > 0 {
             let step = count.min(CHUNK_BYTES);
@@ -68,7 +68,7 @@ impl<'s> Writing<'s> {
         Ok(())
     }
 
-    /// Syncs it.
+    /// Syncs the file.
     pub fn finish(self) -> Result<BackupFile, JournalError> {
         self.file.sync().map_err(JournalError::io("sync", self.storage.describe(&self.so_far.name)))?;
         Ok(self.so_far)
@@ -76,13 +76,13 @@ impl<'s> Writing<'s> {
 }
 
 /// Copies a file under a new name and syncs it.
-pub(super) fn copy(from: &Original, to: &dyn Storage, name: &str) -> Result<BackupFile, JournalError> {
-    let mut writing = Writing::begin(to, name)?;
+pub(super) fn copy(from: &SourceFile, to: &dyn Storage, name: &str) -> Result<BackupFile, JournalError> {
+    let mut writing = FileWriter::begin(to, name)?;
     for_each_chunk(from.file.as_ref(), &from.full_name, from.bytes, &mut |chunk| writing.write(chunk))?;
     writing.finish()
 }
 
-/// The CRC32C of the first so many bytes of a file.
+/// The CRC32C of the first `bytes` of a file.
 pub(super) fn sum_of(file: &dyn StoredFile, full_name: &str, bytes: u64) -> Result<u32, JournalError> {
     let mut crc = 0;
     for_each_chunk(file, full_name, bytes, &mut |chunk| {
@@ -92,8 +92,13 @@ pub(super) fn sum_of(file: &dyn StoredFile, full_name: &str, bytes: u64) -> Resu
     Ok(crc)
 }
 
-/// Reads so many bytes piece by piece.
-fn for_each_chunk(file: &dyn StoredFile, full_name: &str, bytes: u64, take: &mut Take<'_>) -> Result<(), JournalError> {
+/// Reads the first `bytes` of a file in chunks.
+fn for_each_chunk(
+    file: &dyn StoredFile,
+    full_name: &str,
+    bytes: u64,
+    take: &mut ChunkVisitor<'_>,
+) -> Result<(), JournalError> {
     let mut chunk = vec![0; CHUNK_BYTES.min(bytes) as usize];
     let mut offset = 0;
     while offset < bytes {

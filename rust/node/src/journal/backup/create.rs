@@ -1,50 +1,51 @@
-//! Makes a backup beside a running server, or without one: finds what is durable, copies it, checks the copy.
+//! Creates a backup, with or without a running server: finds what is durable, copies it, checks the copy.
 
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
-use super::copy::{Original, copy, sum_of};
+use super::copy::{SourceFile, copy, sum_of};
 use super::manifest::{bad, write_manifest};
-use super::scribe::{Scribe, Written};
+use super::writer::{BackupWriter, WrittenJournal};
 use super::{BackupFile, BackupManifest, UNFINISHED_BACKUP, begin, ledger_of, no_journal, refuse_copies, sync_names};
+use crate::journal::chain_tip::ChainTip;
 use crate::journal::files::{journal_files, open_journal_file, start_of};
 use crate::journal::header::FileName;
-use crate::journal::history::{Manifest, Replay};
-use crate::journal::line::Line;
 use crate::journal::recovery::rebuild_from;
-use crate::journal::redis::{RedisSource, Stored};
+use crate::journal::redis::{RedisSource, StoredState};
+use crate::journal::snapshot_store::{Manifest, Replay};
 use crate::journal::storage::{Storage, StoredFile};
 use crate::journal::walk::walk_all;
 use crate::journal::writer::JOURNAL_FILE_BYTES_DEFAULT;
-use crate::journal::{JournalError, shelf, snapshot};
+use crate::journal::{JournalError, file_snapshot_store, snapshot};
 
-/// What a backup is going to hold: found and checked in its source, not yet copied.
-pub struct Taken {
+/// What a backup will hold: found and checked in its source, not yet copied.
+pub struct BackupPlan {
     source: Arc<dyn Storage>,
     content: Content,
     /// Where the last of its journal files ends.
     offset: u64,
 }
 
-/// What a backup holds, whatever journal it comes from.
+/// What a backup holds, whatever journal it is made from.
 struct Content {
     ledger: String,
     snapshot: Option<Manifest>,
     names: Vec<FileName>,
     /// Where the journal ends.
-    line: Line,
+    tip: ChainTip,
 }
 
-impl Taken {
-    /// Reads what a restart would begin with, from the newest good snapshot to the last whole frame, and has it rebuilt; with
-    /// `archive` all older journal that is still there too.
+impl BackupPlan {
+    /// Reads what a restart would begin with, from the newest good snapshot to the last whole frame, and rebuilds the state;
+    /// with `archive` includes all older journal files that still exist.
     ///
-    /// Takes no lock and writes nothing. The last file is synced, so that nothing is taken which its server could still lose.
+    /// Takes no lock and writes nothing. The last file is synced, so that the backup holds nothing that its server could still
+    /// lose.
     ///
     /// # Errors
     /// There is no journal, or a start would refuse it too.
-    pub fn look(source: &Arc<dyn Storage>, archive: bool, replay: &mut dyn Replay) -> Result<Self, JournalError> {
+    pub fn prepare(source: &Arc<dyn Storage>, archive: bool, replay: &mut dyn Replay) -> Result<Self, JournalError> {
         refuse_copies(source.as_ref())?;
         let ledger = ledger_of(source.as_ref())?;
         let (snapshot, walked) = rebuild_from(source, &ledger, replay)?;
@@ -52,16 +53,16 @@ impl Taken {
         let mut names = journal_files(source.as_ref())?;
         names.retain(|name| name.number <= walked.header.name.number);
         let first = match &snapshot {
-            Some(snapshot) if !archive => start_of(&names, &snapshot.mark).unwrap_or(0),
+            Some(snapshot) if !archive => start_of(&names, &snapshot.position).unwrap_or(0),
             _ => 0,
         };
         names.drain(..first);
         let full_name = source.describe(&walked.header.name.text());
         let last = open_journal_file(source.as_ref(), walked.header.name).and_then(|file| file.sync());
         last.map_err(JournalError::io("sync", full_name))?;
-        // What lies before the snapshot was not read yet.
+        // What precedes the snapshot was not read yet.
         walk_all(source, &names, &ledger)?;
-        let content = Content { ledger, snapshot, names, line: walked.line };
+        let content = Content { ledger, snapshot, names, tip: walked.tip };
         Ok(Self { source: source.clone(), content, offset: walked.offset })
     }
 
@@ -70,10 +71,10 @@ impl Taken {
         self.content.sequence()
     }
 
-    /// Copies it into an empty directory, checks the copy, and makes it count.
+    /// Copies it into an empty directory, checks the copy, and makes it valid.
     ///
     /// # Errors
-    /// The directory is not empty or cannot be written. What was copied so far then counts for nothing.
+    /// The directory is not empty or cannot be written. What was copied so far is then not a valid backup.
     pub fn write(
         &self,
         target: &Arc<dyn Storage>,
@@ -90,7 +91,7 @@ impl Taken {
     fn copy_files(&self, target: &dyn Storage) -> Result<Vec<BackupFile>, JournalError> {
         let mut files = Vec::new();
         if let Some(snapshot) = &self.content.snapshot {
-            let name = snapshot::file_name(&snapshot.mark);
+            let name = snapshot::file_name(&snapshot.position);
             files.push(copy(&self.original(&name, self.source.open(&name, false), None)?, target, &name)?);
         }
         let names = &self.content.names;
@@ -102,81 +103,82 @@ impl Taken {
         Ok(files)
     }
 
-    /// A file of the source, whole unless `bytes` says how much of it counts.
+    /// A file of the source, to be copied whole unless `bytes` limits it.
     fn original(
         &self,
         name: &str,
         opened: io::Result<Box<dyn StoredFile>>,
         bytes: Option<u64>,
-    ) -> Result<Original, JournalError> {
+    ) -> Result<SourceFile, JournalError> {
         let full_name = self.source.describe(name);
         let file = opened.map_err(JournalError::io("open", full_name.clone()))?;
         let length = file.length().map_err(JournalError::io("read the length of", full_name.clone()))?;
-        Ok(Original { file, full_name, bytes: bytes.unwrap_or(length) })
+        Ok(SourceFile { file, full_name, bytes: bytes.unwrap_or(length) })
     }
 }
 
 /// Reads a journal in Redis once, from the newest good snapshot to its end or with `archive` from the first frame that is
-/// there, and writes it into an empty directory while `replay` rebuilds the state.
+/// stored, and writes it into an empty directory while `replay` rebuilds the state.
 ///
 /// # Errors
 /// There is no journal, a start would refuse it too, or the directory is not empty or cannot be written. What was written so
-/// far then counts for nothing.
+/// far is then not a valid backup.
 pub fn copy_redis(
     source: &mut RedisSource,
     archive: bool,
     target: &Arc<dyn Storage>,
     replay: &mut dyn Replay,
-) -> Result<Copied, JournalError> {
+) -> Result<PendingBackup, JournalError> {
     super::check_backup_target(target.as_ref())?;
     let stored = source.stored()?;
     let lock = target.lock()?;
     begin(target.as_ref(), UNFINISHED_BACKUP)?;
     let ledger = source.ledger().to_owned();
-    let mut scribe = Scribe::new(target.as_ref(), &ledger, JOURNAL_FILE_BYTES_DEFAULT, replay);
-    let read = read_redis(source, &stored, archive, &mut scribe);
-    read.map_err(|error| scribe.explain(error))?;
-    let Written { snapshot, names, line, files } = scribe.finish()?;
-    let content = Content { ledger, snapshot, names, line };
-    Ok(Copied { content, files, _lock: lock })
+    let mut writer = BackupWriter::new(target.as_ref(), &ledger, JOURNAL_FILE_BYTES_DEFAULT, replay);
+    let read = read_redis(source, &stored, archive, &mut writer);
+    read.map_err(|error| writer.explain(error))?;
+    let WrittenJournal { snapshot, names, tip, files } = writer.finish()?;
+    let content = Content { ledger, snapshot, names, tip };
+    Ok(PendingBackup { content, files, _lock: lock })
 }
 
 fn read_redis(
     source: &mut RedisSource,
-    stored: &Stored,
+    stored: &StoredState,
     archive: bool,
-    scribe: &mut Scribe<'_>,
+    writer: &mut BackupWriter<'_>,
 ) -> Result<(), JournalError> {
-    let begun = source.begin(stored, scribe)?;
+    let begun = source.begin(stored, writer)?;
     let mut walk = match &begun.snapshot {
-        Some(snapshot) if archive => source.from_first(Some(&snapshot.mark))?,
+        Some(snapshot) if archive => source.from_first(Some(&snapshot.position))?,
         _ => begun.walk,
     };
-    scribe.begin_frames(walk.line)?;
-    let place = source.describe();
+    writer.begin_frames(walk.tip)?;
+    let location = source.describe();
     source.read_on(&mut walk, &mut |entry, frame, reached| {
         if reached {
-            let refused = |why| JournalError::Replay { file: format!("entry {} of {place}", entry.id), offset: 0, why };
-            scribe.frame(frame.frame()).map_err(refused)?;
+            let refused =
+                |why| JournalError::Replay { file: format!("entry {} of {location}", entry.id), offset: 0, why };
+            writer.frame(frame.frame()).map_err(refused)?;
         }
-        scribe.write_frame(&entry.frame, frame)?;
+        writer.write_frame(&entry.frame, frame)?;
         Ok(true)
     })?;
     source.compare(&walk, stored)
 }
 
-/// A journal that was written into a directory and does not count yet.
-pub struct Copied {
+/// A journal that was written into a directory and is not a valid backup yet.
+pub struct PendingBackup {
     content: Content,
     files: Vec<BackupFile>,
     _lock: Box<dyn Any + Send>,
 }
 
-impl Copied {
-    /// Checks the copy, and makes it count.
+impl PendingBackup {
+    /// Checks the copy, and makes it valid.
     ///
     /// # Errors
-    /// It is not what was read, or the disk failed.
+    /// It differs from what was read, or the disk failed.
     pub fn finish(
         self,
         target: &Arc<dyn Storage>,
@@ -189,7 +191,7 @@ impl Copied {
 
 impl Content {
     fn sequence(&self) -> u64 {
-        self.line.next_sequence - 1
+        self.tip.next_sequence - 1
     }
 
     /// Checks the copy, and writes the manifest.
@@ -206,10 +208,10 @@ impl Content {
             format: BackupManifest::FORMAT,
             ledger: self.ledger.clone(),
             sequence: self.sequence(),
-            writer_epoch: self.line.writer_epoch,
-            time_ms: self.line.time_ms,
+            writer_epoch: self.tip.writer_epoch,
+            time_ms: self.tip.time_ms,
             digest: digest.into(),
-            snapshot_sequence: self.snapshot.as_ref().map(|snapshot| snapshot.mark.sequence()),
+            snapshot_sequence: self.snapshot.as_ref().map(|snapshot| snapshot.position.sequence()),
             created_ms,
             bytes: files.iter().map(|file| file.bytes).sum(),
             files,
@@ -218,15 +220,15 @@ impl Content {
         Ok(manifest)
     }
 
-    /// Reads the copy: every frame and every piece of the snapshot must be good, and the end that of the source.
+    /// Reads the copy: every frame and every piece of the snapshot must be good, and it must end where the source did.
     fn check_copy(&self, copy: &Arc<dyn Storage>, files: &[BackupFile]) -> Result<(), JournalError> {
         check_files(copy.as_ref(), files)?;
         let walked = walk_all(copy, &self.names, &self.ledger)?;
-        if walked.line != self.line {
+        if walked.tip != self.tip {
             return Err(bad(&copy.describe(""), "it does not end as its source did"));
         }
         match &self.snapshot {
-            Some(snapshot) => shelf::read(copy.as_ref(), &self.ledger, snapshot, &mut |_| Ok(())),
+            Some(snapshot) => file_snapshot_store::read(copy.as_ref(), &self.ledger, snapshot, &mut |_| Ok(())),
             None => Ok(()),
         }
     }
@@ -245,7 +247,7 @@ pub(super) fn check_files(storage: &dyn Storage, files: &[BackupFile]) -> Result
             return Err(bad(&full_name, &format!("it has {length} bytes, its manifest says {}", file.bytes)));
         }
         if sum_of(opened.as_ref(), &full_name, length)? != file.crc32c {
-            return Err(bad(&full_name, "its checksum is not that of its manifest"));
+            return Err(bad(&full_name, "its checksum does not match its manifest"));
         }
     }
     Ok(())

@@ -8,11 +8,11 @@ use crate::journal::storage::{Storage, read_full_at, write_all_at};
 
 /// The newest version of the format that this build writes and reads.
 const FORMAT: u32 = 1;
-/// A longer manifest is none: it would speak of more files than any journal has.
+/// A longer file is not a manifest: it would list more files than any journal has.
 const BYTES_MAX: u64 = 64 << 20;
 const SUM: &str = "crc32c ";
 
-/// What a backup holds.
+/// Describes a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupManifest {
     /// Version of this format.
@@ -27,11 +27,11 @@ pub struct BackupManifest {
     pub time_ms: i64,
     /// Digest of the state at that sequence.
     pub digest: String,
-    /// Where the snapshot stands that a restart begins with; none if the journal is there from its first frame.
+    /// Sequence of the snapshot that a restart begins with; `None` if the journal is complete from its first frame.
     pub snapshot_sequence: Option<u64>,
     /// When the backup was made, ms since 1970, by the clock of its machine.
     pub created_ms: i64,
-    /// Bytes of all files together.
+    /// Bytes of all files in total.
     pub bytes: u64,
     /// Every file but the manifest.
     pub files: Vec<BackupFile>,
@@ -76,7 +76,7 @@ impl BackupManifest {
     }
 }
 
-/// Writes the manifest in the place of the marker: from then on the backup counts.
+/// Writes the manifest in place of the marker: from then on the backup is valid.
 pub(super) fn write_manifest(storage: &dyn Storage, manifest: &BackupManifest) -> Result<(), JournalError> {
     let text = manifest.encode()?;
     let full_name = storage.describe(UNFINISHED_BACKUP);
@@ -87,14 +87,14 @@ pub(super) fn write_manifest(storage: &dyn Storage, manifest: &BackupManifest) -
     super::sync_names(storage)
 }
 
-/// The manifest of a backup.
+/// Reads the manifest of a backup.
 ///
 /// # Errors
 /// It is missing, damaged, or of a newer build.
 pub fn read_manifest(storage: &dyn Storage) -> Result<BackupManifest, JournalError> {
     let full_name = storage.describe(MANIFEST);
     let file = storage.open(MANIFEST, false).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => bad(&full_name, "it is not there: no backup was finished here"),
+        std::io::ErrorKind::NotFound => bad(&full_name, "it is missing: no backup was finished here"),
         _ => JournalError::io("open", full_name.clone())(error),
     })?;
     let length = file.length().map_err(JournalError::io("read the length of", full_name.clone()))?;

@@ -1,46 +1,46 @@
-//! A backup: a directory with the newest good snapshot and the journal behind it, checked while it was copied. It has the form
-//! of the file journal, whatever journal it was taken from.
+//! A backup: a directory with the newest good snapshot and the journal after it, checked while it was copied. It has the format
+//! of the file journal, whatever journal it was made from.
 //!
 //! | name | what it is |
 //! |---|---|
-//! | `snapshot-…`, `journal-…` | as in a journal's directory; the last journal file ends behind its last whole frame |
+//! | `snapshot-…`, `journal-…` | as in a journal's directory; the last journal file ends after its last whole frame |
 //! | `backup.json` | the manifest, written last: position, digest, length and CRC32C of every file, then a checksum of its own |
-//! | `backup.unfinished` | there from the first moment until the manifest takes its place |
+//! | `backup.unfinished` | exists from the beginning until the manifest replaces it |
 //!
-//! A directory with one of the last two is never opened as a journal, and one without a manifest never restored. A restore
-//! works the same way: `restore.unfinished` is there before anything else and goes when all is durable and checked, and when the
-//! last frame is a claim that raises the writer epoch above all that the lost original can have reached. So whatever moment a
-//! crash picks, what it leaves is refused, or whole.
+//! A directory with one of the last two is never opened as a journal, and one without a manifest is never restored. A restore
+//! works the same way: `restore.unfinished` exists before anything else and is removed when everything is durable and
+//! checked, and when the last frame is a claim that raises the writer epoch above all that the lost original can have
+//! reached. So a crash at any moment leaves a directory that is either refused or complete.
 
 mod copy;
 mod create;
 mod manifest;
 mod restore;
-mod scribe;
+mod writer;
 
 use super::JournalError;
+use super::file_snapshot_store::DRAFT;
 use super::files::{ARCHIVE, SNAPSHOT_PREFIX, journal_files, list, remove};
 use super::header::NAME_PREFIX;
-use super::shelf::DRAFT;
-use super::spare::SPARE_FILE;
+use super::preallocate::SPARE_FILE;
 use super::storage::{LOCK_FILE, Storage};
-use super::walk::Window;
+use super::walk::BufferedFile;
 
-pub use create::{Copied, Taken, copy_redis};
+pub use create::{BackupPlan, PendingBackup, copy_redis};
 pub use manifest::{BackupFile, BackupManifest, read_manifest};
-pub use restore::{Restoring, check, install_in_redis, other_state, rebuild_backup};
+pub use restore::{FileRestore, check, install_in_redis, other_state, rebuild_backup};
 
 const MANIFEST: &str = "backup.json";
 const UNFINISHED_BACKUP: &str = "backup.unfinished";
 const UNFINISHED_RESTORE: &str = "restore.unfinished";
 
-/// Refuses to take a backup, or a half-made copy, for a journal.
+/// Refuses a backup, or an unfinished copy, as a journal.
 pub(super) fn refuse_copies(storage: &dyn Storage) -> Result<(), JournalError> {
     refuse(storage, MANIFEST, "a backup, which only `invengine backup restore` may read")?;
     refuse_unfinished(storage)
 }
 
-/// Refuses a half-made copy.
+/// Refuses an unfinished copy.
 pub(super) fn refuse_unfinished(storage: &dyn Storage) -> Result<(), JournalError> {
     refuse(storage, UNFINISHED_BACKUP, "a backup that was not finished: make it again")?;
     let why = "a restore that was not finished: run `invengine backup restore` on it again";
@@ -54,12 +54,12 @@ fn refuse(storage: &dyn Storage, name: &str, why: &str) -> Result<(), JournalErr
     Ok(())
 }
 
-/// Whether a finished backup lies there.
+/// Whether this is a finished backup.
 pub fn is_backup(storage: &dyn Storage) -> bool {
     storage.open(MANIFEST, false).is_ok()
 }
 
-/// The name of the ledger whose journal this is, by its newest file.
+/// The name of the ledger that this journal belongs to, from its newest file.
 ///
 /// # Errors
 /// There is no journal, or it is a backup, or its newest file is damaged.
@@ -67,39 +67,39 @@ pub fn ledger_of(storage: &dyn Storage) -> Result<String, JournalError> {
     let Some(last) = journal_files(storage)?.pop() else {
         return Err(no_journal(storage));
     };
-    Ok(Window::open(storage, last)?.header(last)?.ledger)
+    Ok(BufferedFile::open(storage, last)?.header(last)?.ledger)
 }
 
-/// The error for a place where a journal was looked for.
+/// The error for a directory without a journal.
 pub(crate) fn no_journal(storage: &dyn Storage) -> JournalError {
     let why = "no journal is there: name the --directory of a server".into();
     JournalError::NoJournal { directory: storage.describe(""), why }
 }
 
-/// Refuses a directory that a backup must not be written into: anything is there but an unfinished backup.
+/// Refuses a directory that a backup must not be written into.
 ///
 /// # Errors
-/// As said.
+/// It holds anything but an unfinished backup.
 pub fn check_backup_target(storage: &dyn Storage) -> Result<(), JournalError> {
     leftovers(storage, UNFINISHED_BACKUP).map(drop)
 }
 
-/// Refuses a directory that nothing must be restored into: anything is there but an unfinished restore.
+/// Refuses a directory that nothing must be restored into.
 ///
 /// # Errors
-/// As said.
+/// It holds anything but an unfinished restore.
 pub fn check_restore_target(storage: &dyn Storage) -> Result<(), JournalError> {
     leftovers(storage, UNFINISHED_RESTORE).map(drop)
 }
 
-/// What an earlier try has left in a directory; anything else in it is an error.
+/// What an earlier attempt has left in a directory; anything else in it is an error.
 fn leftovers(storage: &dyn Storage, marker: &str) -> Result<Vec<String>, JournalError> {
     let mut names = list(storage)?;
     names.retain(|name| name != LOCK_FILE && name != "lost+found");
-    let half_made = names.iter().any(|name| name == marker);
+    let unfinished = names.iter().any(|name| name == marker);
     let ours = |name: &str| {
         let made = name.starts_with(NAME_PREFIX) || name.starts_with(SNAPSHOT_PREFIX);
-        half_made && (made || [marker, SPARE_FILE, DRAFT].contains(&name))
+        unfinished && (made || [marker, SPARE_FILE, DRAFT].contains(&name))
     };
     match names.iter().find(|name| !ours(name)) {
         Some(found) => {
@@ -110,11 +110,11 @@ fn leftovers(storage: &dyn Storage, marker: &str) -> Result<Vec<String>, Journal
     }
 }
 
-/// Makes a directory ready: empty but for the marker that says that what follows does not count yet.
+/// Prepares a directory: empty except for the marker, which says that what follows is not valid yet.
 fn begin(storage: &dyn Storage, marker: &str) -> Result<(), JournalError> {
     let names = leftovers(storage, marker)?;
     if names.is_empty() {
-        storage.create(marker).map_err(JournalError::io("make", storage.describe(marker)))?;
+        storage.create(marker).map_err(JournalError::io("create", storage.describe(marker)))?;
     }
     names.iter().filter(|name| *name != marker).try_for_each(|name| remove(storage, name))?;
     sync_names(storage)

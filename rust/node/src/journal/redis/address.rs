@@ -14,15 +14,15 @@ const FORMS: &str = "must be redis://, rediss://, redis+sentinel://host:port,hos
 /// How the server that holds the journal is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Topology {
-    /// It is the one named.
+    /// It is the named one.
     Single,
-    /// Sentinels tell which server is the master of this name.
+    /// Sentinels report which server is the master of this name.
     Sentinel(String),
-    /// Any node of a cluster tells which one holds the keys.
+    /// Any node of a cluster reports which one holds the keys.
     Cluster,
 }
 
-/// One place to connect to.
+/// One host or socket to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
     /// A host and its port.
@@ -36,20 +36,20 @@ pub enum Node {
 pub struct Address {
     /// How the server is found.
     pub topology: Topology,
-    /// Where to ask first.
+    /// Where to connect first.
     pub nodes: Vec<Node>,
     /// Whether connections are encrypted.
     pub tls: bool,
     /// Number of the database.
     pub database: u32,
-    /// User of the access control list; empty is the default user.
+    /// User of the access control list; empty means the default user.
     pub username: String,
-    /// Its password; empty is none.
+    /// Its password; empty means none.
     pub password: Secret,
 }
 
 impl Address {
-    /// Reads a URL. No error repeats it: it may hold a password.
+    /// Parses a URL. No error message repeats it: it may hold a password.
     pub fn parse(url: &str) -> Result<Self, JournalError> {
         Self::read(url).map_err(|why| JournalError::BadOption { option: "redis_url", why })
     }
@@ -102,7 +102,7 @@ impl Address {
             }
             _ => return Err(FORMS.into()),
         }
-        if query.is_empty() { Ok(address) } else { Err("has a query, which only unix:// knows (?db=1)".into()) }
+        if query.is_empty() { Ok(address) } else { Err("has a query, which only unix:// supports (?db=1)".into()) }
     }
 }
 
@@ -134,7 +134,7 @@ fn nodes(hosts: &str, port_default: u16) -> Result<Vec<Node>, String> {
     hosts.split(',').map(|text| node(text, port_default)).collect()
 }
 
-/// Reads `host`, `host:port` or `[v6]:port`.
+/// Parses `host`, `host:port` or `[v6]:port`.
 pub fn node(text: &str, port_default: u16) -> Result<Node, String> {
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, rest)) => (host, rest.strip_prefix(':')),
@@ -143,7 +143,7 @@ pub fn node(text: &str, port_default: u16) -> Result<Node, String> {
     if host.is_empty() {
         return Err("names no host".into());
     }
-    let port = port.map_or(Ok(port_default), str::parse).map_err(|_| "has a port that is no number up to 65535")?;
+    let port = port.map_or(Ok(port_default), str::parse).map_err(|_| "has a port that is not a number up to 65535")?;
     Ok(Node::Tcp(host.into(), port))
 }
 
@@ -151,12 +151,12 @@ fn database(text: &str) -> Result<u32, String> {
     if text.is_empty() {
         return Ok(0);
     }
-    text.parse().map_err(|_| "has a database that is no number".into())
+    text.parse().map_err(|_| "has a database that is not a number".into())
 }
 
 fn decoded(text: &str) -> Result<String, String> {
     let text = percent_encoding::percent_decode_str(text).decode_utf8();
-    Ok(text.map_err(|_| "is not UTF-8 behind its percent signs")?.into_owned())
+    Ok(text.map_err(|_| "is not UTF-8 after percent-decoding")?.into_owned())
 }
 
 #[cfg(test)]
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_read() {
+    fn every_form_is_parsed() {
         let plain = Address::parse("redis://localhost").unwrap();
         assert_eq!((plain.nodes, plain.database, plain.tls), (vec![tcp("localhost", 6379)], 0, false));
         let full = Address::parse("rediss://app:p%40ss:w@[::1]:7000/3").unwrap();

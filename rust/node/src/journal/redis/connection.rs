@@ -1,4 +1,4 @@
-//! One connection to the server that holds a journal, found by Sentinels or by a cluster if need be.
+//! One connection to the server that holds a journal, found through Sentinels or a cluster if necessary.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,44 +7,44 @@ use std::time::Duration;
 use redis::{Client, Cmd, ConnectionAddr, IntoConnectionInfo, TlsCertificates, Value, cmd};
 
 use super::address::{Address, Node, Topology, node};
-use super::ground::{Ground, Wire};
-use super::trouble::Trouble;
+use super::environment::{RedisEnvironment, RedisTransport};
+use super::errors::RedisError;
 use crate::journal::JournalError;
 
-/// A cluster that sends us round in circles is broken.
+/// A cluster that redirects in circles is broken.
 const REDIRECTS_MAX: usize = 5;
 
-/// All that is needed to connect, again and again.
+/// Everything that is needed to connect, as often as necessary.
 #[derive(Debug, Clone)]
-pub struct Place {
-    /// Where.
+pub struct ConnectionTarget {
+    /// The parsed URL.
     pub address: Address,
     /// Certificates to trust instead of the system's, as PEM.
     pub ca: Option<Vec<u8>>,
-    /// How long to wait for a connection, and then for each answer.
-    pub patience: Duration,
-    /// A key of the journal: a cluster tells where it is.
+    /// Timeout of a connection attempt, and then of each reply.
+    pub timeout: Duration,
+    /// A key of the journal: a cluster reports which node holds it.
     pub key: String,
     /// Clock and network.
-    pub ground: Arc<dyn Ground>,
+    pub environment: Arc<dyn RedisEnvironment>,
 }
 
-/// A connection that was let in.
-pub struct Link {
-    connection: Box<dyn Wire>,
+/// An authenticated connection.
+pub struct Connection {
+    transport: Box<dyn RedisTransport>,
     server: String,
-    /// Whether it was named as a server of its own, so that being sent elsewhere means a wrong address.
+    /// Whether the address names a single server, so that a redirect means a wrong address.
     alone: bool,
 }
 
-impl Place {
-    /// A place from its settings.
+impl ConnectionTarget {
+    /// A target from the settings.
     pub fn new(
         address: Address,
         ca_file: Option<&PathBuf>,
-        patience: Duration,
+        timeout: Duration,
         key: String,
-        ground: Arc<dyn Ground>,
+        environment: Arc<dyn RedisEnvironment>,
     ) -> Result<Self, JournalError> {
         if address.tls {
             // The first one wins, so that a program that embeds us keeps its own.
@@ -56,15 +56,15 @@ impl Place {
                 JournalError::BadOption { option: "redis_ca_file", why }
             })
         };
-        Ok(Self { address, ca: ca_file.map(read).transpose()?, patience, key, ground })
+        Ok(Self { address, ca: ca_file.map(read).transpose()?, timeout, key, environment })
     }
 
     /// Connects to the server that holds the journal.
-    pub fn connect(&self) -> Result<Link, Trouble> {
-        if let Some(connected) = self.ground.connect() {
+    pub fn connect(&self) -> Result<Connection, RedisError> {
+        if let Some(connected) = self.environment.connect() {
             let server = self.address.to_string();
-            let connection = connected.map_err(|error| Trouble::of(&error, &server))?;
-            return Ok(Link { connection, server, alone: true });
+            let transport = connected.map_err(|error| RedisError::of(&error, &server))?;
+            return Ok(Connection { transport, server, alone: true });
         }
         match &self.address.topology {
             Topology::Single => self.enter(&self.address.nodes[0]),
@@ -73,66 +73,69 @@ impl Place {
         }
     }
 
-    /// The first node that leads to a connection, else the trouble with the last one.
-    fn first_of(&self, connect: impl Fn(&Node) -> Result<Link, Trouble>) -> Result<Link, Trouble> {
+    /// A connection through the first node that leads to one, else the error of the last node.
+    fn first_of(&self, connect: impl Fn(&Node) -> Result<Connection, RedisError>) -> Result<Connection, RedisError> {
         let server = self.address.to_string();
-        let mut trouble = Trouble::NoAnswer { server, why: "no address is given".into() };
+        let mut error = RedisError::NoAnswer { server, why: "no address is given".into() };
         for node in &self.address.nodes {
             match connect(node) {
-                Ok(link) => return Ok(link),
-                Err(next) => trouble = next,
+                Ok(connection) => return Ok(connection),
+                Err(next) => error = next,
             }
         }
-        Err(trouble)
+        Err(error)
     }
 
-    fn ask_sentinel(&self, sentinel: &Node, name: &str) -> Result<Node, Trouble> {
-        let mut link = self.open(sentinel)?;
+    fn ask_sentinel(&self, sentinel: &Node, name: &str) -> Result<Node, RedisError> {
+        let mut connection = self.open(sentinel)?;
         let mut ask = cmd("SENTINEL");
         ask.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-        let answer = match link.call(&ask) {
-            Err(trouble) if trouble.is("NOAUTH") => {
-                self.authenticate(&mut link)?;
-                link.call(&ask)?
+        let answer = match connection.call(&ask) {
+            Err(error) if error.is("NOAUTH") => {
+                self.authenticate(&mut connection)?;
+                connection.call(&ask)?
             }
             other => other?,
         };
         match texts(answer).as_deref() {
             Some([host, port]) => {
-                let port = port.parse().map_err(|_| Trouble::nonsense(&link.server, "SENTINEL"))?;
+                let port = port.parse().map_err(|_| RedisError::nonsense(&connection.server, "SENTINEL"))?;
                 Ok(Node::Tcp(host.clone(), port))
             }
             // A Sentinel that was just started may not know it yet.
-            _ => Err(Trouble::NoAnswer { server: link.server, why: format!("this Sentinel knows no master {name:?}") }),
+            _ => Err(RedisError::NoAnswer {
+                server: connection.server,
+                why: format!("this Sentinel knows no master {name:?}"),
+            }),
         }
     }
 
-    fn enter_cluster(&self, seed: &Node) -> Result<Link, Trouble> {
+    fn enter_cluster(&self, seed: &Node) -> Result<Connection, RedisError> {
         let mut at = seed.clone();
         for _ in 0..REDIRECTS_MAX {
-            let mut link = self.enter(&at)?;
-            match link.call(cmd("TYPE").arg(&self.key)) {
-                Ok(_) => return Ok(link),
-                Err(Trouble::Refused { code, text, .. }) if code == "MOVED" => {
-                    at = moved_to(&text, &at).ok_or_else(|| Trouble::nonsense(&link.server, "TYPE"))?;
+            let mut connection = self.enter(&at)?;
+            match connection.call(cmd("TYPE").arg(&self.key)) {
+                Ok(_) => return Ok(connection),
+                Err(RedisError::Refused { code, text, .. }) if code == "MOVED" => {
+                    at = moved_to(&text, &at).ok_or_else(|| RedisError::nonsense(&connection.server, "TYPE"))?;
                 }
-                Err(trouble) => return Err(trouble),
+                Err(error) => return Err(error),
             }
         }
         let why = format!("the cluster redirected more than {REDIRECTS_MAX} times");
-        Err(Trouble::NoAnswer { server: self.address.to_string(), why })
+        Err(RedisError::NoAnswer { server: self.address.to_string(), why })
     }
 
-    fn enter(&self, node: &Node) -> Result<Link, Trouble> {
-        let mut link = self.open(node)?;
-        self.authenticate(&mut link)?;
+    fn enter(&self, node: &Node) -> Result<Connection, RedisError> {
+        let mut connection = self.open(node)?;
+        self.authenticate(&mut connection)?;
         if self.address.database != 0 {
-            link.call(cmd("SELECT").arg(self.address.database))?;
+            connection.call(cmd("SELECT").arg(self.address.database))?;
         }
-        Ok(link)
+        Ok(connection)
     }
 
-    fn authenticate(&self, link: &mut Link) -> Result<(), Trouble> {
+    fn authenticate(&self, connection: &mut Connection) -> Result<(), RedisError> {
         if self.address.password.is_empty() {
             return Ok(());
         }
@@ -140,13 +143,13 @@ impl Place {
         if !self.address.username.is_empty() {
             auth.arg(&self.address.username);
         }
-        link.call(auth.arg(self.address.password.reveal())).map(drop)
+        connection.call(auth.arg(self.address.password.reveal())).map(drop)
     }
 
-    /// Connects and nothing else: credentials are sent by `authenticate`, whose errors keep their codes.
-    fn open(&self, node: &Node) -> Result<Link, Trouble> {
+    /// Only connects: credentials are sent by `authenticate`, whose errors keep their codes.
+    fn open(&self, node: &Node) -> Result<Connection, RedisError> {
         let server = node.to_string();
-        let failed = |error: redis::RedisError| Trouble::of(&error, &server);
+        let failed = |error: redis::RedisError| RedisError::of(&error, &server);
         let address = match node {
             Node::Tcp(host, port) if self.address.tls => {
                 ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
@@ -163,49 +166,49 @@ impl Place {
         } else {
             Client::open(known).map_err(failed)?
         };
-        let connection = client.get_connection_with_timeout(self.patience).map_err(failed)?;
-        connection.set_read_timeout(Some(self.patience)).map_err(failed)?;
-        connection.set_write_timeout(Some(self.patience)).map_err(failed)?;
-        Ok(Link { connection: Box::new(connection), server, alone: self.address.topology != Topology::Cluster })
+        let transport = client.get_connection_with_timeout(self.timeout).map_err(failed)?;
+        transport.set_read_timeout(Some(self.timeout)).map_err(failed)?;
+        transport.set_write_timeout(Some(self.timeout)).map_err(failed)?;
+        Ok(Connection { transport: Box::new(transport), server, alone: self.address.topology != Topology::Cluster })
     }
 }
 
-impl Link {
+impl Connection {
     /// The server's name, for messages.
     pub fn server(&self) -> &str {
         &self.server
     }
 
-    /// Sends one command and waits for its answer.
-    pub fn call(&mut self, command: &Cmd) -> Result<Value, Trouble> {
-        let mut answers = self.calls(&command.get_packed_command(), 1)?;
-        answers.pop().unwrap_or_else(|| Err(Trouble::nonsense(&self.server, "a command")))
+    /// Sends one command and waits for its reply.
+    pub fn call(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+        let mut replies = self.calls(&command.get_packed_command(), 1)?;
+        replies.pop().unwrap_or_else(|| Err(RedisError::nonsense(&self.server, "a command")))
     }
 
-    /// Sends packed commands in one go, then waits for all answers. After `Err` this connection is of no use any more.
-    pub fn calls(&mut self, packed: &[u8], count: usize) -> Result<Vec<Result<Value, Trouble>>, Trouble> {
+    /// Sends packed commands together, then waits for all replies. After `Err` this connection cannot be used any more.
+    pub fn calls(&mut self, packed: &[u8], count: usize) -> Result<Vec<Result<Value, RedisError>>, RedisError> {
         let server = self.server.clone();
-        self.connection.send(packed).map_err(|error| Trouble::of(&error, &server))?;
-        let mut answers = Vec::with_capacity(count);
+        self.transport.send(packed).map_err(|error| RedisError::of(&error, &server))?;
+        let mut replies = Vec::with_capacity(count);
         for _ in 0..count {
-            let answer = self.connection.receive().and_then(Value::extract_error);
-            answers.push(match answer.map_err(|error| Trouble::of(&error, &server)) {
-                Err(lost @ Trouble::NoAnswer { .. }) => return Err(lost),
-                Err(Trouble::Refused { server, code, text }) if self.alone && code == "MOVED" => {
-                    Err(Trouble::Refused {
+            let reply = self.transport.receive().and_then(Value::extract_error);
+            replies.push(match reply.map_err(|error| RedisError::of(&error, &server)) {
+                Err(lost @ RedisError::NoAnswer { .. }) => return Err(lost),
+                Err(RedisError::Refused { server, code, text }) if self.alone && code == "MOVED" => {
+                    Err(RedisError::Refused {
                         server,
                         code: "CLUSTER".into(),
                         text: format!("its keys are elsewhere: {text}"),
                     })
                 }
-                told => told,
+                other => other,
             });
         }
-        Ok(answers)
+        Ok(replies)
     }
 }
 
-/// The node that `MOVED <slot> <host>:<port>` names; an empty host is the one that said so.
+/// The node that `MOVED <slot> <host>:<port>` names; an empty host means the one that sent it.
 fn moved_to(text: &str, from: &Node) -> Option<Node> {
     let target = text.split_ascii_whitespace().nth(1)?;
     if let (Some(port), Node::Tcp(host, _)) = (target.strip_prefix(':'), from) {
@@ -222,7 +225,7 @@ pub fn texts(value: Value) -> Option<Vec<String>> {
     items.into_iter().map(text).collect()
 }
 
-/// A text, in whichever form the server sends it.
+/// A text, in any form in which the server may send it.
 pub fn text(value: Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes).ok(),

@@ -1,10 +1,10 @@
 #!lua name=invengine_journal
 -- The only code that writes a journal in Redis. Each function checks everything first and writes last, and compares
--- texts where a number could have more digits than Lua keeps, which is beyond 2^53. Nothing is ever deleted: what is void is
--- overwritten with nothing and old frames go as new ones come, so that the user needs no right to delete or to trim.
+-- texts where a number could have more digits than Lua keeps, which is beyond 2^53. Nothing is ever deleted: what is no longer
+-- valid is overwritten with an empty value, and appends trim old frames, so that the user needs no right to delete or to trim.
 --
--- KEYS: the state (a hash), the frames (a stream), then places of snapshots (hashes). ARGV[1]: the version the caller was
--- made for. Answers: a status, then what is stored: owner, epoch, last sequence, chain, entries.
+-- KEYS: the state (a hash), the frames (a stream), then snapshot locations (hashes). ARGV[1]: the version that the caller
+-- was built for. Reply: a status, then what is stored: owner, epoch, last sequence, chain, entries.
 
 local VERSION = '2'
 local NOTHING = { '', '0', '0', '', '0', '0', '' }
@@ -29,7 +29,7 @@ local function answer(status, state)
   return { status, state[1], state[2], state[3], state[4], state[5] }
 end
 
--- How many entries there must have been: those that are there, and those that were trimmed here.
+-- Number of entries ever written, according to the stream: those that are stored plus those that were trimmed.
 local function found(keys, state)
   return string.format('%d', redis.call('XLEN', keys[2]) + (tonumber(state[6]) or 0))
 end
@@ -42,7 +42,7 @@ local function damaged(keys, state)
   return answer('DAMAGED', { state[1], state[2], state[3], state[4], entries })
 end
 
--- Adds an entry, and trims a little of what may go: whole nodes only, which costs next to nothing.
+-- Adds an entry, and trims a few of the entries that may be trimmed: whole nodes only, which costs next to nothing.
 local function add(keys, state, id, frame)
   if state[7] == '' then
     redis.call('XADD', keys[2], id, 'frame', frame)
@@ -66,7 +66,7 @@ local function write(keys, state, id, frame, ...)
   return { 'OK' }
 end
 
--- Why this caller may not write, if it may not.
+-- The reply that rejects this caller's write; nil if it may write.
 local function refused(keys, state, owner, epoch)
   if state == NOTHING then
     return answer('GONE', state)
@@ -80,9 +80,9 @@ end
 -- ARGV: version, owner, epoch, then last, chain, entries before and after, then id and frame.
 local function append(keys, args)
   local state = stored(keys)
-  local no = refused(keys, state, args[2], args[3])
-  if no then
-    return no
+  local rejection = refused(keys, state, args[2], args[3])
+  if rejection then
+    return rejection
   end
   if state[3] == args[7] and state[4] == args[8] and state[5] == args[9] then
     return answer('OK', state)
@@ -97,9 +97,9 @@ end
 -- stored), then chain and entries after the claim, its id and frame, then ledger and format.
 local function claim(keys, args)
   local state = stored(keys)
-  local no = damaged(keys, state)
-  if no then
-    return no
+  local rejection = damaged(keys, state)
+  if rejection then
+    return rejection
   end
   if state[2] ~= args[4] or state[3] ~= args[5] or state[4] ~= args[6] or state[5] ~= args[7] then
     return answer('ELSEWHERE', state)
@@ -108,7 +108,7 @@ local function claim(keys, args)
     'entries', args[9], 'ledger', args[12], 'format', args[13])
 end
 
--- ARGV: version, new owner. From now on the writer before is refused, so that the end stands still for a claim.
+-- ARGV: version, new owner. From now on the previous writer is refused, so that the end does not move before a claim.
 local function seal(keys, args)
   local state = stored(keys)
   if state == NOTHING then
@@ -118,20 +118,20 @@ local function seal(keys, args)
   return { 'OK' }
 end
 
--- ARGV: version, owner, epoch. Writes although nothing changes: whoever waits for disks and replicas after it has waited
--- for everything before it.
+-- ARGV: version, owner, epoch. Writes although nothing changes: a wait for disks and replicas after it also waits for
+-- everything before it.
 local function resume(keys, args)
   local state = stored(keys)
-  local no = refused(keys, state, args[2], args[3])
-  if no then
-    return no
+  local rejection = refused(keys, state, args[2], args[3])
+  if rejection then
+    return rejection
   end
   redis.call('HSET', keys[1], 'owner', args[2])
   return answer('OK', state)
 end
 
--- What one place of snapshots holds, and the number of the last snapshot that was begun in any of them. Every change of a
--- place names that number, so that a call which comes late changes nothing once another was begun.
+-- What a snapshot location holds, and the number of the last snapshot that was begun in any location. Every change of a
+-- location names that number, so that a delayed call changes nothing once another snapshot was begun.
 local function place(keys)
   local fields = redis.call('HMGET', keys[3], 'header', 'extent', 'manifest')
   return {
@@ -142,11 +142,11 @@ local function place(keys)
   }
 end
 
--- Why this caller may not change a place, if it may not.
+-- The reply that rejects this caller's change of a location; nil if it may change it.
 local function barred(keys, args)
-  local no = refused(keys, stored(keys), args[2], args[3])
-  if no then
-    return no
+  local rejection = refused(keys, stored(keys), args[2], args[3])
+  if rejection then
+    return rejection
   end
   if not redis.acl_check_cmd('HSET', keys[1], 'begun', '') or not redis.acl_check_cmd('HSET', keys[3], 'header', '') then
     return redis.error_reply('NOPERM this user may not run HSET on the keys of this journal')
@@ -154,12 +154,12 @@ local function barred(keys, args)
   return nil
 end
 
--- ARGV: version, owner, epoch, number of the last snapshot that was begun. Makes a place void and frees some of its pieces,
+-- ARGV: version, owner, epoch, number of the last snapshot that was begun. Clears a location and frees some of its pieces,
 -- the last ones first.
 local function clear(keys, args)
-  local no = barred(keys, args)
-  if no then
-    return no
+  local rejection = barred(keys, args)
+  if rejection then
+    return rejection
   end
   local at = place(keys)
   if at.begun ~= args[4] then
@@ -174,11 +174,11 @@ local function clear(keys, args)
 end
 
 -- ARGV: version, owner, epoch, number of the snapshot before, number of this one, its header, bytes of frames before it.
--- Begins it in a place that was cleared.
+-- Begins it in a cleared location.
 local function begin(keys, args)
-  local no = barred(keys, args)
-  if no then
-    return no
+  local rejection = barred(keys, args)
+  if rejection then
+    return rejection
   end
   local at = place(keys)
   if at.begun == args[5] and at.header == args[6] and at.manifest == '' then
@@ -194,9 +194,9 @@ end
 
 -- ARGV: version, owner, epoch, number of the snapshot, number of the piece, the piece.
 local function piece(keys, args)
-  local no = barred(keys, args)
-  if no then
-    return no
+  local rejection = barred(keys, args)
+  if rejection then
+    return rejection
   end
   local at = place(keys)
   if at.begun ~= args[4] or at.manifest ~= '' then
@@ -207,12 +207,12 @@ local function piece(keys, args)
   return { 'OK' }
 end
 
--- ARGV: version, owner, epoch, number of the snapshot, how many pieces and how many entries of the journal it covers, its
--- manifest. From now on it counts. A server that does not have those entries may not have such a snapshot either.
+-- ARGV: version, owner, epoch, number of the snapshot, its number of pieces, the number of entries of the journal it covers, its
+-- manifest. From now on it is valid. A server without those entries must not get such a snapshot either.
 local function commit(keys, args)
-  local no = barred(keys, args)
-  if no then
-    return no
+  local rejection = barred(keys, args)
+  if rejection then
+    return rejection
   end
   local at = place(keys)
   if at.begun == args[4] and at.manifest == args[7] then
@@ -229,11 +229,11 @@ local function commit(keys, args)
 end
 
 -- ARGV: version, owner, epoch, number of the last snapshot that was begun, id of the first entry to keep (empty: all),
--- milestones. KEYS[3] and KEYS[4] hold two snapshots that cover what goes; the appends to come do the work.
+-- milestones. KEYS[3] and KEYS[4] hold two snapshots that cover what is trimmed; later appends trim it.
 local function trim(keys, args)
-  local no = barred(keys, args)
-  if no then
-    return no
+  local rejection = barred(keys, args)
+  if rejection then
+    return rejection
   end
   local older = redis.call('HMGET', keys[4], 'manifest')[1] or ''
   local at = place(keys)
@@ -249,7 +249,7 @@ local function room(keys, args)
   return { 'OK' }
 end
 
--- Each function first makes sure that its caller was made for this version.
+-- Each function first checks that its caller was built for this version.
 local function register(name, act)
   redis.register_function(name, function(keys, args)
     if args[1] ~= VERSION then

@@ -1,12 +1,12 @@
-//! The functions inside Redis, as calls: what is sent, and what each answer means.
+//! The functions inside Redis, as calls: what is sent, and what each reply means.
 
 use invengine_ledger::planted;
 use redis::{Cmd, Value, cmd};
 
-use super::connection::{Link, texts};
-use super::keys::{Id, Keys};
-use super::state::Position;
-use super::trouble::{Fault, Trouble};
+use super::connection::{Connection, texts};
+use super::errors::{Failure, RedisError};
+use super::keys::{EntryId, RedisKeys};
+use super::state::RedisPosition;
 use crate::journal::JournalError;
 
 const CODE: &str = include_str!("functions.lua");
@@ -18,14 +18,14 @@ fn code() -> std::borrow::Cow<'static, str> {
     CODE.into()
 }
 
-/// As in `functions.lua`. A change of any function's arguments or answers needs a new one.
+/// As in `functions.lua`. A change of any function's arguments or replies needs a new one.
 pub const VERSION: u32 = 2;
 
-/// What a server without the functions has.
+/// The version of a server without the functions.
 pub const NO_VERSION: &str = "none";
 
-/// Who writes: a random token besides the epoch, so that two writers that claimed the same epoch on two sides of a
-/// failover are told apart.
+/// The identity of a writer: a random token besides the epoch, so that two writers that claimed the same epoch on two sides of
+/// a failover can be distinguished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// The token, in hex.
@@ -34,18 +34,18 @@ pub struct Owner {
     pub epoch: u64,
 }
 
-/// What a function said.
+/// The reply of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
-    /// It is done, or was done before; `resume` tells where the journal ends.
-    Done(Option<Position>),
+pub enum Reply {
+    /// It is done, or was done before; `resume` also returns where the journal ends.
+    Done(Option<RedisPosition>),
     /// Another writer owns the journal: its epoch.
     Fenced(String),
-    /// The journal ends elsewhere; in words.
+    /// The journal ends at another position; as text.
     Elsewhere(String),
-    /// It holds another number of entries than was written; in words.
+    /// It holds another number of entries than were written; as text.
     Damaged(String),
-    /// Snapshots are not as the call takes them to be: another one was begun, or there are pieces too many or too few.
+    /// The snapshots are not as the call expects: another one was begun, or the number of pieces is wrong.
     Unfit,
     /// The state is gone.
     Gone,
@@ -54,19 +54,26 @@ pub enum Said {
 }
 
 /// A call of a function on the keys of a journal, made for this version.
-fn call(name: &str, keys: &Keys) -> Cmd {
+fn call(name: &str, keys: &RedisKeys) -> Cmd {
     call_with(name, keys, &[])
 }
 
-/// The same with places of snapshots.
-pub(super) fn call_with(name: &str, keys: &Keys, places: &[&str]) -> Cmd {
+/// The same with snapshot locations.
+pub(super) fn call_with(name: &str, keys: &RedisKeys, locations: &[&str]) -> Cmd {
     let mut call = cmd("FCALL");
-    call.arg(name).arg(2 + places.len()).arg(&keys.state).arg(&keys.frames).arg(places).arg(VERSION);
+    call.arg(name).arg(2 + locations.len()).arg(&keys.state).arg(&keys.frames).arg(locations).arg(VERSION);
     call
 }
 
 /// Appends one frame that leads from one position to the next.
-pub fn append(keys: &Keys, owner: &Owner, before: &Position, after: &Position, id: Id, frame: &[u8]) -> Cmd {
+pub fn append(
+    keys: &RedisKeys,
+    owner: &Owner,
+    before: &RedisPosition,
+    after: &RedisPosition,
+    id: EntryId,
+    frame: &[u8],
+) -> Cmd {
     let mut call = call("invengine_append", keys);
     call.arg(&owner.token).arg(owner.epoch);
     for position in [before, after] {
@@ -76,7 +83,7 @@ pub fn append(keys: &Keys, owner: &Owner, before: &Position, after: &Position, i
     call
 }
 
-/// What a claim rests on and what it writes.
+/// What a claim expects and what it writes.
 pub struct Claim<'a> {
     /// The new owner.
     pub owner: &'a Owner,
@@ -85,17 +92,17 @@ pub struct Claim<'a> {
     /// Epoch of the owner before.
     pub epoch_before: u64,
     /// Where the journal ends.
-    pub before: Position,
+    pub before: RedisPosition,
     /// Where it ends after the claim.
-    pub after: Position,
+    pub after: RedisPosition,
     /// Id of the claim's entry.
-    pub id: Id,
+    pub id: EntryId,
     /// The claim, encoded.
     pub frame: &'a [u8],
 }
 
 /// Makes a writer the owner of the journal that ends at a position.
-pub fn claim(keys: &Keys, claim: &Claim<'_>) -> Cmd {
+pub fn claim(keys: &RedisKeys, claim: &Claim<'_>) -> Cmd {
     let mut call = call("invengine_claim", keys);
     call.arg(&claim.owner.token).arg(claim.owner.epoch).arg(claim.epoch_before);
     call.arg(claim.before.last).arg(claim.before.chain_text()).arg(claim.before.entries);
@@ -104,75 +111,75 @@ pub fn claim(keys: &Keys, claim: &Claim<'_>) -> Cmd {
     call
 }
 
-/// Refuses the writer before from now on, without claiming yet.
-pub fn seal(keys: &Keys, token: &str) -> Cmd {
+/// Refuses the previous writer from now on, without claiming yet.
+pub fn seal(keys: &RedisKeys, token: &str) -> Cmd {
     let mut call = call("invengine_seal", keys);
     call.arg(token);
     call
 }
 
 /// Asks whether this writer still owns the journal, and where that ends.
-pub fn resume(keys: &Keys, owner: &Owner) -> Cmd {
+pub fn resume(keys: &RedisKeys, owner: &Owner) -> Cmd {
     let mut call = call("invengine_resume", keys);
     call.arg(&owner.token).arg(owner.epoch);
     call
 }
 
 /// Asks whether the server would take a write now.
-pub fn room(keys: &Keys) -> Cmd {
+pub fn room(keys: &RedisKeys) -> Cmd {
     call("invengine_room", keys)
 }
 
-/// Reads what a function said; nothing if it is no answer of ours.
-pub fn said(answer: Value) -> Option<Said> {
+/// Parses the reply of a function; `None` if none of our functions sends it.
+pub fn parse_reply(answer: Value) -> Option<Reply> {
     let words = texts(answer)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["OK"] => Some(Said::Done(None)),
-        ["OK", _, _, last, chain, entries] => Some(Said::Done(Some(Position::read(last, chain, entries)?))),
-        ["FENCED", _, epoch, ..] => Some(Said::Fenced((*epoch).to_owned())),
-        ["ELSEWHERE", _, _, last, ..] => Some(Said::Elsewhere(format!("it ends at sequence {last}"))),
+        ["OK"] => Some(Reply::Done(None)),
+        ["OK", _, _, last, chain, entries] => Some(Reply::Done(Some(RedisPosition::read(last, chain, entries)?))),
+        ["FENCED", _, epoch, ..] => Some(Reply::Fenced((*epoch).to_owned())),
+        ["ELSEWHERE", _, _, last, ..] => Some(Reply::Elsewhere(format!("it ends at sequence {last}"))),
         ["DAMAGED", _, _, _, _, entries] => {
-            Some(Said::Damaged(format!("{entries} entries are there, which is not what was written")))
+            Some(Reply::Damaged(format!("it holds {entries} entries, which is not what was written")))
         }
-        ["UNFIT"] => Some(Said::Unfit),
-        ["GONE", ..] => Some(Said::Gone),
-        ["VERSION", version] => Some(Said::Version((*version).to_owned())),
+        ["UNFIT"] => Some(Reply::Unfit),
+        ["GONE", ..] => Some(Reply::Gone),
+        ["VERSION", version] => Some(Reply::Version((*version).to_owned())),
         _ => None,
     }
 }
 
-/// Makes sure that the server has the functions, in this version. Loads them only if it has none.
-pub fn ensure(link: &mut Link, keys: &Keys) -> Result<(), Fault> {
-    if is_there(link, keys)? {
+/// Makes sure that the server has the functions in this version. Loads them only if it has none.
+pub fn ensure(connection: &mut Connection, keys: &RedisKeys) -> Result<(), Failure> {
+    if is_there(connection, keys)? {
         return Ok(());
     }
-    match link.call(cmd("FUNCTION").arg("LOAD").arg(&*code())) {
-        // Somebody else may have loaded them at the same moment.
-        Err(trouble) if !is_there(link, keys)? => Err(refused(trouble)),
+    match connection.call(cmd("FUNCTION").arg("LOAD").arg(&*code())) {
+        // Another process may have loaded them at the same moment.
+        Err(error) if !is_there(connection, keys)? => Err(refused(error)),
         _ => Ok(()),
     }
 }
 
-/// Whether a call meets this version; another one is an error.
-pub fn is_there(link: &mut Link, keys: &Keys) -> Result<bool, Fault> {
-    let answer = match link.call(&room(keys)) {
-        Err(trouble) if trouble.is_unknown_function() => return Ok(false),
+/// Whether the server has the functions; another version is an error.
+pub fn is_there(connection: &mut Connection, keys: &RedisKeys) -> Result<bool, Failure> {
+    let answer = match connection.call(&room(keys)) {
+        Err(error) if error.is_unknown_function() => return Ok(false),
         other => other?,
     };
-    match said(answer) {
-        Some(Said::Done(_)) => Ok(true),
-        Some(Said::Version(found)) => Err(Fault::Lasting(other_version(link.server(), &found))),
-        _ => Err(Trouble::nonsense(link.server(), "FCALL").into()),
+    match parse_reply(answer) {
+        Some(Reply::Done(_)) => Ok(true),
+        Some(Reply::Version(found)) => Err(Failure::Permanent(other_version(connection.server(), &found))),
+        _ => Err(RedisError::nonsense(connection.server(), "FCALL").into()),
     }
 }
 
-fn refused(trouble: Trouble) -> Fault {
-    match trouble {
-        Trouble::Refused { server, text, .. } if text.contains("already exists") => {
+fn refused(error: RedisError) -> Failure {
+    match error {
+        RedisError::Refused { server, text, .. } if text.contains("already exists") => {
             let found = "a foreign one".to_owned();
             let remedy = "a library of this name is not ours: FUNCTION DELETE it or choose another Redis";
-            Fault::Lasting(JournalError::FunctionVersion { server, found, wanted: VERSION.to_string(), remedy })
+            Failure::Permanent(JournalError::FunctionVersion { server, found, wanted: VERSION.to_string(), remedy })
         }
         other => other.into(),
     }
@@ -183,7 +190,7 @@ pub fn other_version(server: &str, found: &str) -> JournalError {
     let remedy = match found.parse::<u32>() {
         Ok(found) if found > VERSION => "start the newer invengine or choose another Redis",
         Ok(_) => "stop every older invengine on it, run FUNCTION DELETE invengine_journal, start again",
-        Err(_) => "they were there: look whether this is the right server and whether it lost more, then start again",
+        Err(_) => "they were there: check whether this is the right server and whether it lost more, then start again",
     };
     JournalError::FunctionVersion { server: server.into(), found: found.into(), wanted: VERSION.to_string(), remedy }
 }

@@ -3,50 +3,50 @@
 use std::fmt;
 
 use crate::journal::frame::FrameHeader;
-use crate::journal::{Mark, SNAPSHOTS_KEPT};
+use crate::journal::{JournalPosition, SNAPSHOTS_KEPT};
 
-/// Places for snapshots: those that are kept, and one to write the next in.
-pub const PLACES: usize = SNAPSHOTS_KEPT + 1;
+/// Number of snapshot locations: those that are kept, and one for the next.
+pub const LOCATIONS: usize = SNAPSHOTS_KEPT + 1;
 
 /// Names of the keys. All keys of a ledger share one hash tag, so that a cluster keeps them together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keys {
+pub struct RedisKeys {
     /// The hash with owner, epoch and end of the journal.
     pub state: String,
     /// The stream of frames.
     pub frames: String,
-    /// The places of snapshots, each a hash.
-    pub places: [String; PLACES],
+    /// The locations of snapshots, each a hash.
+    pub locations: [String; LOCATIONS],
 }
 
-impl Keys {
+impl RedisKeys {
     /// The keys of a ledger. Braces in its name would end the hash tag early, so they are escaped.
     pub fn of(ledger: &str) -> Self {
         let tag = ledger.replace('%', "%25").replace('{', "%7B").replace('}', "%7D");
         let key = |name: &str| format!("invengine:{{{tag}}}:{name}");
-        let places = std::array::from_fn(|place| key(&format!("snapshot:{place}")));
-        Self { state: key("state"), frames: key("frames"), places }
+        let locations = std::array::from_fn(|location| key(&format!("snapshot:{location}")));
+        Self { state: key("state"), frames: key("frames"), locations }
     }
 }
 
-/// Id of an entry: `<last sequence>-0` for a frame of events, `<last sequence>-<epoch>` for a claim.
+/// The id of an entry: `<last sequence>-0` for a frame of events, `<last sequence>-<epoch>` for a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Id {
+pub struct EntryId {
     /// Sequence of the last event up to here.
     pub sequence: u64,
     /// 0, or the epoch that is claimed.
     pub claim: u64,
 }
 
-impl Id {
+impl EntryId {
     /// The only id that the entry with this frame may have.
     pub fn of(header: &FrameHeader) -> Self {
         Self { sequence: header.last_sequence, claim: if header.claim { header.writer_epoch } else { 0 } }
     }
 
-    /// The latest id that an entry before a mark may have.
-    pub fn before(mark: &Mark) -> Self {
-        Self { sequence: mark.sequence(), claim: mark.writer_epoch() }
+    /// The latest id that an entry before a position may have.
+    pub fn before(position: &JournalPosition) -> Self {
+        Self { sequence: position.sequence(), claim: position.writer_epoch() }
     }
 
     /// The id that comes next.
@@ -54,14 +54,14 @@ impl Id {
         Self { claim: self.claim + 1, ..self }
     }
 
-    /// Reads `5-0`.
+    /// Parses an id such as `5-0`.
     pub fn parse(text: &str) -> Option<Self> {
         let (sequence, claim) = text.split_once('-')?;
         Some(Self { sequence: sequence.parse().ok()?, claim: claim.parse().ok()? })
     }
 }
 
-impl fmt::Display for Id {
+impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.sequence, self.claim)
     }
@@ -73,17 +73,17 @@ mod tests {
 
     #[test]
     fn every_ledger_has_keys_of_its_own_under_one_tag() {
-        assert_eq!(Keys::of("main").frames, "invengine:{main}:frames");
+        assert_eq!(RedisKeys::of("main").frames, "invengine:{main}:frames");
         let names = ["main", "a}b", "a", "{a", "}", "%7D", "a%"];
-        let tags: Vec<String> = names.iter().map(|name| tag(&Keys::of(name).state)).collect();
+        let tags: Vec<String> = names.iter().map(|name| tag(&RedisKeys::of(name).state)).collect();
         for (index, name) in names.iter().enumerate() {
-            assert_eq!(tag(&Keys::of(name).frames), tags[index]);
-            assert!(Keys::of(name).places.iter().all(|key| tag(key) == tags[index]), "{name}");
+            assert_eq!(tag(&RedisKeys::of(name).frames), tags[index]);
+            assert!(RedisKeys::of(name).locations.iter().all(|key| tag(key) == tags[index]), "{name}");
             assert!(!tags[index].is_empty() && !tags[..index].contains(&tags[index]), "{name}");
         }
     }
 
-    /// What a cluster takes as the hash tag.
+    /// What a cluster uses as the hash tag.
     fn tag(key: &str) -> String {
         let rest = key.split_once('{').unwrap().1;
         rest.split_once('}').unwrap().0.into()

@@ -3,152 +3,160 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use super::connection::{Link, Place};
-use super::functions::{self, Owner, Said};
-use super::keys::Id;
+use super::connection::{Connection, ConnectionTarget};
+use super::errors::Failure;
+use super::functions::{self, Owner, Reply};
+use super::keys::EntryId;
 use super::recovery::Recovery;
 use super::server::Server;
-use super::session::{Patience, Room, Session};
-use super::state::{self, Position};
-use super::trouble::Fault;
+use super::session::{Backoff, Room, Session};
+use super::state::{self, RedisPosition};
 use super::walk::Walk;
+use crate::journal::chain_tip::ChainTip;
 use crate::journal::frame::encode;
-use crate::journal::line::Line;
 use crate::journal::{JournalError, Replay};
 
-/// Claims in vain after which the writer before is refused first, so that it cannot outrun us for ever.
+/// After this many failed claims the previous writer is refused first, so that it cannot outrun us forever.
 const CLAIMS_BEFORE_SEAL: usize = 20;
 
 /// A journal that was read to its end and claimed.
-pub struct Claimed {
+pub struct ClaimedJournal {
     /// The connection it was claimed on.
-    pub link: Link,
+    pub connection: Connection,
     /// The server at its end.
     pub server: Server,
     /// The new owner.
     pub owner: Owner,
     /// The state after the claim.
-    pub line: Line,
+    pub tip: ChainTip,
     /// Where the stream ends.
-    pub end: Position,
+    pub end: RedisPosition,
     /// Whether there is room for more.
     pub room: Room,
 }
 
 /// Opens the journal of a session.
-pub fn open(session: &Session, patience: Duration, replay: &mut dyn Replay) -> Result<Claimed, JournalError> {
-    let mut patience = Patience::of(patience, &session.place.ground);
-    let mut link = Some(first_link(&session.place, &mut patience)?);
+pub fn open(
+    session: &Session,
+    retry_timeout: Duration,
+    replay: &mut dyn Replay,
+) -> Result<ClaimedJournal, JournalError> {
+    let mut backoff = Backoff::of(retry_timeout, &session.target.environment);
+    let mut connection = Some(first_connection(&session.target, &mut backoff)?);
     let token = token()?;
     let mut recovery = None;
     loop {
-        match attempt(session, link.take(), &mut recovery, &token, replay) {
+        match attempt(session, connection.take(), &mut recovery, &token, replay) {
             Ok(claimed) => return Ok(claimed),
-            Err(Fault::Passing(_)) if patience.wait() => {}
-            Err(fault) => return Err(fault.error()),
+            Err(Failure::Transient(_)) if backoff.wait() => {}
+            Err(failure) => return Err(failure.into_error()),
         }
     }
 }
 
-/// The first connection: a server that is not there is told at once, one that is still starting is waited for.
-fn first_link(place: &Place, patience: &mut Patience) -> Result<Link, JournalError> {
+/// The first connection: an unreachable server is reported at once, one that is still loading is waited for.
+fn first_connection(target: &ConnectionTarget, backoff: &mut Backoff) -> Result<Connection, JournalError> {
     loop {
-        let connected = place.connect().and_then(|mut link| Server::ask(&mut link).map(|_| link));
-        let trouble = match connected {
-            Ok(link) => return Ok(link),
-            Err(trouble) => trouble,
+        let connected = target.connect().and_then(|mut connection| Server::ask(&mut connection).map(|_| connection));
+        let error = match connected {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
         };
-        if !trouble.is("LOADING") || !patience.wait() {
-            return Err(trouble.into());
+        if !error.is("LOADING") || !backoff.wait() {
+            return Err(error.into());
         }
     }
 }
 
-/// Reads what is new and claims. What was read stays read for the next attempt.
+/// Reads what is new and claims. What was read is kept for the next attempt.
 fn attempt(
     session: &Session,
-    link: Option<Link>,
+    connection: Option<Connection>,
     recovery: &mut Option<Recovery>,
     token: &str,
     replay: &mut dyn Replay,
-) -> Result<Claimed, Fault> {
-    let mut link = link.map_or_else(|| session.place.connect(), Ok)?;
-    let server = Server::ask(&mut link)?;
-    server.check(session.ack).map_err(Fault::Lasting)?;
-    let earlier = state::read(&mut link, &session.keys, &session.ledger)?;
-    functions::ensure(&mut link, &session.keys)?;
+) -> Result<ClaimedJournal, Failure> {
+    let mut connection = connection.map_or_else(|| session.target.connect(), Ok)?;
+    let server = Server::ask(&mut connection)?;
+    server.check(session.ack).map_err(Failure::Permanent)?;
+    let earlier = state::read(&mut connection, &session.keys, &session.ledger)?;
+    functions::ensure(&mut connection, &session.keys)?;
     let recovery = match recovery {
         Some(recovery) => recovery,
-        none => none.insert(Recovery::begin(session, &mut link, earlier.as_ref(), replay)?),
+        none => none.insert(Recovery::begin(session, &mut connection, earlier.as_ref(), replay)?),
     };
-    recovery.read_on(session, &mut link, replay)?;
-    let later = state::read(&mut link, &session.keys, &session.ledger)?;
+    recovery.read_on(session, &mut connection, replay)?;
+    let later = state::read(&mut connection, &session.keys, &session.ledger)?;
     recovery.walk.compare(session, earlier.as_ref(), later.as_ref())?;
     for claims in 0.. {
-        replay.admit().map_err(Fault::Lasting)?;
-        if let Some(claimed) = try_claim(session, &mut link, &server, &recovery.walk, token)? {
-            let Claim { owner, line, end, room } = claimed;
-            return Ok(Claimed { link, server, owner, line, end, room });
+        replay.admit().map_err(Failure::Permanent)?;
+        if let Some(claimed) = try_claim(session, &mut connection, &server, &recovery.walk, token)? {
+            let AcceptedClaim { owner, tip, end, room } = claimed;
+            return Ok(ClaimedJournal { connection, server, owner, tip, end, room });
         }
-        // The writer before us still appends: read on, and try again.
+        // The previous writer still appends: read on, and try again.
         match claims.cmp(&CLAIMS_BEFORE_SEAL) {
             Ordering::Less => {}
-            Ordering::Equal => seal(session, &mut link, &server, token)?,
+            Ordering::Equal => seal(session, &mut connection, &server, token)?,
             Ordering::Greater => break,
         }
-        recovery.read_on(session, &mut link, replay)?;
+        recovery.read_on(session, &mut connection, replay)?;
     }
-    let directory = format!("{} of Redis at {}", session.keys.frames, link.server());
-    Err(Fault::Passing(JournalError::Locked { directory, owner: "another server that is starting".into() }))
+    let directory = format!("{} of Redis at {}", session.keys.frames, connection.server());
+    Err(Failure::Transient(JournalError::Locked { directory, owner: "another server that is starting".into() }))
 }
 
-fn seal(session: &Session, link: &mut Link, server: &Server, token: &str) -> Result<(), Fault> {
-    match session.exchange(link, &functions::seal(&session.keys, token), server)?.0 {
-        Said::Done(_) => Ok(()),
-        other => Err(Fault::Lasting(session.stopped(link.server(), &Owner { token: token.into(), epoch: 0 }, other))),
+fn seal(session: &Session, connection: &mut Connection, server: &Server, token: &str) -> Result<(), Failure> {
+    match session.exchange(connection, &functions::seal(&session.keys, token), server)?.0 {
+        Reply::Done(_) => Ok(()),
+        other => Err(Failure::Permanent(session.stopped(
+            connection.server(),
+            &Owner { token: token.into(), epoch: 0 },
+            other,
+        ))),
     }
 }
 
 /// A claim that Redis accepted.
-struct Claim {
+struct AcceptedClaim {
     owner: Owner,
-    line: Line,
-    end: Position,
+    tip: ChainTip,
+    end: RedisPosition,
     room: Room,
 }
 
-/// Claims the next epoch if the journal still ends where it was read to.
+/// Claims the next epoch if the journal still ends at the position it was read to; `None` if not.
 fn try_claim(
     session: &Session,
-    link: &mut Link,
+    connection: &mut Connection,
     server: &Server,
     walk: &Walk,
     token: &str,
-) -> Result<Option<Claim>, Fault> {
-    let header = walk.line.claim_header(session.writer_epoch_min);
+) -> Result<Option<AcceptedClaim>, Failure> {
+    let header = walk.tip.claim_header(session.writer_epoch_min);
     let owner = Owner { token: token.to_owned(), epoch: header.writer_epoch };
     let mut frame = Vec::new();
     let crc = encode(&mut frame, &header, &[]);
-    let mut line = walk.line;
-    line.advance(&header, crc);
-    let end = Position::of(&line, walk.entries + 1);
+    let mut tip = walk.tip;
+    tip.advance(&header, crc);
+    let end = RedisPosition::of(&tip, walk.entries + 1);
     let call = functions::claim(
         &session.keys,
         &functions::Claim {
             owner: &owner,
             ledger: &session.ledger,
-            epoch_before: walk.line.writer_epoch,
+            epoch_before: walk.tip.writer_epoch,
             before: walk.position(),
             after: end,
-            id: Id::of(&header),
+            id: EntryId::of(&header),
             frame: &frame,
         },
     );
-    let (said, room) = session.exchange(link, &call, server)?;
-    match said {
-        Said::Done(_) => Ok(Some(Claim { owner, line, end, room })),
-        Said::Elsewhere(_) => Ok(None),
-        other => Err(Fault::Lasting(session.stopped(link.server(), &owner, other))),
+    let (reply, room) = session.exchange(connection, &call, server)?;
+    match reply {
+        Reply::Done(_) => Ok(Some(AcceptedClaim { owner, tip, end, room })),
+        Reply::Elsewhere(_) => Ok(None),
+        other => Err(Failure::Permanent(session.stopped(connection.server(), &owner, other))),
     }
 }
 

@@ -1,17 +1,18 @@
-//! How far a recovery is. A stream does not tell its length in bytes, so that of its rest is guessed from what was read.
+//! The progress of a recovery. The length of a stream in bytes is not known, so that of the rest is estimated from what was
+//! read.
 
 use crate::journal::Replay;
 
-/// Told each time that so much more was read.
+/// Progress is reported each time that this much more was read.
 const STEP_BYTES: u64 = 1 << 20;
-/// Length of a frame as long as none was read.
+/// Assumed length of a frame before one was read.
 const FRAME_BYTES: u64 = 256;
 
-/// Counts bytes, and tells from time to time.
+/// Counts bytes, and reports from time to time.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct ReplayProgress {
     done: u64,
-    told: u64,
+    reported: u64,
     frames: u64,
     frame_bytes: u64,
     /// Bytes of the snapshot that were not read yet.
@@ -20,8 +21,8 @@ pub struct Progress {
     entries_left: u64,
 }
 
-impl Progress {
-    /// A snapshot of so many bytes comes first, and so many entries follow.
+impl ReplayProgress {
+    /// A snapshot of `snapshot_bytes` is read first, then this number of entries.
     pub fn start(snapshot_bytes: u64, entries: u64) -> Self {
         Self { snapshot_left: snapshot_bytes, entries_left: entries, ..Self::default() }
     }
@@ -29,7 +30,7 @@ impl Progress {
     /// A piece was read.
     pub fn piece(&mut self, replay: &mut dyn Replay, bytes: usize) {
         self.snapshot_left = self.snapshot_left.saturating_sub(bytes as u64);
-        self.tell(replay, bytes);
+        self.report(replay, bytes);
     }
 
     /// A frame was read.
@@ -37,13 +38,13 @@ impl Progress {
         self.entries_left = self.entries_left.saturating_sub(1);
         self.frames += 1;
         self.frame_bytes += bytes as u64;
-        self.tell(replay, bytes);
+        self.report(replay, bytes);
     }
 
-    fn tell(&mut self, replay: &mut dyn Replay, bytes: usize) {
+    fn report(&mut self, replay: &mut dyn Replay, bytes: usize) {
         self.done += bytes as u64;
-        if self.done >= self.told + STEP_BYTES {
-            self.told = self.done;
+        if self.done >= self.reported + STEP_BYTES {
+            self.reported = self.done;
             let mean = self.frame_bytes.checked_div(self.frames).unwrap_or(FRAME_BYTES);
             replay.progress(self.done, self.done + self.snapshot_left + self.entries_left.saturating_mul(mean));
         }

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::connection::Link;
-use super::entries::{Entry, From, Pace, Page, accept, corrupt, decoded, line_before, page};
-use super::keys::Id;
+use super::connection::Connection;
+use super::entries::{EntryPage, PageSize, PageStart, StreamEntry, accept, corrupt, decoded, page, tip_before};
+use super::errors::Failure;
+use super::keys::EntryId;
 use super::session::Session;
 use super::state;
-use super::trouble::Fault;
+use crate::journal::chain_tip::ChainTip;
 use crate::journal::frame::FrameHeader;
-use crate::journal::line::Line;
-use crate::journal::{Frame, JournalError, JournalReader, Mark};
+use crate::journal::{Frame, JournalError, JournalPosition, JournalReader};
 
-/// Once in vain is a connection that broke meanwhile; twice is a server that is not there.
+/// One failure may be a connection that broke meanwhile; two mean that the server is unreachable.
 const ATTEMPTS: usize = 2;
 
 /// A reader of the durable part of a Redis journal.
@@ -21,19 +21,19 @@ pub struct RedisReader {
     session: Arc<Session>,
     durable: Arc<AtomicU64>,
     writer_epoch: u64,
-    link: Option<Link>,
-    pace: Pace,
+    connection: Option<Connection>,
+    page_size: PageSize,
     at: Option<At>,
 }
 
-/// Behind the last entry that was taken.
+/// The position after the last entry that was passed on.
 #[derive(Clone, Copy)]
 struct At {
-    line: Line,
-    id: Id,
+    tip: ChainTip,
+    id: EntryId,
 }
 
-/// Whether reading goes on.
+/// Whether reading continues.
 #[derive(PartialEq, Eq)]
 enum Next {
     More,
@@ -41,53 +41,62 @@ enum Next {
 }
 
 impl RedisReader {
-    /// A reader for as long as the journal belongs to this epoch.
+    /// A reader of what was written up to this epoch.
     pub fn new(session: Arc<Session>, durable: Arc<AtomicU64>, writer_epoch: u64) -> Self {
-        Self { session, durable, writer_epoch, link: None, pace: Pace::start(), at: None }
+        Self { session, durable, writer_epoch, connection: None, page_size: PageSize::start(), at: None }
     }
 
-    fn page(&mut self, from: From) -> Result<Page, JournalError> {
-        let mut pace = self.pace;
-        let page = self.on_link(&mut |session, link| page(link, &session.keys, from, &mut pace))?;
-        self.pace = pace;
+    fn page(&mut self, from: PageStart) -> Result<EntryPage, JournalError> {
+        let mut page_size = self.page_size;
+        let page =
+            self.on_connection(&mut |session, connection| page(connection, &session.keys, from, &mut page_size))?;
+        self.page_size = page_size;
         Ok(page)
     }
 
-    /// Asks something on a connection, once more if that broke.
-    fn on_link<T>(&mut self, ask: &mut dyn FnMut(&Session, &mut Link) -> Result<T, Fault>) -> Result<T, JournalError> {
+    /// Runs a query on a connection, once more if the connection broke.
+    fn on_connection<T>(
+        &mut self,
+        query: &mut dyn FnMut(&Session, &mut Connection) -> Result<T, Failure>,
+    ) -> Result<T, JournalError> {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            match self.try_on_link(ask) {
-                Err(Fault::Passing(_)) if attempts < ATTEMPTS => self.link = None,
-                Err(fault) => {
-                    self.link = None;
-                    return Err(fault.error());
+            match self.try_on_connection(query) {
+                Err(Failure::Transient(_)) if attempts < ATTEMPTS => self.connection = None,
+                Err(failure) => {
+                    self.connection = None;
+                    return Err(failure.into_error());
                 }
                 Ok(answer) => return Ok(answer),
             }
         }
     }
 
-    fn try_on_link<T>(&mut self, ask: &mut dyn FnMut(&Session, &mut Link) -> Result<T, Fault>) -> Result<T, Fault> {
-        let link = match &mut self.link {
-            Some(link) => link,
-            none => none.insert(self.session.place.connect()?),
+    fn try_on_connection<T>(
+        &mut self,
+        query: &mut dyn FnMut(&Session, &mut Connection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(self.session.target.connect()?),
         };
-        ask(&self.session, link)
+        query(&self.session, connection)
     }
 
-    /// The entry that comes first in the stream, and how many before it were trimmed.
-    fn beginning(&mut self) -> Result<(Option<Entry>, u64), JournalError> {
-        self.on_link(&mut |session, link| {
-            let first =
-                page(link, &session.keys, From::At(Id::default()), &mut Pace::one())?.entries.into_iter().next();
-            let trimmed = state::field(link, &session.keys, "trimmed")?;
+    /// The first entry of the stream, and the number of entries trimmed before it.
+    fn beginning(&mut self) -> Result<(Option<StreamEntry>, u64), JournalError> {
+        self.on_connection(&mut |session, connection| {
+            let first = page(connection, &session.keys, PageStart::At(EntryId::default()), &mut PageSize::one())?
+                .entries
+                .into_iter()
+                .next();
+            let trimmed = state::field(connection, &session.keys, "trimmed")?;
             Ok((first, trimmed.parse().unwrap_or(0)))
         })
     }
 
-    /// The first sequence that is still there.
+    /// The first sequence that is still stored.
     pub fn first_sequence(&mut self) -> Result<u64, JournalError> {
         match self.beginning()?.0 {
             Some(first) => Ok(decoded(&first, &self.session.keys)?.header.first_sequence),
@@ -95,8 +104,8 @@ impl RedisReader {
         }
     }
 
-    /// Why a sequence is not where it should be: history that was trimmed, or damage before an entry.
-    fn missing(&mut self, sequence: u64, before: Id) -> JournalError {
+    /// Why a sequence is missing: it was trimmed, or there is damage before an entry.
+    fn missing(&mut self, sequence: u64, before: EntryId) -> JournalError {
         match self.beginning() {
             Ok((Some(first), 1..)) if first.id >= before => match decoded(&first, &self.session.keys) {
                 Ok(frame) => JournalError::Trimmed { sequence, first_sequence: frame.header.first_sequence },
@@ -107,10 +116,10 @@ impl RedisReader {
         }
     }
 
-    /// Hands out the entries of one page, as far as they are durable and wanted.
-    fn hand_out(
+    /// Passes the entries of one page to `f`, as far as they are durable and wanted.
+    fn pass_on(
         &mut self,
-        entries: &[Entry],
+        entries: &[StreamEntry],
         sequence: u64,
         durable: u64,
         f: &mut dyn FnMut(Frame<'_>) -> bool,
@@ -121,48 +130,48 @@ impl RedisReader {
             if !self.is_durable(&header, durable) {
                 return Ok(Next::End);
             }
-            let mut line = match &self.at {
-                Some(at) if at.line.next_sequence < header.first_sequence => {
-                    let next = at.line.next_sequence;
+            let mut tip = match &self.at {
+                Some(at) if at.tip.next_sequence < header.first_sequence => {
+                    let next = at.tip.next_sequence;
                     return Err(self.missing(next, entry.id));
                 }
-                Some(at) => at.line,
+                Some(at) => at.tip,
                 None if sequence.max(1) < header.first_sequence => return Err(self.missing(sequence, entry.id)),
-                None => line_before(entry, keys, &self.session.ledger)?,
+                None => tip_before(entry, keys, &self.session.ledger)?,
             };
             let keys = &self.session.keys;
-            let frame = accept(&mut line, entry, keys)?;
+            let frame = accept(&mut tip, entry, keys)?;
             if header.last_sequence >= sequence && !f(frame.frame()) {
                 // The caller may ask for this very frame again.
                 return Ok(Next::End);
             }
-            self.at = Some(At { line, id: entry.id });
+            self.at = Some(At { tip, id: entry.id });
         }
         Ok(Next::More)
     }
 
-    /// What another writer appended after this one was fenced was never durable for this one.
+    /// What another writer appended after this one was fenced does not count as durable here.
     fn is_durable(&self, header: &FrameHeader, durable: u64) -> bool {
         header.last_sequence <= durable && header.writer_epoch <= self.writer_epoch
     }
 
-    /// Calls `f` with every durable frame behind a mark until it returns false; answers the mark behind the last one that `f`
-    /// saw, and the bytes of those that it saw.
+    /// Calls `f` with every durable frame after a position until it returns false; returns the position after the last one that
+    /// `f` saw, and the bytes of those that it saw.
     pub fn read_after(
         &mut self,
-        mark: &Mark,
+        position: &JournalPosition,
         f: &mut dyn FnMut(Frame<'_>) -> bool,
-    ) -> Result<(Mark, u64), JournalError> {
+    ) -> Result<(JournalPosition, u64), JournalError> {
         let durable = self.durable.load(Ordering::Acquire);
-        let (mut reached, mut bytes, mut last) = (*mark, 0, Id::before(mark));
+        let (mut reached, mut bytes, mut last) = (*position, 0, EntryId::before(position));
         loop {
-            let page = self.page(From::After(last))?;
+            let page = self.page(PageStart::After(last))?;
             for entry in &page.entries {
                 let keys = &self.session.keys;
                 if !self.is_durable(&decoded(entry, keys)?.header, durable) {
                     return Ok((reached, bytes));
                 }
-                let frame = accept(&mut reached.line, entry, keys)?;
+                let frame = accept(&mut reached.tip, entry, keys)?;
                 reached.frames += 1;
                 bytes += entry.frame.len() as u64;
                 last = entry.id;
@@ -176,10 +185,10 @@ impl RedisReader {
         }
     }
 
-    /// A durable event was not found.
+    /// The error for a durable event that was not found.
     fn gone(&self, last_seen: u64, durable: u64) -> JournalError {
-        let server = self.session.place.address.to_string();
-        let why = format!("events {} to {durable} are not there", last_seen + 1);
+        let server = self.session.target.address.to_string();
+        let why = format!("events {} to {durable} are missing", last_seen + 1);
         JournalError::Lost { server, ledger: self.session.ledger.clone(), why }
     }
 }
@@ -190,18 +199,18 @@ impl JournalReader for RedisReader {
         if self.at.is_some() && sequence > durable {
             return Ok(());
         }
-        // Seeking costs one round trip, reading on from further back could cost thousands.
-        self.at = self.at.filter(|at| at.line.next_sequence == sequence);
+        // Seeking costs one round trip; reading on from further back could cost thousands.
+        self.at = self.at.filter(|at| at.tip.next_sequence == sequence);
         // Ids start with the last sequence: the first id from here on is the frame that holds the sequence.
-        let start = Id { sequence, claim: 0 };
+        let start = EntryId { sequence, claim: 0 };
         loop {
-            let from = self.at.map_or(From::At(start), |at| From::After(at.id));
+            let from = self.at.map_or(PageStart::At(start), |at| PageStart::After(at.id));
             let page = self.page(from)?;
-            if self.hand_out(&page.entries, sequence, durable, f)? == Next::End {
+            if self.pass_on(&page.entries, sequence, durable, f)? == Next::End {
                 return Ok(());
             }
             if page.is_last {
-                let seen = self.at.map_or(sequence.saturating_sub(1), |at| at.line.next_sequence - 1);
+                let seen = self.at.map_or(sequence.saturating_sub(1), |at| at.tip.next_sequence - 1);
                 return if seen < durable { Err(self.gone(seen, durable)) } else { Ok(()) };
             }
         }

@@ -1,9 +1,9 @@
 #!lua
--- The steps of a restore. Sent with each call, so that no server needs to have it and none keeps it. While `restoring` is there
--- and no owner, no server starts on the ledger; the last step writes everything that makes it count at once.
+-- The steps of a restore. Sent with each call, so that no server needs to have it and none keeps it. While there is `restoring`
+-- and no owner, no server starts on the ledger; the last step atomically writes everything that makes it valid.
 --
--- KEYS: the state (a hash), the frames (a stream), then all places of snapshots (hashes). ARGV[1]: the step, ARGV[2]: a token
--- of this restore. Answers OK, or TAKEN if the ledger belongs to somebody else.
+-- KEYS: the state (a hash), the frames (a stream), then all snapshot locations (hashes). ARGV[1]: the step, ARGV[2]: a token of
+-- this restore. Replies OK, or TAKEN if the ledger belongs to another process.
 
 local step, token = ARGV[1], ARGV[2]
 local state = redis.call('HMGET', KEYS[1], 'owner', 'restoring')
@@ -12,7 +12,7 @@ if state[1] then
   return { 'TAKEN' }
 end
 
--- Takes an empty ledger, or begins again where a restore did not end: only that needs the right to remove keys.
+-- Reserves an empty ledger, or begins again after an unfinished restore: only the latter needs the right to remove keys.
 if step == 'begin' then
   for _, key in ipairs(KEYS) do
     if redis.call('TYPE', key).ok ~= 'none' then
@@ -30,7 +30,7 @@ if state[2] ~= token then
   return { 'TAKEN' }
 end
 
--- ARGV[3]: entries that are there, then id and frame of each entry to add.
+-- ARGV[3]: number of entries that are stored, then id and frame of each entry to add.
 if step == 'frames' or step == 'finish' then
   if redis.call('XLEN', KEYS[2]) ~= tonumber(ARGV[3]) then
     return { 'TAKEN' }

@@ -1,36 +1,36 @@
-//! Restores a journal into the keys of a ledger that has none, and raises the writer epoch in the step that makes it count.
+//! Restores a journal into the keys of a ledger that has none, and raises the writer epoch in the step that makes it valid.
 //!
-//! Its steps are those of `restore.lua`. A server refuses what a crash leaves, and the next restore removes that and begins
-//! again.
+//! Its steps are those of `restore.lua`. A server refuses what a crash leaves behind, and the next restore removes that and
+//! begins again.
 
 use std::sync::Arc;
 
 use redis::{Cmd, cmd};
 
 use super::connection::texts;
+use super::environment::RedisEnvironment;
+use super::errors::{Failure, RedisError};
 use super::functions::Owner;
-use super::ground::Ground;
-use super::keys::Id;
+use super::keys::EntryId;
 use super::open::token;
-use super::places::{Pieces, Placed};
 use super::server::Server;
+use super::snapshot_locations::{LocatedSnapshot, PieceReader};
 use super::source::RedisSource;
-use super::state::Position;
-use super::trouble::{Fault, Trouble};
+use super::state::RedisPosition;
 use super::walk::Walk;
 use super::writer::FRAME_BYTES_MAX;
 use super::{RedisOptions, SEQUENCE_MAX};
+use crate::journal::chain_tip::ChainTip;
 use crate::journal::frame::{FORMAT_VERSION, FrameHeader, encode};
-use crate::journal::line::Line;
 use crate::journal::snapshot::{crc_of, header, manifest, piece_header};
 use crate::journal::{Frame, JournalError, Manifest};
 
 const SCRIPT: &str = include_str!("restore.lua");
-/// Frames are sent together up to this: few round trips, and none that holds up the other users of the server for long.
+/// Frames are sent in batches up to this size: few round trips, and none that blocks the other users of the server for long.
 const BATCH_BYTES: usize = 1 << 20;
 const BATCH_FRAMES: usize = 256;
-/// The place that a restored snapshot lies in.
-const PLACE: usize = 0;
+/// The location of a restored snapshot.
+const LOCATION: usize = 0;
 
 /// A ledger in Redis that is to be restored.
 pub struct RedisTarget {
@@ -38,16 +38,16 @@ pub struct RedisTarget {
     server: Server,
 }
 
-/// A restore under way, which does not count yet.
-pub struct RedisRestoring {
+/// A restore in progress, which is not valid yet.
+pub struct RedisRestore {
     target: RedisTarget,
     token: String,
-    /// Before the first frame, and behind the last one so far.
-    start: Line,
-    line: Line,
-    /// Entries that the server has, and those that are to be sent next.
+    /// The tip before the first frame, and after the last one so far.
+    start: ChainTip,
+    tip: ChainTip,
+    /// Number of entries that the server has, and those to send next.
     sent: u64,
-    batch: Vec<(Id, Vec<u8>)>,
+    batch: Vec<(EntryId, Vec<u8>)>,
     batch_bytes: usize,
     bytes: u64,
     snapshot: Option<Snapshot>,
@@ -57,7 +57,7 @@ struct Snapshot {
     manifest: Manifest,
     header_crc: u32,
     pieces: u32,
-    /// Entries in the stream before it, and their bytes, once it was passed.
+    /// Entries in the stream before it, and their bytes; known once its position was passed.
     before: Option<(u64, u64)>,
 }
 
@@ -65,9 +65,9 @@ impl RedisTarget {
     /// Connects to the server.
     ///
     /// # Errors
-    /// Those of a start: it is not there, lets us not in, or cannot keep what `options.ack` promises.
-    pub fn connect(options: &RedisOptions, ground: Arc<dyn Ground>) -> Result<Self, JournalError> {
-        let (source, server) = RedisSource::connect_on(options, ground)?;
+    /// Those of a start: it is unreachable, denies access, or cannot guarantee what `options.ack` promises.
+    pub fn connect(options: &RedisOptions, environment: Arc<dyn RedisEnvironment>) -> Result<Self, JournalError> {
+        let (source, server) = RedisSource::connect_on(options, environment)?;
         server.check(options.ack)?;
         Ok(Self { source, server })
     }
@@ -80,7 +80,7 @@ impl RedisTarget {
     /// Refuses a ledger that has a journal, and keys that belong to something else.
     ///
     /// # Errors
-    /// As said. What an unfinished restore has left is no error.
+    /// The ledger is not empty. The leftovers of an unfinished restore are not an error.
     pub fn check_empty(&mut self) -> Result<(), JournalError> {
         let found = match self.source.look_up() {
             Ok(None) | Err(JournalError::NoJournal { .. }) => return Ok(()),
@@ -90,65 +90,65 @@ impl RedisTarget {
         Err(JournalError::NotEmpty { directory: self.source.describe(), found })
     }
 
-    /// Takes the ledger for a journal that begins with this line, and for the snapshot that a start will begin with.
+    /// Reserves the ledger for a journal that begins with this tip, and for the snapshot that a start will begin with.
     ///
     /// # Errors
-    /// It is not empty, or its user lacks a right.
+    /// It is not empty, or its user lacks a permission.
     pub(in crate::journal) fn begin(
         self,
-        start: Line,
+        start: ChainTip,
         snapshot: Option<&Manifest>,
-    ) -> Result<RedisRestoring, JournalError> {
+    ) -> Result<RedisRestore, JournalError> {
         let snapshot = snapshot.map(|manifest| Snapshot {
-            header_crc: crc_of(&header(self.ledger(), &manifest.mark)),
+            header_crc: crc_of(&header(self.ledger(), &manifest.position)),
             manifest: manifest.clone(),
             pieces: 0,
             before: None,
         });
-        let mut restoring = RedisRestoring {
+        let mut restore = RedisRestore {
             target: self,
             token: token()?,
             start,
-            line: start,
+            tip: start,
             sent: 0,
             batch: Vec::new(),
             batch_bytes: 0,
             bytes: 0,
             snapshot,
         };
-        let begin = restoring.step("begin");
-        restoring.run(&begin)?;
-        restoring.note_mark();
-        Ok(restoring)
+        let begin = restore.step("begin");
+        restore.run(&begin)?;
+        restore.note_position();
+        Ok(restore)
     }
 }
 
-impl RedisRestoring {
+impl RedisRestore {
     fn step(&self, name: &str) -> Cmd {
         let keys = &self.target.source.session.keys;
         let mut step = cmd("EVAL");
-        step.arg(SCRIPT).arg(2 + keys.places.len()).arg(&keys.state).arg(&keys.frames).arg(&keys.places);
+        step.arg(SCRIPT).arg(2 + keys.locations.len()).arg(&keys.state).arg(&keys.frames).arg(&keys.locations);
         step.arg(name).arg(&self.token);
         step
     }
 
     fn run(&mut self, step: &Cmd) -> Result<(), JournalError> {
-        let link = &mut self.target.source.link;
-        let answer = link.call(step)?;
+        let connection = &mut self.target.source.connection;
+        let answer = connection.call(step)?;
         match texts(answer).as_deref() {
             Some([word]) if word == "OK" => Ok(()),
             Some([word]) if word == "TAKEN" => {
                 let found = "what another process has written meanwhile".into();
                 Err(JournalError::NotEmpty { directory: self.target.source.describe(), found })
             }
-            _ => Err(Trouble::nonsense(link.server(), "EVAL").into()),
+            _ => Err(RedisError::nonsense(connection.server(), "EVAL").into()),
         }
     }
 
     /// Notes when the frames so far are those before the snapshot.
-    fn note_mark(&mut self) {
+    fn note_position(&mut self) {
         let there = (self.sent + self.batch.len() as u64, self.bytes);
-        if let Some(snapshot) = self.snapshot.as_mut().filter(|snapshot| snapshot.manifest.mark.line == self.line) {
+        if let Some(snapshot) = self.snapshot.as_mut().filter(|snapshot| snapshot.manifest.position.tip == self.tip) {
             snapshot.before.get_or_insert(there);
         }
     }
@@ -156,7 +156,7 @@ impl RedisRestoring {
     /// Writes the next frame, which continues the journal.
     ///
     /// # Errors
-    /// It is too long for a stream, or the server does not take it.
+    /// It is too long for a stream, or the server rejects it.
     pub fn frame(&mut self, frame: &Frame<'_>) -> Result<(), JournalError> {
         let header = FrameHeader {
             claim: frame.is_claim(),
@@ -164,8 +164,8 @@ impl RedisRestoring {
             last_sequence: frame.last_sequence,
             writer_epoch: frame.writer_epoch,
             time_ms: frame.time_ms,
-            ledger_id: self.line.ledger_id,
-            chain: self.line.chain,
+            ledger_id: self.tip.ledger_id,
+            chain: self.tip.chain,
         };
         let mut bytes = Vec::new();
         let crc = encode(&mut bytes, &header, frame.payload);
@@ -174,15 +174,15 @@ impl RedisRestoring {
             return Err(JournalError::FrameTooLarge { bytes: length, bytes_max: FRAME_BYTES_MAX });
         }
         if header.last_sequence > SEQUENCE_MAX {
-            let expected = self.line.next_sequence;
+            let expected = self.tip.next_sequence;
             let (first_sequence, last_sequence) = (header.first_sequence, header.last_sequence);
             return Err(JournalError::OutOfOrder { first_sequence, last_sequence, expected });
         }
-        self.line.advance(&header, crc);
+        self.tip.advance(&header, crc);
         self.bytes += length;
         self.batch_bytes += bytes.len();
-        self.batch.push((Id::of(&header), bytes));
-        self.note_mark();
+        self.batch.push((EntryId::of(&header), bytes));
+        self.note_position();
         if self.batch_bytes < BATCH_BYTES && self.batch.len() < BATCH_FRAMES { Ok(()) } else { self.send() }
     }
 
@@ -205,7 +205,7 @@ impl RedisRestoring {
     /// Writes the next piece of the snapshot.
     ///
     /// # Errors
-    /// The server does not take it.
+    /// The server rejects it.
     pub fn piece(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
         let mut step = self.step("snapshot");
         let Some(snapshot) = &mut self.snapshot else { return Ok(()) };
@@ -216,17 +216,17 @@ impl RedisRestoring {
         self.run(&step)
     }
 
-    /// Reads everything back, then makes it count under a writer epoch of at least `epoch_min`; answers that epoch.
+    /// Reads everything back, then makes it valid under a writer epoch of at least `epoch_min`; returns that epoch.
     ///
     /// # Errors
-    /// It is not what was written, the server lacks room, or nobody confirmed that it is durable.
+    /// It differs from what was written, the server lacks room, or no replica confirmed that it is durable.
     pub fn finish(mut self, epoch_min: u64) -> Result<u64, JournalError> {
         self.send()?;
         self.check_frames()?;
         self.check_snapshot()?;
-        // Everything before is as durable as the mode promises before anything counts.
+        // Everything before is as durable as the mode promises before any of it is valid.
         self.settle()?;
-        let header = self.line.claim_header(epoch_min);
+        let header = self.tip.claim_header(epoch_min);
         let mut claim = Vec::new();
         let crc = encode(&mut claim, &header, &[]);
         let step = self.last_step(&header, crc, &claim)?;
@@ -237,12 +237,12 @@ impl RedisRestoring {
 
     fn last_step(&self, header: &FrameHeader, crc: u32, claim: &[u8]) -> Result<Cmd, JournalError> {
         let trimmed = self.trimmed()?;
-        let mut line = self.line;
-        line.advance(header, crc);
-        let end = Position::of(&line, trimmed + self.sent + 1);
+        let mut tip = self.tip;
+        tip.advance(header, crc);
+        let end = RedisPosition::of(&tip, trimmed + self.sent + 1);
         let owner = Owner { token: self.token.clone(), epoch: header.writer_epoch };
         let mut step = self.step("finish");
-        step.arg(self.sent).arg(Id::of(header).to_string()).arg(claim).arg(self.snapshot_manifest());
+        step.arg(self.sent).arg(EntryId::of(header).to_string()).arg(claim).arg(self.snapshot_manifest());
         step.arg("format").arg(FORMAT_VERSION).arg("ledger").arg(self.target.ledger());
         step.arg("owner").arg(&owner.token).arg("epoch").arg(owner.epoch);
         step.arg("last").arg(end.last).arg("chain").arg(end.chain_text()).arg("entries").arg(end.entries);
@@ -250,12 +250,12 @@ impl RedisRestoring {
         Ok(step)
     }
 
-    /// Frames of the journal that the stream does not begin with.
+    /// Number of frames of the journal before the first one of the stream.
     fn trimmed(&self) -> Result<u64, JournalError> {
         let Some(snapshot) = &self.snapshot else { return Ok(0) };
-        let frames = snapshot.manifest.mark.frames;
+        let frames = snapshot.manifest.position.frames;
         let trimmed = snapshot.before.and_then(|(entries, _)| frames.checked_sub(entries));
-        trimmed.ok_or_else(|| self.differs("its snapshot stands nowhere in it"))
+        trimmed.ok_or_else(|| self.differs("its snapshot does not match any position in it"))
     }
 
     fn snapshot_manifest(&self) -> Vec<u8> {
@@ -271,7 +271,7 @@ impl RedisRestoring {
     fn check_frames(&mut self) -> Result<(), JournalError> {
         let mut walk = Walk::before_first(self.start);
         self.target.source.read_on(&mut walk, &mut |_, _, _| Ok(true))?;
-        if walk.line == self.line && walk.entries == self.sent {
+        if walk.tip == self.tip && walk.entries == self.sent {
             return Ok(());
         }
         Err(self.differs("Redis does not have the frames that were written"))
@@ -281,19 +281,22 @@ impl RedisRestoring {
     fn check_snapshot(&mut self) -> Result<(), JournalError> {
         let Some(snapshot) = &self.snapshot else { return Ok(()) };
         let bytes_before = snapshot.before.map_or(0, |(_, bytes)| bytes);
-        let placed = Placed { place: PLACE, manifest: snapshot.manifest.clone(), bytes_before };
+        let located = LocatedSnapshot { location: LOCATION, manifest: snapshot.manifest.clone(), bytes_before };
         let mut step = self.step("snapshot");
-        step.arg("header").arg(header(self.target.ledger(), &placed.manifest.mark)).arg("before").arg(bytes_before);
+        step.arg("header")
+            .arg(header(self.target.ledger(), &located.manifest.position))
+            .arg("before")
+            .arg(bytes_before);
         self.run(&step)?;
-        let RedisSource { session, link } = &mut self.target.source;
-        let mut pieces = Pieces::of(&placed, &session.ledger);
-        while pieces.next(link, &session.keys).map_err(Fault::error)?.is_some() {}
+        let RedisSource { session, connection } = &mut self.target.source;
+        let mut pieces = PieceReader::of(&located, &session.ledger);
+        while pieces.next(connection, &session.keys).map_err(Failure::into_error)?.is_some() {}
         Ok(())
     }
 
     /// Waits until everything is as durable as the mode promises.
     fn settle(&mut self) -> Result<(), JournalError> {
         let RedisTarget { source, server } = &mut self.target;
-        source.session.settle(&mut source.link, server).map_err(Fault::error)
+        source.session.settle(&mut source.connection, server).map_err(Failure::into_error)
     }
 }

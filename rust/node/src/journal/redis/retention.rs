@@ -1,47 +1,47 @@
-//! What the stream keeps of the history behind the older snapshot: no archive besides, but memory of the server, so it is
-//! always bounded. Decided at milestones, the places of earlier snapshots, which the state remembers.
+//! How much history before the older snapshot the stream keeps: there is no archive, and the stream takes memory of the server,
+//! so it is always bounded. Trimming goes to milestones, the positions of earlier snapshots, which are stored in the state.
 
-use super::keys::Id;
+use super::keys::EntryId;
 
-/// Bytes that are kept unless the settings say otherwise.
+/// Default for the bytes that are kept.
 const BYTES_MAX: u64 = 256 << 20;
 /// Milestones beyond this are thinned out.
 const MILESTONES_MAX: usize = 512;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Retention {
-    /// Frames older than this go, ms; 0 is any age.
+pub struct RedisRetention {
+    /// Frames older than this are trimmed, ms; 0 means no limit.
     pub archive_ms: u64,
-    /// And the oldest, while there are more bytes of frames behind the older snapshot; 0 is 256 MiB.
+    /// The oldest frames are trimmed while more bytes than this precede the older snapshot; 0 means 256 MiB.
     pub archive_bytes_max: u64,
 }
 
-/// A place between two frames.
+/// A position between two frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Milestone {
     /// The latest id before it.
-    pub id: Id,
+    pub id: EntryId,
     /// Time of the last frame before it, ms.
     pub time_ms: i64,
     /// Bytes of all frames before it, trimmed ones included.
     pub bytes: u64,
 }
 
-/// The milestones that a state remembers, in order; the first is where the kept history begins.
+/// The milestones stored in the state, in order; the first is where the kept history begins.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Milestones(Vec<Milestone>);
 
 impl Milestones {
-    /// Reads what `text` wrote; whatever else is there counts as nothing, so that rather too much is kept.
+    /// Parses what `text` wrote; anything else is treated as empty, so that rather too much is kept.
     pub fn read(text: &str) -> Self {
         let line = |line: &str| {
             let mut words = line.split(' ');
-            let id = Id::parse(words.next()?)?;
+            let id = EntryId::parse(words.next()?)?;
             Some(Milestone { id, time_ms: words.next()?.parse().ok()?, bytes: words.next()?.parse().ok()? })
         };
         let read: Option<Vec<Milestone>> = text.lines().map(line).collect();
-        let start = Milestone { id: Id::default(), time_ms: 0, bytes: 0 };
+        let start = Milestone { id: EntryId::default(), time_ms: 0, bytes: 0 };
         Self(read.filter(|milestones| !milestones.is_empty()).unwrap_or_else(|| vec![start]))
     }
 
@@ -51,14 +51,14 @@ impl Milestones {
         self.0.iter().map(line).collect()
     }
 
-    /// Where the kept history begins; nothing if that is the first frame of all.
-    pub fn first_kept(&self) -> Option<Id> {
+    /// Where the kept history begins; `None` if that is the very first frame.
+    pub fn first_kept(&self) -> Option<EntryId> {
         let begin = self.0.first()?;
         (begin.bytes > 0).then(|| begin.id.next())
     }
 
-    /// Takes the place of the older snapshot and gives up what the retention no longer covers; answers the bytes of that.
-    pub fn advance(&mut self, older: Milestone, retention: Retention, now_ms: i64) -> u64 {
+    /// Adds the position of the older snapshot and drops what the retention no longer covers; returns the bytes of that.
+    pub fn advance(&mut self, older: Milestone, retention: RedisRetention, now_ms: i64) -> u64 {
         let begin = self.0[0];
         self.0.retain(|milestone| milestone.id < older.id || milestone.id == begin.id);
         if begin.id < older.id {
@@ -76,7 +76,7 @@ impl Milestones {
         self.0[0].bytes.saturating_sub(begin.bytes)
     }
 
-    /// Drops every second one once there are too many: what goes then goes in larger steps.
+    /// Drops every second one once there are too many: trimming then proceeds in larger steps.
     fn thin(&mut self) {
         if self.0.len() > MILESTONES_MAX {
             let last = self.0.len() - 1;
@@ -94,11 +94,11 @@ mod tests {
     use super::*;
 
     fn milestone(sequence: u64) -> Milestone {
-        let id = Id { sequence, claim: 1 };
+        let id = EntryId { sequence, claim: 1 };
         Milestone { id, time_ms: sequence as i64 * 10, bytes: sequence * 100 }
     }
 
-    fn after(sequences: std::ops::RangeInclusive<u64>, retention: Retention, now_ms: i64) -> (Milestones, u64) {
+    fn after(sequences: std::ops::RangeInclusive<u64>, retention: RedisRetention, now_ms: i64) -> (Milestones, u64) {
         let mut milestones = Milestones::read("");
         let removed = sequences.map(|sequence| milestones.advance(milestone(sequence), retention, now_ms)).sum();
         assert_eq!(Milestones::read(&milestones.text()), milestones);
@@ -120,7 +120,7 @@ mod tests {
             (1_000, 300, 1_085, 8),
             (1_000, 300, 1_061, 7),
         ] {
-            let retention = Retention { archive_ms, archive_bytes_max };
+            let retention = RedisRetention { archive_ms, archive_bytes_max };
             let (milestones, removed) = after(1..=10, retention, now_ms);
             let expected = (begin > 0).then(|| milestone(begin).id.next());
             assert_eq!((milestones.first_kept(), removed), (expected, begin * 100), "{retention:?} at {now_ms}");
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_same_snapshot_again_changes_nothing_and_damage_keeps_everything() {
-        let retention = Retention { archive_ms: 0, archive_bytes_max: 300 };
+        let retention = RedisRetention { archive_ms: 0, archive_bytes_max: 300 };
         let (mut milestones, _) = after(1..=10, retention, 0);
         let before = milestones.text();
         assert_eq!(milestones.advance(milestone(10), retention, 0), 0);
@@ -143,8 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn there_are_never_many() {
-        let (milestones, _) = after(1..=5_000, Retention { archive_ms: 0, archive_bytes_max: u64::MAX }, 0);
+    fn their_number_is_bounded() {
+        let (milestones, _) = after(1..=5_000, RedisRetention { archive_ms: 0, archive_bytes_max: u64::MAX }, 0);
         assert!(milestones.0.len() <= MILESTONES_MAX + 1);
         assert_eq!((milestones.0[0].bytes, milestones.0.last().copied()), (0, Some(milestone(5_000))));
     }

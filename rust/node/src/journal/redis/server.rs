@@ -1,45 +1,45 @@
-//! What a Redis server promises, as it says itself, and whether that is what was asked for.
+//! What a Redis server guarantees, according to itself, and whether that is what was requested.
 
 use redis::cmd;
 
 use super::Ack;
-use super::connection::{Link, text, texts};
-use super::trouble::Trouble;
-use crate::journal::{JournalError, loss};
+use super::connection::{Connection, text, texts};
+use super::errors::RedisError;
+use crate::journal::{JournalError, durability};
 
 const VERSION_MIN: (u32, u32) = (7, 0);
 const WAITAOF_SINCE: (u32, u32) = (7, 2);
 
-/// The facts of a server that durability rests on.
+/// The facts of a server that durability depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Server {
     name: String,
-    /// Kind and version, in words.
+    /// Kind and version, as text.
     pub product: String,
     version: (u32, u32),
     replica: bool,
-    /// Replicas that are connected.
+    /// Connected replicas.
     pub replicas: u32,
     /// `maxmemory-policy`.
     pub eviction: String,
     aof: bool,
-    /// `appendfsync`; nothing if the server does not tell.
+    /// `appendfsync`; `None` if the server does not report it.
     pub sync: Option<String>,
-    /// Whether syncs stop while the file is rewritten.
+    /// Whether syncs are suspended while the file is rewritten.
     sync_pauses: bool,
 }
 
 impl Server {
-    /// Asks a server about itself.
-    pub fn ask(link: &mut Link) -> Result<Self, Trouble> {
-        let answer = link.call(&cmd("INFO"))?;
-        let info = text(answer).ok_or_else(|| Trouble::nonsense(link.server(), "INFO"))?;
-        if let Some(loading) = loading(link.server(), &info) {
+    /// Queries a server.
+    pub fn ask(connection: &mut Connection) -> Result<Self, RedisError> {
+        let answer = connection.call(&cmd("INFO"))?;
+        let info = text(answer).ok_or_else(|| RedisError::nonsense(connection.server(), "INFO"))?;
+        if let Some(loading) = loading(connection.server(), &info) {
             return Err(loading);
         }
-        let mut server = Self::read(link.server(), &info);
-        server.sync = config(link, "appendfsync")?;
-        server.sync_pauses = config(link, "no-appendfsync-on-rewrite")?.is_some_and(|value| value != "no");
+        let mut server = Self::read(connection.server(), &info);
+        server.sync = config(connection, "appendfsync")?;
+        server.sync_pauses = config(connection, "no-appendfsync-on-rewrite")?.is_some_and(|value| value != "no");
         Ok(server)
     }
 
@@ -70,7 +70,7 @@ impl Server {
         self.aof
     }
 
-    /// Refuses a server that cannot keep what `ack` promises.
+    /// Refuses a server that cannot guarantee what `ack` promises.
     pub fn check(&self, ack: Ack) -> Result<(), JournalError> {
         self.check_version()?;
         self.check_role()?;
@@ -89,16 +89,16 @@ impl Server {
         Err(JournalError::BadOption { option: "redis_url", why })
     }
 
-    /// Refuses a server that takes no writes.
+    /// Refuses a server that accepts no writes.
     pub fn check_role(&self) -> Result<(), JournalError> {
         if !self.replica {
             return Ok(());
         }
         let (server, code) = (self.name.clone(), "READONLY".into());
-        Err(Trouble::Refused { server, code, text: "it is a replica".into() }.into())
+        Err(RedisError::Refused { server, code, text: "it is a replica".into() }.into())
     }
 
-    /// Refuses a server that forgets keys.
+    /// Refuses a server that evicts keys.
     pub fn check_eviction(&self) -> Result<(), JournalError> {
         if self.eviction == "noeviction" {
             return Ok(());
@@ -110,7 +110,7 @@ impl Server {
         Err(JournalError::BadOption { option: "redis_url", why })
     }
 
-    /// Refuses a server that does not do what `ack` says.
+    /// Refuses a server that does not provide what `ack` promises.
     pub fn check_ack(&self, ack: Ack) -> Result<(), JournalError> {
         self.weakness(ack).map_or(Ok(()), |why| {
             let why = format!("{} is not what {} at {} does: {why}", ack.name(), self.product, self.name);
@@ -118,7 +118,7 @@ impl Server {
         })
     }
 
-    /// Why this server does not keep what `ack` promises, with what to do.
+    /// Why this server does not provide what `ack` promises, with the remedy.
     fn weakness(&self, ack: Ack) -> Option<String> {
         let sync = self.sync.as_deref();
         match ack {
@@ -127,7 +127,7 @@ impl Server {
                 Some(format!("it keeps no append-only file; {remedy}"))
             }
             Ack::Fsync | Ack::Everysec if sync.is_none() => {
-                Some("it does not tell appendfsync; grant +config|get, or choose replicated or memory".into())
+                Some("it does not report appendfsync; grant +config|get, or choose replicated or memory".into())
             }
             Ack::Fsync if sync != Some("always") => {
                 let sync = sync.unwrap_or_default();
@@ -144,39 +144,39 @@ impl Server {
         }
     }
 
-    /// What can be lost, in words.
+    /// What can be lost, as text.
     pub fn loss_window(&self, ack: Ack) -> String {
-        let told = match (self.aof, self.sync.as_deref()) {
+        let facts = match (self.aof, self.sync.as_deref()) {
             (false, _) => "appendonly no".into(),
             (true, Some(sync)) => format!("appendonly yes, appendfsync {sync}"),
             (true, None) => "appendonly yes, appendfsync unknown".into(),
         };
         let failover = match self.replicas {
             0 => String::new(),
-            count => format!("; a failover to one of its {count} replicas {}", loss::FAILOVER),
+            count => format!("; a failover to one of its {count} replicas {}", durability::FAILOVER),
         };
-        // WAITAOF counts replicas that have it in their file, whatever this server does itself.
+        // WAITAOF counts replicas that have the data in their file, whatever this server does itself.
         let in_files = if ack == Ack::Replicated { self.has_waitaof() } else { self.aof };
         let failover = if ack == Ack::Replicated { String::new() } else { failover };
-        let window = format!("{}{failover}", loss::redis(ack, in_files));
-        format!("{window} ({} with {told})", self.product)
+        let window = format!("{}{failover}", durability::redis(ack, in_files));
+        format!("{window} ({} with {facts})", self.product)
     }
 }
 
-/// How many bytes a server may still use; nothing if it has no limit.
-pub fn memory_left(link: &mut Link) -> Result<Option<u64>, Trouble> {
-    let answer = link.call(cmd("INFO").arg("memory"))?;
-    let info = text(answer).ok_or_else(|| Trouble::nonsense(link.server(), "INFO"))?;
+/// How many bytes a server may still use; `None` if it has no limit.
+pub fn memory_left(connection: &mut Connection) -> Result<Option<u64>, RedisError> {
+    let answer = connection.call(cmd("INFO").arg("memory"))?;
+    let info = text(answer).ok_or_else(|| RedisError::nonsense(connection.server(), "INFO"))?;
     let number = |name: &str| field(&info, name).parse::<u64>().unwrap_or(0);
     let limit = number("maxmemory");
     Ok((limit != 0).then(|| limit.saturating_sub(number("used_memory"))))
 }
 
-/// While a server loads its files it answers INFO, but with facts that do not hold yet.
-fn loading(server: &str, info: &str) -> Option<Trouble> {
+/// While a server loads its files it answers INFO, but with facts that are not valid yet.
+fn loading(server: &str, info: &str) -> Option<RedisError> {
     let is_loading = field(info, "loading") == "1" || field(info, "async_loading") == "1";
     let text = "it is loading the dataset in memory".to_owned();
-    is_loading.then(|| Trouble::Refused { server: server.into(), code: "LOADING".into(), text })
+    is_loading.then(|| RedisError::Refused { server: server.into(), code: "LOADING".into(), text })
 }
 
 /// The value of one line of INFO; empty if there is none.
@@ -185,11 +185,11 @@ pub fn field<'i>(info: &'i str, wanted: &str) -> &'i str {
     lines.find(|(name, _)| *name == wanted).map_or("", |(_, value)| value)
 }
 
-/// A setting of the server; nothing if it does not tell.
-pub fn config(link: &mut Link, name: &str) -> Result<Option<String>, Trouble> {
-    match link.call(cmd("CONFIG").arg("GET").arg(name)) {
+/// A setting of the server; `None` if it does not report it.
+pub fn config(connection: &mut Connection, name: &str) -> Result<Option<String>, RedisError> {
+    match connection.call(cmd("CONFIG").arg("GET").arg(name)) {
         Ok(answer) => Ok(texts(answer).and_then(|pair| pair.into_iter().nth(1))),
-        Err(trouble) if trouble.is_unavailable_command() => Ok(None),
-        Err(trouble) => Err(trouble),
+        Err(error) if error.is_unavailable_command() => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -1,49 +1,52 @@
-//! A journal in Redis for those who do not own it: read beside its server or without one, no claim, nothing written.
+//! A journal in Redis for readers that do not own it: with or without a running server, no claim, nothing written.
 
 use std::sync::Arc;
 
 use super::RedisOptions;
-use super::connection::Link;
-use super::ground::{Ground, Machine};
-use super::keys::PLACES;
-use super::places::{self, Placed};
+use super::connection::Connection;
+use super::environment::{RedisEnvironment, SystemEnvironment};
+use super::errors::Failure;
+use super::keys::LOCATIONS;
 use super::recovery::Recovery;
 use super::server::Server;
 use super::session::Session;
-use super::state::{self, Stored};
-use super::trouble::Fault;
-use super::walk::{Visit, Walk};
-use crate::journal::{JournalError, Mark, Replay};
+use super::snapshot_locations::{self, LocatedSnapshot};
+use super::state::{self, StoredState};
+use super::walk::{EntryVisitor, Walk};
+use crate::journal::{JournalError, JournalPosition, Replay};
 
-/// So often a look is begun again because a server beside it made room meanwhile.
+/// How often reading is attempted because a running server trimmed something meanwhile.
 const LOOKS_MAX: u32 = 8;
 
-/// One connection to the server that takes the writes of a ledger.
+/// One connection to the server that accepts the writes of a ledger.
 pub struct RedisSource {
     pub(super) session: Session,
-    pub(super) link: Link,
+    pub(super) connection: Connection,
 }
 
-/// What changes when a server gives up what it no longer needs.
-type Age = (String, Vec<Placed>, [u64; PLACES]);
+/// What changes when a server trims what it no longer needs.
+type Retained = (String, Vec<LocatedSnapshot>, [u64; LOCATIONS]);
 
 impl RedisSource {
     /// Connects.
     ///
     /// # Errors
-    /// No server is there, it lets us not in, is too old, or a replica, which may lack what was acknowledged.
+    /// The server is unreachable, denies access, is too old, or is a replica, which may lack what was acknowledged.
     pub fn connect(options: &RedisOptions) -> Result<Self, JournalError> {
-        Ok(Self::connect_on(options, Arc::new(Machine))?.0)
+        Ok(Self::connect_on(options, Arc::new(SystemEnvironment))?.0)
     }
 
-    /// The same on another network; also what the server says of itself.
-    pub(super) fn connect_on(options: &RedisOptions, ground: Arc<dyn Ground>) -> Result<(Self, Server), JournalError> {
-        let session = options.session(ground)?;
-        let mut link = session.place.connect()?;
-        let server = Server::ask(&mut link)?;
+    /// The same in another environment; also returns the facts of the server.
+    pub(super) fn connect_on(
+        options: &RedisOptions,
+        environment: Arc<dyn RedisEnvironment>,
+    ) -> Result<(Self, Server), JournalError> {
+        let session = options.session(environment)?;
+        let mut connection = session.target.connect()?;
+        let server = Server::ask(&mut connection)?;
         server.check_version()?;
         server.check_role()?;
-        Ok((Self { session, link }, server))
+        Ok((Self { session, connection }, server))
     }
 
     /// Name of the ledger.
@@ -53,14 +56,14 @@ impl RedisSource {
 
     /// The ledger and its server, for messages.
     pub fn describe(&self) -> String {
-        format!("ledger {:?} in Redis at {}", self.session.ledger, self.link.server())
+        format!("ledger {:?} in Redis at {}", self.session.ledger, self.connection.server())
     }
 
-    /// What the server says of the journal besides its frames.
+    /// The state of the journal that the server stores besides its frames.
     ///
     /// # Errors
     /// There is no journal, or something else has its keys.
-    pub fn stored(&mut self) -> Result<Stored, JournalError> {
+    pub fn stored(&mut self) -> Result<StoredState, JournalError> {
         let stored = self.look_up()?;
         stored.ok_or_else(|| {
             let why = "no journal is there: name the --redis-url and the --ledger of a server".into();
@@ -68,81 +71,82 @@ impl RedisSource {
         })
     }
 
-    /// The same, or nothing if there is no journal.
-    pub fn look_up(&mut self) -> Result<Option<Stored>, JournalError> {
-        state::read(&mut self.link, &self.session.keys, &self.session.ledger).map_err(Fault::error)
+    /// The same; `None` if there is no journal.
+    pub fn look_up(&mut self) -> Result<Option<StoredState>, JournalError> {
+        state::read(&mut self.connection, &self.session.keys, &self.session.ledger).map_err(Failure::into_error)
     }
 
-    /// Has the newest good snapshot loaded, as a start would; answers where the frames to replay begin.
+    /// Loads the newest good snapshot, as a start would; returns where the frames to replay begin.
     ///
     /// # Errors
     /// Those of a start.
-    pub fn begin(&mut self, stored: &Stored, replay: &mut dyn Replay) -> Result<Recovery, JournalError> {
-        Recovery::begin(&self.session, &mut self.link, Some(stored), replay).map_err(Fault::error)
+    pub fn begin(&mut self, stored: &StoredState, replay: &mut dyn Replay) -> Result<Recovery, JournalError> {
+        Recovery::begin(&self.session, &mut self.connection, Some(stored), replay).map_err(Failure::into_error)
     }
 
-    /// Has the state rebuilt as a start would, without a claim; nothing happens if there is no journal.
+    /// Rebuilds the state as a start would, without a claim; does nothing if there is no journal.
     ///
     /// # Errors
     /// Those of a start.
     pub fn rebuild(&mut self, replay: &mut dyn Replay) -> Result<(), JournalError> {
         let Some(stored) = self.look_up()? else { return Ok(()) };
         let mut recovery = self.begin(&stored, replay)?;
-        recovery.read_on(&self.session, &mut self.link, replay).map_err(Fault::error)
+        recovery.read_on(&self.session, &mut self.connection, replay).map_err(Failure::into_error)
     }
 
-    pub(super) fn places(&mut self) -> Result<Vec<places::Place>, JournalError> {
-        places::look(&mut self.link, &self.session.keys, &self.session.ledger).map_err(Fault::error)
+    pub(super) fn locations(&mut self) -> Result<Vec<snapshot_locations::SnapshotLocation>, JournalError> {
+        snapshot_locations::read_locations(&mut self.connection, &self.session.keys, &self.session.ledger)
+            .map_err(Failure::into_error)
     }
 
-    /// A walk from the first entry that is still there, on the way to a mark.
+    /// A walk from the first entry that is still stored, towards a position.
     ///
     /// # Errors
     /// The entry is damaged or cannot be read.
-    pub fn from_first(&mut self, mark: Option<&Mark>) -> Result<Walk, JournalError> {
-        Walk::from_first(&self.session, &mut self.link, mark).map_err(Fault::error)
+    pub fn from_first(&mut self, position: Option<&JournalPosition>) -> Result<Walk, JournalError> {
+        Walk::from_first(&self.session, &mut self.connection, position).map_err(Failure::into_error)
     }
 
-    /// Walks on to the end of the stream, or until `visit` says that it is enough.
+    /// Walks on to the end of the stream, or until `visit` returns false.
     ///
     /// # Errors
     /// Damage, or the server does not answer.
-    pub fn read_on(&mut self, walk: &mut Walk, visit: &mut Visit<'_>) -> Result<(), JournalError> {
-        walk.read_on(&self.session, &mut self.link, visit).map_err(Fault::error)
+    pub fn read_on(&mut self, walk: &mut Walk, visit: &mut EntryVisitor<'_>) -> Result<(), JournalError> {
+        walk.read_on(&self.session, &mut self.connection, visit).map_err(Failure::into_error)
     }
 
-    /// Refuses a journal that does not end where its state, read before and after, says so.
+    /// Checks that a journal ends where its state says, read before and after.
     ///
     /// # Errors
-    /// As said.
-    pub fn compare(&mut self, walk: &Walk, earlier: &Stored) -> Result<(), JournalError> {
+    /// It does not, or the server does not answer.
+    pub fn compare(&mut self, walk: &Walk, earlier: &StoredState) -> Result<(), JournalError> {
         let later = self.look_up()?;
-        walk.compare(&self.session, Some(earlier), later.as_ref()).map_err(Fault::error)
+        walk.compare(&self.session, Some(earlier), later.as_ref()).map_err(Failure::into_error)
     }
 
-    /// Does something, and again if it failed while the server beside made room.
+    /// Runs `look`, and again if it failed while a running server trimmed something.
     ///
     /// # Errors
-    /// Those of the last time.
+    /// Those of the last attempt.
     pub fn look_again<T>(
         &mut self,
         has_failed: impl Fn(&Result<T, JournalError>) -> bool,
         mut look: impl FnMut(&mut Self) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
         for _ in 1..LOOKS_MAX {
-            let before = self.age()?;
+            let before = self.retained()?;
             let seen = look(self);
-            if !has_failed(&seen) || self.age().map_or(true, |after| after == before) {
+            if !has_failed(&seen) || self.retained().map_or(true, |after| after == before) {
                 return seen;
             }
         }
         look(self)
     }
 
-    fn age(&mut self) -> Result<Age, JournalError> {
-        let places = self.places()?;
-        let extent = std::array::from_fn(|index| places[index].extent);
-        let trimmed = state::field(&mut self.link, &self.session.keys, "trimmed").map_err(Fault::error)?;
-        Ok((trimmed, places::snapshots(&places), extent))
+    fn retained(&mut self) -> Result<Retained, JournalError> {
+        let locations = self.locations()?;
+        let extent = std::array::from_fn(|index| locations[index].extent);
+        let trimmed = state::field(&mut self.connection, &self.session.keys, "trimmed").map_err(Failure::into_error)?;
+        Ok((trimmed, snapshot_locations::snapshots(&locations), extent))
     }
 }

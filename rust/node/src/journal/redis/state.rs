@@ -1,19 +1,19 @@
-//! What Redis says about a journal besides its frames: who owns it and where it ends.
+//! What Redis stores about a journal besides its frames: who owns it and where it ends.
 
 use std::collections::HashMap;
 
 use redis::{Value, cmd};
 
-use super::connection::{Link, text, texts};
-use super::keys::Keys;
-use super::trouble::{Fault, Trouble};
+use super::connection::{Connection, text, texts};
+use super::errors::{Failure, RedisError};
+use super::keys::RedisKeys;
 use crate::journal::JournalError;
+use crate::journal::chain_tip::ChainTip;
 use crate::journal::frame::FORMAT_VERSION;
-use crate::journal::line::Line;
 
-/// A place between two frames.
+/// A position between two frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct RedisPosition {
     /// Sequence of the last event before it.
     pub last: u64,
     /// Chain value of all frames before it.
@@ -22,87 +22,87 @@ pub struct Position {
     pub entries: u64,
 }
 
-impl Position {
-    /// The place that a line has reached after so many entries.
-    pub(in crate::journal) fn of(line: &Line, entries: u64) -> Self {
-        Self { last: line.next_sequence - 1, chain: line.chain, entries }
+impl RedisPosition {
+    /// The position of a tip after `entries` entries.
+    pub(in crate::journal) fn of(tip: &ChainTip, entries: u64) -> Self {
+        Self { last: tip.next_sequence - 1, chain: tip.chain, entries }
     }
 
-    /// The chain as it is stored; nothing for the empty journal, whose chain nobody stored.
+    /// The chain as it is stored; empty for the empty journal, whose chain is not stored.
     pub fn chain_text(&self) -> String {
         if self.entries == 0 { String::new() } else { format!("{:016x}", self.chain) }
     }
 
-    /// Reads the three texts that a function answers with.
+    /// Parses the three texts that a function replies with.
     pub fn read(last: &str, chain: &str, entries: &str) -> Option<Self> {
         let chain = if chain.is_empty() { 0 } else { u64::from_str_radix(chain, 16).ok()? };
         Some(Self { last: last.parse().ok()?, chain, entries: entries.parse().ok()? })
     }
 }
 
-/// The state of a journal that exists.
+/// The state of an existing journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredState {
     /// Epoch of its owner.
     pub epoch: u64,
     /// Where it ends.
-    pub end: Position,
+    pub end: RedisPosition,
     /// Entries that were trimmed from its beginning.
     pub trimmed: u64,
 }
 
-/// Reads the state, or nothing if all keys are free. Anything else under these names is refused, and so is what a restore has
-/// left that did not end.
-pub fn read(link: &mut Link, keys: &Keys, ledger: &str) -> Result<Option<Stored>, Fault> {
-    let mut types = [key_type(link, &keys.state)?, key_type(link, &keys.frames)?];
+/// Reads the state; `None` if all keys are free. Anything else under these names is refused, and so are the leftovers of an
+/// unfinished restore.
+pub fn read(connection: &mut Connection, keys: &RedisKeys, ledger: &str) -> Result<Option<StoredState>, Failure> {
+    let mut types = [key_type(connection, &keys.state)?, key_type(connection, &keys.frames)?];
     if types.iter().filter(|found| *found == "none").count() == 1 {
-        // Another process may have made both between the two questions.
-        types = [key_type(link, &keys.state)?, key_type(link, &keys.frames)?];
+        // Another process may have created both between the two queries.
+        types = [key_type(connection, &keys.state)?, key_type(connection, &keys.frames)?];
     }
-    let mut places = Vec::new();
-    for key in &keys.places {
-        places.push((key, key_type(link, key)?));
+    let mut locations = Vec::new();
+    for key in &keys.locations {
+        locations.push((key, key_type(connection, key)?));
     }
     let fields = match types[0].as_str() {
-        "hash" => fields(link.call(cmd("HGETALL").arg(&keys.state))?),
+        "hash" => fields(connection.call(cmd("HGETALL").arg(&keys.state))?),
         _ => None,
     };
-    if fields.as_ref().is_some_and(is_half_made) {
-        let directory = format!("ledger {ledger:?} in Redis at {}", link.server());
+    if fields.as_ref().is_some_and(is_unfinished_restore) {
+        let directory = format!("ledger {ledger:?} in Redis at {}", connection.server());
         let why = "a restore that was not finished: run `invengine backup restore` into it again".into();
-        return Err(Fault::Lasting(JournalError::NoJournal { directory, why }));
+        return Err(Failure::Permanent(JournalError::NoJournal { directory, why }));
     }
     let foreign = |(key, why): (&str, String)| {
-        let file = format!("key {key} of Redis at {}", link.server());
-        Fault::Lasting(JournalError::Foreign { file, why })
+        let file = format!("key {key} of Redis at {}", connection.server());
+        Failure::Permanent(JournalError::Foreign { file, why })
     };
-    if !is_there(keys, [&types[0], &types[1]], &places).map_err(foreign)? {
+    if !has_journal(keys, [&types[0], &types[1]], &locations).map_err(foreign)? {
         return Ok(None);
     }
-    let fields = fields.ok_or_else(|| Trouble::nonsense(link.server(), "HGETALL"))?;
-    judge(&fields, keys, ledger).map(Some).map_err(|unfit| match unfit {
-        Some(error) => Fault::Lasting(error),
+    let fields = fields.ok_or_else(|| RedisError::nonsense(connection.server(), "HGETALL"))?;
+    parse(&fields, keys, ledger).map(Some).map_err(|error| match error {
+        Some(error) => Failure::Permanent(error),
         None => foreign((&keys.state, "no journal wrote it".into())),
     })
 }
 
-/// Whether a restore was begun here and did not end.
-fn is_half_made(fields: &HashMap<String, String>) -> bool {
+/// Whether a restore was begun here and not finished.
+fn is_unfinished_restore(fields: &HashMap<String, String>) -> bool {
     fields.get("restoring").is_some_and(|token| !token.is_empty()) && !fields.contains_key("owner")
 }
 
-/// Whether a journal can lie under keys of these types; else which key speaks against it, and why.
-fn is_there<'k>(
-    keys: &'k Keys,
+/// Whether keys of these types hold a journal; an error names the key that rules it out, and why.
+fn has_journal<'k>(
+    keys: &'k RedisKeys,
     [state, frames]: [&str; 2],
-    places: &[(&'k String, String)],
+    locations: &[(&'k String, String)],
 ) -> Result<bool, (&'k str, String)> {
     let is_strange = |(_, kind): &&(&String, String)| !["none", "hash"].contains(&kind.as_str());
-    if let Some((key, kind)) = places.iter().find(is_strange) {
+    if let Some((key, kind)) = locations.iter().find(is_strange) {
         return Err((key, format!("it is a {kind}, not a hash")));
     }
     match [state, frames] {
-        ["none", "none"] => match places.iter().rfind(|(_, kind)| kind == "hash") {
+        ["none", "none"] => match locations.iter().rfind(|(_, kind)| kind == "hash") {
             Some((key, _)) => Err((key, format!("{} and {} are missing", keys.state, keys.frames))),
             None => Ok(false),
         },
@@ -115,7 +115,11 @@ fn is_there<'k>(
 }
 
 /// The state in these fields; `Err(None)` if no journal wrote them.
-fn judge(fields: &HashMap<String, String>, keys: &Keys, ledger: &str) -> Result<Stored, Option<JournalError>> {
+fn parse(
+    fields: &HashMap<String, String>,
+    keys: &RedisKeys,
+    ledger: &str,
+) -> Result<StoredState, Option<JournalError>> {
     let field = |name: &str| fields.get(name).map(String::as_str).ok_or(None);
     let number = |name: &str| field(name)?.parse::<u64>().map_err(|_| None);
     let (found, known) = (number("format")?, u32::from(FORMAT_VERSION));
@@ -127,19 +131,19 @@ fn judge(fields: &HashMap<String, String>, keys: &Keys, ledger: &str) -> Result<
         let (file, found) = (keys.state.clone(), field("ledger")?.chars().take(128).collect());
         return Err(Some(JournalError::OtherLedger { file, found, wanted: ledger.into() }));
     }
-    let end = Position::read(field("last")?, field("chain")?, field("entries")?).ok_or(None)?;
+    let end = RedisPosition::read(field("last")?, field("chain")?, field("entries")?).ok_or(None)?;
     field("owner")?;
     let trimmed = if fields.contains_key("trimmed") { number("trimmed")? } else { 0 };
     if trimmed > end.entries {
         return Err(None);
     }
-    Ok(Stored { epoch: number("epoch")?, end, trimmed })
+    Ok(StoredState { epoch: number("epoch")?, end, trimmed })
 }
 
-/// Some fields of a hash, each as it is or nothing.
-pub fn hash_fields(link: &mut Link, key: &str, names: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Fault> {
-    let answer = link.call(cmd("HMGET").arg(key).arg(names))?;
-    let nonsense = || Trouble::nonsense(link.server(), "HMGET");
+/// Some fields of a hash, each `None` if absent.
+pub fn hash_fields(connection: &mut Connection, key: &str, names: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+    let answer = connection.call(cmd("HMGET").arg(key).arg(names))?;
+    let nonsense = || RedisError::nonsense(connection.server(), "HMGET");
     let Value::Array(items) = answer else { return Err(nonsense().into()) };
     if items.len() != names.len() {
         return Err(nonsense().into());
@@ -152,15 +156,15 @@ pub fn hash_fields(link: &mut Link, key: &str, names: &[&str]) -> Result<Vec<Opt
     items.into_iter().map(field).collect()
 }
 
-/// A field of the state as text; empty if it is not there.
-pub fn field(link: &mut Link, keys: &Keys, name: &str) -> Result<String, Fault> {
-    let value = hash_fields(link, &keys.state, &[name])?.pop().flatten().unwrap_or_default();
-    String::from_utf8(value).map_err(|_| Trouble::nonsense(link.server(), "HMGET").into())
+/// A field of the state as text; empty if absent.
+pub fn field(connection: &mut Connection, keys: &RedisKeys, name: &str) -> Result<String, Failure> {
+    let value = hash_fields(connection, &keys.state, &[name])?.pop().flatten().unwrap_or_default();
+    String::from_utf8(value).map_err(|_| RedisError::nonsense(connection.server(), "HMGET").into())
 }
 
-fn key_type(link: &mut Link, key: &str) -> Result<String, Fault> {
-    let answer = link.call(cmd("TYPE").arg(key))?;
-    text(answer).ok_or_else(|| Trouble::nonsense(link.server(), "TYPE").into())
+fn key_type(connection: &mut Connection, key: &str) -> Result<String, Failure> {
+    let answer = connection.call(cmd("TYPE").arg(key))?;
+    text(answer).ok_or_else(|| RedisError::nonsense(connection.server(), "TYPE").into())
 }
 
 fn fields(answer: Value) -> Option<HashMap<String, String>> {

@@ -2,37 +2,37 @@
 
 use std::collections::VecDeque;
 
-use super::keys::Id;
-use super::state::Position;
+use super::keys::EntryId;
+use super::state::RedisPosition;
 
-/// Frames beyond this are given up, oldest first; at least the newest stays.
+/// Frames beyond this are dropped, oldest first; at least the newest stays.
 const TAIL_BYTES_MAX: usize = 32 << 20;
 
-/// One frame, whether the server confirmed it or not.
-pub struct Kept {
-    /// Where it leads.
-    pub after: Position,
+/// One frame, confirmed by the server or not.
+pub struct TailFrame {
+    /// The position after it.
+    pub after: RedisPosition,
     /// Id of its entry.
-    pub id: Id,
+    pub id: EntryId,
     /// The frame, encoded.
     pub frame: Vec<u8>,
 }
 
-/// Frames without a gap, and the position before the first of them.
+/// Consecutive frames, and the position before the first of them.
 pub struct Tail {
-    base: Position,
-    kept: VecDeque<Kept>,
+    base: RedisPosition,
+    kept: VecDeque<TailFrame>,
     bytes: usize,
 }
 
 impl Tail {
-    /// Nothing kept yet.
-    pub fn new(base: Position) -> Self {
+    /// An empty tail.
+    pub fn new(base: RedisPosition) -> Self {
         Self { base, kept: VecDeque::new(), bytes: 0 }
     }
 
-    /// Where the last frame leads.
-    pub fn end(&self) -> Position {
+    /// The position after the last frame.
+    pub fn end(&self) -> RedisPosition {
         self.kept.back().map_or(self.base, |kept| kept.after)
     }
 
@@ -41,8 +41,8 @@ impl Tail {
         self.base.last
     }
 
-    /// Keeps one more frame. Drops old ones, but never those from index `needed` on; tells how many it dropped.
-    pub fn push(&mut self, kept: Kept, needed: usize) -> usize {
+    /// Adds a frame. Drops old ones, but never those from index `needed` on; returns how many it dropped.
+    pub fn push(&mut self, kept: TailFrame, needed: usize) -> usize {
         self.bytes += kept.frame.len();
         self.kept.push_back(kept);
         let mut dropped = 0;
@@ -55,8 +55,8 @@ impl Tail {
         dropped
     }
 
-    /// Index of the first frame behind a position; nothing if the position is none of this tail.
-    pub fn find(&self, position: &Position) -> Option<usize> {
+    /// Index of the first frame after a position; `None` if the position is not in this tail.
+    pub fn find(&self, position: &RedisPosition) -> Option<usize> {
         if self.base == *position {
             return Some(0);
         }
@@ -65,7 +65,7 @@ impl Tail {
     }
 
     /// A frame with the position before it.
-    pub fn get(&self, index: usize) -> Option<(Position, &Kept)> {
+    pub fn get(&self, index: usize) -> Option<(RedisPosition, &TailFrame)> {
         let kept = self.kept.get(index)?;
         let before = index.checked_sub(1).and_then(|before| self.kept.get(before)).map_or(self.base, |kept| kept.after);
         Some((before, kept))
@@ -76,16 +76,16 @@ impl Tail {
 mod tests {
     use super::*;
 
-    fn position(last: u64) -> Position {
-        Position { last, chain: last * 7, entries: last }
+    fn position(last: u64) -> RedisPosition {
+        RedisPosition { last, chain: last * 7, entries: last }
     }
 
-    fn kept(last: u64, bytes: usize) -> Kept {
-        Kept { after: position(last), id: Id { sequence: last, claim: 0 }, frame: vec![0; bytes] }
+    fn kept(last: u64, bytes: usize) -> TailFrame {
+        TailFrame { after: position(last), id: EntryId { sequence: last, claim: 0 }, frame: vec![0; bytes] }
     }
 
     #[test]
-    fn a_position_is_found_only_if_all_of_it_fits() {
+    fn a_position_is_found_only_if_all_its_fields_match() {
         let mut tail = Tail::new(position(4));
         for last in 5..8 {
             tail.push(kept(last, 10), usize::MAX);
@@ -93,15 +93,15 @@ mod tests {
         for (last, index) in [(4, Some(0)), (5, Some(1)), (7, Some(3)), (3, None), (8, None)] {
             assert_eq!(tail.find(&position(last)), index, "{last}");
         }
-        assert_eq!(tail.find(&Position { chain: 1, ..position(6) }), None);
-        assert_eq!(tail.find(&Position { entries: 1, ..position(6) }), None);
+        assert_eq!(tail.find(&RedisPosition { chain: 1, ..position(6) }), None);
+        assert_eq!(tail.find(&RedisPosition { entries: 1, ..position(6) }), None);
         assert_eq!(tail.get(0).map(|(before, kept)| (before.last, kept.after.last)), Some((4, 5)));
         assert_eq!(tail.get(2).map(|(before, kept)| (before.last, kept.after.last)), Some((6, 7)));
         assert!(tail.get(3).is_none());
     }
 
     #[test]
-    fn its_memory_is_bounded_but_what_is_not_confirmed_stays() {
+    fn its_memory_is_bounded_but_unconfirmed_frames_stay() {
         let mut tail = Tail::new(position(0));
         let mut dropped = 0;
         for last in 1..=10 {

@@ -1,0 +1,138 @@
+//! What all connections of one worker thread share, and the two things that they do with it: decide calls, and wait
+//! until the decisions are durable.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::answer::SendDeadline;
+use super::bell::{Bell, Registration};
+use super::call_metadata::CallMetadata;
+use super::connections::ConnectionState;
+use super::forward::Forwarder;
+use super::limits::Limits;
+use super::message::counted;
+use super::port::Port;
+use super::settings::DoorSettings;
+use crate::engine::{Decision, Durable};
+use crate::incident;
+use crate::methods::{self, MethodKind};
+use crate::refusal::Refusal;
+
+/// The phase of a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DoorPhase {
+    /// It accepts calls.
+    Serving,
+    /// It answers what was accepted and refuses the rest.
+    Draining,
+    /// It ends.
+    Closed,
+}
+
+/// The decision on a call, with the answer framed.
+pub(super) struct FramedDecision {
+    /// The framed message, or the refusal.
+    pub(super) reply: Result<Bytes, Refusal>,
+    pub(super) depends_on: u64,
+}
+
+impl FramedDecision {
+    /// Bytes of the answer.
+    pub(super) fn bytes(&self) -> usize {
+        self.reply.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// One worker thread of a door.
+pub(super) struct Worker {
+    pub(super) port: Arc<dyn Port>,
+    pub(super) bell: Arc<Bell>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) forward: Option<Forwarder>,
+    pub(super) phase: watch::Receiver<DoorPhase>,
+    pub(super) settings: DoorSettings,
+}
+
+impl Worker {
+    pub(super) fn is_draining(&self) -> bool {
+        *self.phase.borrow() != DoorPhase::Serving
+    }
+
+    /// Completes once the door drains.
+    pub(super) async fn draining(&self) {
+        let mut phase = self.phase.clone();
+        // A door that was dropped drains as well.
+        let _ = phase.wait_for(|phase| *phase != DoorPhase::Serving).await;
+    }
+
+    /// Decides a call now. Even if the decision panics, the caller gets an answer. The bytes of the answer are counted
+    /// until the caller has read them.
+    pub(super) fn decide(
+        &self,
+        metadata: &CallMetadata,
+        path: &str,
+        payload: &[u8],
+        state: &Arc<ConnectionState>,
+    ) -> FramedDecision {
+        let refused = |refusal| Decision { reply: Err(refusal), depends_on: 0 };
+        let decision = match metadata.call(path, payload) {
+            Ok(call) => catch_unwind(AssertUnwindSafe(|| self.port.call(&call)))
+                .unwrap_or_else(|panic| refused(incident::report(path, incident::cause(&*panic)))),
+            Err(refusal) => refused(refusal),
+        };
+        let reply = decision.reply.and_then(|message| {
+            let unsent = self.limits.unsent(state, message.len()).ok_or_else(|| {
+                Refusal::answer_dropped(
+                    methods::find(path).is_some_and(|method| matches!(method.kind, MethodKind::Read(_))),
+                )
+            })?;
+            Ok(counted(&message, unsent))
+        });
+        FramedDecision { reply, depends_on: decision.depends_on }
+    }
+
+    /// How long the answer to a call may wait for its caller.
+    pub(super) fn send_deadline(&self, metadata: &CallMetadata) -> SendDeadline {
+        let stall = Duration::from_millis(self.settings.stall_ms_max);
+        SendDeadline { stall, until: metadata.deadline(), limits: Arc::clone(&self.limits) }
+    }
+
+    /// Completes once everything up to `sequence` is durable.
+    ///
+    /// # Errors
+    /// It may never become durable: the outcome is unknown.
+    pub(super) async fn durable(&self, sequence: u64) -> Result<(), Refusal> {
+        let mut registration = Registration::default();
+        poll_fn(|cx| self.poll_durable(sequence, &mut registration, cx)).await
+    }
+
+    fn poll_durable(
+        &self,
+        sequence: u64,
+        registration: &mut Registration,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Refusal>> {
+        if let Some(outcome) = outcome(self.port.durable(), sequence) {
+            return Poll::Ready(outcome);
+        }
+        self.bell.register(registration, cx.waker());
+        outcome(self.port.durable(), sequence).map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// Whether an answer that depends on `sequence` may be sent; `None` while that is not known yet.
+pub(super) fn outcome(durable: Durable, sequence: u64) -> Option<Result<(), Refusal>> {
+    if durable.sequence >= sequence {
+        Some(Ok(()))
+    } else if durable.poisoned {
+        Some(Err(Refusal::outcome_unknown()))
+    } else {
+        None
+    }
+}
