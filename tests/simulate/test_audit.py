@@ -101,8 +101,8 @@ def test_an_acknowledged_answer_is_held_against_the_journal() -> None:
     assert auditor.contradiction(decision) == ""
     assert "no event" in auditor.contradiction(decision._replace(key="z/reserve"))
     assert "no event" in auditor.contradiction(decision._replace(scope="app"))
-    assert "the journal says" in auditor.contradiction(decision._replace(sequence=3))
-    assert "the journal says" in auditor.contradiction(decision._replace(reservation_id="b"))
+    assert "the journal has" in auditor.contradiction(decision._replace(sequence=3))
+    assert "the journal has" in auditor.contradiction(decision._replace(reservation_id="b"))
 
 
 def test_levels_of_the_server_are_compared() -> None:

@@ -172,9 +172,9 @@ class Auditor:
         """How the events contradict an acknowledged acceptance; empty if they agree with it."""
         effect = self.effects.get((answer.scope, answer.key))
         if effect is None:
-            return f"{answer.scope} {answer.key}: told {answer}, but no event is of that key"
+            return f"{answer.scope} {answer.key}: answered {answer}, but no event has that key"
         if effect.sequence != answer.sequence or answer.reservation_id not in ("", effect.reservation_id):
-            return f"{answer.scope} {answer.key}: told {answer}, but the journal says {effect}"
+            return f"{answer.scope} {answer.key}: answered {answer}, but the journal has {effect}"
         return ""
 
     # The effect of each fact
