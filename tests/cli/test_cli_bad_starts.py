@@ -101,7 +101,7 @@ def test_a_directory_without_permission(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
     found = refused("--directory", str(closed / "journal"), before=without_privileges())
-    check(found, ExitCode.FAULT, "Permission denied", "mend the disk or its permissions")
+    check(found, ExitCode.FAULT, "Permission denied", "fix the disk or its permissions")
     assert list(closed.iterdir()) == []
 
 

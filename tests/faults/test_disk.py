@@ -76,7 +76,7 @@ def test_a_directory_that_may_no_longer_be_written_ends_the_server_and_loses_not
             assert code == EXIT_FAULT
             assert seen[-1] == health_pb2.HealthCheckResponse.NOT_SERVING
             before = _journals(directory)
-            with pytest.raises(AssertionError, match="mend the disk or its permissions"):
+            with pytest.raises(AssertionError, match="fix the disk or its permissions"):
                 server.start()
             # The claim of the one that was refused may stand behind it; nothing else is touched.
             after = _journals(directory)

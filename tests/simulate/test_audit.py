@@ -108,8 +108,8 @@ def test_an_acknowledged_answer_is_held_against_the_journal() -> None:
     assert denied(told, effects) == ""
     assert "no event" in denied(told._replace(key="z/reserve"), effects)
     assert "no event" in denied(told._replace(scope="app"), effects)
-    assert "the journal says" in denied(told._replace(sequence=3), effects)
-    assert "the journal says" in denied(told._replace(reservation_id="b"), effects)
+    assert "the journal has" in denied(told._replace(sequence=3), effects)
+    assert "the journal has" in denied(told._replace(reservation_id="b"), effects)
 
 
 def test_levels_of_the_server_are_compared() -> None:

@@ -39,7 +39,7 @@ def denied(answer: Answer, effects: Mapping[tuple[str, str], Sequence[Effect]]) 
         return f"{answer.scope} {answer.key}: told {answer}, but no event is of that key"
     last = found[-1]
     if last.sequence != answer.sequence or answer.reservation_id not in ("", last.subject):
-        return f"{answer.scope} {answer.key}: told {answer}, but the journal says {last}"
+        return f"{answer.scope} {answer.key}: told {answer}, but the journal has {last}"
     return ""
 
 

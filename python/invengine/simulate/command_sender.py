@@ -169,7 +169,7 @@ class CommandSender:
                 known = await self._retry(lambda: self._known(answer))
             self.tally.looked_up += 1
             if known != (answer.sequence, answer.reservation_id):
-                self.tally.lost.append(f"{answer.scope} {answer.key}: told {answer}, later {known}")
+                self.tally.lost.append(f"{answer.scope} {answer.key}: answered {answer}, later {known}")
 
         async with asyncio.TaskGroup() as group:
             for issued_ms, answer in list(self._accepted):

@@ -37,7 +37,7 @@ _ROWS = (
     ("refused: sold out", "refused", "yellow"),
     ("overload, faults", "failed", "red"),
     ("paid", "allocated", "cyan"),
-    ("given back", "released", "magenta"),
+    ("released", "released", "magenta"),
 )
 
 
@@ -167,7 +167,7 @@ def write(directory: Path, result: FlashSaleResult, report: dict[str, Any], noti
         ("In numbers", page.cards(figures(result))),
         ("Second by second", page.plots(drawings)),
         ("Checks", page.table(["what must hold", "", "found"], checks)),
-        ("Answers that were no, by reason", page.table(["reason", "answers"], reasons)),
+        ("Refusals by reason", page.table(["reason", "refusals"], reasons)),
         ("Settings", page.folded("every number", settings)),
     ]
     lead = f"{result.offered_per_s:,.0f} callers a second at a server that can answer {result.peak_per_s:,.0f}."

@@ -70,7 +70,7 @@ fn every_flipped_byte_is_reported_as_an_open_reports_it() {
 
 // case: E03
 #[test]
-fn a_file_cut_at_any_byte_is_told_as_an_open_tells_it() {
+fn a_file_cut_at_any_byte_is_reported_as_an_open_reports_it() {
     let disk = written(FRAMES, FILE_BYTES, false).disk();
     let files = disk.journals();
     for name in &files[..files.len() - 1] {
@@ -84,7 +84,7 @@ fn a_file_cut_at_any_byte_is_told_as_an_open_tells_it() {
 }
 
 #[test]
-fn what_lies_behind_is_counted_and_bounded() {
+fn frames_after_damage_are_counted_and_bounded() {
     let disk = written(FRAMES, FILE_BYTES, false).disk();
     let name = disk.journals().remove(0);
     let starts: Vec<usize> =
@@ -138,7 +138,7 @@ fn a_missing_file_is_damage_and_a_missing_beginning_is_known() {
             .unwrap();
         assert!(damage.is_none() && frames > 0 && summary.is_some_and(|found| found.last_sequence == end_of(320)));
     }
-    let nowhere = invengine_node::journal::JournalPosition::start("main");
-    let (_, damage) = inspection.walk(Some(&nowhere), &mut |_, _, _| Ok(true)).unwrap();
-    assert!(damage.is_some_and(|damage| damage.why.contains("nowhere")));
+    let start = invengine_node::journal::JournalPosition::start("main");
+    let (_, damage) = inspection.walk(Some(&start), &mut |_, _, _| Ok(true)).unwrap();
+    assert!(damage.is_some_and(|damage| damage.why.contains("does not match any position")));
 }

@@ -98,7 +98,7 @@ impl FileInspection {
     }
 
     /// The damage of a snapshot that does not belong to its journal.
-    fn nowhere(&self) -> Damage {
+    fn unmatched_snapshot(&self) -> Damage {
         let why = "the snapshot to begin with does not match any position of the journal beside it".into();
         Damage { file: self.storage.describe(""), offset: 0, entry: None, why }
     }
@@ -166,7 +166,7 @@ impl Inspection for FileInspection {
             .and_then(|head| walk_files(&self.storage, &self.names, Some(&self.ledger), head.as_ref(), visit));
         match walked {
             Ok(walked) => {
-                let lost = walked.as_ref().filter(|walked| !walked.reached).map(|_| self.nowhere());
+                let lost = walked.as_ref().filter(|walked| !walked.reached).map(|_| self.unmatched_snapshot());
                 let stopped = walked.as_ref().is_some_and(|walked| walked.stopped);
                 let summary = walked.map(|walked| ScanSummary::of(walked, self.storage.as_ref()));
                 let summary = summary
