@@ -400,9 +400,9 @@ def test_the_descriptor_of_a_lost_output_is_not_closed(tmp_path: Path) -> None:
 
     stream = streams.GuardedStream(Broken())
     assert stream.write("text") == 4
-    assert (stream.failure, stream.reader_left) == ("Broken pipe", True)
+    assert (stream.failure, stream.reader_closed) == ("Broken pipe", True)
     assert stream.write("more") == 4
-    assert stream.forgive() == "Broken pipe"
+    assert stream.take_failure() == "Broken pipe"
     assert stream.failure == ""
     stream.write("later")
     assert stream.failure == ""

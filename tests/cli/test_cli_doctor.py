@@ -56,15 +56,15 @@ def test_people_get_a_line_for_each_check(line: CommandLine, tmp_path: Path) -> 
     lines = ran.out.splitlines()
     assert ran.code == 0
     assert all(text.split()[0] in ("ok", "warning") for text in lines)
-    assert "ok       journal           none yet; a server begins that of ledger eu" in lines
+    assert "ok       journal           none yet; a server starts that of ledger eu" in lines
 
 
 def test_a_directory_that_is_not_there_is_not_made(line: CommandLine, tmp_path: Path) -> None:
     found = examined(line, tmp_path / "one" / "two")
     assert found["directory"]["level"] == "ok"
-    assert "a server makes it" in found["directory"]["found"]
+    assert "a server creates it" in found["directory"]["found"]
     assert found["sync time"]["level"] == "warning"
-    assert "Make the directory" in found["sync time"]["remedy"]
+    assert "Create the directory" in found["sync time"]["remedy"]
     assert not (tmp_path / "one").exists()
 
 

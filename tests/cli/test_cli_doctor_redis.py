@@ -56,7 +56,7 @@ def test_a_healthy_server_with_the_documented_user(
     become(monkeypatch, server, documented_rights())
     found = examined(line, server)
     assert levels(found) == {}
-    assert found["functions"]["found"].startswith("not there yet")
+    assert found["functions"]["found"].startswith("not loaded yet")
     assert found["keys"]["found"].startswith("free")
     assert "writes" not in found
     begin_redis_journal(server, redis_username="app", redis_password=PASSWORD)
@@ -113,7 +113,7 @@ def test_the_loss_window_is_that_of_the_server_itself(line: CommandLine, server:
         ),
         ("appendonly no", "memory", "acknowledgement", "warning", "Choose another redis_ack than memory"),
         ("maxmemory-policy allkeys-lru", "fsync", "maxmemory-policy", "error", "CONFIG SET maxmemory-policy noev"),
-        ("maxmemory 0", "fsync", "maxmemory", "warning", "Set maxmemory below what the machine has"),
+        ("maxmemory 0", "fsync", "maxmemory", "warning", "Set maxmemory below the memory of the machine"),
         ("maxmemory 1mb", "fsync", "maxmemory", "error", "Raise maxmemory"),
         ("min-replicas-to-write 1", "fsync", "replicas", "error", "lower min-replicas-to-write"),
     ],

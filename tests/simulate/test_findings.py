@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from invengine.cli.quiet import Load
+from invengine.cli.machine_load import Load
 from invengine.client import Digest, ServerDescription
 from invengine.simulate import promotion, wording
 from invengine.simulate.assumptions import Assumptions

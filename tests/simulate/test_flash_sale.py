@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from invengine.cli.quiet import Load
+from invengine.cli.machine_load import Load
 from invengine.client import Level
 from invengine.simulate import flash_sale
 from invengine.simulate.checks import Check
