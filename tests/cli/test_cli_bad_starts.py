@@ -174,7 +174,7 @@ def test_a_journal_of_another_ledger_or_of_a_newer_build(server: RedisServer) ->
 
 
 @pytest.mark.needs_tool("redis-server")
-def test_a_server_that_cannot_keep_the_mode(server: RedisServer) -> None:
+def test_a_server_that_does_not_satisfy_the_mode(server: RedisServer) -> None:
     ask(server, "CONFIG SET appendfsync everysec")
     check(refused_there(server), ExitCode.USAGE, "redis_ack fsync", "appendfsync always")
     ask(server, "CONFIG SET appendfsync always", "CONFIG SET maxmemory-policy allkeys-lru")

@@ -100,9 +100,7 @@ def test_one_start_with_a_fast_clock_does_not_lock_the_ledger(
 
 
 @has_compiler
-def test_a_clock_that_nothing_keeps_right_is_refused_a_day_ahead_of_the_journal(
-    line: CommandLine, tmp_path: Path
-) -> None:
+def test_an_unsynchronised_clock_is_refused_a_day_ahead_of_the_journal(line: CommandLine, tmp_path: Path) -> None:
     directory = begin(tmp_path / "right", {})
     clock = WallClock(tmp_path / "clock")
     clock.step(2 * DAY_MS)

@@ -61,7 +61,7 @@ def test_reserve_sends_lines_and_shared_fields(line: CommandLine) -> None:
     assert found["holds"][0]["lines"][0]["state"] == "reserved"
 
 
-def test_reserve_tells_people_the_id_and_the_key(line: CommandLine) -> None:
+def test_reserve_prints_the_id_and_the_key(line: CommandLine) -> None:
     engine = reserving()
     ran = line.ask(engine, "reserve", "MUG@berlin")
     assert "reservation r-1, version 1, until 2027-01-15 08:00:00Z" in ran.out
@@ -99,7 +99,7 @@ def test_a_hold_is_named_by_id_key_or_order(
     assert [(each.sku, each.location, each.quantity) for each in target.lines] == lines
 
 
-def test_a_cancelled_key_is_said_in_words(line: CommandLine) -> None:
+def test_a_cancelled_key_is_printed_in_words(line: CommandLine) -> None:
     answer = reservation_service_pb2.ReleaseResponse(receipt=RECEIPT, key_cancelled=True)
     ran = line.ask(ScriptedEngine({"Release": answer}), "release", "--reservation-key", "k")
     assert "KEY_CANCELLED" in ran.out
@@ -260,7 +260,7 @@ def test_events_tail_with_a_limit_prints_the_newest(line: CommandLine, limit: st
     assert [int(text.split()[0]) for text in ran.out.splitlines()] == expected
 
 
-def test_events_tail_goes_on_after_a_position_that_it_printed(line: CommandLine) -> None:
+def test_events_tail_continues_after_a_position_that_it_printed(line: CommandLine) -> None:
     ran = line.ask(ScriptedEngine({}, _numbered(9)), "events", "tail", "--from", "4", "--limit", "1", "--json")
     position = ran.objects[0]["position"]
     assert JournalPosition.parse(position) == JournalPosition("main", 3, 4)

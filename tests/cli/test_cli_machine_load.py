@@ -76,9 +76,7 @@ def test_a_program_that_was_started_and_has_ended_counts_as_own() -> None:
     assert all_of_it.others_share - mine.others_share > cores_s
 
 
-def test_a_machine_without_counters_is_not_taken_for_a_quiet_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_machine_without_counters_does_not_count_as_quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(machine_load, "_PROC_STAT", tmp_path / "absent")
     assert Watch().load() is None
     assert "cannot be measured" in verdict(None)

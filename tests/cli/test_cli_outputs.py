@@ -203,7 +203,7 @@ def test_every_command_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("output", UNPRINTABLE)
-def test_what_was_done_is_told_though_nothing_can_be_printed(room: Path, target: str, output: str) -> None:
+def test_the_exit_code_is_right_if_nothing_can_be_printed(room: Path, target: str, output: str) -> None:
     found = played(output, room, target)
     assert {command: ran.code for command, ran in found.items() if ran.code != ExitCode.UNPRINTED} == {}
     for command, ran in found.items():
@@ -250,7 +250,7 @@ def test_a_refusal_and_a_failure_keep_their_codes(room: Path, target: str, outpu
 @pytest.mark.parametrize("errors", ["", "2>&-", "2>/dev/full"])
 @pytest.mark.parametrize("output", UNPRINTABLE)
 @pytest.mark.parametrize("kind", ["serve", "dev"])
-def test_a_server_that_nobody_hears_serves(tmp_path: Path, output: str, errors: str, kind: str) -> None:
+def test_a_server_without_readers_of_its_output_serves(tmp_path: Path, output: str, errors: str, kind: str) -> None:
     address = f"127.0.0.1:{free_port()}"
     arguments = [kind, "--address", address, "--metrics-address", ""]
     arguments += ["--directory", str(tmp_path / "journal")] if kind == "serve" else []
@@ -271,7 +271,7 @@ def test_a_server_that_nobody_hears_serves(tmp_path: Path, output: str, errors: 
             server.kill()
 
 
-def test_a_closed_descriptor_is_not_taken_by_a_journal(tmp_path: Path, room: Path, target: str) -> None:
+def test_a_closed_descriptor_is_not_reused_by_a_journal(tmp_path: Path, room: Path, target: str) -> None:
     """Whatever a library prints to descriptor 1 must not land in a file or a connection that was opened there."""
     program = (
         "import os, sys\n"
@@ -300,7 +300,7 @@ def test_an_interrupted_command_names_its_key(target: str) -> None:
         assert "--key order-7" in err
 
 
-def test_an_import_that_fails_half_way_is_told_as_such(target: str, tmp_path: Path) -> None:
+def test_an_import_that_fails_half_way_is_reported_as_partly_done(target: str, tmp_path: Path) -> None:
     """Code 1 says that nothing changed: a file whose first thousand rows are stored is another thing."""
     rows = [f"IMPORTED-{number}," for number in range(1500)]
     rows[1200] = f"IMPORTED-{1200},not-a-gtin"

@@ -167,7 +167,7 @@ def test_a_journal_in_memory_has_no_snapshots(line: CommandLine) -> None:
 
 
 @pytest.mark.parametrize("journal", ["memory", "file"])
-def test_dev_has_something_to_sell(line: CommandLine, journal: str) -> None:
+def test_dev_has_a_sample_catalogue(line: CommandLine, journal: str) -> None:
     with process("dev", "--address", "127.0.0.1:0", "--journal", journal, "--json") as server:
         target = ready(server)["address"]
         assert line.run("reserve", "MUG@berlin=2", "--channel", "web", "--target", target).code == 0

@@ -20,7 +20,7 @@ def test_abandoned_carts_do_not_block_sales(shop: Shop) -> None:
     shop.hold((sku, shop.here, 50))
 
 
-def test_the_end_of_a_hold_is_told(shop: Shop) -> None:
+def test_the_expiry_of_a_hold_is_reported(shop: Shop) -> None:
     """magento/inventory#2046: nobody is told that a hold is over, so carts and ledgers disagree."""
     sku = shop.item(5)
     answer = shop.reserve((sku, shop.here, 2), ttl_s=1, context=shop.context(order_ref=shop.name("cart")))
@@ -51,7 +51,7 @@ def test_a_late_payment_takes_the_units_again(aged: Aged) -> None:
     assert figures(shop.level(old.sku)) == (2, 0, 0, 2)
 
 
-def test_a_late_payment_is_told_what_is_left(aged: Aged) -> None:
+def test_a_late_payment_is_refused_with_what_is_left(aged: Aged) -> None:
     """woocommerce PR#67931: paid after the hold was over, and somebody else has the units now."""
     old, shop = aged.take(), aged.shop
     shop.hold((old.sku, shop.here, 3))

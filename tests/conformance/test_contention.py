@@ -29,7 +29,7 @@ def test_the_last_unit_goes_to_one_of_256(shop: Shop) -> None:
 
 
 @pytest.mark.case("C02")
-def test_who_reserves_what_they_read_never_gets_what_is_not_there(shop: Shop) -> None:
+def test_a_reserve_of_what_was_read_never_oversells(shop: Shop) -> None:
     sku, units = shop.item(20), 20
     with ThreadPoolExecutor(THREADS) as crowd:
         found = list(crowd.map(lambda _: _read_and_reserve(shop, sku), range(THREADS)))

@@ -108,7 +108,7 @@ def test_allocate_and_expiry_never_both_win(shop: Shop) -> None:
 
 
 @pytest.mark.case("D05")
-def test_the_end_is_an_event_that_comes_by_itself(shop: Shop) -> None:
+def test_the_expiry_is_an_event_of_its_own(shop: Shop) -> None:
     one, two = sorted([shop.item(5), shop.item(5)])
     answer = shop.reserve((two, shop.here, 2), (one, shop.here, 1), ttl_s=1)
     event = shop.end_of(answer.hold, answer.receipt.sequence)
@@ -161,7 +161,7 @@ def test_an_extended_hold_outlives_its_first_end_and_a_shortened_one_does_not(sh
 
 
 @pytest.mark.case("D07")
-def test_many_that_fall_due_at_once_are_gone_at_once(shop: Shop) -> None:
+def test_many_that_expire_at_once_are_freed_at_once(shop: Shop) -> None:
     holds = 1000
     sku = shop.item(holds)
     batch = [requests.reserve(shop.context(), (sku, shop.here, 1), ttl_s=1) for _ in range(holds)]

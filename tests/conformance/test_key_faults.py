@@ -64,7 +64,7 @@ def _check_retry(room: Path, kind: str, shop: Shop, request: ReserveRequest) -> 
 
 @pytest.mark.case("A09", "A15")
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_caller_who_was_gone_before_the_answer_asks_again(kind: str, tmp_path: Path) -> None:
+def test_a_caller_that_disconnected_before_the_answer_repeats_the_call(kind: str, tmp_path: Path) -> None:
     target = open_server(kind, tmp_path)
     shop = Shop(target)
     request = requests.reserve(shop.context(), (shop.item(9), shop.here, 2), ttl_s=3600)
@@ -89,7 +89,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.case("A09", "A15")
-def test_a_process_that_died_with_its_engine_before_it_told_anyone(tmp_path: Path) -> None:
+def test_a_process_that_died_with_its_engine_before_it_answered(tmp_path: Path) -> None:
     with own_target("embedded", tmp_path) as target:
         shop = Shop(target)
         request = requests.reserve(shop.context(), (shop.item(9), shop.here, 2), ttl_s=3600)

@@ -18,7 +18,7 @@ CALLERS = 120
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_too_many_at_once_are_told_to_wait(kind: str, tmp_path: Path) -> None:
+def test_too_many_at_once_are_refused_with_a_delay(kind: str, tmp_path: Path) -> None:
     with own_target(kind, tmp_path, in_flight_max=1) as target:
         shop = Shop(target)
         sku = shop.item(CALLERS)
@@ -65,7 +65,7 @@ def test_repeats_and_refusals_take_up_no_room(kind: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_a_batch_that_is_too_much_is_taken_in_part(kind: str, tmp_path: Path) -> None:
+def test_a_batch_that_is_too_large_is_executed_in_part(kind: str, tmp_path: Path) -> None:
     with own_target(kind, tmp_path, in_flight_max=1) as target:
         shop = Shop(target)
         sku = shop.item(CALLERS)

@@ -99,7 +99,7 @@ def test_a_clean_stop_and_a_start_change_nothing(kind: str, tmp_path: Path) -> N
 
 
 @pytest.mark.case("D06")
-def test_a_hold_that_falls_due_while_the_server_is_away(tmp_path: Path) -> None:
+def test_a_hold_that_expires_while_the_server_is_unreachable(tmp_path: Path) -> None:
     with own_target("embedded", tmp_path) as target:
         shop = Shop(target)
         sku = shop.item(5)

@@ -198,7 +198,7 @@ def _is_of(event: Any, source_id: str) -> bool:
 @pytest.mark.case("B10")
 @pytest.mark.needs_tool(*COMPILERS)
 @pytest.mark.parametrize("kind", TARGETS)
-def test_a_source_that_was_silent_for_a_year_goes_on(kind: str, tmp_path: Path) -> None:
+def test_a_source_that_was_silent_for_a_year_continues(kind: str, tmp_path: Path) -> None:
     with standing_at(START_MS, kind, tmp_path) as target:
         shop = Shop(target)
         sku, place = shop.item(), shop.source()
@@ -219,7 +219,7 @@ def test_a_source_that_was_silent_for_a_year_goes_on(kind: str, tmp_path: Path) 
 
 @pytest.mark.case("B13")
 @pytest.mark.parametrize("kind", SERVERS)
-def test_what_a_source_was_told_is_never_expected_again(kind: str, tmp_path: Path) -> None:
+def test_an_acknowledged_number_of_a_source_is_never_expected_again(kind: str, tmp_path: Path) -> None:
     shop: Shop | None = None
     place, sku, acknowledged = types.SourcePosition(), "", 0
     for _ in range(KILLS):

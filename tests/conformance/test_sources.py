@@ -160,7 +160,7 @@ REFUSALS = ("INSUFFICIENT_STOCK", "UNKNOWN_SKU", "UNKNOWN_LOCATION", "RESERVATIO
 
 
 @pytest.mark.parametrize("reason", REFUSALS)
-def test_each_no_of_the_ledger_uses_the_number(shop: Shop, reason: str) -> None:
+def test_each_rejection_of_the_ledger_uses_the_number(shop: Shop, reason: str) -> None:
     sku, place = shop.item(1), shop.source()
     hold = shop.hold((sku, shop.here, 1))
     shop.release(hold)

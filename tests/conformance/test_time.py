@@ -96,7 +96,7 @@ def _await_alarm(target: ServerTarget) -> None:
 
 @pytest.mark.case("D04")
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_hold_that_falls_due_while_the_server_is_stopped(kind: str, tmp_path: Path) -> None:
+def test_a_hold_that_expires_while_the_server_is_stopped(kind: str, tmp_path: Path) -> None:
     with own_target(kind, tmp_path) as target:
         assert isinstance(target, ServerTarget)
         shop = Shop(target)
@@ -127,7 +127,7 @@ def test_a_hold_that_falls_due_while_the_server_is_stopped(kind: str, tmp_path: 
 @pytest.mark.case("D06")
 @has_compiler
 @pytest.mark.parametrize("kind", TARGETS)
-def test_what_fell_due_while_the_engine_was_away_ends_before_anything_and_in_order(kind: str, tmp_path: Path) -> None:
+def test_what_expired_while_the_engine_was_down_ends_first_and_in_order(kind: str, tmp_path: Path) -> None:
     ttls_s = (3, 1, 2, 1, 3, 2, 1)
     with standing_at(START_MS, kind, tmp_path) as target:
         shop = Shop(target)

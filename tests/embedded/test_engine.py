@@ -64,7 +64,7 @@ def test_an_answer_survives_the_end_of_the_engine(tmp_path: Path) -> None:
     assert (report["digest"], report["sequence"]) == (before.digest, before.sequence)
 
 
-def test_an_engine_that_was_dropped_gives_its_directory_back(tmp_path: Path) -> None:
+def test_a_dropped_engine_releases_its_directory(tmp_path: Path) -> None:
     receive(_core.Engine.open(settings(tmp_path)), "k1")
     second = _core.Engine.open(settings(tmp_path))
     assert receive(second, "k1").receipt.replayed
@@ -102,7 +102,7 @@ def test_a_journal_of_another_ledger_is_refused(tmp_path: Path) -> None:
         _core.Engine.open(settings(tmp_path, ledger="other"))
 
 
-def test_a_closed_engine_says_so(engine: _core.Engine) -> None:
+def test_a_closed_engine_raises_engine_closed(engine: _core.Engine) -> None:
     engine.close()
     engine.close()
     with pytest.raises(_core.EngineClosed, match="closed"):
@@ -186,7 +186,7 @@ def test_other_threads_run_while_one_waits(engine: _core.Engine) -> None:
     assert events[0].sequence == 1
 
 
-def test_started_calls_are_told_once_each_and_a_bad_callback_harms_nobody(engine: _core.Engine) -> None:
+def test_started_calls_are_answered_once_and_a_failing_callback_is_isolated(engine: _core.Engine) -> None:
     told: list[int] = []
     done = threading.Event()
 
@@ -213,7 +213,7 @@ def test_started_calls_are_told_once_each_and_a_bad_callback_harms_nobody(engine
 
 
 @pytest.mark.case("G06")
-def test_who_stops_waiting_leaves_nothing_behind(engine: _core.Engine) -> None:
+def test_a_caller_that_stops_waiting_leaves_nothing_behind(engine: _core.Engine) -> None:
     count = 50
     keys = [f"k{number}" for number in range(count)]
 

@@ -242,7 +242,7 @@ def _folded() -> StockFold:
     return fold
 
 
-def test_units_are_free_before_their_expired_event_says_so() -> None:
+def test_units_are_free_before_their_expired_event() -> None:
     """The naive fold dips here: a Reserved event stands before the Expired one whose units it took."""
     fold = _folded()
     told = [fold.available("tea", "here")]
@@ -257,7 +257,7 @@ def test_units_are_free_before_their_expired_event_says_so() -> None:
     assert told == [6, 0, 0, 10]
 
 
-def test_what_comes_back_from_expiry_is_held_again_whether_or_not_its_event_came_before() -> None:
+def test_expired_units_are_held_again_before_or_after_their_event() -> None:
     fold = _folded()
     fold.take(_event(3, 60, "allocated", reservation_id="h", lines=(("tea", "here", 3),), reacquired=True))
     assert (fold.level("tea", "here").reserved, fold.level("tea", "here").allocated) == (0, 3)
@@ -293,7 +293,7 @@ def test_a_hold_that_is_amended_from_one_line_to_another_keeps_its_end() -> None
     assert fold.available("mug", "here", _moment(60)) == 10
 
 
-def test_a_history_that_cannot_be_is_refused() -> None:
+def test_an_impossible_history_is_refused() -> None:
     fold = _folded()
     with pytest.raises(ValueError, match="than it has"):
         fold.take(_event(3, 3, "released", reservation_id="h", lines=(("tea", "here", 5),)))

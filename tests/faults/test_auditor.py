@@ -255,7 +255,7 @@ PLANTED: dict[str, tuple[Callable[[Case], None], str]] = {
 
 @pytest.mark.case("G02")
 @pytest.mark.parametrize(("plant", "words"), PLANTED.values(), ids=PLANTED)
-def test_what_is_planted_is_found(plant: Callable[[Case], None], words: str, case: Case) -> None:
+def test_planted_errors_are_found(plant: Callable[[Case], None], words: str, case: Case) -> None:
     plant(case)
     findings = case.findings()
     assert any(re.search(words, finding) for finding in findings), findings

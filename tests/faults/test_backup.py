@@ -213,7 +213,7 @@ def forgotten_keys_run_once(found: ServerFixture, calls: list[Call], known: list
 
 
 @pytest.mark.case("I03")
-def test_a_restore_that_did_not_end_is_no_ledger(tmp_path: Path) -> None:
+def test_an_unfinished_restore_is_not_a_ledger(tmp_path: Path) -> None:
     with server_fixture(tmp_path, "--journal", "file") as server:
         server.start()
         server.add_stock()

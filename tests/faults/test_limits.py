@@ -24,7 +24,7 @@ END_S = 30.0
 
 
 @pytest.mark.case("I06")
-def test_a_server_without_file_descriptors_serves_whom_it_knows(tmp_path: Path) -> None:
+def test_a_server_without_file_descriptors_serves_existing_connections(tmp_path: Path) -> None:
     with server_fixture(tmp_path, "--journal", "file") as place, idle_connections() as others:
         place.start()
         place.add_stock()
@@ -83,7 +83,7 @@ def connects(address: str, kept: list[grpc.Channel]) -> bool:
 
 
 @pytest.mark.case("I06")
-def test_a_starved_server_is_slow_and_right(tmp_path: Path) -> None:
+def test_a_server_without_processor_time_is_slow_and_correct(tmp_path: Path) -> None:
     with server_fixture(tmp_path, "--journal", "file") as place:
         place.start()
         place.add_stock()

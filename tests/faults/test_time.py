@@ -40,7 +40,7 @@ print(json.dumps([[report["digest"], report["sequence"]], [answer.digest, answer
 
 
 @pytest.mark.case("D06")
-def test_holds_that_end_while_the_server_is_down_are_over_before_it_serves(tmp_path: Path) -> None:
+def test_holds_that_expire_while_the_server_is_down_have_ended_before_it_serves(tmp_path: Path) -> None:
     with server_fixture(tmp_path, "--journal", "file") as server:
         server.start()
         server.add_stock()
@@ -81,7 +81,7 @@ TTL_S = 60
 
 
 @pytest.mark.case("D06")
-def test_everything_that_ended_meanwhile_is_journalled_before_the_first_command(tmp_path: Path) -> None:
+def test_everything_that_expired_meanwhile_is_journalled_before_the_first_command(tmp_path: Path) -> None:
     with _engine(tmp_path, START_MS) as engine:
         _stock(engine, MANY)
         for first in range(0, MANY, BATCH):

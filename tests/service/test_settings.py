@@ -56,7 +56,7 @@ def test_the_file_can_be_named_by_flag_or_environment(tmp_path: Path, monkeypatc
         ("threads = ", ["not valid TOML"]),
     ],
 )
-def test_a_bad_file_is_one_line_that_tells_what_to_do(toml: str, words: list[str]) -> None:
+def test_a_bad_file_is_one_line_with_the_remedy(toml: str, words: list[str]) -> None:
     Path("invengine.toml").write_text(toml)
     with pytest.raises(SettingsError) as caught:
         load()
@@ -164,7 +164,7 @@ def test_what_is_for_one_start_is_a_flag(name: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["file", "environment"])
-def test_emptying_a_journal_is_asked_for_by_a_flag_only(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_emptying_a_journal_needs_a_flag(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if given == "file":
         Path("invengine.toml").write_text("force_empty = true\n")
     else:

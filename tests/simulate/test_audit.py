@@ -39,7 +39,7 @@ def weekend() -> Journal:
     return journal
 
 
-def test_a_right_history_has_no_findings() -> None:
+def test_a_correct_history_has_no_findings() -> None:
     auditor = audited(weekend())
     assert (auditor.findings, auditor.oversold_units) == ([], 0)
     level = auditor.levels[PLACE]
@@ -47,7 +47,7 @@ def test_a_right_history_has_no_findings() -> None:
     assert level.unsellable == {"damaged": 2}
 
 
-def test_a_history_comes_to_figures() -> None:
+def test_a_history_has_the_expected_figures() -> None:
     counts = EventCounts(PLACE)
     for event in weekend().events:
         counts.take(event)
@@ -120,5 +120,5 @@ def test_levels_of_the_server_are_compared() -> None:
 
 
 @pytest.mark.parametrize(("at_s", "room"), [(0.5, 10), (2.5, 0), (10.5, 3), (99.0, 3)])
-def test_it_knows_how_much_room_there_was(at_s: float, room: int) -> None:
+def test_it_computes_what_was_available(at_s: float, room: int) -> None:
     assert audited(weekend()).room_at(PLACE, START.timestamp() * 1000 + at_s * 1000) == room
