@@ -78,9 +78,9 @@ def test_a_journal_moves_from_files_to_redis_and_back(line: CommandLine, server:
     made = facts(line.run("backup", "create", str(second), *in_redis(server), "--archive", "--json"))
     assert all_of(server) == before
     assert (made["digest"], made["sequence"]) == (verified["digest"], verified["sequence"])
-    told = line.run("backup", "restore", str(second), "--directory", str(tmp_path / "back"))
-    assert told.code == ExitCode.OK
-    assert "start a server on this directory and never on the lost one again" in told.out
+    reported = line.run("backup", "restore", str(second), "--directory", str(tmp_path / "back"))
+    assert reported.code == ExitCode.OK
+    assert "start a server on this directory and never on the lost one again" in reported.out
     work({"directory": str(tmp_path / "back")}, 1, from_number=30)
     back = facts(line.run("verify", str(tmp_path / "back"), "--at", str(made["sequence"]), "--json"))
     assert back["digest"] == made["digest"]

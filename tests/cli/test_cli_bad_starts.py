@@ -1,4 +1,4 @@
-"""`serve` on all that it must refuse: one line that says what to do, the documented exit code, nothing written."""
+"""`serve` on everything that it must refuse: one line with the remedy, the documented exit code, nothing written."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def check(found: Refused, code: ExitCode, *words: str) -> None:
 
 
 def kept_in(directory: Path) -> dict[str, str]:
-    """All files but the lock, which says who looked last."""
+    """All files except the lock, which has the last process that opened the directory."""
     return {name: content for name, content in files_in(directory).items() if name != "LOCK"}
 
 
@@ -101,7 +101,7 @@ def test_a_directory_without_permission(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
     found = refused("--directory", str(closed / "journal"), before=without_privileges())
-    check(found, ExitCode.FAULT, "Permission denied", "mend the disk or its permissions")
+    check(found, ExitCode.FAULT, "Permission denied", "fix the disk or its permissions")
     assert list(closed.iterdir()) == []
 
 

@@ -35,7 +35,7 @@ class Terminal(io.StringIO):
 
 
 def on_terminal(monkeypatch: pytest.MonkeyPatch, show: Callable[[], None], columns: int = 80) -> str:
-    """What is seen on a terminal of so many columns, without colours."""
+    """The output on a terminal with this many columns, without colours."""
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
     screen = Terminal()

@@ -1,4 +1,4 @@
-"""Commands send what their flags say and print what came back."""
+"""Commands send what their flags state and print the answer."""
 
 from __future__ import annotations
 
@@ -170,13 +170,13 @@ def test_show_list_and_availability(line: CommandLine) -> None:
     assert (shown[0]["available"], shown[0]["in_transit"]) == (8, 0)
     assert line.ask(ScriptedEngine({**script}), "stock", "list", "--json").objects[0]["on_hand"] == 10
     engine = ScriptedEngine({**script})
-    told = line.ask(engine, "availability", "MUG", "CUP@lyon", "--json")
+    reported = line.ask(engine, "availability", "MUG", "CUP@lyon", "--json")
     place = {"sequence": 7, "durable_sequence": 6}
-    assert told.objects == [
+    assert reported.objects == [
         {"sku": "MUG", "location": "berlin", "available": 8, "unknown_sku": False, "unknown_location": False} | place,
         {"sku": "CUP", "location": "lyon", "available": None, "unknown_sku": True, "unknown_location": False} | place,
     ]
-    assert told.code == 1
+    assert reported.code == 1
     queries = engine.request(availability_service_pb2.GetAvailabilityRequest).queries
     assert [(each.sku, each.location) for each in queries] == [("MUG", ""), ("CUP", "lyon")]
 

@@ -22,7 +22,7 @@ from .test_cli_server import process, ready, serve
 
 
 def checks(ran: Ran) -> dict[str, dict[str, Any]]:
-    """What was found, by check; every line that is not ok says what to do."""
+    """The findings by check; every line that is not ok must have a remedy."""
     found = {each["check"]: each for each in ran.objects}
     assert all((each["level"] == "ok") == (each["remedy"] == "") for each in found.values()), found
     errors = [name for name, each in found.items() if each["level"] == "error"]

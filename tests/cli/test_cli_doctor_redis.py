@@ -78,12 +78,12 @@ def test_the_loss_window_is_that_of_the_server_itself(line: CommandLine, server:
     from invengine.v1 import admin_service_pb2 as admin
 
     ask(server, "CONFIG SET appendfsync everysec")
-    told = examined(line, server, "--redis-ack", "everysec")["loss window"]["found"]
+    reported = examined(line, server, "--redis-ack", "everysec")["loss window"]["found"]
     engine = Engine.open(f'{{"journal": "redis", "redis_url": "{server.url}", "redis_ack": "everysec"}}')
     answer = engine.call("/invengine.v1.AdminService/GetServerInfo", b"")
     engine.close()
-    assert told == admin.GetServerInfoResponse.FromString(answer).loss_window
-    assert told.startswith("up to 2 s of acknowledged commands when the server's machine stops")
+    assert reported == admin.GetServerInfoResponse.FromString(answer).loss_window
+    assert reported.startswith("up to 2 s of acknowledged commands when the server's machine stops")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A refusal names the line it is about, of how many, with item, place, what was wanted and what there is."""
+"""A rejection names its line, the number of lines, item, location, what was requested and what is available."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much others took of the machine is measured, and its own work is not taken for theirs."""
+"""The use of the machine by other programs is measured, and own work does not count as theirs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def stat(path: Path, busy_s: float, steal_s: float) -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine with two cores whose counters a test writes; ten seconds pass between two looks."""
+    """A machine with two cores whose counters the test sets; ten seconds pass between two measurements."""
     times = iter(range(0, 1000, 10))
     monkeypatch.setattr(machine_load, "_PROC_STAT", tmp_path / "stat")
     monkeypatch.setattr(machine_load, "_clock", lambda: float(next(times)))

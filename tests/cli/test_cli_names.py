@@ -1,4 +1,4 @@
-"""Names on the command line: fields of a file are sent as they stand there, bad names and look-alikes are shown."""
+"""Names on the command line: fields of a file are sent unchanged, bad names and look-alikes are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing, zero and empty on the command line and in CSV files: none is taken for another, or for "all"."""
+"""None, zero and empty on the command line and in CSV files never stand for one another, or for "all"."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_the_documents_name_no_command_that_is_not_there() -> None:
     groups = {word.rpartition(" ")[0] for word in words} | set(COMMANDS)
     word = r"[a-z]+(?:-[a-z]+)*"
     named = re.findall(rf"`invengine ({word}(?: {word})*)", (DOCS / "cli.md").read_text())
-    # The line with which a server says that it takes calls begins like a command.
+    # The ready line of a server begins like a command.
     assert [name for name in named if name not in words | groups and name != "ready on"] == []
 
 

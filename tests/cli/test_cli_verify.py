@@ -1,4 +1,4 @@
-"""`invengine verify` says what is broken, and nothing else."""
+"""`invengine verify` reports what is broken, and nothing else."""
 
 from __future__ import annotations
 

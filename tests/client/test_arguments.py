@@ -1,4 +1,4 @@
-"""Nothing, zero and empty: is none of them ever taken for another, or for "all", by any method of either client?"""
+"""None, zero and empty never stand for one another, or for "all", in any method of either client."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "source": {"source_id": "erp", "epoch": 1, "sequence": 0},
 }
 OTHERS = {"send", "close"}
-# Where a nothing is a value of its own that everybody means as it stands; everything else falls under the rule.
+# Arguments for which None, zero or empty is a value of its own; the rule applies to everything else.
 MEANT: dict[str, list[Any]] = {
     "ttl_s": [0],  # sent as 0: the server refuses a hold that ends at once
     "quantities": [0],  # sent as 0: the server refuses that row
@@ -94,7 +94,7 @@ class Silent(dict[str, Callable[[bytes], bytes]]):
 
 
 def use(client: Any, name: str, given: dict[str, Any]) -> Any:
-    """Calls a method of either client and takes everything that it gives."""
+    """Calls a method of either client and consumes its whole result."""
     found = getattr(client, name)(**given)
     if inspect.isgenerator(found):
         return list(found)

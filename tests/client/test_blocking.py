@@ -1,4 +1,4 @@
-"""Does the blocking client keep its promises against a real server that misbehaves as told?"""
+"""The guarantees of the blocking client, against a real server that misbehaves in a scripted way."""
 
 from __future__ import annotations
 

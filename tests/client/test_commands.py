@@ -1,4 +1,4 @@
-"""Do commands carry what the caller said, and do both surfaces say the same?"""
+"""Commands carry the arguments of the caller, and both clients send the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is it told apart whether anything was sent, without reading prose, and does a client say where it cannot be used?"""
+"""Errors state whether anything was sent, independently of their text, and a client refuses a fork or another loop."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ BAD_TARGETS = [
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """A target that takes connections and never says a word of HTTP/2."""
+    """A target that accepts connections and never speaks HTTP/2."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)

@@ -91,7 +91,7 @@ def test_the_drawn_tree_shows_every_class() -> None:
 
 @pytest.mark.parametrize("code", range(1, 17))
 def test_an_unknown_reason_degrades_to_the_class_of_its_code(code: int) -> None:
-    error = error_from_reason(code, "INVENTED_LATER", "mend it")
+    error = error_from_reason(code, "INVENTED_LATER", "fix it")
     assert type(error) is errors.CLASS_OF_CODE[code]
     assert error.reason == "INVENTED_LATER"
     assert str(error) == "INVENTED_LATER: mend it"
@@ -177,8 +177,10 @@ def test_the_text_says_which_line_of_how_many() -> None:
     assert str(alone) == "UNKNOWN_SKU: no mug"
     held = {"sku": "MUG", "location": "berlin", "outstanding": "3"}
     part = commands.release("r-1", lines=[("cup", "wh-1"), ("MUG", "berlin", 5)])
-    told = str(part.locate(error_from_reason(9, "EXCEEDS_OUTSTANDING", "too many", held)))
-    assert told == "EXCEEDS_OUTSTANDING: too many (sku MUG, location berlin, requested 5, outstanding 3, line 2 of 2)"
+    reported = str(part.locate(error_from_reason(9, "EXCEEDS_OUTSTANDING", "too many", held)))
+    assert (
+        reported == "EXCEEDS_OUTSTANDING: too many (sku MUG, location berlin, requested 5, outstanding 3, line 2 of 2)"
+    )
 
 
 def test_foreign_or_broken_details_are_ignored() -> None:

@@ -1,4 +1,4 @@
-"""Amend: new reserved quantities in one step. Lowering gives units back, raising needs room."""
+"""Amend: new reserved quantities in one step. Lowering releases units, raising needs available units."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_zero_removes_a_line(shop: Shop) -> None:
     assert line_of(shop, hold, one).released == 2
     assert line_of(shop, hold, two).reserved == 2
     assert figures(shop.level(one)) == (5, 0, 0, 5)
-    # What was taken out is gone: only a line that is reserved gets a new quantity.
+    # A removed line is gone: only a reserved line gets a new quantity.
     line = requests.by_id(hold.reservation_id, (one, shop.here, 0))
     shop.refused(methods.ALLOCATE, requests.allocate(shop.context(), line), "ALREADY_RELEASED")
     shop.refused(methods.AMEND, requests.amend(shop.context(), hold, (one, shop.here, 1)), "ALREADY_RELEASED")

@@ -1,4 +1,4 @@
-"""DRAINING: a server that stops answers what it took and refuses the rest; an engine that is closed says so."""
+"""DRAINING: a stopping server answers accepted calls and refuses the rest; a closed engine reports that."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_what_was_accepted_is_answered_and_the_rest_refused(kind: str, tmp_path:
     calls = started(target, methods.RESERVE, asked)
     calls[0].result(60)
     target.server.terminate()
-    # Callers go on until the connection is gone.
+    # Callers continue until the connection is closed.
     while len(asked) < CALLS_MAX and not isinstance(ended(methods.RESERVE, calls[-1]), TransportEnded):
         asked.append(next(reserves))
         calls += started(target, methods.RESERVE, asked[-1:])
@@ -117,7 +117,7 @@ def test_an_engine_that_drains_answers_what_it_accepted(tmp_path: Path) -> None:
         with pytest.raises(Refused) as refused:
             target.call(methods.RESERVE, next(reserves))
         assert refused.value.reason == "DRAINING"
-        # Reads go on, and show that nothing was done for those who were refused.
+        # Reads continue, and show that refused commands changed nothing.
         assert shop.level(sku).reserved == sum(isinstance(found, ReserveResponse) for found in outcomes)
 
 

@@ -127,7 +127,7 @@ def test_a_late_order_is_taken_again_all_or_none(aged: Aged) -> None:
     request = requests.allocate(shop.context(), requests.by_order(old.order_ref))
     shop.refused(methods.ALLOCATE, request, "INSUFFICIENT_STOCK", sku=old.sku, requested=3, available=2)
     assert shop.reservation(fresh).version == 1
-    # The shopper may pay for what is certain, and have the rest given up.
+    # The shopper may pay for what is certain, and release the rest.
     assert len(shop.allocate(fresh).holds) == 1
 
 

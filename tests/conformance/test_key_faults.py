@@ -1,4 +1,4 @@
-"""A key whose caller, engine or day is over: the answer of the first time, or a clear no, never a second effect."""
+"""A key whose caller or engine died, or whose day has passed: the first answer or a rejection, no second effect."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def test_a_duplicate_that_comes_after_a_day_is_not_executed(kind: str, tmp_path:
         assert figures(shop.level(sku)) == (7, 0, 0, 7)
 
 
-def _check_retry(room: Path, kind: str, shop: Shop, request: ReserveRequest) -> None:
-    """After a restart the retry gets what the journal says of the first time."""
-    with own_target(kind, room) as target:
+def _check_retry(directory: Path, kind: str, shop: Shop, request: ReserveRequest) -> None:
+    """After a restart the retry gets the first answer from the journal."""
+    with own_target(kind, directory) as target:
         shop.target = target
         (made,) = [event for event in target.read_events() if event.HasField("reserved")]
         answer = shop.call(methods.RESERVE, request)

@@ -15,7 +15,7 @@ from . import methods, requests
 from .commands import AnyMethod
 from .shop import Shop
 
-# How a name of the shop is spoilt, and what the refusal says of it.
+# How a name of the shop is spoilt, and what the rejection says about it.
 SPOILT: dict[str, tuple[Callable[[str], str], str]] = {
     "a space at the end": (lambda name: name + " ", "a space at its end"),
     "a space at the beginning": (lambda name: " " + name, "U+0020 at character 1"),
@@ -78,11 +78,11 @@ def test_a_name_that_looks_like_an_older_one_is_created_and_reported(shop: Shop,
     shop.call(method, make(shop, old))
     for new in (old.upper(), old.replace("o", "0", 1), old.replace("i", "1", 1), old.replace("o", "\u043e", 1)):
         request = make(shop, new)
-        (told,) = shop.call(method, request).look_alikes
-        assert (told.name, told.older_name) == (new, old)
+        (reported,) = shop.call(method, request).look_alikes
+        assert (reported.name, reported.older_name) == (new, old)
         again = shop.call(method, request)
         assert again.receipt.replayed
-        assert list(again.look_alikes) == [told], "a repeat is told the same"
+        assert list(again.look_alikes) == [reported], "a repeat is told the same"
     assert not shop.call(method, make(shop, old)).look_alikes, "the oldest looks like nothing before it"
 
 

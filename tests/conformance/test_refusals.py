@@ -1,4 +1,4 @@
-"""One intention is executed once, also where it was refused on the way: a refusal that is to be remembered stands."""
+"""One intention is executed once, also if it was rejected before: a rejection to be remembered stays valid."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_partial_with_everything_available_is_complete(shop: Shop) -> None:
 def test_a_shopper_never_competes_with_their_own_hold(shop: Shop) -> None:
     sku, holder = shop.item(2), shop.name("holder")
     first = shop.hold((sku, shop.here, 2), holder=holder)
-    # Without the wish the shopper's own hold counts like any other.
+    # Without replace_own the shopper's own hold counts like any other.
     request = requests.reserve(shop.context(holder=holder), (sku, shop.here, 2))
     shop.refused(methods.RESERVE, request, "INSUFFICIENT_STOCK", available=0)
     answer = shop.reserve((sku, shop.here, 2), context=shop.context(holder=holder), replace_own=True)
@@ -162,7 +162,7 @@ def test_a_replacement_that_is_refused_leaves_the_old_hold(shop: Shop) -> None:
     old = shop.hold((sku, shop.here, 2), holder=holder)
     shop.hold((sku, shop.here, 1))
     request = requests.reserve(shop.context(holder=holder), (sku, shop.here, 5), replace_own=True)
-    # What the shopper could have is what is free and what is theirs.
+    # The shopper could have what is free and what is theirs.
     shop.refused(methods.RESERVE, request, "INSUFFICIENT_STOCK", sku=sku, requested=5, available=4)
     assert (shop.reservation(old).version, shop.reservation(old).lines[0].reserved) == (1, 2)
 

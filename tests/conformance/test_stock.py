@@ -1,4 +1,4 @@
-"""The physical side: what came, came back, differs, is set or was counted. The truth is always accepted."""
+"""Physical commands: receive, return, adjust, set and count. Facts are always accepted."""
 
 from __future__ import annotations
 

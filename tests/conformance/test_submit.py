@@ -56,7 +56,7 @@ def test_an_outcome_equals_the_answer_of_the_single_call(shop: Shop) -> None:
     ]
     outcomes = shop.submit(*(request for _, request in wanted))
     for (method, request), outcome in zip(wanted, outcomes, strict=True):
-        # Asked again by itself, each command gives the same answer.
+        # Repeated alone, each command gives the same answer.
         answer = shop.call(method, request)
         holds = [answer.hold] if method is methods.RESERVE else list(answer.holds)
         assert list(outcome.holds) == holds

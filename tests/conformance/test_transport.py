@@ -81,9 +81,9 @@ def test_a_method_that_nobody_knows(shop: Shop, path: str) -> None:
 
 def padded(payload: bytes, size: int) -> bytes:
     """The same message with an unknown field at its end, `size` bytes in all."""
-    tag, room = b"\xfa\xff\x07", size - len(payload) - 3
+    tag, directory = b"\xfa\xff\x07", size - len(payload) - 3
     for length_bytes in range(1, 6):
-        filling = room - length_bytes
+        filling = directory - length_bytes
         length = _varint(filling)
         if len(length) == length_bytes:
             return payload + tag + length + bytes(filling)

@@ -129,19 +129,19 @@ def test_a_fork_may_not_use_the_engine_of_its_parent(engine: _core.Engine) -> No
         try:
             engine.close()
             receive(engine, "k2")
-            told = "it answered"
+            reported = "it answered"
         except _core.EngineClosed as error:
-            told = str(error)
+            reported = str(error)
         except BaseException as error:
-            told = repr(error)
-        os.write(write_end, told.encode())
+            reported = repr(error)
+        os.write(write_end, reported.encode())
         os._exit(0)
     os.close(write_end)
-    told = os.read(read_end, 1000).decode()
+    reported = os.read(read_end, 1000).decode()
     os.close(read_end)
     assert os.waitpid(child, 0)[1] == 0
-    assert "fork" in told
-    # The parent goes on as if nothing had happened.
+    assert "fork" in reported
+    # The parent continues as if nothing had happened.
     assert receive(engine, "k2").receipt.sequence > 0
 
 
@@ -187,13 +187,13 @@ def test_other_threads_run_while_one_waits(engine: _core.Engine) -> None:
 
 
 def test_started_calls_are_answered_once_and_a_failing_callback_is_isolated(engine: _core.Engine) -> None:
-    told: list[int] = []
+    reported: list[int] = []
     done = threading.Event()
 
     def on_done(code: int, answer: bytes) -> None:
-        told.append(code)
+        reported.append(code)
         assert inventory.ReceiveResponse.FromString(answer).receipt.durable_sequence > 0
-        if len(told) == 100:
+        if len(reported) == 100:
             done.set()
 
     def on_done_badly(code: int, answer: bytes) -> None:
@@ -208,7 +208,7 @@ def test_started_calls_are_answered_once_and_a_failing_callback_is_isolated(engi
         assert done.wait(WAIT_S)
     finally:
         sys.unraisablehook = before
-    assert told == [0] * 100
+    assert reported == [0] * 100
     assert len(raised) == 1
 
 
@@ -231,7 +231,7 @@ def test_a_caller_that_stops_waiting_leaves_nothing_behind(engine: _core.Engine)
         assert all(isinstance(end, asyncio.CancelledError) for end in ended)
 
     asyncio.run(abandon())
-    # What was taken happens all the same, once; the call behind them is answered after them.
+    # Accepted calls are still executed, once; the call after them is answered after them.
     receive(engine, "last")
     assert all(receive(engine, key).receipt.replayed for key in keys)
     assert json.loads(engine.stats())["in_flight"] == 0

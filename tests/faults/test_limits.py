@@ -62,7 +62,7 @@ def test_a_journal_without_file_descriptors_ends_the_server_and_loses_nothing(tm
 
 @contextmanager
 def idle_connections() -> Iterator[list[grpc.Channel]]:
-    """Connections that nobody closes before the end."""
+    """Connections that stay open until the end."""
     channels: list[grpc.Channel] = []
     try:
         yield channels
@@ -72,7 +72,7 @@ def idle_connections() -> Iterator[list[grpc.Channel]]:
 
 
 def connects(address: str, kept: list[grpc.Channel]) -> bool:
-    """Whether one more caller is let in."""
+    """Whether one more connection is accepted."""
     channel = grpc.insecure_channel(address, options=OPTIONS)
     kept.append(channel)
     try:

@@ -1,4 +1,4 @@
-"""What is beside the journal and finds no space is refused with what to do, and the journal goes on."""
+"""Files beside the journal that find no space are refused with the remedy, and the journal continues."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_snapshot_without_space_is_refused_journal_full_and_commands_continue(
 
 
 def _snapshots_on_a_full_disk(engine: _core.Engine, fill: Path) -> tuple[int, bytes]:
-    """What a snapshot is refused with; commands go on, and once there is space the snapshot is written."""
+    """The rejection of a snapshot; commands continue, and once there is space the snapshot is written."""
     try:
         _receive(engine, "first")
         with fill.open("wb", buffering=0) as file, contextlib.suppress(OSError):

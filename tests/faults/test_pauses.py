@@ -1,4 +1,4 @@
-"""SIGSTOP for seconds, of the server and of its Redis, and a server that wakes to find that another has its ledger."""
+"""SIGSTOP for seconds, of the server and of its Redis, and a server that resumes after another took its ledger."""
 
 from __future__ import annotations
 

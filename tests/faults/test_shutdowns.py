@@ -1,4 +1,4 @@
-"""SIGTERM under full load: what was taken is answered, the rest is refused, and the next server goes on from there."""
+"""SIGTERM under full load: accepted calls are answered, the rest is refused, and the next server continues."""
 
 from __future__ import annotations
 

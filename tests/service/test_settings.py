@@ -117,15 +117,15 @@ def test_every_setting_is_known_to_the_walk() -> None:
 @pytest.mark.parametrize("kind", list(JournalKind))
 @pytest.mark.parametrize("name", list(_OTHER))
 def test_every_setting_is_used_by_every_journal_or_refused(name: str, kind: JournalKind) -> None:
-    told = json.loads(engine_settings(check_used(load({"journal": kind})).settings))
+    reported = json.loads(engine_settings(check_used(load({"journal": kind})).settings))
     given = load({"journal": kind, name: _OTHER[name]})
     if kind not in USED_BY.get(name, (kind,)):
         with pytest.raises(SettingsError, match=f"^{name} .flag --{name.replace('_', '-')}.: a journal of kind {kind}"):
             check_used(given)
         return
     changed = json.loads(engine_settings(check_used(given).settings))
-    assert changed.keys() - {name} == told.keys() - {name}
-    assert changed[name] != told.get(name), "the engine hears of it"
+    assert changed.keys() - {name} == reported.keys() - {name}
+    assert changed[name] != reported.get(name), "the engine hears of it"
     _core.examine(json.dumps(changed))
 
 

@@ -104,12 +104,12 @@ def test_a_missing_event_and_time_that_goes_back_are_found() -> None:
 
 def test_an_acknowledged_answer_is_held_against_the_journal() -> None:
     effects = audited(weekend()).effects
-    told = Answer("reserve", "a/reserve", "web", 2, "a")
-    assert denied(told, effects) == ""
-    assert "no event" in denied(told._replace(key="z/reserve"), effects)
-    assert "no event" in denied(told._replace(scope="app"), effects)
-    assert "the journal says" in denied(told._replace(sequence=3), effects)
-    assert "the journal says" in denied(told._replace(reservation_id="b"), effects)
+    reported = Answer("reserve", "a/reserve", "web", 2, "a")
+    assert denied(reported, effects) == ""
+    assert "no event" in denied(reported._replace(key="z/reserve"), effects)
+    assert "no event" in denied(reported._replace(scope="app"), effects)
+    assert "the journal says" in denied(reported._replace(sequence=3), effects)
+    assert "the journal says" in denied(reported._replace(reservation_id="b"), effects)
 
 
 def test_levels_of_the_server_are_compared() -> None:

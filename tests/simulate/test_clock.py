@@ -1,4 +1,4 @@
-"""The clock of the stream: it runs with engine time and stands still with it."""
+"""The clock of the stream: it runs with engine time and stops with it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def hold(sequence: int, *, replayed: bool = False) -> Hold:
 
 
 class Scripted:
-    """A client whose answers are written down beforehand."""
+    """A client with prepared answers."""
 
     def __init__(self, *answers: Hold | InvengineError, known: list[KnownOutcome] | None = None) -> None:
         self._answers = list(answers)

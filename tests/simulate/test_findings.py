@@ -80,7 +80,7 @@ def evidence(free: Path) -> Evidence:
 
 
 def description() -> ServerDescription:
-    """What the server said of itself after the kill."""
+    """The description of the server after the kill."""
     return ServerDescription(
         *("1", "main", 2, "file", "none", 3, 3, START, 100.0, 86400.0, 1, 1, 1000, 1000),
         0.012,

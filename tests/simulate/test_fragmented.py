@@ -18,7 +18,7 @@ LATER_S = 3600.0
 
 
 def sale(order: str, channel: str, at_s: float, units: int = 1, behaviour: Behaviour = Behaviour.PAYS) -> Sale:
-    """One customer who pays at once."""
+    """One customer who pays immediately."""
     return Sale(order, channel, at_s, (Line(*PLACE, units),), 900.0, behaviour, 0.0, 600.0)
 
 

@@ -36,7 +36,7 @@ def report(directory: Path) -> dict[str, Any]:
 
 
 def no_bar(what: str, total: int) -> AbstractContextManager[Any]:
-    """Progress that nobody sees."""
+    """Progress without output."""
 
     @contextmanager
     def bar() -> Iterator[Any]:

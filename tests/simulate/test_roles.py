@@ -28,7 +28,7 @@ def sale(order: str = "o1", behaviour: Behaviour = Behaviour.PAYS, units: int = 
 
 
 def shop(sender: FakeSender, *sales: Sale) -> Counter[str]:
-    """Lets shoppers shop and gives how their orders ended."""
+    """Runs the shoppers and returns how their orders ended."""
     return sender.play(lambda: Shoppers(sender.as_sender(), CLOSE_S).serve(sales))
 
 
