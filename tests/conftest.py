@@ -1,9 +1,9 @@
-"""What every test shares: tests whose program is not installed are left out, by name, and counted as not run.
+"""Deselects tests whose program is not installed, and reports them by name as not run.
 
 Such a test carries `@pytest.mark.needs_tool("redis-server")`, or `@pytest.mark.needs_root` if it mounts a disk. It is
-deselected rather than skipped, so that a green run says how much of the suite it stands for; `make test` prints the
-names at its end, and with CI=true refuses them. Where pytest-xdist shares the tests among processes (`-n`), each of
-them collects all tests and finds the same ones; they tell the process that they work for.
+deselected rather than skipped, so that a green run shows how much of the suite it covers; `make test` prints the names
+at its end, and with CI=true fails because of them. With pytest-xdist (`-n`) each worker collects all tests and finds
+the same ones; the workers report them to the main process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _not_run = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Takes out the tests whose tools are all absent."""
+    """Deselects the tests whose tools are all absent."""
     notes: list[str] = []
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _missing(item: pytest.Item) -> str:
-    """What a test needs and does not have, in words."""
+    """Describes what a test needs and does not have."""
     for mark in item.iter_markers("needs_tool"):
         if not any(shutil.which(tool) for tool in mark.args):
             return f"{' or '.join(mark.args)}, not found on PATH"
@@ -52,14 +52,14 @@ def _missing(item: pytest.Item) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    """Takes over what a worker of pytest-xdist did not run; the first one's notes are those of all."""
+    """Collects what a worker of pytest-xdist did not run; all workers report the same."""
     notes = getattr(node, "workeroutput", {}).get(_WORKER_NOTES, [])
     if notes and not node.config.stash.get(_not_run, []):
         node.config.stash[_not_run] = notes
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Names what was not run, for the reader and for `make test`."""
+    """Prints what was not run, and writes it to a file for `make test`."""
     notes = config.stash.get(_not_run, [])
     if not notes:
         return
@@ -73,7 +73,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """With CI=true a run that left tests out is not green."""
+    """With CI=true a run that deselected tests fails."""
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
         output[_WORKER_NOTES] = session.config.stash.get(_not_run, [])

@@ -120,24 +120,24 @@ class Settings(BaseSettings):
 # Settings for one start only, by the person who starts the server.
 _FLAGS_ONLY = ("force_empty", "accept_clock")
 _LAYERS = ("default", "file", "environment", "flag")
-_KEPT = (JournalKind.FILE, JournalKind.REDIS)
+_DURABLE = (JournalKind.FILE, JournalKind.REDIS)
 _REDIS = (JournalKind.REDIS,)
 _FILES = (JournalKind.FILE,)
 # The journals that use a setting; a setting that is not listed concerns all of them.
 USED_BY: Mapping[str, tuple[JournalKind, ...]] = {
-    "directory": _KEPT,
+    "directory": _DURABLE,
     "redis_url": _REDIS,
     "redis_username": _REDIS,
     "redis_password": _REDIS,
     "redis_ca_file": _REDIS,
     "redis_ack": _REDIS,
     "journal_file_bytes": _FILES,
-    "snapshot_journal_bytes": _KEPT,
-    "snapshot_interval_ms": _KEPT,
-    "archive_ms": _KEPT,
-    "archive_bytes_max": _KEPT,
+    "snapshot_journal_bytes": _DURABLE,
+    "snapshot_interval_ms": _DURABLE,
+    "archive_ms": _DURABLE,
+    "archive_bytes_max": _DURABLE,
     "force_empty": _FILES,
-    "accept_clock": _KEPT,
+    "accept_clock": _DURABLE,
 }
 _SECRETS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
 

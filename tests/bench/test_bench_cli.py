@@ -14,7 +14,7 @@ from invengine.bench.figures import Figure, Goal, figure
 from invengine.bench.rounds import Plan
 from invengine.cli.app import run
 from invengine.cli.exits import ExitCode
-from invengine.cli.quiet import Load, Watch
+from invengine.cli.machine_load import Load, Watch
 
 
 def good(plan: Plan) -> list[Figure]:

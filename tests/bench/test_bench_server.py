@@ -49,7 +49,7 @@ def test_the_callers_records_equal_the_servers_state(plan: Plan, server: Server,
     assert server.program.process.returncode == 0
 
 
-def test_a_unit_that_only_the_callers_know_takes_the_figure_away(plan: Plan, server: Server) -> None:
+def test_a_unit_that_only_the_callers_know_invalidates_the_figure(plan: Plan, server: Server) -> None:
     loaded = target(plan, server)
     loaded.saturate(Shape(1, 4))
     loaded.records.accepted[sku()] += 1
@@ -57,7 +57,7 @@ def test_a_unit_that_only_the_callers_know_takes_the_figure_away(plan: Plan, ser
         check_and_end("T", server, loaded.records)
 
 
-def test_a_key_that_the_server_does_not_know_takes_the_figure_away(server: Server) -> None:
+def test_a_key_that_the_server_does_not_know_invalidates_the_figure(server: Server) -> None:
     with pytest.raises(CheckFailedError, match="1 accepted reserves are unknown, such as never-sent"):
         check_and_end("T", server, CallerRecords(keys=["never-sent"]))
 
@@ -99,7 +99,7 @@ def test_a_benchmark_prints_its_figures(tmp_path: Path, capsys: pytest.CaptureFi
     assert all(line["min"] <= line["figure"] <= line["max"] for line in lines)
 
 
-def test_a_server_that_dies_takes_the_figure_away(plan: Plan, server: Server) -> None:
+def test_a_server_that_dies_invalidates_the_figure(plan: Plan, server: Server) -> None:
     program: Program = server.program
     program.process.kill()
     program.process.wait()

@@ -39,7 +39,7 @@ def test_a_level_that_adds_up_is_fine() -> None:
         ({"reserved": 9, "available": 0, "oversold": 2}, "11 units are held of 10"),
     ],
 )
-def test_a_level_that_does_not_is_found(change: dict[str, Any], word: str) -> None:
+def test_a_level_that_does_not_add_up_is_found(change: dict[str, Any], word: str) -> None:
     (finding,) = level_findings(dataclasses.replace(LEVEL, **change))
     assert word in finding
 
@@ -81,7 +81,7 @@ def test_the_reports_of_runs_are_added_up() -> None:
         ({"by_reason": {"OVERLOADED": 7}}, "run: refused: 7 OVERLOADED"),
     ],
 )
-def test_answers_that_nobody_should_get_are_found(changes: dict[str, Any], finding: str) -> None:
+def test_answers_that_no_call_should_get_are_found(changes: dict[str, Any], finding: str) -> None:
     records = CallerRecords()
     add_report(records, "run", report_of(**changes))
     assert records.findings == [finding]
@@ -95,7 +95,7 @@ def test_recovery_must_give_the_same_digest_at_the_same_sequence() -> None:
     assert len(digest_findings(report | {"oversold_units_by_reserve": 2}, Digest("ab", 7))) == 1
 
 
-def test_findings_take_the_figure_away() -> None:
+def test_findings_invalidate_the_figure() -> None:
     require("P2", [])
     with pytest.raises(CheckFailedError, match="P2 has no figure, since 2 checks failed: one; two"):
         require("P2", ["one", "two"])

@@ -17,7 +17,7 @@ def test_a_figure_is_the_median_with_the_least_and_the_most() -> None:
     assert figure("P2.saturated", figures.PER_S, [1.0, 2.0]).figure == 1.5
 
 
-def test_a_figure_of_nothing_is_no_figure() -> None:
+def test_a_figure_without_values_is_refused() -> None:
     with pytest.raises(ValueError, match="was not measured"):
         figure("P2.saturated", figures.PER_S, [])
 

@@ -46,7 +46,7 @@ def test_a_failing_program_is_reported_with_its_output(core: int) -> None:
         answer_of("fails", [*PYTHON, "import sys; print('no stock', file=sys.stderr); sys.exit(3)"], core, "", 30.0)
 
 
-def test_a_program_that_hangs_is_given_up(core: int) -> None:
+def test_a_program_that_hangs_is_killed(core: int) -> None:
     with pytest.raises(ProgramError, match="hangs did not end within 0 s"):
         answer_of("hangs", [*PYTHON, "import signal; signal.pause()"], core, "", 0.2)
 
@@ -75,7 +75,7 @@ def test_a_program_that_runs_on_is_killed_with_its_block(core: int, tmp_path: Pa
     assert found.process.returncode == -9
 
 
-def test_a_program_must_end_well(core: int, tmp_path: Path) -> None:
+def test_a_program_must_exit_with_code_0(core: int, tmp_path: Path) -> None:
     program = "import signal, sys; signal.signal(15, lambda *_: sys.exit(4)); print('x', flush=True); signal.pause()"
     with running("ends", [*PYTHON, program], core, tmp_path) as found:
         found.line()

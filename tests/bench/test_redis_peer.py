@@ -73,7 +73,7 @@ def test_more_than_there_is_changes_nothing(redis: RedisPeer) -> None:
 
 
 @pytest.mark.needs_tool("redis-server")
-def test_what_fell_due_is_sold_again(redis: RedisPeer) -> None:
+def test_what_expired_is_sold_again(redis: RedisPeer) -> None:
     redis.client.set(STOCK, 5)
     # An end that has passed when the next reserve looks.
     old = reserve(redis, "key:old", 4, ttl_ms=-1)

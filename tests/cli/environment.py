@@ -20,7 +20,7 @@ from ..conformance.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]
 LUA = ROOT / "rust/node/src/journal/redis/functions.lua"
-# One byte that says which format a journal file has, and where its checksum lies.
+# The byte with the format of a journal file, and the offset of its checksum.
 FORMAT_AT, CRC_AT = 8, 4092
 RIGHTS = re.compile(r"^ACL SETUSER invengine on >password (.+)$", re.MULTILINE)
 
@@ -107,7 +107,7 @@ def without_privileges() -> Sequence[str]:
 
 @contextmanager
 def mounted(place: Path, options: str) -> Iterator[None]:
-    """A file system in memory at a place, until the block ends."""
+    """Mounts a file system in memory until the block ends."""
     place.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(place)], check=True)
     try:

@@ -75,7 +75,7 @@ def no(reason: str, code: grpc.StatusCode, **metadata: str) -> Exception:
 
 @contextmanager
 def scripted(engine: ScriptedEngine | Engine) -> Iterator[str]:
-    """Serves the script, or a ledger, from a thread and gives the address."""
+    """Serves the script, or a ledger, from a thread and yields the address."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

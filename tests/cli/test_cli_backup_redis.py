@@ -78,9 +78,9 @@ def test_a_journal_moves_from_files_to_redis_and_back(line: CommandLine, server:
     made = facts(line.run("backup", "create", str(second), *in_redis(server), "--archive", "--json"))
     assert all_of(server) == before
     assert (made["digest"], made["sequence"]) == (verified["digest"], verified["sequence"])
-    told = line.run("backup", "restore", str(second), "--directory", str(tmp_path / "back"))
-    assert told.code == ExitCode.OK
-    assert "start a server on this directory and never on the lost one again" in told.out
+    reported = line.run("backup", "restore", str(second), "--directory", str(tmp_path / "back"))
+    assert reported.code == ExitCode.OK
+    assert "start a server on this directory and never on the lost one again" in reported.out
     work({"directory": str(tmp_path / "back")}, 1, from_number=30)
     back = facts(line.run("verify", str(tmp_path / "back"), "--at", str(made["sequence"]), "--json"))
     assert back["digest"] == made["digest"]
@@ -103,7 +103,7 @@ def test_what_is_there_is_never_written_over(line: CommandLine, server: RedisSer
     assert all_of(server) == before
 
 
-def test_a_restore_that_did_not_end_is_no_ledger(line: CommandLine, server: RedisServer, tmp_path: Path) -> None:
+def test_an_unfinished_restore_is_not_a_ledger(line: CommandLine, server: RedisServer, tmp_path: Path) -> None:
     backup = tmp_path / "backup"
     begin_journal(tmp_path / "journal")
     made = facts(line.run("backup", "create", str(backup), "--directory", str(tmp_path / "journal"), "--json"))
@@ -121,7 +121,7 @@ def test_a_restore_that_did_not_end_is_no_ledger(line: CommandLine, server: Redi
 
 
 @pytest.mark.parametrize("command", ["create", "verify"])
-def test_bad_places_are_refused_in_one_line(
+def test_bad_addresses_are_refused_in_one_line(
     line: CommandLine, server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     backup = tmp_path / "backup"
@@ -155,12 +155,12 @@ def test_bad_places_are_refused_in_one_line(
     check(ExitCode.USAGE, "journal format 9", "start the newer version")
 
 
-def test_a_directory_and_redis_are_not_both_meant(line: CommandLine, server: RedisServer, tmp_path: Path) -> None:
+def test_a_directory_and_redis_exclude_each_other(line: CommandLine, server: RedisServer, tmp_path: Path) -> None:
     ran = line.run("verify", str(tmp_path), *in_redis(server))
     assert (ran.code, "name either the directory" in ran.err) == (ExitCode.USAGE, True)
 
 
-def test_damage_is_told_by_its_entry(line: CommandLine, server: RedisServer, tmp_path: Path) -> None:
+def test_damage_is_reported_with_its_entry(line: CommandLine, server: RedisServer, tmp_path: Path) -> None:
     work({"journal": "redis", "redis_url": server.url, "snapshot_interval_ms": 0}, 12)
     with redis_client.Redis(port=server.port) as connection:
         client: Any = connection

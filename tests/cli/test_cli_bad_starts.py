@@ -1,4 +1,4 @@
-"""`serve` on all that it must refuse: one line that says what to do, the documented exit code, nothing written."""
+"""`serve` on everything that it must refuse: one line with the remedy, the documented exit code, nothing written."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def check(found: Refused, code: ExitCode, *words: str) -> None:
 
 
 def kept_in(directory: Path) -> dict[str, str]:
-    """All files but the lock, which says who looked last."""
+    """All files except the lock, which has the last process that opened the directory."""
     return {name: content for name, content in files_in(directory).items() if name != "LOCK"}
 
 
@@ -174,7 +174,7 @@ def test_a_journal_of_another_ledger_or_of_a_newer_build(server: RedisServer) ->
 
 
 @pytest.mark.needs_tool("redis-server")
-def test_a_server_that_cannot_keep_the_mode(server: RedisServer) -> None:
+def test_a_server_that_does_not_satisfy_the_mode(server: RedisServer) -> None:
     ask(server, "CONFIG SET appendfsync everysec")
     check(refused_there(server), ExitCode.USAGE, "redis_ack fsync", "appendfsync always")
     ask(server, "CONFIG SET appendfsync always", "CONFIG SET maxmemory-policy allkeys-lru")

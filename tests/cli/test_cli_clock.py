@@ -30,11 +30,11 @@ WAIT_S = 60
 has_compiler = pytest.mark.needs_tool(*COMPILERS)
 
 
-def begin(room: Path, environment: Mapping[str, str], door: str = "native", ahead_ms: int = 0) -> Path:
+def begin(workspace: Path, environment: Mapping[str, str], door: str = "native", ahead_ms: int = 0) -> Path:
     """Leaves a ledger in which a hold has expired under this clock, which its clients share."""
     fields = CommandFields(issue_time=datetime.now(UTC) + timedelta(milliseconds=ahead_ms))
-    directory = room / "journal"
-    server = start_server(room, "--door", door, "--directory", str(directory), environment=environment)
+    directory = workspace / "journal"
+    server = start_server(workspace, "--door", door, "--directory", str(directory), environment=environment)
     with Client(server.address) as client:
         client.upsert_items([Item("MUG")], **fields)
         client.upsert_locations([Location("berlin")], **fields)
@@ -74,7 +74,7 @@ def test_one_start_with_a_fast_clock_does_not_lock_the_ledger(
     clock = WallClock(tmp_path / "clock")
     clock.step(days * DAY_MS)
     directory = begin(tmp_path / "fast", clock.environment, door, days * DAY_MS)
-    # The clock is right again: the start is refused, doctor has said so, and the way out is in both lines.
+    # The clock is right again: the start is refused, doctor reports it, and both lines have the remedy.
     line_of_serve = refused(directory, {}, "--door", door)
     assert "--accept-clock" in line_of_serve
     assert f"{days:.1f} days before the ledger's last event" in line_of_serve
@@ -100,9 +100,7 @@ def test_one_start_with_a_fast_clock_does_not_lock_the_ledger(
 
 
 @has_compiler
-def test_a_clock_that_nothing_keeps_right_is_refused_a_day_ahead_of_the_journal(
-    line: CommandLine, tmp_path: Path
-) -> None:
+def test_an_unsynchronised_clock_is_refused_a_day_ahead_of_the_journal(line: CommandLine, tmp_path: Path) -> None:
     directory = begin(tmp_path / "right", {})
     clock = WallClock(tmp_path / "clock")
     clock.step(2 * DAY_MS)

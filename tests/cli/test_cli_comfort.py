@@ -35,7 +35,7 @@ class Terminal(io.StringIO):
 
 
 def on_terminal(monkeypatch: pytest.MonkeyPatch, show: Callable[[], None], columns: int = 80) -> str:
-    """What is seen on a terminal of so many columns, without colours."""
+    """The output on a terminal with this many columns, without colours."""
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
     screen = Terminal()
@@ -96,7 +96,7 @@ def test_colour_comes_on_a_terminal_only(
     assert ("\033[31m" in streams.styled("no", streams.RED, stream)) is coloured
 
 
-def test_amend_sends_what_each_line_shall_have(line: CommandLine) -> None:
+def test_amend_sends_the_new_quantity_of_each_line(line: CommandLine) -> None:
     engine = ScriptedEngine({"Amend": reservation_service_pb2.AmendResponse(**CHANGED)})
     assert line.ask(engine, "amend", "r-1", "MUG@berlin=3", "CUP@lyon=0", "--key", "k", "--channel", "web").code == 0
     request = engine.request(reservation_service_pb2.AmendRequest)
@@ -180,13 +180,15 @@ def test_one_level_is_named_like_a_line(line: CommandLine, words: list[str]) -> 
         (["MUG", "berlin", "lyon"], "SKU@LOCATION"),
     ],
 )
-def test_a_level_that_is_named_otherwise_is_told_how(line: CommandLine, words: list[str], says: str) -> None:
+def test_a_level_in_another_notation_is_refused_with_the_right_one(
+    line: CommandLine, words: list[str], says: str
+) -> None:
     ran = line.run("stock", "show", *words, "--target", "127.0.0.1:1")
     assert ran.code == 2
     assert says in ran.err
 
 
-def test_a_question_with_a_quantity_is_no_question(line: CommandLine) -> None:
+def test_a_query_with_a_quantity_is_refused(line: CommandLine) -> None:
     ran = line.run("availability", "MUG@berlin=2", "--target", "127.0.0.1:1")
     assert ran.code == 2
     assert "write MUG@berlin" in ran.err
@@ -207,11 +209,11 @@ def test_a_question_with_a_quantity_is_no_question(line: CommandLine) -> None:
         (864e5, "1000 days"),
     ],
 )
-def test_a_span_of_time_can_be_read(seconds: float, text: str) -> None:
+def test_a_duration_is_readable(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_status_tells_people_times_and_programs_seconds(line: CommandLine) -> None:
+def test_status_prints_durations_for_people_and_seconds_as_json(line: CommandLine) -> None:
     info = admin_service_pb2.GetServerInfoResponse()
     info.recovery_time.nanos = 21_630
     info.effective_dedupe_window.seconds = 86_400
@@ -307,13 +309,13 @@ EVENTS = [
         (["--sku", "MUG", "--from", "3"], [3, 5, 7]),
     ],
 )
-def test_events_are_chosen(line: CommandLine, flags: list[str], found: list[int]) -> None:
+def test_events_are_filtered(line: CommandLine, flags: list[str], found: list[int]) -> None:
     info = admin_service_pb2.GetServerInfoResponse(durable_sequence=len(EVENTS), first_sequence=1)
     ran = line.ask(ScriptedEngine({"GetServerInfo": info}, EVENTS), "events", "tail", *flags, "--json")
     assert [each["sequence"] for each in ran.objects] == found, ran
 
 
-def test_a_line_of_an_event_says_nothing_twice(line: CommandLine) -> None:
+def test_a_line_of_an_event_repeats_nothing(line: CommandLine) -> None:
     """The key of a command that cancels another key, and the order of an allocate, have a namesake in the fact."""
     cancelled = event(1, key="mine", key_cancelled=journal_service_pb2.KeyCancelled(idempotency_key="yours"))
     allocated = event(2, order="o-1", allocated=journal_service_pb2.Allocated(reservation_id="r", order_ref="o-1"))
@@ -324,7 +326,7 @@ def test_a_line_of_an_event_says_nothing_twice(line: CommandLine) -> None:
     assert second.count("order_ref=o-1") == 1
 
 
-def test_a_kind_that_is_none_is_refused_with_those_there_are(line: CommandLine) -> None:
+def test_an_unknown_kind_is_refused_with_the_known_ones(line: CommandLine) -> None:
     ran = line.run("events", "tail", "--kind", "reservd", "--target", "127.0.0.1:1")
     assert ran.code == 2
     assert "stock_changed" in ran.err
@@ -341,7 +343,7 @@ def test_a_kind_that_is_none_is_refused_with_those_there_are(line: CommandLine) 
         ("name;gtin\nMUG;\n", [], ["column sku"]),
     ],
 )
-def test_a_csv_with_another_separator_says_which(
+def test_a_csv_with_another_separator_is_refused_with_its_name(
     line: CommandLine, tmp_path: Path, text: str, flags: list[str], words: list[str]
 ) -> None:
     (tmp_path / "items.csv").write_text(text)
@@ -400,9 +402,9 @@ def test_the_descriptor_of_a_lost_output_is_not_closed(tmp_path: Path) -> None:
 
     stream = streams.GuardedStream(Broken())
     assert stream.write("text") == 4
-    assert (stream.failure, stream.reader_left) == ("Broken pipe", True)
+    assert (stream.failure, stream.reader_closed) == ("Broken pipe", True)
     assert stream.write("more") == 4
-    assert stream.forgive() == "Broken pipe"
+    assert stream.take_failure() == "Broken pipe"
     assert stream.failure == ""
     stream.write("later")
     assert stream.failure == ""

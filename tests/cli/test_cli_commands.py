@@ -1,4 +1,4 @@
-"""Commands send what their flags say and print what came back."""
+"""Commands send what their flags state and print the answer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_reserve_sends_lines_and_shared_fields(line: CommandLine) -> None:
     assert found["holds"][0]["lines"][0]["state"] == "reserved"
 
 
-def test_reserve_tells_people_the_id_and_the_key(line: CommandLine) -> None:
+def test_reserve_prints_the_id_and_the_key(line: CommandLine) -> None:
     engine = reserving()
     ran = line.ask(engine, "reserve", "MUG@berlin")
     assert "reservation r-1, version 1, until 2027-01-15 08:00:00Z" in ran.out
@@ -99,7 +99,7 @@ def test_a_hold_is_named_by_id_key_or_order(
     assert [(each.sku, each.location, each.quantity) for each in target.lines] == lines
 
 
-def test_a_cancelled_key_is_said_in_words(line: CommandLine) -> None:
+def test_a_cancelled_key_is_printed_in_words(line: CommandLine) -> None:
     answer = reservation_service_pb2.ReleaseResponse(receipt=RECEIPT, key_cancelled=True)
     ran = line.ask(ScriptedEngine({"Release": answer}), "release", "--reservation-key", "k")
     assert "KEY_CANCELLED" in ran.out
@@ -170,13 +170,13 @@ def test_show_list_and_availability(line: CommandLine) -> None:
     assert (shown[0]["available"], shown[0]["in_transit"]) == (8, 0)
     assert line.ask(ScriptedEngine({**script}), "stock", "list", "--json").objects[0]["on_hand"] == 10
     engine = ScriptedEngine({**script})
-    told = line.ask(engine, "availability", "MUG", "CUP@lyon", "--json")
+    reported = line.ask(engine, "availability", "MUG", "CUP@lyon", "--json")
     place = {"sequence": 7, "durable_sequence": 6}
-    assert told.objects == [
+    assert reported.objects == [
         {"sku": "MUG", "location": "berlin", "available": 8, "unknown_sku": False, "unknown_location": False} | place,
         {"sku": "CUP", "location": "lyon", "available": None, "unknown_sku": True, "unknown_location": False} | place,
     ]
-    assert told.code == 1
+    assert reported.code == 1
     queries = engine.request(availability_service_pb2.GetAvailabilityRequest).queries
     assert [(each.sku, each.location) for each in queries] == [("MUG", ""), ("CUP", "lyon")]
 
@@ -260,7 +260,7 @@ def test_events_tail_with_a_limit_prints_the_newest(line: CommandLine, limit: st
     assert [int(text.split()[0]) for text in ran.out.splitlines()] == expected
 
 
-def test_events_tail_goes_on_after_a_position_that_it_printed(line: CommandLine) -> None:
+def test_events_tail_continues_after_a_position_that_it_printed(line: CommandLine) -> None:
     ran = line.ask(ScriptedEngine({}, _numbered(9)), "events", "tail", "--from", "4", "--limit", "1", "--json")
     position = ran.objects[0]["position"]
     assert JournalPosition.parse(position) == JournalPosition("main", 3, 4)

@@ -22,7 +22,7 @@ from .test_cli_server import process, ready, serve
 
 
 def checks(ran: Ran) -> dict[str, dict[str, Any]]:
-    """What was found, by check; every line that is not ok says what to do."""
+    """The findings by check; every line that is not ok must have a remedy."""
     found = {each["check"]: each for each in ran.objects}
     assert all((each["level"] == "ok") == (each["remedy"] == "") for each in found.values()), found
     errors = [name for name, each in found.items() if each["level"] == "error"]
@@ -56,15 +56,15 @@ def test_people_get_a_line_for_each_check(line: CommandLine, tmp_path: Path) -> 
     lines = ran.out.splitlines()
     assert ran.code == 0
     assert all(text.split()[0] in ("ok", "warning") for text in lines)
-    assert "ok       journal           none yet; a server begins that of ledger eu" in lines
+    assert "ok       journal           none yet; a server starts that of ledger eu" in lines
 
 
-def test_a_directory_that_is_not_there_is_not_made(line: CommandLine, tmp_path: Path) -> None:
+def test_a_directory_that_does_not_exist_is_not_created(line: CommandLine, tmp_path: Path) -> None:
     found = examined(line, tmp_path / "one" / "two")
     assert found["directory"]["level"] == "ok"
-    assert "a server makes it" in found["directory"]["found"]
+    assert "a server creates it" in found["directory"]["found"]
     assert found["sync time"]["level"] == "warning"
-    assert "Make the directory" in found["sync time"]["remedy"]
+    assert "Create the directory" in found["sync time"]["remedy"]
     assert not (tmp_path / "one").exists()
 
 
@@ -213,11 +213,11 @@ def levels(**changed: Any) -> dict[str, Level]:
         ({"kind": "memory"}, "journal", "warning"),
     ],
 )
-def test_every_threshold_is_told(changed: dict[str, Any], check: str, level: str) -> None:
+def test_every_threshold_is_reported(changed: dict[str, Any], check: str, level: str) -> None:
     assert levels(**changed) == {check: level}
 
 
-def test_what_is_just_good_enough_is_ok() -> None:
+def test_exactly_the_threshold_is_ok() -> None:
     syncs = {"count": 50, "median_us": 5_000, "worst_us": 50_000}
     assert levels(syncs=syncs, free_bytes=GIB, files_max=4352, memory_bytes=3 * GIB) == {}
     assert levels(file_system=None, free_bytes=None, files_max=None, memory_bytes=None) == {}
@@ -240,7 +240,7 @@ def test_the_control_group_limits_memory(tmp_path: Path) -> None:
         assert memory_bytes(tmp_path) == expected
 
 
-def test_an_address_that_is_taken_is_told(line: CommandLine, tmp_path: Path) -> None:
+def test_an_address_in_use_is_reported(line: CommandLine, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         both = ("--address", f"127.0.0.1:{port}", "--metrics-address", f"127.0.0.1:{port}")
@@ -272,7 +272,7 @@ def test_the_address_of_the_server_that_has_the_directory_is_a_warning(
         assert (found["lock"]["level"], found["address"]["level"]) == ("warning", "warning")
 
 
-def test_damage_that_a_start_would_refuse_is_told(line: CommandLine, tmp_path: Path) -> None:
+def test_damage_that_a_start_would_refuse_is_reported(line: CommandLine, tmp_path: Path) -> None:
     begin_journal(tmp_path / "journal")
     begin_journal(tmp_path / "journal")
     (file,) = (tmp_path / "journal").glob("journal-*")

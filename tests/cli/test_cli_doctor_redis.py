@@ -56,7 +56,7 @@ def test_a_healthy_server_with_the_documented_user(
     become(monkeypatch, server, documented_rights())
     found = examined(line, server)
     assert levels(found) == {}
-    assert found["functions"]["found"].startswith("not there yet")
+    assert found["functions"]["found"].startswith("not loaded yet")
     assert found["keys"]["found"].startswith("free")
     assert "writes" not in found
     begin_redis_journal(server, redis_username="app", redis_password=PASSWORD)
@@ -64,7 +64,7 @@ def test_a_healthy_server_with_the_documented_user(
     assert levels(found) == {}
     assert found["functions"]["found"] == f"version {functions_version()}"
     assert (found["writes"]["found"], found["acknowledgement"]["found"]) == (
-        "taken",
+        "accepted",
         "fsync, with appendonly yes, appendfsync always",
     )
     assert "at sequence 0, writer epoch 1" in found["keys"]["found"]
@@ -78,12 +78,12 @@ def test_the_loss_window_is_that_of_the_server_itself(line: CommandLine, server:
     from invengine.v1 import admin_service_pb2 as admin
 
     ask(server, "CONFIG SET appendfsync everysec")
-    told = examined(line, server, "--redis-ack", "everysec")["loss window"]["found"]
+    reported = examined(line, server, "--redis-ack", "everysec")["loss window"]["found"]
     engine = Engine.open(f'{{"journal": "redis", "redis_url": "{server.url}", "redis_ack": "everysec"}}')
     answer = engine.call("/invengine.v1.AdminService/GetServerInfo", b"")
     engine.close()
-    assert told == admin.GetServerInfoResponse.FromString(answer).loss_window
-    assert told.startswith("up to 2 s of acknowledged commands when the server's machine stops")
+    assert reported == admin.GetServerInfoResponse.FromString(answer).loss_window
+    assert reported.startswith("up to 2 s of acknowledged commands when the server's machine stops")
 
 
 @pytest.mark.parametrize(
@@ -113,12 +113,12 @@ def test_the_loss_window_is_that_of_the_server_itself(line: CommandLine, server:
         ),
         ("appendonly no", "memory", "acknowledgement", "warning", "Choose another redis_ack than memory"),
         ("maxmemory-policy allkeys-lru", "fsync", "maxmemory-policy", "error", "CONFIG SET maxmemory-policy noev"),
-        ("maxmemory 0", "fsync", "maxmemory", "warning", "Set maxmemory below what the machine has"),
+        ("maxmemory 0", "fsync", "maxmemory", "warning", "Set maxmemory below the memory of the machine"),
         ("maxmemory 1mb", "fsync", "maxmemory", "error", "Raise maxmemory"),
         ("min-replicas-to-write 1", "fsync", "replicas", "error", "lower min-replicas-to-write"),
     ],
 )
-def test_a_weak_setting_is_told(
+def test_a_weak_setting_is_reported(
     line: CommandLine, server: RedisServer, setting: str, ack: str, check: str, level: str, remedy: str
 ) -> None:
     ask(server, f"CONFIG SET {setting}")
@@ -128,7 +128,7 @@ def test_a_weak_setting_is_told(
     assert remedy in found[check]["remedy"]
 
 
-def test_a_server_that_takes_no_write_is_told(line: CommandLine, server: RedisServer) -> None:
+def test_a_server_that_accepts_no_write_is_reported(line: CommandLine, server: RedisServer) -> None:
     begin_redis_journal(server)
     ask(server, "CONFIG SET min-replicas-to-write 1")
     found = examined(line, server)
@@ -177,7 +177,9 @@ def test_rights_are_compared_with_the_documented_ones(
         assert f"may also run {named}" in found["found"]
 
 
-def test_who_is_not_let_in_is_told_how(line: CommandLine, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_denied_access_is_reported_with_the_remedy(
+    line: CommandLine, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(*more: str) -> dict[str, Any]:
         found = checks(line.run("doctor", "--journal", "redis", "--redis-url", server.url, "--json", *more))
         assert levels(found) == {"connection": "error"}
@@ -197,7 +199,7 @@ def test_who_is_not_let_in_is_told_how(line: CommandLine, server: RedisServer, m
     assert PASSWORD not in ran.out + ran.err
 
 
-def test_keys_and_functions_of_others_are_told(line: CommandLine, server: RedisServer) -> None:
+def test_keys_and_functions_of_others_are_reported(line: CommandLine, server: RedisServer) -> None:
     ask(server, "SET invengine:{main}:frames mine")
     found = examined(line, server)["keys"]
     assert (found["level"], found["remedy"]) == ("error", "Move it elsewhere or choose another place.")
@@ -214,7 +216,7 @@ def test_keys_and_functions_of_others_are_told(line: CommandLine, server: RedisS
         assert f"has version {functions_version() + step} of library" in found["functions"]["found"]
 
 
-def test_a_server_that_is_not_there(line: CommandLine) -> None:
+def test_a_server_that_does_not_exist(line: CommandLine) -> None:
     ran = line.run(
         "doctor", "--journal", "redis", "--redis-url", f"redis://:{PASSWORD}@127.0.0.1:{free_port()}", "--json"
     )

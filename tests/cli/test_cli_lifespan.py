@@ -1,4 +1,4 @@
-"""A process that only asked a server ends at once; every other one ends as Python ends."""
+"""A process that only called a server ends at once; every other one ends like any Python process."""
 
 from __future__ import annotations
 

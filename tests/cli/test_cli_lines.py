@@ -1,4 +1,4 @@
-"""A refusal names the line it is about, of how many, with item, place, what was wanted and what there is."""
+"""A rejection names its line, the number of lines, item, location, what was requested and what is available."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_single_line_needs_no_number(line: CommandLine, address: str) -> None:
     assert (ran.code, "INSUFFICIENT_STOCK" in ran.err, " of 1" in ran.err) == (1, True, False)
 
 
-def test_an_item_at_two_places_that_both_move_is_told_without_a_guess(line: CommandLine, address: str) -> None:
+def test_an_item_that_moves_from_two_locations_is_reported_without_a_line(line: CommandLine, address: str) -> None:
     with Client(address) as client:
         client.receive([("POT", "lyon", 1)])
         hold = client.reserve([("POT", "lyon", 1), ("POT", "berlin", 1)])

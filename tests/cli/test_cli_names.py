@@ -1,4 +1,4 @@
-"""Names on the command line: fields of a file are sent as they stand there, bad names and look-alikes are shown."""
+"""Names on the command line: fields of a file are sent unchanged, bad names and look-alikes are shown."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_fields_of_a_csv_are_sent_as_they_stand_there(line: CommandLine, tmp_pat
     assert (item.sku, item.display_name) == (" mug ", " A mug ")
 
 
-def test_a_bad_row_of_a_later_batch_is_told_by_its_own_line(line: CommandLine, tmp_path: Path) -> None:
+def test_a_bad_row_of_a_later_batch_is_reported_with_its_own_line(line: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("sku,display_name\n" + "".join(f'S{row},"two\nlines"\n' for row in range(1500)))
     no = refused(
         grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "no", violations={"items[7].sku": "bad", "context": "odd"}
@@ -65,7 +65,7 @@ def test_a_bad_row_of_a_later_batch_is_told_by_its_own_line(line: CommandLine, t
     assert f"line {1 + 2 * 1008}, sku: bad (and 1 more)" in ran.err
 
 
-def test_look_alikes_are_told(line: CommandLine, tmp_path: Path) -> None:
+def test_look_alikes_are_reported(line: CommandLine, tmp_path: Path) -> None:
     alike = [types_pb2.LookAlike(name=f"Mug\u200b{row}", older_name=f"mug{row}") for row in range(25)]
     stored = catalog_service_pb2.UpsertItemsResponse(receipt=RECEIPT, look_alikes=alike)
     (tmp_path / "items.csv").write_text("sku\nMUG\n")

@@ -1,4 +1,4 @@
-"""Nothing, zero and empty on the command line and in CSV files: none is taken for another, or for "all"."""
+"""None, zero and empty on the command line and in CSV files never stand for one another, or for "all"."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ HOLD = "0123456789abcdef0123456789abcdef"
         (["status", "--target", "127.0.0.1:99999"], "a port from 1 to 65535"),
     ],
 )
-def test_nothing_is_a_mistake_and_never_means_all(line: CommandLine, arguments: list[str], words: str) -> None:
+def test_an_omitted_value_is_refused_and_never_means_all(line: CommandLine, arguments: list[str], words: str) -> None:
     target = [] if "--target" in arguments else ["--target", "127.0.0.1:1", "--timeout-ms", "300"]
     ran = line.run(*arguments, *target)
     assert ran.code == ExitCode.USAGE, ran
@@ -69,7 +69,7 @@ def test_zero_stays_a_quantity_where_stock_can_be_none() -> None:
     assert parts(["MUG@berlin", "CUP@berlin=2"]) == [("MUG", "berlin"), ("CUP", "berlin", 2)]
 
 
-def test_a_cell_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:
+def test_a_missing_cell_is_not_an_empty_one(tmp_path: Path) -> None:
     file = tmp_path / "items.csv"
     file.write_text("sku,display_name,gtin\nmug,,\n")
     (row,) = read_rows(file, ("sku", "display_name", "gtin"))

@@ -1,4 +1,4 @@
-"""A command's exit code tells what it did, whatever becomes of its output: every command, on every kind of output."""
+"""The exit code of a command is independent of its output: every command, with every kind of output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Case:
 
     command: str
     output: str
-    room: Path
+    directory: Path
 
     @property
     def key(self) -> str:
@@ -45,7 +45,7 @@ class Case:
 
     @property
     def place(self) -> Path:
-        return self.room / self.key.replace("/", "-")
+        return self.directory / self.key.replace("/", "-")
 
 
 def keyed(*arguments: str) -> Callable[[Case], list[str]]:
@@ -93,17 +93,17 @@ READS: dict[str, Callable[[Case], list[str]]] = {
     "catalogue items list": offline(),
     "catalogue locations list": offline(),
     "catalogue channels list": offline(),
-    "catalogue items import": lambda case: [str(case.room / "items.csv")],
-    "catalogue locations import": lambda case: [str(case.room / "locations.csv")],
-    "catalogue channels import": lambda case: [str(case.room / "channels.csv")],
+    "catalogue items import": lambda case: [str(case.directory / "items.csv")],
+    "catalogue locations import": lambda case: [str(case.directory / "locations.csv")],
+    "catalogue channels import": lambda case: [str(case.directory / "channels.csv")],
 }
 OFFLINE: dict[str, Callable[[Case], list[str]]] = {
     "version": offline(),
     "config show": offline(),
     "doctor": lambda case: ["--directory", str(case.place)],
-    "verify": lambda case: [str(case.room / "journal")],
-    "backup create": lambda case: [str(case.place), "--directory", str(case.room / "journal")],
-    "backup restore": lambda case: [str(case.room / "backup"), "--directory", str(case.place)],
+    "verify": lambda case: [str(case.directory / "journal")],
+    "backup create": lambda case: [str(case.place), "--directory", str(case.directory / "journal")],
+    "backup restore": lambda case: [str(case.directory / "backup"), "--directory", str(case.place)],
     "bench": offline("--list"),
 }
 # These print when they are under way, and have tests of their own.
@@ -152,36 +152,38 @@ def ended(arguments: list[str], output: str, *, errors: str = "") -> Ended:
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files that commands read."""
-    room = tmp_path_factory.mktemp("outputs")
+    directory = tmp_path_factory.mktemp("outputs")
     for noun, column, name in (
         ("items", "sku", SKU),
         ("locations", "location", "lyon"),
         ("channels", "channel", "web"),
     ):
-        (room / f"{noun}.csv").write_text(f"{column}\n{name}\n", encoding="utf-8")
-    return room
+        (directory / f"{noun}.csv").write_text(f"{column}\n{name}\n", encoding="utf-8")
+    return directory
 
 
 @pytest.fixture(scope="module")
-def target(room: Path) -> Iterator[str]:
+def target(directory: Path) -> Iterator[str]:
     """A server with one item, at two locations."""
-    with process(*serve("native", room / "journal")) as server:
+    with process(*serve("native", directory / "journal")) as server:
         address = ready(server)["address"]
         with Client(address) as client:
             client.upsert_items([Item(SKU)])
             client.upsert_locations([Location("berlin"), Location("lyon")])
             client.upsert_channels([Channel("web")])
             client.receive([(SKU, "berlin", 1000), (SKU, "lyon", 1000)])
-        copied = ended(["backup", "create", str(room / "backup"), "--directory", str(room / "journal")], "pipe-open")
+        copied = ended(
+            ["backup", "create", str(directory / "backup"), "--directory", str(directory / "journal")], "pipe-open"
+        )
         assert copied.code == ExitCode.OK, copied.err
         yield address
 
 
-def played(output: str, room: Path, target: str, *more: str) -> dict[str, Ended]:
+def played(output: str, directory: Path, target: str, *more: str) -> dict[str, Ended]:
     """Every command of the table on this output."""
-    cases = [Case(command, output + "".join(more), room) for command in TABLE]
+    cases = [Case(command, output + "".join(more), directory) for command in TABLE]
     with Client(target) as client:
         for case in cases:
             client.reserve([(SKU, "berlin", 1)], key=case.hold)
@@ -203,22 +205,22 @@ def test_every_command_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("output", UNPRINTABLE)
-def test_what_was_done_is_told_though_nothing_can_be_printed(room: Path, target: str, output: str) -> None:
-    found = played(output, room, target)
+def test_the_exit_code_is_right_if_nothing_can_be_printed(directory: Path, target: str, output: str) -> None:
+    found = played(output, directory, target)
     assert {command: ran.code for command, ran in found.items() if ran.code != ExitCode.UNPRINTED} == {}
     for command, ran in found.items():
         lines = ran.err.splitlines()
         assert not any("Traceback" in line or "NoneType" in line or "Exception ignored" in line for line in lines), ran
-        # Who reads no more is not told so, unless something was changed: then the way to read the answer is told.
+        # A reader that has closed the pipe gets no message, unless the command changed something.
         assert len(lines) == (0 if output == "pipe" and command not in WRITES else 1), (command, lines)
         if command in WRITES:
             assert lines[0].startswith("invengine: the command is done, but its output could not be written")
-            assert f"--key {Case(command, output, room).key}" in lines[0]
+            assert f"--key {Case(command, output, directory).key}" in lines[0]
 
 
 @pytest.mark.parametrize("more", [(), ("--json",)])
-def test_an_encoding_without_the_characters_loses_nothing(room: Path, target: str, more: tuple[str, ...]) -> None:
-    found = played("ascii", room, target, *more)
+def test_an_encoding_without_the_characters_loses_nothing(directory: Path, target: str, more: tuple[str, ...]) -> None:
+    found = played("ascii", directory, target, *more)
     assert {command: (ran.code, ran.err) for command, ran in found.items() if ran.code} == {}
     for ran in found.values():
         text = ran.out.decode("ascii")
@@ -230,17 +232,17 @@ def test_an_encoding_without_the_characters_loses_nothing(room: Path, target: st
 
 @pytest.mark.parametrize("errors", ["", "2>&-", "2>/dev/full"])
 @pytest.mark.parametrize("output", UNPRINTABLE)
-def test_a_refusal_and_a_failure_keep_their_codes(room: Path, target: str, output: str, errors: str) -> None:
+def test_a_refusal_and_a_failure_keep_their_codes(directory: Path, target: str, output: str, errors: str) -> None:
     refused = ended(["reserve", f"{LINE}=100000", "--target", target], output, errors=errors)
     assert refused.code == ExitCode.REJECTED
     nobody = ["reserve", LINE, "--target", "127.0.0.1:1", "--timeout-ms", "300"]
     assert ended(nobody, output, errors=errors).code == ExitCode.UNAVAILABLE
     assert ended(["reserve", "MUG"], output, errors=errors).code == ExitCode.USAGE
     assert ended(["reserve", LINE, "--target", target], "open", errors=errors).code == ExitCode.OK
-    damaged = room / "damaged"
+    damaged = directory / "damaged"
     if not damaged.exists():
         damaged.mkdir()
-        (file,) = (room / "journal").glob("journal-*")
+        (file,) = (directory / "journal").glob("journal-*")
         content = bytearray(file.read_bytes())
         content[4096 + 40] ^= 0xFF
         (damaged / file.name).write_bytes(content)
@@ -250,7 +252,7 @@ def test_a_refusal_and_a_failure_keep_their_codes(room: Path, target: str, outpu
 @pytest.mark.parametrize("errors", ["", "2>&-", "2>/dev/full"])
 @pytest.mark.parametrize("output", UNPRINTABLE)
 @pytest.mark.parametrize("kind", ["serve", "dev"])
-def test_a_server_that_nobody_hears_serves(tmp_path: Path, output: str, errors: str, kind: str) -> None:
+def test_a_server_without_readers_of_its_output_serves(tmp_path: Path, output: str, errors: str, kind: str) -> None:
     address = f"127.0.0.1:{free_port()}"
     arguments = [kind, "--address", address, "--metrics-address", ""]
     arguments += ["--directory", str(tmp_path / "journal")] if kind == "serve" else []
@@ -271,7 +273,7 @@ def test_a_server_that_nobody_hears_serves(tmp_path: Path, output: str, errors: 
             server.kill()
 
 
-def test_a_closed_descriptor_is_not_taken_by_a_journal(tmp_path: Path, room: Path, target: str) -> None:
+def test_a_closed_descriptor_is_not_reused_by_a_journal(tmp_path: Path, directory: Path, target: str) -> None:
     """Whatever a library prints to descriptor 1 must not land in a file or a connection that was opened there."""
     program = (
         "import os, sys\n"
@@ -285,7 +287,7 @@ def test_a_closed_descriptor_is_not_taken_by_a_journal(tmp_path: Path, room: Pat
 
 
 def test_an_interrupted_command_names_its_key(target: str) -> None:
-    """A server that does not answer: whoever gives up learns how to find out what happened."""
+    """A server that does not answer: an interrupted caller learns how to find out what happened."""
     with Client(target) as client:
         client.server_info()
     silent = ["reserve", LINE, "--target", "127.0.0.1:1", "--timeout-ms", "60000", "--key", "order-7"]
@@ -300,8 +302,8 @@ def test_an_interrupted_command_names_its_key(target: str) -> None:
         assert "--key order-7" in err
 
 
-def test_an_import_that_fails_half_way_is_told_as_such(target: str, tmp_path: Path) -> None:
-    """Code 1 says that nothing changed: a file whose first thousand rows are stored is another thing."""
+def test_an_import_that_fails_half_way_is_reported_as_partly_done(target: str, tmp_path: Path) -> None:
+    """Code 1 means that nothing changed: a file whose first thousand rows are stored needs another code."""
     rows = [f"IMPORTED-{number}," for number in range(1500)]
     rows[1200] = f"IMPORTED-{1200},not-a-gtin"
     (tmp_path / "items.csv").write_text("sku,gtin\n" + "\n".join(rows) + "\n", encoding="utf-8")

@@ -40,7 +40,7 @@ def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def ready(server: subprocess.Popen[str]) -> dict[str, Any]:
-    """The line with which a server says that it takes calls."""
+    """The ready line of a server."""
     assert server.stdout is not None
     line = server.stdout.readline()
     if not line:
@@ -58,10 +58,10 @@ def serve(door: str, directory: Path, *more: str) -> tuple[str, ...]:
 def test_a_sale_from_catalogue_to_verify(line: CommandLine, tmp_path: Path, door: str) -> None:
     directory = tmp_path / "journal"
     with process(*serve(door, directory)) as server:
-        told = ready(server)
+        reported = ready(server)
 
         def run(*arguments: str, code: int = 0) -> list[dict[str, Any]]:
-            ran = line.run(*arguments, "--target", told["address"], "--json")
+            ran = line.run(*arguments, "--target", reported["address"], "--json")
             assert ran.code == code, ran
             return ran.objects
 
@@ -81,7 +81,7 @@ def test_a_sale_from_catalogue_to_verify(line: CommandLine, tmp_path: Path, door
         (level,) = run("stock", "show", "MUG", "berlin")
         assert (level["on_hand"], level["available"], level["allocated"]) == (7, 7, 0)
         assert [each["kind"] for each in run("events", "tail", "--from", "1")][-1] == "fulfilled"
-        (status,) = run("status", "--metrics-address", told["metrics_address"])
+        (status,) = run("status", "--metrics-address", reported["metrics_address"])
         assert (status["door"], status["ledger"]) == (door, "main")
         assert status["commands_accepted"] > 0
 
@@ -127,8 +127,8 @@ def test_a_taken_address_is_refused(tmp_path: Path, door: str) -> None:
 def test_the_ready_file_comes_when_calls_are_taken_and_goes_at_the_end(tmp_path: Path) -> None:
     note = tmp_path / "ready.json"
     with process(*serve("python", tmp_path / "journal", "--ready-file", str(note))) as server:
-        told = ready(server)
-        assert json.loads(note.read_text())["address"] == told["address"]
+        reported = ready(server)
+        assert json.loads(note.read_text())["address"] == reported["address"]
         server.send_signal(signal.SIGINT)
         assert server.wait(WAIT_S) == ExitCode.OK
     assert not note.exists()
@@ -136,16 +136,16 @@ def test_the_ready_file_comes_when_calls_are_taken_and_goes_at_the_end(tmp_path:
 
 @pytest.mark.parametrize("door", DOORS)
 def test_a_snapshot_shows_in_status_and_after_a_restart(line: CommandLine, tmp_path: Path, door: str) -> None:
-    told: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
 
     def run(*arguments: str) -> dict[str, Any]:
-        ran = line.run(*arguments, "--target", told["address"], "--json")
+        ran = line.run(*arguments, "--target", reported["address"], "--json")
         assert ran.code == 0, ran
         return ran.objects[0]
 
     for start in range(2):
         with process(*serve(door, tmp_path / "journal", "--auto-create")) as server:
-            told = ready(server)
+            reported = ready(server)
             if start == 0:
                 before = run("status")
                 assert (before["snapshot_sequence"], before["snapshot_time"]) == (0, None)
@@ -167,7 +167,7 @@ def test_a_journal_in_memory_has_no_snapshots(line: CommandLine) -> None:
 
 
 @pytest.mark.parametrize("journal", ["memory", "file"])
-def test_dev_has_something_to_sell(line: CommandLine, journal: str) -> None:
+def test_dev_has_a_sample_catalogue(line: CommandLine, journal: str) -> None:
     with process("dev", "--address", "127.0.0.1:0", "--journal", journal, "--json") as server:
         target = ready(server)["address"]
         assert line.run("reserve", "MUG@berlin=2", "--channel", "web", "--target", target).code == 0

@@ -46,7 +46,7 @@ DOCS = Path(__file__).parents[2] / "docs"
         (["--config", "absent.toml", "config", "show"], "absent.toml"),
     ],
 )
-def test_a_mistake_is_one_line_and_code_2(line: CommandLine, arguments: list[str], words: str) -> None:
+def test_a_usage_error_is_one_line_and_code_2(line: CommandLine, arguments: list[str], words: str) -> None:
     ran = line.run(*arguments)
     assert ran.code == ExitCode.USAGE, ran
     (text,) = ran.err.splitlines()
@@ -54,14 +54,16 @@ def test_a_mistake_is_one_line_and_code_2(line: CommandLine, arguments: list[str
     assert words in text
 
 
-def test_nobody_there_is_code_3_and_says_how_to_start_one(line: CommandLine) -> None:
+def test_no_server_is_code_3_with_how_to_start_one(line: CommandLine) -> None:
     ran = line.run("status", "--target", "127.0.0.1:1", "--timeout-ms", "500")
     assert ran.code == ExitCode.UNAVAILABLE
     (text,) = ran.err.splitlines()
     assert "invengine serve" in text
 
 
-def test_config_show_tells_value_and_origin(line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_show_prints_value_and_origin(
+    line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "invengine.toml").write_text("threads = 2\n")
     monkeypatch.setenv("INVENGINE_LEDGER", "eu")
     found = {each["name"]: each for each in line.run("config", "show", "--json").objects}
@@ -135,11 +137,11 @@ def test_the_documents_name_no_command_that_is_not_there() -> None:
     groups = {word.rpartition(" ")[0] for word in words} | set(COMMANDS)
     word = r"[a-z]+(?:-[a-z]+)*"
     named = re.findall(rf"`invengine ({word}(?: {word})*)", (DOCS / "cli.md").read_text())
-    # The line with which a server says that it takes calls begins like a command.
+    # The ready line of a server begins like a command.
     assert [name for name in named if name not in words | groups and name != "ready on"] == []
 
 
-def test_the_version_is_told_by_a_flag(line: CommandLine) -> None:
+def test_the_version_is_printed_by_a_flag(line: CommandLine) -> None:
     ran = line.run("--version")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("invengine ")

@@ -1,4 +1,4 @@
-"""`invengine verify` says what is broken, and nothing else."""
+"""`invengine verify` reports what is broken, and nothing else."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_damage_and_bad_snapshots_are_findings() -> None:
     assert findings_of({**REPORT, "backup": "it is cut short"}) == ["it is cut short"]
 
 
-def test_each_snapshot_is_told_what_it_is_worth() -> None:
+def test_each_snapshot_is_reported_as_good_or_bad() -> None:
     lines = list(snapshot_lines(damaged()))
     for line, word in zip(lines, ("is that of the journal", "not compared", "piece 0 is damaged"), strict=True):
         assert word in line
@@ -93,7 +93,7 @@ def test_damage_is_explained(changed: dict[str, Any], words: list[str]) -> None:
     assert [word for word in words if word not in text] == []
 
 
-def test_a_whole_journal_needs_no_words() -> None:
+def test_an_undamaged_journal_needs_no_explanation() -> None:
     assert list(damage_lines({**REPORT, "damage": None})) == []
 
 

@@ -10,7 +10,7 @@ from scripted_peer import Peer
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
-    """A server that answers as the test says."""
+    """A server with the answers of the test."""
     with Peer() as running:
         yield running
 

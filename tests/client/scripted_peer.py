@@ -1,4 +1,4 @@
-"""A real gRPC server on a loopback port whose answers a test writes down beforehand."""
+"""A real gRPC server on a loopback port with the answers that a test prepares."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Peer(_Handlers):
         return [body for name, body in self.requests if name == method]
 
     async def arrived(self, count: int) -> None:
-        """Returns once so many requests have come."""
+        """Returns once this many requests have arrived."""
         end = time.monotonic() + ARRIVAL_S
         while len(self.requests) < count:
             assert time.monotonic() < end, f"{len(self.requests)} of {count} requests came"
@@ -194,7 +194,7 @@ def in_turn(*steps: Behaviour | Refusal | bytes) -> Behaviour:
 
 
 def late(seconds: float, answer: bytes | Behaviour) -> Behaviour:
-    """Answers, but not at once."""
+    """Answers after a delay."""
 
     def behave(body: bytes) -> bytes:
         time.sleep(seconds)

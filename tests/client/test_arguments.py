@@ -1,4 +1,4 @@
-"""Nothing, zero and empty: is none of them ever taken for another, or for "all", by any method of either client?"""
+"""None, zero and empty never stand for one another, or for "all", in any method of either client."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "source": {"source_id": "erp", "epoch": 1, "sequence": 0},
 }
 OTHERS = {"send", "close"}
-# Where a nothing is a value of its own that everybody means as it stands; everything else falls under the rule.
+# Arguments for which None, zero or empty is a value of its own; the rule applies to everything else.
 MEANT: dict[str, list[Any]] = {
     "ttl_s": [0],  # sent as 0: the server refuses a hold that ends at once
     "quantities": [0],  # sent as 0: the server refuses that row
@@ -94,7 +94,7 @@ class Silent(dict[str, Callable[[bytes], bytes]]):
 
 
 def use(client: Any, name: str, given: dict[str, Any]) -> Any:
-    """Calls a method of either client and takes everything that it gives."""
+    """Calls a method of either client and consumes its whole result."""
     found = getattr(client, name)(**given)
     if inspect.isgenerator(found):
         return list(found)
@@ -172,7 +172,7 @@ def test_nothing_zero_and_empty_are_never_taken_for_one_another(peer: Peer, name
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1])
-def test_no_time_at_all_sends_nothing(peer: Peer, timeout_s: float) -> None:
+def test_a_timeout_of_zero_sends_nothing(peer: Peer, timeout_s: float) -> None:
     with Client(peer.target) as client, pytest.raises(DeadlineExceeded):
         client.reserve(LINES, timeout_s=timeout_s)
     assert peer.requests == []
@@ -214,7 +214,7 @@ def test_zero_is_a_quantity_where_stock_can_be_none(make: Callable[..., Any]) ->
     assert (line.quantity, line.HasField("expected_quantity"), line.expected_quantity) == (0, True, 0)
 
 
-def test_zero_takes_a_line_out_of_an_amended_hold() -> None:
+def test_zero_removes_a_line_of_an_amended_hold() -> None:
     assert commands.amend([("mug", "wh-1", 0)], "r-1").request.lines[0].quantity == 0
 
 
@@ -238,7 +238,7 @@ def test_no_line_is_not_the_whole_hold(make: Callable[..., Any], lines: Any) -> 
 
 
 @pytest.mark.parametrize("line", ["mug", ("mug",), ("mug", "wh-1"), ("mug", "wh-1", 1, 2, 3), {"mug": 1}, None, 7])
-def test_a_line_of_another_form_is_named(line: Any) -> None:
+def test_a_malformed_line_is_named(line: Any) -> None:
     assert refusal(commands.reserve, [("mug", "wh-1", 1), line])[0] == "lines[1]"
 
 
@@ -265,7 +265,7 @@ class Number:
         return self.value
 
 
-def test_whole_numbers_of_other_libraries_are_taken(peer: Peer) -> None:
+def test_integers_of_other_libraries_are_accepted(peer: Peer) -> None:
     peer.behaviours = Silent()
     line: Any = ("mug", "wh-1", Number(3))
     assert commands.reserve([line]).request.lines[0].quantity == 3
@@ -300,7 +300,7 @@ def test_a_column_names_its_row(peer: Peer, more: dict[str, Any], field: str) ->
     assert peer.requests == []
 
 
-def test_a_state_is_one_of_its_kind() -> None:
+def test_a_state_must_be_a_stock_state() -> None:
     for state in (0, 1, "", "damaged"):
         assert refusal(commands.receive, LINES, state=state)[0] == "state"
     assert commands.receive(LINES, state=StockState.RETURNED).request.lines[0].state == 3

@@ -68,7 +68,7 @@ def test_heads_are_the_same_from_the_table_as_computed(length: int) -> None:
     assert framed(3, payload) == _head(3, length) + payload
 
 
-def test_what_gathers_travels_together_and_each_gets_its_own(peer: Peer) -> None:
+def test_batched_commands_each_get_their_own_outcome(peer: Peer) -> None:
     holds = drive(peer, lambda client: reserve_many(client, 2500))
     assert [hold.reservation_id for hold in holds] == [f"id-of-k-{n}" for n in range(2500)]
     sizes = [len(batch) for batch in batches(peer)]
@@ -77,7 +77,7 @@ def test_what_gathers_travels_together_and_each_gets_its_own(peer: Peer) -> None
     assert len(sizes) <= 5
 
 
-def test_a_lone_command_does_not_wait_for_company(peer: Peer) -> None:
+def test_a_single_command_does_not_wait_for_others(peer: Peer) -> None:
     async def work(client: AsyncClient) -> float:
         await client.reserve(LINES)
         started = time.monotonic()
@@ -89,7 +89,7 @@ def test_a_lone_command_does_not_wait_for_company(peer: Peer) -> None:
     assert [len(batch) for batch in batches(peer)] == [1] * 21
 
 
-def test_what_gathers_in_flight_is_the_next_batch(peer: Peer) -> None:
+def test_commands_that_arrive_in_flight_are_the_next_batch(peer: Peer) -> None:
     peer.behaviours[STREAM] = late(0.5, accept_all)
 
     async def work(client: AsyncClient) -> None:
@@ -184,7 +184,7 @@ def test_one_bad_neighbour_does_not_spoil_the_batch(peer: Peer) -> None:
     assert [type(each) for each in results] == [Hold, errors.MessageTooLarge, Hold]
 
 
-def test_a_refusal_of_the_machinery_inside_a_batch_is_repeated(peer: Peer) -> None:
+def test_a_fault_inside_a_batch_is_repeated(peer: Peer) -> None:
     overloaded = reservation.Outcome()
     overloaded.rejection.code, overloaded.rejection.reason = 8, "OVERLOADED"
     busy = reservation.SubmitStreamResponse(outcomes=[overloaded]).SerializeToString()
@@ -257,20 +257,20 @@ def test_a_server_that_restarts_is_found_again(peer: Peer) -> None:
     assert len(drive(peer, work)) == 50
 
 
-def test_answers_that_do_not_fit_are_not_handed_out(peer: Peer) -> None:
+def test_answers_that_do_not_match_are_not_delivered(peer: Peer) -> None:
     wrong = reservation.SubmitStreamResponse(outcomes=[accepted_outcome("other")] * 3).SerializeToString()
     peer.behaviours[STREAM] = in_turn(wrong)
     peer.behaviours[RESERVE] = in_turn(reserve_answer("k"))
     assert drive(peer, lambda client: client.reserve(LINES, key="k")).reservation_id == "id-of-k"
 
 
-def test_garbage_on_the_stream_is_not_handed_out(peer: Peer) -> None:
+def test_garbage_on_the_stream_is_not_delivered(peer: Peer) -> None:
     peer.behaviours[STREAM] = in_turn(b"\xff\xff\xff")
     peer.behaviours[RESERVE] = in_turn(reserve_answer("k"))
     assert drive(peer, lambda client: client.reserve(LINES, key="k")).reservation_id == "id-of-k"
 
 
-def test_closing_settles_whoever_waits(peer: Peer) -> None:
+def test_closing_settles_the_waiting_commands(peer: Peer) -> None:
     peer.behaviours[STREAM] = late(1.0, accept_all)
 
     async def main() -> Any:

@@ -1,4 +1,4 @@
-"""Does the blocking client keep its promises against a real server that misbehaves as told?"""
+"""The guarantees of the blocking client, against a real server that misbehaves in a scripted way."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_answer_becomes_a_hold(peer: Peer) -> None:
     assert (sent.context.channel, sent.context.actor, sent.ttl.seconds) == ("app", "alice", 60)
 
 
-def test_retries_repeat_the_very_same_command(peer: Peer) -> None:
+def test_retries_repeat_the_same_command(peer: Peer) -> None:
     peer.behaviours[RESERVE] = in_turn(
         Refusal(UNAVAILABLE),
         Refusal(UNAVAILABLE, "DRAINING"),
@@ -62,7 +62,7 @@ def test_retries_repeat_the_very_same_command(peer: Peer) -> None:
     assert len(set(peer.bodies(RESERVE))) == 1
 
 
-def test_a_no_is_raised_with_its_facts(peer: Peer) -> None:
+def test_a_rejection_is_raised_with_its_metadata(peer: Peer) -> None:
     no = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "INSUFFICIENT_STOCK", metadata={"sku": "mug", "available": "1"})
     peer.behaviours[RESERVE] = in_turn(no)
     with Client(peer.target) as client, pytest.raises(errors.InsufficientStock) as caught:
@@ -92,7 +92,7 @@ def known(body: bytes) -> bytes:
     return reservation.GetOutcomeResponse(known=True, outcome=outcome, sequence=7).SerializeToString()
 
 
-def test_a_server_that_is_away_is_waited_for(peer: Peer) -> None:
+def test_the_client_waits_for_an_unreachable_server(peer: Peer) -> None:
     peer.behaviours[RESERVE] = in_turn(reserve_answer("k-1"))
     peer.stop()
     threading.Timer(0.3, peer.start).start()
@@ -100,7 +100,7 @@ def test_a_server_that_is_away_is_waited_for(peer: Peer) -> None:
         assert client.reserve(LINES, key="k-1").reservation_id == "id-of-k-1"
 
 
-def test_a_server_that_stays_away_is_unreachable_and_nothing_was_sent() -> None:
+def test_a_server_that_stays_unreachable_gets_nothing() -> None:
     with Client("127.0.0.1:1", timeout_s=0.2) as client:
         started = time.monotonic()
         with pytest.raises(errors.Unreachable) as caught:
@@ -109,7 +109,7 @@ def test_a_server_that_stays_away_is_unreachable_and_nothing_was_sent() -> None:
     assert not caught.value.outcome_unknown
 
 
-def test_a_closed_client_says_so(peer: Peer) -> None:
+def test_a_closed_client_raises_client_closed(peer: Peer) -> None:
     client = Client(peer.target)
     client.close()
     with pytest.raises(errors.ClientClosed):
@@ -162,7 +162,7 @@ def test_a_batch_keeps_order_and_refusals_are_values(peer: Peer) -> None:
         _ = outcomes[1].hold
 
 
-def test_a_large_batch_is_cut_into_lawful_ones(peer: Peer) -> None:
+def test_a_large_batch_is_split_within_the_limits(peer: Peer) -> None:
     peer.behaviours[SUBMIT] = accept_all
     with Client(peer.target) as client:
         outcomes = client.submit([commands.reserve(LINES, key=f"k-{n}") for n in range(2500)])

@@ -43,7 +43,7 @@ def test_a_column_of_the_wrong_type_is_refused() -> None:
         encode_reserves(["a"], ["b"], [2**63], ["k"], b"", 0)
 
 
-def test_outcomes_become_columns() -> None:
+def test_outcomes_are_converted_to_columns() -> None:
     refused = reservation.Outcome()
     refused.rejection.code, refused.rejection.reason = 9, "INSUFFICIENT_STOCK"
     refused.rejection.metadata["sku"] = "mug"
@@ -60,13 +60,13 @@ def test_outcomes_become_columns() -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 40))
-def test_a_malformed_answer_is_refused_or_read_never_worse(cut: int) -> None:
+def test_a_malformed_answer_is_refused_or_decoded(cut: int) -> None:
     whole = reservation.SubmitResponse(outcomes=[accepted_outcome("a")]).SerializeToString()
     with pytest.raises(ValueError, match="SubmitResponse"):
         decode_outcomes(whole[:-cut])
 
 
-def test_a_client_sends_columns_in_lawful_batches(peer: Peer) -> None:
+def test_a_client_sends_columns_in_batches_within_the_limits(peer: Peer) -> None:
     peer.behaviours[SUBMIT] = accept_all
     skus = [f"sku-{n}" for n in range(2500)]
     with Client(peer.target, "app") as client:

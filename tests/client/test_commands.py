@@ -1,4 +1,4 @@
-"""Do commands carry what the caller said, and do both surfaces say the same?"""
+"""Commands carry the arguments of the caller, and both clients send the same."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_a_method_has_the_signature_of_its_draft_and_its_types_on_both_surfaces(
     assert Client.reserve.__doc__ == AsyncClient.reserve.__doc__ == commands.reserve.__doc__
 
 
-def test_a_draft_carries_its_own_time_and_a_call_may_give_another() -> None:
+def test_a_draft_has_its_own_timeout_and_a_call_may_override_it() -> None:
     draft = commands.reserve([("mug", "wh-1", 1)], timeout_s=3)
     assert not draft.request.context.ListFields()
     assert (draft.time_s(None, 10), draft.time_s(1, 10), commands.release("r-1").time_s(None, 10)) == (3, 1, 10)

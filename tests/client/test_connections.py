@@ -1,4 +1,4 @@
-"""Is it told apart whether anything was sent, without reading prose, and does a client say where it cannot be used?"""
+"""Errors state whether anything was sent, independently of their text, and a client refuses a fork or another loop."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ BAD_TARGETS = [
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """A target that takes connections and never says a word of HTTP/2."""
+    """A target that accepts connections and never speaks HTTP/2."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
@@ -87,7 +87,7 @@ def test_a_target_that_names_no_server_is_refused_before_anything_is_sent(kind: 
     "target",
     ["localhost:7411", "[::1]:7411", "10.0.0.1:1", "unix:/run/x.sock", "unix:x.sock", "unix:///run/x", "dns:///a:7411"],
 )
-def test_a_target_that_names_a_server_is_taken(target: str) -> None:
+def test_a_target_that_names_a_server_is_accepted(target: str) -> None:
     Client(target).close()
 
 
@@ -109,7 +109,7 @@ def test_without_a_connection_nothing_was_sent_and_nothing_is_unknown(
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_server_that_left_while_the_client_was_idle_is_unreachable(peer: Peer, asynchronous: bool) -> None:
+def test_a_server_that_stopped_while_the_client_was_idle_is_unreachable(peer: Peer, asynchronous: bool) -> None:
     peer.behaviours[RESERVE] = in_turn(reserve_answer())
 
     async def main() -> Any:
@@ -133,7 +133,7 @@ def test_a_server_that_left_while_the_client_was_idle_is_unreachable(peer: Peer,
 
 @pytest.mark.parametrize("words", ["failed to connect to all addresses", "DNS resolution failed for x"])
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_no_words_of_a_status_make_a_sent_command_unsent(peer: Peer, words: str, asynchronous: bool) -> None:
+def test_no_message_of_a_status_makes_a_sent_command_unsent(peer: Peer, words: str, asynchronous: bool) -> None:
     peer.behaviours[RESERVE] = in_turn(Refusal(grpc.StatusCode.UNAVAILABLE, words=words))
     error = failure(
         peer.target,
@@ -216,7 +216,7 @@ def test_a_read_never_has_an_unknown_outcome(
     assert error.reason != "OUTCOME_UNKNOWN"
 
 
-def test_an_asyncio_client_of_another_event_loop_says_so_before_it_sends(peer: Peer) -> None:
+def test_an_asyncio_client_refuses_another_event_loop_before_it_sends(peer: Peer) -> None:
     peer.behaviours[RESERVE] = in_turn(reserve_answer())
     client = AsyncClient(peer.target)
 
@@ -261,7 +261,7 @@ def raised(use: Callable[[], Any]) -> str:
     return "nothing was raised"
 
 
-def test_a_client_says_in_a_fork_that_it_cannot_be_used(peer: Peer) -> None:
+def test_a_client_refuses_to_be_used_in_a_fork(peer: Peer) -> None:
     peer.behaviours[RESERVE] = in_turn(reserve_answer())
     with Client(peer.target) as client:
         client.reserve(LINES)

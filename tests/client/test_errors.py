@@ -91,7 +91,7 @@ def test_the_drawn_tree_shows_every_class() -> None:
 
 @pytest.mark.parametrize("code", range(1, 17))
 def test_an_unknown_reason_degrades_to_the_class_of_its_code(code: int) -> None:
-    error = error_from_reason(code, "INVENTED_LATER", "mend it")
+    error = error_from_reason(code, "INVENTED_LATER", "fix it")
     assert type(error) is errors.CLASS_OF_CODE[code]
     assert error.reason == "INVENTED_LATER"
     assert str(error) == "INVENTED_LATER: mend it"
@@ -159,7 +159,7 @@ def test_the_text_names_every_fact_of_its_reason(code: str, reason: str, message
         assert str(error).count(FACTS[name]) >= 1
 
 
-def test_what_the_server_said_is_not_said_twice() -> None:
+def test_facts_in_the_message_are_not_repeated() -> None:
     said = "MUG at berlin: requested 5, available 3; offer what is available"
     facts = {"sku": "MUG", "location": "berlin", "requested": "5", "available": "3"}
     assert str(error_from_reason(9, "INSUFFICIENT_STOCK", said, facts)) == f"INSUFFICIENT_STOCK: {said}"
@@ -177,11 +177,13 @@ def test_the_text_says_which_line_of_how_many() -> None:
     assert str(alone) == "UNKNOWN_SKU: no mug"
     held = {"sku": "MUG", "location": "berlin", "outstanding": "3"}
     part = commands.release("r-1", lines=[("cup", "wh-1"), ("MUG", "berlin", 5)])
-    told = str(part.locate(error_from_reason(9, "EXCEEDS_OUTSTANDING", "too many", held)))
-    assert told == "EXCEEDS_OUTSTANDING: too many (sku MUG, location berlin, requested 5, outstanding 3, line 2 of 2)"
+    reported = str(part.locate(error_from_reason(9, "EXCEEDS_OUTSTANDING", "too many", held)))
+    assert (
+        reported == "EXCEEDS_OUTSTANDING: too many (sku MUG, location berlin, requested 5, outstanding 3, line 2 of 2)"
+    )
 
 
-def test_foreign_or_broken_details_are_not_believed() -> None:
+def test_foreign_or_broken_details_are_ignored() -> None:
     assert type(error_from_status(14, b"\xff\xff not protobuf", "x")) is errors.ConnectionLost
     foreign = status_bytes(9, "INSUFFICIENT_STOCK").replace(b"invengine", b"elsewhere")
     assert type(error_from_status(9, foreign, "x")) is errors.AnswerLost

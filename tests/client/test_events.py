@@ -52,7 +52,7 @@ def asked(peer: Peer) -> list[tuple[int, int]]:
     return [(each.from_sequence, each.limit) for each in requests]
 
 
-def test_reading_goes_on_at_the_next_event(flaky: Peer) -> None:
+def test_reading_continues_at_the_next_event(flaky: Peer) -> None:
     with Client(flaky.target) as client:
         found = list(client.read_events())
     assert [event.sequence for event in found] == list(range(1, 11))
@@ -74,7 +74,7 @@ def test_asyncio_reads_the_same(flaky: Peer) -> None:
     assert [event.sequence for event in asyncio.run(main())] == list(range(1, 11))
 
 
-def test_following_goes_on_when_the_server_ends_the_stream(peer: Peer) -> None:
+def test_following_continues_when_the_server_ends_the_stream(peer: Peer) -> None:
     def read(body: bytes) -> Iterator[bytes]:
         start = journal.ReadEventsRequest.FromString(body).from_sequence
         yield answer(start, start + 1)
@@ -125,7 +125,7 @@ def went_on(peer: Peer) -> list[tuple[int, tuple[str, int, int]]]:
 NONE = ("", 0, 0)
 
 
-def test_a_reader_goes_on_by_whole_positions_however_it_began(named: Peer) -> None:
+def test_a_reader_continues_by_complete_positions_however_it_started(named: Peer) -> None:
     with Client(named.target) as client:
         found = list(client.read_events())
         assert [event.position for event in found] == [JournalPosition("main", 1, each) for each in range(1, 11)]
@@ -140,7 +140,7 @@ def test_a_reader_goes_on_by_whole_positions_however_it_began(named: Peer) -> No
     ]
 
 
-def test_asyncio_goes_on_by_whole_positions(named: Peer) -> None:
+def test_asyncio_continues_by_complete_positions(named: Peer) -> None:
     async def main() -> list[Event]:
         async with AsyncClient(named.target) as client:
             return [event async for event in client.read_events(after=JournalPosition("main", 1, 4))]
@@ -149,7 +149,7 @@ def test_asyncio_goes_on_by_whole_positions(named: Peer) -> None:
     assert went_on(named) == [(0, ("main", 1, sequence)) for sequence in (4, 7)]
 
 
-def test_a_history_that_was_replaced_while_the_connection_was_away_is_told(peer: Peer) -> None:
+def test_a_history_that_was_replaced_while_disconnected_is_reported(peer: Peer) -> None:
     facts = {
         "ledger": "main",
         "head_sequence": "2",
@@ -170,7 +170,7 @@ def test_a_history_that_was_replaced_while_the_connection_was_away_is_told(peer:
     assert refused.value.last_common == refused.value.head == JournalPosition("main", 1, 2)
 
 
-def test_where_to_go_on_is_not_made_up() -> None:
+def test_the_last_common_position_is_never_invented() -> None:
     facts = {"ledger": "main", "head_sequence": "2", "head_epoch": "1"}
     refused = errors.PositionNotInHistory("no", metadata=facts)
     assert (refused.head, refused.last_common) == (JournalPosition("main", 1, 2), None)
@@ -180,7 +180,7 @@ def test_where_to_go_on_is_not_made_up() -> None:
     assert nothing.last_common == JournalPosition.start("main")
 
 
-def test_a_reader_begins_in_one_way(peer: Peer) -> None:
+def test_a_reader_has_only_one_start_position(peer: Peer) -> None:
     position: Any = JournalPosition("main", 1, 4)
     with Client(peer.target) as client:
         with pytest.raises(TypeError, match="not both"):
@@ -200,7 +200,7 @@ def test_the_text_of_a_position_is_read_again(ledger: str) -> None:
         assert JournalPosition.parse(str(position)) == position
 
 
-def test_the_text_of_a_position_is_for_ever() -> None:
+def test_the_text_of_a_position_never_changes() -> None:
     assert str(JournalPosition("main", 1, 31)) == "main@1:31~e79977a5"
 
 
@@ -236,7 +236,7 @@ def test_a_position_is_whole(fields: tuple[Any, Any, Any], error: type[Exception
         JournalPosition(*fields)
 
 
-def test_patience_ends() -> None:
+def test_the_reconnect_timeout_ends() -> None:
     with Client("127.0.0.1:1") as client, pytest.raises(errors.Unreachable):
         list(client.read_events(patience_s=1.0))
     with Client("127.0.0.1:1") as client, pytest.raises(ValueError, match="0 or more"):

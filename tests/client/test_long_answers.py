@@ -65,7 +65,7 @@ def test_a_status_that_invengine_did_not_give_is_an_unknown_outcome_of_a_write(
         assert not isinstance(read.value, errors.OutcomeUnknown)
 
 
-def test_the_short_form_is_asked_for_and_presented(peer: Peer) -> None:
+def test_the_summary_is_requested_and_printed(peer: Peer) -> None:
     outcome = reservation.Outcome(receipt=RECEIPT, summary=SUMMARY)
     peer.behaviours = {
         ALLOCATE: in_turn(reservation.AllocateResponse(receipt=RECEIPT, summary=SUMMARY).SerializeToString()),
@@ -107,7 +107,7 @@ async def _submit(peer: Peer, drafts: list[Any]) -> list[Any]:
         return await client.submit(drafts)
 
 
-def test_what_a_full_answer_left_out_goes_into_another_batch(peer: Peer) -> None:
+def test_what_did_not_fit_an_answer_goes_into_another_batch(peer: Peer) -> None:
     peer.behaviours[SUBMIT] = _full_after_two
     drafts = [commands.reserve(LINES, key=f"k-{n}") for n in range(5)]
     with Client(peer.target) as client:
@@ -124,14 +124,14 @@ async def _together(peer: Peer, count: int) -> list[str]:
     return [hold.reservation_id for hold in holds]
 
 
-def test_commands_that_gathered_and_were_left_out_follow_without_a_pause(peer: Peer) -> None:
+def test_batched_commands_that_did_not_fit_follow_without_a_pause(peer: Peer) -> None:
     peer.behaviours[STREAM] = _full_after_two
     started = time.monotonic()
     assert asyncio.run(_together(peer, 41)) == [f"id-of-k-{n}" for n in range(41)]
     assert time.monotonic() - started < 4  # With pauses between them twenty batches would take a minute.
 
 
-def test_an_overloaded_command_that_was_not_left_out_stays_a_value(peer: Peer) -> None:
+def test_an_overloaded_command_inside_the_answer_stays_an_outcome(peer: Peer) -> None:
     def overloaded(body: bytes) -> bytes:
         answer = reservation.SubmitResponse.FromString(accept_all(body))
         answer.outcomes[1].Clear()
@@ -181,7 +181,7 @@ def test_an_unknown_item_is_unknown_and_an_answer_says_where_it_was_read(peer: P
     assert (list(nothing), nothing.sequence) == ([], 0)
 
 
-def test_what_a_client_takes_is_what_the_contract_states(peer: Peer) -> None:
+def test_what_a_client_accepts_is_what_the_contract_states(peer: Peer) -> None:
     longest = inventory.GetInventoryLevelResponse(level=types.InventoryLevel(sku="mug", on_hand=1))
     longest.level.location = "x" * (ANSWER_BYTES_MAX - longest.ByteSize() - 12)
     peer.behaviours = {LEVEL: in_turn(longest.SerializeToString())}

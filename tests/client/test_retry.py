@@ -52,7 +52,7 @@ def real_pauses(short_pauses: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "BACKOFF_MAX_S", 5.0)
 
 
-def test_the_first_attempt_may_take_all_the_time() -> None:
+def test_the_first_attempt_may_use_the_whole_timeout() -> None:
     driver = Driver(timeout_s=3.0)
     driver.run(None)
     assert driver.attempts == [3.0]
@@ -97,25 +97,25 @@ def test_the_wait_that_the_server_asks_for_is_honoured() -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, InvengineError) else "",
 )
-def test_only_what_may_fare_better_is_sent_again(error: InvengineError, again: bool) -> None:
+def test_only_what_may_succeed_is_sent_again(error: InvengineError, again: bool) -> None:
     assert retry.is_repeatable(error) is again
 
 
-def test_a_no_is_raised_at_once() -> None:
+def test_a_rejection_is_raised_at_once() -> None:
     driver = Driver()
     with pytest.raises(errors.InsufficientStock):
         driver.run(errors.InsufficientStock())
     assert len(driver.attempts) == 1
 
 
-def test_a_refusal_to_the_end_is_raised_as_it_is() -> None:
+def test_a_fault_that_lasts_to_the_deadline_is_raised_unchanged() -> None:
     driver = Driver(timeout_s=3.0)
     with pytest.raises(errors.Draining):
         driver.run(errors.Draining())
     assert sum(driver.pauses) < 3.0
 
 
-def test_no_pause_goes_beyond_the_deadline() -> None:
+def test_no_pause_exceeds_the_deadline() -> None:
     driver = Driver(timeout_s=1.0)
     with pytest.raises(errors.Overloaded):
         driver.run(errors.Overloaded(retry_after_s=5.0))
@@ -131,7 +131,7 @@ def test_one_lost_answer_makes_the_outcome_unknown_whatever_follows() -> None:
     assert isinstance(caught.value.__cause__, errors.ConnectionLost)
 
 
-def test_a_no_after_a_lost_answer_settles_it() -> None:
+def test_a_rejection_after_a_lost_answer_settles_it() -> None:
     with pytest.raises(errors.InsufficientStock):
         Driver().run(errors.ConnectionLost(), errors.InsufficientStock())
 
@@ -158,7 +158,7 @@ def test_a_deadline_in_the_past_sends_nothing() -> None:
     assert driver.attempts == []
 
 
-def test_what_was_left_open_elsewhere_stays_open() -> None:
+def test_an_unknown_outcome_of_earlier_attempts_stays_unknown() -> None:
     flow = attempts(101.0, key="k", clock=lambda: 100.0, unknown=errors.ConnectionLost())
     next(flow)
     with pytest.raises(OutcomeUnknown):
@@ -191,7 +191,7 @@ def reserve(peer: Peer, kind: str, **fields: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["blocking", "asyncio"])
-def test_a_key_of_this_very_call_is_sent_once_more_with_the_time_now(peer: Peer, kind: str) -> None:
+def test_a_generated_key_is_sent_again_with_a_new_issue_time(peer: Peer, kind: str) -> None:
     peer.behaviours[RESERVE] = in_turn(TOO_OLD, reserve_answer())
     reserve(peer, kind)
     (first, second) = issued(peer)
@@ -203,7 +203,7 @@ def test_a_key_of_this_very_call_is_sent_once_more_with_the_time_now(peer: Peer,
     assert len(issued(peer)) == 4, "once more and no oftener"
 
 
-def test_a_batched_key_of_this_very_call_is_sent_once_more_with_the_time_now(peer: Peer) -> None:
+def test_a_batched_generated_key_is_sent_again_with_a_new_issue_time(peer: Peer) -> None:
     refused = reservation.Outcome()
     refused.rejection.code, refused.rejection.reason = 9, "DEDUPE_WINDOW_EXPIRED"
     answer = reservation.SubmitStreamResponse(outcomes=[refused]).SerializeToString()
@@ -218,14 +218,14 @@ def test_a_batched_key_of_this_very_call_is_sent_once_more_with_the_time_now(pee
 @pytest.mark.parametrize(
     "fields", [{"key": "mine"}, {"issue_time": datetime(2020, 1, 1, tzinfo=UTC)}], ids=["key", "issue_time"]
 )
-def test_what_the_caller_named_is_never_sent_anew(peer: Peer, kind: str, fields: dict[str, Any]) -> None:
+def test_a_command_with_a_key_of_its_caller_is_never_reissued(peer: Peer, kind: str, fields: dict[str, Any]) -> None:
     peer.behaviours[RESERVE] = in_turn(TOO_OLD, reserve_answer())
     with pytest.raises(errors.DedupeWindowExpired):
         reserve(peer, kind, **fields)
     assert len(issued(peer)) == 1
 
 
-def test_a_draft_that_was_sent_before_is_never_sent_anew(peer: Peer) -> None:
+def test_a_draft_that_was_sent_before_is_never_reissued(peer: Peer) -> None:
     peer.behaviours[RESERVE] = in_turn(Refusal(grpc.StatusCode.INTERNAL, "INTERNAL"), TOO_OLD, reserve_answer())
     draft = commands.reserve([("mug", "wh-1", 1)])
     with Client(peer.target) as client:
@@ -236,7 +236,7 @@ def test_a_draft_that_was_sent_before_is_never_sent_anew(peer: Peer) -> None:
     assert len(issued(peer)) == 2
 
 
-def test_what_an_attempt_left_open_is_never_sent_anew(peer: Peer) -> None:
+def test_after_an_unknown_outcome_a_command_is_never_reissued(peer: Peer) -> None:
     lost = Refusal(grpc.StatusCode.UNAVAILABLE, "OUTCOME_UNKNOWN")
     peer.behaviours[RESERVE] = in_turn(lost, TOO_OLD, reserve_answer())
     with pytest.raises(errors.DedupeWindowExpired):

@@ -69,7 +69,7 @@ def test_messages_are_numbered_from_one(peer: Peer, ledger: SourceLedger) -> Non
     assert ledger.arrivals == [1, 2, 3]
 
 
-def test_a_new_epoch_tells_where_the_last_one_ended(peer: Peer, ledger: SourceLedger) -> None:
+def test_a_new_epoch_returns_where_the_last_one_ended(peer: Peer, ledger: SourceLedger) -> None:
     with Client(peer.target) as client:
         send(client.source("erp"), "a", "b")
         registration = client.source("erp").registration
@@ -149,7 +149,7 @@ def test_every_field_of_a_state_file_is_checked(peer: Peer, tmp_path: Path, stat
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 60_000, b"\0" * 48, b"7", WHOLE + b" " * 70_000 + b"{"])
-def test_a_state_file_of_anything_else_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_state_file_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "erp.json"
     file.write_bytes(content)
     with pytest.raises(StateFileError, match="cut or altered"):
@@ -163,7 +163,7 @@ def test_a_position_of_the_caller_is_checked_like_that_of_a_file(peer: Peer, epo
     assert peer.requests == []
 
 
-def test_an_older_incarnation_learns_that_it_is_over(peer: Peer, ledger: SourceLedger) -> None:
+def test_an_older_incarnation_is_refused(peer: Peer, ledger: SourceLedger) -> None:
     with Client(peer.target) as client:
         old = client.source("erp")
         send(client.source("erp"), "a")
@@ -193,7 +193,7 @@ def test_a_gap_that_cannot_be_filled_is_raised(peer: Peer, ledger: SourceLedger)
         assert source.position.sequence == 5
 
 
-def test_a_no_that_used_the_number_moves_on(peer: Peer, ledger: SourceLedger) -> None:
+def test_a_rejection_that_used_the_number_moves_on(peer: Peer, ledger: SourceLedger) -> None:
     with Client(peer.target) as client:
         source = client.source("erp")
         with pytest.raises(errors.UnknownSku):
@@ -202,7 +202,7 @@ def test_a_no_that_used_the_number_moves_on(peer: Peer, ledger: SourceLedger) ->
     assert ledger.references == ["a", "b"]
 
 
-def test_a_no_that_did_not_use_the_number_gives_it_to_the_next(peer: Peer, ledger: SourceLedger) -> None:
+def test_a_rejection_that_did_not_use_the_number_leaves_it_to_the_next(peer: Peer, ledger: SourceLedger) -> None:
     ledger.before = once("a", Refusal(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", violations={"lines": "some"}))
     with Client(peer.target) as client:
         source = client.source("erp")
@@ -259,7 +259,7 @@ def test_a_lost_message_holds_back_those_behind_it(peer: Peer, ledger: SourceLed
     assert ledger.references == names
 
 
-def test_those_behind_a_withdrawn_message_move_up(peer: Peer, ledger: SourceLedger) -> None:
+def test_messages_after_a_withdrawn_one_move_up(peer: Peer, ledger: SourceLedger) -> None:
     ledger.before = once("m-3", Refusal(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", violations={"x": "y"}))
     names = [f"m-{n}" for n in range(20)]
 

@@ -1,4 +1,4 @@
-"""Counters that drift from the rows they summarise, until stock is negative or is there that nobody can sell."""
+"""Counters that drift from the rows they summarise, until stock is negative or exists that nobody can sell."""
 
 from __future__ import annotations
 

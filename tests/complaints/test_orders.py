@@ -48,7 +48,7 @@ def test_nothing_is_locked_while_a_shopper_pays(shop: Shop) -> None:
     """magento/magento2#8933: rows are locked from checkout to payment, and everybody else waits for the provider."""
     sku = shop.item(10)
     paying = [shop.hold((sku, shop.here, 1)) for _ in range(5)]
-    # In between everything else goes on with the same item, and with the very holds.
+    # In between, other commands change the same item, and the same holds.
     others = [shop.hold((sku, shop.here, 1)) for _ in range(5)]
     shop.call(methods.RECEIVE, requests.receive(shop.context(), (sku, shop.here, 3)))
     shop.call(methods.COUNT, requests.count(shop.context(), (sku, shop.here, 12)))
@@ -68,7 +68,7 @@ def test_stock_can_be_counted_while_it_is_held(shop: Shop) -> None:
     shop.allocate(allocated)
     counted = shop.call(methods.COUNT, requests.count(shop.context(reference="sheet-1"), (sku, shop.here, 9)))
     assert figures(counted.levels[0]) == (9, 4, 3, 2)
-    # A shortage is shown and not refused; the holds stand, and new ones must wait.
+    # A shortage is shown and not refused; existing holds remain, and new ones are refused.
     counted = shop.call(methods.COUNT, requests.count(shop.context(reference="sheet-2"), (sku, shop.here, 5)))
     assert (counted.levels[0].available, counted.levels[0].oversold) == (0, 2)
     assert shop.reservation(reserved).lines[0].reserved == 4

@@ -69,8 +69,8 @@ async def _crowd(address: str, sku: str, place: str, callers: int) -> list[str]:
 
 
 @pytest.mark.case("C02")
-def test_who_reads_first_and_reserves_then_needs_no_lock(shop: Shop) -> None:
-    """medusajs/medusa#16569: the lock lives in the caller, and whoever forgets it sells what is not there."""
+def test_a_read_followed_by_a_reserve_needs_no_lock(shop: Shop) -> None:
+    """medusajs/medusa#16569: the lock is in the caller, and a caller that forgets it oversells."""
     sku, units = shop.item(40), 40
     query = methods.GET_AVAILABILITY.request()
     query.queries.add(sku=sku, location=shop.here)

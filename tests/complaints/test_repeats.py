@@ -41,7 +41,7 @@ def test_a_duplicate_call_does_not_compensate_twice(shop: Shop, call: str) -> No
     hold = shop.hold((sku, shop.here, 4))
     shop.allocate(requests.by_id(hold.reservation_id, (sku, shop.here, 2)))
     method, request = make(shop, sku, hold)
-    # Twenty at once, and once more when all is over.
+    # Twenty at the same time, and once more after everything has ended.
     answers = [*shop.target.outcomes(method, [request] * 20), shop.call(method, request)]
     assert sum(not answer.receipt.replayed for answer in answers) == 1
     assert len({answer.receipt.sequence for answer in answers}) == 1
@@ -51,7 +51,7 @@ def test_a_duplicate_call_does_not_compensate_twice(shop: Shop, call: str) -> No
 @pytest.mark.case("C04")
 @pytest.mark.parametrize("command", ["release", "fulfill"])
 def test_a_compensation_under_another_key_finds_nothing_left(shop: Shop, command: str) -> None:
-    """magento/inventory PR#2420: cancelled by the shopper and by the payment provider, each with a key of its own."""
+    """magento/inventory PR#2420: cancelled by the shopper and by the payment provider, each with its own key."""
     sku = shop.item(9)
     hold = shop.hold((sku, shop.here, 4))
     make, _ = CALLS[command]

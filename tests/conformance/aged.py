@@ -1,4 +1,4 @@
-"""Holds whose time is over, made many at once, so that a run waits for them once and not in every test."""
+"""Expired holds, created many at a time, so that a run waits for them once and not in every test."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Wall clocks that a test sets, by a library before the C library's, and engines whose time stands still.
+"""Wall clocks that a test sets, with a preloaded library, and engines whose time does not pass.
 
-The library moves CLOCK_REALTIME alone and only for the processes that load it, as a step of the machine's clock would.
+The library moves only CLOCK_REALTIME, and only for the processes that load it, like a step of the machine's clock.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ int adjtimex(struct timex *state) {
 class WallClock:
     """A wall clock for other processes; it may be moved while they run."""
 
-    def __init__(self, room: Path) -> None:
-        room.mkdir(parents=True, exist_ok=True)
-        source, self._library, self._file = room / "clock.c", room / "clock.so", room / "time"
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        source, self._library, self._file = directory / "clock.c", directory / "clock.so", directory / "time"
         source.write_text(_SOURCE, encoding="utf-8")
         compiler = next(found for name in COMPILERS if (found := shutil.which(name)))
         subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", self._library, source], check=True, timeout=60)
@@ -101,23 +101,23 @@ class WallClock:
         new.replace(self._file)
 
 
-def start_with(clock: WallClock, kind: str, room: Path, *flags: str) -> ServerTarget:
-    """A server on the file journal in `room` that has this wall clock."""
-    place = ("--door", kind, "--journal", "file", "--directory", str(journal_of(room)))
-    return ServerTarget(kind, start_server(room, *place, *flags, environment=clock.environment))
+def start_with(clock: WallClock, kind: str, directory: Path, *flags: str) -> ServerTarget:
+    """A server on the file journal in `directory` that has this wall clock."""
+    place = ("--door", kind, "--journal", "file", "--directory", str(journal_of(directory)))
+    return ServerTarget(kind, start_server(directory, *place, *flags, environment=clock.environment))
 
 
 @contextmanager
-def standing_at(moment_ms: int, kind: str, room: Path) -> Iterator[Target]:
-    """A target on the file journal in `room` whose time stands still, never before the journal's last."""
+def standing_at(moment_ms: int, kind: str, directory: Path) -> Iterator[Target]:
+    """A target on the file journal in `directory` whose time does not pass, never before the end of the journal."""
     if kind == "embedded":
-        room.mkdir(parents=True, exist_ok=True)
-        settings = {"journal": "file", "directory": str(journal_of(room))}
+        directory.mkdir(parents=True, exist_ok=True)
+        settings = {"journal": "file", "directory": str(journal_of(directory))}
         target: Target = EmbeddedTarget(**settings, wall_time_ms=moment_ms, time_scale=STANDING)
     else:
-        clock = WallClock(room / "clock")
+        clock = WallClock(directory / "clock")
         clock.stand(moment_ms)
-        target = start_with(clock, kind, room, "--time-scale", f"{STANDING:.9f}")
+        target = start_with(clock, kind, directory, "--time-scale", f"{STANDING:.9f}")
     try:
         yield target
     finally:

@@ -1,4 +1,4 @@
-"""One engine of each kind for the whole run; each test brings its own names."""
+"""One engine of each kind for the whole run; each test uses its own names."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class Targets:
         if name == "embedded":
             return EmbeddedTarget()
         if name == REDIS:
-            room = self._rooms.mktemp(name)
+            directory = self._rooms.mktemp(name)
             program = str(shutil.which("redis-server"))
-            self.redis = self._stack.enter_context(redis_server(program, room / "redis"))
-            return ServerTarget("native", start_server(room, "--journal", "redis", "--redis-url", self.redis.url))
+            self.redis = self._stack.enter_context(redis_server(program, directory / "redis"))
+            return ServerTarget("native", start_server(directory, "--journal", "redis", "--redis-url", self.redis.url))
         # One door is tried on each kind of journal: the doors do not know which it is.
         journal = "file" if name == "native" else "memory"
-        room = self._rooms.mktemp(name)
-        return ServerTarget(name, start_server(room, "--door", name, "--journal", journal, "--time-scale", "1"))
+        directory = self._rooms.mktemp(name)
+        return ServerTarget(name, start_server(directory, "--door", name, "--journal", journal, "--time-scale", "1"))
 
 
 @pytest.fixture(scope="session")

@@ -14,33 +14,33 @@ from .targets import EmbeddedTarget, ServerTarget, Target
 
 
 @contextmanager
-def own_target(kind: str, room: Path, **settings: object) -> Iterator[Target]:
-    """A target of this kind on a file journal in `room`, which is recovered if it is there already."""
-    target = open_target(kind, room, **settings)
+def own_target(kind: str, workspace: Path, **settings: object) -> Iterator[Target]:
+    """A target of this kind on a file journal in `workspace`, which is recovered if it is there already."""
+    target = open_target(kind, workspace, **settings)
     try:
         yield target
     finally:
         target.close()
 
 
-def open_target(kind: str, room: Path, **settings: object) -> Target:
+def open_target(kind: str, workspace: Path, **settings: object) -> Target:
     """The same, for the caller to close."""
     if kind == "embedded":
-        room.mkdir(parents=True, exist_ok=True)
-        return EmbeddedTarget(journal="file", directory=str(journal_of(room)), **settings)
-    return open_server(kind, room, **settings)
+        workspace.mkdir(parents=True, exist_ok=True)
+        return EmbeddedTarget(journal="file", directory=str(journal_of(workspace)), **settings)
+    return open_server(kind, workspace, **settings)
 
 
-def open_server(kind: str, room: Path, **settings: object) -> ServerTarget:
-    """A server with these settings, as its environment gives them."""
+def open_server(kind: str, workspace: Path, **settings: object) -> ServerTarget:
+    """A server with these settings in its environment."""
     environment = {f"INVENGINE_{name.upper()}": str(value) for name, value in settings.items()}
-    flags = ("--door", kind, "--journal", "file", "--directory", str(journal_of(room)))
-    return ServerTarget(kind, start_server(room, *flags, environment=environment))
+    flags = ("--door", kind, "--journal", "file", "--directory", str(journal_of(workspace)))
+    return ServerTarget(kind, start_server(workspace, *flags, environment=environment))
 
 
-def journal_of(room: Path) -> Path:
+def journal_of(workspace: Path) -> Path:
     """Where the journal of a target is."""
-    return room / "journal"
+    return workspace / "journal"
 
 
 def started(target: Target, method: Method[Q, A], requests: list[Q]) -> list[Future[bytes]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 END_S = 20.0
 LOOK_S = 0.02
-# Below those that the kernel gives to whoever asks for any: a server that was down finds its port still free.
+# Below the ephemeral ports of the kernel: the port of a server that was down is still free.
 PORTS = range(10_000, 32_768)
 
 
@@ -24,7 +24,7 @@ class RedisServer:
     """One server and its directory."""
 
     program: str
-    room: Path
+    directory: Path
     port: int
     settings: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
@@ -36,9 +36,9 @@ class RedisServer:
 
     def start(self) -> None:
         """Starts it and waits until it has read its file and answers."""
-        place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.room), "--save", ""]
+        place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory), "--save", ""]
         durable = ["--appendonly", "yes", "--appendfsync", "always"]
-        with (self.room / "redis.log").open("ab") as log:
+        with (self.directory / "redis.log").open("ab") as log:
             command = [self.program, *place, *durable, *self.settings]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until("an answer of Redis", self._answers)
@@ -68,10 +68,10 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(program: str, room: Path, *settings: str) -> Iterator[RedisServer]:
+def redis_server(program: str, directory: Path, *settings: str) -> Iterator[RedisServer]:
     """A running server; it is gone afterwards."""
-    room.mkdir(parents=True, exist_ok=True)
-    server = RedisServer(program, room, free_port(), settings)
+    directory.mkdir(parents=True, exist_ok=True)
+    server = RedisServer(program, directory, free_port(), settings)
     try:
         server.start()
         yield server
@@ -82,7 +82,7 @@ def redis_server(program: str, room: Path, *settings: str) -> Iterator[RedisServ
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now, nor soon by accident."""
+    """A free loopback port that is unlikely to be taken soon."""
     # Not by a generator that tests seed: two processes of tests must not choose alike.
     for port in random.SystemRandom().sample(PORTS, 100):
         with socket.socket() as free, suppress(OSError):

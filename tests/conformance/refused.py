@@ -46,7 +46,7 @@ CODE_OF_REASON = {
     "DEADLINE": grpc.StatusCode.DEADLINE_EXCEEDED,
     "UNIMPLEMENTED": grpc.StatusCode.UNIMPLEMENTED,
 }
-"""The one code of each reason that this version gives."""
+"""The code of each reason of this version."""
 
 HOLD_FACTS = {"reservation", "state", "sequence"}
 FACTS_OF_REASON: dict[str, set[str]] = {
@@ -85,7 +85,7 @@ FACTS_OF_REASON: dict[str, set[str]] = {
 }
 """The metadata that each reason may have; tests/shape compares it with docs/errors.md."""
 
-# What only somebody who reads the sources would understand.
+# Words that only a reader of the sources would understand.
 INTERNAL_TEXT = re.compile(
     r"panicked|Traceback|RUST_BACKTRACE|\bunwrap\b|\.rs\b|\.py\b|/src/|0x[0-9a-f]{6,}|Err\(|Some\(|None\b|Exception\b"
 )
@@ -160,7 +160,7 @@ def from_status(code: int, serialized: bytes) -> Refused:
 
 
 def from_rpc_error(error: grpc.RpcError) -> Refused | TransportEnded:
-    """Reads how a call ended. What the transport itself says is CANCELLED, DEADLINE_EXCEEDED or UNAVAILABLE."""
+    """Reads how a call ended. The transport itself reports CANCELLED, DEADLINE_EXCEEDED or UNAVAILABLE."""
     code: grpc.StatusCode = error.code()
     details: str = error.details() or ""
     serialized = next((entry.value for entry in error.trailing_metadata() or () if entry.key == DETAILS_KEY), None)

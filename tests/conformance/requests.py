@@ -135,7 +135,7 @@ def stock_lines(
 def receive(
     context: types.CommandContext, *lines: Line, state: types.StockState.ValueType = types.STOCK_STATE_UNSPECIFIED
 ) -> inventory.ReceiveRequest:
-    """Says what came in."""
+    """A Receive request."""
     return inventory.ReceiveRequest(context=context, lines=stock_lines(lines, state))
 
 

@@ -1,4 +1,4 @@
-"""A server of its own: started for the tests, ended by its handle."""
+"""Server processes for tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import invengine
 
 READY_WITHIN_S = 60.0
 END_WITHIN_S = 30.0
-STAND_WITHIN_S = 20.0
+STOPPED_WITHIN_S = 20.0
 
 
 class Running(Protocol):
@@ -26,7 +26,7 @@ class Running(Protocol):
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """Its process id."""
 
     def poll(self) -> int | None:
         """Its exit code, or None while it runs."""
@@ -43,7 +43,7 @@ class Running(Protocol):
 
 @dataclass(slots=True)
 class ServerProcess:
-    """One running server. `address` is where it takes calls."""
+    """One running server. `address` is where it accepts calls."""
 
     process: Running
     address: str
@@ -59,12 +59,12 @@ class ServerProcess:
         return self.process.wait(END_WITHIN_S)
 
     def kill(self) -> None:
-        """Ends it without a word, as a power cut would."""
+        """SIGKILL, like a power cut."""
         self.process.kill()
         self.process.wait(END_WITHIN_S)
 
     def pause(self) -> None:
-        """SIGSTOP; nothing of it runs any more when this returns."""
+        """SIGSTOP; none of its threads runs when this returns."""
         pause(self.process.pid)
 
     def resume(self) -> None:
@@ -72,7 +72,7 @@ class ServerProcess:
         os.kill(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        """Ends it and requires that it ended well."""
+        """Stops it and requires exit code 0."""
         if self.process.poll() is None:
             self.terminate()
         try:
@@ -87,19 +87,19 @@ class ServerProcess:
 
 
 def pause(pid: int) -> None:
-    """Stops a process, and waits until each of its threads stands.
+    """Suspends a process, and waits until each of its threads is stopped.
 
-    The signal stops the thread that takes it, and that thread the others. On a busy machine this takes a while, in
-    which they would decide what is sent.
+    The signal stops the thread that receives it, and that thread the others. On a busy machine this takes a while, in
+    which they would still send answers.
     """
     os.kill(pid, signal.SIGSTOP)
-    end = time.monotonic() + STAND_WITHIN_S
-    while not all(_stands(thread) for thread in Path(f"/proc/{pid}/task").iterdir()):
-        assert time.monotonic() < end, f"process {pid} is not stopped after {STAND_WITHIN_S:.0f} s"
+    end = time.monotonic() + STOPPED_WITHIN_S
+    while not all(_is_stopped(thread) for thread in Path(f"/proc/{pid}/task").iterdir()):
+        assert time.monotonic() < end, f"process {pid} is not stopped after {STOPPED_WITHIN_S:.0f} s"
         time.sleep(0.001)
 
 
-def _stands(thread: Path) -> bool:
+def _is_stopped(thread: Path) -> bool:
     try:
         # The state follows the name, which is in parentheses and may have some itself.
         return (thread / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0] in "TtXZ"
@@ -108,20 +108,20 @@ def _stands(thread: Path) -> bool:
 
 
 def start_server(
-    room: Path, *flags: str, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+    directory: Path, *flags: str, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
 ) -> ServerProcess:
-    """Starts `invengine serve` on a free port, in a directory of its own, and waits until it takes calls.
+    """Starts `invengine serve` on a free port, in its own directory, and waits until it accepts calls.
 
     `prefix` is a program that starts it, with its arguments.
     """
-    room.mkdir(parents=True, exist_ok=True)
-    log = room / "server.log"
+    directory.mkdir(parents=True, exist_ok=True)
+    log = directory / "server.log"
     program = [*prefix, sys.executable, "-m", "invengine.cli"]
     command = [*program, "serve", "--address", "127.0.0.1:0", "--metrics-address", ""]
     with log.open("a", encoding="utf-8") as errors:
         process = subprocess.Popen(
             [*command, *flags, "--json"],
-            cwd=room,
+            cwd=directory,
             env=server_environment(environment or {}),
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -137,8 +137,8 @@ def start_server(
 
 
 def server_environment(more: Mapping[str, str]) -> dict[str, str]:
-    """What a server of the tests sees."""
-    # Settings of the person who runs the tests are not those of the tests.
+    """Returns the environment of a server of the tests."""
+    # The settings of the person who runs the tests must not affect them.
     own = {name: value for name, value in os.environ.items() if not name.startswith("INVENGINE_")}
     package = str(Path(invengine.__file__).resolve().parents[1])
     path = os.pathsep.join(entry for entry in (package, own.get("PYTHONPATH", "")) if entry)

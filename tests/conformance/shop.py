@@ -112,7 +112,7 @@ class Shop:
         return requests.by_id(answer.hold.reservation_id)
 
     def expired(self, *lines: Line, **fields: str) -> types.HoldTarget:
-        """A hold whose time is over."""
+        """An expired hold."""
         answer = self.reserve(*lines, context=self.context(**fields), ttl_s=1)
         self.wait_until(answer.hold.expire_time)
         return requests.by_id(answer.hold.reservation_id)
@@ -155,7 +155,7 @@ class Shop:
         return found[0].available
 
     def reservation(self, target: types.HoldTarget) -> types.Reservation:
-        """A hold as it stands."""
+        """The current state of a hold."""
         request = reservations.GetReservationRequest(reservation_id=target.reservation_id)
         if target.reservation_key:
             request = reservations.GetReservationRequest(reservation_key=target.reservation_key)
@@ -247,7 +247,7 @@ def refusal_of(target: Target, path: str, payload: bytes, metadata: Mapping[str,
 
 
 def check(refused: Refused, reason: str, facts: Mapping[str, str | int]) -> None:
-    """Compares a refusal with what the contract says; facts that are not named may be there too."""
+    """Compares a rejection with the contract; further metadata is allowed."""
     assert refused.reason == reason, refused
     expected = {name: str(value) for name, value in facts.items()}
     assert {name: refused.metadata.get(name) for name in expected} == expected, refused

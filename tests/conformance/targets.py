@@ -1,4 +1,4 @@
-"""The three ways into the same engine behind one face: a call gives its answer or raises Refused."""
+"""The three ways to the same engine behind one interface: a call returns its answer or raises Refused."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Target(ABC):
     def call_raw(
         self, path: str, payload: bytes, *, metadata: Mapping[str, str] = NO_METADATA, timeout_s: float = TIMEOUT_S
     ) -> bytes:
-        """The answer's bytes. Raises Refused; TransportEnded if invengine said nothing."""
+        """Returns the bytes of the answer. Raises Refused; TransportEnded if the error is not from invengine."""
 
     @abstractmethod
     def start_raw(self, path: str, payload: bytes, *, timeout_s: float = TIMEOUT_S) -> Future[bytes]:
-        """The same without waiting. Many calls may be under way at once."""
+        """The same without waiting. Many calls may be in flight at the same time."""
 
     @abstractmethod
     def read_events(self, from_sequence: int = 0, limit: int = 0) -> list[Event]:
@@ -80,7 +80,7 @@ class Target(ABC):
         return method.answer.FromString(self.call_raw(method.path, payload, metadata=metadata, timeout_s=timeout_s))
 
     def outcomes(self, method: Method[Q, A], requests: Iterable[Q]) -> list[A | Refused]:
-        """What became of calls that were all under way at once, in the order of the requests."""
+        """Returns the outcomes of calls that were all in flight at the same time, in the order of the requests."""
         started = [self.start_raw(method.path, request.SerializeToString()) for request in requests]
         return [_outcome(method, future) for future in started]
 

@@ -1,4 +1,4 @@
-"""Amend: new reserved quantities in one step. Lowering gives units back, raising needs room."""
+"""Amend: new reserved quantities in one step. Lowering releases units, raising needs available units."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_raising_after_lowering(shop: Shop) -> None:
     assert figures(shop.level(sku)) == (9, 4, 0, 5)
 
 
-def test_raising_without_room_changes_nothing(shop: Shop) -> None:
+def test_raising_without_available_units_changes_nothing(shop: Shop) -> None:
     one, two = shop.item(9), shop.item(5)
     hold = shop.hold((one, shop.here, 5), (two, shop.here, 3))
     request = requests.amend(shop.context(), hold, (one, shop.here, 1), (two, shop.here, 6))
@@ -71,13 +71,13 @@ def test_raising_without_room_changes_nothing(shop: Shop) -> None:
     assert figures(shop.level(two)) == (5, 3, 0, 2)
 
 
-def test_the_hold_s_own_units_are_room_for_it(shop: Shop) -> None:
+def test_the_units_of_the_hold_count_as_available_to_it(shop: Shop) -> None:
     sku = shop.item(5)
     hold = shop.hold((sku, shop.here, 4))
     assert amend(shop, hold, (sku, shop.here, 5)).lines[0].outstanding == 5
 
 
-def test_zero_takes_a_line_out(shop: Shop) -> None:
+def test_zero_removes_a_line(shop: Shop) -> None:
     one, two = shop.item(5), shop.item(5)
     hold = shop.hold((one, shop.here, 2), (two, shop.here, 2))
     answer = amend(shop, hold, (one, shop.here, 0))
@@ -85,7 +85,7 @@ def test_zero_takes_a_line_out(shop: Shop) -> None:
     assert line_of(shop, hold, one).released == 2
     assert line_of(shop, hold, two).reserved == 2
     assert figures(shop.level(one)) == (5, 0, 0, 5)
-    # What was taken out is gone: only a line that is reserved gets a new quantity.
+    # A removed line is gone: only a reserved line gets a new quantity.
     line = requests.by_id(hold.reservation_id, (one, shop.here, 0))
     shop.refused(methods.ALLOCATE, requests.allocate(shop.context(), line), "ALREADY_RELEASED")
     shop.refused(methods.AMEND, requests.amend(shop.context(), hold, (one, shop.here, 1)), "ALREADY_RELEASED")
@@ -113,7 +113,7 @@ def test_a_line_can_be_added(shop: Shop) -> None:
     assert len(shop.release(hold).holds[0].lines) == 3
 
 
-def test_an_added_line_needs_room(shop: Shop) -> None:
+def test_an_added_line_needs_available_units(shop: Shop) -> None:
     one, two = shop.item(5), shop.item(2)
     hold = shop.hold((one, shop.here, 2))
     request = requests.amend(shop.context(), hold, (one, shop.here, 1), (two, shop.here, 3))
@@ -152,7 +152,7 @@ def test_allocated_units_stay_out_of_it(shop: Shop, units: int) -> None:
 
 
 @pytest.mark.case("C08")
-def test_a_new_quantity_that_is_the_old_one(shop: Shop) -> None:
+def test_a_new_quantity_equal_to_the_old_one(shop: Shop) -> None:
     sku = shop.item(9)
     hold = shop.hold((sku, shop.here, 5))
     level = shop.level(sku)
@@ -173,7 +173,7 @@ def test_several_lines_move_in_one_step(shop: Shop) -> None:
     assert [line.sku for line in answer.lines] == sorted(line.sku for line in answer.lines)
 
 
-def test_a_line_cannot_be_added_to_what_is_over(aged: Aged) -> None:
+def test_a_line_cannot_be_added_to_an_ended_hold(aged: Aged) -> None:
     old, shop = aged.take(), aged.shop
     request = requests.amend(shop.context(), old.target, (old.sku, shop.there, 1))
     shop.refused(methods.AMEND, request, "RESERVATION_EXPIRED", reservation=old.target.reservation_id)

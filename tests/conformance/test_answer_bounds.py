@@ -1,5 +1,5 @@
-"""No answer is longer than the contract states for its method, at worst: names of 128 characters of four bytes each,
-and every list at its limit. What could be longer is refused before it is executed, or told in short."""
+"""No answer exceeds the maximum of its method, even with names of 128 characters of four bytes each and every list at
+its limit. A command whose answer could be longer is refused before it is executed, or answered with a summary."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def stated() -> dict[str, int]:
 
 
 class Worst:
-    """A ledger whose names are as long as they may be, and calls whose answers are as long as they can be."""
+    """A ledger with the longest names, and calls with the longest answers."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -101,7 +101,7 @@ class Worst:
         return [self.ask(method, request)]
 
     def hold(self) -> types.HoldTarget:
-        """A hold on every item at one place."""
+        """A hold on every item at one location."""
         context = self.context(order_ref=self.order)
         self.ask(methods.RESERVE, requests.reserve(context, *self.lines(self.places[0], 2**20)))
         return requests.by_key(context.idempotency_key)
@@ -158,7 +158,7 @@ class Worst:
         return [len(answer) for answer in self.target.stream_raw(methods.SUBMIT_STREAM, iter([batch, batch]))]
 
     def availability(self) -> list[int]:
-        """All at one place; all at every place, which is refused as long as it does not fit."""
+        """All at one location; all at every location, which is refused as long as it does not fit."""
         request = methods.GET_AVAILABILITY.request(channel=self.channel, allow_unknown=True)
         for sku in self.skus:
             request.queries.add(sku=sku, location=self.places[0])

@@ -45,7 +45,7 @@ def test_what_is_accepted_creates_what_it_mentions(kind: str, tmp_path: Path) ->
         made = [kind for kind in kinds if kind and kind.endswith("_upserted")]
         assert sorted(made) == ["channel_upserted"] * 2 + ["item_upserted"] * 2 + ["location_upserted"] or len(made) > 5
         before = target.digest()
-        # Found again after all that was tried and taken back.
+        # Found again after everything that was tried and undone.
         for number in range(40):
             shop.refused(
                 methods.RESERVE, requests.reserve(shop.context(), (f"typo-{number}", f"wh-{number}", 1)), "UNKNOWN_SKU"

@@ -1,4 +1,4 @@
-"""Many who want the same at once: the last unit goes once, and a read that was true a moment ago takes nothing."""
+"""Many who want the same at the same time: the last unit is sold once, and an outdated read takes nothing."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def test_the_last_unit_goes_to_one_of_256(shop: Shop) -> None:
 
 
 @pytest.mark.case("C02")
-def test_who_reserves_what_they_read_never_gets_what_is_not_there(shop: Shop) -> None:
+def test_a_reserve_of_what_was_read_never_oversells(shop: Shop) -> None:
     sku, units = shop.item(20), 20
     with ThreadPoolExecutor(THREADS) as crowd:
         found = list(crowd.map(lambda _: _read_and_reserve(shop, sku), range(THREADS)))
-    told = list(itertools.chain.from_iterable(found))
-    assert any(told), "some got what they read"
-    assert not all(told), "and some came too late"
+    reported = list(itertools.chain.from_iterable(found))
+    assert any(reported), "some got what they read"
+    assert not all(reported), "and some came too late"
     assert figures(shop.level(sku)) == (units, 0, 0, units)
 
 
 def _read_and_reserve(shop: Shop, sku: str) -> list[bool]:
-    """Reads, takes all that was read, and gives it back, again and again: whether it was still there."""
+    """Reads, takes everything that was read, and releases it, repeatedly: whether it was still available."""
     query, got = methods.GET_AVAILABILITY.request(), []
     query.queries.add(sku=sku, location=shop.here)
     seen = 0

@@ -1,4 +1,4 @@
-"""DRAINING: a server that stops answers what it took and refuses the rest; an engine that is closed says so."""
+"""DRAINING: a stopping server answers accepted calls and refuses the rest; a closed engine reports that."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _reserves(shop: Shop, sku: str) -> Iterator[ReserveRequest]:
 
 @pytest.mark.case("I01", "G05")
 @pytest.mark.parametrize("kind", SERVERS)
-def test_what_was_taken_is_answered_and_the_rest_refused(kind: str, tmp_path: Path) -> None:
+def test_what_was_accepted_is_answered_and_the_rest_refused(kind: str, tmp_path: Path) -> None:
     target = open_server(kind, tmp_path)
     shop = Shop(target)
     sku = shop.item(CALLS_MAX)
@@ -38,7 +38,7 @@ def test_what_was_taken_is_answered_and_the_rest_refused(kind: str, tmp_path: Pa
     calls = started(target, methods.RESERVE, asked)
     calls[0].result(60)
     target.server.terminate()
-    # Callers go on until the connection is gone.
+    # Callers continue until the connection is closed.
     while len(asked) < CALLS_MAX and not isinstance(ended(methods.RESERVE, calls[-1]), TransportEnded):
         asked.append(next(reserves))
         calls += started(target, methods.RESERVE, asked[-1:])
@@ -73,7 +73,7 @@ def _check(
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_stop_does_not_wait_for_who_only_listens(kind: str, tmp_path: Path) -> None:
+def test_a_stop_does_not_wait_for_idle_readers(kind: str, tmp_path: Path) -> None:
     target = open_server(kind, tmp_path)
     shop = Shop(target)
     answer = shop.reserve((shop.item(1), shop.here, 1))
@@ -99,7 +99,7 @@ def test_a_stop_does_not_wait_for_who_only_listens(kind: str, tmp_path: Path) ->
 
 
 @pytest.mark.case("G05")
-def test_an_engine_that_drains_answers_what_it_took(tmp_path: Path) -> None:
+def test_an_engine_that_drains_answers_what_it_accepted(tmp_path: Path) -> None:
     with own_target("embedded", tmp_path) as target:
         assert isinstance(target, EmbeddedTarget)
         shop = Shop(target)
@@ -117,11 +117,11 @@ def test_an_engine_that_drains_answers_what_it_took(tmp_path: Path) -> None:
         with pytest.raises(Refused) as refused:
             target.call(methods.RESERVE, next(reserves))
         assert refused.value.reason == "DRAINING"
-        # Reads go on, and show that nothing was done for those who were refused.
+        # Reads continue, and show that refused commands changed nothing.
         assert shop.level(sku).reserved == sum(isinstance(found, ReserveResponse) for found in outcomes)
 
 
-def test_a_closed_engine_says_so(tmp_path: Path) -> None:
+def test_a_closed_engine_raises_engine_closed(tmp_path: Path) -> None:
     with own_target("embedded", tmp_path) as target:
         assert isinstance(target, EmbeddedTarget)
         shop = Shop(target)

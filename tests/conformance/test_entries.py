@@ -1,4 +1,4 @@
-"""Every way in at once: single calls, batches, a client; one serialized path, and the stock is sold once."""
+"""Every entry at the same time: single calls, batches, a client; one serialized path, and the stock is sold once."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_allocate_and_expiry_never_both_win(shop: Shop) -> None:
     end_ms = made[0].expire_time.ToMilliseconds()
     answers: list[AllocateResponse] = []
     for number, hold in enumerate(made):
-        # From 100 ms before the end of the first until 50 ms after it; the very first at once, the last certainly late.
+        # From 100 ms before the end of the first until 50 ms after it; the first at once, the last certainly late.
         while number and shop.target.engine_time_ms() < end_ms - 100 + number * 5:
             pass
         if number == holds - 1:
@@ -108,7 +108,7 @@ def test_allocate_and_expiry_never_both_win(shop: Shop) -> None:
 
 
 @pytest.mark.case("D05")
-def test_the_end_is_an_event_that_comes_by_itself(shop: Shop) -> None:
+def test_the_expiry_is_an_event_of_its_own(shop: Shop) -> None:
     one, two = sorted([shop.item(5), shop.item(5)])
     answer = shop.reserve((two, shop.here, 2), (one, shop.here, 1), ttl_s=1)
     event = shop.end_of(answer.hold, answer.receipt.sequence)
@@ -161,7 +161,7 @@ def test_an_extended_hold_outlives_its_first_end_and_a_shortened_one_does_not(sh
 
 
 @pytest.mark.case("D07")
-def test_many_that_fall_due_at_once_are_gone_at_once(shop: Shop) -> None:
+def test_many_that_expire_at_once_are_freed_at_once(shop: Shop) -> None:
     holds = 1000
     sku = shop.item(holds)
     batch = [requests.reserve(shop.context(), (sku, shop.here, 1), ttl_s=1) for _ in range(holds)]
@@ -205,7 +205,7 @@ def test_paid_late_and_the_units_are_gone(aged: Aged) -> None:
     request = requests.allocate(shop.context(), old.target)
     refused = shop.refused(methods.ALLOCATE, request, "INSUFFICIENT_STOCK", sku=old.sku, requested=3, available=1)
     assert refused.metadata["location"] == shop.here
-    # What is left can be taken, and all of it once there is room again.
+    # What is left can be taken, and all of it once there are enough units again.
     assert shop.allocate(requests.by_id(old.target.reservation_id, (old.sku, shop.here, 1))).holds[0].reacquired
     shop.release(other)
     assert shop.allocate(old.target).holds[0].lines[0].quantity == 2

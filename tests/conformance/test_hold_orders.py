@@ -62,7 +62,7 @@ def test_holds_with_nothing_possible_are_left_out(shop: Shop, command: str) -> N
 
 @pytest.mark.parametrize("command", BY_ORDER)
 @pytest.mark.parametrize("newest", ["ALREADY_RELEASED", "ALREADY_FULFILLED"])
-def test_if_nothing_is_possible_fulfilled_comes_before_released(shop: Shop, command: str, newest: str) -> None:
+def test_if_nothing_is_possible_fulfilled_precedes_released(shop: Shop, command: str, newest: str) -> None:
     sku, order, (first, second) = _order(shop, 2)
     released, fulfilled = (second, first) if newest == "ALREADY_RELEASED" else (first, second)
     # Neither the order in which they were made nor that in which they ended is what counts.
@@ -83,7 +83,7 @@ def test_a_hold_gets_its_order_when_it_is_allocated(shop: Shop) -> None:
     assert [found.reservation_id for found in shop.fulfill(by_order).holds] == [hold.reservation_id]
 
 
-def test_an_order_takes_in_what_was_allocated_for_it(shop: Shop) -> None:
+def test_an_order_includes_what_was_allocated_for_it(shop: Shop) -> None:
     sku, order = shop.item(9), shop.name("order")
     first = shop.hold((sku, shop.here, 2), order_ref=order)
     second = shop.hold((sku, shop.here, 3))
@@ -127,7 +127,7 @@ def test_a_late_order_is_taken_again_all_or_none(aged: Aged) -> None:
     request = requests.allocate(shop.context(), requests.by_order(old.order_ref))
     shop.refused(methods.ALLOCATE, request, "INSUFFICIENT_STOCK", sku=old.sku, requested=3, available=2)
     assert shop.reservation(fresh).version == 1
-    # The shopper may pay for what is certain, and have the rest given up.
+    # The shopper may pay for what is certain, and release the rest.
     assert len(shop.allocate(fresh).holds) == 1
 
 

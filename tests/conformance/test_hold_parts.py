@@ -1,4 +1,4 @@
-"""Lines named by a command: parts of them, in which order units are taken, and more than there is."""
+"""Lines named by a command: parts of them, the order in which units are taken, and more than there are."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_a_part_of_an_expired_line_is_taken_again(aged: Aged) -> None:
     assert parts(shop, old.target, old.sku) == (0, 2, 0, 1, 0)
     too_many = requests.allocate(shop.context(), requests.by_id(token, (old.sku, shop.here, 2)))
     shop.refused(methods.ALLOCATE, too_many, "EXCEEDS_OUTSTANDING", outstanding=1)
-    # The rest can be taken again, too; and what was allocated leaves with it.
+    # The rest can be taken again too; and what was allocated leaves with it.
     assert shop.allocate(old.target).holds[0].reacquired
     assert moved(shop.fulfill(old.target).holds[0]) == [(old.sku, shop.here, 3, types.LINE_STATE_FULFILLED, 0)]
     assert parts(shop, old.target, old.sku) == (0, 0, 0, 0, 3)

@@ -144,7 +144,7 @@ def test_what_happened_last_to_the_last_unit_decides(shop: Shop, command: str, l
 
 
 @pytest.mark.parametrize("command", list(COMMANDS))
-def test_who_released_a_late_line_has_given_up_the_rest_of_it(aged: Aged, command: str) -> None:
+def test_releasing_part_of_a_late_line_gives_up_the_rest(aged: Aged, command: str) -> None:
     old, shop = aged.take(), aged.shop
     part = requests.by_id(old.target.reservation_id, (old.sku, shop.here, 1))
     assert shop.allocate(part).holds[0].reacquired

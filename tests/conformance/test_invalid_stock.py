@@ -208,7 +208,7 @@ def test_a_bad_question(shop: Shop, name: str) -> None:
     assert shop.refused(method, request, "INVALID_FIELD").fields == [field]
 
 
-def test_a_question_that_names_no_hold(shop: Shop) -> None:
+def test_a_read_that_names_no_hold(shop: Shop) -> None:
     refused = shop.refused(methods.GET_RESERVATION, methods.GET_RESERVATION.request(), "INVALID_FIELD")
     assert len(refused.fields) == 1
 

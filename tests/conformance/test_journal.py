@@ -58,7 +58,7 @@ def test_an_event_is_the_same_whenever_it_is_read(shop: Shop) -> None:
     assert shop.target.read_events(answer.receipt.sequence, 1) == [first]
 
 
-def test_who_follows_sees_what_comes(shop: Shop) -> None:
+def test_a_follower_receives_new_events(shop: Shop) -> None:
     sku, count = shop.item(100), 60
     start = shop.target.digest()[1] + 1
     with ThreadPoolExecutor(1) as readers:
@@ -103,7 +103,7 @@ def test_a_bad_position_is_refused(server: ServerTarget) -> None:
         assert (refused.value.reason, refused.value.fields) == ("INVALID_FIELD", [field])
 
 
-def test_a_reader_goes_on_after_a_whole_position(server_shop: Shop) -> None:
+def test_a_reader_continues_after_a_complete_position(server_shop: Shop) -> None:
     receipt = server_shop.call(
         methods.RECEIVE, requests.receive(server_shop.context(), *((server_shop.item(), server_shop.here, 1),) * 5)
     ).receipt
@@ -118,7 +118,7 @@ def test_a_reader_goes_on_after_a_whole_position(server_shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("change", ["epoch", "ahead", "ledger"])
-def test_a_position_of_another_history_is_refused_with_where_to_go_on(server_shop: Shop, change: str) -> None:
+def test_a_position_of_another_history_is_refused_with_the_last_common_one(server_shop: Shop, change: str) -> None:
     server_shop.hold((server_shop.item(1), server_shop.here, 1))
     target = server_shop.target
     (event,) = target.read_events(target.digest()[1], 1)

@@ -1,4 +1,4 @@
-"""A key whose caller, engine or day is over: the answer of the first time, or a clear no, never a second effect."""
+"""A key whose caller or engine died, or whose day has passed: the first answer or a rejection, no second effect."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def test_a_duplicate_that_comes_after_a_day_is_not_executed(kind: str, tmp_path:
         assert figures(shop.level(sku)) == (7, 0, 0, 7)
 
 
-def _check_retry(room: Path, kind: str, shop: Shop, request: ReserveRequest) -> None:
-    """After a restart the retry gets what the journal says of the first time."""
-    with own_target(kind, room) as target:
+def _check_retry(directory: Path, kind: str, shop: Shop, request: ReserveRequest) -> None:
+    """After a restart the retry gets the first answer from the journal."""
+    with own_target(kind, directory) as target:
         shop.target = target
         (made,) = [event for event in target.read_events() if event.HasField("reserved")]
         answer = shop.call(methods.RESERVE, request)
@@ -64,7 +64,7 @@ def _check_retry(room: Path, kind: str, shop: Shop, request: ReserveRequest) -> 
 
 @pytest.mark.case("A09", "A15")
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_caller_who_was_gone_before_the_answer_asks_again(kind: str, tmp_path: Path) -> None:
+def test_a_caller_that_disconnected_before_the_answer_repeats_the_call(kind: str, tmp_path: Path) -> None:
     target = open_server(kind, tmp_path)
     shop = Shop(target)
     request = requests.reserve(shop.context(), (shop.item(9), shop.here, 2), ttl_s=3600)
@@ -89,7 +89,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.case("A09", "A15")
-def test_a_process_that_died_with_its_engine_before_it_told_anyone(tmp_path: Path) -> None:
+def test_a_process_that_died_with_its_engine_before_it_answered(tmp_path: Path) -> None:
     with own_target("embedded", tmp_path) as target:
         shop = Shop(target)
         request = requests.reserve(shop.context(), (shop.item(9), shop.here, 2), ttl_s=3600)

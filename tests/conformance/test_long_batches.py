@@ -1,4 +1,4 @@
-"""A batch that asks for one long answer again and again costs the server little, and nobody waits for it."""
+"""A batch that requests one long answer repeatedly costs the server little, and delays no other call."""
 
 from __future__ import annotations
 

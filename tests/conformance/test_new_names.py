@@ -15,7 +15,7 @@ from . import methods, requests
 from .commands import AnyMethod
 from .shop import Shop
 
-# How a name of the shop is spoilt, and what the refusal says of it.
+# How a name of the shop is spoilt, and what the rejection says about it.
 SPOILT: dict[str, tuple[Callable[[str], str], str]] = {
     "a space at the end": (lambda name: name + " ", "a space at its end"),
     "a space at the beginning": (lambda name: " " + name, "U+0020 at character 1"),
@@ -56,7 +56,7 @@ KINDS: dict[str, tuple[AnyMethod, Callable[[Shop, str], Any], str]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("spoilt", SPOILT)
-def test_a_name_that_cannot_be_seen_whole_is_not_created(shop: Shop, kind: str, spoilt: str) -> None:
+def test_a_name_with_invisible_characters_is_not_created(shop: Shop, kind: str, spoilt: str) -> None:
     (method, make, field), (spoil, words) = KINDS[kind], SPOILT[spoilt]
     refused = shop.refused(method, make(shop, spoil(shop.name("new"))), "INVALID_FIELD")
     assert refused.fields == [field]
@@ -72,21 +72,21 @@ def test_letters_of_every_script_are_names(shop: Shop, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_name_that_looks_like_an_older_one_is_created_and_told(shop: Shop, kind: str) -> None:
+def test_a_name_that_looks_like_an_older_one_is_created_and_reported(shop: Shop, kind: str) -> None:
     method, make, _ = KINDS[kind]
     old = shop.name("oil")
     shop.call(method, make(shop, old))
     for new in (old.upper(), old.replace("o", "0", 1), old.replace("i", "1", 1), old.replace("o", "\u043e", 1)):
         request = make(shop, new)
-        (told,) = shop.call(method, request).look_alikes
-        assert (told.name, told.older_name) == (new, old)
+        (reported,) = shop.call(method, request).look_alikes
+        assert (reported.name, reported.older_name) == (new, old)
         again = shop.call(method, request)
         assert again.receipt.replayed
-        assert list(again.look_alikes) == [told], "a repeat is told the same"
+        assert list(again.look_alikes) == [reported], "a repeat is told the same"
     assert not shop.call(method, make(shop, old)).look_alikes, "the oldest looks like nothing before it"
 
 
-def test_every_bad_name_of_a_request_is_told_and_none_is_created(shop: Shop) -> None:
+def test_every_bad_name_of_a_request_is_reported_and_none_is_created(shop: Shop) -> None:
     good = shop.name("new")
     items = [catalog.Item(sku=sku) for sku in (good, good + " ", shop.item(), good + "\u200b")]
     request = catalog.UpsertItemsRequest(context=shop.context(), items=items)
@@ -101,7 +101,7 @@ def test_a_key_of_a_refused_name_is_not_used_up(shop: Shop) -> None:
     assert not shop.call(methods.UPSERT_ITEMS, request).receipt.replayed
 
 
-def test_a_command_with_a_space_too_many_finds_nothing_and_shows_it(shop: Shop) -> None:
+def test_a_name_with_an_extra_space_is_unknown_and_shown_in_quotes(shop: Shop) -> None:
     sku = shop.item(5)
     request = requests.reserve(shop.context(), (sku + " ", shop.here, 1))
     refused = shop.refused(methods.RESERVE, request, "UNKNOWN_SKU", sku=sku + " ")
@@ -110,7 +110,7 @@ def test_a_command_with_a_space_too_many_finds_nothing_and_shows_it(shop: Shop) 
     assert f"no such item: {sku}x; create it first" in refused.message
 
 
-def test_an_order_with_a_space_too_many_is_shown(shop: Shop) -> None:
+def test_an_order_with_an_extra_space_is_shown_in_quotes(shop: Shop) -> None:
     order = shop.name("order")
     shop.hold((shop.item(1), shop.here, 1), order_ref=order)
     request = requests.allocate(shop.context(), requests.by_order(order + " "))

@@ -1,4 +1,4 @@
-"""OVERLOADED: more commands than may wait are told when to come back, and none is lost or done twice."""
+"""OVERLOADED: commands over the limit get a time to wait, and none is lost or executed twice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CALLERS = 120
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_too_many_at_once_are_told_to_wait(kind: str, tmp_path: Path) -> None:
+def test_too_many_at_once_are_refused_with_a_delay(kind: str, tmp_path: Path) -> None:
     with own_target(kind, tmp_path, in_flight_max=1) as target:
         shop = Shop(target)
         sku = shop.item(CALLERS)
@@ -30,7 +30,7 @@ def test_too_many_at_once_are_told_to_wait(kind: str, tmp_path: Path) -> None:
         for _ in range(CALLERS):
             if not waiting:
                 break
-            # Nothing was done for those who were told to wait, so they come back with the same keys.
+            # Refused commands changed nothing, so they are repeated with the same keys.
             assert shop.level(sku).reserved == CALLERS - len(waiting)
             waiting, _ = _once(shop, waiting)
         assert not waiting, f"{len(waiting)} callers were never served"
@@ -65,7 +65,7 @@ def test_repeats_and_refusals_take_up_no_room(kind: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_a_batch_that_is_too_much_is_taken_in_part(kind: str, tmp_path: Path) -> None:
+def test_a_batch_that_is_too_large_is_executed_in_part(kind: str, tmp_path: Path) -> None:
     with own_target(kind, tmp_path, in_flight_max=1) as target:
         shop = Shop(target)
         sku = shop.item(CALLERS)
@@ -81,7 +81,7 @@ def test_a_batch_that_is_too_much_is_taken_in_part(kind: str, tmp_path: Path) ->
 
 
 def _once(shop: Shop, asked: list[ReserveRequest]) -> tuple[list[ReserveRequest], list[Refused]]:
-    """Everybody asks at once: who must come back, and what they were told."""
+    """Sends all commands at the same time: which were refused, and with what."""
     outcomes = shop.target.outcomes(methods.RESERVE, asked)
     refused = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
     assert {outcome.reason for outcome in refused} <= {"OVERLOADED"}

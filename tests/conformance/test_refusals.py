@@ -1,4 +1,4 @@
-"""One intention is executed once, also where it was refused on the way: a refusal that is to be remembered stands."""
+"""One intention is executed once, also if it was rejected before: a rejection to be remembered stays valid."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_remembered_refusal_is_given_again_after_a_kill(kind: str, with_snapsh
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_an_operation_that_went_another_way_goes_the_same_way_after_a_kill(kind: str, tmp_path: Path) -> None:
+def test_an_operation_that_diverged_repeats_the_same_outcomes_after_a_kill(kind: str, tmp_path: Path) -> None:
     """Refused at berlin, so lyon is reserved and allocated; berlin receives; killed, started, run again."""
 
     def order(client: Client) -> tuple[str, bool]:

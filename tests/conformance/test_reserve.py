@@ -18,7 +18,7 @@ def taken(hold: types.HoldChange) -> list[tuple[str, str, int]]:
     return [(line.sku, line.location, line.quantity) for line in hold.lines]
 
 
-def test_a_hold_says_what_it_took(shop: Shop) -> None:
+def test_a_hold_lists_the_units_it_took(shop: Shop) -> None:
     sku = shop.item(5)
     context = shop.context(order_ref="order", holder="holder", channel=shop.channel())
     answer = shop.reserve((sku, shop.here, 2), context=context, ttl_s=60)
@@ -53,7 +53,7 @@ def test_lines_of_one_level_are_summed_before_the_check(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(("units", "left"), [(1, 0), (6, 5), (2**53 - 1, 5)])
-def test_a_refusal_says_what_is_left(shop: Shop, units: int, left: int) -> None:
+def test_a_rejection_reports_what_is_left(shop: Shop, units: int, left: int) -> None:
     sku = shop.item(5)
     if not left:
         shop.hold((sku, shop.here, 5))
@@ -62,7 +62,7 @@ def test_a_refusal_says_what_is_left(shop: Shop, units: int, left: int) -> None:
     assert refused.metadata["location"] == shop.here
 
 
-def test_exactly_what_is_there_can_be_held(shop: Shop) -> None:
+def test_exactly_the_available_units_can_be_held(shop: Shop) -> None:
     sku = shop.item(5)
     shop.hold((sku, shop.here, 5))
     assert figures(shop.level(sku)) == (5, 5, 0, 0)
@@ -85,7 +85,7 @@ def test_stock_of_another_place_does_not_count(shop: Shop) -> None:
     shop.refused(methods.RESERVE, request, "INSUFFICIENT_STOCK", location=shop.here, available=1)
 
 
-def test_partial_takes_what_is_there_and_leaves_out_lines_with_nothing(shop: Shop) -> None:
+def test_partial_takes_what_is_available_and_omits_lines_with_nothing(shop: Shop) -> None:
     full, some, none = sorted([shop.item(9), shop.item(9), shop.item(9)])
     shop.hold((some, shop.here, 7), (none, shop.here, 9))
     lines = [(none, shop.here, 5), (some, shop.here, 5), (full, shop.here, 5)]
@@ -104,15 +104,15 @@ def test_partial_with_nothing_at_all_is_refused(shop: Shop) -> None:
     assert refused.metadata["sku"] in (one, two)
 
 
-def test_partial_with_everything_there_is_whole(shop: Shop) -> None:
+def test_partial_with_everything_available_is_complete(shop: Shop) -> None:
     sku = shop.item(5)
     assert taken(shop.reserve((sku, shop.here, 5), allow_partial=True).hold) == [(sku, shop.here, 5)]
 
 
-def test_a_shopper_is_never_in_their_own_way(shop: Shop) -> None:
+def test_a_shopper_never_competes_with_their_own_hold(shop: Shop) -> None:
     sku, holder = shop.item(2), shop.name("holder")
     first = shop.hold((sku, shop.here, 2), holder=holder)
-    # Without the wish the shopper's own hold counts like any other.
+    # Without replace_own the shopper's own hold counts like any other.
     request = requests.reserve(shop.context(holder=holder), (sku, shop.here, 2))
     shop.refused(methods.RESERVE, request, "INSUFFICIENT_STOCK", available=0)
     answer = shop.reserve((sku, shop.here, 2), context=shop.context(holder=holder), replace_own=True)
@@ -162,7 +162,7 @@ def test_a_replacement_that_is_refused_leaves_the_old_hold(shop: Shop) -> None:
     old = shop.hold((sku, shop.here, 2), holder=holder)
     shop.hold((sku, shop.here, 1))
     request = requests.reserve(shop.context(holder=holder), (sku, shop.here, 5), replace_own=True)
-    # What the shopper could have is what is free and what is theirs.
+    # The shopper could have what is free and what is theirs.
     shop.refused(methods.RESERVE, request, "INSUFFICIENT_STOCK", sku=sku, requested=5, available=4)
     assert (shop.reservation(old).version, shop.reservation(old).lines[0].reserved) == (1, 2)
 

@@ -24,7 +24,7 @@ KILLS = 3
 @pytest.mark.case("A14", "A15")
 def test_acknowledged_answers_survive_a_kill(tmp_path: Path) -> None:
     """Reserves, kills the server among calls under way, and asks every key again; several times over."""
-    told: dict[str, tuple[ReserveRequest, ReserveResponse]] = {}
+    reported: dict[str, tuple[ReserveRequest, ReserveResponse]] = {}
     asked: list[ReserveRequest] = []
     shop: Shop | None = None
     sku = ""
@@ -34,7 +34,7 @@ def test_acknowledged_answers_survive_a_kill(tmp_path: Path) -> None:
             shop = Shop(target)
             sku = shop.item(100 * WIDTH)
         shop.target = target
-        _repeat(shop, told)
+        _repeat(shop, reported)
         digest, at = target.digest()
         batches = [[requests.reserve(shop.context(), (sku, shop.here, 1)) for _ in range(WIDTH)] for _ in range(6)]
         calls = [started(target, methods.RESERVE, batch) for batch in batches[:5]]
@@ -47,14 +47,14 @@ def test_acknowledged_answers_survive_a_kill(tmp_path: Path) -> None:
         asked += sent
         for request, outcome in zip(sent, outcomes, strict=True):
             if isinstance(outcome, ReserveResponse):
-                told[request.context.idempotency_key] = (request, outcome)
+                reported[request.context.idempotency_key] = (request, outcome)
         assert json.loads(_core.verify(str(journal_of(tmp_path)), at))["digest"] == digest
     assert shop is not None
-    assert len(told) >= KILLS * 3 * WIDTH
+    assert len(reported) >= KILLS * 3 * WIDTH
     with own_target("native", tmp_path) as recovered:
         shop.target = recovered
-        _repeat(shop, told)
-        # Those who were told nothing ask again, and no unit is held twice.
+        _repeat(shop, reported)
+        # Callers without an answer repeat their calls, and no unit is held twice.
         for request in asked:
             shop.call(methods.RESERVE, request)
         assert figures(shop.level(sku)) == (100 * WIDTH, len(asked), 0, 100 * WIDTH - len(asked))
@@ -62,8 +62,8 @@ def test_acknowledged_answers_survive_a_kill(tmp_path: Path) -> None:
         assert sorted(made) == sorted(request.context.idempotency_key for request in asked)
 
 
-def _repeat(shop: Shop, told: dict[str, tuple[ReserveRequest, ReserveResponse]]) -> None:
-    for request, answer in told.values():
+def _repeat(shop: Shop, reported: dict[str, tuple[ReserveRequest, ReserveResponse]]) -> None:
+    for request, answer in reported.values():
         again = shop.call(methods.RESERVE, request)
         assert again.receipt.replayed
         assert (again.hold, again.receipt.sequence) == (answer.hold, answer.receipt.sequence)
@@ -99,7 +99,7 @@ def test_a_clean_stop_and_a_start_change_nothing(kind: str, tmp_path: Path) -> N
 
 
 @pytest.mark.case("D06")
-def test_a_hold_that_falls_due_while_the_server_is_away(tmp_path: Path) -> None:
+def test_a_hold_that_expires_while_the_server_is_unreachable(tmp_path: Path) -> None:
     with own_target("embedded", tmp_path) as target:
         shop = Shop(target)
         sku = shop.item(5)
@@ -143,7 +143,7 @@ def test_what_is_remembered_and_what_is_not(tmp_path: Path) -> None:
         shop.call(methods.RECEIVE, requests.receive(shop.context(), (sku, shop.here, 9)))
     with own_target("embedded", tmp_path) as target:
         shop.target = target
-        # A tombstone and the no to a numbered message are in the journal.
+        # A tombstone and the rejection of a numbered message are in the journal.
         late = requests.reserve(cancelled, (sku, shop.here, 1))
         shop.refused(methods.RESERVE, late, "KEY_CANCELLED")
         shop.refused(methods.RESERVE, numbered, "INSUFFICIENT_STOCK", requested=2, available=1)

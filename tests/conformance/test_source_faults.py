@@ -39,7 +39,7 @@ SHUFFLE_S = 300
 
 
 class Shuffling(AsyncClient):
-    """A client whose network delivers in another order: of what waits to be sent, any may go first."""
+    """A client whose network reorders: of the messages that wait to be sent, any may be first."""
 
     def __init__(self, address: str, seed: int) -> None:
         super().__init__(address, timeout_s=SHUFFLE_S)
@@ -100,7 +100,7 @@ def test_ten_thousand_shuffled_events_are_applied_in_order(targets: Any) -> None
 
 
 class Losing(AsyncClient):
-    """A client whose first numbered message is lost on the way until another was refused for it."""
+    """A client whose first numbered message is lost until another was refused because of it."""
 
     def __init__(self, address: str, others: int) -> None:
         super().__init__(address, timeout_s=60)
@@ -137,7 +137,7 @@ def test_the_first_of_five_in_flight_is_lost(server_shop: Shop) -> None:
             return sorted(client.gaps)
 
     start = target.digest()[1]
-    # Each of the four was told which one is missing, and nothing was applied out of turn.
+    # Each of the four got the missing number, and nothing was applied out of order.
     assert asyncio.run(deliver())[:4] == [(1, 2), (1, 3), (1, 4), (1, 5)]
     mine = [event for event in target.read_events(start + 1) if event.context.source.source_id == source_id]
     assert [(event.context.source.sequence, event.context.reference) for event in mine] == [
@@ -198,7 +198,7 @@ def _is_of(event: Any, source_id: str) -> bool:
 @pytest.mark.case("B10")
 @pytest.mark.needs_tool(*COMPILERS)
 @pytest.mark.parametrize("kind", TARGETS)
-def test_a_source_that_was_silent_for_a_year_goes_on(kind: str, tmp_path: Path) -> None:
+def test_a_source_that_was_silent_for_a_year_continues(kind: str, tmp_path: Path) -> None:
     with standing_at(START_MS, kind, tmp_path) as target:
         shop = Shop(target)
         sku, place = shop.item(), shop.source()
@@ -207,7 +207,7 @@ def test_a_source_that_was_silent_for_a_year_goes_on(kind: str, tmp_path: Path) 
             shop.call(methods.RECEIVE, request)
     with standing_at(START_MS + YEAR_MS, kind, tmp_path) as target:
         shop.target = target
-        # Its place is known for ever: what was applied is not applied again, and nothing is left out.
+        # Its position is never forgotten: what was applied is not applied again, and nothing is omitted.
         late = requests.receive(message(place, 4), (sku, shop.here, 1))
         shop.refused(methods.RECEIVE, late, "SEQUENCE_GAP", expected=3, got=4)
         assert not shop.call(methods.RECEIVE, sent[2]).receipt.replayed
@@ -219,11 +219,11 @@ def test_a_source_that_was_silent_for_a_year_goes_on(kind: str, tmp_path: Path) 
 
 @pytest.mark.case("B13")
 @pytest.mark.parametrize("kind", SERVERS)
-def test_what_a_source_was_told_is_never_expected_again(kind: str, tmp_path: Path) -> None:
+def test_an_acknowledged_number_of_a_source_is_never_expected_again(kind: str, tmp_path: Path) -> None:
     shop: Shop | None = None
     place, sku, acknowledged = types.SourcePosition(), "", 0
     for _ in range(KILLS):
-        # Small files, so that there are several and what lies behind them.
+        # Small files, so that there are several.
         target = open_server(kind, tmp_path, journal_file_bytes=1 << 20)
         if shop is None:
             shop = Shop(target)
@@ -242,12 +242,12 @@ def test_what_a_source_was_told_is_never_expected_again(kind: str, tmp_path: Pat
         assert all(
             isinstance(each, ReserveResponse | TransportEnded) or each.reason == "SEQUENCE_GAP" for each in outcomes
         )
-        told = [
+        reported = [
             number
             for number, each in zip(numbers[MESSAGES // 2 :], outcomes, strict=True)
             if isinstance(each, ReserveResponse)
         ]
-        acknowledged = max([numbers[MESSAGES // 2 - 1], *told])
+        acknowledged = max([numbers[MESSAGES // 2 - 1], *reported])
     target = open_server(kind, tmp_path)
     assert shop is not None
     shop.target = target

@@ -63,7 +63,7 @@ def test_messages_are_numbered_from_one_without_a_gap(shop: Shop) -> None:
         shop.reserve((sku, shop.here, 1), context=message(place, number))
     late = requests.reserve(message(place, 4), (sku, shop.here, 1))
     shop.refused(methods.RESERVE, late, "SEQUENCE_GAP", expected=3, got=4)
-    # The gap is filled, and then the refused one is taken: it did not use its number.
+    # The gap is filled, and then the refused one is accepted: it did not use its number.
     shop.reserve((sku, shop.here, 1), context=message(place, 3))
     assert not shop.call(methods.RESERVE, late).receipt.replayed
     assert shop.level(sku).reserved == 4
@@ -160,7 +160,7 @@ REFUSALS = ("INSUFFICIENT_STOCK", "UNKNOWN_SKU", "UNKNOWN_LOCATION", "RESERVATIO
 
 
 @pytest.mark.parametrize("reason", REFUSALS)
-def test_each_no_of_the_ledger_uses_the_number(shop: Shop, reason: str) -> None:
+def test_each_rejection_of_the_ledger_uses_the_number(shop: Shop, reason: str) -> None:
     sku, place = shop.item(1), shop.source()
     hold = shop.hold((sku, shop.here, 1))
     shop.release(hold)
@@ -185,7 +185,7 @@ def test_a_bad_field_does_not_use_the_number(shop: Shop) -> None:
 
 
 def test_a_key_that_is_known_already_uses_the_number_of_its_message(shop: Shop) -> None:
-    # A source that lost its place registers again and sends from its own books; keys tell what was applied.
+    # A source that lost its position registers again and sends from its own records; keys show what was applied.
     sku, old = shop.item(9), shop.source()
     key = shop.name("key")
     first = shop.reserve((sku, shop.here, 1), context=message(old, 1, idempotency_key=key))
@@ -194,7 +194,7 @@ def test_a_key_that_is_known_already_uses_the_number_of_its_message(shop: Shop) 
     assert again.receipt.replayed
     assert (again.hold, again.receipt.sequence) == (first.hold, first.receipt.sequence)
     assert shop.level(sku).reserved == 1
-    # Its number is used: repeated it is the same, another message of that number is a conflict, the next one goes on.
+    # Its number is used: a repeat gets the same, another message of that number conflicts, the next one is accepted.
     assert shop.reserve((sku, shop.here, 1), context=message(new, 1, idempotency_key=key)).receipt.replayed
     other = requests.reserve(message(new, 1, idempotency_key=shop.name("key")), (sku, shop.here, 2))
     shop.refused(methods.RESERVE, other, "SEQUENCE_CONFLICT", sequence=1)
@@ -239,7 +239,7 @@ def test_the_last_1024_outcomes_of_an_epoch_are_kept(shop: Shop) -> None:
         assert again.hold == made[number - 1]
     for number in (1, oldest_kept):
         shop.refused(methods.RESERVE, batch[number - 1], "SEQUENCE_CONSUMED", source=place.source_id, last=count)
-    # A number that is not kept says so whatever is sent with it.
+    # A number that is no longer stored is refused whatever is sent with it.
     other = requests.reserve(message(place, 1), (sku, shop.here, 2))
     shop.refused(methods.RESERVE, other, "SEQUENCE_CONSUMED", last=count)
     assert shop.level(sku).reserved == count

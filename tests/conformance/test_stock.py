@@ -1,4 +1,4 @@
-"""The physical side: what came, came back, differs, is set or was counted. The truth is always accepted."""
+"""Physical commands: receive, return, adjust, set and count. Facts are always accepted."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_one_stale_line_refuses_all(shop: Shop, command: str) -> None:
     assert shop.level(one).on_hand == 5
 
 
-def test_whoever_holds_units_does_not_change_what_is_expected(shop: Shop) -> None:
+def test_holds_do_not_change_the_expected_quantity(shop: Shop) -> None:
     # The expectation is of the quantity that is set, not of what is available.
     sku = shop.item(5)
     shop.hold((sku, shop.here, 3))
@@ -210,7 +210,7 @@ def test_a_shortage_is_shown_and_never_refused(shop: Shop, command: str) -> None
 
 
 @pytest.mark.case("C14")
-def test_holds_stand_through_a_shortage(shop: Shop) -> None:
+def test_holds_survive_a_shortage(shop: Shop) -> None:
     sku = shop.item(5)
     hold = shop.hold((sku, shop.here, 4))
     change(shop, "count", (sku, shop.here, 1))
@@ -221,7 +221,7 @@ def test_holds_stand_through_a_shortage(shop: Shop) -> None:
     shop.refused(methods.AMEND, raising, "INSUFFICIENT_STOCK", sku=sku)
 
 
-def test_goods_that_are_not_there_cannot_leave(shop: Shop) -> None:
+def test_missing_goods_cannot_leave(shop: Shop) -> None:
     sku = shop.item(5)
     hold = shop.hold((sku, shop.here, 4))
     shop.allocate(hold)
@@ -248,7 +248,7 @@ def test_every_fact_is_an_event_of_each_line(shop: Shop, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ABSOLUTE)
-def test_a_count_without_a_difference_is_a_fact_too(shop: Shop, command: str) -> None:
+def test_a_count_without_a_difference_is_an_event_too(shop: Shop, command: str) -> None:
     sku = shop.item(5)
     method, make, kind = STOCK[command]
     context = shop.context()

@@ -42,7 +42,7 @@ def test_a_later_command_names_what_an_earlier_one_made(shop: Shop) -> None:
     assert figures(shop.level(sku)) == (3, 0, 0, 3)
 
 
-def test_an_outcome_says_what_the_single_call_would_have_said(shop: Shop) -> None:
+def test_an_outcome_equals_the_answer_of_the_single_call(shop: Shop) -> None:
     sku = shop.item(9, there=9)
     made, cancelled = shop.context(), shop.name("never")
     target = requests.by_key(made.idempotency_key)
@@ -56,7 +56,7 @@ def test_an_outcome_says_what_the_single_call_would_have_said(shop: Shop) -> Non
     ]
     outcomes = shop.submit(*(request for _, request in wanted))
     for (method, request), outcome in zip(wanted, outcomes, strict=True):
-        # Asked again by itself, each command gives the same answer.
+        # Repeated alone, each command gives the same answer.
         answer = shop.call(method, request)
         holds = [answer.hold] if method is methods.RESERVE else list(answer.holds)
         assert list(outcome.holds) == holds
@@ -86,7 +86,7 @@ def test_a_refusal_leaves_its_neighbours(shop: Shop) -> None:
     assert shop.level(sku).reserved == 3
 
 
-def test_a_command_that_says_nothing_is_refused_alone(shop: Shop) -> None:
+def test_an_empty_command_is_refused_alone(shop: Shop) -> None:
     batch = requests.submit(requests.reserve(shop.context(), (shop.item(1), shop.here, 1)))
     batch.commands.add()
     first, second = shop.call(methods.SUBMIT, batch).outcomes
@@ -200,7 +200,7 @@ def test_a_bad_message_ends_a_stream_after_the_answers_before_it(server_shop: Sh
     assert shop.level(sku).reserved == 1
 
 
-def test_a_stream_of_nothing_ends_well(server_shop: Shop) -> None:
+def test_an_empty_stream_ends_with_ok(server_shop: Shop) -> None:
     assert stream_of(server_shop) == []
 
 

@@ -87,7 +87,7 @@ def _moments(target: ServerTarget) -> tuple[float, int, float]:
 
 
 def _await_alarm(target: ServerTarget) -> None:
-    """Whoever runs the server is told that its clock jumped."""
+    """The operator is informed that the clock of the server jumped."""
     end = time.monotonic() + WAIT_S
     while "the wall clock jumped by" not in target.server.log.read_text(encoding="utf-8"):
         assert time.monotonic() < end, "nobody was told of the jump"
@@ -96,7 +96,7 @@ def _await_alarm(target: ServerTarget) -> None:
 
 @pytest.mark.case("D04")
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_hold_that_falls_due_while_the_server_is_stopped(kind: str, tmp_path: Path) -> None:
+def test_a_hold_that_expires_while_the_server_is_stopped(kind: str, tmp_path: Path) -> None:
     with own_target(kind, tmp_path) as target:
         assert isinstance(target, ServerTarget)
         shop = Shop(target)
@@ -113,7 +113,7 @@ def test_a_hold_that_falls_due_while_the_server_is_stopped(kind: str, tmp_path: 
         time.sleep(max(0.0, due_ms / 1000 - time.monotonic()) + 0.2)
         assert not waiting.done()
         target.server.resume()
-        # The first thing that it does after the pause knows that the holds are over.
+        # The first answer after the pause knows that the holds have expired.
         answer = methods.RESERVE.answer.FromString(waiting.result(WAIT_S))
         assert figures(shop.level(sku)) == (5, 5, 0, 0)
         ends = [shop.end_of(each.hold, each.receipt.sequence) for each in (first, second)]
@@ -127,7 +127,7 @@ def test_a_hold_that_falls_due_while_the_server_is_stopped(kind: str, tmp_path: 
 @pytest.mark.case("D06")
 @has_compiler
 @pytest.mark.parametrize("kind", TARGETS)
-def test_what_fell_due_while_the_engine_was_away_ends_before_anything_and_in_order(kind: str, tmp_path: Path) -> None:
+def test_what_expired_while_the_engine_was_down_ends_first_and_in_order(kind: str, tmp_path: Path) -> None:
     ttls_s = (3, 1, 2, 1, 3, 2, 1)
     with standing_at(START_MS, kind, tmp_path) as target:
         shop = Shop(target)
@@ -136,7 +136,7 @@ def test_what_fell_due_while_the_engine_was_away_ends_before_anything_and_in_ord
         end = target.digest()[1]
     with standing_at(START_MS + HOUR_MS, kind, tmp_path) as target:
         shop.target = target
-        # Before anything else is decided they are over, written or not.
+        # Before any other decision they have expired, journalled or not.
         shop.hold((sku, shop.here, len(ttls_s)), ttl_s=60)
         expected = sorted(holds, key=lambda hold: hold.expire_time.ToMilliseconds())
         shop.end_of(expected[-1], end)
@@ -169,8 +169,8 @@ def test_another_clock_and_another_place_give_the_same_digest(tmp_path: Path) ->
 _VERIFY = "import sys; from invengine import _core; print(_core.verify(sys.argv[1], None))"
 
 
-def _verified(room: Path, environment: dict[str, str]) -> tuple[str, int]:
-    command = [sys.executable, "-c", _VERIFY, str(journal_of(room))]
+def _verified(directory: Path, environment: dict[str, str]) -> tuple[str, int]:
+    command = [sys.executable, "-c", _VERIFY, str(journal_of(directory))]
     found = subprocess.run(
         command, env=server_environment(environment), capture_output=True, text=True, check=True, timeout=60
     )
@@ -192,7 +192,7 @@ def test_a_deadline_that_passes_while_the_command_waits(kind: str, tmp_path: Pat
         ends = [_end_of(each.exception(WAIT_S)) for each in started]
         target.server.resume()
         assert set(ends) <= {"DEADLINE_EXCEEDED"}
-        # Done or not, nobody knows; with the same key it is done once.
+        # The outcome is unknown; with the same key it is executed once.
         answers = [shop.call(methods.RESERVE, each) for each in asked]
         made = [event.context.idempotency_key for event in target.read_events() if event.HasField("reserved")]
         assert sorted(made) == sorted(each.context.idempotency_key for each in asked)

@@ -89,7 +89,7 @@ def test_what_ended_stays_where_it_ended(shop: Shop) -> None:
     assert (found[shop.there].quantity, found[shop.there].reserved) == (3, 3)
 
 
-def test_without_room_nothing_moves(shop: Shop) -> None:
+def test_without_available_units_nothing_moves(shop: Shop) -> None:
     one, two = shop.item(5, there=5), shop.item(5, there=1)
     hold = shop.hold((one, shop.here, 2), (two, shop.here, 2))
     request = requests.transfer(shop.context(), hold, shop.there)
@@ -102,7 +102,7 @@ def test_without_room_nothing_moves(shop: Shop) -> None:
     assert figures(shop.level(two, shop.there)) == (1, 1, 0, 0)
 
 
-def test_a_place_that_never_had_the_item_has_no_room(shop: Shop) -> None:
+def test_a_location_that_never_had_the_item_has_no_stock(shop: Shop) -> None:
     sku = shop.item(5)
     hold = shop.hold((sku, shop.here, 2))
     request = requests.transfer(shop.context(), hold, shop.there)
@@ -141,7 +141,7 @@ def test_a_promise_that_cannot_be_kept_moves_away(shop: Shop) -> None:
     assert figures(shop.level(sku, shop.there)) == (5, 3, 0, 2)
 
 
-def test_to_where_it_is_already_nothing_changes(shop: Shop) -> None:
+def test_to_its_own_location_nothing_changes(shop: Shop) -> None:
     sku = shop.item(5, there=5)
     hold = shop.hold((sku, shop.there, 3))
     assert transfer(shop, hold).version == 1

@@ -81,9 +81,9 @@ def test_a_method_that_nobody_knows(shop: Shop, path: str) -> None:
 
 def padded(payload: bytes, size: int) -> bytes:
     """The same message with an unknown field at its end, `size` bytes in all."""
-    tag, room = b"\xfa\xff\x07", size - len(payload) - 3
+    tag, directory = b"\xfa\xff\x07", size - len(payload) - 3
     for length_bytes in range(1, 6):
-        filling = room - length_bytes
+        filling = directory - length_bytes
         length = _varint(filling)
         if len(length) == length_bytes:
             return payload + tag + length + bytes(filling)
@@ -103,7 +103,7 @@ def _limits(shop: Shop) -> tuple[int, int]:
     return found.command_bytes_max, found.submit_bytes_max
 
 
-def test_a_command_of_just_the_limit_is_taken(shop: Shop) -> None:
+def test_a_command_of_exactly_the_limit_is_accepted(shop: Shop) -> None:
     limit, _ = _limits(shop)
     request = requests.reserve(shop.context(), (shop.item(1), shop.here, 1))
     answer = shop.target.call_raw(methods.RESERVE.path, padded(request.SerializeToString(), limit))
@@ -138,7 +138,7 @@ def test_a_batch_may_be_larger_than_a_command_up_to_its_own_limit(shop: Shop) ->
 
 @pytest.mark.case("D10")
 @pytest.mark.parametrize("timeout_s", [0.001, 0.002, 0.004])
-def test_a_short_deadline_leaves_one_truth(shop: Shop, timeout_s: float) -> None:
+def test_a_short_deadline_leaves_one_outcome(shop: Shop, timeout_s: float) -> None:
     sku = shop.item(50)
     context = shop.context()
     request = requests.reserve(context, (sku, shop.here, 1))
@@ -170,7 +170,7 @@ def test_a_command_for_another_ledger_is_not_executed(shop: Shop) -> None:
     assert shop.target.digest() == before
 
 
-def test_a_stream_that_is_not_one(server: ServerTarget) -> None:
+def test_a_malformed_stream(server: ServerTarget) -> None:
     for path in sorted(STREAMS):
         shop = Shop(server)
         for name in ("a length beyond the end", "noise"):

@@ -44,7 +44,7 @@ def test_a_good_call_is_answered(server_shop: Shop) -> None:
 
 
 @pytest.mark.case("D10")
-def test_a_deadline_that_is_over_before_the_command_was_taken(server_shop: Shop) -> None:
+def test_a_deadline_that_passed_before_the_command_was_accepted(server_shop: Shop) -> None:
     shop = server_shop
     request = requests.reserve(shop.context(), (shop.item(1), shop.here, 1))
     body = wire.message(request.SerializeToString())
@@ -67,7 +67,7 @@ def native(targets: Targets) -> ServerTarget:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", list(BAD_FRAMES))
-def test_a_frame_that_is_none(native: ServerTarget, path: str, name: str) -> None:
+def test_bytes_that_are_not_a_frame(native: ServerTarget, path: str, name: str) -> None:
     refused = refusal_in(wire.call(native.server.address, path, BAD_FRAMES[name], {}))
     assert (refused.reason, refused.fields) == ("INVALID_FIELD", ["message"])
 
@@ -88,12 +88,12 @@ def test_a_compressed_message_is_not_understood(native: ServerTarget, path: str)
 
 
 @pytest.mark.parametrize("timeout", ["abc", "1", "S", "-1S", "123456789S", "1.5S", "1X"])
-def test_a_deadline_that_is_none(native: ServerTarget, timeout: str) -> None:
+def test_an_invalid_deadline(native: ServerTarget, timeout: str) -> None:
     answer = wire.call(native.server.address, methods.RESERVE.path, wire.message(b""), {"grpc-timeout": timeout})
     assert refusal_in(answer).reason == "INVALID_FIELD"
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "application/json", "application/grpc+json"])
-def test_what_is_not_grpc_is_told_so(native: ServerTarget, content_type: str) -> None:
+def test_requests_that_are_not_grpc_are_refused_as_such(native: ServerTarget, content_type: str) -> None:
     fields = {"content-type": content_type}
     assert wire.call(native.server.address, methods.RESERVE.path, wire.message(b""), fields)[":status"] == "415"

@@ -64,7 +64,7 @@ def test_an_answer_survives_the_end_of_the_engine(tmp_path: Path) -> None:
     assert (report["digest"], report["sequence"]) == (before.digest, before.sequence)
 
 
-def test_an_engine_that_was_dropped_gives_its_directory_back(tmp_path: Path) -> None:
+def test_a_dropped_engine_releases_its_directory(tmp_path: Path) -> None:
     receive(_core.Engine.open(settings(tmp_path)), "k1")
     second = _core.Engine.open(settings(tmp_path))
     assert receive(second, "k1").receipt.replayed
@@ -102,7 +102,7 @@ def test_a_journal_of_another_ledger_is_refused(tmp_path: Path) -> None:
         _core.Engine.open(settings(tmp_path, ledger="other"))
 
 
-def test_a_closed_engine_says_so(engine: _core.Engine) -> None:
+def test_a_closed_engine_raises_engine_closed(engine: _core.Engine) -> None:
     engine.close()
     engine.close()
     with pytest.raises(_core.EngineClosed, match="closed"):
@@ -129,19 +129,19 @@ def test_a_fork_may_not_use_the_engine_of_its_parent(engine: _core.Engine) -> No
         try:
             engine.close()
             receive(engine, "k2")
-            told = "it answered"
+            reported = "it answered"
         except _core.EngineClosed as error:
-            told = str(error)
+            reported = str(error)
         except BaseException as error:
-            told = repr(error)
-        os.write(write_end, told.encode())
+            reported = repr(error)
+        os.write(write_end, reported.encode())
         os._exit(0)
     os.close(write_end)
-    told = os.read(read_end, 1000).decode()
+    reported = os.read(read_end, 1000).decode()
     os.close(read_end)
     assert os.waitpid(child, 0)[1] == 0
-    assert "fork" in told
-    # The parent goes on as if nothing had happened.
+    assert "fork" in reported
+    # The parent continues as if nothing had happened.
     assert receive(engine, "k2").receipt.sequence > 0
 
 
@@ -186,14 +186,14 @@ def test_other_threads_run_while_one_waits(engine: _core.Engine) -> None:
     assert events[0].sequence == 1
 
 
-def test_started_calls_are_told_once_each_and_a_bad_callback_harms_nobody(engine: _core.Engine) -> None:
-    told: list[int] = []
+def test_started_calls_are_answered_once_and_a_failing_callback_is_isolated(engine: _core.Engine) -> None:
+    reported: list[int] = []
     done = threading.Event()
 
     def on_done(code: int, answer: bytes) -> None:
-        told.append(code)
+        reported.append(code)
         assert inventory.ReceiveResponse.FromString(answer).receipt.durable_sequence > 0
-        if len(told) == 100:
+        if len(reported) == 100:
             done.set()
 
     def on_done_badly(code: int, answer: bytes) -> None:
@@ -208,12 +208,12 @@ def test_started_calls_are_told_once_each_and_a_bad_callback_harms_nobody(engine
         assert done.wait(WAIT_S)
     finally:
         sys.unraisablehook = before
-    assert told == [0] * 100
+    assert reported == [0] * 100
     assert len(raised) == 1
 
 
 @pytest.mark.case("G06")
-def test_who_stops_waiting_leaves_nothing_behind(engine: _core.Engine) -> None:
+def test_a_caller_that_stops_waiting_leaves_nothing_behind(engine: _core.Engine) -> None:
     count = 50
     keys = [f"k{number}" for number in range(count)]
 
@@ -231,7 +231,7 @@ def test_who_stops_waiting_leaves_nothing_behind(engine: _core.Engine) -> None:
         assert all(isinstance(end, asyncio.CancelledError) for end in ended)
 
     asyncio.run(abandon())
-    # What was taken happens all the same, once; the call behind them is answered after them.
+    # Accepted calls are still executed, once; the call after them is answered after them.
     receive(engine, "last")
     assert all(receive(engine, key).receipt.replayed for key in keys)
     assert json.loads(engine.stats())["in_flight"] == 0

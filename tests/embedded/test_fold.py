@@ -33,7 +33,7 @@ class Shop:
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
         self.target = EmbeddedTarget(auto_create=True, time_scale=SCALE)
-        self.told: dict[int, list[Level]] = {}
+        self.reported: dict[int, list[Level]] = {}
         self._holds: list[str] = []
         self._number = 0
         for sku in SKUS:
@@ -66,10 +66,10 @@ class Shop:
 
     def _stock(self, method: methods.Method[Any, Any], request: Any) -> None:
         answer = self.target.call(method, request)
-        self.told[answer.receipt.sequence] = [decode.level_of(level) for level in answer.levels]
+        self.reported[answer.receipt.sequence] = [decode.level_of(level) for level in answer.levels]
 
     def _look(self) -> None:
-        """A command that tells the levels, at a sequence of its own."""
+        """A command that returns the levels, at a sequence of its own."""
         lines = [(sku, place, self._chance.choice((1, 1, 2))) for sku in SKUS for place in PLACES]
         self._stock(methods.RECEIVE, requests.receive(self._context(), *self._chance.sample(lines, 2)))
 
@@ -133,10 +133,10 @@ def test_the_fold_has_the_levels_of_the_ledger_at_every_sequence(seed: int) -> N
             levels = list(fold.levels())
             assert all(min(_quantities(level)) >= 0 for level in levels), f"a dip at {event.sequence}"
             assert all(_balanced(level) for level in levels), f"at {event.sequence}"
-            for told in shop.told.get(event.sequence, ()):
-                assert fold.level(told.sku, told.location) == told, f"at {event.sequence}"
+            for reported in shop.reported.get(event.sequence, ()):
+                assert fold.level(reported.sku, reported.location) == reported, f"at {event.sequence}"
                 compared += 1
-                shortages += told.oversold > 0
+                shortages += reported.oversold > 0
         assert compared > COMMANDS
         assert shortages > 10
         assert {
@@ -164,7 +164,7 @@ def _balanced(level: Level) -> bool:
 
 
 def _same_in_the_end(shop: Shop, fold: StockFold) -> None:
-    """What the ledger says now is what the fold says of now, though time passes between the two questions."""
+    """The ledger and the fold report the same for now, though time passes between the two reads."""
     for _ in range(200):
         before_ms = shop.target.engine_time_ms()
         sequence, levels = shop.levels()
@@ -242,22 +242,22 @@ def _folded() -> StockFold:
     return fold
 
 
-def test_units_are_free_before_their_expired_event_says_so() -> None:
-    """The naive fold dips here: a Reserved event stands before the Expired one whose units it took."""
+def test_units_are_free_before_their_expired_event() -> None:
+    """A naive fold is wrong here: a Reserved event precedes the Expired one whose units it took."""
     fold = _folded()
-    told = [fold.available("tea", "here")]
+    reported = [fold.available("tea", "here")]
     for event in (
         _event(3, 60, "reserved", reservation_id="i", expire_s=99, lines=(("tea", "here", 10),)),
         _event(4, 61, "expired", reservation_id="h", lines=(("tea", "here", 4),)),
         _event(5, 99, "expired", reservation_id="i", lines=(("tea", "here", 10),)),
     ):
         fold.take(event)
-        told.append(fold.available("tea", "here"))
+        reported.append(fold.available("tea", "here"))
         assert fold.level("tea", "here").oversold == 0
-    assert told == [6, 0, 0, 10]
+    assert reported == [6, 0, 0, 10]
 
 
-def test_what_comes_back_from_expiry_is_held_again_whether_or_not_its_event_came_before() -> None:
+def test_expired_units_are_held_again_before_or_after_their_event() -> None:
     fold = _folded()
     fold.take(_event(3, 60, "allocated", reservation_id="h", lines=(("tea", "here", 3),), reacquired=True))
     assert (fold.level("tea", "here").reserved, fold.level("tea", "here").allocated) == (0, 3)
@@ -293,7 +293,7 @@ def test_a_hold_that_is_amended_from_one_line_to_another_keeps_its_end() -> None
     assert fold.available("mug", "here", _moment(60)) == 10
 
 
-def test_a_history_that_cannot_be_is_refused() -> None:
+def test_an_impossible_history_is_refused() -> None:
     fold = _folded()
     with pytest.raises(ValueError, match="than it has"):
         fold.take(_event(3, 3, "released", reservation_id="h", lines=(("tea", "here", 5),)))

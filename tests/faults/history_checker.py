@@ -110,7 +110,7 @@ class HistoryChecker:
             elif one.effects[-1].sequence != receipt.sequence:
                 complain(f"{one.name} was acknowledged at {receipt.sequence} and stands at {one.effects[-1].sequence}")
             elif _answered(one) != _applied(one.effects):
-                complain(f"{one.name} was told {_answered(one)} and did {one.effects}")
+                complain(f"{one.name} was answered {_answered(one)} and did {one.effects}")
             elif call.path == "Reserve" and _requested(one) != Counter(dict(one.effects[0].moved)):
                 complain(f"{one.name} asked for {_requested(one)} and got {one.effects}")
             if receipt.durable_sequence < receipt.sequence:
@@ -176,7 +176,9 @@ class HistoryChecker:
         level = (metadata["sku"], metadata["location"])
         possible = self._possible_quantities(level, self._acknowledged_at(one.call.begin_ns), last)
         if int(metadata["available"]) not in possible:
-            self._auditor.complain(f"{one.name} was told that {metadata['available']} of {level} are left: {possible}")
+            self._auditor.complain(
+                f"{one.name} was rejected because {metadata['available']} of {level} are left: {possible}"
+            )
 
     def _possible_quantities(self, level: LevelKey, first: int, last: int) -> set[int]:
         """The available quantities of a level at every moment between two positions."""

@@ -1,4 +1,4 @@
-"""The auditor finds what is planted: a real history of a real server, with one thing in it changed."""
+"""The auditor finds planted errors: a real history of a real server, with one thing in it changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CALLS_MIN = 1_500
 
 @dataclass(slots=True)
 class Case:
-    """A history that tests may change: events, calls, the lives of the server and the levels that it told."""
+    """A history that tests may change: events, calls, incarnations of the server and the levels that it reported."""
 
     events: list[Event]
     calls: list[Call]
@@ -36,7 +36,7 @@ class Case:
     levels: list[types.InventoryLevel]
 
     def findings(self) -> list[str]:
-        """All that the auditor says."""
+        """All findings of the auditor."""
         auditor = Auditor()
         auditor.take_all(self.events)
         HistoryChecker(auditor).check(self.calls, self.incarnations)
@@ -110,7 +110,7 @@ def test_an_honest_history_has_no_findings(recorded: Case) -> None:
     assert {event.WhichOneof("fact") for event in recorded.events} >= {"expired", "message_rejected"}
 
 
-def _hole(case: Case) -> None:
+def _missing_event(case: Case) -> None:
     case.events.remove(case.event("reserved"))
 
 
@@ -153,7 +153,7 @@ def _token_again(case: Case) -> None:
     second.reserved.reservation_id = first.reserved.reservation_id
 
 
-def _zombie(case: Case) -> None:
+def _old_writer(case: Case) -> None:
     case.events[-1].writer_epoch -= 1
 
 
@@ -169,7 +169,7 @@ def _too_early(case: Case) -> None:
 
 
 def _both_win(case: Case) -> None:
-    # The hold was over when it was allocated, and nobody asked whether its units were still there.
+    # The hold had expired when it was allocated, without a check that its units were still available.
     allocated = case.event("allocated", lambda event: not event.allocated.reacquired)
     for event in case.events:
         if event.reserved.reservation_id == allocated.allocated.reservation_id:
@@ -188,12 +188,12 @@ def _early_answer(case: Case) -> None:
     call.answer = answer.SerializeToString()
 
 
-def _no_that_was_done(case: Case) -> None:
+def _rejection_with_effect(case: Case) -> None:
     call = case.call(ACCEPTED, "Allocate")
     call.outcome, call.reason = REFUSED, "ALREADY_ALLOCATED"
 
 
-def _wrong_way_round(case: Case) -> None:
+def _contradicts_real_time(case: Case) -> None:
     call = case.call(ACCEPTED, "Reserve")
     last = max(other.end_ns for other in case.calls)
     call.begin_ns, call.end_ns = last + 1, last + 2
@@ -213,14 +213,14 @@ def _wrong_read(case: Case) -> None:
     call.answer = answer.SerializeToString()
 
 
-def _false_no(case: Case) -> None:
+def _false_rejection(case: Case) -> None:
     call = case.call(REFUSED, "Reserve", lambda call: call.batched and call.reason == "INSUFFICIENT_STOCK")
     rejection = types.Rejection.FromString(call.answer)
     rejection.metadata["available"] = "777"
     call.answer = rejection.SerializeToString()
 
 
-def _stranger(case: Case) -> None:
+def _unrequested(case: Case) -> None:
     case.calls.remove(case.call(ACCEPTED, "Reserve"))
 
 
@@ -229,33 +229,33 @@ def _wrong_level(case: Case) -> None:
 
 
 PLANTED: dict[str, tuple[Callable[[Case], None], str]] = {
-    "a hole": (_hole, "hole"),
+    "a hole": (_missing_event, "hole"),
     "a lost event": (_lost, "is lost"),
     "an event twice": (_doubled, "does the same to the same hold again"),
     "an effect again later": (_doubled_later, "a second time"),
     "a double decrement": (_double_decrement, "more leave"),
-    "more than was asked for": (_more_than_asked, "was told|asked for"),
+    "more than was asked for": (_more_than_asked, "was answered|asked for"),
     "oversold": (_stock_that_was_never_there, "oversold"),
     "a token twice": (_token_again, "issued twice"),
-    "a record of an old writer": (_zombie, "a record of writer"),
+    "a record of an old writer": (_old_writer, "a record of writer"),
     "time going back": (_time_back, "time goes back"),
     "expired too early": (_too_early, "leave due"),
     "expire and allocate both win": (_both_win, "leave reserved"),
     "a number left out": (_number_skipped, "goes on with"),
     "an answer before the sync": (_early_answer, "before it was durable"),
-    "a no that was done": (_no_that_was_done, "was refused .* and has an effect"),
-    "an order that time denies": (_wrong_way_round, "acknowledged before it was asked"),
+    "a rejection with an effect": (_rejection_with_effect, "was refused .* and has an effect"),
+    "an order that contradicts real time": (_contradicts_real_time, "acknowledged before it was asked"),
     "a read of the past": (_stale_read, "a read saw"),
-    "a read of what never was": (_wrong_read, "a read of"),
-    "a no without a reason": (_false_no, "are left"),
-    "an effect nobody asked for": (_stranger, "never asked for"),
+    "a read of a wrong quantity": (_wrong_read, "a read of"),
+    "a rejection without a cause": (_false_rejection, "are left"),
+    "an effect nobody asked for": (_unrequested, "never asked for"),
     "a level that does not add up": (_wrong_level, "the server says"),
 }
 
 
 @pytest.mark.case("G02")
 @pytest.mark.parametrize(("plant", "words"), PLANTED.values(), ids=PLANTED)
-def test_what_is_planted_is_found(plant: Callable[[Case], None], words: str, case: Case) -> None:
+def test_planted_errors_are_found(plant: Callable[[Case], None], words: str, case: Case) -> None:
     plant(case)
     findings = case.findings()
     assert any(re.search(words, finding) for finding in findings), findings

@@ -1,4 +1,4 @@
-"""Yesterday's backup: taken under load, restored elsewhere when the original is lost; nothing is then issued twice."""
+"""A backup taken under load, restored elsewhere when the original is lost; no id is then issued twice."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SOURCE = "erp"
 
 
 def cli(*arguments: str, code: int = 0) -> dict[str, Any]:
-    """Runs a command and gives the object that it printed."""
+    """Runs a command and returns the object that it printed."""
     command = [sys.executable, "-m", "invengine.cli", *arguments, "--json"]
     ran = subprocess.run(command, env=server_environment({}), capture_output=True, text=True, check=False)
     assert ran.returncode == code, ran
@@ -74,12 +74,12 @@ def refusal(server: ServerFixture, epoch: int, number: int) -> tuple[str, dict[s
 
 
 def answer_of(call: Call) -> Any:
-    """What a caller was told."""
+    """The answer of a call."""
     return KINDS[call.path][1].FromString(call.answer)
 
 
 def ids_of(calls: list[Call]) -> set[str]:
-    """Every reservation id that anybody was told."""
+    """Every reservation id in an answer."""
     made = [call for call in calls if call.path == "Reserve" and call.outcome == ACCEPTED]
     return {answer_of(call).hold.reservation_id for call in made}
 
@@ -103,7 +103,7 @@ def known_of(calls: list[Call], sequence: int, began_ns: int, auditor: Auditor) 
 
 @dataclass(frozen=True)
 class JournalFlags:
-    """Where a journal lies, in the words of the commands that serve, copy and verify it."""
+    """The flags that name a journal, for the commands that serve, copy and verify it."""
 
     serve: tuple[str, ...]
     copy: tuple[str, ...]
@@ -111,12 +111,14 @@ class JournalFlags:
 
 
 @contextmanager
-def journal_flags(kind: str, room: Path) -> Iterator[JournalFlags]:
-    """A place for a journal: files, or a Redis of its own."""
+def journal_flags(kind: str, workspace: Path) -> Iterator[JournalFlags]:
+    """Yields the flags of a new journal: files, or a Redis of its own."""
     if kind == "file":
-        yield JournalFlags(("--journal", "file"), ("--directory", str(room / "journal")), (str(room / "journal"),))
+        yield JournalFlags(
+            ("--journal", "file"), ("--directory", str(workspace / "journal")), (str(workspace / "journal"),)
+        )
         return
-    with redis_server(programs()[kind], room / "redis") as redis:
+    with redis_server(programs()[kind], workspace / "redis") as redis:
         flags = ("--journal", "redis", "--redis-url", redis.url)
         yield JournalFlags(flags, flags, flags)
 
@@ -180,7 +182,7 @@ def test_a_backup_taken_under_load_is_restored_elsewhere(tmp_path: Path, old: st
         repeat_commands(found, known, random.Random(3))
         forgotten_keys_run_once(found, calls, known)
 
-        # The source goes on where the backup stands, whatever it was told since.
+        # The source continues where the backup ends, whatever was acknowledged since.
         assert refusal(found, epoch, 7) == ("SEQUENCE_GAP", {"source": SOURCE, "expected": "4", "got": "7"})
         for number in (4, 5, 6, 7):
             assert not message(found, epoch, number).receipt.replayed
@@ -190,8 +192,8 @@ def test_a_backup_taken_under_load_is_restored_elsewhere(tmp_path: Path, old: st
 
 
 def forgotten_keys_run_once(found: ServerFixture, calls: list[Call], known: list[Call]) -> None:
-    """Asks again what the backup does not know: done once more, under ids that were never told to anybody."""
-    told = ids_of(calls)
+    """Repeats what the backup does not have: executed once more, under ids that were never issued before."""
+    reported = ids_of(calls)
     lost = [call for call in calls if call.path == "Reserve" and call.outcome == ACCEPTED and call not in known]
     keyed = [call for call in lost if not reservations.ReserveRequest.FromString(call.body).context.HasField("source")]
     assert keyed
@@ -206,14 +208,14 @@ def forgotten_keys_run_once(found: ServerFixture, calls: list[Call], known: list
         again = found.call(methods.RESERVE, request)
         assert (first.receipt.replayed, again.receipt.replayed) == (False, True)
         assert first.hold.reservation_id == again.hold.reservation_id
-        assert first.hold.reservation_id not in told
-    # Others may have taken the stock meanwhile.
+        assert first.hold.reservation_id not in reported
+    # Others may have taken the stock in the meantime.
     assert set(refused) <= {"INSUFFICIENT_STOCK"}
     assert len(refused) < len(keyed[:50])
 
 
 @pytest.mark.case("I03")
-def test_a_restore_that_did_not_end_is_no_ledger(tmp_path: Path) -> None:
+def test_an_unfinished_restore_is_not_a_ledger(tmp_path: Path) -> None:
     with server_fixture(tmp_path, "--journal", "file") as server:
         server.start()
         server.add_stock()
@@ -224,8 +226,8 @@ def test_a_restore_that_did_not_end_is_no_ledger(tmp_path: Path) -> None:
         # The marker is what a restore that was killed leaves.
         (half / "restore.unfinished").touch()
         for arguments in (("serve", "--address", "127.0.0.1:0"), ("backup", "create", str(tmp_path / "again"))):
-            told = cli(*arguments, "--directory", str(half), code=ExitCode.USAGE)
-            assert "backup restore" in told["error"]["message"]
+            reported = cli(*arguments, "--directory", str(half), code=ExitCode.USAGE)
+            assert "backup restore" in reported["error"]["message"]
         cli("backup", "restore", str(tmp_path / "backup"), "--directory", str(half))
         assert cli("verify", str(half))["sequence"] == place_sequence(tmp_path / "journal")
         # Half a backup, and a backup where a journal should be.

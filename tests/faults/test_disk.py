@@ -70,7 +70,7 @@ def test_a_directory_that_may_no_longer_be_written_ends_the_server_and_loses_not
         with workers([server.caller_config(1, 12), server.caller_config(2, 12, channel="web")]) as callers:
             await_events(server, 300)
             with watched(server) as seen:
-                # Files that are open go on; the next one cannot be made.
+                # Open files still work; the next one cannot be created.
                 directory.chmod(0o500)
                 code = server.running.process.wait(POISON_S)
             assert code == EXIT_FAULT
@@ -78,7 +78,7 @@ def test_a_directory_that_may_no_longer_be_written_ends_the_server_and_loses_not
             before = _journals(directory)
             with pytest.raises(AssertionError, match="fix the disk or its permissions"):
                 server.start()
-            # The claim of the one that was refused may stand behind it; nothing else is touched.
+            # The claim of the refused server may be appended; nothing else is touched.
             after = _journals(directory)
             assert after.keys() == before.keys()
             assert all(after[name].startswith(before[name]) for name in before)
@@ -96,7 +96,7 @@ def _journals(directory: Path) -> dict[str, bytes]:
 
 @contextmanager
 def watched(server: ServerFixture) -> Iterator[list[int]]:
-    """What health said since, newest last."""
+    """The health statuses since then, newest last."""
     seen: list[int] = []
     with grpc.insecure_channel(server.address, options=OPTIONS) as channel:
         watch: Any = channel.unary_stream(
@@ -146,7 +146,7 @@ def test_a_full_disk_refuses_and_heals(tmp_path: Path) -> None:
         server.add_stock()
         with workers([server.caller_config(1, 16), server.caller_config(2, 16, channel="web")]) as callers:
             wait_until("a disk that is full", lambda: _is_full(server), within_s=60.0)
-            # Reads go on.
+            # Reads continue.
             assert server.levels()
             grow("64m")
             await_events(server, 500)

@@ -24,7 +24,7 @@ END_S = 30.0
 
 
 @pytest.mark.case("I06")
-def test_a_server_without_file_descriptors_serves_whom_it_knows(tmp_path: Path) -> None:
+def test_a_server_without_file_descriptors_serves_existing_connections(tmp_path: Path) -> None:
     with server_fixture(tmp_path, "--journal", "file") as place, idle_connections() as others:
         place.start()
         place.add_stock()
@@ -62,7 +62,7 @@ def test_a_journal_without_file_descriptors_ends_the_server_and_loses_nothing(tm
 
 @contextmanager
 def idle_connections() -> Iterator[list[grpc.Channel]]:
-    """Connections that nobody closes before the end."""
+    """Connections that stay open until the end."""
     channels: list[grpc.Channel] = []
     try:
         yield channels
@@ -72,7 +72,7 @@ def idle_connections() -> Iterator[list[grpc.Channel]]:
 
 
 def connects(address: str, kept: list[grpc.Channel]) -> bool:
-    """Whether one more caller is let in."""
+    """Whether one more connection is accepted."""
     channel = grpc.insecure_channel(address, options=OPTIONS)
     kept.append(channel)
     try:
@@ -83,7 +83,7 @@ def connects(address: str, kept: list[grpc.Channel]) -> bool:
 
 
 @pytest.mark.case("I06")
-def test_a_starved_server_is_slow_and_right(tmp_path: Path) -> None:
+def test_a_server_without_processor_time_is_slow_and_correct(tmp_path: Path) -> None:
     with server_fixture(tmp_path, "--journal", "file") as place:
         place.start()
         place.add_stock()

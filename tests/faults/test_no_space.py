@@ -1,4 +1,4 @@
-"""What is beside the journal and finds no space is refused with what to do, and the journal goes on."""
+"""Files beside the journal that find no space are refused with the remedy, and the journal continues."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..cli.environment import mounted
 
 
 @pytest.mark.needs_root
-def test_a_snapshot_without_space_is_refused_journal_full_and_commands_go_on(tmp_path: Path) -> None:
+def test_a_snapshot_without_space_is_refused_journal_full_and_commands_continue(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     with mounted(disk, "size=24m"):
         settings = {"journal": "file", "directory": str(disk), "journal_file_bytes": 4 << 20, "auto_create": True}
@@ -27,7 +27,7 @@ def test_a_snapshot_without_space_is_refused_journal_full_and_commands_go_on(tmp
 
 
 def _snapshots_on_a_full_disk(engine: _core.Engine, fill: Path) -> tuple[int, bytes]:
-    """What a snapshot is refused with; commands go on, and once there is space the snapshot is written."""
+    """The rejection of a snapshot; commands continue, and once there is space the snapshot is written."""
     try:
         _receive(engine, "first")
         with fill.open("wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -46,7 +46,7 @@ def _snapshots_on_a_full_disk(engine: _core.Engine, fill: Path) -> tuple[int, by
 
 
 @pytest.mark.needs_root
-def test_a_backup_without_space_advises_what_helps_it(tmp_path: Path) -> None:
+def test_a_backup_without_space_has_the_right_advice(tmp_path: Path) -> None:
     engine = _core.Engine.open(json.dumps({"directory": str(tmp_path / "journal"), "auto_create": True}))
     _receive(engine, "first")
     engine.close()

@@ -1,4 +1,4 @@
-"""SIGSTOP for seconds, of the server and of its Redis, and a server that wakes to find that another has its ledger."""
+"""SIGSTOP for seconds, of the server and of its Redis, and a server that resumes after another took its ledger."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _caller_configs(server: ServerFixture, *, more: str = "") -> list[CallerConf
 
 
 @pytest.mark.case("D04")
-def test_a_server_on_files_that_was_stopped_goes_on(tmp_path: Path) -> None:
+def test_a_suspended_server_on_files_continues(tmp_path: Path) -> None:
     with server_fixture(tmp_path, "--journal", "file") as server:
         server.start()
         server.add_stock()
@@ -62,7 +62,7 @@ def _stop(server: ServerFixture, seconds: float) -> None:
 
 @pytest.mark.case("D04")
 @pytest.mark.needs_tool("redis-server")
-def test_a_server_on_redis_that_was_stopped_goes_on(redis: RedisServer, tmp_path: Path) -> None:
+def test_a_suspended_server_on_redis_continues(redis: RedisServer, tmp_path: Path) -> None:
     with server_fixture(tmp_path, "--journal", "redis", "--redis-url", redis.url) as server:
         server.start()
         server.add_stock()
@@ -77,7 +77,7 @@ def test_a_server_on_redis_that_was_stopped_goes_on(redis: RedisServer, tmp_path
 
 @pytest.mark.case("F16", "G03")
 @pytest.mark.needs_tool("redis-server")
-def test_a_redis_that_was_stopped_goes_on(redis: RedisServer, tmp_path: Path) -> None:
+def test_a_suspended_redis_continues(redis: RedisServer, tmp_path: Path) -> None:
     flags = ("--journal", "redis", "--redis-url", redis.url)
     with server_fixture(tmp_path, *flags, environment={"INVENGINE_IN_FLIGHT_MAX": "16"}) as server:
         server.start()
@@ -110,7 +110,7 @@ def _reads(server: ServerFixture) -> bool:
 
 @pytest.mark.case("F05", "G03")
 @pytest.mark.needs_tool("redis-server")
-def test_a_server_that_slept_while_another_claimed_is_silent(redis: RedisServer, tmp_path: Path) -> None:
+def test_a_suspended_server_that_lost_its_ledger_answers_nothing(redis: RedisServer, tmp_path: Path) -> None:
     flags = ("--journal", "redis", "--redis-url", redis.url)
     with server_fixture(tmp_path / "first", *flags) as first, server_fixture(tmp_path / "second", *flags) as second:
         first.start()

@@ -1,4 +1,4 @@
-"""SIGTERM under full load: what was taken is answered, the rest is refused, and the next server goes on from there."""
+"""SIGTERM under full load: accepted calls are answered, the rest is refused, and the next server continues."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_drain_under_load_loses_nothing(door: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.case("G05", "A15")
-def test_an_engine_that_is_closed_amid_batches_tells_the_truth(tmp_path: Path) -> None:
+def test_an_engine_that_is_closed_amid_batches_answers_correctly(tmp_path: Path) -> None:
     closings = CloseUnderLoad(tmp_path, random.Random(11))
     closings.play(CLOSINGS)
     assert closings.endings["answered"] > CLOSINGS

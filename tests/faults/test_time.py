@@ -1,4 +1,4 @@
-"""Time while nobody is there: holds that end while the server is down, and a journal read under another clock."""
+"""Time without a server: holds that expire while it is down, and a journal read under another clock."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ import json, sys
 from invengine import _core
 from invengine.v1.journal_service_pb2 import GetDigestResponse
 report = json.loads(_core.verify(sys.argv[1], None))
-# The clock of the new owner stands in 1970: engine time goes on from the journal.
+# The clock of the new owner shows 1970: engine time continues from the journal.
 engine = _core.Engine.open(json.dumps({"journal": "file", "directory": sys.argv[1], "wall_time_ms": 1}))
 answer = GetDigestResponse.FromString(engine.call("/invengine.v1.JournalService/GetDigest", b""))
 engine.close()
@@ -40,7 +40,7 @@ print(json.dumps([[report["digest"], report["sequence"]], [answer.digest, answer
 
 
 @pytest.mark.case("D06")
-def test_holds_that_end_while_the_server_is_down_are_over_before_it_serves(tmp_path: Path) -> None:
+def test_holds_that_expire_while_the_server_is_down_have_ended_before_it_serves(tmp_path: Path) -> None:
     with server_fixture(tmp_path, "--journal", "file") as server:
         server.start()
         server.add_stock()
@@ -81,7 +81,7 @@ TTL_S = 60
 
 
 @pytest.mark.case("D06")
-def test_everything_that_ended_meanwhile_is_journalled_before_the_first_command(tmp_path: Path) -> None:
+def test_everything_that_expired_meanwhile_is_journalled_before_the_first_command(tmp_path: Path) -> None:
     with _engine(tmp_path, START_MS) as engine:
         _stock(engine, MANY)
         for first in range(0, MANY, BATCH):
@@ -90,7 +90,7 @@ def test_everything_that_ended_meanwhile_is_journalled_before_the_first_command(
             assert all(outcome.holds for outcome in answer.outcomes)
         before = _asked(engine, methods.GET_DIGEST, methods.GET_DIGEST.request()).sequence
     with _engine(tmp_path, START_MS + 2_000 * TTL_S) as engine:
-        # What is asked first of all sees a journal in which it stands.
+        # The first read sees a journal that already has it.
         assert _asked(engine, methods.GET_DIGEST, methods.GET_DIGEST.request()).sequence == before + MANY
         first_answer = _asked(engine, methods.RESERVE, _reserve("first", MANY))
         kinds = [event.WhichOneof("fact") for event in _events(engine, before)]
@@ -99,10 +99,10 @@ def test_everything_that_ended_meanwhile_is_journalled_before_the_first_command(
 
 
 @contextmanager
-def _engine(room: Path, wall_time_ms: int) -> Iterator[_core.Engine]:
+def _engine(directory: Path, wall_time_ms: int) -> Iterator[_core.Engine]:
     settings = {
         "journal": "file",
-        "directory": str(room / "journal"),
+        "directory": str(directory / "journal"),
         "wall_time_ms": wall_time_ms,
         "auto_create": True,
     }
@@ -152,12 +152,12 @@ def test_a_journal_read_under_another_clock_gives_the_same_digest(tmp_path: Path
         audit(server, calls)
         server.running.stop()
         server.start()
-        told = list(server.digest())
+        reported = list(server.digest())
         server.kill()
     for zone in ("UTC", "Pacific/Auckland", "America/St_Johns"):
         copy = tmp_path / zone.replace("/", "-")
         shutil.copytree(tmp_path / "journal", copy)
-        assert _folded(copy, zone) == [told, told]
+        assert _folded(copy, zone) == [reported, reported]
 
 
 def _folded(journal: Path, zone: str) -> list[list[object]]:

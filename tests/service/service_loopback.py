@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from invengine.service import PythonService
 from invengine.service.ports import EnginePort
 
-# A grpc.aio.Channel; its stubs cannot express a method that takes and gives bytes.
+# A grpc.aio.Channel; its stubs cannot express a method that takes and returns bytes.
 Raw: TypeAlias = Any
 
 WAIT_S = 20.0

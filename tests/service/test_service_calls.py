@@ -94,7 +94,7 @@ def test_an_engines_refusal_keeps_code_message_and_details() -> None:
     ],
     ids=["exception", "unknown", "garbage", "other code", "no such code"],
 )
-def test_a_broken_engine_gives_internal_with_an_incident_and_nothing_more(
+def test_a_broken_engine_answers_internal_with_only_an_incident(
     raised: Exception, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Broken(FakeEngine):
@@ -225,7 +225,7 @@ def engine_tasks() -> list[str]:
     return [name for name in names if "EngineCalls" in name]
 
 
-def test_a_caller_that_leaves_a_stream_leaves_nothing_behind() -> None:
+def test_a_cancelled_stream_leaves_nothing_behind() -> None:
     engine = FakeEngine({methods.SUBMIT: lambda payload: payload}, delay_s=1.0)
 
     async def body() -> None:

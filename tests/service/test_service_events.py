@@ -45,7 +45,7 @@ def test_what_is_read(fields: dict[str, int], expected: tuple[int, int] | None) 
     asyncio.run(body())
 
 
-def test_follow_streams_what_comes_and_ends_with_draining() -> None:
+def test_follow_streams_new_events_and_ends_with_draining() -> None:
     engine = FakeEngine(events=1)
 
     async def body() -> None:
@@ -120,7 +120,7 @@ def test_too_many_readers_are_refused_until_others_leave(monkeypatch: pytest.Mon
     asyncio.run(body())
 
 
-def test_an_engine_that_gives_fewer_events_than_asked_for_is_asked_on() -> None:
+def test_an_engine_that_returns_fewer_events_than_requested_is_read_again() -> None:
     class Brief(FakeEngine):
         def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
             return super().read_events(from_sequence, min(limit, 7), wait_ms)

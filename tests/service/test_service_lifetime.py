@@ -148,7 +148,7 @@ def test_open_streams_do_not_delay_a_drain_and_end_with_draining() -> None:
                 if asked is not None:
                     await call.write(asked.SerializeToString())
                 calls.append(call)
-            # What was taken is answered before.
+            # Accepted calls are answered before.
             await calls[0].write(b"taken")
             assert await calls[0].read() == b"taken"
             started = time.monotonic()

@@ -56,7 +56,7 @@ def test_the_file_can_be_named_by_flag_or_environment(tmp_path: Path, monkeypatc
         ("threads = ", ["not valid TOML"]),
     ],
 )
-def test_a_bad_file_is_one_line_that_tells_what_to_do(toml: str, words: list[str]) -> None:
+def test_a_bad_file_is_one_line_with_the_remedy(toml: str, words: list[str]) -> None:
     Path("invengine.toml").write_text(toml)
     with pytest.raises(SettingsError) as caught:
         load()
@@ -117,15 +117,15 @@ def test_every_setting_is_known_to_the_walk() -> None:
 @pytest.mark.parametrize("kind", list(JournalKind))
 @pytest.mark.parametrize("name", list(_OTHER))
 def test_every_setting_is_used_by_every_journal_or_refused(name: str, kind: JournalKind) -> None:
-    told = json.loads(engine_settings(check_used(load({"journal": kind})).settings))
+    reported = json.loads(engine_settings(check_used(load({"journal": kind})).settings))
     given = load({"journal": kind, name: _OTHER[name]})
     if kind not in USED_BY.get(name, (kind,)):
         with pytest.raises(SettingsError, match=f"^{name} .flag --{name.replace('_', '-')}.: a journal of kind {kind}"):
             check_used(given)
         return
     changed = json.loads(engine_settings(check_used(given).settings))
-    assert changed.keys() - {name} == told.keys() - {name}
-    assert changed[name] != told.get(name), "the engine hears of it"
+    assert changed.keys() - {name} == reported.keys() - {name}
+    assert changed[name] != reported.get(name), "the engine hears of it"
     _core.examine(json.dumps(changed))
 
 
@@ -164,7 +164,7 @@ def test_what_is_for_one_start_is_a_flag(name: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["file", "environment"])
-def test_emptying_a_journal_is_asked_for_by_a_flag_only(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_emptying_a_journal_needs_a_flag(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if given == "file":
         Path("invengine.toml").write_text("force_empty = true\n")
     else:

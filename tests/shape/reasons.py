@@ -1,4 +1,4 @@
-"""Reasons of refusals: what docs/errors.md says of each, and which ones the code can give, read from its text."""
+"""Reasons of rejections: what docs/errors.md states for each, and which ones the code can return, from its text."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CODES = {
     "UNAUTHENTICATED": 16,
 }
 
-# The detail that says when to come back stands in the column of metadata.
+# The detail with the time to wait is in the column of metadata.
 RETRY = "RetryInfo"
 
 NAMES_IN_THE_LEDGER = "rust/ledger/src/rejection.rs"
@@ -48,7 +48,7 @@ _CONSTRUCTOR = re.compile(r"^    (?:pub )?fn (?P<name>\w+)[(<].*?^    }$", re.MU
 _MADE = re.compile(r'Refusal::new\(\s*Code::\w+,\s*"([A-Z_]+)"')
 _FACT = re.compile(r'\.fact\(\s*"(\w+)"')
 _CALLED = re.compile(r"(?:Refusal|Self)::(\w+)")
-# Tests stand at the end of a file.
+# Tests are at the end of a file.
 _TESTS = re.compile(r"^#\[cfg\(test\)\]\nmod tests? \{.*", re.MULTILINE | re.DOTALL)
 
 
@@ -76,7 +76,7 @@ def _rows(text: str) -> dict[str, Documented]:
 
 @cache
 def given() -> Mapping[str, frozenset[str]]:
-    """Every reason that some code gives, with the facts that its constructor adds; not those of the ledger."""
+    """Every reason that some code returns, with the facts that its constructor adds; not those of the ledger."""
     rust = {name: _TESTS.sub("", text_of(name)) for name in written(".rs") if _is_source(name)}
     service = {name: text_of(name) for name in written(".py") if name.startswith("python/invengine/service/")}
     found: dict[str, set[str]] = defaultdict(set)
@@ -128,7 +128,7 @@ def _reached(makers: Mapping[str, str], callers: Iterable[str]) -> set[str]:
 
 
 def of_service(sources: Mapping[str, str]) -> Iterator[tuple[str, set[str]]]:
-    """Reasons that the Python service gives: calls of `refused`, in functions that are used."""
+    """Reasons that the Python service returns: calls of `refused`, in functions that are used."""
     used = "\n".join(sources.values())
     for text in sources.values():
         for function in ast.walk(ast.parse(text)):

@@ -1,4 +1,4 @@
-"""What the documents tell people to type exists."""
+"""Everything that the documents tell people to type exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every Python example of the documents runs as it stands, and a second time: those of one document in order, against a
+"""Every Python example of the documents runs unchanged, and a second time: those of one document in order, against a
 server of its own.
 
 The server is the one that the documents tell people to start: `invengine dev`.
@@ -42,7 +42,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 def _program(document: str) -> str:
-    """The examples of a document as one program, each on the lines where it stands."""
+    """The examples of a document as one program, each on its original lines."""
     lines: list[str] = []
     for block in blocks("python"):
         if block.file == document:
@@ -58,11 +58,11 @@ def test_the_documents_have_examples() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_examples_run(document: str, server: str, tmp_path: Path) -> None:
-    room = tmp_path / "room"
-    room.mkdir()
+    directory = tmp_path / "room"
+    directory.mkdir()
     program = tmp_path / f"{Path(document).stem}_example.py"  # named like a module that it imports, it would hide it
     program.write_text(_program(document).replace(DEFAULT, server), encoding="utf-8")
     command = [sys.executable, "-W", "error::DeprecationWarning", str(program)]
     for attempt in ("first", "second"):  # Whoever reads tries again, on what the first run left behind.
-        outcome = subprocess.run(command, check=False, capture_output=True, text=True, cwd=room, timeout=RUN_S)
+        outcome = subprocess.run(command, check=False, capture_output=True, text=True, cwd=directory, timeout=RUN_S)
         assert outcome.returncode == 0, f"the {attempt} run: {outcome.stderr}"

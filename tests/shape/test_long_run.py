@@ -42,7 +42,7 @@ def test_the_json_of_the_simulator_is_read() -> None:
     )
 
 
-def test_a_simulator_that_did_not_end_is_no_success() -> None:
+def test_a_simulator_that_did_not_finish_is_a_failure() -> None:
     with pytest.raises(FoundError, match="did not finish"):
         simulated("thread panicked")
 
@@ -84,7 +84,7 @@ def test_totals_of_another_version_are_none(tmp_path: Path) -> None:
     assert totals_file.load(tmp_path / "soak.json").lines == {}
 
 
-def test_a_failure_is_kept_with_its_seed_and_what_it_left(tmp_path: Path) -> None:
+def test_a_failure_is_stored_with_its_seed_and_its_files(tmp_path: Path) -> None:
     totals = totals_file.load(tmp_path / "soak.json")
     assert not soak.play(_stage(unit=_breaks), totals, 7)
     totals.save()
@@ -94,7 +94,7 @@ def test_a_failure_is_kept_with_its_seed_and_what_it_left(tmp_path: Path) -> Non
     assert (Path(failure.kept) / "clue").read_text(encoding="ascii") == "why"
 
 
-def test_a_run_ends_at_the_goal_and_an_interrupted_one_keeps_what_was_done(
+def test_a_run_ends_at_the_goal_and_an_interrupted_one_keeps_its_results(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     totals = totals_file.load(tmp_path / "soak.json")
@@ -111,7 +111,7 @@ def test_a_run_ends_at_the_goal_and_an_interrupted_one_keeps_what_was_done(
     assert totals_file.load(tmp_path / "soak.json").line("work").done == 12
 
 
-def test_what_fails_again_and_again_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_fails_repeatedly_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     totals = totals_file.load(tmp_path / "soak.json")
     monkeypatch.setattr(soak, "STAGES", (_stage(unit=_breaks),))
     assert not soak.work([], 1.0, totals)
@@ -132,7 +132,7 @@ def test_the_document_says_what_was_done(tmp_path: Path) -> None:
     assert "4 of 10, 1.5 min more" in report.closing_lines(totals, [_stage()])
 
 
-def test_what_never_happened_fails_a_run_that_reached_its_goals(tmp_path: Path) -> None:
+def test_a_fault_that_never_happened_fails_a_run_that_reached_its_goals(tmp_path: Path) -> None:
     totals = totals_file.load(tmp_path / "soak.json")
     stages = [_stage(), _stage(name="other", goal=1)]
     totals.add("work", 60.0, {"work": 9}, {"odd": 1, "never": 0})

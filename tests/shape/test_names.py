@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .tree import ROOT, text_of, tracked, written
 
-# As a whole name each of these says nothing about what is inside.
+# As a whole name each of these is meaningless.
 BANNED = {"manager", "helper", "helpers", "util", "utils", "common", "data", "info", "process", "misc"}
 RUST_TYPE = re.compile(r"^\s*(?:pub(?:\([a-z]+\))? )?(?:struct|enum|trait|type|mod) ([A-Za-z_0-9]+)", re.MULTILINE)
 VISIBLE_TYPE = re.compile(r"^ {0,4}pub(?:\([a-z: ]+\))? (?:struct|enum|trait|type|union) (\w+)", re.MULTILINE)

@@ -75,7 +75,7 @@ def test_every_fact_that_the_engine_puts_into_a_refusal_is_in_the_document() -> 
     put = {fact for name in sources for fact in re.findall(r'\.(?:fact|text|number)\("(\w+)"', text_of(name))}
     now, later = documented()
     facts = {fact for row in (*now.values(), *later.values()) for fact in row.metadata}
-    # What it says of a bad field goes into BadRequest.
+    # Descriptions of bad fields go into BadRequest.
     assert put - facts == {"description"}
 
 

@@ -1,4 +1,4 @@
-"""Events as the journal gives them, for tests of the auditor."""
+"""Events in the form of the journal, for tests of the auditor."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ class Journal:
 
 
 def lines(units: int) -> list[types.LineSelection]:
-    """One line of the test's place."""
+    """One line with the item and location of the test."""
     return [types.LineSelection(sku=PLACE[0], location=PLACE[1], quantity=units)]

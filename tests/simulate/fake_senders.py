@@ -1,4 +1,4 @@
-"""A sender whose engine is a few lines of Python: enough to see what a role asks for, and in which order."""
+"""A sender whose engine is a few lines of Python: enough to see what a role sends, and in which order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from invengine.simulate.tally import Tally
 
 
 class LeapingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time leaps to the next timer when there is nothing to do: hours of waiting take no time.
+    """An event loop whose time jumps to the next timer when it is idle: hours of waiting take no time.
 
     So the order of events depends on their times alone, however busy the machine is.
     """

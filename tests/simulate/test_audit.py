@@ -39,7 +39,7 @@ def weekend() -> Journal:
     return journal
 
 
-def test_a_right_history_has_no_findings() -> None:
+def test_a_correct_history_has_no_findings() -> None:
     auditor = audited(weekend())
     assert (auditor.findings, auditor.oversold_units) == ([], 0)
     level = auditor.levels[PLACE]
@@ -47,7 +47,7 @@ def test_a_right_history_has_no_findings() -> None:
     assert level.unsellable == {"damaged": 2}
 
 
-def test_a_history_comes_to_figures() -> None:
+def test_a_history_has_the_expected_figures() -> None:
     counts = EventCounts(PLACE)
     for event in weekend().events:
         counts.take(event)
@@ -104,12 +104,12 @@ def test_a_missing_event_and_time_that_goes_back_are_found() -> None:
 
 def test_an_acknowledged_answer_is_held_against_the_journal() -> None:
     effects = audited(weekend()).effects
-    told = Answer("reserve", "a/reserve", "web", 2, "a")
-    assert denied(told, effects) == ""
-    assert "no event" in denied(told._replace(key="z/reserve"), effects)
-    assert "no event" in denied(told._replace(scope="app"), effects)
-    assert "the journal has" in denied(told._replace(sequence=3), effects)
-    assert "the journal has" in denied(told._replace(reservation_id="b"), effects)
+    reported = Answer("reserve", "a/reserve", "web", 2, "a")
+    assert denied(reported, effects) == ""
+    assert "no event" in denied(reported._replace(key="z/reserve"), effects)
+    assert "no event" in denied(reported._replace(scope="app"), effects)
+    assert "the journal has" in denied(reported._replace(sequence=3), effects)
+    assert "the journal has" in denied(reported._replace(reservation_id="b"), effects)
 
 
 def test_levels_of_the_server_are_compared() -> None:
@@ -120,5 +120,5 @@ def test_levels_of_the_server_are_compared() -> None:
 
 
 @pytest.mark.parametrize(("at_s", "room"), [(0.5, 10), (2.5, 0), (10.5, 3), (99.0, 3)])
-def test_it_knows_how_much_room_there_was(at_s: float, room: int) -> None:
+def test_it_computes_what_was_available(at_s: float, room: int) -> None:
     assert audited(weekend()).room_at(PLACE, START.timestamp() * 1000 + at_s * 1000) == room

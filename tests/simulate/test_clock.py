@@ -1,4 +1,4 @@
-"""The clock of the stream: it runs with engine time and stands still with it."""
+"""The clock of the stream: it runs with engine time and stops with it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_waiting_ends_at_its_time() -> None:
     assert asyncio.run(wait()) >= 50.0
 
 
-def test_what_falls_due_in_an_outage_waits_for_its_end() -> None:
+def test_what_expires_in_an_outage_waits_for_its_end() -> None:
     shared = SharedClock(1000.0)
 
     async def wait() -> list[str]:

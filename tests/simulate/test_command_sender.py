@@ -26,7 +26,7 @@ def hold(sequence: int, *, replayed: bool = False) -> Hold:
 
 
 class Scripted:
-    """A client whose answers are written down beforehand."""
+    """A client with prepared answers."""
 
     def __init__(self, *answers: Hold | InvengineError, known: list[KnownOutcome] | None = None) -> None:
         self._answers = list(answers)
@@ -103,7 +103,7 @@ def test_a_repeat_counts_once_and_another_answer_is_a_contradiction(tmp_path: Pa
     assert len(tally.contradictions) == 1
 
 
-def test_a_refusal_may_become_a_yes_but_never_the_other_way(tmp_path: Path) -> None:
+def test_a_rejection_may_become_an_acceptance_but_never_the_reverse(tmp_path: Path) -> None:
     no = InsufficientStock(metadata={"requested": "2", "available": "1"})
 
     async def scene(sender: CommandSender) -> None:
@@ -117,7 +117,7 @@ def test_a_refusal_may_become_a_yes_but_never_the_other_way(tmp_path: Path) -> N
     assert last_answers([tmp_path / "log"])["web", "k"].sequence == 5
 
 
-def test_a_refusal_of_what_is_there_is_false(tmp_path: Path) -> None:
+def test_a_rejection_of_available_units_is_a_finding(tmp_path: Path) -> None:
     no = InsufficientStock(metadata={"requested": "2", "available": "3"})
     assert with_sender(Scripted(no), tmp_path / "log", lambda sender: sender.send(reserve())).false_refusals == 1
     assert (
@@ -126,7 +126,7 @@ def test_a_refusal_of_what_is_there_is_false(tmp_path: Path) -> None:
     )
 
 
-def test_after_an_outage_every_yes_is_looked_up(tmp_path: Path) -> None:
+def test_after_an_outage_every_accepted_command_is_looked_up(tmp_path: Path) -> None:
     async def scene(sender: CommandSender) -> None:
         await sender.send(reserve())
         await sender.verify_answers()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from invengine.cli.quiet import Load
+from invengine.cli.machine_load import Load
 from invengine.client import Digest, ServerDescription
 from invengine.simulate import promotion, wording
 from invengine.simulate.assumptions import Assumptions
@@ -80,7 +80,7 @@ def evidence(free: Path) -> Evidence:
 
 
 def description() -> ServerDescription:
-    """What the server said of itself after the kill."""
+    """The description of the server after the kill."""
     return ServerDescription(
         *("1", "main", 2, "file", "none", 3, 3, START, 100.0, 86400.0, 1, 1, 1000, 1000),
         0.012,
@@ -183,7 +183,7 @@ def test_an_order_that_is_counted_twice_fails_a_check(tmp_path: Path) -> None:
     assert failed == ["every order is counted once, by how it ended"]
 
 
-def test_a_time_is_reported_with_and_without_the_calls_around_the_kill_and_their_number(tmp_path: Path) -> None:
+def test_a_latency_is_reported_with_and_without_the_calls_around_the_kill(tmp_path: Path) -> None:
     """The kill makes callers wait: leaving them out is fair only beside the figure that has them."""
     seen = evidence(tmp_path)
     seen.tally.flash_at_s.append(1800.0)
@@ -205,7 +205,7 @@ def test_a_time_is_reported_with_and_without_the_calls_around_the_kill_and_their
     assert all(figure.of for figure in promotion.figures(report_of(seen)))
 
 
-def test_refusals_are_counted_by_flash_sale_and_baskets(tmp_path: Path) -> None:
+def test_rejections_are_counted_by_flash_sale_and_baskets(tmp_path: Path) -> None:
     seen = evidence(tmp_path)
     flash = Tally(accepted=Counter(reserve=5), refused=Counter({"reserve INSUFFICIENT_STOCK": 90}))
     report = report_of(replace(seen, tallies={**seen.tallies, "app-flash": flash}))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from invengine.cli.quiet import Load
+from invengine.cli.machine_load import Load
 from invengine.client import Level
 from invengine.simulate import flash_sale
 from invengine.simulate.checks import Check
@@ -34,7 +34,7 @@ def test_goodput_counts_answers_in_time_inside_the_rush() -> None:
     assert goodput_per_s(timeline, 100, 1_000, 2_000) == 0.0
 
 
-def test_ten_times_the_capacity_comes_within_a_second() -> None:
+def test_ten_times_the_capacity_arrives_within_a_second() -> None:
     sale = flash_sale._Sale(SETTINGS, "tag")
     spec = sale.rush_spec(1_000.0, stock=900)
     base, rise, rush, *_ = spec["pace"]["phases"]
@@ -52,7 +52,7 @@ def test_ten_times_the_capacity_comes_within_a_second() -> None:
 RIGHT = Level("S", "L", 10, 1, 2, 0, 0, 0, 0, 7, 0)
 
 
-def test_a_level_adds_up_or_not() -> None:
+def test_a_level_that_does_not_add_up_is_reported() -> None:
     assert adds_up(RIGHT)
     assert not adds_up(replace(RIGHT, available=8))
     assert not adds_up(replace(RIGHT, allocated=10, available=0, on_hand=10, oversold=1))

@@ -18,7 +18,7 @@ LATER_S = 3600.0
 
 
 def sale(order: str, channel: str, at_s: float, units: int = 1, behaviour: Behaviour = Behaviour.PAYS) -> Sale:
-    """One customer who pays at once."""
+    """One customer who pays immediately."""
     return Sale(order, channel, at_s, (Line(*PLACE, units),), 900.0, behaviour, 0.0, 600.0)
 
 
@@ -46,7 +46,7 @@ def test_a_synchronised_copy_does_not_sell_what_is_gone() -> None:
     assert (found.oversold_units, found.refused_orders, found.false_sold_outs) == (0, 1, 0)
 
 
-def test_goods_that_came_back_are_refused_until_the_copy_hears_of_them() -> None:
+def test_returned_goods_are_refused_until_the_copy_is_updated() -> None:
     came = (Returned("rma", 20.0, (Line(*PLACE, 1),), damaged=False),)
     early = play(stream(sale("a", ECOMMERCE, 10.0), sale("b", ECOMMERCE, 30.0), units=1, returns=came), Copies())
     assert (early.false_sold_outs, early.false_sold_out_units, early.units_sold) == (1, 1, 1)
@@ -54,7 +54,7 @@ def test_goods_that_came_back_are_refused_until_the_copy_hears_of_them() -> None
     assert (late.false_sold_outs, late.units_sold) == (0, 2)
 
 
-def test_a_marketplace_is_shown_less_than_there_is() -> None:
+def test_a_marketplace_shows_less_than_the_available_stock() -> None:
     found = play(stream(sale("a", "marketplace-a", 10.0), units=1), Copies(marketplace_buffer_units=1))
     assert (found.refused_orders, found.false_sold_outs, found.units_sold) == (1, 1, 0)
 

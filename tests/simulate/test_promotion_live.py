@@ -36,7 +36,7 @@ def report(directory: Path) -> dict[str, Any]:
 
 
 def no_bar(what: str, total: int) -> AbstractContextManager[Any]:
-    """Progress that nobody sees."""
+    """Progress without output."""
 
     @contextmanager
     def bar() -> Iterator[Any]:
@@ -50,7 +50,7 @@ def test_every_check_passes(report: dict[str, Any]) -> None:
     assert report["passed"] is True
 
 
-def test_the_kill_cost_nobody_anything(report: dict[str, Any]) -> None:
+def test_the_kill_lost_nothing(report: dict[str, Any]) -> None:
     engine = report["engine"]
     assert engine["lost_acknowledged"] == 0
     assert engine["looked_up_after_kill"] > 100

@@ -28,7 +28,7 @@ def sale(order: str = "o1", behaviour: Behaviour = Behaviour.PAYS, units: int = 
 
 
 def shop(sender: FakeSender, *sales: Sale) -> Counter[str]:
-    """Lets shoppers shop and gives how their orders ended."""
+    """Runs the shoppers and returns how their orders ended."""
     return sender.play(lambda: Shoppers(sender.as_sender(), CLOSE_S).serve(sales))
 
 
@@ -74,7 +74,7 @@ def flash_callers(sender: FakeSender, *sales: Sale) -> Counter[str]:
     return sender.play(lambda: FlashBatcher(sender.as_sender(), Shoppers(sender.as_sender(), CLOSE_S)).serve(sales))
 
 
-def test_callers_who_come_together_are_let_in_together() -> None:
+def test_callers_that_connect_together_are_served_together() -> None:
     sender = FakeSender(stock=3)
     orders = flash_callers(sender, *(sale(f"o{number}", at_s=10.0) for number in range(1_500)))
     assert orders == {shoppers.FULFILLED: 3, shoppers.REFUSED_FLASH: 1_497}
@@ -101,7 +101,7 @@ def test_tills_upload_every_fifteen_minutes() -> None:
     assert found == [(900.0, ["o1", "o899"]), (1800.0, ["o900"]), (5400.0, ["o5000"])]
 
 
-def test_a_store_tells_what_it_sold_in_two_batches_and_keeps_what_was_short() -> None:
+def test_a_store_reports_its_sales_in_two_batches_and_keeps_what_was_short() -> None:
     sender = FakeSender(stock=3)
     sales = [sale("o1", units=2), sale("o2", units=2), sale("o3", units=1)]
     sender.play(lambda: Stores(sender.as_sender(), 900.0).serve(sales))

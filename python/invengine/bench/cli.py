@@ -18,9 +18,9 @@ from invengine.bench import benchmarks, figures, machine, rounds
 from invengine.bench.benchmarks import BENCHMARKS, Benchmark
 from invengine.bench.figures import Figure
 from invengine.cli.exits import ExitCode, UsageProblemError, code_of, core_error, line_of
+from invengine.cli.machine_load import Load, Watch, load_before, verdict
 from invengine.cli.options import Json
 from invengine.cli.output import print_json, print_line, print_table
-from invengine.cli.quiet import Load, Watch, load_before, verdict
 from invengine.cli.streams import unread
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")

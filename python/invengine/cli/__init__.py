@@ -13,9 +13,9 @@ MISSING = "invengine: the command line is not installed: run `pip install 'inven
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and gives its exit code, as documented in docs/cli.md. Never raises.
+    """Runs one command and returns its exit code, as documented in docs/cli.md. Never raises.
 
-    With `arguments` it is a function like any other; without them it is the process, which it may end itself.
+    With `arguments` it always returns; without them it owns the process and may end it itself.
     """
     if arguments is None:
         occupy_standard_descriptors()
@@ -23,21 +23,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import typer  # noqa: F401
     except ModuleNotFoundError:
-        # A client-only install has none of this on purpose.
-        return _ended(MISSING, 2)
-    # grpcio writes lines of its own to stderr, where a command owes its caller exactly one.
+        # A client-only installation does not have it on purpose.
+        return _print_and_end(MISSING, 2)
+    # grpcio writes its own lines to stderr, where a failed command must write exactly one.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from invengine.cli.app import run
     except Exception as error:
-        # Python's own exit code 1 would say that the ledger refused.
-        return _ended(f"invengine: the command line cannot be loaded: {error!r}", 5)
+        # Python's own exit code 1 would mean a rejection by the ledger.
+        return _print_and_end(f"invengine: the command line cannot be loaded: {error!r}", 5)
     code = run(sys.argv[1:] if arguments is None else list(arguments))
     lifespan.end(code)
     return code
 
 
-def _ended(line: str, code: int) -> int:
+def _print_and_end(line: str, code: int) -> int:
     with guarded():
         print(line, file=sys.stderr)
     return code

@@ -1,7 +1,7 @@
-"""The tree of commands and the one place where errors become a line and an exit code.
+"""The tree of commands, and the conversion of errors to a line and an exit code.
 
-A command is known here by its name and its first sentence; its module is loaded when it is called. So `--help` loads no
-client and no server, and a command loads only what it needs itself.
+It has the name and the first help sentence of each command, whose module is loaded when it is called. So `--help` loads
+no client and no server, and a command loads only what it needs itself.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
 class Entry(NamedTuple):
-    """Where a command is, and the first sentence of its help."""
+    """The module of a command, and the first sentence of its help."""
 
     module: str
     help: str
@@ -45,35 +45,35 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "serve": Entry("cli.serve", "Serve a ledger until SIGTERM or Ctrl-C."),
-    "dev": Entry("cli.dev", "Serve a throw-away ledger with something to sell."),
-    "doctor": Entry("cli.doctor", "Look at what a server with the same flags would stand on."),
+    "dev": Entry("cli.dev", "Serve a throw-away ledger with a sample catalogue."),
+    "doctor": Entry("cli.doctor", "Check what a server with the same flags would depend on."),
     "catalogue": Entry("cli.catalogue", "Items, locations and channels: list, add, import."),
     "stock": Entry("cli.stock", "Stock: receive, return, adjust, set, count, show, list."),
     "reserve": Entry("cli.holds", "Take a timed hold on every line, or on none of them."),
-    "allocate": Entry("cli.holds", "Make a timed hold a hard one of an order, without expiry."),
+    "allocate": Entry("cli.holds", "Turn a timed hold into a hard one of an order, without expiry."),
     "release": Entry("cli.holds", "Give units back, or cancel a key not yet seen."),
     "fulfill": Entry("cli.holds", "Goods leave the building."),
-    "extend": Entry("cli.holds", "Move the end of what is still reserved."),
+    "extend": Entry("cli.holds", "Move the expiry of what is still reserved."),
     "amend": Entry("cli.holds", "Set new reserved quantities of a hold, in one step."),
     "transfer": Entry("cli.holds", "Move a promise to another location that has room."),
     "reservation": Entry("cli.lookups", "Show one reservation, or every one of an order."),
     "holds": Entry("cli.lookups", "List holds, of a --holder, of an --order or all."),
-    "outcome": Entry("cli.lookups", "Say what the command with this KEY did."),
+    "outcome": Entry("cli.lookups", "Report what the command with this KEY did."),
     "availability": Entry("cli.status", "Units that may be held now."),
     "events": Entry("cli.events", "Events of the journal."),
-    "status": Entry("cli.status", "What the server is and promises, its digest, its counters."),
+    "status": Entry("cli.status", "The server, its guarantees, its digest, its counters."),
     "version": Entry("cli.status", "The versions of the package and of its core."),
-    "verify": Entry("cli.check", "Fold a journal again and prove its invariants."),
-    "snapshot": Entry("cli.copies", "Have the server write a snapshot and wait for it."),
+    "verify": Entry("cli.check", "Replay a journal and check its invariants."),
+    "snapshot": Entry("cli.snapshots", "Have the server write a snapshot and wait for it."),
     "backup": Entry("cli.backup", "Backups of a journal, in files or in Redis: create, restore."),
-    "config": Entry("cli.config", "Settings in force and where each came from."),
+    "config": Entry("cli.config", "The effective settings and the origin of each."),
     "simulate": Entry("simulate.cli", "Play a promotion weekend or a flash sale, with a report."),
     "bench": Entry("bench.cli", "Run benchmarks by id."),
 }
 
 
 class _RaisedError(Exception):
-    """Carries an error past typer, which would end with code 1 for some of them: that is the ledger's no."""
+    """Carries an error through typer, which would exit with code 1 for some: that code means a rejection."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -90,7 +90,7 @@ class _Root(TyperGroup):
             raise typer.Abort from error
 
 
-class _Later(TyperCommand):
+class _LazyCommand(TyperCommand):
     """A command whose module is loaded when it is called."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
@@ -135,15 +135,15 @@ def root(
 
 
 def tree() -> Any:
-    """The root with every command, none of them loaded."""
+    """Returns the root with every command; none of them is loaded."""
     group: Any = lean(typer.main.get_command(app))
     for name, entry in COMMANDS.items():
-        group.add_command(lean(_Later(name, help=entry.help, rich_markup_mode=None)))
+        group.add_command(lean(_LazyCommand(name, help=entry.help, rich_markup_mode=None)))
     return group
 
 
 def loaded(name: str) -> Any:
-    """A command with its module."""
+    """Loads a command with its module."""
     entry = COMMANDS[name]
     try:
         module = importlib.import_module(f"invengine.{entry.module}")
@@ -157,13 +157,13 @@ def loaded(name: str) -> Any:
         return lean(typer.main.get_command(module.app))
     holder = typer.Typer(rich_markup_mode=None)
     register(holder)
-    # A module may have several commands; those that were not called need not be made.
+    # A module may have several commands; only the called one is built.
     holder.registered_commands = [each for each in holder.registered_commands if each.name == name]
     return lean(typer.main.get_group(holder).commands[name])
 
 
 def every_command() -> Iterator[tuple[str, Any]]:
-    """Every command that can be called, by its words, loaded."""
+    """Yields every command that can be called, loaded, with its words."""
 
     def walk(command: Any, words: str) -> Iterator[tuple[str, Any]]:
         children = getattr(command, "commands", None)
@@ -178,7 +178,7 @@ def every_command() -> Iterator[tuple[str, Any]]:
 
 
 def run(arguments: list[str]) -> int:
-    """Runs one command line and gives its exit code, which tells what was done even if nothing can be printed."""
+    """Runs one command line and returns its exit code, which is right even if nothing can be printed."""
     as_json = "--json" in arguments
     forget_key()
     with guarded() as out:
@@ -186,8 +186,8 @@ def run(arguments: list[str]) -> int:
         out.flush()
         if code == ExitCode.OK and out.failure:
             code = ExitCode.UNPRINTED
-            # A reader that has seen enough is no news, unless what was done must be told.
-            if key_of_run() or not out.reader_left:
+            # A reader that closes the pipe is normal, unless the command changed something.
+            if key_of_run() or not out.reader_closed:
                 _report(UnprintedError(out.failure, key_of_run()), as_json)
     return code
 
@@ -212,7 +212,7 @@ def _interrupted(as_json: bool) -> int:
 def _report(error: Exception, as_json: bool) -> int:
     if isinstance(error, typer.TyperException):
         if error.format_message().startswith("Usage:"):
-            # A group that was called without a command: its help is what the caller needs.
+            # A group was called without a command: print its help.
             print(error.format_message())
             return ExitCode.USAGE
         error = UsageProblemError(f"{error.format_message()} (try --help)")

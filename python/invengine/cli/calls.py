@@ -1,7 +1,7 @@
-"""Settings of a command that calls a server, without loading those of a server where they are plain.
+"""Settings of a command that calls a server, without loading `invengine.settings` in the simple cases.
 
-Flags, the environment and defaults are read here if they are beyond doubt. A settings file, a variable of a server or a
-value that may be wrong is left to `invengine.settings`, which gives the same answer or says what is wrong.
+Flags, the environment and defaults are read here if they are certainly valid. A settings file, a variable of a server
+or a value that may be invalid is left to `invengine.settings`, which returns the same settings or reports the error.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# As in invengine.settings, whose names begin and whose file is called like this.
+# The same prefix and file name as in invengine.settings.
 _PREFIX = "invengine_"
 _CONFIG_FILE = "invengine.toml"
 _TIMEOUT_MS_MAX = 600_000
 
 
 class CallSettings(NamedTuple):
-    """Where a command goes, how long it waits, and its sales channel. The defaults are those of Settings."""
+    """The target of a command, its timeout and its sales channel. The defaults are those of Settings."""
 
     target: str = "127.0.0.1:7411"
     timeout_ms: int = 10_000
@@ -25,7 +25,7 @@ class CallSettings(NamedTuple):
 
 
 def call_settings(config: Path | None, **flags: Any) -> CallSettings:
-    """The settings in force for a call; flags that are None were not given. Raises SettingsError."""
+    """Returns the effective settings for a call; flags that are None were not given. Raises SettingsError."""
     found = _plain(config, flags)
     if found is None:
         from invengine.settings import load
@@ -36,7 +36,7 @@ def call_settings(config: Path | None, **flags: Any) -> CallSettings:
 
 
 def _plain(config: Path | None, flags: dict[str, Any]) -> CallSettings | None:
-    """The settings, or None if somebody must look at them who knows all the rules."""
+    """Returns the settings, or None if `invengine.settings` must read them."""
     if config is not None or Path(_CONFIG_FILE).is_file():
         return None
     values: dict[str, Any] = {}

@@ -19,9 +19,9 @@ from invengine.cli.progress import progress
 from invengine.client import Channel, Client, Item, Location, LookAlike, Upserted
 from invengine.errors import InvalidField, InvengineError, Violation
 
-# Most entries of one Upsert.
+# The maximum number of entries of one Upsert.
 BATCH = 1000
-# Look-alikes that are shown to people one by one.
+# The maximum number of look-alikes in the output for people.
 LOOK_ALIKES_SHOWN = 20
 
 app = typer.Typer(help="Items, locations and channels: list, add, import.", no_args_is_help=True, add_completion=False)
@@ -29,7 +29,7 @@ app = typer.Typer(help="Items, locations and channels: list, add, import.", no_a
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One part of the catalogue: its value class, its columns and the client's methods for it."""
+    """One part of the catalogue: its value class, its columns and its client methods."""
 
     noun: str
     make: Callable[..., Any]
@@ -65,11 +65,11 @@ def _add(
     with connected(context, target, timeout_ms) as client:
         stored = kind.upsert(client, [value], key=key)
     facts = {kind.noun: 1, "sequence": stored.sequence, "replayed": stored.replayed, "key": key}
-    _tell(facts, stored.look_alikes, as_json=as_json)
+    _print(facts, stored.look_alikes, as_json=as_json)
 
 
-def _tell(facts: dict[str, Any], look_alikes: Sequence[LookAlike], *, as_json: bool) -> None:
-    """Prints what was stored, and which names people may take for older ones."""
+def _print(facts: dict[str, Any], look_alikes: Sequence[LookAlike], *, as_json: bool) -> None:
+    """Prints what was stored, and which names may be confused with older ones."""
     if as_json:
         print_facts({**facts, "look_alikes": look_alikes}, as_json=True)
         return
@@ -108,15 +108,15 @@ def _import(
             look_alikes += answer.look_alikes
             stored += len(batch)
             advance(len(batch))
-    _tell({kind.noun: len(rows), "sequence": sequence}, look_alikes, as_json=as_json)
+    _print({kind.noun: len(rows), "sequence": sequence}, look_alikes, as_json=as_json)
 
 
 def _batches(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     return (rows[at : at + BATCH] for at in range(0, len(rows), BATCH))
 
 
-def _of_line(no: InvalidField, file: Path, batch: Sequence[Row]) -> InvalidField:
-    """The refusal of a batch, said of lines of the file instead of places in the request."""
+def _of_line(rejection: InvalidField, file: Path, batch: Sequence[Row]) -> InvalidField:
+    """Returns the rejection of a batch with lines of the file instead of indexes of the request."""
 
     def of_line(bad: Violation) -> Violation:
         place = re.fullmatch(r"\w+\[(\d+)\]\.(\w+)", bad.field)
@@ -124,14 +124,14 @@ def _of_line(no: InvalidField, file: Path, batch: Sequence[Row]) -> InvalidField
             return bad
         return Violation(f"{file}, line {batch[int(place[1])].line}, {place[2]}", bad.description)
 
-    bad = [of_line(each) for each in no.violations]
+    bad = [of_line(each) for each in rejection.violations]
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    message = f"{bad[0].field}: {bad[0].description}{more}" if bad else no.message
-    return InvalidField(message, metadata=no.metadata, violations=bad)
+    message = f"{bad[0].field}: {bad[0].description}{more}" if bad else rejection.message
+    return InvalidField(message, metadata=rejection.metadata, violations=bad)
 
 
 def _sub_app(kind: Kind) -> typer.Typer:
-    """The list and import commands of one kind; `add` differs in its flags."""
+    """Creates the list and import commands of one kind; `add` differs in its flags."""
     sub = typer.Typer(help=f"{kind.noun.capitalize()} of the catalogue.", no_args_is_help=True, add_completion=False)
 
     @sub.command("list", help=f"List all {kind.noun}, in the order they were created.")

@@ -1,4 +1,4 @@
-"""`invengine verify`: folds a journal again, offline, and proves the invariants; explains a damage."""
+"""`invengine verify`: replays a journal offline, checks the invariants, and explains damage."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import typer
 
 from invengine.cli import flags
 from invengine.cli.exits import CheckFailedError, UsageProblemError
-from invengine.cli.kept import KeptJournal, kept_journal
+from invengine.cli.offline_journal import OfflineJournal, offline_journal
 from invengine.cli.options import Json
 from invengine.cli.output import print_facts, print_line
 from invengine.cli.progress import progress
 from invengine.settings import JournalKind
 
-# What is told in sentences, below the facts.
+# Printed as sentences below the other facts.
 _IN_WORDS = ("snapshots", "damage", "names")
-# Names that are shown to people one by one.
+# The maximum number of names in the output for people.
 _NAMES_SHOWN = 20
 
 
@@ -34,21 +34,23 @@ def verify(
     directory: Annotated[
         Path | None,
         typer.Argument(
-            metavar="DIR", show_default=False, help="Directory of a file journal, or a backup; else as the settings."
+            metavar="DIR",
+            show_default=False,
+            help="Directory of a file journal, or a backup; otherwise that of the settings.",
         ),
     ] = None,
     journal: flags.Journal = None,
     redis_url: flags.RedisUrl = None,
     ledger: flags.Ledger = None,
     at_sequence: Annotated[
-        int | None, typer.Option("--at", min=0, help="Stop after this sequence; else at the end.")
+        int | None, typer.Option("--at", min=0, help="Stop after this sequence; otherwise at the end.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fold a journal again, prove that every invariant held at every sequence, and compare its snapshots with it.
+    """Replay a journal, check every invariant at every sequence, and compare its snapshots with it.
 
-    Exit code 4 if something is wrong; of a damage it says what is lost and what is not. It only reads, so it may run
-    beside a server: it then sees what was durable when it began.
+    Exit code 4 if something is wrong; for damage it reports what is lost and what is not. It only reads, so it may run
+    beside a server: it then sees what was durable when it started.
     """
     meant = journal_of(context, directory, journal=journal, redis_url=redis_url, ledger=ledger)
     if meant.directory is not None and not meant.directory.is_dir():
@@ -69,31 +71,31 @@ def verify(
         raise CheckFailedError(f"{meant.name} breaks {len(findings)} of its rules: {'; '.join(findings)[:400]}")
 
 
-def journal_of(context: typer.Context, directory: Path | None, **given: Any) -> KeptJournal:
-    """The journal that is meant: a directory that is named is one of files, whatever the settings say."""
+def journal_of(context: typer.Context, directory: Path | None, **given: Any) -> OfflineJournal:
+    """Returns the journal to read: a given directory holds a file journal, whatever the settings are."""
     if directory is None:
-        return kept_journal(context, **given)
+        return offline_journal(context, **given)
     if given["journal"] not in (None, JournalKind.FILE) or given["redis_url"] is not None:
         raise UsageProblemError(f"name either the directory {directory} or a journal in Redis")
-    return kept_journal(context, **{**given, "journal": JournalKind.FILE}, directory=directory)
+    return offline_journal(context, **{**given, "journal": JournalKind.FILE}, directory=directory)
 
 
 def findings_of(report: Mapping[str, Any]) -> list[str]:
-    """What a report says is wrong: damage, snapshots, invariants that do not hold, and where; empty if all is well."""
+    """Returns everything that is wrong in a report: damage, snapshots, violated invariants, oversold units."""
     oversold = report["oversold_units_by_reserve"]
     return [*broken_of(report), *([f"oversold_units_by_reserve: {oversold}"] if oversold else [])]
 
 
 def broken_of(report: Mapping[str, Any]) -> list[str]:
-    """Damage, bad snapshots, invariants that do not hold, and the first places where they do not, in words."""
+    """Returns damage, bad snapshots, violated invariants and the first positions where they are violated, as text."""
     names = [name for name, holds in report["invariants"].items() if holds is not True]
     snapshots = [f"{each['name']}: {each['bad']}" for each in report.get("snapshots", ()) if each["bad"]]
     backup = report.get("backup")
     spoiled = [backup] if backup not in (None, "whole") else []
-    return [*_place_of(report.get("damage")), *snapshots, *spoiled, *names, *report["broken"]]
+    return [*_damage_summary(report.get("damage")), *snapshots, *spoiled, *names, *report["broken"]]
 
 
-def _place_of(damage: Mapping[str, Any] | None) -> list[str]:
+def _damage_summary(damage: Mapping[str, Any] | None) -> list[str]:
     return [f"corrupt: {_where(damage)}: {damage['why']}"] if damage else []
 
 
@@ -104,7 +106,7 @@ def _where(damage: Mapping[str, Any]) -> str:
 
 
 def snapshot_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each snapshot: what it is worth."""
+    """Yields a line for each snapshot: whether it is usable."""
     for each in report.get("snapshots", ()):
         if each["bad"]:
             worth = f"cannot be used: {each['bad']}"
@@ -116,7 +118,7 @@ def snapshot_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def name_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each name that breaks the rule for new ones or looks like an older one; the first of them."""
+    """Yields a line for each name that breaks the rule for new names or looks like an older one, up to a maximum."""
     listed = report.get("names", ())
     for each in listed[:_NAMES_SHOWN]:
         yield f"name: {each['kind']} {each['finding']}"
@@ -126,7 +128,7 @@ def name_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def damage_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """A damage in sentences: what is whole, what is lost, what a start does, and what to do."""
+    """Describes damage in sentences: what is intact, what is lost, what a start does, and what to do."""
     damage = report.get("damage")
     if not damage:
         return
@@ -134,7 +136,7 @@ def damage_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"damage: {_where(damage)}: {damage['why']}"
     yield f"whole: every frame to sequence {whole}{_time_of(damage)}; `verify --at {whole}` proves that part alone"
     yield f"unreadable: {damage['unreadable_bytes']} bytes from there on"
-    yield f"behind: {_behind(damage)}"
+    yield f"behind: {_after_damage(damage)}"
     yield f"snapshots: {_newest(report)}"
     yield f"start: {_start(damage)}"
     yield f"remedy: {_remedy(damage)}"
@@ -146,7 +148,7 @@ def _time_of(damage: Mapping[str, Any]) -> str:
     return f" (engine time {datetime.fromtimestamp(damage['whole_time_ms'] / 1000, UTC):%Y-%m-%d %H:%M:%SZ})"
 
 
-def _behind(damage: Mapping[str, Any]) -> str:
+def _after_damage(damage: Mapping[str, Any]) -> str:
     frames, whole = damage["frames_behind"], damage["whole_sequence"]
     first, last = damage["first_sequence_behind"], damage["last_sequence_behind"]
     if not frames:

@@ -1,4 +1,4 @@
-"""`invengine config`: the settings in force and where each came from."""
+"""`invengine config`: the effective settings and the origin of each."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from invengine.cli.options import Json, settings_of
 from invengine.cli.output import print_rows
 from invengine.settings import Settings, shown
 
-app = typer.Typer(help="Settings: what is in force and where it came from.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="The effective settings and the origin of each.", no_args_is_help=True, add_completion=False)
 
 
 class Setting(NamedTuple):
-    """One setting in force."""
+    """One effective setting."""
 
     name: str
     value: object
@@ -24,12 +24,12 @@ class Setting(NamedTuple):
 
 @app.callback()
 def root() -> None:
-    """Settings: what is in force and where it came from."""
+    """The effective settings and the origin of each."""
 
 
 @app.command("show")
 def show(context: typer.Context, as_json: Json = False) -> None:
-    """Every setting, its value and where it came from: flag, environment, file or default."""
+    """Show every setting, its value and its origin: flag, environment, file or default."""
     loaded = settings_of(context)
     rows = [
         Setting(name, shown(loaded.settings, name), loaded.origins[name], field.description or "")

@@ -1,4 +1,4 @@
-"""Reading rows from a CSV file with a header; every problem names its line."""
+"""Reads rows from a CSV file with a header; every error names its line."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertic
 
 
 class Row(NamedTuple):
-    """The cells of a row in the order of the columns, as they stand in the file, and the line that the row ends on."""
+    """The cells of a row in the order of the columns, unchanged, and the last line of the row."""
 
     line: int
     cells: tuple[str, ...]
 
 
 def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> list[Row]:
-    """Gives the rows of a CSV file. The first of `columns` must be there and filled, and is unique.
+    """Returns the rows of a CSV file. The first of `columns` is required, not empty and unique.
 
-    Spaces belong to a cell: `mug ` is another name than `mug`, and whoever is asked for it says what is wrong with it.
+    Spaces are part of a cell: `mug ` is a different name from `mug`, and the server rejects it with a reason.
     """
     separator = "\t" if delimiter in ("tab", "\\t") else delimiter
     if len(separator) != 1 or separator in '\r\n"':
@@ -38,7 +38,7 @@ def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> list[
 
 
 def _check_separator(header: Sequence[str], path: Path, columns: Sequence[str], separator: str) -> None:
-    """A header that another separator would divide into known columns was written with that one."""
+    """Refuses a header that another separator would divide into known columns."""
     if len(header) != 1 or header[0] in columns:
         return
     for other, name in _SEPARATORS.items():
@@ -65,7 +65,7 @@ def _rows(file: Iterator[str], path: Path, columns: Sequence[str], separator: st
     for row in reader:
         short = [column for column in header if row[column] is None]
         if short:
-            # A cell that is not there is not an empty one: the row may have been cut off.
+            # A missing cell is not an empty one: the row may have been truncated.
             raise UsageProblemError(f"{path}, line {reader.line_num}: no cell for {short[0]}; write an empty one")
         name = row[columns[0]]
         if not name or None in row:

@@ -1,4 +1,4 @@
-"""`invengine dev`: a throw-away server with something to sell."""
+"""`invengine dev`: a throw-away server with a sample catalogue and stock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from invengine.cli import flags
 from invengine.cli.exits import UsageProblemError, line_of
 from invengine.cli.options import Json, journal_settings_of
 from invengine.cli.output import print_json, print_line
-from invengine.cli.serve import go_on_unread, ready_line, run_server
+from invengine.cli.serve import ignore_lost_output, ready_line, run_server
 from invengine.client import Channel, Client, Item, Location
 from invengine.errors import InvengineError
 from invengine.settings import JournalKind
@@ -45,7 +45,7 @@ def dev(
 ) -> int:
     """Serve a throw-away ledger with a sample catalogue; names are created by mention.
 
-    With --journal file the journal lives in a temporary directory that goes at the end.
+    With --journal file the journal is in a temporary directory that is removed at the end.
     """
     if journal is JournalKind.REDIS:
         raise UsageProblemError("dev keeps nothing: to keep a ledger in Redis, run `invengine serve --journal redis`")
@@ -62,8 +62,8 @@ def dev(
     ).settings
 
     def announce(ready: Ready) -> None:
-        # The server's own loop answers the calls that fill it, so they are made beside it.
-        threading.Thread(target=_fill_and_tell, args=(ready, as_json), daemon=True).start()
+        # The server's own event loop answers these calls, so another thread must make them.
+        threading.Thread(target=_fill_and_announce, args=(ready, as_json), daemon=True).start()
 
     try:
         return run_server(settings, announce, as_json=as_json)
@@ -73,7 +73,7 @@ def dev(
 
 
 def fill(target: str) -> None:
-    """Gives a server the sample catalogue and stock; doing it twice changes nothing."""
+    """Creates the sample catalogue and stock; doing it twice changes nothing."""
     with Client(target, actor="dev") as client:
         client.upsert_items(ITEMS, key="dev-items")
         client.upsert_locations(LOCATIONS, key="dev-locations")
@@ -81,7 +81,7 @@ def fill(target: str) -> None:
         client.receive(STOCK, key="dev-stock", reference="sample")
 
 
-def _fill_and_tell(ready: Ready, as_json: bool) -> None:
+def _fill_and_announce(ready: Ready, as_json: bool) -> None:
     try:
         fill(ready.address)
     except InvengineError as error:
@@ -92,11 +92,11 @@ def _fill_and_tell(ready: Ready, as_json: bool) -> None:
     else:
         print_line(ready_line(ready))
         print_line(how_to_call(ready.address))
-    go_on_unread()
+    ignore_lost_output()
 
 
 def how_to_call(address: str) -> str:
-    """A few lines that a newcomer can paste."""
+    """Returns a few lines that a new user can paste."""
     target = "" if address == "127.0.0.1:7411" else f" --target {address}"
     return "\n".join(
         [

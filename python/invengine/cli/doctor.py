@@ -1,4 +1,4 @@
-"""`invengine doctor`: what a server would stand on, a line for each check, before it stands there."""
+"""`invengine doctor`: checks what a server would depend on, before it starts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def doctor(
     ready_file: flags.ReadyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Look at what `invengine serve` with the same flags would stand on: ok, warning or error, and what to do.
+    """Check what `invengine serve` with the same flags would depend on: ok, warning or error, and what to do.
 
     Starts nothing. It reads the journal as a start does, unless a server has it open. It writes one scratch file in the
     directory of a file journal and removes it, and nothing in Redis.
@@ -72,11 +72,11 @@ def doctor(
         print_json(finding) if as_json else print_line(line_of(finding))
     errors = [finding.check for finding in findings if finding.level is Level.ERROR]
     if errors:
-        raise UnfitError(f"a server would not stand on this: mend {', '.join(errors)}")
+        raise UnfitError(f"a server could not run on this: fix {', '.join(errors)}")
 
 
 def facts_of(settings: Settings) -> dict[str, Any]:
-    """Everything that the rules judge."""
+    """Returns all facts for the checks."""
     from invengine import _core
 
     facts: dict[str, Any] = json.loads(_core.examine(engine_settings(settings)))
@@ -90,9 +90,9 @@ def facts_of(settings: Settings) -> dict[str, Any]:
 
 
 def line_of(finding: Finding) -> str:
-    """A finding as a line for people."""
+    """Returns a finding as a line for people."""
     text = f"{finding.found}. {finding.remedy}" if finding.remedy else finding.found
-    # What a server says must not move the cursor of the terminal that shows it.
+    # Texts of a server must not contain control characters for the terminal.
     shown = "".join(char if char.isprintable() else "?" for char in text)
     return f"{styled(f'{finding.level:<8}', _STYLES[finding.level])} {finding.check:<16}  {shown}"
 

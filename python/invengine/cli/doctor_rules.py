@@ -1,7 +1,7 @@
-"""What `invengine doctor` looks at, what it thinks of what it finds, and what to do about it: tables and their reader.
+"""The checks of `invengine doctor`: what each reports, when it is an error or a warning, and the remedy.
 
-A fact is a plain value of `_core.examine` or of `machine`, by its name. What a server would refuse is said by the core,
-with its own remedy, in facts whose names end in `refused`; everything else is judged here.
+A fact is a plain value of `_core.examine` or of `machine`, by its name. For what a server would refuse, the core gives
+the reason with a remedy, in facts whose names end in `refused`; everything else is decided here.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ GIB = 1 << 30
 
 SYNC_MEDIAN_US_MAX = 5_000
 SYNC_WORST_US_MAX = 50_000
-# A server starts with one journal file, and has the next one ready.
+# A server starts with one journal file, and prepares the next one.
 FREE_FILES_MIN = 2
 FREE_FILES_GOOD = 16
-# What the engine wants to have free before it decides anything: twice its longest frame, and something for others.
+# What the engine requires to be free before it decides anything: twice its longest frame, and some for others.
 REDIS_ROOM_BYTES = 9 * MIB
 REDIS_ROOM_SHARE = 0.1
 FILES_BESIDE_CONNECTIONS = 256
@@ -30,7 +30,7 @@ CLOCK_AHEAD_MS_MAX = 1_000
 
 
 class Level(enum.StrEnum):
-    """How bad it is: an error keeps a server from starting or from keeping its promises."""
+    """The severity: an error keeps a server from starting or from keeping its guarantees."""
 
     OK = "ok"
     WARNING = "warning"
@@ -38,7 +38,7 @@ class Level(enum.StrEnum):
 
 
 class Finding(NamedTuple):
-    """One line of the doctor."""
+    """The result of one check."""
 
     check: str
     level: Level
@@ -48,7 +48,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A level, when it holds, and what to do then. `{names}` in the remedy are facts."""
+    """A level, its condition, and the remedy. `{names}` in the remedy are facts."""
 
     level: Level
     when: Callable[[Facts], bool]
@@ -57,15 +57,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to look at: what to say of it, and its rules, of which the first that holds counts."""
+    """One check: its description, and its rules, of which the first that applies counts."""
 
     name: str
     found: Callable[[Facts], str]
     rules: tuple[Rule, ...] = ()
     refused: str = ""
-    """The fact with what the core has against it."""
+    """The fact with the reason of the core to refuse it."""
     needs: str = ""
-    """The fact without which there is nothing to say."""
+    """The fact that the check needs; without it the check is omitted."""
 
 
 def _size(value: int) -> str:
@@ -80,7 +80,7 @@ def _ms(micros: int) -> str:
 def _directory(facts: Facts) -> str:
     if facts["unwritable"]:
         return f"{facts['directory']} cannot be written: {facts['unwritable']}"
-    return facts["directory"] if facts["exists"] else f"{facts['directory']} is not there yet; a server makes it"
+    return facts["directory"] if facts["exists"] else f"{facts['directory']} does not exist yet; a server creates it"
 
 
 def _free_space(facts: Facts) -> str:
@@ -97,7 +97,7 @@ def _syncs(facts: Facts) -> str:
 def _files(facts: Facts) -> str:
     journal = facts["journal"]
     if journal is None:
-        return f"none yet; a server begins that of ledger {facts['ledger']}"
+        return f"none yet; a server starts that of ledger {facts['ledger']}"
     files, snapshots = _count(journal["files"], "file"), _count(journal["snapshots"], "snapshot")
     last = f"the last one from sequence {journal['last_file_sequence']}"
     return f"of ledger {facts['ledger']}: {files}, {last}; {snapshots}"
@@ -136,10 +136,10 @@ FILE = (
             Rule(
                 Level.WARNING,
                 _on("tmpfs", "ramfs"),
-                "Name a --directory on a disk: this is memory, and gone when the machine stops.",
+                "Name a --directory on a disk: this is memory, and lost when the machine stops.",
             ),
             Rule(
-                Level.WARNING, _on("overlay"), "Mount a volume for the --directory: this one goes with its container."
+                Level.WARNING, _on("overlay"), "Mount a volume for the --directory: this one ends with its container."
             ),
             Rule(
                 Level.WARNING,
@@ -169,7 +169,7 @@ FILE = (
             Rule(
                 Level.WARNING,
                 lambda facts: facts["syncs"] is None,
-                "Make the directory and let this user write there, then ask again.",
+                "Create the directory and let this user write there, then run this again.",
             ),
             Rule(
                 Level.WARNING,
@@ -210,7 +210,7 @@ def _rights(facts: Facts) -> str:
 def _acknowledgement(facts: Facts) -> str:
     if not facts["aof"]:
         return f"{facts['ack']}, with appendonly no"
-    return f"{facts['ack']}, with appendonly yes, appendfsync {facts['appendfsync'] or 'not told'}"
+    return f"{facts['ack']}, with appendonly yes, appendfsync {facts['appendfsync'] or 'unknown'}"
 
 
 def _memory_left(facts: Facts) -> int:
@@ -225,19 +225,19 @@ def _memory(facts: Facts) -> str:
 def _replicas(facts: Facts) -> str:
     wanted = facts["replicas_min"]
     waits = "WAITAOF" if facts["waitaof"] else "no WAITAOF"
-    return f"{facts['replicas']} connected, min-replicas-to-write {'not told' if wanted is None else wanted}, {waits}"
+    return f"{facts['replicas']} connected, min-replicas-to-write {'unknown' if wanted is None else wanted}, {waits}"
 
 
 def _functions(facts: Facts) -> str:
     if facts["functions_there"]:
         return f"version {facts['functions_version']}"
-    return f"not there yet; a server loads version {facts['functions_version']}"
+    return f"not loaded yet; a server loads version {facts['functions_version']}"
 
 
 def _keys(facts: Facts) -> str:
     journal = facts["journal"]
     if journal is None:
-        return f"free; a server begins the journal of ledger {facts['ledger']}"
+        return f"free; a server starts the journal of ledger {facts['ledger']}"
     return (
         f"the journal of ledger {facts['ledger']} at sequence {journal['last_sequence']}, writer epoch "
         f"{journal['writer_epoch']}; a server that starts takes it over"
@@ -258,7 +258,7 @@ REDIS = (
             Rule(
                 Level.WARNING,
                 lambda facts: not facts["private"],
-                "Use rediss://: the password and every frame can be read on the way.",
+                "Use rediss://: the password and every frame are sent unencrypted.",
             ),
         ),
         refused="refused",
@@ -280,7 +280,7 @@ REDIS = (
                 "Give invengine a user of its own, with the commands of docs/operations.md and no others.",
             ),
         ),
-        needs="let_in",
+        needs="access_granted",
     ),
     Check(
         "acknowledgement",
@@ -302,7 +302,7 @@ REDIS = (
             Rule(
                 Level.WARNING,
                 lambda facts: facts["memory_bytes_max"] == 0,
-                "Set maxmemory below what the machine has: a full Redis then refuses, and is not killed.",
+                "Set maxmemory below the memory of the machine: a full Redis then refuses writes, and is not killed.",
             ),
             Rule(
                 Level.ERROR,
@@ -325,7 +325,7 @@ REDIS = (
             Rule(
                 Level.ERROR,
                 lambda facts: facts["replicas"] < (facts["replicas_min"] or 0),
-                "Connect replicas or lower min-replicas-to-write: this server takes no write.",
+                "Connect replicas or lower min-replicas-to-write: this server accepts no write.",
             ),
             Rule(
                 Level.WARNING,
@@ -341,7 +341,7 @@ REDIS = (
         needs="product",
     ),
     Check("functions", _functions, refused="functions_refused", needs="functions_there"),
-    Check("writes", lambda _: "taken", refused="write_refused", needs="write_tried"),
+    Check("writes", lambda _: "accepted", refused="write_refused", needs="write_tried"),
     Check("keys", _keys, refused="keys_refused", needs="keys_read"),
     Check(
         "note",
@@ -373,8 +373,8 @@ def _clock(facts: Facts) -> str:
         return f"{_ahead_ms(facts) / 1000:.0f} s behind the journal's last file"
     synchronised = facts["clock_synchronised"]
     if synchronised is None:
-        return "nobody tells whether it is kept right"
-    return f"kept right to {facts['clock_error_ms']} ms" if synchronised else "nothing keeps it right"
+        return "whether it is synchronised cannot be found out"
+    return f"synchronised to {facts['clock_error_ms']} ms" if synchronised else "nothing keeps it right"
 
 
 def _ahead_ms(facts: Facts) -> int:
@@ -394,7 +394,7 @@ MACHINE = (
             Rule(
                 Level.WARNING,
                 lambda facts: facts["clock_synchronised"] is None,
-                "Ask on the machine itself whether chrony or another NTP service runs.",
+                "Check on the machine itself whether chrony or another NTP service runs.",
             ),
             Rule(
                 Level.WARNING,
@@ -411,8 +411,8 @@ MACHINE = (
             Rule(
                 Level.WARNING,
                 lambda facts: facts["files_max"] < facts["connections_max"] + FILES_BESIDE_CONNECTIONS,
-                "Raise the limit (ulimit -n, or LimitNOFILE= of the service) to {files_wanted} or more: the door takes "
-                "{connections_max} connections.",
+                "Raise the limit (ulimit -n, or LimitNOFILE= of the service) to {files_wanted} or more: the door "
+                "accepts {connections_max} connections.",
             ),
         ),
         needs="files_max",
@@ -424,7 +424,7 @@ MACHINE = (
             Rule(
                 Level.WARNING,
                 lambda facts: facts["memory_bytes"] < facts["key_bytes_max"] + MEMORY_BESIDE_KEYS_BYTES,
-                "Give it more memory than its keys may take, and 1 GiB for the rest: over its limit it is killed.",
+                "Give it more memory than its keys may take, and 1 GiB for the rest: above its limit it is killed.",
             ),
         ),
         needs="memory_bytes",
@@ -463,15 +463,15 @@ JOURNALS = {"file": FILE, "redis": REDIS, "memory": MEMORY}
 
 
 def judge(facts: Facts) -> Iterator[Finding]:
-    """What to say of these facts, a line for each check that has anything to say."""
+    """Yields the findings of these facts, one for each check that applies."""
     server = facts.get("server") or {}
     derived = {
         "files_wanted": facts["connections_max"] + FILES_BESIDE_CONNECTIONS,
-        "let_in": True if facts["kind"] == "redis" and not facts["refused"] else None,
+        "access_granted": True if facts["kind"] == "redis" and not facts["refused"] else None,
     }
-    # What a user may not read is no key that is free, and functions that are not there refuse no write.
+    # Keys that the user may not read are not known to be free, and no write was tried without the functions.
     unread = {"hgetall", "type"} & set(facts.get("rights_missing", ()))
-    derived["keys_read"] = None if unread else derived["let_in"]
+    derived["keys_read"] = None if unread else derived["access_granted"]
     derived["write_tried"] = True if facts.get("functions_there") and not facts["functions_refused"] else None
     known = {**facts, **server, **derived}
     for check in (*JOURNALS[facts["kind"]], *MACHINE, *ADDRESSES):
@@ -492,7 +492,7 @@ def _finding(check: Check, facts: Facts) -> Finding | None:
 
 
 def _split(refusal: str) -> tuple[str, str]:
-    """A refusal of the core says what is wrong, and behind its last semicolon what to do."""
+    """Splits a refusal of the core: it states what is wrong, and after its last semicolon the remedy."""
     found, semicolon, remedy = refusal.rpartition("; ")
     if not semicolon:
         return refusal, "Correct that setting."

@@ -1,4 +1,4 @@
-"""Which events a person asked for. The server sends all of them; these are chosen here, where they are read."""
+"""Filters of events. The server sends every event; they are filtered here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = tuple(field.name for field in journal_service_pb2.Event.DESCRIPTOR.oneof
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """What an event must be. Each that is given must hold; a kind may be one of several."""
+    """Conditions of an event. Each given condition must hold; a kind may be one of several."""
 
     sku: str | None = None
     location: str | None = None
@@ -34,11 +34,11 @@ class EventFilter:
 
     @property
     def given(self) -> bool:
-        """True if it leaves anything out."""
+        """True if there is any condition."""
         return self != EventFilter()
 
     def wants(self, event: Event) -> bool:
-        """True if the event is one that was asked for."""
+        """True if the event matches."""
         if self.kinds and event.kind not in self.kinds:
             return False
         context: Any = event.context
@@ -54,7 +54,7 @@ class EventFilter:
         )
 
     def chosen(self, events: Iterable[Event], limit: int) -> Iterator[Event]:
-        """Those that were asked for, at most `limit`; 0 is no limit."""
+        """Yields the matching events, at most `limit`; 0 is no limit."""
         found = (event for event in events if self.wants(event))
         return islice(found, limit) if limit else found
 
@@ -64,7 +64,7 @@ def _orders(event: Event) -> set[str]:
 
 
 def _levels(fact: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Items with the locations that an event names: its lines, or its own fields. A transfer is at both its places."""
+    """Yields the items with the locations of an event: its lines, or its own fields. A transfer has both locations."""
     there = (fact.to_location,) if hasattr(fact, "to_location") else ()
     for line in getattr(fact, "lines", ()):
         yield line.sku, (line.location, *there)

@@ -1,4 +1,4 @@
-"""`invengine events`: the journal as it grows."""
+"""`invengine events`: prints the events of the journal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from invengine.cli.streams import unread
 from invengine.client import Client, Event, JournalPosition
 
 SHOWN = 10
-"""Events that are printed if nobody says how many."""
+"""The number of events that are printed by default."""
 
 app = typer.Typer(help="Events of the journal.", no_args_is_help=True, add_completion=False)
 
@@ -33,15 +33,15 @@ def tail(
         str | None, typer.Option("--after", help="Position of the last event that was handled, as --json prints it.")
     ] = None,
     from_sequence: Annotated[
-        int | None, typer.Option("--from", min=1, help="First sequence; else the last ten events.")
+        int | None, typer.Option("--from", min=1, help="First sequence; otherwise the last ten events.")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay and print what comes, until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait and print new events, until Ctrl-C.")] = False,
     limit: Annotated[
         int,
         typer.Option(
             "--limit",
             min=0,
-            help="The newest N events; with --follow the next N to come; with --after or --from the first N.",
+            help="The newest N events; with --follow the next N new ones; with --after or --from the first N.",
         ),
     ] = 0,
     sku: Annotated[str | None, typer.Option("--sku", help="Only events of this item.")] = None,
@@ -53,10 +53,10 @@ def tail(
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
-    """Print durable events: with --after or --from from there on, else the newest.
+    """Print durable events: with --after or --from from there on, otherwise the newest.
 
-    With --sku, --location, --kind, --order or --key only events that fit all of them. The server knows no such
-    choice: every event from the start on is read and chosen here, without one the whole history that is kept.
+    With --sku, --location, --kind, --order or --key only events that match all of them. The server does not filter:
+    every event from the start position on is read and filtered here, without one the whole stored history.
     """
     wanted = EventFilter(sku, location, tuple(kind or ()), order, key)
     if after is not None and from_sequence is not None:
@@ -77,7 +77,7 @@ def tail(
 
 
 def _newest(client: Client, wanted: EventFilter, follow: bool, limit: int) -> Iterable[Event]:
-    """The newest events that were asked for, and with `follow` those to come; with a limit only so many of these."""
+    """Returns the newest matching events; with `follow` also new ones, and with a limit only that many of these."""
     server = client.server_info()
     if follow and limit:
         return wanted.chosen(client.read_events(server.durable_sequence + 1, follow=True), limit)
@@ -95,15 +95,15 @@ def _position(text: str) -> JournalPosition:
 
 
 _OF_COMMANDS = (("channel", "channel"), ("order_ref", "order_ref"), ("key", "idempotency_key"))
-"""What a line tells of the command. Its key is called as the flag is: a fact may have an idempotency_key of another."""
+"""Fields of the command in a line. Its key is named like the flag: a fact may have the idempotency_key of another."""
 
 
 def line_of(event: Event) -> str:
-    """One event on one line."""
+    """Returns one event as one line."""
     context: Any = event.context
     fields = plain(event.fact) if event.fact is not None else {}
     names = [] if context is None else [(name, getattr(context, field)) for name, field in _OF_COMMANDS]
-    # An order that the fact names is not said twice.
+    # An order that the fact names is not repeated.
     facts = [*fields.items(), *((name, value) for name, value in names if value and fields.get(name) != value)]
     text = " ".join(f"{name}={_short(value)}" for name, value in facts)
     return f"{event.sequence:>8}  {event.time:%F %T}Z  {event.kind:<18} {text}"

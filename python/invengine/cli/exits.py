@@ -1,4 +1,4 @@
-"""Exit codes, and the one line that an error becomes."""
+"""Exit codes, and the one line of output for an error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class ExitCode(enum.IntEnum):
-    """What a finished command tells its caller. Documented in docs/cli.md and in `invengine --help`."""
+    """The exit code of a command. Documented in docs/cli.md and in `invengine --help`."""
 
     OK = 0
     REJECTED = 1
@@ -40,19 +40,19 @@ MEANINGS = {
 
 
 class UsageProblemError(Exception):
-    """The caller's mistake, as one line that says what to do."""
+    """A mistake of the caller, as one line with the remedy."""
 
 
 class InUseError(Exception):
-    """Another process has what this one needs, as one line that says what to do."""
+    """Another process holds a resource that this one needs, as one line with the remedy."""
 
 
 class UnfitError(Exception):
-    """What a server would stand on does not hold, as one line that says what."""
+    """A server cannot run in this environment, as one line with the reason."""
 
 
 class CheckFailedError(Exception):
-    """A journal is not as it must be, as one line that says where."""
+    """A journal is damaged or violates an invariant, as one line that says where."""
 
 
 class PartlyDoneError(Exception):
@@ -60,7 +60,7 @@ class PartlyDoneError(Exception):
 
 
 class UnprintedError(Exception):
-    """The command is done and its output is lost. `key` is that of what it sent; empty if it changed nothing."""
+    """The command is done and its output is lost. `key` is that of its command; empty if it changed nothing."""
 
     def __init__(self, why: str, key: str) -> None:
         again = f"; run it again with --key {key} to read the answer" if key else ""
@@ -69,7 +69,7 @@ class UnprintedError(Exception):
 
 
 class InterruptedCommandError(Exception):
-    """Somebody interrupted a command that may have been sent under `key`."""
+    """The run was interrupted, and its command may have been sent with `key`."""
 
     def __init__(self, key: str) -> None:
         super().__init__(
@@ -78,7 +78,7 @@ class InterruptedCommandError(Exception):
         self.key = key
 
 
-# EngineFault carries only its message; these are the words of those that a person can mend without a restart.
+# EngineFault carries only its message; these phrases identify the ones with an exit code of their own.
 _FAULTS: tuple[tuple[str, type[Exception]], ...] = (
     ("in use", InUseError),
     ("corrupt", CheckFailedError),
@@ -113,7 +113,7 @@ _CODES: dict[type[Exception], ExitCode] = {
     InterruptedCommandError: ExitCode.INTERRUPTED,
 }
 
-NOBODY_THERE = "no server answers there: start one with `invengine serve`, or name it with --target"
+NO_SERVER = "no server answers there: start one with `invengine serve`, or name it with --target"
 
 
 def code_of(error: Exception) -> ExitCode:
@@ -133,7 +133,7 @@ def code_of(error: Exception) -> ExitCode:
 
 
 def _is(error: Exception, module: str, name: str) -> bool:
-    """True if the error is of a class whose module must not be loaded for this: what was raised is loaded already."""
+    """True if the error is of that class. Loads no module: that of a raised error is already loaded."""
     found = sys.modules.get(module)
     return found is not None and isinstance(error, getattr(found, name))
 
@@ -145,14 +145,14 @@ def line_of(error: Exception, *, as_json: bool) -> str:
     text = str(error)
     key = getattr(error, "key", "")
     if _is(error, _ERRORS, "Unreachable"):
-        text = f"{NOBODY_THERE} ({getattr(error, 'message', '')})"
+        text = f"{NO_SERVER} ({getattr(error, 'message', '')})"
     elif _is(error, _ERRORS, "OutcomeUnknown") and key:
         text = f"{text} (repeat it with --key {key})"
     return f"invengine: {_one_line(text or type(error).__name__)}"
 
 
 def core_error(error: Exception) -> Exception:
-    """Turns what the extension raises into an error with an exit code; anything else stays as it is."""
+    """Converts an exception of the extension to an error with an exit code; returns any other unchanged."""
     core: Any = sys.modules.get("invengine._core")
     if core is not None and isinstance(error, core.EngineFault):
         text = str(error)
@@ -181,5 +181,5 @@ def _facts(error: Exception) -> dict[str, Any]:
 
 
 def _one_line(text: str) -> str:
-    # What a server or a file says must not move the cursor of the terminal that shows it.
+    # Texts of a server or a file must not contain control characters for the terminal.
     return "".join(char if char.isprintable() else " " for char in text)[:1000]

@@ -11,7 +11,7 @@ from invengine.settings import DoorKind, JournalKind, RedisAck, Settings
 
 
 def _flag(name: str, text: str, *forms: str) -> Any:
-    """The flag of a setting. Its help names the default in force, so that a new default cannot leave it behind."""
+    """The flag of a setting. Its help has the current default, so that a new default cannot make it wrong."""
     default = Settings.model_fields[name].default
     shown = getattr(default, "get_secret_value", lambda: default)()
     words = {"True": "yes", "False": "no", "": "empty"}.get(str(shown), str(shown))
@@ -39,26 +39,26 @@ MetricsAddress = Annotated[str | None, _flag("metrics_address", "Where /metrics 
 DrainTimeoutMs = Annotated[int | None, _flag("drain_timeout_ms", "How long a shutdown waits.")]
 Insecure = Annotated[
     bool | None,
-    _flag("insecure", "Allow addresses that other machines reach; nobody is identified.", "--insecure"),
+    _flag("insecure", "Allow addresses that other machines reach; callers are not authenticated.", "--insecure"),
 ]
 ForceEmpty = Annotated[
     bool,
-    _flag("force_empty", "Last resort: set aside a journal that cannot be recovered, begin an empty one."),
+    _flag("force_empty", "Last resort: set aside a journal that cannot be recovered, start an empty one."),
 ]
 AcceptClock = Annotated[
     bool,
     typer.Option(
         "--accept-clock",
-        help="This machine's clock is right, however far from where the journal ends: after a start with a wrong one.",
+        help="This machine's clock is right, however far from the end of the journal: after a start with a wrong one.",
     ),
 ]
 ReadyFile = Annotated[
     Path | None, typer.Option("--ready-file", help="Write the ready line there as JSON; removed at the end.")
 ]
 
-# Of `dev`, which keeps nothing and has no metrics unless it is told otherwise: typer shows these defaults itself.
+# Of `dev`, which keeps nothing and has no metrics by default: typer shows these defaults itself.
 DevJournal = Annotated[
-    JournalKind, typer.Option("--journal", help="memory, or file: a directory that goes at the end.")
+    JournalKind, typer.Option("--journal", help="memory, or file: a directory that is removed at the end.")
 ]
 DevMetricsAddress = Annotated[
     str, typer.Option("--metrics-address", help="Where /metrics listens; '' for no metrics. [default: empty]")

@@ -28,7 +28,7 @@ from invengine.cli.options import (
 from invengine.cli.output import print_json, print_line, print_table
 from invengine.client import Changes, Client, Hold, HoldSummary, Receipt
 
-TtlS = Annotated[float | None, typer.Option("--ttl-s", help="How long it lasts, in seconds; 15 minutes if not given.")]
+TtlS = Annotated[float | None, typer.Option("--ttl-s", help="Seconds until it expires; 15 minutes if not given.")]
 What = Annotated[
     list[str] | None,
     typer.Argument(
@@ -49,7 +49,7 @@ ExpectedVersion = Annotated[
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command("reserve")(reserve)
-    _on_hold(app, "allocate", Client.allocate, "Make a timed hold a hard one of --order-ref, without expiry.")
+    _on_hold(app, "allocate", Client.allocate, "Turn a timed hold into a hard one of --order-ref, without expiry.")
     _on_hold(app, "release", Client.release, "Give units back; by a --reservation-key not yet seen, cancel that key.")
     _on_hold(app, "fulfill", Client.fulfill, "Goods leave the building.")
     app.command("extend")(extend)
@@ -61,7 +61,7 @@ def reserve(
     context: typer.Context,
     lines: Annotated[list[str], typer.Argument(metavar="LINE...", help="SKU@LOCATION[=QUANTITY], once or more.")],
     ttl_s: TtlS = None,
-    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Take what is there.")] = False,
+    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Take what is available.")] = False,
     replace_own: Annotated[
         bool, typer.Option("--replace-own", help="Release what --holder has on the same levels, in the same step.")
     ] = False,
@@ -92,7 +92,7 @@ def reserve(
             reference=reference,
             actor=actor,
         )
-    tell_holds((hold,), hold.receipt, key, as_json)
+    print_holds((hold,), hold.receipt, key, as_json)
 
 
 def extend(
@@ -108,14 +108,14 @@ def extend(
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
-    """Move the end of what is still reserved to --ttl-s from now."""
+    """Move the expiry of what is still reserved to --ttl-s from now."""
     named, rest = named_hold(what, reservation_key, order)
     if rest:
-        raise UsageProblemError("a reservation has one end: name no lines")
+        raise UsageProblemError("a reservation has one expiry: name no lines")
     key = command_key(key)
     with connected(context, target, timeout_ms, channel) as client:
         changes = client.extend(**named, ttl_s=ttl_s, expected_version=expected_version, key=key)
-    tell_changes(changes, key, as_json)
+    print_changes(changes, key, as_json)
 
 
 def amend(
@@ -124,8 +124,8 @@ def amend(
         list[str],
         typer.Argument(
             metavar="[RESERVATION_ID] LINE...",
-            help="The reservation, unless --reservation-key names it; then SKU@LOCATION=QUANTITY, what each line shall "
-            "have reserved. 0 takes a line out.",
+            help="The reservation, unless --reservation-key names it; then SKU@LOCATION=QUANTITY, the new reserved "
+            "quantity of each line. 0 removes a line.",
         ),
     ],
     reservation_key: ReservationKey = None,
@@ -149,12 +149,12 @@ def amend(
     fields: dict[str, Any] = {"key": key, "reason_code": reason_code, "reference": reference, "actor": actor}
     with connected(context, target, timeout_ms, channel) as client:
         changes = client.amend(wanted, **named, expected_version=expected_version, **fields)
-    tell_changes(changes, key, as_json)
+    print_changes(changes, key, as_json)
 
 
 def transfer(
     context: typer.Context,
-    to_location: Annotated[str, typer.Option("--to", help="The location that takes over the promise.")],
+    to_location: Annotated[str, typer.Option("--to", help="The new location of the hold.")],
     what: What = None,
     reservation_key: ReservationKey = None,
     expected_version: ExpectedVersion = None,
@@ -175,11 +175,11 @@ def transfer(
         changes = client.transfer(
             to_location, **named, lines=parts(lines) or None, expected_version=expected_version, **fields
         )
-    tell_changes(changes, key, as_json)
+    print_changes(changes, key, as_json)
 
 
 def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: str) -> None:
-    """Adds one of the commands that are alike: a hold, whole or some lines."""
+    """Adds a command on a hold, whole or some lines."""
 
     @app.command(name, help=text)
     def command(
@@ -209,13 +209,13 @@ def _on_hold(app: typer.Typer, name: str, send: Callable[..., Changes], text: st
         }
         with connected(context, target, timeout_ms, channel) as client:
             changes = send(client, **named, lines=parts(lines) or None, expected_version=expected_version, **fields)
-        tell_changes(changes, key, as_json)
+        print_changes(changes, key, as_json)
 
 
 def named_hold(
     what: list[str] | None, reservation_key: str | None, order: str | None
 ) -> tuple[dict[str, Any], list[str]]:
-    """How the hold is named, as arguments of the client, and the lines that follow."""
+    """Returns the arguments of the client that name the hold, and the lines after them."""
     rest = list(what or ())
     if reservation_key is not None and order is not None:
         raise UsageProblemError("name the hold by --reservation-key or by --order, not by both")
@@ -228,15 +228,15 @@ def named_hold(
     return {"reservation_id": rest[0]}, rest[1:]
 
 
-def tell_changes(changes: Changes, key: str, as_json: bool) -> None:
-    """Prints what a command did to its holds, in short where there are too many."""
+def print_changes(changes: Changes, key: str, as_json: bool) -> None:
+    """Prints what a command did to its holds, or a summary if there are too many."""
     if changes.summary is not None:
-        _tell_summary(changes.summary, changes.receipt, key, as_json)
+        _print_summary(changes.summary, changes.receipt, key, as_json)
     else:
-        tell_holds(changes.holds, changes.receipt, key, as_json, key_cancelled=changes.key_cancelled)
+        print_holds(changes.holds, changes.receipt, key, as_json, key_cancelled=changes.key_cancelled)
 
 
-def _tell_summary(summary: HoldSummary, receipt: Receipt, key: str, as_json: bool) -> None:
+def _print_summary(summary: HoldSummary, receipt: Receipt, key: str, as_json: bool) -> None:
     if as_json:
         units = {state.name.lower(): count for state, count in summary.units.items()}
         print_json({"summary": dataclasses.asdict(summary) | {"units": units}, "receipt": receipt, "key": key})
@@ -248,7 +248,7 @@ def _tell_summary(summary: HoldSummary, receipt: Receipt, key: str, as_json: boo
     print_line(f"sequence {receipt.sequence}, key {key}{', replayed' if receipt.replayed else ''}")
 
 
-def tell_holds(
+def print_holds(
     holds: tuple[Hold, ...], receipt: Receipt, key: str, as_json: bool, *, key_cancelled: bool = False
 ) -> None:
     """Prints what a command did to its holds."""

@@ -1,4 +1,4 @@
-"""The key of the one command that a run sends: known before it is sent, so that it can be told however the run ends."""
+"""The key of the one command that a run sends: known before sending, so that it can be printed at any end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _key = ""
 
 
 def command_key(key: str | None) -> str:
-    """The key that was given with --key, or a new one if none was."""
+    """Returns the key that was given with --key, or a new one."""
     global _key
     if key == "":
         raise UsageProblemError("--key is empty: give a key, or leave --key out and one is made")
@@ -21,11 +21,11 @@ def command_key(key: str | None) -> str:
 
 
 def key_of_run() -> str:
-    """The key of this run's command; empty if it sends none."""
+    """Returns the key of the command of this run; empty if it sends none."""
     return _key
 
 
 def forget_key() -> None:
-    """A new run begins."""
+    """Forgets the key, for a new run."""
     global _key
     _key = ""

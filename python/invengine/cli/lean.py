@@ -1,4 +1,4 @@
-"""Commands of typer that load neither rich for their help nor pydantic for a plain text or number."""
+"""Typer commands that load neither rich for their help nor pydantic for a plain text or number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from typer.core import TyperArgument, TyperOption
 
 _PLAIN = (str, int, float, bool)
-# What is a number beyond doubt; any other text is judged by pydantic.
+# Texts that certainly are numbers; pydantic checks any other text.
 _NUMBERS = {int: re.compile(r"-?[0-9]{1,18}"), float: re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")}
 
 
@@ -16,23 +16,27 @@ class _LeanOption(TyperOption):
     def process_value(self, context: Any, value: Any) -> Any:
         value = _number(self, value)
         return (
-            _called_back(self, context, value) if _needs_nothing(self, value) else super().process_value(context, value)
+            _with_callback(self, context, value)
+            if _needs_no_conversion(self, value)
+            else super().process_value(context, value)
         )
 
 
 class _LeanArgument(TyperArgument):
     def process_value(self, context: Any, value: Any) -> Any:
         if _is_texts(self, value):
-            return _called_back(self, context, list(value or ()) or None)
+            return _with_callback(self, context, list(value or ()) or None)
         return (
-            _called_back(self, context, value) if _needs_nothing(self, value) else super().process_value(context, value)
+            _with_callback(self, context, value)
+            if _needs_no_conversion(self, value)
+            else super().process_value(context, value)
         )
 
 
 def lean(command: Any) -> Any:
-    """The command, and all below it, with help of plain text, and without conversions that change nothing.
+    """Changes the command, and all below it, to plain-text help, without conversions that change nothing.
 
-    Plain help wraps and cuts no name however narrow the terminal is.
+    Plain help wraps and truncates no name however narrow the terminal is.
     """
     command.rich_markup_mode = None
     for param in command.params:
@@ -41,7 +45,7 @@ def lean(command: Any) -> Any:
     command.get_help_option = lambda context: _lean_param(help_option(context))
     for child in getattr(command, "commands", {}).values():
         lean(child)
-    # What a group lists wraps instead of being cut.
+    # The list of a group wraps instead of being truncated.
     command.get_short_help_str = lambda limit=0: " ".join((command.help or "").partition("\n\n")[0].split())
     return command
 
@@ -54,19 +58,19 @@ def _lean_param(param: Any) -> Any:
     return param
 
 
-def _called_back(param: Any, context: Any, value: Any) -> Any:
+def _with_callback(param: Any, context: Any, value: Any) -> Any:
     return value if param.callback is None else param.callback(context, param, value)
 
 
-def _needs_nothing(param: Any, value: Any) -> bool:
-    """True for what was not given and may be left out, and for a value that has its type already."""
+def _needs_no_conversion(param: Any, value: Any) -> bool:
+    """True for an omitted optional value, and for a value that already has its type."""
     if param.multiple or param.nargs != 1:
         return False
     return (value is None and not param.required) or (type(value) in _PLAIN and type(value) is _type_of(param))
 
 
 def _number(param: Any, value: Any) -> Any:
-    """The number that a text is, where any number will do; else the value as it is."""
+    """Converts a text to a number if any number is valid; otherwise returns the value unchanged."""
     kind = _type_of(param)
     if type(value) is not str or kind not in _NUMBERS or param.multiple or param.nargs != 1:
         return value

@@ -1,6 +1,6 @@
-"""What a process may do that runs one command and nothing else, so that the command is quick.
+"""Optimisations for a process that runs only one command.
 
-Started as a function, inside of a longer program, the command line does none of it.
+Called as a function inside another program, the command line does none of them.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ _only_asks = False
 
 
 def begin() -> None:
-    """The process is the command's own. What it loads stays: to look for garbage among it would be time lost."""
+    """Declares that the process belongs to the command. Its modules stay loaded, so garbage collection is useless."""
     global _own
     _own = True
     gc.disable()
 
 
 def loaded() -> None:
-    """The command is loaded; what it makes from now on is collected as everywhere."""
+    """Declares that the command is loaded; garbage collection runs from now on."""
     if _own:
         gc.freeze()
         gc.enable()
 
 
 def only_asks() -> None:
-    """The command asks a server: it opens no journal, starts no server and leaves nothing to be tidied up."""
+    """Declares that the command only calls a server: it opens no journal, starts no server and needs no cleanup."""
     global _only_asks
     _only_asks = True
 
 
 def end(code: int) -> None:
-    """Ends the process if it only asked; else it is to end as Python ends.
+    """Ends the process if it only called a server; otherwise Python ends it.
 
-    What was asked is answered and what was said is flushed: to take the modules of gRPC and protobuf apart would save
-    nothing, and takes a sixth of the whole command.
+    Every call is answered and the output is flushed: unloading the modules of gRPC and protobuf would be useless, and
+    takes a sixth of the time of the command.
     """
     if not (_own and _only_asks):
         return

@@ -1,4 +1,4 @@
-"""`invengine reservation | holds | outcome`: what the ledger knows of holds and keys."""
+"""`invengine reservation | holds | outcome`: the state of holds and keys."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def reservation(
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
-    """Show one reservation as it stands, or every one of an --order."""
+    """Show the current state of one reservation, or of every one of an --order."""
     with connected(context, target, timeout_ms, channel) as client:
         if order is not None:
             found = list(client.list_reservations(order=order, include_ended=True))
@@ -48,14 +48,14 @@ def holds(
     context: typer.Context,
     holder: Annotated[str | None, typer.Option("--holder", help="Only of this holder.")] = None,
     order: Annotated[str | None, typer.Option("--order", help="Only of this order.")] = None,
-    ended: Annotated[bool, typer.Option("--ended", help="Also those that hold nothing any more.")] = False,
+    ended: Annotated[bool, typer.Option("--ended", help="Also those that no longer hold anything.")] = False,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
-    """List holds, of a --holder, of an --order or all, in the order they were made: a row for each line.
+    """List holds, of a --holder, of an --order or all, in the order they were created: a row for each line.
 
-    With --json one object for each hold. Those that hold nothing any more are left out without --ended.
+    With --json one object for each hold. Without --ended, those that no longer hold anything are omitted.
     """
     with connected(context, target, timeout_ms) as client:
         found = client.list_reservations(holder=holder, order=order, include_ended=ended)
@@ -75,10 +75,10 @@ def outcome(
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
-    """Say what the command with this KEY did.
+    """Report what the command with this KEY did.
 
-    A key belongs to the --channel (or the --source) that it was sent for: name the same one. Code 0 says that there is
-    an answer, also if it is that the key is not known.
+    A key belongs to the --channel (or the --source) of its command: name the same one. Code 0 means that there is an
+    answer, including that the key is not known.
     """
     with connected(context, target, timeout_ms, channel) as client:
         at_channel, source_id = _scope(channel, source)
@@ -88,7 +88,7 @@ def outcome(
         print_json({"key": key, **_facts(known)})
         return
     if known.outcome is not None:
-        _tell(known.outcome)
+        _print(known.outcome)
     elif known.known:
         print_facts(_facts(known), as_json=False)
     else:
@@ -99,7 +99,7 @@ def outcome(
 
 
 def _scope(channel: str | None, source: str | None) -> tuple[str | None, str]:
-    """Where a key is looked for, as channel and source: None is the client's channel, and a source has none."""
+    """Returns the scope of a key as channel and source: None is the client's channel, and a source has no channel."""
     if source is None:
         return None, ""
     if not source:
@@ -116,12 +116,12 @@ def _facts(known: KnownOutcome) -> dict[str, Any]:
         return facts
     facts |= {"accepted": found.accepted, "holds": found.holds, "levels": found.levels, "receipt": found.receipt}
     if found.rejection is not None:
-        no = found.rejection
-        facts["rejection"] = {"reason": no.reason, "message": str(no), "metadata": no.metadata}
+        rejection = found.rejection
+        facts["rejection"] = {"reason": rejection.reason, "message": str(rejection), "metadata": rejection.metadata}
     return facts
 
 
-def _tell(found: Outcome) -> None:
+def _print(found: Outcome) -> None:
     if found.rejection is not None:
         print_line(f"refused: {found.rejection}")
         return

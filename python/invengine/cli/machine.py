@@ -1,4 +1,4 @@
-"""What this machine gives a server: a clock, files and memory. What cannot be learnt here is None."""
+"""The resources of this machine for a server: clock, files and memory. What is unknown is None."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _ClockState(ctypes.Structure):
 
 
 def machine_facts() -> dict[str, Any]:
-    """Clock, open files and memory, as plain values."""
+    """Returns clock, open files and memory, as plain values."""
     synchronised, error_ms = clock_state()
     return {
         "now_ms": time.time_ns() // 1_000_000,
@@ -40,7 +40,7 @@ def machine_facts() -> dict[str, Any]:
 
 
 def clock_state() -> tuple[bool | None, int | None]:
-    """Whether something keeps the clock right, and by how much it may be wrong at most."""
+    """Returns whether the clock is synchronised, and its maximum error in milliseconds."""
     state = _ClockState()
     try:
         # With no modes set it only reads.
@@ -54,7 +54,7 @@ def clock_state() -> tuple[bool | None, int | None]:
 
 
 def open_files_max() -> int | None:
-    """How many files a process started like this one may have open."""
+    """Returns how many files this process may have open."""
     try:
         import resource
     except ImportError:
@@ -64,7 +64,7 @@ def open_files_max() -> int | None:
 
 
 def memory_bytes(root: Path = Path("/")) -> int | None:
-    """The memory that this process may take: that of the machine, or less if its control group says so."""
+    """Returns the memory that this process may use: that of the machine, or the limit of its control group."""
     try:
         machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
@@ -73,7 +73,7 @@ def memory_bytes(root: Path = Path("/")) -> int | None:
 
 
 def _group_limits(root: Path) -> Iterator[int]:
-    """Limits of the control group and of those above it, of both versions."""
+    """Yields the limits of the control group and its ancestors, of both versions."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError):

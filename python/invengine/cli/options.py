@@ -1,4 +1,4 @@
-"""Flags that several commands share, the notation of lines, and the way from flags to a client."""
+"""Flags that several commands share, the notation of lines, and clients for the flags."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _DEFAULT_TARGET = f"[default: {CallSettings().target}]"
 _DEFAULT_TIMEOUT = f"[default: {CallSettings().timeout_ms}]"
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 Target = Annotated[
     str | None,
     typer.Option(
@@ -40,22 +40,22 @@ Source = Annotated[
     str | None,
     typer.Option("--source", help="Source whose message had that key, instead of a channel."),
 ]
-Channel = Annotated[str | None, typer.Option("--channel", help="Sales channel that this is for.")]
+Channel = Annotated[str | None, typer.Option("--channel", help="Sales channel of the command.")]
 Key = Annotated[
     str | None,
     typer.Option("--key", help="Idempotency key; repeat it to repeat the same intention."),
 ]
-Actor = Annotated[str | None, typer.Option("--actor", help="Who asks.")]
-ReasonCode = Annotated[str | None, typer.Option("--reason-code", help="Why, a code of your own list.")]
+Actor = Annotated[str | None, typer.Option("--actor", help="Who sends the command.")]
+ReasonCode = Annotated[str | None, typer.Option("--reason-code", help="The reason, a code from your own list.")]
 Reference = Annotated[str | None, typer.Option("--reference", help="The document behind it.")]
 OrderRef = Annotated[str | None, typer.Option("--order-ref", help="The order it belongs to.")]
-Holder = Annotated[str | None, typer.Option("--holder", help="Whom the hold is for.")]
+Holder = Annotated[str | None, typer.Option("--holder", help="The holder of the hold.")]
 
 Line = tuple[str, str, int | None]
 
 
 def settings_of(context: typer.Context, **flags: Any) -> Loaded:
-    """The settings in force for a command; flags that are None were not given."""
+    """Returns the effective settings of a command; flags that are None were not given."""
     from invengine.settings import load
 
     config: Path | None = context.obj
@@ -63,7 +63,7 @@ def settings_of(context: typer.Context, **flags: Any) -> Loaded:
 
 
 def journal_settings_of(context: typer.Context, **flags: Any) -> Loaded:
-    """The same for a command that opens or reads a journal: what that journal does not use is refused."""
+    """The same for a command that opens or reads a journal: a setting that the journal does not use is refused."""
     from invengine.settings import check_used
 
     return check_used(settings_of(context, **flags))
@@ -73,7 +73,7 @@ def journal_settings_of(context: typer.Context, **flags: Any) -> Loaded:
 def connected(
     context: typer.Context, target: str | None, timeout_ms: int | None, channel: str | None = None
 ) -> Iterator[Client]:
-    """A client of the server that flags and settings name."""
+    """Yields a client of the server that flags and settings name."""
     settings = call_settings(context.obj, target=target, timeout_ms=timeout_ms, channel=channel)
     from invengine.client import Client
 
@@ -84,7 +84,7 @@ def connected(
 
 
 def parse_line(text: str) -> Line:
-    """Reads SKU@LOCATION or SKU@LOCATION=QUANTITY; the last @ and the last = after it count."""
+    """Reads SKU@LOCATION or SKU@LOCATION=QUANTITY; the last @ and the last = after it are the separators."""
     name, at, place = text.rpartition("@")
     if not at or not name or not place:
         raise UsageProblemError(f"{text!r} is not a line: write SKU@LOCATION=QUANTITY, such as MUG@berlin=2")
@@ -97,8 +97,8 @@ def parse_line(text: str) -> Line:
     return name, location, int(units)
 
 
-def parse_place(text: str) -> tuple[str, str]:
-    """Reads SKU@LOCATION, where a quantity has no meaning."""
+def parse_level(text: str) -> tuple[str, str]:
+    """Reads SKU@LOCATION, without a quantity."""
     sku, location, units = parse_line(text)
     if units is not None:
         raise UsageProblemError(f"{text!r} names a quantity, which is what is asked for: write {sku}@{location}")
@@ -106,7 +106,7 @@ def parse_place(text: str) -> tuple[str, str]:
 
 
 def quantities(texts: list[str], *, default: int | None = None) -> list[tuple[str, str, int]]:
-    """Reads lines that need a quantity; `default` stands in where none is written."""
+    """Reads lines that need a quantity; `default` is used if none is written."""
     lines: list[tuple[str, str, int]] = []
     for text in texts:
         sku, location, units = parse_line(text)
@@ -120,7 +120,7 @@ def quantities(texts: list[str], *, default: int | None = None) -> list[tuple[st
 
 
 def parts(texts: list[str]) -> list[tuple[str, str] | tuple[str, str, int]]:
-    """Reads lines of a hold; without a quantity all of the line is meant, and 0 is a mistake."""
+    """Reads lines of a hold; without a quantity the whole line is meant, and 0 is refused."""
     found: list[tuple[str, str] | tuple[str, str, int]] = []
     for text in texts:
         sku, location, units = parse_line(text)

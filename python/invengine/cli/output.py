@@ -1,4 +1,4 @@
-"""What commands print: tables for people, one JSON object a line for programs."""
+"""Output of commands: tables for people, one JSON object per line for programs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 
 from invengine.cli.streams import BOLD, standard_output, styled, unread
 
-# Each unit with its length in seconds; it is used from the third number of seconds on.
+# Each unit with its length in seconds, and the least number of seconds for which it is used.
 _UNITS = (("days", 86400.0, 172800.0), ("h", 3600.0, 7200.0), ("min", 60.0, 120.0), ("s", 1.0, 1.0), ("ms", 0.001, 0.0))
 
 
 def print_json(value: Any) -> None:
-    """Prints one object on one line, at once. What could not be seen, or would break the line, is escaped."""
-    # Tuples with names are objects, which json itself would take for lists.
+    """Prints one object on one line and flushes. Characters that are invisible or would break the line are escaped."""
+    # Named tuples become objects; json itself would write lists.
     found = plain(value)
     text = "".join(
         char if char.isprintable() else json.dumps(char)[1:-1] for char in json.dumps(found, ensure_ascii=False)
@@ -32,17 +32,17 @@ def print_json(value: Any) -> None:
 
 
 def print_line(text: str) -> None:
-    """Prints one line, at once."""
+    """Prints one line and flushes."""
     print(text, flush=True)
 
 
 def visible(text: str) -> str:
-    """The text in quotation marks, with `<U+200B>` for what could not be seen or would change how the rest looks."""
+    """The text in quotation marks, with `<U+200B>` for characters that are invisible or change how the rest looks."""
     return '"' + "".join(char if char.isprintable() else f"<U+{ord(char):04X}>" for char in text) + '"'
 
 
 def print_rows(rows: Iterable[Any], columns: Sequence[str], *, as_json: bool) -> None:
-    """Prints values with these attributes: a table, or one JSON object a line."""
+    """Prints values with these attributes: a table, or one JSON object per line."""
     if as_json:
         for row in rows:
             print_json(row)
@@ -53,10 +53,10 @@ def print_rows(rows: Iterable[Any], columns: Sequence[str], *, as_json: bool) ->
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints a table, numbers to the right. Nothing is cut and nothing wraps, so that other tools can cut it.
+    """Prints a table with right-aligned numbers. Nothing is truncated or wrapped, so that other tools can parse it.
 
-    On a terminal that is too narrow columns that are 0 everywhere are named below instead; if that is not enough, each
-    row becomes lines of a name and a value.
+    On a terminal that is too narrow, columns that are 0 in every row are named below instead; if that is not enough,
+    each row becomes a list of names and values, one per line.
     """
     names = [column.replace("_", " ") for column in columns]
     cells = [[_cell(value) for value in row] for row in rows]
@@ -105,7 +105,7 @@ def _print_cells(names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
 
 
 def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
-    """Prints names with their values, below each other or as one JSON object."""
+    """Prints names with their values, one per line or as one JSON object."""
     if as_json:
         print_json(facts)
         return
@@ -127,7 +127,7 @@ def _fact_rows(facts: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str
 
 
 def duration(seconds: float) -> str:
-    """A span of time for people, with three digits."""
+    """Formats a duration for people, with three digits."""
     if not seconds:
         return "0 s"
     unit, length_s = next((unit, length_s) for unit, length_s, from_s in _UNITS if abs(seconds) >= from_s)
@@ -136,15 +136,15 @@ def duration(seconds: float) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Turns a result of the client into JSON's own types. Times are RFC 3339 in UTC."""
+    """Converts a result of the client to JSON types. Times are RFC 3339 in UTC."""
     messages = sys.modules.get("google.protobuf.message")
     if messages is not None and isinstance(value, messages.Message):
         from google.protobuf.json_format import MessageToDict
 
         return MessageToDict(value, preserving_proto_field_name=True)
-    for kind, turn in _PLAIN:
+    for kind, convert in _PLAIN:
         if isinstance(value, kind):
-            return turn(value)
+            return convert(value)
     return str(value)
 
 

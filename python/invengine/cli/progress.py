@@ -1,4 +1,4 @@
-"""Progress bars on stderr, where a person looks; nothing where a program reads."""
+"""Progress bars on stderr if it is a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Shows how far `what` has come; call the value with each step's size. Without a total it only shows life."""
+    """Shows the progress of `what`; call the yielded function with the size of each step. `total` may be unknown."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""`invengine serve`: a server until it is told to stop."""
+"""`invengine serve`: runs a server until it is stopped."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def serve(
     ready_file: flags.ReadyFile = None,
     as_json: Json = False,
 ) -> int:
-    """Serve a ledger until SIGTERM or Ctrl-C; what was taken is answered before it ends.
+    """Serve a ledger until SIGTERM or Ctrl-C; accepted calls are answered before it ends.
 
-    Prints one line when it takes calls. A second signal ends it at once.
+    Prints one line when it accepts calls. A second signal ends it at once.
     """
     loaded = journal_settings_of(
         context,
@@ -82,14 +82,14 @@ def serve(
             print_json({"ready": True, "pid": os.getpid(), **dataclasses.asdict(ready)})
         else:
             print_line(ready_line(ready))
-        go_on_unread()
+        ignore_lost_output()
 
     with ready_note(ready_file) as note:
         return run_server(loaded.settings, announce, as_json=as_json)
 
 
 def ready_line(ready: Ready) -> str:
-    """The line that says where and what."""
+    """Returns the ready line."""
     metrics = f", metrics on {ready.metrics_address}" if ready.metrics_address else ""
     return (
         f"invengine ready on {ready.address} (ledger {ready.ledger}, {ready.journal} journal at sequence "
@@ -100,7 +100,7 @@ def ready_line(ready: Ready) -> str:
 def run_server(
     settings: Settings, announce: Callable[[Ready], None], *, as_json: bool = False, core: Core | None = None
 ) -> int:
-    """Serves until the end and gives the exit code."""
+    """Serves until the end and returns the exit code."""
     from invengine.service import lifetime
     from invengine.telemetry import configure_logging
 
@@ -109,24 +109,24 @@ def run_server(
     try:
         end = asyncio.run(lifetime.run(settings, announce, core))
     except OSError as error:
-        # A listener that is refused its address has no number; anything else is not about other processes.
+        # An error of a listener about its address has no errno; other errors are not about other processes.
         if error.errno not in (None, errno.EADDRINUSE):
             raise
         raise InUseError(str(error)) from None
     return ExitCode.FAULT if end is lifetime.EndReason.POISONED else ExitCode.OK
 
 
-def go_on_unread() -> None:
-    """A server that nobody hears serves all the same; its exit code tells how it ended, not who listened."""
+def ignore_lost_output() -> None:
+    """Continues to serve if the output cannot be written; the exit code reports how the server ended."""
     out = standard_output()
-    failure = "" if out is None else out.forgive()
+    failure = "" if out is None else out.take_failure()
     if failure:
         print(f"invengine: serving, but the ready line could not be written ({failure})", file=sys.stderr)
 
 
 @contextmanager
 def ready_note(path: Path | None) -> Iterator[Callable[[Ready], None]]:
-    """Gives what writes the ready file; the file goes when the server has ended. Readers never see half of it."""
+    """Yields a function that writes the ready file atomically; the file is removed when the server has ended."""
 
     def note(ready: Ready) -> None:
         if path is None:

@@ -1,4 +1,4 @@
-"""`invengine status | availability | version`: what a server has and is."""
+"""`invengine status | availability | version`: the state of a server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invengine.cli.options import Channel, Json, Target, TimeoutMs, connected, parse_place, settings_of
+from invengine.cli.options import Channel, Json, Target, TimeoutMs, connected, parse_level, settings_of
 from invengine.cli.output import plain, print_facts, print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def availability(
     as_json: Json = False,
 ) -> None:
     """Units that may be held now."""
-    queries: list[tuple[str, str | None] | str] = [parse_place(text) if "@" in text else text for text in what]
+    queries: list[tuple[str, str | None] | str] = [parse_level(text) if "@" in text else text for text in what]
     with connected(context, target, timeout_ms, channel) as client:
         found = client.availabilities(queries)
     if as_json:
@@ -46,7 +46,7 @@ def availability(
 
 
 def _refuse_unknown(found: Iterable[Availability]) -> None:
-    """Ends like a refusal if a name is unknown, once everything else was told."""
+    """Raises a rejection if a name is unknown, after everything else was printed."""
     from invengine.errors import UnknownLocation, UnknownSku
 
     for each in found:
@@ -67,7 +67,7 @@ def status(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """What the server is and promises, the digest of its state, and its counters where /metrics can be read."""
+    """Show the server, its guarantees, the digest of its state, and its counters if /metrics can be read."""
     settings = settings_of(context, metrics_address=metrics_address).settings
     with connected(context, target, timeout_ms) as client:
         described: dict[str, Any] = plain(client.server_info())
@@ -83,7 +83,7 @@ def version(as_json: Json = False) -> None:
 
 
 def package_version() -> str:
-    """Version of the installed package; `unknown` when it runs from its sources."""
+    """Returns the version of the installed package; `unknown` if it runs from its sources."""
     import importlib.metadata
 
     try:
@@ -93,7 +93,7 @@ def package_version() -> str:
 
 
 def core_version() -> str:
-    """Version of the extension; `not built` without it."""
+    """Returns the version of the extension; `not built` without it."""
     try:
         from invengine import _core
     except ImportError:
@@ -102,7 +102,7 @@ def core_version() -> str:
 
 
 def counters(address: str) -> dict[str, Any]:
-    """Reads a server's main counters from its /metrics; nothing if they cannot be read."""
+    """Reads the main counters of a server from its /metrics; empty if they cannot be read."""
     if not address:
         return {}
     import http.client

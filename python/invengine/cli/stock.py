@@ -1,4 +1,4 @@
-"""`invengine stock`: what came, went and was counted."""
+"""`invengine stock`: physical changes of the stock, and its levels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from invengine.cli.options import (
     Target,
     TimeoutMs,
     connected,
-    parse_place,
+    parse_level,
     quantities,
 )
 from invengine.cli.output import print_facts, print_json, print_line, print_rows, print_table
@@ -44,7 +44,7 @@ app = typer.Typer(
 
 
 class Part(enum.StrEnum):
-    """Which part of the stock is meant."""
+    """The part of the stock."""
 
     ON_HAND = "on_hand"
     DAMAGED = "damaged"
@@ -57,7 +57,7 @@ State = Annotated[Part | None, typer.Option("--state", help="Part of the stock; 
 
 
 def _physical(name: str, send: Callable[..., StockChanges], text: str) -> None:
-    """Adds one of the commands that are alike: lines in, levels out."""
+    """Adds a command that takes lines and prints levels."""
 
     @app.command(name, help=text)
     def command(
@@ -77,13 +77,13 @@ def _physical(name: str, send: Callable[..., StockChanges], text: str) -> None:
         fields = {"key": key, "reason_code": reason_code, "reference": reference, "actor": actor}
         with connected(context, target, timeout_ms) as client:
             changes = send(client, wanted, state=_state(state), **fields)
-        _tell(changes, key, as_json)
+        _print(changes, key, as_json)
 
 
-_physical("receive", Client.receive, "Goods came in.")
-_physical("return", Client.return_, "Sold goods came back; --state says whether they can be sold again.")
-_physical("adjust", Client.adjust, "A difference, up or down: MUG@berlin=-2. Below zero is refused.")
-_physical("count", Client.count, "What somebody counted. Below what is held it is accepted and shows as oversold.")
+_physical("receive", Client.receive, "Record received goods.")
+_physical("return", Client.return_, "Record returned goods; --state says whether they can be sold again.")
+_physical("adjust", Client.adjust, "Record a difference, up or down: MUG@berlin=-2. Below zero is refused.")
+_physical("count", Client.count, "Record a physical count. Below what is held it is accepted and shows as oversold.")
 
 
 @app.command("set")
@@ -102,17 +102,17 @@ def set_quantity(
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
-    """An absolute quantity, with --expected only if nobody changed it in between."""
+    """Set an absolute quantity, with --expected only if it has not changed in between."""
     wanted: list[Any] = [*quantities(lines)]
     if expected is not None:
         if len(wanted) != 1:
-            raise UsageProblemError("--expected goes with exactly one line: set the others in commands of their own")
+            raise UsageProblemError("--expected requires exactly one line: set the others in separate commands")
         wanted = [(*wanted[0], expected)]
     key = command_key(key)
     fields: dict[str, Any] = {"key": key, "reason_code": reason_code, "reference": reference, "actor": actor}
     with connected(context, target, timeout_ms) as client:
         changes = client.set_quantity(wanted, state=_state(state), **fields)
-    _tell(changes, key, as_json)
+    _print(changes, key, as_json)
 
 
 @app.command("show")
@@ -120,14 +120,14 @@ def show(
     context: typer.Context,
     what: Annotated[
         list[str],
-        typer.Argument(metavar="SKU@LOCATION", help="Which level; SKU and LOCATION as two words do as well."),
+        typer.Argument(metavar="SKU@LOCATION", help="The level; SKU and LOCATION as two words work as well."),
     ],
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
-    """One level: every quantity of one item at one location."""
-    sku, location = _one_place(what)
+    """Show one level: every quantity of one item at one location."""
+    sku, location = _one_level(what)
     with connected(context, target, timeout_ms) as client:
         level = client.get_level(sku, location)
     print_facts({name: getattr(level, name) for name in (*LEVEL_COLUMNS, "in_transit")}, as_json=as_json)
@@ -142,33 +142,31 @@ def list_levels(
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
-    """Levels, in the order they were first recorded."""
+    """List levels, in the order they were first recorded."""
     with connected(context, target, timeout_ms) as client:
         print_rows(client.list_levels(sku=sku, location=location), LEVEL_COLUMNS, as_json=as_json)
 
 
-def _one_place(what: list[str]) -> tuple[str, str]:
+def _one_level(what: list[str]) -> tuple[str, str]:
     if len(what) == 2:
-        # Of two lines the second is no location: nobody asks for one with an @ in its name in this way.
+        # These are two lines: a location with an @ in its name would not be given as a separate word.
         if all("@" in text for text in what):
-            raise UsageProblemError(
-                "show tells of one level: ask for the other in a command of its own, or `stock list`"
-            )
+            raise UsageProblemError("show prints one level: use another command for the other, or `stock list`")
         return what[0], what[1]
     if len(what) > 2:
-        raise UsageProblemError("show tells of one level: write SKU@LOCATION, such as MUG@berlin")
+        raise UsageProblemError("show prints one level: write SKU@LOCATION, such as MUG@berlin")
     if "@" not in what[0]:
         raise UsageProblemError(
             f"{what[0]!r} names no location: write {what[0]}@LOCATION; all of its levels: stock list --sku {what[0]}"
         )
-    return parse_place(what[0])
+    return parse_level(what[0])
 
 
 def _state(part: Part | None) -> StockState | None:
     return None if part is None else StockState[part.name]
 
 
-def _tell(changes: StockChanges, key: str, as_json: bool) -> None:
+def _print(changes: StockChanges, key: str, as_json: bool) -> None:
     if as_json:
         print_json({"receipt": changes.receipt, "levels": changes.levels, "key": key})
         return

@@ -1,7 +1,7 @@
-"""Standard output and error of a command: what cannot be written is noted here and never raised.
+"""Standard output and error of a command: a failed write is recorded here and never raised.
 
-A command's exit code tells what it did. So printing must not decide it: a closed pipe, a full device, a closed
-descriptor or an encoding without the characters is found out in this one place, whoever prints.
+The exit code of a command reports what it did, so a failed print must not change it. A closed pipe, a full device, a
+closed descriptor or an encoding without the characters is handled here for every print.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ _STANDARD = (0, 1, 2)
 
 
 class GuardedStream(io.TextIOBase):
-    """A text stream that takes everything. After the first failure the rest is dropped, and `failure` says why."""
+    """A text stream whose writes never fail. After the first failure the rest is dropped; `failure` has the reason."""
 
     def __init__(self, under: TextIO | None) -> None:
         self._under = under
         self.failure = "" if under is not None else "it is closed"
-        self.reader_left = False
-        """True if the failure is that whoever read the output has ended."""
+        self.reader_closed = False
+        """True if the output failed because its reader closed the pipe."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """Of the stream below."""
+        """The encoding of the underlying stream."""
         return getattr(self._under, "encoding", None) or "utf-8"
 
     def writable(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     def write(self, text: str) -> int:
-        """Takes the text. Characters that the encoding lacks are written as escapes, so that nothing is left out."""
+        """Writes the text. Characters that the encoding lacks are written as escapes, so that nothing is omitted."""
         if self._under is not None and not self.failure:
             try:
                 try:
@@ -49,7 +49,7 @@ class GuardedStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Passes on what is buffered."""
+        """Flushes the underlying stream."""
         if self._under is not None and not self.failure:
             try:
                 self._under.flush()
@@ -57,13 +57,13 @@ class GuardedStream(io.TextIOBase):
                 self._lose(error)
 
     def isatty(self) -> bool:
-        """True if a person looks at it."""
+        """True if the underlying stream is a terminal."""
         with suppress(OSError, ValueError):
             return self._under is not None and self._under.isatty()
         return False
 
     def fileno(self) -> int:
-        """The descriptor below; OSError if there is none."""
+        """The underlying descriptor; OSError if there is none."""
         if self._under is None:
             raise io.UnsupportedOperation("fileno")
         return self._under.fileno()
@@ -76,25 +76,25 @@ class GuardedStream(io.TextIOBase):
             return False
         return True
 
-    def forgive(self) -> str:
-        """Gives the failure and forgets it; later output is dropped all the same. For what runs on without a reader."""
+    def take_failure(self) -> str:
+        """Returns the failure and clears it; later output is still dropped. For processes that continue."""
         failure, self.failure, self._under = self.failure, "", None if self.failure else self._under
         return failure
 
     def _lose(self, error: Exception) -> None:
         self.failure = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        self.reader_left = isinstance(error, OSError) and error.errno == errno.EPIPE
-        # What is still buffered would fail again when the process ends, and Python would make its own exit code of it.
+        self.reader_closed = isinstance(error, OSError) and error.errno == errno.EPIPE
+        # A flush at the end of the process would fail again, and Python would replace the exit code.
         with suppress(OSError, ValueError):
             if self.fileno() in _STANDARD:
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, self.fileno())
-                os.close(nowhere)
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, self.fileno())
+                os.close(null)
 
 
 @contextmanager
 def guarded() -> Iterator[GuardedStream]:
-    """Guards both streams until the block ends; gives standard output."""
+    """Guards both streams until the block ends; yields standard output."""
     out, errors = sys.stdout, sys.stderr
     guard = GuardedStream(out)
     sys.stdout, sys.stderr = guard, GuardedStream(errors)
@@ -108,18 +108,18 @@ def guarded() -> Iterator[GuardedStream]:
 
 
 def standard_output() -> GuardedStream | None:
-    """The guarded output of the command that runs; None outside of one."""
+    """Returns the guarded output of the running command; None outside of one."""
     return sys.stdout if isinstance(sys.stdout, GuardedStream) else None
 
 
 def unread() -> bool:
-    """True if what is printed from now on is lost, so that whoever prints without an end may stop."""
+    """True if further output is lost, so that an endless print can stop."""
     out = standard_output()
     return out is not None and bool(out.failure)
 
 
 def styled(text: str, style: str, stream: Any = None) -> str:
-    """The text in a style where a person looks: on a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
+    """Styles the text on a terminal, unless NO_COLOR or TERM=dumb is set."""
     seen = (sys.stdout if stream is None else stream).isatty()
     if not seen or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
@@ -127,7 +127,7 @@ def styled(text: str, style: str, stream: Any = None) -> str:
 
 
 def occupy_standard_descriptors() -> None:
-    """Opens what is closed of descriptors 0 to 2, so that no journal or socket is taken for standard output."""
+    """Opens closed descriptors from 0 to 2, so that no journal or socket becomes standard output."""
     for number in _STANDARD:
         try:
             os.fstat(number)

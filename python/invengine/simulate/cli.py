@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from invengine.cli.exits import CheckFailedError, UsageProblemError
+from invengine.cli.machine_load import Watch, load_before, verdict
 from invengine.cli.options import Json
 from invengine.cli.output import print_json, print_line
 from invengine.cli.progress import progress
-from invengine.cli.quiet import Watch, load_before, verdict
 
 app = typer.Typer(
     name="simulate",

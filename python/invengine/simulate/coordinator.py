@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from invengine.cli.quiet import Load
+from invengine.cli.machine_load import Load
 from invengine.client import Client, Digest, ServerDescription
 from invengine.simulate.answers import AnswerLog, denied, last_answers
 from invengine.simulate.assumptions import Assumptions

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from invengine.cli.quiet import verdict
+from invengine.cli.machine_load import verdict
 from invengine.simulate.checks import Check, all_or, examples
 from invengine.simulate.coordinator import Evidence
 from invengine.simulate.roles import RoleKind, roles_of

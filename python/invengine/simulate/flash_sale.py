@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from invengine.cli.quiet import Load
+from invengine.cli.machine_load import Load
 from invengine.client import Client, Item, Level, Location
 from invengine.simulate.checks import Check, all_or
 from invengine.simulate.load import run_load

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from invengine.cli.quiet import Load
+from invengine.cli.machine_load import Load
 from invengine.simulate import page, plots
 from invengine.simulate.flash_sale import GOODPUT_RATIO_MIN, FlashSaleResult, FlashSaleSettings, Step
 from invengine.simulate.page import Figure

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from invengine.cli.quiet import Watch
+from invengine.cli.machine_load import Watch
 from invengine.simulate import page, plots, wording
 from invengine.simulate.assumptions import Assumptions, FlashSale
 from invengine.simulate.baskets import strong_weekend, whole_year

@@ -1,4 +1,4 @@
-"""How much others took of the machine is measured, and its own work is not taken for theirs."""
+"""The use of the machine by other programs is measured, and own work does not count as theirs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from invengine.cli import quiet
-from invengine.cli.quiet import Load, Watch, verdict
+from invengine.cli import machine_load
+from invengine.cli.machine_load import Load, Watch, verdict
 
 BURN = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -24,10 +24,10 @@ def stat(path: Path, busy_s: float, steal_s: float) -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine with two cores whose counters a test writes; ten seconds pass between two looks."""
+    """A machine with two cores whose counters the test sets; ten seconds pass between two measurements."""
     times = iter(range(0, 1000, 10))
-    monkeypatch.setattr(quiet, "_PROC_STAT", tmp_path / "stat")
-    monkeypatch.setattr(quiet, "_clock", lambda: float(next(times)))
+    monkeypatch.setattr(machine_load, "_PROC_STAT", tmp_path / "stat")
+    monkeypatch.setattr(machine_load, "_clock", lambda: float(next(times)))
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(os, "times", lambda: (0.0,) * 5)
     return tmp_path / "stat"
@@ -76,10 +76,8 @@ def test_a_program_that_was_started_and_has_ended_counts_as_own() -> None:
     assert all_of_it.others_share - mine.others_share > cores_s
 
 
-def test_a_machine_without_counters_is_not_taken_for_a_quiet_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(quiet, "_PROC_STAT", tmp_path / "absent")
+def test_a_machine_without_counters_does_not_count_as_quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(machine_load, "_PROC_STAT", tmp_path / "absent")
     assert Watch().load() is None
     assert "cannot be measured" in verdict(None)
     assert verdict(Load(2, 0.1, 0.02)) == ""

@@ -1,4 +1,4 @@
-"""`invengine snapshot`: what makes a restart short and a loss bearable."""
+"""`invengine snapshot`: snapshots of the ledger, which shorten a restart."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def register(app: typer.Typer) -> None:
 def snapshot(
     context: typer.Context, target: Target = None, timeout_ms: TimeoutMs = None, as_json: Json = False
 ) -> None:
-    """Have the server write a snapshot of what is durable now, and wait until it counts.
+    """Have the server write a snapshot of what is durable now, and wait until it is valid.
 
-    The next start begins with it instead of the whole journal. Prints the position that it holds.
+    The next start reads it instead of the whole journal. Prints its position.
     """
     with connected(context, target, timeout_ms) as client:
         sequence = client.create_snapshot()

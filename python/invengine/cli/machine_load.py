@@ -1,4 +1,4 @@
-"""How much of this machine others took while something was measured: on a busy one, speed cannot be judged."""
+"""Measures how much of this machine other programs used during a measurement: on a busy one, speed means nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 OTHERS_MAX = 0.15
-"""Share of the cores that others may take before a figure of speed means nothing."""
+"""Share of the cores that others may use before a figure of speed means nothing."""
 BEFORE_S = 0.5
 _PROC_STAT = Path("/proc/stat")
 _clock = time.monotonic
@@ -19,7 +19,7 @@ _USER, _NICE, _SYSTEM, _STEAL = 0, 1, 2, 7
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What others took, as shares of all cores over the time that was watched."""
+    """The use by others, as shares of all cores over the measured time."""
 
     cores: int
     others_share: float
@@ -29,7 +29,7 @@ class Load:
 
     @property
     def quiet(self) -> bool:
-        """True if figures of speed may be judged."""
+        """True if figures of speed are meaningful."""
         return self.others_share + self.steal_share <= OTHERS_MAX
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ class Load:
         return f"{took}, its host {self.steal_share:.0%}; at most {OTHERS_MAX:.0%} together leave speed to be judged"
 
     def as_json(self) -> dict[str, Any]:
-        """The facts for a report."""
+        """Returns the facts for a report."""
         return {
             "quiet": self.quiet,
             "others_share": round(self.others_share, 3),
@@ -55,13 +55,13 @@ class _Ticks:
 
 
 class Watch:
-    """Watches from its making on. Programs that this process starts count as its own once they have ended."""
+    """Measures from its creation on. Programs that this process starts count as its own once they have ended."""
 
     def __init__(self) -> None:
         self._began = _ticks()
 
     def load(self, *, own: bool = True) -> Load | None:
-        """What others took until now; None where that cannot be learnt. Without `own` everything counts as others'."""
+        """Returns the use by others until now; None if unknown. Without `own` everything counts as that of others."""
         began, now = self._began, _ticks()
         if began is None or now is None or now.at_s <= began.at_s:
             return None
@@ -75,14 +75,14 @@ class Watch:
 
 
 def load_before() -> Load | None:
-    """What others take now, before anything is started: a look of half a second."""
+    """Measures the use by others now, before anything is started, for half a second."""
     watch = Watch()
     time.sleep(BEFORE_S)
     return watch.load()
 
 
 def verdict(load: Load | None) -> str:
-    """A sentence for people if speed is not to be judged; empty if it may be."""
+    """Returns a sentence for people if speed must not be judged; empty if it may be."""
     if load is None:
         return "How busy this machine was cannot be measured here: figures of speed are not to be judged."
     return "" if load.quiet else f"The machine was too busy to judge speed: {load}."

@@ -1,4 +1,4 @@
-"""Which journal a command means that reads or restores one without a server."""
+"""The journal of a command that reads or restores one without a server."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from invengine.settings import JournalKind
 
 
 @dataclass(frozen=True)
-class KeptJournal:
-    """A journal that outlives its server."""
+class OfflineJournal:
+    """A durable journal."""
 
     settings: str
     """The engine's part of the settings, as JSON; it may hold a password."""
     name: str
-    """What it is called in messages."""
+    """Its name in messages."""
     directory: Path | None
-    """Where its files are; none in Redis."""
+    """Where its files are; None for Redis."""
 
 
-def kept_journal(context: typer.Context, **flags: Any) -> KeptJournal:
-    """The journal that flags and settings name; flags that are None were not given."""
+def offline_journal(context: typer.Context, **flags: Any) -> OfflineJournal:
+    """Returns the journal that flags and settings name; flags that are None were not given."""
     settings = journal_settings_of(context, **flags).settings
     if settings.journal is JournalKind.MEMORY:
         raise UsageProblemError("the journal is memory, of which nothing is kept: name --journal file or redis")
     if settings.journal is JournalKind.REDIS:
         if flags.get("directory") is not None:
             raise UsageProblemError("--directory names a journal in files: name either it or --journal redis")
-        return KeptJournal(engine_settings(settings), f"ledger {settings.ledger!r} in Redis", None)
+        return OfflineJournal(engine_settings(settings), f"ledger {settings.ledger!r} in Redis", None)
     if flags.get("ledger") is not None:
         raise UsageProblemError("--ledger names a ledger in Redis: a directory holds only one")
-    return KeptJournal(engine_settings(settings), str(settings.directory), settings.directory)
+    return OfflineJournal(engine_settings(settings), str(settings.directory), settings.directory)
