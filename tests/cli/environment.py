@@ -1,4 +1,4 @@
-"""What a server may be started on, good and bad, and what is in it: so that a test can see that nothing was written."""
+"""Environments for a server, good and bad, and their contents: so that a test can see that nothing was written."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ RIGHTS = re.compile(r"^ACL SETUSER invengine on >password (.+)$", re.MULTILINE)
 
 
 def begin_journal(directory: Path, ledger: str = "main") -> None:
-    """Leaves a journal of this ledger in a directory."""
+    """Creates a journal of this ledger in a directory."""
     _core.Engine.open(json.dumps({"journal": "file", "directory": str(directory), "ledger": ledger})).close()
 
 
 def begin_redis_journal(server: RedisServer, ledger: str = "main", **settings: str) -> None:
-    """Leaves a journal of this ledger in Redis."""
+    """Creates a journal of this ledger in Redis."""
     values = {"journal": "redis", "redis_url": server.url, "ledger": ledger, **settings}
     _core.Engine.open(json.dumps(values)).close()
 
 
 def files_in(directory: Path) -> dict[str, str]:
-    """Every file with a hash of its bytes, whatever its time; nothing of a directory that is not there."""
+    """Returns the hash of every file, whatever its time; empty if the directory does not exist."""
     return {
         str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(directory.rglob("*"))
@@ -46,21 +46,21 @@ def files_in(directory: Path) -> dict[str, str]:
 
 
 def all_of(server: RedisServer) -> tuple[dict[bytes, bytes], bytes]:
-    """Every key with its value, and the functions."""
+    """Returns every key with its value, and the functions."""
     with redis.Redis(port=server.port) as connection:
         client: Any = connection
         return {key: client.dump(key) for key in sorted(client.keys())}, client.function_dump()
 
 
 def ask(server: RedisServer, *commands: str) -> None:
-    """Has an administrator run commands, which must succeed."""
+    """Runs commands as an administrator; they must succeed."""
     with redis.Redis(port=server.port) as connection:
         for command in commands:
             connection.execute_command(*command.split())
 
 
 def make_newer(directory: Path) -> None:
-    """Turns the journal there into one of a later format, with a checksum that fits."""
+    """Changes the journal there to a later format, with a valid checksum."""
     (file,) = directory.glob("journal-*")
     with file.open("r+b") as stream:
         header = bytearray(stream.read(CRC_AT))
@@ -80,28 +80,28 @@ def crc32c(data: bytes | bytearray) -> int:
 
 
 def functions(version: int) -> str:
-    """The functions as another version has them."""
+    """Returns the functions with another version."""
     code, found = re.subn(r"local VERSION = '\d+'", f"local VERSION = '{version}'", LUA.read_text(encoding="utf-8"))
     assert found == 1
     return code
 
 
 def functions_version() -> int:
-    """The version that this build needs."""
+    """Returns the version that this build needs."""
     found = re.search(r"local VERSION = '(\d+)'", LUA.read_text(encoding="utf-8"))
     assert found is not None
     return int(found[1])
 
 
 def documented_rights() -> str:
-    """The rules of docs/operations.md for the user of a journal."""
+    """Returns the rules of docs/operations.md for the user of a journal."""
     found = RIGHTS.search((ROOT / "docs/operations.md").read_text(encoding="utf-8"))
     assert found is not None
     return found[1]
 
 
 def without_privileges() -> Sequence[str]:
-    """What to run a command with, so that permissions hold for root too."""
+    """Returns the prefix of a command with which permissions apply to root too."""
     return ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
 
 

@@ -1,4 +1,4 @@
-"""The same targets as the conformance suite has: a complaint is answered by every door and by the embedded engine."""
+"""The targets of the conformance suite: a complaint is checked with every door and with the embedded engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callers who know nothing of each other: random commands on a few items, holds and places, from a seed."""
+"""Independent callers: random commands on a few items, holds and locations, from a seed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STATES = (types.STOCK_STATE_ON_HAND, types.STOCK_STATE_ON_HAND, types.STOCK_STAT
 
 
 class RandomCommands:
-    """Sends batches of random commands. Refusals are part of it."""
+    """Sends batches of random commands. Rejections are expected."""
 
     def __init__(self, shop: Shop, skus: list[str], seed: int) -> None:
         self.accepted = 0
@@ -26,7 +26,7 @@ class RandomCommands:
         self._orders = [shop.name("order") for _ in range(8)]
 
     def send(self, commands: int) -> None:
-        """One batch on holds, and one physical fact."""
+        """Sends one batch on holds, and one physical command."""
         outcomes = self._shop.submit(*(self._command() for _ in range(commands)))
         self.accepted += sum(not outcome.HasField("rejection") for outcome in outcomes)
         self._stock()
@@ -58,7 +58,7 @@ class RandomCommands:
         return requests.by_key(self._key())
 
     def _key(self) -> str:
-        # Most are about what was done a moment ago, some about what is long over.
+        # Most use a recent key, some an old one.
         recent = self._keys if self._chance.random() < 0.2 else self._keys[-12:]
         return self._chance.choice(recent)
 

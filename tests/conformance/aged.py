@@ -27,7 +27,7 @@ class AgedHold:
 
 
 class Aged:
-    """Gives each test an expired hold of its own, in one shop."""
+    """Provides each test with its own expired hold, in one shop."""
 
     def __init__(self, target: Target) -> None:
         self.shop = Shop(target)

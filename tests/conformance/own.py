@@ -1,4 +1,4 @@
-"""An engine of a test's own, for what would disturb the others: limits, stops, kills and restarts."""
+"""A separate engine for one test, for limits, stops, kills and restarts that would disturb the others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .targets import EmbeddedTarget, ServerTarget, Target
 
 @contextmanager
 def own_target(kind: str, workspace: Path, **settings: object) -> Iterator[Target]:
-    """A target of this kind on a file journal in `workspace`, which is recovered if it is there already."""
+    """A target of this kind on a file journal in `workspace`, which is recovered if it exists."""
     target = open_target(kind, workspace, **settings)
     try:
         yield target
@@ -24,7 +24,7 @@ def own_target(kind: str, workspace: Path, **settings: object) -> Iterator[Targe
 
 
 def open_target(kind: str, workspace: Path, **settings: object) -> Target:
-    """The same, for the caller to close."""
+    """The same, but the caller must close it."""
     if kind == "embedded":
         workspace.mkdir(parents=True, exist_ok=True)
         return EmbeddedTarget(journal="file", directory=str(journal_of(workspace)), **settings)
@@ -39,17 +39,17 @@ def open_server(kind: str, workspace: Path, **settings: object) -> ServerTarget:
 
 
 def journal_of(workspace: Path) -> Path:
-    """Where the journal of a target is."""
+    """Returns the directory of the journal of a target."""
     return workspace / "journal"
 
 
 def started(target: Target, method: Method[Q, A], requests: list[Q]) -> list[Future[bytes]]:
-    """Calls that are all under way."""
+    """Starts calls, all in flight at the same time."""
     return [target.start_raw(method.path, request.SerializeToString()) for request in requests]
 
 
 def ended(method: Method[Q, A], future: Future[bytes]) -> A | Refused | TransportEnded:
-    """What became of a call that was under way."""
+    """Returns the outcome of a call that was in flight."""
     try:
         return method.answer.FromString(future.result(60))
     except (Refused, TransportEnded) as no_answer:

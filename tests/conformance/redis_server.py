@@ -1,4 +1,4 @@
-"""A Redis or Valkey of a test's own: every write synced, killed, paused and started again on its port."""
+"""A separate Redis or Valkey for a test: every write is synced; it can be killed, paused and restarted on its port."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Its URL."""
         return f"redis://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Starts it and waits until it has read its file and answers."""
+        """Starts it and waits until it has loaded its file and answers."""
         place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory), "--save", ""]
         durable = ["--appendonly", "yes", "--appendfsync", "always"]
         with (self.directory / "redis.log").open("ab") as log:
@@ -55,7 +55,7 @@ class RedisServer:
         self.process.wait(END_S)
 
     def ask(self, *words: str) -> bytes:
-        """The first bytes of its answer to a command."""
+        """Returns the first bytes of its answer to a command."""
         request = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
         with socket.create_connection(("127.0.0.1", self.port), timeout=END_S) as connection:
             connection.sendall(request.encode())
@@ -69,7 +69,7 @@ class RedisServer:
 
 @contextmanager
 def redis_server(program: str, directory: Path, *settings: str) -> Iterator[RedisServer]:
-    """A running server; it is gone afterwards."""
+    """Runs a server until the block ends."""
     directory.mkdir(parents=True, exist_ok=True)
     server = RedisServer(program, directory, free_port(), settings)
     try:
@@ -83,7 +83,7 @@ def redis_server(program: str, directory: Path, *settings: str) -> Iterator[Redi
 
 def free_port() -> int:
     """A free loopback port that is unlikely to be taken soon."""
-    # Not by a generator that tests seed: two processes of tests must not choose alike.
+    # Not with a seeded generator: two test processes must not choose the same port.
     for port in random.SystemRandom().sample(PORTS, 100):
         with socket.socket() as free, suppress(OSError):
             free.bind(("127.0.0.1", port))

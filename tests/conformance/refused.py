@@ -1,4 +1,4 @@
-"""A refusal as a caller sees it, and the rules that every refusal keeps whatever its reason is."""
+"""A rejection as a caller receives it, and the rules for every rejection whatever its reason."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ INTERNAL_TEXT = re.compile(
 )
 
 
-# What a person must read to know what a refusal is about.
+# What the message must contain so that a person knows what the rejection is about.
 NAMED = (
     "sku", "location", "requested", "available", "outstanding", "channel", "source", "reservation", "order", "key",
     "expected", "actual", "got", "current", "field",
@@ -100,7 +100,7 @@ NAMED = (
 
 @dataclass(slots=True)
 class Refused(Exception):
-    """A well-formed no: canonical code, stable reason, facts, bad fields and how long to wait."""
+    """A well-formed rejection: canonical code, stable reason, metadata, bad fields and how long to wait."""
 
     code: grpc.StatusCode
     reason: str
@@ -127,7 +127,7 @@ class Refused(Exception):
 
 
 class TransportEnded(Exception):
-    """The call ended without a word from invengine: the connection or the caller's own deadline did it."""
+    """The call ended without an answer of invengine: by the connection or the caller's own deadline."""
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
         super().__init__(f"{code.name}: {details}")
@@ -135,7 +135,7 @@ class TransportEnded(Exception):
 
 
 def from_status(code: int, serialized: bytes) -> Refused:
-    """Reads the google.rpc.Status of a refusal; it must agree with the code and hold exactly one ErrorInfo."""
+    """Reads the google.rpc.Status of a rejection; it must agree with the code and hold exactly one ErrorInfo."""
     status = status_pb2.Status.FromString(serialized)
     assert status.code == code, f"the status says {status.code}, the call {code}"
     infos = []
@@ -175,7 +175,7 @@ def from_rpc_error(error: grpc.RpcError) -> Refused | TransportEnded:
 
 
 def from_rejection(rejection: Rejection) -> Refused:
-    """Reads the refusal of one command of a batch."""
+    """Reads the rejection of one command of a batch."""
     fields = [violation.field for violation in rejection.field_violations]
     assert all(violation.description for violation in rejection.field_violations), rejection
     return Refused(CODES[rejection.code], rejection.reason, rejection.message, dict(rejection.metadata), fields)

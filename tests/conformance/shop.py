@@ -1,4 +1,4 @@
-"""One test's own items, locations and keys on a shared engine, and the checks that every test ends with."""
+"""Items, locations and keys of one test on a shared engine, and the checks at the end of every test."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ class Shop:
     # Names
 
     def name(self, what: str) -> str:
-        """A name that was never used before."""
+        """Returns a new unique name."""
         return f"{self.tag}-{what}-{next(self._numbers)}"
 
     def context(self, key: str | None = None, **fields: str) -> types.CommandContext:
-        """Shared fields with a new key, or this one."""
+        """Returns shared fields with a new key, or this one."""
         found = types.CommandContext(idempotency_key=self.name("key") if key is None else key)
         for name, value in fields.items():
             setattr(found, name, value)
         return found
 
     def item(self, on_hand: int = 0, there: int = 0) -> str:
-        """A new item with these units here and there."""
+        """Creates an item with these units at the two locations."""
         sku = self.name("sku")
         self._skus.append(sku)
         self.call(
@@ -65,7 +65,7 @@ class Shop:
         return sku
 
     def items(self, count: int, on_hand: int) -> list[str]:
-        """Many new items with these units each, here."""
+        """Creates many items with these units each, at the first location."""
         skus = [self.name("sku") for _ in range(count)]
         self._skus += skus
         items = [catalog.Item(sku=sku) for sku in skus]
@@ -89,7 +89,7 @@ class Shop:
     # Commands
 
     def call(self, method: Method[Q, A], request: Q, *, metadata: Mapping[str, str] = NO_METADATA) -> A:
-        """The answer of a method."""
+        """Calls a method and returns its answer."""
         return self.target.call(method, request, metadata=metadata)
 
     def reserve(
@@ -107,7 +107,7 @@ class Shop:
         return self.call(methods.RESERVE, request)
 
     def hold(self, *lines: Line, ttl_s: float | None = None, **fields: str) -> types.HoldTarget:
-        """Takes a hold and names it."""
+        """Takes a hold and returns its target."""
         answer = self.reserve(*lines, context=self.context(**fields), ttl_s=ttl_s)
         return requests.by_id(answer.hold.reservation_id)
 
@@ -118,15 +118,15 @@ class Shop:
         return requests.by_id(answer.hold.reservation_id)
 
     def allocate(self, target: types.HoldTarget, **fields: str) -> reservations.AllocateResponse:
-        """Binds holds to an order."""
+        """Allocates holds."""
         return self.call(methods.ALLOCATE, requests.allocate(self.context(**fields), target))
 
     def release(self, target: types.HoldTarget, **fields: str) -> reservations.ReleaseResponse:
-        """Gives back."""
+        """Releases holds."""
         return self.call(methods.RELEASE, requests.release(self.context(**fields), target))
 
     def fulfill(self, target: types.HoldTarget, **fields: str) -> reservations.FulfillResponse:
-        """Lets goods leave."""
+        """Fulfils holds."""
         return self.call(methods.FULFILL, requests.fulfill(self.context(**fields), target))
 
     def submit(self, *commands: HoldRequest) -> list[reservations.Outcome]:
@@ -134,13 +134,13 @@ class Shop:
         return list(self.call(methods.SUBMIT, requests.submit(*commands)).outcomes)
 
     def outcome(self, key: str, **scope: str) -> reservations.GetOutcomeResponse:
-        """What a key did."""
+        """Returns the outcome of a key."""
         return self.call(methods.GET_OUTCOME, reservations.GetOutcomeRequest(idempotency_key=key, **scope))
 
     # Reads
 
     def level(self, sku: str, location: str | None = None) -> types.InventoryLevel:
-        """The level of an item here, or elsewhere."""
+        """Returns the level of an item, by default at the first location."""
         request = methods.GET_LEVEL.request(sku=sku, location=location or self.here)
         level = self.call(methods.GET_LEVEL, request).level
         adds_up(level)
@@ -174,7 +174,7 @@ class Shop:
             time.sleep(max(POLL_S, left_ms / 2000))
 
     def event_after(self, sequence: int, is_wanted: Callable[[Event], bool]) -> Event:
-        """The first event after a position that is wanted, waiting for it if it has yet to come."""
+        """Returns the first matching event after a position, waiting for it if necessary."""
         end = time.monotonic() + WAIT_S
         while time.monotonic() < end:
             for event in self.target.read_events(sequence + 1) or self.target.follow_events(sequence + 1, 1):
@@ -184,7 +184,7 @@ class Shop:
         raise AssertionError(f"no event up to {sequence} is the one that was waited for")
 
     def end_of(self, hold: types.HoldChange, sequence: int) -> Event:
-        """The Expired event of a hold, waiting for it; `sequence` is a position before it."""
+        """Returns the Expired event of a hold, waiting for it; `sequence` is a position before it."""
         return self.event_after(
             sequence, lambda event: event.expired.reservation_id == hold.reservation_id and event.HasField("expired")
         )
@@ -200,7 +200,7 @@ class Shop:
         metadata: Mapping[str, str] = NO_METADATA,
         **facts: str | int,
     ) -> Refused:
-        """The refusal of a call: this reason, these facts, and nothing changed."""
+        """Requires that a call is rejected with this reason and metadata, and that nothing changed."""
         payload = request.SerializeToString()
         return self.refused_raw(method.path, payload, reason, metadata=metadata, **facts)
 
@@ -221,7 +221,7 @@ class Shop:
             check(refused, reason, facts)
             if before == after:
                 return refused
-            # A hold of an earlier test may fall due in between; its event is the engine's own and has no command.
+            # A hold of an earlier test may expire in between; that event is the engine's own and has no command.
             news = self.target.read_events(before[1] + 1, after[1] - before[1]) if after[1] > before[1] else []
             assert news, f"{reason} changed the digest at sequence {before[1]}"
             assert {event.WhichOneof("fact") for event in news} == {"expired"}, f"{reason} wrote {news}"
@@ -230,7 +230,7 @@ class Shop:
     # The end
 
     def finish(self) -> None:
-        """Checks every level that the test may have touched."""
+        """Checks every level that the test may have changed."""
         for sku in self._skus[:40]:
             request = methods.LIST_LEVELS.request(sku=sku, page_size=1000)
             for level in self.call(methods.LIST_LEVELS, request).levels:
@@ -238,7 +238,7 @@ class Shop:
 
 
 def refusal_of(target: Target, path: str, payload: bytes, metadata: Mapping[str, str] = NO_METADATA) -> Refused:
-    """The refusal of a call that must not succeed."""
+    """Returns the rejection of a call that must not succeed."""
     try:
         answer = target.call_raw(path, payload, metadata=metadata)
     except Refused as refused:
@@ -254,7 +254,7 @@ def check(refused: Refused, reason: str, facts: Mapping[str, str | int]) -> None
 
 
 def check_rejected(outcome: reservations.Outcome, reason: str, **facts: str | int) -> Refused:
-    """The refusal of one command of a batch."""
+    """Returns the rejection of one command of a batch."""
     assert outcome.HasField("rejection"), outcome
     assert not outcome.holds, outcome
     refused = from_rejection(outcome.rejection)

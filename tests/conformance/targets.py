@@ -30,7 +30,7 @@ LEDGER = "invengine-ledger"
 NO_METADATA: Mapping[str, str] = {}
 
 _OPTIONS = (
-    # Connections of one process to one address would be shared otherwise.
+    # Otherwise connections of one process to one address would be shared.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -57,15 +57,15 @@ class Target(ABC):
 
     @abstractmethod
     def read_events(self, from_sequence: int = 0, limit: int = 0) -> list[Event]:
-        """Durable events from a position on, to what is durable now."""
+        """Yields the durable events from a position on, up to what is durable now."""
 
     @abstractmethod
     def follow_events(self, from_sequence: int, count: int) -> list[Event]:
-        """The first `count` events from a position on, waiting for those to come."""
+        """Returns the first `count` events from a position on, waiting for new ones."""
 
     @abstractmethod
     def close(self) -> None:
-        """Ends the engine and requires that it ends well."""
+        """Stops the engine and requires that it stops without an error."""
 
     def call(
         self,
@@ -75,7 +75,7 @@ class Target(ABC):
         metadata: Mapping[str, str] = NO_METADATA,
         timeout_s: float = TIMEOUT_S,
     ) -> A:
-        """The answer of a method. Raises as `call_raw` does."""
+        """Calls a method and returns its answer. Raises like `call_raw`."""
         payload = request.SerializeToString()
         return method.answer.FromString(self.call_raw(method.path, payload, metadata=metadata, timeout_s=timeout_s))
 
@@ -128,7 +128,7 @@ class ServerTarget(Target):
     def submit_stream(
         self, requests: Iterable[reservation_service_pb2.SubmitStreamRequest]
     ) -> Iterator[reservation_service_pb2.SubmitStreamResponse]:
-        """The answers of one SubmitStream as they come."""
+        """Yields the answers of one SubmitStream as they arrive."""
         payloads = (request.SerializeToString() for request in requests)
         for answer in self.stream_raw(methods.SUBMIT_STREAM, payloads):
             yield reservation_service_pb2.SubmitStreamResponse.FromString(answer)
@@ -162,7 +162,7 @@ class ServerTarget(Target):
         return list(itertools.islice(self.event_stream(request), count))
 
     def disconnect(self) -> None:
-        """Closes the connections and leaves the server alone."""
+        """Closes the connections; the server continues."""
         for channel in self._channels:
             channel.close()
 
