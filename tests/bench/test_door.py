@@ -18,7 +18,8 @@ from invengine.bench.server import LOCATION, serving, sku
 from invengine.cli.app import run
 from invengine.cli.exits import ExitCode
 
-GROWTH_MAX = 64 << 20
+GROWTH_MAX = REFLECTION_STREAMS * REFLECTION_BYTES // 10
+"""A tenth of what is sent at once: what the windows of the connections let in, and what the allocator keeps of it."""
 ATTACK_S = 4.0
 FIGURES = ["D1.failed_calls", "D1.memory_mib", "D1.peace_p99_us", "D1.worst_p99_us", "D1.worst_us"]
 

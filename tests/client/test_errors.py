@@ -94,7 +94,7 @@ def test_an_unknown_reason_degrades_to_the_class_of_its_code(code: int) -> None:
     error = error_from_reason(code, "INVENTED_LATER", "fix it")
     assert type(error) is errors.CLASS_OF_CODE[code]
     assert error.reason == "INVENTED_LATER"
-    assert str(error) == "INVENTED_LATER: mend it"
+    assert str(error) == "INVENTED_LATER: fix it"
 
 
 def test_violations_and_the_wait_asked_for_are_kept() -> None:
