@@ -291,7 +291,10 @@ def test_an_interrupted_command_names_its_key(target: str) -> None:
     with Client(target) as client:
         client.server_info()
     silent = ["reserve", LINE, "--target", "127.0.0.1:1", "--timeout-ms", "60000", "--key", "order-7"]
+    # A test run in the background of a shell ignores the signal, and its children would too.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     with process(*silent) as started:
+        signal.signal(signal.SIGINT, inherited)
         os.kill(started.pid, 0)
         # It repeats until its deadline; a moment is enough to be past its imports.
         with pytest.raises(subprocess.TimeoutExpired):
