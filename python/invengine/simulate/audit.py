@@ -193,7 +193,8 @@ class Auditor:
     def level_at(self, place: LevelKey, time_ms: int) -> Stock:
         """A level as the events leave it at a time from the last event on: what expires until then is free."""
         level = self.levels[place]
-        due = [hold.lines[place].reserved for hold in self.holds.values() if hold.expire_ms <= time_ms]
+        expired = (hold.lines for hold in self.holds.values() if hold.expire_ms <= time_ms)
+        due = [lines[place].reserved for lines in expired if place in lines]
         return Stock(level.on_hand, level.reserved - sum(due), level.allocated, level.unsellable)
 
     def expires_between(self, first_ms: int, last_ms: int) -> bool:
