@@ -1,6 +1,8 @@
 //! Checks every answer that leaves a server, and the engine's own view, against the journal.
 
+use invengine_ledger::{CountsAs, StockState};
 use invengine_node::refusal::Refusal;
+use invengine_node::translate::states::units_in;
 use invengine_wire::v1;
 use prost::Message;
 
@@ -209,27 +211,13 @@ pub fn compare(server: &Server, checker: &mut JournalChecker, now_us: u64) -> Re
             return Violation::err("the engine has the levels of its journal", level.sku.clone());
         };
         let free = known.free(now_ms);
-        let expected = [
-            known.on_hand,
-            known.reserved_at(now_ms),
-            known.allocated,
-            known.unsellable[0],
-            known.unsellable[1],
-            known.unsellable[2],
-            free.max(0),
-            (-free).max(0),
-        ];
-        let found = [
-            level.on_hand,
-            level.reserved,
-            level.allocated,
-            level.damaged,
-            level.returned,
-            level.quality_control,
-            level.available,
-            level.oversold,
-        ];
-        if expected != found {
+        let expected = [known.on_hand, known.reserved_at(now_ms), known.allocated, free.max(0), (-free).max(0)];
+        let found = [level.on_hand, level.reserved, level.allocated, level.available, level.oversold];
+        let is_as_known = |state: StockState| {
+            state.counts_as() == CountsAs::Sellable
+                || units_in(level, state) == known.other_states.get(&state).copied().unwrap_or_default()
+        };
+        if expected != found || !StockState::all().all(is_as_known) {
             let found = format!("{}@{}: {found:?}, the journal says {expected:?}", level.sku, level.location);
             return Violation::err("counters equal the journal", found);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use invengine_ledger::event::StockState;
+use invengine_ledger::{CountsAs, StockState};
 
 use crate::model::Violation;
 
@@ -12,8 +12,8 @@ pub struct LevelState {
     pub item: u32,
     pub location: u32,
     pub on_hand: i64,
-    /// Damaged, returned, in quality control.
-    pub unsellable: [i64; 3],
+    /// Units in each state but the sellable one.
+    pub other_states: BTreeMap<StockState, i64>,
     pub reserved: i64,
     pub allocated: i64,
     /// Reserved units by the time at which they expire.
@@ -50,14 +50,13 @@ impl LevelState {
     /// # Errors
     /// A quantity would become negative.
     pub fn change(&mut self, state: StockState, delta: i64) -> Result<(), Violation> {
-        self.on_hand += delta;
-        match state {
-            StockState::OnHand => {}
-            StockState::Damaged => self.unsellable[0] += delta,
-            StockState::Returned => self.unsellable[1] += delta,
-            StockState::QualityControl => self.unsellable[2] += delta,
+        if state.counts_as() != CountsAs::Outside {
+            self.on_hand += delta;
         }
-        if self.on_hand < 0 || self.unsellable.iter().any(|units| *units < 0) {
+        if state.counts_as() != CountsAs::Sellable {
+            *self.other_states.entry(state).or_default() += delta;
+        }
+        if self.on_hand < 0 || self.other_states.values().any(|units| *units < 0) {
             return Violation::err("no negative counter", format!("{self:?}"));
         }
         Ok(())
@@ -70,7 +69,9 @@ impl LevelState {
 
     /// Units that nobody holds at this time; negative if more is held than is in stock.
     pub fn free(&self, now_ms: i64) -> i64 {
-        self.on_hand - self.unsellable.iter().sum::<i64>() - self.reserved_at(now_ms) - self.allocated
+        let unsellable = |state: &StockState| state.counts_as() == CountsAs::Unsellable;
+        let parts: i64 = self.other_states.iter().filter(|(state, _)| unsellable(state)).map(|(_, units)| units).sum();
+        self.on_hand - parts - self.reserved_at(now_ms) - self.allocated
     }
 }
 

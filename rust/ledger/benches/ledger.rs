@@ -2,11 +2,12 @@
 //!
 //! `cargo bench -p invengine-ledger`. The figure of docs/benchmarks.md (P1) is `reserve_and_allocate` over 100,000 levels.
 
+use invengine_ledger::StockState;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use invengine_ledger::command::{Body, Catalogue, Line, StockLine, TTL_MS_DEFAULT, Target, TargetBy, Upsert};
-use invengine_ledger::event::{StockKind, StockState};
+use invengine_ledger::event::StockKind;
 use invengine_ledger::{
     Answer, Command, Context, DEDUPE_WINDOW_MS, Effect, Executed, ImageLoader, Ledger, LedgerOptions, Payload,
     ReservationId,

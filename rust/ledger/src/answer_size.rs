@@ -1,10 +1,10 @@
 //! The size limit of the answer to a command. A command on holds whose full answer could be longer is refused before it is
 //! executed, unless its caller accepts the short form: every outcome can be reported, now and to every repeat.
 
-use crate::event::{Event, LevelIndex};
+use crate::event::Event;
+use crate::ids::{LevelIndex, ReservationId};
 use crate::ledger::Ledger;
 use crate::outcome::Effect;
-use crate::reservation::ReservationId;
 
 /// Most bytes of the full answer to one command; a longer answer is given in its short form only.
 pub const ANSWER_BYTES_MAX: usize = 2 << 20;

@@ -4,16 +4,19 @@
 mod holds;
 
 use crate::clock_skew::ISSUE_TIME_SKEW_MAX_MS;
-use crate::event::{Event, LevelIndex, Slot, StockState};
+use crate::event::Event;
+use crate::ids::{Handle, LevelIndex, Slot};
 use crate::keys::{KeyHash, Scope};
 use crate::ledger::{Ledger, SlotsByName};
-use crate::names::{CatalogueEntry, Handle, entry_hash};
+use crate::level::LevelFigures;
+use crate::names::{CatalogueEntry, entry_hash};
 use crate::one_or_many::OneOrMany;
-use crate::outcome::{Effect, HoldChange, LevelFigures};
+use crate::outcome::{Effect, HoldChange};
 use crate::record::{Origin, Record};
 use crate::rejection::Rejection;
 use crate::reservation::LineState;
 use crate::source::{AppliedMessage, StoredOutcome};
+use crate::states::StockState;
 
 /// The outcome of a record, collected event by event.
 enum RecordOutcome {

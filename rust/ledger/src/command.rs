@@ -3,8 +3,9 @@
 //! A command is *canonical* when it reaches the ledger: fields are within their limits, absent protocol constants are
 //! filled in, lines are merged to one per level and sorted by (sku, location). [`canonical_lines`] does the last part.
 
-use crate::event::{StockKind, StockState};
-use crate::reservation::ReservationId;
+use crate::event::StockKind;
+use crate::ids::ReservationId;
+use crate::states::StockState;
 
 /// Largest quantity, and largest sum of quantities: what a double and a Lua number hold exactly.
 pub const QUANTITY_MAX: i64 = (1 << 53) - 1;

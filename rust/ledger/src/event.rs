@@ -2,15 +2,10 @@
 //! names; the events that create the names come before them in the same journal.
 
 use crate::correction::ClockCorrection;
-use crate::names::Handle;
+use crate::ids::{Handle, LevelIndex, ReservationId};
 use crate::one_or_many::OneOrMany;
 use crate::rejection::Rejection;
-use crate::reservation::ReservationId;
-
-/// Index of an inventory level, in the order of first mention.
-pub type LevelIndex = u32;
-/// Index of a reservation in the slab.
-pub type Slot = u32;
+use crate::states::StockState;
 
 /// Units on one level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,28 +59,6 @@ impl StockKind {
         [StockKind::Received, StockKind::Returned, StockKind::Adjusted, StockKind::Set, StockKind::Counted]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
-    }
-}
-
-/// Which part of the stock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum StockState {
-    /// All of on_hand.
-    OnHand = 1,
-    /// Unsellable: damaged.
-    Damaged = 2,
-    /// Unsellable for now: returned.
-    Returned = 3,
-    /// Unsellable for now: being inspected.
-    QualityControl = 4,
-}
-
-impl StockState {
-    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        [StockState::OnHand, StockState::Damaged, StockState::Returned, StockState::QualityControl]
-            .into_iter()
-            .find(|state| *state as u8 == byte)
     }
 }
 

@@ -2,6 +2,7 @@
 //! dropped as a whole, except for the keys of holds that are still known. The table is split into parts, so that it never
 //! rehashes all at once.
 
+use crate::ids::{ReservationId, Slot};
 use std::hash::BuildHasher;
 
 use hashbrown::hash_table::OccupiedEntry;
@@ -10,13 +11,11 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::chunks::{Chunks, Span, Texts};
 use crate::clock_skew::ClockSkews;
 use crate::codec::{Malformed, RecordReader, put, put_signed, put_text};
-use crate::event::Slot;
 use crate::fingerprint::Fingerprint;
 use crate::image::{HIGHEST, put_effect};
 use crate::index::Tag;
 use crate::outcome::Effect;
 use crate::planted;
-use crate::reservation::ReservationId;
 pub use crate::scope::Scope;
 use crate::stable_hash::StableHash;
 

@@ -1,22 +1,22 @@
 //! The ledger's state and its queries. Nothing here reads a clock: time is an argument.
 
+use crate::ids::{Handle, LevelIndex, ReservationId, Slot};
+use crate::level::LevelFigures;
 use hashbrown::HashMap;
 
 use crate::codec::{Malformed, RecordReader};
 use crate::command::Catalogue;
 use crate::correction::IssueTimes;
-use crate::event::{LevelIndex, Slot};
 use crate::keys::{KeyEntry, Keys, Scope};
 use crate::level::{Level, Levels};
-use crate::names::{Handle, Names};
+use crate::names::Names;
 use crate::one_or_many::OneOrMany;
-use crate::outcome::LevelFigures;
 use crate::prefetch::RECORDS_PREFETCHED;
 use crate::record::Record;
 use crate::refusals::Refusals;
 use crate::rejection::Rejection;
 use crate::rejection_cache::RejectionCache;
-use crate::reservation::{Reservation, ReservationId, Slab};
+use crate::reservation::{Reservation, Slab};
 use crate::schedule::ExpirySchedule;
 use crate::source::{Source, Sources};
 use crate::stable_hash::{Digest, StableHash};

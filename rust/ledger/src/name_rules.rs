@@ -14,8 +14,8 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use unicode_security::skeleton;
 
+use crate::ids::Handle;
 use crate::index::{Index, Tag};
-use crate::names::Handle;
 
 /// Most characters of a name.
 pub const NAME_CHARS_MAX: usize = 128;

@@ -6,12 +6,10 @@ use std::hash::BuildHasher;
 use hashbrown::DefaultHashBuilder;
 
 use crate::chunks::{Span, Texts};
+use crate::ids::Handle;
 use crate::index::{Index, Tag};
 use crate::name_rules::Confusables;
 use crate::stable_hash::StableHash;
-
-/// A name's handle: its position in the order of creation.
-pub type Handle = u32;
 
 /// One entry of the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,13 @@
 //! The outcome of a command: its effect, or a rejection. Effects are kept with their key and returned to repeats.
 
 use crate::codec::encode_rejection;
-use crate::event::LevelIndex;
+use crate::ids::{LevelIndex, ReservationId};
 use crate::keys::KeyPosition;
+use crate::level::LevelFigures;
 use crate::one_or_many::OneOrMany;
 use crate::record::OriginSource;
 use crate::rejection::Rejection;
-use crate::reservation::{LineState, ReservationId};
+use crate::reservation::LineState;
 use crate::stable_hash::StableHash;
 
 /// What one command did to one line of a reservation.
@@ -35,46 +36,6 @@ pub struct HoldChange {
     pub expire_ms: i64,
     /// What moved, by (sku, location).
     pub lines: OneOrMany<LineChange>,
-}
-
-/// The quantities of one level. `on_hand + oversold = available + reserved + allocated + damaged + returned +
-/// quality_control`, none is negative.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LevelFigures {
-    /// The level.
-    pub level: LevelIndex,
-    /// The whole physical stock.
-    pub on_hand: i64,
-    /// Held with a time limit that has not passed.
-    pub reserved: i64,
-    /// Held for orders.
-    pub allocated: i64,
-    /// Unsellable: damaged.
-    pub damaged: i64,
-    /// Unsellable for now: returned.
-    pub returned: i64,
-    /// Unsellable for now: being inspected.
-    pub quality_control: i64,
-}
-
-impl LevelFigures {
-    /// Units that nobody holds; negative if more is held than is in stock.
-    #[inline]
-    pub fn free(&self) -> i64 {
-        self.on_hand - self.damaged - self.returned - self.quality_control - self.reserved - self.allocated
-    }
-
-    /// Units that can still be held.
-    #[inline]
-    pub fn available(&self) -> i64 {
-        self.free().max(0)
-    }
-
-    /// Units that are held beyond the stock.
-    #[inline]
-    pub fn oversold(&self) -> i64 {
-        (-self.free()).max(0)
-    }
 }
 
 /// What an accepted command did.
@@ -120,13 +81,7 @@ impl Effect {
             Effect::Holds(holds) => holds.iter().fold(hash.word(2), hash_hold),
             Effect::KeyCancelled => hash.word(3),
             Effect::Levels(levels) => levels.iter().fold(hash.word(4), |hash, level| {
-                hash.word(u64::from(level.level))
-                    .signed(level.on_hand)
-                    .signed(level.reserved)
-                    .signed(level.allocated)
-                    .signed(level.damaged)
-                    .signed(level.returned)
-                    .signed(level.quality_control)
+                level.stock.add_to(hash.word(u64::from(level.level)), level.reserved, level.allocated)
             }),
             Effect::Done => hash.word(5),
             Effect::Registered { epoch, previous_epoch, previous_sequence } => {

@@ -3,11 +3,11 @@
 //! affects the result.
 
 use crate::event::Event;
+use crate::ids::ReservationId;
 use crate::keys::KeyHash;
 use crate::ledger::Ledger;
 use crate::level::Level;
 use crate::record::Record;
-use crate::reservation::ReservationId;
 
 /// Records that are decoded before the first of them is applied.
 pub(crate) const RECORDS_PREFETCHED: usize = 64;

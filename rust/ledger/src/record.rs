@@ -2,8 +2,8 @@
 
 use crate::event::Event;
 use crate::fingerprint::Fingerprint;
+use crate::ids::Handle;
 use crate::keys::Scope;
-use crate::names::Handle;
 use crate::one_or_many::OneOrMany;
 
 /// The command behind a record. Names that the ledger knows are handles.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::Slot;
+use crate::ids::Slot;
 
 /// Slots by the time at which their hold expires.
 #[derive(Default)]

@@ -1,6 +1,6 @@
 //! Which writer a key belongs to.
 
-use crate::names::Handle;
+use crate::ids::Handle;
 
 /// The writer that a key belongs to: two writers may use the same key for different intentions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

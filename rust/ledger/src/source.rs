@@ -1,11 +1,11 @@
 //! External systems and their ordered streams of messages: the current epoch, the last number applied, the latest outcomes.
 
+use crate::ids::Handle;
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
 use crate::name_rules::Confusables;
-use crate::names::Handle;
 use crate::outcome::Effect;
 use crate::record::OriginSource;
 use crate::rejection::{Fact, Rejection};

@@ -27,7 +27,7 @@ fn three_long_holds() -> Harness {
     let items: Vec<&str> = items.iter().map(String::as_str).collect();
     harness.ask(&upsert("items", Catalogue::Items, &items)).accepted();
     harness.ask(&upsert("place", Catalogue::Locations, &[&place])).accepted();
-    let state = invengine_ledger::event::StockState::OnHand;
+    let state = invengine_ledger::StockState::OnHand;
     let goods: Vec<_> = items.iter().map(|item| (*item, &*place, 10, state)).collect();
     harness.ask(&stock_lines("goods", StockKind::Received, &goods)).accepted();
     let wanted: Vec<_> = items.iter().map(|item| (*item, &*place, 1)).collect();
@@ -139,7 +139,7 @@ fn a_reservation_does_not_grow_beyond_the_size_of_an_answer() {
         let names: Vec<&str> = some.iter().map(String::as_str).collect();
         harness.ask(&upsert(&format!("items-{number}"), Catalogue::Items, &names)).accepted();
         for (key, place) in [("one", "wh-1"), ("two", "wh-2")] {
-            let state = invengine_ledger::event::StockState::OnHand;
+            let state = invengine_ledger::StockState::OnHand;
             let goods: Vec<_> = names.iter().map(|name| (*name, place, 9, state)).collect();
             harness.ask(&stock_lines(&format!("{key}-{number}"), StockKind::Received, &goods)).accepted();
         }

@@ -9,9 +9,9 @@ mod harness;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use invengine_ledger::StockState::{Damaged, OnHand, QualityControl};
 use invengine_ledger::command::{Body, SourcePosition};
 use invengine_ledger::event::StockKind::{Adjusted, Counted, Received, Returned, Set};
-use invengine_ledger::event::StockState::{Damaged, OnHand, QualityControl};
 use invengine_ledger::{Audit, Command, Ledger, LedgerOptions, RecordReader};
 
 use harness::commands::{

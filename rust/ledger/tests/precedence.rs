@@ -187,7 +187,7 @@ fn an_unknown_item_is_refused_before_an_unknown_location() {
         let mut lines = [(item, "wh-1", 1), ("mug", place, 1)];
         lines.sort_unstable();
         let id = harness.ask(&reserve("hold", &[("mug", "wh-1", 1)])).hold().id;
-        let kind = invengine_ledger::event::StockState::OnHand;
+        let kind = invengine_ledger::StockState::OnHand;
         let of_stock = lines.map(|(sku, location, units)| (sku, location, units, kind));
         let backwards = [of_stock[1], of_stock[0]];
         for command in [

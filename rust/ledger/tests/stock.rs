@@ -2,9 +2,9 @@
 
 mod harness;
 
+use invengine_ledger::StockState::{self, Damaged, OnHand, QualityControl};
 use invengine_ledger::command::{Body, LINES_MAX, Line, QUANTITY_MAX, canonical_lines};
 use invengine_ledger::event::StockKind::{self, Adjusted, Counted, Received, Returned, Set};
-use invengine_ledger::event::StockState::{self, Damaged, OnHand, QualityControl};
 use invengine_ledger::reservation::LineState::Reserved;
 use invengine_ledger::{Command, Reason};
 
@@ -131,7 +131,7 @@ fn a_hold_on_missing_stock_can_still_be_allocated() {
 fn parts(reply: &Reply) -> (i64, i64, i64) {
     match reply {
         Reply::Accepted { outcome: Outcome::Levels(levels), .. } => {
-            (levels[0].on_hand, levels[0].damaged, levels[0].quality_control)
+            (levels[0].stock[&OnHand], levels[0].stock[&Damaged], levels[0].stock[&QualityControl])
         }
         other => panic!("{other:?}"),
     }

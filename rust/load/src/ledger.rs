@@ -1,10 +1,11 @@
 //! The ledger alone, without a journal or a network: how many commands one core decides.
 
+use invengine_ledger::StockState;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use invengine_ledger::command::{Catalogue, Line, StockLine, TTL_MS_DEFAULT, Target, TargetBy, Upsert};
-use invengine_ledger::event::{StockKind, StockState};
+use invengine_ledger::event::StockKind;
 use invengine_ledger::{
     Answer, Audit, Command, Context, Effect, Ledger, LedgerOptions, Payload, ReservationId, command::Body,
 };

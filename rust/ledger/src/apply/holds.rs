@@ -2,15 +2,15 @@
 //! counts these.
 
 use crate::apply::{add_to_index, remove_from_index};
-use crate::event::{LevelIndex, LevelUnits, LineMove, Slot};
+use crate::event::{LevelUnits, LineMove};
+use crate::ids::{Handle, LevelIndex, ReservationId, Slot};
 use crate::ledger::Ledger;
 use crate::level::in_range;
-use crate::names::Handle;
 use crate::one_or_many::OneOrMany;
 use crate::outcome::{HoldChange, LineChange};
 use crate::planted;
 use crate::record::{Origin, Record};
-use crate::reservation::{HeldLine, LineState, Reservation, ReservationId};
+use crate::reservation::{HeldLine, LineState, Reservation};
 
 impl Ledger {
     pub(super) fn apply_reserved(
@@ -166,11 +166,11 @@ impl Ledger {
             };
             held.last = to;
             changes.push(change(line.level, to, units, held.outstanding()));
+            let there = !goods_leave || self.levels.quantities(line.level).on_hand() >= units;
             if let Some(level) = self.levels.get_mut(line.level) {
-                let there = !goods_leave || level.on_hand >= units;
                 let fits = level.hold(-line.reserved, -line.allocated, expire_ms) && there;
                 self.inapplicable_events += u64::from(!fits);
-                level.on_hand -= if goods_leave && fits { units } else { 0 };
+                level.sellable -= if goods_leave && fits { units } else { 0 };
             }
         }
         self.note_if_ended(id.slot);

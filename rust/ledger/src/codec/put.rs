@@ -1,7 +1,7 @@
 //! Encodes numbers and texts, the elements of every record.
 
 use crate::event::{LevelUnits, LineMove};
-use crate::reservation::ReservationId;
+use crate::ids::ReservationId;
 
 #[inline(always)]
 pub(crate) fn put(out: &mut Vec<u8>, value: u64) {

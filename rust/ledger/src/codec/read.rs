@@ -6,12 +6,13 @@ use super::{
 };
 use crate::command::QUANTITY_MAX;
 use crate::correction::ClockCorrection;
-use crate::event::{Event, LevelUnits, LineMove, StockKind, StockState};
+use crate::event::{Event, LevelUnits, LineMove, StockKind};
 use crate::fingerprint::Fingerprint;
+use crate::ids::ReservationId;
 use crate::one_or_many::OneOrMany;
 use crate::record::{Origin, OriginSource, Record};
 use crate::rejection::{FACT_NAMES, Fact, Reason, Rejection};
-use crate::reservation::ReservationId;
+use crate::states::StockState;
 
 /// Reads the records of one payload.
 pub struct RecordReader<'a> {

@@ -6,14 +6,15 @@ use proptest::prelude::*;
 use super::*;
 use crate::command::QUANTITY_MAX;
 use crate::correction::ClockCorrection;
-use crate::event::{LevelUnits, LineMove, StockKind, StockState};
+use crate::event::{LevelUnits, LineMove, StockKind};
 use crate::fingerprint::Fingerprint;
+use crate::ids::ReservationId;
 use crate::keys::Scope;
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::one_or_many::OneOrMany;
 use crate::record::OriginSource;
 use crate::rejection::Reason;
-use crate::reservation::ReservationId;
+use crate::states::StockState;
 
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![8 => "[a-c]{1,2}", 1 => Just(String::new()), 1 => any::<String>()]

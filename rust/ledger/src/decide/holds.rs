@@ -3,8 +3,9 @@
 use crate::command::{Line, Target, TargetBy};
 use crate::decide::RequestedUnits;
 use crate::decide::reserve::expires_at;
-use crate::event::{Event, LevelIndex, LevelUnits, LineMove};
+use crate::event::{Event, LevelUnits, LineMove};
 use crate::execute::expiry_event;
+use crate::ids::LevelIndex;
 use crate::keys::Scope;
 use crate::ledger::Ledger;
 use crate::one_or_many::OneOrMany;
@@ -159,7 +160,7 @@ impl Ledger {
         }
         // Goods that are not in stock according to the ledger cannot leave: the count is wrong and must be corrected first.
         leaving.check(|level, units| {
-            let on_hand = self.figures(level, now_ms).on_hand;
+            let on_hand = self.figures(level, now_ms).stock.on_hand();
             if on_hand >= units { Ok(()) } else { Err(self.insufficient(level, units, on_hand)) }
         })?;
         Ok(events)

@@ -6,10 +6,9 @@ pub(crate) mod reserve;
 mod stock;
 
 use crate::command::Line;
-use crate::event::LevelIndex;
+use crate::ids::{Handle, LevelIndex};
 use crate::ledger::Ledger;
 use crate::level::Level;
-use crate::names::Handle;
 use crate::one_or_many::OneOrMany;
 use crate::rejection::{Reason, Rejection};
 

@@ -2,12 +2,12 @@
 
 use crate::command::{Line, TICK_MS};
 use crate::decide::no_stock;
-use crate::event::{Event, LevelIndex, LevelUnits, LineMove};
+use crate::event::{Event, LevelUnits, LineMove};
+use crate::ids::{LevelIndex, ReservationId};
 use crate::ledger::Ledger;
 use crate::one_or_many::OneOrMany;
 use crate::planted;
 use crate::rejection::Rejection;
-use crate::reservation::ReservationId;
 
 impl Ledger {
     /// `own` is the holder whose reserved units on the same levels are released first; empty for none.

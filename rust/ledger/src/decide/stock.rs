@@ -4,13 +4,13 @@ use hashbrown::HashMap;
 
 use crate::command::{Catalogue, QUANTITY_MAX, StockLine, Upsert};
 use crate::decide::no_stock;
-use crate::event::{Event, StockKind, StockState};
+use crate::event::{Event, StockKind};
+use crate::ids::Handle;
 use crate::ledger::Ledger;
-use crate::level::Quantities;
 use crate::name_rules::name_fault;
-use crate::names::Handle;
 use crate::one_or_many::OneOrMany;
 use crate::rejection::{Reason, Rejection};
+use crate::states::{Quantities, StockState};
 
 impl Ledger {
     pub(crate) fn decide_stock(&self, kind: StockKind, lines: &[StockLine<'_>]) -> Result<OneOrMany<Event>, Rejection> {
@@ -127,7 +127,7 @@ impl LevelChange {
     fn on_hand(&self, kind: StockKind) -> i64 {
         let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
         let parts = if absolute && self.counts_whole { 0 } else { self.parts };
-        self.before.on_hand.saturating_add(self.whole).saturating_add(parts)
+        self.before.on_hand().saturating_add(self.whole).saturating_add(parts)
     }
 }
 
@@ -145,7 +145,7 @@ fn absolute_delta(line: &StockLine<'_>, before: &Quantities) -> Result<i64, Reje
 
 fn check_range(kind: StockKind, number: usize, line: &StockLine<'_>, change: &LevelChange) -> Result<(), Rejection> {
     let on_hand = change.on_hand(kind);
-    let mut ends = [(change.before.on_hand, on_hand), (change.before.of(line.state), change.after.of(line.state))];
+    let mut ends = [(change.before.on_hand(), on_hand), (change.before.of(line.state), change.after.of(line.state))];
     if line.state == StockState::OnHand {
         ends[1] = ends[0];
     }

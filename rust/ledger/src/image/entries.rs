@@ -3,14 +3,20 @@
 use super::IMAGE_VERSION;
 use crate::codec::{Decoded, Malformed, RecordReader, encode_rejection, put, put_id, put_signed, put_text};
 use crate::correction::IssueTimes;
-use crate::event::Slot;
+use crate::ids::{Handle, Slot};
 use crate::ledger::{Ledger, SlotsByName};
-use crate::level::{Quantities, in_range};
-use crate::names::{CatalogueEntry, Handle};
+use crate::level::LevelFigures;
+use crate::level::in_range;
+use crate::names::CatalogueEntry;
 use crate::one_or_many::OneOrMany;
-use crate::outcome::{Effect, HoldChange, LevelFigures, LineChange};
+use crate::outcome::{Effect, HoldChange, LineChange};
 use crate::reservation::{HeldLine, LineState, Reservation, Slab};
 use crate::source::{AppliedMessage, Source, StoredOutcome};
+use crate::states::Quantities;
+
+/// The states other than the sellable one that images up to version 2 hold, zeros included: damaged, returned, quality
+/// control.
+const STATES_OF_VERSION_2: u64 = 1 << 2 | 1 << 3 | 1 << 4;
 
 /// More than any ledger reaches, and far below what a field can hold: the next steps of a loaded ledger cannot overflow.
 pub(crate) const HIGHEST: u32 = 1 << 31;
@@ -36,12 +42,24 @@ fn held(from: &mut RecordReader<'_>) -> Decoded<i64> {
 }
 
 /// A level that exists.
-fn level_of(from: &mut RecordReader<'_>, levels: usize) -> Decoded<u32> {
-    Some(from.handle()?).filter(|level| (*level as usize) < levels).ok_or(Malformed("a level that does not exist"))
+fn level_of(from: &mut RecordReader<'_>, image: ImageContext) -> Decoded<u32> {
+    Some(from.handle()?)
+        .filter(|level| (*level as usize) < image.levels)
+        .ok_or(Malformed("a level that does not exist"))
+}
+
+/// What the entries of an image depend on.
+#[derive(Clone, Copy)]
+pub(super) struct ImageContext {
+    /// Version of the image.
+    pub version: u64,
+    /// Number of its levels.
+    pub levels: usize,
 }
 
 /// The first entry of an image.
 pub(super) struct ImageHead {
+    pub version: u64,
     pub name: Box<str>,
     pub sequence: u64,
     pub time_ms: i64,
@@ -69,6 +87,7 @@ pub(super) fn head(from: &mut RecordReader<'_>) -> Decoded<ImageHead> {
         return Err(Malformed("the image is of a version that this build does not know"));
     }
     Ok(ImageHead {
+        version,
         name: from.text()?.into(),
         sequence: count(from)?,
         time_ms: from.signed()?,
@@ -98,21 +117,35 @@ pub(super) struct LevelParts {
 
 pub(super) fn put_level(out: &mut Vec<u8>, ledger: &Ledger, level: u32) {
     let Some(found) = ledger.levels.get(level) else { return };
-    let there = ledger.levels.quantities(level);
     put(out, u64::from(found.item));
     put(out, u64::from(found.location));
-    put_signed(out, there.on_hand - there.damaged - there.returned - there.quality_control);
-    for part in [there.damaged, there.returned, there.quality_control] {
-        put_signed(out, part);
-    }
+    put_stock(out, &ledger.levels.quantities(level));
 }
 
-pub(super) fn level(from: &mut RecordReader<'_>) -> Decoded<LevelParts> {
-    let (item, location) = (from.handle()?, from.handle()?);
-    let rest = units(from)?;
-    let (damaged, returned, quality_control) = (units(from)?, units(from)?, units(from)?);
-    let on_hand = rest + damaged + returned + quality_control;
-    Ok(LevelParts { item, location, quantities: Quantities { on_hand, damaged, returned, quality_control } })
+pub(super) fn level(from: &mut RecordReader<'_>, image: ImageContext) -> Decoded<LevelParts> {
+    Ok(LevelParts { item: from.handle()?, location: from.handle()?, quantities: stock(from, image.version)? })
+}
+
+/// The sellable units, a bit for each other state that has units, and these units.
+fn put_stock(out: &mut Vec<u8>, stock: &Quantities) {
+    put_signed(out, stock.sellable());
+    let others = || stock.others().filter(|(_, units)| *units != 0);
+    put(out, others().fold(0, |bits, (state, _)| bits | 1 << state as u64));
+    others().for_each(|(_, units)| put_signed(out, units));
+}
+
+fn stock(from: &mut RecordReader<'_>, version: u64) -> Decoded<Quantities> {
+    let mut stock = Quantities::default().with_sellable(units(from)?);
+    let bits = if version < 3 { STATES_OF_VERSION_2 } else { from.number()? };
+    let mut unknown = bits;
+    for (state, _) in Quantities::default().others() {
+        let bit = 1 << state as u64;
+        if bits & bit != 0 {
+            stock.change(state, units(from)?);
+            unknown &= !bit;
+        }
+    }
+    if unknown == 0 { Ok(stock) } else { Err(Malformed("units in a state that this build does not know")) }
 }
 
 /// One slot of the slab.
@@ -157,7 +190,7 @@ pub(super) fn slot_parts(from: &mut RecordReader<'_>, slot: Slot) -> Decoded<Slo
 }
 
 fn reservation(from: &mut RecordReader<'_>, slot: Slot, generation: u32) -> Decoded<Reservation> {
-    let id = crate::reservation::ReservationId { slot, generation, epoch: from.handle()? };
+    let id = crate::ids::ReservationId { slot, generation, epoch: from.handle()? };
     let version = small_count(from)?;
     let channel = match from.number()? {
         0 => None,
@@ -243,7 +276,7 @@ pub(super) struct SourceParts {
     pub recent: Vec<AppliedMessage>,
 }
 
-pub(super) fn source(from: &mut RecordReader<'_>, levels: usize) -> Decoded<SourceParts> {
+pub(super) fn source(from: &mut RecordReader<'_>, image: ImageContext) -> Decoded<SourceParts> {
     let (name, epoch, last) = (from.text()?.into(), count(from)?, count(from)?);
     let outcomes = from.count(4)?;
     let first =
@@ -252,7 +285,7 @@ pub(super) fn source(from: &mut RecordReader<'_>, levels: usize) -> Decoded<Sour
     for number in first + 1..=last {
         let (fingerprint, sequence) = (from.number()?, from.number()?);
         let outcome = match from.byte()? {
-            1 => StoredOutcome::Accepted(effect(from, levels)?),
+            1 => StoredOutcome::Accepted(effect(from, image)?),
             2 => StoredOutcome::Rejected(from.rejection()?),
             _ => return Err(Malformed("an outcome is neither accepted nor rejected")),
         };
@@ -278,8 +311,9 @@ pub(crate) fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
             put(out, levels.len() as u64);
             for level in levels.iter() {
                 put(out, u64::from(level.level));
-                let parts = [level.on_hand, level.reserved, level.allocated, level.damaged, level.returned];
-                parts.into_iter().chain([level.quality_control]).for_each(|units| put_signed(out, units));
+                put_stock(out, &level.stock);
+                put_signed(out, level.reserved);
+                put_signed(out, level.allocated);
             }
         }
         Effect::Done => out.push(5),
@@ -295,18 +329,18 @@ pub(crate) fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
     }
 }
 
-pub(crate) fn effect(from: &mut RecordReader<'_>, levels: usize) -> Decoded<Effect> {
+pub(super) fn effect(from: &mut RecordReader<'_>, image: ImageContext) -> Decoded<Effect> {
     Ok(match from.byte()? {
-        1 => Effect::Reserved(hold(from, levels)?),
+        1 => Effect::Reserved(hold(from, image)?),
         2 => {
             let mut holds = OneOrMany::default();
             for _ in 0..from.count(7)? {
-                holds.push(hold(from, levels)?);
+                holds.push(hold(from, image)?);
             }
             Effect::Holds(holds)
         }
         3 => Effect::KeyCancelled,
-        4 => Effect::Levels(figures(from, levels)?),
+        4 => Effect::Levels(figures(from, image)?),
         5 => Effect::Done,
         6 => Effect::Registered {
             epoch: from.number()?,
@@ -340,29 +374,33 @@ fn put_hold(out: &mut Vec<u8>, hold: &HoldChange) {
     }
 }
 
-fn figures(from: &mut RecordReader<'_>, levels: usize) -> Decoded<OneOrMany<LevelFigures>> {
+fn figures(from: &mut RecordReader<'_>, image: ImageContext) -> Decoded<OneOrMany<LevelFigures>> {
     let mut all = OneOrMany::default();
-    for _ in 0..from.count(7)? {
-        all.push(LevelFigures {
-            level: level_of(from, levels)?,
-            on_hand: units(from)?,
-            reserved: units(from)?,
-            allocated: units(from)?,
-            damaged: units(from)?,
-            returned: units(from)?,
-            quality_control: units(from)?,
+    for _ in 0..from.count(5)? {
+        let level = level_of(from, image)?;
+        all.push(if image.version < 3 {
+            let (on_hand, reserved, allocated) = (units(from)?, units(from)?, units(from)?);
+            let mut stock = Quantities::default();
+            for (state, _) in
+                Quantities::default().others().filter(|(state, _)| STATES_OF_VERSION_2 >> *state as u64 & 1 == 1)
+            {
+                stock.change(state, units(from)?);
+            }
+            LevelFigures { level, stock: stock.with_sellable(on_hand - stock.on_hand()), reserved, allocated }
+        } else {
+            LevelFigures { level, stock: stock(from, image.version)?, reserved: units(from)?, allocated: units(from)? }
         });
     }
     Ok(all)
 }
 
-fn hold(from: &mut RecordReader<'_>, levels: usize) -> Decoded<HoldChange> {
+fn hold(from: &mut RecordReader<'_>, image: ImageContext) -> Decoded<HoldChange> {
     let (id, version) = (from.id()?, small_count(from)?);
     let (reacquired, expire_ms) = (from.byte()? == 1, from.signed()?);
     let mut lines = OneOrMany::default();
     for _ in 0..from.count(4)? {
         lines.push(LineChange {
-            level: level_of(from, levels)?,
+            level: level_of(from, image)?,
             state: line_state(from.byte()?)?,
             quantity: units(from)?,
             outstanding: units(from)?,

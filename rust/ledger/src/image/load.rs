@@ -1,9 +1,10 @@
 //! Decodes an image, block by block as its pieces arrive.
 
-use super::entries::{self, ImageHead, LevelParts, SlotParts};
-use super::{BLOCK_HEADER_BYTES, BlockKind, WINDOWS, catalogue, check, effect};
+use super::entries::effect;
+use super::entries::{self, ImageContext, ImageHead, LevelParts, SlotParts};
+use super::{BLOCK_HEADER_BYTES, BlockKind, WINDOWS, catalogue, check};
 use crate::codec::{Decoded, Malformed, RecordReader};
-use crate::event::Slot;
+use crate::ids::Slot;
 use crate::ledger::{Ledger, LedgerOptions, SlotsByName};
 use crate::level::in_range;
 use crate::names::{CatalogueEntry, Names, entry_hash};
@@ -14,6 +15,8 @@ const LAST_OF_WINDOWS: usize = WINDOWS + 1;
 /// A ledger that is being read from an image.
 pub struct ImageLoader {
     ledger: Ledger,
+    /// Version of the image, once its head was read.
+    version: u64,
     /// Received bytes that do not form a whole block yet.
     bytes: Vec<u8>,
     last: Option<BlockKind>,
@@ -28,7 +31,16 @@ impl ImageLoader {
     /// Starts without any bytes. The options are those of the ledger to load.
     pub fn new(options: LedgerOptions) -> Self {
         let ledger = Ledger::new(options);
-        ImageLoader { ledger, bytes: Vec::new(), last: None, windows: 0, refusal_windows: 0, check: 0, digest: None }
+        ImageLoader {
+            ledger,
+            version: 0,
+            bytes: Vec::new(),
+            last: None,
+            windows: 0,
+            refusal_windows: 0,
+            check: 0,
+            digest: None,
+        }
     }
 
     /// Reads the next piece; the image may be cut anywhere.
@@ -105,13 +117,18 @@ impl ImageLoader {
 
     fn entry(&mut self, kind: BlockKind, from: &mut RecordReader<'_>) -> Decoded<()> {
         let ledger = &mut self.ledger;
+        let image = ImageContext { version: self.version, levels: ledger.levels.len() };
         match kind {
-            BlockKind::Head => begin(ledger, entries::head(from)?),
+            BlockKind::Head => {
+                let head = entries::head(from)?;
+                self.version = head.version;
+                begin(ledger, head)
+            }
             BlockKind::Items | BlockKind::Locations | BlockKind::Channels => {
                 add_name(ledger, kind, entries::name(from)?);
                 Ok(())
             }
-            BlockKind::Levels => add_level(ledger, entries::level(from)?),
+            BlockKind::Levels => add_level(ledger, entries::level(from, image)?),
             BlockKind::Slots => {
                 let slot = Slot::try_from(ledger.slab.slot_count()).map_err(|_| Malformed("too many reservations"))?;
                 add_slot(ledger, slot, entries::slot_parts(from, slot)?)
@@ -133,7 +150,7 @@ impl ImageLoader {
                 Ok(())
             }
             BlockKind::Sources => {
-                let parts = entries::source(from, ledger.levels.len())?;
+                let parts = entries::source(from, image)?;
                 let added = ledger.sources.restore(&parts.name, parts.epoch, parts.last, parts.recent);
                 added.then_some(()).ok_or(Malformed("a source comes twice"))
             }
@@ -146,8 +163,7 @@ impl ImageLoader {
                 }
             }
             BlockKind::OlderKeys | BlockKind::YoungerKeys => {
-                let levels = ledger.levels.len();
-                ledger.keys.restore_key(kind == BlockKind::OlderKeys, from, |from| effect(from, levels))
+                ledger.keys.restore_key(kind == BlockKind::OlderKeys, from, |from| effect(from, image))
             }
             BlockKind::RefusalWindows => {
                 self.refusal_windows += 1;
@@ -205,7 +221,7 @@ fn add_level(ledger: &mut Ledger, level: LevelParts) -> Decoded<()> {
     if level.item as usize >= ledger.items().len() || level.location as usize >= ledger.locations().len() {
         return Err(Malformed("a level of an unknown item or location"));
     }
-    if !in_range(level.quantities.on_hand) {
+    if !in_range(level.quantities.on_hand()) {
         return Err(Malformed("a level has impossible quantities"));
     }
     ledger.levels.append(level.item, level.location, level.quantities);

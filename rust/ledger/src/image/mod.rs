@@ -3,7 +3,7 @@
 //! The same state always gives the same bytes. They do not contain what can be computed from the rest: tables, the due units of
 //! levels, the schedule of expiries, sums. Rejections that are only cached in memory are not part of the state.
 //!
-//! # Format, version 2
+//! # Format, version 3
 //!
 //! Blocks one after another: a kind (1 byte), the number of entries (4), the number of bytes (4), then the entries. These
 //! integers are little endian; everything in an entry is encoded as in the records of a journal. There may be several blocks of
@@ -13,7 +13,7 @@
 //! |---|---|
 //! | 1 | one: version, ledger, sequence, time, first time, epoch, expired reservations; from version 2 on the issue times that each writer has used, as spans; 1 if the clock was corrected, else 0, and after 1 the correction: wall clock, engine time, the spans before it |
 //! | 2, 3, 4 | items, locations, channels: name, display name, GS1 key |
-//! | 5 | levels: item, location, on hand minus its parts, damaged, returned, quality control |
+//! | 5 | levels: item, location, sellable units, a bit for each other state that has units, those units; up to version 2 instead of the bits always damaged, returned, quality control |
 //! | 6 | slots of reservations: generation, window in which it ended, and the reservation if there is one |
 //! | 7 | free slots, in the order in which they were freed |
 //! | 8, 9 | orders, holders with more than one reservation, by name: their slots in order |
@@ -31,7 +31,7 @@ mod load;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use entries::{HIGHEST, effect, put_effect, refusal};
+pub(crate) use entries::{HIGHEST, put_effect, refusal};
 pub use load::ImageLoader;
 
 use crate::codec::put;
@@ -41,7 +41,7 @@ use crate::stable_hash::StableHash;
 /// Length of the longest piece.
 pub const IMAGE_PIECE_BYTES: usize = 1 << 20;
 /// First entry of every image.
-pub const IMAGE_VERSION: u64 = 2;
+pub const IMAGE_VERSION: u64 = 3;
 
 /// A block is closed when it reaches this length; one entry may be longer.
 const BLOCK_BYTES: usize = 256 << 10;

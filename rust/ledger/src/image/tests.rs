@@ -4,7 +4,8 @@ use super::load::ImageLoader;
 use super::{BLOCK_HEADER_BYTES, BlockKind, IMAGE_VERSION, check};
 use crate::codec::Malformed;
 use crate::command::{Body, Catalogue, Line, SourcePosition, StockLine, Target, TargetBy, Upsert};
-use crate::event::{StockKind, StockState};
+use crate::event::StockKind;
+use crate::states::StockState;
 use crate::{Audit, Command, Context, Ledger, LedgerOptions, Payload};
 
 const START_MS: i64 = 1_700_000_000_000;

@@ -1,9 +1,13 @@
 //! Answers with names instead of handles: what a caller would read, and what the model can produce too.
 
-use invengine_ledger::event::LevelIndex;
-use invengine_ledger::outcome::{HoldChange, LevelFigures};
+use std::collections::BTreeMap;
+
+use invengine_ledger::outcome::HoldChange;
 use invengine_ledger::reservation::LineState;
-use invengine_ledger::{Answer, Effect, Executed, Fact, Ledger, Reason, Rejection, ReservationId};
+use invengine_ledger::{
+    Answer, CountsAs, Effect, Executed, Fact, Ledger, LevelFigures, LevelIndex, Reason, Rejection, ReservationId,
+    StockState,
+};
 
 /// The answer to one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,12 +59,10 @@ pub struct LineOutcome {
 pub struct LevelQuantities {
     pub sku: String,
     pub location: String,
-    pub on_hand: i64,
+    /// Units by state, and under `OnHand` the whole.
+    pub stock: BTreeMap<StockState, i64>,
     pub reserved: i64,
     pub allocated: i64,
-    pub damaged: i64,
-    pub returned: i64,
-    pub quality_control: i64,
 }
 
 impl Refusal {
@@ -227,13 +229,16 @@ impl LevelQuantities {
         LevelQuantities {
             sku,
             location,
-            on_hand: figures.on_hand,
+            stock: StockState::all().map(|state| (state, figures.stock.of(state))).collect(),
             reserved: figures.reserved,
             allocated: figures.allocated,
-            damaged: figures.damaged,
-            returned: figures.returned,
-            quality_control: figures.quality_control,
         }
+    }
+
+    /// Units on hand that cannot be sold.
+    pub fn unsellable(&self) -> i64 {
+        let unsellable = |state: &StockState| state.counts_as() == CountsAs::Unsellable;
+        self.stock.iter().filter(|(state, _)| unsellable(state)).map(|(_, units)| units).sum()
     }
 }
 

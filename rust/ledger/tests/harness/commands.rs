@@ -1,8 +1,8 @@
 //! Short constructors for commands. Set `context` for fields that are not arguments.
 
 use invengine_ledger::command::{Body, Catalogue, Line, StockLine, Target, TargetBy, Upsert};
-use invengine_ledger::event::{StockKind, StockState};
-use invengine_ledger::{Command, Context, ReservationId};
+use invengine_ledger::event::StockKind;
+use invengine_ledger::{Command, Context, ReservationId, StockState};
 
 use super::Harness;
 
@@ -128,6 +128,6 @@ impl Harness {
         let place = ledger.locations().find(location).expect("a known location");
         let figures =
             ledger.find_level(item, place).map(|level| ledger.figures(level, self.now_ms)).unwrap_or_default();
-        (figures.on_hand, figures.reserved, figures.allocated, figures.available(), figures.oversold())
+        (figures.stock.on_hand(), figures.reserved, figures.allocated, figures.available(), figures.oversold())
     }
 }

@@ -8,8 +8,9 @@ mod player;
 pub use played::{Look, Played, play};
 pub use player::{Player, Turn};
 
+use invengine_ledger::StockState;
 use invengine_ledger::command::Catalogue;
-use invengine_ledger::event::{StockKind, StockState};
+use invengine_ledger::event::StockKind;
 use proptest::collection::vec;
 use proptest::prelude::*;
 

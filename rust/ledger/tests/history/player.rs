@@ -1,11 +1,11 @@
 //! Turns steps into commands, depending on what has happened so far.
 
+use invengine_ledger::{Command, Context, ReservationId, StockState};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use invengine_ledger::command::{Body, Line, QUANTITY_MAX, SourcePosition, StockLine, Target, TargetBy, Upsert};
-use invengine_ledger::event::{StockKind, StockState};
-use invengine_ledger::{Command, Context, ReservationId};
+use invengine_ledger::event::StockKind;
 
 use crate::harness::answers::HoldOutcome;
 

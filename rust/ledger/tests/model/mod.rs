@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use invengine_ledger::command::Body;
 use invengine_ledger::reservation::LineState;
-use invengine_ledger::{Command, Context, Reason, ReservationId};
+use invengine_ledger::{Command, Context, Reason, ReservationId, StockState};
 
 use crate::harness::answers::{Outcome, Refusal, Reply};
 
@@ -29,14 +29,9 @@ pub enum Writer {
     Source(String),
 }
 
-/// The physical stock of a level.
+/// The physical stock of a level: units by state, and under `OnHand` the whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stock {
-    pub on_hand: i64,
-    pub damaged: i64,
-    pub returned: i64,
-    pub quality_control: i64,
-}
+pub struct Stock(pub BTreeMap<StockState, i64>);
 
 /// One line of a hold.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use invengine_ledger::StockState;
 use invengine_ledger::command::{Line as RequestedLine, Target, TargetBy};
 use invengine_ledger::reservation::LineState;
 use invengine_ledger::{Context, Reason};
@@ -74,10 +75,10 @@ impl Model {
 
     pub fn fulfill(&mut self, ctx: &Context<'_>, target: &Target<'_>, now_ms: i64) -> Result<Outcome, Refusal> {
         let shares = self.shares(HoldAction::Fulfill, ctx, target, now_ms)?;
-        self.check(&sum(&shares, LineShare::units), |model, place| model.at(place).on_hand)?;
+        self.check(&sum(&shares, LineShare::units), |model, place| model.at(place).part(StockState::OnHand))?;
         for (_, of_hold) in &shares {
             for (place, share) in of_hold {
-                self.at_mut(place).on_hand -= share.units();
+                self.at_mut(place).take(share.units());
             }
         }
         Ok(self.leave(shares, LineState::Fulfilled, now_ms))

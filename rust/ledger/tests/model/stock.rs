@@ -1,30 +1,30 @@
 //! Physical stock, catalogues and sources.
 
+use invengine_ledger::{CountsAs, Reason, StockState};
 use std::collections::BTreeMap;
 
-use invengine_ledger::Reason;
 use invengine_ledger::command::{Catalogue, QUANTITY_MAX, StockLine, Upsert};
-use invengine_ledger::event::{StockKind, StockState};
+use invengine_ledger::event::StockKind;
 
 use super::holds::insufficient_stock;
 use super::{LevelKey, Model, Stock};
 use crate::harness::answers::{LevelQuantities, Outcome, Refusal};
 
 impl Stock {
-    fn part(&mut self, state: StockState) -> &mut i64 {
-        match state {
-            StockState::OnHand => &mut self.on_hand,
-            StockState::Damaged => &mut self.damaged,
-            StockState::Returned => &mut self.returned,
-            StockState::QualityControl => &mut self.quality_control,
-        }
+    pub fn part(&self, state: StockState) -> i64 {
+        self.0.get(&state).copied().unwrap_or_default()
     }
 
     fn add(&mut self, state: StockState, units: i64) {
-        *self.part(state) += units;
-        if state != StockState::OnHand {
-            self.on_hand += units;
+        *self.0.entry(state).or_default() += units;
+        if state.counts_as() == CountsAs::Unsellable {
+            self.take(-units);
         }
+    }
+
+    /// Takes units out of on_hand.
+    pub fn take(&mut self, units: i64) {
+        *self.0.entry(StockState::OnHand).or_default() -= units;
     }
 }
 
@@ -75,20 +75,16 @@ impl Model {
         LevelQuantities {
             sku: place.0.clone(),
             location: place.1.clone(),
-            on_hand: stock.on_hand,
+            stock: StockState::all().map(|state| (state, stock.part(state))).collect(),
             reserved,
             allocated,
-            damaged: stock.damaged,
-            returned: stock.returned,
-            quality_control: stock.quality_control,
         }
     }
 
     /// Units that nobody holds; negative if more is held than is in stock.
     pub fn free(&self, place: &LevelKey, now_ms: i64) -> i64 {
         let found = self.figures(place, now_ms);
-        let unsellable = found.damaged + found.returned + found.quality_control;
-        found.on_hand - unsellable - found.reserved - found.allocated
+        found.stock[&StockState::OnHand] - found.unsellable() - found.reserved - found.allocated
     }
 
     pub fn change_stock(&mut self, kind: StockKind, lines: &[StockLine<'_>], now_ms: i64) -> Result<Outcome, Refusal> {
@@ -96,7 +92,7 @@ impl Model {
         let before: BTreeMap<LevelKey, Stock> = places.iter().map(|place| (place.clone(), self.at(place))).collect();
         let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
         for (line, place) in lines.iter().zip(&places) {
-            let actual = *before[place].clone().part(line.state);
+            let actual = before[place].part(line.state);
             if let Some(expected) = line.expected.filter(|expected| absolute && *expected != actual) {
                 let refusal = Refusal::new(Reason::QuantityStale).fact("sku", line.sku).fact("location", line.location);
                 return Err(refusal.fact("expected", expected).fact("actual", actual));
@@ -107,17 +103,17 @@ impl Model {
         // Setting a part changes the whole too; a whole that is set in the same command takes precedence.
         for (line, place) in lines.iter().zip(&places) {
             if absolute && line.state == StockState::OnHand {
-                self.at_mut(place).on_hand = line.quantity;
+                self.at_mut(place).0.insert(StockState::OnHand, line.quantity);
             }
         }
         for (number, (line, place)) in lines.iter().zip(&places).enumerate() {
             for state in [StockState::OnHand, line.state] {
-                let (there, left) = (*before[place].clone().part(state), *self.at_mut(place).part(state));
+                let (there, left) = (before[place].part(state), self.at(place).part(state));
                 if left < 0 {
                     return Err(insufficient_stock(place, there - left, there));
                 }
             }
-            if self.at(place).on_hand > QUANTITY_MAX {
+            if self.at(place).part(StockState::OnHand) > QUANTITY_MAX {
                 let field = if kind == StockKind::Adjusted { "delta" } else { "quantity" };
                 return Err(Refusal::new(Reason::InvalidField)
                     .fact("field", format!("lines[{number}].{field}"))

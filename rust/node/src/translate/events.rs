@@ -2,12 +2,13 @@
 //! since: names come from handles, which are never reused.
 
 use invengine_ledger::command::Catalogue;
-use invengine_ledger::event::{LevelUnits, LineMove, StockKind, StockState};
+use invengine_ledger::event::{LevelUnits, LineMove, StockKind};
 use invengine_ledger::{ClockCorrection, Event, Ledger, Origin, Record, ReservationId};
 use invengine_wire::v1;
 use invengine_wire::v1::event::Fact;
 
 use super::shape::{selection, timestamp};
+use super::states::state_name;
 use crate::refusal::Refusal;
 
 /// The events of one record from `from_sequence` on, built lazily, because a record may have more events than one
@@ -92,7 +93,7 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
             sku: ledger.items().name(*item).to_owned(),
             location: ledger.locations().name(*location).to_owned(),
             kind: stock_kind(*kind) as i32,
-            state: stock_state(*state) as i32,
+            state: state_name(*state) as i32,
             delta: *delta,
         }),
         Event::Upserted { catalogue, name, display_name, gs1 } => upserted(*catalogue, name, display_name, gs1),
@@ -139,15 +140,6 @@ fn stock_kind(kind: StockKind) -> v1::StockChangeKind {
         StockKind::Adjusted => v1::StockChangeKind::Adjusted,
         StockKind::Set => v1::StockChangeKind::Set,
         StockKind::Counted => v1::StockChangeKind::Counted,
-    }
-}
-
-fn stock_state(state: StockState) -> v1::StockState {
-    match state {
-        StockState::OnHand => v1::StockState::OnHand,
-        StockState::Damaged => v1::StockState::Damaged,
-        StockState::Returned => v1::StockState::Returned,
-        StockState::QualityControl => v1::StockState::QualityControl,
     }
 }
 

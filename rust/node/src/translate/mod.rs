@@ -16,6 +16,7 @@ mod read_catalogue;
 mod read_hold;
 mod read_stock;
 pub mod shape;
+pub mod states;
 mod stock;
 mod target;
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Reads of stock.
 
-use invengine_ledger::event::LevelIndex;
-use invengine_ledger::{Handle, Ledger};
+use invengine_ledger::{Handle, Ledger, LevelIndex};
 use invengine_wire::v1;
 use prost::Message;
 

@@ -2,12 +2,13 @@
 //! timestamps.
 
 use invengine_ledger::command::RESERVATION_LINES_MAX;
-use invengine_ledger::event::LevelIndex;
-use invengine_ledger::outcome::{HoldChange, LevelFigures, LineChange};
+use invengine_ledger::outcome::{HoldChange, LineChange};
 use invengine_ledger::reservation::{HeldLine, LineState};
-use invengine_ledger::{Effect, Ledger, Reservation};
+use invengine_ledger::{Effect, Ledger, LevelFigures, LevelIndex, Reservation};
 use invengine_wire::v1;
 use prost_types::Timestamp;
+
+use super::states::STATES;
 
 /// A moment of engine time.
 pub fn timestamp(ms: i64) -> Timestamp {
@@ -94,19 +95,19 @@ pub(super) fn levels(ledger: &Ledger, effect: &Effect) -> Vec<v1::InventoryLevel
 /// The quantities of one level.
 pub(super) fn level(ledger: &Ledger, figures: &LevelFigures) -> v1::InventoryLevel {
     let (sku, location) = ledger.level_names(figures.level);
-    v1::InventoryLevel {
+    let mut level = v1::InventoryLevel {
         sku: sku.to_owned(),
         location: location.to_owned(),
-        on_hand: figures.on_hand,
         reserved: figures.reserved,
         allocated: figures.allocated,
-        damaged: figures.damaged,
-        returned: figures.returned,
-        quality_control: figures.quality_control,
-        in_transit: 0,
         available: figures.available(),
         oversold: figures.oversold(),
+        ..v1::InventoryLevel::default()
+    };
+    for row in &STATES {
+        *(row.units)(&mut level) = figures.stock.of(row.state);
     }
+    level
 }
 
 /// A reservation as of this time: if it has expired, its reserved units count as expired, whether or not the event was

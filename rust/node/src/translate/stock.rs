@@ -1,13 +1,14 @@
 //! Physical commands.
 
-use invengine_ledger::Context;
 use invengine_ledger::command::{Body, QUANTITY_MAX, StockLine};
-use invengine_ledger::event::{StockKind, StockState};
+use invengine_ledger::event::StockKind;
+use invengine_ledger::{Context, StockState};
 use invengine_wire::v1;
 
 use super::answer::Accepted;
 use super::check::Violations;
 use super::command::{CommandRequest, shared_fields};
+use super::states::state_of;
 
 impl CommandRequest for v1::ReceiveRequest {
     type Answer = v1::ReceiveResponse;
@@ -135,13 +136,4 @@ fn stock_line<'a>(
     let known = state_of(state);
     found.require(known.is_some(), format_args!("lines[{number}].state"), "one of the states of StockState");
     StockLine { sku, location, quantity, state: known.unwrap_or(StockState::OnHand), expected: None }
-}
-
-fn state_of(state: i32) -> Option<StockState> {
-    Some(match v1::StockState::try_from(state).ok()? {
-        v1::StockState::Unspecified | v1::StockState::OnHand => StockState::OnHand,
-        v1::StockState::Damaged => StockState::Damaged,
-        v1::StockState::Returned => StockState::Returned,
-        v1::StockState::QualityControl => StockState::QualityControl,
-    })
 }
