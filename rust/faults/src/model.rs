@@ -164,14 +164,15 @@ impl Model {
             Event::Reserved { id, expire_ms, lines } => self.reserved(*id, *expire_ms, lines, record),
             Event::Extended { id, expire_ms } => self.extended(*id, *expire_ms),
             Event::Amended { id, lines } => self.amended(*id, lines),
-            Event::Allocated { id, reacquired, lines } => self.allocated(*id, *reacquired, lines),
+            Event::Allocated { id, lines } => self.allocated(*id, false, lines),
+            Event::Reacquired { id, lines } => self.allocated(*id, true, lines),
             Event::Released { id, lines } => self.removed(*id, lines, false),
             Event::Fulfilled { id, lines } => self.removed(*id, lines, true),
             Event::Expired { id, lines } => self.expired(*id, lines),
             Event::Transferred { id, to_location, lines } => self.transferred(*id, *to_location, lines),
             Event::StockChanged { item, location, state, delta, .. } => {
                 let level = self.level_at(*item, *location);
-                self.levels[level as usize].change(*state, *delta).map(|()| *delta)
+                self.levels[level as usize].change(*state, delta.0).map(|()| delta.0)
             }
             Event::Upserted { catalogue, name, .. } => {
                 let names = &mut self.names[usize::from(*catalogue)];
@@ -185,7 +186,7 @@ impl Model {
             Event::MessageRejected { .. }
             | Event::MessageRepeated { .. }
             | Event::KeysForgotten { .. }
-            | Event::ClockCorrected(_)
+            | Event::ClockCorrected { .. }
             | Event::CommandRefused { .. } => Ok(0),
         }
     }
@@ -215,8 +216,8 @@ impl Model {
 
     fn remember(&mut self, origin: &Origin<'_>, record: &Record<'_>, units: i64) -> Result<(), Violation> {
         let is = |wanted: fn(&Event) -> bool| record.events.iter().any(wanted);
-        let remembered = is(|event| matches!(event, Event::CommandRefused { .. }));
-        let refused = remembered || is(|event| matches!(event, Event::MessageRejected { .. }));
+        let remembered = is(Event::remembers_refusal);
+        let refused = is(|event| event.refusal().is_some());
         let repeated = is(|event| matches!(event, Event::MessageRepeated { .. }));
         let mut effect = CommandEffect { sequence: self.sequence, units, cancelled: false, refused };
         let scope = scope_code(origin.scope());

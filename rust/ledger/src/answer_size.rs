@@ -32,13 +32,9 @@ impl AnswerSize<'_> {
 
     fn event(&mut self, event: &Event) {
         match event {
+            // Expired units are not part of the answer.
+            Event::Expired { .. } => {}
             Event::Extended { id, .. } => self.reserved_lines(*id),
-            Event::Amended { lines, .. } | Event::Allocated { lines, .. } => {
-                self.hold(lines.iter().map(|line| line.level));
-            }
-            Event::Released { lines, .. } | Event::Fulfilled { lines, .. } => {
-                self.hold(lines.iter().map(|line| line.level));
-            }
             Event::Transferred { to_location, lines, .. } => {
                 let target = self.ledger.locations().name(*to_location).len();
                 self.hold(std::iter::empty());
@@ -48,8 +44,12 @@ impl AnswerSize<'_> {
                     self.bytes += states * (LINE_BYTES + self.ledger.level_names(line.level).0.len() + target);
                 }
             }
-            // Expired units are not part of the answer, and no other kind of event can occur many times in it.
-            _ => {}
+            // No other kind of event can occur many times in an answer.
+            _ => {
+                if let Some((_, lines)) = event.hold() {
+                    self.hold(lines.units().map(|line| line.level));
+                }
+            }
         }
     }
 
@@ -87,7 +87,7 @@ impl Ledger {
         let lines = |event: &Event| match event {
             Event::Extended { id, .. } => self.reservation(*id).map_or(0, |reservation| reservation.lines.len()),
             Event::Transferred { lines, .. } => 2 * lines.len(),
-            event => event.lines(),
+            event => event.lines().len(),
         };
         if is_few(events.len(), events.iter().map(lines)) {
             return true;

@@ -64,16 +64,15 @@ impl Ledger {
 
     fn apply_event(&mut self, event: &Event, record: &Record<'_>, outcome: &mut RecordOutcome) {
         let origin = record.origin.as_ref();
+        let order_ref = origin.map_or("", |origin| origin.order_ref);
         let fits = match event {
             Event::Reserved { id, expire_ms, lines } => {
                 outcome.set(self.apply_reserved(*id, *expire_ms, lines, record).map(Effect::Reserved))
             }
             Event::Extended { id, expire_ms } => outcome.hold(self.apply_extended(*id, *expire_ms)),
             Event::Amended { id, lines } => outcome.hold(self.apply_amended(*id, lines)),
-            Event::Allocated { id, reacquired, lines } => {
-                let order_ref = origin.map_or("", |origin| origin.order_ref);
-                outcome.hold(self.apply_allocated(*id, *reacquired, lines, order_ref))
-            }
+            Event::Allocated { id, lines } => outcome.hold(self.apply_allocated(*id, false, lines, order_ref)),
+            Event::Reacquired { id, lines } => outcome.hold(self.apply_allocated(*id, true, lines, order_ref)),
             // If a Reserved follows, this hold made way for it, and the new hold is the outcome of the command.
             Event::Released { id, lines } => outcome.hold(self.apply_moved(*id, lines, LineState::Released)),
             Event::Fulfilled { id, lines } => outcome.hold(self.apply_moved(*id, lines, LineState::Fulfilled)),
@@ -82,7 +81,7 @@ impl Ledger {
                 outcome.hold(self.apply_transferred(*id, *to_location, lines))
             }
             Event::StockChanged { item, location, state, delta, .. } => {
-                let level = self.apply_stock(*item, *location, *state, *delta);
+                let level = self.apply_stock(*item, *location, *state, delta.0);
                 outcome.level(level.and_then(|level| self.levels.figures(level, record.time_ms)))
             }
             Event::Upserted { catalogue, name, display_name, gs1 } => {
@@ -116,7 +115,7 @@ impl Ledger {
                 self.apply_forgotten(record.time_ms);
                 true
             }
-            Event::ClockCorrected(correction) => self.issue_times.correct(*correction),
+            Event::ClockCorrected { correction } => self.issue_times.correct(*correction),
         };
         self.expect_applicable(fits);
     }

@@ -37,17 +37,14 @@ impl Audit {
         self.before.clear();
         for event in record.events.iter() {
             let mut note = |level: LevelIndex| self.before.push((level, ledger.levels.free(level, record.time_ms)));
-            match event {
-                Event::Reserved { lines, .. }
-                | Event::Amended { lines, .. }
-                | Event::Allocated { reacquired: true, lines, .. } => lines.iter().for_each(|line| note(line.level)),
-                Event::Transferred { to_location, lines, .. } => lines.iter().for_each(|line| {
+            if event.takes_units() {
+                event.lines().units().for_each(|line| note(line.level));
+            }
+            if let Event::Transferred { to_location, lines, .. } = event {
+                for line in lines.iter() {
                     let item = ledger.levels.get(line.level).map(|found| found.item);
-                    if let Some(level) = item.and_then(|item| ledger.levels.find(item, *to_location)) {
-                        note(level);
-                    }
-                }),
-                _ => {}
+                    item.and_then(|item| ledger.levels.find(item, *to_location)).into_iter().for_each(&mut note);
+                }
             }
         }
         self.before.sort_unstable();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::codec::{Malformed, RecordReader, put, put_signed};
+use crate::codec::{Malformed, Reader, put, put_signed};
 
 /// The furthest that the issue time of a command without a number may be ahead of engine time.
 pub const ISSUE_TIME_SKEW_MAX_MS: i64 = 7 * 24 * 3_600 * 1_000;
@@ -45,7 +45,7 @@ impl ClockSkews {
     }
 
     /// Decodes the entries.
-    pub fn read(from: &mut RecordReader<'_>) -> Result<Self, Malformed> {
+    pub fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let mut clock_skews = ClockSkews::default();
         for _ in 0..from.count(2)? {
             clock_skews.note(from.number()?, from.signed()?);

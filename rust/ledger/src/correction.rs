@@ -7,7 +7,7 @@
 //! writer whose clock was as fast as the engine's has a span ahead of its correct clock; it gets no offset only while its
 //! clock passes this span.
 
-use crate::codec::{Decoded, Malformed, RecordReader, put, put_signed};
+use crate::codec::{Decoded, Field, Malformed, Reader, put, put_signed};
 use crate::scope::Scope;
 use crate::stable_hash::StableHash;
 
@@ -33,13 +33,15 @@ impl ClockCorrection {
     pub fn offset_ms(self) -> i64 {
         self.engine_ms.saturating_sub(self.wall_ms)
     }
+}
 
-    pub(crate) fn put(self, out: &mut Vec<u8>) {
+impl Field for ClockCorrection {
+    fn put(&self, out: &mut Vec<u8>) {
         put_signed(out, self.wall_ms);
         put_signed(out, self.engine_ms);
     }
 
-    pub(crate) fn read(from: &mut RecordReader<'_>) -> Decoded<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         Ok(ClockCorrection { wall_ms: from.signed()?, engine_ms: from.signed()? })
     }
 }
@@ -119,7 +121,7 @@ impl NamedTimes {
         }
     }
 
-    fn read(from: &mut RecordReader<'_>) -> Decoded<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         let mut named = NamedTimes::default();
         for _ in 0..from.count(2)? {
             let writer = from.number()?;
@@ -201,7 +203,7 @@ impl IssueTimes {
     }
 
     /// Decodes the issue times and the correction.
-    pub fn read(from: &mut RecordReader<'_>) -> Decoded<Self> {
+    pub fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         let mut issued = IssueTimes { named: NamedTimes::read(from)?, ..IssueTimes::default() };
         match from.number()? {
             0 => {}

@@ -5,7 +5,7 @@ mod admit;
 mod differs;
 
 use self::admit::Admission;
-use crate::codec::{self, PAYLOAD_VERSION};
+
 use crate::command::{Body, Command};
 use crate::correction::ClockCorrection;
 use crate::event::{Event, LevelUnits};
@@ -15,7 +15,7 @@ use crate::ledger::Ledger;
 use crate::one_or_many::OneOrMany;
 use crate::outcome::{Answer, Effect, EffectLocation, EffectRef, Executed};
 use crate::planted;
-use crate::record::{Origin, OriginSource, Record};
+use crate::record::{self, Origin, OriginSource, PAYLOAD_VERSION, Record};
 use crate::rejection::{Reason, Rejection};
 use crate::source::StoredOutcome;
 
@@ -59,7 +59,7 @@ impl Payload {
         if length == 0 {
             self.bytes.push(PAYLOAD_VERSION);
         }
-        codec::encode(&mut self.bytes, record, before_ms);
+        record::encode(&mut self.bytes, record, before_ms);
         if self.bytes.len() > bytes_max {
             self.bytes.truncate(length);
             return false;
@@ -146,7 +146,7 @@ impl Ledger {
             while lines_left > 0 {
                 let Some(slot) = slots.pop() else { break };
                 if let Some(event) = self.expiry_event_of(slot, tick) {
-                    lines_left = lines_left.saturating_sub(event.lines());
+                    lines_left = lines_left.saturating_sub(event.lines().len());
                     events.push(event);
                     taken.push((tick, slot));
                 }
@@ -195,7 +195,7 @@ impl Ledger {
         let engine_ms = now_ms.max(self.time_ms);
         let correction = ClockCorrection { wall_ms, engine_ms };
         correction.is_possible()
-            && self.write_own(engine_ms, OneOrMany::One(Event::ClockCorrected(correction)), payload, bytes_max)
+            && self.write_own(engine_ms, OneOrMany::One(Event::ClockCorrected { correction }), payload, bytes_max)
     }
 
     /// Appends and applies a record of the engine's own; returns false if there is no room for it.

@@ -10,7 +10,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::chunks::{Chunks, Span, Texts};
 use crate::clock_skew::ClockSkews;
-use crate::codec::{Malformed, RecordReader, put, put_signed, put_text};
+use crate::codec::{Malformed, Reader, put, put_signed, put_text};
 use crate::fingerprint::Fingerprint;
 use crate::image::{HIGHEST, put_effect};
 use crate::index::Tag;
@@ -380,7 +380,7 @@ impl Keys {
     }
 
     /// Reads the next window of an image, the older one first, without its keys.
-    pub fn restore_window(&mut self, from: &mut RecordReader<'_>) -> Result<(), Malformed> {
+    pub fn restore_window(&mut self, from: &mut Reader<'_>) -> Result<(), Malformed> {
         let number = u32::try_from(from.number()?).map_err(|_| Malformed("a window's number is out of range"))?;
         let mut window = KeyWindow::new(number, from.signed()?);
         window.carried = usize::try_from(from.number()?).map_err(|_| Malformed("a window is too large"))?;
@@ -398,7 +398,7 @@ impl Keys {
     }
 
     /// Reads what outlives the windows from an image; the windows must have been read.
-    pub fn restore_forgotten(&mut self, from: &mut RecordReader<'_>) -> Result<(), Malformed> {
+    pub fn restore_forgotten(&mut self, from: &mut Reader<'_>) -> Result<(), Malformed> {
         self.forgotten = ClockSkews::read(from)?;
         let fits = self.older.number.checked_add(1) == Some(self.younger.number) && self.younger.number < HIGHEST;
         fits.then_some(()).ok_or(Malformed("the windows of keys do not follow each other"))
@@ -408,8 +408,8 @@ impl Keys {
     pub fn restore_key<'a>(
         &mut self,
         older: bool,
-        from: &mut RecordReader<'a>,
-        effect: impl FnOnce(&mut RecordReader<'a>) -> Result<Effect, Malformed>,
+        from: &mut Reader<'a>,
+        effect: impl FnOnce(&mut Reader<'a>) -> Result<Effect, Malformed>,
     ) -> Result<(), Malformed> {
         let (scope, key) = (from.number()?, from.text()?);
         let (scope, has_parts) = (scope & !HAS_PARTS, scope & HAS_PARTS != 0);

@@ -4,7 +4,7 @@ use crate::ids::{Handle, LevelIndex, ReservationId, Slot};
 use crate::level::LevelFigures;
 use hashbrown::HashMap;
 
-use crate::codec::{Malformed, RecordReader};
+use crate::codec::Malformed;
 use crate::command::Catalogue;
 use crate::correction::IssueTimes;
 use crate::keys::{KeyEntry, Keys, Scope};
@@ -12,7 +12,7 @@ use crate::level::{Level, Levels};
 use crate::names::Names;
 use crate::one_or_many::OneOrMany;
 use crate::prefetch::RECORDS_PREFETCHED;
-use crate::record::Record;
+use crate::record::{Record, RecordReader};
 use crate::refusals::Refusals;
 use crate::rejection::Rejection;
 use crate::rejection_cache::RejectionCache;

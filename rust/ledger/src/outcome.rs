@@ -1,6 +1,6 @@
 //! The outcome of a command: its effect, or a rejection. Effects are kept with their key and returned to repeats.
 
-use crate::codec::encode_rejection;
+use crate::codec::Field;
 use crate::ids::{LevelIndex, ReservationId};
 use crate::keys::KeyPosition;
 use crate::level::LevelFigures;
@@ -70,7 +70,7 @@ impl Effect {
     /// A rejection that a key remembers.
     pub(crate) fn refused(rejection: &Rejection) -> Self {
         let mut bytes = Vec::new();
-        encode_rejection(&mut bytes, rejection);
+        rejection.put(&mut bytes);
         Effect::Refused(bytes.into())
     }
 

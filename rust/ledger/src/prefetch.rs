@@ -28,21 +28,17 @@ impl Ledger {
 
     /// Reads a value from everything that an event changes.
     fn touch(&self, event: &Event) -> i64 {
-        let hold = |id: &ReservationId| {
+        let hold = |id: ReservationId| {
             self.slab.at(id.slot).map_or(0, |hold| (hold.sequence as i64) ^ (hold.lines.len() as i64))
         };
         let level = |level| self.levels.get(level).map_or(0, Level::touch);
         let read = |one: i64, other: i64| one ^ other;
-        match event {
-            Event::Reserved { lines, .. } => lines.iter().map(|line| level(line.level)).fold(0, read),
-            Event::Amended { id, lines } | Event::Allocated { id, lines, .. } | Event::Expired { id, lines } => {
-                lines.iter().map(|line| level(line.level)).fold(hold(id), read)
-            }
-            Event::Released { id, lines } | Event::Fulfilled { id, lines } => {
-                lines.iter().map(|line| level(line.level)).fold(hold(id), read)
-            }
-            Event::StockChanged { item, location, .. } => self.levels.find(*item, *location).map_or(0, level),
-            _ => 0,
+        match event.hold() {
+            Some((id, lines)) => lines.units().map(|line| level(line.level)).fold(hold(id), read),
+            None => match event {
+                Event::StockChanged { item, location, .. } => self.levels.find(*item, *location).map_or(0, level),
+                _ => 0,
+            },
         }
     }
 }

@@ -6,7 +6,7 @@
 //! of memory. A key forgotten that way is not known to have been refused; a repeat that wants its answer remembered is then
 //! refused because of its issue time.
 
-use crate::codec::{Malformed, RecordReader, decode_rejection};
+use crate::codec::{Field, Malformed, Reader};
 use crate::fingerprint::Fingerprint;
 use crate::image::refusal;
 use crate::keys::{KeyEntry, KeyHash, KeyPosition, KeyWindow, Keys, Scope};
@@ -112,17 +112,17 @@ impl Refusals {
     }
 
     /// Reads the next window of an image, the older one first, without its keys.
-    pub fn restore_window(&mut self, from: &mut RecordReader<'_>) -> Result<(), Malformed> {
+    pub fn restore_window(&mut self, from: &mut Reader<'_>) -> Result<(), Malformed> {
         self.0.restore_window(from)
     }
 
     /// Reads what outlives the windows from an image.
-    pub fn restore_forgotten(&mut self, from: &mut RecordReader<'_>) -> Result<(), Malformed> {
+    pub fn restore_forgotten(&mut self, from: &mut Reader<'_>) -> Result<(), Malformed> {
         self.0.restore_forgotten(from)
     }
 
     /// Reads the next rejection of an image into one of the windows.
-    pub fn restore(&mut self, older: bool, from: &mut RecordReader<'_>) -> Result<(), Malformed> {
+    pub fn restore(&mut self, older: bool, from: &mut Reader<'_>) -> Result<(), Malformed> {
         self.0.restore_key(older, from, refusal)
     }
 
@@ -141,6 +141,6 @@ impl KeyEntry {
     /// The remembered rejection, or `None` if this entry is not one.
     pub fn refusal(&self) -> Option<Rejection> {
         let Effect::Refused(bytes) = &self.effect else { return None };
-        Some(decode_rejection(bytes).expect("Invariant: it was encoded here"))
+        Some(Rejection::read(&mut Reader::new(bytes)).expect("Invariant: it was encoded here"))
     }
 }

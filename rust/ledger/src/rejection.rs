@@ -1,5 +1,7 @@
 //! Rejections. A rejection is a value with a stable reason; the rejected command changed nothing.
 
+use crate::codec::{Decoded, Field, Malformed, Reader, put, put_signed, put_text};
+
 /// The reason of a rejection. The names are part of the contract; docs/errors.md lists them with their gRPC codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -109,7 +111,7 @@ impl Reason {
         }
     }
 
-    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+    fn from_byte(byte: u8) -> Option<Self> {
         Reason::ALL.into_iter().find(|reason| *reason as u8 == byte)
     }
 
@@ -193,5 +195,42 @@ impl Rejection {
         debug_assert!(FACT_NAMES.contains(&name));
         self.facts.push(Fact::Text(name, value.into()));
         self
+    }
+}
+
+impl Field for Rejection {
+    const BYTES_MIN: usize = 2;
+
+    fn put(&self, out: &mut Vec<u8>) {
+        let position = |name: &str| FACT_NAMES.iter().position(|known| *known == name).unwrap_or(0) as u8;
+        out.push(self.reason as u8);
+        put(out, self.facts.len() as u64);
+        for fact in &self.facts {
+            match fact {
+                Fact::Number(name, value) => {
+                    out.push(position(name) << 1);
+                    put_signed(out, *value);
+                }
+                Fact::Text(name, text) => {
+                    out.push((position(name) << 1) | 1);
+                    put_text(out, text);
+                }
+            }
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        let reason = Reason::from_byte(from.byte()?).ok_or(Malformed("an unknown reason"))?;
+        let mut facts = Vec::new();
+        for _ in 0..from.count(2)? {
+            let tag = from.byte()?;
+            let name = *FACT_NAMES.get(usize::from(tag >> 1)).ok_or(Malformed("an unknown fact"))?;
+            facts.push(if tag & 1 == 0 {
+                Fact::Number(name, from.signed()?)
+            } else {
+                Fact::Text(name, from.text()?.into())
+            });
+        }
+        Ok(Rejection { reason, facts })
     }
 }

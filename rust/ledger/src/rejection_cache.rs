@@ -5,7 +5,7 @@
 //! A flash sale refuses far more than it accepts, so caching a rejection makes no allocation of its own: keys and rejections
 //! are stored one after another in one buffer, which is dropped as a whole.
 
-use crate::codec::{decode_rejection, encode_rejection};
+use crate::codec::{Field, Reader};
 use crate::fingerprint::Fingerprint;
 use crate::index::Index;
 use crate::keys::{KeyHash, Scope};
@@ -35,7 +35,7 @@ impl CacheWindow {
             entry.scope == scope && self.bytes[entry.bytes[0]..entry.bytes[1]] == *key.as_bytes()
         };
         let entry = &self.entries[self.index.find(hash.tag(), is_it)? as usize];
-        let rejection = decode_rejection(&self.bytes[entry.bytes[1]..entry.bytes[2]]);
+        let rejection = Rejection::read(&mut Reader::new(&self.bytes[entry.bytes[1]..entry.bytes[2]]));
         Some((entry.fingerprint, rejection.expect("Invariant: it was written here")))
     }
 
@@ -43,7 +43,7 @@ impl CacheWindow {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(key.as_bytes());
         let middle = self.bytes.len();
-        encode_rejection(&mut self.bytes, rejection);
+        rejection.put(&mut self.bytes);
         self.index.insert(hash.tag(), self.entries.len() as u32);
         self.entries.push(CacheEntry { scope, fingerprint, bytes: [start, middle, self.bytes.len()] });
     }

@@ -1,6 +1,7 @@
 //! The states of physical stock: one table. Quantities by state, the digest, the image and the audit walk it; nothing else
 //! lists the states.
 
+use crate::codec::{Decoded, Field, Malformed, Reader};
 use crate::stable_hash::StableHash;
 
 /// The state of physical units.
@@ -52,8 +53,18 @@ impl StockState {
         self as usize - 1
     }
 
-    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+    fn from_byte(byte: u8) -> Option<Self> {
         Self::all().find(|state| *state as u8 == byte)
+    }
+}
+
+impl Field for StockState {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self as u8);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        StockState::from_byte(from.byte()?).ok_or(Malformed("an unknown state of stock"))
     }
 }
 

@@ -118,7 +118,8 @@ impl Ledger {
                 if reacquired {
                     lines.iter().for_each(|line| wanted.add(line.level, line.units));
                 }
-                events.push(Event::Allocated { id: reservation.id, reacquired, lines });
+                let id = reservation.id;
+                events.push(if reacquired { Event::Reacquired { id, lines } } else { Event::Allocated { id, lines } });
             }
         }
         self.check_free(wanted, now_ms)?;

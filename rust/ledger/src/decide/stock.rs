@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 
 use crate::command::{Catalogue, QUANTITY_MAX, StockLine, Upsert};
 use crate::decide::no_stock;
-use crate::event::{Event, StockKind};
+use crate::event::{Delta, Event, StockKind};
 use crate::ids::Handle;
 use crate::ledger::Ledger;
 use crate::name_rules::name_fault;
@@ -41,7 +41,7 @@ impl Ledger {
             }
             check_range(kind, number, line, change)?;
             let (item, location) = *level_key;
-            events.push(Event::StockChanged { item, location, kind, state: line.state, delta });
+            events.push(Event::StockChanged { item, location, kind, state: line.state, delta: Delta(delta) });
         }
         Ok(events)
     }

@@ -1,15 +1,16 @@
 //! The entries of an image: how each part of the state is encoded and decoded.
 
 use super::IMAGE_VERSION;
-use crate::codec::{Decoded, Malformed, RecordReader, encode_rejection, put, put_id, put_signed, put_text};
+use crate::codec::{Decoded, Field, Malformed, Reader, put, put_signed, put_text};
 use crate::correction::IssueTimes;
-use crate::ids::{Handle, Slot};
+use crate::ids::{Handle, ReservationId, Slot};
 use crate::ledger::{Ledger, SlotsByName};
 use crate::level::LevelFigures;
 use crate::level::in_range;
 use crate::names::CatalogueEntry;
 use crate::one_or_many::OneOrMany;
 use crate::outcome::{Effect, HoldChange, LineChange};
+use crate::rejection::Rejection;
 use crate::reservation::{HeldLine, LineState, Reservation, Slab};
 use crate::source::{AppliedMessage, Source, StoredOutcome};
 use crate::states::Quantities;
@@ -22,27 +23,27 @@ const STATES_OF_VERSION_2: u64 = 1 << 2 | 1 << 3 | 1 << 4;
 pub(crate) const HIGHEST: u32 = 1 << 31;
 
 /// A number that a ledger increments.
-fn count(from: &mut RecordReader<'_>) -> Decoded<u64> {
+fn count(from: &mut Reader<'_>) -> Decoded<u64> {
     const COUNT_MAX: u64 = 1 << 62;
     Some(from.number()?).filter(|number| *number < COUNT_MAX).ok_or(Malformed("a count is out of range"))
 }
 
-fn small_count(from: &mut RecordReader<'_>) -> Decoded<u32> {
+fn small_count(from: &mut Reader<'_>) -> Decoded<u32> {
     Some(from.handle()?).filter(|number| *number < HIGHEST).ok_or(Malformed("a count is out of range"))
 }
 
 /// Units whose sums cannot overflow.
-fn units(from: &mut RecordReader<'_>) -> Decoded<i64> {
+fn units(from: &mut Reader<'_>) -> Decoded<i64> {
     Some(from.signed()?).filter(|units| in_range(*units)).ok_or(Malformed("a quantity is out of range"))
 }
 
 /// Units of a reservation, which are never negative.
-fn held(from: &mut RecordReader<'_>) -> Decoded<i64> {
+fn held(from: &mut Reader<'_>) -> Decoded<i64> {
     Some(units(from)?).filter(|units| *units >= 0).ok_or(Malformed("a reservation has negative units"))
 }
 
 /// A level that exists.
-fn level_of(from: &mut RecordReader<'_>, image: ImageContext) -> Decoded<u32> {
+fn level_of(from: &mut Reader<'_>, image: ImageContext) -> Decoded<u32> {
     Some(from.handle()?)
         .filter(|level| (*level as usize) < image.levels)
         .ok_or(Malformed("a level that does not exist"))
@@ -81,7 +82,7 @@ pub(super) fn put_head(out: &mut Vec<u8>, ledger: &Ledger) {
     ledger.issue_times.put(out);
 }
 
-pub(super) fn head(from: &mut RecordReader<'_>) -> Decoded<ImageHead> {
+pub(super) fn head(from: &mut Reader<'_>) -> Decoded<ImageHead> {
     let version = from.number()?;
     if !(1..=IMAGE_VERSION).contains(&version) {
         return Err(Malformed("the image is of a version that this build does not know"));
@@ -104,7 +105,7 @@ pub(super) fn put_name(out: &mut Vec<u8>, entry: CatalogueEntry<'_>) {
     put_text(out, entry.gs1);
 }
 
-pub(super) fn name<'a>(from: &mut RecordReader<'a>) -> Decoded<CatalogueEntry<'a>> {
+pub(super) fn name<'a>(from: &mut Reader<'a>) -> Decoded<CatalogueEntry<'a>> {
     Ok(CatalogueEntry { name: from.text()?, display_name: from.text()?, gs1: from.text()? })
 }
 
@@ -122,7 +123,7 @@ pub(super) fn put_level(out: &mut Vec<u8>, ledger: &Ledger, level: u32) {
     put_stock(out, &ledger.levels.quantities(level));
 }
 
-pub(super) fn level(from: &mut RecordReader<'_>, image: ImageContext) -> Decoded<LevelParts> {
+pub(super) fn level(from: &mut Reader<'_>, image: ImageContext) -> Decoded<LevelParts> {
     Ok(LevelParts { item: from.handle()?, location: from.handle()?, quantities: stock(from, image.version)? })
 }
 
@@ -134,7 +135,7 @@ fn put_stock(out: &mut Vec<u8>, stock: &Quantities) {
     others().for_each(|(_, units)| put_signed(out, units));
 }
 
-fn stock(from: &mut RecordReader<'_>, version: u64) -> Decoded<Quantities> {
+fn stock(from: &mut Reader<'_>, version: u64) -> Decoded<Quantities> {
     let mut stock = Quantities::default().with_sellable(units(from)?);
     let bits = if version < 3 { STATES_OF_VERSION_2 } else { from.number()? };
     let mut unknown = bits;
@@ -179,7 +180,7 @@ pub(super) fn put_slot(out: &mut Vec<u8>, slab: &Slab, slot: Slot) {
     }
 }
 
-pub(super) fn slot_parts(from: &mut RecordReader<'_>, slot: Slot) -> Decoded<SlotParts> {
+pub(super) fn slot_parts(from: &mut Reader<'_>, slot: Slot) -> Decoded<SlotParts> {
     let (generation, ended_in) = (small_count(from)?, from.handle()?);
     let reservation = match from.byte()? {
         0 => None,
@@ -189,8 +190,8 @@ pub(super) fn slot_parts(from: &mut RecordReader<'_>, slot: Slot) -> Decoded<Slo
     Ok(SlotParts { generation, ended_in, reservation })
 }
 
-fn reservation(from: &mut RecordReader<'_>, slot: Slot, generation: u32) -> Decoded<Reservation> {
-    let id = crate::ids::ReservationId { slot, generation, epoch: from.handle()? };
+fn reservation(from: &mut Reader<'_>, slot: Slot, generation: u32) -> Decoded<Reservation> {
+    let id = ReservationId { slot, generation, epoch: from.handle()? };
     let version = small_count(from)?;
     let channel = match from.number()? {
         0 => None,
@@ -238,7 +239,7 @@ pub(super) fn put_shared(out: &mut Vec<u8>, name: &str, index: &SlotsByName) {
     slots.iter().for_each(|slot| put(out, u64::from(*slot)));
 }
 
-pub(super) fn shared(from: &mut RecordReader<'_>) -> Decoded<(Box<str>, Vec<Slot>)> {
+pub(super) fn shared(from: &mut Reader<'_>) -> Decoded<(Box<str>, Vec<Slot>)> {
     let name = from.text()?.into();
     let mut slots = Vec::new();
     for _ in 0..from.count(1)? {
@@ -262,7 +263,7 @@ pub(super) fn put_source(out: &mut Vec<u8>, source: &Source) {
             }
             StoredOutcome::Rejected(rejection) => {
                 out.push(2);
-                encode_rejection(out, rejection);
+                rejection.put(out);
             }
         }
     }
@@ -276,7 +277,7 @@ pub(super) struct SourceParts {
     pub recent: Vec<AppliedMessage>,
 }
 
-pub(super) fn source(from: &mut RecordReader<'_>, image: ImageContext) -> Decoded<SourceParts> {
+pub(super) fn source(from: &mut Reader<'_>, image: ImageContext) -> Decoded<SourceParts> {
     let (name, epoch, last) = (from.text()?.into(), count(from)?, count(from)?);
     let outcomes = from.count(4)?;
     let first =
@@ -286,7 +287,7 @@ pub(super) fn source(from: &mut RecordReader<'_>, image: ImageContext) -> Decode
         let (fingerprint, sequence) = (from.number()?, from.number()?);
         let outcome = match from.byte()? {
             1 => StoredOutcome::Accepted(effect(from, image)?),
-            2 => StoredOutcome::Rejected(from.rejection()?),
+            2 => StoredOutcome::Rejected(Rejection::read(from)?),
             _ => return Err(Malformed("an outcome is neither accepted nor rejected")),
         };
         recent.push(AppliedMessage { number, fingerprint, sequence, outcome });
@@ -329,7 +330,7 @@ pub(crate) fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
     }
 }
 
-pub(super) fn effect(from: &mut RecordReader<'_>, image: ImageContext) -> Decoded<Effect> {
+pub(super) fn effect(from: &mut Reader<'_>, image: ImageContext) -> Decoded<Effect> {
     Ok(match from.byte()? {
         1 => Effect::Reserved(hold(from, image)?),
         2 => {
@@ -353,15 +354,15 @@ pub(super) fn effect(from: &mut RecordReader<'_>, image: ImageContext) -> Decode
 }
 
 /// The remembered rejection of a refused key.
-pub(crate) fn refusal(from: &mut RecordReader<'_>) -> Decoded<Effect> {
+pub(crate) fn refusal(from: &mut Reader<'_>) -> Decoded<Effect> {
     match from.byte()? {
-        8 => Ok(Effect::refused(&from.rejection()?)),
+        8 => Ok(Effect::refused(&Rejection::read(from)?)),
         _ => Err(Malformed("a remembered refusal is not a refusal")),
     }
 }
 
 fn put_hold(out: &mut Vec<u8>, hold: &HoldChange) {
-    put_id(out, hold.id);
+    hold.id.put(out);
     put(out, u64::from(hold.version));
     out.push(u8::from(hold.reacquired));
     put_signed(out, hold.expire_ms);
@@ -374,7 +375,7 @@ fn put_hold(out: &mut Vec<u8>, hold: &HoldChange) {
     }
 }
 
-fn figures(from: &mut RecordReader<'_>, image: ImageContext) -> Decoded<OneOrMany<LevelFigures>> {
+fn figures(from: &mut Reader<'_>, image: ImageContext) -> Decoded<OneOrMany<LevelFigures>> {
     let mut all = OneOrMany::default();
     for _ in 0..from.count(5)? {
         let level = level_of(from, image)?;
@@ -394,8 +395,8 @@ fn figures(from: &mut RecordReader<'_>, image: ImageContext) -> Decoded<OneOrMan
     Ok(all)
 }
 
-fn hold(from: &mut RecordReader<'_>, image: ImageContext) -> Decoded<HoldChange> {
-    let (id, version) = (from.id()?, small_count(from)?);
+fn hold(from: &mut Reader<'_>, image: ImageContext) -> Decoded<HoldChange> {
+    let (id, version) = (ReservationId::read(from)?, small_count(from)?);
     let (reacquired, expire_ms) = (from.byte()? == 1, from.signed()?);
     let mut lines = OneOrMany::default();
     for _ in 0..from.count(4)? {

@@ -3,7 +3,7 @@
 use super::entries::effect;
 use super::entries::{self, ImageContext, ImageHead, LevelParts, SlotParts};
 use super::{BLOCK_HEADER_BYTES, BlockKind, WINDOWS, catalogue, check};
-use crate::codec::{Decoded, Malformed, RecordReader};
+use crate::codec::{Decoded, Malformed, Reader};
 use crate::ids::Slot;
 use crate::ledger::{Ledger, LedgerOptions, SlotsByName};
 use crate::level::in_range;
@@ -104,7 +104,7 @@ impl ImageLoader {
         }
         self.last = Some(kind);
         let entries = u32::from_le_bytes([block[1], block[2], block[3], block[4]]);
-        let mut from = RecordReader::bare(&block[BLOCK_HEADER_BYTES..]);
+        let mut from = Reader::new(&block[BLOCK_HEADER_BYTES..]);
         for _ in 0..entries {
             self.entry(kind, &mut from)?;
         }
@@ -115,7 +115,7 @@ impl ImageLoader {
         Ok(())
     }
 
-    fn entry(&mut self, kind: BlockKind, from: &mut RecordReader<'_>) -> Decoded<()> {
+    fn entry(&mut self, kind: BlockKind, from: &mut Reader<'_>) -> Decoded<()> {
         let ledger = &mut self.ledger;
         let image = ImageContext { version: self.version, levels: ledger.levels.len() };
         match kind {

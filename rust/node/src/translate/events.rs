@@ -2,8 +2,8 @@
 //! since: names come from handles, which are never reused.
 
 use invengine_ledger::command::Catalogue;
-use invengine_ledger::event::{LevelUnits, LineMove, StockKind};
-use invengine_ledger::{ClockCorrection, Event, Ledger, Origin, Record, ReservationId};
+use invengine_ledger::event::StockKind;
+use invengine_ledger::{ClockCorrection, Event, Ledger, Origin, Record};
 use invengine_wire::v1;
 use invengine_wire::v1::event::Fact;
 
@@ -21,7 +21,7 @@ pub fn events<'l>(
     from_sequence: u64,
     writer_epoch: u64,
 ) -> impl Iterator<Item = v1::Event> + 'l {
-    let remembers = record.events.iter().any(|event| matches!(event, Event::CommandRefused { .. }));
+    let remembers = record.events.iter().any(Event::remembers_refusal);
     let context = record
         .origin
         .as_ref()
@@ -64,37 +64,39 @@ fn context(ledger: &Ledger, origin: &Origin<'_>) -> v1::CommandContext {
 
 /// A table: one row per event.
 fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
-    let units = |lines: &[LevelUnits]| lines.iter().map(|line| selection(ledger, line.level, line.units)).collect();
-    let moved = |lines: &[LineMove]| {
-        lines.iter().map(|line| selection(ledger, line.level, line.reserved + line.allocated)).collect()
-    };
-    let reservation_id = hold_of(event).map_or_else(String::new, |id| ledger.token(id));
+    let lines = || event.lines().units().map(|line| selection(ledger, line.level, line.units)).collect();
+    let reservation_id = event.hold().map_or_else(String::new, |(id, _)| ledger.token(id));
     match event {
-        Event::Reserved { expire_ms, lines, .. } => {
+        Event::Reserved { expire_ms, .. } => {
             let expire_time = Some(timestamp(*expire_ms));
-            Fact::Reserved(v1::Reserved { reservation_id, expire_time, lines: units(lines) })
+            Fact::Reserved(v1::Reserved { reservation_id, expire_time, lines: lines() })
         }
         Event::Extended { expire_ms, .. } => {
             Fact::Extended(v1::Extended { reservation_id, expire_time: Some(timestamp(*expire_ms)) })
         }
-        Event::Amended { lines, .. } => Fact::Amended(v1::Amended { reservation_id, lines: units(lines) }),
-        Event::Allocated { reacquired, lines, .. } => {
-            let (order_ref, reacquired) = (order_ref.to_owned(), *reacquired);
-            Fact::Allocated(v1::Allocated { reservation_id, order_ref, lines: units(lines), reacquired })
+        Event::Amended { .. } => Fact::Amended(v1::Amended { reservation_id, lines: lines() }),
+        Event::Allocated { .. } | Event::Reacquired { .. } => {
+            let reacquired = matches!(event, Event::Reacquired { .. });
+            Fact::Allocated(v1::Allocated {
+                reservation_id,
+                order_ref: order_ref.to_owned(),
+                lines: lines(),
+                reacquired,
+            })
         }
-        Event::Released { lines, .. } => Fact::Released(v1::Released { reservation_id, lines: moved(lines) }),
-        Event::Fulfilled { lines, .. } => Fact::Fulfilled(v1::Fulfilled { reservation_id, lines: moved(lines) }),
-        Event::Expired { lines, .. } => Fact::Expired(v1::Expired { reservation_id, lines: units(lines) }),
-        Event::Transferred { to_location, lines, .. } => {
+        Event::Released { .. } => Fact::Released(v1::Released { reservation_id, lines: lines() }),
+        Event::Fulfilled { .. } => Fact::Fulfilled(v1::Fulfilled { reservation_id, lines: lines() }),
+        Event::Expired { .. } => Fact::Expired(v1::Expired { reservation_id, lines: lines() }),
+        Event::Transferred { to_location, .. } => {
             let to_location = ledger.locations().name(*to_location).to_owned();
-            Fact::Transferred(v1::Transferred { reservation_id, lines: moved(lines), to_location })
+            Fact::Transferred(v1::Transferred { reservation_id, lines: lines(), to_location })
         }
         Event::StockChanged { item, location, kind, state, delta } => Fact::StockChanged(v1::StockChanged {
             sku: ledger.items().name(*item).to_owned(),
             location: ledger.locations().name(*location).to_owned(),
             kind: stock_kind(*kind) as i32,
             state: state_name(*state) as i32,
-            delta: *delta,
+            delta: delta.0,
         }),
         Event::Upserted { catalogue, name, display_name, gs1 } => upserted(*catalogue, name, display_name, gs1),
         Event::SourceRegistered { source, epoch } => {
@@ -115,7 +117,7 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
         Event::KeysForgotten { before_ms } => {
             Fact::KeysForgotten(v1::KeysForgotten { before_time: Some(timestamp(*before_ms)) })
         }
-        Event::ClockCorrected(ClockCorrection { wall_ms, engine_ms }) => {
+        Event::ClockCorrected { correction: ClockCorrection { wall_ms, engine_ms } } => {
             let (wall_time, engine_time) = (Some(timestamp(*wall_ms)), Some(timestamp(*engine_ms)));
             Fact::ClockCorrected(v1::ClockCorrected { wall_time, engine_time })
         }
@@ -140,20 +142,5 @@ fn stock_kind(kind: StockKind) -> v1::StockChangeKind {
         StockKind::Adjusted => v1::StockChangeKind::Adjusted,
         StockKind::Set => v1::StockChangeKind::Set,
         StockKind::Counted => v1::StockChangeKind::Counted,
-    }
-}
-
-/// The reservation of an event; `None` if it has none.
-fn hold_of(event: &Event) -> Option<ReservationId> {
-    match event {
-        Event::Reserved { id, .. }
-        | Event::Extended { id, .. }
-        | Event::Amended { id, .. }
-        | Event::Allocated { id, .. }
-        | Event::Released { id, .. }
-        | Event::Fulfilled { id, .. }
-        | Event::Expired { id, .. }
-        | Event::Transferred { id, .. } => Some(*id),
-        _ => None,
     }
 }

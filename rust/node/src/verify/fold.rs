@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use invengine_ledger::{Audit, BrokenInvariant, Event, Ledger, Record};
+use invengine_ledger::{Audit, BrokenInvariant, Ledger, Record};
 
 use super::{VerifyReport, names};
 use crate::journal::Frame;
@@ -104,7 +104,7 @@ impl Fold {
 
     fn note(&mut self, ledger: &Ledger, record: &Record<'_>) {
         for event in record.events.iter() {
-            *self.events.entry(kind(event)).or_default() += 1;
+            *self.events.entry(event.name()).or_default() += 1;
         }
         self.records += 1;
         if self.records == self.next_check {
@@ -157,28 +157,5 @@ impl Fold {
             backup: None,
             elapsed_ms: 0.0,
         }
-    }
-}
-
-fn kind(event: &Event) -> &'static str {
-    match event {
-        Event::Reserved { .. } => "reserved",
-        Event::Extended { .. } => "extended",
-        Event::Amended { .. } => "amended",
-        Event::Allocated { reacquired: true, .. } => "reacquired",
-        Event::Allocated { .. } => "allocated",
-        Event::Released { .. } => "released",
-        Event::Fulfilled { .. } => "fulfilled",
-        Event::Expired { .. } => "expired",
-        Event::Transferred { .. } => "transferred",
-        Event::StockChanged { .. } => "stock_changed",
-        Event::Upserted { .. } => "upserted",
-        Event::SourceRegistered { .. } => "source_registered",
-        Event::KeyCancelled { .. } => "key_cancelled",
-        Event::MessageRejected { .. } => "message_rejected",
-        Event::MessageRepeated { .. } => "message_repeated",
-        Event::KeysForgotten { .. } => "keys_forgotten",
-        Event::ClockCorrected(_) => "clock_corrected",
-        Event::CommandRefused { .. } => "command_refused",
     }
 }

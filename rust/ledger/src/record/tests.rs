@@ -4,16 +4,16 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec::{Field, Reader};
 use crate::command::QUANTITY_MAX;
 use crate::correction::ClockCorrection;
-use crate::event::{LevelUnits, LineMove, StockKind};
+use crate::event::{Delta, LevelUnits, LineMove, StockKind};
 use crate::fingerprint::Fingerprint;
 use crate::ids::ReservationId;
 use crate::keys::Scope;
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::one_or_many::OneOrMany;
-use crate::record::OriginSource;
-use crate::rejection::Reason;
+use crate::rejection::{FACT_NAMES, Fact, Reason, Rejection};
 use crate::states::StockState;
 
 fn name() -> impl Strategy<Value = String> {
@@ -58,12 +58,12 @@ fn rejection() -> impl Strategy<Value = Rejection> {
 }
 
 fn stock_changed() -> impl Strategy<Value = Event> {
-    let kind = (1..6u8).prop_map(|byte| StockKind::from_byte(byte).expect("a kind"));
-    let state = (1..5u8).prop_map(|byte| StockState::from_byte(byte).expect("a state"));
+    let kind = (1..6u8).prop_map(|byte| StockKind::read(&mut Reader::new(&[byte])).expect("a kind"));
+    let state = (1..5u8).prop_map(|byte| StockState::read(&mut Reader::new(&[byte])).expect("a state"));
     (handle(), handle(), kind, state, quantity(), any::<bool>()).prop_map(
         |(item, location, kind, state, units, more)| {
             let delta = if more { units } else { -units };
-            Event::StockChanged { item, location, kind, state, delta }
+            Event::StockChanged { item, location, kind, state, delta: Delta(delta) }
         },
     )
 }
@@ -74,7 +74,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (id(), time()).prop_map(|(id, expire_ms)| Event::Extended { id, expire_ms }),
         1 => (id(), units()).prop_map(|(id, lines)| Event::Amended { id, lines }),
         2 => (id(), any::<bool>(), units())
-            .prop_map(|(id, reacquired, lines)| Event::Allocated { id, reacquired, lines }),
+            .prop_map(|(id, reacquired, lines)| {
+                if reacquired { Event::Reacquired { id, lines } } else { Event::Allocated { id, lines } }
+            }),
         1 => (id(), moves()).prop_map(|(id, lines)| Event::Released { id, lines }),
         1 => (id(), moves()).prop_map(|(id, lines)| Event::Fulfilled { id, lines }),
         1 => (id(), units()).prop_map(|(id, lines)| Event::Expired { id, lines }),
@@ -93,7 +95,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<u64>().prop_map(|sequence| Event::MessageRepeated { sequence }),
         1 => any::<i64>().prop_map(|before_ms| Event::KeysForgotten { before_ms }),
         1 => (any::<i64>(), any::<i64>())
-            .prop_map(|(wall_ms, engine_ms)| Event::ClockCorrected(ClockCorrection { wall_ms, engine_ms })),
+            .prop_map(|(wall_ms, engine_ms)| Event::ClockCorrected { correction: ClockCorrection { wall_ms, engine_ms } }),
         1 => (rejection(), any::<bool>()).prop_map(|(rejection, forgets)| Event::CommandRefused { rejection, forgets }),
     ]
 }
@@ -167,7 +169,7 @@ proptest! {
     fn reading_several_bytes_at_once_equals_reading_them_one_by_one(
         bytes in vec(prop_oneof![4 => 0x80..=0xffu8, 1 => any::<u8>()], 0..14),
     ) {
-        let mut reader = RecordReader::bare(&bytes);
+        let mut reader = Reader::new(&bytes);
         prop_assert_eq!(reader.number().ok(), slow_number(&bytes));
         let taken = bytes.iter().position(|byte| *byte < 0x80).map_or(0, |end| end + 1);
         prop_assert!(slow_number(&bytes).is_none() || bytes[taken..].len() == reader.left());

@@ -1,5 +1,12 @@
 //! One step of the ledger: the events of one command, or of the engine itself, with the shared fields of the command.
 
+mod codec;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use codec::encode;
+pub use codec::{PAYLOAD_VERSION, RecordReader};
+
 use crate::event::Event;
 use crate::fingerprint::Fingerprint;
 use crate::ids::Handle;
