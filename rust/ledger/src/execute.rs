@@ -12,6 +12,7 @@ use crate::event::{Event, LevelUnits};
 use crate::ids::Slot;
 use crate::keys::{KeyHash, KeyPosition};
 use crate::ledger::Ledger;
+use crate::look_ahead::Ahead;
 use crate::one_or_many::OneOrMany;
 use crate::outcome::{Answer, Effect, EffectLocation, EffectRef, Executed};
 use crate::planted;
@@ -97,12 +98,24 @@ impl Ledger {
     /// payload longer than `bytes_max` is refused (`Reason::TooLarge`), as is one whose answer could be too long
     /// (`Reason::AnswerTooLarge`); in both cases nothing changes.
     pub fn execute(&mut self, command: &Command<'_>, now_ms: i64, payload: &mut Payload, bytes_max: usize) -> Executed {
+        self.execute_ahead(&Ahead::none(command), now_ms, payload, bytes_max)
+    }
+
+    /// The same for a command of [`Ledger::look_ahead`].
+    pub fn execute_ahead(
+        &mut self,
+        ahead: &Ahead<'_, '_>,
+        now_ms: i64,
+        payload: &mut Payload,
+        bytes_max: usize,
+    ) -> Executed {
+        let command = ahead.command;
         let now_ms = now_ms.max(self.time_ms);
         let origin = match self.origin_of(command) {
             Ok(origin) => origin,
             Err(rejection) => return Executed { answer: Answer::Rejected(rejection), depends_on: 0 },
         };
-        let key = self.key_of(&origin);
+        let key = self.key_of(&origin, ahead.key);
         let remember_refusal = command.context.remember_refusal;
         let mut frame = RecordTarget { payload, bytes_max, now_ms, key, remember_refusal };
         match self.admit(command, &origin, key, now_ms) {
@@ -299,7 +312,7 @@ impl Ledger {
     /// Whether a command would be executed now and accepted.
     pub(crate) fn is_acceptable(&self, command: &Command<'_>, now_ms: i64) -> bool {
         let Ok(origin) = self.origin_of(command) else { return false };
-        let admission = self.admit(command, &origin, self.key_of(&origin), now_ms);
+        let admission = self.admit(command, &origin, self.key_of(&origin, None), now_ms);
         matches!(admission, Admission::Execute) && self.decide(command, &origin, now_ms).is_ok()
     }
 

@@ -51,6 +51,12 @@ impl Index {
         }
     }
 
+    /// The first number with this tag, whether or not it is the wanted one.
+    #[inline]
+    pub fn first(&self, tag: Tag) -> Option<u32> {
+        self.find(tag, |_| true)
+    }
+
     /// A table of the numbers from 0 on with these tags, or `None` if `same` says that two numbers with one tag are the same.
     ///
     /// Each part of the table is filled separately: inserting in random order would cost a cache miss per number.

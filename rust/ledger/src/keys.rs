@@ -2,18 +2,17 @@
 //! dropped as a whole, except for the keys of holds that are still known. The table is split into parts, so that it never
 //! rehashes all at once.
 
-use crate::ids::{ReservationId, Slot};
 use std::hash::BuildHasher;
 
-use hashbrown::hash_table::OccupiedEntry;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 
 use crate::chunks::{Chunks, Span, Texts};
 use crate::clock_skew::ClockSkews;
 use crate::codec::{Malformed, Reader, put, put_signed, put_text};
 use crate::fingerprint::Fingerprint;
+use crate::ids::{ReservationId, Slot};
 use crate::image::{HIGHEST, put_effect};
-use crate::index::Tag;
+use crate::index::{Index, Tag};
 use crate::outcome::Effect;
 use crate::planted;
 pub use crate::scope::Scope;
@@ -63,25 +62,11 @@ const HAS_PARTS: u64 = 1 << 34;
 
 const TABLES: usize = 64;
 
-/// An entry of a table: part of the hash, so that most misses and every growth need not read the keys themselves. Most keys
-/// are new, which the table knows from its control bytes without reading the entries.
-#[derive(Clone, Copy)]
-struct TableEntry {
-    hash: u32,
-    index: u32,
-}
-
-/// The hash that a table uses: hashbrown reads the lowest bits and the highest seven.
-#[inline]
-fn spread(hash: u32) -> u64 {
-    u64::from(hash) | (u64::from(hash) << 32)
-}
-
 /// Keys that are forgotten together.
 pub(crate) struct KeyWindow {
     pub number: u32,
     start_ms: i64,
-    tables: Vec<HashTable<TableEntry>>,
+    tables: Vec<Index>,
     entries: Chunks<KeyEntry>,
     texts: Texts,
     bytes: usize,
@@ -101,7 +86,7 @@ impl KeyWindow {
         KeyWindow {
             number,
             start_ms,
-            tables: (0..TABLES).map(|_| HashTable::new()).collect(),
+            tables: (0..TABLES).map(|_| Index::default()).collect(),
             entries: Chunks::default(),
             texts: Texts::default(),
             bytes: 0,
@@ -115,25 +100,19 @@ impl KeyWindow {
 
     #[inline]
     fn locate(&self, hash: KeyHash, scope: u64, key: &str) -> Option<KeyPosition> {
-        let is_it = |found: &TableEntry| {
-            let entry = self.entries.get(found.index as usize).filter(|_| found.hash == hash.stored_part());
+        let is_it = |index: u32| {
+            let entry = self.entries.get(index as usize);
             entry.is_some_and(|entry| entry.scope == scope && self.texts.get(entry.key) == key)
         };
-        let found = self.tables[hash.table()].find(spread(hash.stored_part()), is_it)?;
-        Some(KeyPosition { window: self.number, index: found.index })
+        let index = self.tables[hash.table()].find(hash.tag(), is_it)?;
+        Some(KeyPosition { window: self.number, index })
     }
 
     fn push(&mut self, hash: KeyHash, key: &str, entry: KeyEntry) {
         let index = u32::try_from(self.entries.len()).expect("Invariant: fewer than 2^32 keys in a window");
         self.bytes += entry.bytes(key);
         self.entries.push(entry);
-        self.insert_table_entry(hash, index);
-    }
-
-    #[inline]
-    fn insert_table_entry(&mut self, hash: KeyHash, index: u32) -> OccupiedEntry<'_, TableEntry> {
-        let entry = TableEntry { hash: hash.stored_part(), index };
-        self.tables[hash.table()].insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash))
+        self.tables[hash.table()].insert(hash.tag(), index);
     }
 
     /// Number of keys in the window.
@@ -182,12 +161,6 @@ impl KeyHash {
     #[inline]
     fn table(self) -> usize {
         self.0 as usize % TABLES
-    }
-
-    /// The part that a table stores: the half that does not select the table.
-    #[inline]
-    fn stored_part(self) -> u32 {
-        (self.0 >> 32) as u32
     }
 }
 
@@ -268,10 +241,11 @@ impl Keys {
         self.at(self.locate(self.hash_of(scope, key), scope, key)?)
     }
 
-    /// Prefetches the table position of a key: inserts a placeholder and removes it again, which leaves it in the cache.
+    /// Reads the buckets of a key in both windows, which leaves them in the cache.
     #[inline]
-    pub fn prefetch(&mut self, hash: KeyHash) {
-        self.younger.insert_table_entry(hash, u32::MAX).remove();
+    pub fn touch(&self, hash: KeyHash) -> i64 {
+        let bucket = |window: &KeyWindow| window.tables[hash.table()].first(hash.tag()).map_or(0, i64::from);
+        bucket(&self.younger) ^ bucket(&self.older)
     }
 
     /// Remembers what a key did.

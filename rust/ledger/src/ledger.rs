@@ -4,15 +4,12 @@ use crate::ids::{Handle, LevelIndex, ReservationId, Slot};
 use crate::level::LevelFigures;
 use hashbrown::HashMap;
 
-use crate::codec::Malformed;
 use crate::command::Catalogue;
 use crate::correction::IssueTimes;
 use crate::keys::{KeyEntry, Keys, Scope};
 use crate::level::{Level, Levels};
 use crate::names::Names;
 use crate::one_or_many::OneOrMany;
-use crate::prefetch::RECORDS_PREFETCHED;
-use crate::record::{Record, RecordReader};
 use crate::refusals::Refusals;
 use crate::rejection::Rejection;
 use crate::rejection_cache::RejectionCache;
@@ -145,52 +142,6 @@ impl Ledger {
     /// Sets the writer epoch that new reservations carry.
     pub fn set_epoch(&mut self, epoch: u64) {
         self.epoch = u32::try_from(epoch).expect("Invariant: fewer than 2^32 starts of one ledger");
-    }
-
-    /// Folds the records of one journal frame.
-    ///
-    /// # Errors
-    /// The payload is not of this version, or its events do not apply to the state: nothing after it can be trusted.
-    pub fn fold(&mut self, payload: &[u8], frame_time_ms: i64, writer_epoch: u64) -> Result<(), Malformed> {
-        self.fold_with(payload, frame_time_ms, writer_epoch, &mut |_, _| {}, &mut |_, _| true).map(|_| ())
-    }
-
-    /// The same, and calls `before` and `after` around each record; `after` ends the fold by returning false. Returns
-    /// whether the payload was folded to its end.
-    ///
-    /// # Errors
-    /// As `fold`.
-    pub fn fold_with(
-        &mut self,
-        payload: &[u8],
-        frame_time_ms: i64,
-        writer_epoch: u64,
-        before: &mut dyn FnMut(&Ledger, &Record<'_>),
-        after: &mut dyn FnMut(&Ledger, &Record<'_>) -> bool,
-    ) -> Result<bool, Malformed> {
-        self.epoch = u32::try_from(writer_epoch).map_err(|_| Malformed("a writer epoch is out of range"))?;
-        let mut reader = RecordReader::new(payload, frame_time_ms)?;
-        let mut records = Vec::new();
-        loop {
-            let (count, more) = reader.read_some(&mut records, RECORDS_PREFETCHED);
-            let keys = self.prefetch(&records[..count]);
-            for (record, key) in records[..count].iter().zip(keys) {
-                if record.time_ms < self.time_ms {
-                    return Err(Malformed("the time of a record goes back"));
-                }
-                before(self, record);
-                self.apply(record, key);
-                if self.inapplicable_events > 0 {
-                    return Err(Malformed("an event does not fit the state before it"));
-                }
-                if !after(self, record) {
-                    return Ok(false);
-                }
-            }
-            if !more? {
-                return Ok(true);
-            }
-        }
     }
 
     /// The digest of all state. The cost is proportional to what has changed since the last call.

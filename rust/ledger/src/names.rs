@@ -86,6 +86,12 @@ impl Names {
         }
     }
 
+    /// Reads a value from what [`Names::is`] needs.
+    #[inline]
+    pub(crate) fn touch(&self, handle: Handle) -> i64 {
+        self.prefixes.get(handle as usize).map_or(0, |prefix| i64::from(prefix.length))
+    }
+
     /// The entry behind a handle of this ledger.
     pub fn entry(&self, handle: Handle) -> CatalogueEntry<'_> {
         let labels = &self.labels[handle as usize];

@@ -175,6 +175,12 @@ impl Slab {
         self.entries.get(slot as usize)?.reservation.as_ref()
     }
 
+    /// Reads a value from everything that a change of the hold in this slot needs.
+    #[inline]
+    pub fn touch(&self, slot: Slot) -> i64 {
+        self.at(slot).map_or(0, |hold| (hold.sequence as i64) ^ (hold.lines.len() as i64))
+    }
+
     /// The same, mutable; marks the slot as changed.
     #[inline]
     pub fn at_mut(&mut self, slot: Slot) -> Option<&mut Reservation> {

@@ -49,9 +49,7 @@ pub fn bench_ledger(operations: u64, levels: u32) -> Result<LedgerReport, LoadEr
     let mut took = Duration::ZERO;
     for first in (0..pairs).step_by(FRAME_PAIRS) {
         let texts = FrameTexts::new(first..pairs.min(first + FRAME_PAIRS as u64), levels);
-        let began = Instant::now();
-        bench.frame(&texts);
-        took += began.elapsed();
+        took += bench.frame(&texts);
     }
     let checks = bench.problem(pairs).unwrap_or_else(|| "passed".to_owned());
     Ok(LedgerReport { operations: 2 * pairs, seconds: took.as_secs_f64(), checks })
@@ -93,6 +91,12 @@ impl FrameTexts {
     fn allocates(&self) -> impl Iterator<Item = &str> {
         (0..self.allocates.len() / KEY_BYTES).map(|at| &self.allocates[at * KEY_BYTES..(at + 1) * KEY_BYTES])
     }
+}
+
+fn reserve<'a>(key: &'a str, sku: &'a str, now_ms: i64) -> Command<'a> {
+    let context = Context { key, issue_time_ms: Some(now_ms), ..Context::default() };
+    let lines = vec![Line { sku, location: LOCATION, quantity: 1 }];
+    Command { context, body: Body::Reserve { lines, ttl_ms: TTL_MS_DEFAULT, allow_partial: false, replace_own: false } }
 }
 
 struct Bench {
@@ -150,47 +154,46 @@ impl Bench {
         self.refused += u64::from(matches!(executed.answer, Answer::Rejected(_)));
     }
 
-    /// One frame: reserves, then the allocates of those holds.
-    fn frame(&mut self, texts: &FrameTexts) {
+    /// One frame: reserves, then the allocates of those holds. Returns how long the ledger took.
+    fn frame(&mut self, texts: &FrameTexts) -> Duration {
         self.payload.clear(FRAME_BYTES_MAX);
         self.now_ms += FRAME_MS;
-        self.reserve(texts);
+        let reserves: Vec<_> = texts.reserves().map(|(key, sku)| reserve(key, sku, self.now_ms)).collect();
+        let began = Instant::now();
+        self.reserve(&reserves);
         self.allocate(texts);
         self.ledger.sweep(self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
         self.ledger.forget_keys(self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
+        began.elapsed()
     }
 
-    fn reserve(&mut self, texts: &FrameTexts) {
+    fn reserve(&mut self, commands: &[Command<'_>]) {
         self.holds.clear();
-        let context = Context { issue_time_ms: Some(self.now_ms), ..Context::default() };
-        let lines = vec![Line { sku: "", location: LOCATION, quantity: 1 }];
-        let body = Body::Reserve { lines, ttl_ms: TTL_MS_DEFAULT, allow_partial: false, replace_own: false };
-        let mut command = Command { context, body };
-        for (key, sku) in texts.reserves() {
-            command.context.key = key;
-            if let Body::Reserve { lines, .. } = &mut command.body {
-                lines[0].sku = sku;
+        let (holds, refused) = (&mut self.holds, &mut self.refused);
+        self.ledger.execute_all(commands, self.now_ms, &mut self.payload, FRAME_BYTES_MAX, &mut |ledger, executed| {
+            match executed.answer {
+                Answer::Accepted { effect, replayed: false, .. } => {
+                    if let Effect::Reserved(hold) = ledger.effect(effect) {
+                        holds.push(hold.id);
+                    }
+                }
+                _ => *refused += 1,
             }
-            let executed = self.ledger.execute(&command, self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
-            let Answer::Accepted { effect, replayed: false, .. } = executed.answer else {
-                self.refused += 1;
-                continue;
-            };
-            if let Effect::Reserved(hold) = self.ledger.effect(effect) {
-                self.holds.push(hold.id);
-            }
-        }
+        });
     }
 
     fn allocate(&mut self, texts: &FrameTexts) {
-        for (id, key) in self.holds.iter().zip(texts.allocates()) {
+        let command = |(id, key)| {
             let context = Context { key, issue_time_ms: Some(self.now_ms), ..Context::default() };
-            let target = Target { by: TargetBy::Id(*id), lines: Vec::new(), expected_version: 0 };
-            let command = Command { context, body: Body::Allocate(target) };
-            let executed = self.ledger.execute(&command, self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
+            let target = Target { by: TargetBy::Id(id), lines: Vec::new(), expected_version: 0 };
+            Command { context, body: Body::Allocate(target) }
+        };
+        let commands: Vec<_> = self.holds.iter().copied().zip(texts.allocates()).map(command).collect();
+        let refused = &mut self.refused;
+        self.ledger.execute_all(&commands, self.now_ms, &mut self.payload, FRAME_BYTES_MAX, &mut |_, executed| {
             let accepted = matches!(executed.answer, Answer::Accepted { replayed: false, .. });
-            self.refused += u64::from(!accepted);
-        }
+            *refused += u64::from(!accepted);
+        });
     }
 
     /// The problem of the ledger after `pairs` pairs, or `None`.

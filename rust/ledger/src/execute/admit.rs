@@ -4,7 +4,7 @@
 use crate::clock_skew::ISSUE_TIME_SKEW_MAX_MS;
 use crate::command::Command;
 use crate::fingerprint::{Fingerprint, fingerprint, legacy_fingerprint};
-use crate::keys::{KeyEntry, KeyHash, KeyPosition};
+use crate::keys::{KeyEntry, KeyHash, KeyPosition, Scope};
 use crate::ledger::Ledger;
 use crate::outcome::Effect;
 use crate::planted;
@@ -58,10 +58,15 @@ impl Ledger {
         })
     }
 
-    /// The hash of a command's key; `None` if it has no key or its writer does not exist.
-    pub(super) fn key_of(&self, origin: &Origin<'_>) -> Option<KeyHash> {
+    /// The hash of a command's key; `None` if it has no key or its writer does not exist. It may have been computed `ahead`,
+    /// for the scope that the key had then.
+    pub(super) fn key_of(&self, origin: &Origin<'_>, ahead: Option<(Scope, KeyHash)>) -> Option<KeyHash> {
         let has_key = !origin.key.is_empty() && origin.unknown_channel.is_empty();
-        has_key.then(|| self.keys.hash_of(origin.scope(), origin.key))
+        let scope = origin.scope();
+        has_key.then(|| match ahead {
+            Some((known, hash)) if known == scope => hash,
+            _ => self.keys.hash_of(scope, origin.key),
+        })
     }
 
     /// Key, source epoch, source sequence.

@@ -60,8 +60,9 @@ impl Levels {
         self.by_name.find(self.tag_of_names(sku, location), |level| self.get(level).is_some_and(&is_it))
     }
 
+    /// The tag of the level with these names.
     #[inline]
-    fn tag_of_names(&self, sku: &str, location: &str) -> Tag {
+    pub fn tag_of_names(&self, sku: &str, location: &str) -> Tag {
         Tag::of(self.hasher.hash_one((sku, location)))
     }
 
@@ -74,6 +75,19 @@ impl Levels {
     #[inline]
     pub fn get(&self, level: LevelIndex) -> Option<&Level> {
         self.levels.get(level as usize)
+    }
+
+    /// Reads a value from everything that a change of the held units needs.
+    #[inline]
+    pub fn touch(&self, level: LevelIndex) -> i64 {
+        self.get(level).map_or(0, Level::touch)
+    }
+
+    /// The level that a name most probably belongs to, if anything was ever recorded there: of levels with the same tag, the
+    /// first.
+    #[inline]
+    pub fn guess(&self, tag: Tag) -> Option<LevelIndex> {
+        self.by_name.first(tag)
     }
 
     /// The same, mutable; marks the level as changed.

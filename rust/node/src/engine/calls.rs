@@ -5,7 +5,7 @@ use std::sync::MutexGuard;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::Instant;
 
-use invengine_ledger::{Command, planted};
+use invengine_ledger::{Ahead, Command, planted};
 use invengine_wire::v1;
 use prost::Message;
 
@@ -104,7 +104,7 @@ impl Shared {
     fn command(&self, method: &CommandMethod, command: &Command<'_>, moment: Instant) -> Decision {
         let mut core = self.core();
         let idle = core.payload.is_empty();
-        let decision = match self.execute(&mut core, command, moment) {
+        let decision = match self.execute(&mut core, &Ahead::none(command), moment) {
             Ok(executed) => {
                 let reply = answer::reply(method, &core.ledger, command, &executed);
                 Decision { reply, depends_on: executed.depends_on }
@@ -121,24 +121,20 @@ impl Shared {
         let mut idle = false;
         let mut outcomes = Outcomes::default();
         let mut depends_on = 0;
-        let done = with_submit(payload, self.facts.tag, &mut |command| {
+        let done = with_submit(payload, self.facts.tag, &mut |commands| {
             let core = held.get_or_insert_with(|| {
                 let core = self.core();
                 idle = core.payload.is_empty();
                 core
             });
-            if outcomes.are_full() {
-                // Whatever is done must be answered, so nothing more is executed, not even a repeat.
-                return outcomes.push(answer::refused_outcome(&Refusal::answer_full()));
+            let mut ahead = Vec::with_capacity(commands.len());
+            core.ledger.look_ahead(commands.iter().flatten(), &mut ahead);
+            let mut ahead = ahead.iter();
+            for command in commands {
+                let next = command.as_ref().map(|_| ahead.next().expect("Invariant: each command is looked ahead at"));
+                let outcome = self.outcome(core, next, &outcomes, moment, &mut depends_on);
+                outcomes.push(outcome);
             }
-            let executed = command.and_then(|command| Ok((self.execute(core, command, moment)?, &command.context)));
-            outcomes.push(match executed {
-                Ok((executed, context)) => {
-                    depends_on = depends_on.max(executed.depends_on);
-                    answer::outcome(&core.ledger, &executed, context)
-                }
-                Err(refusal) => answer::refused_outcome(&refusal),
-            });
         });
         if let Some(core) = held {
             self.unlock(core, idle);
@@ -152,10 +148,36 @@ impl Shared {
         }
     }
 
+    /// Executes one command of a batch, unless the answer has no room for its outcome.
+    fn outcome(
+        &self,
+        core: &mut Core,
+        command: Result<&Ahead<'_, '_>, &Refusal>,
+        outcomes: &Outcomes,
+        moment: Instant,
+        depends_on: &mut u64,
+    ) -> v1::Outcome {
+        if outcomes.are_full() {
+            // Whatever is done must be answered, so nothing more is executed, not even a repeat.
+            return answer::refused_outcome(&Refusal::answer_full());
+        }
+        let ahead = match command {
+            Ok(ahead) => ahead,
+            Err(refusal) => return answer::refused_outcome(refusal),
+        };
+        match self.execute(core, ahead, moment) {
+            Ok(executed) => {
+                *depends_on = executed.depends_on.max(*depends_on);
+                answer::outcome(&core.ledger, &executed, &ahead.command().context)
+            }
+            Err(refusal) => answer::refused_outcome(&refusal),
+        }
+    }
+
     fn execute(
         &self,
         core: &mut Core,
-        command: &Command<'_>,
+        command: &Ahead<'_, '_>,
         moment: Instant,
     ) -> Result<invengine_ledger::Executed, Refusal> {
         if core.draining {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use invengine_ledger::command::{Body, Catalogue, Upsert};
-use invengine_ledger::{Answer, Command, Context, Executed, Ledger, Payload, Reason};
+use invengine_ledger::{Ahead, Answer, Command, Context, Executed, Ledger, Payload, Reason};
 
 use super::counters::CommandCounts;
 use crate::refusal::Refusal;
@@ -27,12 +27,13 @@ pub(super) struct Core {
 
 impl Core {
     /// Executes one command into the open frame.
-    pub fn execute(&mut self, command: &Command<'_>, now_ms: i64, moment: Instant) -> Result<Executed, Refusal> {
+    pub fn execute(&mut self, ahead: &Ahead<'_, '_>, now_ms: i64, moment: Instant) -> Result<Executed, Refusal> {
+        let command = ahead.command();
         let sequence = self.ledger.sequence();
         if self.auto_create {
             self.create_missing(command, now_ms);
         }
-        let executed = self.ledger.execute(command, now_ms, &mut self.payload, self.frame_bytes_max);
+        let executed = self.ledger.execute_ahead(ahead, now_ms, &mut self.payload, self.frame_bytes_max);
         #[cfg(test)]
         assert_ne!(command.context.key, super::panics::KEY, "a panic between a change and its answer");
         let counts = self.counts.entry(command.body.name()).or_default();

@@ -241,14 +241,16 @@ fn a_batch_continues_after_an_invalid_command() {
     ];
     let mut outcomes = answer::Outcomes::default();
     let tag = harness.ledger.tag();
-    with_submit(&v1::SubmitRequest { commands }.encode_to_vec(), tag, &mut |command| {
-        outcomes.push(match command {
-            Ok(command) => {
-                let executed = harness.run(command);
-                answer::outcome(&harness.ledger, &executed, &command.context)
-            }
-            Err(refusal) => answer::refused_outcome(&refusal),
-        });
+    with_submit(&v1::SubmitRequest { commands }.encode_to_vec(), tag, &mut |commands| {
+        for command in commands {
+            outcomes.push(match command {
+                Ok(command) => {
+                    let executed = harness.run(command);
+                    answer::outcome(&harness.ledger, &executed, &command.context)
+                }
+                Err(refusal) => answer::refused_outcome(refusal),
+            });
+        }
     })
     .unwrap();
     let answer = v1::SubmitResponse::decode(&*outcomes.into_response(5)).unwrap();
