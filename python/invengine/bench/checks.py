@@ -88,8 +88,7 @@ def level_findings(level: Level) -> list[str]:
     """What is wrong with one level."""
     found = []
     held = level.reserved + level.allocated
-    unavailable = level.damaged + level.returned + level.quality_control
-    if level.on_hand + level.oversold != level.available + held + unavailable:
+    if level.on_hand + level.oversold != level.available + held + level.unsellable:
         found.append(f"{level.sku}: does not add up: {level}")
     if held > level.on_hand:
         found.append(f"{level.sku}: {held} units are held of {level.on_hand}")

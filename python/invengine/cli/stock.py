@@ -32,9 +32,7 @@ LEVEL_COLUMNS = (
     "on_hand",
     "reserved",
     "allocated",
-    "damaged",
-    "returned",
-    "quality_control",
+    *(state.field for state in StockState if state.is_unsellable),
     "oversold",
 )
 
@@ -43,13 +41,7 @@ app = typer.Typer(
 )
 
 
-class Part(enum.StrEnum):
-    """The part of the stock."""
-
-    ON_HAND = "on_hand"
-    DAMAGED = "damaged"
-    RETURNED = "returned"
-    QUALITY_CONTROL = "quality_control"
+Part = enum.StrEnum("Part", {state.name: state.field for state in StockState})  # type: ignore[misc]
 
 
 Lines = Annotated[list[str], typer.Argument(metavar="LINE...", help="SKU@LOCATION=QUANTITY, once or more.")]

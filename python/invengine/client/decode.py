@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from operator import attrgetter
 from typing import Any
 
 from invengine.client.results import (
@@ -104,21 +105,13 @@ def _writer(scope: Any) -> str:
     return f"source {scope.source_id!r}" if scope.source_id else "the operator (no channel)"
 
 
+# A Level has the fields of the message, by the same names.
+_LEVEL_FIELDS = attrgetter(*Level.__slots__)
+
+
 def level_of(level: Any) -> Level:
     """One InventoryLevel."""
-    return Level(
-        level.sku,
-        level.location,
-        level.on_hand,
-        level.reserved,
-        level.allocated,
-        level.damaged,
-        level.returned,
-        level.quality_control,
-        level.in_transit,
-        level.available,
-        level.oversold,
-    )
+    return Level(*_LEVEL_FIELDS(level))
 
 
 def stock_changed(answer: Any) -> StockChanges:

@@ -20,11 +20,7 @@ LevelKey: TypeAlias = tuple[str, str]
 """Item and location."""
 
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
-_PARTS = {
-    StockState.DAMAGED: "damaged",
-    StockState.RETURNED: "returned",
-    StockState.QUALITY_CONTROL: "quality_control",
-}
+_UNSELLABLE = tuple(state for state in StockState if state.is_unsellable)
 
 
 class _Units:
@@ -50,10 +46,11 @@ class _Units:
 class _Stock:
     """Units of one item at one location."""
 
-    __slots__ = ("allocated", "damaged", "on_hand", "quality_control", "reserved", "returned")
+    __slots__ = ("allocated", "on_hand", "reserved", "unsellable")
 
     def __init__(self) -> None:
-        self.on_hand = self.damaged = self.returned = self.quality_control = 0
+        self.on_hand = 0
+        self.unsellable: dict[int, int] = dict.fromkeys(_UNSELLABLE, 0)
         self.reserved = _Units()
         self.allocated = _Units()
 
@@ -138,10 +135,10 @@ class StockFold:
         reserved, allocated = stock.reserved.total, stock.allocated.total
         if moment > self._time:
             reserved -= sum(units for hold, units in stock.reserved.of.items() if self._expire_times[hold] <= moment)
-        parts = (stock.damaged, stock.returned, stock.quality_control)
-        unheld = stock.on_hand - sum(parts) - reserved - allocated
-        in_transit = 0
-        return Level(*key, stock.on_hand, reserved, allocated, *parts, in_transit, max(unheld, 0), max(-unheld, 0))
+        unheld = stock.on_hand - sum(stock.unsellable.values()) - reserved - allocated
+        units: dict[str, Any] = {state.field: stock.unsellable[state] for state in _UNSELLABLE}
+        units |= {"on_hand": stock.on_hand, "reserved": reserved, "allocated": allocated, "in_transit": 0}
+        return Level(*key, available=max(unheld, 0), oversold=max(-unheld, 0), **units)
 
     def _advance_time(self, now: datetime) -> None:
         """Frees what has expired, whether or not its event was applied."""
@@ -192,10 +189,9 @@ class StockFold:
     def _stock_changed(self, fact: Any) -> None:
         stock = self._stock((fact.sku, fact.location))
         stock.on_hand += fact.delta
-        part = _PARTS.get(fact.state)
-        if part is not None:
-            setattr(stock, part, getattr(stock, part) + fact.delta)
-        if min(stock.on_hand, stock.damaged, stock.returned, stock.quality_control) < 0:
+        if fact.state in stock.unsellable:
+            stock.unsellable[fact.state] += fact.delta
+        if min(stock.on_hand, *stock.unsellable.values()) < 0:
             raise self._impossible(f"leaves less than nothing of {fact.sku} at {fact.location}")
 
     # Moving units

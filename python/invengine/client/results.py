@@ -40,6 +40,16 @@ class StockState(IntEnum):
     RETURNED = 3
     QUALITY_CONTROL = 4
 
+    @property
+    def field(self) -> str:
+        """The field of a level that holds its units."""
+        return self.name.lower()
+
+    @property
+    def is_unsellable(self) -> bool:
+        """True for a part of on_hand that cannot be sold."""
+        return self is not StockState.ON_HAND
+
 
 class Receipt(NamedTuple):
     """The receipt of an accepted command: its position, what is durable, and whether the answer was given before."""
@@ -144,7 +154,7 @@ def _only(holds: tuple[Hold, ...], summary: HoldSummary | None) -> Hold:
 class Level:
     """The quantities of one item at one location.
 
-    on_hand + oversold = available + reserved + allocated + damaged + returned + quality_control; none is negative.
+    on_hand + oversold = available + reserved + allocated + unsellable; none is negative.
     """
 
     sku: str
@@ -158,6 +168,11 @@ class Level:
     in_transit: int
     available: int
     oversold: int
+
+    @property
+    def unsellable(self) -> int:
+        """Units on hand that cannot be sold: damaged, returned and in quality control."""
+        return sum(getattr(self, state.field) for state in StockState if state.is_unsellable)
 
 
 @dataclass(frozen=True, slots=True)
