@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from invengine.cli.machine_load import verdict
-from invengine.simulate.checks import Check, all_or, examples
-from invengine.simulate.coordinator import Evidence
-from invengine.simulate.roles import RoleKind, roles_of
+from invengine.simulate.promotion.coordinator import Evidence
+from invengine.simulate.promotion.roles import RoleKind, roles_of
+from invengine.simulate.report.checks import Check, all_or, examples
 
 AROUND_KILL_S = 1.5
 """What was sent this close to the kill, in seconds of the wall clock, may have waited for the server to come back."""

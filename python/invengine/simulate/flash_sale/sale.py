@@ -18,9 +18,9 @@ from typing import Any
 
 from invengine.cli.machine_load import Load
 from invengine.client import Client, Item, Level, Location
-from invengine.simulate.checks import Check, all_or
-from invengine.simulate.load import run_load
+from invengine.simulate.flash_sale.load import run_load
 from invengine.simulate.refold import Refold, refold
+from invengine.simulate.report.checks import Check, all_or
 
 GOODPUT_RATIO_MIN = 0.9
 _SPEED = "goodput"
