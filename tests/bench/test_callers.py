@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -31,7 +32,7 @@ def test_the_warm_up_is_not_measured(clock: Callable[[float], None]) -> None:
 
 
 def test_tallies_of_threads_add_up() -> None:
-    first, second = CallCounts(0.0, 1.0, 5, 3, {"A": 1}), CallCounts(0.0, 1.0, 2, 1, {"A": 1, "B": 4})
+    first, second = CallCounts(0.0, 1.0, 5, 3, Counter("A")), CallCounts(0.0, 1.0, 2, 1, Counter("ABBBB"))
     first.add(second)
     assert (first.accepted, first.measured, first.refused) == (7, 4, {"A": 2, "B": 4})
 

@@ -171,6 +171,8 @@ OF_A_CALL = {"grpc", "google.protobuf", "invengine.client", "asyncio"}
         (["holds", "--holder", "ann", "--target", "127.0.0.1:1"], OF_A_CALL),
         (["reservation", "--order", "o", "--target", "127.0.0.1:1"], OF_A_CALL),
         (["outcome", "k", "--target", "127.0.0.1:1"], OF_A_CALL),
+        (["events", "tail", "--from", "2", "--kind", "reserved", "--target", "127.0.0.1:1"], OF_A_CALL),
+        (["stock", "receive", "MUG@berlin=2", "--state", "damaged", "--target", "127.0.0.1:1"], OF_A_CALL),
         (["reserve", "MUG@berlin", "--ttl-s", "1.5", "--timeout-ms", "100", "--target", "127.0.0.1:1"], OF_A_CALL),
     ],
 )

@@ -75,7 +75,7 @@ FACTS_OF_REASON: dict[str, set[str]] = {
     },
     "SEQUENCE_GAP": {"source", "expected", "got"},
     "SEQUENCE_CONSUMED": {"source", "last"},
-    "SEQUENCE_CONFLICT": {"source", "sequence"},
+    "SEQUENCE_CONFLICT": {"source", "sequence", "field", "sku", "location"},
     "STALE_EPOCH": {"source", "current"},
     "OVERLOADED": {"answer_bytes_max"},
     "NOT_OWNER": {"ledger"},

@@ -99,13 +99,13 @@ def test_every_kind_of_message_is_given_again(shop: Shop) -> None:
 def test_a_number_with_another_body_is_a_conflict(shop: Shop) -> None:
     sku, place = shop.item(9), shop.source()
     shop.reserve((sku, shop.here, 1), context=message(place, 1))
-    for request in (
-        requests.reserve(message(place, 1), (sku, shop.here, 2)),
-        requests.reserve(message(place, 1), (sku, shop.here, 1), ttl_s=77),
+    for request, field in (
+        (requests.reserve(message(place, 1), (sku, shop.here, 2)), "lines.quantity"),
+        (requests.reserve(message(place, 1), (sku, shop.here, 1), ttl_s=77), "ttl"),
     ):
-        shop.refused(methods.RESERVE, request, "SEQUENCE_CONFLICT", source=place.source_id, sequence=1)
+        shop.refused(methods.RESERVE, request, "SEQUENCE_CONFLICT", source=place.source_id, sequence=1, field=field)
     receive = requests.receive(message(place, 1), (sku, shop.here, 1))
-    shop.refused(methods.RECEIVE, receive, "SEQUENCE_CONFLICT", source=place.source_id, sequence=1)
+    shop.refused(methods.RECEIVE, receive, "SEQUENCE_CONFLICT", source=place.source_id, sequence=1, field="command")
 
 
 @pytest.mark.case("B06", "B07")

@@ -15,8 +15,7 @@ from typing import Any, TypeAlias
 
 from google.rpc import error_details_pb2, status_pb2
 
-from invengine.simulate.audit import Auditor, Effect, Name, name_of
-from invengine.simulate.sales import LevelKey
+from invengine.simulate.audit import Auditor, Effect, LevelKey, Name, name_of
 from invengine.v1 import availability_service_pb2 as availability
 from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import reservation_service_pb2 as reservations

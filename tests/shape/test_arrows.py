@@ -33,6 +33,18 @@ ALLOWED: dict[str, set[str]] = {
     "bench": {"_core", "cli", "client", "errors", "service", "settings", "simulate", "v1"},
 }
 
+# The rooms of the simulations, and which of them each may import. Modules beside the rooms serve every room, and only
+# the command line knows them all.
+ROOMS: dict[str, set[str]] = {
+    "audit": set(),
+    "refold": set(),
+    "server": set(),
+    "report": set(),
+    "promotion": {"audit", "refold", "server", "report"},
+    "flash_sale": {"refold", "server", "report"},
+    "cli": {"promotion", "flash_sale", "server"},
+}
+
 # A client-only install has these and nothing else.
 BASE = {"google", "grpc", "invengine"}
 # Heavy or optional libraries and the only part that may load each.
@@ -100,6 +112,21 @@ def test_python_arrows_point_down(part: str) -> None:
         if module.startswith("invengine.") and module.split(".")[1] not in allowed
         # `from invengine import __version__` needs no part at all.
         if module != "invengine.__version__"
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_arrows_between_the_rooms_of_the_simulations_point_down(room: str) -> None:
+    inside = {name: name.removeprefix(PACKAGE).split("/") for name in PYTHON if _part(name) == "simulate"}
+    rooms = {name: parts[1].removesuffix(".py") for name, parts in inside.items()}
+    assert set(rooms.values()) - {"__init__"} == ROOMS.keys()
+    wrong = [
+        f"{name} imports {module}"
+        for name in inside
+        if rooms[name] == room
+        for module in _imports(name)
+        if module.startswith("invengine.simulate.") and module.split(".")[2] not in ROOMS[room] | {room}
     ]
     assert wrong == []
 

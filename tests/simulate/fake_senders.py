@@ -10,10 +10,10 @@ from typing import Any, cast
 
 from invengine.client import Draft, Hold, HoldLine, LineState, Receipt, commands
 from invengine.errors import InsufficientStock, KeyCancelled, Rejected, ReservationNotFound
-from invengine.simulate.answers import Answer
-from invengine.simulate.clock import ProcessClock, SharedClock
-from invengine.simulate.command_sender import CommandSender, Decision, Row
-from invengine.simulate.tally import Tally
+from invengine.simulate.promotion.answers import Answer
+from invengine.simulate.promotion.clock import ProcessClock, SharedClock
+from invengine.simulate.promotion.command_sender import CommandSender, Decision, Row
+from invengine.simulate.promotion.tally import Tally
 
 
 class LeapingLoop(asyncio.SelectorEventLoop):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from invengine.simulate.assumptions import HOUR_S, Assumptions, FlashSale
-from invengine.simulate.baskets import Assortment, Basket, Sold, Span
-from invengine.simulate.chance import dice
+from invengine.simulate.promotion.assumptions import HOUR_S, Assumptions, FlashSale
+from invengine.simulate.promotion.baskets import Assortment, Basket, Sold, Span
+from invengine.simulate.promotion.chance import dice
 
 HOURS = 6.0
 

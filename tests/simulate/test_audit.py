@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from invengine.client import Level
-from invengine.simulate.answers import Answer, denied
 from invengine.simulate.audit import Auditor
-from invengine.simulate.event_counts import EventCounts
+from invengine.simulate.promotion.answers import Answer, denied
+from invengine.simulate.promotion.event_counts import EventCounts
 from invengine.v1 import types_pb2 as types
 
 from .facts import PLACE, START, Journal

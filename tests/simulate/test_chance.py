@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from invengine.simulate.chance import dice, lognormal, number, pick, share
+from invengine.simulate.promotion.chance import dice, lognormal, number, pick, share
 
 
 def test_the_same_name_gives_the_same_numbers_in_another_process() -> None:
-    code = "from invengine.simulate.chance import number; print(number(3, 'sale', 'basket-1'))"
+    code = "from invengine.simulate.promotion.chance import number; print(number(3, 'sale', 'basket-1'))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert int(other) == number(3, "sale", "basket-1")
     assert number(3, "sale", "basket-1") != number(4, "sale", "basket-1") != number(3, "sale", "basket-2")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from invengine.simulate.clock import ProcessClock, SharedClock
+from invengine.simulate.promotion.clock import ProcessClock, SharedClock
 
 STARTED = datetime(2026, 11, 27, 6, tzinfo=UTC)
 

@@ -11,10 +11,10 @@ from typing import Any, cast
 
 from invengine.client import AsyncClient, Hold, HoldLine, KnownOutcome, LineState, Outcome, Receipt, commands
 from invengine.errors import ConnectionLost, InsufficientStock, InvengineError, OutcomeUnknown, Rejected
-from invengine.simulate.answers import AnswerLog, last_answers, read_answers
-from invengine.simulate.clock import ProcessClock, SharedClock
-from invengine.simulate.command_sender import CommandSender
-from invengine.simulate.tally import Tally
+from invengine.simulate.promotion.answers import AnswerLog, last_answers, read_answers
+from invengine.simulate.promotion.clock import ProcessClock, SharedClock
+from invengine.simulate.promotion.command_sender import CommandSender
+from invengine.simulate.promotion.tally import Tally
 
 LINE = ("MUG", "berlin", 2)
 

@@ -13,16 +13,16 @@ import pytest
 
 from invengine.cli.machine_load import Load
 from invengine.client import Digest, ServerDescription
-from invengine.simulate import promotion, wording
-from invengine.simulate.assumptions import Assumptions
 from invengine.simulate.audit import NOTHING, Auditor
-from invengine.simulate.coordinator import Evidence, Outage, Plan
-from invengine.simulate.event_counts import EventCounts
-from invengine.simulate.findings import late_sales, percentile, report_of
-from invengine.simulate.fragmented import Fragmented
+from invengine.simulate.promotion import run, wording
+from invengine.simulate.promotion.assumptions import Assumptions
+from invengine.simulate.promotion.coordinator import Evidence, Outage, Plan
+from invengine.simulate.promotion.event_counts import EventCounts
+from invengine.simulate.promotion.findings import late_sales, percentile, report_of
+from invengine.simulate.promotion.fragmented import Fragmented
+from invengine.simulate.promotion.sales import Behaviour, Line, Sale, Stream
+from invengine.simulate.promotion.tally import Shortage, Tally
 from invengine.simulate.refold import read
-from invengine.simulate.sales import Behaviour, Line, Sale, Stream
-from invengine.simulate.tally import Shortage, Tally
 
 from .facts import PLACE, START, Journal
 
@@ -145,7 +145,7 @@ def test_what_is_wrong_fails_a_check(tmp_path: Path, spoil: Any) -> None:
 
 
 def test_the_page_stands_alone(tmp_path: Path) -> None:
-    promotion.write(evidence(tmp_path))
+    run.write(evidence(tmp_path))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert page.count("<svg") == 6
@@ -198,11 +198,11 @@ def test_a_latency_is_reported_with_and_without_the_calls_around_the_kill(tmp_pa
         "flash_since_due_without_outage": 0,
         "flash_since_due_around_outage": 1,
     }
-    shown = {(figure.name, figure.value, figure.of) for figure in promotion.figures(report_of(seen))}
+    shown = {(figure.name, figure.value, figure.of) for figure in run.figures(report_of(seen))}
     assert ("p50 / p99 of a basket's reserve", "4.0 / 900.0 ms", "of all 3 calls") in shown
     away = "p50 / p99 of a basket's reserve, away from the kill"
     assert (away, "2.0 / 4.0 ms", "of 2 calls, without the 1 around the kill") in shown
-    assert all(figure.of for figure in promotion.figures(report_of(seen)))
+    assert all(figure.of for figure in run.figures(report_of(seen)))
 
 
 def test_rejections_are_counted_by_flash_sale_and_baskets(tmp_path: Path) -> None:
@@ -213,13 +213,13 @@ def test_rejections_are_counted_by_flash_sale_and_baskets(tmp_path: Path) -> Non
         "flash_sale": {"accepted": 5, "refused": 90},
         "baskets": {"accepted": 1, "refused": 2},
     }
-    shown = {figure.name: (figure.value, figure.of) for figure in promotion.figures(report)}
+    shown = {figure.name: (figure.value, figure.of) for figure in run.figures(report)}
     assert shown["reserves refused in the flash sale"] == ("90", "of 95 there")
     assert shown["reserves of baskets refused"] == ("2", "of 3 there")
 
 
 def test_the_page_explains_its_words_and_begins_with_the_comparison(tmp_path: Path) -> None:
-    promotion.write(evidence(tmp_path))
+    run.write(evidence(tmp_path))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.index("One ledger, and the fragmented way") < page.index("In numbers") < page.index("<svg")
     for word in ("Digest: ", "Re-folding: ", "Auditor: ", "Own copies: "):
@@ -236,7 +236,7 @@ PHONE_POINTS = 320
 
 
 def test_charts_are_drawn_for_a_phone(tmp_path: Path) -> None:
-    promotion.write(evidence(tmp_path))
+    run.write(evidence(tmp_path))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     widths = [float(width) for width in re.findall(r'<svg[^>]* width="([0-9.]+)pt"', page)]
     assert len(widths) == 6
@@ -252,7 +252,7 @@ def test_a_busy_machine_is_reported_and_by_how_much(tmp_path: Path) -> None:
     busy = report_of(replace(seen, load=Load(2, 0.35, 0.05)))
     assert busy["notice"].startswith("The machine was too busy to judge speed: other programs took 35% of its 2 cores")
     assert busy["machine"] == {"quiet": False, "others_share": 0.35, "steal_share": 0.05, "cores": 2}
-    promotion.write(replace(seen, load=Load(2, 0.35, 0.05)))
+    run.write(replace(seen, load=Load(2, 0.35, 0.05)))
     assert "too busy to judge speed" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 

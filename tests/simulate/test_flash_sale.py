@@ -9,10 +9,10 @@ import pytest
 
 from invengine.cli.machine_load import Load
 from invengine.client import Level
-from invengine.simulate import flash_sale
-from invengine.simulate.checks import Check
-from invengine.simulate.flash_sale import FlashSaleResult, FlashSaleSettings, adds_up, goodput_per_s, judged_on
-from invengine.simulate.flash_view import LiveView, bars
+from invengine.simulate.flash_sale import sale as flash_sale
+from invengine.simulate.flash_sale.sale import FlashSaleResult, FlashSaleSettings, adds_up, goodput_per_s, judged_on
+from invengine.simulate.flash_sale.view import LiveView, bars
+from invengine.simulate.report.checks import Check
 
 SETTINGS = FlashSaleSettings(target="127.0.0.1:1")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from invengine.simulate import flash_view
-from invengine.simulate.flash_sale import FlashSaleSettings, run
+from invengine.simulate.flash_sale import view
+from invengine.simulate.flash_sale.sale import FlashSaleSettings, run
 from invengine.simulate.server import Server
 
 pytestmark = pytest.mark.timeout(180)
@@ -50,8 +50,8 @@ def test_the_hot_item_is_sold_out_to_the_last_unit_and_not_beyond(server: Server
     assert (result.oversold_units, result.sold_units) == (0, result.stock)
     assert result.report["by_reason"]["INSUFFICIENT_STOCK"] > 0
     assert set(stages) == {"capacity", "sold out", "sale"}
-    report = flash_view.report_of(result, settings)
-    flash_view.write(tmp_path, result, report)
+    report = view.report_of(result, settings)
+    view.write(tmp_path, result, report)
     assert (tmp_path / "flash-sale.html").read_text(encoding="utf-8").count("<svg") == 2
 
 

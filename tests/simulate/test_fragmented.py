@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from invengine.simulate.assumptions import APP, ECOMMERCE, STORES, Copies
-from invengine.simulate.fragmented import play
-from invengine.simulate.sales import Adjusted, Behaviour, Line, Returned, Sale, Stream
-from invengine.simulate.weekend import stream_of
+from invengine.simulate.promotion.assumptions import APP, ECOMMERCE, STORES, Copies
+from invengine.simulate.promotion.fragmented import play
+from invengine.simulate.promotion.sales import Adjusted, Behaviour, Line, Returned, Sale, Stream
+from invengine.simulate.promotion.weekend import stream_of
 
 from .spans import small_habits, span
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from invengine.simulate import promotion
-from invengine.simulate.coordinator import Plan, direct
+from invengine.simulate.promotion import run
+from invengine.simulate.promotion.coordinator import Plan, direct
+from invengine.simulate.promotion.weekend import stream_of
 from invengine.simulate.refold import refold
-from invengine.simulate.weekend import stream_of
 
 from .spans import small_habits, span
 
@@ -31,8 +31,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(directory: Path) -> dict[str, Any]:
     assumptions = small_habits(callers=2_000, units=60)
     stream = stream_of(span(), assumptions, 1)
-    plan = Plan(stream, assumptions, SCALE, directory, kill_at_s=stream.seconds * promotion.KILL_AT)
-    return promotion.write(direct(plan, lambda _: None, no_bar))
+    plan = Plan(stream, assumptions, SCALE, directory, kill_at_s=stream.seconds * run.KILL_AT)
+    return run.write(direct(plan, lambda _: None, no_bar))
 
 
 def no_bar(what: str, total: int) -> AbstractContextManager[Any]:

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from invengine.simulate import marketplaces, shoppers
-from invengine.simulate.assumptions import Messages
-from invengine.simulate.flash_batcher import FlashBatcher
-from invengine.simulate.marketplaces import Marketplace
-from invengine.simulate.sales import Behaviour, Line, Sale
-from invengine.simulate.shoppers import Shoppers
-from invengine.simulate.stores import Stores, uploads
+from invengine.simulate.promotion import marketplaces, shoppers
+from invengine.simulate.promotion.assumptions import Messages
+from invengine.simulate.promotion.flash_batcher import FlashBatcher
+from invengine.simulate.promotion.marketplaces import Marketplace
+from invengine.simulate.promotion.sales import Behaviour, Line, Sale
+from invengine.simulate.promotion.shoppers import Shoppers
+from invengine.simulate.promotion.stores import Stores, uploads
 
 from .fake_senders import FakeSender
 

@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
-from invengine.simulate.assumptions import APP, CHANNELS, STORES, WAREHOUSES, Assumptions
-from invengine.simulate.baskets import UNITS_MAX, Span, strong_weekend
-from invengine.simulate.roles import roles_of
-from invengine.simulate.sales import Behaviour, Stream
-from invengine.simulate.weekend import Placement, stream_of
+from invengine.simulate.promotion.assumptions import APP, CHANNELS, STORES, WAREHOUSES, Assumptions
+from invengine.simulate.promotion.baskets import UNITS_MAX, Span, strong_weekend
+from invengine.simulate.promotion.roles import roles_of
+from invengine.simulate.promotion.sales import Behaviour, Stream
+from invengine.simulate.promotion.weekend import Placement, stream_of
 
 from .spans import small_habits, span
 

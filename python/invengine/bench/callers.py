@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +38,7 @@ class CallCounts:
     until_s: float
     accepted: int = 0
     measured: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
+    refused: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def starting(cls, spec: Spec) -> CallCounts:
@@ -57,14 +58,13 @@ class CallCounts:
 
     def add_refusal(self, reason: str) -> None:
         """Counts one refusal."""
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+        self.refused[reason] += 1
 
     def add(self, other: CallCounts) -> None:
         """Adds the counts of another."""
         self.accepted += other.accepted
         self.measured += other.measured
-        for reason, count in other.refused.items():
-            self.refused[reason] = self.refused.get(reason, 0) + count
+        self.refused.update(other.refused)
 
 
 def with_asyncio(spec: Spec) -> dict[str, Any]:
@@ -133,30 +133,16 @@ def with_redis(spec: Spec) -> dict[str, Any]:
 def _in_threads(spec: Spec, connect: Callable[[], Callable[[CallCounts, int], None]]) -> CallCounts:
     """Calls from `callers` threads until the time is up; the first error of a thread is raised."""
     total = CallCounts.starting(spec)
-    all_counts: list[CallCounts] = []
-    errors: list[BaseException] = []
 
-    def work() -> None:
-        counts = CallCounts(total.from_s, total.until_s)
-        all_counts.append(counts)
-        try:
-            call = connect()
-            for number in itertools.count():
-                if not counts.is_running():
-                    return
-                call(counts, number)
-        except BaseException as error:  # Whatever ends a thread ends the run.
-            errors.append(error)
+    def work() -> CallCounts:
+        counts, call, numbers = CallCounts(total.from_s, total.until_s), connect(), itertools.count()
+        while counts.is_running():
+            call(counts, next(numbers))
+        return counts
 
-    threads = [threading.Thread(target=work) for _ in range(spec.callers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    for counts in all_counts:
-        total.add(counts)
+    with ThreadPoolExecutor(spec.callers) as threads:
+        for each in [threads.submit(work) for _ in range(spec.callers)]:
+            total.add(each.result())
     return total
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 PER_S = "reservations/s"
@@ -35,15 +35,7 @@ class Figure:
 
     def as_json(self) -> dict[str, Any]:
         """The object that `invengine bench --json` prints."""
-        return {
-            "id": self.id,
-            "figure": self.figure,
-            "unit": self.unit,
-            "min": self.min,
-            "max": self.max,
-            "rounds": self.rounds,
-            "checks": "passed",
-        }
+        return {**asdict(self), "checks": "passed"}
 
 
 @dataclass(frozen=True, slots=True)

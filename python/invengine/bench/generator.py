@@ -45,6 +45,8 @@ class Target:
         """Accepted reserves a second, when each call leaves as soon as another was answered (closed loop)."""
         report = self._run(shape, self.plan.seconds if seconds is None else seconds)
         window = report["window"]
+        if not window["seconds"]:
+            raise machine.ProgramError(f"{self.name}: nothing was measured, the run ended within its warm-up")
         accepted = max(1, window["accepted"])
         return Sample(
             value=window["accepted"] / window["seconds"],

@@ -7,13 +7,13 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import invengine
 from invengine.cli.exits import UsageProblemError
+from invengine.simulate.server import environment as environment
 
 READY_WITHIN_S = 60.0
 END_WITHIN_S = 120.0
@@ -156,11 +156,3 @@ def pinned(core: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def environment() -> Mapping[str, str]:
-    """The environment of the programs, without the settings of the person who measures."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("INVENGINE_")}
-    package = str(Path(invengine.__file__).resolve().parents[1])
-    path = os.pathsep.join(entry for entry in (package, own.get("PYTHONPATH", "")) if entry)
-    return {**own, "PYTHONPATH": path}

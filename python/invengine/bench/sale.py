@@ -7,8 +7,8 @@ from invengine.bench.checks import check_and_end, require
 from invengine.bench.figures import Figure, figure
 from invengine.bench.rounds import Plan, interleaved, values
 from invengine.bench.server import Server, serving
-from invengine.simulate import flash_sale
-from invengine.simulate.flash_sale import FlashSaleResult, FlashSaleSettings
+from invengine.simulate.flash_sale import sale as flash_sale
+from invengine.simulate.flash_sale.sale import FlashSaleResult, FlashSaleSettings
 
 ROUNDS_MAX = 3
 """A sale includes a rush and takes longer than other runs."""

@@ -47,11 +47,6 @@ CHANNELS = Kind("channels", Channel, ("channel", "display_name"), Client.upsert_
 DisplayName = Annotated[str, typer.Option("--display-name", help="A name for people.")]
 
 
-def _show(context: typer.Context, kind: Kind, target: str | None, timeout_ms: int | None, as_json: bool) -> None:
-    with connected(context, target, timeout_ms) as client:
-        print_rows(kind.read(client), kind.columns, as_json=as_json)
-
-
 def _add(
     context: typer.Context,
     kind: Kind,
@@ -138,7 +133,8 @@ def _sub_app(kind: Kind) -> typer.Typer:
     def show(
         context: typer.Context, target: Target = None, timeout_ms: TimeoutMs = None, as_json: Json = False
     ) -> None:
-        _show(context, kind, target, timeout_ms, as_json)
+        with connected(context, target, timeout_ms) as client:
+            print_rows(kind.read(client), kind.columns, as_json=as_json)
 
     @sub.command(
         "import",

@@ -26,7 +26,7 @@ class ExitCode(enum.IntEnum):
 
 MEANINGS = {
     ExitCode.OK: "done",
-    ExitCode.REJECTED: "the ledger said no, nothing changed",
+    ExitCode.REJECTED: "rejected by the ledger, nothing changed",
     ExitCode.USAGE: "bad flag, argument, setting or input file",
     ExitCode.UNAVAILABLE: "no answer or not now: repeat it with the same --key",
     ExitCode.CORRUPT: "the journal or the backup is damaged, or verify found a broken invariant",

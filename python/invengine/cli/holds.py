@@ -264,5 +264,8 @@ def print_holds(
             [(line.sku, line.location, line.quantity, line.state, line.outstanding) for line in hold.lines],
         )
     if key_cancelled:
-        print_line("no hold has this key; its reserve is cancelled and will be refused (KEY_CANCELLED)")
+        print_line(
+            "nothing was released: no hold of this channel has the key; its reserve is cancelled and will be refused "
+            "(KEY_CANCELLED); a hold that was made under another channel still stands: release it with that --channel"
+        )
     print_line(f"sequence {receipt.sequence}, key {key}{', replayed' if receipt.replayed else ''}")

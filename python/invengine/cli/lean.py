@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import re
+from collections.abc import Callable
 from typing import Any
 
 from typer.core import TyperArgument, TyperOption
@@ -14,23 +16,12 @@ _NUMBERS = {int: re.compile(r"-?[0-9]{1,18}"), float: re.compile(r"-?[0-9]{1,15}
 
 class _LeanOption(TyperOption):
     def process_value(self, context: Any, value: Any) -> Any:
-        value = _number(self, value)
-        return (
-            _with_callback(self, context, value)
-            if _needs_no_conversion(self, value)
-            else super().process_value(context, value)
-        )
+        return _processed(self, super().process_value, context, value)
 
 
 class _LeanArgument(TyperArgument):
     def process_value(self, context: Any, value: Any) -> Any:
-        if _is_texts(self, value):
-            return _with_callback(self, context, list(value or ()) or None)
-        return (
-            _with_callback(self, context, value)
-            if _needs_no_conversion(self, value)
-            else super().process_value(context, value)
-        )
+        return _processed(self, super().process_value, context, value)
 
 
 def lean(command: Any) -> Any:
@@ -58,7 +49,13 @@ def _lean_param(param: Any) -> Any:
     return param
 
 
-def _with_callback(param: Any, context: Any, value: Any) -> Any:
+def _processed(param: Any, by_typer: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
+    if _is_texts(param, value):
+        value = list(value or ()) or None
+    else:
+        value = _converted(param, value)
+        if not _needs_no_conversion(param, value):
+            return by_typer(context, value)
     return value if param.callback is None else param.callback(context, param, value)
 
 
@@ -66,19 +63,27 @@ def _needs_no_conversion(param: Any, value: Any) -> bool:
     """True for an omitted optional value, and for a value that already has its type."""
     if param.multiple or param.nargs != 1:
         return False
-    return (value is None and not param.required) or (type(value) in _PLAIN and type(value) is _type_of(param))
+    if value is None:
+        return not param.required
+    return type(value) is _type_of(param) and isinstance(value, (*_PLAIN, enum.Enum))
 
 
-def _number(param: Any, value: Any) -> Any:
-    """Converts a text to a number if any number is valid; otherwise returns the value unchanged."""
+def _converted(param: Any, value: Any) -> Any:
+    """Converts a text that certainly is a valid number or choice; otherwise returns the value unchanged."""
     kind = _type_of(param)
-    if type(value) is not str or kind not in _NUMBERS or param.multiple or param.nargs != 1:
+    if type(value) is not str or param.multiple or param.nargs != 1:
         return value
-    return kind(value) if not param.type_descriptor.is_ranged and _NUMBERS[kind].fullmatch(value) else value
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return next((each for each in kind if each.value == value), value)
+    if kind not in _NUMBERS or not _NUMBERS[kind].fullmatch(value):
+        return value
+    number, info = kind(value), param.type_descriptor.parameter_info
+    too_low = info.min is not None and number < info.min
+    return value if too_low or (info.max is not None and number > info.max) else number
 
 
 def _is_texts(param: Any, value: Any) -> bool:
-    many = param.nargs == -1 and _type_of(param) == list[str] and param.default is None
+    many = (param.nargs == -1 or param.multiple) and _type_of(param) == list[str] and param.default is None
     return many and bool(value or not param.required) and all(type(each) is str for each in value or ())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,8 +80,14 @@ def connected(
 
     lifespan.only_asks()
     client = Client(settings.target, settings.channel or None, timeout_s=settings.timeout_ms / 1000)
-    with client:
-        yield client
+    # The command prints what the client would warn of; a program that logs still gets the warning.
+    log, silent = logging.getLogger("invengine.client"), logging.NullHandler()
+    log.addHandler(silent)
+    try:
+        with client:
+            yield client
+    finally:
+        log.removeHandler(silent)
 
 
 def parse_line(text: str) -> Line:

@@ -16,11 +16,8 @@ from invengine.client.draft import CommandFields, Draft
 from invengine.client.methods import AsyncCommands, AsyncReads, ClientCommands
 from invengine.client.operation import AsyncOperation
 from invengine.client.reads import Pages, Read
-from invengine.client.results import (
-    Event,
-    Outcome,
-)
-from invengine.client.retry import Attempts, Pause, attempts, is_anonymous, is_repeatable, may_be_reissued
+from invengine.client.results import Event, Outcome
+from invengine.client.retry import Pause, Retries, attempts, is_anonymous, is_repeatable, may_be_reissued
 from invengine.client.source_async import WINDOW, AsyncSource
 from invengine.client.stream import METHOD as STREAM
 from invengine.client.stream import CommandStream, framed
@@ -180,14 +177,14 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
         """
         cursor = events.Cursor(from_sequence, after, follow, limit)
         arguments.seconds(patience_s, "patience_s")
-        retries = None
+        retries = Retries(None)
         while True:
             error: InvengineError = ConnectionLost("the server ended the stream")
             stream: Any = None
             try:
                 stream = await self._reading(events.METHOD, cursor.request())
                 async for answer in stream:
-                    retries = None
+                    retries.succeeded()
                     for event in cursor.take(answer):
                         yield event
                 if cursor.ends_with_stream:
@@ -199,14 +196,8 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
             finally:
                 if stream is not None:
                     stream.cancel()
-            if retries is None:
-                retries = attempts(time.monotonic() + patience_s, key=None, failed=error)
-                step = next(retries)
-            else:
-                step = retries.send(error)
-            if isinstance(step, Pause):
-                await asyncio.sleep(step.seconds)
-                next(retries)
+            await asyncio.sleep(retries.pause_s(error, time.monotonic() + patience_s))
+            retries.resume()
 
     # Calls
 
@@ -233,7 +224,7 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
         deadline, anonymous = self._deadline(time_s), is_anonymous(draft.request.context)
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         frame = framed(draft.kind.submit_field, draft.request.SerializeToString())
-        retries: Attempts | None = None
+        retries = Retries(key)
         unknown: InvengineError | None = None
         while True:
             outcome = await (self._stream or self._start_stream()).put(frame, deadline)
@@ -252,14 +243,8 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
             if not is_repeatable(error) and not isinstance(error, (DeadlineExceeded, ClientClosed)):
                 # The stream was refused, perhaps because of another command in it: send this command alone.
                 return await self._send_alone(draft, deadline - time.monotonic(), unknown)
-            if retries is None:
-                retries = attempts(deadline, key=key, failed=error)
-                step = next(retries)
-            else:
-                step = retries.send(error)
-            if isinstance(step, Pause):
-                await asyncio.sleep(step.seconds)
-                next(retries)
+            await asyncio.sleep(retries.pause_s(error, deadline))
+            retries.resume()
 
     def _start_stream(self) -> CommandStream:
         self._stream = CommandStream(self._open_stream)

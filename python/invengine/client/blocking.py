@@ -15,11 +15,8 @@ from invengine.client.draft import CommandFields, Draft
 from invengine.client.methods import ClientCommands, Commands, Reads
 from invengine.client.operation import Operation
 from invengine.client.reads import Pages, Read
-from invengine.client.results import (
-    Event,
-    Outcome,
-)
-from invengine.client.retry import Pause, attempts, is_anonymous, may_be_reissued
+from invengine.client.results import Event, Outcome
+from invengine.client.retry import Pause, Retries, attempts, is_anonymous, may_be_reissued
 from invengine.client.source_blocking import OrderedSource
 from invengine.errors import ClientClosed, ConnectionLost, InvengineError, Rejected, Unreachable
 from invengine.positions import JournalPosition
@@ -198,14 +195,14 @@ class Client(Reads, ClientCommands, Commands):
         """
         cursor = events.Cursor(from_sequence, after, follow, limit)
         arguments.seconds(patience_s, "patience_s")
-        retries = None
+        retries = Retries(None)
         while True:
             error: InvengineError = ConnectionLost("the server ended the stream")
             stream: Any = None
             try:
                 stream = self._stream(events.METHOD, cursor.request())
                 for answer in stream:
-                    retries = None
+                    retries.succeeded()
                     yield from cursor.take(answer)
                 if cursor.ends_with_stream:
                     return
@@ -216,14 +213,8 @@ class Client(Reads, ClientCommands, Commands):
             finally:
                 if stream is not None:
                     stream.cancel()
-            if retries is None:
-                retries = attempts(time.monotonic() + patience_s, key=None, failed=error)
-                step = next(retries)
-            else:
-                step = retries.send(error)
-            if isinstance(step, Pause):
-                time.sleep(step.seconds)
-                next(retries)
+            time.sleep(retries.pause_s(error, time.monotonic() + patience_s))
+            retries.resume()
 
     # Calls
 

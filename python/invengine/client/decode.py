@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
@@ -34,6 +35,9 @@ from invengine.errors import InvengineError, Violation, error_from_reason
 _log = logging.getLogger("invengine.client")
 
 _STATES = {int(state): state for state in LineState}
+# The fields of these values have the names of the contract's.
+_LEVEL = attrgetter(*[field.name for field in fields(Level)])
+_RESERVATION_LINE = attrgetter(*ReservationLine._fields)
 
 
 def receipt_of(answer: Any) -> Receipt:
@@ -105,13 +109,9 @@ def _writer(scope: Any) -> str:
     return f"source {scope.source_id!r}" if scope.source_id else "the operator (no channel)"
 
 
-# A Level has the fields of the message, by the same names.
-_LEVEL_FIELDS = attrgetter(*Level.__slots__)
-
-
 def level_of(level: Any) -> Level:
     """One InventoryLevel."""
-    return Level(*_LEVEL_FIELDS(level))
+    return Level(*_LEVEL(level))
 
 
 def stock_changed(answer: Any) -> StockChanges:
@@ -143,21 +143,7 @@ def known_outcome(answer: Any) -> KnownOutcome:
 
 def reservation_of(reservation: Any) -> Reservation:
     """One Reservation."""
-    lines = tuple(
-        [
-            ReservationLine(
-                line.sku,
-                line.location,
-                line.quantity,
-                line.reserved,
-                line.allocated,
-                line.released,
-                line.expired,
-                line.fulfilled,
-            )
-            for line in reservation.lines
-        ]
-    )
+    lines = tuple([ReservationLine(*_RESERVATION_LINE(line)) for line in reservation.lines])
     return Reservation(
         reservation.reservation_id,
         reservation.version,
@@ -205,33 +191,13 @@ def event_of(event: Any, ledger: str) -> Event:
 
 def server_description(answer: Any) -> ServerDescription:
     """A GetServerInfoResponse."""
-    return ServerDescription(
-        version=answer.version,
-        ledger=answer.ledger,
-        writer_epoch=answer.writer_epoch,
-        journal=answer.journal,
-        loss_window=answer.loss_window,
-        sequence=answer.sequence,
-        durable_sequence=answer.durable_sequence,
-        engine_time=stamp_time(answer.engine_time),
-        time_scale=answer.time_scale,
-        effective_dedupe_window_s=duration_s(answer.effective_dedupe_window),
-        command_bytes_max=answer.command_bytes_max,
-        submit_bytes_max=answer.submit_bytes_max,
-        submit_commands_max=answer.submit_commands_max,
-        lines_max=answer.lines_max,
-        recovery_time_s=duration_s(answer.recovery_time),
-        recovered_events=answer.recovered_events,
-        door=answer.door,
-        snapshot_sequence=answer.snapshot_sequence,
-        snapshot_time=stamp_time(answer.snapshot_time) if answer.HasField("snapshot_time") else None,
-        first_sequence=answer.first_sequence,
-        lost_events=answer.lost_events,
-        clock_offset_s=duration_s(answer.clock_offset),
-        answer_bytes_max=answer.answer_bytes_max,
-        command_answer_bytes_max=answer.command_answer_bytes_max,
-        reservation_lines_max=answer.reservation_lines_max,
-        effective_refusal_window_s=duration_s(answer.effective_refusal_window),
-        refusal_bytes=answer.refusal_bytes,
-        refusal_bytes_max=answer.refusal_bytes_max,
-    )
+    odd: dict[str, Any] = {
+        "engine_time": stamp_time(answer.engine_time),
+        "snapshot_time": stamp_time(answer.snapshot_time) if answer.HasField("snapshot_time") else None,
+    }
+    odd |= {
+        f"{name}_s": duration_s(getattr(answer, name))
+        for name in ("effective_dedupe_window", "effective_refusal_window", "recovery_time", "clock_offset")
+    }
+    same = {each.name: getattr(answer, each.name) for each in fields(ServerDescription) if each.name not in odd}
+    return ServerDescription(**same, **odd)

@@ -10,7 +10,7 @@ from typing import Any
 
 from invengine.client import arguments
 from invengine.client.draft import Draft
-from invengine.client.results import Position
+from invengine.client.results import Position, Registration
 from invengine.errors import (
     AuthMissing,
     ChannelNotAllowed,
@@ -225,3 +225,17 @@ def resume_position(source_id: str, epoch: int | None, sequence: int | None, fil
             raise InvalidArgument("sequence", f"0 or more; got {sequence}")
         return Position(source_id, given_epoch, sequence)
     return None if file is None else file.load(source_id)
+
+
+class NumberedSource:
+    """What the sources of both clients are made of: the numbers of their messages, and the file that remembers them."""
+
+    def __init__(self, numbering: Numbering, file: StateFile | None, registration: Registration | None) -> None:
+        self._numbering = numbering
+        self._file = file
+        self.registration = registration
+        """The result of registering, with the last sequence of the previous epoch; None if an epoch was continued."""
+
+    def _save(self) -> None:
+        if self._file is not None:
+            self._file.save(self._numbering.position)

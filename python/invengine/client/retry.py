@@ -115,6 +115,36 @@ def attempts(
         error = None
 
 
+class Retries:
+    """The retries of a call whose attempts its caller makes itself, each until it fails."""
+
+    def __init__(self, key: str | None) -> None:
+        self._key = key
+        self._attempts: Attempts | None = None
+
+    def succeeded(self) -> None:
+        """Forgets the failures: the next one is a first one again."""
+        self._attempts = None
+
+    def pause_s(self, error: InvengineError, deadline_s: float) -> float:
+        """Returns how long to wait before `resume`; raises the error when another attempt is pointless.
+
+        The deadline is that of the first failure.
+        """
+        if self._attempts is None:
+            self._attempts = attempts(deadline_s, key=self._key, failed=error)
+            step = next(self._attempts)
+        else:
+            step = self._attempts.send(error)
+        assert isinstance(step, Pause), step
+        return step.seconds
+
+    def resume(self) -> None:
+        """Ends the pause; raises DeadlineExceeded if it took longer than there was time."""
+        assert self._attempts is not None
+        next(self._attempts)
+
+
 def _final(error: InvengineError, unknown: InvengineError | None, key: str | None) -> InvengineError:
     if key is None:
         return _of_read(error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from invengine.client import arguments, commands
 from invengine.client.draft import Draft
 from invengine.client.methods import AsyncCommands
-from invengine.client.numbering import Message, Numbering, StateFile, consumes_number, resume_position
+from invengine.client.numbering import Message, NumberedSource, Numbering, StateFile, consumes_number, resume_position
 from invengine.client.results import Position, Registration
 from invengine.errors import DeadlineExceeded, Fault, InvengineError, Rejected, SequenceGap, StaleEpoch
 
@@ -25,7 +25,7 @@ WINDOW = 32
 """Messages in flight at once."""
 
 
-class AsyncSource(AsyncCommands):
+class AsyncSource(NumberedSource, AsyncCommands):
     """Numbers the messages of one external system and delivers them in order, each exactly once.
 
     Messages are numbered in the order in which their sends begin; up to `window` are in flight. One that arrives too
@@ -40,14 +40,11 @@ class AsyncSource(AsyncCommands):
         registration: Registration | None,
         window: int = WINDOW,
     ) -> None:
+        super().__init__(numbering, file, registration)
         self._client = client
-        self._numbering = numbering
-        self._file = file
         self._slots = asyncio.Semaphore(window)
         self._progress = asyncio.Event()
         self._recovery = asyncio.Lock()
-        self.registration = registration
-        """The result of registering, with the last sequence of the previous epoch; None if an epoch was continued."""
 
     @classmethod
     async def open(
@@ -192,7 +189,3 @@ class AsyncSource(AsyncCommands):
         """Wakes the messages that wait for an earlier one."""
         progress, self._progress = self._progress, asyncio.Event()
         progress.set()
-
-    def _save(self) -> None:
-        if self._file is not None:
-            self._file.save(self._numbering.position)

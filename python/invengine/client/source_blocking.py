@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from invengine.client.draft import Draft
 from invengine.client.methods import Commands
-from invengine.client.numbering import Message, Numbering, StateFile, consumes_number, resume_position
+from invengine.client.numbering import Message, NumberedSource, Numbering, StateFile, consumes_number, resume_position
 from invengine.client.results import Position, Registration
 from invengine.errors import DeadlineExceeded, Fault, InvengineError, Rejected, SequenceGap, StaleEpoch
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class OrderedSource(Commands):
+class OrderedSource(NumberedSource, Commands):
     """Numbers the messages of one external system and delivers them in order, each exactly once.
 
     Use the command methods as on a client. A message with an unknown outcome (OutcomeUnknown) is delivered again
@@ -30,12 +30,9 @@ class OrderedSource(Commands):
     def __init__(
         self, client: Client, numbering: Numbering, file: StateFile | None, registration: Registration | None
     ) -> None:
+        super().__init__(numbering, file, registration)
         self._client = client
-        self._numbering = numbering
-        self._file = file
         self._turn = threading.Lock()
-        self.registration = registration
-        """The result of registering, with the last sequence of the previous epoch; None if an epoch was continued."""
 
     @classmethod
     def open(
@@ -132,7 +129,3 @@ class OrderedSource(Commands):
     def _settle(self, message: Message) -> None:
         self._numbering.settle(message)
         self._save()
-
-    def _save(self) -> None:
-        if self._file is not None:
-            self._file.save(self._numbering.position)

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from invengine.client import Event
-from invengine.simulate.sales import LevelKey
 
+LevelKey: TypeAlias = tuple[str, str]
+"""(sku, location): one inventory level."""
 Moved: TypeAlias = tuple[tuple[LevelKey, int], ...]
 """Units by place, sorted."""
 Name: TypeAlias = tuple[str, str]

@@ -54,10 +54,10 @@ def promotion(
 
     Takes two to three minutes. Code 4 if a check fails; the report says which.
     """
-    from invengine.simulate import promotion as job
-    from invengine.simulate.assumptions import FlashSale
-    from invengine.simulate.baskets import MissingBasketsError
-    from invengine.simulate.screen import show_promotion
+    from invengine.simulate.promotion import run as job
+    from invengine.simulate.promotion.assumptions import FlashSale
+    from invengine.simulate.promotion.baskets import MissingBasketsError
+    from invengine.simulate.promotion.screen import show_promotion
 
     flash = FlashSale(callers=flash_callers, units=flash_units)
     options = job.PromotionOptions(directory=out, full=full, scale=time_scale, seed=seed, flash=flash)
@@ -90,8 +90,8 @@ def flash_sale(
 
     Takes half a minute. Code 4 if a check fails. Items and keys have names of their own, so nothing else is touched.
     """
-    from invengine.simulate import flash_sale as job
-    from invengine.simulate import flash_view
+    from invengine.simulate.flash_sale import sale as job
+    from invengine.simulate.flash_sale import view
     from invengine.simulate.server import Server
 
     out.mkdir(parents=True, exist_ok=True)
@@ -106,17 +106,17 @@ def flash_sale(
             server = stack.enter_context(Server(Path(stack.enter_context(TemporaryDirectory(prefix="invengine-")))))
             server.start()
             settings = replace(settings, target=server.address, journal=server.directory, watch_pid=server.pid)
-        on_step = stack.enter_context(flash_view.live(settings, shown=not as_json))
+        on_step = stack.enter_context(view.live(settings, shown=not as_json))
         result = job.run(settings, on_step)
     # A server that somebody else started counts as one of the others once it is called.
     load = watch.load() if target is None else before
     result, notice = job.judged_on(result, load), verdict(load)
-    report = flash_view.report_of(result, settings, load)
-    flash_view.write(out, result, report, notice)
+    report = view.report_of(result, settings, load)
+    view.write(out, result, report, notice)
     if as_json:
         print_json(report)
     else:
-        flash_view.show(result, report, _console(), notice)
+        view.show(result, report, _console(), notice)
         print_line(f"\n{out / 'flash-sale.html'}\n{out / 'flash-sale.json'}")
     return _verdict(report["checks"])
 

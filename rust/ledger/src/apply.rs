@@ -154,7 +154,7 @@ impl Ledger {
             }
         };
         if let Some(position) = origin.source {
-            let (number, fingerprint, sequence) = (position.number, origin.fingerprint.hash, self.sequence);
+            let (number, fingerprint, sequence) = (position.number, origin.fingerprint, self.sequence);
             let recorded =
                 self.sources.record(position, AppliedMessage { number, fingerprint, sequence, outcome: stored });
             self.expect_applicable(recorded);

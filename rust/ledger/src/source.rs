@@ -1,5 +1,6 @@
 //! External systems and their ordered streams of messages: the current epoch, the last number applied, the latest outcomes.
 
+use crate::fingerprint::Fingerprint;
 use crate::ids::Handle;
 use std::collections::VecDeque;
 
@@ -25,16 +26,27 @@ pub(crate) enum StoredOutcome {
 #[derive(Clone, Debug)]
 pub(crate) struct AppliedMessage {
     pub number: u64,
-    pub fingerprint: u64,
+    pub fingerprint: Fingerprint,
     /// Position in the journal.
     pub sequence: u64,
     pub outcome: StoredOutcome,
 }
 
 impl AppliedMessage {
+    /// What it did, if it was accepted.
+    pub fn effect(&self) -> Option<&Effect> {
+        match &self.outcome {
+            StoredOutcome::Accepted(effect) => Some(effect),
+            StoredOutcome::Rejected(_) => None,
+        }
+    }
+
     fn hash(&self, source: Handle) -> u128 {
-        let hash =
-            StableHash::new(7).word(u64::from(source)).word(self.number).word(self.fingerprint).word(self.sequence);
+        let hash = StableHash::new(7)
+            .word(u64::from(source))
+            .word(self.number)
+            .word(self.fingerprint.hash)
+            .word(self.sequence);
         match &self.outcome {
             StoredOutcome::Accepted(effect) => effect.add_to(hash.word(1)),
             StoredOutcome::Rejected(rejection) => hash_rejection(hash.word(2), rejection),
@@ -76,10 +88,7 @@ impl Source {
 
     /// The effect of the message with this number, if it was accepted and is still kept.
     pub(crate) fn effect(&self, number: u64) -> Option<&Effect> {
-        match &self.applied(number)?.outcome {
-            StoredOutcome::Accepted(effect) => Some(effect),
-            StoredOutcome::Rejected(_) => None,
-        }
+        self.applied(number)?.effect()
     }
 
     fn hash(&self, handle: Handle) -> u128 {

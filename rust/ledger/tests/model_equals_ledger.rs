@@ -120,19 +120,25 @@ impl Pair {
         }
     }
 
-    /// Removes the field from a rejection for a reused key: the model does not name it, but the named field must differ.
+    /// Removes the field from a rejection for a reused key or number: the model does not name it, but the named field must
+    /// differ.
     fn without_difference(&self, command: &Command<'static>, reply: Reply) -> Reply {
         let Reply::Rejected(mut refusal) = reply else { return reply };
-        if refusal.reason != Reason::IdempotencyKeyReused {
+        let of_number = refusal.reason == Reason::SequenceConflict;
+        if refusal.reason != Reason::IdempotencyKeyReused && !of_number {
             return Reply::Rejected(refusal);
         }
         let fact = |name| refusal.facts.iter().find(|fact| fact.0 == name).map(|fact| fact.1.as_str());
         let field = fact("field").expect("the differing field is always named");
-        if let Some(sequence) = fact("sequence") {
-            let before = &self.written[&sequence.parse().unwrap()];
+        let sequence = match command.context.source.filter(|_| of_number) {
+            Some(position) => self.model.sources[position.id].sequence_of(position.sequence),
+            None => fact("sequence").map(|sequence| sequence.parse().unwrap()),
+        };
+        if let Some(sequence) = sequence {
+            let before = &self.written[&sequence];
             assert_ne!(part(before, field), part(command, field), "{field}: {before:?} {command:?}");
         }
-        refusal.facts.retain(|fact| fact.0 == "sequence");
+        refusal.facts.retain(|fact| ["source", "sequence"].contains(&fact.0));
         Reply::Rejected(refusal)
     }
 

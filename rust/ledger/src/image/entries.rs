@@ -3,6 +3,7 @@
 use super::IMAGE_VERSION;
 use crate::codec::{Decoded, Field, Malformed, Reader, put, put_signed, put_text};
 use crate::correction::IssueTimes;
+use crate::fingerprint::Fingerprint;
 use crate::ids::{Handle, ReservationId, Slot};
 use crate::ledger::{Ledger, SlotsByName};
 use crate::level::LevelFigures;
@@ -254,8 +255,8 @@ pub(super) fn put_source(out: &mut Vec<u8>, source: &Source) {
     put(out, source.last);
     put(out, source.recent().len() as u64);
     for applied in source.recent() {
-        put(out, applied.fingerprint);
-        put(out, applied.sequence);
+        put(out, applied.fingerprint.hash);
+        put(out, applied.sequence << 1 | u64::from(applied.fingerprint.has_parts));
         match &applied.outcome {
             StoredOutcome::Accepted(effect) => {
                 out.push(1);
@@ -284,7 +285,10 @@ pub(super) fn source(from: &mut Reader<'_>, image: ImageContext) -> Decoded<Sour
         last.checked_sub(outcomes as u64).ok_or(Malformed("a source keeps more outcomes than it had messages"))?;
     let mut recent = Vec::new();
     for number in first + 1..=last {
-        let (fingerprint, sequence) = (from.number()?, from.number()?);
+        let (hash, sequence) = (from.number()?, from.number()?);
+        let has_parts = image.version >= 3 && sequence & 1 == 1;
+        let sequence = if image.version < 3 { sequence } else { sequence >> 1 };
+        let fingerprint = Fingerprint { hash, has_parts };
         let outcome = match from.byte()? {
             1 => StoredOutcome::Accepted(effect(from, image)?),
             2 => StoredOutcome::Rejected(Rejection::read(from)?),

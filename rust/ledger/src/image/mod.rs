@@ -17,7 +17,7 @@
 //! | 6 | slots of reservations: generation, window in which it ended, and the reservation if there is one |
 //! | 7 | free slots, in the order in which they were freed |
 //! | 8, 9 | orders, holders with more than one reservation, by name: their slots in order |
-//! | 10 | sources: name, epoch, last number, kept outcomes |
+//! | 10 | sources: name, epoch, last number, kept outcomes; from version 3 on with whether their fingerprints have parts |
 //! | 11 | key windows, the older first: number, start, carried bytes, slots that ended in it, writers ahead of time; then writers ahead of time of forgotten keys |
 //! | 12, 13 | keys of the older, of the younger window, in order of insertion |
 //! | 15 | windows of remembered refusals, as 11; these and the next two are absent where they add nothing to 11 |

@@ -89,6 +89,13 @@ pub struct Source {
     kept: Vec<(u64, String, u64, Result<Outcome, Refusal>)>,
 }
 
+impl Source {
+    /// Position of the command that consumed a number, if its outcome is kept.
+    pub fn sequence_of(&self, number: u64) -> Option<u64> {
+        self.kept.iter().find(|kept| kept.0 == number).map(|kept| kept.2)
+    }
+}
+
 /// The state.
 #[derive(Clone, Debug)]
 pub struct Model {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from invengine.client import Event
-from invengine.simulate.sales import LevelKey
+from invengine.simulate.audit import LevelKey
 
 
 class EventCounts:

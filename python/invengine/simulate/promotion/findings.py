@@ -6,12 +6,13 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from invengine.cli.machine_load import verdict
-from invengine.simulate.checks import Check, all_or, examples
-from invengine.simulate.coordinator import Evidence
-from invengine.simulate.roles import RoleKind, roles_of
+from invengine.simulate.promotion.coordinator import Evidence
+from invengine.simulate.promotion.roles import RoleKind, roles_of
+from invengine.simulate.report.checks import Check, all_or, examples
 
 AROUND_KILL_S = 1.5
 """What was sent this close to the kill, in seconds of the wall clock, may have waited for the server to come back."""
@@ -181,20 +182,10 @@ def _by_command(refused: Mapping[str, int]) -> dict[str, dict[str, int]]:
 
 
 def _fragmented(evidence: Evidence) -> dict[str, Any]:
-    play = evidence.fragmented
-    return {
-        "oversold_units": play.oversold_units,
-        "oversold_levels": play.oversold_levels,
-        "oversold_by_channel": play.oversold_by_channel,
-        "cancelled_orders": play.cancelled_orders,
-        "false_sold_outs": play.false_sold_outs,
-        "false_sold_out_units": play.false_sold_out_units,
-        "units_sold": play.units_sold,
-        "refused_orders": play.refused_orders,
-        "flash_sold": play.flash_sold,
-        "flash_oversold": play.flash_oversold,
-        "oversold_units_by_interval": {f"{factor:g}": units for factor, units in evidence.oversold_by_factor.items()},
-    }
+    found = asdict(evidence.fragmented)
+    del found["series"]
+    by_interval = {f"{factor:g}": units for factor, units in evidence.oversold_by_factor.items()}
+    return {**found, "oversold_units_by_interval": by_interval}
 
 
 def _throughput(evidence: Evidence) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from invengine.cli.machine_load import Load
-from invengine.simulate import page, plots
-from invengine.simulate.flash_sale import GOODPUT_RATIO_MIN, FlashSaleResult, FlashSaleSettings, Step
-from invengine.simulate.page import Figure
-from invengine.simulate.screen import facts, say, verdicts
+from invengine.simulate.flash_sale.sale import GOODPUT_RATIO_MIN, FlashSaleResult, FlashSaleSettings, Step
+from invengine.simulate.report import page, plots
+from invengine.simulate.report.page import Figure
+from invengine.simulate.report.screen import facts, say, verdicts
 
 STEPS_SHOWN = 60
 _ANSWERS = ("accepted", "refused", "failed", "allocated", "released")

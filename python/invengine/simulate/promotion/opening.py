@@ -7,9 +7,9 @@ from itertools import islice
 from typing import TypeVar
 
 from invengine.client import Channel, Client, Item, Line, Location, Receipt
-from invengine.simulate.answers import Answer, AnswerLog
-from invengine.simulate.assumptions import CHANNELS
-from invengine.simulate.sales import Stream
+from invengine.simulate.promotion.answers import Answer, AnswerLog
+from invengine.simulate.promotion.assumptions import CHANNELS
+from invengine.simulate.promotion.sales import Stream
 
 T = TypeVar("T")
 

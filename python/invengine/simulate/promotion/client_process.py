@@ -12,17 +12,17 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from invengine.client import AsyncClient
-from invengine.simulate.answers import AnswerLog
-from invengine.simulate.assumptions import Messages
-from invengine.simulate.clock import ProcessClock, SharedClock
-from invengine.simulate.command_sender import CommandSender
-from invengine.simulate.flash_batcher import FlashBatcher
-from invengine.simulate.marketplaces import Marketplace
-from invengine.simulate.roles import Role, RoleKind
-from invengine.simulate.shoppers import Shoppers
-from invengine.simulate.stores import Stores
-from invengine.simulate.tally import Tally
-from invengine.simulate.warehouse import SOURCE, deliver_all
+from invengine.simulate.promotion.answers import AnswerLog
+from invengine.simulate.promotion.assumptions import Messages
+from invengine.simulate.promotion.clock import ProcessClock, SharedClock
+from invengine.simulate.promotion.command_sender import CommandSender
+from invengine.simulate.promotion.flash_batcher import FlashBatcher
+from invengine.simulate.promotion.marketplaces import Marketplace
+from invengine.simulate.promotion.roles import Role, RoleKind
+from invengine.simulate.promotion.shoppers import Shoppers
+from invengine.simulate.promotion.stores import Stores
+from invengine.simulate.promotion.tally import Tally
+from invengine.simulate.promotion.warehouse import SOURCE, deliver_all
 
 READY = "ready"
 

@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from invengine.simulate.assumptions import CHANNELS, MARKETPLACES, STORES, Copies
-from invengine.simulate.sales import Adjusted, Behaviour, LevelKey, Line, Returned, Sale, Stream
+from invengine.simulate.audit import LevelKey
+from invengine.simulate.promotion.assumptions import CHANNELS, MARKETPLACES, STORES, Copies
+from invengine.simulate.promotion.sales import Adjusted, Behaviour, Line, Returned, Sale, Stream
 
 
 @dataclass(slots=True)

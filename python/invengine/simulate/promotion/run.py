@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from invengine.cli.machine_load import Watch
-from invengine.simulate import page, plots, wording
-from invengine.simulate.assumptions import Assumptions, FlashSale
-from invengine.simulate.baskets import strong_weekend, whole_year
-from invengine.simulate.coordinator import Bar, Evidence, Plan, direct
-from invengine.simulate.findings import AROUND_KILL_S, report_of
-from invengine.simulate.page import Figure
-from invengine.simulate.sales import Stream
-from invengine.simulate.weekend import stream_of
+from invengine.simulate.promotion import plots, wording
+from invengine.simulate.promotion.assumptions import Assumptions, FlashSale
+from invengine.simulate.promotion.baskets import strong_weekend, whole_year
+from invengine.simulate.promotion.coordinator import Bar, Evidence, Plan, direct
+from invengine.simulate.promotion.findings import AROUND_KILL_S, report_of
+from invengine.simulate.promotion.sales import Stream
+from invengine.simulate.promotion.weekend import stream_of
+from invengine.simulate.report import page
+from invengine.simulate.report.page import Figure
 
 WEEKEND_SCALE = 1440.0
 """Two days in two minutes."""

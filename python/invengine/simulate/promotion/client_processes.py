@@ -10,10 +10,10 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
 
-from invengine.simulate.client_process import READY, ProcessSettings, run_client_process
-from invengine.simulate.clock import SharedClock
-from invengine.simulate.roles import Role
-from invengine.simulate.tally import Tally
+from invengine.simulate.promotion.client_process import READY, ProcessSettings, run_client_process
+from invengine.simulate.promotion.clock import SharedClock
+from invengine.simulate.promotion.roles import Role
+from invengine.simulate.promotion.tally import Tally
 
 READY_WITHIN_S = 90.0
 END_WITHIN_S = 10.0

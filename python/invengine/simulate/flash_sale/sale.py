@@ -18,9 +18,9 @@ from typing import Any
 
 from invengine.cli.machine_load import Load
 from invengine.client import Client, Item, Level, Location
-from invengine.simulate.checks import Check, all_or
-from invengine.simulate.load import run_load
+from invengine.simulate.flash_sale.load import LoadFailedError, run_load
 from invengine.simulate.refold import Refold, refold
+from invengine.simulate.report.checks import Check, all_or
 
 GOODPUT_RATIO_MIN = 0.9
 _SPEED = "goodput"
@@ -272,6 +272,8 @@ class _Sale:
 
 
 def _good_per_s(report: Mapping[str, Any]) -> float:
+    if not report["window"]["seconds"]:
+        raise LoadFailedError("nothing was measured: the run ended before its measured part began")
     return float(report["window"]["good"] / report["window"]["seconds"])
 
 

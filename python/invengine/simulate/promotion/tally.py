@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
-from invengine.simulate.sales import LevelKey
+from invengine.simulate.audit import LevelKey
 
 
 class Shortage(NamedTuple):

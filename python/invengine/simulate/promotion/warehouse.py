@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from operator import attrgetter
 
 from invengine.client import AsyncSource, Draft, StockState, commands
-from invengine.simulate.clock import ProcessClock
-from invengine.simulate.command_sender import CommandSender
-from invengine.simulate.sales import Adjusted, Returned
+from invengine.simulate.promotion.clock import ProcessClock
+from invengine.simulate.promotion.command_sender import CommandSender
+from invengine.simulate.promotion.sales import Adjusted, Returned
 
 SOURCE = "warehouse-system"
 

@@ -9,10 +9,19 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from invengine.simulate.assumptions import APP, MARKETPLACES, STORES, WAREHOUSES, Assumptions, FlashSale, Shopping
-from invengine.simulate.baskets import WEEKEND_S, Basket, Span
-from invengine.simulate.chance import dice, lognormal, number, pick, share
-from invengine.simulate.sales import Adjusted, Behaviour, LevelKey, Line, Returned, Sale, Stream
+from invengine.simulate.audit import LevelKey
+from invengine.simulate.promotion.assumptions import (
+    APP,
+    MARKETPLACES,
+    STORES,
+    WAREHOUSES,
+    Assumptions,
+    FlashSale,
+    Shopping,
+)
+from invengine.simulate.promotion.baskets import WEEKEND_S, Basket, Span
+from invengine.simulate.promotion.chance import dice, lognormal, number, pick, share
+from invengine.simulate.promotion.sales import Adjusted, Behaviour, Line, Returned, Sale, Stream
 
 HOUR_S = 3600.0
 

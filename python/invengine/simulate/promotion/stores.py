@@ -10,10 +10,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from invengine.client import Draft, commands
-from invengine.simulate.command_sender import CommandSender, Decision
-from invengine.simulate.sales import LevelKey, Sale
-from invengine.simulate.shoppers import FULFILLED, REFUSED
-from invengine.simulate.tally import Shortage
+from invengine.simulate.audit import LevelKey
+from invengine.simulate.promotion.command_sender import CommandSender, Decision
+from invengine.simulate.promotion.sales import Sale
+from invengine.simulate.promotion.shoppers import FULFILLED, REFUSED
+from invengine.simulate.promotion.tally import Shortage
 
 BATCH_SALES = 300
 """Sales of one upload: two commands each stay below the 1,000 of a batch."""

@@ -14,20 +14,20 @@ from pathlib import Path
 
 from invengine.cli.machine_load import Load
 from invengine.client import Client, Digest, ServerDescription
-from invengine.simulate.answers import AnswerLog, denied, last_answers
-from invengine.simulate.assumptions import Assumptions
 from invengine.simulate.audit import Auditor
-from invengine.simulate.client_process import ProcessSettings
-from invengine.simulate.client_processes import ClientProcesses
-from invengine.simulate.clock import SharedClock
-from invengine.simulate.event_counts import EventCounts
-from invengine.simulate.fragmented import Fragmented, play
-from invengine.simulate.opening import create_opening_state, steps_of
+from invengine.simulate.promotion.answers import AnswerLog, denied, last_answers
+from invengine.simulate.promotion.assumptions import Assumptions
+from invengine.simulate.promotion.client_process import ProcessSettings
+from invengine.simulate.promotion.client_processes import ClientProcesses
+from invengine.simulate.promotion.clock import SharedClock
+from invengine.simulate.promotion.event_counts import EventCounts
+from invengine.simulate.promotion.fragmented import Fragmented, play
+from invengine.simulate.promotion.opening import create_opening_state, steps_of
+from invengine.simulate.promotion.roles import roles_of
+from invengine.simulate.promotion.sales import Stream
+from invengine.simulate.promotion.tally import Tally, total
 from invengine.simulate.refold import Refold, refold
-from invengine.simulate.roles import roles_of
-from invengine.simulate.sales import Stream
 from invengine.simulate.server import Server, ServerFailedError
-from invengine.simulate.tally import Tally, total
 
 START_IN_S = 0.5
 POLL_S = 0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from invengine.simulate import page
+from invengine.simulate.report import page
 
 OWN_COPIES = (
     "Own copies: the usual way without a common ledger. Every channel sells from a copy of the stock of its own, and "

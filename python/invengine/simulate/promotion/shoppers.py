@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Iterable
 
 from invengine.client import Hold, commands
-from invengine.simulate.command_sender import CommandSender, Decision
-from invengine.simulate.sales import Behaviour, Sale
+from invengine.simulate.promotion.command_sender import CommandSender, Decision
+from invengine.simulate.promotion.sales import Behaviour, Sale
 
 FULFILLED = "fulfilled"
 RELEASED = "released by the customer"

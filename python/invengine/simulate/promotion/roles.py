@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from invengine.simulate.assumptions import APP, ECOMMERCE, MARKETPLACES, STORES
-from invengine.simulate.sales import Adjusted, Returned, Sale, Stream
-from invengine.simulate.warehouse import SOURCE
+from invengine.simulate.promotion.assumptions import APP, ECOMMERCE, MARKETPLACES, STORES
+from invengine.simulate.promotion.sales import Adjusted, Returned, Sale, Stream
+from invengine.simulate.promotion.warehouse import SOURCE
 
 
 class RoleKind(StrEnum):

@@ -23,10 +23,10 @@ from invengine.errors import (
     SequenceConsumed,
     error_from_reason,
 )
-from invengine.simulate.answers import Answer, AnswerLog
-from invengine.simulate.clock import ProcessClock
-from invengine.simulate.sales import LevelKey
-from invengine.simulate.tally import Tally
+from invengine.simulate.audit import LevelKey
+from invengine.simulate.promotion.answers import Answer, AnswerLog
+from invengine.simulate.promotion.clock import ProcessClock
+from invengine.simulate.promotion.tally import Tally
 
 T = TypeVar("T")
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-LevelKey = tuple[str, str]
-"""(sku, location): one inventory level."""
+from invengine.simulate.audit import LevelKey
 
 
 class Line(NamedTuple):

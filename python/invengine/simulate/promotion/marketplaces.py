@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from invengine.client import Draft, commands
-from invengine.simulate.assumptions import Messages
-from invengine.simulate.chance import dice
-from invengine.simulate.command_sender import CommandSender, Decision
-from invengine.simulate.sales import Behaviour, Sale
-from invengine.simulate.shoppers import EXPIRED, FULFILLED, REFUSED, RELEASED, TOO_LATE
+from invengine.simulate.promotion.assumptions import Messages
+from invengine.simulate.promotion.chance import dice
+from invengine.simulate.promotion.command_sender import CommandSender, Decision
+from invengine.simulate.promotion.sales import Behaviour, Sale
+from invengine.simulate.promotion.shoppers import EXPIRED, FULFILLED, REFUSED, RELEASED, TOO_LATE
 
 TRIES = 16
 TRY_AGAIN_S = 120.0

@@ -11,9 +11,9 @@ import heapq
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from invengine.simulate.command_sender import BATCH_ROWS, CommandSender, Row
-from invengine.simulate.sales import Sale
-from invengine.simulate.shoppers import REFUSED_FLASH, Shoppers
+from invengine.simulate.promotion.command_sender import BATCH_ROWS, CommandSender, Row
+from invengine.simulate.promotion.sales import Sale
+from invengine.simulate.promotion.shoppers import REFUSED_FLASH, Shoppers
 
 BATCHES_AT_ONCE = 2
 SECOND_CLICK_S = 2.0

@@ -1,6 +1,6 @@
 """The load generator in a process of its own: JSON in, JSON out, and its steps while it runs.
 
-`python -m invengine.simulate.load` reads a `Spec` of rust/load from standard input and prints its `Report`.
+`python -m invengine.simulate.flash_sale.load` reads a `Spec` of rust/load from standard input and prints its `Report`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def run_load(spec: Mapping[str, Any], on_step: Callable[[dict[str, Any]], None] 
         whole = {**spec, "progress_file": str(steps)} if on_step is not None else dict(spec)
         with (Path(directory) / "report.json").open("w+b") as out, (Path(directory) / "error").open("w+b") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "invengine.simulate.load"],
+                [sys.executable, "-m", "invengine.simulate.flash_sale.load"],
                 env=environment(),
                 stdin=subprocess.PIPE,
                 stdout=out,
