@@ -1,7 +1,7 @@
 //! The journal: frames of events, each durable before its commands are acknowledged.
 //!
 //! This file states the guarantees that every journal gives; one contract suite
-//! (`tests/journal_contract.rs`) tests them for each. It knows nothing of commands or ledgers: a
+//! (`tests/journal/contract.rs`) tests them for each. It knows nothing of commands or ledgers: a
 //! payload is bytes.
 
 pub mod backup;
