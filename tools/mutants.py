@@ -49,23 +49,23 @@ BUGS: dict[str, tuple[str, ...]] = {
     "stale_epoch_accepted": ("ledger:sources",),
     # The state as a whole.
     "digest_misses_a_field": ("ledger:fixture",),
-    "snapshot_not_compared": ("node:engine_promises",),
+    "snapshot_not_compared": ("node:engine:promises::",),
     # The engine.
-    "answer_before_sync": ("node:engine_promises",),
-    "in_flight_ignored": ("node:engine_promises",),
-    "lease_ignored": ("node:engine_promises",),
+    "answer_before_sync": ("node:engine:promises::",),
+    "in_flight_ignored": ("node:engine:promises::",),
+    "lease_ignored": ("node:engine:promises::",),
     # The file journal.
-    "no_crc": ("node:journal_damage",),
-    "chain_not_compared": ("node:journal_damage",),
-    "epoch_not_raised": ("node:journal_contract:files", "node:journal_crash"),
-    "torn_tail_kept": ("node:journal_crash",),
-    "damage_taken_for_a_torn_tail": ("node:journal_damage",),
-    "frame_not_synced": ("node:journal_crash",),
-    "failed_sync_retried": ("node:journal_faults",),
-    "room_ignored": ("node:journal_faults", "node:journal_contract:files"),
+    "no_crc": ("node:journal:damage::",),
+    "chain_not_compared": ("node:journal:damage::",),
+    "epoch_not_raised": ("node:journal:contract::files", "node:journal:crash::"),
+    "torn_tail_kept": ("node:journal:crash::",),
+    "damage_taken_for_a_torn_tail": ("node:journal:damage::",),
+    "frame_not_synced": ("node:journal:crash::",),
+    "failed_sync_retried": ("node:journal:faults::",),
+    "room_ignored": ("node:journal:faults::", "node:journal:contract::files"),
     # The Redis journal.
-    "no_fence": ("node:journal_redis_faults:a_zombie_is_refused",),
-    "tail_not_compared": ("node:journal_redis_faults:a_stale_replica",),
+    "no_fence": ("node:redis:faults::a_zombie_is_refused",),
+    "tail_not_compared": ("node:redis:faults::a_stale_replica",),
 }
 
 
@@ -91,7 +91,7 @@ def build(tests: list[str]) -> dict[str, Path]:
 
 def run(programs: dict[str, Path], test: str, bug: str) -> str:
     """How a test ended: `passed`, `failed` or `out of time`."""
-    package, name, *part = test.split(":")
+    package, name, *part = test.split(":", 2)
     environment = os.environ | {"INVENGINE_PLANTED": bug}
     with subprocess.Popen(
         [programs[f"{package}:{name}"], *part],

@@ -22,18 +22,9 @@ BUGS_A_UNIT = 6
 FUZZ_SECONDS = 4
 
 # Arguments of `cargo test`.
-EXHAUSTION = (
-    "-p",
-    "invengine-node",
-    "--test",
-    "journal_crash",
-    "--test",
-    "journal_damage",
-    "--test",
-    "journal_snapshots",
-)
-ERRORS = ("-p", "invengine-node", "--test", "journal_faults", "any_failing_call", "--", "--nocapture")
-FENCES = ("-p", "invengine-node", "--test", "journal_redis_faults", "a_zombie_is_refused", "--", "--nocapture")
+EXHAUSTION = ("-p", "invengine-node", "--test", "journal", "--", "crash::", "damage::", "snapshots::")
+ERRORS = ("-p", "invengine-node", "--test", "journal", "faults::any_failing_call", "--", "--nocapture")
+FENCES = ("-p", "invengine-node", "--test", "redis", "faults::a_zombie_is_refused", "--", "--nocapture")
 
 
 @dataclass(frozen=True, slots=True)

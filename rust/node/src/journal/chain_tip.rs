@@ -3,7 +3,6 @@
 use invengine_ledger::planted;
 
 use super::frame::{DecodedFrame, FrameHeader, ledger_id, next_chain};
-use super::header::{FileHeader, FileName};
 
 /// The state after a prefix of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,29 +19,6 @@ impl ChainTip {
     pub fn start(ledger: &str) -> Self {
         let ledger_id = ledger_id(ledger);
         Self { ledger_id, next_sequence: 1, chain: ledger_id, writer_epoch: 0, time_ms: 0 }
-    }
-
-    /// The state that a file continues from, according to its header.
-    pub fn at_start_of(header: &FileHeader) -> Self {
-        Self {
-            ledger_id: ledger_id(&header.ledger),
-            next_sequence: header.name.first_sequence,
-            chain: header.chain,
-            writer_epoch: header.writer_epoch,
-            time_ms: header.time_ms,
-        }
-    }
-
-    /// The header of a file that continues this tip.
-    pub fn file_header(&self, number: u64, ledger: &str, file_bytes: u64) -> FileHeader {
-        FileHeader {
-            name: FileName { first_sequence: self.next_sequence, number },
-            chain: self.chain,
-            ledger: ledger.into(),
-            file_bytes,
-            writer_epoch: self.writer_epoch,
-            time_ms: self.time_ms,
-        }
     }
 
     /// The header of a frame of events that continues this tip.

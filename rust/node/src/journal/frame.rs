@@ -10,6 +10,8 @@ pub const FORMAT_VERSION: u16 = 1;
 pub const FRAME_HEADER_BYTES: usize = 64;
 /// Length of the longest frame, header and padding included.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
+/// Length of the longest name of a ledger.
+pub const LEDGER_NAME_BYTES_MAX: usize = 128;
 /// Frames start at multiples of this.
 pub const FRAME_ALIGN: usize = 8;
 /// First bytes of every frame; FE occurs in no UTF-8 text.

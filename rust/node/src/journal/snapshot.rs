@@ -26,11 +26,10 @@ use std::io;
 
 use super::JournalError;
 use super::chain_tip::ChainTip;
-use super::files::SNAPSHOT_PREFIX;
-use super::frame::{at, ledger_id};
-use super::header::LEDGER_NAME_BYTES_MAX;
+use super::file::files::SNAPSHOT_PREFIX;
+use super::file::storage::{StoredFile, read_full_at};
+use super::frame::{LEDGER_NAME_BYTES_MAX, at, ledger_id};
 use super::snapshot_store::{JournalPosition, Manifest, PIECE_BYTES_MAX};
-use super::storage::{StoredFile, read_full_at};
 
 /// The newest version of the format that this build writes and reads.
 const VERSION: u32 = 1;

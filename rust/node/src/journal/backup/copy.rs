@@ -1,7 +1,7 @@
 //! Writes one file durably and with a checksum: as a copy of another one, or as its bytes arrive.
 
 use crate::journal::JournalError;
-use crate::journal::storage::{Storage, StoredFile, read_full_at, write_all_at};
+use crate::journal::file::storage::{Storage, StoredFile, read_full_at, write_all_at};
 
 use super::BackupFile;
 

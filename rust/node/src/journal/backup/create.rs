@@ -7,17 +7,19 @@ use std::sync::Arc;
 use super::copy::{SourceFile, copy, sum_of};
 use super::manifest::{bad, write_manifest};
 use super::writer::{BackupWriter, WrittenJournal};
-use super::{BackupFile, BackupManifest, UNFINISHED_BACKUP, begin, ledger_of, no_journal, refuse_copies, sync_names};
+use super::{BackupFile, BackupManifest, UNFINISHED_BACKUP, begin, ledger_of, no_journal, sync_names};
 use crate::journal::chain_tip::ChainTip;
-use crate::journal::files::{journal_files, open_journal_file, start_of};
-use crate::journal::header::FileName;
-use crate::journal::recovery::rebuild_from;
+use crate::journal::file::files::{journal_files, open_journal_file, start_of};
+use crate::journal::file::header::FileName;
+use crate::journal::file::markers::refuse_copies;
+use crate::journal::file::recovery::rebuild_from;
+use crate::journal::file::snapshot_store;
+use crate::journal::file::storage::{Storage, StoredFile};
+use crate::journal::file::walk::walk_all;
+use crate::journal::file::writer::JOURNAL_FILE_BYTES_DEFAULT;
 use crate::journal::redis::{RedisSource, StoredState};
 use crate::journal::snapshot_store::{Manifest, Replay};
-use crate::journal::storage::{Storage, StoredFile};
-use crate::journal::walk::walk_all;
-use crate::journal::writer::JOURNAL_FILE_BYTES_DEFAULT;
-use crate::journal::{JournalError, file_snapshot_store, snapshot};
+use crate::journal::{JournalError, snapshot};
 
 /// What a backup will hold: found and checked in its source, not yet copied.
 pub struct BackupPlan {
@@ -228,7 +230,7 @@ impl Content {
             return Err(bad(&copy.describe(""), "it does not end as its source did"));
         }
         match &self.snapshot {
-            Some(snapshot) => file_snapshot_store::read(copy.as_ref(), &self.ledger, snapshot, &mut |_| Ok(())),
+            Some(snapshot) => snapshot_store::read(copy.as_ref(), &self.ledger, snapshot, &mut |_| Ok(())),
             None => Ok(()),
         }
     }

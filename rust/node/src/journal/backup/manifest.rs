@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{MANIFEST, UNFINISHED_BACKUP};
 use crate::journal::JournalError;
-use crate::journal::storage::{Storage, read_full_at, write_all_at};
+use crate::journal::file::storage::{Storage, read_full_at, write_all_at};
 
 /// The newest version of the format that this build writes and reads.
 const FORMAT: u32 = 1;

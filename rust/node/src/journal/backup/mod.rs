@@ -19,40 +19,17 @@ mod restore;
 mod writer;
 
 use super::JournalError;
-use super::file_snapshot_store::DRAFT;
-use super::files::{ARCHIVE, SNAPSHOT_PREFIX, journal_files, list, remove};
-use super::header::NAME_PREFIX;
-use super::preallocate::SPARE_FILE;
-use super::storage::{LOCK_FILE, Storage};
-use super::walk::BufferedFile;
+use super::file::files::{ARCHIVE, SNAPSHOT_PREFIX, journal_files, list, remove};
+use super::file::header::NAME_PREFIX;
+use super::file::markers::{MANIFEST, UNFINISHED_BACKUP, UNFINISHED_RESTORE};
+use super::file::preallocate::SPARE_FILE;
+use super::file::snapshot_store::DRAFT;
+use super::file::storage::{LOCK_FILE, Storage};
+use super::file::walk::BufferedFile;
 
 pub use create::{BackupPlan, PendingBackup, copy_redis};
 pub use manifest::{BackupFile, BackupManifest, read_manifest};
 pub use restore::{FileRestore, check, install_in_redis, other_state, rebuild_backup};
-
-const MANIFEST: &str = "backup.json";
-const UNFINISHED_BACKUP: &str = "backup.unfinished";
-const UNFINISHED_RESTORE: &str = "restore.unfinished";
-
-/// Refuses a backup, or an unfinished copy, as a journal.
-pub(super) fn refuse_copies(storage: &dyn Storage) -> Result<(), JournalError> {
-    refuse(storage, MANIFEST, "a backup, which only `invengine backup restore` may read")?;
-    refuse_unfinished(storage)
-}
-
-/// Refuses an unfinished copy.
-pub(super) fn refuse_unfinished(storage: &dyn Storage) -> Result<(), JournalError> {
-    refuse(storage, UNFINISHED_BACKUP, "a backup that was not finished: make it again")?;
-    let why = "a restore that was not finished: run `invengine backup restore` on it again";
-    refuse(storage, UNFINISHED_RESTORE, why)
-}
-
-fn refuse(storage: &dyn Storage, name: &str, why: &str) -> Result<(), JournalError> {
-    if list(storage)?.iter().any(|found| found == name) {
-        return Err(JournalError::NoJournal { directory: storage.describe(""), why: format!("{name}: {why}") });
-    }
-    Ok(())
-}
 
 /// Whether this is a finished backup.
 pub fn is_backup(storage: &dyn Storage) -> bool {

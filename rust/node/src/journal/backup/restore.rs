@@ -7,14 +7,15 @@ use super::create::check_files;
 use super::manifest::bad;
 use super::{BackupManifest, UNFINISHED_RESTORE, begin, check_restore_target, sync_names};
 use crate::journal::chain_tip::ChainTip;
-use crate::journal::files::{SNAPSHOT_PREFIX, journal_files, list, remove};
-use crate::journal::header::NAME_PREFIX;
-use crate::journal::recovery::rebuild_from;
+use crate::journal::file::files::{SNAPSHOT_PREFIX, journal_files, list, remove};
+use crate::journal::file::header::NAME_PREFIX;
+use crate::journal::file::recovery::rebuild_from;
+use crate::journal::file::snapshot_store;
+use crate::journal::file::storage::Storage;
+use crate::journal::file::walk::{BufferedFile, walk_files};
 use crate::journal::redis::{RedisRestore, RedisTarget};
 use crate::journal::snapshot_store::{JournalPosition, Replay};
-use crate::journal::storage::Storage;
-use crate::journal::walk::{BufferedFile, walk_files};
-use crate::journal::{FileJournal, FileOptions, Journal, JournalError, file_snapshot_store};
+use crate::journal::{FileJournal, FileOptions, Journal, JournalError};
 
 /// Reads every byte of a backup and compares it with the manifest.
 ///
@@ -45,7 +46,7 @@ pub fn install_in_redis(
     let names = journal_files(backup.as_ref())?;
     let first = names.first().ok_or_else(|| bad(&backup.describe(""), "it holds no journal"))?;
     let start = ChainTip::at_start_of(&BufferedFile::open(backup.as_ref(), *first)?.header(*first)?);
-    let snapshot = file_snapshot_store::stored(backup.as_ref(), &manifest.ledger, &mut |_| ())?.into_iter().next();
+    let snapshot = snapshot_store::stored(backup.as_ref(), &manifest.ledger, &mut |_| ())?.into_iter().next();
     let mut restore = target.begin(start, snapshot.as_ref())?;
     // Frames first: from then on no server that started before the restore can begin the ledger.
     let position = JournalPosition { tip: start, frames: 0 };
@@ -54,7 +55,7 @@ pub fn install_in_redis(
     })?;
     if let Some(snapshot) = &snapshot {
         let mut failed = None;
-        let read = file_snapshot_store::read(backup.as_ref(), &manifest.ledger, snapshot, &mut |piece| {
+        let read = snapshot_store::read(backup.as_ref(), &manifest.ledger, snapshot, &mut |piece| {
             restore.piece(piece).map_err(|error| {
                 let why = error.to_string();
                 failed = Some(error);

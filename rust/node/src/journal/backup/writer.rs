@@ -3,11 +3,11 @@
 use super::BackupFile;
 use super::copy::FileWriter;
 use crate::journal::chain_tip::ChainTip;
-use crate::journal::files::remove;
+use crate::journal::file::files::remove;
+use crate::journal::file::header::{FILE_HEADER_BYTES, FileName};
+use crate::journal::file::storage::Storage;
 use crate::journal::frame::DecodedFrame;
-use crate::journal::header::{FILE_HEADER_BYTES, FileName};
 use crate::journal::snapshot::{crc_of, file_name, header, manifest, piece_header};
-use crate::journal::storage::Storage;
 use crate::journal::{Frame, JournalError, Manifest, Replay};
 
 /// Passes everything on to a replay, and writes what the replay accepted.
@@ -195,9 +195,9 @@ mod tests {
 
     use super::*;
     use crate::journal::EveryFrame;
+    use crate::journal::file::storage::Directory;
+    use crate::journal::file::walk::walk;
     use crate::journal::frame::{decode, encode};
-    use crate::journal::storage::Directory;
-    use crate::journal::walk::walk;
 
     #[test]
     fn files_are_contiguous_for_any_frame_length() {

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | `invengine:{<ledger>}:state` | hash | `format`, `ledger`, `owner` (a random token), `epoch`, `last` (sequence), `chain` (16 hex digits), `entries` (number ever written), `trimmed` (number of them that were trimmed), `trim` (id up to which trimming continues), `begun` (snapshots begun), `milestones` (see `retention.rs`); only `restoring` while a restore is under way |
 //! | `invengine:{<ledger>}:frames` | stream | one entry for each frame, with one field `frame`: the bytes of `frame.rs` |
-//! | `invengine:{<ledger>}:snapshot:0` to `2` | hash | a snapshot, as described in `snapshot_locations.rs`: two are kept, one is being written |
+//! | `invengine:{<ledger>}:snapshot:0` to `2` | hash | a snapshot, as described in `locations.rs`: two are kept, one is being written |
 //!
 //! The id of an entry is `<last sequence>-0`, that of a claim `<last sequence>-<epoch>`. Sequences stay below 2^53.
 //!
@@ -36,32 +36,13 @@
 //! The limits of this journal: it trusts what the server reports. A replica that is promoted without having received everything
 //! lacks what it was not sent, perhaps a newer claim too; `replicated` waits for one replica, the other modes do not.
 
-mod address;
 mod connection;
-mod entries;
-pub mod environment;
-mod errors;
-mod functions;
-mod inspect;
-mod keys;
-mod open;
 pub(crate) mod preflight;
-mod progress;
-mod reader;
+mod read;
 mod recovery;
 mod restore;
-mod retention;
-mod secret;
-mod server;
-mod session;
-mod snapshot_calls;
-mod snapshot_locations;
-mod snapshot_store;
-mod source;
-mod state;
-mod tail;
-mod walk;
-mod writer;
+mod snapshot;
+mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,19 +50,20 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use self::address::Address;
 use self::connection::ConnectionTarget;
-use self::environment::RedisEnvironment;
-pub use self::inspect::RedisInspection;
-use self::keys::RedisKeys;
+use self::connection::address::Address;
+pub use self::connection::environment;
+use self::connection::environment::RedisEnvironment;
+use self::connection::keys::RedisKeys;
+pub use self::connection::secret::Secret;
+use self::connection::session::Session;
+pub(super) use self::connection::state::StoredState;
+pub use self::recovery::inspect::RedisInspection;
+pub use self::recovery::source::RedisSource;
 pub use self::restore::{RedisRestore, RedisTarget};
-pub use self::secret::Secret;
-use self::session::Session;
-pub use self::source::RedisSource;
-pub(super) use self::state::StoredState;
-pub use self::writer::RedisJournal;
+pub use self::write::writer::RedisJournal;
 use super::JournalError;
-use super::header::LEDGER_NAME_BYTES_MAX;
+use super::frame::LEDGER_NAME_BYTES_MAX;
 
 /// Numbers in Lua, with which others may read our keys, are exact below this.
 const SEQUENCE_MAX: u64 = (1 << 53) - 1;

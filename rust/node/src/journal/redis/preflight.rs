@@ -5,13 +5,14 @@
 use redis::{Cmd, cmd};
 use serde::Serialize;
 
-use super::address::{Address, Node, Topology};
+use super::connection::address::{Address, Node, Topology};
+use super::connection::environment::SystemEnvironment;
+use super::connection::errors::{Failure, RedisError};
+use super::connection::keys::RedisKeys;
+use super::connection::server::{Server, config, field};
 use super::connection::{Connection, text};
-use super::environment::SystemEnvironment;
-use super::errors::{Failure, RedisError};
-use super::keys::RedisKeys;
-use super::server::{Server, config, field};
-use super::{Ack, RedisOptions, functions, state};
+use super::connection::{functions, state};
+use super::{Ack, RedisOptions};
 use crate::journal::JournalError;
 
 /// The facts of a Redis journal. Those that could not be determined are absent.

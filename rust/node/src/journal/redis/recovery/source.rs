@@ -1,0 +1,152 @@
+//! A journal in Redis for readers that do not own it: with or without a running server, no claim, nothing written.
+
+use std::sync::Arc;
+
+use super::Recovery;
+use crate::journal::redis::RedisOptions;
+use crate::journal::redis::connection::Connection;
+use crate::journal::redis::connection::environment::{RedisEnvironment, SystemEnvironment};
+use crate::journal::redis::connection::errors::Failure;
+use crate::journal::redis::connection::keys::LOCATIONS;
+use crate::journal::redis::connection::server::Server;
+use crate::journal::redis::connection::session::Session;
+use crate::journal::redis::connection::state::{self, StoredState};
+use crate::journal::redis::read::walk::{EntryVisitor, Walk};
+use crate::journal::redis::snapshot::locations::{self, LocatedSnapshot};
+use crate::journal::{JournalError, JournalPosition, Replay};
+
+/// How often reading is attempted because a running server trimmed something meanwhile.
+const LOOKS_MAX: u32 = 8;
+
+/// One connection to the server that accepts the writes of a ledger.
+pub struct RedisSource {
+    pub(in crate::journal) session: Session,
+    pub(in crate::journal) connection: Connection,
+}
+
+/// What changes when a server trims what it no longer needs.
+type Retained = (String, Vec<LocatedSnapshot>, [u64; LOCATIONS]);
+
+impl RedisSource {
+    /// Connects.
+    ///
+    /// # Errors
+    /// The server is unreachable, denies access, is too old, or is a replica, which may lack what was acknowledged.
+    pub fn connect(options: &RedisOptions) -> Result<Self, JournalError> {
+        Ok(Self::connect_on(options, Arc::new(SystemEnvironment))?.0)
+    }
+
+    /// The same in another environment; also returns the facts of the server.
+    pub(in crate::journal) fn connect_on(
+        options: &RedisOptions,
+        environment: Arc<dyn RedisEnvironment>,
+    ) -> Result<(Self, Server), JournalError> {
+        let session = options.session(environment)?;
+        let mut connection = session.target.connect()?;
+        let server = Server::ask(&mut connection)?;
+        server.check_version()?;
+        server.check_role()?;
+        Ok((Self { session, connection }, server))
+    }
+
+    /// Name of the ledger.
+    pub fn ledger(&self) -> &str {
+        &self.session.ledger
+    }
+
+    /// The ledger and its server, for messages.
+    pub fn describe(&self) -> String {
+        format!("ledger {:?} in Redis at {}", self.session.ledger, self.connection.server())
+    }
+
+    /// The state of the journal that the server stores besides its frames.
+    ///
+    /// # Errors
+    /// There is no journal, or something else has its keys.
+    pub fn stored(&mut self) -> Result<StoredState, JournalError> {
+        let stored = self.look_up()?;
+        stored.ok_or_else(|| {
+            let why = "no journal is there: name the --redis-url and the --ledger of a server".into();
+            JournalError::NoJournal { directory: self.describe(), why }
+        })
+    }
+
+    /// The same; `None` if there is no journal.
+    pub fn look_up(&mut self) -> Result<Option<StoredState>, JournalError> {
+        state::read(&mut self.connection, &self.session.keys, &self.session.ledger).map_err(Failure::into_error)
+    }
+
+    /// Loads the newest good snapshot, as a start would; returns where the frames to replay begin.
+    ///
+    /// # Errors
+    /// Those of a start.
+    pub fn begin(&mut self, stored: &StoredState, replay: &mut dyn Replay) -> Result<Recovery, JournalError> {
+        Recovery::begin(&self.session, &mut self.connection, Some(stored), replay).map_err(Failure::into_error)
+    }
+
+    /// Rebuilds the state as a start would, without a claim; does nothing if there is no journal.
+    ///
+    /// # Errors
+    /// Those of a start.
+    pub fn rebuild(&mut self, replay: &mut dyn Replay) -> Result<(), JournalError> {
+        let Some(stored) = self.look_up()? else { return Ok(()) };
+        let mut recovery = self.begin(&stored, replay)?;
+        recovery.read_on(&self.session, &mut self.connection, replay).map_err(Failure::into_error)
+    }
+
+    pub(in crate::journal) fn locations(&mut self) -> Result<Vec<locations::SnapshotLocation>, JournalError> {
+        locations::read_locations(&mut self.connection, &self.session.keys, &self.session.ledger)
+            .map_err(Failure::into_error)
+    }
+
+    /// A walk from the first entry that is still stored, towards a position.
+    ///
+    /// # Errors
+    /// The entry is damaged or cannot be read.
+    pub fn from_first(&mut self, position: Option<&JournalPosition>) -> Result<Walk, JournalError> {
+        Walk::from_first(&self.session, &mut self.connection, position).map_err(Failure::into_error)
+    }
+
+    /// Walks on to the end of the stream, or until `visit` returns false.
+    ///
+    /// # Errors
+    /// Damage, or the server does not answer.
+    pub fn read_on(&mut self, walk: &mut Walk, visit: &mut EntryVisitor<'_>) -> Result<(), JournalError> {
+        walk.read_on(&self.session, &mut self.connection, visit).map_err(Failure::into_error)
+    }
+
+    /// Checks that a journal ends where its state says, read before and after.
+    ///
+    /// # Errors
+    /// It does not, or the server does not answer.
+    pub fn compare(&mut self, walk: &Walk, earlier: &StoredState) -> Result<(), JournalError> {
+        let later = self.look_up()?;
+        walk.compare(&self.session, Some(earlier), later.as_ref()).map_err(Failure::into_error)
+    }
+
+    /// Runs `look`, and again if it failed while a running server trimmed something.
+    ///
+    /// # Errors
+    /// Those of the last attempt.
+    pub fn look_again<T>(
+        &mut self,
+        has_failed: impl Fn(&Result<T, JournalError>) -> bool,
+        mut look: impl FnMut(&mut Self) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        for _ in 1..LOOKS_MAX {
+            let before = self.retained()?;
+            let seen = look(self);
+            if !has_failed(&seen) || self.retained().map_or(true, |after| after == before) {
+                return seen;
+            }
+        }
+        look(self)
+    }
+
+    fn retained(&mut self) -> Result<Retained, JournalError> {
+        let locations = self.locations()?;
+        let extent = std::array::from_fn(|index| locations[index].extent);
+        let trimmed = state::field(&mut self.connection, &self.session.keys, "trimmed").map_err(Failure::into_error)?;
+        Ok((trimmed, locations::snapshots(&locations), extent))
+    }
+}
