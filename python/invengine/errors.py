@@ -29,7 +29,7 @@ InvengineError                      code, reason, metadata, violations, retry_af
 │   └── Unimplemented               not in this version
 └── Fault                           a technical failure; `retryable` and `outcome_unknown` tell what to do
     ├── Unavailable                 retryable
-    │   ├── Draining · Recovering · Fenced · NotOwner
+    │   ├── Draining · Recovering · Fenced · JournalFailed · NotOwner
     │   ├── Unreachable             no connection: nothing was sent
     │   └── ConnectionLost          outcome unknown
     ├── OutcomeUnknown              outcome unknown; `key` is that of the command: ask get_outcome(key) or repeat it
@@ -503,6 +503,12 @@ class Fenced(Unavailable):
     """Another writer owns the ledger."""
 
     default_reason = "FENCED"
+
+
+class JournalFailed(Unavailable):
+    """The journal failed and the server answers nothing until it is started again. Only reads get this."""
+
+    default_reason = "JOURNAL_FAILED"
 
 
 class NotOwner(Unavailable):

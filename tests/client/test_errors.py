@@ -47,6 +47,7 @@ TABLE: list[tuple[str, str, type[InvengineError], type[InvengineError]]] = [
     ("UNAVAILABLE", "DRAINING", errors.Draining, errors.Unavailable),
     ("UNAVAILABLE", "RECOVERING", errors.Recovering, errors.Unavailable),
     ("UNAVAILABLE", "FENCED", errors.Fenced, errors.Unavailable),
+    ("UNAVAILABLE", "JOURNAL_FAILED", errors.JournalFailed, errors.Unavailable),
     ("UNAVAILABLE", "NOT_OWNER", errors.NotOwner, errors.Unavailable),
     ("OUT_OF_RANGE", "HISTORY_TRIMMED", errors.HistoryTrimmed, Rejected),
     ("OUT_OF_RANGE", "POSITION_NOT_IN_HISTORY", errors.PositionNotInHistory, Rejected),
@@ -146,7 +147,8 @@ FACTS = {
 }  # fmt: skip
 WITHOUT_FACTS = {
     "INVALID_FIELD", "DEDUPE_WINDOW_EXPIRED", "KEY_CANCELLED", "AUTH_MISSING", "CHANNEL_NOT_ALLOWED", "UNIMPLEMENTED",
-    "DRAINING", "RECOVERING", "FENCED", "OUTCOME_UNKNOWN", "DEADLINE", "OVERLOADED", "RATE_LIMITED", "JOURNAL_FULL",
+    "DRAINING", "RECOVERING", "FENCED", "JOURNAL_FAILED",
+    "OUTCOME_UNKNOWN", "DEADLINE", "OVERLOADED", "RATE_LIMITED", "JOURNAL_FULL",
 }  # fmt: skip
 
 

@@ -92,6 +92,13 @@ pub fn is_ledger_rejection(reason: &str) -> bool {
 pub fn is_transient(reason: &str) -> bool {
     matches!(
         reason,
-        "OUTCOME_UNKNOWN" | "OVERLOADED" | "DRAINING" | "FENCED" | "NOT_OWNER" | "JOURNAL_FULL" | "SEQUENCE_GAP"
+        "OUTCOME_UNKNOWN"
+            | "JOURNAL_FAILED"
+            | "OVERLOADED"
+            | "DRAINING"
+            | "FENCED"
+            | "NOT_OWNER"
+            | "JOURNAL_FULL"
+            | "SEQUENCE_GAP"
     )
 }

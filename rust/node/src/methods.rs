@@ -65,6 +65,18 @@ impl Method {
     }
 }
 
+/// True for a method that changes nothing: an answer that got lost can simply be asked for again. Methods outside the contract
+/// (health, reflection) are reads.
+pub fn is_read(path: &str) -> bool {
+    match find(path) {
+        Some(method) => {
+            use MethodKind::{Digest, Read, ReadEvents, ServerInfo};
+            matches!(method.kind, Read(_) | ReadEvents | Digest | ServerInfo)
+        }
+        None => !path.starts_with(PACKAGE),
+    }
+}
+
 macro_rules! method {
     ($service:literal, $name:literal, $kind:expr, $bytes_max:expr, $answer_bytes_max:expr) => {
         Method {

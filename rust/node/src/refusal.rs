@@ -8,6 +8,7 @@ use invengine_ledger::{Fact, Reason, Rejection};
 use invengine_wire::{rpc, v1};
 use prost::Message;
 
+use crate::methods;
 use crate::positions::EventPosition;
 use crate::sentences;
 use crate::sizes::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX};
@@ -109,9 +110,9 @@ impl Refusal {
 
     /// Earlier answers that the caller has not read leave no room for this one. A refused read has lost nothing; a
     /// command may have happened.
-    pub fn answer_dropped(is_read: bool) -> Self {
+    pub fn answer_dropped(path: &str) -> Self {
         let cause = "earlier answers were not read and leave no room for this one";
-        if is_read {
+        if methods::is_read(path) {
             let mut refusal = Self::overloaded();
             refusal.message = format!("{cause}; read them, then ask again");
             return refusal;
@@ -256,6 +257,15 @@ impl Refusal {
         let message =
             "the journal failed and the command may have happened; repeat it with the same key after a restart";
         Refusal::new(Code::Unavailable, "OUTCOME_UNKNOWN", message)
+    }
+
+    /// The journal failed before a call was answered. A command may have happened; a read has lost nothing.
+    pub fn journal_failed(path: &str) -> Self {
+        if !methods::is_read(path) {
+            return Self::outcome_unknown();
+        }
+        let message = "the journal failed and nothing is answered until a restart; ask again then";
+        Refusal::new(Code::Unavailable, "JOURNAL_FAILED", message)
     }
 
     /// A bug; the log has the cause under the incident number.

@@ -15,6 +15,7 @@ const BATCH_MAX: usize = 256;
 
 /// A decided call and its callback.
 pub struct PendingCall {
+    pub path: &'static str,
     pub reply: Result<Vec<u8>, Refusal>,
     pub depends_on: u64,
     pub on_done: Py<PyAny>,
@@ -73,7 +74,7 @@ fn answer_all(engine: &Opening, queue: &Receiver<PendingCall>) {
 }
 
 fn call_back(py: Python<'_>, done: PendingCall, durable: u64) {
-    let reply = if done.depends_on <= durable { done.reply } else { Err(Refusal::outcome_unknown()) };
+    let reply = if done.depends_on <= durable { done.reply } else { Err(Refusal::journal_failed(done.path)) };
     let (code, bytes) = match reply {
         Ok(answer) => (0, answer),
         Err(refusal) => (refusal.code as i32, refusal.status()),

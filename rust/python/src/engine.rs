@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::{Duration, Instant};
 
 use invengine_node::engine::{Call, Decision, EngineSettings, Opening};
-use invengine_node::methods::{CREATE_SNAPSHOT, READ_EVENTS};
+use invengine_node::methods::{self, CREATE_SNAPSHOT, READ_EVENTS};
 use invengine_node::refusal::Refusal;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -101,8 +101,13 @@ impl Engine {
             if durable.sequence >= decision.depends_on {
                 break;
             }
-            if durable.poisoned || Instant::now() >= until {
-                return Err(refusal_error(py, &Refusal::outcome_unknown()));
+            if durable.poisoned {
+                return Err(refusal_error(py, &Refusal::journal_failed(method)));
+            }
+            if Instant::now() >= until {
+                // A command may have happened; a read has lost nothing.
+                let late = if methods::is_read(method) { Refusal::deadline() } else { Refusal::outcome_unknown() };
+                return Err(refusal_error(py, &late));
             }
             py.check_signals()?;
         }
@@ -132,7 +137,8 @@ impl Engine {
         }
         let call = Call { path: method, payload, key: idempotency_key, ledger, deadline: deadline(timeout_ms) };
         let Decision { reply, depends_on } = py.detach(|| inner.call(&call));
-        self.callbacks.push(PendingCall { reply, depends_on, on_done });
+        let path = methods::find(method).map_or("", |known| known.path);
+        self.callbacks.push(PendingCall { path, reply, depends_on, on_done });
         Ok(())
     }
 
@@ -222,7 +228,7 @@ fn snapshot_later(
     let work = move || {
         let call = Call { path: CREATE_SNAPSHOT, payload: &payload, key: "", ledger: &ledger, deadline: None };
         let reply = engine.create_snapshot_call(&call, until);
-        callbacks.push(PendingCall { reply, depends_on: 0, on_done });
+        callbacks.push(PendingCall { path: CREATE_SNAPSHOT, reply, depends_on: 0, on_done });
     };
     std::thread::Builder::new().name("invengine-waits".into()).spawn(work)?;
     Ok(())

@@ -15,7 +15,6 @@ use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::answer::SendDeadline;
 use super::bell::Registration;
 use super::body::{CallFailure, RequestBody};
 use super::bounds::Bound;
@@ -130,7 +129,7 @@ struct WaitingReply {
     decision: FramedDecision,
     respond: SendResponse<Bytes>,
     active_call: ActiveCall,
-    send_deadline: SendDeadline,
+    metadata: CallMetadata,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
@@ -248,13 +247,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     fn answer_up_to(&mut self, durable: Durable) {
         let is_known = |waiting: &mut WaitingReply| durable.poisoned || waiting.decision.depends_on <= durable.sequence;
+        let worker = &self.worker;
         for waiting in self.waiting.extract_if(.., is_known) {
-            let WaitingReply { decision, respond, active_call, send_deadline } = waiting;
+            let WaitingReply { decision, respond, active_call, metadata } = waiting;
             let reply = match outcome(durable, decision.depends_on) {
-                Some(Err(unknown)) => Err(unknown),
+                Some(Err(_)) => Err(Refusal::journal_failed(metadata.path())),
                 _ => decision.reply,
             };
-            answer::reply(respond, reply, active_call, || send_deadline);
+            answer::reply(respond, reply, active_call, || worker.send_deadline(&metadata));
         }
     }
 
@@ -324,8 +324,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 if decision.depends_on == 0 {
                     answer::reply(respond, decision.reply, active_call, || self.worker.send_deadline(&metadata));
                 } else {
-                    let send_deadline = self.worker.send_deadline(&metadata);
-                    self.waiting.push(WaitingReply { decision, respond, active_call, send_deadline });
+                    self.waiting.push(WaitingReply { decision, respond, active_call, metadata });
                 }
             }
             Poll::Ready(Err(CallFailure::Refused(refusal))) => answer::refuse(&mut respond, &refusal),
@@ -363,6 +362,6 @@ async fn slow_unary(
         Err(CallFailure::CallerGone) => return,
     };
     let decision = worker.decide(&metadata, metadata.path(), &payload, &active_call.state);
-    let reply = worker.durable(decision.depends_on).await.and(decision.reply);
+    let reply = worker.durable(decision.depends_on, metadata.path()).await.and(decision.reply);
     answer::reply(respond, reply, active_call, || worker.send_deadline(&metadata));
 }

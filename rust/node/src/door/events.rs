@@ -55,7 +55,7 @@ async fn run(
         tokio::select! {
             biased;
             () = worker.draining() => return Err(Refusal::draining().into()),
-            known = worker.durable(wanted.next) => known?,
+            known = worker.durable(wanted.next, metadata.path()) => known?,
             () = answers.gone() => return Err(CallFailure::CallerGone),
         }
         let most = wanted.limit.min(EVENTS_A_MESSAGE).min(end - wanted.next + 1);

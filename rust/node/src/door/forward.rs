@@ -28,6 +28,7 @@ use super::message::framed;
 use super::route::CallShape;
 use super::submit::MessageStream;
 use super::worker::Worker;
+use crate::methods;
 use crate::refusal::Refusal;
 
 /// How long the service may take to accept a connection.
@@ -150,7 +151,7 @@ async fn run(
     let (response, to) = asked.ok_or_else(Refusal::draining)?;
     tokio::select! {
         biased;
-        answered = answering(response, answers) => answered,
+        answered = answering(response, answers, metadata.path()) => answered,
         failure = failed(ask(question, to)) => Err(failure),
         refusal = end_of_stream(worker, metadata, shape) => Err(refusal.into()),
     }
@@ -208,24 +209,24 @@ async fn drain_grace(worker: &Worker) {
     sleep(DRAIN_GRACE).await;
 }
 
-async fn answering(response: ResponseFuture, answers: &mut AnswerStream) -> Result<(), CallFailure> {
+async fn answering(response: ResponseFuture, answers: &mut AnswerStream, path: &str) -> Result<(), CallFailure> {
     let response = tokio::select! {
         biased;
         response = response => response,
         () = answers.gone() => return Err(CallFailure::CallerGone),
     };
-    let (parts, mut from) = response.map_err(|error| broken(&error))?.into_parts();
+    let (parts, mut from) = response.map_err(|error| broken(&error, path))?.into_parts();
     let ends = from.is_end_stream();
     answers.begin(Response::from_parts(parts, ()), ends)?;
     if ends {
         return Ok(());
     }
-    while let Some(data) = poll_fn(|cx| poll_data(&mut from, answers, cx)).await? {
+    while let Some(data) = poll_fn(|cx| poll_data(&mut from, answers, path, cx)).await? {
         let bytes = data.len();
         answers.data(data).await?;
-        from.flow_control().release_capacity(bytes).map_err(|_| unknown())?;
+        from.flow_control().release_capacity(bytes).map_err(|_| ended(path))?;
     }
-    let trailers = poll_fn(|cx| from.poll_trailers(cx)).await.map_err(|_| unknown())?;
+    let trailers = poll_fn(|cx| from.poll_trailers(cx)).await.map_err(|_| ended(path))?;
     Ok(answers.finish(trailers)?)
 }
 
@@ -233,25 +234,29 @@ async fn answering(response: ResponseFuture, answers: &mut AnswerStream) -> Resu
 fn poll_data(
     from: &mut RecvStream,
     answers: &mut AnswerStream,
+    path: &str,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Option<Bytes>, CallFailure>> {
     if answers.poll_gone(cx).is_ready() {
         return Poll::Ready(Err(CallFailure::CallerGone));
     }
-    from.poll_data(cx).map(|data| data.transpose().map_err(|_| unknown().into()))
+    from.poll_data(cx).map(|data| data.transpose().map_err(|_| ended(path).into()))
 }
 
 /// The refusal of a call whose answer did not arrive.
-fn broken(error: &h2::Error) -> Refusal {
+fn broken(error: &h2::Error, path: &str) -> Refusal {
     // The service answers this for a call that it did not look at.
-    if error.reason() == Some(Reason::REFUSED_STREAM) { Refusal::draining() } else { unknown() }
+    if error.reason() == Some(Reason::REFUSED_STREAM) { Refusal::draining() } else { ended(path) }
 }
 
-fn unknown() -> Refusal {
-    let mut refusal = Refusal::outcome_unknown();
-    refusal.message =
-        "the service behind the door ended while the call was in progress, which may have had its effect; \
-                       repeat it with the same key"
-            .into();
+/// The service ended during the call.
+fn ended(path: &str) -> Refusal {
+    let cause = "the service behind the door ended while the call was in progress";
+    let (mut refusal, advice) = if methods::is_read(path) {
+        (Refusal::draining(), "ask again")
+    } else {
+        (Refusal::outcome_unknown(), "it may have had its effect; repeat it with the same key")
+    };
+    refusal.message = format!("{cause}; {advice}");
     refusal
 }

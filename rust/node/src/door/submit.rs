@@ -64,7 +64,7 @@ async fn run(
             || pending.len() < PENDING_MAX && waiting_bytes < WAITING_BYTES_MAX && worker.limits.has_room(state);
         tokio::select! {
             biased;
-            known = worker.durable(first.unwrap_or(0)), if first.is_some() => {
+            known = worker.durable(first.unwrap_or(0), SUBMIT), if first.is_some() => {
                 known?;
                 if let Some(decision) = pending.pop_front() {
                     waiting_bytes -= decision.bytes();

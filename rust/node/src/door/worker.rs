@@ -21,7 +21,6 @@ use super::port::Port;
 use super::settings::DoorSettings;
 use crate::engine::{Decision, Durable};
 use crate::incident;
-use crate::methods::{self, MethodKind};
 use crate::refusal::Refusal;
 
 /// The phase of a door.
@@ -87,11 +86,7 @@ impl Worker {
             Err(refusal) => refused(refusal),
         };
         let reply = decision.reply.and_then(|message| {
-            let unsent = self.limits.unsent(state, message.len()).ok_or_else(|| {
-                Refusal::answer_dropped(
-                    methods::find(path).is_some_and(|method| matches!(method.kind, MethodKind::Read(_))),
-                )
-            })?;
+            let unsent = self.limits.unsent(state, message.len()).ok_or_else(|| Refusal::answer_dropped(path))?;
             Ok(counted(&message, unsent))
         });
         FramedDecision { reply, depends_on: decision.depends_on }
@@ -103,13 +98,15 @@ impl Worker {
         SendDeadline { stall, until: metadata.deadline(), limits: Arc::clone(&self.limits) }
     }
 
-    /// Completes once everything up to `sequence` is durable.
+    /// Completes once everything up to `sequence`, on which the answer to a call of this method depends, is durable.
     ///
     /// # Errors
-    /// It may never become durable: the outcome is unknown.
-    pub(super) async fn durable(&self, sequence: u64) -> Result<(), Refusal> {
+    /// It may never become durable: the outcome of a command is unknown.
+    pub(super) async fn durable(&self, sequence: u64, path: &str) -> Result<(), Refusal> {
         let mut registration = Registration::default();
-        poll_fn(|cx| self.poll_durable(sequence, &mut registration, cx)).await
+        poll_fn(|cx| self.poll_durable(sequence, &mut registration, cx))
+            .await
+            .map_err(|_| Refusal::journal_failed(path))
     }
 
     fn poll_durable(
@@ -117,7 +114,7 @@ impl Worker {
         sequence: u64,
         registration: &mut Registration,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Refusal>> {
+    ) -> Poll<Result<(), JournalFailed>> {
         if let Some(outcome) = outcome(self.port.durable(), sequence) {
             return Poll::Ready(outcome);
         }
@@ -126,12 +123,15 @@ impl Worker {
     }
 }
 
+/// The journal failed: what is not durable may never be.
+pub(super) struct JournalFailed;
+
 /// Whether an answer that depends on `sequence` may be sent; `None` while that is not known yet.
-pub(super) fn outcome(durable: Durable, sequence: u64) -> Option<Result<(), Refusal>> {
+pub(super) fn outcome(durable: Durable, sequence: u64) -> Option<Result<(), JournalFailed>> {
     if durable.sequence >= sequence {
         Some(Ok(()))
     } else if durable.poisoned {
-        Some(Err(Refusal::outcome_unknown()))
+        Some(Err(JournalFailed))
     } else {
         None
     }

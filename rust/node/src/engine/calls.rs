@@ -42,7 +42,7 @@ impl Shared {
         };
         if self.ring.durable().poisoned {
             // Perhaps before this call saw the ledger: its answer may show half of a change.
-            return self.poisoned_refusal().into();
+            return self.poisoned_refusal(call.path).into();
         }
         decision
     }
@@ -50,7 +50,7 @@ impl Shared {
     /// The method of a call that this engine may answer now; the message is not decoded yet.
     pub(super) fn admit(&self, call: &Call<'_>, moment: Instant) -> Result<Method, Refusal> {
         if self.ring.durable().poisoned {
-            return Err(self.poisoned_refusal());
+            return Err(self.poisoned_refusal(call.path));
         }
         let uncertain = self.lease.as_ref().is_some_and(|lease| lease.is_uncertain(moment));
         if uncertain && !planted::is("lease_ignored") {

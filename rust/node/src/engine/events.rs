@@ -11,6 +11,7 @@ use prost::Message;
 use super::{Shared, lock};
 use crate::incident;
 use crate::journal::{Frame, JournalError, JournalReader};
+use crate::methods::READ_EVENTS;
 use crate::refusal::Refusal;
 use crate::sizes::PAGE_BYTES_MAX;
 use crate::translate::events::events;
@@ -45,7 +46,7 @@ impl Readers {
 impl Shared {
     pub(super) fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
         if self.ring.durable().poisoned {
-            return Err(self.poisoned_refusal());
+            return Err(self.poisoned_refusal(READ_EVENTS));
         }
         if self.lease.as_ref().is_some_and(|lease| lease.is_uncertain(Instant::now())) {
             return Err(Refusal::ownership_uncertain());

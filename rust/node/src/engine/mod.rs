@@ -389,9 +389,9 @@ impl Shared {
         self.run_hooks();
     }
 
-    /// The refusal that a poisoned engine answers with.
-    fn poisoned_refusal(&self) -> Refusal {
-        if self.fenced.load(Acquire) { Refusal::fenced() } else { Refusal::outcome_unknown() }
+    /// The refusal that a poisoned engine answers a call with.
+    fn poisoned_refusal(&self, path: &str) -> Refusal {
+        if self.fenced.load(Acquire) { Refusal::fenced() } else { Refusal::journal_failed(path) }
     }
 
     /// Wakes all waiters: the commit thread has ended.

@@ -8,6 +8,7 @@ use invengine_wire::v1;
 use prost::Message;
 
 use super::{Call, Decision, Engine, EngineSettings};
+use crate::methods;
 
 /// The key of a command that panics once the ledger has changed, in tests only.
 pub(super) const KEY: &str = "panics-after-the-change";
@@ -52,9 +53,11 @@ fn a_panic_in_a_decision_ends_the_engine_and_a_restart_has_the_state_before_it()
     let before = digest(&engine);
     assert_eq!(reason(receive(&engine, KEY)), "INTERNAL");
     assert!(engine.durable().poisoned);
-    for refused in [receive(&engine, "k2"), call(&engine, LEVELS, &[], ""), call(&engine, DIGEST, &[], "")] {
-        assert_eq!(reason(refused), "OUTCOME_UNKNOWN");
+    for method in methods::METHODS.iter() {
+        let expected = if methods::is_read(method.path) { "JOURNAL_FAILED" } else { "OUTCOME_UNKNOWN" };
+        assert_eq!(reason(call(&engine, method.path, &[], "k2")), expected, "{}", method.path);
     }
+    assert_eq!(engine.read_events(1, 10).unwrap_err().reason, "JOURNAL_FAILED");
     engine.close();
     drop(engine);
     let again = Engine::open(&settings).unwrap();
@@ -74,7 +77,7 @@ fn the_next_call_after_a_panic_is_refused_before_the_panic_is_reported() {
         panic!("while the ledger is held");
     }));
     assert!(held.is_err());
-    assert_eq!(reason(call(&engine, LEVELS, &[], "")), "OUTCOME_UNKNOWN");
+    assert_eq!(reason(call(&engine, LEVELS, &[], "")), "JOURNAL_FAILED");
     assert_eq!(reason(receive(&engine, "k2")), "OUTCOME_UNKNOWN");
 }
 

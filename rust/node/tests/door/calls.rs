@@ -4,6 +4,7 @@ use crate::door_harness::caller::{Caller, framed, request, request_with};
 use crate::door_harness::{RESERVE, open};
 use http::{Method, StatusCode};
 use invengine_node::door::DoorSettings;
+use invengine_node::methods::{METHODS, READ_EVENTS, is_read};
 
 #[tokio::test]
 async fn a_call_is_answered_with_its_trailers() {
@@ -86,6 +87,12 @@ async fn a_failed_journal_leaves_the_outcome_unknown() {
     let refusal = lost.end().await.refusal();
     assert_eq!((refusal.code, refusal.reason.as_str()), (14, "OUTCOME_UNKNOWN"));
     assert_eq!(caller.call(RESERVE, b"late@2").await.refusal().reason, "OUTCOME_UNKNOWN");
+    // A read that waits for what is not durable has lost nothing, whichever it is.
+    for method in METHODS.iter().filter(|method| method.native() && is_read(method.path) && method.path != READ_EVENTS)
+    {
+        let refusal = caller.call(method.path, b"late@2").await.refusal();
+        assert_eq!((refusal.code, refusal.reason.as_str()), (14, "JOURNAL_FAILED"), "{}", method.path);
+    }
     assert_eq!(caller.call(RESERVE, b"kept@1").await.answer(), b"kept");
 }
 

@@ -218,7 +218,7 @@ async fn a_follower_gets_events_as_they_become_durable() {
     assert_eq!(collect(&mut answers, 11).await, (50..=60).collect::<Vec<_>>());
     port.poison();
     assert_eq!(answers.next().await, None);
-    assert_eq!(answers.refusal().await.reason, "OUTCOME_UNKNOWN");
+    assert_eq!(answers.refusal().await.reason, "JOURNAL_FAILED");
 }
 
 #[tokio::test]
