@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use door_harness::caller::{Caller, framed, request, request_with};
 use door_harness::raw::{
-    GOAWAY, HEADERS, INITIAL_WINDOW, PING, RST_STREAM, RawPeer, SETTINGS, WINDOW_UPDATE, cancel, frame, only_data,
+    CONTINUATION, GOAWAY, HEADERS, INITIAL_WINDOW, PING, RST_STREAM, RawPeer, SETTINGS, WINDOW_UPDATE, cancel, frame,
+    only_data,
 };
 use door_harness::{FakePort, READ_EVENTS, RESERVE, SUBMIT_STREAM, TIMEOUT, open};
 use invengine_node::door::{Door, DoorSettings};
@@ -320,6 +321,39 @@ async fn a_flood_of_control_frames_ends_its_connection_and_delays_nobody() {
         until("the flood was to end", || count(&door, "control_frames") == at as u64 + 1).await;
     }
     bystander.was_served().await;
+}
+
+/// The frames of a call with this much metadata, without the last one.
+fn unfinished_metadata(peer: &mut RawPeer, bytes: usize) -> Vec<u8> {
+    let (stream, whole) = peer.head(RESERVE, &[("x", &"a".repeat(bytes))]);
+    let pieces: Vec<&[u8]> = whole[9..].chunks(16 << 10).collect();
+    let kinds = std::iter::once(HEADERS).chain(std::iter::repeat(CONTINUATION));
+    let unfinished = pieces.iter().zip(kinds).take(pieces.len() - 1);
+    unfinished.flat_map(|(piece, kind)| frame(kind, 0, stream, piece)).collect()
+}
+
+#[tokio::test]
+async fn unfinished_metadata_of_many_connections_is_bounded() {
+    let (_port, door) = open(DoorSettings { partial_bytes_max: 1 << 20, ..Default::default() });
+    let bystander = Bystander::new(&door).await;
+    let mut peers = Vec::new();
+    for _ in 0..40 {
+        let mut peer = RawPeer::new(door.address(), &[]).await;
+        let frames = unfinished_metadata(&mut peer, 100_000);
+        peer.write(&frames).await;
+        peers.push(peer);
+    }
+    until("the bound acts", || count(&door, "partial_refused") >= 20).await;
+    assert!(count(&door, "partial_bytes") <= 1 << 20);
+    // Six frames of 16 KiB each: the first ten connections fit.
+    let mut told = 0;
+    for peer in peers.iter_mut().skip(12) {
+        told += u32::from(peer.until_closed().await.is_some_and(|last| last.code() == ENHANCE_YOUR_CALM));
+    }
+    assert!(told >= 20, "{told} were told why");
+    bystander.was_served().await;
+    drop(peers);
+    until("nothing is left", || count(&door, "partial_bytes") == 0).await;
 }
 
 #[tokio::test]

@@ -61,7 +61,8 @@ pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, worker: Arc<W
     let (meter, state) = (Arc::new(SocketMeter::default()), &guard.state);
     let idle = Duration::from_millis(worker.settings.connection_idle_ms);
     let silence = if idle.is_zero() { HANDSHAKE } else { HANDSHAKE.min(idle) };
-    let handshake = builder(&worker.settings).handshake(MeteredSocket::new(io, Arc::clone(&meter)));
+    let handshake =
+        builder(&worker.settings).handshake(MeteredSocket::new(io, Arc::clone(&meter), worker.limits.partial()));
     let h2 = tokio::select! {
         biased;
         () = state.evicted() => return,
@@ -91,6 +92,7 @@ pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, worker: Arc<W
             connection.worker.limits.bounds.acted(Bound::ControlFrames);
             connection.end_now(Reason::ENHANCE_YOUR_CALM).await;
         }
+        End::Ended if connection.meter.is_crowded() => connection.end_now(Reason::ENHANCE_YOUR_CALM).await,
         End::Evicted => connection.end_now(Reason::NO_ERROR).await,
         End::Drains => connection.drain().await,
         End::Ended | End::Dropped => {}
@@ -195,7 +197,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         if !self.over_limit {
             self.state.note(self.h2.has_streams(), std::mem::take(&mut self.began));
         }
-        if self.meter.is_flooded() { Poll::Ready(()) } else { polled }
+        if self.meter.is_over() { Poll::Ready(()) } else { polled }
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {

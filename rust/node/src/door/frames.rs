@@ -14,6 +14,8 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
 
+const END_HEADERS: u8 = 4;
+
 /// Control frames that a connection may send at once.
 pub(super) const BURST: u32 = 4_000;
 /// Additional control frames each second.
@@ -22,6 +24,22 @@ pub(super) const PER_SECOND: u32 = 1_000;
 pub(super) const PER_CALL: u32 = 4;
 /// One additional control frame for this many bytes sent: clients answer data with window updates and pings.
 pub(super) const BYTES_SENT: usize = 64;
+
+/// What the head of a frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) kind: u8,
+    flags: u8,
+    /// Bytes that follow the head.
+    pub(super) bytes: usize,
+}
+
+impl Frame {
+    /// For a frame of the metadata of a call: whether more of it follows. `None` for any other frame.
+    pub(super) fn continues_metadata(self) -> Option<bool> {
+        matches!(self.kind, HEADERS | CONTINUATION).then_some(self.flags & END_HEADERS == 0)
+    }
+}
 
 /// Finds the frames in the bytes of a connection, however these are split.
 pub(super) struct Frames {
@@ -38,8 +56,8 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// Calls `see` with the kind of every frame whose head is complete now.
-    pub(super) fn read(&mut self, mut bytes: &[u8], mut see: impl FnMut(u8)) {
+    /// Calls `see` with every frame whose head is complete now.
+    pub(super) fn read(&mut self, mut bytes: &[u8], mut see: impl FnMut(Frame)) {
         loop {
             let skipped = self.skip.min(bytes.len());
             bytes = &bytes[skipped..];
@@ -52,9 +70,10 @@ impl Frames {
             self.held += taken;
             bytes = &bytes[taken..];
             if self.held == HEAD_BYTES {
-                let [high, middle, low, kind, ..] = self.head;
-                (self.skip, self.held) = (u32::from_be_bytes([0, high, middle, low]) as usize, 0);
-                see(kind);
+                let [high, middle, low, kind, flags, ..] = self.head;
+                let bytes = u32::from_be_bytes([0, high, middle, low]) as usize;
+                (self.skip, self.held) = (bytes, 0);
+                see(Frame { kind, flags, bytes });
             }
         }
     }
@@ -130,8 +149,18 @@ mod tests {
         let bytes = [&[b'P'; PREFACE_BYTES][..], &payloads.concat()].concat();
         for size in 1..=bytes.len() {
             let (mut frames, mut found) = (Frames::default(), Vec::new());
-            bytes.chunks(size).for_each(|piece| frames.read(piece, |kind| found.push(kind)));
+            bytes.chunks(size).for_each(|piece| frames.read(piece, |frame| found.push(frame.kind)));
             assert_eq!(found, [4, HEADERS, DATA, PING], "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn metadata_continues_until_a_frame_ends_it() {
+        let frame = |kind, flags| Frame { kind, flags, bytes: 9 }.continues_metadata();
+        let rows = [(HEADERS, 0, Some(true)), (HEADERS, 1, Some(true)), (HEADERS, 5, Some(false))];
+        let more = [(CONTINUATION, 0, Some(true)), (CONTINUATION, 4, Some(false)), (DATA, 0, None), (PING, 4, None)];
+        for (kind, flags, continues) in rows.into_iter().chain(more) {
+            assert_eq!(frame(kind, flags), continues, "{kind} {flags}");
         }
     }
 

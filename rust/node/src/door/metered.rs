@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{Allowance, Frames};
+use super::limits::PartialBytes;
 
 /// Bytes that are read from one connection before others have their turn.
 pub(super) const TURN_BYTES: usize = 64 << 10;
@@ -21,6 +22,7 @@ pub(super) const TURN_BYTES: usize = 64 << 10;
 pub(super) struct SocketMeter {
     turn_left: AtomicUsize,
     flooded: AtomicBool,
+    crowded: AtomicBool,
     /// Since when the peer has read nothing.
     blocked: Mutex<Option<Instant>>,
 }
@@ -34,6 +36,17 @@ impl SocketMeter {
     /// True once more control frames have arrived than a connection may send. Nothing more is read then.
     pub(super) fn is_flooded(&self) -> bool {
         self.flooded.load(Relaxed)
+    }
+
+    /// True once unfinished metadata of the door's connections holds too many bytes, and this one sent more of it. Nothing more
+    /// is read then.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.crowded.load(Relaxed)
+    }
+
+    /// True if nothing more may be read.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_flooded() || self.is_crowded()
     }
 
     /// True if bytes have waited for `stall` and the peer read none.
@@ -52,17 +65,20 @@ pub(super) struct MeteredSocket<T> {
     meter: Arc<SocketMeter>,
     frames: Frames,
     allowance: Allowance,
+    /// Bytes of metadata of which more must follow: h2 keeps them until it is whole.
+    metadata: PartialBytes,
     is_blocked: bool,
 }
 
 impl<T> MeteredSocket<T> {
-    pub(super) fn new(io: T, meter: Arc<SocketMeter>) -> Self {
+    pub(super) fn new(io: T, meter: Arc<SocketMeter>, metadata: PartialBytes) -> Self {
         meter.begin_turn();
         MeteredSocket {
             io,
             meter,
             frames: Frames::default(),
             allowance: Allowance::new(Instant::now()),
+            metadata,
             is_blocked: false,
         }
     }
@@ -71,10 +87,21 @@ impl<T> MeteredSocket<T> {
         let left = self.meter.turn_left.load(Relaxed);
         self.meter.turn_left.store(left.saturating_sub(bytes.len()), Relaxed);
         self.allowance.earn(0, Instant::now());
-        let (mut allowed, allowance) = (true, &mut self.allowance);
-        self.frames.read(bytes, |kind| allowed &= allowance.takes(kind));
+        let (mut allowed, mut has_room) = (true, true);
+        let (allowance, metadata) = (&mut self.allowance, &mut self.metadata);
+        self.frames.read(bytes, |frame| {
+            allowed &= allowance.takes(frame.kind);
+            match frame.continues_metadata() {
+                Some(true) => has_room &= metadata.grow(frame.bytes).is_ok(),
+                Some(false) => metadata.clear(),
+                None => {}
+            }
+        });
         if !allowed {
             self.meter.flooded.store(true, Relaxed);
+        }
+        if !has_room {
+            self.meter.crowded.store(true, Relaxed);
         }
     }
 
@@ -95,7 +122,7 @@ impl<T> MeteredSocket<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for MeteredSocket<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.meter.is_flooded() || this.meter.turn_left.load(Relaxed) == 0 {
+        if this.meter.is_over() || this.meter.turn_left.load(Relaxed) == 0 {
             // The connection checks the reason at once, or in its next turn.
             cx.waker().wake_by_ref();
             return Poll::Pending;
