@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
-from invengine.client import Event
+from invengine.client import Event, StockState
 
 LevelKey: TypeAlias = tuple[str, str]
 """(sku, location): one inventory level."""
@@ -26,7 +26,7 @@ Name: TypeAlias = tuple[str, str]
 
 FINDINGS_KEPT = 50
 RECOUNT_EVERY = 2_000
-PARTS = {2: "damaged", 3: "returned", 4: "quality_control"}
+PARTS = {state.value: state.field for state in StockState if state.is_unsellable}
 """The unsellable parts of on_hand, by their number in the contract."""
 
 

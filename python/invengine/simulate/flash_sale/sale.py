@@ -333,8 +333,7 @@ def _checks(result: FlashSaleResult, measured: _Measurements) -> list[Check]:
 def adds_up(level: Level) -> bool:
     """True if on_hand = available + held + unsellable, nothing is negative and there is no shortage."""
     held = level.reserved + level.allocated
-    unsellable = level.damaged + level.returned + level.quality_control
-    return level.on_hand == level.available + held + unsellable and min(level.available, held, level.on_hand) >= 0
+    return level.on_hand == level.available + held + level.unsellable and min(level.available, held, level.on_hand) >= 0
 
 
 def goodput_per_s(timeline: Iterable[Mapping[str, int]], interval_ms: int, from_ms: int, to_ms: int) -> float:
