@@ -97,7 +97,7 @@ test: $(EXTENSION) ## Run every check and every test, with a summary
 test-rust: $(VENV)/requirements.txt ## Run the Rust tests, those of Redis on redis-server and on the Valkey of .venv; count instructions
 	INVENGINE_REDIS_SERVER=$${INVENGINE_REDIS_SERVER:-$$(command -v redis-server)} \
 	INVENGINE_VALKEY_SERVER=$${INVENGINE_VALKEY_SERVER:-$$($(BIN)/python tools/valkey_server.py)} \
-	cargo test --workspace --quiet $(LOCKED)
+	cargo test --workspace --quiet --no-fail-fast $(LOCKED)
 	$(BIN)/python tools/instructions.py
 
 test-faults: $(VENV)/requirements.txt ## Simulate 100 hours and 20,000 crashes; plant three known bugs, drawn by the date

@@ -363,7 +363,7 @@ class SequenceConflict(SourceRefused):
     """The number was used for another message. Two writers share the source, or its state was lost: raise an alarm."""
 
     default_reason = "SEQUENCE_CONFLICT"
-    shown_metadata = ("source", "sequence")
+    shown_metadata = ("source", "sequence", "field", "sku", "location")
 
 
 class StaleEpoch(SourceRefused):

@@ -59,7 +59,7 @@ fn each_number_once_and_in_order() {
         match reason {
             Some(SequenceGap) => assert!(reply.fact("expected").is_some() && reply.fact("got").is_some()),
             Some(StaleEpoch) => assert_eq!(reply.fact("current"), Some("1")),
-            Some(SequenceConflict) => assert_eq!(reply.fact("field"), Some("lines")),
+            Some(SequenceConflict) => assert_eq!(reply.fact("field"), Some("lines.quantity")),
             _ => {}
         }
     }

@@ -59,6 +59,8 @@ fn with_facts(reason: Reason) -> &'static [&'static str] {
             &["source {source}: message {expected} is missing before message {got}; send again from {expected}"]
         }
         Reason::SequenceConflict => &[
+            "source {source}: number {sequence} was used for another body, which differs in {field} of {sku} at {location}; two writers share the source, raise an alarm",
+            "source {source}: number {sequence} was used for another body, which differs in {field}; two writers share the source, raise an alarm",
             "source {source}: number {sequence} was used for another body; two writers share the source, raise an alarm",
         ],
         Reason::SequenceConsumed => &[

@@ -27,14 +27,14 @@ pub(super) const BYTES_SENT: usize = 64;
 
 /// What the head of a frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(super) struct FrameHead {
     pub(super) kind: u8,
     flags: u8,
     /// Bytes that follow the head.
     pub(super) bytes: usize,
 }
 
-impl Frame {
+impl FrameHead {
     /// For a frame of the metadata of a call: whether more of it follows. `None` for any other frame.
     pub(super) fn continues_metadata(self) -> Option<bool> {
         matches!(self.kind, HEADERS | CONTINUATION).then_some(self.flags & END_HEADERS == 0)
@@ -57,7 +57,7 @@ impl Default for Frames {
 
 impl Frames {
     /// Calls `see` with every frame whose head is complete now.
-    pub(super) fn read(&mut self, mut bytes: &[u8], mut see: impl FnMut(Frame)) {
+    pub(super) fn read(&mut self, mut bytes: &[u8], mut see: impl FnMut(FrameHead)) {
         loop {
             let skipped = self.skip.min(bytes.len());
             bytes = &bytes[skipped..];
@@ -73,7 +73,7 @@ impl Frames {
                 let [high, middle, low, kind, flags, ..] = self.head;
                 let bytes = u32::from_be_bytes([0, high, middle, low]) as usize;
                 (self.skip, self.held) = (bytes, 0);
-                see(Frame { kind, flags, bytes });
+                see(FrameHead { kind, flags, bytes });
             }
         }
     }
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn metadata_continues_until_a_frame_ends_it() {
-        let frame = |kind, flags| Frame { kind, flags, bytes: 9 }.continues_metadata();
+        let frame = |kind, flags| FrameHead { kind, flags, bytes: 9 }.continues_metadata();
         let rows = [(HEADERS, 0, Some(true)), (HEADERS, 1, Some(true)), (HEADERS, 5, Some(false))];
         let more = [(CONTINUATION, 0, Some(true)), (CONTINUATION, 4, Some(false)), (DATA, 0, None), (PING, 4, None)];
         for (kind, flags, continues) in rows.into_iter().chain(more) {
