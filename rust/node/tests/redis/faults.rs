@@ -372,7 +372,7 @@ fn a_stale_replica_that_lost_the_claim_is_not_written_to(kind: Kind) {
 fn replicated_waits_for_the_replica(kind: Kind) {
     let (master, replica) = with_replica(&kind, &[]);
     let mut options = master.options(LEDGER);
-    (options.ack, options.retry_timeout) = (Ack::Replicated, Duration::from_secs(10));
+    (options.ack, options.retry_timeout) = (Ack::Replicated, Duration::from_secs(30));
     options.answer_timeout = Duration::from_millis(400);
     let (mut journal, _) = open(&options).unwrap();
     for last in 1..=20 {
