@@ -6,8 +6,7 @@ use crate::correction::IssueTimes;
 use crate::fingerprint::Fingerprint;
 use crate::ids::{Handle, ReservationId, Slot};
 use crate::ledger::{Ledger, SlotsByName};
-use crate::level::LevelFigures;
-use crate::level::in_range;
+use crate::level::{LevelFigures, in_range};
 use crate::names::CatalogueEntry;
 use crate::one_or_many::OneOrMany;
 use crate::outcome::{Effect, HoldChange, LineChange};
@@ -137,9 +136,14 @@ fn put_stock(out: &mut Vec<u8>, stock: &Quantities) {
 }
 
 fn stock(from: &mut Reader<'_>, version: u64) -> Decoded<Quantities> {
-    let mut stock = Quantities::default().with_sellable(units(from)?);
+    let sellable = units(from)?;
     let bits = if version < 3 { STATES_OF_VERSION_2 } else { from.number()? };
-    let mut unknown = bits;
+    Ok(other_states(from, bits)?.with_sellable(sellable))
+}
+
+/// Units of the states with these bits.
+fn other_states(from: &mut Reader<'_>, bits: u64) -> Decoded<Quantities> {
+    let (mut stock, mut unknown) = (Quantities::default(), bits);
     for (state, _) in Quantities::default().others() {
         let bit = 1 << state as u64;
         if bits & bit != 0 {
@@ -385,12 +389,7 @@ fn figures(from: &mut Reader<'_>, image: ImageContext) -> Decoded<OneOrMany<Leve
         let level = level_of(from, image)?;
         all.push(if image.version < 3 {
             let (on_hand, reserved, allocated) = (units(from)?, units(from)?, units(from)?);
-            let mut stock = Quantities::default();
-            for (state, _) in
-                Quantities::default().others().filter(|(state, _)| STATES_OF_VERSION_2 >> *state as u64 & 1 == 1)
-            {
-                stock.change(state, units(from)?);
-            }
+            let stock = other_states(from, STATES_OF_VERSION_2)?;
             LevelFigures { level, stock: stock.with_sellable(on_hand - stock.on_hand()), reserved, allocated }
         } else {
             LevelFigures { level, stock: stock(from, image.version)?, reserved: units(from)?, allocated: units(from)? }

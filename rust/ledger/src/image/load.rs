@@ -1,6 +1,5 @@
 //! Decodes an image, block by block as its pieces arrive.
 
-use super::entries::effect;
 use super::entries::{self, ImageContext, ImageHead, LevelParts, SlotParts};
 use super::{BLOCK_HEADER_BYTES, BlockKind, WINDOWS, catalogue, check};
 use crate::codec::{Decoded, Malformed, Reader};
@@ -163,7 +162,7 @@ impl ImageLoader {
                 }
             }
             BlockKind::OlderKeys | BlockKind::YoungerKeys => {
-                ledger.keys.restore_key(kind == BlockKind::OlderKeys, from, |from| effect(from, image))
+                ledger.keys.restore_key(kind == BlockKind::OlderKeys, from, |from| entries::effect(from, image))
             }
             BlockKind::RefusalWindows => {
                 self.refusal_windows += 1;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 /// Reserved units of one level by the tick at which they expire, in order of time. The earliest tick is stored in the level
 /// itself, because most levels have no other.
 #[derive(Clone, Debug, Default)]
-#[expect(clippy::box_collection, reason = "a level is one cache line, and one_or_many have more than one tick")]
+#[expect(clippy::box_collection, reason = "a level is one cache line, and few have more than one tick")]
 pub(super) struct DueUnits {
     first: (i64, i64),
     /// Never `Some` and empty.

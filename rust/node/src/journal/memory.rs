@@ -4,14 +4,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame};
+use super::writer_state::{WriterState, check_order, check_size};
 use super::{Journal, JournalError, JournalReader};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    Poisoned,
-    Closed,
-}
 
 /// A journal that lives as long as its process and keeps every frame: its memory grows with what is
 /// appended.
@@ -20,7 +14,7 @@ pub struct MemoryJournal {
     frames: Frames,
     writer_epoch: u64,
     durable_sequence: u64,
-    state: State,
+    state: WriterState,
 }
 
 type Frames = Arc<RwLock<Vec<Arc<StoredFrame>>>>;
@@ -43,7 +37,7 @@ impl MemoryJournal {
     pub fn claimed(ledger: impl Into<String>, writer_epoch: u64) -> Self {
         let claim = StoredFrame { first_sequence: 1, last_sequence: 0, time_ms: 0, payload: Box::default() };
         let frames = Arc::new(RwLock::new(vec![Arc::new(claim)]));
-        Self { ledger: ledger.into(), frames, writer_epoch, durable_sequence: 0, state: State::Open }
+        Self { ledger: ledger.into(), frames, writer_epoch, durable_sequence: 0, state: WriterState::Open }
     }
 
     /// Name of its ledger.
@@ -51,25 +45,10 @@ impl MemoryJournal {
         &self.ledger
     }
 
-    fn usable(&self) -> Result<(), JournalError> {
-        match self.state {
-            State::Open => Ok(()),
-            State::Poisoned => Err(JournalError::Poisoned),
-            State::Closed => Err(JournalError::Closed),
-        }
-    }
-
     fn check(&self, first: u64, last: u64, payload: &[u8]) -> Result<(), JournalError> {
         let expected = self.durable_sequence + 1;
-        if first != expected || last < first || last == u64::MAX {
-            return Err(JournalError::OutOfOrder { first_sequence: first, last_sequence: last, expected });
-        }
-        self.check_size(payload.len() as u64)
-    }
-
-    fn check_size(&self, bytes: u64) -> Result<(), JournalError> {
-        let bytes_max = self.payload_bytes_max();
-        if bytes > bytes_max { Err(JournalError::FrameTooLarge { bytes, bytes_max }) } else { Ok(()) }
+        check_order(first, last, expected, u64::MAX - 1)?;
+        check_size(payload.len() as u64, self.payload_bytes_max())
     }
 }
 
@@ -101,9 +80,9 @@ impl Journal for MemoryJournal {
         time_ms: i64,
         payload: &[u8],
     ) -> Result<(), JournalError> {
-        self.usable()?;
+        self.state.usable()?;
         if let Err(error) = self.check(first_sequence, last_sequence, payload) {
-            self.state = State::Poisoned;
+            self.state = WriterState::Poisoned;
             return Err(error);
         }
         let frame = Arc::new(StoredFrame { first_sequence, last_sequence, time_ms, payload: payload.into() });
@@ -113,8 +92,8 @@ impl Journal for MemoryJournal {
     }
 
     fn ensure_room(&mut self, bytes: u64) -> Result<(), JournalError> {
-        self.usable()?;
-        self.check_size(bytes)
+        self.state.usable()?;
+        check_size(bytes, self.payload_bytes_max())
     }
 
     fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
@@ -122,7 +101,7 @@ impl Journal for MemoryJournal {
     }
 
     fn close(&mut self) -> Result<(), JournalError> {
-        self.state = State::Closed;
+        self.state = WriterState::Closed;
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ mod memory;
 pub mod redis;
 mod snapshot;
 mod snapshot_store;
+mod writer_state;
 
 pub use error::JournalError;
 pub(crate) use file::preflight;

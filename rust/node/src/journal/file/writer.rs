@@ -21,6 +21,7 @@ use crate::journal::error::is_lack_of_space;
 use crate::journal::frame::{
     FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameHeader, LEDGER_NAME_BYTES_MAX, encode, frame_bytes,
 };
+use crate::journal::writer_state::{WriterState, check_order, check_size};
 use crate::journal::{EveryFrame, Journal, JournalError, JournalReader, Replay, SnapshotStore, durability};
 
 pub(in crate::journal) const JOURNAL_FILE_BYTES_DEFAULT: u64 = 64 << 20;
@@ -67,13 +68,6 @@ impl FileOptions {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    Poisoned,
-    Closed,
-}
-
 /// A journal in preallocated files of one directory; its format is in the [module
 /// documentation](super).
 ///
@@ -89,7 +83,7 @@ pub struct FileJournal {
     buffer: Vec<u8>,
     durable: Arc<DurableEnd>,
     retention: FileRetention,
-    state: State,
+    state: WriterState,
     /// Dropped last, so that no other process starts before this one has ended.
     lock: Option<Box<dyn Any + Send>>,
 }
@@ -167,7 +161,7 @@ impl FileJournal {
             buffer: Vec::new(),
             durable,
             retention: FileRetention { archive_ms: options.archive_ms, archive_bytes_max: options.archive_bytes_max },
-            state: State::Open,
+            state: WriterState::Open,
             lock: Some(lock),
         };
         journal.claim(options.writer_epoch_min.max(aside_epoch + 1))?;
@@ -179,38 +173,23 @@ impl FileJournal {
         self.write_frame(self.tip.claim_header(epoch_min), &[])
     }
 
-    fn usable(&self) -> Result<(), JournalError> {
-        match self.state {
-            State::Open => Ok(()),
-            State::Poisoned => Err(JournalError::Poisoned),
-            State::Closed => Err(JournalError::Closed),
-        }
-    }
-
     fn poison_unless(
         &mut self,
         harmless: fn(&JournalError) -> bool,
         result: Result<(), JournalError>,
     ) -> Result<(), JournalError> {
         if result.as_ref().is_err_and(|error| !harmless(error)) {
-            self.state = State::Poisoned;
+            self.state = WriterState::Poisoned;
         }
         result
     }
 
     fn try_append(&mut self, first: u64, last: u64, time_ms: i64, payload: &[u8]) -> Result<(), JournalError> {
         let expected = self.tip.next_sequence;
-        if first != expected || last < first || last == u64::MAX {
-            return Err(JournalError::OutOfOrder { first_sequence: first, last_sequence: last, expected });
-        }
-        self.check_size(payload.len() as u64)?;
+        check_order(first, last, expected, u64::MAX - 1)?;
+        check_size(payload.len() as u64, self.payload_bytes_max())?;
         self.make_room(frame_bytes(payload.len()) as u64)?;
         self.write_frame(self.tip.frame_header(last, time_ms), payload)
-    }
-
-    fn check_size(&self, bytes: u64) -> Result<(), JournalError> {
-        let bytes_max = self.payload_bytes_max();
-        if bytes > bytes_max { Err(JournalError::FrameTooLarge { bytes, bytes_max }) } else { Ok(()) }
     }
 
     /// Continues in the next file if a frame of this length does not fit into this one.
@@ -277,14 +256,14 @@ impl Journal for FileJournal {
         time_ms: i64,
         payload: &[u8],
     ) -> Result<(), JournalError> {
-        self.usable()?;
+        self.state.usable()?;
         let result = self.try_append(first_sequence, last_sequence, time_ms, payload);
         self.poison_unless(|error| matches!(error, JournalError::Full { .. }), result)
     }
 
     fn ensure_room(&mut self, bytes: u64) -> Result<(), JournalError> {
-        self.usable()?;
-        self.check_size(bytes)?;
+        self.state.usable()?;
+        check_size(bytes, self.payload_bytes_max())?;
         if planted::is("room_ignored") {
             return Ok(());
         }
@@ -303,7 +282,7 @@ impl Journal for FileJournal {
 
     fn close(&mut self) -> Result<(), JournalError> {
         // Every append was synced, so there is nothing left to write.
-        self.state = State::Closed;
+        self.state = WriterState::Closed;
         self.preallocated.close();
         self.lock = None;
         Ok(())

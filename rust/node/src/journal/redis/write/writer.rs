@@ -22,6 +22,7 @@ use crate::journal::redis::read::reader::RedisReader;
 use crate::journal::redis::snapshot::retention::RedisRetention;
 use crate::journal::redis::snapshot::store::RedisSnapshotStore;
 use crate::journal::redis::{RedisOptions, SEQUENCE_MAX};
+use crate::journal::writer_state::{WriterState, check_order, check_size};
 use crate::journal::{EveryFrame, Frame, Journal, JournalError, JournalReader, Replay, SnapshotStore};
 
 /// Length of the longest frame: a page of them must fit into memory, and one of them must be transferred within the reply
@@ -34,13 +35,6 @@ const ROOM_FACTOR: u64 = 2;
 const ROOM_SLACK: u64 = 1 << 20;
 /// What others have allocated meanwhile is unknown: query again after this.
 const BUDGET_AGE_MAX: Duration = Duration::from_secs(1);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    Poisoned,
-    Closed,
-}
 
 /// A journal in a stream of Redis; its keys and functions are described in the [module documentation](super).
 ///
@@ -60,7 +54,7 @@ pub struct RedisJournal {
     loss_window: String,
     retry_timeout: Duration,
     retention: RedisRetention,
-    state: State,
+    state: WriterState,
 }
 
 impl RedisJournal {
@@ -112,35 +106,20 @@ impl RedisJournal {
             connection: Some((claimed.connection, claimed.server)),
             retry_timeout: options.retry_timeout,
             retention: RedisRetention { archive_ms: options.archive_ms, archive_bytes_max: options.archive_bytes_max },
-            state: State::Open,
+            state: WriterState::Open,
         })
     }
 
-    fn usable(&self) -> Result<(), JournalError> {
-        match self.state {
-            State::Open => Ok(()),
-            State::Poisoned => Err(JournalError::Poisoned),
-            State::Closed => Err(JournalError::Closed),
-        }
-    }
-
     fn poison(&mut self, error: JournalError) -> JournalError {
-        self.state = State::Poisoned;
+        self.state = WriterState::Poisoned;
         self.connection = None;
         error
     }
 
-    fn check_size(&self, bytes: u64) -> Result<(), JournalError> {
-        let bytes_max = self.payload_bytes_max();
-        if bytes > bytes_max { Err(JournalError::FrameTooLarge { bytes, bytes_max }) } else { Ok(()) }
-    }
-
     fn try_append(&mut self, first: u64, last: u64, time_ms: i64, payload: &[u8]) -> Result<(), JournalError> {
         let expected = self.tip.next_sequence;
-        if first != expected || last < first || last > SEQUENCE_MAX {
-            return Err(JournalError::OutOfOrder { first_sequence: first, last_sequence: last, expected });
-        }
-        self.check_size(payload.len() as u64)?;
+        check_order(first, last, expected, SEQUENCE_MAX)?;
+        check_size(payload.len() as u64, self.payload_bytes_max())?;
         let header = self.tip.frame_header(last, time_ms);
         let crc = self.keep(&header, payload);
         self.deliver()?;
@@ -278,13 +257,13 @@ impl Journal for RedisJournal {
         time_ms: i64,
         payload: &[u8],
     ) -> Result<(), JournalError> {
-        self.usable()?;
+        self.state.usable()?;
         self.try_append(first_sequence, last_sequence, time_ms, payload).map_err(|error| self.poison(error))
     }
 
     fn ensure_room(&mut self, bytes: u64) -> Result<(), JournalError> {
-        self.usable()?;
-        self.check_size(bytes)?;
+        self.state.usable()?;
+        check_size(bytes, self.payload_bytes_max())?;
         let room_bytes = bytes * ROOM_FACTOR + ROOM_SLACK;
         if self.has_room(room_bytes) {
             return Ok(());
@@ -316,7 +295,7 @@ impl Journal for RedisJournal {
     /// Asks once and leaves it to a later call if Redis does not answer: only time makes ownership uncertain, and only another
     /// owner ends it.
     fn verify_ownership(&mut self) -> Result<bool, JournalError> {
-        self.usable()?;
+        self.state.usable()?;
         match self.try_verify() {
             Ok(()) => Ok(true),
             Err(Failure::Transient(_) | Failure::NoRoom(_)) => {
@@ -329,7 +308,7 @@ impl Journal for RedisJournal {
 
     fn close(&mut self) -> Result<(), JournalError> {
         // Every append was confirmed, so there is nothing left to send.
-        self.state = State::Closed;
+        self.state = WriterState::Closed;
         self.connection = None;
         Ok(())
     }
