@@ -236,7 +236,8 @@ def test_events_tail_prints_facts(line: CommandLine) -> None:
     assert "reserved" in ran.out
     assert "MUG@berlin=2" in ran.out
     assert "channel=web" in ran.out
-    ran = line.ask(ScriptedEngine({}, events), "events", "tail", "--from", "5", "--limit", "2", "--json")
+    engine = ScriptedEngine({"GetServerInfo": info}, events)
+    ran = line.ask(engine, "events", "tail", "--from", "5", "--limit", "2", "--json")
     assert [each["sequence"] for each in ran.objects] == [5, 6]
     assert ran.objects[0]["fact"]["lines"][0]["quantity"] == "2"
 
@@ -261,14 +262,22 @@ def test_events_tail_with_a_limit_prints_the_newest(line: CommandLine, limit: st
 
 
 def test_events_tail_continues_after_a_position_that_it_printed(line: CommandLine) -> None:
-    ran = line.ask(ScriptedEngine({}, _numbered(9)), "events", "tail", "--from", "4", "--limit", "1", "--json")
+    script = {"GetServerInfo": admin_service_pb2.GetServerInfoResponse(durable_sequence=9)}
+    ran = line.ask(ScriptedEngine(script, _numbered(9)), "events", "tail", "--from", "4", "--limit", "1", "--json")
     position = ran.objects[0]["position"]
     assert JournalPosition.parse(position) == JournalPosition("main", 3, 4)
-    engine = ScriptedEngine({}, _numbered(9))
+    engine = ScriptedEngine(script, _numbered(9))
     ran = line.ask(engine, "events", "tail", "--after", position, "--json")
     assert [each["sequence"] for each in ran.objects] == [5, 6, 7, 8, 9]
-    after = engine.request(journal_service_pb2.ReadEventsRequest).after
+    after = journal_service_pb2.ReadEventsRequest.FromString(engine.asked[-1][1]).after
     assert (after.ledger, after.writer_epoch, after.sequence) == ("main", 3, 4)
+
+
+@pytest.mark.parametrize("flags", [[], ["--from", "1"], ["--from", "1", "--follow"], ["--sku", "MUG"]])
+def test_events_tail_does_not_wait_for_a_server_that_was_never_there(line: CommandLine, flags: list[str]) -> None:
+    ran = line.run("events", "tail", *flags, "--target", "127.0.0.1:1", "--timeout-ms", "200")
+    assert ran.code == 3
+    assert "no server answers there" in ran.err
 
 
 def test_events_tail_refuses_half_a_position_before_it_asks(line: CommandLine) -> None:

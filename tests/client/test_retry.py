@@ -18,11 +18,14 @@ from invengine.v1 import reservation_service_pb2 as reservation
 
 
 class Driver:
-    """Drives one attempts: every attempt takes `attempt_s`, every pause its time."""
+    """Drives one attempts: every attempt takes `attempt_s`, every pause its time and `late_s` more."""
 
-    def __init__(self, timeout_s: float = 10.0, key: str | None = "k", attempt_s: float = 0.0) -> None:
+    def __init__(
+        self, timeout_s: float = 10.0, key: str | None = "k", attempt_s: float = 0.0, late_s: float = 0.0
+    ) -> None:
         self.now = 100.0
         self.attempt_s = attempt_s
+        self.late_s = late_s
         self.pauses: list[float] = []
         self.attempts: list[float] = []
         self._turn = attempts(self.now + timeout_s, key=key, clock=lambda: self.now, jitter=lambda: 1.0)
@@ -34,7 +37,7 @@ class Driver:
         while True:
             if isinstance(step, Pause):
                 self.pauses.append(step.seconds)
-                self.now += step.seconds
+                self.now += step.seconds + self.late_s
                 step = next(self._turn)
                 continue
             assert isinstance(step, Attempt)
@@ -156,6 +159,19 @@ def test_a_deadline_in_the_past_sends_nothing() -> None:
     with pytest.raises(errors.DeadlineExceeded):
         driver.run(None)
     assert driver.attempts == []
+
+
+@pytest.mark.parametrize("failure", [errors.Unreachable(), errors.Draining(), errors.Overloaded(retry_after_s=0.4)])
+def test_a_pause_that_ends_after_the_deadline_keeps_the_failure_before_it(failure: InvengineError) -> None:
+    driver = Driver(timeout_s=1.0, late_s=5.0)
+    with pytest.raises(type(failure)):
+        driver.run(failure)
+    assert len(driver.attempts) == 1
+
+
+def test_a_pause_that_ends_after_the_deadline_leaves_an_unknown_outcome_unknown() -> None:
+    with pytest.raises(OutcomeUnknown):
+        Driver(timeout_s=1.0, late_s=5.0).run(errors.ConnectionLost())
 
 
 def test_an_unknown_outcome_of_earlier_attempts_stays_unknown() -> None:

@@ -13,7 +13,7 @@ from invengine.cli.exits import UsageProblemError
 from invengine.cli.options import Json, Target, TimeoutMs, connected
 from invengine.cli.output import plain, print_json, print_line
 from invengine.cli.streams import unread
-from invengine.client import Client, Event, JournalPosition
+from invengine.client import Client, Event, JournalPosition, ServerDescription
 
 SHOWN = 10
 """The number of events that are printed by default."""
@@ -63,8 +63,10 @@ def tail(
         raise UsageProblemError("give --after or --from, not both")
     position = None if after is None else _position(after)
     with connected(context, target, timeout_ms) as client:
+        # A reader waits long for a server that went away; one that was never there is reported within the timeout.
+        server = client.server_info()
         if position is None and from_sequence is None:
-            events = _newest(client, wanted, follow, limit)
+            events = _newest(client, server, wanted, follow, limit)
         else:
             events = wanted.chosen(client.read_events(from_sequence, after=position, follow=follow), limit)
         for event in events:
@@ -76,9 +78,10 @@ def tail(
                 return
 
 
-def _newest(client: Client, wanted: EventFilter, follow: bool, limit: int) -> Iterable[Event]:
+def _newest(
+    client: Client, server: ServerDescription, wanted: EventFilter, follow: bool, limit: int
+) -> Iterable[Event]:
     """Returns the newest matching events; with `follow` also new ones, and with a limit only that many of these."""
-    server = client.server_info()
     if follow and limit:
         return wanted.chosen(client.read_events(server.durable_sequence + 1, follow=True), limit)
     if not wanted.given:

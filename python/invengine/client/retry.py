@@ -91,12 +91,14 @@ def attempts(
     `unknown` is the error of earlier attempts over another path whose outcome is unknown.
     """
     failures = 0
-    error = failed
+    error, previous = failed, None
     while True:
         if error is None:
             left_s = deadline_s - clock()
             if left_s <= 0:
-                raise _final(DeadlineExceeded("the deadline passed before an attempt could be made"), unknown, key)
+                # After a pause that took longer than there was time, the failure that it followed says more.
+                late = previous or DeadlineExceeded("the deadline passed before an attempt could be made")
+                raise _final(late, unknown, key)
             error = yield Attempt(left_s)
             if error is None:
                 return
@@ -112,7 +114,7 @@ def attempts(
         if clock() + wait_s >= deadline_s:
             raise _final(error, unknown, key)
         yield Pause(wait_s)
-        error = None
+        error, previous = None, error
 
 
 class Retries:
@@ -140,7 +142,7 @@ class Retries:
         return step.seconds
 
     def resume(self) -> None:
-        """Ends the pause; raises DeadlineExceeded if it took longer than there was time."""
+        """Ends the pause; raises the failure that it followed if it took longer than there was time."""
         assert self._attempts is not None
         next(self._attempts)
 
