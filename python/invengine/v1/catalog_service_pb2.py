@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from invengine.v1 import types_pb2 as invengine_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"invengine/v1/catalog_service.proto\x12\x0cinvengine.v1\x1a\x18invengine/v1/types.proto\"7\n\x04Item\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0c\n\x04gtin\x18\x03 \x01(\t\"f\n\x12UpsertItemsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12!\n\x05items\x18\x02 \x03(\x0b\x32\x12.invengine.v1.Item\"k\n\x13UpsertItemsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12,\n\x0blook_alikes\x18\x02 \x03(\x0b\x32\x17.invengine.v1.LookAlike\"\x1d\n\x0eGetItemRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"3\n\x0fGetItemResponse\x12 \n\x04item\x18\x01 \x01(\x0b\x32\x12.invengine.v1.Item\"9\n\x10ListItemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x11ListItemsResponse\x12!\n\x05items\x18\x01 \x03(\x0b\x32\x12.invengine.v1.Item\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"?\n\x08Location\x12\x10\n\x08location\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0b\n\x03gln\x18\x03 \x01(\t\"r\n\x16UpsertLocationsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12)\n\tlocations\x18\x02 \x03(\x0b\x32\x16.invengine.v1.Location\"o\n\x17UpsertLocationsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12,\n\x0blook_alikes\x18\x02 \x03(\x0b\x32\x17.invengine.v1.LookAlike\"&\n\x12GetLocationRequest\x12\x10\n\x08location\x18\x01 \x01(\t\"?\n\x13GetLocationResponse\x12(\n\x08location\x18\x01 \x01(\x0b\x32\x16.invengine.v1.Location\"=\n\x14ListLocationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x15ListLocationsResponse\x12)\n\tlocations\x18\x01 \x03(\x0b\x32\x16.invengine.v1.Location\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x07\x43hannel\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\"o\n\x15UpsertChannelsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\'\n\x08\x63hannels\x18\x02 \x03(\x0b\x32\x15.invengine.v1.Channel\"n\n\x16UpsertChannelsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12,\n\x0blook_alikes\x18\x02 \x03(\x0b\x32\x17.invengine.v1.LookAlike\"$\n\x11GetChannelRequest\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\"<\n\x12GetChannelResponse\x12&\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Channel\"<\n\x13ListChannelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListChannelsResponse\x12\'\n\x08\x63hannels\x18\x01 \x03(\x0b\x32\x15.invengine.v1.Channel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x8d\x06\n\x0e\x43\x61talogService\x12R\n\x0bUpsertItems\x12 .invengine.v1.UpsertItemsRequest\x1a!.invengine.v1.UpsertItemsResponse\x12\x46\n\x07GetItem\x12\x1c.invengine.v1.GetItemRequest\x1a\x1d.invengine.v1.GetItemResponse\x12L\n\tListItems\x12\x1e.invengine.v1.ListItemsRequest\x1a\x1f.invengine.v1.ListItemsResponse\x12^\n\x0fUpsertLocations\x12$.invengine.v1.UpsertLocationsRequest\x1a%.invengine.v1.UpsertLocationsResponse\x12R\n\x0bGetLocation\x12 .invengine.v1.GetLocationRequest\x1a!.invengine.v1.GetLocationResponse\x12X\n\rListLocations\x12\".invengine.v1.ListLocationsRequest\x1a#.invengine.v1.ListLocationsResponse\x12[\n\x0eUpsertChannels\x12#.invengine.v1.UpsertChannelsRequest\x1a$.invengine.v1.UpsertChannelsResponse\x12O\n\nGetChannel\x12\x1f.invengine.v1.GetChannelRequest\x1a .invengine.v1.GetChannelResponse\x12U\n\x0cListChannels\x12!.invengine.v1.ListChannelsRequest\x1a\".invengine.v1.ListChannelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"invengine/v1/catalog_service.proto\x12\x0cinvengine.v1\x1a\x18invengine/v1/types.proto\"7\n\x04Item\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0c\n\x04gtin\x18\x03 \x01(\t\"f\n\x12UpsertItemsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12!\n\x05items\x18\x02 \x03(\x0b\x32\x12.invengine.v1.Item\"k\n\x13UpsertItemsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12,\n\x0blook_alikes\x18\x02 \x03(\x0b\x32\x17.invengine.v1.LookAlike\"\x1d\n\x0eGetItemRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"3\n\x0fGetItemResponse\x12 \n\x04item\x18\x01 \x01(\x0b\x32\x12.invengine.v1.Item\"9\n\x10ListItemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x11ListItemsResponse\x12!\n\x05items\x18\x01 \x03(\x0b\x32\x12.invengine.v1.Item\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\x12\x44\x65leteItemsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x0c\n\x04skus\x18\x02 \x03(\t\"=\n\x13\x44\x65leteItemsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"?\n\x08Location\x12\x10\n\x08location\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0b\n\x03gln\x18\x03 \x01(\t\"r\n\x16UpsertLocationsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12)\n\tlocations\x18\x02 \x03(\x0b\x32\x16.invengine.v1.Location\"o\n\x17UpsertLocationsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12,\n\x0blook_alikes\x18\x02 \x03(\x0b\x32\x17.invengine.v1.LookAlike\"&\n\x12GetLocationRequest\x12\x10\n\x08location\x18\x01 \x01(\t\"?\n\x13GetLocationResponse\x12(\n\x08location\x18\x01 \x01(\x0b\x32\x16.invengine.v1.Location\"=\n\x14ListLocationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x15ListLocationsResponse\x12)\n\tlocations\x18\x01 \x03(\x0b\x32\x16.invengine.v1.Location\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x16\x44\x65leteLocationsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x11\n\tlocations\x18\x02 \x03(\t\"A\n\x17\x44\x65leteLocationsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"0\n\x07\x43hannel\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\"o\n\x15UpsertChannelsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\'\n\x08\x63hannels\x18\x02 \x03(\x0b\x32\x15.invengine.v1.Channel\"n\n\x16UpsertChannelsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12,\n\x0blook_alikes\x18\x02 \x03(\x0b\x32\x17.invengine.v1.LookAlike\"$\n\x11GetChannelRequest\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\"<\n\x12GetChannelResponse\x12&\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Channel\"<\n\x13ListChannelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListChannelsResponse\x12\'\n\x08\x63hannels\x18\x01 \x03(\x0b\x32\x15.invengine.v1.Channel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc1\x07\n\x0e\x43\x61talogService\x12R\n\x0bUpsertItems\x12 .invengine.v1.UpsertItemsRequest\x1a!.invengine.v1.UpsertItemsResponse\x12\x46\n\x07GetItem\x12\x1c.invengine.v1.GetItemRequest\x1a\x1d.invengine.v1.GetItemResponse\x12L\n\tListItems\x12\x1e.invengine.v1.ListItemsRequest\x1a\x1f.invengine.v1.ListItemsResponse\x12R\n\x0b\x44\x65leteItems\x12 .invengine.v1.DeleteItemsRequest\x1a!.invengine.v1.DeleteItemsResponse\x12^\n\x0fUpsertLocations\x12$.invengine.v1.UpsertLocationsRequest\x1a%.invengine.v1.UpsertLocationsResponse\x12R\n\x0bGetLocation\x12 .invengine.v1.GetLocationRequest\x1a!.invengine.v1.GetLocationResponse\x12X\n\rListLocations\x12\".invengine.v1.ListLocationsRequest\x1a#.invengine.v1.ListLocationsResponse\x12^\n\x0f\x44\x65leteLocations\x12$.invengine.v1.DeleteLocationsRequest\x1a%.invengine.v1.DeleteLocationsResponse\x12[\n\x0eUpsertChannels\x12#.invengine.v1.UpsertChannelsRequest\x1a$.invengine.v1.UpsertChannelsResponse\x12O\n\nGetChannel\x12\x1f.invengine.v1.GetChannelRequest\x1a .invengine.v1.GetChannelResponse\x12U\n\x0cListChannels\x12!.invengine.v1.ListChannelsRequest\x1a\".invengine.v1.ListChannelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,34 +46,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTITEMSREQUEST']._serialized_end=489
   _globals['_LISTITEMSRESPONSE']._serialized_start=491
   _globals['_LISTITEMSRESPONSE']._serialized_end=570
-  _globals['_LOCATION']._serialized_start=572
-  _globals['_LOCATION']._serialized_end=635
-  _globals['_UPSERTLOCATIONSREQUEST']._serialized_start=637
-  _globals['_UPSERTLOCATIONSREQUEST']._serialized_end=751
-  _globals['_UPSERTLOCATIONSRESPONSE']._serialized_start=753
-  _globals['_UPSERTLOCATIONSRESPONSE']._serialized_end=864
-  _globals['_GETLOCATIONREQUEST']._serialized_start=866
-  _globals['_GETLOCATIONREQUEST']._serialized_end=904
-  _globals['_GETLOCATIONRESPONSE']._serialized_start=906
-  _globals['_GETLOCATIONRESPONSE']._serialized_end=969
-  _globals['_LISTLOCATIONSREQUEST']._serialized_start=971
-  _globals['_LISTLOCATIONSREQUEST']._serialized_end=1032
-  _globals['_LISTLOCATIONSRESPONSE']._serialized_start=1034
-  _globals['_LISTLOCATIONSRESPONSE']._serialized_end=1125
-  _globals['_CHANNEL']._serialized_start=1127
-  _globals['_CHANNEL']._serialized_end=1175
-  _globals['_UPSERTCHANNELSREQUEST']._serialized_start=1177
-  _globals['_UPSERTCHANNELSREQUEST']._serialized_end=1288
-  _globals['_UPSERTCHANNELSRESPONSE']._serialized_start=1290
-  _globals['_UPSERTCHANNELSRESPONSE']._serialized_end=1400
-  _globals['_GETCHANNELREQUEST']._serialized_start=1402
-  _globals['_GETCHANNELREQUEST']._serialized_end=1438
-  _globals['_GETCHANNELRESPONSE']._serialized_start=1440
-  _globals['_GETCHANNELRESPONSE']._serialized_end=1500
-  _globals['_LISTCHANNELSREQUEST']._serialized_start=1502
-  _globals['_LISTCHANNELSREQUEST']._serialized_end=1562
-  _globals['_LISTCHANNELSRESPONSE']._serialized_start=1564
-  _globals['_LISTCHANNELSRESPONSE']._serialized_end=1652
-  _globals['_CATALOGSERVICE']._serialized_start=1655
-  _globals['_CATALOGSERVICE']._serialized_end=2436
+  _globals['_DELETEITEMSREQUEST']._serialized_start=572
+  _globals['_DELETEITEMSREQUEST']._serialized_end=653
+  _globals['_DELETEITEMSRESPONSE']._serialized_start=655
+  _globals['_DELETEITEMSRESPONSE']._serialized_end=716
+  _globals['_LOCATION']._serialized_start=718
+  _globals['_LOCATION']._serialized_end=781
+  _globals['_UPSERTLOCATIONSREQUEST']._serialized_start=783
+  _globals['_UPSERTLOCATIONSREQUEST']._serialized_end=897
+  _globals['_UPSERTLOCATIONSRESPONSE']._serialized_start=899
+  _globals['_UPSERTLOCATIONSRESPONSE']._serialized_end=1010
+  _globals['_GETLOCATIONREQUEST']._serialized_start=1012
+  _globals['_GETLOCATIONREQUEST']._serialized_end=1050
+  _globals['_GETLOCATIONRESPONSE']._serialized_start=1052
+  _globals['_GETLOCATIONRESPONSE']._serialized_end=1115
+  _globals['_LISTLOCATIONSREQUEST']._serialized_start=1117
+  _globals['_LISTLOCATIONSREQUEST']._serialized_end=1178
+  _globals['_LISTLOCATIONSRESPONSE']._serialized_start=1180
+  _globals['_LISTLOCATIONSRESPONSE']._serialized_end=1271
+  _globals['_DELETELOCATIONSREQUEST']._serialized_start=1273
+  _globals['_DELETELOCATIONSREQUEST']._serialized_end=1363
+  _globals['_DELETELOCATIONSRESPONSE']._serialized_start=1365
+  _globals['_DELETELOCATIONSRESPONSE']._serialized_end=1430
+  _globals['_CHANNEL']._serialized_start=1432
+  _globals['_CHANNEL']._serialized_end=1480
+  _globals['_UPSERTCHANNELSREQUEST']._serialized_start=1482
+  _globals['_UPSERTCHANNELSREQUEST']._serialized_end=1593
+  _globals['_UPSERTCHANNELSRESPONSE']._serialized_start=1595
+  _globals['_UPSERTCHANNELSRESPONSE']._serialized_end=1705
+  _globals['_GETCHANNELREQUEST']._serialized_start=1707
+  _globals['_GETCHANNELREQUEST']._serialized_end=1743
+  _globals['_GETCHANNELRESPONSE']._serialized_start=1745
+  _globals['_GETCHANNELRESPONSE']._serialized_end=1805
+  _globals['_LISTCHANNELSREQUEST']._serialized_start=1807
+  _globals['_LISTCHANNELSREQUEST']._serialized_end=1867
+  _globals['_LISTCHANNELSRESPONSE']._serialized_start=1869
+  _globals['_LISTCHANNELSRESPONSE']._serialized_end=1957
+  _globals['_CATALOGSERVICE']._serialized_start=1960
+  _globals['_CATALOGSERVICE']._serialized_end=2921
 # @@protoc_insertion_point(module_scope)

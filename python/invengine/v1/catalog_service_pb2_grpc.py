@@ -50,6 +50,11 @@ class CatalogServiceStub(object):
                 request_serializer=invengine_dot_v1_dot_catalog__service__pb2.ListItemsRequest.SerializeToString,
                 response_deserializer=invengine_dot_v1_dot_catalog__service__pb2.ListItemsResponse.FromString,
                 _registered_method=True)
+        self.DeleteItems = channel.unary_unary(
+                '/invengine.v1.CatalogService/DeleteItems',
+                request_serializer=invengine_dot_v1_dot_catalog__service__pb2.DeleteItemsRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_catalog__service__pb2.DeleteItemsResponse.FromString,
+                _registered_method=True)
         self.UpsertLocations = channel.unary_unary(
                 '/invengine.v1.CatalogService/UpsertLocations',
                 request_serializer=invengine_dot_v1_dot_catalog__service__pb2.UpsertLocationsRequest.SerializeToString,
@@ -64,6 +69,11 @@ class CatalogServiceStub(object):
                 '/invengine.v1.CatalogService/ListLocations',
                 request_serializer=invengine_dot_v1_dot_catalog__service__pb2.ListLocationsRequest.SerializeToString,
                 response_deserializer=invengine_dot_v1_dot_catalog__service__pb2.ListLocationsResponse.FromString,
+                _registered_method=True)
+        self.DeleteLocations = channel.unary_unary(
+                '/invengine.v1.CatalogService/DeleteLocations',
+                request_serializer=invengine_dot_v1_dot_catalog__service__pb2.DeleteLocationsRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_catalog__service__pb2.DeleteLocationsResponse.FromString,
                 _registered_method=True)
         self.UpsertChannels = channel.unary_unary(
                 '/invengine.v1.CatalogService/UpsertChannels',
@@ -110,6 +120,14 @@ class CatalogServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteItems(self, request, context):
+        """Deletes items, atomically. ENTITY_IN_USE if stock was ever recorded for one.
+        The answer has at most 4 KiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpsertLocations(self, request, context):
         """Creates or replaces locations, atomically.
         The answer has at most 2 MiB.
@@ -129,6 +147,14 @@ class CatalogServiceServicer(object):
     def ListLocations(self, request, context):
         """All locations, in pages, in the order they were created.
         The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteLocations(self, request, context):
+        """Deletes locations, atomically. ENTITY_IN_USE if stock was ever recorded for one or a location group has it.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,6 +202,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     request_deserializer=invengine_dot_v1_dot_catalog__service__pb2.ListItemsRequest.FromString,
                     response_serializer=invengine_dot_v1_dot_catalog__service__pb2.ListItemsResponse.SerializeToString,
             ),
+            'DeleteItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteItems,
+                    request_deserializer=invengine_dot_v1_dot_catalog__service__pb2.DeleteItemsRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_catalog__service__pb2.DeleteItemsResponse.SerializeToString,
+            ),
             'UpsertLocations': grpc.unary_unary_rpc_method_handler(
                     servicer.UpsertLocations,
                     request_deserializer=invengine_dot_v1_dot_catalog__service__pb2.UpsertLocationsRequest.FromString,
@@ -190,6 +221,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.ListLocations,
                     request_deserializer=invengine_dot_v1_dot_catalog__service__pb2.ListLocationsRequest.FromString,
                     response_serializer=invengine_dot_v1_dot_catalog__service__pb2.ListLocationsResponse.SerializeToString,
+            ),
+            'DeleteLocations': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteLocations,
+                    request_deserializer=invengine_dot_v1_dot_catalog__service__pb2.DeleteLocationsRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_catalog__service__pb2.DeleteLocationsResponse.SerializeToString,
             ),
             'UpsertChannels': grpc.unary_unary_rpc_method_handler(
                     servicer.UpsertChannels,
@@ -300,6 +336,33 @@ class CatalogService(object):
             _registered_method=True)
 
     @staticmethod
+    def DeleteItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.CatalogService/DeleteItems',
+            invengine_dot_v1_dot_catalog__service__pb2.DeleteItemsRequest.SerializeToString,
+            invengine_dot_v1_dot_catalog__service__pb2.DeleteItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def UpsertLocations(request,
             target,
             options=(),
@@ -370,6 +433,33 @@ class CatalogService(object):
             '/invengine.v1.CatalogService/ListLocations',
             invengine_dot_v1_dot_catalog__service__pb2.ListLocationsRequest.SerializeToString,
             invengine_dot_v1_dot_catalog__service__pb2.ListLocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteLocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.CatalogService/DeleteLocations',
+            invengine_dot_v1_dot_catalog__service__pb2.DeleteLocationsRequest.SerializeToString,
+            invengine_dot_v1_dot_catalog__service__pb2.DeleteLocationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

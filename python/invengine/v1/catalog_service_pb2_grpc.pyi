@@ -45,6 +45,10 @@ class CatalogServiceStub:
     """All items, in pages, in the order they were created.
     The answer has at most 2 MiB.
     """
+    DeleteItems: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.DeleteItemsRequest, _catalog_service_pb2.DeleteItemsResponse]
+    """Deletes items, atomically. ENTITY_IN_USE if stock was ever recorded for one.
+    The answer has at most 4 KiB.
+    """
     UpsertLocations: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertLocationsRequest, _catalog_service_pb2.UpsertLocationsResponse]
     """Creates or replaces locations, atomically.
     The answer has at most 2 MiB.
@@ -56,6 +60,10 @@ class CatalogServiceStub:
     ListLocations: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListLocationsRequest, _catalog_service_pb2.ListLocationsResponse]
     """All locations, in pages, in the order they were created.
     The answer has at most 2 MiB.
+    """
+    DeleteLocations: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.DeleteLocationsRequest, _catalog_service_pb2.DeleteLocationsResponse]
+    """Deletes locations, atomically. ENTITY_IN_USE if stock was ever recorded for one or a location group has it.
+    The answer has at most 4 KiB.
     """
     UpsertChannels: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertChannelsRequest, _catalog_service_pb2.UpsertChannelsResponse]
     """Creates or replaces channels, atomically.
@@ -87,6 +95,10 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """All items, in pages, in the order they were created.
     The answer has at most 2 MiB.
     """
+    DeleteItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.DeleteItemsRequest, _catalog_service_pb2.DeleteItemsResponse]  # type: ignore[assignment]
+    """Deletes items, atomically. ENTITY_IN_USE if stock was ever recorded for one.
+    The answer has at most 4 KiB.
+    """
     UpsertLocations: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertLocationsRequest, _catalog_service_pb2.UpsertLocationsResponse]  # type: ignore[assignment]
     """Creates or replaces locations, atomically.
     The answer has at most 2 MiB.
@@ -98,6 +110,10 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     ListLocations: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListLocationsRequest, _catalog_service_pb2.ListLocationsResponse]  # type: ignore[assignment]
     """All locations, in pages, in the order they were created.
     The answer has at most 2 MiB.
+    """
+    DeleteLocations: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.DeleteLocationsRequest, _catalog_service_pb2.DeleteLocationsResponse]  # type: ignore[assignment]
+    """Deletes locations, atomically. ENTITY_IN_USE if stock was ever recorded for one or a location group has it.
+    The answer has at most 4 KiB.
     """
     UpsertChannels: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpsertChannelsRequest, _catalog_service_pb2.UpsertChannelsResponse]  # type: ignore[assignment]
     """Creates or replaces channels, atomically.
@@ -146,6 +162,16 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def DeleteItems(
+        self,
+        request: _catalog_service_pb2.DeleteItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.DeleteItemsResponse, _abc.Awaitable[_catalog_service_pb2.DeleteItemsResponse]]:
+        """Deletes items, atomically. ENTITY_IN_USE if stock was ever recorded for one.
+        The answer has at most 4 KiB.
+        """
+
+    @_abc_1.abstractmethod
     def UpsertLocations(
         self,
         request: _catalog_service_pb2.UpsertLocationsRequest,
@@ -173,6 +199,16 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_catalog_service_pb2.ListLocationsResponse, _abc.Awaitable[_catalog_service_pb2.ListLocationsResponse]]:
         """All locations, in pages, in the order they were created.
         The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteLocations(
+        self,
+        request: _catalog_service_pb2.DeleteLocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.DeleteLocationsResponse, _abc.Awaitable[_catalog_service_pb2.DeleteLocationsResponse]]:
+        """Deletes locations, atomically. ENTITY_IN_USE if stock was ever recorded for one or a location group has it.
+        The answer has at most 4 KiB.
         """
 
     @_abc_1.abstractmethod

@@ -22,101 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from invengine.v1 import types_pb2 as invengine_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!invengine/v1/policy_service.proto\x12\x0cinvengine.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18invengine/v1/types.proto\"1\n\rLocationGroup\x12\r\n\x05group\x18\x01 \x01(\t\x12\x11\n\tlocations\x18\x02 \x03(\t\"}\n\x17SetLocationGroupRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x33\n\x0elocation_group\x18\x02 \x01(\x0b\x32\x1b.invengine.v1.LocationGroup\"B\n\x18SetLocationGroupResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"(\n\x17GetLocationGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\"O\n\x18GetLocationGroupResponse\x12\x33\n\x0elocation_group\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.LocationGroup\"B\n\x19ListLocationGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x1aListLocationGroupsResponse\x12\x34\n\x0flocation_groups\x18\x01 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x07Segment\x12\x0f\n\x07segment\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0b\n\x03sku\x18\x03 \x01(\t\x12\x10\n\x08location\x18\x04 \x01(\t\x12\x10\n\x08quantity\x18\x05 \x01(\x03\"j\n\x11SetSegmentRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12&\n\x07segment\x18\x02 \x01(\x0b\x32\x15.invengine.v1.Segment\"<\n\x12SetSegmentResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"$\n\x11GetSegmentRequest\x12\x0f\n\x07segment\x18\x01 \x01(\t\"<\n\x12GetSegmentResponse\x12&\n\x07segment\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Segment\"<\n\x13ListSegmentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListSegmentsResponse\x12\'\n\x08segments\x18\x01 \x03(\x0b\x32\x15.invengine.v1.Segment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x0bSafetyStock\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x03\"w\n\x15SetSafetyStockRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12/\n\x0csafety_stock\x18\x02 \x01(\x0b\x32\x19.invengine.v1.SafetyStock\"@\n\x16SetSafetyStockResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"6\n\x15GetSafetyStockRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\"I\n\x16GetSafetyStockResponse\x12/\n\x0csafety_stock\x18\x01 \x01(\x0b\x32\x19.invengine.v1.SafetyStock\"@\n\x17ListSafetyStocksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"e\n\x18ListSafetyStocksResponse\x12\x30\n\rsafety_stocks\x18\x01 \x03(\x0b\x32\x19.invengine.v1.SafetyStock\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"?\n\rChannelBuffer\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x03\"}\n\x17SetChannelBufferRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x33\n\x0e\x63hannel_buffer\x18\x02 \x01(\x0b\x32\x1b.invengine.v1.ChannelBuffer\"B\n\x18SetChannelBufferResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"7\n\x17GetChannelBufferRequest\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\"O\n\x18GetChannelBufferResponse\x12\x33\n\x0e\x63hannel_buffer\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.ChannelBuffer\"B\n\x19ListChannelBuffersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x1aListChannelBuffersResponse\x12\x34\n\x0f\x63hannel_buffers\x18\x01 \x03(\x0b\x32\x1b.invengine.v1.ChannelBuffer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x96\x01\n\nHoldPolicy\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12.\n\x0b\x64\x65\x66\x61ult_ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07max_ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13holder_quantity_max\x18\x04 \x01(\x03\"t\n\x14SetHoldPolicyRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12-\n\x0bhold_policy\x18\x02 \x01(\x0b\x32\x18.invengine.v1.HoldPolicy\"?\n\x15SetHoldPolicyResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"\'\n\x14GetHoldPolicyRequest\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\"F\n\x15GetHoldPolicyResponse\x12-\n\x0bhold_policy\x18\x01 \x01(\x0b\x32\x18.invengine.v1.HoldPolicy\"@\n\x17ListHoldPoliciesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x18ListHoldPoliciesResponse\x12/\n\rhold_policies\x18\x01 \x03(\x0b\x32\x18.invengine.v1.HoldPolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"]\n\rAuthorityRule\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.invengine.v1.StockState\x12\x10\n\x08location\x18\x03 \x01(\t\"}\n\x17SetAuthorityRuleRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x33\n\x0e\x61uthority_rule\x18\x02 \x01(\x0b\x32\x1b.invengine.v1.AuthorityRule\"B\n\x18SetAuthorityRuleResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"g\n\x17GetAuthorityRuleRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.invengine.v1.StockState\x12\x10\n\x08location\x18\x03 \x01(\t\"O\n\x18GetAuthorityRuleResponse\x12\x33\n\x0e\x61uthority_rule\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.AuthorityRule\"B\n\x19ListAuthorityRulesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x1aListAuthorityRulesResponse\x12\x34\n\x0f\x61uthority_rules\x18\x01 \x03(\x0b\x32\x1b.invengine.v1.AuthorityRule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc9\r\n\rPolicyService\x12\x61\n\x10SetLocationGroup\x12%.invengine.v1.SetLocationGroupRequest\x1a&.invengine.v1.SetLocationGroupResponse\x12\x61\n\x10GetLocationGroup\x12%.invengine.v1.GetLocationGroupRequest\x1a&.invengine.v1.GetLocationGroupResponse\x12g\n\x12ListLocationGroups\x12\'.invengine.v1.ListLocationGroupsRequest\x1a(.invengine.v1.ListLocationGroupsResponse\x12O\n\nSetSegment\x12\x1f.invengine.v1.SetSegmentRequest\x1a .invengine.v1.SetSegmentResponse\x12O\n\nGetSegment\x12\x1f.invengine.v1.GetSegmentRequest\x1a .invengine.v1.GetSegmentResponse\x12U\n\x0cListSegments\x12!.invengine.v1.ListSegmentsRequest\x1a\".invengine.v1.ListSegmentsResponse\x12[\n\x0eSetSafetyStock\x12#.invengine.v1.SetSafetyStockRequest\x1a$.invengine.v1.SetSafetyStockResponse\x12[\n\x0eGetSafetyStock\x12#.invengine.v1.GetSafetyStockRequest\x1a$.invengine.v1.GetSafetyStockResponse\x12\x61\n\x10ListSafetyStocks\x12%.invengine.v1.ListSafetyStocksRequest\x1a&.invengine.v1.ListSafetyStocksResponse\x12\x61\n\x10SetChannelBuffer\x12%.invengine.v1.SetChannelBufferRequest\x1a&.invengine.v1.SetChannelBufferResponse\x12\x61\n\x10GetChannelBuffer\x12%.invengine.v1.GetChannelBufferRequest\x1a&.invengine.v1.GetChannelBufferResponse\x12g\n\x12ListChannelBuffers\x12\'.invengine.v1.ListChannelBuffersRequest\x1a(.invengine.v1.ListChannelBuffersResponse\x12X\n\rSetHoldPolicy\x12\".invengine.v1.SetHoldPolicyRequest\x1a#.invengine.v1.SetHoldPolicyResponse\x12X\n\rGetHoldPolicy\x12\".invengine.v1.GetHoldPolicyRequest\x1a#.invengine.v1.GetHoldPolicyResponse\x12\x61\n\x10ListHoldPolicies\x12%.invengine.v1.ListHoldPoliciesRequest\x1a&.invengine.v1.ListHoldPoliciesResponse\x12\x61\n\x10SetAuthorityRule\x12%.invengine.v1.SetAuthorityRuleRequest\x1a&.invengine.v1.SetAuthorityRuleResponse\x12\x61\n\x10GetAuthorityRule\x12%.invengine.v1.GetAuthorityRuleRequest\x1a&.invengine.v1.GetAuthorityRuleResponse\x12g\n\x12ListAuthorityRules\x12\'.invengine.v1.ListAuthorityRulesRequest\x1a(.invengine.v1.ListAuthorityRulesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!invengine/v1/policy_service.proto\x12\x0cinvengine.v1\x1a\x18invengine/v1/types.proto\"S\n\rLocationGroup\x12\r\n\x05group\x18\x01 \x01(\t\x12\x11\n\tlocations\x18\x02 \x03(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\x82\x01\n\x1bUpsertLocationGroupsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x34\n\x0flocation_groups\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\"\x86\x01\n\x1cUpsertLocationGroupsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\x10\n\x08versions\x18\x02 \x03(\x03\x12,\n\x0blook_alikes\x18\x03 \x03(\x0b\x32\x17.invengine.v1.LookAlike\"(\n\x17GetLocationGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\"O\n\x18GetLocationGroupResponse\x12\x33\n\x0elocation_group\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.LocationGroup\"B\n\x19ListLocationGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x1aListLocationGroupsResponse\x12\x34\n\x0flocation_groups\x18\x01 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x1b\x44\x65leteLocationGroupsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x36\n\x0flocation_groups\x18\x02 \x03(\x0b\x32\x1d.invengine.v1.EntityReference\"F\n\x1c\x44\x65leteLocationGroupsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt2\xb9\x03\n\rPolicyService\x12m\n\x14UpsertLocationGroups\x12).invengine.v1.UpsertLocationGroupsRequest\x1a*.invengine.v1.UpsertLocationGroupsResponse\x12\x61\n\x10GetLocationGroup\x12%.invengine.v1.GetLocationGroupRequest\x1a&.invengine.v1.GetLocationGroupResponse\x12g\n\x12ListLocationGroups\x12\'.invengine.v1.ListLocationGroupsRequest\x1a(.invengine.v1.ListLocationGroupsResponse\x12m\n\x14\x44\x65leteLocationGroups\x12).invengine.v1.DeleteLocationGroupsRequest\x1a*.invengine.v1.DeleteLocationGroupsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'invengine.v1.policy_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOCATIONGROUP']._serialized_start=109
-  _globals['_LOCATIONGROUP']._serialized_end=158
-  _globals['_SETLOCATIONGROUPREQUEST']._serialized_start=160
-  _globals['_SETLOCATIONGROUPREQUEST']._serialized_end=285
-  _globals['_SETLOCATIONGROUPRESPONSE']._serialized_start=287
-  _globals['_SETLOCATIONGROUPRESPONSE']._serialized_end=353
-  _globals['_GETLOCATIONGROUPREQUEST']._serialized_start=355
-  _globals['_GETLOCATIONGROUPREQUEST']._serialized_end=395
-  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_start=397
-  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_end=476
-  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_start=478
-  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_end=544
-  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_start=546
-  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_end=653
-  _globals['_SEGMENT']._serialized_start=655
-  _globals['_SEGMENT']._serialized_end=747
-  _globals['_SETSEGMENTREQUEST']._serialized_start=749
-  _globals['_SETSEGMENTREQUEST']._serialized_end=855
-  _globals['_SETSEGMENTRESPONSE']._serialized_start=857
-  _globals['_SETSEGMENTRESPONSE']._serialized_end=917
-  _globals['_GETSEGMENTREQUEST']._serialized_start=919
-  _globals['_GETSEGMENTREQUEST']._serialized_end=955
-  _globals['_GETSEGMENTRESPONSE']._serialized_start=957
-  _globals['_GETSEGMENTRESPONSE']._serialized_end=1017
-  _globals['_LISTSEGMENTSREQUEST']._serialized_start=1019
-  _globals['_LISTSEGMENTSREQUEST']._serialized_end=1079
-  _globals['_LISTSEGMENTSRESPONSE']._serialized_start=1081
-  _globals['_LISTSEGMENTSRESPONSE']._serialized_end=1169
-  _globals['_SAFETYSTOCK']._serialized_start=1171
-  _globals['_SAFETYSTOCK']._serialized_end=1233
-  _globals['_SETSAFETYSTOCKREQUEST']._serialized_start=1235
-  _globals['_SETSAFETYSTOCKREQUEST']._serialized_end=1354
-  _globals['_SETSAFETYSTOCKRESPONSE']._serialized_start=1356
-  _globals['_SETSAFETYSTOCKRESPONSE']._serialized_end=1420
-  _globals['_GETSAFETYSTOCKREQUEST']._serialized_start=1422
-  _globals['_GETSAFETYSTOCKREQUEST']._serialized_end=1476
-  _globals['_GETSAFETYSTOCKRESPONSE']._serialized_start=1478
-  _globals['_GETSAFETYSTOCKRESPONSE']._serialized_end=1551
-  _globals['_LISTSAFETYSTOCKSREQUEST']._serialized_start=1553
-  _globals['_LISTSAFETYSTOCKSREQUEST']._serialized_end=1617
-  _globals['_LISTSAFETYSTOCKSRESPONSE']._serialized_start=1619
-  _globals['_LISTSAFETYSTOCKSRESPONSE']._serialized_end=1720
-  _globals['_CHANNELBUFFER']._serialized_start=1722
-  _globals['_CHANNELBUFFER']._serialized_end=1785
-  _globals['_SETCHANNELBUFFERREQUEST']._serialized_start=1787
-  _globals['_SETCHANNELBUFFERREQUEST']._serialized_end=1912
-  _globals['_SETCHANNELBUFFERRESPONSE']._serialized_start=1914
-  _globals['_SETCHANNELBUFFERRESPONSE']._serialized_end=1980
-  _globals['_GETCHANNELBUFFERREQUEST']._serialized_start=1982
-  _globals['_GETCHANNELBUFFERREQUEST']._serialized_end=2037
-  _globals['_GETCHANNELBUFFERRESPONSE']._serialized_start=2039
-  _globals['_GETCHANNELBUFFERRESPONSE']._serialized_end=2118
-  _globals['_LISTCHANNELBUFFERSREQUEST']._serialized_start=2120
-  _globals['_LISTCHANNELBUFFERSREQUEST']._serialized_end=2186
-  _globals['_LISTCHANNELBUFFERSRESPONSE']._serialized_start=2188
-  _globals['_LISTCHANNELBUFFERSRESPONSE']._serialized_end=2295
-  _globals['_HOLDPOLICY']._serialized_start=2298
-  _globals['_HOLDPOLICY']._serialized_end=2448
-  _globals['_SETHOLDPOLICYREQUEST']._serialized_start=2450
-  _globals['_SETHOLDPOLICYREQUEST']._serialized_end=2566
-  _globals['_SETHOLDPOLICYRESPONSE']._serialized_start=2568
-  _globals['_SETHOLDPOLICYRESPONSE']._serialized_end=2631
-  _globals['_GETHOLDPOLICYREQUEST']._serialized_start=2633
-  _globals['_GETHOLDPOLICYREQUEST']._serialized_end=2672
-  _globals['_GETHOLDPOLICYRESPONSE']._serialized_start=2674
-  _globals['_GETHOLDPOLICYRESPONSE']._serialized_end=2744
-  _globals['_LISTHOLDPOLICIESREQUEST']._serialized_start=2746
-  _globals['_LISTHOLDPOLICIESREQUEST']._serialized_end=2810
-  _globals['_LISTHOLDPOLICIESRESPONSE']._serialized_start=2812
-  _globals['_LISTHOLDPOLICIESRESPONSE']._serialized_end=2912
-  _globals['_AUTHORITYRULE']._serialized_start=2914
-  _globals['_AUTHORITYRULE']._serialized_end=3007
-  _globals['_SETAUTHORITYRULEREQUEST']._serialized_start=3009
-  _globals['_SETAUTHORITYRULEREQUEST']._serialized_end=3134
-  _globals['_SETAUTHORITYRULERESPONSE']._serialized_start=3136
-  _globals['_SETAUTHORITYRULERESPONSE']._serialized_end=3202
-  _globals['_GETAUTHORITYRULEREQUEST']._serialized_start=3204
-  _globals['_GETAUTHORITYRULEREQUEST']._serialized_end=3307
-  _globals['_GETAUTHORITYRULERESPONSE']._serialized_start=3309
-  _globals['_GETAUTHORITYRULERESPONSE']._serialized_end=3388
-  _globals['_LISTAUTHORITYRULESREQUEST']._serialized_start=3390
-  _globals['_LISTAUTHORITYRULESREQUEST']._serialized_end=3456
-  _globals['_LISTAUTHORITYRULESRESPONSE']._serialized_start=3458
-  _globals['_LISTAUTHORITYRULESRESPONSE']._serialized_end=3565
-  _globals['_POLICYSERVICE']._serialized_start=3568
-  _globals['_POLICYSERVICE']._serialized_end=5305
+  _globals['_LOCATIONGROUP']._serialized_start=77
+  _globals['_LOCATIONGROUP']._serialized_end=160
+  _globals['_UPSERTLOCATIONGROUPSREQUEST']._serialized_start=163
+  _globals['_UPSERTLOCATIONGROUPSREQUEST']._serialized_end=293
+  _globals['_UPSERTLOCATIONGROUPSRESPONSE']._serialized_start=296
+  _globals['_UPSERTLOCATIONGROUPSRESPONSE']._serialized_end=430
+  _globals['_GETLOCATIONGROUPREQUEST']._serialized_start=432
+  _globals['_GETLOCATIONGROUPREQUEST']._serialized_end=472
+  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_start=474
+  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_end=553
+  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_start=555
+  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_end=621
+  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_start=623
+  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_end=730
+  _globals['_DELETELOCATIONGROUPSREQUEST']._serialized_start=733
+  _globals['_DELETELOCATIONGROUPSREQUEST']._serialized_end=865
+  _globals['_DELETELOCATIONGROUPSRESPONSE']._serialized_start=867
+  _globals['_DELETELOCATIONGROUPSRESPONSE']._serialized_end=937
+  _globals['_POLICYSERVICE']._serialized_start=940
+  _globals['_POLICYSERVICE']._serialized_end=1381
 # @@protoc_insertion_point(module_scope)

@@ -5,7 +5,6 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
-from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from invengine.v1 import types_pb2 as _types_pb2
@@ -28,83 +27,103 @@ class LocationGroup(_message.Message):
 
     GROUP_FIELD_NUMBER: _builtins.int
     LOCATIONS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     group: _builtins.str
-    """Its name."""
+    """Its name; for a new one see the rule in types.proto."""
+    version: _builtins.int
+    """Its version: 1 at first, one more with each put and deletion. In a put the version that it must have, 0 if it must not
+    exist; absent if any will do.
+    """
     @_builtins.property
     def locations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Its locations, in the order in which they are queried."""
+        """Its locations, 1 to 1,000, each at most once, in the order in which they are asked."""
 
     def __init__(
         self,
         *,
         group: _builtins.str = ...,
         locations: _abc.Iterable[_builtins.str] | None = ...,
+        version: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "locations", b"locations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "group", b"group", "locations", b"locations", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
+    _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
 
 Global___LocationGroup: _TypeAlias = LocationGroup  # noqa: Y015
 
 @_typing.final
-class SetLocationGroupRequest(_message.Message):
-    """Sets locations that are promised as one."""
+class UpsertLocationGroupsRequest(_message.Message):
+    """Location groups to create or replace."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTEXT_FIELD_NUMBER: _builtins.int
-    LOCATION_GROUP_FIELD_NUMBER: _builtins.int
+    LOCATION_GROUPS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def context(self) -> _types_pb2.CommandContext:
         """Shared fields."""
 
     @_builtins.property
-    def location_group(self) -> Global___LocationGroup:
-        """The new value."""
+    def location_groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___LocationGroup]:
+        """1 to 1,000; each name at most once."""
 
     def __init__(
         self,
         *,
         context: _types_pb2.CommandContext | None = ...,
-        location_group: Global___LocationGroup | None = ...,
+        location_groups: _abc.Iterable[Global___LocationGroup] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "location_group", b"location_group"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "location_group", b"location_group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "location_groups", b"location_groups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SetLocationGroupRequest: _TypeAlias = SetLocationGroupRequest  # noqa: Y015
+Global___UpsertLocationGroupsRequest: _TypeAlias = UpsertLocationGroupsRequest  # noqa: Y015
 
 @_typing.final
-class SetLocationGroupResponse(_message.Message):
+class UpsertLocationGroupsResponse(_message.Message):
     """Confirms the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RECEIPT_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    LOOK_ALIKES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
+
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The versions that the request led to, in its order. A repeat gets the same."""
+
+    @_builtins.property
+    def look_alikes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LookAlike]:
+        """Names of the request that look like older ones, in its order. A repeat gets the same."""
 
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
+        versions: _abc.Iterable[_builtins.int] | None = ...,
+        look_alikes: _abc.Iterable[_types_pb2.LookAlike] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["look_alikes", b"look_alikes", "receipt", b"receipt", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SetLocationGroupResponse: _TypeAlias = SetLocationGroupResponse  # noqa: Y015
+Global___UpsertLocationGroupsResponse: _TypeAlias = UpsertLocationGroupsResponse  # noqa: Y015
 
 @_typing.final
 class GetLocationGroupRequest(_message.Message):
-    """Names one."""
+    """Names one location group."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -126,7 +145,7 @@ Global___GetLocationGroupRequest: _TypeAlias = GetLocationGroupRequest  # noqa: 
 
 @_typing.final
 class GetLocationGroupResponse(_message.Message):
-    """The value."""
+    """One location group."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -159,7 +178,10 @@ class ListLocationGroupsRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the previous page."""
+    """next_page_token of the previous page, requested with the same filters; page_size may differ. It survives restarts of
+    the server. A token that was altered, belongs to another query, or to a history that a restore has replaced, is refused
+    (INVALID_FIELD): start again.
+    """
     def __init__(
         self,
         *,
@@ -176,7 +198,7 @@ Global___ListLocationGroupsRequest: _TypeAlias = ListLocationGroupsRequest  # no
 
 @_typing.final
 class ListLocationGroupsResponse(_message.Message):
-    """A page."""
+    """A page of location groups."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -186,7 +208,7 @@ class ListLocationGroupsResponse(_message.Message):
     """Empty on the last page."""
     @_builtins.property
     def location_groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___LocationGroup]:
-        """In the order they were created."""
+        """In the order they were first created."""
 
     def __init__(
         self,
@@ -203,75 +225,37 @@ class ListLocationGroupsResponse(_message.Message):
 Global___ListLocationGroupsResponse: _TypeAlias = ListLocationGroupsResponse  # noqa: Y015
 
 @_typing.final
-class Segment(_message.Message):
-    """Units kept for one channel."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SEGMENT_FIELD_NUMBER: _builtins.int
-    CHANNEL_FIELD_NUMBER: _builtins.int
-    SKU_FIELD_NUMBER: _builtins.int
-    LOCATION_FIELD_NUMBER: _builtins.int
-    QUANTITY_FIELD_NUMBER: _builtins.int
-    segment: _builtins.str
-    """Its name."""
-    channel: _builtins.str
-    """The channel that it is for."""
-    sku: _builtins.str
-    """The item."""
-    location: _builtins.str
-    """The location."""
-    quantity: _builtins.int
-    """Units, 0 or more."""
-    def __init__(
-        self,
-        *,
-        segment: _builtins.str = ...,
-        channel: _builtins.str = ...,
-        sku: _builtins.str = ...,
-        location: _builtins.str = ...,
-        quantity: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "location", b"location", "quantity", b"quantity", "segment", b"segment", "sku", b"sku"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Segment: _TypeAlias = Segment  # noqa: Y015
-
-@_typing.final
-class SetSegmentRequest(_message.Message):
-    """Sets units kept for one channel."""
+class DeleteLocationGroupsRequest(_message.Message):
+    """Location groups to delete."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTEXT_FIELD_NUMBER: _builtins.int
-    SEGMENT_FIELD_NUMBER: _builtins.int
+    LOCATION_GROUPS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def context(self) -> _types_pb2.CommandContext:
         """Shared fields."""
 
     @_builtins.property
-    def segment(self) -> Global___Segment:
-        """The new value."""
+    def location_groups(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.EntityReference]:
+        """1 to 1,000; each name at most once."""
 
     def __init__(
         self,
         *,
         context: _types_pb2.CommandContext | None = ...,
-        segment: Global___Segment | None = ...,
+        location_groups: _abc.Iterable[_types_pb2.EntityReference] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "segment", b"segment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "segment", b"segment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "location_groups", b"location_groups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SetSegmentRequest: _TypeAlias = SetSegmentRequest  # noqa: Y015
+Global___DeleteLocationGroupsRequest: _TypeAlias = DeleteLocationGroupsRequest  # noqa: Y015
 
 @_typing.final
-class SetSegmentResponse(_message.Message):
+class DeleteLocationGroupsResponse(_message.Message):
     """Confirms the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -292,864 +276,4 @@ class SetSegmentResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SetSegmentResponse: _TypeAlias = SetSegmentResponse  # noqa: Y015
-
-@_typing.final
-class GetSegmentRequest(_message.Message):
-    """Names one."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SEGMENT_FIELD_NUMBER: _builtins.int
-    segment: _builtins.str
-    """Its name."""
-    def __init__(
-        self,
-        *,
-        segment: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["segment", b"segment"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetSegmentRequest: _TypeAlias = GetSegmentRequest  # noqa: Y015
-
-@_typing.final
-class GetSegmentResponse(_message.Message):
-    """The value."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SEGMENT_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def segment(self) -> Global___Segment:
-        """Its current state."""
-
-    def __init__(
-        self,
-        *,
-        segment: Global___Segment | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["segment", b"segment"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["segment", b"segment"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetSegmentResponse: _TypeAlias = GetSegmentResponse  # noqa: Y015
-
-@_typing.final
-class ListSegmentsRequest(_message.Message):
-    """Selects a page."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    page_size: _builtins.int
-    """1 to 1,000; 100 if 0."""
-    page_token: _builtins.str
-    """next_page_token of the previous page."""
-    def __init__(
-        self,
-        *,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListSegmentsRequest: _TypeAlias = ListSegmentsRequest  # noqa: Y015
-
-@_typing.final
-class ListSegmentsResponse(_message.Message):
-    """A page."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SEGMENTS_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    """Empty on the last page."""
-    @_builtins.property
-    def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Segment]:
-        """In the order they were created."""
-
-    def __init__(
-        self,
-        *,
-        segments: _abc.Iterable[Global___Segment] | None = ...,
-        next_page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "segments", b"segments"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListSegmentsResponse: _TypeAlias = ListSegmentsResponse  # noqa: Y015
-
-@_typing.final
-class SafetyStock(_message.Message):
-    """Units held back at a location."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SKU_FIELD_NUMBER: _builtins.int
-    LOCATION_FIELD_NUMBER: _builtins.int
-    QUANTITY_FIELD_NUMBER: _builtins.int
-    sku: _builtins.str
-    """The item."""
-    location: _builtins.str
-    """The location."""
-    quantity: _builtins.int
-    """Units, 0 or more."""
-    def __init__(
-        self,
-        *,
-        sku: _builtins.str = ...,
-        location: _builtins.str = ...,
-        quantity: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SafetyStock: _TypeAlias = SafetyStock  # noqa: Y015
-
-@_typing.final
-class SetSafetyStockRequest(_message.Message):
-    """Sets units held back at a location."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CONTEXT_FIELD_NUMBER: _builtins.int
-    SAFETY_STOCK_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def context(self) -> _types_pb2.CommandContext:
-        """Shared fields."""
-
-    @_builtins.property
-    def safety_stock(self) -> Global___SafetyStock:
-        """The new value."""
-
-    def __init__(
-        self,
-        *,
-        context: _types_pb2.CommandContext | None = ...,
-        safety_stock: Global___SafetyStock | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "safety_stock", b"safety_stock"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "safety_stock", b"safety_stock"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SetSafetyStockRequest: _TypeAlias = SetSafetyStockRequest  # noqa: Y015
-
-@_typing.final
-class SetSafetyStockResponse(_message.Message):
-    """Confirms the command."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RECEIPT_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def receipt(self) -> _types_pb2.Receipt:
-        """Position in the journal."""
-
-    def __init__(
-        self,
-        *,
-        receipt: _types_pb2.Receipt | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SetSafetyStockResponse: _TypeAlias = SetSafetyStockResponse  # noqa: Y015
-
-@_typing.final
-class GetSafetyStockRequest(_message.Message):
-    """Names one."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SKU_FIELD_NUMBER: _builtins.int
-    LOCATION_FIELD_NUMBER: _builtins.int
-    sku: _builtins.str
-    """The item."""
-    location: _builtins.str
-    """The location."""
-    def __init__(
-        self,
-        *,
-        sku: _builtins.str = ...,
-        location: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "sku", b"sku"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetSafetyStockRequest: _TypeAlias = GetSafetyStockRequest  # noqa: Y015
-
-@_typing.final
-class GetSafetyStockResponse(_message.Message):
-    """The value."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SAFETY_STOCK_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def safety_stock(self) -> Global___SafetyStock:
-        """Its current state."""
-
-    def __init__(
-        self,
-        *,
-        safety_stock: Global___SafetyStock | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["safety_stock", b"safety_stock"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["safety_stock", b"safety_stock"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetSafetyStockResponse: _TypeAlias = GetSafetyStockResponse  # noqa: Y015
-
-@_typing.final
-class ListSafetyStocksRequest(_message.Message):
-    """Selects a page."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    page_size: _builtins.int
-    """1 to 1,000; 100 if 0."""
-    page_token: _builtins.str
-    """next_page_token of the previous page."""
-    def __init__(
-        self,
-        *,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListSafetyStocksRequest: _TypeAlias = ListSafetyStocksRequest  # noqa: Y015
-
-@_typing.final
-class ListSafetyStocksResponse(_message.Message):
-    """A page."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SAFETY_STOCKS_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    """Empty on the last page."""
-    @_builtins.property
-    def safety_stocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___SafetyStock]:
-        """In the order they were created."""
-
-    def __init__(
-        self,
-        *,
-        safety_stocks: _abc.Iterable[Global___SafetyStock] | None = ...,
-        next_page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "safety_stocks", b"safety_stocks"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListSafetyStocksResponse: _TypeAlias = ListSafetyStocksResponse  # noqa: Y015
-
-@_typing.final
-class ChannelBuffer(_message.Message):
-    """Units held back for a channel."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CHANNEL_FIELD_NUMBER: _builtins.int
-    SKU_FIELD_NUMBER: _builtins.int
-    QUANTITY_FIELD_NUMBER: _builtins.int
-    channel: _builtins.str
-    """The channel."""
-    sku: _builtins.str
-    """The item; empty means every item."""
-    quantity: _builtins.int
-    """Units, 0 or more."""
-    def __init__(
-        self,
-        *,
-        channel: _builtins.str = ...,
-        sku: _builtins.str = ...,
-        quantity: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ChannelBuffer: _TypeAlias = ChannelBuffer  # noqa: Y015
-
-@_typing.final
-class SetChannelBufferRequest(_message.Message):
-    """Sets units held back for a channel."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CONTEXT_FIELD_NUMBER: _builtins.int
-    CHANNEL_BUFFER_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def context(self) -> _types_pb2.CommandContext:
-        """Shared fields."""
-
-    @_builtins.property
-    def channel_buffer(self) -> Global___ChannelBuffer:
-        """The new value."""
-
-    def __init__(
-        self,
-        *,
-        context: _types_pb2.CommandContext | None = ...,
-        channel_buffer: Global___ChannelBuffer | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["channel_buffer", b"channel_buffer", "context", b"context"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_buffer", b"channel_buffer", "context", b"context"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SetChannelBufferRequest: _TypeAlias = SetChannelBufferRequest  # noqa: Y015
-
-@_typing.final
-class SetChannelBufferResponse(_message.Message):
-    """Confirms the command."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RECEIPT_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def receipt(self) -> _types_pb2.Receipt:
-        """Position in the journal."""
-
-    def __init__(
-        self,
-        *,
-        receipt: _types_pb2.Receipt | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SetChannelBufferResponse: _TypeAlias = SetChannelBufferResponse  # noqa: Y015
-
-@_typing.final
-class GetChannelBufferRequest(_message.Message):
-    """Names one."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CHANNEL_FIELD_NUMBER: _builtins.int
-    SKU_FIELD_NUMBER: _builtins.int
-    channel: _builtins.str
-    """The channel."""
-    sku: _builtins.str
-    """The item; empty means every item."""
-    def __init__(
-        self,
-        *,
-        channel: _builtins.str = ...,
-        sku: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "sku", b"sku"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetChannelBufferRequest: _TypeAlias = GetChannelBufferRequest  # noqa: Y015
-
-@_typing.final
-class GetChannelBufferResponse(_message.Message):
-    """The value."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CHANNEL_BUFFER_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def channel_buffer(self) -> Global___ChannelBuffer:
-        """Its current state."""
-
-    def __init__(
-        self,
-        *,
-        channel_buffer: Global___ChannelBuffer | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["channel_buffer", b"channel_buffer"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_buffer", b"channel_buffer"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetChannelBufferResponse: _TypeAlias = GetChannelBufferResponse  # noqa: Y015
-
-@_typing.final
-class ListChannelBuffersRequest(_message.Message):
-    """Selects a page."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    page_size: _builtins.int
-    """1 to 1,000; 100 if 0."""
-    page_token: _builtins.str
-    """next_page_token of the previous page."""
-    def __init__(
-        self,
-        *,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListChannelBuffersRequest: _TypeAlias = ListChannelBuffersRequest  # noqa: Y015
-
-@_typing.final
-class ListChannelBuffersResponse(_message.Message):
-    """A page."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CHANNEL_BUFFERS_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    """Empty on the last page."""
-    @_builtins.property
-    def channel_buffers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelBuffer]:
-        """In the order they were created."""
-
-    def __init__(
-        self,
-        *,
-        channel_buffers: _abc.Iterable[Global___ChannelBuffer] | None = ...,
-        next_page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_buffers", b"channel_buffers", "next_page_token", b"next_page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListChannelBuffersResponse: _TypeAlias = ListChannelBuffersResponse  # noqa: Y015
-
-@_typing.final
-class HoldPolicy(_message.Message):
-    """How long and how much a channel may hold."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CHANNEL_FIELD_NUMBER: _builtins.int
-    DEFAULT_TTL_FIELD_NUMBER: _builtins.int
-    MAX_TTL_FIELD_NUMBER: _builtins.int
-    HOLDER_QUANTITY_MAX_FIELD_NUMBER: _builtins.int
-    channel: _builtins.str
-    """The channel."""
-    holder_quantity_max: _builtins.int
-    """Most units that one holder may hold; 0 means no limit."""
-    @_builtins.property
-    def default_ttl(self) -> _duration_pb2.Duration:
-        """Time to live where a Reserve names none."""
-
-    @_builtins.property
-    def max_ttl(self) -> _duration_pb2.Duration:
-        """Longest time to live."""
-
-    def __init__(
-        self,
-        *,
-        channel: _builtins.str = ...,
-        default_ttl: _duration_pb2.Duration | None = ...,
-        max_ttl: _duration_pb2.Duration | None = ...,
-        holder_quantity_max: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["default_ttl", b"default_ttl", "max_ttl", b"max_ttl"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "default_ttl", b"default_ttl", "holder_quantity_max", b"holder_quantity_max", "max_ttl", b"max_ttl"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___HoldPolicy: _TypeAlias = HoldPolicy  # noqa: Y015
-
-@_typing.final
-class SetHoldPolicyRequest(_message.Message):
-    """Sets how long and how much a channel may hold."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CONTEXT_FIELD_NUMBER: _builtins.int
-    HOLD_POLICY_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def context(self) -> _types_pb2.CommandContext:
-        """Shared fields."""
-
-    @_builtins.property
-    def hold_policy(self) -> Global___HoldPolicy:
-        """The new value."""
-
-    def __init__(
-        self,
-        *,
-        context: _types_pb2.CommandContext | None = ...,
-        hold_policy: Global___HoldPolicy | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "hold_policy", b"hold_policy"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "hold_policy", b"hold_policy"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SetHoldPolicyRequest: _TypeAlias = SetHoldPolicyRequest  # noqa: Y015
-
-@_typing.final
-class SetHoldPolicyResponse(_message.Message):
-    """Confirms the command."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RECEIPT_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def receipt(self) -> _types_pb2.Receipt:
-        """Position in the journal."""
-
-    def __init__(
-        self,
-        *,
-        receipt: _types_pb2.Receipt | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SetHoldPolicyResponse: _TypeAlias = SetHoldPolicyResponse  # noqa: Y015
-
-@_typing.final
-class GetHoldPolicyRequest(_message.Message):
-    """Names one."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CHANNEL_FIELD_NUMBER: _builtins.int
-    channel: _builtins.str
-    """The channel."""
-    def __init__(
-        self,
-        *,
-        channel: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetHoldPolicyRequest: _TypeAlias = GetHoldPolicyRequest  # noqa: Y015
-
-@_typing.final
-class GetHoldPolicyResponse(_message.Message):
-    """The value."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    HOLD_POLICY_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def hold_policy(self) -> Global___HoldPolicy:
-        """Its current state."""
-
-    def __init__(
-        self,
-        *,
-        hold_policy: Global___HoldPolicy | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hold_policy", b"hold_policy"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_policy", b"hold_policy"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetHoldPolicyResponse: _TypeAlias = GetHoldPolicyResponse  # noqa: Y015
-
-@_typing.final
-class ListHoldPoliciesRequest(_message.Message):
-    """Selects a page."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    page_size: _builtins.int
-    """1 to 1,000; 100 if 0."""
-    page_token: _builtins.str
-    """next_page_token of the previous page."""
-    def __init__(
-        self,
-        *,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListHoldPoliciesRequest: _TypeAlias = ListHoldPoliciesRequest  # noqa: Y015
-
-@_typing.final
-class ListHoldPoliciesResponse(_message.Message):
-    """A page."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    HOLD_POLICIES_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    """Empty on the last page."""
-    @_builtins.property
-    def hold_policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldPolicy]:
-        """In the order they were created."""
-
-    def __init__(
-        self,
-        *,
-        hold_policies: _abc.Iterable[Global___HoldPolicy] | None = ...,
-        next_page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_policies", b"hold_policies", "next_page_token", b"next_page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListHoldPoliciesResponse: _TypeAlias = ListHoldPoliciesResponse  # noqa: Y015
-
-@_typing.final
-class AuthorityRule(_message.Message):
-    """Which source may assert which state where."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SOURCE_ID_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    LOCATION_FIELD_NUMBER: _builtins.int
-    source_id: _builtins.str
-    """The source."""
-    state: _types_pb2.StockState.ValueType
-    """The state that it may assert."""
-    location: _builtins.str
-    """The location; empty means everywhere."""
-    def __init__(
-        self,
-        *,
-        source_id: _builtins.str = ...,
-        state: _types_pb2.StockState.ValueType = ...,
-        location: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "source_id", b"source_id", "state", b"state"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AuthorityRule: _TypeAlias = AuthorityRule  # noqa: Y015
-
-@_typing.final
-class SetAuthorityRuleRequest(_message.Message):
-    """Sets which source may assert which state where."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CONTEXT_FIELD_NUMBER: _builtins.int
-    AUTHORITY_RULE_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def context(self) -> _types_pb2.CommandContext:
-        """Shared fields."""
-
-    @_builtins.property
-    def authority_rule(self) -> Global___AuthorityRule:
-        """The new value."""
-
-    def __init__(
-        self,
-        *,
-        context: _types_pb2.CommandContext | None = ...,
-        authority_rule: Global___AuthorityRule | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authority_rule", b"authority_rule", "context", b"context"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority_rule", b"authority_rule", "context", b"context"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SetAuthorityRuleRequest: _TypeAlias = SetAuthorityRuleRequest  # noqa: Y015
-
-@_typing.final
-class SetAuthorityRuleResponse(_message.Message):
-    """Confirms the command."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RECEIPT_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def receipt(self) -> _types_pb2.Receipt:
-        """Position in the journal."""
-
-    def __init__(
-        self,
-        *,
-        receipt: _types_pb2.Receipt | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SetAuthorityRuleResponse: _TypeAlias = SetAuthorityRuleResponse  # noqa: Y015
-
-@_typing.final
-class GetAuthorityRuleRequest(_message.Message):
-    """Names one."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SOURCE_ID_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    LOCATION_FIELD_NUMBER: _builtins.int
-    source_id: _builtins.str
-    """The source."""
-    state: _types_pb2.StockState.ValueType
-    """The state that it may assert."""
-    location: _builtins.str
-    """The location; empty means everywhere."""
-    def __init__(
-        self,
-        *,
-        source_id: _builtins.str = ...,
-        state: _types_pb2.StockState.ValueType = ...,
-        location: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "source_id", b"source_id", "state", b"state"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetAuthorityRuleRequest: _TypeAlias = GetAuthorityRuleRequest  # noqa: Y015
-
-@_typing.final
-class GetAuthorityRuleResponse(_message.Message):
-    """The value."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    AUTHORITY_RULE_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def authority_rule(self) -> Global___AuthorityRule:
-        """Its current state."""
-
-    def __init__(
-        self,
-        *,
-        authority_rule: Global___AuthorityRule | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authority_rule", b"authority_rule"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority_rule", b"authority_rule"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetAuthorityRuleResponse: _TypeAlias = GetAuthorityRuleResponse  # noqa: Y015
-
-@_typing.final
-class ListAuthorityRulesRequest(_message.Message):
-    """Selects a page."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    page_size: _builtins.int
-    """1 to 1,000; 100 if 0."""
-    page_token: _builtins.str
-    """next_page_token of the previous page."""
-    def __init__(
-        self,
-        *,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListAuthorityRulesRequest: _TypeAlias = ListAuthorityRulesRequest  # noqa: Y015
-
-@_typing.final
-class ListAuthorityRulesResponse(_message.Message):
-    """A page."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    AUTHORITY_RULES_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    """Empty on the last page."""
-    @_builtins.property
-    def authority_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuthorityRule]:
-        """In the order they were created."""
-
-    def __init__(
-        self,
-        *,
-        authority_rules: _abc.Iterable[Global___AuthorityRule] | None = ...,
-        next_page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority_rules", b"authority_rules", "next_page_token", b"next_page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListAuthorityRulesResponse: _TypeAlias = ListAuthorityRulesResponse  # noqa: Y015
+Global___DeleteLocationGroupsResponse: _TypeAlias = DeleteLocationGroupsResponse  # noqa: Y015

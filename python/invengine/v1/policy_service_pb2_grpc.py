@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class PolicyServiceStub(object):
-    """Rules that decide what may be promised to whom. Every method answers UNIMPLEMENTED in this version.
+    """Rules that decide what may be promised to whom, as entities: each has a name and a version, and is put, read, listed and
+    deleted as a whole.
     """
 
     def __init__(self, channel):
@@ -35,10 +36,10 @@ class PolicyServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
-        self.SetLocationGroup = channel.unary_unary(
-                '/invengine.v1.PolicyService/SetLocationGroup',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.SetLocationGroupRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.SetLocationGroupResponse.FromString,
+        self.UpsertLocationGroups = channel.unary_unary(
+                '/invengine.v1.PolicyService/UpsertLocationGroups',
+                request_serializer=invengine_dot_v1_dot_policy__service__pb2.UpsertLocationGroupsRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.UpsertLocationGroupsResponse.FromString,
                 _registered_method=True)
         self.GetLocationGroup = channel.unary_unary(
                 '/invengine.v1.PolicyService/GetLocationGroup',
@@ -50,208 +51,45 @@ class PolicyServiceStub(object):
                 request_serializer=invengine_dot_v1_dot_policy__service__pb2.ListLocationGroupsRequest.SerializeToString,
                 response_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListLocationGroupsResponse.FromString,
                 _registered_method=True)
-        self.SetSegment = channel.unary_unary(
-                '/invengine.v1.PolicyService/SetSegment',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.SetSegmentRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.SetSegmentResponse.FromString,
-                _registered_method=True)
-        self.GetSegment = channel.unary_unary(
-                '/invengine.v1.PolicyService/GetSegment',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.GetSegmentRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.GetSegmentResponse.FromString,
-                _registered_method=True)
-        self.ListSegments = channel.unary_unary(
-                '/invengine.v1.PolicyService/ListSegments',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.ListSegmentsRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListSegmentsResponse.FromString,
-                _registered_method=True)
-        self.SetSafetyStock = channel.unary_unary(
-                '/invengine.v1.PolicyService/SetSafetyStock',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.SetSafetyStockRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.SetSafetyStockResponse.FromString,
-                _registered_method=True)
-        self.GetSafetyStock = channel.unary_unary(
-                '/invengine.v1.PolicyService/GetSafetyStock',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.GetSafetyStockRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.GetSafetyStockResponse.FromString,
-                _registered_method=True)
-        self.ListSafetyStocks = channel.unary_unary(
-                '/invengine.v1.PolicyService/ListSafetyStocks',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.ListSafetyStocksRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListSafetyStocksResponse.FromString,
-                _registered_method=True)
-        self.SetChannelBuffer = channel.unary_unary(
-                '/invengine.v1.PolicyService/SetChannelBuffer',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.SetChannelBufferRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.SetChannelBufferResponse.FromString,
-                _registered_method=True)
-        self.GetChannelBuffer = channel.unary_unary(
-                '/invengine.v1.PolicyService/GetChannelBuffer',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.GetChannelBufferRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.GetChannelBufferResponse.FromString,
-                _registered_method=True)
-        self.ListChannelBuffers = channel.unary_unary(
-                '/invengine.v1.PolicyService/ListChannelBuffers',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.ListChannelBuffersRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListChannelBuffersResponse.FromString,
-                _registered_method=True)
-        self.SetHoldPolicy = channel.unary_unary(
-                '/invengine.v1.PolicyService/SetHoldPolicy',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.SetHoldPolicyRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.SetHoldPolicyResponse.FromString,
-                _registered_method=True)
-        self.GetHoldPolicy = channel.unary_unary(
-                '/invengine.v1.PolicyService/GetHoldPolicy',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.GetHoldPolicyRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.GetHoldPolicyResponse.FromString,
-                _registered_method=True)
-        self.ListHoldPolicies = channel.unary_unary(
-                '/invengine.v1.PolicyService/ListHoldPolicies',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.ListHoldPoliciesRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListHoldPoliciesResponse.FromString,
-                _registered_method=True)
-        self.SetAuthorityRule = channel.unary_unary(
-                '/invengine.v1.PolicyService/SetAuthorityRule',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.SetAuthorityRuleRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.SetAuthorityRuleResponse.FromString,
-                _registered_method=True)
-        self.GetAuthorityRule = channel.unary_unary(
-                '/invengine.v1.PolicyService/GetAuthorityRule',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.GetAuthorityRuleRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.GetAuthorityRuleResponse.FromString,
-                _registered_method=True)
-        self.ListAuthorityRules = channel.unary_unary(
-                '/invengine.v1.PolicyService/ListAuthorityRules',
-                request_serializer=invengine_dot_v1_dot_policy__service__pb2.ListAuthorityRulesRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListAuthorityRulesResponse.FromString,
+        self.DeleteLocationGroups = channel.unary_unary(
+                '/invengine.v1.PolicyService/DeleteLocationGroups',
+                request_serializer=invengine_dot_v1_dot_policy__service__pb2.DeleteLocationGroupsRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.DeleteLocationGroupsResponse.FromString,
                 _registered_method=True)
 
 
 class PolicyServiceServicer(object):
-    """Rules that decide what may be promised to whom. Every method answers UNIMPLEMENTED in this version.
+    """Rules that decide what may be promised to whom, as entities: each has a name and a version, and is put, read, listed and
+    deleted as a whole.
     """
 
-    def SetLocationGroup(self, request, context):
-        """Creates or replaces: locations that are promised as one.
+    def UpsertLocationGroups(self, request, context):
+        """Creates or replaces location groups, atomically.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetLocationGroup(self, request, context):
-        """Reads one: locations that are promised as one.
+        """One location group, by name.
+        The answer has at most 1 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListLocationGroups(self, request, context):
-        """Reads all: locations that are promised as one.
+        """All location groups, in pages, in the order they were first created.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def SetSegment(self, request, context):
-        """Creates or replaces: units kept for one channel.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GetSegment(self, request, context):
-        """Reads one: units kept for one channel.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListSegments(self, request, context):
-        """Reads all: units kept for one channel.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def SetSafetyStock(self, request, context):
-        """Creates or replaces: units held back at a location.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GetSafetyStock(self, request, context):
-        """Reads one: units held back at a location.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListSafetyStocks(self, request, context):
-        """Reads all: units held back at a location.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def SetChannelBuffer(self, request, context):
-        """Creates or replaces: units held back for a channel.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GetChannelBuffer(self, request, context):
-        """Reads one: units held back for a channel.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListChannelBuffers(self, request, context):
-        """Reads all: units held back for a channel.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def SetHoldPolicy(self, request, context):
-        """Creates or replaces: how long and how much a channel may hold.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GetHoldPolicy(self, request, context):
-        """Reads one: how long and how much a channel may hold.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListHoldPolicies(self, request, context):
-        """Reads all: how long and how much a channel may hold.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def SetAuthorityRule(self, request, context):
-        """Creates or replaces: which source may assert which state where.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GetAuthorityRule(self, request, context):
-        """Reads one: which source may assert which state where.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListAuthorityRules(self, request, context):
-        """Reads all: which source may assert which state where.
+    def DeleteLocationGroups(self, request, context):
+        """Deletes location groups, atomically.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -260,10 +98,10 @@ class PolicyServiceServicer(object):
 
 def add_PolicyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'SetLocationGroup': grpc.unary_unary_rpc_method_handler(
-                    servicer.SetLocationGroup,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.SetLocationGroupRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.SetLocationGroupResponse.SerializeToString,
+            'UpsertLocationGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpsertLocationGroups,
+                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.UpsertLocationGroupsRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.UpsertLocationGroupsResponse.SerializeToString,
             ),
             'GetLocationGroup': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLocationGroup,
@@ -275,80 +113,10 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     request_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListLocationGroupsRequest.FromString,
                     response_serializer=invengine_dot_v1_dot_policy__service__pb2.ListLocationGroupsResponse.SerializeToString,
             ),
-            'SetSegment': grpc.unary_unary_rpc_method_handler(
-                    servicer.SetSegment,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.SetSegmentRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.SetSegmentResponse.SerializeToString,
-            ),
-            'GetSegment': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetSegment,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.GetSegmentRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.GetSegmentResponse.SerializeToString,
-            ),
-            'ListSegments': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListSegments,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListSegmentsRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.ListSegmentsResponse.SerializeToString,
-            ),
-            'SetSafetyStock': grpc.unary_unary_rpc_method_handler(
-                    servicer.SetSafetyStock,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.SetSafetyStockRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.SetSafetyStockResponse.SerializeToString,
-            ),
-            'GetSafetyStock': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetSafetyStock,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.GetSafetyStockRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.GetSafetyStockResponse.SerializeToString,
-            ),
-            'ListSafetyStocks': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListSafetyStocks,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListSafetyStocksRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.ListSafetyStocksResponse.SerializeToString,
-            ),
-            'SetChannelBuffer': grpc.unary_unary_rpc_method_handler(
-                    servicer.SetChannelBuffer,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.SetChannelBufferRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.SetChannelBufferResponse.SerializeToString,
-            ),
-            'GetChannelBuffer': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetChannelBuffer,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.GetChannelBufferRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.GetChannelBufferResponse.SerializeToString,
-            ),
-            'ListChannelBuffers': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListChannelBuffers,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListChannelBuffersRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.ListChannelBuffersResponse.SerializeToString,
-            ),
-            'SetHoldPolicy': grpc.unary_unary_rpc_method_handler(
-                    servicer.SetHoldPolicy,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.SetHoldPolicyRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.SetHoldPolicyResponse.SerializeToString,
-            ),
-            'GetHoldPolicy': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetHoldPolicy,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.GetHoldPolicyRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.GetHoldPolicyResponse.SerializeToString,
-            ),
-            'ListHoldPolicies': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListHoldPolicies,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListHoldPoliciesRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.ListHoldPoliciesResponse.SerializeToString,
-            ),
-            'SetAuthorityRule': grpc.unary_unary_rpc_method_handler(
-                    servicer.SetAuthorityRule,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.SetAuthorityRuleRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.SetAuthorityRuleResponse.SerializeToString,
-            ),
-            'GetAuthorityRule': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetAuthorityRule,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.GetAuthorityRuleRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.GetAuthorityRuleResponse.SerializeToString,
-            ),
-            'ListAuthorityRules': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListAuthorityRules,
-                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListAuthorityRulesRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.ListAuthorityRulesResponse.SerializeToString,
+            'DeleteLocationGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteLocationGroups,
+                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.DeleteLocationGroupsRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.DeleteLocationGroupsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -359,11 +127,12 @@ def add_PolicyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PolicyService(object):
-    """Rules that decide what may be promised to whom. Every method answers UNIMPLEMENTED in this version.
+    """Rules that decide what may be promised to whom, as entities: each has a name and a version, and is put, read, listed and
+    deleted as a whole.
     """
 
     @staticmethod
-    def SetLocationGroup(request,
+    def UpsertLocationGroups(request,
             target,
             options=(),
             channel_credentials=None,
@@ -376,9 +145,9 @@ class PolicyService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/invengine.v1.PolicyService/SetLocationGroup',
-            invengine_dot_v1_dot_policy__service__pb2.SetLocationGroupRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.SetLocationGroupResponse.FromString,
+            '/invengine.v1.PolicyService/UpsertLocationGroups',
+            invengine_dot_v1_dot_policy__service__pb2.UpsertLocationGroupsRequest.SerializeToString,
+            invengine_dot_v1_dot_policy__service__pb2.UpsertLocationGroupsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -444,7 +213,7 @@ class PolicyService(object):
             _registered_method=True)
 
     @staticmethod
-    def SetSegment(request,
+    def DeleteLocationGroups(request,
             target,
             options=(),
             channel_credentials=None,
@@ -457,387 +226,9 @@ class PolicyService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/invengine.v1.PolicyService/SetSegment',
-            invengine_dot_v1_dot_policy__service__pb2.SetSegmentRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.SetSegmentResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetSegment(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/invengine.v1.PolicyService/GetSegment',
-            invengine_dot_v1_dot_policy__service__pb2.GetSegmentRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.GetSegmentResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListSegments(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/invengine.v1.PolicyService/ListSegments',
-            invengine_dot_v1_dot_policy__service__pb2.ListSegmentsRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.ListSegmentsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def SetSafetyStock(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/invengine.v1.PolicyService/SetSafetyStock',
-            invengine_dot_v1_dot_policy__service__pb2.SetSafetyStockRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.SetSafetyStockResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetSafetyStock(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/invengine.v1.PolicyService/GetSafetyStock',
-            invengine_dot_v1_dot_policy__service__pb2.GetSafetyStockRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.GetSafetyStockResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListSafetyStocks(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/invengine.v1.PolicyService/ListSafetyStocks',
-            invengine_dot_v1_dot_policy__service__pb2.ListSafetyStocksRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.ListSafetyStocksResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def SetChannelBuffer(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/invengine.v1.PolicyService/SetChannelBuffer',
-            invengine_dot_v1_dot_policy__service__pb2.SetChannelBufferRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.SetChannelBufferResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetChannelBuffer(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/invengine.v1.PolicyService/GetChannelBuffer',
-            invengine_dot_v1_dot_policy__service__pb2.GetChannelBufferRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.GetChannelBufferResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListChannelBuffers(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/invengine.v1.PolicyService/ListChannelBuffers',
-            invengine_dot_v1_dot_policy__service__pb2.ListChannelBuffersRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.ListChannelBuffersResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def SetHoldPolicy(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/invengine.v1.PolicyService/SetHoldPolicy',
-            invengine_dot_v1_dot_policy__service__pb2.SetHoldPolicyRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.SetHoldPolicyResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetHoldPolicy(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/invengine.v1.PolicyService/GetHoldPolicy',
-            invengine_dot_v1_dot_policy__service__pb2.GetHoldPolicyRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.GetHoldPolicyResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListHoldPolicies(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/invengine.v1.PolicyService/ListHoldPolicies',
-            invengine_dot_v1_dot_policy__service__pb2.ListHoldPoliciesRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.ListHoldPoliciesResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def SetAuthorityRule(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/invengine.v1.PolicyService/SetAuthorityRule',
-            invengine_dot_v1_dot_policy__service__pb2.SetAuthorityRuleRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.SetAuthorityRuleResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetAuthorityRule(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/invengine.v1.PolicyService/GetAuthorityRule',
-            invengine_dot_v1_dot_policy__service__pb2.GetAuthorityRuleRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.GetAuthorityRuleResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListAuthorityRules(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/invengine.v1.PolicyService/ListAuthorityRules',
-            invengine_dot_v1_dot_policy__service__pb2.ListAuthorityRulesRequest.SerializeToString,
-            invengine_dot_v1_dot_policy__service__pb2.ListAuthorityRulesResponse.FromString,
+            '/invengine.v1.PolicyService/DeleteLocationGroups',
+            invengine_dot_v1_dot_policy__service__pb2.DeleteLocationGroupsRequest.SerializeToString,
+            invengine_dot_v1_dot_policy__service__pb2.DeleteLocationGroupsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,101 +27,69 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PolicyServiceStub:
-    """Rules that decide what may be promised to whom. Every method answers UNIMPLEMENTED in this version."""
+    """Rules that decide what may be promised to whom, as entities: each has a name and a version, and is put, read, listed and
+    deleted as a whole.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PolicyServiceAsyncStub: ...
-    SetLocationGroup: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.SetLocationGroupRequest, _policy_service_pb2.SetLocationGroupResponse]
-    """Creates or replaces: locations that are promised as one."""
+    UpsertLocationGroups: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.UpsertLocationGroupsRequest, _policy_service_pb2.UpsertLocationGroupsResponse]
+    """Creates or replaces location groups, atomically.
+    The answer has at most 2 MiB.
+    """
     GetLocationGroup: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetLocationGroupRequest, _policy_service_pb2.GetLocationGroupResponse]
-    """Reads one: locations that are promised as one."""
+    """One location group, by name.
+    The answer has at most 1 MiB.
+    """
     ListLocationGroups: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListLocationGroupsRequest, _policy_service_pb2.ListLocationGroupsResponse]
-    """Reads all: locations that are promised as one."""
-    SetSegment: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.SetSegmentRequest, _policy_service_pb2.SetSegmentResponse]
-    """Creates or replaces: units kept for one channel."""
-    GetSegment: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetSegmentRequest, _policy_service_pb2.GetSegmentResponse]
-    """Reads one: units kept for one channel."""
-    ListSegments: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListSegmentsRequest, _policy_service_pb2.ListSegmentsResponse]
-    """Reads all: units kept for one channel."""
-    SetSafetyStock: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.SetSafetyStockRequest, _policy_service_pb2.SetSafetyStockResponse]
-    """Creates or replaces: units held back at a location."""
-    GetSafetyStock: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetSafetyStockRequest, _policy_service_pb2.GetSafetyStockResponse]
-    """Reads one: units held back at a location."""
-    ListSafetyStocks: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListSafetyStocksRequest, _policy_service_pb2.ListSafetyStocksResponse]
-    """Reads all: units held back at a location."""
-    SetChannelBuffer: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.SetChannelBufferRequest, _policy_service_pb2.SetChannelBufferResponse]
-    """Creates or replaces: units held back for a channel."""
-    GetChannelBuffer: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetChannelBufferRequest, _policy_service_pb2.GetChannelBufferResponse]
-    """Reads one: units held back for a channel."""
-    ListChannelBuffers: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListChannelBuffersRequest, _policy_service_pb2.ListChannelBuffersResponse]
-    """Reads all: units held back for a channel."""
-    SetHoldPolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.SetHoldPolicyRequest, _policy_service_pb2.SetHoldPolicyResponse]
-    """Creates or replaces: how long and how much a channel may hold."""
-    GetHoldPolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetHoldPolicyRequest, _policy_service_pb2.GetHoldPolicyResponse]
-    """Reads one: how long and how much a channel may hold."""
-    ListHoldPolicies: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListHoldPoliciesRequest, _policy_service_pb2.ListHoldPoliciesResponse]
-    """Reads all: how long and how much a channel may hold."""
-    SetAuthorityRule: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.SetAuthorityRuleRequest, _policy_service_pb2.SetAuthorityRuleResponse]
-    """Creates or replaces: which source may assert which state where."""
-    GetAuthorityRule: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetAuthorityRuleRequest, _policy_service_pb2.GetAuthorityRuleResponse]
-    """Reads one: which source may assert which state where."""
-    ListAuthorityRules: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListAuthorityRulesRequest, _policy_service_pb2.ListAuthorityRulesResponse]
-    """Reads all: which source may assert which state where."""
+    """All location groups, in pages, in the order they were first created.
+    The answer has at most 2 MiB.
+    """
+    DeleteLocationGroups: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.DeleteLocationGroupsRequest, _policy_service_pb2.DeleteLocationGroupsResponse]
+    """Deletes location groups, atomically.
+    The answer has at most 4 KiB.
+    """
 
 @_typing.type_check_only
 class PolicyServiceAsyncStub(PolicyServiceStub):
-    """Rules that decide what may be promised to whom. Every method answers UNIMPLEMENTED in this version."""
+    """Rules that decide what may be promised to whom, as entities: each has a name and a version, and is put, read, listed and
+    deleted as a whole.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    SetLocationGroup: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.SetLocationGroupRequest, _policy_service_pb2.SetLocationGroupResponse]  # type: ignore[assignment]
-    """Creates or replaces: locations that are promised as one."""
+    UpsertLocationGroups: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.UpsertLocationGroupsRequest, _policy_service_pb2.UpsertLocationGroupsResponse]  # type: ignore[assignment]
+    """Creates or replaces location groups, atomically.
+    The answer has at most 2 MiB.
+    """
     GetLocationGroup: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetLocationGroupRequest, _policy_service_pb2.GetLocationGroupResponse]  # type: ignore[assignment]
-    """Reads one: locations that are promised as one."""
+    """One location group, by name.
+    The answer has at most 1 MiB.
+    """
     ListLocationGroups: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListLocationGroupsRequest, _policy_service_pb2.ListLocationGroupsResponse]  # type: ignore[assignment]
-    """Reads all: locations that are promised as one."""
-    SetSegment: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.SetSegmentRequest, _policy_service_pb2.SetSegmentResponse]  # type: ignore[assignment]
-    """Creates or replaces: units kept for one channel."""
-    GetSegment: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetSegmentRequest, _policy_service_pb2.GetSegmentResponse]  # type: ignore[assignment]
-    """Reads one: units kept for one channel."""
-    ListSegments: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListSegmentsRequest, _policy_service_pb2.ListSegmentsResponse]  # type: ignore[assignment]
-    """Reads all: units kept for one channel."""
-    SetSafetyStock: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.SetSafetyStockRequest, _policy_service_pb2.SetSafetyStockResponse]  # type: ignore[assignment]
-    """Creates or replaces: units held back at a location."""
-    GetSafetyStock: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetSafetyStockRequest, _policy_service_pb2.GetSafetyStockResponse]  # type: ignore[assignment]
-    """Reads one: units held back at a location."""
-    ListSafetyStocks: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListSafetyStocksRequest, _policy_service_pb2.ListSafetyStocksResponse]  # type: ignore[assignment]
-    """Reads all: units held back at a location."""
-    SetChannelBuffer: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.SetChannelBufferRequest, _policy_service_pb2.SetChannelBufferResponse]  # type: ignore[assignment]
-    """Creates or replaces: units held back for a channel."""
-    GetChannelBuffer: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetChannelBufferRequest, _policy_service_pb2.GetChannelBufferResponse]  # type: ignore[assignment]
-    """Reads one: units held back for a channel."""
-    ListChannelBuffers: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListChannelBuffersRequest, _policy_service_pb2.ListChannelBuffersResponse]  # type: ignore[assignment]
-    """Reads all: units held back for a channel."""
-    SetHoldPolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.SetHoldPolicyRequest, _policy_service_pb2.SetHoldPolicyResponse]  # type: ignore[assignment]
-    """Creates or replaces: how long and how much a channel may hold."""
-    GetHoldPolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetHoldPolicyRequest, _policy_service_pb2.GetHoldPolicyResponse]  # type: ignore[assignment]
-    """Reads one: how long and how much a channel may hold."""
-    ListHoldPolicies: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListHoldPoliciesRequest, _policy_service_pb2.ListHoldPoliciesResponse]  # type: ignore[assignment]
-    """Reads all: how long and how much a channel may hold."""
-    SetAuthorityRule: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.SetAuthorityRuleRequest, _policy_service_pb2.SetAuthorityRuleResponse]  # type: ignore[assignment]
-    """Creates or replaces: which source may assert which state where."""
-    GetAuthorityRule: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetAuthorityRuleRequest, _policy_service_pb2.GetAuthorityRuleResponse]  # type: ignore[assignment]
-    """Reads one: which source may assert which state where."""
-    ListAuthorityRules: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListAuthorityRulesRequest, _policy_service_pb2.ListAuthorityRulesResponse]  # type: ignore[assignment]
-    """Reads all: which source may assert which state where."""
+    """All location groups, in pages, in the order they were first created.
+    The answer has at most 2 MiB.
+    """
+    DeleteLocationGroups: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.DeleteLocationGroupsRequest, _policy_service_pb2.DeleteLocationGroupsResponse]  # type: ignore[assignment]
+    """Deletes location groups, atomically.
+    The answer has at most 4 KiB.
+    """
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Rules that decide what may be promised to whom. Every method answers UNIMPLEMENTED in this version."""
+    """Rules that decide what may be promised to whom, as entities: each has a name and a version, and is put, read, listed and
+    deleted as a whole.
+    """
 
     @_abc_1.abstractmethod
-    def SetLocationGroup(
+    def UpsertLocationGroups(
         self,
-        request: _policy_service_pb2.SetLocationGroupRequest,
+        request: _policy_service_pb2.UpsertLocationGroupsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.SetLocationGroupResponse, _abc.Awaitable[_policy_service_pb2.SetLocationGroupResponse]]:
-        """Creates or replaces: locations that are promised as one."""
+    ) -> _typing.Union[_policy_service_pb2.UpsertLocationGroupsResponse, _abc.Awaitable[_policy_service_pb2.UpsertLocationGroupsResponse]]:
+        """Creates or replaces location groups, atomically.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def GetLocationGroup(
@@ -129,7 +97,9 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.GetLocationGroupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.GetLocationGroupResponse, _abc.Awaitable[_policy_service_pb2.GetLocationGroupResponse]]:
-        """Reads one: locations that are promised as one."""
+        """One location group, by name.
+        The answer has at most 1 MiB.
+        """
 
     @_abc_1.abstractmethod
     def ListLocationGroups(
@@ -137,126 +107,18 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.ListLocationGroupsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.ListLocationGroupsResponse, _abc.Awaitable[_policy_service_pb2.ListLocationGroupsResponse]]:
-        """Reads all: locations that are promised as one."""
+        """All location groups, in pages, in the order they were first created.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
-    def SetSegment(
+    def DeleteLocationGroups(
         self,
-        request: _policy_service_pb2.SetSegmentRequest,
+        request: _policy_service_pb2.DeleteLocationGroupsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.SetSegmentResponse, _abc.Awaitable[_policy_service_pb2.SetSegmentResponse]]:
-        """Creates or replaces: units kept for one channel."""
-
-    @_abc_1.abstractmethod
-    def GetSegment(
-        self,
-        request: _policy_service_pb2.GetSegmentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.GetSegmentResponse, _abc.Awaitable[_policy_service_pb2.GetSegmentResponse]]:
-        """Reads one: units kept for one channel."""
-
-    @_abc_1.abstractmethod
-    def ListSegments(
-        self,
-        request: _policy_service_pb2.ListSegmentsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.ListSegmentsResponse, _abc.Awaitable[_policy_service_pb2.ListSegmentsResponse]]:
-        """Reads all: units kept for one channel."""
-
-    @_abc_1.abstractmethod
-    def SetSafetyStock(
-        self,
-        request: _policy_service_pb2.SetSafetyStockRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.SetSafetyStockResponse, _abc.Awaitable[_policy_service_pb2.SetSafetyStockResponse]]:
-        """Creates or replaces: units held back at a location."""
-
-    @_abc_1.abstractmethod
-    def GetSafetyStock(
-        self,
-        request: _policy_service_pb2.GetSafetyStockRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.GetSafetyStockResponse, _abc.Awaitable[_policy_service_pb2.GetSafetyStockResponse]]:
-        """Reads one: units held back at a location."""
-
-    @_abc_1.abstractmethod
-    def ListSafetyStocks(
-        self,
-        request: _policy_service_pb2.ListSafetyStocksRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.ListSafetyStocksResponse, _abc.Awaitable[_policy_service_pb2.ListSafetyStocksResponse]]:
-        """Reads all: units held back at a location."""
-
-    @_abc_1.abstractmethod
-    def SetChannelBuffer(
-        self,
-        request: _policy_service_pb2.SetChannelBufferRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.SetChannelBufferResponse, _abc.Awaitable[_policy_service_pb2.SetChannelBufferResponse]]:
-        """Creates or replaces: units held back for a channel."""
-
-    @_abc_1.abstractmethod
-    def GetChannelBuffer(
-        self,
-        request: _policy_service_pb2.GetChannelBufferRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.GetChannelBufferResponse, _abc.Awaitable[_policy_service_pb2.GetChannelBufferResponse]]:
-        """Reads one: units held back for a channel."""
-
-    @_abc_1.abstractmethod
-    def ListChannelBuffers(
-        self,
-        request: _policy_service_pb2.ListChannelBuffersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.ListChannelBuffersResponse, _abc.Awaitable[_policy_service_pb2.ListChannelBuffersResponse]]:
-        """Reads all: units held back for a channel."""
-
-    @_abc_1.abstractmethod
-    def SetHoldPolicy(
-        self,
-        request: _policy_service_pb2.SetHoldPolicyRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.SetHoldPolicyResponse, _abc.Awaitable[_policy_service_pb2.SetHoldPolicyResponse]]:
-        """Creates or replaces: how long and how much a channel may hold."""
-
-    @_abc_1.abstractmethod
-    def GetHoldPolicy(
-        self,
-        request: _policy_service_pb2.GetHoldPolicyRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.GetHoldPolicyResponse, _abc.Awaitable[_policy_service_pb2.GetHoldPolicyResponse]]:
-        """Reads one: how long and how much a channel may hold."""
-
-    @_abc_1.abstractmethod
-    def ListHoldPolicies(
-        self,
-        request: _policy_service_pb2.ListHoldPoliciesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.ListHoldPoliciesResponse, _abc.Awaitable[_policy_service_pb2.ListHoldPoliciesResponse]]:
-        """Reads all: how long and how much a channel may hold."""
-
-    @_abc_1.abstractmethod
-    def SetAuthorityRule(
-        self,
-        request: _policy_service_pb2.SetAuthorityRuleRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.SetAuthorityRuleResponse, _abc.Awaitable[_policy_service_pb2.SetAuthorityRuleResponse]]:
-        """Creates or replaces: which source may assert which state where."""
-
-    @_abc_1.abstractmethod
-    def GetAuthorityRule(
-        self,
-        request: _policy_service_pb2.GetAuthorityRuleRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.GetAuthorityRuleResponse, _abc.Awaitable[_policy_service_pb2.GetAuthorityRuleResponse]]:
-        """Reads one: which source may assert which state where."""
-
-    @_abc_1.abstractmethod
-    def ListAuthorityRules(
-        self,
-        request: _policy_service_pb2.ListAuthorityRulesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_policy_service_pb2.ListAuthorityRulesResponse, _abc.Awaitable[_policy_service_pb2.ListAuthorityRulesResponse]]:
-        """Reads all: which source may assert which state where."""
+    ) -> _typing.Union[_policy_service_pb2.DeleteLocationGroupsResponse, _abc.Awaitable[_policy_service_pb2.DeleteLocationGroupsResponse]]:
+        """Deletes location groups, atomically.
+        The answer has at most 4 KiB.
+        """
 
 def add_PolicyServiceServicer_to_server(servicer: PolicyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

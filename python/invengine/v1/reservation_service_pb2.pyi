@@ -838,6 +838,7 @@ class Outcome(_message.Message):
     KEY_CANCELLED_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     KEY_SCOPE_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
     key_cancelled: _builtins.bool
     """True if a release only left a tombstone."""
     @_builtins.property
@@ -864,6 +865,12 @@ class Outcome(_message.Message):
     def key_scope(self) -> Global___KeyScope:
         """The scope in which the key was looked up, if key_cancelled is set."""
 
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The versions of the entities that it put, in the order of the command. Empty for items, locations and channels, which
+        have no versions.
+        """
+
     def __init__(
         self,
         *,
@@ -874,10 +881,11 @@ class Outcome(_message.Message):
         key_cancelled: _builtins.bool = ...,
         summary: _types_pb2.HoldSummary | None = ...,
         key_scope: Global___KeyScope | None = ...,
+        versions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key_scope", b"key_scope", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "key_scope", b"key_scope", "levels", b"levels", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "key_scope", b"key_scope", "levels", b"levels", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

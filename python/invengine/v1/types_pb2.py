@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18invengine/v1/types.proto\x12\x0cinvengine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x02\n\x0e\x43ommandContext\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\x12.\n\nissue_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12,\n\x06source\x18\x04 \x01(\x0b\x32\x1c.invengine.v1.SourcePosition\x12\x11\n\torder_ref\x18\x05 \x01(\t\x12\x0e\n\x06holder\x18\x06 \x01(\t\x12.\n\nevent_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x08 \x01(\t\x12\x13\n\x0breason_code\x18\t \x01(\t\x12\x11\n\treference\x18\n \x01(\t\x12\x11\n\tcausation\x18\x0b \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65pt_summary\x18\r \x01(\x08\x12\x18\n\x10remember_refusal\x18\x0c \x01(\x08\"D\n\x0eSourcePosition\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"G\n\x07Receipt\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"-\n\tLookAlike\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nolder_name\x18\x02 \x01(\t\"V\n\x0bLineRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x16\n\x0elocation_group\x18\x03 \x01(\t\x12\x10\n\x08quantity\x18\x04 \x01(\x03\"@\n\rLineSelection\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x03\"\xa2\x01\n\nHoldTarget\x12\x18\n\x0ereservation_id\x18\x01 \x01(\tH\x00\x12\x19\n\x0freservation_key\x18\x02 \x01(\tH\x00\x12\x13\n\torder_ref\x18\x03 \x01(\tH\x00\x12*\n\x05lines\x18\x04 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\x12\x18\n\x10\x65xpected_version\x18\x05 \x01(\x03\x42\x04\n\x02\x62y\"\xa3\x01\n\nHoldChange\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nreacquired\x18\x04 \x01(\x08\x12\'\n\x05lines\x18\x05 \x03(\x0b\x32\x18.invengine.v1.LineChange\"u\n\x0bHoldSummary\x12\x14\n\x0creservations\x18\x01 \x01(\x03\x12\r\n\x05lines\x18\x02 \x01(\x03\x12)\n\x05units\x18\x03 \x03(\x0b\x32\x1a.invengine.v1.UnitsInState\x12\x16\n\x0e\x66irst_sequence\x18\x04 \x01(\x03\"E\n\x0cUnitsInState\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.invengine.v1.LineState\x12\r\n\x05units\x18\x02 \x01(\x03\"z\n\nLineChange\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x03\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.invengine.v1.LineState\x12\x13\n\x0boutstanding\x18\x05 \x01(\x03\"\xaa\x02\n\x0bReservation\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63hannel\x18\x05 \x01(\t\x12\x11\n\torder_ref\x18\x06 \x01(\t\x12\x0e\n\x06holder\x18\x07 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x08 \x01(\t\x12,\n\x05lines\x18\t \x03(\x0b\x32\x1d.invengine.v1.ReservationLine\x12\x15\n\rlines_omitted\x18\n \x01(\x03\"\x9d\x01\n\x0fReservationLine\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x03\x12\x10\n\x08reserved\x18\x04 \x01(\x03\x12\x11\n\tallocated\x18\x05 \x01(\x03\x12\x10\n\x08released\x18\x06 \x01(\x03\x12\x0f\n\x07\x65xpired\x18\x07 \x01(\x03\x12\x11\n\tfulfilled\x18\x08 \x01(\x03\"\xda\x01\n\x0eInventoryLevel\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x0f\n\x07on_hand\x18\x03 \x01(\x03\x12\x10\n\x08reserved\x18\x04 \x01(\x03\x12\x11\n\tallocated\x18\x05 \x01(\x03\x12\x0f\n\x07\x64\x61maged\x18\x06 \x01(\x03\x12\x10\n\x08returned\x18\x07 \x01(\x03\x12\x17\n\x0fquality_control\x18\x08 \x01(\x03\x12\x12\n\nin_transit\x18\t \x01(\x03\x12\x11\n\tavailable\x18\n \x01(\x03\x12\x10\n\x08oversold\x18\x0b \x01(\x03\"\xdc\x01\n\tRejection\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x37\n\x08metadata\x18\x04 \x03(\x0b\x32%.invengine.v1.Rejection.MetadataEntry\x12\x36\n\x10\x66ield_violations\x18\x05 \x03(\x0b\x32\x1c.invengine.v1.FieldViolation\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"I\n\x0fJournalPosition\x12\x0e\n\x06ledger\x18\x01 \x01(\t\x12\x14\n\x0cwriter_epoch\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03*\xa5\x01\n\tLineState\x12\x1a\n\x16LINE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13LINE_STATE_RESERVED\x10\x01\x12\x18\n\x14LINE_STATE_ALLOCATED\x10\x02\x12\x17\n\x13LINE_STATE_RELEASED\x10\x03\x12\x16\n\x12LINE_STATE_EXPIRED\x10\x04\x12\x18\n\x14LINE_STATE_FULFILLED\x10\x05*\x96\x01\n\nStockState\x12\x1b\n\x17STOCK_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13STOCK_STATE_ON_HAND\x10\x01\x12\x17\n\x13STOCK_STATE_DAMAGED\x10\x02\x12\x18\n\x14STOCK_STATE_RETURNED\x10\x03\x12\x1f\n\x1bSTOCK_STATE_QUALITY_CONTROL\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18invengine/v1/types.proto\x12\x0cinvengine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x02\n\x0e\x43ommandContext\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\x12.\n\nissue_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12,\n\x06source\x18\x04 \x01(\x0b\x32\x1c.invengine.v1.SourcePosition\x12\x11\n\torder_ref\x18\x05 \x01(\t\x12\x0e\n\x06holder\x18\x06 \x01(\t\x12.\n\nevent_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x08 \x01(\t\x12\x13\n\x0breason_code\x18\t \x01(\t\x12\x11\n\treference\x18\n \x01(\t\x12\x11\n\tcausation\x18\x0b \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65pt_summary\x18\r \x01(\x08\x12\x18\n\x10remember_refusal\x18\x0c \x01(\x08\"D\n\x0eSourcePosition\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"G\n\x07Receipt\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"-\n\tLookAlike\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nolder_name\x18\x02 \x01(\t\"A\n\x0f\x45ntityReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"V\n\x0bLineRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x16\n\x0elocation_group\x18\x03 \x01(\t\x12\x10\n\x08quantity\x18\x04 \x01(\x03\"@\n\rLineSelection\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x03\"\xa2\x01\n\nHoldTarget\x12\x18\n\x0ereservation_id\x18\x01 \x01(\tH\x00\x12\x19\n\x0freservation_key\x18\x02 \x01(\tH\x00\x12\x13\n\torder_ref\x18\x03 \x01(\tH\x00\x12*\n\x05lines\x18\x04 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\x12\x18\n\x10\x65xpected_version\x18\x05 \x01(\x03\x42\x04\n\x02\x62y\"\xa3\x01\n\nHoldChange\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nreacquired\x18\x04 \x01(\x08\x12\'\n\x05lines\x18\x05 \x03(\x0b\x32\x18.invengine.v1.LineChange\"u\n\x0bHoldSummary\x12\x14\n\x0creservations\x18\x01 \x01(\x03\x12\r\n\x05lines\x18\x02 \x01(\x03\x12)\n\x05units\x18\x03 \x03(\x0b\x32\x1a.invengine.v1.UnitsInState\x12\x16\n\x0e\x66irst_sequence\x18\x04 \x01(\x03\"E\n\x0cUnitsInState\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.invengine.v1.LineState\x12\r\n\x05units\x18\x02 \x01(\x03\"z\n\nLineChange\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x03\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.invengine.v1.LineState\x12\x13\n\x0boutstanding\x18\x05 \x01(\x03\"\xaa\x02\n\x0bReservation\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63hannel\x18\x05 \x01(\t\x12\x11\n\torder_ref\x18\x06 \x01(\t\x12\x0e\n\x06holder\x18\x07 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x08 \x01(\t\x12,\n\x05lines\x18\t \x03(\x0b\x32\x1d.invengine.v1.ReservationLine\x12\x15\n\rlines_omitted\x18\n \x01(\x03\"\x9d\x01\n\x0fReservationLine\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x03\x12\x10\n\x08reserved\x18\x04 \x01(\x03\x12\x11\n\tallocated\x18\x05 \x01(\x03\x12\x10\n\x08released\x18\x06 \x01(\x03\x12\x0f\n\x07\x65xpired\x18\x07 \x01(\x03\x12\x11\n\tfulfilled\x18\x08 \x01(\x03\"\xda\x01\n\x0eInventoryLevel\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x0f\n\x07on_hand\x18\x03 \x01(\x03\x12\x10\n\x08reserved\x18\x04 \x01(\x03\x12\x11\n\tallocated\x18\x05 \x01(\x03\x12\x0f\n\x07\x64\x61maged\x18\x06 \x01(\x03\x12\x10\n\x08returned\x18\x07 \x01(\x03\x12\x17\n\x0fquality_control\x18\x08 \x01(\x03\x12\x12\n\nin_transit\x18\t \x01(\x03\x12\x11\n\tavailable\x18\n \x01(\x03\x12\x10\n\x08oversold\x18\x0b \x01(\x03\"\xdc\x01\n\tRejection\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x37\n\x08metadata\x18\x04 \x03(\x0b\x32%.invengine.v1.Rejection.MetadataEntry\x12\x36\n\x10\x66ield_violations\x18\x05 \x03(\x0b\x32\x1c.invengine.v1.FieldViolation\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"I\n\x0fJournalPosition\x12\x0e\n\x06ledger\x18\x01 \x01(\t\x12\x14\n\x0cwriter_epoch\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03*\xa5\x01\n\tLineState\x12\x1a\n\x16LINE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13LINE_STATE_RESERVED\x10\x01\x12\x18\n\x14LINE_STATE_ALLOCATED\x10\x02\x12\x17\n\x13LINE_STATE_RELEASED\x10\x03\x12\x16\n\x12LINE_STATE_EXPIRED\x10\x04\x12\x18\n\x14LINE_STATE_FULFILLED\x10\x05*\x96\x01\n\nStockState\x12\x1b\n\x17STOCK_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13STOCK_STATE_ON_HAND\x10\x01\x12\x17\n\x13STOCK_STATE_DAMAGED\x10\x02\x12\x18\n\x14STOCK_STATE_RETURNED\x10\x03\x12\x1f\n\x1bSTOCK_STATE_QUALITY_CONTROL\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REJECTION_METADATAENTRY']._loaded_options = None
   _globals['_REJECTION_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_LINESTATE']._serialized_start=2461
-  _globals['_LINESTATE']._serialized_end=2626
-  _globals['_STOCKSTATE']._serialized_start=2629
-  _globals['_STOCKSTATE']._serialized_end=2779
+  _globals['_LINESTATE']._serialized_start=2528
+  _globals['_LINESTATE']._serialized_end=2693
+  _globals['_STOCKSTATE']._serialized_start=2696
+  _globals['_STOCKSTATE']._serialized_end=2846
   _globals['_COMMANDCONTEXT']._serialized_start=76
   _globals['_COMMANDCONTEXT']._serialized_end=435
   _globals['_SOURCEPOSITION']._serialized_start=437
@@ -46,32 +46,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECEIPT']._serialized_end=578
   _globals['_LOOKALIKE']._serialized_start=580
   _globals['_LOOKALIKE']._serialized_end=625
-  _globals['_LINEREQUEST']._serialized_start=627
-  _globals['_LINEREQUEST']._serialized_end=713
-  _globals['_LINESELECTION']._serialized_start=715
-  _globals['_LINESELECTION']._serialized_end=779
-  _globals['_HOLDTARGET']._serialized_start=782
-  _globals['_HOLDTARGET']._serialized_end=944
-  _globals['_HOLDCHANGE']._serialized_start=947
-  _globals['_HOLDCHANGE']._serialized_end=1110
-  _globals['_HOLDSUMMARY']._serialized_start=1112
-  _globals['_HOLDSUMMARY']._serialized_end=1229
-  _globals['_UNITSINSTATE']._serialized_start=1231
-  _globals['_UNITSINSTATE']._serialized_end=1300
-  _globals['_LINECHANGE']._serialized_start=1302
-  _globals['_LINECHANGE']._serialized_end=1424
-  _globals['_RESERVATION']._serialized_start=1427
-  _globals['_RESERVATION']._serialized_end=1725
-  _globals['_RESERVATIONLINE']._serialized_start=1728
-  _globals['_RESERVATIONLINE']._serialized_end=1885
-  _globals['_INVENTORYLEVEL']._serialized_start=1888
-  _globals['_INVENTORYLEVEL']._serialized_end=2106
-  _globals['_REJECTION']._serialized_start=2109
-  _globals['_REJECTION']._serialized_end=2329
-  _globals['_REJECTION_METADATAENTRY']._serialized_start=2282
-  _globals['_REJECTION_METADATAENTRY']._serialized_end=2329
-  _globals['_FIELDVIOLATION']._serialized_start=2331
-  _globals['_FIELDVIOLATION']._serialized_end=2383
-  _globals['_JOURNALPOSITION']._serialized_start=2385
-  _globals['_JOURNALPOSITION']._serialized_end=2458
+  _globals['_ENTITYREFERENCE']._serialized_start=627
+  _globals['_ENTITYREFERENCE']._serialized_end=692
+  _globals['_LINEREQUEST']._serialized_start=694
+  _globals['_LINEREQUEST']._serialized_end=780
+  _globals['_LINESELECTION']._serialized_start=782
+  _globals['_LINESELECTION']._serialized_end=846
+  _globals['_HOLDTARGET']._serialized_start=849
+  _globals['_HOLDTARGET']._serialized_end=1011
+  _globals['_HOLDCHANGE']._serialized_start=1014
+  _globals['_HOLDCHANGE']._serialized_end=1177
+  _globals['_HOLDSUMMARY']._serialized_start=1179
+  _globals['_HOLDSUMMARY']._serialized_end=1296
+  _globals['_UNITSINSTATE']._serialized_start=1298
+  _globals['_UNITSINSTATE']._serialized_end=1367
+  _globals['_LINECHANGE']._serialized_start=1369
+  _globals['_LINECHANGE']._serialized_end=1491
+  _globals['_RESERVATION']._serialized_start=1494
+  _globals['_RESERVATION']._serialized_end=1792
+  _globals['_RESERVATIONLINE']._serialized_start=1795
+  _globals['_RESERVATIONLINE']._serialized_end=1952
+  _globals['_INVENTORYLEVEL']._serialized_start=1955
+  _globals['_INVENTORYLEVEL']._serialized_end=2173
+  _globals['_REJECTION']._serialized_start=2176
+  _globals['_REJECTION']._serialized_end=2396
+  _globals['_REJECTION_METADATAENTRY']._serialized_start=2349
+  _globals['_REJECTION_METADATAENTRY']._serialized_end=2396
+  _globals['_FIELDVIOLATION']._serialized_start=2398
+  _globals['_FIELDVIOLATION']._serialized_end=2450
+  _globals['_JOURNALPOSITION']._serialized_start=2452
+  _globals['_JOURNALPOSITION']._serialized_end=2525
 # @@protoc_insertion_point(module_scope)

@@ -170,7 +170,8 @@ impl Client {
                 self.intent(Operation::Outcome(of), request, String::new(), None)
             }
             11..14 => self.batch(swarm, wall_ms),
-            14..17 => {
+            14 => self.location_group(swarm, wall_ms),
+            15..17 => {
                 let (context, key) = self.context(wall_ms);
                 let (sku, location) = self.item_and_location(swarm);
                 let quantity = self.random.between(1, swarm.stock) as i64;
@@ -180,6 +181,16 @@ impl Client {
             17..60 if !self.holds.is_empty() => self.act(swarm, wall_ms),
             _ => self.reserve(swarm, index, wall_ms),
         }
+    }
+
+    /// Puts one of a few location groups, or deletes it.
+    fn location_group(&mut self, swarm: &Swarm, wall_ms: i64) -> Intent {
+        let (context, key) = self.context(wall_ms);
+        let group = format!("group-{}", self.random.below(3));
+        let count = self.random.below(4).min(swarm.locations);
+        let locations = (0..count).map(|location| format!("place-{location}")).collect();
+        let version = self.random.chance(300_000).then(|| self.random.below(6) as i64);
+        self.intent(Operation::Command, messages::location_group(context, group, locations, version), key, None)
     }
 
     fn some_hold(&mut self) -> (usize, String, String, String) {

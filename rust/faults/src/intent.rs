@@ -76,6 +76,8 @@ pub fn is_ledger_rejection(reason: &str) -> bool {
         reason,
         "UNKNOWN_SKU"
             | "UNKNOWN_LOCATION"
+            | "UNKNOWN_GROUP"
+            | "ENTITY_IN_USE"
             | "RESERVATION_NOT_FOUND"
             | "INSUFFICIENT_STOCK"
             | "RESERVATION_EXPIRED"

@@ -140,6 +140,24 @@ pub fn register(context: v1::CommandContext, source_id: &str) -> Request {
     ("/invengine.v1.SourceService/RegisterSource", register.encode_to_vec())
 }
 
+/// Puts or deletes a location group, with the version that it should have.
+pub fn location_group(
+    context: v1::CommandContext,
+    group: String,
+    locations: Vec<String>,
+    version: Option<i64>,
+) -> Request {
+    let context = Some(context);
+    if locations.is_empty() {
+        let location_groups = vec![v1::EntityReference { name: group, version }];
+        let delete = v1::DeleteLocationGroupsRequest { context, location_groups };
+        return ("/invengine.v1.PolicyService/DeleteLocationGroups", delete.encode_to_vec());
+    }
+    let location_groups = vec![v1::LocationGroup { group, locations, version }];
+    let upsert = v1::UpsertLocationGroupsRequest { context, location_groups };
+    ("/invengine.v1.PolicyService/UpsertLocationGroups", upsert.encode_to_vec())
+}
+
 /// Requests the availability of one item at one location.
 pub fn availability(sku: &str, location: &str) -> Request {
     let query = v1::AvailabilityQuery { sku: sku.into(), location: location.into(), ..Default::default() };

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use invengine_ledger::event::{LevelUnits, LineMove};
-use invengine_ledger::{Event, Origin, Record, ReservationId, Scope};
+use invengine_ledger::{EntityKind, Event, Origin, Record, ReservationId, Scope};
 
 use crate::holds::{Hold, LevelState};
 
@@ -49,12 +49,21 @@ struct Source {
     number: u64,
 }
 
+/// An entity that is or was.
+#[derive(Clone, Debug)]
+struct NamedVersion {
+    name: String,
+    version: u64,
+    is_removed: bool,
+}
+
 /// The state after some prefix of a journal.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     pub sequence: u64,
     pub time_ms: i64,
-    names: [Vec<String>; 3],
+    /// By kind and handle.
+    entities: [Vec<NamedVersion>; EntityKind::ALL.len()],
     pub levels: Vec<LevelState>,
     level_of: HashMap<(u32, u32), u32>,
     pub holds: HashMap<ReservationId, Hold>,
@@ -106,7 +115,7 @@ impl Model {
 
     fn scope(&self, channel: &str, source: &str) -> Option<u64> {
         Some(scope_code(if !channel.is_empty() {
-            Scope::Channel(self.handle(2, channel)?)
+            Scope::Channel(self.handle(EntityKind::Channels, channel)?)
         } else if !source.is_empty() {
             Scope::Source(self.source(source)?)
         } else {
@@ -121,16 +130,32 @@ impl Model {
 
     /// The level of an item at a location.
     pub fn level(&self, sku: &str, location: &str) -> Option<&LevelState> {
-        let names = (self.handle(0, sku)?, self.handle(1, location)?);
+        let names = (self.handle(EntityKind::Items, sku)?, self.handle(EntityKind::Locations, location)?);
         self.level_of.get(&names).map(|level| &self.levels[*level as usize])
     }
 
-    fn handle(&self, catalogue: usize, name: &str) -> Option<u32> {
-        self.names[catalogue].iter().position(|known| known == name).map(|handle| handle as u32)
+    fn handle(&self, kind: EntityKind, name: &str) -> Option<u32> {
+        self.entities[kind as usize].iter().position(|known| known.name == name).map(|handle| handle as u32)
     }
 
     fn source(&self, name: &str) -> Option<u32> {
         self.sources.iter().position(|source| source.name == name).map(|handle| handle as u32)
+    }
+
+    fn entity_changed(&mut self, kind: EntityKind, name: &str, version: u64, removed: bool) -> Result<i64, Violation> {
+        let entities = &mut self.entities[kind as usize];
+        if entities.iter().all(|known| known.name != name) {
+            entities.push(NamedVersion { name: name.to_owned(), version: 0, is_removed: true });
+        }
+        let known = entities.iter_mut().find(|known| known.name == name).expect("it is there by now");
+        if version != known.version + 1 || (removed && known.is_removed) {
+            return Violation::err(
+                "versions have no gaps",
+                format!("{kind:?} {name}: {version} after {}", known.version),
+            );
+        }
+        (known.version, known.is_removed) = (version, removed);
+        Ok(0)
     }
 
     /// Recomputes every counter from its parts.
@@ -174,12 +199,21 @@ impl Model {
                 let level = self.level_at(*item, *location);
                 self.levels[level as usize].change(*state, delta.0).map(|()| delta.0)
             }
-            Event::Upserted { catalogue, name, .. } => {
-                let names = &mut self.names[usize::from(*catalogue)];
-                if !names.iter().any(|known| **known == **name) {
-                    names.push(name.to_string());
+            Event::Upserted { kind, name, .. } => {
+                let entities = &mut self.entities[*kind as usize];
+                match entities.iter_mut().find(|known| *known.name == **name) {
+                    // Putting it again is no new version, unless it was removed.
+                    Some(known) => known.version += u64::from(std::mem::take(&mut known.is_removed)),
+                    None => entities.push(NamedVersion { name: name.to_string(), version: 1, is_removed: false }),
                 }
                 Ok(0)
+            }
+            Event::EntityPut { entity } => self.entity_changed(entity.kind, &entity.name, entity.version, false),
+            Event::EntityRemoved { kind, handle, version } => {
+                match self.entities[*kind as usize].get(*handle as usize).map(|known| known.name.clone()) {
+                    Some(name) => self.entity_changed(*kind, &name, *version, true),
+                    None => Violation::err("only what exists is removed", format!("{event:?}")),
+                }
             }
             Event::SourceRegistered { source, epoch } => self.registered(source, *epoch),
             Event::KeyCancelled { key } => self.cancelled(key, record),

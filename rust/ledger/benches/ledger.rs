@@ -6,7 +6,8 @@ use invengine_ledger::StockState;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use invengine_ledger::command::{Body, Catalogue, Line, StockLine, TTL_MS_DEFAULT, Target, TargetBy, Upsert};
+use invengine_ledger::EntityKind;
+use invengine_ledger::command::{Body, Line, StockLine, TTL_MS_DEFAULT, Target, TargetBy, Upsert};
 use invengine_ledger::event::StockKind;
 use invengine_ledger::{
     Answer, Command, Context, DEDUPE_WINDOW_MS, Effect, Executed, ImageLoader, Ledger, LedgerOptions, Payload,
@@ -42,8 +43,8 @@ impl Bench {
             frames: None,
         };
         bench.ledger.set_epoch(1);
-        let upsert = |name| Upsert { name, display_name: "", gs1: "" };
-        bench.accepted(Body::Upsert { catalogue: Catalogue::Locations, entries: vec![upsert(LOCATION)] });
+        let upsert = |name| Upsert::labels(name, "", "");
+        bench.accepted(Body::Upsert { kind: EntityKind::Locations, entries: vec![upsert(LOCATION)] });
         bench.stock(levels, units);
         bench
     }
@@ -57,9 +58,9 @@ impl Bench {
     fn stock_at(&mut self, location: &str, levels: usize, units: i64) {
         let skus: Vec<String> = (0..levels).map(|number| text(number as u64, &mut [0; 16]).to_owned()).collect();
         for part in skus.chunks(1_000) {
-            let upsert = |sku| Upsert { name: sku, display_name: "", gs1: "" };
+            let upsert = |sku| Upsert::labels(sku, "", "");
             let entries = part.iter().map(|sku| upsert(sku.as_str())).collect();
-            self.accepted(Body::Upsert { catalogue: Catalogue::Items, entries });
+            self.accepted(Body::Upsert { kind: EntityKind::Items, entries });
             let line = |sku| StockLine { sku, location, quantity: units, state: StockState::OnHand, expected: None };
             let lines = part.iter().map(|sku| line(sku.as_str())).collect();
             self.accepted(Body::Stock { kind: StockKind::Received, lines });
@@ -228,8 +229,8 @@ fn recovery(criterion: &mut Criterion) {
     group.bench_function("load_levels_of_an_item_each", |bencher| bencher.iter_with_large_drop(|| load(&image)));
     let mut bench = Bench::new(0, 0);
     let stores: Vec<String> = (0..STORES).map(|number| format!("store-{number}")).collect();
-    let entries = stores.iter().map(|name| Upsert { name, display_name: "", gs1: "" }).collect();
-    bench.accepted(Body::Upsert { catalogue: Catalogue::Locations, entries });
+    let entries = stores.iter().map(|name| Upsert::labels(name, "", "")).collect();
+    bench.accepted(Body::Upsert { kind: EntityKind::Locations, entries });
     stores.iter().for_each(|store| bench.stock_at(store, LEVELS / STORES, 5));
     let image = bench.image_of_levels();
     group.bench_function("load_levels_in_50_stores", |bencher| bencher.iter_with_large_drop(|| load(&image)));

@@ -4,12 +4,12 @@
 mod holds;
 
 use crate::clock_skew::ISSUE_TIME_SKEW_MAX_MS;
+use crate::entity::{Entities, EntityKind, EntityValue, Labels, VersionedEntity};
 use crate::event::Event;
 use crate::ids::{Handle, LevelIndex, Slot};
 use crate::keys::{KeyHash, Scope};
 use crate::ledger::{Ledger, SlotsByName};
 use crate::level::LevelFigures;
-use crate::names::{CatalogueEntry, entry_hash};
 use crate::one_or_many::OneOrMany;
 use crate::outcome::{Effect, HoldChange};
 use crate::record::{Origin, Record};
@@ -84,9 +84,13 @@ impl Ledger {
                 let level = self.apply_stock(*item, *location, *state, delta.0);
                 outcome.level(level.and_then(|level| self.levels.figures(level, record.time_ms)))
             }
-            Event::Upserted { catalogue, name, display_name, gs1 } => {
-                let entry = CatalogueEntry { name, display_name, gs1 };
-                outcome.set(self.apply_upserted(*catalogue, entry).map(|()| Effect::Done))
+            Event::Upserted { kind, name, display_name, gs1 } => {
+                let labels = Labels { display_name: display_name.clone(), gs1: gs1.clone() };
+                outcome.set(self.apply_upserted(*kind, name, labels).map(|()| Effect::Done))
+            }
+            Event::EntityPut { entity } => outcome.put(self.apply_put(entity)),
+            Event::EntityRemoved { kind, handle, version } => {
+                outcome.set(self.apply_removed(*kind, *handle, *version).map(|()| Effect::Done))
             }
             Event::SourceRegistered { source, epoch } => {
                 let (previous_epoch, previous_sequence) = self.sources.register(source, *epoch);
@@ -202,23 +206,40 @@ impl Ledger {
 
     /// The level of a known item at a known location, created if necessary.
     fn level_at(&mut self, item: Handle, location: Handle) -> LevelIndex {
-        let [items, locations, _] = &self.catalogues;
-        self.levels.find_or_add((item, items.name(item)), (location, locations.name(location)))
+        let [items, locations, ..] = &self.entities;
+        self.levels.find_or_add((item, items.names().name(item)), (location, locations.names().name(location)))
     }
 
-    fn apply_upserted(&mut self, catalogue: u8, entry: CatalogueEntry<'_>) -> Option<()> {
-        let names = self.catalogues.get_mut(usize::from(catalogue))?;
-        let kind = u64::from(catalogue);
-        let handle = match names.find(entry.name) {
-            Some(handle) => {
-                self.digest.remove(entry_hash(kind, handle, names.entry(handle)));
-                names.replace(handle, entry);
-                handle
-            }
-            None => names.add(entry),
-        };
-        self.digest.add(entry_hash(kind, handle, entry));
-        Some(())
+    fn apply_upserted(&mut self, kind: EntityKind, name: &str, labels: Labels) -> Option<()> {
+        let version = self.entities(kind).version_of_upsert(name);
+        let put = |entities: &mut Entities| entities.put(name, version, EntityValue::Labels(labels));
+        kind.is_catalogue().then(|| self.change_entity(kind, name, put))
+    }
+
+    fn apply_put(&mut self, entity: &VersionedEntity) -> Option<u64> {
+        let VersionedEntity { kind, name, version, value } = entity;
+        let applies = *version == self.entities(*kind).next_version(name) && !name.is_empty() && value.fits(self);
+        applies.then(|| self.change_entity(*kind, name, |entities| entities.put(name, *version, value.clone())))?;
+        Some(*version)
+    }
+
+    fn apply_removed(&mut self, kind: EntityKind, handle: Handle, version: u64) -> Option<()> {
+        let names = self.entities(kind).names();
+        let name: Box<str> = names.exists(handle).then(|| names.name(handle).into())?;
+        (version == names.version(handle) + 1)
+            .then(|| self.change_entity(kind, &name, |entities| entities.remove(handle, version)))
+    }
+
+    /// Changes an entity, and its term of the digest.
+    fn change_entity(&mut self, kind: EntityKind, name: &str, change: impl FnOnce(&mut Entities)) {
+        let entities = &mut self.entities[kind as usize];
+        if let Some(handle) = entities.names().find_ever(name) {
+            self.digest.remove(entities.hash(kind, handle));
+        }
+        change(entities);
+        if let Some(handle) = entities.names().find_ever(name) {
+            self.digest.add(entities.hash(kind, handle));
+        }
     }
 
     fn apply_forgotten(&mut self, time_ms: i64) {
@@ -243,6 +264,16 @@ impl RecordOutcome {
     fn set(&mut self, effect: Option<Effect>) -> bool {
         let Some(effect) = effect else { return false };
         *self = RecordOutcome::Effect(effect);
+        true
+    }
+
+    fn put(&mut self, version: Option<u64>) -> bool {
+        let Some(version) = version else { return false };
+        if let RecordOutcome::Effect(Effect::Put(versions)) = self {
+            versions.push(version);
+        } else {
+            *self = RecordOutcome::Effect(Effect::Put(OneOrMany::One(version)));
+        }
         true
     }
 

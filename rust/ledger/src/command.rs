@@ -3,6 +3,7 @@
 //! A command is *canonical* when it reaches the ledger: fields are within their limits, absent protocol constants are
 //! filled in, lines are merged to one per level and sorted by (sku, location). [`canonical_lines`] does the last part.
 
+use crate::entity::{EntityDraft, EntityKind, LabelsDraft};
 use crate::event::StockKind;
 use crate::ids::ReservationId;
 use crate::states::StockState;
@@ -124,38 +125,31 @@ pub struct StockLine<'a> {
     pub expected: Option<i64>,
 }
 
-/// A catalogue entry to create or replace.
-#[derive(Clone, Copy, Debug)]
+/// An entity to create or replace.
+#[derive(Clone, Debug)]
 pub struct Upsert<'a> {
     /// Name.
     pub name: &'a str,
-    /// Name for people.
-    pub display_name: &'a str,
-    /// GTIN-14 or GLN.
-    pub gs1: &'a str,
+    /// The version that it must have; 0 if it must not exist, absent if any will do.
+    pub expected_version: Option<u64>,
+    /// Its value.
+    pub value: EntityDraft<'a>,
 }
 
-/// Which catalogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Catalogue {
-    /// Things that are sold.
-    Items = 0,
-    /// Places that hold stock.
-    Locations = 1,
-    /// Ways of selling.
-    Channels = 2,
-}
-
-impl Catalogue {
-    /// The contract's names for the list of entries and for the name field in each.
-    pub fn fields(self) -> [&'static str; 2] {
-        match self {
-            Catalogue::Items => ["items", "sku"],
-            Catalogue::Locations => ["locations", "location"],
-            Catalogue::Channels => ["channels", "channel"],
-        }
+impl<'a> Upsert<'a> {
+    /// An item, a location or a channel.
+    pub fn labels(name: &'a str, display_name: &'a str, gs1: &'a str) -> Self {
+        Upsert { name, expected_version: None, value: EntityDraft::Labels(LabelsDraft { display_name, gs1 }) }
     }
+}
+
+/// An entity to remove.
+#[derive(Clone, Copy, Debug)]
+pub struct EntityRef<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// The version that it must have; absent if any will do.
+    pub expected_version: Option<u64>,
 }
 
 /// The operation of a command.
@@ -206,12 +200,19 @@ pub enum Body<'a> {
         /// Lines in the caller's order.
         lines: Vec<StockLine<'a>>,
     },
-    /// Catalogue entries.
+    /// Entities are created or replaced.
     Upsert {
-        /// Which catalogue.
-        catalogue: Catalogue,
-        /// The entries.
+        /// Their kind.
+        kind: EntityKind,
+        /// The entities, each name once.
         entries: Vec<Upsert<'a>>,
+    },
+    /// Entities are removed.
+    Delete {
+        /// Their kind.
+        kind: EntityKind,
+        /// The entities, each name once.
+        entries: Vec<EntityRef<'a>>,
     },
     /// A new source epoch.
     RegisterSource {
@@ -232,9 +233,8 @@ impl Body<'_> {
             Body::Fulfill(_) => "Fulfill",
             Body::Transfer { .. } => "TransferReservation",
             Body::Stock { kind, .. } => kind.command(),
-            Body::Upsert { catalogue: Catalogue::Items, .. } => "UpsertItems",
-            Body::Upsert { catalogue: Catalogue::Locations, .. } => "UpsertLocations",
-            Body::Upsert { catalogue: Catalogue::Channels, .. } => "UpsertChannels",
+            Body::Upsert { kind, .. } => kind.upsert_command(),
+            Body::Delete { kind, .. } => kind.delete_command(),
             Body::RegisterSource { .. } => "RegisterSource",
         }
     }

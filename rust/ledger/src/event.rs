@@ -3,6 +3,7 @@
 
 use crate::codec::{Decoded, Field, Malformed, Reader, put};
 use crate::correction::ClockCorrection;
+use crate::entity::{EntityKind, VersionedEntity};
 use crate::ids::{Handle, LevelIndex, ReservationId};
 use crate::one_or_many::OneOrMany;
 use crate::rejection::Rejection;
@@ -182,7 +183,7 @@ events! {
     /// Stock changed by `delta`.
     10 StockChanged "stock_changed" { item: Handle, location: Handle, kind: StockKind, state: StockState, delta: Delta }
     /// A catalogue entry was created or replaced.
-    11 Upserted "upserted" { catalogue: u8, name: Box<str>, display_name: Box<str>, gs1: Box<str> }
+    11 Upserted "upserted" { kind: EntityKind, name: Box<str>, display_name: Box<str>, gs1: Box<str> }
     /// A source got a new epoch.
     12 SourceRegistered "source_registered" { source: Box<str>, epoch: u64 }
     /// A key was cancelled before it was used.
@@ -198,6 +199,10 @@ events! {
     17 CommandRefused "command_refused" { forgets: bool, rejection: Rejection }
     /// From here on the offset of engine time from the wall clock is added to issue times.
     18 ClockCorrected "clock_corrected" { correction: ClockCorrection }
+    /// An entity was created or replaced.
+    19 EntityPut "entity_put" { entity: VersionedEntity }
+    /// An entity was removed; `version` is the one that a later one of this name continues from.
+    20 EntityRemoved "entity_removed" { kind: EntityKind, handle: Handle, version: u64 }
 }
 
 /// The lines of a hold that an event touches.

@@ -7,7 +7,7 @@ mod legacy;
 
 pub(crate) use legacy::legacy_fingerprint;
 
-use crate::command::{Body, Catalogue, Command, Line, Target, TargetBy};
+use crate::command::{Body, Command, Line, Target, TargetBy};
 use crate::event::StockKind;
 use crate::planted;
 use crate::stable_hash::StableHash;
@@ -105,8 +105,10 @@ fn kind(body: &Body<'_>) -> u64 {
         Body::Fulfill(_) => 6,
         Body::Transfer { .. } => 7,
         Body::Stock { kind, .. } => 7 + *kind as u64,
-        Body::Upsert { catalogue, .. } => 13 + *catalogue as u64,
+        Body::Upsert { kind, .. } if kind.is_catalogue() => 13 + *kind as u64,
         Body::RegisterSource { .. } => 16,
+        Body::Upsert { kind, .. } => 14 + *kind as u64,
+        Body::Delete { kind, .. } => 40 + *kind as u64,
     }
 }
 
@@ -166,21 +168,28 @@ fn with_parts<W: WithParts>(command: &Command<'_>, with: W) -> W::Result {
                 [names_and_states.short(), quantities.short(), expected.short(), reason_code, reference, order, holder],
             )
         }
-        Body::Upsert { catalogue, entries } => {
+        Body::Upsert { kind, entries } => {
             let hash = entries.iter().fold(StableHash::new(12), |hash, entry| {
-                hash.bytes(entry.name.as_bytes()).bytes(entry.display_name.as_bytes()).bytes(entry.gs1.as_bytes())
+                let hash = entry.value.add_to(hash.bytes(entry.name.as_bytes()));
+                if kind.is_catalogue() { hash } else { hash.word(expected(entry.expected_version)) }
             });
-            let parts = [hash.short(), order, holder, 0, 0, 0, 0];
-            match catalogue {
-                Catalogue::Items => with.take(&[("items", 10), (ORDER, 10), (HOLDER, 10)], parts),
-                Catalogue::Locations => with.take(&[("locations", 10), (ORDER, 10), (HOLDER, 10)], parts),
-                Catalogue::Channels => with.take(&[("channels", 10), (ORDER, 10), (HOLDER, 10)], parts),
-            }
+            with.take(kind.fingerprint_fields(), [hash.short(), order, holder, 0, 0, 0, 0])
+        }
+        Body::Delete { kind, entries } => {
+            let hash = entries.iter().fold(StableHash::new(12), |hash, entry| {
+                hash.bytes(entry.name.as_bytes()).word(expected(entry.expected_version))
+            });
+            with.take(kind.fingerprint_fields(), [hash.short(), order, holder, 0, 0, 0, 0])
         }
         Body::RegisterSource { source } => {
             with.take(&[("source_id", 10), (ORDER, 10), (HOLDER, 10)], [text(source), order, holder, 0, 0, 0, 0])
         }
     }
+}
+
+/// As a number that is 0 only if absent.
+fn expected(version: Option<u64>) -> u64 {
+    version.map_or(0, |version| version.saturating_add(1))
 }
 
 const ORDER: &str = "context.order_ref";

@@ -4,8 +4,8 @@ use crate::ids::{Handle, LevelIndex, ReservationId, Slot};
 use crate::level::LevelFigures;
 use hashbrown::HashMap;
 
-use crate::command::Catalogue;
 use crate::correction::IssueTimes;
+use crate::entity::{Entities, EntityKind};
 use crate::keys::{KeyEntry, Keys, Scope};
 use crate::level::{Level, Levels};
 use crate::names::Names;
@@ -61,7 +61,7 @@ pub struct Ledger {
     pub(crate) sequence: u64,
     pub(crate) time_ms: i64,
     pub(crate) first_time_ms: i64,
-    pub(crate) catalogues: [Names; 3],
+    pub(crate) entities: [Entities; EntityKind::ALL.len()],
     pub(crate) levels: Levels,
     pub(crate) slab: Slab,
     pub(crate) schedule: ExpirySchedule,
@@ -91,7 +91,7 @@ impl Ledger {
             sequence: 0,
             time_ms: i64::MIN,
             first_time_ms: i64::MIN,
-            catalogues: Default::default(),
+            entities: Default::default(),
             levels: Levels::default(),
             slab: Slab::default(),
             schedule: ExpirySchedule::default(),
@@ -170,27 +170,28 @@ impl Ledger {
         }
     }
 
-    /// The names of a catalogue.
-    pub fn catalogue(&self, catalogue: Catalogue) -> &Names {
-        &self.catalogues[catalogue as usize]
+    /// The entities of a kind.
+    #[inline]
+    pub fn entities(&self, kind: EntityKind) -> &Entities {
+        &self.entities[kind as usize]
     }
 
     /// Items.
     #[inline]
     pub fn items(&self) -> &Names {
-        &self.catalogues[Catalogue::Items as usize]
+        self.entities(EntityKind::Items).names()
     }
 
     /// Locations.
     #[inline]
     pub fn locations(&self) -> &Names {
-        &self.catalogues[Catalogue::Locations as usize]
+        self.entities(EntityKind::Locations).names()
     }
 
     /// Channels.
     #[inline]
     pub fn channels(&self) -> &Names {
-        &self.catalogues[Catalogue::Channels as usize]
+        self.entities(EntityKind::Channels).names()
     }
 
     /// Sources, in the order they were registered.

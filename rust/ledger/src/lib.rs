@@ -16,6 +16,7 @@ pub mod command;
 mod correction;
 mod decide;
 mod dry_run;
+mod entity;
 pub mod event;
 mod execute;
 mod fingerprint;
@@ -50,6 +51,10 @@ pub use clock_skew::ISSUE_TIME_SKEW_MAX_MS;
 pub use codec::Malformed;
 pub use command::{Command, Context};
 pub use correction::ClockCorrection;
+pub use entity::{
+    Entities, EntityDraft, EntityKind, EntityValue, Labels, LabelsDraft, LocationGroup, LocationGroupDraft,
+    VersionedEntity,
+};
 pub use event::Event;
 pub use execute::{Payload, SWEEP_LINES_MAX};
 pub use fingerprint::Fingerprint;
@@ -60,7 +65,7 @@ pub use ledger::{DEDUPE_WINDOW_MS, KEY_BYTES_MAX, Ledger, LedgerOptions, REFUSAL
 pub use level::{Level, LevelFigures};
 pub use look_ahead::{Ahead, COMMANDS_AHEAD};
 pub use name_rules::{NAME_CHARS_MAX, name_fault, shown, visible};
-pub use names::{CatalogueEntry, Names};
+pub use names::Names;
 pub use one_or_many::OneOrMany;
 pub use outcome::{Answer, Effect, EffectRef, Executed};
 pub use record::{Origin, OriginSource, PAYLOAD_VERSION, Record, RecordReader};

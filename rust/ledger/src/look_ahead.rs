@@ -115,7 +115,8 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Catalogue, Context, Line, SourcePosition, StockLine, Target, Upsert};
+    use crate::command::{Context, Line, SourcePosition, StockLine, Target, Upsert};
+    use crate::entity::EntityKind;
     use crate::event::StockKind;
     use crate::ids::ReservationId;
     use crate::ledger::LedgerOptions;
@@ -133,8 +134,8 @@ mod tests {
             (random >> 33) as usize % end
         };
         let upsert = |catalogue, name| {
-            let entries = vec![Upsert { name, display_name: "", gs1: "" }];
-            Body::Upsert { catalogue, entries }
+            let entries = vec![Upsert::labels(name, "", "")];
+            Body::Upsert { kind: catalogue, entries }
         };
         let mut commands = Vec::new();
         for _ in 0..3_000 {
@@ -146,9 +147,9 @@ mod tests {
             let line = Line { sku, location, quantity: 1 + below(3) as i64 };
             let stock = StockLine { sku, location, quantity: 9, state: StockState::OnHand, expected: None };
             let body = match below(20) {
-                0 => upsert(Catalogue::Items, sku),
-                1 => upsert(Catalogue::Locations, location),
-                2 => upsert(Catalogue::Channels, "web"),
+                0 => upsert(EntityKind::Items, sku),
+                1 => upsert(EntityKind::Locations, location),
+                2 => upsert(EntityKind::Channels, "web"),
                 3 => Body::RegisterSource { source: "erp" },
                 4 | 5 => Body::Stock { kind: StockKind::Received, lines: vec![stock] },
                 6 => Body::Release(target),

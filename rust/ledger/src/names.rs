@@ -3,36 +3,12 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::DefaultHashBuilder;
+use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::chunks::{Span, Texts};
 use crate::ids::Handle;
 use crate::index::{Index, Tag};
 use crate::name_rules::Confusables;
-use crate::stable_hash::StableHash;
-
-/// One entry of the catalogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CatalogueEntry<'a> {
-    /// The name that callers use.
-    pub name: &'a str,
-    /// A name for people; may be empty.
-    pub display_name: &'a str,
-    /// GTIN-14 of an item, GLN of a location; empty for others.
-    pub gs1: &'a str,
-}
-
-/// The parts of an entry that may be replaced.
-struct Labels {
-    display_name: Box<str>,
-    gs1: Box<str>,
-}
-
-impl Labels {
-    fn of(entry: CatalogueEntry<'_>) -> Self {
-        Labels { display_name: entry.display_name.into(), gs1: entry.gs1.into() }
-    }
-}
 
 /// The first bytes of a name, stored inline so that most look-ups need no further memory access.
 #[derive(Clone, Copy)]
@@ -53,27 +29,80 @@ impl NamePrefix {
     }
 }
 
-/// All names of one kind.
+/// How often an entity was put and removed, and whether it is removed now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Revision {
+    version: u64,
+    is_removed: bool,
+}
+
+impl Revision {
+    const FIRST: Revision = Revision { version: 1, is_removed: false };
+}
+
+/// All names of one kind, those of removed entities included: a name that comes back has the handle that it had.
 #[derive(Default)]
 pub struct Names {
     prefixes: Vec<NamePrefix>,
     /// The whole names.
     spans: Vec<Span>,
     texts: Texts,
-    labels: Vec<Labels>,
+    /// Where it is not what most names have: version 1, and an entity.
+    revisions: HashMap<Handle, Revision>,
     hasher: DefaultHashBuilder,
     index: Index,
     confusables: Confusables,
 }
 
 impl Names {
-    /// The handle of a name, if it exists.
+    /// The handle of a name, if such an entity exists.
     #[inline]
     pub fn find(&self, name: &str) -> Option<Handle> {
         if name.is_empty() {
             return None;
         }
+        self.index.find(self.tag(name), |handle| self.is(handle, name) && !self.is_removed(handle))
+    }
+
+    /// The handle of a name, even if its entity was removed.
+    pub(crate) fn find_ever(&self, name: &str) -> Option<Handle> {
+        if name.is_empty() {
+            return None;
+        }
         self.index.find(self.tag(name), |handle| self.is(handle, name))
+    }
+
+    /// True if the handle belongs to an entity that was not removed.
+    #[inline]
+    pub(crate) fn exists(&self, handle: Handle) -> bool {
+        (handle as usize) < self.len() && !self.is_removed(handle)
+    }
+
+    #[inline]
+    pub(crate) fn is_removed(&self, handle: Handle) -> bool {
+        !self.revisions.is_empty() && self.revisions.get(&handle).is_some_and(|revision| revision.is_removed)
+    }
+
+    /// The handles whose entity was removed or put again, with version and whether it is removed, in order.
+    pub(crate) fn revised(&self) -> Vec<(Handle, u64, bool)> {
+        let mut all: Vec<_> =
+            self.revisions.iter().map(|(handle, revision)| (*handle, revision.version, revision.is_removed)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// How often the entity was put and removed.
+    pub fn version(&self, handle: Handle) -> u64 {
+        self.revisions.get(&handle).unwrap_or(&Revision::FIRST).version
+    }
+
+    pub(crate) fn set_version(&mut self, handle: Handle, version: u64, is_removed: bool) {
+        let revision = Revision { version, is_removed };
+        if revision == Revision::FIRST {
+            self.revisions.remove(&handle);
+        } else {
+            self.revisions.insert(handle, revision);
+        }
     }
 
     /// True if the handle belongs to this name.
@@ -90,12 +119,6 @@ impl Names {
     #[inline]
     pub(crate) fn touch(&self, handle: Handle) -> i64 {
         self.prefixes.get(handle as usize).map_or(0, |prefix| i64::from(prefix.length))
-    }
-
-    /// The entry behind a handle of this ledger.
-    pub fn entry(&self, handle: Handle) -> CatalogueEntry<'_> {
-        let labels = &self.labels[handle as usize];
-        CatalogueEntry { name: self.name(handle), display_name: &labels.display_name, gs1: &labels.gs1 }
     }
 
     /// The name behind a handle of this ledger.
@@ -121,17 +144,17 @@ impl Names {
         self.spans.is_empty()
     }
 
-    /// Adds an entry with a new name.
-    pub(crate) fn add(&mut self, entry: CatalogueEntry<'_>) -> Handle {
-        let handle = self.add_tentatively(entry);
+    /// Adds a new name.
+    pub(crate) fn add(&mut self, name: &str) -> Handle {
+        let handle = self.add_tentatively(name);
         self.note_confusable(handle);
         handle
     }
 
-    /// Adds an entry temporarily, after `make_room`; `remove_last` removes it again. `look_alike` does not find it meanwhile.
-    pub(crate) fn add_tentatively(&mut self, entry: CatalogueEntry<'_>) -> Handle {
-        self.index.insert(self.tag(entry.name), self.len() as Handle);
-        self.append(entry)
+    /// Adds a name temporarily, after `make_room`; `remove_last` removes it again. `look_alike` does not find it meanwhile.
+    pub(crate) fn add_tentatively(&mut self, name: &str) -> Handle {
+        self.index.insert(self.tag(name), self.len() as Handle);
+        self.append(name)
     }
 
     fn note_confusable(&mut self, handle: Handle) {
@@ -140,12 +163,12 @@ impl Names {
         self.confusables = confusables;
     }
 
-    /// Reserves room for `count` entries that are added tentatively.
+    /// Reserves room for `count` names that are added tentatively.
     pub(crate) fn make_room(&mut self, count: usize) {
         self.index.make_room(count);
     }
 
-    /// Removes the entry that was added last, tentatively.
+    /// Removes the name that was added last, tentatively.
     pub(crate) fn remove_last(&mut self) {
         let Some(last) = self.len().checked_sub(1) else { return };
         let tag = self.tag(self.name(last as Handle));
@@ -153,15 +176,13 @@ impl Names {
         self.texts.remove_last(self.spans[last]);
         self.prefixes.pop();
         self.spans.pop();
-        self.labels.pop();
     }
 
-    /// Appends an entry that cannot be found until `index_all` is called, which also checks that its name is new.
-    pub(crate) fn append(&mut self, entry: CatalogueEntry<'_>) -> Handle {
+    /// Appends a name that cannot be found until `index_all` is called, which also checks that its name is new.
+    pub(crate) fn append(&mut self, name: &str) -> Handle {
         let handle = Handle::try_from(self.len()).expect("fewer than 2^32 names");
-        self.prefixes.push(NamePrefix::of(entry.name));
-        self.spans.push(self.texts.push(entry.name));
-        self.labels.push(Labels::of(entry));
+        self.prefixes.push(NamePrefix::of(name));
+        self.spans.push(self.texts.push(name));
         handle
     }
 
@@ -175,23 +196,8 @@ impl Names {
         Some(())
     }
 
-    /// Replaces everything except the name.
-    pub(crate) fn replace(&mut self, handle: Handle, entry: CatalogueEntry<'_>) {
-        self.labels[handle as usize] = Labels::of(entry);
-    }
-
     #[inline]
     fn tag(&self, name: &str) -> Tag {
         Tag::of(self.hasher.hash_one(name))
     }
-}
-
-/// The digest of one entry.
-pub(crate) fn entry_hash(kind: u64, handle: Handle, entry: CatalogueEntry<'_>) -> u128 {
-    StableHash::new(0x10 + kind)
-        .word(u64::from(handle))
-        .bytes(entry.name.as_bytes())
-        .bytes(entry.display_name.as_bytes())
-        .bytes(entry.gs1.as_bytes())
-        .digest()
 }

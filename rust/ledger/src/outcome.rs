@@ -49,8 +49,10 @@ pub enum Effect {
     KeyCancelled,
     /// A stock command: the levels after it, in the order of its lines.
     Levels(OneOrMany<LevelFigures>),
-    /// Upsert.
+    /// An Upsert of a kind without versions, a Delete.
     Done,
+    /// Upsert: the versions of the entities after it, in the order of the command.
+    Put(OneOrMany<u64>),
     /// RegisterSource.
     Registered {
         /// New epoch.
@@ -89,6 +91,7 @@ impl Effect {
             }
             Effect::Tombstone => hash.word(7),
             Effect::Refused(rejection) => hash.word(8).bytes(rejection),
+            Effect::Put(versions) => versions.iter().fold(hash.word(9), |hash, version| hash.word(*version)),
         }
     }
 }

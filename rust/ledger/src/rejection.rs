@@ -52,11 +52,15 @@ pub enum Reason {
     TooLarge = 22,
     /// The full answer could be too long, and the caller did not accept a short one.
     AnswerTooLarge = 25,
+    /// No such location group.
+    UnknownGroup = 26,
+    /// Something that exists refers to the entity.
+    EntityInUse = 27,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Reason; 23] = [
+    pub const ALL: [Reason; 25] = [
         Reason::InvalidField,
         Reason::IdempotencyKeyReused,
         Reason::DedupeWindowExpired,
@@ -80,6 +84,8 @@ impl Reason {
         Reason::StaleEpoch,
         Reason::TooLarge,
         Reason::AnswerTooLarge,
+        Reason::UnknownGroup,
+        Reason::EntityInUse,
     ];
 
     /// The stable name that callers see.
@@ -108,6 +114,8 @@ impl Reason {
             Reason::StaleEpoch => "STALE_EPOCH",
             Reason::TooLarge => "MESSAGE_TOO_LARGE",
             Reason::AnswerTooLarge => "ANSWER_TOO_LARGE",
+            Reason::UnknownGroup => "UNKNOWN_GROUP",
+            Reason::EntityInUse => "ENTITY_IN_USE",
         }
     }
 
@@ -126,6 +134,7 @@ impl Reason {
                 | Reason::UnknownLocation
                 | Reason::UnknownChannel
                 | Reason::UnknownSource
+                | Reason::UnknownGroup
                 | Reason::AnswerTooLarge
         )
     }
@@ -141,7 +150,7 @@ pub enum Fact {
 }
 
 /// The names a fact can have; a stored fact names one by its index.
-pub(crate) const FACT_NAMES: [&str; 22] = [
+pub(crate) const FACT_NAMES: [&str; 26] = [
     "sku",
     "location",
     "requested",
@@ -164,6 +173,10 @@ pub(crate) const FACT_NAMES: [&str; 22] = [
     "field",
     "description",
     "quantity",
+    "group",
+    "kind",
+    "name",
+    "used_by",
 ];
 
 /// Why the ledger rejected a command.

@@ -3,7 +3,8 @@
 
 mod harness;
 
-use invengine_ledger::command::{Catalogue, RESERVATION_LINES_MAX};
+use invengine_ledger::EntityKind;
+use invengine_ledger::command::RESERVATION_LINES_MAX;
 use invengine_ledger::event::StockKind;
 use invengine_ledger::{Answer, Command, Context, Effect, Reason};
 
@@ -25,8 +26,8 @@ fn three_long_holds() -> Harness {
     let mut harness = Harness::default().opened();
     let (items, place): (Vec<String>, String) = ((0..LINES).map(long).collect(), long(9_999));
     let items: Vec<&str> = items.iter().map(String::as_str).collect();
-    harness.ask(&upsert("items", Catalogue::Items, &items)).accepted();
-    harness.ask(&upsert("place", Catalogue::Locations, &[&place])).accepted();
+    harness.ask(&upsert("items", EntityKind::Items, &items)).accepted();
+    harness.ask(&upsert("place", EntityKind::Locations, &[&place])).accepted();
     let state = invengine_ledger::StockState::OnHand;
     let goods: Vec<_> = items.iter().map(|item| (*item, &*place, 10, state)).collect();
     harness.ask(&stock_lines("goods", StockKind::Received, &goods)).accepted();
@@ -137,7 +138,7 @@ fn a_reservation_does_not_grow_beyond_the_size_of_an_answer() {
     let items: Vec<String> = (0..RESERVATION_LINES_MAX + 1).map(|number| format!("item-{number}")).collect();
     for (number, some) in items.chunks(LINES).enumerate() {
         let names: Vec<&str> = some.iter().map(String::as_str).collect();
-        harness.ask(&upsert(&format!("items-{number}"), Catalogue::Items, &names)).accepted();
+        harness.ask(&upsert(&format!("items-{number}"), EntityKind::Items, &names)).accepted();
         for (key, place) in [("one", "wh-1"), ("two", "wh-2")] {
             let state = invengine_ledger::StockState::OnHand;
             let goods: Vec<_> = names.iter().map(|name| (*name, place, 9, state)).collect();

@@ -12,11 +12,11 @@ use std::path::Path;
 use invengine_ledger::StockState::{Damaged, OnHand, QualityControl};
 use invengine_ledger::command::{Body, SourcePosition};
 use invengine_ledger::event::StockKind::{Adjusted, Counted, Received, Returned, Set};
-use invengine_ledger::{Audit, Command, Ledger, LedgerOptions, RecordReader};
+use invengine_ledger::{Audit, Command, EntityKind, Ledger, LedgerOptions, RecordReader};
 
 use harness::commands::{
-    allocate, amend, by_key, by_order, extend, fulfill, part, register, release, reserve, stock, stock_lines, transfer,
-    whole,
+    allocate, amend, by_key, by_order, delete, extend, fulfill, part, put_group, register, release, reserve, stock,
+    stock_lines, transfer, upsert, whole,
 };
 use harness::{Harness, START_MS};
 
@@ -27,6 +27,8 @@ type Fixture = (&'static [u8], &'static str, u64, usize);
 const FIRST: Fixture = (include_bytes!("fixtures/payload-v1.bin"), "c792809c4a9ca49d826298680af17d1f", 37, 16);
 /// Since fingerprints have parts and refusals can be remembered.
 const SECOND: Fixture = (include_bytes!("fixtures/payload-v1-parts.bin"), "d43ee84e2e8988ada4152d6a19c4d5be", 39, 17);
+/// Since there are entities with versions.
+const THIRD: Fixture = (include_bytes!("fixtures/payload-v1-entities.bin"), "86034f84787aa08b54942b2c6e262d47", 45, 19);
 const WINDOW_MS: i64 = 200_000;
 
 fn numbered(mut command: Command<'_>, sequence: u64) -> Command<'_> {
@@ -95,6 +97,13 @@ fn history() -> Harness {
     harness.wait(WINDOW_MS);
     assert!(harness.forget());
     ask(&mut harness, &stock("after", Received, "cup", "wh-2", 1));
+    ask(&mut harness, &upsert("spares", EntityKind::Items, &["spare"]));
+    for (key, locations) in [("group", vec!["wh-2", "wh-1"]), ("group-again", vec!["wh-3"])] {
+        ask(&mut harness, &put_group(key, "north", locations, None));
+    }
+    ask(&mut harness, &delete("no-spare", EntityKind::Items, "spare"));
+    ask(&mut harness, &delete("no-group", EntityKind::LocationGroups, "north"));
+    ask(&mut harness, &upsert("spares-again", EntityKind::Items, &["spare"]));
     harness.cut();
     assert_eq!(harness.frames.len(), 1);
     harness
@@ -103,7 +112,7 @@ fn history() -> Harness {
 // case: E16
 #[test]
 fn every_format_folds_to_the_same_state_for_ever() {
-    for (payload, digest, sequence, _) in [FIRST, SECOND] {
+    for (payload, digest, sequence, _) in [FIRST, SECOND, THIRD] {
         let mut ledger = Ledger::new(LedgerOptions::new("main"));
         ledger.fold(payload, START_MS, 1).expect("every format is read for ever");
         assert_eq!(ledger.digest().to_string(), digest);
@@ -114,7 +123,7 @@ fn every_format_folds_to_the_same_state_for_ever() {
 
 #[test]
 fn the_fixtures_have_every_kind_of_event() {
-    for (payload, _, _, count) in [FIRST, SECOND] {
+    for (payload, _, _, count) in [FIRST, SECOND, THIRD] {
         let mut reader = RecordReader::new(payload, START_MS).expect("the first version");
         let mut kinds = BTreeSet::new();
         while let Some(record) = reader.next().expect("a record") {
@@ -135,7 +144,7 @@ fn this_build_still_writes_the_same_payload() {
     // A difference is no fault while old payloads still fold; but it must be intended, and is then a new version with a
     // fixture of its own.
     let mut harness = history();
-    if harness.frames[0].payload != SECOND.0 {
+    if harness.frames[0].payload != THIRD.0 {
         let found = Path::new(env!("CARGO_TARGET_TMPDIR")).join("payload.bin");
         std::fs::write(&found, &harness.frames[0].payload).expect("a writable target directory");
         panic!("the payload format changed (now {}, in {}): raise the version", harness.digest(), found.display());

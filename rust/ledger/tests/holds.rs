@@ -2,7 +2,8 @@
 
 mod harness;
 
-use invengine_ledger::command::{Body, Catalogue, QUANTITY_MAX};
+use invengine_ledger::EntityKind;
+use invengine_ledger::command::{Body, QUANTITY_MAX};
 use invengine_ledger::event::StockKind;
 use invengine_ledger::reservation::LineState::{Allocated, Fulfilled, Released, Reserved};
 use invengine_ledger::{Command, Reason, ReservationId};
@@ -397,7 +398,7 @@ fn names_are_created_before_they_are_used() {
     for (place, reason) in rows {
         assert_eq!(harness.ask(&reserve(place.0, &[(place.0, place.1, 1)])).reason(), Some(reason), "{place:?}");
     }
-    harness.ask(&upsert("pots", Catalogue::Items, &["pot"])).accepted();
+    harness.ask(&upsert("pots", EntityKind::Items, &["pot"])).accepted();
     assert_eq!(harness.ask(&reserve("pot", &[("pot", "wh-1", 1)])).reason(), Some(Reason::UnknownSku), "remembered");
     assert_eq!(harness.ask(&reserve("new", &[("pot", "wh-1", 1)])).reason(), Some(Reason::InsufficientStock));
 }

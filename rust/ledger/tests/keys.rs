@@ -2,7 +2,8 @@
 
 mod harness;
 
-use invengine_ledger::command::{Body, Catalogue, Line, Target, TargetBy};
+use invengine_ledger::EntityKind;
+use invengine_ledger::command::{Body, Line, Target, TargetBy};
 use invengine_ledger::event::StockKind;
 use invengine_ledger::{Command, Effect, Reason, ReservationId, Scope};
 
@@ -143,10 +144,10 @@ fn the_differing_field_is_named_for_every_kind_of_command() {
     ];
     let refused = transfer("k", by_key("hold"), "wh-2");
     let names: [(&str, Change); 2] = [
-        ("channels", |command| command.body = upsert("", Catalogue::Channels, &["fax"]).body),
+        ("channels", |command| command.body = upsert("", EntityKind::Channels, &["fax"]).body),
         ("command", |command| command.body = register("", "erp").body),
     ];
-    let created = upsert("k", Catalogue::Channels, &["app"]);
+    let created = upsert("k", EntityKind::Channels, &["app"]);
     for (first, rows) in [(count, &stocks[..]), (refused, &moves[..]), (created, &names[..])] {
         for remember in [false, true] {
             for (field, change) in rows {

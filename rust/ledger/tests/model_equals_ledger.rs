@@ -7,8 +7,9 @@ mod model;
 
 use std::collections::BTreeMap;
 
-use invengine_ledger::command::{Body, Catalogue};
-use invengine_ledger::{Command, DEDUPE_WINDOW_MS, Effect, Reason, Scope};
+use invengine_ledger::EntityKind;
+use invengine_ledger::command::Body;
+use invengine_ledger::{Command, DEDUPE_WINDOW_MS, Effect, EntityValue, Reason, Scope};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -16,6 +17,7 @@ use proptest::test_runner::TestRunner;
 use harness::Harness;
 use harness::answers::{LevelQuantities, Outcome, Reply};
 use history::{Player, Step, Turn, history};
+use model::entities::Entity;
 use model::{Hold, Model, Writer};
 
 /// The part of a command to which a rejection's field refers.
@@ -44,7 +46,12 @@ fn part(command: &Command<'_>, field: &str) -> String {
         ("target", _, Some(target)) => format!("{:?}", target.by),
         ("target.lines", _, Some(target)) => format!("{:?}", target.lines),
         ("target.expected_version", _, Some(target)) => target.expected_version.to_string(),
-        ("items" | "locations" | "channels", Body::Upsert { entries, .. }, _) => format!("{entries:?}"),
+        ("items" | "locations" | "channels" | "location_groups", Body::Upsert { entries, .. }, _) => {
+            format!("{entries:?}")
+        }
+        ("items" | "locations" | "channels" | "location_groups", Body::Delete { entries, .. }, _) => {
+            format!("{entries:?}")
+        }
         ("source_id", Body::RegisterSource { source }, _) => (*source).into(),
         ("context.order_ref", ..) => command.context.order_ref.into(),
         ("context.holder", ..) => command.context.holder.into(),
@@ -155,14 +162,26 @@ impl Pair {
             let modelled = &model.sources[&*source.name];
             assert_eq!((source.epoch, source.last), (modelled.epoch, modelled.last), "{}", source.name);
         }
-        for catalogue in [Catalogue::Items, Catalogue::Locations, Catalogue::Channels] {
-            let (names, modelled) = (ledger.catalogue(catalogue), &model.catalogues[catalogue as usize]);
-            assert_eq!(names.len(), modelled.len());
-            for handle in 0..names.len() as u32 {
-                let entry = names.entry(handle);
-                let wanted = &modelled[entry.name];
-                assert_eq!((entry.display_name, entry.gs1), (wanted.0.as_str(), wanted.1.as_str()));
-            }
+        EntityKind::ALL.into_iter().for_each(|kind| self.compare_entities(kind));
+    }
+
+    fn compare_entities(&self, kind: EntityKind) {
+        let entities = self.harness.ledger.entities(kind);
+        let location = |handle: &u32| self.harness.ledger.locations().name(*handle).to_owned();
+        let value = |value: &EntityValue| match value {
+            EntityValue::Labels(labels) => vec![labels.display_name.to_string(), labels.gs1.to_string()],
+            EntityValue::LocationGroup(group) => group.locations.iter().map(location).collect(),
+        };
+        let found: Vec<_> = (0..entities.names().len() as u32)
+            .map(|handle| {
+                let version = entities.names().version(handle);
+                (entities.names().name(handle), Entity { version, value: entities.value(handle).map(value) })
+            })
+            .collect();
+        let modelled: Vec<_> = self.model.entities.ever(kind).map(|(name, entity)| (name, entity.clone())).collect();
+        assert_eq!(found, modelled, "{kind:?}");
+        for (name, entity) in modelled {
+            assert_eq!(entities.names().find(name).is_some(), entity.value.is_some(), "{name}");
         }
     }
 
@@ -203,7 +222,8 @@ impl Pair {
     fn compare_memory(&self) {
         let ledger = &self.harness.ledger;
         let mut writers = vec![Writer::Operator];
-        writers.extend(self.model.catalogues[2].keys().cloned().map(Writer::Channel));
+        let channels = self.model.entities.ever(EntityKind::Channels);
+        writers.extend(channels.map(|(name, _)| Writer::Channel(name.to_owned())));
         writers.extend(self.model.sources.keys().cloned().map(Writer::Source));
         for writer in writers {
             let scope = match &writer {
@@ -313,7 +333,17 @@ fn the_same_thousand_histories_reach_every_answer() {
 fn wanted_labels() -> Vec<String> {
     const HOLDS: [&str; 6] = ["Extend", "Amend", "Allocate", "Release", "Fulfill", "TransferReservation"];
     const STOCK: [&str; 5] = ["Receive", "Return", "Adjust", "SetQuantity", "Count"];
-    const OTHERS: [&str; 5] = ["Reserve", "RegisterSource", "UpsertItems", "UpsertLocations", "UpsertChannels"];
+    const OTHERS: [&str; 9] = [
+        "Reserve",
+        "RegisterSource",
+        "UpsertItems",
+        "UpsertLocations",
+        "UpsertChannels",
+        "UpsertLocationGroups",
+        "DeleteItems",
+        "DeleteLocations",
+        "DeleteLocationGroups",
+    ];
     const OF_KEYS: [&str; 4] = ["accepted", "replayed", "IDEMPOTENCY_KEY_REUSED", "DEDUPE_WINDOW_EXPIRED"];
     const OF_HOLDS: [&str; 5] =
         ["ALREADY_RELEASED", "ALREADY_FULFILLED", "RESERVATION_NOT_FOUND", "STALE_VERSION", "UNKNOWN_CHANNEL"];
@@ -327,6 +357,10 @@ fn wanted_labels() -> Vec<String> {
     want(&HOLDS, &OF_KEYS);
     want(&STOCK, &OF_KEYS);
     want(&OTHERS, &OF_KEYS);
+    want(&["DeleteItems", "DeleteLocations", "DeleteChannels"], &["ENTITY_IN_USE"]);
+    want(&["UpsertLocationGroups", "DeleteLocationGroups", "DeleteItems"], &["STALE_VERSION"]);
+    want(&["UpsertLocationGroups"], &["UNKNOWN_LOCATION"]);
+    want(&["DeleteLocationGroups"], &["UNKNOWN_GROUP"]);
     want(&HOLDS, &OF_HOLDS);
     want(&HOLDS.map(|command| format!("{command} numbered")).each_ref().map(String::as_str), &OF_NUMBERS);
     want(&["Extend", "Amend", "Allocate"], &["ALREADY_ALLOCATED"]);

@@ -248,7 +248,7 @@ fn an_unknown_name_stays_unknown_for_its_key() {
     let mut harness = Harness::with_mugs(3);
     let refusal = harness.ask(&reserve("k", &[("pot", "wh-1", 1)]));
     assert_eq!(refusal.reason(), Some(Reason::UnknownSku));
-    harness.ask(&upsert("pots", invengine_ledger::command::Catalogue::Items, &["pot"])).accepted();
+    harness.ask(&upsert("pots", invengine_ledger::EntityKind::Items, &["pot"])).accepted();
     harness.ask(&stock("in", Received, "pot", "wh-1", 1)).accepted();
     assert_eq!(harness.ask(&reserve("k", &[("pot", "wh-1", 1)])), refusal, "the same rejection");
     harness.ask(&reserve("k2", &[("pot", "wh-1", 1)])).accepted();

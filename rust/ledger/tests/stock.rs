@@ -246,7 +246,7 @@ fn a_thousand_lines_are_one_hold() {
     let names: Vec<String> = (0..LINES_MAX).map(|number| format!("sku-{number:04}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut harness = Harness::default().opened();
-    harness.ask(&harness::commands::upsert("items", invengine_ledger::command::Catalogue::Items, &names)).accepted();
+    harness.ask(&harness::commands::upsert("items", invengine_ledger::EntityKind::Items, &names)).accepted();
     let lines: Vec<_> = names.iter().map(|name| (*name, "wh-1", 2, OnHand)).collect();
     harness.ask(&stock_lines("stock", Received, &lines)).accepted();
     let lines: Vec<_> = names.iter().map(|name| (*name, "wh-1", 2)).collect();

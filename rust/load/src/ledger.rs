@@ -4,7 +4,8 @@ use invengine_ledger::StockState;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use invengine_ledger::command::{Catalogue, Line, StockLine, TTL_MS_DEFAULT, Target, TargetBy, Upsert};
+use invengine_ledger::EntityKind;
+use invengine_ledger::command::{Line, StockLine, TTL_MS_DEFAULT, Target, TargetBy, Upsert};
 use invengine_ledger::event::StockKind;
 use invengine_ledger::{
     Answer, Audit, Command, Context, Effect, Ledger, LedgerOptions, Payload, ReservationId, command::Body,
@@ -119,19 +120,19 @@ impl Bench {
             refused: 0,
         };
         bench.ledger.set_epoch(1);
-        bench.upsert(Catalogue::Locations, &[LOCATION.to_owned()]);
+        bench.upsert(EntityKind::Locations, &[LOCATION.to_owned()]);
         for first in (0..levels).step_by(CATALOGUE_BATCH) {
             let skus: Vec<String> = (first..levels).take(CATALOGUE_BATCH).map(sku).collect();
-            bench.upsert(Catalogue::Items, &skus);
+            bench.upsert(EntityKind::Items, &skus);
             bench.stock(&skus);
         }
         bench
     }
 
-    fn upsert(&mut self, catalogue: Catalogue, names: &[String]) {
-        let entries = names.iter().map(|name| Upsert { name, display_name: "", gs1: "" }).collect();
+    fn upsert(&mut self, catalogue: EntityKind, names: &[String]) {
+        let entries = names.iter().map(|name| Upsert::labels(name, "", "")).collect();
         let key = format!("upsert-{catalogue:?}-{}", names[0]);
-        self.execute(&key, Body::Upsert { catalogue, entries });
+        self.execute(&key, Body::Upsert { kind: catalogue, entries });
     }
 
     fn stock(&mut self, skus: &[String]) {

@@ -5,11 +5,11 @@
 
 use invengine_wire::v1;
 
-use crate::sizes::SMALL_ANSWER_BYTES_MAX;
 pub use crate::sizes::{
     ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX, COMMAND_BYTES_MAX, PAGE_BYTES_MAX, SUBMIT_BYTES_MAX,
     SUBMIT_COMMANDS_MAX,
 };
+use crate::sizes::{ENTITY_BYTES_MAX, SMALL_ANSWER_BYTES_MAX};
 use crate::translate::command::CommandMethod;
 use crate::translate::read::ReadMethod;
 
@@ -102,7 +102,7 @@ macro_rules! method {
 }
 
 /// All methods. The most frequent ones come first, because `find` searches in this order.
-pub static METHODS: [Method; 62] = [
+pub static METHODS: [Method; 50] = [
     method!("ReservationService", "Reserve", command ReserveRequest),
     method!("ReservationService", "Allocate", command AllocateRequest),
     method!("ReservationService", "Submit", MethodKind::Submit, SUBMIT_BYTES_MAX, ANSWER_BYTES_MAX),
@@ -135,9 +135,11 @@ pub static METHODS: [Method; 62] = [
     method!("CatalogService", "UpsertItems", command UpsertItemsRequest, SUBMIT_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX),
     method!("CatalogService", "GetItem", read GetItemRequest, SMALL_ANSWER_BYTES_MAX),
     method!("CatalogService", "ListItems", read ListItemsRequest, COMMAND_ANSWER_BYTES_MAX),
+    method!("CatalogService", "DeleteItems", command DeleteItemsRequest, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
     method!("CatalogService", "UpsertLocations", command UpsertLocationsRequest, SUBMIT_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX),
     method!("CatalogService", "GetLocation", read GetLocationRequest, SMALL_ANSWER_BYTES_MAX),
     method!("CatalogService", "ListLocations", read ListLocationsRequest, COMMAND_ANSWER_BYTES_MAX),
+    method!("CatalogService", "DeleteLocations", command DeleteLocationsRequest, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
     method!("CatalogService", "UpsertChannels", command UpsertChannelsRequest, SUBMIT_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX),
     method!("CatalogService", "GetChannel", read GetChannelRequest, SMALL_ANSWER_BYTES_MAX),
     method!("CatalogService", "ListChannels", read ListChannelsRequest, COMMAND_ANSWER_BYTES_MAX),
@@ -147,24 +149,10 @@ pub static METHODS: [Method; 62] = [
     method!("SourceService", "SkipParked", later),
     method!("AdminService", "GetServerInfo", MethodKind::ServerInfo, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
     method!("AdminService", "CreateSnapshot", MethodKind::CreateSnapshot, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
-    method!("PolicyService", "SetLocationGroup", later),
-    method!("PolicyService", "GetLocationGroup", later),
-    method!("PolicyService", "ListLocationGroups", later),
-    method!("PolicyService", "SetSegment", later),
-    method!("PolicyService", "GetSegment", later),
-    method!("PolicyService", "ListSegments", later),
-    method!("PolicyService", "SetSafetyStock", later),
-    method!("PolicyService", "GetSafetyStock", later),
-    method!("PolicyService", "ListSafetyStocks", later),
-    method!("PolicyService", "SetChannelBuffer", later),
-    method!("PolicyService", "GetChannelBuffer", later),
-    method!("PolicyService", "ListChannelBuffers", later),
-    method!("PolicyService", "SetHoldPolicy", later),
-    method!("PolicyService", "GetHoldPolicy", later),
-    method!("PolicyService", "ListHoldPolicies", later),
-    method!("PolicyService", "SetAuthorityRule", later),
-    method!("PolicyService", "GetAuthorityRule", later),
-    method!("PolicyService", "ListAuthorityRules", later),
+    method!("PolicyService", "UpsertLocationGroups", command UpsertLocationGroupsRequest, SUBMIT_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX),
+    method!("PolicyService", "GetLocationGroup", read GetLocationGroupRequest, ENTITY_BYTES_MAX),
+    method!("PolicyService", "ListLocationGroups", read ListLocationGroupsRequest, COMMAND_ANSWER_BYTES_MAX),
+    method!("PolicyService", "DeleteLocationGroups", command DeleteLocationGroupsRequest, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
 ];
 
 /// The method with this path; `None` if there is none.
@@ -215,7 +203,7 @@ mod tests {
             let text = fs::read_to_string(protos.join(format!("{stem}_service.proto"))).unwrap();
             let before = text.split(&format!("  rpc {name}(")).next().unwrap();
             let remark: String = before.lines().rev().take_while(|line| line.starts_with("  //")).collect();
-            let later = remark.contains("UNIMPLEMENTED") || service == "PolicyService";
+            let later = remark.contains("UNIMPLEMENTED");
             assert_eq!(matches!(method.kind, MethodKind::Unimplemented), later, "{}", method.path);
         }
     }

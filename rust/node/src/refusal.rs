@@ -385,6 +385,8 @@ fn of_reason(reason: Reason) -> (Code, &'static str) {
         Reason::UnknownSku => (NotFound, "no such item; create it first"),
         Reason::UnknownLocation => (NotFound, "no such location; create it first"),
         Reason::UnknownChannel => (NotFound, "no such channel; create it first"),
+        Reason::UnknownGroup => (NotFound, "no such location group; create it first"),
+        Reason::EntityInUse => (FailedPrecondition, "something refers to the entity; remove it from there first"),
         Reason::UnknownSource => (NotFound, "no such source; register it first"),
         Reason::ReservationNotFound => {
             (NotFound, "no such reservation, or it ended before what is remembered; the journal still has it")
@@ -397,7 +399,7 @@ fn of_reason(reason: Reason) -> (Code, &'static str) {
         Reason::AlreadyFulfilled => (FailedPrecondition, "nothing is left, the last of it was fulfilled"),
         Reason::ExceedsOutstanding => (FailedPrecondition, "more than the line still holds; ask for what is left"),
         Reason::QuantityStale => (Aborted, "the quantity is not the expected one; read again and decide again"),
-        Reason::StaleVersion => (Aborted, "the reservation has another version; read again and decide again"),
+        Reason::StaleVersion => (Aborted, "it has another version; read again and decide again"),
         Reason::SequenceGap => (Aborted, "a message before this one is missing; send again from the expected one"),
         Reason::SequenceConflict => {
             (FailedPrecondition, "the number was used for another body; two writers share the source, raise an alarm")

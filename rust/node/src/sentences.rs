@@ -12,8 +12,8 @@ pub(crate) fn named(reason: Reason, facts: &BTreeMap<&'static str, String>) -> O
 
 /// The message about an unknown name that cannot be created either: the advice to create it would be wrong.
 pub(crate) fn of_bad_name(rejection: &Rejection, message: &str) -> Option<String> {
-    use Reason::{UnknownChannel, UnknownLocation, UnknownSku, UnknownSource};
-    if !matches!(rejection.reason, UnknownChannel | UnknownLocation | UnknownSku | UnknownSource) {
+    use Reason::{UnknownChannel, UnknownGroup, UnknownLocation, UnknownSku, UnknownSource};
+    if !matches!(rejection.reason, UnknownChannel | UnknownGroup | UnknownLocation | UnknownSku | UnknownSource) {
         return None;
     }
     let fault = rejection.facts.iter().find_map(|fact| match fact {
@@ -32,6 +32,8 @@ fn with_facts(reason: Reason) -> &'static [&'static str] {
         Reason::UnknownSku => &["no such item: {sku}; create it first"],
         Reason::UnknownLocation => &["no such location: {location}; create it first"],
         Reason::UnknownChannel => &["no such channel: {channel}; create it first"],
+        Reason::UnknownGroup => &["no such location group: {group}; create it first"],
+        Reason::EntityInUse => &["{kind} {name} is in use by {used_by}; remove it from there first"],
         Reason::UnknownSource => &["no such source: {source}; register it first"],
         Reason::ReservationNotFound => &[
             "no reservation {reservation}, or it ended before what is remembered; the journal still has it",
@@ -52,9 +54,10 @@ fn with_facts(reason: Reason) -> &'static [&'static str] {
         Reason::QuantityStale => {
             &["{sku} at {location}: expected {expected}, found {actual}; read again and decide again"]
         }
-        Reason::StaleVersion => {
-            &["the reservation has version {actual}, not the expected {expected}; read again and decide again"]
-        }
+        Reason::StaleVersion => &[
+            "{kind} {name} has version {actual}, not the expected {expected}; read again and decide again",
+            "the reservation has version {actual}, not the expected {expected}; read again and decide again",
+        ],
         Reason::SequenceGap => {
             &["source {source}: message {expected} is missing before message {got}; send again from {expected}"]
         }

@@ -13,5 +13,7 @@ pub const SUBMIT_COMMANDS_MAX: usize = 1_000;
 pub const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// Most bytes of an answer that has only a few names and numbers.
 pub(crate) const SMALL_ANSWER_BYTES_MAX: usize = 4 << 10;
+/// Most bytes of an answer that has one entity.
+pub(crate) const ENTITY_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of a page of a list, or of a message of events, that has more than one entry.
 pub const PAGE_BYTES_MAX: usize = 1 << 20;

@@ -262,9 +262,9 @@ impl Ledger {
 
     /// Restores the order of a reservation's lines by (sku, location).
     fn sort_lines(&mut self, slot: Slot) {
-        let (levels, catalogues) = (&self.levels, &self.catalogues);
+        let (levels, [items, locations, ..]) = (&self.levels, &self.entities);
         let names = |level: LevelIndex| {
-            levels.get(level).map(|found| (catalogues[0].name(found.item), catalogues[1].name(found.location)))
+            levels.get(level).map(|found| (items.names().name(found.item), locations.names().name(found.location)))
         };
         if let Some(reservation) = self.slab.at_mut(slot) {
             reservation.lines.sort_by(|a, b| names(a.level).cmp(&names(b.level)));

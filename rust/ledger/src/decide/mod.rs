@@ -1,5 +1,6 @@
 //! Decisions: each reads the state and returns events or a rejection. None changes anything.
 
+mod entities;
 mod holds;
 mod move_holds;
 pub(crate) mod reserve;

@@ -1,13 +1,12 @@
-//! Physical stock, catalogues and sources. Facts are always accepted: holds never block a count.
+//! Physical stock. Facts are always accepted: holds never block a count.
 
 use hashbrown::HashMap;
 
-use crate::command::{Catalogue, QUANTITY_MAX, StockLine, Upsert};
+use crate::command::{QUANTITY_MAX, StockLine};
 use crate::decide::no_stock;
 use crate::event::{Delta, Event, StockKind};
 use crate::ids::Handle;
 use crate::ledger::Ledger;
-use crate::name_rules::name_fault;
 use crate::one_or_many::OneOrMany;
 use crate::rejection::{Reason, Rejection};
 use crate::states::{Quantities, StockState};
@@ -49,50 +48,6 @@ impl Ledger {
     fn quantities_at(&self, (item, location): (Handle, Handle)) -> Quantities {
         self.levels.find(item, location).map_or_else(Quantities::default, |level| self.levels.quantities(level))
     }
-
-    pub(crate) fn decide_upsert(
-        &self,
-        catalogue: Catalogue,
-        entries: &[Upsert<'_>],
-    ) -> Result<OneOrMany<Event>, Rejection> {
-        let [list, field] = catalogue.fields();
-        let is_new = |name: &str| self.catalogue(catalogue).find(name).is_none();
-        let new = entries.iter().map(|entry| entry.name).enumerate().filter(|(_, name)| is_new(name));
-        check_new_names(new, |number| format!("{list}[{number}].{field}"))?;
-        Ok(entries
-            .iter()
-            .map(|entry| Event::Upserted {
-                catalogue: catalogue as u8,
-                name: entry.name.into(),
-                display_name: entry.display_name.into(),
-                gs1: entry.gs1.into(),
-            })
-            .collect())
-    }
-
-    pub(crate) fn decide_register(&self, source: &str) -> Result<OneOrMany<Event>, Rejection> {
-        if self.sources.find(source).is_none() {
-            check_new_names(std::iter::once((0, source)), |_| "source_id".into())?;
-        }
-        let last = self.sources.find(source).and_then(|handle| self.sources.get(handle)).map_or(0, |found| found.epoch);
-        // Not below the writer epoch: a restored ledger has lost registrations, and must not issue their epochs again.
-        let epoch = (last + 1).max(u64::from(self.epoch));
-        Ok(OneOrMany::One(Event::SourceRegistered { source: source.into(), epoch }))
-    }
-}
-
-/// Refuses names that may not be created, naming the field of each.
-fn check_new_names<'n>(
-    names: impl Iterator<Item = (usize, &'n str)>,
-    field_of: impl Fn(usize) -> String,
-) -> Result<(), Rejection> {
-    let mut faults =
-        names.filter_map(|(number, name)| name_fault(name).map(|fault| (field_of(number), fault))).peekable();
-    if faults.peek().is_none() {
-        return Ok(());
-    }
-    let refusal = Rejection::new(Reason::InvalidField);
-    Err(faults.fold(refusal, |refusal, (field, fault)| refusal.text("field", &field).text("description", &fault)))
 }
 
 /// What one command changes at one level.

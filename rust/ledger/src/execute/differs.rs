@@ -56,7 +56,8 @@ impl Ledger {
                 | Body::Transfer { .. },
             )
             | (Effect::KeyCancelled, Body::Release(_))
-            | (Effect::Done, Body::Upsert { .. })
+            | (Effect::Done, Body::Upsert { .. } | Body::Delete { .. })
+            | (Effect::Put(_), Body::Upsert { .. })
             | (Effect::Registered { .. }, Body::RegisterSource { .. }) => None,
             _ => Some(("command", None)),
         }

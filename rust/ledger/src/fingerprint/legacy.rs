@@ -41,11 +41,11 @@ fn body(hash: StableHash, body: &Body<'_>) -> StableHash {
                 .word(line.state as u64)
                 .signed(line.expected.unwrap_or(-1))
         }),
-        Body::Upsert { catalogue, entries } => {
-            entries.iter().fold(hash.word(9 + ((*catalogue as u64) << 8)), |hash, entry| {
-                hash.bytes(entry.name.as_bytes()).bytes(entry.display_name.as_bytes()).bytes(entry.gs1.as_bytes())
-            })
-        }
+        Body::Upsert { kind, entries } => entries.iter().fold(hash.word(9 + ((*kind as u64) << 8)), |hash, entry| {
+            entry.value.add_to(hash.bytes(entry.name.as_bytes()))
+        }),
+        // No older journal has it.
+        Body::Delete { kind, .. } => hash.word(11 + ((*kind as u64) << 8)),
         Body::RegisterSource { source } => hash.word(10).bytes(source.as_bytes()),
     }
 }

@@ -3,11 +3,11 @@
 use super::IMAGE_VERSION;
 use crate::codec::{Decoded, Field, Malformed, Reader, put, put_signed, put_text};
 use crate::correction::IssueTimes;
+use crate::entity::{Entities, EntityKind, EntityValue, Labels};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{Handle, ReservationId, Slot};
 use crate::ledger::{Ledger, SlotsByName};
 use crate::level::{LevelFigures, in_range};
-use crate::names::CatalogueEntry;
 use crate::one_or_many::OneOrMany;
 use crate::outcome::{Effect, HoldChange, LineChange};
 use crate::rejection::Rejection;
@@ -99,14 +99,51 @@ pub(super) fn head(from: &mut Reader<'_>) -> Decoded<ImageHead> {
     })
 }
 
-pub(super) fn put_name(out: &mut Vec<u8>, entry: CatalogueEntry<'_>) {
-    put_text(out, entry.name);
-    put_text(out, entry.display_name);
-    put_text(out, entry.gs1);
+pub(super) fn put_labels(out: &mut Vec<u8>, entities: &Entities, handle: Handle) {
+    put_text(out, entities.names().name(handle));
+    entities.labels(handle).unwrap_or(&Labels::default()).put(out);
 }
 
-pub(super) fn name<'a>(from: &mut Reader<'a>) -> Decoded<CatalogueEntry<'a>> {
-    Ok(CatalogueEntry { name: from.text()?, display_name: from.text()?, gs1: from.text()? })
+/// The handles of the kinds that have no block of their own.
+pub(super) fn entities(ledger: &Ledger) -> Vec<(EntityKind, Handle)> {
+    let kinds = EntityKind::ALL.into_iter().filter(|kind| !kind.is_catalogue());
+    kinds
+        .flat_map(|kind| (0..ledger.entities(kind).names().len() as Handle).map(move |handle| (kind, handle)))
+        .collect()
+}
+
+pub(super) fn versions(ledger: &Ledger) -> Vec<(EntityKind, (Handle, u64, bool))> {
+    let revised = |kind| ledger.entities(kind).names().revised().into_iter().map(move |revised| (kind, revised));
+    EntityKind::ALL.into_iter().flat_map(revised).collect()
+}
+
+pub(super) fn put_entity(out: &mut Vec<u8>, ledger: &Ledger, (kind, handle): (EntityKind, Handle)) {
+    let entities = ledger.entities(kind);
+    kind.put(out);
+    put_text(out, entities.names().name(handle));
+    let value = entities.value(handle);
+    value.is_some().put(out);
+    if let Some(value) = value {
+        value.put(out);
+    }
+}
+
+/// An entity of one of the kinds that have no block of their own.
+pub(super) fn entity<'a>(from: &mut Reader<'a>) -> Decoded<(EntityKind, &'a str, Option<EntityValue>)> {
+    let (kind, name) = (EntityKind::read(from)?, from.text()?);
+    let value = bool::read(from)?.then(|| EntityValue::read(kind, from)).transpose()?;
+    Ok((kind, name, value))
+}
+
+pub(super) fn put_version(out: &mut Vec<u8>, (kind, (handle, version, is_removed)): (EntityKind, (Handle, u64, bool))) {
+    kind.put(out);
+    handle.put(out);
+    version.put(out);
+    is_removed.put(out);
+}
+
+pub(super) fn version(from: &mut Reader<'_>) -> Decoded<(EntityKind, Handle, u64, bool)> {
+    Ok((EntityKind::read(from)?, from.handle()?, count(from)?, bool::read(from)?))
 }
 
 /// A level without its held units, which follow from the reservations.
@@ -335,6 +372,10 @@ pub(crate) fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
             out.push(8);
             out.extend_from_slice(rejection);
         }
+        Effect::Put(versions) => {
+            out.push(9);
+            versions.put(out);
+        }
     }
 }
 
@@ -357,6 +398,7 @@ pub(super) fn effect(from: &mut Reader<'_>, image: ImageContext) -> Decoded<Effe
             previous_sequence: from.number()?,
         },
         7 => Effect::Tombstone,
+        9 => Effect::Put(Field::read(from)?),
         _ => return Err(Malformed("an unknown effect")),
     })
 }

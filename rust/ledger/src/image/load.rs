@@ -2,11 +2,12 @@
 
 use super::entries::{self, ImageContext, ImageHead, LevelParts, SlotParts};
 use super::{BLOCK_HEADER_BYTES, BlockKind, WINDOWS, catalogue, check};
-use crate::codec::{Decoded, Malformed, Reader};
-use crate::ids::Slot;
+use crate::codec::{Decoded, Field, Malformed, Reader};
+use crate::entity::{Entities, EntityKind, EntityValue, Labels};
+use crate::ids::{Handle, Slot};
 use crate::ledger::{Ledger, LedgerOptions, SlotsByName};
 use crate::level::in_range;
-use crate::names::{CatalogueEntry, Names, entry_hash};
+use crate::stable_hash::Digest;
 
 /// Number of the last entry of the key windows.
 const LAST_OF_WINDOWS: usize = WINDOWS + 1;
@@ -73,9 +74,10 @@ impl ImageLoader {
             LAST_OF_WINDOWS => {}
             _ => return Err(Malformed("windows of refusals are missing")),
         }
-        self.ledger.catalogues.iter_mut().try_for_each(Names::index_all).ok_or(Malformed("a name comes twice"))?;
-        let [items, locations, _] = &self.ledger.catalogues;
-        self.ledger.levels.index_all(items, locations).ok_or(Malformed("a level comes twice"))?;
+        finish_entities(&mut self.ledger)?;
+        add_entities(&self.ledger.entities, &mut self.ledger.digest);
+        let [items, locations, ..] = &self.ledger.entities;
+        self.ledger.levels.index_all(items.names(), locations.names()).ok_or(Malformed("a level comes twice"))?;
         if !self.ledger.slab.is_whole() {
             return Err(Malformed("free slots are missing or listed twice"));
         }
@@ -88,7 +90,9 @@ impl ImageLoader {
     /// The digest of what has been read so far.
     #[cfg(test)]
     pub(super) fn digest_so_far(&mut self) -> crate::Digest {
-        self.ledger.digest()
+        let mut digest = self.ledger.digest();
+        add_entities(&self.ledger.entities, &mut digest);
+        digest
     }
 
     fn block(&mut self, block: &[u8]) -> Decoded<()> {
@@ -124,8 +128,19 @@ impl ImageLoader {
                 begin(ledger, head)
             }
             BlockKind::Items | BlockKind::Locations | BlockKind::Channels => {
-                add_name(ledger, kind, entries::name(from)?);
+                let (name, labels) = (from.text()?, Labels::read(from)?);
+                ledger.entities[catalogue(kind) as usize].append(name, Some(EntityValue::Labels(labels)));
                 Ok(())
+            }
+            BlockKind::Entities => {
+                let (kind, name, value) = entries::entity(from)?;
+                ledger.entities[kind as usize].append(name, value);
+                Ok(())
+            }
+            BlockKind::Versions => {
+                let (kind, handle, version, is_removed) = entries::version(from)?;
+                let restored = ledger.entities[kind as usize].restore_version(handle, version, is_removed);
+                restored.then_some(()).ok_or(Malformed("a version of an entity that does not exist"))
             }
             BlockKind::Levels => add_level(ledger, entries::level(from, image)?),
             BlockKind::Slots => {
@@ -210,10 +225,21 @@ fn begin(ledger: &mut Ledger, head: ImageHead) -> Decoded<()> {
     Ok(())
 }
 
-fn add_name(ledger: &mut Ledger, kind: BlockKind, entry: CatalogueEntry<'_>) {
-    let index = catalogue(kind);
-    let handle = ledger.catalogues[index].append(entry);
-    ledger.digest.add(entry_hash(index as u64, handle, entry));
+/// Indexes the entities, and checks their values.
+fn finish_entities(ledger: &mut Ledger) -> Decoded<()> {
+    ledger.entities.iter_mut().try_for_each(Entities::index_all).ok_or(Malformed("a name comes twice"))?;
+    let whole = ledger.entities.iter().all(Entities::is_whole);
+    whole.then_some(()).ok_or(Malformed("an entity has no value"))?;
+    let fits = ledger.entities.iter().all(|kind| kind.from(0).all(|(_, value)| value.fits(ledger)));
+    fits.then_some(()).ok_or(Malformed("an entity refers to one that does not exist"))?;
+    Ok(())
+}
+
+/// Adds the terms of all entities.
+fn add_entities(entities: &[Entities], digest: &mut Digest) {
+    for (kind, entities) in EntityKind::ALL.into_iter().zip(entities) {
+        (0..entities.names().len() as Handle).for_each(|handle| digest.add(entities.hash(kind, handle)));
+    }
 }
 
 fn add_level(ledger: &mut Ledger, level: LevelParts) -> Decoded<()> {

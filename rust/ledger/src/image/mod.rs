@@ -12,7 +12,9 @@
 //! | kind | entries |
 //! |---|---|
 //! | 1 | one: version, ledger, sequence, time, first time, epoch, expired reservations; from version 2 on the issue times that each writer has used, as spans; 1 if the clock was corrected, else 0, and after 1 the correction: wall clock, engine time, the spans before it |
-//! | 2, 3, 4 | items, locations, channels: name, display name, GS1 key |
+//! | 2, 3, 4 | items, locations, channels: name, display name, GS1 key (both empty if it was removed) |
+//! | 18 | entities of the other kinds, by kind: kind, name, 1 and the value, or 0 if it was removed; absent without any |
+//! | 19 | versions: kind, handle, version, 1 if it was removed, else 0; only where it is not 1 and there |
 //! | 5 | levels: item, location, sellable units, a bit for each other state that has units, those units; up to version 2 instead of the bits always damaged, returned, quality control |
 //! | 6 | slots of reservations: generation, window in which it ended, and the reservation if there is one |
 //! | 7 | free slots, in the order in which they were freed |
@@ -35,6 +37,8 @@ pub(crate) use entries::{HIGHEST, put_effect, refusal};
 pub use load::ImageLoader;
 
 use crate::codec::put;
+use crate::entity::EntityKind;
+use crate::ids::Handle;
 use crate::ledger::Ledger;
 use crate::stable_hash::StableHash;
 
@@ -70,15 +74,19 @@ enum BlockKind {
     RefusalWindows,
     OlderRefusals,
     YoungerRefusals,
+    Entities,
+    Versions,
 }
 
 impl BlockKind {
     /// All kinds, in the order of an image.
-    const ALL: [BlockKind; 17] = [
+    const ALL: [BlockKind; 19] = [
         BlockKind::Head,
         BlockKind::Items,
         BlockKind::Locations,
         BlockKind::Channels,
+        BlockKind::Entities,
+        BlockKind::Versions,
         BlockKind::Levels,
         BlockKind::Slots,
         BlockKind::Free,
@@ -121,6 +129,9 @@ pub struct Image<'l> {
     /// Names with more than one reservation, sorted.
     orders: Vec<&'l str>,
     holders: Vec<&'l str>,
+    /// Entities of the kinds that have no block of their own, and versions that are not those of most.
+    entities: Vec<(EntityKind, Handle)>,
+    versions: Vec<(EntityKind, (Handle, u64, bool))>,
     kind: Option<BlockKind>,
     /// Index of the next entry of that kind.
     at: usize,
@@ -141,6 +152,8 @@ impl Ledger {
             digest,
             orders,
             holders,
+            entities: entries::entities(ledger),
+            versions: entries::versions(ledger),
             kind: Some(BlockKind::Head),
             at: 0,
             bytes: Vec::new(),
@@ -195,7 +208,11 @@ impl Image<'_> {
         let ledger = self.ledger;
         match kind {
             BlockKind::Head | BlockKind::End => 1,
-            BlockKind::Items | BlockKind::Locations | BlockKind::Channels => ledger.catalogues[catalogue(kind)].len(),
+            BlockKind::Items | BlockKind::Locations | BlockKind::Channels => {
+                ledger.entities(catalogue(kind)).names().len()
+            }
+            BlockKind::Entities => self.entities.len(),
+            BlockKind::Versions => self.versions.len(),
             BlockKind::Levels => ledger.levels.len(),
             BlockKind::Slots => ledger.slab.slot_count(),
             BlockKind::Free => ledger.slab.free().len(),
@@ -218,8 +235,10 @@ impl Image<'_> {
         match kind {
             BlockKind::Head => entries::put_head(out, ledger),
             BlockKind::Items | BlockKind::Locations | BlockKind::Channels => {
-                entries::put_name(out, ledger.catalogues[catalogue(kind)].entry(at as u32));
+                entries::put_labels(out, ledger.entities(catalogue(kind)), at as u32);
             }
+            BlockKind::Entities => entries::put_entity(out, ledger, self.entities[at]),
+            BlockKind::Versions => entries::put_version(out, self.versions[at]),
             BlockKind::Levels => entries::put_level(out, ledger, at as u32),
             BlockKind::Slots => entries::put_slot(out, &ledger.slab, at as u32),
             BlockKind::Free => put(out, u64::from(ledger.slab.free()[at])),
@@ -242,7 +261,7 @@ impl Image<'_> {
     }
 }
 
-/// The index of a kind's catalogue.
-fn catalogue(kind: BlockKind) -> usize {
-    kind as usize - BlockKind::Items as usize
+/// The entities that have a block of their own.
+fn catalogue(kind: BlockKind) -> EntityKind {
+    EntityKind::ALL[kind as usize - BlockKind::Items as usize]
 }

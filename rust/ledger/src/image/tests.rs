@@ -3,7 +3,8 @@
 use super::load::ImageLoader;
 use super::{BLOCK_HEADER_BYTES, BlockKind, IMAGE_VERSION, check};
 use crate::codec::Malformed;
-use crate::command::{Body, Catalogue, Line, SourcePosition, StockLine, Target, TargetBy, Upsert};
+use crate::command::{Body, Line, SourcePosition, StockLine, Target, TargetBy, Upsert};
+use crate::entity::EntityKind;
 use crate::event::StockKind;
 use crate::states::StockState;
 use crate::{Audit, Command, Context, Ledger, LedgerOptions, Payload};
@@ -19,14 +20,14 @@ fn options() -> LedgerOptions {
 fn ledger() -> Ledger {
     let mut ledger = Ledger::new(options());
     ledger.set_epoch(1);
-    let upsert = |name| vec![Upsert { name, display_name: "", gs1: "" }];
+    let upsert = |name| vec![Upsert::labels(name, "", "")];
     let line = StockLine { sku: "mug", location: "wh", quantity: 9, state: StockState::OnHand, expected: None };
     let lines = || vec![Line { sku: "mug", location: "wh", quantity: 1 }];
     let hold = || Body::Reserve { lines: lines(), ttl_ms: 1_000, allow_partial: false, replace_own: false };
     let by_key = |key| Target { by: TargetBy::Key(key), lines: Vec::new(), expected_version: 0 };
     let bodies = [
-        ("items", Body::Upsert { catalogue: Catalogue::Items, entries: upsert("mug") }),
-        ("locations", Body::Upsert { catalogue: Catalogue::Locations, entries: upsert("wh") }),
+        ("items", Body::Upsert { kind: EntityKind::Items, entries: upsert("mug") }),
+        ("locations", Body::Upsert { kind: EntityKind::Locations, entries: upsert("wh") }),
         ("stock", Body::Stock { kind: StockKind::Received, lines: vec![line] }),
         ("source", Body::RegisterSource { source: "erp" }),
         ("a", hold()),

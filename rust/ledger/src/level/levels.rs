@@ -31,6 +31,8 @@ pub(crate) struct Levels {
     by_name: Index,
     hasher: DefaultHashBuilder,
     by_item: Vec<OneOrMany<LevelIndex>>,
+    /// Number of levels of each location.
+    at_location: Vec<u32>,
 }
 
 /// Handles follow the order of the journal and are not chosen from outside, so a fixed hash is sufficient.
@@ -69,6 +71,11 @@ impl Levels {
     /// The levels of an item, in the order in which they were first recorded.
     pub fn of_item(&self, item: Handle) -> &[LevelIndex] {
         self.by_item.get(item as usize).map_or(&[], |levels| levels)
+    }
+
+    /// Number of levels at a location.
+    pub fn count_at(&self, location: Handle) -> usize {
+        self.at_location.get(location as usize).map_or(0, |count| *count as usize)
     }
 
     /// A level by its index.
@@ -163,6 +170,10 @@ impl Levels {
             self.by_item.resize_with(item as usize + 1, OneOrMany::default);
         }
         self.by_item[item as usize].push(level);
+        if self.at_location.len() <= location as usize {
+            self.at_location.resize(location as usize + 1, 0);
+        }
+        self.at_location[location as usize] += 1;
         self.set_stock(level, stock);
         level
     }

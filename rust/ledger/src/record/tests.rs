@@ -7,6 +7,7 @@ use super::*;
 use crate::codec::{Field, Reader};
 use crate::command::QUANTITY_MAX;
 use crate::correction::ClockCorrection;
+use crate::entity::{EntityKind, EntityValue, LocationGroup, VersionedEntity};
 use crate::event::{Delta, LevelUnits, LineMove, StockKind};
 use crate::fingerprint::Fingerprint;
 use crate::ids::ReservationId;
@@ -83,11 +84,19 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (id(), handle(), moves())
             .prop_map(|(id, to_location, lines)| Event::Transferred { id, to_location, lines }),
         4 => stock_changed(),
-        1 => (0..4u8, name(), name(), name()).prop_map(|(catalogue, name, display_name, gs1)| Event::Upserted {
-            catalogue,
+        1 => (0..4usize, name(), name(), name()).prop_map(|(kind, name, display_name, gs1)| Event::Upserted {
+            kind: EntityKind::ALL[kind],
             name: name.into(),
             display_name: display_name.into(),
             gs1: gs1.into()
+        }),
+        2 => (name(), 0..4u64, vec(handle(), 0..3)).prop_map(|(name, version, locations)| {
+            let value = EntityValue::LocationGroup(LocationGroup { locations: locations.into_iter().collect() });
+            let kind = EntityKind::LocationGroups;
+            Event::EntityPut { entity: VersionedEntity { kind, name: name.into(), version, value } }
+        }),
+        1 => (0..4usize, handle(), 0..4u64).prop_map(|(kind, handle, version)| {
+            Event::EntityRemoved { kind: EntityKind::ALL[kind], handle, version }
         }),
         1 => (name(), any::<u64>()).prop_map(|(source, epoch)| Event::SourceRegistered { source: source.into(), epoch }),
         1 => name().prop_map(|key| Event::KeyCancelled { key: key.into() }),
@@ -215,7 +224,12 @@ fn slow_number(bytes: &[u8]) -> Option<u64> {
 }
 
 fn upsert(ledger: &mut Ledger, name: &str) {
-    let entry = |catalogue| Event::Upserted { catalogue, name: name.into(), display_name: "".into(), gs1: "".into() };
+    let entry = |kind: usize| Event::Upserted {
+        kind: EntityKind::ALL[kind],
+        name: name.into(),
+        display_name: "".into(),
+        gs1: "".into(),
+    };
     let record = Record { time_ms: 0, origin: None, events: (0..3).map(entry).collect() };
     ledger.fold(&encoded(&[record]), 0, 0).expect("names");
 }

@@ -31,6 +31,7 @@ pub enum Outcome {
     KeyCancelled,
     Levels(Vec<LevelQuantities>),
     Done,
+    Put(Vec<u64>),
     Registered { epoch: u64, previous_epoch: u64, previous_sequence: u64 },
 }
 
@@ -179,6 +180,7 @@ fn may_leave_at_once(reason: Reason) -> bool {
             | Reason::UnknownLocation
             | Reason::UnknownChannel
             | Reason::UnknownSource
+            | Reason::UnknownGroup
             | Reason::DedupeWindowExpired
             | Reason::TooLarge
             | Reason::AnswerTooLarge
@@ -195,6 +197,7 @@ impl Outcome {
                 Outcome::Levels(levels.iter().map(|level| LevelQuantities::new(ledger, level)).collect())
             }
             Effect::Done => Outcome::Done,
+            Effect::Put(versions) => Outcome::Put(versions.to_vec()),
             Effect::Registered { epoch, previous_epoch, previous_sequence } => Outcome::Registered {
                 epoch: *epoch,
                 previous_epoch: *previous_epoch,

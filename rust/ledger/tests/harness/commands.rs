@@ -1,8 +1,9 @@
 //! Short constructors for commands. Set `context` for fields that are not arguments.
 
-use invengine_ledger::command::{Body, Catalogue, Line, StockLine, Target, TargetBy, Upsert};
+use invengine_ledger::command::{Body, EntityRef, Line, StockLine, Target, TargetBy, Upsert};
 use invengine_ledger::event::StockKind;
 use invengine_ledger::{Command, Context, ReservationId, StockState};
+use invengine_ledger::{EntityDraft, EntityKind, LocationGroupDraft};
 
 use super::Harness;
 
@@ -91,9 +92,9 @@ pub fn stock_lines<'a>(key: &'a str, kind: StockKind, lines: &[(&'a str, &'a str
 }
 
 /// Creates names.
-pub fn upsert<'a>(key: &'a str, catalogue: Catalogue, names: &[&'a str]) -> Command<'a> {
-    let entry = |name: &&'a str| Upsert { name, display_name: "", gs1: "" };
-    command(key, Body::Upsert { catalogue, entries: names.iter().map(entry).collect() })
+pub fn upsert<'a>(key: &'a str, catalogue: EntityKind, names: &[&'a str]) -> Command<'a> {
+    let entry = |name: &&'a str| Upsert::labels(name, "", "");
+    command(key, Body::Upsert { kind: catalogue, entries: names.iter().map(entry).collect() })
 }
 
 /// RegisterSource.
@@ -105,9 +106,9 @@ impl Harness {
     /// A ledger with the items mug and cup, the locations wh-1, wh-2 and wh-3, the channels app and web, and nothing on hand.
     pub fn opened(mut self) -> Self {
         for (key, catalogue, names) in [
-            ("open-items", Catalogue::Items, &["mug", "cup"][..]),
-            ("open-locations", Catalogue::Locations, &["wh-1", "wh-2", "wh-3"][..]),
-            ("open-channels", Catalogue::Channels, &["app", "web"][..]),
+            ("open-items", EntityKind::Items, &["mug", "cup"][..]),
+            ("open-locations", EntityKind::Locations, &["wh-1", "wh-2", "wh-3"][..]),
+            ("open-channels", EntityKind::Channels, &["app", "web"][..]),
         ] {
             self.ask(&upsert(key, catalogue, names)).accepted();
         }
@@ -130,4 +131,21 @@ impl Harness {
             ledger.find_level(item, place).map(|level| ledger.figures(level, self.now_ms)).unwrap_or_default();
         (figures.stock.on_hand(), figures.reserved, figures.allocated, figures.available(), figures.oversold())
     }
+}
+
+/// Puts a location group; the expected version is any if absent.
+pub fn put_group<'a>(
+    key: &'a str,
+    name: &'a str,
+    locations: Vec<&'a str>,
+    expected_version: Option<u64>,
+) -> Command<'a> {
+    let value = EntityDraft::LocationGroup(LocationGroupDraft { locations });
+    let entries = vec![Upsert { name, expected_version, value }];
+    command(key, Body::Upsert { kind: EntityKind::LocationGroups, entries })
+}
+
+/// Deletes an entity, whatever its version.
+pub fn delete<'a>(key: &'a str, kind: EntityKind, name: &'a str) -> Command<'a> {
+    command(key, Body::Delete { kind, entries: vec![EntityRef { name, expected_version: None }] })
 }

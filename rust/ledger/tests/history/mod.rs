@@ -6,10 +6,11 @@ mod played;
 mod player;
 
 pub use played::{Look, Played, play};
+use player::GROUPED;
 pub use player::{Player, Turn};
 
+use invengine_ledger::EntityKind;
 use invengine_ledger::StockState;
-use invengine_ledger::command::Catalogue;
 use invengine_ledger::event::StockKind;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -96,7 +97,9 @@ pub enum Operation {
     Fulfill(HoldChoice, Vec<LineChoice>),
     Transfer { target: HoldChoice, lines: Vec<LineChoice>, to: usize },
     Stock { kind: StockKind, lines: Vec<(LineChoice, StockState, Option<i64>)> },
-    Upsert { catalogue: Catalogue, name: usize, display: usize },
+    Upsert { kind: EntityKind, name: usize, display: usize },
+    Group { name: usize, locations: Vec<usize>, expected: Option<u64> },
+    Delete { kind: EntityKind, name: usize, expected: Option<u64> },
     Register(usize),
 }
 
@@ -174,13 +177,18 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (hold_choice(), some_lines()).prop_map(|(target, lines)| Operation::Fulfill(target, lines)),
         3 => (hold_choice(), some_lines(), prop_oneof![20 => 0..3usize, 1 => Just(3)]).prop_map(|(target, lines, to)| Operation::Transfer { target, lines, to }),
         4 => stock(),
-        1 => (0..3usize, 0..3usize, 0..4usize).prop_map(|(catalogue, name, display)| Operation::Upsert {
-            catalogue: [Catalogue::Items, Catalogue::Locations, Catalogue::Channels][catalogue],
-            name,
-            display
-        }),
+        1 => (0..3usize, 0..3usize, 0..4usize)
+            .prop_map(|(kind, name, display)| Operation::Upsert { kind: EntityKind::ALL[kind], name, display }),
+        2 => (0..2usize, vec(0..GROUPED.len(), 1..3), expected_version())
+            .prop_map(|(name, locations, expected)| Operation::Group { name, locations, expected }),
+        1 => (0..4usize, 0..3usize, expected_version())
+            .prop_map(|(kind, name, expected)| Operation::Delete { kind: EntityKind::ALL[kind], name, expected }),
         1 => prop_oneof![1 => Just(1usize), 1 => Just(0)].prop_map(Operation::Register),
     ]
+}
+
+fn expected_version() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![3 => Just(None), 2 => (0..4u64).prop_map(Some)]
 }
 
 fn shared_fields() -> impl Strategy<Value = SharedFields> {

@@ -1,10 +1,12 @@
 //! Turns steps into commands, depending on what has happened so far.
 
-use invengine_ledger::{Command, Context, ReservationId, StockState};
+use invengine_ledger::{Command, Context, EntityDraft, EntityKind, LocationGroupDraft, ReservationId, StockState};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use invengine_ledger::command::{Body, Line, QUANTITY_MAX, SourcePosition, StockLine, Target, TargetBy, Upsert};
+use invengine_ledger::command::{
+    Body, EntityRef, Line, QUANTITY_MAX, SourcePosition, StockLine, Target, TargetBy, Upsert,
+};
 use invengine_ledger::event::StockKind;
 
 use crate::harness::answers::HoldOutcome;
@@ -14,12 +16,27 @@ use super::{Ask, HoldChoice, Key, LineChoice, Operation, SharedFields, SourceNum
 const SKUS: [&str; 4] = ["cup", "jug", "mug", "no-such-item"];
 const LOCATIONS: [&str; 4] = ["store-1", "wh-1", "wh-2", "no-such-place"];
 const CHANNELS: [&str; 4] = ["", "app", "web", "no-such-channel"];
+/// A name of an item and of a location that never has stock.
+const SPARE: &str = "spare";
+/// The locations of which groups are made.
+pub const GROUPED: [&str; 4] = ["wh-1", "wh-2", SPARE, "no-such-place"];
 const SOURCES: [&str; 2] = ["erp", "wms"];
 const ORDERS: [&str; 4] = ["", "order-1", "order-2", "no-such-order"];
 const HOLDERS: [&str; 3] = ["", "ann", "bob"];
 const OPENING: [&str; 6] = ["open-1", "open-2", "open-3", "open-4", "open-5", "open-6"];
 const POOL: [&str; 4] = ["key-a", "key-b", "key-c", "key-d"];
 static FRESH: LazyLock<Vec<String>> = LazyLock::new(|| (0..1_000).map(|number| format!("fresh-{number}")).collect());
+
+/// The name of an entity that is put or deleted.
+fn entity_name(kind: EntityKind, name: usize) -> &'static str {
+    let [first, second] = match kind {
+        EntityKind::Items => [SKUS[1], SKUS[2]],
+        EntityKind::Locations => [LOCATIONS[1], LOCATIONS[2]],
+        EntityKind::Channels => [CHANNELS[1], CHANNELS[2]],
+        EntityKind::LocationGroups => ["east", "west"],
+    };
+    [first, second, if kind == EntityKind::Channels { first } else { SPARE }][name]
+}
 
 /// A resolved step.
 #[derive(Clone, Debug)]
@@ -53,10 +70,10 @@ pub struct Player {
 impl Player {
     /// The commands that every history begins with: names, sources, and a little stock everywhere except on one level.
     pub fn opening() -> Vec<Command<'static>> {
-        use invengine_ledger::command::Catalogue::{Channels, Items, Locations};
+        use invengine_ledger::EntityKind::{Channels, Items, Locations};
         let upsert = |catalogue, names: &[&'static str]| {
-            let entries = names.iter().map(|name| Upsert { name, display_name: "", gs1: "" }).collect();
-            Body::Upsert { catalogue, entries }
+            let entries = names.iter().map(|name| Upsert::labels(name, "", "")).collect();
+            Body::Upsert { kind: catalogue, entries }
         };
         let places = (0..3).flat_map(|sku| (0..3).map(move |location| ((sku, location, 7), StockState::OnHand, None)));
         let bodies = [
@@ -178,10 +195,21 @@ impl Player {
                 Body::Transfer { target: self.target(one(*target), lines), to_location: LOCATIONS[*to] }
             }
             Operation::Stock { kind, lines } => stock(*kind, lines),
-            Operation::Upsert { catalogue, name, display } => {
-                let names = [&SKUS, &LOCATIONS, &CHANNELS][*catalogue as usize];
-                let entry = Upsert { name: names[1 + name % 2], display_name: ORDERS[*display], gs1: "" };
-                Body::Upsert { catalogue: *catalogue, entries: vec![entry] }
+            Operation::Upsert { kind, name, display } => {
+                let entry = Upsert::labels(entity_name(*kind, *name), ORDERS[*display], "");
+                Body::Upsert { kind: *kind, entries: vec![entry] }
+            }
+            Operation::Group { name, locations, expected } => {
+                let mut locations: Vec<_> = locations.iter().map(|number| GROUPED[*number]).collect();
+                locations.dedup();
+                let value = EntityDraft::LocationGroup(LocationGroupDraft { locations });
+                let kind = EntityKind::LocationGroups;
+                let entry = Upsert { name: entity_name(kind, *name), expected_version: *expected, value };
+                Body::Upsert { kind, entries: vec![entry] }
+            }
+            Operation::Delete { kind, name, expected } => {
+                let entry = EntityRef { name: entity_name(*kind, *name), expected_version: *expected };
+                Body::Delete { kind: *kind, entries: vec![entry] }
             }
             Operation::Register(number) => Body::RegisterSource { source: SOURCES[*number] },
         }

@@ -2,6 +2,7 @@
 //! a command is executed on a copy, which is discarded if it is rejected. The model shares the types of commands and answers
 //! with the ledger, and none of its code.
 
+pub mod entities;
 mod holds;
 mod moves;
 mod stock;
@@ -11,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use invengine_ledger::command::Body;
 use invengine_ledger::reservation::LineState;
-use invengine_ledger::{Command, Context, Reason, ReservationId, StockState};
+use invengine_ledger::{Command, Context, EntityKind, Reason, ReservationId, StockState};
 
 use crate::harness::answers::{Outcome, Refusal, Reply};
+use entities::Entities;
 
 /// Outcomes kept for each epoch of a source.
 const OUTCOMES_KEPT: usize = 1_024;
@@ -103,7 +105,7 @@ pub struct Model {
     pub time_ms: i64,
     first_time_ms: i64,
     window_ms: i64,
-    pub catalogues: [BTreeMap<String, (String, String)>; 3],
+    pub entities: Entities,
     /// In the order of first mention.
     pub stock: Vec<(LevelKey, Stock)>,
     /// In the order they were made.
@@ -130,7 +132,7 @@ impl Model {
             time_ms: i64::MIN,
             first_time_ms: i64::MIN,
             window_ms,
-            catalogues: Default::default(),
+            entities: Entities::default(),
             stock: Vec::new(),
             holds: Vec::new(),
             ids: BTreeSet::new(),
@@ -303,7 +305,7 @@ impl Model {
         new_id: Option<ReservationId>,
     ) -> Result<Outcome, Refusal> {
         let context = &command.context;
-        if !context.channel.is_empty() && !self.catalogues[2].contains_key(context.channel) {
+        if !context.channel.is_empty() && !self.knows(EntityKind::Channels, context.channel) {
             return Err(Refusal::new(Reason::UnknownChannel).fact("channel", context.channel));
         }
         self.begin(now_ms);
@@ -316,9 +318,14 @@ impl Model {
             Body::Fulfill(target) => self.fulfill(context, target, now_ms),
             Body::Transfer { target, to_location } => self.transfer(context, target, to_location, now_ms),
             Body::Stock { kind, lines } => self.change_stock(*kind, lines, now_ms),
-            Body::Upsert { catalogue, entries } => Ok(self.upsert(*catalogue, entries)),
+            Body::Upsert { kind, entries } => self.upsert(*kind, entries),
+            Body::Delete { kind, entries } => self.delete(*kind, entries),
             Body::RegisterSource { source } => Ok(self.register(source)),
         }
+    }
+
+    fn knows(&self, kind: EntityKind, name: &str) -> bool {
+        self.entities.get(kind, name).is_some()
     }
 
     /// Time advances with the first event of a command, and with nothing else.
@@ -344,7 +351,7 @@ impl Model {
 
     /// The name under which the command's key is remembered, if it has a key and its writer exists.
     fn key_name(&self, context: &Context<'_>) -> Option<(Writer, String)> {
-        let exists = context.channel.is_empty() || self.catalogues[2].contains_key(context.channel);
+        let exists = context.channel.is_empty() || self.knows(EntityKind::Channels, context.channel);
         (exists && !context.key.is_empty()).then(|| (self.writer(context), context.key.to_owned()))
     }
 

@@ -157,7 +157,7 @@ impl Model {
         to: &str,
         now_ms: i64,
     ) -> Result<Outcome, Refusal> {
-        if !self.catalogues[1].contains_key(to) {
+        if !self.knows(invengine_ledger::EntityKind::Locations, to) {
             return Err(Refusal::new(Reason::UnknownLocation).fact("location", to));
         }
         let (at, mut moving) = self.shares(HoldAction::Transfer, ctx, target, now_ms)?.remove(0);

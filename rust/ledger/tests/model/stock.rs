@@ -1,9 +1,10 @@
-//! Physical stock, catalogues and sources.
+//! Physical stock.
 
 use invengine_ledger::{CountsAs, Reason, StockState};
 use std::collections::BTreeMap;
 
-use invengine_ledger::command::{Catalogue, QUANTITY_MAX, StockLine, Upsert};
+use invengine_ledger::EntityKind;
+use invengine_ledger::command::{QUANTITY_MAX, StockLine};
 use invengine_ledger::event::StockKind;
 
 use super::holds::insufficient_stock;
@@ -30,10 +31,10 @@ impl Stock {
 
 impl Model {
     pub fn place(&self, sku: &str, location: &str) -> Result<LevelKey, Refusal> {
-        if !self.catalogues[0].contains_key(sku) {
+        if !self.knows(EntityKind::Items, sku) {
             return Err(Refusal::new(Reason::UnknownSku).fact("sku", sku));
         }
-        if !self.catalogues[1].contains_key(location) {
+        if !self.knows(EntityKind::Locations, location) {
             return Err(Refusal::new(Reason::UnknownLocation).fact("location", location));
         }
         Ok((sku.to_owned(), location.to_owned()))
@@ -44,7 +45,7 @@ impl Model {
         &self,
         lines: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     ) -> Result<Vec<LevelKey>, Refusal> {
-        let known = |sku: &str| self.catalogues[0].contains_key(sku);
+        let known = |sku: &str| self.knows(EntityKind::Items, sku);
         if let Some((sku, _)) = lines.clone().find(|(sku, _)| !known(sku)) {
             return Err(Refusal::new(Reason::UnknownSku).fact("sku", sku));
         }
@@ -122,23 +123,5 @@ impl Model {
         }
         self.sequence += lines.len() as u64;
         Ok(Outcome::Levels(places.iter().map(|place| self.figures(place, now_ms)).collect()))
-    }
-
-    pub fn upsert(&mut self, catalogue: Catalogue, entries: &[Upsert<'_>]) -> Outcome {
-        for entry in entries {
-            let value = (entry.display_name.to_owned(), entry.gs1.to_owned());
-            self.catalogues[catalogue as usize].insert(entry.name.to_owned(), value);
-            self.sequence += 1;
-        }
-        Outcome::Done
-    }
-
-    pub fn register(&mut self, name: &str) -> Outcome {
-        self.sequence += 1;
-        let source = self.sources.entry(name.to_owned()).or_default();
-        let (previous_epoch, previous_sequence) = (source.epoch, source.last);
-        let epoch = self.starts.max(previous_epoch + 1);
-        *source = super::Source { epoch, ..super::Source::default() };
-        Outcome::Registered { epoch, previous_epoch, previous_sequence }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use invengine_ledger::command::{Body, Catalogue, Upsert};
+use invengine_ledger::EntityKind;
+use invengine_ledger::command::{Body, Upsert};
 use invengine_ledger::{Ahead, Answer, Command, Context, Executed, Ledger, Payload, Reason};
 
 use super::counters::CommandCounts;
@@ -58,7 +59,7 @@ impl Core {
     /// Creates the unknown names that a command mentions, by commands of the engine's own, if the command is then
     /// accepted: a typo in one that is refused creates nothing.
     fn create_missing(&mut self, command: &Command<'_>, now_ms: i64) {
-        let mut wanted: Vec<(Catalogue, &str)> = vec![(Catalogue::Channels, command.context.channel)];
+        let mut wanted: Vec<(EntityKind, &str)> = vec![(EntityKind::Channels, command.context.channel)];
         match &command.body {
             Body::Reserve { lines, .. } | Body::Amend { lines, .. } => {
                 wanted.extend(lines.iter().flat_map(|line| mention(line.sku, line.location)));
@@ -66,12 +67,12 @@ impl Core {
             Body::Stock { lines, .. } => {
                 wanted.extend(lines.iter().flat_map(|line| mention(line.sku, line.location)));
             }
-            Body::Transfer { to_location, .. } => wanted.push((Catalogue::Locations, to_location)),
+            Body::Transfer { to_location, .. } => wanted.push((EntityKind::Locations, to_location)),
             _ => {}
         }
         let mut missing = Vec::new();
         for (catalogue, name) in wanted {
-            let is_new = !name.is_empty() && self.ledger.catalogue(catalogue).find(name).is_none();
+            let is_new = !name.is_empty() && self.ledger.entities(catalogue).names().find(name).is_none();
             if is_new && !missing.contains(&(catalogue, name)) {
                 missing.push((catalogue, name));
             }
@@ -80,13 +81,13 @@ impl Core {
             return;
         }
         for (catalogue, name) in missing {
-            let entries = vec![Upsert { name, display_name: "", gs1: "" }];
-            let create = Command { context: Context::default(), body: Body::Upsert { catalogue, entries } };
+            let entries = vec![Upsert::labels(name, "", "")];
+            let create = Command { context: Context::default(), body: Body::Upsert { kind: catalogue, entries } };
             self.ledger.execute(&create, now_ms, &mut self.payload, self.frame_bytes_max);
         }
     }
 }
 
-fn mention<'a>(sku: &'a str, location: &'a str) -> [(Catalogue, &'a str); 2] {
-    [(Catalogue::Items, sku), (Catalogue::Locations, location)]
+fn mention<'a>(sku: &'a str, location: &'a str) -> [(EntityKind, &'a str); 2] {
+    [(EntityKind::Items, sku), (EntityKind::Locations, location)]
 }

@@ -116,7 +116,8 @@ fn distance(ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use invengine_ledger::command::{Body, Catalogue, Upsert};
+    use invengine_ledger::EntityKind;
+    use invengine_ledger::command::{Body, Upsert};
     use invengine_ledger::{Command, Context, LedgerOptions, Payload};
 
     use super::*;
@@ -126,8 +127,8 @@ mod tests {
 
     fn ledger() -> Ledger {
         let mut ledger = Ledger::new(LedgerOptions::new("main"));
-        let entries = vec![Upsert { name: "mug", display_name: "", gs1: "" }];
-        let body = Body::Upsert { catalogue: Catalogue::Items, entries };
+        let entries = vec![Upsert::labels("mug", "", "")];
+        let body = Body::Upsert { kind: EntityKind::Items, entries };
         let command = Command { context: Context::default(), body };
         ledger.execute(&command, LAST_MS, &mut Payload::default(), 1 << 20);
         ledger

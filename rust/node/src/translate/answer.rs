@@ -76,15 +76,20 @@ impl Accepted<'_> {
         }
     }
 
-    /// The names in it that people may mistake for older ones. A repeat gets the same answer, because names are never
-    /// removed.
+    /// The versions of the entities that it put.
+    pub(super) fn versions(&self) -> Vec<i64> {
+        versions(self.effect)
+    }
+
+    /// The names in it that people may mistake for older ones. A repeat gets the same answer, because names of deleted
+    /// entities remain known.
     pub(super) fn look_alikes(&self) -> Vec<v1::LookAlike> {
         let look_alike = |name: &str, older: Option<&str>| {
             older.map(|older| v1::LookAlike { name: name.to_owned(), older_name: older.to_owned() })
         };
         match &self.command.body {
-            Body::Upsert { catalogue, entries } => {
-                let names = self.ledger.catalogue(*catalogue);
+            Body::Upsert { kind, entries } => {
+                let names = self.ledger.entities(*kind).names();
                 entries.iter().filter_map(|entry| look_alike(entry.name, names.look_alike(entry.name))).collect()
             }
             Body::RegisterSource { source } => {
@@ -92,6 +97,13 @@ impl Accepted<'_> {
             }
             _ => Vec::new(),
         }
+    }
+}
+
+fn versions(effect: &Effect) -> Vec<i64> {
+    match effect {
+        Effect::Put(versions) => versions.iter().map(|version| *version as i64).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -137,6 +149,7 @@ pub(super) fn accepted_outcome(
         key_cancelled,
         summary,
         key_scope,
+        versions: versions(effect),
     }
 }
 

@@ -1,12 +1,13 @@
 //! Events of the journal as readers see them. The same record always gives the same events, whatever has happened
 //! since: names come from handles, which are never reused.
 
-use invengine_ledger::command::Catalogue;
+use invengine_ledger::EntityKind;
 use invengine_ledger::event::StockKind;
-use invengine_ledger::{ClockCorrection, Event, Ledger, Origin, Record};
+use invengine_ledger::{ClockCorrection, EntityValue, Event, Ledger, Origin, Record, VersionedEntity};
 use invengine_wire::v1;
 use invengine_wire::v1::event::Fact;
 
+use super::entities::location_group;
 use super::shape::{selection, timestamp};
 use super::states::state_name;
 use crate::refusal::Refusal;
@@ -98,7 +99,13 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
             state: state_name(*state) as i32,
             delta: delta.0,
         }),
-        Event::Upserted { catalogue, name, display_name, gs1 } => upserted(*catalogue, name, display_name, gs1),
+        Event::Upserted { kind, name, display_name, gs1 } => upserted(*kind, name, display_name, gs1),
+        Event::EntityPut { entity } => Fact::EntityPut(entity_put(ledger, entity)),
+        Event::EntityRemoved { kind, handle, version } => Fact::EntityRemoved(v1::EntityRemoved {
+            kind: kind.name().to_owned(),
+            name: ledger.entities(*kind).names().name(*handle).to_owned(),
+            version: *version as i64,
+        }),
         Event::SourceRegistered { source, epoch } => {
             Fact::SourceRegistered(v1::SourceRegistered { source_id: source.to_string(), epoch: *epoch as i64 })
         }
@@ -124,15 +131,27 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
     }
 }
 
-fn upserted(catalogue: u8, name: &str, display_name: &str, gs1: &str) -> Fact {
+fn upserted(kind: EntityKind, name: &str, display_name: &str, gs1: &str) -> Fact {
     let (name, display_name, gs1) = (name.to_owned(), display_name.to_owned(), gs1.to_owned());
-    if catalogue == Catalogue::Items as u8 {
+    if kind == EntityKind::Items {
         Fact::ItemUpserted(v1::ItemUpserted { sku: name, display_name, gtin: gs1 })
-    } else if catalogue == Catalogue::Locations as u8 {
+    } else if kind == EntityKind::Locations {
         Fact::LocationUpserted(v1::LocationUpserted { location: name, display_name, gln: gs1 })
     } else {
         Fact::ChannelUpserted(v1::ChannelUpserted { channel: name, display_name })
     }
+}
+
+fn entity_put(ledger: &Ledger, entity: &VersionedEntity) -> v1::EntityPut {
+    let VersionedEntity { name, version, value, .. } = entity;
+    let entity = match value {
+        EntityValue::LocationGroup(group) => {
+            Some(v1::entity_put::Entity::LocationGroup(location_group(ledger, name, *version, group)))
+        }
+        // Put by `Upserted`.
+        EntityValue::Labels(_) => None,
+    };
+    v1::EntityPut { entity }
 }
 
 fn stock_kind(kind: StockKind) -> v1::StockChangeKind {

@@ -3,19 +3,19 @@
 
 pub mod answer;
 mod batch;
-mod catalogue;
 mod check;
 pub mod command;
 mod context;
+mod entities;
 pub mod events;
 mod hold;
 mod lines;
 mod page;
 pub mod read;
-mod read_catalogue;
 mod read_hold;
 mod read_stock;
 pub mod shape;
+mod source;
 pub mod states;
 mod stock;
 mod target;

@@ -6,7 +6,7 @@
 //! not belong to this history; its page is sent once that event is durable, so that a crash cannot invalidate it. A
 //! check value binds all of it to the ledger and to the query.
 
-use invengine_ledger::StableHash;
+use invengine_ledger::{EntityKind, StableHash};
 use prost::Message;
 
 use super::check::Violations;
@@ -32,6 +32,11 @@ impl ListQuery {
         ListQuery(StableHash::new(list as u64))
     }
 
+    /// The list of the entities of a kind.
+    pub fn entities(kind: EntityKind) -> Self {
+        ListQuery(StableHash::new(FIRST_OF_ENTITIES + kind as u64))
+    }
+
     /// Adds a filter.
     pub fn text(self, filter: &str) -> Self {
         ListQuery(self.0.bytes(filter.as_bytes()))
@@ -49,10 +54,10 @@ impl ListQuery {
 pub(super) enum ListKind {
     Reservations = 1,
     Levels = 2,
-    Items = 3,
-    Locations = 4,
-    Channels = 5,
 }
+
+/// The numbers from here on are those of the lists of entities.
+const FIRST_OF_ENTITIES: u64 = 3;
 
 /// A request for a page of a list.
 #[derive(Clone, Copy, Debug)]

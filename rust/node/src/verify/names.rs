@@ -1,6 +1,6 @@
 //! Names that break the rule for new ones, and names that people may mistake for one another.
 
-use invengine_ledger::command::Catalogue;
+use invengine_ledger::EntityKind;
 use invengine_ledger::{Ledger, name_fault, visible};
 
 use super::NameReport;
@@ -19,12 +19,10 @@ pub(super) struct Findings {
 impl Findings {
     pub fn of(ledger: &Ledger) -> Self {
         let mut found = Findings::default();
-        for (kind, catalogue) in
-            [("item", Catalogue::Items), ("location", Catalogue::Locations), ("channel", Catalogue::Channels)]
-        {
-            let names = ledger.catalogue(catalogue);
+        for kind in EntityKind::ALL {
+            let names = ledger.entities(kind).names();
             for name in (0..names.len() as u32).map(|handle| names.name(handle)) {
-                found.check(kind, name, names.look_alike(name));
+                found.check(kind.name(), name, names.look_alike(name));
             }
         }
         for source in ledger.sources() {

@@ -1,0 +1,68 @@
+//! Location groups.
+
+use invengine_ledger::command::Body;
+use invengine_ledger::{
+    Context, EntityDraft, EntityKind, EntityValue, Handle, Ledger, LocationGroup, LocationGroupDraft,
+};
+use invengine_wire::v1;
+
+use super::super::answer::Accepted;
+use super::super::check::Violations;
+use super::super::command::{CommandRequest, shared_fields};
+use super::super::read::{ReadAnswer, ReadRequest, View};
+use super::{Entity, delete, distinct, entity_requests, get, list, upsert};
+use crate::refusal::Refusal;
+
+entity_requests! {
+    LocationGroup with versions;
+    UpsertLocationGroupsRequest { location_groups } -> UpsertLocationGroupsResponse;
+    GetLocationGroupRequest { group } -> GetLocationGroupResponse { location_group };
+    ListLocationGroupsRequest -> ListLocationGroupsResponse;
+    DeleteLocationGroupsRequest { location_groups } -> DeleteLocationGroupsResponse;
+}
+
+impl Entity for v1::LocationGroup {
+    const KIND: EntityKind = EntityKind::LocationGroups;
+
+    fn name(&self) -> &str {
+        &self.group
+    }
+
+    fn expected_version(&self) -> Option<i64> {
+        self.version
+    }
+
+    fn draft<'a>(&'a self, path: &str, found: &mut Violations) -> EntityDraft<'a> {
+        let list = format!("{path}.locations");
+        if found.count(self.locations.len(), &list) {
+            for (number, name) in self.locations.iter().enumerate() {
+                found.name(name, format_args!("{list}[{number}]"));
+            }
+            distinct(self.locations.iter().map(String::as_str), &list, "", found);
+        }
+        EntityDraft::LocationGroup(LocationGroupDraft {
+            locations: self.locations.iter().map(String::as_str).collect(),
+        })
+    }
+
+    fn of(ledger: &Ledger, handle: Handle, value: &EntityValue) -> Self {
+        let EntityValue::LocationGroup(group) = value else { return Self::default() };
+        let names = ledger.entities(Self::KIND).names();
+        location_group(ledger, names.name(handle), names.version(handle), group)
+    }
+}
+
+/// The message of a location group with this version.
+pub(in super::super) fn location_group(
+    ledger: &Ledger,
+    name: &str,
+    version: u64,
+    group: &LocationGroup,
+) -> v1::LocationGroup {
+    let location = |handle: &Handle| ledger.locations().name(*handle).to_owned();
+    v1::LocationGroup {
+        group: name.to_owned(),
+        locations: group.locations.iter().map(location).collect(),
+        version: Some(version as i64),
+    }
+}

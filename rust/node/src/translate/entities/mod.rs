@@ -1,0 +1,199 @@
+//! Entities of the contract: upsert, get, list and delete, written once for all kinds. A kind says how its message and its
+//! value correspond; the requests of all kinds have one shape.
+
+mod catalogue;
+mod location_group;
+
+use invengine_ledger::command::{Body, EntityRef, Upsert};
+use invengine_ledger::{EntityDraft, EntityKind, EntityValue, Handle, Ledger};
+use prost::Message;
+
+use super::check::Violations;
+use super::page::{ListQuery, PageRequest};
+use super::read::{View, checked};
+use crate::refusal::Refusal;
+
+pub(super) use location_group::location_group;
+
+/// An entity as the contract has it.
+pub(super) trait Entity: Message + Default {
+    /// Its kind.
+    const KIND: EntityKind;
+
+    /// Its name.
+    fn name(&self) -> &str;
+
+    /// The version that a put expects, in the kinds that have versions.
+    fn expected_version(&self) -> Option<i64> {
+        None
+    }
+
+    /// What a put asks for. `path` is the path of the entity in the request.
+    fn draft<'a>(&'a self, path: &str, found: &mut Violations) -> EntityDraft<'a>;
+
+    /// The message of a stored entity.
+    fn of(ledger: &Ledger, handle: Handle, value: &EntityValue) -> Self;
+}
+
+/// How a deletion names an entity.
+pub(super) trait Reference {
+    /// The field of its name, behind the path of the reference.
+    const NAME: &'static str;
+
+    /// Name and expected version.
+    fn parts(&self) -> (&str, Option<i64>);
+}
+
+impl Reference for String {
+    const NAME: &'static str = "";
+
+    fn parts(&self) -> (&str, Option<i64>) {
+        (self, None)
+    }
+}
+
+impl Reference for invengine_wire::v1::EntityReference {
+    const NAME: &'static str = ".name";
+
+    fn parts(&self) -> (&str, Option<i64>) {
+        (&self.name, self.version)
+    }
+}
+
+/// The body of an upsert.
+fn upsert<'a, E: Entity>(entities: &'a [E], found: &mut Violations) -> Body<'a> {
+    let [list, name] = E::KIND.fields();
+    let mut entries = Vec::new();
+    if found.count(entities.len(), list) {
+        for (number, entity) in entities.iter().enumerate() {
+            let path = format!("{list}[{number}]");
+            found.name(entity.name(), format_args!("{path}.{name}"));
+            let expected_version = version(entity.expected_version(), &path, found);
+            entries.push(Upsert { name: entity.name(), expected_version, value: entity.draft(&path, found) });
+        }
+        distinct(entries.iter().map(|entry| entry.name), list, &format!(".{name}"), found);
+    }
+    Body::Upsert { kind: E::KIND, entries }
+}
+
+/// The body of a deletion. `list` is the field of the references.
+fn delete<'a, R: Reference>(kind: EntityKind, list: &str, references: &'a [R], found: &mut Violations) -> Body<'a> {
+    let mut entries = Vec::new();
+    if found.count(references.len(), list) {
+        for (number, reference) in references.iter().enumerate() {
+            let path = format!("{list}[{number}]");
+            let (name, expected) = reference.parts();
+            found.name(name, format_args!("{path}{}", R::NAME));
+            entries.push(EntityRef { name, expected_version: version(expected, &path, found) });
+        }
+        distinct(entries.iter().map(|entry| entry.name), list, R::NAME, found);
+    }
+    Body::Delete { kind, entries }
+}
+
+fn version(expected: Option<i64>, path: &str, found: &mut Violations) -> Option<u64> {
+    let good = expected.is_none_or(|version| version >= 0);
+    found.require(
+        good,
+        format_args!("{path}.version"),
+        "0 or more: 0 means that there must be none; absent if any will do",
+    );
+    expected.map(|version| version as u64)
+}
+
+/// Names that come twice; absent ones have been reported already.
+fn distinct<'a>(names: impl ExactSizeIterator<Item = &'a str>, list: &str, field: &str, found: &mut Violations) {
+    let named = names.enumerate().map(|(number, name)| if name.is_empty() { Err(number) } else { Ok(name) });
+    found.distinct(named, list, field);
+}
+
+/// One entity, by name.
+fn get<E: Entity>(ledger: &Ledger, name: &str) -> Result<E, Refusal> {
+    let [_, field] = E::KIND.fields();
+    checked(|found| found.name(name, format_args!("{field}")))?;
+    let entities = ledger.entities(E::KIND);
+    let found = entities.names().find(name).and_then(|handle| Some(E::of(ledger, handle, entities.value(handle)?)));
+    found.ok_or_else(|| Refusal::unknown(E::KIND.unknown(), field, name))
+}
+
+/// A page of entities in the order of their first creation, and the token of the next one.
+fn list<E: Entity>(
+    ledger: &Ledger,
+    (size, token): (i32, &str),
+    view: View<'_>,
+) -> Result<(PageRequest, Vec<E>, String), Refusal> {
+    let page = checked(|found| PageRequest::new(ListQuery::entities(E::KIND), size, token, view, found))?;
+    let first = Handle::try_from(page.start).unwrap_or(Handle::MAX);
+    let entities = ledger.entities(E::KIND).from(first);
+    let (entries, next) = page.fill(entities.map(|(handle, value)| (u64::from(handle), E::of(ledger, handle, value))));
+    Ok((page, entries, next))
+}
+
+/// Declares the four requests of a kind: the message, the requests with their fields, and the answers. `versions` for the kinds
+/// that have them: an answer that shows a version depends on the event that led to it, because a version that was read and lost
+/// would be given to another value.
+macro_rules! entity_requests {
+    ($entity:ident $(with $versions:ident)?;
+        $upsert:ident { $list:ident } -> $upserted:ident;
+        $get:ident { $name:ident } -> $got:ident { $one:ident };
+        $page:ident -> $listed:ident;
+        $($delete:ident { $references:ident } -> $deleted:ident;)?
+    ) => {
+        impl CommandRequest for v1::$upsert {
+            type Answer = v1::$upserted;
+
+            shared_fields!();
+
+            fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
+                upsert(&self.$list, found)
+            }
+
+            fn answer(accepted: &Accepted<'_>) -> v1::$upserted {
+                v1::$upserted {
+                    receipt: accepted.receipt(),
+                    look_alikes: accepted.look_alikes(),
+                    $($versions: accepted.versions(),)?
+                }
+            }
+        }
+
+        impl ReadRequest for v1::$get {
+            fn read(&self, ledger: &Ledger, _: View<'_>) -> Result<ReadAnswer, Refusal> {
+                let answer = v1::$got { $one: Some(get(ledger, &self.$name)?) };
+                let depends_on = if entity_requests!(@shown $($versions)?) { ledger.sequence() } else { 0 };
+                Ok(ReadAnswer::dependent_on(depends_on, &answer))
+            }
+        }
+
+        impl ReadRequest for v1::$page {
+            fn read(&self, ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
+                let (page, $list, next_page_token) = list(ledger, (self.page_size, &self.page_token), view)?;
+                let shown = if entity_requests!(@shown $($versions)?) { ledger.sequence() } else { 0 };
+                let depends_on = page.depends_on(&next_page_token).max(shown);
+                Ok(ReadAnswer::dependent_on(depends_on, &v1::$listed { $list, next_page_token }))
+            }
+        }
+
+        $(impl CommandRequest for v1::$delete {
+            type Answer = v1::$deleted;
+
+            shared_fields!();
+
+            fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
+                delete(<v1::$entity as Entity>::KIND, stringify!($references), &self.$references, found)
+            }
+
+            fn answer(accepted: &Accepted<'_>) -> v1::$deleted {
+                v1::$deleted { receipt: accepted.receipt() }
+            }
+        })?
+    };
+    (@shown) => {
+        false
+    };
+    (@shown $versions:ident) => {
+        true
+    };
+}
+
+use entity_requests;
