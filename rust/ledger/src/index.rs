@@ -2,6 +2,8 @@
 //! without reading what its numbers stand for; the caller's closure decides whether a number is the wanted one. Only the entry
 //! that was added last can be removed.
 
+use std::hint::black_box;
+
 /// A number with part of its hash. A tag of 0 marks an empty bucket.
 #[derive(Clone, Copy, Default)]
 struct Bucket {
@@ -57,25 +59,29 @@ impl Index {
         self.find(tag, |_| true)
     }
 
-    /// A table of the numbers from 0 on with these tags, or `None` if `same` says that two numbers with one tag are the same.
+    /// A table of the numbers from 0 to `len` with these tags, or `None` if `same` says that two numbers with one tag are the
+    /// same.
     ///
-    /// Each part of the table is filled separately: inserting in random order would cost a cache miss per number.
-    pub fn of(tags: impl Iterator<Item = Tag>, same: impl Fn(u32, u32) -> bool) -> Option<Self> {
-        const PART_BITS: u32 = 10;
-        let mut parts = vec![Vec::new(); 1 << PART_BITS];
-        for (value, tag) in (0..).zip(tags) {
-            parts[(tag.0 >> (32 - PART_BITS)) as usize].push(Bucket { tag: tag.0, value });
-        }
-        let len: usize = parts.iter().map(Vec::len).sum();
+    /// Inserting in random order costs a cache miss per number; those of some numbers are waited for together.
+    pub fn of(len: usize, tags: impl Iterator<Item = Tag>, same: impl Fn(u32, u32) -> bool) -> Option<Self> {
+        const AHEAD: usize = 64;
         let buckets = (len * 8).div_ceil(5).next_power_of_two().max(Self::BUCKETS_MIN);
         let mut index = Index { buckets: vec![Bucket::default(); buckets], len };
-        for bucket in parts.into_iter().flatten() {
-            if index.find(Tag(bucket.tag), |value| same(value, bucket.value)).is_some() {
-                return None;
+        let mut numbered = (0..).zip(tags);
+        let mut ahead = Vec::with_capacity(AHEAD);
+        loop {
+            ahead.extend(numbered.by_ref().take(AHEAD).map(|(value, tag)| Bucket { tag: tag.0, value }));
+            if ahead.is_empty() {
+                return Some(index);
             }
-            index.put(bucket);
+            black_box(ahead.iter().fold(0, |read, bucket| read ^ index.buckets[index.home(Tag(bucket.tag))].tag));
+            for bucket in ahead.drain(..) {
+                if index.find(Tag(bucket.tag), |value| same(value, bucket.value)).is_some() {
+                    return None;
+                }
+                index.put(bucket);
+            }
         }
-        Some(index)
     }
 
     /// Reserves room for `count` more.
@@ -157,7 +163,8 @@ mod tests {
     fn a_table_built_in_one_go_finds_the_same() {
         let hash = |number: u32| u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         for len in [0, 1, 5, 6, 1_000, 10_000] {
-            let mut index = Index::of((0..len).map(|number| Tag::of(hash(number))), |_, _| true).expect("no tag twice");
+            let mut index = Index::of(len as usize, (0..len).map(|number| Tag::of(hash(number))), |_, _| true)
+                .expect("no tag twice");
             index.insert(Tag::of(hash(len)), len);
             for number in 0..2 * len + 2 {
                 let found = index.find(Tag::of(hash(number)), |value| value == number);
@@ -165,8 +172,8 @@ mod tests {
             }
         }
         let tags = || [1, 2, 1, 3].map(|number| Tag::of(hash(number))).into_iter();
-        assert!(Index::of(tags(), |one, other| (one, other) == (0, 2)).is_none());
-        assert!(Index::of(tags(), |_, _| false).is_some());
+        assert!(Index::of(4, tags(), |one, other| (one, other) == (0, 2)).is_none());
+        assert!(Index::of(4, tags(), |_, _| false).is_some());
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl Names {
         let tags = (0..self.len() as Handle).map(|handle| self.tag(self.name(handle)));
         // An empty name is never found.
         let same = |one, other| !self.name(other).is_empty() && self.is(one, self.name(other));
-        self.index = Index::of(tags, same)?;
+        self.index = Index::of(self.len(), tags, same)?;
         (0..self.len() as Handle).for_each(|handle| self.note_confusable(handle));
         Some(())
     }

@@ -249,7 +249,8 @@ fn add_level(ledger: &mut Ledger, level: LevelParts) -> Decoded<()> {
     if !in_range(level.quantities.on_hand()) {
         return Err(Malformed("a level has impossible quantities"));
     }
-    ledger.levels.append(level.item, level.location, level.quantities);
+    let hash = ledger.levels.restore(level.item, level.location, level.quantities);
+    ledger.digest.add(hash);
     Ok(())
 }
 

@@ -152,20 +152,37 @@ impl Levels {
         if let Some(level) = self.find(item, location) {
             return level;
         }
-        let level = self.append(item, location, Quantities::default());
+        let level = self.append(item, location);
+        // A level without anything is part of the digest, too.
+        self.get_mut(level);
         self.index.insert(tag_of(item, location), level);
         self.by_name.insert(self.tag_of_names(sku, position), level);
         level
     }
 
-    /// Appends the next level of an image. It cannot be found until `index_all` is called, which also checks that it is new.
-    pub fn append(&mut self, item: Handle, location: Handle, stock: Quantities) -> LevelIndex {
+    /// Appends the next level of an image and returns its hash, which is part of the digest as long as nothing is held there.
+    /// It cannot be found until `index_all` is called, which also checks that it is new.
+    pub fn restore(&mut self, item: Handle, location: Handle, stock: Quantities) -> u128 {
+        let level = self.append(item, location);
+        let found = self.levels.get_mut(level as usize).expect("Invariant: it was added just now");
+        found.sellable = stock.sellable();
+        if stock.has_others() {
+            found.flags |= HAS_OTHER_STATES;
+            self.other_states.insert(level, stock);
+        }
+        let hash = Self::hash(found, &stock);
+        self.hashes[level as usize] = hash;
+        hash
+    }
+
+    /// Appends a level without stock, which is not marked as changed.
+    fn append(&mut self, item: Handle, location: Handle) -> LevelIndex {
         let level = LevelIndex::try_from(self.levels.len()).expect("Invariant: fewer than 2^32 levels");
         self.levels.push(Level { item, location, ..Level::default() });
         self.hashes.push(0);
-        self.is_changed.resize(self.levels.len().div_ceil(64), 0);
-        self.is_changed[level as usize / 64] |= 1 << (level % 64);
-        self.changed.push(level);
+        if level % 64 == 0 {
+            self.is_changed.push(0);
+        }
         if self.by_item.len() <= item as usize {
             self.by_item.resize_with(item as usize + 1, OneOrMany::default);
         }
@@ -174,7 +191,6 @@ impl Levels {
             self.at_location.resize(location as usize + 1, 0);
         }
         self.at_location[location as usize] += 1;
-        self.set_stock(level, stock);
         level
     }
 
@@ -182,10 +198,11 @@ impl Levels {
     pub fn index_all(&mut self, items: &Names, locations: &Names) -> Option<()> {
         let position = |level: &Level| (level.item, level.location);
         let tags = self.levels.iter().map(|level| tag_of(level.item, level.location));
-        let index = Index::of(tags, |one, other| self.get(one).map(position) == self.get(other).map(position))?;
+        let index =
+            Index::of(self.len(), tags, |one, other| self.get(one).map(position) == self.get(other).map(position))?;
         let by_name = |level: &Level| self.tag_of_names(items.name(level.item), locations.name(level.location));
         // Different levels have different names.
-        self.by_name = Index::of(self.levels.iter().map(by_name), |_, _| false)?;
+        self.by_name = Index::of(self.len(), self.levels.iter().map(by_name), |_, _| false)?;
         self.index = index;
         Some(())
     }
