@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
+from typing import Any
 
 from invengine.bench import figures, machine
 from invengine.bench.checks import require
@@ -12,18 +16,57 @@ from invengine.bench.rounds import SECONDS, Plan, Sample, interleaved, values
 LEVELS = 100_000
 OPERATIONS = 6_000_000
 TIMEOUT_S = 300.0
+# Instructions are the difference between two runs, so that the start of the program does not count.
+COUNTED_PAIRS = (10_000, 30_000)
+COUNTED_LEVELS = 1_000
 
 
 def alone(plan: Plan) -> list[Figure]:
     """P1: reserve and allocate over 100,000 levels in random order, with keys and expiry on."""
     operations = round(OPERATIONS * plan.seconds / SECONDS)
+    core = plan.cores.server
+    faults: list[float] = []
 
-    def run() -> Sample:
-        spec = json.dumps({"operations": operations, "levels": LEVELS})
-        core = plan.cores.server
-        answer = json.loads(machine.answer_of("ledger", machine.worker("ledger"), core, spec, TIMEOUT_S))
-        require("P1", [] if answer["checks"] == "passed" else [str(answer["checks"])])
+    def run(kind: str) -> Sample:
+        spec = json.dumps({"operations": operations, "levels": LEVELS, "run": kind})
+        answer = _checked(machine.answer_of("ledger", machine.worker("ledger"), core, spec, TIMEOUT_S))
+        if kind == "growing":
+            faults.append(2 * answer["page_faults"] / answer["operations"])
         return Sample(answer["operations"] / answer["seconds"])
 
-    found = interleaved(plan, {"ledger": run})
-    return [figure("P1.ledger", figures.OPERATIONS_PER_S, values(found["ledger"]))]
+    counted = [_instructions_per_pair(core)] if shutil.which("valgrind") else []
+    found = interleaved(plan, {"growing": lambda: run("growing"), "steady": lambda: run("steady")})
+    return [
+        figure("P1.ledger", figures.OPERATIONS_PER_S, values(found["growing"])),
+        figure("P1.steady", figures.OPERATIONS_PER_S, values(found["steady"])),
+        figure("P1.page_faults_per_pair", "faults", faults),
+        *([figure("P1.instructions_per_pair", "instructions", counted)] if counted else []),
+    ]
+
+
+def _checked(text: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(text)
+    require("P1", [] if answer["checks"] == "passed" else [str(answer["checks"])])
+    return answer
+
+
+def _instructions_per_pair(core: int) -> float:
+    """The instructions of a reserve and its allocate."""
+
+    def grown(kind: str) -> int:
+        fewer, more = (_instructions(core, pairs, kind) for pairs in COUNTED_PAIRS)
+        return more - fewer
+
+    return (grown("growing") - grown("texts")) / (COUNTED_PAIRS[1] - COUNTED_PAIRS[0])
+
+
+def _instructions(core: int, pairs: int, kind: str) -> int:
+    """The instructions of a whole program that executes so many pairs."""
+    spec = json.dumps({"operations": 2 * pairs, "levels": COUNTED_LEVELS, "run": kind})
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *machine.worker("ledger")]
+    with machine.pinned(core):
+        ran = subprocess.run(command, input=spec, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+    _checked(ran.stdout)
+    found = re.search(r"Collected : (\d+)", ran.stderr)
+    require("P1", [] if found else ["callgrind counted nothing"])
+    return int(found[1]) if found else 0

@@ -31,7 +31,7 @@ def ledger(spec: Mapping[str, Any]) -> str:
     """One run of the ledger alone."""
     from invengine import _core
 
-    return _core.bench_ledger(spec["operations"], spec["levels"])
+    return _core.bench_ledger(spec["operations"], spec["levels"], spec["run"])
 
 
 def asyncio_client(spec: Mapping[str, Any]) -> str:

@@ -1,7 +1,9 @@
 //! The ledger alone, without a journal or a network: how many commands one core decides.
 
 use invengine_ledger::StockState;
+use std::hint::black_box;
 use std::ops::Range;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use invengine_ledger::EntityKind;
@@ -14,6 +16,7 @@ use serde::Serialize;
 
 use crate::LoadError;
 use crate::chance::mix;
+use crate::machine::page_faults;
 
 const LOCATION: &str = "dc-1";
 const START_MS: i64 = 1_800_000_000_000;
@@ -22,6 +25,10 @@ const FRAME_PAIRS: usize = 500;
 const FRAME_MS: i64 = 1;
 const FRAME_BYTES_MAX: usize = 8 << 20;
 const CATALOGUE_BATCH: usize = 1_000;
+/// Memory for keys of the run in a steady state: more than the caches of a processor hold.
+const STEADY_KEY_BYTES: usize = 256 << 20;
+/// How often keys are forgotten before such a run.
+const FORGOTTEN_BEFORE: u64 = 2;
 const LEVELS_MAX: u32 = 9_999_999;
 const KEY_BYTES: usize = 18;
 const SKU_BYTES: usize = 11;
@@ -33,27 +40,65 @@ pub struct LedgerReport {
     pub operations: u64,
     /// Their duration, without the setup of the levels.
     pub seconds: f64,
+    /// Pages of memory touched for the first time during these.
+    pub page_faults: u64,
     /// "passed", or the problem.
     pub checks: String,
+}
+
+/// What a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LedgerRun {
+    /// In a ledger that grows: every hold stays, and no key is forgotten.
+    Growing,
+    /// In a ledger that no longer grows: each hold is fulfilled after its frame, the memory for keys is small, and keys were
+    /// forgotten twice before the first command counts. None of this is part of the time.
+    Steady,
+    /// Only makes the texts of the commands, which an instrument that counts the whole program has to subtract.
+    Texts,
+}
+
+impl FromStr for LedgerRun {
+    type Err = LoadError;
+
+    fn from_str(name: &str) -> Result<Self, LoadError> {
+        match name {
+            "growing" => Ok(LedgerRun::Growing),
+            "steady" => Ok(LedgerRun::Steady),
+            "texts" => Ok(LedgerRun::Texts),
+            _ => Err(LoadError::Spec(format!("growing, steady or texts, not {name}"))),
+        }
+    }
 }
 
 /// Alternates reserves and allocates: `operations` commands over `levels` levels in random order, with keys and expiry enabled.
 ///
 /// # Errors
 /// `operations` or `levels` is 0, or `levels` is too large.
-pub fn bench_ledger(operations: u64, levels: u32) -> Result<LedgerReport, LoadError> {
+pub fn bench_ledger(operations: u64, levels: u32, run: LedgerRun) -> Result<LedgerReport, LoadError> {
     let pairs = operations.div_ceil(2);
     if pairs == 0 || levels == 0 || levels > LEVELS_MAX {
         return Err(LoadError::Spec(format!("operations must be at least 1, levels 1 to {LEVELS_MAX}")));
     }
-    let mut bench = Bench::new(levels);
-    let mut took = Duration::ZERO;
-    for first in (0..pairs).step_by(FRAME_PAIRS) {
-        let texts = FrameTexts::new(first..pairs.min(first + FRAME_PAIRS as u64), levels);
-        took += bench.frame(&texts);
+    let mut bench = Bench::new(levels, run == LedgerRun::Steady);
+    let mut warm = 0;
+    while bench.steady && bench.forgotten < FORGOTTEN_BEFORE {
+        bench.frame(&FrameTexts::new(warm..warm + FRAME_PAIRS as u64, levels));
+        warm += FRAME_PAIRS as u64;
     }
-    let checks = bench.problem(pairs).unwrap_or_else(|| "passed".to_owned());
-    Ok(LedgerReport { operations: 2 * pairs, seconds: took.as_secs_f64(), checks })
+    let end = warm + pairs;
+    (bench.took, bench.page_faults) = (Duration::ZERO, 0);
+    for first in (warm..end).step_by(FRAME_PAIRS) {
+        let texts = FrameTexts::new(first..end.min(first + FRAME_PAIRS as u64), levels);
+        match run {
+            LedgerRun::Texts => drop(black_box(texts)),
+            _ => bench.frame(&texts),
+        }
+    }
+    let executed = if run == LedgerRun::Texts { 0 } else { end };
+    let checks = bench.problem(executed).unwrap_or_else(|| "passed".to_owned());
+    let Bench { took, page_faults, .. } = bench;
+    Ok(LedgerReport { operations: 2 * pairs, seconds: took.as_secs_f64(), page_faults, checks })
 }
 
 /// The level of a pair of commands.
@@ -107,13 +152,26 @@ struct Bench {
     now_ms: i64,
     holds: Vec<ReservationId>,
     refused: u64,
+    /// How often keys were forgotten.
+    forgotten: u64,
+    steady: bool,
+    took: Duration,
+    page_faults: u64,
 }
 
 impl Bench {
-    fn new(levels: u32) -> Self {
+    fn new(levels: u32, steady: bool) -> Self {
+        let mut options = LedgerOptions::new("bench");
+        if steady {
+            options.key_bytes_max = STEADY_KEY_BYTES;
+        }
         let mut bench = Self {
-            ledger: Ledger::new(LedgerOptions::new("bench")),
+            ledger: Ledger::new(options),
             levels,
+            forgotten: 0,
+            steady,
+            took: Duration::ZERO,
+            page_faults: 0,
             payload: Payload::default(),
             now_ms: START_MS,
             holds: Vec::with_capacity(FRAME_PAIRS),
@@ -155,17 +213,33 @@ impl Bench {
         self.refused += u64::from(matches!(executed.answer, Answer::Rejected(_)));
     }
 
-    /// One frame: reserves, then the allocates of those holds. Returns how long the ledger took.
-    fn frame(&mut self, texts: &FrameTexts) -> Duration {
+    /// One frame: reserves, then the allocates of those holds.
+    fn frame(&mut self, texts: &FrameTexts) {
         self.payload.clear(FRAME_BYTES_MAX);
         self.now_ms += FRAME_MS;
         let reserves: Vec<_> = texts.reserves().map(|(key, sku)| reserve(key, sku, self.now_ms)).collect();
-        let began = Instant::now();
+        let (began, faults) = (Instant::now(), page_faults());
         self.reserve(&reserves);
         self.allocate(texts);
         self.ledger.sweep(self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
-        self.ledger.forget_keys(self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
-        began.elapsed()
+        let forgot = self.ledger.forget_keys(self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
+        self.took += began.elapsed();
+        self.page_faults += page_faults() - faults;
+        self.forgotten += u64::from(forgot);
+        if self.steady {
+            self.fulfill();
+        }
+    }
+
+    /// Ends the holds of the frame, without keys.
+    fn fulfill(&mut self) {
+        self.payload.clear(FRAME_BYTES_MAX);
+        for id in self.holds.drain(..) {
+            let target = Target { by: TargetBy::Id(id), lines: Vec::new(), expected_version: 0 };
+            let command = Command { context: Context::default(), body: Body::Fulfill(target) };
+            let executed = self.ledger.execute(&command, self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
+            self.refused += u64::from(matches!(executed.answer, Answer::Rejected(_)));
+        }
     }
 
     fn reserve(&mut self, commands: &[Command<'_>]) {
@@ -206,7 +280,9 @@ impl Bench {
             return Some(format!("{} is broken at {}", broken.rule, broken.at));
         }
         let mut expected = vec![0_i64; self.levels as usize];
-        (0..pairs).for_each(|pair| expected[level_of(pair, self.levels) as usize] += 1);
+        if !self.steady {
+            (0..pairs).for_each(|pair| expected[level_of(pair, self.levels) as usize] += 1);
+        }
         let location = self.ledger.locations().find(LOCATION)?;
         for (sku, allocated) in (0..self.levels).map(sku).zip(expected) {
             let level = self.ledger.items().find(&sku).and_then(|item| self.ledger.find_level(item, location));
@@ -221,18 +297,20 @@ impl Bench {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bench, FrameTexts, bench_ledger};
+    use super::{Bench, FrameTexts, LedgerRun, bench_ledger};
 
     #[test]
     fn every_pair_is_executed_and_checked() {
-        let report = bench_ledger(2_501, 7).unwrap();
-        assert_eq!((report.operations, report.checks.as_str()), (2_502, "passed"));
-        assert!(report.seconds > 0.0);
+        for run in ["growing", "steady", "texts"] {
+            let report = bench_ledger(2_501, 7, run.parse().unwrap()).unwrap();
+            assert_eq!((report.operations, report.checks.as_str()), (2_502, "passed"));
+            assert_eq!(report.seconds > 0.0, run != "texts");
+        }
     }
 
     #[test]
     fn a_ledger_in_an_unexpected_state_has_a_problem() {
-        let mut bench = Bench::new(2);
+        let mut bench = Bench::new(2, false);
         bench.frame(&FrameTexts::new(0..10, 2));
         assert_eq!(bench.problem(10), None);
         assert!(bench.problem(11).unwrap().contains("must have"));
@@ -242,8 +320,8 @@ mod tests {
 
     #[test]
     fn nothing_to_do_is_refused() {
-        assert!(bench_ledger(0, 1).is_err());
-        assert!(bench_ledger(1, 0).is_err());
-        assert!(bench_ledger(1, 10_000_000).is_err());
+        assert!(bench_ledger(0, 1, LedgerRun::Growing).is_err());
+        assert!(bench_ledger(1, 0, LedgerRun::Growing).is_err());
+        assert!(bench_ledger(1, 10_000_000, LedgerRun::Growing).is_err());
     }
 }

@@ -20,7 +20,7 @@ mod tally;
 mod template;
 
 pub use bare::{serve_bare, until_input_ends};
-pub use ledger::{LedgerReport, bench_ledger};
+pub use ledger::{LedgerReport, LedgerRun, bench_ledger};
 pub use report::{ItemUnits, Latency, Report};
 pub use run::run;
 pub use spec::{Buyers, CallKind, Pace, Phase, Skus, Spec};
@@ -58,6 +58,6 @@ pub fn probe_sync_json(spec: &str) -> Result<String, LoadError> {
 }
 
 /// Benchmarks the ledger alone and returns its `LedgerReport` as JSON.
-pub fn bench_ledger_json(operations: u64, levels: u32) -> Result<String, LoadError> {
-    Ok(serde_json::to_string(&bench_ledger(operations, levels)?)?)
+pub fn bench_ledger_json(operations: u64, levels: u32, run: &str) -> Result<String, LoadError> {
+    Ok(serde_json::to_string(&bench_ledger(operations, levels, run.parse()?)?)?)
 }

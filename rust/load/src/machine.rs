@@ -20,6 +20,14 @@ pub fn thread_cpu_s() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
+/// Pages that this process has touched for the first time.
+pub fn page_faults() -> u64 {
+    // The fields behind the name, which may contain spaces, begin with the third; minflt is the tenth.
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    fields.split_whitespace().nth(7).and_then(|field| field.parse().ok()).unwrap_or(0)
+}
+
 /// CPU seconds that each thread of a process has used, by thread name. Threads with the same name are added up; empty if the
 /// process is gone.
 pub fn process_cpu_s(pid: u32) -> BTreeMap<String, f64> {

@@ -7,8 +7,8 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 #[pyfunction]
-fn bench_ledger(py: Python<'_>, operations: u64, levels: u32) -> PyResult<String> {
-    py.detach(|| bench_ledger_json(operations, levels)).map_err(error_of)
+fn bench_ledger(py: Python<'_>, operations: u64, levels: u32, run: &str) -> PyResult<String> {
+    py.detach(|| bench_ledger_json(operations, levels, run)).map_err(error_of)
 }
 
 #[pyfunction]
