@@ -160,6 +160,8 @@ READS: dict[str, Callable[[Any], Any]] = {
     "list_locations": lambda client: client.list_locations(),
     "get_channel": lambda client: client.get_channel("app"),
     "list_channels": lambda client: client.list_channels(),
+    "get_location_group": lambda client: client.get_location_group("west"),
+    "list_location_groups": lambda client: client.list_location_groups(),
     "read_events": lambda client: client.read_events(patience_s=0.1),
     "digest": lambda client: client.digest(),
     "server_info": lambda client: client.server_info(),
@@ -168,7 +170,8 @@ READS: dict[str, Callable[[Any], Any]] = {
 COMMANDS = {
     "send", "submit", "submit_reserves", "reserve", "extend", "amend", "allocate", "release", "fulfill", "transfer",
     "receive", "return_", "adjust", "set_quantity", "count", "upsert_items", "upsert_locations", "upsert_channels",
-    "register_source", "operation", "source", "close",
+    "upsert_location_groups", "delete_items", "delete_locations", "delete_location_groups", "register_source",
+    "operation", "source", "close",
 }  # fmt: skip
 
 

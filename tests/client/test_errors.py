@@ -34,6 +34,7 @@ TABLE: list[tuple[str, str, type[InvengineError], type[InvengineError]]] = [
     ("FAILED_PRECONDITION", "EXCEEDS_OUTSTANDING", errors.ExceedsOutstanding, errors.WrongState),
     ("ABORTED", "QUANTITY_STALE", errors.QuantityStale, errors.StaleRead),
     ("ABORTED", "STALE_VERSION", errors.StaleVersion, errors.StaleRead),
+    ("FAILED_PRECONDITION", "ENTITY_IN_USE", errors.EntityInUse, errors.WrongState),
     ("FAILED_PRECONDITION", "ORDER_STATE", errors.OrderState, errors.WrongState),
     ("FAILED_PRECONDITION", "EVENT_FROM_FUTURE", errors.EventFromFuture, errors.WrongState),
     ("ABORTED", "SEQUENCE_GAP", errors.SequenceGap, errors.SourceRefused),
@@ -143,7 +144,7 @@ FACTS = {
     "source": "erp", "group": "west", "reservation": "r-17", "order": "o-9", "state": "EXPIRED", "expected": "41",
     "actual": "42", "got": "44", "last": "43", "current": "6", "limit": "900", "field": "ttl", "sequence": "77",
     "ledger": "outlet", "head_sequence": "10", "incident": "i-1", "ownerHint": "node-2", "key": "k-1",
-    "service": "till",
+    "service": "till", "kind": "location", "name": "wh-1", "used_by": "location_group west",
 }  # fmt: skip
 WITHOUT_FACTS = {
     "INVALID_FIELD", "DEDUPE_WINDOW_EXPIRED", "KEY_CANCELLED", "AUTH_MISSING", "CHANNEL_NOT_ALLOWED", "UNIMPLEMENTED",

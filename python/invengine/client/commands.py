@@ -7,28 +7,29 @@ client, an operation or a source makes the draft and sends it (`invengine.client
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields as fields_of
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, Unpack
 
 from invengine.client import arguments, decode
 from invengine.client.draft import CommandFields as CommandFields
 from invengine.client.draft import Draft as Draft
 from invengine.client.draft import Kind
+from invengine.client.entities import delete_items as delete_items
+from invengine.client.entities import delete_location_groups as delete_location_groups
+from invengine.client.entities import delete_locations as delete_locations
+from invengine.client.entities import upsert_channels as upsert_channels
+from invengine.client.entities import upsert_items as upsert_items
+from invengine.client.entities import upsert_location_groups as upsert_location_groups
+from invengine.client.entities import upsert_locations as upsert_locations
 from invengine.client.results import (
     Changes,
-    Channel,
     Hold,
-    Item,
-    Location,
     Registration,
     StockChanges,
     StockState,
-    Upserted,
 )
 from invengine.client.times import put_seconds
 from invengine.errors import InvalidArgument
-from invengine.v1 import catalog_service_pb2 as catalog
 from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import reservation_service_pb2 as reservation
 from invengine.v1 import source_service_pb2 as sources
@@ -52,11 +53,6 @@ def _stock_kind(name: str, rpc: str) -> Kind[StockChanges]:
     return Kind(name, f"/invengine.v1.InventoryService/{rpc}", answer, decode.stock_changed)
 
 
-def _catalog_kind(name: str, rpc: str) -> Kind[Upserted]:
-    answer = getattr(catalog, f"{rpc}Response")
-    return Kind(name, f"/invengine.v1.CatalogService/{rpc}", answer, decode.upserted)
-
-
 _RESERVE = _hold_kind("reserve", "Reserve", 1, decode.reserved)
 _EXTEND = _hold_kind("extend", "Extend", 2, decode.changed)
 _AMEND = _hold_kind("amend", "Amend", 3, decode.changed)
@@ -69,9 +65,6 @@ _RETURN = _stock_kind("return", "Return")
 _ADJUST = _stock_kind("adjust", "Adjust")
 _SET = _stock_kind("set", "SetQuantity")
 _COUNT = _stock_kind("count", "Count")
-_ITEMS = _catalog_kind("items", "UpsertItems")
-_LOCATIONS = _catalog_kind("locations", "UpsertLocations")
-_CHANNELS = _catalog_kind("channels", "UpsertChannels")
 _REGISTER: Kind[Registration] = Kind(
     "register", "/invengine.v1.SourceService/RegisterSource", sources.RegisterSourceResponse, decode.registration
 )
@@ -308,45 +301,6 @@ def count(
 ) -> Draft[StockChanges]:
     """Records a physical count, which is always accepted; a count below what is held shows as `oversold`."""
     return _on_stock(_COUNT, inventory.CountRequest(lines=_quantities(lines)), state, fields)
-
-
-def _entries(entries: Iterable[T], kind: type[T], name: str) -> Iterator[T]:
-    number = -1
-    for number, entry in enumerate(arguments.items_of(entries, name)):
-        if not isinstance(entry, kind):
-            raise InvalidArgument(f"{name}[{number}]", f"{kind.__name__}(...); got {entry!r}")
-        for field in fields_of(kind):  # type: ignore[arg-type]
-            arguments.text(getattr(entry, field.name), f"{name}[{number}].{field.name}")
-        yield entry
-    if number < 0:
-        raise InvalidArgument(name, "at least one")
-
-
-def upsert_items(items: Iterable[Item], **fields: Unpack[CommandFields]) -> Draft[Upserted]:
-    """Creates or replaces items, atomically: 1 to 1,000."""
-    wanted = [
-        catalog.Item(sku=each.sku, display_name=each.display_name, gtin=each.gtin)
-        for each in _entries(items, Item, "items")
-    ]
-    return Draft(_ITEMS, catalog.UpsertItemsRequest(items=wanted), fields)
-
-
-def upsert_locations(locations: Iterable[Location], **fields: Unpack[CommandFields]) -> Draft[Upserted]:
-    """Creates or replaces locations, atomically: 1 to 1,000."""
-    wanted = [
-        catalog.Location(location=each.location, display_name=each.display_name, gln=each.gln)
-        for each in _entries(locations, Location, "locations")
-    ]
-    return Draft(_LOCATIONS, catalog.UpsertLocationsRequest(locations=wanted), fields)
-
-
-def upsert_channels(channels: Iterable[Channel], **fields: Unpack[CommandFields]) -> Draft[Upserted]:
-    """Creates or replaces channels, atomically: 1 to 1,000."""
-    wanted = [
-        catalog.Channel(channel=each.channel, display_name=each.display_name)
-        for each in _entries(channels, Channel, "channels")
-    ]
-    return Draft(_CHANNELS, catalog.UpsertChannelsRequest(channels=wanted), fields)
 
 
 def register_source(source_id: str, **fields: Unpack[CommandFields]) -> Draft[Registration]:

@@ -52,8 +52,8 @@ def look_alikes_of(answer: Any) -> tuple[LookAlike, ...]:
 
 
 def upserted(answer: Any) -> Upserted:
-    """Any UpsertItems-, UpsertLocations- or UpsertChannelsResponse."""
-    return Upserted(receipt_of(answer), look_alikes_of(answer))
+    """The answer to an Upsert of any kind."""
+    return Upserted(receipt_of(answer), look_alikes_of(answer), tuple(getattr(answer, "versions", ())))
 
 
 def hold_line(line: Any) -> HoldLine:
@@ -132,7 +132,8 @@ def outcome_of(outcome: Any) -> Outcome:
     receipt = receipt_of(outcome)
     holds = tuple([hold_of(change, receipt) for change in outcome.holds])
     levels = tuple([level_of(level) for level in outcome.levels])
-    return Outcome(receipt, holds, levels, outcome.key_cancelled, None, _summary(outcome, receipt))
+    summary, versions = _summary(outcome, receipt), tuple(outcome.versions)
+    return Outcome(receipt, holds, levels, outcome.key_cancelled, None, summary, versions)
 
 
 def known_outcome(answer: Any) -> KnownOutcome:

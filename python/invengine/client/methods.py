@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from invengine.client import commands, reads
+from invengine.client import commands, entities, reads
 from invengine.client.draft import Draft
 from invengine.client.reads import Pages, Read
 
@@ -156,9 +156,13 @@ class AsyncCommands(_CommandMethods, ABC):
 class ClientCommands:
     """The commands that only a client sends, not an operation or a source."""
 
-    upsert_items = CommandMethod(commands.upsert_items)
-    upsert_locations = CommandMethod(commands.upsert_locations)
-    upsert_channels = CommandMethod(commands.upsert_channels)
+    upsert_items = CommandMethod(entities.upsert_items)
+    upsert_locations = CommandMethod(entities.upsert_locations)
+    upsert_channels = CommandMethod(entities.upsert_channels)
+    upsert_location_groups = CommandMethod(entities.upsert_location_groups)
+    delete_items = CommandMethod(entities.delete_items)
+    delete_locations = CommandMethod(entities.delete_locations)
+    delete_location_groups = CommandMethod(entities.delete_location_groups)
     register_source = CommandMethod(commands.register_source)
 
 
@@ -170,12 +174,14 @@ class _ReadMethods:
     list_levels = ListMethod(reads.list_levels)
     availability = ReadMethod(reads.availability)
     availabilities = ReadMethod(reads.availabilities)
-    get_item = ReadMethod(reads.get_item)
-    list_items = ListMethod(reads.list_items)
-    get_location = ReadMethod(reads.get_location)
-    list_locations = ListMethod(reads.list_locations)
-    get_channel = ReadMethod(reads.get_channel)
-    list_channels = ListMethod(reads.list_channels)
+    get_item = ReadMethod(entities.get_item)
+    list_items = ListMethod(entities.list_items)
+    get_location = ReadMethod(entities.get_location)
+    list_locations = ListMethod(entities.list_locations)
+    get_channel = ReadMethod(entities.get_channel)
+    list_channels = ListMethod(entities.list_channels)
+    get_location_group = ReadMethod(entities.get_location_group)
+    list_location_groups = ListMethod(entities.list_location_groups)
     digest = ReadMethod(reads.digest)
     server_info = ReadMethod(reads.server_info)
     create_snapshot = ReadMethod(reads.create_snapshot)

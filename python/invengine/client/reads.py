@@ -9,20 +9,16 @@ from typing import Any, Generic, TypeVar
 from invengine.client import arguments, decode
 from invengine.client.results import (
     Availabilities,
-    Channel,
     Digest,
     Hold,
-    Item,
     KnownOutcome,
     Level,
-    Location,
     Reservation,
     ServerDescription,
 )
 from invengine.errors import InvalidArgument
 from invengine.v1 import admin_service_pb2 as admin
 from invengine.v1 import availability_service_pb2 as availability_v1
-from invengine.v1 import catalog_service_pb2 as catalog
 from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import journal_service_pb2 as journal
 from invengine.v1 import reservation_service_pb2 as reservation
@@ -35,7 +31,8 @@ def _only(name: str | None, field: str) -> str:
     return "" if name is None else arguments.nonempty(name, field)
 
 
-def _page(size: int) -> int:
+def checked_page_size(size: int) -> int:
+    """Checks the number of entries of a page."""
     return arguments.positive(size, "page_size", "1,000")
 
 
@@ -45,7 +42,6 @@ QUERIES_MAX = 1000
 _RESERVATIONS = "/invengine.v1.ReservationService/"
 _STOCK = "/invengine.v1.InventoryService/"
 _AVAILABILITY = "/invengine.v1.AvailabilityService/GetAvailability"
-_CATALOG = "/invengine.v1.CatalogService/"
 _ADMIN = "/invengine.v1.AdminService/"
 
 
@@ -75,7 +71,10 @@ class Read(Generic[T]):
         return self.decode([self.answer.FromString(each) for each in answers])
 
 
-def _read(method: str, request: Any, answer: Any, decode: Callable[[Any], T], timeout_s: float | None) -> Read[T]:
+def of_one_answer(
+    method: str, request: Any, answer: Any, decode: Callable[[Any], T], timeout_s: float | None
+) -> Read[T]:
+    """Returns a read of one request."""
     return Read(method, [request], answer, lambda answers: decode(answers[0]), timeout_s)
 
 
@@ -91,11 +90,13 @@ class Pages(Generic[T]):
         return self.read
 
 
-def _pages(method: str, request: Any, answer: Any, field: str, read: Callable[[Any], T]) -> Pages[T]:
+def in_pages(method: str, request: Any, answer: Any, field: str, read: Callable[[Any], T]) -> Pages[T]:
+    """Returns a read of pages; `field` is that of the entries."""
+
     def page(message: Any) -> tuple[list[T], str]:
         return [read(each) for each in getattr(message, field)], message.next_page_token
 
-    return Pages(_read(method, request, answer, page, None))
+    return Pages(of_one_answer(method, request, answer, page, None))
 
 
 def _in_scope(read: Read[T], channel: str | None) -> Read[T]:
@@ -130,7 +131,7 @@ def get_reservation(
         return decode.reservation_of(answer.reservation)
 
     method = _RESERVATIONS + "GetReservation"
-    return _in_scope(_read(method, request, reservation.GetReservationResponse, decoded, timeout_s), channel)
+    return _in_scope(of_one_answer(method, request, reservation.GetReservationResponse, decoded, timeout_s), channel)
 
 
 def list_reservations(
@@ -141,10 +142,10 @@ def list_reservations(
         order_ref=_only(order, "order"),
         holder=_only(holder, "holder"),
         include_ended=arguments.flag(include_ended, "include_ended"),
-        page_size=_page(page_size),
+        page_size=checked_page_size(page_size),
     )
     answer = reservation.ListReservationsResponse
-    return _pages(_RESERVATIONS + "ListReservations", request, answer, "reservations", decode.reservation_of)
+    return in_pages(_RESERVATIONS + "ListReservations", request, answer, "reservations", decode.reservation_of)
 
 
 def get_outcome(
@@ -155,7 +156,7 @@ def get_outcome(
         idempotency_key=arguments.nonempty(key, "key"), source_id=arguments.text(source_id, "source_id")
     )
     method, answer = _RESERVATIONS + "GetOutcome", reservation.GetOutcomeResponse
-    return _in_scope(_read(method, request, answer, decode.known_outcome, timeout_s), channel)
+    return _in_scope(of_one_answer(method, request, answer, decode.known_outcome, timeout_s), channel)
 
 
 def get_level(sku: str, location: str, *, timeout_s: float | None = None) -> Read[Level]:
@@ -167,16 +168,16 @@ def get_level(sku: str, location: str, *, timeout_s: float | None = None) -> Rea
     def decoded(answer: Any) -> Level:
         return decode.level_of(answer.level)
 
-    return _read(_STOCK + "GetInventoryLevel", request, inventory.GetInventoryLevelResponse, decoded, timeout_s)
+    return of_one_answer(_STOCK + "GetInventoryLevel", request, inventory.GetInventoryLevelResponse, decoded, timeout_s)
 
 
 def list_levels(*, sku: str | None = None, location: str | None = None, page_size: int = 1000) -> Pages[Level]:
     """Lists the levels of an item, of a location or all; fetches page after page."""
     request = inventory.ListInventoryLevelsRequest(
-        sku=_only(sku, "sku"), location=_only(location, "location"), page_size=_page(page_size)
+        sku=_only(sku, "sku"), location=_only(location, "location"), page_size=checked_page_size(page_size)
     )
     answer = inventory.ListInventoryLevelsResponse
-    return _pages(_STOCK + "ListInventoryLevels", request, answer, "levels", decode.level_of)
+    return in_pages(_STOCK + "ListInventoryLevels", request, answer, "levels", decode.level_of)
 
 
 def availability(sku: str, location: str | None = None, *, timeout_s: float | None = None) -> Read[int]:
@@ -232,66 +233,16 @@ def _query(number: int, query: Any) -> Any:
     )
 
 
-def _item(item: Any) -> Item:
-    return Item(item.sku, item.display_name, item.gtin)
-
-
-def _location(location: Any) -> Location:
-    return Location(location.location, location.display_name, location.gln)
-
-
-def _channel(channel: Any) -> Channel:
-    return Channel(channel.channel, channel.display_name)
-
-
-def get_item(sku: str, *, timeout_s: float | None = None) -> Read[Item]:
-    """One item."""
-    request = catalog.GetItemRequest(sku=arguments.nonempty(sku, "sku"))
-    return _read(_CATALOG + "GetItem", request, catalog.GetItemResponse, lambda answer: _item(answer.item), timeout_s)
-
-
-def list_items(*, page_size: int = 1000) -> Pages[Item]:
-    """All items, in the order they were created; fetches page after page."""
-    request = catalog.ListItemsRequest(page_size=_page(page_size))
-    return _pages(_CATALOG + "ListItems", request, catalog.ListItemsResponse, "items", _item)
-
-
-def get_location(location: str, *, timeout_s: float | None = None) -> Read[Location]:
-    """One location."""
-    request = catalog.GetLocationRequest(location=arguments.nonempty(location, "location"))
-    answer = catalog.GetLocationResponse
-    return _read(_CATALOG + "GetLocation", request, answer, lambda answer: _location(answer.location), timeout_s)
-
-
-def list_locations(*, page_size: int = 1000) -> Pages[Location]:
-    """All locations, in the order they were created; fetches page after page."""
-    request = catalog.ListLocationsRequest(page_size=_page(page_size))
-    return _pages(_CATALOG + "ListLocations", request, catalog.ListLocationsResponse, "locations", _location)
-
-
-def get_channel(channel: str, *, timeout_s: float | None = None) -> Read[Channel]:
-    """One channel."""
-    request = catalog.GetChannelRequest(channel=arguments.nonempty(channel, "channel"))
-    answer = catalog.GetChannelResponse
-    return _read(_CATALOG + "GetChannel", request, answer, lambda answer: _channel(answer.channel), timeout_s)
-
-
-def list_channels(*, page_size: int = 1000) -> Pages[Channel]:
-    """All channels, in the order they were created; fetches page after page."""
-    request = catalog.ListChannelsRequest(page_size=_page(page_size))
-    return _pages(_CATALOG + "ListChannels", request, catalog.ListChannelsResponse, "channels", _channel)
-
-
 def digest(*, timeout_s: float | None = None) -> Read[Digest]:
     """The digest of all ledger state at the newest durable position."""
     method = "/invengine.v1.JournalService/GetDigest"
-    return _read(method, journal.GetDigestRequest(), journal.GetDigestResponse, decode.digest_of, timeout_s)
+    return of_one_answer(method, journal.GetDigestRequest(), journal.GetDigestResponse, decode.digest_of, timeout_s)
 
 
 def server_info(*, timeout_s: float | None = None) -> Read[ServerDescription]:
     """Describes the server, its guarantees and its limits."""
     request, answer = admin.GetServerInfoRequest(), admin.GetServerInfoResponse
-    return _read(_ADMIN + "GetServerInfo", request, answer, decode.server_description, timeout_s)
+    return of_one_answer(_ADMIN + "GetServerInfo", request, answer, decode.server_description, timeout_s)
 
 
 def create_snapshot(*, timeout_s: float | None = None) -> Read[int]:
@@ -301,4 +252,4 @@ def create_snapshot(*, timeout_s: float | None = None) -> Read[int]:
     """
     # Repeating it is safe, as with a read.
     request, answer = admin.CreateSnapshotRequest(), admin.CreateSnapshotResponse
-    return _read(_ADMIN + "CreateSnapshot", request, answer, lambda answer: int(answer.sequence), timeout_s)
+    return of_one_answer(_ADMIN + "CreateSnapshot", request, answer, lambda answer: int(answer.sequence), timeout_s)

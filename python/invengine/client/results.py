@@ -67,14 +67,21 @@ class LookAlike(NamedTuple):
 
 
 class Upserted(Receipt):
-    """The receipt of an Upsert, with those of its names that people may confuse with older ones."""
+    """The receipt of an Upsert, with those of its names that people may confuse with older ones.
+
+    `versions` are those that the entries have now, in their order; items, locations and channels have none.
+    """
 
     look_alikes: tuple[LookAlike, ...] = ()
+    versions: tuple[int, ...] = ()
 
-    def __new__(cls, receipt: Receipt, look_alikes: tuple[LookAlike, ...] = ()) -> Upserted:
+    def __new__(
+        cls, receipt: Receipt, look_alikes: tuple[LookAlike, ...] = (), versions: tuple[int, ...] = ()
+    ) -> Upserted:
         """Creates it from a receipt; it remains a tuple like every receipt."""
         made = super().__new__(cls, *receipt)
         made.look_alikes = look_alikes
+        made.versions = versions
         return made
 
     def __getnewargs__(self) -> tuple[Receipt]:
@@ -194,6 +201,8 @@ class Outcome:
     rejection: InvengineError | None
     summary: HoldSummary | None = None
     """The totals if there were too many holds to list; None if `holds` has them all."""
+    versions: tuple[int, ...] = ()
+    """The versions of the entities that it put, in its order; items, locations and channels have none."""
 
     @property
     def accepted(self) -> bool:
@@ -302,6 +311,19 @@ class Channel:
 
     channel: str
     display_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LocationGroup:
+    """Locations that are promised as one, 1 to 1,000, in the order in which they are asked.
+
+    `version` is 1 at first and one more with each put and deletion. In a put it is the version that the group must have
+    (else StaleVersion): that of an earlier read, 0 if there must be none, None for any.
+    """
+
+    group: str
+    locations: tuple[str, ...]
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,235 @@
+"""Entities: what has a name and is put, read, listed and deleted as a whole; the table of their kinds.
+
+A kind is a row of the table and a value in `results`. The value has the name of its message in the contract, and its
+fields have the names of the message's; the first is the name of the entity, `version` is the version that it has or
+must have. Everything else follows from the contract. The functions below name what each kind can do, with its types.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import fields as fields_of
+from types import ModuleType
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, Unpack
+
+from invengine.client import arguments, decode
+from invengine.client.draft import CommandFields, Draft, Kind
+from invengine.client.reads import Pages, Read, checked_page_size, in_pages, of_one_answer
+from invengine.client.results import Channel, Item, Location, LocationGroup, Receipt, Upserted
+from invengine.errors import InvalidArgument
+from invengine.v1 import catalog_service_pb2 as catalog
+from invengine.v1 import policy_service_pb2 as policy
+from invengine.v1.types_pb2 import EntityReference
+
+E = TypeVar("E")
+
+
+class _FieldType(NamedTuple):
+    """How a field of a value is checked, with its path, before it is sent, and how it is read from a message."""
+
+    checked: Callable[[Any, str], Any]
+    read: Callable[[Any, str], Any]
+
+
+def _texts(value: Any, path: str) -> list[str]:
+    return [arguments.text(each, f"{path}[{n}]") for n, each in enumerate(arguments.items_of(value, path))]
+
+
+def _whole_number(value: Any, path: str) -> int | None:
+    return None if value is None else arguments.integer(value, path)
+
+
+_FIELD_TYPES = {
+    "str": _FieldType(arguments.text, getattr),
+    "tuple[str, ...]": _FieldType(_texts, lambda message, name: tuple(getattr(message, name))),
+    "int | None": _FieldType(
+        _whole_number, lambda message, name: getattr(message, name) if message.HasField(name) else None
+    ),
+}
+"""The types that a field of an entity may have, as its value writes them."""
+
+
+class EntityKind(Generic[E]):
+    """One kind of entities: its commands and reads, made from its value and the module of its service."""
+
+    def __init__(self, value: type[E], contract: ModuleType, plural: str) -> None:
+        (service,) = contract.DESCRIPTOR.services_by_name.values()
+        self._value = value
+        self._of_contract: Callable[[str], Any] = vars(contract).__getitem__
+        self._path = f"/{service.full_name}/"
+        self._message = self._of_contract(value.__name__)
+        self._fields = [(each.name, _FIELD_TYPES[str(each.type)]) for each in fields_of(value)]  # type: ignore[arg-type]
+        self._plural = plural
+        self._list = _snake(plural)
+
+    def upsert(self, entities: Iterable[E], argument: str, fields: CommandFields) -> Draft[Upserted]:
+        """Creates or replaces entities. `argument` is their name in the errors of the caller."""
+        rpc = f"Upsert{self._plural}"
+        given = enumerate(_some(entities, argument))
+        wanted = [self._message_of(each, f"{argument}[{number}]") for number, each in given]
+        request = self._of_contract(f"{rpc}Request")(**{self._list: wanted})
+        return Draft(self._command(rpc, self._list, decode.upserted), request, fields)
+
+    def delete(self, references: Iterable[Any], argument: str, fields: CommandFields) -> Draft[Receipt]:
+        """Deletes entities: by name, or where they have versions also by (name, version) or by themselves."""
+        rpc = f"Delete{self._plural}"
+        request = self._of_contract(f"{rpc}Request")()
+        _, field = request.DESCRIPTOR.fields
+        make = self._reference if field.message_type else arguments.nonempty
+        given = enumerate(_some(references, argument))
+        getattr(request, field.name).extend([make(each, f"{argument}[{number}]") for number, each in given])
+        return Draft(self._command(rpc, f"delete_{self._list}", decode.receipt_of), request, fields)
+
+    def get(self, name: str, timeout_s: float | None) -> Read[E]:
+        """Reads one entity."""
+        rpc, (field, _) = f"Get{self._value.__name__}", self._fields[0]
+        request = self._of_contract(f"{rpc}Request")(**{field: arguments.nonempty(name, field)})
+        answer, one = self._of_contract(f"{rpc}Response"), _snake(self._value.__name__)
+        return of_one_answer(self._path + rpc, request, answer, lambda found: self._of(getattr(found, one)), timeout_s)
+
+    def pages(self, page_size: int) -> Pages[E]:
+        """Reads all entities."""
+        rpc = f"List{self._plural}"
+        request = self._of_contract(f"{rpc}Request")(page_size=checked_page_size(page_size))
+        return in_pages(self._path + rpc, request, self._of_contract(f"{rpc}Response"), self._list, self._of)
+
+    def _command(self, rpc: str, name: str, read: Callable[[Any], Any]) -> Kind[Any]:
+        return Kind(name, self._path + rpc, self._of_contract(f"{rpc}Response"), read)
+
+    def _of(self, message: Any) -> E:
+        return self._value(*[kind.read(message, name) for name, kind in self._fields])
+
+    def _message_of(self, entity: Any, path: str) -> Any:
+        if not isinstance(entity, self._value):
+            raise InvalidArgument(path, f"{self._value.__name__}(...); got {entity!r}")
+        return self._message(
+            **{name: kind.checked(getattr(entity, name), f"{path}.{name}") for name, kind in self._fields}
+        )
+
+    def _reference(self, given: Any, path: str) -> Any:
+        if isinstance(given, self._value):
+            pair: Any = (getattr(given, self._fields[0][0]), getattr(given, "version", None))
+        else:
+            pair = (given, None) if isinstance(given, str) else given
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InvalidArgument(path, f"a name, (name, version) or {self._value.__name__}(...); got {given!r}")
+        name, version = arguments.nonempty(pair[0], f"{path}.name"), _whole_number(pair[1], f"{path}.version")
+        return EntityReference(name=name, version=version)
+
+
+def _snake(name: str) -> str:
+    """The name of a field for what the contract calls `LocationGroup`: location_group."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def _some(values: Iterable[Any], argument: str) -> list[Any]:
+    given = list(arguments.items_of(values, argument))
+    if not given:
+        raise InvalidArgument(argument, "at least one")
+    return given
+
+
+_ITEMS = EntityKind(Item, catalog, "Items")
+_LOCATIONS = EntityKind(Location, catalog, "Locations")
+_CHANNELS = EntityKind(Channel, catalog, "Channels")
+_LOCATION_GROUPS = EntityKind(LocationGroup, policy, "LocationGroups")
+
+GroupReference: TypeAlias = str | tuple[str, int | None] | LocationGroup
+"""A location group by its name; with a version, or as it was read, only if it still has that version."""
+
+
+def upsert_items(items: Iterable[Item], **fields: Unpack[CommandFields]) -> Draft[Upserted]:
+    """Creates or replaces items, atomically: 1 to 1,000."""
+    return _ITEMS.upsert(items, "items", fields)
+
+
+def get_item(sku: str, *, timeout_s: float | None = None) -> Read[Item]:
+    """One item."""
+    return _ITEMS.get(sku, timeout_s)
+
+
+def list_items(*, page_size: int = 1000) -> Pages[Item]:
+    """All items, in the order they were created; fetches page after page."""
+    return _ITEMS.pages(page_size)
+
+
+def delete_items(skus: Iterable[str], **fields: Unpack[CommandFields]) -> Draft[Receipt]:
+    """Deletes items, atomically: 1 to 1,000. Refused (EntityInUse) if stock was ever recorded for one.
+
+    skus: their names.
+    """
+    return _ITEMS.delete(skus, "skus", fields)
+
+
+def upsert_locations(locations: Iterable[Location], **fields: Unpack[CommandFields]) -> Draft[Upserted]:
+    """Creates or replaces locations, atomically: 1 to 1,000."""
+    return _LOCATIONS.upsert(locations, "locations", fields)
+
+
+def get_location(location: str, *, timeout_s: float | None = None) -> Read[Location]:
+    """One location."""
+    return _LOCATIONS.get(location, timeout_s)
+
+
+def list_locations(*, page_size: int = 1000) -> Pages[Location]:
+    """All locations, in the order they were created; fetches page after page."""
+    return _LOCATIONS.pages(page_size)
+
+
+def delete_locations(locations: Iterable[str], **fields: Unpack[CommandFields]) -> Draft[Receipt]:
+    """Deletes locations, atomically: 1 to 1,000.
+
+    Refused (EntityInUse) if stock was ever recorded for one or a location group has it.
+
+    locations: their names.
+    """
+    return _LOCATIONS.delete(locations, "locations", fields)
+
+
+def upsert_channels(channels: Iterable[Channel], **fields: Unpack[CommandFields]) -> Draft[Upserted]:
+    """Creates or replaces channels, atomically: 1 to 1,000."""
+    return _CHANNELS.upsert(channels, "channels", fields)
+
+
+def get_channel(channel: str, *, timeout_s: float | None = None) -> Read[Channel]:
+    """One channel."""
+    return _CHANNELS.get(channel, timeout_s)
+
+
+def list_channels(*, page_size: int = 1000) -> Pages[Channel]:
+    """All channels, in the order they were created; fetches page after page."""
+    return _CHANNELS.pages(page_size)
+
+
+def upsert_location_groups(groups: Iterable[LocationGroup], **fields: Unpack[CommandFields]) -> Draft[Upserted]:
+    """Creates or replaces location groups, atomically: 1 to 1,000. `versions` of the result has their new versions.
+
+    A group with a `version` is stored only if it has that version now, 0 if there is none; else StaleVersion, and
+    nothing is stored.
+
+    groups: 1 to 1,000 entries, each name at most once.
+    """
+    return _LOCATION_GROUPS.upsert(groups, "groups", fields)
+
+
+def get_location_group(group: str, *, timeout_s: float | None = None) -> Read[LocationGroup]:
+    """One location group, with its version.
+
+    group: its name.
+    """
+    return _LOCATION_GROUPS.get(group, timeout_s)
+
+
+def list_location_groups(*, page_size: int = 1000) -> Pages[LocationGroup]:
+    """All location groups, in the order they were first created; fetches page after page."""
+    return _LOCATION_GROUPS.pages(page_size)
+
+
+def delete_location_groups(groups: Iterable[GroupReference], **fields: Unpack[CommandFields]) -> Draft[Receipt]:
+    """Deletes location groups, atomically: 1 to 1,000.
+
+    groups: each a name, or (name, version) or a `LocationGroup` that was read, to be deleted only if it still has that
+        version (else StaleVersion).
+    """
+    return _LOCATION_GROUPS.delete(groups, "groups", fields)

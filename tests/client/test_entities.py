@@ -1,0 +1,150 @@
+"""Entities of every kind have the same four operations: what is sent for each, and what comes back."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any, assert_type
+
+import grpc
+import pytest
+from scripted_peer import Peer, Refusal
+
+from invengine.client import Channel, Client, Item, Location, LocationGroup, Receipt, Upserted, commands
+from invengine.client.entities import GroupReference
+from invengine.errors import EntityInUse, InvalidArgument, StaleVersion
+from invengine.v1 import catalog_service_pb2 as catalog
+from invengine.v1 import policy_service_pb2 as policy
+from invengine.v1 import types_pb2 as types
+
+RECEIPT = types.Receipt(sequence=7, durable_sequence=7)
+WEST, EAST = LocationGroup("west", ("wh-1", "wh-2")), LocationGroup("east", ("wh-3",), version=4)
+GROUPS = "/invengine.v1.PolicyService/"
+CATALOG = "/invengine.v1.CatalogService/"
+
+
+def always(answer: Any) -> Callable[[bytes], bytes]:
+    return lambda body: bytes(answer.SerializeToString())
+
+
+def test_an_upsert_sends_every_field_and_only_the_versions_that_were_given() -> None:
+    zero = LocationGroup("new", ("wh-1",), version=0)
+    west, east, new = commands.upsert_location_groups([WEST, EAST, zero]).request.location_groups
+    assert (west.group, list(west.locations), west.HasField("version")) == ("west", ["wh-1", "wh-2"], False)
+    assert (east.group, list(east.locations), east.version) == ("east", ["wh-3"], 4)
+    assert (new.HasField("version"), new.version) == (True, 0)
+    item = commands.upsert_items([Item("mug", "A mug", "04012345678901")])
+    assert item.kind.method == CATALOG + "UpsertItems"
+    assert item.request == catalog.UpsertItemsRequest(
+        items=[catalog.Item(sku="mug", display_name="A mug", gtin="04012345678901")]
+    )
+
+
+def test_a_list_of_locations_works_like_a_tuple() -> None:
+    locations: Any = ["wh-1", "wh-2"]
+    draft = commands.upsert_location_groups([LocationGroup("west", locations)])
+    assert draft.request == commands.upsert_location_groups([WEST]).request
+
+
+def test_an_upsert_returns_versions_and_look_alikes_and_remains_a_receipt(peer: Peer) -> None:
+    alike = types.LookAlike(name="WEST", older_name="west")
+    answer = policy.UpsertLocationGroupsResponse(receipt=RECEIPT, versions=[1, 5], look_alikes=[alike])
+    peer.behaviours[GROUPS + "UpsertLocationGroups"] = always(answer)
+    peer.behaviours[CATALOG + "UpsertItems"] = always(catalog.UpsertItemsResponse(receipt=RECEIPT))
+    with Client(peer.target) as client:
+        stored = assert_type(client.upsert_location_groups([WEST, EAST]), Upserted)
+        of_items = client.upsert_items([Item("mug")])
+    assert (stored.versions, tuple(stored.look_alikes[0])) == ((1, 5), ("WEST", "west"))
+    assert stored == Receipt(7, 7, False)
+    copy = pickle.loads(pickle.dumps(stored))
+    assert (copy, copy.versions, copy.look_alikes) == (stored, stored.versions, stored.look_alikes)
+    assert (of_items.versions, of_items.look_alikes) == ((), ())
+
+
+def test_a_read_has_the_version_and_can_be_sent_back(peer: Peer) -> None:
+    message = policy.LocationGroup(group="east", locations=["wh-3"], version=4)
+    peer.behaviours[GROUPS + "GetLocationGroup"] = always(policy.GetLocationGroupResponse(location_group=message))
+    with Client(peer.target) as client:
+        found = assert_type(client.get_location_group("east"), LocationGroup)
+    assert found == EAST
+    assert commands.upsert_location_groups([found]).request.location_groups[0] == message
+    assert len({found, EAST}) == 1
+
+
+def test_a_list_is_fetched_page_after_page(peer: Peer) -> None:
+    def page(body: bytes) -> bytes:
+        last = policy.ListLocationGroupsRequest.FromString(body).page_token == "more"
+        group = policy.LocationGroup(group="east" if last else "west", locations=["wh-3"], version=4)
+        token = "" if last else "more"
+        return policy.ListLocationGroupsResponse(location_groups=[group], next_page_token=token).SerializeToString()
+
+    peer.behaviours[GROUPS + "ListLocationGroups"] = page
+    with Client(peer.target) as client:
+        found = assert_type(client.list_location_groups(page_size=1), Iterator[LocationGroup])
+        assert [each.group for each in found] == ["west", "east"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "version"),
+    [("west", None), (("west", 3), 3), (("west", 0), 0), (("west", None), None), (WEST, None), (EAST, 4)],
+)
+def test_a_deletion_names_a_group_in_any_way(reference: GroupReference, version: int | None) -> None:
+    (sent,) = commands.delete_location_groups([reference]).request.location_groups
+    assert sent.name == ("east" if reference is EAST else "west")
+    assert (sent.version if sent.HasField("version") else None) == version
+
+
+def test_items_and_locations_are_deleted_by_name(peer: Peer) -> None:
+    assert list(commands.delete_items(["mug", "cup"]).request.skus) == ["mug", "cup"]
+    assert list(commands.delete_locations(iter(["wh-1"])).request.locations) == ["wh-1"]
+    peer.behaviours[CATALOG + "DeleteItems"] = always(catalog.DeleteItemsResponse(receipt=RECEIPT))
+    with Client(peer.target) as client:
+        assert assert_type(client.delete_items(["mug"]), Receipt) == Receipt(7, 7, False)
+
+
+BAD: list[tuple[Callable[..., Any], Any, str]] = [
+    (commands.upsert_items, "mug", "items"),
+    (commands.upsert_items, [], "items"),
+    (commands.upsert_items, [Item("mug"), "cup"], "items[1]"),
+    (commands.upsert_items, [Item("mug", gtin=7)], "items[0].gtin"),  # type: ignore[arg-type]
+    (commands.upsert_locations, [Item("mug")], "locations[0]"),
+    (commands.upsert_channels, [Channel("app", None)], "channels[0].display_name"),  # type: ignore[arg-type]
+    (commands.upsert_location_groups, [Location("wh-1")], "groups[0]"),
+    (commands.upsert_location_groups, [WEST, LocationGroup("east", "wh-1")], "groups[1].locations"),  # type: ignore[arg-type]
+    (commands.upsert_location_groups, [LocationGroup("east", ("wh-1", None))], "groups[0].locations[1]"),  # type: ignore[arg-type]
+    (commands.upsert_location_groups, [LocationGroup("east", ("wh-1",), True)], "groups[0].version"),
+    (commands.upsert_location_groups, [LocationGroup("east", ("wh-1",), "1")], "groups[0].version"),  # type: ignore[arg-type]
+    (commands.delete_items, ["mug", ""], "skus[1]"),
+    (commands.delete_items, [Item("mug")], "skus[0]"),
+    (commands.delete_locations, [("wh-1", 1)], "locations[0]"),
+    (commands.delete_location_groups, ["west", ""], "groups[1].name"),
+    (commands.delete_location_groups, [("west", 1.5)], "groups[0].version"),
+    (commands.delete_location_groups, [("west", 1, 2)], "groups[0]"),
+    (commands.delete_location_groups, [Location("west")], "groups[0]"),
+    (commands.delete_location_groups, "west", "groups"),
+]
+
+
+@pytest.mark.parametrize(("make", "given", "field"), BAD, ids=[f"{row[2]} {number}" for number, row in enumerate(BAD)])
+def test_a_bad_entry_is_named_and_nothing_is_sent(make: Callable[..., Any], given: Any, field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        make(given)
+    assert caught.value.violations[0].field == field
+
+
+def test_refusals_say_what_they_are_about(peer: Peer) -> None:
+    def refused(reason: str, code: str, **facts: str) -> Callable[[bytes], bytes]:
+        def behaviour(body: bytes) -> bytes:
+            raise Refusal(grpc.StatusCode[code], reason, metadata=facts)
+
+        return behaviour
+
+    in_use = {"kind": "location", "name": "wh-1", "used_by": "location_group west"}
+    peer.behaviours[CATALOG + "DeleteLocations"] = refused("ENTITY_IN_USE", "FAILED_PRECONDITION", **in_use)
+    stale = {"kind": "location_group", "name": "west", "expected": "2", "actual": "3"}
+    peer.behaviours[GROUPS + "UpsertLocationGroups"] = refused("STALE_VERSION", "ABORTED", **stale)
+    with Client(peer.target) as client:
+        with pytest.raises(EntityInUse, match="kind location, name wh-1, used_by location_group west"):
+            client.delete_locations(["wh-1"])
+        with pytest.raises(StaleVersion, match="kind location_group, name west, expected 2, actual 3"):
+            client.upsert_location_groups([LocationGroup("west", ("wh-1",), 2)])
