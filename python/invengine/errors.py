@@ -14,6 +14,7 @@ InvengineError                      code, reason, metadata, violations, retry_af
 │   ├── WrongState
 │   │   ├── ReservationExpired · AlreadyReleased · AlreadyAllocated · AlreadyFulfilled
 │   │   ├── ExceedsOutstanding      more than the line still holds
+│   │   ├── EntityInUse             kind, name, used_by: something refers to it
 │   │   └── OrderState · EventFromFuture
 │   ├── StaleRead                   compare-and-swap lost: read again
 │   │   └── QuantityStale · StaleVersion
@@ -295,6 +296,13 @@ class ExceedsOutstanding(WrongState):
     shown_metadata = ("sku", "location", "requested", "outstanding")
 
 
+class EntityInUse(WrongState):
+    """What was to be deleted is in use: `metadata["used_by"]` names by what, such as "location_group west"."""
+
+    default_reason = "ENTITY_IN_USE"
+    shown_metadata = ("kind", "name", "used_by")
+
+
 class OrderState(WrongState):
     """The message does not fit the state of its order."""
 
@@ -323,10 +331,10 @@ class QuantityStale(StaleRead):
 
 
 class StaleVersion(StaleRead):
-    """The reservation no longer has `expected_version`."""
+    """The reservation no longer has `expected_version`, or an entity (`kind`, `name`) not the version it must have."""
 
     default_reason = "STALE_VERSION"
-    shown_metadata = ("expected", "actual")
+    shown_metadata = ("kind", "name", "expected", "actual")
 
 
 class SourceRefused(Rejected):

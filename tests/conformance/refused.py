@@ -25,6 +25,7 @@ CODE_OF_REASON = {
     "UNKNOWN_LOCATION": grpc.StatusCode.NOT_FOUND,
     "UNKNOWN_CHANNEL": grpc.StatusCode.NOT_FOUND,
     "UNKNOWN_SOURCE": grpc.StatusCode.NOT_FOUND,
+    "UNKNOWN_GROUP": grpc.StatusCode.NOT_FOUND,
     "RESERVATION_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "RESERVATION_EXPIRED": grpc.StatusCode.FAILED_PRECONDITION,
     "ALREADY_RELEASED": grpc.StatusCode.FAILED_PRECONDITION,
@@ -33,6 +34,7 @@ CODE_OF_REASON = {
     "EXCEEDS_OUTSTANDING": grpc.StatusCode.FAILED_PRECONDITION,
     "QUANTITY_STALE": grpc.StatusCode.ABORTED,
     "STALE_VERSION": grpc.StatusCode.ABORTED,
+    "ENTITY_IN_USE": grpc.StatusCode.FAILED_PRECONDITION,
     "POSITION_NOT_IN_HISTORY": grpc.StatusCode.OUT_OF_RANGE,
     "SEQUENCE_GAP": grpc.StatusCode.ABORTED,
     "SEQUENCE_CONSUMED": grpc.StatusCode.ALREADY_EXISTS,
@@ -58,6 +60,7 @@ FACTS_OF_REASON: dict[str, set[str]] = {
     "UNKNOWN_LOCATION": {"location"},
     "UNKNOWN_CHANNEL": {"channel"},
     "UNKNOWN_SOURCE": {"source"},
+    "UNKNOWN_GROUP": {"group"},
     "RESERVATION_NOT_FOUND": {"reservation", "key", "order"},
     "RESERVATION_EXPIRED": HOLD_FACTS,
     "ALREADY_RELEASED": HOLD_FACTS,
@@ -65,7 +68,8 @@ FACTS_OF_REASON: dict[str, set[str]] = {
     "ALREADY_FULFILLED": HOLD_FACTS,
     "EXCEEDS_OUTSTANDING": {"sku", "location", "outstanding"},
     "QUANTITY_STALE": {"sku", "location", "expected", "actual"},
-    "STALE_VERSION": {"expected", "actual"},
+    "STALE_VERSION": {"expected", "actual", "kind", "name"},
+    "ENTITY_IN_USE": {"kind", "name", "used_by"},
     "POSITION_NOT_IN_HISTORY": {
         "ledger",
         "head_sequence",
@@ -94,7 +98,7 @@ INTERNAL_TEXT = re.compile(
 # What the message must contain so that a person knows what the rejection is about.
 NAMED = (
     "sku", "location", "requested", "available", "outstanding", "channel", "source", "reservation", "order", "key",
-    "expected", "actual", "got", "current", "field",
+    "expected", "actual", "got", "current", "field", "group", "kind", "name", "used_by",
 )  # fmt: skip
 
 

@@ -38,9 +38,12 @@ CODES = {
 RETRY = "RetryInfo"
 
 NAMES_IN_THE_LEDGER = "rust/ledger/src/rejection.rs"
+KINDS_OF_ENTITIES = "rust/ledger/src/entity/mod.rs"
 OF_THE_NODE = "rust/node/src/refusal.rs"
 OF_THE_SERVICE = "python/invengine/service/refusals.py"
 
+# A row of the table of kinds of entities ends with the reason that refuses an unknown name.
+_OF_A_KIND = re.compile(r'^    \d+ \w+(?: "\w+"){4} (\w+)$', re.MULTILINE)
 # `Reason::X => "X"`, and where a Reason goes into a call: what is only compared or matched is not given.
 _NAMED = re.compile(r'Reason::(\w+) => "([A-Z_]+)"')
 _PASSED = re.compile(r"\w\(\s*Reason::([A-Z]\w+)")
@@ -100,6 +103,8 @@ def of_ledger(sources: Mapping[str, str]) -> Iterator[tuple[str, set[str]]]:
     for name, text in sources.items():
         if name != NAMES_IN_THE_LEDGER:
             yield from ((names[each], set()) for each in _PASSED.findall(text) if each in names)
+        if name == KINDS_OF_ENTITIES:
+            yield from ((names[each], set()) for each in _OF_A_KIND.findall(text))
 
 
 def of_node(sources: Mapping[str, str]) -> Iterator[tuple[str, set[str]]]:
