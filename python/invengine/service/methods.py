@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -37,8 +38,8 @@ _FILES = (
     source_service_pb2,
 )
 
-# Methods that carry many commands or many names in one message.
-_BATCHES = frozenset({"Submit", "SubmitStream", "RecordMessages", "UpsertItems", "UpsertLocations", "UpsertChannels"})
+# Methods that carry many commands or many entities in one message.
+_BATCHES = re.compile(r"Submit|SubmitStream|RecordMessages|Upsert\w+")
 
 
 class Shape(enum.Enum):
@@ -76,7 +77,7 @@ def _services() -> list[ServiceDescriptor]:
 
 def _method(service: ServiceDescriptor, method: MethodDescriptor) -> Method:
     path = f"/{service.full_name}/{method.name}"
-    limit = SUBMIT_BYTES_MAX if method.name in _BATCHES else COMMAND_BYTES_MAX
+    limit = SUBMIT_BYTES_MAX if _BATCHES.fullmatch(method.name) else COMMAND_BYTES_MAX
     return Method(path, _shape(path, method), limit)
 
 
