@@ -3,81 +3,47 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from invengine.cli.csvfile import Row, read_rows
+from invengine.cli.entities import EntityKind, add_one, entity_app, print_stored
 from invengine.cli.exits import PartlyDoneError
-from invengine.cli.keys import command_key
 from invengine.cli.options import Json, Key, Target, TimeoutMs, connected
-from invengine.cli.output import print_facts, print_line, print_rows, visible
 from invengine.cli.progress import progress
-from invengine.client import Channel, Client, Item, Location, LookAlike, Upserted
+from invengine.client import Channel, Client, Item, Location, LookAlike
 from invengine.errors import InvalidField, InvengineError, Violation
 
 # The maximum number of entries of one Upsert.
 BATCH = 1000
-# The maximum number of look-alikes in the output for people.
-LOOK_ALIKES_SHOWN = 20
 
-app = typer.Typer(help="Items, locations and channels: list, add, import.", no_args_is_help=True, add_completion=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One part of the catalogue: its value class, its columns and its client methods."""
-
-    noun: str
-    make: Callable[..., Any]
-    columns: tuple[str, ...]
-    upsert: Callable[..., Upserted]
-    read: Callable[[Client], Iterable[Any]]
-
-
-ITEMS = Kind("items", Item, ("sku", "display_name", "gtin"), Client.upsert_items, Client.list_items)
-LOCATIONS = Kind(
-    "locations", Location, ("location", "display_name", "gln"), Client.upsert_locations, Client.list_locations
+app = typer.Typer(
+    help="Items, locations and channels: list, add, import, delete.", no_args_is_help=True, add_completion=False
 )
-CHANNELS = Kind("channels", Channel, ("channel", "display_name"), Client.upsert_channels, Client.list_channels)
+
+
+ITEMS = EntityKind(
+    "items", Item, ("sku", "display_name", "gtin"), Client.upsert_items, Client.list_items, Client.delete_items
+)
+LOCATIONS = EntityKind(
+    "locations",
+    Location,
+    ("location", "display_name", "gln"),
+    Client.upsert_locations,
+    Client.list_locations,
+    Client.delete_locations,
+)
+CHANNELS = EntityKind("channels", Channel, ("channel", "display_name"), Client.upsert_channels, Client.list_channels)
 
 DisplayName = Annotated[str, typer.Option("--display-name", help="A name for people.")]
 
 
-def _add(
-    context: typer.Context,
-    kind: Kind,
-    value: Any,
-    key: str | None,
-    target: str | None,
-    timeout_ms: int | None,
-    as_json: bool,
-) -> None:
-    key = command_key(key)
-    with connected(context, target, timeout_ms) as client:
-        stored = kind.upsert(client, [value], key=key)
-    facts = {kind.noun: 1, "sequence": stored.sequence, "replayed": stored.replayed, "key": key}
-    _print(facts, stored.look_alikes, as_json=as_json)
-
-
-def _print(facts: dict[str, Any], look_alikes: Sequence[LookAlike], *, as_json: bool) -> None:
-    """Prints what was stored, and which names may be confused with older ones."""
-    if as_json:
-        print_facts({**facts, "look_alikes": look_alikes}, as_json=True)
-        return
-    print_facts(facts, as_json=False)
-    for each in look_alikes[:LOOK_ALIKES_SHOWN]:
-        print_line(f"look-alike: {visible(each.name)} looks like the older {visible(each.older_name)}")
-    if len(look_alikes) > LOOK_ALIKES_SHOWN:
-        print_line(f"look-alikes: {len(look_alikes) - LOOK_ALIKES_SHOWN} more; --json lists all")
-
-
 def _import(
     context: typer.Context,
-    kind: Kind,
+    kind: EntityKind,
     file: Path,
     delimiter: str,
     target: str | None,
@@ -103,7 +69,7 @@ def _import(
             look_alikes += answer.look_alikes
             stored += len(batch)
             advance(len(batch))
-    _print({kind.noun: len(rows), "sequence": sequence}, look_alikes, as_json=as_json)
+    print_stored({kind.noun: len(rows), "sequence": sequence}, look_alikes, as_json=as_json)
 
 
 def _batches(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
@@ -125,16 +91,9 @@ def _of_line(rejection: InvalidField, file: Path, batch: Sequence[Row]) -> Inval
     return InvalidField(message, metadata=rejection.metadata, violations=bad)
 
 
-def _sub_app(kind: Kind) -> typer.Typer:
-    """Creates the list and import commands of one kind; `add` differs in its flags."""
-    sub = typer.Typer(help=f"{kind.noun.capitalize()} of the catalogue.", no_args_is_help=True, add_completion=False)
-
-    @sub.command("list", help=f"List all {kind.noun}, in the order they were created.")
-    def show(
-        context: typer.Context, target: Target = None, timeout_ms: TimeoutMs = None, as_json: Json = False
-    ) -> None:
-        with connected(context, target, timeout_ms) as client:
-            print_rows(kind.read(client), kind.columns, as_json=as_json)
+def _sub_app(kind: EntityKind) -> typer.Typer:
+    """Adds the commands of one kind, and `import`; `add` differs in its flags."""
+    sub = entity_app(app, kind, f"{kind.noun.capitalize()} of the catalogue.")
 
     @sub.command(
         "import",
@@ -153,7 +112,6 @@ def _sub_app(kind: Kind) -> typer.Typer:
     ) -> None:
         _import(context, kind, file, delimiter, target, timeout_ms, as_json)
 
-    app.add_typer(sub, name=kind.noun)
     return sub
 
 
@@ -174,7 +132,7 @@ def add_item(
     as_json: Json = False,
 ) -> None:
     """Create or replace one item."""
-    _add(context, ITEMS, Item(sku, display_name, gtin), key, target, timeout_ms, as_json)
+    add_one(context, ITEMS, Item(sku, display_name, gtin), key, target, timeout_ms, as_json)
 
 
 @locations.command("add")
@@ -189,7 +147,7 @@ def add_location(
     as_json: Json = False,
 ) -> None:
     """Create or replace one location."""
-    _add(context, LOCATIONS, Location(location, display_name, gln), key, target, timeout_ms, as_json)
+    add_one(context, LOCATIONS, Location(location, display_name, gln), key, target, timeout_ms, as_json)
 
 
 @channels.command("add")
@@ -203,4 +161,4 @@ def add_channel(
     as_json: Json = False,
 ) -> None:
     """Create or replace one channel."""
-    _add(context, CHANNELS, Channel(channel, display_name), key, target, timeout_ms, as_json)
+    add_one(context, CHANNELS, Channel(channel, display_name), key, target, timeout_ms, as_json)

@@ -68,5 +68,7 @@ def _levels(fact: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
     there = (fact.to_location,) if hasattr(fact, "to_location") else ()
     for line in getattr(fact, "lines", ()):
         yield line.sku, (line.location, *there)
+    if isinstance(fact, journal_service_pb2.EntityRemoved):
+        yield fact.name if fact.kind == "item" else "", (fact.name,) if fact.kind == "location" else ()
     if hasattr(fact, "sku") or hasattr(fact, "location"):
         yield getattr(fact, "sku", ""), (getattr(fact, "location", ""),)

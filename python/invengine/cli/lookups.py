@@ -114,7 +114,8 @@ def _facts(known: KnownOutcome) -> dict[str, Any]:
     found = known.outcome
     if found is None:
         return facts
-    facts |= {"accepted": found.accepted, "holds": found.holds, "levels": found.levels, "receipt": found.receipt}
+    facts |= {"accepted": found.accepted, "holds": found.holds, "levels": found.levels, "versions": found.versions}
+    facts["receipt"] = found.receipt
     if found.rejection is not None:
         rejection = found.rejection
         facts["rejection"] = {"reason": rejection.reason, "message": str(rejection), "metadata": rejection.metadata}
@@ -134,7 +135,8 @@ def _print(found: Outcome) -> None:
     if found.key_cancelled:
         print_line("accepted: no hold had this key; its reserve is cancelled and will be refused (KEY_CANCELLED)")
     elif not found.holds and not found.levels:
-        print_line("accepted")
+        versions = ", ".join(map(str, found.versions))
+        print_line(f"accepted: version {versions}" if versions else "accepted")
     if found.receipt is not None:
         print_line(f"sequence {found.receipt.sequence}")
 

@@ -123,7 +123,7 @@ def _fact_rows(facts: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str
             yield label, " "
             yield from _fact_rows(value, indent + "  ")
         else:
-            yield label, ", ".join(str(each) for each in value) if isinstance(value, list) else value
+            yield label, value
 
 
 def duration(seconds: float) -> str:
@@ -169,6 +169,8 @@ def _time(value: datetime) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, tuple | list):
+        return ", ".join(_cell(each) for each in value) or "-"
     text = str(plain(value)) if not isinstance(value, float) else f"{value:g}"
     shown = "".join(char if char.isprintable() else "?" for char in text)
     return shown or "-"
