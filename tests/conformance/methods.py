@@ -40,6 +40,7 @@ def _method(service: str, request: type[Q], answer: type[A]) -> Method[Q, A]:
 _RESERVATION = "ReservationService"
 _INVENTORY = "InventoryService"
 _CATALOG = "CatalogService"
+_POLICY = "PolicyService"
 
 _r = reservation_service_pb2
 RESERVE = _method(_RESERVATION, _r.ReserveRequest, _r.ReserveResponse)
@@ -71,12 +72,20 @@ _c = catalog_service_pb2
 UPSERT_ITEMS = _method(_CATALOG, _c.UpsertItemsRequest, _c.UpsertItemsResponse)
 GET_ITEM = _method(_CATALOG, _c.GetItemRequest, _c.GetItemResponse)
 LIST_ITEMS = _method(_CATALOG, _c.ListItemsRequest, _c.ListItemsResponse)
+DELETE_ITEMS = _method(_CATALOG, _c.DeleteItemsRequest, _c.DeleteItemsResponse)
 UPSERT_LOCATIONS = _method(_CATALOG, _c.UpsertLocationsRequest, _c.UpsertLocationsResponse)
 GET_LOCATION = _method(_CATALOG, _c.GetLocationRequest, _c.GetLocationResponse)
 LIST_LOCATIONS = _method(_CATALOG, _c.ListLocationsRequest, _c.ListLocationsResponse)
+DELETE_LOCATIONS = _method(_CATALOG, _c.DeleteLocationsRequest, _c.DeleteLocationsResponse)
 UPSERT_CHANNELS = _method(_CATALOG, _c.UpsertChannelsRequest, _c.UpsertChannelsResponse)
 GET_CHANNEL = _method(_CATALOG, _c.GetChannelRequest, _c.GetChannelResponse)
 LIST_CHANNELS = _method(_CATALOG, _c.ListChannelsRequest, _c.ListChannelsResponse)
+
+_p = policy_service_pb2
+UPSERT_LOCATION_GROUPS = _method(_POLICY, _p.UpsertLocationGroupsRequest, _p.UpsertLocationGroupsResponse)
+GET_LOCATION_GROUP = _method(_POLICY, _p.GetLocationGroupRequest, _p.GetLocationGroupResponse)
+LIST_LOCATION_GROUPS = _method(_POLICY, _p.ListLocationGroupsRequest, _p.ListLocationGroupsResponse)
+DELETE_LOCATION_GROUPS = _method(_POLICY, _p.DeleteLocationGroupsRequest, _p.DeleteLocationGroupsResponse)
 
 _s = source_service_pb2
 REGISTER_SOURCE = _method("SourceService", _s.RegisterSourceRequest, _s.RegisterSourceResponse)
@@ -88,9 +97,7 @@ READ_EVENTS = "/invengine.v1.JournalService/ReadEvents"
 _ad = admin_service_pb2
 GET_SERVER_INFO = _method("AdminService", _ad.GetServerInfoRequest, _ad.GetServerInfoResponse)
 
-FILES: tuple[FileDescriptor, ...] = tuple(
-    module.DESCRIPTOR for module in (_ad, _a, _c, _i, _j, policy_service_pb2, _r, _s)
-)
+FILES: tuple[FileDescriptor, ...] = tuple(module.DESCRIPTOR for module in (_ad, _a, _c, _i, _j, _p, _r, _s))
 
 
 def every_method() -> list[MethodDescriptor]:

@@ -80,6 +80,14 @@ class Shop:
         self.call(methods.UPSERT_CHANNELS, catalog.UpsertChannelsRequest(context=self.context(), channels=channels))
         return name
 
+    def group(self, *locations: str) -> str:
+        """A new location group."""
+        name = self.name("group")
+        request = methods.UPSERT_LOCATION_GROUPS.request(context=self.context())
+        request.location_groups.add(group=name, locations=locations)
+        self.call(methods.UPSERT_LOCATION_GROUPS, request)
+        return name
+
     def source(self, source_id: str | None = None) -> types.SourcePosition:
         """A source in its new epoch, before its first message."""
         source_id = source_id or self.name("source")

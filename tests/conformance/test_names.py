@@ -111,6 +111,7 @@ READS: dict[str, tuple[AnyMethod, Any, str]] = {
     "item": (methods.GET_ITEM, methods.GET_ITEM.request(sku=NOBODY), "UNKNOWN_SKU"),
     "location": (methods.GET_LOCATION, methods.GET_LOCATION.request(location=NOBODY), "UNKNOWN_LOCATION"),
     "channel": (methods.GET_CHANNEL, methods.GET_CHANNEL.request(channel=NOBODY), "UNKNOWN_CHANNEL"),
+    "location group": (methods.GET_LOCATION_GROUP, methods.GET_LOCATION_GROUP.request(group=NOBODY), "UNKNOWN_GROUP"),
     "reservation by id": (
         methods.GET_RESERVATION,
         methods.GET_RESERVATION.request(reservation_id=NOBODY),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from invengine.v1 import catalog_service_pb2 as catalog
+from invengine.v1 import policy_service_pb2 as policy
 from invengine.v1 import source_service_pb2 as sources
 
 from . import methods, requests
@@ -42,6 +43,11 @@ def _channel(shop: Shop, name: str) -> Any:
     return catalog.UpsertChannelsRequest(context=shop.context(), channels=[catalog.Channel(channel=name)])
 
 
+def _location_group(shop: Shop, name: str) -> Any:
+    groups = [policy.LocationGroup(group=name, locations=[shop.here])]
+    return policy.UpsertLocationGroupsRequest(context=shop.context(), location_groups=groups)
+
+
 def _source(shop: Shop, name: str) -> Any:
     return sources.RegisterSourceRequest(context=shop.context(), source_id=name)
 
@@ -50,6 +56,7 @@ KINDS: dict[str, tuple[AnyMethod, Callable[[Shop, str], Any], str]] = {
     "item": (methods.UPSERT_ITEMS, _item, "items[0].sku"),
     "location": (methods.UPSERT_LOCATIONS, _location, "locations[0].location"),
     "channel": (methods.UPSERT_CHANNELS, _channel, "channels[0].channel"),
+    "location group": (methods.UPSERT_LOCATION_GROUPS, _location_group, "location_groups[0].group"),
     "source": (methods.REGISTER_SOURCE, _source, "source_id"),
 }
 

@@ -212,10 +212,11 @@ def test_an_entry_of_the_catalogue_is_created_and_replaced(shop: Shop) -> None:
     assert shop.call(methods.GET_CHANNEL, catalog.GetChannelRequest(channel=channel.channel)).channel == channel
 
 
-LISTS: dict[str, tuple[Method[catalog.ListItemsRequest, catalog.ListItemsResponse], str, str]] = {
+LISTS: dict[str, tuple[Method[Any, Any], str, str]] = {
     "items": (methods.LIST_ITEMS, "items", "sku"),
-    "locations": (methods.LIST_LOCATIONS, "locations", "location"),  # type: ignore[dict-item]
-    "channels": (methods.LIST_CHANNELS, "channels", "channel"),  # type: ignore[dict-item]
+    "locations": (methods.LIST_LOCATIONS, "locations", "location"),
+    "channels": (methods.LIST_CHANNELS, "channels", "channel"),
+    "location_groups": (methods.LIST_LOCATION_GROUPS, "location_groups", "group"),
 }
 
 
@@ -223,9 +224,12 @@ LISTS: dict[str, tuple[Method[catalog.ListItemsRequest, catalog.ListItemsRespons
 @pytest.mark.parametrize("page_size", [0, 37, 1000])
 def test_the_catalogue_in_pages(shop: Shop, kind: str, page_size: int) -> None:
     method, field, name = LISTS[kind]
-    made = {"items": lambda: shop.items(45, on_hand=1), "locations": lambda: [shop.here, shop.there]}.get(
-        kind, lambda: [shop.channel() for _ in range(3)]
-    )()
+    made = {
+        "items": lambda: shop.items(45, on_hand=1),
+        "locations": lambda: [shop.here, shop.there],
+        "channels": lambda: [shop.channel() for _ in range(3)],
+        "location_groups": lambda: [shop.group(shop.here) for _ in range(3)],
+    }[kind]()
     request = method.request(page_size=page_size)
     found: list[str] = []
     while True:
@@ -261,6 +265,7 @@ EVERY_LIST: dict[str, tuple[Method[Any, Any], str]] = {
     "items": (methods.LIST_ITEMS, "items"),
     "locations": (methods.LIST_LOCATIONS, "locations"),
     "channels": (methods.LIST_CHANNELS, "channels"),
+    "location_groups": (methods.LIST_LOCATION_GROUPS, "location_groups"),
 }
 
 
@@ -268,8 +273,9 @@ def first_page(shop: Shop, name: str) -> Any:
     """The first page of a list, of which there is another one."""
     shop.hold((shop.item(5, there=3), shop.here, 1))
     shop.hold((shop.item(5), shop.here, 1))
-    shop.channel()
-    shop.channel()
+    for _ in range(2):
+        shop.channel()
+        shop.group(shop.here)
     method, _ = EVERY_LIST[name]
     answer = shop.call(method, method.request(page_size=1))
     assert answer.next_page_token
