@@ -189,9 +189,7 @@ def drafts() -> str:
     return text + "\n" + table(("draft", "what it asks for"), rows) + "\n"
 
 
-CALLS = [name for name, thing in public(methods.Commands) if name != "send"] + [
-    "upsert_items", "upsert_locations", "upsert_channels", "register_source",
-]  # fmt: skip
+CALLS = [name for kind in (methods.Commands, methods.ClientCommands) for name, _ in public(kind) if name != "send"]
 
 
 def values() -> str:

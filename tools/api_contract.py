@@ -14,7 +14,6 @@ from grpc_tools import protoc
 
 PROTOS = Path(__file__).resolve().parents[1] / "protos"
 PACKAGE = ".invengine.v1."
-LATER = "Every method answers UNIMPLEMENTED in this version."
 
 Section = Callable[..., str]
 Table = Callable[[tuple[str, ...], list[tuple[str, ...]]], str]
@@ -106,17 +105,13 @@ def contract(section: Section, table: Table) -> str:
     """Services with their methods, then messages and enums."""
     text = ""
     for proto in protos():
-        later = False
         for at, service in enumerate(proto.file.service):
             words = proto.comment(6, at)
-            later = LATER in words
             rows: list[tuple[str, ...]] = [
                 (f"`{rpc.name}`", _name(rpc, "input"), _name(rpc, "output"), proto.comment(6, at, 2, place))
                 for place, rpc in enumerate(service.method)
             ]
             text += section(service.name, words, 3) + "\n" + table(("method", "request", "answer", ""), rows) + "\n"
-        if later:
-            continue
         for number, message in enumerate(proto.file.message_type):
             rows = fields(proto, number)
             text += section(message.name, proto.comment(4, number), 4)

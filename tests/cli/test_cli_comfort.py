@@ -17,6 +17,7 @@ from invengine.v1 import (
     admin_service_pb2,
     catalog_service_pb2,
     journal_service_pb2,
+    policy_service_pb2,
     reservation_service_pb2,
     types_pb2,
 )
@@ -249,6 +250,10 @@ def test_an_outcome_is_accepted_refused_or_not_known(line: CommandLine) -> None:
         outcome(known=True, outcome=reservation_service_pb2.Outcome(rejection=rejection)), "outcome", "k", "--json"
     ).objects
     assert (found["known"], found["accepted"], found["rejection"]["reason"]) == (True, False, "INSUFFICIENT_STOCK")
+    put = reservation_service_pb2.Outcome(receipt=RECEIPT, versions=[1, 4])
+    assert "accepted: version 1, 4" in line.ask(outcome(known=True, outcome=put), "outcome", "k").out
+    (found,) = line.ask(outcome(known=True, outcome=put), "outcome", "k", "--json").objects
+    assert found["versions"] == [1, 4]
     ran = line.ask(outcome(), "outcome", "k", "--source", "erp")
     assert ran.code == 0
     assert "may still be on its way" in ran.out
@@ -289,24 +294,28 @@ EVENTS = [
     event(6, transferred=journal_service_pb2.Transferred(reservation_id="s", to_location="ulm", lines=CUP)),
     event(7, order="o-1", fulfilled=journal_service_pb2.Fulfilled(reservation_id="r", lines=MUG)),
     *[event(number, key=f"k{number}", keys_forgotten=journal_service_pb2.KeysForgotten()) for number in range(8, 30)],
+    event(30, entity_removed=journal_service_pb2.EntityRemoved(kind="item", name="MUG", version=2)),
+    event(31, entity_removed=journal_service_pb2.EntityRemoved(kind="location", name="ulm", version=2)),
+    event(32, entity_removed=journal_service_pb2.EntityRemoved(kind="location_group", name="MUG", version=2)),
 ]
 
 
 @pytest.mark.parametrize(
     ("flags", "found"),
     [
-        (["--sku", "MUG"], [1, 2, 3, 5, 7]),
+        (["--sku", "MUG"], [1, 2, 3, 5, 7, 30]),
         (["--location", "lyon"], [4, 6]),
-        (["--location", "ulm"], [6]),
+        (["--location", "ulm"], [6, 31]),
+        (["--kind", "entity_removed"], [30, 31, 32]),
         (["--sku", "MUG", "--location", "lyon"], []),
         (["--kind", "reserved"], [3, 4]),
         (["--kind", "reserved", "--kind", "allocated"], [3, 4, 5]),
         (["--order", "o-1"], [5, 7]),
         (["--key", "k3"], [3]),
         (["--sku", "MUG", "--kind", "reserved", "--kind", "fulfilled"], [3, 7]),
-        (["--sku", "MUG", "--limit", "2"], [5, 7]),
+        (["--sku", "MUG", "--limit", "2"], [7, 30]),
         (["--sku", "MUG", "--limit", "2", "--from", "1"], [1, 2]),
-        (["--sku", "MUG", "--from", "3"], [3, 5, 7]),
+        (["--sku", "MUG", "--from", "3"], [3, 5, 7, 30]),
     ],
 )
 def test_events_are_filtered(line: CommandLine, flags: list[str], found: list[int]) -> None:
@@ -324,6 +333,22 @@ def test_a_line_of_an_event_repeats_nothing(line: CommandLine) -> None:
     first, second = ran.out.splitlines()
     assert first.split()[-3:] == ["idempotency_key=yours", "channel=web", "key=mine"]
     assert second.count("order_ref=o-1") == 1
+
+
+def test_an_event_of_an_entity_is_one_flat_line(line: CommandLine) -> None:
+    west = policy_service_pb2.LocationGroup(group="west", locations=["berlin", "lyon"], version=3)
+    put = event(1, key="k1", entity_put=journal_service_pb2.EntityPut(location_group=west))
+    removed = event(2, entity_removed=journal_service_pb2.EntityRemoved(kind="location_group", name="west", version=4))
+    script = {"GetServerInfo": admin_service_pb2.GetServerInfoResponse(durable_sequence=2, first_sequence=1)}
+    ran = line.ask(ScriptedEngine({**script}, [put, removed]), "events", "tail")
+    first, second = ran.out.splitlines()
+    assert first.split()[3:] == [
+        *("entity_put", "kind=location_group", "group=west", "locations=berlin,lyon", "version=3"),
+        *("channel=web", "key=k1"),
+    ]
+    assert second.split()[3:] == ["entity_removed", "kind=location_group", "name=west", "version=4", "channel=web"]
+    ran = line.ask(ScriptedEngine({**script}, [put, removed]), "events", "tail", "--json")
+    assert ran.objects[0]["fact"]["location_group"]["locations"] == ["berlin", "lyon"]
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones(line: CommandLine) -> None:

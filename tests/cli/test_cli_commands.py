@@ -17,6 +17,7 @@ from invengine.v1 import (
     catalog_service_pb2,
     inventory_service_pb2,
     journal_service_pb2,
+    policy_service_pb2,
     reservation_service_pb2,
     types_pb2,
 )
@@ -198,6 +199,55 @@ def test_catalogue_add_list_and_import(line: CommandLine, tmp_path: Path) -> Non
     assert ran.objects == [{"items": 2500, "sequence": 9, "look_alikes": []}]
     sizes = [len(catalog_service_pb2.UpsertItemsRequest.FromString(payload).items) for _, payload in engine.asked]
     assert sizes == [1000, 1000, 500]
+
+
+def test_location_groups_are_added_listed_shown_and_deleted(line: CommandLine) -> None:
+    group = policy_service_pb2.LocationGroup(group="west", locations=["berlin", "lyon"], version=3)
+    stored = policy_service_pb2.UpsertLocationGroupsResponse(receipt=RECEIPT, versions=[3])
+    add = ("policies", "location-groups", "add", "west", "berlin", "lyon")
+    for flags, version in (((), None), (("--expected-version", "0"), 0), (("--expected-version", "2"), 2)):
+        engine = ScriptedEngine({"UpsertLocationGroups": stored})
+        (printed,) = line.ask(engine, *add, *flags, "--key", "k", "--json").objects
+        assert printed == {
+            "location_groups": 1, "sequence": 9, "replayed": False, "key": "k", "version": 3, "look_alikes": []
+        }  # fmt: skip
+        (sent,) = engine.request(policy_service_pb2.UpsertLocationGroupsRequest).location_groups
+        assert (sent.group, list(sent.locations)) == ("west", ["berlin", "lyon"])
+        assert (sent.version if sent.HasField("version") else None) == version
+
+    script = {
+        "ListLocationGroups": policy_service_pb2.ListLocationGroupsResponse(location_groups=[group]),
+        "GetLocationGroup": policy_service_pb2.GetLocationGroupResponse(location_group=group),
+        "DeleteLocationGroups": policy_service_pb2.DeleteLocationGroupsResponse(receipt=RECEIPT),
+    }
+    groups = ("policies", "location-groups")
+    as_object = {"group": "west", "locations": ["berlin", "lyon"], "version": 3}
+    rows = line.ask(ScriptedEngine({**script}), *groups, "list").out.splitlines()
+    assert [row.split() for row in rows] == [["group", "version", "locations"], ["west", "3", "berlin,", "lyon"]]
+    assert line.ask(ScriptedEngine({**script}), *groups, "list", "--json").objects == [as_object]
+    shown = line.ask(ScriptedEngine({**script}), *groups, "show", "west").out.splitlines()
+    assert [row.split(maxsplit=1) for row in shown] == [
+        ["group", "west"], ["locations", "berlin, lyon"], ["version", "3"]
+    ]  # fmt: skip
+    assert line.ask(ScriptedEngine({**script}), *groups, "show", "west", "--json").objects == [as_object]
+    engine = ScriptedEngine({**script})
+    (printed,) = line.ask(engine, *groups, "delete", "west", "east", "--key", "k", "--json").objects
+    assert printed == {"deleted_location_groups": 2, "sequence": 9, "replayed": False, "key": "k"}
+    sent_names = engine.request(policy_service_pb2.DeleteLocationGroupsRequest).location_groups
+    assert [(each.name, each.HasField("version")) for each in sent_names] == [("west", False), ("east", False)]
+
+
+def test_items_and_locations_are_deleted_and_a_refusal_says_why(line: CommandLine) -> None:
+    engine = ScriptedEngine({"DeleteItems": catalog_service_pb2.DeleteItemsResponse(receipt=RECEIPT)})
+    ran = line.ask(engine, "catalogue", "items", "delete", "MUG", "CUP")
+    assert ran.out.splitlines()[0].split() == ["deleted", "items", "2"]
+    assert list(engine.request(catalog_service_pb2.DeleteItemsRequest).skus) == ["MUG", "CUP"]
+    facts = {"kind": "location", "name": "berlin", "used_by": "location_group west"}
+    engine = ScriptedEngine({"DeleteLocations": no("ENTITY_IN_USE", grpc.StatusCode.FAILED_PRECONDITION, **facts)})
+    ran = line.ask(engine, "catalogue", "locations", "delete", "berlin")
+    assert ran.code == 1
+    assert "used_by location_group west" in ran.err
+    assert line.run("catalogue", "channels", "delete", "web").code == 2, "keys of a channel outlive it"
 
 
 @pytest.mark.parametrize(

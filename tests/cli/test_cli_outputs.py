@@ -17,7 +17,7 @@ from typing import IO
 import pytest
 
 from invengine.cli.exits import ExitCode
-from invengine.client import Channel, Client, Item, Location
+from invengine.client import Channel, Client, Item, Location, LocationGroup
 
 from ..conformance.redis_server import free_port
 from .test_cli_server import WAIT_S, process, ready, serve
@@ -58,6 +58,11 @@ def on_hold(*arguments: str) -> Callable[[Case], list[str]]:
     return lambda case: [*arguments, "--reservation-key", case.hold, "--key", case.key]
 
 
+def on_entity(case: Case) -> list[str]:
+    """A command on the entity of its case, which has the name of its key."""
+    return [case.key, "--key", case.key]
+
+
 def offline(*arguments: str) -> Callable[[Case], list[str]]:
     """A command that calls no server."""
     return lambda _: list(arguments)
@@ -79,6 +84,10 @@ WRITES: dict[str, Callable[[Case], list[str]]] = {
     "catalogue items add": keyed(SKU),
     "catalogue locations add": keyed("berlin"),
     "catalogue channels add": keyed("web"),
+    "catalogue items delete": on_entity,
+    "catalogue locations delete": on_entity,
+    "policies location-groups add": keyed("west", "berlin", "lyon"),
+    "policies location-groups delete": on_entity,
 }
 READS: dict[str, Callable[[Case], list[str]]] = {
     "availability": offline(SKU),
@@ -93,6 +102,8 @@ READS: dict[str, Callable[[Case], list[str]]] = {
     "catalogue items list": offline(),
     "catalogue locations list": offline(),
     "catalogue channels list": offline(),
+    "policies location-groups list": offline(),
+    "policies location-groups show": offline("west"),
     "catalogue items import": lambda case: [str(case.directory / "items.csv")],
     "catalogue locations import": lambda case: [str(case.directory / "locations.csv")],
     "catalogue channels import": lambda case: [str(case.directory / "channels.csv")],
@@ -185,6 +196,10 @@ def played(output: str, directory: Path, target: str, *more: str) -> dict[str, E
     """Every command of the table on this output."""
     cases = [Case(command, output + "".join(more), directory) for command in TABLE]
     with Client(target) as client:
+        names = [case.key for case in cases if TABLE[case.command] is on_entity]
+        client.upsert_items([Item(name) for name in names])
+        client.upsert_locations([Location(name) for name in names])
+        client.upsert_location_groups([LocationGroup(name, ("berlin",)) for name in ("west", *names)])
         for case in cases:
             client.reserve([(SKU, "berlin", 1)], key=case.hold)
 

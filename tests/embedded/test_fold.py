@@ -282,6 +282,8 @@ def test_a_fold_takes_every_event_once_and_in_order() -> None:
         with pytest.raises(ValueError, match="event"):
             fold.take(bad)
     fold.take(_event(3, 3, "item_upserted", sku="cup"))
+    fold.take(_event(4, 3, "entity_put"))
+    fold.take(_event(5, 3, "entity_removed", name="cup", version=2))
     assert fold.available("tea", "here") == 6
 
 

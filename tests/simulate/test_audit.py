@@ -11,6 +11,8 @@ from invengine.simulate.audit import Auditor
 from invengine.simulate.promotion.answers import Answer, denied
 from invengine.simulate.promotion.event_counts import EventCounts
 from invengine.v1 import types_pb2 as types
+from invengine.v1.journal_service_pb2 import EntityPut, EntityRemoved
+from invengine.v1.policy_service_pb2 import LocationGroup
 
 from .facts import PLACE, START, Journal
 
@@ -45,6 +47,16 @@ def test_a_correct_history_has_no_findings() -> None:
     level = auditor.levels[PLACE]
     assert (level.on_hand, level.reserved, level.allocated, level.room) == (8, 0, 3, 3)
     assert level.unsellable == {"damaged": 2}
+
+
+def test_entities_are_no_stock() -> None:
+    history = weekend()
+    west = LocationGroup(group="west", locations=["berlin"], version=1)
+    for version, key in ((1, "put"), (2, "put-again")):
+        west.version = version
+        history.add("entity_put", 16, EntityPut(location_group=west), key=key)
+    history.add("entity_removed", 17, EntityRemoved(kind="location_group", name="west", version=3), key="removed")
+    assert audited(history).findings == []
 
 
 def test_a_history_has_the_expected_figures() -> None:

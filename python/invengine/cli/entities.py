@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -39,7 +39,9 @@ class EntityKind:
 def entity_app(parent: typer.Typer, kind: EntityKind, text: str) -> typer.Typer:
     """Adds a group with the commands that a kind has; its `add` has flags of its own."""
     sub = typer.Typer(help=text, no_args_is_help=True, add_completion=False)
-    name = kind.columns[0].upper()
+    # As defaults, since an annotation is evaluated where it cannot see the kind.
+    metavar = kind.columns[0].upper()
+    one, several = typer.Argument(metavar=metavar), typer.Argument(metavar=f"{metavar}...")
 
     @sub.command("list", help=f"List all {kind.noun}, in the order they were created.")
     def show_all(
@@ -53,7 +55,7 @@ def entity_app(parent: typer.Typer, kind: EntityKind, text: str) -> typer.Typer:
         @sub.command("show", help=f"Show one of the {kind.noun}.")
         def show(
             context: typer.Context,
-            name: Annotated[str, typer.Argument(metavar=name)],
+            name: str = one,
             target: Target = None,
             timeout_ms: TimeoutMs = None,
             as_json: Json = False,
@@ -67,7 +69,7 @@ def entity_app(parent: typer.Typer, kind: EntityKind, text: str) -> typer.Typer:
         @sub.command("delete", help=f"Delete {kind.noun}, all of them or none. What something refers to is refused.")
         def remove(
             context: typer.Context,
-            names: Annotated[list[str], typer.Argument(metavar=f"{name}...")],
+            names: list[str] = several,
             key: Key = None,
             target: Target = None,
             timeout_ms: TimeoutMs = None,

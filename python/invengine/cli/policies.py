@@ -24,7 +24,7 @@ LOCATION_GROUPS = EntityKind(
 
 ExpectedVersion = Annotated[
     int | None,
-    typer.Option("--expected-version", min=0, help="Refuse it if it has another version; 0 if it exists."),
+    typer.Option("--expected-version", min=0, help="Only if this is its version; 0 if there must be none."),
 ]
 
 
