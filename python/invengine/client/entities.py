@@ -24,6 +24,9 @@ from invengine.v1.types_pb2 import EntityReference
 
 E = TypeVar("E")
 
+Reference: TypeAlias = str | tuple[str, int | None] | E
+"""An entity by its name; with a version, or as it was read, only if it still has that version."""
+
 
 class _FieldType(NamedTuple):
     """How a field of a value is checked, with its path, before it is sent, and how it is read from a message."""
@@ -114,8 +117,10 @@ class EntityKind(Generic[E]):
             pair = (given, None) if isinstance(given, str) else given
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise InvalidArgument(path, f"a name, (name, version) or {self._value.__name__}(...); got {given!r}")
-        name, version = arguments.nonempty(pair[0], f"{path}.name"), _whole_number(pair[1], f"{path}.version")
-        return EntityReference(name=name, version=version)
+        reference = EntityReference(name=arguments.nonempty(pair[0], f"{path}.name"))
+        if pair[1] is not None:
+            reference.version = arguments.positive(pair[1], f"{path}.version", "any version")
+        return reference
 
 
 def _snake(name: str) -> str:
@@ -134,9 +139,6 @@ _ITEMS = EntityKind(Item, catalog, "Items")
 _LOCATIONS = EntityKind(Location, catalog, "Locations")
 _CHANNELS = EntityKind(Channel, catalog, "Channels")
 _LOCATION_GROUPS = EntityKind(LocationGroup, policy, "LocationGroups")
-
-GroupReference: TypeAlias = str | tuple[str, int | None] | LocationGroup
-"""A location group by its name; with a version, or as it was read, only if it still has that version."""
 
 
 def upsert_items(items: Iterable[Item], **fields: Unpack[CommandFields]) -> Draft[Upserted]:
@@ -226,7 +228,9 @@ def list_location_groups(*, page_size: int = 1000) -> Pages[LocationGroup]:
     return _LOCATION_GROUPS.pages(page_size)
 
 
-def delete_location_groups(groups: Iterable[GroupReference], **fields: Unpack[CommandFields]) -> Draft[Receipt]:
+def delete_location_groups(
+    groups: Iterable[Reference[LocationGroup]], **fields: Unpack[CommandFields]
+) -> Draft[Receipt]:
     """Deletes location groups, atomically: 1 to 1,000.
 
     groups: each a name, or (name, version) or a `LocationGroup` that was read, to be deleted only if it still has that
