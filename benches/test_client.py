@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from invengine._core import decode_outcomes, encode_reserves
 from invengine.client import batches, commands
-from invengine.client.stream import framed
+from invengine.client.batches import framed
 from invengine.v1 import reservation_service_pb2 as reservation
 from invengine.v1 import types_pb2 as types
 
@@ -42,7 +42,7 @@ def test_one_reserve_as_bytes(benchmark: BenchmarkFixture) -> None:
 
 def test_1000_outcomes_as_objects(benchmark: BenchmarkFixture) -> None:
     payload = answer(ROWS)
-    outcomes: Any = benchmark(lambda: batches.outcomes(payload))
+    outcomes: Any = benchmark(lambda: batches.outcomes(payload, ROWS))
     assert len(outcomes) == ROWS
     assert outcomes[-1].hold.reservation_id == "0" * 32
 

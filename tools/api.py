@@ -197,7 +197,7 @@ def values() -> str:
     text = section("Values", doc_of(results, "results"))
     for name in client.__all__:
         kind = getattr(client, name)
-        if kind.__module__ not in (results.__name__, "invengine.client.columns") or not isinstance(kind, type):
+        if not kind.__module__.startswith((results.__name__, "invengine.client.columns")) or not isinstance(kind, type):
             continue
         text += section(name, doc_of(kind, name), 3)
         members = getattr(kind, "__members__", None)

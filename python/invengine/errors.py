@@ -49,12 +49,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
+if TYPE_CHECKING:
+    from google.rpc import status_pb2
 
-from invengine.positions import JournalPosition
+    from invengine.positions import JournalPosition
 
 DOMAIN = "invengine"
 
@@ -455,6 +455,8 @@ class PositionNotInHistory(Rejected):
     def _position(self, epoch: str, sequence: str) -> JournalPosition | None:
         if not {"ledger", epoch, sequence} <= self.metadata.keys():
             return None
+        from invengine.positions import JournalPosition
+
         return JournalPosition(self.metadata["ledger"], self._number(epoch), self._number(sequence))
 
 
@@ -674,6 +676,9 @@ def error_from_status(code: int, status: bytes | None, details: str = "") -> Inv
     carries). Without an ErrorInfo of invengine the status comes from the transport, and the outcome is taken as unknown
     unless it states otherwise.
     """
+    # Only a call that fails has a status to read.
+    from google.rpc import error_details_pb2
+
     parsed = _parse(status)
     info = None if parsed is None else _unpack(parsed, error_details_pb2.ErrorInfo)
     if parsed is None or info is None or info.domain != DOMAIN:
@@ -689,6 +694,9 @@ def error_from_status(code: int, status: bytes | None, details: str = "") -> Inv
 def _parse(status: bytes | None) -> status_pb2.Status | None:
     if not status:
         return None
+    from google.protobuf.message import DecodeError
+    from google.rpc import status_pb2
+
     try:
         return status_pb2.Status.FromString(status)
     except DecodeError:

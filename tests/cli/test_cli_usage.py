@@ -151,6 +151,8 @@ HEAVY = (
     *("rich", "pydantic", "pydantic_settings", "structlog", "prometheus_client", "pandas", "matplotlib", "asyncio"),
     *("grpc", "google.protobuf", "invengine.client", "invengine.service", "invengine.settings", "invengine._core"),
     *("invengine.client.asynchronous", "invengine.client.source_async", "invengine.client.fold"),
+    *("invengine.client.columns", "invengine.client.results.catalogue", "invengine.v1.catalog_service_pb2"),
+    "google.rpc",
 )
 # A call needs a client and, through grpc, asyncio; it needs nothing of a server.
 OF_A_CALL = {"grpc", "google.protobuf", "invengine.client", "asyncio"}

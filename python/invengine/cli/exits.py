@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 import sys
 from typing import Any
 
@@ -141,6 +140,8 @@ def _is(error: Exception, module: str, name: str) -> bool:
 def line_of(error: Exception, *, as_json: bool) -> str:
     """The one line for stderr: text, or a JSON object with `error`."""
     if as_json:
+        import json
+
         return json.dumps({"error": _facts(error)}, ensure_ascii=True)
     text = str(error)
     key = getattr(error, "key", "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,8 @@ _UNITS = (("days", 86400.0, 172800.0), ("h", 3600.0, 7200.0), ("min", 60.0, 120.
 
 def print_json(value: Any) -> None:
     """Prints one object on one line and flushes. Characters that are invisible or would break the line are escaped."""
+    import json  # Most commands print a table.
+
     # Named tuples become objects; json itself would write lists.
     found = plain(value)
     text = "".join(

@@ -7,23 +7,27 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from grpc import aio
 
 from invengine.client import arguments, batches, columns, connection, decode, events
+from invengine.client.batches import framed
 from invengine.client.draft import CommandFields, Draft
 from invengine.client.methods import AsyncCommands, AsyncReads, ClientCommands
 from invengine.client.operation import AsyncOperation
 from invengine.client.reads import Pages, Read
-from invengine.client.results import Event, Outcome
 from invengine.client.retry import Pause, Retries, attempts, is_anonymous, is_repeatable, may_be_reissued
 from invengine.client.source_async import WINDOW, AsyncSource
 from invengine.client.stream import METHOD as STREAM
-from invengine.client.stream import CommandStream, framed
+from invengine.client.stream import CommandStream
 from invengine.errors import ClientClosed, ConnectionLost, DeadlineExceeded, InvengineError, Rejected, Unreachable
-from invengine.positions import JournalPosition
 from invengine.v1.reservation_service_pb2 import Outcome as OutcomeMessage
+
+if TYPE_CHECKING:
+    from invengine.client.columns import ReserveColumns
+    from invengine.client.results import Event, Outcome
+    from invengine.positions import JournalPosition
 
 T = TypeVar("T")
 
@@ -121,7 +125,7 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
         keys: Sequence[str] | None = None,
         ttl_s: float | None = None,
         **fields: Unpack[CommandFields],
-    ) -> columns.ReserveColumns:
+    ) -> ReserveColumns:
         """Reserves one line per row, in order, each independently; takes and returns columns."""
         fields["channel"] = self.channel or None if fields.get("channel") is None else fields["channel"]
         fields["actor"] = self.actor or None if fields.get("actor") is None else fields["actor"]

@@ -6,20 +6,23 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import grpc
 
-from invengine.client import arguments, batches, columns, connection, events
+from invengine.client import arguments, batches, connection, events
 from invengine.client.draft import CommandFields, Draft
 from invengine.client.methods import ClientCommands, Commands, Reads
-from invengine.client.operation import Operation
 from invengine.client.reads import Pages, Read
-from invengine.client.results import Event, Outcome
 from invengine.client.retry import Pause, Retries, attempts, is_anonymous, may_be_reissued
-from invengine.client.source_blocking import OrderedSource
 from invengine.errors import ClientClosed, ConnectionLost, InvengineError, Rejected, Unreachable
-from invengine.positions import JournalPosition
+
+if TYPE_CHECKING:
+    from invengine.client.columns import ReserveColumns
+    from invengine.client.operation import Operation
+    from invengine.client.results import Event, Outcome
+    from invengine.client.source_blocking import OrderedSource
+    from invengine.positions import JournalPosition
 
 T = TypeVar("T")
 
@@ -143,8 +146,10 @@ class Client(Reads, ClientCommands, Commands):
         keys: Sequence[str] | None = None,
         ttl_s: float | None = None,
         **fields: Unpack[CommandFields],
-    ) -> columns.ReserveColumns:
+    ) -> ReserveColumns:
         """Reserves one line per row, in order, each independently; takes and returns columns."""
+        from invengine.client import columns
+
         fields["channel"] = self.channel or None if fields.get("channel") is None else fields["channel"]
         fields["actor"] = self.actor or None if fields.get("actor") is None else fields["actor"]
         found, payloads = columns.encoded(skus, locations, quantities, keys, ttl_s, fields)
@@ -154,6 +159,8 @@ class Client(Reads, ClientCommands, Commands):
 
     def operation(self, name: str) -> Operation:
         """Commands with stable keys derived from `name`: "order-1017/1-reserve", "order-1017/2-allocate", ..."""
+        from invengine.client.operation import Operation
+
         return Operation(self, name)
 
     def source(
@@ -169,6 +176,8 @@ class Client(Reads, ClientCommands, Commands):
         It continues in the epoch that the caller or the state file remembers, after the last `sequence` that was
         answered; without either it registers a new epoch.
         """
+        from invengine.client.source_blocking import OrderedSource
+
         return OrderedSource.open(self, source_id, epoch=epoch, sequence=sequence, state_file=state_file)
 
     # Journal

@@ -7,10 +7,10 @@ client, an operation or a source makes the draft and sends it (`invengine.client
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, Unpack
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from invengine.client import arguments, decode
+from invengine.client import arguments, contract, decode, results
 from invengine.client.draft import CommandFields as CommandFields
 from invengine.client.draft import Draft as Draft
 from invengine.client.draft import Kind
@@ -21,18 +21,17 @@ from invengine.client.entities import upsert_channels as upsert_channels
 from invengine.client.entities import upsert_items as upsert_items
 from invengine.client.entities import upsert_location_groups as upsert_location_groups
 from invengine.client.entities import upsert_locations as upsert_locations
-from invengine.client.results import (
-    Changes,
-    Hold,
-    Registration,
-    StockChanges,
-    StockState,
-)
 from invengine.client.times import put_seconds
 from invengine.errors import InvalidArgument
-from invengine.v1 import inventory_service_pb2 as inventory
-from invengine.v1 import reservation_service_pb2 as reservation
-from invengine.v1 import source_service_pb2 as sources
+
+if TYPE_CHECKING:
+    from invengine.client.results import (
+        Changes,
+        Hold,
+        Registration,
+        StockChanges,
+        StockState,
+    )
 
 T = TypeVar("T")
 
@@ -44,30 +43,19 @@ QuantityTuple = tuple[str, str, int] | tuple[str, str, int, int]
 """(sku, location, quantity), or with the expected quantity before the command."""
 
 
-def _hold_kind(name: str, rpc: str, field: int, read: Callable[[Any], T]) -> Kind[T]:
-    return Kind(name, f"/invengine.v1.ReservationService/{rpc}", getattr(reservation, f"{rpc}Response"), read, field)
-
-
-def _stock_kind(name: str, rpc: str) -> Kind[StockChanges]:
-    answer = getattr(inventory, f"{rpc}Response")
-    return Kind(name, f"/invengine.v1.InventoryService/{rpc}", answer, decode.stock_changed)
-
-
-_RESERVE = _hold_kind("reserve", "Reserve", 1, decode.reserved)
-_EXTEND = _hold_kind("extend", "Extend", 2, decode.changed)
-_AMEND = _hold_kind("amend", "Amend", 3, decode.changed)
-_ALLOCATE = _hold_kind("allocate", "Allocate", 4, decode.changed)
-_RELEASE = _hold_kind("release", "Release", 5, decode.released)
-_FULFILL = _hold_kind("fulfill", "Fulfill", 6, decode.changed)
-_TRANSFER = _hold_kind("transfer", "TransferReservation", 7, decode.changed)
-_RECEIVE = _stock_kind("receive", "Receive")
-_RETURN = _stock_kind("return", "Return")
-_ADJUST = _stock_kind("adjust", "Adjust")
-_SET = _stock_kind("set", "SetQuantity")
-_COUNT = _stock_kind("count", "Count")
-_REGISTER: Kind[Registration] = Kind(
-    "register", "/invengine.v1.SourceService/RegisterSource", sources.RegisterSourceResponse, decode.registration
-)
+_RESERVE = Kind("reserve", "reservation", "Reserve", decode.reserved, 1)
+_EXTEND = Kind("extend", "reservation", "Extend", decode.changed, 2)
+_AMEND = Kind("amend", "reservation", "Amend", decode.changed, 3)
+_ALLOCATE = Kind("allocate", "reservation", "Allocate", decode.changed, 4)
+_RELEASE = Kind("release", "reservation", "Release", decode.released, 5)
+_FULFILL = Kind("fulfill", "reservation", "Fulfill", decode.changed, 6)
+_TRANSFER = Kind("transfer", "reservation", "TransferReservation", decode.changed, 7)
+_RECEIVE = Kind("receive", "inventory", "Receive", decode.stock_changed)
+_RETURN = Kind("return", "inventory", "Return", decode.stock_changed)
+_ADJUST = Kind("adjust", "inventory", "Adjust", decode.stock_changed)
+_SET = Kind("set", "inventory", "SetQuantity", decode.stock_changed)
+_COUNT = Kind("count", "inventory", "Count", decode.stock_changed)
+_REGISTER = Kind("register", "source", "RegisterSource", decode.registration)
 
 
 def _target(
@@ -86,7 +74,7 @@ def _target(
     request.context.accept_summary = True
     target = request.target
     if reservation_id is not None:
-        token = reservation_id.reservation_id if isinstance(reservation_id, Hold) else reservation_id
+        token = reservation_id.reservation_id if isinstance(reservation_id, results.Hold) else reservation_id
         target.reservation_id = arguments.nonempty(token, "reservation_id")
     elif reservation_key is not None:
         target.reservation_key = arguments.nonempty(reservation_key, "reservation_key")
@@ -112,7 +100,7 @@ def reserve(
     `ttl_s` is 1 s to 30 days; 15 minutes if None. `allow_partial` takes what is available. `replace_own` first releases
     what the same holder has reserved on the same levels.
     """
-    request = reservation.ReserveRequest()
+    request = contract.reservation.ReserveRequest()
     add = request.lines.add
     for sku, location, quantity in arguments.rows(
         lines, (3,), arguments.HELD_LINE
@@ -140,7 +128,7 @@ def extend(
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
     """Sets the expiry of what is still reserved to `ttl_s` from now, 15 minutes if None."""
-    request = reservation.ExtendRequest()
+    request = contract.reservation.ExtendRequest()
     _target(request, reservation_id, reservation_key, order, None, expected_version)
     if ttl_s is not None:
         put_seconds(request.ttl, arguments.seconds(ttl_s, "ttl_s"))
@@ -156,7 +144,7 @@ def amend(
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
     """Sets new reserved quantities of the named lines, in one step; 0 removes a line, a new line is added."""
-    request = reservation.AmendRequest()
+    request = contract.reservation.AmendRequest()
     _target(request, reservation_id, reservation_key, None, None, expected_version)
     for sku, location, quantity in arguments.rows(lines, (3,), arguments.HELD_LINE):
         request.lines.add(sku=sku, location=location, quantity=quantity)
@@ -190,7 +178,7 @@ def allocate(
 
     A rejection is remembered like an acceptance, even if the server restarts.
     """
-    request = reservation.AllocateRequest()
+    request = contract.reservation.AllocateRequest()
     # A payment depends on it: a caller that got a rejection has refunded the money.
     request.context.remember_refusal = True
     return _on_hold(_ALLOCATE, request, reservation_id, reservation_key, order, lines, expected_version, fields)
@@ -209,7 +197,7 @@ def release(
 
     A warning in the log then states the scope in which the key was looked up: keys are scoped by channel.
     """
-    request = reservation.ReleaseRequest()
+    request = contract.reservation.ReleaseRequest()
     return _on_hold(_RELEASE, request, reservation_id, reservation_key, order, lines, expected_version, fields)
 
 
@@ -223,7 +211,7 @@ def fulfill(
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
     """Records that goods left: lowers on_hand. Units that are only reserved are allocated and fulfilled in one step."""
-    request = reservation.FulfillRequest()
+    request = contract.reservation.FulfillRequest()
     return _on_hold(_FULFILL, request, reservation_id, reservation_key, order, lines, expected_version, fields)
 
 
@@ -237,7 +225,9 @@ def transfer(
     **fields: Unpack[CommandFields],
 ) -> Draft[Changes]:
     """Moves a hold to another location with enough available units. It moves no goods."""
-    request = reservation.TransferReservationRequest(to_location=arguments.nonempty(to_location, "to_location"))
+    request = contract.reservation.TransferReservationRequest(
+        to_location=arguments.nonempty(to_location, "to_location")
+    )
     return _on_hold(_TRANSFER, request, reservation_id, reservation_key, None, lines, expected_version, fields)
 
 
@@ -245,30 +235,30 @@ def _on_stock(
     kind: Kind[StockChanges], request: Any, state: StockState | None, fields: CommandFields
 ) -> Draft[StockChanges]:
     if state is not None:
-        if not isinstance(state, StockState):
+        if not isinstance(state, results.StockState):
             raise InvalidArgument("state", f"a StockState; got {state!r}: leave it out for on_hand")
         for line in request.lines:
             line.state = int(state)
     return Draft(kind, request, fields)
 
 
-def _units(lines: Iterable[LineTuple]) -> list[inventory.StockLine]:
+def _units(lines: Iterable[LineTuple]) -> list[contract.inventory.StockLine]:
     given = arguments.rows(lines, (3,), arguments.HELD_LINE)
-    return [inventory.StockLine(sku=sku, location=at, quantity=units) for sku, at, units in given]
+    return [contract.inventory.StockLine(sku=sku, location=at, quantity=units) for sku, at, units in given]
 
 
 def receive(
     lines: Iterable[LineTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
     """Records received goods; `state` is the part of the stock they go to, on_hand if None."""
-    return _on_stock(_RECEIVE, inventory.ReceiveRequest(lines=_units(lines)), state, fields)
+    return _on_stock(_RECEIVE, contract.inventory.ReceiveRequest(lines=_units(lines)), state, fields)
 
 
 def return_(
     lines: Iterable[LineTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
     """Records returned goods; `state` says whether they can be sold again."""
-    return _on_stock(_RETURN, inventory.ReturnRequest(lines=_units(lines)), state, fields)
+    return _on_stock(_RETURN, contract.inventory.ReturnRequest(lines=_units(lines)), state, fields)
 
 
 def adjust(
@@ -276,13 +266,13 @@ def adjust(
 ) -> Draft[StockChanges]:
     """Records differences, up or down; below zero is refused (InsufficientStock). State the reason in `reason_code`."""
     given = arguments.rows(lines, (3,), "(sku, location, delta)", "delta")
-    stock = [inventory.StockDelta(sku=sku, location=at, delta=delta) for sku, at, delta in given]
-    return _on_stock(_ADJUST, inventory.AdjustRequest(lines=stock), state, fields)
+    stock = [contract.inventory.StockDelta(sku=sku, location=at, delta=delta) for sku, at, delta in given]
+    return _on_stock(_ADJUST, contract.inventory.AdjustRequest(lines=stock), state, fields)
 
 
-def _quantities(lines: Iterable[QuantityTuple]) -> list[inventory.StockQuantity]:
+def _quantities(lines: Iterable[QuantityTuple]) -> list[contract.inventory.StockQuantity]:
     return [
-        inventory.StockQuantity(
+        contract.inventory.StockQuantity(
             sku=line[0], location=line[1], quantity=line[2], expected_quantity=line[3] if len(line) > 3 else None
         )
         for line in arguments.rows(lines, (3, 4), arguments.QUANTITY_LINE)
@@ -293,17 +283,17 @@ def set_quantity(
     lines: Iterable[QuantityTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
     """Sets absolute quantities. A fourth element of a line is the quantity expected before (else QuantityStale)."""
-    return _on_stock(_SET, inventory.SetQuantityRequest(lines=_quantities(lines)), state, fields)
+    return _on_stock(_SET, contract.inventory.SetQuantityRequest(lines=_quantities(lines)), state, fields)
 
 
 def count(
     lines: Iterable[QuantityTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
     """Records a physical count, which is always accepted; a count below what is held shows as `oversold`."""
-    return _on_stock(_COUNT, inventory.CountRequest(lines=_quantities(lines)), state, fields)
+    return _on_stock(_COUNT, contract.inventory.CountRequest(lines=_quantities(lines)), state, fields)
 
 
 def register_source(source_id: str, **fields: Unpack[CommandFields]) -> Draft[Registration]:
     """Starts the next epoch of a source. Older epochs are refused from then on."""
-    request = sources.RegisterSourceRequest(source_id=arguments.nonempty(source_id, "source_id"))
+    request = contract.source.RegisterSourceRequest(source_id=arguments.nonempty(source_id, "source_id"))
     return Draft(_REGISTER, request, fields)

@@ -3,63 +3,76 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
+from collections.abc import Callable
+from functools import cache, lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from invengine.client.results import (
-    Availabilities,
-    Availability,
-    Changes,
-    Digest,
-    Event,
-    Hold,
-    HoldLine,
-    HoldSummary,
-    KnownOutcome,
-    Level,
-    LineState,
-    LookAlike,
-    Outcome,
-    Receipt,
-    Registration,
-    Reservation,
-    ReservationLine,
-    ServerDescription,
-    StockChanges,
-    Upserted,
-)
+from invengine.client import results
 from invengine.client.times import duration_s, stamp_time
 from invengine.errors import InvengineError, Violation, error_from_reason
 
+if TYPE_CHECKING:
+    from invengine.client.results import (
+        Availabilities,
+        Availability,
+        Changes,
+        Digest,
+        Event,
+        Hold,
+        HoldLine,
+        HoldSummary,
+        KnownOutcome,
+        Level,
+        LineState,
+        LookAlike,
+        Outcome,
+        Receipt,
+        Registration,
+        Reservation,
+        ServerDescription,
+        StockChanges,
+        Upserted,
+    )
+
 _log = logging.getLogger("invengine.client")
 
-_STATES = {int(state): state for state in LineState}
-# The fields of these values have the names of the contract's.
-_LEVEL = attrgetter(*[field.name for field in fields(Level)])
-_RESERVATION_LINE = attrgetter(*ReservationLine._fields)
+
+@lru_cache(maxsize=64)
+def _line_state(number: int) -> LineState:
+    """A state that this version does not know is UNSPECIFIED."""
+    try:
+        return results.LineState(number)
+    except ValueError:
+        return results.LineState.UNSPECIFIED
+
+
+@cache
+def _fields_of(kind: Any) -> Callable[[Any], tuple[Any, ...]]:
+    """Reads the fields of a value from its message, where they have the same names."""
+    return attrgetter(*kind.__match_args__)
 
 
 def receipt_of(answer: Any) -> Receipt:
     """The receipt of any accepted answer."""
     receipt = answer.receipt
-    return Receipt(receipt.sequence, receipt.durable_sequence, receipt.replayed)
+    return results.Receipt(receipt.sequence, receipt.durable_sequence, receipt.replayed)
 
 
 def look_alikes_of(answer: Any) -> tuple[LookAlike, ...]:
     """The names of a command that look like older ones."""
-    return tuple([LookAlike(each.name, each.older_name) for each in answer.look_alikes])
+    return tuple([results.LookAlike(each.name, each.older_name) for each in answer.look_alikes])
 
 
 def upserted(answer: Any) -> Upserted:
     """The answer to an Upsert of any kind."""
-    return Upserted(receipt_of(answer), look_alikes_of(answer), tuple(getattr(answer, "versions", ())))
+    return results.Upserted(receipt_of(answer), look_alikes_of(answer), tuple(getattr(answer, "versions", ())))
 
 
 def hold_line(line: Any) -> HoldLine:
     """One LineChange. A state this version does not know is UNSPECIFIED."""
-    state = _STATES.get(line.state, LineState.UNSPECIFIED)
-    return HoldLine(line.sku, line.location, line.quantity, state, line.outstanding)
+    state = _line_state(line.state)
+    return results.HoldLine(line.sku, line.location, line.quantity, state, line.outstanding)
 
 
 def hold_of(change: Any, receipt: Receipt) -> Hold:
@@ -67,7 +80,7 @@ def hold_of(change: Any, receipt: Receipt) -> Hold:
     stamp = change.expire_time
     lines = tuple([hold_line(line) for line in change.lines])
     expire_time_ms = stamp.seconds * 1000 + stamp.nanos // 1_000_000
-    return Hold(change.reservation_id, change.version, expire_time_ms, change.reacquired, lines, receipt)
+    return results.Hold(change.reservation_id, change.version, expire_time_ms, change.reacquired, lines, receipt)
 
 
 def reserved(answer: Any) -> Hold:
@@ -80,15 +93,15 @@ def changed(answer: Any) -> Changes:
     """The holds of any other answer or Outcome about holds."""
     receipt = receipt_of(answer)
     holds = tuple([hold_of(change, receipt) for change in answer.holds])
-    return Changes(receipt, holds, bool(getattr(answer, "key_cancelled", False)), _summary(answer, receipt))
+    return results.Changes(receipt, holds, bool(getattr(answer, "key_cancelled", False)), _summary(answer, receipt))
 
 
 def _summary(answer: Any, receipt: Receipt) -> HoldSummary | None:
     if not answer.HasField("summary"):
         return None
     found = answer.summary
-    units = {_STATES.get(each.state, LineState.UNSPECIFIED): each.units for each in found.units}
-    return HoldSummary(found.reservations, found.lines, units, found.first_sequence, receipt.sequence)
+    units = {_line_state(each.state): each.units for each in found.units}
+    return results.HoldSummary(found.reservations, found.lines, units, found.first_sequence, receipt.sequence)
 
 
 def released(answer: Any) -> Changes:
@@ -111,12 +124,12 @@ def _writer(scope: Any) -> str:
 
 def level_of(level: Any) -> Level:
     """One InventoryLevel."""
-    return Level(*_LEVEL(level))
+    return results.Level(*_fields_of(results.Level)(level))
 
 
 def stock_changed(answer: Any) -> StockChanges:
     """The levels of any physical answer."""
-    return StockChanges(receipt_of(answer), tuple([level_of(level) for level in answer.levels]))
+    return results.StockChanges(receipt_of(answer), tuple([level_of(level) for level in answer.levels]))
 
 
 def rejection_of(rejection: Any) -> InvengineError:
@@ -128,24 +141,24 @@ def rejection_of(rejection: Any) -> InvengineError:
 def outcome_of(outcome: Any) -> Outcome:
     """One Outcome of a batch or of GetOutcome."""
     if outcome.HasField("rejection"):
-        return Outcome(None, (), (), False, rejection_of(outcome.rejection))
+        return results.Outcome(None, (), (), False, rejection_of(outcome.rejection))
     receipt = receipt_of(outcome)
     holds = tuple([hold_of(change, receipt) for change in outcome.holds])
     levels = tuple([level_of(level) for level in outcome.levels])
     summary, versions = _summary(outcome, receipt), tuple(outcome.versions)
-    return Outcome(receipt, holds, levels, outcome.key_cancelled, None, summary, versions)
+    return results.Outcome(receipt, holds, levels, outcome.key_cancelled, None, summary, versions)
 
 
 def known_outcome(answer: Any) -> KnownOutcome:
     """A GetOutcomeResponse."""
     outcome = outcome_of(answer.outcome) if answer.known and answer.HasField("outcome") else None
-    return KnownOutcome(answer.known, outcome, answer.key_cancelled, answer.sequence)
+    return results.KnownOutcome(answer.known, outcome, answer.key_cancelled, answer.sequence)
 
 
 def reservation_of(reservation: Any) -> Reservation:
     """One Reservation."""
-    lines = tuple([ReservationLine(*_RESERVATION_LINE(line)) for line in reservation.lines])
-    return Reservation(
+    lines = tuple([results.ReservationLine(*_fields_of(results.ReservationLine)(line)) for line in reservation.lines])
+    return results.Reservation(
         reservation.reservation_id,
         reservation.version,
         stamp_time(reservation.expire_time),
@@ -162,24 +175,24 @@ def reservation_of(reservation: Any) -> Reservation:
 def availabilities(answer: Any) -> Availabilities:
     """A GetAvailabilityResponse."""
     entries = [_availability(each) for each in answer.availabilities]
-    return Availabilities(entries, answer.sequence, answer.durable_sequence)
+    return results.Availabilities(entries, answer.sequence, answer.durable_sequence)
 
 
 def _availability(entry: Any) -> Availability:
     unknown = entry.unknown_sku or entry.unknown_location
     available = None if unknown else entry.available
-    return Availability(entry.sku, entry.location, available, entry.unknown_sku, entry.unknown_location)
+    return results.Availability(entry.sku, entry.location, available, entry.unknown_sku, entry.unknown_location)
 
 
 def registration(answer: Any) -> Registration:
     """A RegisterSourceResponse."""
     before = (answer.previous_epoch, answer.previous_sequence)
-    return Registration(answer.epoch, *before, receipt_of(answer), look_alikes_of(answer))
+    return results.Registration(answer.epoch, *before, receipt_of(answer), look_alikes_of(answer))
 
 
 def digest_of(answer: Any) -> Digest:
     """A GetDigestResponse."""
-    return Digest(answer.digest, answer.sequence)
+    return results.Digest(answer.digest, answer.sequence)
 
 
 def event_of(event: Any, ledger: str) -> Event:
@@ -187,7 +200,7 @@ def event_of(event: Any, ledger: str) -> Event:
     kind = event.WhichOneof("fact") or ""
     context = event.context if event.HasField("context") else None
     fact = getattr(event, kind) if kind else None
-    return Event(event.sequence, stamp_time(event.time), event.writer_epoch, kind, fact, context, ledger)
+    return results.Event(event.sequence, stamp_time(event.time), event.writer_epoch, kind, fact, context, ledger)
 
 
 def server_description(answer: Any) -> ServerDescription:
@@ -200,5 +213,5 @@ def server_description(answer: Any) -> ServerDescription:
         f"{name}_s": duration_s(getattr(answer, name))
         for name in ("effective_dedupe_window", "effective_refusal_window", "recovery_time", "clock_offset")
     }
-    same = {each.name: getattr(answer, each.name) for each in fields(ServerDescription) if each.name not in odd}
-    return ServerDescription(**same, **odd)
+    same = {name: getattr(answer, name) for name in results.ServerDescription.__match_args__ if name not in odd}
+    return results.ServerDescription(**same, **odd)

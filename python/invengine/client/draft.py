@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
-from invengine.client import arguments
+from invengine.client import arguments, contract, results
 from invengine.client.lines import locate
-from invengine.client.results import Position
 from invengine.client.times import put_time
 from invengine.errors import InvalidArgument, InvengineError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from invengine.client.results import Position
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -50,15 +52,22 @@ class CommandFields(TypedDict, total=False):
     timeout_s: float | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Kind(Generic[T_co]):
     """One command of the contract. `submit_field` is its field number in `Command`, 0 if it has none."""
 
-    name: str
-    method: str
-    answer: Any
-    decode: Callable[[Any], T_co]
-    submit_field: int = 0
+    __slots__ = ("_rpc", "_service", "decode", "method", "name", "submit_field")
+
+    def __init__(self, name: str, service: str, rpc: str, decode: Callable[[Any], T_co], submit_field: int = 0) -> None:
+        self.name = name
+        self.method = contract.method(service, rpc)
+        self.decode = decode
+        self.submit_field = submit_field
+        self._service, self._rpc = service, rpc
+
+    @property
+    def answer(self) -> Any:
+        """The class of the answer."""
+        return contract.answer(self._service, self._rpc)
 
 
 class Draft(Generic[T_co]):
@@ -144,7 +153,7 @@ def fill(context: Any, fields: Mapping[str, Any]) -> None:
         elif name in ("issue_time", "event_time"):
             put_time(getattr(context, name), value, name)
         elif name == "source":
-            if not isinstance(value, Position):
+            if not isinstance(value, results.Position):
                 raise InvalidArgument(name, f"a Position; got {value!r}")
             source = context.source
             source.source_id, source.epoch, source.sequence = value.source_id, value.epoch, value.sequence

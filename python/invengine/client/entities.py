@@ -10,17 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields as fields_of
-from types import ModuleType
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, Unpack
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, Unpack
 
-from invengine.client import arguments, decode
+from invengine.client import arguments, contract, decode, results
 from invengine.client.draft import CommandFields, Draft, Kind
 from invengine.client.reads import Pages, Read, checked_page_size, in_pages, of_one_answer
-from invengine.client.results import Channel, Item, Location, LocationGroup, Receipt, Upserted
 from invengine.errors import InvalidArgument
-from invengine.v1 import catalog_service_pb2 as catalog
-from invengine.v1 import policy_service_pb2 as policy
-from invengine.v1.types_pb2 import EntityReference
+
+if TYPE_CHECKING:
+    from invengine.client.results import Channel, Item, Location, LocationGroup, Receipt, Upserted
 
 E = TypeVar("E")
 
@@ -56,15 +55,22 @@ _FIELD_TYPES = {
 class EntityKind(Generic[E]):
     """One kind of entities: its commands and reads, made from its value and the module of its service."""
 
-    def __init__(self, value: type[E], contract: ModuleType, plural: str) -> None:
-        (service,) = contract.DESCRIPTOR.services_by_name.values()
-        self._value = value
-        self._of_contract: Callable[[str], Any] = vars(contract).__getitem__
-        self._path = f"/{service.full_name}/"
-        self._message = self._of_contract(value.__name__)
-        self._fields = [(each.name, _FIELD_TYPES[str(each.type)]) for each in fields_of(value)]  # type: ignore[arg-type]
+    def __init__(self, value: Callable[[], type[E]], service: str, plural: str) -> None:
+        self._value_of = value
+        self._service = service
         self._plural = plural
         self._list = _snake(plural)
+
+    @cached_property
+    def _value(self) -> type[E]:
+        return self._value_of()
+
+    @cached_property
+    def _fields(self) -> list[tuple[str, _FieldType]]:
+        return [(each.name, _FIELD_TYPES[str(each.type)]) for each in fields_of(self._value)]  # type: ignore[arg-type]
+
+    def _of_contract(self, name: str) -> Any:
+        return getattr(getattr(contract, self._service), name)
 
     def upsert(self, entities: Iterable[E], argument: str, fields: CommandFields) -> Draft[Upserted]:
         """Creates or replaces entities. `argument` is their name in the errors of the caller."""
@@ -72,33 +78,38 @@ class EntityKind(Generic[E]):
         given = enumerate(_some(entities, argument))
         wanted = [self._message_of(each, f"{argument}[{number}]") for number, each in given]
         request = self._of_contract(f"{rpc}Request")(**{self._list: wanted})
-        return Draft(self._command(rpc, self._list, decode.upserted), request, fields)
+        return Draft(Kind(self._list, self._service, rpc, decode.upserted), request, fields)
 
     def delete(self, references: Iterable[Any], argument: str, fields: CommandFields) -> Draft[Receipt]:
         """Deletes entities: by name, or where they have versions also by (name, version) or by themselves."""
         rpc = f"Delete{self._plural}"
         request = self._of_contract(f"{rpc}Request")()
         _, field = request.DESCRIPTOR.fields
-        make = self._reference if field.message_type else arguments.nonempty
-        given = enumerate(_some(references, argument))
-        getattr(request, field.name).extend([make(each, f"{argument}[{number}]") for number, each in given])
-        return Draft(self._command(rpc, f"delete_{self._list}", decode.receipt_of), request, fields)
+        wanted = getattr(request, field.name)
+        for number, each in enumerate(_some(references, argument)):
+            path = f"{argument}[{number}]"
+            if field.message_type:
+                wanted.add(**self._reference(each, path))
+            else:
+                wanted.append(arguments.nonempty(each, path))
+        return Draft(Kind(f"delete_{self._list}", self._service, rpc, decode.receipt_of), request, fields)
 
     def get(self, name: str, timeout_s: float | None) -> Read[E]:
         """Reads one entity."""
         rpc, (field, _) = f"Get{self._value.__name__}", self._fields[0]
         request = self._of_contract(f"{rpc}Request")(**{field: arguments.nonempty(name, field)})
         answer, one = self._of_contract(f"{rpc}Response"), _snake(self._value.__name__)
-        return of_one_answer(self._path + rpc, request, answer, lambda found: self._of(getattr(found, one)), timeout_s)
+        return of_one_answer(
+            contract.method(self._service, rpc), request, answer, lambda found: self._of(getattr(found, one)), timeout_s
+        )
 
     def pages(self, page_size: int) -> Pages[E]:
         """Reads all entities."""
         rpc = f"List{self._plural}"
         request = self._of_contract(f"{rpc}Request")(page_size=checked_page_size(page_size))
-        return in_pages(self._path + rpc, request, self._of_contract(f"{rpc}Response"), self._list, self._of)
-
-    def _command(self, rpc: str, name: str, read: Callable[[Any], Any]) -> Kind[Any]:
-        return Kind(name, self._path + rpc, self._of_contract(f"{rpc}Response"), read)
+        return in_pages(
+            contract.method(self._service, rpc), request, self._of_contract(f"{rpc}Response"), self._list, self._of
+        )
 
     def _of(self, message: Any) -> E:
         return self._value(*[kind.read(message, name) for name, kind in self._fields])
@@ -106,21 +117,21 @@ class EntityKind(Generic[E]):
     def _message_of(self, entity: Any, path: str) -> Any:
         if not isinstance(entity, self._value):
             raise InvalidArgument(path, f"{self._value.__name__}(...); got {entity!r}")
-        return self._message(
+        return self._of_contract(self._value.__name__)(
             **{name: kind.checked(getattr(entity, name), f"{path}.{name}") for name, kind in self._fields}
         )
 
-    def _reference(self, given: Any, path: str) -> Any:
+    def _reference(self, given: Any, path: str) -> dict[str, Any]:
         if isinstance(given, self._value):
             pair: Any = (getattr(given, self._fields[0][0]), getattr(given, "version", None))
         else:
             pair = (given, None) if isinstance(given, str) else given
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise InvalidArgument(path, f"a name, (name, version) or {self._value.__name__}(...); got {given!r}")
-        reference = EntityReference(name=arguments.nonempty(pair[0], f"{path}.name"))
-        if pair[1] is not None:
-            reference.version = arguments.positive(pair[1], f"{path}.version", "any version")
-        return reference
+        name = arguments.nonempty(pair[0], f"{path}.name")
+        if pair[1] is None:
+            return {"name": name}
+        return {"name": name, "version": arguments.positive(pair[1], f"{path}.version", "any version")}
 
 
 def _snake(name: str) -> str:
@@ -135,10 +146,11 @@ def _some(values: Iterable[Any], argument: str) -> list[Any]:
     return given
 
 
-_ITEMS = EntityKind(Item, catalog, "Items")
-_LOCATIONS = EntityKind(Location, catalog, "Locations")
-_CHANNELS = EntityKind(Channel, catalog, "Channels")
-_LOCATION_GROUPS = EntityKind(LocationGroup, policy, "LocationGroups")
+# The values and the messages of a kind are loaded when it is used.
+_ITEMS = EntityKind(lambda: results.Item, "catalog", "Items")
+_LOCATIONS = EntityKind(lambda: results.Location, "catalog", "Locations")
+_CHANNELS = EntityKind(lambda: results.Channel, "catalog", "Channels")
+_LOCATION_GROUPS = EntityKind(lambda: results.LocationGroup, "policy", "LocationGroups")
 
 
 def upsert_items(items: Iterable[Item], **fields: Unpack[CommandFields]) -> Draft[Upserted]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from invengine.client import arguments, decode
-from invengine.client.results import Event
+from invengine.client import arguments, contract, decode
 from invengine.errors import InvalidArgument
-from invengine.positions import JournalPosition
-from invengine.v1 import journal_service_pb2 as journal
+
+if TYPE_CHECKING:
+    from invengine.client.results import Event
+    from invengine.positions import JournalPosition
 
 METHOD = "/invengine.v1.JournalService/ReadEvents"
 PATIENCE_S = 60.0
@@ -28,8 +29,11 @@ class Cursor:
     ) -> None:
         if from_sequence is not None and after is not None:
             raise InvalidArgument("after", "give from_sequence or after, not both")
-        if after is not None and not isinstance(after, JournalPosition):
-            raise InvalidArgument("after", "a JournalPosition; JournalPosition.parse reads the text of one")
+        if after is not None:
+            from invengine.positions import JournalPosition
+
+            if not isinstance(after, JournalPosition):
+                raise InvalidArgument("after", "a JournalPosition; JournalPosition.parse reads the text of one")
         first = 1 if from_sequence is None else arguments.integer(from_sequence, "from_sequence")
         if first < 0:
             raise InvalidArgument("from_sequence", f"0 or more; got {first}")
@@ -52,7 +56,7 @@ class Cursor:
     def request(self) -> bytes:
         """Returns the request for the remaining events."""
         left = self._limit - self._taken if self._limit else 0
-        request = journal.ReadEventsRequest(follow=self._follow, limit=left)
+        request = contract.journal.ReadEventsRequest(follow=self._follow, limit=left)
         if self._after is None:
             request.from_sequence = self._next
         else:
@@ -63,7 +67,7 @@ class Cursor:
 
     def take(self, answer: bytes) -> Iterator[Event]:
         """Yields the events of one answer that were not read yet."""
-        message: Any = journal.ReadEventsResponse.FromString(answer)
+        message: Any = contract.journal.ReadEventsResponse.FromString(answer)
         for event in message.events:
             if event.sequence < self._next or self.complete:
                 continue

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from invengine.client import arguments, decode
-from invengine.client.results import (
-    Availabilities,
-    Digest,
-    Hold,
-    KnownOutcome,
-    Level,
-    Reservation,
-    ServerDescription,
-)
+from invengine.client import arguments, contract, decode, results
 from invengine.errors import InvalidArgument
-from invengine.v1 import admin_service_pb2 as admin
-from invengine.v1 import availability_service_pb2 as availability_v1
-from invengine.v1 import inventory_service_pb2 as inventory
-from invengine.v1 import journal_service_pb2 as journal
-from invengine.v1 import reservation_service_pb2 as reservation
+
+if TYPE_CHECKING:
+    from invengine.client.results import (
+        Availabilities,
+        Digest,
+        Hold,
+        KnownOutcome,
+        Level,
+        Reservation,
+        ServerDescription,
+    )
 
 T = TypeVar("T")
 
@@ -42,22 +38,34 @@ QUERIES_MAX = 1000
 _RESERVATIONS = "/invengine.v1.ReservationService/"
 _STOCK = "/invengine.v1.InventoryService/"
 _AVAILABILITY = "/invengine.v1.AvailabilityService/GetAvailability"
+_CATALOG = "/invengine.v1.CatalogService/"
 _ADMIN = "/invengine.v1.AdminService/"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Read(Generic[T]):
     """One read and how to decode its answers: one for each request, in their order.
 
     `scoped`: the requests have no channel yet, and get that of the client that sends them.
     """
 
-    method: str
-    requests: Sequence[Any]
-    answer: Any
-    decode: Callable[[list[Any]], T]
-    timeout_s: float | None = None
-    scoped: bool = False
+    __slots__ = ("answer", "decode", "method", "requests", "scoped", "timeout_s")
+
+    def __init__(
+        self,
+        method: str,
+        requests: Sequence[Any],
+        answer: Any,
+        decode: Callable[[list[Any]], T],
+        timeout_s: float | None,
+        *,
+        scoped: bool = False,
+    ) -> None:
+        self.method = method
+        self.requests = requests
+        self.answer = answer
+        self.decode = decode
+        self.timeout_s = timeout_s
+        self.scoped = scoped
 
     def payloads(self, channel: str) -> Iterator[bytes]:
         """The requests as a client of this channel sends them."""
@@ -74,15 +82,16 @@ class Read(Generic[T]):
 def of_one_answer(
     method: str, request: Any, answer: Any, decode: Callable[[Any], T], timeout_s: float | None
 ) -> Read[T]:
-    """Returns a read of one request."""
     return Read(method, [request], answer, lambda answers: decode(answers[0]), timeout_s)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Pages(Generic[T]):
     """A read with an answer in pages."""
 
-    read: Read[tuple[list[T], str]]
+    __slots__ = ("read",)
+
+    def __init__(self, read: Read[tuple[list[T], str]]) -> None:
+        self.read = read
 
     def at(self, page_token: str) -> Read[tuple[list[T], str]]:
         """Returns the read of the page after `page_token`."""
@@ -91,8 +100,6 @@ class Pages(Generic[T]):
 
 
 def in_pages(method: str, request: Any, answer: Any, field: str, read: Callable[[Any], T]) -> Pages[T]:
-    """Returns a read of pages; `field` is that of the entries."""
-
     def page(message: Any) -> tuple[list[T], str]:
         return [read(each) for each in getattr(message, field)], message.next_page_token
 
@@ -102,7 +109,8 @@ def in_pages(method: str, request: Any, answer: Any, field: str, read: Callable[
 def _in_scope(read: Read[T], channel: str | None) -> Read[T]:
     """Returns the read for a channel; None means the channel of the client."""
     if channel is None:
-        return replace(read, scoped=True)
+        read.scoped = True
+        return read
     for request in read.requests:
         request.channel = arguments.text(channel, "channel")
     return read
@@ -120,31 +128,33 @@ def get_reservation(
     if (reservation_id is None) == (reservation_key is None):
         rule = "name the reservation by exactly one of reservation_id and reservation_key"
         raise InvalidArgument("reservation_id", rule)
-    request = reservation.GetReservationRequest(source_id=arguments.text(source_id, "source_id"))
+    request = contract.reservation.GetReservationRequest(source_id=arguments.text(source_id, "source_id"))
     if reservation_key is not None:
         request.reservation_key = arguments.nonempty(reservation_key, "reservation_key")
     elif reservation_id is not None:
-        token = reservation_id.reservation_id if isinstance(reservation_id, Hold) else reservation_id
+        token = reservation_id.reservation_id if isinstance(reservation_id, results.Hold) else reservation_id
         request.reservation_id = arguments.nonempty(token, "reservation_id")
 
     def decoded(answer: Any) -> Reservation:
         return decode.reservation_of(answer.reservation)
 
     method = _RESERVATIONS + "GetReservation"
-    return _in_scope(of_one_answer(method, request, reservation.GetReservationResponse, decoded, timeout_s), channel)
+    return _in_scope(
+        of_one_answer(method, request, contract.reservation.GetReservationResponse, decoded, timeout_s), channel
+    )
 
 
 def list_reservations(
     *, order: str | None = None, holder: str | None = None, include_ended: bool = False, page_size: int = 1000
 ) -> Pages[Reservation]:
     """Lists reservations in the order they were created; fetches page after page."""
-    request = reservation.ListReservationsRequest(
+    request = contract.reservation.ListReservationsRequest(
         order_ref=_only(order, "order"),
         holder=_only(holder, "holder"),
         include_ended=arguments.flag(include_ended, "include_ended"),
         page_size=checked_page_size(page_size),
     )
-    answer = reservation.ListReservationsResponse
+    answer = contract.reservation.ListReservationsResponse
     return in_pages(_RESERVATIONS + "ListReservations", request, answer, "reservations", decode.reservation_of)
 
 
@@ -152,31 +162,33 @@ def get_outcome(
     key: str, *, channel: str | None = None, source_id: str = "", timeout_s: float | None = None
 ) -> Read[KnownOutcome]:
     """Returns the outcome of the command with this key."""
-    request = reservation.GetOutcomeRequest(
+    request = contract.reservation.GetOutcomeRequest(
         idempotency_key=arguments.nonempty(key, "key"), source_id=arguments.text(source_id, "source_id")
     )
-    method, answer = _RESERVATIONS + "GetOutcome", reservation.GetOutcomeResponse
+    method, answer = _RESERVATIONS + "GetOutcome", contract.reservation.GetOutcomeResponse
     return _in_scope(of_one_answer(method, request, answer, decode.known_outcome, timeout_s), channel)
 
 
 def get_level(sku: str, location: str, *, timeout_s: float | None = None) -> Read[Level]:
     """The quantities of one item at one location."""
-    request = inventory.GetInventoryLevelRequest(
+    request = contract.inventory.GetInventoryLevelRequest(
         sku=arguments.nonempty(sku, "sku"), location=arguments.nonempty(location, "location")
     )
 
     def decoded(answer: Any) -> Level:
         return decode.level_of(answer.level)
 
-    return of_one_answer(_STOCK + "GetInventoryLevel", request, inventory.GetInventoryLevelResponse, decoded, timeout_s)
+    return of_one_answer(
+        _STOCK + "GetInventoryLevel", request, contract.inventory.GetInventoryLevelResponse, decoded, timeout_s
+    )
 
 
 def list_levels(*, sku: str | None = None, location: str | None = None, page_size: int = 1000) -> Pages[Level]:
     """Lists the levels of an item, of a location or all; fetches page after page."""
-    request = inventory.ListInventoryLevelsRequest(
+    request = contract.inventory.ListInventoryLevelsRequest(
         sku=_only(sku, "sku"), location=_only(location, "location"), page_size=checked_page_size(page_size)
     )
-    answer = inventory.ListInventoryLevelsResponse
+    answer = contract.inventory.ListInventoryLevelsResponse
     return in_pages(_STOCK + "ListInventoryLevels", request, answer, "levels", decode.level_of)
 
 
@@ -187,7 +199,7 @@ def availability(sku: str, location: str | None = None, *, timeout_s: float | No
     def total(answers: list[Any]) -> int:
         return sum(int(each.available) for answer in answers for each in answer.availabilities)
 
-    method, answer = _AVAILABILITY, availability_v1.GetAvailabilityResponse
+    method, answer = _AVAILABILITY, contract.availability.GetAvailabilityResponse
     return Read(method, _availability([query], allow_unknown=False), answer, total, timeout_s, scoped=True)
 
 
@@ -203,13 +215,13 @@ def availabilities(
     def joined(answers: list[Any]) -> Availabilities:
         # With several requests the position is the earliest of theirs.
         parts = [decode.availabilities(answer) for answer in answers]
-        return Availabilities(
+        return results.Availabilities(
             [each for part in parts for each in part],
             min((part.sequence for part in parts), default=0),
             min((part.durable_sequence for part in parts), default=0),
         )
 
-    requests, answer = _availability(queries, allow_unknown=True), availability_v1.GetAvailabilityResponse
+    requests, answer = _availability(queries, allow_unknown=True), contract.availability.GetAvailabilityResponse
     return _in_scope(Read(_AVAILABILITY, requests, answer, joined, timeout_s), channel)
 
 
@@ -217,7 +229,9 @@ def _availability(queries: Iterable[tuple[str, str | None] | str], *, allow_unkn
     """Returns the requests for many queries, with as many in each as one may have."""
     wanted = [_query(number, query) for number, query in enumerate(arguments.items_of(queries, "queries"))]
     return [
-        availability_v1.GetAvailabilityRequest(queries=wanted[start : start + QUERIES_MAX], allow_unknown=allow_unknown)
+        contract.availability.GetAvailabilityRequest(
+            queries=wanted[start : start + QUERIES_MAX], allow_unknown=allow_unknown
+        )
         for start in range(0, len(wanted), QUERIES_MAX)
     ]
 
@@ -228,7 +242,7 @@ def _query(number: int, query: Any) -> Any:
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise InvalidArgument(field, f"a sku or (sku, location); got {query!r}")
     sku, location = pair
-    return availability_v1.AvailabilityQuery(
+    return contract.availability.AvailabilityQuery(
         sku=arguments.nonempty(sku, f"{field}.sku"), location=_only(location, f"{field}.location")
     )
 
@@ -236,12 +250,14 @@ def _query(number: int, query: Any) -> Any:
 def digest(*, timeout_s: float | None = None) -> Read[Digest]:
     """The digest of all ledger state at the newest durable position."""
     method = "/invengine.v1.JournalService/GetDigest"
-    return of_one_answer(method, journal.GetDigestRequest(), journal.GetDigestResponse, decode.digest_of, timeout_s)
+    return of_one_answer(
+        method, contract.journal.GetDigestRequest(), contract.journal.GetDigestResponse, decode.digest_of, timeout_s
+    )
 
 
 def server_info(*, timeout_s: float | None = None) -> Read[ServerDescription]:
     """Describes the server, its guarantees and its limits."""
-    request, answer = admin.GetServerInfoRequest(), admin.GetServerInfoResponse
+    request, answer = contract.admin.GetServerInfoRequest(), contract.admin.GetServerInfoResponse
     return of_one_answer(_ADMIN + "GetServerInfo", request, answer, decode.server_description, timeout_s)
 
 
@@ -251,5 +267,5 @@ def create_snapshot(*, timeout_s: float | None = None) -> Read[int]:
     A server without a durable journal refuses. If nothing happened since the last snapshot, that position is returned.
     """
     # Repeating it is safe, as with a read.
-    request, answer = admin.CreateSnapshotRequest(), admin.CreateSnapshotResponse
+    request, answer = contract.admin.CreateSnapshotRequest(), contract.admin.CreateSnapshotResponse
     return of_one_answer(_ADMIN + "CreateSnapshot", request, answer, lambda answer: int(answer.sequence), timeout_s)

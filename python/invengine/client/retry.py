@@ -7,7 +7,6 @@ raises the error for the caller.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
@@ -26,6 +25,13 @@ BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 5.0
 
 _RESOURCE_EXHAUSTED = 8
+
+
+def _random() -> float:
+    # Only a call that is repeated needs the module, and it takes long to load.
+    from random import random
+
+    return random()  # noqa: S311 - it spreads retries, it hides nothing
 
 
 class Attempt(NamedTuple):
@@ -48,7 +54,7 @@ def is_repeatable(error: InvengineError) -> bool:
     return error.retryable or (error.code == _RESOURCE_EXHAUSTED and error.retry_after_s is not None)
 
 
-def pause_s(error: InvengineError, failures: int, jitter: Callable[[], float] = random.random) -> float:
+def pause_s(error: InvengineError, failures: int, jitter: Callable[[], float] = _random) -> float:
     """Returns the wait after the n-th failure: what the server asked for, or else 0.5 s x 2^n up to 5 s, with jitter.
 
     A command that did not fit the answer of its batch need not wait: each batch executes at least one.
@@ -80,7 +86,7 @@ def attempts(
     *,
     key: str | None,
     clock: Callable[[], float] = time.monotonic,
-    jitter: Callable[[], float] = random.random,
+    jitter: Callable[[], float] = _random,
     failed: InvengineError | None = None,
     unknown: InvengineError | None = None,
 ) -> Attempts:

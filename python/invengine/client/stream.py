@@ -19,6 +19,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
+from invengine.client.batches import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX
 from invengine.client.connection import error_of
 from invengine.errors import (
     AnswerOverdue,
@@ -31,8 +32,6 @@ from invengine.errors import (
 from invengine.v1.reservation_service_pb2 import SubmitStreamResponse
 
 METHOD = "/invengine.v1.ReservationService/SubmitStream"
-BATCH_COMMANDS_MAX = 1_000
-BATCH_BYTES_MAX = 2 * 1024 * 1024
 IN_FLIGHT_MAX = 4
 WAITING_MIN = 256
 """The number of waiting commands at which another batch is sent while one is in flight."""
@@ -47,36 +46,6 @@ Result = Any
 """An Outcome message or an InvengineError."""
 Entry = tuple[bytes, "asyncio.Future[Result]", float]
 """Framed command, its future, its deadline."""
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _head(field: int, length: int) -> bytes:
-    inner = bytes([field << 3 | 2]) + _varint(length)
-    return b"\x0a" + _varint(len(inner) + length) + inner
-
-
-_SHORT = 512
-_HEADS: list[list[bytes]] = [[] for _ in range(8)]
-"""The bytes before a payload of each length below _SHORT, by field. Those of a field are computed on first use."""
-
-
-def _heads(field: int) -> list[bytes]:
-    _HEADS[field] = [_head(field, length) for length in range(_SHORT)]
-    return _HEADS[field]
-
-
-def framed(field: int, payload: bytes) -> bytes:
-    """One element of `SubmitStreamRequest.commands` (also of SubmitRequest): Command{field: payload}."""
-    length = len(payload)
-    return ((_HEADS[field] or _heads(field))[length] if length < _SHORT else _head(field, length)) + payload
 
 
 class CommandStream:

@@ -1,0 +1,51 @@
+"""The results of the client: small frozen values. Times are UTC datetimes; quantities are whole units."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from invengine.client.results.availability import Availabilities, Availability
+    from invengine.client.results.entities import Channel, Item, Location, LocationGroup
+    from invengine.client.results.holds import Changes, Hold, HoldLine, HoldSummary, Line, LineState
+    from invengine.client.results.journal import Digest, Event
+    from invengine.client.results.outcomes import KnownOutcome, Outcome
+    from invengine.client.results.receipts import LookAlike, Receipt, Upserted
+    from invengine.client.results.reservations import Reservation, ReservationLine
+    from invengine.client.results.server import ServerDescription
+    from invengine.client.results.sources import Position, Registration
+    from invengine.client.results.stock import Level, StockChanges, StockState
+
+__all__ = [
+    "Availabilities", "Availability", "Changes", "Channel", "Digest", "Event", "Hold", "HoldLine", "HoldSummary",
+    "Item", "KnownOutcome", "Level", "Line", "LineState", "Location", "LocationGroup", "LookAlike", "Outcome", "Position",
+    "Receipt", "Registration", "Reservation", "ReservationLine", "ServerDescription", "StockChanges", "StockState",
+    "Upserted",
+]  # fmt: skip
+
+# Making a dataclass takes a millisecond, and a command needs one or two of them: a module is loaded on first use.
+_NAMES_OF_MODULE = {
+    "availability": ("Availabilities", "Availability"),
+    "entities": ("Channel", "Item", "Location", "LocationGroup"),
+    "holds": ("Changes", "Hold", "HoldLine", "HoldSummary", "Line", "LineState"),
+    "journal": ("Digest", "Event"),
+    "outcomes": ("KnownOutcome", "Outcome"),
+    "receipts": ("LookAlike", "Receipt", "Upserted"),
+    "reservations": ("Reservation", "ReservationLine"),
+    "server": ("ServerDescription",),
+    "sources": ("Position", "Registration"),
+    "stock": ("Level", "StockChanges", "StockState"),
+}
+_MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF_NAME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF_NAME[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
