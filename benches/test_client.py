@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from invengine._core import decode_outcomes, encode_reserves
 from invengine.client import batches, commands
-from invengine.client.batches import framed
+from invengine.client.framing import framed
 from invengine.v1 import reservation_service_pb2 as reservation
 from invengine.v1 import types_pb2 as types
 

@@ -4,7 +4,7 @@ Calls that wait release the interpreter's lock. Nothing here may be used after a
 """
 
 from collections.abc import Callable
-from typing import final
+from typing import Any, final
 
 __all__ = [
     "CallError",
@@ -12,9 +12,11 @@ __all__ = [
     "Engine",
     "EngineClosed",
     "EngineFault",
+    "OutcomeReader",
     "bench_ledger",
     "create_backup",
     "decode_outcomes",
+    "encode_reserve",
     "encode_reserves",
     "examine",
     "load_bare",
@@ -180,6 +182,40 @@ def examine(settings: str) -> str:
 
     The answer is a JSON object; its fields are those of `Examination` in rust/node. Of a file journal's directory it
     writes and removes one scratch file; in Redis it writes nothing. Raises EngineFault for a bad setting.
+    """
+
+@final
+class OutcomeReader:
+    """Reads the outcomes of a batch into the values of `invengine.client.results`."""
+
+    def __new__(cls, receipt: type, hold: type, hold_line: type, states: list[Any]) -> OutcomeReader:
+        """The classes of the values, and the states of a line by number.
+
+        A state that is not known becomes the first. Raises ValueError if there is none.
+        """
+
+    def read(self, answer: bytes) -> list[Any] | None:
+        """The outcomes of a serialized SubmitResponse or SubmitStreamResponse, in order.
+
+        A command that was accepted and changed nothing but holds gives the tuple (receipt, holds), any other the bytes
+        of its Outcome. None if the message is malformed, or written as no encoder writes it: protobuf can tell.
+        """
+
+def encode_reserve(
+    lines: tuple[tuple[str, str, int], ...],
+    ttl: tuple[int, int] | None,
+    flags: tuple[bool, bool],
+    fields: dict[str, str],
+    key: str,
+    remember_refusal: bool,
+    now_ns: int,
+    channel: str,
+    actor: str,
+) -> bytes:
+    """A serialized SubmitRequest with one Reserve: the very bytes that protobuf would write.
+
+    `ttl` is (seconds, nanoseconds); `flags` are allow_partial and replace_own. `fields` has the texts of its context by
+    name; `channel` and `actor` stand in for those that it does not have.
     """
 
 def encode_reserves(

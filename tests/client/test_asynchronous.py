@@ -25,7 +25,7 @@ from scripted_peer import (
 
 from invengine import errors
 from invengine.client import AsyncClient, Hold, commands
-from invengine.client.batches import BATCH_BYTES_MAX, _head, framed
+from invengine.client.framing import BATCH_BYTES_MAX, _head, framed
 from invengine.v1 import reservation_service_pb2 as reservation
 
 LINES = [("mug", "wh-1", 2)]

@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from grpc import aio
 
 from invengine.client import arguments, batches, columns, connection, decode, events
-from invengine.client.batches import framed
 from invengine.client.draft import CommandFields, Draft
 from invengine.client.methods import AsyncCommands, AsyncReads, ClientCommands
 from invengine.client.operation import AsyncOperation
 from invengine.client.reads import Pages, Read
-from invengine.client.retry import Pause, Retries, attempts, is_anonymous, is_repeatable, may_be_reissued
+from invengine.client.retry import Pause, Retries, attempts, is_repeatable, may_be_reissued
 from invengine.client.source_async import WINDOW, AsyncSource
 from invengine.client.stream import METHOD as STREAM
 from invengine.client.stream import CommandStream
 from invengine.errors import ClientClosed, ConnectionLost, DeadlineExceeded, InvengineError, Rejected, Unreachable
-from invengine.v1.reservation_service_pb2 import Outcome as OutcomeMessage
 
 if TYPE_CHECKING:
     from invengine.client.columns import ReserveColumns
@@ -108,11 +106,10 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
         their keys.
         """
         wanted = batches.check(drafts)
-        for draft in wanted:
-            draft.seal(time.time_ns(), "", self.channel, self.actor)
+        frames = [draft.frame(time.time_ns(), self.channel, self.actor) for draft in wanted]
         found: list[Outcome] = []
         while len(found) < len(wanted):
-            payload, asked = batches.request(wanted, len(found))
+            payload, asked = batches.request(frames, len(found))
             found += batches.outcomes(await self._call(batches.METHOD, payload, "", self._deadline(timeout_s)), asked)
         return batches.located(wanted, found)
 
@@ -209,7 +206,7 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
         return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
 
     async def _send_alone(self, draft: Draft[T], time_s: float, unknown: InvengineError | None = None) -> T:
-        deadline, anonymous = self._deadline(time_s), is_anonymous(draft.request.context)
+        deadline, anonymous = self._deadline(time_s), draft.is_anonymous
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         while True:
             try:
@@ -225,28 +222,30 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
 
     async def _send_batched(self, draft: Draft[T], time_s: float) -> T:
         self._scope_of_use.check_loop()
-        deadline, anonymous = self._deadline(time_s), is_anonymous(draft.request.context)
-        key = draft.seal(time.time_ns(), "", self.channel, self.actor)
-        frame = framed(draft.kind.submit_field, draft.request.SerializeToString())
-        retries = Retries(key)
+        deadline, anonymous = self._deadline(time_s), draft.is_anonymous
+        frame = draft.frame(time.time_ns(), self.channel, self.actor)
+        retries: Retries | None = None
         unknown: InvengineError | None = None
         while True:
             outcome = await (self._stream or self._start_stream()).put(frame, deadline)
-            if outcome.__class__ is OutcomeMessage and not outcome.HasField("rejection"):
-                return draft.kind.decode(outcome)
+            if outcome.__class__ is tuple and draft.kind.of_holds:
+                return draft.kind.of_holds(*outcome)
             error = _error_in(outcome)
+            if error is None:
+                return draft.kind.decode(outcome)
             if isinstance(error, Rejected) and error is not outcome:
                 error.__cause__ = unknown
                 if not anonymous or not may_be_reissued(error):
                     raise draft.locate(error)
                 anonymous = False
                 draft.stamp(time.time_ns())
-                frame = framed(draft.kind.submit_field, draft.request.SerializeToString())
+                frame = draft.frame(time.time_ns())
                 continue
             unknown = error if error.outcome_unknown else unknown
             if not is_repeatable(error) and not isinstance(error, (DeadlineExceeded, ClientClosed)):
                 # The stream was refused, perhaps because of another command in it: send this command alone.
                 return await self._send_alone(draft, deadline - time.monotonic(), unknown)
+            retries = retries or Retries(draft.key)
             await asyncio.sleep(retries.pause_s(error, deadline))
             retries.resume()
 
@@ -332,6 +331,8 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
         return self._channel().unary_stream(method)(payload, metadata=self._metadata)
 
 
-def _error_in(result: Any) -> InvengineError:
-    """The error of a result of the stream that is not an accepted outcome."""
-    return result if isinstance(result, InvengineError) else decode.rejection_of(result.rejection)
+def _error_in(result: Any) -> InvengineError | None:
+    """The error of a result of the stream; None if it is an accepted outcome."""
+    if isinstance(result, InvengineError):
+        return result
+    return decode.rejection_of(result.rejection) if result.HasField("rejection") else None

@@ -5,59 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from invengine.client import arguments, contract, decode
+from invengine.client import arguments, decode
 from invengine.client.draft import Draft
+from invengine.client.framing import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, outcomes_in
 from invengine.errors import InternalFault, InvalidArgument, Overloaded
 
 if TYPE_CHECKING:
     from invengine.client.results import Outcome
 
 METHOD = "/invengine.v1.ReservationService/Submit"
-BATCH_COMMANDS_MAX = 1_000
-BATCH_BYTES_MAX = 2 * 1024 * 1024
 
 
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _head(field: int, length: int) -> bytes:
-    inner = bytes([field << 3 | 2]) + _varint(length)
-    return b"\x0a" + _varint(len(inner) + length) + inner
-
-
-_SHORT = 512
-_HEADS: list[list[bytes]] = [[] for _ in range(8)]
-"""The bytes before a payload of each length below _SHORT, by field. Those of a field are computed on first use."""
-
-
-def _heads(field: int) -> list[bytes]:
-    _HEADS[field] = [_head(field, length) for length in range(_SHORT)]
-    return _HEADS[field]
-
-
-def framed(field: int, payload: bytes) -> bytes:
-    """One element of `SubmitStreamRequest.commands` (also of SubmitRequest): Command{field: payload}."""
-    length = len(payload)
-    return ((_HEADS[field] or _heads(field))[length] if length < _SHORT else _head(field, length)) + payload
-
-
-def request(drafts: Sequence[Draft[Any]], start: int) -> tuple[bytes, int]:
-    """Returns a SubmitRequest with as many of the sealed drafts from `start` on as fit, and their number."""
-    frames: list[bytes] = []
-    size = 0
-    for draft in drafts[start : start + BATCH_COMMANDS_MAX]:
-        frame = framed(draft.kind.submit_field, draft.request.SerializeToString())
+def request(frames: Sequence[bytes], start: int) -> tuple[bytes, int]:
+    """Returns a SubmitRequest with as many of the commands from `start` on as fit, and their number."""
+    size, end = 0, start
+    for frame in frames[start : start + BATCH_COMMANDS_MAX]:
         size += len(frame)
-        if frames and size > BATCH_BYTES_MAX:
+        if end > start and size > BATCH_BYTES_MAX:
             break
-        frames.append(frame)
-    return b"".join(frames), len(frames)
+        end += 1
+    return b"".join(frames[start:end]), end - start
 
 
 def check(drafts: Iterable[Draft[Any]]) -> list[Draft[Any]]:
@@ -77,7 +44,7 @@ def outcomes(answer: bytes, asked: int) -> list[Outcome]:
     There is always at least one: the server executes the first command of a batch whatever the size of its answer.
     InternalFault if their number is not `asked`, since they cannot be assigned to the commands.
     """
-    found = [decode.outcome_of(each) for each in contract.reservation.SubmitResponse.FromString(answer).outcomes]
+    found = [decode.outcome_of(each) for each in outcomes_in(answer)]
     if len(found) != asked:
         raise InternalFault("the server's answers do not match the commands")
     while len(found) > 1 and _is_left_out(found[-1]):

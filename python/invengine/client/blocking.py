@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import grpc
 
-from invengine.client import arguments, batches, connection, events
+from invengine.client import arguments, connection, events
 from invengine.client.draft import CommandFields, Draft
 from invengine.client.methods import ClientCommands, Commands, Reads
 from invengine.client.reads import Pages, Read
-from invengine.client.retry import Pause, Retries, attempts, is_anonymous, may_be_reissued
+from invengine.client.retry import Pause, Retries, attempts, may_be_reissued
 from invengine.errors import ClientClosed, ConnectionLost, InvengineError, Rejected, Unreachable
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Client(Reads, ClientCommands, Commands):
     def send(self, draft: Draft[T], timeout_s: float | None = None) -> T:
         """Sends one draft with retries. It gets a key and issue_time if it has none, and keeps them."""
         deadline = time.monotonic() + draft.time_s(timeout_s, self.timeout_s)
-        anonymous = is_anonymous(draft.request.context)
+        anonymous = draft.is_anonymous
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         while True:
             try:
@@ -128,12 +128,13 @@ class Client(Reads, ClientCommands, Commands):
         sent as several batches, one after the other. After an OutcomeUnknown submit the same drafts again: they keep
         their keys.
         """
+        from invengine.client import batches
+
         wanted = batches.check(drafts)
-        for draft in wanted:
-            draft.seal(time.time_ns(), "", self.channel, self.actor)
+        frames = [draft.frame(time.time_ns(), self.channel, self.actor) for draft in wanted]
         found: list[Outcome] = []
         while len(found) < len(wanted):
-            payload, asked = batches.request(wanted, len(found))
+            payload, asked = batches.request(frames, len(found))
             found += batches.outcomes(self._call(batches.METHOD, payload, "", self._deadline(timeout_s)), asked)
         return batches.located(wanted, found)
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from invengine.client import arguments, draft
-from invengine.client.batches import BATCH_COMMANDS_MAX
 from invengine.client.draft import CommandFields
+from invengine.client.framing import BATCH_COMMANDS_MAX
 from invengine.errors import InvalidArgument
 from invengine.v1.types_pb2 import CommandContext
 

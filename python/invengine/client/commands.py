@@ -21,7 +21,8 @@ from invengine.client.entities import upsert_channels as upsert_channels
 from invengine.client.entities import upsert_items as upsert_items
 from invengine.client.entities import upsert_location_groups as upsert_location_groups
 from invengine.client.entities import upsert_locations as upsert_locations
-from invengine.client.times import put_seconds
+from invengine.client.reserving import reserving
+from invengine.client.times import put_seconds, seconds_and_nanos
 from invengine.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -43,13 +44,13 @@ QuantityTuple = tuple[str, str, int] | tuple[str, str, int, int]
 """(sku, location, quantity), or with the expected quantity before the command."""
 
 
-_RESERVE = Kind("reserve", "reservation", "Reserve", decode.reserved, 1)
-_EXTEND = Kind("extend", "reservation", "Extend", decode.changed, 2)
-_AMEND = Kind("amend", "reservation", "Amend", decode.changed, 3)
-_ALLOCATE = Kind("allocate", "reservation", "Allocate", decode.changed, 4)
-_RELEASE = Kind("release", "reservation", "Release", decode.released, 5)
-_FULFILL = Kind("fulfill", "reservation", "Fulfill", decode.changed, 6)
-_TRANSFER = Kind("transfer", "reservation", "TransferReservation", decode.changed, 7)
+_RESERVE = Kind("reserve", "reservation", "Reserve", decode.reserved, 1, decode.only_hold)
+_EXTEND = Kind("extend", "reservation", "Extend", decode.changed, 2, decode.changed_holds)
+_AMEND = Kind("amend", "reservation", "Amend", decode.changed, 3, decode.changed_holds)
+_ALLOCATE = Kind("allocate", "reservation", "Allocate", decode.changed, 4, decode.changed_holds)
+_RELEASE = Kind("release", "reservation", "Release", decode.released, 5, decode.changed_holds)
+_FULFILL = Kind("fulfill", "reservation", "Fulfill", decode.changed, 6, decode.changed_holds)
+_TRANSFER = Kind("transfer", "reservation", "TransferReservation", decode.changed, 7, decode.changed_holds)
 _RECEIVE = Kind("receive", "inventory", "Receive", decode.stock_changed)
 _RETURN = Kind("return", "inventory", "Return", decode.stock_changed)
 _ADJUST = Kind("adjust", "inventory", "Adjust", decode.stock_changed)
@@ -100,22 +101,13 @@ def reserve(
     `ttl_s` is 1 s to 30 days; 15 minutes if None. `allow_partial` takes what is available. `replace_own` first releases
     what the same holder has reserved on the same levels.
     """
-    request = contract.reservation.ReserveRequest()
-    add = request.lines.add
-    for sku, location, quantity in arguments.rows(
-        lines, (3,), arguments.HELD_LINE
-    ):  # Setting attributes takes a third less time than keyword arguments.
-        line = add()
-        line.sku = sku
-        line.location = location
-        line.quantity = quantity
-    if ttl_s is not None:
-        put_seconds(request.ttl, arguments.seconds(ttl_s, "ttl_s"))
-    if allow_partial is not False and arguments.flag(allow_partial, "allow_partial"):
-        request.allow_partial = True
-    if replace_own is not False and arguments.flag(replace_own, "replace_own"):
-        request.replace_own = True
-    return Draft(_RESERVE, request, fields)
+    rows = arguments.rows(lines, (3,), arguments.HELD_LINE)
+    ttl = None if ttl_s is None else seconds_and_nanos(arguments.seconds(ttl_s, "ttl_s"))
+    flags = (
+        allow_partial is not False and arguments.flag(allow_partial, "allow_partial"),
+        replace_own is not False and arguments.flag(replace_own, "replace_own"),
+    )
+    return reserving(_RESERVE, tuple(rows), ttl, flags, fields)
 
 
 def extend(

@@ -89,6 +89,16 @@ def reserved(answer: Any) -> Hold:
     return hold_of(change, receipt_of(answer))
 
 
+def only_hold(receipt: Receipt, holds: tuple[Hold, ...]) -> Hold:
+    """The result of a reserve, from its outcome."""
+    return holds[0]
+
+
+def changed_holds(receipt: Receipt, holds: tuple[Hold, ...]) -> Changes:
+    """The result of any other command on holds, from its outcome."""
+    return results.Changes(receipt, holds)
+
+
 def changed(answer: Any) -> Changes:
     """The holds of any other answer or Outcome about holds."""
     receipt = receipt_of(answer)
@@ -139,7 +149,10 @@ def rejection_of(rejection: Any) -> InvengineError:
 
 
 def outcome_of(outcome: Any) -> Outcome:
-    """One Outcome of a batch or of GetOutcome."""
+    """One outcome of a batch, as `framing.outcomes_in` gives it, or of GetOutcome."""
+    if outcome.__class__ is tuple:
+        receipt, holds = outcome
+        return results.Outcome(receipt, holds, (), False, None)
     if outcome.HasField("rejection"):
         return results.Outcome(None, (), (), False, rejection_of(outcome.rejection))
     receipt = receipt_of(outcome)

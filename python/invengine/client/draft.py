@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
 from invengine.client import arguments, contract, results
+from invengine.client.framing import framed
 from invengine.client.lines import locate
 from invengine.client.times import put_time
 from invengine.errors import InvalidArgument, InvengineError
@@ -14,7 +15,7 @@ from invengine.errors import InvalidArgument, InvengineError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from invengine.client.results import Position
+    from invengine.client.results import Hold, Position, Receipt
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -53,15 +54,28 @@ class CommandFields(TypedDict, total=False):
 
 
 class Kind(Generic[T_co]):
-    """One command of the contract. `submit_field` is its field number in `Command`, 0 if it has none."""
+    """One command of the contract, and how to decode its answer.
 
-    __slots__ = ("_rpc", "_service", "decode", "method", "name", "submit_field")
+    `submit_field` is its field number in `Command`, 0 if it has none; `of_holds` makes its result from the receipt and
+    the holds of an outcome.
+    """
 
-    def __init__(self, name: str, service: str, rpc: str, decode: Callable[[Any], T_co], submit_field: int = 0) -> None:
+    __slots__ = ("_rpc", "_service", "decode", "method", "name", "of_holds", "submit_field")
+
+    def __init__(
+        self,
+        name: str,
+        service: str,
+        rpc: str,
+        decode: Callable[[Any], T_co],
+        submit_field: int = 0,
+        of_holds: Callable[[Receipt, tuple[Hold, ...]], T_co] | None = None,
+    ) -> None:
         self.name = name
         self.method = contract.method(service, rpc)
         self.decode = decode
         self.submit_field = submit_field
+        self.of_holds = of_holds
         self._service, self._rpc = service, rpc
 
     @property
@@ -73,14 +87,19 @@ class Kind(Generic[T_co]):
 class Draft(Generic[T_co]):
     """A command that has not been sent yet, or is about to be sent again."""
 
-    __slots__ = ("kind", "request", "timeout_s")
+    __slots__ = ("_request", "kind", "timeout_s")
 
     def __init__(self, kind: Kind[T_co], request: Any, fields: CommandFields | None = None) -> None:
         self.kind = kind
-        self.request = request
+        self._request = request
         self.timeout_s = fields.get("timeout_s") if fields else None
         if fields:
             fill(request.context, fields)
+
+    @property
+    def request(self) -> Any:
+        """Its message. What is changed in it is what is sent."""
+        return self._request
 
     def time_s(self, timeout_s: float | None, default_s: float) -> float:
         """Returns the timeout in seconds: that of the call, or else its own, or else that of the sender."""
@@ -94,6 +113,12 @@ class Draft(Generic[T_co]):
     def key(self) -> str:
         """Its idempotency key; empty until one is set."""
         return str(self.request.context.idempotency_key)
+
+    @property
+    def is_anonymous(self) -> bool:
+        """True without a key, number or issue_time of its caller, who then cannot repeat it."""
+        context = self.request.context
+        return not (context.idempotency_key or context.HasField("source") or context.HasField("issue_time"))
 
     def stamp(self, now_ns: int) -> None:
         """Sets its issue_time."""
@@ -128,6 +153,11 @@ class Draft(Generic[T_co]):
         if actor and not context.actor:
             context.actor = actor
         return own
+
+    def frame(self, now_ns: int, channel: str = "", actor: str = "") -> bytes:
+        """Seals it and returns it as an element of a batch."""
+        self.seal(now_ns, "", channel, actor)
+        return framed(self.kind.submit_field, self.request.SerializeToString())
 
 
 def name_key(context: Any, key: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from invengine.errors import (
     DeadlineExceeded,
@@ -65,11 +65,6 @@ def pause_s(error: InvengineError, failures: int, jitter: Callable[[], float] = 
         return error.retry_after_s * (1 + 0.25 * jitter())
     ceiling: float = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (failures - 1))
     return ceiling * (0.5 + 0.5 * jitter())
-
-
-def is_anonymous(context: Any) -> bool:
-    """True for a command without a key, number or issue_time of its caller, which the caller cannot repeat."""
-    return not (context.idempotency_key or context.HasField("source") or context.HasField("issue_time"))
 
 
 def may_be_reissued(error: Rejected) -> bool:

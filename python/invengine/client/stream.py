@@ -4,7 +4,7 @@ Commands that arrive while a batch is in flight form the next one. A second, thi
 enough commands are waiting, so that neither side waits for the other under load. Messages are raw bytes: a command is
 encoded once, a batch is their concatenation, an answer is parsed once.
 
-Every command gets exactly one result: an Outcome message, or the error that replaced its answer. Nothing is sent again
+Every command gets exactly one result: its outcome, or the error that replaced its answer. Nothing is sent again
 here; `retry` decides that for each command.
 """
 
@@ -19,8 +19,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
-from invengine.client.batches import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX
 from invengine.client.connection import error_of
+from invengine.client.framing import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, outcomes_in
 from invengine.errors import (
     AnswerOverdue,
     ClientClosed,
@@ -29,7 +29,6 @@ from invengine.errors import (
     InternalFault,
     InvengineError,
 )
-from invengine.v1.reservation_service_pb2 import SubmitStreamResponse
 
 METHOD = "/invengine.v1.ReservationService/SubmitStream"
 IN_FLIGHT_MAX = 4
@@ -43,7 +42,7 @@ _OPENING: Any = object()
 _END: Any = getattr(aio, "EOF")  # noqa: B009 - the published type stubs lack it
 
 Result = Any
-"""An Outcome message or an InvengineError."""
+"""What `framing.outcomes_in` gives, or an InvengineError."""
 Entry = tuple[bytes, "asyncio.Future[Result]", float]
 """Framed command, its future, its deadline."""
 
@@ -189,7 +188,7 @@ class CommandStream:
 
     def _answer(self, answer: bytes) -> bool:
         """Passes the outcomes of one batch to the waiting commands. False if their number does not match."""
-        outcomes = SubmitStreamResponse.FromString(answer).outcomes
+        outcomes = outcomes_in(answer)
         if not self._in_flight or len(outcomes) != len(self._in_flight[0][0]):
             return False
         batch, _ = self._in_flight.popleft()

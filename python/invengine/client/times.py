@@ -34,12 +34,15 @@ def put_time(stamp: Any, moment: datetime, field: str = "time") -> None:
     stamp.nanos = since.microseconds * 1000
 
 
+def seconds_and_nanos(seconds: float) -> tuple[int, int]:
+    """The fields of a google.protobuf.Duration of this length, to the nanosecond."""
+    whole = int(seconds)
+    return (whole, 0) if whole == seconds else divmod(round(seconds * 1_000_000_000), 1_000_000_000)
+
+
 def put_seconds(duration: Any, seconds: float) -> None:
     """Writes seconds into a google.protobuf.Duration, to the nanosecond."""
-    whole = int(seconds)
-    duration.seconds = whole
-    if whole != seconds:
-        duration.seconds, duration.nanos = divmod(round(seconds * 1_000_000_000), 1_000_000_000)
+    duration.seconds, duration.nanos = seconds_and_nanos(seconds)
 
 
 def duration_s(duration: Any) -> float:

@@ -9,10 +9,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
-const VARINT: u32 = 0;
-const FIXED64: u32 = 1;
-const BYTES: u32 = 2;
-const FIXED32: u32 = 5;
+use crate::wire::{Value, each_field, number_in, put_bytes, put_head, put_int, text_in, varint_length};
 
 /// A serialized SubmitRequest with one Reserve of one line for each row.
 ///
@@ -92,16 +89,14 @@ impl Batch {
         put_int(&mut self.line, 4, row.quantity);
 
         self.request.clear();
-        put_tag(&mut self.request, 1, BYTES);
         let key_length = 1 + varint_length(row.key.len() as u64) + row.key.len();
-        put_varint(&mut self.request, (key_length + row.shared_context.len()) as u64);
+        put_head(&mut self.request, 1, key_length + row.shared_context.len());
         put_bytes(&mut self.request, 1, row.key.as_bytes());
         self.request.extend_from_slice(row.shared_context);
         put_bytes(&mut self.request, 2, &self.line);
         self.request.extend_from_slice(row.ttl);
 
-        put_tag(&mut self.out, 1, BYTES);
-        put_varint(&mut self.out, (1 + varint_length(self.request.len() as u64) + self.request.len()) as u64);
+        put_head(&mut self.out, 1, 1 + varint_length(self.request.len() as u64) + self.request.len());
         put_bytes(&mut self.out, 1, &self.request);
     }
 }
@@ -118,99 +113,12 @@ fn ttl_field(ttl_ms: u64) -> Vec<u8> {
     field
 }
 
-fn put_tag(out: &mut Vec<u8>, field: u32, kind: u32) {
-    put_varint(out, u64::from(field << 3 | kind));
-}
-
-fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
-    put_tag(out, field, BYTES);
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// An int64 field; negative numbers take ten bytes, as protobuf requires.
-fn put_int(out: &mut Vec<u8>, field: u32, number: i64) {
-    if number != 0 {
-        put_tag(out, field, VARINT);
-        put_varint(out, number as u64);
-    }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number > 0x7f {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn varint_length(number: u64) -> usize {
-    (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
-}
-
 #[derive(Default)]
 struct Outcome<'a> {
     refused: bool,
     reservation_id: &'a str,
     reason: &'a str,
     sequence: i64,
-}
-
-enum Value<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-    Other,
-}
-
-/// Reads the fields of one message in order, until the end or the first malformed byte.
-struct Fields<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Fields<'a> {
-    fn varint(&mut self) -> Option<u64> {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let (&byte, rest) = self.rest.split_first()?;
-            self.rest = rest;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    fn take(&mut self, length: u64) -> Option<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(usize::try_from(length).ok()?)?;
-        self.rest = rest;
-        Some(taken)
-    }
-
-    fn field(&mut self) -> Option<(u64, Value<'a>)> {
-        let tag = self.varint()?;
-        let value = match (tag & 7) as u32 {
-            VARINT => Value::Number(self.varint()?),
-            BYTES => {
-                let length = self.varint()?;
-                Value::Bytes(self.take(length)?)
-            }
-            FIXED64 => self.take(8).map(|_| Value::Other)?,
-            FIXED32 => self.take(4).map(|_| Value::Other)?,
-            _ => return None,
-        };
-        Some((tag >> 3, value))
-    }
-}
-
-/// Calls `see` with each field; `None` if the message is malformed or `see` returns `None`.
-fn each_field<'a>(message: &'a [u8], mut see: impl FnMut(u64, Value<'a>) -> Option<()>) -> Option<()> {
-    let mut fields = Fields { rest: message };
-    while !fields.rest.is_empty() {
-        let (number, value) = fields.field()?;
-        see(number, value)?;
-    }
-    Some(())
 }
 
 fn outcomes_of(answer: &[u8]) -> Option<Vec<Outcome<'_>>> {
@@ -239,26 +147,4 @@ fn outcome_of(message: &[u8]) -> Option<Outcome<'_>> {
         Some(())
     })?;
     Some(outcome)
-}
-
-fn number_in(message: &[u8], wanted: u64) -> Option<i64> {
-    let mut found = 0;
-    each_field(message, |field, value| {
-        if let (true, Value::Number(number)) = (field == wanted, value) {
-            found = number as i64;
-        }
-        Some(())
-    })?;
-    Some(found)
-}
-
-fn text_in(message: &[u8], wanted: u64) -> Option<&str> {
-    let mut found = "";
-    each_field(message, |field, value| {
-        if let (true, Value::Bytes(bytes)) = (field == wanted, value) {
-            found = std::str::from_utf8(bytes).ok()?;
-        }
-        Some(())
-    })?;
-    Some(found)
 }

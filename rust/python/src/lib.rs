@@ -3,11 +3,14 @@
 //!
 //! The reference of this interface is `python/invengine/_core.pyi`; stubtest proves that both agree.
 
+mod answers;
 mod callbacks;
 mod columns;
 mod door;
+mod drafts;
 mod engine;
 mod load;
+mod wire;
 
 use std::path::PathBuf;
 
@@ -87,12 +90,14 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("EngineFault", py.get_type::<EngineFault>())?;
     module.add_class::<engine::Engine>()?;
     module.add_class::<door::Door>()?;
+    module.add_class::<answers::OutcomeReader>()?;
     module.add_function(wrap_pyfunction!(version, module)?)?;
     module.add_function(wrap_pyfunction!(verify, module)?)?;
     module.add_function(wrap_pyfunction!(verify_journal, module)?)?;
     module.add_function(wrap_pyfunction!(create_backup, module)?)?;
     module.add_function(wrap_pyfunction!(restore_backup, module)?)?;
     module.add_function(wrap_pyfunction!(examine, module)?)?;
+    module.add_function(wrap_pyfunction!(drafts::encode_reserve, module)?)?;
     module.add_function(wrap_pyfunction!(columns::encode_reserves, module)?)?;
     module.add_function(wrap_pyfunction!(columns::decode_outcomes, module)?)?;
     load::register(module)

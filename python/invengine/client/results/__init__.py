@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Availabilities", "Availability", "Changes", "Channel", "Digest", "Event", "Hold", "HoldLine", "HoldSummary",
-    "Item", "KnownOutcome", "Level", "Line", "LineState", "Location", "LocationGroup", "LookAlike", "Outcome", "Position",
-    "Receipt", "Registration", "Reservation", "ReservationLine", "ServerDescription", "StockChanges", "StockState",
-    "Upserted",
+    "Item", "KnownOutcome", "Level", "Line", "LineState", "Location", "LocationGroup", "LookAlike", "Outcome",
+    "Position", "Receipt", "Registration", "Reservation", "ReservationLine", "ServerDescription", "StockChanges",
+    "StockState", "Upserted",
 ]  # fmt: skip
 
 # Making a dataclass takes a millisecond, and a command needs one or two of them: a module is loaded on first use.

@@ -1,0 +1,216 @@
+"""What `_core` encodes and decodes for the client is what protobuf would: byte for byte, and value for value."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from google.protobuf.message import DecodeError
+
+from invengine.client import commands, decode, framing, reserving
+from invengine.errors import InvalidArgument
+from invengine.v1 import reservation_service_pb2 as reservation
+from invengine.v1 import types_pb2 as types
+
+NOW_NS = 1_700_000_000_123_456_789
+LONG = "x" * 300
+Arguments = dict[str, Any]
+
+RESERVES: tuple[tuple[list[tuple[str, str, int]], Arguments], ...] = (
+    ([("mug", "wh-1", 1)], {}),
+    ([("mug", "wh-1", 1), ("cup", "wh-2", 2**63 - 1)], {"ttl_s": 900}),
+    ([("", "", 0)], {"ttl_s": 0}),
+    ([("mug", "wh-1", -(2**63))], {"ttl_s": -1.5}),
+    ([(LONG, LONG, 128)], {"ttl_s": 0.000_000_001, "allow_partial": True}),
+    ([("mug", "wh-1", 1)] * 100, {"ttl_s": 1e17, "replace_own": True}),
+    ([("mug", "wh-1", 1)], {"key": "k", "channel": "web", "actor": "ann", "timeout_s": 1.0, "holder": None}),
+    ([("mug", "wh-1", 1)], {"order_ref": "o", "holder": "h", "reason_code": "r", "reference": "d", "causation": LONG}),
+)
+
+
+def random_reserves(number: int) -> Iterator[tuple[list[tuple[str, str, int]], Arguments]]:
+    """Reserves as nobody would write them, always the same."""
+    draw = random.Random(7)
+
+    def text() -> str:
+        return "".join(chr(draw.randrange(1, 128)) for _ in range(draw.choice((1, 5, 60, 127, 128, 200))))
+
+    for _ in range(number):
+        lines = [
+            (text(), text(), draw.randrange(-(2**63), 2**63) >> draw.randrange(64)) for _ in range(draw.choice((1, 3)))
+        ]
+        fields: Arguments = {name: text() for name in sorted(reserving._TEXTS) if draw.random() < 0.3}
+        fields["ttl_s"] = draw.choice((None, 1, draw.random() * 10 ** draw.randrange(-9, 9)))
+        fields |= {name: draw.random() < 0.5 for name in ("allow_partial", "replace_own")}
+        yield lines, fields
+
+
+def by_protobuf(lines: Any, fields: Arguments, key: str) -> tuple[bytes, Any]:
+    """The bytes of the same reserve from its message, and the message."""
+    draft = commands.reserve(lines, **fields)
+    if not draft.request.context.idempotency_key:
+        draft.request.context.idempotency_key = key
+    return draft.frame(NOW_NS, "app", "bob"), draft.request
+
+
+@pytest.mark.parametrize("number", range(len(RESERVES)))
+def test_a_reserve_has_the_bytes_of_protobuf(number: int) -> None:
+    compare_encoding(*RESERVES[number])
+
+
+def test_any_reserve_has_the_bytes_of_protobuf() -> None:
+    for lines, fields in random_reserves(2_000):
+        compare_encoding(lines, fields)
+
+
+def compare_encoding(lines: Any, fields: Arguments) -> None:
+    """Encodes a reserve both ways."""
+    draft = commands.reserve(lines, **fields)
+    assert isinstance(draft, reserving.PlainReserve)
+    assert draft.is_anonymous == (fields.get("key") is None)
+    frame = draft.frame(NOW_NS, "app", "bob")
+    expected, message = by_protobuf(lines, fields, draft.key)
+    assert frame == expected
+    assert draft.frame(NOW_NS + 1, "other", "other") == frame
+    assert not draft.is_anonymous
+    assert draft.request == message
+    assert draft.key == message.context.idempotency_key
+    assert draft.frame(NOW_NS + 1, "other", "other") == frame
+
+
+def test_what_is_changed_in_the_message_is_sent() -> None:
+    draft = commands.reserve([("mug", "wh-1", 1)], key="k")
+    draft.request.context.source.source_id = "erp"
+    (command,) = reservation.SubmitRequest.FromString(draft.frame(NOW_NS)).commands
+    assert (command.reserve.context.source.source_id, command.reserve.context.idempotency_key) == ("erp", "k")
+
+
+@pytest.mark.parametrize(
+    ("lines", "fields"),
+    [
+        ([("größe", "wh-1", 1)], {}),
+        ([("mug", "wh-1", 1)], {"holder": "Zoë"}),
+        ([("mug", "wh-1", 1)], {"key": "k", "issue_time": datetime.now(UTC)}),
+    ],
+)
+def test_any_other_reserve_goes_by_its_message(lines: Any, fields: Arguments) -> None:
+    draft = commands.reserve(lines, **fields)
+    assert not isinstance(draft, reserving.PlainReserve)
+    (command,) = reservation.SubmitRequest.FromString(draft.frame(NOW_NS)).commands
+    assert command.reserve == draft.request
+
+
+def test_half_a_surrogate_is_refused_at_once() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        commands.reserve([("\ud800", "wh-1", 1)])
+
+
+@pytest.mark.parametrize(
+    "fields", [{"key": ""}, {"holder": 5}, {"timeout_s": "soon"}, {"ttl_s": "soon"}, {"nonsense": "x"}, {"ttl_s": True}]
+)
+def test_a_wrong_argument_is_refused_at_once(fields: Arguments) -> None:
+    with pytest.raises(InvalidArgument):
+        commands.reserve([("mug", "wh-1", 1)], **fields)
+
+
+def line(number: int) -> Any:
+    """A LineChange."""
+    unknown: Any = number % 9
+    return types.LineChange(sku=f"sku-{number}", location="wh-ö", quantity=number, state=unknown, outstanding=-number)
+
+
+def hold(number: int) -> Any:
+    """A HoldChange."""
+    change = types.HoldChange(reservation_id=f"id-{number}", version=number, reacquired=number % 2 == 0)
+    change.lines.extend(line(each) for each in range(number % 4))
+    if number % 3:
+        change.expire_time.seconds, change.expire_time.nanos = number * 10**9 - 5, number * 999_999_9
+    return change
+
+
+def answer(number: int) -> Any:
+    """A SubmitStreamResponse with outcomes of every kind."""
+    receipt = types.Receipt(sequence=number, durable_sequence=-number, replayed=number % 2 == 1)
+    rejection = types.Rejection(code=9, reason="INSUFFICIENT_STOCK", message="no", metadata={"sku": "mug"})
+    outcomes = [
+        reservation.Outcome(receipt=receipt, holds=[hold(each) for each in range(number % 5)]),
+        reservation.Outcome(receipt=receipt, holds=[hold(number)]),
+        reservation.Outcome(rejection=rejection),
+        reservation.Outcome(receipt=receipt, key_cancelled=True),
+        reservation.Outcome(receipt=receipt, levels=[types.InventoryLevel(sku="mug")]),
+        reservation.Outcome(),
+    ]
+    return reservation.SubmitStreamResponse(outcomes=outcomes[: 1 + number % 6], durable_sequence=number)
+
+
+def values(read: Callable[[bytes], list[Any]], payload: bytes) -> str:
+    """The outcomes of an answer in full, or that it is malformed."""
+    try:
+        found = [decode.outcome_of(each) for each in read(payload)]
+    except DecodeError:
+        return "malformed"
+    return "\n".join(f"{each!r} {each.rejection and vars(each.rejection)}" for each in found)
+
+
+def outcomes_by_protobuf(payload: bytes) -> list[Any]:
+    """The outcomes as messages."""
+    return list(reservation.SubmitStreamResponse.FromString(payload).outcomes)
+
+
+def test_outcomes_have_the_values_of_protobuf() -> None:
+    for number in range(100):
+        payload = answer(number).SerializeToString()
+        assert values(framing.outcomes_in, payload) == values(outcomes_by_protobuf, payload)
+    found = framing.outcomes_in(answer(7).SerializeToString())
+    assert [type(each) for each in found] == [tuple, tuple]
+    assert type(found[0][0]) is type(decode.receipt_of(answer(7).outcomes[0]))
+
+
+def test_mutated_outcomes_have_the_values_of_protobuf() -> None:
+    draw = random.Random(11)
+    for number in range(20_000):
+        payload = bytearray(answer(number % 60).SerializeToString())
+        for _ in range(draw.randrange(1, 4)):
+            at = draw.randrange(len(payload) + 1)
+            if draw.random() < 0.2:
+                del payload[at : at + draw.randrange(1, 9)]
+            elif draw.random() < 0.3:
+                payload[at:at] = draw.randbytes(draw.randrange(1, 12))
+            elif at < len(payload):
+                payload[at] = draw.choice((payload[at] ^ 1 << draw.randrange(8), draw.randrange(256)))
+        found = bytes(payload)
+        assert values(framing.outcomes_in, found) == values(outcomes_by_protobuf, found), found
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        "0a02 0805 0a02 1003",  # a receipt that comes twice is merged
+        "0a02 0805 1206 1a02 0801 1a02 1001",  # a time that comes twice is merged
+        "0a0b 08ff ffff ffff ffff ffff 01",  # the longest number
+        "0a0b 08ff ffff ffff ffff ffff 02",  # one that is too long
+        "0a03 8a00 05",  # a tag in two bytes
+        "0a82 8080 8000 0805",  # a length in five bytes
+        "0a82 8080 8080 00 0805",  # a length in six bytes
+        "0a02 0805 1205 0a03 eda0 80",  # half a surrogate
+        "0a02 0805 120d 1a0b 08ff ffff ffff ffff ff7f",  # a time beyond 64 bits of milliseconds
+        "0a02 0805 1208 1a06 0801 10ff ffff 7f",  # negative nanoseconds
+        "0b0c",  # a group
+    ],
+)
+def test_unusual_outcomes_have_the_values_of_protobuf(outcome: str) -> None:
+    message = bytes.fromhex(outcome)
+    payload = bytes([0x0A, len(message)]) + message
+    assert values(framing.outcomes_in, payload) == values(outcomes_by_protobuf, payload)
+
+
+def test_without_the_extension_protobuf_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(framing, "_reader", lambda: None)
+    monkeypatch.setattr(reserving, "native", lambda: None)
+    payload = answer(7).SerializeToString()
+    assert values(framing.outcomes_in, payload) == values(outcomes_by_protobuf, payload)
+    draft = commands.reserve([("mug", "wh-1", 1)], key="k")
+    assert draft.frame(NOW_NS, "app", "bob") == by_protobuf([("mug", "wh-1", 1)], {"key": "k"}, "")[0]
