@@ -71,6 +71,10 @@ CRATES: dict[str, set[str]] = {
 }
 # Which bug is planted comes from the environment, in builds that are never shipped.
 PLANTED = "rust/ledger/src/planted.rs"
+# The rooms of the journals, and which of them each may know. What all journals share is beside them and knows none.
+JOURNALS = "rust/node/src/journal/"
+JOURNAL_ROOMS: dict[str, set[str]] = {"file": set(), "redis": set(), "backup": {"file", "redis"}}
+JOURNAL_ROOM = re.compile(r"\b(?:super|journal)::(file|redis|backup)\b")
 # What would let the ledger see the world.
 OUTSIDE = {"tokio", "pyo3", "prost", "prost-types", "hyper", "h2", "tonic", "redis", "rustix", "libc", "rand"}
 CLOCK_OR_WORLD = re.compile(r"\b(SystemTime|Instant)\b|\bstd::(fs|net|env|process|thread|io)\b")
@@ -191,4 +195,19 @@ def test_the_ledger_has_no_clock_and_no_world() -> None:
         for number, line in enumerate(text_of(name).splitlines(), 1)
         if CLOCK_OR_WORLD.search(line.split("//")[0])
     ]
+    assert wrong == []
+
+
+def test_arrows_between_the_rooms_of_the_journals_point_down() -> None:
+    wrong = []
+    for name in written(".rs"):
+        room, _, inside = name.removeprefix(JOURNALS).partition("/")
+        if not name.startswith(JOURNALS) or room == "mod.rs":
+            continue
+        allowed = JOURNAL_ROOMS[room] | {room} if inside else set()
+        wrong += [
+            f"{name}:{number}: {line.strip()}"
+            for number, line in enumerate(text_of(name).splitlines(), 1)
+            if set(JOURNAL_ROOM.findall(line.split("//")[0])) - allowed
+        ]
     assert wrong == []

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use invengine_node::engine::{Call, Decision, Engine, EngineSettings, JournalKind, OpenError, Step};
 use invengine_node::journal::{
-    FileJournal, FileOptions, Frame, Journal, JournalError, RedisJournal, RedisOptions, Replay,
+    EveryFrame, FileJournal, FileOptions, Frame, Journal, JournalError, RedisJournal, RedisOptions, Replay,
 };
 
 use crate::coroutine::{Coroutine, CoroutineState};
@@ -168,7 +168,7 @@ impl Server {
     /// It was not refused.
     pub fn check_locked_for_others(&self) -> Result<(), Violation> {
         let Some(storage) = self.storage().filter(|_| self.engine.is_some()) else { return Ok(()) };
-        match FileJournal::open_on(Arc::new(storage.clone()), &self.options, &mut |_| Ok(())) {
+        match FileJournal::recover_on(Arc::new(storage.clone()), &self.options, &mut EveryFrame(&mut |_| Ok(()))) {
             Err(JournalError::Locked { .. }) => Ok(()),
             Err(error) => Violation::err("files have one owner", error.to_string()),
             Ok(_) => Violation::err("files have one owner", "a second process opened them"),
@@ -220,7 +220,11 @@ impl Server {
                 self.work = Some(Work::Open(Coroutine::new(&environment, move || {
                     opening.open(&mut |replay| {
                         let mut each = |frame: Frame<'_>| replay.frame(frame);
-                        Ok(Box::new(RedisJournal::open_on(&options, Arc::new(shared.clone()), &mut each)?))
+                        Ok(Box::new(RedisJournal::recover_on(
+                            &options,
+                            Arc::new(shared.clone()),
+                            &mut EveryFrame(&mut each),
+                        )?))
                     })
                 })));
                 self.resume(now_us)

@@ -9,7 +9,7 @@ use invengine_faults::journal_checker::JournalChecker;
 use invengine_faults::redis::environment::{SharedRedis, SimulatedEnvironment};
 use invengine_faults::redis::simulated::SimulatedRedis;
 use invengine_faults::swarm::{Profile, Swarm};
-use invengine_node::journal::{Ack, Journal, JournalError, RedisJournal, RedisOptions};
+use invengine_node::journal::{Ack, EveryFrame, Journal, JournalError, RedisJournal, RedisOptions};
 
 type Opened = Result<RedisJournal, JournalError>;
 
@@ -29,7 +29,7 @@ fn opening(redis: &SharedRedis, number: usize) -> Coroutine<Opened> {
     let environment = SimulatedEnvironment::new(Instant::now(), (number, 1), redis.clone(), 1);
     let shared = Arc::new(environment.clone());
     let options = RedisOptions::new("redis://simulated", "main");
-    Coroutine::new(&environment, move || RedisJournal::open_on(&options, shared, &mut |_| Ok(())))
+    Coroutine::new(&environment, move || RedisJournal::recover_on(&options, shared, &mut EveryFrame(&mut |_| Ok(()))))
 }
 
 /// Resumes it for this many turns. Returns its result if it completed.

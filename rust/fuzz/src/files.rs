@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use invengine_node::journal::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC};
-use invengine_node::journal::{FileJournal, FileOptions, Frame, Journal, JournalError, scan_on};
+use invengine_node::journal::{EveryFrame, FileJournal, FileOptions, Frame, Journal, JournalError, scan_on};
 
 use crate::Signature;
 use crate::byte_source::ByteSource;
@@ -37,10 +37,14 @@ fn options() -> FileOptions {
 
 fn open(disk: &MemoryDisk) -> Result<(FileJournal, Vec<Read>), JournalError> {
     let mut frames = Vec::new();
-    let journal = FileJournal::open_on(disk.shared(), &options(), &mut |frame| {
-        frames.push(read(&frame));
-        Ok(())
-    })?;
+    let journal = FileJournal::recover_on(
+        disk.shared(),
+        &options(),
+        &mut EveryFrame(&mut |frame| {
+            frames.push(read(&frame));
+            Ok(())
+        }),
+    )?;
     Ok((journal, frames))
 }
 

@@ -8,15 +8,15 @@ use invengine_ledger::{Ledger, LedgerOptions, Source};
 use serde::Serialize;
 
 use crate::engine::{EngineSettings, JournalKind, Rebuild, redis_options, wall_ms};
+pub use crate::journal::backup::BackupFacts;
 use crate::journal::backup::{
     BackupManifest, BackupPlan, FileRestore, check, check_backup_target, check_restore_target, copy_redis,
     install_in_redis, ledger_of, other_state, read_manifest, rebuild_backup,
 };
-use crate::journal::inspect::look_again;
 use crate::journal::redis::environment::{RedisEnvironment, SystemEnvironment};
 use crate::journal::redis::{RedisSource, RedisTarget};
 use crate::journal::storage::{Directory, Storage};
-use crate::journal::{FileOptions, JournalError, RedisOptions};
+use crate::journal::{FileOptions, JournalError, RedisOptions, look_again};
 
 /// Number of epochs beyond that of the backup that starts and set-asides of the lost original may have used.
 const EPOCHS_UNSEEN: u64 = 1 << 17;
@@ -29,31 +29,16 @@ pub struct BackupReport {
     /// The facts of the manifest.
     #[serde(flatten)]
     pub manifest: BackupFacts,
+    /// Number of files.
+    pub files: usize,
     /// Snapshots that could not be used, as text.
     pub notes: Vec<String>,
 }
 
-/// A manifest without its list of files.
-#[derive(Debug, Serialize)]
-pub struct BackupFacts {
-    /// The ledger.
-    pub ledger: String,
-    /// Sequence of the last event.
-    pub sequence: u64,
-    /// Writer epoch of the last frame.
-    pub writer_epoch: u64,
-    /// Engine time of the last frame, ms.
-    pub time_ms: i64,
-    /// Digest of the state at that sequence.
-    pub digest: String,
-    /// Sequence of its snapshot, if it has one.
-    pub snapshot_sequence: Option<u64>,
-    /// When it was made, ms since 1970.
-    pub created_ms: i64,
-    /// Number of files.
-    pub files: usize,
-    /// Their bytes.
-    pub bytes: u64,
+impl BackupReport {
+    fn of(manifest: BackupManifest, notes: Vec<String>) -> Self {
+        BackupReport { manifest: manifest.facts, files: manifest.files.len(), notes }
+    }
 }
 
 /// The result of a restore, and what each source must send next.
@@ -62,6 +47,8 @@ pub struct RestoreReport {
     /// The facts of the backup.
     #[serde(flatten)]
     pub backup: BackupFacts,
+    /// Number of its files.
+    pub files: usize,
     /// The writer epoch that it is raised to; the next server claims a higher one.
     pub restored_epoch: u64,
     /// Where every source continues.
@@ -90,19 +77,11 @@ impl SourcePosition {
     }
 }
 
-impl From<&BackupManifest> for BackupFacts {
-    fn from(manifest: &BackupManifest) -> Self {
-        BackupFacts {
-            ledger: manifest.ledger.clone(),
-            sequence: manifest.sequence,
-            writer_epoch: manifest.writer_epoch,
-            time_ms: manifest.time_ms,
-            digest: manifest.digest.clone(),
-            snapshot_sequence: manifest.snapshot_sequence,
-            created_ms: manifest.created_ms,
-            files: manifest.files.len(),
-            bytes: manifest.bytes,
-        }
+impl RestoreReport {
+    fn of(manifest: BackupManifest, restored_epoch: u64, rebuild: Rebuild) -> Self {
+        let sources = source_positions(&rebuild.ledger);
+        let (backup, files) = (manifest.facts, manifest.files.len());
+        RestoreReport { backup, files, restored_epoch, sources, notes: rebuild.notes }
     }
 }
 
@@ -157,7 +136,7 @@ fn create_once(source: &Arc<dyn Storage>, backup: &Path, archive: bool) -> Resul
     let digest = rebuild.ledger.digest().to_string();
     let target = create_directory(backup)?;
     let manifest = plan.write(&target, &digest, wall_ms())?;
-    Ok(BackupReport { manifest: (&manifest).into(), notes: rebuild.notes })
+    Ok(BackupReport::of(manifest, rebuild.notes))
 }
 
 /// Writes the journal of these options into `backup`, a new or empty directory, as a file journal; with `archive` including all
@@ -178,7 +157,7 @@ pub fn create_from_redis(options: &RedisOptions, backup: &Path, archive: bool) -
         let copied = copy_redis(source, archive, &target, &mut rebuild)?;
         let digest = rebuild.ledger.digest().to_string();
         let manifest = copied.finish(&target, &digest, wall_ms())?;
-        Ok(BackupReport { manifest: (&manifest).into(), notes: rebuild.notes })
+        Ok(BackupReport::of(manifest, rebuild.notes))
     })
 }
 
@@ -190,21 +169,20 @@ pub fn create_from_redis(options: &RedisOptions, backup: &Path, archive: bool) -
 pub fn restore(backup: &Path, directory: &Path, writer_epoch_min: u64) -> Result<RestoreReport, JournalError> {
     let source = Directory::existing(backup);
     let manifest = read_manifest(&source)?;
-    let epoch = epoch_for(manifest.writer_epoch, writer_epoch_min, wall_ms())?;
+    let epoch = epoch_for(manifest.facts.writer_epoch, writer_epoch_min, wall_ms())?;
     check(&source, &manifest)?;
     if directory.is_dir() {
         check_restore_target(&Directory::existing(directory))?;
     }
     let target = create_directory(directory)?;
-    let mut options = FileOptions::new(directory, &manifest.ledger);
+    let mut options = FileOptions::new(directory, &manifest.facts.ledger);
     options.writer_epoch_min = epoch;
     options.preallocate = false;
-    let mut rebuild = rebuild_of(manifest.ledger.clone());
+    let mut rebuild = rebuild_of(manifest.facts.ledger.clone());
     let restore = FileRestore::install(&source, &manifest, &target, &options, &mut rebuild)?;
     let digest = rebuild.ledger.digest().to_string();
     let restored_epoch = restore.finish(&digest)?;
-    let sources = source_positions(&rebuild.ledger);
-    Ok(RestoreReport { backup: (&manifest).into(), restored_epoch, sources, notes: rebuild.notes })
+    Ok(RestoreReport::of(manifest, restored_epoch, rebuild))
 }
 
 /// Restores `backup` into the ledger of these options, which must have no journal in Redis, under a writer epoch of at least
@@ -233,24 +211,23 @@ pub fn restore_into_redis_on(
 ) -> Result<RestoreReport, JournalError> {
     let source: Arc<dyn Storage> = Arc::new(Directory::existing(backup));
     let manifest = read_manifest(source.as_ref())?;
-    if manifest.ledger != options.ledger {
-        let (file, found) = (backup.display().to_string(), manifest.ledger);
+    if manifest.facts.ledger != options.ledger {
+        let (file, found) = (backup.display().to_string(), manifest.facts.ledger);
         return Err(JournalError::OtherLedger { file, found, wanted: options.ledger.clone() });
     }
-    let epoch = epoch_for(manifest.writer_epoch, writer_epoch_min, wall_ms())?;
+    let epoch = epoch_for(manifest.facts.writer_epoch, writer_epoch_min, wall_ms())?;
     let mut target = RedisTarget::connect(options, environment.clone())?;
     target.check_empty()?;
     check(source.as_ref(), &manifest)?;
-    let mut rebuild = rebuild_of(manifest.ledger.clone());
+    let mut rebuild = rebuild_of(manifest.facts.ledger.clone());
     rebuild_backup(&source, &manifest, &mut rebuild)?;
-    if rebuild.ledger.digest().to_string() != manifest.digest {
+    if rebuild.ledger.digest().to_string() != manifest.facts.digest {
         return Err(other_state(source.as_ref()));
     }
     // A connection of its own: reading a large backup may have plan longer than a server keeps an idle one.
     let target = RedisTarget::connect(options, environment)?;
     let restored_epoch = install_in_redis(&source, &manifest, target)?.finish(epoch)?;
-    let sources = source_positions(&rebuild.ledger);
-    Ok(RestoreReport { backup: (&manifest).into(), restored_epoch, sources, notes: rebuild.notes })
+    Ok(RestoreReport::of(manifest, restored_epoch, rebuild))
 }
 
 /// Where every source of a ledger continues.
@@ -282,11 +259,6 @@ fn rebuild_of(ledger: String) -> Rebuild {
 }
 
 fn create_directory(directory: &Path) -> Result<Arc<dyn Storage>, JournalError> {
-    let full_name = directory.display().to_string();
-    let created = Directory::create(directory).map_err(|source| JournalError::Io {
-        operation: "create directory",
-        file: full_name,
-        source,
-    })?;
-    Ok(Arc::new(created))
+    let failed = JournalError::io("create directory", directory.display().to_string());
+    Ok(Arc::new(Directory::create(directory).map_err(failed)?))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use invengine_node::journal::{FileJournal, FileOptions, Journal};
+use invengine_node::journal::{EveryFrame, FileJournal, FileOptions, Journal};
 
 const DIRECTORY: &str = "INVENGINE_TEST_FAILED_SYNC";
 const APPENDS: u64 = 20;
@@ -12,7 +12,7 @@ fn open(directory: &Path) -> FileJournal {
     let mut options = FileOptions::new(directory, "main");
     options.journal_file_bytes = 1 << 20;
     options.preallocate = false;
-    FileJournal::open(&options, &mut |_| Ok(())).unwrap()
+    FileJournal::recover(&options, &mut EveryFrame(&mut |_| Ok(()))).unwrap()
 }
 
 /// The child under strace: appends whatever happens, and prints each result. Does nothing in a run that is not that child.

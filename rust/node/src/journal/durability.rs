@@ -1,6 +1,33 @@
 //! What each journal can lose, as text: `GetServerInfo`, `invengine doctor` and docs/operations.md use these sentences.
 
-use super::Ack;
+use serde::Deserialize;
+
+/// When an append counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ack {
+    /// The server has synced it; needs `appendonly yes` and `appendfsync always`.
+    #[default]
+    Fsync,
+    /// The server has it and syncs once a second; needs `appendonly yes`.
+    Everysec,
+    /// A replica has it too: in its append-only file if the server supports WAITAOF, else in its memory.
+    Replicated,
+    /// The server has it.
+    Memory,
+}
+
+impl Ack {
+    /// Its name, as in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ack::Fsync => "fsync",
+            Ack::Everysec => "everysec",
+            Ack::Replicated => "replicated",
+            Ack::Memory => "memory",
+        }
+    }
+}
 
 /// What the file journal can lose.
 pub const FILE: &str = "nothing that was acknowledged, as long as the disk keeps what it confirmed; \

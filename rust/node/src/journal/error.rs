@@ -128,7 +128,7 @@ impl JournalError {
     }
 
     /// Wraps an operating system error with what was being done to which file.
-    pub(super) fn io(operation: &'static str, file: String) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(operation: &'static str, file: String) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { operation, file, source }
     }
 }

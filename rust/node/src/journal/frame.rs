@@ -70,8 +70,8 @@ pub struct DecodedFrame<'a> {
     pub crc: u32,
     /// Its payload.
     pub payload: &'a [u8],
-    /// Its whole length with padding.
-    pub frame_bytes: usize,
+    /// All its bytes, with padding.
+    pub bytes: &'a [u8],
 }
 
 impl<'a> DecodedFrame<'a> {
@@ -145,8 +145,7 @@ pub fn length(header: &[u8; FRAME_HEADER_BYTES]) -> Result<usize, FrameError> {
 /// Decodes one whole frame, which must have the length that `length` returned.
 pub fn decode(bytes: &[u8]) -> Result<DecodedFrame<'_>, FrameError> {
     let header = bytes.first_chunk::<FRAME_HEADER_BYTES>().ok_or(FrameError::Broken("the frame is cut short"))?;
-    let frame_bytes = length(header)?;
-    if bytes.len() != frame_bytes {
+    if bytes.len() != length(header)? {
         return Err(FrameError::Broken("the frame is cut short"));
     }
     let crc = u32::from_le_bytes(at(header, CRC_AT));
@@ -176,7 +175,7 @@ pub fn decode(bytes: &[u8]) -> Result<DecodedFrame<'_>, FrameError> {
         chain: u64::from_le_bytes(at(header, 56)),
     };
     let payload = &bytes[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + payload_bytes];
-    Ok(DecodedFrame { header, crc, payload, frame_bytes })
+    Ok(DecodedFrame { header, crc, payload, bytes })
 }
 
 /// The chain value after a frame: what the next frame must carry.

@@ -4,11 +4,8 @@
 //! It never decides that something may be skipped; it only reports what is there.
 
 use super::FrameVisitor;
-use super::file::scan::TornTail;
 use super::snapshot_store::{JournalPosition, Manifest, Replay};
 use super::{JournalError, frame::FrameHeader};
-
-pub use super::file::{FileInspection, look_again};
 
 /// Where the intact part of a journal ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +40,17 @@ pub struct StoredSnapshot {
     pub name: String,
     /// Its manifest, or why it cannot be used.
     pub manifest: Result<Manifest, String>,
+}
+
+/// Where a journal ends in an unfinished append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    /// Full name of the file.
+    pub file: String,
+    /// First byte of the tail.
+    pub offset: u64,
+    /// Bytes up to the last one written; 0 if the file was cut just here.
+    pub bytes: u64,
 }
 
 /// The result of a walk that reached its end.
@@ -125,4 +133,24 @@ impl AfterDamage {
             self.last_sequence = self.last_sequence.max(header.last_sequence);
         }
     }
+}
+
+/// How often an inspection is made because a running server trimmed its journal meanwhile.
+const LOOKS_MAX: u32 = 8;
+
+/// Inspects a journal, and again if that failed while what it keeps changed.
+pub(super) fn look_again<J, K: PartialEq, T>(
+    journal: &mut J,
+    kept: impl Fn(&mut J) -> Result<K, JournalError>,
+    has_failed: impl Fn(&Result<T, JournalError>) -> bool,
+    mut look: impl FnMut(&mut J) -> Result<T, JournalError>,
+) -> Result<T, JournalError> {
+    for _ in 1..LOOKS_MAX {
+        let before = kept(journal)?;
+        let seen = look(journal);
+        if !has_failed(&seen) || kept(journal).map_or(true, |after| after == before) {
+            return seen;
+        }
+    }
+    look(journal)
 }

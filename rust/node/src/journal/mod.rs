@@ -12,20 +12,26 @@ mod file;
 pub mod frame;
 pub mod inspect;
 mod memory;
+mod recovery;
 pub mod redis;
 mod snapshot;
 mod snapshot_store;
+mod walk;
 mod writer_state;
 
+pub use durability::Ack;
 pub use error::JournalError;
 pub(crate) use file::preflight;
-pub use file::{FileJournal, FileOptions, ScanSummary, TornTail, scan, scan_on, storage};
+pub use file::{FileInspection, FileJournal, FileOptions, ScanSummary, look_again, scan, scan_on, storage};
 pub use frame::Frame;
+pub use inspect::TornTail;
 pub use memory::MemoryJournal;
-pub use redis::{Ack, RedisJournal, RedisOptions, Secret};
+pub use redis::{RedisJournal, RedisOptions, Secret};
 pub use snapshot_store::{
     EveryFrame, JournalPosition, Manifest, PIECE_BYTES_MAX, Replay, SNAPSHOTS_KEPT, SnapshotStore, Trimmed,
 };
+
+use std::fmt::Display;
 
 use crate::positions::EventPosition;
 
@@ -93,7 +99,7 @@ pub trait Journal: Send {
 }
 
 /// Called with each frame, the full name of where it is and its offset; false ends the walk.
-type FrameVisitor<'v> = dyn FnMut(Frame<'_>, &str, u64) -> Result<bool, JournalError> + 'v;
+type FrameVisitor<'v> = dyn FnMut(Frame<'_>, &dyn Display, u64) -> Result<bool, JournalError> + 'v;
 
 /// Reads durable frames in order, from any sequence.
 pub trait JournalReader: Send {

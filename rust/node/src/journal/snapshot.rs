@@ -22,15 +22,13 @@
 //! bytes: magic `FE "IVMANI" 0A`, pieces (8), their bytes (8), the digest in 32 hex digits, the header's CRC (4), CRC32C of
 //! all that (4).
 
-use std::io;
-
 use super::JournalError;
 use super::chain_tip::ChainTip;
-use super::file::files::SNAPSHOT_PREFIX;
-use super::file::storage::{StoredFile, read_full_at};
 use super::frame::{LEDGER_NAME_BYTES_MAX, at, ledger_id};
 use super::snapshot_store::{JournalPosition, Manifest, PIECE_BYTES_MAX};
 
+/// How names of snapshots start.
+pub(super) const SNAPSHOT_PREFIX: &str = "snapshot-";
 /// The newest version of the format that this build writes and reads.
 const VERSION: u32 = 1;
 pub(super) const HEADER_BYTES: usize = 4096;
@@ -92,15 +90,59 @@ pub(super) fn piece_header(header_crc: u32, number: u32, bytes: &[u8]) -> [u8; P
 }
 
 /// The checksum of a piece, bound to its snapshot and its number.
-pub(super) fn piece_crc(header_crc: u32, number: u32, bytes: &[u8]) -> u32 {
+fn piece_crc(header_crc: u32, number: u32, bytes: &[u8]) -> u32 {
     let mut crc = crc32c::crc32c(&header_crc.to_le_bytes());
     crc = crc32c::crc32c_append(crc, &(bytes.len() as u32).to_le_bytes());
     crc = crc32c::crc32c_append(crc, &number.to_le_bytes());
     crc32c::crc32c_append(crc, bytes)
 }
 
+/// A snapshot that is being written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SnapshotDraft {
+    pub position: JournalPosition,
+    header_crc: u32,
+    /// Its pieces so far.
+    pub pieces: u32,
+    bytes: u64,
+}
+
+impl SnapshotDraft {
+    /// Begins a snapshot of the state at a position; also returns its header.
+    pub fn begin(ledger: &str, position: &JournalPosition) -> (Self, Vec<u8>) {
+        let header = header(ledger, position);
+        (Self { position: *position, header_crc: crc_of(&header), pieces: 0, bytes: 0 }, header)
+    }
+
+    /// Adds a piece; returns the header that precedes its bytes.
+    pub fn piece(&mut self, bytes: &[u8]) -> Result<[u8; PIECE_HEADER_BYTES], JournalError> {
+        if bytes.len() > PIECE_BYTES_MAX || self.pieces == u32::MAX {
+            return Err(JournalError::NoSnapshot { why: "a piece is too long, or there are too many pieces".into() });
+        }
+        let head = piece_header(self.header_crc, self.pieces, bytes);
+        self.pieces += 1;
+        self.bytes += bytes.len() as u64;
+        Ok(head)
+    }
+
+    /// The manifest of a snapshot of these pieces and a state with this digest; also as bytes.
+    pub fn end(&self, digest: &str) -> Result<(Manifest, Vec<u8>), JournalError> {
+        if !is_digest(digest) {
+            return Err(JournalError::NoSnapshot { why: "its digest is malformed".into() });
+        }
+        let (pieces, bytes) = (u64::from(self.pieces), self.bytes);
+        let end = manifest(self.header_crc, pieces, bytes, digest);
+        Ok((Manifest { position: self.position, digest: digest.to_owned(), pieces, bytes }, end))
+    }
+}
+
+/// The error for a piece or an end without a beginning.
+pub(super) fn no_draft() -> JournalError {
+    JournalError::NoSnapshot { why: "none was begun".into() }
+}
+
 /// The manifest as bytes.
-pub(super) fn manifest(header_crc: u32, pieces: u64, bytes: u64, digest: &str) -> Vec<u8> {
+fn manifest(header_crc: u32, pieces: u64, bytes: u64, digest: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(MANIFEST_BYTES);
     out.extend_from_slice(&MANIFEST_MAGIC);
     out.extend_from_slice(&pieces.to_le_bytes());
@@ -114,38 +156,8 @@ pub(super) fn manifest(header_crc: u32, pieces: u64, bytes: u64, digest: &str) -
 }
 
 /// Whether a digest fits into a manifest.
-pub(super) fn is_digest(digest: &str) -> bool {
+fn is_digest(digest: &str) -> bool {
     digest.len() == DIGEST_BYTES && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-/// The manifest of a stored snapshot, checked against its header; an error says why it cannot be used.
-pub(super) fn read_manifest(
-    file: &dyn StoredFile,
-    name: &str,
-    full_name: &str,
-    ledger: Option<&str>,
-) -> Result<Manifest, JournalError> {
-    let bad = |why: &str| JournalError::BadSnapshot { file: full_name.into(), why: why.into() };
-    let broken = |error: io::Error| JournalError::BadSnapshot { file: full_name.into(), why: error.to_string() };
-    let mut head = [0; HEADER_BYTES];
-    if read_full_at(file, &mut head, 0).map_err(broken)? < HEADER_BYTES {
-        return Err(bad("it is shorter than its header"));
-    }
-    let position = read_header(&head, full_name, ledger)?;
-    if file_name(&position) != name {
-        return Err(bad("its name does not match its header"));
-    }
-    let length = file.length().map_err(broken)?;
-    let start = length.checked_sub(MANIFEST_BYTES as u64).filter(|start| *start >= HEADER_BYTES as u64);
-    let start = start.ok_or_else(|| bad("it is cut short"))?;
-    let mut tail = [0; MANIFEST_BYTES];
-    read_full_at(file, &mut tail, start).map_err(broken)?;
-    let (pieces, bytes, digest) = parse_manifest(&tail, crc_of(&head)).ok_or_else(|| bad("it has no manifest"))?;
-    let body = pieces.checked_mul(PIECE_HEADER_BYTES as u64).and_then(|headers| headers.checked_add(bytes));
-    if body.and_then(|body| body.checked_add(HEADER_BYTES as u64)) != Some(start) {
-        return Err(bad("its length does not match its pieces"));
-    }
-    Ok(Manifest { position, digest, pieces, bytes })
 }
 
 /// Pieces, bytes and digest of a manifest that belongs to this header.
@@ -196,37 +208,4 @@ pub(super) fn read_header(
         return Err(bad("its header holds values that no version writes"));
     }
     Ok(position)
-}
-
-/// Calls `f` with every piece of a stored snapshot.
-pub(super) fn read_pieces(
-    file: &dyn StoredFile,
-    full_name: &str,
-    manifest: &Manifest,
-    ledger: &str,
-    f: &mut dyn FnMut(&[u8]) -> Result<(), String>,
-) -> Result<(), JournalError> {
-    let bad = |why: String| JournalError::BadSnapshot { file: full_name.into(), why };
-    let header_crc = crc_of(&header(ledger, &manifest.position));
-    let mut offset = HEADER_BYTES as u64;
-    let mut bytes_left = manifest.bytes;
-    let mut piece = Vec::new();
-    for number in 0..manifest.pieces {
-        let mut head = [0; PIECE_HEADER_BYTES];
-        read_full_at(file, &mut head, offset).map_err(|error| bad(error.to_string()))?;
-        let length = u64::from(u32::from_le_bytes(at(&head, 0)));
-        if length > bytes_left.min(PIECE_BYTES_MAX as u64) {
-            return Err(bad(format!("piece {number} has an impossible length")));
-        }
-        piece.resize(length as usize, 0);
-        offset += PIECE_HEADER_BYTES as u64;
-        let got = read_full_at(file, &mut piece, offset).map_err(|error| bad(error.to_string()))?;
-        if got < piece.len() || piece_header(header_crc, number as u32, &piece) != head {
-            return Err(bad(format!("piece {number} is damaged")));
-        }
-        offset += length;
-        bytes_left -= length;
-        f(&piece).map_err(bad)?;
-    }
-    if bytes_left == 0 { Ok(()) } else { Err(bad("its pieces are shorter than its manifest says".into())) }
 }

@@ -43,6 +43,15 @@ impl JournalPosition {
     }
 }
 
+/// How much of the journal is kept that no recovery needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Retention {
+    /// What is older than this is removed, ms; 0 keeps it forever.
+    pub archive_ms: u64,
+    /// The oldest parts are removed while there are more bytes than this; 0 means no limit in files, 256 MiB in Redis.
+    pub archive_bytes_max: u64,
+}
+
 /// Describes one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
@@ -54,6 +63,12 @@ pub struct Manifest {
     pub pieces: u64,
     /// Their bytes in total.
     pub bytes: u64,
+}
+
+impl AsRef<Self> for Manifest {
+    fn as_ref(&self) -> &Self {
+        self
+    }
 }
 
 /// The result of a trim.
@@ -105,22 +120,28 @@ pub trait SnapshotStore: Send {
 pub trait Replay {
     /// A snapshot follows: the state built so far is discarded. Returns false if this replay cannot begin with a snapshot; then
     /// the whole journal is replayed, or refused as `Trimmed` if its beginning is gone.
-    fn begin(&mut self, snapshot: &Manifest) -> bool;
+    fn begin(&mut self, _snapshot: &Manifest) -> bool {
+        false
+    }
 
     /// The next piece of the snapshot.
     ///
     /// # Errors
     /// The snapshot is bad: `begin` is called again for the older one.
-    fn piece(&mut self, bytes: &[u8]) -> Result<(), String>;
+    fn piece(&mut self, _bytes: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
 
     /// The snapshot is complete; checks that it is the state that its manifest describes.
     ///
     /// # Errors
     /// As for `piece`.
-    fn end(&mut self, snapshot: &Manifest) -> Result<(), String>;
+    fn end(&mut self, _snapshot: &Manifest) -> Result<(), String> {
+        Ok(())
+    }
 
     /// No snapshot can be used: the state built so far is discarded, and the journal follows from its first frame.
-    fn begin_empty(&mut self);
+    fn begin_empty(&mut self) {}
 
     /// The next frame, claims included.
     ///
@@ -137,35 +158,17 @@ pub trait Replay {
     }
 
     /// Notes something that operators should know, although the recovery continues: a snapshot that cannot be used.
-    fn note(&mut self, note: &str);
+    fn note(&mut self, _note: &str) {}
 
     /// Reports progress: bytes done, of about `of_bytes` in total.
-    fn progress(&mut self, done_bytes: u64, of_bytes: u64);
+    fn progress(&mut self, _done_bytes: u64, _of_bytes: u64) {}
 }
 
 /// A replay that wants every frame and no snapshot.
 pub struct EveryFrame<'f>(pub &'f mut dyn FnMut(Frame<'_>) -> Result<(), String>);
 
 impl Replay for EveryFrame<'_> {
-    fn begin(&mut self, _snapshot: &Manifest) -> bool {
-        false
-    }
-
-    fn piece(&mut self, _bytes: &[u8]) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn end(&mut self, _snapshot: &Manifest) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn begin_empty(&mut self) {}
-
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), String> {
         (self.0)(frame)
     }
-
-    fn note(&mut self, _note: &str) {}
-
-    fn progress(&mut self, _done_bytes: u64, _of_bytes: u64) {}
 }

@@ -1,6 +1,7 @@
 //! What the writers of all journals have in common: when they may append, and which frames.
 
 use super::error::JournalError;
+use super::frame::LEDGER_NAME_BYTES_MAX;
 
 /// Whether a journal may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,4 +34,13 @@ pub(super) fn check_order(first: u64, last: u64, expected: u64, last_max: u64) -
 /// Refuses a payload that is longer than a frame may hold.
 pub(super) fn check_size(bytes: u64, bytes_max: u64) -> Result<(), JournalError> {
     if bytes > bytes_max { Err(JournalError::FrameTooLarge { bytes, bytes_max }) } else { Ok(()) }
+}
+
+/// Refuses a name that no ledger may have.
+pub(super) fn check_ledger(ledger: &str) -> Result<(), JournalError> {
+    if (1..=LEDGER_NAME_BYTES_MAX).contains(&ledger.len()) {
+        return Ok(());
+    }
+    let why = format!("must have 1 to {LEDGER_NAME_BYTES_MAX} bytes, not {}", ledger.len());
+    Err(JournalError::BadOption { option: "ledger", why })
 }

@@ -17,10 +17,10 @@ use self::fold::Fold;
 use crate::backup::not_kept;
 use crate::engine::{EngineSettings, JournalKind, redis_options};
 use crate::journal::backup::{check, is_backup, no_journal, read_manifest};
-use crate::journal::inspect::{FileInspection, Inspection, look_again};
+use crate::journal::inspect::Inspection;
 use crate::journal::redis::{RedisInspection, RedisSource};
 use crate::journal::storage::Directory;
-use crate::journal::{JournalError, RedisOptions, TornTail};
+use crate::journal::{FileInspection, JournalError, RedisOptions, TornTail, look_again};
 
 /// The result of folding a journal.
 #[derive(Debug, Serialize)]
@@ -189,7 +189,7 @@ fn report_on(inspection: &mut dyn Inspection, at: u64) -> Result<VerifyReport, J
         if headless {
             return Ok(true);
         }
-        fold.frame(&frame).map_err(|why| JournalError::Replay { file: file.into(), offset, why })
+        fold.frame(&frame).map_err(|why| JournalError::Replay { file: file.to_string(), offset, why })
     })?;
     let damage = if headless { Some(inspection.no_head()) } else { damage };
     snapshots.iter_mut().for_each(|snapshot| snapshot.compare(&fold));

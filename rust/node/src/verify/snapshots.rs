@@ -1,11 +1,12 @@
 //! Loads every snapshot of a journal, and compares it with the fold of the journal where that passes its position.
 
-use invengine_ledger::{ImageLoader, Ledger, LedgerOptions};
+use invengine_ledger::{Ledger, LedgerOptions};
 
 use super::SnapshotReport;
 use super::fold::Fold;
+use crate::engine::Rebuild;
 use crate::journal::inspect::{Inspection, StoredSnapshot};
-use crate::journal::{JournalError, JournalPosition, Manifest};
+use crate::journal::{JournalError, JournalPosition, Manifest, Replay};
 
 /// The report and the digest of a snapshot that was loaded; its state is dropped.
 pub(super) struct Loaded {
@@ -44,14 +45,11 @@ pub(super) fn load_all(inspection: &mut dyn Inspection) -> Result<(Vec<Loaded>, 
 
 /// The state of a snapshot, if it is the one that its manifest describes.
 fn load(inspection: &mut dyn Inspection, stored: &StoredSnapshot, manifest: &Manifest) -> Result<Ledger, String> {
-    let mut loader = ImageLoader::new(LedgerOptions::new(inspection.ledger()));
-    let mut take = |piece: &[u8]| loader.piece(piece).map_err(|malformed| malformed.to_string());
-    inspection.read(&stored.name, manifest, &mut take).map_err(|error| error.to_string())?;
-    let mut ledger = loader.finish().map_err(|malformed| malformed.to_string())?;
-    if ledger.sequence() == manifest.position.sequence() && ledger.digest().to_string() == manifest.digest {
-        return Ok(ledger);
-    }
-    Err("its state is not the one that its manifest describes".into())
+    let mut rebuild = Rebuild::quiet(LedgerOptions::new(inspection.ledger()));
+    rebuild.begin(manifest);
+    inspection.read(&stored.name, manifest, &mut |piece| rebuild.piece(piece)).map_err(|error| error.to_string())?;
+    rebuild.end(manifest)?;
+    Ok(rebuild.ledger)
 }
 
 impl Loaded {

@@ -6,7 +6,7 @@ use crate::journal_disk::{
 };
 use invengine_node::backup::epoch_for;
 use invengine_node::journal::backup::{BackupManifest, BackupPlan, FileRestore, check, read_manifest};
-use invengine_node::journal::{FileJournal, Journal, JournalError};
+use invengine_node::journal::{EveryFrame, FileJournal, Journal, JournalError};
 
 const EPOCH: u64 = 1_000;
 const MANIFEST: &str = "backup.json";
@@ -34,7 +34,7 @@ fn backed_up(frames: usize, archive: bool) -> (TestStorage, TestStorage, BackupM
     let (source, backup) = (TestStorage::default(), TestStorage::default());
     let (last, _) = run(&source, frames);
     let manifest = back_up(&source, &backup, archive).unwrap();
-    assert_eq!((manifest.sequence, manifest.digest.clone()), (last, Sum::at(last).digest()));
+    assert_eq!((manifest.facts.sequence, manifest.facts.digest.clone()), (last, Sum::at(last).digest()));
     (source, backup, manifest)
 }
 
@@ -45,7 +45,7 @@ fn is_refused(storage: &TestStorage) -> bool {
 /// Opens a restored journal: the state of the manifest, under a higher epoch.
 fn assert_restored(storage: &TestStorage, manifest: &BackupManifest) {
     let (mut journal, rebuilt) = recover(storage).unwrap();
-    assert_eq!(rebuilt.sum, Sum::at(manifest.sequence));
+    assert_eq!(rebuilt.sum, Sum::at(manifest.facts.sequence));
     assert!(journal.writer_epoch() > EPOCH, "{}", journal.writer_epoch());
     append_next(&mut journal, false).unwrap();
 }
@@ -55,7 +55,7 @@ fn assert_restored(storage: &TestStorage, manifest: &BackupManifest) {
 fn a_restore_recovers_the_state_under_a_higher_epoch() {
     for (frames, archive) in [(0, false), (30, false), (120, false), (320, false), (320, true)] {
         let (source, backup, manifest) = backed_up(frames, archive);
-        assert_eq!(manifest.snapshot_sequence.is_some(), frames >= 50, "{frames} frames");
+        assert_eq!(manifest.facts.snapshot_sequence.is_some(), frames >= 50, "{frames} frames");
         let journals = |storage: &TestStorage| storage.disk().names_with("journal-").len();
         let archived = source.disk().names_with("archive/journal-").len();
         assert!(archive == (archived > 0 && journals(&backup) > journals(&source)) || frames < 300);
@@ -75,7 +75,7 @@ fn a_backup_is_created_beside_a_writer_and_leaves_its_files_alone() {
         append_next(&mut journal, false).unwrap();
         let (before, backup) = (source.calls().len(), TestStorage::default());
         let manifest = back_up(&source, &backup, false).unwrap();
-        assert_eq!(manifest.sequence, journal.durable_sequence());
+        assert_eq!(manifest.facts.sequence, journal.durable_sequence());
         assert!(source.calls()[before..].iter().all(|call| matches!(call, Call::Sync(_))), "it writes nothing");
         assert_eq!(recover(&backup).is_err(), recover(&source).is_err(), "neither can be opened now");
     }
@@ -106,8 +106,8 @@ fn a_bad_newest_snapshot_gives_way_to_the_older_one() {
     disk.bytes_mut(&newest)[4_200] ^= 1;
     let backup = TestStorage::default();
     let older = back_up(&TestStorage::on(disk), &backup, false).unwrap();
-    assert!(older.snapshot_sequence < manifest.snapshot_sequence);
-    assert_eq!((older.sequence, &older.digest), (manifest.sequence, &manifest.digest));
+    assert!(older.facts.snapshot_sequence < manifest.facts.snapshot_sequence);
+    assert_eq!((older.facts.sequence, &older.facts.digest), (manifest.facts.sequence, &manifest.facts.digest));
     assert!(!backup.disk().has(&newest));
 }
 
@@ -300,10 +300,11 @@ fn a_server_that_opens_the_journal_while_it_is_copied_is_not_held_up() {
     let (source, _, _) = backed_up(60, false);
     let mut rebuilt = Rebuilt::default();
     let plan = BackupPlan::prepare(&source.shared(), false, &mut rebuilt).unwrap();
-    let journal = FileJournal::open_on(source.shared(), &small(FILE_BYTES), &mut |_| Ok(())).unwrap();
+    let journal =
+        FileJournal::recover_on(source.shared(), &small(FILE_BYTES), &mut EveryFrame(&mut |_| Ok(()))).unwrap();
     let target = TestStorage::default();
     let manifest = plan.write(&target.shared(), &rebuilt.sum.digest(), 7).unwrap();
-    assert!(manifest.writer_epoch < journal.writer_epoch(), "it holds what was durable when it began");
+    assert!(manifest.facts.writer_epoch < journal.writer_epoch(), "it holds what was durable when it began");
     drop(journal);
     let restored = TestStorage::default();
     restore(&target, &restored).unwrap();

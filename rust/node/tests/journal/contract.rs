@@ -6,7 +6,7 @@ use std::thread;
 use crate::journal_disk::{Kept, TestStorage, append_next, assert_prefix, small};
 use crate::journal_redis::{Kind, Redis};
 use invengine_node::journal::{
-    FileJournal, FileOptions, Journal, JournalError, JournalReader, MemoryJournal, RedisJournal, scan_on,
+    EveryFrame, FileJournal, FileOptions, Journal, JournalError, JournalReader, MemoryJournal, RedisJournal, scan_on,
 };
 use invengine_node::positions::EventPosition;
 
@@ -207,7 +207,7 @@ fn files_keep_the_contract() {
         let directory = tempfile::tempdir_in(parent.path()).unwrap().keep();
         let mut options = FileOptions::new(directory, "main");
         options.journal_file_bytes = 1 << 20;
-        Box::new(FileJournal::open(&options, &mut |_| Ok(())).unwrap())
+        Box::new(FileJournal::recover(&options, &mut EveryFrame(&mut |_| Ok(()))).unwrap())
     });
 }
 
@@ -218,7 +218,7 @@ fn tiny_files_keep_the_contract_across_many_of_them() {
             let mut options = small(8 << 10);
             options.preallocate = preallocate;
             let storage = TestStorage::default().shared();
-            Box::new(FileJournal::open_on(storage, &options, &mut |_| Ok(())).unwrap())
+            Box::new(FileJournal::recover_on(storage, &options, &mut EveryFrame(&mut |_| Ok(()))).unwrap())
         });
     }
 }
@@ -229,7 +229,7 @@ fn redis_keeps_the_contract(kind: Kind) {
     contract(&|| {
         ledgers.set(ledgers.get() + 1);
         let options = server.options(&format!("ledger {}", ledgers.get()));
-        Box::new(RedisJournal::open(&options, &mut |_| Ok(())).unwrap())
+        Box::new(RedisJournal::recover(&options, &mut EveryFrame(&mut |_| Ok(()))).unwrap())
     });
 }
 
@@ -239,7 +239,7 @@ both!(redis_keeps_the_contract);
 fn a_scan_beside_a_writer_sees_a_prefix() {
     let storage = TestStorage::default();
     let options = small(1 << 20);
-    let mut journal = FileJournal::open_on(storage.shared(), &options, &mut |_| Ok(())).unwrap();
+    let mut journal = FileJournal::recover_on(storage.shared(), &options, &mut EveryFrame(&mut |_| Ok(()))).unwrap();
     let mut seen = Vec::new();
     let summary = scan_on(storage.shared(), &mut |frame| {
         // More than any reader reads ahead: what it has buffered of the file's end is outdated.

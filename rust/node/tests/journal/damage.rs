@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::journal_disk::{Disk, Kept, TestStorage, append_next, assert_prefix, expected, open, small, written};
 use invengine_node::journal::frame::{FRAME_HEADER_BYTES, FrameHeader, decode, encode, ledger_id, next_chain};
-use invengine_node::journal::{FileJournal, Journal, JournalError, ScanSummary, scan_on};
+use invengine_node::journal::{EveryFrame, FileJournal, Journal, JournalError, ScanSummary, scan_on};
 
 const HEADER_BYTES: usize = 4096;
 
@@ -240,7 +240,9 @@ fn the_journal_of_another_ledger_is_refused() {
     let mut options = small(8 << 10);
     options.ledger = "other".into();
     let before = storage.count();
-    let Err(refused) = FileJournal::open_on(storage.shared(), &options, &mut |_| Ok(())) else { panic!("opened") };
+    let Err(refused) = FileJournal::recover_on(storage.shared(), &options, &mut EveryFrame(&mut |_| Ok(()))) else {
+        panic!("opened")
+    };
     assert!(
         matches!(&refused, JournalError::OtherLedger { found, wanted, .. } if found == "main" && wanted == "other")
     );

@@ -2,7 +2,7 @@
 //! anything is decided.
 
 use crate::journal_disk::{Fault, TestStorage, append_next, assert_prefix, open, small, written};
-use invengine_node::journal::{FileJournal, FileOptions, Journal, JournalError};
+use invengine_node::journal::{EveryFrame, FileJournal, FileOptions, Journal, JournalError};
 
 const FILE_BYTES: u64 = 8 << 10;
 const FRAMES: usize = 120;
@@ -107,7 +107,8 @@ fn lack_of_space_is_reported_before_and_ends_when_there_is_space() {
         let storage = TestStorage::default();
         let mut options = small(FILE_BYTES);
         options.preallocate = preallocate;
-        let mut journal = FileJournal::open_on(storage.shared(), &options, &mut |_| Ok(())).unwrap();
+        let mut journal =
+            FileJournal::recover_on(storage.shared(), &options, &mut EveryFrame(&mut |_| Ok(()))).unwrap();
         storage.set_full(true);
         let refused = loop {
             if let Err(error) = journal.ensure_room(200) {
@@ -149,12 +150,12 @@ fn a_second_writer_is_refused_and_learns_who_is_first() {
     let directory = tempfile::tempdir().unwrap();
     let mut options = FileOptions::new(directory.path(), "main");
     options.journal_file_bytes = 1 << 20;
-    let mut first = FileJournal::open(&options, &mut |_| Ok(())).unwrap();
-    let Err(refused) = FileJournal::open(&options, &mut |_| Ok(())) else { panic!("opened twice") };
+    let mut first = FileJournal::recover(&options, &mut EveryFrame(&mut |_| Ok(()))).unwrap();
+    let Err(refused) = FileJournal::recover(&options, &mut EveryFrame(&mut |_| Ok(()))) else { panic!("opened twice") };
     assert!(matches!(refused, JournalError::Locked { .. }));
     assert!(refused.to_string().contains(&format!("process {}", std::process::id())), "{refused}");
     first.close().unwrap();
-    let second = FileJournal::open(&options, &mut |_| Ok(())).unwrap();
+    let second = FileJournal::recover(&options, &mut EveryFrame(&mut |_| Ok(()))).unwrap();
     assert_eq!(second.writer_epoch(), 2);
 }
 
@@ -163,11 +164,11 @@ fn options_out_of_range_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut options = FileOptions::new(directory.path(), "main");
     options.journal_file_bytes = (1 << 20) - 1;
-    let refused = FileJournal::open(&options, &mut |_| Ok(()));
+    let refused = FileJournal::recover(&options, &mut EveryFrame(&mut |_| Ok(())));
     assert!(matches!(refused, Err(JournalError::BadOption { option: "journal_file_bytes", .. })));
     for ledger in [String::new(), "x".repeat(129)] {
         let options = FileOptions::new(directory.path(), ledger);
-        let refused = FileJournal::open(&options, &mut |_| Ok(()));
+        let refused = FileJournal::recover(&options, &mut EveryFrame(&mut |_| Ok(())));
         assert!(matches!(refused, Err(JournalError::BadOption { option: "ledger", .. })));
     }
 }
@@ -180,7 +181,9 @@ fn a_refusing_replay_stops_the_open_and_changes_nothing() {
         true => Ok(()),
         false => Err("unknown event".to_string()),
     };
-    let Err(refused) = FileJournal::open_on(storage.shared(), &small(FILE_BYTES), refuse) else { panic!("opened") };
+    let Err(refused) = FileJournal::recover_on(storage.shared(), &small(FILE_BYTES), &mut EveryFrame(refuse)) else {
+        panic!("opened")
+    };
     assert!(matches!(refused, JournalError::Replay { offset: 4160, .. }), "{refused}");
     assert_eq!(storage.count(), before);
 }

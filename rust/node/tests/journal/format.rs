@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::journal_disk::{Disk, TestStorage, small};
 use invengine_node::journal::frame::{FrameError, FrameHeader, decode, encode, frame_bytes};
-use invengine_node::journal::{FileJournal, FileOptions, Journal, ScanSummary, TornTail, scan, scan_on};
+use invengine_node::journal::{EveryFrame, FileJournal, FileOptions, Journal, ScanSummary, TornTail, scan, scan_on};
 use proptest::prelude::*;
 
 const FILE_BYTES: u64 = 8 << 10;
@@ -27,7 +27,8 @@ const FIXTURE_FRAMES: [(u64, u64, i64, &[u8]); 5] = [
 fn write_fixture() -> Disk {
     let storage = TestStorage::default();
     for frames in [&FIXTURE_FRAMES[..2], &FIXTURE_FRAMES[2..]] {
-        let mut journal = FileJournal::open_on(storage.shared(), &small(FILE_BYTES), &mut |_| Ok(())).unwrap();
+        let mut journal =
+            FileJournal::recover_on(storage.shared(), &small(FILE_BYTES), &mut EveryFrame(&mut |_| Ok(()))).unwrap();
         for (first, last, time_ms, payload) in frames {
             journal.append(*first, *last, *time_ms, payload).unwrap();
         }
@@ -95,10 +96,13 @@ fn a_version_1_journal_is_continued() {
     let mut options = FileOptions::new(directory.path(), "main");
     options.journal_file_bytes = 1 << 20;
     let mut replayed = 0;
-    let mut journal = FileJournal::open(&options, &mut |_| {
-        replayed += 1;
-        Ok(())
-    })
+    let mut journal = FileJournal::recover(
+        &options,
+        &mut EveryFrame(&mut |_| {
+            replayed += 1;
+            Ok(())
+        }),
+    )
     .unwrap();
     assert_eq!((replayed, journal.writer_epoch(), journal.durable_sequence()), (7, 3, 1_000));
     journal.append(1_001, 1_001, 5, &[9; 100_000]).unwrap();
@@ -148,7 +152,7 @@ proptest! {
         let decoded = decode(frame).unwrap();
         prop_assert_eq!(decoded.header, header);
         prop_assert_eq!(decoded.payload, &payload[..]);
-        prop_assert_eq!((decoded.crc, decoded.frame_bytes), (crc, frame.len()));
+        prop_assert_eq!((decoded.crc, decoded.bytes.len()), (crc, frame.len()));
     }
 
     #[test]
@@ -168,7 +172,7 @@ proptest! {
         tail in prop::collection::vec(any::<u8>(), 0..2_000), magic: bool, length in 0u32..4_000,
     ) {
         let storage = TestStorage::default();
-        drop(FileJournal::open_on(storage.shared(), &small(FILE_BYTES), &mut |_| Ok(())).unwrap());
+        drop(FileJournal::recover_on(storage.shared(), &small(FILE_BYTES), &mut EveryFrame(&mut |_| Ok(()))).unwrap());
         let mut disk = storage.disk();
         let name = disk.journals().remove(0);
         let bytes = &mut disk.bytes_mut(&name)[4160..];

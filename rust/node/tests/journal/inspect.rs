@@ -2,8 +2,8 @@
 
 use crate::journal_disk::state::run;
 use crate::journal_disk::{Disk, TestStorage, expected, written};
-use invengine_node::journal::inspect::{AfterDamage, Damage, FileInspection, Inspection};
-use invengine_node::journal::{JournalError, scan_on};
+use invengine_node::journal::inspect::{AfterDamage, Damage, Inspection};
+use invengine_node::journal::{FileInspection, JournalError, scan_on};
 
 const FILE_BYTES: u64 = 8 << 10;
 const FRAMES: usize = 150;

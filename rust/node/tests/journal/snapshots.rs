@@ -4,7 +4,7 @@ use crate::journal_disk::state::{crashes, run};
 use crate::journal_disk::{
     Call, Disk, FILE_BYTES, Fault, Left, Sum, TestStorage, append_next, expected, recover, small, snapshot,
 };
-use invengine_node::journal::{FileJournal, Frame, Journal, JournalError, JournalPosition};
+use invengine_node::journal::{EveryFrame, FileJournal, Frame, Journal, JournalError, JournalPosition};
 
 // case: E02
 #[test]
@@ -170,7 +170,7 @@ fn a_piece_of_another_snapshot_or_a_snapshot_of_another_ledger_is_refused() {
     let foreign = TestStorage::default();
     let mut options = small(FILE_BYTES);
     options.ledger = "other".into();
-    let journal = FileJournal::open_on(foreign.shared(), &options, &mut |_| Ok(())).unwrap();
+    let journal = FileJournal::recover_on(foreign.shared(), &options, &mut EveryFrame(&mut |_| Ok(()))).unwrap();
     snapshot(&journal, &mut JournalPosition::start("other"), &mut Sum::default()).unwrap();
     let name = foreign.disk().names_with("snapshot-").remove(0);
     disk.put(&snapshots[1], newest);
@@ -242,7 +242,7 @@ fn force_empty_sets_everything_aside_and_no_epoch_is_used_twice() {
     let (before, storage) = (disk.journals(), TestStorage::on(disk));
     let mut options = small(FILE_BYTES);
     options.force_empty = true;
-    let journal = FileJournal::open_on(storage.shared(), &options, &mut |_| Ok(())).unwrap();
+    let journal = FileJournal::recover_on(storage.shared(), &options, &mut EveryFrame(&mut |_| Ok(()))).unwrap();
     assert!(journal.durable_sequence() == 0 && journal.writer_epoch() > 1);
     let aside = storage.disk().names_with("set-aside-1/");
     assert_eq!(aside, before.iter().map(|name| format!("set-aside-1/{name}")).collect::<Vec<_>>());

@@ -1,7 +1,7 @@
 //! The test run: frames that are determined by their sequence alone, so any journal can be checked to
 //! hold a prefix of it.
 
-use invengine_node::journal::{FileJournal, FileOptions, Frame, Journal, JournalError};
+use invengine_node::journal::{EveryFrame, FileJournal, FileOptions, Frame, Journal, JournalError};
 
 use super::storage::TestStorage;
 
@@ -69,12 +69,16 @@ pub fn written(frames: usize, file_bytes: u64, long: bool) -> TestStorage {
 /// Opens the journal and returns the frames with events it held.
 pub fn open(storage: &TestStorage, file_bytes: u64) -> Result<(FileJournal, Vec<Kept>), JournalError> {
     let mut frames = Vec::new();
-    let journal = FileJournal::open_on(storage.shared(), &small(file_bytes), &mut |frame| {
-        if !frame.is_claim() {
-            frames.push(Kept::of(&frame));
-        }
-        Ok(())
-    })?;
+    let journal = FileJournal::recover_on(
+        storage.shared(),
+        &small(file_bytes),
+        &mut EveryFrame(&mut |frame| {
+            if !frame.is_claim() {
+                frames.push(Kept::of(&frame));
+            }
+            Ok(())
+        }),
+    )?;
     Ok((journal, frames))
 }
 

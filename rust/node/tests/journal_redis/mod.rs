@@ -12,7 +12,7 @@ pub use proxy::Proxy;
 pub use server::{Kind, Redis, free_port, text_of};
 pub use stream::{Entries, entries_of, put};
 
-use invengine_node::journal::{Frame, JournalError, RedisJournal, RedisOptions};
+use invengine_node::journal::{EveryFrame, Frame, JournalError, RedisJournal, RedisOptions};
 
 /// A copy of a frame with events: its first and last sequence and its payload.
 pub type Seen = (u64, u64, Vec<u8>);
@@ -20,12 +20,15 @@ pub type Seen = (u64, u64, Vec<u8>);
 /// Opens a journal and returns the frames with events that it held.
 pub fn open(options: &RedisOptions) -> Result<(RedisJournal, Vec<Seen>), JournalError> {
     let mut frames = Vec::new();
-    let journal = RedisJournal::open(options, &mut |frame: Frame<'_>| {
-        if !frame.is_claim() {
-            frames.push((frame.first_sequence, frame.last_sequence, frame.payload.to_vec()));
-        }
-        Ok(())
-    })?;
+    let journal = RedisJournal::recover(
+        options,
+        &mut EveryFrame(&mut |frame: Frame<'_>| {
+            if !frame.is_claim() {
+                frames.push((frame.first_sequence, frame.last_sequence, frame.payload.to_vec()));
+            }
+            Ok(())
+        }),
+    )?;
     Ok((journal, frames))
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::journal_redis::{Kind, Redis, frames_up_to, free_port, open, payload};
-use invengine_node::journal::{Ack, Journal, JournalError, JournalPosition, RedisJournal, RedisOptions};
+use invengine_node::journal::{Ack, EveryFrame, Journal, JournalError, JournalPosition, RedisJournal, RedisOptions};
 
 both!(
     an_unreachable_server_is_reported_at_once,
@@ -19,7 +19,7 @@ both!(
 );
 
 fn refusal(options: &RedisOptions) -> String {
-    let text = RedisJournal::open(options, &mut |_| Ok(())).map(drop).unwrap_err().to_string();
+    let text = RedisJournal::recover(options, &mut EveryFrame(&mut |_| Ok(()))).map(drop).unwrap_err().to_string();
     assert!(!text.contains('\n') && text.len() < 400, "{text}");
     text
 }
@@ -181,9 +181,12 @@ fn a_refused_replay_changes_nothing(kind: Kind) {
     let (mut journal, _) = open(&server.options("main")).unwrap();
     append(&mut journal, 3);
     let before = all_of(&server);
-    let refused = RedisJournal::open(&server.options("main"), &mut |frame| {
-        if frame.last_sequence == 2 { Err("unknown event".into()) } else { Ok(()) }
-    });
+    let refused = RedisJournal::recover(
+        &server.options("main"),
+        &mut EveryFrame(&mut |frame| {
+            if frame.last_sequence == 2 { Err("unknown event".into()) } else { Ok(()) }
+        }),
+    );
     let text = refused.map(drop).unwrap_err().to_string();
     assert!(text.contains("unknown event") && text.contains("2-0"), "{text}");
     assert_eq!(all_of(&server), before);

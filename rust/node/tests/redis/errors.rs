@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::journal_redis::FakeServer;
-use invengine_node::journal::{Journal, JournalError, RedisJournal, RedisOptions};
+use invengine_node::journal::{EveryFrame, Journal, JournalError, RedisJournal, RedisOptions};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
@@ -69,7 +69,7 @@ fn options(server: &FakeServer) -> RedisOptions {
 }
 
 fn open(options: &RedisOptions) -> Result<RedisJournal, JournalError> {
-    RedisJournal::open(options, &mut |_| Ok(()))
+    RedisJournal::recover(options, &mut EveryFrame(&mut |_| Ok(())))
 }
 
 fn assert_one_line_that_helps(error: &JournalError, words: &str, answer: &str) {

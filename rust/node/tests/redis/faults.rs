@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::journal_redis::{Kind, Proxy, Redis, frames_up_to, free_port, open, payload};
-use invengine_node::journal::{Ack, Journal, JournalError, RedisJournal, RedisOptions};
+use invengine_node::journal::{Ack, EveryFrame, Journal, JournalError, RedisJournal, RedisOptions};
 
 const LEDGER: &str = "main";
 const STATE: &str = "invengine:{main}:state";
@@ -391,7 +391,7 @@ fn replicated_waits_for_the_replica(kind: Kind) {
     replica.signal("-STOP");
     journal.close().unwrap();
     options.retry_timeout = Duration::from_millis(500);
-    let refused = RedisJournal::open(&options, &mut |_| Ok(())).map(|_| ()).unwrap_err();
+    let refused = RedisJournal::recover(&options, &mut EveryFrame(&mut |_| Ok(()))).map(|_| ()).unwrap_err();
     assert!(refused.to_string().contains("no replica confirmed"), "{refused}");
     replica.signal("-CONT");
 }
@@ -407,7 +407,7 @@ fn replicated_loses_nothing_when_the_replica_takes_over(kind: Kind) {
     replica.signal("-STOP");
     options.retry_timeout = Duration::from_millis(500);
     drop(journal);
-    assert!(RedisJournal::open(&options, &mut |_| Ok(())).is_err());
+    assert!(RedisJournal::recover(&options, &mut EveryFrame(&mut |_| Ok(()))).is_err());
     master.end();
     replica.signal("-CONT");
     assert_eq!(replica.run("REPLICAOF NO ONE"), "OK");

@@ -8,7 +8,7 @@ use crate::journal_fixture::{
 };
 use crate::journal_redis::{Kind, Redis};
 use invengine_node::journal::{
-    Frame, Journal, JournalError, JournalPosition, JournalReader, PIECE_BYTES_MAX, RedisJournal,
+    EveryFrame, Frame, Journal, JournalError, JournalPosition, JournalReader, PIECE_BYTES_MAX, RedisJournal,
 };
 
 both!(
@@ -84,7 +84,7 @@ fn the_stream_is_trimmed_according_to_the_retention(kind: Kind) {
         assert_eq!(trim.first_sequence, first_sequence);
         // A replay of every frame is refused, one that begins with a snapshot is not.
         drop(fixture);
-        let refused = RedisJournal::open(&options, &mut |_| Ok(())).map(drop).unwrap_err();
+        let refused = RedisJournal::recover(&options, &mut EveryFrame(&mut |_| Ok(()))).map(drop).unwrap_err();
         assert!(matches!(refused, JournalError::Trimmed { sequence: 1, .. }), "{refused}");
         assert_eq!(recover(&options).unwrap().1.sum.last, last);
     }

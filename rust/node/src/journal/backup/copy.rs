@@ -1,5 +1,7 @@
 //! Writes one file durably and with a checksum: as a copy of another one, or as its bytes arrive.
 
+use std::io;
+
 use crate::journal::JournalError;
 use crate::journal::file::storage::{Storage, StoredFile, read_full_at, write_all_at};
 
@@ -11,13 +13,6 @@ const STEP_BYTES: u64 = 4 << 20;
 
 /// Called with each chunk of a file.
 type ChunkVisitor<'t> = dyn FnMut(&[u8]) -> Result<(), JournalError> + 't;
-
-/// A file to copy: opened, with its full name for messages and the number of bytes to copy.
-pub(super) struct SourceFile {
-    pub file: Box<dyn StoredFile>,
-    pub full_name: String,
-    pub bytes: u64,
-}
 
 /// A new file that is being written from its beginning to its end.
 pub(super) struct FileWriter<'s> {
@@ -75,10 +70,19 @@ impl<'s> FileWriter<'s> {
     }
 }
 
-/// Copies a file under a new name and syncs it.
-pub(super) fn copy(from: &SourceFile, to: &dyn Storage, name: &str) -> Result<BackupFile, JournalError> {
+/// Copies a file, or its first `bytes`, under a name and syncs the copy.
+pub(super) fn copy(
+    opened: io::Result<Box<dyn StoredFile>>,
+    full_name: String,
+    bytes: Option<u64>,
+    to: &dyn Storage,
+    name: &str,
+) -> Result<BackupFile, JournalError> {
+    let file = opened.map_err(JournalError::io("open", full_name.clone()))?;
+    let length = bytes.map_or_else(|| file.length(), Ok);
+    let length = length.map_err(JournalError::io("read the length of", full_name.clone()))?;
     let mut writing = FileWriter::begin(to, name)?;
-    for_each_chunk(from.file.as_ref(), &from.full_name, from.bytes, &mut |chunk| writing.write(chunk))?;
+    for_each_chunk(file.as_ref(), &full_name, length, &mut |chunk| writing.write(chunk))?;
     writing.finish()
 }
 

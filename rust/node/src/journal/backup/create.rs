@@ -4,17 +4,17 @@ use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
-use super::copy::{SourceFile, copy, sum_of};
+use super::copy::{copy, sum_of};
 use super::manifest::{bad, write_manifest};
-use super::writer::{BackupWriter, WrittenJournal};
-use super::{BackupFile, BackupManifest, UNFINISHED_BACKUP, begin, ledger_of, no_journal, sync_names};
+use super::writer::BackupWriter;
+use super::{BackupFacts, BackupFile, BackupManifest, UNFINISHED_BACKUP, begin, ledger_of, no_journal, sync_names};
 use crate::journal::chain_tip::ChainTip;
 use crate::journal::file::files::{journal_files, open_journal_file, start_of};
 use crate::journal::file::header::FileName;
 use crate::journal::file::markers::refuse_copies;
-use crate::journal::file::recovery::rebuild_from;
-use crate::journal::file::snapshot_store;
-use crate::journal::file::storage::{Storage, StoredFile};
+use crate::journal::file::recovery::rebuild;
+use crate::journal::file::snapshots;
+use crate::journal::file::storage::Storage;
 use crate::journal::file::walk::walk_all;
 use crate::journal::file::writer::JOURNAL_FILE_BYTES_DEFAULT;
 use crate::journal::redis::{RedisSource, StoredState};
@@ -30,12 +30,12 @@ pub struct BackupPlan {
 }
 
 /// What a backup holds, whatever journal it is made from.
-struct Content {
-    ledger: String,
-    snapshot: Option<Manifest>,
-    names: Vec<FileName>,
+pub(super) struct Content {
+    pub ledger: String,
+    pub snapshot: Option<Manifest>,
+    pub names: Vec<FileName>,
     /// Where the journal ends.
-    tip: ChainTip,
+    pub tip: ChainTip,
 }
 
 impl BackupPlan {
@@ -50,7 +50,7 @@ impl BackupPlan {
     pub fn prepare(source: &Arc<dyn Storage>, archive: bool, replay: &mut dyn Replay) -> Result<Self, JournalError> {
         refuse_copies(source.as_ref())?;
         let ledger = ledger_of(source.as_ref())?;
-        let (snapshot, walked) = rebuild_from(source, &ledger, replay)?;
+        let (snapshot, walked) = rebuild(source, &ledger, replay)?;
         let walked = walked.ok_or_else(|| no_journal(source.as_ref()))?;
         let mut names = journal_files(source.as_ref())?;
         names.retain(|name| name.number <= walked.header.name.number);
@@ -64,7 +64,7 @@ impl BackupPlan {
         last.map_err(JournalError::io("sync", full_name))?;
         // What precedes the snapshot was not read yet.
         walk_all(source, &names, &ledger)?;
-        let content = Content { ledger, snapshot, names, tip: walked.tip };
+        let content = Content { ledger, snapshot, names, tip: *walked.walk.tip() };
         Ok(Self { source: source.clone(), content, offset: walked.offset })
     }
 
@@ -92,30 +92,18 @@ impl BackupPlan {
 
     fn copy_files(&self, target: &dyn Storage) -> Result<Vec<BackupFile>, JournalError> {
         let mut files = Vec::new();
+        let full_name = |name: &str| self.source.describe(name);
         if let Some(snapshot) = &self.content.snapshot {
             let name = snapshot::file_name(&snapshot.position);
-            files.push(copy(&self.original(&name, self.source.open(&name, false), None)?, target, &name)?);
+            files.push(copy(self.source.open(&name, false), full_name(&name), None, target, &name)?);
         }
         let names = &self.content.names;
         for (index, name) in names.iter().enumerate() {
             let bytes = (index + 1 == names.len()).then_some(self.offset);
-            let opened = open_journal_file(self.source.as_ref(), *name);
-            files.push(copy(&self.original(&name.text(), opened, bytes)?, target, &name.text())?);
+            let (opened, name) = (open_journal_file(self.source.as_ref(), *name), name.text());
+            files.push(copy(opened, full_name(&name), bytes, target, &name)?);
         }
         Ok(files)
-    }
-
-    /// A file of the source, to be copied whole unless `bytes` limits it.
-    fn original(
-        &self,
-        name: &str,
-        opened: io::Result<Box<dyn StoredFile>>,
-        bytes: Option<u64>,
-    ) -> Result<SourceFile, JournalError> {
-        let full_name = self.source.describe(name);
-        let file = opened.map_err(JournalError::io("open", full_name.clone()))?;
-        let length = file.length().map_err(JournalError::io("read the length of", full_name.clone()))?;
-        Ok(SourceFile { file, full_name, bytes: bytes.unwrap_or(length) })
     }
 }
 
@@ -139,8 +127,7 @@ pub fn copy_redis(
     let mut writer = BackupWriter::new(target.as_ref(), &ledger, JOURNAL_FILE_BYTES_DEFAULT, replay);
     let read = read_redis(source, &stored, archive, &mut writer);
     read.map_err(|error| writer.explain(error))?;
-    let WrittenJournal { snapshot, names, tip, files } = writer.finish()?;
-    let content = Content { ledger, snapshot, names, tip };
+    let (content, files) = writer.finish()?;
     Ok(PendingBackup { content, files, _lock: lock })
 }
 
@@ -152,18 +139,15 @@ fn read_redis(
 ) -> Result<(), JournalError> {
     let begun = source.begin(stored, writer)?;
     let mut walk = match &begun.snapshot {
-        Some(snapshot) if archive => source.from_first(Some(&snapshot.position))?,
+        Some(snapshot) if archive => source.from_first(stored, Some(&snapshot.position))?,
         _ => begun.walk,
     };
-    writer.begin_frames(walk.tip)?;
-    let location = source.describe();
-    source.read_on(&mut walk, &mut |entry, frame, reached| {
-        if reached {
-            let refused =
-                |why| JournalError::Replay { file: format!("entry {} of {location}", entry.id), offset: 0, why };
-            writer.frame(frame.frame()).map_err(refused)?;
+    writer.begin_frames(*walk.walk.tip())?;
+    source.read_on(&mut walk, &mut |frame| {
+        if frame.reached {
+            writer.frame(frame.decoded.frame()).map_err(|why| frame.refused(why))?;
         }
-        writer.write_frame(&entry.frame, frame)?;
+        writer.write_frame(&frame.decoded)?;
         Ok(true)
     })?;
     source.compare(&walk, stored)
@@ -206,8 +190,7 @@ impl Content {
     ) -> Result<BackupManifest, JournalError> {
         sync_names(target.as_ref())?;
         self.check_copy(target, &files)?;
-        let manifest = BackupManifest {
-            format: BackupManifest::FORMAT,
+        let facts = BackupFacts {
             ledger: self.ledger.clone(),
             sequence: self.sequence(),
             writer_epoch: self.tip.writer_epoch,
@@ -216,8 +199,8 @@ impl Content {
             snapshot_sequence: self.snapshot.as_ref().map(|snapshot| snapshot.position.sequence()),
             created_ms,
             bytes: files.iter().map(|file| file.bytes).sum(),
-            files,
         };
+        let manifest = BackupManifest { format: BackupManifest::FORMAT, facts, files };
         write_manifest(target.as_ref(), &manifest)?;
         Ok(manifest)
     }
@@ -226,11 +209,11 @@ impl Content {
     fn check_copy(&self, copy: &Arc<dyn Storage>, files: &[BackupFile]) -> Result<(), JournalError> {
         check_files(copy.as_ref(), files)?;
         let walked = walk_all(copy, &self.names, &self.ledger)?;
-        if walked.tip != self.tip {
+        if *walked.walk.tip() != self.tip {
             return Err(bad(&copy.describe(""), "it does not end as its source did"));
         }
         match &self.snapshot {
-            Some(snapshot) => snapshot_store::read(copy.as_ref(), &self.ledger, snapshot, &mut |_| Ok(())),
+            Some(snapshot) => snapshots::read(copy.as_ref(), &self.ledger, snapshot, &mut |_| Ok(())),
             None => Ok(()),
         }
     }

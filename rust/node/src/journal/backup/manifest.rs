@@ -17,6 +17,16 @@ const SUM: &str = "crc32c ";
 pub struct BackupManifest {
     /// Version of this format.
     pub format: u32,
+    /// What it holds.
+    #[serde(flatten)]
+    pub facts: BackupFacts,
+    /// Every file but the manifest.
+    pub files: Vec<BackupFile>,
+}
+
+/// What a backup holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupFacts {
     /// Name of the ledger.
     pub ledger: String,
     /// Sequence of the last event.
@@ -33,8 +43,6 @@ pub struct BackupManifest {
     pub created_ms: i64,
     /// Bytes of all files in total.
     pub bytes: u64,
-    /// Every file but the manifest.
-    pub files: Vec<BackupFile>,
 }
 
 /// One file of a backup.

@@ -19,16 +19,17 @@ mod restore;
 mod writer;
 
 use super::JournalError;
-use super::file::files::{ARCHIVE, SNAPSHOT_PREFIX, journal_files, list, remove};
+use super::file::files::{ARCHIVE, journal_files, list, remove};
 use super::file::header::NAME_PREFIX;
 use super::file::markers::{MANIFEST, UNFINISHED_BACKUP, UNFINISHED_RESTORE};
 use super::file::preallocate::SPARE_FILE;
 use super::file::snapshot_store::DRAFT;
 use super::file::storage::{LOCK_FILE, Storage};
 use super::file::walk::BufferedFile;
+use super::snapshot::SNAPSHOT_PREFIX;
 
 pub use create::{BackupPlan, PendingBackup, copy_redis};
-pub use manifest::{BackupFile, BackupManifest, read_manifest};
+pub use manifest::{BackupFacts, BackupFile, BackupManifest, read_manifest};
 pub use restore::{FileRestore, check, install_in_redis, other_state, rebuild_backup};
 
 /// Whether this is a finished backup.

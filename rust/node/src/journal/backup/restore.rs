@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use super::copy::{SourceFile, copy};
+use super::copy::copy;
 use super::create::check_files;
 use super::manifest::bad;
 use super::{BackupManifest, UNFINISHED_RESTORE, begin, check_restore_target, sync_names};
 use crate::journal::chain_tip::ChainTip;
-use crate::journal::file::files::{SNAPSHOT_PREFIX, journal_files, list, remove};
+use crate::journal::file::files::{journal_files, list, remove};
 use crate::journal::file::header::NAME_PREFIX;
-use crate::journal::file::recovery::rebuild_from;
-use crate::journal::file::snapshot_store;
+use crate::journal::file::recovery::rebuild;
+use crate::journal::file::snapshots;
 use crate::journal::file::storage::Storage;
-use crate::journal::file::walk::{BufferedFile, walk_files};
+use crate::journal::file::walk::{BufferedFile, WalkStart, walk_files};
 use crate::journal::redis::{RedisRestore, RedisTarget};
-use crate::journal::snapshot_store::{JournalPosition, Replay};
+use crate::journal::snapshot::SNAPSHOT_PREFIX;
+use crate::journal::snapshot_store::Replay;
 use crate::journal::{FileJournal, FileOptions, Journal, JournalError};
 
 /// Reads every byte of a backup and compares it with the manifest.
@@ -46,16 +47,15 @@ pub fn install_in_redis(
     let names = journal_files(backup.as_ref())?;
     let first = names.first().ok_or_else(|| bad(&backup.describe(""), "it holds no journal"))?;
     let start = ChainTip::at_start_of(&BufferedFile::open(backup.as_ref(), *first)?.header(*first)?);
-    let snapshot = snapshot_store::stored(backup.as_ref(), &manifest.ledger, &mut |_| ())?.into_iter().next();
+    let snapshot = snapshots::stored(backup.as_ref(), &manifest.facts.ledger)?.0.into_iter().next();
     let mut restore = target.begin(start, snapshot.as_ref())?;
     // Frames first: from then on no server that started before the restore can begin the ledger.
-    let position = JournalPosition { tip: start, frames: 0 };
-    walk_files(backup, &names, Some(&manifest.ledger), Some(&position), &mut |frame, _, _| {
-        restore.frame(&frame).map(|()| true)
+    walk_files(backup, &names, Some(&manifest.facts.ledger), &WalkStart::FirstHere, &mut |frame| {
+        restore.frame(&frame.decoded).map(|()| true)
     })?;
     if let Some(snapshot) = &snapshot {
         let mut failed = None;
-        let read = snapshot_store::read(backup.as_ref(), &manifest.ledger, snapshot, &mut |piece| {
+        let read = snapshots::read(backup.as_ref(), &manifest.facts.ledger, snapshot, &mut |piece| {
             restore.piece(piece).map_err(|error| {
                 let why = error.to_string();
                 failed = Some(error);
@@ -76,8 +76,8 @@ pub fn rebuild_backup(
     manifest: &BackupManifest,
     replay: &mut dyn Replay,
 ) -> Result<(), JournalError> {
-    let (_, walked) = rebuild_from(backup, &manifest.ledger, replay)?;
-    match walked.filter(|walked| walked.tip.next_sequence == manifest.sequence + 1) {
+    let (_, walked) = rebuild(backup, &manifest.facts.ledger, replay)?;
+    match walked.filter(|walked| walked.walk.position().sequence() == manifest.facts.sequence) {
         Some(_) => Ok(()),
         None => Err(bad(&backup.describe(""), OTHER_STATE)),
     }
@@ -115,9 +115,8 @@ impl FileRestore {
         begin(target.as_ref(), UNFINISHED_RESTORE)?;
         for file in &manifest.files {
             let full_name = backup.describe(&file.name);
-            let opened = backup.open(&file.name, false).map_err(JournalError::io("open", full_name.clone()))?;
-            let from = SourceFile { file: opened, full_name: full_name.clone(), bytes: file.bytes };
-            if copy(&from, target.as_ref(), &file.name)? != *file {
+            let opened = backup.open(&file.name, false);
+            if copy(opened, full_name.clone(), Some(file.bytes), target.as_ref(), &file.name)? != *file {
                 return Err(bad(&full_name, "it changed while it was read"));
             }
         }
@@ -131,7 +130,7 @@ impl FileRestore {
     /// # Errors
     /// It is a different state, or the disk failed.
     pub fn finish(mut self, digest: &str) -> Result<u64, JournalError> {
-        if digest != self.manifest.digest || self.journal.durable_sequence() != self.manifest.sequence {
+        if digest != self.manifest.facts.digest || self.journal.durable_sequence() != self.manifest.facts.sequence {
             return Err(other_state(self.target.as_ref()));
         }
         remove(self.target.as_ref(), UNFINISHED_RESTORE)?;

@@ -2,12 +2,13 @@
 
 use super::BackupFile;
 use super::copy::FileWriter;
+use super::create::Content;
 use crate::journal::chain_tip::ChainTip;
 use crate::journal::file::files::remove;
 use crate::journal::file::header::{FILE_HEADER_BYTES, FileName};
 use crate::journal::file::storage::Storage;
 use crate::journal::frame::DecodedFrame;
-use crate::journal::snapshot::{crc_of, file_name, header, manifest, piece_header};
+use crate::journal::snapshot::{SnapshotDraft, file_name};
 use crate::journal::{Frame, JournalError, Manifest, Replay};
 
 /// Passes everything on to a replay, and writes what the replay accepted.
@@ -24,19 +25,9 @@ pub(in crate::journal) struct BackupWriter<'s> {
     failed: Option<JournalError>,
 }
 
-/// What was written.
-pub(in crate::journal) struct WrittenJournal {
-    pub snapshot: Option<Manifest>,
-    pub names: Vec<FileName>,
-    /// Where the journal ends.
-    pub tip: ChainTip,
-    pub files: Vec<BackupFile>,
-}
-
 struct Draft<'s> {
     writing: FileWriter<'s>,
-    header_crc: u32,
-    pieces: u32,
+    content: SnapshotDraft,
 }
 
 struct JournalFiles<'s> {
@@ -77,8 +68,8 @@ impl<'s> BackupWriter<'s> {
     }
 
     /// Writes a frame that was checked.
-    pub fn write_frame(&mut self, bytes: &[u8], frame: &DecodedFrame<'_>) -> Result<(), JournalError> {
-        let (length, bytes_max) = (bytes.len() as u64, self.file_bytes - FILE_HEADER_BYTES as u64);
+    pub fn write_frame(&mut self, frame: &DecodedFrame<'_>) -> Result<(), JournalError> {
+        let (length, bytes_max) = (frame.bytes.len() as u64, self.file_bytes - FILE_HEADER_BYTES as u64);
         if length > bytes_max {
             return Err(JournalError::FrameTooLarge { bytes: length, bytes_max });
         }
@@ -92,20 +83,20 @@ impl<'s> BackupWriter<'s> {
             journal.files.push(std::mem::replace(&mut journal.writing, writing).finish()?);
             journal.names.push(name);
         }
-        journal.writing.write(bytes)?;
+        journal.writing.write(frame.bytes)?;
         journal.tip.advance(&frame.header, frame.crc);
         self.journal = Some(journal);
         Ok(())
     }
 
-    /// Makes everything durable.
-    pub fn finish(self) -> Result<WrittenJournal, JournalError> {
+    /// Makes everything durable; returns what was written, and its files.
+    pub fn finish(self) -> Result<(Content, Vec<BackupFile>), JournalError> {
         let missing = || JournalError::NoSnapshot { why: "its frames were not read".into() };
         let JournalFiles { tip, writing, names, mut files } = self.journal.ok_or_else(missing)?;
         files.push(writing.finish()?);
         let (snapshot, file) = self.snapshot.unzip();
         files.splice(0..0, file);
-        Ok(WrittenJournal { snapshot, names, tip, files })
+        Ok((Content { ledger: self.ledger.to_owned(), snapshot, names, tip }, files))
     }
 
     /// Runs `act` on the draft, and remembers its error.
@@ -123,10 +114,10 @@ impl<'s> BackupWriter<'s> {
     /// Begins the file of a snapshot, replacing one that turned out bad.
     fn begin_snapshot(&mut self, snapshot: &Manifest) -> Result<(), JournalError> {
         self.drop_draft()?;
-        let head = header(self.ledger, &snapshot.position);
+        let (content, header) = SnapshotDraft::begin(self.ledger, &snapshot.position);
         let mut writing = FileWriter::begin(self.target, &file_name(&snapshot.position))?;
-        writing.write(&head)?;
-        self.draft = Some(Draft { writing, header_crc: crc_of(&head), pieces: 0 });
+        writing.write(&header)?;
+        self.draft = Some(Draft { writing, content });
         Ok(())
     }
 
@@ -136,9 +127,10 @@ impl<'s> BackupWriter<'s> {
     }
 
     fn end_snapshot(&mut self, snapshot: &Manifest) -> Result<(), JournalError> {
-        let Some(Draft { mut writing, header_crc, .. }) = self.draft.take() else { return Ok(()) };
-        writing.write(&manifest(header_crc, snapshot.pieces, snapshot.bytes, &snapshot.digest))?;
-        self.snapshot = Some((snapshot.clone(), writing.finish()?));
+        let Some(Draft { mut writing, content }) = self.draft.take() else { return Ok(()) };
+        let (manifest, end) = content.end(&snapshot.digest)?;
+        writing.write(&end)?;
+        self.snapshot = Some((manifest, writing.finish()?));
         Ok(())
     }
 }
@@ -156,8 +148,7 @@ impl Replay for BackupWriter<'_> {
     fn piece(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.replay.piece(bytes)?;
         self.draft(|draft| {
-            draft.writing.write(&piece_header(draft.header_crc, draft.pieces, bytes))?;
-            draft.pieces += 1;
+            draft.writing.write(&draft.content.piece(bytes)?)?;
             draft.writing.write(bytes)
         })
     }
@@ -194,10 +185,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::journal::EveryFrame;
     use crate::journal::file::storage::Directory;
     use crate::journal::file::walk::walk;
     use crate::journal::frame::{decode, encode};
+    use crate::journal::{EveryFrame, JournalPosition};
 
     #[test]
     fn files_are_contiguous_for_any_frame_length() {
@@ -214,13 +205,13 @@ mod tests {
                 let mut bytes = Vec::new();
                 encode(&mut bytes, &header, &vec![7; if number == 0 { 0 } else { payload_bytes }]);
                 let decoded = decode(&bytes).unwrap();
-                writer.write_frame(&bytes, &decoded).unwrap();
+                writer.write_frame(&decoded).unwrap();
                 tip.accept(&decoded).unwrap();
             }
-            let written = writer.finish().unwrap();
+            let (written, _) = writer.finish().unwrap();
             assert_eq!((written.tip, written.names.len()), (tip, files), "{payload_bytes}");
-            let walked = walk(&storage, Some("main"), &mut |_, _, _| Ok(true)).unwrap().unwrap();
-            assert_eq!((walked.tip, walked.frames), (tip, 101));
+            let walked = walk(&storage, Some("main"), None, &mut |_| Ok(true)).unwrap().unwrap();
+            assert_eq!(walked.walk.position(), JournalPosition { tip, frames: 101 });
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The last resort: everything in the directory is set aside, nothing is deleted, and an empty journal begins.
 
-use super::files::{ARCHIVE, SNAPSHOT_PREFIX, list};
+use super::files::{ARCHIVE, list};
 use super::header::{FILE_HEADER_BYTES, FileHeader, NAME_PREFIX};
+use super::snapshots::read_manifest;
 use super::storage::{Storage, read_full_at};
 use crate::journal::JournalError;
-use crate::journal::snapshot;
+use crate::journal::snapshot::SNAPSHOT_PREFIX;
 
 /// Epochs that an unreadable journal may have reached after the last header that can be read.
 const EPOCHS_UNSEEN: u64 = 1 << 16;
@@ -35,13 +36,10 @@ pub(in crate::journal) fn set_aside(storage: &dyn Storage) -> Result<u64, Journa
 
 /// The epoch in the header of a file, if it can be read.
 fn epoch_in(storage: &dyn Storage, name: &str) -> Option<u64> {
-    let file = storage.open(name, false).ok()?;
-    let bare = name.strip_prefix(ARCHIVE).unwrap_or(name);
-    if bare.starts_with(SNAPSHOT_PREFIX) {
-        return snapshot::read_manifest(file.as_ref(), bare, name, None)
-            .ok()
-            .map(|found| found.position.writer_epoch());
+    if name.strip_prefix(ARCHIVE).unwrap_or(name).starts_with(SNAPSHOT_PREFIX) {
+        return read_manifest(storage, name, None).ok().map(|found| found.position.writer_epoch());
     }
+    let file = storage.open(name, false).ok()?;
     let mut head = vec![0; FILE_HEADER_BYTES];
     read_full_at(file.as_ref(), &mut head, 0).ok()?;
     FileHeader::decode(&head, name).ok().map(|header| header.writer_epoch)

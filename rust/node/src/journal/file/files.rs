@@ -5,12 +5,11 @@ use std::io;
 use super::header::{FileName, NAME_PREFIX};
 use super::storage::{Storage, StoredFile};
 use crate::journal::JournalError;
+use crate::journal::snapshot::SNAPSHOT_PREFIX;
 use crate::journal::snapshot_store::JournalPosition;
 
 /// The subdirectory for files that no recovery needs any more.
 pub(in crate::journal) const ARCHIVE: &str = "archive/";
-/// How names of snapshots start.
-pub(in crate::journal) const SNAPSHOT_PREFIX: &str = "snapshot-";
 
 /// The name of a journal file in the archive.
 pub(in crate::journal) fn archived(name: FileName) -> String {

@@ -7,21 +7,18 @@ use std::sync::Arc;
 use super::files::{ARCHIVE, file_names, list};
 use super::header::{FILE_HEADER_BYTES, FileHeader, FileName};
 use super::markers::refuse_unfinished;
-use super::recovery::rebuild_from;
-use super::scan::ScanSummary;
-use super::storage::{Directory, Storage, StoredFile};
-use super::walk::{BufferedFile, walk_files};
-use crate::journal::FrameVisitor;
-use crate::journal::JournalError;
-use crate::journal::chain_tip::ChainTip;
+use super::recovery::rebuild;
+use super::scan::torn_tail;
+use super::snapshots::{read_manifest, read_pieces};
+use super::storage::{Directory, Storage};
+use super::walk::{BufferedFile, WalkStart, walk_files};
 use crate::journal::frame::{FRAME_ALIGN, FRAME_MAGIC, ledger_id};
-use crate::journal::inspect::{AfterDamage, Damage, Inspection, StoredSnapshot, WalkSummary};
-use crate::journal::snapshot::{parse_name, read_manifest, read_pieces};
+use crate::journal::inspect::{self, AfterDamage, Damage, Inspection, StoredSnapshot, WalkSummary};
+use crate::journal::snapshot::parse_name;
 use crate::journal::snapshot_store::{JournalPosition, Manifest, Replay};
+use crate::journal::{FrameVisitor, JournalError};
 
 const BLOCK_BYTES: u64 = 4096;
-/// How often an inspection is made because files were created or removed meanwhile.
-const LOOKS_MAX: u32 = 8;
 
 /// Inspects a directory, and again if that failed while files were created or removed: a running server may trim its journal.
 ///
@@ -32,16 +29,8 @@ pub fn look_again<T>(
     has_failed: impl Fn(&Result<T, JournalError>) -> bool,
     mut look: impl FnMut() -> Result<T, JournalError>,
 ) -> Result<T, JournalError> {
-    let storage = Directory::existing(directory);
-    let names = || storage.list().map(BTreeSet::from_iter).ok();
-    for _ in 1..LOOKS_MAX {
-        let before: Option<BTreeSet<String>> = names();
-        let seen = look();
-        if !has_failed(&seen) || names() == before {
-            return seen;
-        }
-    }
-    look()
+    let names = |storage: &mut Directory| Ok(BTreeSet::from_iter(list(storage)?));
+    inspect::look_again(&mut Directory::existing(directory), names, has_failed, |_| look())
 }
 
 /// One journal, perhaps damaged.
@@ -79,23 +68,6 @@ impl FileInspection {
             (None, Some(first)) => header_of(storage.as_ref(), *first).map(|_| None),
             (None, None) => Ok(None),
         }
-    }
-
-    fn manifest(&self, name: &str, bare: &str) -> Result<Manifest, JournalError> {
-        read_manifest(self.open(name)?.as_ref(), bare, &self.storage.describe(name), Some(&self.ledger))
-    }
-
-    fn open(&self, name: &str) -> Result<Box<dyn StoredFile>, JournalError> {
-        self.storage.open(name, false).map_err(JournalError::io("open", self.storage.describe(name)))
-    }
-
-    /// Where the visits of a walk begin: at the position, or before the first frame that is stored.
-    fn head(&self, position: Option<&JournalPosition>) -> Result<Option<JournalPosition>, JournalError> {
-        let Some(first) = self.names.first().filter(|_| position.is_none() && !self.has_head()) else {
-            return Ok(position.copied());
-        };
-        let header = header_of(self.storage.as_ref(), *first)?;
-        Ok(Some(JournalPosition { tip: ChainTip::at_start_of(&header), frames: 0 }))
     }
 
     /// The damage of a snapshot that does not belong to its journal.
@@ -136,7 +108,8 @@ impl Inspection for FileInspection {
         for name in list(self.storage.as_ref())? {
             let bare = name.strip_prefix(ARCHIVE).unwrap_or(&name);
             if let Some(position) = parse_name(bare) {
-                let manifest = self.manifest(&name, bare).map_err(|error| error.to_string());
+                let manifest = read_manifest(self.storage.as_ref(), &name, Some(&self.ledger));
+                let manifest = manifest.map_err(|error| error.to_string());
                 found.push((position, StoredSnapshot { name, manifest }));
             }
         }
@@ -150,7 +123,7 @@ impl Inspection for FileInspection {
         manifest: &Manifest,
         f: &mut dyn FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), JournalError> {
-        read_pieces(self.open(name)?.as_ref(), &self.storage.describe(name), manifest, &self.ledger, f)
+        read_pieces(self.storage.as_ref(), name, manifest, &self.ledger, f)
     }
 
     fn is_gone(&mut self, name: &str) -> bool {
@@ -162,17 +135,22 @@ impl Inspection for FileInspection {
         position: Option<&JournalPosition>,
         visit: &mut FrameVisitor<'_>,
     ) -> Result<(Option<WalkSummary>, Option<Damage>), JournalError> {
-        let walked = self
-            .head(position)
-            .and_then(|head| walk_files(&self.storage, &self.names, Some(&self.ledger), head.as_ref(), visit));
+        let start = match position {
+            Some(position) => WalkStart::Towards(position),
+            None if self.has_head() => WalkStart::FirstOfAll,
+            None => WalkStart::FirstHere,
+        };
+        let walked = walk_files(&self.storage, &self.names, Some(&self.ledger), &start, &mut |frame| {
+            Ok(!frame.reached || visit(frame.decoded.frame(), frame.place, frame.offset)?)
+        });
         match walked {
-            Ok(walked) => {
-                let lost = walked.as_ref().filter(|walked| !walked.reached).map(|_| self.unmatched_snapshot());
-                let stopped = walked.as_ref().is_some_and(|walked| walked.stopped);
-                let summary = walked.map(|walked| ScanSummary::of(walked, self.storage.as_ref()));
-                let summary = summary
-                    .map(|ScanSummary { last_sequence, torn_tail, .. }| WalkSummary { last_sequence, torn_tail });
-                Ok((summary, lost.or_else(|| self.gap().filter(|_| !stopped))))
+            Ok(None) => Ok((None, self.gap())),
+            Ok(Some(walked)) => {
+                let lost = (!walked.walk.has_reached()).then(|| self.unmatched_snapshot());
+                let (last_sequence, torn_tail) =
+                    (walked.walk.position().sequence(), torn_tail(&walked, self.storage.as_ref()));
+                let damage = lost.or_else(|| self.gap().filter(|_| !walked.stopped));
+                Ok((Some(WalkSummary { last_sequence, torn_tail }), damage))
             }
             Err(JournalError::Corrupt { file, offset, why } | JournalError::Replay { file, offset, why }) => {
                 Ok((None, Some(Damage { file, offset, entry: None, why })))
@@ -188,7 +166,7 @@ impl Inspection for FileInspection {
     }
 
     fn start(&mut self, replay: &mut dyn Replay) -> Result<Option<u64>, JournalError> {
-        let (snapshot, _) = rebuild_from(&self.storage, &self.ledger, replay)?;
+        let (snapshot, _) = rebuild(&self.storage, &self.ledger, replay)?;
         Ok(snapshot.map(|snapshot| snapshot.position.sequence()))
     }
 
@@ -255,7 +233,7 @@ impl AfterDamage {
                 continue;
             }
             self.count(&frame.header);
-            return Ok(Some((offset, offset + frame.frame_bytes as u64)));
+            return Ok(Some((offset, offset + frame.bytes.len() as u64)));
         }
         Ok(None)
     }

@@ -78,10 +78,11 @@ pub(in crate::journal) mod reader;
 pub(in crate::journal) mod recovery;
 pub(in crate::journal) mod scan;
 pub(in crate::journal) mod snapshot_store;
+pub(in crate::journal) mod snapshots;
 pub mod storage;
 pub(in crate::journal) mod walk;
 pub(in crate::journal) mod writer;
 
 pub use self::inspect::{FileInspection, look_again};
-pub use self::scan::{ScanSummary, TornTail, scan, scan_on};
+pub use self::scan::{ScanSummary, scan, scan_on};
 pub use self::writer::{FileJournal, FileOptions};

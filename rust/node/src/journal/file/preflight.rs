@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 use serde::Serialize;
 
-use super::files::{SNAPSHOT_PREFIX, check_head, journal_files, list};
+use super::files::{check_head, journal_files, list};
 use super::markers::refuse_copies;
 use super::recovery;
 use super::storage::{Directory, LOCK_FILE, Storage, StoredFile, lock_owner, write_all_at};
 use super::walk::BufferedFile;
 use crate::journal::error::is_lack_of_space;
+use crate::journal::snapshot::SNAPSHOT_PREFIX;
 use crate::journal::{FileOptions, JournalError, Replay, durability};
 
 const BLOCK: [u8; 4096] = [0xA5; 4096];

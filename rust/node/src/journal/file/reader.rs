@@ -10,6 +10,7 @@ use super::walk::{BufferedFile, not_there};
 use crate::journal::chain_tip::ChainTip;
 use crate::journal::frame::{Frame, FrameError};
 use crate::journal::snapshot_store::JournalPosition;
+use crate::journal::walk::{Walk, WalkVisitor, WalkedFrame};
 use crate::journal::{JournalError, JournalReader};
 use crate::positions::EventPosition;
 
@@ -43,12 +44,12 @@ pub(in crate::journal) struct FileReader {
     at: Option<ReadPosition>,
 }
 
-/// The start of the next frame to read; all frames before it end before `tip.next_sequence`.
+/// The start of the next frame to read; the walk has passed all frames before it.
 struct ReadPosition {
     file: BufferedFile,
     header: FileHeader,
     offset: u64,
-    tip: ChainTip,
+    walk: Walk,
 }
 
 impl FileReader {
@@ -66,7 +67,7 @@ impl FileReader {
 
     /// The saved position if it is not beyond `sequence`, else the start of the file that holds it.
     fn position_for(&mut self, sequence: u64, last_file: u64) -> Result<ReadPosition, JournalError> {
-        if let Some(at) = self.at.take().filter(|at| at.tip.next_sequence <= sequence) {
+        if let Some(at) = self.at.take().filter(|at| at.walk.tip().next_sequence <= sequence) {
             return Ok(at);
         }
         let names = self.names(last_file)?;
@@ -96,18 +97,10 @@ impl FileReader {
         let names = journal_files(self.storage.as_ref())?;
         let start = start_of(&names, position).ok_or_else(|| not_there(self.storage.as_ref(), position))?;
         let mut at = ReadPosition::at_start_of(self.storage.as_ref(), names[start])?;
-        let mut reached = (at.tip == position.tip).then_some(*position);
-        while at.has_next(end, self.storage.as_ref())? {
-            let frame = at.next(end)?;
-            let goes_on = reached.is_none() || f(frame);
-            match &mut reached {
-                Some(reached) => *reached = JournalPosition { tip: at.tip, frames: reached.frames + 1 },
-                None => reached = (at.tip == position.tip).then_some(*position),
-            }
-            if !goes_on {
-                break;
-            }
-        }
+        at.walk = Walk::towards(*at.walk.tip(), *position);
+        let visit = &mut |frame: &WalkedFrame<'_>| Ok(!frame.reached || f(frame.decoded.frame()));
+        while at.has_next(end, self.storage.as_ref())? && at.next(end, visit)? {}
+        let reached = at.walk.has_reached().then(|| at.walk.position());
         reached.ok_or_else(|| not_there(self.storage.as_ref(), position))
     }
 }
@@ -119,12 +112,14 @@ impl JournalReader for FileReader {
         }
         let end = self.durable.offset();
         let mut at = self.position_for(sequence, end.0)?;
+        let visit = &mut |frame: &WalkedFrame<'_>| {
+            Ok(frame.decoded.header.last_sequence < sequence || f(frame.decoded.frame()))
+        };
         while at.has_next(end, self.storage.as_ref())? {
-            let (tip, offset) = (at.tip, at.offset);
-            let frame = at.next(end)?;
-            if frame.last_sequence >= sequence && !f(frame) {
+            let before = (at.walk, at.offset);
+            if !at.next(end, visit)? {
                 // The caller may ask for this very frame again.
-                (at.tip, at.offset) = (tip, offset);
+                (at.walk, at.offset) = before;
                 break;
             }
         }
@@ -139,7 +134,7 @@ impl JournalReader for FileReader {
         while low < high {
             let middle = low + (high - low) / 2;
             let at = ReadPosition::at_start_of(self.storage.as_ref(), names[middle])?;
-            if at.tip.writer_epoch <= epoch { low = middle + 1 } else { high = middle }
+            if at.header.writer_epoch <= epoch { low = middle + 1 } else { high = middle }
         }
         let first_kept = names.first().map_or(1, |name| name.first_sequence);
         let first = low.checked_sub(1).map_or(first_kept, |last| names[last].first_sequence);
@@ -167,8 +162,8 @@ impl ReadPosition {
     fn at_start_of(storage: &dyn Storage, name: FileName) -> Result<Self, JournalError> {
         let mut file = BufferedFile::open(storage, name)?;
         let header = file.header(name)?;
-        let tip = ChainTip::at_start_of(&header);
-        Ok(Self { file, header, offset: FILE_HEADER_BYTES as u64, tip })
+        let walk = Walk::from(JournalPosition { tip: ChainTip::at_start_of(&header), frames: 0 });
+        Ok(Self { file, header, offset: FILE_HEADER_BYTES as u64, walk })
     }
 
     /// How far this file may be read.
@@ -183,18 +178,19 @@ impl ReadPosition {
             if !matches!(self.file.frame(self.offset, limit)?, Err(FrameError::Blank)) {
                 return Ok(true);
             }
-            let name = FileName { first_sequence: self.tip.next_sequence, number: self.header.name.number + 1 };
+            let tip = self.walk.tip();
+            let name = FileName { first_sequence: tip.next_sequence, number: self.header.name.number + 1 };
             let next = Self::at_start_of(storage, name)?;
-            if next.tip != self.tip {
+            if next.walk.tip() != tip {
                 return Err(next.file.corrupt(0, "the file does not continue the one before it"));
             }
-            *self = next;
+            *self = Self { walk: self.walk, ..next };
         }
         Ok(self.offset < self.limit(end))
     }
 
-    /// Reads the next frame, which is durable and therefore must be valid.
-    fn next(&mut self, end: (u64, u64)) -> Result<Frame<'_>, JournalError> {
+    /// Passes the next frame on, which is durable and therefore must be valid.
+    fn next(&mut self, end: (u64, u64), visit: &mut WalkVisitor<'_>) -> Result<bool, JournalError> {
         let (offset, limit, name) = (self.offset, self.limit(end), self.file.name.clone());
         let corrupt = |why: &str| JournalError::Corrupt { file: name.clone(), offset, why: why.into() };
         let frame = match self.file.frame(offset, limit)? {
@@ -203,8 +199,8 @@ impl ReadPosition {
             Err(FrameError::Blank) => return Err(corrupt("a durable frame is gone")),
             Err(FrameError::Newer(_)) => return Err(corrupt("another process wrote here")),
         };
-        self.tip.accept(&frame).map_err(corrupt)?;
-        self.offset += frame.frame_bytes as u64;
-        Ok(frame.frame())
+        self.walk.accept(&frame).map_err(corrupt)?;
+        self.offset += frame.bytes.len() as u64;
+        self.walk.pass(frame, &name, offset, visit)
     }
 }

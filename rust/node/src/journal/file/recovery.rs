@@ -6,108 +6,62 @@ use std::sync::Arc;
 use invengine_ledger::planted;
 
 use super::files::journal_files;
-use super::snapshot_store;
+use super::snapshots::{read, stored};
 use super::storage::{Storage, StoredFile, write_all_at};
-use super::walk::{BufferedFile, WalkEnd, walk, walk_from};
+use super::walk::{BufferedFile, WalkEnd, walk};
 use crate::journal::JournalError;
+use crate::journal::recovery::{FramesLeft, NewestSnapshot, Progress, load_newest, replay_frame};
+use crate::journal::snapshot::file_name;
 use crate::journal::snapshot_store::{Manifest, Replay};
+use crate::journal::walk::WalkedFrame;
 
-/// Rebuilds the state through `replay`: from the newest good snapshot and the frames after it, else from every frame.
+/// Rebuilds the state through `replay`: from the newest good snapshot and the frames after it, else from every frame. Returns
+/// the snapshot that it began with, and where the journal ends if there is one.
 pub(in crate::journal) fn rebuild(
     storage: &Arc<dyn Storage>,
     ledger: &str,
     replay: &mut dyn Replay,
-) -> Result<Option<WalkEnd>, JournalError> {
-    rebuild_from(storage, ledger, replay).map(|(_, walked)| walked)
-}
-
-/// The same, also returning the snapshot that it began with.
-pub(in crate::journal) fn rebuild_from(
-    storage: &Arc<dyn Storage>,
-    ledger: &str,
-    replay: &mut dyn Replay,
 ) -> Result<(Option<Manifest>, Option<WalkEnd>), JournalError> {
-    let mut bad = Vec::new();
-    let snapshots = snapshot_store::stored(storage.as_ref(), ledger, &mut |error| bad.push(error))?;
-    // A newer build was here. What else it wrote is unknown to a build that reads only the older parts.
-    if let Some(newer) = bad.iter().position(|error| matches!(error, JournalError::NewerFormat { .. })) {
-        return Err(bad.swap_remove(newer));
-    }
-    bad.iter().for_each(|error| replay.note(&error.to_string()));
-    for snapshot in &snapshots {
-        if !replay.begin(snapshot) {
-            break;
+    let newest = load_newest(
+        &mut storage.as_ref(),
+        replay,
+        |files| stored(*files, ledger),
+        |files, snapshot, replay| Ok(load(*files, ledger, snapshot, replay)),
+    )?;
+    let (snapshot, mut progress) = match newest {
+        NewestSnapshot::Loaded(snapshot, progress) => (Some(snapshot), progress),
+        NewestSnapshot::NoneGood | NewestSnapshot::Declined => {
+            replay.begin_empty();
+            (None, Progress::start(0, bytes_left(storage.as_ref())?))
         }
-        match load(storage.as_ref(), ledger, snapshot, replay) {
-            Ok(()) => {
-                let walked = replay_after(storage, ledger, snapshot, replay)?;
-                return Ok((Some(snapshot.clone()), Some(walked)));
-            }
-            Err(error) => replay.note(&format!("{error}; an older one is tried")),
-        }
-    }
-    replay.begin_empty();
-    let mut progress = Progress::start(storage.as_ref(), 0)?;
-    let walked = walk(storage, Some(ledger), &mut |frame, file, offset| {
-        progress.report(replay, frame.payload.len());
-        replay.frame(frame).map_err(|why| JournalError::Replay { file: file.into(), offset, why })?;
-        Ok(true)
-    })?;
-    Ok((None, walked))
+    };
+    let visit = &mut |frame: &WalkedFrame<'_>| replay_frame(replay, &mut progress, frame);
+    let position = snapshot.as_ref().map(|snapshot| &snapshot.position);
+    let walked = walk(storage, Some(ledger), position, visit)?;
+    Ok((snapshot, walked))
 }
 
-fn load(storage: &dyn Storage, ledger: &str, snapshot: &Manifest, replay: &mut dyn Replay) -> Result<(), JournalError> {
-    let mut progress = Progress::start(storage, snapshot.bytes)?;
-    snapshot_store::read(storage, ledger, snapshot, &mut |piece| {
-        progress.report(replay, piece.len());
-        replay.piece(piece)
-    })?;
-    let file = storage.describe(&crate::journal::snapshot::file_name(&snapshot.position));
-    replay.end(snapshot).map_err(|why| JournalError::BadSnapshot { file, why })
-}
-
-fn replay_after(
-    storage: &Arc<dyn Storage>,
+fn load(
+    storage: &dyn Storage,
     ledger: &str,
     snapshot: &Manifest,
     replay: &mut dyn Replay,
-) -> Result<WalkEnd, JournalError> {
-    let mut progress = Progress::start(storage.as_ref(), snapshot.bytes)?;
-    progress.done = snapshot.bytes;
-    walk_from(storage, ledger, &snapshot.position, &mut |frame, file, offset| {
-        progress.report(replay, frame.payload.len());
-        replay.frame(frame).map_err(|why| JournalError::Replay { file: file.into(), offset, why })?;
-        Ok(true)
-    })
+) -> Result<Progress, JournalError> {
+    let mut progress = Progress::start(snapshot.bytes, bytes_left(storage)?);
+    read(storage, ledger, snapshot, &mut |piece| {
+        progress.piece(replay, piece.len());
+        replay.piece(piece)
+    })?;
+    let file = storage.describe(&file_name(&snapshot.position));
+    replay.end(snapshot).map_err(|why| JournalError::BadSnapshot { file, why })?;
+    Ok(progress)
 }
 
-/// Counts bytes, and reports from time to time.
-struct Progress {
-    done: u64,
-    of: u64,
-    reported: u64,
-}
-
-impl Progress {
-    /// The total is a snapshot of `snapshot_bytes` and all journal files that are not archived.
-    fn start(storage: &dyn Storage, snapshot_bytes: u64) -> Result<Self, JournalError> {
-        let mut of = snapshot_bytes;
-        for name in journal_files(storage)? {
-            if let Ok(file) = storage.open(&name.text(), false) {
-                of += file.length().unwrap_or(0);
-            }
-        }
-        Ok(Self { done: 0, of, reported: 0 })
-    }
-
-    fn report(&mut self, replay: &mut dyn Replay, bytes: usize) {
-        const STEP_BYTES: u64 = 1 << 20;
-        self.done += bytes as u64;
-        if self.done >= self.reported + STEP_BYTES {
-            self.reported = self.done;
-            replay.progress(self.done.min(self.of), self.of);
-        }
-    }
+/// The length of all journal files that are not archived.
+fn bytes_left(storage: &dyn Storage) -> Result<FramesLeft, JournalError> {
+    let names = journal_files(storage)?;
+    let files = names.iter().filter_map(|name| storage.open(&name.text(), false).ok());
+    Ok(FramesLeft::Bytes(files.map(|file| file.length().unwrap_or(0)).sum()))
 }
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::storage::{Directory, Storage};
 use super::walk::{WalkEnd, walk};
+use crate::journal::inspect::TornTail;
 use crate::journal::{Frame, JournalError};
 
 /// The result of a scan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScanSummary {
     /// Name of the ledger; empty if the directory holds no journal yet.
     pub ledger: String,
@@ -27,17 +28,6 @@ pub struct ScanSummary {
     pub torn_tail: Option<TornTail>,
 }
 
-/// Where a journal ends in an unfinished append.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TornTail {
-    /// Full name of the file.
-    pub file: String,
-    /// First byte of the tail.
-    pub offset: u64,
-    /// Bytes up to the last one written; 0 if the file was cut just here.
-    pub bytes: u64,
-}
-
 /// Reads the journal in `directory` until `f` returns false or it ends, by the same rules as
 /// opening it.
 ///
@@ -49,37 +39,27 @@ pub fn scan(directory: &Path, f: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<Sc
 
 /// The same on any storage.
 pub fn scan_on(storage: Arc<dyn Storage>, f: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<ScanSummary, JournalError> {
-    let walked = walk(&storage, None, &mut |frame, _, _| Ok(f(frame)))?;
-    Ok(walked.map_or_else(ScanSummary::empty, |walked| ScanSummary::of(walked, storage.as_ref())))
+    let walked = walk(&storage, None, None, &mut |frame| Ok(f(frame.decoded.frame())))?;
+    Ok(walked.map_or_else(ScanSummary::default, |walked| ScanSummary::of(&walked, storage.as_ref())))
 }
 
 impl ScanSummary {
-    fn empty() -> Self {
+    fn of(walked: &WalkEnd, storage: &dyn Storage) -> Self {
+        let position = walked.walk.position();
         Self {
-            ledger: String::new(),
-            files: 0,
-            frames: 0,
-            last_sequence: 0,
-            time_ms: 0,
-            writer_epoch: 0,
-            torn_tail: None,
-        }
-    }
-
-    pub(in crate::journal) fn of(walked: WalkEnd, storage: &dyn Storage) -> Self {
-        let torn_tail = walked.torn_end.map(|end| TornTail {
-            file: storage.describe(&walked.header.name.text()),
-            offset: walked.offset,
-            bytes: end - walked.offset,
-        });
-        Self {
-            ledger: walked.header.ledger,
+            ledger: walked.header.ledger.clone(),
             files: walked.files,
-            frames: walked.frames,
-            last_sequence: walked.tip.next_sequence - 1,
-            time_ms: walked.tip.time_ms,
-            writer_epoch: walked.tip.writer_epoch,
-            torn_tail,
+            frames: position.frames,
+            last_sequence: position.sequence(),
+            time_ms: position.time_ms(),
+            writer_epoch: position.writer_epoch(),
+            torn_tail: torn_tail(walked, storage),
         }
     }
+}
+
+/// The unfinished append at the end of a walk.
+pub(in crate::journal) fn torn_tail(walked: &WalkEnd, storage: &dyn Storage) -> Option<TornTail> {
+    let file = storage.describe(&walked.header.name.text());
+    walked.torn_end.map(|end| TornTail { file, offset: walked.offset, bytes: end - walked.offset })
 }

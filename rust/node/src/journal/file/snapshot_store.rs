@@ -5,13 +5,12 @@ use std::sync::Arc;
 use super::files::{ARCHIVE, archived, journal_files, list, remove, start_of};
 use super::header::FileName;
 use super::reader::{DurableEnd, FileReader};
+use super::snapshots;
 use super::storage::{Storage, StoredFile, write_all_at};
 use super::walk::BufferedFile;
 use crate::journal::error::is_lack_of_space;
-use crate::journal::snapshot;
-use crate::journal::snapshot_store::{
-    JournalPosition, Manifest, PIECE_BYTES_MAX, SNAPSHOTS_KEPT, SnapshotStore, Trimmed,
-};
+use crate::journal::snapshot::{self, SnapshotDraft, no_draft};
+use crate::journal::snapshot_store::{JournalPosition, Manifest, Retention, SNAPSHOTS_KEPT, SnapshotStore, Trimmed};
 use crate::journal::{Frame, JournalError};
 
 /// A snapshot while it is being written.
@@ -21,15 +20,6 @@ const STEP_BYTES: u64 = 4 << 20;
 /// Snapshots in the archive are at least this many journal files apart.
 const SPACING_FILES: u64 = 4;
 
-/// How much the archive keeps.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::journal) struct FileRetention {
-    /// Journal files whose last frame is older than this are removed, ms; 0 keeps them forever.
-    pub archive_ms: u64,
-    /// The oldest files are removed while the archive is larger than this, bytes; 0 means no limit.
-    pub archive_bytes_max: u64,
-}
-
 /// The name of a snapshot, with its sequence and frames.
 type Named = (String, (u64, u64));
 
@@ -38,22 +28,19 @@ pub(in crate::journal) struct FileSnapshotStore {
     storage: Arc<dyn Storage>,
     durable: Arc<DurableEnd>,
     ledger: String,
-    retention: FileRetention,
+    retention: Retention,
     draft: Option<Draft>,
 }
 
 struct Draft {
     file: Box<dyn StoredFile>,
-    position: JournalPosition,
-    header_crc: u32,
-    pieces: u64,
-    bytes: u64,
+    content: SnapshotDraft,
     offset: u64,
     unsynced: u64,
 }
 
 impl FileSnapshotStore {
-    pub fn new(storage: Arc<dyn Storage>, durable: Arc<DurableEnd>, ledger: String, retention: FileRetention) -> Self {
+    pub fn new(storage: Arc<dyn Storage>, durable: Arc<DurableEnd>, ledger: String, retention: Retention) -> Self {
         Self { storage, durable, ledger, retention, draft: None }
     }
 
@@ -155,7 +142,7 @@ impl FileSnapshotStore {
 
     /// How many of these files, the last one excepted, exceed the retention.
     fn files_over(&self, names: &[FileName], now_ms: i64) -> Result<usize, JournalError> {
-        let FileRetention { archive_ms, archive_bytes_max } = self.retention;
+        let Retention { archive_ms, archive_bytes_max } = self.retention;
         let archived = &names[..names.len().saturating_sub(1)];
         let mut bytes = 0;
         for name in archived {
@@ -179,7 +166,7 @@ impl FileSnapshotStore {
 
 impl SnapshotStore for FileSnapshotStore {
     fn snapshots(&mut self) -> Result<Vec<Manifest>, JournalError> {
-        stored(self.storage.as_ref(), &self.ledger, &mut |_| {})
+        Ok(snapshots::stored(self.storage.as_ref(), &self.ledger)?.0)
     }
 
     fn read(
@@ -187,7 +174,7 @@ impl SnapshotStore for FileSnapshotStore {
         snapshot: &Manifest,
         f: &mut dyn FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), JournalError> {
-        read(self.storage.as_ref(), &self.ledger, snapshot, f)
+        snapshots::read(self.storage.as_ref(), &self.ledger, snapshot, f)
     }
 
     fn frames_after(
@@ -202,40 +189,30 @@ impl SnapshotStore for FileSnapshotStore {
         self.draft = None;
         remove(self.storage.as_ref(), DRAFT)?;
         let file = self.storage.create(DRAFT).map_err(JournalError::io("create", self.full_name(DRAFT)))?;
-        let header = snapshot::header(&self.ledger, position);
-        let header_crc = snapshot::crc_of(&header);
-        self.draft = Some(Draft { file, position: *position, header_crc, pieces: 0, bytes: 0, offset: 0, unsynced: 0 });
+        let (content, header) = SnapshotDraft::begin(&self.ledger, position);
+        self.draft = Some(Draft { file, content, offset: 0, unsynced: 0 });
         self.write(&header)
     }
 
     fn piece(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
         let Some(draft) = &mut self.draft else { return Err(no_draft()) };
-        let number = u32::try_from(draft.pieces).ok().filter(|_| bytes.len() <= PIECE_BYTES_MAX);
-        let number = number
-            .ok_or(JournalError::NoSnapshot { why: "a piece is too long, or there are too many pieces".into() })?;
-        draft.pieces += 1;
-        draft.bytes += bytes.len() as u64;
-        let head = snapshot::piece_header(draft.header_crc, number, bytes);
+        let head = draft.content.piece(bytes)?;
         self.write(&head)?;
         self.write(bytes)
     }
 
     fn commit(&mut self, digest: &str) -> Result<Manifest, JournalError> {
         let Some(draft) = &self.draft else { return Err(no_draft()) };
-        if !snapshot::is_digest(digest) {
-            return Err(JournalError::NoSnapshot { why: "its digest is malformed".into() });
-        }
-        let (position, pieces, bytes) = (draft.position, draft.pieces, draft.bytes);
-        let end = snapshot::manifest(draft.header_crc, pieces, bytes, digest);
+        let (manifest, end) = draft.content.end(digest)?;
         // The pieces are durable before there is a manifest, and the manifest before there is a name.
         self.sync_draft()?;
         self.write(&end)?;
         self.sync_draft()?;
-        let name = snapshot::file_name(&position);
+        let name = snapshot::file_name(&manifest.position);
         self.storage.rename(DRAFT, &name).map_err(JournalError::io("rename", self.full_name(DRAFT)))?;
         self.storage.sync_directory().map_err(JournalError::io("sync", self.full_name("")))?;
         self.draft = None;
-        Ok(Manifest { position, digest: digest.to_owned(), pieces, bytes })
+        Ok(manifest)
     }
 
     fn trim(&mut self, now_ms: i64) -> Result<Trimmed, JournalError> {
@@ -264,42 +241,4 @@ impl FileSnapshotStore {
         draft.unsynced = 0;
         draft.file.sync().map_err(JournalError::io("sync", full_name))
     }
-}
-
-fn no_draft() -> JournalError {
-    JournalError::NoSnapshot { why: "none was begun".into() }
-}
-
-/// The snapshots of a directory, newest first; calls `bad` with the error of each that cannot be used.
-pub(in crate::journal) fn stored(
-    storage: &dyn Storage,
-    ledger: &str,
-    bad: &mut dyn FnMut(JournalError),
-) -> Result<Vec<Manifest>, JournalError> {
-    let mut names: Vec<String> =
-        list(storage)?.into_iter().filter(|name| snapshot::parse_name(name).is_some()).collect();
-    names.sort_unstable_by_key(|name| std::cmp::Reverse(snapshot::parse_name(name)));
-    let mut found = Vec::new();
-    for name in names {
-        let full_name = storage.describe(&name);
-        let opened = storage.open(&name, false).map_err(JournalError::io("open", full_name.clone()));
-        match opened.and_then(|file| snapshot::read_manifest(file.as_ref(), &name, &full_name, Some(ledger))) {
-            Ok(manifest) => found.push(manifest),
-            Err(error) => bad(error),
-        }
-    }
-    Ok(found)
-}
-
-/// Calls `f` with every piece of a snapshot.
-pub(in crate::journal) fn read(
-    storage: &dyn Storage,
-    ledger: &str,
-    manifest: &Manifest,
-    f: &mut dyn FnMut(&[u8]) -> Result<(), String>,
-) -> Result<(), JournalError> {
-    let name = snapshot::file_name(&manifest.position);
-    let full_name = storage.describe(&name);
-    let file = storage.open(&name, false).map_err(JournalError::io("open", full_name.clone()))?;
-    snapshot::read_pieces(file.as_ref(), &full_name, manifest, ledger, f)
 }

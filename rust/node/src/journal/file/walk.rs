@@ -1,8 +1,5 @@
-//! The one walk over a journal that opening and scanning share: every frame in order, every rule
-//! checked.
-//!
-//! It reads and never writes, and distinguishes a torn tail from damage by the rule in the module's
-//! documentation.
+//! Walks the files of a journal for the one walk of all journals. It reads and never writes, and distinguishes a torn tail from
+//! damage by the rule in the module's documentation.
 
 use std::sync::Arc;
 
@@ -11,10 +8,11 @@ use invengine_ledger::planted;
 use super::files::{check_head, journal_files, open_journal_file, start_of};
 use super::header::{FILE_HEADER_BYTES, FileHeader, FileName};
 use super::storage::{Storage, StoredFile, read_full_at};
+use crate::journal::JournalError;
 use crate::journal::chain_tip::ChainTip;
 use crate::journal::frame::{self, DecodedFrame, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameError};
 use crate::journal::snapshot_store::JournalPosition;
-use crate::journal::{FrameVisitor, JournalError};
+use crate::journal::walk::{Walk, WalkVisitor};
 
 const READ_AHEAD_BYTES: u64 = 256 << 10;
 const BLOCK_BYTES: u64 = 4096;
@@ -31,67 +29,49 @@ pub(in crate::journal) struct WalkEnd {
     pub last_frame: Option<u64>,
     /// First byte after the torn tail, if there is one.
     pub torn_end: Option<u64>,
-    pub tip: ChainTip,
     pub files: u64,
-    /// Frames before the end, including those before the position that the walk began at.
-    pub frames: u64,
-    /// Whether the position was reached: everything after it is visited.
-    pub reached: bool,
+    pub walk: Walk,
     /// Whether the visitor ended the walk early.
     pub stopped: bool,
 }
 
-impl WalkEnd {
-    /// Notes when the walk has reached the position.
-    fn note_position(&mut self, position: Option<&JournalPosition>) {
-        if let Some(position) = position
-            && !self.reached
-            && position.tip == self.tip
-        {
-            self.reached = true;
-            self.frames = position.frames;
-        }
-    }
+/// Where a walk begins.
+pub(in crate::journal) enum WalkStart<'p> {
+    /// With the first frame of all.
+    FirstOfAll,
+    /// With the first frame of the first file, whatever its sequence.
+    FirstHere,
+    /// With the first frame of the first file, towards a position.
+    Towards(&'p JournalPosition),
 }
 
-/// Walks the whole journal; `None` if there is none yet. Without a `ledger`, the journal of any
-/// ledger is accepted.
+/// Walks the journal to its end: from its first frame, or towards a position, which must be one of this journal. `None` if there
+/// is no journal yet. Without a `ledger`, the journal of any ledger is accepted.
 pub(in crate::journal) fn walk(
     storage: &Arc<dyn Storage>,
     ledger: Option<&str>,
-    visit: &mut FrameVisitor<'_>,
+    position: Option<&JournalPosition>,
+    visit: &mut WalkVisitor<'_>,
 ) -> Result<Option<WalkEnd>, JournalError> {
     let names = journal_files(storage.as_ref())?;
-    check_head(storage.as_ref(), &names)?;
-    walk_files(storage, &names, ledger, None, visit)
+    let Some(position) = position else {
+        check_head(storage.as_ref(), &names)?;
+        return walk_files(storage, &names, ledger, &WalkStart::FirstOfAll, visit);
+    };
+    let lost = || not_there(storage.as_ref(), position);
+    let start = start_of(&names, position).ok_or_else(lost)?;
+    let walked = walk_files(storage, &names[start..], ledger, &WalkStart::Towards(position), visit)?;
+    walked.filter(|walked| walked.walk.has_reached()).map(Some).ok_or_else(lost)
 }
 
-/// Walks the frames after a position, which must be one of this journal.
-pub(in crate::journal) fn walk_from(
-    storage: &Arc<dyn Storage>,
-    ledger: &str,
-    position: &JournalPosition,
-    visit: &mut FrameVisitor<'_>,
-) -> Result<WalkEnd, JournalError> {
-    let names = journal_files(storage.as_ref())?;
-    let start = start_of(&names, position).ok_or_else(|| not_there(storage.as_ref(), position))?;
-    let walked = walk_files(storage, &names[start..], Some(ledger), Some(position), visit)?;
-    walked.filter(|walked| walked.reached).ok_or_else(|| not_there(storage.as_ref(), position))
-}
-
-/// Walks these files from the first frame of the first one, whatever its sequence, and checks every frame.
+/// Checks every frame of these files, whatever the sequence of the first one.
 pub(in crate::journal) fn walk_all(
     storage: &Arc<dyn Storage>,
     names: &[FileName],
     ledger: &str,
 ) -> Result<WalkEnd, JournalError> {
-    let head = match names.first() {
-        Some(first) => ChainTip::at_start_of(&BufferedFile::open(storage.as_ref(), *first)?.header(*first)?),
-        None => ChainTip::start(ledger),
-    };
-    let position = JournalPosition { tip: head, frames: 0 };
-    let walked = walk_files(storage, names, Some(ledger), Some(&position), &mut |_, _, _| Ok(true))?;
-    walked.ok_or_else(|| not_there(storage.as_ref(), &position))
+    let walked = walk_files(storage, names, Some(ledger), &WalkStart::FirstHere, &mut |_| Ok(true))?;
+    walked.ok_or_else(|| not_there(storage.as_ref(), &JournalPosition::start(ledger)))
 }
 
 /// The error for a snapshot whose position is not in its journal.
@@ -103,39 +83,30 @@ pub(in crate::journal) fn not_there(storage: &dyn Storage, position: &JournalPos
     JournalError::Corrupt { file: storage.describe(""), offset: 0, why }
 }
 
+/// Walks these files in order; `None` if there are none.
 pub(in crate::journal) fn walk_files(
     storage: &Arc<dyn Storage>,
     names: &[FileName],
     ledger: Option<&str>,
-    position: Option<&JournalPosition>,
-    visit: &mut FrameVisitor<'_>,
+    start: &WalkStart<'_>,
+    visit: &mut WalkVisitor<'_>,
 ) -> Result<Option<WalkEnd>, JournalError> {
     let mut walked: Option<WalkEnd> = None;
     for (index, name) in names.iter().enumerate() {
         let last = index + 1 == names.len();
         let mut file = BufferedFile::open(storage.as_ref(), *name)?;
         let header = file.header(*name)?;
-        let (tip, frames, reached) = match walked.take() {
-            None => (first_tip(&header, ledger, position.is_some(), &file.name)?, 0, position.is_none()),
-            Some(before) => (before.tip, before.frames, before.reached),
+        let walk = match walked.take() {
+            None => first_walk(&header, ledger, start, &file.name)?,
+            Some(before) => before.walk,
         };
-        if ChainTip::at_start_of(&header) != tip {
+        if ChainTip::at_start_of(&header) != *walk.tip() {
             return Err(file.corrupt(0, "the file does not continue the one before it"));
         }
         let length = file.checked_length(&header, last)?;
-        let state = WalkEnd {
-            header,
-            length,
-            offset: FILE_HEADER_BYTES as u64,
-            last_frame: None,
-            torn_end: None,
-            tip,
-            files: index as u64 + 1,
-            frames,
-            reached,
-            stopped: false,
-        };
-        let done = walk_file(&mut file, state, last, position, visit)?;
+        let (offset, files) = (FILE_HEADER_BYTES as u64, index as u64 + 1);
+        let at = WalkEnd { header, length, offset, last_frame: None, torn_end: None, files, walk, stopped: false };
+        let done = walk_file(&mut file, at, last, visit)?;
         if done.stopped {
             return Ok(Some(done));
         }
@@ -144,35 +115,40 @@ pub(in crate::journal) fn walk_files(
     Ok(walked)
 }
 
-/// The tip that the first file must continue: the empty one, or with a position that of its own header, since the position is
+/// The walk that the first file must continue: from the empty journal, or from what its own header says, since a position is
 /// compared later.
-fn first_tip(header: &FileHeader, ledger: Option<&str>, marked: bool, file: &str) -> Result<ChainTip, JournalError> {
-    match ledger {
-        Some(wanted) if wanted != header.ledger => {
-            Err(JournalError::OtherLedger { file: file.into(), found: header.ledger.clone(), wanted: wanted.into() })
-        }
-        _ if marked => Ok(ChainTip::at_start_of(header)),
-        _ => Ok(ChainTip::start(&header.ledger)),
+fn first_walk(
+    header: &FileHeader,
+    ledger: Option<&str>,
+    start: &WalkStart<'_>,
+    file: &str,
+) -> Result<Walk, JournalError> {
+    if let Some(wanted) = ledger.filter(|wanted| *wanted != header.ledger) {
+        let (file, found) = (file.into(), header.ledger.clone());
+        return Err(JournalError::OtherLedger { file, found, wanted: wanted.into() });
     }
+    let tip = ChainTip::at_start_of(header);
+    Ok(match start {
+        WalkStart::FirstOfAll => Walk::from(JournalPosition::start(&header.ledger)),
+        WalkStart::FirstHere => Walk::from(JournalPosition { tip, frames: 0 }),
+        WalkStart::Towards(position) => Walk::towards(tip, **position),
+    })
 }
 
 fn walk_file(
     file: &mut BufferedFile,
     mut at: WalkEnd,
     last: bool,
-    position: Option<&JournalPosition>,
-    visit: &mut FrameVisitor<'_>,
+    visit: &mut WalkVisitor<'_>,
 ) -> Result<WalkEnd, JournalError> {
     let full_name = file.name.clone();
     loop {
-        at.note_position(position);
         let why = match file.frame(at.offset, at.length)? {
-            Ok(frame) => match at.tip.accept(&frame) {
+            Ok(frame) => match at.walk.accept(&frame) {
                 Ok(()) => {
-                    at.stopped = at.reached && !visit(frame.frame(), &full_name, at.offset)?;
+                    at.stopped = !at.walk.pass(frame, &full_name, at.offset, visit)?;
                     at.last_frame = Some(at.offset);
-                    at.offset += frame.frame_bytes as u64;
-                    at.frames += 1;
+                    at.offset += frame.bytes.len() as u64;
                     if at.stopped {
                         return Ok(at);
                     }
@@ -235,7 +211,7 @@ fn no_valid_frame(
         }
         let offset = start + (index * FRAME_ALIGN) as u64;
         let valid = match file.frame(offset, at.length)? {
-            Ok(frame) => !is_stale(&frame, &at.tip),
+            Ok(frame) => !is_stale(&frame, at.walk.tip()),
             Err(FrameError::Newer(_)) => true,
             Err(_) => false,
         };
@@ -320,7 +296,7 @@ impl BufferedFile {
     /// Whether the file, read again, continues with a valid frame after all.
     fn now_continues(&mut self, at: &WalkEnd) -> Result<bool, JournalError> {
         self.buffer.clear();
-        let mut tip = at.tip;
+        let mut tip = *at.walk.tip();
         Ok(self.frame(at.offset, at.length)?.is_ok_and(|frame| tip.accept(&frame).is_ok()))
     }
 

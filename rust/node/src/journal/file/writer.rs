@@ -13,16 +13,15 @@ use super::markers::refuse_copies;
 use super::preallocate::{PreallocatedFile, SPARE_FILE};
 use super::reader::{DurableEnd, FileReader};
 use super::recovery::{rebuild, repair};
-use super::snapshot_store::{DRAFT, FileRetention, FileSnapshotStore};
+use super::snapshot_store::{DRAFT, FileSnapshotStore};
 use super::storage::{Directory, Storage, StoredFile, write_all_at};
 use super::walk::WalkEnd;
 use crate::journal::chain_tip::ChainTip;
 use crate::journal::error::is_lack_of_space;
-use crate::journal::frame::{
-    FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameHeader, LEDGER_NAME_BYTES_MAX, encode, frame_bytes,
-};
-use crate::journal::writer_state::{WriterState, check_order, check_size};
-use crate::journal::{EveryFrame, Journal, JournalError, JournalReader, Replay, SnapshotStore, durability};
+use crate::journal::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, encode, frame_bytes};
+use crate::journal::snapshot_store::Retention;
+use crate::journal::writer_state::{WriterState, check_ledger, check_order, check_size};
+use crate::journal::{Journal, JournalError, JournalReader, Replay, SnapshotStore, durability};
 
 pub(in crate::journal) const JOURNAL_FILE_BYTES_DEFAULT: u64 = 64 << 20;
 const ARCHIVE_MS_DEFAULT: u64 = 30 * 24 * 3_600_000;
@@ -82,28 +81,19 @@ pub struct FileJournal {
     tip: ChainTip,
     buffer: Vec<u8>,
     durable: Arc<DurableEnd>,
-    retention: FileRetention,
+    retention: Retention,
     state: WriterState,
     /// Dropped last, so that no other process starts before this one has ended.
     lock: Option<Box<dyn Any + Send>>,
 }
 
 impl FileJournal {
-    /// Opens the journal of a directory, new or not, after calling `replay` with every frame it
-    /// holds, claims included.
+    /// Opens the journal of a directory, new or not, after passing what it holds to `replay`: the newest good snapshot if
+    /// `replay` accepts one, and every frame behind that, claims included.
     ///
-    /// Claims the next writer epoch only when all frames were replayed. An `Err` of `replay` is returned
-    /// as `Replay` and changes nothing.
-    pub fn open(
-        options: &FileOptions,
-        replay: &mut dyn FnMut(Frame<'_>) -> Result<(), String>,
-    ) -> Result<Self, JournalError> {
-        Self::recover(options, &mut EveryFrame(replay))
-    }
-
-    /// The same, beginning with the newest good snapshot if `replay` accepts one.
-    ///
-    /// Snapshots that cannot be used are noted and left where they are: the older one and a longer tail give the same state.
+    /// Claims the next writer epoch only when all frames were replayed. An `Err` of `replay` is returned as `Replay` and changes
+    /// nothing. Snapshots that cannot be used are noted and left where they are: the older one and a longer tail give the same
+    /// state.
     pub fn recover(options: &FileOptions, replay: &mut dyn Replay) -> Result<Self, JournalError> {
         check_range(options.journal_file_bytes, JOURNAL_FILE_BYTES_MIN)?;
         let full_name = options.directory.display().to_string();
@@ -113,15 +103,6 @@ impl FileJournal {
     }
 
     /// The same on any storage, with files as small as 8 KiB; `options.directory` is not used.
-    pub fn open_on(
-        storage: Arc<dyn Storage>,
-        options: &FileOptions,
-        replay: &mut dyn FnMut(Frame<'_>) -> Result<(), String>,
-    ) -> Result<Self, JournalError> {
-        Self::recover_on(storage, options, &mut EveryFrame(replay))
-    }
-
-    /// Like `recover`, on any storage.
     pub fn recover_on(
         storage: Arc<dyn Storage>,
         options: &FileOptions,
@@ -143,24 +124,24 @@ impl FileJournal {
     ) -> Result<Self, JournalError> {
         remove(storage.as_ref(), DRAFT)?;
         let aside_epoch = if options.force_empty { set_aside(storage.as_ref())? } else { 0 };
-        let walked = rebuild(&storage, &options.ledger, replay)?;
+        let (_, walked) = rebuild(&storage, &options.ledger, replay)?;
         replay.admit()?;
         let journal_file_bytes = options.journal_file_bytes.next_multiple_of(FILE_HEADER_BYTES as u64);
         let mut preallocated = PreallocatedFile::new(storage.clone(), journal_file_bytes, options.preallocate);
         preallocated.discard();
         check_writable(storage.as_ref())?;
-        let (file, end) = last_file(storage.as_ref(), &mut preallocated, walked, &options.ledger)?;
-        let durable = Arc::new(DurableEnd::new(end.header.name.number, end.offset, end.tip.next_sequence - 1));
+        let (file, header, offset, tip) = last_file(storage.as_ref(), &mut preallocated, walked, &options.ledger)?;
+        let durable = Arc::new(DurableEnd::new(header.name.number, offset, tip.next_sequence - 1));
         let mut journal = Self {
             storage,
             preallocated,
             file,
-            header: end.header,
-            offset: end.offset,
-            tip: end.tip,
+            header,
+            offset,
+            tip,
             buffer: Vec::new(),
             durable,
-            retention: FileRetention { archive_ms: options.archive_ms, archive_bytes_max: options.archive_bytes_max },
+            retention: Retention { archive_ms: options.archive_ms, archive_bytes_max: options.archive_bytes_max },
             state: WriterState::Open,
             lock: Some(lock),
         };
@@ -289,36 +270,19 @@ impl Journal for FileJournal {
     }
 }
 
-/// Where a new writer continues.
-struct End {
-    header: FileHeader,
-    offset: u64,
-    tip: ChainTip,
-}
-
-impl End {
-    fn of(walked: WalkEnd) -> Self {
-        Self { header: walked.header, offset: walked.offset, tip: walked.tip }
-    }
-
-    fn at_start(header: FileHeader, tip: ChainTip) -> Self {
-        Self { header, offset: FILE_HEADER_BYTES as u64, tip }
-    }
-}
-
-/// The file in which a new writer continues: the repaired last one, or the very first.
+/// The file in which a new writer continues, and where it does: the repaired last one, or the very first.
 fn last_file(
     storage: &dyn Storage,
     preallocated: &mut PreallocatedFile,
     walked: Option<WalkEnd>,
     ledger: &str,
-) -> Result<(Box<dyn StoredFile>, End), JournalError> {
+) -> Result<(Box<dyn StoredFile>, FileHeader, u64, ChainTip), JournalError> {
     if let Some(walked) = walked {
-        return Ok((repair(storage, &walked)?, End::of(walked)));
+        return Ok((repair(storage, &walked)?, walked.header, walked.offset, *walked.walk.tip()));
     }
     let tip = ChainTip::start(ledger);
     let header = tip.file_header(0, ledger, preallocated.file_bytes());
-    Ok((begin_file(storage, preallocated, &header)?, End::at_start(header, tip)))
+    Ok((begin_file(storage, preallocated, &header)?, header, FILE_HEADER_BYTES as u64, tip))
 }
 
 /// Turns the preallocated file into the journal file of this header. Its name appears only once all its
@@ -363,12 +327,4 @@ fn check_range(journal_file_bytes: u64, bytes_min: u64) -> Result<(), JournalErr
     }
     let why = format!("must be between {bytes_min} and {FILE_BYTES_MAX}, not {journal_file_bytes}");
     Err(JournalError::BadOption { option: "journal_file_bytes", why })
-}
-
-fn check_ledger(ledger: &str) -> Result<(), JournalError> {
-    if (1..=LEDGER_NAME_BYTES_MAX).contains(&ledger.len()) {
-        return Ok(());
-    }
-    let why = format!("must have 1 to {LEDGER_NAME_BYTES_MAX} bytes, not {}", ledger.len());
-    Err(JournalError::BadOption { option: "ledger", why })
 }

@@ -48,8 +48,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use self::connection::ConnectionTarget;
 use self::connection::address::Address;
 pub use self::connection::environment;
@@ -63,40 +61,14 @@ pub use self::recovery::source::RedisSource;
 pub use self::restore::{RedisRestore, RedisTarget};
 pub use self::write::writer::RedisJournal;
 use super::JournalError;
-use super::frame::LEDGER_NAME_BYTES_MAX;
+use super::durability::Ack;
+use super::writer_state::check_ledger;
 
 /// Numbers in Lua, with which others may read our keys, are exact below this.
 const SEQUENCE_MAX: u64 = (1 << 53) - 1;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 const ARCHIVE_MS: u64 = 30 * 24 * 3_600_000;
-
-/// When an append counts as done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ack {
-    /// The server has synced it; needs `appendonly yes` and `appendfsync always`.
-    #[default]
-    Fsync,
-    /// The server has it and syncs once a second; needs `appendonly yes`.
-    Everysec,
-    /// A replica has it too: in its append-only file if the server supports WAITAOF, else in its memory.
-    Replicated,
-    /// The server has it.
-    Memory,
-}
-
-impl Ack {
-    /// Its name, as in the settings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Ack::Fsync => "fsync",
-            Ack::Everysec => "everysec",
-            Ack::Replicated => "replicated",
-            Ack::Memory => "memory",
-        }
-    }
-}
 
 /// How to open a Redis journal.
 #[derive(Debug, Clone)]
@@ -154,10 +126,7 @@ impl RedisOptions {
     }
 
     fn session(&self, environment: Arc<dyn RedisEnvironment>) -> Result<Session, JournalError> {
-        if !(1..=LEDGER_NAME_BYTES_MAX).contains(&self.ledger.len()) {
-            let why = format!("must have 1 to {LEDGER_NAME_BYTES_MAX} bytes, not {}", self.ledger.len());
-            return Err(JournalError::BadOption { option: "ledger", why });
-        }
+        check_ledger(&self.ledger)?;
         let mut address = Address::parse(self.url.reveal())?;
         if address.username.is_empty() {
             address.username.clone_from(&self.username);

@@ -131,7 +131,7 @@ fn check_functions(connection: &mut Connection, keys: &RedisKeys, facts: &mut Re
 /// The text of an error that concerns the request; an unreachable server ends the preflight. A missing permission was found
 /// before.
 fn text_of(failure: Failure) -> Result<Option<String>, JournalError> {
-    match failure.into_error() {
+    match failure.into() {
         error @ JournalError::Unreachable { .. } => Err(error),
         JournalError::Refused { code, .. } if code == "NOPERM" => Ok(None),
         error => Ok(Some(error.to_string())),

@@ -8,22 +8,22 @@ use std::sync::Arc;
 use redis::{Cmd, cmd};
 
 use super::connection::environment::RedisEnvironment;
-use super::connection::errors::{Failure, RedisError};
+use super::connection::errors::RedisError;
 use super::connection::functions::Owner;
 use super::connection::keys::EntryId;
 use super::connection::server::Server;
 use super::connection::state::RedisPosition;
 use super::connection::texts;
-use super::read::walk::Walk;
+use super::read::walk::StreamWalk;
 use super::recovery::source::RedisSource;
 use super::snapshot::locations::{LocatedSnapshot, PieceReader};
 use super::write::open::token;
 use super::write::writer::FRAME_BYTES_MAX;
 use super::{RedisOptions, SEQUENCE_MAX};
 use crate::journal::chain_tip::ChainTip;
-use crate::journal::frame::{FORMAT_VERSION, FrameHeader, encode};
-use crate::journal::snapshot::{crc_of, header, manifest, piece_header};
-use crate::journal::{Frame, JournalError, Manifest};
+use crate::journal::frame::{DecodedFrame, FORMAT_VERSION, FrameHeader, encode};
+use crate::journal::snapshot::{SnapshotDraft, header};
+use crate::journal::{JournalError, JournalPosition, Manifest};
 
 const SCRIPT: &str = include_str!("restore.lua");
 /// Frames are sent in batches up to this size: few round trips, and none that blocks the other users of the server for long.
@@ -55,8 +55,7 @@ pub struct RedisRestore {
 
 struct Snapshot {
     manifest: Manifest,
-    header_crc: u32,
-    pieces: u32,
+    draft: SnapshotDraft,
     /// Entries in the stream before it, and their bytes; known once its position was passed.
     before: Option<(u64, u64)>,
 }
@@ -100,9 +99,8 @@ impl RedisTarget {
         snapshot: Option<&Manifest>,
     ) -> Result<RedisRestore, JournalError> {
         let snapshot = snapshot.map(|manifest| Snapshot {
-            header_crc: crc_of(&header(self.ledger(), &manifest.position)),
+            draft: SnapshotDraft::begin(self.ledger(), &manifest.position).0,
             manifest: manifest.clone(),
-            pieces: 0,
             before: None,
         });
         let mut restore = RedisRestore {
@@ -157,19 +155,8 @@ impl RedisRestore {
     ///
     /// # Errors
     /// It is too long for a stream, or the server rejects it.
-    pub fn frame(&mut self, frame: &Frame<'_>) -> Result<(), JournalError> {
-        let header = FrameHeader {
-            claim: frame.is_claim(),
-            first_sequence: frame.first_sequence,
-            last_sequence: frame.last_sequence,
-            writer_epoch: frame.writer_epoch,
-            time_ms: frame.time_ms,
-            ledger_id: self.tip.ledger_id,
-            chain: self.tip.chain,
-        };
-        let mut bytes = Vec::new();
-        let crc = encode(&mut bytes, &header, frame.payload);
-        let length = bytes.len() as u64;
+    pub(in crate::journal) fn frame(&mut self, frame: &DecodedFrame<'_>) -> Result<(), JournalError> {
+        let (header, length) = (&frame.header, frame.bytes.len() as u64);
         if length > FRAME_BYTES_MAX {
             return Err(JournalError::FrameTooLarge { bytes: length, bytes_max: FRAME_BYTES_MAX });
         }
@@ -178,10 +165,10 @@ impl RedisRestore {
             let (first_sequence, last_sequence) = (header.first_sequence, header.last_sequence);
             return Err(JournalError::OutOfOrder { first_sequence, last_sequence, expected });
         }
-        self.tip.advance(&header, crc);
+        self.tip.advance(header, frame.crc);
         self.bytes += length;
-        self.batch_bytes += bytes.len();
-        self.batch.push((EntryId::of(&header), bytes));
+        self.batch_bytes += frame.bytes.len();
+        self.batch.push((EntryId::of(header), frame.bytes.to_vec()));
         self.note_position();
         if self.batch_bytes < BATCH_BYTES && self.batch.len() < BATCH_FRAMES { Ok(()) } else { self.send() }
     }
@@ -209,10 +196,9 @@ impl RedisRestore {
     pub fn piece(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
         let mut step = self.step("snapshot");
         let Some(snapshot) = &mut self.snapshot else { return Ok(()) };
-        let mut stored = piece_header(snapshot.header_crc, snapshot.pieces, bytes).to_vec();
-        stored.extend_from_slice(bytes);
-        step.arg(snapshot.pieces).arg(stored).arg("extent").arg(snapshot.pieces + 1);
-        snapshot.pieces += 1;
+        let number = snapshot.draft.pieces;
+        let stored = [&snapshot.draft.piece(bytes)?[..], bytes].concat();
+        step.arg(number).arg(stored).arg("extent").arg(snapshot.draft.pieces);
         self.run(&step)
     }
 
@@ -241,8 +227,10 @@ impl RedisRestore {
         tip.advance(header, crc);
         let end = RedisPosition::of(&tip, trimmed + self.sent + 1);
         let owner = Owner { token: self.token.clone(), epoch: header.writer_epoch };
+        let manifest = self.snapshot.as_ref().map(|its| its.draft.end(&its.manifest.digest)).transpose()?;
+        let manifest = manifest.map_or_else(Vec::new, |(_, bytes)| bytes);
         let mut step = self.step("finish");
-        step.arg(self.sent).arg(EntryId::of(header).to_string()).arg(claim).arg(self.snapshot_manifest());
+        step.arg(self.sent).arg(EntryId::of(header).to_string()).arg(claim).arg(manifest);
         step.arg("format").arg(FORMAT_VERSION).arg("ledger").arg(self.target.ledger());
         step.arg("owner").arg(&owner.token).arg("epoch").arg(owner.epoch);
         step.arg("last").arg(end.last).arg("chain").arg(end.chain_text()).arg("entries").arg(end.entries);
@@ -258,20 +246,15 @@ impl RedisRestore {
         trimmed.ok_or_else(|| self.differs("its snapshot does not match any position in it"))
     }
 
-    fn snapshot_manifest(&self) -> Vec<u8> {
-        let Some(Snapshot { manifest: its, header_crc, .. }) = &self.snapshot else { return Vec::new() };
-        manifest(*header_crc, its.pieces, its.bytes, &its.digest)
-    }
-
     fn differs(&self, why: &str) -> JournalError {
         JournalError::BadBackup { file: self.target.source.describe(), why: why.into() }
     }
 
     /// Reads the frames back.
     fn check_frames(&mut self) -> Result<(), JournalError> {
-        let mut walk = Walk::before_first(self.start);
-        self.target.source.read_on(&mut walk, &mut |_, _, _| Ok(true))?;
-        if walk.tip == self.tip && walk.entries == self.sent {
+        let mut walk = StreamWalk::start(JournalPosition { tip: self.start, frames: 0 });
+        self.target.source.read_on(&mut walk, &mut |_| Ok(true))?;
+        if walk.walk.position() == (JournalPosition { tip: self.tip, frames: self.sent }) {
             return Ok(());
         }
         Err(self.differs("Redis does not have the frames that were written"))
@@ -290,13 +273,13 @@ impl RedisRestore {
         self.run(&step)?;
         let RedisSource { session, connection } = &mut self.target.source;
         let mut pieces = PieceReader::of(&located, &session.ledger);
-        while pieces.next(connection, &session.keys).map_err(Failure::into_error)?.is_some() {}
+        while pieces.next(connection, &session.keys)?.is_some() {}
         Ok(())
     }
 
     /// Waits until everything is as durable as the mode promises.
     fn settle(&mut self) -> Result<(), JournalError> {
         let RedisTarget { source, server } = &mut self.target;
-        source.session.settle(&mut source.connection, server).map_err(Failure::into_error)
+        Ok(source.session.settle(&mut source.connection, server)?)
     }
 }

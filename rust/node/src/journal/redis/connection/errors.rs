@@ -151,10 +151,17 @@ impl From<RedisError> for Failure {
     }
 }
 
-impl Failure {
-    /// The error itself.
-    pub fn into_error(self) -> JournalError {
-        match self {
+/// What no server replied is permanent.
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        Failure::Permanent(error)
+    }
+}
+
+/// The error itself, for a caller who does not retry.
+impl From<Failure> for JournalError {
+    fn from(failure: Failure) -> Self {
+        match failure {
             Failure::Transient(error) | Failure::NoRoom(error) | Failure::Permanent(error) => error,
         }
     }

@@ -88,6 +88,21 @@ impl Session {
         Ok((reply, room_of(room)))
     }
 
+    /// The same for a call that succeeds as long as the journal is this owner's: any other reply stops the writer. Returns where
+    /// the journal ends if the call asks for that.
+    pub fn execute(
+        &self,
+        connection: &mut Connection,
+        call: &Cmd,
+        server: &Server,
+        owner: &Owner,
+    ) -> Result<(Option<RedisPosition>, Room), Failure> {
+        match self.exchange(connection, call, server)? {
+            (Reply::Done(end), room) => Ok((end, room)),
+            (other, _) => Err(self.stopped(connection.server(), owner, other).into()),
+        }
+    }
+
     /// Waits until everything that was written on a connection is as durable as this mode promises.
     pub fn settle(&self, connection: &mut Connection, server: &Server) -> Result<(), Failure> {
         match self.wait(server) {
@@ -119,13 +134,11 @@ impl Session {
         let asked = if self.ack == Ack::Replicated { Ack::Memory } else { self.ack };
         server.check(asked).map_err(|error| match error {
             error @ JournalError::Refused { .. } => Failure::Transient(error),
-            other => Failure::Permanent(other),
+            other => other.into(),
         })?;
-        let (reply, room) = self.exchange(&mut connection, &functions::resume(&self.keys, owner), &server)?;
-        match reply {
-            Reply::Done(Some(end)) => Ok(Resumed { connection, server, end, room }),
-            other => Err(Failure::Permanent(self.stopped(connection.server(), owner, other))),
-        }
+        let (end, room) = self.execute(&mut connection, &functions::resume(&self.keys, owner), &server, owner)?;
+        let end = end.ok_or_else(|| RedisError::nonsense(connection.server(), "FCALL"))?;
+        Ok(Resumed { connection, server, end, room })
     }
 
     /// The error that stops a writer permanently.
@@ -138,6 +151,44 @@ impl Session {
             Reply::Elsewhere(why) | Reply::Damaged(why) => JournalError::Lost { server, ledger, why },
             Reply::Unfit => JournalError::NoSnapshot { why: "the snapshot that was begun is gone".into() },
             Reply::Done(_) => RedisError::nonsense(&server, "FCALL").into(),
+        }
+    }
+}
+
+/// One failure may be a connection that broke meanwhile; two mean that the server is unreachable.
+const ATTEMPTS: usize = 2;
+
+/// A connection that is made when it is needed, and made again if it broke meanwhile.
+pub struct Reconnecting<C> {
+    /// What it connects to.
+    pub session: Arc<Session>,
+    connect: fn(&Session) -> Result<C, Failure>,
+    connected: Option<C>,
+}
+
+impl<C> Reconnecting<C> {
+    /// Not connected yet.
+    pub fn new(session: Arc<Session>, connect: fn(&Session) -> Result<C, Failure>) -> Self {
+        Self { session, connect, connected: None }
+    }
+
+    /// Runs `act` on the connection, once more if it broke.
+    pub fn run<T>(&mut self, act: &mut dyn FnMut(&Session, &mut C) -> Result<T, Failure>) -> Result<T, Failure> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let connected = self.connected.take().map_or_else(|| (self.connect)(&self.session), Ok);
+            let done = connected.and_then(|mut connection| {
+                let done = act(&self.session, &mut connection);
+                if matches!(done, Ok(_) | Err(Failure::NoRoom(_))) {
+                    self.connected = Some(connection);
+                }
+                done
+            });
+            match done {
+                Err(Failure::Transient(_)) if attempts < ATTEMPTS => {}
+                other => return other,
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Reads the stream of frames in pages of bounded length, and validates every entry: in Redis nothing is ever half written, so
 //! anything but a valid next frame is damage.
 
+use std::fmt::Display;
+
 use redis::{Value, cmd};
 
 use crate::journal::JournalError;
@@ -110,30 +112,19 @@ fn entry(item: Value, keys: &RedisKeys) -> Result<StreamEntry, JournalError> {
     }
 }
 
-/// Advances past an entry that continues the tip, or returns what is wrong with it.
-pub fn accept<'e>(
-    tip: &mut ChainTip,
-    entry: &'e StreamEntry,
-    keys: &RedisKeys,
-) -> Result<DecodedFrame<'e>, JournalError> {
-    let decoded = decoded(entry, keys)?;
-    tip.accept(&decoded).map_err(|why| corrupt(keys, &entry.id.to_string(), why))?;
-    Ok(decoded)
-}
-
 /// The frame of an entry, not yet compared with the tip.
 pub fn decoded<'e>(entry: &'e StreamEntry, keys: &RedisKeys) -> Result<DecodedFrame<'e>, JournalError> {
-    let id = entry.id.to_string();
+    let id = entry.id;
     let frame = decode(&entry.frame).map_err(|error| match error {
         FrameError::Newer(found) => {
             let (file, known) = (format!("entry {id} of {}", keys.frames), u32::from(FORMAT_VERSION));
             JournalError::NewerFormat { file, found: u32::from(found), known }
         }
-        FrameError::Blank => corrupt(keys, &id, "the frame is blank"),
-        FrameError::Broken(why) => corrupt(keys, &id, why),
+        FrameError::Blank => corrupt(keys, id, "the frame is blank"),
+        FrameError::Broken(why) => corrupt(keys, id, why),
     })?;
     if EntryId::of(&frame.header) != entry.id {
-        return Err(corrupt(keys, &id, "the frame belongs to another id"));
+        return Err(corrupt(keys, id, "the frame belongs to another id"));
     }
     Ok(frame)
 }
@@ -142,7 +133,7 @@ pub fn decoded<'e>(entry: &'e StreamEntry, keys: &RedisKeys) -> Result<DecodedFr
 pub fn tip_before(entry: &StreamEntry, keys: &RedisKeys, ledger: &str) -> Result<ChainTip, JournalError> {
     let (header, ledger_id) = (decoded(entry, keys)?.header, ledger_id(ledger));
     if header.ledger_id != ledger_id {
-        return Err(corrupt(keys, &entry.id.to_string(), "the frame belongs to another ledger"));
+        return Err(corrupt(keys, entry.id, "the frame belongs to another ledger"));
     }
     Ok(ChainTip {
         ledger_id,
@@ -154,8 +145,8 @@ pub fn tip_before(entry: &StreamEntry, keys: &RedisKeys, ledger: &str) -> Result
 }
 
 /// The error for a damaged entry.
-pub fn corrupt(keys: &RedisKeys, id: &str, why: &str) -> JournalError {
-    JournalError::CorruptEntry { stream: keys.frames.clone(), id: id.into(), why: why.into() }
+pub fn corrupt(keys: &RedisKeys, id: impl Display, why: &str) -> JournalError {
+    JournalError::CorruptEntry { stream: keys.frames.clone(), id: id.to_string(), why: why.into() }
 }
 
 #[cfg(test)]

@@ -3,25 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::entries::{EntryPage, PageSize, PageStart, StreamEntry, accept, corrupt, decoded, page, tip_before};
+use super::entries::{EntryPage, PageSize, PageStart, StreamEntry, corrupt, decoded, page, tip_before};
+use super::walk::{StreamWalk, first};
 use crate::journal::chain_tip::ChainTip;
 use crate::journal::frame::FrameHeader;
 use crate::journal::redis::connection::Connection;
-use crate::journal::redis::connection::errors::Failure;
 use crate::journal::redis::connection::keys::EntryId;
-use crate::journal::redis::connection::session::Session;
+use crate::journal::redis::connection::session::{Reconnecting, Session};
 use crate::journal::redis::connection::state;
+use crate::journal::walk::WalkedFrame;
 use crate::journal::{Frame, JournalError, JournalPosition, JournalReader};
-
-/// One failure may be a connection that broke meanwhile; two mean that the server is unreachable.
-const ATTEMPTS: usize = 2;
 
 /// A reader of the durable part of a Redis journal.
 pub struct RedisReader {
-    session: Arc<Session>,
+    link: Reconnecting<Connection>,
     durable: Arc<AtomicU64>,
     writer_epoch: u64,
-    connection: Option<Connection>,
     page_size: PageSize,
     at: Option<At>,
 }
@@ -43,63 +40,28 @@ enum Next {
 impl RedisReader {
     /// A reader of what was written up to this epoch.
     pub fn new(session: Arc<Session>, durable: Arc<AtomicU64>, writer_epoch: u64) -> Self {
-        Self { session, durable, writer_epoch, connection: None, page_size: PageSize::start(), at: None }
+        let link = Reconnecting::new(session, |session| Ok(session.target.connect()?));
+        Self { link, durable, writer_epoch, page_size: PageSize::start(), at: None }
     }
 
     fn page(&mut self, from: PageStart) -> Result<EntryPage, JournalError> {
-        let mut page_size = self.page_size;
-        let page =
-            self.on_connection(&mut |session, connection| page(connection, &session.keys, from, &mut page_size))?;
-        self.page_size = page_size;
-        Ok(page)
-    }
-
-    /// Runs a query on a connection, once more if the connection broke.
-    fn on_connection<T>(
-        &mut self,
-        query: &mut dyn FnMut(&Session, &mut Connection) -> Result<T, Failure>,
-    ) -> Result<T, JournalError> {
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            match self.try_on_connection(query) {
-                Err(Failure::Transient(_)) if attempts < ATTEMPTS => self.connection = None,
-                Err(failure) => {
-                    self.connection = None;
-                    return Err(failure.into_error());
-                }
-                Ok(answer) => return Ok(answer),
-            }
-        }
-    }
-
-    fn try_on_connection<T>(
-        &mut self,
-        query: &mut dyn FnMut(&Session, &mut Connection) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => none.insert(self.session.target.connect()?),
-        };
-        query(&self.session, connection)
+        let page_size = &mut self.page_size;
+        Ok(self.link.run(&mut |session, connection| page(connection, &session.keys, from, page_size))?)
     }
 
     /// The first entry of the stream, and the number of entries trimmed before it.
     fn beginning(&mut self) -> Result<(Option<StreamEntry>, u64), JournalError> {
-        self.on_connection(&mut |session, connection| {
-            let first = page(connection, &session.keys, PageStart::At(EntryId::default()), &mut PageSize::one())?
-                .entries
-                .into_iter()
-                .next();
+        Ok(self.link.run(&mut |session, connection| {
+            let first = first(session, connection)?;
             let trimmed = state::field(connection, &session.keys, "trimmed")?;
             Ok((first, trimmed.parse().unwrap_or(0)))
-        })
+        })?)
     }
 
     /// The first sequence that is still stored.
     pub fn first_sequence(&mut self) -> Result<u64, JournalError> {
         match self.beginning()?.0 {
-            Some(first) => Ok(decoded(&first, &self.session.keys)?.header.first_sequence),
+            Some(first) => Ok(decoded(&first, &self.link.session.keys)?.header.first_sequence),
             None => Ok(1),
         }
     }
@@ -107,11 +69,11 @@ impl RedisReader {
     /// Why a sequence is missing: it was trimmed, or there is damage before an entry.
     fn missing(&mut self, sequence: u64, before: EntryId) -> JournalError {
         match self.beginning() {
-            Ok((Some(first), 1..)) if first.id >= before => match decoded(&first, &self.session.keys) {
+            Ok((Some(first), 1..)) if first.id >= before => match decoded(&first, &self.link.session.keys) {
                 Ok(frame) => JournalError::Trimmed { sequence, first_sequence: frame.header.first_sequence },
                 Err(error) => error,
             },
-            Ok(_) => corrupt(&self.session.keys, &before.to_string(), "entries before it are gone"),
+            Ok(_) => corrupt(&self.link.session.keys, before, "entries before it are gone"),
             Err(error) => error,
         }
     }
@@ -124,9 +86,10 @@ impl RedisReader {
         durable: u64,
         f: &mut dyn FnMut(Frame<'_>) -> bool,
     ) -> Result<Next, JournalError> {
+        let session = Arc::clone(&self.link.session);
         for entry in entries {
-            let keys = &self.session.keys;
-            let header = decoded(entry, keys)?.header;
+            let frame = decoded(entry, &session.keys)?;
+            let header = frame.header;
             if !self.is_durable(&header, durable) {
                 return Ok(Next::End);
             }
@@ -137,10 +100,9 @@ impl RedisReader {
                 }
                 Some(at) => at.tip,
                 None if sequence.max(1) < header.first_sequence => return Err(self.missing(sequence, entry.id)),
-                None => tip_before(entry, keys, &self.session.ledger)?,
+                None => tip_before(entry, &session.keys, &session.ledger)?,
             };
-            let keys = &self.session.keys;
-            let frame = accept(&mut tip, entry, keys)?;
+            tip.accept(&frame).map_err(|why| corrupt(&session.keys, entry.id, why))?;
             if header.last_sequence >= sequence && !f(frame.frame()) {
                 // The caller may ask for this very frame again.
                 return Ok(Next::End);
@@ -163,33 +125,20 @@ impl RedisReader {
         f: &mut dyn FnMut(Frame<'_>) -> bool,
     ) -> Result<(JournalPosition, u64), JournalError> {
         let durable = self.durable.load(Ordering::Acquire);
-        let (mut reached, mut bytes, mut last) = (*position, 0, EntryId::before(position));
-        loop {
-            let page = self.page(PageStart::After(last))?;
-            for entry in &page.entries {
-                let keys = &self.session.keys;
-                if !self.is_durable(&decoded(entry, keys)?.header, durable) {
-                    return Ok((reached, bytes));
-                }
-                let frame = accept(&mut reached.tip, entry, keys)?;
-                reached.frames += 1;
-                bytes += entry.frame.len() as u64;
-                last = entry.id;
-                if !f(frame.frame()) {
-                    return Ok((reached, bytes));
-                }
-            }
-            if page.is_last {
-                return Ok((reached, bytes));
-            }
-        }
+        let (mut walk, mut bytes) = (StreamWalk::after(position).up_to(durable, self.writer_epoch), 0);
+        let visit = &mut |frame: &WalkedFrame<'_>| {
+            bytes += frame.decoded.bytes.len() as u64;
+            Ok(f(frame.decoded.frame()))
+        };
+        while self.link.run(&mut |session, connection| walk.read_page(session, connection, "", visit))? {}
+        Ok((walk.walk.position(), bytes))
     }
 
     /// The error for a durable event that was not found.
     fn gone(&self, last_seen: u64, durable: u64) -> JournalError {
-        let server = self.session.target.address.to_string();
+        let session = &self.link.session;
         let why = format!("events {} to {durable} are missing", last_seen + 1);
-        JournalError::Lost { server, ledger: self.session.ledger.clone(), why }
+        JournalError::Lost { server: session.target.address.to_string(), ledger: session.ledger.clone(), why }
     }
 }
 

@@ -1,77 +1,66 @@
-//! The one walk over the frames of a stream that opening, copying and verifying share: every entry in order, every rule
-//! checked. It reads and never writes.
+//! Walks a stream for the one walk of all journals. It reads and never writes; an entry that is not a valid next frame is damage.
 
-use super::entries::{PageSize, PageStart, StreamEntry, accept, corrupt, page, tip_before};
+use super::entries::{PageSize, PageStart, StreamEntry, corrupt, decoded, page, tip_before};
 use crate::journal::chain_tip::ChainTip;
-use crate::journal::frame::DecodedFrame;
 use crate::journal::redis::connection::Connection;
 use crate::journal::redis::connection::errors::Failure;
 use crate::journal::redis::connection::keys::EntryId;
 use crate::journal::redis::connection::session::Session;
 use crate::journal::redis::connection::state::{RedisPosition, StoredState};
+use crate::journal::walk::{Walk, WalkVisitor};
 use crate::journal::{JournalError, JournalPosition};
 
-/// Called with each entry, its frame, and whether the target position was reached before it; false ends the walk.
-pub type EntryVisitor<'v> = dyn FnMut(&StreamEntry, &DecodedFrame<'_>, bool) -> Result<bool, JournalError> + 'v;
-
 /// How far a stream was read.
-pub struct Walk {
-    /// What the next frame must continue.
-    pub(in crate::journal) tip: ChainTip,
-    /// Entries before it, trimmed ones included; not known before the position is reached.
-    pub entries: u64,
+pub struct StreamWalk {
+    pub(in crate::journal) walk: Walk,
     last: Option<EntryId>,
     page_size: PageSize,
-    /// The target position, until it is reached.
-    position: Option<JournalPosition>,
+    /// The last sequence and the highest epoch to read.
+    limit: Option<(u64, u64)>,
 }
 
-impl Walk {
-    /// Starts before the very first frame.
-    pub fn start(ledger: &str) -> Self {
-        Self::before_first(ChainTip::start(ledger))
+impl StreamWalk {
+    /// Starts before the first entry that is stored, which continues this position.
+    pub fn start(position: JournalPosition) -> Self {
+        Self { walk: Walk::from(position), last: None, page_size: PageSize::start(), limit: None }
     }
 
     /// Starts after a position.
     pub fn after(position: &JournalPosition) -> Self {
-        Self {
-            tip: position.tip,
-            entries: position.frames,
-            last: Some(EntryId::before(position)),
-            page_size: PageSize::start(),
-            position: None,
-        }
+        Self { last: Some(EntryId::before(position)), ..Self::start(*position) }
     }
 
-    /// Starts before the first entry that is stored, which continues this tip.
-    pub(in crate::journal) fn before_first(tip: ChainTip) -> Self {
-        Self { tip, entries: 0, last: None, page_size: PageSize::start(), position: None }
-    }
-
-    /// Starts before the first entry that is still stored, whatever its id, and walks towards a position.
+    /// Starts before the first entry that is still stored, whatever its id, and walks towards a position if there is one.
     pub fn from_first(
         session: &Session,
         connection: &mut Connection,
-        position: Option<&JournalPosition>,
+        stored: &StoredState,
+        target: Option<&JournalPosition>,
     ) -> Result<Self, Failure> {
         let first = first(session, connection)?;
-        let tip = first.map(|entry| tip_before(&entry, &session.keys, &session.ledger)).transpose();
-        let tip = tip.map_err(Failure::Permanent)?;
-        // Without any entry it has already reached the position.
-        let tip = tip.or(position.map(|position| position.tip)).unwrap_or_else(|| ChainTip::start(&session.ledger));
-        let mut walk = Self { position: position.copied(), ..Self::before_first(tip) };
-        walk.note_position();
-        Ok(walk)
+        let tip = first.map(|entry| tip_before(&entry, &session.keys, &session.ledger)).transpose()?;
+        // Time and epoch before the first entry are unknown, but the chain represents all earlier frames, so it identifies the
+        // position. Without any entry the target is reached already.
+        let is_there = |target: &&JournalPosition| {
+            tip.is_none_or(|tip| target.tip.chain == tip.chain && target.tip.next_sequence == tip.next_sequence)
+        };
+        let known = target.filter(is_there).map(|target| target.tip);
+        let tip = known.or(tip).unwrap_or_else(|| ChainTip::start(&session.ledger));
+        let walk = Self::start(JournalPosition { tip, frames: stored.trimmed });
+        Ok(match target {
+            Some(target) => Self { walk: Walk::towards(tip, *target), ..walk },
+            None => walk,
+        })
+    }
+
+    /// Ends before the first frame that has a later sequence or a higher epoch.
+    pub fn up_to(self, sequence: u64, epoch: u64) -> Self {
+        Self { limit: Some((sequence, epoch)), ..self }
     }
 
     /// The position it has reached.
     pub fn position(&self) -> RedisPosition {
-        RedisPosition::of(&self.tip, self.entries)
-    }
-
-    /// Whether it has reached its target position.
-    pub fn has_reached(&self) -> bool {
-        self.position.is_none()
+        RedisPosition::of(self.walk.tip(), self.walk.position().frames)
     }
 
     /// Id of the entry that it read last.
@@ -79,42 +68,42 @@ impl Walk {
         self.last.unwrap_or_default()
     }
 
-    /// The chain represents all earlier frames, so it identifies the position; time and epoch are unknown before the first
-    /// frame was read.
-    fn note_position(&mut self) {
-        let is_there = |position: &JournalPosition| {
-            position.tip.chain == self.tip.chain && position.tip.next_sequence == self.tip.next_sequence
-        };
-        if let Some(position) = self.position.take_if(|position| is_there(position)) {
-            self.tip = position.tip;
-            self.entries = position.frames;
-        }
-    }
-
-    /// Reads everything that follows, to the end of the stream or until `visit` returns false.
-    pub fn read_on(
+    /// Reads everything that follows, to the end of the stream or until `visit` returns false. `journal` is its name for messages.
+    pub(in crate::journal) fn read_on(
         &mut self,
         session: &Session,
         connection: &mut Connection,
-        visit: &mut EntryVisitor<'_>,
+        journal: &str,
+        visit: &mut WalkVisitor<'_>,
     ) -> Result<(), Failure> {
-        loop {
-            let from = self.last.map_or(PageStart::At(EntryId::default()), PageStart::After);
-            let page = page(connection, &session.keys, from, &mut self.page_size)?;
-            for entry in &page.entries {
-                let decoded = accept(&mut self.tip, entry, &session.keys).map_err(Failure::Permanent)?;
-                self.last = Some(entry.id);
-                let goes_on = visit(entry, &decoded, self.has_reached()).map_err(Failure::Permanent)?;
-                self.entries += 1;
-                self.note_position();
-                if !goes_on {
-                    return Ok(());
-                }
+        while self.read_page(session, connection, journal, visit)? {}
+        Ok(())
+    }
+
+    /// The same for one page; returns whether there may be more.
+    pub(in crate::journal) fn read_page(
+        &mut self,
+        session: &Session,
+        connection: &mut Connection,
+        journal: &str,
+        visit: &mut WalkVisitor<'_>,
+    ) -> Result<bool, Failure> {
+        let keys = &session.keys;
+        let from = self.last.map_or(PageStart::At(EntryId::default()), PageStart::After);
+        let page = page(connection, keys, from, &mut self.page_size)?;
+        for entry in &page.entries {
+            let frame = decoded(entry, keys)?;
+            let (sequence, epoch) = (frame.header.last_sequence, frame.header.writer_epoch);
+            if self.limit.is_some_and(|limit| sequence > limit.0 || epoch > limit.1) {
+                return Ok(false);
             }
-            if page.is_last {
-                return Ok(());
+            self.walk.accept(&frame).map_err(|why| corrupt(keys, entry.id, why))?;
+            self.last = Some(entry.id);
+            if !self.walk.pass(frame, &format_args!("entry {} of {journal}", entry.id), 0, visit)? {
+                return Ok(false);
             }
         }
+        Ok(!page.is_last)
     }
 
     /// Refuses a journal whose frames do not match the state read before and after them.
@@ -123,22 +112,23 @@ impl Walk {
         session: &Session,
         earlier: Option<&StoredState>,
         later: Option<&StoredState>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), JournalError> {
         let entries_of = |stored: Option<&StoredState>| stored.map_or(0, |stored| stored.end.entries);
-        let broken = |why: &str| Err(Failure::Permanent(corrupt(&session.keys, &self.last().to_string(), why)));
-        if !self.has_reached() {
+        let broken = |why: &str| Err(corrupt(&session.keys, self.last(), why));
+        let end = self.position();
+        if !self.walk.has_reached() {
             return broken("the snapshot to begin with does not match any position before it");
         }
-        if entries_of(earlier) > self.entries {
+        if entries_of(earlier) > end.entries {
             return broken("entries after it are gone");
         }
         match later {
-            Some(later) if later.end.entries < self.entries => broken("the state does not include it"),
-            Some(later) if later.end.entries > self.entries => Ok(()),
-            Some(later) if later.end != self.position() || later.epoch != self.tip.writer_epoch => {
+            Some(later) if later.end.entries < end.entries => broken("the state does not include it"),
+            Some(later) if later.end.entries > end.entries => Ok(()),
+            Some(later) if later.end != end || later.epoch != self.walk.tip().writer_epoch => {
                 broken("the state does not match it")
             }
-            None if self.entries > 0 => broken("the state is gone"),
+            None if end.entries > 0 => broken("the state is gone"),
             _ => Ok(()),
         }
     }

@@ -4,11 +4,10 @@ use super::source::RedisSource;
 use crate::journal::FrameVisitor;
 use crate::journal::frame::ledger_id;
 use crate::journal::inspect::{AfterDamage, Damage, Inspection, StoredSnapshot, WalkSummary};
-use crate::journal::redis::connection::errors::Failure;
 use crate::journal::redis::connection::keys::EntryId;
 use crate::journal::redis::connection::state::StoredState;
 use crate::journal::redis::read::entries::{PageSize, PageStart, decoded, page};
-use crate::journal::redis::read::walk::{Walk, first};
+use crate::journal::redis::read::walk::{StreamWalk, first};
 use crate::journal::redis::snapshot::locations::{self, LocationContent, PieceReader};
 use crate::journal::{JournalError, JournalPosition, Manifest, Replay};
 
@@ -32,7 +31,7 @@ impl<'s> RedisInspection<'s> {
     pub fn of(source: &'s mut RedisSource) -> Result<Self, JournalError> {
         let stored = source.stored()?;
         let entry = first(&source.session, &mut source.connection);
-        let (first, first_sequence) = match entry.map_err(Failure::into_error) {
+        let (first, first_sequence) = match entry.map_err(JournalError::from) {
             Ok(Some(entry)) => {
                 let frame = decoded(&entry, &source.session.keys).map(|frame| frame.header.first_sequence);
                 (entry.id, frame.unwrap_or(entry.id.sequence))
@@ -56,21 +55,20 @@ impl<'s> RedisInspection<'s> {
         }
     }
 
+    /// Walks to the end, or until `visit` returns false: then there is no walk to compare.
     fn walk_through(
         &mut self,
         position: Option<&JournalPosition>,
         visit: &mut FrameVisitor<'_>,
-    ) -> Result<Option<Walk>, (JournalError, EntryId)> {
-        let begun = if self.has_head() { Ok(Walk::start(&self.ledger)) } else { self.source.from_first(position) };
+    ) -> Result<Option<StreamWalk>, (JournalError, EntryId)> {
+        let begun = match self.has_head() {
+            true => Ok(StreamWalk::start(JournalPosition::start(&self.ledger))),
+            false => self.source.from_first(&self.stored, position),
+        };
         let mut walk = begun.map_err(|error| (error, self.first))?;
-        if position.is_none() {
-            walk.entries = self.stored.trimmed;
-        }
         let mut stopped = false;
-        let server = self.source.describe();
-        let read = self.source.read_on(&mut walk, &mut |entry, frame, reached| {
-            let file = format!("entry {} of {server}", entry.id);
-            stopped = reached && !visit(frame.frame(), &file, 0)?;
+        let read = self.source.read_on(&mut walk, &mut |frame| {
+            stopped = frame.reached && !visit(frame.decoded.frame(), frame.place, frame.offset)?;
             Ok(!stopped)
         });
         read.map_err(|error| (error, walk.last()))?;
@@ -122,7 +120,7 @@ impl Inspection for RedisInspection<'_> {
         let located = located.ok_or_else(|| bad("it is gone".into()))?;
         let mut pieces = PieceReader::of(&located, &self.ledger);
         let RedisSource { session, connection } = &mut *self.source;
-        while let Some(piece) = pieces.next(connection, &session.keys).map_err(Failure::into_error)? {
+        while let Some(piece) = pieces.next(connection, &session.keys)? {
             f(&piece).map_err(bad)?;
         }
         Ok(())
@@ -181,7 +179,7 @@ impl Inspection for RedisInspection<'_> {
         let stored = self.source.stored()?;
         let mut begun = self.source.begin(&stored, replay)?;
         let RedisSource { session, connection } = &mut *self.source;
-        begun.read_on(session, connection, replay).map_err(Failure::into_error)?;
+        begun.read_on(session, connection, replay)?;
         self.source.compare(&begun.walk, &stored)?;
         Ok(begun.snapshot.map(|snapshot| snapshot.position.sequence()))
     }
@@ -193,7 +191,7 @@ impl Inspection for RedisInspection<'_> {
         let RedisSource { session, connection } = &mut *self.source;
         let id = ledger_id(&self.ledger);
         loop {
-            let page = match page(connection, &session.keys, from, &mut page_size).map_err(Failure::into_error) {
+            let page = match page(connection, &session.keys, from, &mut page_size).map_err(JournalError::from) {
                 Err(JournalError::CorruptEntry { id, .. }) => match EntryId::parse(&id) {
                     Some(strange) => {
                         from = PageStart::After(strange);

@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use super::Recovery;
+use crate::journal::inspect::look_again;
 use crate::journal::redis::RedisOptions;
 use crate::journal::redis::connection::Connection;
 use crate::journal::redis::connection::environment::{RedisEnvironment, SystemEnvironment};
-use crate::journal::redis::connection::errors::Failure;
 use crate::journal::redis::connection::keys::LOCATIONS;
 use crate::journal::redis::connection::server::Server;
 use crate::journal::redis::connection::session::Session;
 use crate::journal::redis::connection::state::{self, StoredState};
-use crate::journal::redis::read::walk::{EntryVisitor, Walk};
+use crate::journal::redis::read::walk::StreamWalk;
 use crate::journal::redis::snapshot::locations::{self, LocatedSnapshot};
+use crate::journal::walk::WalkVisitor;
 use crate::journal::{JournalError, JournalPosition, Replay};
-
-/// How often reading is attempted because a running server trimmed something meanwhile.
-const LOOKS_MAX: u32 = 8;
 
 /// One connection to the server that accepts the writes of a ledger.
 pub struct RedisSource {
@@ -73,7 +71,7 @@ impl RedisSource {
 
     /// The same; `None` if there is no journal.
     pub fn look_up(&mut self) -> Result<Option<StoredState>, JournalError> {
-        state::read(&mut self.connection, &self.session.keys, &self.session.ledger).map_err(Failure::into_error)
+        Ok(state::read(&mut self.connection, &self.session.keys, &self.session.ledger)?)
     }
 
     /// Loads the newest good snapshot, as a start would; returns where the frames to replay begin.
@@ -81,7 +79,7 @@ impl RedisSource {
     /// # Errors
     /// Those of a start.
     pub fn begin(&mut self, stored: &StoredState, replay: &mut dyn Replay) -> Result<Recovery, JournalError> {
-        Recovery::begin(&self.session, &mut self.connection, Some(stored), replay).map_err(Failure::into_error)
+        Ok(Recovery::begin(&self.session, &mut self.connection, Some(stored), replay)?)
     }
 
     /// Rebuilds the state as a start would, without a claim; does nothing if there is no journal.
@@ -91,37 +89,45 @@ impl RedisSource {
     pub fn rebuild(&mut self, replay: &mut dyn Replay) -> Result<(), JournalError> {
         let Some(stored) = self.look_up()? else { return Ok(()) };
         let mut recovery = self.begin(&stored, replay)?;
-        recovery.read_on(&self.session, &mut self.connection, replay).map_err(Failure::into_error)
+        Ok(recovery.read_on(&self.session, &mut self.connection, replay)?)
     }
 
     pub(in crate::journal) fn locations(&mut self) -> Result<Vec<locations::SnapshotLocation>, JournalError> {
-        locations::read_locations(&mut self.connection, &self.session.keys, &self.session.ledger)
-            .map_err(Failure::into_error)
+        Ok(locations::read_locations(&mut self.connection, &self.session)?)
     }
 
-    /// A walk from the first entry that is still stored, towards a position.
+    /// A walk from the first entry that is still stored, towards a position if there is one.
     ///
     /// # Errors
     /// The entry is damaged or cannot be read.
-    pub fn from_first(&mut self, position: Option<&JournalPosition>) -> Result<Walk, JournalError> {
-        Walk::from_first(&self.session, &mut self.connection, position).map_err(Failure::into_error)
+    pub fn from_first(
+        &mut self,
+        stored: &StoredState,
+        target: Option<&JournalPosition>,
+    ) -> Result<StreamWalk, JournalError> {
+        Ok(StreamWalk::from_first(&self.session, &mut self.connection, stored, target)?)
     }
 
     /// Walks on to the end of the stream, or until `visit` returns false.
     ///
     /// # Errors
     /// Damage, or the server does not answer.
-    pub fn read_on(&mut self, walk: &mut Walk, visit: &mut EntryVisitor<'_>) -> Result<(), JournalError> {
-        walk.read_on(&self.session, &mut self.connection, visit).map_err(Failure::into_error)
+    pub(in crate::journal) fn read_on(
+        &mut self,
+        walk: &mut StreamWalk,
+        visit: &mut WalkVisitor<'_>,
+    ) -> Result<(), JournalError> {
+        let journal = self.describe();
+        Ok(walk.read_on(&self.session, &mut self.connection, &journal, visit)?)
     }
 
     /// Checks that a journal ends where its state says, read before and after.
     ///
     /// # Errors
     /// It does not, or the server does not answer.
-    pub fn compare(&mut self, walk: &Walk, earlier: &StoredState) -> Result<(), JournalError> {
+    pub fn compare(&mut self, walk: &StreamWalk, earlier: &StoredState) -> Result<(), JournalError> {
         let later = self.look_up()?;
-        walk.compare(&self.session, Some(earlier), later.as_ref()).map_err(Failure::into_error)
+        walk.compare(&self.session, Some(earlier), later.as_ref())
     }
 
     /// Runs `look`, and again if it failed while a running server trimmed something.
@@ -131,22 +137,15 @@ impl RedisSource {
     pub fn look_again<T>(
         &mut self,
         has_failed: impl Fn(&Result<T, JournalError>) -> bool,
-        mut look: impl FnMut(&mut Self) -> Result<T, JournalError>,
+        look: impl FnMut(&mut Self) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
-        for _ in 1..LOOKS_MAX {
-            let before = self.retained()?;
-            let seen = look(self);
-            if !has_failed(&seen) || self.retained().map_or(true, |after| after == before) {
-                return seen;
-            }
-        }
-        look(self)
+        look_again(self, Self::retained, has_failed, look)
     }
 
     fn retained(&mut self) -> Result<Retained, JournalError> {
         let locations = self.locations()?;
         let extent = std::array::from_fn(|index| locations[index].extent);
-        let trimmed = state::field(&mut self.connection, &self.session.keys, "trimmed").map_err(Failure::into_error)?;
+        let trimmed = state::field(&mut self.connection, &self.session.keys, "trimmed")?;
         Ok((trimmed, locations::snapshots(&locations), extent))
     }
 }

@@ -2,9 +2,11 @@
 //! under their numbers, `extent` (the number of pieces) and, once it is valid, `manifest`. Header, pieces and manifest are the
 //! bytes of `snapshot.rs`, a piece with its own header before it; what is stored is not trusted.
 
+use crate::journal::recovery::StoredSnapshots;
 use crate::journal::redis::connection::Connection;
 use crate::journal::redis::connection::errors::Failure;
 use crate::journal::redis::connection::keys::{LOCATIONS, RedisKeys};
+use crate::journal::redis::connection::session::Session;
 use crate::journal::redis::connection::state::hash_fields;
 use crate::journal::snapshot::{
     HEADER_BYTES, MANIFEST_BYTES, PIECE_HEADER_BYTES, crc_of, header, parse_manifest, piece_header, read_header,
@@ -20,6 +22,12 @@ pub struct LocatedSnapshot {
     pub manifest: Manifest,
     /// Bytes of the frames before it.
     pub bytes_before: u64,
+}
+
+impl AsRef<Manifest> for LocatedSnapshot {
+    fn as_ref(&self) -> &Manifest {
+        &self.manifest
+    }
 }
 
 /// What a location holds.
@@ -48,12 +56,23 @@ pub struct SnapshotLocation {
 ///
 /// # Errors
 /// One holds a snapshot of a newer build: what else that wrote is unknown to a build that reads only the older parts.
-pub fn read_locations(
-    connection: &mut Connection,
-    keys: &RedisKeys,
-    ledger: &str,
-) -> Result<Vec<SnapshotLocation>, Failure> {
+pub fn read_locations(connection: &mut Connection, session: &Session) -> Result<Vec<SnapshotLocation>, Failure> {
+    let Session { keys, ledger, .. } = session;
     (0..LOCATIONS).map(|location| read_location(connection, keys, location, ledger)).collect()
+}
+
+/// The snapshots in these locations, newest first, and why others cannot be used.
+pub fn stored_snapshots(
+    connection: &mut Connection,
+    session: &Session,
+) -> Result<StoredSnapshots<LocatedSnapshot>, Failure> {
+    let locations = read_locations(connection, session)?;
+    let good = snapshots(&locations);
+    let bad = locations.into_iter().filter_map(|location| match location.content {
+        LocationContent::Bad(error) => Some(error),
+        _ => None,
+    });
+    Ok((good, bad.collect()))
 }
 
 /// The snapshots among these locations, newest first.
@@ -86,7 +105,7 @@ fn read_location(
             Ok(manifest) => {
                 LocationContent::Snapshot(LocatedSnapshot { location, manifest, bytes_before: before.unwrap_or(0) })
             }
-            Err(newer @ JournalError::NewerFormat { .. }) => return Err(Failure::Permanent(newer)),
+            Err(newer @ JournalError::NewerFormat { .. }) => return Err(newer.into()),
             Err(error) => LocationContent::Bad(error),
         },
     };
@@ -124,7 +143,7 @@ impl<'p> PieceReader<'p> {
     pub fn next(&mut self, connection: &mut Connection, keys: &RedisKeys) -> Result<Option<Vec<u8>>, Failure> {
         let key = &keys.locations[self.located.location];
         let file = format!("{key} of Redis at {}", connection.server());
-        let bad = |why: String| Err(Failure::Permanent(JournalError::BadSnapshot { file: file.clone(), why }));
+        let bad = |why: String| Err(JournalError::BadSnapshot { file: file.clone(), why }.into());
         if self.next == self.located.manifest.pieces {
             let is_whole = self.bytes_left == 0;
             return if is_whole { Ok(None) } else { bad("its pieces are shorter than its manifest says".into()) };

@@ -2,20 +2,12 @@
 //! so it is always bounded. Trimming goes to milestones, the positions of earlier snapshots, which are stored in the state.
 
 use crate::journal::redis::connection::keys::EntryId;
+use crate::journal::snapshot_store::Retention;
 
-/// Default for the bytes that are kept.
+/// The bytes that are kept if the retention says 0.
 const BYTES_MAX: u64 = 256 << 20;
 /// Milestones beyond this are thinned out.
 const MILESTONES_MAX: usize = 512;
-
-/// How much is kept.
-#[derive(Debug, Clone, Copy)]
-pub struct RedisRetention {
-    /// Frames older than this are trimmed, ms; 0 means no limit.
-    pub archive_ms: u64,
-    /// The oldest frames are trimmed while more bytes than this precede the older snapshot; 0 means 256 MiB.
-    pub archive_bytes_max: u64,
-}
 
 /// A position between two frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +50,7 @@ impl Milestones {
     }
 
     /// Adds the position of the older snapshot and drops what the retention no longer covers; returns the bytes of that.
-    pub fn advance(&mut self, older: Milestone, retention: RedisRetention, now_ms: i64) -> u64 {
+    pub fn advance(&mut self, older: Milestone, retention: Retention, now_ms: i64) -> u64 {
         let begin = self.0[0];
         self.0.retain(|milestone| milestone.id < older.id || milestone.id == begin.id);
         if begin.id < older.id {
@@ -98,7 +90,7 @@ mod tests {
         Milestone { id, time_ms: sequence as i64 * 10, bytes: sequence * 100 }
     }
 
-    fn after(sequences: std::ops::RangeInclusive<u64>, retention: RedisRetention, now_ms: i64) -> (Milestones, u64) {
+    fn after(sequences: std::ops::RangeInclusive<u64>, retention: Retention, now_ms: i64) -> (Milestones, u64) {
         let mut milestones = Milestones::read("");
         let removed = sequences.map(|sequence| milestones.advance(milestone(sequence), retention, now_ms)).sum();
         assert_eq!(Milestones::read(&milestones.text()), milestones);
@@ -120,7 +112,7 @@ mod tests {
             (1_000, 300, 1_085, 8),
             (1_000, 300, 1_061, 7),
         ] {
-            let retention = RedisRetention { archive_ms, archive_bytes_max };
+            let retention = Retention { archive_ms, archive_bytes_max };
             let (milestones, removed) = after(1..=10, retention, now_ms);
             let expected = (begin > 0).then(|| milestone(begin).id.next());
             assert_eq!((milestones.first_kept(), removed), (expected, begin * 100), "{retention:?} at {now_ms}");
@@ -129,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_same_snapshot_again_changes_nothing_and_damage_keeps_everything() {
-        let retention = RedisRetention { archive_ms: 0, archive_bytes_max: 300 };
+        let retention = Retention { archive_ms: 0, archive_bytes_max: 300 };
         let (mut milestones, _) = after(1..=10, retention, 0);
         let before = milestones.text();
         assert_eq!(milestones.advance(milestone(10), retention, 0), 0);
@@ -144,7 +136,7 @@ mod tests {
 
     #[test]
     fn their_number_is_bounded() {
-        let (milestones, _) = after(1..=5_000, RedisRetention { archive_ms: 0, archive_bytes_max: u64::MAX }, 0);
+        let (milestones, _) = after(1..=5_000, Retention { archive_ms: 0, archive_bytes_max: u64::MAX }, 0);
         assert!(milestones.0.len() <= MILESTONES_MAX + 1);
         assert_eq!((milestones.0[0].bytes, milestones.0.last().copied()), (0, Some(milestone(5_000))));
     }

@@ -7,32 +7,28 @@ use redis::Cmd;
 
 use super::calls::{CLEARED_AT_ONCE_MAX, SnapshotCaller};
 use super::locations::{self, LocatedSnapshot, LocationContent, PieceReader, SnapshotLocation};
-use super::retention::{Milestone, Milestones, RedisRetention};
+use super::retention::{Milestone, Milestones};
 use crate::journal::redis::connection::Connection;
 use crate::journal::redis::connection::errors::{Failure, RedisError};
-use crate::journal::redis::connection::functions::{Owner, Reply};
+use crate::journal::redis::connection::functions::Owner;
 use crate::journal::redis::connection::keys::EntryId;
 use crate::journal::redis::connection::server::{Server, memory_left};
-use crate::journal::redis::connection::session::Session;
+use crate::journal::redis::connection::session::{Reconnecting, Session};
 use crate::journal::redis::connection::state;
 use crate::journal::redis::read::reader::RedisReader;
-use crate::journal::snapshot::{crc_of, header, is_digest, manifest, piece_header};
-use crate::journal::{
-    Frame, JournalError, JournalPosition, Manifest, PIECE_BYTES_MAX, SNAPSHOTS_KEPT, SnapshotStore, Trimmed,
-};
+use crate::journal::snapshot::{SnapshotDraft, no_draft};
+use crate::journal::snapshot_store::Retention;
+use crate::journal::{Frame, JournalError, JournalPosition, Manifest, SNAPSHOTS_KEPT, SnapshotStore, Trimmed};
 
-/// One failure may be a connection that broke meanwhile; two mean that the server is unreachable.
-const ATTEMPTS: usize = 2;
 /// Memory that is reserved for the journal and that no snapshot may take.
 const MEMORY_LEFT_MIN: u64 = 32 << 20;
 
 /// The snapshots of one open journal.
 pub struct RedisSnapshotStore {
-    session: Arc<Session>,
+    link: Reconnecting<(Connection, Server)>,
     owner: Owner,
-    retention: RedisRetention,
+    retention: Retention,
     reader: RedisReader,
-    connection: Option<(Connection, Server)>,
     draft: Option<Draft>,
     /// The position that was reached last, and the bytes of the frames before it.
     reached: Option<(JournalPosition, u64)>,
@@ -40,20 +36,23 @@ pub struct RedisSnapshotStore {
     damaged: Vec<LocatedSnapshot>,
 }
 
+#[derive(Clone, Copy)]
 struct Draft {
     location: usize,
     number: u64,
-    position: JournalPosition,
-    header_crc: u32,
-    pieces: u64,
-    bytes: u64,
+    content: SnapshotDraft,
 }
 
 impl RedisSnapshotStore {
     /// The store of the journal that this owner claimed.
-    pub fn new(session: Arc<Session>, owner: Owner, durable: Arc<AtomicU64>, retention: RedisRetention) -> Self {
+    pub fn new(session: Arc<Session>, owner: Owner, durable: Arc<AtomicU64>, retention: Retention) -> Self {
         let reader = RedisReader::new(session.clone(), durable, owner.epoch);
-        Self { session, owner, retention, reader, connection: None, draft: None, reached: None, damaged: Vec::new() }
+        let link = Reconnecting::new(session, |session| {
+            let mut connection = session.target.connect()?;
+            let server = Server::ask(&mut connection)?;
+            Ok((connection, server))
+        });
+        Self { link, owner, retention, reader, draft: None, reached: None, damaged: Vec::new() }
     }
 
     /// Runs `act` on a connection, once more if the connection broke.
@@ -61,51 +60,27 @@ impl RedisSnapshotStore {
         &mut self,
         act: &mut dyn FnMut(&Session, &mut Connection, &Server) -> Result<T, Failure>,
     ) -> Result<T, JournalError> {
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            match self.try_on_connection(act) {
-                Err(Failure::Transient(_)) if attempts < ATTEMPTS => self.connection = None,
-                Err(Failure::NoRoom(error)) => return Err(JournalError::NoRoomForSnapshot { why: error.to_string() }),
-                Err(failure) => {
-                    self.connection = None;
-                    return Err(failure.into_error());
-                }
-                Ok(done) => return Ok(done),
-            }
-        }
-    }
-
-    fn try_on_connection<T>(
-        &mut self,
-        act: &mut dyn FnMut(&Session, &mut Connection, &Server) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let (connection, server) = match &mut self.connection {
-            Some(connected) => connected,
-            none => {
-                let mut connection = self.session.target.connect()?;
-                let server = Server::ask(&mut connection)?;
-                none.insert((connection, server))
-            }
-        };
-        act(&self.session, connection, server)
+        self.link.run(&mut |session, (connection, server)| act(session, connection, server)).map_err(
+            |error| match error {
+                Failure::NoRoom(error) => JournalError::NoRoomForSnapshot { why: error.to_string() },
+                failure => failure.into(),
+            },
+        )
     }
 
     /// Calls a function that changes something, and waits until that is durable.
     fn change(&mut self, begun: u64, call: impl FnOnce(&SnapshotCaller<'_>) -> Cmd) -> Result<(), JournalError> {
         let owner = self.owner.clone();
-        let call = call(&SnapshotCaller { keys: &self.session.keys, owner: &owner, begun });
-        self.on_connection(&mut |session, connection, server| match session.exchange(connection, &call, server)?.0 {
-            Reply::Done(_) => Ok(()),
-            other => Err(Failure::Permanent(session.stopped(connection.server(), &owner, other))),
+        let call = call(&SnapshotCaller { keys: &self.link.session.keys, owner: &owner, begun });
+        self.on_connection(&mut |session, connection, server| {
+            session.execute(connection, &call, server, &owner).map(drop)
         })
     }
 
     fn locations(&mut self) -> Result<Vec<SnapshotLocation>, JournalError> {
-        let mut locations = self.on_connection(&mut |session, connection, _| {
-            locations::read_locations(connection, &session.keys, &session.ledger)
-        })?;
-        for (location, key) in locations.iter_mut().zip(&self.session.keys.locations) {
+        let mut locations =
+            self.on_connection(&mut |session, connection, _| locations::read_locations(connection, session))?;
+        for (location, key) in locations.iter_mut().zip(&self.link.session.keys.locations) {
             let is_damaged =
                 matches!(&location.content, LocationContent::Snapshot(located) if self.damaged.contains(located));
             if is_damaged {
@@ -171,7 +146,7 @@ impl SnapshotStore for RedisSnapshotStore {
         let locations = self.locations()?;
         let located = locations::snapshots(&locations).into_iter().find(|located| located.manifest == *snapshot);
         let located = located.ok_or_else(|| bad("it is gone".into()))?;
-        let mut pieces = PieceReader::of(&located, &self.session.ledger);
+        let mut pieces = PieceReader::of(&located, &self.link.session.ledger);
         loop {
             match self.on_connection(&mut |session, connection, _| pieces.next(connection, &session.keys)) {
                 Ok(Some(piece)) => f(&piece).map_err(bad)?,
@@ -208,40 +183,30 @@ impl SnapshotStore for RedisSnapshotStore {
         let location = (0..locations.len()).filter(|location| !kept.contains(location)).min_by_key(is_bad);
         let location = location.ok_or_else(|| JournalError::NoSnapshot { why: "no location is free".into() })?;
         self.clear(location, locations[location].extent, begun)?;
-        let header = header(&self.session.ledger, position);
+        let (content, header) = SnapshotDraft::begin(&self.link.session.ledger, position);
         let bytes_before = self.bytes_before(position, &locations);
         self.change(begun, |caller| caller.begin(location, &header, bytes_before))?;
-        let header_crc = crc_of(&header);
-        self.draft = Some(Draft { location, number: begun + 1, position: *position, header_crc, pieces: 0, bytes: 0 });
+        self.draft = Some(Draft { location, number: begun + 1, content });
         Ok(())
     }
 
     fn piece(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
-        let Some(draft) = &self.draft else { return Err(no_draft()) };
-        let number = u32::try_from(draft.pieces).ok().filter(|_| bytes.len() <= PIECE_BYTES_MAX);
-        let number = number
-            .ok_or(JournalError::NoSnapshot { why: "a piece is too long, or there are too many pieces".into() })?;
-        let (location, begun) = (draft.location, draft.number);
-        let mut stored = piece_header(draft.header_crc, number, bytes).to_vec();
-        stored.extend_from_slice(bytes);
+        let Some(Draft { location, number: begun, mut content }) = self.draft else { return Err(no_draft()) };
+        let number = content.pieces;
+        let stored = [&content.piece(bytes)?[..], bytes].concat();
         self.check_memory(stored.len() as u64)?;
         self.change(begun, |caller| caller.piece(location, number.into(), &stored))?;
-        let Some(draft) = &mut self.draft else { return Err(no_draft()) };
-        draft.pieces += 1;
-        draft.bytes += bytes.len() as u64;
+        self.draft = Some(Draft { location, number: begun, content });
         Ok(())
     }
 
     fn commit(&mut self, digest: &str) -> Result<Manifest, JournalError> {
-        let Some(draft) = &self.draft else { return Err(no_draft()) };
-        if !is_digest(digest) {
-            return Err(JournalError::NoSnapshot { why: "its digest is malformed".into() });
-        }
-        let Draft { location, number, position, pieces, bytes, .. } = *draft;
-        let end = manifest(draft.header_crc, pieces, bytes, digest);
-        self.change(number, |caller| caller.commit(location, pieces, position.frames, &end))?;
+        let Some(Draft { location, number: begun, content }) = self.draft else { return Err(no_draft()) };
+        let (manifest, end) = content.end(digest)?;
+        let (pieces, frames) = (manifest.pieces, manifest.position.frames);
+        self.change(begun, |caller| caller.commit(location, pieces, frames, &end))?;
         self.draft = None;
-        Ok(Manifest { position, digest: digest.to_owned(), pieces, bytes })
+        Ok(manifest)
     }
 
     fn trim(&mut self, now_ms: i64) -> Result<Trimmed, JournalError> {
@@ -275,8 +240,4 @@ impl SnapshotStore for RedisSnapshotStore {
     fn first_sequence(&mut self) -> Result<u64, JournalError> {
         self.reader.first_sequence()
     }
-}
-
-fn no_draft() -> JournalError {
-    JournalError::NoSnapshot { why: "none was begun".into() }
 }

@@ -12,7 +12,7 @@ use crate::journal::redis::connection::server::Server;
 use crate::journal::redis::connection::session::{Backoff, Room, Session};
 use crate::journal::redis::connection::state::{self, RedisPosition};
 use crate::journal::redis::connection::{Connection, ConnectionTarget};
-use crate::journal::redis::read::walk::Walk;
+use crate::journal::redis::read::walk::StreamWalk;
 use crate::journal::redis::recovery::Recovery;
 use crate::journal::{JournalError, Replay};
 
@@ -25,6 +25,12 @@ pub struct ClaimedJournal {
     pub connection: Connection,
     /// The server at its end.
     pub server: Server,
+    /// The claim.
+    pub claim: AcceptedClaim,
+}
+
+/// A claim that Redis accepted.
+pub struct AcceptedClaim {
     /// The new owner.
     pub owner: Owner,
     /// The state after the claim.
@@ -49,7 +55,7 @@ pub fn open(
         match attempt(session, connection.take(), &mut recovery, &token, replay) {
             Ok(claimed) => return Ok(claimed),
             Err(Failure::Transient(_)) if backoff.wait() => {}
-            Err(failure) => return Err(failure.into_error()),
+            Err(failure) => return Err(failure.into()),
         }
     }
 }
@@ -78,7 +84,7 @@ fn attempt(
 ) -> Result<ClaimedJournal, Failure> {
     let mut connection = connection.map_or_else(|| session.target.connect(), Ok)?;
     let server = Server::ask(&mut connection)?;
-    server.check(session.ack).map_err(Failure::Permanent)?;
+    server.check(session.ack)?;
     let earlier = state::read(&mut connection, &session.keys, &session.ledger)?;
     functions::ensure(&mut connection, &session.keys)?;
     let recovery = match recovery {
@@ -89,10 +95,9 @@ fn attempt(
     let later = state::read(&mut connection, &session.keys, &session.ledger)?;
     recovery.walk.compare(session, earlier.as_ref(), later.as_ref())?;
     for claims in 0.. {
-        replay.admit().map_err(Failure::Permanent)?;
-        if let Some(claimed) = try_claim(session, &mut connection, &server, &recovery.walk, token)? {
-            let AcceptedClaim { owner, tip, end, room } = claimed;
-            return Ok(ClaimedJournal { connection, server, owner, tip, end, room });
+        replay.admit()?;
+        if let Some(claim) = try_claim(session, &mut connection, &server, &recovery.walk, token)? {
+            return Ok(ClaimedJournal { connection, server, claim });
         }
         // The previous writer still appends: read on, and try again.
         match claims.cmp(&CLAIMS_BEFORE_SEAL) {
@@ -107,22 +112,8 @@ fn attempt(
 }
 
 fn seal(session: &Session, connection: &mut Connection, server: &Server, token: &str) -> Result<(), Failure> {
-    match session.exchange(connection, &functions::seal(&session.keys, token), server)?.0 {
-        Reply::Done(_) => Ok(()),
-        other => Err(Failure::Permanent(session.stopped(
-            connection.server(),
-            &Owner { token: token.into(), epoch: 0 },
-            other,
-        ))),
-    }
-}
-
-/// A claim that Redis accepted.
-struct AcceptedClaim {
-    owner: Owner,
-    tip: ChainTip,
-    end: RedisPosition,
-    room: Room,
+    let owner = Owner { token: token.into(), epoch: 0 };
+    session.execute(connection, &functions::seal(&session.keys, token), server, &owner).map(drop)
 }
 
 /// Claims the next epoch if the journal still ends at the position it was read to; `None` if not.
@@ -130,23 +121,24 @@ fn try_claim(
     session: &Session,
     connection: &mut Connection,
     server: &Server,
-    walk: &Walk,
+    walk: &StreamWalk,
     token: &str,
 ) -> Result<Option<AcceptedClaim>, Failure> {
-    let header = walk.tip.claim_header(session.writer_epoch_min);
+    let mut tip = *walk.walk.tip();
+    let (epoch_before, before) = (tip.writer_epoch, walk.position());
+    let header = tip.claim_header(session.writer_epoch_min);
     let owner = Owner { token: token.to_owned(), epoch: header.writer_epoch };
     let mut frame = Vec::new();
     let crc = encode(&mut frame, &header, &[]);
-    let mut tip = walk.tip;
     tip.advance(&header, crc);
-    let end = RedisPosition::of(&tip, walk.entries + 1);
+    let end = RedisPosition::of(&tip, before.entries + 1);
     let call = functions::claim(
         &session.keys,
         &functions::Claim {
             owner: &owner,
             ledger: &session.ledger,
-            epoch_before: walk.tip.writer_epoch,
-            before: walk.position(),
+            epoch_before,
+            before,
             after: end,
             id: EntryId::of(&header),
             frame: &frame,
@@ -156,7 +148,7 @@ fn try_claim(
     match reply {
         Reply::Done(_) => Ok(Some(AcceptedClaim { owner, tip, end, room })),
         Reply::Elsewhere(_) => Ok(None),
-        other => Err(Failure::Permanent(session.stopped(connection.server(), &owner, other))),
+        other => Err(session.stopped(connection.server(), &owner, other).into()),
     }
 }
 

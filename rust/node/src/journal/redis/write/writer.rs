@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use invengine_ledger::planted;
 
-use super::open::open;
+use super::open::{ClaimedJournal, open};
 use super::tail::{Tail, TailFrame};
 use crate::journal::chain_tip::ChainTip;
 use crate::journal::frame::{FRAME_HEADER_BYTES, FrameHeader, encode};
@@ -19,11 +19,11 @@ use crate::journal::redis::connection::server::{Server, memory_left};
 use crate::journal::redis::connection::session::{Backoff, Room, Session};
 use crate::journal::redis::connection::state::RedisPosition;
 use crate::journal::redis::read::reader::RedisReader;
-use crate::journal::redis::snapshot::retention::RedisRetention;
 use crate::journal::redis::snapshot::store::RedisSnapshotStore;
 use crate::journal::redis::{RedisOptions, SEQUENCE_MAX};
+use crate::journal::snapshot_store::Retention;
 use crate::journal::writer_state::{WriterState, check_order, check_size};
-use crate::journal::{EveryFrame, Frame, Journal, JournalError, JournalReader, Replay, SnapshotStore};
+use crate::journal::{Journal, JournalError, JournalReader, Replay, SnapshotStore};
 
 /// Length of the longest frame: a page of them must fit into memory, and one of them must be transferred within the reply
 /// timeout.
@@ -53,59 +53,42 @@ pub struct RedisJournal {
     durable: Arc<AtomicU64>,
     loss_window: String,
     retry_timeout: Duration,
-    retention: RedisRetention,
+    retention: Retention,
     state: WriterState,
 }
 
 impl RedisJournal {
-    /// Opens the journal of a ledger, new or not, after calling `replay` with every frame it holds, claims included.
+    /// Opens the journal of a ledger, new or not, after passing what it holds to `replay`: the newest good snapshot if `replay`
+    /// accepts one, and every frame behind that, claims included.
     ///
     /// Claims the next writer epoch only when all frames were replayed: from then on an earlier writer is refused by Redis
-    /// itself. An `Err` of `replay` is returned as `Replay` and changes nothing.
-    pub fn open(
-        options: &RedisOptions,
-        replay: &mut dyn FnMut(Frame<'_>) -> Result<(), String>,
-    ) -> Result<Self, JournalError> {
-        Self::recover(options, &mut EveryFrame(replay))
-    }
-
-    /// The same, beginning with the newest good snapshot if `replay` accepts one.
-    ///
-    /// Snapshots that cannot be used are noted and left where they are: the older one and a longer tail give the same state.
+    /// itself. An `Err` of `replay` is returned as `Replay` and changes nothing. Snapshots that cannot be used are noted and left
+    /// where they are: the older one and a longer tail give the same state.
     pub fn recover(options: &RedisOptions, replay: &mut dyn Replay) -> Result<Self, JournalError> {
         Self::recover_on(options, Arc::new(SystemEnvironment), replay)
     }
 
-    /// Like `open`, with another clock and another network.
-    pub fn open_on(
-        options: &RedisOptions,
-        environment: Arc<dyn RedisEnvironment>,
-        replay: &mut dyn FnMut(Frame<'_>) -> Result<(), String>,
-    ) -> Result<Self, JournalError> {
-        Self::recover_on(options, environment, &mut EveryFrame(replay))
-    }
-
-    /// Like `recover`, with another clock and another network.
+    /// The same with another clock and another network.
     pub fn recover_on(
         options: &RedisOptions,
         environment: Arc<dyn RedisEnvironment>,
         replay: &mut dyn Replay,
     ) -> Result<Self, JournalError> {
         let session = options.session(environment)?;
-        let claimed = open(&session, options.retry_timeout, replay)?;
+        let ClaimedJournal { connection, server, claim } = open(&session, options.retry_timeout, replay)?;
         Ok(Self {
             session: Arc::new(session),
-            loss_window: claimed.server.loss_window(options.ack),
-            durable: Arc::new(AtomicU64::new(claimed.end.last)),
-            tail: Tail::new(claimed.end),
+            loss_window: server.loss_window(options.ack),
+            durable: Arc::new(AtomicU64::new(claim.end.last)),
+            tail: Tail::new(claim.end),
             stored: 0,
-            tip: claimed.tip,
-            room: claimed.room,
+            tip: claim.tip,
+            room: claim.room,
             budget: None,
-            owner: claimed.owner,
-            connection: Some((claimed.connection, claimed.server)),
+            owner: claim.owner,
+            connection: Some((connection, server)),
             retry_timeout: options.retry_timeout,
-            retention: RedisRetention { archive_ms: options.archive_ms, archive_bytes_max: options.archive_bytes_max },
+            retention: Retention { archive_ms: options.archive_ms, archive_bytes_max: options.archive_bytes_max },
             state: WriterState::Open,
         })
     }
@@ -146,7 +129,7 @@ impl RedisJournal {
             match self.try_deliver() {
                 Ok(()) => return Ok(()),
                 Err(Failure::Transient(_) | Failure::NoRoom(_)) if backoff.wait() => self.connection = None,
-                Err(failure) => return Err(failure.into_error()),
+                Err(failure) => return Err(failure.into()),
             }
         }
     }
@@ -156,16 +139,10 @@ impl RedisJournal {
         let Some((connection, server)) = self.connection.as_mut() else { return Ok(()) };
         while let Some((before, kept)) = self.tail.get(self.stored) {
             let call = functions::append(&self.session.keys, &self.owner, &before, &kept.after, kept.id, &kept.frame);
-            let (reply, room) = self.session.exchange(connection, &call, server)?;
-            self.room = room;
-            match reply {
-                Reply::Done(_) => {
-                    self.stored += 1;
-                    if let Some((left, _)) = &mut self.budget {
-                        *left = left.saturating_sub(kept.frame.len() as u64 * ROOM_FACTOR);
-                    }
-                }
-                other => return Err(Failure::Permanent(self.session.stopped(connection.server(), &self.owner, other))),
+            self.room = self.session.execute(connection, &call, server, &self.owner)?.1;
+            self.stored += 1;
+            if let Some((left, _)) = &mut self.budget {
+                *left = left.saturating_sub(kept.frame.len() as u64 * ROOM_FACTOR);
             }
         }
         Ok(())
@@ -186,7 +163,7 @@ impl RedisJournal {
                 self.tail.reaches_back_to() + 1
             );
             let reply = Reply::Elsewhere(why);
-            return Err(Failure::Permanent(self.session.stopped(resumed.connection.server(), &self.owner, reply)));
+            return Err(self.session.stopped(resumed.connection.server(), &self.owner, reply).into());
         };
         self.stored = stored;
         self.room = resumed.room;
@@ -197,13 +174,9 @@ impl RedisJournal {
     /// Verifies that the journal still belongs to this writer: a new connection does so by itself.
     fn try_verify(&mut self) -> Result<(), Failure> {
         let Some((connection, server)) = self.connection.as_mut() else { return self.try_deliver() };
-        let (reply, room) =
-            self.session.exchange(connection, &functions::resume(&self.session.keys, &self.owner), server)?;
-        self.room = room;
-        match reply {
-            Reply::Done(_) => Ok(()),
-            other => Err(Failure::Permanent(self.session.stopped(connection.server(), &self.owner, other))),
-        }
+        let call = functions::resume(&self.session.keys, &self.owner);
+        self.room = self.session.execute(connection, &call, server, &self.owner)?.1;
+        Ok(())
     }
 
     /// Whether the server is known to have room.
@@ -274,7 +247,7 @@ impl Journal for RedisJournal {
                 Ok(()) => return Ok(()),
                 Err(Failure::NoRoom(error)) => return Err(full(&error, bytes)),
                 Err(Failure::Transient(_)) if backoff.wait() => self.connection = None,
-                Err(failure) => return Err(self.poison(failure.into_error())),
+                Err(failure) => return Err(self.poison(failure.into())),
             }
         }
     }
@@ -302,7 +275,7 @@ impl Journal for RedisJournal {
                 self.connection = None;
                 Ok(false)
             }
-            Err(failure) => Err(self.poison(failure.into_error())),
+            Err(failure) => Err(self.poison(failure.into())),
         }
     }
 
