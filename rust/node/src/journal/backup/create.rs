@@ -17,7 +17,7 @@ use crate::journal::file::snapshots;
 use crate::journal::file::storage::Storage;
 use crate::journal::file::walk::walk_all;
 use crate::journal::file::writer::JOURNAL_FILE_BYTES_DEFAULT;
-use crate::journal::redis::{RedisSource, StoredState};
+use crate::journal::redis::{Recovery, RedisSource, StoredState, StreamWalk};
 use crate::journal::snapshot_store::{Manifest, Replay};
 use crate::journal::{JournalError, snapshot};
 
@@ -137,13 +137,14 @@ fn read_redis(
     archive: bool,
     writer: &mut BackupWriter<'_>,
 ) -> Result<(), JournalError> {
-    let begun = source.begin(stored, writer)?;
+    let begun = Recovery::begin(source, Some(stored), writer)?;
     let mut walk = match &begun.snapshot {
-        Some(snapshot) if archive => source.from_first(stored, Some(&snapshot.position))?,
+        Some(snapshot) if archive => StreamWalk::from_first(source, stored, Some(&snapshot.position))?,
         _ => begun.walk,
     };
     writer.begin_frames(*walk.walk.tip())?;
-    source.read_on(&mut walk, &mut |frame| {
+    let journal = source.describe();
+    walk.read_on(source, &journal, &mut |frame| {
         if frame.reached {
             writer.frame(frame.decoded.frame()).map_err(|why| frame.refused(why))?;
         }

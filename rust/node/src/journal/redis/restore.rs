@@ -12,10 +12,10 @@ use super::connection::errors::RedisError;
 use super::connection::functions::Owner;
 use super::connection::keys::EntryId;
 use super::connection::server::Server;
+use super::connection::session::RedisSource;
 use super::connection::state::RedisPosition;
 use super::connection::texts;
 use super::read::walk::StreamWalk;
-use super::recovery::source::RedisSource;
 use super::snapshot::locations::{LocatedSnapshot, PieceReader};
 use super::write::open::token;
 use super::write::writer::FRAME_BYTES_MAX;
@@ -253,7 +253,7 @@ impl RedisRestore {
     /// Reads the frames back.
     fn check_frames(&mut self) -> Result<(), JournalError> {
         let mut walk = StreamWalk::start(JournalPosition { tip: self.start, frames: 0 });
-        self.target.source.read_on(&mut walk, &mut |_| Ok(true))?;
+        walk.read_on(&mut self.target.source, "", &mut |_| Ok(true))?;
         if walk.walk.position() == (JournalPosition { tip: self.tip, frames: self.sent }) {
             return Ok(());
         }
@@ -271,9 +271,8 @@ impl RedisRestore {
             .arg("before")
             .arg(bytes_before);
         self.run(&step)?;
-        let RedisSource { session, connection } = &mut self.target.source;
-        let mut pieces = PieceReader::of(&located, &session.ledger);
-        while pieces.next(connection, &session.keys)?.is_some() {}
+        let mut pieces = PieceReader::of(&located, self.target.ledger());
+        while pieces.next(&mut self.target.source)?.is_some() {}
         Ok(())
     }
 

@@ -151,7 +151,7 @@ impl From<RedisError> for Failure {
     }
 }
 
-/// What no server replied is permanent.
+/// What no server replied is permanent. Not for an error that was a `Failure` before: whether it is transient is lost by then.
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
         Failure::Permanent(error)

@@ -158,28 +158,41 @@ impl Session {
 /// One failure may be a connection that broke meanwhile; two mean that the server is unreachable.
 const ATTEMPTS: usize = 2;
 
+/// A session with its connection to the server that accepts the writes of a ledger.
+pub struct RedisSource {
+    pub(in crate::journal) session: Arc<Session>,
+    pub(in crate::journal) connection: Connection,
+}
+
+impl RedisSource {
+    /// Connects.
+    pub(in crate::journal) fn of(session: &Arc<Session>) -> Result<Self, Failure> {
+        Ok(Self { session: Arc::clone(session), connection: session.target.connect()? })
+    }
+}
+
 /// A connection that is made when it is needed, and made again if it broke meanwhile.
 pub struct Reconnecting<C> {
     /// What it connects to.
     pub session: Arc<Session>,
-    connect: fn(&Session) -> Result<C, Failure>,
+    connect: fn(&Arc<Session>) -> Result<C, Failure>,
     connected: Option<C>,
 }
 
 impl<C> Reconnecting<C> {
     /// Not connected yet.
-    pub fn new(session: Arc<Session>, connect: fn(&Session) -> Result<C, Failure>) -> Self {
+    pub fn new(session: Arc<Session>, connect: fn(&Arc<Session>) -> Result<C, Failure>) -> Self {
         Self { session, connect, connected: None }
     }
 
     /// Runs `act` on the connection, once more if it broke.
-    pub fn run<T>(&mut self, act: &mut dyn FnMut(&Session, &mut C) -> Result<T, Failure>) -> Result<T, Failure> {
+    pub fn run<T>(&mut self, act: &mut dyn FnMut(&mut C) -> Result<T, Failure>) -> Result<T, Failure> {
         let mut attempts = 0;
         loop {
             attempts += 1;
             let connected = self.connected.take().map_or_else(|| (self.connect)(&self.session), Ok);
             let done = connected.and_then(|mut connection| {
-                let done = act(&self.session, &mut connection);
+                let done = act(&mut connection);
                 if matches!(done, Ok(_) | Err(Failure::NoRoom(_))) {
                     self.connected = Some(connection);
                 }

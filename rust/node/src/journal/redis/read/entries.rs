@@ -8,9 +8,9 @@ use redis::{Value, cmd};
 use crate::journal::JournalError;
 use crate::journal::chain_tip::ChainTip;
 use crate::journal::frame::{DecodedFrame, FORMAT_VERSION, FrameError, decode, ledger_id};
-use crate::journal::redis::connection::Connection;
 use crate::journal::redis::connection::errors::{Failure, RedisError};
 use crate::journal::redis::connection::keys::{EntryId, RedisKeys};
+use crate::journal::redis::connection::session::RedisSource;
 
 /// Number of frames in the first page, and the most in any page.
 const PAGE_ENTRIES_FIRST: usize = 8;
@@ -66,12 +66,9 @@ pub struct EntryPage {
 }
 
 /// Reads the next page.
-pub fn page(
-    connection: &mut Connection,
-    keys: &RedisKeys,
-    from: PageStart,
-    page_size: &mut PageSize,
-) -> Result<EntryPage, Failure> {
+pub fn page(source: &mut RedisSource, from: PageStart, page_size: &mut PageSize) -> Result<EntryPage, Failure> {
+    let RedisSource { session, connection } = source;
+    let keys = &session.keys;
     let start = match from {
         PageStart::At(id) => id.to_string(),
         PageStart::After(id) => format!("({id}"),

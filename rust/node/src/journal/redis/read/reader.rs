@@ -7,16 +7,15 @@ use super::entries::{EntryPage, PageSize, PageStart, StreamEntry, corrupt, decod
 use super::walk::{StreamWalk, first};
 use crate::journal::chain_tip::ChainTip;
 use crate::journal::frame::FrameHeader;
-use crate::journal::redis::connection::Connection;
 use crate::journal::redis::connection::keys::EntryId;
-use crate::journal::redis::connection::session::{Reconnecting, Session};
+use crate::journal::redis::connection::session::{Reconnecting, RedisSource, Session};
 use crate::journal::redis::connection::state;
 use crate::journal::walk::WalkedFrame;
 use crate::journal::{Frame, JournalError, JournalPosition, JournalReader};
 
 /// A reader of the durable part of a Redis journal.
 pub struct RedisReader {
-    link: Reconnecting<Connection>,
+    link: Reconnecting<RedisSource>,
     durable: Arc<AtomicU64>,
     writer_epoch: u64,
     page_size: PageSize,
@@ -30,30 +29,23 @@ struct At {
     id: EntryId,
 }
 
-/// Whether reading continues.
-#[derive(PartialEq, Eq)]
-enum Next {
-    More,
-    End,
-}
-
 impl RedisReader {
     /// A reader of what was written up to this epoch.
     pub fn new(session: Arc<Session>, durable: Arc<AtomicU64>, writer_epoch: u64) -> Self {
-        let link = Reconnecting::new(session, |session| Ok(session.target.connect()?));
+        let link = Reconnecting::new(session, RedisSource::of);
         Self { link, durable, writer_epoch, page_size: PageSize::start(), at: None }
     }
 
     fn page(&mut self, from: PageStart) -> Result<EntryPage, JournalError> {
         let page_size = &mut self.page_size;
-        Ok(self.link.run(&mut |session, connection| page(connection, &session.keys, from, page_size))?)
+        Ok(self.link.run(&mut |source| page(source, from, page_size))?)
     }
 
     /// The first entry of the stream, and the number of entries trimmed before it.
     fn beginning(&mut self) -> Result<(Option<StreamEntry>, u64), JournalError> {
-        Ok(self.link.run(&mut |session, connection| {
-            let first = first(session, connection)?;
-            let trimmed = state::field(connection, &session.keys, "trimmed")?;
+        Ok(self.link.run(&mut |source| {
+            let first = first(source)?;
+            let trimmed = state::field(&mut source.connection, &source.session.keys, "trimmed")?;
             Ok((first, trimmed.parse().unwrap_or(0)))
         })?)
     }
@@ -78,20 +70,20 @@ impl RedisReader {
         }
     }
 
-    /// Passes the entries of one page to `f`, as far as they are durable and wanted.
+    /// Passes the entries of one page to `f`, as far as they are durable and wanted; returns whether reading continues.
     fn pass_on(
         &mut self,
         entries: &[StreamEntry],
         sequence: u64,
         durable: u64,
         f: &mut dyn FnMut(Frame<'_>) -> bool,
-    ) -> Result<Next, JournalError> {
+    ) -> Result<bool, JournalError> {
         let session = Arc::clone(&self.link.session);
         for entry in entries {
             let frame = decoded(entry, &session.keys)?;
             let header = frame.header;
             if !self.is_durable(&header, durable) {
-                return Ok(Next::End);
+                return Ok(false);
             }
             let mut tip = match &self.at {
                 Some(at) if at.tip.next_sequence < header.first_sequence => {
@@ -105,11 +97,11 @@ impl RedisReader {
             tip.accept(&frame).map_err(|why| corrupt(&session.keys, entry.id, why))?;
             if header.last_sequence >= sequence && !f(frame.frame()) {
                 // The caller may ask for this very frame again.
-                return Ok(Next::End);
+                return Ok(false);
             }
             self.at = Some(At { tip, id: entry.id });
         }
-        Ok(Next::More)
+        Ok(true)
     }
 
     /// What another writer appended after this one was fenced does not count as durable here.
@@ -130,7 +122,7 @@ impl RedisReader {
             bytes += frame.decoded.bytes.len() as u64;
             Ok(f(frame.decoded.frame()))
         };
-        while self.link.run(&mut |session, connection| walk.read_page(session, connection, "", visit))? {}
+        while self.link.run(&mut |source| walk.read_page(source, "", visit))? {}
         Ok((walk.walk.position(), bytes))
     }
 
@@ -155,7 +147,7 @@ impl JournalReader for RedisReader {
         loop {
             let from = self.at.map_or(PageStart::At(start), |at| PageStart::After(at.id));
             let page = self.page(from)?;
-            if self.pass_on(&page.entries, sequence, durable, f)? == Next::End {
+            if !self.pass_on(&page.entries, sequence, durable, f)? {
                 return Ok(());
             }
             if page.is_last {

@@ -2,10 +2,9 @@
 
 use super::entries::{PageSize, PageStart, StreamEntry, corrupt, decoded, page, tip_before};
 use crate::journal::chain_tip::ChainTip;
-use crate::journal::redis::connection::Connection;
 use crate::journal::redis::connection::errors::Failure;
 use crate::journal::redis::connection::keys::EntryId;
-use crate::journal::redis::connection::session::Session;
+use crate::journal::redis::connection::session::{RedisSource, Session};
 use crate::journal::redis::connection::state::{RedisPosition, StoredState};
 use crate::journal::walk::{Walk, WalkVisitor};
 use crate::journal::{JournalError, JournalPosition};
@@ -32,12 +31,11 @@ impl StreamWalk {
 
     /// Starts before the first entry that is still stored, whatever its id, and walks towards a position if there is one.
     pub fn from_first(
-        session: &Session,
-        connection: &mut Connection,
+        source: &mut RedisSource,
         stored: &StoredState,
         target: Option<&JournalPosition>,
     ) -> Result<Self, Failure> {
-        let first = first(session, connection)?;
+        let (first, session) = (first(source)?, &source.session);
         let tip = first.map(|entry| tip_before(&entry, &session.keys, &session.ledger)).transpose()?;
         // Time and epoch before the first entry are unknown, but the chain represents all earlier frames, so it identifies the
         // position. Without any entry the target is reached already.
@@ -71,26 +69,24 @@ impl StreamWalk {
     /// Reads everything that follows, to the end of the stream or until `visit` returns false. `journal` is its name for messages.
     pub(in crate::journal) fn read_on(
         &mut self,
-        session: &Session,
-        connection: &mut Connection,
+        source: &mut RedisSource,
         journal: &str,
         visit: &mut WalkVisitor<'_>,
     ) -> Result<(), Failure> {
-        while self.read_page(session, connection, journal, visit)? {}
+        while self.read_page(source, journal, visit)? {}
         Ok(())
     }
 
     /// The same for one page; returns whether there may be more.
     pub(in crate::journal) fn read_page(
         &mut self,
-        session: &Session,
-        connection: &mut Connection,
+        source: &mut RedisSource,
         journal: &str,
         visit: &mut WalkVisitor<'_>,
     ) -> Result<bool, Failure> {
-        let keys = &session.keys;
         let from = self.last.map_or(PageStart::At(EntryId::default()), PageStart::After);
-        let page = page(connection, keys, from, &mut self.page_size)?;
+        let page = page(source, from, &mut self.page_size)?;
+        let keys = &source.session.keys;
         for entry in &page.entries {
             let frame = decoded(entry, keys)?;
             let (sequence, epoch) = (frame.header.last_sequence, frame.header.writer_epoch);
@@ -135,7 +131,7 @@ impl StreamWalk {
 }
 
 /// The first entry that is still stored.
-pub fn first(session: &Session, connection: &mut Connection) -> Result<Option<StreamEntry>, Failure> {
-    let page = page(connection, &session.keys, PageStart::At(EntryId::default()), &mut PageSize::one())?;
+pub fn first(source: &mut RedisSource) -> Result<Option<StreamEntry>, Failure> {
+    let page = page(source, PageStart::At(EntryId::default()), &mut PageSize::one())?;
     Ok(page.entries.into_iter().next())
 }

@@ -1,10 +1,11 @@
 //! Inspects a journal in Redis that may be damaged.
 
-use super::source::RedisSource;
+use super::Recovery;
 use crate::journal::FrameVisitor;
 use crate::journal::frame::ledger_id;
 use crate::journal::inspect::{AfterDamage, Damage, Inspection, StoredSnapshot, WalkSummary};
 use crate::journal::redis::connection::keys::EntryId;
+use crate::journal::redis::connection::session::RedisSource;
 use crate::journal::redis::connection::state::StoredState;
 use crate::journal::redis::read::entries::{PageSize, PageStart, decoded, page};
 use crate::journal::redis::read::walk::{StreamWalk, first};
@@ -30,7 +31,7 @@ impl<'s> RedisInspection<'s> {
     /// There is no journal, something else has its keys, or the server does not answer.
     pub fn of(source: &'s mut RedisSource) -> Result<Self, JournalError> {
         let stored = source.stored()?;
-        let entry = first(&source.session, &mut source.connection);
+        let entry = first(source);
         let (first, first_sequence) = match entry.map_err(JournalError::from) {
             Ok(Some(entry)) => {
                 let frame = decoded(&entry, &source.session.keys).map(|frame| frame.header.first_sequence);
@@ -63,15 +64,16 @@ impl<'s> RedisInspection<'s> {
     ) -> Result<Option<StreamWalk>, (JournalError, EntryId)> {
         let begun = match self.has_head() {
             true => Ok(StreamWalk::start(JournalPosition::start(&self.ledger))),
-            false => self.source.from_first(&self.stored, position),
+            false => StreamWalk::from_first(self.source, &self.stored, position),
         };
-        let mut walk = begun.map_err(|error| (error, self.first))?;
+        let mut walk = begun.map_err(|failure| (failure.into(), self.first))?;
+        let journal = self.source.describe();
         let mut stopped = false;
-        let read = self.source.read_on(&mut walk, &mut |frame| {
+        let read = walk.read_on(self.source, &journal, &mut |frame| {
             stopped = frame.reached && !visit(frame.decoded.frame(), frame.place, frame.offset)?;
             Ok(!stopped)
         });
-        read.map_err(|error| (error, walk.last()))?;
+        read.map_err(|failure| (failure.into(), walk.last()))?;
         Ok((!stopped).then_some(walk))
     }
 }
@@ -96,7 +98,7 @@ impl Inspection for RedisInspection<'_> {
     fn snapshots(&mut self) -> Result<Vec<StoredSnapshot>, JournalError> {
         let keys = self.source.session.keys.clone();
         let mut found = Vec::new();
-        for (location, name) in self.source.locations()?.into_iter().zip(keys.locations) {
+        for (location, name) in locations::read_locations(self.source)?.into_iter().zip(keys.locations) {
             let manifest = match location.content {
                 LocationContent::Snapshot(located) => Ok(located.manifest),
                 LocationContent::Bad(error) => Err(error.to_string()),
@@ -115,12 +117,11 @@ impl Inspection for RedisInspection<'_> {
         f: &mut dyn FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), JournalError> {
         let bad = |why: String| JournalError::BadSnapshot { file: name.into(), why };
-        let locations = self.source.locations()?;
+        let locations = locations::read_locations(self.source)?;
         let located = locations::snapshots(&locations).into_iter().find(|located| located.manifest == *manifest);
         let located = located.ok_or_else(|| bad("it is gone".into()))?;
         let mut pieces = PieceReader::of(&located, &self.ledger);
-        let RedisSource { session, connection } = &mut *self.source;
-        while let Some(piece) = pieces.next(connection, &session.keys)? {
+        while let Some(piece) = pieces.next(self.source)? {
             f(&piece).map_err(bad)?;
         }
         Ok(())
@@ -128,7 +129,7 @@ impl Inspection for RedisInspection<'_> {
 
     fn is_gone(&mut self, name: &str) -> bool {
         let index = self.source.session.keys.locations.iter().position(|key| key == name);
-        let locations = self.source.locations();
+        let locations = locations::read_locations(self.source);
         let is_there =
             |content: &LocationContent| matches!(content, LocationContent::Snapshot(_) | LocationContent::Bad(_));
         index.zip(locations.ok()).is_some_and(|(index, locations)| !is_there(&locations[index].content))
@@ -177,9 +178,8 @@ impl Inspection for RedisInspection<'_> {
 
     fn start(&mut self, replay: &mut dyn Replay) -> Result<Option<u64>, JournalError> {
         let stored = self.source.stored()?;
-        let mut begun = self.source.begin(&stored, replay)?;
-        let RedisSource { session, connection } = &mut *self.source;
-        begun.read_on(session, connection, replay)?;
+        let mut begun = Recovery::begin(self.source, Some(&stored), replay)?;
+        begun.read_on(self.source, replay)?;
         self.source.compare(&begun.walk, &stored)?;
         Ok(begun.snapshot.map(|snapshot| snapshot.position.sequence()))
     }
@@ -188,10 +188,9 @@ impl Inspection for RedisInspection<'_> {
     fn after_damage(&mut self, damage: &Damage) -> Result<AfterDamage, JournalError> {
         let mut from = if *damage == self.no_head() { PageStart::At(EntryId::default()) } else { self.resume_at };
         let (mut after, mut page_size) = (AfterDamage::default(), PageSize::start());
-        let RedisSource { session, connection } = &mut *self.source;
         let id = ledger_id(&self.ledger);
         loop {
-            let page = match page(connection, &session.keys, from, &mut page_size).map_err(JournalError::from) {
+            let page = match page(self.source, from, &mut page_size).map_err(JournalError::from) {
                 Err(JournalError::CorruptEntry { id, .. }) => match EntryId::parse(&id) {
                     Some(strange) => {
                         from = PageStart::After(strange);
@@ -203,7 +202,7 @@ impl Inspection for RedisInspection<'_> {
             };
             for entry in &page.entries {
                 from = PageStart::After(entry.id);
-                match decoded(entry, &session.keys) {
+                match decoded(entry, &self.source.session.keys) {
                     Ok(frame) if frame.header.ledger_id == id => after.count(&frame.header),
                     _ if after.frames == 0 => after.unreadable_bytes += entry.frame.len() as u64,
                     _ => {}

@@ -3,10 +3,11 @@
 pub(in crate::journal::redis) mod inspect;
 pub(in crate::journal::redis) mod source;
 
+use std::sync::Arc;
+
 use crate::journal::recovery::{FramesLeft, NewestSnapshot, Progress, load_newest, replay_frame};
-use crate::journal::redis::connection::Connection;
 use crate::journal::redis::connection::errors::Failure;
-use crate::journal::redis::connection::session::Session;
+use crate::journal::redis::connection::session::RedisSource;
 use crate::journal::redis::connection::state::StoredState;
 use crate::journal::redis::read::entries::corrupt;
 use crate::journal::redis::read::walk::{StreamWalk, first};
@@ -25,60 +26,50 @@ pub struct Recovery {
 impl Recovery {
     /// Loads the newest good snapshot, if there is one: the frames to replay begin after it, else with the very first.
     pub fn begin(
-        session: &Session,
-        connection: &mut Connection,
+        source: &mut RedisSource,
         stored: Option<&StoredState>,
         replay: &mut dyn Replay,
     ) -> Result<Self, Failure> {
         if let Some(stored) = stored {
-            let newest = load_newest(
-                connection,
-                replay,
-                |connection| stored_snapshots(connection, session),
-                |connection, located, replay| match load(session, connection, stored, located, replay) {
+            let newest = load_newest(source, replay, stored_snapshots, |source, located, replay| {
+                match load(source, stored, located, replay) {
                     Err(Failure::Permanent(bad @ JournalError::BadSnapshot { .. })) => Ok(Err(bad)),
                     loaded => loaded.map(Ok),
-                },
-            )?;
+                }
+            })?;
             if let NewestSnapshot::Loaded(LocatedSnapshot { manifest, .. }, progress) = newest {
                 let walk = StreamWalk::after(&manifest.position);
                 return Ok(Self { walk, snapshot: Some(manifest), progress });
             }
             if stored.trimmed > 0 {
-                let id = first(session, connection)?.map(|entry| entry.id).unwrap_or_default();
+                let id = first(source)?.map(|entry| entry.id).unwrap_or_default();
                 if matches!(newest, NewestSnapshot::NoneGood) {
                     let why = format!("{} entries before it were trimmed, and no snapshot is good", stored.trimmed);
-                    return Err(corrupt(&session.keys, id, &why).into());
+                    return Err(corrupt(&source.session.keys, id, &why).into());
                 }
                 return Err(JournalError::Trimmed { sequence: 1, first_sequence: id.sequence.max(1) }.into());
             }
         }
         replay.begin_empty();
         let progress = Progress::start(0, FramesLeft::Count(stored.map_or(0, |stored| stored.end.entries)));
-        Ok(Self { walk: StreamWalk::start(JournalPosition::start(&session.ledger)), snapshot: None, progress })
+        Ok(Self { walk: StreamWalk::start(JournalPosition::start(&source.session.ledger)), snapshot: None, progress })
     }
 
     /// Replays everything that follows, to the end of the stream.
-    pub fn read_on(
-        &mut self,
-        session: &Session,
-        connection: &mut Connection,
-        replay: &mut dyn Replay,
-    ) -> Result<(), Failure> {
-        let stream = format!("{} in Redis at {}", session.keys.frames, connection.server());
+    pub fn read_on(&mut self, source: &mut RedisSource, replay: &mut dyn Replay) -> Result<(), Failure> {
+        let stream = format!("{} in Redis at {}", source.session.keys.frames, source.connection.server());
         let progress = &mut self.progress;
-        self.walk.read_on(session, connection, &stream, &mut |frame| replay_frame(replay, progress, frame))
+        self.walk.read_on(source, &stream, &mut |frame| replay_frame(replay, progress, frame))
     }
 }
 
 fn load(
-    session: &Session,
-    connection: &mut Connection,
+    source: &mut RedisSource,
     stored: &StoredState,
     located: &LocatedSnapshot,
     replay: &mut dyn Replay,
 ) -> Result<Progress, Failure> {
-    let manifest = &located.manifest;
+    let (manifest, session) = (&located.manifest, Arc::clone(&source.session));
     let bad = |why: String| {
         let file = format!("{} of Redis", session.keys.locations[located.location]);
         JournalError::BadSnapshot { file, why }
@@ -89,7 +80,7 @@ fn load(
     let entries = stored.end.entries - manifest.position.frames;
     let mut progress = Progress::start(manifest.bytes, FramesLeft::Count(entries));
     let mut pieces = PieceReader::of(located, &session.ledger);
-    while let Some(piece) = pieces.next(connection, &session.keys)? {
+    while let Some(piece) = pieces.next(source)? {
         progress.piece(replay, piece.len());
         replay.piece(&piece).map_err(bad)?;
     }

@@ -5,22 +5,14 @@ use std::sync::Arc;
 use super::Recovery;
 use crate::journal::inspect::look_again;
 use crate::journal::redis::RedisOptions;
-use crate::journal::redis::connection::Connection;
 use crate::journal::redis::connection::environment::{RedisEnvironment, SystemEnvironment};
 use crate::journal::redis::connection::keys::LOCATIONS;
 use crate::journal::redis::connection::server::Server;
-use crate::journal::redis::connection::session::Session;
+use crate::journal::redis::connection::session::RedisSource;
 use crate::journal::redis::connection::state::{self, StoredState};
 use crate::journal::redis::read::walk::StreamWalk;
 use crate::journal::redis::snapshot::locations::{self, LocatedSnapshot};
-use crate::journal::walk::WalkVisitor;
-use crate::journal::{JournalError, JournalPosition, Replay};
-
-/// One connection to the server that accepts the writes of a ledger.
-pub struct RedisSource {
-    pub(in crate::journal) session: Session,
-    pub(in crate::journal) connection: Connection,
-}
+use crate::journal::{JournalError, Replay};
 
 /// What changes when a server trims what it no longer needs.
 type Retained = (String, Vec<LocatedSnapshot>, [u64; LOCATIONS]);
@@ -39,12 +31,11 @@ impl RedisSource {
         options: &RedisOptions,
         environment: Arc<dyn RedisEnvironment>,
     ) -> Result<(Self, Server), JournalError> {
-        let session = options.session(environment)?;
-        let mut connection = session.target.connect()?;
-        let server = Server::ask(&mut connection)?;
+        let mut source = Self::of(&Arc::new(options.session(environment)?))?;
+        let server = Server::ask(&mut source.connection)?;
         server.check_version()?;
         server.check_role()?;
-        Ok((Self { session, connection }, server))
+        Ok((source, server))
     }
 
     /// Name of the ledger.
@@ -74,51 +65,14 @@ impl RedisSource {
         Ok(state::read(&mut self.connection, &self.session.keys, &self.session.ledger)?)
     }
 
-    /// Loads the newest good snapshot, as a start would; returns where the frames to replay begin.
-    ///
-    /// # Errors
-    /// Those of a start.
-    pub fn begin(&mut self, stored: &StoredState, replay: &mut dyn Replay) -> Result<Recovery, JournalError> {
-        Ok(Recovery::begin(&self.session, &mut self.connection, Some(stored), replay)?)
-    }
-
     /// Rebuilds the state as a start would, without a claim; does nothing if there is no journal.
     ///
     /// # Errors
     /// Those of a start.
     pub fn rebuild(&mut self, replay: &mut dyn Replay) -> Result<(), JournalError> {
         let Some(stored) = self.look_up()? else { return Ok(()) };
-        let mut recovery = self.begin(&stored, replay)?;
-        Ok(recovery.read_on(&self.session, &mut self.connection, replay)?)
-    }
-
-    pub(in crate::journal) fn locations(&mut self) -> Result<Vec<locations::SnapshotLocation>, JournalError> {
-        Ok(locations::read_locations(&mut self.connection, &self.session)?)
-    }
-
-    /// A walk from the first entry that is still stored, towards a position if there is one.
-    ///
-    /// # Errors
-    /// The entry is damaged or cannot be read.
-    pub fn from_first(
-        &mut self,
-        stored: &StoredState,
-        target: Option<&JournalPosition>,
-    ) -> Result<StreamWalk, JournalError> {
-        Ok(StreamWalk::from_first(&self.session, &mut self.connection, stored, target)?)
-    }
-
-    /// Walks on to the end of the stream, or until `visit` returns false.
-    ///
-    /// # Errors
-    /// Damage, or the server does not answer.
-    pub(in crate::journal) fn read_on(
-        &mut self,
-        walk: &mut StreamWalk,
-        visit: &mut WalkVisitor<'_>,
-    ) -> Result<(), JournalError> {
-        let journal = self.describe();
-        Ok(walk.read_on(&self.session, &mut self.connection, &journal, visit)?)
+        let mut recovery = Recovery::begin(self, Some(&stored), replay)?;
+        Ok(recovery.read_on(self, replay)?)
     }
 
     /// Checks that a journal ends where its state says, read before and after.
@@ -143,7 +97,7 @@ impl RedisSource {
     }
 
     fn retained(&mut self) -> Result<Retained, JournalError> {
-        let locations = self.locations()?;
+        let locations = locations::read_locations(self)?;
         let extent = std::array::from_fn(|index| locations[index].extent);
         let trimmed = state::field(&mut self.connection, &self.session.keys, "trimmed")?;
         Ok((trimmed, locations::snapshots(&locations), extent))

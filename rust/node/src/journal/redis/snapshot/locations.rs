@@ -3,10 +3,9 @@
 //! bytes of `snapshot.rs`, a piece with its own header before it; what is stored is not trusted.
 
 use crate::journal::recovery::StoredSnapshots;
-use crate::journal::redis::connection::Connection;
 use crate::journal::redis::connection::errors::Failure;
-use crate::journal::redis::connection::keys::{LOCATIONS, RedisKeys};
-use crate::journal::redis::connection::session::Session;
+use crate::journal::redis::connection::keys::LOCATIONS;
+use crate::journal::redis::connection::session::RedisSource;
 use crate::journal::redis::connection::state::hash_fields;
 use crate::journal::snapshot::{
     HEADER_BYTES, MANIFEST_BYTES, PIECE_HEADER_BYTES, crc_of, header, parse_manifest, piece_header, read_header,
@@ -56,17 +55,13 @@ pub struct SnapshotLocation {
 ///
 /// # Errors
 /// One holds a snapshot of a newer build: what else that wrote is unknown to a build that reads only the older parts.
-pub fn read_locations(connection: &mut Connection, session: &Session) -> Result<Vec<SnapshotLocation>, Failure> {
-    let Session { keys, ledger, .. } = session;
-    (0..LOCATIONS).map(|location| read_location(connection, keys, location, ledger)).collect()
+pub fn read_locations(source: &mut RedisSource) -> Result<Vec<SnapshotLocation>, Failure> {
+    (0..LOCATIONS).map(|location| read_location(source, location)).collect()
 }
 
 /// The snapshots in these locations, newest first, and why others cannot be used.
-pub fn stored_snapshots(
-    connection: &mut Connection,
-    session: &Session,
-) -> Result<StoredSnapshots<LocatedSnapshot>, Failure> {
-    let locations = read_locations(connection, session)?;
+pub fn stored_snapshots(source: &mut RedisSource) -> Result<StoredSnapshots<LocatedSnapshot>, Failure> {
+    let locations = read_locations(source)?;
     let good = snapshots(&locations);
     let bad = locations.into_iter().filter_map(|location| match location.content {
         LocationContent::Bad(error) => Some(error),
@@ -86,13 +81,9 @@ pub fn snapshots(locations: &[SnapshotLocation]) -> Vec<LocatedSnapshot> {
     found
 }
 
-fn read_location(
-    connection: &mut Connection,
-    keys: &RedisKeys,
-    location: usize,
-    ledger: &str,
-) -> Result<SnapshotLocation, Failure> {
-    let key = &keys.locations[location];
+fn read_location(source: &mut RedisSource, location: usize) -> Result<SnapshotLocation, Failure> {
+    let RedisSource { session, connection } = source;
+    let key = &session.keys.locations[location];
     let names = ["header", "manifest", "extent", "before"];
     let mut fields = hash_fields(connection, key, &names)?.into_iter().map(Option::unwrap_or_default);
     let mut next = || fields.next().unwrap_or_default();
@@ -101,7 +92,7 @@ fn read_location(
     let content = match (head.is_empty(), end.is_empty()) {
         (true, true) => LocationContent::Nothing,
         (_, true) => LocationContent::Unfinished,
-        _ => match parse(&head, &end, extent.unwrap_or(0), &name, ledger) {
+        _ => match parse(&head, &end, extent.unwrap_or(0), &name, &session.ledger) {
             Ok(manifest) => {
                 LocationContent::Snapshot(LocatedSnapshot { location, manifest, bytes_before: before.unwrap_or(0) })
             }
@@ -140,8 +131,9 @@ impl<'p> PieceReader<'p> {
     }
 
     /// The next piece; `None` after the last one. May be called again after a transient failure.
-    pub fn next(&mut self, connection: &mut Connection, keys: &RedisKeys) -> Result<Option<Vec<u8>>, Failure> {
-        let key = &keys.locations[self.located.location];
+    pub fn next(&mut self, source: &mut RedisSource) -> Result<Option<Vec<u8>>, Failure> {
+        let RedisSource { session, connection } = source;
+        let key = &session.keys.locations[self.located.location];
         let file = format!("{key} of Redis at {}", connection.server());
         let bad = |why: String| Err(JournalError::BadSnapshot { file: file.clone(), why }.into());
         if self.next == self.located.manifest.pieces {

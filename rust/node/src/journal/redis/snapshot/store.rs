@@ -8,12 +8,11 @@ use redis::Cmd;
 use super::calls::{CLEARED_AT_ONCE_MAX, SnapshotCaller};
 use super::locations::{self, LocatedSnapshot, LocationContent, PieceReader, SnapshotLocation};
 use super::retention::{Milestone, Milestones};
-use crate::journal::redis::connection::Connection;
 use crate::journal::redis::connection::errors::{Failure, RedisError};
 use crate::journal::redis::connection::functions::Owner;
 use crate::journal::redis::connection::keys::EntryId;
 use crate::journal::redis::connection::server::{Server, memory_left};
-use crate::journal::redis::connection::session::{Reconnecting, Session};
+use crate::journal::redis::connection::session::{Reconnecting, RedisSource, Session};
 use crate::journal::redis::connection::state;
 use crate::journal::redis::read::reader::RedisReader;
 use crate::journal::snapshot::{SnapshotDraft, no_draft};
@@ -25,7 +24,7 @@ const MEMORY_LEFT_MIN: u64 = 32 << 20;
 
 /// The snapshots of one open journal.
 pub struct RedisSnapshotStore {
-    link: Reconnecting<(Connection, Server)>,
+    link: Reconnecting<(RedisSource, Server)>,
     owner: Owner,
     retention: Retention,
     reader: RedisReader,
@@ -48,9 +47,9 @@ impl RedisSnapshotStore {
     pub fn new(session: Arc<Session>, owner: Owner, durable: Arc<AtomicU64>, retention: Retention) -> Self {
         let reader = RedisReader::new(session.clone(), durable, owner.epoch);
         let link = Reconnecting::new(session, |session| {
-            let mut connection = session.target.connect()?;
-            let server = Server::ask(&mut connection)?;
-            Ok((connection, server))
+            let mut source = RedisSource::of(session)?;
+            let server = Server::ask(&mut source.connection)?;
+            Ok((source, server))
         });
         Self { link, owner, retention, reader, draft: None, reached: None, damaged: Vec::new() }
     }
@@ -58,28 +57,25 @@ impl RedisSnapshotStore {
     /// Runs `act` on a connection, once more if the connection broke.
     fn on_connection<T>(
         &mut self,
-        act: &mut dyn FnMut(&Session, &mut Connection, &Server) -> Result<T, Failure>,
+        act: &mut dyn FnMut(&mut RedisSource, &Server) -> Result<T, Failure>,
     ) -> Result<T, JournalError> {
-        self.link.run(&mut |session, (connection, server)| act(session, connection, server)).map_err(
-            |error| match error {
-                Failure::NoRoom(error) => JournalError::NoRoomForSnapshot { why: error.to_string() },
-                failure => failure.into(),
-            },
-        )
+        self.link.run(&mut |(source, server)| act(source, server)).map_err(|failure| match failure {
+            Failure::NoRoom(error) => JournalError::NoRoomForSnapshot { why: error.to_string() },
+            failure => failure.into(),
+        })
     }
 
     /// Calls a function that changes something, and waits until that is durable.
     fn change(&mut self, begun: u64, call: impl FnOnce(&SnapshotCaller<'_>) -> Cmd) -> Result<(), JournalError> {
         let owner = self.owner.clone();
         let call = call(&SnapshotCaller { keys: &self.link.session.keys, owner: &owner, begun });
-        self.on_connection(&mut |session, connection, server| {
+        self.on_connection(&mut |RedisSource { session, connection }, server| {
             session.execute(connection, &call, server, &owner).map(drop)
         })
     }
 
     fn locations(&mut self) -> Result<Vec<SnapshotLocation>, JournalError> {
-        let mut locations =
-            self.on_connection(&mut |session, connection, _| locations::read_locations(connection, session))?;
+        let mut locations = self.on_connection(&mut |source, _| locations::read_locations(source))?;
         for (location, key) in locations.iter_mut().zip(&self.link.session.keys.locations) {
             let is_damaged =
                 matches!(&location.content, LocationContent::Snapshot(located) if self.damaged.contains(located));
@@ -92,7 +88,7 @@ impl RedisSnapshotStore {
     }
 
     fn begun(&mut self) -> Result<u64, JournalError> {
-        self.on_connection(&mut |session, connection, _| {
+        self.on_connection(&mut |RedisSource { session, connection }, _| {
             let text = state::field(connection, &session.keys, "begun")?;
             let number = if text.is_empty() { Ok(0) } else { text.parse() };
             number.map_err(|_| RedisError::nonsense(connection.server(), "HMGET").into())
@@ -109,7 +105,7 @@ impl RedisSnapshotStore {
 
     /// Refuses to take memory that the journal needs.
     fn check_memory(&mut self, bytes: u64) -> Result<(), JournalError> {
-        match self.on_connection(&mut |_, connection, _| Ok(memory_left(connection)?))? {
+        match self.on_connection(&mut |source, _| Ok(memory_left(&mut source.connection)?))? {
             Some(left) if left < bytes * 2 + MEMORY_LEFT_MIN => {
                 let why = format!("Redis has only {left} bytes left below maxmemory");
                 Err(JournalError::NoRoomForSnapshot { why })
@@ -148,7 +144,7 @@ impl SnapshotStore for RedisSnapshotStore {
         let located = located.ok_or_else(|| bad("it is gone".into()))?;
         let mut pieces = PieceReader::of(&located, &self.link.session.ledger);
         loop {
-            match self.on_connection(&mut |session, connection, _| pieces.next(connection, &session.keys)) {
+            match self.on_connection(&mut |source, _| pieces.next(source)) {
                 Ok(Some(piece)) => f(&piece).map_err(bad)?,
                 Ok(None) => return Ok(()),
                 Err(error) => {
@@ -223,8 +219,9 @@ impl SnapshotStore for RedisSnapshotStore {
         }
         let mut trimmed = Trimmed::default();
         if let [newest, older, ..] = &snapshots[..] {
-            let text = self
-                .on_connection(&mut |session, connection, _| state::field(connection, &session.keys, "milestones"))?;
+            let text = self.on_connection(&mut |RedisSource { session, connection }, _| {
+                state::field(connection, &session.keys, "milestones")
+            })?;
             let mut milestones = Milestones::read(&text);
             let position = &older.manifest.position;
             let milestone =

@@ -1,6 +1,7 @@
 //! Opens a journal in Redis: checks everything, replays snapshot and frames, and only then claims the next writer epoch.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::journal::chain_tip::ChainTip;
@@ -9,7 +10,7 @@ use crate::journal::redis::connection::errors::Failure;
 use crate::journal::redis::connection::functions::{self, Owner, Reply};
 use crate::journal::redis::connection::keys::EntryId;
 use crate::journal::redis::connection::server::Server;
-use crate::journal::redis::connection::session::{Backoff, Room, Session};
+use crate::journal::redis::connection::session::{Backoff, RedisSource, Room, Session};
 use crate::journal::redis::connection::state::{self, RedisPosition};
 use crate::journal::redis::connection::{Connection, ConnectionTarget};
 use crate::journal::redis::read::walk::StreamWalk;
@@ -21,8 +22,8 @@ const CLAIMS_BEFORE_SEAL: usize = 20;
 
 /// A journal that was read to its end and claimed.
 pub struct ClaimedJournal {
-    /// The connection it was claimed on.
-    pub connection: Connection,
+    /// The session, and the connection it was claimed on.
+    pub source: RedisSource,
     /// The server at its end.
     pub server: Server,
     /// The claim.
@@ -43,18 +44,19 @@ pub struct AcceptedClaim {
 
 /// Opens the journal of a session.
 pub fn open(
-    session: &Session,
+    session: &Arc<Session>,
     retry_timeout: Duration,
     replay: &mut dyn Replay,
 ) -> Result<ClaimedJournal, JournalError> {
     let mut backoff = Backoff::of(retry_timeout, &session.target.environment);
-    let mut connection = Some(first_connection(&session.target, &mut backoff)?);
+    let connection = first_connection(&session.target, &mut backoff)?;
+    let mut source = Ok(RedisSource { session: Arc::clone(session), connection });
     let token = token()?;
     let mut recovery = None;
     loop {
-        match attempt(session, connection.take(), &mut recovery, &token, replay) {
+        match source.and_then(|source| attempt(source, &mut recovery, &token, replay)) {
             Ok(claimed) => return Ok(claimed),
-            Err(Failure::Transient(_)) if backoff.wait() => {}
+            Err(Failure::Transient(_)) if backoff.wait() => source = RedisSource::of(session),
             Err(failure) => return Err(failure.into()),
         }
     }
@@ -76,50 +78,47 @@ fn first_connection(target: &ConnectionTarget, backoff: &mut Backoff) -> Result<
 
 /// Reads what is new and claims. What was read is kept for the next attempt.
 fn attempt(
-    session: &Session,
-    connection: Option<Connection>,
+    mut source: RedisSource,
     recovery: &mut Option<Recovery>,
     token: &str,
     replay: &mut dyn Replay,
 ) -> Result<ClaimedJournal, Failure> {
-    let mut connection = connection.map_or_else(|| session.target.connect(), Ok)?;
-    let server = Server::ask(&mut connection)?;
-    server.check(session.ack)?;
-    let earlier = state::read(&mut connection, &session.keys, &session.ledger)?;
-    functions::ensure(&mut connection, &session.keys)?;
+    let server = Server::ask(&mut source.connection)?;
+    server.check(source.session.ack)?;
+    let earlier = state::read(&mut source.connection, &source.session.keys, &source.session.ledger)?;
+    functions::ensure(&mut source.connection, &source.session.keys)?;
     let recovery = match recovery {
         Some(recovery) => recovery,
-        none => none.insert(Recovery::begin(session, &mut connection, earlier.as_ref(), replay)?),
+        none => none.insert(Recovery::begin(&mut source, earlier.as_ref(), replay)?),
     };
-    recovery.read_on(session, &mut connection, replay)?;
-    let later = state::read(&mut connection, &session.keys, &session.ledger)?;
-    recovery.walk.compare(session, earlier.as_ref(), later.as_ref())?;
+    recovery.read_on(&mut source, replay)?;
+    let later = state::read(&mut source.connection, &source.session.keys, &source.session.ledger)?;
+    recovery.walk.compare(&source.session, earlier.as_ref(), later.as_ref())?;
     for claims in 0.. {
         replay.admit()?;
-        if let Some(claim) = try_claim(session, &mut connection, &server, &recovery.walk, token)? {
-            return Ok(ClaimedJournal { connection, server, claim });
+        if let Some(claim) = try_claim(&mut source, &server, &recovery.walk, token)? {
+            return Ok(ClaimedJournal { source, server, claim });
         }
         // The previous writer still appends: read on, and try again.
         match claims.cmp(&CLAIMS_BEFORE_SEAL) {
             Ordering::Less => {}
-            Ordering::Equal => seal(session, &mut connection, &server, token)?,
+            Ordering::Equal => seal(&mut source, &server, token)?,
             Ordering::Greater => break,
         }
-        recovery.read_on(session, &mut connection, replay)?;
+        recovery.read_on(&mut source, replay)?;
     }
-    let directory = format!("{} of Redis at {}", session.keys.frames, connection.server());
+    let directory = format!("{} of Redis at {}", source.session.keys.frames, source.connection.server());
     Err(Failure::Transient(JournalError::Locked { directory, owner: "another server that is starting".into() }))
 }
 
-fn seal(session: &Session, connection: &mut Connection, server: &Server, token: &str) -> Result<(), Failure> {
+fn seal(RedisSource { session, connection }: &mut RedisSource, server: &Server, token: &str) -> Result<(), Failure> {
     let owner = Owner { token: token.into(), epoch: 0 };
     session.execute(connection, &functions::seal(&session.keys, token), server, &owner).map(drop)
 }
 
 /// Claims the next epoch if the journal still ends at the position it was read to; `None` if not.
 fn try_claim(
-    session: &Session,
-    connection: &mut Connection,
+    RedisSource { session, connection }: &mut RedisSource,
     server: &Server,
     walk: &StreamWalk,
     token: &str,

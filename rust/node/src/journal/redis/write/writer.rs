@@ -74,10 +74,10 @@ impl RedisJournal {
         environment: Arc<dyn RedisEnvironment>,
         replay: &mut dyn Replay,
     ) -> Result<Self, JournalError> {
-        let session = options.session(environment)?;
-        let ClaimedJournal { connection, server, claim } = open(&session, options.retry_timeout, replay)?;
+        let session = Arc::new(options.session(environment)?);
+        let ClaimedJournal { source, server, claim } = open(&session, options.retry_timeout, replay)?;
         Ok(Self {
-            session: Arc::new(session),
+            session,
             loss_window: server.loss_window(options.ack),
             durable: Arc::new(AtomicU64::new(claim.end.last)),
             tail: Tail::new(claim.end),
@@ -86,7 +86,7 @@ impl RedisJournal {
             room: claim.room,
             budget: None,
             owner: claim.owner,
-            connection: Some((connection, server)),
+            connection: Some((source.connection, server)),
             retry_timeout: options.retry_timeout,
             retention: Retention { archive_ms: options.archive_ms, archive_bytes_max: options.archive_bytes_max },
             state: WriterState::Open,
