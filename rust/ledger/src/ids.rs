@@ -23,21 +23,26 @@ pub struct ReservationId {
 }
 
 /// Bytes of a token: epoch, generation, slot and a check value, in hexadecimal digits.
-const TOKEN_BYTES: usize = 32;
+pub const TOKEN_BYTES: usize = 32;
 
 impl ReservationId {
     /// The opaque token that callers see. `tag` is the ledger's tag, which makes another ledger's token invalid.
     pub fn token(self, tag: u64) -> String {
+        self.token_digits(tag).map(char::from).iter().collect()
+    }
+
+    /// The token as ASCII characters.
+    #[inline]
+    pub fn token_digits(self, tag: u64) -> [u8; TOKEN_BYTES] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let whole = (u128::from(self.check(tag)) << 96)
-            | (u128::from(self.epoch) << 64)
-            | (u128::from(self.generation) << 32)
-            | u128::from(self.slot);
-        let mut token = String::with_capacity(TOKEN_BYTES);
-        for entry in (0..TOKEN_BYTES).rev() {
-            token.push(char::from(DIGITS[(whole >> (4 * entry)) as usize & 15]));
+        let mut digits = [0; TOKEN_BYTES];
+        let parts = [self.check(tag), self.epoch, self.generation, self.slot];
+        let bytes = parts.map(u32::to_be_bytes);
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes.as_flattened()) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
         }
-        token
+        digits
     }
 
     /// Parses a token; `None` if the ledger with this tag cannot have issued it.

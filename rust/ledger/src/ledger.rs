@@ -1,6 +1,6 @@
 //! The ledger's state and its queries. Nothing here reads a clock: time is an argument.
 
-use crate::ids::{Handle, LevelIndex, ReservationId, Slot};
+use crate::ids::{Handle, LevelIndex, ReservationId, Slot, TOKEN_BYTES};
 use crate::level::LevelFigures;
 use hashbrown::HashMap;
 
@@ -240,6 +240,12 @@ impl Ledger {
     /// The token of a reservation.
     pub fn token(&self, id: ReservationId) -> String {
         id.token(self.tag)
+    }
+
+    /// The same as ASCII characters, without an allocation.
+    #[inline]
+    pub fn token_digits(&self, id: ReservationId) -> [u8; TOKEN_BYTES] {
+        id.token_digits(self.tag)
     }
 
     /// The id in a token; `None` if this ledger cannot have issued the token.

@@ -58,7 +58,7 @@ pub use entity::{
 pub use event::Event;
 pub use execute::{Payload, SWEEP_LINES_MAX};
 pub use fingerprint::Fingerprint;
-pub use ids::{Handle, LevelIndex, ReservationId, Slot};
+pub use ids::{Handle, LevelIndex, ReservationId, Slot, TOKEN_BYTES};
 pub use image::{IMAGE_PIECE_BYTES, IMAGE_VERSION, Image, ImageLoader};
 pub use keys::{KeyEntry, Scope};
 pub use ledger::{DEDUPE_WINDOW_MS, KEY_BYTES_MAX, Ledger, LedgerOptions, REFUSAL_BYTES_MAX};

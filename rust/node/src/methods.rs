@@ -4,13 +4,14 @@
 //! could be longer is refused before it is executed, lists come in pages, and long answers have a short form.
 
 use invengine_wire::v1;
+use invengine_wire::v1::command::Command as Asked;
 
 pub use crate::sizes::{
     ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX, COMMAND_BYTES_MAX, PAGE_BYTES_MAX, SUBMIT_BYTES_MAX,
     SUBMIT_COMMANDS_MAX,
 };
 use crate::sizes::{ENTITY_BYTES_MAX, SMALL_ANSWER_BYTES_MAX};
-use crate::translate::command::CommandMethod;
+use crate::translate::command::{CommandMethod, command};
 use crate::translate::read::ReadMethod;
 
 /// Path of the only unary method whose caller waits for the disk.
@@ -86,7 +87,12 @@ macro_rules! method {
             answer_bytes_max: $answer_bytes_max,
         }
     };
-    // What most have: a command, a read, and what is not available yet.
+    // What most have: a command, which batches may have too, a read, and what is not available yet.
+    ($service:literal, $name:literal, command $request:ident, batch $variant:ident) => {
+        method!($service, $name, MethodKind::Command(CommandMethod::of::<v1::$request>().in_batch(|asked, tag| {
+            if let Asked::$variant(asked) = asked { Some(command(asked, "", tag)) } else { None }
+        })), COMMAND_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX)
+    };
     ($service:literal, $name:literal, command $request:ident) => {
         method!($service, $name, command $request, COMMAND_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX)
     };
@@ -103,16 +109,16 @@ macro_rules! method {
 
 /// All methods. The most frequent ones come first, because `find` searches in this order.
 pub static METHODS: [Method; 50] = [
-    method!("ReservationService", "Reserve", command ReserveRequest),
-    method!("ReservationService", "Allocate", command AllocateRequest),
+    method!("ReservationService", "Reserve", command ReserveRequest, batch Reserve),
+    method!("ReservationService", "Allocate", command AllocateRequest, batch Allocate),
     method!("ReservationService", "Submit", MethodKind::Submit, SUBMIT_BYTES_MAX, ANSWER_BYTES_MAX),
     method!("ReservationService", "SubmitStream", MethodKind::SubmitStream, SUBMIT_BYTES_MAX, ANSWER_BYTES_MAX),
     method!("AvailabilityService", "GetAvailability", read GetAvailabilityRequest, ANSWER_BYTES_MAX),
-    method!("ReservationService", "Release", command ReleaseRequest),
-    method!("ReservationService", "Fulfill", command FulfillRequest),
-    method!("ReservationService", "Extend", command ExtendRequest),
-    method!("ReservationService", "Amend", command AmendRequest),
-    method!("ReservationService", "TransferReservation", command TransferReservationRequest),
+    method!("ReservationService", "Release", command ReleaseRequest, batch Release),
+    method!("ReservationService", "Fulfill", command FulfillRequest, batch Fulfill),
+    method!("ReservationService", "Extend", command ExtendRequest, batch Extend),
+    method!("ReservationService", "Amend", command AmendRequest, batch Amend),
+    method!("ReservationService", "TransferReservation", command TransferReservationRequest, batch TransferReservation),
     method!("ReservationService", "GetReservation", read GetReservationRequest, ANSWER_BYTES_MAX),
     method!("ReservationService", "ListReservations", read ListReservationsRequest, ANSWER_BYTES_MAX),
     method!("ReservationService", "GetOutcome", read GetOutcomeRequest, ANSWER_BYTES_MAX),

@@ -14,8 +14,9 @@ use super::{Call, Decision, Shared};
 use crate::incident;
 use crate::methods::{self, Method, MethodKind};
 use crate::refusal::Refusal;
-use crate::translate::answer::{self, Outcomes};
+use crate::translate::answer;
 use crate::translate::command::CommandMethod;
+use crate::translate::outcomes::Outcomes;
 use crate::translate::read::View;
 use crate::translate::with_submit;
 
@@ -132,8 +133,7 @@ impl Shared {
             let mut ahead = ahead.iter();
             for command in commands {
                 let next = command.as_ref().map(|_| ahead.next().expect("Invariant: each command is looked ahead at"));
-                let outcome = self.outcome(core, next, &outcomes, moment, &mut depends_on);
-                outcomes.push(outcome);
+                depends_on = self.decide(core, next, &mut outcomes, moment).max(depends_on);
             }
         });
         if let Some(core) = held {
@@ -148,29 +148,36 @@ impl Shared {
         }
     }
 
-    /// Executes one command of a batch, unless the answer has no room for its outcome.
-    fn outcome(
+    /// Executes one command of a batch, unless the answer has no room for its outcome, and returns the sequence that the
+    /// outcome depends on.
+    fn decide(
         &self,
         core: &mut Core,
         command: Result<&Ahead<'_, '_>, &Refusal>,
-        outcomes: &Outcomes,
+        outcomes: &mut Outcomes,
         moment: Instant,
-        depends_on: &mut u64,
-    ) -> v1::Outcome {
+    ) -> u64 {
         if outcomes.are_full() {
             // Whatever is done must be answered, so nothing more is executed, not even a repeat.
-            return answer::refused_outcome(&Refusal::answer_full());
+            outcomes.push_refused(&Refusal::answer_full());
+            return 0;
         }
         let ahead = match command {
             Ok(ahead) => ahead,
-            Err(refusal) => return answer::refused_outcome(refusal),
+            Err(refusal) => {
+                outcomes.push_refused(refusal);
+                return 0;
+            }
         };
         match self.execute(core, ahead, moment) {
             Ok(executed) => {
-                *depends_on = executed.depends_on.max(*depends_on);
-                answer::outcome(&core.ledger, &executed, &ahead.command().context)
+                outcomes.push(&core.ledger, &executed, &ahead.command().context);
+                executed.depends_on
             }
-            Err(refusal) => answer::refused_outcome(&refusal),
+            Err(refusal) => {
+                outcomes.push_refused(&refusal);
+                0
+            }
         }
     }
 

@@ -59,35 +59,35 @@ impl Core {
     /// Creates the unknown names that a command mentions, by commands of the engine's own, if the command is then
     /// accepted: a typo in one that is refused creates nothing.
     fn create_missing(&mut self, command: &Command<'_>, now_ms: i64) {
-        let mut wanted: Vec<(EntityKind, &str)> = vec![(EntityKind::Channels, command.context.channel)];
+        let mut missing: Vec<(EntityKind, &str)> = Vec::new();
+        let mut mention = |kind, name| {
+            if missing.contains(&(kind, name)) {
+                return;
+            }
+            if !name.is_empty() && self.ledger.entities(kind).names().find(name).is_none() {
+                missing.push((kind, name));
+            }
+        };
+        mention(EntityKind::Channels, command.context.channel);
+        let mut level = |sku, location| {
+            mention(EntityKind::Items, sku);
+            mention(EntityKind::Locations, location);
+        };
         match &command.body {
             Body::Reserve { lines, .. } | Body::Amend { lines, .. } => {
-                wanted.extend(lines.iter().flat_map(|line| mention(line.sku, line.location)));
+                lines.iter().for_each(|line| level(line.sku, line.location));
             }
-            Body::Stock { lines, .. } => {
-                wanted.extend(lines.iter().flat_map(|line| mention(line.sku, line.location)));
-            }
-            Body::Transfer { to_location, .. } => wanted.push((EntityKind::Locations, to_location)),
+            Body::Stock { lines, .. } => lines.iter().for_each(|line| level(line.sku, line.location)),
+            Body::Transfer { to_location, .. } => mention(EntityKind::Locations, to_location),
             _ => {}
-        }
-        let mut missing = Vec::new();
-        for (catalogue, name) in wanted {
-            let is_new = !name.is_empty() && self.ledger.entities(catalogue).names().find(name).is_none();
-            if is_new && !missing.contains(&(catalogue, name)) {
-                missing.push((catalogue, name));
-            }
         }
         if missing.is_empty() || !self.ledger.would_accept(command, &missing, now_ms) {
             return;
         }
-        for (catalogue, name) in missing {
+        for (kind, name) in missing {
             let entries = vec![Upsert::labels(name, "", "")];
-            let create = Command { context: Context::default(), body: Body::Upsert { kind: catalogue, entries } };
+            let create = Command { context: Context::default(), body: Body::Upsert { kind, entries } };
             self.ledger.execute(&create, now_ms, &mut self.payload, self.frame_bytes_max);
         }
     }
-}
-
-fn mention<'a>(sku: &'a str, location: &'a str) -> [(EntityKind, &'a str); 2] {
-    [(EntityKind::Items, sku), (EntityKind::Locations, location)]
 }

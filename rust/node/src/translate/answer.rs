@@ -3,20 +3,10 @@
 use invengine_ledger::command::Body;
 use invengine_ledger::{Answer, Command, Context, Effect, Executed, Ledger};
 use invengine_wire::v1;
-use prost::Message;
 
 use super::command::CommandMethod;
 use super::shape::{holds, levels, receipt};
 use crate::refusal::Refusal;
-use crate::sizes::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX, SUBMIT_COMMANDS_MAX};
-
-/// An upper bound of the bytes of an outcome that only says that the batch's answer is full.
-const FULL_OUTCOME_BYTES: usize = 256;
-/// An upper bound of what an outcome takes besides its own bytes.
-const OUTCOME_PREFIX_BYTES: usize = 8;
-/// Once outcomes take more bytes than this, there is no room for one more full answer and for refusing the rest.
-const BATCH_FULL_BYTES: usize =
-    ANSWER_BYTES_MAX - COMMAND_ANSWER_BYTES_MAX - SUBMIT_COMMANDS_MAX * (FULL_OUTCOME_BYTES + OUTCOME_PREFIX_BYTES);
 
 /// The answer to a unary command. Must be called before the ledger changes again.
 ///
@@ -110,7 +100,7 @@ fn versions(effect: &Effect) -> Vec<i64> {
 /// Channel and source of a command, which determine the scope of its keys.
 pub(super) type ScopeNames<'a> = (&'a str, &'a str);
 
-fn scope_names<'a>(context: &Context<'a>) -> ScopeNames<'a> {
+pub(super) fn scope_names<'a>(context: &Context<'a>) -> ScopeNames<'a> {
     (context.channel, context.source.map_or("", |place| place.id))
 }
 
@@ -120,16 +110,6 @@ fn cancelled(effect: &Effect, (channel, source): ScopeNames<'_>) -> (bool, Optio
     let scope = || v1::KeyScope { channel: channel.into(), source_id: source_id.into() };
     let cancelled = *effect == Effect::KeyCancelled;
     (cancelled, cancelled.then(scope))
-}
-
-/// The answer to one command of a batch. Must be called before the ledger changes again.
-pub fn outcome(ledger: &Ledger, executed: &Executed, context: &Context<'_>) -> v1::Outcome {
-    match &executed.answer {
-        Answer::Rejected(rejection) => refused_outcome(&rejection.into()),
-        Answer::Accepted { sequence, replayed, effect } => {
-            accepted_outcome(ledger, (*sequence, *replayed), ledger.effect(*effect), scope_names(context))
-        }
-    }
 }
 
 /// The outcome of an accepted command with this effect.
@@ -156,53 +136,4 @@ pub(super) fn accepted_outcome(
 /// The outcome of a refused command.
 pub fn refused_outcome(refusal: &Refusal) -> v1::Outcome {
     v1::Outcome { rejection: Some(refusal.to_rejection()), ..v1::Outcome::default() }
-}
-
-/// The answer to a batch, built outcome by outcome. It accepts outcomes as long as any next one is certain to fit.
-#[derive(Default)]
-pub struct Outcomes {
-    outcomes: Vec<v1::Outcome>,
-    bytes: usize,
-}
-
-impl Outcomes {
-    /// True if there may be no room for one more answer besides the refusals of all remaining commands.
-    pub fn are_full(&self) -> bool {
-        self.bytes > BATCH_FULL_BYTES
-    }
-
-    /// Appends the outcome of the next command.
-    pub fn push(&mut self, outcome: v1::Outcome) {
-        self.bytes += outcome.encoded_len() + OUTCOME_PREFIX_BYTES;
-        self.outcomes.push(outcome);
-    }
-
-    /// The answer message. Everything up to `durable_sequence` is durable when it is sent.
-    pub fn into_response(self, durable_sequence: u64) -> Vec<u8> {
-        v1::SubmitResponse { outcomes: self.outcomes, durable_sequence: durable_sequence as i64 }.encode_to_vec()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_answer_has_room_for_the_refusals_of_all_remaining_commands() {
-        let left_out = refused_outcome(&Refusal::answer_full());
-        assert!(left_out.encoded_len() <= FULL_OUTCOME_BYTES, "{}", left_out.encoded_len());
-        // One answer of the greatest length just before the batch is full, and then nothing but refusals.
-        let most = BATCH_FULL_BYTES
-            + COMMAND_ANSWER_BYTES_MAX
-            + SUBMIT_COMMANDS_MAX * (left_out.encoded_len() + OUTCOME_PREFIX_BYTES);
-        assert!(most <= ANSWER_BYTES_MAX, "{most}");
-        let mut outcomes = Outcomes::default();
-        for _ in 0..SUBMIT_COMMANDS_MAX {
-            outcomes.push(left_out.clone());
-        }
-        assert!(!outcomes.are_full(), "refusals alone leave room for an answer");
-        let bytes = outcomes.bytes;
-        let response = outcomes.into_response(i64::MAX as u64);
-        assert!(response.len() <= bytes, "{} {bytes}", response.len());
-    }
 }

@@ -3,9 +3,11 @@
 use invengine_ledger::command::Body;
 use invengine_ledger::{Command, Context};
 use invengine_wire::v1;
+use invengine_wire::v1::command::Command as Asked;
 use prost::Message;
 
 use super::answer::Accepted;
+use super::batch::CommandOrRefusal;
 use super::check::Violations;
 use super::context::context;
 use crate::refusal::Refusal;
@@ -36,6 +38,7 @@ macro_rules! shared_fields {
 
 pub(super) use shared_fields;
 
+type InBatch = for<'a> fn(&'a Asked, u64) -> Option<CommandOrRefusal<'a>>;
 type Decode = fn(&[u8], &str, u64, &mut dyn FnMut(&Command<'_>)) -> Result<(), Refusal>;
 
 /// A command of the contract as the table of methods knows it.
@@ -43,11 +46,23 @@ type Decode = fn(&[u8], &str, u64, &mut dyn FnMut(&Command<'_>)) -> Result<(), R
 pub struct CommandMethod {
     decode: Decode,
     answer: fn(&Accepted<'_>) -> Vec<u8>,
+    in_batch: InBatch,
 }
 
 impl CommandMethod {
     pub(crate) const fn of<M: CommandRequest>() -> Self {
-        CommandMethod { decode: decode::<M>, answer: |accepted| M::answer(accepted).encode_to_vec() }
+        let answer = |accepted: &Accepted<'_>| M::answer(accepted).encode_to_vec();
+        CommandMethod { decode: decode::<M>, answer, in_batch: |_, _| None }
+    }
+
+    /// The same for a command that batches may have too: `in_batch` finds it among what a batch asks for.
+    pub(crate) const fn in_batch(self, in_batch: InBatch) -> Self {
+        CommandMethod { in_batch, ..self }
+    }
+
+    /// The command that a batch asks for, if it is this one. `tag` is the tag of the ledger.
+    pub(super) fn command_of_batch<'a>(&self, asked: &'a Asked, tag: u64) -> Option<CommandOrRefusal<'a>> {
+        (self.in_batch)(asked, tag)
     }
 
     /// Decodes a request and calls `f` with its command.
@@ -86,7 +101,7 @@ fn decode<M: CommandRequest>(
 }
 
 /// The command that a message asks for.
-pub(super) fn command<'a, M: CommandRequest>(message: &'a M, key: &'a str, tag: u64) -> Result<Command<'a>, Refusal> {
+pub(crate) fn command<'a, M: CommandRequest>(message: &'a M, key: &'a str, tag: u64) -> Result<Command<'a>, Refusal> {
     let mut found = Violations::default();
     let context = context(message.context(), key, &mut found);
     let body = message.body(&context, tag, &mut found);

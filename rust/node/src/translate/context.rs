@@ -14,52 +14,70 @@ const NANOS_PER_MS: i64 = 1_000_000;
 /// Reads the shared fields. `key` comes from the metadata and is used only if the message has none.
 pub(super) fn context<'a>(given: Option<&'a v1::CommandContext>, key: &'a str, found: &mut Violations) -> Context<'a> {
     let Some(given) = given else {
-        found.key(key, format_args!("context.idempotency_key"));
-        return Context { key, ..Context::default() };
+        let context = Context { key, ..Context::default() };
+        check_key(&context, false, found);
+        return context;
     };
-    let key = if given.idempotency_key.is_empty() { key } else { &given.idempotency_key };
-    if !key.is_empty() || given.source.is_none() {
-        found.key(key, format_args!("context.idempotency_key"));
-    }
-    let texts = [
-        (&given.channel, "channel"),
-        (&given.order_ref, "order_ref"),
-        (&given.holder, "holder"),
-        (&given.actor, "actor"),
-        (&given.reason_code, "reason_code"),
-        (&given.reference, "reference"),
-        (&given.causation, "causation"),
-    ];
-    for (value, field) in texts {
-        found.text(value, format_args!("context.{field}"));
-    }
-    Context {
-        key,
-        issue_time_ms: moment(given.issue_time.as_ref(), "issue_time", found),
+    let texts = Context {
+        key: if given.idempotency_key.is_empty() { key } else { &given.idempotency_key },
         channel: &given.channel,
-        source: given.source.as_ref().map(|place| source(place, found)),
         order_ref: &given.order_ref,
         holder: &given.holder,
-        event_time_ms: moment(given.event_time.as_ref(), "event_time", found),
         actor: &given.actor,
         reason_code: &given.reason_code,
         reference: &given.reference,
         causation: &given.causation,
         accept_summary: given.accept_summary,
         remember_refusal: given.remember_refusal,
+        ..Context::default()
+    };
+    check_key(&texts, given.source.is_some(), found);
+    check_texts(&texts, found);
+    Context {
+        issue_time_ms: moment(given.issue_time, "issue_time", found),
+        source: given.source.as_ref().map(|place| source(&place.source_id, place.epoch, place.sequence, found)),
+        event_time_ms: moment(given.event_time, "event_time", found),
+        ..texts
     }
 }
 
-fn source<'a>(place: &'a v1::SourcePosition, found: &mut Violations) -> SourcePosition<'a> {
-    found.name(&place.source_id, format_args!("context.source.source_id"));
-    found.require(place.epoch >= 1, format_args!("context.source.epoch"), "at least 1; RegisterSource issues it");
-    let counted = (1..=QUANTITY_MAX).contains(&place.sequence);
+/// Checks the key, which only a command with a source may leave out.
+#[inline]
+pub(super) fn check_key(context: &Context<'_>, has_source: bool, found: &mut Violations) {
+    if !context.key.is_empty() || !has_source {
+        found.key(context.key, format_args!("context.idempotency_key"));
+    }
+}
+
+/// Checks the texts that may be left out.
+#[inline]
+pub(super) fn check_texts(context: &Context<'_>, found: &mut Violations) {
+    let texts = [
+        (context.channel, "channel"),
+        (context.order_ref, "order_ref"),
+        (context.holder, "holder"),
+        (context.actor, "actor"),
+        (context.reason_code, "reason_code"),
+        (context.reference, "reference"),
+        (context.causation, "causation"),
+    ];
+    for (value, field) in texts {
+        found.text(value, format_args!("context.{field}"));
+    }
+}
+
+/// The position of a message in the sequence of its source.
+pub(super) fn source<'a>(id: &'a str, epoch: i64, sequence: i64, found: &mut Violations) -> SourcePosition<'a> {
+    found.name(id, format_args!("context.source.source_id"));
+    found.require(epoch >= 1, format_args!("context.source.epoch"), "at least 1; RegisterSource issues it");
+    let counted = (1..=QUANTITY_MAX).contains(&sequence);
     found.require(counted, format_args!("context.source.sequence"), "from 1 to 2^53 - 1");
-    SourcePosition { id: &place.source_id, epoch: place.epoch as u64, sequence: place.sequence as u64 }
+    SourcePosition { id, epoch: epoch as u64, sequence: sequence as u64 }
 }
 
 /// A moment in whole ms, rounded down.
-fn moment(time: Option<&Timestamp>, field: &str, found: &mut Violations) -> Option<i64> {
+#[inline]
+pub(super) fn moment(time: Option<Timestamp>, field: &str, found: &mut Violations) -> Option<i64> {
     let time = time?;
     let good = SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos);
     let good = found.require(good, format_args!("context.{field}"), "a time in the years 1 to 9999");
@@ -67,7 +85,8 @@ fn moment(time: Option<&Timestamp>, field: &str, found: &mut Violations) -> Opti
 }
 
 /// A time to live in ms, rounded up: a hold never expires before the requested time.
-pub(super) fn ttl(given: Option<&Duration>, found: &mut Violations) -> i64 {
+#[inline]
+pub(super) fn ttl(given: Option<Duration>, found: &mut Violations) -> i64 {
     let Some(given) = given else { return TTL_MS_DEFAULT };
     let whole = (0..1_000_000_000).contains(&given.nanos) && (0..=TTL_MS_MAX / 1_000).contains(&given.seconds);
     let nanos = if whole { given.seconds * 1_000 * NANOS_PER_MS + i64::from(given.nanos) } else { 0 };
@@ -95,7 +114,7 @@ mod tests {
         ];
         for (seconds, nanos, expected) in rows {
             let mut found = Violations::default();
-            let ms = ttl(Some(&Duration { seconds, nanos }), &mut found);
+            let ms = ttl(Some(Duration { seconds, nanos }), &mut found);
             assert_eq!(found.finish().is_ok().then_some(ms), expected, "{seconds} s {nanos} ns");
         }
         assert_eq!(ttl(None, &mut Violations::default()), TTL_MS_DEFAULT);
@@ -113,7 +132,7 @@ mod tests {
         ];
         for (seconds, nanos, expected) in rows {
             let mut found = Violations::default();
-            let ms = moment(Some(&Timestamp { seconds, nanos }), "issue_time", &mut found);
+            let ms = moment(Some(Timestamp { seconds, nanos }), "issue_time", &mut found);
             assert_eq!(found.finish().is_ok().then_some(ms), expected.map(Some), "{seconds} s {nanos} ns");
         }
     }

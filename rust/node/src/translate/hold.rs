@@ -11,7 +11,15 @@ use super::context::ttl;
 use super::lines::{amended, requested};
 use super::target::{TargetRules, target};
 
-const ANY: TargetRules = TargetRules { order: true, lines: true };
+/// The rules of a command that may act on whatever is named.
+pub(super) const ANY: TargetRules = TargetRules { order: true, lines: true };
+
+/// Checks that a Reserve that replaces somebody's holds says whose.
+#[inline]
+pub(super) fn check_holder(replace_own: bool, context: &Context<'_>, found: &mut Violations) {
+    let somebody = !replace_own || !context.holder.is_empty();
+    found.require(somebody, format_args!("context.holder"), "replace_own needs to know whose holds give way");
+}
 
 impl CommandRequest for v1::ReserveRequest {
     type Answer = v1::ReserveResponse;
@@ -19,11 +27,10 @@ impl CommandRequest for v1::ReserveRequest {
     shared_fields!();
 
     fn body<'a>(&'a self, context: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
-        let somebody = !self.replace_own || !context.holder.is_empty();
-        found.require(somebody, format_args!("context.holder"), "replace_own needs to know whose holds give way");
+        check_holder(self.replace_own, context, found);
         Body::Reserve {
             lines: requested(&self.lines, found),
-            ttl_ms: ttl(self.ttl.as_ref(), found),
+            ttl_ms: ttl(self.ttl, found),
             allow_partial: self.allow_partial,
             replace_own: self.replace_own,
         }
@@ -41,10 +48,7 @@ impl CommandRequest for v1::ExtendRequest {
 
     fn body<'a>(&'a self, _: &Context<'a>, tag: u64, found: &mut Violations) -> Body<'a> {
         let allowed = TargetRules { lines: false, ..ANY };
-        Body::Extend {
-            target: target(self.target.as_ref(), allowed, tag, found),
-            ttl_ms: ttl(self.ttl.as_ref(), found),
-        }
+        Body::Extend { target: target(self.target.as_ref(), allowed, tag, found), ttl_ms: ttl(self.ttl, found) }
     }
 
     fn answer(accepted: &Accepted<'_>) -> v1::ExtendResponse {

@@ -14,24 +14,31 @@ pub(super) fn requested<'a>(given: &'a [v1::LineRequest], found: &mut Violations
     }
     let before = found.len();
     let mut lines = Vec::with_capacity(given.len());
-    for (number, line) in given.iter().enumerate() {
-        found.name(&line.sku, format_args!("lines[{number}].sku"));
-        if line.location_group.is_empty() {
-            found.name(&line.location, format_args!("lines[{number}].location"));
-        } else {
-            let one = line.location.is_empty();
-            found.require(one, format_args!("lines[{number}].location"), "a location or a location_group, not both");
-            found.later("a reserve on a location_group");
-        }
-        let units = (1..=QUANTITY_MAX).contains(&line.quantity);
-        found.require(units, format_args!("lines[{number}].quantity"), "from 1 to 2^53 - 1");
-        lines.push(Line { sku: &line.sku, location: &line.location, quantity: line.quantity });
+    for (number, asked) in given.iter().enumerate() {
+        let line = Line { sku: &asked.sku, location: &asked.location, quantity: asked.quantity };
+        check_requested(&line, &asked.location_group, number, found);
+        lines.push(line);
     }
     if found.len() == before && canonical_lines(&mut lines).is_err() {
         let given = given.iter().map(|line| (&*line.sku, &*line.location, line.quantity));
         report_sum(given, "lines", found);
     }
     lines
+}
+
+/// Checks one line of a Reserve, which has this number in the list.
+#[inline]
+pub(super) fn check_requested(line: &Line<'_>, location_group: &str, number: usize, found: &mut Violations) {
+    found.name(line.sku, format_args!("lines[{number}].sku"));
+    if location_group.is_empty() {
+        found.name(line.location, format_args!("lines[{number}].location"));
+    } else {
+        let one = line.location.is_empty();
+        found.require(one, format_args!("lines[{number}].location"), "a location or a location_group, not both");
+        found.later("a reserve on a location_group");
+    }
+    let units = (1..=QUANTITY_MAX).contains(&line.quantity);
+    found.require(units, format_args!("lines[{number}].quantity"), "from 1 to 2^53 - 1");
 }
 
 /// Selected lines of a hold, each with a quantity, or 0 for all of the line.

@@ -1,6 +1,8 @@
 //! Translates between a caller's messages and the ledger: requests are checked field by field and made canonical,
 //! answers get their names back. Nothing here decides anything or keeps state.
 
+#[cfg(test)]
+mod agreement;
 pub mod answer;
 mod batch;
 mod check;
@@ -8,9 +10,12 @@ pub mod command;
 mod context;
 mod entities;
 pub mod events;
+mod fields;
 mod hold;
 mod lines;
+pub mod outcomes;
 mod page;
+mod plain;
 pub mod read;
 mod read_hold;
 mod read_stock;

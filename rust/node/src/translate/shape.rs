@@ -74,7 +74,7 @@ fn line_change(ledger: &Ledger, line: &LineChange) -> v1::LineChange {
     }
 }
 
-fn line_state(state: LineState) -> v1::LineState {
+pub(super) fn line_state(state: LineState) -> v1::LineState {
     match state {
         LineState::Reserved => v1::LineState::Reserved,
         LineState::Allocated => v1::LineState::Allocated,

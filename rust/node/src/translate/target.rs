@@ -36,33 +36,51 @@ pub(super) fn target<'a>(
         found.require(given.lines.is_empty(), format_args!("target.lines"), whole);
         Vec::new()
     };
-    let by = named_by(by, allowed, tag, found);
-    let version = given.expected_version;
+    let name = match by {
+        By::ReservationId(token) => HoldName::Token(token),
+        By::ReservationKey(key) => HoldName::Key(key),
+        By::OrderRef(order) => HoldName::Order(order),
+    };
+    let by = named_by(name, allowed, tag, found);
+    Target { by, lines, expected_version: expected_version(given.expected_version, by, found) }
+}
+
+/// How a message names holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum HoldName<'a> {
+    Token(&'a str),
+    Key(&'a str),
+    Order(&'a str),
+}
+
+/// The holds behind a name.
+pub(super) fn named_by<'a>(name: HoldName<'a>, allowed: TargetRules, tag: u64, found: &mut Violations) -> TargetBy<'a> {
+    match name {
+        HoldName::Token(token) => {
+            found.name(token, format_args!("target.reservation_id"));
+            ReservationId::parse(token, tag).map_or(TargetBy::UnknownToken(token), TargetBy::Id)
+        }
+        HoldName::Key(key) => {
+            found.key(key, format_args!("target.reservation_key"));
+            TargetBy::Key(key)
+        }
+        HoldName::Order(order) if allowed.order => {
+            found.name(order, format_args!("target.order_ref"));
+            TargetBy::Order(order)
+        }
+        HoldName::Order(order) => {
+            found.require(false, format_args!("target.order_ref"), "one hold, by reservation_id or reservation_key");
+            TargetBy::Order(order)
+        }
+    }
+}
+
+/// The version that a hold named like this must have.
+pub(super) fn expected_version(version: i64, by: TargetBy<'_>, found: &mut Violations) -> u64 {
     let (good, rule) = match by {
         TargetBy::Order(_) => (version == 0, "no version: an order has none"),
         _ => (version >= 0, "0 for any, or the version"),
     };
     found.require(good, format_args!("target.expected_version"), rule);
-    Target { by, lines, expected_version: version as u64 }
-}
-
-fn named_by<'a>(by: &'a By, allowed: TargetRules, tag: u64, found: &mut Violations) -> TargetBy<'a> {
-    match by {
-        By::ReservationId(token) => {
-            found.name(token, format_args!("target.reservation_id"));
-            ReservationId::parse(token, tag).map_or(TargetBy::UnknownToken(token), TargetBy::Id)
-        }
-        By::ReservationKey(key) => {
-            found.key(key, format_args!("target.reservation_key"));
-            TargetBy::Key(key)
-        }
-        By::OrderRef(order) if allowed.order => {
-            found.name(order, format_args!("target.order_ref"));
-            TargetBy::Order(order)
-        }
-        By::OrderRef(order) => {
-            found.require(false, format_args!("target.order_ref"), "one hold, by reservation_id or reservation_key");
-            TargetBy::Order(order)
-        }
-    }
+    version as u64
 }

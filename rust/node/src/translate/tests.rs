@@ -9,6 +9,7 @@ use invengine_wire::v1::hold_target::By;
 use prost::Message;
 
 use super::command::{CommandMethod, CommandRequest};
+use super::outcomes::Outcomes;
 use super::read::{ReadMethod, ReadRequest, View};
 use super::{answer, events::events, with_submit};
 use crate::positions::EventEpochs;
@@ -18,14 +19,14 @@ use crate::sizes::COMMAND_ANSWER_BYTES_MAX;
 const START_MS: i64 = 1_000;
 
 /// A ledger with one item at two locations, and the payload of its journal.
-struct Harness {
-    ledger: Ledger,
+pub(super) struct Harness {
+    pub(super) ledger: Ledger,
     payload: Payload,
     now_ms: i64,
 }
 
 impl Harness {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let ledger = Ledger::new(LedgerOptions::new("main"));
         let mut harness = Harness { ledger, payload: Payload::default(), now_ms: START_MS };
         let item = v1::Item { sku: "tea".into(), ..v1::Item::default() };
@@ -44,7 +45,7 @@ impl Harness {
         harness
     }
 
-    fn run(&mut self, command: &Command<'_>) -> Executed {
+    pub(super) fn run(&mut self, command: &Command<'_>) -> Executed {
         self.ledger.execute(command, self.now_ms, &mut self.payload, 1 << 20)
     }
 
@@ -239,17 +240,17 @@ fn a_batch_continues_after_an_invalid_command() {
         command(reserve("c", &[("here", 99)])),
         command(reserve("d", &[("here", 1)])),
     ];
-    let mut outcomes = answer::Outcomes::default();
+    let mut outcomes = Outcomes::default();
     let tag = harness.ledger.tag();
     with_submit(&v1::SubmitRequest { commands }.encode_to_vec(), tag, &mut |commands| {
         for command in commands {
-            outcomes.push(match command {
+            match command {
                 Ok(command) => {
                     let executed = harness.run(command);
-                    answer::outcome(&harness.ledger, &executed, &command.context)
+                    outcomes.push(&harness.ledger, &executed, &command.context);
                 }
-                Err(refusal) => answer::refused_outcome(refusal),
-            });
+                Err(refusal) => outcomes.push_refused(refusal),
+            }
         }
     })
     .unwrap();
