@@ -214,3 +214,10 @@ def test_without_the_extension_protobuf_does_it(monkeypatch: pytest.MonkeyPatch)
     assert values(framing.outcomes_in, payload) == values(outcomes_by_protobuf, payload)
     draft = commands.reserve([("mug", "wh-1", 1)], key="k")
     assert draft.frame(NOW_NS, "app", "bob") == by_protobuf([("mug", "wh-1", 1)], {"key": "k"}, "")[0]
+
+
+def test_a_draft_that_could_not_be_encoded_is_still_without_a_key() -> None:
+    draft = commands.reserve([("mug", "wh-1", 1)])
+    with pytest.raises(UnicodeEncodeError):
+        draft.frame(NOW_NS, "\ud800")
+    assert (draft.key, draft.is_anonymous) == ("", True)

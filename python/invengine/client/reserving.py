@@ -107,9 +107,8 @@ class PlainReserve(Draft["Hold"]):
         if self._request is not None or core is None:
             return super().frame(now_ns, channel, actor)
         if not self._frame:
-            named, self._key = bool(self._key), self._key or new_key()
-            encode = core.encode_reserve
-            self._frame = encode(
-                self._rows, self._ttl, self._flags, self._texts, self._key, named, now_ns, channel, actor
-            )
+            key, encode = self._key or new_key(), core.encode_reserve
+            own = (self._rows, self._ttl, self._flags, self._texts)
+            self._frame = encode(*own, key, bool(self._key), now_ns, channel, actor)
+            self._key = key
         return self._frame
