@@ -1,8 +1,9 @@
-"""P3 and P5: batches of Reserves over SubmitStream, beside Redis with pipelines; and what durability costs."""
+"""P3, P4 and P5: batches of Reserves over SubmitStream beside Redis with pipelines; what skew and durability cost."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
 from invengine.bench import figures, generator, redis_peer, unary
 from invengine.bench.checks import check_and_end, require
@@ -13,6 +14,7 @@ from invengine.bench.rounds import Plan, interleaved, values
 from invengine.bench.server import serving
 
 STREAM = "submit_stream"
+ITEMS = 100_000
 SHAPES = (Shape(1, 4, STREAM, 1_000), Shape(2, 4, STREAM, 1_000), Shape(2, 8, STREAM, 1_000))
 REDIS_SHAPES = (RedisShape(50, 32), RedisShape(50, 128), RedisShape(8, 256))
 OF_REDIS = ("P3.redis_pipelined", "P3.ratio_redis")
@@ -21,10 +23,15 @@ OF_REDIS = ("P3.redis_pipelined", "P3.ratio_redis")
 def saturated(plan: Plan) -> list[Figure]:
     """P3: batches as fast as they are answered, beside pipelined Redis, each loaded as suits it best."""
     with ExitStack() as stack:
-        server = stack.enter_context(serving(plan, "batched"))
+        server = stack.enter_context(serving(plan, "batched", items=ITEMS))
         engine = Target(plan, "engine", server.address, server.pid)
-        shape = engine.best(SHAPES)
-        contenders = {"sync": lambda: generator.sync_us(plan), "engine": lambda: engine.saturate(shape)}
+        uniform = engine.on("uniform", {"count": ITEMS})
+        shape, uniform_shape = engine.best(SHAPES), uniform.best(SHAPES)
+        contenders = {
+            "sync": lambda: generator.sync_us(plan),
+            "engine": lambda: engine.saturate(shape),
+            "uniform": lambda: uniform.saturate(uniform_shape),
+        }
         redis = stack.enter_context(redis_peer.serving(plan)) if redis_peer.is_installed() else None
         if redis:
             redis_shape = redis.best(REDIS_SHAPES)
@@ -35,8 +42,10 @@ def saturated(plan: Plan) -> list[Figure]:
     rates = values(found["engine"])
     measured = [
         figure("P3.batched", figures.PER_S, rates),
+        figure("P3.uniform", figures.PER_S, values(found["uniform"])),
         figure("P3.sync_us", figures.US, values(found["sync"])),
         *unary.cpu_figures("P3", found["engine"]),
+        *unary.cpu_figures("P3.uniform", found["uniform"]),
     ]
     if redis:
         peers = values(found["redis"])
@@ -46,23 +55,36 @@ def saturated(plan: Plan) -> list[Figure]:
 
 
 def durability(plan: Plan) -> list[Figure]:
-    """P5: the file journal divided by the memory journal, one reserve a call and in batches."""
+    """P5: the file journal divided by the memory journal."""
     with serving(plan, "durable") as durable, serving(plan, "memory", durable=False) as memory:
         on_disk = Target(plan, "durable", durable.address, durable.pid)
         in_memory = Target(plan, "memory", memory.address, memory.pid)
-        unary_shape, batched_shape = on_disk.best(unary.SHAPES), on_disk.best(SHAPES)
-        contenders = {
-            "sync": lambda: generator.sync_us(plan),
-            "unary_durable": lambda: on_disk.saturate(unary_shape),
-            "unary_memory": lambda: in_memory.saturate(unary_shape),
-            "batched_durable": lambda: on_disk.saturate(batched_shape),
-            "batched_memory": lambda: in_memory.saturate(batched_shape),
-        }
-        found = interleaved(plan, contenders)
+        measured = divided("P5", on_disk, in_memory)
         check_and_end("P5", durable, on_disk.records)
         check_and_end("P5", memory, in_memory.records)
-    rates = {name: values(samples) for name, samples in found.items()}
-    compared = [ratio(f"P5.{kind}", rates[f"{kind}_durable"], rates[f"{kind}_memory"]) for kind in ("unary", "batched")]
-    measured = [figure(f"P5.{name}", figures.PER_S, rates[name]) for name in contenders if name != "sync"]
-    cpu = [each for name in contenders if name != "sync" for each in unary.cpu_figures(f"P5.{name}", found[name])]
-    return [*compared, *measured, figure("P5.sync_us", figures.US, rates["sync"]), *cpu]
+    return measured
+
+
+def skew(plan: Plan) -> list[Figure]:
+    """P4: one hot item divided by all items alike, on one server."""
+    with serving(plan, "skew", items=ITEMS) as server:
+        hot = Target(plan, "hot", server.address, server.pid)
+        measured = divided("P4", hot, hot.on("uniform", {"count": ITEMS}))
+        check_and_end("P4", server, hot.records)
+    return measured
+
+
+def divided(name: str, above: Target, below: Target) -> list[Figure]:
+    """The rates of one target divided by those of another, one reserve a call and in batches, in turns."""
+    plan, kinds = above.plan, {"unary": above.best(unary.SHAPES), "batched": above.best(SHAPES)}
+    runs = {
+        f"{kind}_{target.name}": partial(target.saturate, shape)
+        for kind, shape in kinds.items()
+        for target in (above, below)
+    }
+    found = interleaved(plan, {"sync": lambda: generator.sync_us(plan), **runs})
+    rates = {run: values(samples) for run, samples in found.items()}
+    compared = [ratio(f"{name}.{kind}", rates[f"{kind}_{above.name}"], rates[f"{kind}_{below.name}"]) for kind in kinds]
+    measured = [figure(f"{name}.{run}", figures.PER_S, rates[run]) for run in runs]
+    cpu = [each for run in runs for each in unary.cpu_figures(f"{name}.{run}", found[run])]
+    return [*compared, *measured, figure(f"{name}.sync_us", figures.US, rates["sync"]), *cpu]

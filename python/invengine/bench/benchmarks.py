@@ -22,7 +22,8 @@ class Benchmark:
 BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("P1", "the ledger alone on one core", ledger.alone),
     Benchmark("P2", "durable unary Reserve, one hot item, beside the bare listener and Redis", unary.saturated),
-    Benchmark("P3", "durable batches over SubmitStream, one hot item, beside pipelined Redis", batched.saturated),
+    Benchmark("P3", "durable batches over SubmitStream, one hot item and 100,000, beside Redis", batched.saturated),
+    Benchmark("P4", "one hot item divided by 100,000 items alike, unary and batched", batched.skew),
     Benchmark("P5", "durable divided by not durable, unary and batched", batched.durability),
     Benchmark("P6", "one idle caller, beside the disk's own sync", unary.idle),
     Benchmark("P8", "the Python client beside redis-py", clients.python),

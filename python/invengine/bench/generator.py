@@ -39,7 +39,13 @@ class Target:
     address: str
     pid: int
     records: CallerRecords = field(default_factory=CallerRecords)
+    skus: Mapping[str, Any] = field(default_factory=dict)
+    """The items, where they are not the hot one: fields of `Skus` in rust/load."""
     runs: int = 0
+
+    def on(self, name: str, skus: Mapping[str, Any]) -> Target:
+        """The same server, called for other items; both targets have the same records."""
+        return Target(self.plan, name, self.address, self.pid, self.records, skus)
 
     def saturate(self, shape: Shape, seconds: float | None = None) -> Sample:
         """Accepted reserves a second, when each call leaves as soon as another was answered (closed loop)."""
@@ -72,16 +78,14 @@ class Target:
     def _run(self, shape: Shape, seconds: float, **more: Any) -> dict[str, Any]:
         self.runs += 1
         run = f"{self.name}-{self.runs}"
-        spec = (
-            spec_of(shape, seconds)
-            | more
-            | {
-                "target": self.address,
-                "key_prefix": run,
-                "core": self.plan.cores.load,
-                "watch_pid": self.pid,
-            }
-        )
+        spec = spec_of(shape, seconds)
+        spec["skus"] |= self.skus
+        spec |= more | {
+            "target": self.address,
+            "key_prefix": run,
+            "core": self.plan.cores.load,
+            "watch_pid": self.pid,
+        }
         command = machine.worker("load")
         answer = machine.answer_of("load", command, self.plan.cores.load, json.dumps(spec), seconds + TIMEOUT_S)
         report: dict[str, Any] = json.loads(answer)

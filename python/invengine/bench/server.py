@@ -16,6 +16,7 @@ from invengine.client import Client, Item, Location
 SKU_PREFIX = "sku"
 LOCATION = "dc-1"
 STOCK_UNITS = 2_000_000_000
+CATALOGUE_BATCH = 1_000
 TTL_MS = 24 * 3_600_000
 TIMEOUT_S = 60.0
 
@@ -45,12 +46,12 @@ def sku(number: int = 0) -> str:
 
 
 @contextmanager
-def serving(plan: Plan, name: str, *, durable: bool = True, metrics: bool = False) -> Iterator[Server]:
-    """A server on the server's core, with a journal of its own and plenty of stock of one item."""
+def serving(plan: Plan, name: str, *, durable: bool = True, metrics: bool = False, items: int = 1) -> Iterator[Server]:
+    """A server on the server's core, with a journal of its own and plenty of stock of each item."""
     directory = plan.directory / f"{name}-journal" if durable else None
     journal = ["--journal", "file", "--directory", str(directory)] if durable else ["--journal", "memory"]
     with started(plan, name, journal, directory, metrics=metrics) as server:
-        fill(server)
+        fill(server, items)
         yield server
 
 
@@ -67,9 +68,11 @@ def started(
         yield Server(program, ready["address"], directory, ready["metrics_address"])
 
 
-def fill(server: Server) -> None:
-    """Creates the item and the stock of a run on a server."""
+def fill(server: Server, items: int = 1) -> None:
+    """Creates the items and the stock of a run on a server."""
     with server.client() as client:
         client.upsert_locations([Location(LOCATION)])
-        client.upsert_items([Item(sku())])
-        client.receive([(sku(), LOCATION, STOCK_UNITS)])
+        for first in range(0, items, CATALOGUE_BATCH):
+            skus = [sku(number) for number in range(first, min(items, first + CATALOGUE_BATCH))]
+            client.upsert_items([Item(each) for each in skus])
+            client.receive([(each, LOCATION, STOCK_UNITS) for each in skus])
