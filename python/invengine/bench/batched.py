@@ -1,7 +1,8 @@
-"""P3, P4 and P5: batches of Reserves over SubmitStream beside Redis with pipelines; what skew and durability cost."""
+"""P3, P4, P5 and P11: batches beside Redis with pipelines, and reserves beside those of another kind."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
@@ -10,11 +11,13 @@ from invengine.bench.checks import check_and_end, require
 from invengine.bench.figures import Figure, figure, ratio
 from invengine.bench.generator import Shape, Target
 from invengine.bench.redis_peer import RedisShape
-from invengine.bench.rounds import Plan, interleaved, values
-from invengine.bench.server import serving
+from invengine.bench.rounds import Plan, Sample, interleaved, values
+from invengine.bench.server import LOCATION, serving, sku
+from invengine.client import Item
 
 STREAM = "submit_stream"
 ITEMS = 100_000
+SOLD_OUT = "sold-out"
 SHAPES = (Shape(1, 4, STREAM, 1_000), Shape(2, 4, STREAM, 1_000), Shape(2, 8, STREAM, 1_000))
 REDIS_SHAPES = (RedisShape(50, 32), RedisShape(50, 128), RedisShape(8, 256))
 OF_REDIS = ("P3.redis_pipelined", "P3.ratio_redis")
@@ -74,8 +77,23 @@ def skew(plan: Plan) -> list[Figure]:
     return measured
 
 
-def divided(name: str, above: Target, below: Target) -> list[Figure]:
-    """The rates of one target divided by those of another, one reserve a call and in batches, in turns."""
+def refusals(plan: Plan) -> list[Figure]:
+    """P11: CPU of the server for a refusal of an item that is sold out, divided by that for a success."""
+    with serving(plan, "refusals") as server:
+        with server.client() as client:
+            client.upsert_items([Item(sku(prefix=SOLD_OUT))])
+            client.receive([(sku(prefix=SOLD_OUT), LOCATION, 1)])
+        success = Target(plan, "success", server.address, server.pid)
+        refusal = success.on("refusal", {"prefix": SOLD_OUT}, "INSUFFICIENT_STOCK")
+        measured = divided("P11", refusal, success, lambda sample: sample.cpu_s_per_million)
+        check_and_end("P11", server, success.records)
+    return measured
+
+
+def divided(
+    name: str, above: Target, below: Target, of: Callable[[Sample], float] = lambda sample: sample.value
+) -> list[Figure]:
+    """The lines a second of one target divided by those of another, one reserve a call and in batches, in turns."""
     plan, kinds = above.plan, {"unary": above.best(unary.SHAPES), "batched": above.best(SHAPES)}
     runs = {
         f"{kind}_{target.name}": partial(target.saturate, shape)
@@ -83,8 +101,10 @@ def divided(name: str, above: Target, below: Target) -> list[Figure]:
         for target in (above, below)
     }
     found = interleaved(plan, {"sync": lambda: generator.sync_us(plan), **runs})
-    rates = {run: values(samples) for run, samples in found.items()}
-    compared = [ratio(f"{name}.{kind}", rates[f"{kind}_{above.name}"], rates[f"{kind}_{below.name}"]) for kind in kinds]
-    measured = [figure(f"{name}.{run}", figures.PER_S, rates[run]) for run in runs]
-    cpu = [each for run in runs for each in unary.cpu_figures(f"{name}.{run}", found[run])]
-    return [*compared, *measured, figure(f"{name}.sync_us", figures.US, rates["sync"]), *cpu]
+    compared = {run: [of(sample) for sample in samples] for run, samples in found.items()}
+    return [
+        *(ratio(f"{name}.{kind}", *(compared[f"{kind}_{side.name}"] for side in (above, below))) for kind in kinds),
+        *(figure(f"{name}.{run}", figures.PER_S, values(found[run])) for run in runs),
+        figure(f"{name}.sync_us", figures.US, values(found["sync"])),
+        *(each for run in runs for each in unary.cpu_figures(f"{name}.{run}", found[run])),
+    ]

@@ -34,6 +34,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "D1", "a caller beside attacks on the door: how long it waits, and what they cost in memory", door.attacked
     ),
     Benchmark("P10", "a flash sale at ten times the capacity", sale.flash),
+    Benchmark("P11", "CPU of a refusal divided by that of a success, unary and batched", batched.refusals),
 )
 
 

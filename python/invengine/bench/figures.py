@@ -80,6 +80,8 @@ GOALS: dict[str, Goal] = {
     "C1.availability_ms": Goal(at_most=200),
     "D1.failed_calls": Goal(at_least=0, at_most=0),
     "D1.memory_mib": Goal(at_most=600),
+    "P11.unary": Goal(at_most=0.5),
+    "P11.batched": Goal(at_most=0.5),
     "P10.goodput_ratio": Goal(at_least=0.9),
     "P10.oversold_units": Goal(at_least=0, at_most=0),
     "P10.sold_ratio": Goal(at_least=1, at_most=1),

@@ -41,22 +41,24 @@ class Target:
     records: CallerRecords = field(default_factory=CallerRecords)
     skus: Mapping[str, Any] = field(default_factory=dict)
     """The items, where they are not the hot one: fields of `Skus` in rust/load."""
+    refusal: str = ""
+    """The reason that its callers must get."""
     runs: int = 0
 
-    def on(self, name: str, skus: Mapping[str, Any]) -> Target:
+    def on(self, name: str, skus: Mapping[str, Any], refusal: str = "") -> Target:
         """The same server, called for other items; both targets have the same records."""
-        return Target(self.plan, name, self.address, self.pid, self.records, skus)
+        return Target(self.plan, name, self.address, self.pid, self.records, skus, refusal)
 
     def saturate(self, shape: Shape, seconds: float | None = None) -> Sample:
-        """Accepted reserves a second, when each call leaves as soon as another was answered (closed loop)."""
+        """Decided reserves a second, when each call leaves as soon as another was answered (closed loop)."""
         report = self._run(shape, self.plan.seconds if seconds is None else seconds)
         window = report["window"]
         if not window["seconds"]:
             raise machine.ProgramError(f"{self.name}: nothing was measured, the run ended within its warm-up")
-        accepted = max(1, window["accepted"])
+        decided = window["accepted"] + window["refused"]
         return Sample(
-            value=window["accepted"] / window["seconds"],
-            cpu_s_per_million=1e6 * sum(report["server_cpu_s"].values()) / accepted,
+            value=decided / window["seconds"],
+            cpu_s_per_million=1e6 * sum(report["server_cpu_s"].values()) / max(1, decided),
             client_busy=report["client_cpu_s"] / window["seconds"],
         )
 
@@ -89,6 +91,9 @@ class Target:
         command = machine.worker("load")
         answer = machine.answer_of("load", command, self.plan.cores.load, json.dumps(spec), seconds + TIMEOUT_S)
         report: dict[str, Any] = json.loads(answer)
+        refused = report["by_reason"].pop(self.refusal, 0)
+        if self.refusal and not refused:
+            self.records.findings.append(f"{run}: nothing was refused {self.refusal}")
         add_report(self.records, f"{run} ({shape})", report)
         return report
 

@@ -40,9 +40,9 @@ class Server:
         return Client(self.address, timeout_s=TIMEOUT_S)
 
 
-def sku(number: int = 0) -> str:
+def sku(number: int = 0, prefix: str = SKU_PREFIX) -> str:
     """The name that the load generator gives to an item."""
-    return f"{SKU_PREFIX}-{number:07d}"
+    return f"{prefix}-{number:07d}"
 
 
 @contextmanager
