@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from invengine.bench import batched, clients, door, journals, ledger, sale, snapshots, startup, unary
+from invengine.bench import batched, clients, door, journals, ledger, sale, sizes, snapshots, startup, unary
 from invengine.bench.figures import Figure
 from invengine.bench.rounds import Plan
 
@@ -35,6 +35,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     ),
     Benchmark("P10", "a flash sale at ten times the capacity", sale.flash),
     Benchmark("P11", "CPU of a refusal divided by that of a success, unary and batched", batched.refusals),
+    Benchmark("P15", "memory of a level, and of a reservation with its key", sizes.memory),
 )
 
 

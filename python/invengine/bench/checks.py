@@ -71,14 +71,17 @@ def require(name: str, findings: Iterable[str]) -> None:
 
 def record_findings(levels: list[Level], records: CallerRecords) -> list[str]:
     """Where the server's levels differ from the callers' records."""
-    by_sku = {level.sku: level for level in levels}
+    by_sku: dict[str, list[Level]] = {}
+    for level in levels:
+        by_sku.setdefault(level.sku, []).append(level)
     found = [f"{sku} is sold but has no level" for sku in records.accepted if sku not in by_sku]
-    for sku, level in by_sku.items():
+    for sku, of_sku in by_sku.items():
+        held = (sum(level.reserved for level in of_sku), sum(level.allocated for level in of_sku))
         allocated = records.allocated[sku]
         reserved = records.accepted[sku] - records.released[sku] - allocated
-        if (level.reserved, level.allocated) != (reserved, allocated):
+        if held != (reserved, allocated):
             found.append(
-                f"{sku}: the server holds {level.reserved} reserved and {level.allocated} allocated, "
+                f"{sku}: the server holds {held[0]} reserved and {held[1]} allocated, "
                 f"its callers {reserved} and {allocated}"
             )
     return found

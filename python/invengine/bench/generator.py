@@ -62,15 +62,21 @@ class Target:
             client_busy=report["client_cpu_s"] / window["seconds"],
         )
 
+    def reserve(self, shape: Shape, count: int, **more: Any) -> None:
+        """Makes exactly so many reserves, as fast as they are answered."""
+        report = self._run(shape, TIMEOUT_S, reserves_max=count, **more)
+        if report["accepted"] != count:
+            self.records.findings.append(f"{self.name}: {report['accepted']} of {count} reserves were accepted")
+
     def latency_alone(self) -> Sample:
         """The median time in microseconds of one caller's calls, one after the other on an idle server."""
         return Sample(self._run(Shape(1, 1), self.plan.seconds)["latency_us"]["p50"])
 
-    def latency_open(self, shape: Shape, per_s: float) -> Sample:
+    def latency_open(self, shape: Shape, per_s: float, quantile: str = "p999") -> Sample:
         """The p99.9 latency in microseconds in an open loop: callers arrive at this rate, whatever the server does."""
         seconds = self.plan.seconds
         report = self._run(shape, seconds, pace=_even(per_s, WARM_UP_S + seconds))
-        return Sample(report["latency_us"]["p999"])
+        return Sample(report["latency_us"][quantile])
 
     def best(self, shapes: Iterable[Shape]) -> Shape:
         """The shape of load with the highest rate, from one short run each."""
@@ -114,8 +120,9 @@ def spec_of(shape: Shape, seconds: float) -> dict[str, Any]:
 
 
 def _even(per_s: float, seconds: float) -> dict[str, Any]:
-    """An open loop at one rate, as of independent callers."""
-    return {"phases": [{"ms": round(1_000 * seconds), "from_per_s": per_s, "to_per_s": per_s}], "poisson": True}
+    """An open loop at one rate, as of independent callers, who wait for as long as it takes."""
+    phase = {"ms": round(1_000 * seconds), "from_per_s": per_s, "to_per_s": per_s}
+    return {"phases": [phase], "poisson": True, "queue_patience_ms": round(1_000 * TIMEOUT_S)}
 
 
 def add_report(records: CallerRecords, run: str, report: Mapping[str, Any]) -> None:
@@ -128,10 +135,10 @@ def add_report(records: CallerRecords, run: str, report: Mapping[str, Any]) -> N
     records.add_faults(run, broken=report["broken"], unanswered=report["unanswered"], refused=report["by_reason"])
 
 
-def sync_us(plan: Plan) -> Sample:
+def sync_us(plan: Plan, quantile: str = "p50") -> Sample:
     """The median time in microseconds of an overwrite of 4 KiB and its fdatasync, where the journals are."""
     file = plan.directory / "sync-probe"
     spec = json.dumps({"file": str(file), "writes": SYNCS, "core": plan.cores.server})
     answer = machine.answer_of("sync", machine.worker("sync"), plan.cores.server, spec, TIMEOUT_S)
     file.unlink(missing_ok=True)
-    return Sample(json.loads(answer)["sync_us"]["p50"])
+    return Sample(json.loads(answer)["sync_us"][quantile])

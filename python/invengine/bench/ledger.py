@@ -1,4 +1,4 @@
-"""P1: the ledger alone on one core, without journal or door."""
+"""P1 and P17: the ledger alone on one core, without journal or door; and what more levels cost it and a server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from invengine.bench.figures import Figure, figure
 from invengine.bench.rounds import SECONDS, Plan, Sample, interleaved, values
 
 LEVELS = 100_000
+LEVELS_FEW = 1_000
+LEVELS_MANY = 1_000_000
+"""Of a server: ten million take minutes to set up."""
+LEVELS_MAX = 9_999_999
+BYTES_A_LEVEL = 800
+"""More than the ledger takes, with its operations."""
 OPERATIONS = 6_000_000
 TIMEOUT_S = 300.0
 # Instructions are the difference between two runs, so that the start of the program does not count.
@@ -24,17 +30,15 @@ COUNTED_LEVELS = 1_000
 def alone(plan: Plan) -> list[Figure]:
     """P1: reserve and allocate over 100,000 levels in random order, with keys and expiry on."""
     operations = round(OPERATIONS * plan.seconds / SECONDS)
-    core = plan.cores.server
     faults: list[float] = []
 
     def run(kind: str) -> Sample:
-        spec = json.dumps({"operations": operations, "levels": LEVELS, "run": kind})
-        answer = _checked(machine.answer_of("ledger", machine.worker("ledger"), core, spec, TIMEOUT_S))
+        answer = _run(plan, operations, LEVELS, kind)
         if kind == "growing":
             faults.append(2 * answer["page_faults"] / answer["operations"])
         return Sample(answer["operations"] / answer["seconds"])
 
-    counted = [_instructions_per_pair(core)] if shutil.which("valgrind") else []
+    counted = [_instructions_per_pair(plan.cores.server)] if shutil.which("valgrind") else []
     found = interleaved(plan, {"growing": lambda: run("growing"), "steady": lambda: run("steady")})
     return [
         figure("P1.ledger", figures.OPERATIONS_PER_S, values(found["growing"])),
@@ -42,6 +46,11 @@ def alone(plan: Plan) -> list[Figure]:
         figure("P1.page_faults_per_pair", "faults", faults),
         *([figure("P1.instructions_per_pair", "instructions", counted)] if counted else []),
     ]
+
+
+def _run(plan: Plan, operations: int, levels: int, kind: str) -> dict[str, Any]:
+    spec = json.dumps({"operations": operations, "levels": levels, "run": kind})
+    return _checked(machine.answer_of("ledger", machine.worker("ledger"), plan.cores.server, spec, TIMEOUT_S))
 
 
 def _checked(text: str) -> dict[str, Any]:

@@ -147,6 +147,12 @@ def worker(kind: str) -> list[str]:
     return [sys.executable, "-m", "invengine.bench.worker", kind]
 
 
+def memory_available() -> int:
+    """Bytes that programs can still take without anything being swapped out."""
+    facts = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+    return 1024 * int(facts["MemAvailable"].split()[0])
+
+
 @contextmanager
 def pinned(core: int) -> Iterator[None]:
     """This thread on one core; programs that it starts meanwhile stay there."""

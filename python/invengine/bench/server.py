@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,11 +68,12 @@ def started(
         yield Server(program, ready["address"], directory, ready["metrics_address"])
 
 
-def fill(server: Server, items: int = 1) -> None:
+def fill(server: Server, items: int = 1, locations: Sequence[str] = (LOCATION,)) -> None:
     """Creates the items and the stock of a run on a server."""
     with server.client() as client:
-        client.upsert_locations([Location(LOCATION)])
+        client.upsert_locations([Location(each) for each in locations])
         for first in range(0, items, CATALOGUE_BATCH):
             skus = [sku(number) for number in range(first, min(items, first + CATALOGUE_BATCH))]
             client.upsert_items([Item(each) for each in skus])
-            client.receive([(each, LOCATION, STOCK_UNITS) for each in skus])
+            for location in locations:
+                client.receive([(each, location, STOCK_UNITS) for each in skus])
