@@ -36,6 +36,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("P10", "a flash sale at ten times the capacity", sale.flash),
     Benchmark("P11", "CPU of a refusal divided by that of a success, unary and batched", batched.refusals),
     Benchmark("P15", "memory of a level, and of a reservation with its key", sizes.memory),
+    Benchmark("P16", "journal bytes of a reservation", sizes.journal),
 )
 
 

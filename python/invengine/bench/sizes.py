@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from invengine.bench import figures
 from invengine.bench.checks import check_and_end
 from invengine.bench.door import rss_of
 from invengine.bench.figures import Figure, figure
 from invengine.bench.generator import Shape, Target
-from invengine.bench.rounds import SECONDS, Plan
+from invengine.bench.rounds import SECONDS, Plan, Sample, interleaved, values
 from invengine.bench.server import fill, serving
 
 ROUNDS_MAX = 3
@@ -45,5 +47,28 @@ def memory(plan: Plan) -> list[Figure]:
     ]
 
 
+def journal(plan: Plan) -> list[Figure]:
+    """P16: how much longer the journal becomes by a reservation, in batches and one each call."""
+    count = _count(plan) // 5
+    with serving(plan, "bytes", items=ITEMS) as server:
+        single = Target(plan, "single", server.address, server.pid, skus={"count": ITEMS})
+
+        def grown(shape: Shape) -> Sample:
+            before = _written(server.directory)
+            single.reserve(shape, count)
+            return Sample((_written(server.directory) - before) / count)
+
+        runs = {"batched": lambda: grown(BATCHES), "unary": lambda: grown(ONE_EACH)}
+        found = interleaved(plan, runs)
+        check_and_end("P16", server, single.records)
+    return [figure(f"P16.{name}_bytes", figures.BYTES, values(samples)) for name, samples in found.items()]
+
+
 def _count(plan: Plan) -> int:
     return round(RESERVATIONS * plan.seconds / SECONDS / 100) * 100
+
+
+def _written(directory: Path | None) -> int:
+    """Bytes of a journal, without the zeros that its files are filled with beforehand."""
+    files = () if directory is None else directory.glob("journal-*")
+    return sum(len(file.read_bytes().rstrip(b"\0")) for file in files)
