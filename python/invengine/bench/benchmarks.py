@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from invengine.bench import batched, clients, door, journals, ledger, sale, sizes, snapshots, startup, unary
+from invengine.bench import batched, clients, door, journals, ledger, sale, sizes, snapshots, startup, unary, waits
 from invengine.bench.figures import Figure
 from invengine.bench.rounds import Plan
 
@@ -26,6 +26,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("P4", "one hot item divided by 100,000 items alike, unary and batched", batched.skew),
     Benchmark("P5", "durable divided by not durable, unary and batched", batched.durability),
     Benchmark("P6", "one idle caller, beside the disk's own sync", unary.idle),
+    Benchmark("P7", "callers at 80 % of saturation, beside the disk's own sync", waits.loaded),
     Benchmark("P8", "the Python client beside redis-py", clients.python),
     Benchmark("J1", "durable batches on the Redis journal, beside the file journal", journals.redis_beside_file),
     Benchmark("P13", "commits while a snapshot is written, beside commits without", snapshots.beside_commits),
