@@ -29,6 +29,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("P7", "callers at 80 % of saturation, beside the disk's own sync", waits.loaded),
     Benchmark("P8", "the Python client beside redis-py", clients.python),
     Benchmark("J1", "durable batches on the Redis journal, beside the file journal", journals.redis_beside_file),
+    Benchmark("P12", "callers while a million holds expire in one second, beside callers without", waits.expiry),
     Benchmark("P13", "commits while a snapshot is written, beside commits without", snapshots.beside_commits),
     Benchmark("C1", "starting the command line, beside an interpreter that does nothing", startup.commands),
     Benchmark(

@@ -87,6 +87,7 @@ GOALS: dict[str, Goal] = {
     "P11.unary": Goal(at_most=0.5),
     "P11.batched": Goal(at_most=0.5),
     "P7.over_3_syncs_us": Goal(at_most=2_000),
+    "P12.added_p99_us": Goal(at_most=2_000),
     "P15.level_bytes": Goal(at_most=128),
     "P15.reservation_bytes": Goal(at_most=160),
     "P16.batched_bytes": Goal(at_most=64),
