@@ -39,6 +39,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("P11", "CPU of a refusal divided by that of a success, unary and batched", batched.refusals),
     Benchmark("P15", "memory of a level, and of a reservation with its key", sizes.memory),
     Benchmark("P16", "journal bytes of a reservation", sizes.journal),
+    Benchmark("P17", "ten million levels beside a thousand, the ledger alone and a unary Reserve", ledger.growth),
 )
 
 

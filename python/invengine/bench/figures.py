@@ -92,6 +92,8 @@ GOALS: dict[str, Goal] = {
     "P15.reservation_bytes": Goal(at_most=160),
     "P16.batched_bytes": Goal(at_most=64),
     "P16.unary_bytes": Goal(at_most=64),
+    "P17.ledger": Goal(at_most=4),
+    "P17.unary": Goal(at_most=1.15),
     "P10.goodput_ratio": Goal(at_least=0.9),
     "P10.oversold_units": Goal(at_least=0, at_most=0),
     "P10.sold_ratio": Goal(at_least=1, at_most=1),

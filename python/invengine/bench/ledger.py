@@ -9,9 +9,11 @@ import subprocess
 from typing import Any
 
 from invengine.bench import figures, machine
-from invengine.bench.checks import require
-from invengine.bench.figures import Figure, figure
+from invengine.bench.checks import check_and_end, require
+from invengine.bench.figures import Figure, figure, ratio
+from invengine.bench.generator import Target
 from invengine.bench.rounds import SECONDS, Plan, Sample, interleaved, values
+from invengine.bench.server import serving
 
 LEVELS = 100_000
 LEVELS_FEW = 1_000
@@ -45,6 +47,34 @@ def alone(plan: Plan) -> list[Figure]:
         figure("P1.steady", figures.OPERATIONS_PER_S, values(found["steady"])),
         figure("P1.page_faults_per_pair", "faults", faults),
         *([figure("P1.instructions_per_pair", "instructions", counted)] if counted else []),
+    ]
+
+
+def growth(plan: Plan) -> list[Figure]:
+    """P17: time of an operation over ten million levels divided by that over a thousand, and of a unary Reserve."""
+    most = min(LEVELS_MAX, machine.memory_available() // BYTES_A_LEVEL)
+    operations = round(OPERATIONS / 3 * plan.seconds / SECONDS)
+
+    def ns(levels: int) -> Sample:
+        answer = _run(plan, operations, levels, "growing")
+        return Sample(1e9 * answer["seconds"] / answer["operations"])
+
+    with serving(plan, "few", items=LEVELS_FEW) as few, serving(plan, "many", items=LEVELS_MANY) as many:
+        targets = {
+            name: Target(plan, name, server.address, server.pid, skus={"count": items})
+            for name, server, items in (("few", few, LEVELS_FEW), ("many", many, LEVELS_MANY))
+        }
+        runs = {f"unary_{name}": target.latency_alone for name, target in targets.items()}
+        found = interleaved(plan, {"few": lambda: ns(LEVELS_FEW), "most": lambda: ns(most), **runs})
+        for name, server in (("few", few), ("many", many)):
+            check_and_end("P17", server, targets[name].records)
+    took = {name: values(samples) for name, samples in found.items()}
+    return [
+        ratio("P17.ledger", took["most"], took["few"]),
+        ratio("P17.unary", took["unary_many"], took["unary_few"]),
+        *(figure(f"P17.ledger_{name}_ns", figures.NS, took[name]) for name in ("few", "most")),
+        *(figure(f"P17.{name}_p50_us", figures.US, took[name]) for name in runs),
+        figure("P17.ledger_levels", figures.LEVELS, [most]),
     ]
 
 
