@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from invengine.bench import batched, clients, door, journals, ledger, sale, sizes, snapshots, startup, unary, waits
+from invengine.bench import (
+    batched,
+    clients,
+    door,
+    embedded,
+    journals,
+    ledger,
+    sale,
+    sizes,
+    snapshots,
+    startup,
+    unary,
+    waits,
+)
 from invengine.bench.figures import Figure
 from invengine.bench.rounds import Plan
 
@@ -28,6 +41,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("P6", "one idle caller, beside the disk's own sync", unary.idle),
     Benchmark("P7", "callers at 80 % of saturation, beside the disk's own sync", waits.loaded),
     Benchmark("P8", "the Python client beside redis-py", clients.python),
+    Benchmark("P9", "an engine in the caller's process, acknowledged later", embedded.acknowledged_later),
     Benchmark("J1", "durable batches on the Redis journal, beside the file journal", journals.redis_beside_file),
     Benchmark("P12", "callers while a million holds expire in one second, beside callers without", waits.expiry),
     Benchmark("P13", "commits while a snapshot is written, beside commits without", snapshots.beside_commits),

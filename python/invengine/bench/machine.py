@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,9 +117,9 @@ def running(name: str, command: Sequence[str], core: int, directory: Path) -> It
                 process.kill()
 
 
-def answer_of(name: str, command: Sequence[str], core: int, text: str, timeout_s: float) -> str:
-    """What a program answers on stdout to `text` on stdin. Raises ProgramError if it fails."""
-    with pinned(core):
+def answer_of(name: str, command: Sequence[str], core: int | None, text: str, timeout_s: float) -> str:
+    """What a program, on a core or on all, answers on stdout to `text` on stdin. Raises ProgramError if it fails."""
+    with nullcontext() if core is None else pinned(core):
         process = subprocess.Popen(
             command,
             env=environment(),

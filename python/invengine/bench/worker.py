@@ -55,6 +55,13 @@ def redis_client(spec: Mapping[str, Any]) -> str:
     return json.dumps(callers.with_redis(callers.Spec(**spec)))
 
 
+def embedded(spec: Mapping[str, Any]) -> str:
+    """A caller with an engine in its own process."""
+    from invengine.bench import callers, embedded
+
+    return json.dumps(embedded.run(callers.Spec(**spec)))
+
+
 def attack() -> int:
     """A peer who means no good."""
     from invengine.bench import attacks
@@ -79,6 +86,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "asyncio": asyncio_client,
     "columns": columns_client,
     "redis": redis_client,
+    "embedded": embedded,
 }
 
 
