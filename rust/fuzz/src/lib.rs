@@ -5,6 +5,7 @@
 //! needed, so stable Rust is sufficient, and a plain `cargo test` replays the committed corpus.
 #![forbid(unsafe_code)]
 
+mod batches;
 mod byte_source;
 mod calls;
 pub mod corpus;
@@ -44,10 +45,11 @@ pub struct Target {
 }
 
 /// All targets, the fastest first.
-pub static TARGETS: [Target; 6] = [
+pub static TARGETS: [Target; 7] = [
     Target { name: "frames", run: frames::run, seeds: frames::seeds },
     Target { name: "records", run: records::run, seeds: records::seeds },
     Target { name: "images", run: images::run, seeds: images::seeds },
+    Target { name: "batches", run: batches::run, seeds: batches::seeds },
     Target { name: "calls", run: calls::run, seeds: calls::seeds },
     Target { name: "files", run: files::run, seeds: files::seeds },
     Target { name: "snapshots", run: snapshots::run, seeds: snapshots::seeds },

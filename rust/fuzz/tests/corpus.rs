@@ -51,6 +51,12 @@ fn images() {
 
 // case: H04
 #[test]
+fn batches() {
+    replay("batches", 2_000);
+}
+
+// case: H04
+#[test]
 fn calls() {
     replay("calls", 2_000);
 }
@@ -65,6 +71,44 @@ fn files() {
 #[test]
 fn snapshots() {
     replay("snapshots", 2_000);
+}
+
+/// The messages of an input of `calls`: two bytes, then for each call its method, its key, the length and the message.
+fn messages(input: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    let mut rest = input.get(2..).unwrap_or_default();
+    while let Some((&[_, _, low, high], after)) = rest.split_first_chunk::<4>() {
+        let (message, after) = after.split_at(usize::from(u16::from_le_bytes([low, high])).min(after.len()));
+        found.push(message);
+        rest = after;
+    }
+    found
+}
+
+fn field(number: u8, message: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    prost::encode_length_delimiter(message.len(), &mut field).unwrap();
+    field.extend(message);
+    field
+}
+
+// case: H04
+#[test]
+fn every_known_message_is_read_alike_as_a_batch_and_as_each_of_its_commands() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let inputs: Vec<Vec<u8>> =
+        corpus::read("calls").unwrap().into_iter().chain((find("calls").unwrap().seeds)()).collect();
+    let run = find("batches").unwrap().run;
+    let mut count = 0;
+    for message in inputs.iter().flat_map(|input| messages(input)) {
+        let commands = (1..8).map(|number| field(1, &field(number, message)));
+        for batch in commands.chain([message.to_vec()]) {
+            // After the whole day, so that there are holds.
+            run(&[&[16][..], &(batch.len() as u16).to_le_bytes(), &batch].concat());
+            count += 1;
+        }
+    }
+    assert!(count > 400, "{count}");
 }
 
 #[test]
