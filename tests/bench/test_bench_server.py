@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from invengine.bench import bare, clients, machine
+from invengine.bench import bare, batched, benchmarks, clients, ledger, machine, sizes, waits
 from invengine.bench.checks import CallerRecords, check_and_end
+from invengine.bench.figures import GOALS
 from invengine.bench.generator import Shape, Target
 from invengine.bench.machine import Program
 from invengine.bench.rounds import Plan
@@ -97,6 +98,19 @@ def test_a_benchmark_prints_its_figures(tmp_path: Path, capsys: pytest.CaptureFi
     assert [line["id"] for line in lines] == ["P6.unary_p50_us", "P6.sync_us", "P6.over_sync_us"]
     assert all(line["rounds"] == 2 and line["checks"] == "passed" for line in lines)
     assert all(line["min"] <= line["figure"] <= line["max"] for line in lines)
+
+
+@pytest.mark.parametrize("name", ["P7", "P9", "P11", "P12", "P15", "P16", "P17", "P19"])
+def test_a_short_run_gives_every_figure_that_has_a_goal(name: str, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batched, "ITEMS", 50)
+    monkeypatch.setattr(sizes, "ITEMS", 50)
+    monkeypatch.setattr(ledger, "LEVELS_MANY", 2_000)
+    monkeypatch.setattr(ledger, "LEVELS_MAX", 2_000)
+    monkeypatch.setattr(waits, "HOLDS", 60_000)
+    monkeypatch.setattr(waits, "HOLDS_WITHIN_S", 12.0)
+    (benchmark,) = benchmarks.chosen([name])
+    found = {each.id for each in benchmark.run(plan)}
+    assert {goal for goal in GOALS if goal.startswith(f"{name}.")} <= found
 
 
 def test_a_server_that_dies_invalidates_the_figure(plan: Plan, server: Server) -> None:

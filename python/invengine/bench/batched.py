@@ -1,4 +1,4 @@
-"""P3, P4, P5 and P11: batches beside Redis with pipelines, and reserves beside those of another kind."""
+"""P3, P4, P5, P11 and P19: batches beside Redis with pipelines, and reserves beside those of another kind."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from invengine.client import Item
 STREAM = "submit_stream"
 ITEMS = 100_000
 SOLD_OUT = "sold-out"
+BASKET_LINES = 10
+"""Rounded, the mean of a year of real baskets of a supermarket."""
 SHAPES = (Shape(1, 4, STREAM, 1_000), Shape(2, 4, STREAM, 1_000), Shape(2, 8, STREAM, 1_000))
 REDIS_SHAPES = (RedisShape(50, 32), RedisShape(50, 128), RedisShape(8, 256))
 OF_REDIS = ("P3.redis_pipelined", "P3.ratio_redis")
@@ -77,6 +79,15 @@ def skew(plan: Plan) -> list[Figure]:
     return measured
 
 
+def baskets(plan: Plan) -> list[Figure]:
+    """P19: lines of reserves of ten lines divided by reserves of one line; a batch has the same number of lines."""
+    with serving(plan, "baskets", items=ITEMS) as server:
+        single = Target(plan, "single", server.address, server.pid, skus={"count": ITEMS})
+        measured = divided("P19", single.on("baskets", {"count": ITEMS, "lines": BASKET_LINES}), single)
+        check_and_end("P19", server, single.records)
+    return measured
+
+
 def refusals(plan: Plan) -> list[Figure]:
     """P11: CPU of the server for a refusal of an item that is sold out, divided by that for a success."""
     with serving(plan, "refusals") as server:
@@ -93,7 +104,10 @@ def refusals(plan: Plan) -> list[Figure]:
 def divided(
     name: str, above: Target, below: Target, of: Callable[[Sample], float] = lambda sample: sample.value
 ) -> list[Figure]:
-    """The lines a second of one target divided by those of another, one reserve a call and in batches, in turns."""
+    """The lines a second of one target divided by those of another, one reserve a call and in batches, in turns.
+
+    Both are loaded as suits the first.
+    """
     plan, kinds = above.plan, {"unary": above.best(unary.SHAPES), "batched": above.best(SHAPES)}
     runs = {
         f"{kind}_{target.name}": partial(target.saturate, shape)
@@ -101,10 +115,11 @@ def divided(
         for target in (above, below)
     }
     found = interleaved(plan, {"sync": lambda: generator.sync_us(plan), **runs})
+    unit = figures.LINES_PER_S if above.lines > 1 else figures.PER_S
     compared = {run: [of(sample) for sample in samples] for run, samples in found.items()}
     return [
         *(ratio(f"{name}.{kind}", *(compared[f"{kind}_{side.name}"] for side in (above, below))) for kind in kinds),
-        *(figure(f"{name}.{run}", figures.PER_S, values(found[run])) for run in runs),
+        *(figure(f"{name}.{run}", unit, values(found[run])) for run in runs),
         figure(f"{name}.sync_us", figures.US, values(found["sync"])),
         *(each for run in runs for each in unary.cpu_figures(f"{name}.{run}", found[run])),
     ]

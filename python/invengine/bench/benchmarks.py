@@ -54,6 +54,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("P15", "memory of a level, and of a reservation with its key", sizes.memory),
     Benchmark("P16", "journal bytes of a reservation", sizes.journal),
     Benchmark("P17", "ten million levels beside a thousand, the ledger alone and a unary Reserve", ledger.growth),
+    Benchmark("P19", "lines of baskets divided by reserves of one line, unary and batched", batched.baskets),
 )
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 PER_S = "reservations/s"
+LINES_PER_S = "lines/s"
 OPERATIONS_PER_S = "operations/s"
 RATIO = "ratio"
 NS = "ns"
@@ -96,6 +97,8 @@ GOALS: dict[str, Goal] = {
     "P16.unary_bytes": Goal(at_most=64),
     "P17.ledger": Goal(at_most=4),
     "P17.unary": Goal(at_most=1.15),
+    "P19.unary": Goal(at_least=0.8),
+    "P19.batched": Goal(at_least=0.8),
     "P10.goodput_ratio": Goal(at_least=0.9),
     "P10.oversold_units": Goal(at_least=0, at_most=0),
     "P10.sold_ratio": Goal(at_least=1, at_most=1),

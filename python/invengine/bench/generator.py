@@ -45,20 +45,25 @@ class Target:
     """The reason that its callers must get."""
     runs: int = 0
 
+    @property
+    def lines(self) -> int:
+        """Lines of each reserve."""
+        return int(self.skus.get("lines", 1))
+
     def on(self, name: str, skus: Mapping[str, Any], refusal: str = "") -> Target:
         """The same server, called for other items; both targets have the same records."""
         return Target(self.plan, name, self.address, self.pid, self.records, skus, refusal)
 
     def saturate(self, shape: Shape, seconds: float | None = None) -> Sample:
-        """Decided reserves a second, when each call leaves as soon as another was answered (closed loop)."""
+        """Lines of decided reserves a second, when each call leaves as soon as another was answered (closed loop)."""
         report = self._run(shape, self.plan.seconds if seconds is None else seconds)
         window = report["window"]
         if not window["seconds"]:
             raise machine.ProgramError(f"{self.name}: nothing was measured, the run ended within its warm-up")
-        decided = window["accepted"] + window["refused"]
+        lines = self.lines * (window["accepted"] + window["refused"])
         return Sample(
-            value=decided / window["seconds"],
-            cpu_s_per_million=1e6 * sum(report["server_cpu_s"].values()) / max(1, decided),
+            value=lines / window["seconds"],
+            cpu_s_per_million=1e6 * sum(report["server_cpu_s"].values()) / max(1, lines),
             client_busy=report["client_cpu_s"] / window["seconds"],
         )
 
@@ -88,6 +93,7 @@ class Target:
         run = f"{self.name}-{self.runs}"
         spec = spec_of(shape, seconds)
         spec["skus"] |= self.skus
+        spec["batch"] = max(1, shape.batch // self.lines)
         spec |= more | {
             "target": self.address,
             "key_prefix": run,

@@ -54,7 +54,7 @@ class Sample:
 
     value: float
     cpu_s_per_million: float = 0.0
-    """CPU of the server for a million decided reserves."""
+    """CPU of the server for a million lines that were decided."""
     client_busy: float = 0.0
     """Share of the time that the caller used its core. Near 1, the caller limits the value."""
 

@@ -142,7 +142,7 @@ impl Answers {
             let verdict = self.rejection_verdict(status, details);
             return self.tally.count(verdict, 1, late);
         }
-        self.tally.accept(call.number, self.choice.sku(call.number));
+        self.tally.accept(call.number, self.choice.items(call.number));
         self.tally.count(Verdict::Accepted, 1, late);
         self.plan(call.number);
     }
@@ -210,7 +210,7 @@ impl Answers {
                     self.tally.verdict(u8::try_from(rejection.code).unwrap_or(u8::MAX), &rejection.reason)
                 }
                 (None, receipt) if self.is_valid(receipt.as_ref()) => {
-                    self.tally.accept(number, self.choice.sku(number));
+                    self.tally.accept(number, self.choice.items(number));
                     Verdict::Accepted
                 }
                 _ => self.rejection_verdict(0, &[]),

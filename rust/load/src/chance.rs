@@ -21,6 +21,7 @@ pub struct Choice {
     seed: u64,
     hot_share: f64,
     count: u32,
+    lines: u32,
     /// For Zipf: the share of the calls that go to this item or one before it.
     shares: Vec<f64>,
 }
@@ -37,10 +38,16 @@ impl Choice {
             }
             shares.iter_mut().for_each(|share| *share /= sum);
         }
-        Self { seed: mix(seed), hot_share: skus.hot_share, count: skus.count, shares }
+        Self { seed: mix(seed), hot_share: skus.hot_share, count: skus.count, lines: skus.lines, shares }
     }
 
-    /// The item of this reserve.
+    /// The items of this reserve's lines, far apart: an order of creation is no order of what is bought together.
+    pub fn items(&self, reserve: u64) -> impl Iterator<Item = u32> + use<> {
+        let (first, count, apart) = (self.sku(reserve), self.count, self.count / self.lines);
+        (0..self.lines).map(move |line| (first + line * apart) % count)
+    }
+
+    /// The item of this reserve, or of its first line.
     pub fn sku(&self, reserve: u64) -> u32 {
         if self.count == 1 {
             return 0;
@@ -129,6 +136,18 @@ mod tests {
         assert!((33_000..35_500).contains(&zipf[0]) && (16_000..18_500).contains(&zipf[1]), "{zipf:?}");
         let sale = counts(Skus { count: 10, hot_share: 0.9, ..Skus::default() });
         assert!((89_000..91_000).contains(&sale[0]) && sale[1..].iter().all(|count| *count > 900), "{sale:?}");
+    }
+
+    #[test]
+    fn the_lines_of_a_reserve_are_of_different_items() {
+        let choice = Choice::new(&Skus { count: 11, lines: 5, ..Skus::default() }, 1);
+        for reserve in 0..100 {
+            let mut items: Vec<u32> = choice.items(reserve).collect();
+            assert_eq!(items[0], choice.sku(reserve));
+            items.sort_unstable();
+            items.dedup();
+            assert!(items.len() == 5 && items[4] < 11, "{items:?}");
+        }
     }
 
     #[test]

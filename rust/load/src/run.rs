@@ -300,25 +300,24 @@ impl Run {
 
     fn start(&mut self, kind: Kind, number: u64, count: u32, due_ns: u64) {
         let Some(at) = self.answers.free.pop_front() else { return };
-        let item = self.answers.choice.sku(number);
+        let choice = &self.answers.choice;
         self.body.clear();
         let method = match kind {
             Kind::Reserve => {
-                self.templates.reserve.write(number, item, &mut self.body);
+                self.templates.reserve.write(number, choice.items(number), &mut self.body);
                 0
             }
             Kind::Allocate => {
-                self.templates.allocate.write(number, item, &mut self.body);
+                self.templates.allocate.write(number, choice.items(number), &mut self.body);
                 1
             }
             Kind::Release => {
-                self.templates.release.write(number, item, &mut self.body);
+                self.templates.release.write(number, choice.items(number), &mut self.body);
                 2
             }
             Kind::Batch | Kind::Stream => {
-                let choice = &self.answers.choice;
                 let numbers = number..number + u64::from(count);
-                self.templates.write_batch(numbers, |number| choice.sku(number), &mut self.body);
+                self.templates.write_batch(numbers, |number| choice.items(number), &mut self.body);
                 3
             }
         };

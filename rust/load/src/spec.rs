@@ -151,11 +151,13 @@ pub struct Skus {
     pub theta: f64,
     /// Share of the calls that ask for item 0, whatever the distribution of the others.
     pub hot_share: f64,
+    /// Lines of each reserve, each of another item.
+    pub lines: u32,
 }
 
 impl Default for Skus {
     fn default() -> Self {
-        Self { prefix: "sku".to_owned(), count: 1, theta: 0.0, hot_share: 0.0 }
+        Self { prefix: "sku".to_owned(), count: 1, theta: 0.0, hot_share: 0.0, lines: 1 }
     }
 }
 
@@ -167,7 +169,14 @@ impl Spec {
             ((1..=1_000).contains(&self.batch), "batch must be 1 to 1,000"),
             (self.skus.count >= 1 && self.skus.count < 10_000_000, "skus.count must be 1 to 9,999,999"),
             (self.key_prefix.len() <= 100, "key_prefix must be at most 100 characters"),
-            (self.buyers.is_none() || self.call == CallKind::Reserve, "buyers need unary reserves"),
+            (
+                (1..=self.skus.count.min(1_000)).contains(&self.skus.lines),
+                "skus.lines must be 1 to 1,000 and skus.count",
+            ),
+            (
+                self.buyers.is_none() || (self.call == CallKind::Reserve && self.skus.lines == 1),
+                "buyers need unary reserves of one line",
+            ),
             (
                 self.pace.as_ref().is_none_or(|pace| pace.phases.iter().all(Phase::is_sound)),
                 "the rates of a phase must be at least 0 and finite",

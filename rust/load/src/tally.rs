@@ -113,9 +113,9 @@ impl Tally {
     }
 
     /// Records an accepted reserve.
-    pub fn accept(&mut self, number: u64, item: u32) {
+    pub fn accept(&mut self, number: u64, items: impl Iterator<Item = u32>) {
         self.accepted += 1;
-        self.units[item as usize].accepted += 1;
+        items.for_each(|item| self.units[item as usize].accepted += 1);
         if (number.is_multiple_of(KEY_STRIDE) || self.accepted <= 8) && self.accepted_keys.len() < KEYS_KEPT {
             self.accepted_keys.push(number);
         }

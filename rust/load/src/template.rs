@@ -18,7 +18,7 @@ const GRPC_PREFIX: usize = 5;
 pub struct Template {
     bytes: Vec<u8>,
     numbers: Vec<usize>,
-    item: Option<usize>,
+    items: Vec<usize>,
     issue_time: Option<usize>,
 }
 
@@ -28,9 +28,9 @@ impl Template {
             bytes.windows(mark.len()).enumerate().filter(|(_, part)| *part == mark).map(|(at, _)| at).collect()
         };
         let numbers = places(NUMBER.as_bytes());
-        let item = places(ITEM.as_bytes()).first().copied();
+        let items = places(ITEM.as_bytes());
         let issue_time = places(&seconds(issue_second)).first().copied();
-        Self { bytes, numbers, item, issue_time }
+        Self { bytes, numbers, items, issue_time }
     }
 
     /// Sets issue_time for all requests from now on.
@@ -41,15 +41,15 @@ impl Template {
         }
     }
 
-    /// Appends the request of this reserve for this item.
-    pub fn write(&self, number: u64, item: u32, to: &mut Vec<u8>) {
+    /// Appends the request of this reserve, with the item of each of its lines.
+    pub fn write(&self, number: u64, items: impl Iterator<Item = u32>, to: &mut Vec<u8>) {
         let start = to.len();
         to.extend_from_slice(&self.bytes);
         let written = &mut to[start..];
         for &at in &self.numbers {
             digits::<16>(number, &mut written[at..at + NUMBER.len()]);
         }
-        if let Some(at) = self.item {
+        for (at, item) in self.items.iter().copied().zip(items) {
             digits::<10>(u64::from(item), &mut written[at..at + ITEM.len()]);
         }
     }
@@ -101,11 +101,12 @@ impl Templates {
             quantity: 1,
             ..Default::default()
         };
+        let lines = vec![line; spec.skus.lines as usize];
         let ttl = (spec.ttl_ms > 0).then(|| prost_types::Duration {
             seconds: i64::from(spec.ttl_ms / 1_000),
             nanos: (spec.ttl_ms % 1_000 * 1_000_000).cast_signed(),
         });
-        let reserve = v1::ReserveRequest { context: context("r"), lines: vec![line], ttl, ..Default::default() };
+        let reserve = v1::ReserveRequest { context: context("r"), lines, ttl, ..Default::default() };
         let allocate = v1::AllocateRequest { context: context("a"), target: target() };
         let release = v1::ReleaseRequest { context: context("l"), target: target() };
         let command = v1::SubmitRequest {
@@ -128,11 +129,16 @@ impl Templates {
 
     /// Appends a batch of the reserves with these numbers as one message. The entries of a repeated field are simply
     /// concatenated.
-    pub fn write_batch(&self, numbers: Range<u64>, item: impl Fn(u64) -> u32, to: &mut Vec<u8>) {
+    pub fn write_batch<I: Iterator<Item = u32>>(
+        &self,
+        numbers: Range<u64>,
+        items: impl Fn(u64) -> I,
+        to: &mut Vec<u8>,
+    ) {
         let start = to.len();
         to.extend_from_slice(&[0; GRPC_PREFIX]);
         for number in numbers {
-            self.command.write(number, item(number), to);
+            self.command.write(number, items(number), to);
         }
         let length = u32::try_from(to.len() - start - GRPC_PREFIX).unwrap_or(u32::MAX);
         to[start + 1..start + GRPC_PREFIX].copy_from_slice(&length.to_be_bytes());
@@ -162,20 +168,25 @@ mod tests {
     use prost::Message;
 
     use super::Templates;
-    use crate::spec::Spec;
+    use crate::spec::{Skus, Spec};
+
+    fn skus_of(request: &v1::ReserveRequest) -> Vec<String> {
+        request.lines.iter().map(|line| line.sku.clone()).collect()
+    }
 
     #[test]
     fn a_patched_template_is_the_request_itself() {
-        let spec = Spec { key_prefix: "run7".to_owned(), ..Spec::default() };
+        let skus = Skus { lines: 2, ..Skus::default() };
+        let spec = Spec { key_prefix: "run7".to_owned(), skus, ..Spec::default() };
         let mut templates = Templates::new(&spec, 1_700_000_000);
         templates.set_issue_time(1_800_000_000);
         let mut bytes = Vec::new();
-        templates.reserve.write(0xabc, 17, &mut bytes);
+        templates.reserve.write(0xabc, [17, 4].into_iter(), &mut bytes);
         let request = v1::ReserveRequest::decode(&bytes[5..]).unwrap();
         let context = request.context.unwrap();
         assert_eq!(context.idempotency_key, Templates::key(&spec, 0xabc));
         assert_eq!(context.issue_time.unwrap().seconds, 1_800_000_000);
-        assert_eq!(request.lines[0].sku, Templates::sku(&spec, 17));
+        assert_eq!([17, 4].map(|item| Templates::sku(&spec, item)).as_slice(), skus_of(&request));
         assert_eq!(bytes[..5], [0, 0, 0, 0, u8::try_from(bytes.len() - 5).unwrap()]);
     }
 
@@ -184,7 +195,7 @@ mod tests {
         let spec = Spec::default();
         let templates = Templates::new(&spec, 1_700_000_000);
         let mut bytes = Vec::new();
-        templates.write_batch(5..8, |number| number as u32 * 2, &mut bytes);
+        templates.write_batch(5..8, |number| [number as u32 * 2].into_iter(), &mut bytes);
         let batch = v1::SubmitRequest::decode(&bytes[5..]).unwrap();
         let skus: Vec<String> = batch
             .commands
@@ -202,7 +213,7 @@ mod tests {
         let spec = Spec::default();
         let templates = Templates::new(&spec, 1_700_000_000);
         let mut bytes = Vec::new();
-        templates.allocate.write(9, 0, &mut bytes);
+        templates.allocate.write(9, [0].into_iter(), &mut bytes);
         let request = v1::AllocateRequest::decode(&bytes[5..]).unwrap();
         let by = request.target.unwrap().by.unwrap();
         assert_eq!(by, v1::hold_target::By::ReservationKey(Templates::key(&spec, 9)));
