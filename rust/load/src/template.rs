@@ -183,7 +183,7 @@ mod tests {
         let mut bytes = Vec::new();
         templates.reserve.write(0xabc, [17, 4].into_iter(), &mut bytes);
         let request = v1::ReserveRequest::decode(&bytes[5..]).unwrap();
-        let context = request.context.unwrap();
+        let context = request.context.clone().unwrap();
         assert_eq!(context.idempotency_key, Templates::key(&spec, 0xabc));
         assert_eq!(context.issue_time.unwrap().seconds, 1_800_000_000);
         assert_eq!([17, 4].map(|item| Templates::sku(&spec, item)).as_slice(), skus_of(&request));
