@@ -1,9 +1,10 @@
-"""Counts the instructions of one plain reserve and its allocate, and compares them with instructions.json.
+"""Counts the instructions and allocations of the plain paths, and compares the instructions with instructions.json.
 
-So no feature makes the plain path dearer unseen. The commands are those of benchmark P1, executed by
-`Ledger::execute_all` under callgrind, which counts exactly; the digest is not part of it. Seeds of hash tables differ
-from run to run, which changes the count by less than 0.1 %. The figure belongs to one version of rustc: with another
-one it is shown and not compared. `--write` stores a new figure.
+So no feature makes a plain path dearer unseen. One is a reserve and its allocate by the ledger alone: the commands
+are those of benchmark P1, executed by `Ledger::execute_all`; the digest is not part of it. The other is a reserve of
+a batch of 1,000, from the bytes of the request to the bytes of the answer. callgrind counts exactly, but seeds of
+hash tables differ from run to run, which changes the count by less than 0.1 %. The figures belong to one version of
+rustc: with another one they are shown and not compared. `--write` stores new figures.
 """
 
 from __future__ import annotations
@@ -16,50 +17,111 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURE = ROOT / "tools" / "instructions.json"
-PAIRS = 20_000
-LEVELS = 1_000
+FIGURES = ROOT / "tools" / "instructions.json"
 # More than this is a change that somebody has to want.
 TOLERANCE = 0.03
-BUILD = ("cargo", "build", "--release", "--quiet", "-p", "invengine-load", "--example", "ledger")
+ALLOCATIONS = {"malloc", "calloc", "realloc"}
 
 
-def instructions_per_pair() -> float:
-    """The instructions of one reserve and its allocate."""
-    subprocess.run([*BUILD, *(["--locked"] if os.environ.get("CI") else [])], cwd=ROOT, check=True)
-    program = ROOT / "target" / "release" / "examples" / "ledger"
+@dataclass(frozen=True)
+class Plain:
+    """A plain path: the program that takes it, the function that is counted, and how often the path is taken."""
+
+    name: str
+    what: str
+    crate: str
+    example: str
+    arguments: tuple[int, ...]
+    function: str
+    times: int
+
+
+PAIRS = 20_000
+BATCHES = 20
+MEASURED = (
+    Plain(
+        name="instructions_per_pair",
+        what="a reserve and its allocate",
+        crate="load",
+        example="ledger",
+        arguments=(2 * PAIRS, 1_000),
+        function="execute_all",
+        times=PAIRS,
+    ),
+    Plain(
+        name="instructions_per_batched_reserve",
+        what="a reserve of a batch",
+        crate="node",
+        example="submit",
+        arguments=(BATCHES,),
+        function="submit_batch",
+        times=1_000 * BATCHES,
+    ),
+)
+
+
+def count(path: Plain) -> tuple[float, float]:
+    """The instructions and the allocations of one such path."""
+    build = ["cargo", "build", "--release", "--quiet", "-p", f"invengine-{path.crate}", "--example", path.example]
+    subprocess.run([*build, *(["--locked"] if os.environ.get("CI") else [])], cwd=ROOT, check=True)
+    program = ROOT / "target" / "release" / "examples" / path.example
     with tempfile.TemporaryDirectory() as directory:
-        out = f"--callgrind-out-file={directory}/out"
-        command = ["valgrind", "--tool=callgrind", out, "--toggle-collect=*execute_all*", str(program)]
-        counted = subprocess.run([*command, str(2 * PAIRS), str(LEVELS)], capture_output=True, text=True, check=True)
+        out = Path(directory) / "out"
+        tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", f"--toggle-collect=*{path.function}*"]
+        command = [*tool, str(program), *map(str, path.arguments)]
+        counted = subprocess.run(command, capture_output=True, text=True, check=True)
+        profile = out.read_text(encoding="utf-8")
     if "checks passed" not in counted.stdout:
         raise SystemExit(f"the run was not correct: {counted.stdout}")
     collected = re.search(r"Collected : (\d+)", counted.stderr)
     if collected is None or int(collected.group(1)) == 0:
         raise SystemExit(f"callgrind counted nothing: {counted.stderr}")
-    return int(collected.group(1)) / PAIRS
+    return int(collected.group(1)) / path.times, allocations(profile) / path.times
+
+
+def allocations(profile: str) -> int:
+    """The calls of the allocator in a profile, which names each function once and then only by its number."""
+    names: dict[str, str] = {}
+    calls = 0
+    called = ""
+    for line in profile.splitlines():
+        if function := re.match(r"(c?)fn=\((\d+)\)(?: (.*))?", line):
+            names.setdefault(function.group(2), function.group(3) or "")
+            called = names[function.group(2)] if function.group(1) else ""
+        elif line.startswith("calls=") and called in ALLOCATIONS:
+            calls += int(line.removeprefix("calls=").split()[0])
+    return calls
 
 
 def main() -> int:
-    """Compares, or stores the figure with `--write`."""
+    """Compares, or stores the figures with `--write`."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--write", action="store_true", help="store the figure of this tree")
+    arguments.add_argument("--write", action="store_true", help="store the figures of this tree")
     write = arguments.parse_args().write
     if shutil.which("valgrind") is None:
         print("instructions: not counted, because valgrind is not installed (apt-get install valgrind)")
         return 1 if os.environ.get("CI") else 0
     rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
-    found = round(instructions_per_pair())
+    found = {path: count(path) for path in MEASURED}
     if write:
-        FIGURE.write_text(json.dumps({"rustc": rustc, "instructions_per_pair": found}, indent=2) + "\n")
-    figure = json.loads(FIGURE.read_text())
-    change = found / figure["instructions_per_pair"] - 1
-    print(f"instructions: {found} for a reserve and its allocate, {change:+.1%} of {figure['instructions_per_pair']}")
-    if rustc != figure["rustc"]:
-        print(f"instructions: not compared, because the figure is for rustc {figure['rustc']} and this is {rustc}")
+        stored = {"rustc": rustc, **{path.name: round(instructions) for path, (instructions, _) in found.items()}}
+        FIGURES.write_text(json.dumps(stored, indent=2) + "\n")
+    figures = json.loads(FIGURES.read_text())
+    return max([compare(path, *counts, figures, rustc) for path, counts in found.items()])
+
+
+def compare(path: Plain, instructions: float, allocated: float, figures: dict[str, int | str], rustc: str) -> int:
+    """Shows the figures of a path; 1 if it has become dearer."""
+    expected = int(figures[path.name])
+    change = instructions / expected - 1
+    counts = f"{instructions:.0f} and {allocated:.1f} allocations for {path.what}"
+    print(f"instructions: {counts}, {change:+.1%} of {expected}")
+    if rustc != figures["rustc"]:
+        print(f"instructions: not compared, because the figure is for rustc {figures['rustc']} and this is {rustc}")
         return 0
     if change > TOLERANCE:
         print(f"instructions: more than {TOLERANCE:.0%} dearer; if that is worth it, run {Path(__file__).name} --write")
