@@ -68,8 +68,8 @@ BUGS: dict[str, tuple[str, ...]] = {
     "failed_sync_retried": ("node:journal:faults::",),
     "room_ignored": ("node:journal:faults::", "node:journal:contract::files"),
     # The Redis journal.
-    "no_fence": ("node:redis:faults::a_zombie_is_refused",),
-    "tail_not_compared": ("node:redis:faults::a_stale_replica",),
+    "no_fence": ("node:redis:faults::on_redis::a_zombie_is_refused",),
+    "tail_not_compared": ("node:redis:faults::on_redis::a_stale_replica",),
 }
 
 
@@ -114,11 +114,21 @@ def run(programs: dict[str, Path], test: str, bug: str) -> str:
 
 
 def sound(programs: dict[str, Path], tests: list[str]) -> bool:
-    """Whether every test passes while no bug is planted: only then does a failure mean anything."""
+    """Whether every test is there, and passes while no bug is planted: only then does a failure mean anything."""
+    missing = [test for test in tests if not is_there(programs, test)]
     broken = [test for test in tests if run(programs, test, "") != "passed"]
+    for test in missing:
+        print(f"{test} names no test")
     for test in broken:
         print(f"{test} fails without a bug")
-    return not broken
+    return not missing and not broken
+
+
+def is_there(programs: dict[str, Path], test: str) -> bool:
+    """Whether the program has such a test: one that was renamed would find nothing."""
+    package, name, *part = test.split(":", 2)
+    command = [str(programs[f"{package}:{name}"]), *part, "--list"]
+    return ": test" in subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def find(programs: dict[str, Path], bug: str) -> bool:
