@@ -4,7 +4,7 @@
 mod holds;
 
 use crate::clock_skew::ISSUE_TIME_SKEW_MAX_MS;
-use crate::entity::{Entities, EntityKind, EntityValue, Labels, VersionedEntity};
+use crate::entity::{EntityKind, EntityValue, Labels, VersionedEntity};
 use crate::event::Event;
 use crate::ids::{Handle, LevelIndex, Slot};
 use crate::keys::{KeyHash, Scope};
@@ -212,34 +212,23 @@ impl Ledger {
 
     fn apply_upserted(&mut self, kind: EntityKind, name: &str, labels: Labels) -> Option<()> {
         let version = self.entities(kind).version_of_upsert(name);
-        let put = |entities: &mut Entities| entities.put(name, version, EntityValue::Labels(labels));
-        kind.is_catalogue().then(|| self.change_entity(kind, name, put))
+        let value = EntityValue::Labels(labels);
+        kind.is_catalogue().then(|| self.entities[kind as usize].put(kind, name, version, value, &mut self.digest))
     }
 
     fn apply_put(&mut self, entity: &VersionedEntity) -> Option<u64> {
         let VersionedEntity { kind, name, version, value } = entity;
         let applies = *version == self.entities(*kind).next_version(name) && !name.is_empty() && value.fits(self);
-        applies.then(|| self.change_entity(*kind, name, |entities| entities.put(name, *version, value.clone())))?;
-        Some(*version)
+        applies.then(|| {
+            self.entities[*kind as usize].put(*kind, name, *version, value.clone(), &mut self.digest);
+            *version
+        })
     }
 
     fn apply_removed(&mut self, kind: EntityKind, handle: Handle, version: u64) -> Option<()> {
-        let names = self.entities(kind).names();
-        let name: Box<str> = names.exists(handle).then(|| names.name(handle).into())?;
-        (version == names.version(handle) + 1)
-            .then(|| self.change_entity(kind, &name, |entities| entities.remove(handle, version)))
-    }
-
-    /// Changes an entity, and its term of the digest.
-    fn change_entity(&mut self, kind: EntityKind, name: &str, change: impl FnOnce(&mut Entities)) {
         let entities = &mut self.entities[kind as usize];
-        if let Some(handle) = entities.names().find_ever(name) {
-            self.digest.remove(entities.hash(kind, handle));
-        }
-        change(entities);
-        if let Some(handle) = entities.names().find_ever(name) {
-            self.digest.add(entities.hash(kind, handle));
-        }
+        let applies = entities.names().exists(handle) && version == entities.names().version(handle) + 1;
+        applies.then(|| entities.remove(kind, handle, version, &mut self.digest))
     }
 
     fn apply_forgotten(&mut self, time_ms: i64) {

@@ -14,7 +14,7 @@ use crate::ledger::Ledger;
 use crate::names::Names;
 use crate::planted;
 use crate::rejection::{Reason, Rejection};
-use crate::stable_hash::StableHash;
+use crate::stable_hash::{Digest, StableHash};
 
 /// Declares the kinds: number in the journal, variant, the contract's names of a command's subject, of the list and of the name
 /// in each entry, the kind's name in messages to people, and the reason that refuses an unknown name.
@@ -308,23 +308,35 @@ impl Entities {
 
     /// The version that an event without a version leads to: the first, the present, or the next after a removal.
     pub(crate) fn version_of_upsert(&self, name: &str) -> u64 {
-        let exists = self.names.find(name).is_some();
-        self.version(name) + u64::from(!exists)
+        self.names
+            .find_ever(name)
+            .map_or(1, |handle| self.names.version(handle) + u64::from(self.names.is_removed(handle)))
     }
 
-    pub(crate) fn put(&mut self, name: &str, version: u64, value: EntityValue) {
-        let handle = self.names.find_ever(name).unwrap_or_else(|| {
-            self.values.push(None);
-            self.names.add(name)
-        });
+    /// Puts an entity, whose name may be new, and its term of the digest.
+    pub(crate) fn put(&mut self, kind: EntityKind, name: &str, version: u64, value: EntityValue, digest: &mut Digest) {
+        let handle = match self.names.find_ever(name) {
+            Some(handle) => {
+                digest.remove(self.hash(kind, handle));
+                handle
+            }
+            None => {
+                self.values.push(None);
+                self.names.add(name)
+            }
+        };
         self.names.set_version(handle, version, false);
         self.values[handle as usize] = Some(value);
+        digest.add(self.hash(kind, handle));
     }
 
-    pub(crate) fn remove(&mut self, handle: Handle, version: u64) {
+    /// Removes an entity, and changes its term of the digest.
+    pub(crate) fn remove(&mut self, kind: EntityKind, handle: Handle, version: u64, digest: &mut Digest) {
+        digest.remove(self.hash(kind, handle));
         let kept = if planted::is("entity_version_forgotten") { 0 } else { version };
         self.names.set_version(handle, kept, true);
         self.values[handle as usize] = None;
+        digest.add(self.hash(kind, handle));
     }
 
     /// Appends the next entity of an image, which cannot be found until all names are indexed.
