@@ -46,6 +46,7 @@ CODE_OF_REASON = {
     "MESSAGE_TOO_LARGE": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "ANSWER_TOO_LARGE": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "DEADLINE": grpc.StatusCode.DEADLINE_EXCEEDED,
+    "OUTCOME_UNKNOWN": grpc.StatusCode.UNAVAILABLE,
     "UNIMPLEMENTED": grpc.StatusCode.UNIMPLEMENTED,
 }
 """The code of each reason of this version."""

@@ -145,9 +145,12 @@ def test_a_short_deadline_leaves_one_outcome(shop: Shop, timeout_s: float) -> No
         shop.target.call(methods.RESERVE, request, timeout_s=timeout_s)
     except (Refused, TransportEnded) as found:
         ended = found
-    if isinstance(ended, Refused):
-        assert ended.reason == "DEADLINE"
+    if isinstance(ended, Refused) and ended.reason == "DEADLINE":
         assert not shop.outcome(context.idempotency_key).known
+    elif isinstance(ended, Refused):
+        # An embedded engine that decided in time and waited for a slow disk; the repeat settles it.
+        assert ended.reason == "OUTCOME_UNKNOWN"
+        assert "deadline" in ended.message
     elif isinstance(ended, TransportEnded):
         # It may still arrive; the repeat with the same key settles it.
         assert ended.code.name == "DEADLINE_EXCEEDED"

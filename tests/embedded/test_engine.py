@@ -18,6 +18,9 @@ from invengine import _core
 from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import journal_service_pb2 as journal
 
+from ..conformance.redis_server import redis_server
+from ..conformance.refused import from_status
+
 RECEIVE = "/invengine.v1.InventoryService/Receive"
 DIGEST = "/invengine.v1.JournalService/GetDigest"
 WAIT_S = 20.0
@@ -119,6 +122,24 @@ def test_a_draining_engine_refuses_commands_and_answers_reads(engine: _core.Engi
         receive(engine, "k2")
     assert b"DRAINING" in refused.value.args[1]
     assert digest(engine).sequence > 0
+
+
+@pytest.mark.needs_tool("redis-server")
+def test_a_deadline_that_passes_while_the_journal_waits_leaves_the_outcome_unknown(tmp_path: Path) -> None:
+    with redis_server("redis-server", tmp_path) as redis:
+        engine = _core.Engine.open(json.dumps({"journal": "redis", "redis_url": redis.url, "auto_create": True}))
+        receive(engine, "k1")
+        redis.signal(signal.SIGSTOP)
+        with pytest.raises(_core.CallError) as unknown:
+            engine.call(RECEIVE, delivery(7), idempotency_key="k2", timeout_ms=100)
+        with pytest.raises(_core.CallError) as late:
+            engine.call(DIGEST, b"", timeout_ms=100)
+        redis.signal(signal.SIGCONT)
+        found = from_status(*unknown.value.args)
+        assert (found.reason, "the deadline passed" in found.message) == ("OUTCOME_UNKNOWN", True)
+        assert from_status(*late.value.args).reason == "DEADLINE"
+        assert receive(engine, "k2", 7).levels[0].on_hand == 8
+        engine.close()
 
 
 def test_a_fork_may_not_use_the_engine_of_its_parent(engine: _core.Engine) -> None:

@@ -268,6 +268,19 @@ impl Refusal {
         Refusal::new(Code::Unavailable, "JOURNAL_FAILED", message)
     }
 
+    /// The caller of an embedded engine waited until its deadline for the journal. A command may have happened; a read
+    /// has lost nothing. At a server, the caller's own library says this.
+    pub fn late(path: &str) -> Self {
+        if methods::is_read(path) {
+            return Self::deadline();
+        }
+        let mut refusal = Self::outcome_unknown();
+        refusal.message =
+            "the deadline passed before the journal had the command, which may have happened; repeat it with the same key"
+                .into();
+        refusal
+    }
+
     /// A bug; the log has the cause under the incident number.
     pub fn internal(incident: &str) -> Self {
         let message = "an internal error; give the incident to whoever runs the server";

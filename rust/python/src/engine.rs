@@ -105,9 +105,7 @@ impl Engine {
                 return Err(refusal_error(py, &Refusal::journal_failed(method)));
             }
             if Instant::now() >= until {
-                // A command may have happened; a read has lost nothing.
-                let late = if methods::is_read(method) { Refusal::deadline() } else { Refusal::outcome_unknown() };
-                return Err(refusal_error(py, &late));
+                return Err(refusal_error(py, &Refusal::late(method)));
             }
             py.check_signals()?;
         }
