@@ -337,7 +337,7 @@ def test_a_line_of_an_event_repeats_nothing(line: CommandLine) -> None:
 
 def test_an_event_of_an_entity_is_one_flat_line(line: CommandLine) -> None:
     west = policy_service_pb2.LocationGroup(group="west", locations=["berlin", "lyon"], version=3)
-    put = event(1, key="k1", entity_put=journal_service_pb2.EntityPut(location_group=west))
+    put = event(1, key="k1", entity_put=policy_service_pb2.EntityPut(location_group=west))
     removed = event(2, entity_removed=journal_service_pb2.EntityRemoved(kind="location_group", name="west", version=4))
     script = {"GetServerInfo": admin_service_pb2.GetServerInfoResponse(durable_sequence=2, first_sequence=1)}
     ran = line.ask(ScriptedEngine({**script}, [put, removed]), "events", "tail")

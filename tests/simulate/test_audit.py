@@ -11,8 +11,8 @@ from invengine.simulate.audit import Auditor
 from invengine.simulate.promotion.answers import Answer, denied
 from invengine.simulate.promotion.event_counts import EventCounts
 from invengine.v1 import types_pb2 as types
-from invengine.v1.journal_service_pb2 import EntityPut, EntityRemoved
-from invengine.v1.policy_service_pb2 import LocationGroup
+from invengine.v1.journal_service_pb2 import EntityRemoved
+from invengine.v1.policy_service_pb2 import EntityPut, LocationGroup
 
 from .facts import PLACE, START, Journal
 

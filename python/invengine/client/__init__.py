@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from invengine.client import results
     from invengine.client.asynchronous import AsyncClient
     from invengine.client.blocking import Client
     from invengine.client.columns import ReserveColumns
@@ -19,80 +20,17 @@ if TYPE_CHECKING:
     from invengine.client.fold import StockFold
     from invengine.client.numbering import StateFileError
     from invengine.client.operation import AsyncOperation, Operation
-    from invengine.client.results import (
-        Availabilities,
-        Availability,
-        Changes,
-        Channel,
-        Digest,
-        Event,
-        Hold,
-        HoldLine,
-        HoldSummary,
-        Item,
-        KnownOutcome,
-        Level,
-        Line,
-        LineState,
-        Location,
-        LocationGroup,
-        LookAlike,
-        Outcome,
-        Position,
-        Receipt,
-        Registration,
-        Reservation,
-        ReservationLine,
-        ServerDescription,
-        StockChanges,
-        StockState,
-        Upserted,
-    )
+    from invengine.client.results import *  # noqa: F403
+    from invengine.client.results.entities import *  # noqa: F403
     from invengine.client.source_async import AsyncSource
     from invengine.client.source_blocking import OrderedSource
     from invengine.positions import JournalPosition
 
-__all__ = [
-    "AsyncClient",
-    "AsyncOperation",
-    "AsyncSource",
-    "Availabilities",
-    "Availability",
-    "Changes",
-    "Channel",
-    "Client",
-    "CommandFields",
-    "Digest",
-    "Draft",
-    "Event",
-    "Hold",
-    "HoldLine",
-    "HoldSummary",
-    "Item",
-    "JournalPosition",
-    "KnownOutcome",
-    "Level",
-    "Line",
-    "LineState",
-    "Location",
-    "LocationGroup",
-    "LookAlike",
-    "Operation",
-    "OrderedSource",
-    "Outcome",
-    "Position",
-    "Receipt",
-    "Registration",
-    "Reservation",
-    "ReservationLine",
-    "ReserveColumns",
-    "ServerDescription",
-    "StateFileError",
-    "StockChanges",
-    "StockFold",
-    "StockState",
-    "Upserted",
-]
+    __all__ = [
+        "AsyncClient", "AsyncOperation", "AsyncSource", "Client", "CommandFields", "Draft", "JournalPosition",
+        "Operation", "OrderedSource", "ReserveColumns", "StateFileError", "StockFold",
+    ]  # fmt: skip
+    __all__ += results.__all__
 
 _MODULE_OF_NAME = {
     "AsyncClient": "invengine.client.asynchronous",
@@ -112,15 +50,23 @@ _MODULES = ("columns", "commands", "results")
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        found = getattr(import_module(_MODULE_OF_NAME.get(name, "invengine.client.results")), name)
-    elif name in _MODULES:
+    if name == "__all__":
+        return _names()
+    if name in _MODULES:
         found = import_module(f"invengine.client.{name}")
     else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # All other names are results.
+        try:
+            found = getattr(import_module(_MODULE_OF_NAME.get(name, "invengine.client.results")), name)
+        except AttributeError:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     globals()[name] = found
     return found
 
 
+def _names() -> list[str]:
+    return sorted([*_MODULE_OF_NAME, *dir(import_module("invengine.client.results"))])
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *_names(), *_MODULES})

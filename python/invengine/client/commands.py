@@ -14,13 +14,7 @@ from invengine.client import arguments, contract, decode, results
 from invengine.client.draft import CommandFields as CommandFields
 from invengine.client.draft import Draft as Draft
 from invengine.client.draft import Kind
-from invengine.client.entities import delete_items as delete_items
-from invengine.client.entities import delete_location_groups as delete_location_groups
-from invengine.client.entities import delete_locations as delete_locations
-from invengine.client.entities import upsert_channels as upsert_channels
-from invengine.client.entities import upsert_items as upsert_items
-from invengine.client.entities import upsert_location_groups as upsert_location_groups
-from invengine.client.entities import upsert_locations as upsert_locations
+from invengine.client.entities import *  # noqa: F403
 from invengine.client.reserving import reserving
 from invengine.client.times import put_seconds, seconds_and_nanos
 from invengine.errors import InvalidArgument

@@ -14,12 +14,23 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, Unpack
 
 from invengine.client import arguments, contract, decode, results
+from invengine.client.descriptors import CommandMethod, ListMethod, ReadMethod
 from invengine.client.draft import CommandFields, Draft, Kind
 from invengine.client.reads import Pages, Read, checked_page_size, in_pages, of_one_answer
 from invengine.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from invengine.client.results import Channel, Item, Location, LocationGroup, Receipt, Upserted
+
+__all__ = [
+    "delete_items",
+    "delete_location_groups",
+    "delete_locations",
+    "upsert_channels",
+    "upsert_items",
+    "upsert_location_groups",
+    "upsert_locations",
+]
 
 E = TypeVar("E")
 
@@ -249,3 +260,28 @@ def delete_location_groups(
         version (else StaleVersion).
     """
     return _LOCATION_GROUPS.delete(groups, "groups", fields)
+
+
+class EntityCommands:
+    """The commands on entities, as methods."""
+
+    upsert_items = CommandMethod(upsert_items)
+    upsert_locations = CommandMethod(upsert_locations)
+    upsert_channels = CommandMethod(upsert_channels)
+    upsert_location_groups = CommandMethod(upsert_location_groups)
+    delete_items = CommandMethod(delete_items)
+    delete_locations = CommandMethod(delete_locations)
+    delete_location_groups = CommandMethod(delete_location_groups)
+
+
+class EntityReads:
+    """The reads of entities, as methods."""
+
+    get_item = ReadMethod(get_item)
+    list_items = ListMethod(list_items)
+    get_location = ReadMethod(get_location)
+    list_locations = ListMethod(list_locations)
+    get_channel = ReadMethod(get_channel)
+    list_channels = ListMethod(list_channels)
+    get_location_group = ReadMethod(get_location_group)
+    list_location_groups = ListMethod(list_location_groups)

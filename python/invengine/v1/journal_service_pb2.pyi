@@ -350,7 +350,7 @@ class Event(_message.Message):
         """A command was refused, and its key remembers the refusal."""
 
     @_builtins.property
-    def entity_put(self) -> Global___EntityPut:
+    def entity_put(self) -> _policy_service_pb2.EntityPut:
         """An entity was created or replaced."""
 
     @_builtins.property
@@ -383,7 +383,7 @@ class Event(_message.Message):
         message_repeated: Global___MessageRepeated | None = ...,
         clock_corrected: Global___ClockCorrected | None = ...,
         command_refused: Global___CommandRefused | None = ...,
-        entity_put: Global___EntityPut | None = ...,
+        entity_put: _policy_service_pb2.EntityPut | None = ...,
         entity_removed: Global___EntityRemoved | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "entity_put", b"entity_put", "entity_removed", b"entity_removed", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "time", b"time", "transferred", b"transferred"]  # noqa: Y015
@@ -705,32 +705,6 @@ class ItemUpserted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ItemUpserted: _TypeAlias = ItemUpserted  # noqa: Y015
-
-@_typing.final
-class EntityPut(_message.Message):
-    """An entity was created or replaced. Items, locations and channels have events of their own."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    LOCATION_GROUP_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def location_group(self) -> _policy_service_pb2.LocationGroup:
-        """A location group."""
-
-    def __init__(
-        self,
-        *,
-        location_group: _policy_service_pb2.LocationGroup | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "location_group", b"location_group"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "location_group", b"location_group"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_entity: _TypeAlias = _typing.Literal["location_group"]  # noqa: Y015
-    _WhichOneofArgType_entity: _TypeAlias = _typing.Literal["entity", b"entity"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_entity) -> _WhichOneofReturnType_entity | None: ...
-
-Global___EntityPut: _TypeAlias = EntityPut  # noqa: Y015
 
 @_typing.final
 class EntityRemoved(_message.Message):

@@ -25,31 +25,33 @@ _sym_db = _symbol_database.Default()
 from invengine.v1 import types_pb2 as invengine_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!invengine/v1/policy_service.proto\x12\x0cinvengine.v1\x1a\x18invengine/v1/types.proto\"S\n\rLocationGroup\x12\r\n\x05group\x18\x01 \x01(\t\x12\x11\n\tlocations\x18\x02 \x03(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\x82\x01\n\x1bUpsertLocationGroupsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x34\n\x0flocation_groups\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\"\x86\x01\n\x1cUpsertLocationGroupsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\x10\n\x08versions\x18\x02 \x03(\x03\x12,\n\x0blook_alikes\x18\x03 \x03(\x0b\x32\x17.invengine.v1.LookAlike\"(\n\x17GetLocationGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\"O\n\x18GetLocationGroupResponse\x12\x33\n\x0elocation_group\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.LocationGroup\"B\n\x19ListLocationGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x1aListLocationGroupsResponse\x12\x34\n\x0flocation_groups\x18\x01 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x1b\x44\x65leteLocationGroupsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x36\n\x0flocation_groups\x18\x02 \x03(\x0b\x32\x1d.invengine.v1.EntityReference\"F\n\x1c\x44\x65leteLocationGroupsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt2\xb9\x03\n\rPolicyService\x12m\n\x14UpsertLocationGroups\x12).invengine.v1.UpsertLocationGroupsRequest\x1a*.invengine.v1.UpsertLocationGroupsResponse\x12\x61\n\x10GetLocationGroup\x12%.invengine.v1.GetLocationGroupRequest\x1a&.invengine.v1.GetLocationGroupResponse\x12g\n\x12ListLocationGroups\x12\'.invengine.v1.ListLocationGroupsRequest\x1a(.invengine.v1.ListLocationGroupsResponse\x12m\n\x14\x44\x65leteLocationGroups\x12).invengine.v1.DeleteLocationGroupsRequest\x1a*.invengine.v1.DeleteLocationGroupsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!invengine/v1/policy_service.proto\x12\x0cinvengine.v1\x1a\x18invengine/v1/types.proto\"L\n\tEntityPut\x12\x35\n\x0elocation_group\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.LocationGroupH\x00\x42\x08\n\x06\x65ntity\"S\n\rLocationGroup\x12\r\n\x05group\x18\x01 \x01(\t\x12\x11\n\tlocations\x18\x02 \x03(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\x82\x01\n\x1bUpsertLocationGroupsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x34\n\x0flocation_groups\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\"\x86\x01\n\x1cUpsertLocationGroupsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\x10\n\x08versions\x18\x02 \x03(\x03\x12,\n\x0blook_alikes\x18\x03 \x03(\x0b\x32\x17.invengine.v1.LookAlike\"(\n\x17GetLocationGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\"O\n\x18GetLocationGroupResponse\x12\x33\n\x0elocation_group\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.LocationGroup\"B\n\x19ListLocationGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x1aListLocationGroupsResponse\x12\x34\n\x0flocation_groups\x18\x01 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x1b\x44\x65leteLocationGroupsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x36\n\x0flocation_groups\x18\x02 \x03(\x0b\x32\x1d.invengine.v1.EntityReference\"F\n\x1c\x44\x65leteLocationGroupsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt2\xb9\x03\n\rPolicyService\x12m\n\x14UpsertLocationGroups\x12).invengine.v1.UpsertLocationGroupsRequest\x1a*.invengine.v1.UpsertLocationGroupsResponse\x12\x61\n\x10GetLocationGroup\x12%.invengine.v1.GetLocationGroupRequest\x1a&.invengine.v1.GetLocationGroupResponse\x12g\n\x12ListLocationGroups\x12\'.invengine.v1.ListLocationGroupsRequest\x1a(.invengine.v1.ListLocationGroupsResponse\x12m\n\x14\x44\x65leteLocationGroups\x12).invengine.v1.DeleteLocationGroupsRequest\x1a*.invengine.v1.DeleteLocationGroupsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'invengine.v1.policy_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOCATIONGROUP']._serialized_start=77
-  _globals['_LOCATIONGROUP']._serialized_end=160
-  _globals['_UPSERTLOCATIONGROUPSREQUEST']._serialized_start=163
-  _globals['_UPSERTLOCATIONGROUPSREQUEST']._serialized_end=293
-  _globals['_UPSERTLOCATIONGROUPSRESPONSE']._serialized_start=296
-  _globals['_UPSERTLOCATIONGROUPSRESPONSE']._serialized_end=430
-  _globals['_GETLOCATIONGROUPREQUEST']._serialized_start=432
-  _globals['_GETLOCATIONGROUPREQUEST']._serialized_end=472
-  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_start=474
-  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_end=553
-  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_start=555
-  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_end=621
-  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_start=623
-  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_end=730
-  _globals['_DELETELOCATIONGROUPSREQUEST']._serialized_start=733
-  _globals['_DELETELOCATIONGROUPSREQUEST']._serialized_end=865
-  _globals['_DELETELOCATIONGROUPSRESPONSE']._serialized_start=867
-  _globals['_DELETELOCATIONGROUPSRESPONSE']._serialized_end=937
-  _globals['_POLICYSERVICE']._serialized_start=940
-  _globals['_POLICYSERVICE']._serialized_end=1381
+  _globals['_ENTITYPUT']._serialized_start=77
+  _globals['_ENTITYPUT']._serialized_end=153
+  _globals['_LOCATIONGROUP']._serialized_start=155
+  _globals['_LOCATIONGROUP']._serialized_end=238
+  _globals['_UPSERTLOCATIONGROUPSREQUEST']._serialized_start=241
+  _globals['_UPSERTLOCATIONGROUPSREQUEST']._serialized_end=371
+  _globals['_UPSERTLOCATIONGROUPSRESPONSE']._serialized_start=374
+  _globals['_UPSERTLOCATIONGROUPSRESPONSE']._serialized_end=508
+  _globals['_GETLOCATIONGROUPREQUEST']._serialized_start=510
+  _globals['_GETLOCATIONGROUPREQUEST']._serialized_end=550
+  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_start=552
+  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_end=631
+  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_start=633
+  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_end=699
+  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_start=701
+  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_end=808
+  _globals['_DELETELOCATIONGROUPSREQUEST']._serialized_start=811
+  _globals['_DELETELOCATIONGROUPSREQUEST']._serialized_end=943
+  _globals['_DELETELOCATIONGROUPSRESPONSE']._serialized_start=945
+  _globals['_DELETELOCATIONGROUPSRESPONSE']._serialized_end=1015
+  _globals['_POLICYSERVICE']._serialized_start=1018
+  _globals['_POLICYSERVICE']._serialized_end=1459
 # @@protoc_insertion_point(module_scope)

@@ -20,6 +20,32 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class EntityPut(_message.Message):
+    """What an event says of an entity that was created or replaced. Items, locations and channels have events of their own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCATION_GROUP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def location_group(self) -> Global___LocationGroup:
+        """A location group."""
+
+    def __init__(
+        self,
+        *,
+        location_group: Global___LocationGroup | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "location_group", b"location_group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "location_group", b"location_group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_entity: _TypeAlias = _typing.Literal["location_group"]  # noqa: Y015
+    _WhichOneofArgType_entity: _TypeAlias = _typing.Literal["entity", b"entity"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_entity) -> _WhichOneofReturnType_entity | None: ...
+
+Global___EntityPut: _TypeAlias = EntityPut  # noqa: Y015
+
+@_typing.final
 class LocationGroup(_message.Message):
     """Locations that are promised as one."""
 

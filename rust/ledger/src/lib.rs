@@ -16,7 +16,7 @@ pub mod command;
 mod correction;
 mod decide;
 mod dry_run;
-mod entity;
+pub mod entity;
 pub mod event;
 mod execute;
 mod fingerprint;
@@ -51,10 +51,7 @@ pub use clock_skew::ISSUE_TIME_SKEW_MAX_MS;
 pub use codec::Malformed;
 pub use command::{Command, Context};
 pub use correction::ClockCorrection;
-pub use entity::{
-    Entities, EntityDraft, EntityKind, EntityValue, Labels, LabelsDraft, LocationGroup, LocationGroupDraft,
-    VersionedEntity,
-};
+pub use entity::{Entities, EntityDraft, EntityKind, EntityValue, VersionedEntity};
 pub use event::Event;
 pub use execute::{Payload, SWEEP_LINES_MAX};
 pub use fingerprint::Fingerprint;

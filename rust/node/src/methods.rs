@@ -6,13 +6,14 @@
 use invengine_wire::v1;
 use invengine_wire::v1::command::Command as Asked;
 
+use crate::sizes::SMALL_ANSWER_BYTES_MAX;
 pub use crate::sizes::{
     ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX, COMMAND_BYTES_MAX, PAGE_BYTES_MAX, SUBMIT_BYTES_MAX,
     SUBMIT_COMMANDS_MAX,
 };
-use crate::sizes::{ENTITY_BYTES_MAX, SMALL_ANSWER_BYTES_MAX};
-use crate::translate::command::{CommandMethod, command};
-use crate::translate::read::ReadMethod;
+use crate::translate::command::{CommandMethod, CommandRequest, InBatch, command};
+use crate::translate::entities;
+use crate::translate::read::{ReadMethod, ReadRequest};
 
 /// Path of the only unary method whose caller waits for the disk.
 pub const CREATE_SNAPSHOT: &str = "/invengine.v1.AdminService/CreateSnapshot";
@@ -59,6 +60,30 @@ pub struct Method {
 }
 
 impl Method {
+    /// The method of a command.
+    pub(crate) const fn command<M: CommandRequest>(request_path: &'static str) -> Self {
+        let (path, kind) = (path_of(request_path), MethodKind::Command(CommandMethod::of::<M>()));
+        Method { path, kind, bytes_max: COMMAND_BYTES_MAX, answer_bytes_max: COMMAND_ANSWER_BYTES_MAX }
+    }
+
+    /// The method of a question, with the longest answer.
+    pub(crate) const fn read<M: ReadRequest>(request_path: &'static str, answer_bytes_max: usize) -> Self {
+        let (path, kind) = (path_of(request_path), MethodKind::Read(ReadMethod::of::<M>()));
+        Method { path, kind, bytes_max: COMMAND_BYTES_MAX, answer_bytes_max }
+    }
+
+    /// With these sizes of the longest request and answer.
+    pub(crate) const fn with_sizes(self, bytes_max: usize, answer_bytes_max: usize) -> Self {
+        Method { bytes_max, answer_bytes_max, ..self }
+    }
+
+    const fn in_batch(self, in_batch: InBatch) -> Self {
+        match self.kind {
+            MethodKind::Command(method) => Method { kind: MethodKind::Command(method.in_batch(in_batch)), ..self },
+            _ => self,
+        }
+    }
+
     /// True if the native door answers it itself; all others are forwarded.
     pub fn native(&self) -> bool {
         let service = self.path.strip_prefix(PACKAGE).and_then(|path| path.split('/').next());
@@ -78,6 +103,20 @@ pub fn is_read(path: &str) -> bool {
     }
 }
 
+/// The path of a method of the contract and the suffix of its request's name: `…/ReserveRequest`.
+macro_rules! request_path {
+    ($service:literal, $request:ident) => {
+        concat!("/invengine.v1.", $service, "/", stringify!($request))
+    };
+}
+
+pub(crate) use request_path;
+
+/// The path of the method that a request belongs to.
+const fn path_of(request_path: &'static str) -> &'static str {
+    request_path.split_at(request_path.len() - "Request".len()).0
+}
+
 macro_rules! method {
     ($service:literal, $name:literal, $kind:expr, $bytes_max:expr, $answer_bytes_max:expr) => {
         Method {
@@ -88,19 +127,16 @@ macro_rules! method {
         }
     };
     // What most have: a command, which batches may have too, a read, and what is not available yet.
-    ($service:literal, $name:literal, command $request:ident, batch $variant:ident) => {
-        method!($service, $name, MethodKind::Command(CommandMethod::of::<v1::$request>().in_batch(|asked, tag| {
+    ($service:literal, command $request:ident, batch $variant:ident) => {
+        Method::command::<v1::$request>(request_path!($service, $request)).in_batch(|asked, tag| {
             if let Asked::$variant(asked) = asked { Some(command(asked, "", tag)) } else { None }
-        })), COMMAND_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX)
+        })
     };
-    ($service:literal, $name:literal, command $request:ident) => {
-        method!($service, $name, command $request, COMMAND_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX)
+    ($service:literal, command $request:ident) => {
+        Method::command::<v1::$request>(request_path!($service, $request))
     };
-    ($service:literal, $name:literal, command $request:ident, $bytes_max:expr, $answer_bytes_max:expr) => {
-        method!($service, $name, MethodKind::Command(CommandMethod::of::<v1::$request>()), $bytes_max, $answer_bytes_max)
-    };
-    ($service:literal, $name:literal, read $request:ident, $answer_bytes_max:expr) => {
-        method!($service, $name, MethodKind::Read(ReadMethod::of::<v1::$request>()), COMMAND_BYTES_MAX, $answer_bytes_max)
+    ($service:literal, read $request:ident, $answer_bytes_max:expr) => {
+        Method::read::<v1::$request>(request_path!($service, $request), $answer_bytes_max)
     };
     ($service:literal, $name:literal, later) => {
         method!($service, $name, MethodKind::Unimplemented, COMMAND_BYTES_MAX, 0)
@@ -108,27 +144,30 @@ macro_rules! method {
 }
 
 /// All methods. The most frequent ones come first, because `find` searches in this order.
-pub static METHODS: [Method; 50] = [
-    method!("ReservationService", "Reserve", command ReserveRequest, batch Reserve),
-    method!("ReservationService", "Allocate", command AllocateRequest, batch Allocate),
+pub static METHODS: [Method; PLAIN.len() + count(entities::METHODS)] = joined(&PLAIN, entities::METHODS);
+
+/// Those that are not about entities.
+const PLAIN: [Method; 35] = [
+    method!("ReservationService", command ReserveRequest, batch Reserve),
+    method!("ReservationService", command AllocateRequest, batch Allocate),
     method!("ReservationService", "Submit", MethodKind::Submit, SUBMIT_BYTES_MAX, ANSWER_BYTES_MAX),
     method!("ReservationService", "SubmitStream", MethodKind::SubmitStream, SUBMIT_BYTES_MAX, ANSWER_BYTES_MAX),
-    method!("AvailabilityService", "GetAvailability", read GetAvailabilityRequest, ANSWER_BYTES_MAX),
-    method!("ReservationService", "Release", command ReleaseRequest, batch Release),
-    method!("ReservationService", "Fulfill", command FulfillRequest, batch Fulfill),
-    method!("ReservationService", "Extend", command ExtendRequest, batch Extend),
-    method!("ReservationService", "Amend", command AmendRequest, batch Amend),
-    method!("ReservationService", "TransferReservation", command TransferReservationRequest, batch TransferReservation),
-    method!("ReservationService", "GetReservation", read GetReservationRequest, ANSWER_BYTES_MAX),
-    method!("ReservationService", "ListReservations", read ListReservationsRequest, ANSWER_BYTES_MAX),
-    method!("ReservationService", "GetOutcome", read GetOutcomeRequest, ANSWER_BYTES_MAX),
-    method!("InventoryService", "Receive", command ReceiveRequest),
-    method!("InventoryService", "Return", command ReturnRequest),
-    method!("InventoryService", "Adjust", command AdjustRequest),
-    method!("InventoryService", "SetQuantity", command SetQuantityRequest),
-    method!("InventoryService", "Count", command CountRequest),
-    method!("InventoryService", "GetInventoryLevel", read GetInventoryLevelRequest, SMALL_ANSWER_BYTES_MAX),
-    method!("InventoryService", "ListInventoryLevels", read ListInventoryLevelsRequest, COMMAND_ANSWER_BYTES_MAX),
+    method!("AvailabilityService", read GetAvailabilityRequest, ANSWER_BYTES_MAX),
+    method!("ReservationService", command ReleaseRequest, batch Release),
+    method!("ReservationService", command FulfillRequest, batch Fulfill),
+    method!("ReservationService", command ExtendRequest, batch Extend),
+    method!("ReservationService", command AmendRequest, batch Amend),
+    method!("ReservationService", command TransferReservationRequest, batch TransferReservation),
+    method!("ReservationService", read GetReservationRequest, ANSWER_BYTES_MAX),
+    method!("ReservationService", read ListReservationsRequest, ANSWER_BYTES_MAX),
+    method!("ReservationService", read GetOutcomeRequest, ANSWER_BYTES_MAX),
+    method!("InventoryService", command ReceiveRequest),
+    method!("InventoryService", command ReturnRequest),
+    method!("InventoryService", command AdjustRequest),
+    method!("InventoryService", command SetQuantityRequest),
+    method!("InventoryService", command CountRequest),
+    method!("InventoryService", read GetInventoryLevelRequest, SMALL_ANSWER_BYTES_MAX),
+    method!("InventoryService", read ListInventoryLevelsRequest, COMMAND_ANSWER_BYTES_MAX),
     method!("InventoryService", "MoveQuantity", later),
     method!("InventoryService", "ShipTransfer", later),
     method!("InventoryService", "ReceiveTransfer", later),
@@ -138,28 +177,40 @@ pub static METHODS: [Method; 50] = [
     method!("JournalService", "ReadEvents", MethodKind::ReadEvents, COMMAND_BYTES_MAX, ANSWER_BYTES_MAX),
     method!("JournalService", "GetDigest", MethodKind::Digest, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
     method!("JournalService", "GetStateAt", later),
-    method!("CatalogService", "UpsertItems", command UpsertItemsRequest, SUBMIT_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX),
-    method!("CatalogService", "GetItem", read GetItemRequest, SMALL_ANSWER_BYTES_MAX),
-    method!("CatalogService", "ListItems", read ListItemsRequest, COMMAND_ANSWER_BYTES_MAX),
-    method!("CatalogService", "DeleteItems", command DeleteItemsRequest, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
-    method!("CatalogService", "UpsertLocations", command UpsertLocationsRequest, SUBMIT_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX),
-    method!("CatalogService", "GetLocation", read GetLocationRequest, SMALL_ANSWER_BYTES_MAX),
-    method!("CatalogService", "ListLocations", read ListLocationsRequest, COMMAND_ANSWER_BYTES_MAX),
-    method!("CatalogService", "DeleteLocations", command DeleteLocationsRequest, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
-    method!("CatalogService", "UpsertChannels", command UpsertChannelsRequest, SUBMIT_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX),
-    method!("CatalogService", "GetChannel", read GetChannelRequest, SMALL_ANSWER_BYTES_MAX),
-    method!("CatalogService", "ListChannels", read ListChannelsRequest, COMMAND_ANSWER_BYTES_MAX),
-    method!("SourceService", "RegisterSource", command RegisterSourceRequest, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
+    method!("SourceService", command RegisterSourceRequest).with_sizes(COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
     method!("SourceService", "ListSources", later),
     method!("SourceService", "ListParked", later),
     method!("SourceService", "SkipParked", later),
     method!("AdminService", "GetServerInfo", MethodKind::ServerInfo, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
     method!("AdminService", "CreateSnapshot", MethodKind::CreateSnapshot, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
-    method!("PolicyService", "UpsertLocationGroups", command UpsertLocationGroupsRequest, SUBMIT_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX),
-    method!("PolicyService", "GetLocationGroup", read GetLocationGroupRequest, ENTITY_BYTES_MAX),
-    method!("PolicyService", "ListLocationGroups", read ListLocationGroupsRequest, COMMAND_ANSWER_BYTES_MAX),
-    method!("PolicyService", "DeleteLocationGroups", command DeleteLocationGroupsRequest, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
 ];
+
+const fn count(lists: &[&[Method]]) -> usize {
+    let (mut all, mut list) = (0, 0);
+    while list < lists.len() {
+        all += lists[list].len();
+        list += 1;
+    }
+    all
+}
+
+/// The first methods, then the others.
+const fn joined<const N: usize>(first: &[Method], others: &[&[Method]]) -> [Method; N] {
+    let mut all = [first[0]; N];
+    let (mut at, mut list, mut next) = (0, 0, 0);
+    while at < N {
+        if at < first.len() {
+            all[at] = first[at];
+            at += 1;
+        } else if next < others[list].len() {
+            all[at] = others[list][next];
+            (at, next) = (at + 1, next + 1);
+        } else {
+            (list, next) = (list + 1, 0);
+        }
+    }
+    all
+}
 
 /// The method with this path; `None` if there is none.
 pub fn find(path: &str) -> Option<Method> {

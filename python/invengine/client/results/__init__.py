@@ -6,8 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from invengine.client.results import entities
     from invengine.client.results.availability import Availabilities, Availability
-    from invengine.client.results.entities import Channel, Item, Location, LocationGroup
+    from invengine.client.results.entities import *  # noqa: F403
     from invengine.client.results.holds import Changes, Hold, HoldLine, HoldSummary, Line, LineState
     from invengine.client.results.journal import Digest, Event
     from invengine.client.results.outcomes import KnownOutcome, Outcome
@@ -17,17 +18,16 @@ if TYPE_CHECKING:
     from invengine.client.results.sources import Position, Registration
     from invengine.client.results.stock import Level, StockChanges, StockState
 
-__all__ = [
-    "Availabilities", "Availability", "Changes", "Channel", "Digest", "Event", "Hold", "HoldLine", "HoldSummary",
-    "Item", "KnownOutcome", "Level", "Line", "LineState", "Location", "LocationGroup", "LookAlike", "Outcome",
-    "Position", "Receipt", "Registration", "Reservation", "ReservationLine", "ServerDescription", "StockChanges",
-    "StockState", "Upserted",
-]  # fmt: skip
+    __all__ = [
+        "Availabilities", "Availability", "Changes", "Digest", "Event", "Hold", "HoldLine", "HoldSummary",
+        "KnownOutcome", "Level", "Line", "LineState", "LookAlike", "Outcome", "Position", "Receipt", "Registration",
+        "Reservation", "ReservationLine", "ServerDescription", "StockChanges", "StockState", "Upserted",
+    ]  # fmt: skip
+    __all__ += entities.__all__
 
 # Making a dataclass takes a millisecond, and a command needs one or two of them: a module is loaded on first use.
 _NAMES_OF_MODULE = {
     "availability": ("Availabilities", "Availability"),
-    "entities": ("Channel", "Item", "Location", "LocationGroup"),
     "holds": ("Changes", "Hold", "HoldLine", "HoldSummary", "Line", "LineState"),
     "journal": ("Digest", "Event"),
     "outcomes": ("KnownOutcome", "Outcome"),
@@ -41,11 +41,15 @@ _MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() fo
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF_NAME:
+    if name == "__all__":
+        return __dir__()
+    # The kinds of entities are listed only where they are declared.
+    module = import_module(f"{__name__}.{_MODULE_OF_NAME.get(name, 'entities')}")
+    if name not in _MODULE_OF_NAME and name not in module.__all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF_NAME[name]}"), name)
+    found = globals()[name] = getattr(module, name)
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*_MODULE_OF_NAME, *import_module(f"{__name__}.entities").__all__])

@@ -1,9 +1,10 @@
 //! Short constructors for commands. Set `context` for fields that are not arguments.
 
 use invengine_ledger::command::{Body, EntityRef, Line, StockLine, Target, TargetBy, Upsert};
+use invengine_ledger::entity::LocationGroupDraft;
 use invengine_ledger::event::StockKind;
 use invengine_ledger::{Command, Context, ReservationId, StockState};
-use invengine_ledger::{EntityDraft, EntityKind, LocationGroupDraft};
+use invengine_ledger::{EntityDraft, EntityKind};
 
 use super::Harness;
 

@@ -1,6 +1,7 @@
 //! Turns steps into commands, depending on what has happened so far.
 
-use invengine_ledger::{Command, Context, EntityDraft, EntityKind, LocationGroupDraft, ReservationId, StockState};
+use invengine_ledger::entity::LocationGroupDraft;
+use invengine_ledger::{Command, Context, EntityDraft, EntityKind, ReservationId, StockState};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 

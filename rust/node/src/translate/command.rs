@@ -38,7 +38,7 @@ macro_rules! shared_fields {
 
 pub(super) use shared_fields;
 
-type InBatch = for<'a> fn(&'a Asked, u64) -> Option<CommandOrRefusal<'a>>;
+pub(crate) type InBatch = for<'a> fn(&'a Asked, u64) -> Option<CommandOrRefusal<'a>>;
 type Decode = fn(&[u8], &str, u64, &mut dyn FnMut(&Command<'_>)) -> Result<(), Refusal>;
 
 /// A command of the contract as the table of methods knows it.

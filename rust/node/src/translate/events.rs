@@ -3,11 +3,11 @@
 
 use invengine_ledger::EntityKind;
 use invengine_ledger::event::StockKind;
-use invengine_ledger::{ClockCorrection, EntityValue, Event, Ledger, Origin, Record, VersionedEntity};
+use invengine_ledger::{ClockCorrection, Event, Ledger, Origin, Record};
 use invengine_wire::v1;
 use invengine_wire::v1::event::Fact;
 
-use super::entities::location_group;
+use super::entities::entity_put;
 use super::shape::{selection, timestamp};
 use super::states::state_name;
 use crate::refusal::Refusal;
@@ -140,18 +140,6 @@ fn upserted(kind: EntityKind, name: &str, display_name: &str, gs1: &str) -> Fact
     } else {
         Fact::ChannelUpserted(v1::ChannelUpserted { channel: name, display_name })
     }
-}
-
-fn entity_put(ledger: &Ledger, entity: &VersionedEntity) -> v1::EntityPut {
-    let VersionedEntity { name, version, value, .. } = entity;
-    let entity = match value {
-        EntityValue::LocationGroup(group) => {
-            Some(v1::entity_put::Entity::LocationGroup(location_group(ledger, name, *version, group)))
-        }
-        // Put by `Upserted`.
-        EntityValue::Labels(_) => None,
-    };
-    v1::EntityPut { entity }
 }
 
 fn stock_kind(kind: StockKind) -> v1::StockChangeKind {

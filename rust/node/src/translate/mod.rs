@@ -8,7 +8,7 @@ mod batch;
 mod check;
 pub mod command;
 mod context;
-mod entities;
+pub(crate) mod entities;
 pub mod events;
 mod fields;
 mod hold;

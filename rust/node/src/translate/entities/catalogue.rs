@@ -1,7 +1,8 @@
 //! Items, locations and channels.
 
 use invengine_ledger::command::Body;
-use invengine_ledger::{Context, EntityDraft, EntityKind, EntityValue, Handle, LabelsDraft, Ledger};
+use invengine_ledger::entity::LabelsDraft;
+use invengine_ledger::{Context, EntityDraft, EntityKind, EntityValue, Ledger};
 use invengine_wire::v1;
 
 use super::super::answer::Accepted;
@@ -12,25 +13,25 @@ use super::{Entity, delete, entity_requests, get, list, upsert};
 use crate::refusal::Refusal;
 
 entity_requests! {
-    Item;
+    ITEMS of "CatalogService": Item;
     UpsertItemsRequest { items } -> UpsertItemsResponse;
-    GetItemRequest { sku } -> GetItemResponse { item };
+    GetItemRequest { sku } -> GetItemResponse { item } of SMALL_ANSWER_BYTES_MAX;
     ListItemsRequest -> ListItemsResponse;
     DeleteItemsRequest { skus } -> DeleteItemsResponse;
 }
 
 entity_requests! {
-    Location;
+    LOCATIONS of "CatalogService": Location;
     UpsertLocationsRequest { locations } -> UpsertLocationsResponse;
-    GetLocationRequest { location } -> GetLocationResponse { location };
+    GetLocationRequest { location } -> GetLocationResponse { location } of SMALL_ANSWER_BYTES_MAX;
     ListLocationsRequest -> ListLocationsResponse;
     DeleteLocationsRequest { locations } -> DeleteLocationsResponse;
 }
 
 entity_requests! {
-    Channel;
+    CHANNELS of "CatalogService": Channel;
     UpsertChannelsRequest { channels } -> UpsertChannelsResponse;
-    GetChannelRequest { channel } -> GetChannelResponse { channel };
+    GetChannelRequest { channel } -> GetChannelResponse { channel } of SMALL_ANSWER_BYTES_MAX;
     ListChannelsRequest -> ListChannelsResponse;
 }
 
@@ -58,10 +59,10 @@ macro_rules! labelled {
                 EntityDraft::Labels(LabelsDraft { display_name: &self.display_name, gs1 })
             }
 
-            fn of(ledger: &Ledger, handle: Handle, value: &EntityValue) -> Self {
+            fn of(_: &Ledger, name: &str, _: u64, value: &EntityValue) -> Self {
                 let EntityValue::Labels(labels) = value else { return Self::default() };
                 v1::$message {
-                    $name: ledger.entities(Self::KIND).names().name(handle).to_owned(),
+                    $name: name.to_owned(),
                     display_name: labels.display_name.to_string(),
                     $($gs1: labels.gs1.to_string(),)?
                 }

@@ -1,9 +1,8 @@
 //! Location groups.
 
 use invengine_ledger::command::Body;
-use invengine_ledger::{
-    Context, EntityDraft, EntityKind, EntityValue, Handle, Ledger, LocationGroup, LocationGroupDraft,
-};
+use invengine_ledger::entity::LocationGroupDraft;
+use invengine_ledger::{Context, EntityDraft, EntityKind, EntityValue, Handle, Ledger};
 use invengine_wire::v1;
 
 use super::super::answer::Accepted;
@@ -14,9 +13,9 @@ use super::{Entity, delete, distinct, entity_requests, get, list, upsert};
 use crate::refusal::Refusal;
 
 entity_requests! {
-    LocationGroup with versions;
+    METHODS of "PolicyService": LocationGroup with versions;
     UpsertLocationGroupsRequest { location_groups } -> UpsertLocationGroupsResponse;
-    GetLocationGroupRequest { group } -> GetLocationGroupResponse { location_group };
+    GetLocationGroupRequest { group } -> GetLocationGroupResponse { location_group } of ENTITY_BYTES_MAX;
     ListLocationGroupsRequest -> ListLocationGroupsResponse;
     DeleteLocationGroupsRequest { location_groups } -> DeleteLocationGroupsResponse;
 }
@@ -45,24 +44,13 @@ impl Entity for v1::LocationGroup {
         })
     }
 
-    fn of(ledger: &Ledger, handle: Handle, value: &EntityValue) -> Self {
+    fn of(ledger: &Ledger, name: &str, version: u64, value: &EntityValue) -> Self {
         let EntityValue::LocationGroup(group) = value else { return Self::default() };
-        let names = ledger.entities(Self::KIND).names();
-        location_group(ledger, names.name(handle), names.version(handle), group)
-    }
-}
-
-/// The message of a location group with this version.
-pub(in super::super) fn location_group(
-    ledger: &Ledger,
-    name: &str,
-    version: u64,
-    group: &LocationGroup,
-) -> v1::LocationGroup {
-    let location = |handle: &Handle| ledger.locations().name(*handle).to_owned();
-    v1::LocationGroup {
-        group: name.to_owned(),
-        locations: group.locations.iter().map(location).collect(),
-        version: Some(version as i64),
+        let location = |handle: &Handle| ledger.locations().name(*handle).to_owned();
+        v1::LocationGroup {
+            group: name.to_owned(),
+            locations: group.locations.iter().map(location).collect(),
+            version: Some(version as i64),
+        }
     }
 }

@@ -1,19 +1,35 @@
 //! Entities of the contract: upsert, get, list and delete, written once for all kinds. A kind says how its message and its
-//! value correspond; the requests of all kinds have one shape.
+//! value correspond; the requests of all kinds have one shape. Here is the list of the kinds.
 
 mod catalogue;
 mod location_group;
 
 use invengine_ledger::command::{Body, EntityRef, Upsert};
-use invengine_ledger::{EntityDraft, EntityKind, EntityValue, Handle, Ledger};
+use invengine_ledger::{EntityDraft, EntityKind, EntityValue, Handle, Ledger, VersionedEntity};
+use invengine_wire::v1;
 use prost::Message;
 
 use super::check::Violations;
 use super::page::{ListQuery, PageRequest};
 use super::read::{View, checked};
+use crate::methods::Method;
 use crate::refusal::Refusal;
 
-pub(super) use location_group::location_group;
+/// The methods of each kind.
+pub(crate) const METHODS: &[&[Method]] =
+    &[catalogue::ITEMS, catalogue::LOCATIONS, catalogue::CHANNELS, location_group::METHODS];
+
+/// What an event says of the entity that it puts.
+pub(super) fn entity_put(ledger: &Ledger, entity: &VersionedEntity) -> v1::EntityPut {
+    use v1::entity_put::Entity as Put;
+    let VersionedEntity { kind, name, version, value } = entity;
+    let entity = match kind {
+        // Put by `Upserted`.
+        EntityKind::Items | EntityKind::Locations | EntityKind::Channels => None,
+        EntityKind::LocationGroups => Some(Put::LocationGroup(Entity::of(ledger, name, *version, value))),
+    };
+    v1::EntityPut { entity }
+}
 
 /// An entity as the contract has it.
 pub(super) trait Entity: Message + Default {
@@ -31,8 +47,8 @@ pub(super) trait Entity: Message + Default {
     /// What a put asks for. `path` is the path of the entity in the request.
     fn draft<'a>(&'a self, path: &str, found: &mut Violations) -> EntityDraft<'a>;
 
-    /// The message of a stored entity.
-    fn of(ledger: &Ledger, handle: Handle, value: &EntityValue) -> Self;
+    /// The message of an entity with this version.
+    fn of(ledger: &Ledger, name: &str, version: u64, value: &EntityValue) -> Self;
 }
 
 /// How a deletion names an entity.
@@ -52,7 +68,7 @@ impl Reference for String {
     }
 }
 
-impl Reference for invengine_wire::v1::EntityReference {
+impl Reference for v1::EntityReference {
     const NAME: &'static str = ".name";
 
     fn parts(&self) -> (&str, Option<i64>) {
@@ -112,7 +128,7 @@ fn get<E: Entity>(ledger: &Ledger, name: &str) -> Result<E, Refusal> {
     let [_, field] = E::KIND.fields();
     checked(|found| found.name(name, format_args!("{field}")))?;
     let entities = ledger.entities(E::KIND);
-    let found = entities.names().find(name).and_then(|handle| Some(E::of(ledger, handle, entities.value(handle)?)));
+    let found = entities.names().find(name).and_then(|handle| Some(of_handle(ledger, handle, entities.value(handle)?)));
     found.ok_or_else(|| Refusal::unknown(E::KIND.unknown(), field, name))
 }
 
@@ -125,20 +141,40 @@ fn list<E: Entity>(
     let page = checked(|found| PageRequest::new(ListQuery::entities(E::KIND), size, token, view, found))?;
     let first = Handle::try_from(page.start).unwrap_or(Handle::MAX);
     let entities = ledger.entities(E::KIND).from(first);
-    let (entries, next) = page.fill(entities.map(|(handle, value)| (u64::from(handle), E::of(ledger, handle, value))));
+    let (entries, next) =
+        page.fill(entities.map(|(handle, value)| (u64::from(handle), of_handle(ledger, handle, value))));
     Ok((page, entries, next))
 }
 
-/// Declares the four requests of a kind: the message, the requests with their fields, and the answers. `versions` for the kinds
-/// that have them: an answer that shows a version depends on the event that led to it, because a version that was read and lost
-/// would be given to another value.
+/// The message of a stored entity.
+fn of_handle<E: Entity>(ledger: &Ledger, handle: Handle, value: &EntityValue) -> E {
+    let names = ledger.entities(E::KIND).names();
+    E::of(ledger, names.name(handle), names.version(handle), value)
+}
+
+/// Declares the four requests of a kind, and the methods that they belong to: the service, the message, the requests with
+/// their fields, the answers, and how long the answer to a get may be. `versions` for the kinds that have them: an answer that
+/// shows a version depends on the event that led to it, because a version that was read and lost would be given to another value.
 macro_rules! entity_requests {
-    ($entity:ident $(with $versions:ident)?;
+    ($methods:ident of $service:literal: $entity:ident $(with $versions:ident)?;
         $upsert:ident { $list:ident } -> $upserted:ident;
-        $get:ident { $name:ident } -> $got:ident { $one:ident };
+        $get:ident { $name:ident } -> $got:ident { $one:ident } of $one_bytes:ident;
         $page:ident -> $listed:ident;
         $($delete:ident { $references:ident } -> $deleted:ident;)?
     ) => {
+        pub(super) const $methods: &[$crate::methods::Method] = {
+            use $crate::methods::{Method, request_path};
+            use $crate::sizes;
+            &[
+                Method::command::<v1::$upsert>(request_path!($service, $upsert))
+                    .with_sizes(sizes::SUBMIT_BYTES_MAX, sizes::COMMAND_ANSWER_BYTES_MAX),
+                Method::read::<v1::$get>(request_path!($service, $get), sizes::$one_bytes),
+                Method::read::<v1::$page>(request_path!($service, $page), sizes::COMMAND_ANSWER_BYTES_MAX),
+                $(Method::command::<v1::$delete>(request_path!($service, $delete))
+                    .with_sizes(sizes::COMMAND_BYTES_MAX, sizes::SMALL_ANSWER_BYTES_MAX),)?
+            ]
+        };
+
         impl CommandRequest for v1::$upsert {
             type Answer = v1::$upserted;
 
