@@ -140,6 +140,32 @@ def test_a_physical_command_sends_its_lines_and_shows_the_levels(line: CommandLi
     assert ran.out.splitlines()[1].split()[:4] == ["MUG", "berlin", "8", "10"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "states"),
+    [
+        (["--to", "damaged"], (types_pb2.STOCK_STATE_ON_HAND, types_pb2.STOCK_STATE_DAMAGED)),
+        (["--from", "quality_control"], (types_pb2.STOCK_STATE_QUALITY_CONTROL, types_pb2.STOCK_STATE_ON_HAND)),
+        (["--from", "returned", "--to", "damaged"], (types_pb2.STOCK_STATE_RETURNED, types_pb2.STOCK_STATE_DAMAGED)),
+    ],
+)
+def test_move_names_two_states(line: CommandLine, flags: list[str], states: tuple[int, int]) -> None:
+    answer = inventory_service_pb2.MoveQuantityResponse(receipt=RECEIPT, levels=[LEVEL])
+    engine = ScriptedEngine({"MoveQuantity": answer})
+    ran = line.ask(engine, "stock", "move", "MUG@berlin=7", *flags, "--reference", "report-7")
+    assert ran.code == 0, ran.err
+    request = engine.request(inventory_service_pb2.MoveQuantityRequest)
+    moved = request.lines[0]
+    assert (moved.quantity, moved.from_state, moved.to_state) == (7, *states)
+    assert request.context.reference == "report-7"
+    assert ran.out.splitlines()[1].split()[:4] == ["MUG", "berlin", "8", "10"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--from", "damaged", "--to", "damaged"], ["--to", "on_hand"]])
+def test_move_to_where_the_units_are_is_a_mistake(line: CommandLine, flags: list[str]) -> None:
+    ran = line.run("stock", "move", "MUG@berlin=7", *flags)
+    assert (ran.code, "--to must name another state" in ran.err) == (2, True)
+
+
 def test_adjust_goes_down_too(line: CommandLine) -> None:
     engine = ScriptedEngine({"Adjust": inventory_service_pb2.AdjustResponse(receipt=RECEIPT)})
     assert line.ask(engine, "stock", "adjust", "MUG@berlin=-3").code == 0

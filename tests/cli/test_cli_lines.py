@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from invengine import AsyncClient, Client, Engine
-from invengine.client import Item, Location, commands
+from invengine.client import Item, Location, StockState, commands
 from invengine.client.commands import Draft
 from invengine.errors import InvengineError
 
@@ -41,6 +41,11 @@ CASES: dict[str, tuple[Draft[Any], str, set[str]]] = {
     ),
     "adjust": (
         commands.adjust([("MUG", "berlin", 1), ("CUP", "lyon", -50), ("POT", "berlin", 1)]),
+        "INSUFFICIENT_STOCK",
+        {"CUP", "lyon", "50", "20"},
+    ),
+    "move": (
+        commands.move_quantity(SHORT, to_state=StockState.DAMAGED),
         "INSUFFICIENT_STOCK",
         {"CUP", "lyon", "50", "20"},
     ),

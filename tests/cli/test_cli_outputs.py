@@ -81,6 +81,7 @@ WRITES: dict[str, Callable[[Case], list[str]]] = {
     "stock adjust": keyed(f"{LINE}=1"),
     "stock set": keyed(f"{SKU}@lyon=7"),
     "stock count": keyed(f"{SKU}@lyon=7"),
+    "stock move": keyed(f"{LINE}=1", "--to", "damaged"),
     "catalogue items add": keyed(SKU),
     "catalogue locations add": keyed("berlin"),
     "catalogue channels add": keyed("web"),

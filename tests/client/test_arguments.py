@@ -44,6 +44,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "adjust": {"lines": LINES} | KEYED,
     "set_quantity": {"lines": LINES} | KEYED,
     "count": {"lines": LINES} | KEYED,
+    "move_quantity": {"lines": LINES, "to_state": StockState.DAMAGED} | KEYED,
     "upsert_items": {"items": [Item("mug")]} | KEYED,
     "upsert_locations": {"locations": [Location("wh-1")]} | KEYED,
     "upsert_channels": {"channels": [Channel("app")]} | KEYED,

@@ -62,6 +62,7 @@ RETURN = _method(_INVENTORY, _i.ReturnRequest, _i.ReturnResponse)
 ADJUST = _method(_INVENTORY, _i.AdjustRequest, _i.AdjustResponse)
 SET_QUANTITY = _method(_INVENTORY, _i.SetQuantityRequest, _i.SetQuantityResponse)
 COUNT = _method(_INVENTORY, _i.CountRequest, _i.CountResponse)
+MOVE_QUANTITY = _method(_INVENTORY, _i.MoveQuantityRequest, _i.MoveQuantityResponse)
 GET_LEVEL = _method(_INVENTORY, _i.GetInventoryLevelRequest, _i.GetInventoryLevelResponse)
 LIST_LEVELS = _method(_INVENTORY, _i.ListInventoryLevelsRequest, _i.ListInventoryLevelsResponse)
 

@@ -186,3 +186,19 @@ def count(
 ) -> inventory.CountRequest:
     """Says what was counted."""
     return inventory.CountRequest(context=context, lines=quantities(lines, expected, state))
+
+
+def move_quantity(
+    context: types.CommandContext,
+    *lines: Line,
+    from_state: types.StockState.ValueType = types.STOCK_STATE_UNSPECIFIED,
+    to_state: types.StockState.ValueType = types.STOCK_STATE_DAMAGED,
+) -> inventory.MoveQuantityRequest:
+    """Says which units are in another state now."""
+    return inventory.MoveQuantityRequest(
+        context=context,
+        lines=[
+            inventory.StateMove(sku=sku, location=at, quantity=units, from_state=from_state, to_state=to_state)
+            for sku, at, units in lines
+        ],
+    )

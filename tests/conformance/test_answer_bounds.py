@@ -152,6 +152,8 @@ class Worst:
                 line.delta = 1
             else:
                 line.quantity = MANY + 1
+            if method is methods.MOVE_QUANTITY:
+                line.to_state = types.STOCK_STATE_DAMAGED
         return [self.ask(method, request)]
 
     def outcomes(self) -> list[int]:
@@ -276,7 +278,7 @@ def calls(worst: Worst) -> dict[str, Callable[[], list[int]]]:
         m.READ_EVENTS: worst.events,
     }
     on_holds: list[Method[Any, Any]] = [m.EXTEND, m.ALLOCATE, m.TRANSFER, m.RELEASE, m.FULFILL]
-    on_stock: list[Method[Any, Any]] = [m.RECEIVE, m.RETURN, m.ADJUST, m.COUNT, m.SET_QUANTITY]
+    on_stock: list[Method[Any, Any]] = [m.RECEIVE, m.RETURN, m.ADJUST, m.COUNT, m.SET_QUANTITY, m.MOVE_QUANTITY]
     lists: list[Method[Any, Any]] = [
         m.LIST_RESERVATIONS,
         m.LIST_LEVELS,

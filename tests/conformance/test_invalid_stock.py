@@ -26,6 +26,7 @@ STOCK: dict[str, tuple[AnyMethod, Callable[..., Any]]] = {
     "adjust": (methods.ADJUST, requests.adjust),
     "set": (methods.SET_QUANTITY, requests.set_quantity),
     "count": (methods.COUNT, requests.count),
+    "move": (methods.MOVE_QUANTITY, requests.move_quantity),
 }
 ALL = tuple(STOCK)
 ABSOLUTE = ("set", "count")
@@ -52,12 +53,17 @@ def _cases() -> Iterator[Case]:
     yield Case("a sku of 129 characters", _line("sku", "s" * 129), ("lines[0].sku",))
     yield Case("no location", _line("location", ""), ("lines[0].location",))
     yield Case("a location with a newline", _line("location", "a\n"), ("lines[0].location",))
-    yield Case("an unknown state", _line("state", UNKNOWN_STATE), ("lines[0].state",))
+    of_one_state = tuple(command for command in ALL if command != "move")
+    yield Case("an unknown state", _line("state", UNKNOWN_STATE), ("lines[0].state",), of_one_state)
+    for field in ("from_state", "to_state"):
+        yield Case(f"an unknown {field}", _line(field, UNKNOWN_STATE), (f"lines[0].{field}",), ("move",))
+    yield Case("a move to where it is", _line("to_state", 0), ("lines[0].to_state",), ("move",))
+    yield Case("the same by its name", _line("to_state", 1), ("lines[0].to_state",), ("move",))
     key = ("context.idempotency_key",)
     yield Case("no key", lambda request: request.context.ClearField("idempotency_key"), key)
     yield Case("a long reference", lambda r: setattr(r.context, "reference", "r" * 129), ("context.reference",))
     for units in (0, -1, UNITS_MAX + 1, 2**63 - 1):
-        yield Case(f"quantity {units}", _line("quantity", units), ("lines[0].quantity",), ("receive", "return"))
+        yield Case(f"quantity {units}", _line("quantity", units), ("lines[0].quantity",), ("receive", "return", "move"))
     for units in (-1, UNITS_MAX + 1, 2**63 - 1):
         yield Case(f"quantity {units}", _line("quantity", units), ("lines[0].quantity",), ABSOLUTE)
     for units in (0, UNITS_MAX + 1, -UNITS_MAX - 1, 2**63 - 1, -(2**63)):

@@ -21,6 +21,7 @@ STOCK: dict[str, tuple[AnyMethod, Callable[..., Any]]] = {
     "adjust": (methods.ADJUST, requests.adjust),
     "set": (methods.SET_QUANTITY, requests.set_quantity),
     "count": (methods.COUNT, requests.count),
+    "move": (methods.MOVE_QUANTITY, requests.move_quantity),
     "reserve": (methods.RESERVE, requests.reserve),
 }
 

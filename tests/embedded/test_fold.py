@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from invengine.client import Event, JournalPosition, Level, StockFold, decode
+from invengine.client import Event, JournalPosition, Level, StockFold, StockState, decode
 from invengine.v1 import journal_service_pb2 as journal
 from invengine.v1 import types_pb2 as types
 
@@ -302,3 +302,10 @@ def test_an_impossible_history_is_refused() -> None:
     fold = _folded()
     with pytest.raises(ValueError, match="less than nothing"):
         fold.take(_event(3, 3, "stock_changed", sku="tea", location="here", delta=-11))
+    fold = _folded()
+    with pytest.raises(ValueError, match="than is in that state"):
+        fold.take(
+            _event(
+                3, 3, "stock_moved", sku="tea", location="here", from_state=StockState.DAMAGED, to_state=1, quantity=1
+            )
+        )

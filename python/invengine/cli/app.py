@@ -49,7 +49,7 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry("cli.doctor", "Check what a server with the same flags would depend on."),
     "catalogue": Entry("cli.catalogue", "Items, locations and channels: list, add, import, delete."),
     "policies": Entry("cli.policies", "Location groups: add, list, show, delete."),
-    "stock": Entry("cli.stock", "Stock: receive, return, adjust, set, count, show, list."),
+    "stock": Entry("cli.stock", "Stock: receive, return, adjust, set, count, move, show, list."),
     "reserve": Entry("cli.holds", "Take a timed hold on every line, or on none of them."),
     "allocate": Entry("cli.holds", "Turn a timed hold into a hard one of an order, without expiry."),
     "release": Entry("cli.holds", "Give units back, or cancel a key not yet seen."),

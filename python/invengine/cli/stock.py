@@ -37,7 +37,7 @@ LEVEL_COLUMNS = (
 )
 
 app = typer.Typer(
-    help="Stock: receive, return, adjust, set, count, show, list.", no_args_is_help=True, add_completion=False
+    help="Stock: receive, return, adjust, set, count, move, show, list.", no_args_is_help=True, add_completion=False
 )
 
 
@@ -104,6 +104,34 @@ def set_quantity(
     fields: dict[str, Any] = {"key": key, "reason_code": reason_code, "reference": reference, "actor": actor}
     with connected(context, target, timeout_ms) as client:
         changes = client.set_quantity(wanted, state=_state(state), **fields)
+    _print(changes, key, as_json)
+
+
+@app.command("move")
+def move_quantity(
+    context: typer.Context,
+    lines: Lines,
+    from_state: Annotated[
+        Part | None, typer.Option("--from", help="The state that they are in; on_hand: sellable.")
+    ] = None,
+    to_state: Annotated[Part | None, typer.Option("--to", help="The state that they get; on_hand: sellable.")] = None,
+    key: Key = None,
+    reason_code: ReasonCode = None,
+    reference: Reference = None,
+    actor: Actor = None,
+    target: Target = None,
+    timeout_ms: TimeoutMs = None,
+    as_json: Json = False,
+) -> None:
+    """Move units to another state: `stock move MUG@berlin=2 --to damaged`. What is not there is refused."""
+    wanted = quantities(lines)
+    states = [StockState.ON_HAND if part is None else StockState[part.name] for part in (from_state, to_state)]
+    if states[0] is states[1]:
+        raise UsageProblemError("--to must name another state than --from; each is on_hand if not given")
+    key = command_key(key)
+    fields: dict[str, Any] = {"key": key, "reason_code": reason_code, "reference": reference, "actor": actor}
+    with connected(context, target, timeout_ms) as client:
+        changes = client.move_quantity(wanted, from_state=states[0], to_state=states[1], **fields)
     _print(changes, key, as_json)
 
 

@@ -50,6 +50,7 @@ _RETURN = Kind("return", "inventory", "Return", decode.stock_changed)
 _ADJUST = Kind("adjust", "inventory", "Adjust", decode.stock_changed)
 _SET = Kind("set", "inventory", "SetQuantity", decode.stock_changed)
 _COUNT = Kind("count", "inventory", "Count", decode.stock_changed)
+_MOVE = Kind("move", "inventory", "MoveQuantity", decode.stock_changed)
 _REGISTER = Kind("register", "source", "RegisterSource", decode.registration)
 
 
@@ -221,10 +222,9 @@ def _on_stock(
     kind: Kind[StockChanges], request: Any, state: StockState | None, fields: CommandFields
 ) -> Draft[StockChanges]:
     if state is not None:
-        if not isinstance(state, results.StockState):
-            raise InvalidArgument("state", f"a StockState; got {state!r}: leave it out for on_hand")
+        known = _known_state(state, "state")
         for line in request.lines:
-            line.state = int(state)
+            line.state = known
     return Draft(kind, request, fields)
 
 
@@ -277,6 +277,38 @@ def count(
 ) -> Draft[StockChanges]:
     """Records a physical count, which is always accepted; a count below what is held shows as `oversold`."""
     return _on_stock(_COUNT, contract.inventory.CountRequest(lines=_quantities(lines)), state, fields)
+
+
+def move_quantity(
+    lines: Iterable[LineTuple],
+    *,
+    from_state: StockState | None = None,
+    to_state: StockState | None = None,
+    **fields: Unpack[CommandFields],
+) -> Draft[StockChanges]:
+    """Moves units from one state to another at their level: what is damaged can no longer be sold.
+
+    More than there is in that state is refused (InsufficientStock); holds do not keep units from being moved.
+
+    from_state: the state that the units are in; None or ON_HAND for those that can be sold.
+    to_state: the state that they get, another one.
+    """
+    states = [_known_state(state, name) for state, name in ((from_state, "from_state"), (to_state, "to_state"))]
+    if states[0] == states[1]:
+        raise InvalidArgument("to_state", f"another state than from_state; got {to_state!r} for both")
+    moves = [
+        contract.inventory.StateMove(sku=sku, location=at, quantity=units, from_state=states[0], to_state=states[1])
+        for sku, at, units in arguments.rows(lines, (3,), arguments.HELD_LINE)
+    ]
+    return Draft(_MOVE, contract.inventory.MoveQuantityRequest(lines=moves), fields)
+
+
+def _known_state(state: StockState | None, name: str) -> Any:
+    if state is None:
+        return int(results.StockState.ON_HAND)
+    if not isinstance(state, results.StockState):
+        raise InvalidArgument(name, f"a StockState; got {state!r}: leave it out for on_hand")
+    return int(state)
 
 
 def register_source(source_id: str, **fields: Unpack[CommandFields]) -> Draft[Registration]:

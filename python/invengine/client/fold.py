@@ -194,6 +194,14 @@ class StockFold:
         if min(stock.on_hand, *stock.unsellable.values()) < 0:
             raise self._impossible(f"leaves less than nothing of {fact.sku} at {fact.location}")
 
+    def _stock_moved(self, fact: Any) -> None:
+        stock = self._stock((fact.sku, fact.location))
+        for state, units in ((fact.from_state, -fact.quantity), (fact.to_state, fact.quantity)):
+            if state in stock.unsellable:
+                stock.unsellable[state] += units
+        if min(stock.unsellable.values()) < 0:
+            raise self._impossible(f"moves more of {fact.sku} at {fact.location} than is in that state")
+
     # Moving units
 
     def _set_expire_time(self, fact: Any) -> None:
@@ -241,6 +249,7 @@ class StockFold:
         "fulfilled": _fulfilled,
         "transferred": _transferred,
         "stock_changed": _stock_changed,
+        "stock_moved": _stock_moved,
     }
 
 

@@ -32,6 +32,7 @@ class _CommandMethods:
     adjust = CommandMethod(commands.adjust)
     set_quantity = CommandMethod(commands.set_quantity)
     count = CommandMethod(commands.count)
+    move_quantity = CommandMethod(commands.move_quantity)
 
 
 class Commands(_CommandMethods, ABC):
@@ -51,6 +52,8 @@ class Commands(_CommandMethods, ABC):
     expected_version: refuse (StaleVersion) unless the hold has this version, 1 or more; any if omitted.
     to_location: the new location of the hold.
     state: the part of the stock, a `StockState`; on_hand if omitted.
+    from_state: the state that units are in, a `StockState`; on_hand, if omitted, stands for what can be sold.
+    to_state: the state that they get.
     """
 
     @abstractmethod

@@ -266,6 +266,18 @@ class Auditor:
             level.unsellable[PARTS[fact.state]] += fact.delta
         return [place]
 
+    def _stock_moved(self, fact: Any) -> list[LevelKey]:
+        if self._skus is not None and fact.sku not in self._skus:
+            return []
+        place = (fact.sku, fact.location)
+        unsellable = self.levels[place].unsellable
+        for state, units in ((fact.from_state, -fact.quantity), (fact.to_state, fact.quantity)):
+            if state in PARTS:
+                unsellable[PARTS[state]] += units
+                if unsellable[PARTS[state]] < 0:
+                    self.complain(f"more of {fact.sku} at {fact.location} is moved than is in that state")
+        return [place]
+
     def _reserved(self, fact: Any) -> list[LevelKey]:
         lines = self._lines(fact)
         if not lines:
@@ -419,4 +431,6 @@ def moved_by(kind: str, fact: Any) -> Moved:
     """Units by place of any event."""
     if kind == "stock_changed":
         return (((fact.sku, fact.location), fact.delta),)
+    if kind == "stock_moved":
+        return (((fact.sku, fact.location), fact.quantity),)
     return tuple(sorted(lines_of(fact))) if hasattr(fact, "lines") else ()

@@ -430,12 +430,11 @@ class CountResponse(_message.Message):
 Global___CountResponse: _TypeAlias = CountResponse  # noqa: Y015
 
 @_typing.final
-class MoveQuantityRequest(_message.Message):
-    """Asks for a move between states."""
+class StateMove(_message.Message):
+    """Units that move from one state to another."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    CONTEXT_FIELD_NUMBER: _builtins.int
     SKU_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
@@ -448,26 +447,51 @@ class MoveQuantityRequest(_message.Message):
     quantity: _builtins.int
     """Units, at least 1."""
     from_state: _types_pb2.StockState.ValueType
-    """From this part."""
+    """The state that they are in. on_hand, or unspecified: units that can be sold."""
     to_state: _types_pb2.StockState.ValueType
-    """To this part."""
-    @_builtins.property
-    def context(self) -> _types_pb2.CommandContext:
-        """Shared fields."""
-
+    """Another state."""
     def __init__(
         self,
         *,
-        context: _types_pb2.CommandContext | None = ...,
         sku: _builtins.str = ...,
         location: _builtins.str = ...,
         quantity: _builtins.int = ...,
         from_state: _types_pb2.StockState.ValueType = ...,
         to_state: _types_pb2.StockState.ValueType = ...,
     ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_state", b"from_state", "location", b"location", "quantity", b"quantity", "sku", b"sku", "to_state", b"to_state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StateMove: _TypeAlias = StateMove  # noqa: Y015
+
+@_typing.final
+class MoveQuantityRequest(_message.Message):
+    """Reports units that are in another state now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def context(self) -> _types_pb2.CommandContext:
+        """Shared fields; reason_code gives the reason."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateMove]:
+        """1 to 1,000 lines, atomically and in this order: what a line moved, a later one can move on."""
+
+    def __init__(
+        self,
+        *,
+        context: _types_pb2.CommandContext | None = ...,
+        lines: _abc.Iterable[Global___StateMove] | None = ...,
+    ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "from_state", b"from_state", "location", b"location", "quantity", b"quantity", "sku", b"sku", "to_state", b"to_state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "lines", b"lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -480,24 +504,24 @@ class MoveQuantityResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECEIPT_FIELD_NUMBER: _builtins.int
-    LEVEL_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
 
     @_builtins.property
-    def level(self) -> _types_pb2.InventoryLevel:
-        """The level after the command."""
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
+        """The affected levels, after the command, in the order of the lines."""
 
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
-        level: _types_pb2.InventoryLevel | None = ...,
+        levels: _abc.Iterable[_types_pb2.InventoryLevel] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

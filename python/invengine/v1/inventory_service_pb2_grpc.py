@@ -139,7 +139,9 @@ class InventoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def MoveQuantity(self, request, context):
-        """Moves units between states of one level. Answers UNIMPLEMENTED in this version.
+        """Moves units from one state to another, at their level: what is damaged or has to be inspected can no longer be sold. More
+        than there is in that state is refused (INSUFFICIENT_STOCK); holds do not keep units from being moved.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,7 +56,10 @@ class InventoryServiceStub:
     The answer has at most 2 MiB.
     """
     MoveQuantity: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.MoveQuantityRequest, _inventory_service_pb2.MoveQuantityResponse]
-    """Moves units between states of one level. Answers UNIMPLEMENTED in this version."""
+    """Moves units from one state to another, at their level: what is damaged or has to be inspected can no longer be sold. More
+    than there is in that state is refused (INSUFFICIENT_STOCK); holds do not keep units from being moved.
+    The answer has at most 2 MiB.
+    """
     ShipTransfer: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ShipTransferRequest, _inventory_service_pb2.ShipTransferResponse]
     """Goods leave one location for another. Answers UNIMPLEMENTED in this version."""
     ReceiveTransfer: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReceiveTransferRequest, _inventory_service_pb2.ReceiveTransferResponse]
@@ -100,7 +103,10 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     The answer has at most 2 MiB.
     """
     MoveQuantity: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.MoveQuantityRequest, _inventory_service_pb2.MoveQuantityResponse]  # type: ignore[assignment]
-    """Moves units between states of one level. Answers UNIMPLEMENTED in this version."""
+    """Moves units from one state to another, at their level: what is damaged or has to be inspected can no longer be sold. More
+    than there is in that state is refused (INSUFFICIENT_STOCK); holds do not keep units from being moved.
+    The answer has at most 2 MiB.
+    """
     ShipTransfer: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ShipTransferRequest, _inventory_service_pb2.ShipTransferResponse]  # type: ignore[assignment]
     """Goods leave one location for another. Answers UNIMPLEMENTED in this version."""
     ReceiveTransfer: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReceiveTransferRequest, _inventory_service_pb2.ReceiveTransferResponse]  # type: ignore[assignment]
@@ -177,7 +183,10 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.MoveQuantityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.MoveQuantityResponse, _abc.Awaitable[_inventory_service_pb2.MoveQuantityResponse]]:
-        """Moves units between states of one level. Answers UNIMPLEMENTED in this version."""
+        """Moves units from one state to another, at their level: what is damaged or has to be inspected can no longer be sold. More
+        than there is in that state is refused (INSUFFICIENT_STOCK); holds do not keep units from being moved.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def ShipTransfer(

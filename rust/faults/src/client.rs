@@ -142,7 +142,7 @@ impl Client {
             context.idempotency_key.clear();
         }
         let (sku, location) = self.item_and_location(swarm);
-        let kind = *self.random.pick(&[0, 0, 0, 0, 1, 2, 2, 3, 4]).unwrap_or(&0);
+        let kind = *self.random.pick(&[0, 0, 0, 0, 1, 2, 2, 3, 4, 5]).unwrap_or(&0);
         let quantity = self.random.between(1, swarm.stock) as i64;
         let request = messages::stock(kind, context, &sku, &location, quantity);
         self.intent(Operation::Command, request, if has_key { key } else { String::new() }, Some(number))
@@ -175,7 +175,7 @@ impl Client {
                 let (context, key) = self.context(wall_ms);
                 let (sku, location) = self.item_and_location(swarm);
                 let quantity = self.random.between(1, swarm.stock) as i64;
-                let request = messages::stock(self.random.below(5), context, &sku, &location, quantity);
+                let request = messages::stock(self.random.below(6), context, &sku, &location, quantity);
                 self.intent(Operation::Command, request, key, None)
             }
             17..60 if !self.holds.is_empty() => self.act(swarm, wall_ms),

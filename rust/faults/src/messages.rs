@@ -104,7 +104,7 @@ pub fn on_hold(
     }
 }
 
-/// A movement of stock: which of five, with its quantity (a delta for the third).
+/// A movement of stock: which of six, with its quantity (a delta for the third).
 pub fn stock(kind: u64, context: v1::CommandContext, sku: &str, location: &str, quantity: i64) -> Request {
     let (context, sku, location) = (Some(context), sku.to_owned(), location.to_owned());
     let state = v1::StockState::Unspecified as i32;
@@ -121,6 +121,11 @@ pub fn stock(kind: u64, context: v1::CommandContext, sku: &str, location: &str, 
         2 => {
             let lines = vec![v1::StockDelta { sku, location, delta: -quantity, state }];
             ("/invengine.v1.InventoryService/Adjust", v1::AdjustRequest { context, lines }.encode_to_vec())
+        }
+        5 => {
+            let (from_state, to_state) = (state, v1::StockState::Damaged as i32);
+            let lines = vec![v1::StateMove { sku, location, quantity, from_state, to_state }];
+            ("/invengine.v1.InventoryService/MoveQuantity", v1::MoveQuantityRequest { context, lines }.encode_to_vec())
         }
         kind => {
             let lines = vec![v1::StockQuantity { sku, location, quantity, state, expected_quantity: None }];

@@ -199,6 +199,11 @@ impl Model {
                 let level = self.level_at(*item, *location);
                 self.levels[level as usize].change(*state, delta.0).map(|()| delta.0)
             }
+            Event::StockMoved { item, location, from, to, units } => {
+                let level = self.level_at(*item, *location) as usize;
+                self.levels[level].change(*from, -units.0)?;
+                self.levels[level].change(*to, units.0).map(|()| 0)
+            }
             Event::Upserted { kind, name, .. } => {
                 let entities = &mut self.entities[*kind as usize];
                 match entities.iter_mut().find(|known| *known.name == **name) {

@@ -84,6 +84,11 @@ impl Ledger {
                 let level = self.apply_stock(*item, *location, *state, delta.0);
                 outcome.level(level.and_then(|level| self.levels.figures(level, record.time_ms)))
             }
+            Event::StockMoved { item, location, from, to, units } => {
+                let level = self.levels.find(*item, *location);
+                let level = level.filter(|level| self.levels.move_units(*level, *from, *to, units.0));
+                outcome.level(level.and_then(|level| self.levels.figures(level, record.time_ms)))
+            }
             Event::Upserted { kind, name, display_name, gs1 } => {
                 let labels = Labels { display_name: display_name.clone(), gs1: gs1.clone() };
                 outcome.set(self.apply_upserted(*kind, name, labels).map(|()| Effect::Done))

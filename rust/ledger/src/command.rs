@@ -125,6 +125,21 @@ pub struct StockLine<'a> {
     pub expected: Option<i64>,
 }
 
+/// Units that move from one state to another, at one level.
+#[derive(Clone, Copy, Debug)]
+pub struct MoveLine<'a> {
+    /// Item.
+    pub sku: &'a str,
+    /// Location.
+    pub location: &'a str,
+    /// Units, at least 1.
+    pub quantity: i64,
+    /// The state that they are in.
+    pub from: StockState,
+    /// Another state.
+    pub to: StockState,
+}
+
 /// An entity to create or replace.
 #[derive(Clone, Debug)]
 pub struct Upsert<'a> {
@@ -200,6 +215,11 @@ pub enum Body<'a> {
         /// Lines in the caller's order.
         lines: Vec<StockLine<'a>>,
     },
+    /// Units move from one state to another.
+    MoveQuantity {
+        /// Lines in the caller's order.
+        lines: Vec<MoveLine<'a>>,
+    },
     /// Entities are created or replaced.
     Upsert {
         /// Their kind.
@@ -233,6 +253,7 @@ impl Body<'_> {
             Body::Fulfill(_) => "Fulfill",
             Body::Transfer { .. } => "TransferReservation",
             Body::Stock { kind, .. } => kind.command(),
+            Body::MoveQuantity { .. } => "MoveQuantity",
             Body::Upsert { kind, .. } => kind.upsert_command(),
             Body::Delete { kind, .. } => kind.delete_command(),
             Body::RegisterSource { .. } => "RegisterSource",

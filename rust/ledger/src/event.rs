@@ -109,6 +109,20 @@ impl Field for Delta {
     }
 }
 
+/// A number of units, at least 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Units(pub i64);
+
+impl Field for Units {
+    fn put(&self, out: &mut Vec<u8>) {
+        put(out, self.0 as u64);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        from.quantity().map(Units)
+    }
+}
+
 impl Field for StockKind {
     fn put(&self, out: &mut Vec<u8>) {
         out.push(*self as u8);
@@ -203,6 +217,8 @@ events! {
     19 EntityPut "entity_put" { entity: VersionedEntity }
     /// An entity was removed; `version` is the one that a later one of this name continues from.
     20 EntityRemoved "entity_removed" { kind: EntityKind, handle: Handle, version: u64 }
+    /// Units moved from one state to another.
+    21 StockMoved "stock_moved" { item: Handle, location: Handle, from: StockState, to: StockState, units: Units }
 }
 
 /// The lines of a hold that an event touches.
@@ -263,6 +279,17 @@ impl Event {
     #[inline]
     pub fn lines(&self) -> EventLines<'_> {
         self.hold().map_or(EventLines::Units(&[]), |(_, lines)| lines)
+    }
+
+    /// The item and location whose stock it changes.
+    #[inline]
+    pub fn stock(&self) -> Option<(Handle, Handle)> {
+        match self {
+            Event::StockChanged { item, location, .. } | Event::StockMoved { item, location, .. } => {
+                Some((*item, *location))
+            }
+            _ => None,
+        }
     }
 
     /// True if it makes holds larger at the levels of its lines, so that it must find free units there.

@@ -8,6 +8,7 @@ mod legacy;
 pub(crate) use legacy::legacy_fingerprint;
 
 use crate::command::{Body, Command, Line, Target, TargetBy};
+use crate::entity::EntityKind;
 use crate::event::StockKind;
 use crate::planted;
 use crate::stable_hash::StableHash;
@@ -107,8 +108,9 @@ fn kind(body: &Body<'_>) -> u64 {
         Body::Stock { kind, .. } => 7 + *kind as u64,
         Body::Upsert { kind, .. } if kind.is_catalogue() => 13 + *kind as u64,
         Body::RegisterSource { .. } => 16,
-        Body::Upsert { kind, .. } => 14 + *kind as u64,
-        Body::Delete { kind, .. } => 40 + *kind as u64,
+        Body::Upsert { .. } => 17,
+        Body::Delete { .. } => 18,
+        Body::MoveQuantity { .. } => 19,
     }
 }
 
@@ -168,15 +170,29 @@ fn with_parts<W: WithParts>(command: &Command<'_>, with: W) -> W::Result {
                 [names_and_states.short(), quantities.short(), expected.short(), reason_code, reference, order, holder],
             )
         }
+        Body::MoveQuantity { lines } => {
+            let hash = StableHash::new(12).word(lines.len() as u64);
+            let names_and_states = lines.iter().fold(hash, |hash, line| {
+                let hash = hash.bytes(line.sku.as_bytes()).bytes(line.location.as_bytes());
+                hash.word(line.from as u64).word(line.to as u64)
+            });
+            let quantities = lines.iter().fold(hash, |hash, line| hash.signed(line.quantity));
+            let (reason_code, reference) = (text(context.reason_code), text(context.reference));
+            with.take(
+                &MOVED_STOCK,
+                [names_and_states.short(), quantities.short(), reason_code, reference, order, holder, 0],
+            )
+        }
         Body::Upsert { kind, entries } => {
-            let hash = entries.iter().fold(StableHash::new(12), |hash, entry| {
+            let start = if kind.is_catalogue() { StableHash::new(12) } else { of_kind(*kind) };
+            let hash = entries.iter().fold(start, |hash, entry| {
                 let hash = entry.value.add_to(hash.bytes(entry.name.as_bytes()));
                 if kind.is_catalogue() { hash } else { hash.word(expected(entry.expected_version)) }
             });
             with.take(kind.fingerprint_fields(), [hash.short(), order, holder, 0, 0, 0, 0])
         }
         Body::Delete { kind, entries } => {
-            let hash = entries.iter().fold(StableHash::new(12), |hash, entry| {
+            let hash = entries.iter().fold(of_kind(*kind), |hash, entry| {
                 hash.bytes(entry.name.as_bytes()).word(expected(entry.expected_version))
             });
             with.take(kind.fingerprint_fields(), [hash.short(), order, holder, 0, 0, 0, 0])
@@ -185,6 +201,10 @@ fn with_parts<W: WithParts>(command: &Command<'_>, with: W) -> W::Result {
             with.take(&[("source_id", 10), (ORDER, 10), (HOLDER, 10)], [text(source), order, holder, 0, 0, 0, 0])
         }
     }
+}
+
+fn of_kind(kind: EntityKind) -> StableHash {
+    StableHash::new(12).word(kind as u64)
 }
 
 /// As a number that is 0 only if absent.
@@ -197,6 +217,15 @@ const HOLDER: &str = "context.holder";
 const VERSION: &str = "target.expected_version";
 const STOCK_BY_QUANTITY: [(&str, u32); PARTS_MAX] = stock("lines.quantity");
 const STOCK_BY_DELTA: [(&str, u32); PARTS_MAX] = stock("lines.delta");
+
+const MOVED_STOCK: [(&str, u32); 6] = [
+    ("lines", 6),
+    ("lines.quantity", 6),
+    ("context.reason_code", 5),
+    ("context.reference", 5),
+    (ORDER, 4),
+    (HOLDER, 4),
+];
 
 const fn stock(quantity: &'static str) -> [(&'static str, u32); PARTS_MAX] {
     [

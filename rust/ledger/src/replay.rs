@@ -78,12 +78,10 @@ impl Ledger {
                 let levels = lines.units().map(|line| self.levels.touch(line.level));
                 levels.fold(self.slab.touch(id.slot), |read, level| read ^ level)
             }
-            None => match event {
-                Event::StockChanged { item, location, .. } => {
-                    self.levels.find(*item, *location).map_or(0, |level| self.levels.touch(level))
-                }
-                _ => 0,
-            },
+            None => {
+                let level = event.stock().and_then(|(item, location)| self.levels.find(item, location));
+                level.map_or(0, |level| self.levels.touch(level))
+            }
         }
     }
 }

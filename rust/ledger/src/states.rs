@@ -95,6 +95,12 @@ impl Quantities {
         if state.row() == 0 { self.on_hand() } else { self.0[state.row()] }
     }
 
+    /// Units in one state alone: for the first state those that can be sold.
+    #[inline]
+    pub fn alone(&self, state: StockState) -> i64 {
+        self.0[state.row()]
+    }
+
     /// Units of each state but the sellable one.
     pub fn others(&self) -> impl Iterator<Item = (StockState, i64)> {
         StockState::all().zip(self.0).skip(1)

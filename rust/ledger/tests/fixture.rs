@@ -15,8 +15,8 @@ use invengine_ledger::event::StockKind::{Adjusted, Counted, Received, Returned, 
 use invengine_ledger::{Audit, Command, EntityKind, Ledger, LedgerOptions, RecordReader};
 
 use harness::commands::{
-    allocate, amend, by_key, by_order, delete, extend, fulfill, part, put_group, register, release, reserve, stock,
-    stock_lines, transfer, upsert, whole,
+    allocate, amend, by_key, by_order, delete, extend, fulfill, move_quantity, part, put_group, register, release,
+    reserve, stock, stock_lines, transfer, upsert, whole,
 };
 use harness::{Harness, START_MS};
 
@@ -27,8 +27,8 @@ type Fixture = (&'static [u8], &'static str, u64, usize);
 const FIRST: Fixture = (include_bytes!("fixtures/payload-v1.bin"), "c792809c4a9ca49d826298680af17d1f", 37, 16);
 /// Since fingerprints have parts and refusals can be remembered.
 const SECOND: Fixture = (include_bytes!("fixtures/payload-v1-parts.bin"), "d43ee84e2e8988ada4152d6a19c4d5be", 39, 17);
-/// Since there are entities with versions.
-const THIRD: Fixture = (include_bytes!("fixtures/payload-v1-entities.bin"), "86034f84787aa08b54942b2c6e262d47", 45, 19);
+/// Since there are entities with versions, and units can move from one state to another.
+const THIRD: Fixture = (include_bytes!("fixtures/payload-v1-entities.bin"), "9834f190101c82b4b3186308794fd9bb", 47, 20);
 const WINDOW_MS: i64 = 200_000;
 
 fn numbered(mut command: Command<'_>, sequence: u64) -> Command<'_> {
@@ -97,6 +97,8 @@ fn history() -> Harness {
     harness.wait(WINDOW_MS);
     assert!(harness.forget());
     ask(&mut harness, &stock("after", Received, "cup", "wh-2", 1));
+    ask(&mut harness, &move_quantity("dented", ("cup", "wh-2"), 1, [OnHand, Damaged]));
+    ask(&mut harness, &move_quantity("repaired", ("cup", "wh-2"), 1, [Damaged, OnHand]));
     ask(&mut harness, &upsert("spares", EntityKind::Items, &["spare"]));
     for (key, locations) in [("group", vec!["wh-2", "wh-1"]), ("group-again", vec!["wh-3"])] {
         ask(&mut harness, &put_group(key, "north", locations, None));

@@ -36,6 +36,10 @@ fn part(command: &Command<'_>, field: &str) -> String {
             format!("{:?}", lines.iter().map(|line| (line.sku, line.location, line.state)).collect::<Vec<_>>())
         }
         ("lines.quantity", Body::Reserve { lines, .. } | Body::Amend { lines, .. }, _) => format!("{lines:?}"),
+        ("lines", Body::MoveQuantity { lines }, _) => {
+            format!("{:?}", lines.iter().map(|line| (line.sku, line.location, line.from, line.to)).collect::<Vec<_>>())
+        }
+        ("lines.quantity", Body::MoveQuantity { lines }, _) => format!("{lines:?}"),
         ("lines.quantity" | "lines.delta" | "lines.expected_quantity", Body::Stock { lines, .. }, _) => {
             format!("{lines:?}")
         }
@@ -55,8 +59,10 @@ fn part(command: &Command<'_>, field: &str) -> String {
         ("source_id", Body::RegisterSource { source }, _) => (*source).into(),
         ("context.order_ref", ..) => command.context.order_ref.into(),
         ("context.holder", ..) => command.context.holder.into(),
-        ("context.reason_code", Body::Stock { .. }, _) => command.context.reason_code.into(),
-        ("context.reference", Body::Stock { .. }, _) => command.context.reference.into(),
+        ("context.reason_code", Body::Stock { .. } | Body::MoveQuantity { .. }, _) => {
+            command.context.reason_code.into()
+        }
+        ("context.reference", Body::Stock { .. } | Body::MoveQuantity { .. }, _) => command.context.reference.into(),
         ("body", ..) => format!("{:?} {:?}", command.context, command.body),
         _ => panic!("{field} is no part of {command:?}"),
     }
@@ -332,7 +338,7 @@ fn the_same_thousand_histories_reach_every_answer() {
 /// The labels that the histories must reach.
 fn wanted_labels() -> Vec<String> {
     const HOLDS: [&str; 6] = ["Extend", "Amend", "Allocate", "Release", "Fulfill", "TransferReservation"];
-    const STOCK: [&str; 5] = ["Receive", "Return", "Adjust", "SetQuantity", "Count"];
+    const STOCK: [&str; 6] = ["Receive", "Return", "Adjust", "SetQuantity", "Count", "MoveQuantity"];
     const OTHERS: [&str; 9] = [
         "Reserve",
         "RegisterSource",
@@ -366,7 +372,10 @@ fn wanted_labels() -> Vec<String> {
     want(&["Extend", "Amend", "Allocate"], &["ALREADY_ALLOCATED"]);
     want(&["Extend", "Amend", "Release", "Fulfill", "TransferReservation"], &["RESERVATION_EXPIRED"]);
     want(&["Allocate", "Release", "Fulfill", "TransferReservation"], &["EXCEEDS_OUTSTANDING"]);
-    want(&["Reserve", "Amend", "Allocate", "Fulfill", "TransferReservation", "Adjust"], &["INSUFFICIENT_STOCK"]);
+    want(
+        &["Reserve", "Amend", "Allocate", "Fulfill", "TransferReservation", "Adjust", "MoveQuantity"],
+        &["INSUFFICIENT_STOCK"],
+    );
     want(&["Reserve", "Receive"], &["UNKNOWN_SKU", "UNKNOWN_LOCATION"]);
     want(&["SetQuantity", "Count"], &["QUANTITY_STALE"]);
     want(&["Reserve numbered"], &["accepted", "INSUFFICIENT_STOCK", "UNKNOWN_SOURCE", "UNKNOWN_CHANNEL"]);

@@ -168,7 +168,7 @@ const PLAIN: [Method; 35] = [
     method!("InventoryService", command CountRequest),
     method!("InventoryService", read GetInventoryLevelRequest, SMALL_ANSWER_BYTES_MAX),
     method!("InventoryService", read ListInventoryLevelsRequest, COMMAND_ANSWER_BYTES_MAX),
-    method!("InventoryService", "MoveQuantity", later),
+    method!("InventoryService", command MoveQuantityRequest),
     method!("InventoryService", "ShipTransfer", later),
     method!("InventoryService", "ReceiveTransfer", later),
     method!("InventoryService", "RecordMessages", MethodKind::Unimplemented, SUBMIT_BYTES_MAX, 0),

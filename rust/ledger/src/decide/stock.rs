@@ -2,12 +2,13 @@
 
 use hashbrown::HashMap;
 
-use crate::command::{QUANTITY_MAX, StockLine};
+use crate::command::{MoveLine, QUANTITY_MAX, StockLine};
 use crate::decide::no_stock;
-use crate::event::{Delta, Event, StockKind};
+use crate::event::{Delta, Event, StockKind, Units};
 use crate::ids::Handle;
 use crate::ledger::Ledger;
 use crate::one_or_many::OneOrMany;
+use crate::planted;
 use crate::rejection::{Reason, Rejection};
 use crate::states::{Quantities, StockState};
 
@@ -41,6 +42,26 @@ impl Ledger {
             check_range(kind, number, line, change)?;
             let (item, location) = *level_key;
             events.push(Event::StockChanged { item, location, kind, state: line.state, delta: Delta(delta) });
+        }
+        Ok(events)
+    }
+
+    /// Moves units of each line in turn: what a line moved, a later one can move on.
+    pub(crate) fn decide_move_quantity(&self, lines: &[MoveLine<'_>]) -> Result<OneOrMany<Event>, Rejection> {
+        let items = lines.iter().map(|line| self.item(line.sku)).collect::<Result<OneOrMany<_>, _>>()?;
+        let locations = lines.iter().map(|line| self.location(line.location)).collect::<Result<OneOrMany<_>, _>>()?;
+        let mut stocks: HashMap<(Handle, Handle), Quantities> = HashMap::new();
+        let mut events = OneOrMany::default();
+        for (line, (item, location)) in lines.iter().zip(items.iter().copied().zip(locations.iter().copied())) {
+            let stock = stocks.entry((item, location)).or_insert_with(|| self.quantities_at((item, location)));
+            let there = stock.alone(line.from).max(0);
+            if there < line.quantity && !planted::is("move_from_nothing") {
+                return Err(no_stock(line.sku, line.location, line.quantity, there));
+            }
+            stock.change(line.from, -line.quantity);
+            stock.change(line.to, line.quantity);
+            let (from, to, units) = (line.from, line.to, Units(line.quantity));
+            events.push(Event::StockMoved { item, location, from, to, units });
         }
         Ok(events)
     }

@@ -6,6 +6,7 @@ use crate::command::{Body, Command, Line};
 use crate::decide::reserve::expires_at;
 use crate::fingerprint::{Fingerprint, differing_field};
 use crate::ledger::Ledger;
+use crate::level::LevelFigures;
 use crate::outcome::{Effect, HoldChange};
 use crate::rejection::Rejection;
 
@@ -39,12 +40,10 @@ impl Ledger {
                 .difference_of_lines(hold, lines, *allow_partial)
                 .or_else(|| self.difference_of_hold(hold, *ttl_ms, texts).map(|field| (field, None))),
             (Effect::Levels(levels), Body::Stock { lines, .. }) => {
-                let same = levels.len() == lines.len()
-                    && levels
-                        .iter()
-                        .zip(lines)
-                        .all(|(level, line)| self.level_names(level.level) == (line.sku, line.location));
-                (!same).then_some(("lines", None))
+                self.difference_of_levels(levels, lines.iter().map(|line| (line.sku, line.location)))
+            }
+            (Effect::Levels(levels), Body::MoveQuantity { lines }) => {
+                self.difference_of_levels(levels, lines.iter().map(|line| (line.sku, line.location)))
             }
             (
                 Effect::Holds(_),
@@ -61,6 +60,16 @@ impl Ledger {
             | (Effect::Registered { .. }, Body::RegisterSource { .. }) => None,
             _ => Some(("command", None)),
         }
+    }
+
+    fn difference_of_levels<'c>(
+        &self,
+        levels: &[LevelFigures],
+        lines: impl ExactSizeIterator<Item = (&'c str, &'c str)>,
+    ) -> Option<Field<'c>> {
+        let same = levels.len() == lines.len()
+            && levels.iter().zip(lines).all(|(level, names)| self.level_names(level.level) == names);
+        (!same).then_some(("lines", None))
     }
 
     fn difference_of_lines<'c>(&self, hold: &HoldChange, lines: &[Line<'c>], allow_partial: bool) -> Option<Field<'c>> {

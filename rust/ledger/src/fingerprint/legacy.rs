@@ -44,8 +44,9 @@ fn body(hash: StableHash, body: &Body<'_>) -> StableHash {
         Body::Upsert { kind, entries } => entries.iter().fold(hash.word(9 + ((*kind as u64) << 8)), |hash, entry| {
             entry.value.add_to(hash.bytes(entry.name.as_bytes()))
         }),
-        // No older journal has it.
+        // No older journal has them.
         Body::Delete { kind, .. } => hash.word(11 + ((*kind as u64) << 8)),
+        Body::MoveQuantity { .. } => hash.word(12),
         Body::RegisterSource { source } => hash.word(10).bytes(source.as_bytes()),
     }
 }

@@ -135,6 +135,19 @@ impl Levels {
         fits
     }
 
+    /// Moves units from one state to another. Returns false, and changes nothing, if there are not as many in that state.
+    pub fn move_units(&mut self, level: LevelIndex, from: StockState, to: StockState, units: i64) -> bool {
+        let mut after = self.quantities(level);
+        let fits =
+            units > 0 && from != to && after.alone(from) >= units && in_range(after.alone(to).saturating_add(units));
+        if fits {
+            after.change(from, -units);
+            after.change(to, units);
+            self.set_stock(level, after);
+        }
+        fits
+    }
+
     fn set_stock(&mut self, level: LevelIndex, stock: Quantities) {
         let Some(found) = self.get_mut(level) else { return };
         found.sellable = stock.sellable();

@@ -8,7 +8,7 @@ use crate::codec::{Field, Reader};
 use crate::command::QUANTITY_MAX;
 use crate::correction::ClockCorrection;
 use crate::entity::{EntityKind, EntityValue, LocationGroup, VersionedEntity};
-use crate::event::{Delta, LevelUnits, LineMove, StockKind};
+use crate::event::{Delta, LevelUnits, LineMove, StockKind, Units};
 use crate::fingerprint::Fingerprint;
 use crate::ids::ReservationId;
 use crate::keys::Scope;
@@ -84,6 +84,10 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (id(), handle(), moves())
             .prop_map(|(id, to_location, lines)| Event::Transferred { id, to_location, lines }),
         4 => stock_changed(),
+        2 => (handle(), handle(), 1..5u8, 1..5u8, quantity()).prop_map(|(item, location, from, to, units)| {
+            let state = |byte| StockState::read(&mut Reader::new(&[byte])).expect("a state");
+            Event::StockMoved { item, location, from: state(from), to: state(to), units: Units(units) }
+        }),
         1 => (0..4usize, name(), name(), name()).prop_map(|(kind, name, display_name, gs1)| Event::Upserted {
             kind: EntityKind::ALL[kind],
             name: name.into(),

@@ -1,6 +1,6 @@
 //! Short constructors for commands. Set `context` for fields that are not arguments.
 
-use invengine_ledger::command::{Body, EntityRef, Line, StockLine, Target, TargetBy, Upsert};
+use invengine_ledger::command::{Body, EntityRef, Line, MoveLine, StockLine, Target, TargetBy, Upsert};
 use invengine_ledger::entity::LocationGroupDraft;
 use invengine_ledger::event::StockKind;
 use invengine_ledger::{Command, Context, ReservationId, StockState};
@@ -90,6 +90,16 @@ pub fn stock_lines<'a>(key: &'a str, kind: StockKind, lines: &[(&'a str, &'a str
         expected: None,
     };
     command(key, Body::Stock { kind, lines: lines.iter().map(line).collect() })
+}
+
+/// Moves units of one level from one state to another.
+pub fn move_quantity<'a>(
+    key: &'a str,
+    (sku, location): (&'a str, &'a str),
+    quantity: i64,
+    [from, to]: [StockState; 2],
+) -> Command<'a> {
+    command(key, Body::MoveQuantity { lines: vec![MoveLine { sku, location, quantity, from, to }] })
 }
 
 /// Creates names.

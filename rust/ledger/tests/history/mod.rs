@@ -97,6 +97,7 @@ pub enum Operation {
     Fulfill(HoldChoice, Vec<LineChoice>),
     Transfer { target: HoldChoice, lines: Vec<LineChoice>, to: usize },
     Stock { kind: StockKind, lines: Vec<(LineChoice, StockState, Option<i64>)> },
+    MoveQuantity(Vec<(LineChoice, [StockState; 2])>),
     Upsert { kind: EntityKind, name: usize, display: usize },
     Group { name: usize, locations: Vec<usize>, expected: Option<u64> },
     Delete { kind: EntityKind, name: usize, expected: Option<u64> },
@@ -164,6 +165,12 @@ fn stock() -> impl Strategy<Value = Operation> {
     (kind, lines).prop_map(|(kind, lines)| Operation::Stock { kind, lines })
 }
 
+fn move_quantity() -> impl Strategy<Value = Operation> {
+    let states = (0..4usize, 1..4usize)
+        .prop_map(|(from, others)| [from, (from + others) % 4].map(|row| StockState::TABLE[row].0));
+    vec((line(1..6i64), states), 1..4).prop_map(Operation::MoveQuantity)
+}
+
 fn operation() -> impl Strategy<Value = Operation> {
     let ttl = || 0..TTLS.len();
     prop_oneof![
@@ -177,11 +184,12 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (hold_choice(), some_lines()).prop_map(|(target, lines)| Operation::Fulfill(target, lines)),
         3 => (hold_choice(), some_lines(), prop_oneof![20 => 0..3usize, 1 => Just(3)]).prop_map(|(target, lines, to)| Operation::Transfer { target, lines, to }),
         4 => stock(),
-        1 => (0..3usize, 0..3usize, 0..4usize)
+        1 => move_quantity(),
+        2 => (0..3usize, 0..3usize, 0..4usize)
             .prop_map(|(kind, name, display)| Operation::Upsert { kind: EntityKind::ALL[kind], name, display }),
         2 => (0..2usize, vec(0..GROUPED.len(), 1..3), expected_version())
             .prop_map(|(name, locations, expected)| Operation::Group { name, locations, expected }),
-        1 => (0..4usize, 0..3usize, expected_version())
+        3 => (0..4usize, 0..3usize, expected_version())
             .prop_map(|(kind, name, expected)| Operation::Delete { kind: EntityKind::ALL[kind], name, expected }),
         1 => prop_oneof![1 => Just(1usize), 1 => Just(0)].prop_map(Operation::Register),
     ]

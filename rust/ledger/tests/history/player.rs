@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use invengine_ledger::command::{
-    Body, EntityRef, Line, QUANTITY_MAX, SourcePosition, StockLine, Target, TargetBy, Upsert,
+    Body, EntityRef, Line, MoveLine, QUANTITY_MAX, SourcePosition, StockLine, Target, TargetBy, Upsert,
 };
 use invengine_ledger::event::StockKind;
 
@@ -132,7 +132,9 @@ impl Player {
         let mut command = self.asked.iter().rev().nth(back % self.asked.len().max(1))?.clone();
         match variation {
             Variation::Same => {}
-            Variation::OtherBody if matches!(command.body, Body::Stock { .. }) => command.context.reference = "another",
+            Variation::OtherBody if matches!(command.body, Body::Stock { .. } | Body::MoveQuantity { .. }) => {
+                command.context.reference = "another";
+            }
             Variation::OtherBody => command.context.holder = "another",
             Variation::OtherSender => {
                 let context = &mut command.context;
@@ -196,6 +198,13 @@ impl Player {
                 Body::Transfer { target: self.target(one(*target), lines), to_location: LOCATIONS[*to] }
             }
             Operation::Stock { kind, lines } => stock(*kind, lines),
+            Operation::MoveQuantity(lines) => {
+                let line = |((sku, location, quantity), [from, to]): &(LineChoice, [StockState; 2])| {
+                    let (sku, location) = (SKUS[*sku], LOCATIONS[*location]);
+                    MoveLine { sku, location, quantity: *quantity, from: *from, to: *to }
+                };
+                Body::MoveQuantity { lines: lines.iter().map(line).collect() }
+            }
             Operation::Upsert { kind, name, display } => {
                 let entry = Upsert::labels(entity_name(*kind, *name), ORDERS[*display], "");
                 Body::Upsert { kind: *kind, entries: vec![entry] }

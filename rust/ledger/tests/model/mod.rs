@@ -318,6 +318,7 @@ impl Model {
             Body::Fulfill(target) => self.fulfill(context, target, now_ms),
             Body::Transfer { target, to_location } => self.transfer(context, target, to_location, now_ms),
             Body::Stock { kind, lines } => self.change_stock(*kind, lines, now_ms),
+            Body::MoveQuantity { lines } => self.move_quantity(lines, now_ms),
             Body::Upsert { kind, entries } => self.upsert(*kind, entries),
             Body::Delete { kind, entries } => self.delete(*kind, entries),
             Body::RegisterSource { source } => Ok(self.register(source)),
@@ -376,7 +377,8 @@ impl Model {
 /// The meaning of a command: everything except the sender, the times, the key, and whether a refusal is to be remembered. The
 /// reason code and the reference count only for commands on stock.
 fn meaning(command: &Command<'_>) -> String {
-    let of_stock = |text| if matches!(command.body, Body::Stock { .. }) { text } else { "" };
+    let is_stock = matches!(command.body, Body::Stock { .. } | Body::MoveQuantity { .. });
+    let of_stock = |text| if is_stock { text } else { "" };
     let context = Context {
         key: "",
         issue_time_ms: None,

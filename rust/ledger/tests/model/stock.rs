@@ -4,7 +4,7 @@ use invengine_ledger::{CountsAs, Reason, StockState};
 use std::collections::BTreeMap;
 
 use invengine_ledger::EntityKind;
-use invengine_ledger::command::{QUANTITY_MAX, StockLine};
+use invengine_ledger::command::{MoveLine, QUANTITY_MAX, StockLine};
 use invengine_ledger::event::StockKind;
 
 use super::holds::insufficient_stock;
@@ -120,6 +120,28 @@ impl Model {
                     .fact("field", format!("lines[{number}].{field}"))
                     .fact("description", "on_hand of a level must stay at or below 2^53 - 1"));
             }
+        }
+        self.sequence += lines.len() as u64;
+        Ok(Outcome::Levels(places.iter().map(|place| self.figures(place, now_ms)).collect()))
+    }
+
+    /// Line by line; what a line moved, a later one can move on.
+    pub fn move_quantity(&mut self, lines: &[MoveLine<'_>], now_ms: i64) -> Result<Outcome, Refusal> {
+        let places = self.places(lines.iter().map(|line| (line.sku, line.location)))?;
+        for (line, place) in lines.iter().zip(&places) {
+            let stock = self.at(place);
+            let unsellable = StockState::all().filter(|state| state.counts_as() == CountsAs::Unsellable);
+            let there = match line.from {
+                StockState::OnHand => {
+                    stock.part(StockState::OnHand) - unsellable.map(|state| stock.part(state)).sum::<i64>()
+                }
+                state => stock.part(state),
+            };
+            if line.quantity > there.max(0) {
+                return Err(insufficient_stock(place, line.quantity, there.max(0)));
+            }
+            self.at_mut(place).add(line.from, -line.quantity);
+            self.at_mut(place).add(line.to, line.quantity);
         }
         self.sequence += lines.len() as u64;
         Ok(Outcome::Levels(places.iter().map(|place| self.figures(place, now_ms)).collect()))

@@ -78,6 +78,7 @@ impl Core {
                 lines.iter().for_each(|line| level(line.sku, line.location));
             }
             Body::Stock { lines, .. } => lines.iter().for_each(|line| level(line.sku, line.location)),
+            Body::MoveQuantity { lines } => lines.iter().for_each(|line| level(line.sku, line.location)),
             Body::Transfer { to_location, .. } => mention(EntityKind::Locations, to_location),
             _ => {}
         }

@@ -99,6 +99,13 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
             state: state_name(*state) as i32,
             delta: delta.0,
         }),
+        Event::StockMoved { item, location, from, to, units } => Fact::StockMoved(v1::StockMoved {
+            sku: ledger.items().name(*item).to_owned(),
+            location: ledger.locations().name(*location).to_owned(),
+            from_state: state_name(*from) as i32,
+            to_state: state_name(*to) as i32,
+            quantity: units.0,
+        }),
         Event::Upserted { kind, name, display_name, gs1 } => upserted(*kind, name, display_name, gs1),
         Event::EntityPut { entity } => Fact::EntityPut(entity_put(ledger, entity)),
         Event::EntityRemoved { kind, handle, version } => Fact::EntityRemoved(v1::EntityRemoved {

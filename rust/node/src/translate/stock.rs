@@ -1,6 +1,6 @@
 //! Physical commands.
 
-use invengine_ledger::command::{Body, QUANTITY_MAX, StockLine};
+use invengine_ledger::command::{Body, MoveLine, QUANTITY_MAX, StockLine};
 use invengine_ledger::event::StockKind;
 use invengine_ledger::{Context, StockState};
 use invengine_wire::v1;
@@ -80,6 +80,39 @@ impl CommandRequest for v1::CountRequest {
     }
 }
 
+impl CommandRequest for v1::MoveQuantityRequest {
+    type Answer = v1::MoveQuantityResponse;
+
+    shared_fields!();
+
+    fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
+        Body::MoveQuantity { lines: moves(&self.lines, found) }
+    }
+
+    fn answer(accepted: &Accepted<'_>) -> v1::MoveQuantityResponse {
+        v1::MoveQuantityResponse { receipt: accepted.receipt(), levels: accepted.levels() }
+    }
+}
+
+fn moves<'a>(given: &'a [v1::StateMove], found: &mut Violations) -> Vec<MoveLine<'a>> {
+    collect(given, found, |number, line, found| {
+        let good = (1..=QUANTITY_MAX).contains(&line.quantity);
+        found.require(good, format_args!("lines[{number}].quantity"), "from 1 to 2^53 - 1");
+        found.name(&line.sku, format_args!("lines[{number}].sku"));
+        found.name(&line.location, format_args!("lines[{number}].location"));
+        let mut state = |name, field| {
+            let known = state_of(name);
+            found.require(known.is_some(), format_args!("lines[{number}].{field}"), "one of the states of StockState");
+            known
+        };
+        let (from, to) = (state(line.from_state, "from_state"), state(line.to_state, "to_state"));
+        let moves = from.is_none() || from != to;
+        found.require(moves, format_args!("lines[{number}].to_state"), "another state than from_state");
+        let [from, to] = [from, to].map(|state| state.unwrap_or(StockState::OnHand));
+        MoveLine { sku: &line.sku, location: &line.location, quantity: line.quantity, from, to }
+    })
+}
+
 fn units<'a>(given: &'a [v1::StockLine], found: &mut Violations) -> Vec<StockLine<'a>> {
     collect(given, found, |number, line, found| {
         let good = (1..=QUANTITY_MAX).contains(&line.quantity);
@@ -113,11 +146,11 @@ fn quantities<'a>(given: &'a [v1::StockQuantity], found: &mut Violations) -> Vec
     lines
 }
 
-fn collect<'a, T>(
+fn collect<'a, T, L>(
     given: &'a [T],
     found: &mut Violations,
-    read: impl Fn(usize, &'a T, &mut Violations) -> StockLine<'a>,
-) -> Vec<StockLine<'a>> {
+    read: impl Fn(usize, &'a T, &mut Violations) -> L,
+) -> Vec<L> {
     if !found.count(given.len(), "lines") {
         return Vec::new();
     }
