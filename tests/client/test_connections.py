@@ -170,8 +170,8 @@ READS: dict[str, Callable[[Any], Any]] = {
 COMMANDS = {
     "send", "submit", "submit_reserves", "reserve", "extend", "amend", "allocate", "release", "fulfill", "transfer",
     "receive", "return_", "adjust", "set_quantity", "count", "move_quantity", "upsert_items", "upsert_locations",
-    "upsert_channels", "upsert_location_groups", "delete_items", "delete_locations", "delete_location_groups", "register_source",
-    "operation", "source", "close",
+    "upsert_channels", "upsert_location_groups", "delete_items", "delete_locations", "delete_location_groups",
+    "register_source", "operation", "source", "close",
 }  # fmt: skip
 
 
