@@ -1,6 +1,7 @@
 """The engine in this process: Rust behind a few classes. Payloads and answers are serialized messages of invengine.v1.
 
-Calls that wait release the interpreter's lock. Nothing here may be used after a fork.
+Calls that wait release the interpreter's lock. Nothing here may be used after a fork. Every timeout is a whole number
+of milliseconds, at most 365 days; a longer or a negative one is a ValueError, anything else a TypeError.
 """
 
 from collections.abc import Callable

@@ -22,6 +22,8 @@ PREFIX = "INVENGINE_"
 CONFIG_VARIABLE = "INVENGINE_CONFIG"
 CONFIG_FILE = "invengine.toml"
 HIDDEN = "***"
+# The longest timeout of the client, 365 days.
+TIMEOUT_MS_MAX = 365 * 24 * 3_600_000
 
 
 class JournalKind(StrEnum):
@@ -75,7 +77,7 @@ class Settings(BaseSettings):
 
     address: str = Field("127.0.0.1:7411", description="where `serve` listens: HOST:PORT or unix:PATH")
     target: str = Field("127.0.0.1:7411", description="the server that the other commands call")
-    timeout_ms: int = Field(10_000, ge=1, le=600_000, description="how long a command waits for its answer")
+    timeout_ms: int = Field(10_000, ge=1, le=TIMEOUT_MS_MAX, description="how long a command waits for its answer")
     channel: str = Field("", description="the sales channel that commands are for; empty is the operator")
     journal: JournalKind = Field(JournalKind.FILE, description="file or redis (durable), or memory (lost at exit)")
     directory: Path = Field(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import decimal
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from invengine.client import (
 from invengine.errors import DeadlineExceeded, InvalidArgument
 
 LINES = [("mug", "wh-1", 2)]
+YEAR_S = 365 * 24 * 3600
 NOTHINGS: list[Any] = [None, 0, "", [], ()]
 STAMP = datetime(2026, 11, 27, 9, 30, tzinfo=UTC)
 # What every command is called with, so that two calls send the same bytes.
@@ -179,11 +181,106 @@ def test_nothing_zero_and_empty_are_never_taken_for_one_another(peer: Peer, name
         asyncio.set_event_loop(None)
 
 
-@pytest.mark.parametrize("timeout_s", [0, -1])
-def test_a_timeout_of_zero_sends_nothing(peer: Peer, timeout_s: float) -> None:
+def test_a_timeout_of_zero_sends_nothing(peer: Peer) -> None:
     with Client(peer.target) as client, pytest.raises(DeadlineExceeded):
-        client.reserve(LINES, timeout_s=timeout_s)
+        client.reserve(LINES, timeout_s=0)
     assert peer.requests == []
+
+
+BAD_TIMEOUTS = [-1, -0.001, YEAR_S + 1, 9e9, 1e12, 10**30, float("inf"), float("-inf"), float("nan"), True, "1", [1]]
+
+
+def ways_to_wait(client: Any, timeout_s: Any) -> Iterator[Callable[[], Any]]:
+    """Every method of a client that takes a time, called with this one."""
+    for name, given in CALLS.items():
+        names = inspect.signature(getattr(Client, name)).parameters
+        if "timeout_s" in names or any(each.kind is each.VAR_KEYWORD for each in names.values()):
+            yield partial(use, client, name, given | {"timeout_s": timeout_s})
+        if "patience_s" in names:
+            yield partial(use, client, name, given | {"patience_s": timeout_s})
+    yield lambda: _finished(client.send(commands.reserve(LINES), timeout_s))
+    yield lambda: _finished(client.send(commands.reserve(LINES, timeout_s=timeout_s)))
+
+
+def _finished(found: Any) -> Any:
+    return asyncio.get_event_loop().run_until_complete(found) if _waits(found) else found
+
+
+@pytest.mark.parametrize("timeout_s", BAD_TIMEOUTS)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_timeout_that_no_call_can_have_is_refused_before_anything_is_sent(
+    peer: Peer, kind: type, timeout_s: Any
+) -> None:
+    with pytest.raises(InvalidArgument, match="timeout_s"):
+        kind(peer.target, timeout_s=timeout_s)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    client = kind(peer.target)
+    try:
+        ways = list(ways_to_wait(client, timeout_s))
+        assert len(ways) > 30
+        for way in ways:
+            with pytest.raises(InvalidArgument) as caught:
+                way()
+            assert caught.value.violations[0].field in ("timeout_s", "patience_s")
+    finally:
+        _finished(client.close())
+        loop.close()
+        asyncio.set_event_loop(None)
+    assert peer.requests == []
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_the_longest_timeout_works_in_every_call(peer: Peer, kind: type) -> None:
+    peer.behaviours = Silent({SUBMIT: accept_all})
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    more = {"batching": False} if kind is AsyncClient else {}
+    client: Any = kind(peer.target, timeout_s=YEAR_S, **more)
+    try:
+        for way in ways_to_wait(client, YEAR_S):
+            way()
+    finally:
+        _finished(client.close())
+        loop.close()
+        asyncio.set_event_loop(None)
+    assert len(peer.requests) > 30
+
+
+@pytest.mark.parametrize("ttl_s", [float("nan"), float("inf"), 1e17, -1e17, True, "1"])
+def test_a_time_that_no_message_can_carry_is_refused(ttl_s: Any) -> None:
+    assert refusal(commands.reserve, LINES, ttl_s=ttl_s)[0] == "ttl_s"
+    assert refusal(commands.extend, "r-1", ttl_s=ttl_s)[0] == "ttl_s"
+    with Client("127.0.0.1:1") as client:
+        assert refusal(client.submit_reserves, ["mug"], "wh-1", ttl_s=ttl_s)[0] == "ttl_s"
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    "ledger", ["\u00e4", "a\nb", "a\0b", "ma\u200bin", " main", "main ", "a\u00a0b", "\x7f", "x" * 129, b"main", 7]
+)
+def test_a_ledger_that_no_call_can_name_is_refused_when_the_client_is_made(kind: type, ledger: Any) -> None:
+    field, text = refusal(kind, ledger=ledger)
+    assert field == "ledger"
+    assert "ledger" in text
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("ledger", ["main", "a b", "~!{}%", "x" * 128])
+def test_any_other_name_of_a_ledger_is_sent_with_a_call(peer: Peer, kind: type, ledger: str) -> None:
+    peer.behaviours = Silent()
+
+    async def main() -> None:
+        client: Any = kind(peer.target, ledger=ledger)
+        found = client.server_info()
+        if inspect.isawaitable(found):
+            await found
+        closed = client.close()
+        if inspect.isawaitable(closed):
+            await closed
+
+    asyncio.run(main())
+    assert peer.requests
 
 
 PARTS = [commands.allocate, commands.release, commands.fulfill]

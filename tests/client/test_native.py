@@ -25,7 +25,7 @@ RESERVES: tuple[tuple[list[tuple[str, str, int]], Arguments], ...] = (
     ([("", "", 0)], {"ttl_s": 0}),
     ([("mug", "wh-1", -(2**63))], {"ttl_s": -1.5}),
     ([(LONG, LONG, 128)], {"ttl_s": 0.000_000_001, "allow_partial": True}),
-    ([("mug", "wh-1", 1)] * 100, {"ttl_s": 1e17, "replace_own": True}),
+    ([("mug", "wh-1", 1)] * 100, {"ttl_s": 315_576_000_000.0, "replace_own": True}),
     ([("mug", "wh-1", 1)], {"key": "k", "channel": "web", "actor": "ann", "timeout_s": 1.0, "holder": None}),
     ([("mug", "wh-1", 1)], {"order_ref": "o", "holder": "h", "reason_code": "r", "reference": "d", "causation": LONG}),
 )

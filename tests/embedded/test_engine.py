@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -257,3 +258,29 @@ def test_a_caller_that_stops_waiting_leaves_nothing_behind(engine: _core.Engine)
     assert all(receive(engine, key).receipt.replayed for key in keys)
     assert json.loads(engine.stats())["in_flight"] == 0
     assert digest(engine).sequence > count
+
+
+YEAR_MS = 365 * 24 * 3_600_000
+
+
+@pytest.mark.parametrize(
+    "timeout_ms", [-1, YEAR_MS + 1, 2**63, 2**64, 1.5, 2.0, float("nan"), float("inf"), True, "1", None]
+)
+def test_a_timeout_that_is_none_is_refused_before_anything_is_executed(engine: _core.Engine, timeout_ms: Any) -> None:
+    before = digest(engine)
+    ways: list[Callable[[], object]] = [
+        lambda: engine.call(RECEIVE, delivery(1), idempotency_key="k", timeout_ms=timeout_ms),
+        lambda: engine.start_call(RECEIVE, delivery(1), lambda *_: None, idempotency_key="k", timeout_ms=timeout_ms),
+        lambda: engine.read_events(1, 10, timeout_ms),
+        lambda: engine.wait_open(timeout_ms),
+    ]
+    for way in ways:
+        with pytest.raises((TypeError, ValueError), match=f"0 to {YEAR_MS}"):
+            way()
+    assert digest(engine) == before
+
+
+def test_the_longest_timeout_is_accepted(engine: _core.Engine) -> None:
+    engine.call(RECEIVE, delivery(1), idempotency_key="k", timeout_ms=YEAR_MS)
+    assert engine.wait_open(YEAR_MS)
+    assert engine.read_events(1, 10, YEAR_MS)

@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# The same prefix and file name as in invengine.settings.
+# The same prefix, file name and bound as in invengine.settings.
 _PREFIX = "invengine_"
 _CONFIG_FILE = "invengine.toml"
-_TIMEOUT_MS_MAX = 600_000
+_TIMEOUT_MS_MAX = 365 * 24 * 3_600_000
 
 
 class CallSettings(NamedTuple):

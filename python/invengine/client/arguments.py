@@ -15,6 +15,11 @@ from typing import Any
 from invengine.errors import InvalidArgument
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+SECONDS_MAX = 315_576_000_000
+"""The longest google.protobuf.Duration: 10,000 years."""
+TIMEOUT_S_MAX = 365 * 24 * 3600.0
+"""The longest timeout. gRPC cannot represent much longer ones: its deadline would already have passed."""
+LEDGER_CHARS_MAX = 128
 
 HELD_LINE = "(sku, location, quantity)"
 PART = "(sku, location) for all of a line, or (sku, location, quantity)"
@@ -66,10 +71,29 @@ def flag(value: Any, field: str) -> bool:
 
 
 def seconds(value: Any, field: str) -> float:
-    """Checks a finite number of seconds."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e18 < value < 1e18:
-        raise InvalidArgument(field, f"a number of seconds; got {_described(value)}")
+    """Checks a number of seconds that a message can carry; NaN and infinity are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= SECONDS_MAX:
+        raise InvalidArgument(field, f"a number of seconds, at most {SECONDS_MAX:,}; got {_described(value)}")
     return value
+
+
+def timeout(value: Any, field: str) -> float:
+    """Checks how long something may take, in seconds. 0 is a time that has passed already."""
+    if not 0 <= seconds(value, field) <= TIMEOUT_S_MAX:
+        raise InvalidArgument(field, f"0 to {TIMEOUT_S_MAX:,.0f} seconds (365 days); got {value!r}")
+    return float(value)
+
+
+def ledger_name(value: Any, field: str) -> str:
+    """Checks the name of a ledger as a call can carry it in its metadata, which is what the server asks of new ones."""
+    name = nonempty(value, field)
+    if len(name) > LEDGER_CHARS_MAX or not (name.isascii() and name.isprintable()) or name != name.strip(" "):
+        raise InvalidArgument(
+            field,
+            f"1 to {LEDGER_CHARS_MAX} printable ASCII characters without a space at either end; "
+            f"got {_described(name)}; an older ledger with another name is reached without naming it",
+        )
+    return name
 
 
 def items_of(values: Any, field: str) -> Iterable[Any]:

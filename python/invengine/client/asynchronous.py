@@ -59,12 +59,12 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
     ) -> None:
         self.channel = "" if channel is None else arguments.nonempty(channel, "channel")
         self.actor = "" if actor is None else arguments.nonempty(actor, "actor")
-        self.timeout_s = arguments.seconds(timeout_s, "timeout_s")
+        self.timeout_s = arguments.timeout(timeout_s, "timeout_s")
         self._target = connection.checked_target(target)
         self._scope_of_use = connection.UsageScope()
         self._options = [*connection.options_for(target), *options]
         self._batching = batching
-        self._metadata = connection.metadata_for(None if ledger is None else arguments.nonempty(ledger, "ledger"))
+        self._metadata = connection.metadata_for(ledger)
         self._grpc: Any = None
         self._stream: CommandStream | None = None
         self._calls: dict[str, Any] = {}
@@ -105,12 +105,12 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
         sent as several batches, one after the other. After an OutcomeUnknown submit the same drafts again: they keep
         their keys.
         """
-        wanted = batches.check(drafts)
+        wanted, time_s = batches.check(drafts), self._time_s(timeout_s)
         frames = [draft.frame(time.time_ns(), self.channel, self.actor) for draft in wanted]
         found: list[Outcome] = []
         while len(found) < len(wanted):
             payload, asked = batches.request(frames, len(found))
-            found += batches.outcomes(await self._call(batches.METHOD, payload, "", self._deadline(timeout_s)), asked)
+            found += batches.outcomes(await self._call(batches.METHOD, payload, "", time.monotonic() + time_s), asked)
         return batches.located(wanted, found)
 
     async def submit_reserves(
@@ -126,10 +126,10 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
         """Reserves one line per row, in order, each independently; takes and returns columns."""
         fields["channel"] = self.channel or None if fields.get("channel") is None else fields["channel"]
         fields["actor"] = self.actor or None if fields.get("actor") is None else fields["actor"]
+        time_s = self._time_s(fields.get("timeout_s"))
         found, payloads = columns.encoded(skus, locations, quantities, keys, ttl_s, fields)
         for payload in payloads:
-            deadline = self._deadline(fields.get("timeout_s"))
-            found.add(await self._call(columns.METHOD, payload, "", deadline))
+            found.add(await self._call(columns.METHOD, payload, "", time.monotonic() + time_s))
         return found
 
     def operation(self, name: str) -> AsyncOperation:
@@ -177,7 +177,7 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
         when the server stays unreachable for `patience_s`.
         """
         cursor = events.Cursor(from_sequence, after, follow, limit)
-        arguments.seconds(patience_s, "patience_s")
+        arguments.timeout(patience_s, "patience_s")
         retries = Retries(None)
         while True:
             error: InvengineError = ConnectionLost("the server ended the stream")
@@ -202,11 +202,11 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
 
     # Calls
 
-    def _deadline(self, timeout_s: float | None) -> float:
-        return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+    def _time_s(self, timeout_s: float | None) -> float:
+        return arguments.timeout(self.timeout_s if timeout_s is None else timeout_s, "timeout_s")
 
     async def _send_alone(self, draft: Draft[T], time_s: float, unknown: InvengineError | None = None) -> T:
-        deadline, anonymous = self._deadline(time_s), draft.is_anonymous
+        deadline, anonymous = time.monotonic() + time_s, draft.is_anonymous
         key = draft.seal(time.time_ns(), "", self.channel, self.actor)
         while True:
             try:
@@ -222,7 +222,7 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
 
     async def _send_batched(self, draft: Draft[T], time_s: float) -> T:
         self._scope_of_use.check_loop()
-        deadline, anonymous = self._deadline(time_s), draft.is_anonymous
+        deadline, anonymous = time.monotonic() + time_s, draft.is_anonymous
         frame = draft.frame(time.time_ns(), self.channel, self.actor)
         retries: Retries | None = None
         unknown: InvengineError | None = None
@@ -277,9 +277,10 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
         return self._grpc
 
     async def _read(self, read: Read[T]) -> T:
+        time_s = self._time_s(read.timeout_s)
         return read.decoded(
             [
-                await self._call(read.method, payload, None, self._deadline(read.timeout_s))
+                await self._call(read.method, payload, None, time.monotonic() + time_s)
                 for payload in read.payloads(self.channel)
             ]
         )

@@ -36,8 +36,9 @@ class Client(Reads, ClientCommands, Commands):
     channel: the sales channel; for a client the default of its commands. For a read the scope of a key, or the channel
         whose availability is requested: the client's own if omitted, and "" for none.
     actor: who makes the call, recorded with the events; for a client the default of its commands.
-    timeout_s: seconds for one call with all its retries and pauses; 10 for a client, the client's own for a call.
-    ledger: the name of the ledger; the only one of the server if omitted.
+    timeout_s: seconds for one call with all its retries and pauses, at most 365 days; 10 for a client, the client's
+        own for a call.
+    ledger: the name of the ledger, 1 to 128 printable ASCII characters; the only one of the server if omitted.
     options: gRPC channel arguments beside those that the client sets.
     draft: a command made by a function of `invengine.client.commands`. Sending it again repeats the same intention.
     drafts: commands on holds, in the order in which they are executed.
@@ -65,7 +66,7 @@ class Client(Reads, ClientCommands, Commands):
     after: the position of the last event that was handled; not together with `from_sequence`.
     follow: True waits at the end for new events.
     limit: end after this many events, 1 or more; no limit if omitted.
-    patience_s: seconds for which a reader tries to reach a server that is unreachable.
+    patience_s: seconds for which a reader tries to reach a server that is unreachable, at most 365 days.
     """
 
     def __init__(
@@ -80,10 +81,10 @@ class Client(Reads, ClientCommands, Commands):
     ) -> None:
         self.channel = "" if channel is None else arguments.nonempty(channel, "channel")
         self.actor = "" if actor is None else arguments.nonempty(actor, "actor")
-        self.timeout_s = arguments.seconds(timeout_s, "timeout_s")
+        self.timeout_s = arguments.timeout(timeout_s, "timeout_s")
         self._target = connection.checked_target(target)
         self._scope_of_use = connection.UsageScope()
-        self._metadata = connection.metadata_for(None if ledger is None else arguments.nonempty(ledger, "ledger"))
+        self._metadata = connection.metadata_for(ledger)
         self._grpc: Any = grpc.insecure_channel(target, options=[*connection.options_for(target), *options])
         self._calls: dict[str, Any] = {}
         self._closed = False
@@ -130,12 +131,12 @@ class Client(Reads, ClientCommands, Commands):
         """
         from invengine.client import batches
 
-        wanted = batches.check(drafts)
+        wanted, time_s = batches.check(drafts), self._time_s(timeout_s)
         frames = [draft.frame(time.time_ns(), self.channel, self.actor) for draft in wanted]
         found: list[Outcome] = []
         while len(found) < len(wanted):
             payload, asked = batches.request(frames, len(found))
-            found += batches.outcomes(self._call(batches.METHOD, payload, "", self._deadline(timeout_s)), asked)
+            found += batches.outcomes(self._call(batches.METHOD, payload, "", time.monotonic() + time_s), asked)
         return batches.located(wanted, found)
 
     def submit_reserves(
@@ -153,9 +154,10 @@ class Client(Reads, ClientCommands, Commands):
 
         fields["channel"] = self.channel or None if fields.get("channel") is None else fields["channel"]
         fields["actor"] = self.actor or None if fields.get("actor") is None else fields["actor"]
+        time_s = self._time_s(fields.get("timeout_s"))
         found, payloads = columns.encoded(skus, locations, quantities, keys, ttl_s, fields)
         for payload in payloads:
-            found.add(self._call(columns.METHOD, payload, "", self._deadline(fields.get("timeout_s"))))
+            found.add(self._call(columns.METHOD, payload, "", time.monotonic() + time_s))
         return found
 
     def operation(self, name: str) -> Operation:
@@ -204,7 +206,7 @@ class Client(Reads, ClientCommands, Commands):
         when the server stays unreachable for `patience_s`.
         """
         cursor = events.Cursor(from_sequence, after, follow, limit)
-        arguments.seconds(patience_s, "patience_s")
+        arguments.timeout(patience_s, "patience_s")
         retries = Retries(None)
         while True:
             error: InvengineError = ConnectionLost("the server ended the stream")
@@ -229,9 +231,9 @@ class Client(Reads, ClientCommands, Commands):
     # Calls
 
     def _read(self, read: Read[T]) -> T:
+        time_s = self._time_s(read.timeout_s)
         return read.decoded(
-            self._call(read.method, payload, None, self._deadline(read.timeout_s))
-            for payload in read.payloads(self.channel)
+            self._call(read.method, payload, None, time.monotonic() + time_s) for payload in read.payloads(self.channel)
         )
 
     def _walk(self, pages: Pages[T]) -> Iterator[T]:
@@ -242,8 +244,8 @@ class Client(Reads, ClientCommands, Commands):
             if not token:
                 return
 
-    def _deadline(self, timeout_s: float | None) -> float:
-        return time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+    def _time_s(self, timeout_s: float | None) -> float:
+        return arguments.timeout(self.timeout_s if timeout_s is None else timeout_s, "timeout_s")
 
     def _call(self, method: str, payload: bytes, key: str | None, deadline: float) -> bytes:
         """Makes one unary call with its retries, which send the same bytes."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 
+from invengine.client import arguments
 from invengine.errors import (
     ClientClosed,
     DeadlineExceeded,
@@ -162,5 +163,9 @@ def error_of(failure: Any) -> InvengineError:
 
 
 def metadata_for(ledger: str | None) -> tuple[tuple[str, str], ...]:
-    """Returns the metadata of every call: the name of its ledger, if it is not the default one."""
-    return () if ledger is None else (("invengine-ledger", ledger),)
+    """Returns the metadata of every call: the name of its ledger, if it is not the default one.
+
+    Nothing else of a caller becomes metadata. What gRPC cannot send must be refused here: it would fail in every call,
+    and as if the call might have been sent.
+    """
+    return () if ledger is None else (("invengine-ledger", arguments.ledger_name(ledger, "ledger")),)

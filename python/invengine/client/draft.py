@@ -36,7 +36,8 @@ class CommandFields(TypedDict, total=False):
     reason_code: the reason, a code from your own list, at most 128 characters, recorded.
     reference: the document behind it, at most 128 characters, recorded.
     causation: the message that caused it, at most 128 characters, recorded.
-    timeout_s: seconds for the whole call with all its retries and pauses; the client's own if omitted. Not sent.
+    timeout_s: seconds for the whole call with all its retries and pauses, at most 365 days; the client's own if
+        omitted. Not sent.
     """
 
     key: str | None
@@ -104,7 +105,7 @@ class Draft(Generic[T_co]):
     def time_s(self, timeout_s: float | None, default_s: float) -> float:
         """Returns the timeout in seconds: that of the call, or else its own, or else that of the sender."""
         own = self.timeout_s if timeout_s is None else timeout_s
-        return default_s if own is None else own
+        return arguments.timeout(default_s if own is None else own, "timeout_s")
 
     def __repr__(self) -> str:
         return f"<{self.kind.name} {self.key or 'without a key yet'}>"
@@ -177,7 +178,7 @@ def fill(context: Any, fields: Mapping[str, Any]) -> None:
         if value is None:
             continue
         if name == "timeout_s":
-            arguments.seconds(value, name)
+            arguments.timeout(value, name)
         elif name == "key":
             name_key(context, arguments.nonempty(value, name))
         elif name in ("issue_time", "event_time"):

@@ -16,6 +16,9 @@ from invengine.v1 import admin_service_pb2
 # Messages of one SubmitStream that may be in flight at once; further ones stay in the transport.
 STREAM_WINDOW = 16
 
+# The longest timeout of a call to the engine; a caller of the door may name a longer one.
+TIMEOUT_MS_MAX = 365 * 24 * 3_600_000
+
 
 class BrokenRefusalError(Exception):
     """Invariant: an engine refuses with a canonical code and a Status that has exactly one ErrorInfo."""
@@ -34,7 +37,7 @@ def call_metadata(context: Context) -> CallMetadata:
     """Reads key, ledger and deadline of a call."""
     metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
     remaining: float | None = context.time_remaining()
-    timeout_ms = 0 if remaining is None else max(1, min(int(remaining * 1000), 1 << 40))
+    timeout_ms = 0 if remaining is None else max(1, min(int(remaining * 1000), TIMEOUT_MS_MAX))
     return CallMetadata(metadata.get("idempotency-key", ""), metadata.get("invengine-ledger", ""), timeout_ms)
 
 

@@ -1,13 +1,13 @@
 //! The Door class: the native listener of an engine.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use invengine_node::door::{Door as Inner, DoorSettings};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::engine::Engine;
+use crate::timeout::TimeoutMs;
 
 /// The native gRPC listener of an engine.
 #[pyclass(frozen, module = "invengine._core")]
@@ -35,8 +35,8 @@ impl Door {
         self.inner.stats()
     }
 
-    fn drain(&self, py: Python<'_>, timeout_ms: u64) {
-        py.detach(|| self.inner.drain(Duration::from_millis(timeout_ms)));
+    fn drain(&self, py: Python<'_>, timeout_ms: TimeoutMs) {
+        py.detach(|| self.inner.drain(timeout_ms.duration()));
     }
 
     fn close(&self, py: Python<'_>) {

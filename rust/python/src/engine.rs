@@ -12,12 +12,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::callbacks::{CallbackQueue, PendingCall};
+use crate::timeout::{TIMEOUT_MAX, TimeoutMs};
 use crate::{CallError, EngineClosed, EngineFault};
 
 /// How often a waiting call checks for Ctrl-C.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
-/// Longest wait of a call without a deadline of its own.
-const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A ledger with its journal.
 #[pyclass(frozen, module = "invengine._core")]
@@ -60,9 +59,9 @@ impl Engine {
         Self::of(Opening::begin(settings).map_err(|error| error.to_string()))
     }
 
-    fn wait_open(&self, py: Python<'_>, timeout_ms: u64) -> PyResult<bool> {
+    fn wait_open(&self, py: Python<'_>, timeout_ms: TimeoutMs) -> PyResult<bool> {
         let inner = self.open_inner()?;
-        let until = Instant::now() + Duration::from_millis(timeout_ms).min(UNLIMITED);
+        let until = timeout_ms.end();
         loop {
             let slice = until.min(Instant::now() + SIGNAL_INTERVAL);
             if py.detach(|| inner.wait_open(slice)).map_err(EngineFault::new_err)? {
@@ -75,7 +74,7 @@ impl Engine {
         }
     }
 
-    #[pyo3(signature = (method, payload, *, idempotency_key = "", ledger = "", timeout_ms = 0))]
+    #[pyo3(signature = (method, payload, *, idempotency_key = "", ledger = "", timeout_ms = TimeoutMs::NONE))]
     fn call<'py>(
         &self,
         py: Python<'py>,
@@ -83,19 +82,19 @@ impl Engine {
         payload: &[u8],
         idempotency_key: &str,
         ledger: &str,
-        timeout_ms: u64,
+        timeout_ms: TimeoutMs,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let inner = self.open_inner()?;
         let deadline = deadline(timeout_ms);
         if method == CREATE_SNAPSHOT {
-            let until = deadline.unwrap_or_else(|| Instant::now() + UNLIMITED);
+            let until = deadline.unwrap_or_else(|| Instant::now() + TIMEOUT_MAX);
             let call = Call { path: method, payload, key: idempotency_key, ledger, deadline };
             let reply = py.detach(|| inner.create_snapshot_call(&call, until));
             return reply.map(|answer| PyBytes::new(py, &answer)).map_err(|refusal| refusal_error(py, &refusal));
         }
         let call = Call { path: method, payload, key: idempotency_key, ledger, deadline };
         let decision = py.detach(|| inner.call(&call));
-        let until = deadline.unwrap_or_else(|| Instant::now() + UNLIMITED);
+        let until = deadline.unwrap_or_else(|| Instant::now() + TIMEOUT_MAX);
         loop {
             let durable = py.detach(|| inner.wait(decision.depends_on, until.min(Instant::now() + SIGNAL_INTERVAL)));
             if durable.sequence >= decision.depends_on {
@@ -115,7 +114,7 @@ impl Engine {
         }
     }
 
-    #[pyo3(signature = (method, payload, on_done, *, idempotency_key = "", ledger = "", timeout_ms = 0))]
+    #[pyo3(signature = (method, payload, on_done, *, idempotency_key = "", ledger = "", timeout_ms = TimeoutMs::NONE))]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a call")]
     fn start_call(
         &self,
@@ -125,11 +124,11 @@ impl Engine {
         on_done: Py<PyAny>,
         idempotency_key: &str,
         ledger: &str,
-        timeout_ms: u64,
+        timeout_ms: TimeoutMs,
     ) -> PyResult<()> {
         let inner = self.open_inner()?;
         if method == CREATE_SNAPSHOT {
-            let until = deadline(timeout_ms).unwrap_or_else(|| Instant::now() + UNLIMITED);
+            let until = deadline(timeout_ms).unwrap_or_else(|| Instant::now() + TIMEOUT_MAX);
             let request = (payload.to_vec(), ledger.to_owned());
             return snapshot_later(Arc::clone(inner), Arc::clone(&self.callbacks), request, until, on_done);
         }
@@ -155,14 +154,14 @@ impl Engine {
         py: Python<'py>,
         from_sequence: u64,
         limit: usize,
-        wait_ms: u64,
+        wait_ms: TimeoutMs,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let inner = self.open_inner()?;
-        let until = Instant::now() + Duration::from_millis(wait_ms);
+        let until = wait_ms.end();
         let wanted = from_sequence.max(1);
         // A sequence further ahead is refused: there is nothing to wait for.
         let is_next = |durable: u64| durable < wanted && wanted - durable == 1;
-        while wait_ms > 0 && is_next(inner.durable().sequence) && Instant::now() < until {
+        while !wait_ms.is_none() && is_next(inner.durable().sequence) && Instant::now() < until {
             let durable = py.detach(|| inner.wait(wanted, until.min(Instant::now() + SIGNAL_INTERVAL)));
             py.check_signals()?;
             if durable.poisoned || self.closed.load(Acquire) {
@@ -249,8 +248,8 @@ impl Drop for Engine {
     }
 }
 
-fn deadline(timeout_ms: u64) -> Option<Instant> {
-    (timeout_ms > 0).then(|| Instant::now() + Duration::from_millis(timeout_ms).min(UNLIMITED))
+fn deadline(timeout_ms: TimeoutMs) -> Option<Instant> {
+    (!timeout_ms.is_none()).then(|| timeout_ms.end())
 }
 
 /// The exception of a refusal.

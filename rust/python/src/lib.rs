@@ -10,6 +10,7 @@ mod door;
 mod drafts;
 mod engine;
 mod load;
+mod timeout;
 mod wire;
 
 use std::path::PathBuf;
