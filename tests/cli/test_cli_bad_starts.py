@@ -76,6 +76,31 @@ def test_a_directory_of_another_ledger(tmp_path: Path) -> None:
     assert kept_in(tmp_path / "journal") == before
 
 
+@pytest.mark.parametrize(
+    ("ledger", "words"),
+    [
+        ("main ", 'a new ledger cannot be called "main ": it ends with a space; choose'),
+        ("ma\u200bin", 'cannot be called "ma<U+200B>in": character 3 is U+200B'),
+        ("\u00e4", "character 1 is U+00E4"),
+        ("a\nb", '"a<U+000A>b"'),
+        ("\u00e4" * 100, "1 to 128 bytes"),
+        ("x" * 129, "128"),
+    ],
+)
+@pytest.mark.parametrize("journal", ["file", "memory"])
+def test_a_name_that_no_new_ledger_can_have(tmp_path: Path, journal: str, ledger: str, words: str) -> None:
+    place = ("--directory", str(tmp_path / "journal")) if journal == "file" else ()
+    check(refused("--journal", journal, *place, "--ledger", ledger), ExitCode.USAGE, "ledger", words)
+    assert kept_in(tmp_path / "journal") == {}
+
+
+@pytest.mark.needs_tool("redis-server")
+def test_a_name_that_no_new_ledger_can_have_in_redis(server: RedisServer) -> None:
+    check(refused_there(server, "--ledger", "main "), ExitCode.USAGE, '"main ": it ends with a space')
+    keys, _ = all_of(server)
+    assert keys == {}
+
+
 def test_a_directory_of_a_newer_build(tmp_path: Path) -> None:
     begin_journal(tmp_path / "journal")
     make_newer(tmp_path / "journal")

@@ -382,6 +382,7 @@ def _ahead_ms(facts: Facts) -> int:
 
 
 MACHINE = (
+    Check("ledger", lambda facts: facts["ledger"], refused="ledger_refused", needs="ledger_refused"),
     Check(
         "clock",
         _clock,

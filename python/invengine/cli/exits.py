@@ -86,6 +86,8 @@ _FAULTS: tuple[tuple[str, type[Exception]], ...] = (
     ("is not empty", UsageProblemError),
     ("writer_epoch_min", UsageProblemError),
     ("belongs to ledger", UsageProblemError),
+    ("ledger must be a name", UsageProblemError),
+    ("a new ledger cannot be called", UsageProblemError),
     ("does not fit a journal", UsageProblemError),
     ("has journal format", UsageProblemError),
     ("library invengine_journal", UsageProblemError),

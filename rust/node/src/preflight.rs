@@ -22,6 +22,8 @@ pub struct PreflightReport {
     pub connections_max: u64,
     /// Why no server would start with the clock of this machine.
     pub clock_refused: Option<String>,
+    /// Why no server would begin a ledger of this name.
+    pub ledger_refused: Option<String>,
     /// The kind of journal and its facts.
     #[serde(flatten)]
     pub journal: JournalFacts,
@@ -62,25 +64,26 @@ pub fn preflight(settings: &EngineSettings) -> PreflightReport {
         },
         JournalKind::Memory => JournalFacts::Memory { loss_window: durability::MEMORY },
     };
-    let clock_refused = match start(settings, &journal) {
-        Ok(()) => None,
-        Err(JournalError::WrongClock { why }) => Some(JournalError::WrongClock { why }.to_string()),
-        Err(error) => {
-            journal.refuse(&error);
-            None
-        }
-    };
+    let (mut clock_refused, mut ledger_refused) = (None, None);
+    match start(settings, &journal) {
+        Ok(()) => {}
+        Err(error @ JournalError::WrongClock { .. }) => clock_refused = Some(error.to_string()),
+        Err(error @ JournalError::NewLedgerName { .. }) => ledger_refused = Some(error.to_string()),
+        Err(error) => journal.refuse(&error),
+    }
     let options = LedgerOptions::new("");
     PreflightReport {
         ledger: settings.ledger.clone(),
         key_bytes_max: (options.key_bytes_max + options.refusal_bytes_max) as u64,
         connections_max: DoorSettings::default().connections_max as u64,
         clock_refused,
+        ledger_refused,
         journal,
     }
 }
 
 /// Reads the journal as a start does, if no problem was found so far: without a claim, and not if a server has it open.
+/// Without a journal a start begins one.
 fn start(settings: &EngineSettings, found: &JournalFacts) -> Result<(), JournalError> {
     let mut rebuild = Rebuild::quiet(ledger_options(settings)).for_start(StartClock::of(settings));
     match found {
@@ -90,6 +93,9 @@ fn start(settings: &EngineSettings, found: &JournalFacts) -> Result<(), JournalE
         JournalFacts::Redis { facts, .. } if facts.journal.is_some() => {
             RedisSource::connect(&redis_options(settings))?.rebuild(&mut rebuild)?;
         }
+        JournalFacts::File(facts) if facts.journal.is_none() && facts.refused.is_none() => {}
+        JournalFacts::Redis { facts, .. } if facts.refused.is_none() && facts.keys_refused.is_none() => {}
+        JournalFacts::Memory { .. } => {}
         _ => return Ok(()),
     }
     rebuild.admit()

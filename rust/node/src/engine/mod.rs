@@ -50,7 +50,7 @@ pub use self::ring::Durable;
 use self::ring::Ring;
 pub use self::settings::{EngineSettings, IN_FLIGHT_MAX, JournalKind};
 use self::snapshots::{SnapshotThrottle, Snapshots};
-use self::start::{build_shared, marker_id_of, open_journal, proved_lease};
+use self::start::{build_shared, holds_journal, marker_id_of, open_journal, proved_lease};
 pub(crate) use self::start::{file_options, ledger_options, redis_options};
 pub(crate) use self::start_clock::StartClock;
 use self::watch::Watch;
@@ -181,6 +181,10 @@ impl Engine {
             JournalKind::File | JournalKind::Memory => None,
         };
         let acknowledged = marker_id.as_ref().map_or(Ok(None), marker::read).map_err(OpenError::Setting)?;
+        if settings.force_empty && holds_journal(&settings.directory) {
+            // It is set aside before anything is read, and its ledger continues empty.
+            rebuild = rebuild.of_existing();
+        }
         let mut journal = open_journal(settings, acknowledged, &mut rebuild)?;
         let lease = proved_lease(&mut *journal, started)?;
         let acknowledgements = marker_id.map_or_else(Acknowledgements::default, |marker_id| {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use invengine_ledger::{ImageLoader, Ledger, LedgerOptions, planted};
 
+use super::settings::check_new_ledger;
 use super::start_clock::StartClock;
 use crate::journal::{Frame, JournalError, Manifest, Replay};
 use crate::positions::{EventEpochs, EventPosition};
@@ -46,6 +47,8 @@ pub(crate) struct Rebuild {
     progress: Arc<RecoveryProgress>,
     /// The clock that the ledger will continue with, if it is rebuilt for a start.
     clock: Option<StartClock>,
+    /// Whether the ledger was begun by an earlier start.
+    begun: bool,
 }
 
 impl Rebuild {
@@ -53,12 +56,18 @@ impl Rebuild {
     pub fn new(options: LedgerOptions, progress: Arc<RecoveryProgress>) -> Self {
         let ledger = Ledger::new(options.clone());
         let (epochs, notes) = (EventEpochs::default(), Vec::new());
-        Rebuild { ledger, epochs, notes, quiet: false, tail_bytes: 0, loader: None, options, progress, clock: None }
+        let (quiet, tail_bytes, loader, clock, begun) = (false, 0, None, None, false);
+        Rebuild { ledger, epochs, notes, quiet, tail_bytes, loader, options, progress, clock, begun }
     }
 
     /// The same for a start: the ledger will continue with this clock.
     pub fn for_start(self, clock: StartClock) -> Self {
         Rebuild { clock: Some(clock), ..self }
+    }
+
+    /// The same for a ledger that exists although nothing of it is read.
+    pub fn of_existing(self) -> Self {
+        Rebuild { begun: true, ..self }
     }
 
     /// Like `new`, for a caller who reports the notes itself.
@@ -88,6 +97,7 @@ impl Replay for Rebuild {
         }
         self.epochs = EventEpochs::behind(EventPosition { writer_epoch: ledger.epoch(), sequence: ledger.sequence() });
         self.ledger = ledger;
+        self.begun = true;
         Ok(())
     }
 
@@ -103,6 +113,7 @@ impl Replay for Rebuild {
             return Err("the recovery was cancelled".into());
         }
         self.tail_bytes += frame.payload.len() as u64;
+        self.begun = true;
         if !frame.is_claim() {
             self.epochs.push(EventPosition { writer_epoch: frame.writer_epoch, sequence: frame.last_sequence });
         }
@@ -110,7 +121,11 @@ impl Replay for Rebuild {
     }
 
     fn admit(&mut self) -> Result<(), JournalError> {
-        self.clock.map_or(Ok(()), |clock| clock.check(&self.ledger))
+        let Some(clock) = self.clock else { return Ok(()) };
+        if !self.begun {
+            check_new_ledger(&self.options.name)?;
+        }
+        clock.check(&self.ledger)
     }
 
     fn note(&mut self, note: &str) {

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use invengine_ledger::visible;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::journal::{Ack, Secret};
+use crate::journal::frame::LEDGER_NAME_BYTES_MAX;
+use crate::journal::{Ack, JournalError, Secret};
 
 /// Where the journal lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -155,8 +157,11 @@ impl EngineSettings {
         if self.dedupe_window_ms.is_some_and(|window_ms| window_ms < 1) {
             return Err("dedupe_window_ms must be at least 1".into());
         }
-        if !(1..=128).contains(&self.ledger.len()) || self.ledger.chars().any(char::is_control) {
-            return Err("ledger must be a name of 1 to 128 printable bytes".into());
+        if !(1..=LEDGER_NAME_BYTES_MAX).contains(&self.ledger.len()) || self.ledger.chars().any(char::is_control) {
+            let shown = visible(&self.ledger);
+            return Err(format!(
+                "ledger must be a name of 1 to {LEDGER_NAME_BYTES_MAX} bytes without control characters, not {shown}"
+            ));
         }
         Ok(())
     }
@@ -164,6 +169,18 @@ impl EngineSettings {
     pub(super) fn in_flight_max(&self) -> u32 {
         if self.in_flight_max == 0 { IN_FLIGHT_MAX } else { self.in_flight_max }
     }
+}
+
+/// Refuses a name that a new ledger cannot have. Callers name their ledger in the metadata of a call, which has printable ASCII
+/// characters only and no space at either end. A ledger that exists is served whatever its name is.
+pub(super) fn check_new_ledger(ledger: &str) -> Result<(), JournalError> {
+    let why = match ledger.chars().zip(1..).find(|(character, _)| !matches!(character, ' '..='~')) {
+        Some((character, number)) => format!("character {number} is U+{:04X}", u32::from(character)),
+        None if ledger.starts_with(' ') => "it begins with a space".into(),
+        None if ledger.ends_with(' ') => "it ends with a space".into(),
+        None => return Ok(()),
+    };
+    Err(JournalError::NewLedgerName { name: visible(ledger), why })
 }
 
 #[cfg(test)]
@@ -177,6 +194,7 @@ mod tests {
             ("{\"time_scale\": 0}", "time_scale"),
             ("{\"time_scale\": 1e9}", "time_scale"),
             ("{\"ledger\": \"\"}", "ledger"),
+            ("{\"ledger\": \"a\\nb\"}", "\"a<U+000A>b\""),
             ("{\"dedupe_window_ms\": 0}", "dedupe_window_ms"),
             ("{\"jurnal\": \"file\"}", "jurnal"),
             ("{\"journal\": \"tape\"}", "tape"),

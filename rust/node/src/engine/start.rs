@@ -1,5 +1,6 @@
 //! Builds the parts of an engine from its settings.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -18,7 +19,7 @@ use super::snapshots::{SnapshotSchedule, Snapshots};
 use super::watch::Watch;
 use super::{EngineSettings, Facts, JournalKind, OpenError, Shared, StartClock, clock};
 use crate::journal::{
-    FileJournal, FileOptions, Journal, JournalError, MemoryJournal, RedisJournal, RedisOptions, Replay,
+    FileInspection, FileJournal, FileOptions, Journal, JournalError, MemoryJournal, RedisJournal, RedisOptions, Replay,
 };
 
 /// Longest payload of one frame.
@@ -149,7 +150,10 @@ pub(super) fn open_journal(
     rebuild: &mut dyn Replay,
 ) -> Result<Box<dyn Journal>, OpenError> {
     Ok(match settings.journal {
-        JournalKind::Memory => Box::new(MemoryJournal::claimed(settings.ledger.clone(), memory_epoch(settings))),
+        JournalKind::Memory => {
+            rebuild.admit()?;
+            Box::new(MemoryJournal::claimed(settings.ledger.clone(), memory_epoch(settings)))
+        }
         JournalKind::Redis => {
             let mut options = redis_options(settings);
             // A failover may have lost that epoch, but callers hold reservation ids of it.
@@ -173,6 +177,11 @@ fn memory_epoch(settings: &EngineSettings) -> u64 {
     let next = |last: u64| Some(seconds.max(last + 1));
     let last = LAST.fetch_update(AcqRel, Acquire, next).unwrap_or(0);
     seconds.max(last + 1)
+}
+
+/// Whether a journal in files is in this directory, in whatever state it is.
+pub(super) fn holds_journal(directory: &Path) -> bool {
+    !matches!(FileInspection::of(directory), Ok(None))
 }
 
 /// A lease that begins with a proof of its own: the answer to the claim may have arrived late, after another claim.

@@ -108,6 +108,12 @@ pub enum JournalError {
     #[error("Redis at {server} has version {found} of library invengine_journal, this build needs {wanted}; {remedy}")]
     FunctionVersion { server: String, found: String, wanted: String, remedy: &'static str },
 
+    /// No new ledger may have this name; nothing was claimed.
+    #[error(
+        "a new ledger cannot be called {name}: {why}; choose a name of printable ASCII characters, as calls carry it"
+    )]
+    NewLedgerName { name: String, why: String },
+
     /// The wall clock of this machine is wrong, or was wrong at an earlier start; nothing was claimed.
     #[error("the clock of this machine {why}")]
     WrongClock { why: String },

@@ -86,6 +86,10 @@ fn attempt(
     let server = Server::ask(&mut source.connection)?;
     server.check(source.session.ack)?;
     let earlier = state::read(&mut source.connection, &source.session.keys, &source.session.ledger)?;
+    if earlier.is_none() {
+        // A refusal of a new ledger leaves the server as it was, without the functions too.
+        replay.admit()?;
+    }
     functions::ensure(&mut source.connection, &source.session.keys)?;
     let recovery = match recovery {
         Some(recovery) => recovery,
