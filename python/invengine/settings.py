@@ -250,7 +250,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, Any]:
-    return dict(EnvSettingsSource(Settings)())
+    found = dict(EnvSettingsSource(Settings)())
+    for name, value in found.items():
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            # Python reads bytes that are not UTF-8 as halves of surrogate pairs, which nothing can send.
+            raise SettingsError(f"{name} ({_origin('environment', name)}) is no text: write it in UTF-8") from None
+    return found
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:

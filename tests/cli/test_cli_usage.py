@@ -58,6 +58,38 @@ def test_a_usage_error_is_one_line_and_code_2(line: CommandLine, arguments: list
     assert words in text
 
 
+ODD = [["reserve", "m\udcff@lyon=1"], ["outcome", "k\udcff"], ["verify", "d\udcff"], ["serve", "--ledger", "\udce4"]]
+ODD += [["release", "--order", "k\udcff"], ["--config", "\udcff.toml", "config", "show"], ["frob\udcff"], ["\ud83d"]]
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+@pytest.mark.parametrize("arguments", ODD)
+def test_an_argument_that_is_no_text_is_bad_usage(line: CommandLine, arguments: list[str], more: list[str]) -> None:
+    ran = line.run(*arguments, *more)
+    assert ran.code == ExitCode.USAGE, ran
+    (text,) = ran.err.splitlines()
+    (at,) = [number for number, each in enumerate(arguments, 1) if not each.isascii()]
+    assert f"argument {at} is no text: " in text
+    assert "write it in UTF-8" in text
+
+
+def test_no_command_sees_an_argument_that_is_no_text(line: CommandLine) -> None:
+    for command in commands():
+        ran = line.run(*command.removeprefix("invengine ").split(), "x\udcff")
+        assert ran.code == ExitCode.USAGE, (command, ran)
+        assert "is no text: x\\xff;" in ran.err
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["config", "show"], ["reserve", "MUG@berlin"]])
+def test_a_variable_that_is_no_text_is_bad_usage(
+    line: CommandLine, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("INVENGINE_CHANNEL", "web\udcff")
+    ran = line.run(*arguments)
+    assert ran.code == ExitCode.USAGE, ran
+    assert "channel (environment INVENGINE_CHANNEL) is no text" in ran.err
+
+
 def test_no_server_is_code_3_with_how_to_start_one(line: CommandLine) -> None:
     ran = line.run("status", "--target", "127.0.0.1:1", "--timeout-ms", "500")
     assert ran.code == ExitCode.UNAVAILABLE

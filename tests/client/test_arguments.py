@@ -283,6 +283,55 @@ def test_any_other_name_of_a_ledger_is_sent_with_a_call(peer: Peer, kind: type, 
     assert peer.requests
 
 
+# Python reads bytes that are not UTF-8, for instance in a file name, as halves of surrogate pairs.
+NO_TEXT = "k\udcff"
+ODD_GROUP = LocationGroup("west", (NO_TEXT,))
+TEXTS: list[Any] = [
+    NO_TEXT,
+    [NO_TEXT],
+    [(NO_TEXT, "wh-1", 1)],
+    [("mug", NO_TEXT, 1)],
+    [("mug", "wh-1", 1), ("m\u00fcg", NO_TEXT, 1)],
+    [(NO_TEXT, 1)],
+    [Item(NO_TEXT)],
+    [Item("mug", NO_TEXT)],
+    [Location(NO_TEXT)],
+    [Channel(NO_TEXT)],
+    [LocationGroup(NO_TEXT, ("wh-1",))],
+    [ODD_GROUP],
+    Position(NO_TEXT, 1, 1),
+]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("name", CALLS)
+def test_a_text_without_a_form_in_utf_8_is_refused_wherever_it_is_given(
+    peer: Peer, name: str, asynchronous: bool
+) -> None:
+    peer.behaviours = Silent({SUBMIT: accept_all})
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    client: Any = AsyncClient(peer.target, batching=False) if asynchronous else Client(peer.target)
+    try:
+        for parameter, _ in parameters(name):
+            for value in TEXTS:
+                if parameter == "state_file" or (name == "delete_location_groups" and value == [ODD_GROUP]):
+                    continue  # A path has bytes, and of a group to delete only name and version are sent.
+                with pytest.raises(InvalidArgument):
+                    use(client, name, CALLS[name] | {parameter: value})
+        assert peer.requests == []
+    finally:
+        _finished(client.close())
+        loop.close()
+        asyncio.set_event_loop(None)
+
+
+@pytest.mark.parametrize("name", ["target", "channel", "actor", "ledger"])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_client_is_not_made_with_a_text_without_a_form_in_utf_8(kind: type, name: str) -> None:
+    assert refusal(kind, **{name: NO_TEXT})[0] == name
+
+
 PARTS = [commands.allocate, commands.release, commands.fulfill]
 ABSOLUTE = [commands.set_quantity, commands.count]
 ADDED = [commands.reserve, commands.receive, commands.return_, commands.adjust]

@@ -104,7 +104,7 @@ def test_any_other_reserve_goes_by_its_message(lines: Any, fields: Arguments) ->
 
 
 def test_half_a_surrogate_is_refused_at_once() -> None:
-    with pytest.raises(UnicodeEncodeError):
+    with pytest.raises(InvalidArgument, match=r"lines\[0\]\.sku"):
         commands.reserve([("\ud800", "wh-1", 1)])
 
 

@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -30,7 +30,7 @@ from invengine.cli.exits import (
 )
 from invengine.cli.keys import forget_key, key_of_run
 from invengine.cli.lean import lean
-from invengine.cli.streams import RED, guarded, styled
+from invengine.cli.streams import RED, guarded, is_text, readable, styled
 
 EPILOG = "Exit codes: " + "; ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items()) + "."
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
@@ -195,6 +195,7 @@ def run(arguments: list[str]) -> int:
 
 def _run(arguments: list[str], as_json: bool) -> int:
     try:
+        check_encoding(arguments)
         result = tree().main(arguments, prog_name="invengine", standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.OK
     except _RaisedError as carried:
@@ -203,6 +204,18 @@ def _run(arguments: list[str], as_json: bool) -> int:
         return _interrupted(as_json)
     except Exception as raised:
         return _report(raised, as_json)
+
+
+def check_encoding(arguments: Iterable[str]) -> None:
+    """Refuses an argument that is no text: Python reads its bytes as halves of surrogate pairs, which nothing can send.
+
+    This holds for every argument of every command, for paths too: reports and messages name them.
+    """
+    for number, argument in enumerate(arguments, 1):
+        if not is_text(argument):
+            raise UsageProblemError(
+                f"argument {number} is no text: {readable(argument)}; write it in UTF-8, and in a locale of UTF-8"
+            )
 
 
 def _interrupted(as_json: bool) -> int:

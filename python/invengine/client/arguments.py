@@ -28,10 +28,26 @@ _NAMES = ("sku", "location", "quantity", "expected_quantity")
 
 
 def text(value: Any, field: str) -> str:
-    """Checks a text, which may be empty."""
+    """Checks a text, which may be empty. It must have a form in UTF-8: half of a surrogate pair has none.
+
+    Python makes such halves of bytes that it cannot decode, for instance in a file name.
+    """
     if not isinstance(value, str):
         raise InvalidArgument(field, f"a text; got {_described(value)}")
+    if not is_encodable(value):
+        raise InvalidArgument(field, f"a text that UTF-8 can write; got {_described(value)}")
     return value
+
+
+def is_encodable(value: str) -> bool:
+    """True if the text has a form in UTF-8."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def nonempty(value: Any, field: str) -> str:
@@ -115,7 +131,7 @@ def rows(lines: Any, sizes: tuple[int, ...], form: str, unit: str = "quantity") 
     for line in given:
         if line.__class__ is tuple and len(line) == 3:
             sku, location, units = line
-            texts = sku.__class__ is str and location.__class__ is str
+            texts = sku.__class__ is str and location.__class__ is str and is_encodable(sku) and is_encodable(location)
             if texts and units.__class__ is int and INT64_MIN <= units <= INT64_MAX:
                 continue
         names = (*_NAMES[:2], unit, *_NAMES[3:])

@@ -84,7 +84,7 @@ def shared_context(now_ns: int, fields: CommandFields, *, keys_named: bool = Fal
 
 def _texts(column: Iterable[str], name: str) -> list[str]:
     found = list(arguments.items_of(column, name))
-    if set(map(type, found)) - {str}:
+    if set(map(type, found)) - {str} or not all(map(arguments.is_encodable, found)):
         return [arguments.text(value, f"{name}[{row}]") for row, value in enumerate(found)]
     return found
 

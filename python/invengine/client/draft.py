@@ -187,7 +187,9 @@ def fill(context: Any, fields: Mapping[str, Any]) -> None:
             if not isinstance(value, results.Position):
                 raise InvalidArgument(name, f"a Position; got {value!r}")
             source = context.source
-            source.source_id, source.epoch, source.sequence = value.source_id, value.epoch, value.sequence
+            source.source_id = arguments.nonempty(value.source_id, f"{name}.source_id")
+            source.epoch = arguments.integer(value.epoch, f"{name}.epoch")
+            source.sequence = arguments.integer(value.sequence, f"{name}.sequence")
         elif name in CommandFields.__annotations__:
             setattr(context, name, arguments.nonempty(value, name))
         else:

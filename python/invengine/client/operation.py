@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from invengine.client import arguments
 from invengine.client.draft import Draft, name_key
 from invengine.client.methods import AsyncCommands, Commands
 from invengine.errors import InvalidArgument
@@ -19,7 +20,7 @@ class Steps:
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not name:
             raise InvalidArgument("name", f"a text that outlives the process, such as an order number; got {name!r}")
-        self.name = name
+        self.name = arguments.text(name, "name")
         self._step = 0
 
     def next_key(self, what: str) -> str:
