@@ -28,7 +28,7 @@ from invengine.cli.exits import (
     core_error,
     line_of,
 )
-from invengine.cli.keys import forget_key, key_of_run
+from invengine.cli.keys import forget_run, has_changed, key_of_run
 from invengine.cli.lean import lean
 from invengine.cli.streams import RED, guarded, is_text, readable, styled
 
@@ -181,14 +181,14 @@ def every_command() -> Iterator[tuple[str, Any]]:
 def run(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code, which is right even if nothing can be printed."""
     as_json = "--json" in arguments
-    forget_key()
+    forget_run()
     with guarded() as out:
         code = _run(arguments, as_json)
         out.flush()
         if code == ExitCode.OK and out.failure:
             code = ExitCode.UNPRINTED
             # A reader that closes the pipe is normal, unless the command changed something.
-            if key_of_run() or not out.reader_closed:
+            if has_changed() or not out.reader_closed:
                 _report(UnprintedError(out.failure, key_of_run()), as_json)
     return code
 
@@ -219,8 +219,7 @@ def check_encoding(arguments: Iterable[str]) -> None:
 
 
 def _interrupted(as_json: bool) -> int:
-    key = key_of_run()
-    return _report(InterruptedCommandError(key), as_json) if key else ExitCode.INTERRUPTED
+    return _report(InterruptedCommandError(key_of_run()), as_json) if has_changed() else ExitCode.INTERRUPTED
 
 
 def _report(error: Exception, as_json: bool) -> int:

@@ -11,6 +11,7 @@ import typer
 
 from invengine.cli import flags
 from invengine.cli.exits import UsageProblemError
+from invengine.cli.keys import changes_something
 from invengine.cli.offline_journal import OfflineJournal, offline_journal
 from invengine.cli.options import Json
 from invengine.cli.output import print_facts, print_line, print_table
@@ -52,6 +53,7 @@ def create(
         raise UsageProblemError(f"{source.directory} is not a directory: name the --directory of the server")
     from invengine import _core
 
+    changes_something()
     with progress(f"backing up {source.name}", None):
         report = json.loads(_core.create_backup(source.settings, str(backup), archive))
     print_facts({"backup": backup, **facts_of(report)}, as_json=as_json)
@@ -88,6 +90,7 @@ def restore(
     )
     from invengine import _core
 
+    changes_something()
     with progress(f"restoring {backup} into {target.name}", None):
         report = json.loads(_core.restore_backup(str(backup), target.settings, writer_epoch_min or 0))
     sources = report.pop("sources")

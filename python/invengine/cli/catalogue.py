@@ -12,6 +12,7 @@ import typer
 from invengine.cli.csvfile import Row, read_rows
 from invengine.cli.entities import EntityKind, add_one, entity_app, print_stored
 from invengine.cli.exits import PartlyDoneError
+from invengine.cli.keys import changes_something
 from invengine.cli.options import Json, Key, Target, TimeoutMs, connected
 from invengine.cli.progress import progress
 from invengine.client import Channel, Client, Item, Location, LookAlike
@@ -55,6 +56,7 @@ def _import(
     sequence = stored = 0
     with connected(context, target, timeout_ms) as client, progress(f"importing {kind.noun}", len(rows)) as advance:
         for batch in _batches(rows):
+            changes_something()
             try:
                 answer = kind.upsert(client, [kind.make(*row.cells) for row in batch])
             except InvengineError as failure:

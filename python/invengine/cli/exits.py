@@ -59,7 +59,7 @@ class PartlyDoneError(Exception):
 
 
 class UnprintedError(Exception):
-    """The command is done and its output is lost. `key` is that of its command; empty if it changed nothing."""
+    """The command is done and its output is lost. `key` is that of its command; empty if it has none."""
 
     def __init__(self, why: str, key: str) -> None:
         again = f"; run it again with --key {key} to read the answer" if key else ""
@@ -68,12 +68,11 @@ class UnprintedError(Exception):
 
 
 class InterruptedCommandError(Exception):
-    """The run was interrupted, and its command may have been sent with `key`."""
+    """The run was interrupted, and its command may have been sent with `key`; empty if it has none."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(
-            f"interrupted; what was sent may have happened: run it again with --key {key}, and it happens once"
-        )
+        again = f": run it again with --key {key}, and it happens once" if key else ", in part or as a whole"
+        super().__init__(f"interrupted; what was sent may have happened{again}")
         self.key = key
 
 

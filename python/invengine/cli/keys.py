@@ -1,10 +1,14 @@
-"""The key of the one command that a run sends: known before sending, so that it can be printed at any end."""
+"""What a run changes: the key of the one command that it sends, known before sending, or anything else.
+
+Whatever ends such a run says so: nobody may take silence for "nothing happened".
+"""
 
 from __future__ import annotations
 
 from invengine.cli.exits import UsageProblemError
 
 _key = ""
+_changes = False
 
 
 def command_key(key: str | None) -> str:
@@ -25,7 +29,18 @@ def key_of_run() -> str:
     return _key
 
 
-def forget_key() -> None:
-    """Forgets the key, for a new run."""
-    global _key
-    _key = ""
+def changes_something() -> None:
+    """Declares that this run changes something without a key that its caller could repeat."""
+    global _changes
+    _changes = True
+
+
+def has_changed() -> bool:
+    """True if this run may have changed something."""
+    return _changes or bool(_key)
+
+
+def forget_run() -> None:
+    """Forgets the key and the changes, for a new run."""
+    global _key, _changes
+    _key, _changes = "", False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from invengine.cli.keys import changes_something
 from invengine.cli.options import Json, Target, TimeoutMs, connected
 from invengine.cli.output import print_facts
 
@@ -21,5 +22,6 @@ def snapshot(
     The next start reads it instead of the whole journal. Prints its position.
     """
     with connected(context, target, timeout_ms) as client:
+        changes_something()
         sequence = client.create_snapshot()
     print_facts({"snapshot_sequence": sequence}, as_json=as_json)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from invengine.cli.exits import CheckFailedError, UsageProblemError
+from invengine.cli.keys import changes_something
 from invengine.cli.machine_load import Watch, load_before, verdict
 from invengine.cli.options import Json
 from invengine.cli.output import print_json, print_line
@@ -66,6 +67,7 @@ def promotion(
         report = job.run(options, _speaker(as_json), progress)
     except MissingBasketsError as error:
         raise UsageProblemError(str(error)) from None
+    changes_something()
     if as_json:
         print_json(report)
     else:
@@ -113,6 +115,7 @@ def flash_sale(
     result, notice = job.judged_on(result, load), verdict(load)
     report = view.report_of(result, settings, load)
     view.write(out, result, report, notice)
+    changes_something()
     if as_json:
         print_json(report)
     else:
