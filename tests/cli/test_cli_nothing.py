@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from invengine.cli.app import every_command
 from invengine.cli.csvfile import read_rows
 from invengine.cli.exits import ExitCode, UsageProblemError
 from invengine.cli.options import parse_line, parts, quantities
@@ -13,6 +16,7 @@ from invengine.cli.options import parse_line, parts, quantities
 from .scripted import CommandLine
 
 HOLD = "0123456789abcdef0123456789abcdef"
+NOBODY = ["--target", "127.0.0.1:1", "--timeout-ms", "300"]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +64,69 @@ def test_an_omitted_value_is_refused_and_never_means_all(line: CommandLine, argu
     ran = line.run(*arguments, *target)
     assert ran.code == ExitCode.USAGE, ran
     assert words in ran.err
+
+
+# Numbers that a command line may name as 0, and what it means there; every other flag refuses it.
+ZERO = {
+    "stock set --expected": "there were none",
+    "policies location-groups add --expected-version": "there must be no such group",
+    "simulate promotion --seed": "a seed like any other",
+    "simulate flash-sale --seed": "a seed like any other",
+    "serve --drain-timeout-ms": "no time",
+    "doctor --drain-timeout-ms": "no time",
+    "reserve --ttl-s": "no time, which the server refuses",
+    "extend --ttl-s": "no time, which the server refuses",
+    "verify --at": "no event, which is refused with where the journal ends",
+}
+# What a command needs besides the flag, so that nothing else is wrong with it.
+NEEDED = {
+    "reserve": ["MUG@berlin"],
+    "availability": ["MUG"],
+    "outcome": ["k"],
+    "transfer": [HOLD, "--to", "lyon"],
+    "amend": [HOLD, "MUG@berlin=1"],
+    "backup restore": ["nowhere"],
+    "stock set": ["MUG@berlin=1"],
+    "stock show": ["MUG@berlin"],
+    "policies location-groups add": ["west", "berlin"],
+}
+NEEDED |= {words: [HOLD] for words in ("allocate", "release", "fulfill", "extend", "reservation")}
+NEEDED |= {f"stock {each}": ["MUG@berlin=1"] for each in ("receive", "return", "adjust", "count")}
+NEEDED |= {f"catalogue {noun} import": [f"{noun}.csv"] for noun in ("items", "locations", "channels")}
+
+
+def flags(*kinds: Any) -> Iterator[tuple[str, str]]:
+    """Every flag with a value of one of these types, behind its command."""
+    for words, command in every_command():
+        for param in command.params:
+            if param.opts[-1].startswith("--") and param.type_descriptor.annotation in kinds:
+                yield words, param.opts[-1]
+
+
+def needed(words: str) -> list[str]:
+    """The arguments without which a command is refused anyway. If it calls a server, nobody is there."""
+    found = NEEDED.get(words, [])
+    if words.startswith(("catalogue", "policies")) and not found and not words.endswith("list"):
+        found = ["x"]
+    return [*found, *NOBODY] if (words, "--timeout-ms") in set(flags(int)) else found
+
+
+@pytest.fixture
+def _files() -> None:
+    for noun, column in (("items", "sku"), ("locations", "location"), ("channels", "channel")):
+        Path(f"{noun}.csv").write_text(f"{column}\nx\n")
+
+
+@pytest.mark.usefixtures("_files")
+def test_zero_is_a_number_or_refused_in_every_flag(line: CommandLine) -> None:
+    found = list(flags(int, float))
+    assert len(found) > 40
+    assert {f"{words} {flag}" for words, flag in found} >= ZERO.keys()
+    for words, flag in found:
+        if f"{words} {flag}" not in ZERO:
+            ran = line.run(*words.split(), *needed(words), flag, "0")
+            assert ran.code == ExitCode.USAGE, (words, flag, ran)
+            assert flag in ran.err or flag[2:].replace("-", "_") in ran.err, (words, flag, ran)
 
 
 @pytest.mark.parametrize(

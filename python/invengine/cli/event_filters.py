@@ -53,10 +53,9 @@ class EventFilter:
             for sku, places in _levels(event.fact)
         )
 
-    def chosen(self, events: Iterable[Event], limit: int) -> Iterator[Event]:
-        """Yields the matching events, at most `limit`; 0 is no limit."""
-        found = (event for event in events if self.wants(event))
-        return islice(found, limit) if limit else found
+    def chosen(self, events: Iterable[Event], limit: int | None) -> Iterator[Event]:
+        """Yields the matching events, at most `limit` of them; all if it is None."""
+        return islice((event for event in events if self.wants(event)), limit)
 
 
 def _orders(event: Event) -> set[str]:

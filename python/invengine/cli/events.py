@@ -37,13 +37,13 @@ def tail(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait and print new events, until Ctrl-C.")] = False,
     limit: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--limit",
-            min=0,
+            min=1,
             help="The newest N events; with --follow the next N new ones; with --after or --from the first N.",
         ),
-    ] = 0,
+    ] = None,
     sku: Annotated[str | None, typer.Option("--sku", help="Only events of this item.")] = None,
     location: Annotated[str | None, typer.Option("--location", help="Only events at this location.")] = None,
     kind: Annotated[list[str] | None, typer.Option("--kind", help="Only of this kind; may be repeated.")] = None,
@@ -79,15 +79,17 @@ def tail(
 
 
 def _newest(
-    client: Client, server: ServerDescription, wanted: EventFilter, follow: bool, limit: int
+    client: Client, server: ServerDescription, wanted: EventFilter, follow: bool, limit: int | None
 ) -> Iterable[Event]:
     """Returns the newest matching events; with `follow` also new ones, and with a limit only that many of these."""
-    if follow and limit:
+    if follow and limit is not None:
         return wanted.chosen(client.read_events(server.durable_sequence + 1, follow=True), limit)
     if not wanted.given:
-        return client.read_events(max(1, server.durable_sequence - (limit or SHOWN) + 1), follow=follow)
-    found = wanted.chosen(client.read_events(max(1, server.first_sequence), follow=follow), 0)
-    return deque(found, limit) if limit else found
+        return client.read_events(
+            max(1, server.durable_sequence - (SHOWN if limit is None else limit) + 1), follow=follow
+        )
+    found = wanted.chosen(client.read_events(max(1, server.first_sequence), follow=follow), None)
+    return found if limit is None else deque(found, limit)
 
 
 def _position(text: str) -> JournalPosition:

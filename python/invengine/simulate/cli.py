@@ -82,7 +82,9 @@ def flash_sale(
         str | None, typer.Option("--target", help="Server to call, HOST:PORT; else one is started for it.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = Path("demo-report/flash-sale"),
-    times: Annotated[float, typer.Option("--times", min=1.0, help="Offer this many times the capacity.")] = 10.0,
+    times: Annotated[
+        float, typer.Option("--times", min=1.0, max=1_000.0, help="Offer this many times the capacity.")
+    ] = 10.0,
     rush_s: Annotated[float, typer.Option("--rush-s", min=1.0, max=600.0, help="How long the rush lasts.")] = 5.0,
     connections: Annotated[int, typer.Option("--connections", min=1, max=1_000, help="Connections of callers.")] = 16,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same callers.")] = 1,
