@@ -364,7 +364,7 @@ def test_an_unknown_kind_is_refused_with_the_known_ones(line: CommandLine) -> No
         ("sku\tgtin\nMUG\t\n", [], ["a tab", "--delimiter tab"]),
         ("sku,gtin\nMUG,\n", ["--delimiter", ";"], ["a comma", "a semicolon is expected", "--delimiter ','"]),
         ("sku\nMUG\n", ["--delimiter", ";;"], ["one character"]),
-        ("sku\nMUG\n", ["--delimiter", ""], ["one character"]),
+        ("sku\nMUG\n", ["--delimiter", ""], ["--delimiter is empty"]),
         ("name;gtin\nMUG;\n", [], ["column sku"]),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from invengine.cli.app import every_command
 from invengine.cli.csvfile import read_rows
 from invengine.cli.exits import ExitCode, UsageProblemError
+from invengine.cli.lean import MAY_BE_EMPTY
 from invengine.cli.options import parse_line, parts, quantities
 
 from .scripted import CommandLine
@@ -29,29 +30,29 @@ NOBODY = ["--target", "127.0.0.1:1", "--timeout-ms", "300"]
         (["release", HOLD, "--key", ""], "--key is empty"),
         (["amend", HOLD], "name at least one line"),
         (["amend", HOLD, "MUG@berlin="], "whole number"),
-        (["transfer", HOLD, "--to", ""], "to_location: must not be empty"),
+        (["transfer", HOLD, "--to", ""], "--to is empty"),
         (["transfer", HOLD, "MUG@berlin=0", "--to", "paris"], "for all of the line write MUG@berlin"),
-        (["holds", "--order", ""], "order: must not be empty"),
-        (["holds", "--holder", ""], "holder: must not be empty"),
-        (["outcome", ""], "key: must not be empty"),
+        (["holds", "--order", ""], "--order is empty: leave it out"),
+        (["holds", "--holder", ""], "--holder is empty"),
+        (["outcome", ""], "KEY is empty: name one"),
         (["outcome", "k", "--source", ""], "--source is empty"),
         (["events", "tail", "--sku", ""], "--sku is empty"),
-        (["release", ""], "reservation_id: must not be empty"),
-        (["release", "--reservation-key", ""], "reservation_key: must not be empty"),
-        (["release", "--order", ""], "order: must not be empty"),
+        (["release", ""], "[RESERVATION_ID] [LINE...] is empty"),
+        (["release", "--reservation-key", ""], "--reservation-key is empty"),
+        (["release", "--order", ""], "--order is empty"),
         (["extend", HOLD, "--expected-version", "0"], "expected_version: at least 1"),
-        (["allocate", HOLD, "--order-ref", ""], "order_ref: must not be empty"),
-        (["reserve", "MUG@berlin=1", "--holder", ""], "holder: must not be empty"),
-        (["reservation", "--order", ""], "order: must not be empty"),
-        (["reservation", ""], "reservation_id: must not be empty"),
-        (["catalogue", "items", "delete", ""], "skus[0]: must not be empty"),
+        (["allocate", HOLD, "--order-ref", ""], "--order-ref is empty"),
+        (["reserve", "MUG@berlin=1", "--holder", ""], "--holder is empty"),
+        (["reservation", "--order", ""], "--order is empty"),
+        (["reservation", ""], "[RESERVATION_ID] is empty"),
+        (["catalogue", "items", "delete", ""], "SKU... is empty: name one"),
         (["catalogue", "items", "delete", "MUG", "--key", ""], "--key is empty"),
-        (["policies", "location-groups", "show", ""], "group: must not be empty"),
-        (["policies", "location-groups", "delete", "west", ""], "groups[1].name: must not be empty"),
+        (["policies", "location-groups", "show", ""], "GROUP is empty"),
+        (["policies", "location-groups", "delete", "west", ""], "GROUP... is empty"),
         (["policies", "location-groups", "add", "west", "berlin", "--expected-version", "-1"], "--expected-version"),
         (["policies", "location-groups", "add", "west"], "LOCATION"),
-        (["stock", "list", "--sku", ""], "sku: must not be empty"),
-        (["stock", "list", "--location", ""], "location: must not be empty"),
+        (["stock", "list", "--sku", ""], "--sku is empty"),
+        (["stock", "list", "--location", ""], "--location is empty"),
         (["stock", "set", "MUG@berlin="], "whole number"),
         (["stock", "set", "MUG@berlin"], "needs a quantity"),
         (["stock", "receive", "MUG@berlin=1", "--key", ""], "--key is empty"),
@@ -109,6 +110,34 @@ def needed(words: str) -> list[str]:
     if words.startswith(("catalogue", "policies")) and not found and not words.endswith("list"):
         found = ["x"]
     return [*found, *NOBODY] if (words, "--timeout-ms") in set(flags(int)) else found
+
+
+def test_an_empty_text_is_refused_in_every_flag_and_argument(line: CommandLine) -> None:
+    called = [
+        [*words.split(), *needed(words), flag, ""]
+        for words, flag in flags(str, Path, list[str])
+        if flag not in MAY_BE_EMPTY
+    ]
+    called += [[*words.split(), ""] for words, command in every_command() if _takes_texts(command)]
+    called += [["--config", "", "version"]]
+    assert len(called) > 150
+    for arguments in called:
+        ran = line.run(*arguments)
+        assert ran.code == ExitCode.USAGE, (arguments, ran)
+        assert " is empty: " in ran.err, (arguments, ran)
+        assert list(Path().iterdir()) == [], arguments
+
+
+def _takes_texts(command: Any) -> bool:
+    arguments = [param for param in command.params if not param.opts[-1].startswith("-")]
+    return bool(arguments) and arguments[0].type_descriptor.annotation in (str, Path, list[str])
+
+
+@pytest.mark.parametrize("flag", sorted(MAY_BE_EMPTY - {"--metrics-address"}))
+def test_an_entry_may_have_an_empty_label(line: CommandLine, flag: str) -> None:
+    noun = "locations" if flag == "--gln" else "items"
+    ran = line.run("catalogue", noun, "add", "x", flag, "", *NOBODY)
+    assert ran.code == ExitCode.UNAVAILABLE, ran
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from invengine.client import (
     commands,
 )
 from invengine.errors import DeadlineExceeded, InvalidArgument
+from invengine.v1 import reservation_service_pb2 as reservation
 
 LINES = [("mug", "wh-1", 2)]
 YEAR_S = 365 * 24 * 3600
@@ -87,10 +88,6 @@ MEANT: dict[str, list[Any]] = {
     "from_sequence": [0],  # the beginning, as 1
     "sequence": [0],  # nothing was answered yet in this epoch
     "patience_s": [0],
-    "get_reservation.channel": [""],  # the scope without a channel
-    "get_outcome.channel": [""],
-    "availabilities.channel": [""],
-    "source_id": [""],  # of a read: not the scope of a source
     "availabilities.queries": [[], ()],  # asks nothing, is told nothing
     "submit.drafts": [[], ()],  # does nothing
 }
@@ -131,8 +128,6 @@ def parameters(name: str) -> list[tuple[str, Any]]:
 
 
 def is_meant(name: str, parameter: str, value: Any) -> bool:
-    if parameter == "source_id" and name in ("register_source", "source"):
-        return False
     return any(
         value == each and type(value) is type(each)
         for each in MEANT.get(f"{name}.{parameter}", MEANT.get(parameter, []))
@@ -177,6 +172,36 @@ def test_nothing_zero_and_empty_are_never_taken_for_one_another(peer: Peer, name
             loop.run_until_complete(client.close())
         else:
             client.close()
+        loop.close()
+        asyncio.set_event_loop(None)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_key_is_looked_up_under_its_source_or_its_channel(peer: Peer, kind: type) -> None:
+    """A server takes a channel for the scope if there is one, whatever the source is."""
+    peer.behaviours = Silent()
+    asked: dict[str, Any] = {
+        "get_outcome": reservation.GetOutcomeRequest,
+        "get_reservation": reservation.GetReservationRequest,
+    }
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    client = kind(peer.target, channel="app")
+    try:
+        for name, message in asked.items():
+            given = {"key": "k"} if name == "get_outcome" else {"reservation_key": "k"}
+            for more, scope in (
+                ({}, ("app", "")),
+                ({"channel": "web"}, ("web", "")),
+                ({"source_id": "erp"}, ("", "erp")),
+            ):
+                use(client, name, given | more)
+                sent = message.FromString(peer.requests[-1][1])
+                assert (sent.channel, sent.source_id) == scope
+            with pytest.raises(InvalidArgument, match="source_id"):
+                use(client, name, given | {"channel": "web", "source_id": "erp"})
+    finally:
+        _finished(client.close())
         loop.close()
         asyncio.set_event_loop(None)
 

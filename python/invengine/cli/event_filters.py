@@ -25,9 +25,6 @@ class EventFilter:
     key: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("sku", "location", "order", "key"):
-            if getattr(self, name) == "":
-                raise UsageProblemError(f"--{name} is empty: leave it out, or name one")
         for kind in self.kinds:
             if kind not in KINDS:
                 raise UsageProblemError(f"there is no kind of event {kind!r}: name one of {', '.join(KINDS)}")

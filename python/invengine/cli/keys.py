@@ -5,8 +5,6 @@ Whatever ends such a run says so: nobody may take silence for "nothing happened"
 
 from __future__ import annotations
 
-from invengine.cli.exits import UsageProblemError
-
 _key = ""
 _changes = False
 
@@ -14,8 +12,6 @@ _changes = False
 def command_key(key: str | None) -> str:
     """Returns the key that was given with --key, or a new one."""
     global _key
-    if key == "":
-        raise UsageProblemError("--key is empty: give a key, or leave --key out and one is made")
     if key is None:
         from invengine.client.draft import new_key
 

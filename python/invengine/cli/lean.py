@@ -1,4 +1,4 @@
-"""Typer commands that load neither rich for their help nor pydantic for a plain text or number."""
+"""Typer commands that load neither rich for help nor pydantic for a plain text or number, and refuse empty texts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from typer.core import TyperArgument, TyperOption
+
+from invengine.cli.exits import UsageProblemError
+
+# Flags of which '' is a value of its own: no metrics, or no such label of an entry, which is replaced as a whole.
+MAY_BE_EMPTY = frozenset({"--metrics-address", "--display-name", "--gtin", "--gln"})
 
 _PLAIN = (str, int, float, bool)
 # Texts that certainly are numbers; pydantic checks any other text.
@@ -50,6 +55,7 @@ def _lean_param(param: Any) -> Any:
 
 
 def _processed(param: Any, by_typer: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
+    _refuse_empty(param, value)
     if _is_texts(param, value):
         value = list(value or ()) or None
     else:
@@ -57,6 +63,16 @@ def _processed(param: Any, by_typer: Callable[[Any, Any], Any], context: Any, va
         if not _needs_no_conversion(param, value):
             return by_typer(context, value)
     return value if param.callback is None else param.callback(context, param, value)
+
+
+def _refuse_empty(param: Any, value: Any) -> None:
+    """Refuses an empty text or path, which a shell makes of an unset variable; it never means "any" or "all"."""
+    texts = value if isinstance(value, list | tuple) else (value,)
+    if "" in texts and MAY_BE_EMPTY.isdisjoint(param.opts):
+        option = isinstance(param, TyperOption)
+        name = max(param.opts, key=len) if option else (param.metavar or param.name.upper())
+        advice = "leave it out if it is not meant" if option or not param.required else "name one"
+        raise UsageProblemError(f"{name} is empty: {advice}")
 
 
 def _needs_no_conversion(param: Any, value: Any) -> bool:

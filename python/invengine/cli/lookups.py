@@ -33,13 +33,13 @@ def reservation(
     as_json: Json = False,
 ) -> None:
     """Show the current state of one reservation, or of every one of an --order."""
+    _check_scope(channel, source)
     with connected(context, target, timeout_ms, channel) as client:
         if order is not None:
             found = list(client.list_reservations(order=order, include_ended=True))
         else:
             named, _ = named_hold(None if reservation_id is None else [reservation_id], reservation_key, None)
-            at_channel, source_id = _scope(channel, source)
-            found = [client.get_reservation(**named, channel=at_channel, source_id=source_id)]
+            found = [client.get_reservation(**named, source_id=source)]
     for each in found:
         _show(each, as_json)
 
@@ -80,9 +80,9 @@ def outcome(
     A key belongs to the --channel (or the --source) of its command: name the same one. Code 0 means that there is an
     answer, including that the key is not known.
     """
+    _check_scope(channel, source)
     with connected(context, target, timeout_ms, channel) as client:
-        at_channel, source_id = _scope(channel, source)
-        known = client.get_outcome(key, channel=at_channel, source_id=source_id)
+        known = client.get_outcome(key, source_id=source)
         scope = source or client.channel
     if as_json:
         print_json({"key": key, **_facts(known)})
@@ -98,15 +98,10 @@ def outcome(
         )
 
 
-def _scope(channel: str | None, source: str | None) -> tuple[str | None, str]:
-    """Returns the scope of a key as channel and source: None is the client's channel, and a source has no channel."""
-    if source is None:
-        return None, ""
-    if not source:
-        raise UsageProblemError("--source is empty: name the source, or leave --source out")
-    if channel:
+def _check_scope(channel: str | None, source: str | None) -> None:
+    """Refuses two scopes of a key; without a source it is the client's channel."""
+    if channel is not None and source is not None:
         raise UsageProblemError("a key belongs to a channel or to a source: name one of --channel and --source")
-    return "", source
 
 
 def _facts(known: KnownOutcome) -> dict[str, Any]:

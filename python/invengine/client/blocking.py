@@ -34,7 +34,7 @@ class Client(Reads, ClientCommands, Commands):
 
     target: where the server listens: HOST:PORT, [IPV6]:PORT or unix:PATH.
     channel: the sales channel; for a client the default of its commands. For a read the scope of a key, or the channel
-        whose availability is requested: the client's own if omitted, and "" for none.
+        whose availability is requested; the client's own if omitted.
     actor: who makes the call, recorded with the events; for a client the default of its commands.
     timeout_s: seconds for one call with all its retries and pauses, at most 365 days; 10 for a client, the client's
         own for a call.
@@ -47,7 +47,7 @@ class Client(Reads, ClientCommands, Commands):
     quantities: whole units of each row, or one number for all.
     keys: an idempotency key for each row; random ones if omitted.
     name: what the keys of an operation start with, such as an order number; it must outlive the process.
-    source_id: the external system; for a read the scope of the key, "" for that of the channel.
+    source_id: the external system; for a read the scope of the key, instead of a channel.
     epoch: the registration of a source to continue, together with `sequence`; otherwise that of the state file, or a
         new one.
     sequence: the last number of the source that was answered, 0 or more.

@@ -106,13 +106,20 @@ def in_pages(method: str, request: Any, answer: Any, field: str, read: Callable[
     return Pages(of_one_answer(method, request, answer, page, None))
 
 
-def _in_scope(read: Read[T], channel: str | None) -> Read[T]:
-    """Returns the read for a channel; None means the channel of the client."""
-    if channel is None:
+def _in_scope(read: Read[T], channel: str | None, source_id: str | None = None) -> Read[T]:
+    """Returns the read for a channel, or the source instead; None for both means the channel of the client."""
+    if channel is None and source_id is None:
         read.scoped = True
         return read
+    if channel is not None and source_id is not None:
+        raise InvalidArgument(
+            "source_id", "a key belongs to a channel or to a source: give one of channel and source_id"
+        )
     for request in read.requests:
-        request.channel = arguments.text(channel, "channel")
+        if channel is not None:
+            request.channel = arguments.nonempty(channel, "channel")
+        if source_id is not None:
+            request.source_id = arguments.nonempty(source_id, "source_id")
     return read
 
 
@@ -121,14 +128,14 @@ def get_reservation(
     *,
     reservation_key: str | None = None,
     channel: str | None = None,
-    source_id: str = "",
+    source_id: str | None = None,
     timeout_s: float | None = None,
 ) -> Read[Reservation]:
     """Returns the current state of one reservation, by its id or by the key of its Reserve."""
     if (reservation_id is None) == (reservation_key is None):
         rule = "name the reservation by exactly one of reservation_id and reservation_key"
         raise InvalidArgument("reservation_id", rule)
-    request = contract.reservation.GetReservationRequest(source_id=arguments.text(source_id, "source_id"))
+    request = contract.reservation.GetReservationRequest()
     if reservation_key is not None:
         request.reservation_key = arguments.nonempty(reservation_key, "reservation_key")
     elif reservation_id is not None:
@@ -139,9 +146,8 @@ def get_reservation(
         return decode.reservation_of(answer.reservation)
 
     method = _RESERVATIONS + "GetReservation"
-    return _in_scope(
-        of_one_answer(method, request, contract.reservation.GetReservationResponse, decoded, timeout_s), channel
-    )
+    read = of_one_answer(method, request, contract.reservation.GetReservationResponse, decoded, timeout_s)
+    return _in_scope(read, channel, source_id)
 
 
 def list_reservations(
@@ -159,14 +165,12 @@ def list_reservations(
 
 
 def get_outcome(
-    key: str, *, channel: str | None = None, source_id: str = "", timeout_s: float | None = None
+    key: str, *, channel: str | None = None, source_id: str | None = None, timeout_s: float | None = None
 ) -> Read[KnownOutcome]:
     """Returns the outcome of the command with this key."""
-    request = contract.reservation.GetOutcomeRequest(
-        idempotency_key=arguments.nonempty(key, "key"), source_id=arguments.text(source_id, "source_id")
-    )
+    request = contract.reservation.GetOutcomeRequest(idempotency_key=arguments.nonempty(key, "key"))
     method, answer = _RESERVATIONS + "GetOutcome", contract.reservation.GetOutcomeResponse
-    return _in_scope(of_one_answer(method, request, answer, decode.known_outcome, timeout_s), channel)
+    return _in_scope(of_one_answer(method, request, answer, decode.known_outcome, timeout_s), channel, source_id)
 
 
 def get_level(sku: str, location: str, *, timeout_s: float | None = None) -> Read[Level]:
