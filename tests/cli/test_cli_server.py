@@ -180,14 +180,14 @@ def test_verify_of_a_damaged_journal_is_code_4(line: CommandLine, tmp_path: Path
     with process(*serve("python", directory, "--auto-create")) as server:
         target = ready(server)["address"]
         for number in range(1, 4):
-            assert line.run("stock", "receive", f"MUG@berlin={number}", "--target", target).code == 0
+            ran = line.run("stock", "receive", f"MUG@berlin={number}", "--key", f"r-{number}", "--target", target)
+            assert ran.code == 0
         server.send_signal(signal.SIGTERM)
         assert server.wait(WAIT_S) == ExitCode.OK
     assert line.run("verify", str(directory)).code == ExitCode.OK
     file = max((each for each in directory.iterdir() if each.is_file()), key=lambda each: each.stat().st_size)
     content = bytearray(file.read_bytes())
-    at = content.index(b"MUG")
-    content[at] ^= 1
+    content[content.index(b"r-2")] ^= 1
     file.write_bytes(content)
     ran = line.run("verify", str(directory))
     assert ran.code == ExitCode.CORRUPT
@@ -196,9 +196,11 @@ def test_verify_of_a_damaged_journal_is_code_4(line: CommandLine, tmp_path: Path
         assert word in ran.out
     (report,) = line.run("verify", str(directory), "--json").objects
     assert report["damage"]["file"] == str(file)
-    assert report["damage"]["whole_sequence"] < report["damage"]["last_sequence_behind"]
+    assert 0 < report["damage"]["whole_sequence"] < report["damage"]["last_sequence_behind"]
     whole = line.run("verify", str(directory), "--at", str(report["damage"]["whole_sequence"]))
     assert whole.code == ExitCode.OK
+    # Beyond the damage nothing is proved, and what is wrong is reported.
+    assert line.run("verify", str(directory), "--at", "99999").code == ExitCode.CORRUPT
 
 
 @pytest.mark.parametrize("door", DOORS)

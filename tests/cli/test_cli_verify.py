@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from invengine import _core
 from invengine.cli.check import damage_lines, findings_of, snapshot_lines
 from invengine.cli.exits import ExitCode
+from invengine.v1 import inventory_service_pb2 as inventory
 
+from .environment import begin_journal
 from .scripted import CommandLine
 
 REPORT: dict[str, Any] = {"invariants": {"levels_add_up": True}, "oversold_units_by_reserve": 0, "broken": []}
@@ -127,3 +132,29 @@ def test_a_check_of_nothing_is_an_error(
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == (
         ["notes.txt"] if there == "others" else []
     ), "nothing is made where nothing was"
+
+
+@pytest.mark.parametrize("at", ["0", "99999", str(2**63)])
+def test_a_check_up_to_a_sequence_that_is_not_there_is_an_error(line: CommandLine, tmp_path: Path, at: str) -> None:
+    place = tmp_path / "journal"
+    begin_journal(place)
+    ran = line.run("verify", str(place), "--at", at)
+    assert (ran.code, ran.out) == (ExitCode.USAGE, ""), ran
+    assert f"sequence {at} is no position in this journal, which has no events; name one that is" in ran.err
+    with closing(_core.Engine.open(json.dumps({"directory": str(place), "auto_create": True}))) as engine:
+        for number in range(3):
+            line_of_stock = inventory.StockLine(sku="MUG", location="berlin", quantity=1)
+            body = inventory.ReceiveRequest(lines=[line_of_stock]).SerializeToString()
+            engine.call("/invengine.v1.InventoryService/Receive", body, idempotency_key=f"r{number}")
+    (whole,) = line.run("verify", str(place), "--json").objects
+    end = whole["sequence"]
+    ran = line.run("verify", str(place), "--at", at)
+    assert (ran.code, ran.out) == (ExitCode.USAGE, ""), ran
+    assert f"which ends at sequence {end}; name one that is, or none for all of it" in ran.err
+    codes = [line.run("verify", str(place), "--at", str(sequence)).code for sequence in (1, end, end + 1)]
+    assert codes == [ExitCode.OK, ExitCode.OK, ExitCode.USAGE]
+
+
+def test_damage_before_the_first_event_has_no_part_to_prove() -> None:
+    (line,) = [line for line in damage_lines(damaged(whole_sequence=0, whole_time_ms=0)) if line.startswith("whole: ")]
+    assert "--at" not in line

@@ -43,7 +43,7 @@ def verify(
     redis_url: flags.RedisUrl = None,
     ledger: flags.Ledger = None,
     at_sequence: Annotated[
-        int | None, typer.Option("--at", min=0, help="Stop after this sequence; otherwise at the end.")
+        int | None, typer.Option("--at", min=0, help="Stop after this sequence of the journal; otherwise at the end.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -134,7 +134,8 @@ def damage_lines(report: Mapping[str, Any]) -> Iterator[str]:
         return
     whole = damage["whole_sequence"]
     yield f"damage: {_where(damage)}: {damage['why']}"
-    yield f"whole: every frame to sequence {whole}{_time_of(damage)}; `verify --at {whole}` proves that part alone"
+    alone = f"; `verify --at {whole}` proves that part alone" if whole else ", before the first event"
+    yield f"whole: every frame to sequence {whole}{_time_of(damage)}{alone}"
     yield f"unreadable: {damage['unreadable_bytes']} bytes from there on"
     yield f"behind: {_after_damage(damage)}"
     yield f"snapshots: {_newest(report)}"

@@ -83,6 +83,7 @@ _FAULTS: tuple[tuple[str, type[Exception]], ...] = (
     ("cannot be restored", CheckFailedError),
     ("is no journal to use", UsageProblemError),
     ("is not empty", UsageProblemError),
+    ("is no position in this journal", UsageProblemError),
     ("writer_epoch_min", UsageProblemError),
     ("belongs to ledger", UsageProblemError),
     ("ledger must be a name", UsageProblemError),

@@ -56,6 +56,12 @@ pub enum JournalError {
     #[error("sequence {sequence} is no longer kept; the first one that is kept is {first_sequence}")]
     Trimmed { sequence: u64, first_sequence: u64 },
 
+    /// The journal cannot be folded up to this sequence.
+    #[error(
+        "sequence {sequence} is no position in this journal, which {extent}; name one that is, or none for all of it"
+    )]
+    NoPosition { sequence: u64, extent: String },
+
     /// A snapshot cannot be used; the older one can, or the whole journal.
     #[error("snapshot {file} cannot be used: {why}; keep it for whoever looks into it")]
     BadSnapshot { file: String, why: String },

@@ -126,7 +126,8 @@ pub struct DamageReport {
 /// not an error.
 ///
 /// # Errors
-/// There is no journal, it cannot be read, is of a newer build, or no longer holds the position.
+/// There is no journal, it cannot be read, is of a newer build, or does not hold the position: a proof of less than was asked for,
+/// or of nothing, would look like a proof.
 pub fn verify(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
     look_again(directory, is_wrong, || verify_once(directory, at_sequence))
 }
@@ -154,7 +155,7 @@ pub fn verify_redis(options: &RedisOptions, at_sequence: Option<u64>) -> Result<
     source.stored()?;
     let mut report = source.look_again(is_wrong, |source| {
         let mut inspection = RedisInspection::of(source)?;
-        report_on(&mut inspection, at_sequence.unwrap_or(u64::MAX))
+        report_on(&mut inspection, at_sequence)
     })?;
     report.elapsed_ms = started.elapsed().as_secs_f64() * 1_000.0;
     Ok(report)
@@ -170,21 +171,21 @@ fn is_wrong(seen: &Result<VerifyReport, JournalError>) -> bool {
 fn verify_once(directory: &Path, at_sequence: Option<u64>) -> Result<VerifyReport, JournalError> {
     let started = Instant::now();
     let mut inspection = FileInspection::of(directory)?.ok_or_else(|| no_journal(&Directory::existing(directory)))?;
-    let mut report = report_on(&mut inspection, at_sequence.unwrap_or(u64::MAX))?;
+    let mut report = report_on(&mut inspection, at_sequence)?;
     report.backup = backup_state(directory);
     report.elapsed_ms = started.elapsed().as_secs_f64() * 1_000.0;
     Ok(report)
 }
 
-fn report_on(inspection: &mut dyn Inspection, at: u64) -> Result<VerifyReport, JournalError> {
+fn report_on(inspection: &mut dyn Inspection, at: Option<u64>) -> Result<VerifyReport, JournalError> {
     let (mut snapshots, base) = snapshots::load_all(inspection)?;
     let position = base.as_ref().map(|base| base.position);
     let headless = !inspection.has_head() && base.is_none();
     let ledger = base.map_or_else(|| Ledger::new(LedgerOptions::new(inspection.ledger())), |base| base.ledger);
-    if at < ledger.sequence() {
-        return Err(JournalError::Trimmed { sequence: at, first_sequence: ledger.sequence() });
-    }
-    let mut fold = Fold::new(ledger, at, snapshots.iter().map(|snapshot| snapshot.report.sequence));
+    let first = ledger.sequence().max(1);
+    // For a position before the first one the journal is folded to its end, which the refusal names.
+    let until = at.filter(|at| *at >= first).unwrap_or(u64::MAX);
+    let mut fold = Fold::new(ledger, until, snapshots.iter().map(|snapshot| snapshot.report.sequence));
     let (summary, damage) = inspection.walk(position.as_ref(), &mut |frame, file, offset| {
         if headless {
             return Ok(true);
@@ -192,6 +193,10 @@ fn report_on(inspection: &mut dyn Inspection, at: u64) -> Result<VerifyReport, J
         fold.frame(&frame).map_err(|why| JournalError::Replay { file: file.to_string(), offset, why })
     })?;
     let damage = if headless { Some(inspection.no_head()) } else { damage };
+    let end = fold.position().0;
+    if let Some(sequence) = at.filter(|at| damage.is_none() && !(first..=end).contains(at)) {
+        return Err(JournalError::NoPosition { sequence, extent: extent(first, end) });
+    }
     snapshots.iter_mut().for_each(|snapshot| snapshot.compare(&fold));
     let damage = damage.map(|damage| damage::explain(inspection, damage, fold.position())).transpose()?;
     let mut report = fold.report();
@@ -205,6 +210,15 @@ fn report_on(inspection: &mut dyn Inspection, at: u64) -> Result<VerifyReport, J
     report.snapshots = snapshots.into_iter().map(|snapshot| snapshot.report).collect();
     report.damage = damage;
     Ok(report)
+}
+
+/// The positions up to which a journal can be folded.
+fn extent(first: u64, end: u64) -> String {
+    match (first, end) {
+        (_, 0) => "has no events".into(),
+        (1, _) => format!("ends at sequence {end}"),
+        _ => format!("is kept from sequence {first} on and ends at sequence {end}"),
+    }
 }
 
 fn describe(tail: TornTail) -> String {

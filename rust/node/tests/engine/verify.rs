@@ -75,8 +75,30 @@ fn a_whole_journal_proves_its_snapshots_and_a_trimmed_one_begins_with_one() {
     assert!(trimmed.damage.is_none() && trimmed.first_sequence > 1);
     assert_eq!((trimmed.digest, trimmed.sequence as i64), (digest, sequence));
     assert!(trimmed.snapshots.iter().all(|each| each.bad.is_none() && each.compared), "{:?}", trimmed.snapshots);
-    let gone = verify(path, Some(1));
-    assert!(matches!(gone, Err(JournalError::Trimmed { sequence: 1, .. })), "{gone:?}");
+    let first = trimmed.snapshots[0].sequence;
+    let gone = verify(path, Some(1)).map(drop).unwrap_err().to_string();
+    assert!(gone.contains(&format!("is kept from sequence {first} on and ends at sequence {sequence};")), "{gone}");
+}
+
+#[test]
+fn a_position_that_the_journal_does_not_have_is_no_proof() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    drop(Engine::open(&settings(path)).unwrap());
+    let refused = |at| verify(path, Some(at)).map(drop).unwrap_err().to_string();
+    assert!(
+        refused(1).starts_with("sequence 1 is no position in this journal, which has no events;"),
+        "{}",
+        refused(1)
+    );
+    let (_, end) = grown(path);
+    let end = end as u64;
+    for at in [0, end + 1, 99_999, u64::MAX] {
+        let text = format!("sequence {at} is no position in this journal, which ends at sequence {end};");
+        assert!(refused(at).starts_with(&text), "{}", refused(at));
+    }
+    assert!(verify(path, Some(1)).unwrap().sequence >= 1);
+    assert_eq!(verify(path, Some(end)).unwrap().sequence, end);
 }
 
 // case: E03, E04

@@ -89,10 +89,15 @@ fn an_intact_journal_verifies_its_snapshots_and_a_trimmed_one_begins_with_one(ki
         assert_eq!(early.sequence, report.snapshots[0].sequence);
         let first = verify_redis(&options(&server), Some(1));
         assert_eq!(
-            matches!(first, Err(JournalError::Trimmed { sequence: 1, .. })),
+            matches!(first, Err(JournalError::NoPosition { sequence: 1, .. })),
             archive_bytes_max == 1,
             "{first:?}"
         );
+        for at in [0, sequence + 1, 99_999] {
+            let refused = verify_redis(&options(&server), Some(at)).map(drop).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("sequence {at} is no position in this journal, which ")), "{refused}");
+            assert!(refused.contains(&format!("ends at sequence {sequence};")), "{refused}");
+        }
         // A bad snapshot is reported, and is not damage of the journal.
         server.run_words(&["HSET", &newest(&server), "0", "damaged"]);
         let report = check(&server);
