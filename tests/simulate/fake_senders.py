@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from invengine.client import Draft, Hold, HoldLine, LineState, Receipt, commands
-from invengine.errors import InsufficientStock, KeyCancelled, Rejected, ReservationNotFound
+from invengine.errors import InsufficientStock, KeyCancelled, Rejected, ReservationExpired, ReservationNotFound
 from invengine.simulate.promotion.answers import Answer
 from invengine.simulate.promotion.clock import ProcessClock, SharedClock
 from invengine.simulate.promotion.command_sender import CommandSender, Decision, Row
@@ -44,6 +44,8 @@ class FakeSender:
         self.stock = stock
         self.asked: list[tuple[str, str]] = []
         """Kind and key of every command, in order."""
+        self.expired = False
+        """True if every hold has expired by the time of the next command on it."""
         self.batches: list[int] = []
         self._holds: dict[str, Hold] = {}
         self._cancelled: set[str] = set()
@@ -111,6 +113,8 @@ class FakeSender:
             return ()
         if hold is None:
             raise ReservationNotFound
+        if self.expired:
+            raise ReservationExpired
         return (hold,)
 
     def _reserve(self, draft: Draft[Any]) -> Hold:

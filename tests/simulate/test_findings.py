@@ -194,15 +194,55 @@ def test_a_latency_is_reported_with_and_without_the_calls_around_the_kill(tmp_pa
         "reserve_without_outage": 2,
         "reserve_around_outage": 1,
         "reserve_since_due": 3,
+        "reserve_since_due_without_outage": 2,
+        "reserve_since_due_around_outage": 1,
         "flash_since_due": 1,
         "flash_since_due_without_outage": 0,
         "flash_since_due_around_outage": 1,
     }
+    assert set(wording.LATENCY_NAMES) == set(latency)
+    parts = {name for name in latency if not name.endswith(("_without_outage", "_around_outage"))}
+    assert {f"{name}{part}" for name in parts for part in ("", "_without_outage", "_around_outage")} == set(latency)
     shown = {(figure.name, figure.value, figure.of) for figure in run.figures(report_of(seen))}
     assert ("p50 / p99 of a basket's reserve", "4.0 / 900.0 ms", "of all 3 calls") in shown
     away = "p50 / p99 of a basket's reserve, away from the kill"
     assert (away, "2.0 / 4.0 ms", "of 2 calls, without the 1 around the kill") in shown
     assert all(figure.of for figure in run.figures(report_of(seen)))
+
+
+def test_other_commands_and_uploads_are_parted_by_the_kill_too(tmp_path: Path) -> None:
+    seen = evidence(tmp_path)
+    for at_s, took_ms in ((10.0, 2.0), (1800.0, 3727.0)):
+        seen.tally.command_at_s.append(at_s)
+        seen.tally.command_ms.append(took_ms)
+        seen.tally.uploads_at_s.append(at_s)
+        seen.tally.uploads_ms.append(took_ms)
+    latency = report_of(seen)["latency_ms"]
+    for name in ("other_commands", "store_upload"):
+        assert (latency[name]["max"], latency[name]["count"]) == (3727.0, 2)
+        assert (latency[f"{name}_without_outage"]["max"], latency[f"{name}_without_outage"]["count"]) == (2.0, 1)
+
+
+def test_an_end_of_an_order_is_said_in_words(tmp_path: Path) -> None:
+    seen = evidence(tmp_path)
+    reasons = ["RESERVATION_EXPIRED", "not confirmed ALREADY_RELEASED", "ENTITY_IN_USE"]
+    for end in reasons:
+        seen.tally.orders[end] = 1
+    run.write(seen)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "the hold had expired" in page
+    assert "not confirmed the hold was released before" in page
+    assert "entity in use" in page
+    ends = page[page.index("How orders ended") : page.index("Reserves accepted and refused")]
+    assert re.findall(r"[A-Z]+_[A-Z]+", ends) == []
+
+
+def test_every_assumption_has_a_name_of_its_own() -> None:
+    rows = [(area, name) for area, name, _ in wording.assumptions(Assumptions().listed())]
+    assert len(rows) == len(set(rows))
+    bare = {"late", "duplicate", "comes back", "takes rest", "cover", "sync", "delay", "hold"}
+    assert [name for _, name in rows if name in bare or "_" in name] == []
+    assert ("stock at the start", "stock, as a multiple of what a usual weekend sells there") in rows
 
 
 def test_rejections_are_counted_by_flash_sale_and_baskets(tmp_path: Path) -> None:
@@ -225,9 +265,9 @@ def test_the_page_explains_its_words_and_begins_with_the_comparison(tmp_path: Pa
     for word in ("Digest: ", "Re-folding: ", "Auditor: ", "Own copies: "):
         assert f"<p>{word}" in page
     rows = list(wording.assumptions(Assumptions().listed()))
-    assert ("baskets", "hold", "15 min") in rows
-    assert ("own copies", "sync, marketplace-b", "30 min") in rows
-    assert ("flash sale", "abandon", "20%") in rows
+    assert ("baskets", "a hold lasts", "15 min") in rows
+    assert ("own copies", "marketplace-b: its copy is brought up to date every", "30 min") in rows
+    assert ("flash sale", "customers who neither pay nor cancel", "20%") in rows
     assert "hold_s" not in page
 
 

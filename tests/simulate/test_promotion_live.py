@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from invengine.simulate.promotion import run
+from invengine.simulate.promotion import run, wording
 from invengine.simulate.promotion.coordinator import Plan, direct
+from invengine.simulate.promotion.marketplaces import OVERTAKEN
 from invengine.simulate.promotion.weekend import stream_of
 from invengine.simulate.refold import refold
 
@@ -28,11 +31,36 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(directory: Path) -> dict[str, Any]:
-    assumptions = small_habits(callers=2_000, units=60)
+def printed(directory: Path) -> Path:
+    return directory / "printed"
+
+
+@pytest.fixture(scope="module")
+def report(directory: Path, printed: Path) -> dict[str, Any]:
+    # So few baskets have a cancellation that overtakes its order only if many customers cancel.
+    habits = small_habits(callers=2_000, units=60)
+    shopping, messages = (
+        replace(habits.shopping, cancel_chance=0.15),
+        replace(habits.messages, cancel_overtakes_chance=0.9),
+    )
+    assumptions = replace(habits, shopping=shopping, messages=messages)
     stream = stream_of(span(), assumptions, 1)
     plan = Plan(stream, assumptions, SCALE, directory, kill_at_s=stream.seconds * run.KILL_AT)
-    return run.write(direct(plan, lambda _: None, no_bar))
+    with to_file(printed):
+        return run.write(direct(plan, lambda _: None, no_bar))
+
+
+@contextmanager
+def to_file(path: Path) -> Iterator[None]:
+    """Writes what this process and its children print to a file."""
+    kept = os.dup(2)
+    try:
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def no_bar(what: str, total: int) -> AbstractContextManager[Any]:
@@ -48,6 +76,13 @@ def no_bar(what: str, total: int) -> AbstractContextManager[Any]:
 def test_every_check_passes(report: dict[str, Any]) -> None:
     assert [check for check in report["checks"] if not check["holds"]] == []
     assert report["passed"] is True
+
+
+def test_what_is_meant_alarms_nobody(report: dict[str, Any], printed: Path) -> None:
+    """Cancellations that overtake their orders release nothing; the client would warn of each."""
+    assert report["engine"]["orders"][OVERTAKEN] > 0
+    assert printed.read_text(encoding="utf-8") == ""
+    assert wording.overtaken(1_015).startswith("1,015 cancellations of marketplaces came before their orders")
 
 
 def test_the_kill_lost_nothing(report: dict[str, Any]) -> None:

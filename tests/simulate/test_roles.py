@@ -52,6 +52,12 @@ def test_every_behaviour_ends_its_hold(behaviour: Behaviour, end: str, kinds: li
     assert [kind for kind, _ in sender.asked] == kinds
 
 
+def test_a_hold_that_expired_before_its_customer_cancelled_was_no_broken_promise() -> None:
+    sender = FakeSender(stock=1)
+    sender.expired = True
+    assert shop(sender, sale(behaviour=Behaviour.CANCELS)) == {shoppers.EXPIRED_BEFORE: 1}
+
+
 def test_a_shopper_takes_what_is_there_comes_back_or_goes() -> None:
     sender = FakeSender(stock=3)
     wants_all, takes_rest = sale("o1", units=4), replace(sale("o2", units=4, at_s=20.0), takes_rest=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import multiprocessing
 import os
 import signal
@@ -47,6 +48,8 @@ def answers_of(process_settings: ProcessSettings, role: Role) -> Path:
 def run_client_process(role: Role, process_settings: ProcessSettings, clock: SharedClock, wire: Connection) -> None:
     """Runs a client process to its end. It sends READY and then its tally; an error ends it with a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator, which ends its processes.
+    # A marketplace's cancellation that overtakes its order releases nothing, which is meant, and counted by the tally.
+    logging.getLogger("invengine.client").addHandler(logging.NullHandler())
     gc.freeze()  # The role lives as long as the process: scanning it in every collection would only delay the callers.
     asyncio.run(_run(role, process_settings, clock, wire))
 

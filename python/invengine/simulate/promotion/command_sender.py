@@ -101,9 +101,10 @@ class CommandSender:
 
     async def send_batch(self, drafts: Sequence[Draft[Any]]) -> list[Decision]:
         """Sends many commands as one batch until it is answered; one decision for each."""
-        sent_at = time.perf_counter()
+        sent_at, began_s = time.perf_counter(), self.clock.now_s
         outcomes = await self._retry(lambda: self.client.submit(drafts, timeout_s=ATTEMPT_S))
         self.tally.uploads_ms.append((time.perf_counter() - sent_at) * 1000)
+        self.tally.uploads_at_s.append(began_s)
         found = [_decision_of(outcome) for outcome in outcomes]
         for draft, decision in zip(drafts, found, strict=True):
             self._record(draft, draft.key, decision)
@@ -142,13 +143,13 @@ class CommandSender:
 
     async def send_message(self, source: AsyncSource, draft: Draft[Any]) -> Decision:
         """Sends one numbered message; the source repeats it by itself, in order, until it is answered."""
-        sent_at = time.perf_counter()
+        sent_at, began_s = time.perf_counter(), self.clock.now_s
         self.tally.calls += 1
         try:
             decision = _decision_of_answer(await source.send(draft, OUTAGE_MAX_S))
         except Rejected as rejection:
             decision = Decision(None, rejection=rejection)
-        self.tally.command_ms.append((time.perf_counter() - sent_at) * 1000)
+        self._measure(draft.kind.name, sent_at, began_s, None)
         place = draft.request.context.source
         name = f"{place.epoch}/{place.sequence}"
         self._messages[name] = draft
@@ -228,6 +229,7 @@ class CommandSender:
         took_ms = (time.perf_counter() - sent_at) * 1000
         if kind != "reserve":
             self.tally.command_ms.append(took_ms)
+            self.tally.command_at_s.append(began_s)
             return
         waited_ms = 0.0 if due_s is None else max(0.0, began_s - due_s) / self.clock.shared.scale * 1000
         self.tally.reserve_ms.append(took_ms)

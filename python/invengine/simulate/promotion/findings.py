@@ -218,10 +218,10 @@ def _latency(evidence: Evidence) -> dict[str, Any]:
 
     return {
         **parted("reserve", tally.at_s, tally.reserve_ms),
-        "reserve_since_due": _percentiles(tally.reserve_late_ms),
+        **parted("reserve_since_due", tally.at_s, tally.reserve_late_ms),
         **parted("flash_since_due", tally.flash_at_s, tally.flash_ms),
-        "other_commands": _percentiles(tally.command_ms),
-        "store_upload": _percentiles(tally.uploads_ms),
+        **parted("other_commands", tally.command_at_s, tally.command_ms),
+        **parted("store_upload", tally.uploads_at_s, tally.uploads_ms),
     }
 
 

@@ -14,6 +14,7 @@ from invengine.simulate.promotion.assumptions import Assumptions, FlashSale
 from invengine.simulate.promotion.baskets import strong_weekend, whole_year
 from invengine.simulate.promotion.coordinator import Bar, Evidence, Plan, direct
 from invengine.simulate.promotion.findings import AROUND_KILL_S, report_of
+from invengine.simulate.promotion.marketplaces import OVERTAKEN
 from invengine.simulate.promotion.sales import Stream
 from invengine.simulate.promotion.weekend import stream_of
 from invengine.simulate.report import page
@@ -51,6 +52,7 @@ def run(options: PromotionOptions, say: Callable[[str], None], bar: Bar) -> dict
     plan = Plan(stream, assumptions, scale, options.directory, kill_at_s=stream.seconds * KILL_AT)
     watch = Watch()
     evidence = direct(plan, say, bar)
+    say(wording.overtaken(evidence.tally.orders[OVERTAKEN]))
     return write(replace(evidence, load=watch.load()))
 
 
@@ -135,6 +137,7 @@ def _page(report: dict[str, Any], drawings: dict[str, str]) -> str:
     latency = [(wording.LATENCY_NAMES[name], *found.values()) for name, found in report["latency_ms"].items()]
     checks = [(check["name"], page.Verdict.of(check), check["found"]) for check in report["checks"]]
     explanations = "".join(page.paragraph(text) for text in wording.CHECKING)
+    ends = [(wording.end_of_order(end), count) for end, count in engine["orders"].items()]
     orders = wording.ORDERS.format(parts=engine["orders_in_part"])
     sections = [
         (
@@ -146,7 +149,7 @@ def _page(report: dict[str, Any], drawings: dict[str, str]) -> str:
         ("In numbers", page.cards(figures(report))),
         ("Seen over time", page.plots(drawings)),
         ("Checks", explanations + page.table(["what must hold", "", "found"], checks)),
-        ("How orders ended", page.paragraph(orders) + page.table(["end", "orders"], engine["orders"].items())),
+        ("How orders ended", page.paragraph(orders) + page.table(["end", "orders"], ends)),
         (
             "Reserves accepted and refused",
             page.table(["", "accepted", "refused"], parts)

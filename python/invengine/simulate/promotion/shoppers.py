@@ -15,6 +15,7 @@ from invengine.simulate.promotion.sales import Behaviour, Sale
 FULFILLED = "fulfilled"
 RELEASED = "released by the customer"
 EXPIRED = "abandoned, expired"
+EXPIRED_BEFORE = "cancelled by the customer, had expired before"
 TOO_LATE = "paid too late, units gone"
 REFUSED = "refused"
 REFUSED_FLASH = "flash sale, refused"
@@ -78,7 +79,9 @@ class Shoppers:
         await self._clock.until(held_s + sale.ends_after_s)
         if sale.behaviour is Behaviour.CANCELS:
             decision = await self._step(sale, "release", reservation_id)
-            self._orders[RELEASED if decision.accepted else decision.reason] += 1
+            # While the server is down a hold may expire, and nothing was promised any more.
+            end = EXPIRED_BEFORE if decision.reason == "RESERVATION_EXPIRED" else decision.reason
+            self._orders[RELEASED if decision.accepted else end] += 1
             return
         paid = await self._step(sale, "allocate", reservation_id)
         if not paid.accepted:

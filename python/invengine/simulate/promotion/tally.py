@@ -63,6 +63,8 @@ class Tally:
     """Time from when the reserve should have been sent to its answer."""
     command_ms: array[float] = field(default_factory=_floats)
     """Time from sending any other command to its answer."""
+    command_at_s: array[float] = field(default_factory=_floats)
+    """For each value of command_ms: seconds of the stream when it was sent."""
     at_s: array[float] = field(default_factory=_floats)
     """For each value of reserve_ms: seconds of the stream when it was sent."""
     flash_ms: array[float] = field(default_factory=_floats)
@@ -71,6 +73,8 @@ class Tally:
     """For each value of flash_ms: seconds of the stream when its batch was sent."""
     uploads_ms: array[float] = field(default_factory=_floats)
     """Time of a whole upload of a store."""
+    uploads_at_s: array[float] = field(default_factory=_floats)
+    """For each value of uploads_ms: seconds of the stream when it began."""
 
     def count_line(self, kind: str, place: LevelKey, units: int) -> None:
         """Records one line of an accepted command in the client's own ledger."""
