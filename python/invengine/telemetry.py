@@ -125,7 +125,7 @@ class EngineCollector(Collector):
 
 
 class DoorCollector(Collector):
-    """Turns the native door's counters into metrics, at each scrape. `read_stats` returns them as JSON."""
+    """Turns a door's counters into metrics, at each scrape. `read_stats` returns them as JSON; gauges it may lack."""
 
     def __init__(self, read_stats: Callable[[], str]) -> None:
         self._read_stats = read_stats
@@ -134,7 +134,8 @@ class DoorCollector(Collector):
         """Yields every metric family of the door."""
         stats: Stats = json.loads(self._read_stats())
         for name, key, text in _DOOR_GAUGES:
-            yield GaugeMetricFamily(name, text, value=float(stats.get(key, 0)))
+            if key in stats:
+                yield GaugeMetricFamily(name, text, value=float(stats[key]))
         bounds = CounterMetricFamily("invengine_door_bounds", "How often a bound of the door acted.", labels=["bound"])
         for bound, count in stats.get("bounds", {}).items():
             bounds.add_metric([bound], count)

@@ -181,6 +181,23 @@ def test_the_bounds_of_the_native_door_are_metrics() -> None:
     asyncio.run(body())
 
 
+def test_the_bounds_of_the_python_door_are_metrics() -> None:
+    async def body() -> None:
+        host = Host(settings(), FakeCore(FakeEngine()))
+        ready = await host.start()
+        async with grpc.aio.insecure_channel(ready.address) as opened:
+            channel: Raw = opened
+            with pytest.raises(grpc.aio.AioRpcError):
+                await channel.unary_unary("/invengine.v1.ReservationService/Reserve")(bytes(3 << 20))
+        page = await asyncio.to_thread(fetch, f"http://{ready.metrics_address}/metrics")
+        assert 'invengine_door_bounds_total{bound="message_refused"} 1.0' in page
+        assert 'invengine_door_bounds_total{bound="metadata_refused"} 0.0' in page
+        assert "invengine_door_connections" not in page, "what nobody measures is not 0"
+        await host.drain()
+
+    asyncio.run(body())
+
+
 def test_a_connection_without_a_call_is_closed_and_one_with_a_stream_is_not() -> None:
     async def body() -> None:
         host = Host(settings(connection_idle_ms=1_000), FakeCore(FakeEngine()))

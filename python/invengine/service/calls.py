@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from invengine.service.bounds import Bound, BoundReachedError
 from invengine.service.edge import Context, while_serving
 from invengine.service.methods import SERVER_INFO, SUBMIT, Method
 from invengine.service.ports import EnginePort
@@ -115,7 +116,7 @@ class EngineCalls:
 def check_size(payload: bytes, limit: int) -> None:
     """Refuses a message over the limit (MESSAGE_TOO_LARGE)."""
     if len(payload) > limit:
-        raise too_large(len(payload), limit)
+        raise BoundReachedError(Bound.MESSAGE_REFUSED, too_large(len(payload), limit))
 
 
 def _settle(future: asyncio.Future[bytes], code: int, answer: bytes) -> None:

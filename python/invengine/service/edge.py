@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 import grpc
 import structlog
 
+from invengine.service.bounds import Bound, BoundReachedError, Bounds
 from invengine.service.refusals import DETAILS_KEY, RefusedError, bad_field, draining, from_exception, incident
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -45,11 +46,12 @@ class NoMeter:
 
 
 class EndedCalls:
-    """Counts calls that ended, and passes them on to another meter."""
+    """Counts calls that ended, and passes them on to another meter; `bounds` counts those that a bound refused."""
 
     def __init__(self, meter: CallMeter) -> None:
         self._meter = meter
         self._count = 0
+        self.bounds = Bounds()
 
     def observe(self, method: str, code: str, seconds: float) -> None:
         """Records one call."""
@@ -64,20 +66,23 @@ class EndedCalls:
             await asyncio.sleep(_QUIET_S)
 
 
-async def guard(method: str, context: Context, meter: CallMeter, work: Coroutine[Any, Any, Answer]) -> Answer:
+async def guard(method: str, context: Context, meter: EndedCalls, work: Coroutine[Any, Any, Answer]) -> Answer:
     """Awaits a handler's work and returns its answer, or ends the call with a refusal."""
     started = time.perf_counter()
     code = "CANCELLED"
     try:
         if _metadata_bytes(context) > METADATA_BYTES_MAX:
             work.close()
-            raise bad_field("metadata", f"at most {METADATA_BYTES_MAX} bytes for all of it; send less")
+            rule = f"at most {METADATA_BYTES_MAX} bytes for all of it; send less"
+            raise BoundReachedError(Bound.METADATA_REFUSED, bad_field("metadata", rule))
         answer = await work
         code = "OK"
         return answer
     except (grpc.aio.AbortError, asyncio.CancelledError):
         raise
     except Exception as error:
+        if isinstance(error, BoundReachedError):
+            meter.bounds.acted(error.bound)
         refusal = _refusal_of(method, error)
         code = refusal.code.name
         await abort(context, refusal)

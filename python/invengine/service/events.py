@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
+from invengine.service.bounds import Bound, BoundReachedError
 from invengine.service.calls import call_metadata, check_size
 from invengine.service.edge import Context
 from invengine.service.methods import Method
@@ -41,7 +42,8 @@ class EventReaders:
         """Writes events until the end of the requested range. Refusals are raised as RefusedError."""
         check_size(payload, method.bytes_max)
         if self._readers >= READERS_MAX:
-            raise overloaded(f"{READERS_MAX} callers already read events.")
+            refusal = overloaded(f"{READERS_MAX} callers already read events.")
+            raise BoundReachedError(Bound.READER_REFUSED, refusal)
         self._readers += 1
         try:
             await self._stream(payload, context)

@@ -218,6 +218,8 @@ class Host:
             self._door = await asyncio.to_thread(serve, engine, settings.address, json.dumps(door_settings))
             address = self._door.address
             registry.register(DoorCollector(self._door.stats))
+        else:
+            registry.register(DoorCollector(service.stats))
         metrics_address = ""
         if settings.metrics_address:
             host, port = split_address("--metrics-address", settings.metrics_address)

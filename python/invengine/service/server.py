@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -89,6 +90,10 @@ class PythonService:
     async def not_serving(self) -> None:
         """Makes every health check answer NOT_SERVING from now on. Calls are still answered."""
         await self._health.not_serving()
+
+    def stats(self) -> str:
+        """`bounds`: how often each bound acted, as a JSON object like that of the native door."""
+        return json.dumps({"bounds": self._meter.bounds.counts()})
 
     async def stop(self, grace_ms: int = 5_000) -> None:
         """Refuses new calls, gives those in flight `grace_ms` to be answered, then ends. Open streams end at once."""

@@ -17,8 +17,9 @@ from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from invengine.service.bounds import Bound, BoundReachedError
 from invengine.service.calls import check_size
-from invengine.service.edge import CallMeter, Context, guard, until_stopping
+from invengine.service.edge import Context, EndedCalls, guard, until_stopping
 from invengine.service.methods import service_names
 from invengine.service.refusals import malformed, overloaded, refused, stream_over
 
@@ -36,7 +37,7 @@ Parsed = TypeVar("Parsed", bound=Message)
 class Health:
     """Standard health checking of every service: NOT_SERVING until `serving`, SERVING until `not_serving`."""
 
-    def __init__(self, meter: CallMeter, stopping: asyncio.Event) -> None:
+    def __init__(self, meter: EndedCalls, stopping: asyncio.Event) -> None:
         self._meter = meter
         self._stopping = stopping
         self._servicer: Any = _aio(health).HealthServicer()
@@ -92,7 +93,7 @@ class Reflection:
     Requests are short, streams few and limited to `REFLECTION_S`: anybody may call it, and nobody needs more.
     """
 
-    def __init__(self, meter: CallMeter, stopping: asyncio.Event) -> None:
+    def __init__(self, meter: EndedCalls, stopping: asyncio.Event) -> None:
         self._meter = meter
         self._stopping = stopping
         self._streams = 0
@@ -112,7 +113,8 @@ class Reflection:
 
     async def _answer(self, requests: AsyncIterator[bytes], context: Context) -> None:
         if self._streams >= REFLECTIONS_MAX:
-            raise overloaded(f"{REFLECTIONS_MAX} callers already use reflection.")
+            refusal = overloaded(f"{REFLECTIONS_MAX} callers already use reflection.")
+            raise BoundReachedError(Bound.REFLECTION_REFUSED, refusal)
         self._streams += 1
         try:
             async with asyncio.timeout(REFLECTION_S):
@@ -120,7 +122,7 @@ class Reflection:
                     check_size(payload, REFLECTION_BYTES_MAX)
                     await self._answer_one(_parse(reflection_pb2.ServerReflectionRequest, payload), context)
         except TimeoutError:
-            raise stream_over() from None
+            raise BoundReachedError(Bound.REFLECTION_ENDED, stream_over()) from None
         finally:
             self._streams -= 1
 
