@@ -7,9 +7,8 @@ from typing import Any
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from invengine._core import decode_outcomes, encode_reserves
+from invengine._core import decode_accepted, decode_outcomes, encode_reserves
 from invengine.client import batches, commands
-from invengine.client.framing import framed
 from invengine.v1 import reservation_service_pb2 as reservation
 from invengine.v1 import types_pb2 as types
 
@@ -31,8 +30,7 @@ def answer(rows: int) -> bytes:
 def test_one_reserve_as_bytes(benchmark: BenchmarkFixture) -> None:
     def make() -> bytes:
         draft = commands.reserve([(SKU, LOCATION, 1)], ttl_s=600)
-        draft.seal(time.time_ns())
-        return framed(draft.kind.submit_field, draft.request.SerializeToString())
+        return draft.frame(time.time_ns())
 
     frame: Any = benchmark(make)
     (command,) = reservation.SubmitRequest.FromString(frame).commands
@@ -50,11 +48,11 @@ def test_1000_outcomes_as_objects(benchmark: BenchmarkFixture) -> None:
 def test_1000_reserves_as_columns(benchmark: BenchmarkFixture) -> None:
     keys = [f"key-{row}" for row in range(ROWS)]
     columns = ([SKU] * ROWS, [LOCATION] * ROWS, [1] * ROWS, keys)
-    payload: Any = benchmark(lambda: encode_reserves(*columns, b"", 600_000))
+    payload: Any = benchmark(lambda: encode_reserves(*columns, 0, ROWS, b"", 600_000))
     assert len(reservation.SubmitRequest.FromString(payload).commands) == ROWS
 
 
 def test_1000_outcomes_as_columns(benchmark: BenchmarkFixture) -> None:
     payload = answer(ROWS)
-    accepted, ids, reasons, sequences = benchmark(lambda: decode_outcomes(payload))
-    assert (sum(accepted), set(ids), set(reasons), set(sequences)) == (ROWS, {"0" * 32}, {""}, {1})
+    accepted, columns = benchmark(lambda: (decode_accepted(payload), decode_outcomes(payload)))
+    assert (sum(accepted), [set(column) for column in columns]) == (ROWS, [{"0" * 32}, {""}, {1}])

@@ -8,7 +8,7 @@ from typing import Any
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from invengine import Engine
-from invengine._core import decode_outcomes, encode_reserves
+from invengine._core import decode_accepted, encode_reserves
 from invengine.v1 import availability_service_pb2 as availability
 from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import reservation_service_pb2 as reservation
@@ -45,8 +45,8 @@ def test_submit_of_1000_in_columns(benchmark: BenchmarkFixture, engine: Engine, 
 
     def submit() -> None:
         names = [next(keys) for _ in range(BATCH)]
-        answer = engine.call(SUBMIT, encode_reserves(skus, locations, quantities, names, b"", 0))
-        accepted.append(sum(decode_outcomes(answer)[0]))
+        answer = engine.call(SUBMIT, encode_reserves(skus, locations, quantities, names, 0, len(skus), b"", 0))
+        accepted.append(sum(decode_accepted(answer) or ()))
 
     benchmark(submit)
     assert set(accepted) == {BATCH}

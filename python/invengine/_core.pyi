@@ -16,7 +16,9 @@ __all__ = [
     "OutcomeReader",
     "bench_ledger",
     "create_backup",
+    "decode_accepted",
     "decode_outcomes",
+    "encode_context",
     "encode_reserve",
     "encode_reserves",
     "examine",
@@ -187,20 +189,33 @@ def examine(settings: str) -> str:
 
 @final
 class OutcomeReader:
-    """Reads the outcomes of a batch into the values of `invengine.client.results`."""
+    """Reads what accepted commands did to holds into the values of `invengine.client.results`.
 
-    def __new__(cls, receipt: type, hold: type, hold_line: type, states: list[Any]) -> OutcomeReader:
+    It reads an Outcome or the answer of a single command: both begin with the receipt and the holds.
+    """
+
+    def __new__(cls, receipt: type, hold_line: type, hold: type, changes: type, states: list[Any]) -> OutcomeReader:
         """The classes of the values, and the states of a line by number.
 
         A state that is not known becomes the first. Raises ValueError if there is none.
         """
 
-    def read(self, answer: bytes) -> list[Any] | None:
-        """The outcomes of a serialized SubmitResponse or SubmitStreamResponse, in order.
+    @staticmethod
+    def split(answer: bytes) -> tuple[list[Any], list[int]] | None:
+        """The bytes of each Outcome of a serialized SubmitResponse or SubmitStreamResponse, in order, and the places of
+        those that `read` does not read.
 
-        A command that was accepted and changed nothing but holds gives the tuple (receipt, holds), any other the bytes
-        of its Outcome. None if the message is malformed, or written as no encoder writes it: protobuf can tell.
+        None if the message is malformed, or written as no encoder writes it: protobuf can tell.
         """
+
+    def read(self, outcome: bytes) -> tuple[Any, tuple[Any, ...]] | None:
+        """The receipt and the holds. None unless the command was accepted and changed nothing but holds."""
+
+    def hold(self, outcome: bytes) -> Any:
+        """The only hold. None unless the command was accepted and changed this hold and nothing else."""
+
+    def changes(self, outcome: bytes) -> Any:
+        """The Changes. None unless the command was accepted and changed nothing but holds."""
 
 def encode_reserve(
     lines: tuple[tuple[str, str, int], ...],
@@ -213,30 +228,42 @@ def encode_reserve(
     channel: str,
     actor: str,
 ) -> bytes:
-    """A serialized SubmitRequest with one Reserve: the very bytes that protobuf would write.
+    """A serialized ReserveRequest: the very bytes that protobuf would write.
 
     `ttl` is (seconds, nanoseconds); `flags` are allow_partial and replace_own. `fields` has the texts of its context by
     name; `channel` and `actor` stand in for those that it does not have.
     """
 
+def encode_context(fields: dict[str, str], remember_refusal: bool, now_ns: int, channel: str, actor: str) -> bytes:
+    """A serialized CommandContext without a key: the very bytes that protobuf would write."""
+
 def encode_reserves(
     skus: list[str],
-    locations: list[str],
-    quantities: list[int],
-    keys: list[str],
+    locations: list[str] | str,
+    quantities: list[int] | int,
+    keys: list[str] | str,
+    start: int,
+    end: int,
     shared_context: bytes,
     ttl_ms: int,
 ) -> bytes:
-    """A serialized SubmitRequest with one Reserve of one line for each row.
+    """A serialized SubmitRequest with one Reserve of one line for each row from `start` to `end`.
 
+    A location or a quantity that is no list is that of every row; keys that are no list are `{keys}-{row}`.
     `shared_context` is a serialized CommandContext without a key; `ttl_ms` 0 leaves the time to live to the server.
-    Raises ValueError if the columns differ in length.
+    Raises ValueError if a column ends before `end`.
     """
 
-def decode_outcomes(answer: bytes) -> tuple[list[bool], list[str], list[str], list[int]]:
-    """The columns accepted, reservation_id, reason and sequence of a serialized SubmitResponse.
+def decode_accepted(answer: bytes) -> list[bool] | None:
+    """The column accepted of a serialized SubmitResponse.
 
-    A refused row has an empty id and sequence 0, an accepted one an empty reason. Raises ValueError if it is malformed.
+    None if the message is malformed, or written as no encoder writes it: protobuf can tell.
+    """
+
+def decode_outcomes(answer: bytes) -> tuple[list[str], list[str], list[int]]:
+    """The columns reservation_id, reason and sequence of a SubmitResponse of which `decode_accepted` reads the first.
+
+    A refused row has an empty id and sequence 0, an accepted one an empty reason. Raises ValueError for any other.
     """
 
 def bench_ledger(operations: int, levels: int, run: str) -> str:

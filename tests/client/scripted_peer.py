@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -231,3 +232,17 @@ def reserve_answer(key: str = "k", sequence: int = 7, replayed: bool = False) ->
     answer = reservation.ReserveResponse(receipt=outcome.receipt, hold=outcome.holds[0])
     answer.receipt.replayed = replayed
     return answer.SerializeToString()
+
+
+def mutated(payload: bytes, draw: random.Random) -> bytes:
+    """The same bytes with some mistakes."""
+    found = bytearray(payload)
+    for _ in range(draw.randrange(1, 4)):
+        at = draw.randrange(len(found) + 1)
+        if draw.random() < 0.2:
+            del found[at : at + draw.randrange(1, 9)]
+        elif draw.random() < 0.3:
+            found[at:at] = draw.randbytes(draw.randrange(1, 12))
+        elif at < len(found):
+            found[at] = draw.choice((found[at] ^ 1 << draw.randrange(8), draw.randrange(256)))
+    return bytes(found)

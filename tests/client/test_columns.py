@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import dataclasses
+import pickle
+import random
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from scripted_peer import SUBMIT, Peer, accept_all, accepted_outcome
+from google.protobuf.message import DecodeError
+from scripted_peer import SUBMIT, Peer, accept_all, accepted_outcome, mutated
 
-from invengine._core import decode_outcomes, encode_reserves
-from invengine.client import AsyncClient, Client, commands
-from invengine.client.columns import shared_context
+from invengine._core import encode_reserves
+from invengine.client import AsyncClient, Client, ReserveColumns, commands
+from invengine.client.columns import encoded, shared_context
 from invengine.v1 import reservation_service_pb2 as reservation
 from invengine.v1 import types_pb2 as types
 
@@ -27,20 +33,40 @@ def test_a_column_batch_is_the_batch_of_its_drafts() -> None:
     wanted = reservation.SubmitRequest(commands=[reservation.Command(reserve=draft.request) for draft in drafts])
     shared = shared_context(0, {"issue_time": issued, "channel": "app", "holder": "h"}, keys_named=True)
     skus, locations, quantities = (list(column) for column in zip(*rows, strict=True))
-    encoded = encode_reserves(skus, locations, quantities, [f"k-{n}" for n in range(4)], shared, 90_500)
-    assert reservation.SubmitRequest.FromString(encoded) == wanted
+    payload = encode_reserves(skus, locations, quantities, [f"k-{n}" for n in range(4)], 0, 4, shared, 90_500)
+    assert payload == wanted.SerializeToString(deterministic=True)
+    assert encode_reserves(skus, locations, quantities, "k", 0, 4, shared, 90_500) == payload
+    parts = [encode_reserves(skus, locations, quantities, "k", row, row + 1, shared, 90_500) for row in range(4)]
+    assert b"".join(parts) == payload
+
+
+def test_a_value_for_all_is_that_of_each_row() -> None:
+    payload = encode_reserves(["a"] * 3, "wh", 7, "k", 0, 3, b"", 0)
+    assert payload == encode_reserves(["a"] * 3, ["wh"] * 3, [7] * 3, ["k-0", "k-1", "k-2"], 0, 3, b"", 0)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_shared_context_has_the_bytes_of_protobuf(named: bool) -> None:
+    texts = ("channel", "order_ref", "holder", "actor", "reason_code", "reference", "causation")
+    for fields in ({}, {"holder": "h", "channel": None}, {name: name * 20 for name in texts}):
+        wanted = types.CommandContext(remember_refusal=named)
+        wanted.issue_time.seconds, wanted.issue_time.nanos = 1_700_000_000, 5
+        for name, text in fields.items():
+            setattr(wanted, name, text or "")
+        found = shared_context(1_700_000_000 * 10**9 + 5, fields, keys_named=named)  # type: ignore[arg-type]
+        assert found == wanted.SerializeToString()
 
 
 def test_columns_of_different_length_are_refused() -> None:
     with pytest.raises(ValueError, match="as many rows"):
-        encode_reserves(["a"], ["b"], [1, 2], ["k"], b"", 0)
+        encode_reserves(["a"] * 2, ["b"], [1, 2], ["k"] * 2, 0, 2, b"", 0)
 
 
 def test_a_column_of_the_wrong_type_is_refused() -> None:
     with pytest.raises(TypeError):
-        encode_reserves(["a"], ["b"], ["one"], ["k"], b"", 0)  # type: ignore[list-item]
+        encode_reserves(["a"], ["b"], ["one"], ["k"], 0, 1, b"", 0)  # type: ignore[list-item]
     with pytest.raises(OverflowError):
-        encode_reserves(["a"], ["b"], [2**63], ["k"], b"", 0)
+        encode_reserves(["a"], ["b"], [2**63], ["k"], 0, 1, b"", 0)
 
 
 def test_outcomes_are_converted_to_columns() -> None:
@@ -50,20 +76,79 @@ def test_outcomes_are_converted_to_columns() -> None:
     answer = reservation.SubmitResponse(
         outcomes=[accepted_outcome("a", 11), refused, accepted_outcome("b", 2**40)], durable_sequence=99
     )
-    assert decode_outcomes(answer.SerializeToString()) == (
+    found = answered(answer.SerializeToString())
+    assert found == ReserveColumns(
+        ["k-0", "k-1", "k-2"],
         [True, False, True],
         ["id-of-a", "", "id-of-b"],
         ["", "INSUFFICIENT_STOCK", ""],
         [11, 0, 2**40],
     )
-    assert decode_outcomes(b"") == ([], [], [], [])
+    assert answered(b"") == ReserveColumns([])
+
+
+def answered(*answers: bytes) -> ReserveColumns:
+    """The columns of a client that got these answers."""
+    rows = sum(len(reservation.SubmitResponse.FromString(answer).outcomes) for answer in answers)
+    columns, _ = encoded(["mug"] * rows, "wh-1", 1, [f"k-{row}" for row in range(rows)] or None, None, {})
+    for answer in answers:
+        columns.add(answer)
+    return columns
+
+
+def test_columns_that_nobody_has_looked_at_are_copied_and_pickled() -> None:
+    answers = [reservation.SubmitResponse(outcomes=[accepted_outcome(name)]).SerializeToString() for name in ("a", "b")]
+    wanted = ReserveColumns(["k-0", "k-1"], [True, True], ["id-of-a", "id-of-b"], ["", ""], [7, 7])
+    assert repr(answered(*answers)) == repr(wanted)
+    for columns in (pickle.loads(pickle.dumps(answered(*answers))), copy.deepcopy(answered(*answers))):
+        assert (columns, dataclasses.asdict(columns)) == (wanted, dataclasses.asdict(wanted))
+    with pytest.raises(AttributeError, match="colour"):
+        getattr(answered(*answers), "colour")  # noqa: B009
 
 
 @pytest.mark.parametrize("cut", range(1, 40))
-def test_a_malformed_answer_is_refused_or_decoded(cut: int) -> None:
+def test_a_malformed_answer_is_refused(cut: int) -> None:
     whole = reservation.SubmitResponse(outcomes=[accepted_outcome("a")]).SerializeToString()
     with pytest.raises(ValueError, match="SubmitResponse"):
-        decode_outcomes(whole[:-cut])
+        answered().add(whole[:-cut])
+
+
+def test_mutated_answers_have_the_columns_of_protobuf() -> None:
+    draw = random.Random(17)
+    refused = reservation.Outcome()
+    refused.rejection.code, refused.rejection.reason = 9, "INSUFFICIENT_STOCK"
+    whole = reservation.SubmitResponse(
+        outcomes=[accepted_outcome("a", 3), refused, accepted_outcome("b", 2**40)], durable_sequence=99
+    ).SerializeToString()
+    for _ in range(20_000):
+        answer = mutated(whole, draw)
+        wanted = columns_by_protobuf(answer)
+        # What no column needs is not looked at, so it may be malformed.
+        assert columns_of(answer) == wanted or wanted == "malformed", answer
+
+
+def columns_of(answer: bytes) -> Any:
+    """The columns of an answer, or that it is malformed."""
+    columns, _ = encoded([], "wh-1", 1, None, None, {})
+    try:
+        columns.add(answer)
+    except ValueError:
+        return "malformed"
+    return columns.accepted, columns.reservation_ids, columns.reasons, columns.sequences
+
+
+def columns_by_protobuf(answer: bytes) -> Any:
+    """The same from the message."""
+    try:
+        outcomes = reservation.SubmitResponse.FromString(answer).outcomes
+    except DecodeError:
+        return "malformed"
+    return (
+        [not each.HasField("rejection") for each in outcomes],
+        [each.holds[0].reservation_id if each.holds else "" for each in outcomes],
+        [each.rejection.reason for each in outcomes],
+        [each.receipt.sequence for each in outcomes],
+    )
 
 
 def test_a_client_sends_columns_in_batches_within_the_limits(peer: Peer) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -9,8 +12,10 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import DecodeError
+from scripted_peer import mutated
 
-from invengine.client import commands, decode, framing, reserving
+from invengine.client import commands, decode, framing, reserving, results
+from invengine.client.draft import Kind
 from invengine.errors import InvalidArgument
 from invengine.v1 import reservation_service_pb2 as reservation
 from invengine.v1 import types_pb2 as types
@@ -165,24 +170,78 @@ def test_outcomes_have_the_values_of_protobuf() -> None:
         payload = answer(number).SerializeToString()
         assert values(framing.outcomes_in, payload) == values(outcomes_by_protobuf, payload)
     found = framing.outcomes_in(answer(7).SerializeToString())
-    assert [type(each) for each in found] == [tuple, tuple]
-    assert type(found[0][0]) is type(decode.receipt_of(answer(7).outcomes[0]))
+    assert [type(each) for each in found] == [bytes, bytes]
+
+
+def test_a_value_made_by_core_is_that_of_its_class() -> None:
+    by_message = decode.hold_of(hold(2), results.Receipt(1, 2, False))
+    outcome = reservation.Outcome(receipt=types.Receipt(sequence=1, durable_sequence=2), holds=[hold(2)])
+    found = commands._RESERVE.result_in(outcome.SerializeToString())
+    assert (type(found), found, hash(found)) == (results.Hold, by_message, hash(by_message))
+    assert [type(each) for each in (found.receipt, *found.lines)] == [results.Receipt, *[results.HoldLine] * 2]
+    assert pickle.loads(pickle.dumps(found)) == copy.copy(found) == dataclasses.replace(found) == by_message
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.version = 7  # type: ignore[misc]
+    changes = commands._RELEASE.result_in(outcome.SerializeToString())
+    assert (type(changes), changes) == (results.Changes, decode.changed(outcome))
+    assert changes.key_cancelled is False
 
 
 def test_mutated_outcomes_have_the_values_of_protobuf() -> None:
     draw = random.Random(11)
     for number in range(20_000):
-        payload = bytearray(answer(number % 60).SerializeToString())
-        for _ in range(draw.randrange(1, 4)):
-            at = draw.randrange(len(payload) + 1)
-            if draw.random() < 0.2:
-                del payload[at : at + draw.randrange(1, 9)]
-            elif draw.random() < 0.3:
-                payload[at:at] = draw.randbytes(draw.randrange(1, 12))
-            elif at < len(payload):
-                payload[at] = draw.choice((payload[at] ^ 1 << draw.randrange(8), draw.randrange(256)))
-        found = bytes(payload)
+        found = mutated(answer(number % 60).SerializeToString(), draw)
         assert values(framing.outcomes_in, found) == values(outcomes_by_protobuf, found), found
+
+
+ANSWERS: dict[Kind[Any], Any] = {
+    commands._RESERVE: reservation.ReserveResponse,
+    commands._EXTEND: reservation.ExtendResponse,
+    commands._ALLOCATE: reservation.AllocateResponse,
+    commands._RELEASE: reservation.ReleaseResponse,
+}
+
+
+def single_answer(message: Any, number: int) -> bytes:
+    """The answer to a single command, with a summary or a cancelled key now and then."""
+    found = message(receipt=types.Receipt(sequence=number, durable_sequence=-number, replayed=number % 2 == 1))
+    if message is reservation.ReserveResponse:
+        found.hold.CopyFrom(hold(number))
+    elif number % 7 == 0:
+        found.summary.reservations = number
+    else:
+        found.holds.extend(hold(each) for each in range(number % 4))
+    if message is reservation.ReleaseResponse and number % 5 == 0:
+        found.key_cancelled = True
+    payload: bytes = found.SerializeToString()
+    return payload
+
+
+def result(read: Callable[[], Any]) -> str:
+    """What was read, or why it was not."""
+    try:
+        return repr(read())
+    except (DecodeError, IndexError) as error:
+        return type(error).__name__
+
+
+@pytest.mark.parametrize("kind", ANSWERS, ids=lambda kind: kind.name)
+def test_single_answers_have_the_values_of_protobuf(kind: Kind[Any]) -> None:
+    draw = random.Random(13)
+    for number in range(3_000):
+        payload = single_answer(ANSWERS[kind], number % 60)
+        found = mutated(payload, draw) if number >= 60 else payload
+        by_protobuf = result(lambda found=found: kind.result_of(found, native=False))  # type: ignore[misc]
+        assert result(lambda found=found: kind.result_of(found)) == by_protobuf, found  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("holds", [0, 1, 2])
+def test_an_outcome_of_any_number_of_holds_has_the_result_of_protobuf(holds: int) -> None:
+    receipt = types.Receipt(sequence=1)
+    outcome = reservation.Outcome(receipt=receipt, holds=[hold(each) for each in range(holds)])
+    for kind in ANSWERS:
+        found = result(lambda kind=kind: kind.result_in(outcome.SerializeToString()))  # type: ignore[misc]
+        assert found == result(lambda kind=kind: kind.decode(outcome))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -208,12 +267,13 @@ def test_unusual_outcomes_have_the_values_of_protobuf(outcome: str) -> None:
 
 
 def test_without_the_extension_protobuf_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(framing, "_reader", lambda: None)
-    monkeypatch.setattr(reserving, "native", lambda: None)
+    for module, name in ((framing, "native"), (decode, "reader"), (reserving, "_encoder")):
+        monkeypatch.setattr(module, name, lambda: None)
     payload = answer(7).SerializeToString()
     assert values(framing.outcomes_in, payload) == values(outcomes_by_protobuf, payload)
     draft = commands.reserve([("mug", "wh-1", 1)], key="k")
     assert draft.frame(NOW_NS, "app", "bob") == by_protobuf([("mug", "wh-1", 1)], {"key": "k"}, "")[0]
+    assert commands._RESERVE.result_of(single_answer(reservation.ReserveResponse, 1)).reservation_id == "id-1"
 
 
 def test_a_draft_that_could_not_be_encoded_is_still_without_a_key() -> None:

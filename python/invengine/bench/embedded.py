@@ -76,7 +76,7 @@ def _reserve(engine: _core.Engine, spec: Spec) -> CallCounts:
 
     def on_done(code: int, answer: bytes) -> None:
         answered[0] += rows
-        taken = 0 if code else 1 if rows == 1 else sum(_core.decode_outcomes(answer)[0])
+        taken = 0 if code else 1 if rows == 1 else sum(_core.decode_accepted(answer) or ())
         counts.add_accepted(taken)
         if taken < rows:
             counts.add_refusal(f"code {code}")
@@ -90,7 +90,8 @@ def _reserve(engine: _core.Engine, spec: Spec) -> CallCounts:
             engine.start_call(RESERVE, payload, on_done, idempotency_key=f"key-{started}")
         else:
             keys = [f"key-{number}" for number in range(started, started + rows)]
-            engine.start_call(SUBMIT, _core.encode_reserves(skus, locations, units, keys, b"", TTL_MS), on_done)
+            columns = (skus, locations, units, keys)
+            engine.start_call(SUBMIT, _core.encode_reserves(*columns, 0, rows, b"", TTL_MS), on_done)
     while answered[0] < started:
         time.sleep(PAUSE_S)
     return counts

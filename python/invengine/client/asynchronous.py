@@ -207,10 +207,11 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
 
     async def _send_alone(self, draft: Draft[T], time_s: float, unknown: InvengineError | None = None) -> T:
         deadline, anonymous = time.monotonic() + time_s, draft.is_anonymous
-        key = draft.seal(time.time_ns(), "", self.channel, self.actor)
+        native = draft.kind.method in self._calls
+        payload = draft.payload(time.time_ns(), self.channel, self.actor, native)
         while True:
             try:
-                answer = await self._call(draft.kind.method, draft.request.SerializeToString(), key, deadline, unknown)
+                answer = await self._call(draft.kind.method, payload, draft.key, deadline, unknown)
                 break
             except Rejected as error:
                 if not anonymous or not may_be_reissued(error):
@@ -218,7 +219,8 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
                     raise
             anonymous, unknown = False, None
             draft.stamp(time.time_ns())
-        return draft.kind.decode(draft.kind.answer.FromString(answer))
+            payload = draft.payload(time.time_ns())
+        return draft.kind.result_of(answer, native)
 
     async def _send_batched(self, draft: Draft[T], time_s: float) -> T:
         self._scope_of_use.check_loop()
@@ -228,8 +230,8 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
         unknown: InvengineError | None = None
         while True:
             outcome = await (self._stream or self._start_stream()).put(frame, deadline)
-            if outcome.__class__ is tuple and draft.kind.of_holds:
-                return draft.kind.of_holds(*outcome)
+            if outcome.__class__ is bytes:
+                return draft.kind.result_in(outcome)
             error = _error_in(outcome)
             if error is None:
                 return draft.kind.decode(outcome)

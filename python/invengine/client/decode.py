@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from invengine.client import results
+from invengine.client.framing import reader
 from invengine.client.times import duration_s, stamp_time
 from invengine.errors import InvengineError, Violation, error_from_reason
 
@@ -89,14 +90,18 @@ def reserved(answer: Any) -> Hold:
     return hold_of(change, receipt_of(answer))
 
 
-def only_hold(receipt: Receipt, holds: tuple[Hold, ...]) -> Hold:
-    """The result of a reserve, from its outcome."""
-    return holds[0]
+def only_hold(outcome: bytes) -> Hold | None:
+    """The result of a reserve from the bytes of its outcome or answer; None if that takes its message."""
+    native = reader()
+    found: Hold | None = native and native.hold(outcome)
+    return found
 
 
-def changed_holds(receipt: Receipt, holds: tuple[Hold, ...]) -> Changes:
-    """The result of any other command on holds, from its outcome."""
-    return results.Changes(receipt, holds)
+def changed_holds(outcome: bytes) -> Changes | None:
+    """The same for any other command on holds."""
+    native = reader()
+    found: Changes | None = native and native.changes(outcome)
+    return found
 
 
 def changed(answer: Any) -> Changes:
@@ -150,8 +155,8 @@ def rejection_of(rejection: Any) -> InvengineError:
 
 def outcome_of(outcome: Any) -> Outcome:
     """One outcome of a batch, as `framing.outcomes_in` gives it, or of GetOutcome."""
-    if outcome.__class__ is tuple:
-        receipt, holds = outcome
+    if outcome.__class__ is bytes:
+        receipt, holds = reader().read(outcome)
         return results.Outcome(receipt, holds, (), False, None)
     if outcome.HasField("rejection"):
         return results.Outcome(None, (), (), False, rejection_of(outcome.rejection))

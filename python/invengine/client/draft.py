@@ -15,7 +15,7 @@ from invengine.errors import InvalidArgument, InvengineError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from invengine.client.results import Hold, Position, Receipt
+    from invengine.client.results import Position
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -57,11 +57,11 @@ class CommandFields(TypedDict, total=False):
 class Kind(Generic[T_co]):
     """One command of the contract, and how to decode its answer.
 
-    `submit_field` is its field number in `Command`, 0 if it has none; `of_holds` makes its result from the receipt and
-    the holds of an outcome.
+    `submit_field` is its field number in `Command`, 0 if it has none. `decode_plain` makes its result from the bytes of
+    an outcome or an answer that only changed holds, and returns None for any other.
     """
 
-    __slots__ = ("_rpc", "_service", "decode", "method", "name", "of_holds", "submit_field")
+    __slots__ = ("_rpc", "_service", "decode", "decode_plain", "method", "name", "submit_field")
 
     def __init__(
         self,
@@ -70,19 +70,29 @@ class Kind(Generic[T_co]):
         rpc: str,
         decode: Callable[[Any], T_co],
         submit_field: int = 0,
-        of_holds: Callable[[Receipt, tuple[Hold, ...]], T_co] | None = None,
+        decode_plain: Callable[[bytes], T_co | None] | None = None,
     ) -> None:
         self.name = name
         self.method = contract.method(service, rpc)
         self.decode = decode
         self.submit_field = submit_field
-        self.of_holds = of_holds
+        self.decode_plain = decode_plain
         self._service, self._rpc = service, rpc
 
     @property
     def answer(self) -> Any:
         """The class of the answer."""
         return contract.answer(self._service, self._rpc)
+
+    def result_of(self, answer: bytes, native: bool = True) -> T_co:
+        """Returns its result from the bytes of an answer, without the message if `native` and only holds changed."""
+        found = self.decode_plain(answer) if native and self.decode_plain else None
+        return self.decode(self.answer.FromString(answer)) if found is None else found
+
+    def result_in(self, outcome: bytes) -> T_co:
+        """Returns its result from the bytes of an accepted outcome."""
+        found = self.decode_plain(outcome) if self.decode_plain else None
+        return self.decode(contract.reservation.Outcome.FromString(outcome)) if found is None else found
 
 
 class Draft(Generic[T_co]):
@@ -155,10 +165,15 @@ class Draft(Generic[T_co]):
             context.actor = actor
         return own
 
+    def payload(self, now_ns: int, channel: str = "", actor: str = "", native: bool = True) -> bytes:
+        """Seals it and returns its bytes, which `_core` may encode if `native`."""
+        self.seal(now_ns, "", channel, actor)
+        found: bytes = self.request.SerializeToString()
+        return found
+
     def frame(self, now_ns: int, channel: str = "", actor: str = "") -> bytes:
         """Seals it and returns it as an element of a batch."""
-        self.seal(now_ns, "", channel, actor)
-        return framed(self.kind.submit_field, self.request.SerializeToString())
+        return framed(self.kind.submit_field, self.payload(now_ns, channel, actor))
 
 
 def name_key(context: Any, key: str) -> None:

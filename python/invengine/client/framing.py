@@ -1,6 +1,7 @@
 """The bytes of a batch: commands that become one message, and outcomes out of its answer.
 
-`_core` reads the outcomes. It is loaded by the first batch, and where it is not built protobuf does the same.
+`_core` reads the outcomes. It is loaded by the first batch or by the second single command, and where it is not built
+protobuf does the same.
 """
 
 from __future__ import annotations
@@ -55,19 +56,26 @@ def native() -> Any:
 
 
 @cache
-def _reader() -> Any:
+def reader() -> Any:
+    """Returns what reads the holds of an outcome, or None without `_core`."""
     core = native()
-    return core and core.OutcomeReader(results.Receipt, results.Hold, results.HoldLine, list(results.LineState))
+    if core is None:
+        return None
+    values = (results.Receipt, results.HoldLine, results.Hold, results.Changes)
+    return core.OutcomeReader(*values, list(results.LineState))
 
 
 def outcomes_in(answer: bytes) -> list[Any]:
     """Returns the outcomes of a SubmitResponse or SubmitStreamResponse; DecodeError if it is malformed.
 
-    A command that was accepted and only changed holds gives the tuple (receipt, holds), any other its Outcome message.
+    A command that was accepted and only changed holds gives the bytes of its Outcome, which `reader` reads; any other
+    gives its message.
     """
-    reader = _reader()
-    found: list[Any] | None = reader and reader.read(answer)
-    if found is None:
+    core = native()
+    split: tuple[list[Any], list[int]] | None = core and core.OutcomeReader.split(answer)
+    if split is None:
         return list(contract.reservation.SubmitResponse.FromString(answer).outcomes)
-    message = contract.reservation.Outcome.FromString
-    return [each if each.__class__ is tuple else message(each) for each in found]
+    found, others = split
+    for at in others:
+        found[at] = contract.reservation.Outcome.FromString(found[at])
+    return found

@@ -1,8 +1,9 @@
-"""Drafts of reserves, which a batch encodes in `_core`. Their message is made only where something else needs it."""
+"""Drafts of reserves, which `_core` encodes. Their message is made only where something else needs it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from invengine.client import arguments, contract
@@ -11,6 +12,14 @@ from invengine.client.framing import native
 
 if TYPE_CHECKING:
     from invengine.client.results import Hold
+
+
+@cache
+def _encoder() -> Any:
+    """Returns what encodes a reserve, or None without `_core`."""
+    core = native()
+    return core and core.encode_reserve
+
 
 Rows = tuple[tuple[str, str, int], ...]
 
@@ -21,7 +30,7 @@ def reserving(
     kind: Kind[Hold], rows: Rows, ttl: tuple[int, int] | None, flags: tuple[bool, bool], fields: CommandFields
 ) -> Draft[Hold]:
     """Returns the draft of a reserve. `ttl` is (seconds, nanoseconds); `flags` are allow_partial and replace_own."""
-    texts = _texts_of(fields) if fields else {}
+    texts = plain_texts(fields) if fields else {}
     for sku, location, _ in rows:
         if not (sku.isascii() and location.isascii()):
             texts = None
@@ -30,12 +39,12 @@ def reserving(
     return PlainReserve(kind, rows, ttl, flags, texts, fields.get("timeout_s"))
 
 
-def _texts_of(fields: Mapping[str, Any]) -> dict[str, str] | None:
+def plain_texts(fields: Mapping[str, Any]) -> dict[str, str] | None:
     """Returns the fields of a context if all are valid texts in ASCII, otherwise None."""
     texts = {}
     for name, value in fields.items():
         if name == "timeout_s" and value is not None:
-            arguments.seconds(value, name)
+            arguments.timeout(value, name)
         elif value is not None:
             if name not in _TEXTS or value.__class__ is not str or not value or not value.isascii():
                 return None
@@ -61,7 +70,7 @@ def _message(rows: Rows, ttl: tuple[int, int] | None, flags: tuple[bool, bool]) 
 class PlainReserve(Draft["Hold"]):
     """A reserve with nothing but texts in its context, all of them in ASCII."""
 
-    __slots__ = ("_flags", "_frame", "_key", "_rows", "_texts", "_ttl")
+    __slots__ = ("_flags", "_key", "_payload", "_rows", "_texts", "_ttl")
 
     def __init__(
         self,
@@ -77,14 +86,14 @@ class PlainReserve(Draft["Hold"]):
         self._request = None
         self._rows, self._ttl, self._flags, self._texts = rows, ttl, flags, texts
         self._key = texts.get("key", "")
-        self._frame = b""
-        """Its bytes once a batch has sealed it."""
+        self._payload = b""
+        """Its bytes once `_core` has sealed it."""
 
     @property
     def request(self) -> Any:
         """Its message. What is changed in it is what is sent."""
-        if self._request is None and self._frame:
-            self._request = contract.reservation.SubmitRequest.FromString(self._frame).commands[0].reserve
+        if self._request is None and self._payload:
+            self._request = contract.reservation.ReserveRequest.FromString(self._payload)
         elif self._request is None:
             self._request = _message(self._rows, self._ttl, self._flags)
             if self._texts:
@@ -101,14 +110,13 @@ class PlainReserve(Draft["Hold"]):
         """True without a key, number or issue_time of its caller, who then cannot repeat it."""
         return not self._key if self._request is None else super().is_anonymous
 
-    def frame(self, now_ns: int, channel: str = "", actor: str = "") -> bytes:
-        """Seals it and returns it as an element of a batch."""
-        core = native()
-        if self._request is not None or core is None:
-            return super().frame(now_ns, channel, actor)
-        if not self._frame:
-            key, encode = self._key or new_key(), core.encode_reserve
-            own = (self._rows, self._ttl, self._flags, self._texts)
-            self._frame = encode(*own, key, bool(self._key), now_ns, channel, actor)
+    def payload(self, now_ns: int, channel: str = "", actor: str = "", native: bool = True) -> bytes:
+        """Seals it and returns its bytes, which `_core` encodes if `native`."""
+        encode = _encoder() if native and self._request is None else None
+        if encode is None:
+            return super().payload(now_ns, channel, actor)
+        if not self._payload:
+            key, named = self._key or new_key(), bool(self._key)
+            self._payload = encode(self._rows, self._ttl, self._flags, self._texts, key, named, now_ns, channel, actor)
             self._key = key
-        return self._frame
+        return self._payload

@@ -1,17 +1,22 @@
-//! The outcomes of a batch: what an accepted command did to holds as the values of the client, anything else as bytes.
+//! The outcomes of a batch and the answers of single commands: what an accepted command did to holds, as the values of the
+//! client.
+//!
+//! An answer is checked as a whole when it arrives, and each value is made when its caller takes it: a thousand values that
+//! wait for their callers would be looked at by the garbage collector again and again.
 
+use invengine_node::translate::fields::{Fields, Value};
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
+use pyo3::types::{IntoPyDict, PyBytes, PyList, PyTuple, PyType};
 
-use crate::wire::{Plain, each_plain_field};
-
-/// Reads the outcomes of a batch into these classes of `invengine.client.results`.
+/// Reads what accepted commands did into these classes of `invengine.client.results`.
 #[pyclass(frozen, module = "invengine._core")]
 pub struct OutcomeReader {
     receipt: Py<PyType>,
-    hold: Py<PyType>,
     hold_line: Py<PyType>,
+    hold: Frozen,
+    changes: Frozen,
     states: Vec<Py<PyAny>>,
     new_tuple: Py<PyAny>,
 }
@@ -20,47 +25,77 @@ pub struct OutcomeReader {
 impl OutcomeReader {
     #[new]
     fn new(
-        py: Python<'_>,
-        receipt: Py<PyType>,
-        hold: Py<PyType>,
-        hold_line: Py<PyType>,
+        receipt: &Bound<'_, PyType>,
+        hold_line: &Bound<'_, PyType>,
+        hold: &Bound<'_, PyType>,
+        changes: &Bound<'_, PyType>,
         states: Vec<Py<PyAny>>,
     ) -> PyResult<Self> {
         if states.is_empty() {
             return Err(PyValueError::new_err("states: at least that of a line whose state is not known"));
         }
-        let new_tuple = py.get_type::<PyTuple>().getattr("__new__")?.unbind();
-        Ok(OutcomeReader { receipt, hold, hold_line, states, new_tuple })
+        Ok(OutcomeReader {
+            receipt: receipt.clone().unbind(),
+            hold_line: hold_line.clone().unbind(),
+            hold: Frozen::of(hold)?,
+            changes: Frozen::of(changes)?,
+            states,
+            new_tuple: receipt.py().get_type::<PyTuple>().getattr("__new__")?.unbind(),
+        })
     }
 
-    /// (receipt, holds) of each command that was accepted and only changed holds, the bytes of any other Outcome.
+    /// The bytes of each outcome, and the places of those that are not only changes of holds.
     ///
     /// `None` if the message is malformed or unusual: only protobuf can tell.
-    fn read<'py>(&self, py: Python<'py>, answer: &[u8]) -> PyResult<Option<Bound<'py, PyList>>> {
-        let Some(messages) = outcomes_in(answer) else { return Ok(None) };
-        let found = PyList::empty(py);
-        for message in messages {
-            match accepted(message) {
-                Some(outcome) => found.append(self.value(py, &outcome)?)?,
-                None => found.append(PyBytes::new(py, message))?,
-            }
-        }
-        Ok(Some(found))
+    #[staticmethod]
+    fn split<'py>(py: Python<'py>, answer: &[u8]) -> PyResult<Option<(Bound<'py, PyList>, Vec<usize>)>> {
+        let Some(outcomes) = outcomes_in(answer) else { return Ok(None) };
+        let others = (0..outcomes.len()).filter(|&at| accepted(outcomes[at]).is_none()).collect();
+        Ok(Some((PyList::new(py, outcomes.iter().map(|outcome| PyBytes::new(py, outcome)))?, others)))
+    }
+
+    /// (receipt, holds); `None` unless that is all that there is.
+    fn read<'py>(&self, py: Python<'py>, outcome: &[u8]) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let Some(outcome) = accepted(outcome) else { return Ok(None) };
+        self.receipt_and_holds(py, &outcome)?.into_pyobject(py).map(Some)
+    }
+
+    /// The only hold that changed; `None` unless there is one, and nothing else.
+    fn hold<'py>(&self, py: Python<'py>, outcome: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(outcome) = accepted(outcome) else { return Ok(None) };
+        let [hold] = &outcome.holds[..] else { return Ok(None) };
+        self.hold_of(hold, &self.receipt_of(py, outcome.receipt)?).map(Some)
+    }
+
+    /// The Changes; `None` unless they are all that there is.
+    fn changes<'py>(&self, py: Python<'py>, outcome: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(outcome) = accepted(outcome) else { return Ok(None) };
+        let (receipt, holds) = self.receipt_and_holds(py, &outcome)?;
+        self.changes.value((receipt, holds, false, py.None()).into_pyobject(py)?).map(Some)
     }
 }
 
 impl OutcomeReader {
-    fn value<'py>(&self, py: Python<'py>, outcome: &Accepted<'_>) -> PyResult<Bound<'py, PyTuple>> {
-        let Receipt { sequence, durable_sequence, replayed } = outcome.receipt;
-        let receipt = self.tuple(&self.receipt, (sequence, durable_sequence, replayed).into_pyobject(py)?)?;
-        let holds = outcome.holds.iter().map(|hold| self.hold(py, hold, &receipt)).collect::<PyResult<Vec<_>>>()?;
-        (receipt, PyTuple::new(py, holds)?).into_pyobject(py)
+    fn receipt_and_holds<'py>(
+        &self,
+        py: Python<'py>,
+        outcome: &Accepted<'_>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let receipt = self.receipt_of(py, outcome.receipt)?;
+        let holds = outcome.holds.iter().map(|hold| self.hold_of(hold, &receipt)).collect::<PyResult<Vec<_>>>()?;
+        Ok((receipt, PyTuple::new(py, holds)?))
     }
 
-    fn hold<'py>(&self, py: Python<'py>, hold: &Hold<'_>, receipt: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn receipt_of<'py>(&self, py: Python<'py>, receipt: Receipt) -> PyResult<Bound<'py, PyAny>> {
+        let Receipt { sequence, durable_sequence, replayed } = receipt;
+        self.tuple(&self.receipt, (sequence, durable_sequence, replayed).into_pyobject(py)?)
+    }
+
+    fn hold_of<'py>(&self, hold: &Hold<'_>, receipt: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = receipt.py();
         let lines = hold.lines.iter().map(|line| self.line(py, line)).collect::<PyResult<Vec<_>>>()?;
         let fields = (hold.id, hold.version, hold.expire_time_ms, hold.reacquired, PyTuple::new(py, lines)?, receipt);
-        self.hold.bind(py).call1(fields)
+        self.hold.value(fields.into_pyobject(py)?)
     }
 
     fn line<'py>(&self, py: Python<'py>, line: &Line<'_>) -> PyResult<Bound<'py, PyAny>> {
@@ -74,6 +109,39 @@ impl OutcomeReader {
     fn tuple<'py>(&self, kind: &Py<PyType>, fields: Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
         self.new_tuple.bind(fields.py()).call1((kind, fields))
     }
+}
+
+/// A frozen dataclass with slots. Its own `__init__` finds the way to each slot anew, which takes longer than all the rest: a
+/// value is made as its twin, which is not frozen, and becomes what it is to be.
+struct Frozen {
+    kind: Py<PyType>,
+    twin: Py<PyAny>,
+}
+
+impl Frozen {
+    fn of(kind: &Bound<'_, PyType>) -> PyResult<Self> {
+        let py = kind.py();
+        let named = (kind.name()?, kind.getattr(intern!(py, "__match_args__"))?);
+        let slots = [("slots", true)].into_py_dict(py)?;
+        let twin = py.import("dataclasses")?.getattr("make_dataclass")?.call(named, Some(&slots))?;
+        Ok(Frozen { kind: kind.clone().unbind(), twin: twin.unbind() })
+    }
+
+    fn value<'py>(&self, fields: Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        let py = fields.py();
+        let made = self.twin.bind(py).call1(fields)?;
+        made.setattr(intern!(py, "__class__"), &self.kind)?;
+        Ok(made)
+    }
+}
+
+/// Calls `see` with each field; `None` if the message is malformed or unusual, or if `see` returns `None`.
+pub fn each_field<'a>(message: &'a [u8], mut see: impl FnMut(u8, Value<'a>) -> Option<()>) -> Option<()> {
+    let mut fields = Fields::of(message);
+    while let Some((field, value)) = fields.next()? {
+        see(field, value)?;
+    }
+    Some(())
 }
 
 struct Accepted<'a> {
@@ -106,12 +174,12 @@ struct Line<'a> {
     outstanding: i64,
 }
 
-fn outcomes_in(answer: &[u8]) -> Option<Vec<&[u8]>> {
+pub fn outcomes_in(answer: &[u8]) -> Option<Vec<&[u8]>> {
     let mut outcomes = Vec::with_capacity(1000);
-    each_plain_field(answer, |field, value| {
+    each_field(answer, |field, value| {
         match (field, value) {
-            (1, Plain::Bytes(outcome)) => outcomes.push(outcome),
-            (2, Plain::Number(_)) => {}
+            (1, Value::Bytes(outcome)) => outcomes.push(outcome),
+            (2, Value::Number(_)) => {}
             _ => return None,
         }
         Some(())
@@ -122,10 +190,10 @@ fn outcomes_in(answer: &[u8]) -> Option<Vec<&[u8]>> {
 /// An outcome with one receipt, holds and nothing else; `None` for any other.
 fn accepted(outcome: &[u8]) -> Option<Accepted<'_>> {
     let (mut receipt, mut holds) = (None, Vec::new());
-    each_plain_field(outcome, |field, value| {
+    each_field(outcome, |field, value| {
         match (field, value) {
-            (1, Plain::Bytes(message)) if receipt.is_none() => receipt = Some(receipt_of(message)?),
-            (2, Plain::Bytes(message)) => holds.push(hold_of(message)?),
+            (1, Value::Bytes(message)) if receipt.is_none() => receipt = Some(receipt_of(message)?),
+            (2, Value::Bytes(message)) => holds.push(hold_of(message)?),
             _ => return None,
         }
         Some(())
@@ -135,11 +203,11 @@ fn accepted(outcome: &[u8]) -> Option<Accepted<'_>> {
 
 fn receipt_of(message: &[u8]) -> Option<Receipt> {
     let mut receipt = Receipt::default();
-    each_plain_field(message, |field, value| {
+    each_field(message, |field, value| {
         match (field, value) {
-            (1, Plain::Number(number)) => receipt.sequence = number as i64,
-            (2, Plain::Number(number)) => receipt.durable_sequence = number as i64,
-            (3, Plain::Number(number)) => receipt.replayed = number != 0,
+            (1, Value::Number(number)) => receipt.sequence = number as i64,
+            (2, Value::Number(number)) => receipt.durable_sequence = number as i64,
+            (3, Value::Number(number)) => receipt.replayed = number != 0,
             _ => return None,
         }
         Some(())
@@ -150,14 +218,14 @@ fn receipt_of(message: &[u8]) -> Option<Receipt> {
 fn hold_of(message: &[u8]) -> Option<Hold<'_>> {
     let mut hold = Hold::default();
     let mut expire_time_ms = None;
-    each_plain_field(message, |field, value| {
+    each_field(message, |field, value| {
         match (field, value) {
-            (1, Plain::Bytes(text)) => hold.id = str::from_utf8(text).ok()?,
-            (2, Plain::Number(number)) => hold.version = number as i64,
+            (1, Value::Bytes(text)) => hold.id = str::from_utf8(text).ok()?,
+            (2, Value::Number(number)) => hold.version = number as i64,
             // Of a message that comes twice protobuf merges both.
-            (3, Plain::Bytes(time)) if expire_time_ms.is_none() => expire_time_ms = Some(milliseconds_of(time)?),
-            (4, Plain::Number(number)) => hold.reacquired = number != 0,
-            (5, Plain::Bytes(line)) => hold.lines.push(line_of(line)?),
+            (3, Value::Bytes(time)) if expire_time_ms.is_none() => expire_time_ms = Some(milliseconds_of(time)?),
+            (4, Value::Number(number)) => hold.reacquired = number != 0,
+            (5, Value::Bytes(line)) => hold.lines.push(line_of(line)?),
             _ => return None,
         }
         Some(())
@@ -168,14 +236,14 @@ fn hold_of(message: &[u8]) -> Option<Hold<'_>> {
 
 fn line_of(message: &[u8]) -> Option<Line<'_>> {
     let mut line = Line::default();
-    each_plain_field(message, |field, value| {
+    each_field(message, |field, value| {
         match (field, value) {
-            (1, Plain::Bytes(text)) => line.sku = str::from_utf8(text).ok()?,
-            (2, Plain::Bytes(text)) => line.location = str::from_utf8(text).ok()?,
-            (3, Plain::Number(number)) => line.quantity = number as i64,
+            (1, Value::Bytes(text)) => line.sku = str::from_utf8(text).ok()?,
+            (2, Value::Bytes(text)) => line.location = str::from_utf8(text).ok()?,
+            (3, Value::Number(number)) => line.quantity = number as i64,
             // An enum has 32 bits.
-            (4, Plain::Number(number)) => line.state = number as i32,
-            (5, Plain::Number(number)) => line.outstanding = number as i64,
+            (4, Value::Number(number)) => line.state = number as i32,
+            (5, Value::Number(number)) => line.outstanding = number as i64,
             _ => return None,
         }
         Some(())
@@ -186,10 +254,10 @@ fn line_of(message: &[u8]) -> Option<Line<'_>> {
 /// A Timestamp in milliseconds, rounded down.
 fn milliseconds_of(message: &[u8]) -> Option<i64> {
     let (mut seconds, mut nanos) = (0, 0);
-    each_plain_field(message, |field, value| {
+    each_field(message, |field, value| {
         match (field, value) {
-            (1, Plain::Number(number)) => seconds = number as i64,
-            (2, Plain::Number(number)) => nanos = i64::from(number as i32),
+            (1, Value::Number(number)) => seconds = number as i64,
+            (2, Value::Number(number)) => nanos = i64::from(number as i32),
             _ => return None,
         }
         Some(())

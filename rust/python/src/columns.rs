@@ -1,150 +1,177 @@
 //! Explicit batches as columns: Python lists into a serialized SubmitRequest of reserves, a SubmitResponse back into
 //! lists.
 //!
-//! The protobuf is written and read by hand, because only a handful of fields matter and a message object for each row
-//! would cost more than the row. Field numbers are those of protos/invengine/v1. The caller keeps a batch at 1,000 rows
-//! or fewer, so that the interpreter is held for a fraction of a millisecond.
+//! The caller keeps a batch at 1,000 rows or fewer, so that the interpreter is held for a fraction of a millisecond.
 
+use std::io::Write;
+
+use invengine_node::translate::fields::{Value, begin_message, end_message, put_number, put_text, text};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
-use crate::wire::{Value, each_field, number_in, put_bytes, put_head, put_int, text_in, varint_length};
+use crate::answers::{each_field, outcomes_in};
+use crate::drafts::put_time;
 
-/// A serialized SubmitRequest with one Reserve of one line for each row.
+/// A serialized SubmitRequest with one Reserve of one line for each row from `start` to `end`.
 ///
-/// `shared_context` is a serialized CommandContext without a key; every row gets it with its own key. `ttl_ms` 0 leaves
-/// the time to live to the server. ValueError if the columns differ in length.
+/// A location or a quantity that is no list is that of every row; keys that are none are `{keys}-{row}`. `shared_context` is a
+/// serialized CommandContext without a key; every row gets it with its own key. `ttl_ms` 0 leaves the time to live to the
+/// server. ValueError if a column ends before `end`.
 #[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "the columns, and what their rows share")]
 pub fn encode_reserves<'py>(
     py: Python<'py>,
     skus: &Bound<'py, PyList>,
-    locations: &Bound<'py, PyList>,
-    quantities: &Bound<'py, PyList>,
-    keys: &Bound<'py, PyList>,
+    locations: &Bound<'py, PyAny>,
+    quantities: &Bound<'py, PyAny>,
+    keys: &Bound<'py, PyAny>,
+    start: usize,
+    end: usize,
     shared_context: &[u8],
     ttl_ms: u64,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let rows = skus.len();
-    if [locations.len(), quantities.len(), keys.len()] != [rows; 3] {
+    let (locations, quantities, keys) = (Column::of(locations), Column::of(quantities), Column::of(keys));
+    let lengths = [Some(skus.len()), locations.rows(), quantities.rows(), keys.rows()];
+    if lengths.iter().flatten().any(|&rows| rows < end) {
         return Err(PyValueError::new_err("every column needs as many rows as there are skus"));
     }
-    let ttl = ttl_field(ttl_ms);
-    let mut batch = Batch::with_rows(rows);
-    for row in 0..rows {
-        let (sku, location, key) = (skus.get_item(row)?, locations.get_item(row)?, keys.get_item(row)?);
-        batch.reserve(&Row {
-            sku: sku.cast::<PyString>()?.to_str()?,
-            location: location.cast::<PyString>()?.to_str()?,
-            quantity: quantities.get_item(row)?.extract()?,
-            key: key.cast::<PyString>()?.to_str()?,
-            shared_context,
-            ttl: &ttl,
-        });
+    let mut out = Vec::with_capacity(end.saturating_sub(start) * 160);
+    let mut key = Vec::new();
+    for row in start..end {
+        key.clear();
+        match &keys {
+            Column::Rows(keys) => key.extend_from_slice(keys.get_item(row)?.cast::<PyString>()?.to_str()?.as_bytes()),
+            Column::All(prefix) => {
+                key.extend_from_slice(prefix.cast::<PyString>()?.to_str()?.as_bytes());
+                write!(key, "-{row}")?;
+            }
+        }
+        let command = begin_message(&mut out, 1);
+        let request = begin_message(&mut out, 1);
+        let context = begin_message(&mut out, 1);
+        put_text(&mut out, 1, &key);
+        out.extend_from_slice(shared_context);
+        end_message(&mut out, context);
+        let line = begin_message(&mut out, 2);
+        put_text(&mut out, 1, skus.get_item(row)?.cast::<PyString>()?.to_str()?.as_bytes());
+        put_text(&mut out, 2, locations.at(row)?.cast::<PyString>()?.to_str()?.as_bytes());
+        put_number(&mut out, 4, quantities.at(row)?.extract()?);
+        end_message(&mut out, line);
+        if ttl_ms > 0 {
+            put_time(&mut out, 3, (ttl_ms / 1000) as i64, (ttl_ms % 1000 * 1_000_000) as i64);
+        }
+        end_message(&mut out, request);
+        end_message(&mut out, command);
     }
-    Ok(PyBytes::new(py, &batch.out))
+    Ok(PyBytes::new(py, &out))
 }
 
-/// The columns accepted, reservation_id, reason and sequence of a serialized SubmitResponse.
+/// A value for each row, or one for all.
+enum Column<'a, 'py> {
+    Rows(&'a Bound<'py, PyList>),
+    All(&'a Bound<'py, PyAny>),
+}
+
+impl<'a, 'py> Column<'a, 'py> {
+    fn of(values: &'a Bound<'py, PyAny>) -> Self {
+        values.cast::<PyList>().map_or(Column::All(values), Column::Rows)
+    }
+
+    fn rows(&self) -> Option<usize> {
+        match self {
+            Column::Rows(values) => Some(values.len()),
+            Column::All(_) => None,
+        }
+    }
+
+    fn at(&self, row: usize) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Column::Rows(values) => values.get_item(row),
+            Column::All(value) => Ok((*value).clone()),
+        }
+    }
+}
+
+/// The column accepted of a serialized SubmitResponse.
 ///
-/// A refused row has an empty id and sequence 0, an accepted one an empty reason. ValueError if it is malformed.
+/// `None` if the message is malformed or unusual: only protobuf can tell.
 #[pyfunction]
-#[expect(clippy::type_complexity, reason = "four columns, named in the stub")]
-pub fn decode_outcomes(answer: &[u8]) -> PyResult<(Vec<bool>, Vec<&str>, Vec<&str>, Vec<i64>)> {
-    let outcomes = outcomes_of(answer).ok_or_else(|| PyValueError::new_err("not a SubmitResponse"))?;
+pub fn decode_accepted<'py>(py: Python<'py>, answer: &[u8]) -> PyResult<Option<Bound<'py, PyList>>> {
+    rows_of(answer).map(|rows| PyList::new(py, rows.iter().map(|row| !row.refused))).transpose()
+}
+
+/// The columns reservation_id, reason and sequence of an answer whose column accepted can be read.
+///
+/// A refused row has an empty id and sequence 0, an accepted one an empty reason.
+#[pyfunction]
+#[expect(clippy::type_complexity, reason = "three columns, named in the stub")]
+pub fn decode_outcomes(answer: &[u8]) -> PyResult<(Vec<&str>, Vec<&str>, Vec<i64>)> {
+    let rows = rows_of(answer).ok_or_else(|| PyValueError::new_err("not a SubmitResponse, or an unusual one"))?;
     Ok((
-        outcomes.iter().map(|outcome| !outcome.refused).collect(),
-        outcomes.iter().map(|outcome| outcome.reservation_id).collect(),
-        outcomes.iter().map(|outcome| outcome.reason).collect(),
-        outcomes.iter().map(|outcome| outcome.sequence).collect(),
+        rows.iter().map(|row| row.reservation_id).collect(),
+        rows.iter().map(|row| row.reason).collect(),
+        rows.iter().map(|row| row.sequence).collect(),
     ))
 }
 
-struct Row<'a> {
-    sku: &'a str,
-    location: &'a str,
-    quantity: i64,
-    key: &'a str,
-    shared_context: &'a [u8],
-    ttl: &'a [u8],
-}
-
-/// A SubmitRequest under construction. The scratch buffers are reused, because a length comes before the bytes that it
-/// counts.
-struct Batch {
-    out: Vec<u8>,
-    line: Vec<u8>,
-    request: Vec<u8>,
-}
-
-impl Batch {
-    fn with_rows(rows: usize) -> Self {
-        Self { out: Vec::with_capacity(rows * 160), line: Vec::with_capacity(128), request: Vec::with_capacity(512) }
-    }
-
-    fn reserve(&mut self, row: &Row<'_>) {
-        self.line.clear();
-        put_bytes(&mut self.line, 1, row.sku.as_bytes());
-        put_bytes(&mut self.line, 2, row.location.as_bytes());
-        put_int(&mut self.line, 4, row.quantity);
-
-        self.request.clear();
-        let key_length = 1 + varint_length(row.key.len() as u64) + row.key.len();
-        put_head(&mut self.request, 1, key_length + row.shared_context.len());
-        put_bytes(&mut self.request, 1, row.key.as_bytes());
-        self.request.extend_from_slice(row.shared_context);
-        put_bytes(&mut self.request, 2, &self.line);
-        self.request.extend_from_slice(row.ttl);
-
-        put_head(&mut self.out, 1, 1 + varint_length(self.request.len() as u64) + self.request.len());
-        put_bytes(&mut self.out, 1, &self.request);
-    }
-}
-
-/// ReserveRequest.ttl, or no bytes for 0.
-fn ttl_field(ttl_ms: u64) -> Vec<u8> {
-    let mut field = Vec::new();
-    if ttl_ms > 0 {
-        let mut duration = Vec::new();
-        put_int(&mut duration, 1, (ttl_ms / 1000) as i64);
-        put_int(&mut duration, 2, (ttl_ms % 1000 * 1_000_000) as i64);
-        put_bytes(&mut field, 3, &duration);
-    }
-    field
-}
-
 #[derive(Default)]
-struct Outcome<'a> {
+struct Row<'a> {
     refused: bool,
     reservation_id: &'a str,
     reason: &'a str,
     sequence: i64,
 }
 
-fn outcomes_of(answer: &[u8]) -> Option<Vec<Outcome<'_>>> {
-    let mut outcomes = Vec::with_capacity(1000);
-    each_field(answer, |field, value| {
-        if let (1, Value::Bytes(outcome)) = (field, value) {
-            outcomes.push(outcome_of(outcome)?);
-        }
-        Some(())
-    })?;
-    Some(outcomes)
+fn rows_of(answer: &[u8]) -> Option<Vec<Row<'_>>> {
+    outcomes_in(answer)?.into_iter().map(row_of).collect()
 }
 
-fn outcome_of(message: &[u8]) -> Option<Outcome<'_>> {
-    let mut outcome = Outcome::default();
-    each_field(message, |field, value| {
+fn row_of(outcome: &[u8]) -> Option<Row<'_>> {
+    let mut row = Row::default();
+    let (mut receipts, mut holds) = (0, 0);
+    each_field(outcome, |field, value| {
         match (field, value) {
-            (1, Value::Bytes(receipt)) => outcome.sequence = number_in(receipt, 1)?,
-            (2, Value::Bytes(hold)) => outcome.reservation_id = text_in(hold, 1)?,
-            (4, Value::Bytes(rejection)) => {
-                outcome.refused = true;
-                outcome.reason = text_in(rejection, 2)?;
+            // Of a message that comes twice protobuf merges both.
+            (1, Value::Bytes(receipt)) if receipts == 0 => {
+                receipts += 1;
+                row.sequence = number_in(receipt, 1)?;
             }
+            (2, Value::Bytes(hold)) => {
+                holds += 1;
+                let id = text_in(hold, 1)?;
+                row.reservation_id = if holds == 1 { id } else { row.reservation_id };
+            }
+            (4, Value::Bytes(rejection)) if !row.refused => {
+                row.refused = true;
+                row.reason = text_in(rejection, 2)?;
+            }
+            (1 | 2 | 4, _) => return None,
             _ => {}
         }
         Some(())
     })?;
-    Some(outcome)
+    Some(row)
+}
+
+fn number_in(message: &[u8], wanted: u8) -> Option<i64> {
+    let mut found = 0;
+    each_field(message, |field, value| {
+        if let (true, Value::Number(number)) = (field == wanted, value) {
+            found = number as i64;
+        }
+        Some(())
+    })?;
+    Some(found)
+}
+
+fn text_in(message: &[u8], wanted: u8) -> Option<&str> {
+    let mut found = "";
+    each_field(message, |field, value| {
+        if let (true, Value::Bytes(bytes)) = (field == wanted, value) {
+            found = text(bytes)?;
+        }
+        Some(())
+    })?;
+    Some(found)
 }

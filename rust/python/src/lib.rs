@@ -11,7 +11,6 @@ mod drafts;
 mod engine;
 mod load;
 mod timeout;
-mod wire;
 
 use std::path::PathBuf;
 
@@ -99,7 +98,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(restore_backup, module)?)?;
     module.add_function(wrap_pyfunction!(examine, module)?)?;
     module.add_function(wrap_pyfunction!(drafts::encode_reserve, module)?)?;
+    module.add_function(wrap_pyfunction!(drafts::encode_context, module)?)?;
     module.add_function(wrap_pyfunction!(columns::encode_reserves, module)?)?;
+    module.add_function(wrap_pyfunction!(columns::decode_accepted, module)?)?;
     module.add_function(wrap_pyfunction!(columns::decode_outcomes, module)?)?;
     load::register(module)
 }

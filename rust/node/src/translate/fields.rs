@@ -1,7 +1,8 @@
 //! The fields of a protobuf message, read where they lie and appended where they are sent, without a message in between.
 //!
-//! Reading accepts only what every decoder reads alike: one-byte keys, numbers and length-delimited values. For anything else
-//! there is prost. What is appended is byte for byte what prost encodes.
+//! Reading accepts only what every decoder reads alike: one-byte keys, numbers and length-delimited values. Anything else is
+//! left to a complete decoder. What is appended is byte for byte what prost encodes. The door reads requests and writes
+//! answers with it, the Python client the reverse.
 
 use std::str;
 
@@ -10,10 +11,12 @@ const NUMBER: u8 = 0;
 const BYTES: u8 = 2;
 /// Least number that takes more than one byte.
 const TWO_BYTES: u64 = 0x80;
+/// Some decoders refuse a length of more bytes, and none needs it.
+const LENGTH_BYTES: usize = 4;
 
 /// The value of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value<'a> {
+pub enum Value<'a> {
     /// A number, as it is on the wire.
     Number(u64),
     /// A text or a message.
@@ -22,7 +25,7 @@ pub(super) enum Value<'a> {
 
 /// The fields of a message that are not read yet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fields<'a>(&'a [u8]);
+pub struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
     /// All fields of a message.
@@ -35,9 +38,9 @@ impl<'a> Fields<'a> {
         self.0
     }
 
-    /// The number and the value of the next field, `Some(None)` at the end; `None` if only prost may judge the rest.
+    /// The number and the value of the next field, `Some(None)` at the end; `None` if only a complete decoder may judge the rest.
     #[inline]
-    #[expect(clippy::option_option, reason = "`?` hands the message to prost")]
+    #[expect(clippy::option_option, reason = "`?` hands the message to a complete decoder")]
     pub fn next(&mut self) -> Option<Option<(u8, Value<'a>)>> {
         let Some((&key, rest)) = self.0.split_first() else { return Some(None) };
         self.0 = rest;
@@ -73,7 +76,11 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn bytes(&mut self) -> Option<&'a [u8]> {
+        let before = self.0.len();
         let length = usize::try_from(self.number()?).ok()?;
+        if before - self.0.len() > LENGTH_BYTES {
+            return None;
+        }
         let (bytes, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(bytes)
@@ -82,13 +89,13 @@ impl<'a> Fields<'a> {
 
 /// The bytes as a text, if they are one.
 #[inline]
-pub(super) fn text(bytes: &[u8]) -> Option<&str> {
+pub fn text(bytes: &[u8]) -> Option<&str> {
     str::from_utf8(bytes).ok()
 }
 
 /// Appends a number, unless it is 0, which is what an absent field means.
 #[inline]
-pub(super) fn put_number(to: &mut Vec<u8>, field: u8, number: i64) {
+pub fn put_number(to: &mut Vec<u8>, field: u8, number: i64) {
     if number != 0 {
         to.push(field << 3 | NUMBER);
         // A negative number is sent as its two's complement.
@@ -98,7 +105,7 @@ pub(super) fn put_number(to: &mut Vec<u8>, field: u8, number: i64) {
 
 /// Appends a text, unless it is empty.
 #[inline]
-pub(super) fn put_text(to: &mut Vec<u8>, field: u8, text: &[u8]) {
+pub fn put_text(to: &mut Vec<u8>, field: u8, text: &[u8]) {
     if !text.is_empty() {
         to.push(field << 3 | BYTES);
         put_varint(to, text.len() as u64);
@@ -109,10 +116,22 @@ pub(super) fn put_text(to: &mut Vec<u8>, field: u8, text: &[u8]) {
 /// Appends a message, even an empty one, and returns its length. What `write` appends is its fields; their length is put
 /// before them once it is known.
 #[inline]
-pub(super) fn put_message(to: &mut Vec<u8>, field: u8, write: impl FnOnce(&mut Vec<u8>)) -> usize {
-    to.extend_from_slice(&[field << 3 | BYTES, 0]);
-    let start = to.len();
+pub fn put_message(to: &mut Vec<u8>, field: u8, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    let start = begin_message(to, field);
     write(to);
+    end_message(to, start)
+}
+
+/// Begins a message, which `end_message` ends, and returns where its fields start.
+#[inline]
+pub fn begin_message(to: &mut Vec<u8>, field: u8) -> usize {
+    to.extend_from_slice(&[field << 3 | BYTES, 0]);
+    to.len()
+}
+
+/// Ends the message whose fields start there, and returns its length.
+#[inline]
+pub fn end_message(to: &mut Vec<u8>, start: usize) -> usize {
     let length = to.len() - start;
     if (length as u64) < TWO_BYTES {
         to[start - 1] = length as u8;
@@ -177,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_decoders_may_read_in_different_ways_is_not_read() {
-        let rows: [&[u8]; 9] = [
+        let rows: [&[u8]; 10] = [
             b"\x08",
             b"\x08\x80",
             b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02",
@@ -186,6 +205,7 @@ mod tests {
             b"\x0d\0\0\0\0",
             b"\x0a\x02x",
             b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            b"\x0a\x81\x80\x80\x80\0x",
             b"\x80\x01\0",
         ];
         for row in rows {

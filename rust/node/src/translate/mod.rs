@@ -10,7 +10,7 @@ pub mod command;
 mod context;
 pub(crate) mod entities;
 pub mod events;
-mod fields;
+pub mod fields;
 mod hold;
 mod lines;
 pub mod outcomes;
