@@ -86,6 +86,20 @@ def compare_encoding(lines: Any, fields: Arguments) -> None:
     assert draft.frame(NOW_NS + 1, "other", "other") == frame
 
 
+@pytest.mark.parametrize("key", ["order-1/1-reserve", "größe"])
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_a_reserve_that_gets_its_key_later_has_the_bytes_of_protobuf(key: str, looked_at: bool) -> None:
+    draft = commands.reserve([("mug", "wh-1", 1)], channel="web")
+    assert draft.is_unnamed
+    if looked_at:
+        assert not draft.request.context.idempotency_key
+    draft.name_key(key)
+    assert (draft.key, draft.is_unnamed, draft.is_anonymous) == (key, False, False)
+    expected, message = by_protobuf([("mug", "wh-1", 1)], {"channel": "web", "key": key}, "")
+    assert draft.frame(NOW_NS, "app", "bob") == expected
+    assert draft.request == message
+
+
 def test_what_is_changed_in_the_message_is_sent() -> None:
     draft = commands.reserve([("mug", "wh-1", 1)], key="k")
     draft.request.context.source.source_id = "erp"

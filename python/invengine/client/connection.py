@@ -121,6 +121,8 @@ class UsageScope:
     def check_loop(self) -> None:
         """Refuses a fork, and any event loop except the first one in which it was called."""
         loop = asyncio.get_running_loop()
+        if loop is self._loop and os.getpid() == self._process:  # On the path of each call.
+            return
         if loop is not self._loop:
             if self._loop is not None:
                 raise ClientClosed("this client belongs to another event loop; nothing was sent: make one in each loop")

@@ -131,6 +131,16 @@ class Draft(Generic[T_co]):
         context = self.request.context
         return not (context.idempotency_key or context.HasField("source") or context.HasField("issue_time"))
 
+    @property
+    def is_unnamed(self) -> bool:
+        """True without a key or number."""
+        context = self.request.context
+        return not (context.idempotency_key or context.HasField("source"))
+
+    def name_key(self, key: str) -> None:
+        """Sets a key that the caller chose and may repeat."""
+        name_key(self.request.context, key)
+
     def stamp(self, now_ns: int) -> None:
         """Sets its issue_time."""
         stamp = self.request.context.issue_time

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from invengine.client import arguments
-from invengine.client.draft import Draft, name_key
+from invengine.client.draft import Draft
 from invengine.client.methods import AsyncCommands, Commands
 from invengine.errors import InvalidArgument
 
@@ -30,9 +30,8 @@ class Steps:
 
     def give_key(self, draft: Draft[Any]) -> None:
         """Sets the key of a draft without one and counts it as a step. A draft with a key or a number is not a step."""
-        context = draft.request.context
-        if not context.idempotency_key and not context.HasField("source"):
-            name_key(context, self.next_key(draft.kind.name))
+        if draft.is_unnamed:
+            draft.name_key(self.next_key(draft.kind.name))
 
 
 class Operation(Commands):

@@ -110,6 +110,18 @@ class PlainReserve(Draft["Hold"]):
         """True without a key, number or issue_time of its caller, who then cannot repeat it."""
         return not self._key if self._request is None else super().is_anonymous
 
+    @property
+    def is_unnamed(self) -> bool:
+        """True without a key or number."""
+        return not self._key if self._request is None else super().is_unnamed
+
+    def name_key(self, key: str) -> None:
+        """Sets a key that the caller chose and may repeat."""
+        if self._request is None and not self._payload and key.isascii():
+            self._key, self._texts = key, {**self._texts, "key": key}
+        else:
+            super().name_key(key)
+
     def payload(self, now_ns: int, channel: str = "", actor: str = "", native: bool = True) -> bytes:
         """Seals it and returns its bytes, which `_core` encodes if `native`."""
         encode = _encoder() if native and self._request is None else None
