@@ -54,6 +54,8 @@ pub enum LedgerRun {
     /// In a ledger that no longer grows: each hold is fulfilled after its frame, the memory for keys is small, and keys were
     /// forgotten twice before the first command counts. None of this is part of the time.
     Steady,
+    /// Reserves that are never allocated: as time goes by, each level has units due at many ticks.
+    Reserves,
     /// Only makes the texts of the commands, which an instrument that counts the whole program has to subtract.
     Texts,
 }
@@ -65,24 +67,27 @@ impl FromStr for LedgerRun {
         match name {
             "growing" => Ok(LedgerRun::Growing),
             "steady" => Ok(LedgerRun::Steady),
+            "reserves" => Ok(LedgerRun::Reserves),
             "texts" => Ok(LedgerRun::Texts),
-            _ => Err(LoadError::Spec(format!("growing, steady or texts, not {name}"))),
+            _ => Err(LoadError::Spec(format!("growing, steady, reserves or texts, not {name}"))),
         }
     }
 }
 
-/// Alternates reserves and allocates: `operations` commands over `levels` levels in random order, with keys and expiry enabled.
+/// Alternates reserves and allocates, if the run has these: `operations` commands over `levels` levels in random order, with
+/// keys and expiry enabled.
 ///
 /// # Errors
 /// `operations` or `levels` is 0, or `levels` is too large.
 pub fn bench_ledger(operations: u64, levels: u32, run: LedgerRun) -> Result<LedgerReport, LoadError> {
-    let pairs = operations.div_ceil(2);
+    let commands = if run == LedgerRun::Reserves { 1 } else { 2 };
+    let pairs = operations.div_ceil(commands);
     if pairs == 0 || levels == 0 || levels > LEVELS_MAX {
         return Err(LoadError::Spec(format!("operations must be at least 1, levels 1 to {LEVELS_MAX}")));
     }
-    let mut bench = Bench::new(levels, run == LedgerRun::Steady);
+    let mut bench = Bench::new(levels, run);
     let mut warm = 0;
-    while bench.steady && bench.forgotten < FORGOTTEN_BEFORE {
+    while run == LedgerRun::Steady && bench.forgotten < FORGOTTEN_BEFORE {
         bench.frame(&FrameTexts::new(warm..warm + FRAME_PAIRS as u64, levels));
         warm += FRAME_PAIRS as u64;
     }
@@ -98,7 +103,7 @@ pub fn bench_ledger(operations: u64, levels: u32, run: LedgerRun) -> Result<Ledg
     let executed = if run == LedgerRun::Texts { 0 } else { end };
     let checks = bench.problem(executed).unwrap_or_else(|| "passed".to_owned());
     let Bench { took, page_faults, .. } = bench;
-    Ok(LedgerReport { operations: 2 * pairs, seconds: took.as_secs_f64(), page_faults, checks })
+    Ok(LedgerReport { operations: commands * pairs, seconds: took.as_secs_f64(), page_faults, checks })
 }
 
 /// The level of a pair of commands.
@@ -154,22 +159,22 @@ struct Bench {
     refused: u64,
     /// How often keys were forgotten.
     forgotten: u64,
-    steady: bool,
+    run: LedgerRun,
     took: Duration,
     page_faults: u64,
 }
 
 impl Bench {
-    fn new(levels: u32, steady: bool) -> Self {
+    fn new(levels: u32, run: LedgerRun) -> Self {
         let mut options = LedgerOptions::new("bench");
-        if steady {
+        if run == LedgerRun::Steady {
             options.key_bytes_max = STEADY_KEY_BYTES;
         }
         let mut bench = Self {
             ledger: Ledger::new(options),
             levels,
             forgotten: 0,
-            steady,
+            run,
             took: Duration::ZERO,
             page_faults: 0,
             payload: Payload::default(),
@@ -213,20 +218,22 @@ impl Bench {
         self.refused += u64::from(matches!(executed.answer, Answer::Rejected(_)));
     }
 
-    /// One frame: reserves, then the allocates of those holds.
+    /// One frame: reserves, then the allocates of those holds if the run has them.
     fn frame(&mut self, texts: &FrameTexts) {
         self.payload.clear(FRAME_BYTES_MAX);
         self.now_ms += FRAME_MS;
         let reserves: Vec<_> = texts.reserves().map(|(key, sku)| reserve(key, sku, self.now_ms)).collect();
         let (began, faults) = (Instant::now(), page_faults());
         self.reserve(&reserves);
-        self.allocate(texts);
+        if self.run != LedgerRun::Reserves {
+            self.allocate(texts);
+        }
         self.ledger.sweep(self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
         let forgot = self.ledger.forget_keys(self.now_ms, &mut self.payload, FRAME_BYTES_MAX);
         self.took += began.elapsed();
         self.page_faults += page_faults() - faults;
         self.forgotten += u64::from(forgot);
-        if self.steady {
+        if self.run == LedgerRun::Steady {
             self.fulfill();
         }
     }
@@ -280,15 +287,16 @@ impl Bench {
             return Some(format!("{} is broken at {}", broken.rule, broken.at));
         }
         let mut expected = vec![0_i64; self.levels as usize];
-        if !self.steady {
+        if self.run != LedgerRun::Steady {
             (0..pairs).for_each(|pair| expected[level_of(pair, self.levels) as usize] += 1);
         }
         let location = self.ledger.locations().find(LOCATION)?;
-        for (sku, allocated) in (0..self.levels).map(sku).zip(expected) {
+        for (sku, units) in (0..self.levels).map(sku).zip(expected) {
             let level = self.ledger.items().find(&sku).and_then(|item| self.ledger.find_level(item, location));
             let figures = level.map(|level| self.ledger.figures(level, self.now_ms)).unwrap_or_default();
-            if (figures.reserved, figures.allocated) != (0, allocated) || figures.oversold() != 0 {
-                return Some(format!("{sku} must have {allocated} units allocated, but has {figures:?}"));
+            let held = if self.run == LedgerRun::Reserves { (units, 0) } else { (0, units) };
+            if (figures.reserved, figures.allocated) != held || figures.oversold() != 0 {
+                return Some(format!("{sku} must have {held:?} units reserved and allocated, but has {figures:?}"));
             }
         }
         None
@@ -301,16 +309,17 @@ mod tests {
 
     #[test]
     fn every_pair_is_executed_and_checked() {
-        for run in ["growing", "steady", "texts"] {
+        for run in ["growing", "steady", "reserves", "texts"] {
             let report = bench_ledger(2_501, 7, run.parse().unwrap()).unwrap();
-            assert_eq!((report.operations, report.checks.as_str()), (2_502, "passed"));
+            let operations = if run == "reserves" { 2_501 } else { 2_502 };
+            assert_eq!((report.operations, report.checks.as_str()), (operations, "passed"));
             assert_eq!(report.seconds > 0.0, run != "texts");
         }
     }
 
     #[test]
     fn a_ledger_in_an_unexpected_state_has_a_problem() {
-        let mut bench = Bench::new(2, false);
+        let mut bench = Bench::new(2, LedgerRun::Growing);
         bench.frame(&FrameTexts::new(0..10, 2));
         assert_eq!(bench.problem(10), None);
         assert!(bench.problem(11).unwrap().contains("must have"));
