@@ -269,14 +269,14 @@ def decode_outcomes(answer: bytes) -> tuple[list[str], list[str], list[int]]:
 def bench_ledger(operations: int, levels: int, run: str) -> str:
     """Runs the ledger alone, without journal or door, on the calling thread, and reports how fast it was.
 
-    Half of the `operations` are Reserves of one unit, half the Allocates of those holds, over `levels` levels in random
-    order, with keys and expiry on. `run` is growing; steady: holds are fulfilled after their frame, and keys were
-    forgotten twice before the first command counts; reserves: nothing is allocated, so that a level has units due at many
-    times; or texts: nothing is executed, only the commands' texts are made. The answer is a JSON object: operations,
-    seconds (of the commands alone, not of making the levels), page_faults during these, and checks: "passed", or what was
-    found wrong afterwards. Checked is that every command was accepted, that every level adds up, and that each holds as
-    many units as were reserved there. Raises
-    ValueError if `operations` or `levels` is below 1, or for another `run`.
+    Half of the `operations` are Reserves of one unit, half the Allocates of those holds, over `levels` levels in
+    random order, with keys and expiry on. `run` is growing; steady: holds are fulfilled after their frame, and keys
+    were forgotten twice before the first command counts; reserves: nothing is allocated, so that a level has units
+    due at many times; or texts: nothing is executed, only the commands' texts are made. The answer is a JSON object:
+    operations, seconds (of the commands alone, not of making the levels), page_faults during these, and checks:
+    "passed", or what was found wrong afterwards. Checked is that every command was accepted, that every level adds
+    up, and that each holds as many units as were reserved there. Raises ValueError if `operations` or `levels` is
+    below 1, or for another `run`.
     """
 
 def load_run(spec: str) -> str:

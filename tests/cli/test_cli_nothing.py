@@ -89,6 +89,7 @@ NEEDED = {
     "backup restore": ["nowhere"],
     "stock set": ["MUG@berlin=1"],
     "stock show": ["MUG@berlin"],
+    "stock move": ["MUG@berlin=1", "--to", "damaged"],
     "policies location-groups add": ["west", "berlin"],
 }
 NEEDED |= {words: [HOLD] for words in ("allocate", "release", "fulfill", "extend", "reservation")}

@@ -138,7 +138,7 @@ impl Frozen {
 /// Calls `see` with each field; `None` if the message is malformed or unusual, or if `see` returns `None`.
 pub fn each_field<'a>(message: &'a [u8], mut see: impl FnMut(u8, Value<'a>) -> Option<()>) -> Option<()> {
     let mut fields = Fields::of(message);
-    while let Some((field, value)) = fields.next()? {
+    while let Some((field, value)) = fields.next_field()? {
         see(field, value)?;
     }
     Some(())

@@ -105,7 +105,6 @@ pub fn decode_accepted<'py>(py: Python<'py>, answer: &[u8]) -> PyResult<Option<B
 ///
 /// A refused row has an empty id and sequence 0, an accepted one an empty reason.
 #[pyfunction]
-#[expect(clippy::type_complexity, reason = "three columns, named in the stub")]
 pub fn decode_outcomes(answer: &[u8]) -> PyResult<(Vec<&str>, Vec<&str>, Vec<i64>)> {
     let rows = rows_of(answer).ok_or_else(|| PyValueError::new_err("not a SubmitResponse, or an unusual one"))?;
     Ok((

@@ -57,7 +57,7 @@ impl<'a> Batch<'a> {
         let mut fields = Fields::of(payload);
         while !fields.rest().is_empty() {
             let from = fields.rest();
-            let Some(Some((1, Value::Bytes(command)))) = fields.next() else { return Self::decode(payload) };
+            let Some(Some((1, Value::Bytes(command)))) = fields.next_field() else { return Self::decode(payload) };
             if batch.commands.len() == SUBMIT_COMMANDS_MAX {
                 return Self::decode(payload);
             }

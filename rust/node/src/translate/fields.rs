@@ -40,8 +40,7 @@ impl<'a> Fields<'a> {
 
     /// The number and the value of the next field, `Some(None)` at the end; `None` if only a complete decoder may judge the rest.
     #[inline]
-    #[expect(clippy::option_option, reason = "`?` hands the message to a complete decoder")]
-    pub fn next(&mut self) -> Option<Option<(u8, Value<'a>)>> {
+    pub fn next_field(&mut self) -> Option<Option<(u8, Value<'a>)>> {
         let Some((&key, rest)) = self.0.split_first() else { return Some(None) };
         self.0 = rest;
         let value = match key & 7 {
@@ -190,7 +189,7 @@ mod tests {
             put_number(&mut found, 1, number);
             assert_eq!(found, expected);
             let value = (number != 0).then_some((1, Value::Number(number as u64)));
-            assert_eq!(Fields::of(&found).next(), Some(value));
+            assert_eq!(Fields::of(&found).next_field(), Some(value));
         }
     }
 
@@ -209,9 +208,9 @@ mod tests {
             b"\x80\x01\0",
         ];
         for row in rows {
-            assert_eq!(Fields::of(row).next(), None, "{row:02x?}");
+            assert_eq!(Fields::of(row).next_field(), None, "{row:02x?}");
         }
-        assert_eq!(Fields::of(b"\x08\x80\0").next(), Some(Some((1, Value::Number(0)))), "longer than needed");
-        assert_eq!(Fields::of(b"").next(), Some(None));
+        assert_eq!(Fields::of(b"\x08\x80\0").next_field(), Some(Some((1, Value::Number(0)))), "longer than needed");
+        assert_eq!(Fields::of(b"").next_field(), Some(None));
     }
 }

@@ -23,7 +23,7 @@ use super::target::{HoldName, expected_version, named_by};
 #[inline]
 pub(super) fn command(message: &[u8], tag: u64) -> Option<Command<'_>> {
     let mut fields = Fields::of(message);
-    let (number, Bytes(request)) = fields.next()?? else { return None };
+    let (number, Bytes(request)) = fields.next_field()?? else { return None };
     if !fields.rest().is_empty() {
         return None;
     }
@@ -40,7 +40,7 @@ fn reserve(message: &[u8]) -> Option<Command<'_>> {
     let (mut context, mut lasts) = (None, None);
     let (mut lines, mut allow_partial, mut replace_own) = (Vec::new(), false, false);
     let mut fields = Fields::of(message);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next_field()? {
         match field {
             (1, Bytes(message)) => set_once(&mut context, shared(message, &mut found)?)?,
             (2, Bytes(message)) => {
@@ -67,7 +67,7 @@ fn reserve(message: &[u8]) -> Option<Command<'_>> {
 fn line<'a>(message: &'a [u8], number: usize, found: &mut Violations) -> Option<Line<'a>> {
     let mut line = Line { sku: "", location: "", quantity: 0 };
     let mut fields = Fields::of(message);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next_field()? {
         match field {
             (1, Bytes(bytes)) => line.sku = text(bytes)?,
             (2, Bytes(bytes)) => line.location = text(bytes)?,
@@ -84,7 +84,7 @@ fn on_hold<'a>(message: &'a [u8], tag: u64, body: fn(Target<'a>) -> Body<'a>) ->
     let mut found = Violations::default();
     let (mut context, mut target) = (None, None);
     let mut fields = Fields::of(message);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next_field()? {
         match field {
             (1, Bytes(message)) => set_once(&mut context, shared(message, &mut found)?)?,
             (2, Bytes(message)) => set_once(&mut target, whole(message, tag, &mut found)?)?,
@@ -99,7 +99,7 @@ fn on_hold<'a>(message: &'a [u8], tag: u64, body: fn(Target<'a>) -> Body<'a>) ->
 fn whole<'a>(message: &'a [u8], tag: u64, found: &mut Violations) -> Option<Target<'a>> {
     let (mut name, mut version) = (None, 0);
     let mut fields = Fields::of(message);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next_field()? {
         match field {
             (1, Bytes(bytes)) => name = Some(HoldName::Token(text(bytes)?)),
             (2, Bytes(bytes)) => name = Some(HoldName::Key(text(bytes)?)),
@@ -117,7 +117,7 @@ fn shared<'a>(message: &'a [u8], found: &mut Violations) -> Option<Context<'a>> 
     let mut context = Context::default();
     let (mut issue_time, mut event_time, mut position) = (None, None, None);
     let mut fields = Fields::of(message);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next_field()? {
         match field {
             (1, Bytes(bytes)) => context.key = text(bytes)?,
             (2, Bytes(message)) => set_once(&mut issue_time, span(message)?)?,
@@ -147,7 +147,7 @@ fn shared<'a>(message: &'a [u8], found: &mut Violations) -> Option<Context<'a>> 
 fn place<'a>(message: &'a [u8], found: &mut Violations) -> Option<SourcePosition<'a>> {
     let (mut id, mut epoch, mut sequence) = ("", 0, 0);
     let mut fields = Fields::of(message);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next_field()? {
         match field {
             (1, Bytes(bytes)) => id = text(bytes)?,
             (2, Number(number)) => epoch = number as i64,
@@ -162,7 +162,7 @@ fn place<'a>(message: &'a [u8], found: &mut Violations) -> Option<SourcePosition
 fn span(message: &[u8]) -> Option<(i64, i32)> {
     let (mut seconds, mut nanos) = (0, 0);
     let mut fields = Fields::of(message);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next_field()? {
         match field {
             (1, Number(number)) => seconds = number as i64,
             (2, Number(number)) => nanos = number as i32,
