@@ -74,7 +74,10 @@ impl Engine {
         }
     }
 
-    #[pyo3(signature = (method, payload, *, idempotency_key = "", ledger = "", timeout_ms = TimeoutMs::NONE))]
+    #[pyo3(
+        signature = (method, payload, *, idempotency_key = "", ledger = "", timeout_ms = TimeoutMs::NONE),
+        text_signature = "($self, method, payload, *, idempotency_key='', ledger='', timeout_ms=0)"
+    )]
     fn call<'py>(
         &self,
         py: Python<'py>,
@@ -114,7 +117,10 @@ impl Engine {
         }
     }
 
-    #[pyo3(signature = (method, payload, on_done, *, idempotency_key = "", ledger = "", timeout_ms = TimeoutMs::NONE))]
+    #[pyo3(
+        signature = (method, payload, on_done, *, idempotency_key = "", ledger = "", timeout_ms = TimeoutMs::NONE),
+        text_signature = "($self, method, payload, on_done, *, idempotency_key='', ledger='', timeout_ms=0)"
+    )]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a call")]
     fn start_call(
         &self,
