@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tools import soak
-from tools.long_run import report
+from tools.long_run import report, stages
 from tools.long_run import totals as totals_file
 from tools.long_run.programs import simulated
 from tools.long_run.stages import STAGES, Stage
@@ -170,3 +170,10 @@ def test_every_figure_of_the_long_run_has_its_stage() -> None:
     }
     assert {name: goals[name] for name in wanted} == wanted
     assert {"sleepers", "disks", "exhaustion", "planted"} <= goals.keys()
+
+
+@pytest.mark.parametrize("arguments", [stages.ERRORS, stages.FENCES])
+def test_the_rust_tests_of_a_stage_exist(arguments: tuple[str, ...]) -> None:
+    program, name = arguments[3], arguments[4]
+    sources = (Path(__file__).parents[2] / "rust" / "node" / "tests" / program).glob("*.rs")
+    assert any(f"fn {name}" in source.read_text() for source in sources), f"no test of {program} is named {name}"

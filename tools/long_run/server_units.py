@@ -39,12 +39,9 @@ ZOMBIE_SLEEP_S = 60.0
 TRY_S = 1.0
 PAUSE_S = 0.05
 EXIT_POISONED = 5
-# Small files and frequent snapshots: a kill meets them too.
-BUSY = {
-    "INVENGINE_JOURNAL_FILE_BYTES": str((4 << 20) + (1 << 16)),
-    "INVENGINE_SNAPSHOT_JOURNAL_BYTES": str(1 << 16),
-    "INVENGINE_SNAPSHOT_INTERVAL_MS": "0",
-}
+# Frequent snapshots, and on disk small files: a kill meets them too.
+SNAPSHOTS = {"INVENGINE_SNAPSHOT_JOURNAL_BYTES": str(1 << 16), "INVENGINE_SNAPSHOT_INTERVAL_MS": "0"}
+SMALL_FILES = {"INVENGINE_JOURNAL_FILE_BYTES": str((4 << 20) + (1 << 16))}
 DISK_FAULTS = (
     ("fdatasync", "error=EIO"),
     ("pwrite64", "error=EIO"),
@@ -61,7 +58,8 @@ def prefork() -> Prefork:
 @contextmanager
 def served(context: UnitContext, *flags: str) -> Iterator[ServerFixture]:
     """A server with its stock, on files or as the flags say, with or without snapshots depending on the seed."""
-    environment = context.rng.choice(({}, BUSY))
+    busy = SNAPSHOTS if "redis" in flags else SNAPSHOTS | SMALL_FILES
+    environment = context.rng.choice(({}, busy))
     with server_fixture(context.directory / "server", *flags, environment=environment, prefork=prefork()) as server:
         server.start()
         server.add_stock()

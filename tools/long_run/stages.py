@@ -23,8 +23,8 @@ FUZZ_SECONDS = 4
 
 # Arguments of `cargo test`.
 EXHAUSTION = ("-p", "invengine-node", "--test", "journal", "--", "crash::", "damage::", "snapshots::")
-ERRORS = ("-p", "invengine-node", "--test", "journal", "faults::any_failing_call", "--", "--nocapture")
-FENCES = ("-p", "invengine-node", "--test", "redis", "faults::a_zombie_is_refused", "--", "--nocapture")
+ERRORS = ("-p", "invengine-node", "--test", "journal", "any_failing_call", "--", "--nocapture")
+FENCES = ("-p", "invengine-node", "--test", "redis", "a_zombie_is_refused_every_time", "--", "--nocapture")
 
 
 @dataclass(frozen=True, slots=True)
