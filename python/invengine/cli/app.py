@@ -30,7 +30,8 @@ from invengine.cli.exits import (
 )
 from invengine.cli.keys import forget_run, has_changed, key_of_run
 from invengine.cli.lean import lean
-from invengine.cli.streams import RED, guarded, is_text, readable, styled
+from invengine.cli.streams import RED, guarded, readable, styled
+from invengine.text import is_encodable
 
 EPILOG = "Exit codes: " + "; ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items()) + "."
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
@@ -212,7 +213,7 @@ def check_encoding(arguments: Iterable[str]) -> None:
     This holds for every argument of every command, for paths too: reports and messages name them.
     """
     for number, argument in enumerate(arguments, 1):
-        if not is_text(argument):
+        if not is_encodable(argument):
             raise UsageProblemError(
                 f"argument {number} is no text: {readable(argument)}; write it in UTF-8, and in a locale of UTF-8"
             )

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from invengine.cli.streams import is_text
+from invengine.text import is_encodable
 
 # The same prefix, file name and bound as in invengine.settings.
 _PREFIX = "invengine_"
@@ -44,7 +44,7 @@ def _plain(config: Path | None, flags: dict[str, Any]) -> CallSettings | None:
     values: dict[str, Any] = {}
     for variable, text in os.environ.items():
         if variable.lower().startswith(_PREFIX):
-            if not is_text(text):
+            if not is_encodable(text):
                 return None
             values[variable.lower().removeprefix(_PREFIX)] = text
     if not values.keys() <= set(CallSettings._fields):

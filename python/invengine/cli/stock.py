@@ -125,7 +125,7 @@ def move_quantity(
 ) -> None:
     """Move units to another state: `stock move MUG@berlin=2 --to damaged`. What is not there is refused."""
     wanted = quantities(lines)
-    states = [StockState.ON_HAND if part is None else StockState[part.name] for part in (from_state, to_state)]
+    states = [_state(part) or StockState.ON_HAND for part in (from_state, to_state)]
     if states[0] is states[1]:
         raise UsageProblemError("--to must name another state than --from; each is on_hand if not given")
     key = command_key(key)

@@ -92,15 +92,6 @@ class GuardedStream(io.TextIOBase):
                 os.close(null)
 
 
-def is_text(text: str) -> bool:
-    """True if the text has a form in UTF-8, which bytes that Python could not decode do not have."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def readable(text: str) -> str:
     """The text with each byte that Python could not decode as an escape, such as `\\xff`."""
     try:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from invengine.errors import InvalidArgument
+from invengine.text import is_encodable
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 SECONDS_MAX = 315_576_000_000
@@ -37,17 +38,6 @@ def text(value: Any, field: str) -> str:
     if not is_encodable(value):
         raise InvalidArgument(field, f"a text that UTF-8 can write; got {_described(value)}")
     return value
-
-
-def is_encodable(value: str) -> bool:
-    """True if the text has a form in UTF-8."""
-    if value.isascii():
-        return True
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def nonempty(value: Any, field: str) -> str:

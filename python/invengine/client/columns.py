@@ -18,6 +18,7 @@ from invengine.client.draft import CommandFields
 from invengine.client.framing import BATCH_COMMANDS_MAX
 from invengine.client.reserving import plain_texts
 from invengine.errors import InvalidArgument
+from invengine.text import is_encodable
 from invengine.v1.types_pb2 import CommandContext
 
 METHOD = "/invengine.v1.ReservationService/Submit"
@@ -146,7 +147,7 @@ def shared_context(now_ns: int, fields: CommandFields, *, keys_named: bool = Fal
 
 def _texts(column: Iterable[str], name: str) -> list[str]:
     found = list(arguments.items_of(column, name))
-    if set(map(type, found)) - {str} or not all(map(arguments.is_encodable, found)):
+    if set(map(type, found)) - {str} or not all(map(is_encodable, found)):
         return [arguments.text(value, f"{name}[{row}]") for row, value in enumerate(found)]
     return found
 

@@ -117,9 +117,7 @@ impl Refusal {
             refusal.message = format!("{cause}; read them, then ask again");
             return refusal;
         }
-        let mut refusal = Self::outcome_unknown();
-        refusal.message = format!("{cause}, but the command may have happened; repeat it with the same key");
-        refusal
+        Self::may_have_happened(format!("{cause}, but the command may have happened; repeat it with the same key"))
     }
 
     /// A message that is longer than its limit, in bytes.
@@ -254,8 +252,12 @@ impl Refusal {
 
     /// The journal failed while the command was in progress, or before.
     pub fn outcome_unknown() -> Self {
-        let message =
-            "the journal failed and the command may have happened; repeat it with the same key after a restart";
+        Self::may_have_happened(
+            "the journal failed and the command may have happened; repeat it with the same key after a restart",
+        )
+    }
+
+    fn may_have_happened(message: impl Into<String>) -> Self {
         Refusal::new(Code::Unavailable, "OUTCOME_UNKNOWN", message)
     }
 
@@ -274,11 +276,9 @@ impl Refusal {
         if methods::is_read(path) {
             return Self::deadline();
         }
-        let mut refusal = Self::outcome_unknown();
-        refusal.message =
-            "the deadline passed before the journal had the command, which may have happened; repeat it with the same key"
-                .into();
-        refusal
+        Self::may_have_happened(
+            "the deadline passed before the journal had the command, which may have happened; repeat it with the same key",
+        )
     }
 
     /// A bug; the log has the cause under the incident number.

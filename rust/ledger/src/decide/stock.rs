@@ -14,14 +14,7 @@ use crate::states::{Quantities, StockState};
 
 impl Ledger {
     pub(crate) fn decide_stock(&self, kind: StockKind, lines: &[StockLine<'_>]) -> Result<OneOrMany<Event>, Rejection> {
-        let mut items: OneOrMany<Handle> = OneOrMany::default();
-        for line in lines {
-            items.push(self.item(line.sku)?);
-        }
-        let mut level_keys = OneOrMany::default();
-        for (line, item) in lines.iter().zip(items.iter()) {
-            level_keys.push((*item, self.location(line.location)?));
-        }
+        let level_keys = self.level_keys(lines.iter().map(|line| (line.sku, line.location)))?;
         let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
         let mut changes: HashMap<(Handle, Handle), LevelChange> = HashMap::new();
         let mut deltas: OneOrMany<i64> = OneOrMany::default();
@@ -48,11 +41,10 @@ impl Ledger {
 
     /// Moves units of each line in turn: what a line moved, a later one can move on.
     pub(crate) fn decide_move_quantity(&self, lines: &[MoveLine<'_>]) -> Result<OneOrMany<Event>, Rejection> {
-        let items = lines.iter().map(|line| self.item(line.sku)).collect::<Result<OneOrMany<_>, _>>()?;
-        let locations = lines.iter().map(|line| self.location(line.location)).collect::<Result<OneOrMany<_>, _>>()?;
+        let level_keys = self.level_keys(lines.iter().map(|line| (line.sku, line.location)))?;
         let mut stocks: HashMap<(Handle, Handle), Quantities> = HashMap::new();
         let mut events = OneOrMany::default();
-        for (line, (item, location)) in lines.iter().zip(items.iter().copied().zip(locations.iter().copied())) {
+        for (line, (item, location)) in lines.iter().zip(level_keys.iter().copied()) {
             let stock = stocks.entry((item, location)).or_insert_with(|| self.quantities_at((item, location)));
             let there = stock.alone(line.from).max(0);
             if there < line.quantity && !planted::is("move_from_nothing") {
@@ -64,6 +56,15 @@ impl Ledger {
             events.push(Event::StockMoved { item, location, from, to, units });
         }
         Ok(events)
+    }
+
+    /// Item and location of each line; an unknown item is reported before an unknown location.
+    fn level_keys<'a>(
+        &self,
+        lines: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    ) -> Result<OneOrMany<(Handle, Handle)>, Rejection> {
+        let items = lines.clone().map(|(sku, _)| self.item(sku)).collect::<Result<OneOrMany<_>, _>>()?;
+        items.iter().zip(lines).map(|(item, (_, location))| Ok((*item, self.location(location)?))).collect()
     }
 
     fn quantities_at(&self, (item, location): (Handle, Handle)) -> Quantities {

@@ -96,16 +96,10 @@ impl CommandRequest for v1::MoveQuantityRequest {
 
 fn moves<'a>(given: &'a [v1::StateMove], found: &mut Violations) -> Vec<MoveLine<'a>> {
     collect(given, found, |number, line, found| {
-        let good = (1..=QUANTITY_MAX).contains(&line.quantity);
-        found.require(good, format_args!("lines[{number}].quantity"), "from 1 to 2^53 - 1");
-        found.name(&line.sku, format_args!("lines[{number}].sku"));
-        found.name(&line.location, format_args!("lines[{number}].location"));
-        let mut state = |name, field| {
-            let known = state_of(name);
-            found.require(known.is_some(), format_args!("lines[{number}].{field}"), "one of the states of StockState");
-            known
-        };
-        let (from, to) = (state(line.from_state, "from_state"), state(line.to_state, "to_state"));
+        check_units(number, line.quantity, found);
+        check_level(number, [&line.sku, &line.location], found);
+        let from = known_state(number, "from_state", line.from_state, found);
+        let to = known_state(number, "to_state", line.to_state, found);
         let moves = from.is_none() || from != to;
         found.require(moves, format_args!("lines[{number}].to_state"), "another state than from_state");
         let [from, to] = [from, to].map(|state| state.unwrap_or(StockState::OnHand));
@@ -115,8 +109,7 @@ fn moves<'a>(given: &'a [v1::StateMove], found: &mut Violations) -> Vec<MoveLine
 
 fn units<'a>(given: &'a [v1::StockLine], found: &mut Violations) -> Vec<StockLine<'a>> {
     collect(given, found, |number, line, found| {
-        let good = (1..=QUANTITY_MAX).contains(&line.quantity);
-        found.require(good, format_args!("lines[{number}].quantity"), "from 1 to 2^53 - 1");
+        check_units(number, line.quantity, found);
         stock_line(number, [&line.sku, &line.location], line.quantity, line.state, found)
     })
 }
@@ -164,9 +157,23 @@ fn stock_line<'a>(
     state: i32,
     found: &mut Violations,
 ) -> StockLine<'a> {
+    check_level(number, [sku, location], found);
+    let state = known_state(number, "state", state, found).unwrap_or(StockState::OnHand);
+    StockLine { sku, location, quantity, state, expected: None }
+}
+
+fn check_units(number: usize, units: i64, found: &mut Violations) {
+    let good = (1..=QUANTITY_MAX).contains(&units);
+    found.require(good, format_args!("lines[{number}].quantity"), "from 1 to 2^53 - 1");
+}
+
+fn check_level(number: usize, [sku, location]: [&str; 2], found: &mut Violations) {
     found.name(sku, format_args!("lines[{number}].sku"));
     found.name(location, format_args!("lines[{number}].location"));
-    let known = state_of(state);
-    found.require(known.is_some(), format_args!("lines[{number}].state"), "one of the states of StockState");
-    StockLine { sku, location, quantity, state: known.unwrap_or(StockState::OnHand), expected: None }
+}
+
+fn known_state(number: usize, field: &str, name: i32, found: &mut Violations) -> Option<StockState> {
+    let known = state_of(name);
+    found.require(known.is_some(), format_args!("lines[{number}].{field}"), "one of the states of StockState");
+    known
 }
