@@ -10,12 +10,12 @@ InvengineError                      code, reason, metadata, violations, retry_af
 │   ├── InsufficientStock           sku, location, requested, available
 │   ├── UnknownName
 │   │   ├── UnknownSku · UnknownLocation · UnknownGroup · UnknownChannel · UnknownSource · UnknownService
-│   │   └── ReservationNotFound
+│   │   └── EntityNotFound · ReservationNotFound
 │   ├── WrongState
 │   │   ├── ReservationExpired · AlreadyReleased · AlreadyAllocated · AlreadyFulfilled
 │   │   ├── ExceedsOutstanding      more than the line still holds
 │   │   ├── EntityInUse             kind, name, used_by: something refers to it
-│   │   └── OrderState · EventFromFuture
+│   │   └── TransferState · OrderState · EventFromFuture
 │   ├── StaleRead                   compare-and-swap lost: read again
 │   │   └── QuantityStale · StaleVersion
 │   ├── SourceRefused
@@ -229,6 +229,13 @@ class UnknownGroup(UnknownName):
     shown_metadata = ("group",)
 
 
+class EntityNotFound(UnknownName):
+    """Nothing of this kind and name, such as a stock transfer."""
+
+    default_reason = "ENTITY_NOT_FOUND"
+    shown_metadata = ("kind", "name")
+
+
 class UnknownChannel(UnknownName):
     """No such channel in the catalogue."""
 
@@ -301,6 +308,13 @@ class EntityInUse(WrongState):
 
     default_reason = "ENTITY_IN_USE"
     shown_metadata = ("kind", "name", "used_by")
+
+
+class TransferState(WrongState):
+    """Not possible in the state of the stock transfer: it exists already, or nothing of it is on its way."""
+
+    default_reason = "TRANSFER_STATE"
+    shown_metadata = ("transfer", "state")
 
 
 class OrderState(WrongState):

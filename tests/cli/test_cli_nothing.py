@@ -91,6 +91,9 @@ NEEDED = {
     "stock show": ["MUG@berlin"],
     "stock move": ["MUG@berlin=1", "--to", "damaged"],
     "policies location-groups add": ["west", "berlin"],
+    "stock-transfers ship": ["T-17", "MUG=1", "--from", "berlin", "--to", "lyon"],
+    "stock-transfers receive": ["T-17", "--whole"],
+    "stock-transfers close": ["T-17", "--remainder", "lost"],
 }
 NEEDED |= {words: [HOLD] for words in ("allocate", "release", "fulfill", "extend", "reservation")}
 NEEDED |= {f"stock {each}": ["MUG@berlin=1"] for each in ("receive", "return", "adjust", "count")}
@@ -108,7 +111,7 @@ def flags(*kinds: Any) -> Iterator[tuple[str, str]]:
 def needed(words: str) -> list[str]:
     """The arguments without which a command is refused anyway. If it calls a server, nobody is there."""
     found = NEEDED.get(words, [])
-    if words.startswith(("catalogue", "policies")) and not found and not words.endswith("list"):
+    if words.startswith(("catalogue", "policies", "stock-transfers")) and not found and not words.endswith("list"):
         found = ["x"]
     return [*found, *NOBODY] if (words, "--timeout-ms") in set(flags(int)) else found
 

@@ -89,6 +89,10 @@ WRITES: dict[str, Callable[[Case], list[str]]] = {
     "catalogue locations delete": on_entity,
     "policies location-groups add": keyed("west", "berlin", "lyon"),
     "policies location-groups delete": on_entity,
+    "stock-transfers ship": lambda case: [*on_entity(case), f"{SKU}=1", "--from", "berlin", "--to", "lyon"],
+    "stock-transfers receive": lambda case: [*on_entity(case), "--whole"],
+    "stock-transfers close": lambda case: [*on_entity(case), "--remainder", "lost"],
+    "stock-transfers delete": on_entity,
 }
 READS: dict[str, Callable[[Case], list[str]]] = {
     "availability": offline(SKU),
@@ -105,6 +109,8 @@ READS: dict[str, Callable[[Case], list[str]]] = {
     "catalogue channels list": offline(),
     "policies location-groups list": offline(),
     "policies location-groups show": offline("west"),
+    "stock-transfers list": offline(),
+    "stock-transfers show": offline("shown"),
     "catalogue items import": lambda case: [str(case.directory / "items.csv")],
     "catalogue locations import": lambda case: [str(case.directory / "locations.csv")],
     "catalogue channels import": lambda case: [str(case.directory / "channels.csv")],
@@ -118,6 +124,8 @@ OFFLINE: dict[str, Callable[[Case], list[str]]] = {
     "backup restore": lambda case: [str(case.directory / "backup"), "--directory", str(case.place)],
     "bench": offline("--list"),
 }
+# On a stock transfer of its case.
+UNDER_WAY = {"stock-transfers receive", "stock-transfers close", "stock-transfers delete"}
 # What changes something without a key of its own.
 KEYLESS = {
     "catalogue items import",
@@ -195,6 +203,7 @@ def target(directory: Path) -> Iterator[str]:
             client.upsert_locations([Location("berlin"), Location("lyon")])
             client.upsert_channels([Channel("web")])
             client.receive([(SKU, "berlin", 1000), (SKU, "lyon", 1000)])
+            client.ship_transfer("shown", [(SKU, 1)], from_location="berlin", to_location="lyon")
         copied = ended(
             ["backup", "create", str(directory / "backup"), "--directory", str(directory / "journal")], "pipe-open"
         )
@@ -212,6 +221,10 @@ def played(output: str, directory: Path, target: str, *more: str) -> dict[str, E
         client.upsert_location_groups([LocationGroup(name, ("berlin",)) for name in ("west", *names)])
         for case in cases:
             client.reserve([(SKU, "berlin", 1)], key=case.hold)
+            if case.command in UNDER_WAY:
+                client.ship_transfer(case.key, [(SKU, 1)], from_location="berlin", to_location="lyon")
+            if case.command == "stock-transfers delete":
+                client.receive_transfer(case.key, whole=True)
 
     def play(case: Case) -> Ended:
         calls = [] if case.command in OFFLINE else ["--target", target]

@@ -162,6 +162,8 @@ READS: dict[str, Callable[[Any], Any]] = {
     "list_channels": lambda client: client.list_channels(),
     "get_location_group": lambda client: client.get_location_group("west"),
     "list_location_groups": lambda client: client.list_location_groups(),
+    "get_stock_transfer": lambda client: client.get_stock_transfer("tr-1"),
+    "list_stock_transfers": lambda client: client.list_stock_transfers(),
     "read_events": lambda client: client.read_events(patience_s=0.1),
     "digest": lambda client: client.digest(),
     "server_info": lambda client: client.server_info(),
@@ -171,6 +173,7 @@ COMMANDS = {
     "send", "submit", "submit_reserves", "reserve", "extend", "amend", "allocate", "release", "fulfill", "transfer",
     "receive", "return_", "adjust", "set_quantity", "count", "move_quantity", "upsert_items", "upsert_locations",
     "upsert_channels", "upsert_location_groups", "delete_items", "delete_locations", "delete_location_groups",
+    "ship_transfer", "receive_transfer", "close_transfer", "delete_stock_transfers",
     "register_source", "operation", "source", "close",
 }  # fmt: skip
 

@@ -23,6 +23,7 @@ TABLE: list[tuple[str, str, type[InvengineError], type[InvengineError]]] = [
     ("NOT_FOUND", "UNKNOWN_SKU", errors.UnknownSku, errors.UnknownName),
     ("NOT_FOUND", "UNKNOWN_LOCATION", errors.UnknownLocation, errors.UnknownName),
     ("NOT_FOUND", "UNKNOWN_GROUP", errors.UnknownGroup, errors.UnknownName),
+    ("NOT_FOUND", "ENTITY_NOT_FOUND", errors.EntityNotFound, errors.UnknownName),
     ("NOT_FOUND", "UNKNOWN_CHANNEL", errors.UnknownChannel, errors.UnknownName),
     ("NOT_FOUND", "UNKNOWN_SOURCE", errors.UnknownSource, errors.UnknownName),
     ("NOT_FOUND", "UNKNOWN_SERVICE", errors.UnknownService, errors.UnknownName),
@@ -35,6 +36,7 @@ TABLE: list[tuple[str, str, type[InvengineError], type[InvengineError]]] = [
     ("ABORTED", "QUANTITY_STALE", errors.QuantityStale, errors.StaleRead),
     ("ABORTED", "STALE_VERSION", errors.StaleVersion, errors.StaleRead),
     ("FAILED_PRECONDITION", "ENTITY_IN_USE", errors.EntityInUse, errors.WrongState),
+    ("FAILED_PRECONDITION", "TRANSFER_STATE", errors.TransferState, errors.WrongState),
     ("FAILED_PRECONDITION", "ORDER_STATE", errors.OrderState, errors.WrongState),
     ("FAILED_PRECONDITION", "EVENT_FROM_FUTURE", errors.EventFromFuture, errors.WrongState),
     ("ABORTED", "SEQUENCE_GAP", errors.SequenceGap, errors.SourceRefused),
@@ -145,6 +147,7 @@ FACTS = {
     "actual": "42", "got": "44", "last": "43", "current": "6", "limit": "900", "field": "ttl", "sequence": "77",
     "ledger": "outlet", "head_sequence": "10", "incident": "i-1", "ownerHint": "node-2", "key": "k-1",
     "service": "till", "kind": "location", "name": "wh-1", "used_by": "location_group west",
+    "transfer": "T-17",
 }  # fmt: skip
 WITHOUT_FACTS = {
     "INVALID_FIELD", "DEDUPE_WINDOW_EXPIRED", "KEY_CANCELLED", "AUTH_MISSING", "CHANNEL_NOT_ALLOWED", "UNIMPLEMENTED",

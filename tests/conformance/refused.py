@@ -35,6 +35,8 @@ CODE_OF_REASON = {
     "QUANTITY_STALE": grpc.StatusCode.ABORTED,
     "STALE_VERSION": grpc.StatusCode.ABORTED,
     "ENTITY_IN_USE": grpc.StatusCode.FAILED_PRECONDITION,
+    "ENTITY_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "TRANSFER_STATE": grpc.StatusCode.FAILED_PRECONDITION,
     "POSITION_NOT_IN_HISTORY": grpc.StatusCode.OUT_OF_RANGE,
     "SEQUENCE_GAP": grpc.StatusCode.ABORTED,
     "SEQUENCE_CONSUMED": grpc.StatusCode.ALREADY_EXISTS,
@@ -71,6 +73,8 @@ FACTS_OF_REASON: dict[str, set[str]] = {
     "QUANTITY_STALE": {"sku", "location", "expected", "actual"},
     "STALE_VERSION": {"expected", "actual", "kind", "name"},
     "ENTITY_IN_USE": {"kind", "name", "used_by"},
+    "ENTITY_NOT_FOUND": {"kind", "name"},
+    "TRANSFER_STATE": {"transfer", "state"},
     "POSITION_NOT_IN_HISTORY": {
         "ledger",
         "head_sequence",

@@ -88,6 +88,16 @@ class Shop:
         self.call(methods.UPSERT_LOCATION_GROUPS, request)
         return name
 
+    def stock_transfer(self, sku: str, units: int) -> str:
+        """A new stock transfer from the first location to the second."""
+        name = self.name("transfer")
+        request = methods.SHIP_TRANSFER.request(
+            context=self.context(), transfer=name, from_location=self.here, to_location=self.there
+        )
+        request.lines.add(sku=sku, quantity=units)
+        self.call(methods.SHIP_TRANSFER, request)
+        return name
+
     def source(self, source_id: str | None = None) -> types.SourcePosition:
         """A source in its new epoch, before its first message."""
         source_id = source_id or self.name("source")

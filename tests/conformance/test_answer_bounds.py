@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from invengine.v1 import catalog_service_pb2 as catalog
+from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import journal_service_pb2 as journal
 from invengine.v1 import policy_service_pb2 as policy
 from invengine.v1 import reservation_service_pb2 as reservations
@@ -63,11 +64,13 @@ class Worst:
         self.target = target
         self._numbers = itertools.count()
         self.skus = [long(f"sku{number:04}") for number in range(COUNT)]
+        self.others = [long(f"another{number:04}") for number in range(COUNT)]
         self.places = [long(f"place{number:04}") for number in range(PLACES)]
         self.groups = [long(f"group{number:04}") for number in range(COUNT)]
         self.channel, self.order, self.holder = long("channel"), long("order"), long("holder")
         self.upserts: list[tuple[Method[Any, Any], Any]] = [
             (methods.UPSERT_ITEMS, catalog.UpsertItemsRequest(items=[self._item(sku) for sku in self.skus])),
+            (methods.UPSERT_ITEMS, catalog.UpsertItemsRequest(items=[self._item(sku) for sku in self.others])),
             (
                 methods.UPSERT_LOCATIONS,
                 catalog.UpsertLocationsRequest(
@@ -155,6 +158,42 @@ class Worst:
             if method is methods.MOVE_QUANTITY:
                 line.to_state = types.STOCK_STATE_DAMAGED
         return [self.ask(method, request)]
+
+    def shipped(self) -> int:
+        """A transfer of every item."""
+        m = methods.SHIP_TRANSFER
+        return self.ask(
+            m, m.request(context=self.context(), transfer=long(f"tr{next(self._numbers)}"), **self._shipment(1))
+        )
+
+    def _shipment(self, units: int) -> dict[str, Any]:
+        lines = [inventory.ShipmentLine(sku=sku, quantity=units) for sku in self.skus]
+        return {"from_location": self.places[0], "to_location": self.places[5], "lines": lines}
+
+    def under_way(self) -> str:
+        """The name of a transfer with the longest answer: as many items as one may have, in the most bytes."""
+        name = long(f"tr{next(self._numbers)}")
+        ship = methods.SHIP_TRANSFER.request(context=self.context(), transfer=name, **self._shipment(1))
+        self.ask(methods.SHIP_TRANSFER, ship)
+        arrive = methods.RECEIVE_TRANSFER.request(context=self.context(), transfer=name)
+        for sku in self.others:
+            arrive.lines.add(sku=sku, quantity=2**40)
+        self.ask(methods.RECEIVE_TRANSFER, arrive)
+        return name
+
+    def on_a_transfer(self, method: Method[Any, Any], **fields: Any) -> list[int]:
+        """A command on such a transfer, or a question."""
+        context = {} if "Get" in method.path else {"context": self.context()}
+        return [self.ask(method, method.request(transfer=self.under_way(), **context, **fields))]
+
+    def transfer_deleted(self) -> list[int]:
+        """A transfer that arrived."""
+        name = self.under_way()
+        whole = methods.RECEIVE_TRANSFER.request(context=self.context(), transfer=name, whole=True)
+        self.ask(methods.RECEIVE_TRANSFER, whole)
+        request = methods.DELETE_STOCK_TRANSFERS.request(context=self.context())
+        request.stock_transfers.add(name=name, version=3)
+        return [self.ask(methods.DELETE_STOCK_TRANSFERS, request)]
 
     def outcomes(self) -> list[int]:
         """What keys did: a long hold, the stock of every item."""
@@ -267,6 +306,11 @@ def calls(worst: Worst) -> dict[str, Callable[[], list[int]]]:
             m.DELETE_LOCATION_GROUPS,
             location_groups=[types.EntityReference(name=long("gone"), version=1)],
         ),
+        m.SHIP_TRANSFER.path: lambda: [worst.shipped()],
+        m.RECEIVE_TRANSFER.path: lambda: worst.on_a_transfer(m.RECEIVE_TRANSFER, whole=True),
+        m.CLOSE_TRANSFER.path: lambda: worst.on_a_transfer(m.CLOSE_TRANSFER, remainder=types.TRANSFER_REMAINDER_LOST),
+        m.GET_STOCK_TRANSFER.path: lambda: worst.on_a_transfer(m.GET_STOCK_TRANSFER),
+        m.DELETE_STOCK_TRANSFERS.path: worst.transfer_deleted,
         m.REGISTER_SOURCE.path: lambda: [
             worst.ask(m.REGISTER_SOURCE, m.REGISTER_SOURCE.request(context=worst.context(), source_id=long("source")))
         ],
@@ -286,6 +330,7 @@ def calls(worst: Worst) -> dict[str, Callable[[], list[int]]]:
         m.LIST_LOCATIONS,
         m.LIST_CHANNELS,
         m.LIST_LOCATION_GROUPS,
+        m.LIST_STOCK_TRANSFERS,
     ]
     found |= {method.path: partial(worst.on_a_hold, method) for method in on_holds}
     found |= {method.path: partial(worst.on_stock, method) for method in on_stock}

@@ -113,6 +113,11 @@ READS: dict[str, tuple[AnyMethod, Any, str]] = {
     "location": (methods.GET_LOCATION, methods.GET_LOCATION.request(location=NOBODY), "UNKNOWN_LOCATION"),
     "channel": (methods.GET_CHANNEL, methods.GET_CHANNEL.request(channel=NOBODY), "UNKNOWN_CHANNEL"),
     "location group": (methods.GET_LOCATION_GROUP, methods.GET_LOCATION_GROUP.request(group=NOBODY), "UNKNOWN_GROUP"),
+    "stock transfer": (
+        methods.GET_STOCK_TRANSFER,
+        methods.GET_STOCK_TRANSFER.request(transfer=NOBODY),
+        "ENTITY_NOT_FOUND",
+    ),
     "reservation by id": (
         methods.GET_RESERVATION,
         methods.GET_RESERVATION.request(reservation_id=NOBODY),

@@ -217,6 +217,7 @@ LISTS: dict[str, tuple[Method[Any, Any], str, str]] = {
     "locations": (methods.LIST_LOCATIONS, "locations", "location"),
     "channels": (methods.LIST_CHANNELS, "channels", "channel"),
     "location_groups": (methods.LIST_LOCATION_GROUPS, "location_groups", "group"),
+    "stock_transfers": (methods.LIST_STOCK_TRANSFERS, "stock_transfers", "transfer"),
 }
 
 
@@ -229,6 +230,7 @@ def test_the_catalogue_in_pages(shop: Shop, kind: str, page_size: int) -> None:
         "locations": lambda: [shop.here, shop.there],
         "channels": lambda: [shop.channel() for _ in range(3)],
         "location_groups": lambda: [shop.group(shop.here) for _ in range(3)],
+        "stock_transfers": lambda: [shop.stock_transfer(sku, 1) for sku in shop.items(3, on_hand=1)],
     }[kind]()
     request = method.request(page_size=page_size)
     found: list[str] = []
@@ -266,6 +268,7 @@ EVERY_LIST: dict[str, tuple[Method[Any, Any], str]] = {
     "locations": (methods.LIST_LOCATIONS, "locations"),
     "channels": (methods.LIST_CHANNELS, "channels"),
     "location_groups": (methods.LIST_LOCATION_GROUPS, "location_groups"),
+    "stock_transfers": (methods.LIST_STOCK_TRANSFERS, "stock_transfers"),
 }
 
 
@@ -276,6 +279,7 @@ def first_page(shop: Shop, name: str) -> Any:
     for _ in range(2):
         shop.channel()
         shop.group(shop.here)
+        shop.stock_transfer(shop.item(1), 1)
     method, _ = EVERY_LIST[name]
     answer = shop.call(method, method.request(page_size=1))
     assert answer.next_page_token

@@ -15,7 +15,7 @@ from .targets import ServerTarget
 # What this version does not answer yet, as the README lists it.
 LATER = {
     "AvailabilityService": {"GetAvailableToPromise", "WatchAvailability"},
-    "InventoryService": {"ShipTransfer", "ReceiveTransfer", "RecordMessages"},
+    "InventoryService": {"RecordMessages"},
     "SourceService": {"ListSources", "ListParked", "SkipParked"},
     "JournalService": {"GetStateAt"},
 }

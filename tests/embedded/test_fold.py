@@ -35,6 +35,7 @@ class Shop:
         self.target = EmbeddedTarget(auto_create=True, time_scale=SCALE)
         self.reported: dict[int, list[Level]] = {}
         self._holds: list[str] = []
+        self._transfers: list[str] = []
         self._number = 0
         for sku in SKUS:
             for place in PLACES:
@@ -79,7 +80,10 @@ class Shop:
     def _act(self) -> None:
         chance, context = self._chance, self._context()
         kind = chance.choice(
-            ["reserve"] * 5 + ["allocate"] * 3 + ["extend", "amend", "release", "fulfill", "transfer", "stock"]
+            ["reserve"] * 5
+            + ["allocate"] * 3
+            + ["extend", "amend", "release", "fulfill", "transfer", "stock"]
+            + ["stock_transfer"] * 2
         )
         if kind == "reserve" or not self._holds:
             first, second = self._line(40), self._line(9)
@@ -90,6 +94,9 @@ class Shop:
             return
         if kind == "stock":
             self._change_stock(context)
+            return
+        if kind == "stock_transfer":
+            self._transfer_stock(context)
             return
         part = [self._line(3)] if chance.random() < 0.4 else []
         target = requests.by_id(chance.choice(self._holds[-12:]), *part)
@@ -107,6 +114,28 @@ class Shop:
             self.target.call(methods.FULFILL, requests.fulfill(context, target))
         else:
             self.target.call(methods.TRANSFER, requests.transfer(context, target, chance.choice(PLACES)))
+
+    def _transfer_stock(self, context: types.CommandContext) -> None:
+        """Ships a transfer, or one of the last few arrives or is closed, as often as not after it was."""
+        chance = self._chance
+        if chance.random() < 0.4 or not self._transfers:
+            here, there = chance.sample(PLACES, 2)
+            name = f"tr{self._number}"
+            ship = methods.SHIP_TRANSFER.request(context=context, transfer=name, from_location=here, to_location=there)
+            ship.lines.add(sku=chance.choice(SKUS), quantity=chance.randint(1, 6))
+            self.target.call(methods.SHIP_TRANSFER, ship)
+            self._transfers.append(name)
+            return
+        name = chance.choice(self._transfers[-4:])
+        if chance.random() < 0.4:
+            remainder = chance.choice((types.TRANSFER_REMAINDER_LOST, types.TRANSFER_REMAINDER_SENT_BACK))
+            request = methods.CLOSE_TRANSFER.request(context=context, transfer=name, remainder=remainder)
+            self.target.call(methods.CLOSE_TRANSFER, request)
+            return
+        arrive = methods.RECEIVE_TRANSFER.request(context=context, transfer=name)
+        state = chance.choice((types.STOCK_STATE_ON_HAND, *UNSELLABLE))
+        arrive.lines.add(sku=chance.choice(SKUS), quantity=chance.randint(1, 4), state=state)
+        self.target.call(methods.RECEIVE_TRANSFER, arrive)
 
     def _change_stock(self, context: types.CommandContext) -> None:
         sku, place, units = self._line(5)
@@ -148,6 +177,9 @@ def test_the_fold_has_the_levels_of_the_ledger_at_every_sequence(seed: int) -> N
             "transferred",
             "amended",
             "extended",
+            "transfer_shipped",
+            "transfer_received",
+            "transfer_closed",
         } <= kinds
         _same_in_the_end(shop, fold)
     finally:
@@ -309,3 +341,8 @@ def test_an_impossible_history_is_refused() -> None:
                 3, 3, "stock_moved", sku="tea", location="here", from_state=StockState.DAMAGED, to_state=1, quantity=1
             )
         )
+    line = journal.ItemUnits(sku="tea", quantity=11)
+    fact = journal.TransferShipped(from_location="here", to_location="there", lines=[line])
+    fold = _folded()
+    with pytest.raises(ValueError, match="than there is"):
+        fold.take(Event(3, _moment(3), 1, "transfer_shipped", fact, None, "main"))

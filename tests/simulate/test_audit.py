@@ -11,7 +11,14 @@ from invengine.simulate.audit import Auditor
 from invengine.simulate.promotion.answers import Answer, denied
 from invengine.simulate.promotion.event_counts import EventCounts
 from invengine.v1 import types_pb2 as types
-from invengine.v1.journal_service_pb2 import EntityRemoved
+from invengine.v1.journal_service_pb2 import (
+    ArrivedUnits,
+    EntityRemoved,
+    ItemUnits,
+    TransferClosed,
+    TransferReceived,
+    TransferShipped,
+)
 from invengine.v1.policy_service_pb2 import EntityPut, LocationGroup
 
 from .facts import PLACE, START, Journal
@@ -57,6 +64,37 @@ def test_entities_are_no_stock() -> None:
         history.add("entity_put", 16, EntityPut(location_group=west), key=key)
     history.add("entity_removed", 17, EntityRemoved(kind="location_group", name="west", version=3), key="removed")
     assert audited(history).findings == []
+
+
+def transfers(journal: Journal, surplus: int = 1) -> Journal:
+    """Six units leave for lyon: four arrive, with one that nobody shipped, and of two lost ones one comes late."""
+    ends = {"transfer": "tr-1", "from_location": PLACE[1], "to_location": "lyon"}
+    sku = PLACE[0]
+    arrived = ArrivedUnits(sku=sku, quantity=4 + surplus, in_transit=4, surplus=surplus)
+    late = ArrivedUnits(sku=sku, quantity=1, lost=1, state=types.STOCK_STATE_DAMAGED)
+    journal.add("transfer_shipped", 20, TransferShipped(**ends, lines=[ItemUnits(sku=sku, quantity=6)]), key="ship")
+    journal.add("transfer_received", 21, TransferReceived(**ends, lines=[arrived]), key="arrive")
+    closed = TransferClosed(**ends, remainder=types.TRANSFER_REMAINDER_LOST, lines=[ItemUnits(sku=sku, quantity=2)])
+    journal.add("transfer_closed", 22, closed, key="close")
+    journal.add("transfer_received", 23, TransferReceived(**ends, lines=[late]), key="late")
+    return journal
+
+
+def test_units_of_a_stock_transfer_are_conserved() -> None:
+    auditor = audited(transfers(weekend()))
+    assert auditor.findings == []
+    level = auditor.levels[PLACE[0], "lyon"]
+    assert (level.on_hand, level.in_transit, level.unsellable) == (6, 0, {"damaged": 1})
+    assert auditor.flows[PLACE[0]] == {"adjusted": 13, "fulfilled": 4, "lost": 1}
+
+
+def test_units_that_appear_on_the_way_are_found() -> None:
+    journal = transfers(weekend())
+    journal.events[-3].fact.lines[0].surplus = 0
+    assert any("does not add up" in text for text in audited(journal).findings)
+    journal = transfers(weekend())
+    journal.events[-2].fact.lines[0].quantity = 3
+    assert any("is negative" in text for text in audited(journal).findings)
 
 
 def test_a_history_has_the_expected_figures() -> None:

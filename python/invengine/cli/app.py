@@ -51,6 +51,7 @@ COMMANDS: dict[str, Entry] = {
     "catalogue": Entry("cli.catalogue", "Items, locations and channels: list, add, import, delete."),
     "policies": Entry("cli.policies", "Location groups: add, list, show, delete."),
     "stock": Entry("cli.stock", "Stock: receive, return, adjust, set, count, move, show, list."),
+    "stock-transfers": Entry("cli.stock_transfers", "Stock transfers: ship, receive, close, list, show, delete."),
     "reserve": Entry("cli.holds", "Take a timed hold on every line, or on none of them."),
     "allocate": Entry("cli.holds", "Turn a timed hold into a hard one of an order, without expiry."),
     "release": Entry("cli.holds", "Give units back, or cancel a key not yet seen."),

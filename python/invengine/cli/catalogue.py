@@ -51,6 +51,7 @@ def _import(
     timeout_ms: int | None,
     as_json: bool,
 ) -> None:
+    assert kind.upsert is not None
     rows = read_rows(file, kind.columns, delimiter)
     look_alikes: list[LookAlike] = []
     sequence = stored = 0

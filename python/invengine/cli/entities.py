@@ -24,7 +24,8 @@ class EntityKind:
     noun: str
     make: Callable[..., Any]
     columns: tuple[str, ...]
-    upsert: Callable[..., Upserted]
+    upsert: Callable[..., Upserted] | None
+    """None for a kind with commands of its own."""
     read_all: Callable[[Client], Iterable[Any]]
     delete: Callable[..., Receipt] | None = None
     read: Callable[..., Any] | None = None
@@ -39,6 +40,13 @@ class EntityKind:
 def entity_app(parent: typer.Typer, kind: EntityKind, text: str) -> typer.Typer:
     """Adds a group with the commands that a kind has; its `add` has flags of its own."""
     sub = typer.Typer(help=text, no_args_is_help=True, add_completion=False)
+    entity_commands(sub, kind)
+    parent.add_typer(sub, name=kind.noun.replace(" ", "-"))
+    return sub
+
+
+def entity_commands(sub: typer.Typer, kind: EntityKind) -> None:
+    """Adds the commands that all kinds have."""
     # As defaults, since an annotation is evaluated where it cannot see the kind.
     metavar = kind.columns[0].upper()
     one, several = typer.Argument(metavar=metavar), typer.Argument(metavar=f"{metavar}...")
@@ -82,9 +90,6 @@ def entity_app(parent: typer.Typer, kind: EntityKind, text: str) -> typer.Typer:
             facts = {f"deleted_{kind.fact}": len(names), "sequence": receipt.sequence, "replayed": receipt.replayed}
             print_facts({**facts, "key": key}, as_json=as_json)
 
-    parent.add_typer(sub, name=kind.noun.replace(" ", "-"))
-    return sub
-
 
 def add_one(
     context: typer.Context,
@@ -96,6 +101,7 @@ def add_one(
     as_json: bool,
 ) -> None:
     """Creates or replaces one entity, and prints its version if the kind has versions."""
+    assert kind.upsert is not None
     key = command_key(key)
     with connected(context, target, timeout_ms) as client:
         stored = kind.upsert(client, [value], key=key)
@@ -111,6 +117,11 @@ def print_stored(facts: dict[str, Any], look_alikes: Sequence[LookAlike], *, as_
         print_facts({**facts, "look_alikes": look_alikes}, as_json=True)
         return
     print_facts(facts, as_json=False)
+    print_look_alikes(look_alikes)
+
+
+def print_look_alikes(look_alikes: Sequence[LookAlike]) -> None:
+    """Prints which names may be confused with older ones, for people."""
     for each in look_alikes[:LOOK_ALIKES_SHOWN]:
         print_line(f"look-alike: {visible(each.name)} looks like the older {visible(each.older_name)}")
     if len(look_alikes) > LOOK_ALIKES_SHOWN:

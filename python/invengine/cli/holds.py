@@ -13,6 +13,7 @@ from invengine.cli.keys import command_key
 from invengine.cli.options import (
     Actor,
     Channel,
+    ExpectedVersion,
     Holder,
     Json,
     Key,
@@ -41,9 +42,6 @@ ReservationKey = Annotated[
     str | None, typer.Option("--reservation-key", help="Name the hold by the key of its reserve.")
 ]
 Order = Annotated[str | None, typer.Option("--order", help="Every hold of this order, atomically.")]
-ExpectedVersion = Annotated[
-    int | None, typer.Option("--expected-version", help="Only if the reservation has this version; any if not given.")
-]
 
 
 def register(app: typer.Typer) -> None:

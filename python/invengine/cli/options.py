@@ -51,6 +51,9 @@ ReasonCode = Annotated[str | None, typer.Option("--reason-code", help="The reaso
 Reference = Annotated[str | None, typer.Option("--reference", help="The document behind it.")]
 OrderRef = Annotated[str | None, typer.Option("--order-ref", help="The order it belongs to.")]
 Holder = Annotated[str | None, typer.Option("--holder", help="The holder of the hold.")]
+ExpectedVersion = Annotated[
+    int | None, typer.Option("--expected-version", help="Only if the reservation has this version; any if not given.")
+]
 
 Line = tuple[str, str, int | None]
 
@@ -98,10 +101,15 @@ def parse_line(text: str) -> Line:
     location, equals, units = place.rpartition("=")
     if not equals:
         return name, place, None
+    return name, location, units_of(units, text)
+
+
+def units_of(units: str, text: str) -> int:
+    """Reads the quantity in a line; `text` is the whole line."""
     # int() would also take "1_0", " 1" and digits of other scripts.
     if not re.fullmatch(r"[+-]?[0-9]+", units):
         raise UsageProblemError(f"{units!r} in {text!r} is not a whole number of units")
-    return name, location, int(units)
+    return int(units)
 
 
 def parse_level(text: str) -> tuple[str, str]:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         Reservation,
         ServerDescription,
         StockChanges,
+        StockTransfer,
+        TransferChange,
         Upserted,
     )
 
@@ -147,6 +149,29 @@ def stock_changed(answer: Any) -> StockChanges:
     return results.StockChanges(receipt_of(answer), tuple([level_of(level) for level in answer.levels]))
 
 
+def stock_transfer(transfer: Any) -> StockTransfer:
+    """One StockTransfer. A state this version does not know is UNSPECIFIED."""
+    try:
+        state = results.StockTransferState(transfer.state)
+    except ValueError:
+        state = results.StockTransferState.UNSPECIFIED
+    return results.StockTransfer(
+        transfer.transfer,
+        transfer.from_location,
+        transfer.to_location,
+        stamp_time(transfer.ship_time),
+        state,
+        tuple([results.TransferLine(*_fields_of(results.TransferLine)(line)) for line in transfer.lines]),
+        transfer.version,
+    )
+
+
+def transfer_changed(answer: Any) -> TransferChange:
+    """The answer to any command on a stock transfer."""
+    look_alikes = look_alikes_of(answer) if hasattr(answer, "look_alikes") else ()
+    return results.TransferChange(receipt_of(answer), stock_transfer(answer.transfer), look_alikes)
+
+
 def rejection_of(rejection: Any) -> InvengineError:
     """The error of a Rejection message."""
     violations = [Violation(each.field, each.description) for each in rejection.field_violations]
@@ -164,7 +189,8 @@ def outcome_of(outcome: Any) -> Outcome:
     holds = tuple([hold_of(change, receipt) for change in outcome.holds])
     levels = tuple([level_of(level) for level in outcome.levels])
     summary, versions = _summary(outcome, receipt), tuple(outcome.versions)
-    return results.Outcome(receipt, holds, levels, outcome.key_cancelled, None, summary, versions)
+    transfer = stock_transfer(outcome.transfer) if outcome.HasField("transfer") else None
+    return results.Outcome(receipt, holds, levels, outcome.key_cancelled, None, summary, versions, transfer)
 
 
 def known_outcome(answer: Any) -> KnownOutcome:

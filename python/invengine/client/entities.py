@@ -66,15 +66,27 @@ _FIELD_TYPES = {
 class EntityKind(Generic[E]):
     """One kind of entities: its commands and reads, made from its value and the module of its service."""
 
-    def __init__(self, value: Callable[[], type[E]], service: str, plural: str) -> None:
+    def __init__(
+        self,
+        value: Callable[[], type[E]],
+        service: str,
+        plural: str,
+        of_message: Callable[[Any], E] | None = None,
+    ) -> None:
+        """`of_message` reads a value that has more than texts and numbers."""
         self._value_of = value
         self._service = service
         self._plural = plural
         self._list = _snake(plural)
+        self._of_message = of_message
 
     @cached_property
     def _value(self) -> type[E]:
         return self._value_of()
+
+    @cached_property
+    def _name(self) -> str:
+        return str(fields_of(self._value)[0].name)  # type: ignore[arg-type]
 
     @cached_property
     def _fields(self) -> list[tuple[str, _FieldType]]:
@@ -107,7 +119,7 @@ class EntityKind(Generic[E]):
 
     def get(self, name: str, timeout_s: float | None) -> Read[E]:
         """Reads one entity."""
-        rpc, (field, _) = f"Get{self._value.__name__}", self._fields[0]
+        rpc, field = f"Get{self._value.__name__}", self._name
         request = self._of_contract(f"{rpc}Request")(**{field: arguments.nonempty(name, field)})
         answer, one = self._of_contract(f"{rpc}Response"), _snake(self._value.__name__)
         return of_one_answer(
@@ -123,6 +135,8 @@ class EntityKind(Generic[E]):
         )
 
     def _of(self, message: Any) -> E:
+        if self._of_message is not None:
+            return self._of_message(message)
         return self._value(*[kind.read(message, name) for name, kind in self._fields])
 
     def _message_of(self, entity: Any, path: str) -> Any:
@@ -134,7 +148,7 @@ class EntityKind(Generic[E]):
 
     def _reference(self, given: Any, path: str) -> dict[str, Any]:
         if isinstance(given, self._value):
-            pair: Any = (getattr(given, self._fields[0][0]), getattr(given, "version", None))
+            pair: Any = (getattr(given, self._name), getattr(given, "version", None))
         else:
             pair = (given, None) if isinstance(given, str) else given
         if not isinstance(pair, tuple | list) or len(pair) != 2:

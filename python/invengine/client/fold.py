@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeAlias
 
-from invengine.client.results import Event, Level, StockState
+from invengine.client.results import Event, Level, StockState, TransferRemainder
 from invengine.client.times import stamp_time
 from invengine.positions import JournalPosition
 
@@ -46,10 +46,11 @@ class _Units:
 class _Stock:
     """Units of one item at one location."""
 
-    __slots__ = ("allocated", "on_hand", "reserved", "unsellable")
+    __slots__ = ("allocated", "in_transit", "on_hand", "reserved", "unsellable")
 
     def __init__(self) -> None:
         self.on_hand = 0
+        self.in_transit = 0
         self.unsellable: dict[int, int] = dict.fromkeys(_UNSELLABLE, 0)
         self.reserved = _Units()
         self.allocated = _Units()
@@ -137,7 +138,12 @@ class StockFold:
             reserved -= sum(units for hold, units in stock.reserved.of.items() if self._expire_times[hold] <= moment)
         unheld = stock.on_hand - sum(stock.unsellable.values()) - reserved - allocated
         units: dict[str, Any] = {state.field: stock.unsellable[state] for state in _UNSELLABLE}
-        units |= {"on_hand": stock.on_hand, "reserved": reserved, "allocated": allocated, "in_transit": 0}
+        units |= {
+            "on_hand": stock.on_hand,
+            "reserved": reserved,
+            "allocated": allocated,
+            "in_transit": stock.in_transit,
+        }
         return Level(*key, available=max(unheld, 0), oversold=max(-unheld, 0), **units)
 
     def _advance_time(self, now: datetime) -> None:
@@ -202,7 +208,36 @@ class StockFold:
         if min(stock.unsellable.values()) < 0:
             raise self._impossible(f"moves more of {fact.sku} at {fact.location} than is in that state")
 
+    def _transfer_shipped(self, fact: Any) -> None:
+        for line in fact.lines:
+            self._change((line.sku, fact.from_location), on_hand=-line.quantity)
+            self._change((line.sku, fact.to_location), in_transit=line.quantity)
+
+    def _transfer_received(self, fact: Any) -> None:
+        for line in fact.lines:
+            if line.sent_back:
+                self._change((line.sku, fact.from_location), on_hand=-line.sent_back)
+            arrived = (line.sku, fact.to_location)
+            self._change(arrived, on_hand=line.quantity, in_transit=-line.in_transit, state=line.state)
+
+    def _transfer_closed(self, fact: Any) -> None:
+        sent_back = fact.remainder == TransferRemainder.SENT_BACK
+        for line in fact.lines:
+            self._change((line.sku, fact.to_location), in_transit=-line.quantity)
+            if sent_back:
+                self._change((line.sku, fact.from_location), on_hand=line.quantity)
+
     # Moving units
+
+    def _change(self, key: LevelKey, on_hand: int = 0, in_transit: int = 0, state: int = StockState.ON_HAND) -> None:
+        """Changes the physical stock; units in another state than the sellable one are part of on_hand too."""
+        stock = self._stock(key)
+        stock.on_hand += on_hand
+        stock.in_transit += in_transit
+        if state in stock.unsellable:
+            stock.unsellable[state] += on_hand
+        if min(stock.on_hand, stock.in_transit) < 0:
+            raise self._impossible(f"moves more of {key[0]} at {key[1]} than there is")
 
     def _set_expire_time(self, fact: Any) -> None:
         end = stamp_time(fact.expire_time)
@@ -250,6 +285,9 @@ class StockFold:
         "transferred": _transferred,
         "stock_changed": _stock_changed,
         "stock_moved": _stock_moved,
+        "transfer_shipped": _transfer_shipped,
+        "transfer_received": _transfer_received,
+        "transfer_closed": _transfer_closed,
     }
 
 

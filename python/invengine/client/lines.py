@@ -25,6 +25,10 @@ def locate(error: InvengineError, request: Any) -> None:
 
 
 def _is_about(line: Any, sku: str | None, location: str | None) -> bool:
-    """True if a line has the item and the location that a rejection names; it must name at least one of them."""
-    named = [(name, given) for name, given in (("sku", sku), ("location", location)) if given is not None]
-    return bool(named) and all(getattr(line, name, None) == given for name, given in named)
+    """True if a line has the item and the location that a rejection names; it must name at least one of them.
+
+    Lines of a stock transfer have no location.
+    """
+    facts = (("sku", sku), ("location", location))
+    named = [(name, given) for name, given in facts if given is not None and hasattr(line, name)]
+    return bool(named) and all(getattr(line, name) == given for name, given in named)

@@ -15,11 +15,12 @@ from invengine.client.descriptors import CommandMethod, ListMethod, ReadMethod
 from invengine.client.draft import Draft
 from invengine.client.entities import EntityCommands, EntityReads
 from invengine.client.reads import Pages, Read
+from invengine.client.stock_transfers import StockTransferCommands, StockTransferReads, delete_stock_transfers
 
 T = TypeVar("T")
 
 
-class _CommandMethods:
+class _CommandMethods(StockTransferCommands):
     reserve = CommandMethod(commands.reserve)
     extend = CommandMethod(commands.extend)
     amend = CommandMethod(commands.amend)
@@ -76,9 +77,10 @@ class ClientCommands(EntityCommands):
     """The commands that only a client sends, not an operation or a source."""
 
     register_source = CommandMethod(commands.register_source)
+    delete_stock_transfers = CommandMethod(delete_stock_transfers)
 
 
-class _ReadMethods:
+class _ReadMethods(StockTransferReads):
     get_reservation = ReadMethod(reads.get_reservation)
     list_reservations = ListMethod(reads.list_reservations)
     get_outcome = ReadMethod(reads.get_outcome)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import bisect
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
-from invengine.client import Event, StockState
+from invengine.client import Event, StockState, TransferRemainder
+from invengine.v1.journal_service_pb2 import StockChangeKind
 
 LevelKey: TypeAlias = tuple[str, str]
 """(sku, location): one inventory level."""
@@ -26,6 +27,8 @@ Name: TypeAlias = tuple[str, str]
 
 FINDINGS_KEPT = 50
 RECOUNT_EVERY = 2_000
+GAINS, LOSSES = ("received", "returned", "adjusted"), ("fulfilled", "lost")
+"""Where the units of an item come from, and how they leave."""
 PARTS = {state.value: state.field for state in StockState if state.is_unsellable}
 """The unsellable parts of on_hand, by their number in the contract."""
 
@@ -38,6 +41,7 @@ class Stock:
     reserved: int = 0
     allocated: int = 0
     unsellable: Counter[str] = field(default_factory=Counter)
+    in_transit: int = 0
 
     @property
     def room(self) -> int:
@@ -121,6 +125,8 @@ class Auditor:
         """The last sequence of commands that were judged and whose effects were put away."""
         self.sources: dict[str, tuple[int, int]] = {}
         """The epoch of each source and its last consumed number."""
+        self.flows: dict[str, Counter[str]] = defaultdict(Counter)
+        """Units by item: received, returned, adjusted, fulfilled, lost."""
         self.history: dict[LevelKey, list[Moment]] = defaultdict(lambda: [NOTHING])
         self._skus = skus
         self._kept = history
@@ -163,9 +169,15 @@ class Auditor:
                 sums[place][1] += units.allocated
                 if units.taken != units.everywhere:
                     self.complain(f"{place}: units of a line are lost or doubled: {units}")
+        there: Counter[str] = Counter()
         for place, level in self.levels.items():
             if [level.reserved, level.allocated] != sums[place]:
                 self.complain(f"{place}: the holds add up to {sums[place]}, the counters say {level}")
+            there[place[0]] += level.on_hand + level.in_transit
+        for sku, flows in self.flows.items():
+            came = sum(flows[flow] for flow in GAINS) - sum(flows[flow] for flow in LOSSES)
+            if came != there[sku]:
+                self.complain(f"{sku}: {came} units came and stayed, {there[sku]} are there: {dict(flows)}")
 
     def differences(self, levels: Iterable[Any]) -> list[str]:
         """Where the levels that a server stated, values or messages, differ from those of the events."""
@@ -173,10 +185,19 @@ class Auditor:
         for stated in levels:
             level = self.levels[stated.sku, stated.location]
             parts = [level.unsellable[part] for part in PARTS.values()]
-            mine = (level.on_hand, level.reserved, level.allocated, *parts, max(0, level.room), max(0, -level.room))
+            room = level.room
+            mine = (
+                level.on_hand,
+                level.reserved,
+                level.allocated,
+                *parts,
+                level.in_transit,
+                max(0, room),
+                max(0, -room),
+            )
             unsellable = [getattr(stated, part) for part in PARTS.values()]
             held = (stated.on_hand, stated.reserved, stated.allocated)
-            theirs = (*held, *unsellable, stated.available, stated.oversold)
+            theirs = (*held, *unsellable, stated.in_transit, stated.available, stated.oversold)
             if mine != theirs:
                 found.append(f"{stated.sku} at {stated.location}: the server says {theirs}, the events {mine}")
         return found
@@ -196,7 +217,7 @@ class Auditor:
         level = self.levels[place]
         expired = (hold.lines for hold in self.holds.values() if hold.expire_ms <= time_ms)
         due = [lines[place].reserved for lines in expired if place in lines]
-        return Stock(level.on_hand, level.reserved - sum(due), level.allocated, level.unsellable)
+        return replace(level, reserved=level.reserved - sum(due))
 
     def expires_between(self, first_ms: int, last_ms: int) -> bool:
         """True if a hold expires in this time."""
@@ -264,6 +285,8 @@ class Auditor:
         level.on_hand += fact.delta
         if fact.state in PARTS:
             level.unsellable[PARTS[fact.state]] += fact.delta
+        flow = StockChangeKind.Name(fact.kind).removeprefix("STOCK_CHANGE_KIND_").lower()
+        self.flows[fact.sku][flow if flow in GAINS else "adjusted"] += fact.delta
         return [place]
 
     def _stock_moved(self, fact: Any) -> list[LevelKey]:
@@ -277,6 +300,46 @@ class Auditor:
                 if unsellable[PARTS[state]] < 0:
                     self.complain(f"more of {fact.sku} at {fact.location} is moved than is in that state")
         return [place]
+
+    def _transfer_shipped(self, fact: Any) -> list[LevelKey]:
+        touched = []
+        for line, origin, destination in self._transferred_lines(fact):
+            self.levels[origin].on_hand -= line.quantity
+            self.levels[destination].in_transit += line.quantity
+            touched += [origin, destination]
+        return touched
+
+    def _transfer_received(self, fact: Any) -> list[LevelKey]:
+        touched = []
+        for line, origin, destination in self._transferred_lines(fact):
+            level = self.levels[destination]
+            level.in_transit -= line.in_transit
+            level.on_hand += line.quantity
+            self.levels[origin].on_hand -= line.sent_back
+            if line.state in PARTS:
+                level.unsellable[PARTS[line.state]] += line.quantity
+            if line.in_transit + line.lost + line.sent_back + line.surplus != line.quantity:
+                self.complain(f"an arrival does not add up: {line}")
+            self.flows[line.sku].update(adjusted=line.surplus, lost=-line.lost)
+            touched += [origin, destination]
+        return touched
+
+    def _transfer_closed(self, fact: Any) -> list[LevelKey]:
+        touched = []
+        for line, origin, destination in self._transferred_lines(fact):
+            self.levels[destination].in_transit -= line.quantity
+            if fact.remainder == TransferRemainder.SENT_BACK:
+                self.levels[origin].on_hand += line.quantity
+            else:
+                self.flows[line.sku]["lost"] += line.quantity
+            touched += [origin, destination]
+        return touched
+
+    def _transferred_lines(self, fact: Any) -> Iterator[tuple[Any, LevelKey, LevelKey]]:
+        """The lines of a stock transfer that are looked at, each with its level at the origin and the destination."""
+        for line in fact.lines:
+            if self._skus is None or line.sku in self._skus:
+                yield line, (line.sku, fact.from_location), (line.sku, fact.to_location)
 
     def _reserved(self, fact: Any) -> list[LevelKey]:
         lines = self._lines(fact)
@@ -332,6 +395,7 @@ class Auditor:
         for place, units in (lines := self._lines(fact)):
             self._leave(self._hold(fact), place, units, ("allocated", "reserved"), "fulfilled")
             self.levels[place].on_hand -= units
+            self.flows[place[0]]["fulfilled"] += units
         return [place for place, _ in lines]
 
     def _expired(self, fact: Any) -> list[LevelKey]:
@@ -393,7 +457,7 @@ class Auditor:
 
     def _check(self, place: LevelKey) -> None:
         level = self.levels[place]
-        if min(level.on_hand, level.reserved, level.allocated, *level.unsellable.values()) < 0:
+        if min(level.on_hand, level.reserved, level.allocated, level.in_transit, *level.unsellable.values()) < 0:
             self.complain(f"a counter of {place} is negative: {level}")
         self._note(place, self._now_ms, passing=False)
 
@@ -423,14 +487,13 @@ def name_of(context: Any) -> Name:
 
 
 def lines_of(fact: Any) -> list[tuple[LevelKey, int]]:
-    """Units by place, as an event has them."""
-    return [((line.sku, line.location), line.quantity) for line in fact.lines]
+    """Units by place, as an event has them; those of a stock transfer by its destination."""
+    to = getattr(fact, "to_location", "")
+    return [((line.sku, getattr(line, "location", to)), line.quantity) for line in fact.lines]
 
 
 def moved_by(kind: str, fact: Any) -> Moved:
     """Units by place of any event."""
-    if kind == "stock_changed":
-        return (((fact.sku, fact.location), fact.delta),)
-    if kind == "stock_moved":
-        return (((fact.sku, fact.location), fact.quantity),)
+    if kind in ("stock_changed", "stock_moved"):
+        return (((fact.sku, fact.location), fact.delta if kind == "stock_changed" else fact.quantity),)
     return tuple(sorted(lines_of(fact))) if hasattr(fact, "lines") else ()

@@ -528,38 +528,68 @@ class MoveQuantityResponse(_message.Message):
 Global___MoveQuantityResponse: _TypeAlias = MoveQuantityResponse  # noqa: Y015
 
 @_typing.final
+class ShipmentLine(_message.Message):
+    """Units of an item that leave."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """The item."""
+    quantity: _builtins.int
+    """Units, at least 1."""
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        quantity: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShipmentLine: _TypeAlias = ShipmentLine  # noqa: Y015
+
+@_typing.final
 class ShipTransferRequest(_message.Message):
     """Reports goods that left for another location."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTEXT_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
     FROM_LOCATION_FIELD_NUMBER: _builtins.int
     TO_LOCATION_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    transfer: _builtins.str
+    """The name of the new transfer, such as the number of the document."""
     from_location: _builtins.str
     """The location that they left."""
     to_location: _builtins.str
-    """The location that they go to."""
+    """The location that they go to: another one."""
     @_builtins.property
     def context(self) -> _types_pb2.CommandContext:
-        """Shared fields; reference names the transfer."""
+        """Shared fields. event_time says when the goods left."""
 
     @_builtins.property
-    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___StockLine]:
-        """1 to 1,000 lines; their location is ignored."""
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShipmentLine]:
+        """1 to 1,000 lines, atomically; each item once, in any order."""
 
     def __init__(
         self,
         *,
         context: _types_pb2.CommandContext | None = ...,
+        transfer: _builtins.str = ...,
         from_location: _builtins.str = ...,
         to_location: _builtins.str = ...,
-        lines: _abc.Iterable[Global___StockLine] | None = ...,
+        lines: _abc.Iterable[Global___ShipmentLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "from_location", b"from_location", "lines", b"lines", "to_location", b"to_location"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "from_location", b"from_location", "lines", b"lines", "to_location", b"to_location", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -567,97 +597,367 @@ Global___ShipTransferRequest: _TypeAlias = ShipTransferRequest  # noqa: Y015
 
 @_typing.final
 class ShipTransferResponse(_message.Message):
-    """The stock after the command."""
+    """The transfer after the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RECEIPT_FIELD_NUMBER: _builtins.int
-    LEVELS_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    LOOK_ALIKES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
 
     @_builtins.property
-    def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
-        """The affected levels."""
+    def transfer(self) -> _types_pb2.StockTransfer:
+        """The transfer."""
+
+    @_builtins.property
+    def look_alikes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LookAlike]:
+        """Set if people may mistake its name for that of an older transfer."""
 
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
-        levels: _abc.Iterable[_types_pb2.InventoryLevel] | None = ...,
+        transfer: _types_pb2.StockTransfer | None = ...,
+        look_alikes: _abc.Iterable[_types_pb2.LookAlike] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["look_alikes", b"look_alikes", "receipt", b"receipt", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ShipTransferResponse: _TypeAlias = ShipTransferResponse  # noqa: Y015
 
 @_typing.final
+class ArrivalLine(_message.Message):
+    """Units of an item that arrive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """The item, which need not have been shipped."""
+    quantity: _builtins.int
+    """Units, at least 1."""
+    state: _types_pb2.StockState.ValueType
+    """The state that they arrive in; on_hand, or unspecified: units that can be sold."""
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        quantity: _builtins.int = ...,
+        state: _types_pb2.StockState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quantity", b"quantity", "sku", b"sku", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArrivalLine: _TypeAlias = ArrivalLine  # noqa: Y015
+
+@_typing.final
 class ReceiveTransferRequest(_message.Message):
-    """Reports goods that arrived from another location."""
+    """Reports goods that arrived from another location. Either `whole` or `lines`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTEXT_FIELD_NUMBER: _builtins.int
-    TO_LOCATION_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
-    to_location: _builtins.str
-    """The location where they arrived."""
+    transfer: _builtins.str
+    """The transfer."""
+    expected_version: _builtins.int
+    """Refuse the command (STALE_VERSION) unless the transfer has this version."""
+    whole: _builtins.bool
+    """Everything that is on its way arrived, and can be sold. Nothing on its way is refused (TRANSFER_STATE)."""
     @_builtins.property
     def context(self) -> _types_pb2.CommandContext:
-        """Shared fields; reference names the transfer."""
+        """Shared fields."""
 
     @_builtins.property
-    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___StockLine]:
-        """1 to 1,000 lines; their location is ignored."""
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArrivalLine]:
+        """1 to 1,000 lines, atomically; each item and state once, in any order."""
 
     def __init__(
         self,
         *,
         context: _types_pb2.CommandContext | None = ...,
-        to_location: _builtins.str = ...,
-        lines: _abc.Iterable[Global___StockLine] | None = ...,
+        transfer: _builtins.str = ...,
+        expected_version: _builtins.int | None = ...,
+        whole: _builtins.bool = ...,
+        lines: _abc.Iterable[Global___ArrivalLine] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "context", b"context", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "lines", b"lines", "to_location", b"to_location"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "context", b"context", "expected_version", b"expected_version", "lines", b"lines", "transfer", b"transfer", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
 
 Global___ReceiveTransferRequest: _TypeAlias = ReceiveTransferRequest  # noqa: Y015
 
 @_typing.final
 class ReceiveTransferResponse(_message.Message):
-    """The stock after the command."""
+    """The transfer after the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RECEIPT_FIELD_NUMBER: _builtins.int
-    LEVELS_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
 
     @_builtins.property
-    def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
-        """The affected levels."""
+    def transfer(self) -> _types_pb2.StockTransfer:
+        """The transfer."""
 
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
-        levels: _abc.Iterable[_types_pb2.InventoryLevel] | None = ...,
+        transfer: _types_pb2.StockTransfer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReceiveTransferResponse: _TypeAlias = ReceiveTransferResponse  # noqa: Y015
+
+@_typing.final
+class CloseTransferRequest(_message.Message):
+    """Reports that no more goods of a transfer will arrive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    REMAINDER_FIELD_NUMBER: _builtins.int
+    transfer: _builtins.str
+    """The transfer."""
+    expected_version: _builtins.int
+    """Refuse the command (STALE_VERSION) unless the transfer has this version."""
+    remainder: _types_pb2.TransferRemainder.ValueType
+    """What becomes of the units that are on their way."""
+    @_builtins.property
+    def context(self) -> _types_pb2.CommandContext:
+        """Shared fields; reason_code gives the reason."""
+
+    def __init__(
+        self,
+        *,
+        context: _types_pb2.CommandContext | None = ...,
+        transfer: _builtins.str = ...,
+        expected_version: _builtins.int | None = ...,
+        remainder: _types_pb2.TransferRemainder.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "context", b"context", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "context", b"context", "expected_version", b"expected_version", "remainder", b"remainder", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___CloseTransferRequest: _TypeAlias = CloseTransferRequest  # noqa: Y015
+
+@_typing.final
+class CloseTransferResponse(_message.Message):
+    """The transfer after the command."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _types_pb2.Receipt:
+        """Position in the journal."""
+
+    @_builtins.property
+    def transfer(self) -> _types_pb2.StockTransfer:
+        """The transfer."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _types_pb2.Receipt | None = ...,
+        transfer: _types_pb2.StockTransfer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseTransferResponse: _TypeAlias = CloseTransferResponse  # noqa: Y015
+
+@_typing.final
+class GetStockTransferRequest(_message.Message):
+    """Asks for a stock transfer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    transfer: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        transfer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStockTransferRequest: _TypeAlias = GetStockTransferRequest  # noqa: Y015
+
+@_typing.final
+class GetStockTransferResponse(_message.Message):
+    """A stock transfer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STOCK_TRANSFER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stock_transfer(self) -> _types_pb2.StockTransfer:
+        """The transfer."""
+
+    def __init__(
+        self,
+        *,
+        stock_transfer: _types_pb2.StockTransfer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stock_transfer", b"stock_transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stock_transfer", b"stock_transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStockTransferResponse: _TypeAlias = GetStockTransferResponse  # noqa: Y015
+
+@_typing.final
+class ListStockTransfersRequest(_message.Message):
+    """Asks for a page of stock transfers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """1 to 1,000; 100 if 0."""
+    page_token: _builtins.str
+    """next_page_token of the previous page; page_size may differ. It survives restarts of the server. A token that was altered,
+    belongs to another query, or to a history that a restore has replaced, is refused (INVALID_FIELD): start again.
+    """
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStockTransfersRequest: _TypeAlias = ListStockTransfersRequest  # noqa: Y015
+
+@_typing.final
+class ListStockTransfersResponse(_message.Message):
+    """A page of stock transfers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STOCK_TRANSFERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def stock_transfers(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.StockTransfer]:
+        """In the order in which they were first shipped."""
+
+    def __init__(
+        self,
+        *,
+        stock_transfers: _abc.Iterable[_types_pb2.StockTransfer] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "stock_transfers", b"stock_transfers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStockTransfersResponse: _TypeAlias = ListStockTransfersResponse  # noqa: Y015
+
+@_typing.final
+class DeleteStockTransfersRequest(_message.Message):
+    """Names stock transfers to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    STOCK_TRANSFERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def context(self) -> _types_pb2.CommandContext:
+        """Shared fields."""
+
+    @_builtins.property
+    def stock_transfers(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.EntityReference]:
+        """1 to 1,000, each once."""
+
+    def __init__(
+        self,
+        *,
+        context: _types_pb2.CommandContext | None = ...,
+        stock_transfers: _abc.Iterable[_types_pb2.EntityReference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "stock_transfers", b"stock_transfers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteStockTransfersRequest: _TypeAlias = DeleteStockTransfersRequest  # noqa: Y015
+
+@_typing.final
+class DeleteStockTransfersResponse(_message.Message):
+    """They are deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _types_pb2.Receipt:
+        """Position in the journal."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _types_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteStockTransfersResponse: _TypeAlias = DeleteStockTransfersResponse  # noqa: Y015
 
 @_typing.final
 class SourceMessage(_message.Message):

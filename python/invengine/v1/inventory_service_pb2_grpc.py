@@ -76,6 +76,26 @@ class InventoryServiceStub(object):
                 request_serializer=invengine_dot_v1_dot_inventory__service__pb2.ReceiveTransferRequest.SerializeToString,
                 response_deserializer=invengine_dot_v1_dot_inventory__service__pb2.ReceiveTransferResponse.FromString,
                 _registered_method=True)
+        self.CloseTransfer = channel.unary_unary(
+                '/invengine.v1.InventoryService/CloseTransfer',
+                request_serializer=invengine_dot_v1_dot_inventory__service__pb2.CloseTransferRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_inventory__service__pb2.CloseTransferResponse.FromString,
+                _registered_method=True)
+        self.GetStockTransfer = channel.unary_unary(
+                '/invengine.v1.InventoryService/GetStockTransfer',
+                request_serializer=invengine_dot_v1_dot_inventory__service__pb2.GetStockTransferRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_inventory__service__pb2.GetStockTransferResponse.FromString,
+                _registered_method=True)
+        self.ListStockTransfers = channel.unary_unary(
+                '/invengine.v1.InventoryService/ListStockTransfers',
+                request_serializer=invengine_dot_v1_dot_inventory__service__pb2.ListStockTransfersRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_inventory__service__pb2.ListStockTransfersResponse.FromString,
+                _registered_method=True)
+        self.DeleteStockTransfers = channel.unary_unary(
+                '/invengine.v1.InventoryService/DeleteStockTransfers',
+                request_serializer=invengine_dot_v1_dot_inventory__service__pb2.DeleteStockTransfersRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_inventory__service__pb2.DeleteStockTransfersResponse.FromString,
+                _registered_method=True)
         self.RecordMessages = channel.unary_unary(
                 '/invengine.v1.InventoryService/RecordMessages',
                 request_serializer=invengine_dot_v1_dot_inventory__service__pb2.RecordMessagesRequest.SerializeToString,
@@ -148,14 +168,53 @@ class InventoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ShipTransfer(self, request, context):
-        """Goods leave one location for another. Answers UNIMPLEMENTED in this version.
+        """Goods leave one location for another: a new stock transfer. The units leave the sellable stock of the origin and are in
+        transit at the destination. More than there is to sell is refused (INSUFFICIENT_STOCK); holds do not keep goods from
+        leaving. A transfer of this name is refused (TRANSFER_STATE).
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReceiveTransfer(self, request, context):
-        """Goods from another location arrive. Answers UNIMPLEMENTED in this version.
+        """Goods of a stock transfer arrive, whole or in parts. More than was shipped, or another item, is accepted: the surplus
+        counts as an adjustment. What arrives after the transfer was closed reverses the closing.
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseTransfer(self, request, context):
+        """What has not arrived will not: it is lost, or at the origin again, which cancels it. A transfer of which nothing is on its
+        way is refused (TRANSFER_STATE).
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStockTransfer(self, request, context):
+        """One stock transfer.
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStockTransfers(self, request, context):
+        """Stock transfers, in pages.
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteStockTransfers(self, request, context):
+        """Deletes stock transfers of which nothing is on its way (ENTITY_IN_USE otherwise): all, or none. What they did to the stock
+        stays as it is.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,6 +285,26 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.ReceiveTransfer,
                     request_deserializer=invengine_dot_v1_dot_inventory__service__pb2.ReceiveTransferRequest.FromString,
                     response_serializer=invengine_dot_v1_dot_inventory__service__pb2.ReceiveTransferResponse.SerializeToString,
+            ),
+            'CloseTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseTransfer,
+                    request_deserializer=invengine_dot_v1_dot_inventory__service__pb2.CloseTransferRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_inventory__service__pb2.CloseTransferResponse.SerializeToString,
+            ),
+            'GetStockTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStockTransfer,
+                    request_deserializer=invengine_dot_v1_dot_inventory__service__pb2.GetStockTransferRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_inventory__service__pb2.GetStockTransferResponse.SerializeToString,
+            ),
+            'ListStockTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStockTransfers,
+                    request_deserializer=invengine_dot_v1_dot_inventory__service__pb2.ListStockTransfersRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_inventory__service__pb2.ListStockTransfersResponse.SerializeToString,
+            ),
+            'DeleteStockTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteStockTransfers,
+                    request_deserializer=invengine_dot_v1_dot_inventory__service__pb2.DeleteStockTransfersRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_inventory__service__pb2.DeleteStockTransfersResponse.SerializeToString,
             ),
             'RecordMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordMessages,
@@ -461,6 +540,114 @@ class InventoryService(object):
             '/invengine.v1.InventoryService/ReceiveTransfer',
             invengine_dot_v1_dot_inventory__service__pb2.ReceiveTransferRequest.SerializeToString,
             invengine_dot_v1_dot_inventory__service__pb2.ReceiveTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.InventoryService/CloseTransfer',
+            invengine_dot_v1_dot_inventory__service__pb2.CloseTransferRequest.SerializeToString,
+            invengine_dot_v1_dot_inventory__service__pb2.CloseTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStockTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.InventoryService/GetStockTransfer',
+            invengine_dot_v1_dot_inventory__service__pb2.GetStockTransferRequest.SerializeToString,
+            invengine_dot_v1_dot_inventory__service__pb2.GetStockTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStockTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.InventoryService/ListStockTransfers',
+            invengine_dot_v1_dot_inventory__service__pb2.ListStockTransfersRequest.SerializeToString,
+            invengine_dot_v1_dot_inventory__service__pb2.ListStockTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteStockTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.InventoryService/DeleteStockTransfers',
+            invengine_dot_v1_dot_inventory__service__pb2.DeleteStockTransfersRequest.SerializeToString,
+            invengine_dot_v1_dot_inventory__service__pb2.DeleteStockTransfersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,9 +61,34 @@ class InventoryServiceStub:
     The answer has at most 2 MiB.
     """
     ShipTransfer: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ShipTransferRequest, _inventory_service_pb2.ShipTransferResponse]
-    """Goods leave one location for another. Answers UNIMPLEMENTED in this version."""
+    """Goods leave one location for another: a new stock transfer. The units leave the sellable stock of the origin and are in
+    transit at the destination. More than there is to sell is refused (INSUFFICIENT_STOCK); holds do not keep goods from
+    leaving. A transfer of this name is refused (TRANSFER_STATE).
+    The answer has at most 2 MiB.
+    """
     ReceiveTransfer: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ReceiveTransferRequest, _inventory_service_pb2.ReceiveTransferResponse]
-    """Goods from another location arrive. Answers UNIMPLEMENTED in this version."""
+    """Goods of a stock transfer arrive, whole or in parts. More than was shipped, or another item, is accepted: the surplus
+    counts as an adjustment. What arrives after the transfer was closed reverses the closing.
+    The answer has at most 2 MiB.
+    """
+    CloseTransfer: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.CloseTransferRequest, _inventory_service_pb2.CloseTransferResponse]
+    """What has not arrived will not: it is lost, or at the origin again, which cancels it. A transfer of which nothing is on its
+    way is refused (TRANSFER_STATE).
+    The answer has at most 2 MiB.
+    """
+    GetStockTransfer: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.GetStockTransferRequest, _inventory_service_pb2.GetStockTransferResponse]
+    """One stock transfer.
+    The answer has at most 2 MiB.
+    """
+    ListStockTransfers: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockTransfersRequest, _inventory_service_pb2.ListStockTransfersResponse]
+    """Stock transfers, in pages.
+    The answer has at most 2 MiB.
+    """
+    DeleteStockTransfers: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.DeleteStockTransfersRequest, _inventory_service_pb2.DeleteStockTransfersResponse]
+    """Deletes stock transfers of which nothing is on its way (ENTITY_IN_USE otherwise): all, or none. What they did to the stock
+    stays as it is.
+    The answer has at most 4 KiB.
+    """
     RecordMessages: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.RecordMessagesRequest, _inventory_service_pb2.RecordMessagesResponse]
     """Canonical messages of a source, sequenced. Answers UNIMPLEMENTED in this version."""
     GetInventoryLevel: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.GetInventoryLevelRequest, _inventory_service_pb2.GetInventoryLevelResponse]
@@ -108,9 +133,34 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     The answer has at most 2 MiB.
     """
     ShipTransfer: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ShipTransferRequest, _inventory_service_pb2.ShipTransferResponse]  # type: ignore[assignment]
-    """Goods leave one location for another. Answers UNIMPLEMENTED in this version."""
+    """Goods leave one location for another: a new stock transfer. The units leave the sellable stock of the origin and are in
+    transit at the destination. More than there is to sell is refused (INSUFFICIENT_STOCK); holds do not keep goods from
+    leaving. A transfer of this name is refused (TRANSFER_STATE).
+    The answer has at most 2 MiB.
+    """
     ReceiveTransfer: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ReceiveTransferRequest, _inventory_service_pb2.ReceiveTransferResponse]  # type: ignore[assignment]
-    """Goods from another location arrive. Answers UNIMPLEMENTED in this version."""
+    """Goods of a stock transfer arrive, whole or in parts. More than was shipped, or another item, is accepted: the surplus
+    counts as an adjustment. What arrives after the transfer was closed reverses the closing.
+    The answer has at most 2 MiB.
+    """
+    CloseTransfer: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.CloseTransferRequest, _inventory_service_pb2.CloseTransferResponse]  # type: ignore[assignment]
+    """What has not arrived will not: it is lost, or at the origin again, which cancels it. A transfer of which nothing is on its
+    way is refused (TRANSFER_STATE).
+    The answer has at most 2 MiB.
+    """
+    GetStockTransfer: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.GetStockTransferRequest, _inventory_service_pb2.GetStockTransferResponse]  # type: ignore[assignment]
+    """One stock transfer.
+    The answer has at most 2 MiB.
+    """
+    ListStockTransfers: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.ListStockTransfersRequest, _inventory_service_pb2.ListStockTransfersResponse]  # type: ignore[assignment]
+    """Stock transfers, in pages.
+    The answer has at most 2 MiB.
+    """
+    DeleteStockTransfers: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.DeleteStockTransfersRequest, _inventory_service_pb2.DeleteStockTransfersResponse]  # type: ignore[assignment]
+    """Deletes stock transfers of which nothing is on its way (ENTITY_IN_USE otherwise): all, or none. What they did to the stock
+    stays as it is.
+    The answer has at most 4 KiB.
+    """
     RecordMessages: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.RecordMessagesRequest, _inventory_service_pb2.RecordMessagesResponse]  # type: ignore[assignment]
     """Canonical messages of a source, sequenced. Answers UNIMPLEMENTED in this version."""
     GetInventoryLevel: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.GetInventoryLevelRequest, _inventory_service_pb2.GetInventoryLevelResponse]  # type: ignore[assignment]
@@ -194,7 +244,11 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.ShipTransferRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.ShipTransferResponse, _abc.Awaitable[_inventory_service_pb2.ShipTransferResponse]]:
-        """Goods leave one location for another. Answers UNIMPLEMENTED in this version."""
+        """Goods leave one location for another: a new stock transfer. The units leave the sellable stock of the origin and are in
+        transit at the destination. More than there is to sell is refused (INSUFFICIENT_STOCK); holds do not keep goods from
+        leaving. A transfer of this name is refused (TRANSFER_STATE).
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def ReceiveTransfer(
@@ -202,7 +256,52 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.ReceiveTransferRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.ReceiveTransferResponse, _abc.Awaitable[_inventory_service_pb2.ReceiveTransferResponse]]:
-        """Goods from another location arrive. Answers UNIMPLEMENTED in this version."""
+        """Goods of a stock transfer arrive, whole or in parts. More than was shipped, or another item, is accepted: the surplus
+        counts as an adjustment. What arrives after the transfer was closed reverses the closing.
+        The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def CloseTransfer(
+        self,
+        request: _inventory_service_pb2.CloseTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_service_pb2.CloseTransferResponse, _abc.Awaitable[_inventory_service_pb2.CloseTransferResponse]]:
+        """What has not arrived will not: it is lost, or at the origin again, which cancels it. A transfer of which nothing is on its
+        way is refused (TRANSFER_STATE).
+        The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStockTransfer(
+        self,
+        request: _inventory_service_pb2.GetStockTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_service_pb2.GetStockTransferResponse, _abc.Awaitable[_inventory_service_pb2.GetStockTransferResponse]]:
+        """One stock transfer.
+        The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def ListStockTransfers(
+        self,
+        request: _inventory_service_pb2.ListStockTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_service_pb2.ListStockTransfersResponse, _abc.Awaitable[_inventory_service_pb2.ListStockTransfersResponse]]:
+        """Stock transfers, in pages.
+        The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteStockTransfers(
+        self,
+        request: _inventory_service_pb2.DeleteStockTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_service_pb2.DeleteStockTransfersResponse, _abc.Awaitable[_inventory_service_pb2.DeleteStockTransfersResponse]]:
+        """Deletes stock transfers of which nothing is on its way (ENTITY_IN_USE otherwise): all, or none. What they did to the stock
+        stays as it is.
+        The answer has at most 4 KiB.
+        """
 
     @_abc_1.abstractmethod
     def RecordMessages(

@@ -27,15 +27,15 @@ from invengine.v1 import policy_service_pb2 as invengine_dot_v1_dot_policy__serv
 from invengine.v1 import types_pb2 as invengine_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"invengine/v1/journal_service.proto\x12\x0cinvengine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!invengine/v1/policy_service.proto\x1a\x18invengine/v1/types.proto\"w\n\x11ReadEventsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\r\n\x05limit\x18\x03 \x01(\x03\x12,\n\x05\x61\x66ter\x18\x04 \x01(\x0b\x32\x1d.invengine.v1.JournalPosition\"c\n\x12ReadEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.invengine.v1.Event\x12\x18\n\x10\x64urable_sequence\x18\x02 \x01(\x03\x12\x0e\n\x06ledger\x18\x03 \x01(\t\"D\n\x11GetStateAtRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x10\n\x08location\x18\x03 \x01(\t\"S\n\x12GetStateAtResponse\x12+\n\x05level\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.InventoryLevel\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"\x12\n\x10GetDigestRequest\"5\n\x11GetDigestResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"\x80\n\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cwriter_epoch\x18\x03 \x01(\x03\x12-\n\x07\x63ontext\x18\x04 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12*\n\x08reserved\x18\x05 \x01(\x0b\x32\x16.invengine.v1.ReservedH\x00\x12*\n\x08\x65xtended\x18\x06 \x01(\x0b\x32\x16.invengine.v1.ExtendedH\x00\x12(\n\x07\x61mended\x18\x07 \x01(\x0b\x32\x15.invengine.v1.AmendedH\x00\x12,\n\tallocated\x18\x08 \x01(\x0b\x32\x17.invengine.v1.AllocatedH\x00\x12*\n\x08released\x18\t \x01(\x0b\x32\x16.invengine.v1.ReleasedH\x00\x12,\n\tfulfilled\x18\n \x01(\x0b\x32\x17.invengine.v1.FulfilledH\x00\x12(\n\x07\x65xpired\x18\x0b \x01(\x0b\x32\x15.invengine.v1.ExpiredH\x00\x12\x30\n\x0btransferred\x18\x0c \x01(\x0b\x32\x19.invengine.v1.TransferredH\x00\x12\x33\n\rstock_changed\x18\r \x01(\x0b\x32\x1a.invengine.v1.StockChangedH\x00\x12\x33\n\ritem_upserted\x18\x0e \x01(\x0b\x32\x1a.invengine.v1.ItemUpsertedH\x00\x12;\n\x11location_upserted\x18\x0f \x01(\x0b\x32\x1e.invengine.v1.LocationUpsertedH\x00\x12\x39\n\x10\x63hannel_upserted\x18\x10 \x01(\x0b\x32\x1d.invengine.v1.ChannelUpsertedH\x00\x12;\n\x11source_registered\x18\x11 \x01(\x0b\x32\x1e.invengine.v1.SourceRegisteredH\x00\x12\x33\n\rkey_cancelled\x18\x12 \x01(\x0b\x32\x1a.invengine.v1.KeyCancelledH\x00\x12\x39\n\x10message_rejected\x18\x13 \x01(\x0b\x32\x1d.invengine.v1.MessageRejectedH\x00\x12\x35\n\x0ekeys_forgotten\x18\x14 \x01(\x0b\x32\x1b.invengine.v1.KeysForgottenH\x00\x12\x39\n\x10message_repeated\x18\x15 \x01(\x0b\x32\x1d.invengine.v1.MessageRepeatedH\x00\x12\x37\n\x0f\x63lock_corrected\x18\x17 \x01(\x0b\x32\x1c.invengine.v1.ClockCorrectedH\x00\x12\x37\n\x0f\x63ommand_refused\x18\x16 \x01(\x0b\x32\x1c.invengine.v1.CommandRefusedH\x00\x12-\n\nentity_put\x18\x18 \x01(\x0b\x32\x17.invengine.v1.EntityPutH\x00\x12\x35\n\x0e\x65ntity_removed\x18\x19 \x01(\x0b\x32\x1b.invengine.v1.EntityRemovedH\x00\x12/\n\x0bstock_moved\x18\x1a \x01(\x0b\x32\x18.invengine.v1.StockMovedH\x00\x42\x06\n\x04\x66\x61\x63t\"\x7f\n\x08Reserved\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\"S\n\x08\x45xtended\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"M\n\x07\x41mended\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12*\n\x05lines\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\"v\n\tAllocated\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x11\n\torder_ref\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\x12\x12\n\nreacquired\x18\x04 \x01(\x08\"N\n\x08Released\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12*\n\x05lines\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\"O\n\tFulfilled\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12*\n\x05lines\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\"M\n\x07\x45xpired\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12*\n\x05lines\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\"f\n\x0bTransferred\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12*\n\x05lines\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\x12\x13\n\x0bto_location\x18\x03 \x01(\t\"\x92\x01\n\x0cStockChanged\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12+\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.invengine.v1.StockChangeKind\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.invengine.v1.StockState\x12\r\n\x05\x64\x65lta\x18\x05 \x01(\x03\"\x97\x01\n\nStockMoved\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12,\n\nfrom_state\x18\x03 \x01(\x0e\x32\x18.invengine.v1.StockState\x12*\n\x08to_state\x18\x04 \x01(\x0e\x32\x18.invengine.v1.StockState\x12\x10\n\x08quantity\x18\x05 \x01(\x03\"?\n\x0cItemUpserted\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0c\n\x04gtin\x18\x03 \x01(\t\"<\n\rEntityRemoved\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"G\n\x10LocationUpserted\x12\x10\n\x08location\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0b\n\x03gln\x18\x03 \x01(\t\"8\n\x0f\x43hannelUpserted\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\"4\n\x10SourceRegistered\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"\'\n\x0cKeyCancelled\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\"=\n\x0fMessageRejected\x12*\n\trejection\x18\x01 \x01(\x0b\x32\x17.invengine.v1.Rejection\"@\n\rKeysForgotten\x12/\n\x0b\x62\x65\x66ore_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x0e\x43lockCorrected\x12-\n\twall_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65ngine_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"#\n\x0fMessageRepeated\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"U\n\x0e\x43ommandRefused\x12*\n\trejection\x18\x01 \x01(\x0b\x32\x17.invengine.v1.Rejection\x12\x17\n\x0folder_forgotten\x18\x02 \x01(\x08*\xce\x01\n\x0fStockChangeKind\x12!\n\x1dSTOCK_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSTOCK_CHANGE_KIND_RECEIVED\x10\x01\x12\x1e\n\x1aSTOCK_CHANGE_KIND_RETURNED\x10\x02\x12\x1e\n\x1aSTOCK_CHANGE_KIND_ADJUSTED\x10\x03\x12\x19\n\x15STOCK_CHANGE_KIND_SET\x10\x04\x12\x1d\n\x19STOCK_CHANGE_KIND_COUNTED\x10\x05\x32\x82\x02\n\x0eJournalService\x12Q\n\nReadEvents\x12\x1f.invengine.v1.ReadEventsRequest\x1a .invengine.v1.ReadEventsResponse0\x01\x12O\n\nGetStateAt\x12\x1f.invengine.v1.GetStateAtRequest\x1a .invengine.v1.GetStateAtResponse\x12L\n\tGetDigest\x12\x1e.invengine.v1.GetDigestRequest\x1a\x1f.invengine.v1.GetDigestResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"invengine/v1/journal_service.proto\x12\x0cinvengine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!invengine/v1/policy_service.proto\x1a\x18invengine/v1/types.proto\"w\n\x11ReadEventsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\r\n\x05limit\x18\x03 \x01(\x03\x12,\n\x05\x61\x66ter\x18\x04 \x01(\x0b\x32\x1d.invengine.v1.JournalPosition\"c\n\x12ReadEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.invengine.v1.Event\x12\x18\n\x10\x64urable_sequence\x18\x02 \x01(\x03\x12\x0e\n\x06ledger\x18\x03 \x01(\t\"D\n\x11GetStateAtRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x10\n\x08location\x18\x03 \x01(\t\"S\n\x12GetStateAtResponse\x12+\n\x05level\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.InventoryLevel\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"\x12\n\x10GetDigestRequest\"5\n\x11GetDigestResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"\xb1\x0b\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cwriter_epoch\x18\x03 \x01(\x03\x12-\n\x07\x63ontext\x18\x04 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12*\n\x08reserved\x18\x05 \x01(\x0b\x32\x16.invengine.v1.ReservedH\x00\x12*\n\x08\x65xtended\x18\x06 \x01(\x0b\x32\x16.invengine.v1.ExtendedH\x00\x12(\n\x07\x61mended\x18\x07 \x01(\x0b\x32\x15.invengine.v1.AmendedH\x00\x12,\n\tallocated\x18\x08 \x01(\x0b\x32\x17.invengine.v1.AllocatedH\x00\x12*\n\x08released\x18\t \x01(\x0b\x32\x16.invengine.v1.ReleasedH\x00\x12,\n\tfulfilled\x18\n \x01(\x0b\x32\x17.invengine.v1.FulfilledH\x00\x12(\n\x07\x65xpired\x18\x0b \x01(\x0b\x32\x15.invengine.v1.ExpiredH\x00\x12\x30\n\x0btransferred\x18\x0c \x01(\x0b\x32\x19.invengine.v1.TransferredH\x00\x12\x33\n\rstock_changed\x18\r \x01(\x0b\x32\x1a.invengine.v1.StockChangedH\x00\x12\x33\n\ritem_upserted\x18\x0e \x01(\x0b\x32\x1a.invengine.v1.ItemUpsertedH\x00\x12;\n\x11location_upserted\x18\x0f \x01(\x0b\x32\x1e.invengine.v1.LocationUpsertedH\x00\x12\x39\n\x10\x63hannel_upserted\x18\x10 \x01(\x0b\x32\x1d.invengine.v1.ChannelUpsertedH\x00\x12;\n\x11source_registered\x18\x11 \x01(\x0b\x32\x1e.invengine.v1.SourceRegisteredH\x00\x12\x33\n\rkey_cancelled\x18\x12 \x01(\x0b\x32\x1a.invengine.v1.KeyCancelledH\x00\x12\x39\n\x10message_rejected\x18\x13 \x01(\x0b\x32\x1d.invengine.v1.MessageRejectedH\x00\x12\x35\n\x0ekeys_forgotten\x18\x14 \x01(\x0b\x32\x1b.invengine.v1.KeysForgottenH\x00\x12\x39\n\x10message_repeated\x18\x15 \x01(\x0b\x32\x1d.invengine.v1.MessageRepeatedH\x00\x12\x37\n\x0f\x63lock_corrected\x18\x17 \x01(\x0b\x32\x1c.invengine.v1.ClockCorrectedH\x00\x12\x37\n\x0f\x63ommand_refused\x18\x16 \x01(\x0b\x32\x1c.invengine.v1.CommandRefusedH\x00\x12-\n\nentity_put\x18\x18 \x01(\x0b\x32\x17.invengine.v1.EntityPutH\x00\x12\x35\n\x0e\x65ntity_removed\x18\x19 \x01(\x0b\x32\x1b.invengine.v1.EntityRemovedH\x00\x12/\n\x0bstock_moved\x18\x1a \x01(\x0b\x32\x18.invengine.v1.StockMovedH\x00\x12\x39\n\x10transfer_shipped\x18\x1b \x01(\x0b\x32\x1d.invengine.v1.TransferShippedH\x00\x12;\n\x11transfer_received\x18\x1c \x01(\x0b\x32\x1e.invengine.v1.TransferReceivedH\x00\x12\x37\n\x0ftransfer_closed\x18\x1d \x01(\x0b\x32\x1c.invengine.v1.TransferClosedH\x00\x42\x06\n\x04\x66\x61\x63t\"\x7f\n\x08Reserved\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\"S\n\x08\x45xtended\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"M\n\x07\x41mended\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12*\n\x05lines\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\"v\n\tAllocated\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x11\n\torder_ref\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\x12\x12\n\nreacquired\x18\x04 \x01(\x08\"N\n\x08Released\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12*\n\x05lines\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\"O\n\tFulfilled\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12*\n\x05lines\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\"M\n\x07\x45xpired\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12*\n\x05lines\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\"f\n\x0bTransferred\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12*\n\x05lines\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LineSelection\x12\x13\n\x0bto_location\x18\x03 \x01(\t\"\x92\x01\n\x0cStockChanged\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12+\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.invengine.v1.StockChangeKind\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.invengine.v1.StockState\x12\r\n\x05\x64\x65lta\x18\x05 \x01(\x03\"\x97\x01\n\nStockMoved\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08location\x18\x02 \x01(\t\x12,\n\nfrom_state\x18\x03 \x01(\x0e\x32\x18.invengine.v1.StockState\x12*\n\x08to_state\x18\x04 \x01(\x0e\x32\x18.invengine.v1.StockState\x12\x10\n\x08quantity\x18\x05 \x01(\x03\"*\n\tItemUnits\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x03\"w\n\x0fTransferShipped\x12\x10\n\x08transfer\x18\x01 \x01(\t\x12\x15\n\rfrom_location\x18\x02 \x01(\t\x12\x13\n\x0bto_location\x18\x03 \x01(\t\x12&\n\x05lines\x18\x04 \x03(\x0b\x32\x17.invengine.v1.ItemUnits\"\x9c\x01\n\x0c\x41rrivedUnits\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.invengine.v1.StockState\x12\x10\n\x08quantity\x18\x03 \x01(\x03\x12\x12\n\nin_transit\x18\x04 \x01(\x03\x12\x0c\n\x04lost\x18\x05 \x01(\x03\x12\x11\n\tsent_back\x18\x06 \x01(\x03\x12\x0f\n\x07surplus\x18\x07 \x01(\x03\"{\n\x10TransferReceived\x12\x10\n\x08transfer\x18\x01 \x01(\t\x12\x15\n\rfrom_location\x18\x02 \x01(\t\x12\x13\n\x0bto_location\x18\x03 \x01(\t\x12)\n\x05lines\x18\x04 \x03(\x0b\x32\x1a.invengine.v1.ArrivedUnits\"\xaa\x01\n\x0eTransferClosed\x12\x10\n\x08transfer\x18\x01 \x01(\t\x12\x15\n\rfrom_location\x18\x02 \x01(\t\x12\x13\n\x0bto_location\x18\x03 \x01(\t\x12\x32\n\tremainder\x18\x04 \x01(\x0e\x32\x1f.invengine.v1.TransferRemainder\x12&\n\x05lines\x18\x05 \x03(\x0b\x32\x17.invengine.v1.ItemUnits\"?\n\x0cItemUpserted\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0c\n\x04gtin\x18\x03 \x01(\t\"<\n\rEntityRemoved\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"G\n\x10LocationUpserted\x12\x10\n\x08location\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0b\n\x03gln\x18\x03 \x01(\t\"8\n\x0f\x43hannelUpserted\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\"4\n\x10SourceRegistered\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"\'\n\x0cKeyCancelled\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\"=\n\x0fMessageRejected\x12*\n\trejection\x18\x01 \x01(\x0b\x32\x17.invengine.v1.Rejection\"@\n\rKeysForgotten\x12/\n\x0b\x62\x65\x66ore_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x0e\x43lockCorrected\x12-\n\twall_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65ngine_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"#\n\x0fMessageRepeated\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"U\n\x0e\x43ommandRefused\x12*\n\trejection\x18\x01 \x01(\x0b\x32\x17.invengine.v1.Rejection\x12\x17\n\x0folder_forgotten\x18\x02 \x01(\x08*\xce\x01\n\x0fStockChangeKind\x12!\n\x1dSTOCK_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSTOCK_CHANGE_KIND_RECEIVED\x10\x01\x12\x1e\n\x1aSTOCK_CHANGE_KIND_RETURNED\x10\x02\x12\x1e\n\x1aSTOCK_CHANGE_KIND_ADJUSTED\x10\x03\x12\x19\n\x15STOCK_CHANGE_KIND_SET\x10\x04\x12\x1d\n\x19STOCK_CHANGE_KIND_COUNTED\x10\x05\x32\x82\x02\n\x0eJournalService\x12Q\n\nReadEvents\x12\x1f.invengine.v1.ReadEventsRequest\x1a .invengine.v1.ReadEventsResponse0\x01\x12O\n\nGetStateAt\x12\x1f.invengine.v1.GetStateAtRequest\x1a .invengine.v1.GetStateAtResponse\x12L\n\tGetDigest\x12\x1e.invengine.v1.GetDigestRequest\x1a\x1f.invengine.v1.GetDigestResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'invengine.v1.journal_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STOCKCHANGEKIND']._serialized_start=3662
-  _globals['_STOCKCHANGEKIND']._serialized_end=3868
+  _globals['_STOCKCHANGEKIND']._serialized_start=4461
+  _globals['_STOCKCHANGEKIND']._serialized_end=4667
   _globals['_READEVENTSREQUEST']._serialized_start=146
   _globals['_READEVENTSREQUEST']._serialized_end=265
   _globals['_READEVENTSRESPONSE']._serialized_start=267
@@ -49,49 +49,59 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETDIGESTRESPONSE']._serialized_start=543
   _globals['_GETDIGESTRESPONSE']._serialized_end=596
   _globals['_EVENT']._serialized_start=599
-  _globals['_EVENT']._serialized_end=1879
-  _globals['_RESERVED']._serialized_start=1881
-  _globals['_RESERVED']._serialized_end=2008
-  _globals['_EXTENDED']._serialized_start=2010
-  _globals['_EXTENDED']._serialized_end=2093
-  _globals['_AMENDED']._serialized_start=2095
-  _globals['_AMENDED']._serialized_end=2172
-  _globals['_ALLOCATED']._serialized_start=2174
-  _globals['_ALLOCATED']._serialized_end=2292
-  _globals['_RELEASED']._serialized_start=2294
-  _globals['_RELEASED']._serialized_end=2372
-  _globals['_FULFILLED']._serialized_start=2374
-  _globals['_FULFILLED']._serialized_end=2453
-  _globals['_EXPIRED']._serialized_start=2455
-  _globals['_EXPIRED']._serialized_end=2532
-  _globals['_TRANSFERRED']._serialized_start=2534
-  _globals['_TRANSFERRED']._serialized_end=2636
-  _globals['_STOCKCHANGED']._serialized_start=2639
-  _globals['_STOCKCHANGED']._serialized_end=2785
-  _globals['_STOCKMOVED']._serialized_start=2788
-  _globals['_STOCKMOVED']._serialized_end=2939
-  _globals['_ITEMUPSERTED']._serialized_start=2941
-  _globals['_ITEMUPSERTED']._serialized_end=3004
-  _globals['_ENTITYREMOVED']._serialized_start=3006
-  _globals['_ENTITYREMOVED']._serialized_end=3066
-  _globals['_LOCATIONUPSERTED']._serialized_start=3068
-  _globals['_LOCATIONUPSERTED']._serialized_end=3139
-  _globals['_CHANNELUPSERTED']._serialized_start=3141
-  _globals['_CHANNELUPSERTED']._serialized_end=3197
-  _globals['_SOURCEREGISTERED']._serialized_start=3199
-  _globals['_SOURCEREGISTERED']._serialized_end=3251
-  _globals['_KEYCANCELLED']._serialized_start=3253
-  _globals['_KEYCANCELLED']._serialized_end=3292
-  _globals['_MESSAGEREJECTED']._serialized_start=3294
-  _globals['_MESSAGEREJECTED']._serialized_end=3355
-  _globals['_KEYSFORGOTTEN']._serialized_start=3357
-  _globals['_KEYSFORGOTTEN']._serialized_end=3421
-  _globals['_CLOCKCORRECTED']._serialized_start=3423
-  _globals['_CLOCKCORRECTED']._serialized_end=3535
-  _globals['_MESSAGEREPEATED']._serialized_start=3537
-  _globals['_MESSAGEREPEATED']._serialized_end=3572
-  _globals['_COMMANDREFUSED']._serialized_start=3574
-  _globals['_COMMANDREFUSED']._serialized_end=3659
-  _globals['_JOURNALSERVICE']._serialized_start=3871
-  _globals['_JOURNALSERVICE']._serialized_end=4129
+  _globals['_EVENT']._serialized_end=2056
+  _globals['_RESERVED']._serialized_start=2058
+  _globals['_RESERVED']._serialized_end=2185
+  _globals['_EXTENDED']._serialized_start=2187
+  _globals['_EXTENDED']._serialized_end=2270
+  _globals['_AMENDED']._serialized_start=2272
+  _globals['_AMENDED']._serialized_end=2349
+  _globals['_ALLOCATED']._serialized_start=2351
+  _globals['_ALLOCATED']._serialized_end=2469
+  _globals['_RELEASED']._serialized_start=2471
+  _globals['_RELEASED']._serialized_end=2549
+  _globals['_FULFILLED']._serialized_start=2551
+  _globals['_FULFILLED']._serialized_end=2630
+  _globals['_EXPIRED']._serialized_start=2632
+  _globals['_EXPIRED']._serialized_end=2709
+  _globals['_TRANSFERRED']._serialized_start=2711
+  _globals['_TRANSFERRED']._serialized_end=2813
+  _globals['_STOCKCHANGED']._serialized_start=2816
+  _globals['_STOCKCHANGED']._serialized_end=2962
+  _globals['_STOCKMOVED']._serialized_start=2965
+  _globals['_STOCKMOVED']._serialized_end=3116
+  _globals['_ITEMUNITS']._serialized_start=3118
+  _globals['_ITEMUNITS']._serialized_end=3160
+  _globals['_TRANSFERSHIPPED']._serialized_start=3162
+  _globals['_TRANSFERSHIPPED']._serialized_end=3281
+  _globals['_ARRIVEDUNITS']._serialized_start=3284
+  _globals['_ARRIVEDUNITS']._serialized_end=3440
+  _globals['_TRANSFERRECEIVED']._serialized_start=3442
+  _globals['_TRANSFERRECEIVED']._serialized_end=3565
+  _globals['_TRANSFERCLOSED']._serialized_start=3568
+  _globals['_TRANSFERCLOSED']._serialized_end=3738
+  _globals['_ITEMUPSERTED']._serialized_start=3740
+  _globals['_ITEMUPSERTED']._serialized_end=3803
+  _globals['_ENTITYREMOVED']._serialized_start=3805
+  _globals['_ENTITYREMOVED']._serialized_end=3865
+  _globals['_LOCATIONUPSERTED']._serialized_start=3867
+  _globals['_LOCATIONUPSERTED']._serialized_end=3938
+  _globals['_CHANNELUPSERTED']._serialized_start=3940
+  _globals['_CHANNELUPSERTED']._serialized_end=3996
+  _globals['_SOURCEREGISTERED']._serialized_start=3998
+  _globals['_SOURCEREGISTERED']._serialized_end=4050
+  _globals['_KEYCANCELLED']._serialized_start=4052
+  _globals['_KEYCANCELLED']._serialized_end=4091
+  _globals['_MESSAGEREJECTED']._serialized_start=4093
+  _globals['_MESSAGEREJECTED']._serialized_end=4154
+  _globals['_KEYSFORGOTTEN']._serialized_start=4156
+  _globals['_KEYSFORGOTTEN']._serialized_end=4220
+  _globals['_CLOCKCORRECTED']._serialized_start=4222
+  _globals['_CLOCKCORRECTED']._serialized_end=4334
+  _globals['_MESSAGEREPEATED']._serialized_start=4336
+  _globals['_MESSAGEREPEATED']._serialized_end=4371
+  _globals['_COMMANDREFUSED']._serialized_start=4373
+  _globals['_COMMANDREFUSED']._serialized_end=4458
+  _globals['_JOURNALSERVICE']._serialized_start=4670
+  _globals['_JOURNALSERVICE']._serialized_end=4928
 # @@protoc_insertion_point(module_scope)

@@ -262,6 +262,9 @@ class Event(_message.Message):
     ENTITY_PUT_FIELD_NUMBER: _builtins.int
     ENTITY_REMOVED_FIELD_NUMBER: _builtins.int
     STOCK_MOVED_FIELD_NUMBER: _builtins.int
+    TRANSFER_SHIPPED_FIELD_NUMBER: _builtins.int
+    TRANSFER_RECEIVED_FIELD_NUMBER: _builtins.int
+    TRANSFER_CLOSED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its position: gapless, starting at 1."""
     writer_epoch: _builtins.int
@@ -362,6 +365,18 @@ class Event(_message.Message):
     def stock_moved(self) -> Global___StockMoved:
         """Units moved from one state to another."""
 
+    @_builtins.property
+    def transfer_shipped(self) -> Global___TransferShipped:
+        """Goods left for another location: a new stock transfer."""
+
+    @_builtins.property
+    def transfer_received(self) -> Global___TransferReceived:
+        """Goods of a stock transfer arrived."""
+
+    @_builtins.property
+    def transfer_closed(self) -> Global___TransferClosed:
+        """What has not arrived of a stock transfer will not."""
+
     def __init__(
         self,
         *,
@@ -391,12 +406,15 @@ class Event(_message.Message):
         entity_put: _policy_service_pb2.EntityPut | None = ...,
         entity_removed: Global___EntityRemoved | None = ...,
         stock_moved: Global___StockMoved | None = ...,
+        transfer_shipped: Global___TransferShipped | None = ...,
+        transfer_received: Global___TransferReceived | None = ...,
+        transfer_closed: Global___TransferClosed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "entity_put", b"entity_put", "entity_removed", b"entity_removed", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "stock_moved", b"stock_moved", "time", b"time", "transferred", b"transferred"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "entity_put", b"entity_put", "entity_removed", b"entity_removed", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "stock_moved", b"stock_moved", "time", b"time", "transfer_closed", b"transfer_closed", "transfer_received", b"transfer_received", "transfer_shipped", b"transfer_shipped", "transferred", b"transferred"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "entity_put", b"entity_put", "entity_removed", b"entity_removed", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "stock_moved", b"stock_moved", "time", b"time", "transferred", b"transferred", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "entity_put", b"entity_put", "entity_removed", b"entity_removed", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "stock_moved", b"stock_moved", "time", b"time", "transfer_closed", b"transfer_closed", "transfer_received", b"transfer_received", "transfer_shipped", b"transfer_shipped", "transferred", b"transferred", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated", "clock_corrected", "command_refused", "entity_put", "entity_removed", "stock_moved"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated", "clock_corrected", "command_refused", "entity_put", "entity_removed", "stock_moved", "transfer_shipped", "transfer_received", "transfer_closed"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -719,6 +737,190 @@ class StockMoved(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StockMoved: _TypeAlias = StockMoved  # noqa: Y015
+
+@_typing.final
+class ItemUnits(_message.Message):
+    """Units of an item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """The item."""
+    quantity: _builtins.int
+    """The units."""
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        quantity: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemUnits: _TypeAlias = ItemUnits  # noqa: Y015
+
+@_typing.final
+class TransferShipped(_message.Message):
+    """Goods left one location for another: at the origin they were sellable, and at the destination they are in transit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    FROM_LOCATION_FIELD_NUMBER: _builtins.int
+    TO_LOCATION_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    transfer: _builtins.str
+    """The new stock transfer."""
+    from_location: _builtins.str
+    """The origin."""
+    to_location: _builtins.str
+    """The destination."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemUnits]:
+        """What left, by item."""
+
+    def __init__(
+        self,
+        *,
+        transfer: _builtins.str = ...,
+        from_location: _builtins.str = ...,
+        to_location: _builtins.str = ...,
+        lines: _abc.Iterable[Global___ItemUnits] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_location", b"from_location", "lines", b"lines", "to_location", b"to_location", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferShipped: _TypeAlias = TransferShipped  # noqa: Y015
+
+@_typing.final
+class ArrivedUnits(_message.Message):
+    """Units that arrived, and what they were until then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    IN_TRANSIT_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    SENT_BACK_FIELD_NUMBER: _builtins.int
+    SURPLUS_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """The item."""
+    state: _types_pb2.StockState.ValueType
+    """The state that they are in now. STOCK_STATE_ON_HAND: they can be sold."""
+    quantity: _builtins.int
+    """Units that arrived."""
+    in_transit: _builtins.int
+    """Of these, units that were in transit."""
+    lost: _builtins.int
+    """Of these, units that had been given up as lost."""
+    sent_back: _builtins.int
+    """Of these, units that were thought to be at the origin again, and leave its sellable stock now."""
+    surplus: _builtins.int
+    """Of these, units that nobody had shipped: an adjustment."""
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        state: _types_pb2.StockState.ValueType = ...,
+        quantity: _builtins.int = ...,
+        in_transit: _builtins.int = ...,
+        lost: _builtins.int = ...,
+        sent_back: _builtins.int = ...,
+        surplus: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_transit", b"in_transit", "lost", b"lost", "quantity", b"quantity", "sent_back", b"sent_back", "sku", b"sku", "state", b"state", "surplus", b"surplus"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArrivedUnits: _TypeAlias = ArrivedUnits  # noqa: Y015
+
+@_typing.final
+class TransferReceived(_message.Message):
+    """Goods of a stock transfer arrived."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    FROM_LOCATION_FIELD_NUMBER: _builtins.int
+    TO_LOCATION_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    transfer: _builtins.str
+    """The stock transfer."""
+    from_location: _builtins.str
+    """The origin."""
+    to_location: _builtins.str
+    """The destination."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArrivedUnits]:
+        """What arrived, in order."""
+
+    def __init__(
+        self,
+        *,
+        transfer: _builtins.str = ...,
+        from_location: _builtins.str = ...,
+        to_location: _builtins.str = ...,
+        lines: _abc.Iterable[Global___ArrivedUnits] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_location", b"from_location", "lines", b"lines", "to_location", b"to_location", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferReceived: _TypeAlias = TransferReceived  # noqa: Y015
+
+@_typing.final
+class TransferClosed(_message.Message):
+    """What has not arrived of a stock transfer will not: it is no longer in transit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    FROM_LOCATION_FIELD_NUMBER: _builtins.int
+    TO_LOCATION_FIELD_NUMBER: _builtins.int
+    REMAINDER_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    transfer: _builtins.str
+    """The stock transfer."""
+    from_location: _builtins.str
+    """The origin."""
+    to_location: _builtins.str
+    """The destination."""
+    remainder: _types_pb2.TransferRemainder.ValueType
+    """Whether the units are lost, or sellable at the origin again."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemUnits]:
+        """The units, by item."""
+
+    def __init__(
+        self,
+        *,
+        transfer: _builtins.str = ...,
+        from_location: _builtins.str = ...,
+        to_location: _builtins.str = ...,
+        remainder: _types_pb2.TransferRemainder.ValueType = ...,
+        lines: _abc.Iterable[Global___ItemUnits] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_location", b"from_location", "lines", b"lines", "remainder", b"remainder", "to_location", b"to_location", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferClosed: _TypeAlias = TransferClosed  # noqa: Y015
 
 @_typing.final
 class ItemUpserted(_message.Message):

@@ -839,6 +839,7 @@ class Outcome(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     KEY_SCOPE_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
     key_cancelled: _builtins.bool
     """True if a release only left a tombstone."""
     @_builtins.property
@@ -871,6 +872,10 @@ class Outcome(_message.Message):
         have no versions.
         """
 
+    @_builtins.property
+    def transfer(self) -> _types_pb2.StockTransfer:
+        """The stock transfer after the command, for commands on one."""
+
     def __init__(
         self,
         *,
@@ -882,10 +887,11 @@ class Outcome(_message.Message):
         summary: _types_pb2.HoldSummary | None = ...,
         key_scope: Global___KeyScope | None = ...,
         versions: _abc.Iterable[_builtins.int] | None = ...,
+        transfer: _types_pb2.StockTransfer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key_scope", b"key_scope", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key_scope", b"key_scope", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "key_scope", b"key_scope", "levels", b"levels", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "key_scope", b"key_scope", "levels", b"levels", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary", "transfer", b"transfer", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

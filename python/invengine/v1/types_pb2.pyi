@@ -105,6 +105,70 @@ STOCK_STATE_QUALITY_CONTROL: StockState.ValueType  # 4
 """Goods in quality control: the change is made to this part and to on_hand."""
 Global___StockState: _TypeAlias = StockState  # noqa: Y015
 
+class _TransferRemainder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TransferRemainderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TransferRemainder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRANSFER_REMAINDER_UNSPECIFIED: _TransferRemainder.ValueType  # 0
+    """Not allowed: say which."""
+    TRANSFER_REMAINDER_LOST: _TransferRemainder.ValueType  # 1
+    """They are lost."""
+    TRANSFER_REMAINDER_SENT_BACK: _TransferRemainder.ValueType  # 2
+    """They are at the origin again, and can be sold there."""
+
+class TransferRemainder(_TransferRemainder, metaclass=_TransferRemainderEnumTypeWrapper):
+    """What becomes of the units that have not arrived."""
+
+TRANSFER_REMAINDER_UNSPECIFIED: TransferRemainder.ValueType  # 0
+"""Not allowed: say which."""
+TRANSFER_REMAINDER_LOST: TransferRemainder.ValueType  # 1
+"""They are lost."""
+TRANSFER_REMAINDER_SENT_BACK: TransferRemainder.ValueType  # 2
+"""They are at the origin again, and can be sold there."""
+Global___TransferRemainder: _TypeAlias = TransferRemainder  # noqa: Y015
+
+class _StockTransferState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StockTransferStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StockTransferState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STOCK_TRANSFER_STATE_UNSPECIFIED: _StockTransferState.ValueType  # 0
+    """Never sent."""
+    STOCK_TRANSFER_STATE_SHIPPED: _StockTransferState.ValueType  # 1
+    """Nothing has arrived yet."""
+    STOCK_TRANSFER_STATE_PARTLY_RECEIVED: _StockTransferState.ValueType  # 2
+    """Some units have arrived and others are on their way."""
+    STOCK_TRANSFER_STATE_RECEIVED: _StockTransferState.ValueType  # 3
+    """Everything has arrived."""
+    STOCK_TRANSFER_STATE_CLOSED_SHORT: _StockTransferState.ValueType  # 4
+    """Some units have arrived, and the others will not."""
+    STOCK_TRANSFER_STATE_LOST: _StockTransferState.ValueType  # 5
+    """Nothing arrived, and it is lost."""
+    STOCK_TRANSFER_STATE_CANCELLED: _StockTransferState.ValueType  # 6
+    """Nothing arrived, and it is at the origin again."""
+
+class StockTransferState(_StockTransferState, metaclass=_StockTransferStateEnumTypeWrapper):
+    """Where a stock transfer stands."""
+
+STOCK_TRANSFER_STATE_UNSPECIFIED: StockTransferState.ValueType  # 0
+"""Never sent."""
+STOCK_TRANSFER_STATE_SHIPPED: StockTransferState.ValueType  # 1
+"""Nothing has arrived yet."""
+STOCK_TRANSFER_STATE_PARTLY_RECEIVED: StockTransferState.ValueType  # 2
+"""Some units have arrived and others are on their way."""
+STOCK_TRANSFER_STATE_RECEIVED: StockTransferState.ValueType  # 3
+"""Everything has arrived."""
+STOCK_TRANSFER_STATE_CLOSED_SHORT: StockTransferState.ValueType  # 4
+"""Some units have arrived, and the others will not."""
+STOCK_TRANSFER_STATE_LOST: StockTransferState.ValueType  # 5
+"""Nothing arrived, and it is lost."""
+STOCK_TRANSFER_STATE_CANCELLED: StockTransferState.ValueType  # 6
+"""Nothing arrived, and it is at the origin again."""
+Global___StockTransferState: _TypeAlias = StockTransferState  # noqa: Y015
+
 @_typing.final
 class CommandContext(_message.Message):
     """The fields that every command carries."""
@@ -750,6 +814,100 @@ class InventoryLevel(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InventoryLevel: _TypeAlias = InventoryLevel  # noqa: Y015
+
+@_typing.final
+class TransferLine(_message.Message):
+    """One item of a stock transfer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    SHIPPED_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    SENT_BACK_FIELD_NUMBER: _builtins.int
+    IN_TRANSIT_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """The item."""
+    shipped: _builtins.int
+    """Units that left the origin; 0 for an item that arrived and was never shipped."""
+    received: _builtins.int
+    """Units that arrived; more than was shipped if there was a surplus."""
+    lost: _builtins.int
+    """Units that will not arrive."""
+    sent_back: _builtins.int
+    """Units that are at the origin again."""
+    in_transit: _builtins.int
+    """Units that are on their way."""
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        shipped: _builtins.int = ...,
+        received: _builtins.int = ...,
+        lost: _builtins.int = ...,
+        sent_back: _builtins.int = ...,
+        in_transit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_transit", b"in_transit", "lost", b"lost", "received", b"received", "sent_back", b"sent_back", "shipped", b"shipped", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferLine: _TypeAlias = TransferLine  # noqa: Y015
+
+@_typing.final
+class StockTransfer(_message.Message):
+    """Goods that left one location for another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    FROM_LOCATION_FIELD_NUMBER: _builtins.int
+    TO_LOCATION_FIELD_NUMBER: _builtins.int
+    SHIP_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    transfer: _builtins.str
+    """Its name."""
+    from_location: _builtins.str
+    """The location that they left."""
+    to_location: _builtins.str
+    """The location that they go to."""
+    state: Global___StockTransferState.ValueType
+    """Where it stands."""
+    version: _builtins.int
+    """One more with each command on it."""
+    @_builtins.property
+    def ship_time(self) -> _timestamp_pb2.Timestamp:
+        """When they left: the event_time of the command, else the time at which it was recorded."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferLine]:
+        """One for each item."""
+
+    def __init__(
+        self,
+        *,
+        transfer: _builtins.str = ...,
+        from_location: _builtins.str = ...,
+        to_location: _builtins.str = ...,
+        ship_time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___StockTransferState.ValueType = ...,
+        lines: _abc.Iterable[Global___TransferLine] | None = ...,
+        version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "ship_time", b"ship_time", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "from_location", b"from_location", "lines", b"lines", "ship_time", b"ship_time", "state", b"state", "to_location", b"to_location", "transfer", b"transfer", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
+    _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
+
+Global___StockTransfer: _TypeAlias = StockTransfer  # noqa: Y015
 
 @_typing.final
 class Rejection(_message.Message):

@@ -142,9 +142,12 @@ impl Client {
             context.idempotency_key.clear();
         }
         let (sku, location) = self.item_and_location(swarm);
-        let kind = *self.random.pick(&[0, 0, 0, 0, 1, 2, 2, 3, 4, 5]).unwrap_or(&0);
+        let kind = *self.random.pick(&[0, 0, 0, 0, 1, 2, 2, 3, 4, 5, 6, 6, 6]).unwrap_or(&0);
         let quantity = self.random.between(1, swarm.stock) as i64;
-        let request = messages::stock(kind, context, &sku, &location, quantity);
+        let request = match kind {
+            6 => self.stock_transfer(swarm, context),
+            kind => messages::stock(kind, context, &sku, &location, quantity),
+        };
         self.intent(Operation::Command, request, if has_key { key } else { String::new() }, Some(number))
     }
 
@@ -170,7 +173,12 @@ impl Client {
                 self.intent(Operation::Outcome(of), request, String::new(), None)
             }
             11..14 => self.batch(swarm, wall_ms),
-            14 => self.location_group(swarm, wall_ms),
+            14 if self.random.chance(500_000) => self.location_group(swarm, wall_ms),
+            14 => {
+                let (context, key) = self.context(wall_ms);
+                let request = self.stock_transfer(swarm, context);
+                self.intent(Operation::Command, request, key, None)
+            }
             15..17 => {
                 let (context, key) = self.context(wall_ms);
                 let (sku, location) = self.item_and_location(swarm);
@@ -180,6 +188,23 @@ impl Client {
             }
             17..60 if !self.holds.is_empty() => self.act(swarm, wall_ms),
             _ => self.reserve(swarm, index, wall_ms),
+        }
+    }
+
+    /// Ships, receives, closes or deletes one of a few stock transfers, whatever its state.
+    fn stock_transfer(&mut self, swarm: &Swarm, context: v1::CommandContext) -> messages::Request {
+        let transfer = format!("transfer-{}", self.random.below(4));
+        let (sku, location) = self.item_and_location(swarm);
+        let units = self.random.between(1, 6) as i64;
+        match self.random.below(7) {
+            0..2 => {
+                let to = format!("place-{}", self.random.below(swarm.locations));
+                messages::ship(context, transfer, [location, to], sku, units)
+            }
+            2..4 => messages::arrive(context, transfer, sku, units),
+            4 => messages::arrive(context, transfer, String::new(), 0),
+            5 => messages::close(context, transfer, self.random.chance(500_000)),
+            _ => messages::delete_transfer(context, transfer),
         }
     }
 

@@ -373,7 +373,10 @@ impl JournalChecker {
         self.model.recompute()?;
         match Audit::check(&self.shadow).first() {
             Some(broken) => Violation::err(broken.rule, broken.at.clone()),
-            None => Ok(()),
+            None => match self.audit.check_units(&self.shadow).first() {
+                Some(broken) => Violation::err(broken.rule, broken.at.clone()),
+                None => Ok(()),
+            },
         }
     }
 

@@ -27,3 +27,4 @@ pub mod shrink;
 pub mod simulation;
 pub mod storage;
 pub mod swarm;
+mod transfers;

@@ -139,6 +139,37 @@ pub fn stock(kind: u64, context: v1::CommandContext, sku: &str, location: &str, 
     }
 }
 
+/// Ships units of an item: a new stock transfer.
+pub fn ship(context: v1::CommandContext, transfer: String, ends: [String; 2], sku: String, quantity: i64) -> Request {
+    let [from_location, to_location] = ends;
+    let lines = vec![v1::ShipmentLine { sku, quantity }];
+    let ship = v1::ShipTransferRequest { context: Some(context), transfer, from_location, to_location, lines };
+    ("/invengine.v1.InventoryService/ShipTransfer", ship.encode_to_vec())
+}
+
+/// Units of an item arrive; without an item everything that is on its way.
+pub fn arrive(context: v1::CommandContext, transfer: String, sku: String, quantity: i64) -> Request {
+    let whole = sku.is_empty();
+    let lines = if whole { Vec::new() } else { vec![v1::ArrivalLine { sku, quantity, state: 0 }] };
+    let context = Some(context);
+    let arrive = v1::ReceiveTransferRequest { context, transfer, expected_version: None, whole, lines };
+    ("/invengine.v1.InventoryService/ReceiveTransfer", arrive.encode_to_vec())
+}
+
+/// Closes a stock transfer.
+pub fn close(context: v1::CommandContext, transfer: String, is_lost: bool) -> Request {
+    let remainder = if is_lost { v1::TransferRemainder::Lost } else { v1::TransferRemainder::SentBack } as i32;
+    let close = v1::CloseTransferRequest { context: Some(context), transfer, expected_version: None, remainder };
+    ("/invengine.v1.InventoryService/CloseTransfer", close.encode_to_vec())
+}
+
+/// Deletes a stock transfer.
+pub fn delete_transfer(context: v1::CommandContext, transfer: String) -> Request {
+    let stock_transfers = vec![v1::EntityReference { name: transfer, version: None }];
+    let delete = v1::DeleteStockTransfersRequest { context: Some(context), stock_transfers };
+    ("/invengine.v1.InventoryService/DeleteStockTransfers", delete.encode_to_vec())
+}
+
 /// Requests a new epoch for a source.
 pub fn register(context: v1::CommandContext, source_id: &str) -> Request {
     let register = v1::RegisterSourceRequest { context: Some(context), source_id: source_id.into() };

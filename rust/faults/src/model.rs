@@ -51,9 +51,9 @@ struct Source {
 
 /// An entity that is or was.
 #[derive(Clone, Debug)]
-struct NamedVersion {
-    name: String,
-    version: u64,
+pub(crate) struct NamedVersion {
+    pub(crate) name: String,
+    pub(crate) version: u64,
     is_removed: bool,
 }
 
@@ -63,7 +63,7 @@ pub struct Model {
     pub sequence: u64,
     pub time_ms: i64,
     /// By kind and handle.
-    entities: [Vec<NamedVersion>; EntityKind::ALL.len()],
+    pub(crate) entities: [Vec<NamedVersion>; EntityKind::ALL.len()],
     pub levels: Vec<LevelState>,
     level_of: HashMap<(u32, u32), u32>,
     pub holds: HashMap<ReservationId, Hold>,
@@ -73,6 +73,10 @@ pub struct Model {
     refusals: HashMap<u64, HashMap<String, u64>>,
     numbers: HashMap<(u32, u64, u64), CommandEffect>,
     sources: Vec<Source>,
+    /// Units on their way, by stock transfer and item.
+    pub(crate) on_their_way: HashMap<(u32, u32), i64>,
+    /// Units that will not arrive, and units that are at the origin again, likewise.
+    pub(crate) given_up: HashMap<(u32, u32), [i64; 2]>,
     pub accepted: u64,
 }
 
@@ -134,7 +138,7 @@ impl Model {
         self.level_of.get(&names).map(|level| &self.levels[*level as usize])
     }
 
-    fn handle(&self, kind: EntityKind, name: &str) -> Option<u32> {
+    pub(crate) fn handle(&self, kind: EntityKind, name: &str) -> Option<u32> {
         self.entities[kind as usize].iter().position(|known| known.name == name).map(|handle| handle as u32)
     }
 
@@ -142,7 +146,13 @@ impl Model {
         self.sources.iter().position(|source| source.name == name).map(|handle| handle as u32)
     }
 
-    fn entity_changed(&mut self, kind: EntityKind, name: &str, version: u64, removed: bool) -> Result<i64, Violation> {
+    pub(crate) fn entity_changed(
+        &mut self,
+        kind: EntityKind,
+        name: &str,
+        version: u64,
+        removed: bool,
+    ) -> Result<i64, Violation> {
         let entities = &mut self.entities[kind as usize];
         if entities.iter().all(|known| known.name != name) {
             entities.push(NamedVersion { name: name.to_owned(), version: 0, is_removed: true });
@@ -203,6 +213,11 @@ impl Model {
                 let level = self.level_at(*item, *location) as usize;
                 self.levels[level].change(*from, -units.0)?;
                 self.levels[level].change(*to, units.0).map(|()| 0)
+            }
+            Event::TransferShipped { transfer, route, lines } => self.shipped(transfer, *route, lines),
+            Event::TransferReceived { transfer, route, lines } => self.arrived(*transfer, *route, lines),
+            Event::TransferClosed { transfer, route, remainder, lines } => {
+                self.closed(*transfer, *route, *remainder, lines)
             }
             Event::Upserted { kind, name, .. } => {
                 let entities = &mut self.entities[*kind as usize];
@@ -308,7 +323,7 @@ impl Model {
         Ok(())
     }
 
-    fn level_at(&mut self, item: u32, location: u32) -> u32 {
+    pub(crate) fn level_at(&mut self, item: u32, location: u32) -> u32 {
         let next = self.levels.len() as u32;
         let level = *self.level_of.entry((item, location)).or_insert(next);
         if level == next {

@@ -17,6 +17,7 @@ use crate::rejection::Rejection;
 use crate::reservation::LineState;
 use crate::source::{AppliedMessage, StoredOutcome};
 use crate::states::StockState;
+use crate::stock_transfer::TransferChange;
 
 /// The outcome of a record, collected event by event.
 enum RecordOutcome {
@@ -86,8 +87,19 @@ impl Ledger {
             }
             Event::StockMoved { item, location, from, to, units } => {
                 let level = self.levels.find(*item, *location);
-                let level = level.filter(|level| self.levels.move_units(*level, *from, *to, units.0));
+                let level = level.filter(|level| {
+                    self.conserving(0, |ledger| ledger.levels.move_units(*level, *from, *to, units.0)).is_some()
+                });
                 outcome.level(level.and_then(|level| self.levels.figures(level, record.time_ms)))
+            }
+            Event::TransferShipped { transfer, route, lines } => {
+                outcome.transfer(self.apply_transfer_shipped(transfer, *route, lines, record))
+            }
+            Event::TransferReceived { transfer, route, lines } => {
+                outcome.transfer(self.apply_transfer_received(*transfer, *route, lines))
+            }
+            Event::TransferClosed { transfer, route, remainder, lines } => {
+                outcome.transfer(self.apply_transfer_closed(*transfer, *route, *remainder, lines))
             }
             Event::Upserted { kind, name, display_name, gs1 } => {
                 let labels = Labels { display_name: display_name.clone(), gs1: gs1.clone() };
@@ -206,11 +218,11 @@ impl Ledger {
             return None;
         }
         let level = self.level_at(item, location);
-        self.levels.change(level, state, delta).then_some(level)
+        self.conserving(delta, |ledger| ledger.levels.change(level, state, delta)).map(|()| level)
     }
 
     /// The level of a known item at a known location, created if necessary.
-    fn level_at(&mut self, item: Handle, location: Handle) -> LevelIndex {
+    pub(crate) fn level_at(&mut self, item: Handle, location: Handle) -> LevelIndex {
         let [items, locations, ..] = &self.entities;
         self.levels.find_or_add((item, items.names().name(item)), (location, locations.names().name(location)))
     }
@@ -218,7 +230,9 @@ impl Ledger {
     fn apply_upserted(&mut self, kind: EntityKind, name: &str, labels: Labels) -> Option<()> {
         let version = self.entities(kind).version_of_upsert(name);
         let value = EntityValue::Labels(labels);
-        kind.is_catalogue().then(|| self.entities[kind as usize].put(kind, name, version, value, &mut self.digest))
+        kind.is_catalogue().then(|| {
+            self.entities[kind as usize].put(kind, name, version, value, &mut self.digest);
+        })
     }
 
     fn apply_put(&mut self, entity: &VersionedEntity) -> Option<u64> {
@@ -269,6 +283,10 @@ impl RecordOutcome {
             *self = RecordOutcome::Effect(Effect::Put(OneOrMany::One(version)));
         }
         true
+    }
+
+    fn transfer(&mut self, change: Option<TransferChange>) -> bool {
+        self.set(change.map(|change| Effect::Transfer(Box::new(change))))
     }
 
     fn hold(&mut self, hold: Option<HoldChange>) -> bool {

@@ -3,6 +3,7 @@
 use crate::ids::LevelIndex;
 use hashbrown::HashMap;
 
+use crate::conservation::{Conservation, UnitFlows};
 use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::record::Record;
@@ -21,19 +22,24 @@ const SUMS: &str = "counters_equal_their_parts";
 const NEGATIVE: &str = "nothing_is_negative";
 const DUE: &str = "units_due_equal_reserved";
 
-/// Checks a fold: counts oversold units record by record, and verifies all counters on demand.
+/// Checks a fold: counts oversold units and the units of each item record by record, and verifies all counters on demand.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
     before: Vec<(LevelIndex, i64)>,
     oversold_by_holds: i64,
+    conservation: Conservation,
 }
 
 impl Audit {
     /// The rules that [`Audit::check`] verifies.
     pub const RULES: [&'static str; 3] = [SUMS, NEGATIVE, DUE];
 
-    /// Remembers the free units of the levels on which a record takes holds.
+    /// The rule that [`Audit::check_units`] verifies.
+    pub const UNITS: &'static str = "units_are_conserved";
+
+    /// Remembers the free units of the levels on which a record takes holds, and the units that it brings in and takes out.
     pub fn before(&mut self, ledger: &Ledger, record: &Record<'_>) {
+        self.conservation.before(ledger, record);
         self.before.clear();
         for event in record.events.iter() {
             let mut note = |level: LevelIndex| self.before.push((level, ledger.levels.free(level, record.time_ms)));
@@ -62,6 +68,18 @@ impl Audit {
     /// Units that holds took beyond the stock; 0 in every correct ledger.
     pub fn oversold_by_holds(&self) -> i64 {
         self.oversold_by_holds
+    }
+
+    /// The items whose units on hand and in transit are not what they had at the start of the fold, and what came in and left
+    /// since.
+    pub fn check_units(&self, ledger: &Ledger) -> Vec<BrokenInvariant> {
+        let broken = |item| BrokenInvariant { rule: Self::UNITS, at: ledger.items().name(item).to_owned() };
+        self.conservation.broken(ledger).map(broken).collect()
+    }
+
+    /// The units of all items together that came in and left since the start of the fold.
+    pub fn units(&self, ledger: &Ledger) -> UnitFlows {
+        self.conservation.total(ledger)
     }
 
     /// Recomputes every counter from the reservations and returns the differences.

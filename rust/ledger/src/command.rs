@@ -7,6 +7,7 @@ use crate::entity::{EntityDraft, EntityKind, LabelsDraft};
 use crate::event::StockKind;
 use crate::ids::ReservationId;
 use crate::states::StockState;
+use crate::stock_transfer::TransferCommand;
 
 /// Largest quantity, and largest sum of quantities: what a double and a Lua number hold exactly.
 pub const QUANTITY_MAX: i64 = (1 << 53) - 1;
@@ -220,6 +221,8 @@ pub enum Body<'a> {
         /// Lines in the caller's order.
         lines: Vec<MoveLine<'a>>,
     },
+    /// Goods leave for another location, arrive there, or never will.
+    StockTransfer(TransferCommand<'a>),
     /// Entities are created or replaced.
     Upsert {
         /// Their kind.
@@ -254,6 +257,7 @@ impl Body<'_> {
             Body::Transfer { .. } => "TransferReservation",
             Body::Stock { kind, .. } => kind.command(),
             Body::MoveQuantity { .. } => "MoveQuantity",
+            Body::StockTransfer(command) => command.name(),
             Body::Upsert { kind, .. } => kind.upsert_command(),
             Body::Delete { kind, .. } => kind.delete_command(),
             Body::RegisterSource { .. } => "RegisterSource",

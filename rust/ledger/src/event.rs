@@ -8,6 +8,7 @@ use crate::ids::{Handle, LevelIndex, ReservationId};
 use crate::one_or_many::OneOrMany;
 use crate::rejection::Rejection;
 use crate::states::StockState;
+use crate::stock_transfer::{ArrivedUnits, ItemUnits, Remainder, Route};
 
 /// Units on one level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,6 +220,12 @@ events! {
     20 EntityRemoved "entity_removed" { kind: EntityKind, handle: Handle, version: u64 }
     /// Units moved from one state to another.
     21 StockMoved "stock_moved" { item: Handle, location: Handle, from: StockState, to: StockState, units: Units }
+    /// Goods left for another location: a new stock transfer.
+    22 TransferShipped "transfer_shipped" { transfer: Box<str>, route: Route, lines: OneOrMany<ItemUnits> }
+    /// Goods of a stock transfer arrived.
+    23 TransferReceived "transfer_received" { transfer: Handle, route: Route, lines: OneOrMany<ArrivedUnits> }
+    /// Units of a stock transfer that had not arrived are lost, or at the origin again.
+    24 TransferClosed "transfer_closed" { transfer: Handle, route: Route, remainder: Remainder, lines: OneOrMany<ItemUnits> }
 }
 
 /// The lines of a hold that an event touches.

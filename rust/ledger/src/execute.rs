@@ -334,6 +334,7 @@ impl Ledger {
             Body::Transfer { target, to_location } => self.decide_transfer(target, to_location, origin.scope(), now_ms),
             Body::Stock { kind, lines } => self.decide_stock(*kind, lines),
             Body::MoveQuantity { lines } => self.decide_move_quantity(lines),
+            Body::StockTransfer(command) => self.decide_stock_transfer(command),
             Body::Upsert { kind, entries } => self.decide_upsert(*kind, entries),
             Body::Delete { kind, entries } => self.decide_delete(*kind, entries),
             Body::RegisterSource { source } => self.decide_register(source),

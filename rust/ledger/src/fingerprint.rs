@@ -8,7 +8,6 @@ mod legacy;
 pub(crate) use legacy::legacy_fingerprint;
 
 use crate::command::{Body, Command, Line, Target, TargetBy};
-use crate::entity::EntityKind;
 use crate::event::StockKind;
 use crate::planted;
 use crate::stable_hash::StableHash;
@@ -27,10 +26,10 @@ const PARTS_BITS: u32 = 30;
 const WHOLE_BITS: u32 = 64 - KIND_BITS - PARTS_BITS;
 
 /// Most parts of a command.
-const PARTS_MAX: usize = 7;
+pub(crate) const PARTS_MAX: usize = 7;
 
 /// The fields of a kind of command, and how many bits of the hash of each a fingerprint keeps: 30 together.
-type Fields = [(&'static str, u32)];
+pub(crate) type Fields = [(&'static str, u32)];
 
 /// What is made of the parts of a command. It is a trait and not a closure so that it is compiled into each kind of command,
 /// where the fields are known: every command passes here.
@@ -111,6 +110,7 @@ fn kind(body: &Body<'_>) -> u64 {
         Body::Upsert { .. } => 17,
         Body::Delete { .. } => 18,
         Body::MoveQuantity { .. } => 19,
+        Body::StockTransfer(command) => command.fingerprint_kind(),
     }
 }
 
@@ -183,19 +183,30 @@ fn with_parts<W: WithParts>(command: &Command<'_>, with: W) -> W::Result {
                 [names_and_states.short(), quantities.short(), reason_code, reference, order, holder, 0],
             )
         }
-        Body::Upsert { kind, entries } => {
-            let start = if kind.is_catalogue() { StableHash::new(12) } else { of_kind(*kind) };
-            let hash = entries.iter().fold(start, |hash, entry| {
-                let hash = entry.value.add_to(hash.bytes(entry.name.as_bytes()));
-                if kind.is_catalogue() { hash } else { hash.word(expected(entry.expected_version)) }
-            });
+        Body::StockTransfer(command) => {
+            let (fields, parts) = command.fingerprint_parts(context);
+            with.take(fields, parts)
+        }
+        Body::Upsert { kind, entries } if kind.is_catalogue() => {
+            let hash = entries
+                .iter()
+                .fold(StableHash::new(12), |hash, entry| entry.value.add_to(hash.bytes(entry.name.as_bytes())));
             with.take(kind.fingerprint_fields(), [hash.short(), order, holder, 0, 0, 0, 0])
         }
+        Body::Upsert { kind, entries } => {
+            let hash = entries.iter().fold(StableHash::new(12), |hash, entry| {
+                let hash = entry.value.add_to(hash.bytes(entry.name.as_bytes()));
+                hash.word(expected(entry.expected_version))
+            });
+            let parts = [*kind as u64, hash.short(), order, holder, 0, 0, 0];
+            with.take(kind.fingerprint_fields_with_kind(), parts)
+        }
         Body::Delete { kind, entries } => {
-            let hash = entries.iter().fold(of_kind(*kind), |hash, entry| {
+            let hash = entries.iter().fold(StableHash::new(12), |hash, entry| {
                 hash.bytes(entry.name.as_bytes()).word(expected(entry.expected_version))
             });
-            with.take(kind.fingerprint_fields(), [hash.short(), order, holder, 0, 0, 0, 0])
+            let parts = [*kind as u64, hash.short(), order, holder, 0, 0, 0];
+            with.take(kind.fingerprint_fields_with_kind(), parts)
         }
         Body::RegisterSource { source } => {
             with.take(&[("source_id", 10), (ORDER, 10), (HOLDER, 10)], [text(source), order, holder, 0, 0, 0, 0])
@@ -203,15 +214,13 @@ fn with_parts<W: WithParts>(command: &Command<'_>, with: W) -> W::Result {
     }
 }
 
-fn of_kind(kind: EntityKind) -> StableHash {
-    StableHash::new(12).word(kind as u64)
-}
-
 /// As a number that is 0 only if absent.
-fn expected(version: Option<u64>) -> u64 {
+pub(crate) fn expected(version: Option<u64>) -> u64 {
     version.map_or(0, |version| version.saturating_add(1))
 }
 
+/// Two or more fields of the context together.
+pub(crate) const CONTEXT: &str = "context";
 const ORDER: &str = "context.order_ref";
 const HOLDER: &str = "context.holder";
 const VERSION: &str = "target.expected_version";
@@ -244,7 +253,7 @@ fn ttl(ttl_ms: i64) -> u64 {
 }
 
 /// 0 for an absent text, because most commands have few of them.
-fn text(text: &str) -> u64 {
+pub(crate) fn text(text: &str) -> u64 {
     if text.is_empty() { 0 } else { StableHash::new(12).bytes(text.as_bytes()).short() }
 }
 

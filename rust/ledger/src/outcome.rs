@@ -9,6 +9,7 @@ use crate::record::OriginSource;
 use crate::rejection::Rejection;
 use crate::reservation::LineState;
 use crate::stable_hash::StableHash;
+use crate::stock_transfer::TransferChange;
 
 /// What one command did to one line of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub enum Effect {
     Done,
     /// Upsert: the versions of the entities after it, in the order of the command.
     Put(OneOrMany<u64>),
+    /// A command on a stock transfer.
+    Transfer(Box<TransferChange>),
     /// RegisterSource.
     Registered {
         /// New epoch.
@@ -92,6 +95,9 @@ impl Effect {
             Effect::Tombstone => hash.word(7),
             Effect::Refused(rejection) => hash.word(8).bytes(rejection),
             Effect::Put(versions) => versions.iter().fold(hash.word(9), |hash, version| hash.word(*version)),
+            Effect::Transfer(change) => {
+                change.value.add_to(hash.word(10).word(u64::from(change.transfer)).word(change.version))
+            }
         }
     }
 }

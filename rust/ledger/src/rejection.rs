@@ -56,11 +56,15 @@ pub enum Reason {
     UnknownGroup = 26,
     /// Something that exists refers to the entity.
     EntityInUse = 27,
+    /// No entity of this kind and name; kinds that are older have reasons of their own.
+    EntityNotFound = 28,
+    /// Not possible in the state of the stock transfer.
+    TransferState = 29,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Reason; 25] = [
+    pub const ALL: [Reason; 27] = [
         Reason::InvalidField,
         Reason::IdempotencyKeyReused,
         Reason::DedupeWindowExpired,
@@ -86,6 +90,8 @@ impl Reason {
         Reason::AnswerTooLarge,
         Reason::UnknownGroup,
         Reason::EntityInUse,
+        Reason::EntityNotFound,
+        Reason::TransferState,
     ];
 
     /// The stable name that callers see.
@@ -116,6 +122,8 @@ impl Reason {
             Reason::AnswerTooLarge => "ANSWER_TOO_LARGE",
             Reason::UnknownGroup => "UNKNOWN_GROUP",
             Reason::EntityInUse => "ENTITY_IN_USE",
+            Reason::EntityNotFound => "ENTITY_NOT_FOUND",
+            Reason::TransferState => "TRANSFER_STATE",
         }
     }
 
@@ -135,6 +143,7 @@ impl Reason {
                 | Reason::UnknownChannel
                 | Reason::UnknownSource
                 | Reason::UnknownGroup
+                | Reason::EntityNotFound
                 | Reason::AnswerTooLarge
         )
     }
@@ -150,7 +159,7 @@ pub enum Fact {
 }
 
 /// The names a fact can have; a stored fact names one by its index.
-pub(crate) const FACT_NAMES: [&str; 26] = [
+pub(crate) const FACT_NAMES: [&str; 27] = [
     "sku",
     "location",
     "requested",
@@ -177,6 +186,7 @@ pub(crate) const FACT_NAMES: [&str; 26] = [
     "kind",
     "name",
     "used_by",
+    "transfer",
 ];
 
 /// Why the ledger rejected a command.

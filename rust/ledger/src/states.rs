@@ -16,6 +16,8 @@ pub enum StockState {
     Returned = 3,
     /// Unsellable for now: being inspected.
     QualityControl = 4,
+    /// On their way to the location by a stock transfer, which alone changes them: no command names this state.
+    InTransit = 5,
 }
 
 /// What the units of a state count as.
@@ -31,11 +33,12 @@ pub enum CountsAs {
 
 impl StockState {
     /// The table.
-    pub const TABLE: [(StockState, CountsAs); 4] = [
+    pub const TABLE: [(StockState, CountsAs); 5] = [
         (StockState::OnHand, CountsAs::Sellable),
         (StockState::Damaged, CountsAs::Unsellable),
         (StockState::Returned, CountsAs::Unsellable),
         (StockState::QualityControl, CountsAs::Unsellable),
+        (StockState::InTransit, CountsAs::Outside),
     ];
 
     /// All states.
@@ -87,6 +90,12 @@ impl Quantities {
     #[inline]
     pub fn on_hand(&self) -> i64 {
         self.sum(|counts_as| counts_as != CountsAs::Outside)
+    }
+
+    /// All units, those on their way here included.
+    #[inline]
+    pub fn all(&self) -> i64 {
+        self.sum(|_| true)
     }
 
     /// Units in one state; for the sellable state the whole on_hand.

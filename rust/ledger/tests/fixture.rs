@@ -12,11 +12,12 @@ use std::path::Path;
 use invengine_ledger::StockState::{Damaged, OnHand, QualityControl};
 use invengine_ledger::command::{Body, SourcePosition};
 use invengine_ledger::event::StockKind::{Adjusted, Counted, Received, Returned, Set};
+use invengine_ledger::stock_transfer::Remainder;
 use invengine_ledger::{Audit, Command, EntityKind, Ledger, LedgerOptions, RecordReader};
 
 use harness::commands::{
-    allocate, amend, by_key, by_order, delete, extend, fulfill, move_quantity, part, put_group, register, release,
-    reserve, stock, stock_lines, transfer, upsert, whole,
+    allocate, amend, arrive, by_key, by_order, close, delete, extend, fulfill, move_quantity, part, put_group,
+    register, release, reserve, ship, stock, stock_lines, transfer, upsert, whole,
 };
 use harness::{Harness, START_MS};
 
@@ -27,8 +28,8 @@ type Fixture = (&'static [u8], &'static str, u64, usize);
 const FIRST: Fixture = (include_bytes!("fixtures/payload-v1.bin"), "c792809c4a9ca49d826298680af17d1f", 37, 16);
 /// Since fingerprints have parts and refusals can be remembered.
 const SECOND: Fixture = (include_bytes!("fixtures/payload-v1-parts.bin"), "d43ee84e2e8988ada4152d6a19c4d5be", 39, 17);
-/// Since there are entities with versions, and units can move from one state to another.
-const THIRD: Fixture = (include_bytes!("fixtures/payload-v1-entities.bin"), "9834f190101c82b4b3186308794fd9bb", 47, 20);
+/// Since there are entities with versions, units can move from one state to another, and there are stock transfers.
+const THIRD: Fixture = (include_bytes!("fixtures/payload-v1-entities.bin"), "8c829fa1d19f01b56bd9e07766dcb261", 55, 23);
 const WINDOW_MS: i64 = 200_000;
 
 fn numbered(mut command: Command<'_>, sequence: u64) -> Command<'_> {
@@ -99,6 +100,14 @@ fn history() -> Harness {
     ask(&mut harness, &stock("after", Received, "cup", "wh-2", 1));
     ask(&mut harness, &move_quantity("dented", ("cup", "wh-2"), 1, [OnHand, Damaged]));
     ask(&mut harness, &move_quantity("repaired", ("cup", "wh-2"), 1, [Damaged, OnHand]));
+    ask(&mut harness, &ship("ship", "tr-1", ["wh-1", "wh-2"], &[("cup", 4), ("mug", 3)]));
+    ask(&mut harness, &arrive("arrive", "tr-1", &[("cup", 3, OnHand), ("cup", 2, Damaged)]));
+    ask(&mut harness, &close("close", "tr-1", Remainder::Lost));
+    ask(&mut harness, &arrive("arrive-late", "tr-1", &[("mug", 1, QualityControl)]));
+    ask(&mut harness, &ship("ship-again", "tr-2", ["wh-2", "wh-3"], &[("mug", 2)]));
+    ask(&mut harness, &close("cancel-it", "tr-2", Remainder::SentBack));
+    ask(&mut harness, &delete("forget-it", EntityKind::StockTransfers, "tr-2"));
+    ask(&mut harness, &ship("ship-a-third", "tr-3", ["wh-2", "wh-1"], &[("mug", 1)]));
     ask(&mut harness, &upsert("spares", EntityKind::Items, &["spare"]));
     for (key, locations) in [("group", vec!["wh-2", "wh-1"]), ("group-again", vec!["wh-3"])] {
         ask(&mut harness, &put_group(key, "north", locations, None));

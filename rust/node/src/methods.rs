@@ -147,7 +147,7 @@ macro_rules! method {
 pub static METHODS: [Method; PLAIN.len() + count(entities::METHODS)] = joined(&PLAIN, entities::METHODS);
 
 /// Those that are not about entities.
-const PLAIN: [Method; 35] = [
+const PLAIN: [Method; 36] = [
     method!("ReservationService", command ReserveRequest, batch Reserve),
     method!("ReservationService", command AllocateRequest, batch Allocate),
     method!("ReservationService", "Submit", MethodKind::Submit, SUBMIT_BYTES_MAX, ANSWER_BYTES_MAX),
@@ -169,8 +169,9 @@ const PLAIN: [Method; 35] = [
     method!("InventoryService", read GetInventoryLevelRequest, SMALL_ANSWER_BYTES_MAX),
     method!("InventoryService", read ListInventoryLevelsRequest, COMMAND_ANSWER_BYTES_MAX),
     method!("InventoryService", command MoveQuantityRequest),
-    method!("InventoryService", "ShipTransfer", later),
-    method!("InventoryService", "ReceiveTransfer", later),
+    method!("InventoryService", command ShipTransferRequest),
+    method!("InventoryService", command ReceiveTransferRequest),
+    method!("InventoryService", command CloseTransferRequest),
     method!("InventoryService", "RecordMessages", MethodKind::Unimplemented, SUBMIT_BYTES_MAX, 0),
     method!("AvailabilityService", "GetAvailableToPromise", later),
     method!("AvailabilityService", "WatchAvailability", later),

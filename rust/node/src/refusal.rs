@@ -400,6 +400,10 @@ fn of_reason(reason: Reason) -> (Code, &'static str) {
         Reason::UnknownChannel => (NotFound, "no such channel; create it first"),
         Reason::UnknownGroup => (NotFound, "no such location group; create it first"),
         Reason::EntityInUse => (FailedPrecondition, "something refers to the entity; remove it from there first"),
+        Reason::EntityNotFound => (NotFound, "there is nothing of this kind and name; check the name"),
+        Reason::TransferState => {
+            (FailedPrecondition, "not possible in the state of the stock transfer; look at it, and decide again")
+        }
         Reason::UnknownSource => (NotFound, "no such source; register it first"),
         Reason::ReservationNotFound => {
             (NotFound, "no such reservation, or it ended before what is remembered; the journal still has it")

@@ -34,6 +34,10 @@ fn with_facts(reason: Reason) -> &'static [&'static str] {
         Reason::UnknownChannel => &["no such channel: {channel}; create it first"],
         Reason::UnknownGroup => &["no such location group: {group}; create it first"],
         Reason::EntityInUse => &["{kind} {name} is in use by {used_by}; remove it from there first"],
+        Reason::EntityNotFound => &["no such {kind}: {name}; check the name"],
+        Reason::TransferState => {
+            &["stock transfer {transfer} is {state}: this is not possible; look at it, and decide again"]
+        }
         Reason::UnknownSource => &["no such source: {source}; register it first"],
         Reason::ReservationNotFound => &[
             "no reservation {reservation}, or it ended before what is remembered; the journal still has it",

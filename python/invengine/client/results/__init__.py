@@ -17,11 +17,43 @@ if TYPE_CHECKING:
     from invengine.client.results.server import ServerDescription
     from invengine.client.results.sources import Position, Registration
     from invengine.client.results.stock import Level, StockChanges, StockState
+    from invengine.client.results.stock_transfers import (
+        StockTransfer,
+        StockTransferState,
+        TransferChange,
+        TransferLine,
+        TransferRemainder,
+    )
 
     __all__ = [
-        "Availabilities", "Availability", "Changes", "Digest", "Event", "Hold", "HoldLine", "HoldSummary",
-        "KnownOutcome", "Level", "Line", "LineState", "LookAlike", "Outcome", "Position", "Receipt", "Registration",
-        "Reservation", "ReservationLine", "ServerDescription", "StockChanges", "StockState", "Upserted",
+        "Availabilities",
+        "Availability",
+        "Changes",
+        "Digest",
+        "Event",
+        "Hold",
+        "HoldLine",
+        "HoldSummary",
+        "KnownOutcome",
+        "Level",
+        "Line",
+        "LineState",
+        "LookAlike",
+        "Outcome",
+        "Position",
+        "Receipt",
+        "Registration",
+        "Reservation",
+        "ReservationLine",
+        "ServerDescription",
+        "StockChanges",
+        "StockState",
+        "StockTransfer",
+        "StockTransferState",
+        "TransferChange",
+        "TransferLine",
+        "TransferRemainder",
+        "Upserted",
     ]  # fmt: skip
     __all__ += entities.__all__
 
@@ -36,6 +68,7 @@ _NAMES_OF_MODULE = {
     "server": ("ServerDescription",),
     "sources": ("Position", "Registration"),
     "stock": ("Level", "StockChanges", "StockState"),
+    "stock_transfers": ("StockTransfer", "TransferChange", "TransferLine", "TransferRemainder", "StockTransferState"),
 }
 _MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from invengine.client.results.holds import Hold, HoldSummary, only
 from invengine.client.results.receipts import Receipt
 from invengine.client.results.stock import Level
+from invengine.client.results.stock_transfers import StockTransfer
 from invengine.errors import InvengineError
 
 
@@ -23,6 +24,8 @@ class Outcome:
     """The totals if there were too many holds to list; None if `holds` has them all."""
     versions: tuple[int, ...] = ()
     """The versions of the entities that it put, in its order; items, locations and channels have none."""
+    transfer: StockTransfer | None = None
+    """The stock transfer after the command, for a command on one."""
 
     @property
     def accepted(self) -> bool:

@@ -170,7 +170,9 @@ impl Ledger {
             if let Some(level) = self.levels.get_mut(line.level) {
                 let fits = level.hold(-line.reserved, -line.allocated, expire_ms) && there;
                 self.inapplicable_events += u64::from(!fits);
-                level.sellable -= if goods_leave && fits { units } else { 0 };
+                if goods_leave && fits {
+                    self.levels.fulfill(line.level, units);
+                }
             }
         }
         self.note_if_ended(id.slot);

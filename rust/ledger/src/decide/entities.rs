@@ -48,9 +48,8 @@ impl Ledger {
         kind: EntityKind,
         entries: &[EntityRef<'_>],
     ) -> Result<OneOrMany<Event>, Rejection> {
-        let (entities, [_, field]) = (self.entities(kind), kind.fields());
-        let handle =
-            |name: &str| entities.names().find(name).ok_or_else(|| Rejection::new(kind.unknown()).text(field, name));
+        let entities = self.entities(kind);
+        let handle = |name: &str| entities.names().find(name).ok_or_else(|| kind.not_found(name));
         let handles =
             entries.iter().map(|entry| handle(entry.name)).collect::<Result<OneOrMany<Handle>, Rejection>>()?;
         check_distinct(kind, entries.iter().map(|entry| entry.name))?;
@@ -68,8 +67,14 @@ impl Ledger {
             .collect())
     }
 
+    /// Refuses a name that is new and may not be created, naming its field.
+    pub(crate) fn check_new_name(&self, kind: EntityKind, name: &str, field: &str) -> Result<(), Rejection> {
+        let is_new = self.entities(kind).names().find_ever(name).is_none();
+        check_new_names(is_new.then_some((0, name)).into_iter(), |_| field.into())
+    }
+
     /// Refuses unless the entity has the version that a command expects. One that does not exist has 0.
-    fn check_version(&self, kind: EntityKind, name: &str, expected: Option<u64>) -> Result<(), Rejection> {
+    pub(crate) fn check_version(&self, kind: EntityKind, name: &str, expected: Option<u64>) -> Result<(), Rejection> {
         let entities = self.entities(kind);
         let actual = if entities.names().find(name).is_some() { entities.version(name) } else { 0 };
         match expected {
@@ -97,12 +102,16 @@ impl Ledger {
                 EntityKind::Locations if self.levels.count_at(*handle) > 0 => return in_use(*handle, "level"),
                 // Keys and holds name it for as long as they are known, and are not searched for it.
                 EntityKind::Channels => return in_use(*handle, "key"),
+                EntityKind::StockTransfers if self.is_open_transfer(*handle) => {
+                    return in_use(*handle, "units in transit");
+                }
                 _ => {}
             }
         }
         let removed: HashSet<Handle> = handles.iter().copied().collect();
-        // Only the values of the other kinds refer to anything.
-        for other in EntityKind::ALL.into_iter().filter(|other| !other.is_catalogue()) {
+        // Only the values of the other kinds refer to anything; what a stock transfer refers to has levels.
+        let refers = |other: &EntityKind| !other.is_catalogue() && *other != EntityKind::StockTransfers;
+        for other in EntityKind::ALL.into_iter().filter(refers) {
             for (user, value) in self.entities(other).from(0) {
                 let mut used = None;
                 value.for_each_reference(&mut |of_kind, handle| {

@@ -38,11 +38,11 @@ impl RequestedUnits {
 }
 
 impl Ledger {
-    fn item(&self, sku: &str) -> Result<Handle, Rejection> {
+    pub(crate) fn item(&self, sku: &str) -> Result<Handle, Rejection> {
         self.items().find(sku).ok_or_else(|| Rejection::new(Reason::UnknownSku).text("sku", sku))
     }
 
-    fn location(&self, location: &str) -> Result<Handle, Rejection> {
+    pub(crate) fn location(&self, location: &str) -> Result<Handle, Rejection> {
         let unknown = || Rejection::new(Reason::UnknownLocation).text("location", location);
         self.locations().find(location).ok_or_else(unknown)
     }
@@ -88,7 +88,7 @@ impl Ledger {
     }
 }
 
-fn no_stock(sku: &str, location: &str, requested: i64, available: i64) -> Rejection {
+pub(crate) fn no_stock(sku: &str, location: &str, requested: i64, available: i64) -> Rejection {
     Rejection::new(Reason::InsufficientStock)
         .text("sku", sku)
         .text("location", location)

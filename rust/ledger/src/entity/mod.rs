@@ -15,6 +15,7 @@ use crate::names::Names;
 use crate::planted;
 use crate::rejection::{Reason, Rejection};
 use crate::stable_hash::{Digest, StableHash};
+use crate::stock_transfer::StockTransfer;
 
 /// Declares the kinds: number in the journal, variant, the contract's names of a command's subject, of the list and of the name
 /// in each entry, the kind's name in messages to people, and the reason that refuses an unknown name.
@@ -59,10 +60,19 @@ macro_rules! entity_kinds {
                 }
             }
 
-            /// The fields of these commands that a fingerprint keeps apart, each with its number of bits.
+            /// The fields of an upsert of a kind without versions that a fingerprint keeps apart, each with its number of bits.
             pub(crate) fn fingerprint_fields(self) -> &'static [(&'static str, u32)] {
                 match self {
                     $(EntityKind::$kind => &[($list, 10), ("context.order_ref", 10), ("context.holder", 10)],)*
+                }
+            }
+
+            /// The same of the commands whose number in fingerprints all kinds share: the kind is a part of its own.
+            pub(crate) fn fingerprint_fields_with_kind(self) -> &'static [(&'static str, u32)] {
+                match self {
+                    $(EntityKind::$kind => {
+                        &[("command", 6), ($list, 8), ("context.order_ref", 8), ("context.holder", 8)]
+                    })*
                 }
             }
 
@@ -85,9 +95,21 @@ entity_kinds! {
     2 Channels "Channels" "channels" "channel" "channel" UnknownChannel
     /// Locations that are promised as one.
     3 LocationGroups "LocationGroups" "location_groups" "group" "location_group" UnknownGroup
+    /// Goods on their way from one location to another. They have commands of their own instead of a put.
+    4 StockTransfers "StockTransfers" "stock_transfers" "transfer" "stock_transfer" EntityNotFound
 }
 
 impl EntityKind {
+    /// Why a command or a question about this name is refused: there is no such entity.
+    pub fn not_found(self, name: &str) -> Rejection {
+        match self.unknown() {
+            Reason::EntityNotFound => {
+                Rejection::new(Reason::EntityNotFound).text("kind", self.name()).text("name", name)
+            }
+            reason => Rejection::new(reason).text(self.fields()[1], name),
+        }
+    }
+
     /// True for the kinds that are older than versions: they are put by `Upserted`.
     pub(crate) fn is_catalogue(self) -> bool {
         (self as u8) < EntityKind::LocationGroups as u8
@@ -153,11 +175,11 @@ impl Field for Labels {
     }
 }
 
-/// Declares the values, and what a command says of each: a draft, with names instead of handles. Each value is encoded,
+/// Declares the values, and what a command that puts one says of it: a draft, with names instead of handles. Each value is encoded,
 /// asked what it refers to, and hashed; each draft is resolved to a value (an unknown name
 /// is refused) and hashed for the fingerprint.
 macro_rules! entity_values {
-    ($($(#[$doc:meta])* $value:ident($draft:ident) of $($kind:ident)|+;)*) => {
+    ($($(#[$doc:meta])* $value:ident $(from $draft:ident)? of $($kind:ident)|+;)*) => {
         /// The value of an entity, as decisions read it: with handles instead of names.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum EntityValue {
@@ -167,7 +189,10 @@ macro_rules! entity_values {
         /// What a command says that the value of an entity should be.
         #[derive(Clone, Debug)]
         pub enum EntityDraft<'a> {
-            $($(#[$doc])* $value($draft<'a>),)*
+            $($(
+                /// What it says of such a value.
+                $value($draft<'a>),
+            )?)*
         }
 
         impl EntityValue {
@@ -203,14 +228,14 @@ macro_rules! entity_values {
             /// The value; a name in it that does not exist is refused.
             pub(crate) fn resolve(&self, ledger: &Ledger) -> Result<EntityValue, Rejection> {
                 Ok(match self {
-                    $(EntityDraft::$value(draft) => EntityValue::$value(draft.resolve(ledger)?),)*
+                    $($(EntityDraft::$value(draft) => EntityValue::$value($draft::resolve(draft, ledger)?),)?)*
                 })
             }
 
             /// Adds its meaning to a fingerprint.
             pub(crate) fn add_to(&self, hash: StableHash) -> StableHash {
                 match self {
-                    $(EntityDraft::$value(draft) => draft.add_to(hash),)*
+                    $($(EntityDraft::$value(draft) => $draft::add_to(draft, hash),)?)*
                 }
             }
         }
@@ -219,9 +244,11 @@ macro_rules! entity_values {
 
 entity_values! {
     /// Of an item, a location or a channel.
-    Labels(LabelsDraft) of Items | Locations | Channels;
+    Labels from LabelsDraft of Items | Locations | Channels;
     /// Of a location group.
-    LocationGroup(LocationGroupDraft) of LocationGroups;
+    LocationGroup from LocationGroupDraft of LocationGroups;
+    /// Of a stock transfer.
+    StockTransfer of StockTransfers;
 }
 
 impl EntityValue {
@@ -313,8 +340,15 @@ impl Entities {
             .map_or(1, |handle| self.names.version(handle) + u64::from(self.names.is_removed(handle)))
     }
 
-    /// Puts an entity, whose name may be new, and its term of the digest.
-    pub(crate) fn put(&mut self, kind: EntityKind, name: &str, version: u64, value: EntityValue, digest: &mut Digest) {
+    /// Puts an entity, whose name may be new, and its term of the digest; returns its handle.
+    pub(crate) fn put(
+        &mut self,
+        kind: EntityKind,
+        name: &str,
+        version: u64,
+        value: EntityValue,
+        digest: &mut Digest,
+    ) -> Handle {
         let handle = match self.names.find_ever(name) {
             Some(handle) => {
                 digest.remove(self.hash(kind, handle));
@@ -328,6 +362,7 @@ impl Entities {
         self.names.set_version(handle, version, false);
         self.values[handle as usize] = Some(value);
         digest.add(self.hash(kind, handle));
+        handle
     }
 
     /// Removes an entity, and changes its term of the digest.

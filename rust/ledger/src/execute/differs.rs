@@ -45,6 +45,9 @@ impl Ledger {
             (Effect::Levels(levels), Body::MoveQuantity { lines }) => {
                 self.difference_of_levels(levels, lines.iter().map(|line| (line.sku, line.location)))
             }
+            (Effect::Transfer(change), Body::StockTransfer(command)) => {
+                self.difference_of_transfer(change, command).map(|field| (field, None))
+            }
             (
                 Effect::Holds(_),
                 Body::Extend { .. }

@@ -47,6 +47,7 @@ fn body(hash: StableHash, body: &Body<'_>) -> StableHash {
         // No older journal has them.
         Body::Delete { kind, .. } => hash.word(11 + ((*kind as u64) << 8)),
         Body::MoveQuantity { .. } => hash.word(12),
+        Body::StockTransfer(_) => hash.word(13),
         Body::RegisterSource { source } => hash.word(10).bytes(source.as_bytes()),
     }
 }

@@ -376,6 +376,10 @@ pub(crate) fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
             out.push(9);
             versions.put(out);
         }
+        Effect::Transfer(change) => {
+            out.push(10);
+            change.put(out);
+        }
     }
 }
 
@@ -399,6 +403,7 @@ pub(super) fn effect(from: &mut Reader<'_>, image: ImageContext) -> Decoded<Effe
         },
         7 => Effect::Tombstone,
         9 => Effect::Put(Field::read(from)?),
+        10 => Effect::Transfer(Box::new(Field::read(from)?)),
         _ => return Err(Malformed("an unknown effect")),
     })
 }

@@ -33,6 +33,8 @@ pub(crate) struct Levels {
     by_item: Vec<OneOrMany<LevelIndex>>,
     /// Number of levels of each location.
     at_location: Vec<u32>,
+    /// All units of all levels, those in transit included.
+    units: i64,
 }
 
 /// Handles follow the order of the journal and are not chosen from outside, so a fixed hash is sufficient.
@@ -126,29 +128,51 @@ impl Levels {
 
     /// Changes the physical stock. Returns false, and changes nothing, if the result is out of range.
     pub fn change(&mut self, level: LevelIndex, state: StockState, delta: i64) -> bool {
-        let mut after = self.quantities(level);
+        let before = self.quantities(level);
+        let mut after = before;
         after.change(state, delta);
         let fits = in_range(after.on_hand()) && in_range(after.of(state));
         if fits {
-            self.set_stock(level, after);
+            self.set_stock(level, before, after);
         }
         fits
     }
 
+    /// Takes units that are in this state. Returns false, and changes nothing, if there are not as many.
+    pub fn take(&mut self, level: LevelIndex, state: StockState, units: i64) -> bool {
+        units >= 0 && self.quantities(level).alone(state) >= units && self.change(level, state, -units)
+    }
+
+    /// Goods of a hold leave.
+    #[inline]
+    pub fn fulfill(&mut self, level: LevelIndex, units: i64) {
+        if let Some(found) = self.get_mut(level) {
+            found.sellable -= units - i64::from(planted::is("fulfilled_unit_stays"));
+            self.units -= units;
+        }
+    }
+
+    /// All units of all levels, those in transit included.
+    #[inline]
+    pub fn units(&self) -> i64 {
+        self.units
+    }
+
     /// Moves units from one state to another. Returns false, and changes nothing, if there are not as many in that state.
     pub fn move_units(&mut self, level: LevelIndex, from: StockState, to: StockState, units: i64) -> bool {
-        let mut after = self.quantities(level);
+        let before = self.quantities(level);
+        let mut after = before;
         let fits =
             units > 0 && from != to && after.alone(from) >= units && in_range(after.alone(to).saturating_add(units));
         if fits {
             after.change(from, -units);
             after.change(to, units);
-            self.set_stock(level, after);
+            self.set_stock(level, before, after);
         }
         fits
     }
 
-    fn set_stock(&mut self, level: LevelIndex, stock: Quantities) {
+    fn set_stock(&mut self, level: LevelIndex, before: Quantities, stock: Quantities) {
         let Some(found) = self.get_mut(level) else { return };
         found.sellable = stock.sellable();
         if stock.has_others() {
@@ -158,6 +182,7 @@ impl Levels {
             found.flags &= !HAS_OTHER_STATES;
             self.other_states.remove(&level);
         }
+        self.units += stock.all() - before.all();
     }
 
     /// The level of an item at a location, created if necessary. The handles come with their names.
@@ -185,6 +210,7 @@ impl Levels {
         }
         let hash = Self::hash(found, &stock);
         self.hashes[level as usize] = hash;
+        self.units += stock.all();
         hash
     }
 

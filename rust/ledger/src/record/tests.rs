@@ -16,6 +16,7 @@ use crate::ledger::{Ledger, LedgerOptions};
 use crate::one_or_many::OneOrMany;
 use crate::rejection::{FACT_NAMES, Fact, Reason, Rejection};
 use crate::states::StockState;
+use crate::stock_transfer::{ArrivedUnits, ItemUnits, Remainder, Route};
 
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![8 => "[a-c]{1,2}", 1 => Just(String::new()), 1 => any::<String>()]
@@ -69,6 +70,37 @@ fn stock_changed() -> impl Strategy<Value = Event> {
     )
 }
 
+fn stock_transfer() -> impl Strategy<Value = Event> {
+    let route = || (handle(), handle()).prop_map(|(origin, destination)| Route { origin, destination });
+    let item_units = || (handle(), quantity()).prop_map(|(item, units)| ItemUnits { item, units });
+    let shipped = || vec(item_units(), 0..3).prop_map(|lines| lines.into_iter().collect::<OneOrMany<_>>());
+    let state = (1..6u8).prop_map(|byte| StockState::read(&mut Reader::new(&[byte])).expect("a state"));
+    let arrived = (handle(), state, (quantity(), quantity(), quantity(), quantity())).prop_map(
+        |(item, state, (units, in_transit, lost, sent_back))| ArrivedUnits {
+            item,
+            state,
+            units,
+            in_transit,
+            lost,
+            sent_back,
+        },
+    );
+    let arrived = vec(arrived, 0..3).prop_map(|lines| lines.into_iter().collect::<OneOrMany<_>>());
+    let remainder = prop_oneof![Just(Remainder::Lost), Just(Remainder::SentBack)];
+    prop_oneof![
+        (name(), route(), shipped())
+            .prop_map(|(name, route, lines)| { Event::TransferShipped { transfer: name.into(), route, lines } }),
+        (handle(), route(), arrived).prop_map(|(transfer, route, lines)| Event::TransferReceived {
+            transfer,
+            route,
+            lines
+        }),
+        (handle(), route(), remainder, shipped()).prop_map(|(transfer, route, remainder, lines)| {
+            Event::TransferClosed { transfer, route, remainder, lines }
+        }),
+    ]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => (id(), time(), units()).prop_map(|(id, expire_ms, lines)| Event::Reserved { id, expire_ms, lines }),
@@ -88,6 +120,7 @@ fn event() -> impl Strategy<Value = Event> {
             let state = |byte| StockState::read(&mut Reader::new(&[byte])).expect("a state");
             Event::StockMoved { item, location, from: state(from), to: state(to), units: Units(units) }
         }),
+        3 => stock_transfer(),
         1 => (0..4usize, name(), name(), name()).prop_map(|(kind, name, display_name, gs1)| Event::Upserted {
             kind: EntityKind::ALL[kind],
             name: name.into(),

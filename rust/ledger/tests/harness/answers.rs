@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use invengine_ledger::outcome::HoldChange;
 use invengine_ledger::reservation::LineState;
+use invengine_ledger::stock_transfer::StockTransfer;
 use invengine_ledger::{
-    Answer, CountsAs, Effect, Executed, Fact, Ledger, LevelFigures, LevelIndex, Reason, Rejection, ReservationId,
-    StockState,
+    Answer, CountsAs, Effect, EntityKind, Executed, Fact, Ledger, LevelFigures, LevelIndex, Reason, Rejection,
+    ReservationId, StockState,
 };
 
 /// The answer to one command.
@@ -32,7 +33,13 @@ pub enum Outcome {
     Levels(Vec<LevelQuantities>),
     Done,
     Put(Vec<u64>),
-    Registered { epoch: u64, previous_epoch: u64, previous_sequence: u64 },
+    /// Name, version and value of a stock transfer.
+    Transfer(String, u64, Vec<String>),
+    Registered {
+        epoch: u64,
+        previous_epoch: u64,
+        previous_sequence: u64,
+    },
 }
 
 /// What happened to one reservation.
@@ -181,6 +188,7 @@ fn may_leave_at_once(reason: Reason) -> bool {
             | Reason::UnknownChannel
             | Reason::UnknownSource
             | Reason::UnknownGroup
+            | Reason::EntityNotFound
             | Reason::DedupeWindowExpired
             | Reason::TooLarge
             | Reason::AnswerTooLarge
@@ -198,6 +206,10 @@ impl Outcome {
             }
             Effect::Done => Outcome::Done,
             Effect::Put(versions) => Outcome::Put(versions.to_vec()),
+            Effect::Transfer(change) => {
+                let name = ledger.entities(EntityKind::StockTransfers).names().name(change.transfer);
+                Outcome::Transfer(name.to_owned(), change.version, described(ledger, &change.value))
+            }
             Effect::Registered { epoch, previous_epoch, previous_sequence } => Outcome::Registered {
                 epoch: *epoch,
                 previous_epoch: *previous_epoch,
@@ -207,6 +219,21 @@ impl Outcome {
             Effect::Refused(_) => panic!("a refusal is nothing that was done"),
         }
     }
+}
+
+/// A stock transfer as text: from, to, and each item with its units, by name.
+pub fn described(ledger: &Ledger, transfer: &StockTransfer) -> Vec<String> {
+    let location = |handle| ledger.locations().name(handle).to_owned();
+    let mut lines: Vec<String> = transfer
+        .lines
+        .iter()
+        .map(|line| {
+            let sku = ledger.items().name(line.item);
+            format!("{sku} {} {} {} {}", line.shipped, line.received, line.lost, line.sent_back)
+        })
+        .collect();
+    lines.sort_unstable();
+    [location(transfer.route.origin), location(transfer.route.destination)].into_iter().chain(lines).collect()
 }
 
 impl HoldOutcome {

@@ -3,6 +3,7 @@
 use invengine_ledger::command::{Body, EntityRef, Line, MoveLine, StockLine, Target, TargetBy, Upsert};
 use invengine_ledger::entity::LocationGroupDraft;
 use invengine_ledger::event::StockKind;
+use invengine_ledger::stock_transfer::{Arrival, ArrivalLine, Remainder, ShipmentLine, TransferCommand};
 use invengine_ledger::{Command, Context, ReservationId, StockState};
 use invengine_ledger::{EntityDraft, EntityKind};
 
@@ -100,6 +101,25 @@ pub fn move_quantity<'a>(
     [from, to]: [StockState; 2],
 ) -> Command<'a> {
     command(key, Body::MoveQuantity { lines: vec![MoveLine { sku, location, quantity, from, to }] })
+}
+
+/// Ships a new stock transfer.
+pub fn ship<'a>(key: &'a str, transfer: &'a str, [from, to]: [&'a str; 2], lines: &[(&'a str, i64)]) -> Command<'a> {
+    let lines = lines.iter().map(|(sku, quantity)| ShipmentLine { sku, quantity: *quantity }).collect();
+    command(key, Body::StockTransfer(TransferCommand::Ship { transfer, from, to, lines }))
+}
+
+/// Goods of a stock transfer arrive; without lines all that are on their way.
+pub fn arrive<'a>(key: &'a str, transfer: &'a str, lines: &[(&'a str, i64, StockState)]) -> Command<'a> {
+    let line =
+        |(sku, quantity, state): &(&'a str, i64, StockState)| ArrivalLine { sku, quantity: *quantity, state: *state };
+    let arrival = if lines.is_empty() { Arrival::Whole } else { Arrival::Lines(lines.iter().map(line).collect()) };
+    command(key, Body::StockTransfer(TransferCommand::Receive { transfer, expected_version: None, arrival }))
+}
+
+/// What has not arrived of a stock transfer will not.
+pub fn close<'a>(key: &'a str, transfer: &'a str, remainder: Remainder) -> Command<'a> {
+    command(key, Body::StockTransfer(TransferCommand::Close { transfer, expected_version: None, remainder }))
 }
 
 /// Creates names.

@@ -150,5 +150,6 @@ pub fn fold(options: &LedgerOptions, frames: &[Frame]) -> Result<Ledger, Malform
         )?;
     }
     assert_eq!(audit.borrow().oversold_by_holds(), 0, "no hold took more than the stock");
+    assert_eq!(audit.borrow().check_units(&ledger), Vec::new(), "units neither appear nor vanish");
     Ok(ledger)
 }

@@ -12,6 +12,7 @@ pub use player::{Player, Turn};
 use invengine_ledger::EntityKind;
 use invengine_ledger::StockState;
 use invengine_ledger::event::StockKind;
+use invengine_ledger::stock_transfer::Remainder;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -98,6 +99,9 @@ pub enum Operation {
     Transfer { target: HoldChoice, lines: Vec<LineChoice>, to: usize },
     Stock { kind: StockKind, lines: Vec<(LineChoice, StockState, Option<i64>)> },
     MoveQuantity(Vec<(LineChoice, [StockState; 2])>),
+    Ship { name: usize, from: usize, to: usize, lines: Vec<(usize, i64)> },
+    Arrive { name: usize, expected: Option<u64>, lines: Vec<(usize, i64, StockState)> },
+    Close { name: usize, expected: Option<u64>, remainder: Remainder },
     Upsert { kind: EntityKind, name: usize, display: usize },
     Group { name: usize, locations: Vec<usize>, expected: Option<u64> },
     Delete { kind: EntityKind, name: usize, expected: Option<u64> },
@@ -171,6 +175,23 @@ fn move_quantity() -> impl Strategy<Value = Operation> {
     vec((line(1..6i64), states), 1..4).prop_map(Operation::MoveQuantity)
 }
 
+/// On a few names, so that most find a transfer in some state.
+fn stock_transfer() -> impl Strategy<Value = Operation> {
+    let (name, sku) = (0..2usize, prop_oneof![30 => 0..3usize, 1 => Just(3)]);
+    let location = prop_oneof![30 => 0..3usize, 1 => Just(3)];
+    let state = prop_oneof![3 => Just(StockState::OnHand), 1 => Just(StockState::Damaged)];
+    let expected = || prop_oneof![6 => Just(None), 1 => (0..6u64).prop_map(Some)];
+    let remainder = prop_oneof![Just(Remainder::Lost), Just(Remainder::SentBack)];
+    prop_oneof![
+        4 => (name.clone(), location, 1..3usize, vec((sku.clone(), 1..6i64), 1..3))
+            .prop_map(|(name, from, away, lines)| Operation::Ship { name, from, to: (from + away) % 3, lines }),
+        5 => (name.clone(), expected(), vec((sku, 1..7i64, state), 0..3))
+            .prop_map(|(name, expected, lines)| Operation::Arrive { name, expected, lines }),
+        3 => (name, expected(), remainder)
+            .prop_map(|(name, expected, remainder)| Operation::Close { name, expected, remainder }),
+    ]
+}
+
 fn operation() -> impl Strategy<Value = Operation> {
     let ttl = || 0..TTLS.len();
     prop_oneof![
@@ -183,13 +204,14 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (hold_choice(), some_lines()).prop_map(|(target, lines)| Operation::Release(target, lines)),
         4 => (hold_choice(), some_lines()).prop_map(|(target, lines)| Operation::Fulfill(target, lines)),
         3 => (hold_choice(), some_lines(), prop_oneof![20 => 0..3usize, 1 => Just(3)]).prop_map(|(target, lines, to)| Operation::Transfer { target, lines, to }),
-        4 => stock(),
+        5 => stock(),
         1 => move_quantity(),
+        4 => stock_transfer(),
         2 => (0..3usize, 0..3usize, 0..4usize)
             .prop_map(|(kind, name, display)| Operation::Upsert { kind: EntityKind::ALL[kind], name, display }),
         2 => (0..2usize, vec(0..GROUPED.len(), 1..3), expected_version())
             .prop_map(|(name, locations, expected)| Operation::Group { name, locations, expected }),
-        3 => (0..4usize, 0..3usize, expected_version())
+        7 => (prop::sample::select(vec![0usize, 0, 1, 1, 2, 3, 4, 4, 4]), 0..3usize, expected_version())
             .prop_map(|(kind, name, expected)| Operation::Delete { kind: EntityKind::ALL[kind], name, expected }),
         1 => prop_oneof![1 => Just(1usize), 1 => Just(0)].prop_map(Operation::Register),
     ]
@@ -238,7 +260,7 @@ fn step() -> impl Strategy<Value = Step> {
     let wait = prop::sample::select(vec![1i64, 50, 97, 100, 500, 900, 999, 1_000, 1_001, 2_500, 5_000]);
     prop_oneof![
         30 => (shared_fields(), operation()).prop_map(|(shared_fields, operation)| Step::Ask(Ask { shared_fields, operation })),
-        5 => (0..6usize, variation).prop_map(|(back, variation)| Step::Again { back, variation }),
+        7 => (0..6usize, variation).prop_map(|(back, variation)| Step::Again { back, variation }),
         8 => wait.prop_map(Step::Wait),
         2 => Just(Step::Sweep),
         2 => Just(Step::Forget),

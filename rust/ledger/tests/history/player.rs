@@ -9,6 +9,7 @@ use invengine_ledger::command::{
     Body, EntityRef, Line, MoveLine, QUANTITY_MAX, SourcePosition, StockLine, Target, TargetBy, Upsert,
 };
 use invengine_ledger::event::StockKind;
+use invengine_ledger::stock_transfer::{Arrival, ArrivalLine, ShipmentLine, TransferCommand};
 
 use crate::harness::answers::HoldOutcome;
 
@@ -22,6 +23,7 @@ const SPARE: &str = "spare";
 /// The locations of which groups are made.
 pub const GROUPED: [&str; 4] = ["wh-1", "wh-2", SPARE, "no-such-place"];
 const SOURCES: [&str; 2] = ["erp", "wms"];
+const TRANSFERS: [&str; 2] = ["tr-1", "tr-2"];
 const ORDERS: [&str; 4] = ["", "order-1", "order-2", "no-such-order"];
 const HOLDERS: [&str; 3] = ["", "ann", "bob"];
 const OPENING: [&str; 6] = ["open-1", "open-2", "open-3", "open-4", "open-5", "open-6"];
@@ -35,8 +37,9 @@ fn entity_name(kind: EntityKind, name: usize) -> &'static str {
         EntityKind::Locations => [LOCATIONS[1], LOCATIONS[2]],
         EntityKind::Channels => [CHANNELS[1], CHANNELS[2]],
         EntityKind::LocationGroups => ["east", "west"],
+        EntityKind::StockTransfers => TRANSFERS,
     };
-    [first, second, if kind == EntityKind::Channels { first } else { SPARE }][name]
+    [first, second, if matches!(kind, EntityKind::Channels | EntityKind::StockTransfers) { first } else { SPARE }][name]
 }
 
 /// A resolved step.
@@ -132,7 +135,9 @@ impl Player {
         let mut command = self.asked.iter().rev().nth(back % self.asked.len().max(1))?.clone();
         match variation {
             Variation::Same => {}
-            Variation::OtherBody if matches!(command.body, Body::Stock { .. } | Body::MoveQuantity { .. }) => {
+            Variation::OtherBody
+                if matches!(command.body, Body::Stock { .. } | Body::MoveQuantity { .. } | Body::StockTransfer(_)) =>
+            {
                 command.context.reference = "another";
             }
             Variation::OtherBody => command.context.holder = "another",
@@ -204,6 +209,31 @@ impl Player {
                     MoveLine { sku, location, quantity: *quantity, from: *from, to: *to }
                 };
                 Body::MoveQuantity { lines: lines.iter().map(line).collect() }
+            }
+            Operation::Ship { name, from, to, lines } => {
+                let mut lines: Vec<_> =
+                    lines.iter().map(|(sku, quantity)| ShipmentLine { sku: SKUS[*sku], quantity: *quantity }).collect();
+                lines.sort_by_key(|line| line.sku);
+                lines.dedup_by_key(|line| line.sku);
+                let (transfer, from, to) = (TRANSFERS[*name], LOCATIONS[*from], LOCATIONS[*to]);
+                Body::StockTransfer(TransferCommand::Ship { transfer, from, to, lines })
+            }
+            Operation::Arrive { name, expected, lines } => {
+                let line = |(sku, quantity, state): &(usize, i64, StockState)| ArrivalLine {
+                    sku: SKUS[*sku],
+                    quantity: *quantity,
+                    state: *state,
+                };
+                let mut lines: Vec<_> = lines.iter().map(line).collect();
+                lines.sort_by_key(|line| (line.sku, line.state));
+                lines.dedup_by_key(|line| (line.sku, line.state));
+                let arrival = if lines.is_empty() { Arrival::Whole } else { Arrival::Lines(lines) };
+                let (transfer, expected_version) = (TRANSFERS[*name], *expected);
+                Body::StockTransfer(TransferCommand::Receive { transfer, expected_version, arrival })
+            }
+            Operation::Close { name, expected, remainder } => {
+                let (transfer, expected_version) = (TRANSFERS[*name], *expected);
+                Body::StockTransfer(TransferCommand::Close { transfer, expected_version, remainder: *remainder })
             }
             Operation::Upsert { kind, name, display } => {
                 let entry = Upsert::labels(entity_name(*kind, *name), ORDERS[*display], "");

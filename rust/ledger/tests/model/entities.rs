@@ -35,16 +35,29 @@ impl Entities {
         self.get(kind, name).map_or(0, |entity| entity.version as i64)
     }
 
-    fn change(&mut self, kind: EntityKind, name: &str, value: Option<Value>) -> u64 {
+    pub fn change(&mut self, kind: EntityKind, name: &str, value: Option<Value>) -> u64 {
         if self.ever(kind).all(|(known, _)| known != name) {
             self.0.push((kind, name.to_owned(), Entity::default()));
         }
         let (.., entity) =
             self.0.iter_mut().find(|(of, known, _)| *of == kind && known == name).expect("it is there by now");
-        let counts = value.is_none() || entity.value.is_none() || kind == EntityKind::LocationGroups;
+        let counts = value.is_none() || entity.value.is_none() || has_versions(kind);
         entity.version += u64::from(counts);
         entity.value = value;
         entity.version
+    }
+}
+
+/// Whether each put of this kind leads to a new version.
+fn has_versions(kind: EntityKind) -> bool {
+    matches!(kind, EntityKind::LocationGroups | EntityKind::StockTransfers)
+}
+
+/// There is nothing of this name.
+fn not_found(kind: EntityKind, name: &str) -> Refusal {
+    match kind.unknown() {
+        Reason::EntityNotFound => Refusal::new(Reason::EntityNotFound).fact("kind", kind.name()).fact("name", name),
+        reason => Refusal::new(reason).fact(kind.fields()[1], name),
     }
 }
 
@@ -59,7 +72,7 @@ impl Model {
             versions.push(self.entities.change(kind, entry.name, Some(value)));
             self.sequence += 1;
         }
-        Ok(if kind == EntityKind::LocationGroups { Outcome::Put(versions) } else { Outcome::Done })
+        Ok(if has_versions(kind) { Outcome::Put(versions) } else { Outcome::Done })
     }
 
     fn value(&self, draft: &EntityDraft<'_>) -> Result<Value, Refusal> {
@@ -77,7 +90,7 @@ impl Model {
 
     pub fn delete(&mut self, kind: EntityKind, entries: &[EntityRef<'_>]) -> Result<Outcome, Refusal> {
         if let Some(entry) = entries.iter().find(|entry| self.entities.get(kind, entry.name).is_none()) {
-            return Err(Refusal::new(kind.unknown()).fact(kind.fields()[1], entry.name));
+            return Err(not_found(kind, entry.name));
         }
         for entry in entries {
             self.expect_version(kind, entry.name, entry.expected_version)?;
@@ -101,6 +114,9 @@ impl Model {
             EntityKind::Locations => location == name,
             _ => false,
         });
+        if kind == EntityKind::StockTransfers {
+            return self.transfers[name].is_open().then(|| "units in transit".to_owned());
+        }
         if has_level || kind == EntityKind::Channels {
             return Some(if has_level { "level" } else { "key" }.to_owned());
         }
@@ -110,7 +126,7 @@ impl Model {
         group.map(|(group, _)| format!("location_group {group}"))
     }
 
-    fn expect_version(&self, kind: EntityKind, name: &str, expected: Option<u64>) -> Result<(), Refusal> {
+    pub fn expect_version(&self, kind: EntityKind, name: &str, expected: Option<u64>) -> Result<(), Refusal> {
         let actual = self.entities.version(kind, name);
         match expected {
             Some(expected) if expected as i64 != actual => Err(Refusal::new(Reason::StaleVersion)

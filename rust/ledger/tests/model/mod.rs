@@ -7,6 +7,7 @@ mod holds;
 mod moves;
 mod stock;
 mod time;
+pub mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,7 @@ use invengine_ledger::{Command, Context, EntityKind, Reason, ReservationId, Stoc
 
 use crate::harness::answers::{Outcome, Refusal, Reply};
 use entities::Entities;
+use transfers::Transfer;
 
 /// Outcomes kept for each epoch of a source.
 const OUTCOMES_KEPT: usize = 1_024;
@@ -106,6 +108,8 @@ pub struct Model {
     first_time_ms: i64,
     window_ms: i64,
     pub entities: Entities,
+    /// What stands behind the names of stock transfers, those that were deleted included.
+    pub transfers: BTreeMap<String, Transfer>,
     /// In the order of first mention.
     pub stock: Vec<(LevelKey, Stock)>,
     /// In the order they were made.
@@ -133,6 +137,7 @@ impl Model {
             first_time_ms: i64::MIN,
             window_ms,
             entities: Entities::default(),
+            transfers: BTreeMap::new(),
             stock: Vec::new(),
             holds: Vec::new(),
             ids: BTreeSet::new(),
@@ -319,6 +324,7 @@ impl Model {
             Body::Transfer { target, to_location } => self.transfer(context, target, to_location, now_ms),
             Body::Stock { kind, lines } => self.change_stock(*kind, lines, now_ms),
             Body::MoveQuantity { lines } => self.move_quantity(lines, now_ms),
+            Body::StockTransfer(command) => self.stock_transfer(command),
             Body::Upsert { kind, entries } => self.upsert(*kind, entries),
             Body::Delete { kind, entries } => self.delete(*kind, entries),
             Body::RegisterSource { source } => Ok(self.register(source)),
@@ -377,7 +383,7 @@ impl Model {
 /// The meaning of a command: everything except the sender, the times, the key, and whether a refusal is to be remembered. The
 /// reason code and the reference count only for commands on stock.
 fn meaning(command: &Command<'_>) -> String {
-    let is_stock = matches!(command.body, Body::Stock { .. } | Body::MoveQuantity { .. });
+    let is_stock = matches!(command.body, Body::Stock { .. } | Body::MoveQuantity { .. } | Body::StockTransfer(_));
     let of_stock = |text| if is_stock { text } else { "" };
     let context = Context {
         key: "",

@@ -16,7 +16,7 @@ impl Stock {
         self.0.get(&state).copied().unwrap_or_default()
     }
 
-    fn add(&mut self, state: StockState, units: i64) {
+    pub fn add(&mut self, state: StockState, units: i64) {
         *self.0.entry(state).or_default() += units;
         if state.counts_as() == CountsAs::Unsellable {
             self.take(-units);

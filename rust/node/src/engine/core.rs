@@ -79,6 +79,11 @@ impl Core {
             }
             Body::Stock { lines, .. } => lines.iter().for_each(|line| level(line.sku, line.location)),
             Body::MoveQuantity { lines } => lines.iter().for_each(|line| level(line.sku, line.location)),
+            Body::StockTransfer(command) => {
+                let (skus, locations) = command.mentions();
+                skus.into_iter().for_each(|sku| mention(EntityKind::Items, sku));
+                locations.into_iter().for_each(|location| mention(EntityKind::Locations, location));
+            }
             Body::Transfer { to_location, .. } => mention(EntityKind::Locations, to_location),
             _ => {}
         }

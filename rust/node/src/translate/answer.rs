@@ -1,10 +1,12 @@
 //! From the effect of a command to the answer message.
 
 use invengine_ledger::command::Body;
-use invengine_ledger::{Answer, Command, Context, Effect, Executed, Ledger};
+use invengine_ledger::stock_transfer::TransferCommand;
+use invengine_ledger::{Answer, Command, Context, Effect, EntityKind, Executed, Ledger};
 use invengine_wire::v1;
 
 use super::command::CommandMethod;
+use super::entities::stock_transfer;
 use super::shape::{holds, levels, receipt};
 use crate::refusal::Refusal;
 
@@ -51,6 +53,11 @@ impl Accepted<'_> {
         levels(self.ledger, self.effect)
     }
 
+    /// The stock transfer that it was about.
+    pub(super) fn transfer(&self) -> Option<v1::StockTransfer> {
+        transfer(self.ledger, self.effect)
+    }
+
     /// Whether it left only a tombstone, and the scope in which the key was looked up.
     pub(super) fn cancelled(&self) -> (bool, Option<v1::KeyScope>) {
         cancelled(self.effect, scope_names(&self.command.context))
@@ -82,12 +89,22 @@ impl Accepted<'_> {
                 let names = self.ledger.entities(*kind).names();
                 entries.iter().filter_map(|entry| look_alike(entry.name, names.look_alike(entry.name))).collect()
             }
+            Body::StockTransfer(TransferCommand::Ship { transfer, .. }) => {
+                let names = self.ledger.entities(EntityKind::StockTransfers).names();
+                look_alike(transfer, names.look_alike(transfer)).into_iter().collect()
+            }
             Body::RegisterSource { source } => {
                 look_alike(source, self.ledger.source_look_alike(source)).into_iter().collect()
             }
             _ => Vec::new(),
         }
     }
+}
+
+fn transfer(ledger: &Ledger, effect: &Effect) -> Option<v1::StockTransfer> {
+    let Effect::Transfer(change) = effect else { return None };
+    let name = ledger.entities(EntityKind::StockTransfers).names().name(change.transfer);
+    Some(stock_transfer(ledger, name, change.version, &change.value))
 }
 
 fn versions(effect: &Effect) -> Vec<i64> {
@@ -130,6 +147,7 @@ pub(super) fn accepted_outcome(
         summary,
         key_scope,
         versions: versions(effect),
+        transfer: transfer(ledger, effect),
     }
 }
 

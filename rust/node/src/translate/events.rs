@@ -3,7 +3,8 @@
 
 use invengine_ledger::EntityKind;
 use invengine_ledger::event::StockKind;
-use invengine_ledger::{ClockCorrection, Event, Ledger, Origin, Record};
+use invengine_ledger::stock_transfer::{ArrivedUnits, ItemUnits, Remainder, Route};
+use invengine_ledger::{ClockCorrection, Event, Handle, Ledger, Origin, Record};
 use invengine_wire::v1;
 use invengine_wire::v1::event::Fact;
 
@@ -106,6 +107,23 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
             to_state: state_name(*to) as i32,
             quantity: units.0,
         }),
+        Event::TransferShipped { transfer, route, lines } => {
+            let [from_location, to_location] = ends(ledger, *route);
+            let (transfer, lines) = (transfer.to_string(), item_units(ledger, lines));
+            Fact::TransferShipped(v1::TransferShipped { transfer, from_location, to_location, lines })
+        }
+        Event::TransferReceived { transfer, route, lines } => {
+            let [from_location, to_location] = ends(ledger, *route);
+            let transfer = transfer_name(ledger, *transfer);
+            let lines = lines.iter().map(|line| arrived_units(ledger, line)).collect();
+            Fact::TransferReceived(v1::TransferReceived { transfer, from_location, to_location, lines })
+        }
+        Event::TransferClosed { transfer, route, remainder, lines } => {
+            let [from_location, to_location] = ends(ledger, *route);
+            let transfer = transfer_name(ledger, *transfer);
+            let (remainder, lines) = (remainder_name(*remainder) as i32, item_units(ledger, lines));
+            Fact::TransferClosed(v1::TransferClosed { transfer, from_location, to_location, remainder, lines })
+        }
         Event::Upserted { kind, name, display_name, gs1 } => upserted(*kind, name, display_name, gs1),
         Event::EntityPut { entity } => Fact::EntityPut(entity_put(ledger, entity)),
         Event::EntityRemoved { kind, handle, version } => Fact::EntityRemoved(v1::EntityRemoved {
@@ -135,6 +153,40 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
             let (wall_time, engine_time) = (Some(timestamp(*wall_ms)), Some(timestamp(*engine_ms)));
             Fact::ClockCorrected(v1::ClockCorrected { wall_time, engine_time })
         }
+    }
+}
+
+fn transfer_name(ledger: &Ledger, transfer: Handle) -> String {
+    ledger.entities(EntityKind::StockTransfers).names().name(transfer).to_owned()
+}
+
+/// Origin and destination.
+fn ends(ledger: &Ledger, route: Route) -> [String; 2] {
+    [route.origin, route.destination].map(|location| ledger.locations().name(location).to_owned())
+}
+
+fn item_units(ledger: &Ledger, lines: &[ItemUnits]) -> Vec<v1::ItemUnits> {
+    let named =
+        |line: &ItemUnits| v1::ItemUnits { sku: ledger.items().name(line.item).to_owned(), quantity: line.units };
+    lines.iter().map(named).collect()
+}
+
+fn arrived_units(ledger: &Ledger, line: &ArrivedUnits) -> v1::ArrivedUnits {
+    v1::ArrivedUnits {
+        sku: ledger.items().name(line.item).to_owned(),
+        state: state_name(line.state) as i32,
+        quantity: line.units,
+        in_transit: line.in_transit,
+        lost: line.lost,
+        sent_back: line.sent_back,
+        surplus: line.surplus(),
+    }
+}
+
+fn remainder_name(remainder: Remainder) -> v1::TransferRemainder {
+    match remainder {
+        Remainder::Lost => v1::TransferRemainder::Lost,
+        Remainder::SentBack => v1::TransferRemainder::SentBack,
     }
 }
 

@@ -139,7 +139,7 @@ fn quantities<'a>(given: &'a [v1::StockQuantity], found: &mut Violations) -> Vec
     lines
 }
 
-fn collect<'a, T, L>(
+pub(super) fn collect<'a, T, L>(
     given: &'a [T],
     found: &mut Violations,
     read: impl Fn(usize, &'a T, &mut Violations) -> L,
@@ -162,7 +162,7 @@ fn stock_line<'a>(
     StockLine { sku, location, quantity, state, expected: None }
 }
 
-fn check_units(number: usize, units: i64, found: &mut Violations) {
+pub(super) fn check_units(number: usize, units: i64, found: &mut Violations) {
     let good = (1..=QUANTITY_MAX).contains(&units);
     found.require(good, format_args!("lines[{number}].quantity"), "from 1 to 2^53 - 1");
 }
@@ -172,7 +172,7 @@ fn check_level(number: usize, [sku, location]: [&str; 2], found: &mut Violations
     found.name(location, format_args!("lines[{number}].location"));
 }
 
-fn known_state(number: usize, field: &str, name: i32, found: &mut Violations) -> Option<StockState> {
+pub(super) fn known_state(number: usize, field: &str, name: i32, found: &mut Violations) -> Option<StockState> {
     let known = state_of(name);
     found.require(known.is_some(), format_args!("lines[{number}].{field}"), "one of the states of StockState");
     known

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use invengine_ledger::{Audit, BrokenInvariant, Ledger, Record};
 
-use super::{VerifyReport, names};
+use super::{UnitReport, VerifyReport, names};
 use crate::journal::Frame;
 
 /// Most broken rules that a report lists one by one.
@@ -117,7 +117,9 @@ impl Fold {
     pub fn report(mut self) -> VerifyReport {
         let mut ledger = self.ledger.take().expect("Invariant: every frame puts the ledger back");
         self.broken.extend(Audit::check(&ledger));
-        let mut invariants: BTreeMap<_, _> = Audit::RULES.into_iter().map(|rule| (rule, true)).collect();
+        self.broken.extend(self.audit.check_units(&ledger));
+        let rules = Audit::RULES.into_iter().chain([Audit::UNITS]);
+        let mut invariants: BTreeMap<_, _> = rules.map(|rule| (rule, true)).collect();
         invariants.insert(NO_OVERSELL, self.audit.oversold_by_holds() == 0);
         // The fold would have ended with an error otherwise.
         invariants.insert(SEQUENCES, true);
@@ -148,6 +150,7 @@ impl Fold {
             invariants,
             broken: broken.collect(),
             oversold_units_by_reserve: self.audit.oversold_by_holds(),
+            units: UnitReport::new(&self.audit.units(&ledger)),
             events: self.events,
             counts,
             names: names.first,

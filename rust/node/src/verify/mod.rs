@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use invengine_ledger::{Ledger, LedgerOptions};
+use invengine_ledger::{Ledger, LedgerOptions, UnitFlows};
 use serde::Serialize;
 
 use self::fold::Fold;
@@ -45,6 +45,8 @@ pub struct VerifyReport {
     pub broken: Vec<String>,
     /// Units by which reserves, amendments, re-acquisitions and transfers took more than was available.
     pub oversold_units_by_reserve: i64,
+    /// The units of all items: what there was, what came in and left, and what there is.
+    pub units: UnitReport,
     /// Events by kind.
     pub events: BTreeMap<&'static str, u64>,
     /// Frames, files or entries, reservations, levels, keys.
@@ -62,6 +64,32 @@ pub struct VerifyReport {
     pub backup: Option<String>,
     /// How long the fold took.
     pub elapsed_ms: f64,
+}
+
+/// Units of all items together: `opening + received + returned + adjusted − fulfilled − lost = closing`.
+#[derive(Debug, Serialize)]
+pub struct UnitReport {
+    /// On hand or in transit where the fold began.
+    pub opening: i64,
+    /// Received.
+    pub received: i64,
+    /// Returned by customers.
+    pub returned: i64,
+    /// Found or missing: adjustments, set and counted quantities, surpluses of stock transfers.
+    pub adjusted: i64,
+    /// Left for customers.
+    pub fulfilled: i64,
+    /// Lost on the way.
+    pub lost: i64,
+    /// On hand or in transit at the position of the report, by this sum.
+    pub closing: i64,
+}
+
+impl UnitReport {
+    fn new(flows: &UnitFlows) -> Self {
+        let UnitFlows { opening, received, returned, adjusted, fulfilled, lost } = *flows;
+        UnitReport { opening, received, returned, adjusted, fulfilled, lost, closing: flows.expected() }
+    }
 }
 
 /// A name that deserves attention.

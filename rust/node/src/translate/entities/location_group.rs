@@ -9,15 +9,15 @@ use super::super::answer::Accepted;
 use super::super::check::Violations;
 use super::super::command::{CommandRequest, shared_fields};
 use super::super::read::{ReadAnswer, ReadRequest, View};
-use super::{Entity, delete, distinct, entity_requests, get, list, upsert};
+use super::{Draft, Entity, delete, distinct, entity_requests, get, list, upsert};
 use crate::refusal::Refusal;
 
 entity_requests! {
-    METHODS of "PolicyService": LocationGroup with versions;
-    UpsertLocationGroupsRequest { location_groups } -> UpsertLocationGroupsResponse;
-    GetLocationGroupRequest { group } -> GetLocationGroupResponse { location_group } of ENTITY_BYTES_MAX;
-    ListLocationGroupsRequest -> ListLocationGroupsResponse;
-    DeleteLocationGroupsRequest { location_groups } -> DeleteLocationGroupsResponse;
+    METHODS of "PolicyService": LocationGroup [versions];
+    upsert UpsertLocationGroupsRequest -> UpsertLocationGroupsResponse;
+    get GetLocationGroupRequest { group } -> GetLocationGroupResponse { location_group } of ENTITY_BYTES_MAX;
+    list ListLocationGroupsRequest -> ListLocationGroupsResponse { location_groups };
+    delete DeleteLocationGroupsRequest { location_groups } -> DeleteLocationGroupsResponse;
 }
 
 impl Entity for v1::LocationGroup {
@@ -31,6 +31,18 @@ impl Entity for v1::LocationGroup {
         self.version
     }
 
+    fn of(ledger: &Ledger, name: &str, version: u64, value: &EntityValue) -> Self {
+        let EntityValue::LocationGroup(group) = value else { return Self::default() };
+        let location = |handle: &Handle| ledger.locations().name(*handle).to_owned();
+        v1::LocationGroup {
+            group: name.to_owned(),
+            locations: group.locations.iter().map(location).collect(),
+            version: Some(version as i64),
+        }
+    }
+}
+
+impl Draft for v1::LocationGroup {
     fn draft<'a>(&'a self, path: &str, found: &mut Violations) -> EntityDraft<'a> {
         let list = format!("{path}.locations");
         if found.count(self.locations.len(), &list) {
@@ -42,15 +54,5 @@ impl Entity for v1::LocationGroup {
         EntityDraft::LocationGroup(LocationGroupDraft {
             locations: self.locations.iter().map(String::as_str).collect(),
         })
-    }
-
-    fn of(ledger: &Ledger, name: &str, version: u64, value: &EntityValue) -> Self {
-        let EntityValue::LocationGroup(group) = value else { return Self::default() };
-        let location = |handle: &Handle| ledger.locations().name(*handle).to_owned();
-        v1::LocationGroup {
-            group: name.to_owned(),
-            locations: group.locations.iter().map(location).collect(),
-            version: Some(version as i64),
-        }
     }
 }

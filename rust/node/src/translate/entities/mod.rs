@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod location_group;
+mod stock_transfer;
 
 use invengine_ledger::command::{Body, EntityRef, Upsert};
 use invengine_ledger::{EntityDraft, EntityKind, EntityValue, Handle, Ledger, VersionedEntity};
@@ -17,15 +18,17 @@ use crate::refusal::Refusal;
 
 /// The methods of each kind.
 pub(crate) const METHODS: &[&[Method]] =
-    &[catalogue::ITEMS, catalogue::LOCATIONS, catalogue::CHANNELS, location_group::METHODS];
+    &[catalogue::ITEMS, catalogue::LOCATIONS, catalogue::CHANNELS, location_group::METHODS, stock_transfer::METHODS];
+
+pub(super) use stock_transfer::message as stock_transfer;
 
 /// What an event says of the entity that it puts.
 pub(super) fn entity_put(ledger: &Ledger, entity: &VersionedEntity) -> v1::EntityPut {
     use v1::entity_put::Entity as Put;
     let VersionedEntity { kind, name, version, value } = entity;
     let entity = match kind {
-        // Put by `Upserted`.
-        EntityKind::Items | EntityKind::Locations | EntityKind::Channels => None,
+        // They have events of their own.
+        EntityKind::Items | EntityKind::Locations | EntityKind::Channels | EntityKind::StockTransfers => None,
         EntityKind::LocationGroups => Some(Put::LocationGroup(Entity::of(ledger, name, *version, value))),
     };
     v1::EntityPut { entity }
@@ -44,11 +47,14 @@ pub(super) trait Entity: Message + Default {
         None
     }
 
-    /// What a put asks for. `path` is the path of the entity in the request.
-    fn draft<'a>(&'a self, path: &str, found: &mut Violations) -> EntityDraft<'a>;
-
     /// The message of an entity with this version.
     fn of(ledger: &Ledger, name: &str, version: u64, value: &EntityValue) -> Self;
+}
+
+/// An entity that is put as a whole.
+pub(super) trait Draft: Entity {
+    /// What a put asks for. `path` is the path of the entity in the request.
+    fn draft<'a>(&'a self, path: &str, found: &mut Violations) -> EntityDraft<'a>;
 }
 
 /// How a deletion names an entity.
@@ -77,7 +83,7 @@ impl Reference for v1::EntityReference {
 }
 
 /// The body of an upsert.
-fn upsert<'a, E: Entity>(entities: &'a [E], found: &mut Violations) -> Body<'a> {
+fn upsert<'a, E: Draft>(entities: &'a [E], found: &mut Violations) -> Body<'a> {
     let [list, name] = E::KIND.fields();
     let mut entries = Vec::new();
     if found.count(entities.len(), list) {
@@ -108,12 +114,17 @@ fn delete<'a, R: Reference>(kind: EntityKind, list: &str, references: &'a [R], f
 }
 
 fn version(expected: Option<i64>, path: &str, found: &mut Violations) -> Option<u64> {
+    checked_version(expected, format_args!("{path}.version"), found)
+}
+
+/// The version that a command expects of the one entity that it is about.
+fn expected_version(expected: Option<i64>, found: &mut Violations) -> Option<u64> {
+    checked_version(expected, format_args!("expected_version"), found)
+}
+
+fn checked_version(expected: Option<i64>, field: std::fmt::Arguments<'_>, found: &mut Violations) -> Option<u64> {
     let good = expected.is_none_or(|version| version >= 0);
-    found.require(
-        good,
-        format_args!("{path}.version"),
-        "0 or more: 0 means that there must be none; absent if any will do",
-    );
+    found.require(good, field, "0 or more: 0 means that there must be none; absent if any will do");
     expected.map(|version| version as u64)
 }
 
@@ -129,7 +140,7 @@ fn get<E: Entity>(ledger: &Ledger, name: &str) -> Result<E, Refusal> {
     checked(|found| found.name(name, format_args!("{field}")))?;
     let entities = ledger.entities(E::KIND);
     let found = entities.names().find(name).and_then(|handle| Some(of_handle(ledger, handle, entities.value(handle)?)));
-    found.ok_or_else(|| Refusal::unknown(E::KIND.unknown(), field, name))
+    found.ok_or_else(|| Refusal::from(&E::KIND.not_found(name)))
 }
 
 /// A page of entities in the order of their first creation, and the token of the next one.
@@ -152,22 +163,22 @@ fn of_handle<E: Entity>(ledger: &Ledger, handle: Handle, value: &EntityValue) ->
     E::of(ledger, names.name(handle), names.version(handle), value)
 }
 
-/// Declares the four requests of a kind, and the methods that they belong to: the service, the message, the requests with
-/// their fields, the answers, and how long the answer to a get may be. `versions` for the kinds that have them: an answer that
-/// shows a version depends on the event that led to it, because a version that was read and lost would be given to another value.
+/// Declares the requests of a kind, and the methods that they belong to: the service, the message, the requests with
+/// their fields, the answers, and how long the answer to a get may be. A kind without an upsert has commands of its own.
+/// `[versions]` for the kinds that have them: an answer that shows a version depends on the event that led to it, because a version that was read and lost would be given to another value.
 macro_rules! entity_requests {
-    ($methods:ident of $service:literal: $entity:ident $(with $versions:ident)?;
-        $upsert:ident { $list:ident } -> $upserted:ident;
-        $get:ident { $name:ident } -> $got:ident { $one:ident } of $one_bytes:ident;
-        $page:ident -> $listed:ident;
-        $($delete:ident { $references:ident } -> $deleted:ident;)?
+    ($methods:ident of $service:literal: $entity:ident $versions:tt;
+        $(upsert $upsert:ident -> $upserted:ident;)?
+        get $get:ident { $name:ident } -> $got:ident { $one:ident } of $one_bytes:ident;
+        list $page:ident -> $listed:ident { $list:ident };
+        $(delete $delete:ident { $references:ident } -> $deleted:ident;)?
     ) => {
         pub(super) const $methods: &[$crate::methods::Method] = {
             use $crate::methods::{Method, request_path};
             use $crate::sizes;
             &[
-                Method::command::<v1::$upsert>(request_path!($service, $upsert))
-                    .with_sizes(sizes::SUBMIT_BYTES_MAX, sizes::COMMAND_ANSWER_BYTES_MAX),
+                $(Method::command::<v1::$upsert>(request_path!($service, $upsert))
+                    .with_sizes(sizes::SUBMIT_BYTES_MAX, sizes::COMMAND_ANSWER_BYTES_MAX),)?
                 Method::read::<v1::$get>(request_path!($service, $get), sizes::$one_bytes),
                 Method::read::<v1::$page>(request_path!($service, $page), sizes::COMMAND_ANSWER_BYTES_MAX),
                 $(Method::command::<v1::$delete>(request_path!($service, $delete))
@@ -175,28 +186,12 @@ macro_rules! entity_requests {
             ]
         };
 
-        impl CommandRequest for v1::$upsert {
-            type Answer = v1::$upserted;
-
-            shared_fields!();
-
-            fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
-                upsert(&self.$list, found)
-            }
-
-            fn answer(accepted: &Accepted<'_>) -> v1::$upserted {
-                v1::$upserted {
-                    receipt: accepted.receipt(),
-                    look_alikes: accepted.look_alikes(),
-                    $($versions: accepted.versions(),)?
-                }
-            }
-        }
+        $(entity_requests!(@upsert $upsert -> $upserted { $list } $versions);)?
 
         impl ReadRequest for v1::$get {
             fn read(&self, ledger: &Ledger, _: View<'_>) -> Result<ReadAnswer, Refusal> {
                 let answer = v1::$got { $one: Some(get(ledger, &self.$name)?) };
-                let depends_on = if entity_requests!(@shown $($versions)?) { ledger.sequence() } else { 0 };
+                let depends_on = if entity_requests!(@shown $versions) { ledger.sequence() } else { 0 };
                 Ok(ReadAnswer::dependent_on(depends_on, &answer))
             }
         }
@@ -204,7 +199,7 @@ macro_rules! entity_requests {
         impl ReadRequest for v1::$page {
             fn read(&self, ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
                 let (page, $list, next_page_token) = list(ledger, (self.page_size, &self.page_token), view)?;
-                let shown = if entity_requests!(@shown $($versions)?) { ledger.sequence() } else { 0 };
+                let shown = if entity_requests!(@shown $versions) { ledger.sequence() } else { 0 };
                 let depends_on = page.depends_on(&next_page_token).max(shown);
                 Ok(ReadAnswer::dependent_on(depends_on, &v1::$listed { $list, next_page_token }))
             }
@@ -224,10 +219,29 @@ macro_rules! entity_requests {
             }
         })?
     };
-    (@shown) => {
+    (@upsert $upsert:ident -> $upserted:ident { $list:ident } [$($versions:ident)?]) => {
+        impl CommandRequest for v1::$upsert {
+            type Answer = v1::$upserted;
+
+            shared_fields!();
+
+            fn body<'a>(&'a self, _: &Context<'a>, _: u64, found: &mut Violations) -> Body<'a> {
+                upsert(&self.$list, found)
+            }
+
+            fn answer(accepted: &Accepted<'_>) -> v1::$upserted {
+                v1::$upserted {
+                    receipt: accepted.receipt(),
+                    look_alikes: accepted.look_alikes(),
+                    $($versions: accepted.versions(),)?
+                }
+            }
+        }
+    };
+    (@shown []) => {
         false
     };
-    (@shown $versions:ident) => {
+    (@shown [$versions:ident]) => {
         true
     };
 }
