@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any, assert_type
 
 import grpc
 import pytest
 from scripted_peer import Peer, Refusal
 
-from invengine.client import Channel, Client, Item, Location, LocationGroup, Receipt, Upserted, commands
-from invengine.client.entities import Reference
+from invengine.client import (
+    Channel,
+    Client,
+    Item,
+    Location,
+    LocationGroup,
+    LocationType,
+    Money,
+    Receipt,
+    Upserted,
+    commands,
+)
+from invengine.client.entities import _ITEMS, _LOCATIONS, Reference
 from invengine.errors import EntityInUse, InvalidArgument, StaleVersion
 from invengine.v1 import catalog_service_pb2 as catalog
 from invengine.v1 import policy_service_pb2 as policy
@@ -149,3 +161,51 @@ def test_refusals_say_what_they_are_about(peer: Peer) -> None:
             client.delete_locations(["wh-1"])
         with pytest.raises(StaleVersion, match="kind location_group, name west, expected 2, actual 3"):
             client.upsert_location_groups([LocationGroup("west", ("wh-1",), 2)])
+
+
+MONEY = Money(Decimal("12.5"), "EUR")
+MESSAGE = types.Money(currency_code="EUR", units=12, nanos=500_000_000)
+
+
+def test_the_value_of_an_item_and_the_type_of_a_location_are_sent_and_read() -> None:
+    item = Item("mug", item_class="A", unit_value=MONEY)
+    (sent,) = commands.upsert_items([item]).request.items
+    assert (sent.item_class, sent.unit_value) == ("A", MESSAGE)
+    assert not commands.upsert_items([Item("mug")]).request.items[0].HasField("unit_value")
+    (place,) = commands.upsert_locations([Location("shop", type=LocationType.STORE)]).request.locations
+    assert place.type == types.LOCATION_TYPE_STORE
+    for message, value in ((sent, item), (catalog.Item(sku="mug"), Item("mug"))):
+        assert _ITEMS._of(message) == value
+    for number, kind in ((0, None), (2, LocationType.STORE), (99, None)):
+        message = catalog.Location(location="shop")
+        message.type = types.LocationType.ValueType(number)
+        assert _LOCATIONS._of(message) == Location("shop", type=kind)
+
+
+@pytest.mark.parametrize(
+    ("amount", "units", "nanos"),
+    [("0", 0, 0), ("12", 12, 0), ("0.000000001", 0, 1), ("99999999.99", 99999999, 990_000_000), ("1E+3", 1000, 0)],
+)
+def test_an_amount_is_exact(amount: str, units: int, nanos: int) -> None:
+    item = Item("mug", unit_value=Money(Decimal(amount), "EUR"))
+    (sent,) = commands.upsert_items([item]).request.items
+    assert (sent.unit_value.units, sent.unit_value.nanos) == (units, nanos)
+    read = _ITEMS._of(sent).unit_value
+    assert read is not None
+    assert read.amount == Decimal(amount)
+
+
+@pytest.mark.parametrize(
+    "amount", [Decimal(-1), Decimal("0.0000000001"), Decimal("NaN"), Decimal("1E+30"), 1.5, 12, "12", None]
+)
+def test_an_amount_that_no_message_can_carry_is_refused(amount: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"items\[0\]\.unit_value\.amount"):
+        commands.upsert_items([Item("mug", unit_value=Money(amount, "EUR"))])
+
+
+@pytest.mark.parametrize("value", ["12.50 EUR", 12, (Decimal(12), "EUR")])
+def test_a_value_is_money(value: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"items\[0\]\.unit_value"):
+        commands.upsert_items([Item("mug", unit_value=value)])
+    with pytest.raises(InvalidArgument, match=r"locations\[0\]\.type"):
+        commands.upsert_locations([Location("shop", type=value)])

@@ -119,6 +119,16 @@ def _locations(*locations: catalog.Location) -> Callable[[Shop], tuple[AnyMethod
     )
 
 
+def _valued(**value: Any) -> catalog.Item:
+    return catalog.Item(sku="s", unit_value=types.Money(**value))
+
+
+def _of_type(number: int) -> catalog.Location:
+    found = catalog.Location(location="l")
+    found.type = types.LocationType.ValueType(number)
+    return found
+
+
 def _channels(*channels: catalog.Channel) -> Callable[[Shop], tuple[AnyMethod, Any]]:
     return lambda shop: (
         methods.UPSERT_CHANNELS,
@@ -134,7 +144,18 @@ CATALOGUE: dict[str, tuple[Callable[[Shop], tuple[AnyMethod, Any]], str]] = {
     "an item with NUL": (_items(catalog.Item(sku="s\0")), "items[0].sku"),
     "an item twice": (_items(catalog.Item(sku="s"), catalog.Item(sku="s")), "items[1].sku"),
     "a long display name": (_items(catalog.Item(sku="s", display_name="d" * 129)), "items[0].display_name"),
-    "a GTIN of 13 digits": (_items(catalog.Item(sku="s", gtin="4" * 13)), "items[0].gtin"),
+    "a GTIN of 11 digits": (_items(catalog.Item(sku="s", gtin="4" * 11)), "items[0].gtin"),
+    "a GTIN with a wrong check digit": (_items(catalog.Item(sku="s", gtin="4" * 12 + "5")), "items[0].gtin"),
+    "a value without a currency": (_items(_valued(units=1)), "items[0].unit_value.currency_code"),
+    "a currency in small letters": (_items(_valued(currency_code="eur")), "items[0].unit_value.currency_code"),
+    "a value below zero": (_items(_valued(currency_code="EUR", units=-1)), "items[0].unit_value.units"),
+    "a whole unit in nanos": (_items(_valued(currency_code="EUR", nanos=10**9)), "items[0].unit_value.nanos"),
+    "a class of 129 characters": (_items(catalog.Item(sku="s", item_class="x" * 129)), "items[0].item_class"),
+    "a GLN with a wrong check digit": (
+        _locations(catalog.Location(location="l", gln="4" * 12 + "5")),
+        "locations[0].gln",
+    ),
+    "a type that is none": (_locations(_of_type(99)), "locations[0].type"),
     "a GTIN with a letter": (_items(catalog.Item(sku="s", gtin="4" * 13 + "x")), "items[0].gtin"),
     "no locations": (_locations(), "locations"),
     "a location without a name": (_locations(catalog.Location()), "locations[0].location"),

@@ -212,6 +212,41 @@ def test_an_entry_of_the_catalogue_is_created_and_replaced(shop: Shop) -> None:
     assert shop.call(methods.GET_CHANNEL, catalog.GetChannelRequest(channel=channel.channel)).channel == channel
 
 
+def test_what_an_item_and_a_location_are_is_read_back(shop: Shop) -> None:
+    sku = shop.item()
+    value = types.Money(currency_code="EUR", units=12, nanos=500_000_000)
+    for item in (
+        catalog.Item(sku=sku, item_class="A"),
+        catalog.Item(sku=sku, unit_value=value),
+        catalog.Item(sku=sku, item_class="B", unit_value=value, display_name="Töpfchen"),
+        catalog.Item(sku=sku),
+    ):
+        shop.call(methods.UPSERT_ITEMS, catalog.UpsertItemsRequest(context=shop.context(), items=[item]))
+        assert shop.call(methods.GET_ITEM, catalog.GetItemRequest(sku=sku)).item == item, "a put replaces all of it"
+    for number in types.LocationType.values():
+        place = catalog.Location(location=shop.here, type=number)
+        shop.call(methods.UPSERT_LOCATIONS, catalog.UpsertLocationsRequest(context=shop.context(), locations=[place]))
+        assert shop.call(methods.GET_LOCATION, catalog.GetLocationRequest(location=shop.here)).location == place
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("96385074", "00000096385074"),
+        ("036000291452", "00036000291452"),
+        ("4006381333931", "04006381333931"),
+        ("10012345678902", "10012345678902"),
+    ],
+)
+def test_a_gtin_is_kept_with_fourteen_digits(shop: Shop, given: str, kept: str) -> None:
+    sku = shop.item()
+    request = catalog.UpsertItemsRequest(context=shop.context(), items=[catalog.Item(sku=sku, gtin=given)])
+    shop.call(methods.UPSERT_ITEMS, request)
+    assert shop.call(methods.GET_ITEM, catalog.GetItemRequest(sku=sku)).item.gtin == kept
+    request.items[0].gtin = kept
+    assert shop.call(methods.UPSERT_ITEMS, request).receipt.replayed, "it is the same number"
+
+
 LISTS: dict[str, tuple[Method[Any, Any], str, str]] = {
     "items": (methods.LIST_ITEMS, "items", "sku"),
     "locations": (methods.LIST_LOCATIONS, "locations", "location"),

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from invengine.cli.csvfile import Row, read_rows
 from invengine.cli.entities import EntityKind, add_one, entity_app, print_stored
-from invengine.cli.exits import PartlyDoneError
+from invengine.cli.exits import PartlyDoneError, UsageProblemError
 from invengine.cli.keys import changes_something
 from invengine.cli.options import Json, Key, Target, TimeoutMs, connected
 from invengine.cli.progress import progress
-from invengine.client import Channel, Client, Item, Location, LookAlike
+from invengine.client import Channel, Client, Item, Location, LocationType, LookAlike, Money
 from invengine.errors import InvalidField, InvengineError, Violation
 
 # The maximum number of entries of one Upsert.
@@ -26,19 +27,52 @@ app = typer.Typer(
 )
 
 
+def _item(sku: str, display_name: str, gtin: str, item_class: str, unit_value: str) -> Item:
+    return Item(sku, display_name, gtin, item_class, _money(unit_value))
+
+
+def _location(location: str, display_name: str, gln: str, kind: str) -> Location:
+    return Location(location, display_name, gln, _location_type(kind))
+
+
+def _money(text: str) -> Money | None:
+    """Reads `12.50 EUR`; nothing is none."""
+    if not text:
+        return None
+    from decimal import Decimal
+
+    written = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ([A-Z]{3})", text)
+    if written is None:
+        raise UsageProblemError(f"{text!r} is not a unit value: write an amount and a currency, such as '12.50 EUR'")
+    return Money(Decimal(written[1]), written[2])
+
+
+def _location_type(text: str) -> LocationType | None:
+    known = {each.name.lower(): each for each in LocationType}
+    if text and text not in known:
+        raise UsageProblemError(f"{text!r} is not a type of location: one of {', '.join(known)}")
+    return known.get(text)
+
+
 ITEMS = EntityKind(
-    "items", Item, ("sku", "display_name", "gtin"), Client.upsert_items, Client.list_items, Client.delete_items
+    "items",
+    _item,
+    ("sku", "display_name", "gtin", "item_class", "unit_value"),
+    Client.upsert_items,
+    Client.list_items,
+    Client.delete_items,
 )
 LOCATIONS = EntityKind(
     "locations",
-    Location,
-    ("location", "display_name", "gln"),
+    _location,
+    ("location", "display_name", "gln", "type"),
     Client.upsert_locations,
     Client.list_locations,
     Client.delete_locations,
 )
 CHANNELS = EntityKind("channels", Channel, ("channel", "display_name"), Client.upsert_channels, Client.list_channels)
 
+LocationKind = enum.StrEnum("LocationKind", {each.name: each.name.lower() for each in LocationType})  # type: ignore[misc]
 DisplayName = Annotated[str, typer.Option("--display-name", help="A name for people.")]
 
 
@@ -53,13 +87,14 @@ def _import(
 ) -> None:
     assert kind.upsert is not None
     rows = read_rows(file, kind.columns, delimiter)
+    entries = [_made(kind, row, file) for row in rows]
     look_alikes: list[LookAlike] = []
     sequence = stored = 0
     with connected(context, target, timeout_ms) as client, progress(f"importing {kind.noun}", len(rows)) as advance:
         for batch in _batches(rows):
             changes_something()
             try:
-                answer = kind.upsert(client, [kind.make(*row.cells) for row in batch])
+                answer = kind.upsert(client, entries[stored : stored + len(batch)])
             except InvengineError as failure:
                 error = _of_line(failure, file, batch) if isinstance(failure, InvalidField) else failure
                 if not stored:
@@ -73,6 +108,13 @@ def _import(
             stored += len(batch)
             advance(len(batch))
     print_stored({kind.noun: len(rows), "sequence": sequence}, look_alikes, as_json=as_json)
+
+
+def _made(kind: EntityKind, row: Row, file: Path) -> Any:
+    try:
+        return kind.make(*row.cells)
+    except UsageProblemError as problem:
+        raise UsageProblemError(f"{file}, line {row.line}: {problem}") from None
 
 
 def _batches(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
@@ -128,14 +170,20 @@ def add_item(
     context: typer.Context,
     sku: str,
     display_name: DisplayName = "",
-    gtin: Annotated[str, typer.Option("--gtin", help="GTIN-14.")] = "",
+    gtin: Annotated[str, typer.Option("--gtin", help="GTIN of 8, 12, 13 or 14 digits.")] = "",
+    item_class: Annotated[str, typer.Option("--item-class", help="A class of your own.")] = "",
+    unit_value: Annotated[
+        str | None, typer.Option("--unit-value", help="The value of one unit, such as '12.50 EUR'.")
+    ] = None,
     key: Key = None,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
     """Create or replace one item."""
-    add_one(context, ITEMS, Item(sku, display_name, gtin), key, target, timeout_ms, as_json)
+    add_one(
+        context, ITEMS, _item(sku, display_name, gtin, item_class, unit_value or ""), key, target, timeout_ms, as_json
+    )
 
 
 @locations.command("add")
@@ -144,13 +192,14 @@ def add_location(
     location: str,
     display_name: DisplayName = "",
     gln: Annotated[str, typer.Option("--gln", help="GLN, 13 digits.")] = "",
+    kind: Annotated[LocationKind | None, typer.Option("--type", help="The kind of place.")] = None,
     key: Key = None,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
 ) -> None:
     """Create or replace one location."""
-    add_one(context, LOCATIONS, Location(location, display_name, gln), key, target, timeout_ms, as_json)
+    add_one(context, LOCATIONS, _location(location, display_name, gln, kind or ""), key, target, timeout_ms, as_json)
 
 
 @channels.command("add")

@@ -12,7 +12,7 @@ from typer.core import TyperArgument, TyperOption
 from invengine.cli.exits import UsageProblemError
 
 # Flags of which '' is a value of its own: no metrics, or no such label of an entry, which is replaced as a whole.
-MAY_BE_EMPTY = frozenset({"--metrics-address", "--display-name", "--gtin", "--gln"})
+MAY_BE_EMPTY = frozenset({"--metrics-address", "--display-name", "--gtin", "--gln", "--item-class"})
 
 _PLAIN = (str, int, float, bool)
 # Texts that certainly are numbers; pydantic checks any other text.

@@ -150,6 +150,9 @@ def plain(value: Any) -> Any:
 
 
 def _from_dataclass(value: Any) -> Any:
+    if "__str__" in type(value).__dict__:
+        # It is written as one text, such as a sum of money.
+        return str(value)
     found = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if "expire_time_ms" in found:
         found["expire_time"] = plain(value.expire_time)

@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from invengine.v1 import policy_service_pb2 as policy
     from invengine.v1 import reservation_service_pb2 as reservation
     from invengine.v1 import source_service_pb2 as source
+    from invengine.v1 import types_pb2 as types
 
-__all__ = ["admin", "availability", "catalog", "inventory", "journal", "policy", "reservation", "source"]
+__all__ = ["admin", "availability", "catalog", "inventory", "journal", "policy", "reservation", "source", "types"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = import_module(f"invengine.v1.{name}_service_pb2")
+    module = "types_pb2" if name == "types" else f"{name}_service_pb2"
+    found = globals()[name] = import_module(f"invengine.v1.{module}")
     return found
 
 

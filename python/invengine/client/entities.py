@@ -53,12 +53,55 @@ def _whole_number(value: Any, path: str) -> int | None:
     return None if value is None else arguments.integer(value, path)
 
 
+def _money(value: Any, path: str) -> Any:
+    """A message of money, or None."""
+    if value is None:
+        return None
+    from decimal import Decimal
+
+    if not isinstance(value, results.Money):
+        raise InvalidArgument(path, f"Money(...) or None; got {value!r}")
+    amount = value.amount
+    if not isinstance(amount, Decimal) or not amount.is_finite():
+        raise InvalidArgument(f"{path}.amount", f"a Decimal; got {amount!r}")
+    nanos = amount.scaleb(9)
+    if nanos != nanos.to_integral_value() or not 0 <= amount <= arguments.INT64_MAX:
+        raise InvalidArgument(f"{path}.amount", f"0 or more, with at most nine decimals; got {amount}")
+    units, part = divmod(int(nanos), 10**9)
+    currency = arguments.nonempty(value.currency, f"{path}.currency")
+    return contract.types.Money(currency_code=currency, units=units, nanos=part)
+
+
+def _read_money(message: Any, name: str) -> Any:
+    if not message.HasField(name):
+        return None
+    from decimal import Decimal
+
+    found = getattr(message, name)
+    amount = Decimal(found.units) + Decimal(found.nanos).scaleb(-9)
+    return results.Money(amount.normalize() if found.nanos else amount, found.currency_code)
+
+
+def _location_type(value: Any, path: str) -> Any:
+    if value is not None and not isinstance(value, results.LocationType):
+        raise InvalidArgument(path, f"a LocationType or None; got {value!r}")
+    return value
+
+
+def _read_location_type(message: Any, name: str) -> Any:
+    """A type that this version does not know is None, like none."""
+    number = getattr(message, name)
+    return results.LocationType(number) if number in results.LocationType._value2member_map_ else None
+
+
 _FIELD_TYPES = {
     "str": _FieldType(arguments.text, getattr),
     "tuple[str, ...]": _FieldType(_texts, lambda message, name: tuple(getattr(message, name))),
     "int | None": _FieldType(
         _whole_number, lambda message, name: getattr(message, name) if message.HasField(name) else None
     ),
+    "Money | None": _FieldType(_money, _read_money),
+    "LocationType | None": _FieldType(_location_type, _read_location_type),
 }
 """The types that a field of an entity may have, as its value writes them."""
 

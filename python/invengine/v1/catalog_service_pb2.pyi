@@ -28,22 +28,34 @@ class Item(_message.Message):
     SKU_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     GTIN_FIELD_NUMBER: _builtins.int
+    ITEM_CLASS_FIELD_NUMBER: _builtins.int
+    UNIT_VALUE_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """Its name; for a new one see the rule in types.proto."""
     display_name: _builtins.str
     """A human-readable name. Optional, at most 128 characters."""
     gtin: _builtins.str
-    """Its GTIN-14. Optional; 14 digits."""
+    """Its GTIN. Optional; 8, 12, 13 or 14 digits of which the last is the check digit. It is kept and answered with 14, zeros
+    before it.
+    """
+    item_class: _builtins.str
+    """A class of your own, such as `A` or `footwear`. Optional, at most 128 characters."""
+    @_builtins.property
+    def unit_value(self) -> _types_pb2.Money:
+        """The value of one unit, which says how much a difference matters. Optional, 0 or more."""
+
     def __init__(
         self,
         *,
         sku: _builtins.str = ...,
         display_name: _builtins.str = ...,
         gtin: _builtins.str = ...,
+        item_class: _builtins.str = ...,
+        unit_value: _types_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["unit_value", b"unit_value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "gtin", b"gtin", "sku", b"sku"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "gtin", b"gtin", "item_class", b"item_class", "sku", b"sku", "unit_value", b"unit_value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,22 +287,26 @@ class Location(_message.Message):
     LOCATION_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     GLN_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
     location: _builtins.str
     """Its name; for a new one see the rule in types.proto."""
     display_name: _builtins.str
     """A human-readable name. Optional, at most 128 characters."""
     gln: _builtins.str
-    """Its GLN. Optional; 13 digits."""
+    """Its GLN. Optional; 13 digits of which the last is the check digit."""
+    type: _types_pb2.LocationType.ValueType
+    """The kind of place. Optional."""
     def __init__(
         self,
         *,
         location: _builtins.str = ...,
         display_name: _builtins.str = ...,
         gln: _builtins.str = ...,
+        type: _types_pb2.LocationType.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "gln", b"gln", "location", b"location"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "gln", b"gln", "location", b"location", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

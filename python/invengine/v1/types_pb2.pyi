@@ -105,6 +105,42 @@ STOCK_STATE_QUALITY_CONTROL: StockState.ValueType  # 4
 """Goods in quality control: the change is made to this part and to on_hand."""
 Global___StockState: _TypeAlias = StockState  # noqa: Y015
 
+class _LocationType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LocationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LocationType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOCATION_TYPE_UNSPECIFIED: _LocationType.ValueType  # 0
+    """Nothing was said."""
+    LOCATION_TYPE_WAREHOUSE: _LocationType.ValueType  # 1
+    """The retailer's own warehouse."""
+    LOCATION_TYPE_STORE: _LocationType.ValueType  # 2
+    """A store."""
+    LOCATION_TYPE_THIRD_PARTY: _LocationType.ValueType  # 3
+    """A warehouse of a logistics provider (3PL)."""
+    LOCATION_TYPE_DROP_SHIP_VENDOR: _LocationType.ValueType  # 4
+    """A vendor who ships to customers."""
+    LOCATION_TYPE_VIRTUAL: _LocationType.ValueType  # 5
+    """No place that anybody could enter, such as stock that is promised to come."""
+
+class LocationType(_LocationType, metaclass=_LocationTypeEnumTypeWrapper):
+    """The kind of place that a location is."""
+
+LOCATION_TYPE_UNSPECIFIED: LocationType.ValueType  # 0
+"""Nothing was said."""
+LOCATION_TYPE_WAREHOUSE: LocationType.ValueType  # 1
+"""The retailer's own warehouse."""
+LOCATION_TYPE_STORE: LocationType.ValueType  # 2
+"""A store."""
+LOCATION_TYPE_THIRD_PARTY: LocationType.ValueType  # 3
+"""A warehouse of a logistics provider (3PL)."""
+LOCATION_TYPE_DROP_SHIP_VENDOR: LocationType.ValueType  # 4
+"""A vendor who ships to customers."""
+LOCATION_TYPE_VIRTUAL: LocationType.ValueType  # 5
+"""No place that anybody could enter, such as stock that is promised to come."""
+Global___LocationType: _TypeAlias = LocationType  # noqa: Y015
+
 class _TransferRemainder:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -814,6 +850,36 @@ class InventoryLevel(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InventoryLevel: _TypeAlias = InventoryLevel  # noqa: Y015
+
+@_typing.final
+class Money(_message.Message):
+    """A sum of money."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    NANOS_FIELD_NUMBER: _builtins.int
+    currency_code: _builtins.str
+    """Code of the currency, three capital letters of ISO 4217, such as EUR."""
+    units: _builtins.int
+    """Whole units of the currency."""
+    nanos: _builtins.int
+    """Billionths of a unit, 0 to 999,999,999."""
+    def __init__(
+        self,
+        *,
+        currency_code: _builtins.str = ...,
+        units: _builtins.int = ...,
+        nanos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "nanos", b"nanos", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Money: _TypeAlias = Money  # noqa: Y015
 
 @_typing.final
 class TransferLine(_message.Message):

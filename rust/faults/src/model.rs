@@ -219,7 +219,7 @@ impl Model {
             Event::TransferClosed { transfer, route, remainder, lines } => {
                 self.closed(*transfer, *route, *remainder, lines)
             }
-            Event::Upserted { kind, name, .. } => {
+            Event::Upserted { kind, name, .. } | Event::UpsertedWithAttributes { kind, name, .. } => {
                 let entities = &mut self.entities[*kind as usize];
                 match entities.iter_mut().find(|known| *known.name == **name) {
                     // Putting it again is no new version, unless it was removed.

@@ -102,8 +102,11 @@ impl Ledger {
                 outcome.transfer(self.apply_transfer_closed(*transfer, *route, *remainder, lines))
             }
             Event::Upserted { kind, name, display_name, gs1 } => {
-                let labels = Labels { display_name: display_name.clone(), gs1: gs1.clone() };
+                let labels = Labels { display_name: display_name.clone(), gs1: gs1.clone(), ..Labels::default() };
                 outcome.set(self.apply_upserted(*kind, name, labels).map(|()| Effect::Done))
+            }
+            Event::UpsertedWithAttributes { kind, name, labels } => {
+                outcome.set(self.apply_upserted(*kind, name, labels.clone()).map(|()| Effect::Done))
             }
             Event::EntityPut { entity } => outcome.put(self.apply_put(entity)),
             Event::EntityRemoved { kind, handle, version } => {

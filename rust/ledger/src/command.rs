@@ -155,7 +155,11 @@ pub struct Upsert<'a> {
 impl<'a> Upsert<'a> {
     /// An item, a location or a channel.
     pub fn labels(name: &'a str, display_name: &'a str, gs1: &'a str) -> Self {
-        Upsert { name, expected_version: None, value: EntityDraft::Labels(LabelsDraft { display_name, gs1 }) }
+        Upsert {
+            name,
+            expected_version: None,
+            value: EntityDraft::Labels(LabelsDraft { display_name, gs1: gs1.into(), ..LabelsDraft::default() }),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::codec::{Decoded, Field, Malformed, Reader, put};
 use crate::correction::ClockCorrection;
-use crate::entity::{EntityKind, VersionedEntity};
+use crate::entity::{EntityKind, Labels, VersionedEntity};
 use crate::ids::{Handle, LevelIndex, ReservationId};
 use crate::one_or_many::OneOrMany;
 use crate::rejection::Rejection;
@@ -226,6 +226,8 @@ events! {
     23 TransferReceived "transfer_received" { transfer: Handle, route: Route, lines: OneOrMany<ArrivedUnits> }
     /// Units of a stock transfer that had not arrived are lost, or at the origin again.
     24 TransferClosed "transfer_closed" { transfer: Handle, route: Route, remainder: Remainder, lines: OneOrMany<ItemUnits> }
+    /// A catalogue entry with attributes was created or replaced.
+    25 UpsertedWithAttributes "upserted_with_attributes" { kind: EntityKind, name: Box<str>, labels: Labels }
 }
 
 /// The lines of a hold that an event touches.

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use invengine_ledger::StockState::{Damaged, OnHand, QualityControl};
 use invengine_ledger::command::{Body, SourcePosition};
+use invengine_ledger::entity::{Attributes, EntityDraft, LocationType, Money};
 use invengine_ledger::event::StockKind::{Adjusted, Counted, Received, Returned, Set};
 use invengine_ledger::stock_transfer::Remainder;
 use invengine_ledger::{Audit, Command, EntityKind, Ledger, LedgerOptions, RecordReader};
@@ -29,7 +30,7 @@ const FIRST: Fixture = (include_bytes!("fixtures/payload-v1.bin"), "c792809c4a9c
 /// Since fingerprints have parts and refusals can be remembered.
 const SECOND: Fixture = (include_bytes!("fixtures/payload-v1-parts.bin"), "d43ee84e2e8988ada4152d6a19c4d5be", 39, 17);
 /// Since there are entities with versions, units can move from one state to another, and there are stock transfers.
-const THIRD: Fixture = (include_bytes!("fixtures/payload-v1-entities.bin"), "8c829fa1d19f01b56bd9e07766dcb261", 55, 23);
+const THIRD: Fixture = (include_bytes!("fixtures/payload-v1-entities.bin"), "262f30914dcc52052566a8097f848294", 57, 24);
 const WINDOW_MS: i64 = 200_000;
 
 fn numbered(mut command: Command<'_>, sequence: u64) -> Command<'_> {
@@ -47,6 +48,22 @@ fn with_all_fields() -> Command<'static> {
     (context.reference, context.causation) = ("note-1", "message-1");
     if let Body::Reserve { allow_partial, replace_own, .. } = &mut command.body {
         (*allow_partial, *replace_own) = (true, true);
+    }
+    command
+}
+
+fn item_attributes(class: &str, units: i64) -> Attributes {
+    let unit_value = Some(Money { currency: *b"EUR", units, nanos: 500_000_000 });
+    Attributes::Item { class: class.into(), unit_value }
+}
+
+/// Replaces an entry by one with attributes.
+fn described<'a>(key: &'a str, kind: EntityKind, name: &'a str, attributes: Attributes) -> Command<'a> {
+    let mut command = upsert(key, kind, &[name]);
+    if let Body::Upsert { entries, .. } = &mut command.body
+        && let EntityDraft::Labels(labels) = &mut entries[0].value
+    {
+        labels.attributes = attributes;
     }
     command
 }
@@ -108,6 +125,8 @@ fn history() -> Harness {
     ask(&mut harness, &close("cancel-it", "tr-2", Remainder::SentBack));
     ask(&mut harness, &delete("forget-it", EntityKind::StockTransfers, "tr-2"));
     ask(&mut harness, &ship("ship-a-third", "tr-3", ["wh-2", "wh-1"], &[("mug", 1)]));
+    ask(&mut harness, &described("described", EntityKind::Items, "cup", item_attributes("B", 12)));
+    ask(&mut harness, &described("placed", EntityKind::Locations, "wh-1", Attributes::Location(LocationType::Store)));
     ask(&mut harness, &upsert("spares", EntityKind::Items, &["spare"]));
     for (key, locations) in [("group", vec!["wh-2", "wh-1"]), ("group-again", vec!["wh-3"])] {
         ask(&mut harness, &put_group(key, "north", locations, None));

@@ -190,7 +190,9 @@ impl Pair {
         let entities = self.harness.ledger.entities(kind);
         let location = |handle: &u32| self.harness.ledger.locations().name(*handle).to_owned();
         let value = |value: &EntityValue| match value {
-            EntityValue::Labels(labels) => vec![labels.display_name.to_string(), labels.gs1.to_string()],
+            EntityValue::Labels(labels) => {
+                vec![labels.display_name.to_string(), labels.gs1.to_string(), format!("{:?}", labels.attributes)]
+            }
             EntityValue::LocationGroup(group) => group.locations.iter().map(location).collect(),
             EntityValue::StockTransfer(transfer) => described_transfer(&self.harness.ledger, transfer),
         };

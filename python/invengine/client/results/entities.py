@@ -3,26 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
 
-__all__ = ["Channel", "Item", "Location", "LocationGroup"]
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+__all__ = ["Channel", "Item", "Location", "LocationGroup", "LocationType", "Money"]
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """A sum of money: a Decimal with up to nine decimals, and a code of three capital letters such as EUR."""
+
+    amount: Decimal
+    currency: str
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.currency}"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item for sale. `display_name` and `gtin` (14 digits) are optional."""
+    """An item for sale; all but the sku is optional.
+
+    `gtin` has 8, 12, 13 or 14 digits with the check digit last, and is read back with 14. `item_class` is a class of your
+    own. `unit_value` says how much a difference of one unit matters.
+    """
 
     sku: str
     display_name: str = ""
     gtin: str = ""
+    item_class: str = ""
+    unit_value: Money | None = None
+
+
+class LocationType(IntEnum):
+    """The kind of place that a location is."""
+
+    WAREHOUSE = 1
+    STORE = 2
+    THIRD_PARTY = 3
+    DROP_SHIP_VENDOR = 4
+    VIRTUAL = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place with stock. `display_name` and `gln` (13 digits) are optional."""
+    """A place with stock; all but its name is optional. `gln` has 13 digits, of which the last is the check digit."""
 
     location: str
     display_name: str = ""
     gln: str = ""
+    type: LocationType | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 use hashbrown::HashSet;
 
 use crate::command::{EntityRef, Upsert};
-use crate::entity::{EntityKind, EntityValue, VersionedEntity};
+use crate::entity::{Attributes, EntityKind, EntityValue, VersionedEntity};
 use crate::event::Event;
 use crate::ids::Handle;
 use crate::ledger::Ledger;
@@ -32,6 +32,9 @@ impl Ledger {
             self.check_version(kind, entry.name, entry.expected_version)?;
         }
         let put = |(entry, value): (&Upsert<'_>, EntityValue)| match value {
+            EntityValue::Labels(labels) if labels.attributes != Attributes::None => {
+                Event::UpsertedWithAttributes { kind, name: entry.name.into(), labels }
+            }
             EntityValue::Labels(labels) if kind.is_catalogue() => {
                 Event::Upserted { kind, name: entry.name.into(), display_name: labels.display_name, gs1: labels.gs1 }
             }

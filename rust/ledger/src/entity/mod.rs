@@ -4,8 +4,10 @@
 //! A name has a handle for ever. Its version is 1 at first and one more with each put and removal, except that `Upserted`, the
 //! event of the kinds that are older than versions, leaves the version of an entity that exists as it is.
 
+mod labels;
 mod location_group;
 
+pub use labels::{Attributes, Labels, LabelsDraft, LocationType, Money};
 pub use location_group::{LocationGroup, LocationGroupDraft};
 
 use crate::codec::{Decoded, Field, Malformed, Reader};
@@ -125,53 +127,6 @@ impl Field for EntityKind {
         let number = usize::from(from.byte()?);
         let unknown = Malformed("an entity of a kind that this build does not know");
         EntityKind::ALL.get(number).copied().ok_or(unknown)
-    }
-}
-
-/// A name for people, and the GS1 key: the value of items, locations and channels.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Labels {
-    /// A name for people; may be empty.
-    pub display_name: Box<str>,
-    /// GTIN-14 of an item, GLN of a location; empty for others.
-    pub gs1: Box<str>,
-}
-
-/// What a command says that labels should be.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LabelsDraft<'a> {
-    /// Name for people.
-    pub display_name: &'a str,
-    /// GTIN-14 or GLN.
-    pub gs1: &'a str,
-}
-
-impl LabelsDraft<'_> {
-    fn resolve(&self, _: &Ledger) -> Result<Labels, Rejection> {
-        Ok(Labels { display_name: self.display_name.into(), gs1: self.gs1.into() })
-    }
-
-    fn add_to(&self, hash: StableHash) -> StableHash {
-        hash.bytes(self.display_name.as_bytes()).bytes(self.gs1.as_bytes())
-    }
-}
-
-impl Labels {
-    fn for_each_reference(&self, _: &mut dyn FnMut(EntityKind, Handle)) {}
-
-    fn add_to(&self, hash: StableHash) -> StableHash {
-        hash.bytes(self.display_name.as_bytes()).bytes(self.gs1.as_bytes())
-    }
-}
-
-impl Field for Labels {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.display_name.put(out);
-        self.gs1.put(out);
-    }
-
-    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
-        Ok(Labels { display_name: Field::read(from)?, gs1: Field::read(from)? })
     }
 }
 

@@ -104,6 +104,14 @@ pub(super) fn put_labels(out: &mut Vec<u8>, entities: &Entities, handle: Handle)
     entities.labels(handle).unwrap_or(&Labels::default()).put(out);
 }
 
+/// The labels of an entry; attributes come from version 3 on.
+pub(super) fn labels(from: &mut Reader<'_>, image: ImageContext) -> Decoded<Labels> {
+    if image.version >= 3 {
+        return Labels::read(from);
+    }
+    Ok(Labels { display_name: Field::read(from)?, gs1: Field::read(from)?, ..Labels::default() })
+}
+
 /// The handles of the kinds that have no block of their own.
 pub(super) fn entities(ledger: &Ledger) -> Vec<(EntityKind, Handle)> {
     let kinds = EntityKind::ALL.into_iter().filter(|kind| !kind.is_catalogue());

@@ -2,8 +2,8 @@
 
 use super::entries::{self, ImageContext, ImageHead, LevelParts, SlotParts};
 use super::{BLOCK_HEADER_BYTES, BlockKind, WINDOWS, catalogue, check};
-use crate::codec::{Decoded, Field, Malformed, Reader};
-use crate::entity::{Entities, EntityKind, EntityValue, Labels};
+use crate::codec::{Decoded, Malformed, Reader};
+use crate::entity::{Entities, EntityKind, EntityValue};
 use crate::ids::{Handle, Slot};
 use crate::ledger::{Ledger, LedgerOptions, SlotsByName};
 use crate::level::in_range;
@@ -128,7 +128,7 @@ impl ImageLoader {
                 begin(ledger, head)
             }
             BlockKind::Items | BlockKind::Locations | BlockKind::Channels => {
-                let (name, labels) = (from.text()?, Labels::read(from)?);
+                let (name, labels) = (from.text()?, entries::labels(from, image)?);
                 ledger.entities[catalogue(kind) as usize].append(name, Some(EntityValue::Labels(labels)));
                 Ok(())
             }

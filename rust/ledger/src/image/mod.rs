@@ -12,7 +12,7 @@
 //! | kind | entries |
 //! |---|---|
 //! | 1 | one: version, ledger, sequence, time, first time, epoch, expired reservations; from version 2 on the issue times that each writer has used, as spans; 1 if the clock was corrected, else 0, and after 1 the correction: wall clock, engine time, the spans before it |
-//! | 2, 3, 4 | items, locations, channels: name, display name, GS1 key (both empty if it was removed) |
+//! | 2, 3, 4 | items, locations, channels: name, display name, GS1 key, from version 3 on attributes (all empty if it was removed) |
 //! | 18 | entities of the other kinds, by kind: kind, name, 1 and the value, or 0 if it was removed; absent without any |
 //! | 19 | versions: kind, handle, version, 1 if it was removed, else 0; only where it is not 1 and there |
 //! | 5 | levels: item, location, sellable units, a bit for each other state that has units, those units; up to version 2 instead of the bits always damaged, returned, quality control |

@@ -7,7 +7,7 @@ use super::*;
 use crate::codec::{Field, Reader};
 use crate::command::QUANTITY_MAX;
 use crate::correction::ClockCorrection;
-use crate::entity::{EntityKind, EntityValue, LocationGroup, VersionedEntity};
+use crate::entity::{Attributes, EntityKind, EntityValue, Labels, LocationGroup, LocationType, Money, VersionedEntity};
 use crate::event::{Delta, LevelUnits, LineMove, StockKind, Units};
 use crate::fingerprint::Fingerprint;
 use crate::ids::ReservationId;
@@ -70,6 +70,21 @@ fn stock_changed() -> impl Strategy<Value = Event> {
     )
 }
 
+fn labels() -> impl Strategy<Value = Labels> {
+    let money = (any::<[u8; 3]>(), any::<i64>(), any::<u32>());
+    let unit_value = proptest::option::of(money.prop_map(|(currency, units, nanos)| Money { currency, units, nanos }));
+    let attributes = prop_oneof![
+        Just(Attributes::None),
+        (name(), unit_value).prop_map(|(class, unit_value)| Attributes::Item { class: class.into(), unit_value }),
+        (0..5usize).prop_map(|kind| Attributes::Location(LocationType::ALL[kind])),
+    ];
+    (name(), name(), attributes).prop_map(|(display_name, gs1, attributes)| Labels {
+        display_name: display_name.into(),
+        gs1: gs1.into(),
+        attributes,
+    })
+}
+
 fn stock_transfer() -> impl Strategy<Value = Event> {
     let route = || (handle(), handle()).prop_map(|(origin, destination)| Route { origin, destination });
     let item_units = || (handle(), quantity()).prop_map(|(item, units)| ItemUnits { item, units });
@@ -126,6 +141,11 @@ fn event() -> impl Strategy<Value = Event> {
             name: name.into(),
             display_name: display_name.into(),
             gs1: gs1.into()
+        }),
+        1 => (0..4usize, name(), labels()).prop_map(|(kind, name, labels)| Event::UpsertedWithAttributes {
+            kind: EntityKind::ALL[kind],
+            name: name.into(),
+            labels,
         }),
         2 => (name(), 0..4u64, vec(handle(), 0..3)).prop_map(|(name, version, locations)| {
             let value = EntityValue::LocationGroup(LocationGroup { locations: locations.into_iter().collect() });

@@ -1,6 +1,6 @@
 //! Turns steps into commands, depending on what has happened so far.
 
-use invengine_ledger::entity::LocationGroupDraft;
+use invengine_ledger::entity::{Attributes, LocationGroupDraft, LocationType, Money};
 use invengine_ledger::{Command, Context, EntityDraft, EntityKind, ReservationId, StockState};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -236,7 +236,10 @@ impl Player {
                 Body::StockTransfer(TransferCommand::Close { transfer, expected_version, remainder: *remainder })
             }
             Operation::Upsert { kind, name, display } => {
-                let entry = Upsert::labels(entity_name(*kind, *name), ORDERS[*display], "");
+                let mut entry = Upsert::labels(entity_name(*kind, *name), ORDERS[*display], "");
+                if let EntityDraft::Labels(labels) = &mut entry.value {
+                    labels.attributes = attributes(*kind, *display);
+                }
                 Body::Upsert { kind: *kind, entries: vec![entry] }
             }
             Operation::Group { name, locations, expected } => {
@@ -306,6 +309,17 @@ impl Player {
 
 fn known(names: &[&'static str], name: &str) -> &'static str {
     names.iter().find(|known| **known == name).expect("a name of this file")
+}
+
+/// Attributes of an entry, or none.
+fn attributes(kind: EntityKind, number: usize) -> Attributes {
+    let value = Money { currency: *b"EUR", units: number as i64, nanos: 990_000_000 };
+    match (kind, number) {
+        (EntityKind::Items, 1) => Attributes::Item { class: "A".into(), unit_value: None },
+        (EntityKind::Items, 2) => Attributes::Item { class: "".into(), unit_value: Some(value) },
+        (EntityKind::Locations, 1..3) => Attributes::Location(LocationType::ALL[number]),
+        _ => Attributes::None,
+    }
 }
 
 /// Amend and TransferReservation name one hold.

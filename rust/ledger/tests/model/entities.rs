@@ -77,7 +77,10 @@ impl Model {
 
     fn value(&self, draft: &EntityDraft<'_>) -> Result<Value, Refusal> {
         match draft {
-            EntityDraft::Labels(labels) => Ok(vec![labels.display_name.to_owned(), labels.gs1.to_owned()]),
+            EntityDraft::Labels(labels) => {
+                let attributes = format!("{:?}", labels.attributes);
+                Ok(vec![labels.display_name.to_owned(), labels.gs1.to_string(), attributes])
+            }
             EntityDraft::LocationGroup(group) => {
                 let unknown = |name: &&&str| self.entities.get(EntityKind::Locations, name).is_none();
                 match group.locations.iter().find(unknown) {

@@ -2,13 +2,14 @@
 //! since: names come from handles, which are never reused.
 
 use invengine_ledger::EntityKind;
+use invengine_ledger::entity::Attributes;
 use invengine_ledger::event::StockKind;
 use invengine_ledger::stock_transfer::{ArrivedUnits, ItemUnits, Remainder, Route};
 use invengine_ledger::{ClockCorrection, Event, Handle, Ledger, Origin, Record};
 use invengine_wire::v1;
 use invengine_wire::v1::event::Fact;
 
-use super::entities::entity_put;
+use super::entities::{entity_put, item_attributes, location_type};
 use super::shape::{selection, timestamp};
 use super::states::state_name;
 use crate::refusal::Refusal;
@@ -124,7 +125,12 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
             let (remainder, lines) = (remainder_name(*remainder) as i32, item_units(ledger, lines));
             Fact::TransferClosed(v1::TransferClosed { transfer, from_location, to_location, remainder, lines })
         }
-        Event::Upserted { kind, name, display_name, gs1 } => upserted(*kind, name, display_name, gs1),
+        Event::Upserted { kind, name, display_name, gs1 } => {
+            upserted(*kind, name, display_name, gs1, &Attributes::None)
+        }
+        Event::UpsertedWithAttributes { kind, name, labels } => {
+            upserted(*kind, name, &labels.display_name, &labels.gs1, &labels.attributes)
+        }
         Event::EntityPut { entity } => Fact::EntityPut(entity_put(ledger, entity)),
         Event::EntityRemoved { kind, handle, version } => Fact::EntityRemoved(v1::EntityRemoved {
             kind: kind.name().to_owned(),
@@ -190,12 +196,14 @@ fn remainder_name(remainder: Remainder) -> v1::TransferRemainder {
     }
 }
 
-fn upserted(kind: EntityKind, name: &str, display_name: &str, gs1: &str) -> Fact {
+fn upserted(kind: EntityKind, name: &str, display_name: &str, gs1: &str, attributes: &Attributes) -> Fact {
     let (name, display_name, gs1) = (name.to_owned(), display_name.to_owned(), gs1.to_owned());
     if kind == EntityKind::Items {
-        Fact::ItemUpserted(v1::ItemUpserted { sku: name, display_name, gtin: gs1 })
+        let (item_class, unit_value) = item_attributes(attributes);
+        Fact::ItemUpserted(v1::ItemUpserted { sku: name, display_name, gtin: gs1, item_class, unit_value })
     } else if kind == EntityKind::Locations {
-        Fact::LocationUpserted(v1::LocationUpserted { location: name, display_name, gln: gs1 })
+        let r#type = location_type(attributes) as i32;
+        Fact::LocationUpserted(v1::LocationUpserted { location: name, display_name, gln: gs1, r#type })
     } else {
         Fact::ChannelUpserted(v1::ChannelUpserted { channel: name, display_name })
     }

@@ -1,7 +1,7 @@
 //! Items, locations and channels.
 
 use invengine_ledger::command::Body;
-use invengine_ledger::entity::LabelsDraft;
+use invengine_ledger::entity::{Attributes, Labels, LabelsDraft, LocationType, Money};
 use invengine_ledger::{Context, EntityDraft, EntityKind, EntityValue, Ledger};
 use invengine_wire::v1;
 
@@ -9,6 +9,7 @@ use super::super::answer::Accepted;
 use super::super::check::Violations;
 use super::super::command::{CommandRequest, shared_fields};
 use super::super::read::{ReadAnswer, ReadRequest, View};
+use super::gs1;
 use super::{Draft, Entity, delete, entity_requests, get, list, upsert};
 use crate::refusal::Refusal;
 
@@ -35,9 +36,9 @@ entity_requests! {
     list ListChannelsRequest -> ListChannelsResponse { channels };
 }
 
-/// Implements an entity that has a name for people and perhaps a GS1 key of so many digits.
+/// Implements an entity that has a name for people; the rest of it is written beside.
 macro_rules! labelled {
-    ($message:ident $kind:ident $name:ident $($gs1:ident $digits:literal)?) => {
+    ($message:ident $kind:ident $name:ident) => {
         impl Entity for v1::$message {
             const KIND: EntityKind = EntityKind::$kind;
 
@@ -47,32 +48,110 @@ macro_rules! labelled {
 
             fn of(_: &Ledger, name: &str, _: u64, value: &EntityValue) -> Self {
                 let EntityValue::Labels(labels) = value else { return Self::default() };
-                v1::$message {
-                    $name: name.to_owned(),
-                    display_name: labels.display_name.to_string(),
-                    $($gs1: labels.gs1.to_string(),)?
-                }
+                let mut entry = Self::of_labels(labels);
+                (entry.$name, entry.display_name) = (name.to_owned(), labels.display_name.to_string());
+                entry
             }
         }
 
         impl Draft for v1::$message {
             fn draft<'a>(&'a self, path: &str, found: &mut Violations) -> EntityDraft<'a> {
                 found.text(&self.display_name, format_args!("{path}.display_name"));
-                #[allow(unused_mut, unused_assignments, reason = "a kind may have no GS1 key")]
-                let mut gs1 = "";
-                $(
-                    gs1 = &self.$gs1;
-                    let spelled = gs1.len() == $digits && gs1.bytes().all(|byte| byte.is_ascii_digit());
-                    let field = stringify!($gs1);
-                    let rule = concat!(stringify!($digits), " digits");
-                    found.require(gs1.is_empty() || spelled, format_args!("{path}.{field}"), rule);
-                )?
-                EntityDraft::Labels(LabelsDraft { display_name: &self.display_name, gs1 })
+                EntityDraft::Labels(LabelsDraft { display_name: &self.display_name, ..self.labels(path, found) })
             }
         }
     };
 }
 
-labelled!(Item Items sku gtin 14);
-labelled!(Location Locations location gln 13);
+labelled!(Item Items sku);
+labelled!(Location Locations location);
 labelled!(Channel Channels channel);
+
+/// What an entry of the catalogue has besides its names.
+trait Labelled: Sized {
+    /// As a put says it. `path` is the path of the entry in the request.
+    fn labels(&self, path: &str, found: &mut Violations) -> LabelsDraft<'_>;
+
+    /// As it is stored.
+    fn of_labels(labels: &Labels) -> Self;
+}
+
+impl Labelled for v1::Item {
+    fn labels(&self, path: &str, found: &mut Violations) -> LabelsDraft<'_> {
+        let gtin = gs1::gtin_14(&self.gtin);
+        found.require(gtin.is_some(), format_args!("{path}.gtin"), gs1::GTIN_RULE);
+        found.text(&self.item_class, format_args!("{path}.item_class"));
+        let unit_value = self.unit_value.as_ref().and_then(|value| money(value, &format!("{path}.unit_value"), found));
+        let attributes = if self.item_class.is_empty() && self.unit_value.is_none() {
+            Attributes::None
+        } else {
+            Attributes::Item { class: self.item_class.as_str().into(), unit_value }
+        };
+        LabelsDraft { gs1: gtin.unwrap_or_default(), attributes, ..LabelsDraft::default() }
+    }
+
+    fn of_labels(labels: &Labels) -> Self {
+        let (item_class, unit_value) = item_attributes(&labels.attributes);
+        v1::Item { gtin: labels.gs1.to_string(), item_class, unit_value, ..Self::default() }
+    }
+}
+
+impl Labelled for v1::Location {
+    fn labels(&self, path: &str, found: &mut Violations) -> LabelsDraft<'_> {
+        found.require(gs1::is_gln(&self.gln), format_args!("{path}.gln"), gs1::GLN_RULE);
+        let kind = v1::LocationType::try_from(self.r#type);
+        found.require(kind.is_ok(), format_args!("{path}.type"), "one of the types of LocationType");
+        let known = LocationType::ALL.into_iter().find(|known| *known as i32 == self.r#type);
+        let attributes = known.map_or(Attributes::None, Attributes::Location);
+        LabelsDraft { gs1: self.gln.as_str().into(), attributes, ..LabelsDraft::default() }
+    }
+
+    fn of_labels(labels: &Labels) -> Self {
+        let r#type = location_type(&labels.attributes) as i32;
+        v1::Location { gln: labels.gs1.to_string(), r#type, ..Self::default() }
+    }
+}
+
+impl Labelled for v1::Channel {
+    fn labels(&self, _: &str, _: &mut Violations) -> LabelsDraft<'_> {
+        LabelsDraft::default()
+    }
+
+    fn of_labels(_: &Labels) -> Self {
+        Self::default()
+    }
+}
+
+/// Class and value of an item, as messages have them.
+pub(in super::super) fn item_attributes(attributes: &Attributes) -> (String, Option<v1::Money>) {
+    let Attributes::Item { class, unit_value } = attributes else { return Default::default() };
+    let money = |value: Money| v1::Money {
+        currency_code: String::from_utf8_lossy(&value.currency).into_owned(),
+        units: value.units,
+        nanos: value.nanos as i32,
+    };
+    (class.to_string(), unit_value.map(money))
+}
+
+/// The type of a location, as messages have it.
+pub(in super::super) fn location_type(attributes: &Attributes) -> v1::LocationType {
+    match attributes {
+        Attributes::Location(LocationType::Warehouse) => v1::LocationType::Warehouse,
+        Attributes::Location(LocationType::Store) => v1::LocationType::Store,
+        Attributes::Location(LocationType::ThirdParty) => v1::LocationType::ThirdParty,
+        Attributes::Location(LocationType::DropShipVendor) => v1::LocationType::DropShipVendor,
+        Attributes::Location(LocationType::Virtual) => v1::LocationType::Virtual,
+        _ => v1::LocationType::Unspecified,
+    }
+}
+
+fn money(value: &v1::Money, path: &str, found: &mut Violations) -> Option<Money> {
+    let currency = <[u8; 3]>::try_from(value.currency_code.as_bytes()).ok();
+    let currency = currency.filter(|code| code.iter().all(u8::is_ascii_uppercase));
+    let rule = "three capital letters of ISO 4217, such as EUR";
+    found.require(currency.is_some(), format_args!("{path}.currency_code"), rule);
+    found.require(value.units >= 0, format_args!("{path}.units"), "0 or more");
+    let nanos = u32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    found.require(nanos.is_some(), format_args!("{path}.nanos"), "from 0 to 999,999,999");
+    Some(Money { currency: currency?, units: value.units, nanos: nanos? })
+}

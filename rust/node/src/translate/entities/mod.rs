@@ -2,6 +2,7 @@
 //! value correspond; the requests of all kinds have one shape. Here is the list of the kinds.
 
 mod catalogue;
+mod gs1;
 mod location_group;
 mod stock_transfer;
 
@@ -20,6 +21,7 @@ use crate::refusal::Refusal;
 pub(crate) const METHODS: &[&[Method]] =
     &[catalogue::ITEMS, catalogue::LOCATIONS, catalogue::CHANNELS, location_group::METHODS, stock_transfer::METHODS];
 
+pub(super) use catalogue::{item_attributes, location_type};
 pub(super) use stock_transfer::message as stock_transfer;
 
 /// What an event says of the entity that it puts.
