@@ -103,9 +103,10 @@ class Engine:
         Raises CallError: a position that is no event of this history is POSITION_NOT_IN_HISTORY. Reads the journal.
         """
 
-    def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
+    def read_events(self, from_sequence: int, limit: int, wait_ms: int, only: bytes = b"") -> bytes:
         """A ReadEventsResponse with durable events from a sequence on, after waiting up to `wait_ms` for the next one.
 
+        `only` is an EventFilter; `read_through` says how far it read, whether or not anything matched.
         A sequence beyond the next event is refused (POSITION_NOT_IN_HISTORY): there is nothing to wait for.
         """
 

@@ -18,6 +18,7 @@ from invengine.cli import main
 from invengine.service import PythonService
 from invengine.service.refusals import refused
 from invengine.v1 import journal_service_pb2
+from invengine.v1.types_pb2 import JournalPosition
 
 Script = dict[str, Any]
 
@@ -48,9 +49,11 @@ class ScriptedEngine:
         self.asked.append(("ReadEvents", payload))
         return max(1, request.from_sequence, request.after.sequence + 1), request.limit or None, request.follow
 
-    def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
+    def read_events(self, from_sequence: int, limit: int, wait_ms: int, only: bytes = b"") -> bytes:
         found = [event for event in self.events if event.sequence >= from_sequence][:limit]
         answer = journal_service_pb2.ReadEventsResponse(events=found, durable_sequence=len(self.events), ledger="main")
+        if found:
+            answer.read_through.CopyFrom(JournalPosition(ledger="main", writer_epoch=1, sequence=found[-1].sequence))
         return answer.SerializeToString()
 
     def stats(self) -> str:

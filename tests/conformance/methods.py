@@ -98,6 +98,10 @@ _s = source_service_pb2
 REGISTER_SOURCE = _method("SourceService", _s.RegisterSourceRequest, _s.RegisterSourceResponse)
 
 _j = journal_service_pb2
+UPSERT_CONSUMERS = _method("JournalService", _j.UpsertConsumersRequest, _j.UpsertConsumersResponse)
+GET_CONSUMER = _method("JournalService", _j.GetConsumerRequest, _j.GetConsumerResponse)
+LIST_CONSUMERS = _method("JournalService", _j.ListConsumersRequest, _j.ListConsumersResponse)
+DELETE_CONSUMERS = _method("JournalService", _j.DeleteConsumersRequest, _j.DeleteConsumersResponse)
 GET_DIGEST = _method("JournalService", _j.GetDigestRequest, _j.GetDigestResponse)
 READ_EVENTS = "/invengine.v1.JournalService/ReadEvents"
 

@@ -103,7 +103,7 @@ INTERNAL_TEXT = re.compile(
 # What the message must contain so that a person knows what the rejection is about.
 NAMED = (
     "sku", "location", "requested", "available", "outstanding", "channel", "source", "reservation", "order", "key",
-    "expected", "actual", "got", "current", "field", "group", "kind", "name", "used_by",
+    "expected", "actual", "got", "current", "field", "group", "consumer", "kind", "name", "used_by",
 )  # fmt: skip
 
 

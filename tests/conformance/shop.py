@@ -96,6 +96,13 @@ class Shop:
         )
         request.lines.add(sku=sku, quantity=units)
         self.call(methods.SHIP_TRANSFER, request)
+
+    def consumer(self) -> str:
+        """A new consumer of events, before the first event."""
+        name = self.name("consumer")
+        request = methods.UPSERT_CONSUMERS.request(context=self.context())
+        request.consumers.add(consumer=name).position.ledger = "main"
+        self.call(methods.UPSERT_CONSUMERS, request)
         return name
 
     def source(self, source_id: str | None = None) -> types.SourcePosition:

@@ -13,7 +13,8 @@ import grpc
 
 from invengine import _core
 from invengine.v1 import journal_service_pb2, reservation_service_pb2
-from invengine.v1.journal_service_pb2 import Event
+from invengine.v1.journal_service_pb2 import Event, ReadEventsRequest, ReadEventsResponse
+from invengine.v1.types_pb2 import JournalPosition
 
 from . import methods
 from .methods import A, Method, Q
@@ -58,6 +59,10 @@ class Target(ABC):
     @abstractmethod
     def read_events(self, from_sequence: int = 0, limit: int = 0) -> list[Event]:
         """Yields the durable events from a position on, up to what is durable now."""
+
+    @abstractmethod
+    def matching(self, request: ReadEventsRequest) -> tuple[list[Event], JournalPosition]:
+        """Returns the events that a filter lets through, and how far the journal was read for them. Raises Refused."""
 
     @abstractmethod
     def follow_events(self, from_sequence: int, count: int) -> list[Event]:
@@ -140,25 +145,34 @@ class ServerTarget(Target):
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
 
-    def event_stream(self, request: journal_service_pb2.ReadEventsRequest) -> Iterator[Event]:
+    def event_stream(self, request: ReadEventsRequest) -> Iterator[Event]:
         """The events of one ReadEvents; closing the iterator ends the call."""
+        for answer in self.event_messages(request):
+            yield from answer.events
+
+    def event_messages(self, request: ReadEventsRequest) -> Iterator[ReadEventsResponse]:
+        """The messages of one ReadEvents; closing the iterator ends the call."""
         call: Any = self.channel.unary_stream(methods.READ_EVENTS, None, None)(
             request.SerializeToString(), timeout=TIMEOUT_S
         )
         try:
             for answer in call:
-                yield from journal_service_pb2.ReadEventsResponse.FromString(answer).events
+                yield ReadEventsResponse.FromString(answer)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
         finally:
             call.cancel()
 
     def read_events(self, from_sequence: int = 0, limit: int = 0) -> list[Event]:
-        request = journal_service_pb2.ReadEventsRequest(from_sequence=from_sequence, limit=limit)
-        return list(self.event_stream(request))
+        return list(self.event_stream(ReadEventsRequest(from_sequence=from_sequence, limit=limit)))
+
+    def matching(self, request: ReadEventsRequest) -> tuple[list[Event], JournalPosition]:
+        messages = list(self.event_messages(request))
+        through = messages[-1].read_through if messages else JournalPosition()
+        return [event for each in messages for event in each.events], through
 
     def follow_events(self, from_sequence: int, count: int) -> list[Event]:
-        request = journal_service_pb2.ReadEventsRequest(from_sequence=from_sequence, follow=True)
+        request = ReadEventsRequest(from_sequence=from_sequence, follow=True)
         return list(itertools.islice(self.event_stream(request), count))
 
     def disconnect(self) -> None:
@@ -217,6 +231,21 @@ class EmbeddedTarget(Target):
             sequence = events[-1].sequence + 1
         return events
 
+    def matching(self, request: ReadEventsRequest) -> tuple[list[Event], JournalPosition]:
+        wanted = request.filter.SerializeToString()
+        events: list[Event] = []
+        try:
+            sequence, left, _ = self.engine.begin_events(request.SerializeToString())
+            end, through = self.digest()[1], JournalPosition()
+            while sequence <= end and left != 0:
+                answer = ReadEventsResponse.FromString(self.engine.read_events(sequence, left or 0, 0, wanted))
+                events += answer.events
+                through = answer.read_through
+                sequence, left = through.sequence + 1, left and left - len(answer.events)
+        except _core.CallError as error:
+            raise from_status(*error.args) from None
+        return events, through
+
     def follow_events(self, from_sequence: int, count: int) -> list[Event]:
         events: list[Event] = []
         while len(events) < count:
@@ -230,7 +259,7 @@ class EmbeddedTarget(Target):
 
     def _batch(self, from_sequence: int, limit: int, wait_ms: int) -> list[Event]:
         answer = self.engine.read_events(from_sequence, limit, wait_ms)
-        return list(journal_service_pb2.ReadEventsResponse.FromString(answer).events)
+        return list(ReadEventsResponse.FromString(answer).events)
 
 
 def _outcome(method: Method[Q, A], future: Future[bytes]) -> A | Refused:

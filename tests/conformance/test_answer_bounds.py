@@ -84,6 +84,7 @@ class Worst:
             (methods.UPSERT_LOCATION_GROUPS, self.groups_of(self.groups[GROUPS:], self.places[:1])),
             # As many groups with every location as one request can hold.
             (methods.UPSERT_LOCATION_GROUPS, self.groups_of(self.groups[:GROUPS], self.places)),
+            (methods.UPSERT_CONSUMERS, self.consumers_of([long(f"consumer{number:04}") for number in range(COUNT)])),
         ]
         for method, request in self.upserts:
             request.context.CopyFrom(self.context())
@@ -100,6 +101,14 @@ class Worst:
         """Puts groups of these locations."""
         groups = [policy.LocationGroup(group=each, locations=places) for each in names]
         return policy.UpsertLocationGroupsRequest(location_groups=groups)
+
+    @staticmethod
+    def consumers_of(names: list[str]) -> journal.UpsertConsumersRequest:
+        """Puts consumers before the first event."""
+        start = types.JournalPosition(ledger="main")
+        return journal.UpsertConsumersRequest(
+            consumers=[types.Consumer(consumer=each, position=start) for each in names]
+        )
 
     def context(self, **fields: Any) -> types.CommandContext:
         """Shared fields with a new key, as long as it may be."""
@@ -288,6 +297,13 @@ def calls(worst: Worst) -> dict[str, Callable[[], list[int]]]:
         m.GET_LOCATION_GROUP.path: lambda: [
             worst.ask(m.GET_LOCATION_GROUP, m.GET_LOCATION_GROUP.request(group=worst.groups[0]))
         ],
+        m.GET_CONSUMER.path: lambda: [worst.ask(m.GET_CONSUMER, m.GET_CONSUMER.request(consumer=long("consumer0000")))],
+        m.DELETE_CONSUMERS.path: lambda: worst.deleted(
+            m.UPSERT_CONSUMERS,
+            worst.consumers_of([long("gone")]),
+            m.DELETE_CONSUMERS,
+            consumers=[types.EntityReference(name=long("gone"), version=1)],
+        ),
         m.DELETE_ITEMS.path: lambda: worst.deleted(
             m.UPSERT_ITEMS,
             m.UPSERT_ITEMS.request(items=[catalog.Item(sku=long("gone"))]),
@@ -331,6 +347,7 @@ def calls(worst: Worst) -> dict[str, Callable[[], list[int]]]:
         m.LIST_CHANNELS,
         m.LIST_LOCATION_GROUPS,
         m.LIST_STOCK_TRANSFERS,
+        m.LIST_CONSUMERS,
     ]
     found |= {method.path: partial(worst.on_a_hold, method) for method in on_holds}
     found |= {method.path: partial(worst.on_stock, method) for method in on_stock}

@@ -118,6 +118,7 @@ READS: dict[str, tuple[AnyMethod, Any, str]] = {
         methods.GET_STOCK_TRANSFER.request(transfer=NOBODY),
         "ENTITY_NOT_FOUND",
     ),
+    "consumer": (methods.GET_CONSUMER, methods.GET_CONSUMER.request(consumer=NOBODY), "ENTITY_NOT_FOUND"),
     "reservation by id": (
         methods.GET_RESERVATION,
         methods.GET_RESERVATION.request(reservation_id=NOBODY),

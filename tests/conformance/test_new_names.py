@@ -10,8 +10,10 @@ import pytest
 
 from invengine.v1 import catalog_service_pb2 as catalog
 from invengine.v1 import inventory_service_pb2 as inventory
+from invengine.v1 import journal_service_pb2 as journal
 from invengine.v1 import policy_service_pb2 as policy
 from invengine.v1 import source_service_pb2 as sources
+from invengine.v1 import types_pb2 as types
 
 from . import methods, requests
 from .commands import AnyMethod
@@ -55,6 +57,11 @@ def _stock_transfer(shop: Shop, name: str) -> Any:
     return inventory.ShipTransferRequest(context=shop.context(), transfer=name, lines=lines, **places)
 
 
+def _consumer(shop: Shop, name: str) -> Any:
+    consumers = [types.Consumer(consumer=name, position=types.JournalPosition(ledger="main"))]
+    return journal.UpsertConsumersRequest(context=shop.context(), consumers=consumers)
+
+
 def _source(shop: Shop, name: str) -> Any:
     return sources.RegisterSourceRequest(context=shop.context(), source_id=name)
 
@@ -65,6 +72,7 @@ KINDS: dict[str, tuple[AnyMethod, Callable[[Shop, str], Any], str]] = {
     "channel": (methods.UPSERT_CHANNELS, _channel, "channels[0].channel"),
     "location group": (methods.UPSERT_LOCATION_GROUPS, _location_group, "location_groups[0].group"),
     "stock transfer": (methods.SHIP_TRANSFER, _stock_transfer, "transfer"),
+    "consumer": (methods.UPSERT_CONSUMERS, _consumer, "consumers[0].consumer"),
     "source": (methods.REGISTER_SOURCE, _source, "source_id"),
 }
 

@@ -253,6 +253,7 @@ LISTS: dict[str, tuple[Method[Any, Any], str, str]] = {
     "channels": (methods.LIST_CHANNELS, "channels", "channel"),
     "location_groups": (methods.LIST_LOCATION_GROUPS, "location_groups", "group"),
     "stock_transfers": (methods.LIST_STOCK_TRANSFERS, "stock_transfers", "transfer"),
+    "consumers": (methods.LIST_CONSUMERS, "consumers", "consumer"),
 }
 
 
@@ -266,6 +267,7 @@ def test_the_catalogue_in_pages(shop: Shop, kind: str, page_size: int) -> None:
         "channels": lambda: [shop.channel() for _ in range(3)],
         "location_groups": lambda: [shop.group(shop.here) for _ in range(3)],
         "stock_transfers": lambda: [shop.stock_transfer(sku, 1) for sku in shop.items(3, on_hand=1)],
+        "consumers": lambda: [shop.consumer() for _ in range(3)],
     }[kind]()
     request = method.request(page_size=page_size)
     found: list[str] = []
@@ -304,6 +306,7 @@ EVERY_LIST: dict[str, tuple[Method[Any, Any], str]] = {
     "channels": (methods.LIST_CHANNELS, "channels"),
     "location_groups": (methods.LIST_LOCATION_GROUPS, "location_groups"),
     "stock_transfers": (methods.LIST_STOCK_TRANSFERS, "stock_transfers"),
+    "consumers": (methods.LIST_CONSUMERS, "consumers"),
 }
 
 
@@ -315,6 +318,7 @@ def first_page(shop: Shop, name: str) -> Any:
         shop.channel()
         shop.group(shop.here)
         shop.stock_transfer(shop.item(1), 1)
+        shop.consumer()
     method, _ = EVERY_LIST[name]
     answer = shop.call(method, method.request(page_size=1))
     assert answer.next_page_token

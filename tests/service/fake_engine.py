@@ -70,12 +70,13 @@ class FakeEngine:
         self.calls.append(Call("begin_events", payload, {"ledger": ledger}))
         return max(1, request.from_sequence), request.limit or None, request.follow
 
-    def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
+    def read_events(self, from_sequence: int, limit: int, wait_ms: int, only: bytes = b"") -> bytes:
         if from_sequence > self.events:
             time.sleep(wait_ms / 1000)
         answer = journal_service_pb2.ReadEventsResponse(durable_sequence=self.events)
         for sequence in range(from_sequence, min(self.events, from_sequence + limit - 1) + 1):
             answer.events.add(sequence=sequence)
+            answer.read_through.sequence = sequence
         return answer.SerializeToString()
 
     def stats(self) -> str:

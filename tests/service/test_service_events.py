@@ -122,8 +122,8 @@ def test_too_many_readers_are_refused_until_others_leave(monkeypatch: pytest.Mon
 
 def test_an_engine_that_returns_fewer_events_than_requested_is_read_again() -> None:
     class Brief(FakeEngine):
-        def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
-            return super().read_events(from_sequence, min(limit, 7), wait_ms)
+        def read_events(self, from_sequence: int, limit: int, wait_ms: int, only: bytes = b"") -> bytes:
+            return super().read_events(from_sequence, min(limit, 7), wait_ms, only)
 
     async def body() -> None:
         async with serving(Brief(events=300)) as (_, channel):

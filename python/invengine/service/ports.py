@@ -32,10 +32,11 @@ class EnginePort(Protocol):
         Blocks. Raises the refusal of an invalid field, or of a position that is not in this history.
         """
 
-    def read_events(self, from_sequence: int, limit: int, wait_ms: int) -> bytes:
+    def read_events(self, from_sequence: int, limit: int, wait_ms: int, only: bytes = b"") -> bytes:
         """Returns durable events as a ReadEventsResponse, after waiting up to `wait_ms` for the first. Blocks.
 
-        They are as many as fit into a message that every client accepts, at most `limit`; the next call returns more.
+        They are as many as fit into a message that every client accepts, at most `limit`, of those that match an
+        EventFilter; the next call continues after `read_through`.
         """
 
     def stats(self) -> str:

@@ -68,6 +68,7 @@ class ReadEventsRequest(_message.Message):
     FOLLOW_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     from_sequence: _builtins.int
     """The first sequence wanted; 1 is the first event ever. 0 means 1. One more than the last durable event is the next one
     to come; a larger number is refused like a position of another history. Nothing else can be detected: if the ledger was
@@ -76,10 +77,14 @@ class ReadEventsRequest(_message.Message):
     follow: _builtins.bool
     """Keep the stream open and send new events as they come."""
     limit: _builtins.int
-    """End after this many events; 0 means no limit."""
+    """End after this many events that were sent; 0 means no limit."""
     @_builtins.property
     def after(self) -> _types_pb2.JournalPosition:
         """The last event that the reader has handled: the stream begins after it. Sequence 0 is before the first event."""
+
+    @_builtins.property
+    def filter(self) -> Global___EventFilter:
+        """Which events to send. Absent: every event."""
 
     def __init__(
         self,
@@ -88,14 +93,132 @@ class ReadEventsRequest(_message.Message):
         follow: _builtins.bool = ...,
         limit: _builtins.int = ...,
         after: _types_pb2.JournalPosition | None = ...,
+        filter: Global___EventFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "follow", b"follow", "from_sequence", b"from_sequence", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "filter", b"filter", "follow", b"follow", "from_sequence", b"from_sequence", "limit", b"limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadEventsRequest: _TypeAlias = ReadEventsRequest  # noqa: Y015
+
+@_typing.final
+class EventFilter(_message.Message):
+    """Which events a reader wants: those that match each list that has entries, by one of them. A list has at most 100 entries,
+    of 1 to 128 printable characters each. Names are compared as they are written, and need not exist yet: events of a name
+    that is created later will match.
+
+    An event that does not say what a condition asks for is left out, with two exceptions, where a reader would miss something
+    that concerns it: `extended` does not say its lines, and what is put or deleted as a rule (a location group) does not say
+    what it concerned before. Both match every item and every location.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPES_FIELD_NUMBER: _builtins.int
+    SKUS_FIELD_NUMBER: _builtins.int
+    LOCATIONS_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    SOURCE_IDS_FIELD_NUMBER: _builtins.int
+    ORDER_REFS_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEYS_FIELD_NUMBER: _builtins.int
+    NOT_CAUSED_BY_FIELD_NUMBER: _builtins.int
+    WITHOUT_CONSUMERS_FIELD_NUMBER: _builtins.int
+    without_consumers: _builtins.bool
+    """Leaves out `entity_put` and `entity_removed` of consumers. A reader that keeps its position in the ledger needs this:
+    otherwise each position that it stores is an event that it reads, and stores the position of.
+    """
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Facts, by their names in Event: `reserved`, `stock_changed`. A name that is none is refused (INVALID_FIELD)."""
+
+    @_builtins.property
+    def skus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Items, in one of the lines of the event, or in its own sku. With `locations`, the same line must have both."""
+
+    @_builtins.property
+    def locations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Locations, in one of the lines of the event, or in its own location. `transferred` is about the old and the new one."""
+
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Channels that sent the command. Whatever others, or time, do to the holds of a channel is not the channel's."""
+
+    @_builtins.property
+    def source_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sources that sent the command."""
+
+    @_builtins.property
+    def order_refs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Values of order_ref in the command."""
+
+    @_builtins.property
+    def idempotency_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of commands."""
+
+    @_builtins.property
+    def not_caused_by(self) -> Global___CommandOrigins:
+        """Leaves out the events of commands that one of these sent, so that a system does not hear its own echo. `expired` is
+        never left out, not even where a command of theirs came upon it: time caused it.
+        """
+
+    def __init__(
+        self,
+        *,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+        skus: _abc.Iterable[_builtins.str] | None = ...,
+        locations: _abc.Iterable[_builtins.str] | None = ...,
+        channels: _abc.Iterable[_builtins.str] | None = ...,
+        source_ids: _abc.Iterable[_builtins.str] | None = ...,
+        order_refs: _abc.Iterable[_builtins.str] | None = ...,
+        idempotency_keys: _abc.Iterable[_builtins.str] | None = ...,
+        not_caused_by: Global___CommandOrigins | None = ...,
+        without_consumers: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["not_caused_by", b"not_caused_by"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "idempotency_keys", b"idempotency_keys", "locations", b"locations", "not_caused_by", b"not_caused_by", "order_refs", b"order_refs", "skus", b"skus", "source_ids", b"source_ids", "types", b"types", "without_consumers", b"without_consumers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventFilter: _TypeAlias = EventFilter  # noqa: Y015
+
+@_typing.final
+class CommandOrigins(_message.Message):
+    """Senders of commands, by what the context of the command says. At most 100 of each."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    SOURCE_IDS_FIELD_NUMBER: _builtins.int
+    ACTORS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Channels."""
+
+    @_builtins.property
+    def source_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sources."""
+
+    @_builtins.property
+    def actors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Persons or systems, as `actor` names them."""
+
+    def __init__(
+        self,
+        *,
+        channels: _abc.Iterable[_builtins.str] | None = ...,
+        source_ids: _abc.Iterable[_builtins.str] | None = ...,
+        actors: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actors", b"actors", "channels", b"channels", "source_ids", b"source_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommandOrigins: _TypeAlias = CommandOrigins  # noqa: Y015
 
 @_typing.final
 class ReadEventsResponse(_message.Message):
@@ -106,13 +229,20 @@ class ReadEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
     LEDGER_FIELD_NUMBER: _builtins.int
+    READ_THROUGH_FIELD_NUMBER: _builtins.int
     durable_sequence: _builtins.int
     """Position that was durable when these were read."""
     ledger: _builtins.str
     """The ledger. With the writer_epoch and the sequence of an event it makes up the event's whole position."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
-        """In order, without a gap."""
+        """In order; without a gap if there is no filter."""
+
+    @_builtins.property
+    def read_through(self) -> _types_pb2.JournalPosition:
+        """The last event that was read for this message, whether or not it matches: nothing up to there is still to come, so once
+        the events of this message are handled, the reader may continue after it. Absent if nothing was read.
+        """
 
     def __init__(
         self,
@@ -120,14 +250,238 @@ class ReadEventsResponse(_message.Message):
         events: _abc.Iterable[Global___Event] | None = ...,
         durable_sequence: _builtins.int = ...,
         ledger: _builtins.str = ...,
+        read_through: _types_pb2.JournalPosition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_through", b"read_through"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable_sequence", b"durable_sequence", "events", b"events", "ledger", b"ledger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable_sequence", b"durable_sequence", "events", b"events", "ledger", b"ledger", "read_through", b"read_through"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadEventsResponse: _TypeAlias = ReadEventsResponse  # noqa: Y015
+
+@_typing.final
+class UpsertConsumersRequest(_message.Message):
+    """Positions to store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    CONSUMERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def context(self) -> _types_pb2.CommandContext:
+        """Shared fields."""
+
+    @_builtins.property
+    def consumers(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Consumer]:
+        """1 to 1,000; each name at most once."""
+
+    def __init__(
+        self,
+        *,
+        context: _types_pb2.CommandContext | None = ...,
+        consumers: _abc.Iterable[_types_pb2.Consumer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumers", b"consumers", "context", b"context"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsertConsumersRequest: _TypeAlias = UpsertConsumersRequest  # noqa: Y015
+
+@_typing.final
+class UpsertConsumersResponse(_message.Message):
+    """Confirms the command."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    LOOK_ALIKES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _types_pb2.Receipt:
+        """Position in the journal."""
+
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The versions that the request led to, in its order. A repeat gets the same."""
+
+    @_builtins.property
+    def look_alikes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LookAlike]:
+        """Names of the request that look like older ones, in its order. A repeat gets the same."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _types_pb2.Receipt | None = ...,
+        versions: _abc.Iterable[_builtins.int] | None = ...,
+        look_alikes: _abc.Iterable[_types_pb2.LookAlike] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["look_alikes", b"look_alikes", "receipt", b"receipt", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsertConsumersResponse: _TypeAlias = UpsertConsumersResponse  # noqa: Y015
+
+@_typing.final
+class GetConsumerRequest(_message.Message):
+    """Names one consumer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONSUMER_FIELD_NUMBER: _builtins.int
+    consumer: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        consumer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConsumerRequest: _TypeAlias = GetConsumerRequest  # noqa: Y015
+
+@_typing.final
+class GetConsumerResponse(_message.Message):
+    """One consumer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONSUMER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def consumer(self) -> _types_pb2.Consumer:
+        """Its current state."""
+
+    def __init__(
+        self,
+        *,
+        consumer: _types_pb2.Consumer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConsumerResponse: _TypeAlias = GetConsumerResponse  # noqa: Y015
+
+@_typing.final
+class ListConsumersRequest(_message.Message):
+    """Selects a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """1 to 1,000; 100 if 0."""
+    page_token: _builtins.str
+    """next_page_token of the previous page, requested with the same filters; page_size may differ. It survives restarts of
+    the server. A token that was altered, belongs to another query, or to a history that a restore has replaced, is refused
+    (INVALID_FIELD): start again.
+    """
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConsumersRequest: _TypeAlias = ListConsumersRequest  # noqa: Y015
+
+@_typing.final
+class ListConsumersResponse(_message.Message):
+    """A page of consumers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONSUMERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def consumers(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Consumer]:
+        """In the order they were first created."""
+
+    def __init__(
+        self,
+        *,
+        consumers: _abc.Iterable[_types_pb2.Consumer] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumers", b"consumers", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConsumersResponse: _TypeAlias = ListConsumersResponse  # noqa: Y015
+
+@_typing.final
+class DeleteConsumersRequest(_message.Message):
+    """Consumers to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    CONSUMERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def context(self) -> _types_pb2.CommandContext:
+        """Shared fields."""
+
+    @_builtins.property
+    def consumers(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.EntityReference]:
+        """1 to 1,000; each name at most once."""
+
+    def __init__(
+        self,
+        *,
+        context: _types_pb2.CommandContext | None = ...,
+        consumers: _abc.Iterable[_types_pb2.EntityReference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumers", b"consumers", "context", b"context"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteConsumersRequest: _TypeAlias = DeleteConsumersRequest  # noqa: Y015
+
+@_typing.final
+class DeleteConsumersResponse(_message.Message):
+    """Confirms the command."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _types_pb2.Receipt:
+        """Position in the journal."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _types_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteConsumersResponse: _TypeAlias = DeleteConsumersResponse  # noqa: Y015
 
 @_typing.final
 class GetStateAtRequest(_message.Message):

@@ -50,6 +50,26 @@ class JournalServiceStub(object):
                 request_serializer=invengine_dot_v1_dot_journal__service__pb2.ReadEventsRequest.SerializeToString,
                 response_deserializer=invengine_dot_v1_dot_journal__service__pb2.ReadEventsResponse.FromString,
                 _registered_method=True)
+        self.UpsertConsumers = channel.unary_unary(
+                '/invengine.v1.JournalService/UpsertConsumers',
+                request_serializer=invengine_dot_v1_dot_journal__service__pb2.UpsertConsumersRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_journal__service__pb2.UpsertConsumersResponse.FromString,
+                _registered_method=True)
+        self.GetConsumer = channel.unary_unary(
+                '/invengine.v1.JournalService/GetConsumer',
+                request_serializer=invengine_dot_v1_dot_journal__service__pb2.GetConsumerRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_journal__service__pb2.GetConsumerResponse.FromString,
+                _registered_method=True)
+        self.ListConsumers = channel.unary_unary(
+                '/invengine.v1.JournalService/ListConsumers',
+                request_serializer=invengine_dot_v1_dot_journal__service__pb2.ListConsumersRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_journal__service__pb2.ListConsumersResponse.FromString,
+                _registered_method=True)
+        self.DeleteConsumers = channel.unary_unary(
+                '/invengine.v1.JournalService/DeleteConsumers',
+                request_serializer=invengine_dot_v1_dot_journal__service__pb2.DeleteConsumersRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_journal__service__pb2.DeleteConsumersResponse.FromString,
+                _registered_method=True)
         self.GetStateAt = channel.unary_unary(
                 '/invengine.v1.JournalService/GetStateAt',
                 request_serializer=invengine_dot_v1_dot_journal__service__pb2.GetStateAtRequest.SerializeToString,
@@ -84,9 +104,49 @@ class JournalServiceServicer(object):
         continue: a backup was restored, or a journal in Redis lost acknowledged events, after the reader got that position. A
         position that cannot be checked any more, because its event is no longer stored, is refused with HISTORY_TRIMMED.
 
-        A message has as many events as fit into 1 MiB, and at least one: a single event can be longer, but only an event of a
-        reservation that grew beyond 2,000 lines under an earlier version is longer than 4 MiB.
+        With a `filter` only matching events are sent, and the others cost the reader nothing: a message without events says
+        once a second how far the server has read. A reader that falls behind slows nobody down: the journal keeps its place,
+        and what it has not read yet is read when it asks for more.
+
+        A message has as many events as fit into 1 MiB, and without a filter at least one: a single event can be longer, but
+        only an event of a reservation that grew beyond 2,000 lines under an earlier version is longer than 4 MiB.
         Each message of the answer has at most 4 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpsertConsumers(self, request, context):
+        """Stores positions of consumers, atomically, for readers that keep them here. Each is a command like any other: an event in
+        the journal, and a key that is remembered. So store one every few seconds, and not after each event.
+
+        A position that is no durable event of this ledger's history is refused with POSITION_NOT_IN_HISTORY. A restore may lose
+        the newest positions; a consumer then starts from an older one, and gets again what it has handled since.
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConsumer(self, request, context):
+        """One consumer, by name.
+        The answer has at most 4 KiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListConsumers(self, request, context):
+        """All consumers, in pages, in the order they were first created.
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteConsumers(self, request, context):
+        """Deletes consumers, atomically.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,6 +174,26 @@ def add_JournalServiceServicer_to_server(servicer, server):
                     servicer.ReadEvents,
                     request_deserializer=invengine_dot_v1_dot_journal__service__pb2.ReadEventsRequest.FromString,
                     response_serializer=invengine_dot_v1_dot_journal__service__pb2.ReadEventsResponse.SerializeToString,
+            ),
+            'UpsertConsumers': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpsertConsumers,
+                    request_deserializer=invengine_dot_v1_dot_journal__service__pb2.UpsertConsumersRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_journal__service__pb2.UpsertConsumersResponse.SerializeToString,
+            ),
+            'GetConsumer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConsumer,
+                    request_deserializer=invengine_dot_v1_dot_journal__service__pb2.GetConsumerRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_journal__service__pb2.GetConsumerResponse.SerializeToString,
+            ),
+            'ListConsumers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConsumers,
+                    request_deserializer=invengine_dot_v1_dot_journal__service__pb2.ListConsumersRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_journal__service__pb2.ListConsumersResponse.SerializeToString,
+            ),
+            'DeleteConsumers': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteConsumers,
+                    request_deserializer=invengine_dot_v1_dot_journal__service__pb2.DeleteConsumersRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_journal__service__pb2.DeleteConsumersResponse.SerializeToString,
             ),
             'GetStateAt': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStateAt,
@@ -164,6 +244,114 @@ class JournalService(object):
             '/invengine.v1.JournalService/ReadEvents',
             invengine_dot_v1_dot_journal__service__pb2.ReadEventsRequest.SerializeToString,
             invengine_dot_v1_dot_journal__service__pb2.ReadEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpsertConsumers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.JournalService/UpsertConsumers',
+            invengine_dot_v1_dot_journal__service__pb2.UpsertConsumersRequest.SerializeToString,
+            invengine_dot_v1_dot_journal__service__pb2.UpsertConsumersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConsumer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.JournalService/GetConsumer',
+            invengine_dot_v1_dot_journal__service__pb2.GetConsumerRequest.SerializeToString,
+            invengine_dot_v1_dot_journal__service__pb2.GetConsumerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConsumers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.JournalService/ListConsumers',
+            invengine_dot_v1_dot_journal__service__pb2.ListConsumersRequest.SerializeToString,
+            invengine_dot_v1_dot_journal__service__pb2.ListConsumersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteConsumers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.JournalService/DeleteConsumers',
+            invengine_dot_v1_dot_journal__service__pb2.DeleteConsumersRequest.SerializeToString,
+            invengine_dot_v1_dot_journal__service__pb2.DeleteConsumersResponse.FromString,
             options,
             channel_credentials,
             insecure,

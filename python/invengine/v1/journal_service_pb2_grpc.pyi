@@ -52,9 +52,33 @@ class JournalServiceStub:
     continue: a backup was restored, or a journal in Redis lost acknowledged events, after the reader got that position. A
     position that cannot be checked any more, because its event is no longer stored, is refused with HISTORY_TRIMMED.
 
-    A message has as many events as fit into 1 MiB, and at least one: a single event can be longer, but only an event of a
-    reservation that grew beyond 2,000 lines under an earlier version is longer than 4 MiB.
+    With a `filter` only matching events are sent, and the others cost the reader nothing: a message without events says
+    once a second how far the server has read. A reader that falls behind slows nobody down: the journal keeps its place,
+    and what it has not read yet is read when it asks for more.
+
+    A message has as many events as fit into 1 MiB, and without a filter at least one: a single event can be longer, but
+    only an event of a reservation that grew beyond 2,000 lines under an earlier version is longer than 4 MiB.
     Each message of the answer has at most 4 MiB.
+    """
+    UpsertConsumers: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.UpsertConsumersRequest, _journal_service_pb2.UpsertConsumersResponse]
+    """Stores positions of consumers, atomically, for readers that keep them here. Each is a command like any other: an event in
+    the journal, and a key that is remembered. So store one every few seconds, and not after each event.
+
+    A position that is no durable event of this ledger's history is refused with POSITION_NOT_IN_HISTORY. A restore may lose
+    the newest positions; a consumer then starts from an older one, and gets again what it has handled since.
+    The answer has at most 2 MiB.
+    """
+    GetConsumer: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.GetConsumerRequest, _journal_service_pb2.GetConsumerResponse]
+    """One consumer, by name.
+    The answer has at most 4 KiB.
+    """
+    ListConsumers: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.ListConsumersRequest, _journal_service_pb2.ListConsumersResponse]
+    """All consumers, in pages, in the order they were first created.
+    The answer has at most 2 MiB.
+    """
+    DeleteConsumers: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.DeleteConsumersRequest, _journal_service_pb2.DeleteConsumersResponse]
+    """Deletes consumers, atomically.
+    The answer has at most 4 KiB.
     """
     GetStateAt: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.GetStateAtRequest, _journal_service_pb2.GetStateAtResponse]
     """A level at an earlier position. Answers UNIMPLEMENTED in this version."""
@@ -87,9 +111,33 @@ class JournalServiceAsyncStub(JournalServiceStub):
     continue: a backup was restored, or a journal in Redis lost acknowledged events, after the reader got that position. A
     position that cannot be checked any more, because its event is no longer stored, is refused with HISTORY_TRIMMED.
 
-    A message has as many events as fit into 1 MiB, and at least one: a single event can be longer, but only an event of a
-    reservation that grew beyond 2,000 lines under an earlier version is longer than 4 MiB.
+    With a `filter` only matching events are sent, and the others cost the reader nothing: a message without events says
+    once a second how far the server has read. A reader that falls behind slows nobody down: the journal keeps its place,
+    and what it has not read yet is read when it asks for more.
+
+    A message has as many events as fit into 1 MiB, and without a filter at least one: a single event can be longer, but
+    only an event of a reservation that grew beyond 2,000 lines under an earlier version is longer than 4 MiB.
     Each message of the answer has at most 4 MiB.
+    """
+    UpsertConsumers: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.UpsertConsumersRequest, _journal_service_pb2.UpsertConsumersResponse]  # type: ignore[assignment]
+    """Stores positions of consumers, atomically, for readers that keep them here. Each is a command like any other: an event in
+    the journal, and a key that is remembered. So store one every few seconds, and not after each event.
+
+    A position that is no durable event of this ledger's history is refused with POSITION_NOT_IN_HISTORY. A restore may lose
+    the newest positions; a consumer then starts from an older one, and gets again what it has handled since.
+    The answer has at most 2 MiB.
+    """
+    GetConsumer: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.GetConsumerRequest, _journal_service_pb2.GetConsumerResponse]  # type: ignore[assignment]
+    """One consumer, by name.
+    The answer has at most 4 KiB.
+    """
+    ListConsumers: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.ListConsumersRequest, _journal_service_pb2.ListConsumersResponse]  # type: ignore[assignment]
+    """All consumers, in pages, in the order they were first created.
+    The answer has at most 2 MiB.
+    """
+    DeleteConsumers: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.DeleteConsumersRequest, _journal_service_pb2.DeleteConsumersResponse]  # type: ignore[assignment]
+    """Deletes consumers, atomically.
+    The answer has at most 4 KiB.
     """
     GetStateAt: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.GetStateAtRequest, _journal_service_pb2.GetStateAtResponse]  # type: ignore[assignment]
     """A level at an earlier position. Answers UNIMPLEMENTED in this version."""
@@ -125,9 +173,57 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         continue: a backup was restored, or a journal in Redis lost acknowledged events, after the reader got that position. A
         position that cannot be checked any more, because its event is no longer stored, is refused with HISTORY_TRIMMED.
 
-        A message has as many events as fit into 1 MiB, and at least one: a single event can be longer, but only an event of a
-        reservation that grew beyond 2,000 lines under an earlier version is longer than 4 MiB.
+        With a `filter` only matching events are sent, and the others cost the reader nothing: a message without events says
+        once a second how far the server has read. A reader that falls behind slows nobody down: the journal keeps its place,
+        and what it has not read yet is read when it asks for more.
+
+        A message has as many events as fit into 1 MiB, and without a filter at least one: a single event can be longer, but
+        only an event of a reservation that grew beyond 2,000 lines under an earlier version is longer than 4 MiB.
         Each message of the answer has at most 4 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def UpsertConsumers(
+        self,
+        request: _journal_service_pb2.UpsertConsumersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_journal_service_pb2.UpsertConsumersResponse, _abc.Awaitable[_journal_service_pb2.UpsertConsumersResponse]]:
+        """Stores positions of consumers, atomically, for readers that keep them here. Each is a command like any other: an event in
+        the journal, and a key that is remembered. So store one every few seconds, and not after each event.
+
+        A position that is no durable event of this ledger's history is refused with POSITION_NOT_IN_HISTORY. A restore may lose
+        the newest positions; a consumer then starts from an older one, and gets again what it has handled since.
+        The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def GetConsumer(
+        self,
+        request: _journal_service_pb2.GetConsumerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_journal_service_pb2.GetConsumerResponse, _abc.Awaitable[_journal_service_pb2.GetConsumerResponse]]:
+        """One consumer, by name.
+        The answer has at most 4 KiB.
+        """
+
+    @_abc_1.abstractmethod
+    def ListConsumers(
+        self,
+        request: _journal_service_pb2.ListConsumersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_journal_service_pb2.ListConsumersResponse, _abc.Awaitable[_journal_service_pb2.ListConsumersResponse]]:
+        """All consumers, in pages, in the order they were first created.
+        The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteConsumers(
+        self,
+        request: _journal_service_pb2.DeleteConsumersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_journal_service_pb2.DeleteConsumersResponse, _abc.Awaitable[_journal_service_pb2.DeleteConsumersResponse]]:
+        """Deletes consumers, atomically.
+        The answer has at most 4 KiB.
         """
 
     @_abc_1.abstractmethod

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from invengine.v1 import types_pb2 as invengine_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!invengine/v1/policy_service.proto\x12\x0cinvengine.v1\x1a\x18invengine/v1/types.proto\"L\n\tEntityPut\x12\x35\n\x0elocation_group\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.LocationGroupH\x00\x42\x08\n\x06\x65ntity\"S\n\rLocationGroup\x12\r\n\x05group\x18\x01 \x01(\t\x12\x11\n\tlocations\x18\x02 \x03(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\x82\x01\n\x1bUpsertLocationGroupsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x34\n\x0flocation_groups\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\"\x86\x01\n\x1cUpsertLocationGroupsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\x10\n\x08versions\x18\x02 \x03(\x03\x12,\n\x0blook_alikes\x18\x03 \x03(\x0b\x32\x17.invengine.v1.LookAlike\"(\n\x17GetLocationGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\"O\n\x18GetLocationGroupResponse\x12\x33\n\x0elocation_group\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.LocationGroup\"B\n\x19ListLocationGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x1aListLocationGroupsResponse\x12\x34\n\x0flocation_groups\x18\x01 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x1b\x44\x65leteLocationGroupsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x36\n\x0flocation_groups\x18\x02 \x03(\x0b\x32\x1d.invengine.v1.EntityReference\"F\n\x1c\x44\x65leteLocationGroupsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt2\xb9\x03\n\rPolicyService\x12m\n\x14UpsertLocationGroups\x12).invengine.v1.UpsertLocationGroupsRequest\x1a*.invengine.v1.UpsertLocationGroupsResponse\x12\x61\n\x10GetLocationGroup\x12%.invengine.v1.GetLocationGroupRequest\x1a&.invengine.v1.GetLocationGroupResponse\x12g\n\x12ListLocationGroups\x12\'.invengine.v1.ListLocationGroupsRequest\x1a(.invengine.v1.ListLocationGroupsResponse\x12m\n\x14\x44\x65leteLocationGroups\x12).invengine.v1.DeleteLocationGroupsRequest\x1a*.invengine.v1.DeleteLocationGroupsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!invengine/v1/policy_service.proto\x12\x0cinvengine.v1\x1a\x18invengine/v1/types.proto\"x\n\tEntityPut\x12\x35\n\x0elocation_group\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.LocationGroupH\x00\x12*\n\x08\x63onsumer\x18\x02 \x01(\x0b\x32\x16.invengine.v1.ConsumerH\x00\x42\x08\n\x06\x65ntity\"S\n\rLocationGroup\x12\r\n\x05group\x18\x01 \x01(\t\x12\x11\n\tlocations\x18\x02 \x03(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\x82\x01\n\x1bUpsertLocationGroupsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x34\n\x0flocation_groups\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\"\x86\x01\n\x1cUpsertLocationGroupsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\x10\n\x08versions\x18\x02 \x03(\x03\x12,\n\x0blook_alikes\x18\x03 \x03(\x0b\x32\x17.invengine.v1.LookAlike\"(\n\x17GetLocationGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\"O\n\x18GetLocationGroupResponse\x12\x33\n\x0elocation_group\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.LocationGroup\"B\n\x19ListLocationGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x1aListLocationGroupsResponse\x12\x34\n\x0flocation_groups\x18\x01 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x1b\x44\x65leteLocationGroupsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x36\n\x0flocation_groups\x18\x02 \x03(\x0b\x32\x1d.invengine.v1.EntityReference\"F\n\x1c\x44\x65leteLocationGroupsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt2\xb9\x03\n\rPolicyService\x12m\n\x14UpsertLocationGroups\x12).invengine.v1.UpsertLocationGroupsRequest\x1a*.invengine.v1.UpsertLocationGroupsResponse\x12\x61\n\x10GetLocationGroup\x12%.invengine.v1.GetLocationGroupRequest\x1a&.invengine.v1.GetLocationGroupResponse\x12g\n\x12ListLocationGroups\x12\'.invengine.v1.ListLocationGroupsRequest\x1a(.invengine.v1.ListLocationGroupsResponse\x12m\n\x14\x44\x65leteLocationGroups\x12).invengine.v1.DeleteLocationGroupsRequest\x1a*.invengine.v1.DeleteLocationGroupsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,25 +33,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'invengine.v1.policy_service
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENTITYPUT']._serialized_start=77
-  _globals['_ENTITYPUT']._serialized_end=153
-  _globals['_LOCATIONGROUP']._serialized_start=155
-  _globals['_LOCATIONGROUP']._serialized_end=238
-  _globals['_UPSERTLOCATIONGROUPSREQUEST']._serialized_start=241
-  _globals['_UPSERTLOCATIONGROUPSREQUEST']._serialized_end=371
-  _globals['_UPSERTLOCATIONGROUPSRESPONSE']._serialized_start=374
-  _globals['_UPSERTLOCATIONGROUPSRESPONSE']._serialized_end=508
-  _globals['_GETLOCATIONGROUPREQUEST']._serialized_start=510
-  _globals['_GETLOCATIONGROUPREQUEST']._serialized_end=550
-  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_start=552
-  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_end=631
-  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_start=633
-  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_end=699
-  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_start=701
-  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_end=808
-  _globals['_DELETELOCATIONGROUPSREQUEST']._serialized_start=811
-  _globals['_DELETELOCATIONGROUPSREQUEST']._serialized_end=943
-  _globals['_DELETELOCATIONGROUPSRESPONSE']._serialized_start=945
-  _globals['_DELETELOCATIONGROUPSRESPONSE']._serialized_end=1015
-  _globals['_POLICYSERVICE']._serialized_start=1018
-  _globals['_POLICYSERVICE']._serialized_end=1459
+  _globals['_ENTITYPUT']._serialized_end=197
+  _globals['_LOCATIONGROUP']._serialized_start=199
+  _globals['_LOCATIONGROUP']._serialized_end=282
+  _globals['_UPSERTLOCATIONGROUPSREQUEST']._serialized_start=285
+  _globals['_UPSERTLOCATIONGROUPSREQUEST']._serialized_end=415
+  _globals['_UPSERTLOCATIONGROUPSRESPONSE']._serialized_start=418
+  _globals['_UPSERTLOCATIONGROUPSRESPONSE']._serialized_end=552
+  _globals['_GETLOCATIONGROUPREQUEST']._serialized_start=554
+  _globals['_GETLOCATIONGROUPREQUEST']._serialized_end=594
+  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_start=596
+  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_end=675
+  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_start=677
+  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_end=743
+  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_start=745
+  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_end=852
+  _globals['_DELETELOCATIONGROUPSREQUEST']._serialized_start=855
+  _globals['_DELETELOCATIONGROUPSREQUEST']._serialized_end=987
+  _globals['_DELETELOCATIONGROUPSRESPONSE']._serialized_start=989
+  _globals['_DELETELOCATIONGROUPSRESPONSE']._serialized_end=1059
+  _globals['_POLICYSERVICE']._serialized_start=1062
+  _globals['_POLICYSERVICE']._serialized_end=1503
 # @@protoc_insertion_point(module_scope)

@@ -26,20 +26,26 @@ class EntityPut(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LOCATION_GROUP_FIELD_NUMBER: _builtins.int
+    CONSUMER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def location_group(self) -> Global___LocationGroup:
         """A location group."""
+
+    @_builtins.property
+    def consumer(self) -> _types_pb2.Consumer:
+        """A consumer of events."""
 
     def __init__(
         self,
         *,
         location_group: Global___LocationGroup | None = ...,
+        consumer: _types_pb2.Consumer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "location_group", b"location_group"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "entity", b"entity", "location_group", b"location_group"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "location_group", b"location_group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "entity", b"entity", "location_group", b"location_group"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_entity: _TypeAlias = _typing.Literal["location_group"]  # noqa: Y015
+    _WhichOneofReturnType_entity: _TypeAlias = _typing.Literal["location_group", "consumer"]  # noqa: Y015
     _WhichOneofArgType_entity: _TypeAlias = _typing.Literal["entity", b"entity"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_entity) -> _WhichOneofReturnType_entity | None: ...
 

@@ -1095,3 +1095,43 @@ class JournalPosition(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JournalPosition: _TypeAlias = JournalPosition  # noqa: Y015
+
+@_typing.final
+class Consumer(_message.Message):
+    """A reader of events that keeps its position in the ledger, under a name. Nothing else depends on it: who reads, and with
+    which filter, is the reader's own affair.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONSUMER_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    consumer: _builtins.str
+    """Its name; for a new one see the rule above."""
+    version: _builtins.int
+    """Its version: 1 at first, one more with each put and deletion. In a put the version that it must have, 0 if it must not
+    exist; absent if any will do. Two readers of one name notice each other by it (STALE_VERSION).
+    """
+    @_builtins.property
+    def position(self) -> Global___JournalPosition:
+        """The last event that it has handled. In a put it must be a durable event of the ledger's history
+        (POSITION_NOT_IN_HISTORY). Sequence 0 is before the first event.
+        """
+
+    def __init__(
+        self,
+        *,
+        consumer: _builtins.str = ...,
+        position: Global___JournalPosition | None = ...,
+        version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "position", b"position", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "consumer", b"consumer", "position", b"position", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
+    _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
+
+Global___Consumer: _TypeAlias = Consumer  # noqa: Y015

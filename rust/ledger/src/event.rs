@@ -144,6 +144,9 @@ macro_rules! events {
         }
 
         impl Event {
+            /// The names of all kinds.
+            pub const NAMES: &'static [&'static str] = &[$($name),*];
+
             /// The name of its kind.
             pub fn name(&self) -> &'static str {
                 match self {

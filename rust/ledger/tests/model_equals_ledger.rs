@@ -195,6 +195,9 @@ impl Pair {
             }
             EntityValue::LocationGroup(group) => group.locations.iter().map(location).collect(),
             EntityValue::StockTransfer(transfer) => described_transfer(&self.harness.ledger, transfer),
+            EntityValue::Consumer(at) => {
+                vec![at.ledger.to_string(), at.writer_epoch.to_string(), at.sequence.to_string()]
+            }
         };
         let found: Vec<_> = (0..entities.names().len() as u32)
             .map(|handle| {

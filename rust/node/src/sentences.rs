@@ -13,7 +13,9 @@ pub(crate) fn named(reason: Reason, facts: &BTreeMap<&'static str, String>) -> O
 /// The message about an unknown name that cannot be created either: the advice to create it would be wrong.
 pub(crate) fn of_bad_name(rejection: &Rejection, message: &str) -> Option<String> {
     use Reason::{UnknownChannel, UnknownGroup, UnknownLocation, UnknownSku, UnknownSource};
-    if !matches!(rejection.reason, UnknownChannel | UnknownGroup | UnknownLocation | UnknownSku | UnknownSource) {
+    let is_unknown =
+        matches!(rejection.reason, UnknownChannel | UnknownGroup | UnknownLocation | UnknownSku | UnknownSource);
+    if !is_unknown {
         return None;
     }
     let fault = rejection.facts.iter().find_map(|fact| match fact {

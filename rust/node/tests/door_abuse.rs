@@ -172,13 +172,13 @@ async fn journal_readers_that_read_nothing_make_room_for_others() {
     let (port, door) = open(DoorSettings { readers_max: 4, stall_ms_max: 300, ..Default::default() });
     port.commit(20);
     let mut peer = RawPeer::new(door.address(), &[(INITIAL_WINDOW, 0)]).await;
-    let wanted = v1::ReadEventsRequest { from_sequence: 1, follow: true, limit: 0, after: None }.encode_to_vec();
+    let wanted = v1::ReadEventsRequest { from_sequence: 1, follow: true, ..Default::default() }.encode_to_vec();
     for _ in 0..4 {
         let stream = peer.call(READ_EVENTS, &[]).await;
         peer.data(stream, &framed(&wanted), true).await;
     }
     peer.until(|frame| frame.kind == RST_STREAM, 4).await;
-    let wanted = v1::ReadEventsRequest { from_sequence: 1, follow: false, limit: 0, after: None }.encode_to_vec();
+    let wanted = v1::ReadEventsRequest { from_sequence: 1, follow: false, ..Default::default() }.encode_to_vec();
     let ended = Caller::new(door.address()).await.call(READ_EVENTS, &wanted).await;
     assert!(!ended.messages.is_empty());
 }

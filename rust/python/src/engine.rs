@@ -5,9 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::{Duration, Instant};
 
-use invengine_node::engine::{Call, Decision, EngineSettings, Opening};
+use invengine_node::engine::{Call, Decision, EngineSettings, EventQuery, Opening};
 use invengine_node::methods::{self, CREATE_SNAPSHOT, READ_EVENTS};
 use invengine_node::refusal::Refusal;
+use invengine_node::translate::event_filter::EventFilter;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -150,19 +151,26 @@ impl Engine {
         let inner = self.open_inner()?;
         let call = Call { path: READ_EVENTS, payload, key: "", ledger, deadline: None };
         match py.detach(|| inner.begin_events(&call)) {
-            Ok(wanted) => Ok((wanted.next, (wanted.limit < u64::MAX).then_some(wanted.limit), wanted.follow)),
+            Ok(wanted) => Ok((wanted.next, (wanted.limit < u64::MAX).then_some(wanted.limit), wanted.follows())),
             Err(refusal) => Err(refusal_error(py, &refusal)),
         }
     }
 
+    #[pyo3(
+        signature = (from_sequence, limit, wait_ms, only = b"".as_slice()),
+        text_signature = "($self, from_sequence, limit, wait_ms, only=b'')"
+    )]
     fn read_events<'py>(
         &self,
         py: Python<'py>,
         from_sequence: u64,
-        limit: usize,
+        limit: u64,
         wait_ms: TimeoutMs,
+        only: &[u8],
     ) -> PyResult<Bound<'py, PyBytes>> {
         let inner = self.open_inner()?;
+        let filter = EventFilter::decode(only).map_err(|refusal| refusal_error(py, &refusal))?;
+        let query = EventQuery { filter: Arc::new(filter), ..EventQuery::every(from_sequence, limit) };
         let until = wait_ms.end();
         let wanted = from_sequence.max(1);
         // A sequence further ahead is refused: there is nothing to wait for.
@@ -175,8 +183,8 @@ impl Engine {
             }
         }
         let inner = self.open_inner()?;
-        match py.detach(|| inner.read_events(from_sequence, limit)) {
-            Ok(answer) => Ok(PyBytes::new(py, &answer)),
+        match py.detach(|| inner.read_events(&query)) {
+            Ok(page) => Ok(PyBytes::new(py, &page.message)),
             Err(refusal) => Err(refusal_error(py, &refusal)),
         }
     }

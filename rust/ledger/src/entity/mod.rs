@@ -4,9 +4,11 @@
 //! A name has a handle for ever. Its version is 1 at first and one more with each put and removal, except that `Upserted`, the
 //! event of the kinds that are older than versions, leaves the version of an entity that exists as it is.
 
+mod consumer;
 mod labels;
 mod location_group;
 
+pub use consumer::{Consumer, ConsumerDraft};
 pub use labels::{Attributes, Labels, LabelsDraft, LocationType, Money};
 pub use location_group::{LocationGroup, LocationGroupDraft};
 
@@ -99,6 +101,8 @@ entity_kinds! {
     3 LocationGroups "LocationGroups" "location_groups" "group" "location_group" UnknownGroup
     /// Goods on their way from one location to another. They have commands of their own instead of a put.
     4 StockTransfers "StockTransfers" "stock_transfers" "transfer" "stock_transfer" EntityNotFound
+    /// Readers of events that keep their position here.
+    5 Consumers "Consumers" "consumers" "consumer" "consumer" EntityNotFound
 }
 
 impl EntityKind {
@@ -204,6 +208,8 @@ entity_values! {
     LocationGroup from LocationGroupDraft of LocationGroups;
     /// Of a stock transfer.
     StockTransfer of StockTransfers;
+    /// Of a consumer of events.
+    Consumer from ConsumerDraft of Consumers;
 }
 
 impl EntityValue {

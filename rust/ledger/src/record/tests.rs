@@ -7,7 +7,9 @@ use super::*;
 use crate::codec::{Field, Reader};
 use crate::command::QUANTITY_MAX;
 use crate::correction::ClockCorrection;
-use crate::entity::{Attributes, EntityKind, EntityValue, Labels, LocationGroup, LocationType, Money, VersionedEntity};
+use crate::entity::{
+    Attributes, Consumer, EntityKind, EntityValue, Labels, LocationGroup, LocationType, Money, VersionedEntity,
+};
 use crate::event::{Delta, LevelUnits, LineMove, StockKind, Units};
 use crate::fingerprint::Fingerprint;
 use crate::ids::ReservationId;
@@ -152,7 +154,12 @@ fn event() -> impl Strategy<Value = Event> {
             let kind = EntityKind::LocationGroups;
             Event::EntityPut { entity: VersionedEntity { kind, name: name.into(), version, value } }
         }),
-        1 => (0..4usize, handle(), 0..4u64).prop_map(|(kind, handle, version)| {
+        1 => (name(), 0..4u64, any::<u64>(), any::<u64>()).prop_map(|(name, version, writer_epoch, sequence)| {
+            let value = EntityValue::Consumer(Consumer { ledger: name.clone().into(), writer_epoch, sequence });
+            let kind = EntityKind::Consumers;
+            Event::EntityPut { entity: VersionedEntity { kind, name: name.into(), version, value } }
+        }),
+        1 => (0..5usize, handle(), 0..4u64).prop_map(|(kind, handle, version)| {
             Event::EntityRemoved { kind: EntityKind::ALL[kind], handle, version }
         }),
         1 => (name(), any::<u64>()).prop_map(|(source, epoch)| Event::SourceRegistered { source: source.into(), epoch }),

@@ -36,7 +36,7 @@ fn entity_name(kind: EntityKind, name: usize) -> &'static str {
         EntityKind::Items => [SKUS[1], SKUS[2]],
         EntityKind::Locations => [LOCATIONS[1], LOCATIONS[2]],
         EntityKind::Channels => [CHANNELS[1], CHANNELS[2]],
-        EntityKind::LocationGroups => ["east", "west"],
+        EntityKind::LocationGroups | EntityKind::Consumers => ["east", "west"],
         EntityKind::StockTransfers => TRANSFERS,
     };
     [first, second, if matches!(kind, EntityKind::Channels | EntityKind::StockTransfers) { first } else { SPARE }][name]

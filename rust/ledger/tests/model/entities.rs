@@ -50,7 +50,7 @@ impl Entities {
 
 /// Whether each put of this kind leads to a new version.
 fn has_versions(kind: EntityKind) -> bool {
-    matches!(kind, EntityKind::LocationGroups | EntityKind::StockTransfers)
+    matches!(kind, EntityKind::LocationGroups | EntityKind::StockTransfers | EntityKind::Consumers)
 }
 
 /// There is nothing of this name.
@@ -87,6 +87,9 @@ impl Model {
                     Some(name) => Err(Refusal::new(Reason::UnknownLocation).fact("location", name)),
                     None => Ok(group.locations.iter().map(|name| (*name).to_owned()).collect()),
                 }
+            }
+            EntityDraft::Consumer(at) => {
+                Ok(vec![at.ledger.to_owned(), at.writer_epoch.to_string(), at.sequence.to_string()])
             }
         }
     }

@@ -1,25 +1,31 @@
 //! ReadEvents: durable events from a position on, and with `follow` the events to come.
 
+use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use invengine_wire::v1;
-use prost::Message;
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::answer::AnswerStream;
+use super::answer::{AnswerStream, CallerGone};
 use super::body::{CallFailure, RequestBody};
 use super::call_metadata::CallMetadata;
 use super::limits::ActiveCall;
 use super::message::framed;
 use super::port::Port;
 use super::worker::Worker;
-use crate::engine::{Call, EventQuery};
+use crate::engine::{Call, EventPage, EventQuery};
 use crate::incident;
 use crate::refusal::Refusal;
 
 const EVENTS_A_MESSAGE: u64 = 500;
+/// How long a reader whose filter matches nothing is not told how far it was read to.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a reader that is up to date, and got nothing from the last events, lets new ones come: a filter that rarely
+/// matches is not checked after each of thousands of commits a second.
+const IDLE_PAUSE: Duration = Duration::from_millis(25);
 
 /// Answers the call in a task of its own.
 pub(super) fn spawn(
@@ -49,25 +55,57 @@ async fn run(
     let payload = request_body.whole(worker, metadata).await?;
     let _active_reader = worker.limits.reader()?;
     let mut wanted = begin(worker, metadata, payload).await?;
-    // Without `follow` the stream ends at the sequence that was durable when it began, however fast the journal grows.
-    let end = if wanted.follow { u64::MAX } else { worker.port.durable().sequence };
-    while wanted.limit > 0 && wanted.next <= end {
+    let mut progress = Progress { message: None, sent: Instant::now() };
+    while wanted.limit > 0 && wanted.next <= wanted.last {
         tokio::select! {
             biased;
             () = worker.draining() => return Err(Refusal::draining().into()),
             known = worker.durable(wanted.next, metadata.path()) => known?,
             () = answers.gone() => return Err(CallFailure::CallerGone),
+            () = progress.due() => {
+                progress.send(answers).await?;
+                continue;
+            }
         }
-        let most = wanted.limit.min(EVENTS_A_MESSAGE).min(end - wanted.next + 1);
-        let (message, count) = read(worker, wanted.next, most, metadata.path()).await?;
-        if count == 0 {
+        let page;
+        (wanted, page) = read(worker, wanted, metadata.path()).await?;
+        if page.next == wanted.next {
             // Cannot happen with an intact journal; a loop without progress would be worse than an end.
             return Err(incident::report(metadata.path(), "the journal has no event that is durable").into());
         }
-        answers.message(framed(&message)).await?;
-        (wanted.next, wanted.limit) = (wanted.next + count, wanted.limit - count);
+        (wanted.next, wanted.limit) = (page.next, wanted.limit - page.events);
+        progress.message = Some(page.message);
+        if page.events > 0 || progress.sent.elapsed() >= PROGRESS_INTERVAL {
+            progress.send(answers).await?;
+        } else if wanted.follows() && worker.port.durable().sequence < wanted.next {
+            sleep(IDLE_PAUSE).await;
+        }
     }
-    Ok(())
+    Ok(progress.send(answers).await?)
+}
+
+/// How far the reader was read to without being told.
+struct Progress {
+    message: Option<Vec<u8>>,
+    sent: Instant,
+}
+
+impl Progress {
+    /// Completes when the reader is to be told; never if there is nothing to tell.
+    async fn due(&self) {
+        match self.message {
+            Some(_) => sleep_until(self.sent + PROGRESS_INTERVAL).await,
+            None => pending().await,
+        }
+    }
+
+    async fn send(&mut self, answers: &mut AnswerStream) -> Result<(), CallerGone> {
+        if let Some(message) = self.message.take() {
+            answers.message(framed(&message)).await?;
+            self.sent = Instant::now();
+        }
+        Ok(())
+    }
 }
 
 /// What the call asks for and where it begins; may wait for a disk.
@@ -97,10 +135,12 @@ async fn run_blocking<T: Send + 'static>(
     }
 }
 
-/// A message of up to `most` events, and their number.
-async fn read(worker: &Worker, from: u64, most: u64, path: &str) -> Result<(Vec<u8>, u64), Refusal> {
-    let answer = run_blocking(worker, path, move |port| port.read_events(from, most as usize)).await?;
-    let read =
-        v1::ReadEventsResponse::decode(&answer[..]).map_err(|error| incident::report(path, &error.to_string()))?;
-    Ok((answer, read.events.len() as u64))
+/// The next events; returns the query too, because the thread that reads needs it meanwhile.
+async fn read(worker: &Worker, wanted: EventQuery, path: &str) -> Result<(EventQuery, EventPage), Refusal> {
+    run_blocking(worker, path, move |port| {
+        let limit = wanted.limit.min(EVENTS_A_MESSAGE);
+        let page = port.read_events(&EventQuery { limit, ..wanted.clone() })?;
+        Ok((wanted, page))
+    })
+    .await
 }

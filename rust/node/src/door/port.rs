@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Call, Decision, Durable, Engine, EventQuery, Opening};
+use crate::engine::{Call, Decision, Durable, Engine, EventPage, EventQuery, Opening};
 use crate::refusal::Refusal;
 
 /// Decides calls and reports how far the journal is durable. Every method may be called from any thread.
@@ -22,11 +22,11 @@ pub trait Port: Send + Sync + 'static {
     /// Reading cannot begin there, or the call is refused for another reason.
     fn begin_events(&self, call: &Call<'_>) -> Result<EventQuery, Refusal>;
 
-    /// Durable events from a sequence on as a serialized `ReadEventsResponse`. May read a disk.
+    /// The next durable events that a reader asks for. May read a disk.
     ///
     /// # Errors
     /// Nothing more will become durable, or the journal cannot be read.
-    fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal>;
+    fn read_events(&self, wanted: &EventQuery) -> Result<EventPage, Refusal>;
 }
 
 impl Port for Engine {
@@ -46,8 +46,8 @@ impl Port for Engine {
         Engine::begin_events(self, call)
     }
 
-    fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
-        Engine::read_events(self, from_sequence, limit)
+    fn read_events(&self, wanted: &EventQuery) -> Result<EventPage, Refusal> {
+        Engine::read_events(self, wanted)
     }
 }
 
@@ -68,7 +68,7 @@ impl Port for Opening {
         Opening::begin_events(self, call)
     }
 
-    fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
-        Opening::read_events(self, from_sequence, limit)
+    fn read_events(&self, wanted: &EventQuery) -> Result<EventPage, Refusal> {
+        Opening::read_events(self, wanted)
     }
 }

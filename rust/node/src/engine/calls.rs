@@ -73,7 +73,10 @@ impl Shared {
     fn answer(&self, method: &Method, call: &Call<'_>, moment: Instant) -> Decision {
         match method.kind {
             MethodKind::Command(method) => {
-                let run = |command: &Command<'_>| self.command(&method, command, moment);
+                let run = |command: &Command<'_>| match self.check_stored(command) {
+                    Ok(()) => self.command(&method, command, moment),
+                    Err(refusal) => refusal.into(),
+                };
                 method.with_command(call.payload, call.key, self.facts.tag, run).unwrap_or_else(Decision::from)
             }
             MethodKind::Submit => self.submit(call.payload, moment),

@@ -39,6 +39,7 @@ pub use self::commit::Step;
 use self::core::Core;
 use self::counters::{CommitCounts, Stats};
 use self::description::create_snapshot_response;
+pub use self::events::EventPage;
 use self::events::Readers;
 use self::lease::Lease;
 use self::marker::Acknowledgements;
@@ -280,13 +281,13 @@ impl Engine {
         self.shared.begin_events(call, Instant::now())
     }
 
-    /// Durable events from a sequence on as a `ReadEventsResponse`, which is empty if there are none yet. Reads the
-    /// disk: do not call it from an async thread.
+    /// The next durable events that a reader asks for; none if there are none yet. Reads the disk: do not call it from an
+    /// async thread.
     ///
     /// # Errors
     /// The engine is poisoned, the sequence is beyond the next event, or the journal cannot be read.
-    pub fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
-        self.shared.read_events(from_sequence, limit)
+    pub fn read_events(&self, wanted: &EventQuery) -> Result<EventPage, Refusal> {
+        self.shared.read_events(wanted)
     }
 
     /// Counters and gauges, as a JSON object.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::{
-    Call, Decision, Durable, Engine, EngineSettings, EventQuery, Hook, OpenError, RecoveryProgress,
+    Call, Decision, Durable, Engine, EngineSettings, EventPage, EventQuery, Hook, OpenError, RecoveryProgress,
     create_snapshot_response, lock,
 };
 use crate::refusal::Refusal;
@@ -154,8 +154,8 @@ impl Opening {
     ///
     /// # Errors
     /// As there, or RECOVERING.
-    pub fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
-        self.engine.get().ok_or_else(|| self.recovering())?.read_events(from_sequence, limit)
+    pub fn read_events(&self, wanted: &EventQuery) -> Result<EventPage, Refusal> {
+        self.engine.get().ok_or_else(|| self.recovering())?.read_events(wanted)
     }
 
     /// Answers CreateSnapshot, the one call that itself waits for the disk.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use invengine_wire::v1;
 use prost::Message;
 
-use super::{Call, Decision, Engine, EngineSettings};
+use super::{Call, Decision, Engine, EngineSettings, EventQuery};
 use crate::methods;
 
 /// The key of a command that panics once the ledger has changed, in tests only.
@@ -57,7 +57,7 @@ fn a_panic_in_a_decision_ends_the_engine_and_a_restart_has_the_state_before_it()
         let expected = if methods::is_read(method.path) { "JOURNAL_FAILED" } else { "OUTCOME_UNKNOWN" };
         assert_eq!(reason(call(&engine, method.path, &[], "k2")), expected, "{}", method.path);
     }
-    assert_eq!(engine.read_events(1, 10).unwrap_err().reason, "JOURNAL_FAILED");
+    assert_eq!(engine.read_events(&EventQuery::every(1, 10)).unwrap_err().reason, "JOURNAL_FAILED");
     engine.close();
     drop(engine);
     let again = Engine::open(&settings).unwrap();

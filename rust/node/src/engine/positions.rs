@@ -1,8 +1,11 @@
 //! Where a reader of events begins. The position that it names must belong to this history: nobody may continue after
 //! an event that was replaced by a restore, or by a Redis that lost events, and miss the events that took its place.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use invengine_ledger::command::Body;
+use invengine_ledger::{Command, EntityDraft, EntityKind};
 use invengine_wire::v1;
 use prost::Message;
 
@@ -11,16 +14,34 @@ use super::{Call, Shared};
 use crate::journal::JournalError;
 use crate::positions::{EventPosition, PositionStatus};
 use crate::refusal::Refusal;
+use crate::translate::event_filter::EventFilter;
+use crate::translate::position::position;
+use crate::translate::read::checked;
 
 /// What a reader of events asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventQuery {
     /// The first sequence to read.
     pub next: u64,
-    /// Most events to read; `u64::MAX` is no limit.
+    /// The last sequence to read; `u64::MAX` if the reader waits for events to come.
+    pub last: u64,
+    /// Most events to send; `u64::MAX` is no limit.
     pub limit: u64,
+    /// Which events to send.
+    pub filter: Arc<EventFilter>,
+}
+
+impl EventQuery {
+    /// Every event from a sequence on, at most `limit` of them; 0 is no limit.
+    pub fn every(next: u64, limit: u64) -> Self {
+        let limit = if limit == 0 { u64::MAX } else { limit };
+        EventQuery { next, last: u64::MAX, limit, filter: Arc::default() }
+    }
+
     /// Whether it waits for events to come.
-    pub follow: bool,
+    pub fn follows(&self) -> bool {
+        self.last == u64::MAX
+    }
 }
 
 impl Shared {
@@ -44,7 +65,8 @@ impl Shared {
                 from.max(1)
             }
         };
-        Ok(EventQuery { next, limit, follow: request.follow })
+        let last = if request.follow { u64::MAX } else { self.ring.durable().sequence };
+        Ok(EventQuery { next, last, limit, filter: Arc::new(EventFilter::new(request.filter)?) })
     }
 
     /// Refuses a sequence beyond the next event.
@@ -58,7 +80,7 @@ impl Shared {
 
     /// The sequence after a position of this history.
     fn sequence_after(&self, after: &v1::JournalPosition) -> Result<u64, Refusal> {
-        let position = position_of(after)?;
+        let position = checked(|found| position(after, "after", found))?;
         let newest = self.epochs.newest(self.ring.durable().sequence);
         if after.ledger != self.facts.ledger {
             return Err(Refusal::position_of_another_ledger(&self.facts.ledger, newest));
@@ -68,6 +90,24 @@ impl Shared {
         }
         let common = self.last_common(position, newest)?;
         Err(Refusal::position_not_in_history(&self.facts.ledger, newest, common))
+    }
+
+    /// Refuses to store a position for a consumer that is certainly no durable event of this history: its reader would be
+    /// refused when it comes back. One that is older than what this start has seen is judged then, by the journal.
+    pub(super) fn check_stored(&self, command: &Command<'_>) -> Result<(), Refusal> {
+        let Body::Upsert { kind: EntityKind::Consumers, entries } = &command.body else { return Ok(()) };
+        let newest = self.epochs.newest(self.ring.durable().sequence);
+        for entry in entries {
+            let EntityDraft::Consumer(draft) = &entry.value else { continue };
+            if draft.ledger != self.facts.ledger {
+                return Err(Refusal::position_of_another_ledger(&self.facts.ledger, newest));
+            }
+            let position = EventPosition { writer_epoch: draft.writer_epoch, sequence: draft.sequence };
+            if let PositionStatus::Diverged(common) = self.epochs.classify(position, newest) {
+                return Err(Refusal::position_not_in_history(&self.facts.ledger, newest, common));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the durable event with that sequence is the one that the position names. Costs the seek that reading on
@@ -104,19 +144,6 @@ impl Shared {
         let found = reader.newest_up_to(position.writer_epoch, newest.sequence).map_err(unreadable_journal)?;
         Ok(found.filter(|last| last.sequence < position.sequence).unwrap_or_default())
     }
-}
-
-fn position_of(after: &v1::JournalPosition) -> Result<EventPosition, Refusal> {
-    if after.ledger.is_empty() {
-        return Err(bad("after.ledger", "the name of the ledger that the position belongs to"));
-    }
-    let sequence = u64::try_from(after.sequence).map_err(|_| bad("after.sequence", "must be 0 or more"))?;
-    let rule = "the writer_epoch of the event: 1 or more, and 0 only with sequence 0, which is before the first event";
-    let writer_epoch = u64::try_from(after.writer_epoch).map_err(|_| bad("after.writer_epoch", rule))?;
-    if (writer_epoch == 0) != (sequence == 0) {
-        return Err(bad("after.writer_epoch", rule));
-    }
-    Ok(EventPosition { writer_epoch, sequence })
 }
 
 fn bad(field: &str, rule: &str) -> Refusal {

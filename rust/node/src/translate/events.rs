@@ -1,6 +1,8 @@
 //! Events of the journal as readers see them. The same record always gives the same events, whatever has happened
 //! since: names come from handles, which are never reused.
 
+use std::cell::LazyCell;
+
 use invengine_ledger::EntityKind;
 use invengine_ledger::entity::Attributes;
 use invengine_ledger::event::StockKind;
@@ -10,47 +12,46 @@ use invengine_wire::v1;
 use invengine_wire::v1::event::Fact;
 
 use super::entities::{entity_put, item_attributes, location_type};
+use super::event_filter::{EventFilter, channel_name, source_name};
 use super::shape::{selection, timestamp};
 use super::states::state_name;
 use crate::refusal::Refusal;
 
-/// The events of one record from `from_sequence` on, built lazily, because a record may have more events than one
-/// answer holds. `first_sequence` is that of the record's first event. The ledger must be the one that has applied the
-/// record.
+/// The events of one record that a filter wants, from `from_sequence` on, built lazily, because a record may have more
+/// events than one answer holds. `first_sequence` is that of the record's first event. The ledger must be the one that has
+/// applied the record.
 pub fn events<'l>(
     ledger: &'l Ledger,
     record: &'l Record<'_>,
+    filter: &'l EventFilter,
     first_sequence: u64,
     from_sequence: u64,
     writer_epoch: u64,
 ) -> impl Iterator<Item = v1::Event> + 'l {
-    let remembers = record.events.iter().any(Event::remembers_refusal);
-    let context = record
-        .origin
-        .as_ref()
-        .map(|origin| v1::CommandContext { remember_refusal: remembers, ..context(ledger, origin) });
+    let remember_refusal = record.events.iter().any(Event::remembers_refusal);
+    let context = LazyCell::new(move || {
+        record.origin.as_ref().map(|origin| v1::CommandContext { remember_refusal, ..context(ledger, origin) })
+    });
     let order_ref = record.origin.map_or("", |origin| origin.order_ref);
     let skipped = from_sequence.saturating_sub(first_sequence) as usize;
-    (first_sequence..).zip(record.events.iter()).skip(skipped).map(move |(sequence, event)| v1::Event {
+    let is_wanted = filter.of_record(ledger, record);
+    let numbered = (first_sequence..).zip(record.events.iter()).skip(skipped);
+    numbered.filter(move |(_, event)| is_wanted(event)).map(move |(sequence, event)| v1::Event {
         sequence: sequence as i64,
         time: Some(timestamp(record.time_ms)),
         writer_epoch: writer_epoch as i64,
-        context: context.clone(),
+        context: (*context).clone(),
         fact: Some(fact(ledger, event, order_ref)),
     })
 }
 
 fn context(ledger: &Ledger, origin: &Origin<'_>) -> v1::CommandContext {
-    let channel = origin.channel.map_or(origin.unknown_channel, |channel| ledger.channels().name(channel));
     v1::CommandContext {
         idempotency_key: origin.key.to_owned(),
         issue_time: origin.issue_time_ms.map(timestamp),
-        channel: channel.to_owned(),
+        channel: channel_name(ledger, origin).to_owned(),
         source: origin.source.map(|place| v1::SourcePosition {
-            source_id: ledger
-                .sources()
-                .get(place.source as usize)
-                .map_or_else(String::new, |found| found.name.to_string()),
+            source_id: source_name(ledger, origin).to_owned(),
             epoch: place.epoch as i64,
             sequence: place.number as i64,
         }),

@@ -72,7 +72,7 @@ impl ReadMethod {
 }
 
 /// Checks the fields of a request.
-pub(super) fn checked<T>(check: impl FnOnce(&mut Violations) -> T) -> Result<T, Refusal> {
+pub(crate) fn checked<T>(check: impl FnOnce(&mut Violations) -> T) -> Result<T, Refusal> {
     let mut found = Violations::default();
     let read = check(&mut found);
     found.finish().map(|()| read)

@@ -9,6 +9,7 @@ use invengine_wire::v1::hold_target::By;
 use prost::Message;
 
 use super::command::{CommandMethod, CommandRequest};
+use super::event_filter::EventFilter;
 use super::outcomes::Outcomes;
 use super::read::{ReadMethod, ReadRequest, View};
 use super::{answer, events::events, with_submit};
@@ -79,7 +80,7 @@ impl Harness {
         let mut found = Vec::new();
         while let Some(record) = reader.next().unwrap() {
             let first = found.len() as u64 + 1;
-            found.extend(events(&self.ledger, &record, first, first, 7));
+            found.extend(events(&self.ledger, &record, &EventFilter::default(), first, first, 7));
         }
         found
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use invengine_node::door::{Door, DoorSettings, Port};
-use invengine_node::engine::{Call, Decision, Durable, EventQuery};
+use invengine_node::engine::{Call, Decision, Durable, EventPage, EventQuery};
 use invengine_node::refusal::Refusal;
 use invengine_wire::v1;
 use prost::Message;
@@ -106,17 +106,19 @@ impl Port for FakePort {
             }
         }
         let limit = if request.limit == 0 { u64::MAX } else { request.limit as u64 };
-        Ok(EventQuery { next: (request.from_sequence as u64).max(1), limit, follow: request.follow })
+        let last = if request.follow { u64::MAX } else { self.durable().sequence };
+        Ok(EventQuery { last, ..EventQuery::every((request.from_sequence as u64).max(1), limit) })
     }
 
-    fn read_events(&self, from_sequence: u64, limit: usize) -> Result<Vec<u8>, Refusal> {
+    fn read_events(&self, wanted: &EventQuery) -> Result<EventPage, Refusal> {
         let durable = self.durable().sequence;
         let event = |sequence: u64| v1::Event { sequence: sequence as i64, ..Default::default() };
         // A journal may give fewer than asked for.
-        let end = durable.min(from_sequence + limit.min(7) as u64 - 1);
-        let events = (from_sequence..=end).map(event).collect();
-        let ledger = "main".into();
-        Ok(v1::ReadEventsResponse { events, durable_sequence: durable as i64, ledger }.encode_to_vec())
+        let end = durable.min(wanted.next + wanted.limit.min(7) - 1);
+        let events: Vec<_> = (wanted.next..=end).map(event).collect();
+        let (number, ledger) = (events.len() as u64, "main".into());
+        let answer = v1::ReadEventsResponse { events, durable_sequence: durable as i64, ledger, ..Default::default() };
+        Ok(EventPage { message: answer.encode_to_vec(), events: number, next: wanted.next + number })
     }
 }
 

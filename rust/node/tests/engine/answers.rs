@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use invengine_node::engine::{Call, Engine, EngineSettings, JournalKind};
+use invengine_node::engine::{Call, Engine, EngineSettings, EventQuery, JournalKind};
 use invengine_node::methods::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX, PAGE_BYTES_MAX};
 use invengine_node::refusal::Refusal;
 use invengine_wire::v1;
@@ -177,7 +177,7 @@ fn an_order_of_many_holds_gets_a_summary_and_its_events_have_the_rest() {
     // Every event of the command is in the range that the summary states.
     let (mut next, mut found) = (summary.first_sequence, 0);
     while next <= receipt.sequence {
-        let answer = engine.read_events(next as u64, 0).unwrap();
+        let answer = engine.read_events(&EventQuery::every(next as u64, 0)).unwrap().message;
         assert!(answer.len() <= PAGE_BYTES_MAX, "{}", answer.len());
         let events = v1::ReadEventsResponse::decode(&*answer).unwrap().events;
         next = events.last().unwrap().sequence + 1;
@@ -199,7 +199,7 @@ fn events_are_read_in_answers_of_bounded_length() {
     let last = engine.durable().sequence;
     let (mut next, mut answers) = (1, 0);
     while next <= last {
-        let answer = engine.read_events(next, 0).unwrap();
+        let answer = engine.read_events(&EventQuery::every(next, 0)).unwrap().message;
         assert!(answer.len() <= COMMAND_ANSWER_BYTES_MAX, "{}", answer.len());
         let events = v1::ReadEventsResponse::decode(&*answer).unwrap().events;
         assert!(answer.len() <= PAGE_BYTES_MAX || events.len() == 1);
@@ -208,5 +208,11 @@ fn events_are_read_in_answers_of_bounded_length() {
         answers += 1;
     }
     assert!(answers > 3);
-    assert_eq!(v1::ReadEventsResponse::decode(&*engine.read_events(1, 2).unwrap()).unwrap().events.len(), 2);
+    assert_eq!(
+        v1::ReadEventsResponse::decode(&*engine.read_events(&EventQuery::every(1, 2)).unwrap().message)
+            .unwrap()
+            .events
+            .len(),
+        2
+    );
 }

@@ -6,7 +6,7 @@ use crate::engine_harness::{
     ask, assert_whole, backups_beside, digest, fill, in_time, names, open, receive, reserve, settings,
 };
 use invengine_node::backup::{RestoreReport, create, restore};
-use invengine_node::engine::{Call, Engine, EngineSettings};
+use invengine_node::engine::{Call, Engine, EngineSettings, EventQuery};
 use invengine_node::verify::verify;
 use invengine_wire::v1;
 use prost::Message;
@@ -110,8 +110,8 @@ fn older_journal_is_included_on_request() {
     create(&path_of("old"), &path_of("long"), true).unwrap();
     let (short, _) = restored(&path_of("short"), &path_of("from short"), 0);
     let (long, _) = restored(&path_of("long"), &path_of("from long"), 0);
-    assert_eq!(short.read_events(1, 1).unwrap_err().reason, "HISTORY_TRIMMED");
-    assert!(long.read_events(1, 1).is_ok());
+    assert_eq!(short.read_events(&EventQuery::every(1, 1)).unwrap_err().reason, "HISTORY_TRIMMED");
+    assert!(long.read_events(&EventQuery::every(1, 1)).is_ok());
     assert_eq!(digest(&short), digest(&long));
     // It is archived at the next snapshot, like any other.
     long.create_snapshot(in_time()).unwrap();

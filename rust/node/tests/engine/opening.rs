@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::engine_harness::{digest, fill, in_time, redis_settings, settings};
-use invengine_node::engine::{Call, Engine, Opening};
+use invengine_node::engine::{Call, Engine, EventQuery, Opening};
 
 const RESERVE: &str = "/invengine.v1.ReservationService/Reserve";
 
@@ -20,7 +20,7 @@ fn calls_are_refused_recovering_until_the_result_is_known() {
     let call = Call { path: RESERVE, payload: &[], key: "k", ledger: "", deadline: None };
     for refused in [
         opening.call(&call).reply.unwrap_err(),
-        opening.read_events(1, 1).unwrap_err(),
+        opening.read_events(&EventQuery::every(1, 1)).unwrap_err(),
         opening.create_snapshot_call(&call, in_time()).unwrap_err(),
     ] {
         assert_eq!(refused.reason, "RECOVERING");

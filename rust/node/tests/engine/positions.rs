@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::engine_harness::{ask, fill, in_time, open, receive, reserve, settings};
 use invengine_node::backup::{create, restore};
-use invengine_node::engine::{Call, Engine, EngineSettings, JournalKind};
+use invengine_node::engine::{Call, Engine, EngineSettings, EventQuery, JournalKind};
 use invengine_node::refusal::Refusal;
 use invengine_wire::v1;
 use prost::Message;
@@ -34,7 +34,9 @@ fn from(engine: &Engine, from_sequence: u64) -> Result<u64, Refusal> {
 }
 
 fn events(engine: &Engine, from: u64) -> Vec<v1::Event> {
-    let answer = v1::ReadEventsResponse::decode(&engine.read_events(from, 1_000).unwrap()[..]).unwrap();
+    let answer =
+        v1::ReadEventsResponse::decode(&engine.read_events(&EventQuery::every(from, 1_000)).unwrap().message[..])
+            .unwrap();
     assert_eq!(answer.ledger, "main");
     answer.events
 }
@@ -158,7 +160,7 @@ fn a_sequence_detects_a_restore_only_while_it_is_ahead() {
     for (sequence, is_good) in [(0, true), (1, true), (10, true), (11, true), (12, false), (32, false), (AHEAD, false)]
     {
         let found = from(&engine, sequence);
-        let read = engine.read_events(sequence, 1);
+        let read = engine.read_events(&EventQuery::every(sequence, 1));
         assert_eq!(found.is_ok(), is_good, "{sequence}");
         assert_eq!(read.is_ok(), is_good, "{sequence}");
         if let Err(refusal) = found {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::engine_harness::{digest, fill, in_time, names, receive, reserve, settings};
-use invengine_node::engine::{Engine, EngineSettings};
+use invengine_node::engine::{Engine, EngineSettings, EventQuery};
 
 // case: B13, E11
 #[test]
@@ -26,7 +26,7 @@ fn a_restart_begins_with_the_newest_good_snapshot_and_reaches_the_same_state() {
     assert!(!names(&path.join("archive"), "journal-").is_empty(), "older journal files are archived");
     let engine = Engine::open(&settings(path)).unwrap();
     assert_eq!(Some(digest(&engine)), before);
-    assert!(engine.read_events(1, 10).is_ok(), "the archive is still read");
+    assert!(engine.read_events(&EventQuery::every(1, 10)).is_ok(), "the archive is still read");
     drop(engine);
 
     // If the newest is damaged, the older one and a longer tail are used; if both are, every frame.
@@ -59,10 +59,10 @@ fn an_archive_may_be_deleted_by_hand() {
     std::fs::remove_dir_all(path.join("archive")).unwrap();
     let engine = Engine::open(&settings(path)).unwrap();
     assert_eq!(Some(digest(&engine)), before);
-    let refused = engine.read_events(1, 10).unwrap_err();
+    let refused = engine.read_events(&EventQuery::every(1, 10)).unwrap_err();
     assert_eq!(refused.reason, "HISTORY_TRIMMED");
     let first: u64 = refused.metadata["limit"].parse().unwrap();
-    assert!(first > 1 && engine.read_events(first, 10).is_ok());
+    assert!(first > 1 && engine.read_events(&EventQuery::every(first, 10)).is_ok());
 }
 
 // case: E12

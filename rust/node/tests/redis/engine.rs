@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine_harness::{ask, digest, in_time};
 use crate::journal_redis::{Kind, Redis, free_port};
-use invengine_node::engine::{Call, Engine, EngineSettings, OpenError};
+use invengine_node::engine::{Call, Engine, EngineSettings, EventQuery, OpenError};
 use invengine_node::refusal::Refusal;
 use invengine_wire::v1;
 use prost::Message;
@@ -208,10 +208,10 @@ fn a_restart_begins_at_a_snapshot_and_older_history_is_trimmed(kind: Kind) {
     // The snapshots give the same state as a fold of every frame did; the frames themselves are gone.
     let engine = Engine::open(&settings).unwrap();
     assert_eq!(Some(digest(&engine)), before);
-    let refused = engine.read_events(1, 10).unwrap_err();
+    let refused = engine.read_events(&EventQuery::every(1, 10)).unwrap_err();
     assert_eq!(refused.reason, "HISTORY_TRIMMED");
     let first: u64 = refused.metadata["limit"].parse().unwrap();
-    assert!(first > 1 && engine.read_events(first, 10).is_ok());
+    assert!(first > 1 && engine.read_events(&EventQuery::every(first, 10)).is_ok());
     assert_eq!(stat(&engine, "first_sequence"), first, "a start reports where the history begins");
     let left: u64 = server.run("XLEN invengine:{main}:frames").parse().unwrap();
     let written: u64 = server.run("HGET invengine:{main}:state entries").parse().unwrap();

@@ -2,6 +2,7 @@
 //! value correspond; the requests of all kinds have one shape. Here is the list of the kinds.
 
 mod catalogue;
+mod consumer;
 mod gs1;
 mod location_group;
 mod stock_transfer;
@@ -18,8 +19,14 @@ use crate::methods::Method;
 use crate::refusal::Refusal;
 
 /// The methods of each kind.
-pub(crate) const METHODS: &[&[Method]] =
-    &[catalogue::ITEMS, catalogue::LOCATIONS, catalogue::CHANNELS, location_group::METHODS, stock_transfer::METHODS];
+pub(crate) const METHODS: &[&[Method]] = &[
+    catalogue::ITEMS,
+    catalogue::LOCATIONS,
+    catalogue::CHANNELS,
+    location_group::METHODS,
+    stock_transfer::METHODS,
+    consumer::METHODS,
+];
 
 pub(super) use catalogue::{item_attributes, location_type};
 pub(super) use stock_transfer::message as stock_transfer;
@@ -32,6 +39,7 @@ pub(super) fn entity_put(ledger: &Ledger, entity: &VersionedEntity) -> v1::Entit
         // They have events of their own.
         EntityKind::Items | EntityKind::Locations | EntityKind::Channels | EntityKind::StockTransfers => None,
         EntityKind::LocationGroups => Some(Put::LocationGroup(Entity::of(ledger, name, *version, value))),
+        EntityKind::Consumers => Some(Put::Consumer(Entity::of(ledger, name, *version, value))),
     };
     v1::EntityPut { entity }
 }
