@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
 
 from invengine.cli import streams
 from invengine.cli.output import duration, print_table
+from invengine.client import JournalPosition
 from invengine.v1 import (
     admin_service_pb2,
     catalog_service_pb2,
@@ -284,44 +287,88 @@ def lines(*places: tuple[str, str]) -> list[types_pb2.LineSelection]:
     return [types_pb2.LineSelection(sku=sku, location=location, quantity=1) for sku, location in places]
 
 
-MUG, CUP = lines(("MUG", "berlin")), lines(("CUP", "lyon"))
-EVENTS = [
-    event(1, item_upserted=journal_service_pb2.ItemUpserted(sku="MUG")),
-    event(2, key="k2", stock_changed=journal_service_pb2.StockChanged(sku="MUG", location="berlin", delta=9)),
-    event(3, key="k3", reserved=journal_service_pb2.Reserved(reservation_id="r", lines=MUG)),
-    event(4, key="k4", reserved=journal_service_pb2.Reserved(reservation_id="s", lines=CUP)),
-    event(5, allocated=journal_service_pb2.Allocated(reservation_id="r", order_ref="o-1", lines=MUG)),
-    event(6, transferred=journal_service_pb2.Transferred(reservation_id="s", to_location="ulm", lines=CUP)),
-    event(7, order="o-1", fulfilled=journal_service_pb2.Fulfilled(reservation_id="r", lines=MUG)),
-    *[event(number, key=f"k{number}", keys_forgotten=journal_service_pb2.KeysForgotten()) for number in range(8, 30)],
-    event(30, entity_removed=journal_service_pb2.EntityRemoved(kind="item", name="MUG", version=2)),
-    event(31, entity_removed=journal_service_pb2.EntityRemoved(kind="location", name="ulm", version=2)),
-    event(32, entity_removed=journal_service_pb2.EntityRemoved(kind="location_group", name="MUG", version=2)),
-]
+def sent_filter(line: CommandLine, *flags: str) -> journal_service_pb2.EventFilter:
+    """The filter that the flags ask the server for."""
+    info = admin_service_pb2.GetServerInfoResponse(durable_sequence=40, first_sequence=1)
+    engine = ScriptedEngine({"GetServerInfo": info})
+    line.ask(engine, "events", "tail", *flags, "--json")
+    _, (_, payload) = engine.asked
+    return journal_service_pb2.ReadEventsRequest.FromString(payload).filter
 
 
 @pytest.mark.parametrize(
-    ("flags", "found"),
+    ("flags", "conditions"),
     [
-        (["--sku", "MUG"], [1, 2, 3, 5, 7, 30]),
-        (["--location", "lyon"], [4, 6]),
-        (["--location", "ulm"], [6, 31]),
-        (["--kind", "entity_removed"], [30, 31, 32]),
-        (["--sku", "MUG", "--location", "lyon"], []),
-        (["--kind", "reserved"], [3, 4]),
-        (["--kind", "reserved", "--kind", "allocated"], [3, 4, 5]),
-        (["--order", "o-1"], [5, 7]),
-        (["--key", "k3"], [3]),
-        (["--sku", "MUG", "--kind", "reserved", "--kind", "fulfilled"], [3, 7]),
-        (["--sku", "MUG", "--limit", "2"], [7, 30]),
-        (["--sku", "MUG", "--limit", "2", "--from", "1"], [1, 2]),
-        (["--sku", "MUG", "--from", "3"], [3, 5, 7, 30]),
+        ([], {}),
+        (["--sku", "MUG", "--sku", "CUP"], {"skus": ["MUG", "CUP"]}),
+        (["--location", "ulm", "--from", "3"], {"locations": ["ulm"]}),
+        (["--kind", "reserved", "--kind", "allocated"], {"types": ["reserved", "allocated"]}),
+        (["--channel", "web", "--source", "erp"], {"channels": ["web"], "source_ids": ["erp"]}),
+        (["--order", "o-1", "--key", "k3"], {"order_refs": ["o-1"], "idempotency_keys": ["k3"]}),
+        (
+            ["--not-channel", "web", "--not-source", "erp", "--not-actor", "ann", "--not-actor", "bob"],
+            {"not_caused_by": {"channels": ["web"], "source_ids": ["erp"], "actors": ["ann", "bob"]}},
+        ),
     ],
 )
-def test_events_are_filtered(line: CommandLine, flags: list[str], found: list[int]) -> None:
-    info = admin_service_pb2.GetServerInfoResponse(durable_sequence=len(EVENTS), first_sequence=1)
-    ran = line.ask(ScriptedEngine({"GetServerInfo": info}, EVENTS), "events", "tail", *flags, "--json")
-    assert [each["sequence"] for each in ran.objects] == found, ran
+def test_the_server_filters_events(line: CommandLine, flags: list[str], conditions: dict[str, Any]) -> None:
+    assert sent_filter(line, *flags) == journal_service_pb2.EventFilter(**conditions)
+
+
+@pytest.mark.parametrize(
+    ("flags", "found", "asked"),
+    [
+        ([], range(31, 41), (31, 0)),
+        (["--limit", "2"], [39, 40], (39, 0)),
+        (["--from", "3", "--limit", "2"], [3, 4], (3, 2)),
+        (["--sku", "MUG", "--limit", "2"], [39, 40], (1, 0)),
+        (["--sku", "MUG"], range(1, 41), (1, 0)),
+    ],
+)
+def test_which_events_are_printed(
+    line: CommandLine, flags: list[str], found: Iterable[int], asked: tuple[int, int]
+) -> None:
+    """Without a start the newest: for a filter the server has to read everything that is stored."""
+    info = admin_service_pb2.GetServerInfoResponse(durable_sequence=40, first_sequence=1)
+    events = [event(number, item_upserted=journal_service_pb2.ItemUpserted(sku="MUG")) for number in range(1, 41)]
+    engine = ScriptedEngine({"GetServerInfo": info}, events)
+    ran = line.ask(engine, "events", "tail", *flags, "--json")
+    assert [each["sequence"] for each in ran.objects] == list(found), ran
+    request = journal_service_pb2.ReadEventsRequest.FromString(engine.asked[-1][1])
+    assert (request.from_sequence, request.limit) == asked
+
+
+def test_events_are_cloud_events(line: CommandLine) -> None:
+    """Each line is read by the SDK of the specification, which refuses what does not keep to it."""
+    info = admin_service_pb2.GetServerInfoResponse(durable_sequence=3, first_sequence=1)
+    held = lines(("MUG", "berlin"))
+    events = [
+        event(1, key="k1", reserved=journal_service_pb2.Reserved(reservation_id="r", lines=held)),
+        event(2, stock_changed=journal_service_pb2.StockChanged(sku="M\u00fcg", location="ulm", delta=9)),
+        event(3, keys_forgotten=journal_service_pb2.KeysForgotten()),
+    ]
+    ran = line.ask(ScriptedEngine({"GetServerInfo": info}, events), "events", "tail", "--format", "cloudevents")
+    found = [JSONFormat().read(CloudEvent, text) for text in ran.out.splitlines()]
+    assert [each.get_type() for each in found] == [
+        "invengine.v1.reserved", "invengine.v1.stock_changed", "invengine.v1.keys_forgotten"
+    ]  # fmt: skip
+    assert [each.get_subject() for each in found] == ["r", "M\u00fcg@ulm", None]
+    assert len({(each.get_source(), each.get_id()) for each in found}) == 3
+    first: Any = found[0]
+    assert (first.get_source(), first.get_id()) == ("/ledgers/main", f"{events[0].writer_epoch}:1")
+    assert first.get_specversion() == "1.0"
+    assert first.get_datacontenttype() == "application/json"
+    assert first.get_time().timestamp() == events[0].time.ToMilliseconds() / 1000
+    data = first.get_data()
+    assert JournalPosition.parse(data["position"]) == JournalPosition("main", events[0].writer_epoch, 1)
+    assert data["fact"]["lines"][0]["sku"] == "MUG"
+    assert data["context"]["idempotency_key"] == "k1"
+
+
+def test_two_formats_are_one_too_many(line: CommandLine) -> None:
+    ran = line.run("events", "tail", "--json", "--format", "cloudevents", "--target", "127.0.0.1:1")
+    assert ran.code == 2
+    assert "give one of them" in ran.err
 
 
 def test_a_line_of_an_event_repeats_nothing(line: CommandLine) -> None:

@@ -227,6 +227,26 @@ def test_catalogue_add_list_and_import(line: CommandLine, tmp_path: Path) -> Non
     assert sizes == [1000, 1000, 500]
 
 
+def test_consumers_are_added_and_shown_with_their_position(line: CommandLine) -> None:
+    position = types_pb2.JournalPosition(ledger="main", writer_epoch=2, sequence=31)
+    text = str(JournalPosition("main", 2, 31))
+    consumer = types_pb2.Consumer(consumer="feed", position=position, version=3)
+    engine = ScriptedEngine({"UpsertConsumers": journal_service_pb2.UpsertConsumersResponse(receipt=RECEIPT)})
+    line.ask(engine, "events", "consumers", "add", "feed", text, "--expected-version", "2", "--key", "k")
+    (sent,) = engine.request(journal_service_pb2.UpsertConsumersRequest).consumers
+    assert sent == types_pb2.Consumer(consumer="feed", position=position, version=2)
+    script = {
+        "ListConsumers": journal_service_pb2.ListConsumersResponse(consumers=[consumer]),
+        "GetConsumer": journal_service_pb2.GetConsumerResponse(consumer=consumer),
+    }
+    rows = line.ask(ScriptedEngine({**script}), "events", "consumers", "list").out.splitlines()
+    assert [row.split() for row in rows] == [["consumer", "version", "position"], ["feed", "3", text]]
+    (shown,) = line.ask(ScriptedEngine({**script}), "events", "consumers", "show", "feed", "--json").objects
+    assert shown == {"consumer": "feed", "position": text, "version": 3}
+    ran = line.run("events", "consumers", "add", "feed", text[:-1], "--target", "127.0.0.1:1")
+    assert (ran.code, "POSITION" in ran.err) == (2, True)
+
+
 def test_location_groups_are_added_listed_shown_and_deleted(line: CommandLine) -> None:
     group = policy_service_pb2.LocationGroup(group="west", locations=["berlin", "lyon"], version=3)
     stored = policy_service_pb2.UpsertLocationGroupsResponse(receipt=RECEIPT, versions=[3])

@@ -13,6 +13,7 @@ from invengine.cli.csvfile import read_rows
 from invengine.cli.exits import ExitCode, UsageProblemError
 from invengine.cli.lean import MAY_BE_EMPTY
 from invengine.cli.options import parse_line, parts, quantities
+from invengine.client import JournalPosition
 
 from .scripted import CommandLine
 
@@ -71,6 +72,7 @@ def test_an_omitted_value_is_refused_and_never_means_all(line: CommandLine, argu
 ZERO = {
     "stock set --expected": "there were none",
     "policies location-groups add --expected-version": "there must be no such group",
+    "events consumers add --expected-version": "there must be no such consumer",
     "simulate promotion --seed": "a seed like any other",
     "simulate flash-sale --seed": "a seed like any other",
     "serve --drain-timeout-ms": "no time",
@@ -81,6 +83,7 @@ ZERO = {
 }
 # What a command needs besides the flag, so that nothing else is wrong with it.
 NEEDED = {
+    "events consumers add": ["x", str(JournalPosition.start("main"))],
     "reserve": ["MUG@berlin"],
     "availability": ["MUG"],
     "outcome": ["k"],
@@ -111,7 +114,11 @@ def flags(*kinds: Any) -> Iterator[tuple[str, str]]:
 def needed(words: str) -> list[str]:
     """The arguments without which a command is refused anyway. If it calls a server, nobody is there."""
     found = NEEDED.get(words, [])
-    if words.startswith(("catalogue", "policies", "stock-transfers")) and not found and not words.endswith("list"):
+    if (
+        words.startswith(("catalogue", "policies", "stock-transfers", "events consumers"))
+        and not found
+        and not words.endswith("list")
+    ):
         found = ["x"]
     return [*found, *NOBODY] if (words, "--timeout-ms") in set(flags(int)) else found
 

@@ -17,7 +17,7 @@ from typing import IO
 import pytest
 
 from invengine.cli.exits import ExitCode
-from invengine.client import Channel, Client, Item, Location, LocationGroup
+from invengine.client import Channel, Client, Consumer, Item, JournalPosition, Location, LocationGroup
 
 from ..conformance.redis_server import free_port
 from .test_cli_server import WAIT_S, process, ready, serve
@@ -93,6 +93,8 @@ WRITES: dict[str, Callable[[Case], list[str]]] = {
     "stock-transfers receive": lambda case: [*on_entity(case), "--whole"],
     "stock-transfers close": lambda case: [*on_entity(case), "--remainder", "lost"],
     "stock-transfers delete": on_entity,
+    "events consumers add": keyed("feed", str(JournalPosition.start("main"))),
+    "events consumers delete": on_entity,
 }
 READS: dict[str, Callable[[Case], list[str]]] = {
     "availability": offline(SKU),
@@ -111,6 +113,8 @@ READS: dict[str, Callable[[Case], list[str]]] = {
     "policies location-groups show": offline("west"),
     "stock-transfers list": offline(),
     "stock-transfers show": offline("shown"),
+    "events consumers list": offline(),
+    "events consumers show": offline("feed"),
     "catalogue items import": lambda case: [str(case.directory / "items.csv")],
     "catalogue locations import": lambda case: [str(case.directory / "locations.csv")],
     "catalogue channels import": lambda case: [str(case.directory / "channels.csv")],
@@ -219,6 +223,8 @@ def played(output: str, directory: Path, target: str, *more: str) -> dict[str, E
         client.upsert_items([Item(name) for name in names])
         client.upsert_locations([Location(name) for name in names])
         client.upsert_location_groups([LocationGroup(name, ("berlin",)) for name in ("west", *names)])
+        start = JournalPosition.start("main")
+        client.upsert_consumers([Consumer(name, start) for name in ("feed", *names)])
         for case in cases:
             client.reserve([(SKU, "berlin", 1)], key=case.hold)
             if case.command in UNDER_WAY:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from invengine.client import Channel, Item, Location, LocationGroup, StockState, TransferRemainder, commands
+from invengine.client import (
+    Channel,
+    Consumer,
+    Item,
+    JournalPosition,
+    Location,
+    LocationGroup,
+    StockState,
+    TransferRemainder,
+    commands,
+)
 
 LINES = [("mug", "wh-1", 2)]
 YEAR_S = 365 * 24 * 3600
@@ -35,6 +45,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "upsert_locations": {"locations": [Location("wh-1")]} | KEYED,
     "upsert_channels": {"channels": [Channel("app")]} | KEYED,
     "upsert_location_groups": {"groups": [LocationGroup("west", ("wh-1",))]} | KEYED,
+    "upsert_consumers": {"consumers": [Consumer("feed", JournalPosition("main", 1, 7))]} | KEYED,
+    "delete_consumers": {"consumers": ["feed"]} | KEYED,
     "delete_items": {"skus": ["mug"]} | KEYED,
     "delete_locations": {"locations": ["wh-1"]} | KEYED,
     "delete_location_groups": {"groups": ["west"]} | KEYED,
@@ -59,7 +71,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "list_location_groups": {},
     "get_stock_transfer": {"transfer": "tr-1"},
     "list_stock_transfers": {},
+    "get_consumer": {"consumer": "feed"},
+    "list_consumers": {},
     "read_events": {},
+    "consume": {"consumer": "feed", "follow": False},
     "digest": {},
     "server_info": {},
     "create_snapshot": {},

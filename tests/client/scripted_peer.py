@@ -15,7 +15,9 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from invengine.v1 import journal_service_pb2 as journal
 from invengine.v1 import reservation_service_pb2 as reservation
+from invengine.v1 import types_pb2 as types
 
 RESERVE = "/invengine.v1.ReservationService/Reserve"
 STREAM = "/invengine.v1.ReservationService/SubmitStream"
@@ -69,6 +71,15 @@ if TYPE_CHECKING:
     _Handlers = grpc.GenericRpcHandler[Any, Any]
 else:
     _Handlers = grpc.GenericRpcHandler
+
+
+class Silent(dict[str, Behaviour]):
+    """Every method answers an empty message, except where that says nothing: a consumer always has a position."""
+
+    def __missing__(self, method: str) -> Behaviour:
+        consumer = types.Consumer(consumer="feed", position=types.JournalPosition(ledger="main"), version=1)
+        answer = journal.GetConsumerResponse(consumer=consumer) if method.endswith("/GetConsumer") else None
+        return lambda body: answer.SerializeToString() if answer is not None else b""
 
 
 class Peer(_Handlers):

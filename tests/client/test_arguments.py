@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from every_call import CALLS, LINES, NOTHINGS, YEAR_S
-from scripted_peer import SUBMIT, Peer, accept_all
+from scripted_peer import SUBMIT, Peer, Silent, accept_all
 
 from invengine.client import (
     AsyncClient,
@@ -36,16 +36,10 @@ MEANT: dict[str, list[Any]] = {
     "from_sequence": [0],  # the beginning, as 1
     "sequence": [0],  # nothing was answered yet in this epoch
     "patience_s": [0],
+    "store_interval_s": [0],  # after each event
     "availabilities.queries": [[], ()],  # asks nothing, is told nothing
     "submit.drafts": [[], ()],  # does nothing
 }
-
-
-class Silent(dict[str, Callable[[bytes], bytes]]):
-    """Every method answers an empty message."""
-
-    def __missing__(self, method: str) -> Callable[[bytes], bytes]:
-        return lambda body: b""
 
 
 def use(client: Any, name: str, given: dict[str, Any]) -> Any:

@@ -164,6 +164,8 @@ READS: dict[str, Callable[[Any], Any]] = {
     "list_location_groups": lambda client: client.list_location_groups(),
     "get_stock_transfer": lambda client: client.get_stock_transfer("tr-1"),
     "list_stock_transfers": lambda client: client.list_stock_transfers(),
+    "get_consumer": lambda client: client.get_consumer("feed"),
+    "list_consumers": lambda client: client.list_consumers(),
     "read_events": lambda client: client.read_events(patience_s=0.1),
     "digest": lambda client: client.digest(),
     "server_info": lambda client: client.server_info(),
@@ -174,7 +176,7 @@ COMMANDS = {
     "receive", "return_", "adjust", "set_quantity", "count", "move_quantity", "upsert_items", "upsert_locations",
     "upsert_channels", "upsert_location_groups", "delete_items", "delete_locations", "delete_location_groups",
     "ship_transfer", "receive_transfer", "close_transfer", "delete_stock_transfers",
-    "register_source", "operation", "source", "close",
+    "upsert_consumers", "delete_consumers", "consume", "register_source", "operation", "source", "close",
 }  # fmt: skip
 
 

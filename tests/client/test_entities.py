@@ -14,7 +14,9 @@ from scripted_peer import Peer, Refusal
 from invengine.client import (
     Channel,
     Client,
+    Consumer,
     Item,
+    JournalPosition,
     Location,
     LocationGroup,
     LocationType,
@@ -26,6 +28,7 @@ from invengine.client import (
 from invengine.client.entities import _ITEMS, _LOCATIONS, Reference
 from invengine.errors import EntityInUse, InvalidArgument, StaleVersion
 from invengine.v1 import catalog_service_pb2 as catalog
+from invengine.v1 import journal_service_pb2 as journal
 from invengine.v1 import policy_service_pb2 as policy
 from invengine.v1 import types_pb2 as types
 
@@ -33,6 +36,7 @@ RECEIPT = types.Receipt(sequence=7, durable_sequence=7)
 WEST, EAST = LocationGroup("west", ("wh-1", "wh-2")), LocationGroup("east", ("wh-3",), version=4)
 GROUPS = "/invengine.v1.PolicyService/"
 CATALOG = "/invengine.v1.CatalogService/"
+JOURNAL = "/invengine.v1.JournalService/"
 
 
 def always(answer: Any) -> Callable[[bytes], bytes]:
@@ -114,6 +118,18 @@ def test_items_and_locations_are_deleted_by_name(peer: Peer) -> None:
         assert assert_type(client.delete_items(["mug"]), Receipt) == Receipt(7, 7, False)
 
 
+def test_a_consumer_is_read_as_it_is_put(peer: Peer) -> None:
+    position = types.JournalPosition(ledger="main", writer_epoch=3, sequence=31)
+    message = types.Consumer(consumer="feed", position=position, version=2)
+    peer.behaviours[JOURNAL + "GetConsumer"] = always(journal.GetConsumerResponse(consumer=message))
+    with Client(peer.target) as client:
+        found = assert_type(client.get_consumer("feed"), Consumer)
+    assert found == Consumer("feed", JournalPosition("main", 3, 31), 2)
+    assert commands.upsert_consumers([found]).request.consumers[0] == message
+    (sent,) = commands.delete_consumers([found]).request.consumers
+    assert (sent.name, sent.version) == ("feed", 2)
+
+
 BAD: list[tuple[Callable[..., Any], Any, str]] = [
     (commands.upsert_items, "mug", "items"),
     (commands.upsert_items, [], "items"),
@@ -126,6 +142,8 @@ BAD: list[tuple[Callable[..., Any], Any, str]] = [
     (commands.upsert_location_groups, [LocationGroup("east", ("wh-1", None))], "groups[0].locations[1]"),  # type: ignore[arg-type]
     (commands.upsert_location_groups, [LocationGroup("east", ("wh-1",), True)], "groups[0].version"),
     (commands.upsert_location_groups, [LocationGroup("east", ("wh-1",), "1")], "groups[0].version"),  # type: ignore[arg-type]
+    (commands.upsert_consumers, [Consumer("feed", "main@1:7")], "consumers[0].position"),  # type: ignore[arg-type]
+    (commands.upsert_consumers, [Consumer("feed", None)], "consumers[0].position"),  # type: ignore[arg-type]
     (commands.delete_items, ["mug", ""], "skus[1]"),
     (commands.delete_items, [Item("mug")], "skus[0]"),
     (commands.delete_locations, [("wh-1", 1)], "locations[0]"),

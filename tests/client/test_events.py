@@ -11,8 +11,10 @@ import pytest
 from scripted_peer import Peer, Refusal
 
 from invengine import errors
-from invengine.client import AsyncClient, Client, Event, JournalPosition
+from invengine.client import AsyncClient, Client, CommandOrigins, Event, EventFilter, JournalPosition
+from invengine.v1 import admin_service_pb2 as admin
 from invengine.v1 import journal_service_pb2 as journal
+from invengine.v1 import types_pb2 as types
 
 
 def answer(*sequences: int, ledger: str = "") -> bytes:
@@ -241,3 +243,161 @@ def test_the_reconnect_timeout_ends() -> None:
         list(client.read_events(patience_s=1.0))
     with Client("127.0.0.1:1") as client, pytest.raises(ValueError, match="0 or more"):
         next(client.read_events(-1))
+
+
+def response(*sequences: int, through: int) -> bytes:
+    """An answer that read further than its last event."""
+    message = journal.ReadEventsResponse.FromString(answer(*sequences, ledger="main") if sequences else b"")
+    message.read_through.ledger, message.read_through.writer_epoch, message.read_through.sequence = "main", 1, through
+    return message.SerializeToString()
+
+
+def test_a_filter_is_sent_with_each_request_and_continues_behind_what_was_read(peer: Peer) -> None:
+    answers = iter([[response(2, through=5), response(through=9)], [response(12, through=12)]])
+
+    def read(body: bytes) -> Iterator[bytes]:
+        yield from next(answers)
+        raise Refusal(grpc.StatusCode.UNAVAILABLE)
+
+    peer.reading = read
+    only = EventFilter(skus=["mug"], keys=("k",), not_caused_by=CommandOrigins(actors=["me"]), without_consumers=True)
+    with Client(peer.target) as client:
+        assert [event.sequence for event in client.read_events(only=only, limit=2)] == [2, 12]
+    requests = [journal.ReadEventsRequest.FromString(body) for _, body in peer.requests]
+    assert [(each.after.sequence, each.limit) for each in requests] == [(0, 2), (9, 1)]
+    expected = journal.EventFilter(skus=["mug"], idempotency_keys=["k"], without_consumers=True)
+    expected.not_caused_by.actors.append("me")
+    assert [each.filter for each in requests] == [expected, expected]
+
+
+@pytest.mark.parametrize(
+    ("only", "field"),
+    [
+        ({"skus": ["mug"]}, "only"),
+        (EventFilter(skus="mug"), "only.skus"),
+        (EventFilter(skus=[]), "only.skus"),
+        (EventFilter(types=["reserved", ""]), "only.types[1]"),
+        (EventFilter(locations=[None]), "only.locations[0]"),  # type: ignore[list-item]
+        (EventFilter(without_consumers=1), "only.without_consumers"),  # type: ignore[arg-type]
+        (EventFilter(not_caused_by="me"), "only.not_caused_by"),  # type: ignore[arg-type]
+        (EventFilter(not_caused_by=CommandOrigins()), "only.not_caused_by"),
+        (EventFilter(not_caused_by=CommandOrigins(actors=[""])), "only.not_caused_by.actors[0]"),
+    ],
+)
+def test_a_bad_filter_is_refused_before_anything_is_sent(peer: Peer, only: Any, field: str) -> None:
+    with Client(peer.target) as client, pytest.raises(errors.InvalidArgument) as caught:
+        list(client.read_events(only=only))
+    assert caught.value.violations[0].field == field
+    assert peer.requests == []
+
+
+class Ledger:
+    """Ten events, every third of which matches, and one consumer."""
+
+    def __init__(self, peer: Peer, known: types.Consumer | None = None) -> None:
+        self.known = known
+        self.puts: list[types.Consumer] = []
+        peer.reading = self.read
+        path = "/invengine.v1.JournalService/"
+        peer.behaviours[path + "GetConsumer"] = self.get
+        peer.behaviours[path + "UpsertConsumers"] = self.put
+        info = admin.GetServerInfoResponse(ledger="main")
+        peer.behaviours["/invengine.v1.AdminService/GetServerInfo"] = lambda _: info.SerializeToString()
+
+    def read(self, body: bytes) -> Iterator[bytes]:
+        request = journal.ReadEventsRequest.FromString(body)
+        assert request.filter.without_consumers
+        found = [each for each in range(request.after.sequence + 1, 11) if each % 3 == 0]
+        for sequence in found[: request.limit or None]:
+            yield response(sequence, through=sequence)
+        if not request.limit:
+            yield response(through=10)
+
+    def get(self, body: bytes) -> bytes:
+        if self.known is None:
+            raise Refusal(grpc.StatusCode.NOT_FOUND, "ENTITY_NOT_FOUND", metadata={"kind": "consumer", "name": "feed"})
+        return journal.GetConsumerResponse(consumer=self.known).SerializeToString()
+
+    def put(self, body: bytes) -> bytes:
+        (put,) = journal.UpsertConsumersRequest.FromString(body).consumers
+        if put.version != (self.known.version if self.known else 0):
+            raise Refusal(grpc.StatusCode.ABORTED, "STALE_VERSION")
+        self.puts.append(put)
+        self.known = types.Consumer(consumer=put.consumer, position=put.position, version=put.version + 1)
+        return journal.UpsertConsumersResponse(versions=[put.version + 1]).SerializeToString()
+
+    def stored(self) -> list[int]:
+        return [each.position.sequence for each in self.puts]
+
+
+def consumed(target: str, asynchronous: bool, **given: Any) -> list[int]:
+    """The sequences that a consumer gets that never waits."""
+    if not asynchronous:
+        with Client(target) as client:
+            return [event.sequence for event in client.consume("feed", follow=False, **given)]
+
+    async def main() -> list[int]:
+        async with AsyncClient(target) as client:
+            return [event.sequence async for event in client.consume("feed", follow=False, **given)]
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_consumer_continues_where_it_was(peer: Peer, asynchronous: bool) -> None:
+    ledger = Ledger(peer)
+    assert consumed(peer.target, asynchronous, limit=1) == [3]
+    assert consumed(peer.target, asynchronous) == [6, 9]
+    assert consumed(peer.target, asynchronous) == []
+    # At a regular end; the last one is behind what did not match. Where nothing was handled, nothing is stored.
+    assert ledger.stored() == [3, 10]
+    assert [each.version for each in ledger.puts] == [0, 1]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_new_consumer_may_begin_later(peer: Peer, asynchronous: bool) -> None:
+    ledger = Ledger(peer)
+    start = JournalPosition("main", 1, 4)
+    assert consumed(peer.target, asynchronous, start=start) == [6, 9]
+    assert consumed(peer.target, asynchronous, start=start) == [], "it is known by now"
+    assert ledger.stored() == [10]
+
+
+def test_an_event_is_handled_when_the_next_one_is_asked_for(peer: Peer) -> None:
+    ledger = Ledger(peer)
+    with Client(peer.target) as client:
+        reader = client.consume("feed", follow=False, store_interval_s=0)
+        assert next(reader).sequence == 3
+        assert ledger.stored() == []
+        assert next(reader).sequence == 6
+        assert ledger.stored() == [3]
+        reader.close()  # type: ignore[attr-defined]
+    assert ledger.stored() == [3], "the second one may not have been handled"
+    assert consumed(peer.target, False) == [6, 9]
+
+
+def test_positions_are_not_stored_more_often_than_asked_for(peer: Peer) -> None:
+    ledger = Ledger(peer)
+    assert consumed(peer.target, False, store_interval_s=3600) == [3, 6, 9]
+    assert ledger.stored() == [10]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_second_consumer_of_the_name_is_noticed(peer: Peer, asynchronous: bool) -> None:
+    ledger = Ledger(peer, types.Consumer(consumer="feed", position=types.JournalPosition(ledger="main"), version=4))
+    with Client(peer.target) as client:
+        other = client.consume("feed", follow=False)
+        next(other)
+        assert consumed(peer.target, asynchronous) == [3, 6, 9]
+        with pytest.raises(errors.StaleVersion):
+            list(other)
+    assert ledger.stored() == [10]
+
+
+def test_what_did_not_match_is_stored_only_when_it_is_much(peer: Peer) -> None:
+    """Otherwise idle consumers would answer each other's stored positions for ever."""
+    ledger = Ledger(peer)
+    for through, stored in ((999, []), (1_000, [1_000])):
+        peer.reading = lambda _, through=through: iter([response(through=through)])  # type: ignore[misc]
+        assert consumed(peer.target, False, store_interval_s=0) == []
+        assert ledger.stored() == stored

@@ -96,6 +96,7 @@ class Shop:
         )
         request.lines.add(sku=sku, quantity=units)
         self.call(methods.SHIP_TRANSFER, request)
+        return name
 
     def consumer(self) -> str:
         """A new consumer of events, before the first event."""

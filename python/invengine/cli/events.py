@@ -1,29 +1,55 @@
-"""`invengine events`: prints the events of the journal."""
+"""`invengine events`: prints the events of the journal, and names who reads them."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from invengine.cli.event_filters import EventFilter
+from invengine.cli.entities import EntityKind, add_one, entity_app
 from invengine.cli.exits import UsageProblemError
-from invengine.cli.options import Json, Target, TimeoutMs, connected
+from invengine.cli.options import Json, Key, Target, TimeoutMs, connected
 from invengine.cli.output import plain, print_json, print_line
+from invengine.cli.policies import ExpectedVersion
 from invengine.cli.streams import unread
-from invengine.client import Client, Event, JournalPosition, ServerDescription
+from invengine.client import Client, CommandOrigins, Consumer, Event, EventFilter, JournalPosition, ServerDescription
+from invengine.v1 import journal_service_pb2
 
 SHOWN = 10
 """The number of events that are printed by default."""
+KINDS = tuple(field.name for field in journal_service_pb2.Event.DESCRIPTOR.oneofs_by_name["fact"].fields)
 
 app = typer.Typer(help="Events of the journal.", no_args_is_help=True, add_completion=False)
+
+CONSUMERS = EntityKind(
+    "consumers",
+    Consumer,
+    ("consumer", "version", "position"),
+    Client.upsert_consumers,
+    Client.list_consumers,
+    Client.delete_consumers,
+    Client.get_consumer,
+)
+
+
+class Format(StrEnum):
+    """How events are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    CLOUDEVENTS = "cloudevents"
 
 
 @app.callback()
 def root() -> None:
     """Events of the journal."""
+
+
+def _some(flag: str, text: str) -> Any:
+    return typer.Option(flag, help=f"{text}; may be repeated.")
 
 
 @app.command("tail")
@@ -44,21 +70,47 @@ def tail(
             help="The newest N events; with --follow the next N new ones; with --after or --from the first N.",
         ),
     ] = None,
-    sku: Annotated[str | None, typer.Option("--sku", help="Only events of this item.")] = None,
-    location: Annotated[str | None, typer.Option("--location", help="Only events at this location.")] = None,
-    kind: Annotated[list[str] | None, typer.Option("--kind", help="Only of this kind; may be repeated.")] = None,
-    order: Annotated[str | None, typer.Option("--order", help="Only events that name this order.")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="Only events of the command with this key.")] = None,
+    sku: Annotated[list[str] | None, _some("--sku", "Only events of this item")] = None,
+    location: Annotated[list[str] | None, _some("--location", "Only events at this location")] = None,
+    kind: Annotated[list[str] | None, _some("--kind", "Only of this kind")] = None,
+    channel: Annotated[list[str] | None, _some("--channel", "Only of commands of this channel")] = None,
+    source: Annotated[list[str] | None, _some("--source", "Only of commands of this source")] = None,
+    order: Annotated[list[str] | None, _some("--order", "Only of commands that name this order")] = None,
+    key: Annotated[list[str] | None, _some("--key", "Only of the command with this key")] = None,
+    not_channel: Annotated[list[str] | None, _some("--not-channel", "Nothing that this channel caused")] = None,
+    not_source: Annotated[list[str] | None, _some("--not-source", "Nothing that this source caused")] = None,
+    not_actor: Annotated[list[str] | None, _some("--not-actor", "Nothing that this actor caused")] = None,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
     as_json: Json = False,
+    format_: Annotated[
+        Format | None,
+        typer.Option("--format", help="text, json (as --json), or cloudevents: one CloudEvent 1.0 per line."),
+    ] = None,
 ) -> None:
     """Print durable events: with --after or --from from there on, otherwise the newest.
 
-    With --sku, --location, --kind, --order or --key only events that match all of them. The server does not filter:
-    every event from the start position on is read and filtered here, without one the whole stored history.
+    With --sku, --location, --kind, --channel, --source, --order or --key only events that match each of them; with
+    --not-channel, --not-source or --not-actor only what others caused. The server filters; without --after or --from it
+    reads the whole stored history for that.
     """
-    wanted = EventFilter(sku, location, tuple(kind or ()), order, key)
+    if as_json and format_ not in (None, Format.JSON):
+        raise UsageProblemError(f"--json and --format {format_} are two formats: give one of them")
+    show = _SHOW[Format.JSON if as_json else format_ or Format.TEXT]
+    for each in kind or ():
+        if each not in KINDS:
+            raise UsageProblemError(f"there is no kind of event {each!r}: name one of {', '.join(KINDS)}")
+    others = CommandOrigins(channels=not_channel or None, source_ids=not_source or None, actors=not_actor or None)
+    only = EventFilter(
+        types=kind or None,
+        skus=sku or None,
+        locations=location or None,
+        channels=channel or None,
+        source_ids=source or None,
+        order_refs=order or None,
+        keys=key or None,
+        not_caused_by=None if others == CommandOrigins() else others,
+    )
     if after is not None and from_sequence is not None:
         raise UsageProblemError("give --after or --from, not both")
     position = None if after is None else _position(after)
@@ -66,37 +118,70 @@ def tail(
         # A reader waits long for a server that went away; one that was never there is reported within the timeout.
         server = client.server_info()
         if position is None and from_sequence is None:
-            events = _newest(client, server, wanted, follow, limit)
+            events = _newest(client, server, None if only == EventFilter() else only, follow, limit)
         else:
-            events = wanted.chosen(client.read_events(from_sequence, after=position, follow=follow), limit)
+            events = client.read_events(from_sequence, after=position, follow=follow, limit=limit, only=only)
         for event in events:
-            if as_json:
-                print_json(plain(event) | ({"position": str(event.position)} if event.ledger else {}))
-            else:
-                print_line(line_of(event))
+            show(event)
             if unread():
                 return
 
 
 def _newest(
-    client: Client, server: ServerDescription, wanted: EventFilter, follow: bool, limit: int | None
+    client: Client, server: ServerDescription, only: EventFilter | None, follow: bool, limit: int | None
 ) -> Iterable[Event]:
     """Returns the newest matching events; with `follow` also new ones, and with a limit only that many of these."""
     if follow and limit is not None:
-        return wanted.chosen(client.read_events(server.durable_sequence + 1, follow=True), limit)
-    if not wanted.given:
+        return client.read_events(server.durable_sequence + 1, follow=True, limit=limit, only=only)
+    if only is None:
         return client.read_events(
             max(1, server.durable_sequence - (SHOWN if limit is None else limit) + 1), follow=follow
         )
-    found = wanted.chosen(client.read_events(max(1, server.first_sequence), follow=follow), None)
+    found = client.read_events(max(1, server.first_sequence), follow=follow, only=only)
     return found if limit is None else deque(found, limit)
 
 
-def _position(text: str) -> JournalPosition:
+consumers = entity_app(app, CONSUMERS, "Readers whose position the ledger keeps.")
+
+
+@consumers.command("add")
+def add_consumer(
+    context: typer.Context,
+    consumer: str,
+    position: Annotated[str, typer.Argument(help="The last event that it has handled, as --json prints it.")],
+    expected_version: ExpectedVersion = None,
+    key: Key = None,
+    target: Target = None,
+    timeout_ms: TimeoutMs = None,
+    as_json: Json = False,
+) -> None:
+    """Create one consumer, or have it continue after another position."""
+    value = Consumer(consumer, _position(position, "POSITION"), expected_version)
+    add_one(context, CONSUMERS, value, key, target, timeout_ms, as_json)
+
+
+def _position(text: str, flag: str = "--after") -> JournalPosition:
     try:
         return JournalPosition.parse(text)
     except ValueError as error:
-        raise UsageProblemError(f"--after: {error}") from None
+        raise UsageProblemError(f"{flag}: {error}") from None
+
+
+def _print_json(event: Event) -> None:
+    print_json(plain(event) | ({"position": str(event.position)} if event.ledger else {}))
+
+
+def _print_cloud_event(event: Event) -> None:
+    from invengine.client.cloudevents import cloud_event
+
+    print_json(cloud_event(event))
+
+
+_SHOW: dict[Format, Callable[[Event], None]] = {
+    Format.TEXT: lambda event: print_line(line_of(event)),
+    Format.JSON: _print_json,
+    Format.CLOUDEVENTS: _print_cloud_event,
+}
 
 
 _OF_COMMANDS = (("channel", "channel"), ("order_ref", "order_ref"), ("key", "idempotency_key"))

@@ -143,6 +143,9 @@ def plain(value: Any) -> Any:
         from google.protobuf.json_format import MessageToDict
 
         return MessageToDict(value, preserving_proto_field_name=True)
+    positions = sys.modules.get("invengine.positions")
+    if positions is not None and isinstance(value, positions.JournalPosition):
+        return str(value)  # As `--after` takes it.
     for kind, convert in _PLAIN:
         if isinstance(value, kind):
             return convert(value)

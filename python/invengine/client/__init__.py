@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from invengine.client.blocking import Client
     from invengine.client.columns import ReserveColumns
     from invengine.client.draft import CommandFields, Draft
+    from invengine.client.event_filter import CommandOrigins, EventFilter
     from invengine.client.fold import StockFold
     from invengine.client.numbering import StateFileError
     from invengine.client.operation import AsyncOperation, Operation
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from invengine.positions import JournalPosition
 
     __all__ = [
-        "AsyncClient", "AsyncOperation", "AsyncSource", "Client", "CommandFields", "Draft", "JournalPosition",
-        "Operation", "OrderedSource", "ReserveColumns", "StateFileError", "StockFold",
+        "AsyncClient", "AsyncOperation", "AsyncSource", "Client", "CommandFields", "CommandOrigins", "Draft",
+        "EventFilter", "JournalPosition", "Operation", "OrderedSource", "ReserveColumns", "StateFileError", "StockFold",
     ]  # fmt: skip
     __all__ += results.__all__
 
@@ -38,7 +39,9 @@ _MODULE_OF_NAME = {
     "AsyncSource": "invengine.client.source_async",
     "Client": "invengine.client.blocking",
     "CommandFields": "invengine.client.draft",
+    "CommandOrigins": "invengine.client.event_filter",
     "Draft": "invengine.client.draft",
+    "EventFilter": "invengine.client.event_filter",
     "JournalPosition": "invengine.positions",
     "Operation": "invengine.client.operation",
     "OrderedSource": "invengine.client.source_blocking",

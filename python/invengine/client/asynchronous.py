@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
@@ -20,10 +21,20 @@ from invengine.client.retry import Pause, Retries, attempts, is_repeatable, may_
 from invengine.client.source_async import WINDOW, AsyncSource
 from invengine.client.stream import METHOD as STREAM
 from invengine.client.stream import CommandStream
-from invengine.errors import ClientClosed, ConnectionLost, DeadlineExceeded, InvengineError, Rejected, Unreachable
+from invengine.errors import (
+    ClientClosed,
+    ConnectionLost,
+    DeadlineExceeded,
+    EntityNotFound,
+    InvengineError,
+    Rejected,
+    Unreachable,
+)
 
 if TYPE_CHECKING:
     from invengine.client.columns import ReserveColumns
+    from invengine.client.consuming import Progress
+    from invengine.client.event_filter import EventFilter
     from invengine.client.results import Event, Outcome
     from invengine.positions import JournalPosition
 
@@ -163,6 +174,7 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
         after: JournalPosition | None = None,
         follow: bool = False,
         limit: int | None = None,
+        only: EventFilter | None = None,
         patience_s: float = events.PATIENCE_S,
     ) -> AsyncIterator[Event]:
         """Yields the durable events of the journal after a position; with `follow` also future ones.
@@ -176,7 +188,69 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
         After a lost connection it continues with the next event: none is yielded twice, none is skipped. It gives up
         when the server stays unreachable for `patience_s`.
         """
-        cursor = events.Cursor(from_sequence, after, follow, limit)
+        cursor = events.Cursor(from_sequence, after, follow, limit, only)
+        async with aclosing(self._event_batches(cursor, patience_s)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield event
+
+    async def consume(
+        self,
+        consumer: str,
+        *,
+        only: EventFilter | None = None,
+        start: JournalPosition | None = None,
+        follow: bool = True,
+        limit: int | None = None,
+        store_interval_s: float = events.STORE_INTERVAL_S,
+        patience_s: float = events.PATIENCE_S,
+    ) -> AsyncIterator[Event]:
+        """Yields events from where this consumer was when it last ran; its position is kept in the ledger.
+
+        An event counts as handled when the loop asks for the next one. The position of the last handled event is stored
+        every `store_interval_s`, with the event that comes then, and at a regular end. So each event comes at least
+        once: after a crash or a `break` those since the last stored position come again. Positions that consumers
+        store are no events here.
+
+        StaleVersion means that another process consumes under this name: stop one of them. A consumer that the ledger
+        does not know yet begins after `start`, or with the first event.
+        """
+        cursor, progress = await self._consumption(consumer, only, start, follow, limit, store_interval_s, patience_s)
+        async with aclosing(self._event_batches(cursor, patience_s)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield event
+                    progress.handled(event.position)
+                    if progress.is_due:
+                        progress.stored(await self.send(progress.draft()))
+                progress.skipped_to(cursor.position)
+                if progress.is_due:
+                    progress.stored(await self.send(progress.draft()))
+        if progress.is_ahead:
+            progress.stored(await self.send(progress.draft()))
+
+    async def _consumption(
+        self,
+        consumer: str,
+        only: EventFilter | None,
+        start: JournalPosition | None,
+        follow: bool,
+        limit: int | None,
+        store_interval_s: float,
+        patience_s: float,
+    ) -> tuple[events.Cursor, Progress]:
+        from invengine.client import consuming
+
+        only = consuming.checked_filter(only, start, follow, limit, store_interval_s, patience_s)
+        try:
+            known = await self.get_consumer(consumer)
+        except EntityNotFound:
+            known = consuming.first_time(consumer, start, (await self.server_info()).ledger)
+        cursor = events.Cursor(None, known.position, follow, limit, only)
+        return cursor, consuming.Progress(known, store_interval_s)
+
+    async def _event_batches(self, cursor: events.Cursor, patience_s: float) -> AsyncGenerator[Iterator[Event]]:
+        """Yields the events of each answer, which may be none. Each must be read before the next is asked for."""
         arguments.timeout(patience_s, "patience_s")
         retries = Retries(None)
         while True:
@@ -186,8 +260,9 @@ class AsyncClient(AsyncReads, ClientCommands, AsyncCommands):
                 stream = await self._reading(events.METHOD, cursor.request())
                 async for answer in stream:
                     retries.succeeded()
-                    for event in cursor.take(answer):
-                        yield event
+                    yield cursor.take(answer)
+                    if cursor.complete:
+                        return
                 if cursor.ends_with_stream:
                     return
             except aio.AioRpcError as failure:

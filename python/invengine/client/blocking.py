@@ -15,10 +15,12 @@ from invengine.client.draft import CommandFields, Draft
 from invengine.client.methods import ClientCommands, Commands, Reads
 from invengine.client.reads import Pages, Read
 from invengine.client.retry import Pause, Retries, attempts, may_be_reissued
-from invengine.errors import ClientClosed, ConnectionLost, InvengineError, Rejected, Unreachable
+from invengine.errors import ClientClosed, ConnectionLost, EntityNotFound, InvengineError, Rejected, Unreachable
 
 if TYPE_CHECKING:
     from invengine.client.columns import ReserveColumns
+    from invengine.client.consuming import Progress
+    from invengine.client.event_filter import EventFilter
     from invengine.client.operation import Operation
     from invengine.client.results import Event, Outcome
     from invengine.client.source_blocking import OrderedSource
@@ -66,6 +68,10 @@ class Client(Reads, ClientCommands, Commands):
     after: the position of the last event that was handled; not together with `from_sequence`.
     follow: True waits at the end for new events.
     limit: end after this many events, 1 or more; no limit if omitted.
+    only: an `EventFilter`: the server sends only events that match; every event if omitted.
+    consumer: the name under which the ledger keeps the position of a reader.
+    start: the position after which a consumer begins that the ledger does not know yet; the first event if omitted.
+    store_interval_s: seconds between two positions that a consumer stores, at most 365 days.
     patience_s: seconds for which a reader tries to reach a server that is unreachable, at most 365 days.
     """
 
@@ -195,6 +201,7 @@ class Client(Reads, ClientCommands, Commands):
         after: JournalPosition | None = None,
         follow: bool = False,
         limit: int | None = None,
+        only: EventFilter | None = None,
         patience_s: float = events.PATIENCE_S,
     ) -> Iterator[Event]:
         """Yields the durable events of the journal after a position; with `follow` also future ones.
@@ -208,7 +215,66 @@ class Client(Reads, ClientCommands, Commands):
         After a lost connection it continues with the next event: none is yielded twice, none is skipped. It gives up
         when the server stays unreachable for `patience_s`.
         """
-        cursor = events.Cursor(from_sequence, after, follow, limit)
+        cursor = events.Cursor(from_sequence, after, follow, limit, only)
+        for batch in self._event_batches(cursor, patience_s):
+            yield from batch
+
+    def consume(
+        self,
+        consumer: str,
+        *,
+        only: EventFilter | None = None,
+        start: JournalPosition | None = None,
+        follow: bool = True,
+        limit: int | None = None,
+        store_interval_s: float = events.STORE_INTERVAL_S,
+        patience_s: float = events.PATIENCE_S,
+    ) -> Iterator[Event]:
+        """Yields events from where this consumer was when it last ran; its position is kept in the ledger.
+
+        An event counts as handled when the loop asks for the next one. The position of the last handled event is stored
+        every `store_interval_s`, with the event that comes then, and at a regular end. So each event comes at least
+        once: after a crash or a `break` those since the last stored position come again. Positions that consumers
+        store are no events here.
+
+        StaleVersion means that another process consumes under this name: stop one of them. A consumer that the ledger
+        does not know yet begins after `start`, or with the first event.
+        """
+        cursor, progress = self._consumption(consumer, only, start, follow, limit, store_interval_s, patience_s)
+        for batch in self._event_batches(cursor, patience_s):
+            for event in batch:
+                yield event
+                progress.handled(event.position)
+                if progress.is_due:
+                    progress.stored(self.send(progress.draft()))
+            progress.skipped_to(cursor.position)
+            if progress.is_due:
+                progress.stored(self.send(progress.draft()))
+        if progress.is_ahead:
+            progress.stored(self.send(progress.draft()))
+
+    def _consumption(
+        self,
+        consumer: str,
+        only: EventFilter | None,
+        start: JournalPosition | None,
+        follow: bool,
+        limit: int | None,
+        store_interval_s: float,
+        patience_s: float,
+    ) -> tuple[events.Cursor, Progress]:
+        from invengine.client import consuming
+
+        only = consuming.checked_filter(only, start, follow, limit, store_interval_s, patience_s)
+        try:
+            known = self.get_consumer(consumer)
+        except EntityNotFound:
+            known = consuming.first_time(consumer, start, self.server_info().ledger)
+        cursor = events.Cursor(None, known.position, follow, limit, only)
+        return cursor, consuming.Progress(known, store_interval_s)
+
+    def _event_batches(self, cursor: events.Cursor, patience_s: float) -> Iterator[Iterator[Event]]:
+        """Yields the events of each answer, which may be none. Each must be read before the next is asked for."""
         arguments.timeout(patience_s, "patience_s")
         retries = Retries(None)
         while True:
@@ -218,7 +284,9 @@ class Client(Reads, ClientCommands, Commands):
                 stream = self._stream(events.METHOD, cursor.request())
                 for answer in stream:
                     retries.succeeded()
-                    yield from cursor.take(answer)
+                    yield cursor.take(answer)
+                    if cursor.complete:
+                        return
                 if cursor.ends_with_stream:
                     return
             except grpc.RpcError as failure:

@@ -18,15 +18,18 @@ from invengine.client.descriptors import CommandMethod, ListMethod, ReadMethod
 from invengine.client.draft import CommandFields, Draft, Kind
 from invengine.client.reads import Pages, Read, checked_page_size, in_pages, of_one_answer
 from invengine.errors import InvalidArgument
+from invengine.positions import JournalPosition
 
 if TYPE_CHECKING:
-    from invengine.client.results import Channel, Item, Location, LocationGroup, Receipt, Upserted
+    from invengine.client.results import Channel, Consumer, Item, Location, LocationGroup, Receipt, Upserted
 
 __all__ = [
+    "delete_consumers",
     "delete_items",
     "delete_location_groups",
     "delete_locations",
     "upsert_channels",
+    "upsert_consumers",
     "upsert_items",
     "upsert_location_groups",
     "upsert_locations",
@@ -94,9 +97,21 @@ def _read_location_type(message: Any, name: str) -> Any:
     return results.LocationType(number) if number in results.LocationType._value2member_map_ else None
 
 
+def _position(value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, JournalPosition):
+        raise InvalidArgument(path, f"a JournalPosition, as an event has it; got {value!r}")
+    return {"ledger": value.ledger, "writer_epoch": value.writer_epoch, "sequence": value.sequence}
+
+
+def _read_position(message: Any, name: str) -> JournalPosition:
+    found = getattr(message, name)
+    return JournalPosition(found.ledger, found.writer_epoch, found.sequence)
+
+
 _FIELD_TYPES = {
     "str": _FieldType(arguments.text, getattr),
     "tuple[str, ...]": _FieldType(_texts, lambda message, name: tuple(getattr(message, name))),
+    "JournalPosition": _FieldType(_position, _read_position),
     "int | None": _FieldType(
         _whole_number, lambda message, name: getattr(message, name) if message.HasField(name) else None
     ),
@@ -142,7 +157,7 @@ class EntityKind(Generic[E]):
         """Creates or replaces entities. `argument` is their name in the errors of the caller."""
         rpc = f"Upsert{self._plural}"
         given = enumerate(_some(entities, argument))
-        wanted = [self._message_of(each, f"{argument}[{number}]") for number, each in given]
+        wanted = [self._parts_of(each, f"{argument}[{number}]") for number, each in given]
         request = self._of_contract(f"{rpc}Request")(**{self._list: wanted})
         return Draft(Kind(self._list, self._service, rpc, decode.upserted), request, fields)
 
@@ -182,12 +197,10 @@ class EntityKind(Generic[E]):
             return self._of_message(message)
         return self._value(*[kind.read(message, name) for name, kind in self._fields])
 
-    def _message_of(self, entity: Any, path: str) -> Any:
+    def _parts_of(self, entity: Any, path: str) -> dict[str, Any]:
         if not isinstance(entity, self._value):
             raise InvalidArgument(path, f"{self._value.__name__}(...); got {entity!r}")
-        return self._of_contract(self._value.__name__)(
-            **{name: kind.checked(getattr(entity, name), f"{path}.{name}") for name, kind in self._fields}
-        )
+        return {name: kind.checked(getattr(entity, name), f"{path}.{name}") for name, kind in self._fields}
 
     def _reference(self, given: Any, path: str) -> dict[str, Any]:
         if isinstance(given, self._value):
@@ -219,6 +232,7 @@ _ITEMS = EntityKind(lambda: results.Item, "catalog", "Items")
 _LOCATIONS = EntityKind(lambda: results.Location, "catalog", "Locations")
 _CHANNELS = EntityKind(lambda: results.Channel, "catalog", "Channels")
 _LOCATION_GROUPS = EntityKind(lambda: results.LocationGroup, "policy", "LocationGroups")
+_CONSUMERS = EntityKind(lambda: results.Consumer, "journal", "Consumers")
 
 
 def upsert_items(items: Iterable[Item], **fields: Unpack[CommandFields]) -> Draft[Upserted]:
@@ -319,6 +333,39 @@ def delete_location_groups(
     return _LOCATION_GROUPS.delete(groups, "groups", fields)
 
 
+def upsert_consumers(consumers: Iterable[Consumer], **fields: Unpack[CommandFields]) -> Draft[Upserted]:
+    """Stores positions of consumers, atomically: 1 to 1,000. `versions` of the result has their new versions.
+
+    A consumer with a `version` is stored only if it has that version now, 0 if there is none; else StaleVersion, and
+    nothing is stored. A position that is no durable event of the ledger's history is PositionNotInHistory.
+
+    consumers: 1 to 1,000 entries, each name at most once.
+    """
+    return _CONSUMERS.upsert(consumers, "consumers", fields)
+
+
+def get_consumer(consumer: str, *, timeout_s: float | None = None) -> Read[Consumer]:
+    """One consumer of events, with its position and its version.
+
+    consumer: its name.
+    """
+    return _CONSUMERS.get(consumer, timeout_s)
+
+
+def list_consumers(*, page_size: int = 1000) -> Pages[Consumer]:
+    """All consumers of events, in the order they were first created; fetches page after page."""
+    return _CONSUMERS.pages(page_size)
+
+
+def delete_consumers(consumers: Iterable[Reference[Consumer]], **fields: Unpack[CommandFields]) -> Draft[Receipt]:
+    """Deletes consumers, atomically: 1 to 1,000.
+
+    consumers: each a name, or (name, version) or a `Consumer` that was read, to be deleted only if it still has that
+        version (else StaleVersion).
+    """
+    return _CONSUMERS.delete(consumers, "consumers", fields)
+
+
 class EntityCommands:
     """The commands on entities, as methods."""
 
@@ -329,6 +376,8 @@ class EntityCommands:
     delete_items = CommandMethod(delete_items)
     delete_locations = CommandMethod(delete_locations)
     delete_location_groups = CommandMethod(delete_location_groups)
+    upsert_consumers = CommandMethod(upsert_consumers)
+    delete_consumers = CommandMethod(delete_consumers)
 
 
 class EntityReads:
@@ -342,3 +391,5 @@ class EntityReads:
     list_channels = ListMethod(list_channels)
     get_location_group = ReadMethod(get_location_group)
     list_location_groups = ListMethod(list_location_groups)
+    get_consumer = ReadMethod(get_consumer)
+    list_consumers = ListMethod(list_consumers)

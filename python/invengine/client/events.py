@@ -9,23 +9,31 @@ from invengine.client import arguments, contract, decode
 from invengine.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from invengine.client.event_filter import EventFilter
     from invengine.client.results import Event
     from invengine.positions import JournalPosition
 
 METHOD = "/invengine.v1.JournalService/ReadEvents"
 PATIENCE_S = 60.0
 """How long a reader tries to reach the server again before it gives up."""
+STORE_INTERVAL_S = 5.0
+"""The least time between two positions that a consumer stores: each is an event, and a key that is remembered."""
 
 
 class Cursor:
-    """The last event that was read and how many are left to read. No event is yielded twice.
+    """How far events were read and how many are left to read. No event is yielded twice.
 
     After the first event it continues by complete positions, so it notices a history that was replaced while it was
     disconnected, however the reading started.
     """
 
     def __init__(
-        self, from_sequence: int | None, after: JournalPosition | None, follow: bool, limit: int | None
+        self,
+        from_sequence: int | None,
+        after: JournalPosition | None,
+        follow: bool,
+        limit: int | None,
+        only: EventFilter | None = None,
     ) -> None:
         if from_sequence is not None and after is not None:
             raise InvalidArgument("after", "give from_sequence or after, not both")
@@ -42,6 +50,16 @@ class Cursor:
         self._follow = arguments.flag(follow, "follow")
         self._limit = 0 if limit is None else arguments.positive(limit, "limit", "every event")
         self._taken = 0
+        self._filter = None
+        if only is not None:
+            from invengine.client.event_filter import message_of
+
+            self._filter = message_of(only, "only")
+
+    @property
+    def position(self) -> JournalPosition | None:
+        """The last event that was yielded, or after a whole answer read: nothing up to there is still to come."""
+        return self._after
 
     @property
     def complete(self) -> bool:
@@ -56,7 +74,7 @@ class Cursor:
     def request(self) -> bytes:
         """Returns the request for the remaining events."""
         left = self._limit - self._taken if self._limit else 0
-        request = contract.journal.ReadEventsRequest(follow=self._follow, limit=left)
+        request = contract.journal.ReadEventsRequest(follow=self._follow, limit=left, filter=self._filter)
         if self._after is None:
             request.from_sequence = self._next
         else:
@@ -77,3 +95,9 @@ class Cursor:
             # A server older than positions does not name its ledger.
             self._after = found.position if message.ledger else None
             yield found
+        read = message.read_through
+        if read.sequence >= self._next and not self.complete:
+            from invengine.positions import JournalPosition
+
+            self._next = read.sequence + 1
+            self._after = JournalPosition(read.ledger, read.writer_epoch, read.sequence)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from invengine.positions import JournalPosition
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["Channel", "Item", "Location", "LocationGroup", "LocationType", "Money"]
+__all__ = ["Channel", "Consumer", "Item", "Location", "LocationGroup", "LocationType", "Money"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,8 @@ class Money:
 class Item:
     """An item for sale; all but the sku is optional.
 
-    `gtin` has 8, 12, 13 or 14 digits with the check digit last, and is read back with 14. `item_class` is a class of your
-    own. `unit_value` says how much a difference of one unit matters.
+    `gtin` has 8, 12, 13 or 14 digits with the check digit last, and is read back with 14. `item_class` is a class of
+    your own. `unit_value` says how much a difference of one unit matters.
     """
 
     sku: str
@@ -76,4 +78,16 @@ class LocationGroup:
 
     group: str
     locations: tuple[str, ...]
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A reader of events whose position the ledger keeps: the last event that it has handled.
+
+    `version` is as that of a `LocationGroup`: by it two readers of one name notice each other.
+    """
+
+    consumer: str
+    position: JournalPosition
     version: int | None = None
