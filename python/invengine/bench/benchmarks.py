@@ -10,6 +10,7 @@ from invengine.bench import (
     clients,
     door,
     embedded,
+    followers,
     journals,
     ledger,
     sale,
@@ -49,6 +50,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark(
         "D1", "a caller beside attacks on the door: how long it waits, and what they cost in memory", door.attacked
     ),
+    Benchmark("E1", "the writer beside twenty readers of events with filters", followers.beside_writes),
     Benchmark("P10", "a flash sale at ten times the capacity", sale.flash),
     Benchmark("P11", "CPU of a refusal divided by that of a success, unary and batched", batched.refusals),
     Benchmark("P15", "memory of a level, and of a reservation with its key", sizes.memory),

@@ -85,6 +85,7 @@ GOALS: dict[str, Goal] = {
     "C1.availability_ms": Goal(at_most=200),
     "D1.failed_calls": Goal(at_least=0, at_most=0),
     "D1.memory_mib": Goal(at_most=600),
+    "E1.writer_added": Goal(at_most=0.1),
     "P11.unary": Goal(at_most=0.5),
     "P11.batched": Goal(at_most=0.5),
     "P7.over_3_syncs_us": Goal(at_most=2_000),

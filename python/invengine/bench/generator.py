@@ -79,9 +79,12 @@ class Target:
 
     def latency_open(self, shape: Shape, per_s: float, quantile: str = "p999") -> Sample:
         """The p99.9 latency in microseconds in an open loop: callers arrive at this rate, whatever the server does."""
+        return Sample(self.open_loop(shape, per_s)["latency_us"][quantile])
+
+    def open_loop(self, shape: Shape, per_s: float) -> dict[str, Any]:
+        """The report of the generator on callers who arrive at this rate, whatever the server does."""
         seconds = self.plan.seconds
-        report = self._run(shape, seconds, pace=_even(per_s, WARM_UP_S + seconds))
-        return Sample(report["latency_us"][quantile])
+        return self._run(shape, seconds, pace=_even(per_s, WARM_UP_S + seconds))
 
     def best(self, shapes: Iterable[Shape]) -> Shape:
         """The shape of load with the highest rate, from one short run each."""

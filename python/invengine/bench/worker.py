@@ -76,7 +76,14 @@ def bystander() -> int:
     return bystander.main()
 
 
-TALKING: dict[str, Callable[[], int]] = {"attack": attack, "bystander": bystander}
+def followers() -> int:
+    """Readers of events who wait for what never comes."""
+    from invengine.bench import followers
+
+    return followers.main()
+
+
+TALKING: dict[str, Callable[[], int]] = {"attack": attack, "bystander": bystander, "followers": followers}
 """Those who are told more than what stands in their first line."""
 
 KINDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
