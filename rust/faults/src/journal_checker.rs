@@ -349,7 +349,10 @@ impl JournalChecker {
             &stored_frame.payload,
             stored_frame.time_ms,
             stored_frame.writer_epoch,
-            &mut |ledger, record| audit.borrow_mut().before(ledger, record),
+            &mut |ledger, record| {
+                audit.borrow_mut().before(ledger, record);
+                true
+            },
             &mut |ledger, record| {
                 audit.borrow_mut().after(ledger, record);
                 true

@@ -1,7 +1,7 @@
 //! The ledger's state and its queries. Nothing here reads a clock: time is an argument.
 
 use crate::ids::{Handle, LevelIndex, ReservationId, Slot, TOKEN_BYTES};
-use crate::level::LevelFigures;
+use crate::level::{LevelFigures, LevelPlace};
 use hashbrown::HashMap;
 
 use crate::correction::IssueTimes;
@@ -227,6 +227,13 @@ impl Ledger {
     /// The quantities of a level at this time.
     pub fn figures(&self, level: LevelIndex, now_ms: i64) -> LevelFigures {
         self.levels.figures(level, now_ms).unwrap_or_default()
+    }
+
+    /// What identifies a level in the events of any time.
+    pub fn place_of(&self, level: LevelIndex) -> Option<LevelPlace> {
+        let found = self.levels.get(level)?;
+        let of_item = self.levels.of_item(found.item).into();
+        Some(LevelPlace { level, item: found.item, location: found.location, of_item })
     }
 
     /// Names of a level's item and location; empty if there is no such level.

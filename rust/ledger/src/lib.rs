@@ -62,7 +62,7 @@ pub use ids::{Handle, LevelIndex, ReservationId, Slot, TOKEN_BYTES};
 pub use image::{IMAGE_PIECE_BYTES, IMAGE_VERSION, Image, ImageLoader};
 pub use keys::{KeyEntry, Scope};
 pub use ledger::{DEDUPE_WINDOW_MS, KEY_BYTES_MAX, Ledger, LedgerOptions, REFUSAL_BYTES_MAX};
-pub use level::{Level, LevelFigures};
+pub use level::{Level, LevelChange, LevelFigures, LevelPlace, ReservedChange};
 pub use look_ahead::{Ahead, COMMANDS_AHEAD};
 pub use name_rules::{NAME_CHARS_MAX, name_fault, shown, visible};
 pub use names::Names;

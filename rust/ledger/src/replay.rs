@@ -17,11 +17,11 @@ impl Ledger {
     /// # Errors
     /// The payload is not of this version, or its events do not apply to the state: nothing after it can be trusted.
     pub fn fold(&mut self, payload: &[u8], frame_time_ms: i64, writer_epoch: u64) -> Result<(), Malformed> {
-        self.fold_with(payload, frame_time_ms, writer_epoch, &mut |_, _| {}, &mut |_, _| true).map(|_| ())
+        self.fold_with(payload, frame_time_ms, writer_epoch, &mut |_, _| true, &mut |_, _| true).map(|_| ())
     }
 
-    /// The same, and calls `before` and `after` around each record; `after` ends the fold by returning false. Returns
-    /// whether the payload was folded to its end.
+    /// The same, and calls `before` and `after` around each record; either ends the fold by returning false, `before` without
+    /// the record. Returns whether the payload was folded to its end.
     ///
     /// # Errors
     /// As `fold`.
@@ -30,7 +30,7 @@ impl Ledger {
         payload: &[u8],
         frame_time_ms: i64,
         writer_epoch: u64,
-        before: &mut dyn FnMut(&Ledger, &Record<'_>),
+        before: &mut dyn FnMut(&Ledger, &Record<'_>) -> bool,
         after: &mut dyn FnMut(&Ledger, &Record<'_>) -> bool,
     ) -> Result<bool, Malformed> {
         self.epoch = u32::try_from(writer_epoch).map_err(|_| Malformed("a writer epoch is out of range"))?;
@@ -43,7 +43,9 @@ impl Ledger {
                 if record.time_ms < self.time_ms {
                     return Err(Malformed("the time of a record goes back"));
                 }
-                before(self, record);
+                if !before(self, record) {
+                    return Ok(false);
+                }
                 self.apply(record, key);
                 if self.inapplicable_events > 0 {
                     return Err(Malformed("an event does not fit the state before it"));

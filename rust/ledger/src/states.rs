@@ -110,6 +110,16 @@ impl Quantities {
         self.0[state.row()]
     }
 
+    /// Units of each state alone.
+    pub fn all_alone(&self) -> impl Iterator<Item = i64> {
+        self.0.into_iter()
+    }
+
+    /// The quantities with these units, one for each state alone; `None` if there are fewer or more.
+    pub fn of_alone(units: &[i64]) -> Option<Self> {
+        units.try_into().ok().map(Quantities)
+    }
+
     /// Units of each state but the sellable one.
     pub fn others(&self) -> impl Iterator<Item = (StockState, i64)> {
         StockState::all().zip(self.0).skip(1)
@@ -124,6 +134,12 @@ impl Quantities {
     /// Changes the units of a state, and with it the whole that it is a part of.
     pub(crate) fn change(&mut self, state: StockState, delta: i64) {
         self.0[state.row()] += delta;
+    }
+
+    /// The units of each state less those of `change`.
+    pub(crate) fn less(mut self, change: &Self) -> Self {
+        self.0.iter_mut().zip(change.0).for_each(|(units, changed)| *units -= changed);
+        self
     }
 
     /// The same with another number of sellable units.

@@ -38,7 +38,10 @@ fn fold_anything(frames: &[Frame]) -> bool {
                 &frame.payload,
                 frame.time_ms,
                 frame.writer_epoch,
-                &mut |ledger, record| audited.borrow_mut().before(ledger, record),
+                &mut |ledger, record| {
+                    audited.borrow_mut().before(ledger, record);
+                    true
+                },
                 &mut |ledger, record| {
                     audited.borrow_mut().after(ledger, record);
                     true

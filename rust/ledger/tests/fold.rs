@@ -92,7 +92,7 @@ fn fold_until(frames: &[Frame], sequence: u64) -> Ledger {
     let mut ledger = Ledger::new(LedgerOptions::new("main"));
     for frame in frames {
         let whole = ledger
-            .fold_with(&frame.payload, frame.time_ms, frame.writer_epoch, &mut |_, _| {}, &mut |ledger, _| {
+            .fold_with(&frame.payload, frame.time_ms, frame.writer_epoch, &mut |_, _| true, &mut |ledger, _| {
                 assert_eq!(Audit::check(ledger), Vec::new());
                 ledger.sequence() < sequence
             })
@@ -103,6 +103,29 @@ fn fold_until(frames: &[Frame], sequence: u64) -> Ledger {
         }
     }
     ledger
+}
+
+#[test]
+fn a_fold_can_stop_before_any_record() {
+    let mut harness = Harness::with_mugs(5);
+    let first = harness.ledger.sequence();
+    harness.wait(1_000);
+    harness.ask(&stock("in", StockKind::Received, "mug", "wh-1", 1)).accepted();
+    harness.cut();
+    let frame = harness.frames.last().expect("a frame");
+    for (until_ms, expected) in [(999, first), (1_000, first + 1)] {
+        let mut ledger = Ledger::new(LedgerOptions::new("main"));
+        let whole = ledger
+            .fold_with(
+                &frame.payload,
+                frame.time_ms,
+                1,
+                &mut |_, record| record.time_ms <= START_MS + until_ms,
+                &mut |_, _| true,
+            )
+            .expect("a frame of its own");
+        assert_eq!((ledger.sequence(), whole), (expected, expected > first), "{until_ms}");
+    }
 }
 
 #[test]

@@ -4,9 +4,11 @@
 //! units due per tick, so that a read or a decision subtracts expired units immediately. What a decision reads of a level is
 //! one cache line; what only stock commands and the digest need is stored elsewhere.
 
+mod change;
 mod due;
 mod levels;
 
+pub use change::{LevelChange, LevelPlace, ReservedChange};
 pub(crate) use levels::Levels;
 
 use crate::ids::{Handle, LevelIndex};
@@ -94,6 +96,16 @@ impl LevelFigures {
     #[inline]
     pub fn available(&self) -> i64 {
         self.free().max(0)
+    }
+
+    /// The quantities before a change, whose reserved units changed by `reserved`.
+    pub fn before(&self, change: &LevelChange, reserved: i64) -> Self {
+        LevelFigures {
+            level: self.level,
+            stock: self.stock.less(&change.stock),
+            reserved: self.reserved - reserved,
+            allocated: self.allocated - change.allocated,
+        }
     }
 
     /// Units that are held beyond the stock.

@@ -66,6 +66,15 @@ impl Origin<'_> {
     }
 }
 
+impl Record<'_> {
+    /// The payload of a frame of this time that has this record only.
+    pub fn payload(&self, frame_time_ms: i64) -> Vec<u8> {
+        let mut out = vec![PAYLOAD_VERSION];
+        encode(&mut out, self, frame_time_ms);
+        out
+    }
+}
+
 /// Events that happened together. Each takes one sequence number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record<'a> {

@@ -142,7 +142,10 @@ pub fn fold(options: &LedgerOptions, frames: &[Frame]) -> Result<Ledger, Malform
             &frame.payload,
             frame.time_ms,
             frame.writer_epoch,
-            &mut |ledger, record| audit.borrow_mut().before(ledger, record),
+            &mut |ledger, record| {
+                audit.borrow_mut().before(ledger, record);
+                true
+            },
             &mut |ledger, record| {
                 audit.borrow_mut().after(ledger, record);
                 true

@@ -84,7 +84,10 @@ impl Fold {
             frame.payload,
             frame.time_ms,
             frame.writer_epoch,
-            &mut |ledger, record| audit.borrow_mut().before(ledger, record),
+            &mut |ledger, record| {
+                audit.borrow_mut().before(ledger, record);
+                true
+            },
             &mut |ledger, record| {
                 audit.borrow_mut().after(ledger, record);
                 self.note(ledger, record);
