@@ -71,6 +71,7 @@ def test_an_omitted_value_is_refused_and_never_means_all(line: CommandLine, argu
 # Numbers that a command line may name as 0, and what it means there; every other flag refuses it.
 ZERO = {
     "stock set --expected": "there were none",
+    "stock at --sequence": "before the first event",
     "policies location-groups add --expected-version": "there must be no such group",
     "events consumers add --expected-version": "there must be no such consumer",
     "simulate promotion --seed": "a seed like any other",
@@ -92,6 +93,9 @@ NEEDED = {
     "backup restore": ["nowhere"],
     "stock set": ["MUG@berlin=1"],
     "stock show": ["MUG@berlin"],
+    "stock at": ["--sequence", "1"],
+    "stock history": ["MUG@berlin"],
+    "explain": ["MUG@berlin"],
     "stock move": ["MUG@berlin=1", "--to", "damaged"],
     "policies location-groups add": ["west", "berlin"],
     "stock-transfers ship": ["T-17", "MUG=1", "--from", "berlin", "--to", "lyon"],

@@ -18,6 +18,7 @@ from invengine.client import (
 )
 
 LINES = [("mug", "wh-1", 2)]
+LEVEL = {"sku": "mug", "location": "wh-1"}
 YEAR_S = 365 * 24 * 3600
 NOTHINGS: list[Any] = [None, 0, "", [], ()]
 STAMP = datetime(2026, 11, 27, 9, 30, tzinfo=UTC)
@@ -57,8 +58,11 @@ CALLS: dict[str, dict[str, Any]] = {
     "get_reservation": {"reservation_id": "r-1"},
     "list_reservations": {},
     "get_outcome": {"key": "k-1"},
-    "get_level": {"sku": "mug", "location": "wh-1"},
+    "get_level": LEVEL,
     "list_levels": {},
+    "get_level_at": LEVEL | {"at": 7},
+    "list_levels_at": {"at": 7},
+    "list_history": LEVEL,
     "availability": {"sku": "mug"},
     "availabilities": {"queries": ["mug"]},
     "get_item": {"sku": "mug"},

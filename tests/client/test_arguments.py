@@ -35,6 +35,7 @@ MEANT: dict[str, list[Any]] = {
     "quantities": [0],  # sent as 0: the server refuses that row
     "from_sequence": [0],  # the beginning, as 1
     "sequence": [0],  # nothing was answered yet in this epoch
+    "at": [0],  # before the first event
     "patience_s": [0],
     "store_interval_s": [0],  # after each event
     "availabilities.queries": [[], ()],  # asks nothing, is told nothing

@@ -16,7 +16,10 @@ from .targets import SERVERS, TARGETS, EmbeddedTarget, ServerTarget, Target
 
 REDIS = "redis"
 # What a journal promises; the rest does not know which journal it is on.
-ON_REDIS = ("test_keys", "test_sources", "test_submit", "test_holds", "test_expiry", "test_journal", "test_contention")
+ON_REDIS = (
+    "test_keys", "test_sources", "test_submit", "test_holds", "test_expiry", "test_journal", "test_history",
+    "test_contention",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

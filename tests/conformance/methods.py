@@ -103,6 +103,8 @@ GET_CONSUMER = _method("JournalService", _j.GetConsumerRequest, _j.GetConsumerRe
 LIST_CONSUMERS = _method("JournalService", _j.ListConsumersRequest, _j.ListConsumersResponse)
 DELETE_CONSUMERS = _method("JournalService", _j.DeleteConsumersRequest, _j.DeleteConsumersResponse)
 GET_DIGEST = _method("JournalService", _j.GetDigestRequest, _j.GetDigestResponse)
+GET_STATE_AT = _method("JournalService", _j.GetStateAtRequest, _j.GetStateAtResponse)
+LIST_HISTORY = _method("JournalService", _j.ListInventoryHistoryRequest, _j.ListInventoryHistoryResponse)
 READ_EVENTS = "/invengine.v1.JournalService/ReadEvents"
 
 _ad = admin_service_pb2

@@ -242,15 +242,35 @@ class Worst:
         assert found[-1] > stated()[methods.GET_AVAILABILITY.path] * 4 // 5
         return found
 
-    def pages(self, method: Method[Any, Any]) -> list[int]:
+    def pages(self, method: Method[Any, Any], **wanted: str) -> list[int]:
         """Pages as long as they get."""
-        request = method.request(page_size=COUNT)
+        request = method.request(page_size=COUNT, **wanted)
         found: list[int] = []
         while not found or request.page_token:
             answer = self.target.call_raw(method.path, request.SerializeToString())
             found.append(len(answer))
             request.page_token = method.answer.FromString(answer).next_page_token
         return found
+
+    def past_levels(self) -> list[int]:
+        """One level, and pages of all, as they are now."""
+        request = methods.GET_STATE_AT.request(sequence=self.target.digest()[1])
+        request.level.sku, request.level.location = self.skus[0], self.places[0]
+        found = [self.ask(methods.GET_STATE_AT, request)]
+        request.levels.page_size = COUNT
+        while len(found) == 1 or request.levels.page_token:
+            answer = self.target.call_raw(methods.GET_STATE_AT.path, request.SerializeToString())
+            found.append(len(answer))
+            request.levels.page_token = methods.GET_STATE_AT.answer.FromString(answer).next_page_token
+        return found
+
+    def history(self) -> list[int]:
+        """Pages of changes whose causes are as long as they may be."""
+        names = ("order_ref", "holder", "actor", "reason_code", "reference", "causation")
+        for _ in range(COUNT):
+            context = self.context(channel=self.channel, **{name: long(name) for name in names})
+            self.ask(methods.RECEIVE, requests.receive(context, (self.skus[0], self.places[0], 1)))
+        return self.pages(methods.LIST_HISTORY, sku=self.skus[0], location=self.places[0])
 
     def events(self) -> list[int]:
         """Every message of the whole journal."""
@@ -336,6 +356,8 @@ def calls(worst: Worst) -> dict[str, Callable[[], list[int]]]:
             len(worst.target.call_raw("/invengine.v1.AdminService/CreateSnapshot", b""))
         ],
         m.READ_EVENTS: worst.events,
+        m.GET_STATE_AT.path: worst.past_levels,
+        m.LIST_HISTORY.path: worst.history,
     }
     on_holds: list[Method[Any, Any]] = [m.EXTEND, m.ALLOCATE, m.TRANSFER, m.RELEASE, m.FULFILL]
     on_stock: list[Method[Any, Any]] = [m.RECEIVE, m.RETURN, m.ADJUST, m.COUNT, m.SET_QUANTITY, m.MOVE_QUANTITY]

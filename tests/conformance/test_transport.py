@@ -17,7 +17,6 @@ LATER = {
     "AvailabilityService": {"GetAvailableToPromise", "WatchAvailability"},
     "InventoryService": {"RecordMessages"},
     "SourceService": {"ListSources", "ListParked", "SkipParked"},
-    "JournalService": {"GetStateAt"},
 }
 METHODS = {path_of(method): method for method in every_method()}
 UNIMPLEMENTED = sorted(

@@ -50,7 +50,7 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry("cli.doctor", "Check what a server with the same flags would depend on."),
     "catalogue": Entry("cli.catalogue", "Items, locations and channels: list, add, import, delete."),
     "policies": Entry("cli.policies", "Location groups: add, list, show, delete."),
-    "stock": Entry("cli.stock", "Stock: receive, return, adjust, set, count, move, show, list."),
+    "stock": Entry("cli.stock", "Stock: receive, return, adjust, set, count, move, show, list, at, history."),
     "stock-transfers": Entry("cli.stock_transfers", "Stock transfers: ship, receive, close, list, show, delete."),
     "reserve": Entry("cli.holds", "Take a timed hold on every line, or on none of them."),
     "allocate": Entry("cli.holds", "Turn a timed hold into a hard one of an order, without expiry."),
@@ -63,6 +63,9 @@ COMMANDS: dict[str, Entry] = {
     "holds": Entry("cli.lookups", "List holds, of a --holder, of an --order or all."),
     "outcome": Entry("cli.lookups", "Report what the command with this KEY did."),
     "availability": Entry("cli.status", "Units that may be held now."),
+    "explain": Entry(
+        "cli.history", "Say why a level is what it is: in sentences, and with a table of its latest changes."
+    ),
     "events": Entry("cli.events", "Events of the journal."),
     "status": Entry("cli.status", "The server, its guarantees, its digest, its counters."),
     "version": Entry("cli.status", "The versions of the package and of its core."),

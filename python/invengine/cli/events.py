@@ -113,7 +113,7 @@ def tail(
     )
     if after is not None and from_sequence is not None:
         raise UsageProblemError("give --after or --from, not both")
-    position = None if after is None else _position(after)
+    position = None if after is None else parse_position(after, "--after")
     with connected(context, target, timeout_ms) as client:
         # A reader waits long for a server that went away; one that was never there is reported within the timeout.
         server = client.server_info()
@@ -156,11 +156,12 @@ def add_consumer(
     as_json: Json = False,
 ) -> None:
     """Create one consumer, or have it continue after another position."""
-    value = Consumer(consumer, _position(position, "POSITION"), expected_version)
+    value = Consumer(consumer, parse_position(position, "POSITION"), expected_version)
     add_one(context, CONSUMERS, value, key, target, timeout_ms, as_json)
 
 
-def _position(text: str, flag: str = "--after") -> JournalPosition:
+def parse_position(text: str, flag: str) -> JournalPosition:
+    """Reads the position that a flag names."""
     try:
         return JournalPosition.parse(text)
     except ValueError as error:

@@ -120,6 +120,22 @@ def parse_level(text: str) -> tuple[str, str]:
     return sku, location
 
 
+def one_level(what: list[str], command: str) -> tuple[str, str]:
+    """Reads the one level of a command: SKU@LOCATION, or SKU and LOCATION as two words."""
+    if len(what) == 2:
+        # These are two lines: a location with an @ in its name would not be given as a separate word.
+        if all("@" in text for text in what):
+            raise UsageProblemError(f"{command} prints one level: use another command for the other, or `stock list`")
+        return what[0], what[1]
+    if len(what) > 2:
+        raise UsageProblemError(f"{command} prints one level: write SKU@LOCATION, such as MUG@berlin")
+    if "@" not in what[0]:
+        raise UsageProblemError(
+            f"{what[0]!r} names no location: write {what[0]}@LOCATION; all of its levels: stock list --sku {what[0]}"
+        )
+    return parse_level(what[0])
+
+
 def quantities(texts: list[str], *, default: int | None = None) -> list[tuple[str, str, int]]:
     """Reads lines that need a quantity; `default` is used if none is written."""
     lines: list[tuple[str, str, int]] = []

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from invengine.cli.exits import UsageProblemError
+from invengine.cli.history import register_stock
 from invengine.cli.keys import command_key
 from invengine.cli.options import (
     Actor,
@@ -19,7 +20,7 @@ from invengine.cli.options import (
     Target,
     TimeoutMs,
     connected,
-    parse_level,
+    one_level,
     quantities,
 )
 from invengine.cli.output import print_facts, print_json, print_line, print_rows, print_table
@@ -37,7 +38,9 @@ LEVEL_COLUMNS = (
 )
 
 app = typer.Typer(
-    help="Stock: receive, return, adjust, set, count, move, show, list.", no_args_is_help=True, add_completion=False
+    help="Stock: receive, return, adjust, set, count, move, show, list, at, history.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 
@@ -147,7 +150,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one level: every quantity of one item at one location."""
-    sku, location = _one_level(what)
+    sku, location = one_level(what, "show")
     with connected(context, target, timeout_ms) as client:
         level = client.get_level(sku, location)
     print_facts({name: getattr(level, name) for name in (*LEVEL_COLUMNS, "in_transit")}, as_json=as_json)
@@ -167,19 +170,7 @@ def list_levels(
         print_rows(client.list_levels(sku=sku, location=location), LEVEL_COLUMNS, as_json=as_json)
 
 
-def _one_level(what: list[str]) -> tuple[str, str]:
-    if len(what) == 2:
-        # These are two lines: a location with an @ in its name would not be given as a separate word.
-        if all("@" in text for text in what):
-            raise UsageProblemError("show prints one level: use another command for the other, or `stock list`")
-        return what[0], what[1]
-    if len(what) > 2:
-        raise UsageProblemError("show prints one level: write SKU@LOCATION, such as MUG@berlin")
-    if "@" not in what[0]:
-        raise UsageProblemError(
-            f"{what[0]!r} names no location: write {what[0]}@LOCATION; all of its levels: stock list --sku {what[0]}"
-        )
-    return parse_level(what[0])
+register_stock(app)
 
 
 def _state(part: Part | None) -> StockState | None:

@@ -62,6 +62,8 @@ class Client(Reads, ClientCommands, Commands):
     sku: the item; for a list only its levels, all if omitted.
     location: the location; for a list only its levels, all if omitted; for availability all locations together if
         omitted.
+    at: the moment: the sequence of an event (0 is before the first), its `JournalPosition`, or a datetime with a time
+        zone that is before the server's present time.
     queries: each (sku, location), or a sku alone for each of its levels.
     items, locations, channels: 1 to 1,000 entries; a field that an entry leaves empty is empty afterwards.
     from_sequence: the sequence of the first event to read, for a first read; events are numbered from 1.

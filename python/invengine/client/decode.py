@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Changes,
         Digest,
         Event,
+        HistoryLine,
         Hold,
         HoldLine,
         HoldSummary,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         LineState,
         LookAlike,
         Outcome,
+        PastLevel,
         Receipt,
         Registration,
         Reservation,
@@ -245,6 +247,19 @@ def event_of(event: Any, ledger: str) -> Event:
     context = event.context if event.HasField("context") else None
     fact = getattr(event, kind) if kind else None
     return results.Event(event.sequence, stamp_time(event.time), event.writer_epoch, kind, fact, context, ledger)
+
+
+def past_level(answer: Any, level: Any) -> PastLevel:
+    """One level of a GetStateAtResponse."""
+    at, time = answer.position, stamp_time(answer.time) if answer.HasField("time") else None
+    return results.PastLevel(level_of(level), at.sequence, at.writer_epoch, time, at.ledger)
+
+
+def history_line(line: Any, ledger: str) -> HistoryLine:
+    """One InventoryHistoryLine of a ledger."""
+    before = level_of(line.before) if line.HasField("before") else None
+    after = level_of(line.after) if line.HasField("after") else None
+    return results.HistoryLine(event_of(line.event, ledger), before, after)
 
 
 def server_description(answer: Any) -> ServerDescription:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from invengine.client import arguments, contract, decode, results
+from invengine.client.times import put_time
 from invengine.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from invengine.client.results import (
         Availabilities,
         Digest,
+        HistoryLine,
         Hold,
         KnownOutcome,
         Level,
+        PastLevel,
         Reservation,
         ServerDescription,
     )
+    from invengine.positions import JournalPosition
 
 T = TypeVar("T")
 
@@ -40,6 +45,8 @@ _STOCK = "/invengine.v1.InventoryService/"
 _AVAILABILITY = "/invengine.v1.AvailabilityService/GetAvailability"
 _CATALOG = "/invengine.v1.CatalogService/"
 _ADMIN = "/invengine.v1.AdminService/"
+_JOURNAL = "/invengine.v1.JournalService/"
+_STATE_AT = _JOURNAL + "GetStateAt"
 
 
 class Read(Generic[T]):
@@ -86,16 +93,17 @@ def of_one_answer(
 
 
 class Pages(Generic[T]):
-    """A read with an answer in pages."""
+    """A read with an answer in pages. `place`: the message that has the page token, if it is not the request."""
 
-    __slots__ = ("read",)
+    __slots__ = ("place", "read")
 
-    def __init__(self, read: Read[tuple[list[T], str]]) -> None:
+    def __init__(self, read: Read[tuple[list[T], str]], place: Any = None) -> None:
         self.read = read
+        self.place = read.requests[0] if place is None else place
 
     def at(self, page_token: str) -> Read[tuple[list[T], str]]:
         """Returns the read of the page after `page_token`."""
-        self.read.requests[0].page_token = page_token
+        self.place.page_token = page_token
         return self.read
 
 
@@ -196,6 +204,79 @@ def list_levels(*, sku: str | None = None, location: str | None = None, page_siz
     return in_pages(_STOCK + "ListInventoryLevels", request, answer, "levels", decode.level_of)
 
 
+def get_level_at(
+    sku: str, location: str, at: int | JournalPosition | datetime, *, timeout_s: float | None = None
+) -> Read[PastLevel]:
+    """The quantities that one item had at one location at a moment of the past, from the durable journal.
+
+    It is what `get_level` would have returned then: an item that did not exist yet is UnknownName.
+    """
+    request = _state_at(at)
+    request.level.sku = arguments.nonempty(sku, "sku")
+    request.level.location = arguments.nonempty(location, "location")
+
+    def decoded(answer: Any) -> PastLevel:
+        level = answer.levels[0] if answer.levels else answer.levels.add()
+        return decode.past_level(answer, level)
+
+    return of_one_answer(_STATE_AT, request, contract.journal.GetStateAtResponse, decoded, timeout_s)
+
+
+def list_levels_at(
+    at: int | JournalPosition | datetime,
+    *,
+    sku: str | None = None,
+    location: str | None = None,
+    page_size: int = 1000,
+) -> Pages[PastLevel]:
+    """Lists the levels of an item, of a location or all, as they were at a moment; fetches page after page."""
+    request = _state_at(at)
+    request.levels.sku, request.levels.location = _only(sku, "sku"), _only(location, "location")
+    request.levels.page_size = checked_page_size(page_size)
+
+    def page(answer: Any) -> tuple[list[PastLevel], str]:
+        return [decode.past_level(answer, level) for level in answer.levels], answer.next_page_token
+
+    read = of_one_answer(_STATE_AT, request, contract.journal.GetStateAtResponse, page, None)
+    return Pages(read, request.levels)
+
+
+def list_history(sku: str, location: str, *, page_size: int = 100) -> Pages[HistoryLine]:
+    """Lists what changed the quantities of one item at one location, newest first; fetches page after page.
+
+    It is read from the durable journal and goes back as far as that is kept.
+    """
+    request = contract.journal.ListInventoryHistoryRequest(
+        sku=arguments.nonempty(sku, "sku"),
+        location=arguments.nonempty(location, "location"),
+        page_size=checked_page_size(page_size),
+    )
+
+    def page(answer: Any) -> tuple[list[HistoryLine], str]:
+        return [decode.history_line(line, answer.ledger) for line in answer.lines], answer.next_page_token
+
+    method, answer = _JOURNAL + "ListInventoryHistory", contract.journal.ListInventoryHistoryResponse
+    return Pages(of_one_answer(method, request, answer, page, None))
+
+
+def _state_at(at: Any) -> Any:
+    """Returns the request for a state, with its moment."""
+    from invengine.positions import JournalPosition
+
+    request = contract.journal.GetStateAtRequest()
+    if isinstance(at, datetime):
+        put_time(request.time, at, "at")
+    elif isinstance(at, JournalPosition):
+        named = request.position
+        named.ledger, named.writer_epoch, named.sequence = at.ledger, at.writer_epoch, at.sequence
+    else:
+        rule = "the sequence of an event (int), a JournalPosition, or a datetime with a time zone"
+        if isinstance(at, bool) or not hasattr(at, "__index__"):
+            raise InvalidArgument("at", f"{rule}; got {at!r}")
+        request.sequence = arguments.integer(at, "at")
+    return request
+
+
 def availability(sku: str, location: str | None = None, *, timeout_s: float | None = None) -> Read[int]:
     """Units that may be held now, at one location or at all of them together. Both must exist (UnknownName)."""
     query = (arguments.nonempty(sku, "sku"), _only(location, "location") or None)
@@ -253,9 +334,12 @@ def _query(number: int, query: Any) -> Any:
 
 def digest(*, timeout_s: float | None = None) -> Read[Digest]:
     """The digest of all ledger state at the newest durable position."""
-    method = "/invengine.v1.JournalService/GetDigest"
     return of_one_answer(
-        method, contract.journal.GetDigestRequest(), contract.journal.GetDigestResponse, decode.digest_of, timeout_s
+        _JOURNAL + "GetDigest",
+        contract.journal.GetDigestRequest(),
+        contract.journal.GetDigestResponse,
+        decode.digest_of,
+        timeout_s,
     )
 
 

@@ -485,15 +485,69 @@ Global___DeleteConsumersResponse: _TypeAlias = DeleteConsumersResponse  # noqa: 
 
 @_typing.final
 class GetStateAtRequest(_message.Message):
-    """Asks for a level at an earlier position."""
+    """Asks for levels at an earlier position."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """After the command that wrote the event with this sequence. 0 is before the first event. After a restore the sequence
+    may belong to another event than before it; `position` excludes that.
+    """
+    @_builtins.property
+    def position(self) -> _types_pb2.JournalPosition:
+        """The same with the position of the event, which is refused if it is not in this history."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """After the last event whose time is at or before this one, which must be before the present engine time. Parts of a
+        millisecond are dropped.
+        """
+
+    @_builtins.property
+    def level(self) -> Global___LevelName:
+        """One level."""
+
+    @_builtins.property
+    def levels(self) -> Global___LevelPage:
+        """Many levels."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        position: _types_pb2.JournalPosition | None = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        level: Global___LevelName | None = ...,
+        levels: Global___LevelPage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "level", b"level", "levels", b"levels", "position", b"position", "sequence", b"sequence", "time", b"time", "wanted", b"wanted"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "level", b"level", "levels", b"levels", "position", b"position", "sequence", b"sequence", "time", b"time", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_at: _TypeAlias = _typing.Literal["sequence", "position", "time"]  # noqa: Y015
+    _WhichOneofArgType_at: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    _WhichOneofReturnType_wanted: _TypeAlias = _typing.Literal["level", "levels"]  # noqa: Y015
+    _WhichOneofArgType_wanted: _TypeAlias = _typing.Literal["wanted", b"wanted"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_at) -> _WhichOneofReturnType_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_wanted) -> _WhichOneofReturnType_wanted | None: ...
+
+Global___GetStateAtRequest: _TypeAlias = GetStateAtRequest  # noqa: Y015
+
+@_typing.final
+class LevelName(_message.Message):
+    """Names one level."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
     SKU_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
-    sequence: _builtins.int
-    """The position."""
     sku: _builtins.str
     """The item."""
     location: _builtins.str
@@ -501,45 +555,202 @@ class GetStateAtRequest(_message.Message):
     def __init__(
         self,
         *,
-        sequence: _builtins.int = ...,
         sku: _builtins.str = ...,
         location: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "sequence", b"sequence", "sku", b"sku"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "sku", b"sku"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetStateAtRequest: _TypeAlias = GetStateAtRequest  # noqa: Y015
+Global___LevelName: _TypeAlias = LevelName  # noqa: Y015
 
 @_typing.final
-class GetStateAtResponse(_message.Message):
-    """A level at an earlier position."""
+class LevelPage(_message.Message):
+    """A page of levels."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    LEVEL_FIELD_NUMBER: _builtins.int
-    SEQUENCE_FIELD_NUMBER: _builtins.int
-    sequence: _builtins.int
-    """The position."""
+    SKU_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """Only of this item."""
+    location: _builtins.str
+    """Only at this location."""
+    page_size: _builtins.int
+    """1 to 1,000; 100 if 0."""
+    page_token: _builtins.str
+    """next_page_token of the previous page of the same state, with the same filters; page_size may differ. A token that was
+    altered, belongs to another question, or to a history that a restore has replaced, is refused (INVALID_FIELD).
+    """
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        location: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "page_size", b"page_size", "page_token", b"page_token", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LevelPage: _TypeAlias = LevelPage  # noqa: Y015
+
+@_typing.final
+class GetStateAtResponse(_message.Message):
+    """Levels at an earlier position."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page, and if one level was requested."""
     @_builtins.property
-    def level(self) -> _types_pb2.InventoryLevel:
-        """The level."""
+    def position(self) -> _types_pb2.JournalPosition:
+        """The last event of the state: of a command all events or none. Writer epoch and sequence are 0 before the first event."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The time of the state: the requested time, or that of the last event; absent before the first event."""
+
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
+        """The requested levels, in the order they were first recorded."""
 
     def __init__(
         self,
         *,
-        level: _types_pb2.InventoryLevel | None = ...,
-        sequence: _builtins.int = ...,
+        position: _types_pb2.JournalPosition | None = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        levels: _abc.Iterable[_types_pb2.InventoryLevel] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels", "next_page_token", b"next_page_token", "position", b"position", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStateAtResponse: _TypeAlias = GetStateAtResponse  # noqa: Y015
+
+@_typing.final
+class ListInventoryHistoryRequest(_message.Message):
+    """Asks for what changed the quantities of a level."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """The item."""
+    location: _builtins.str
+    """The location."""
+    page_size: _builtins.int
+    """1 to 1,000; 100 if 0."""
+    page_token: _builtins.str
+    """next_page_token of the previous page of the same level; page_size may differ. A token that was altered, belongs to another
+    question, or to a history that a restore has replaced, is refused (INVALID_FIELD).
+    """
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        location: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "page_size", b"page_size", "page_token", b"page_token", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListInventoryHistoryRequest: _TypeAlias = ListInventoryHistoryRequest  # noqa: Y015
+
+@_typing.final
+class ListInventoryHistoryResponse(_message.Message):
+    """A page of the history of a level."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    first_sequence: _builtins.int
+    """On the last page the first sequence that is kept: what happened before it is not listed. 1 if the history is whole."""
+    ledger: _builtins.str
+    """The ledger. With the writer_epoch and the sequence of an event it makes up the event's whole position."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___InventoryHistoryLine]:
+        """Newest first. There may be fewer than requested, even none, on any page."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[Global___InventoryHistoryLine] | None = ...,
+        next_page_token: _builtins.str = ...,
+        first_sequence: _builtins.int = ...,
+        ledger: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_sequence", b"first_sequence", "ledger", b"ledger", "lines", b"lines", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListInventoryHistoryResponse: _TypeAlias = ListInventoryHistoryResponse  # noqa: Y015
+
+@_typing.final
+class InventoryHistoryLine(_message.Message):
+    """One change of the quantities of a level."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> Global___Event:
+        """What happened, when, by whose command and why. Of the lines of a hold, those of this level."""
+
+    @_builtins.property
+    def before(self) -> _types_pb2.InventoryLevel:
+        """The quantities before it. Absent if they are unknown: a hold got a new quantity, and the event that tells its old one is not
+        kept any more. Then they are absent in all earlier lines.
+        """
+
+    @_builtins.property
+    def after(self) -> _types_pb2.InventoryLevel:
+        """The quantities after it."""
+
+    def __init__(
+        self,
+        *,
+        event: Global___Event | None = ...,
+        before: _types_pb2.InventoryLevel | None = ...,
+        after: _types_pb2.InventoryLevel | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InventoryHistoryLine: _TypeAlias = InventoryHistoryLine  # noqa: Y015
 
 @_typing.final
 class GetDigestRequest(_message.Message):

@@ -75,6 +75,11 @@ class JournalServiceStub(object):
                 request_serializer=invengine_dot_v1_dot_journal__service__pb2.GetStateAtRequest.SerializeToString,
                 response_deserializer=invengine_dot_v1_dot_journal__service__pb2.GetStateAtResponse.FromString,
                 _registered_method=True)
+        self.ListInventoryHistory = channel.unary_unary(
+                '/invengine.v1.JournalService/ListInventoryHistory',
+                request_serializer=invengine_dot_v1_dot_journal__service__pb2.ListInventoryHistoryRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_journal__service__pb2.ListInventoryHistoryResponse.FromString,
+                _registered_method=True)
         self.GetDigest = channel.unary_unary(
                 '/invengine.v1.JournalService/GetDigest',
                 request_serializer=invengine_dot_v1_dot_journal__service__pb2.GetDigestRequest.SerializeToString,
@@ -153,7 +158,30 @@ class JournalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetStateAt(self, request, context):
-        """A level at an earlier position. Answers UNIMPLEMENTED in this version.
+        """One level or a page of levels at an earlier position or time: what GetInventoryLevel or ListInventoryLevels would have
+        answered then. Units of a hold whose expire_time is at or before that time count as free.
+
+        The state is folded beside the ledger, from the latest snapshot before it. A position beyond the durable history, or of
+        another one, is refused with POSITION_NOT_IN_HISTORY, and a state that cannot be folded any more with HISTORY_TRIMMED. One
+        such read runs at a time and three more wait; others are refused OVERLOADED. A call ends after 60 s, or at its deadline if
+        that is earlier (DEADLINE): asked again, it goes on where it stopped.
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListInventoryHistory(self, request, context):
+        """What changed the quantities of one level, newest first, in pages: the event with its cause, and the quantities before and
+        after it. Here and not in the InventoryService, because it is read from the journal: it shows durable state only, goes back
+        as far as the journal is kept, and shares the limits of GetStateAt.
+
+        An expired hold counts as reserved until its Expired event, as the events tell it: so every line follows from the one
+        before it. The quantities of GetStateAt count it as free from its expire_time on.
+
+        A call searches for at most 10 s, or for three quarters of its time if that is less, and then answers what it found, even
+        no line, with the token that continues.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -199,6 +227,11 @@ def add_JournalServiceServicer_to_server(servicer, server):
                     servicer.GetStateAt,
                     request_deserializer=invengine_dot_v1_dot_journal__service__pb2.GetStateAtRequest.FromString,
                     response_serializer=invengine_dot_v1_dot_journal__service__pb2.GetStateAtResponse.SerializeToString,
+            ),
+            'ListInventoryHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInventoryHistory,
+                    request_deserializer=invengine_dot_v1_dot_journal__service__pb2.ListInventoryHistoryRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_journal__service__pb2.ListInventoryHistoryResponse.SerializeToString,
             ),
             'GetDigest': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDigest,
@@ -379,6 +412,33 @@ class JournalService(object):
             '/invengine.v1.JournalService/GetStateAt',
             invengine_dot_v1_dot_journal__service__pb2.GetStateAtRequest.SerializeToString,
             invengine_dot_v1_dot_journal__service__pb2.GetStateAtResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInventoryHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.JournalService/ListInventoryHistory',
+            invengine_dot_v1_dot_journal__service__pb2.ListInventoryHistoryRequest.SerializeToString,
+            invengine_dot_v1_dot_journal__service__pb2.ListInventoryHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -81,7 +81,27 @@ class JournalServiceStub:
     The answer has at most 4 KiB.
     """
     GetStateAt: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.GetStateAtRequest, _journal_service_pb2.GetStateAtResponse]
-    """A level at an earlier position. Answers UNIMPLEMENTED in this version."""
+    """One level or a page of levels at an earlier position or time: what GetInventoryLevel or ListInventoryLevels would have
+    answered then. Units of a hold whose expire_time is at or before that time count as free.
+
+    The state is folded beside the ledger, from the latest snapshot before it. A position beyond the durable history, or of
+    another one, is refused with POSITION_NOT_IN_HISTORY, and a state that cannot be folded any more with HISTORY_TRIMMED. One
+    such read runs at a time and three more wait; others are refused OVERLOADED. A call ends after 60 s, or at its deadline if
+    that is earlier (DEADLINE): asked again, it goes on where it stopped.
+    The answer has at most 2 MiB.
+    """
+    ListInventoryHistory: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.ListInventoryHistoryRequest, _journal_service_pb2.ListInventoryHistoryResponse]
+    """What changed the quantities of one level, newest first, in pages: the event with its cause, and the quantities before and
+    after it. Here and not in the InventoryService, because it is read from the journal: it shows durable state only, goes back
+    as far as the journal is kept, and shares the limits of GetStateAt.
+
+    An expired hold counts as reserved until its Expired event, as the events tell it: so every line follows from the one
+    before it. The quantities of GetStateAt count it as free from its expire_time on.
+
+    A call searches for at most 10 s, or for three quarters of its time if that is less, and then answers what it found, even
+    no line, with the token that continues.
+    The answer has at most 2 MiB.
+    """
     GetDigest: _grpc.UnaryUnaryMultiCallable[_journal_service_pb2.GetDigestRequest, _journal_service_pb2.GetDigestResponse]
     """The digest of the state at the newest durable position.
     The answer has at most 4 KiB.
@@ -140,7 +160,27 @@ class JournalServiceAsyncStub(JournalServiceStub):
     The answer has at most 4 KiB.
     """
     GetStateAt: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.GetStateAtRequest, _journal_service_pb2.GetStateAtResponse]  # type: ignore[assignment]
-    """A level at an earlier position. Answers UNIMPLEMENTED in this version."""
+    """One level or a page of levels at an earlier position or time: what GetInventoryLevel or ListInventoryLevels would have
+    answered then. Units of a hold whose expire_time is at or before that time count as free.
+
+    The state is folded beside the ledger, from the latest snapshot before it. A position beyond the durable history, or of
+    another one, is refused with POSITION_NOT_IN_HISTORY, and a state that cannot be folded any more with HISTORY_TRIMMED. One
+    such read runs at a time and three more wait; others are refused OVERLOADED. A call ends after 60 s, or at its deadline if
+    that is earlier (DEADLINE): asked again, it goes on where it stopped.
+    The answer has at most 2 MiB.
+    """
+    ListInventoryHistory: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.ListInventoryHistoryRequest, _journal_service_pb2.ListInventoryHistoryResponse]  # type: ignore[assignment]
+    """What changed the quantities of one level, newest first, in pages: the event with its cause, and the quantities before and
+    after it. Here and not in the InventoryService, because it is read from the journal: it shows durable state only, goes back
+    as far as the journal is kept, and shares the limits of GetStateAt.
+
+    An expired hold counts as reserved until its Expired event, as the events tell it: so every line follows from the one
+    before it. The quantities of GetStateAt count it as free from its expire_time on.
+
+    A call searches for at most 10 s, or for three quarters of its time if that is less, and then answers what it found, even
+    no line, with the token that continues.
+    The answer has at most 2 MiB.
+    """
     GetDigest: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.GetDigestRequest, _journal_service_pb2.GetDigestResponse]  # type: ignore[assignment]
     """The digest of the state at the newest durable position.
     The answer has at most 4 KiB.
@@ -232,7 +272,33 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _journal_service_pb2.GetStateAtRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_journal_service_pb2.GetStateAtResponse, _abc.Awaitable[_journal_service_pb2.GetStateAtResponse]]:
-        """A level at an earlier position. Answers UNIMPLEMENTED in this version."""
+        """One level or a page of levels at an earlier position or time: what GetInventoryLevel or ListInventoryLevels would have
+        answered then. Units of a hold whose expire_time is at or before that time count as free.
+
+        The state is folded beside the ledger, from the latest snapshot before it. A position beyond the durable history, or of
+        another one, is refused with POSITION_NOT_IN_HISTORY, and a state that cannot be folded any more with HISTORY_TRIMMED. One
+        such read runs at a time and three more wait; others are refused OVERLOADED. A call ends after 60 s, or at its deadline if
+        that is earlier (DEADLINE): asked again, it goes on where it stopped.
+        The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def ListInventoryHistory(
+        self,
+        request: _journal_service_pb2.ListInventoryHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_journal_service_pb2.ListInventoryHistoryResponse, _abc.Awaitable[_journal_service_pb2.ListInventoryHistoryResponse]]:
+        """What changed the quantities of one level, newest first, in pages: the event with its cause, and the quantities before and
+        after it. Here and not in the InventoryService, because it is read from the journal: it shows durable state only, goes back
+        as far as the journal is kept, and shares the limits of GetStateAt.
+
+        An expired hold counts as reserved until its Expired event, as the events tell it: so every line follows from the one
+        before it. The quantities of GetStateAt count it as free from its expire_time on.
+
+        A call searches for at most 10 s, or for three quarters of its time if that is less, and then answers what it found, even
+        no line, with the token that continues.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def GetDigest(

@@ -15,8 +15,6 @@ use crate::translate::command::{CommandMethod, CommandRequest, InBatch, command}
 use crate::translate::entities;
 use crate::translate::read::{ReadMethod, ReadRequest};
 
-/// Path of the only unary method whose caller waits for the disk.
-pub const CREATE_SNAPSHOT: &str = "/invengine.v1.AdminService/CreateSnapshot";
 /// Path of the stream of events.
 pub const READ_EVENTS: &str = "/invengine.v1.JournalService/ReadEvents";
 
@@ -39,8 +37,12 @@ pub enum MethodKind {
     Digest,
     /// By the server's description.
     ServerInfo,
-    /// By writing a snapshot, which takes longer than other calls may.
+    /// By writing a snapshot.
     CreateSnapshot,
+    /// By folding the journal up to a moment of the past.
+    StateAt,
+    /// By searching the journal for what changed a level.
+    InventoryHistory,
     /// Not available in this version.
     Unimplemented,
 }
@@ -84,6 +86,11 @@ impl Method {
         }
     }
 
+    /// True for a unary method that itself reads or writes a disk, which takes longer than other calls may.
+    pub fn waits(&self) -> bool {
+        matches!(self.kind, MethodKind::CreateSnapshot | MethodKind::StateAt | MethodKind::InventoryHistory)
+    }
+
     /// True if the native door answers it itself; all others are forwarded.
     pub fn native(&self) -> bool {
         let service = self.path.strip_prefix(PACKAGE).and_then(|path| path.split('/').next());
@@ -96,8 +103,8 @@ impl Method {
 pub fn is_read(path: &str) -> bool {
     match find(path) {
         Some(method) => {
-            use MethodKind::{Digest, Read, ReadEvents, ServerInfo};
-            matches!(method.kind, Read(_) | ReadEvents | Digest | ServerInfo)
+            use MethodKind::{Digest, InventoryHistory, Read, ReadEvents, ServerInfo, StateAt};
+            matches!(method.kind, Read(_) | ReadEvents | Digest | ServerInfo | StateAt | InventoryHistory)
         }
         None => !path.starts_with(PACKAGE),
     }
@@ -147,7 +154,7 @@ macro_rules! method {
 pub static METHODS: [Method; PLAIN.len() + count(entities::METHODS)] = joined(&PLAIN, entities::METHODS);
 
 /// Those that are not about entities.
-const PLAIN: [Method; 36] = [
+const PLAIN: [Method; 37] = [
     method!("ReservationService", command ReserveRequest, batch Reserve),
     method!("ReservationService", command AllocateRequest, batch Allocate),
     method!("ReservationService", "Submit", MethodKind::Submit, SUBMIT_BYTES_MAX, ANSWER_BYTES_MAX),
@@ -177,7 +184,14 @@ const PLAIN: [Method; 36] = [
     method!("AvailabilityService", "WatchAvailability", later),
     method!("JournalService", "ReadEvents", MethodKind::ReadEvents, COMMAND_BYTES_MAX, ANSWER_BYTES_MAX),
     method!("JournalService", "GetDigest", MethodKind::Digest, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
-    method!("JournalService", "GetStateAt", later),
+    method!("JournalService", "GetStateAt", MethodKind::StateAt, COMMAND_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX),
+    method!(
+        "JournalService",
+        "ListInventoryHistory",
+        MethodKind::InventoryHistory,
+        COMMAND_BYTES_MAX,
+        COMMAND_ANSWER_BYTES_MAX
+    ),
     method!("SourceService", command RegisterSourceRequest).with_sizes(COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
     method!("SourceService", "ListSources", later),
     method!("SourceService", "ListParked", later),

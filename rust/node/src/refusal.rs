@@ -189,6 +189,12 @@ impl Refusal {
         Self::not_in_history(message, ledger, head)
     }
 
+    /// A state that cannot be folded any more; `first_sequence` is the first one that can be.
+    pub fn state_trimmed(first_sequence: u64) -> Self {
+        let message = "what that state is made of is no longer kept; ask for the sequence in `limit`, or a later one";
+        Refusal::new(Code::OutOfRange, "HISTORY_TRIMMED", message).fact("limit", first_sequence.to_string())
+    }
+
     /// A sequence beyond the next event.
     pub fn sequence_ahead(sequence: u64, ledger: &str, head: EventPosition) -> Self {
         let message = format!(
@@ -247,6 +253,19 @@ impl Refusal {
     /// The deadline passed while the snapshot is still being written.
     pub fn snapshot_takes_longer() -> Self {
         let message = "the snapshot is still being written; it goes on by itself, ask again later";
+        Refusal::new(Code::DeadlineExceeded, "DEADLINE", message)
+    }
+
+    /// Too many reads of the past are waiting.
+    pub fn history_overloaded() -> Self {
+        let message = "too many reads of the past are waiting for their turn; wait, then ask again";
+        Refusal::new(Code::ResourceExhausted, "OVERLOADED", message).retry()
+    }
+
+    /// The time ended before the past was read.
+    pub fn history_takes_longer() -> Self {
+        let message = "the time ended before the journal was read as far as this needs; ask again, with more time if you can: a \
+                       state goes on where it stopped";
         Refusal::new(Code::DeadlineExceeded, "DEADLINE", message)
     }
 

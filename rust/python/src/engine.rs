@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::{Duration, Instant};
 
 use invengine_node::engine::{Call, Decision, EngineSettings, EventQuery, Opening};
-use invengine_node::methods::{self, CREATE_SNAPSHOT, READ_EVENTS};
+use invengine_node::methods::{self, READ_EVENTS};
 use invengine_node::refusal::Refusal;
 use invengine_node::translate::event_filter::EventFilter;
 use pyo3::prelude::*;
@@ -90,13 +90,11 @@ impl Engine {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let inner = self.open_inner()?;
         let deadline = deadline(timeout_ms);
-        if method == CREATE_SNAPSHOT {
-            let until = deadline.unwrap_or_else(|| Instant::now() + TIMEOUT_MAX);
-            let call = Call { path: method, payload, key: idempotency_key, ledger, deadline };
-            let reply = py.detach(|| inner.create_snapshot_call(&call, until));
+        let call = Call { path: method, payload, key: idempotency_key, ledger, deadline };
+        if methods::find(method).is_some_and(|found| found.waits()) {
+            let reply = py.detach(|| inner.call_waiting(&call));
             return reply.map(|answer| PyBytes::new(py, &answer)).map_err(|refusal| refusal_error(py, &refusal));
         }
-        let call = Call { path: method, payload, key: idempotency_key, ledger, deadline };
         let decision = py.detach(|| inner.call(&call));
         let until = deadline.unwrap_or_else(|| Instant::now() + TIMEOUT_MAX);
         loop {
@@ -134,10 +132,9 @@ impl Engine {
         timeout_ms: TimeoutMs,
     ) -> PyResult<()> {
         let inner = self.open_inner()?;
-        if method == CREATE_SNAPSHOT {
-            let until = deadline(timeout_ms).unwrap_or_else(|| Instant::now() + TIMEOUT_MAX);
-            let request = (payload.to_vec(), ledger.to_owned());
-            return snapshot_later(Arc::clone(inner), Arc::clone(&self.callbacks), request, until, on_done);
+        if let Some(waiting) = methods::find(method).filter(methods::Method::waits) {
+            let request = (waiting.path, payload.to_vec(), ledger.to_owned(), deadline(timeout_ms));
+            return call_later(Arc::clone(inner), Arc::clone(&self.callbacks), request, on_done);
         }
         let call = Call { path: method, payload, key: idempotency_key, ledger, deadline: deadline(timeout_ms) };
         let Decision { reply, depends_on } = py.detach(|| inner.call(&call));
@@ -228,18 +225,16 @@ impl Engine {
     }
 }
 
-/// Waits for a snapshot on a thread of its own: snapshots are rare and take long.
-fn snapshot_later(
+/// Answers a call that waits for a disk on a thread of its own: they are rare and take long, and the engine bounds their number.
+fn call_later(
     engine: Arc<Opening>,
     callbacks: Arc<CallbackQueue>,
-    (payload, ledger): (Vec<u8>, String),
-    until: Instant,
+    (path, payload, ledger, deadline): (&'static str, Vec<u8>, String, Option<Instant>),
     on_done: Py<PyAny>,
 ) -> PyResult<()> {
     let work = move || {
-        let call = Call { path: CREATE_SNAPSHOT, payload: &payload, key: "", ledger: &ledger, deadline: None };
-        let reply = engine.create_snapshot_call(&call, until);
-        callbacks.push(PendingCall { path: CREATE_SNAPSHOT, reply, depends_on: 0, on_done });
+        let reply = engine.call_waiting(&Call { path, payload: &payload, key: "", ledger: &ledger, deadline });
+        callbacks.push(PendingCall { path, reply, depends_on: 0, on_done });
     };
     std::thread::Builder::new().name("invengine-waits".into()).spawn(work)?;
     Ok(())

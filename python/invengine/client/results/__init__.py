@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from invengine.client.results.availability import Availabilities, Availability
     from invengine.client.results.entities import *  # noqa: F403
     from invengine.client.results.holds import Changes, Hold, HoldLine, HoldSummary, Line, LineState
-    from invengine.client.results.journal import Digest, Event
+    from invengine.client.results.journal import Digest, Event, HistoryLine, PastLevel
     from invengine.client.results.outcomes import KnownOutcome, Outcome
     from invengine.client.results.receipts import LookAlike, Receipt, Upserted
     from invengine.client.results.reservations import Reservation, ReservationLine
@@ -26,34 +26,10 @@ if TYPE_CHECKING:
     )
 
     __all__ = [
-        "Availabilities",
-        "Availability",
-        "Changes",
-        "Digest",
-        "Event",
-        "Hold",
-        "HoldLine",
-        "HoldSummary",
-        "KnownOutcome",
-        "Level",
-        "Line",
-        "LineState",
-        "LookAlike",
-        "Outcome",
-        "Position",
-        "Receipt",
-        "Registration",
-        "Reservation",
-        "ReservationLine",
-        "ServerDescription",
-        "StockChanges",
-        "StockState",
-        "StockTransfer",
-        "StockTransferState",
-        "TransferChange",
-        "TransferLine",
-        "TransferRemainder",
-        "Upserted",
+        "Availabilities", "Availability", "Changes", "Digest", "Event", "HistoryLine", "Hold", "HoldLine",
+        "HoldSummary", "KnownOutcome", "Level", "Line", "LineState", "LookAlike", "Outcome", "PastLevel", "Position",
+        "Receipt", "Registration", "Reservation", "ReservationLine", "ServerDescription", "StockChanges", "StockState",
+        "StockTransfer", "StockTransferState", "TransferChange", "TransferLine", "TransferRemainder", "Upserted",
     ]  # fmt: skip
     __all__ += entities.__all__
 
@@ -61,7 +37,7 @@ if TYPE_CHECKING:
 _NAMES_OF_MODULE = {
     "availability": ("Availabilities", "Availability"),
     "holds": ("Changes", "Hold", "HoldLine", "HoldSummary", "Line", "LineState"),
-    "journal": ("Digest", "Event"),
+    "journal": ("Digest", "Event", "HistoryLine", "PastLevel"),
     "outcomes": ("KnownOutcome", "Outcome"),
     "receipts": ("LookAlike", "Receipt", "Upserted"),
     "reservations": ("Reservation", "ReservationLine"),

@@ -7,6 +7,7 @@ use crate::event::{Event, LevelUnits, LineMove};
 use crate::ids::{Handle, LevelIndex};
 use crate::one_or_many::OneOrMany;
 use crate::states::{Quantities, StockState};
+use crate::stock_transfer::{ArrivedUnits, ItemUnits, Remainder, Route};
 
 /// What identifies a level in events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +100,18 @@ impl Event {
             Event::StockMoved { item, location, from, to, units } if place.is_named(*item, *location) => {
                 LevelChange::of_stock(&[(*from, -units.0), (*to, units.0)])
             }
+            Event::TransferShipped { route, lines, .. } => {
+                let units = units_of(place, lines)?;
+                let origin = [(StockState::OnHand, -units)];
+                at_an_end(place, route, &origin, &[(StockState::InTransit, units)])?
+            }
+            Event::TransferClosed { route, remainder, lines, .. } => {
+                let units = units_of(place, lines)?;
+                let back = [(StockState::OnHand, units)];
+                let origin = if *remainder == Remainder::SentBack { &back[..] } else { &[] };
+                at_an_end(place, route, origin, &[(StockState::InTransit, -units)])?
+            }
+            Event::TransferReceived { route, lines, .. } => arrived(place, route, lines)?,
             _ => return None,
         })
     }
@@ -119,10 +132,44 @@ impl Event {
                 let to = *to_location;
                 retain(lines, |line| line.level == place.level || place.gets(line.level, to));
             }
+            Event::TransferShipped { lines, .. } | Event::TransferClosed { lines, .. } => {
+                retain(lines, |line| line.item == place.item);
+            }
+            Event::TransferReceived { lines, .. } => retain(lines, |line| line.item == place.item),
             _ => {}
         }
         event
     }
+}
+
+/// Units of a level's item in a stock transfer.
+fn units_of(place: &LevelPlace, lines: &[ItemUnits]) -> Option<i64> {
+    lines.iter().find(|line| line.item == place.item).map(|line| line.units)
+}
+
+/// What a stock transfer did to a level at one of its ends; `None` if nothing.
+fn at_an_end(
+    place: &LevelPlace,
+    route: &Route,
+    origin: &[(StockState, i64)],
+    destination: &[(StockState, i64)],
+) -> Option<LevelChange> {
+    let changes = match place.location {
+        location if location == route.origin => origin,
+        location if location == route.destination => destination,
+        _ => return None,
+    };
+    (!changes.is_empty()).then(|| LevelChange::of_stock(changes))
+}
+
+/// The same for units that arrived, some of which may have been thought to be at the origin again.
+fn arrived(place: &LevelPlace, route: &Route, lines: &[ArrivedUnits]) -> Option<LevelChange> {
+    let of_item = || lines.iter().filter(|line| line.item == place.item);
+    let sent_back: i64 = of_item().map(|line| line.sent_back).sum();
+    let origin = [(StockState::OnHand, -sent_back)];
+    let origin = if sent_back > 0 { &origin[..] } else { &[] };
+    let there = of_item().flat_map(|line| [(StockState::InTransit, -line.in_transit), (line.state, line.units)]);
+    at_an_end(place, route, origin, &there.collect::<Vec<_>>())
 }
 
 /// Promises that were moved away from a level, and those that were moved to it; `None` without either.

@@ -25,7 +25,7 @@ use super::metered::{MeteredSocket, SocketMeter};
 use super::route::{Handler, route};
 use super::settings::DoorSettings;
 use super::worker::{FramedDecision, Worker, outcome};
-use super::{answer, events, forward, submit};
+use super::{answer, events, forward, submit, waiting};
 use crate::engine::Durable;
 use crate::refusal::Refusal;
 
@@ -278,6 +278,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         };
         match route.handler {
             Handler::Engine => self.unary(metadata, RequestBody::new(body, route.bytes_max), respond, active_call, cx),
+            Handler::Waiting => {
+                waiting::spawn(
+                    worker,
+                    metadata.compact(),
+                    RequestBody::new(body, route.bytes_max),
+                    respond,
+                    active_call,
+                );
+            }
             Handler::ReadEvents => {
                 events::spawn(
                     worker,

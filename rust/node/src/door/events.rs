@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::answer::{AnswerStream, CallerGone};
@@ -14,7 +13,6 @@ use super::body::{CallFailure, RequestBody};
 use super::call_metadata::CallMetadata;
 use super::limits::ActiveCall;
 use super::message::framed;
-use super::port::Port;
 use super::worker::Worker;
 use crate::engine::{Call, EventPage, EventQuery};
 use crate::incident;
@@ -112,35 +110,20 @@ impl Progress {
 async fn begin(worker: &Worker, metadata: &CallMetadata, payload: Bytes) -> Result<EventQuery, Refusal> {
     let Call { key, ledger, deadline, .. } = metadata.call(metadata.path(), &payload)?;
     let (path, key, ledger) = (metadata.path().to_owned(), key.to_owned(), ledger.to_owned());
-    run_blocking(worker, metadata.path(), move |port| {
-        port.begin_events(&Call { path: &path, payload: &payload, key: &key, ledger: &ledger, deadline })
-    })
-    .await
-}
-
-/// Runs work that may wait for a disk on a blocking thread.
-async fn run_blocking<T: Send + 'static>(
-    worker: &Worker,
-    path: &str,
-    work: impl FnOnce(&dyn Port) -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
-    let port = Arc::clone(&worker.port);
-    match spawn_blocking(move || work(&*port)).await {
-        Ok(done) => done,
-        Err(ended) => {
-            let panic = ended.try_into_panic();
-            let cause = panic.as_ref().map_or("the reader was ended", |panic| incident::cause(&**panic));
-            Err(incident::report(path, cause))
-        }
-    }
+    worker
+        .blocking(metadata.path(), move |port| {
+            port.begin_events(&Call { path: &path, payload: &payload, key: &key, ledger: &ledger, deadline })
+        })
+        .await
 }
 
 /// The next events; returns the query too, because the thread that reads needs it meanwhile.
 async fn read(worker: &Worker, wanted: EventQuery, path: &str) -> Result<(EventQuery, EventPage), Refusal> {
-    run_blocking(worker, path, move |port| {
-        let limit = wanted.limit.min(EVENTS_A_MESSAGE);
-        let page = port.read_events(&EventQuery { limit, ..wanted.clone() })?;
-        Ok((wanted, page))
-    })
-    .await
+    worker
+        .blocking(path, move |port| {
+            let limit = wanted.limit.min(EVENTS_A_MESSAGE);
+            let page = port.read_events(&EventQuery { limit, ..wanted.clone() })?;
+            Ok((wanted, page))
+        })
+        .await
 }

@@ -8,7 +8,7 @@
 //! 2. `body` and `message` extract the message, `call_metadata` the rest, `worker` lets the port decide;
 //! 3. the `bell` rings once per commit, and `connection` answers everything that has become durable in one write.
 //!
-//! `submit` and `events` are the two streams, `forward` passes every other method to the service behind the door.
+//! `submit` and `events` are the two streams, `waiting` has the calls that read a disk, `forward` passes every other method to the service behind the door.
 //! `limits` enforces the limits of `settings`; `connections` knows which connections are idle and which one is closed
 //! for another, `metered` and `frames` watch the socket below h2, and `bounds` counts how often each bound acted.
 
@@ -31,6 +31,7 @@ mod port;
 mod route;
 mod settings;
 mod submit;
+mod waiting;
 mod worker;
 
 use std::io;

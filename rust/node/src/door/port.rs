@@ -10,6 +10,12 @@ pub trait Port: Send + Sync + 'static {
     /// Decides a call now. Never waits for a disk.
     fn call(&self, call: &Call<'_>) -> Decision;
 
+    /// Answers a call of a method that itself reads a disk.
+    ///
+    /// # Errors
+    /// The call is refused.
+    fn call_waiting(&self, call: &Call<'_>) -> Result<Vec<u8>, Refusal>;
+
     /// How far the journal is durable.
     fn durable(&self) -> Durable;
 
@@ -34,6 +40,10 @@ impl Port for Engine {
         Engine::call(self, call)
     }
 
+    fn call_waiting(&self, call: &Call<'_>) -> Result<Vec<u8>, Refusal> {
+        Engine::call_waiting(self, call)
+    }
+
     fn durable(&self) -> Durable {
         Engine::durable(self)
     }
@@ -54,6 +64,10 @@ impl Port for Engine {
 impl Port for Opening {
     fn call(&self, call: &Call<'_>) -> Decision {
         Opening::call(self, call)
+    }
+
+    fn call_waiting(&self, call: &Call<'_>) -> Result<Vec<u8>, Refusal> {
+        Opening::call_waiting(self, call)
     }
 
     fn durable(&self) -> Durable {

@@ -29,6 +29,8 @@ pub(super) enum Handler {
     Engine,
     /// The engine, batch after batch.
     SubmitStream,
+    /// The engine, after it has read the journal.
+    Waiting,
     /// The journal.
     ReadEvents,
     /// The service behind the door.
@@ -65,6 +67,7 @@ pub(super) fn route(path: &str) -> Option<Route> {
         _ if !method.native() => Handler::Service(CallShape::Unary),
         MethodKind::SubmitStream => Handler::SubmitStream,
         MethodKind::ReadEvents => Handler::ReadEvents,
+        _ if method.waits() => Handler::Waiting,
         _ => Handler::Engine,
     };
     Some(Route { path: method.path, bytes_max: method.bytes_max, handler })

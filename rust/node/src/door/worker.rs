@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
 use super::answer::SendDeadline;
 use super::bell::{Bell, Registration};
@@ -85,11 +86,31 @@ impl Worker {
                 .unwrap_or_else(|panic| refused(incident::report(path, incident::cause(&*panic)))),
             Err(refusal) => refused(refusal),
         };
-        let reply = decision.reply.and_then(|message| {
-            let unsent = self.limits.unsent(state, message.len()).ok_or_else(|| Refusal::answer_dropped(path))?;
-            Ok(counted(&message, unsent))
-        });
+        let reply = decision.reply.and_then(|message| self.framed(path, &message, state));
         FramedDecision { reply, depends_on: decision.depends_on }
+    }
+
+    /// An answer as it is sent; its bytes are counted until the caller has read them.
+    pub(super) fn framed(&self, path: &str, message: &[u8], state: &Arc<ConnectionState>) -> Result<Bytes, Refusal> {
+        let unsent = self.limits.unsent(state, message.len()).ok_or_else(|| Refusal::answer_dropped(path))?;
+        Ok(counted(message, unsent))
+    }
+
+    /// Runs work that may wait for a disk on a blocking thread.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        path: &str,
+        work: impl FnOnce(&dyn Port) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let port = Arc::clone(&self.port);
+        match spawn_blocking(move || work(&*port)).await {
+            Ok(done) => done,
+            Err(ended) => {
+                let panic = ended.try_into_panic();
+                let cause = panic.as_ref().map_or("the work was ended", |panic| incident::cause(&**panic));
+                Err(incident::report(path, cause))
+            }
+        }
     }
 
     /// How long the answer to a call may wait for its caller.

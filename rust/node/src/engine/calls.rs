@@ -89,7 +89,9 @@ impl Shared {
             }
             MethodKind::Digest => self.digest(call.payload),
             MethodKind::ServerInfo => self.server_info(call.payload, moment),
-            MethodKind::CreateSnapshot => Refusal::unimplemented("a snapshot as a call that does not wait").into(),
+            MethodKind::CreateSnapshot | MethodKind::StateAt | MethodKind::InventoryHistory => {
+                Refusal::unimplemented("this method as a call that does not wait").into()
+            }
             MethodKind::SubmitStream | MethodKind::ReadEvents => {
                 Refusal::unimplemented("a stream as a unary call").into()
             }
@@ -214,12 +216,6 @@ impl Shared {
         if wakes {
             self.ring.wake();
         }
-    }
-
-    /// Refuses a CreateSnapshot that cannot be accepted now, or bytes that are not such a message.
-    pub(super) fn check_snapshot_call(&self, call: &Call<'_>, moment: Instant) -> Result<(), Refusal> {
-        self.admit(call, moment)?;
-        v1::CreateSnapshotRequest::decode(call.payload).map(drop).map_err(|_| Refusal::malformed())
     }
 
     fn digest(&self, payload: &[u8]) -> Decision {

@@ -201,5 +201,5 @@ pub(super) fn unreadable_journal(error: JournalError) -> Refusal {
 }
 
 pub(super) fn unreadable(cause: impl std::fmt::Display) -> Refusal {
-    incident::report("ReadEvents", &format!("cannot read the journal: {cause}"))
+    incident::report("JournalService", &format!("cannot read the journal: {cause}"))
 }

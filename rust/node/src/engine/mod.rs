@@ -12,6 +12,7 @@ mod core;
 mod counters;
 mod description;
 mod events;
+mod history;
 mod lease;
 mod marker;
 mod opening;
@@ -26,11 +27,15 @@ mod start;
 mod start_clock;
 mod watch;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use invengine_wire::v1;
+use prost::Message;
 
 use self::clock::Clock;
 pub(crate) use self::clock::wall_ms;
@@ -41,6 +46,7 @@ use self::counters::{CommitCounts, Stats};
 use self::description::create_snapshot_response;
 pub use self::events::EventPage;
 use self::events::Readers;
+use self::history::HistoryReads;
 use self::lease::Lease;
 use self::marker::Acknowledgements;
 pub use self::opening::Opening;
@@ -55,9 +61,14 @@ use self::start::{build_shared, holds_journal, marker_id_of, open_journal, prove
 pub(crate) use self::start::{file_options, ledger_options, redis_options};
 pub(crate) use self::start_clock::StartClock;
 use self::watch::Watch;
+use crate::incident;
 use crate::journal::{Journal, JournalError, Replay};
+use crate::methods::MethodKind;
 use crate::positions::EventEpochs;
 use crate::refusal::Refusal;
+
+/// The longest wait for a snapshot, for a caller without a deadline.
+const SNAPSHOT_TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// One unary call.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +142,7 @@ struct Shared {
     hooks: Mutex<Vec<Hook>>,
     commits: Mutex<CommitCounts>,
     readers: Readers,
+    history: HistoryReads,
     /// Who wrote the events before this start.
     epochs: EventEpochs,
     clock: Clock,
@@ -253,6 +265,28 @@ impl Engine {
     /// Like `call`, at a moment that the caller provides.
     pub fn call_at(&self, call: &Call<'_>, now: Instant) -> Decision {
         self.shared.call(call, now)
+    }
+
+    /// Answers a call of a method that itself reads or writes a disk ([`crate::methods::Method::waits`]). Blocks: do not call
+    /// it from an async thread.
+    ///
+    /// # Errors
+    /// The call is refused, or the answer to any other method would be.
+    pub fn call_waiting(&self, call: &Call<'_>) -> Result<Vec<u8>, Refusal> {
+        let answered = catch_unwind(AssertUnwindSafe(|| {
+            let moment = Instant::now();
+            match self.shared.admit(call, moment)?.kind {
+                MethodKind::CreateSnapshot => {
+                    v1::CreateSnapshotRequest::decode(call.payload).map_err(|_| Refusal::malformed())?;
+                    let until = call.deadline.unwrap_or(moment + SNAPSHOT_TIME_MAX);
+                    self.create_snapshot(until).map(create_snapshot_response)
+                }
+                MethodKind::StateAt => self.shared.state_at(call, moment),
+                MethodKind::InventoryHistory => self.shared.inventory_history(call, moment),
+                _ => Err(Refusal::unimplemented("this method as a call that waits")),
+            }
+        }));
+        answered.unwrap_or_else(|panic| Err(incident::report(call.path, incident::cause(&*panic))))
     }
 
     /// How far the journal is durable. Reads two atomics.

@@ -5,8 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::{
-    Call, Decision, Durable, Engine, EngineSettings, EventPage, EventQuery, Hook, OpenError, RecoveryProgress,
-    create_snapshot_response, lock,
+    Call, Decision, Durable, Engine, EngineSettings, EventPage, EventQuery, Hook, OpenError, RecoveryProgress, lock,
 };
 use crate::refusal::Refusal;
 
@@ -158,14 +157,12 @@ impl Opening {
         self.engine.get().ok_or_else(|| self.recovering())?.read_events(wanted)
     }
 
-    /// Answers CreateSnapshot, the one call that itself waits for the disk.
+    /// As [`Engine::call_waiting`].
     ///
     /// # Errors
-    /// As [`Engine::create_snapshot`], or the call cannot be accepted.
-    pub fn create_snapshot_call(&self, call: &Call<'_>, until: Instant) -> Result<Vec<u8>, Refusal> {
-        let engine = self.engine.get().ok_or_else(|| self.recovering())?;
-        engine.shared.check_snapshot_call(call, Instant::now())?;
-        engine.create_snapshot(until).map(create_snapshot_response)
+    /// As there, or RECOVERING.
+    pub fn call_waiting(&self, call: &Call<'_>) -> Result<Vec<u8>, Refusal> {
+        self.engine.get().ok_or_else(|| self.recovering())?.call_waiting(call)
     }
 
     /// As [`Engine::stats`]; while recovering, only the progress.

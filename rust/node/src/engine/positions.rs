@@ -57,7 +57,7 @@ impl Shared {
             Some(_) if request.from_sequence != 0 => {
                 return Err(bad("from_sequence", "must be absent where `after` is given"));
             }
-            Some(after) => self.sequence_after(after)?,
+            Some(after) => self.sequence_of(after, "after")? + 1,
             None => {
                 let from = u64::try_from(request.from_sequence)
                     .map_err(|_| bad("from_sequence", "must be 0 or more; 0 means from the first event"))?;
@@ -78,15 +78,15 @@ impl Shared {
         Err(Refusal::sequence_ahead(sequence, &self.facts.ledger, newest))
     }
 
-    /// The sequence after a position of this history.
-    fn sequence_after(&self, after: &v1::JournalPosition) -> Result<u64, Refusal> {
-        let position = checked(|found| position(after, "after", found))?;
+    /// The sequence of a position of this history, which the caller gave in this field.
+    pub(super) fn sequence_of(&self, given: &v1::JournalPosition, field: &str) -> Result<u64, Refusal> {
+        let position = checked(|found| position(given, field, found))?;
         let newest = self.epochs.newest(self.ring.durable().sequence);
-        if after.ledger != self.facts.ledger {
+        if given.ledger != self.facts.ledger {
             return Err(Refusal::position_of_another_ledger(&self.facts.ledger, newest));
         }
         if position == EventPosition::START || self.has_event(position, newest)? {
-            return Ok(position.sequence + 1);
+            return Ok(position.sequence);
         }
         let common = self.last_common(position, newest)?;
         Err(Refusal::position_not_in_history(&self.facts.ledger, newest, common))
@@ -146,6 +146,6 @@ impl Shared {
     }
 }
 
-fn bad(field: &str, rule: &str) -> Refusal {
+pub(super) fn bad(field: &str, rule: &str) -> Refusal {
     Refusal::invalid(vec![(field.to_owned(), rule.to_owned())])
 }

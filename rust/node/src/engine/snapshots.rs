@@ -152,7 +152,13 @@ impl Snapshots {
         self.changed.notify_all();
     }
 
-    fn stopped(&self) -> bool {
+    /// The options of the ledger.
+    pub fn options(&self) -> &LedgerOptions {
+        &self.options
+    }
+
+    /// Whether the engine is closing.
+    pub fn stopped(&self) -> bool {
         lock(&self.state).stop
     }
 
@@ -202,6 +208,7 @@ pub(super) fn run(shared: &Shared) {
     let mut bytes_at = 0;
     let mut retry_at = written_at;
     while let Some((is_asked, asked)) = snapshots.wait() {
+        shared.history.forget_unused(Instant::now());
         let journal_bytes = shared.tail_bytes + lock(&shared.commits).journal_bytes;
         let due = is_asked || Instant::now() >= retry_at && is_due(shared, written_at, journal_bytes - bytes_at);
         if !due || shared.ring.durable().poisoned && !is_asked {
@@ -259,19 +266,31 @@ fn newest_state(
     throttle: &mut SnapshotThrottle<'_>,
 ) -> Result<(Ledger, JournalPosition, Option<Manifest>), JournalError> {
     for manifest in store.snapshots()? {
-        let mut rebuild = Rebuild::new(options.clone(), Arc::default());
-        rebuild.begin(&manifest);
-        let read = store.read(&manifest, &mut |piece| {
-            throttle.pause().map_err(|error| error.to_string())?;
-            rebuild.piece(piece)
-        });
-        match read.map_err(|error| error.to_string()).and_then(|()| rebuild.end(&manifest)) {
-            Ok(()) => return Ok((rebuild.ledger, manifest.position, Some(manifest))),
+        let loaded = load(store, &manifest, options, &mut || throttle.pause().map_err(|error| error.to_string()));
+        match loaded {
+            Ok(ledger) => return Ok((ledger, manifest.position, Some(manifest))),
             Err(_) if throttle.is_stopped() => return Err(no_snapshot(CLOSING)),
             Err(why) => eprintln!("invengine: the snapshot at sequence {} is bad: {why}", manifest.position.sequence()),
         }
     }
     Ok((Ledger::new(options.clone()), JournalPosition::start(&options.name), None))
+}
+
+/// Loads the state of a snapshot; `pause` is called before each piece, and ends the loading with an error.
+pub(super) fn load(
+    store: &mut dyn SnapshotStore,
+    manifest: &Manifest,
+    options: &LedgerOptions,
+    pause: &mut dyn FnMut() -> Result<(), String>,
+) -> Result<Ledger, String> {
+    let mut rebuild = Rebuild::new(options.clone(), Arc::default());
+    rebuild.begin(manifest);
+    let read = store.read(manifest, &mut |piece| {
+        pause()?;
+        rebuild.piece(piece)
+    });
+    read.map_err(|error| error.to_string()).and_then(|()| rebuild.end(manifest))?;
+    Ok(rebuild.ledger)
 }
 
 fn fold_to(

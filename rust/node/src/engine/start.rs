@@ -11,6 +11,7 @@ use invengine_ledger::{Ledger, LedgerOptions, Payload};
 use super::clock::Clock;
 use super::core::Core;
 use super::events::Readers;
+use super::history::HistoryReads;
 use super::lease::Lease;
 use super::marker::{AcknowledgedPosition, Acknowledgements, MarkerId};
 use super::recovery::Rebuild;
@@ -101,6 +102,7 @@ pub(super) fn build_shared(
         hooks: Mutex::new(Vec::new()),
         commits: Mutex::default(),
         readers: Readers::default(),
+        history: HistoryReads::default(),
         epochs,
         clock,
         frame_bytes_max,

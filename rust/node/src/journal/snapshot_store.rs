@@ -87,6 +87,11 @@ pub trait SnapshotStore: Send {
     /// The snapshots that a recovery may begin with, newest first, without those whose manifest is bad.
     fn snapshots(&mut self) -> Result<Vec<Manifest>, JournalError>;
 
+    /// These and the ones of the archive, newest first: every state that can be loaded.
+    fn every_snapshot(&mut self) -> Result<Vec<Manifest>, JournalError> {
+        self.snapshots()
+    }
+
     /// Calls `f` with every piece of a snapshot in order, each as it was passed to `piece`; a damaged one is an error.
     fn read(&mut self, snapshot: &Manifest, f: &mut dyn FnMut(&[u8]) -> Result<(), String>)
     -> Result<(), JournalError>;

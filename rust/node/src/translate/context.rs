@@ -1,5 +1,7 @@
 //! The shared fields of a command.
 
+use std::fmt::Arguments;
+
 use invengine_ledger::Context;
 use invengine_ledger::command::{QUANTITY_MAX, SourcePosition, TTL_MS_DEFAULT, TTL_MS_MAX, TTL_MS_MIN};
 use invengine_wire::v1;
@@ -78,9 +80,14 @@ pub(super) fn source<'a>(id: &'a str, epoch: i64, sequence: i64, found: &mut Vio
 /// A moment in whole ms, rounded down.
 #[inline]
 pub(super) fn moment(time: Option<Timestamp>, field: &str, found: &mut Violations) -> Option<i64> {
-    let time = time?;
+    time_ms(time?, format_args!("context.{field}"), found)
+}
+
+/// The same for a field of another name.
+#[inline]
+pub(super) fn time_ms(time: Timestamp, field: Arguments<'_>, found: &mut Violations) -> Option<i64> {
     let good = SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos);
-    let good = found.require(good, format_args!("context.{field}"), "a time in the years 1 to 9999");
+    let good = found.require(good, field, "a time in the years 1 to 9999");
     good.then(|| time.seconds * 1_000 + i64::from(time.nanos) / NANOS_PER_MS)
 }
 

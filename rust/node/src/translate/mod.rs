@@ -12,6 +12,7 @@ pub(crate) mod entities;
 pub mod event_filter;
 pub mod events;
 pub mod fields;
+pub(crate) mod history;
 mod hold;
 mod lines;
 pub mod outcomes;

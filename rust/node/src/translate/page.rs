@@ -42,6 +42,11 @@ impl ListQuery {
         ListQuery(self.0.bytes(filter.as_bytes()))
     }
 
+    /// Adds a number of the query.
+    pub fn number(self, number: u64) -> Self {
+        ListQuery(self.0.word(number))
+    }
+
     /// Adds a filter.
     pub fn flag(self, filter: bool) -> Self {
         ListQuery(self.0.word(u64::from(filter)))
@@ -50,17 +55,20 @@ impl ListQuery {
 
 /// A list that has pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
 #[allow(missing_docs, reason = "the names are those of what is listed")]
 pub(super) enum ListKind {
     Reservations = 1,
     Levels = 2,
+    PastLevels = 1 << 32,
+    LevelHistory = (1 << 32) + 1,
 }
 
-/// The numbers from here on are those of the lists of entities.
+/// The numbers from here on, up to `PastLevels`, are those of the lists of entities.
 const FIRST_OF_ENTITIES: u64 = 3;
 
 /// A request for a page of a list.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PageRequest {
     /// Hash of ledger and query.
     asked: u64,
@@ -68,8 +76,10 @@ pub(super) struct PageRequest {
     newest: EventPosition,
     /// Most entries.
     pub size: usize,
-    /// The place from which entries may be returned.
-    pub start: u64,
+    /// The place of the last entry of the page before; `None` for the first page.
+    pub last: Option<u64>,
+    /// What the page before left for this one, if the list needs anything.
+    pub carried: Vec<u64>,
 }
 
 impl PageRequest {
@@ -78,17 +88,23 @@ impl PageRequest {
         let asked = list_query.0.word(view.tag).short();
         let wanted = usize::try_from(size).ok().filter(|size| *size <= SIZE_MAX);
         found.require(wanted.is_some(), format_args!("page_size"), "from 0 (which means 100) to 1,000");
-        let mut start = 0;
+        let (mut last, mut carried) = (None, Vec::new());
         if !token.is_empty() {
             let read = PageToken::read(token, asked);
             found.require(read.is_some(), format_args!("page_token"), WRONG_TOKEN);
             if let Some(token) = read {
                 let is_here = view.epochs.classify(token.newest, view.newest) == PositionStatus::InHistory;
                 found.require(is_here, format_args!("page_token"), OTHER_HISTORY);
-                start = token.last.saturating_add(1);
+                (last, carried) = (Some(token.last), token.carried);
             }
         }
-        PageRequest { asked, newest: view.newest, size: wanted.filter(|size| *size > 0).unwrap_or(SIZE_DEFAULT), start }
+        let size = wanted.filter(|size| *size > 0).unwrap_or(SIZE_DEFAULT);
+        PageRequest { asked, newest: view.newest, size, last, carried }
+    }
+
+    /// The first place from which entries may be returned, where places rise.
+    pub fn start(&self) -> u64 {
+        self.last.map_or(0, |last| last.saturating_add(1))
     }
 
     /// Returns the entries of the page and the token of the next one, which is empty if this is the last.
@@ -96,17 +112,28 @@ impl PageRequest {
     /// `entries` must be in the order of their places, from `start` on; if there is one more than the page holds, there
     /// is a next page. A page is never longer than [`PAGE_BYTES_MAX`], unless its only entry is.
     pub fn fill<T: Message>(&self, entries: impl Iterator<Item = (u64, T)>) -> (Vec<T>, String) {
-        let (mut taken, mut bytes, mut last) = (Vec::new(), 0, 0);
+        let (taken, last) = self.take(entries);
+        (taken, last.map_or_else(String::new, |last| self.token(last, Vec::new())))
+    }
+
+    /// Returns the entries of the page, and the place of the last one if more follow.
+    pub fn take<T: Message>(&self, entries: impl Iterator<Item = (u64, T)>) -> (Vec<T>, Option<u64>) {
+        let (mut taken, mut bytes, mut last) = (Vec::new(), 0, None);
         for (place, entry) in entries {
             let length = entry.encoded_len() + ENTRY_PREFIX_BYTES;
             if taken.len() == self.size || (bytes + length > PAGE_BYTES_MAX && !taken.is_empty()) {
-                return (taken, PageToken { last, newest: self.newest }.text(self.asked));
+                return (taken, last);
             }
             bytes += length;
             taken.push(entry);
-            last = place;
+            last = Some(place);
         }
-        (taken, String::new())
+        (taken, None)
+    }
+
+    /// The token of the page after this place.
+    pub fn token(&self, last: u64, carried: Vec<u64>) -> String {
+        PageToken { last, newest: self.newest, carried }.text(self.asked)
     }
 
     /// The sequence that an answer with this token depends on; 0 if it is the last page.
@@ -115,21 +142,25 @@ impl PageRequest {
     }
 }
 
-/// The content of a token: the place of the last entry, and the newest event when it was issued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The content of a token: the place of the last entry, the newest event when it was issued, and what the next page needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct PageToken {
     last: u64,
     newest: EventPosition,
+    carried: Vec<u64>,
 }
 
 const DIGITS: usize = 16;
+/// Most numbers that a token carries for the next page.
+const CARRIED_MAX: usize = 32;
 
 impl PageToken {
-    /// Four numbers of 16 hexadecimal digits; the last one is the check value.
+    /// Numbers of 16 hexadecimal digits; the last one is the check value.
     fn text(&self, asked: u64) -> String {
         let EventPosition { writer_epoch, sequence } = self.newest;
-        let check = StableHash::new(0).word(asked).word(self.last).word(writer_epoch).word(sequence).short();
-        format!("{:016x}{writer_epoch:016x}{sequence:016x}{check:016x}", self.last)
+        let numbers = || [self.last, writer_epoch, sequence].into_iter().chain(self.carried.iter().copied());
+        let check = numbers().fold(StableHash::new(0).word(asked), StableHash::word).short();
+        numbers().chain([check]).map(|number| format!("{number:016x}")).collect()
     }
 
     fn read(given: &str, asked: u64) -> Option<Self> {
@@ -138,7 +169,9 @@ impl PageToken {
             u64::from_str_radix(digits, 16).ok()
         };
         let newest = EventPosition { writer_epoch: number(1)?, sequence: number(2)? };
-        let token = PageToken { last: number(0)?, newest };
+        let carried = (given.len() / DIGITS).checked_sub(4).filter(|count| *count <= CARRIED_MAX)?;
+        let carried = (3..3 + carried).map(number).collect::<Option<_>>()?;
+        let token = PageToken { last: number(0)?, newest, carried };
         // Every token has exactly one spelling.
         (token.text(asked) == given).then_some(token)
     }
@@ -177,13 +210,14 @@ mod tests {
 
     fn token(last: u64, writer_epoch: u64, sequence: u64) -> String {
         let asked = list_query().0.word(7).short();
-        PageToken { last, newest: EventPosition { writer_epoch, sequence } }.text(asked)
+        let newest = EventPosition { writer_epoch, sequence };
+        PageToken { last, newest, carried: Vec::new() }.text(asked)
     }
 
     #[test]
     fn sizes_have_their_limits() {
-        assert_eq!(page(0, "").map(|page| (page.size, page.start)), Ok((100, 0)));
-        assert_eq!(page(1_000, &token(31, 5, 12)).map(|page| (page.size, page.start)), Ok((1_000, 32)));
+        assert_eq!(page(0, "").map(|page| (page.size, page.start())), Ok((100, 0)));
+        assert_eq!(page(1_000, &token(31, 5, 12)).map(|page| (page.size, page.start())), Ok((1_000, 32)));
         for size in [1_001, -1] {
             assert_eq!(page(size, "").unwrap_err()[0].0, "page_size", "{size}");
         }
@@ -233,10 +267,20 @@ mod tests {
             [(5, 12, true), (1, 10, true), (1, 3, true), (1, 11, false), (5, 13, false), (4, 20, false), (9, 9, false)]
         {
             let found =
-                page(1, &token(31, writer_epoch, sequence)).map(|page| page.start).map_err(|bad| bad[0].1.clone());
+                page(1, &token(31, writer_epoch, sequence)).map(|page| page.start()).map_err(|bad| bad[0].1.clone());
             let expected = if is_good { Ok(32) } else { Err(OTHER_HISTORY.to_owned()) };
             assert_eq!(found, expected, "{writer_epoch} {sequence}");
         }
+    }
+
+    #[test]
+    fn a_token_carries_what_the_next_page_needs() {
+        let first = page(1, "").unwrap();
+        for carried in [vec![], vec![7, u64::MAX, 0], vec![1; CARRIED_MAX]] {
+            let next = page(1, &first.token(31, carried.clone())).unwrap();
+            assert_eq!((next.last, next.carried), (Some(31), carried));
+        }
+        assert_eq!(page(1, &first.token(31, vec![1; CARRIED_MAX + 1])).unwrap_err()[0].1, WRONG_TOKEN);
     }
 
     #[test]
@@ -252,7 +296,7 @@ mod tests {
         let (mut seen, mut token, mut pages) = (Vec::new(), String::new(), 0);
         loop {
             let page = page(3, &token).unwrap();
-            let (found, next) = page.fill(all.iter().filter(|(place, _)| *place >= page.start).cloned());
+            let (found, next) = page.fill(all.iter().filter(|(place, _)| *place >= page.start()).cloned());
             seen.extend(found);
             pages += 1;
             token = next;

@@ -71,7 +71,7 @@ impl ReadRequest for v1::ListReservationsRequest {
             PageRequest::new(list_query.flag(self.include_ended), self.page_size, &self.page_token, view, found)
         })?;
         let wanted = |reservation: &&Reservation| {
-            reservation.sequence >= page.start
+            reservation.sequence >= page.start()
                 && (self.holder.is_empty() || *reservation.holder == *self.holder)
                 && (self.include_ended || outstanding(reservation, view.now_ms))
         };

@@ -120,13 +120,7 @@ impl ReadRequest for v1::GetInventoryLevelRequest {
             found.name(&self.sku, format_args!("sku"));
             found.name(&self.location, format_args!("location"));
         })?;
-        let level = ledger.find_level(item(ledger, &self.sku)?, location(ledger, &self.location)?);
-        let nothing = || v1::InventoryLevel {
-            sku: self.sku.clone(),
-            location: self.location.clone(),
-            ..v1::InventoryLevel::default()
-        };
-        let level = level.map_or_else(nothing, |level| shape::level(ledger, &ledger.figures(level, view.now_ms)));
+        let level = level_at(ledger, &self.sku, &self.location, view.now_ms)?;
         Ok(ReadAnswer::at_once(&v1::GetInventoryLevelResponse {
             level: Some(level),
             sequence: ledger.sequence() as i64,
@@ -143,10 +137,7 @@ impl ReadRequest for v1::ListInventoryLevelsRequest {
             let list_query = ListQuery::new(ListKind::Levels).text(&self.sku).text(&self.location);
             PageRequest::new(list_query, self.page_size, &self.page_token, view, found)
         })?;
-        let sku = if self.sku.is_empty() { None } else { Some(item(ledger, &self.sku)?) };
-        let place = if self.location.is_empty() { None } else { Some(location(ledger, &self.location)?) };
-        let shaped = |level: LevelIndex| (u64::from(level), shape::level(ledger, &ledger.figures(level, view.now_ms)));
-        let (levels, next_page_token) = page.fill(chosen(ledger, sku, place, page.start).map(shaped));
+        let (levels, next_page_token) = level_page(ledger, (&self.sku, &self.location), &page, view.now_ms)?;
         let depends_on = page.depends_on(&next_page_token);
         Ok(ReadAnswer::dependent_on(
             depends_on,
@@ -158,6 +149,35 @@ impl ReadRequest for v1::ListInventoryLevelsRequest {
             },
         ))
     }
+}
+
+/// One level at a time; without quantities if nothing was ever recorded there.
+pub(super) fn level_at(
+    ledger: &Ledger,
+    sku: &str,
+    location_name: &str,
+    now_ms: i64,
+) -> Result<v1::InventoryLevel, Refusal> {
+    let level = ledger.find_level(item(ledger, sku)?, location(ledger, location_name)?);
+    let nothing = || v1::InventoryLevel {
+        sku: sku.to_owned(),
+        location: location_name.to_owned(),
+        ..v1::InventoryLevel::default()
+    };
+    Ok(level.map_or_else(nothing, |level| shape::level(ledger, &ledger.figures(level, now_ms))))
+}
+
+/// A page of levels at a time, of an item, at a location, or of all; and the token of the next page.
+pub(super) fn level_page(
+    ledger: &Ledger,
+    (sku, place): (&str, &str),
+    page: &PageRequest,
+    now_ms: i64,
+) -> Result<(Vec<v1::InventoryLevel>, String), Refusal> {
+    let sku = if sku.is_empty() { None } else { Some(item(ledger, sku)?) };
+    let place = if place.is_empty() { None } else { Some(location(ledger, place)?) };
+    let shaped = |level: LevelIndex| (u64::from(level), shape::level(ledger, &ledger.figures(level, now_ms)));
+    Ok(page.fill(chosen(ledger, sku, place, page.start()).map(shaped)))
 }
 
 /// Levels in the order in which they were first recorded, which is that of their indices.

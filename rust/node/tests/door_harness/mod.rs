@@ -88,6 +88,10 @@ impl Port for FakePort {
         Decision { reply, depends_on }
     }
 
+    fn call_waiting(&self, call: &Call<'_>) -> Result<Vec<u8>, Refusal> {
+        self.call(call).reply
+    }
+
     fn durable(&self) -> Durable {
         let (sequence, poisoned) = *self.durable.lock().unwrap();
         Durable { sequence, poisoned }

@@ -6,6 +6,7 @@ mod engine_harness;
 mod answers;
 mod backup;
 mod driven;
+mod history;
 mod ledger_names;
 mod old_names;
 mod opening;

@@ -21,7 +21,7 @@ fn calls_are_refused_recovering_until_the_result_is_known() {
     for refused in [
         opening.call(&call).reply.unwrap_err(),
         opening.read_events(&EventQuery::every(1, 1)).unwrap_err(),
-        opening.create_snapshot_call(&call, in_time()).unwrap_err(),
+        opening.call_waiting(&call).unwrap_err(),
     ] {
         assert_eq!(refused.reason, "RECOVERING");
         assert_eq!((&*refused.metadata["done_bytes"], &*refused.metadata["of_bytes"]), ("0", "0"));

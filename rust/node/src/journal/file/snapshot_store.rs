@@ -169,6 +169,15 @@ impl SnapshotStore for FileSnapshotStore {
         Ok(snapshots::stored(self.storage.as_ref(), &self.ledger)?.0)
     }
 
+    fn every_snapshot(&mut self) -> Result<Vec<Manifest>, JournalError> {
+        let mut all = self.snapshots()?;
+        for (name, _) in self.archived_snapshots()?.iter().rev() {
+            // One that is damaged, or was removed just now, is none.
+            all.extend(snapshots::read_manifest(self.storage.as_ref(), name, Some(&self.ledger)));
+        }
+        Ok(all)
+    }
+
     fn read(
         &mut self,
         snapshot: &Manifest,

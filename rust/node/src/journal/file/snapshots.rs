@@ -105,6 +105,12 @@ pub(in crate::journal) fn read_pieces(
 
 fn open(storage: &dyn Storage, name: &str) -> Result<(Box<dyn StoredFile>, String), JournalError> {
     let full_name = storage.describe(name);
-    let file = storage.open(name, false).map_err(JournalError::io("open", full_name.clone()))?;
-    Ok((file, full_name))
+    let opened = match storage.open(name, false) {
+        // Snapshots move to the archive and never back.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !name.starts_with(ARCHIVE) => {
+            storage.open(&format!("{ARCHIVE}{name}"), false)
+        }
+        other => other,
+    };
+    Ok((opened.map_err(JournalError::io("open", full_name.clone()))?, full_name))
 }

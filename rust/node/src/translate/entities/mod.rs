@@ -160,7 +160,7 @@ fn list<E: Entity>(
     view: View<'_>,
 ) -> Result<(PageRequest, Vec<E>, String), Refusal> {
     let page = checked(|found| PageRequest::new(ListQuery::entities(E::KIND), size, token, view, found))?;
-    let first = Handle::try_from(page.start).unwrap_or(Handle::MAX);
+    let first = Handle::try_from(page.start()).unwrap_or(Handle::MAX);
     let entities = ledger.entities(E::KIND).from(first);
     let (entries, next) =
         page.fill(entities.map(|(handle, value)| (u64::from(handle), of_handle(ledger, handle, value))));
