@@ -253,7 +253,7 @@ def _sentences(level: Level, lines: Sequence[HistoryLine], limit: int) -> Iterat
     if newest.before is not None and newest.after is not None:
         yield (
             f"Its last change took available from {newest.before.available} to {newest.after.available}: "
-            f"{what_of(newest.event)} at {newest.event.time:%F %T}Z ({', '.join(_cause(newest.event))})."
+            f"{_words(newest.event)} at {newest.event.time:%F %T}Z ({', '.join(_cause(newest.event))})."
         )
     if newest.after is not None and newest.after.available != level.available:
         yield (
@@ -261,6 +261,10 @@ def _sentences(level: Level, lines: Sequence[HistoryLine], limit: int) -> Iterat
             "by changes since then."
         )
     yield f"In {_count_of(lines, limit)}, since {oldest.event.time:%F %T}Z: {_totals(lines)}."
+
+
+def _words(event: Event) -> str:
+    return what_of(event).replace("_", " ")
 
 
 def _units(units: int) -> str:
@@ -277,7 +281,7 @@ def _totals(lines: Sequence[HistoryLine]) -> str:
     sums: dict[tuple[str, str], int] = {}
     for line in lines:
         for name, units in _own_changes(line):
-            key = (name, what_of(line.event))
+            key = (name, _words(line.event))
             sums[key] = sums.get(key, 0) + units
     names = dict.fromkeys(name for name, _ in sums)
     return "; ".join(
