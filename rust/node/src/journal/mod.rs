@@ -98,9 +98,6 @@ pub trait Journal: Send {
     fn close(&mut self) -> Result<(), JournalError>;
 }
 
-/// Events of a part of a journal in which any sequence is found at once.
-const PART_EVENTS: u64 = 16_384;
-
 /// Called with each frame, the full name of where it is and its offset; false ends the walk.
 type FrameVisitor<'v> = dyn FnMut(Frame<'_>, &dyn Display, u64) -> Result<bool, JournalError> + 'v;
 
@@ -112,15 +109,6 @@ pub trait JournalReader: Send {
     /// Claims are frames too: their last sequence is the one before them. The reader keeps its
     /// position, so asking again for the sequence after the last one seen costs only what is new.
     fn read_from(&mut self, sequence: u64, f: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<(), JournalError>;
-
-    /// Where to begin in order to read the part of the journal that ends with this sequence: a part is as short as this
-    /// journal can find the start of without reading, and has more than one frame.
-    ///
-    /// # Errors
-    /// `Trimmed` if nothing of that part is kept, where the journal knows that beforehand.
-    fn part_start(&mut self, sequence: u64) -> Result<u64, JournalError> {
-        Ok(sequence.saturating_sub(PART_EVENTS - 1).max(1))
-    }
 
     /// Epoch of the writer of a durable event; `None` if there is no such event. Costs one lookup, like the start of a read.
     fn epoch_of(&mut self, sequence: u64) -> Result<Option<u64>, JournalError> {

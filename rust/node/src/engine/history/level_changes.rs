@@ -1,5 +1,5 @@
-//! What changed a level, newest first. The journal is read part by part, the last one first, and each part forwards; only the
-//! changes of the level that a page has room for are kept. The quantities before a change follow from those after it, beginning
+//! What changed a level, newest first. The journal is read part by part, the last one first, each forwards and longer than the
+//! one before; only the changes of the level that a page has room for are kept. The quantities before a change follow from those after it, beginning
 //! with the present ones, so nothing has to be folded.
 //!
 //! One kind of event does not say by how much it changed the reserved units: an amendment has the new units of its hold. What the
@@ -24,6 +24,12 @@ use crate::translate::history::{FoundChange, HistoryPlace, HistoryQuestion};
 
 /// How long a call searches before it answers what it has found.
 const SEARCH_TIME: Duration = Duration::from_secs(10);
+/// Events of the first part of a search: a level that changes often has a page of changes among them.
+const PART_FIRST: u64 = 16_384;
+/// Each further part has so many times more.
+const PART_GROWTH: u64 = 8;
+/// Most events of a part: to begin in the middle of a file costs reading what is before.
+const PART_MAX: u64 = 1 << 20;
 
 /// A change as it is found: its reserved units may not be known yet.
 struct Change {
@@ -52,6 +58,22 @@ struct LevelSearch<'s> {
     end: u64,
     /// Whether what comes before is no longer kept.
     is_trimmed: bool,
+}
+
+/// The lengths of the parts of a search, from the newest events back.
+struct PartLengths(u64);
+
+impl PartLengths {
+    fn new() -> Self {
+        PartLengths(PART_FIRST)
+    }
+
+    /// The first sequence of the next part, which ends with this one.
+    fn start(&mut self, end: u64) -> u64 {
+        let events = self.0;
+        self.0 = (events * PART_GROWTH).min(PART_MAX);
+        end.saturating_sub(events - 1).max(1)
+    }
 }
 
 impl Shared {
@@ -109,13 +131,13 @@ fn told(changes: Vec<Change>, now: Option<LevelFigures>) -> (Vec<FoundChange>, O
 impl LevelSearch<'_> {
     /// The newest changes up to `end`, newest first, at most `count`; fewer if the time ends.
     fn find(&mut self, count: usize, until: Instant) -> Result<Vec<Change>, Refusal> {
-        let mut changes = Vec::new();
+        let (mut changes, mut lengths) = (Vec::new(), PartLengths::new());
         while changes.len() < count && self.end > 0 && !self.is_trimmed && Instant::now() < until {
             let wanted = count - changes.len();
             // The last ones of the part are the newest.
             let mut newest: VecDeque<Change> = VecDeque::new();
             let place = self.place.clone();
-            let start = self.read_part(self.end, &mut |placed| {
+            let start = self.read_part(lengths.start(self.end), self.end, &mut |placed| {
                 if let Some(change) = placed.event.change_at(&place) {
                     if newest.len() == wanted {
                         newest.pop_front();
@@ -165,12 +187,12 @@ impl LevelSearch<'_> {
         }
         let mut open: Vec<(usize, ReservationId, i64)> = Vec::new();
         let mut end = amended.keys().map(|(_, sequence)| *sequence).max().unwrap_or(0);
-        let place = self.place.clone();
+        let (place, mut lengths) = (self.place.clone(), PartLengths::new());
         while end > 0 && !(amended.is_empty() && open.is_empty()) {
             let holds = amended.keys().map(|(hold, _)| *hold).chain(open.iter().map(|(_, hold, _)| *hold));
             let mut held: HashMap<_, _> = holds.map(|hold| (hold, HeldUnits::default())).collect();
             let mut opened = Vec::new();
-            let start = self.read_part(end, &mut |placed| {
+            let start = self.read_part(lengths.start(end), end, &mut |placed| {
                 let Some((id, _)) = placed.event.hold() else { return };
                 let Some(held) = held.get_mut(&id) else { return };
                 if let Some(index) = amended.remove(&(id, placed.at.sequence)) {
@@ -199,13 +221,13 @@ impl LevelSearch<'_> {
         Ok(())
     }
 
-    /// Passes the events of the part that ends with this sequence to `visit`, in order, and returns the first sequence of the
-    /// part; `None` if nothing of it is kept.
-    fn read_part(&mut self, end: u64, visit: &mut dyn FnMut(&PlacedEvent<'_>)) -> Result<Option<u64>, Refusal> {
-        let mut start = match self.reader.part_start(end) {
-            Err(JournalError::Trimmed { .. }) => return Ok(None),
-            start => start.map_err(unreadable)?,
-        };
+    /// Passes the events of a part to `visit`, in order, and returns the first sequence that is kept of it; `None` if nothing is.
+    fn read_part(
+        &mut self,
+        mut start: u64,
+        end: u64,
+        visit: &mut dyn FnMut(&PlacedEvent<'_>),
+    ) -> Result<Option<u64>, Refusal> {
         loop {
             let (limit, mut failed, mut began) = (self.limit, None, false);
             let read = self.reader.read_from(start, &mut |frame| {

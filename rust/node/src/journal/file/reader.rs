@@ -127,17 +127,6 @@ impl JournalReader for FileReader {
         Ok(())
     }
 
-    /// A part is a file, whose first sequence is in its name.
-    fn part_start(&mut self, sequence: u64) -> Result<u64, JournalError> {
-        let names = self.names(self.durable.offset().0)?;
-        let after = names.partition_point(|name| name.first_sequence <= sequence);
-        match (after.checked_sub(1), names.first()) {
-            (Some(last), _) => Ok(names[last].first_sequence),
-            (None, Some(first)) => Err(JournalError::Trimmed { sequence, first_sequence: first.first_sequence }),
-            (None, None) => Err(self.gone()),
-        }
-    }
-
     /// The headers show in which file the epoch ends, and only that one is read.
     fn newest_up_to(&mut self, epoch: u64, sequence: u64) -> Result<Option<EventPosition>, JournalError> {
         let names = self.names(self.durable.offset().0)?;
