@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from invengine.bench import bare, batched, benchmarks, clients, ledger, machine, sizes, waits
+from invengine.bench import bare, batched, benchmarks, clients, history, ledger, machine, sizes, waits
 from invengine.bench.checks import CallerRecords, check_and_end
 from invengine.bench.figures import GOALS
 from invengine.bench.generator import Shape, Target
@@ -100,12 +100,14 @@ def test_a_benchmark_prints_its_figures(tmp_path: Path, capsys: pytest.CaptureFi
     assert all(line["min"] <= line["figure"] <= line["max"] for line in lines)
 
 
-@pytest.mark.parametrize("name", ["P7", "P9", "P11", "P12", "P15", "P16", "P17", "P19"])
+@pytest.mark.parametrize("name", ["P7", "P9", "P11", "P12", "P15", "P16", "P17", "P19", "P20"])
 def test_a_short_run_gives_every_figure_that_has_a_goal(name: str, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batched, "ITEMS", 50)
     monkeypatch.setattr(sizes, "ITEMS", 50)
     monkeypatch.setattr(ledger, "LEVELS_MANY", 2_000)
     monkeypatch.setattr(ledger, "LEVELS_MAX", 2_000)
+    for constant, value in (("ITEMS", 50), ("EVENTS", 2_000_000), ("TAIL", 500)):
+        monkeypatch.setattr(history, constant, value)
     monkeypatch.setattr(waits, "HOLDS", 60_000)
     monkeypatch.setattr(waits, "HOLDS_WITHIN_S", 12.0)
     (benchmark,) = benchmarks.chosen([name])

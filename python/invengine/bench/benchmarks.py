@@ -11,6 +11,7 @@ from invengine.bench import (
     door,
     embedded,
     followers,
+    history,
     journals,
     ledger,
     sale,
@@ -57,6 +58,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("P16", "journal bytes of a reservation", sizes.journal),
     Benchmark("P17", "ten million levels beside a thousand, the ledger alone and a unary Reserve", ledger.growth),
     Benchmark("P19", "lines of baskets divided by reserves of one line, unary and batched", batched.baskets),
+    Benchmark("P20", "the past: a level of a million, and what changed one in ten million events", history.past),
 )
 
 
