@@ -124,7 +124,10 @@ impl<'a> RecordReader<'a> {
     }
 
     /// Reads the next record into this one, which avoids a copy; returns false at the end.
-    pub(crate) fn read(&mut self, record: &mut Record<'a>) -> Decoded<bool> {
+    ///
+    /// # Errors
+    /// The bytes are not a record.
+    pub fn read(&mut self, record: &mut Record<'a>) -> Decoded<bool> {
         if self.bytes.is_at_end() {
             return Ok(false);
         }

@@ -265,8 +265,8 @@ fn each_event(
         return Ok(());
     }
     let mut records = RecordReader::new(frame.payload, frame.time_ms).map_err(unreadable)?;
-    let mut sequence = frame.first_sequence;
-    while let Some(record) = records.next().map_err(unreadable)? {
+    let (mut sequence, mut record) = (frame.first_sequence, Record::default());
+    while records.read(&mut record).map_err(unreadable)? {
         for event in record.events.iter() {
             if wanted.contains(&sequence) {
                 let at = EventPosition { writer_epoch: frame.writer_epoch, sequence };
