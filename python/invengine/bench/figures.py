@@ -110,7 +110,7 @@ GOALS: dict[str, Goal] = {
 }
 
 ON_ANY_MACHINE = frozenset(
-    {"D1.failed_calls", "D1.memory_mib", "P10.oversold_units", "P10.sold_ratio"}
+    {"D1.failed_calls", "D1.memory_mib", "P20.page_mib", "P10.oversold_units", "P10.sold_ratio"}
     | {name for name in GOALS if name.endswith("_bytes")}
 )
 """Goals that hold or not however busy the machine is: they state what was done, or how large, not how fast."""
