@@ -87,7 +87,9 @@ def test_the_records_of_python_callers_equal_the_servers_state(plan: Plan, serve
 
 
 def test_an_unknown_worker_lists_the_known_ones(plan: Plan) -> None:
-    with pytest.raises(machine.ProgramError, match="unknown kind 'abacus': one of bare, attack, bystander, followers, load"):
+    with pytest.raises(
+        machine.ProgramError, match="unknown kind 'abacus': one of bare, attack, bystander, followers, load"
+    ):
         machine.answer_of("abacus", machine.worker("abacus"), plan.cores.load, "{}", 60.0)
 
 
