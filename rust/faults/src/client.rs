@@ -194,14 +194,16 @@ impl Client {
     /// Ships, receives, closes or deletes one of a few stock transfers, whatever its state.
     fn stock_transfer(&mut self, swarm: &Swarm, context: v1::CommandContext) -> messages::Request {
         let transfer = format!("transfer-{}", self.random.below(4));
-        let (sku, location) = self.item_and_location(swarm);
+        let sku = self.item_and_location(swarm).0;
         let units = self.random.between(1, 6) as i64;
         match self.random.below(7) {
-            0..2 => {
-                let to = format!("place-{}", self.random.below(swarm.locations));
-                messages::ship(context, transfer, [location, to], sku, units)
+            0..2 if swarm.locations > 1 => {
+                let from = self.random.below(swarm.locations);
+                let to = (from + 1 + self.random.below(swarm.locations - 1)) % swarm.locations;
+                let ends = [from, to].map(|location| format!("place-{location}"));
+                messages::ship(context, transfer, ends, sku, units)
             }
-            2..4 => messages::arrive(context, transfer, sku, units),
+            0..4 => messages::arrive(context, transfer, sku, units),
             4 => messages::arrive(context, transfer, String::new(), 0),
             5 => messages::close(context, transfer, self.random.chance(500_000)),
             _ => messages::delete_transfer(context, transfer),

@@ -89,7 +89,13 @@ impl Port for FakePort {
     }
 
     fn call_waiting(&self, call: &Call<'_>) -> Result<Vec<u8>, Refusal> {
-        self.call(call).reply
+        let decision = self.call(call);
+        let Durable { sequence, poisoned } = self.durable();
+        // A call that itself waits for what it depends on.
+        if poisoned && decision.depends_on > sequence {
+            return Err(Refusal::journal_failed(call.path));
+        }
+        decision.reply
     }
 
     fn durable(&self) -> Durable {
