@@ -32,6 +32,8 @@ impl Model {
     pub(crate) fn shipped(&mut self, name: &str, route: Route, lines: &[ItemUnits]) -> Result<i64, Violation> {
         self.transfer_changed(name)?;
         let transfer = self.handle(KIND, name).ok_or_else(|| Violation::new("names exist", name))?;
+        // A name that comes back is another document.
+        self.given_up.retain(|(known, _), _| *known != transfer);
         for line in lines {
             self.change(line.item, route.origin, StockState::OnHand, -line.units)?;
             self.change(line.item, route.destination, StockState::InTransit, line.units)?;
@@ -59,7 +61,9 @@ impl Model {
                 return Violation::err("what arrives was shipped, or is a surplus", format!("{name}: {line:?}"));
             }
             self.change(line.item, route.destination, StockState::InTransit, -line.in_transit)?;
-            self.change(line.item, route.origin, StockState::OnHand, -line.sent_back)?;
+            if line.sent_back > 0 {
+                self.change(line.item, route.origin, StockState::OnHand, -line.sent_back)?;
+            }
             self.change(line.item, route.destination, line.state, line.units)?;
         }
         Ok(lines.iter().map(|line| line.units).sum())
