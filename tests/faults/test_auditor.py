@@ -172,8 +172,10 @@ def _both_win(case: Case) -> None:
     # The hold had expired when it was allocated, without a check that its units were still available.
     allocated = case.event("allocated", lambda event: not event.allocated.reacquired)
     for event in case.events:
-        if event.reserved.reservation_id == allocated.allocated.reservation_id:
-            event.reserved.expire_time.CopyFrom(allocated.time)
+        # What was extended since would otherwise not have expired.
+        for fact in ("reserved", "extended"):
+            if getattr(event, fact).reservation_id == allocated.allocated.reservation_id:
+                getattr(event, fact).expire_time.CopyFrom(allocated.time)
 
 
 def _number_skipped(case: Case) -> None:
