@@ -13,10 +13,12 @@ use crate::fingerprint::Fingerprint;
 use crate::ids::{ReservationId, Slot};
 use crate::image::{HIGHEST, put_effect};
 use crate::index::{Index, Tag};
+use crate::level::LevelFigures;
 use crate::outcome::Effect;
 use crate::planted;
 pub use crate::scope::Scope;
 use crate::stable_hash::StableHash;
+use crate::stock_transfer::{TransferChange, TransferLine};
 
 /// What one key did.
 #[derive(Clone, Debug)]
@@ -49,7 +51,11 @@ impl KeyEntry {
         let of_lines = match &self.effect {
             Effect::Reserved(hold) if hold.lines.len() > 1 => hold.lines.len() * 24,
             Effect::Holds(holds) => holds.iter().map(|hold| 64 + hold.lines.len() * 24).sum(),
-            Effect::Levels(levels) if levels.len() > 1 => levels.len() * 56,
+            Effect::Levels(levels) if levels.len() > 1 => levels.len() * size_of::<LevelFigures>(),
+            Effect::Put(versions) if versions.len() > 1 => versions.len() * size_of::<u64>(),
+            Effect::Transfer(change) => {
+                size_of::<TransferChange>() + change.value.lines.len() * size_of::<TransferLine>()
+            }
             Effect::Refused(rejection) => rejection.len(),
             _ => 0,
         };

@@ -14,6 +14,7 @@ use crate::rejection::Rejection;
 use crate::reservation::{HeldLine, LineState, Reservation, Slab};
 use crate::source::{AppliedMessage, Source, StoredOutcome};
 use crate::states::Quantities;
+use crate::stock_transfer::TransferChange;
 
 /// The states other than the sellable one that images up to version 2 hold, zeros included: damaged, returned, quality
 /// control.
@@ -56,6 +57,8 @@ pub(super) struct ImageContext {
     pub version: u64,
     /// Number of its levels.
     pub levels: usize,
+    /// Number of names of each kind.
+    pub names: [usize; EntityKind::ALL.len()],
 }
 
 /// The first entry of an image.
@@ -411,9 +414,17 @@ pub(super) fn effect(from: &mut Reader<'_>, image: ImageContext) -> Decoded<Effe
         },
         7 => Effect::Tombstone,
         9 => Effect::Put(Field::read(from)?),
-        10 => Effect::Transfer(Box::new(Field::read(from)?)),
+        10 => Effect::Transfer(Box::new(transfer_change(from, image)?)),
         _ => return Err(Malformed("an unknown effect")),
     })
+}
+
+/// A change of a stock transfer whose names exist.
+fn transfer_change(from: &mut Reader<'_>, image: ImageContext) -> Decoded<TransferChange> {
+    let change = TransferChange::read(from)?;
+    let mut is_known = (change.transfer as usize) < image.names[EntityKind::StockTransfers as usize];
+    change.value.for_each_reference(&mut |kind, handle| is_known &= (handle as usize) < image.names[kind as usize]);
+    is_known.then_some(change).ok_or(Malformed("a stock transfer with a name that does not exist"))
 }
 
 /// The remembered rejection of a refused key.
@@ -466,4 +477,24 @@ fn hold(from: &mut Reader<'_>, image: ImageContext) -> Decoded<HoldChange> {
         });
     }
     Ok(HoldChange { id, version, reacquired, expire_ms, lines })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stock_transfer::{Route, StockTransfer, TransferLine};
+
+    #[test]
+    fn a_stock_transfer_of_an_outcome_has_names_that_exist() {
+        let image = ImageContext { version: IMAGE_VERSION, levels: 0, names: [1, 2, 0, 0, 1, 0] };
+        let read = |transfer, destination, item| {
+            let lines = OneOrMany::One(TransferLine { item, shipped: 1, ..TransferLine::default() });
+            let value = StockTransfer { route: Route { origin: 0, destination }, ship_ms: 0, lines };
+            let mut bytes = Vec::new();
+            put_effect(&mut bytes, &Effect::Transfer(Box::new(TransferChange { transfer, version: 1, value })));
+            effect(&mut Reader::new(&bytes), image).is_ok()
+        };
+        assert!(read(0, 1, 0));
+        assert!(!read(1, 1, 0) && !read(0, 2, 0) && !read(0, 1, 1));
+    }
 }

@@ -120,7 +120,11 @@ impl ImageLoader {
 
     fn entry(&mut self, kind: BlockKind, from: &mut Reader<'_>) -> Decoded<()> {
         let ledger = &mut self.ledger;
-        let image = ImageContext { version: self.version, levels: ledger.levels.len() };
+        // Only outcomes name entities; there are many more levels.
+        let has_outcomes = matches!(kind, BlockKind::Sources | BlockKind::OlderKeys | BlockKind::YoungerKeys);
+        let count = |kind| if has_outcomes { ledger.entities(kind).names().len() } else { 0 };
+        let names = EntityKind::ALL.map(count);
+        let image = ImageContext { version: self.version, levels: ledger.levels.len(), names };
         match kind {
             BlockKind::Head => {
                 let head = entries::head(from)?;
