@@ -11,9 +11,8 @@ import typer
 
 from invengine.cli.entities import EntityKind, add_one, entity_app
 from invengine.cli.exits import UsageProblemError
-from invengine.cli.options import Json, Key, Target, TimeoutMs, connected
+from invengine.cli.options import Json, Key, PutVersion, Target, TimeoutMs, connected
 from invengine.cli.output import plain, print_json, print_line
-from invengine.cli.policies import ExpectedVersion
 from invengine.cli.streams import unread
 from invengine.client import Client, CommandOrigins, Consumer, Event, EventFilter, JournalPosition, ServerDescription
 from invengine.v1 import journal_service_pb2
@@ -149,7 +148,7 @@ def add_consumer(
     context: typer.Context,
     consumer: str,
     position: Annotated[str, typer.Argument(help="The last event that it has handled, as --json prints it.")],
-    expected_version: ExpectedVersion = None,
+    expected_version: PutVersion = None,
     key: Key = None,
     target: Target = None,
     timeout_ms: TimeoutMs = None,

@@ -54,6 +54,10 @@ Holder = Annotated[str | None, typer.Option("--holder", help="The holder of the 
 ExpectedVersion = Annotated[
     int | None, typer.Option("--expected-version", help="Only if the reservation has this version; any if not given.")
 ]
+PutVersion = Annotated[
+    int | None,
+    typer.Option("--expected-version", min=0, help="Only if this is its version; 0 if there must be none."),
+]
 
 Line = tuple[str, str, int | None]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from invengine.cli.entities import EntityKind, add_one, entity_app
-from invengine.cli.options import Json, Key, Target, TimeoutMs
+from invengine.cli.options import Json, Key, PutVersion, Target, TimeoutMs
 from invengine.client import Client, LocationGroup
 
 app = typer.Typer(help="Location groups: add, list, show, delete.", no_args_is_help=True, add_completion=False)
@@ -21,11 +21,6 @@ LOCATION_GROUPS = EntityKind(
     Client.delete_location_groups,
     Client.get_location_group,
 )
-
-ExpectedVersion = Annotated[
-    int | None,
-    typer.Option("--expected-version", min=0, help="Only if this is its version; 0 if there must be none."),
-]
 
 
 @app.callback()
@@ -41,7 +36,7 @@ def add_location_group(
     context: typer.Context,
     group: str,
     locations: Annotated[list[str], typer.Argument(metavar="LOCATION...", help="In the order they are asked.")],
-    expected_version: ExpectedVersion = None,
+    expected_version: PutVersion = None,
     key: Key = None,
     target: Target = None,
     timeout_ms: TimeoutMs = None,
