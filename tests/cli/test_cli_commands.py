@@ -222,7 +222,8 @@ def test_catalogue_add_list_and_import(line: CommandLine, tmp_path: Path) -> Non
     file.write_text("sku,gtin\n" + "".join(f"S{number},\n" for number in range(2500)))
     engine = ScriptedEngine({"UpsertItems": upserted})
     ran = line.ask(engine, "catalogue", "items", "import", str(file), "--json")
-    assert ran.objects == [{"items": 2500, "sequence": 9, "look_alikes": []}]
+    (reported,) = ran.objects
+    assert (reported["items"], reported["lines"], reported["sequence"], reported["look_alikes"]) == (2500, 2500, 9, [])
     sizes = [len(catalog_service_pb2.UpsertItemsRequest.FromString(payload).items) for _, payload in engine.asked]
     assert sizes == [1000, 1000, 500]
 
@@ -301,7 +302,7 @@ def test_items_and_locations_are_deleted_and_a_refusal_says_why(line: CommandLin
     [
         ("name\nMUG\n", "column sku"),
         ("sku,gtim\nMUG,1\n", "did you mean gtin"),
-        ("sku\nMUG\nMUG\n", "line 3: 'MUG' was on line 2"),
+        ("sku\nMUG\nMUG\n", 'line 3: "MUG" was on line 2'),
         ("sku,gtin\n,1\n", "line 2: sku is empty"),
         ("sku\nMUG,1\n", "line 2"),
     ],

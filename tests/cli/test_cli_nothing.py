@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from invengine.cli.app import every_command
-from invengine.cli.csvfile import read_rows
+from invengine.cli.csvfile import read_table
 from invengine.cli.exits import ExitCode, UsageProblemError
 from invengine.cli.lean import MAY_BE_EMPTY
 from invengine.cli.options import parse_line, parts, quantities
@@ -104,6 +104,7 @@ NEEDED = {
 }
 NEEDED |= {words: [HOLD] for words in ("allocate", "release", "fulfill", "extend", "reservation")}
 NEEDED |= {f"stock {each}": ["MUG@berlin=1"] for each in ("receive", "return", "adjust", "count")}
+NEEDED |= {"stock import": ["stock.csv"], "orders import": ["orders.csv"]}
 NEEDED |= {f"catalogue {noun} import": [f"{noun}.csv"] for noun in ("items", "locations", "channels")}
 
 
@@ -121,7 +122,7 @@ def needed(words: str) -> list[str]:
     if (
         words.startswith(("catalogue", "policies", "stock-transfers", "events consumers"))
         and not found
-        and not words.endswith("list")
+        and not words.endswith(("list", "export"))
     ):
         found = ["x"]
     return [*found, *NOBODY] if (words, "--timeout-ms") in set(flags(int)) else found
@@ -159,6 +160,8 @@ def test_an_entry_may_have_an_empty_label(line: CommandLine, flag: str) -> None:
 def _files() -> None:
     for noun, column in (("items", "sku"), ("locations", "location"), ("channels", "channel")):
         Path(f"{noun}.csv").write_text(f"{column}\nx\n")
+    Path("stock.csv").write_text("sku,location,quantity\nx,y,0\n")
+    Path("orders.csv").write_text("order_ref,sku,location,quantity\no,x,y,1\n")
 
 
 @pytest.mark.usefixtures("_files")
@@ -189,8 +192,8 @@ def test_zero_stays_a_quantity_where_stock_can_be_none() -> None:
 def test_a_missing_cell_is_not_an_empty_one(tmp_path: Path) -> None:
     file = tmp_path / "items.csv"
     file.write_text("sku,display_name,gtin\nmug,,\n")
-    (row,) = read_rows(file, ("sku", "display_name", "gtin"))
+    (row,) = read_table(file, ("sku", "display_name", "gtin")).rows
     assert row.cells == ("mug", "", "")
     file.write_text("sku,display_name,gtin\nmug,A mug,\ncup,A cup\n")
-    with pytest.raises(UsageProblemError, match=r"line 3: no cell for gtin"):
-        read_rows(file, ("sku", "display_name", "gtin"))
+    (bad,) = read_table(file, ("sku", "display_name", "gtin")).bad
+    assert (bad.line, bad.problem) == (3, "no cell for gtin; write an empty one")

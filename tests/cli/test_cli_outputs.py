@@ -118,9 +118,16 @@ READS: dict[str, Callable[[Case], list[str]]] = {
     "stock-transfers show": offline("shown"),
     "events consumers list": offline(),
     "events consumers show": offline("feed"),
+    "catalogue items export": offline(),
+    "catalogue locations export": offline(),
+    "catalogue channels export": offline(),
+    "stock export": offline(),
+    "orders export": offline(),
     "catalogue items import": lambda case: [str(case.directory / "items.csv")],
     "catalogue locations import": lambda case: [str(case.directory / "locations.csv")],
     "catalogue channels import": lambda case: [str(case.directory / "channels.csv")],
+    "stock import": lambda case: [str(case.directory / "stock.csv")],
+    "orders import": lambda case: [str(case.directory / "orders.csv")],
 }
 OFFLINE: dict[str, Callable[[Case], list[str]]] = {
     "version": offline(),
@@ -138,6 +145,8 @@ KEYLESS = {
     "catalogue items import",
     "catalogue locations import",
     "catalogue channels import",
+    "stock import",
+    "orders import",
     "snapshot",
     "backup create",
     "backup restore",
@@ -197,6 +206,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("channels", "channel", "web"),
     ):
         (directory / f"{noun}.csv").write_text(f"{column}\n{name}\n", encoding="utf-8")
+    (directory / "stock.csv").write_text(f"sku,location,quantity\n{SKU},paris,7\n", encoding="utf-8")
+    (directory / "orders.csv").write_text(f"order_ref,sku,location,quantity\no-17,{SKU},berlin,1\n", encoding="utf-8")
     return directory
 
 
@@ -207,7 +218,7 @@ def target(directory: Path) -> Iterator[str]:
         address = ready(server)["address"]
         with Client(address) as client:
             client.upsert_items([Item(SKU)])
-            client.upsert_locations([Location("berlin"), Location("lyon")])
+            client.upsert_locations([Location("berlin"), Location("lyon"), Location("paris")])
             client.upsert_channels([Channel("web")])
             client.receive([(SKU, "berlin", 1000), (SKU, "lyon", 1000)])
             client.ship_transfer("shown", [(SKU, 1)], from_location="berlin", to_location="lyon")
@@ -271,8 +282,9 @@ def test_the_exit_code_is_right_if_nothing_can_be_printed(directory: Path, targe
 def test_an_encoding_without_the_characters_loses_nothing(directory: Path, target: str, more: tuple[str, ...]) -> None:
     found = played("ascii", directory, target, *more)
     assert {command: (ran.code, ran.err) for command, ran in found.items() if ran.code} == {}
-    for ran in found.values():
-        text = ran.out.decode("ascii")
+    for command, ran in found.items():
+        # A file is in UTF-8 wherever it is written: an escape in it would be another name.
+        text = ran.out.decode("utf-8" if command.endswith("export") else "ascii")
         if more:
             assert all(json.loads(line) for line in text.splitlines())
     shown = found["stock list"].out.decode("ascii")
@@ -352,18 +364,6 @@ def test_an_interrupted_command_names_its_key(target: str) -> None:
         _, err = started.communicate(timeout=WAIT_S)
         assert started.returncode == ExitCode.INTERRUPTED
         assert "--key order-7" in err
-
-
-def test_an_import_that_fails_half_way_is_reported_as_partly_done(target: str, tmp_path: Path) -> None:
-    """Code 1 means that nothing changed: a file whose first thousand rows are stored needs another code."""
-    rows = [f"IMPORTED-{number}," for number in range(1500)]
-    rows[1200] = f"IMPORTED-{1200},not-a-gtin"
-    (tmp_path / "items.csv").write_text("sku,gtin\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    ran = ended(["catalogue", "items", "import", str(tmp_path / "items.csv"), "--target", target], "open")
-    assert ran.code == ExitCode.PARTLY, ran
-    assert "1,000 of 1,500 items" in ran.err
-    with Client(target) as client:
-        assert sum(item.sku.startswith("IMPORTED-") for item in client.list_items()) == 1000
 
 
 def test_a_ready_file_that_cannot_be_written_is_bad_usage(tmp_path: Path) -> None:

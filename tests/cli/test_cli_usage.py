@@ -311,7 +311,7 @@ def test_a_group_without_a_command_shows_its_help(line: CommandLine, path: str) 
 
 
 GROUPS = (
-    *("", "stock", "catalogue", "catalogue items", "policies", "policies location-groups"),
+    *("", "stock", "orders", "catalogue", "catalogue items", "policies", "policies location-groups"),
     *("events", "backup", "config", "simulate"),
 )
 

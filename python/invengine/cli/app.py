@@ -48,10 +48,13 @@ COMMANDS: dict[str, Entry] = {
     "serve": Entry("cli.serve", "Serve a ledger until SIGTERM or Ctrl-C."),
     "dev": Entry("cli.dev", "Serve a throw-away ledger with a sample catalogue."),
     "doctor": Entry("cli.doctor", "Check what a server with the same flags would depend on."),
-    "catalogue": Entry("cli.catalogue", "Items, locations and channels: list, add, import, delete."),
+    "catalogue": Entry("cli.catalogue", "Items, locations and channels: list, add, import, export, delete."),
     "policies": Entry("cli.policies", "Location groups: add, list, show, delete."),
-    "stock": Entry("cli.stock", "Stock: receive, return, adjust, set, count, move, show, list, at, history."),
+    "stock": Entry(
+        "cli.stock", "Stock: receive, return, adjust, set, count, move, show, list, at, history, import, export."
+    ),
     "stock-transfers": Entry("cli.stock_transfers", "Stock transfers: ship, receive, close, list, show, delete."),
+    "orders": Entry("cli.orders", "Orders under way in CSV files: import, export."),
     "reserve": Entry("cli.holds", "Take a timed hold on every line, or on none of them."),
     "allocate": Entry("cli.holds", "Turn a timed hold into a hard one of an order, without expiry."),
     "release": Entry("cli.holds", "Give units back, or cancel a key not yet seen."),

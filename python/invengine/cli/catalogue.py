@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from invengine.cli.csvfile import Row, read_rows
-from invengine.cli.entities import EntityKind, add_one, entity_app, print_stored
-from invengine.cli.exits import PartlyDoneError, UsageProblemError
-from invengine.cli.keys import changes_something
-from invengine.cli.options import Json, Key, Target, TimeoutMs, connected
-from invengine.cli.progress import progress
-from invengine.client import Channel, Client, Item, Location, LocationType, LookAlike, Money
-from invengine.errors import InvalidField, InvengineError, Violation
-
-# The maximum number of entries of one Upsert.
-BATCH = 1000
+from invengine.cli.catalogue_files import file_commands
+from invengine.cli.entities import EntityKind, add_one, entity_app
+from invengine.cli.exits import UsageProblemError
+from invengine.cli.options import Json, Key, Target, TimeoutMs
+from invengine.client import Channel, Client, Item, Location, LocationType, Money
 
 app = typer.Typer(
-    help="Items, locations and channels: list, add, import, delete.", no_args_is_help=True, add_completion=False
+    help="Items, locations and channels: list, add, import, export, delete.", no_args_is_help=True, add_completion=False
 )
 
 
@@ -41,7 +33,7 @@ def _money(text: str) -> Money | None:
         return None
     from decimal import Decimal
 
-    written = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ([A-Z]{3})", text)
+    written = re.fullmatch(r"([0-9]{1,19}(?:\.[0-9]{1,9})?) ([A-Z]{3})", text)
     if written is None:
         raise UsageProblemError(f"{text!r} is not a unit value: write an amount and a currency, such as '12.50 EUR'")
     return Money(Decimal(written[1]), written[2])
@@ -76,87 +68,10 @@ LocationKind = enum.StrEnum("LocationKind", {each.name: each.name.lower() for ea
 DisplayName = Annotated[str, typer.Option("--display-name", help="A name for people.")]
 
 
-def _import(
-    context: typer.Context,
-    kind: EntityKind,
-    file: Path,
-    delimiter: str,
-    target: str | None,
-    timeout_ms: int | None,
-    as_json: bool,
-) -> None:
-    assert kind.upsert is not None
-    rows = read_rows(file, kind.columns, delimiter)
-    entries = [_made(kind, row, file) for row in rows]
-    look_alikes: list[LookAlike] = []
-    sequence = stored = 0
-    with connected(context, target, timeout_ms) as client, progress(f"importing {kind.noun}", len(rows)) as advance:
-        for batch in _batches(rows):
-            changes_something()
-            try:
-                answer = kind.upsert(client, entries[stored : stored + len(batch)])
-            except InvengineError as failure:
-                error = _of_line(failure, file, batch) if isinstance(failure, InvalidField) else failure
-                if not stored:
-                    raise error from failure
-                raise PartlyDoneError(
-                    f"{stored:,} of {len(rows):,} {kind.noun} of {file} are stored, those after them are not or may "
-                    f"not be: correct the cause and run it again ({error})"
-                ) from error
-            sequence = answer.sequence
-            look_alikes += answer.look_alikes
-            stored += len(batch)
-            advance(len(batch))
-    print_stored({kind.noun: len(rows), "sequence": sequence}, look_alikes, as_json=as_json)
-
-
-def _made(kind: EntityKind, row: Row, file: Path) -> Any:
-    try:
-        return kind.make(*row.cells)
-    except UsageProblemError as problem:
-        raise UsageProblemError(f"{file}, line {row.line}: {problem}") from None
-
-
-def _batches(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    return (rows[at : at + BATCH] for at in range(0, len(rows), BATCH))
-
-
-def _of_line(rejection: InvalidField, file: Path, batch: Sequence[Row]) -> InvalidField:
-    """Returns the rejection of a batch with lines of the file instead of indexes of the request."""
-
-    def of_line(bad: Violation) -> Violation:
-        place = re.fullmatch(r"\w+\[(\d+)\]\.(\w+)", bad.field)
-        if place is None or int(place[1]) >= len(batch):
-            return bad
-        return Violation(f"{file}, line {batch[int(place[1])].line}, {place[2]}", bad.description)
-
-    bad = [of_line(each) for each in rejection.violations]
-    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    message = f"{bad[0].field}: {bad[0].description}{more}" if bad else rejection.message
-    return InvalidField(message, metadata=rejection.metadata, violations=bad)
-
-
 def _sub_app(kind: EntityKind) -> typer.Typer:
-    """Adds the commands of one kind, and `import`; `add` differs in its flags."""
+    """Adds the commands of one kind; `add` differs in its flags."""
     sub = entity_app(app, kind, f"{kind.noun.capitalize()} of the catalogue.")
-
-    @sub.command(
-        "import",
-        help=f"Create or replace {kind.noun} from a CSV file with the columns {', '.join(kind.columns)}. "
-        f"Each batch of {BATCH} is atomic; run it again after a failure, doing it twice changes nothing.",
-    )
-    def bring(
-        context: typer.Context,
-        file: Annotated[Path, typer.Argument(help="CSV file with a header, UTF-8.")],
-        delimiter: Annotated[
-            str, typer.Option("--delimiter", help="What separates the columns, such as ';'; tab for a tab.")
-        ] = ",",
-        target: Target = None,
-        timeout_ms: TimeoutMs = None,
-        as_json: Json = False,
-    ) -> None:
-        _import(context, kind, file, delimiter, target, timeout_ms, as_json)
-
+    file_commands(sub, kind)
     return sub
 
 

@@ -58,6 +58,10 @@ class PartlyDoneError(Exception):
     """Some of a command's steps were accepted and a later one failed, as one line that says how many and why."""
 
 
+class RefusedLinesError(Exception):
+    """The ledger would refuse lines of a file, and nothing was sent, as one line that says how many and why."""
+
+
 class UnprintedError(Exception):
     """The command is done and its output is lost. `key` is that of its command; empty if it has none."""
 
@@ -110,6 +114,7 @@ _CODES: dict[type[Exception], ExitCode] = {
     UnfitError: ExitCode.UNFIT,
     InUseError: ExitCode.IN_USE,
     PartlyDoneError: ExitCode.PARTLY,
+    RefusedLinesError: ExitCode.REJECTED,
     UnprintedError: ExitCode.UNPRINTED,
     InterruptedCommandError: ExitCode.INTERRUPTED,
 }

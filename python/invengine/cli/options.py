@@ -79,14 +79,23 @@ def journal_settings_of(context: typer.Context, **flags: Any) -> Loaded:
 
 @contextmanager
 def connected(
-    context: typer.Context, target: str | None, timeout_ms: int | None, channel: str | None = None
+    context: typer.Context,
+    target: str | None,
+    timeout_ms: int | None,
+    channel: str | None = None,
+    *,
+    in_channel: bool = True,
 ) -> Iterator[Client]:
-    """Yields a client of the server that flags and settings name."""
+    """Yields a client of the server that flags and settings name.
+
+    Without `in_channel` it has no channel of its own, so that a command of none can be sent.
+    """
     settings = call_settings(context.obj, target=target, timeout_ms=timeout_ms, channel=channel)
     from invengine.client import Client
 
     lifespan.only_asks()
-    client = Client(settings.target, settings.channel or None, timeout_s=settings.timeout_ms / 1000)
+    own_channel = settings.channel if in_channel else ""
+    client = Client(settings.target, own_channel or None, timeout_s=settings.timeout_ms / 1000)
     # The command prints what the client would warn of; a program that logs still gets the warning.
     log, silent = logging.getLogger("invengine.client"), logging.NullHandler()
     log.addHandler(silent)

@@ -24,6 +24,7 @@ from invengine.cli.options import (
     quantities,
 )
 from invengine.cli.output import print_facts, print_json, print_line, print_rows, print_table
+from invengine.cli.stock_files import register as register_files
 from invengine.client import Client, StockChanges, StockState
 
 LEVEL_COLUMNS = (
@@ -38,7 +39,7 @@ LEVEL_COLUMNS = (
 )
 
 app = typer.Typer(
-    help="Stock: receive, return, adjust, set, count, move, show, list, at, history.",
+    help="Stock: receive, return, adjust, set, count, move, show, list, at, history, import, export.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -171,6 +172,7 @@ def list_levels(
 
 
 register_stock(app)
+register_files(app)
 
 
 def _state(part: Part | None) -> StockState | None:

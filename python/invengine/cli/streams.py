@@ -48,6 +48,16 @@ class GuardedStream(io.TextIOBase):
                 self._lose(error)
         return len(text)
 
+    def write_bytes(self, content: bytes) -> None:
+        """Writes bytes as they are, after all text before them."""
+        if self._under is not None and not self.failure:
+            try:
+                self._under.flush()
+                self._under.buffer.write(content)
+                self._under.buffer.flush()
+            except (OSError, ValueError) as error:
+                self._lose(error)
+
     def flush(self) -> None:
         """Flushes the underlying stream."""
         if self._under is not None and not self.failure:

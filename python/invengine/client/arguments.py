@@ -112,8 +112,8 @@ def items_of(values: Any, field: str) -> Iterable[Any]:
 def rows(lines: Any, sizes: tuple[int, ...], form: str, unit: str = "quantity") -> Sequence[tuple[Any, ...]]:
     """Checks the lines of a command, at least one: two texts, then integers.
 
-    `form` describes a line in error messages, and `unit` names its third element. Valid lines of three elements are not
-    copied: this is on the fast path.
+    `form` describes a line in error messages, and `unit` names its third element. Valid lines of three elements, or of
+    four, are not copied: this is on the fast path.
     """
     given = lines if lines.__class__ is list or lines.__class__ is tuple else list(items_of(lines, "lines"))
     if not given:
@@ -124,10 +124,22 @@ def rows(lines: Any, sizes: tuple[int, ...], form: str, unit: str = "quantity") 
             texts = sku.__class__ is str and location.__class__ is str and is_encodable(sku) and is_encodable(location)
             if texts and units.__class__ is int and INT64_MIN <= units <= INT64_MAX:
                 continue
+        elif 4 in sizes and _is_plain_four(line):
+            continue
         names = (*_NAMES[:2], unit, *_NAMES[3:])
         return [_row(f"lines[{number}]", line, sizes, form, names) for number, line in enumerate(given)]
     found: Sequence[tuple[Any, ...]] = given
     return found
+
+
+def _is_plain_four(line: Any) -> bool:
+    if line.__class__ is not tuple or len(line) != 4:
+        return False
+    sku, location, units, expected = line
+    if sku.__class__ is not str or location.__class__ is not str or not (is_encodable(sku) and is_encodable(location)):
+        return False
+    integers = units.__class__ is int and expected.__class__ is int
+    return integers and INT64_MIN <= units <= INT64_MAX and INT64_MIN <= expected <= INT64_MAX
 
 
 def _row(field: str, line: Any, sizes: tuple[int, ...], form: str, names: tuple[str, ...]) -> tuple[Any, ...]:

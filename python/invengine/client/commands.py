@@ -257,27 +257,31 @@ def adjust(
     return _on_stock(_ADJUST, contract.inventory.AdjustRequest(lines=stock), state, fields)
 
 
-def _quantities(lines: Iterable[QuantityTuple]) -> list[contract.inventory.StockQuantity]:
-    return [
-        contract.inventory.StockQuantity(
-            sku=line[0], location=line[1], quantity=line[2], expected_quantity=line[3] if len(line) > 3 else None
-        )
-        for line in arguments.rows(lines, (3, 4), arguments.QUANTITY_LINE)
-    ]
+def _put_quantities(request: Any, lines: Iterable[QuantityTuple]) -> Any:
+    """Writes the lines and returns the request."""
+    add = request.lines.add
+    for given in arguments.rows(lines, (3, 4), arguments.QUANTITY_LINE):
+        line = add()  # Setting attributes takes a third of the time of keyword arguments.
+        line.sku = given[0]
+        line.location = given[1]
+        line.quantity = given[2]
+        if len(given) > 3:
+            line.expected_quantity = given[3]
+    return request
 
 
 def set_quantity(
     lines: Iterable[QuantityTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
     """Sets absolute quantities. A fourth element of a line is the quantity expected before (else QuantityStale)."""
-    return _on_stock(_SET, contract.inventory.SetQuantityRequest(lines=_quantities(lines)), state, fields)
+    return _on_stock(_SET, _put_quantities(contract.inventory.SetQuantityRequest(), lines), state, fields)
 
 
 def count(
     lines: Iterable[QuantityTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
     """Records a physical count, which is always accepted; a count below what is held shows as `oversold`."""
-    return _on_stock(_COUNT, contract.inventory.CountRequest(lines=_quantities(lines)), state, fields)
+    return _on_stock(_COUNT, _put_quantities(contract.inventory.CountRequest(), lines), state, fields)
 
 
 def move_quantity(
