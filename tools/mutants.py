@@ -55,6 +55,15 @@ BUGS: dict[str, tuple[str, ...]] = {
     "entity_version_not_checked": ("ledger:model_equals_ledger",),
     "entity_version_forgotten": ("ledger:model_equals_ledger",),
     "entity_in_use_removed": ("ledger:model_equals_ledger",),
+    # Authority.
+    "authority_skipped": ("ledger:authority", "ledger:model_equals_ledger"),
+    "profile_limit_ignored": ("ledger:authority", "ledger:model_equals_ledger"),
+    "type_before_location": ("ledger:authority", "ledger:model_equals_ledger"),
+    "stale_count_applied": ("ledger:authority", "ledger:model_equals_ledger"),
+    "claim_applied": ("ledger:authority", "ledger:model_equals_ledger"),
+    "settled_claim_stays": ("ledger:authority", "ledger:model_equals_ledger"),
+    "claim_lost_in_image": ("ledger:authority", "ledger:image"),
+    "echo_applied": ("ledger:authority", "ledger:model_equals_ledger"),
     # The state as a whole.
     "digest_misses_a_field": ("ledger:fixture",),
     "snapshot_not_compared": ("node:engine:promises::",),

@@ -15,6 +15,7 @@ InvengineError                      code, reason, metadata, violations, retry_af
 │   │   ├── ReservationExpired · AlreadyReleased · AlreadyAllocated · AlreadyFulfilled
 │   │   ├── ExceedsOutstanding      more than the line still holds
 │   │   ├── EntityInUse             kind, name, used_by: something refers to it
+│   │   ├── RuleConflict            kind, name, conflicts_with, state: two owners of one state
 │   │   └── TransferState · OrderState · EventFromFuture
 │   ├── StaleRead                   compare-and-swap lost: read again
 │   │   └── QuantityStale · StaleVersion
@@ -23,7 +24,8 @@ InvengineError                      code, reason, metadata, violations, retry_af
 │   │   ├── SequenceConsumed · SequenceConflict
 │   │   └── StaleEpoch              somebody registered the source again
 │   ├── NotAllowed
-│   │   └── NotAuthoritative · AuthMissing · ChannelNotAllowed
+│   │   ├── NotAuthoritative        right, state, location, owner: by the rules of authority, or a profile
+│   │   └── AuthMissing · ChannelNotAllowed
 │   ├── HoldLimitExceeded           too many holds: wait or release some
 │   ├── HistoryTrimmed · MessageTooLarge · AnswerTooLarge
 │   ├── PositionNotInHistory        last_common: continue after it
@@ -310,6 +312,13 @@ class EntityInUse(WrongState):
     shown_metadata = ("kind", "name", "used_by")
 
 
+class RuleConflict(WrongState):
+    """Two rules of authority would give one state at one place two owners; `conflicts_with` is the other."""
+
+    default_reason = "RULE_CONFLICT"
+    shown_metadata = ("kind", "name", "conflicts_with", "state")
+
+
 class TransferState(WrongState):
     """Not possible in the state of the stock transfer: it exists already, or nothing of it is on its way."""
 
@@ -407,10 +416,34 @@ class NotAllowed(Rejected):
 
 
 class NotAuthoritative(NotAllowed):
-    """The source may not assert this state there."""
+    """By the rules of authority, or by the profile of its source, the sender may not do this there.
+
+    `metadata["source"]` is the sender, `operator` for a command from no source; `metadata["channel"]` is what its
+    profile does not name.
+    """
 
     default_reason = "NOT_AUTHORITATIVE"
-    shown_metadata = ("source", "state", "location")
+    shown_metadata = ("right", "state", "location", "channel", "source", "owner")
+
+    @property
+    def right(self) -> str:
+        """The right that it lacks, such as ADJUST; empty if it is about a channel."""
+        return self.metadata.get("right", "")
+
+    @property
+    def state(self) -> str:
+        """The state of stock, for a right that is about states."""
+        return self.metadata.get("state", "")
+
+    @property
+    def location(self) -> str:
+        """The location; empty if it is about a channel."""
+        return self.metadata.get("location", "")
+
+    @property
+    def owner(self) -> str:
+        """Who owns the state there, or has the right; empty for nobody."""
+        return self.metadata.get("owner", "")
 
 
 class AuthMissing(NotAllowed):
@@ -585,7 +618,7 @@ class Exhausted(Fault):
 
 
 class Overloaded(Exhausted):
-    """The server's queue, or the answer to a batch, is full; the command was not accepted."""
+    """The server's queue, the answer to a batch, or what a source may have of claims is full: it was not accepted."""
 
     retryable = True
     default_reason = "OVERLOADED"

@@ -222,6 +222,7 @@ def test_status_prints_durations_for_people_and_seconds_as_json(line: CommandLin
     info.recovery_time.nanos = 21_630
     info.effective_dedupe_window.seconds = 86_400
     script: dict[str, Any] = {"GetServerInfo": info, "GetDigest": journal_service_pb2.GetDigestResponse()}
+    script["ListSources"] = no("UNIMPLEMENTED", grpc.StatusCode.UNIMPLEMENTED)
     rows = line.ask(ScriptedEngine({**script}), "status", "--metrics-address", "").out.splitlines()
     found = dict(text.rsplit("  ", 1) for text in rows)
     shown = {name.strip(): value for name, value in found.items()}

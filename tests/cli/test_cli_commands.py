@@ -391,6 +391,7 @@ def test_status_has_server_and_digest(line: CommandLine) -> None:
     script = {
         "GetServerInfo": admin_service_pb2.GetServerInfoResponse(version="1.0", ledger="main", journal="file"),
         "GetDigest": journal_service_pb2.GetDigestResponse(digest="ab" * 16, sequence=4),
+        "ListSources": no("UNIMPLEMENTED", grpc.StatusCode.UNIMPLEMENTED),
     }
     ran = line.ask(ScriptedEngine(script), "status", "--json", "--metrics-address", "")
     (found,) = ran.objects

@@ -73,6 +73,8 @@ ZERO = {
     "stock set --expected": "there were none",
     "stock at --sequence": "before the first event",
     "policies location-groups add --expected-version": "there must be no such group",
+    "sources profile add --expected-version": "there must be no such profile",
+    "authority add --expected-version": "there must be no such rule",
     "events consumers add --expected-version": "there must be no such consumer",
     "simulate promotion --seed": "a seed like any other",
     "simulate flash-sale --seed": "a seed like any other",
@@ -98,6 +100,10 @@ NEEDED = {
     "explain": ["MUG@berlin"],
     "stock move": ["MUG@berlin=1", "--to", "damaged"],
     "policies location-groups add": ["west", "berlin"],
+    "sources register": ["erp"],
+    "sources profile add": ["erp", "--kind", "erp"],
+    "authority add": ["rule", "--right", "set", "--kind", "wms"],
+    "authority preset": ["open"],
     "stock-transfers ship": ["T-17", "MUG=1", "--from", "berlin", "--to", "lyon"],
     "stock-transfers receive": ["T-17", "--whole"],
     "stock-transfers close": ["T-17", "--remainder", "lost"],
@@ -120,9 +126,11 @@ def needed(words: str) -> list[str]:
     """The arguments without which a command is refused anyway. If it calls a server, nobody is there."""
     found = NEEDED.get(words, [])
     if (
-        words.startswith(("catalogue", "policies", "stock-transfers", "events consumers"))
+        words.startswith(
+            ("catalogue", "policies", "sources profile", "authority", "stock-transfers", "events consumers")
+        )
         and not found
-        and not words.endswith(("list", "export"))
+        and not words.endswith(("list", "owners", "export"))
     ):
         found = ["x"]
     return [*found, *NOBODY] if (words, "--timeout-ms") in set(flags(int)) else found

@@ -17,7 +17,19 @@ from typing import IO
 import pytest
 
 from invengine.cli.exits import ExitCode
-from invengine.client import Channel, Client, Consumer, Item, JournalPosition, Location, LocationGroup
+from invengine.client import (
+    AuthorityRight,
+    AuthorityRule,
+    Channel,
+    Client,
+    Consumer,
+    Item,
+    JournalPosition,
+    Location,
+    LocationGroup,
+    SourceKind,
+    SourceProfile,
+)
 
 from ..conformance.redis_server import free_port
 from .test_cli_server import WAIT_S, process, ready, serve
@@ -93,6 +105,12 @@ WRITES: dict[str, Callable[[Case], list[str]]] = {
     "stock-transfers receive": lambda case: [*on_entity(case), "--whole"],
     "stock-transfers close": lambda case: [*on_entity(case), "--remainder", "lost"],
     "stock-transfers delete": on_entity,
+    "sources register": lambda case: [case.key, "--key", case.key],
+    "sources profile add": keyed("erp", "--kind", "erp"),
+    "sources profile delete": on_entity,
+    # No command needs this right.
+    "authority add": keyed("rule", "--right", "order", "--operator"),
+    "authority delete": on_entity,
     "events consumers add": keyed("feed", str(JournalPosition.start("main"))),
     "events consumers delete": on_entity,
 }
@@ -114,6 +132,14 @@ READS: dict[str, Callable[[Case], list[str]]] = {
     "catalogue channels list": offline(),
     "policies location-groups list": offline(),
     "policies location-groups show": offline("west"),
+    "sources list": offline(),
+    "sources claims": offline(),
+    "sources profile list": offline(),
+    "sources profile show": offline("west"),
+    "authority list": offline(),
+    "authority show": offline("west"),
+    "authority owners": offline(),
+    "authority preset": offline("erp-wms-pos", "--dry-run"),
     "stock-transfers list": offline(),
     "stock-transfers show": offline("shown"),
     "events consumers list": offline(),
@@ -237,6 +263,9 @@ def played(output: str, directory: Path, target: str, *more: str) -> dict[str, E
         client.upsert_items([Item(name) for name in names])
         client.upsert_locations([Location(name) for name in names])
         client.upsert_location_groups([LocationGroup(name, ("berlin",)) for name in ("west", *names)])
+        client.upsert_source_profiles([SourceProfile(name, SourceKind.OTHER) for name in ("west", *names)])
+        order = (AuthorityRight.ORDER,)
+        client.upsert_authority_rules([AuthorityRule(name, rights=order, operator=True) for name in ("west", *names)])
         start = JournalPosition.start("main")
         client.upsert_consumers([Consumer(name, start) for name in ("feed", *names)])
         for case in cases:

@@ -312,6 +312,7 @@ def test_a_group_without_a_command_shows_its_help(line: CommandLine, path: str) 
 
 GROUPS = (
     *("", "stock", "orders", "catalogue", "catalogue items", "policies", "policies location-groups"),
+    *("sources", "sources profile", "authority"),
     *("events", "backup", "config", "simulate"),
 )
 

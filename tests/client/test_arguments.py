@@ -65,7 +65,7 @@ def parameters(name: str) -> list[tuple[str, Any]]:
     own = [(each.name, each.default) for each in found.values() if each.kind is not each.VAR_KEYWORD]
     shared = list(CommandFields.__annotations__) if len(own) < len(found) else []
     if name == "submit_reserves":
-        shared = [each for each in shared if each not in ("key", "source")]
+        shared = [each for each in shared if each not in ("key", "source", "origin")]
     given = own + [(each, None) for each in shared]
     return [each for each in given if each[0] not in ("self", "timeout_s")]
 

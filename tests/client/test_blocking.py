@@ -41,7 +41,7 @@ def test_an_answer_becomes_a_hold(peer: Peer) -> None:
         hold = client.reserve(LINES, ttl_s=60, key="k-1")
     assert hold.reservation_id == "id-of-k-1"
     assert hold.lines == (("mug", "wh-1", 2, LineState.RESERVED, 2),)
-    assert hold.receipt == (7, 7, False)
+    assert hold.receipt == (7, 7, False, False)
     assert hold.expire_time.isoformat() == "2023-11-14T22:13:20.100000+00:00"
     sent = reservation.ReserveRequest.FromString(peer.bodies(RESERVE)[0])
     assert (sent.context.channel, sent.context.actor, sent.ttl.seconds) == ("app", "alice", 60)

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from scripted_peer import SUBMIT, Peer, accept_all, accepted_outcome, mutated
 
 from invengine._core import encode_reserves
-from invengine.client import AsyncClient, Client, ReserveColumns, commands
+from invengine.client import AsyncClient, Client, Position, ReserveColumns, commands
 from invengine.client.columns import encoded, shared_context
 from invengine.v1 import reservation_service_pb2 as reservation
 from invengine.v1 import types_pb2 as types
@@ -181,5 +181,7 @@ def test_what_names_one_command_is_not_shared_by_all(peer: Peer) -> None:
     with Client(peer.target) as client:
         with pytest.raises(TypeError, match="keys"):
             client.submit_reserves(["a"], "x", key="k")
+        with pytest.raises(TypeError, match="origin"):
+            client.submit_reserves(["a"], "x", origin=Position("wms", 1, 1))
         with pytest.raises(ValueError, match="as many rows"):
             client.submit_reserves(["a"], ["x", "y"])

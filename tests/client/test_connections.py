@@ -169,6 +169,13 @@ READS: dict[str, Callable[[Any], Any]] = {
     "list_stock_transfers": lambda client: client.list_stock_transfers(),
     "get_consumer": lambda client: client.get_consumer("feed"),
     "list_consumers": lambda client: client.list_consumers(),
+    "get_source_profile": lambda client: client.get_source_profile("erp"),
+    "list_source_profiles": lambda client: client.list_source_profiles(),
+    "get_authority_rule": lambda client: client.get_authority_rule("r"),
+    "list_authority_rules": lambda client: client.list_authority_rules(),
+    "list_sources": lambda client: client.list_sources(),
+    "list_claims": lambda client: client.list_claims(),
+    "list_owners": lambda client: client.list_owners(),
     "read_events": lambda client: client.read_events(patience_s=0.1),
     "digest": lambda client: client.digest(),
     "server_info": lambda client: client.server_info(),
@@ -179,6 +186,7 @@ COMMANDS = {
     "receive", "return_", "adjust", "set_quantity", "count", "move_quantity", "upsert_items", "upsert_locations",
     "upsert_channels", "upsert_location_groups", "delete_items", "delete_locations", "delete_location_groups",
     "ship_transfer", "receive_transfer", "close_transfer", "delete_stock_transfers",
+    "upsert_source_profiles", "delete_source_profiles", "upsert_authority_rules", "delete_authority_rules",
     "upsert_consumers", "delete_consumers", "consume", "register_source", "operation", "source", "close",
 }  # fmt: skip
 

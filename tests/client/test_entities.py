@@ -193,11 +193,11 @@ def test_the_value_of_an_item_and_the_type_of_a_location_are_sent_and_read() -> 
     (place,) = commands.upsert_locations([Location("shop", type=LocationType.STORE)]).request.locations
     assert place.type == types.LOCATION_TYPE_STORE
     for message, value in ((sent, item), (catalog.Item(sku="mug"), Item("mug"))):
-        assert _ITEMS._of(message) == value
+        assert _ITEMS.value_of(message) == value
     for number, kind in ((0, None), (2, LocationType.STORE), (99, None)):
         message = catalog.Location(location="shop")
         message.type = types.LocationType.ValueType(number)
-        assert _LOCATIONS._of(message) == Location("shop", type=kind)
+        assert _LOCATIONS.value_of(message) == Location("shop", type=kind)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_an_amount_is_exact(amount: str, units: int, nanos: int) -> None:
     item = Item("mug", unit_value=Money(Decimal(amount), "EUR"))
     (sent,) = commands.upsert_items([item]).request.items
     assert (sent.unit_value.units, sent.unit_value.nanos) == (units, nanos)
-    read = _ITEMS._of(sent).unit_value
+    read = _ITEMS.value_of(sent).unit_value
     assert read is not None
     assert read.amount == Decimal(amount)
 

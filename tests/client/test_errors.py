@@ -36,6 +36,7 @@ TABLE: list[tuple[str, str, type[InvengineError], type[InvengineError]]] = [
     ("ABORTED", "QUANTITY_STALE", errors.QuantityStale, errors.StaleRead),
     ("ABORTED", "STALE_VERSION", errors.StaleVersion, errors.StaleRead),
     ("FAILED_PRECONDITION", "ENTITY_IN_USE", errors.EntityInUse, errors.WrongState),
+    ("FAILED_PRECONDITION", "RULE_CONFLICT", errors.RuleConflict, errors.WrongState),
     ("FAILED_PRECONDITION", "TRANSFER_STATE", errors.TransferState, errors.WrongState),
     ("FAILED_PRECONDITION", "ORDER_STATE", errors.OrderState, errors.WrongState),
     ("FAILED_PRECONDITION", "EVENT_FROM_FUTURE", errors.EventFromFuture, errors.WrongState),
@@ -113,6 +114,9 @@ def test_what_a_rejection_says_is_easy_to_reach() -> None:
     )
     assert isinstance(short, errors.InsufficientStock)
     assert (short.sku, short.location, short.requested, short.available) == ("mug", "wh-1", 3, 2)
+    denied = error_from_reason(7, "NOT_AUTHORITATIVE", metadata={**FACTS, "source": "erp"})
+    assert isinstance(denied, errors.NotAuthoritative)
+    assert (denied.right, denied.state, denied.location, denied.owner) == ("ADJUST", "EXPIRED", "berlin", "WMS")
     gap = error_from_reason(10, "SEQUENCE_GAP", metadata={"expected": "4", "got": "6"})
     assert isinstance(gap, errors.SequenceGap)
     assert (gap.expected, gap.got) == (4, 6)
@@ -147,7 +151,7 @@ FACTS = {
     "actual": "42", "got": "44", "last": "43", "current": "6", "limit": "900", "field": "ttl", "sequence": "77",
     "ledger": "outlet", "head_sequence": "10", "incident": "i-1", "ownerHint": "node-2", "key": "k-1",
     "service": "till", "kind": "location", "name": "wh-1", "used_by": "location_group west",
-    "transfer": "T-17",
+    "transfer": "T-17", "right": "ADJUST", "owner": "WMS", "conflicts_with": "wms-owns",
 }  # fmt: skip
 WITHOUT_FACTS = {
     "INVALID_FIELD", "DEDUPE_WINDOW_EXPIRED", "KEY_CANCELLED", "AUTH_MISSING", "CHANNEL_NOT_ALLOWED", "UNIMPLEMENTED",

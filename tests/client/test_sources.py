@@ -323,6 +323,8 @@ def test_only_a_new_epoch_makes_an_uncertain_follower_safe() -> None:
         (errors.UnknownSku(), True),
         (errors.ReservationExpired(), True),
         (errors.NotAuthoritative(), True),
+        (errors.UnknownSource(metadata={"source": "erp"}), False),
+        (errors.UnknownSource(metadata={"source": "wms"}), True),
         (errors.SequenceConflict(), True),
         (errors.InvalidField(), False),
         (errors.SequenceGap(), False),
@@ -335,4 +337,4 @@ def test_only_a_new_epoch_makes_an_uncertain_follower_safe() -> None:
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_which_refusals_use_up_a_number(error: errors.InvengineError, consumed: bool) -> None:
-    assert consumes_number(error) is consumed
+    assert consumes_number(error, "erp") is consumed

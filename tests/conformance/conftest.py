@@ -10,6 +10,7 @@ import pytest
 
 from .aged import Aged
 from .redis_server import RedisServer, redis_server
+from .rules import Rules
 from .server import start_server
 from .shop import Shop
 from .targets import SERVERS, TARGETS, EmbeddedTarget, ServerTarget, Target
@@ -108,3 +109,11 @@ def server_shop(server: ServerTarget) -> Iterator[Shop]:
     shop = Shop(server)
     yield shop
     shop.finish()
+
+
+@pytest.fixture
+def rules(shop: Shop) -> Iterator[Rules]:
+    """Rules of authority that end with the test."""
+    found = Rules(shop)
+    yield found
+    found.end()

@@ -41,6 +41,7 @@ _RESERVATION = "ReservationService"
 _INVENTORY = "InventoryService"
 _CATALOG = "CatalogService"
 _POLICY = "PolicyService"
+_SOURCE = "SourceService"
 
 _r = reservation_service_pb2
 RESERVE = _method(_RESERVATION, _r.ReserveRequest, _r.ReserveResponse)
@@ -93,9 +94,20 @@ UPSERT_LOCATION_GROUPS = _method(_POLICY, _p.UpsertLocationGroupsRequest, _p.Ups
 GET_LOCATION_GROUP = _method(_POLICY, _p.GetLocationGroupRequest, _p.GetLocationGroupResponse)
 LIST_LOCATION_GROUPS = _method(_POLICY, _p.ListLocationGroupsRequest, _p.ListLocationGroupsResponse)
 DELETE_LOCATION_GROUPS = _method(_POLICY, _p.DeleteLocationGroupsRequest, _p.DeleteLocationGroupsResponse)
+UPSERT_AUTHORITY_RULES = _method(_POLICY, _p.UpsertAuthorityRulesRequest, _p.UpsertAuthorityRulesResponse)
+GET_AUTHORITY_RULE = _method(_POLICY, _p.GetAuthorityRuleRequest, _p.GetAuthorityRuleResponse)
+LIST_AUTHORITY_RULES = _method(_POLICY, _p.ListAuthorityRulesRequest, _p.ListAuthorityRulesResponse)
+DELETE_AUTHORITY_RULES = _method(_POLICY, _p.DeleteAuthorityRulesRequest, _p.DeleteAuthorityRulesResponse)
+LIST_OWNERS = _method(_POLICY, _p.ListOwnersRequest, _p.ListOwnersResponse)
 
 _s = source_service_pb2
-REGISTER_SOURCE = _method("SourceService", _s.RegisterSourceRequest, _s.RegisterSourceResponse)
+REGISTER_SOURCE = _method(_SOURCE, _s.RegisterSourceRequest, _s.RegisterSourceResponse)
+LIST_SOURCES = _method(_SOURCE, _s.ListSourcesRequest, _s.ListSourcesResponse)
+UPSERT_SOURCE_PROFILES = _method(_SOURCE, _s.UpsertSourceProfilesRequest, _s.UpsertSourceProfilesResponse)
+GET_SOURCE_PROFILE = _method(_SOURCE, _s.GetSourceProfileRequest, _s.GetSourceProfileResponse)
+LIST_SOURCE_PROFILES = _method(_SOURCE, _s.ListSourceProfilesRequest, _s.ListSourceProfilesResponse)
+DELETE_SOURCE_PROFILES = _method(_SOURCE, _s.DeleteSourceProfilesRequest, _s.DeleteSourceProfilesResponse)
+LIST_CLAIMS = _method(_SOURCE, _s.ListClaimsRequest, _s.ListClaimsResponse)
 
 _j = journal_service_pb2
 UPSERT_CONSUMERS = _method("JournalService", _j.UpsertConsumersRequest, _j.UpsertConsumersResponse)

@@ -36,6 +36,8 @@ CODE_OF_REASON = {
     "STALE_VERSION": grpc.StatusCode.ABORTED,
     "ENTITY_IN_USE": grpc.StatusCode.FAILED_PRECONDITION,
     "ENTITY_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "NOT_AUTHORITATIVE": grpc.StatusCode.PERMISSION_DENIED,
+    "RULE_CONFLICT": grpc.StatusCode.FAILED_PRECONDITION,
     "TRANSFER_STATE": grpc.StatusCode.FAILED_PRECONDITION,
     "POSITION_NOT_IN_HISTORY": grpc.StatusCode.OUT_OF_RANGE,
     "SEQUENCE_GAP": grpc.StatusCode.ABORTED,
@@ -75,6 +77,8 @@ FACTS_OF_REASON: dict[str, set[str]] = {
     "ENTITY_IN_USE": {"kind", "name", "used_by"},
     "ENTITY_NOT_FOUND": {"kind", "name"},
     "TRANSFER_STATE": {"transfer", "state"},
+    "NOT_AUTHORITATIVE": {"right", "state", "location", "source", "owner", "channel"},
+    "RULE_CONFLICT": {"kind", "name", "conflicts_with", "state"},
     "POSITION_NOT_IN_HISTORY": {
         "ledger",
         "head_sequence",
@@ -86,7 +90,7 @@ FACTS_OF_REASON: dict[str, set[str]] = {
     "SEQUENCE_CONSUMED": {"source", "last"},
     "SEQUENCE_CONFLICT": {"source", "sequence", "field", "sku", "location"},
     "STALE_EPOCH": {"source", "current"},
-    "OVERLOADED": {"answer_bytes_max"},
+    "OVERLOADED": {"answer_bytes_max", "limit", "source"},
     "NOT_OWNER": {"ledger"},
     "ANSWER_TOO_LARGE": {"limit"},
     "MESSAGE_TOO_LARGE": {"limit", "size"},
@@ -104,6 +108,7 @@ INTERNAL_TEXT = re.compile(
 NAMED = (
     "sku", "location", "requested", "available", "outstanding", "channel", "source", "reservation", "order", "key",
     "expected", "actual", "got", "current", "field", "group", "consumer", "kind", "name", "used_by",
+    "right", "owner", "conflicts_with",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import itertools
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -106,11 +107,37 @@ class Shop:
         self.call(methods.UPSERT_CONSUMERS, request)
         return name
 
+    def profile(self, source_id: str | None = None, kind: Any = types.SOURCE_KIND_OTHER, **limits: list[str]) -> str:
+        """A profile of a source, which need not be registered."""
+        name = source_id or self.name("source")
+        request = methods.UPSERT_SOURCE_PROFILES.request(context=self.context())
+        request.source_profiles.add(source_id=name, kind=kind, **limits)
+        self.call(methods.UPSERT_SOURCE_PROFILES, request)
+        return name
+
+    def rule(self) -> str:
+        """A new rule of authority with the one right that no command needs."""
+        name = self.name("rule")
+        request = methods.UPSERT_AUTHORITY_RULES.request(context=self.context())
+        request.authority_rules.add(rule=name, operator=True, rights=[types.AUTHORITY_RIGHT_ORDER])
+        self.call(methods.UPSERT_AUTHORITY_RULES, request)
+        return name
+
     def source(self, source_id: str | None = None) -> types.SourcePosition:
         """A source in its new epoch, before its first message."""
         source_id = source_id or self.name("source")
         request = sources.RegisterSourceRequest(context=self.context(), source_id=source_id)
         return types.SourcePosition(source_id=source_id, epoch=self.call(methods.REGISTER_SOURCE, request).epoch)
+
+    def claim(self) -> types.SourcePosition:
+        """A new claim, of a new source whose profile keeps it to the second location; returns its message."""
+        place = self.source()
+        self.profile(place.source_id, locations=[self.there])
+        context = types.CommandContext(source=place)
+        context.source.sequence = place.sequence = 1
+        request = requests.set_quantity(context, (self.item(), self.here, 7))
+        assert list(self.call(methods.SET_QUANTITY, request).claimed_lines) == [0]
+        return place
 
     # Commands
 

@@ -18,6 +18,7 @@ from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import journal_service_pb2 as journal
 from invengine.v1 import policy_service_pb2 as policy
 from invengine.v1 import reservation_service_pb2 as reservations
+from invengine.v1 import source_service_pb2 as sources
 from invengine.v1 import types_pb2 as types
 
 from . import methods, requests
@@ -67,6 +68,8 @@ class Worst:
         self.others = [long(f"another{number:04}") for number in range(COUNT)]
         self.places = [long(f"place{number:04}") for number in range(PLACES)]
         self.groups = [long(f"group{number:04}") for number in range(COUNT)]
+        self.channels = [long(f"channel{number:04}") for number in range(COUNT)]
+        self.sources = [long(f"source{number:04}") for number in range(COUNT)]
         self.channel, self.order, self.holder = long("channel"), long("order"), long("holder")
         self.upserts: list[tuple[Method[Any, Any], Any]] = [
             (methods.UPSERT_ITEMS, catalog.UpsertItemsRequest(items=[self._item(sku) for sku in self.skus])),
@@ -81,9 +84,16 @@ class Worst:
                 methods.UPSERT_CHANNELS,
                 catalog.UpsertChannelsRequest(channels=[catalog.Channel(channel=self.channel, display_name=long(""))]),
             ),
+            (
+                methods.UPSERT_CHANNELS,
+                catalog.UpsertChannelsRequest(channels=[catalog.Channel(channel=each) for each in self.channels]),
+            ),
             (methods.UPSERT_LOCATION_GROUPS, self.groups_of(self.groups[GROUPS:], self.places[:1])),
             # As many groups with every location as one request can hold.
             (methods.UPSERT_LOCATION_GROUPS, self.groups_of(self.groups[:GROUPS], self.places)),
+            (methods.UPSERT_SOURCE_PROFILES, self.profiles_of(self.sources[:2], self.channels, self.places)),
+            (methods.UPSERT_SOURCE_PROFILES, self.profiles_of(self.sources[2:], [], self.places[5:6])),
+            (methods.UPSERT_AUTHORITY_RULES, self.rules_of([long(f"rule{number:04}") for number in range(COUNT)])),
             (methods.UPSERT_CONSUMERS, self.consumers_of([long(f"consumer{number:04}") for number in range(COUNT)])),
         ]
         for method, request in self.upserts:
@@ -101,6 +111,51 @@ class Worst:
         """Puts groups of these locations."""
         groups = [policy.LocationGroup(group=each, locations=places) for each in names]
         return policy.UpsertLocationGroupsRequest(location_groups=groups)
+
+    @staticmethod
+    def profiles_of(names: list[str], channels: list[str], places: list[str]) -> sources.UpsertSourceProfilesRequest:
+        """Puts profiles with these limits."""
+        profiles = [
+            sources.SourceProfile(source_id=each, kind=types.SOURCE_KIND_OTHER, channels=channels, locations=places)
+            for each in names
+        ]
+        return sources.UpsertSourceProfilesRequest(source_profiles=profiles)
+
+    def rules_of(self, names: list[str]) -> policy.UpsertAuthorityRulesRequest:
+        """Puts rules about what no command needs."""
+        order, rules = [types.AUTHORITY_RIGHT_ORDER], policy.UpsertAuthorityRulesRequest()
+        for name in names:
+            rules.authority_rules.add(
+                rule=name, rights=order, source_kind=types.SOURCE_KIND_OTHER, location=self.places[0]
+            )
+        return rules
+
+    def registered(self) -> list[int]:
+        """All sources with profiles."""
+        m = methods.REGISTER_SOURCE
+        return [self.ask(m, m.request(context=self.context(), source_id=each)) for each in self.sources]
+
+    def claims(self) -> list[int]:
+        """As many claims as there are items, of a source that may speak of another location only."""
+        place = types.SourcePosition(source_id=self.sources[-1], sequence=1)
+        registered = methods.REGISTER_SOURCE.request(context=self.context(), source_id=place.source_id)
+        answer = self.target.call_raw(methods.REGISTER_SOURCE.path, registered.SerializeToString())
+        place.epoch = methods.REGISTER_SOURCE.answer.FromString(answer).epoch
+        context = types.CommandContext(source=place)
+        self.ask(methods.COUNT, requests.count(context, *self.lines(self.places[0], MANY)))
+        return self.pages(methods.LIST_CLAIMS)
+
+    def owners(self) -> list[int]:
+        """Owners with the longest name, as long as their rule is in force."""
+        self.registered()
+        put = policy.UpsertAuthorityRulesRequest(context=self.context())
+        put.authority_rules.add(rule=long("owns"), rights=[types.AUTHORITY_RIGHT_SET], source_id=self.sources[0])
+        self.ask(methods.UPSERT_AUTHORITY_RULES, put)
+        found = self.pages(methods.LIST_OWNERS)
+        delete = policy.DeleteAuthorityRulesRequest(context=self.context())
+        delete.authority_rules.add(name=long("owns"))
+        self.ask(methods.DELETE_AUTHORITY_RULES, delete)
+        return found
 
     @staticmethod
     def consumers_of(names: list[str]) -> journal.UpsertConsumersRequest:
@@ -347,9 +402,27 @@ def calls(worst: Worst) -> dict[str, Callable[[], list[int]]]:
         m.CLOSE_TRANSFER.path: lambda: worst.on_a_transfer(m.CLOSE_TRANSFER, remainder=types.TRANSFER_REMAINDER_LOST),
         m.GET_STOCK_TRANSFER.path: lambda: worst.on_a_transfer(m.GET_STOCK_TRANSFER),
         m.DELETE_STOCK_TRANSFERS.path: worst.transfer_deleted,
-        m.REGISTER_SOURCE.path: lambda: [
-            worst.ask(m.REGISTER_SOURCE, m.REGISTER_SOURCE.request(context=worst.context(), source_id=long("source")))
+        m.REGISTER_SOURCE.path: worst.registered,
+        m.LIST_CLAIMS.path: worst.claims,
+        m.LIST_OWNERS.path: worst.owners,
+        m.GET_SOURCE_PROFILE.path: lambda: [
+            worst.ask(m.GET_SOURCE_PROFILE, m.GET_SOURCE_PROFILE.request(source_id=worst.sources[0]))
         ],
+        m.GET_AUTHORITY_RULE.path: lambda: [
+            worst.ask(m.GET_AUTHORITY_RULE, m.GET_AUTHORITY_RULE.request(rule=long("rule0000")))
+        ],
+        m.DELETE_SOURCE_PROFILES.path: lambda: worst.deleted(
+            m.UPSERT_SOURCE_PROFILES,
+            worst.profiles_of([long("gone")], [], []),
+            m.DELETE_SOURCE_PROFILES,
+            source_profiles=[types.EntityReference(name=long("gone"), version=1)],
+        ),
+        m.DELETE_AUTHORITY_RULES.path: lambda: worst.deleted(
+            m.UPSERT_AUTHORITY_RULES,
+            worst.rules_of([long("gone")]),
+            m.DELETE_AUTHORITY_RULES,
+            authority_rules=[types.EntityReference(name=long("gone"), version=1)],
+        ),
         m.GET_DIGEST.path: lambda: [worst.ask(m.GET_DIGEST, m.GET_DIGEST.request())],
         m.GET_SERVER_INFO.path: lambda: [worst.ask(m.GET_SERVER_INFO, m.GET_SERVER_INFO.request())],
         "/invengine.v1.AdminService/CreateSnapshot": lambda: [
@@ -370,6 +443,9 @@ def calls(worst: Worst) -> dict[str, Callable[[], list[int]]]:
         m.LIST_LOCATION_GROUPS,
         m.LIST_STOCK_TRANSFERS,
         m.LIST_CONSUMERS,
+        m.LIST_SOURCES,
+        m.LIST_SOURCE_PROFILES,
+        m.LIST_AUTHORITY_RULES,
     ]
     found |= {method.path: partial(worst.on_a_hold, method) for method in on_holds}
     found |= {method.path: partial(worst.on_stock, method) for method in on_stock}

@@ -118,6 +118,15 @@ READS: dict[str, tuple[AnyMethod, Any, str]] = {
         methods.GET_STOCK_TRANSFER.request(transfer=NOBODY),
         "ENTITY_NOT_FOUND",
     ),
+    "source profile": (
+        methods.GET_SOURCE_PROFILE,
+        methods.GET_SOURCE_PROFILE.request(source_id=NOBODY),
+        "ENTITY_NOT_FOUND",
+    ),
+    "authority rule": (methods.GET_AUTHORITY_RULE, methods.GET_AUTHORITY_RULE.request(rule=NOBODY), "ENTITY_NOT_FOUND"),
+    "claims of a source": (methods.LIST_CLAIMS, methods.LIST_CLAIMS.request(source_id=NOBODY), "UNKNOWN_SOURCE"),
+    "claims about an item": (methods.LIST_CLAIMS, methods.LIST_CLAIMS.request(sku=NOBODY), "UNKNOWN_SKU"),
+    "claims at a location": (methods.LIST_CLAIMS, methods.LIST_CLAIMS.request(location=NOBODY), "UNKNOWN_LOCATION"),
     "consumer": (methods.GET_CONSUMER, methods.GET_CONSUMER.request(consumer=NOBODY), "ENTITY_NOT_FOUND"),
     "reservation by id": (
         methods.GET_RESERVATION,

@@ -62,6 +62,17 @@ def _consumer(shop: Shop, name: str) -> Any:
     return journal.UpsertConsumersRequest(context=shop.context(), consumers=consumers)
 
 
+def _source_profile(shop: Shop, name: str) -> Any:
+    profiles = [sources.SourceProfile(source_id=name, kind=types.SOURCE_KIND_ERP)]
+    return sources.UpsertSourceProfilesRequest(context=shop.context(), source_profiles=profiles)
+
+
+def _authority_rule(shop: Shop, name: str) -> Any:
+    # No command needs this right.
+    rules = [policy.AuthorityRule(rule=name, operator=True, rights=[types.AUTHORITY_RIGHT_ORDER])]
+    return policy.UpsertAuthorityRulesRequest(context=shop.context(), authority_rules=rules)
+
+
 def _source(shop: Shop, name: str) -> Any:
     return sources.RegisterSourceRequest(context=shop.context(), source_id=name)
 
@@ -73,6 +84,8 @@ KINDS: dict[str, tuple[AnyMethod, Callable[[Shop, str], Any], str]] = {
     "location group": (methods.UPSERT_LOCATION_GROUPS, _location_group, "location_groups[0].group"),
     "stock transfer": (methods.SHIP_TRANSFER, _stock_transfer, "transfer"),
     "consumer": (methods.UPSERT_CONSUMERS, _consumer, "consumers[0].consumer"),
+    "source profile": (methods.UPSERT_SOURCE_PROFILES, _source_profile, "source_profiles[0].source_id"),
+    "authority rule": (methods.UPSERT_AUTHORITY_RULES, _authority_rule, "authority_rules[0].rule"),
     "source": (methods.REGISTER_SOURCE, _source, "source_id"),
 }
 

@@ -254,6 +254,9 @@ LISTS: dict[str, tuple[Method[Any, Any], str, str]] = {
     "location_groups": (methods.LIST_LOCATION_GROUPS, "location_groups", "group"),
     "stock_transfers": (methods.LIST_STOCK_TRANSFERS, "stock_transfers", "transfer"),
     "consumers": (methods.LIST_CONSUMERS, "consumers", "consumer"),
+    "source_profiles": (methods.LIST_SOURCE_PROFILES, "source_profiles", "source_id"),
+    "authority_rules": (methods.LIST_AUTHORITY_RULES, "authority_rules", "rule"),
+    "sources": (methods.LIST_SOURCES, "sources", "source_id"),
 }
 
 
@@ -268,6 +271,9 @@ def test_the_catalogue_in_pages(shop: Shop, kind: str, page_size: int) -> None:
         "location_groups": lambda: [shop.group(shop.here) for _ in range(3)],
         "stock_transfers": lambda: [shop.stock_transfer(sku, 1) for sku in shop.items(3, on_hand=1)],
         "consumers": lambda: [shop.consumer() for _ in range(3)],
+        "source_profiles": lambda: [shop.profile() for _ in range(3)],
+        "authority_rules": lambda: [shop.rule() for _ in range(3)],
+        "sources": lambda: [shop.source().source_id for _ in range(3)],
     }[kind]()
     request = method.request(page_size=page_size)
     found: list[str] = []
@@ -307,6 +313,10 @@ EVERY_LIST: dict[str, tuple[Method[Any, Any], str]] = {
     "location_groups": (methods.LIST_LOCATION_GROUPS, "location_groups"),
     "stock_transfers": (methods.LIST_STOCK_TRANSFERS, "stock_transfers"),
     "consumers": (methods.LIST_CONSUMERS, "consumers"),
+    "source_profiles": (methods.LIST_SOURCE_PROFILES, "source_profiles"),
+    "authority_rules": (methods.LIST_AUTHORITY_RULES, "authority_rules"),
+    "sources": (methods.LIST_SOURCES, "sources"),
+    "claims": (methods.LIST_CLAIMS, "claims"),
 }
 
 
@@ -319,6 +329,8 @@ def first_page(shop: Shop, name: str) -> Any:
         shop.group(shop.here)
         shop.stock_transfer(shop.item(1), 1)
         shop.consumer()
+        shop.rule()
+        shop.claim()
     method, _ = EVERY_LIST[name]
     answer = shop.call(method, method.request(page_size=1))
     assert answer.next_page_token
@@ -352,6 +364,9 @@ def test_a_page_token_answers_its_own_question_only(shop: Shop, name: str) -> No
     if name == "reservations":
         for fields in ({"include_ended": True}, {"holder": "somebody"}, {"order_ref": "order-1"}):
             refused_token(shop, methods.LIST_RESERVATIONS, page_token=token, **fields)
+    if name == "claims":
+        for only in ({"location": shop.there}, {"sku": shop.item()}, {"source_id": shop.source().source_id}):
+            refused_token(shop, methods.LIST_CLAIMS, page_token=token, **only)
     if name == "levels":
         for place in ({"location": shop.here}, {"sku": shop.item()}):
             refused_token(shop, methods.LIST_LEVELS, page_token=token, **place)

@@ -40,6 +40,15 @@ class Shop:
         for sku in SKUS:
             for place in PLACES:
                 self._stock(methods.RECEIVE, requests.receive(self._context(), (sku, place, 40)))
+        self._stock(methods.RECEIVE, requests.receive(self._context(), (SKUS[0], "elsewhere", 1)))
+        # A source that may speak of another place only: its numbers are claims.
+        request = methods.REGISTER_SOURCE.request(context=self._context(), source_id="erp")
+        self._place = types.SourcePosition(
+            source_id="erp", epoch=self.target.call(methods.REGISTER_SOURCE, request).epoch
+        )
+        profile = methods.UPSERT_SOURCE_PROFILES.request(context=self._context())
+        profile.source_profiles.add(source_id="erp", kind=types.SOURCE_KIND_ERP, locations=["elsewhere"])
+        self.target.call(methods.UPSERT_SOURCE_PROFILES, profile)
 
     def run(self) -> None:
         for _ in range(COMMANDS):
@@ -140,10 +149,17 @@ class Shop:
     def _change_stock(self, context: types.CommandContext) -> None:
         sku, place, units = self._line(5)
         state = self._chance.choice(UNSELLABLE)
-        kind = self._chance.randrange(3)
+        kind = self._chance.randrange(5)
         if kind == 0:
             # Perhaps below what is held: the rest is oversold.
             self._stock(methods.COUNT, requests.count(context, (sku, place, units)))
+        elif kind == 3:
+            self._place.sequence += 1
+            context.source.CopyFrom(self._place)
+            self._stock(methods.COUNT, requests.count(context, (sku, place, units)))
+        elif kind == 4 and self._place.sequence:
+            context.origin.CopyFrom(self._place)
+            self._stock(methods.RECEIVE, requests.receive(context, (sku, place, units)))
         elif kind == 1:
             self._stock(methods.RETURN, requests.give_back(context, (sku, place, units), state=state))
         else:
@@ -180,6 +196,8 @@ def test_the_fold_has_the_levels_of_the_ledger_at_every_sequence(seed: int) -> N
             "transfer_shipped",
             "transfer_received",
             "transfer_closed",
+            "claim_made",
+            "echoed",
         } <= kinds
         _same_in_the_end(shop, fold)
     finally:

@@ -50,6 +50,8 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry("cli.doctor", "Check what a server with the same flags would depend on."),
     "catalogue": Entry("cli.catalogue", "Items, locations and channels: list, add, import, export, delete."),
     "policies": Entry("cli.policies", "Location groups: add, list, show, delete."),
+    "sources": Entry("cli.sources", "Sources, systems outside: register, list, claims, profile."),
+    "authority": Entry("cli.authority", "Rules of authority: add, list, show, delete, owners, preset."),
     "stock": Entry(
         "cli.stock", "Stock: receive, return, adjust, set, count, move, show, list, at, history, import, export."
     ),
@@ -70,7 +72,7 @@ COMMANDS: dict[str, Entry] = {
         "cli.history", "Say why a level is what it is: in sentences, and with a table of its latest changes."
     ),
     "events": Entry("cli.events", "Events of the journal."),
-    "status": Entry("cli.status", "The server, its guarantees, its digest, its counters."),
+    "status": Entry("cli.status", "The server, its guarantees, its digest, its counters, states without an owner."),
     "version": Entry("cli.status", "The versions of the package and of its core."),
     "verify": Entry("cli.check", "Replay a journal and check its invariants."),
     "snapshot": Entry("cli.snapshots", "Have the server write a snapshot and wait for it."),

@@ -193,8 +193,9 @@ def line_of(event: Event) -> str:
     context: Any = event.context
     fields = plain(event.fact) if event.fact is not None else {}
     if event.kind == "entity_put":
-        # As in `entity_removed`, its kind is a field; its version and the others follow.
-        fields = {name: each for kind, entity in fields.items() for name, each in {"kind": kind, **entity}.items()}
+        # As in `entity_removed`, its kind is a field; its version and the others follow. A source has a kind itself.
+        ((kind, entity),) = fields.items()
+        fields = {"kind": kind, **{"source_kind" if name == "kind" else name: each for name, each in entity.items()}}
     names = [] if context is None else [(name, getattr(context, field)) for name, field in _OF_COMMANDS]
     # An order that the fact names is not repeated.
     facts = [*fields.items(), *((name, value) for name, value in names if value and fields.get(name) != value)]

@@ -110,6 +110,7 @@ def _facts(known: KnownOutcome) -> dict[str, Any]:
     if found is None:
         return facts
     facts |= {"accepted": found.accepted, "holds": found.holds, "levels": found.levels, "versions": found.versions}
+    facts["claimed_lines"] = found.claimed_lines
     facts["receipt"] = found.receipt
     if found.rejection is not None:
         rejection = found.rejection
@@ -125,10 +126,15 @@ def _print(found: Outcome) -> None:
         print_line(f"accepted: reservation {hold.reservation_id}, version {hold.version}")
         columns = ("sku", "location", "quantity", "state", "outstanding")
         print_table(columns, [tuple(line) for line in hold.lines])
+    if found.claimed_lines:
+        lines = ", ".join(str(at + 1) for at in found.claimed_lines)
+        print_line(f"accepted: lines {lines} are only recorded as claims")
     if found.levels:
         print_rows(found.levels, ("sku", "location", "available", "on_hand", "reserved", "allocated"), as_json=False)
     if found.key_cancelled:
         print_line("accepted: no hold had this key; its reserve is cancelled and will be refused (KEY_CANCELLED)")
+    elif found.receipt is not None and found.receipt.echo:
+        print_line("accepted: an echo of a message that was applied already; nothing was changed")
     elif not found.holds and not found.levels:
         versions = ", ".join(map(str, found.versions))
         print_line(f"accepted: version {versions}" if versions else "accepted")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from invengine.cli.options import Channel, Json, Target, TimeoutMs, connected, parse_level, settings_of
-from invengine.cli.output import plain, print_facts, print_json, print_line, print_table
+from invengine.cli.output import plain, print_facts, print_json, print_line, print_table, visible
 
 if TYPE_CHECKING:
-    from invengine.client import Availability
+    from invengine.client import Availability, Client, Owner
 
 COUNTERS_TIMEOUT_S = 2.0
+# The maximum number of states without an owner in the warning.
+UNOWNED_SHOWN = 5
 
 
 def register(app: typer.Typer) -> None:
@@ -67,14 +69,47 @@ def status(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the server, its guarantees, the digest of its state, and its counters if /metrics can be read."""
+    """Show the server, its guarantees, the digest of its state, and its counters if /metrics can be read.
+
+    Also how many sources and claims there are, and which states nobody owns where rules of authority are in force.
+    """
     settings = settings_of(context, metrics_address=metrics_address).settings
     with connected(context, target, timeout_ms) as client:
         described: dict[str, Any] = plain(client.server_info())
         digest = client.digest()
+        authority, unowned = authority_of(client)
     facts = described | {"digest": digest.digest, "digest_sequence": digest.sequence}
+    facts |= authority
     facts |= counters(settings.metrics_address)
     print_facts(facts, as_json=as_json)
+    if unowned and not as_json:
+        print_line(_warning(unowned))
+
+
+def authority_of(client: Client) -> tuple[dict[str, Any], Sequence[Owner]]:
+    """What sources claim and what nobody owns: facts, and the states without an owner. An older server says nothing."""
+    from invengine.errors import Unimplemented
+
+    try:
+        sources = list(client.list_sources())
+        unowned = list(client.list_owners(unowned_only=True))
+    except Unimplemented:
+        return {}, ()
+    facts = {
+        "sources": len(sources),
+        "claims_of_sources": sum(source.claims for source in sources),
+        "states_without_owner": len(unowned),
+    }
+    return facts, unowned
+
+
+def _warning(unowned: Sequence[Owner]) -> str:
+    first = ", ".join(f"{each.state.field} at {visible(each.location)}" for each in unowned[:UNOWNED_SHOWN])
+    more = f" and {len(unowned) - UNOWNED_SHOWN:,} more" if len(unowned) > UNOWNED_SHOWN else ""
+    return (
+        f"warning: nobody owns {first}{more}: quantities that are set or counted there are only claims; add a rule "
+        "(`invengine authority owners --unowned` lists them all)"
+    )
 
 
 def version(as_json: Json = False) -> None:

@@ -181,8 +181,14 @@ def _state(part: Part | None) -> StockState | None:
 
 def _print(changes: StockChanges, key: str, as_json: bool) -> None:
     if as_json:
-        print_json({"receipt": changes.receipt, "levels": changes.levels, "key": key})
+        facts = {"receipt": changes.receipt, "levels": changes.levels, "claimed_lines": changes.claimed_lines}
+        print_json({**facts, "key": key})
         return
     print_table(LEVEL_COLUMNS, [[getattr(level, name) for name in LEVEL_COLUMNS] for level in changes.levels])
+    for level in [changes.levels[at] for at in changes.claimed_lines]:
+        print_line(
+            f"claim: {level.sku}@{level.location} is only recorded, nothing was changed: by the rules of authority "
+            "another writer owns it, or the count is older than its last change (`invengine sources claims`)"
+        )
     replayed = ", replayed" if changes.receipt.replayed else ""
     print_line(f"sequence {changes.receipt.sequence}, key {key}{replayed}")

@@ -44,9 +44,12 @@ def _subject(event: Event) -> str:
     fact = event.fact
     if event.kind == "entity_put":
         fact = getattr(fact, fact.WhichOneof("entity") or "", None)
+    if event.kind == "echoed":
+        fact = fact.origin
     if hasattr(fact, "sku") and hasattr(fact, "location"):
         return f"{fact.sku}@{fact.location}"
     names = (
+        "rule",
         "reservation_id",
         "sku",
         "location",

@@ -129,10 +129,11 @@ def _unanswered(keys: list[str] | str, rows: int) -> ReserveColumns:
 
 
 def shared_context(now_ns: int, fields: CommandFields, *, keys_named: bool = False) -> bytes:
-    """Returns a serialized CommandContext for many commands; `key` and `source` identify one and are refused."""
-    for name in ("key", "source"):
+    """Returns a serialized CommandContext for many commands; what is about one message is refused."""
+    for name in ("key", "source", "origin"):
         if fields.get(name) is not None:
-            raise InvalidArgument(name, "columns share their fields: give `keys`, one a row; submit() takes sources")
+            rule = "columns share their fields: give `keys`, one a row; submit() takes sources and origins"
+            raise InvalidArgument(name, rule)
     texts = plain_texts(fields)
     if texts is not None:
         plain: bytes = _core().encode_context(texts, keys_named, now_ns, "", "")

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from invengine.client import arguments, contract, decode, results
+from invengine.client.authority import *  # noqa: F403
 from invengine.client.draft import CommandFields as CommandFields
 from invengine.client.draft import Draft as Draft
 from invengine.client.draft import Kind
@@ -273,14 +274,22 @@ def _put_quantities(request: Any, lines: Iterable[QuantityTuple]) -> Any:
 def set_quantity(
     lines: Iterable[QuantityTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
-    """Sets absolute quantities. A fourth element of a line is the quantity expected before (else QuantityStale)."""
+    """Sets absolute quantities. A fourth element of a line is the quantity expected before (else QuantityStale).
+
+    Where another writer owns the state by the rules of authority, the line is only recorded as a claim:
+    `claimed_lines` of the result says which.
+    """
     return _on_stock(_SET, _put_quantities(contract.inventory.SetQuantityRequest(), lines), state, fields)
 
 
 def count(
     lines: Iterable[QuantityTuple], *, state: StockState | None = None, **fields: Unpack[CommandFields]
 ) -> Draft[StockChanges]:
-    """Records a physical count, which is always accepted; a count below what is held shows as `oversold`."""
+    """Records a physical count, which is always accepted; a count below what is held shows as `oversold`.
+
+    Where another writer owns the state by the rules of authority, or if `event_time` is before the last physical change
+    of the level, the line is only recorded as a claim: `claimed_lines` of the result says which.
+    """
     return _on_stock(_COUNT, _put_quantities(contract.inventory.CountRequest(), lines), state, fields)
 
 

@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from invengine.client import results
+from invengine.client import contract, results
 from invengine.client.framing import reader
 from invengine.client.times import duration_s, stamp_time
 from invengine.errors import InvengineError, Violation, error_from_reason
@@ -61,7 +61,7 @@ def _fields_of(kind: Any) -> Callable[[Any], tuple[Any, ...]]:
 def receipt_of(answer: Any) -> Receipt:
     """The receipt of any accepted answer."""
     receipt = answer.receipt
-    return results.Receipt(receipt.sequence, receipt.durable_sequence, receipt.replayed)
+    return results.Receipt(receipt.sequence, receipt.durable_sequence, receipt.replayed, receipt.echo)
 
 
 def look_alikes_of(answer: Any) -> tuple[LookAlike, ...]:
@@ -89,8 +89,11 @@ def hold_of(change: Any, receipt: Receipt) -> Hold:
 
 
 def reserved(answer: Any) -> Hold:
-    """The hold of a ReserveResponse, or of the Outcome of a Reserve."""
-    change = answer.holds[0] if hasattr(answer, "holds") else answer.hold
+    """The hold of a ReserveResponse, or of the Outcome of a Reserve. An echo has an empty one."""
+    if not hasattr(answer, "holds"):
+        change = answer.hold
+    else:
+        change = answer.holds[0] if answer.holds else contract.types.HoldChange()
     return hold_of(change, receipt_of(answer))
 
 
@@ -148,7 +151,8 @@ def level_of(level: Any) -> Level:
 
 def stock_changed(answer: Any) -> StockChanges:
     """The levels of any physical answer."""
-    return results.StockChanges(receipt_of(answer), tuple([level_of(level) for level in answer.levels]))
+    levels = tuple([level_of(level) for level in answer.levels])
+    return results.StockChanges(receipt_of(answer), levels, tuple(getattr(answer, "claimed_lines", ())))
 
 
 def stock_transfer(transfer: Any) -> StockTransfer:
@@ -192,7 +196,8 @@ def outcome_of(outcome: Any) -> Outcome:
     levels = tuple([level_of(level) for level in outcome.levels])
     summary, versions = _summary(outcome, receipt), tuple(outcome.versions)
     transfer = stock_transfer(outcome.transfer) if outcome.HasField("transfer") else None
-    return results.Outcome(receipt, holds, levels, outcome.key_cancelled, None, summary, versions, transfer)
+    claimed = tuple(outcome.claimed_lines)
+    return results.Outcome(receipt, holds, levels, outcome.key_cancelled, None, summary, versions, transfer, claimed)
 
 
 def known_outcome(answer: Any) -> KnownOutcome:

@@ -29,9 +29,12 @@ class CommandFields(TypedDict, total=False):
         with a key of your own.
     channel: the sales channel of the command; the client's own if omitted.
     source: the number of this message of an external system, a `Position`; the methods of a source set it.
+    origin: the message of another source that this command passes on, a `Position`: if that was applied already, the
+        command is an echo and has no effect (`receipt.echo`).
     order_ref: the order of a hold, at most 128 characters.
     holder: the holder of a hold, at most 128 characters.
-    event_time: when it happened in the real world, a datetime with a time zone; recorded, never used for a decision.
+    event_time: when it happened in the real world, a datetime with a time zone; recorded. Where rules of authority are
+        in force, a count from before the last physical change of a level is only a claim; nothing else depends on it.
     actor: who sends the command, at most 128 characters, recorded; the client's own if omitted.
     reason_code: the reason, a code from your own list, at most 128 characters, recorded.
     reference: the document behind it, at most 128 characters, recorded.
@@ -44,6 +47,7 @@ class CommandFields(TypedDict, total=False):
     issue_time: datetime | None
     channel: str | None
     source: Position | None
+    origin: Position | None
     order_ref: str | None
     holder: str | None
     event_time: datetime | None
@@ -208,10 +212,10 @@ def fill(context: Any, fields: Mapping[str, Any]) -> None:
             name_key(context, arguments.nonempty(value, name))
         elif name in ("issue_time", "event_time"):
             put_time(getattr(context, name), value, name)
-        elif name == "source":
+        elif name in ("source", "origin"):
             if not isinstance(value, results.Position):
                 raise InvalidArgument(name, f"a Position; got {value!r}")
-            source = context.source
+            source = getattr(context, name)
             source.source_id = arguments.nonempty(value.source_id, f"{name}.source_id")
             source.epoch = arguments.integer(value.epoch, f"{name}.epoch")
             source.sequence = arguments.integer(value.sequence, f"{name}.sequence")

@@ -85,6 +85,49 @@ def _read_money(message: Any, name: str) -> Any:
     return results.Money(amount.normalize() if found.nanos else amount, found.currency_code)
 
 
+def _flag(value: Any, path: str) -> bool:
+    return arguments.flag(value, path)
+
+
+def member(kind: Any, number: int) -> Any:
+    """The member of an enumeration; a number that this version does not know is UNSPECIFIED, where there is that."""
+    return kind(number) if number in kind._value2member_map_ else getattr(kind, "UNSPECIFIED", number)
+
+
+def _known(kind: Any, value: Any, path: str) -> Any:
+    """Checks a member of an enumeration. What only a newer server knows cannot be sent back."""
+    if not isinstance(value, kind) or not value:
+        raise InvalidArgument(path, f"a known {kind.__name__}; got {value!r}")
+    return value
+
+
+def _one_of(name: str, *, optional: bool = False) -> _FieldType:
+    """The type of a member of this enumeration of `results`, None if it is optional."""
+
+    def checked(value: Any, path: str) -> Any:
+        return None if optional and value is None else _known(getattr(results, name), value, path)
+
+    def read(message: Any, field: str) -> Any:
+        number = getattr(message, field)
+        return None if optional and not number else member(getattr(results, name), number)
+
+    return _FieldType(checked, read)
+
+
+def _some_of(name: str) -> _FieldType:
+    """The type of a tuple of members of this enumeration."""
+
+    def checked(value: Any, path: str) -> Any:
+        kind = getattr(results, name)
+        return [_known(kind, each, f"{path}[{n}]") for n, each in enumerate(arguments.items_of(value, path))]
+
+    def read(message: Any, field: str) -> Any:
+        kind = getattr(results, name)
+        return tuple([member(kind, number) for number in getattr(message, field)])
+
+    return _FieldType(checked, read)
+
+
 def _location_type(value: Any, path: str) -> Any:
     if value is not None and not isinstance(value, results.LocationType):
         raise InvalidArgument(path, f"a LocationType or None; got {value!r}")
@@ -117,6 +160,11 @@ _FIELD_TYPES = {
     ),
     "Money | None": _FieldType(_money, _read_money),
     "LocationType | None": _FieldType(_location_type, _read_location_type),
+    "bool": _FieldType(_flag, getattr),
+    "SourceKind": _one_of("SourceKind"),
+    "SourceKind | None": _one_of("SourceKind", optional=True),
+    "tuple[AuthorityRight, ...]": _some_of("AuthorityRight"),
+    "tuple[StockState, ...]": _some_of("StockState"),
 }
 """The types that a field of an entity may have, as its value writes them."""
 
@@ -181,7 +229,11 @@ class EntityKind(Generic[E]):
         request = self._of_contract(f"{rpc}Request")(**{field: arguments.nonempty(name, field)})
         answer, one = self._of_contract(f"{rpc}Response"), _snake(self._value.__name__)
         return of_one_answer(
-            contract.method(self._service, rpc), request, answer, lambda found: self._of(getattr(found, one)), timeout_s
+            contract.method(self._service, rpc),
+            request,
+            answer,
+            lambda found: self.value_of(getattr(found, one)),
+            timeout_s,
         )
 
     def pages(self, page_size: int) -> Pages[E]:
@@ -189,13 +241,14 @@ class EntityKind(Generic[E]):
         rpc = f"List{self._plural}"
         request = self._of_contract(f"{rpc}Request")(page_size=checked_page_size(page_size))
         return in_pages(
-            contract.method(self._service, rpc), request, self._of_contract(f"{rpc}Response"), self._list, self._of
+            contract.method(self._service, rpc), request, self._of_contract(f"{rpc}Response"), self._list, self.value_of
         )
 
-    def _of(self, message: Any) -> E:
+    def value_of(self, message: Any) -> E:
+        """The value of a message."""
         if self._of_message is not None:
             return self._of_message(message)
-        return self._value(*[kind.read(message, name) for name, kind in self._fields])
+        return self._value(**{name: kind.read(message, name) for name, kind in self._fields})
 
     def _parts_of(self, entity: Any, path: str) -> dict[str, Any]:
         if not isinstance(entity, self._value):

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from invengine.client import commands, reads
+from invengine.client.authority import AuthorityCommands, AuthorityReads
 from invengine.client.descriptors import CommandMethod, ListMethod, ReadMethod
 from invengine.client.draft import Draft
 from invengine.client.entities import EntityCommands, EntityReads
@@ -73,14 +74,14 @@ class AsyncCommands(_CommandMethods, ABC):
         """Sends one draft; await it for the answer. `timeout_s` takes precedence over that of the draft."""
 
 
-class ClientCommands(EntityCommands):
+class ClientCommands(EntityCommands, AuthorityCommands):
     """The commands that only a client sends, not an operation or a source."""
 
     register_source = CommandMethod(commands.register_source)
     delete_stock_transfers = CommandMethod(delete_stock_transfers)
 
 
-class _ReadMethods(StockTransferReads):
+class _ReadMethods(StockTransferReads, AuthorityReads):
     get_reservation = ReadMethod(reads.get_reservation)
     list_reservations = ListMethod(reads.list_reservations)
     get_outcome = ReadMethod(reads.get_outcome)

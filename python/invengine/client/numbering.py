@@ -47,8 +47,10 @@ _CHECKED_BEFORE_NUMBER = (
 )
 
 
-def consumes_number(error: InvengineError) -> bool:
-    """True if the ledger journalled this rejection, so that the number of the message is used up."""
+def consumes_number(error: InvengineError, source_id: str) -> bool:
+    """True if the ledger journalled this rejection of a message of a source, so that its number is used up."""
+    if isinstance(error, UnknownSource) and error.metadata.get("source", source_id) != source_id:
+        return True  # The message passes on one of a source that nobody registered.
     return (
         isinstance(error, Rejected)
         and not isinstance(error, _CHECKED_BEFORE_NUMBER)

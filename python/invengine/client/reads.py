@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def _only(name: str | None, field: str) -> str:
+def only_named(name: str | None, field: str) -> str:
     """Checks a name to filter by; None selects all, and an empty name is refused since it would do so by mistake."""
     return "" if name is None else arguments.nonempty(name, field)
 
@@ -163,8 +163,8 @@ def list_reservations(
 ) -> Pages[Reservation]:
     """Lists reservations in the order they were created; fetches page after page."""
     request = contract.reservation.ListReservationsRequest(
-        order_ref=_only(order, "order"),
-        holder=_only(holder, "holder"),
+        order_ref=only_named(order, "order"),
+        holder=only_named(holder, "holder"),
         include_ended=arguments.flag(include_ended, "include_ended"),
         page_size=checked_page_size(page_size),
     )
@@ -198,7 +198,7 @@ def get_level(sku: str, location: str, *, timeout_s: float | None = None) -> Rea
 def list_levels(*, sku: str | None = None, location: str | None = None, page_size: int = 1000) -> Pages[Level]:
     """Lists the levels of an item, of a location or all; fetches page after page."""
     request = contract.inventory.ListInventoryLevelsRequest(
-        sku=_only(sku, "sku"), location=_only(location, "location"), page_size=checked_page_size(page_size)
+        sku=only_named(sku, "sku"), location=only_named(location, "location"), page_size=checked_page_size(page_size)
     )
     answer = contract.inventory.ListInventoryLevelsResponse
     return in_pages(_STOCK + "ListInventoryLevels", request, answer, "levels", decode.level_of)
@@ -231,7 +231,7 @@ def list_levels_at(
 ) -> Pages[PastLevel]:
     """Lists the levels of an item, of a location or all, as they were at a moment; fetches page after page."""
     request = _state_at(at)
-    request.levels.sku, request.levels.location = _only(sku, "sku"), _only(location, "location")
+    request.levels.sku, request.levels.location = only_named(sku, "sku"), only_named(location, "location")
     request.levels.page_size = checked_page_size(page_size)
 
     def page(answer: Any) -> tuple[list[PastLevel], str]:
@@ -279,7 +279,7 @@ def _state_at(at: Any) -> Any:
 
 def availability(sku: str, location: str | None = None, *, timeout_s: float | None = None) -> Read[int]:
     """Units that may be held now, at one location or at all of them together. Both must exist (UnknownName)."""
-    query = (arguments.nonempty(sku, "sku"), _only(location, "location") or None)
+    query = (arguments.nonempty(sku, "sku"), only_named(location, "location") or None)
 
     def total(answers: list[Any]) -> int:
         return sum(int(each.available) for answer in answers for each in answer.availabilities)
@@ -328,7 +328,7 @@ def _query(number: int, query: Any) -> Any:
         raise InvalidArgument(field, f"a sku or (sku, location); got {query!r}")
     sku, location = pair
     return contract.availability.AvailabilityQuery(
-        sku=arguments.nonempty(sku, f"{field}.sku"), location=_only(location, f"{field}.location")
+        sku=arguments.nonempty(sku, f"{field}.sku"), location=only_named(location, f"{field}.location")
     )
 
 

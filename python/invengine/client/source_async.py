@@ -160,11 +160,11 @@ class AsyncSource(NumberedSource, AsyncCommands):
             try:
                 await self._attempt(each, deadline)
             except InvengineError as error:
-                if not consumes_number(error):
+                if not consumes_number(error, self._numbering.source_id):
                     raise
 
     async def _refused(self, message: Message, error: InvengineError, deadline: float) -> None:
-        if consumes_number(error):
+        if consumes_number(error, self._numbering.source_id):
             self._settle(message)
         elif isinstance(error, Fault) and (error.outcome_unknown or message.uncertain):
             self._abandon(message)

@@ -115,11 +115,11 @@ class OrderedSource(NumberedSource, Commands):
             try:
                 self._attempt(each, deadline)
             except InvengineError as error:
-                if not consumes_number(error):
+                if not consumes_number(error, self._numbering.source_id):
                     raise
 
     def _refused(self, message: Message, error: InvengineError) -> None:
-        if consumes_number(error):
+        if consumes_number(error, self._numbering.source_id):
             self._settle(message)
         elif isinstance(error, Fault) and (error.outcome_unknown or message.uncertain):
             self._numbering.abandon(message)

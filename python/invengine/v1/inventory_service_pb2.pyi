@@ -347,23 +347,31 @@ class SetQuantityResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     LEVELS_FIELD_NUMBER: _builtins.int
+    CLAIMED_LINES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
 
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
-        """The affected levels, after the command, in the order of the lines."""
+        """The affected levels, after the command, in the order of the lines. Empty for an echo."""
+
+    @_builtins.property
+    def claimed_lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Indexes, from 0, of the lines that were only recorded as claims, because by the rules of authority another writer owns the
+        state there (SourceService.ListClaims). A repeat gets the same.
+        """
 
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
         levels: _abc.Iterable[_types_pb2.InventoryLevel] | None = ...,
+        claimed_lines: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed_lines", b"claimed_lines", "levels", b"levels", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -407,23 +415,32 @@ class CountResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     LEVELS_FIELD_NUMBER: _builtins.int
+    CLAIMED_LINES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
 
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.InventoryLevel]:
-        """The affected levels, after the command, in the order of the lines."""
+        """The affected levels, after the command, in the order of the lines. Empty for an echo."""
+
+    @_builtins.property
+    def claimed_lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Indexes, from 0, of the lines that were only recorded as claims: because by the rules of authority another writer owns the
+        state there, or because the count is from before the last physical change of the level (SourceService.ListClaims). A
+        repeat gets the same.
+        """
 
     def __init__(
         self,
         *,
         receipt: _types_pb2.Receipt | None = ...,
         levels: _abc.Iterable[_types_pb2.InventoryLevel] | None = ...,
+        claimed_lines: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed_lines", b"claimed_lines", "levels", b"levels", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

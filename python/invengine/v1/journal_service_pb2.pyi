@@ -830,6 +830,8 @@ class Event(_message.Message):
     TRANSFER_SHIPPED_FIELD_NUMBER: _builtins.int
     TRANSFER_RECEIVED_FIELD_NUMBER: _builtins.int
     TRANSFER_CLOSED_FIELD_NUMBER: _builtins.int
+    CLAIM_MADE_FIELD_NUMBER: _builtins.int
+    ECHOED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its position: gapless, starting at 1."""
     writer_epoch: _builtins.int
@@ -942,6 +944,14 @@ class Event(_message.Message):
     def transfer_closed(self) -> Global___TransferClosed:
         """What has not arrived of a stock transfer will not."""
 
+    @_builtins.property
+    def claim_made(self) -> Global___ClaimMade:
+        """A number was recorded that has no effect."""
+
+    @_builtins.property
+    def echoed(self) -> Global___Echoed:
+        """A message passed on one of another source that was applied already."""
+
     def __init__(
         self,
         *,
@@ -974,16 +984,80 @@ class Event(_message.Message):
         transfer_shipped: Global___TransferShipped | None = ...,
         transfer_received: Global___TransferReceived | None = ...,
         transfer_closed: Global___TransferClosed | None = ...,
+        claim_made: Global___ClaimMade | None = ...,
+        echoed: Global___Echoed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "entity_put", b"entity_put", "entity_removed", b"entity_removed", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "stock_moved", b"stock_moved", "time", b"time", "transfer_closed", b"transfer_closed", "transfer_received", b"transfer_received", "transfer_shipped", b"transfer_shipped", "transferred", b"transferred"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "claim_made", b"claim_made", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "echoed", b"echoed", "entity_put", b"entity_put", "entity_removed", b"entity_removed", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "stock_moved", b"stock_moved", "time", b"time", "transfer_closed", b"transfer_closed", "transfer_received", b"transfer_received", "transfer_shipped", b"transfer_shipped", "transferred", b"transferred"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "entity_put", b"entity_put", "entity_removed", b"entity_removed", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "stock_moved", b"stock_moved", "time", b"time", "transfer_closed", b"transfer_closed", "transfer_received", b"transfer_received", "transfer_shipped", b"transfer_shipped", "transferred", b"transferred", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "claim_made", b"claim_made", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "echoed", b"echoed", "entity_put", b"entity_put", "entity_removed", b"entity_removed", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "stock_moved", b"stock_moved", "time", b"time", "transfer_closed", b"transfer_closed", "transfer_received", b"transfer_received", "transfer_shipped", b"transfer_shipped", "transferred", b"transferred", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated", "clock_corrected", "command_refused", "entity_put", "entity_removed", "stock_moved", "transfer_shipped", "transfer_received", "transfer_closed"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated", "clock_corrected", "command_refused", "entity_put", "entity_removed", "stock_moved", "transfer_shipped", "transfer_received", "transfer_closed", "claim_made", "echoed"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class ClaimMade(_message.Message):
+    """A number was recorded that has no effect. Its writer is the sender of the command (context)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """The item."""
+    location: _builtins.str
+    """The location."""
+    state: _types_pb2.StockState.ValueType
+    """The part of the stock."""
+    quantity: _builtins.int
+    """Units that the sender states."""
+    reason: _types_pb2.ClaimReason.ValueType
+    """Why it has no effect."""
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        location: _builtins.str = ...,
+        state: _types_pb2.StockState.ValueType = ...,
+        quantity: _builtins.int = ...,
+        reason: _types_pb2.ClaimReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "quantity", b"quantity", "reason", b"reason", "sku", b"sku", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimMade: _TypeAlias = ClaimMade  # noqa: Y015
+
+@_typing.final
+class Echoed(_message.Message):
+    """A message passed on one of another source that was applied already."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def origin(self) -> _types_pb2.SourcePosition:
+        """The message that was passed on."""
+
+    def __init__(
+        self,
+        *,
+        origin: _types_pb2.SourcePosition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Echoed: _TypeAlias = Echoed  # noqa: Y015
 
 @_typing.final
 class Reserved(_message.Message):

@@ -22,36 +22,61 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from invengine.v1 import source_service_pb2 as invengine_dot_v1_dot_source__service__pb2
 from invengine.v1 import types_pb2 as invengine_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!invengine/v1/policy_service.proto\x12\x0cinvengine.v1\x1a\x18invengine/v1/types.proto\"x\n\tEntityPut\x12\x35\n\x0elocation_group\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.LocationGroupH\x00\x12*\n\x08\x63onsumer\x18\x02 \x01(\x0b\x32\x16.invengine.v1.ConsumerH\x00\x42\x08\n\x06\x65ntity\"S\n\rLocationGroup\x12\r\n\x05group\x18\x01 \x01(\t\x12\x11\n\tlocations\x18\x02 \x03(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\x82\x01\n\x1bUpsertLocationGroupsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x34\n\x0flocation_groups\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\"\x86\x01\n\x1cUpsertLocationGroupsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\x10\n\x08versions\x18\x02 \x03(\x03\x12,\n\x0blook_alikes\x18\x03 \x03(\x0b\x32\x17.invengine.v1.LookAlike\"(\n\x17GetLocationGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\"O\n\x18GetLocationGroupResponse\x12\x33\n\x0elocation_group\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.LocationGroup\"B\n\x19ListLocationGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x1aListLocationGroupsResponse\x12\x34\n\x0flocation_groups\x18\x01 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x1b\x44\x65leteLocationGroupsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x36\n\x0flocation_groups\x18\x02 \x03(\x0b\x32\x1d.invengine.v1.EntityReference\"F\n\x1c\x44\x65leteLocationGroupsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt2\xb9\x03\n\rPolicyService\x12m\n\x14UpsertLocationGroups\x12).invengine.v1.UpsertLocationGroupsRequest\x1a*.invengine.v1.UpsertLocationGroupsResponse\x12\x61\n\x10GetLocationGroup\x12%.invengine.v1.GetLocationGroupRequest\x1a&.invengine.v1.GetLocationGroupResponse\x12g\n\x12ListLocationGroups\x12\'.invengine.v1.ListLocationGroupsRequest\x1a(.invengine.v1.ListLocationGroupsResponse\x12m\n\x14\x44\x65leteLocationGroups\x12).invengine.v1.DeleteLocationGroupsRequest\x1a*.invengine.v1.DeleteLocationGroupsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!invengine/v1/policy_service.proto\x12\x0cinvengine.v1\x1a!invengine/v1/source_service.proto\x1a\x18invengine/v1/types.proto\"\xe6\x01\n\tEntityPut\x12\x35\n\x0elocation_group\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.LocationGroupH\x00\x12*\n\x08\x63onsumer\x18\x02 \x01(\x0b\x32\x16.invengine.v1.ConsumerH\x00\x12\x35\n\x0esource_profile\x18\x03 \x01(\x0b\x32\x1b.invengine.v1.SourceProfileH\x00\x12\x35\n\x0e\x61uthority_rule\x18\x04 \x01(\x0b\x32\x1b.invengine.v1.AuthorityRuleH\x00\x42\x08\n\x06\x65ntity\"S\n\rLocationGroup\x12\r\n\x05group\x18\x01 \x01(\t\x12\x11\n\tlocations\x18\x02 \x03(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\x82\x01\n\x1bUpsertLocationGroupsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x34\n\x0flocation_groups\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\"\x86\x01\n\x1cUpsertLocationGroupsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\x10\n\x08versions\x18\x02 \x03(\x03\x12,\n\x0blook_alikes\x18\x03 \x03(\x0b\x32\x17.invengine.v1.LookAlike\"(\n\x17GetLocationGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\"O\n\x18GetLocationGroupResponse\x12\x33\n\x0elocation_group\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.LocationGroup\"B\n\x19ListLocationGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x1aListLocationGroupsResponse\x12\x34\n\x0flocation_groups\x18\x01 \x03(\x0b\x32\x1b.invengine.v1.LocationGroup\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x1b\x44\x65leteLocationGroupsRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x36\n\x0flocation_groups\x18\x02 \x03(\x0b\x32\x1d.invengine.v1.EntityReference\"F\n\x1c\x44\x65leteLocationGroupsResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"\xb0\x02\n\rAuthorityRule\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x11\n\tsource_id\x18\x02 \x01(\t\x12-\n\x0bsource_kind\x18\x03 \x01(\x0e\x32\x18.invengine.v1.SourceKind\x12\x10\n\x08operator\x18\x04 \x01(\x08\x12,\n\x06rights\x18\x05 \x03(\x0e\x32\x1c.invengine.v1.AuthorityRight\x12(\n\x06states\x18\x06 \x03(\x0e\x32\x18.invengine.v1.StockState\x12\x10\n\x08location\x18\x07 \x01(\t\x12\x31\n\rlocation_type\x18\x08 \x01(\x0e\x32\x1a.invengine.v1.LocationType\x12\x14\n\x07version\x18\t \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\x82\x01\n\x1bUpsertAuthorityRulesRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x34\n\x0f\x61uthority_rules\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.AuthorityRule\"\x86\x01\n\x1cUpsertAuthorityRulesResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\x10\n\x08versions\x18\x02 \x03(\x03\x12,\n\x0blook_alikes\x18\x03 \x03(\x0b\x32\x17.invengine.v1.LookAlike\"\'\n\x17GetAuthorityRuleRequest\x12\x0c\n\x04rule\x18\x01 \x01(\t\"O\n\x18GetAuthorityRuleResponse\x12\x33\n\x0e\x61uthority_rule\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.AuthorityRule\"B\n\x19ListAuthorityRulesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x1aListAuthorityRulesResponse\x12\x34\n\x0f\x61uthority_rules\x18\x01 \x03(\x0b\x32\x1b.invengine.v1.AuthorityRule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x1b\x44\x65leteAuthorityRulesRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x36\n\x0f\x61uthority_rules\x18\x02 \x03(\x0b\x32\x1d.invengine.v1.EntityReference\"F\n\x1c\x44\x65leteAuthorityRulesResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"b\n\x11ListOwnersRequest\x12\x10\n\x08location\x18\x01 \x01(\t\x12\x14\n\x0cunowned_only\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Q\n\x05Owner\x12\x10\n\x08location\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.invengine.v1.StockState\x12\r\n\x05owner\x18\x03 \x01(\t\"R\n\x12ListOwnersResponse\x12#\n\x06owners\x18\x01 \x03(\x0b\x32\x13.invengine.v1.Owner\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb4\x07\n\rPolicyService\x12m\n\x14UpsertLocationGroups\x12).invengine.v1.UpsertLocationGroupsRequest\x1a*.invengine.v1.UpsertLocationGroupsResponse\x12\x61\n\x10GetLocationGroup\x12%.invengine.v1.GetLocationGroupRequest\x1a&.invengine.v1.GetLocationGroupResponse\x12g\n\x12ListLocationGroups\x12\'.invengine.v1.ListLocationGroupsRequest\x1a(.invengine.v1.ListLocationGroupsResponse\x12m\n\x14\x44\x65leteLocationGroups\x12).invengine.v1.DeleteLocationGroupsRequest\x1a*.invengine.v1.DeleteLocationGroupsResponse\x12m\n\x14UpsertAuthorityRules\x12).invengine.v1.UpsertAuthorityRulesRequest\x1a*.invengine.v1.UpsertAuthorityRulesResponse\x12\x61\n\x10GetAuthorityRule\x12%.invengine.v1.GetAuthorityRuleRequest\x1a&.invengine.v1.GetAuthorityRuleResponse\x12g\n\x12ListAuthorityRules\x12\'.invengine.v1.ListAuthorityRulesRequest\x1a(.invengine.v1.ListAuthorityRulesResponse\x12m\n\x14\x44\x65leteAuthorityRules\x12).invengine.v1.DeleteAuthorityRulesRequest\x1a*.invengine.v1.DeleteAuthorityRulesResponse\x12O\n\nListOwners\x12\x1f.invengine.v1.ListOwnersRequest\x1a .invengine.v1.ListOwnersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'invengine.v1.policy_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENTITYPUT']._serialized_start=77
-  _globals['_ENTITYPUT']._serialized_end=197
-  _globals['_LOCATIONGROUP']._serialized_start=199
-  _globals['_LOCATIONGROUP']._serialized_end=282
-  _globals['_UPSERTLOCATIONGROUPSREQUEST']._serialized_start=285
-  _globals['_UPSERTLOCATIONGROUPSREQUEST']._serialized_end=415
-  _globals['_UPSERTLOCATIONGROUPSRESPONSE']._serialized_start=418
-  _globals['_UPSERTLOCATIONGROUPSRESPONSE']._serialized_end=552
-  _globals['_GETLOCATIONGROUPREQUEST']._serialized_start=554
-  _globals['_GETLOCATIONGROUPREQUEST']._serialized_end=594
-  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_start=596
-  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_end=675
-  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_start=677
-  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_end=743
-  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_start=745
-  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_end=852
-  _globals['_DELETELOCATIONGROUPSREQUEST']._serialized_start=855
-  _globals['_DELETELOCATIONGROUPSREQUEST']._serialized_end=987
-  _globals['_DELETELOCATIONGROUPSRESPONSE']._serialized_start=989
-  _globals['_DELETELOCATIONGROUPSRESPONSE']._serialized_end=1059
-  _globals['_POLICYSERVICE']._serialized_start=1062
-  _globals['_POLICYSERVICE']._serialized_end=1503
+  _globals['_ENTITYPUT']._serialized_start=113
+  _globals['_ENTITYPUT']._serialized_end=343
+  _globals['_LOCATIONGROUP']._serialized_start=345
+  _globals['_LOCATIONGROUP']._serialized_end=428
+  _globals['_UPSERTLOCATIONGROUPSREQUEST']._serialized_start=431
+  _globals['_UPSERTLOCATIONGROUPSREQUEST']._serialized_end=561
+  _globals['_UPSERTLOCATIONGROUPSRESPONSE']._serialized_start=564
+  _globals['_UPSERTLOCATIONGROUPSRESPONSE']._serialized_end=698
+  _globals['_GETLOCATIONGROUPREQUEST']._serialized_start=700
+  _globals['_GETLOCATIONGROUPREQUEST']._serialized_end=740
+  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_start=742
+  _globals['_GETLOCATIONGROUPRESPONSE']._serialized_end=821
+  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_start=823
+  _globals['_LISTLOCATIONGROUPSREQUEST']._serialized_end=889
+  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_start=891
+  _globals['_LISTLOCATIONGROUPSRESPONSE']._serialized_end=998
+  _globals['_DELETELOCATIONGROUPSREQUEST']._serialized_start=1001
+  _globals['_DELETELOCATIONGROUPSREQUEST']._serialized_end=1133
+  _globals['_DELETELOCATIONGROUPSRESPONSE']._serialized_start=1135
+  _globals['_DELETELOCATIONGROUPSRESPONSE']._serialized_end=1205
+  _globals['_AUTHORITYRULE']._serialized_start=1208
+  _globals['_AUTHORITYRULE']._serialized_end=1512
+  _globals['_UPSERTAUTHORITYRULESREQUEST']._serialized_start=1515
+  _globals['_UPSERTAUTHORITYRULESREQUEST']._serialized_end=1645
+  _globals['_UPSERTAUTHORITYRULESRESPONSE']._serialized_start=1648
+  _globals['_UPSERTAUTHORITYRULESRESPONSE']._serialized_end=1782
+  _globals['_GETAUTHORITYRULEREQUEST']._serialized_start=1784
+  _globals['_GETAUTHORITYRULEREQUEST']._serialized_end=1823
+  _globals['_GETAUTHORITYRULERESPONSE']._serialized_start=1825
+  _globals['_GETAUTHORITYRULERESPONSE']._serialized_end=1904
+  _globals['_LISTAUTHORITYRULESREQUEST']._serialized_start=1906
+  _globals['_LISTAUTHORITYRULESREQUEST']._serialized_end=1972
+  _globals['_LISTAUTHORITYRULESRESPONSE']._serialized_start=1974
+  _globals['_LISTAUTHORITYRULESRESPONSE']._serialized_end=2081
+  _globals['_DELETEAUTHORITYRULESREQUEST']._serialized_start=2084
+  _globals['_DELETEAUTHORITYRULESREQUEST']._serialized_end=2216
+  _globals['_DELETEAUTHORITYRULESRESPONSE']._serialized_start=2218
+  _globals['_DELETEAUTHORITYRULESRESPONSE']._serialized_end=2288
+  _globals['_LISTOWNERSREQUEST']._serialized_start=2290
+  _globals['_LISTOWNERSREQUEST']._serialized_end=2388
+  _globals['_OWNER']._serialized_start=2390
+  _globals['_OWNER']._serialized_end=2471
+  _globals['_LISTOWNERSRESPONSE']._serialized_start=2473
+  _globals['_LISTOWNERSRESPONSE']._serialized_end=2555
+  _globals['_POLICYSERVICE']._serialized_start=2558
+  _globals['_POLICYSERVICE']._serialized_end=3506
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from invengine.v1 import source_service_pb2 as _source_service_pb2
 from invengine.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
@@ -27,6 +28,8 @@ class EntityPut(_message.Message):
 
     LOCATION_GROUP_FIELD_NUMBER: _builtins.int
     CONSUMER_FIELD_NUMBER: _builtins.int
+    SOURCE_PROFILE_FIELD_NUMBER: _builtins.int
+    AUTHORITY_RULE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def location_group(self) -> Global___LocationGroup:
         """A location group."""
@@ -35,17 +38,27 @@ class EntityPut(_message.Message):
     def consumer(self) -> _types_pb2.Consumer:
         """A consumer of events."""
 
+    @_builtins.property
+    def source_profile(self) -> _source_service_pb2.SourceProfile:
+        """What a source is."""
+
+    @_builtins.property
+    def authority_rule(self) -> Global___AuthorityRule:
+        """A rule of authority."""
+
     def __init__(
         self,
         *,
         location_group: Global___LocationGroup | None = ...,
         consumer: _types_pb2.Consumer | None = ...,
+        source_profile: _source_service_pb2.SourceProfile | None = ...,
+        authority_rule: Global___AuthorityRule | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "entity", b"entity", "location_group", b"location_group"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority_rule", b"authority_rule", "consumer", b"consumer", "entity", b"entity", "location_group", b"location_group", "source_profile", b"source_profile"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "entity", b"entity", "location_group", b"location_group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority_rule", b"authority_rule", "consumer", b"consumer", "entity", b"entity", "location_group", b"location_group", "source_profile", b"source_profile"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_entity: _TypeAlias = _typing.Literal["location_group", "consumer"]  # noqa: Y015
+    _WhichOneofReturnType_entity: _TypeAlias = _typing.Literal["location_group", "consumer", "source_profile", "authority_rule"]  # noqa: Y015
     _WhichOneofArgType_entity: _TypeAlias = _typing.Literal["entity", b"entity"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_entity) -> _WhichOneofReturnType_entity | None: ...
 
@@ -309,3 +322,388 @@ class DeleteLocationGroupsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteLocationGroupsResponse: _TypeAlias = DeleteLocationGroupsResponse  # noqa: Y015
+
+@_typing.final
+class AuthorityRule(_message.Message):
+    """A rule of authority: who may do what, to which states, where. As long as no rule grants SET, ADJUST or REPORT to anybody,
+    everybody may do what these stand for; the same is true of PROMISE, and of ORDER. As soon as one does, whoever has no such
+    right is refused (NOT_AUTHORITATIVE), except that quantities are recorded as claims. Of the rules for a right and state those
+    count that name the location itself; without any, those that name its type; without any, those for all locations.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_KIND_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    RIGHTS_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
+    LOCATION_TYPE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """Its name; for a new one see the rule in types.proto."""
+    source_id: _builtins.str
+    """Who: one source, which must be registered (UNKNOWN_SOURCE). Exactly one of source_id, source_kind and operator."""
+    source_kind: _types_pb2.SourceKind.ValueType
+    """Who: all sources whose profile is of this kind."""
+    operator: _builtins.bool
+    """Who: all commands that come from no source."""
+    location: _builtins.str
+    """Where: one location. At most one of location and location_type; neither means at all locations."""
+    location_type: _types_pb2.LocationType.ValueType
+    """Where: all locations of this type."""
+    version: _builtins.int
+    """Its version: 1 at first, one more with each put and deletion. In a put the version that it must have, 0 if it must not
+    exist; absent if any will do.
+    """
+    @_builtins.property
+    def rights(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.AuthorityRight.ValueType]:
+        """May do what, 1 to 5, each once."""
+
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.StockState.ValueType]:
+        """To which states, each once, for SET, ADJUST and REPORT. Empty means all, those of later versions included; not without one
+        of these rights.
+        """
+
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        source_id: _builtins.str = ...,
+        source_kind: _types_pb2.SourceKind.ValueType = ...,
+        operator: _builtins.bool = ...,
+        rights: _abc.Iterable[_types_pb2.AuthorityRight.ValueType] | None = ...,
+        states: _abc.Iterable[_types_pb2.StockState.ValueType] | None = ...,
+        location: _builtins.str = ...,
+        location_type: _types_pb2.LocationType.ValueType = ...,
+        version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "location", b"location", "location_type", b"location_type", "operator", b"operator", "rights", b"rights", "rule", b"rule", "source_id", b"source_id", "source_kind", b"source_kind", "states", b"states", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
+    _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
+
+Global___AuthorityRule: _TypeAlias = AuthorityRule  # noqa: Y015
+
+@_typing.final
+class UpsertAuthorityRulesRequest(_message.Message):
+    """Rules of authority to create or replace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    AUTHORITY_RULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def context(self) -> _types_pb2.CommandContext:
+        """Shared fields."""
+
+    @_builtins.property
+    def authority_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuthorityRule]:
+        """1 to 1,000; each name at most once."""
+
+    def __init__(
+        self,
+        *,
+        context: _types_pb2.CommandContext | None = ...,
+        authority_rules: _abc.Iterable[Global___AuthorityRule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority_rules", b"authority_rules", "context", b"context"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsertAuthorityRulesRequest: _TypeAlias = UpsertAuthorityRulesRequest  # noqa: Y015
+
+@_typing.final
+class UpsertAuthorityRulesResponse(_message.Message):
+    """Confirms the command."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    LOOK_ALIKES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _types_pb2.Receipt:
+        """Position in the journal."""
+
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The versions that the request led to, in its order. A repeat gets the same."""
+
+    @_builtins.property
+    def look_alikes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LookAlike]:
+        """Names of the request that look like older ones, in its order. A repeat gets the same."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _types_pb2.Receipt | None = ...,
+        versions: _abc.Iterable[_builtins.int] | None = ...,
+        look_alikes: _abc.Iterable[_types_pb2.LookAlike] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["look_alikes", b"look_alikes", "receipt", b"receipt", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsertAuthorityRulesResponse: _TypeAlias = UpsertAuthorityRulesResponse  # noqa: Y015
+
+@_typing.final
+class GetAuthorityRuleRequest(_message.Message):
+    """Names one rule of authority."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAuthorityRuleRequest: _TypeAlias = GetAuthorityRuleRequest  # noqa: Y015
+
+@_typing.final
+class GetAuthorityRuleResponse(_message.Message):
+    """One rule of authority."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITY_RULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def authority_rule(self) -> Global___AuthorityRule:
+        """Its current state."""
+
+    def __init__(
+        self,
+        *,
+        authority_rule: Global___AuthorityRule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority_rule", b"authority_rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority_rule", b"authority_rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAuthorityRuleResponse: _TypeAlias = GetAuthorityRuleResponse  # noqa: Y015
+
+@_typing.final
+class ListAuthorityRulesRequest(_message.Message):
+    """Selects a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """1 to 1,000; 100 if 0."""
+    page_token: _builtins.str
+    """next_page_token of the previous page, requested with the same filters; page_size may differ. It survives restarts of
+    the server. A token that was altered, belongs to another query, or to a history that a restore has replaced, is refused
+    (INVALID_FIELD): start again.
+    """
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuthorityRulesRequest: _TypeAlias = ListAuthorityRulesRequest  # noqa: Y015
+
+@_typing.final
+class ListAuthorityRulesResponse(_message.Message):
+    """A page of rules of authority."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITY_RULES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def authority_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuthorityRule]:
+        """In the order they were first created."""
+
+    def __init__(
+        self,
+        *,
+        authority_rules: _abc.Iterable[Global___AuthorityRule] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority_rules", b"authority_rules", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuthorityRulesResponse: _TypeAlias = ListAuthorityRulesResponse  # noqa: Y015
+
+@_typing.final
+class DeleteAuthorityRulesRequest(_message.Message):
+    """Rules of authority to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    AUTHORITY_RULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def context(self) -> _types_pb2.CommandContext:
+        """Shared fields."""
+
+    @_builtins.property
+    def authority_rules(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.EntityReference]:
+        """1 to 1,000; each name at most once."""
+
+    def __init__(
+        self,
+        *,
+        context: _types_pb2.CommandContext | None = ...,
+        authority_rules: _abc.Iterable[_types_pb2.EntityReference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority_rules", b"authority_rules", "context", b"context"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteAuthorityRulesRequest: _TypeAlias = DeleteAuthorityRulesRequest  # noqa: Y015
+
+@_typing.final
+class DeleteAuthorityRulesResponse(_message.Message):
+    """Confirms the command."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _types_pb2.Receipt:
+        """Position in the journal."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _types_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteAuthorityRulesResponse: _TypeAlias = DeleteAuthorityRulesResponse  # noqa: Y015
+
+@_typing.final
+class ListOwnersRequest(_message.Message):
+    """Selects a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCATION_FIELD_NUMBER: _builtins.int
+    UNOWNED_ONLY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    location: _builtins.str
+    """Only this location. Empty means all."""
+    unowned_only: _builtins.bool
+    """Only states without an owner."""
+    page_size: _builtins.int
+    """Locations to look at for one page, 1 to 1,000; 100 if 0."""
+    page_token: _builtins.str
+    """next_page_token of the previous page, requested with the same filters; page_size may differ. A token that was altered,
+    belongs to another query, or to a history that a restore has replaced, is refused (INVALID_FIELD): start again.
+    """
+    def __init__(
+        self,
+        *,
+        location: _builtins.str = ...,
+        unowned_only: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "page_size", b"page_size", "page_token", b"page_token", "unowned_only", b"unowned_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOwnersRequest: _TypeAlias = ListOwnersRequest  # noqa: Y015
+
+@_typing.final
+class Owner(_message.Message):
+    """Who owns a state at a location."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCATION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    location: _builtins.str
+    """The location."""
+    state: _types_pb2.StockState.ValueType
+    """The part of the stock."""
+    owner: _builtins.str
+    """The owner: the name of a source, the name of a kind of sources such as WMS, or `operator`. Empty if nobody owns it."""
+    def __init__(
+        self,
+        *,
+        location: _builtins.str = ...,
+        state: _types_pb2.StockState.ValueType = ...,
+        owner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "owner", b"owner", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Owner: _TypeAlias = Owner  # noqa: Y015
+
+@_typing.final
+class ListOwnersResponse(_message.Message):
+    """A page of owners."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def owners(self) -> _containers.RepeatedCompositeFieldContainer[Global___Owner]:
+        """By location, in the order these were created, and by state. Empty as long as no rule grants SET, ADJUST or REPORT."""
+
+    def __init__(
+        self,
+        *,
+        owners: _abc.Iterable[Global___Owner] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "owners", b"owners"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOwnersResponse: _TypeAlias = ListOwnersResponse  # noqa: Y015

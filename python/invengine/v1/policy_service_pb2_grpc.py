@@ -56,6 +56,31 @@ class PolicyServiceStub(object):
                 request_serializer=invengine_dot_v1_dot_policy__service__pb2.DeleteLocationGroupsRequest.SerializeToString,
                 response_deserializer=invengine_dot_v1_dot_policy__service__pb2.DeleteLocationGroupsResponse.FromString,
                 _registered_method=True)
+        self.UpsertAuthorityRules = channel.unary_unary(
+                '/invengine.v1.PolicyService/UpsertAuthorityRules',
+                request_serializer=invengine_dot_v1_dot_policy__service__pb2.UpsertAuthorityRulesRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.UpsertAuthorityRulesResponse.FromString,
+                _registered_method=True)
+        self.GetAuthorityRule = channel.unary_unary(
+                '/invengine.v1.PolicyService/GetAuthorityRule',
+                request_serializer=invengine_dot_v1_dot_policy__service__pb2.GetAuthorityRuleRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.GetAuthorityRuleResponse.FromString,
+                _registered_method=True)
+        self.ListAuthorityRules = channel.unary_unary(
+                '/invengine.v1.PolicyService/ListAuthorityRules',
+                request_serializer=invengine_dot_v1_dot_policy__service__pb2.ListAuthorityRulesRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListAuthorityRulesResponse.FromString,
+                _registered_method=True)
+        self.DeleteAuthorityRules = channel.unary_unary(
+                '/invengine.v1.PolicyService/DeleteAuthorityRules',
+                request_serializer=invengine_dot_v1_dot_policy__service__pb2.DeleteAuthorityRulesRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.DeleteAuthorityRulesResponse.FromString,
+                _registered_method=True)
+        self.ListOwners = channel.unary_unary(
+                '/invengine.v1.PolicyService/ListOwners',
+                request_serializer=invengine_dot_v1_dot_policy__service__pb2.ListOwnersRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListOwnersResponse.FromString,
+                _registered_method=True)
 
 
 class PolicyServiceServicer(object):
@@ -95,6 +120,47 @@ class PolicyServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpsertAuthorityRules(self, request, context):
+        """Creates or replaces rules of authority, atomically; they are in force from this command on. Two rules that would give one
+        state at one place two owners (AUTHORITY_RIGHT_SET) are refused (RULE_CONFLICT).
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAuthorityRule(self, request, context):
+        """One rule of authority, by name.
+        The answer has at most 1 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAuthorityRules(self, request, context):
+        """All rules of authority, in pages, in the order they were first created.
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAuthorityRules(self, request, context):
+        """Deletes rules of authority, atomically.
+        The answer has at most 4 KiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOwners(self, request, context):
+        """Who owns each state at each location by the rules of authority, in pages by location.
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PolicyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -117,6 +183,31 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.DeleteLocationGroups,
                     request_deserializer=invengine_dot_v1_dot_policy__service__pb2.DeleteLocationGroupsRequest.FromString,
                     response_serializer=invengine_dot_v1_dot_policy__service__pb2.DeleteLocationGroupsResponse.SerializeToString,
+            ),
+            'UpsertAuthorityRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpsertAuthorityRules,
+                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.UpsertAuthorityRulesRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.UpsertAuthorityRulesResponse.SerializeToString,
+            ),
+            'GetAuthorityRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAuthorityRule,
+                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.GetAuthorityRuleRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.GetAuthorityRuleResponse.SerializeToString,
+            ),
+            'ListAuthorityRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuthorityRules,
+                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListAuthorityRulesRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.ListAuthorityRulesResponse.SerializeToString,
+            ),
+            'DeleteAuthorityRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAuthorityRules,
+                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.DeleteAuthorityRulesRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.DeleteAuthorityRulesResponse.SerializeToString,
+            ),
+            'ListOwners': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOwners,
+                    request_deserializer=invengine_dot_v1_dot_policy__service__pb2.ListOwnersRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_policy__service__pb2.ListOwnersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -229,6 +320,141 @@ class PolicyService(object):
             '/invengine.v1.PolicyService/DeleteLocationGroups',
             invengine_dot_v1_dot_policy__service__pb2.DeleteLocationGroupsRequest.SerializeToString,
             invengine_dot_v1_dot_policy__service__pb2.DeleteLocationGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpsertAuthorityRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.PolicyService/UpsertAuthorityRules',
+            invengine_dot_v1_dot_policy__service__pb2.UpsertAuthorityRulesRequest.SerializeToString,
+            invengine_dot_v1_dot_policy__service__pb2.UpsertAuthorityRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAuthorityRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.PolicyService/GetAuthorityRule',
+            invengine_dot_v1_dot_policy__service__pb2.GetAuthorityRuleRequest.SerializeToString,
+            invengine_dot_v1_dot_policy__service__pb2.GetAuthorityRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuthorityRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.PolicyService/ListAuthorityRules',
+            invengine_dot_v1_dot_policy__service__pb2.ListAuthorityRulesRequest.SerializeToString,
+            invengine_dot_v1_dot_policy__service__pb2.ListAuthorityRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAuthorityRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.PolicyService/DeleteAuthorityRules',
+            invengine_dot_v1_dot_policy__service__pb2.DeleteAuthorityRulesRequest.SerializeToString,
+            invengine_dot_v1_dot_policy__service__pb2.DeleteAuthorityRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOwners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.PolicyService/ListOwners',
+            invengine_dot_v1_dot_policy__service__pb2.ListOwnersRequest.SerializeToString,
+            invengine_dot_v1_dot_policy__service__pb2.ListOwnersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,27 @@ class PolicyServiceStub:
     """Deletes location groups, atomically.
     The answer has at most 4 KiB.
     """
+    UpsertAuthorityRules: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.UpsertAuthorityRulesRequest, _policy_service_pb2.UpsertAuthorityRulesResponse]
+    """Creates or replaces rules of authority, atomically; they are in force from this command on. Two rules that would give one
+    state at one place two owners (AUTHORITY_RIGHT_SET) are refused (RULE_CONFLICT).
+    The answer has at most 2 MiB.
+    """
+    GetAuthorityRule: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetAuthorityRuleRequest, _policy_service_pb2.GetAuthorityRuleResponse]
+    """One rule of authority, by name.
+    The answer has at most 1 MiB.
+    """
+    ListAuthorityRules: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListAuthorityRulesRequest, _policy_service_pb2.ListAuthorityRulesResponse]
+    """All rules of authority, in pages, in the order they were first created.
+    The answer has at most 2 MiB.
+    """
+    DeleteAuthorityRules: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.DeleteAuthorityRulesRequest, _policy_service_pb2.DeleteAuthorityRulesResponse]
+    """Deletes rules of authority, atomically.
+    The answer has at most 4 KiB.
+    """
+    ListOwners: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListOwnersRequest, _policy_service_pb2.ListOwnersResponse]
+    """Who owns each state at each location by the rules of authority, in pages by location.
+    The answer has at most 2 MiB.
+    """
 
 @_typing.type_check_only
 class PolicyServiceAsyncStub(PolicyServiceStub):
@@ -74,6 +95,27 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     DeleteLocationGroups: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.DeleteLocationGroupsRequest, _policy_service_pb2.DeleteLocationGroupsResponse]  # type: ignore[assignment]
     """Deletes location groups, atomically.
     The answer has at most 4 KiB.
+    """
+    UpsertAuthorityRules: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.UpsertAuthorityRulesRequest, _policy_service_pb2.UpsertAuthorityRulesResponse]  # type: ignore[assignment]
+    """Creates or replaces rules of authority, atomically; they are in force from this command on. Two rules that would give one
+    state at one place two owners (AUTHORITY_RIGHT_SET) are refused (RULE_CONFLICT).
+    The answer has at most 2 MiB.
+    """
+    GetAuthorityRule: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetAuthorityRuleRequest, _policy_service_pb2.GetAuthorityRuleResponse]  # type: ignore[assignment]
+    """One rule of authority, by name.
+    The answer has at most 1 MiB.
+    """
+    ListAuthorityRules: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListAuthorityRulesRequest, _policy_service_pb2.ListAuthorityRulesResponse]  # type: ignore[assignment]
+    """All rules of authority, in pages, in the order they were first created.
+    The answer has at most 2 MiB.
+    """
+    DeleteAuthorityRules: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.DeleteAuthorityRulesRequest, _policy_service_pb2.DeleteAuthorityRulesResponse]  # type: ignore[assignment]
+    """Deletes rules of authority, atomically.
+    The answer has at most 4 KiB.
+    """
+    ListOwners: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListOwnersRequest, _policy_service_pb2.ListOwnersResponse]  # type: ignore[assignment]
+    """Who owns each state at each location by the rules of authority, in pages by location.
+    The answer has at most 2 MiB.
     """
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -119,6 +161,57 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_policy_service_pb2.DeleteLocationGroupsResponse, _abc.Awaitable[_policy_service_pb2.DeleteLocationGroupsResponse]]:
         """Deletes location groups, atomically.
         The answer has at most 4 KiB.
+        """
+
+    @_abc_1.abstractmethod
+    def UpsertAuthorityRules(
+        self,
+        request: _policy_service_pb2.UpsertAuthorityRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.UpsertAuthorityRulesResponse, _abc.Awaitable[_policy_service_pb2.UpsertAuthorityRulesResponse]]:
+        """Creates or replaces rules of authority, atomically; they are in force from this command on. Two rules that would give one
+        state at one place two owners (AUTHORITY_RIGHT_SET) are refused (RULE_CONFLICT).
+        The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def GetAuthorityRule(
+        self,
+        request: _policy_service_pb2.GetAuthorityRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.GetAuthorityRuleResponse, _abc.Awaitable[_policy_service_pb2.GetAuthorityRuleResponse]]:
+        """One rule of authority, by name.
+        The answer has at most 1 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAuthorityRules(
+        self,
+        request: _policy_service_pb2.ListAuthorityRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.ListAuthorityRulesResponse, _abc.Awaitable[_policy_service_pb2.ListAuthorityRulesResponse]]:
+        """All rules of authority, in pages, in the order they were first created.
+        The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteAuthorityRules(
+        self,
+        request: _policy_service_pb2.DeleteAuthorityRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.DeleteAuthorityRulesResponse, _abc.Awaitable[_policy_service_pb2.DeleteAuthorityRulesResponse]]:
+        """Deletes rules of authority, atomically.
+        The answer has at most 4 KiB.
+        """
+
+    @_abc_1.abstractmethod
+    def ListOwners(
+        self,
+        request: _policy_service_pb2.ListOwnersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.ListOwnersResponse, _abc.Awaitable[_policy_service_pb2.ListOwnersResponse]]:
+        """Who owns each state at each location by the rules of authority, in pages by location.
+        The answer has at most 2 MiB.
         """
 
 def add_PolicyServiceServicer_to_server(servicer: PolicyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

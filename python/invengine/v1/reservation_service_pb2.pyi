@@ -840,6 +840,7 @@ class Outcome(_message.Message):
     KEY_SCOPE_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     TRANSFER_FIELD_NUMBER: _builtins.int
+    CLAIMED_LINES_FIELD_NUMBER: _builtins.int
     key_cancelled: _builtins.bool
     """True if a release only left a tombstone."""
     @_builtins.property
@@ -876,6 +877,10 @@ class Outcome(_message.Message):
     def transfer(self) -> _types_pb2.StockTransfer:
         """The stock transfer after the command, for commands on one."""
 
+    @_builtins.property
+    def claimed_lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Indexes, from 0, of the lines that were only recorded as claims, for SetQuantity and Count that GetOutcome looks up."""
+
     def __init__(
         self,
         *,
@@ -888,10 +893,11 @@ class Outcome(_message.Message):
         key_scope: Global___KeyScope | None = ...,
         versions: _abc.Iterable[_builtins.int] | None = ...,
         transfer: _types_pb2.StockTransfer | None = ...,
+        claimed_lines: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key_scope", b"key_scope", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "key_cancelled", b"key_cancelled", "key_scope", b"key_scope", "levels", b"levels", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary", "transfer", b"transfer", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed_lines", b"claimed_lines", "holds", b"holds", "key_cancelled", b"key_cancelled", "key_scope", b"key_scope", "levels", b"levels", "receipt", b"receipt", "rejection", b"rejection", "summary", b"summary", "transfer", b"transfer", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,34 +22,59 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from invengine.v1 import types_pb2 as invengine_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!invengine/v1/source_service.proto\x12\x0cinvengine.v1\x1a\x18invengine/v1/types.proto\"Y\n\x15RegisterSourceRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x11\n\tsource_id\x18\x02 \x01(\t\"\xb0\x01\n\x16RegisterSourceResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x16\n\x0eprevious_epoch\x18\x03 \x01(\x03\x12\x19\n\x11previous_sequence\x18\x04 \x01(\x03\x12,\n\x0blook_alikes\x18\x05 \x03(\x0b\x32\x17.invengine.v1.LookAlike\";\n\x12ListSourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"<\n\x06Source\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"U\n\x13ListSourcesResponse\x12%\n\x07sources\x18\x01 \x03(\x0b\x32\x14.invengine.v1.Source\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x11ListParkedRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x12ListParkedResponse\x12/\n\tpositions\x18\x01 \x03(\x0b\x32\x1c.invengine.v1.SourcePosition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x11SkipParkedRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12.\n\x08position\x18\x02 \x01(\x0b\x32\x1c.invengine.v1.SourcePosition\"<\n\x12SkipParkedResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt2\xe2\x02\n\rSourceService\x12[\n\x0eRegisterSource\x12#.invengine.v1.RegisterSourceRequest\x1a$.invengine.v1.RegisterSourceResponse\x12R\n\x0bListSources\x12 .invengine.v1.ListSourcesRequest\x1a!.invengine.v1.ListSourcesResponse\x12O\n\nListParked\x12\x1f.invengine.v1.ListParkedRequest\x1a .invengine.v1.ListParkedResponse\x12O\n\nSkipParked\x12\x1f.invengine.v1.SkipParkedRequest\x1a .invengine.v1.SkipParkedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!invengine/v1/source_service.proto\x12\x0cinvengine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18invengine/v1/types.proto\"Y\n\x15RegisterSourceRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x11\n\tsource_id\x18\x02 \x01(\t\"\xb0\x01\n\x16RegisterSourceResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x16\n\x0eprevious_epoch\x18\x03 \x01(\x03\x12\x19\n\x11previous_sequence\x18\x04 \x01(\x03\x12,\n\x0blook_alikes\x18\x05 \x03(\x0b\x32\x17.invengine.v1.LookAlike\";\n\x12ListSourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"z\n\x06Source\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12,\n\x07profile\x18\x04 \x01(\x0b\x32\x1b.invengine.v1.SourceProfile\x12\x0e\n\x06\x63laims\x18\x05 \x01(\x03\"U\n\x13ListSourcesResponse\x12%\n\x07sources\x18\x01 \x03(\x0b\x32\x14.invengine.v1.Source\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x11ListParkedRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x12ListParkedResponse\x12/\n\tpositions\x18\x01 \x03(\x0b\x32\x1c.invengine.v1.SourcePosition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x11SkipParkedRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12.\n\x08position\x18\x02 \x01(\x0b\x32\x1c.invengine.v1.SourcePosition\"<\n\x12SkipParkedResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"\x91\x01\n\rSourceProfile\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.invengine.v1.SourceKind\x12\x10\n\x08\x63hannels\x18\x03 \x03(\t\x12\x11\n\tlocations\x18\x04 \x03(\t\x12\x14\n\x07version\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\x82\x01\n\x1bUpsertSourceProfilesRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x34\n\x0fsource_profiles\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.SourceProfile\"\x86\x01\n\x1cUpsertSourceProfilesResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\x10\n\x08versions\x18\x02 \x03(\x03\x12,\n\x0blook_alikes\x18\x03 \x03(\x0b\x32\x17.invengine.v1.LookAlike\",\n\x17GetSourceProfileRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\"O\n\x18GetSourceProfileResponse\x12\x33\n\x0esource_profile\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.SourceProfile\"B\n\x19ListSourceProfilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x1aListSourceProfilesResponse\x12\x34\n\x0fsource_profiles\x18\x01 \x03(\x0b\x32\x1b.invengine.v1.SourceProfile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x1b\x44\x65leteSourceProfilesRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x36\n\x0fsource_profiles\x18\x02 \x03(\x0b\x32\x1d.invengine.v1.EntityReference\"F\n\x1c\x44\x65leteSourceProfilesResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"l\n\x11ListClaimsRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x10\n\x08location\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xa4\x02\n\x05\x43laim\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x10\n\x08location\x18\x03 \x01(\t\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.invengine.v1.StockState\x12\x10\n\x08quantity\x18\x05 \x01(\x03\x12\x17\n\x0fledger_quantity\x18\x06 \x01(\x03\x12)\n\x06reason\x18\x07 \x01(\x0e\x32\x19.invengine.v1.ClaimReason\x12\x10\n\x08sequence\x18\x08 \x01(\x03\x12(\n\x04time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x12ListClaimsResponse\x12#\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x13.invengine.v1.Claim\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xdd\x06\n\rSourceService\x12[\n\x0eRegisterSource\x12#.invengine.v1.RegisterSourceRequest\x1a$.invengine.v1.RegisterSourceResponse\x12R\n\x0bListSources\x12 .invengine.v1.ListSourcesRequest\x1a!.invengine.v1.ListSourcesResponse\x12m\n\x14UpsertSourceProfiles\x12).invengine.v1.UpsertSourceProfilesRequest\x1a*.invengine.v1.UpsertSourceProfilesResponse\x12\x61\n\x10GetSourceProfile\x12%.invengine.v1.GetSourceProfileRequest\x1a&.invengine.v1.GetSourceProfileResponse\x12g\n\x12ListSourceProfiles\x12\'.invengine.v1.ListSourceProfilesRequest\x1a(.invengine.v1.ListSourceProfilesResponse\x12m\n\x14\x44\x65leteSourceProfiles\x12).invengine.v1.DeleteSourceProfilesRequest\x1a*.invengine.v1.DeleteSourceProfilesResponse\x12O\n\nListClaims\x12\x1f.invengine.v1.ListClaimsRequest\x1a .invengine.v1.ListClaimsResponse\x12O\n\nListParked\x12\x1f.invengine.v1.ListParkedRequest\x1a .invengine.v1.ListParkedResponse\x12O\n\nSkipParked\x12\x1f.invengine.v1.SkipParkedRequest\x1a .invengine.v1.SkipParkedResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'invengine.v1.source_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REGISTERSOURCEREQUEST']._serialized_start=77
-  _globals['_REGISTERSOURCEREQUEST']._serialized_end=166
-  _globals['_REGISTERSOURCERESPONSE']._serialized_start=169
-  _globals['_REGISTERSOURCERESPONSE']._serialized_end=345
-  _globals['_LISTSOURCESREQUEST']._serialized_start=347
-  _globals['_LISTSOURCESREQUEST']._serialized_end=406
-  _globals['_SOURCE']._serialized_start=408
-  _globals['_SOURCE']._serialized_end=468
-  _globals['_LISTSOURCESRESPONSE']._serialized_start=470
-  _globals['_LISTSOURCESRESPONSE']._serialized_end=555
-  _globals['_LISTPARKEDREQUEST']._serialized_start=557
-  _globals['_LISTPARKEDREQUEST']._serialized_end=634
-  _globals['_LISTPARKEDRESPONSE']._serialized_start=636
-  _globals['_LISTPARKEDRESPONSE']._serialized_end=730
-  _globals['_SKIPPARKEDREQUEST']._serialized_start=732
-  _globals['_SKIPPARKEDREQUEST']._serialized_end=846
-  _globals['_SKIPPARKEDRESPONSE']._serialized_start=848
-  _globals['_SKIPPARKEDRESPONSE']._serialized_end=908
-  _globals['_SOURCESERVICE']._serialized_start=911
-  _globals['_SOURCESERVICE']._serialized_end=1265
+  _globals['_REGISTERSOURCEREQUEST']._serialized_start=110
+  _globals['_REGISTERSOURCEREQUEST']._serialized_end=199
+  _globals['_REGISTERSOURCERESPONSE']._serialized_start=202
+  _globals['_REGISTERSOURCERESPONSE']._serialized_end=378
+  _globals['_LISTSOURCESREQUEST']._serialized_start=380
+  _globals['_LISTSOURCESREQUEST']._serialized_end=439
+  _globals['_SOURCE']._serialized_start=441
+  _globals['_SOURCE']._serialized_end=563
+  _globals['_LISTSOURCESRESPONSE']._serialized_start=565
+  _globals['_LISTSOURCESRESPONSE']._serialized_end=650
+  _globals['_LISTPARKEDREQUEST']._serialized_start=652
+  _globals['_LISTPARKEDREQUEST']._serialized_end=729
+  _globals['_LISTPARKEDRESPONSE']._serialized_start=731
+  _globals['_LISTPARKEDRESPONSE']._serialized_end=825
+  _globals['_SKIPPARKEDREQUEST']._serialized_start=827
+  _globals['_SKIPPARKEDREQUEST']._serialized_end=941
+  _globals['_SKIPPARKEDRESPONSE']._serialized_start=943
+  _globals['_SKIPPARKEDRESPONSE']._serialized_end=1003
+  _globals['_SOURCEPROFILE']._serialized_start=1006
+  _globals['_SOURCEPROFILE']._serialized_end=1151
+  _globals['_UPSERTSOURCEPROFILESREQUEST']._serialized_start=1154
+  _globals['_UPSERTSOURCEPROFILESREQUEST']._serialized_end=1284
+  _globals['_UPSERTSOURCEPROFILESRESPONSE']._serialized_start=1287
+  _globals['_UPSERTSOURCEPROFILESRESPONSE']._serialized_end=1421
+  _globals['_GETSOURCEPROFILEREQUEST']._serialized_start=1423
+  _globals['_GETSOURCEPROFILEREQUEST']._serialized_end=1467
+  _globals['_GETSOURCEPROFILERESPONSE']._serialized_start=1469
+  _globals['_GETSOURCEPROFILERESPONSE']._serialized_end=1548
+  _globals['_LISTSOURCEPROFILESREQUEST']._serialized_start=1550
+  _globals['_LISTSOURCEPROFILESREQUEST']._serialized_end=1616
+  _globals['_LISTSOURCEPROFILESRESPONSE']._serialized_start=1618
+  _globals['_LISTSOURCEPROFILESRESPONSE']._serialized_end=1725
+  _globals['_DELETESOURCEPROFILESREQUEST']._serialized_start=1728
+  _globals['_DELETESOURCEPROFILESREQUEST']._serialized_end=1860
+  _globals['_DELETESOURCEPROFILESRESPONSE']._serialized_start=1862
+  _globals['_DELETESOURCEPROFILESRESPONSE']._serialized_end=1932
+  _globals['_LISTCLAIMSREQUEST']._serialized_start=1934
+  _globals['_LISTCLAIMSREQUEST']._serialized_end=2042
+  _globals['_CLAIM']._serialized_start=2045
+  _globals['_CLAIM']._serialized_end=2337
+  _globals['_LISTCLAIMSRESPONSE']._serialized_start=2339
+  _globals['_LISTCLAIMSRESPONSE']._serialized_end=2421
+  _globals['_SOURCESERVICE']._serialized_start=2424
+  _globals['_SOURCESERVICE']._serialized_end=3285
 # @@protoc_insertion_point(module_scope)

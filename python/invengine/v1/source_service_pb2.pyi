@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from invengine.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
@@ -100,7 +101,9 @@ class ListSourcesRequest(_message.Message):
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the previous page."""
+    """next_page_token of the previous page; page_size may differ. It survives restarts of the server. A token that was altered,
+    belongs to another query, or to a history that a restore has replaced, is refused (INVALID_FIELD): start again.
+    """
     def __init__(
         self,
         *,
@@ -124,22 +127,32 @@ class Source(_message.Message):
     SOURCE_ID_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
     source_id: _builtins.str
     """Its name."""
     epoch: _builtins.int
     """Its epoch."""
     sequence: _builtins.int
     """The last sequence applied in that epoch."""
+    claims: _builtins.int
+    """Number of its claims."""
+    @_builtins.property
+    def profile(self) -> Global___SourceProfile:
+        """What it is, if that was said."""
+
     def __init__(
         self,
         *,
         source_id: _builtins.str = ...,
         epoch: _builtins.int = ...,
         sequence: _builtins.int = ...,
+        profile: Global___SourceProfile | None = ...,
+        claims: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "sequence", b"sequence", "source_id", b"source_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "epoch", b"epoch", "profile", b"profile", "sequence", b"sequence", "source_id", b"source_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -284,3 +297,405 @@ class SkipParkedResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SkipParkedResponse: _TypeAlias = SkipParkedResponse  # noqa: Y015
+
+@_typing.final
+class SourceProfile(_message.Message):
+    """What a source is, and what it may speak of. Its limits hold with and without rules of authority: a command that names another
+    channel or location is refused (NOT_AUTHORITATIVE), and a quantity at another location is recorded as a claim.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    LOCATIONS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    source_id: _builtins.str
+    """The name of the source; for a new one see the rule in types.proto."""
+    kind: _types_pb2.SourceKind.ValueType
+    """Its kind, by which rules of authority can name it."""
+    version: _builtins.int
+    """Its version: 1 at first, one more with each put and deletion. In a put the version that it must have, 0 if it must not
+    exist; absent if any will do.
+    """
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The channels that its commands may name, up to 1,000, each at most once. Empty means all."""
+
+    @_builtins.property
+    def locations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The locations that its commands may name, up to 1,000, each at most once. Empty means all."""
+
+    def __init__(
+        self,
+        *,
+        source_id: _builtins.str = ...,
+        kind: _types_pb2.SourceKind.ValueType = ...,
+        channels: _abc.Iterable[_builtins.str] | None = ...,
+        locations: _abc.Iterable[_builtins.str] | None = ...,
+        version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "channels", b"channels", "kind", b"kind", "locations", b"locations", "source_id", b"source_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
+    _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
+
+Global___SourceProfile: _TypeAlias = SourceProfile  # noqa: Y015
+
+@_typing.final
+class UpsertSourceProfilesRequest(_message.Message):
+    """Profiles of sources to create or replace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    SOURCE_PROFILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def context(self) -> _types_pb2.CommandContext:
+        """Shared fields."""
+
+    @_builtins.property
+    def source_profiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceProfile]:
+        """1 to 1,000; each name at most once."""
+
+    def __init__(
+        self,
+        *,
+        context: _types_pb2.CommandContext | None = ...,
+        source_profiles: _abc.Iterable[Global___SourceProfile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "source_profiles", b"source_profiles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsertSourceProfilesRequest: _TypeAlias = UpsertSourceProfilesRequest  # noqa: Y015
+
+@_typing.final
+class UpsertSourceProfilesResponse(_message.Message):
+    """Confirms the command."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    LOOK_ALIKES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _types_pb2.Receipt:
+        """Position in the journal."""
+
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The versions that the request led to, in its order. A repeat gets the same."""
+
+    @_builtins.property
+    def look_alikes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LookAlike]:
+        """Names of the request that look like older ones, in its order. A repeat gets the same."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _types_pb2.Receipt | None = ...,
+        versions: _abc.Iterable[_builtins.int] | None = ...,
+        look_alikes: _abc.Iterable[_types_pb2.LookAlike] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["look_alikes", b"look_alikes", "receipt", b"receipt", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsertSourceProfilesResponse: _TypeAlias = UpsertSourceProfilesResponse  # noqa: Y015
+
+@_typing.final
+class GetSourceProfileRequest(_message.Message):
+    """Names one profile of a source."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    source_id: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        source_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source_id", b"source_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSourceProfileRequest: _TypeAlias = GetSourceProfileRequest  # noqa: Y015
+
+@_typing.final
+class GetSourceProfileResponse(_message.Message):
+    """One profile of a source."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_PROFILE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def source_profile(self) -> Global___SourceProfile:
+        """Its current state."""
+
+    def __init__(
+        self,
+        *,
+        source_profile: Global___SourceProfile | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source_profile", b"source_profile"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source_profile", b"source_profile"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSourceProfileResponse: _TypeAlias = GetSourceProfileResponse  # noqa: Y015
+
+@_typing.final
+class ListSourceProfilesRequest(_message.Message):
+    """Selects a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """1 to 1,000; 100 if 0."""
+    page_token: _builtins.str
+    """next_page_token of the previous page, requested with the same filters; page_size may differ. It survives restarts of
+    the server. A token that was altered, belongs to another query, or to a history that a restore has replaced, is refused
+    (INVALID_FIELD): start again.
+    """
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSourceProfilesRequest: _TypeAlias = ListSourceProfilesRequest  # noqa: Y015
+
+@_typing.final
+class ListSourceProfilesResponse(_message.Message):
+    """A page of profiles of sources."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_PROFILES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def source_profiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceProfile]:
+        """In the order they were first created."""
+
+    def __init__(
+        self,
+        *,
+        source_profiles: _abc.Iterable[Global___SourceProfile] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "source_profiles", b"source_profiles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSourceProfilesResponse: _TypeAlias = ListSourceProfilesResponse  # noqa: Y015
+
+@_typing.final
+class DeleteSourceProfilesRequest(_message.Message):
+    """Profiles of sources to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    SOURCE_PROFILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def context(self) -> _types_pb2.CommandContext:
+        """Shared fields."""
+
+    @_builtins.property
+    def source_profiles(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.EntityReference]:
+        """1 to 1,000; each name at most once."""
+
+    def __init__(
+        self,
+        *,
+        context: _types_pb2.CommandContext | None = ...,
+        source_profiles: _abc.Iterable[_types_pb2.EntityReference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "source_profiles", b"source_profiles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSourceProfilesRequest: _TypeAlias = DeleteSourceProfilesRequest  # noqa: Y015
+
+@_typing.final
+class DeleteSourceProfilesResponse(_message.Message):
+    """Confirms the command."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _types_pb2.Receipt:
+        """Position in the journal."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _types_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSourceProfilesResponse: _TypeAlias = DeleteSourceProfilesResponse  # noqa: Y015
+
+@_typing.final
+class ListClaimsRequest(_message.Message):
+    """Selects a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    SKU_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    source_id: _builtins.str
+    """Only claims of this source (UNKNOWN_SOURCE). Empty means all writers."""
+    sku: _builtins.str
+    """Only claims about this item (UNKNOWN_SKU). Empty means all."""
+    location: _builtins.str
+    """Only claims about this location (UNKNOWN_LOCATION). Empty means all."""
+    page_size: _builtins.int
+    """1 to 1,000; 100 if 0."""
+    page_token: _builtins.str
+    """next_page_token of the previous page, requested with the same filters; page_size may differ. It survives restarts of
+    the server. A token that was altered, belongs to another query, or to a history that a restore has replaced, is refused
+    (INVALID_FIELD): start again.
+    """
+    def __init__(
+        self,
+        *,
+        source_id: _builtins.str = ...,
+        sku: _builtins.str = ...,
+        location: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "page_size", b"page_size", "page_token", b"page_token", "sku", b"sku", "source_id", b"source_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClaimsRequest: _TypeAlias = ListClaimsRequest  # noqa: Y015
+
+@_typing.final
+class Claim(_message.Message):
+    """A number that had no effect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    SKU_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    LEDGER_QUANTITY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    source_id: _builtins.str
+    """The source that states it; empty for commands that come from no source."""
+    sku: _builtins.str
+    """The item."""
+    location: _builtins.str
+    """The location."""
+    state: _types_pb2.StockState.ValueType
+    """The part of the stock."""
+    quantity: _builtins.int
+    """Units that the source states."""
+    ledger_quantity: _builtins.int
+    """Units in that state according to the ledger, now."""
+    reason: _types_pb2.ClaimReason.ValueType
+    """Why it has no effect."""
+    sequence: _builtins.int
+    """Position of its event in the journal."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it arrived."""
+
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """As of when it is, if its source said so."""
+
+    def __init__(
+        self,
+        *,
+        source_id: _builtins.str = ...,
+        sku: _builtins.str = ...,
+        location: _builtins.str = ...,
+        state: _types_pb2.StockState.ValueType = ...,
+        quantity: _builtins.int = ...,
+        ledger_quantity: _builtins.int = ...,
+        reason: _types_pb2.ClaimReason.ValueType = ...,
+        sequence: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "ledger_quantity", b"ledger_quantity", "location", b"location", "quantity", b"quantity", "reason", b"reason", "sequence", b"sequence", "sku", b"sku", "source_id", b"source_id", "state", b"state", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Claim: _TypeAlias = Claim  # noqa: Y015
+
+@_typing.final
+class ListClaimsResponse(_message.Message):
+    """A page of claims."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___Claim]:
+        """By source, level and state."""
+
+    def __init__(
+        self,
+        *,
+        claims: _abc.Iterable[Global___Claim] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClaimsResponse: _TypeAlias = ListClaimsResponse  # noqa: Y015

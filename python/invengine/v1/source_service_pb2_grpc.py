@@ -45,6 +45,31 @@ class SourceServiceStub(object):
                 request_serializer=invengine_dot_v1_dot_source__service__pb2.ListSourcesRequest.SerializeToString,
                 response_deserializer=invengine_dot_v1_dot_source__service__pb2.ListSourcesResponse.FromString,
                 _registered_method=True)
+        self.UpsertSourceProfiles = channel.unary_unary(
+                '/invengine.v1.SourceService/UpsertSourceProfiles',
+                request_serializer=invengine_dot_v1_dot_source__service__pb2.UpsertSourceProfilesRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_source__service__pb2.UpsertSourceProfilesResponse.FromString,
+                _registered_method=True)
+        self.GetSourceProfile = channel.unary_unary(
+                '/invengine.v1.SourceService/GetSourceProfile',
+                request_serializer=invengine_dot_v1_dot_source__service__pb2.GetSourceProfileRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_source__service__pb2.GetSourceProfileResponse.FromString,
+                _registered_method=True)
+        self.ListSourceProfiles = channel.unary_unary(
+                '/invengine.v1.SourceService/ListSourceProfiles',
+                request_serializer=invengine_dot_v1_dot_source__service__pb2.ListSourceProfilesRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_source__service__pb2.ListSourceProfilesResponse.FromString,
+                _registered_method=True)
+        self.DeleteSourceProfiles = channel.unary_unary(
+                '/invengine.v1.SourceService/DeleteSourceProfiles',
+                request_serializer=invengine_dot_v1_dot_source__service__pb2.DeleteSourceProfilesRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_source__service__pb2.DeleteSourceProfilesResponse.FromString,
+                _registered_method=True)
+        self.ListClaims = channel.unary_unary(
+                '/invengine.v1.SourceService/ListClaims',
+                request_serializer=invengine_dot_v1_dot_source__service__pb2.ListClaimsRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_source__service__pb2.ListClaimsResponse.FromString,
+                _registered_method=True)
         self.ListParked = channel.unary_unary(
                 '/invengine.v1.SourceService/ListParked',
                 request_serializer=invengine_dot_v1_dot_source__service__pb2.ListParkedRequest.SerializeToString,
@@ -71,7 +96,49 @@ class SourceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSources(self, request, context):
-        """All sources. Answers UNIMPLEMENTED in this version.
+        """All sources that were registered, in pages, in the order they were first registered.
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpsertSourceProfiles(self, request, context):
+        """Creates or replaces profiles of sources, atomically. A source need not be registered yet.
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSourceProfile(self, request, context):
+        """One profile, by the name of its source.
+        The answer has at most 1 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSourceProfiles(self, request, context):
+        """All profiles of sources, in pages, in the order they were first created.
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSourceProfiles(self, request, context):
+        """Deletes profiles of sources, atomically. The sources remain registered.
+        The answer has at most 4 KiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListClaims(self, request, context):
+        """Claims: the newest number of each writer for each level and state that had no effect, in pages by writer, level and state.
+        A claim ends when a number of the same writer about the same takes effect.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,6 +170,31 @@ def add_SourceServiceServicer_to_server(servicer, server):
                     servicer.ListSources,
                     request_deserializer=invengine_dot_v1_dot_source__service__pb2.ListSourcesRequest.FromString,
                     response_serializer=invengine_dot_v1_dot_source__service__pb2.ListSourcesResponse.SerializeToString,
+            ),
+            'UpsertSourceProfiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpsertSourceProfiles,
+                    request_deserializer=invengine_dot_v1_dot_source__service__pb2.UpsertSourceProfilesRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_source__service__pb2.UpsertSourceProfilesResponse.SerializeToString,
+            ),
+            'GetSourceProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSourceProfile,
+                    request_deserializer=invengine_dot_v1_dot_source__service__pb2.GetSourceProfileRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_source__service__pb2.GetSourceProfileResponse.SerializeToString,
+            ),
+            'ListSourceProfiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSourceProfiles,
+                    request_deserializer=invengine_dot_v1_dot_source__service__pb2.ListSourceProfilesRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_source__service__pb2.ListSourceProfilesResponse.SerializeToString,
+            ),
+            'DeleteSourceProfiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSourceProfiles,
+                    request_deserializer=invengine_dot_v1_dot_source__service__pb2.DeleteSourceProfilesRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_source__service__pb2.DeleteSourceProfilesResponse.SerializeToString,
+            ),
+            'ListClaims': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListClaims,
+                    request_deserializer=invengine_dot_v1_dot_source__service__pb2.ListClaimsRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_source__service__pb2.ListClaimsResponse.SerializeToString,
             ),
             'ListParked': grpc.unary_unary_rpc_method_handler(
                     servicer.ListParked,
@@ -170,6 +262,141 @@ class SourceService(object):
             '/invengine.v1.SourceService/ListSources',
             invengine_dot_v1_dot_source__service__pb2.ListSourcesRequest.SerializeToString,
             invengine_dot_v1_dot_source__service__pb2.ListSourcesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpsertSourceProfiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.SourceService/UpsertSourceProfiles',
+            invengine_dot_v1_dot_source__service__pb2.UpsertSourceProfilesRequest.SerializeToString,
+            invengine_dot_v1_dot_source__service__pb2.UpsertSourceProfilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSourceProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.SourceService/GetSourceProfile',
+            invengine_dot_v1_dot_source__service__pb2.GetSourceProfileRequest.SerializeToString,
+            invengine_dot_v1_dot_source__service__pb2.GetSourceProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSourceProfiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.SourceService/ListSourceProfiles',
+            invengine_dot_v1_dot_source__service__pb2.ListSourceProfilesRequest.SerializeToString,
+            invengine_dot_v1_dot_source__service__pb2.ListSourceProfilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSourceProfiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.SourceService/DeleteSourceProfiles',
+            invengine_dot_v1_dot_source__service__pb2.DeleteSourceProfilesRequest.SerializeToString,
+            invengine_dot_v1_dot_source__service__pb2.DeleteSourceProfilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListClaims(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.SourceService/ListClaims',
+            invengine_dot_v1_dot_source__service__pb2.ListClaimsRequest.SerializeToString,
+            invengine_dot_v1_dot_source__service__pb2.ListClaimsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,7 +39,30 @@ class SourceServiceStub:
     The answer has at most 4 KiB.
     """
     ListSources: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]
-    """All sources. Answers UNIMPLEMENTED in this version."""
+    """All sources that were registered, in pages, in the order they were first registered.
+    The answer has at most 2 MiB.
+    """
+    UpsertSourceProfiles: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.UpsertSourceProfilesRequest, _source_service_pb2.UpsertSourceProfilesResponse]
+    """Creates or replaces profiles of sources, atomically. A source need not be registered yet.
+    The answer has at most 2 MiB.
+    """
+    GetSourceProfile: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.GetSourceProfileRequest, _source_service_pb2.GetSourceProfileResponse]
+    """One profile, by the name of its source.
+    The answer has at most 1 MiB.
+    """
+    ListSourceProfiles: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListSourceProfilesRequest, _source_service_pb2.ListSourceProfilesResponse]
+    """All profiles of sources, in pages, in the order they were first created.
+    The answer has at most 2 MiB.
+    """
+    DeleteSourceProfiles: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.DeleteSourceProfilesRequest, _source_service_pb2.DeleteSourceProfilesResponse]
+    """Deletes profiles of sources, atomically. The sources remain registered.
+    The answer has at most 4 KiB.
+    """
+    ListClaims: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListClaimsRequest, _source_service_pb2.ListClaimsResponse]
+    """Claims: the newest number of each writer for each level and state that had no effect, in pages by writer, level and state.
+    A claim ends when a number of the same writer about the same takes effect.
+    The answer has at most 2 MiB.
+    """
     ListParked: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListParkedRequest, _source_service_pb2.ListParkedResponse]
     """Messages that wait until a gap is filled. Answers UNIMPLEMENTED in this version."""
     SkipParked: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.SkipParkedRequest, _source_service_pb2.SkipParkedResponse]
@@ -56,7 +79,30 @@ class SourceServiceAsyncStub(SourceServiceStub):
     The answer has at most 4 KiB.
     """
     ListSources: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
-    """All sources. Answers UNIMPLEMENTED in this version."""
+    """All sources that were registered, in pages, in the order they were first registered.
+    The answer has at most 2 MiB.
+    """
+    UpsertSourceProfiles: _aio.UnaryUnaryMultiCallable[_source_service_pb2.UpsertSourceProfilesRequest, _source_service_pb2.UpsertSourceProfilesResponse]  # type: ignore[assignment]
+    """Creates or replaces profiles of sources, atomically. A source need not be registered yet.
+    The answer has at most 2 MiB.
+    """
+    GetSourceProfile: _aio.UnaryUnaryMultiCallable[_source_service_pb2.GetSourceProfileRequest, _source_service_pb2.GetSourceProfileResponse]  # type: ignore[assignment]
+    """One profile, by the name of its source.
+    The answer has at most 1 MiB.
+    """
+    ListSourceProfiles: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListSourceProfilesRequest, _source_service_pb2.ListSourceProfilesResponse]  # type: ignore[assignment]
+    """All profiles of sources, in pages, in the order they were first created.
+    The answer has at most 2 MiB.
+    """
+    DeleteSourceProfiles: _aio.UnaryUnaryMultiCallable[_source_service_pb2.DeleteSourceProfilesRequest, _source_service_pb2.DeleteSourceProfilesResponse]  # type: ignore[assignment]
+    """Deletes profiles of sources, atomically. The sources remain registered.
+    The answer has at most 4 KiB.
+    """
+    ListClaims: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListClaimsRequest, _source_service_pb2.ListClaimsResponse]  # type: ignore[assignment]
+    """Claims: the newest number of each writer for each level and state that had no effect, in pages by writer, level and state.
+    A claim ends when a number of the same writer about the same takes effect.
+    The answer has at most 2 MiB.
+    """
     ListParked: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListParkedRequest, _source_service_pb2.ListParkedResponse]  # type: ignore[assignment]
     """Messages that wait until a gap is filled. Answers UNIMPLEMENTED in this version."""
     SkipParked: _aio.UnaryUnaryMultiCallable[_source_service_pb2.SkipParkedRequest, _source_service_pb2.SkipParkedResponse]  # type: ignore[assignment]
@@ -82,7 +128,60 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.ListSourcesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.ListSourcesResponse, _abc.Awaitable[_source_service_pb2.ListSourcesResponse]]:
-        """All sources. Answers UNIMPLEMENTED in this version."""
+        """All sources that were registered, in pages, in the order they were first registered.
+        The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def UpsertSourceProfiles(
+        self,
+        request: _source_service_pb2.UpsertSourceProfilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_source_service_pb2.UpsertSourceProfilesResponse, _abc.Awaitable[_source_service_pb2.UpsertSourceProfilesResponse]]:
+        """Creates or replaces profiles of sources, atomically. A source need not be registered yet.
+        The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSourceProfile(
+        self,
+        request: _source_service_pb2.GetSourceProfileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_source_service_pb2.GetSourceProfileResponse, _abc.Awaitable[_source_service_pb2.GetSourceProfileResponse]]:
+        """One profile, by the name of its source.
+        The answer has at most 1 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSourceProfiles(
+        self,
+        request: _source_service_pb2.ListSourceProfilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_source_service_pb2.ListSourceProfilesResponse, _abc.Awaitable[_source_service_pb2.ListSourceProfilesResponse]]:
+        """All profiles of sources, in pages, in the order they were first created.
+        The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteSourceProfiles(
+        self,
+        request: _source_service_pb2.DeleteSourceProfilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_source_service_pb2.DeleteSourceProfilesResponse, _abc.Awaitable[_source_service_pb2.DeleteSourceProfilesResponse]]:
+        """Deletes profiles of sources, atomically. The sources remain registered.
+        The answer has at most 4 KiB.
+        """
+
+    @_abc_1.abstractmethod
+    def ListClaims(
+        self,
+        request: _source_service_pb2.ListClaimsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_source_service_pb2.ListClaimsResponse, _abc.Awaitable[_source_service_pb2.ListClaimsResponse]]:
+        """Claims: the newest number of each writer for each level and state that had no effect, in pages by writer, level and state.
+        A claim ends when a number of the same writer about the same takes effect.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
     def ListParked(

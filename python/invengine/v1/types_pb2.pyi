@@ -141,6 +141,126 @@ LOCATION_TYPE_VIRTUAL: LocationType.ValueType  # 5
 """No place that anybody could enter, such as stock that is promised to come."""
 Global___LocationType: _TypeAlias = LocationType  # noqa: Y015
 
+class _SourceKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SourceKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SOURCE_KIND_UNSPECIFIED: _SourceKind.ValueType  # 0
+    """Not allowed: say which."""
+    SOURCE_KIND_ERP: _SourceKind.ValueType  # 1
+    """Enterprise resource planning: the books."""
+    SOURCE_KIND_WMS: _SourceKind.ValueType  # 2
+    """Warehouse management."""
+    SOURCE_KIND_POS: _SourceKind.ValueType  # 3
+    """Tills of stores."""
+    SOURCE_KIND_ORDER_MANAGEMENT: _SourceKind.ValueType  # 4
+    """Order management."""
+    SOURCE_KIND_WEB_SHOP: _SourceKind.ValueType  # 5
+    """A web shop."""
+    SOURCE_KIND_APP: _SourceKind.ValueType  # 6
+    """An app."""
+    SOURCE_KIND_MARKETPLACE: _SourceKind.ValueType  # 7
+    """A marketplace, by its connector."""
+    SOURCE_KIND_THIRD_PARTY: _SourceKind.ValueType  # 8
+    """A logistics provider (3PL)."""
+    SOURCE_KIND_DROP_SHIP_VENDOR: _SourceKind.ValueType  # 9
+    """A vendor who ships to customers."""
+    SOURCE_KIND_OTHER: _SourceKind.ValueType  # 10
+    """Any other."""
+
+class SourceKind(_SourceKind, metaclass=_SourceKindEnumTypeWrapper):
+    """The kind of an outside system."""
+
+SOURCE_KIND_UNSPECIFIED: SourceKind.ValueType  # 0
+"""Not allowed: say which."""
+SOURCE_KIND_ERP: SourceKind.ValueType  # 1
+"""Enterprise resource planning: the books."""
+SOURCE_KIND_WMS: SourceKind.ValueType  # 2
+"""Warehouse management."""
+SOURCE_KIND_POS: SourceKind.ValueType  # 3
+"""Tills of stores."""
+SOURCE_KIND_ORDER_MANAGEMENT: SourceKind.ValueType  # 4
+"""Order management."""
+SOURCE_KIND_WEB_SHOP: SourceKind.ValueType  # 5
+"""A web shop."""
+SOURCE_KIND_APP: SourceKind.ValueType  # 6
+"""An app."""
+SOURCE_KIND_MARKETPLACE: SourceKind.ValueType  # 7
+"""A marketplace, by its connector."""
+SOURCE_KIND_THIRD_PARTY: SourceKind.ValueType  # 8
+"""A logistics provider (3PL)."""
+SOURCE_KIND_DROP_SHIP_VENDOR: SourceKind.ValueType  # 9
+"""A vendor who ships to customers."""
+SOURCE_KIND_OTHER: SourceKind.ValueType  # 10
+"""Any other."""
+Global___SourceKind: _TypeAlias = SourceKind  # noqa: Y015
+
+class _ClaimReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ClaimReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClaimReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLAIM_REASON_UNSPECIFIED: _ClaimReason.ValueType  # 0
+    """Not set."""
+    CLAIM_REASON_NOT_OWNER: _ClaimReason.ValueType  # 1
+    """By the rules of authority its sender does not own the state there."""
+    CLAIM_REASON_AS_OF_STALE: _ClaimReason.ValueType  # 2
+    """It is a count from before the last physical change of the level."""
+
+class ClaimReason(_ClaimReason, metaclass=_ClaimReasonEnumTypeWrapper):
+    """Why a number has no effect."""
+
+CLAIM_REASON_UNSPECIFIED: ClaimReason.ValueType  # 0
+"""Not set."""
+CLAIM_REASON_NOT_OWNER: ClaimReason.ValueType  # 1
+"""By the rules of authority its sender does not own the state there."""
+CLAIM_REASON_AS_OF_STALE: ClaimReason.ValueType  # 2
+"""It is a count from before the last physical change of the level."""
+Global___ClaimReason: _TypeAlias = ClaimReason  # noqa: Y015
+
+class _AuthorityRight:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AuthorityRightEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuthorityRight.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AUTHORITY_RIGHT_UNSPECIFIED: _AuthorityRight.ValueType  # 0
+    """Not allowed: say which."""
+    AUTHORITY_RIGHT_SET: _AuthorityRight.ValueType  # 1
+    """State what a quantity is: SetQuantity, Count. Whoever has it owns the state there."""
+    AUTHORITY_RIGHT_ADJUST: _AuthorityRight.ValueType  # 2
+    """Change a quantity by a difference: Adjust, MoveQuantity (both states)."""
+    AUTHORITY_RIGHT_REPORT: _AuthorityRight.ValueType  # 3
+    """Report that goods moved: Receive, Return, Fulfill, ShipTransfer (at the origin), ReceiveTransfer (at the destination),
+    CloseTransfer (where the units are then: lost at the destination, sent back at the origin).
+    """
+    AUTHORITY_RIGHT_PROMISE: _AuthorityRight.ValueType  # 4
+    """Promise stock, and change or end a promise: Reserve, Extend, Amend, Allocate, Release, TransferReservation."""
+    AUTHORITY_RIGHT_ORDER: _AuthorityRight.ValueType  # 5
+    """Report what becomes of an order. No command of this version needs it."""
+
+class AuthorityRight(_AuthorityRight, metaclass=_AuthorityRightEnumTypeWrapper):
+    """What a rule of authority lets its holder do."""
+
+AUTHORITY_RIGHT_UNSPECIFIED: AuthorityRight.ValueType  # 0
+"""Not allowed: say which."""
+AUTHORITY_RIGHT_SET: AuthorityRight.ValueType  # 1
+"""State what a quantity is: SetQuantity, Count. Whoever has it owns the state there."""
+AUTHORITY_RIGHT_ADJUST: AuthorityRight.ValueType  # 2
+"""Change a quantity by a difference: Adjust, MoveQuantity (both states)."""
+AUTHORITY_RIGHT_REPORT: AuthorityRight.ValueType  # 3
+"""Report that goods moved: Receive, Return, Fulfill, ShipTransfer (at the origin), ReceiveTransfer (at the destination),
+CloseTransfer (where the units are then: lost at the destination, sent back at the origin).
+"""
+AUTHORITY_RIGHT_PROMISE: AuthorityRight.ValueType  # 4
+"""Promise stock, and change or end a promise: Reserve, Extend, Amend, Allocate, Release, TransferReservation."""
+AUTHORITY_RIGHT_ORDER: AuthorityRight.ValueType  # 5
+"""Report what becomes of an order. No command of this version needs it."""
+Global___AuthorityRight: _TypeAlias = AuthorityRight  # noqa: Y015
+
 class _TransferRemainder:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -224,6 +344,7 @@ class CommandContext(_message.Message):
     CAUSATION_FIELD_NUMBER: _builtins.int
     ACCEPT_SUMMARY_FIELD_NUMBER: _builtins.int
     REMEMBER_REFUSAL_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     idempotency_key: _builtins.str
     """Identifies one intent: the same key with the same body gets the same outcome; with another body it is refused
     (IDEMPOTENCY_KEY_REUSED). 1 to 128 printable ASCII bytes. Required unless `source` is given. The metadata entry
@@ -275,6 +396,14 @@ class CommandContext(_message.Message):
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When the fact happened in the outside world. Optional; recorded in whole milliseconds, never used in decisions."""
 
+    @_builtins.property
+    def origin(self) -> Global___SourcePosition:
+        """The numbered message of another source that this command passes on, if it does: an ERP that repeats what the warehouse
+        told it. If that message was applied already, or belongs to an older epoch of its source, the command is an echo: it is
+        recorded and has no effect (Receipt.echo). An unknown source is refused (UNKNOWN_SOURCE), the command's own source and an
+        epoch that was never issued are invalid. It counts as part of the body.
+        """
+
     def __init__(
         self,
         *,
@@ -291,10 +420,11 @@ class CommandContext(_message.Message):
         causation: _builtins.str = ...,
         accept_summary: _builtins.bool = ...,
         remember_refusal: _builtins.bool = ...,
+        origin: Global___SourcePosition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "issue_time", b"issue_time", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "issue_time", b"issue_time", "origin", b"origin", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_summary", b"accept_summary", "actor", b"actor", "causation", b"causation", "channel", b"channel", "event_time", b"event_time", "holder", b"holder", "idempotency_key", b"idempotency_key", "issue_time", b"issue_time", "order_ref", b"order_ref", "reason_code", b"reason_code", "reference", b"reference", "remember_refusal", b"remember_refusal", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_summary", b"accept_summary", "actor", b"actor", "causation", b"causation", "channel", b"channel", "event_time", b"event_time", "holder", b"holder", "idempotency_key", b"idempotency_key", "issue_time", b"issue_time", "order_ref", b"order_ref", "origin", b"origin", "reason_code", b"reason_code", "reference", b"reference", "remember_refusal", b"remember_refusal", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -339,6 +469,7 @@ class Receipt(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    ECHO_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position of the last event of the command in the ledger's journal; the current position if it changed nothing."""
     durable_sequence: _builtins.int
@@ -347,16 +478,21 @@ class Receipt(_message.Message):
     """
     replayed: _builtins.bool
     """True if the command was not executed now, because its key or source position already had this outcome."""
+    echo: _builtins.bool
+    """True if the command passed on a message that was applied already (CommandContext.origin), and so had no effect. A repeat
+    gets the same.
+    """
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         durable_sequence: _builtins.int = ...,
         replayed: _builtins.bool = ...,
+        echo: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable_sequence", b"durable_sequence", "replayed", b"replayed", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable_sequence", b"durable_sequence", "echo", b"echo", "replayed", b"replayed", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -87,7 +87,7 @@ fn accepted(
         return Violation::err(EARLY, found);
     }
     match effect(intent, key, source, checker) {
-        Some(effect) if effect.sequence == sequence && !effect.refused => {}
+        Some(effect) if effect.sequence == sequence && !effect.refused && effect.echo == receipt.echo => {}
         other => return Violation::err(KNOWN, format!("{key:?} {:?}: {receipt:?}, but {other:?}", intent.number)),
     }
     if intent.accepted.len() <= index {

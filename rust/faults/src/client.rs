@@ -30,6 +30,8 @@ pub struct Client {
     holds: Vec<(usize, String, String, String)>,
     made: u64,
     random: Random,
+    /// What has to do with authority is drawn from here.
+    pub(crate) rules: Random,
 }
 
 /// Most holds that a client remembers for later commands.
@@ -53,6 +55,7 @@ impl Client {
             holds: Vec::new(),
             made: 0,
             random: Random::new(seed, 0xC11E_0000 + number as u64),
+            rules: Random::new(seed, 0xC11F_0000 + number as u64),
         }
     }
 
@@ -77,7 +80,7 @@ impl Client {
         self.made.is_multiple_of(3)
     }
 
-    fn context(&mut self, wall_ms: i64) -> (v1::CommandContext, String) {
+    pub(crate) fn context(&mut self, wall_ms: i64) -> (v1::CommandContext, String) {
         self.made += 1;
         let key = format!("k{}-{}", self.number, self.made);
         let context = v1::CommandContext {
@@ -90,7 +93,13 @@ impl Client {
         (context, key)
     }
 
-    fn intent(&self, operation: Operation, request: Request, key: String, number: Option<(u64, u64)>) -> Intent {
+    pub(crate) fn intent(
+        &self,
+        operation: Operation,
+        request: Request,
+        key: String,
+        number: Option<(u64, u64)>,
+    ) -> Intent {
         Intent {
             client: self.number,
             operation,
@@ -113,6 +122,9 @@ impl Client {
     /// Its next intent, which will be number `index` of the run; `None` while it waits for its epoch.
     pub fn next(&mut self, swarm: &Swarm, index: usize, wall_ms: i64, reuse: bool) -> Option<Intent> {
         if !self.is_feed() {
+            if swarm.authority && self.rules.chance(40_000) {
+                return Some(self.govern(swarm, wall_ms));
+            }
             return Some(self.shop(swarm, index, wall_ms, reuse));
         }
         if self.registering.is_some() {
@@ -142,13 +154,64 @@ impl Client {
             context.idempotency_key.clear();
         }
         let (sku, location) = self.item_and_location(swarm);
-        let kind = *self.random.pick(&[0, 0, 0, 0, 1, 2, 2, 3, 4, 5, 6, 6, 6]).unwrap_or(&0);
+        let mut kind = *self.random.pick(&[0, 0, 0, 0, 1, 2, 2, 3, 4, 5, 6, 6, 6]).unwrap_or(&0);
+        if swarm.authority {
+            kind = self.under_rules(swarm, &mut context, kind, wall_ms);
+        }
         let quantity = self.random.between(1, swarm.stock) as i64;
         let request = match kind {
             6 => self.stock_transfer(swarm, context),
             kind => messages::stock(kind, context, &sku, &location, quantity),
         };
         self.intent(Operation::Command, request, if has_key { key } else { String::new() }, Some(number))
+    }
+
+    /// A message about stock under rules: numbers are stated more often, often of a while ago, and some messages pass on one of
+    /// another feed. Its first epoch is one that was issued in any case.
+    fn under_rules(&mut self, swarm: &Swarm, context: &mut v1::CommandContext, kind: u64, wall_ms: i64) -> u64 {
+        let kind = if self.rules.chance(300_000) { 3 + self.rules.below(2) } else { kind };
+        if self.rules.chance(500_000) {
+            context.event_time = messages::timestamp(wall_ms - self.rules.scale(1, 60_000) as i64);
+        }
+        if self.rules.chance(50_000) {
+            let source_id = format!("feed-{}", swarm.shoppers + self.rules.below(swarm.feeds));
+            let sequence = self.rules.scale(1, 1_000) as i64;
+            context.origin = (source_id != self.source).then_some(v1::SourcePosition { source_id, epoch: 1, sequence });
+        }
+        kind
+    }
+
+    /// Puts or deletes one of a few rules of authority, or the profile of a feed.
+    fn govern(&mut self, swarm: &Swarm, wall_ms: i64) -> Intent {
+        let (context, key) = self.context(wall_ms);
+        let feed = format!("feed-{}", swarm.shoppers + self.rules.below(swarm.feeds));
+        let location = format!("place-{}", self.rules.below(swarm.locations));
+        let request = if self.rules.chance(150_000) {
+            let kind = if self.rules.chance(400_000) { 0 } else { v1::SourceKind::Wms as i32 };
+            let locations = if self.rules.chance(300_000) { vec![location] } else { Vec::new() };
+            let profile = v1::SourceProfile { source_id: feed, kind, locations, ..Default::default() };
+            messages::source_profile(context, profile)
+        } else {
+            use v1::AuthorityRight::{Adjust, Promise, Report, Set};
+            let mut rule = v1::AuthorityRule { rule: format!("rule-{}", self.rules.below(3)), ..Default::default() };
+            let rights = match self.rules.below(8) {
+                0..2 => vec![Set],
+                2..4 => vec![Set, Adjust, Report],
+                4 => vec![Report, Promise],
+                _ => Vec::new(),
+            };
+            rule.rights = rights.into_iter().map(|right| right as i32).collect();
+            match self.rules.below(4) {
+                0..2 => rule.operator = true,
+                2 => rule.source_id = feed,
+                _ => rule.source_kind = v1::SourceKind::Wms as i32,
+            }
+            if self.rules.chance(500_000) {
+                rule.location = location;
+            }
+            messages::authority_rule(context, rule)
+        };
+        self.intent(Operation::Command, request, key, None)
     }
 
     fn item_and_location(&mut self, swarm: &Swarm) -> (String, String) {

@@ -28,6 +28,10 @@ marks! {
     AnsweredConsumed "answered_sequence_consumed"
     AnsweredStaleEpoch "answered_stale_epoch"
     AnsweredKeyReused "answered_key_reused"
+    AnsweredNotAuthoritative "answered_not_authoritative"
+    Claimed "number_claimed"
+    CountedLate "late_count_claimed"
+    Echoed "echo_recorded"
     FoundUnacknowledged "frame_found_that_nobody_was_told_of"
     OwnerDeposed "owner_deposed"
     LockedOut "second_owner_locked_out"
@@ -57,6 +61,7 @@ impl Mark {
             "SEQUENCE_CONSUMED" => Mark::AnsweredConsumed,
             "STALE_EPOCH" => Mark::AnsweredStaleEpoch,
             "IDEMPOTENCY_KEY_REUSED" => Mark::AnsweredKeyReused,
+            "NOT_AUTHORITATIVE" => Mark::AnsweredNotAuthoritative,
             _ => return None,
         })
     }

@@ -87,6 +87,8 @@ pub fn is_ledger_rejection(reason: &str) -> bool {
             | "EXCEEDS_OUTSTANDING"
             | "QUANTITY_STALE"
             | "STALE_VERSION"
+            | "NOT_AUTHORITATIVE"
+            | "RULE_CONFLICT"
     )
 }
 

@@ -4,7 +4,7 @@
 //! Redis may lose acknowledged frames where its acknowledgement mode allows it. The simulated Redis reports which frames are
 //! then at risk; these may be missing or replaced by others, and no other frame may.
 
-use invengine_ledger::{Audit, Ledger, LedgerOptions, RecordReader};
+use invengine_ledger::{Audit, ClaimReason, Event, Ledger, LedgerOptions, Record, RecordReader};
 use invengine_node::journal::Frame;
 use invengine_node::journal::frame::decode;
 
@@ -342,6 +342,7 @@ impl JournalChecker {
             RecordReader::new(&stored_frame.payload, stored_frame.time_ms).map_err(|error| bad(error.to_string()))?;
         while let Some(record) = records.next().map_err(|error| bad(error.to_string()))? {
             self.model.apply(&record)?;
+            self.mark(&record);
             self.reads.reached(stored_frame.writer_epoch, &self.model)?;
         }
         let audit = std::cell::RefCell::new(&mut self.audit);
@@ -368,12 +369,25 @@ impl JournalChecker {
         Ok(())
     }
 
+    /// Notes what only rules of authority lead to.
+    fn mark(&mut self, record: &Record<'_>) {
+        for event in record.events.iter() {
+            match event {
+                Event::ClaimMade { reason: ClaimReason::NotOwner, .. } => self.marks.hit(Mark::Claimed),
+                Event::ClaimMade { reason: ClaimReason::AsOfStale, .. } => self.marks.hit(Mark::CountedLate),
+                Event::Echoed { .. } => self.marks.hit(Mark::Echoed),
+                _ => {}
+            }
+        }
+    }
+
     /// Recomputes every counter twice: in the model and by the ledger's own audit.
     ///
     /// # Errors
     /// A counter is wrong.
     pub fn recompute(&self) -> Result<(), Violation> {
         self.model.recompute()?;
+        self.model.compare_claims(&self.shadow)?;
         match Audit::check(&self.shadow).first() {
             Some(broken) => Violation::err(broken.rule, broken.at.clone()),
             None => match self.audit.check_units(&self.shadow).first() {

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer_checker;
+mod authority;
 pub mod client;
 pub mod coroutine;
 pub mod coverage_marks;
@@ -25,6 +26,7 @@ pub mod report;
 pub mod server;
 pub mod shrink;
 pub mod simulation;
+mod sources;
 pub mod storage;
 pub mod swarm;
 mod transfers;

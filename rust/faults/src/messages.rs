@@ -194,6 +194,30 @@ pub fn location_group(
     ("/invengine.v1.PolicyService/UpsertLocationGroups", upsert.encode_to_vec())
 }
 
+/// Puts a rule of authority, or deletes it if it grants no rights.
+pub fn authority_rule(context: v1::CommandContext, rule: v1::AuthorityRule) -> Request {
+    let context = Some(context);
+    if rule.rights.is_empty() {
+        let authority_rules = vec![v1::EntityReference { name: rule.rule, version: None }];
+        let delete = v1::DeleteAuthorityRulesRequest { context, authority_rules };
+        return ("/invengine.v1.PolicyService/DeleteAuthorityRules", delete.encode_to_vec());
+    }
+    let upsert = v1::UpsertAuthorityRulesRequest { context, authority_rules: vec![rule] };
+    ("/invengine.v1.PolicyService/UpsertAuthorityRules", upsert.encode_to_vec())
+}
+
+/// Puts the profile of a source, or deletes it if it has no kind.
+pub fn source_profile(context: v1::CommandContext, profile: v1::SourceProfile) -> Request {
+    let context = Some(context);
+    if profile.kind == 0 {
+        let source_profiles = vec![v1::EntityReference { name: profile.source_id, version: None }];
+        let delete = v1::DeleteSourceProfilesRequest { context, source_profiles };
+        return ("/invengine.v1.SourceService/DeleteSourceProfiles", delete.encode_to_vec());
+    }
+    let upsert = v1::UpsertSourceProfilesRequest { context, source_profiles: vec![profile] };
+    ("/invengine.v1.SourceService/UpsertSourceProfiles", upsert.encode_to_vec())
+}
+
 /// Requests the availability of one item at one location.
 pub fn availability(sku: &str, location: &str) -> Request {
     let query = v1::AvailabilityQuery { sku: sku.into(), location: location.into(), ..Default::default() };

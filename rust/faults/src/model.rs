@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use invengine_ledger::event::{LevelUnits, LineMove};
 use invengine_ledger::{EntityKind, Event, Origin, Record, ReservationId, Scope};
 
+use crate::authority::Authority;
 use crate::holds::{Hold, LevelState};
+use crate::sources::Source;
 
 /// A rule that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,13 +42,8 @@ pub struct CommandEffect {
     pub cancelled: bool,
     /// The command was refused, which consumed its number.
     pub refused: bool,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Source {
-    name: String,
-    epoch: u64,
-    number: u64,
+    /// The command passed on what was applied already.
+    pub echo: bool,
 }
 
 /// An entity that is or was.
@@ -71,12 +68,13 @@ pub struct Model {
     keys: HashMap<u64, HashMap<String, CommandEffect>>,
     /// Positions of the refusals that keys remember, likewise.
     refusals: HashMap<u64, HashMap<String, u64>>,
-    numbers: HashMap<(u32, u64, u64), CommandEffect>,
-    sources: Vec<Source>,
+    pub(crate) numbers: HashMap<(u32, u64, u64), CommandEffect>,
+    pub(crate) sources: Vec<Source>,
     /// Units on their way, by stock transfer and item.
     pub(crate) on_their_way: HashMap<(u32, u32), i64>,
     /// Units that will not arrive, and units that are at the origin again, likewise.
     pub(crate) given_up: HashMap<(u32, u32), [i64; 2]>,
+    pub(crate) authority: Authority,
     pub accepted: u64,
 }
 
@@ -99,10 +97,13 @@ impl Model {
             return Violation::err("time never goes back", format!("{} after {}", record.time_ms, self.time_ms));
         }
         self.time_ms = record.time_ms;
+        self.check_rights(record)?;
         let mut units = 0;
         for event in record.events.iter() {
             self.sequence += 1;
             units += self.event(event, record)?;
+            self.note_authority(event);
+            self.settle(event, record);
         }
         record.origin.as_ref().map_or(Ok(()), |origin| self.remember(origin, record, units))
     }
@@ -142,8 +143,8 @@ impl Model {
         self.entities[kind as usize].iter().position(|known| known.name == name).map(|handle| handle as u32)
     }
 
-    fn source(&self, name: &str) -> Option<u32> {
-        self.sources.iter().position(|source| source.name == name).map(|handle| handle as u32)
+    pub(crate) fn level_index(&self, item: u32, location: u32) -> Option<u32> {
+        self.level_of.get(&(item, location)).copied()
     }
 
     pub(crate) fn entity_changed(
@@ -235,32 +236,21 @@ impl Model {
                     None => Violation::err("only what exists is removed", format!("{event:?}")),
                 }
             }
+            Event::ClaimMade { .. } => self.claimed(event, record),
             Event::SourceRegistered { source, epoch } => self.registered(source, *epoch),
             Event::KeyCancelled { key } => self.cancelled(key, record),
             Event::MessageRejected { .. }
             | Event::MessageRepeated { .. }
             | Event::KeysForgotten { .. }
             | Event::ClockCorrected { .. }
-            | Event::CommandRefused { .. } => Ok(0),
+            | Event::CommandRefused { .. }
+            | Event::Echoed { .. } => Ok(0),
         }
-    }
-
-    fn registered(&mut self, name: &str, epoch: u64) -> Result<i64, Violation> {
-        let index = self.source(name).unwrap_or_else(|| {
-            self.sources.push(Source { name: name.into(), ..Source::default() });
-            self.sources.len() as u32 - 1
-        });
-        let source = &mut self.sources[index as usize];
-        if epoch <= source.epoch {
-            return Violation::err("epochs of a source rise", format!("{name}: {epoch} after {}", source.epoch));
-        }
-        (source.epoch, source.number) = (epoch, 0);
-        Ok(0)
     }
 
     fn cancelled(&mut self, key: &str, record: &Record<'_>) -> Result<i64, Violation> {
         let scope = record.origin.as_ref().map_or(Scope::Operator, Origin::scope);
-        let effect = CommandEffect { sequence: self.sequence, units: 0, cancelled: true, refused: false };
+        let effect = CommandEffect { sequence: self.sequence, units: 0, cancelled: true, refused: false, echo: false };
         let before = self.keys.entry(scope_code(scope)).or_default().insert(key.to_owned(), effect);
         if before.is_some_and(|before| !before.cancelled) {
             return Violation::err("one effect for each key", format!("{key} was cancelled after it was used"));
@@ -273,7 +263,8 @@ impl Model {
         let remembered = is(Event::remembers_refusal);
         let refused = is(|event| event.refusal().is_some());
         let repeated = is(|event| matches!(event, Event::MessageRepeated { .. }));
-        let mut effect = CommandEffect { sequence: self.sequence, units, cancelled: false, refused };
+        let echo = is(|event| matches!(event, Event::Echoed { .. }));
+        let mut effect = CommandEffect { sequence: self.sequence, units, cancelled: false, refused, echo };
         let scope = scope_code(origin.scope());
         let refusals = self.refusals.entry(scope).or_default();
         if remembered && refusals.insert(origin.key.to_owned(), self.sequence).is_some() {
@@ -305,22 +296,6 @@ impl Model {
             }
         }
         origin.source.map_or(Ok(()), |position| self.consumed(position, effect))
-    }
-
-    fn consumed(&mut self, position: invengine_ledger::OriginSource, effect: CommandEffect) -> Result<(), Violation> {
-        let Some(source) = self.sources.get_mut(position.source as usize) else {
-            return Violation::err("source order", "a message of a source that was never registered");
-        };
-        if (position.epoch, position.number) != (source.epoch, source.number + 1) {
-            let found = format!(
-                "{}: {}/{} after {}/{}",
-                source.name, position.epoch, position.number, source.epoch, source.number
-            );
-            return Violation::err("source order", found);
-        }
-        source.number = position.number;
-        self.numbers.insert((position.source, position.epoch, position.number), effect);
-        Ok(())
     }
 
     pub(crate) fn level_at(&mut self, item: u32, location: u32) -> u32 {

@@ -53,6 +53,8 @@ pub struct Swarm {
     pub window_ms: i64,
     /// Probability of a snapshot in each second; half of the seeds have none.
     pub snapshot_ppm: u64,
+    /// Rules of authority come and go, and feeds pass on each other's messages.
+    pub authority: bool,
 }
 
 /// Acknowledgement modes: the most common one is drawn most often.
@@ -101,6 +103,8 @@ impl Swarm {
             } else {
                 draw.scale(5_000, if short { 500_000 } else { 50_000 })
             },
+            // A stream of its own: seeds without authority are the runs that they were before.
+            authority: Random::new(seed, 0xA07A).chance(500_000),
             second_owner_every_ms: if short { draw.scale(1_000, 10_000) } else { draw.scale(10_000, 300_000) },
         }
     }

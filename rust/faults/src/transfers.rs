@@ -14,7 +14,7 @@ impl Model {
     }
 
     /// The name of an entity that is or was; empty if there is none.
-    fn entity_name(&self, kind: EntityKind, handle: u32) -> String {
+    pub(crate) fn entity_name(&self, kind: EntityKind, handle: u32) -> String {
         self.entities[kind as usize].get(handle as usize).map_or_else(String::new, |known| known.name.clone())
     }
 

@@ -50,11 +50,13 @@ impl Ledger {
         let mut outcome = RecordOutcome::Nothing;
         for event in record.events.iter() {
             self.sequence += 1;
-            self.apply_event(event, record, &mut outcome);
+            if self.apply_event(event, record, &mut outcome) {
+                self.note_physical_change(event, record);
+            }
         }
-        if let RecordOutcome::Effect(Effect::Levels(levels)) = &mut outcome {
+        if let RecordOutcome::Effect(effect) = &mut outcome {
             // Several lines may touch one level: each reports its state after all of them.
-            for figures in levels.iter_mut() {
+            for figures in effect.levels_mut() {
                 *figures = self.figures(figures.level, record.time_ms);
             }
         }
@@ -63,7 +65,8 @@ impl Ledger {
         }
     }
 
-    fn apply_event(&mut self, event: &Event, record: &Record<'_>, outcome: &mut RecordOutcome) {
+    /// Returns whether the event applied.
+    fn apply_event(&mut self, event: &Event, record: &Record<'_>, outcome: &mut RecordOutcome) -> bool {
         let origin = record.origin.as_ref();
         let order_ref = origin.map_or("", |origin| origin.order_ref);
         let fits = match event {
@@ -100,6 +103,14 @@ impl Ledger {
             }
             Event::TransferClosed { transfer, route, remainder, lines } => {
                 outcome.transfer(self.apply_transfer_closed(*transfer, *route, *remainder, lines))
+            }
+            Event::ClaimMade { item, location, state, quantity, reason } => {
+                let level = self.apply_claim((*item, *location, *state), (quantity.0, *reason), record);
+                outcome.claim(level.and_then(|level| self.levels.figures(level, record.time_ms)))
+            }
+            Event::Echoed { source, .. } => {
+                let known = self.sources.get(*source).is_some();
+                outcome.set(known.then_some(Effect::Echo))
             }
             Event::Upserted { kind, name, display_name, gs1 } => {
                 let labels = Labels { display_name: display_name.clone(), gs1: gs1.clone(), ..Labels::default() };
@@ -141,7 +152,7 @@ impl Ledger {
             }
             Event::ClockCorrected { correction } => self.issue_times.correct(*correction),
         };
-        self.expect_applicable(fits);
+        self.expect_applicable(fits)
     }
 
     fn remember(&mut self, origin: &Origin<'_>, key: Option<KeyHash>, outcome: RecordOutcome) {
@@ -242,15 +253,24 @@ impl Ledger {
         let VersionedEntity { kind, name, version, value } = entity;
         let applies = *version == self.entities(*kind).next_version(name) && !name.is_empty() && value.fits(self);
         applies.then(|| {
+            self.note_entity_change(*kind);
             self.entities[*kind as usize].put(*kind, name, *version, value.clone(), &mut self.digest);
             *version
         })
     }
 
     fn apply_removed(&mut self, kind: EntityKind, handle: Handle, version: u64) -> Option<()> {
+        self.note_entity_change(kind);
         let entities = &mut self.entities[kind as usize];
         let applies = entities.names().exists(handle) && version == entities.names().version(handle) + 1;
         applies.then(|| entities.remove(kind, handle, version, &mut self.digest))
+    }
+
+    /// What is compiled from the entities of a kind is compiled again.
+    fn note_entity_change(&mut self, kind: EntityKind) {
+        if kind == EntityKind::AuthorityRules {
+            self.authority.forget_table();
+        }
     }
 
     fn apply_forgotten(&mut self, time_ms: i64) {
@@ -302,12 +322,26 @@ impl RecordOutcome {
         true
     }
 
+    /// A line of which nothing but a claim became.
+    fn claim(&mut self, figures: Option<LevelFigures>) -> bool {
+        let Some(figures) = figures else { return false };
+        let (mut levels, mut lines) = match std::mem::replace(self, RecordOutcome::Nothing) {
+            RecordOutcome::Effect(Effect::Levels(levels)) => (levels.into_iter().collect(), OneOrMany::default()),
+            RecordOutcome::Effect(Effect::Claimed { levels, lines }) => (levels, lines),
+            _ => (Vec::new(), OneOrMany::default()),
+        };
+        lines.push(levels.len() as u32);
+        levels.push(figures);
+        *self = RecordOutcome::Effect(Effect::Claimed { levels, lines });
+        true
+    }
+
     fn level(&mut self, figures: Option<LevelFigures>) -> bool {
         let Some(figures) = figures else { return false };
-        if let RecordOutcome::Effect(Effect::Levels(levels)) = self {
-            levels.push(figures);
-        } else {
-            *self = RecordOutcome::Effect(Effect::Levels(OneOrMany::One(figures)));
+        match self {
+            RecordOutcome::Effect(Effect::Levels(levels)) => levels.push(figures),
+            RecordOutcome::Effect(Effect::Claimed { levels, .. }) => levels.push(figures),
+            _ => *self = RecordOutcome::Effect(Effect::Levels(OneOrMany::One(figures))),
         }
         true
     }

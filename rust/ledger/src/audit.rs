@@ -1,6 +1,7 @@
 //! A slow proof that the state is consistent: every counter is recomputed from the reservations.
 
-use crate::ids::LevelIndex;
+use crate::authority::{Claim, ClaimKey};
+use crate::ids::{Handle, LevelIndex};
 use hashbrown::HashMap;
 
 use crate::conservation::{Conservation, UnitFlows};
@@ -21,6 +22,7 @@ pub struct BrokenInvariant {
 const SUMS: &str = "counters_equal_their_parts";
 const NEGATIVE: &str = "nothing_is_negative";
 const DUE: &str = "units_due_equal_reserved";
+const CLAIMS: &str = "claims_are_counted_and_have_a_place";
 
 /// Checks a fold: counts oversold units and the units of each item record by record, and verifies all counters on demand.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +34,7 @@ pub struct Audit {
 
 impl Audit {
     /// The rules that [`Audit::check`] verifies.
-    pub const RULES: [&'static str; 3] = [SUMS, NEGATIVE, DUE];
+    pub const RULES: [&'static str; 4] = [SUMS, NEGATIVE, DUE, CLAIMS];
 
     /// The rule that [`Audit::check_units`] verifies.
     pub const UNITS: &'static str = "units_are_conserved";
@@ -116,6 +118,23 @@ impl Audit {
                 broken.push(BrokenInvariant { rule: DUE, at: at() });
             }
         }
+        broken.extend(Self::check_claims(ledger));
         broken
+    }
+
+    /// Claims whose writer, level or event does not exist, and writers with another number of claims than was counted.
+    fn check_claims(ledger: &Ledger) -> impl Iterator<Item = BrokenInvariant> {
+        let writer_of = |writer: Option<Handle>| match writer.map(|source| ledger.sources.get(source)) {
+            None => "operator".to_owned(),
+            Some(source) => source.map_or_else(|| "no source".to_owned(), |source| source.name.to_string()),
+        };
+        let is_lost = |key: &ClaimKey, claim: &Claim| {
+            key.source.is_some_and(|source| ledger.sources.get(source).is_none())
+                || ledger.levels.get(key.level).is_none()
+                || claim.sequence > ledger.sequence
+        };
+        let lost = ledger.claims_after(None).filter(move |(key, claim)| is_lost(key, claim)).map(|(key, _)| key.source);
+        let broken = lost.chain(ledger.authority.claims.miscounted());
+        broken.map(move |writer| BrokenInvariant { rule: CLAIMS, at: writer_of(writer) })
     }
 }

@@ -35,6 +35,8 @@ pub struct Context<'a> {
     pub channel: &'a str,
     /// Numbered message behind it.
     pub source: Option<SourcePosition<'a>>,
+    /// The numbered message of another source that this command passes on.
+    pub origin: Option<SourcePosition<'a>>,
     /// Order it belongs to.
     pub order_ref: &'a str,
     /// Whom the hold is for.

@@ -1,6 +1,7 @@
 //! Events: facts whose application cannot fail and does not depend on the code that decided them. They contain handles, not
 //! names; the events that create the names come before them in the same journal.
 
+use crate::authority::ClaimReason;
 use crate::codec::{Decoded, Field, Malformed, Reader, put};
 use crate::correction::ClockCorrection;
 use crate::entity::{EntityKind, Labels, VersionedEntity};
@@ -231,6 +232,10 @@ events! {
     24 TransferClosed "transfer_closed" { transfer: Handle, route: Route, remainder: Remainder, lines: OneOrMany<ItemUnits> }
     /// A catalogue entry with attributes was created or replaced.
     25 UpsertedWithAttributes "upserted_with_attributes" { kind: EntityKind, name: Box<str>, labels: Labels }
+    /// A number that has no effect.
+    26 ClaimMade "claim_made" { item: Handle, location: Handle, state: StockState, quantity: Units, reason: ClaimReason }
+    /// A message passed on one of another source that was applied already.
+    27 Echoed "echoed" { source: Handle, epoch: u64, number: u64 }
 }
 
 /// The lines of a hold that an event touches.

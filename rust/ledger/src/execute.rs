@@ -1,5 +1,5 @@
 //! One command from its arrival to its answer. The order of checks is fixed, so that retries get the same answer: (form and
-//! limits, before the ledger) · key · source epoch · source sequence · names · state · stock.
+//! limits, before the ledger) · key · source epoch · source sequence · names · authority · state · stock.
 
 mod admit;
 mod differs;
@@ -248,7 +248,7 @@ impl Ledger {
     fn reject(&mut self, frame: &mut RecordTarget<'_>, origin: Origin<'_>, rejection: Rejection) -> Executed {
         let no_wait = rejection.reason.needs_no_wait();
         match frame.key {
-            _ if rejection.reason == Reason::InvalidField => {}
+            _ if matches!(rejection.reason, Reason::InvalidField | Reason::Overloaded) => {}
             Some(_) if frame.remember_refusal => {
                 let forgets = self.refusals.is_full(self.options.refusal_bytes_max);
                 let event = Event::CommandRefused { rejection: rejection.clone(), forgets };
@@ -309,18 +309,26 @@ impl Ledger {
         Executed { answer, depends_on: applied.sequence }
     }
 
-    /// Whether a command would be executed now and accepted.
+    /// Whether a command would be executed now and accepted. An echo is accepted without being executed.
     pub(crate) fn is_acceptable(&self, command: &Command<'_>, now_ms: i64) -> bool {
         let Ok(origin) = self.origin_of(command) else { return false };
         let admission = self.admit(command, &origin, self.key_of(&origin, None), now_ms);
-        matches!(admission, Admission::Execute) && self.decide(command, &origin, now_ms).is_ok()
+        let is_done = |events: &OneOrMany<Event>| !matches!(events.first(), Some(Event::Echoed { .. }));
+        matches!(admission, Admission::Execute)
+            && self.decide(command, &origin, now_ms).is_ok_and(|events| is_done(&events))
     }
 
-    /// Names, state, stock.
+    /// Echo, names, authority, state, stock.
     fn decide(&self, command: &Command<'_>, origin: &Origin<'_>, now_ms: i64) -> Result<OneOrMany<Event>, Rejection> {
         if !origin.unknown_channel.is_empty() {
             return Err(Rejection::new(Reason::UnknownChannel).text("channel", origin.unknown_channel));
         }
+        if let Some(passed_on) = &command.context.origin
+            && let Some(echo) = self.echo_of(passed_on)?
+        {
+            return Ok(OneOrMany::One(echo));
+        }
+        let claimed = self.check_authority(command, origin)?;
         match &command.body {
             Body::Reserve { lines, ttl_ms, allow_partial, replace_own } => {
                 let own = if *replace_own { command.context.holder } else { "" };
@@ -332,7 +340,7 @@ impl Ledger {
             Body::Release(target) => self.decide_release(target, origin.scope(), now_ms),
             Body::Fulfill(target) => self.decide_fulfill(target, origin.scope(), now_ms),
             Body::Transfer { target, to_location } => self.decide_transfer(target, to_location, origin.scope(), now_ms),
-            Body::Stock { kind, lines } => self.decide_stock(*kind, lines),
+            Body::Stock { kind, lines } => self.decide_stock(*kind, lines, &claimed),
             Body::MoveQuantity { lines } => self.decide_move_quantity(lines),
             Body::StockTransfer(command) => self.decide_stock_transfer(command),
             Body::Upsert { kind, entries } => self.decide_upsert(*kind, entries),

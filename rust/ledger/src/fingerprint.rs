@@ -69,6 +69,11 @@ impl WithParts for Names {
 pub(crate) fn fingerprint(command: &Command<'_>) -> Fingerprint {
     let kind = kind(&command.body);
     let start = StableHash::new(12).word(kind).word(text(command.context.channel));
+    // What a command passes on decides whether it has an effect.
+    let start = command
+        .context
+        .origin
+        .map_or(start, |origin| start.bytes(origin.id.as_bytes()).word(origin.epoch).word(origin.sequence));
     Fingerprint { hash: with_parts(command, Combine(kind, start)), has_parts: true }
 }
 

@@ -52,6 +52,9 @@ impl KeyEntry {
             Effect::Reserved(hold) if hold.lines.len() > 1 => hold.lines.len() * 24,
             Effect::Holds(holds) => holds.iter().map(|hold| 64 + hold.lines.len() * 24).sum(),
             Effect::Levels(levels) if levels.len() > 1 => levels.len() * size_of::<LevelFigures>(),
+            Effect::Claimed { levels, lines } => {
+                levels.len() * size_of::<LevelFigures>() + lines.len() * size_of::<u32>()
+            }
             Effect::Put(versions) if versions.len() > 1 => versions.len() * size_of::<u64>(),
             Effect::Transfer(change) => {
                 size_of::<TransferChange>() + change.value.lines.len() * size_of::<TransferLine>()

@@ -4,6 +4,7 @@ use crate::ids::{Handle, LevelIndex, ReservationId, Slot, TOKEN_BYTES};
 use crate::level::{LevelFigures, LevelPlace};
 use hashbrown::HashMap;
 
+use crate::authority::{Authority, CLAIMS_MAX};
 use crate::correction::IssueTimes;
 use crate::entity::{Entities, EntityKind};
 use crate::keys::{KeyEntry, Keys, Scope};
@@ -36,6 +37,8 @@ pub struct LedgerOptions {
     pub key_bytes_max: usize,
     /// Approximate limit for the memory of remembered refusals, bytes.
     pub refusal_bytes_max: usize,
+    /// Most claims of one source.
+    pub claims_max: usize,
 }
 
 impl LedgerOptions {
@@ -46,6 +49,7 @@ impl LedgerOptions {
             dedupe_window_ms: DEDUPE_WINDOW_MS,
             key_bytes_max: KEY_BYTES_MAX,
             refusal_bytes_max: REFUSAL_BYTES_MAX,
+            claims_max: CLAIMS_MAX,
         }
     }
 }
@@ -71,6 +75,7 @@ pub struct Ledger {
     pub(crate) issue_times: IssueTimes,
     pub(crate) refusals: Refusals,
     pub(crate) sources: Sources,
+    pub(crate) authority: Authority,
     pub(crate) rejection_cache: RejectionCache,
     pub(crate) digest: Digest,
     pub(crate) open_reservations: u64,
@@ -101,6 +106,7 @@ impl Ledger {
             refusals: Refusals::beside(&keys),
             keys,
             sources: Sources::default(),
+            authority: Authority::default(),
             rejection_cache: RejectionCache::default(),
             digest: Digest::default(),
             open_reservations: 0,
@@ -157,6 +163,8 @@ impl Ledger {
         whole.add(self.keys.digest());
         whole.add(self.refusals.digest());
         whole.add(self.sources.digest());
+        whole.add(self.authority.claims.digest());
+        whole.add(self.authority.changes.digest());
         whole.add(self.issue_times.digest());
         whole
     }

@@ -9,6 +9,7 @@
 mod answer_size;
 mod apply;
 mod audit;
+pub mod authority;
 mod chunks;
 mod clock_skew;
 mod codec;
@@ -49,6 +50,7 @@ pub mod stock_transfer;
 
 pub use answer_size::ANSWER_BYTES_MAX;
 pub use audit::{Audit, BrokenInvariant};
+pub use authority::{Claim, ClaimKey, ClaimReason};
 pub use clock_skew::ISSUE_TIME_SKEW_MAX_MS;
 pub use codec::Malformed;
 pub use command::{Command, Context};

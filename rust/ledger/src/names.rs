@@ -74,7 +74,7 @@ impl Names {
 
     /// True if the handle belongs to an entity that was not removed.
     #[inline]
-    pub(crate) fn exists(&self, handle: Handle) -> bool {
+    pub fn exists(&self, handle: Handle) -> bool {
         (handle as usize) < self.len() && !self.is_removed(handle)
     }
 

@@ -50,6 +50,15 @@ pub enum Effect {
     KeyCancelled,
     /// A stock command: the levels after it, in the order of its lines.
     Levels(OneOrMany<LevelFigures>),
+    /// SetQuantity or Count with numbers that had no effect.
+    Claimed {
+        /// The levels after it, in the order of its lines.
+        levels: Vec<LevelFigures>,
+        /// The lines that were only claims, from 0.
+        lines: OneOrMany<u32>,
+    },
+    /// The command passed on a message of another source that was applied already: it did nothing.
+    Echo,
     /// An Upsert of a kind without versions, a Delete.
     Done,
     /// Upsert: the versions of the entities after it, in the order of the command.
@@ -71,7 +80,27 @@ pub enum Effect {
     Refused(Box<[u8]>),
 }
 
+/// Every key has one: a longer effect would cost memory for each.
+const _: () = assert!(size_of::<Effect>() <= 72, "an effect is not longer than the figures of one level");
+
 impl Effect {
+    /// The levels after a command on stock; none for other commands.
+    pub fn levels(&self) -> &[LevelFigures] {
+        match self {
+            Effect::Levels(levels) => levels,
+            Effect::Claimed { levels, .. } => levels,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn levels_mut(&mut self) -> &mut [LevelFigures] {
+        match self {
+            Effect::Levels(levels) => levels,
+            Effect::Claimed { levels, .. } => levels,
+            _ => &mut [],
+        }
+    }
+
     /// A rejection that a key remembers.
     pub(crate) fn refused(rejection: &Rejection) -> Self {
         let mut bytes = Vec::new();
@@ -85,9 +114,13 @@ impl Effect {
             Effect::Reserved(hold) => hash_hold(hash.word(1), hold),
             Effect::Holds(holds) => holds.iter().fold(hash.word(2), hash_hold),
             Effect::KeyCancelled => hash.word(3),
-            Effect::Levels(levels) => levels.iter().fold(hash.word(4), |hash, level| {
-                level.stock.add_to(hash.word(u64::from(level.level)), level.reserved, level.allocated)
-            }),
+            Effect::Levels(levels) => levels.iter().fold(hash.word(4), hash_level),
+            Effect::Claimed { levels, lines } => {
+                let hash =
+                    lines.iter().fold(hash.word(11).word(lines.len() as u64), |hash, line| hash.word((*line).into()));
+                levels.iter().fold(hash, hash_level)
+            }
+            Effect::Echo => hash.word(12),
             Effect::Done => hash.word(5),
             Effect::Registered { epoch, previous_epoch, previous_sequence } => {
                 hash.word(6).word(*epoch).word(*previous_epoch).word(*previous_sequence)
@@ -100,6 +133,10 @@ impl Effect {
             }
         }
     }
+}
+
+fn hash_level(hash: StableHash, level: &LevelFigures) -> StableHash {
+    level.stock.add_to(hash.word(u64::from(level.level)), level.reserved, level.allocated)
 }
 
 fn hash_hold(hash: StableHash, hold: &HoldChange) -> StableHash {

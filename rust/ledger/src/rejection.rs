@@ -60,11 +60,17 @@ pub enum Reason {
     EntityNotFound = 28,
     /// Not possible in the state of the stock transfer.
     TransferState = 29,
+    /// The writer may not assert this there.
+    NotAuthoritative = 30,
+    /// Two rules of equal rank would decide the same.
+    RuleConflict = 31,
+    /// A bound of this writer is reached.
+    Overloaded = 32,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Reason; 27] = [
+    pub const ALL: [Reason; 30] = [
         Reason::InvalidField,
         Reason::IdempotencyKeyReused,
         Reason::DedupeWindowExpired,
@@ -92,6 +98,9 @@ impl Reason {
         Reason::EntityInUse,
         Reason::EntityNotFound,
         Reason::TransferState,
+        Reason::NotAuthoritative,
+        Reason::RuleConflict,
+        Reason::Overloaded,
     ];
 
     /// The stable name that callers see.
@@ -124,6 +133,9 @@ impl Reason {
             Reason::EntityInUse => "ENTITY_IN_USE",
             Reason::EntityNotFound => "ENTITY_NOT_FOUND",
             Reason::TransferState => "TRANSFER_STATE",
+            Reason::NotAuthoritative => "NOT_AUTHORITATIVE",
+            Reason::RuleConflict => "RULE_CONFLICT",
+            Reason::Overloaded => "OVERLOADED",
         }
     }
 
@@ -159,7 +171,7 @@ pub enum Fact {
 }
 
 /// The names a fact can have; a stored fact names one by its index.
-pub(crate) const FACT_NAMES: [&str; 27] = [
+pub(crate) const FACT_NAMES: [&str; 31] = [
     "sku",
     "location",
     "requested",
@@ -187,6 +199,10 @@ pub(crate) const FACT_NAMES: [&str; 27] = [
     "name",
     "used_by",
     "transfer",
+    "right",
+    "owner",
+    "conflicts_with",
+    "limit",
 ];
 
 /// Why the ledger rejected a command.

@@ -5,7 +5,7 @@ use crate::codec::{Decoded, Field, Malformed, Reader};
 use crate::stable_hash::StableHash;
 
 /// The state of physical units.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum StockState {
     /// Sellable. Where a command states an absolute value, it is the value of the whole on_hand, all states together.
@@ -49,6 +49,17 @@ impl StockState {
     /// What its units count as.
     pub fn counts_as(self) -> CountsAs {
         Self::TABLE[self.row()].1
+    }
+
+    /// Its name in messages to people.
+    pub fn name(self) -> &'static str {
+        match self {
+            StockState::OnHand => "ON_HAND",
+            StockState::Damaged => "DAMAGED",
+            StockState::Returned => "RETURNED",
+            StockState::QualityControl => "QUALITY_CONTROL",
+            StockState::InTransit => "IN_TRANSIT",
+        }
     }
 
     /// Its row in the table: states are numbered from 1 in the order of the table.

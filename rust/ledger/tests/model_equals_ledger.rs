@@ -3,20 +3,26 @@
 
 mod harness;
 mod history;
+mod labels;
 mod model;
 
 use std::collections::BTreeMap;
 
 use invengine_ledger::EntityKind;
+use invengine_ledger::authority::Right;
 use invengine_ledger::command::Body;
-use invengine_ledger::{Command, DEDUPE_WINDOW_MS, Effect, EntityValue, Reason, Scope};
+use invengine_ledger::{
+    ClaimReason, Command, DEDUPE_WINDOW_MS, Effect, EntityValue, LedgerOptions, Reason, Scope, StockState,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use harness::Harness;
 use harness::answers::{LevelQuantities, Outcome, Reply, described as described_transfer};
+use harness::authority;
 use history::{Player, Step, Turn, history};
+use labels::{label, wanted_labels};
 use model::entities::Entity;
 use model::{Hold, Model, Writer};
 
@@ -59,11 +65,16 @@ fn part(command: &Command<'_>, field: &str) -> String {
         ("target", _, Some(target)) => format!("{:?}", target.by),
         ("target.lines", _, Some(target)) => format!("{:?}", target.lines),
         ("target.expected_version", _, Some(target)) => target.expected_version.to_string(),
-        ("items" | "locations" | "channels" | "location_groups", Body::Upsert { entries, .. }, _) => {
+        (
+            "items" | "locations" | "channels" | "location_groups" | "source_profiles" | "authority_rules",
+            Body::Upsert { entries, .. },
+            _,
+        ) => {
             format!("{entries:?}")
         }
         (
-            "items" | "locations" | "channels" | "location_groups" | "stock_transfers",
+            "items" | "locations" | "channels" | "location_groups" | "stock_transfers" | "source_profiles"
+            | "authority_rules",
             Body::Delete { entries, .. },
             _,
         ) => {
@@ -83,6 +94,9 @@ fn part(command: &Command<'_>, field: &str) -> String {
     }
 }
 
+/// Few enough that histories reach the bound.
+const CLAIMS_MAX: usize = 4;
+
 /// The ledger and the model side by side.
 struct Pair {
     harness: Harness,
@@ -97,8 +111,12 @@ struct Pair {
 impl Pair {
     fn new(window_ms: i64) -> Self {
         let mut pair = Pair {
-            harness: Harness::with_window(window_ms),
-            model: Model::new(window_ms),
+            harness: Harness::new(LedgerOptions {
+                dedupe_window_ms: window_ms,
+                claims_max: CLAIMS_MAX,
+                ..LedgerOptions::new("main")
+            }),
+            model: Model::new(window_ms, CLAIMS_MAX),
             player: Player::default(),
             seen: BTreeMap::new(),
             written: BTreeMap::new(),
@@ -135,7 +153,9 @@ impl Pair {
         };
         assert_eq!(reply, self.model.execute(command, self.harness.now_ms, new_id), "{command:?}");
         let written = self.harness.ledger.sequence() > before;
-        *self.seen.entry(label(command, &reply, written)).or_default() += 1;
+        let mut claims = self.harness.ledger.claims_after(None).map(|(_, claim)| claim);
+        let is_stale = claims.any(|claim| claim.sequence > before && claim.reason == ClaimReason::AsOfStale);
+        *self.seen.entry(label(command, &reply, written, is_stale)).or_default() += 1;
         if written {
             self.written.insert(self.harness.ledger.sequence(), command.clone());
         }
@@ -184,6 +204,22 @@ impl Pair {
             assert_eq!((source.epoch, source.last), (modelled.epoch, modelled.last), "{}", source.name);
         }
         EntityKind::ALL.into_iter().for_each(|kind| self.compare_entities(kind));
+        self.compare_authority();
+    }
+
+    fn compare_authority(&self) {
+        let (ledger, model) = (&self.harness.ledger, &self.model);
+        assert_eq!(authority::claims(ledger), model.named_claims());
+        for right in Right::ALL {
+            assert_eq!(ledger.is_governed(right), model.is_governed(right), "{right:?}");
+            let locations = (0..ledger.locations().len() as u32).filter(|handle| ledger.locations().exists(*handle));
+            for (location, state) in
+                locations.flat_map(|location| StockState::all().map(move |state| (location, state)))
+            {
+                let modelled = model.holders_of(right, state, ledger.locations().name(location));
+                assert_eq!(ledger.holders_of(right, state, location), modelled, "{right:?} {state:?} {location}");
+            }
+        }
     }
 
     fn compare_entities(&self, kind: EntityKind) {
@@ -198,6 +234,7 @@ impl Pair {
             EntityValue::Consumer(at) => {
                 vec![at.ledger.to_string(), at.writer_epoch.to_string(), at.sequence.to_string()]
             }
+            value => authority::described(&self.harness.ledger, value).expect("a rule or a profile"),
         };
         let found: Vec<_> = (0..entities.names().len() as u32)
             .map(|handle| {
@@ -273,24 +310,6 @@ impl Pair {
     }
 }
 
-/// A label for a kind of command and a kind of outcome.
-fn label(command: &Command<'_>, reply: &Reply, written: bool) -> String {
-    let numbered = if command.context.source.is_some() { " numbered" } else { "" };
-    let outcome = match reply {
-        Reply::Accepted { replayed: true, .. } => "replayed".to_owned(),
-        Reply::Accepted { outcome: Outcome::Holds(holds), .. } if holds.iter().any(|hold| hold.reacquired) => {
-            "reacquired".to_owned()
-        }
-        Reply::Accepted { outcome: Outcome::KeyCancelled, .. } => "key cancelled".to_owned(),
-        Reply::Accepted { .. } => "accepted".to_owned(),
-        Reply::Rejected(refusal) if command.context.remember_refusal && refusal.reason != Reason::KeyCancelled => {
-            format!("{} {}", refusal.reason.name(), if written { "remembered" } else { "again" })
-        }
-        Reply::Rejected(refusal) => refusal.reason.name().to_owned(),
-    };
-    format!("{}{numbered}: {outcome}", command.body.name())
-}
-
 fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
     list.sort();
     list
@@ -354,74 +373,6 @@ fn the_same_histories_reach_every_answer() {
     }
     let missing: Vec<_> = wanted_labels().into_iter().filter(|label| !seen.contains_key(label)).collect();
     assert!(missing.is_empty(), "{missing:?} of {seen:#?}");
-}
-
-/// The labels that the histories must reach.
-fn wanted_labels() -> Vec<String> {
-    const HOLDS: [&str; 6] = ["Extend", "Amend", "Allocate", "Release", "Fulfill", "TransferReservation"];
-    const STOCK: [&str; 6] = ["Receive", "Return", "Adjust", "SetQuantity", "Count", "MoveQuantity"];
-    const OTHERS: [&str; 13] = [
-        "Reserve",
-        "RegisterSource",
-        "UpsertItems",
-        "UpsertLocations",
-        "UpsertChannels",
-        "UpsertLocationGroups",
-        "DeleteItems",
-        "DeleteLocations",
-        "DeleteLocationGroups",
-        "DeleteStockTransfers",
-        "ShipTransfer",
-        "ReceiveTransfer",
-        "CloseTransfer",
-    ];
-    const OF_KEYS: [&str; 4] = ["accepted", "replayed", "IDEMPOTENCY_KEY_REUSED", "DEDUPE_WINDOW_EXPIRED"];
-    const OF_HOLDS: [&str; 5] =
-        ["ALREADY_RELEASED", "ALREADY_FULFILLED", "RESERVATION_NOT_FOUND", "STALE_VERSION", "UNKNOWN_CHANNEL"];
-    const OF_NUMBERS: [&str; 5] = ["replayed", "SEQUENCE_GAP", "SEQUENCE_CONFLICT", "STALE_EPOCH", "ALREADY_RELEASED"];
-    let mut labels = Vec::new();
-    let mut want = |commands: &[&str], outcomes: &[&str]| {
-        for command in commands {
-            labels.extend(outcomes.iter().map(|outcome| format!("{command}: {outcome}")));
-        }
-    };
-    want(&HOLDS, &OF_KEYS);
-    want(&STOCK, &OF_KEYS);
-    want(&OTHERS, &OF_KEYS);
-    want(&["DeleteItems", "DeleteLocations", "DeleteChannels"], &["ENTITY_IN_USE"]);
-    want(&["UpsertLocationGroups", "DeleteLocationGroups", "DeleteItems"], &["STALE_VERSION"]);
-    want(&["UpsertLocationGroups"], &["UNKNOWN_LOCATION"]);
-    want(&["ShipTransfer"], &["INSUFFICIENT_STOCK", "UNKNOWN_SKU", "UNKNOWN_LOCATION"]);
-    want(&["ShipTransfer", "ReceiveTransfer", "CloseTransfer"], &["TRANSFER_STATE"]);
-    want(&["ReceiveTransfer", "CloseTransfer", "DeleteStockTransfers"], &["ENTITY_NOT_FOUND", "STALE_VERSION"]);
-    want(&["DeleteStockTransfers"], &["ENTITY_IN_USE"]);
-    want(&["DeleteLocationGroups"], &["UNKNOWN_GROUP"]);
-    want(&HOLDS, &OF_HOLDS);
-    want(&HOLDS.map(|command| format!("{command} numbered")).each_ref().map(String::as_str), &OF_NUMBERS);
-    want(&["Extend", "Amend", "Allocate"], &["ALREADY_ALLOCATED"]);
-    want(&["Extend", "Amend", "Release", "Fulfill", "TransferReservation"], &["RESERVATION_EXPIRED"]);
-    want(&["Allocate", "Release", "Fulfill", "TransferReservation"], &["EXCEEDS_OUTSTANDING"]);
-    want(
-        &["Reserve", "Amend", "Allocate", "Fulfill", "TransferReservation", "Adjust", "MoveQuantity"],
-        &["INSUFFICIENT_STOCK"],
-    );
-    want(&["Reserve", "Receive"], &["UNKNOWN_SKU", "UNKNOWN_LOCATION"]);
-    want(&["SetQuantity", "Count"], &["QUANTITY_STALE"]);
-    want(&["Reserve numbered"], &["accepted", "INSUFFICIENT_STOCK", "UNKNOWN_SOURCE", "UNKNOWN_CHANNEL"]);
-    want(&["Reserve"], &["KEY_CANCELLED"]);
-    want(&["Release", "Release numbered"], &["key cancelled"]);
-    want(&["Allocate", "Allocate numbered"], &["reacquired"]);
-    want(&["Receive"], &["INVALID_FIELD"]);
-    const REMEMBERED: [&str; 4] = [
-        "INSUFFICIENT_STOCK remembered",
-        "INSUFFICIENT_STOCK again",
-        "UNKNOWN_SKU remembered",
-        "IDEMPOTENCY_KEY_REUSED again",
-    ];
-    want(&["Reserve"], &REMEMBERED);
-    want(&["Reserve numbered"], &["INSUFFICIENT_STOCK remembered"]);
-    want(&["Allocate", "Release", "Fulfill"], &["RESERVATION_NOT_FOUND remembered", "RESERVATION_NOT_FOUND again"]);
-    labels
 }
 
 /// Short enough to forget keys and ended holds within a history.

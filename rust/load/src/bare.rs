@@ -29,7 +29,7 @@ fn constant_answer() -> v1::ReserveResponse {
         outstanding: 1,
     };
     v1::ReserveResponse {
-        receipt: Some(v1::Receipt { sequence: 1 << 30, durable_sequence: 1 << 30, replayed: false }),
+        receipt: Some(v1::Receipt { sequence: 1 << 30, durable_sequence: 1 << 30, replayed: false, echo: false }),
         hold: Some(v1::HoldChange {
             reservation_id: "AAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
             version: 1,

@@ -154,7 +154,7 @@ macro_rules! method {
 pub static METHODS: [Method; PLAIN.len() + count(entities::METHODS)] = joined(&PLAIN, entities::METHODS);
 
 /// Those that are not about entities.
-const PLAIN: [Method; 37] = [
+const PLAIN: [Method; 39] = [
     method!("ReservationService", command ReserveRequest, batch Reserve),
     method!("ReservationService", command AllocateRequest, batch Allocate),
     method!("ReservationService", "Submit", MethodKind::Submit, SUBMIT_BYTES_MAX, ANSWER_BYTES_MAX),
@@ -193,7 +193,9 @@ const PLAIN: [Method; 37] = [
         COMMAND_ANSWER_BYTES_MAX
     ),
     method!("SourceService", command RegisterSourceRequest).with_sizes(COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
-    method!("SourceService", "ListSources", later),
+    method!("SourceService", read ListSourcesRequest, COMMAND_ANSWER_BYTES_MAX),
+    method!("SourceService", read ListClaimsRequest, COMMAND_ANSWER_BYTES_MAX),
+    method!("PolicyService", read ListOwnersRequest, COMMAND_ANSWER_BYTES_MAX),
     method!("SourceService", "ListParked", later),
     method!("SourceService", "SkipParked", later),
     method!("AdminService", "GetServerInfo", MethodKind::ServerInfo, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),

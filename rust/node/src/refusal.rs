@@ -382,6 +382,9 @@ impl From<&Rejection> for Refusal {
                 Fact::Text(name, text) => refusal.metadata.insert(name, echo(text.to_string())),
             };
         }
+        if rejection.reason == Reason::Overloaded {
+            refusal = refusal.retry();
+        }
         if rejection.reason == Reason::AnswerTooLarge {
             refusal = refusal.fact("limit", COMMAND_ANSWER_BYTES_MAX);
         }
@@ -398,7 +401,9 @@ impl From<&Rejection> for Refusal {
 }
 
 fn of_reason(reason: Reason) -> (Code, &'static str) {
-    use Code::{Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted};
+    use Code::{
+        Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted,
+    };
     match reason {
         Reason::InvalidField => (InvalidArgument, "a field is out of its limits; fix the command"),
         Reason::IdempotencyKeyReused => {
@@ -444,6 +449,18 @@ fn of_reason(reason: Reason) -> (Code, &'static str) {
             (AlreadyExists, "the number was used and its outcome is no longer kept; look at the hold or level")
         }
         Reason::StaleEpoch => (FailedPrecondition, "the source was registered again; stop, or register again"),
+        Reason::NotAuthoritative => (
+            PermissionDenied,
+            "the rules of authority or the profile of the source do not let it do this there; ask whoever owns the state",
+        ),
+        Reason::RuleConflict => (
+            FailedPrecondition,
+            "two rules would decide the same with equal rank; change or delete the other one in the same request",
+        ),
+        Reason::Overloaded => (
+            ResourceExhausted,
+            "a bound of this writer is reached; wait until there is room, then repeat with the same key",
+        ),
         Reason::TooLarge => {
             (ResourceExhausted, "the events of the command do not fit into one frame; act on fewer holds at once")
         }

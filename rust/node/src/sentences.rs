@@ -40,6 +40,19 @@ fn with_facts(reason: Reason) -> &'static [&'static str] {
         Reason::TransferState => {
             &["stock transfer {transfer} is {state}: this is not possible; look at it, and decide again"]
         }
+        Reason::NotAuthoritative => &[
+            "{source} may not {right} {state} at {location}, which {owner} owns; ask there, or change the rules of authority",
+            "{source} may not {right} {state} at {location}; change the rules of authority or the profile of the source",
+            "{source} may not {right} at {location}, but {owner} may; ask there, or change the rules of authority",
+            "{source} may not {right} at {location}; change the rules of authority or the profile of the source",
+            "{source} may not name the channel {channel}; change the profile of the source",
+        ],
+        Reason::RuleConflict => &[
+            "{kind} {name} and {conflicts_with} would both own {state} there; change or delete the other one in the same request",
+        ],
+        Reason::Overloaded => {
+            &["{source} has as many {limit} as one writer may have; settle some, then repeat with the same key"]
+        }
         Reason::UnknownSource => &["no such source: {source}; register it first"],
         Reason::ReservationNotFound => &[
             "no reservation {reservation}, or it ended before what is remembered; the journal still has it",

@@ -88,7 +88,8 @@ impl OutcomeReader {
 
     fn receipt_of<'py>(&self, py: Python<'py>, receipt: Receipt) -> PyResult<Bound<'py, PyAny>> {
         let Receipt { sequence, durable_sequence, replayed } = receipt;
-        self.tuple(&self.receipt, (sequence, durable_sequence, replayed).into_pyobject(py)?)
+        // Only a message with more than this could be an echo, and that is left to protobuf.
+        self.tuple(&self.receipt, (sequence, durable_sequence, replayed, false).into_pyobject(py)?)
     }
 
     fn hold_of<'py>(&self, hold: &Hold<'_>, receipt: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from invengine.client.results import entities
+    from invengine.client.results.authority import Claim, ClaimReason, Owner, Source
     from invengine.client.results.availability import Availabilities, Availability
     from invengine.client.results.entities import *  # noqa: F403
     from invengine.client.results.holds import Changes, Hold, HoldLine, HoldSummary, Line, LineState
@@ -26,15 +27,17 @@ if TYPE_CHECKING:
     )
 
     __all__ = [
-        "Availabilities", "Availability", "Changes", "Digest", "Event", "HistoryLine", "Hold", "HoldLine",
-        "HoldSummary", "KnownOutcome", "Level", "Line", "LineState", "LookAlike", "Outcome", "PastLevel", "Position",
-        "Receipt", "Registration", "Reservation", "ReservationLine", "ServerDescription", "StockChanges", "StockState",
-        "StockTransfer", "StockTransferState", "TransferChange", "TransferLine", "TransferRemainder", "Upserted",
+        "Availabilities", "Availability", "Changes", "Claim", "ClaimReason", "Digest", "Event",
+        "HistoryLine", "Hold", "HoldLine", "HoldSummary", "KnownOutcome", "Level", "Line", "LineState", "LookAlike",
+        "Outcome", "Owner", "PastLevel", "Position", "Receipt", "Registration", "Reservation", "ReservationLine",
+        "ServerDescription", "Source", "StockChanges", "StockState", "StockTransfer", "StockTransferState",
+        "TransferChange", "TransferLine", "TransferRemainder", "Upserted",
     ]  # fmt: skip
     __all__ += entities.__all__
 
 # Making a dataclass takes a millisecond, and a command needs one or two of them: a module is loaded on first use.
 _NAMES_OF_MODULE = {
+    "authority": ("Claim", "ClaimReason", "Owner", "Source"),
     "availability": ("Availabilities", "Availability"),
     "holds": ("Changes", "Hold", "HoldLine", "HoldSummary", "Line", "LineState"),
     "journal": ("Digest", "Event", "HistoryLine", "PastLevel"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,12 @@ from invengine.positions import JournalPosition
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["Channel", "Consumer", "Item", "Location", "LocationGroup", "LocationType", "Money"]
+    from invengine.client.results.stock import StockState
+
+__all__ = [
+    "AuthorityRight", "AuthorityRule", "Channel", "Consumer", "Item", "Location", "LocationGroup", "LocationType",
+    "Money", "SourceKind", "SourceProfile",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +95,77 @@ class Consumer:
 
     consumer: str
     position: JournalPosition
+    version: int | None = None
+
+
+class SourceKind(IntEnum):
+    """The kind of an outside system. UNSPECIFIED stands for a kind that this version does not know."""
+
+    UNSPECIFIED = 0
+    ERP = 1
+    WMS = 2
+    POS = 3
+    ORDER_MANAGEMENT = 4
+    WEB_SHOP = 5
+    APP = 6
+    MARKETPLACE = 7
+    THIRD_PARTY = 8
+    DROP_SHIP_VENDOR = 9
+    OTHER = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SourceProfile:
+    """What a source is, and what it may speak of: at most 1,000 channels and locations, all if there are none.
+
+    The source need not be registered yet. `version` is as that of a `LocationGroup`.
+    """
+
+    source_id: str
+    kind: SourceKind
+    channels: tuple[str, ...] = ()
+    locations: tuple[str, ...] = ()
+    version: int | None = None
+
+
+class AuthorityRight(IntEnum):
+    """What a rule of authority lets its holder do. UNSPECIFIED stands for a right that this version does not know.
+
+    SET: set_quantity, count; who has it owns the state there. ADJUST: adjust, move_quantity. REPORT: receive, return_,
+    fulfill and the commands on stock transfers. PROMISE: reserve, extend, amend, allocate, release, transfer. ORDER: no
+    command of this version needs it.
+    """
+
+    UNSPECIFIED = 0
+    SET = 1
+    ADJUST = 2
+    REPORT = 3
+    PROMISE = 4
+    ORDER = 5
+
+    @property
+    def is_of_stock(self) -> bool:
+        """True for rights that are about states of stock: SET, ADJUST, REPORT."""
+        return self in (AuthorityRight.SET, AuthorityRight.ADJUST, AuthorityRight.REPORT)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityRule:
+    """A rule of authority: who may do what, to which states, where.
+
+    Its holder is exactly one of: the source `source_id`, all sources of the kind `source_kind`, or the `operator`, that
+    is every command that comes from no source. `states` are those that SET, ADJUST and REPORT are about, all if there
+    are none. It is for one `location`, for all of a `location_type`, or for all. `version` is as that of a
+    `LocationGroup`.
+    """
+
+    rule: str
+    _: KW_ONLY
+    rights: tuple[AuthorityRight, ...]
+    source_id: str = ""
+    source_kind: SourceKind | None = None
+    operator: bool = False
+    states: tuple[StockState, ...] = ()
+    location: str = ""
+    location_type: LocationType | None = None
     version: int | None = None

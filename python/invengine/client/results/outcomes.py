@@ -26,6 +26,8 @@ class Outcome:
     """The versions of the entities that it put, in its order; items, locations and channels have none."""
     transfer: StockTransfer | None = None
     """The stock transfer after the command, for a command on one."""
+    claimed_lines: tuple[int, ...] = ()
+    """Indexes, from 0, of the lines of a set or count that were only recorded as claims."""
 
     @property
     def accepted(self) -> bool:

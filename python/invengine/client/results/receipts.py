@@ -6,11 +6,16 @@ from typing import NamedTuple
 
 
 class Receipt(NamedTuple):
-    """The receipt of an accepted command: its position, what is durable, and whether the answer was given before."""
+    """The receipt of an accepted command: its position, what is durable, and whether the answer was given before.
+
+    `echo` is True if the command had no effect, because it passed on (`origin`) a message that was applied already. Its
+    result has the receipt and nothing else.
+    """
 
     sequence: int
     durable_sequence: int
     replayed: bool
+    echo: bool = False
 
 
 class LookAlike(NamedTuple):

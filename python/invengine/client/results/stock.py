@@ -58,3 +58,6 @@ class StockChanges:
 
     receipt: Receipt
     levels: tuple[Level, ...]
+    """In the order of the lines; empty for an echo."""
+    claimed_lines: tuple[int, ...] = ()
+    """Indexes, from 0, of the lines of a set or count that were only recorded as claims (`list_claims`)."""

@@ -65,6 +65,43 @@ fields! {
     Box<str>: |value, out| put_text(out, value), text;
 }
 
+/// Declares an enumeration without fields that is stored as one byte: number in the journal, variant, name for people.
+macro_rules! numbered {
+    ($(#[$enum_doc:meta])* $enum:ident $unknown:literal { $($(#[$doc:meta])* $number:literal $variant:ident $name:literal,)* }) => {
+        $(#[$enum_doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $enum {
+            $($(#[$doc])* $variant = $number,)*
+        }
+
+        impl $enum {
+            /// All of them, by number, which is the contract's too.
+            pub const ALL: [$enum; [$($number),*].len()] = [$($enum::$variant),*];
+
+            /// Its name in messages to people.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $($enum::$variant => $name,)*
+                }
+            }
+        }
+
+        impl $crate::codec::Field for $enum {
+            fn put(&self, out: &mut Vec<u8>) {
+                out.push(*self as u8);
+            }
+
+            fn read(from: &mut $crate::codec::Reader<'_>) -> $crate::codec::Decoded<Self> {
+                let byte = from.byte()?;
+                Self::ALL.into_iter().find(|known| *known as u8 == byte).ok_or($crate::codec::Malformed($unknown))
+            }
+        }
+    };
+}
+
+pub(crate) use numbered;
+
 impl Field for ReservationId {
     const BYTES_MIN: usize = 3;
 

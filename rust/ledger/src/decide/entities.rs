@@ -31,6 +31,10 @@ impl Ledger {
         for entry in entries {
             self.check_version(kind, entry.name, entry.expected_version)?;
         }
+        if kind == EntityKind::AuthorityRules {
+            let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
+            self.check_one_owner(&names, &values)?;
+        }
         let put = |(entry, value): (&Upsert<'_>, EntityValue)| match value {
             EntityValue::Labels(labels) if labels.attributes != Attributes::None => {
                 Event::UpsertedWithAttributes { kind, name: entry.name.into(), labels }

@@ -126,17 +126,22 @@ impl Ledger {
         Ok(events)
     }
 
+    /// Whether releasing this target only cancels a key that was not used yet.
+    pub(crate) fn cancels_a_key(&self, target: &Target<'_>, scope: Scope) -> bool {
+        let TargetBy::Key(key) = target.by else { return false };
+        self.keys.find(scope, key).is_none_or(|entry| entry.effect == Effect::Tombstone)
+    }
+
     pub(crate) fn decide_release(
         &self,
         target: &Target<'_>,
         scope: Scope,
         now_ms: i64,
     ) -> Result<OneOrMany<Event>, Rejection> {
-        if let TargetBy::Key(key) = target.by {
-            let seen = self.keys.find(scope, key);
-            if seen.is_none_or(|entry| entry.effect == Effect::Tombstone) {
-                return Ok(OneOrMany::One(Event::KeyCancelled { key: key.into() }));
-            }
+        if let TargetBy::Key(key) = target.by
+            && self.cancels_a_key(target, scope)
+        {
+            return Ok(OneOrMany::One(Event::KeyCancelled { key: key.into() }));
         }
         let mut events = OneOrMany::default();
         for (reservation, shares) in self.shares(HoldAction::Release, target, scope, now_ms)?.iter() {

@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 
+use crate::authority::ClaimedLines;
 use crate::command::{MoveLine, QUANTITY_MAX, StockLine};
 use crate::decide::no_stock;
 use crate::event::{Delta, Event, StockKind, Units};
@@ -13,12 +14,23 @@ use crate::rejection::{Reason, Rejection};
 use crate::states::{Quantities, StockState};
 
 impl Ledger {
-    pub(crate) fn decide_stock(&self, kind: StockKind, lines: &[StockLine<'_>]) -> Result<OneOrMany<Event>, Rejection> {
+    /// `claimed` says which lines are only claims; it is empty if none is.
+    pub(crate) fn decide_stock(
+        &self,
+        kind: StockKind,
+        lines: &[StockLine<'_>],
+        claimed: &ClaimedLines,
+    ) -> Result<OneOrMany<Event>, Rejection> {
         let level_keys = self.level_keys(lines.iter().map(|line| (line.sku, line.location)))?;
         let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
         let mut changes: HashMap<(Handle, Handle), LevelChange> = HashMap::new();
         let mut deltas: OneOrMany<i64> = OneOrMany::default();
-        for (line, level_key) in lines.iter().zip(level_keys.iter()) {
+        let claim = |number: usize| claimed.get(number).copied().flatten().filter(|_| !planted::is("claim_applied"));
+        for (number, (line, level_key)) in lines.iter().zip(level_keys.iter()).enumerate() {
+            if claim(number).is_some() {
+                deltas.push(0);
+                continue;
+            }
             let change = changes.entry(*level_key).or_insert_with(|| LevelChange::of(self.quantities_at(*level_key)));
             let delta = if absolute { absolute_delta(line, &change.before)? } else { line.quantity };
             change.add(line.state, delta);
@@ -26,6 +38,12 @@ impl Ledger {
         }
         let mut events = OneOrMany::default();
         for (number, (line, level_key)) in lines.iter().zip(level_keys.iter()).enumerate() {
+            let (item, location) = *level_key;
+            if let Some(reason) = claim(number) {
+                let quantity = Units(line.quantity);
+                events.push(Event::ClaimMade { item, location, state: line.state, quantity, reason });
+                continue;
+            }
             let change = &changes[level_key];
             let mut delta = deltas[number];
             if absolute && line.state == StockState::OnHand {
@@ -33,7 +51,6 @@ impl Ledger {
                 delta -= change.parts;
             }
             check_range(kind, number, line, change)?;
-            let (item, location) = *level_key;
             events.push(Event::StockChanged { item, location, kind, state: line.state, delta: Delta(delta) });
         }
         Ok(events)

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::EntityKind;
-use crate::codec::{Decoded, Field, Malformed, Reader};
+use crate::codec::{Decoded, Field, Malformed, Reader, numbered};
 use crate::ids::Handle;
 use crate::ledger::Ledger;
 use crate::rejection::Rejection;
@@ -20,31 +20,20 @@ pub struct Money {
     pub nanos: u32,
 }
 
-/// The kind of place that a location is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum LocationType {
-    /// The retailer's own warehouse.
-    Warehouse = 1,
-    /// A store.
-    Store = 2,
-    /// A warehouse of a logistics provider.
-    ThirdParty = 3,
-    /// A vendor who ships to customers.
-    DropShipVendor = 4,
-    /// No place that anybody could enter.
-    Virtual = 5,
-}
-
-impl LocationType {
-    /// All types, by number.
-    pub const ALL: [LocationType; 5] = [
-        LocationType::Warehouse,
-        LocationType::Store,
-        LocationType::ThirdParty,
-        LocationType::DropShipVendor,
-        LocationType::Virtual,
-    ];
+numbered! {
+    /// The kind of place that a location is.
+    LocationType "an unknown type of location" {
+        /// The retailer's own warehouse.
+        1 Warehouse "WAREHOUSE",
+        /// A store.
+        2 Store "STORE",
+        /// A warehouse of a logistics provider.
+        3 ThirdParty "THIRD_PARTY",
+        /// A vendor who ships to customers.
+        4 DropShipVendor "DROP_SHIP_VENDOR",
+        /// No place that anybody could enter.
+        5 Virtual "VIRTUAL",
+    }
 }
 
 /// What only one kind has, where anything was said of it.
@@ -154,11 +143,7 @@ impl Field for Attributes {
             0 => Attributes::None,
             1 => Attributes::Item { class: Field::read(from)?, unit_value: None },
             2 => Attributes::Item { class: Field::read(from)?, unit_value: Some(Field::read(from)?) },
-            3 => {
-                let byte = from.byte()?;
-                let known = LocationType::ALL.into_iter().find(|kind| *kind as u8 == byte);
-                Attributes::Location(known.ok_or(Malformed("an unknown type of location"))?)
-            }
+            3 => Attributes::Location(Field::read(from)?),
             _ => return Err(Malformed("attributes of a kind that this build does not know")),
         })
     }

@@ -7,11 +7,14 @@
 mod consumer;
 mod labels;
 mod location_group;
+mod source_profile;
 
 pub use consumer::{Consumer, ConsumerDraft};
 pub use labels::{Attributes, Labels, LabelsDraft, LocationType, Money};
 pub use location_group::{LocationGroup, LocationGroupDraft};
+pub use source_profile::{SourceProfile, SourceProfileDraft};
 
+use crate::authority::{AuthorityRule, AuthorityRuleDraft};
 use crate::codec::{Decoded, Field, Malformed, Reader};
 use crate::ids::Handle;
 use crate::ledger::Ledger;
@@ -103,6 +106,10 @@ entity_kinds! {
     4 StockTransfers "StockTransfers" "stock_transfers" "transfer" "stock_transfer" EntityNotFound
     /// Readers of events that keep their position here.
     5 Consumers "Consumers" "consumers" "consumer" "consumer" EntityNotFound
+    /// What sources are, and what they may speak of.
+    6 SourceProfiles "SourceProfiles" "source_profiles" "source_id" "source_profile" EntityNotFound
+    /// Who may assert which state where.
+    7 AuthorityRules "AuthorityRules" "authority_rules" "rule" "authority_rule" EntityNotFound
 }
 
 impl EntityKind {
@@ -210,6 +217,10 @@ entity_values! {
     StockTransfer of StockTransfers;
     /// Of a consumer of events.
     Consumer from ConsumerDraft of Consumers;
+    /// Of a source.
+    SourceProfile from SourceProfileDraft of SourceProfiles;
+    /// Of a rule of authority.
+    AuthorityRule from AuthorityRuleDraft of AuthorityRules;
 }
 
 impl EntityValue {

@@ -217,7 +217,9 @@ impl Ledger {
     }
 }
 
-/// True if a command has the same meaning as the first one with its key. Keys of older journals use another fingerprint.
+/// True if a command has the same meaning as the first one with its key. Keys of older journals use another fingerprint, and
+/// their commands passed nothing on.
 fn is_same(command: &Command<'_>, origin: &Origin<'_>, before: Fingerprint) -> bool {
-    before == origin.fingerprint || (!before.has_parts && before.hash == legacy_fingerprint(command))
+    let is_legacy = !before.has_parts && command.context.origin.is_none();
+    before == origin.fingerprint || (is_legacy && before.hash == legacy_fingerprint(command))
 }

@@ -39,8 +39,8 @@ impl Ledger {
             (Effect::Reserved(hold), Body::Reserve { lines, ttl_ms, allow_partial, .. }) => self
                 .difference_of_lines(hold, lines, *allow_partial)
                 .or_else(|| self.difference_of_hold(hold, *ttl_ms, texts).map(|field| (field, None))),
-            (Effect::Levels(levels), Body::Stock { lines, .. }) => {
-                self.difference_of_levels(levels, lines.iter().map(|line| (line.sku, line.location)))
+            (Effect::Levels(_) | Effect::Claimed { .. }, Body::Stock { lines, .. }) => {
+                self.difference_of_levels(before.levels(), lines.iter().map(|line| (line.sku, line.location)))
             }
             (Effect::Levels(levels), Body::MoveQuantity { lines }) => {
                 self.difference_of_levels(levels, lines.iter().map(|line| (line.sku, line.location)))
@@ -57,6 +57,7 @@ impl Ledger {
                 | Body::Fulfill(_)
                 | Body::Transfer { .. },
             )
+            | (Effect::Echo, _)
             | (Effect::KeyCancelled, Body::Release(_))
             | (Effect::Done, Body::Upsert { .. } | Body::Delete { .. })
             | (Effect::Put(_), Body::Upsert { .. })

@@ -1,24 +1,23 @@
 //! The entries of an image: how each part of the state is encoded and decoded.
 
 use super::IMAGE_VERSION;
+use super::effects::{effect, put_effect};
 use crate::codec::{Decoded, Field, Malformed, Reader, put, put_signed, put_text};
 use crate::correction::IssueTimes;
 use crate::entity::{Entities, EntityKind, EntityValue, Labels};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{Handle, ReservationId, Slot};
 use crate::ledger::{Ledger, SlotsByName};
-use crate::level::{LevelFigures, in_range};
+use crate::level::in_range;
 use crate::one_or_many::OneOrMany;
-use crate::outcome::{Effect, HoldChange, LineChange};
 use crate::rejection::Rejection;
 use crate::reservation::{HeldLine, LineState, Reservation, Slab};
 use crate::source::{AppliedMessage, Source, StoredOutcome};
 use crate::states::Quantities;
-use crate::stock_transfer::TransferChange;
 
 /// The states other than the sellable one that images up to version 2 hold, zeros included: damaged, returned, quality
 /// control.
-const STATES_OF_VERSION_2: u64 = 1 << 2 | 1 << 3 | 1 << 4;
+pub(super) const STATES_OF_VERSION_2: u64 = 1 << 2 | 1 << 3 | 1 << 4;
 
 /// More than any ledger reaches, and far below what a field can hold: the next steps of a loaded ledger cannot overflow.
 pub(crate) const HIGHEST: u32 = 1 << 31;
@@ -29,12 +28,12 @@ fn count(from: &mut Reader<'_>) -> Decoded<u64> {
     Some(from.number()?).filter(|number| *number < COUNT_MAX).ok_or(Malformed("a count is out of range"))
 }
 
-fn small_count(from: &mut Reader<'_>) -> Decoded<u32> {
+pub(super) fn small_count(from: &mut Reader<'_>) -> Decoded<u32> {
     Some(from.handle()?).filter(|number| *number < HIGHEST).ok_or(Malformed("a count is out of range"))
 }
 
 /// Units whose sums cannot overflow.
-fn units(from: &mut Reader<'_>) -> Decoded<i64> {
+pub(super) fn units(from: &mut Reader<'_>) -> Decoded<i64> {
     Some(from.signed()?).filter(|units| in_range(*units)).ok_or(Malformed("a quantity is out of range"))
 }
 
@@ -44,7 +43,7 @@ fn held(from: &mut Reader<'_>) -> Decoded<i64> {
 }
 
 /// A level that exists.
-fn level_of(from: &mut Reader<'_>, image: ImageContext) -> Decoded<u32> {
+pub(super) fn level_of(from: &mut Reader<'_>, image: ImageContext) -> Decoded<u32> {
     Some(from.handle()?)
         .filter(|level| (*level as usize) < image.levels)
         .ok_or(Malformed("a level that does not exist"))
@@ -176,21 +175,21 @@ pub(super) fn level(from: &mut Reader<'_>, image: ImageContext) -> Decoded<Level
 }
 
 /// The sellable units, a bit for each other state that has units, and these units.
-fn put_stock(out: &mut Vec<u8>, stock: &Quantities) {
+pub(super) fn put_stock(out: &mut Vec<u8>, stock: &Quantities) {
     put_signed(out, stock.sellable());
     let others = || stock.others().filter(|(_, units)| *units != 0);
     put(out, others().fold(0, |bits, (state, _)| bits | 1 << state as u64));
     others().for_each(|(_, units)| put_signed(out, units));
 }
 
-fn stock(from: &mut Reader<'_>, version: u64) -> Decoded<Quantities> {
+pub(super) fn stock(from: &mut Reader<'_>, version: u64) -> Decoded<Quantities> {
     let sellable = units(from)?;
     let bits = if version < 3 { STATES_OF_VERSION_2 } else { from.number()? };
     Ok(other_states(from, bits)?.with_sellable(sellable))
 }
 
 /// Units of the states with these bits.
-fn other_states(from: &mut Reader<'_>, bits: u64) -> Decoded<Quantities> {
+pub(super) fn other_states(from: &mut Reader<'_>, bits: u64) -> Decoded<Quantities> {
     let (mut stock, mut unknown) = (Quantities::default(), bits);
     for (state, _) in Quantities::default().others() {
         let bit = 1 << state as u64;
@@ -267,7 +266,7 @@ fn reservation(from: &mut Reader<'_>, slot: Slot, generation: u32) -> Decoded<Re
     Ok(Reservation { id, version, channel, expire_ms, create_ms, sequence, key, order_ref, holder, lines })
 }
 
-fn line_state(byte: u8) -> Decoded<LineState> {
+pub(super) fn line_state(byte: u8) -> Decoded<LineState> {
     Ok(match byte {
         1 => LineState::Reserved,
         2 => LineState::Allocated,
@@ -349,152 +348,4 @@ pub(super) fn source(from: &mut Reader<'_>, image: ImageContext) -> Decoded<Sour
         recent.push(AppliedMessage { number, fingerprint, sequence, outcome });
     }
     Ok(SourceParts { name, epoch, last, recent })
-}
-
-pub(crate) fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
-    match effect {
-        Effect::Reserved(hold) => {
-            out.push(1);
-            put_hold(out, hold);
-        }
-        Effect::Holds(holds) => {
-            out.push(2);
-            put(out, holds.len() as u64);
-            holds.iter().for_each(|hold| put_hold(out, hold));
-        }
-        Effect::KeyCancelled => out.push(3),
-        Effect::Levels(levels) => {
-            out.push(4);
-            put(out, levels.len() as u64);
-            for level in levels.iter() {
-                put(out, u64::from(level.level));
-                put_stock(out, &level.stock);
-                put_signed(out, level.reserved);
-                put_signed(out, level.allocated);
-            }
-        }
-        Effect::Done => out.push(5),
-        Effect::Registered { epoch, previous_epoch, previous_sequence } => {
-            out.push(6);
-            [epoch, previous_epoch, previous_sequence].into_iter().for_each(|number| put(out, *number));
-        }
-        Effect::Tombstone => out.push(7),
-        Effect::Refused(rejection) => {
-            out.push(8);
-            out.extend_from_slice(rejection);
-        }
-        Effect::Put(versions) => {
-            out.push(9);
-            versions.put(out);
-        }
-        Effect::Transfer(change) => {
-            out.push(10);
-            change.put(out);
-        }
-    }
-}
-
-pub(super) fn effect(from: &mut Reader<'_>, image: ImageContext) -> Decoded<Effect> {
-    Ok(match from.byte()? {
-        1 => Effect::Reserved(hold(from, image)?),
-        2 => {
-            let mut holds = OneOrMany::default();
-            for _ in 0..from.count(7)? {
-                holds.push(hold(from, image)?);
-            }
-            Effect::Holds(holds)
-        }
-        3 => Effect::KeyCancelled,
-        4 => Effect::Levels(figures(from, image)?),
-        5 => Effect::Done,
-        6 => Effect::Registered {
-            epoch: from.number()?,
-            previous_epoch: from.number()?,
-            previous_sequence: from.number()?,
-        },
-        7 => Effect::Tombstone,
-        9 => Effect::Put(Field::read(from)?),
-        10 => Effect::Transfer(Box::new(transfer_change(from, image)?)),
-        _ => return Err(Malformed("an unknown effect")),
-    })
-}
-
-/// A change of a stock transfer whose names exist.
-fn transfer_change(from: &mut Reader<'_>, image: ImageContext) -> Decoded<TransferChange> {
-    let change = TransferChange::read(from)?;
-    let mut is_known = (change.transfer as usize) < image.names[EntityKind::StockTransfers as usize];
-    change.value.for_each_reference(&mut |kind, handle| is_known &= (handle as usize) < image.names[kind as usize]);
-    is_known.then_some(change).ok_or(Malformed("a stock transfer with a name that does not exist"))
-}
-
-/// The remembered rejection of a refused key.
-pub(crate) fn refusal(from: &mut Reader<'_>) -> Decoded<Effect> {
-    match from.byte()? {
-        8 => Ok(Effect::refused(&Rejection::read(from)?)),
-        _ => Err(Malformed("a remembered refusal is not a refusal")),
-    }
-}
-
-fn put_hold(out: &mut Vec<u8>, hold: &HoldChange) {
-    hold.id.put(out);
-    put(out, u64::from(hold.version));
-    out.push(u8::from(hold.reacquired));
-    put_signed(out, hold.expire_ms);
-    put(out, hold.lines.len() as u64);
-    for line in hold.lines.iter() {
-        put(out, u64::from(line.level));
-        out.push(line.state as u8);
-        put_signed(out, line.quantity);
-        put_signed(out, line.outstanding);
-    }
-}
-
-fn figures(from: &mut Reader<'_>, image: ImageContext) -> Decoded<OneOrMany<LevelFigures>> {
-    let mut all = OneOrMany::default();
-    for _ in 0..from.count(5)? {
-        let level = level_of(from, image)?;
-        all.push(if image.version < 3 {
-            let (on_hand, reserved, allocated) = (units(from)?, units(from)?, units(from)?);
-            let stock = other_states(from, STATES_OF_VERSION_2)?;
-            LevelFigures { level, stock: stock.with_sellable(on_hand - stock.on_hand()), reserved, allocated }
-        } else {
-            LevelFigures { level, stock: stock(from, image.version)?, reserved: units(from)?, allocated: units(from)? }
-        });
-    }
-    Ok(all)
-}
-
-fn hold(from: &mut Reader<'_>, image: ImageContext) -> Decoded<HoldChange> {
-    let (id, version) = (ReservationId::read(from)?, small_count(from)?);
-    let (reacquired, expire_ms) = (from.byte()? == 1, from.signed()?);
-    let mut lines = OneOrMany::default();
-    for _ in 0..from.count(4)? {
-        lines.push(LineChange {
-            level: level_of(from, image)?,
-            state: line_state(from.byte()?)?,
-            quantity: units(from)?,
-            outstanding: units(from)?,
-        });
-    }
-    Ok(HoldChange { id, version, reacquired, expire_ms, lines })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stock_transfer::{Route, StockTransfer, TransferLine};
-
-    #[test]
-    fn a_stock_transfer_of_an_outcome_has_names_that_exist() {
-        let image = ImageContext { version: IMAGE_VERSION, levels: 0, names: [1, 2, 0, 0, 1, 0] };
-        let read = |transfer, destination, item| {
-            let lines = OneOrMany::One(TransferLine { item, shipped: 1, ..TransferLine::default() });
-            let value = StockTransfer { route: Route { origin: 0, destination }, ship_ms: 0, lines };
-            let mut bytes = Vec::new();
-            put_effect(&mut bytes, &Effect::Transfer(Box::new(TransferChange { transfer, version: 1, value })));
-            effect(&mut Reader::new(&bytes), image).is_ok()
-        };
-        assert!(read(0, 1, 0));
-        assert!(!read(1, 1, 0) && !read(0, 2, 0) && !read(0, 1, 1));
-    }
 }

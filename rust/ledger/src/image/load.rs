@@ -1,8 +1,10 @@
 //! Decodes an image, block by block as its pieces arrive.
 
+use super::effects;
 use super::entries::{self, ImageContext, ImageHead, LevelParts, SlotParts};
 use super::{BLOCK_HEADER_BYTES, BlockKind, WINDOWS, catalogue, check};
-use crate::codec::{Decoded, Malformed, Reader};
+use crate::authority::{Claim, ClaimKey};
+use crate::codec::{Decoded, Field, Malformed, Reader};
 use crate::entity::{Entities, EntityKind, EntityValue};
 use crate::ids::{Handle, Slot};
 use crate::ledger::{Ledger, LedgerOptions, SlotsByName};
@@ -172,6 +174,23 @@ impl ImageLoader {
                 let added = ledger.sources.restore(&parts.name, parts.epoch, parts.last, parts.recent);
                 added.then_some(()).ok_or(Malformed("a source comes twice"))
             }
+            BlockKind::Claims => {
+                let (key, claim) = (ClaimKey::read(from)?, Claim::read(from)?);
+                let known = key.source.is_none_or(|source| ledger.sources.get(source).is_some())
+                    && ledger.levels.get(key.level).is_some()
+                    && claim.sequence <= ledger.sequence;
+                let is_new = ledger.claim(&key).is_none();
+                ledger.authority.claims.put(key, claim);
+                (known && is_new)
+                    .then_some(())
+                    .ok_or(Malformed("a claim comes twice, or is about, from or at what does not exist"))
+            }
+            BlockKind::Changes => {
+                let (level, time_ms) = (entries::level_of(from, image)?, from.signed()?);
+                let is_new = ledger.authority.changes.of(level).is_none();
+                ledger.authority.changes.note(level, time_ms);
+                is_new.then_some(()).ok_or(Malformed("the last change of a level comes twice"))
+            }
             BlockKind::Windows => {
                 self.windows += 1;
                 match self.windows {
@@ -181,7 +200,7 @@ impl ImageLoader {
                 }
             }
             BlockKind::OlderKeys | BlockKind::YoungerKeys => {
-                ledger.keys.restore_key(kind == BlockKind::OlderKeys, from, |from| entries::effect(from, image))
+                ledger.keys.restore_key(kind == BlockKind::OlderKeys, from, |from| effects::effect(from, image))
             }
             BlockKind::RefusalWindows => {
                 self.refusal_windows += 1;

@@ -20,6 +20,8 @@
 //! | 7 | free slots, in the order in which they were freed |
 //! | 8, 9 | orders, holders with more than one reservation, by name: their slots in order |
 //! | 10 | sources: name, epoch, last number, kept outcomes; from version 3 on with whether their fingerprints have parts |
+//! | 20 | claims, by writer, level and state: 0 or source + 1, level, state, units, reason, position, time, 1 and the event time or 0; absent without any |
+//! | 21 | levels that changed while rules of authority were in force: level, time; absent without any |
 //! | 11 | key windows, the older first: number, start, carried bytes, slots that ended in it, writers ahead of time; then writers ahead of time of forgotten keys |
 //! | 12, 13 | keys of the older, of the younger window, in order of insertion |
 //! | 15 | windows of remembered refusals, as 11; these and the next two are absent where they add nothing to 11 |
@@ -28,18 +30,22 @@
 //!
 //! Bytes are not trusted: every length is checked against the remaining bytes before anything is allocated for it.
 
+mod effects;
 mod entries;
 mod load;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use entries::{HIGHEST, put_effect, refusal};
+pub(crate) use effects::{put_effect, refusal};
+pub(crate) use entries::HIGHEST;
 pub use load::ImageLoader;
 
-use crate::codec::put;
+use crate::authority::{Claim, ClaimKey};
+use crate::codec::{Field, put};
 use crate::entity::EntityKind;
-use crate::ids::Handle;
+use crate::ids::{Handle, LevelIndex};
 use crate::ledger::Ledger;
+use crate::planted;
 use crate::stable_hash::StableHash;
 
 /// Length of the longest piece.
@@ -76,11 +82,13 @@ enum BlockKind {
     YoungerRefusals,
     Entities,
     Versions,
+    Claims,
+    Changes,
 }
 
 impl BlockKind {
     /// All kinds, in the order of an image.
-    const ALL: [BlockKind; 19] = [
+    const ALL: [BlockKind; 21] = [
         BlockKind::Head,
         BlockKind::Items,
         BlockKind::Locations,
@@ -93,6 +101,8 @@ impl BlockKind {
         BlockKind::Orders,
         BlockKind::Holders,
         BlockKind::Sources,
+        BlockKind::Claims,
+        BlockKind::Changes,
         BlockKind::Windows,
         BlockKind::OlderKeys,
         BlockKind::YoungerKeys,
@@ -132,6 +142,8 @@ pub struct Image<'l> {
     /// Entities of the kinds that have no block of their own, and versions that are not those of most.
     entities: Vec<(EntityKind, Handle)>,
     versions: Vec<(EntityKind, (Handle, u64, bool))>,
+    claims: Vec<(ClaimKey, Claim)>,
+    changes: Vec<(LevelIndex, i64)>,
     kind: Option<BlockKind>,
     /// Index of the next entry of that kind.
     at: usize,
@@ -154,6 +166,12 @@ impl Ledger {
             holders,
             entities: entries::entities(ledger),
             versions: entries::versions(ledger),
+            claims: ledger
+                .claims_after(None)
+                .skip(usize::from(planted::is("claim_lost_in_image")))
+                .map(|(key, claim)| (*key, *claim))
+                .collect(),
+            changes: ledger.authority.changes.iter().collect(),
             kind: Some(BlockKind::Head),
             at: 0,
             bytes: Vec::new(),
@@ -219,6 +237,8 @@ impl Image<'_> {
             BlockKind::Orders => self.orders.len(),
             BlockKind::Holders => self.holders.len(),
             BlockKind::Sources => ledger.sources.all().len(),
+            BlockKind::Claims => self.claims.len(),
+            BlockKind::Changes => self.changes.len(),
             BlockKind::Windows => WINDOWS + 1,
             BlockKind::OlderKeys => ledger.keys.windows()[0].len(),
             BlockKind::YoungerKeys => ledger.keys.windows()[1].len(),
@@ -245,6 +265,16 @@ impl Image<'_> {
             BlockKind::Orders => entries::put_shared(out, self.orders[at], &ledger.orders),
             BlockKind::Holders => entries::put_shared(out, self.holders[at], &ledger.holders),
             BlockKind::Sources => entries::put_source(out, &ledger.sources.all()[at]),
+            BlockKind::Claims => {
+                let (key, claim) = &self.claims[at];
+                key.put(out);
+                claim.put(out);
+            }
+            BlockKind::Changes => {
+                let (level, time_ms) = self.changes[at];
+                level.put(out);
+                time_ms.put(out);
+            }
             BlockKind::Windows if at == WINDOWS => ledger.keys.put_forgotten(out),
             BlockKind::Windows => ledger.keys.windows()[at].put_head(out),
             BlockKind::OlderKeys => ledger.keys.windows()[0].put_key(out, at),

@@ -2,9 +2,10 @@
 
 use super::load::ImageLoader;
 use super::{BLOCK_HEADER_BYTES, BlockKind, IMAGE_VERSION, check};
+use crate::authority::{AuthorityRuleDraft, Holder, PlaceDraft, Right, SourceKind};
 use crate::codec::Malformed;
 use crate::command::{Body, Line, SourcePosition, StockLine, Target, TargetBy, Upsert};
-use crate::entity::EntityKind;
+use crate::entity::{EntityDraft, EntityKind, SourceProfileDraft};
 use crate::event::StockKind;
 use crate::states::StockState;
 use crate::{Audit, Command, Context, Ledger, LedgerOptions, Payload};
@@ -48,12 +49,49 @@ fn ledger() -> Ledger {
         let context = Context { source, ..Context::default() };
         ledger.execute(&Command { context, body: hold() }, START_MS + 20, &mut payload, ROOMY);
     }
+    govern(&mut ledger, &mut payload);
     for turn in 1..=2 {
         assert!(ledger.forget_keys(START_MS + 1_100 * turn, &mut payload, ROOMY));
         let context = Context { key: "later", ..Context::default() };
         ledger.execute(&Command { context, body: hold() }, START_MS + 1_100 * turn, &mut payload, ROOMY);
     }
     ledger
+}
+
+/// The warehouse owns what is there: the ERP's numbers are claims, and so is a late count. A message comes twice.
+fn govern(ledger: &mut Ledger, payload: &mut Payload) {
+    let rights = vec![Right::Set, Right::Report, Right::Promise];
+    let rule =
+        |holder, rights| AuthorityRuleDraft { holder, rights, states: Vec::new(), place: PlaceDraft::Location("wh") };
+    let entry = |name, value| vec![Upsert { name, expected_version: None, value }];
+    let profile = EntityDraft::SourceProfile(SourceProfileDraft {
+        kind: SourceKind::Erp,
+        channels: Vec::new(),
+        locations: vec!["wh"],
+    });
+    let owner = EntityDraft::AuthorityRule(rule(Holder::Operator, rights));
+    let other = EntityDraft::AuthorityRule(rule(Holder::Source("erp".into()), vec![Right::Promise]));
+    let line = |state, quantity| StockLine { sku: "mug", location: "wh", quantity, state, expected: None };
+    let lines = |quantity| vec![line(StockState::OnHand, quantity), line(StockState::Damaged, 1)];
+    let stock = |kind, quantity| Body::Stock { kind, lines: lines(quantity) };
+    let position = |sequence| Some(SourcePosition { id: "erp", epoch: 1, sequence });
+    let bodies = [
+        ("owner", Body::Upsert { kind: EntityKind::AuthorityRules, entries: entry("owner", owner) }),
+        ("other", Body::Upsert { kind: EntityKind::AuthorityRules, entries: entry("other", other) }),
+        ("profile", Body::Upsert { kind: EntityKind::SourceProfiles, entries: entry("erp", profile) }),
+        ("more", stock(StockKind::Received, 3)),
+        ("late", stock(StockKind::Counted, 2)),
+    ];
+    for (key, body) in bodies {
+        let event_time_ms = (key == "late").then_some(START_MS + 1);
+        let context = Context { key, event_time_ms, ..Context::default() };
+        ledger.execute(&Command { context, body }, START_MS + 30, payload, ROOMY);
+    }
+    let books = Context { source: position(3), ..Context::default() };
+    ledger.execute(&Command { context: books, body: stock(StockKind::Set, 8) }, START_MS + 40, payload, ROOMY);
+    let echo = Context { key: "echo", origin: position(3), ..Context::default() };
+    ledger.execute(&Command { context: echo, body: stock(StockKind::Set, 8) }, START_MS + 41, payload, ROOMY);
+    assert_eq!((ledger.claim_count(None), ledger.claim_count(Some(0))), (2, 2));
 }
 
 fn blocks(mut ledger: Ledger) -> Vec<Vec<u8>> {
@@ -99,15 +137,25 @@ fn live(mut ledger: Ledger) {
     let lines = vec![Line { sku: "mug", location: "wh", quantity: 1 }];
     let hold = Body::Reserve { lines, ttl_ms: 1_000, allow_partial: false, replace_own: false };
     let source = |sequence| Some(SourcePosition { id: "erp", epoch: 1, sequence });
+    let line = StockLine { sku: "mug", location: "wh", quantity: 5, state: StockState::OnHand, expected: None };
+    let count = Body::Stock { kind: StockKind::Counted, lines: vec![line] };
     for turn in 1..=3 {
         let now_ms = ledger.time_ms().max(START_MS).saturating_add(2_000 * turn);
         for context in [
             Context { key: "a", ..Context::default() },
             Context { key: "new", issue_time_ms: Some(now_ms), ..Context::default() },
-            Context { source: source(3), ..Context::default() },
+            Context { source: source(4), ..Context::default() },
             Context { source: source(2), ..Context::default() },
         ] {
             ledger.execute(&Command { context, body: hold.clone() }, now_ms, &mut payload, ROOMY);
+        }
+        let count = || count.clone();
+        for (context, body) in [
+            (Context { key: "count", event_time_ms: Some(now_ms - 1), ..Context::default() }, count()),
+            (Context { source: source(4), ..Context::default() }, count()),
+            (Context { key: "echo", origin: source(3), ..Context::default() }, count()),
+        ] {
+            ledger.execute(&Command { context, body }, now_ms, &mut payload, ROOMY);
         }
         ledger.sweep(now_ms, &mut payload, ROOMY);
         ledger.forget_keys(now_ms, &mut payload, ROOMY);
@@ -159,17 +207,49 @@ fn a_forged_image_is_refused_or_can_be_used_without_a_panic() {
 
 // case: E11
 #[test]
-fn a_name_or_a_level_that_comes_twice_is_refused() {
+fn a_name_a_level_or_a_claim_that_comes_twice_is_refused() {
     let whole = blocks(ledger());
     for (kind, why) in [
         (BlockKind::Items, "a name comes twice"),
         (BlockKind::Locations, "a name comes twice"),
         (BlockKind::Levels, "a level comes twice"),
+        (BlockKind::Claims, "a claim comes twice, or is about, from or at what does not exist"),
+        (BlockKind::Changes, "the last change of a level comes twice"),
     ] {
         let mut twice = whole.clone();
         let at = whole.iter().position(|block| block[0] == kind as u8).expect("a block of each kind");
         twice.insert(at, whole[at].clone());
         assert_eq!(load(twice).map(|_| ()), Err(Malformed(why)));
+    }
+}
+
+// case: E11
+#[test]
+fn a_claim_or_a_change_of_what_does_not_exist_is_refused() {
+    let whole = blocks(ledger());
+    let at = |kind: BlockKind| whole.iter().position(|block| block[0] == kind as u8).expect("a block of each kind");
+    // (block, byte of its first entry, value, whether it is refused). A claim: writer, level, state, units, reason, position …
+    let rows = [
+        (BlockKind::Claims, 0, 3, true),
+        (BlockKind::Claims, 1, 9, true),
+        (BlockKind::Claims, 2, 9, true),
+        (BlockKind::Claims, 3, 9, false),
+        (BlockKind::Claims, 4, 3, true),
+        (BlockKind::Claims, 5, 0x7f, true),
+        (BlockKind::Changes, 0, 9, true),
+    ];
+    for (kind, byte, value, is_refused) in rows {
+        let mut forged = whole.clone();
+        let (block, place) = (at(kind), BLOCK_HEADER_BYTES + byte);
+        assert!(forged[block][place] < 0x80, "numbers of single bytes");
+        forged[block][place] = value;
+        assert_eq!(load(forged).is_err(), is_refused, "{kind:?} {byte}");
+    }
+    for kind in [BlockKind::Claims, BlockKind::Changes] {
+        let mut without = whole.clone();
+        without.remove(at(kind));
+        let digests = [&without, &whole].map(|blocks| load(blocks.clone()).map(|mut ledger| ledger.digest()).ok());
+        assert_ne!(digests[0], digests[1], "the digest contains {kind:?}");
     }
 }
 

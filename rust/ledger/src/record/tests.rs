@@ -4,11 +4,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::authority::{AuthorityRule, ClaimReason, Holder, Place, Right, SourceKind};
 use crate::codec::{Field, Reader};
 use crate::command::QUANTITY_MAX;
 use crate::correction::ClockCorrection;
 use crate::entity::{
-    Attributes, Consumer, EntityKind, EntityValue, Labels, LocationGroup, LocationType, Money, VersionedEntity,
+    Attributes, Consumer, EntityKind, EntityValue, Labels, LocationGroup, LocationType, Money, SourceProfile,
+    VersionedEntity,
 };
 use crate::event::{Delta, LevelUnits, LineMove, StockKind, Units};
 use crate::fingerprint::Fingerprint;
@@ -118,6 +120,50 @@ fn stock_transfer() -> impl Strategy<Value = Event> {
     ]
 }
 
+fn state() -> impl Strategy<Value = StockState> {
+    (1..6u8).prop_map(|byte| StockState::read(&mut Reader::new(&[byte])).expect("a state"))
+}
+
+/// Rules and profiles, and what becomes of commands because of them.
+fn authority() -> impl Strategy<Value = Event> {
+    let kind = || (0..SourceKind::ALL.len()).prop_map(|number| SourceKind::ALL[number]);
+    let holder = prop_oneof![
+        name().prop_map(|name| Holder::Source(name.into())),
+        kind().prop_map(Holder::Kind),
+        Just(Holder::Operator)
+    ];
+    let place = prop_oneof![
+        Just(Place::Everywhere),
+        (0..5usize).prop_map(|kind| Place::Type(LocationType::ALL[kind])),
+        handle().prop_map(Place::Location),
+    ];
+    let rights = one_or_many((0..Right::ALL.len()).prop_map(|number| Right::ALL[number]));
+    let rule = (name(), 0..4u64, holder, rights, one_or_many(state()), place).prop_map(
+        |(name, version, holder, rights, states, place)| {
+            let value = EntityValue::AuthorityRule(AuthorityRule { holder, rights, states, place });
+            (EntityKind::AuthorityRules, name, version, value)
+        },
+    );
+    let handles = || one_or_many(handle());
+    let profile =
+        (name(), 0..4u64, kind(), handles(), handles()).prop_map(|(name, version, kind, channels, locations)| {
+            let value = EntityValue::SourceProfile(SourceProfile { kind, channels, locations });
+            (EntityKind::SourceProfiles, name, version, value)
+        });
+    let reason = prop_oneof![Just(ClaimReason::NotOwner), Just(ClaimReason::AsOfStale)];
+    let claim = (handle(), handle(), state(), quantity(), reason).prop_map(|(item, location, state, units, reason)| {
+        Event::ClaimMade { item, location, state, quantity: Units(units), reason }
+    });
+    prop_oneof![
+        2 => prop_oneof![2 => rule, 1 => profile].prop_map(|(kind, name, version, value)| Event::EntityPut {
+            entity: VersionedEntity { kind, name: name.into(), version, value }
+        }),
+        3 => claim,
+        1 => (handle(), any::<u64>(), any::<u64>())
+            .prop_map(|(source, epoch, number)| Event::Echoed { source, epoch, number }),
+    ]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => (id(), time(), units()).prop_map(|(id, expire_ms, lines)| Event::Reserved { id, expire_ms, lines }),
@@ -138,6 +184,7 @@ fn event() -> impl Strategy<Value = Event> {
             Event::StockMoved { item, location, from: state(from), to: state(to), units: Units(units) }
         }),
         3 => stock_transfer(),
+        4 => authority(),
         1 => (0..4usize, name(), name(), name()).prop_map(|(kind, name, display_name, gs1)| Event::Upserted {
             kind: EntityKind::ALL[kind],
             name: name.into(),
@@ -159,7 +206,7 @@ fn event() -> impl Strategy<Value = Event> {
             let kind = EntityKind::Consumers;
             Event::EntityPut { entity: VersionedEntity { kind, name: name.into(), version, value } }
         }),
-        1 => (0..5usize, handle(), 0..4u64).prop_map(|(kind, handle, version)| {
+        1 => (0..EntityKind::ALL.len(), handle(), 0..4u64).prop_map(|(kind, handle, version)| {
             Event::EntityRemoved { kind: EntityKind::ALL[kind], handle, version }
         }),
         1 => (name(), any::<u64>()).prop_map(|(source, epoch)| Event::SourceRegistered { source: source.into(), epoch }),
@@ -274,6 +321,7 @@ proptest! {
             } else {
                 prop_assert_eq!(ledger.sequence, sequence + record.events.len() as u64);
                 prop_assert!(no_hold_is_negative(&ledger));
+                prop_assert!(claims_are_counted(&ledger));
                 let _ = ledger.key(Scope::Operator, "aa");
             }
         }
@@ -296,6 +344,11 @@ fn upsert(ledger: &mut Ledger, name: &str) {
     };
     let record = Record { time_ms: 0, origin: None, events: (0..3).map(entry).collect() };
     ledger.fold(&encoded(&[record]), 0, 0).expect("names");
+}
+
+fn claims_are_counted(ledger: &Ledger) -> bool {
+    let writers = (0..ledger.sources().len() as u32).map(Some).chain([None]);
+    writers.map(|writer| ledger.claim_count(writer)).sum::<usize>() == ledger.claims_after(None).count()
 }
 
 /// Stock may be negative in an arbitrary journal; the units of holds never are.

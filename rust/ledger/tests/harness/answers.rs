@@ -31,6 +31,9 @@ pub enum Outcome {
     Holds(Vec<HoldOutcome>),
     KeyCancelled,
     Levels(Vec<LevelQuantities>),
+    /// The levels, and the lines that were only claims.
+    Claimed(Vec<LevelQuantities>, Vec<u32>),
+    Echo,
     Done,
     Put(Vec<u64>),
     /// Name, version and value of a stock transfer.
@@ -204,6 +207,11 @@ impl Outcome {
             Effect::Levels(levels) => {
                 Outcome::Levels(levels.iter().map(|level| LevelQuantities::new(ledger, level)).collect())
             }
+            Effect::Claimed { levels, lines } => {
+                let levels = levels.iter().map(|level| LevelQuantities::new(ledger, level)).collect();
+                Outcome::Claimed(levels, lines.to_vec())
+            }
+            Effect::Echo => Outcome::Echo,
             Effect::Done => Outcome::Done,
             Effect::Put(versions) => Outcome::Put(versions.to_vec()),
             Effect::Transfer(change) => {

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod answers;
+pub mod authority;
 pub mod commands;
 
 use invengine_ledger::{Audit, Command, Digest, Executed, Ledger, LedgerOptions, Malformed, Payload};

@@ -2,9 +2,11 @@
 //! that a history shrinks to a short one that is still meaningful.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 
+mod authority;
 mod played;
 mod player;
 
+use authority::{ProfileChoice, RuleChoice};
 pub use played::{Look, Played, play};
 use player::GROUPED;
 pub use player::{Player, Turn};
@@ -20,7 +22,7 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 pub enum Step {
     /// A new command.
-    Ask(Ask),
+    Ask(Box<Ask>),
     /// An earlier command again, this many back.
     Again { back: usize, variation: Variation },
     /// Time passes.
@@ -54,7 +56,7 @@ pub struct Ask {
 }
 
 /// The shared fields.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SharedFields {
     /// A key of the pool, which other commands use too; or a fresh one; or none, where that is allowed.
     pub key: Key,
@@ -66,11 +68,16 @@ pub struct SharedFields {
     pub age_ms: Option<i64>,
     /// Whether a refusal is to be remembered.
     pub remember: bool,
+    /// The message of another source that the command passes on.
+    pub origin: Option<SourceNumber>,
+    /// How long ago happened what it reports.
+    pub event_age_ms: Option<i64>,
 }
 
 /// Which key.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub enum Key {
+    #[default]
     Fresh,
     Pool(usize),
     None,
@@ -84,6 +91,8 @@ pub enum SourceNumber {
     Old(usize, u64),
     Gap(usize),
     OldEpoch(usize),
+    /// In an epoch that was not issued.
+    NewEpoch(usize),
     OfNobody,
 }
 
@@ -104,6 +113,8 @@ pub enum Operation {
     Close { name: usize, expected: Option<u64>, remainder: Remainder },
     Upsert { kind: EntityKind, name: usize, display: usize },
     Group { name: usize, locations: Vec<usize>, expected: Option<u64> },
+    Rule(RuleChoice),
+    Profile(ProfileChoice),
     Delete { kind: EntityKind, name: usize, expected: Option<u64> },
     Register(usize),
 }
@@ -221,7 +232,8 @@ fn expected_version() -> impl Strategy<Value = Option<u64>> {
     prop_oneof![3 => Just(None), 2 => (0..4u64).prop_map(Some)]
 }
 
-fn shared_fields() -> impl Strategy<Value = SharedFields> {
+/// With authority, more commands come from sources, and some pass on messages of others.
+fn shared_fields(authority: bool) -> impl Strategy<Value = SharedFields> {
     let key = prop_oneof![20 => Just(Key::Fresh), 2 => (0..4usize).prop_map(Key::Pool), 2 => Just(Key::None)];
     let source = 0..2usize;
     let number = prop_oneof![
@@ -231,12 +243,14 @@ fn shared_fields() -> impl Strategy<Value = SharedFields> {
         2 => source.prop_map(SourceNumber::OldEpoch),
         1 => Just(SourceNumber::OfNobody),
     ];
-    let number = prop_oneof![3 => Just(None), 1 => number.prop_map(Some)];
+    let number = prop_oneof![3 => Just(None), if authority { 3 } else { 1 } => number.prop_map(Some)];
+    let origin = if authority { authority::origin().boxed() } else { Just(None).boxed() };
+    let event_age = if authority { authority::event_age().boxed() } else { Just(None).boxed() };
     let channel = prop_oneof![40 => Just(0usize), 12 => Just(1), 12 => Just(2), 1 => Just(3)];
     let age = prop_oneof![8 => Just(None), 1 => prop::sample::select(vec![0i64, 900, 4_000, 6_000]).prop_map(Some)];
     let remember = prop_oneof![2 => Just(false), 1 => Just(true)];
-    (key, channel, number, 0..3usize, 0..3usize, age, remember).prop_map(
-        |(key, channel, source, order, holder, age_ms, remember)| SharedFields {
+    (key, channel, number, 0..3usize, 0..3usize, age, remember, origin, event_age).prop_map(
+        |(key, channel, source, order, holder, age_ms, remember, origin, event_age_ms)| SharedFields {
             key,
             channel,
             source,
@@ -244,11 +258,30 @@ fn shared_fields() -> impl Strategy<Value = SharedFields> {
             holder,
             age_ms,
             remember,
+            origin,
+            event_age_ms,
         },
     )
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// Rules come and go, numbers are stated often, and locations change their type.
+fn operation_under_rules() -> impl Strategy<Value = Operation> {
+    let state = prop_oneof![4 => Just(StockState::OnHand), 1 => Just(StockState::Damaged)];
+    // On few levels, so that many numbers are about the same.
+    let place = prop_oneof![8 => (0..2usize, 0..2usize, 0..9i64), 1 => line(0..9i64)];
+    let lines = vec((place, state, Just(None)), 1..3);
+    let kind = prop_oneof![1 => Just(StockKind::Set), 3 => Just(StockKind::Counted)];
+    prop_oneof![
+        22 => operation(),
+        8 => authority::operation(),
+        8 => (kind, lines).prop_map(|(kind, lines)| Operation::Stock { kind, lines }),
+        4 => stock_transfer(),
+        1 => (0..3usize, 1..3usize)
+            .prop_map(|(name, display)| Operation::Upsert { kind: EntityKind::Locations, name, display }),
+    ]
+}
+
+fn step(authority: bool) -> impl Strategy<Value = Step> {
     let variation = prop_oneof![
         3 => Just(Variation::Same),
         1 => Just(Variation::OtherBody),
@@ -258,8 +291,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Variation::OtherSender),
     ];
     let wait = prop::sample::select(vec![1i64, 50, 97, 100, 500, 900, 999, 1_000, 1_001, 2_500, 5_000]);
+    let operation = if authority { operation_under_rules().boxed() } else { operation().boxed() };
     prop_oneof![
-        30 => (shared_fields(), operation()).prop_map(|(shared_fields, operation)| Step::Ask(Ask { shared_fields, operation })),
+        30 => (shared_fields(authority), operation)
+            .prop_map(|(shared_fields, operation)| Step::Ask(Box::new(Ask { shared_fields, operation }))),
         7 => (0..6usize, variation).prop_map(|(back, variation)| Step::Again { back, variation }),
         8 => wait.prop_map(Step::Wait),
         2 => Just(Step::Sweep),
@@ -269,7 +304,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Histories of fewer than `steps_max` steps.
+/// Histories of fewer than `steps_max` steps. In a third of them there are rules of authority, mostly from the start.
 pub fn history(steps_max: usize) -> impl Strategy<Value = Vec<Step>> {
-    vec(step(), 1..steps_max)
+    let first = authority::owner().prop_map(|rule| {
+        let shared_fields = SharedFields::default();
+        Step::Ask(Box::new(Ask { shared_fields, operation: rule }))
+    });
+    let under_rules = (vec(first, 0..3), vec(step(true), 1..steps_max - 2))
+        .prop_map(|(first, rest)| first.into_iter().chain(rest).collect());
+    prop_oneof![2 => vec(step(false), 1..steps_max), 1 => under_rules]
 }

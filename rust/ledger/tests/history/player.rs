@@ -16,13 +16,14 @@ use crate::harness::answers::HoldOutcome;
 use super::{Ask, HoldChoice, Key, LineChoice, Operation, SharedFields, SourceNumber, Step, TTLS, Variation};
 
 const SKUS: [&str; 4] = ["cup", "jug", "mug", "no-such-item"];
-const LOCATIONS: [&str; 4] = ["store-1", "wh-1", "wh-2", "no-such-place"];
-const CHANNELS: [&str; 4] = ["", "app", "web", "no-such-channel"];
+pub const LOCATIONS: [&str; 4] = ["store-1", "wh-1", "wh-2", "no-such-place"];
+pub const CHANNELS: [&str; 4] = ["", "app", "web", "no-such-channel"];
 /// A name of an item and of a location that never has stock.
-const SPARE: &str = "spare";
+pub const SPARE: &str = "spare";
 /// The locations of which groups are made.
 pub const GROUPED: [&str; 4] = ["wh-1", "wh-2", SPARE, "no-such-place"];
-const SOURCES: [&str; 2] = ["erp", "wms"];
+pub const SOURCES: [&str; 2] = ["erp", "wms"];
+pub const RULES: [&str; 3] = ["rule-1", "rule-2", "rule-3"];
 const TRANSFERS: [&str; 2] = ["tr-1", "tr-2"];
 const ORDERS: [&str; 4] = ["", "order-1", "order-2", "no-such-order"];
 const HOLDERS: [&str; 3] = ["", "ann", "bob"];
@@ -38,6 +39,8 @@ fn entity_name(kind: EntityKind, name: usize) -> &'static str {
         EntityKind::Channels => [CHANNELS[1], CHANNELS[2]],
         EntityKind::LocationGroups | EntityKind::Consumers => ["east", "west"],
         EntityKind::StockTransfers => TRANSFERS,
+        EntityKind::SourceProfiles => SOURCES,
+        EntityKind::AuthorityRules => return RULES[name],
     };
     [first, second, if matches!(kind, EntityKind::Channels | EntityKind::StockTransfers) { first } else { SPARE }][name]
 }
@@ -156,7 +159,8 @@ impl Player {
     }
 
     fn command(&mut self, ask: &Ask, now_ms: i64, sources: &dyn Fn(&str) -> (u64, u64)) -> Command<'static> {
-        let SharedFields { key, channel, source, order, holder, age_ms, remember } = &ask.shared_fields;
+        let SharedFields { key, channel, source, order, holder, age_ms, remember, origin, event_age_ms } =
+            &ask.shared_fields;
         let registers = matches!(ask.operation, Operation::Register(_));
         let source = source.filter(|_| !registers).map(|number| position(number, sources));
         let key = match key {
@@ -172,6 +176,8 @@ impl Player {
             issue_time_ms: age_ms.map(|age| now_ms - age),
             channel: CHANNELS[*channel],
             source,
+            origin: origin.map(|number| position(number, sources)),
+            event_time_ms: event_age_ms.map(|age| now_ms - age),
             order_ref: ORDERS[*order],
             holder: HOLDERS[*holder],
             remember_refusal: *remember,
@@ -250,6 +256,8 @@ impl Player {
                 let entry = Upsert { name: entity_name(kind, *name), expected_version: *expected, value };
                 Body::Upsert { kind, entries: vec![entry] }
             }
+            Operation::Rule(rule) => rule.body(),
+            Operation::Profile(profile) => profile.body(),
             Operation::Delete { kind, name, expected } => {
                 let entry = EntityRef { name: entity_name(*kind, *name), expected_version: *expected };
                 Body::Delete { kind: *kind, entries: vec![entry] }
@@ -329,15 +337,16 @@ fn one(hold_choice: HoldChoice) -> HoldChoice {
 
 fn position(number: SourceNumber, sources: &dyn Fn(&str) -> (u64, u64)) -> SourcePosition<'static> {
     let (source, epochs_back, ahead) = match number {
-        SourceNumber::Next(source) => (source, 0, 1),
+        SourceNumber::Next(source) => (source, 0i64, 1),
         SourceNumber::Old(source, back) => (source, 0, 1 - back as i64),
         SourceNumber::Gap(source) => (source, 0, 2),
         SourceNumber::OldEpoch(source) => (source, 1, 1),
+        SourceNumber::NewEpoch(source) => (source, -1, 1),
         SourceNumber::OfNobody => return SourcePosition { id: "nobody", epoch: 1, sequence: 1 },
     };
     let (epoch, last) = sources(SOURCES[source]);
     let sequence = (last as i64 + ahead).max(1) as u64;
-    SourcePosition { id: SOURCES[source], epoch: epoch.saturating_sub(epochs_back), sequence }
+    SourcePosition { id: SOURCES[source], epoch: epoch.saturating_add_signed(-epochs_back), sequence }
 }
 
 /// One line per level, sorted: as the server canonicalises the caller's lines.

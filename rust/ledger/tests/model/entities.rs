@@ -50,7 +50,7 @@ impl Entities {
 
 /// Whether each put of this kind leads to a new version.
 fn has_versions(kind: EntityKind) -> bool {
-    matches!(kind, EntityKind::LocationGroups | EntityKind::StockTransfers | EntityKind::Consumers)
+    !matches!(kind, EntityKind::Items | EntityKind::Locations | EntityKind::Channels)
 }
 
 /// There is nothing of this name.
@@ -68,8 +68,10 @@ impl Model {
         for entry in entries {
             self.expect_version(kind, entry.name, entry.expected_version)?;
         }
+        self.check_owners(entries)?;
         for (entry, value) in entries.iter().zip(values) {
             versions.push(self.entities.change(kind, entry.name, Some(value)));
+            self.keep(entry);
             self.sequence += 1;
         }
         Ok(if has_versions(kind) { Outcome::Put(versions) } else { Outcome::Done })
@@ -91,6 +93,8 @@ impl Model {
             EntityDraft::Consumer(at) => {
                 Ok(vec![at.ledger.to_owned(), at.writer_epoch.to_string(), at.sequence.to_string()])
             }
+            EntityDraft::SourceProfile(profile) => self.profile_value(profile),
+            EntityDraft::AuthorityRule(rule) => self.rule_value(rule),
         }
     }
 
@@ -109,6 +113,7 @@ impl Model {
         }
         for entry in entries {
             self.entities.change(kind, entry.name, None);
+            self.drop_kept(kind, entry.name);
             self.sequence += 1;
         }
         Ok(Outcome::Done)
@@ -129,7 +134,8 @@ impl Model {
         let has = |entity: &Entity| entity.value.as_ref().is_some_and(|parts| parts.iter().any(|part| part == name));
         let mut groups = self.entities.ever(EntityKind::LocationGroups).filter(|(_, entity)| has(entity));
         let group = groups.next().filter(|_| kind == EntityKind::Locations);
-        group.map(|(group, _)| format!("location_group {group}"))
+        let group = group.map(|(group, _)| format!("location_group {group}"));
+        group.or_else(|| self.user_of_location(name).filter(|_| kind == EntityKind::Locations))
     }
 
     pub fn expect_version(&self, kind: EntityKind, name: &str, expected: Option<u64>) -> Result<(), Refusal> {

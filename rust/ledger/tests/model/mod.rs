@@ -2,6 +2,7 @@
 //! a command is executed on a copy, which is discarded if it is rejected. The model shares the types of commands and answers
 //! with the ledger, and none of its code.
 
+mod authority;
 pub mod entities;
 mod holds;
 mod moves;
@@ -16,6 +17,7 @@ use invengine_ledger::reservation::LineState;
 use invengine_ledger::{Command, Context, EntityKind, Reason, ReservationId, StockState};
 
 use crate::harness::answers::{Outcome, Refusal, Reply};
+use authority::{Claim, Profile, Rule};
 use entities::Entities;
 use transfers::Transfer;
 
@@ -119,6 +121,14 @@ pub struct Model {
     refused: BTreeMap<(Writer, String), (String, Refusal)>,
     pub remembered: BTreeMap<(Writer, String), RememberedRefusal>,
     pub sources: BTreeMap<String, Source>,
+    /// What stands behind the names of rules and profiles.
+    rules: BTreeMap<String, Rule>,
+    profiles: BTreeMap<String, Profile>,
+    claims: Vec<Claim>,
+    /// Most claims of one writer.
+    claims_max: usize,
+    /// When goods last moved, as far as that was noted.
+    changed: BTreeMap<LevelKey, i64>,
     /// Number of the younger window of keys, when it began, and when the one before began.
     window: u32,
     younger_ms: i64,
@@ -129,8 +139,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// An empty ledger that remembers keys for this long.
-    pub fn new(window_ms: i64) -> Self {
+    /// An empty ledger that remembers keys for this long, and allows each writer this many claims.
+    pub fn new(window_ms: i64, claims_max: usize) -> Self {
         Model {
             sequence: 0,
             time_ms: i64::MIN,
@@ -145,6 +155,11 @@ impl Model {
             refused: BTreeMap::new(),
             remembered: BTreeMap::new(),
             sources: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            profiles: BTreeMap::new(),
+            claims: Vec::new(),
+            claims_max,
+            changed: BTreeMap::new(),
             window: 1,
             younger_ms: i64::MIN,
             older_ms: i64::MIN,
@@ -280,7 +295,9 @@ impl Model {
                 let outcome = if known { outcome } else { Outcome::Done };
                 Reply::Accepted { sequence: self.sequence, replayed: false, outcome }
             }
-            Err(refusal) if refusal.reason == Reason::InvalidField => Reply::Rejected(refusal),
+            Err(refusal) if [Reason::InvalidField, Reason::Overloaded].contains(&refusal.reason) => {
+                Reply::Rejected(refusal)
+            }
             Err(refusal) if context.remember_refusal && self.key_name(context).is_some() => {
                 let name = self.key_name(context).expect("it has one");
                 self.remember(name, &meaning, &refusal, now_ms);
@@ -313,7 +330,28 @@ impl Model {
         if !context.channel.is_empty() && !self.knows(EntityKind::Channels, context.channel) {
             return Err(Refusal::new(Reason::UnknownChannel).fact("channel", context.channel));
         }
+        if let Some(passed_on) = context.origin
+            && self.is_echo(&passed_on)?
+        {
+            self.event(now_ms);
+            return Ok(Outcome::Echo);
+        }
+        let reasons = self.check_authority(command)?;
         self.begin(now_ms);
+        let before = self.transfers.clone();
+        let outcome = self.act(command, &reasons, now_ms, new_id)?;
+        self.note_changes(&before, command, &reasons, &outcome);
+        Ok(outcome)
+    }
+
+    fn act(
+        &mut self,
+        command: &Command<'_>,
+        reasons: &authority::Reasons,
+        now_ms: i64,
+        new_id: Option<ReservationId>,
+    ) -> Result<Outcome, Refusal> {
+        let context = &command.context;
         match &command.body {
             Body::Reserve { .. } => self.reserve(command, now_ms, new_id),
             Body::Extend { target, ttl_ms } => self.extend(context, target, *ttl_ms, now_ms),
@@ -322,7 +360,7 @@ impl Model {
             Body::Release(target) => self.release(context, target, now_ms),
             Body::Fulfill(target) => self.fulfill(context, target, now_ms),
             Body::Transfer { target, to_location } => self.transfer(context, target, to_location, now_ms),
-            Body::Stock { kind, lines } => self.change_stock(*kind, lines, now_ms),
+            Body::Stock { kind, lines } => self.change_stock(context, *kind, lines, reasons, now_ms),
             Body::MoveQuantity { lines } => self.move_quantity(lines, now_ms),
             Body::StockTransfer(command) => self.stock_transfer(command),
             Body::Upsert { kind, entries } => self.upsert(*kind, entries),

@@ -3,10 +3,11 @@
 use invengine_ledger::{CountsAs, Reason, StockState};
 use std::collections::BTreeMap;
 
-use invengine_ledger::EntityKind;
 use invengine_ledger::command::{MoveLine, QUANTITY_MAX, StockLine};
 use invengine_ledger::event::StockKind;
+use invengine_ledger::{Context, EntityKind};
 
+use super::authority::Reasons;
 use super::holds::insufficient_stock;
 use super::{LevelKey, Model, Stock};
 use crate::harness::answers::{LevelQuantities, Outcome, Refusal};
@@ -88,11 +89,24 @@ impl Model {
         found.stock[&StockState::OnHand] - found.unsellable() - found.reserved - found.allocated
     }
 
-    pub fn change_stock(&mut self, kind: StockKind, lines: &[StockLine<'_>], now_ms: i64) -> Result<Outcome, Refusal> {
+    /// Lines with a reason are only claims.
+    pub fn change_stock(
+        &mut self,
+        context: &Context<'_>,
+        kind: StockKind,
+        lines: &[StockLine<'_>],
+        reasons: &Reasons,
+        now_ms: i64,
+    ) -> Result<Outcome, Refusal> {
         let places = self.places(lines.iter().map(|line| (line.sku, line.location)))?;
         let before: BTreeMap<LevelKey, Stock> = places.iter().map(|place| (place.clone(), self.at(place))).collect();
         let absolute = matches!(kind, StockKind::Set | StockKind::Counted);
-        for (line, place) in lines.iter().zip(&places) {
+        let is_claim = |number: usize| reasons.get(number).copied().flatten().is_some();
+        for (number, (line, place)) in lines.iter().zip(&places).enumerate() {
+            if is_claim(number) {
+                self.at_mut(place);
+                continue;
+            }
             let actual = before[place].part(line.state);
             if let Some(expected) = line.expected.filter(|expected| absolute && *expected != actual) {
                 let refusal = Refusal::new(Reason::QuantityStale).fact("sku", line.sku).fact("location", line.location);
@@ -102,12 +116,12 @@ impl Model {
             self.at_mut(place).add(line.state, delta);
         }
         // Setting a part changes the whole too; a whole that is set in the same command takes precedence.
-        for (line, place) in lines.iter().zip(&places) {
-            if absolute && line.state == StockState::OnHand {
+        for (number, (line, place)) in lines.iter().zip(&places).enumerate() {
+            if absolute && line.state == StockState::OnHand && !is_claim(number) {
                 self.at_mut(place).0.insert(StockState::OnHand, line.quantity);
             }
         }
-        for (number, (line, place)) in lines.iter().zip(&places).enumerate() {
+        for (number, (line, place)) in lines.iter().zip(&places).enumerate().filter(|(number, _)| !is_claim(*number)) {
             for state in [StockState::OnHand, line.state] {
                 let (there, left) = (before[place].part(state), self.at(place).part(state));
                 if left < 0 {
@@ -121,8 +135,14 @@ impl Model {
                     .fact("description", "on_hand of a level must stay at or below 2^53 - 1"));
             }
         }
+        if absolute {
+            self.note_claims(context, lines, reasons, self.sequence);
+        }
         self.sequence += lines.len() as u64;
-        Ok(Outcome::Levels(places.iter().map(|place| self.figures(place, now_ms)).collect()))
+        let levels = places.iter().map(|place| self.figures(place, now_ms)).collect();
+        let claimed: Vec<u32> =
+            (0..lines.len()).filter(|number| is_claim(*number)).map(|number| number as u32).collect();
+        Ok(if claimed.is_empty() { Outcome::Levels(levels) } else { Outcome::Claimed(levels, claimed) })
     }
 
     /// Line by line; what a line moved, a later one can move on.

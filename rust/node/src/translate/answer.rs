@@ -7,7 +7,7 @@ use invengine_wire::v1;
 
 use super::command::CommandMethod;
 use super::entities::stock_transfer;
-use super::shape::{holds, levels, receipt};
+use super::shape::{claimed_lines, holds, levels, receipt};
 use crate::refusal::Refusal;
 
 /// The answer to a unary command. Must be called before the ledger changes again.
@@ -40,7 +40,7 @@ pub struct Accepted<'a> {
 
 impl Accepted<'_> {
     pub(super) fn receipt(&self) -> Option<v1::Receipt> {
-        Some(receipt(self.sequence, self.replayed))
+        Some(receipt(self.sequence, self.replayed, self.effect))
     }
 
     /// The holds that it changed, or their summary.
@@ -51,6 +51,11 @@ impl Accepted<'_> {
     /// The levels that it changed.
     pub(super) fn levels(&self) -> Vec<v1::InventoryLevel> {
         levels(self.ledger, self.effect)
+    }
+
+    /// Its lines that were only recorded as claims.
+    pub(super) fn claimed_lines(&self) -> Vec<i32> {
+        claimed_lines(self.effect)
     }
 
     /// The stock transfer that it was about.
@@ -139,7 +144,7 @@ pub(super) fn accepted_outcome(
     let (key_cancelled, key_scope) = cancelled(effect, scope_names);
     let (holds, summary) = holds(ledger, effect, sequence);
     v1::Outcome {
-        receipt: Some(receipt(sequence, replayed)),
+        receipt: Some(receipt(sequence, replayed, effect)),
         holds,
         levels: levels(ledger, effect),
         rejection: None,
@@ -148,6 +153,7 @@ pub(super) fn accepted_outcome(
         key_scope,
         versions: versions(effect),
         transfer: transfer(ledger, effect),
+        claimed_lines: claimed_lines(effect),
     }
 }
 

@@ -35,9 +35,17 @@ pub(super) fn context<'a>(given: Option<&'a v1::CommandContext>, key: &'a str, f
     };
     check_key(&texts, given.source.is_some(), found);
     check_texts(&texts, found);
+    let position = |place: &'a v1::SourcePosition| (&*place.source_id, place.epoch, place.sequence);
+    let [source, origin] = [(&given.source, "source"), (&given.origin, "origin")]
+        .map(|(place, field)| place.as_ref().map(|place| source(position(place), field, found)));
+    if let (Some(source), Some(origin)) = (source, origin) {
+        let rule = "another source than context.source: what a source passes on is not its own";
+        found.require(source.id != origin.id, format_args!("context.origin.source_id"), rule);
+    }
     Context {
         issue_time_ms: moment(given.issue_time, "issue_time", found),
-        source: given.source.as_ref().map(|place| source(&place.source_id, place.epoch, place.sequence, found)),
+        source,
+        origin,
         event_time_ms: moment(given.event_time, "event_time", found),
         ..texts
     }
@@ -68,12 +76,16 @@ pub(super) fn check_texts(context: &Context<'_>, found: &mut Violations) {
     }
 }
 
-/// The position of a message in the sequence of its source.
-pub(super) fn source<'a>(id: &'a str, epoch: i64, sequence: i64, found: &mut Violations) -> SourcePosition<'a> {
-    found.name(id, format_args!("context.source.source_id"));
-    found.require(epoch >= 1, format_args!("context.source.epoch"), "at least 1; RegisterSource issues it");
+/// The position of a message in the sequence of a source: name, epoch and number, in a field of the context.
+pub(super) fn source<'a>(
+    (id, epoch, sequence): (&'a str, i64, i64),
+    field: &str,
+    found: &mut Violations,
+) -> SourcePosition<'a> {
+    found.name(id, format_args!("context.{field}.source_id"));
+    found.require(epoch >= 1, format_args!("context.{field}.epoch"), "at least 1; RegisterSource issues it");
     let counted = (1..=QUANTITY_MAX).contains(&sequence);
-    found.require(counted, format_args!("context.source.sequence"), "from 1 to 2^53 - 1");
+    found.require(counted, format_args!("context.{field}.sequence"), "from 1 to 2^53 - 1");
     SourcePosition { id, epoch: epoch as u64, sequence: sequence as u64 }
 }
 

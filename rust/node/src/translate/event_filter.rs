@@ -157,9 +157,9 @@ impl EventFilter {
         };
         match event {
             Event::Extended { .. } => true,
-            Event::StockChanged { item: sku, location, .. } | Event::StockMoved { item: sku, location, .. } => {
-                is_wanted(item(*sku), place(*location))
-            }
+            Event::StockChanged { item: sku, location, .. }
+            | Event::StockMoved { item: sku, location, .. }
+            | Event::ClaimMade { item: sku, location, .. } => is_wanted(item(*sku), place(*location)),
             Event::TransferShipped { route, lines, .. } | Event::TransferClosed { route, lines, .. } => {
                 lines.iter().any(|line| is_at_an_end(line.item, route))
             }

@@ -126,6 +126,19 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
             let (remainder, lines) = (remainder_name(*remainder) as i32, item_units(ledger, lines));
             Fact::TransferClosed(v1::TransferClosed { transfer, from_location, to_location, remainder, lines })
         }
+        Event::ClaimMade { item, location, state, quantity, reason } => Fact::ClaimMade(v1::ClaimMade {
+            sku: ledger.items().name(*item).to_owned(),
+            location: ledger.locations().name(*location).to_owned(),
+            state: state_name(*state) as i32,
+            quantity: quantity.0,
+            reason: *reason as i32,
+        }),
+        Event::Echoed { source, epoch, number } => {
+            let source_id =
+                ledger.sources().get(*source as usize).map_or_else(String::new, |found| found.name.to_string());
+            let origin = v1::SourcePosition { source_id, epoch: *epoch as i64, sequence: *number as i64 };
+            Fact::Echoed(v1::Echoed { origin: Some(origin) })
+        }
         Event::Upserted { kind, name, display_name, gs1 } => {
             upserted(*kind, name, display_name, gs1, &Attributes::None)
         }

@@ -21,6 +21,7 @@ mod plain;
 pub(crate) mod position;
 pub mod read;
 mod read_hold;
+mod read_sources;
 mod read_stock;
 pub mod shape;
 mod source;

@@ -62,6 +62,9 @@ pub(super) enum ListKind {
     Levels = 2,
     PastLevels = 1 << 32,
     LevelHistory = (1 << 32) + 1,
+    Sources = (1 << 32) + 2,
+    Claims = (1 << 32) + 3,
+    Owners = (1 << 32) + 4,
 }
 
 /// The numbers from here on, up to `PastLevels`, are those of the lists of entities.

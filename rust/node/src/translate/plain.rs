@@ -155,7 +155,7 @@ fn place<'a>(message: &'a [u8], found: &mut Violations) -> Option<SourcePosition
             _ => return None,
         }
     }
-    Some(source(id, epoch, sequence, found))
+    Some(source((id, epoch, sequence), "source", found))
 }
 
 /// Seconds and nanoseconds, of a moment or of a duration.

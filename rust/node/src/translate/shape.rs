@@ -16,8 +16,9 @@ pub fn timestamp(ms: i64) -> Timestamp {
 }
 
 /// The receipt of a command. It is sent only once everything up to `sequence` is durable, and a repeat gets the same.
-pub(super) fn receipt(sequence: u64, replayed: bool) -> v1::Receipt {
-    v1::Receipt { sequence: sequence as i64, durable_sequence: sequence as i64, replayed }
+pub(super) fn receipt(sequence: u64, replayed: bool, effect: &Effect) -> v1::Receipt {
+    let echo = *effect == Effect::Echo;
+    v1::Receipt { sequence: sequence as i64, durable_sequence: sequence as i64, replayed, echo }
 }
 
 /// The effect of a command on reservations: a change for each of them or, if that would be too long, a summary. Neither
@@ -86,8 +87,13 @@ pub(super) fn line_state(state: LineState) -> v1::LineState {
 
 /// The levels that a physical command changed; empty for any other command.
 pub(super) fn levels(ledger: &Ledger, effect: &Effect) -> Vec<v1::InventoryLevel> {
+    effect.levels().iter().map(|figures| level(ledger, figures)).collect()
+}
+
+/// The lines of a command that were only recorded as claims.
+pub(super) fn claimed_lines(effect: &Effect) -> Vec<i32> {
     match effect {
-        Effect::Levels(levels) => levels.iter().map(|figures| level(ledger, figures)).collect(),
+        Effect::Claimed { lines, .. } => lines.iter().map(|line| *line as i32).collect(),
         _ => Vec::new(),
     }
 }

@@ -62,7 +62,11 @@ impl CommandRequest for v1::SetQuantityRequest {
     }
 
     fn answer(accepted: &Accepted<'_>) -> v1::SetQuantityResponse {
-        v1::SetQuantityResponse { receipt: accepted.receipt(), levels: accepted.levels() }
+        v1::SetQuantityResponse {
+            receipt: accepted.receipt(),
+            levels: accepted.levels(),
+            claimed_lines: accepted.claimed_lines(),
+        }
     }
 }
 
@@ -76,7 +80,11 @@ impl CommandRequest for v1::CountRequest {
     }
 
     fn answer(accepted: &Accepted<'_>) -> v1::CountResponse {
-        v1::CountResponse { receipt: accepted.receipt(), levels: accepted.levels() }
+        v1::CountResponse {
+            receipt: accepted.receipt(),
+            levels: accepted.levels(),
+            claimed_lines: accepted.claimed_lines(),
+        }
     }
 }
 

@@ -92,12 +92,13 @@ fn compare(payload: &[u8]) {
 /// True if a valid command is one that needs no prost.
 fn may_be_plain(command: &v1::Command) -> bool {
     let whole = |target: &Option<v1::HoldTarget>| target.as_ref().is_some_and(|target| target.lines.is_empty());
-    match &command.command {
-        Some(Asked::Reserve(_)) => true,
-        Some(Asked::Allocate(asked)) => whole(&asked.target),
-        Some(Asked::Release(asked)) => whole(&asked.target),
-        _ => false,
-    }
+    let (context, plain) = match &command.command {
+        Some(Asked::Reserve(asked)) => (&asked.context, true),
+        Some(Asked::Allocate(asked)) => (&asked.context, whole(&asked.target)),
+        Some(Asked::Release(asked)) => (&asked.context, whole(&asked.target)),
+        _ => return false,
+    };
+    plain && context.as_ref().is_none_or(|context| context.origin.is_none())
 }
 
 proptest! {

@@ -92,12 +92,15 @@ fn context() -> impl Strategy<Value = v1::CommandContext> {
     let time = || {
         weighted(0.3, span()).prop_map(|given| given.map(|(seconds, nanos)| prost_types::Timestamp { seconds, nanos }))
     };
-    let source = (one_of(&NAMES), select(&QUANTITIES[..]), select(&QUANTITIES[..]))
-        .prop_map(|(source_id, epoch, sequence)| v1::SourcePosition { source_id, epoch, sequence });
+    let source = || {
+        (one_of(&NAMES), select(&QUANTITIES[..]), select(&QUANTITIES[..]))
+            .prop_map(|(source_id, epoch, sequence)| v1::SourcePosition { source_id, epoch, sequence })
+    };
+    let positions = (weighted(0.1, source()), weighted(0.05, source()));
     let texts = prop::collection::vec(one_of(&TEXTS), 7);
     let flags = (any::<bool>(), any::<bool>());
-    (one_of(&KEYS), time(), weighted(0.1, source), time(), texts, flags).prop_map(
-        |(idempotency_key, issue_time, source, event_time, texts, (accept_summary, remember_refusal))| {
+    (one_of(&KEYS), time(), positions, time(), texts, flags).prop_map(
+        |(idempotency_key, issue_time, (source, origin), event_time, texts, (accept_summary, remember_refusal))| {
             let mut texts = texts.into_iter();
             let mut text = || texts.next().unwrap_or_default();
             v1::CommandContext {
@@ -105,6 +108,7 @@ fn context() -> impl Strategy<Value = v1::CommandContext> {
                 issue_time,
                 channel: text(),
                 source,
+                origin,
                 order_ref: text(),
                 holder: text(),
                 event_time,

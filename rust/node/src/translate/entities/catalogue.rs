@@ -135,14 +135,11 @@ pub(in super::super) fn item_attributes(attributes: &Attributes) -> (String, Opt
 
 /// The type of a location, as messages have it.
 pub(in super::super) fn location_type(attributes: &Attributes) -> v1::LocationType {
-    match attributes {
-        Attributes::Location(LocationType::Warehouse) => v1::LocationType::Warehouse,
-        Attributes::Location(LocationType::Store) => v1::LocationType::Store,
-        Attributes::Location(LocationType::ThirdParty) => v1::LocationType::ThirdParty,
-        Attributes::Location(LocationType::DropShipVendor) => v1::LocationType::DropShipVendor,
-        Attributes::Location(LocationType::Virtual) => v1::LocationType::Virtual,
-        _ => v1::LocationType::Unspecified,
-    }
+    let known = match attributes {
+        Attributes::Location(kind) => v1::LocationType::try_from(*kind as i32).ok(),
+        _ => None,
+    };
+    known.unwrap_or_default()
 }
 
 fn money(value: &v1::Money, path: &str, found: &mut Violations) -> Option<Money> {

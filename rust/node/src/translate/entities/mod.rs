@@ -1,13 +1,15 @@
 //! Entities of the contract: upsert, get, list and delete, written once for all kinds. A kind says how its message and its
 //! value correspond; the requests of all kinds have one shape. Here is the list of the kinds.
 
+mod authority_rule;
 mod catalogue;
 mod consumer;
 mod gs1;
 mod location_group;
+mod source_profile;
 mod stock_transfer;
 
-use invengine_ledger::command::{Body, EntityRef, Upsert};
+use invengine_ledger::command::{Body, EntityRef, LINES_MAX, Upsert};
 use invengine_ledger::{EntityDraft, EntityKind, EntityValue, Handle, Ledger, VersionedEntity};
 use invengine_wire::v1;
 use prost::Message;
@@ -26,9 +28,12 @@ pub(crate) const METHODS: &[&[Method]] = &[
     location_group::METHODS,
     stock_transfer::METHODS,
     consumer::METHODS,
+    source_profile::METHODS,
+    authority_rule::METHODS,
 ];
 
 pub(super) use catalogue::{item_attributes, location_type};
+pub(super) use source_profile::of_source as source_profile;
 pub(super) use stock_transfer::message as stock_transfer;
 
 /// What an event says of the entity that it puts.
@@ -40,6 +45,8 @@ pub(super) fn entity_put(ledger: &Ledger, entity: &VersionedEntity) -> v1::Entit
         EntityKind::Items | EntityKind::Locations | EntityKind::Channels | EntityKind::StockTransfers => None,
         EntityKind::LocationGroups => Some(Put::LocationGroup(Entity::of(ledger, name, *version, value))),
         EntityKind::Consumers => Some(Put::Consumer(Entity::of(ledger, name, *version, value))),
+        EntityKind::SourceProfiles => Some(Put::SourceProfile(Entity::of(ledger, name, *version, value))),
+        EntityKind::AuthorityRules => Some(Put::AuthorityRule(Entity::of(ledger, name, *version, value))),
     };
     v1::EntityPut { entity }
 }
@@ -142,6 +149,22 @@ fn checked_version(expected: Option<i64>, field: std::fmt::Arguments<'_>, found:
 fn distinct<'a>(names: impl ExactSizeIterator<Item = &'a str>, list: &str, field: &str, found: &mut Violations) {
     let named = names.enumerate().map(|(number, name)| if name.is_empty() { Err(number) } else { Ok(name) });
     found.distinct(named, list, field);
+}
+
+/// Names that come at most once, in an order of no meaning or of their own; their number has a bound, and may be 0.
+fn names<'a>(given: &'a [String], list: &str, found: &mut Violations) -> Vec<&'a str> {
+    if found.require(given.len() <= LINES_MAX, format_args!("{list}"), "at most 1,000 of them") {
+        for (number, name) in given.iter().enumerate() {
+            found.name(name, format_args!("{list}[{number}]"));
+        }
+        distinct(given.iter().map(String::as_str), list, "", found);
+    }
+    given.iter().map(String::as_str).collect()
+}
+
+/// The name of a handle of a kind.
+fn name_of(ledger: &Ledger, kind: EntityKind) -> impl Fn(&Handle) -> String {
+    move |handle| ledger.entities(kind).names().name(*handle).to_owned()
 }
 
 /// One entity, by name.
